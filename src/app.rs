@@ -1,0 +1,1 @@
+//! Composition root: a configuration to a running gateway.

@@ -1,0 +1,1 @@
+//! Contextual bandits with exact propensities; pure.

@@ -1,0 +1,1 @@
+//! The embedded Llama model (the only home of candle): prompt to features, features to predictions.

@@ -1,0 +1,1 @@
+//! Configuration: one section file per module that has settings; loading, layering, validation.

@@ -1,0 +1,1 @@
+//! A plan to an answer: attempts, failover, streaming, outcome.

@@ -1,0 +1,65 @@
+//! What happens in a streamed answer, piece by piece.
+
+use super::{ApiError, FinishReason, Usage};
+
+/// One step of a streamed answer. A well-formed stream is `Start`, any number of deltas and `Usage`s, `Finish`,
+/// or at any point `Error`, after which nothing follows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StreamEvent {
+    /// The answer has begun.
+    Start {
+        /// The vendor's id for the answer.
+        id: String,
+        /// The model as the vendor names it.
+        model: String,
+    },
+    /// More text.
+    Text(String),
+    /// More reasoning.
+    Thinking(String),
+    /// The vendor's signature over the reasoning so far.
+    ThinkingSignature(String),
+    /// Reasoning the vendor encrypted, whole.
+    RedactedThinking(String),
+    /// More of a refusal.
+    Refusal(String),
+    /// A piece of a tool call.
+    ToolCall(ToolCallDelta),
+    /// Token counts so far, cumulative.
+    Usage(Usage),
+    /// The answer is complete.
+    Finish {
+        /// Why.
+        reason: FinishReason,
+        /// The stop string that was met.
+        stop_sequence: Option<String>,
+    },
+    /// The answer broke off.
+    Error(ApiError),
+}
+
+/// A piece of a tool call. The first piece of a call carries its id and name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCallDelta {
+    /// Which of the answer's calls, counted from 0.
+    pub index: usize,
+    /// Id and name, in the call's first piece only.
+    pub start: Option<(String, String)>,
+    /// More of the arguments' JSON text; may be empty.
+    pub arguments: String,
+}
+
+impl StreamEvent {
+    /// Whether the event carries a piece of the answer, so that from here on failover would be visible.
+    pub fn is_content(&self) -> bool {
+        matches!(
+            self,
+            Self::Text(_)
+                | Self::Thinking(_)
+                | Self::ThinkingSignature(_)
+                | Self::RedactedThinking(_)
+                | Self::Refusal(_)
+                | Self::ToolCall(_)
+        )
+    }
+}

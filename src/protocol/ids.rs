@@ -1,0 +1,109 @@
+//! Names and ids as types, so that a model's name is never taken for a request's id.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The name of a model as *this gateway* lists it (`gpt-4o`), which is also the name of its arm.
+///
+/// It is not the id the upstream knows the model by (see `config::Deployment::upstream`), and not an alias:
+/// aliases are resolved to a `ModelName` once, at the door.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ModelName(Arc<str>);
+
+impl ModelName {
+    /// Takes over a name; cheap to clone from here on.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for ModelName {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<String> for ModelName {
+    fn from(name: String) -> Self {
+        Self::new(name)
+    }
+}
+
+impl Borrow<str> for ModelName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Identifies one routing decision; the key under which outcome and feedback are joined to it.
+///
+/// A version 7 UUID (RFC 9562): its time prefix keeps the store's keys in order of arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DecisionId(pub Uuid);
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+impl std::str::FromStr for DecisionId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.parse()?))
+    }
+}
+
+/// Identifies one HTTP request in logs and answers; the client's own `x-request-id` where it sent a sane one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(pub Arc<str>);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A wire format for chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// OpenAI Chat Completions and its many look-alikes.
+    OpenAi,
+    /// Anthropic Messages.
+    Anthropic,
+    /// Ollama's native `/api/chat` (NDJSON). Upstream only.
+    Ollama,
+    /// Pointsman's own `/api/chat`. Client side only.
+    Native,
+}
+
+impl Dialect {
+    /// The dialect's name in logs, metrics and configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Ollama => "ollama",
+            Self::Native => "native",
+        }
+    }
+}

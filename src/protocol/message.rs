@@ -1,0 +1,135 @@
+//! Turns of a conversation and the parts they are made of.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Instructions from the application.
+    System,
+    /// OpenAI's newer name for instructions; kept apart so that it survives a round trip.
+    Developer,
+    /// The person asking. Tool results are parts of a user turn, as Anthropic has it.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// One turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said, in order.
+    pub parts: Vec<Part>,
+    /// The participant's name, where the dialect has one.
+    pub name: Option<String>,
+}
+
+impl Message {
+    /// A turn of plain text.
+    pub fn text(role: Role, text: impl Into<String>) -> Self {
+        Self { role, parts: vec![Part::text(text)], name: None }
+    }
+
+    /// The turn's text parts, in order, joined by newlines; everything else is left out.
+    pub fn plain_text(&self) -> String {
+        let texts: Vec<&str> = self
+            .parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Text { text, .. } => Some(text.as_str()),
+                _ => None,
+            })
+            .collect();
+        texts.join("\n")
+    }
+}
+
+/// A piece of a turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Part {
+    /// Text.
+    Text {
+        /// The text itself.
+        text: String,
+        /// Prompt-cache marker (Anthropic `cache_control`), as written.
+        cache_control: Option<Value>,
+    },
+    /// A picture.
+    Image {
+        /// Where its bytes are.
+        source: ImageSource,
+        /// OpenAI's `detail` (`low`, `high`, `auto`).
+        detail: Option<String>,
+        /// Prompt-cache marker, as written.
+        cache_control: Option<Value>,
+    },
+    /// The assistant calls a tool.
+    ToolCall {
+        /// Id that the result refers to.
+        id: String,
+        /// Name of the tool.
+        name: String,
+        /// Arguments as JSON text, exactly as the model wrote them (it may be invalid JSON).
+        arguments: String,
+    },
+    /// What a tool gave back.
+    ToolResult {
+        /// The call it answers.
+        call_id: String,
+        /// The result: text and images.
+        content: Vec<Part>,
+        /// Whether the tool failed.
+        is_error: bool,
+        /// Prompt-cache marker, as written.
+        cache_control: Option<Value>,
+    },
+    /// The model's reasoning. Must go back unchanged inside a tool loop, and never into the text.
+    Thinking {
+        /// The reasoning; may be empty where the vendor hides it.
+        text: String,
+        /// The vendor's signature over it.
+        signature: Option<String>,
+    },
+    /// Reasoning the vendor encrypted.
+    RedactedThinking {
+        /// Opaque data.
+        data: String,
+    },
+    /// The model declines (OpenAI `refusal`).
+    Refusal {
+        /// What it says.
+        text: String,
+    },
+    /// A part that only its own dialect knows (audio, files, documents, search results...), kept as written.
+    Foreign {
+        /// The part's `type` on the wire.
+        kind: String,
+        /// The part as it came.
+        value: Value,
+    },
+}
+
+impl Part {
+    /// A text part without a cache marker.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into(), cache_control: None }
+    }
+}
+
+/// Where a picture's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImageSource {
+    /// To be fetched by the vendor.
+    Url(String),
+    /// In the request.
+    Base64 {
+        /// For instance `image/png`.
+        media_type: String,
+        /// Base64 text.
+        data: String,
+    },
+}

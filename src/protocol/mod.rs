@@ -1,0 +1,27 @@
+//! The neutral forms in the middle: what a request, an answer, a stream event, a price and an id *are*,
+//! before any wire format and any vendor.
+//!
+//! Every dialect decodes into these types and encodes out of them, so N formats need N codecs and not N x N.
+//! Nothing here knows a network, a clock, a random source or tokio: all of that comes in as arguments.
+
+mod error;
+mod event;
+mod ids;
+mod message;
+mod money;
+mod request;
+mod response;
+mod tool;
+mod usage;
+
+pub use error::{ApiError, ErrorKind};
+pub use event::{StreamEvent, ToolCallDelta};
+pub use ids::{DecisionId, Dialect, ModelName, RequestId};
+pub use message::{ImageSource, Message, Part, Role};
+pub use money::{Price, Usd};
+pub use request::{
+    ChatRequest, Effort, NamedObjective, Needs, Objective, Reasoning, ResponseFormat, RoutingOptions, Sampling,
+};
+pub use response::{ChatResponse, FinishReason};
+pub use tool::{Tool, ToolChoice};
+pub use usage::Usage;

@@ -1,0 +1,177 @@
+//! The canonical chat request.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Message, Part, Tool, ToolChoice};
+
+/// A chat request in no dialect.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ChatRequest {
+    /// The model as the client wrote it: `auto`, `auto:cost`, a name or an alias.
+    pub model: String,
+    /// The conversation, system and developer turns in their places.
+    pub messages: Vec<Message>,
+    /// Tools the model may call.
+    pub tools: Vec<Tool>,
+    /// Whether it must.
+    pub tool_choice: Option<ToolChoice>,
+    /// Whether several calls may come in one turn.
+    pub parallel_tool_calls: Option<bool>,
+    /// Shape the answer must have.
+    pub response_format: Option<ResponseFormat>,
+    /// Most tokens to generate.
+    pub max_tokens: Option<u32>,
+    /// How to sample.
+    pub sampling: Sampling,
+    /// How much to think first.
+    pub reasoning: Option<Reasoning>,
+    /// Whether the answer streams.
+    pub stream: bool,
+    /// Whether the client wants usage in the stream (OpenAI `stream_options.include_usage`; always in Anthropic's).
+    pub stream_usage: bool,
+    /// The end user's id, as the client gives it to the vendor.
+    pub user: Option<String>,
+    /// Wishes for the routing itself (`routing` in our own dialect, `x-pointsman-*` headers in the others).
+    pub routing: RoutingOptions,
+    /// Top-level fields only the client's dialect knows, as written. They survive where client and backend
+    /// speak the same dialect, and are reported as dropped where they do not.
+    pub extensions: Map<String, Value>,
+}
+
+/// How to sample; every field absent means the vendor's default.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sampling {
+    /// Temperature.
+    pub temperature: Option<f64>,
+    /// Nucleus mass.
+    pub top_p: Option<f64>,
+    /// Candidates kept (Anthropic, Ollama).
+    pub top_k: Option<u32>,
+    /// Strings that end the answer.
+    pub stop: Vec<String>,
+    /// Seed for repeatable sampling (OpenAI, Ollama).
+    pub seed: Option<i64>,
+    /// Penalty on frequent tokens (OpenAI, Ollama).
+    pub frequency_penalty: Option<f64>,
+    /// Penalty on tokens already present (OpenAI, Ollama).
+    pub presence_penalty: Option<f64>,
+}
+
+/// Shape the answer must have.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ResponseFormat {
+    /// Any JSON object.
+    JsonObject,
+    /// JSON held to a schema.
+    JsonSchema {
+        /// The schema's name.
+        name: String,
+        /// The schema.
+        schema: Value,
+        /// Whether the vendor must enforce it.
+        strict: Option<bool>,
+    },
+}
+
+/// How much to think before answering.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reasoning {
+    /// In words (OpenAI `reasoning_effort`).
+    pub effort: Option<Effort>,
+    /// In tokens (Anthropic `thinking.budget_tokens`).
+    pub budget_tokens: Option<u32>,
+    /// `Some(false)` switches thinking off where it would be on.
+    pub enabled: Option<bool>,
+}
+
+/// Reasoning effort in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Effort {
+    None,
+    Minimal,
+    Low,
+    Medium,
+    High,
+    XHigh,
+}
+
+/// What the caller wishes of the routing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoutingOptions {
+    /// What to optimise for; the route's or the configuration's where absent.
+    pub objective: Option<Objective>,
+    /// Only these models.
+    pub models: Option<Vec<String>>,
+    /// Not these models.
+    pub exclude: Vec<String>,
+    /// `false`: always the best guess, never a try-out.
+    pub explore: Option<bool>,
+    /// Names the conversation, so that it stays on its model; else it is recognised by its first turns.
+    pub conversation: Option<String>,
+    /// `false`: no failover to another model than the chosen one.
+    pub failover: Option<bool>,
+    /// Free labels that rules and the log can see.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// What a route is to optimise.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Objective {
+    /// One of the named trade-offs.
+    Named(NamedObjective),
+    /// Explicit weights.
+    Weights {
+        /// Utility lost per US dollar.
+        cost_per_usd: f64,
+        /// Utility lost per second until the answer is there.
+        latency_per_s: f64,
+    },
+}
+
+/// The trade-offs that have names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum NamedObjective {
+    Quality,
+    Balanced,
+    Cost,
+    Speed,
+}
+
+/// What a model must be able to do to serve a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Needs {
+    /// It must call tools.
+    pub tools: bool,
+    /// It must see pictures.
+    pub vision: bool,
+    /// It must hold its answer to a JSON schema or at least to JSON.
+    pub structured_output: bool,
+}
+
+impl ChatRequest {
+    /// What the request asks of a model beyond text.
+    pub fn needs(&self) -> Needs {
+        let has_image = |parts: &[Part]| parts.iter().any(|part| matches!(part, Part::Image { .. }));
+        let vision = self.messages.iter().any(|message| {
+            has_image(&message.parts)
+                || message
+                    .parts
+                    .iter()
+                    .any(|part| matches!(part, Part::ToolResult { content, .. } if has_image(content)))
+        });
+        let tools = !self.tools.is_empty()
+            || self.messages.iter().any(|message| {
+                message.parts.iter().any(|part| matches!(part, Part::ToolCall { .. } | Part::ToolResult { .. }))
+            });
+        Needs { tools, vision, structured_output: self.response_format.is_some() }
+    }
+}

@@ -1,0 +1,32 @@
+//! Tools a model may call.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A function the model may call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tool {
+    /// The function's name.
+    pub name: String,
+    /// What it does, for the model to read.
+    pub description: Option<String>,
+    /// JSON Schema of its arguments object.
+    pub parameters: Value,
+    /// Whether the vendor must hold the arguments to the schema.
+    pub strict: Option<bool>,
+    /// Prompt-cache marker on the tool (Anthropic `cache_control`), as written.
+    pub cache_control: Option<Value>,
+}
+
+/// Whether and which tool must be called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToolChoice {
+    /// The model decides.
+    Auto,
+    /// No tool may be called.
+    None,
+    /// Some tool must be called (OpenAI `required`, Anthropic `any`).
+    Required,
+    /// This tool must be called.
+    Named(String),
+}

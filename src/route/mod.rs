@@ -1,0 +1,1 @@
+//! A canonical request to a plan: which models, in which order, and why.

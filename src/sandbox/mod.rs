@@ -1,0 +1,1 @@
+//! Stand-in upstreams that speak the real wire formats, with faults on demand.

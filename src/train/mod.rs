@@ -1,0 +1,1 @@
+//! The offline job: recorded outcomes to a fitted head, a report and a verdict.

@@ -1,0 +1,1 @@
+//! The online learner: outcomes and feedback to new policy snapshots.

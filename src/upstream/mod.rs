@@ -1,0 +1,1 @@
+//! Provider calls (the only home of reqwest).
