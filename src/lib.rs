@@ -13,6 +13,7 @@
 
 pub mod app;
 pub mod bandit;
+pub mod chart;
 pub mod classifier;
 pub mod cli;
 pub mod codec;

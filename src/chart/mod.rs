@@ -1,0 +1,20 @@
+//! Small charts as SVG text: lines with confidence bands, points, calibration and cost-quality curves, bars.
+//!
+//! Training reports, replay and the dashboard draw with it. A chart is a value that is filled and then rendered to one
+//! `<svg>` element; nothing here reads a clock, a file or the network. Colours are CSS variables of [`STYLE`], which the
+//! page embeds once, so charts follow the page into light and dark; every mark carries a `<title>`, so a pointer resting
+//! on it tells the value and a screen reader can say it.
+//!
+//! [`Plot`] has two numeric axes (linear or logarithmic); [`Bars`] has one, with a name for each bar.
+//! What it leaves out: interaction beyond hovering, dates on axes, stacking.
+
+mod axis;
+mod bars;
+mod plot;
+mod style;
+mod svg;
+
+pub use axis::{Scale, format_number};
+pub use bars::{Bar, Bars};
+pub use plot::{Plot, Point, Series};
+pub use style::STYLE;
