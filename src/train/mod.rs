@@ -1,1 +1,4 @@
-//! The offline job: recorded outcomes to a fitted head, a report and a verdict.
+//! The offline job: recorded outcomes -> fit -> report -> promote or refuse.
+
+pub mod dataset;
+pub mod metrics;

@@ -1,0 +1,88 @@
+//! What can be wrong with a data set, said so that the line can be found.
+
+use std::path::PathBuf;
+
+use super::Split;
+
+/// A data set that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// A file or folder cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file broke off or is not what its name says.
+    #[error("{}, line {line}: cannot be read on: {source}", path.display())]
+    Broken {
+        /// Which file.
+        path: PathBuf,
+        /// The line being read, counted from 1.
+        line: usize,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line is not a record.
+    #[error("{}, line {line}: {message}", path.display())]
+    Record {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it; never holds the prompt.
+        message: String,
+    },
+    /// There is nothing to read.
+    #[error(
+        "{} holds no .jsonl or .jsonl.gz file: expected train/, val/ and test/ folders with such files, or the files themselves",
+        path.display()
+    )]
+    Empty {
+        /// Where was looked.
+        path: PathBuf,
+    },
+    /// The same question stands in two splits.
+    #[error(
+        "{count} group(s) leak between splits; the first: group `{group}` is in {first} and again in {second} ({}, line {line}). \
+         Put every record of a group in one split, or give records that share no question groups of their own",
+        path.display()
+    )]
+    Leak {
+        /// How many groups leak.
+        count: usize,
+        /// The first such group.
+        group: String,
+        /// Where it was seen first.
+        first: Split,
+        /// Where it was seen again.
+        second: Split,
+        /// File of the second sight.
+        path: PathBuf,
+        /// Line of the second sight, counted from 1.
+        line: usize,
+    },
+    /// Two records have one id.
+    #[error("{}, line {line}: id `{id}` was there before; ids must be unique, the feature cache goes by them", path.display())]
+    Duplicate {
+        /// The id.
+        id: String,
+        /// File of the second sight.
+        path: PathBuf,
+        /// Line of the second sight, counted from 1.
+        line: usize,
+    },
+    /// More text than may be held.
+    #[error(
+        "the prompts hold more than {limit_mib} MiB (reached in {}): read fewer records per source with --limit",
+        path.display()
+    )]
+    TooLarge {
+        /// The bound.
+        limit_mib: usize,
+        /// The file in which it was reached.
+        path: PathBuf,
+    },
+}

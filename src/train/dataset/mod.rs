@@ -1,0 +1,179 @@
+//! Recorded outcomes: what each model did with each prompt, read from JSON Lines.
+//!
+//! A data set is a folder with `train/`, `val/` and `test/`, each holding `.jsonl` or `.jsonl.gz` files; or a folder
+//! with such files directly (a file called `train`, `val` or `test` is that split, any other is the split the caller
+//! asks about); or one such file. One record a line:
+//!
+//! | field | meaning |
+//! | --- | --- |
+//! | `prompt` | the text a router would see (required) |
+//! | `outcomes` | map from model to `score` in 0..1 and, where known, `cost_usd`, `input_tokens`, `output_tokens`, `latency_ms` (required) |
+//! | `source` | collection; the file's name where absent. The same model in two sources makes two *arms*, because scores mean different things there |
+//! | `task` | benchmark, with the subject after a slash |
+//! | `id`, `group`, `origin` | identity; records that share a question; sub-collection |
+//!
+//! A model absent from `outcomes` was not run: it did not fail. Fields this list does not have are ignored.
+//!
+//! [`read`] streams and validates, [`Dataset`] holds what training and evaluation need, with names interned, and refuses
+//! a `group` that stands in two splits: a head that has seen the question would look better than it is.
+
+mod error;
+mod read;
+
+use std::collections::HashMap;
+
+pub use error::DatasetError;
+pub use read::{Limits, read};
+
+/// Which part of a data set a record belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Split {
+    /// For fitting.
+    Train,
+    /// For choosing between fits, early stopping and calibration.
+    Val,
+    /// For the report alone.
+    Test,
+}
+
+impl Split {
+    /// All splits, in order.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
+
+    /// The split's name, which is also its folder's.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+        }
+    }
+
+    /// The split of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|split| split.as_str() == name)
+    }
+}
+
+impl std::fmt::Display for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What one model did with one prompt.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outcome {
+    /// Index into [`Dataset::arms`].
+    pub arm: u32,
+    /// Quality of the answer, 0..1.
+    pub score: f32,
+    /// US dollars, where known.
+    pub cost_usd: Option<f32>,
+    /// Prompt tokens, where known.
+    pub input_tokens: Option<f32>,
+    /// Generated tokens, where known.
+    pub output_tokens: Option<f32>,
+    /// Milliseconds until the answer was complete, where known.
+    pub latency_ms: Option<f32>,
+}
+
+/// One prompt and what was done with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Identity within the data set; the feature cache's key.
+    pub id: Box<str>,
+    /// Index into [`Dataset::sources`].
+    pub source: u32,
+    /// Index into [`Dataset::tasks`].
+    pub task: u32,
+    /// The part it belongs to.
+    pub split: Split,
+    /// The text a router would see.
+    pub prompt: Box<str>,
+    /// Sub-collection, where the source has them.
+    pub origin: Option<Box<str>>,
+    /// What the models did, in order of their arms.
+    pub outcomes: Box<[Outcome]>,
+}
+
+impl Record {
+    /// The outcome of an arm, if it was run.
+    pub fn outcome(&self, arm: u32) -> Option<&Outcome> {
+        self.outcomes.binary_search_by_key(&arm, |outcome| outcome.arm).ok().map(|at| &self.outcomes[at])
+    }
+}
+
+/// A model within a source.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Arm {
+    /// Index into [`Dataset::sources`].
+    pub source: u32,
+    /// The model's name as its source writes it.
+    pub model: String,
+}
+
+/// A data set in memory.
+#[derive(Debug, Clone, Default)]
+pub struct Dataset {
+    /// Names of the collections.
+    pub sources: Vec<String>,
+    /// Names of the tasks.
+    pub tasks: Vec<String>,
+    /// Models within sources.
+    pub arms: Vec<Arm>,
+    /// All records, in reading order.
+    pub records: Vec<Record>,
+    /// How many records were left out by [`Limits::per_source`].
+    pub left_out: usize,
+}
+
+impl Dataset {
+    /// The records of a split.
+    pub fn of(&self, split: Split) -> impl Iterator<Item = &Record> + Clone {
+        self.records.iter().filter(move |record| record.split == split)
+    }
+
+    /// The records of a source in a split.
+    pub fn of_source(&self, source: u32, split: Split) -> impl Iterator<Item = &Record> + Clone {
+        self.of(split).filter(move |record| record.source == source)
+    }
+
+    /// The arms of a source.
+    pub fn arms_of(&self, source: u32) -> Vec<u32> {
+        (0..self.arms.len() as u32).filter(|arm| self.arms[*arm as usize].source == source).collect()
+    }
+
+    /// Whether a split has any record.
+    pub fn has(&self, split: Split) -> bool {
+        self.of(split).next().is_some()
+    }
+
+    /// The part of a task's name before the slash.
+    pub fn family(&self, record: &Record) -> &str {
+        let task = &self.tasks[record.task as usize];
+        task.split('/').next().unwrap_or(task)
+    }
+}
+
+/// Names given numbers in order of first sight.
+#[derive(Debug, Default)]
+struct Interner {
+    numbers: HashMap<String, u32>,
+    names: Vec<String>,
+}
+
+impl Interner {
+    fn number(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = self.names.len() as u32;
+        self.numbers.insert(name.to_owned(), number);
+        self.names.push(name.to_owned());
+        number
+    }
+}
+
+#[cfg(test)]
+mod tests;

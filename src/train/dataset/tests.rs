@@ -1,0 +1,135 @@
+//! Tests of reading data sets.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::*;
+
+fn put(folder: &Path, name: &str, text: &str) {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    if name.ends_with(".gz") {
+        let mut gz = flate2::write::GzEncoder::new(std::fs::File::create(path).unwrap(), flate2::Compression::fast());
+        gz.write_all(text.as_bytes()).unwrap();
+        gz.finish().unwrap();
+    } else {
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+fn line(id: &str, group: &str) -> String {
+    format!(
+        r#"{{"id":"{id}","source":"s","task":"t/a","group":"{group}","prompt":"hello","outcomes":{{"m":{{"score":1.0,"cost_usd":0.5}},"n":{{"score":0.25}}}},"extra":1}}"#
+    ) + "\n"
+}
+
+#[test]
+fn split_folders_with_packed_and_plain_files_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "train/a.jsonl.gz", &(line("1", "g1") + &line("2", "g2")));
+    put(dir.path(), "test/a.jsonl", &(line("3", "g3") + "\n"));
+    put(dir.path(), "notes.txt", "not data");
+    let data = read(dir.path(), Split::Test, Limits::default()).unwrap();
+    assert_eq!(data.of(Split::Train).count(), 2);
+    assert_eq!(data.of(Split::Test).count(), 1);
+    assert!(!data.has(Split::Val));
+    assert_eq!(data.sources, ["s"]);
+    assert_eq!(data.arms.iter().map(|arm| arm.model.as_str()).collect::<Vec<_>>(), ["m", "n"]);
+    let record = &data.records[0];
+    assert_eq!(data.family(record), "t");
+    assert_eq!(record.outcome(0).unwrap().cost_usd, Some(0.5));
+    assert_eq!(record.outcome(1).unwrap().cost_usd, None);
+    assert_eq!(record.outcome(7), None);
+}
+
+#[test]
+fn files_without_folders_belong_to_the_split_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "new.jsonl", r#"{"prompt":"p","outcomes":{"m":{"score":0}}}"#);
+    put(dir.path(), "train.jsonl", r#"{"prompt":"p","outcomes":{"m":{"score":1}}}"#);
+    let data = read(dir.path(), Split::Test, Limits::default()).unwrap();
+    assert_eq!(data.of(Split::Test).count(), 1);
+    assert_eq!(data.of(Split::Train).count(), 1);
+    let one = read(&dir.path().join("new.jsonl"), Split::Val, Limits::default()).unwrap();
+    assert_eq!((one.sources[0].as_str(), one.records[0].split), ("new", Split::Val));
+}
+
+#[test]
+fn complaints_name_file_and_line_and_never_the_prompt() {
+    let cases = [
+        ("{\"prompt\":\"p\",\"outcomes\":{}}", "`outcomes` is empty"),
+        ("{\"prompt\":\"p\",\"outcomes\":{\"m\":{\"score\":1.5}}}", "`score` is 1.5"),
+        ("{\"prompt\":\"p\",\"outcomes\":{\"m\":{}}}", "no `score`"),
+        ("{\"prompt\":\"p\",\"outcomes\":{\"m\":{\"score\":1,\"cost_usd\":-1}}}", "`cost_usd` is -1"),
+        ("{\"outcomes\":{\"m\":{\"score\":1}}}", "missing field `prompt`"),
+        ("{\"prompt\":", "not valid JSON"),
+        ("{\"prompt\":\"p\",\"outcomes\":\"a secret text\"}", "not a record: invalid type: a string"),
+    ];
+    for (text, expected) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "test/x.jsonl", &(line("1", "g") + text + "\n"));
+        let message = read(dir.path(), Split::Test, Limits::default()).unwrap_err().to_string();
+        assert!(message.contains("x.jsonl, line 2: ") && message.contains(expected), "{message}");
+        assert!(!message.contains("secret"), "{message}");
+    }
+}
+
+#[test]
+fn a_group_in_two_splits_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "train/a.jsonl", &(line("1", "shared") + &line("2", "own")));
+    put(dir.path(), "test/a.jsonl", &(line("3", "shared") + &line("4", "shared")));
+    let error = read(dir.path(), Split::Test, Limits::default()).unwrap_err();
+    assert!(matches!(error, DatasetError::Leak { count: 1, first: Split::Train, second: Split::Test, line: 1, .. }));
+    assert!(error.to_string().contains("`shared`"));
+}
+
+#[test]
+fn an_id_seen_twice_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "train/a.jsonl", &(line("1", "g") + &line("1", "g")));
+    let error = read(dir.path(), Split::Test, Limits::default()).unwrap_err();
+    assert!(matches!(error, DatasetError::Duplicate { line: 2, .. }));
+}
+
+#[test]
+fn a_cut_off_archive_is_an_error_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let text: String = (0..2000).map(|i| line(&i.to_string(), &i.to_string())).collect();
+    put(dir.path(), "train/a.jsonl.gz", &text);
+    let path = dir.path().join("train/a.jsonl.gz");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let error = read(dir.path(), Split::Test, Limits::default()).unwrap_err();
+    assert!(matches!(error, DatasetError::Broken { line, .. } if line > 1), "{error}");
+}
+
+#[test]
+fn an_empty_folder_says_what_was_expected() {
+    let dir = tempfile::tempdir().unwrap();
+    let message = read(dir.path(), Split::Test, Limits::default()).unwrap_err().to_string();
+    assert!(message.contains("expected train/, val/ and test/"));
+}
+
+#[test]
+fn a_sample_is_the_same_whatever_the_order() {
+    let lines: Vec<String> = (0..50).map(|i| line(&format!("id{i}"), &format!("g{i}"))).collect();
+    let ids = |text: String| {
+        let dir = tempfile::tempdir().unwrap();
+        put(dir.path(), "train/a.jsonl", &text);
+        let data = read(dir.path(), Split::Test, Limits { per_source: Some(10), ..Limits::default() }).unwrap();
+        assert_eq!((data.records.len(), data.left_out), (10, 40));
+        let mut ids: Vec<_> = data.records.into_iter().map(|record| record.id).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(ids(lines.concat()), ids(lines.iter().rev().cloned().collect()));
+}
+
+#[test]
+fn too_much_text_is_refused_before_memory_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "train/a.jsonl", &(line("1", "a") + &line("2", "b")));
+    let error = read(dir.path(), Split::Test, Limits { prompt_bytes: 7, ..Limits::default() }).unwrap_err();
+    assert!(matches!(error, DatasetError::TooLarge { .. }));
+}
