@@ -147,7 +147,7 @@ pub enum NamedObjective {
 }
 
 /// What a model must be able to do to serve a request.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     /// It must call tools.
     pub tools: bool,

@@ -1,1 +1,47 @@
-//! The embedded database (the only home of sled).
+//! The embedded database: decisions, outcomes, feedback, policy snapshots, settings, audit (the only home of sled).
+//!
+//! **Layout.** One sled database in `<data_dir>/log`, a tree per kind of record. Decisions and outcomes are keyed by
+//! the decision's UUIDv7, so keys stand in order of time; feedback by decision and feedback id. Values are one version
+//! byte and MessagePack ([`encoding`]).
+//!
+//! **Writing.** One thread (`tuner::Recorder`) writes; everybody may read. What is durable when: a feedback once it is
+//! acknowledged, a snapshot once it is promoted, decisions and outcomes within half a second.
+//!
+//! **When things break** ([`Store::open`], [`db`]): a record that cannot be read is set aside and counted; a database that
+//! cannot be read is set aside as a whole (renamed to `log.broken-<time>`) and a fresh one begun; a directory that cannot
+//! be written gives a store in memory that says so; a database that fails while it runs (full disk) is closed, tried
+//! again every few seconds, and what could not be written meanwhile is counted. None of it stops an answer.
+//!
+//! API tokens are *not* in here: they are a file of hashes beside it (`tokens`), so that a broken database never locks
+//! clients out.
+
+mod audit;
+pub mod db;
+mod encoding;
+mod error;
+mod fingerprint;
+mod join;
+mod log;
+mod migrate;
+mod query;
+pub mod record;
+mod retention;
+mod settings;
+mod signals;
+mod snapshots;
+
+pub use audit::AuditRecord;
+pub use db::{Health, OpenReport, OpenState, Store};
+pub use encoding::DecodeError;
+pub use error::{OpenError, StoreError};
+pub use fingerprint::Salt;
+pub use join::{Order, Span};
+pub use log::{FEEDBACK_ID_BYTES, Stored};
+pub use query::{Bucket, Filter, Page, Summary, Sums};
+pub use record::{
+    CandidateRecord, DecisionRecord, Entry, ExcludedRecord, FeedbackKind, FeedbackRecord, Fingerprint, Mode,
+    OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
+};
+pub use retention::{Clock, LogSize};
+pub use signals::{AGAIN_WITHIN_MS, AskedAgain, Seen, signals};
+pub use snapshots::{SnapshotRecord, SnapshotState};

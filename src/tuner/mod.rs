@@ -1,1 +1,8 @@
-//! The online learner: outcomes and feedback to new policy snapshots.
+//! The online learner: what happens becomes the log, and the log becomes a better policy.
+//!
+//! [`Recorder`] is the one writer of the log: decisions and outcomes go in without waiting, feedback is acknowledged
+//! once it is on disk.
+
+mod recorder;
+
+pub use recorder::{Ack, FeedbackError, Progress, Recorder, RecorderStatus, Writer};

@@ -1,0 +1,37 @@
+//! What the store keeps, for how long, and how much of it.
+
+use serde::{Deserialize, Serialize};
+
+/// The store. Fixed at start, but for retention.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Whether the last user turn of each request is kept. Off: features are kept, and they are enough to retrain.
+    pub prompts: bool,
+    /// Records that may wait for the disk; when it is full, further ones are dropped and counted, and answers go on.
+    pub queue: usize,
+    /// Decisions, with all that came of them, are deleted after so many days; 0 = never.
+    pub max_age_days: u32,
+    /// The log's records may take so many MiB, oldest deleted first; 0 = no limit. The file takes about twice that.
+    pub max_mb: u64,
+    /// Memory for the database's page cache, MiB.
+    pub cache_mb: u64,
+    /// How often retention is looked after, in seconds.
+    pub retention_interval_s: u64,
+    /// Policy snapshots kept besides the live and pinned ones.
+    pub keep_snapshots: usize,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            prompts: false,
+            queue: 8192,
+            max_age_days: 90,
+            max_mb: 4096,
+            cache_mb: 64,
+            retention_interval_s: 600,
+            keep_snapshots: 50,
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! Opening the database, and living with one that breaks.
+//!
+//! A [`Store`] is a handle that outlives its database: when sled reports a failure (a full disk, a device error) it
+//! refuses all further work until it is opened anew. So the trees live behind a lock that [`Store::revive`] empties,
+//! waits on, and fills again. Readers take the trees for one call and see [`StoreError::Down`] in between.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::encoding;
+use super::error::{OpenError, StoreError};
+use super::fingerprint::Salt;
+use crate::config;
+
+/// The directory of the database inside the data directory.
+const DIRECTORY: &str = "log";
+
+/// The schema this program reads and writes.
+pub(super) const SCHEMA: u32 = 1;
+
+/// The open database: one tree per kind of record.
+#[derive(Debug)]
+pub(super) struct Trees {
+    pub db: sled::Db,
+    pub decisions: sled::Tree,
+    pub outcomes: sled::Tree,
+    pub feedback: sled::Tree,
+    pub snapshots: sled::Tree,
+    pub policies: sled::Tree,
+    pub settings: sled::Tree,
+    pub audit: sled::Tree,
+    /// Records that could not be read, under the name of their tree.
+    pub damaged: sled::Tree,
+}
+
+/// How the database was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum OpenState {
+    /// It is the one from last time, or a first one.
+    Opened,
+    /// It could not be read: it was set aside and a fresh one begun.
+    Replaced {
+        /// Where the broken one is kept.
+        kept: PathBuf,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// The directory cannot be written: records live in memory and die with the process; no feedback is acknowledged.
+    Memory {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What opening found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OpenReport {
+    /// How the database was found.
+    #[serde(flatten)]
+    pub state: OpenState,
+    /// The schema version it had, where it had to be migrated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migrated_from: Option<u32>,
+}
+
+/// How the store is, for `/health` and the dashboard.
+#[derive(Debug, Clone, Serialize)]
+pub struct Health {
+    /// How it was opened.
+    pub opened: OpenReport,
+    /// What is wrong now, if anything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
+    /// Times it was closed and opened anew after a failure.
+    pub revivals: u64,
+    /// Records set aside because they could not be read, since it was made.
+    pub damaged: u64,
+    /// Size of its files, bytes.
+    pub bytes_on_disk: u64,
+    /// Whether what is acknowledged survives the process.
+    pub durable: bool,
+}
+
+struct Shared {
+    dir: PathBuf,
+    settings: config::Store,
+    durable: bool,
+    report: Mutex<OpenReport>,
+    salt: Salt,
+    trees: RwLock<Option<Arc<Trees>>>,
+    failing: Mutex<Option<String>>,
+    revivals: AtomicU64,
+    damaged: AtomicU64,
+    /// Bytes of records in the log, as retention counts them.
+    log_bytes: AtomicU64,
+}
+
+/// The store; a cheap handle.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("dir", &self.shared.dir).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store in the directory `dir`, making it where there is none. `now_ms` names what is set aside.
+    ///
+    /// # Errors
+    /// When another process has it, or a later program wrote it: both are for the operator to settle. Damage and a
+    /// directory that cannot be written are no errors, see [`OpenReport`].
+    pub fn open(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Self, OpenReport), OpenError> {
+        let (trees, report) = match open_or_replace(dir, settings, now_ms) {
+            Ok(opened) => opened,
+            Err(Failure::Locked) => return Err(OpenError::Locked { path: dir.to_owned() }),
+            Err(Failure::Newer(found)) => {
+                return Err(OpenError::Newer { path: dir.to_owned(), found, known: SCHEMA });
+            }
+            Err(Failure::Unwritable(reason) | Failure::Broken(reason)) => {
+                let report = OpenReport { state: OpenState::Memory { reason }, migrated_from: None };
+                (in_memory(settings)?, report)
+            }
+        };
+        Ok((Self::with(dir, settings, trees, report.clone())?, report))
+    }
+
+    /// Opens the store in `dir` only if there is one: for commands that read.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and when there is none.
+    pub fn open_existing(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<Self, OpenError> {
+        if !dir.join(DIRECTORY).join("db").exists() {
+            return Err(OpenError::Missing { path: dir.to_owned() });
+        }
+        Self::open(dir, settings, now_ms).map(|(store, _)| store)
+    }
+
+    /// A store that lives in memory and dies with its last handle: for tests and for `demo`.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn in_memory() -> Result<Self, OpenError> {
+        let settings = config::Store::default();
+        let trees = in_memory(&settings)?;
+        let state = OpenState::Memory { reason: "asked for".to_owned() };
+        Self::with(Path::new(""), &settings, trees, OpenReport { state, migrated_from: None })
+    }
+
+    fn with(dir: &Path, settings: &config::Store, trees: Trees, report: OpenReport) -> Result<Self, OpenError> {
+        let salt = salt_of(&trees, None).map_err(|error| OpenError::Hopeless(error.to_string()))?;
+        let shared = Shared {
+            dir: dir.to_owned(),
+            settings: settings.clone(),
+            durable: !matches!(report.state, OpenState::Memory { .. }),
+            report: Mutex::new(report),
+            salt,
+            damaged: AtomicU64::new(trees.damaged.len() as u64),
+            log_bytes: AtomicU64::new(0),
+            trees: RwLock::new(Some(Arc::new(trees))),
+            failing: Mutex::new(None),
+            revivals: AtomicU64::new(0),
+        };
+        let store = Self { shared: Arc::new(shared) };
+        store.load_log_size().map_err(|error| OpenError::Hopeless(error.to_string()))?;
+        Ok(store)
+    }
+
+    /// The secret behind this store's fingerprints.
+    pub fn salt(&self) -> Salt {
+        self.shared.salt
+    }
+
+    /// The data directory.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    /// What it was told to keep.
+    pub fn settings(&self) -> &config::Store {
+        &self.shared.settings
+    }
+
+    /// Whether what is acknowledged survives the process.
+    pub fn is_durable(&self) -> bool {
+        self.shared.durable
+    }
+
+    /// How it is.
+    pub fn health(&self) -> Health {
+        // One lock at a time: guards taken inside the literal would live to its end.
+        let opened = self.shared.report.lock().clone();
+        let failing = self.shared.failing.lock().clone();
+        Health {
+            opened,
+            failing,
+            revivals: self.shared.revivals.load(Ordering::Relaxed),
+            damaged: self.shared.damaged.load(Ordering::Relaxed),
+            bytes_on_disk: self.trees().and_then(|trees| Ok(trees.db.size_on_disk()?)).unwrap_or(0),
+            durable: self.is_durable(),
+        }
+    }
+
+    /// The trees, for one call.
+    pub(super) fn trees(&self) -> Result<Arc<Trees>, StoreError> {
+        let trees = self.shared.trees.read().as_ref().map(Arc::clone);
+        trees.ok_or_else(|| StoreError::Down(self.shared.failing.lock().clone().unwrap_or_default()))
+    }
+
+    /// Waits until everything written so far is on disk.
+    ///
+    /// # Errors
+    /// When it cannot be brought there.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.trees()?.db.flush()?;
+        Ok(())
+    }
+
+    pub(super) fn note_written(&self, bytes: u64) {
+        self.shared.log_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_freed(&self, bytes: u64) {
+        let less = |now: u64| Some(now.saturating_sub(bytes));
+        let _always = self.shared.log_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.shared.log_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the database failed and closes it, so that it can be opened anew.
+    pub fn note_failure(&self, error: &StoreError) {
+        let mut failing = self.shared.failing.lock();
+        if failing.is_none() {
+            *failing = Some(error.to_string());
+        }
+        drop(failing);
+        *self.shared.trees.write() = None;
+    }
+
+    /// Opens a closed database anew. `false` while it still cannot be opened (or a reader still holds the old one).
+    /// Only the writer calls it; readers meanwhile see that the store is down.
+    pub fn revive(&self, now_ms: i64) -> bool {
+        if self.shared.trees.read().is_some() {
+            return true;
+        }
+        let opened = match self.is_durable() {
+            true => self.reopen(now_ms),
+            false => in_memory(&self.shared.settings)
+                .map(|trees| (trees, self.shared.report.lock().clone()))
+                .map_err(|error| Failure::Unwritable(error.to_string())),
+        };
+        let revived = opened.and_then(|(trees, report)| {
+            // Fingerprints must stay comparable within a run, so a fresh database takes over the secret.
+            salt_of(&trees, Some(self.shared.salt)).map_err(|error| Failure::Unwritable(error.to_string()))?;
+            Ok((trees, report))
+        });
+        match revived {
+            Ok((trees, report)) => {
+                if report.state != OpenState::Opened {
+                    *self.shared.report.lock() = report;
+                }
+                *self.shared.trees.write() = Some(Arc::new(trees));
+                *self.shared.failing.lock() = None;
+                self.shared.revivals.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+            Err(failure) => {
+                *self.shared.failing.lock() = Some(failure.to_string());
+                false
+            }
+        }
+    }
+
+    /// Opens the files anew. sled's own threads hold the old ones a moment longer than its last handle.
+    fn reopen(&self, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
+        const TRIES: u32 = 50;
+        const PAUSE: Duration = Duration::from_millis(20);
+        for _ in 1..TRIES {
+            match open_or_replace(&self.shared.dir, &self.shared.settings, now_ms) {
+                Err(Failure::Locked) => std::thread::sleep(PAUSE),
+                done => return done,
+            }
+        }
+        open_or_replace(&self.shared.dir, &self.shared.settings, now_ms)
+    }
+
+    /// Reads a value; one that cannot be read is moved to the damaged ones and counted.
+    pub(super) fn read<T: DeserializeOwned>(
+        &self,
+        trees: &Trees,
+        tree: &sled::Tree,
+        key: &[u8],
+        value: &[u8],
+    ) -> Option<T> {
+        match encoding::decode(value) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                self.set_aside(trees, tree, key, value, &error);
+                None
+            }
+        }
+    }
+
+    fn set_aside(&self, trees: &Trees, tree: &sled::Tree, key: &[u8], value: &[u8], error: &encoding::DecodeError) {
+        let name = tree.name();
+        let place = [&name[..], &[0], key].concat();
+        tracing::warn!(tree = %String::from_utf8_lossy(&name), %error, "a stored record cannot be read and is set aside");
+        // In this order a crash between the two leaves it in both places, and the next reader moves it again.
+        if trees.damaged.insert(place, value).is_ok() && tree.remove(key).is_ok() {
+            self.shared.damaged.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Why one try to open failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("another process has it open")]
+    Locked,
+    #[error("a later program wrote it (schema {0})")]
+    Newer(u32),
+    #[error("{0}")]
+    Unwritable(String),
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<sled::Error> for Failure {
+    fn from(error: sled::Error) -> Self {
+        match &error {
+            // sled has no kind of its own for this.
+            sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => Self::Locked,
+            sled::Error::Io(io) => match io.kind() {
+                // A file that ends too early or holds nonsense is the database's fault, all else is its surroundings'.
+                std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData => {
+                    Self::Broken(error.to_string())
+                }
+                _ => Self::Unwritable(error.to_string()),
+            },
+            _ => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+/// Opens the database; a broken one is set aside and a fresh one begun.
+fn open_or_replace(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
+    let path = dir.join(DIRECTORY);
+    let reason = match open_at(&path, settings) {
+        Ok((trees, migrated_from)) => return Ok((trees, OpenReport { state: OpenState::Opened, migrated_from })),
+        Err(Failure::Broken(reason)) => reason,
+        Err(failure) => return Err(failure),
+    };
+    let kept = dir.join(format!("{DIRECTORY}.broken-{now_ms}"));
+    std::fs::rename(&path, &kept).map_err(|error| Failure::Unwritable(format!("{reason}; {error}")))?;
+    let (trees, _) = open_at(&path, settings)?;
+    Ok((trees, OpenReport { state: OpenState::Replaced { kept, reason }, migrated_from: None }))
+}
+
+fn open_at(path: &Path, settings: &config::Store) -> Result<(Trees, Option<u32>), Failure> {
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(settings.cache_mb.max(1) << 20)
+        .flush_every_ms(Some(500))
+        .mode(sled::Mode::HighThroughput);
+    // sled asserts on some damaged files instead of returning an error.
+    let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, Failure> {
+        let trees = open_trees(config.open()?)?;
+        let migrated = super::migrate::migrate(&trees)?;
+        Ok((trees, migrated))
+    }));
+    opened.unwrap_or_else(|_| Err(Failure::Broken("the database's files are damaged".to_owned())))
+}
+
+fn in_memory(settings: &config::Store) -> Result<Trees, OpenError> {
+    let config = sled::Config::new().temporary(true).cache_capacity(settings.cache_mb.max(1) << 20);
+    config
+        .open()
+        .map_err(Failure::from)
+        .and_then(open_trees)
+        .and_then(|trees| super::migrate::migrate(&trees).map(|_| trees))
+        .map_err(|failure| OpenError::Hopeless(failure.to_string()))
+}
+
+fn open_trees(db: sled::Db) -> Result<Trees, Failure> {
+    Ok(Trees {
+        decisions: db.open_tree("decisions")?,
+        outcomes: db.open_tree("outcomes")?,
+        feedback: db.open_tree("feedback")?,
+        snapshots: db.open_tree("snapshots")?,
+        policies: db.open_tree("policies")?,
+        settings: db.open_tree("settings")?,
+        audit: db.open_tree("audit")?,
+        damaged: db.open_tree("damaged")?,
+        db,
+    })
+}
+
+/// The database's secret: the one it has, else `known`, else a new one.
+fn salt_of(trees: &Trees, known: Option<Salt>) -> Result<Salt, StoreError> {
+    const KEY: &str = "salt";
+    if let Some(bytes) = trees.settings.get(KEY)?
+        && let Ok(bytes) = <[u8; 16]>::try_from(&bytes[..])
+    {
+        return Ok(Salt::new(bytes));
+    }
+    let salt = known.unwrap_or_else(|| Salt::new(rand::random()));
+    trees.settings.insert(KEY, salt.bytes())?;
+    trees.db.flush()?;
+    Ok(salt)
+}

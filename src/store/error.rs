@@ -1,0 +1,55 @@
+//! What can go wrong in the store, in the terms of its callers.
+
+use std::path::PathBuf;
+
+/// Why the store cannot be opened at all. Everything else is lived with, see [`OpenState`](super::OpenState).
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("{path} is in use by another pointsman process")]
+    Locked {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// A later version of this program wrote it.
+    #[error(
+        "{path} has schema version {found}, and this program knows versions up to {known}: use a newer pointsman"
+    )]
+    Newer {
+        /// The data directory.
+        path: PathBuf,
+        /// The version found.
+        found: u32,
+        /// The newest version this program knows.
+        known: u32,
+    },
+    /// There is nothing to read: asked to open an existing store, found none.
+    #[error("there is no store in {path}")]
+    Missing {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// Not even a store in memory could be made.
+    #[error("no store can be opened, not even in memory: {0}")]
+    Hopeless(String),
+}
+
+/// Why a read or a write did not happen.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The database failed; its own words.
+    #[error("the database failed: {0}")]
+    Database(#[from] sled::Error),
+    /// The database is closed after a failure and has not come back yet.
+    #[error("the database is not available: {0}")]
+    Down(String),
+    /// A record could not be made into bytes.
+    #[error("a record cannot be encoded: {0}")]
+    Encode(String),
+}
+
+impl From<rmp_serde::encode::Error> for StoreError {
+    fn from(error: rmp_serde::encode::Error) -> Self {
+        Self::Encode(error.to_string())
+    }
+}

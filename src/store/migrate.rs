@@ -1,0 +1,59 @@
+//! Bringing an older database up to the schema of this program.
+//!
+//! The schema version stands in the settings. A step rewrites record by record, can be repeated after a crash in the
+//! middle (what is already new is left alone), and raises the version only when all is on disk. What it cannot read it
+//! leaves in place: the first reader sets it aside.
+//!
+//! | version | what changed |
+//! | --- | --- |
+//! | 0 | records are JSON text |
+//! | 1 | records are a version byte and MessagePack, so that floats come back bit for bit |
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::db::{Failure, SCHEMA, Trees};
+use super::encoding;
+use super::record::{DecisionRecord, FeedbackRecord, OutcomeRecord};
+
+const KEY: &str = "schema";
+
+/// Brings the database up to [`SCHEMA`] and says from which version, where there was something to do.
+pub(super) fn migrate(trees: &Trees) -> Result<Option<u32>, Failure> {
+    let found = match trees.settings.get(KEY)? {
+        Some(bytes) => match <[u8; 4]>::try_from(&bytes[..]) {
+            Ok(bytes) => u32::from_be_bytes(bytes),
+            Err(_) => return Err(Failure::Broken("its schema version cannot be read".to_owned())),
+        },
+        // Version 0 did not write its version. A fresh database has nothing to migrate either way.
+        None => 0,
+    };
+    if found > SCHEMA {
+        return Err(Failure::Newer(found));
+    }
+    if found == SCHEMA {
+        return Ok(None);
+    }
+    let had_records = !trees.decisions.is_empty();
+    json_to_message_pack::<DecisionRecord>(&trees.decisions)?;
+    json_to_message_pack::<OutcomeRecord>(&trees.outcomes)?;
+    json_to_message_pack::<FeedbackRecord>(&trees.feedback)?;
+    trees.db.flush()?;
+    trees.settings.insert(KEY, &SCHEMA.to_be_bytes())?;
+    trees.db.flush()?;
+    Ok(had_records.then_some(found))
+}
+
+fn json_to_message_pack<T: Serialize + DeserializeOwned>(tree: &sled::Tree) -> Result<(), sled::Error> {
+    for pair in tree {
+        let (key, value) = pair?;
+        if value.first() != Some(&b'{') {
+            continue;
+        }
+        if let Ok(record) = serde_json::from_slice::<T>(&value)
+            && let Ok(bytes) = encoding::encode(&record)
+        {
+            tree.insert(key, bytes)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Forgetting: the log keeps so many days and so many bytes, and the oldest go first.
+//!
+//! [`Store::forget_some`] deletes one slice, so that the writer can go on between slices. A slice ends at a decision, and
+//! with it goes everything up to that decision's key: outcomes and feedback, orphans too.
+//!
+//! **A clock that lies must not empty the log.** Age is measured against [`Clock`], which starts at the wall clock and
+//! from then on counts on its own, so a jump while the process runs changes nothing. A start that is more than half the
+//! maximal age later than the newest record may be a wrong clock too: for a day nothing is deleted for its age, time
+//! enough to set it right.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::db::Store;
+use super::error::StoreError;
+use super::join::key_at;
+
+/// Decisions deleted in one go.
+const SLICE: usize = 256;
+
+/// How long a suspicious clock is given to be set right.
+const GRACE: Duration = Duration::from_secs(24 * 3600);
+
+const LOG_BYTES: &str = "retention.log_bytes";
+
+/// What retention takes for the time.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start_ms: i64,
+    newest_ms: Option<i64>,
+}
+
+impl Clock {
+    /// A clock that read `start_ms` (Unix) when the process began, with the newest record as old as `newest_ms`.
+    pub fn new(start_ms: i64, newest_ms: Option<i64>) -> Self {
+        Self { start_ms, newest_ms }
+    }
+
+    /// Decisions before this moment have reached `max_age_days` when the process has run for `running`; `None` while
+    /// none is to be deleted for its age.
+    pub fn cutoff_ms(&self, max_age_days: u32, running: Duration) -> Option<i64> {
+        let max_age = i64::from(max_age_days) * 86_400_000;
+        if max_age == 0 {
+            return None;
+        }
+        let gap = self.start_ms - self.newest_ms.unwrap_or(self.start_ms);
+        if gap > max_age / 2 && running < GRACE {
+            return None;
+        }
+        Some(self.start_ms + running.as_millis() as i64 - max_age)
+    }
+}
+
+/// What the log holds, roughly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSize {
+    /// Bytes of its records; the file takes about twice that.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Deletes the oldest slice if it is before `cutoff_ms` or the log is larger than `max_bytes` (0 = no limit), and
+    /// says how many decisions went; 0 = there is nothing to do.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn forget_some(&self, cutoff_ms: Option<i64>, max_bytes: u64) -> Result<usize, StoreError> {
+        let trees = self.trees()?;
+        let too_large = max_bytes > 0 && self.log_bytes() > max_bytes;
+        let old = cutoff_ms.map(key_at);
+        let mut last = None;
+        let mut count = 0;
+        for key in trees.decisions.iter().keys().take(SLICE) {
+            let key = key?;
+            if !too_large && old.is_none_or(|old| key[..] >= old[..]) {
+                break;
+            }
+            last = Some(key);
+            count += 1;
+        }
+        let Some(last) = last else { return Ok(0) };
+        // Feedback keys are the decision's and more, so the end must lie behind all that begin with it.
+        let mut end = last.to_vec();
+        end.extend([0xff; super::FEEDBACK_ID_BYTES + 1]);
+        let mut freed = 0;
+        for tree in [&trees.feedback, &trees.outcomes, &trees.decisions] {
+            let mut batch = sled::Batch::default();
+            for pair in tree.range::<&[u8], _>(..=&end[..]) {
+                let (key, value) = pair?;
+                freed += value.len() as u64;
+                batch.remove(key);
+            }
+            tree.apply_batch(batch)?;
+        }
+        self.note_freed(freed);
+        Ok(count)
+    }
+
+    /// What the log holds, roughly.
+    pub fn log_size(&self) -> LogSize {
+        LogSize { bytes: self.log_bytes() }
+    }
+
+    /// Keeps the size for the next start. A process that is killed forgets what it wrote since the last call.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn save_log_size(&self) -> Result<(), StoreError> {
+        let bytes = super::encoding::encode(&self.log_size())?;
+        self.trees()?.settings.insert(LOG_BYTES, bytes)?;
+        Ok(())
+    }
+
+    /// Takes up the size of the last process; counts where none is known.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) fn load_log_size(&self) -> Result<(), StoreError> {
+        let known: Option<LogSize> = self.setting(LOG_BYTES)?;
+        let bytes = match known {
+            Some(size) => size.bytes,
+            None => {
+                let trees = self.trees()?;
+                let mut bytes = 0;
+                for tree in [&trees.decisions, &trees.outcomes, &trees.feedback] {
+                    for pair in tree {
+                        bytes += pair?.1.len() as u64;
+                    }
+                }
+                bytes
+            }
+        };
+        self.note_written(bytes);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400_000;
+
+    #[test]
+    fn age_counts_from_the_start_and_ignores_jumps_of_the_wall_clock() {
+        let clock = Clock::new(100 * DAY, Some(99 * DAY));
+        assert_eq!(clock.cutoff_ms(90, Duration::ZERO), Some(10 * DAY));
+        assert_eq!(clock.cutoff_ms(90, Duration::from_secs(48 * 3600)), Some(12 * DAY));
+        assert_eq!(clock.cutoff_ms(0, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn a_start_far_behind_the_newest_record_is_given_a_day() {
+        let clock = Clock::new(1000 * DAY, Some(100 * DAY));
+        assert_eq!(clock.cutoff_ms(90, Duration::from_secs(23 * 3600)), None);
+        assert_eq!(clock.cutoff_ms(90, Duration::from_secs(24 * 3600)), Some(911 * DAY));
+    }
+
+    #[test]
+    fn an_empty_log_is_not_suspicious() {
+        assert_eq!(Clock::new(1000 * DAY, None).cutoff_ms(90, Duration::ZERO), Some(910 * DAY));
+    }
+}

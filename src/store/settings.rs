@@ -1,0 +1,38 @@
+//! Small values under a name that outlive the process: what operators switched on the dashboard, and the store's own.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::db::Store;
+use super::encoding::encode;
+use super::error::StoreError;
+
+impl Store {
+    /// The setting called `name`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn setting<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        let trees = self.trees()?;
+        let value = trees.settings.get(name)?;
+        Ok(value.and_then(|value| self.read(&trees, &trees.settings, name.as_bytes(), &value)))
+    }
+
+    /// Sets the setting called `name`; on disk when it returns.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn set_setting<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+        self.trees()?.settings.insert(name, encode(value)?)?;
+        self.flush()
+    }
+
+    /// Forgets the setting called `name`; on disk when it returns.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn clear_setting(&self, name: &str) -> Result<(), StoreError> {
+        self.trees()?.settings.remove(name)?;
+        self.flush()
+    }
+}

@@ -1,0 +1,384 @@
+//! The one writer of the log: a bounded queue in front of a thread.
+//!
+//! Decisions and outcomes are handed over without waiting: when the queue is full, or the database is down, they are
+//! dropped and counted, and the answer they belong to goes on. A feedback waits for its acknowledgement, which comes
+//! after the disk has it: the thread takes all that waits in the queue, writes it, flushes once for all feedback among
+//! it, and acknowledges them together. So many feedbacks at once cost as many flushes as one.
+//!
+//! When the database fails the thread closes it, tries to open it again every other second, counts what it has to let
+//! go meanwhile, and tells feedback that the store is unavailable: its sender tries again, and the feedback's id makes
+//! that safe.
+//!
+//! The queue keeps order, so a feedback that arrives right behind its decision finds it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::{oneshot, watch};
+
+use crate::store::{
+    DecisionRecord, FEEDBACK_ID_BYTES, FeedbackRecord, OutcomeRecord, Salt, Store, StoreError, Stored,
+};
+
+/// Most records written at once.
+const BATCH: usize = 1024;
+
+/// How long the thread sleeps when nothing comes.
+const IDLE: Duration = Duration::from_millis(250);
+
+/// How often a database that is down is tried again.
+const REVIVE_EVERY: Duration = Duration::from_secs(2);
+
+/// A feedback is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ack {
+    /// It is new.
+    Stored,
+    /// It was there already, under this id.
+    Duplicate,
+}
+
+/// Why a feedback was not acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FeedbackError {
+    /// There is no such decision.
+    #[error("there is no such decision")]
+    Unknown,
+    /// Its value is out of range, or its id too long.
+    #[error("{0}")]
+    Invalid(&'static str),
+    /// The store cannot take it now: to be sent again, with the same id.
+    #[error("the store cannot take it now: {0}")]
+    Unavailable(String),
+}
+
+/// How much came in, for those who wait for more (the tuner).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Outcomes written since the start.
+    pub outcomes: u64,
+    /// Feedbacks written since the start.
+    pub feedback: u64,
+}
+
+/// The writer's figures since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RecorderStatus {
+    /// Records waiting.
+    pub queued: usize,
+    /// Records that may wait.
+    pub capacity: usize,
+    /// Decisions written.
+    pub decisions: u64,
+    /// Outcomes written.
+    pub outcomes: u64,
+    /// Feedbacks written.
+    pub feedback: u64,
+    /// Decisions and outcomes dropped because the queue was full.
+    pub dropped: u64,
+    /// Decisions and outcomes lost because the database was down.
+    pub lost: u64,
+}
+
+enum Command {
+    Decision(Box<DecisionRecord>),
+    Outcome(Box<OutcomeRecord>),
+    Feedback(Box<FeedbackRecord>, oneshot::Sender<Result<Ack, FeedbackError>>),
+    /// Answers when all that came before is on disk.
+    Flush(oneshot::Sender<Result<(), StoreError>>),
+    /// Writes what waits, and ends.
+    Close,
+}
+
+#[derive(Default)]
+struct Figures {
+    queued: AtomicUsize,
+    decisions: AtomicU64,
+    outcomes: AtomicU64,
+    feedback: AtomicU64,
+    dropped: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// The door to the log; a cheap handle.
+#[derive(Clone)]
+pub struct Recorder {
+    queue: SyncSender<Command>,
+    capacity: usize,
+    keep_prompts: bool,
+    salt: Salt,
+    figures: Arc<Figures>,
+    progress: watch::Receiver<Progress>,
+}
+
+/// The thread behind the door. [`Writer::close`] writes what waits and ends it.
+pub struct Writer {
+    queue: SyncSender<Command>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Writes what waits, flushes, and ends the thread. Later records are dropped and counted. Blocks.
+    pub fn close(self) {
+        // A blocking send: the queue may be full, and it is being emptied.
+        if self.queue.send(Command::Close).is_ok() && self.thread.join().is_err() {
+            tracing::error!("the store's writer ended in a panic");
+        }
+    }
+}
+
+impl Recorder {
+    /// Starts the thread that writes to `store`.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(store: Store) -> std::io::Result<(Self, Writer)> {
+        let settings = store.settings();
+        let capacity = settings.queue.max(1);
+        let keep_prompts = settings.prompts;
+        let salt = store.salt();
+        let (queue, commands) = sync_channel(capacity);
+        let (progress_in, progress) = watch::channel(Progress::default());
+        let figures = Arc::new(Figures::default());
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn({
+            let figures = Arc::clone(&figures);
+            move || Loop { store, figures, progress: progress_in, down_since: None }.run(&commands)
+        })?;
+        let recorder = Self { queue: queue.clone(), capacity, keep_prompts, salt, figures, progress };
+        Ok((recorder, Writer { queue, thread }))
+    }
+
+    /// Hands over a decision. Never waits; drops and counts it when there is no room.
+    pub fn decision(&self, mut record: DecisionRecord) {
+        if !self.keep_prompts {
+            record.prompt = None;
+        }
+        self.offer(Command::Decision(Box::new(record)));
+    }
+
+    /// Hands over an outcome. Never waits; drops and counts it when there is no room.
+    pub fn outcome(&self, record: OutcomeRecord) {
+        self.offer(Command::Outcome(Box::new(record)));
+    }
+
+    /// Hands over a feedback and waits until the disk has it.
+    ///
+    /// # Errors
+    /// When there is no such decision, the value makes no sense, or the store cannot take it now.
+    pub async fn feedback(&self, record: FeedbackRecord) -> Result<Ack, FeedbackError> {
+        if !record.kind.is_valid() {
+            return Err(FeedbackError::Invalid("a score is from 0 to 1, a rating from 1 to 5"));
+        }
+        if record.id.is_empty() || record.id.len() > FEEDBACK_ID_BYTES {
+            return Err(FeedbackError::Invalid("a feedback's id has 1 to 200 bytes"));
+        }
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Feedback(Box::new(record), reply)).map_err(FeedbackError::Unavailable)?;
+        answer.await.unwrap_or_else(|_| Err(FeedbackError::Unavailable("it is shutting down".to_owned())))
+    }
+
+    /// Waits until everything handed over so far is on disk.
+    ///
+    /// # Errors
+    /// When it cannot be brought there.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Flush(reply)).map_err(StoreError::Down)?;
+        answer.await.unwrap_or_else(|_| Err(StoreError::Down("it is shutting down".to_owned())))
+    }
+
+    /// The secret behind the log's fingerprints.
+    pub fn salt(&self) -> Salt {
+        self.salt
+    }
+
+    /// Whether prompts are kept at all, so that nobody copies one for nothing.
+    pub fn keeps_prompts(&self) -> bool {
+        self.keep_prompts
+    }
+
+    /// How much came in so far, and a way to wait for more.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// The writer's figures.
+    pub fn status(&self) -> RecorderStatus {
+        let figures = &self.figures;
+        RecorderStatus {
+            queued: figures.queued.load(Ordering::Relaxed),
+            capacity: self.capacity,
+            decisions: figures.decisions.load(Ordering::Relaxed),
+            outcomes: figures.outcomes.load(Ordering::Relaxed),
+            feedback: figures.feedback.load(Ordering::Relaxed),
+            dropped: figures.dropped.load(Ordering::Relaxed),
+            lost: figures.lost.load(Ordering::Relaxed),
+        }
+    }
+
+    fn offer(&self, command: Command) {
+        if self.ask(command).is_err() {
+            self.figures.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn ask(&self, command: Command) -> Result<(), String> {
+        // Counted before it is sent: the writer may be quicker than this thread.
+        self.figures.queued.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(command).map_err(|error| {
+            self.figures.queued.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => "its queue is full".to_owned(),
+                TrySendError::Disconnected(_) => "it is shut down".to_owned(),
+            }
+        })
+    }
+}
+
+/// What one round of the writer has to do.
+#[derive(Default)]
+struct Round {
+    decisions: Vec<DecisionRecord>,
+    outcomes: Vec<OutcomeRecord>,
+    feedback: Vec<FeedbackRecord>,
+    replies: Vec<oneshot::Sender<Result<Ack, FeedbackError>>>,
+    flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    close: bool,
+}
+
+impl Round {
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Decision(record) => self.decisions.push(*record),
+            Command::Outcome(record) => self.outcomes.push(*record),
+            Command::Feedback(record, reply) => {
+                self.feedback.push(*record);
+                self.replies.push(reply);
+            }
+            Command::Flush(reply) => self.flushes.push(reply),
+            Command::Close => self.close = true,
+        }
+    }
+}
+
+struct Loop {
+    store: Store,
+    figures: Arc<Figures>,
+    progress: watch::Sender<Progress>,
+    /// When the database was last found down.
+    down_since: Option<Instant>,
+}
+
+impl Loop {
+    fn run(mut self, commands: &Receiver<Command>) {
+        loop {
+            let mut round = Round::default();
+            match commands.recv_timeout(IDLE) {
+                Ok(first) => round.take(first),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => round.close = true,
+            }
+            let mut taken = 1;
+            while taken < BATCH
+                && let Ok(command) = commands.try_recv()
+            {
+                round.take(command);
+                taken += 1;
+            }
+            let close = round.close;
+            self.write(round);
+            if close {
+                if let Err(error) = self.store.flush() {
+                    tracing::error!(%error, "the log could not be flushed at the end");
+                }
+                return;
+            }
+        }
+    }
+
+    /// Writes one round, flushes if somebody waits for it, answers.
+    fn write(&mut self, mut round: Round) {
+        let (decisions, outcomes) = (round.decisions.len() as u64, round.outcomes.len() as u64);
+        let count = round.decisions.len() + round.outcomes.len() + round.feedback.len() + round.flushes.len();
+        self.figures.queued.fetch_sub(count, Ordering::Relaxed);
+        self.revive_if_due();
+        if count == 0 {
+            return;
+        }
+        let must_flush = !(round.feedback.is_empty() && round.flushes.is_empty());
+        let done = self.store.append(&round.decisions, &round.outcomes, &mut round.feedback).and_then(|stored| {
+            if must_flush {
+                self.store.flush()?;
+            }
+            Ok(stored)
+        });
+        match done {
+            Ok(stored) => {
+                self.figures.decisions.fetch_add(decisions, Ordering::Relaxed);
+                self.figures.outcomes.fetch_add(outcomes, Ordering::Relaxed);
+                let new = stored.iter().filter(|it| **it == Stored::New).count() as u64;
+                self.figures.feedback.fetch_add(new, Ordering::Relaxed);
+                let durable = self.store.is_durable();
+                for (reply, stored) in round.replies.into_iter().zip(stored) {
+                    // Nobody may be waiting any more; the record is safe all the same.
+                    let _gone = reply.send(verdict(stored, durable));
+                }
+                round.flushes.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
+                if outcomes + new > 0 {
+                    self.progress.send_modify(|progress| {
+                        progress.outcomes += outcomes;
+                        progress.feedback += new;
+                    });
+                }
+            }
+            Err(error) => {
+                self.figures.lost.fetch_add(decisions + outcomes, Ordering::Relaxed);
+                let why = error.to_string();
+                for reply in round.replies {
+                    let _gone = reply.send(Err(FeedbackError::Unavailable(why.clone())));
+                }
+                for reply in round.flushes {
+                    let _gone = reply.send(Err(error.clone()));
+                }
+                self.note_down(&error);
+            }
+        }
+    }
+
+    fn note_down(&mut self, error: &StoreError) {
+        if self.down_since.is_none() {
+            tracing::error!(%error, "the store failed; answers go on, records are dropped and counted until it is back");
+            self.store.note_failure(error);
+            self.down_since = Some(Instant::now());
+        }
+    }
+
+    fn revive_if_due(&mut self) {
+        if self.down_since.is_some_and(|since| since.elapsed() >= REVIVE_EVERY) {
+            self.down_since = if self.store.revive(jiff::Timestamp::now().as_millisecond()) {
+                tracing::info!("the store is back");
+                None
+            } else {
+                Some(Instant::now())
+            };
+        }
+    }
+}
+
+/// What a sender is told. A feedback that is only in memory is not acknowledged.
+fn verdict(stored: Stored, durable: bool) -> Result<Ack, FeedbackError> {
+    match stored {
+        Stored::UnknownDecision => Err(FeedbackError::Unknown),
+        _ if !durable => Err(FeedbackError::Unavailable("its directory cannot be written".to_owned())),
+        Stored::New => Ok(Ack::Stored),
+        Stored::Duplicate => Ok(Ack::Duplicate),
+    }
+}
+
+#[cfg(test)]
+#[path = "recorder_tests.rs"]
+mod tests;

@@ -1,0 +1,150 @@
+//! Tests of the recorder: what is acknowledged is there, what is dropped is counted.
+
+use uuid::Uuid;
+
+use super::*;
+use crate::config;
+use crate::protocol::{DecisionId, ModelName};
+use crate::store::{FeedbackKind, Mode, OutcomeStatus, RequestFacts};
+
+fn id(number: u64) -> DecisionId {
+    DecisionId(Uuid::from_u64_pair(number, 7))
+}
+
+fn decision(number: u64) -> DecisionRecord {
+    DecisionRecord {
+        id: id(number),
+        at_ms: number as i64,
+        request: RequestFacts::default(),
+        features: vec![0.5; 4],
+        feature_space: "test".into(),
+        task: None,
+        candidates: Vec::new(),
+        excluded: Vec::new(),
+        chosen: ModelName::from("a"),
+        propensity: Some(0.5),
+        policy_version: 0,
+        explored: false,
+        mode: Mode::Weighted,
+        shadow: None,
+        reason: String::new(),
+        prompt: Some("secret".into()),
+    }
+}
+
+fn outcome(number: u64) -> OutcomeRecord {
+    OutcomeRecord {
+        id: id(number),
+        at_ms: number as i64 + 1,
+        model: Some(ModelName::from("a")),
+        backend: None,
+        status: OutcomeStatus::Ok,
+        attempts: 1,
+        failovers: 0,
+        usage: None,
+        cost_usd: Some(0.001),
+        latency_ms: Some(12.5),
+        first_token_ms: None,
+        finish_reason: None,
+        signals: Vec::new(),
+    }
+}
+
+fn feedback(number: u64, name: &str, kind: FeedbackKind) -> FeedbackRecord {
+    FeedbackRecord {
+        id: name.into(),
+        decision: id(number),
+        at_ms: 5,
+        seq: 0,
+        kind,
+        comment: None,
+        source: "user".into(),
+    }
+}
+
+fn store_in(dir: &std::path::Path) -> Store {
+    Store::open(dir, &config::Store::default(), 0).unwrap().0
+}
+
+#[tokio::test]
+async fn feedback_right_behind_its_decision_and_before_its_outcome_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store_in(dir.path());
+    let (recorder, writer) = Recorder::start(store.clone()).unwrap();
+    recorder.decision(decision(1));
+    assert_eq!(recorder.feedback(feedback(1, "x", FeedbackKind::Rating(4))).await, Ok(Ack::Stored));
+    recorder.outcome(outcome(1));
+    recorder.flush().await.unwrap();
+    let entry = store.entry(id(1)).unwrap().unwrap();
+    assert_eq!(entry.verdict(), Some(0.75));
+    assert!(entry.outcome.is_some());
+    assert_eq!(entry.decision.prompt, None, "prompts are not kept unless asked");
+    writer.close();
+}
+
+#[tokio::test]
+async fn a_repetition_is_acknowledged_once_more_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store_in(dir.path());
+    let (recorder, writer) = Recorder::start(store.clone()).unwrap();
+    recorder.decision(decision(1));
+    assert_eq!(recorder.feedback(feedback(1, "x", FeedbackKind::Score(1.0))).await, Ok(Ack::Stored));
+    assert_eq!(recorder.feedback(feedback(1, "x", FeedbackKind::Score(0.0))).await, Ok(Ack::Duplicate));
+    assert_eq!(store.entry(id(1)).unwrap().unwrap().verdict(), Some(1.0));
+    writer.close();
+}
+
+#[tokio::test]
+async fn feedback_that_makes_no_sense_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (recorder, writer) = Recorder::start(store_in(dir.path())).unwrap();
+    assert_eq!(recorder.feedback(feedback(9, "x", FeedbackKind::Correct(true))).await, Err(FeedbackError::Unknown));
+    for kind in [FeedbackKind::Score(f64::NAN), FeedbackKind::Score(1.5), FeedbackKind::Rating(0)] {
+        let answer = recorder.feedback(feedback(9, "x", kind)).await;
+        assert!(matches!(answer, Err(FeedbackError::Invalid(_))), "{kind:?}");
+    }
+    writer.close();
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (recorder, writer) = Recorder::start(store_in(dir.path())).unwrap();
+        recorder.decision(decision(1));
+        recorder.feedback(feedback(1, "x", FeedbackKind::Score(0.25))).await.unwrap();
+        writer.close();
+        recorder.outcome(outcome(1));
+        assert_eq!(recorder.status().dropped, 1, "after the end records are dropped and counted");
+    }
+    let entry = store_in(dir.path()).entry(id(1)).unwrap().unwrap();
+    assert_eq!(entry.verdict(), Some(0.25));
+    assert_eq!(entry.outcome, None);
+}
+
+#[tokio::test]
+async fn while_the_database_is_down_records_are_counted_and_feedback_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store_in(dir.path());
+    let (recorder, writer) = Recorder::start(store.clone()).unwrap();
+    store.note_failure(&StoreError::Down("no space".into()));
+    recorder.decision(decision(1));
+    let answer = recorder.feedback(feedback(1, "x", FeedbackKind::Score(0.25))).await;
+    assert!(matches!(answer, Err(FeedbackError::Unavailable(_))), "{answer:?}");
+    assert_eq!(recorder.status().lost, 1);
+    assert!(store.health().failing.is_some());
+    assert!(store.revive(0));
+    assert_eq!(store.health().failing, None);
+    recorder.decision(decision(1));
+    assert_eq!(recorder.feedback(feedback(1, "x", FeedbackKind::Score(0.25))).await, Ok(Ack::Stored));
+    writer.close();
+}
+
+#[tokio::test]
+async fn a_store_in_memory_acknowledges_nothing() {
+    let (recorder, writer) = Recorder::start(Store::in_memory().unwrap()).unwrap();
+    recorder.decision(decision(1));
+    let answer = recorder.feedback(feedback(1, "x", FeedbackKind::Score(0.25))).await;
+    assert!(matches!(answer, Err(FeedbackError::Unavailable(_))));
+    writer.close();
+}
