@@ -1,5 +1,71 @@
-//! Configuration: one section file per module that has settings; loading, layering, validation.
+//! Configuration as plain data: one section struct per module that has settings, and how they are loaded.
+//!
+//! **Layers**, later ones win: the embedded `config/default.toml`; the environment's file (`POINTSMAN_ENV=production`
+//! reads `config/production.toml`, or the copy embedded in the binary); `--config FILE`; `.env` and the environment
+//! (`POINTSMAN__SECTION__KEY`); flags. Every value knows which layer set it.
+//!
+//! **Strict.** An unknown key, a value out of range or a reference to nothing refuses to start, and the message names
+//! the key, the layer and the cure.
+//!
+//! **Secrets** are never in here as values: a provider names the environment variable or the file that holds its key,
+//! and loading resolves it into a field that is neither printed nor serialised.
 
+mod access;
+mod admin;
+mod dispatch;
+mod limits;
+mod models;
+mod providers;
+mod quirks;
+mod routing;
+mod rules;
+mod server;
 mod store;
+mod telemetry;
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use access::{Access, Auth};
+pub use admin::Admin;
+pub use dispatch::{Breaker, Dispatch, RetryBudget};
+pub use limits::Limits;
+pub use models::{Capability, Model, Place};
+pub use providers::{Provider, Roots};
+pub use quirks::{MaxTokensField, Quirks};
+pub use routing::{Routing, Strategy};
+pub use rules::{Rule, Trait, When};
+pub use server::Server;
 pub use store::Store;
+pub use telemetry::{LogFormat, Telemetry};
+
+/// Everything that can be configured. `config/default.toml` says what each key is for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The proxy listener.
+    pub server: Server,
+    /// The admin listener.
+    pub admin: Admin,
+    /// Who may come in.
+    pub access: Access,
+    /// How much they may ask.
+    pub limits: Limits,
+    /// Deadlines, retries, breakers.
+    pub dispatch: Dispatch,
+    /// How `auto` chooses.
+    pub routing: Routing,
+    /// Logs and traces.
+    pub telemetry: Telemetry,
+    /// The database.
+    pub store: Store,
+    /// Who serves models.
+    pub providers: BTreeMap<String, Provider>,
+    /// The models, by the name they have here.
+    pub models: BTreeMap<String, Model>,
+    /// Other names for models.
+    pub aliases: BTreeMap<String, String>,
+    /// Static rules, in order.
+    pub rules: Vec<Rule>,
+}

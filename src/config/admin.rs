@@ -1,0 +1,37 @@
+//! The admin listener.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The admin listener: metrics, admin API, dashboard. Fixed at start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The dashboard's user name.
+    pub user: String,
+    /// Environment variable that holds the dashboard's password.
+    pub password_env: String,
+    /// File that holds an argon2 hash of the password (as `pointsman password` prints it); wins over the variable.
+    pub password_file: Option<PathBuf>,
+    /// Hours until a session ends.
+    pub session_hours: u64,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3200)),
+            user: "admin".into(),
+            password_env: "POINTSMAN_ADMIN_PASSWORD".into(),
+            password_file: None,
+            session_hours: 12,
+        }
+    }
+}

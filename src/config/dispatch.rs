@@ -1,0 +1,90 @@
+//! Deadlines, retries, breakers: how hard the gateway tries.
+
+use serde::{Deserialize, Serialize};
+
+/// How a plan is walked. Live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dispatch {
+    /// Most upstream calls for one request, over all models and retries.
+    pub max_attempts: u32,
+    /// Most calls to one model before the next candidate is tried.
+    pub attempts_per_model: u32,
+    /// Milliseconds to connect.
+    pub connect_timeout_ms: u64,
+    /// Milliseconds from sending the request to the first piece of the answer (for a buffered answer: to its end).
+    pub first_byte_timeout_ms: u64,
+    /// Milliseconds between two pieces of a streamed answer.
+    pub idle_timeout_ms: u64,
+    /// Milliseconds for everything, retries and failover included.
+    pub total_timeout_ms: u64,
+    /// First pause before a retry, milliseconds; doubles, with full jitter.
+    pub backoff_ms: u64,
+    /// Longest pause.
+    pub backoff_max_ms: u64,
+    /// A vendor's `Retry-After` is waited for up to so many milliseconds; a longer one means the next candidate.
+    pub max_retry_after_ms: u64,
+    /// Largest buffered answer, MiB.
+    pub max_answer_mb: u64,
+    /// Limits retries to a share of the traffic.
+    pub retry_budget: RetryBudget,
+    /// When a failing deployment is left alone.
+    pub breaker: Breaker,
+}
+
+impl Default for Dispatch {
+    fn default() -> Self {
+        Self {
+            max_attempts: 6,
+            attempts_per_model: 2,
+            connect_timeout_ms: 5_000,
+            first_byte_timeout_ms: 60_000,
+            idle_timeout_ms: 30_000,
+            total_timeout_ms: 600_000,
+            backoff_ms: 100,
+            backoff_max_ms: 2_000,
+            max_retry_after_ms: 2_000,
+            max_answer_mb: 64,
+            retry_budget: RetryBudget::default(),
+            breaker: Breaker::default(),
+        }
+    }
+}
+
+/// Retries may be so much of the traffic, so that an outage is not made worse by them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryBudget {
+    /// Retries allowed per first attempt, over the last ten seconds.
+    pub ratio: f64,
+    /// Retries per second allowed in any case.
+    pub min_per_s: f64,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self { ratio: 0.2, min_per_s: 5.0 }
+    }
+}
+
+/// When a deployment counts as broken, and when it is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Breaker {
+    /// So many failures in a row open it.
+    pub consecutive_failures: u32,
+    /// So large a share of failures among the last `window` calls opens it.
+    pub failure_share: f64,
+    /// How many calls that share looks back on; it needs to be full.
+    pub window: u32,
+    /// Milliseconds it stays open before one probe; doubles with every failed probe.
+    pub open_ms: u64,
+    /// Longest time open.
+    pub max_open_ms: u64,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { consecutive_failures: 5, failure_share: 0.5, window: 20, open_ms: 5_000, max_open_ms: 120_000 }
+    }
+}

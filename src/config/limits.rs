@@ -1,0 +1,31 @@
+//! How much a client may ask.
+
+use serde::{Deserialize, Serialize};
+
+/// Sizes, times and rates. Live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest request body, MiB.
+    pub max_body_mb: u64,
+    /// Seconds a client may take to send its body.
+    pub body_timeout_s: u64,
+    /// Chat requests answered at once; more get 429.
+    pub max_in_flight: usize,
+    /// Requests per minute of one token, where the token itself says nothing; 0 = no limit.
+    pub requests_per_minute: u32,
+    /// Tokens (prompt and answer) per minute of one API token; 0 = no limit.
+    pub tokens_per_minute: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body_mb: 32,
+            body_timeout_s: 30,
+            max_in_flight: 1024,
+            requests_per_minute: 0,
+            tokens_per_minute: 0,
+        }
+    }
+}

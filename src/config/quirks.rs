@@ -1,0 +1,48 @@
+//! How look-alikes differ from OpenAI, as data.
+
+use serde::{Deserialize, Serialize};
+
+/// The field that bounds an answer's length.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaxTokensField {
+    /// OpenAI's newer name.
+    #[default]
+    MaxCompletionTokens,
+    /// The older one, which most look-alikes know.
+    MaxTokens,
+}
+
+/// How a provider differs from OpenAI; the defaults are OpenAI itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quirks {
+    /// The field that bounds an answer's length.
+    pub max_tokens_field: MaxTokensField,
+    /// Whether it says its reasoning in `reasoning_content` and wants it back in tool loops (DeepSeek).
+    pub reasoning_content: bool,
+    /// Whether it knows the role `developer`; else that turn goes as `system`.
+    pub developer_role: bool,
+    /// Whether it knows `stream_options.include_usage`.
+    pub stream_usage: bool,
+    /// Whether it knows `response_format` with a JSON schema; else the schema is dropped to any JSON object.
+    pub json_schema: bool,
+    /// Whether it knows `parallel_tool_calls`.
+    pub parallel_tool_calls: bool,
+    /// Whether it knows `reasoning_effort`.
+    pub reasoning_effort: bool,
+}
+
+impl Default for Quirks {
+    fn default() -> Self {
+        Self {
+            max_tokens_field: MaxTokensField::default(),
+            reasoning_content: false,
+            developer_role: true,
+            stream_usage: true,
+            json_schema: true,
+            parallel_tool_calls: true,
+            reasoning_effort: true,
+        }
+    }
+}

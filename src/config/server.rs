@@ -1,0 +1,37 @@
+//! The proxy listener.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The proxy listener and where data lie. Fixed at start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where the database, tokens and caches are.
+    pub data_dir: PathBuf,
+    /// Seconds that open answers get to end after SIGTERM.
+    pub drain_s: u64,
+    /// Connections served at once; further ones wait to be accepted.
+    pub max_connections: usize,
+    /// Seconds a client may take to send its request's head.
+    pub header_timeout_s: u64,
+    /// Origins that browsers may call from (CORS); empty = none, `*` = any.
+    pub cors_origins: Vec<String>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3100)),
+            data_dir: PathBuf::from("var"),
+            drain_s: 30,
+            max_connections: 4096,
+            header_timeout_s: 15,
+            cors_origins: Vec::new(),
+        }
+    }
+}
