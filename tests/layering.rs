@@ -84,7 +84,7 @@ const IMPURE: [&str; 11] = [
 ];
 
 /// Foreign crates and the modules that may name them.
-const DOORS: [(&str, &[&str]); 15] = [
+const DOORS: [(&str, &[&str]); 14] = [
     ("axum", &["http", "sandbox"]),
     ("hyper", &["http", "sandbox"]),
     ("maud", &["http"]),
@@ -97,7 +97,6 @@ const DOORS: [(&str, &[&str]); 15] = [
     ("sled", &["store"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
-    ("notify", &["config"]),
     ("prometheus_client", &["telemetry"]),
     ("opentelemetry", &["telemetry"]),
 ];

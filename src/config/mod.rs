@@ -2,18 +2,21 @@
 //!
 //! **Layers**, later ones win: the embedded `config/default.toml`; the environment's file (`POINTSMAN_ENV=production`
 //! reads `config/production.toml`, or the copy embedded in the binary); `--config FILE`; `.env` and the environment
-//! (`POINTSMAN__SECTION__KEY`); flags. Every value knows which layer set it.
+//! (`POINTSMAN__SECTION__KEY`); flags ([`layers`]). Every value knows which layer set it.
 //!
 //! **Strict.** An unknown key, a value out of range or a reference to nothing refuses to start, and the message names
-//! the key, the layer and the cure.
+//! the key, the layer and the cure ([`check`]).
 //!
 //! **Secrets** are never in here as values: a provider names the environment variable or the file that holds its key,
-//! and loading resolves it into a field that is neither printed nor serialised.
+//! and [`load`] resolves it into a field that is neither printed nor serialised.
 
 mod access;
 mod admin;
+mod check;
 mod dispatch;
+mod layers;
 mod limits;
+mod load;
 mod models;
 mod providers;
 mod quirks;
@@ -30,7 +33,9 @@ use serde::{Deserialize, Serialize};
 pub use access::{Access, Auth};
 pub use admin::Admin;
 pub use dispatch::{Breaker, Dispatch, RetryBudget};
+pub use layers::{Origin, Setting};
 pub use limits::Limits;
+pub use load::{ConfigErrors, DEFAULTS, LoadArgs, Loaded, load, needs_restart};
 pub use models::{Capability, Model, Place};
 pub use providers::{Provider, Roots};
 pub use quirks::{MaxTokensField, Quirks};

@@ -1,0 +1,290 @@
+//! What a configuration must be before anything starts: keys that exist, values in range, references that lead somewhere.
+
+use serde_json::Value as Json;
+use toml::{Table, Value};
+
+use super::layers::join;
+use super::models::Place;
+use super::{Config, Model, Provider, Rule, When};
+use crate::protocol::Price;
+
+/// One thing wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Problem {
+    /// The key at fault.
+    pub(super) path: String,
+    /// What is wrong with it, and what would be right.
+    pub(super) what: String,
+}
+
+impl Problem {
+    fn new(path: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { path: path.into(), what: what.into() }
+    }
+}
+
+/// Stands in the shape for a key that people choose.
+const ANY: &str = "*";
+
+/// Every key there is, as a sample configuration written out: one entry in each map and list.
+fn shape() -> Json {
+    let full = Price { cache_read: Some(0.0), cache_write: Some(0.0), ..Price::default() };
+    let place = Place { provider: String::new(), upstream: None, weight: 1.0 };
+    let model = Model { price: full, deployments: vec![place], ..Model::default() };
+    let provider = Provider { headers: [(ANY.into(), String::new())].into(), ..Provider::default() };
+    let any = [(ANY.to_owned(), String::new())];
+    let when = When { header: any.clone().into(), tag: any.clone().into(), ..When::default() };
+    let rule = Rule { when, weights: [(ANY.into(), 1.0)].into(), ..Rule::default() };
+    let config = Config {
+        providers: [(ANY.into(), provider)].into(),
+        models: [(ANY.into(), model)].into(),
+        aliases: any.into(),
+        rules: vec![rule],
+        ..Config::default()
+    };
+    serde_json::to_value(config).unwrap_or_default()
+}
+
+/// Keys in `table` that do not exist, each with the nearest one that does.
+pub(super) fn unknown_keys(table: &Table) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    walk(table, &shape(), "", &mut problems);
+    problems
+}
+
+fn walk(table: &Table, shape: &Json, path: &str, problems: &mut Vec<Problem>) {
+    let Some(keys) = shape.as_object() else { return };
+    for (key, value) in table {
+        let here = join(path, key);
+        match keys.get(key).or_else(|| keys.get(ANY)) {
+            Some(below) => descend(value, below, &here, problems),
+            None => problems.push(Problem::new(here, unknown(key, keys.keys()))),
+        }
+    }
+}
+
+fn descend(value: &Value, shape: &Json, path: &str, problems: &mut Vec<Problem>) {
+    match value {
+        Value::Table(table) => walk(table, shape, path, problems),
+        Value::Array(items) => {
+            let Some(element) = shape.as_array().and_then(|elements| elements.first()) else { return };
+            for (index, item) in items.iter().enumerate() {
+                descend(item, element, &format!("{path}[{index}]"), problems);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn unknown<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> String {
+    match nearest(key, known.map(String::as_str)) {
+        Some(near) => format!("unknown key; did you mean `{near}`?"),
+        None => "unknown key".into(),
+    }
+}
+
+/// The entry most like `word`, if one is like it at all.
+pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = known.map(|candidate| (strsim::jaro_winkler(word, candidate), candidate));
+    scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, candidate)| candidate)
+}
+
+/// The environment's spelling of a key (`GPT_4O`) as the key it means, found among those that exist.
+pub(super) fn spell(table: &Table, segments: &[String]) -> Vec<String> {
+    let plain = |text: &str| -> String {
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
+    };
+    let shape = shape();
+    let (mut shape, mut table) = (Some(&shape), Some(table));
+    let mut path = Vec::new();
+    for segment in segments {
+        let wanted = plain(segment);
+        let in_table = table.and_then(|table| table.keys().find(|key| plain(key) == wanted).cloned());
+        let in_shape = || {
+            let keys = shape.and_then(Json::as_object)?;
+            keys.keys().find(|key| plain(key) == wanted).cloned()
+        };
+        let key = in_table.or_else(in_shape).unwrap_or_else(|| segment.to_ascii_lowercase());
+        table = table.and_then(|table| table.get(&key)).and_then(Value::as_table);
+        shape = shape.and_then(|shape| shape.get(&key).or_else(|| shape.get(ANY)));
+        path.push(key);
+    }
+    path
+}
+
+/// Values out of range and references to nothing.
+pub(super) fn semantics(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut bad = |path: String, what: String| problems.push(Problem { path, what });
+    for (name, provider) in &config.providers {
+        check_provider(name, provider, &mut bad);
+    }
+    for (name, model) in &config.models {
+        check_model(name, model, config, &mut bad);
+    }
+    check_aliases(config, &mut bad);
+    for (index, rule) in config.rules.iter().enumerate() {
+        check_rule(index, rule, config, &mut bad);
+    }
+    check_numbers(config, &mut bad);
+    problems
+}
+
+fn check_provider(name: &str, provider: &Provider, bad: &mut impl FnMut(String, String)) {
+    let path = join("providers", name);
+    match provider.base_url.parse::<http::Uri>() {
+        Ok(url) if !matches!(url.scheme_str(), Some("http" | "https")) => {
+            bad(format!("{path}.base_url"), "must begin with http:// or https://".into());
+        }
+        Ok(url) if url.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
+            bad(format!("{path}.base_url"), "must not hold a credential; use key_env or key_file".into());
+        }
+        Ok(_) => {}
+        Err(error) => bad(format!("{path}.base_url"), format!("is no URL: {error}")),
+    }
+    for (header, value) in &provider.headers {
+        let valid = header.parse::<http::HeaderName>().is_ok() && value.parse::<http::HeaderValue>().is_ok();
+        if !valid {
+            bad(join(&format!("{path}.headers"), header), "is no valid HTTP header".into());
+        }
+    }
+    if provider.dialect == crate::protocol::Dialect::Native {
+        bad(format!("{path}.dialect"), "`native` is for clients; use openai, anthropic or ollama".into());
+    }
+}
+
+fn check_model(name: &str, model: &Model, config: &Config, bad: &mut impl FnMut(String, String)) {
+    let path = join("models", name);
+    if name == "auto" || name.starts_with("auto:") {
+        bad(path.clone(), "`auto` means that Pointsman chooses; give the model another name".into());
+    }
+    let places = model.places(name);
+    if places.is_empty() {
+        bad(format!("{path}.provider"), "is missing: who serves this model?".into());
+    }
+    for place in &places {
+        if !config.providers.contains_key(&place.provider) {
+            let near = nearest(&place.provider, config.providers.keys().map(String::as_str));
+            let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            bad(format!("{path}.provider"), format!("there is no provider `{}`{hint}", place.provider));
+        }
+        if !(place.weight.is_finite() && place.weight >= 0.0) {
+            bad(format!("{path}.deployments"), "a weight must be 0 or more".into());
+        }
+    }
+    if !(model.weight.is_finite() && model.weight >= 0.0) {
+        bad(format!("{path}.weight"), "must be 0 or more".into());
+    }
+    let price = &model.price;
+    let prices = [Some(price.input), Some(price.output), price.cache_read, price.cache_write];
+    if prices.into_iter().flatten().any(|price| !(price.is_finite() && price >= 0.0)) {
+        bad(format!("{path}.price"), "must be 0 or more US dollars per million tokens".into());
+    }
+    if model.context == 0 || model.max_output == 0 {
+        bad(format!("{path}.context"), "context and max_output must be more than 0".into());
+    }
+    if model.score.is_some_and(|score| !(0.0..=1.0).contains(&score)) {
+        bad(format!("{path}.score"), "must be between 0 and 1".into());
+    }
+}
+
+fn check_aliases(config: &Config, bad: &mut impl FnMut(String, String)) {
+    for (alias, model) in &config.aliases {
+        let path = join("aliases", alias);
+        if config.models.contains_key(alias) {
+            bad(path.clone(), "there is a model of this name".into());
+        }
+        if alias == "auto" || alias.starts_with("auto:") {
+            bad(path.clone(), "`auto` means that Pointsman chooses; take another name".into());
+        }
+        check_reference(&path, model, config, bad);
+    }
+}
+
+/// A model that a server will list later is not known yet: a name is refused only where nobody is asked for a list.
+fn check_reference(path: &str, model: &str, config: &Config, bad: &mut impl FnMut(String, String)) {
+    let may_come = config.providers.values().any(|provider| provider.enabled && provider.discover);
+    if config.models.contains_key(model) || config.aliases.contains_key(model) || may_come {
+        return;
+    }
+    let near = nearest(model, config.models.keys().map(String::as_str));
+    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    bad(path.to_owned(), format!("there is no model `{model}`{hint}"));
+}
+
+fn check_rule(index: usize, rule: &Rule, config: &Config, bad: &mut impl FnMut(String, String)) {
+    let path = format!("rules[{index}]");
+    if rule.name.is_empty() {
+        bad(format!("{path}.name"), "is missing: explanations name the rule".into());
+    }
+    let idle = rule.pin.is_none()
+        && rule.prefer.is_empty()
+        && rule.forbid.is_empty()
+        && rule.weights.is_empty()
+        && rule.objective.is_none();
+    if idle {
+        bad(path.clone(), "does nothing: give it pin, prefer, forbid, weights or objective".into());
+    }
+    let named = rule.pin.iter().chain(&rule.prefer).chain(&rule.forbid).chain(rule.weights.keys());
+    for model in named {
+        check_reference(&path, model, config, bad);
+    }
+    if rule.weights.values().any(|weight| !(weight.is_finite() && *weight >= 0.0)) {
+        bad(format!("{path}.weights"), "a weight must be 0 or more".into());
+    }
+    for pattern in &rule.when.regex {
+        if let Err(error) = regex::Regex::new(pattern) {
+            let line = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
+            bad(format!("{path}.when.regex"), format!("`{pattern}`: {line}"));
+        }
+    }
+    for code in &rule.when.language {
+        if whatlang::Lang::from_code(code).is_none() {
+            bad(format!("{path}.when.language"), format!("`{code}` is no ISO 639-3 code we can tell (eng, deu, cmn...)"));
+        }
+    }
+    for script in &rule.when.script {
+        let known = whatlang::Script::all().iter().map(|script| script.name());
+        if !known.clone().any(|name| name == script) {
+            let names: Vec<&str> = known.collect();
+            bad(format!("{path}.when.script"), format!("`{script}` is none of {}", names.join(", ")));
+        }
+    }
+}
+
+fn check_numbers(config: &Config, bad: &mut impl FnMut(String, String)) {
+    let dispatch = &config.dispatch;
+    let positive = [
+        ("limits.max_body_mb", config.limits.max_body_mb),
+        ("limits.body_timeout_s", config.limits.body_timeout_s),
+        ("limits.max_in_flight", config.limits.max_in_flight as u64),
+        ("server.max_connections", config.server.max_connections as u64),
+        ("server.header_timeout_s", config.server.header_timeout_s),
+        ("routing.max_candidates", config.routing.max_candidates as u64),
+        ("dispatch.max_attempts", u64::from(dispatch.max_attempts)),
+        ("dispatch.attempts_per_model", u64::from(dispatch.attempts_per_model)),
+        ("dispatch.connect_timeout_ms", dispatch.connect_timeout_ms),
+        ("dispatch.first_byte_timeout_ms", dispatch.first_byte_timeout_ms),
+        ("dispatch.idle_timeout_ms", dispatch.idle_timeout_ms),
+        ("dispatch.total_timeout_ms", dispatch.total_timeout_ms),
+        ("dispatch.max_answer_mb", dispatch.max_answer_mb),
+        ("dispatch.breaker.consecutive_failures", u64::from(dispatch.breaker.consecutive_failures)),
+        ("dispatch.breaker.window", u64::from(dispatch.breaker.window)),
+        ("admin.session_hours", config.admin.session_hours),
+    ];
+    for (path, value) in positive {
+        if value == 0 {
+            bad(path.into(), "must be more than 0".into());
+        }
+    }
+    if dispatch.backoff_ms > dispatch.backoff_max_ms {
+        bad("dispatch.backoff_ms".into(), "must not be more than dispatch.backoff_max_ms".into());
+    }
+    if !(dispatch.breaker.failure_share > 0.0 && dispatch.breaker.failure_share <= 1.0) {
+        bad("dispatch.breaker.failure_share".into(), "must be more than 0 and at most 1".into());
+    }
+    let budget = dispatch.retry_budget;
+    if !(budget.ratio >= 0.0 && budget.min_per_s >= 0.0 && budget.ratio.is_finite() && budget.min_per_s.is_finite()) {
+        bad("dispatch.retry_budget".into(), "ratio and min_per_s must be 0 or more".into());
+    }
+}

@@ -1,0 +1,194 @@
+//! Layers of settings laid over each other, and which one won where.
+//!
+//! Tables are merged key by key; everything else (an array too) is replaced as a whole. A path is written as TOML
+//! writes it: `models."gpt-4.1".price.input`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use toml::{Table, Value};
+
+/// Who set a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The defaults in the binary.
+    Default,
+    /// The environment's file as embedded in the binary.
+    Embedded(String),
+    /// A file.
+    File(PathBuf),
+    /// A variable, from the process's environment or from `.env`.
+    Variable(String),
+    /// A command line flag.
+    Flag(String),
+    /// The sandbox, which replaces every upstream.
+    Sandbox,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Embedded(name) => write!(f, "embedded {name}"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Variable(name) => write!(f, "${name}"),
+            Self::Flag(flag) => f.write_str(flag),
+            Self::Sandbox => f.write_str("--sandbox"),
+        }
+    }
+}
+
+/// One value that is in force.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Setting {
+    /// Its key.
+    pub path: String,
+    /// Its value as TOML, secrets blanked.
+    pub value: String,
+    /// Who set it.
+    pub origin: Origin,
+}
+
+/// The merged table, with an origin for every leaf.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Layers {
+    table: Table,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Layers {
+    /// Lays `table` over what is there.
+    pub(super) fn merge(&mut self, table: Table, origin: &Origin) {
+        merge(&mut self.table, table, "", origin, &mut self.origins);
+    }
+
+    /// Sets one value; `path` holds its keys.
+    pub(super) fn set(&mut self, path: &[String], value: Value, origin: &Origin) {
+        let Some((last, parents)) = path.split_last() else { return };
+        let mut layer = Table::from_iter([(last.clone(), value)]);
+        for key in parents.iter().rev() {
+            layer = Table::from_iter([(key.clone(), Value::Table(layer))]);
+        }
+        self.merge(layer, origin);
+    }
+
+    /// The merged table.
+    pub(super) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Who set the value at `path`, or what stands below it.
+    pub(super) fn origin(&self, path: &str) -> Origin {
+        let below = |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with(['.', '[']));
+        let exact = self.origins.get(path);
+        let found = exact.or_else(|| self.origins.iter().find(|(key, _)| below(key)).map(|(_, origin)| origin));
+        let above = || {
+            let parents = self.origins.iter().filter(|(key, _)| path.starts_with(key.as_str()));
+            parents.max_by_key(|(key, _)| key.len()).map(|(_, origin)| origin)
+        };
+        found.or_else(above).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Every leaf with its origin, in order of path.
+    pub(super) fn settings(&self) -> Vec<Setting> {
+        let mut found = Vec::new();
+        leaves(&self.table, "", &mut |path, value| {
+            let shown = if is_secret(path) { "\"***\"".to_owned() } else { value.to_string() };
+            found.push(Setting { path: path.to_owned(), value: shown, origin: self.origin(path) });
+        });
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        found
+    }
+}
+
+/// Headers often carry keys, whatever they are called.
+fn is_secret(path: &str) -> bool {
+    path.starts_with("providers.") && path.contains(".headers.")
+}
+
+fn merge(
+    into: &mut Table,
+    layer: Table,
+    prefix: &str,
+    origin: &Origin,
+    origins: &mut BTreeMap<String, Origin>,
+) {
+    for (key, value) in layer {
+        let path = join(prefix, &key);
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => merge(below, above, &path, origin, origins),
+            (_, value) => {
+                origins.retain(|known, _| !(known.starts_with(&path) && known[path.len()..].starts_with(['.', '['])));
+                mark(&value, &path, origin, origins);
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+fn mark(value: &Value, path: &str, origin: &Origin, origins: &mut BTreeMap<String, Origin>) {
+    match value {
+        Value::Table(table) if !table.is_empty() => {
+            for (key, value) in table {
+                mark(value, &join(path, key), origin, origins);
+            }
+        }
+        _ => {
+            origins.insert(path.to_owned(), origin.clone());
+        }
+    }
+}
+
+fn leaves(table: &Table, prefix: &str, each: &mut impl FnMut(&str, &Value)) {
+    for (key, value) in table {
+        let path = join(prefix, key);
+        match value {
+            Value::Table(below) => leaves(below, &path, each),
+            value => each(&path, value),
+        }
+    }
+}
+
+/// Appends a key to a path, quoted where TOML needs it.
+pub(super) fn join(prefix: &str, key: &str) -> String {
+    let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let key = if bare { key.to_owned() } else { format!("{key:?}") };
+    if prefix.is_empty() { key } else { format!("{prefix}.{key}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(text: &str) -> Table {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn later_layers_win_key_by_key_and_say_so() {
+        let mut layers = Layers::default();
+        layers.merge(table("[a]\nx = 1\ny = 2\n[a.list]\nz = [1, 2]"), &Origin::Default);
+        layers.merge(table("[a]\ny = 3\n[a.list]\nz = [9]"), &Origin::Flag("--set".into()));
+        assert_eq!(layers.table(), &table("[a]\nx = 1\ny = 3\nlist = { z = [9] }"));
+        assert_eq!(layers.origin("a.x"), Origin::Default);
+        assert_eq!(layers.origin("a.y"), Origin::Flag("--set".into()));
+        assert_eq!(layers.origin("a.list.z"), Origin::Flag("--set".into()));
+    }
+
+    #[test]
+    fn names_with_dots_are_quoted() {
+        let mut layers = Layers::default();
+        layers.set(&["models".into(), "gpt-4.1".into(), "weight".into()], Value::Integer(2), &Origin::Default);
+        assert_eq!(layers.settings()[0].path, "models.\"gpt-4.1\".weight");
+    }
+
+    #[test]
+    fn header_values_are_blanked() {
+        let mut layers = Layers::default();
+        layers.merge(table("[providers.x.headers]\nx-key = 'hush'"), &Origin::Default);
+        assert_eq!(layers.settings()[0].value, "\"***\"");
+    }
+}

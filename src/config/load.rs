@@ -1,0 +1,249 @@
+//! Reads the layers, checks the whole, resolves keys.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use toml::{Table, Value};
+
+use super::check::{self, Problem};
+use super::layers::{Layers, Origin, Setting};
+use super::{Config, Provider};
+
+/// The defaults: every key, with its reason.
+pub const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+/// The environment that comes with the binary.
+const PRODUCTION: &str = include_str!("../../config/production.toml");
+
+/// Variables that set configuration begin so; `__` stands between the keys of a path.
+const PREFIX: &str = "POINTSMAN__";
+
+/// Where to look, handed in so that nothing here reaches for the process.
+#[derive(Debug, Clone, Default)]
+pub struct LoadArgs {
+    /// The directory that `config/` and `.env` are looked for in.
+    pub dir: PathBuf,
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// The process's environment.
+    pub environment: Vec<(String, String)>,
+    /// Settings from flags: the flag, the path, the value as TOML or as bare text.
+    pub flags: Vec<(String, String, String)>,
+    /// A last layer as TOML, which the sandbox lays over all upstreams.
+    pub sandbox: Option<String>,
+}
+
+/// A configuration that passed every check.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Every value and who set it, secrets blanked.
+    pub settings: Vec<Setting>,
+    /// Files it was read from: a change of one is a reason to load again.
+    pub files: Vec<PathBuf>,
+}
+
+/// Everything that is wrong, at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<String>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Loads the configuration.
+///
+/// # Errors
+///
+/// Every problem found, each naming the key, the layer that set it and the cure.
+pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
+    let mut layers = Layers::default();
+    let mut files = Vec::new();
+    layers.merge(parse(DEFAULTS, "the embedded config/default.toml")?, &Origin::Default);
+
+    let variables = variables(args)?;
+    if let Some(name) = variables.get("POINTSMAN_ENV").filter(|name| !name.is_empty()) {
+        let (table, origin) = environment_file(args, name, &mut files)?;
+        layers.merge(table, &origin);
+    }
+    if let Some(file) = &args.file {
+        layers.merge(read(file)?, &Origin::File(file.clone()));
+        files.push(file.clone());
+    }
+    for (name, value) in &variables {
+        let Some(path) = name.strip_prefix(PREFIX) else { continue };
+        let segments: Vec<String> = path.split("__").map(str::to_owned).collect();
+        let path = check::spell(layers.table(), &segments);
+        layers.set(&path, guess(value), &Origin::Variable(name.clone()));
+    }
+    for (flag, path, value) in &args.flags {
+        let keys = keys_of(path).ok_or_else(|| ConfigErrors(vec![format!("{flag}: `{path}` is no key")]))?;
+        layers.set(&keys, guess(value), &Origin::Flag(flag.clone()));
+    }
+    if let Some(sandbox) = &args.sandbox {
+        layers.merge(parse(sandbox, "the sandbox's settings")?, &Origin::Sandbox);
+    }
+
+    let mut config = decode(&layers)?;
+    let problems = check::semantics(&config);
+    if !problems.is_empty() {
+        return Err(told(&layers, problems));
+    }
+    resolve_keys(&mut config.providers, &variables, &args.dir)?;
+    files.push(args.dir.join(".env"));
+    Ok(Loaded { config, settings: layers.settings(), files })
+}
+
+/// Sections that are read once, at start, and differ between two configurations.
+pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let mut changed = Vec::new();
+    let mut compare = |name, same: bool| {
+        if !same {
+            changed.push(name);
+        }
+    };
+    compare("server", old.server == new.server);
+    compare("admin", old.admin == new.admin);
+    compare("telemetry", old.telemetry == new.telemetry);
+    compare("store", old.store == new.store);
+    changed
+}
+
+/// The process's environment over `.env`.
+fn variables(args: &LoadArgs) -> Result<BTreeMap<String, String>, ConfigErrors> {
+    let mut all = BTreeMap::new();
+    let path = args.dir.join(".env");
+    if path.exists() {
+        let lines = dotenvy::from_path_iter(&path).map_err(|error| one(format!("{}: {error}", path.display())))?;
+        for line in lines {
+            // The error would quote the line, and the line may hold a key.
+            let (name, value) =
+                line.map_err(|_| one(format!("{}: a line is not of the form NAME=value", path.display())))?;
+            all.insert(name, value);
+        }
+    }
+    all.extend(args.environment.iter().cloned());
+    Ok(all)
+}
+
+fn environment_file(
+    args: &LoadArgs,
+    name: &str,
+    files: &mut Vec<PathBuf>,
+) -> Result<(Table, Origin), ConfigErrors> {
+    let path = args.dir.join("config").join(format!("{name}.toml"));
+    if path.exists() {
+        let table = read(&path)?;
+        files.push(path.clone());
+        return Ok((table, Origin::File(path)));
+    }
+    if name == "production" {
+        return Ok((parse(PRODUCTION, "the embedded config/production.toml")?, Origin::Embedded("production".into())));
+    }
+    Err(one(format!("POINTSMAN_ENV={name}: there is no {}", path.display())))
+}
+
+fn read(path: &Path) -> Result<Table, ConfigErrors> {
+    let text = std::fs::read_to_string(path).map_err(|error| one(format!("{}: {error}", path.display())))?;
+    parse(&text, &path.display().to_string())
+}
+
+fn parse(text: &str, from: &str) -> Result<Table, ConfigErrors> {
+    text.parse::<Table>().map_err(|error| {
+        let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+        let place = line.map(|line| format!(":{line}")).unwrap_or_default();
+        one(format!("{from}{place}: {}", error.message()))
+    })
+}
+
+/// A value as TOML where it is TOML, else as text: `2`, `true`, `["a"]`, `gpt-4o`.
+fn guess(text: &str) -> Value {
+    let parsed = format!("v = {text}").parse::<Table>().ok();
+    parsed.and_then(|mut table| table.remove("v")).unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+/// The keys of a path as TOML writes it.
+fn keys_of(path: &str) -> Option<Vec<String>> {
+    let mut table = format!("{path} = 0").parse::<Table>().ok()?;
+    let mut keys = Vec::new();
+    loop {
+        let (key, value) = std::mem::take(&mut table).into_iter().next()?;
+        keys.push(key);
+        match value {
+            Value::Table(below) => table = below,
+            _ => return Some(keys),
+        }
+    }
+}
+
+fn decode(layers: &Layers) -> Result<Config, ConfigErrors> {
+    let unknown = check::unknown_keys(layers.table());
+    if !unknown.is_empty() {
+        return Err(told(layers, unknown));
+    }
+    let value = Value::Table(layers.table().clone());
+    serde_path_to_error::deserialize::<_, Config>(value).map_err(|error| {
+        let path = error.path().to_string();
+        let what = error.into_inner().message().to_owned();
+        told(layers, vec![Problem { path, what }])
+    })
+}
+
+fn resolve_keys(
+    providers: &mut BTreeMap<String, Provider>,
+    variables: &BTreeMap<String, String>,
+    dir: &Path,
+) -> Result<(), ConfigErrors> {
+    for (name, provider) in providers {
+        let from_env = provider.key_env.as_ref().and_then(|variable| variables.get(variable)).cloned();
+        let key = match (&provider.key_file, from_env) {
+            (Some(file), _) => {
+                let path = if file.is_absolute() { file.clone() } else { dir.join(file) };
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|error| one(format!("providers.{name}.key_file: {}: {error}", path.display())))?;
+                Some(text)
+            }
+            (None, key) => key,
+        };
+        let key = key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
+        if key.as_ref().is_some_and(|key| key.parse::<http::HeaderValue>().is_err()) {
+            return Err(one(format!("providers.{name}: its key holds characters that no HTTP header can carry")));
+        }
+        provider.key = key.map(SecretString::from);
+    }
+    Ok(())
+}
+
+fn told(layers: &Layers, problems: Vec<Problem>) -> ConfigErrors {
+    let line = |problem: Problem| format!("{}: {} ({})", problem.path, problem.what, layers.origin(&problem.path));
+    ConfigErrors(problems.into_iter().map(line).collect())
+}
+
+fn one(message: String) -> ConfigErrors {
+    ConfigErrors(vec![message])
+}
+
+/// For settings that a test or an embedding program writes as TOML: the defaults with `text` laid over them.
+impl std::str::FromStr for Config {
+    type Err = ConfigErrors;
+
+    fn from_str(text: &str) -> Result<Self, ConfigErrors> {
+        let mut layers = Layers::default();
+        layers.merge(parse(DEFAULTS, "the embedded config/default.toml")?, &Origin::Default);
+        layers.merge(parse(text, "the given text")?, &Origin::File("the given text".into()));
+        let config = decode(&layers)?;
+        let problems = check::semantics(&config);
+        if problems.is_empty() { Ok(config) } else { Err(told(&layers, problems)) }
+    }
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

@@ -1,0 +1,136 @@
+//! Loading, layer by layer, as an operator would meet it.
+
+use std::fs;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+fn args(dir: &tempfile::TempDir) -> LoadArgs {
+    LoadArgs { dir: dir.path().to_owned(), ..LoadArgs::default() }
+}
+
+fn with_file(text: &str) -> Result<Loaded, ConfigErrors> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("my.toml");
+    fs::write(&file, text).unwrap();
+    load(&LoadArgs { file: Some(file), ..args(&dir) })
+}
+
+#[test]
+fn the_default_file_says_what_the_code_defaults_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let loaded = load(&args(&dir)).unwrap().config;
+    let code = Config::default();
+    assert_eq!(loaded.server, code.server);
+    assert_eq!(loaded.admin, code.admin);
+    assert_eq!(loaded.access, code.access);
+    assert_eq!(loaded.limits, code.limits);
+    assert_eq!(loaded.dispatch, code.dispatch);
+    assert_eq!(loaded.routing, code.routing);
+    assert_eq!(loaded.telemetry, code.telemetry);
+    assert_eq!(loaded.store, code.store);
+    for name in ["claude-3-opus", "claude-3-sonnet", "claude-3-haiku", "claude-3.5-sonnet", "claude-3.7-sonnet"] {
+        assert!(loaded.models.contains_key(name), "{name}");
+    }
+    for name in ["gpt-4o", "gpt-4o-mini", "deepseek-v3.1", "deepseek-r1", "claude-opus-5-5", "gpt-6-sol"] {
+        assert!(loaded.models.contains_key(name), "{name}");
+    }
+}
+
+#[test]
+fn the_default_file_names_every_scalar_key() {
+    let table: Table = DEFAULTS.parse().unwrap();
+    let code = serde_json::to_value(Config::default()).unwrap();
+    for section in ["server", "admin", "access", "limits", "dispatch", "routing", "telemetry", "store"] {
+        for (key, value) in code[section].as_object().unwrap() {
+            let named = table[section].get(key).is_some() || DEFAULTS.contains(&format!("# {key} = "));
+            assert!(named || value.is_null() && DEFAULTS.contains(key.as_str()), "{section}.{key} is not in default.toml");
+        }
+    }
+}
+
+#[test]
+fn layers_win_in_order_and_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("config")).unwrap();
+    fs::write(dir.path().join("config/staging.toml"), "[server]\ndrain_s = 1\nmax_connections = 1\n").unwrap();
+    fs::write(dir.path().join("my.toml"), "[server]\ndrain_s = 2\n").unwrap();
+    fs::write(dir.path().join(".env"), "POINTSMAN__LIMITS__MAX_BODY_MB=7\nPOINTSMAN__ROUTING__MAX_CANDIDATES=9\n")
+        .unwrap();
+    let loaded = load(&LoadArgs {
+        file: Some(dir.path().join("my.toml")),
+        environment: vec![
+            ("POINTSMAN_ENV".into(), "staging".into()),
+            ("POINTSMAN__MODELS__GPT_4O__WEIGHT".into(), "3".into()),
+            ("POINTSMAN__ROUTING__MAX_CANDIDATES".into(), "2".into()),
+        ],
+        flags: vec![("--listen".into(), "server.listen".into(), "127.0.0.1:0".into())],
+        ..args(&dir)
+    })
+    .unwrap();
+    assert_eq!(loaded.config.server.max_connections, 1);
+    assert_eq!(loaded.config.server.drain_s, 2);
+    assert_eq!(loaded.config.limits.max_body_mb, 7);
+    assert_eq!(loaded.config.routing.max_candidates, 2);
+    assert_eq!(loaded.config.models["gpt-4o"].weight, 3.0);
+    assert_eq!(loaded.config.server.listen.port(), 0);
+    let origin = |path: &str| loaded.settings.iter().find(|s| s.path == path).unwrap().origin.to_string();
+    assert_eq!(origin("server.listen"), "--listen");
+    assert_eq!(origin("models.gpt-4o.weight"), "$POINTSMAN__MODELS__GPT_4O__WEIGHT");
+    assert!(origin("server.drain_s").ends_with("my.toml"));
+    assert_eq!(origin("server.data_dir"), "default");
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_one() {
+    let error = with_file("[server]\nlisten_adress = 1\n").unwrap_err().to_string();
+    assert!(error.contains("server.listen_adress: unknown key; did you mean `listen`?"), "{error}");
+    assert!(error.contains("my.toml"), "{error}");
+    let error = with_file("[models.gpt-4o]\nwieght = 1\n").unwrap_err().to_string();
+    assert!(error.contains("models.gpt-4o.wieght: unknown key; did you mean `weight`?"), "{error}");
+    let error = with_file("[[rules]]\nname = 'x'\npin = 'gpt-4o'\nwhen = { keyword = ['a'] }\n").unwrap_err();
+    assert!(error.to_string().contains("rules[0].when.keyword: unknown key; did you mean `keywords`?"), "{error}");
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_names_its_key() {
+    let error = with_file("[dispatch]\nmax_attempts = 'many'\n").unwrap_err().to_string();
+    assert!(error.starts_with("dispatch.max_attempts: "), "{error}");
+}
+
+#[test]
+fn references_to_nothing_are_refused() {
+    let error = with_file("[models.mine]\nprovider = 'opneai'\n").unwrap_err().to_string();
+    assert!(error.contains("there is no provider `opneai`; did you mean `openai`?"), "{error}");
+    let text = "[providers.ollama]\nenabled = false\n[aliases]\nbest = 'claude-opus-55'\n";
+    let error = with_file(text).unwrap_err().to_string();
+    assert!(error.contains("did you mean `claude-opus-5-5`?"), "{error}");
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let error = with_file("[dispatch]\nmax_attempts = 0\n[models.gpt-4o]\nweight = -1\n").unwrap_err();
+    assert_eq!(error.0.len(), 2, "{error}");
+}
+
+#[test]
+fn keys_come_from_the_environment_and_are_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let loaded = load(&LoadArgs {
+        environment: vec![("OPENAI_API_KEY".into(), "sk-very-secret".into())],
+        ..args(&dir)
+    })
+    .unwrap();
+    let key = loaded.config.providers["openai"].key.as_ref().unwrap();
+    assert_eq!(key.expose_secret(), "sk-very-secret");
+    assert!(loaded.config.providers["anthropic"].key.is_none());
+    let shown = format!("{:?} {:?} {}", loaded.config, loaded.settings, serde_json::to_string(&loaded.config).unwrap());
+    assert!(!shown.contains("very-secret"));
+}
+
+#[test]
+fn a_syntax_error_names_file_and_line() {
+    let error = with_file("[server]\nlisten = \n").unwrap_err().to_string();
+    assert!(error.contains("my.toml:"), "{error}");
+}
