@@ -1,1 +1,31 @@
-//! Provider calls (the only home of reqwest).
+//! Who serves models, how they are doing, and how they are called (the only home of reqwest).
+//!
+//! **What was asked, which model, which place.** The [`Catalog`] knows models by name; a [`Model`] has one or more
+//! [`Deployment`]s; a deployment is an id at a [`Provider`]. Health belongs to the deployment: a [`Breaker`] that stops
+//! traffic to what keeps failing, a load estimate ([`PeakEwma`]) for those who balance, a rest when the vendor asked for
+//! one.
+//!
+//! **A call** ([`Client`]) sends bytes and gives back a status and pieces of bytes; every wait has a deadline. What the
+//! bytes mean is `codec`'s business.
+//!
+//! A new configuration makes a new catalog; health is carried over for every deployment that is still there.
+
+mod backoff;
+mod breaker;
+mod catalog;
+mod client;
+mod deployment;
+mod discovery;
+mod load;
+mod provider;
+mod retry_budget;
+
+pub use backoff::Backoff;
+pub use breaker::{Breaker, BreakerState};
+pub use catalog::{Availability, Catalog, Model};
+pub use client::{Answer, Call, CallError, Client};
+pub use deployment::{Deployment, Permit, Refused, Status, Verdict};
+pub use discovery::{Discovered, discover};
+pub use load::PeakEwma;
+pub use provider::{Endpoint, Provider};
+pub use retry_budget::RetryBudget;

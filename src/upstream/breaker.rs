@@ -1,0 +1,231 @@
+//! A circuit breaker: stops calls to a deployment that keeps failing, and lets one probe through from time to time.
+//!
+//! `Closed` lets calls through and counts failures; `Open` refuses them until a time; `HalfOpen` waits for the verdict on
+//! one probe. A good probe closes it, a bad one opens it again for twice as long. Two things open it: failures in a row
+//! (a dead server), and a large share of failures among the last calls (a sick one).
+//!
+//! It knows no clock: `now` comes in.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::config;
+
+/// The breaker's state, as people see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Lets calls through.
+    Closed,
+    /// Lets one probe through.
+    HalfOpen,
+    /// Refuses calls.
+    Open,
+}
+
+impl BreakerState {
+    /// The state's name in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// A circuit breaker.
+#[derive(Debug)]
+pub struct Breaker {
+    settings: config::Breaker,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed { in_a_row: u32, recent: VecDeque<bool> },
+    Open { until: Instant, failed_probes: u32 },
+    HalfOpen { failed_probes: u32 },
+}
+
+impl State {
+    fn closed() -> Self {
+        Self::Closed { in_a_row: 0, recent: VecDeque::new() }
+    }
+}
+
+impl Breaker {
+    /// A closed breaker.
+    pub fn new(settings: config::Breaker) -> Self {
+        Self { settings, state: State::closed() }
+    }
+
+    /// Takes over new settings; the state stays.
+    pub fn configure(&mut self, settings: config::Breaker) {
+        self.settings = settings;
+    }
+
+    /// What it would say to a call now.
+    pub fn state(&self, now: Instant) -> BreakerState {
+        match self.state {
+            State::Closed { .. } => BreakerState::Closed,
+            State::Open { until, .. } if now < until => BreakerState::Open,
+            State::Open { .. } | State::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    /// Whether a call would be let through now.
+    pub fn would_admit(&self, now: Instant) -> bool {
+        match self.state {
+            State::Closed { .. } => true,
+            State::Open { until, .. } => now >= until,
+            State::HalfOpen { .. } => false,
+        }
+    }
+
+    /// Lets a call through or not; a call let through out of `Open` is the probe.
+    pub fn admit(&mut self, now: Instant) -> bool {
+        match self.state {
+            State::Closed { .. } => true,
+            State::Open { until, failed_probes } if now >= until => {
+                self.state = State::HalfOpen { failed_probes };
+                true
+            }
+            State::Open { .. } | State::HalfOpen { .. } => false,
+        }
+    }
+
+    /// A call went well.
+    pub fn succeed(&mut self) {
+        match &mut self.state {
+            State::Closed { in_a_row, recent } => {
+                *in_a_row = 0;
+                remember(recent, true, self.settings.window);
+            }
+            State::HalfOpen { .. } => self.state = State::closed(),
+            // Let through before it opened; the probe decides, not this one.
+            State::Open { .. } => {}
+        }
+    }
+
+    /// A call failed in a way that speaks against the deployment.
+    pub fn fail(&mut self, now: Instant) {
+        let sick = match &mut self.state {
+            State::Closed { in_a_row, recent } => {
+                *in_a_row += 1;
+                remember(recent, false, self.settings.window);
+                let full = recent.len() >= self.settings.window as usize;
+                let failures = recent.iter().filter(|ok| !**ok).count() as f64;
+                let share = failures / recent.len().max(1) as f64;
+                *in_a_row >= self.settings.consecutive_failures || (full && share >= self.settings.failure_share)
+            }
+            State::HalfOpen { failed_probes } => {
+                let failed_probes = *failed_probes + 1;
+                return self.open(now, failed_probes);
+            }
+            State::Open { .. } => false,
+        };
+        if sick {
+            self.open(now, 0);
+        }
+    }
+
+    /// A call ended without a verdict (the client went away): a probe so lost may be tried again at once.
+    pub fn abandon(&mut self, now: Instant) {
+        if let State::HalfOpen { failed_probes } = self.state {
+            self.state = State::Open { until: now, failed_probes };
+        }
+    }
+
+    /// Closes it by hand.
+    pub fn reset(&mut self) {
+        self.state = State::closed();
+    }
+
+    fn open(&mut self, now: Instant, failed_probes: u32) {
+        let doubled = self.settings.open_ms.saturating_mul(1 << failed_probes.min(20));
+        let pause = Duration::from_millis(doubled.min(self.settings.max_open_ms));
+        self.state = State::Open { until: now + pause, failed_probes };
+    }
+}
+
+fn remember(recent: &mut VecDeque<bool>, ok: bool, window: u32) {
+    while recent.len() >= window as usize {
+        recent.pop_front();
+    }
+    recent.push_back(ok);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> config::Breaker {
+        config::Breaker { consecutive_failures: 3, failure_share: 0.5, window: 10, open_ms: 1000, max_open_ms: 3000 }
+    }
+
+    fn after(start: Instant, ms: u64) -> Instant {
+        start + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_and_one_probe_closes_it() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(settings());
+        for _ in 0..3 {
+            assert!(breaker.admit(now));
+            breaker.fail(now);
+        }
+        assert_eq!(breaker.state(now), BreakerState::Open);
+        assert!(!breaker.admit(after(now, 999)));
+        assert!(breaker.admit(after(now, 1000)), "the probe");
+        assert!(!breaker.admit(after(now, 1000)), "only one probe");
+        breaker.succeed();
+        assert_eq!(breaker.state(now), BreakerState::Closed);
+    }
+
+    #[test]
+    fn a_failed_probe_doubles_the_pause_up_to_the_longest() {
+        let mut now = Instant::now();
+        let mut breaker = Breaker::new(settings());
+        (0..3).for_each(|_| breaker.fail(now));
+        for pause in [1000, 2000, 3000, 3000] {
+            assert!(!breaker.would_admit(after(now, pause - 1)));
+            now = after(now, pause);
+            assert!(breaker.admit(now));
+            breaker.fail(now);
+        }
+    }
+
+    #[test]
+    fn a_large_share_of_failures_opens_it_without_a_row() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(settings());
+        for round in 0..10 {
+            assert_eq!(breaker.state(now), BreakerState::Closed, "round {round}");
+            if round % 2 == 0 { breaker.succeed() } else { breaker.fail(now) }
+        }
+        assert_eq!(breaker.state(now), BreakerState::Open);
+    }
+
+    #[test]
+    fn a_lost_probe_is_given_out_again() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(settings());
+        (0..3).for_each(|_| breaker.fail(now));
+        assert!(breaker.admit(after(now, 1000)));
+        breaker.abandon(after(now, 1000));
+        assert!(breaker.admit(after(now, 1000)));
+    }
+
+    #[test]
+    fn a_late_success_does_not_close_it() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(settings());
+        (0..3).for_each(|_| breaker.fail(now));
+        breaker.succeed();
+        assert_eq!(breaker.state(now), BreakerState::Open);
+    }
+}

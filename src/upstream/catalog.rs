@@ -1,0 +1,144 @@
+//! Models by name: what they cost, what they can, where they are served.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Deployment, Discovered, Provider, Refused};
+use crate::config::{self, Config};
+use crate::protocol::ModelName;
+
+/// A model as this gateway lists it.
+#[derive(Debug)]
+pub struct Model {
+    /// Its name.
+    pub name: ModelName,
+    /// What is configured for it.
+    pub settings: config::Model,
+    /// Where it is served.
+    pub deployments: Vec<Arc<Deployment>>,
+    /// Whether a server listed it and nobody configured it.
+    pub discovered: bool,
+}
+
+/// Whether a model can be called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Availability {
+    /// It can.
+    Available,
+    /// It cannot, and why, as a clause for people.
+    Unavailable(String),
+}
+
+impl Model {
+    /// Whether it can be called now.
+    pub fn availability(&self, now: Instant) -> Availability {
+        if !self.settings.enabled {
+            return Availability::Unavailable("it is disabled".into());
+        }
+        let mut refused: Option<Refused> = None;
+        let mut unusable: Option<&str> = None;
+        for deployment in &self.deployments {
+            match (&deployment.provider.unusable, deployment.check(now)) {
+                (Some(reason), _) => unusable = unusable.or(Some(reason)),
+                (None, Ok(())) => return Availability::Available,
+                (None, Err(why)) => refused = refused.or(Some(why)),
+            }
+        }
+        let why = refused.map(Refused::as_str).or(unusable).unwrap_or("nobody serves it");
+        Availability::Unavailable(why.to_owned())
+    }
+
+    /// Deployments that could be called now.
+    pub fn ready(&self, now: Instant) -> impl Iterator<Item = &Arc<Deployment>> {
+        self.deployments.iter().filter(move |place| place.provider.unusable.is_none() && place.check(now).is_ok())
+    }
+
+    /// Expected time to the first piece of the fastest place; `None` = never measured.
+    pub fn latency(&self) -> Option<Duration> {
+        self.deployments.iter().filter_map(|deployment| deployment.latency()).min()
+    }
+}
+
+/// All models, with the aliases that lead to them. Immutable: a change makes a new one.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    models: BTreeMap<ModelName, Arc<Model>>,
+    aliases: BTreeMap<String, ModelName>,
+    providers: BTreeMap<String, Arc<Provider>>,
+}
+
+impl Catalog {
+    /// The catalog of a configuration and of what servers listed; `before` gives the health of what stays.
+    pub fn new(config: &Config, discovered: &BTreeMap<String, Discovered>, before: Option<&Catalog>) -> Self {
+        let providers: BTreeMap<String, Arc<Provider>> = config
+            .providers
+            .iter()
+            .map(|(name, settings)| {
+                let mut provider = Provider::new(name, settings);
+                if let (None, Some(Discovered::Failed(reason))) = (&provider.unusable, discovered.get(name)) {
+                    provider.unusable = Some(format!("{name} does not answer: {reason}"));
+                }
+                (name.clone(), Arc::new(provider))
+            })
+            .collect();
+        let mut models = BTreeMap::new();
+        let mut add = |name: &str, settings: config::Model, discovered: bool| {
+            let name = ModelName::from(name);
+            let known = before.and_then(|before| before.models.get(&name));
+            let place = |place: config::Place| {
+                let provider = providers.get(&place.provider)?;
+                let upstream = place.upstream.unwrap_or_default();
+                let label = format!("{}/{upstream}", provider.name);
+                let known = known.and_then(|known| known.deployments.iter().find(|old| old.name == label));
+                let breaker = config.dispatch.breaker;
+                let known = known.map(AsRef::as_ref);
+                Some(Arc::new(Deployment::new(Arc::clone(provider), upstream, place.weight, breaker, known)))
+            };
+            let deployments = settings.places(name.as_str()).into_iter().filter_map(place).collect();
+            models.insert(name.clone(), Arc::new(Model { name, settings, deployments, discovered }));
+        };
+        for (name, settings) in &config.models {
+            add(name, settings.clone(), false);
+        }
+        for (provider, found) in discovered {
+            let Discovered::Models(found) = found else { continue };
+            for model in found {
+                let taken = config.models.contains_key(&model.name) || config.aliases.contains_key(&model.name);
+                if !taken {
+                    add(&model.name, model.settings(provider), true);
+                }
+            }
+        }
+        let aliases = config.aliases.iter().map(|(alias, name)| (alias.clone(), ModelName::from(name.as_str())));
+        Self { models, aliases: aliases.collect(), providers }
+    }
+
+    /// The model of a name or an alias; Ollama's `llama3.2` also finds `llama3.2:latest`.
+    pub fn find(&self, name: &str) -> Option<&Arc<Model>> {
+        let direct = self.models.get(name);
+        let aliased = || self.aliases.get(name).and_then(|target| self.models.get(target));
+        let latest = || self.models.get(format!("{name}:latest").as_str());
+        direct.or_else(aliased).or_else(latest)
+    }
+
+    /// All models, by name.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.values()
+    }
+
+    /// Aliases and the models they lead to.
+    pub fn aliases(&self) -> &BTreeMap<String, ModelName> {
+        &self.aliases
+    }
+
+    /// A provider by its key in the configuration.
+    pub fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
+        self.providers.get(name)
+    }
+
+    /// All providers.
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.providers.values()
+    }
+}

@@ -1,0 +1,194 @@
+//! Sends bytes to a provider and reads what comes back, each wait with a deadline.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, Method};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Endpoint, Provider};
+use crate::config::Roots;
+use crate::protocol::{ApiError, ErrorKind};
+
+/// One call.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// What is called.
+    pub endpoint: Endpoint,
+    /// The body; `None` makes it a GET.
+    pub body: Option<Bytes>,
+    /// Headers besides the provider's own, which are stronger.
+    pub headers: HeaderMap,
+}
+
+/// Why there is no (whole) answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The provider has no such endpoint.
+    #[error("it has no such endpoint")]
+    NoEndpoint,
+    /// No connection.
+    #[error("no connection")]
+    Connect(#[source] reqwest::Error),
+    /// The connection broke.
+    #[error("the connection broke")]
+    Cut(#[source] reqwest::Error),
+    /// A deadline passed.
+    #[error("no answer in time")]
+    Timeout,
+    /// The answer is larger than allowed.
+    #[error("its answer is larger than {0} bytes")]
+    TooLarge(usize),
+}
+
+impl CallError {
+    /// The error as a client can be told it; `who` names the deployment.
+    pub fn told(&self, who: &str) -> ApiError {
+        let kind = match self {
+            Self::NoEndpoint => ErrorKind::InvalidRequest,
+            Self::Connect(_) | Self::Cut(_) => ErrorKind::Connection,
+            Self::Timeout => ErrorKind::Timeout,
+            Self::TooLarge(_) => ErrorKind::Upstream,
+        };
+        ApiError::new(kind, format!("{who}: {self}"))
+    }
+
+    fn of(error: reqwest::Error) -> Self {
+        // The URL may hold an address that is nobody's business.
+        let error = error.without_url();
+        if error.is_timeout() {
+            Self::Timeout
+        } else if error.is_connect() {
+            Self::Connect(error)
+        } else {
+            Self::Cut(error)
+        }
+    }
+}
+
+/// Connections to all providers, kept open between calls.
+#[derive(Debug, Clone)]
+pub struct Client {
+    bundled: reqwest::Client,
+    system: reqwest::Client,
+}
+
+impl Client {
+    /// A client that gives up connecting after `connect`.
+    ///
+    /// # Errors
+    ///
+    /// When TLS cannot be set up.
+    pub fn new(connect: Duration) -> Result<Self, reqwest::Error> {
+        // Fails only where another provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let common = || {
+            reqwest::Client::builder()
+                .connect_timeout(connect)
+                .pool_idle_timeout(Duration::from_secs(90))
+                .tcp_nodelay(true)
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .user_agent(concat!("pointsman/", env!("CARGO_PKG_VERSION")))
+        };
+        let roots: Vec<reqwest::Certificate> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+            .iter()
+            .filter_map(|der| reqwest::Certificate::from_der(der).ok())
+            .collect();
+        Ok(Self { bundled: common().tls_certs_only(roots).build()?, system: common().build()? })
+    }
+
+    /// Makes a call and waits for the head of the answer, at the latest until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// See [`CallError`]; an answer with a bad status is no error here.
+    pub async fn send(&self, provider: &Provider, call: Call, deadline: Instant) -> Result<Answer, CallError> {
+        let url = provider.url(call.endpoint).ok_or(CallError::NoEndpoint)?;
+        let client = match provider.roots {
+            Roots::Bundled => &self.bundled,
+            Roots::System => &self.system,
+        };
+        let method = if call.body.is_some() { Method::POST } else { Method::GET };
+        let mut headers = call.headers;
+        for (name, value) in provider.headers() {
+            // A client's `anthropic-version` is more exact than ours.
+            if name != "anthropic-version" || !headers.contains_key(name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        let request = client.request(method, url).headers(headers).body(call.body.unwrap_or_default());
+        let response = timeout_at(deadline, request.send()).await.map_err(|_| CallError::Timeout)?;
+        Ok(Answer { response: response.map_err(CallError::of)? })
+    }
+}
+
+/// An answer whose body is still to be read. Dropping it ends the call at the vendor.
+#[derive(Debug)]
+pub struct Answer {
+    response: reqwest::Response,
+}
+
+impl Answer {
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// Whether the status is 2xx.
+    pub fn is_success(&self) -> bool {
+        self.response.status().is_success()
+    }
+
+    /// The media type, without parameters.
+    pub fn media_type(&self) -> &str {
+        let value = self.response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().split(';').next().unwrap_or_default().trim()
+    }
+
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// `Retry-After` in its form of seconds, and OpenAI's `retry-after-ms`; the form with a date is rare and ignored.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let header = |name: &str| self.response.headers().get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+        let wait = header("retry-after-ms").map(|ms| ms / 1e3).or_else(|| header(RETRY_AFTER.as_str()))?;
+        Duration::try_from_secs_f64(wait).ok()
+    }
+
+    /// The next piece of the body, or `None` at its end.
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks, or nothing comes until `deadline`.
+    pub async fn chunk(&mut self, deadline: Instant) -> Result<Option<Bytes>, CallError> {
+        let next = timeout_at(deadline, self.response.chunk()).await.map_err(|_| CallError::Timeout)?;
+        next.map_err(CallError::of)
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    ///
+    /// As [`Answer::chunk`], and when it is larger than `limit` bytes.
+    pub async fn whole(mut self, limit: usize, deadline: Instant) -> Result<Bytes, CallError> {
+        let Some(first) = self.chunk(deadline).await? else { return Ok(Bytes::new()) };
+        let mut gathered: Option<BytesMut> = None;
+        let mut length = first.len();
+        while let Some(next) = self.chunk(deadline).await? {
+            length += next.len();
+            if length > limit {
+                return Err(CallError::TooLarge(limit));
+            }
+            gathered.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(&next);
+        }
+        if length > limit {
+            return Err(CallError::TooLarge(limit));
+        }
+        // Most answers come in one piece: no copy.
+        Ok(gathered.map_or(first, BytesMut::freeze))
+    }
+}

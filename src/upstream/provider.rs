@@ -1,0 +1,146 @@
+//! A provider as calls need it: where its endpoints are, and the headers that every call carries.
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::ExposeSecret;
+
+use crate::config::{self, Quirks, Roots};
+use crate::protocol::Dialect;
+
+/// The version of the Messages API we speak (Anthropic, "Versions").
+const ANTHROPIC_VERSION: &str = "2023-06-01";
+
+/// What is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// Chat.
+    Chat,
+    /// Counting a prompt's tokens (Anthropic).
+    CountTokens,
+    /// Embeddings (OpenAI's form; Ollama has it too, beside its own).
+    Embeddings,
+    /// The list of models.
+    Models,
+    /// One model's facts (Ollama).
+    Show,
+}
+
+/// A provider, ready to be called.
+#[derive(Debug)]
+pub struct Provider {
+    /// Its key in the configuration.
+    pub name: String,
+    /// The wire format it speaks.
+    pub dialect: Dialect,
+    /// How it differs from its dialect.
+    pub quirks: Quirks,
+    /// Which certificate authorities are believed.
+    pub roots: Roots,
+    /// Why it cannot be called, where it cannot.
+    pub unusable: Option<String>,
+    base_url: String,
+    headers: HeaderMap,
+}
+
+impl Provider {
+    /// Prepares a provider as configured.
+    pub fn new(name: &str, settings: &config::Provider) -> Self {
+        Self {
+            name: name.to_owned(),
+            dialect: settings.dialect,
+            quirks: settings.quirks,
+            roots: settings.roots,
+            unusable: unusable(settings),
+            base_url: settings.base_url.trim_end_matches('/').to_owned(),
+            headers: headers(settings),
+        }
+    }
+
+    /// The address of an endpoint, where the provider has it.
+    pub fn url(&self, endpoint: Endpoint) -> Option<String> {
+        let path = match (self.dialect, endpoint) {
+            (Dialect::OpenAi, Endpoint::Chat) => "/chat/completions",
+            (Dialect::OpenAi, Endpoint::Embeddings) => "/embeddings",
+            (Dialect::OpenAi, Endpoint::Models) => "/models",
+            (Dialect::Anthropic, Endpoint::Chat) => "/v1/messages",
+            (Dialect::Anthropic, Endpoint::CountTokens) => "/v1/messages/count_tokens",
+            (Dialect::Anthropic, Endpoint::Models) => "/v1/models",
+            (Dialect::Ollama, Endpoint::Chat) => "/api/chat",
+            (Dialect::Ollama, Endpoint::Embeddings) => "/v1/embeddings",
+            (Dialect::Ollama, Endpoint::Models) => "/api/tags",
+            (Dialect::Ollama, Endpoint::Show) => "/api/show",
+            _ => return None,
+        };
+        Some(format!("{}{path}", self.base_url))
+    }
+
+    /// Headers of every call, the key among them (marked sensitive, so that no debug print shows it).
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+}
+
+fn unusable(settings: &config::Provider) -> Option<String> {
+    if !settings.enabled {
+        return Some("its provider is disabled".into());
+    }
+    if settings.wants_key() && settings.key.is_none() {
+        let variable = settings.key_env.as_deref().unwrap_or_default();
+        return Some(match &settings.key_file {
+            Some(file) => format!("no key: {} is empty", file.display()),
+            None => format!("no key: set {variable}"),
+        });
+    }
+    None
+}
+
+fn headers(settings: &config::Provider) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if settings.dialect == Dialect::Anthropic {
+        headers.insert("anthropic-version", HeaderValue::from_static(ANTHROPIC_VERSION));
+    }
+    if let Some(key) = &settings.key {
+        let (name, text) = match settings.dialect {
+            Dialect::Anthropic => (HeaderName::from_static("x-api-key"), key.expose_secret().to_owned()),
+            _ => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
+        };
+        if let Ok(mut value) = HeaderValue::try_from(text) {
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+    }
+    for (name, value) in &settings.headers {
+        if let (Ok(name), Ok(mut value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_sent_and_never_shown() {
+        let settings = config::Provider {
+            base_url: "https://example.com/v1/".into(),
+            key_env: Some("KEY".into()),
+            key: Some("sk-hush".to_owned().into()),
+            ..config::Provider::default()
+        };
+        let provider = Provider::new("x", &settings);
+        assert_eq!(provider.headers()[AUTHORIZATION], "Bearer sk-hush");
+        assert!(!format!("{provider:?}").contains("hush"));
+        assert_eq!(provider.url(Endpoint::Chat).unwrap(), "https://example.com/v1/chat/completions");
+        assert!(provider.unusable.is_none());
+    }
+
+    #[test]
+    fn without_its_key_it_says_which_variable_to_set() {
+        let settings = config::Provider { key_env: Some("OPENAI_API_KEY".into()), ..config::Provider::default() };
+        assert_eq!(Provider::new("x", &settings).unusable.unwrap(), "no key: set OPENAI_API_KEY");
+    }
+}
