@@ -240,7 +240,10 @@ fn check_rule(index: usize, rule: &Rule, config: &Config, bad: &mut impl FnMut(S
     }
     for code in &rule.when.language {
         if whatlang::Lang::from_code(code).is_none() {
-            bad(format!("{path}.when.language"), format!("`{code}` is no ISO 639-3 code we can tell (eng, deu, cmn...)"));
+            bad(
+                format!("{path}.when.language"),
+                format!("`{code}` is no ISO 639-3 code we can tell (eng, deu, cmn...)"),
+            );
         }
     }
     for script in &rule.when.script {

@@ -109,13 +109,7 @@ fn is_secret(path: &str) -> bool {
     path.starts_with("providers.") && path.contains(".headers.")
 }
 
-fn merge(
-    into: &mut Table,
-    layer: Table,
-    prefix: &str,
-    origin: &Origin,
-    origins: &mut BTreeMap<String, Origin>,
-) {
+fn merge(into: &mut Table, layer: Table, prefix: &str, origin: &Origin, origins: &mut BTreeMap<String, Origin>) {
     for (key, value) in layer {
         let path = join(prefix, &key);
         match (into.get_mut(&key), value) {

@@ -133,11 +133,7 @@ fn variables(args: &LoadArgs) -> Result<BTreeMap<String, String>, ConfigErrors> 
     Ok(all)
 }
 
-fn environment_file(
-    args: &LoadArgs,
-    name: &str,
-    files: &mut Vec<PathBuf>,
-) -> Result<(Table, Origin), ConfigErrors> {
+fn environment_file(args: &LoadArgs, name: &str, files: &mut Vec<PathBuf>) -> Result<(Table, Origin), ConfigErrors> {
     let path = args.dir.join("config").join(format!("{name}.toml"));
     if path.exists() {
         let table = read(&path)?;
@@ -145,7 +141,10 @@ fn environment_file(
         return Ok((table, Origin::File(path)));
     }
     if name == "production" {
-        return Ok((parse(PRODUCTION, "the embedded config/production.toml")?, Origin::Embedded("production".into())));
+        return Ok((
+            parse(PRODUCTION, "the embedded config/production.toml")?,
+            Origin::Embedded("production".into()),
+        ));
     }
     Err(one(format!("POINTSMAN_ENV={name}: there is no {}", path.display())))
 }

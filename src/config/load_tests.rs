@@ -45,7 +45,10 @@ fn the_default_file_names_every_scalar_key() {
     for section in ["server", "admin", "access", "limits", "dispatch", "routing", "telemetry", "store"] {
         for (key, value) in code[section].as_object().unwrap() {
             let named = table[section].get(key).is_some() || DEFAULTS.contains(&format!("# {key} = "));
-            assert!(named || value.is_null() && DEFAULTS.contains(key.as_str()), "{section}.{key} is not in default.toml");
+            assert!(
+                named || value.is_null() && DEFAULTS.contains(key.as_str()),
+                "{section}.{key} is not in default.toml"
+            );
         }
     }
 }
@@ -117,15 +120,14 @@ fn every_problem_is_told_at_once() {
 #[test]
 fn keys_come_from_the_environment_and_are_never_shown() {
     let dir = tempfile::tempdir().unwrap();
-    let loaded = load(&LoadArgs {
-        environment: vec![("OPENAI_API_KEY".into(), "sk-very-secret".into())],
-        ..args(&dir)
-    })
-    .unwrap();
+    let loaded =
+        load(&LoadArgs { environment: vec![("OPENAI_API_KEY".into(), "sk-very-secret".into())], ..args(&dir) })
+            .unwrap();
     let key = loaded.config.providers["openai"].key.as_ref().unwrap();
     assert_eq!(key.expose_secret(), "sk-very-secret");
     assert!(loaded.config.providers["anthropic"].key.is_none());
-    let shown = format!("{:?} {:?} {}", loaded.config, loaded.settings, serde_json::to_string(&loaded.config).unwrap());
+    let shown =
+        format!("{:?} {:?} {}", loaded.config, loaded.settings, serde_json::to_string(&loaded.config).unwrap());
     assert!(!shown.contains("very-secret"));
 }
 

@@ -74,7 +74,8 @@ impl Model {
             upstream: self.upstream.clone(),
             weight: 1.0,
         });
-        let named = |place: Place| Place { upstream: Some(place.upstream.unwrap_or_else(|| name.to_owned())), ..place };
+        let named =
+            |place: Place| Place { upstream: Some(place.upstream.unwrap_or_else(|| name.to_owned())), ..place };
         own.into_iter().chain(self.deployments.iter().cloned()).map(named).collect()
     }
 }

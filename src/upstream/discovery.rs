@@ -119,7 +119,10 @@ async fn get(
 fn context(facts: &Value) -> u32 {
     let info = facts["model_info"].as_object();
     let length = info.and_then(|info| info.iter().find(|(key, _)| key.ends_with(".context_length")));
-    length.and_then(|(_, value)| value.as_u64()).and_then(|value| u32::try_from(value).ok()).unwrap_or(DEFAULT_CONTEXT)
+    length
+        .and_then(|(_, value)| value.as_u64())
+        .and_then(|value| u32::try_from(value).ok())
+        .unwrap_or(DEFAULT_CONTEXT)
 }
 
 /// `capabilities`, and structured output, which Ollama gives every model by its grammar.

@@ -111,7 +111,9 @@ fn headers(settings: &config::Provider) -> HeaderMap {
         }
     }
     for (name, value) in &settings.headers {
-        if let (Ok(name), Ok(mut value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+        if let (Ok(name), Ok(mut value)) =
+            (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()))
+        {
             value.set_sensitive(true);
             headers.insert(name, value);
         }

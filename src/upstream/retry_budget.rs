@@ -49,8 +49,7 @@ impl RetryBudget {
         book.at(now);
         let (first, retries) =
             book.seconds.iter().fold((0, 0), |(first, retries), second| (first + second.1, retries + second.2));
-        let allowed =
-            book.settings.min_per_s * WINDOW.as_secs_f64() + book.settings.ratio * first as f64;
+        let allowed = book.settings.min_per_s * WINDOW.as_secs_f64() + book.settings.ratio * first as f64;
         if (retries + 1) as f64 > allowed {
             return false;
         }

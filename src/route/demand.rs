@@ -1,0 +1,144 @@
+//! What a request asks of a model, and whether a model is up to it.
+
+use crate::config::{self, Capability};
+use crate::protocol::{ChatRequest, Needs, Part};
+
+/// Tokens a picture is counted as, where nobody knows its size: a middling one at the big vendors.
+const IMAGE_TOKENS: u32 = 1000;
+
+/// Tokens that frame one message.
+const MESSAGE_TOKENS: u32 = 4;
+
+/// What a request asks of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    /// Beyond text.
+    pub needs: Needs,
+    /// Estimated prompt tokens.
+    pub prompt_tokens: u32,
+    /// Most tokens of the answer, where the client says so.
+    pub max_tokens: Option<u32>,
+}
+
+impl Demand {
+    /// What `request` asks.
+    pub fn of(request: &ChatRequest) -> Self {
+        Self { needs: request.needs(), prompt_tokens: estimate_tokens(request), max_tokens: request.max_tokens }
+    }
+
+    /// Whether a model can serve it; if not, why, as a clause for people.
+    ///
+    /// # Errors
+    ///
+    /// The reason.
+    pub fn check(&self, model: &config::Model) -> Result<(), String> {
+        let lacks = |needed: bool, capability: Capability| needed && !model.can.contains(&capability);
+        if lacks(self.needs.tools, Capability::Tools) {
+            return Err("it cannot call tools".into());
+        }
+        if lacks(self.needs.vision, Capability::Vision) {
+            return Err("it cannot see pictures".into());
+        }
+        if lacks(self.needs.structured_output, Capability::StructuredOutput) {
+            return Err("it cannot hold its answer to a schema".into());
+        }
+        // The estimate errs by a quarter either way: only a prompt that surely does not fit is turned away here, and
+        // the vendor's own refusal moves the others on.
+        let surely = self.prompt_tokens / 5 * 4;
+        if surely > model.context {
+            return Err(format!("about {} tokens do not fit its context of {}", self.prompt_tokens, model.context));
+        }
+        Ok(())
+    }
+}
+
+/// Estimates a request's prompt tokens from its characters: about four to a token in Latin script, about one and a half
+/// in Chinese, Japanese and Korean. Vendors count differently by a quarter and more, so nobody bills by this.
+pub fn estimate_tokens(request: &ChatRequest) -> u32 {
+    let mut tokens = Tally::default();
+    for message in &request.messages {
+        tokens.fixed += MESSAGE_TOKENS;
+        message.parts.iter().for_each(|part| tokens.part(part));
+    }
+    for tool in &request.tools {
+        tokens.text(&tool.name);
+        tokens.text(tool.description.as_deref().unwrap_or_default());
+        tokens.quarter_tokens += tool.parameters.to_string().len() as u64;
+    }
+    tokens.total()
+}
+
+#[derive(Default)]
+struct Tally {
+    /// Four of these make a token.
+    quarter_tokens: u64,
+    fixed: u32,
+}
+
+impl Tally {
+    fn text(&mut self, text: &str) {
+        // A byte of ASCII is a quarter of a token; two bytes (Cyrillic, accents) make a letter of a bit more than that;
+        // three bytes (Han, kana, hangul) make one of about two thirds of a token.
+        let wide = text.bytes().filter(|byte| *byte >= 0xE0).count() as u64;
+        self.quarter_tokens += text.len() as u64 - wide / 4;
+    }
+
+    fn part(&mut self, part: &Part) {
+        match part {
+            Part::Text { text, .. } | Part::Refusal { text } | Part::Thinking { text, .. } => self.text(text),
+            Part::Image { .. } => self.fixed += IMAGE_TOKENS,
+            Part::ToolCall { name, arguments, .. } => {
+                self.text(name);
+                self.text(arguments);
+            }
+            Part::ToolResult { content, .. } => content.iter().for_each(|part| self.part(part)),
+            Part::RedactedThinking { data } => self.text(data),
+            Part::Foreign { .. } => self.fixed += IMAGE_TOKENS,
+        }
+    }
+
+    fn total(&self) -> u32 {
+        u32::try_from(self.quarter_tokens.div_ceil(4)).unwrap_or(u32::MAX).saturating_add(self.fixed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Message, Role};
+
+    fn request(text: &str) -> ChatRequest {
+        ChatRequest { messages: vec![Message::text(Role::User, text)], ..ChatRequest::default() }
+    }
+
+    #[test]
+    fn english_is_about_four_characters_a_token() {
+        let tokens = estimate_tokens(&request(&"word ".repeat(400)));
+        assert!((450..=550).contains(&tokens), "{tokens}");
+    }
+
+    #[test]
+    fn chinese_is_about_two_thirds_of_a_token_a_character() {
+        let tokens = estimate_tokens(&request(&"\u{4f60}".repeat(300)));
+        assert!((180..=260).contains(&tokens), "{tokens}");
+    }
+
+    #[test]
+    fn a_model_that_cannot_is_told_apart_by_reason() {
+        let mut request = request("hi");
+        request.response_format = Some(crate::protocol::ResponseFormat::JsonObject);
+        let demand = Demand::of(&request);
+        let plain = config::Model::default();
+        assert_eq!(demand.check(&plain).unwrap_err(), "it cannot hold its answer to a schema");
+        let able = config::Model { can: [Capability::StructuredOutput].into(), ..plain };
+        assert!(demand.check(&able).is_ok());
+    }
+
+    #[test]
+    fn only_what_surely_does_not_fit_is_turned_away() {
+        let small = config::Model { context: 1000, ..config::Model::default() };
+        let demand = |tokens| Demand { needs: Needs::default(), prompt_tokens: tokens, max_tokens: None };
+        assert!(demand(1100).check(&small).is_ok());
+        assert!(demand(1400).check(&small).is_err());
+    }
+}

@@ -1,0 +1,132 @@
+//! Planning, as a request would meet it.
+
+use std::collections::BTreeMap;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use uuid::Uuid;
+
+use super::*;
+use crate::config::Config;
+use crate::protocol::{Message, ResponseFormat, Role};
+
+/// Three models that need no key, and one whose key is missing.
+const WORLD: &str = "
+[providers.open]
+base_url = 'http://127.0.0.1:1'
+[models.small]
+provider = 'open'
+weight = 1.0
+[models.large]
+provider = 'open'
+weight = 3.0
+can = ['tools', 'structured_output']
+[models.silent]
+provider = 'open'
+weight = 0.0
+";
+
+fn ask(config: &str, request: &ChatRequest, seed: u64) -> Result<Plan, PlanError> {
+    let config: Config = format!("{WORLD}{config}").parse().unwrap();
+    let catalog = Catalog::new(&config, &BTreeMap::new(), None);
+    let rules = Rules::new(&config.rules);
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let headers = HeaderMap::new();
+    let mut chance = || rng.random::<f64>();
+    let mut question = Question {
+        request,
+        id: DecisionId(Uuid::nil()),
+        token: None,
+        allowed: None,
+        headers: &headers,
+        now: Instant::now(),
+        chance: &mut chance,
+    };
+    plan(&catalog, &rules, &config.routing, &mut question)
+}
+
+fn request(model: &str) -> ChatRequest {
+    ChatRequest { model: model.into(), messages: vec![Message::text(Role::User, "hello")], ..ChatRequest::default() }
+}
+
+fn names(plan: &Plan) -> Vec<&str> {
+    plan.candidates.iter().map(|model| model.name.as_str()).collect()
+}
+
+#[test]
+fn auto_draws_by_weight_and_says_with_which_probability() {
+    let plans: Vec<Plan> = (0..2000).map(|seed| ask("", &request("auto"), seed).unwrap()).collect();
+    let large = plans.iter().filter(|plan| plan.decision.chosen.as_str() == "large").count() as f64 / 2000.0;
+    assert!((large - 0.75).abs() < 0.03, "{large}");
+    for plan in &plans {
+        let expected = if plan.decision.chosen.as_str() == "large" { 0.75 } else { 0.25 };
+        assert!((plan.decision.propensity - expected).abs() < 1e-12);
+        let sum: f64 = plan.decision.candidates.iter().map(|candidate| candidate.propensity).sum();
+        assert!((sum - 1.0).abs() < 1e-12);
+        assert_eq!(plan.candidates.len(), 2, "the other one stands by for failover");
+    }
+}
+
+#[test]
+fn who_fell_out_is_told_with_the_reason() {
+    let plan = ask("", &request("auto"), 1).unwrap();
+    let reason = |name: &str| {
+        let found = plan.decision.excluded.iter().find(|excluded| excluded.model.as_str() == name);
+        found.map(|excluded| excluded.reason.as_str()).unwrap_or_default()
+    };
+    assert_eq!(reason("silent"), "its weight is 0");
+    assert_eq!(reason("gpt-4o"), "no key: set OPENAI_API_KEY");
+}
+
+#[test]
+fn a_named_model_stands_alone() {
+    let plan = ask("", &request("small"), 1).unwrap();
+    assert_eq!(names(&plan), ["small"]);
+    assert_eq!((plan.decision.mode, plan.decision.propensity), (Mode::Named, 1.0));
+    assert_eq!(names(&ask("[aliases]\ntiny = 'small'", &request("tiny"), 1).unwrap()), ["small"]);
+}
+
+#[test]
+fn only_able_models_are_candidates() {
+    let request = ChatRequest { response_format: Some(ResponseFormat::JsonObject), ..request("auto") };
+    let plan = ask("", &request, 1).unwrap();
+    assert_eq!(names(&plan), ["large"]);
+    let named = ChatRequest { model: "small".into(), ..request };
+    let error = ask("", &named, 1).unwrap_err();
+    assert_eq!(error, PlanError::Unable("small: it cannot hold its answer to a schema".into()));
+}
+
+#[test]
+fn rules_prefer_forbid_weigh_and_pin() {
+    let rule = |what: &str| format!("[[rules]]\nname = 'r'\n{what}\n");
+    for seed in 0..20 {
+        assert_eq!(names(&ask(&rule("prefer = ['small']"), &request("auto"), seed).unwrap()), ["small", "large"]);
+        assert_eq!(names(&ask(&rule("forbid = ['large']"), &request("auto"), seed).unwrap()), ["small"]);
+        assert_eq!(names(&ask(&rule("pin = 'silent'"), &request("auto"), seed).unwrap()), ["silent"]);
+        let plan =
+            ask(&rule("weights = { silent = 1.0, small = 0.0, large = 0.0 }"), &request("auto"), seed).unwrap();
+        assert_eq!(names(&plan), ["silent"]);
+        assert_eq!(plan.decision.rules, ["r"]);
+    }
+}
+
+#[test]
+fn an_unknown_model_is_named_with_its_likeness() {
+    let error = ask("", &request("gpt-4o-mni"), 1).unwrap_err();
+    assert_eq!(error.to_string(), "there is no model `gpt-4o-mni`; did you mean `gpt-4o-mini`?");
+    assert_eq!(ApiError::from(error).kind, ErrorKind::NotFound);
+}
+
+#[test]
+fn objectives_come_from_the_name() {
+    let plan = ask("", &request("auto:cost"), 1).unwrap();
+    assert_eq!(plan.decision.objective, Objective::Named(NamedObjective::Cost));
+    assert!(matches!(ask("", &request("auto:cheap"), 1), Err(PlanError::UnknownObjective(_))));
+}
+
+#[test]
+fn without_failover_there_is_one_candidate() {
+    let mut request = request("auto");
+    request.routing.failover = Some(false);
+    assert_eq!(ask("", &request, 1).unwrap().candidates.len(), 1);
+}

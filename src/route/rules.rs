@@ -1,0 +1,277 @@
+//! Static rules: conditions on a request, and what they do to the choice.
+//!
+//! Rules are looked at in order. Each that matches does its part: `forbid` and `prefer` add up, later `weights` and
+//! `objective` win over earlier ones, and a `pin` ends the walk. What a rule needs to know of a request (its language,
+//! say) is found out once, and only if some rule asks.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use regex::{Regex, RegexBuilder};
+use serde::Serialize;
+
+use crate::classifier::stats::TextStats;
+use crate::config::{Rule, Trait, When};
+use crate::protocol::{ChatRequest, Needs, Objective, Role};
+
+/// Compiled rules.
+#[derive(Debug, Default)]
+pub struct Rules {
+    rules: Vec<Compiled>,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    rule: Rule,
+    keywords: Option<Regex>,
+    patterns: Vec<Regex>,
+}
+
+/// A rule that matched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleHit {
+    /// Its name.
+    pub name: String,
+}
+
+/// What the matching rules want together.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Verdict {
+    /// Rules that matched, in order.
+    pub hits: Vec<RuleHit>,
+    /// Only this model.
+    pub pin: Option<String>,
+    /// These first, in order.
+    pub prefer: Vec<String>,
+    /// Not these, and which rule says so.
+    pub forbid: BTreeMap<String, String>,
+    /// Weights in place of the configured ones.
+    pub weights: BTreeMap<String, f64>,
+    /// What to optimise.
+    pub objective: Option<Objective>,
+}
+
+/// What rules can ask of a request.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    request: &'a ChatRequest,
+    needs: Needs,
+    prompt_tokens: u32,
+    token: Option<&'a str>,
+    headers: &'a http::HeaderMap,
+    text: OnceLock<Cow<'a, str>>,
+    tongue: OnceLock<Option<whatlang::Info>>,
+    code: OnceLock<bool>,
+}
+
+impl<'a> Facts<'a> {
+    /// The facts of `request`, sent with the API token of the name `token`.
+    pub fn new(
+        request: &'a ChatRequest,
+        needs: Needs,
+        prompt_tokens: u32,
+        token: Option<&'a str>,
+        headers: &'a http::HeaderMap,
+    ) -> Self {
+        Self {
+            request,
+            needs,
+            prompt_tokens,
+            token,
+            headers,
+            text: OnceLock::new(),
+            tongue: OnceLock::new(),
+            code: OnceLock::new(),
+        }
+    }
+
+    /// The last user turn.
+    fn text(&self) -> &str {
+        self.text.get_or_init(|| {
+            let turn = self.request.messages.iter().rev().find(|message| message.role == Role::User);
+            turn.map(|turn| Cow::Owned(turn.plain_text())).unwrap_or_default()
+        })
+    }
+
+    fn tongue(&self) -> Option<&whatlang::Info> {
+        self.tongue.get_or_init(|| whatlang::detect(self.text())).as_ref()
+    }
+
+    /// Source code: a fence, or several marks that prose does not have.
+    fn has_code(&self) -> bool {
+        *self.code.get_or_init(|| {
+            let stats = TextStats::of(self.text());
+            let marks = stats.get("log_code_marks");
+            stats.get("code_fence") > 0.0 || marks >= 4_f32.ln() || (marks > 0.0 && stats.get("log_code_words") > 0.0)
+        })
+    }
+
+    fn has(&self, what: Trait) -> bool {
+        match what {
+            Trait::Code => self.has_code(),
+            Trait::Tools => self.needs.tools,
+            Trait::Images => self.needs.vision,
+            Trait::StructuredOutput => self.needs.structured_output,
+        }
+    }
+}
+
+impl Rules {
+    /// Compiles rules as configured; what does not compile was refused when the configuration was loaded, and is left
+    /// out here.
+    pub fn new(rules: &[Rule]) -> Self {
+        let compile = |rule: &Rule| {
+            let words: Vec<String> = rule.when.keywords.iter().map(|word| regex::escape(word.trim())).collect();
+            // `\b` knows no words in scripts without spaces, so there a keyword is found anywhere.
+            let bounded = |word: &String| if word.is_ascii() { format!(r"\b{word}\b") } else { word.clone() };
+            let any = words.iter().map(bounded).collect::<Vec<_>>().join("|");
+            let keywords =
+                if words.is_empty() { None } else { RegexBuilder::new(&any).case_insensitive(true).build().ok() };
+            let patterns = rule.when.regex.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect();
+            Compiled { rule: rule.clone(), keywords, patterns }
+        };
+        Self { rules: rules.iter().map(compile).collect() }
+    }
+
+    /// What the rules that match `facts` want.
+    pub fn apply(&self, facts: &Facts<'_>) -> Verdict {
+        let mut verdict = Verdict::default();
+        for compiled in self.rules.iter().filter(|compiled| compiled.matches(facts)) {
+            let rule = &compiled.rule;
+            verdict.hits.push(RuleHit { name: rule.name.clone() });
+            for model in &rule.forbid {
+                verdict.forbid.entry(model.clone()).or_insert_with(|| rule.name.clone());
+            }
+            let known: BTreeSet<&String> = verdict.prefer.iter().collect();
+            let fresh: Vec<String> = rule.prefer.iter().filter(|model| !known.contains(model)).cloned().collect();
+            verdict.prefer.extend(fresh);
+            verdict.weights.extend(rule.weights.clone());
+            verdict.objective = rule.objective.or(verdict.objective);
+            if rule.pin.is_some() {
+                verdict.pin = rule.pin.clone();
+                break;
+            }
+        }
+        verdict
+    }
+}
+
+impl Compiled {
+    fn matches(&self, facts: &Facts<'_>) -> bool {
+        let When { language, script, min_tokens, max_tokens, has, token, header, tag, .. } = &self.rule.when;
+        let tokens = facts.prompt_tokens;
+        // Cheap conditions first.
+        min_tokens.is_none_or(|min| tokens >= min)
+            && max_tokens.is_none_or(|max| tokens <= max)
+            && (token.is_empty() || facts.token.is_some_and(|name| token.iter().any(|wanted| wanted == name)))
+            && header.iter().all(|(name, value)| {
+                let sent = facts.headers.get(name).and_then(|sent| sent.to_str().ok());
+                sent.is_some_and(|sent| value == "*" || sent == value)
+            })
+            && tag.iter().all(|(name, value)| {
+                let sent = facts.request.routing.tags.get(name);
+                sent.is_some_and(|sent| value == "*" || sent == value)
+            })
+            && (self.keywords.is_none() || self.keywords.as_ref().is_some_and(|words| words.is_match(facts.text())))
+            && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.is_match(facts.text())))
+            && has.iter().all(|what| facts.has(*what))
+            && (language.is_empty()
+                || facts.tongue().is_some_and(|info| language.iter().any(|code| code == info.lang().code())))
+            && (script.is_empty()
+                || facts.tongue().is_some_and(|info| {
+                    let found = info.script();
+                    script.iter().any(|name| name == found.name())
+                }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Message;
+
+    fn verdict(rules: &str, text: &str) -> Verdict {
+        let config: crate::config::Config = rules.parse().unwrap();
+        let request = ChatRequest { messages: vec![Message::text(Role::User, text)], ..ChatRequest::default() };
+        let headers = http::HeaderMap::from_iter([(
+            http::HeaderName::from_static("x-team"),
+            http::HeaderValue::from_static("legal"),
+        )]);
+        let tokens = crate::route::estimate_tokens(&request);
+        Rules::new(&config.rules).apply(&Facts::new(&request, request.needs(), tokens, Some("ci"), &headers))
+    }
+
+    fn matches(when: &str, text: &str) -> bool {
+        let rules = format!("[[rules]]\nname = 'r'\npin = 'gpt-4o'\nwhen = {{ {when} }}\n");
+        verdict(&rules, text).pin.is_some()
+    }
+
+    #[test]
+    fn keywords_are_whole_words_in_any_case() {
+        assert!(matches("keywords = ['invoice']", "Pay this INVOICE now"));
+        assert!(!matches("keywords = ['voice']", "Pay this invoice now"));
+        assert!(matches("keywords = ['\u{5408}\u{540c}']", "\u{8bf7}\u{770b}\u{5408}\u{540c}\u{5427}"));
+    }
+
+    #[test]
+    fn patterns_lengths_tokens_and_headers() {
+        assert!(matches("regex = ['\\d{4}-\\d{2}']", "on 2026-11"));
+        assert!(!matches("regex = ['\\d{4}-\\d{2}']", "on 26"));
+        assert!(matches("min_tokens = 50", &"word ".repeat(100)));
+        assert!(!matches("max_tokens = 50", &"word ".repeat(100)));
+        assert!(matches("token = ['ci', 'web']", "x"));
+        assert!(!matches("token = ['web']", "x"));
+        assert!(matches("header = { x-team = 'legal' }", "x"));
+        assert!(matches("header = { x-team = '*' }", "x"));
+        assert!(!matches("header = { x-team = 'sales' }", "x"));
+    }
+
+    #[test]
+    fn language_and_script() {
+        let german = "Bitte schreibe mir einen freundlichen Brief an meine Nachbarn";
+        assert!(matches("language = ['deu']", german));
+        assert!(!matches("language = ['eng']", german));
+        assert!(matches(
+            "script = ['Cyrillic']",
+            "\u{41f}\u{440}\u{438}\u{432}\u{435}\u{442}, \u{43a}\u{430}\u{43a} \u{434}\u{435}\u{43b}\u{430}?"
+        ));
+    }
+
+    #[test]
+    fn code_is_told_from_prose() {
+        assert!(matches("has = ['code']", "Fix this:\n```rust\nfn main() {}\n```"));
+        assert!(matches("has = ['code']", "def add(a, b):\n    return a + b;\nprint(add(1, 2));"));
+        assert!(!matches("has = ['code']", "Write a poem about the sea and the wind."));
+        assert!(!matches("has = ['tools']", "x"));
+    }
+
+    #[test]
+    fn every_condition_must_hold() {
+        assert!(!matches("keywords = ['a'], token = ['web']", "a"));
+        assert!(matches("", "an empty condition always matches"));
+    }
+
+    #[test]
+    fn rules_add_up_until_a_pin() {
+        let rules = "
+            [[rules]]
+            name = 'one'
+            forbid = ['gpt-4o']
+            prefer = ['gpt-6-sol']
+            [[rules]]
+            name = 'two'
+            pin = 'claude-opus-5-5'
+            prefer = ['gpt-6-sol', 'gpt-6-luna']
+            [[rules]]
+            name = 'three'
+            forbid = ['claude-opus-5-5']
+        ";
+        let verdict = verdict(rules, "hello");
+        let names: Vec<&str> = verdict.hits.iter().map(|hit| hit.name.as_str()).collect();
+        assert_eq!(names, ["one", "two"]);
+        assert_eq!(verdict.pin.as_deref(), Some("claude-opus-5-5"));
+        assert_eq!(verdict.prefer, ["gpt-6-sol", "gpt-6-luna"]);
+        assert_eq!(verdict.forbid["gpt-4o"], "one");
+    }
+}
