@@ -1,1 +1,185 @@
-//! Wire formats to and from the neutral forms of `protocol`; pure.
+//! Wire formats <-> the canonical forms of `protocol`; pure.
+//!
+//! One folder per dialect, each with `request`, `response` and `stream`, each decoding into and encoding out of the
+//! canonical form, so that N formats need N codecs and not N x N. How look-alikes differ from their model is data
+//! ([`Quirks`](crate::config::Quirks)), not a fork.
+//!
+//! **Loss.** Where client and backend speak the same dialect nothing is translated: the body passes through with only
+//! `model` changed ([`passthrough_request`]), so fields nobody here knows survive. Where they differ, a field that
+//! cannot be carried over is an error naming it if that changes the meaning, and is listed in [`Encoded::dropped`] if
+//! it does not.
+
+mod anthropic_messages;
+mod errors;
+mod json;
+mod lines;
+mod native;
+mod ollama_chat;
+mod openai_chat;
+mod splice;
+mod stream;
+mod usage_stripper;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::config::Quirks;
+use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect};
+
+pub use stream::{StreamDecoder, StreamEncoder};
+pub use usage_stripper::UsageStripper;
+
+/// Whom a request is encoded for.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The dialect.
+    pub dialect: Dialect,
+    /// How the provider differs from it.
+    pub quirks: &'a Quirks,
+    /// The id the provider knows the model by.
+    pub model: &'a str,
+    /// Most tokens the model can answer with; fills `max_tokens` where the dialect demands it.
+    pub max_output_tokens: Option<u32>,
+    /// Whether the model can think.
+    pub reasoning: bool,
+}
+
+/// A request in a backend's dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The body.
+    pub body: Bytes,
+    /// Fields that could not be carried over and do not change the meaning.
+    pub dropped: Vec<String>,
+}
+
+/// What an answer says of itself besides its content.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnswerMeta {
+    /// The answer's id.
+    pub id: String,
+    /// The model as this gateway lists it.
+    pub model: String,
+    /// When, in Unix seconds.
+    pub created: i64,
+    /// What only our own dialect says.
+    pub native: Option<NativeMeta>,
+}
+
+/// What only our own dialect says of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NativeMeta {
+    /// What it cost, US dollars, where the vendor said how many tokens it took.
+    pub cost_usd: Option<f64>,
+    /// From the request's arrival to its end, milliseconds.
+    pub latency_ms: Option<u64>,
+    /// How the model was chosen.
+    pub routing: serde_json::Value,
+}
+
+/// An error in a client's dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorBody {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Reads a client's request.
+///
+/// # Errors
+///
+/// What is wrong with it, naming the field: `messages[2].content`.
+pub fn decode_request(dialect: Dialect, body: &[u8]) -> Result<ChatRequest, ApiError> {
+    match dialect {
+        Dialect::OpenAi => openai_chat::request::decode(body),
+        Dialect::Anthropic => anthropic_messages::request::decode(body),
+        Dialect::Native => native::request::decode(body),
+        Dialect::Ollama => Err(ApiError::invalid("Ollama's dialect is spoken to backends only")),
+    }
+}
+
+/// Writes a request for a backend.
+///
+/// # Errors
+///
+/// When the backend's dialect cannot say what the request means; names the field.
+pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
+    match target.dialect {
+        Dialect::OpenAi => openai_chat::request::encode(target, request),
+        Dialect::Anthropic => anthropic_messages::request::encode(target, request),
+        Dialect::Ollama => ollama_chat::request::encode(target, request),
+        Dialect::Native => Err(ApiError::invalid("our own dialect is spoken to clients only")),
+    }
+}
+
+/// The client's own body for a backend of the same dialect: only `model` is changed, and OpenAI streams are asked for
+/// their usage, so that the answer's cost is known. Every other byte stays.
+///
+/// # Errors
+///
+/// When the body is no JSON object.
+pub fn passthrough_request(target: &Target<'_>, body: &[u8], stream: bool) -> Result<Bytes, ApiError> {
+    splice::request(target, body, stream)
+}
+
+/// Reads a backend's answer.
+///
+/// # Errors
+///
+/// `Upstream` when it cannot be read; the error it holds, where a status of 200 brought one.
+pub fn decode_response(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, ApiError> {
+    match dialect {
+        Dialect::OpenAi => openai_chat::response::decode(body),
+        Dialect::Anthropic => anthropic_messages::response::decode(body),
+        Dialect::Ollama => ollama_chat::response::decode(body),
+        Dialect::Native => Err(unreadable()),
+    }
+}
+
+/// Writes an answer for a client.
+pub fn encode_response(dialect: Dialect, response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
+    match dialect {
+        Dialect::OpenAi => openai_chat::response::encode(response, meta),
+        Dialect::Anthropic => anthropic_messages::response::encode(response, meta),
+        Dialect::Native | Dialect::Ollama => native::response::encode(response, meta),
+    }
+}
+
+/// Reads a backend's error: its kind by code, status or phrase, and its message.
+pub fn decode_error(dialect: Dialect, status: u16, body: &[u8], retry_after: Option<Duration>) -> ApiError {
+    errors::decode(dialect, status, body, retry_after)
+}
+
+/// Writes an error for a client, with the status its dialect gives that kind.
+pub fn encode_error(dialect: Dialect, error: &ApiError) -> ErrorBody {
+    errors::encode(dialect, error)
+}
+
+/// Writes an error into a stream that has begun.
+pub fn encode_stream_error(dialect: Dialect, error: &ApiError) -> Bytes {
+    errors::encode_in_stream(dialect, error)
+}
+
+/// The media type of a stream.
+pub fn stream_content_type(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Ollama => "application/x-ndjson",
+        _ => "text/event-stream; charset=utf-8",
+    }
+}
+
+/// Writes the answer to Anthropic's `count_tokens`.
+pub fn encode_token_count(tokens: u32) -> Bytes {
+    Bytes::from(format!("{{\"input_tokens\":{tokens}}}"))
+}
+
+/// An answer that is not what its dialect says it must be.
+fn unreadable() -> ApiError {
+    ApiError::new(crate::protocol::ErrorKind::Upstream, "its answer cannot be read")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Content blocks.
+
+use serde_json::{Value, json};
+
+use super::super::json::{Object, cannot_carry, missing, wrong};
+use crate::protocol::{ApiError, ImageSource, Part};
+
+/// Reads `content`: a string, or blocks.
+pub(crate) fn decode(content: Value, path: &str) -> Result<Vec<Part>, ApiError> {
+    match content {
+        Value::String(text) => Ok(vec![Part::text(text)]),
+        Value::Array(items) => {
+            let block = |(index, item)| decode_block(item, format!("{path}[{index}]"));
+            items.into_iter().enumerate().map(block).collect()
+        }
+        other => Err(wrong(path, "a string or an array of blocks", &other)),
+    }
+}
+
+fn decode_block(value: Value, path: String) -> Result<Part, ApiError> {
+    let mut fields = Object::of(value, path)?;
+    let kind = match fields.peek("type") {
+        Some(Value::String(kind)) => kind.clone(),
+        _ => fields.need_string("type")?,
+    };
+    match kind.as_str() {
+        // Citations are more than we can say: such a text is kept as written.
+        "text" if fields.peek("citations").is_none() => {
+            Ok(Part::Text { text: fields.need_string("text")?, cache_control: fields.take("cache_control") })
+        }
+        "image" => image(fields),
+        "tool_use" => Ok(Part::ToolCall {
+            id: fields.need_string("id")?,
+            name: fields.need_string("name")?,
+            arguments: fields.take("input").unwrap_or_else(|| json!({})).to_string(),
+        }),
+        "tool_result" => {
+            let call_id = fields.need_string("tool_use_id")?;
+            let path = fields.at("content");
+            let content = fields.take("content").map(|content| decode(content, &path)).transpose()?;
+            Ok(Part::ToolResult {
+                call_id,
+                content: content.unwrap_or_default(),
+                is_error: fields.boolean("is_error")?.unwrap_or(false),
+                cache_control: fields.take("cache_control"),
+            })
+        }
+        "thinking" => {
+            Ok(Part::Thinking { text: fields.need_string("thinking")?, signature: fields.string("signature")? })
+        }
+        "redacted_thinking" => Ok(Part::RedactedThinking { data: fields.need_string("data")? }),
+        _ => Ok(Part::Foreign { kind, value: fields.whole() }),
+    }
+}
+
+fn image(mut fields: Object) -> Result<Part, ApiError> {
+    let path = fields.at("source");
+    let by_file = fields.peek("source").is_some_and(|source| source["type"] == "file");
+    if by_file {
+        return Ok(Part::Foreign { kind: "image".into(), value: fields.whole() });
+    }
+    let source = fields.object("source")?;
+    let mut source = source.ok_or_else(|| missing(&path))?;
+    let source = match source.need_string("type")?.as_str() {
+        "url" => ImageSource::Url(source.need_string("url")?),
+        _ => ImageSource::Base64 { media_type: source.need_string("media_type")?, data: source.need_string("data")? },
+    };
+    Ok(Part::Image { source, detail: None, cache_control: fields.take("cache_control") })
+}
+
+/// Writes blocks; what could not be carried over is noted in `dropped`.
+pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Result<Vec<Value>, ApiError> {
+    let mut out = Vec::with_capacity(parts.len());
+    for (index, part) in parts.iter().enumerate() {
+        let here = format!("{path}.content[{index}]");
+        match part {
+            // Empty text blocks are refused.
+            Part::Text { text, .. } if text.is_empty() => {}
+            Part::Text { text, cache_control } => {
+                out.push(marked(json!({ "type": "text", "text": text }), cache_control.as_ref()));
+            }
+            Part::Refusal { text } => out.push(json!({ "type": "text", "text": text })),
+            Part::Image { source, detail, cache_control } => {
+                if detail.as_ref().is_some_and(|detail| detail != "auto") {
+                    dropped.push(format!("{here}.image_url.detail"));
+                }
+                let source = match source {
+                    ImageSource::Url(url) => json!({ "type": "url", "url": url }),
+                    ImageSource::Base64 { media_type, data } => {
+                        json!({ "type": "base64", "media_type": media_type, "data": data })
+                    }
+                };
+                out.push(marked(json!({ "type": "image", "source": source }), cache_control.as_ref()));
+            }
+            Part::ToolCall { id, name, arguments } => {
+                out.push(json!({ "type": "tool_use", "id": id, "name": name, "input": input(arguments) }));
+            }
+            Part::ToolResult { call_id, content, is_error, cache_control } => {
+                let content = encode(content, &here, dropped)?;
+                let mut block = json!({ "type": "tool_result", "tool_use_id": call_id, "content": content });
+                if *is_error {
+                    block["is_error"] = json!(true);
+                }
+                out.push(marked(block, cache_control.as_ref()));
+            }
+            // Only the vendor's own signature makes thinking acceptable to it.
+            Part::Thinking { text, signature: Some(signature) } => {
+                out.push(json!({ "type": "thinking", "thinking": text, "signature": signature }));
+            }
+            Part::Thinking { signature: None, .. } => dropped.push(here),
+            Part::RedactedThinking { data } => out.push(json!({ "type": "redacted_thinking", "data": data })),
+            Part::Foreign { kind, value } if is_ours(kind) => out.push(value.clone()),
+            Part::Foreign { kind, .. } => {
+                return Err(cannot_carry(&format!("{here} ({kind})"), "Anthropic's dialect"));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Kinds of blocks that Anthropic knows and we do not look into.
+fn is_ours(kind: &str) -> bool {
+    matches!(
+        kind,
+        "text" | "image" | "document" | "search_result" | "server_tool_use" | "mcp_tool_use" | "container_upload"
+    ) || kind.ends_with("_tool_result")
+}
+
+fn marked(mut block: Value, cache_control: Option<&Value>) -> Value {
+    if let Some(marker) = cache_control {
+        block["cache_control"] = marker.clone();
+    }
+    block
+}
+
+/// A call's arguments as the object that Anthropic wants; a model may have written what is no JSON.
+pub(crate) fn input(arguments: &str) -> Value {
+    match serde_json::from_str(arguments) {
+        Ok(Value::Object(map)) => Value::Object(map),
+        Ok(Value::Null) => json!({}),
+        Ok(other) => json!({ "value": other }),
+        Err(_) if arguments.trim().is_empty() => json!({}),
+        Err(_) => json!({ "arguments": arguments }),
+    }
+}

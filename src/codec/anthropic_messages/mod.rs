@@ -1,0 +1,71 @@
+//! Anthropic Messages ("Messages API", docs.anthropic.com).
+//!
+//! What is particular: `system` stands apart from the turns, `max_tokens` is required, tool results are blocks of the
+//! user's turn right after the call, `input_tokens` leaves cached tokens out, thinking is signed and must go back
+//! unchanged, and a stream is made of blocks that open and close.
+
+pub(super) mod blocks;
+pub(super) mod request;
+pub(super) mod response;
+pub(super) mod stream;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::protocol::{FinishReason, Usage};
+
+/// `usage` on the wire.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub(super) struct WireUsage {
+    #[serde(default)]
+    input_tokens: Option<u64>,
+    #[serde(default)]
+    output_tokens: Option<u64>,
+    #[serde(default)]
+    cache_read_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation_input_tokens: Option<u64>,
+}
+
+impl From<WireUsage> for Usage {
+    fn from(wire: WireUsage) -> Self {
+        Self {
+            input_tokens: wire.input_tokens.unwrap_or_default(),
+            cache_read_tokens: wire.cache_read_input_tokens.unwrap_or_default(),
+            cache_write_tokens: wire.cache_creation_input_tokens.unwrap_or_default(),
+            output_tokens: wire.output_tokens.unwrap_or_default(),
+            reasoning_tokens: 0,
+        }
+    }
+}
+
+pub(super) fn usage(usage: &Usage) -> Value {
+    json!({
+        "input_tokens": usage.input_tokens,
+        "cache_creation_input_tokens": usage.cache_write_tokens,
+        "cache_read_input_tokens": usage.cache_read_tokens,
+        "output_tokens": usage.output_tokens,
+    })
+}
+
+pub(super) fn finish_of(text: &str) -> FinishReason {
+    match text {
+        "end_turn" | "stop_sequence" => FinishReason::Stop,
+        "max_tokens" | "model_context_window_exceeded" => FinishReason::Length,
+        "tool_use" => FinishReason::ToolCalls,
+        "refusal" => FinishReason::ContentFilter,
+        "pause_turn" => FinishReason::Pause,
+        _ => FinishReason::Other,
+    }
+}
+
+pub(super) fn finish_text(reason: FinishReason, stop_sequence: Option<&str>) -> &'static str {
+    match reason {
+        FinishReason::Stop if stop_sequence.is_some() => "stop_sequence",
+        FinishReason::Stop | FinishReason::Other => "end_turn",
+        FinishReason::Length => "max_tokens",
+        FinishReason::ToolCalls => "tool_use",
+        FinishReason::ContentFilter => "refusal",
+        FinishReason::Pause => "pause_turn",
+    }
+}

@@ -1,0 +1,354 @@
+//! The request.
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::super::json::{Object, cannot_carry, missing, unknown};
+use super::super::openai_chat::request::effort_of;
+use super::super::{Encoded, Target};
+use super::blocks;
+use crate::protocol::{
+    ApiError, ChatRequest, Effort, Message, Part, Reasoning, ResponseFormat, Role, Sampling, Tool, ToolChoice,
+};
+
+/// Answers get so many tokens where neither client nor configuration says: the dialect demands a number.
+const DEFAULT_MAX_TOKENS: u32 = 4096;
+
+/// Reads a request.
+pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
+    let mut fields = Object::parse(body)?;
+    let values = fields.array("messages")?.ok_or_else(|| missing("messages"))?;
+    if values.is_empty() {
+        return Err(ApiError::invalid("messages must not be empty").at("messages"));
+    }
+    let mut messages = Vec::with_capacity(values.len() + 1);
+    if let Some(system) = fields.take("system") {
+        messages.push(Message { role: Role::System, parts: blocks::decode(system, "system")?, name: None });
+    }
+    for (index, value) in values.into_iter().enumerate() {
+        messages.push(turn(Object::of(value, format!("messages[{index}]"))?)?);
+    }
+    let max_tokens = fields.count("max_tokens")?.ok_or_else(|| missing("max_tokens"))?;
+    let (tools, server_tools) = tools(fields.array("tools")?.unwrap_or_default())?;
+    let (tool_choice, parallel_tool_calls) = tool_choice(&mut fields)?;
+    let (reasoning, response_format) = output(&mut fields)?;
+    let stream = fields.boolean("stream")?.unwrap_or(false);
+    let mut request = ChatRequest {
+        model: fields.string("model")?.unwrap_or_default(),
+        messages,
+        tools,
+        tool_choice,
+        parallel_tool_calls,
+        response_format,
+        max_tokens: Some(max_tokens),
+        sampling: Sampling {
+            temperature: fields.number("temperature")?,
+            top_p: fields.number("top_p")?,
+            top_k: fields.count("top_k")?,
+            stop: fields.strings("stop_sequences")?,
+            ..Sampling::default()
+        },
+        reasoning,
+        stream,
+        stream_usage: stream,
+        user: user(&mut fields)?,
+        routing: Default::default(),
+        extensions: Map::new(),
+    };
+    request.extensions = fields.rest();
+    if !server_tools.is_empty() {
+        request.extensions.insert("tools".into(), Value::Array(server_tools));
+    }
+    Ok(request)
+}
+
+fn turn(mut fields: Object) -> Result<Message, ApiError> {
+    let role = match fields.need_string("role")?.as_str() {
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "system" => Role::System,
+        _ => return Err(unknown(&fields.at("role"), "user, assistant")),
+    };
+    let path = fields.at("content");
+    let content = fields.take("content").ok_or_else(|| missing(&path))?;
+    Ok(Message { role, parts: blocks::decode(content, &path)?, name: None })
+}
+
+/// Tools of the client's own, and those the vendor runs itself, as written.
+fn tools(values: Vec<Value>) -> Result<(Vec<Tool>, Vec<Value>), ApiError> {
+    let mut own = Vec::new();
+    let mut server = Vec::new();
+    for (index, value) in values.into_iter().enumerate() {
+        let mut fields = Object::of(value, format!("tools[{index}]"))?;
+        let custom = fields.peek("type").is_none_or(|kind| kind == "custom");
+        if !custom {
+            server.push(fields.whole());
+            continue;
+        }
+        own.push(Tool {
+            name: fields.need_string("name")?,
+            description: fields.string("description")?,
+            parameters: fields.take("input_schema").ok_or_else(|| missing(&fields.at("input_schema")))?,
+            strict: fields.boolean("strict")?,
+            cache_control: fields.take("cache_control"),
+        });
+    }
+    Ok((own, server))
+}
+
+fn tool_choice(fields: &mut Object) -> Result<(Option<ToolChoice>, Option<bool>), ApiError> {
+    let Some(mut choice) = fields.object("tool_choice")? else { return Ok((None, None)) };
+    let parallel = choice.boolean("disable_parallel_tool_use")?.map(|disabled| !disabled);
+    let choice = match choice.need_string("type")?.as_str() {
+        "auto" => ToolChoice::Auto,
+        "any" => ToolChoice::Required,
+        "none" => ToolChoice::None,
+        "tool" => ToolChoice::Named(choice.need_string("name")?),
+        _ => return Err(unknown("tool_choice.type", "auto, any, tool, none")),
+    };
+    Ok((Some(choice), parallel))
+}
+
+/// `thinking`, and `output_config` with its effort and format.
+fn output(fields: &mut Object) -> Result<(Option<Reasoning>, Option<ResponseFormat>), ApiError> {
+    let mut reasoning: Option<Reasoning> = None;
+    if let Some(mut thinking) = fields.object("thinking")? {
+        let reasoning = reasoning.get_or_insert_default();
+        match thinking.need_string("type")?.as_str() {
+            "enabled" => {
+                reasoning.enabled = Some(true);
+                reasoning.budget_tokens = thinking.count("budget_tokens")?;
+            }
+            "adaptive" => reasoning.enabled = Some(true),
+            "disabled" => reasoning.enabled = Some(false),
+            _ => return Err(unknown("thinking.type", "enabled, adaptive, disabled")),
+        }
+    }
+    let mut format = fields.object("output_format")?;
+    if let Some(mut output) = fields.object("output_config")? {
+        if let Some(effort) = output.string("effort")? {
+            reasoning.get_or_insert_default().effort = Some(effort_of(&effort, "output_config.effort")?);
+        }
+        format = output.object("format")?.or(format);
+    }
+    let format = match format {
+        Some(mut format) => Some(ResponseFormat::JsonSchema {
+            name: "answer".into(),
+            schema: format.take("schema").ok_or_else(|| missing("output_config.format.schema"))?,
+            strict: None,
+        }),
+        None => None,
+    };
+    Ok((reasoning, format))
+}
+
+fn user(fields: &mut Object) -> Result<Option<String>, ApiError> {
+    match fields.object("metadata")? {
+        Some(mut metadata) => metadata.string("user_id"),
+        None => Ok(None),
+    }
+}
+
+/// Extensions of OpenAI's dialect that change nothing in what is answered.
+const HARMLESS: [&str; 8] = [
+    "metadata",
+    "store",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "verbosity",
+    "logit_bias",
+];
+
+/// Writes a request.
+pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
+    let mut dropped = Vec::new();
+    let mut out = Map::new();
+    out.insert("model".into(), json!(target.model));
+    let able = target.max_output_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
+    let most = request.max_tokens.map_or_else(|| able.min(DEFAULT_MAX_TOKENS), |wanted| wanted.min(able));
+    out.insert("max_tokens".into(), json!(most));
+    let system = system(request, &mut dropped)?;
+    if !system.is_empty() {
+        out.insert("system".into(), Value::Array(system));
+    }
+    out.insert("messages".into(), Value::Array(turns(&request.messages, &mut dropped)?));
+    if !request.tools.is_empty() {
+        out.insert("tools".into(), request.tools.iter().map(tool).collect());
+    }
+    if let Some(choice) = choice(request) {
+        out.insert("tool_choice".into(), choice);
+    }
+    encode_sampling(&request.sampling, &mut out, &mut dropped);
+    encode_output(target, request, most, &mut out, &mut dropped);
+    if let Some(user) = &request.user {
+        out.insert("metadata".into(), json!({ "user_id": user }));
+    }
+    if request.stream {
+        out.insert("stream".into(), json!(true));
+    }
+    for (key, value) in &request.extensions {
+        // One choice, and no probabilities, is what everybody gives.
+        let idle = (key == "n" && value == 1) || (key == "logprobs" && value == false);
+        if HARMLESS.contains(&key.as_str()) {
+            dropped.push(key.clone());
+        } else if !idle {
+            return Err(cannot_carry(key, "Anthropic's dialect"));
+        }
+    }
+    Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
+}
+
+/// System and developer turns, wherever they stand, in order.
+fn system(request: &ChatRequest, dropped: &mut Vec<String>) -> Result<Vec<Value>, ApiError> {
+    let mut system = Vec::new();
+    for message in request.messages.iter().filter(|message| is_system(message)) {
+        system.extend(blocks::encode(&message.parts, "system", dropped)?);
+    }
+    if request.response_format == Some(ResponseFormat::JsonObject) {
+        // The dialect knows schemas only; "any object" has to be said in words.
+        system.push(json!({ "type": "text", "text": "Answer with one JSON object and nothing else." }));
+    }
+    Ok(system)
+}
+
+fn is_system(message: &Message) -> bool {
+    matches!(message.role, Role::System | Role::Developer)
+}
+
+/// Turns of the two, alternating: neighbours of one role are merged, tool results stand first in theirs.
+fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Result<Vec<Value>, ApiError> {
+    let mut merged: Vec<(Role, Vec<Value>)> = Vec::new();
+    for (index, message) in messages.iter().enumerate().filter(|(_, message)| !is_system(message)) {
+        let path = format!("messages[{index}]");
+        if message.name.is_some() {
+            dropped.push(format!("{path}.name"));
+        }
+        let mut parts = message.parts.clone();
+        parts.sort_by_key(|part| message.role == Role::User && !matches!(part, Part::ToolResult { .. }));
+        let blocks = blocks::encode(&parts, &path, dropped)?;
+        match merged.last_mut() {
+            Some((role, known)) if *role == message.role => known.extend(blocks),
+            _ => merged.push((message.role, blocks)),
+        }
+    }
+    let turn = |(role, blocks): (Role, Vec<Value>)| {
+        let role = if role == Role::Assistant { "assistant" } else { "user" };
+        // One text alone stays a string, as most clients write it.
+        match blocks.as_slice() {
+            [only] if only["type"] == "text" && only.get("cache_control").is_none() => {
+                json!({ "role": role, "content": only["text"] })
+            }
+            _ => json!({ "role": role, "content": blocks }),
+        }
+    };
+    Ok(merged.into_iter().filter(|(_, blocks)| !blocks.is_empty()).map(turn).collect())
+}
+
+fn tool(tool: &Tool) -> Value {
+    let mut out = json!({ "name": tool.name, "input_schema": tool.parameters });
+    if let Some(description) = &tool.description {
+        out["description"] = json!(description);
+    }
+    if let Some(strict) = tool.strict {
+        out["strict"] = json!(strict);
+    }
+    if let Some(marker) = &tool.cache_control {
+        out["cache_control"] = marker.clone();
+    }
+    out
+}
+
+fn choice(request: &ChatRequest) -> Option<Value> {
+    if request.tools.is_empty() {
+        return None;
+    }
+    let serial = request.parallel_tool_calls == Some(false);
+    let mut choice = match &request.tool_choice {
+        None if serial => json!({ "type": "auto" }),
+        None => return None,
+        Some(ToolChoice::Auto) => json!({ "type": "auto" }),
+        Some(ToolChoice::None) => return Some(json!({ "type": "none" })),
+        Some(ToolChoice::Required) => json!({ "type": "any" }),
+        Some(ToolChoice::Named(name)) => json!({ "type": "tool", "name": name }),
+    };
+    if let Some(parallel) = request.parallel_tool_calls {
+        choice["disable_parallel_tool_use"] = json!(!parallel);
+    }
+    Some(choice)
+}
+
+fn encode_sampling(sampling: &Sampling, out: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    if let Some(temperature) = sampling.temperature {
+        // Anthropic's scale ends at 1.
+        out.insert("temperature".into(), json!(temperature.clamp(0.0, 1.0)));
+        if temperature > 1.0 {
+            dropped.push("temperature".into());
+        }
+    }
+    if let Some(top_p) = sampling.top_p {
+        out.insert("top_p".into(), json!(top_p));
+    }
+    if let Some(top_k) = sampling.top_k {
+        out.insert("top_k".into(), json!(top_k));
+    }
+    if !sampling.stop.is_empty() {
+        out.insert("stop_sequences".into(), json!(sampling.stop));
+    }
+    let lost = [
+        ("seed", sampling.seed.is_some()),
+        ("frequency_penalty", sampling.frequency_penalty.is_some_and(|penalty| penalty != 0.0)),
+        ("presence_penalty", sampling.presence_penalty.is_some_and(|penalty| penalty != 0.0)),
+    ];
+    dropped.extend(lost.into_iter().filter(|(_, given)| *given).map(|(field, _)| field.to_owned()));
+}
+
+fn encode_output(
+    target: &Target<'_>,
+    request: &ChatRequest,
+    most: u32,
+    out: &mut Map<String, Value>,
+    dropped: &mut Vec<String>,
+) {
+    let mut config = Map::new();
+    if let Some(reasoning) = &request.reasoning {
+        if target.reasoning {
+            encode_reasoning(reasoning, most, out, &mut config);
+        } else {
+            dropped.push("reasoning".into());
+        }
+    }
+    if let Some(ResponseFormat::JsonSchema { schema, .. }) = &request.response_format {
+        config.insert("format".into(), json!({ "type": "json_schema", "schema": schema }));
+    }
+    if !config.is_empty() {
+        out.insert("output_config".into(), Value::Object(config));
+    }
+}
+
+fn encode_reasoning(reasoning: &Reasoning, most: u32, out: &mut Map<String, Value>, config: &mut Map<String, Value>) {
+    if reasoning.enabled == Some(false) || reasoning.effort == Some(Effort::None) {
+        out.insert("thinking".into(), json!({ "type": "disabled" }));
+        return;
+    }
+    match reasoning.budget_tokens {
+        // The budget counts within `max_tokens` and must be smaller.
+        Some(budget) => {
+            let budget = budget.min(most.saturating_sub(1));
+            out.insert("thinking".into(), json!({ "type": "enabled", "budget_tokens": budget }));
+        }
+        None => {
+            out.insert("thinking".into(), json!({ "type": "adaptive" }));
+        }
+    }
+    let effort = reasoning.effort.map(|effort| match effort {
+        Effort::None | Effort::Minimal | Effort::Low => "low",
+        Effort::Medium => "medium",
+        Effort::High => "high",
+        Effort::XHigh => "max",
+    });
+    if let Some(effort) = effort {
+        config.insert("effort".into(), json!(effort));
+    }
+}

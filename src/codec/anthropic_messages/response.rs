@@ -1,0 +1,75 @@
+//! The whole answer.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::{AnswerMeta, errors, unreadable};
+use super::{WireUsage, blocks, finish_of, finish_text, usage};
+use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
+
+#[derive(Deserialize)]
+struct Wire {
+    id: String,
+    model: String,
+    content: Vec<Value>,
+    #[serde(default)]
+    stop_reason: Option<String>,
+    #[serde(default)]
+    stop_sequence: Option<String>,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+}
+
+/// Reads an answer.
+pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
+    let wire = match serde_json::from_slice::<Wire>(body) {
+        Ok(wire) => wire,
+        Err(_) => {
+            let value: Value = serde_json::from_slice(body).map_err(|_| unreadable())?;
+            return Err(value.get("error").and_then(|_| errors::in_band(&value)).unwrap_or_else(unreadable));
+        }
+    };
+    let parts = blocks::decode(Value::Array(wire.content), "content").map_err(|_| unreadable())?;
+    Ok(ChatResponse {
+        id: wire.id,
+        model: wire.model,
+        parts,
+        finish_reason: wire.stop_reason.as_deref().map_or(FinishReason::Other, finish_of),
+        stop_sequence: wire.stop_sequence,
+        usage: wire.usage.map(Into::into),
+    })
+}
+
+/// Writes an answer.
+pub(crate) fn encode(response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
+    let content: Vec<Value> = response.parts.iter().filter_map(block).collect();
+    let stop_sequence = response.stop_sequence.as_deref();
+    let answer = json!({
+        "id": meta.id,
+        "type": "message",
+        "role": "assistant",
+        "model": meta.model,
+        "content": content,
+        "stop_reason": finish_text(response.finish_reason, stop_sequence),
+        "stop_sequence": stop_sequence,
+        "usage": usage(&response.usage.unwrap_or_default()),
+    });
+    Bytes::from(answer.to_string())
+}
+
+fn block(part: &Part) -> Option<Value> {
+    match part {
+        Part::Text { text, .. } | Part::Refusal { text } => Some(json!({ "type": "text", "text": text })),
+        Part::ToolCall { id, name, arguments } => {
+            Some(json!({ "type": "tool_use", "id": id, "name": name, "input": blocks::input(arguments) }))
+        }
+        // The dialect has a signature on every thought; another vendor's thoughts have an empty one.
+        Part::Thinking { text, signature } => Some(json!({
+            "type": "thinking", "thinking": text, "signature": signature.as_deref().unwrap_or_default(),
+        })),
+        Part::RedactedThinking { data } => Some(json!({ "type": "redacted_thinking", "data": data })),
+        Part::Foreign { value, .. } => Some(value.clone()),
+        Part::Image { .. } | Part::ToolResult { .. } => None,
+    }
+}

@@ -1,0 +1,272 @@
+//! The streamed answer: `message_start`, blocks that open and close, `message_delta`, `message_stop`.
+
+use bytes::BytesMut;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::{AnswerMeta, errors};
+use super::{WireUsage, finish_of, finish_text, usage};
+use crate::protocol::{Dialect, FinishReason, StreamEvent, ToolCallDelta, Usage};
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Wire {
+    MessageStart {
+        message: Start,
+    },
+    ContentBlockStart {
+        index: usize,
+        content_block: Value,
+    },
+    ContentBlockDelta {
+        index: usize,
+        delta: Delta,
+    },
+    ContentBlockStop {},
+    MessageDelta {
+        delta: Ending,
+        #[serde(default)]
+        usage: Option<WireUsage>,
+    },
+    MessageStop {},
+    Ping {},
+    Error {
+        error: Value,
+    },
+    /// Event types may be added at any time (Anthropic, "Versions").
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Deserialize)]
+struct Start {
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    model: String,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Delta {
+    TextDelta {
+        text: String,
+    },
+    InputJsonDelta {
+        partial_json: String,
+    },
+    ThinkingDelta {
+        thinking: String,
+    },
+    SignatureDelta {
+        signature: String,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Deserialize)]
+struct Ending {
+    #[serde(default)]
+    stop_reason: Option<String>,
+    #[serde(default)]
+    stop_sequence: Option<String>,
+}
+
+/// What is known of a stream so far.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    /// Block indices of the tool calls begun, in order.
+    calls: Vec<usize>,
+    ending: Option<(FinishReason, Option<String>)>,
+}
+
+impl Decoder {
+    /// One event's data.
+    pub(crate) fn hear(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
+        match serde_json::from_slice::<Wire>(data).map_err(|_| ())? {
+            Wire::MessageStart { message } => {
+                out.push(StreamEvent::Start { id: message.id, model: message.model });
+                out.extend(message.usage.map(|counts| StreamEvent::Usage(counts.into())));
+            }
+            Wire::ContentBlockStart { index, content_block } => self.open(index, &content_block, out),
+            Wire::ContentBlockDelta { index, delta } => self.delta(index, delta, out),
+            Wire::MessageDelta { delta, usage } => {
+                out.extend(usage.map(|counts| StreamEvent::Usage(counts.into())));
+                let reason = delta.stop_reason.as_deref().map_or(FinishReason::Other, finish_of);
+                self.ending = Some((reason, delta.stop_sequence));
+            }
+            Wire::MessageStop {} => {
+                let (reason, stop_sequence) = self.ending.take().unwrap_or((FinishReason::Other, None));
+                out.push(StreamEvent::Finish { reason, stop_sequence });
+            }
+            Wire::Error { error } => {
+                out.push(StreamEvent::Error(errors::in_band(&json!({ "error": error })).ok_or(())?));
+            }
+            Wire::ContentBlockStop {} | Wire::Ping {} | Wire::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, index: usize, block: &Value, out: &mut Vec<StreamEvent>) {
+        let text = |key: &str| block[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        match block["type"].as_str() {
+            Some("text") => out.extend(text("text").map(StreamEvent::Text)),
+            Some("thinking") => {
+                out.extend(text("thinking").map(StreamEvent::Thinking));
+                out.extend(text("signature").map(StreamEvent::ThinkingSignature));
+            }
+            Some("redacted_thinking") => out.extend(text("data").map(StreamEvent::RedactedThinking)),
+            Some("tool_use") => {
+                let start = Some((text("id").unwrap_or_default(), text("name").unwrap_or_default()));
+                let given = block["input"].as_object().filter(|input| !input.is_empty());
+                let arguments = given.map(|_| block["input"].to_string()).unwrap_or_default();
+                out.push(StreamEvent::ToolCall(ToolCallDelta { index: self.calls.len(), start, arguments }));
+                self.calls.push(index);
+            }
+            _ => {}
+        }
+    }
+
+    fn delta(&self, index: usize, delta: Delta, out: &mut Vec<StreamEvent>) {
+        match delta {
+            Delta::TextDelta { text } => out.push(StreamEvent::Text(text)),
+            Delta::ThinkingDelta { thinking } => out.push(StreamEvent::Thinking(thinking)),
+            Delta::SignatureDelta { signature } => out.push(StreamEvent::ThinkingSignature(signature)),
+            Delta::InputJsonDelta { partial_json } => {
+                // Pieces of a block that is no call of the client's tools (the vendor's own) are nobody's here.
+                if let Some(index) = self.calls.iter().position(|known| *known == index) {
+                    let call = ToolCallDelta { index, start: None, arguments: partial_json };
+                    out.push(StreamEvent::ToolCall(call));
+                }
+            }
+            Delta::Unknown => {}
+        }
+    }
+}
+
+/// What kind of block is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Block {
+    Text,
+    Thinking,
+    Tool(usize),
+}
+
+/// Writes events: exactly one `message_start`, and blocks that never overlap.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    meta: AnswerMeta,
+    started: bool,
+    open: Option<Block>,
+    /// Index of the next block.
+    next: usize,
+    usage: Usage,
+}
+
+impl Encoder {
+    pub(crate) fn new(meta: AnswerMeta) -> Self {
+        Self { meta, started: false, open: None, next: 0, usage: Usage::default() }
+    }
+
+    pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
+        match event {
+            StreamEvent::Start { .. } => self.start(out),
+            StreamEvent::Text(text) | StreamEvent::Refusal(text) => {
+                self.enter(Block::Text, json!({ "type": "text", "text": "" }), out);
+                self.delta(json!({ "type": "text_delta", "text": text }), out);
+            }
+            StreamEvent::Thinking(text) => {
+                self.enter_thinking(out);
+                self.delta(json!({ "type": "thinking_delta", "thinking": text }), out);
+            }
+            StreamEvent::ThinkingSignature(signature) => {
+                self.enter_thinking(out);
+                self.delta(json!({ "type": "signature_delta", "signature": signature }), out);
+            }
+            StreamEvent::RedactedThinking(data) => {
+                self.close(out);
+                self.start(out);
+                let block = json!({ "type": "redacted_thinking", "data": data });
+                let index = self.next;
+                say("content_block_start", json!({ "index": index, "content_block": block }), out);
+                say("content_block_stop", json!({ "index": index }), out);
+                self.next += 1;
+            }
+            StreamEvent::ToolCall(call) => {
+                if let Some((id, name)) = &call.start {
+                    let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
+                    self.enter(Block::Tool(call.index), block, out);
+                }
+                // A piece of a call that is not the open one cannot be said any more: blocks do not overlap.
+                if !call.arguments.is_empty() && self.open == Some(Block::Tool(call.index)) {
+                    self.delta(json!({ "type": "input_json_delta", "partial_json": call.arguments }), out);
+                }
+            }
+            StreamEvent::Usage(counts) => self.usage.absorb(counts),
+            StreamEvent::Finish { reason, stop_sequence } => {
+                self.start(out);
+                self.close(out);
+                let stop = stop_sequence.as_deref();
+                let delta = json!({ "stop_reason": finish_text(*reason, stop), "stop_sequence": stop });
+                say("message_delta", json!({ "delta": delta, "usage": usage(&self.usage) }), out);
+                say("message_stop", json!({}), out);
+            }
+            StreamEvent::Error(error) => out.extend_from_slice(&errors::encode_in_stream(Dialect::Anthropic, error)),
+        }
+    }
+
+    fn start(&mut self, out: &mut BytesMut) {
+        if self.started {
+            return;
+        }
+        self.started = true;
+        let message = json!({
+            "id": self.meta.id,
+            "type": "message",
+            "role": "assistant",
+            "model": self.meta.model,
+            "content": [],
+            "stop_reason": null,
+            "stop_sequence": null,
+            "usage": usage(&Usage { output_tokens: 0, ..self.usage }),
+        });
+        say("message_start", json!({ "message": message }), out);
+    }
+
+    fn enter_thinking(&mut self, out: &mut BytesMut) {
+        self.enter(Block::Thinking, json!({ "type": "thinking", "thinking": "", "signature": "" }), out);
+    }
+
+    /// Makes `block` the open one.
+    fn enter(&mut self, block: Block, opening: Value, out: &mut BytesMut) {
+        self.start(out);
+        if self.open == Some(block) {
+            return;
+        }
+        self.close(out);
+        say("content_block_start", json!({ "index": self.next, "content_block": opening }), out);
+        self.open = Some(block);
+    }
+
+    fn close(&mut self, out: &mut BytesMut) {
+        if self.open.take().is_some() {
+            say("content_block_stop", json!({ "index": self.next }), out);
+            self.next += 1;
+        }
+    }
+
+    fn delta(&self, delta: Value, out: &mut BytesMut) {
+        say("content_block_delta", json!({ "index": self.next, "delta": delta }), out);
+    }
+}
+
+fn say(name: &str, fields: Value, out: &mut BytesMut) {
+    let mut data = json!({ "type": name });
+    if let (Some(data), Value::Object(fields)) = (data.as_object_mut(), fields) {
+        data.extend(fields);
+    }
+    out.extend_from_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
+}

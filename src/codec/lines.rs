@@ -1,0 +1,116 @@
+//! Cuts a stream of bytes into the messages it carries: server-sent events (WHATWG HTML, "Server-sent events") or lines
+//! of JSON. Any split of the bytes gives the same messages.
+
+/// A message longer than this is not believed.
+const LONGEST: usize = 8 << 20;
+
+/// The message is longer than anything an honest server sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooLong;
+
+/// Gathers bytes into lines.
+#[derive(Debug, Default)]
+struct Lines {
+    buffer: Vec<u8>,
+    /// Bytes at the front that were given out already.
+    used: usize,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+        self.buffer.drain(..self.used);
+        self.used = 0;
+        if self.buffer.len() + bytes.len() > LONGEST {
+            return Err(TooLong);
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The next whole line without its end; LF and CRLF both end one.
+    fn next(&mut self) -> Option<&[u8]> {
+        let rest = &self.buffer[self.used..];
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        let start = self.used;
+        self.used += end + 1;
+        let line = &self.buffer[start..start + end];
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
+    }
+
+    /// What is left at the end of the body.
+    fn rest(&mut self) -> Option<Vec<u8>> {
+        let rest = self.buffer.split_off(self.used);
+        self.buffer.clear();
+        self.used = 0;
+        (!rest.is_empty()).then_some(rest)
+    }
+}
+
+/// Server-sent events: gives out the data of each. Event names are not needed: all our dialects repeat them inside.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    lines: Lines,
+    data: Vec<u8>,
+}
+
+impl Events {
+    /// Takes in bytes, and calls `each` with the data of every event they complete.
+    pub(super) fn push(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), TooLong> {
+        self.lines.push(bytes)?;
+        while let Some(line) = self.lines.next() {
+            field(line, &mut self.data, &mut each);
+            if self.data.len() > LONGEST {
+                return Err(TooLong);
+            }
+        }
+        Ok(())
+    }
+
+    /// The body ended: some servers forget the last empty line.
+    pub(super) fn finish(&mut self, mut each: impl FnMut(&[u8])) {
+        if let Some(line) = self.lines.rest() {
+            field(&line, &mut self.data, &mut each);
+        }
+        field(b"", &mut self.data, &mut each);
+    }
+}
+
+fn field(line: &[u8], data: &mut Vec<u8>, each: &mut impl FnMut(&[u8])) {
+    if line.is_empty() {
+        if !data.is_empty() {
+            each(data);
+            data.clear();
+        }
+    } else if let Some(value) = line.strip_prefix(b"data:") {
+        if !data.is_empty() {
+            data.push(b'\n');
+        }
+        data.extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
+    }
+}
+
+/// Lines of JSON.
+#[derive(Debug, Default)]
+pub(super) struct JsonLines {
+    lines: Lines,
+}
+
+impl JsonLines {
+    /// Takes in bytes, and calls `each` with every line they complete.
+    pub(super) fn push(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), TooLong> {
+        self.lines.push(bytes)?;
+        while let Some(line) = self.lines.next() {
+            if !line.trim_ascii().is_empty() {
+                each(line);
+            }
+        }
+        Ok(())
+    }
+
+    /// The body ended: the last line may lack its end.
+    pub(super) fn finish(&mut self, mut each: impl FnMut(&[u8])) {
+        if let Some(line) = self.lines.rest().filter(|line| !line.trim_ascii().is_empty()) {
+            each(&line);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Our own dialect, `POST /api/chat`: messages in OpenAI's form, and what only a router can say of an answer.
+//!
+//! Streamed, it is server-sent events: `start` (id, model), `delta` (one of `text`, `thinking`, `refusal`, `tool_call`),
+//! and `end` with everything a whole reply has but the message; `error` where it breaks off.
+
+pub(super) mod request;
+pub(super) mod response;
+pub(super) mod stream;
+
+use serde_json::{Value, json};
+
+use crate::protocol::{FinishReason, Usage};
+
+pub(super) fn usage(usage: &Usage) -> Value {
+    json!({
+        "input_tokens": usage.input_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "output_tokens": usage.output_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+    })
+}
+
+pub(super) fn finish_text(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::ContentFilter => "content_filter",
+        FinishReason::Pause => "pause",
+        FinishReason::Other => "other",
+    }
+}

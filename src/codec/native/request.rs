@@ -1,0 +1,42 @@
+//! The request: small, and strict about fields it does not know.
+
+use super::super::json::{Object, missing};
+use super::super::openai_chat::{messages, request as openai};
+use crate::protocol::{ApiError, ChatRequest, Reasoning, RoutingOptions};
+
+/// Reads a request.
+pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
+    let mut fields = Object::parse(body)?;
+    let values = fields.array("messages")?.ok_or_else(|| missing("messages"))?;
+    if values.is_empty() {
+        return Err(ApiError::invalid("messages must not be empty").at("messages"));
+    }
+    let effort = fields.string("reasoning_effort")?;
+    let effort = effort.map(|effort| openai::effort_of(&effort, "reasoning_effort")).transpose()?;
+    let routing = match fields.take("routing") {
+        Some(value) => serde_json::from_value::<RoutingOptions>(value)
+            .map_err(|error| ApiError::invalid(format!("routing: {error}")).at("routing"))?,
+        None => RoutingOptions::default(),
+    };
+    let stream = fields.boolean("stream")?.unwrap_or(false);
+    let request = ChatRequest {
+        model: fields.string("model")?.unwrap_or_default(),
+        messages: messages::decode(values)?,
+        tools: messages::decode_tools(fields.array("tools")?.unwrap_or_default())?,
+        tool_choice: fields.take("tool_choice").map(messages::decode_choice).transpose()?,
+        parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
+        response_format: openai::response_format(&mut fields)?,
+        max_tokens: fields.count("max_tokens")?,
+        sampling: openai::sampling(&mut fields)?,
+        reasoning: effort.map(|effort| Reasoning { effort: Some(effort), ..Reasoning::default() }),
+        stream,
+        stream_usage: stream,
+        user: fields.string("user")?,
+        routing,
+        extensions: Default::default(),
+    };
+    match fields.rest().keys().next() {
+        Some(key) => Err(ApiError::invalid(format!("`{key}` is no field of /api/chat")).at(key.as_str())),
+        None => Ok(request),
+    }
+}

@@ -1,0 +1,25 @@
+//! The whole reply.
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::super::AnswerMeta;
+use super::super::openai_chat::response::turn;
+use super::{finish_text, usage};
+use crate::protocol::ChatResponse;
+
+/// Writes a reply.
+pub(crate) fn encode(response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
+    let native = meta.native.as_ref();
+    let reply = json!({
+        "id": meta.id,
+        "model": meta.model,
+        "message": turn(response),
+        "finish_reason": finish_text(response.finish_reason),
+        "usage": response.usage.as_ref().map(usage),
+        "cost_usd": native.and_then(|native| native.cost_usd),
+        "latency_ms": native.and_then(|native| native.latency_ms),
+        "routing": native.map(|native| &native.routing),
+    });
+    Bytes::from(reply.to_string())
+}

@@ -1,0 +1,60 @@
+//! The streamed reply.
+
+use bytes::BytesMut;
+use serde_json::{Value, json};
+
+use super::super::{AnswerMeta, NativeMeta, errors};
+use super::{finish_text, usage};
+use crate::protocol::{Dialect, StreamEvent, Usage};
+
+/// Writes events.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    meta: AnswerMeta,
+    usage: Option<Usage>,
+}
+
+impl Encoder {
+    pub(crate) fn new(meta: AnswerMeta) -> Self {
+        Self { meta, usage: None }
+    }
+
+    pub(crate) fn settle(&mut self, native: NativeMeta) {
+        self.meta.native = Some(native);
+    }
+
+    pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
+        match event {
+            StreamEvent::Start { .. } => {
+                say("start", &json!({ "id": self.meta.id, "model": self.meta.model }), out);
+            }
+            StreamEvent::Text(text) => say("delta", &json!({ "text": text }), out),
+            StreamEvent::Thinking(text) => say("delta", &json!({ "thinking": text }), out),
+            StreamEvent::Refusal(text) => say("delta", &json!({ "refusal": text }), out),
+            StreamEvent::ToolCall(call) => {
+                let (id, name) = call.start.as_ref().map(|(id, name)| (id, name)).unzip();
+                let piece = json!({ "index": call.index, "id": id, "name": name, "arguments": call.arguments });
+                say("delta", &json!({ "tool_call": piece }), out);
+            }
+            StreamEvent::Usage(counts) => self.usage.get_or_insert_default().absorb(counts),
+            StreamEvent::Finish { reason, .. } => {
+                let native = self.meta.native.as_ref();
+                let end = json!({
+                    "finish_reason": finish_text(*reason),
+                    "usage": self.usage.as_ref().map(usage),
+                    "cost_usd": native.and_then(|native| native.cost_usd),
+                    "latency_ms": native.and_then(|native| native.latency_ms),
+                    "routing": native.map(|native| &native.routing),
+                });
+                say("end", &end, out);
+            }
+            StreamEvent::Error(error) => out.extend_from_slice(&errors::encode_in_stream(Dialect::Native, error)),
+            // Signatures and encrypted reasoning are of use to their own vendor only.
+            StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_) => {}
+        }
+    }
+}
+
+fn say(name: &str, data: &Value, out: &mut BytesMut) {
+    out.extend_from_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
+}

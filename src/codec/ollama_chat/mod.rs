@@ -1,0 +1,90 @@
+//! Ollama's native `POST /api/chat` ("API", ollama/ollama docs/api.md), spoken to backends.
+//!
+//! What is particular: sampling lives in `options`, pictures are base64 beside the text, tool calls come whole with
+//! object arguments and without ids, a stream is lines of JSON and the last one has `done`.
+
+pub(super) mod request;
+pub(super) mod response;
+pub(super) mod stream;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::protocol::{FinishReason, Usage};
+
+/// One reply, whole or a piece.
+#[derive(Debug, Deserialize)]
+pub(super) struct Wire {
+    #[serde(default)]
+    pub(super) model: String,
+    #[serde(default)]
+    pub(super) message: Option<Turn>,
+    #[serde(default)]
+    pub(super) done: bool,
+    #[serde(default)]
+    pub(super) done_reason: Option<String>,
+    #[serde(default)]
+    pub(super) prompt_eval_count: Option<u64>,
+    #[serde(default)]
+    pub(super) eval_count: Option<u64>,
+    #[serde(default)]
+    pub(super) error: Option<Value>,
+}
+
+/// What the assistant says.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Turn {
+    #[serde(default)]
+    pub(super) content: String,
+    #[serde(default)]
+    pub(super) thinking: Option<String>,
+    #[serde(default)]
+    pub(super) tool_calls: Option<Vec<Call>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Call {
+    #[serde(default)]
+    pub(super) id: Option<String>,
+    pub(super) function: Function,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Function {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) arguments: Value,
+}
+
+impl Wire {
+    /// Token counts, where the reply has them.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        (self.prompt_eval_count.is_some() || self.eval_count.is_some()).then(|| Usage {
+            input_tokens: self.prompt_eval_count.unwrap_or_default(),
+            output_tokens: self.eval_count.unwrap_or_default(),
+            ..Usage::default()
+        })
+    }
+
+    /// Why it ended; with tool calls Ollama says "stop" all the same.
+    pub(super) fn finish(&self, any_call: bool) -> FinishReason {
+        match self.done_reason.as_deref() {
+            Some("length") => FinishReason::Length,
+            _ if any_call => FinishReason::ToolCalls,
+            Some("stop") | None => FinishReason::Stop,
+            Some(_) => FinishReason::Other,
+        }
+    }
+}
+
+impl Call {
+    /// Id (made up where there is none), name and arguments as text.
+    pub(super) fn parts(self, index: usize) -> (String, String, String) {
+        let arguments = match self.function.arguments {
+            Value::Null => "{}".into(),
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        (self.id.unwrap_or_else(|| format!("call_{index}")), self.function.name, arguments)
+    }
+}

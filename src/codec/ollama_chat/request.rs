@@ -1,0 +1,185 @@
+//! The request.
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::super::anthropic_messages::blocks::input;
+use super::super::json::cannot_carry;
+use super::super::openai_chat::messages::encode_tools;
+use super::super::{Encoded, Target};
+use crate::protocol::{
+    ApiError, ChatRequest, Effort, ImageSource, Message, Part, ResponseFormat, Role, Sampling, ToolChoice,
+};
+
+/// Extensions of other dialects that change nothing in what is answered.
+const HARMLESS: [&str; 9] = [
+    "metadata",
+    "store",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "verbosity",
+    "logit_bias",
+    "context_management",
+];
+
+/// Writes a request.
+pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
+    let mut dropped = Vec::new();
+    let mut out = Map::new();
+    out.insert("model".into(), json!(target.model));
+    out.insert("messages".into(), Value::Array(turns(&request.messages, &mut dropped)?));
+    out.insert("stream".into(), json!(request.stream));
+    match &request.tool_choice {
+        // No way to say "none" but not to offer any.
+        Some(ToolChoice::None) => {}
+        choice => {
+            if !request.tools.is_empty() {
+                out.insert("tools".into(), Value::Array(encode_tools(&request.tools)));
+            }
+            if matches!(choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
+                dropped.push("tool_choice".into());
+            }
+        }
+    }
+    match &request.response_format {
+        Some(ResponseFormat::JsonObject) => {
+            out.insert("format".into(), json!("json"));
+        }
+        Some(ResponseFormat::JsonSchema { schema, .. }) => {
+            out.insert("format".into(), schema.clone());
+        }
+        None => {}
+    }
+    if let Some(think) = think(request).filter(|_| target.reasoning) {
+        out.insert("think".into(), think);
+    }
+    let options = options(&request.sampling, request.max_tokens);
+    if !options.is_empty() {
+        out.insert("options".into(), Value::Object(options));
+    }
+    if request.user.is_some() {
+        dropped.push("user".into());
+    }
+    if request.parallel_tool_calls.is_some() {
+        dropped.push("parallel_tool_calls".into());
+    }
+    for (key, value) in &request.extensions {
+        let idle = (key == "n" && value == 1) || (key == "logprobs" && value == false);
+        if HARMLESS.contains(&key.as_str()) {
+            dropped.push(key.clone());
+        } else if !idle {
+            return Err(cannot_carry(key, "Ollama's dialect"));
+        }
+    }
+    Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
+}
+
+fn think(request: &ChatRequest) -> Option<Value> {
+    let reasoning = request.reasoning.as_ref()?;
+    let off = reasoning.enabled == Some(false) || reasoning.effort == Some(Effort::None);
+    Some(json!(!off))
+}
+
+fn options(sampling: &Sampling, max_tokens: Option<u32>) -> Map<String, Value> {
+    let mut options = Map::new();
+    let mut put = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            options.insert(key.into(), value);
+        }
+    };
+    put("temperature", sampling.temperature.map(Into::into));
+    put("top_p", sampling.top_p.map(Into::into));
+    put("top_k", sampling.top_k.map(Into::into));
+    put("seed", sampling.seed.map(Into::into));
+    put("frequency_penalty", sampling.frequency_penalty.map(Into::into));
+    put("presence_penalty", sampling.presence_penalty.map(Into::into));
+    put("stop", (!sampling.stop.is_empty()).then(|| json!(sampling.stop)));
+    put("num_predict", max_tokens.map(Into::into));
+    options
+}
+
+fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Result<Vec<Value>, ApiError> {
+    let mut out = Vec::with_capacity(messages.len());
+    // A result names its tool, and only the call knows the name.
+    let mut names: Vec<(&str, &str)> = Vec::new();
+    for (index, message) in messages.iter().enumerate() {
+        let path = format!("messages[{index}]");
+        for part in &message.parts {
+            if let Part::ToolCall { id, name, .. } = part {
+                names.push((id, name));
+            }
+        }
+        let role = match message.role {
+            Role::System | Role::Developer => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        };
+        let mut any_result = false;
+        for part in &message.parts {
+            if let Part::ToolResult { call_id, content, is_error, .. } = part {
+                any_result = true;
+                let said = Message { role: Role::User, parts: content.clone(), name: None }.plain_text();
+                let said = if *is_error { format!("Error: {said}") } else { said };
+                let name = names.iter().rev().find(|(id, _)| id == call_id).map(|(_, name)| *name);
+                out.push(json!({ "role": "tool", "content": said, "tool_name": name }));
+            }
+        }
+        let turn = turn(role, message, &path, dropped)?;
+        let silent = turn.len() == 2 && turn["content"] == "";
+        if !(any_result && silent) {
+            out.push(Value::Object(turn));
+        }
+    }
+    Ok(out)
+}
+
+fn turn(
+    role: &str,
+    message: &Message,
+    path: &str,
+    dropped: &mut Vec<String>,
+) -> Result<Map<String, Value>, ApiError> {
+    let mut texts = Vec::new();
+    let mut images = Vec::new();
+    let mut calls = Vec::new();
+    let mut thinking = String::new();
+    for (index, part) in message.parts.iter().enumerate() {
+        let here = format!("{path}.content[{index}]");
+        match part {
+            Part::Text { text, .. } | Part::Refusal { text } => texts.push(text.as_str()),
+            Part::Image { source: ImageSource::Base64 { data, .. }, .. } => images.push(json!(data)),
+            Part::Image { source: ImageSource::Url(_), .. } => {
+                return Err(cannot_carry(&format!("{here} (a picture by URL)"), "Ollama's dialect"));
+            }
+            Part::ToolCall { name, arguments, .. } => {
+                calls.push(json!({ "function": { "name": name, "arguments": input(arguments) } }));
+            }
+            Part::ToolResult { content, .. } => {
+                let pictures = content.iter().filter_map(|part| match part {
+                    Part::Image { source: ImageSource::Base64 { data, .. }, .. } => Some(json!(data)),
+                    _ => None,
+                });
+                images.extend(pictures);
+            }
+            Part::Thinking { text, .. } => thinking.push_str(text),
+            Part::RedactedThinking { .. } => dropped.push(here),
+            Part::Foreign { kind, .. } => {
+                return Err(cannot_carry(&format!("{here} ({kind})"), "Ollama's dialect"));
+            }
+        }
+    }
+    let mut turn =
+        Map::from_iter([("role".to_owned(), json!(role)), ("content".to_owned(), json!(texts.join("\n")))]);
+    if !images.is_empty() {
+        turn.insert("images".into(), Value::Array(images));
+    }
+    if !thinking.is_empty() && !calls.is_empty() {
+        turn.insert("thinking".into(), json!(thinking));
+    }
+    if !calls.is_empty() {
+        turn.insert("tool_calls".into(), Value::Array(calls));
+    }
+    Ok(turn)
+}

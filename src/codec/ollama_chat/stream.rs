@@ -1,0 +1,48 @@
+//! The streamed answer: lines of JSON, the last with `done`.
+
+use serde_json::json;
+
+use super::super::errors;
+use super::Wire;
+use crate::protocol::{StreamEvent, ToolCallDelta};
+
+/// What is known of a stream so far.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    started: bool,
+    calls: usize,
+}
+
+impl Decoder {
+    /// One line.
+    pub(crate) fn hear(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
+        let mut wire: Wire = serde_json::from_slice(data).map_err(|_| ())?;
+        if let Some(error) = &wire.error {
+            out.push(StreamEvent::Error(errors::in_band(&json!({ "error": error })).ok_or(())?));
+            return Ok(());
+        }
+        if wire.message.is_none() && !wire.done {
+            return Err(());
+        }
+        if !self.started {
+            self.started = true;
+            out.push(StreamEvent::Start { id: String::new(), model: std::mem::take(&mut wire.model) });
+        }
+        let turn = wire.message.take().unwrap_or_default();
+        out.extend(turn.thinking.filter(|text| !text.is_empty()).map(StreamEvent::Thinking));
+        if !turn.content.is_empty() {
+            out.push(StreamEvent::Text(turn.content));
+        }
+        for call in turn.tool_calls.unwrap_or_default() {
+            let index = self.calls;
+            let (id, name, arguments) = call.parts(index);
+            out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: Some((id, name)), arguments }));
+            self.calls += 1;
+        }
+        if wire.done {
+            out.extend(wire.usage().map(StreamEvent::Usage));
+            out.push(StreamEvent::Finish { reason: wire.finish(self.calls > 0), stop_sequence: None });
+        }
+        Ok(())
+    }
+}

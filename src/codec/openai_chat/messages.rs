@@ -1,0 +1,354 @@
+//! Turns in OpenAI's form, which our own dialect shares.
+
+use serde_json::{Map, Value, json};
+
+use super::super::json::{Object, cannot_carry, unknown, wrong};
+use crate::config::Quirks;
+use crate::protocol::{ApiError, ImageSource, Message, Part, Role, Tool, ToolChoice};
+
+/// Reads `messages`. Tool results that stand together become one user turn, as Anthropic has it.
+pub(crate) fn decode(values: Vec<Value>) -> Result<Vec<Message>, ApiError> {
+    let mut messages: Vec<Message> = Vec::with_capacity(values.len());
+    let mut after_tool = false;
+    for (index, value) in values.into_iter().enumerate() {
+        let mut fields = Object::of(value, format!("messages[{index}]"))?;
+        let role = fields.need_string("role")?;
+        let is_tool = role == "tool";
+        let message = match role.as_str() {
+            "system" => plain(&mut fields, Role::System)?,
+            "developer" => plain(&mut fields, Role::Developer)?,
+            "user" => plain(&mut fields, Role::User)?,
+            "assistant" => assistant(&mut fields)?,
+            "tool" => tool_result(&mut fields)?,
+            _ => return Err(unknown(&fields.at("role"), "system, developer, user, assistant, tool")),
+        };
+        match messages.last_mut() {
+            Some(last) if is_tool && after_tool => last.parts.extend(message.parts),
+            _ => messages.push(message),
+        }
+        after_tool = is_tool;
+    }
+    Ok(messages)
+}
+
+fn plain(fields: &mut Object, role: Role) -> Result<Message, ApiError> {
+    let path = fields.at("content");
+    let parts = match fields.take("content") {
+        Some(content) => content_parts(content, &path)?,
+        None => return Err(super::super::json::missing(&path)),
+    };
+    Ok(Message { role, parts, name: fields.string("name")? })
+}
+
+/// A string, or an array of parts.
+fn content_parts(content: Value, path: &str) -> Result<Vec<Part>, ApiError> {
+    match content {
+        Value::String(text) => Ok(vec![Part::text(text)]),
+        Value::Array(items) => {
+            let part = |(index, item)| content_part(item, format!("{path}[{index}]"));
+            items.into_iter().enumerate().map(part).collect()
+        }
+        other => Err(wrong(path, "a string or an array of parts", &other)),
+    }
+}
+
+fn content_part(value: Value, path: String) -> Result<Part, ApiError> {
+    let mut fields = Object::of(value, path)?;
+    let kind = match fields.peek("type") {
+        Some(Value::String(kind)) => kind.clone(),
+        _ => fields.need_string("type")?,
+    };
+    match kind.as_str() {
+        "text" => Ok(Part::Text { text: fields.need_string("text")?, cache_control: fields.take("cache_control") }),
+        "refusal" => Ok(Part::Refusal { text: fields.need_string("refusal")? }),
+        "image_url" => {
+            let path = fields.at("image_url");
+            let cache_control = fields.take("cache_control");
+            let image = fields.object("image_url")?;
+            let mut image = image.ok_or_else(|| super::super::json::missing(&path))?;
+            let url = image.need_string("url")?;
+            Ok(Part::Image { source: image_source(url), detail: image.string("detail")?, cache_control })
+        }
+        _ => Ok(Part::Foreign { kind, value: fields.whole() }),
+    }
+}
+
+/// A data URI holds the picture itself.
+fn image_source(url: String) -> ImageSource {
+    let inside = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
+    match inside {
+        Some((media_type, data)) => ImageSource::Base64 { media_type: media_type.to_owned(), data: data.to_owned() },
+        None => ImageSource::Url(url),
+    }
+}
+
+fn assistant(fields: &mut Object) -> Result<Message, ApiError> {
+    let mut parts = Vec::new();
+    for key in ["reasoning_content", "reasoning"] {
+        // Some servers put an object there; only text is reasoning.
+        if let Some(Value::String(text)) = fields.take(key).filter(|_| parts.is_empty()) {
+            parts.push(Part::Thinking { text, signature: None });
+        }
+    }
+    let path = fields.at("content");
+    if let Some(content) = fields.take("content") {
+        parts.extend(content_parts(content, &path)?.into_iter().filter(|part| *part != Part::text("")));
+    }
+    if let Some(text) = fields.string("refusal")? {
+        parts.push(Part::Refusal { text });
+    }
+    let path = fields.at("tool_calls");
+    for (index, call) in fields.array("tool_calls")?.unwrap_or_default().into_iter().enumerate() {
+        parts.push(tool_call(Object::of(call, format!("{path}[{index}]"))?)?);
+    }
+    Ok(Message { role: Role::Assistant, parts, name: fields.string("name")? })
+}
+
+/// One entry of `tool_calls`.
+pub(crate) fn tool_call(mut call: Object) -> Result<Part, ApiError> {
+    let path = call.at("function");
+    let id = call.need_string("id")?;
+    let function = call.object("function")?;
+    let mut function = function.ok_or_else(|| super::super::json::missing(&path))?;
+    let name = function.need_string("name")?;
+    let arguments = match function.take("arguments") {
+        None => String::new(),
+        Some(Value::String(text)) => text,
+        // Some look-alikes send the object itself.
+        Some(other) => other.to_string(),
+    };
+    Ok(Part::ToolCall { id, name, arguments })
+}
+
+fn tool_result(fields: &mut Object) -> Result<Message, ApiError> {
+    let call_id = fields.need_string("tool_call_id")?;
+    let path = fields.at("content");
+    let content = match fields.take("content") {
+        Some(content) => content_parts(content, &path)?,
+        None => Vec::new(),
+    };
+    let part = Part::ToolResult { call_id, content, is_error: false, cache_control: None };
+    Ok(Message { role: Role::User, parts: vec![part], name: None })
+}
+
+/// Writes `messages`; what could not be carried over is noted in `dropped`.
+pub(crate) fn encode(
+    messages: &[Message],
+    quirks: &Quirks,
+    dropped: &mut Vec<String>,
+) -> Result<Vec<Value>, ApiError> {
+    let mut out = Vec::with_capacity(messages.len());
+    for (index, message) in messages.iter().enumerate() {
+        let path = format!("messages[{index}]");
+        match message.role {
+            Role::Assistant => out.push(encode_assistant(message, quirks, &path, dropped)?),
+            Role::User => encode_user(message, &path, dropped, &mut out)?,
+            Role::System | Role::Developer => {
+                let developer = message.role == Role::Developer && quirks.developer_role;
+                let role = if developer { "developer" } else { "system" };
+                out.push(turn(role, encode_content(&message.parts, &path, dropped)?, message));
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn turn(role: &str, content: Value, message: &Message) -> Value {
+    let mut turn = json!({ "role": role, "content": content });
+    if let Some(name) = &message.name {
+        turn["name"] = json!(name);
+    }
+    turn
+}
+
+/// Tool results become turns of their own, before what else the user says. Pictures among them follow in a user turn,
+/// since a tool's turn takes text only.
+fn encode_user(
+    message: &Message,
+    path: &str,
+    dropped: &mut Vec<String>,
+    out: &mut Vec<Value>,
+) -> Result<(), ApiError> {
+    let mut rest: Vec<Part> = Vec::new();
+    let mut any_result = false;
+    for part in &message.parts {
+        let Part::ToolResult { call_id, content, is_error, .. } = part else {
+            rest.push(part.clone());
+            continue;
+        };
+        any_result = true;
+        let (pictures, texts): (Vec<Part>, Vec<Part>) =
+            content.iter().cloned().partition(|part| matches!(part, Part::Image { .. }));
+        let mut text = Message { role: Role::User, parts: texts, name: None }.plain_text();
+        if *is_error {
+            text = format!("Error: {text}");
+        }
+        out.push(json!({ "role": "tool", "tool_call_id": call_id, "content": text }));
+        rest.extend(pictures);
+    }
+    if !rest.is_empty() || !any_result {
+        out.push(turn("user", encode_content(&rest, path, dropped)?, message));
+    }
+    Ok(())
+}
+
+/// A string where there is nothing but one text, else an array of parts.
+fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Result<Value, ApiError> {
+    if let [Part::Text { text, cache_control: None }] = parts {
+        return Ok(json!(text));
+    }
+    let mut out = Vec::with_capacity(parts.len());
+    for (index, part) in parts.iter().enumerate() {
+        let here = format!("{path}.content[{index}]");
+        match part {
+            Part::Text { text, cache_control } => {
+                note_cache(cache_control.as_ref(), &here, dropped);
+                out.push(json!({ "type": "text", "text": text }));
+            }
+            Part::Image { source, detail, cache_control } => {
+                note_cache(cache_control.as_ref(), &here, dropped);
+                let url = match source {
+                    ImageSource::Url(url) => url.clone(),
+                    ImageSource::Base64 { media_type, data } => format!("data:{media_type};base64,{data}"),
+                };
+                let mut image = json!({ "url": url });
+                if let Some(detail) = detail {
+                    image["detail"] = json!(detail);
+                }
+                out.push(json!({ "type": "image_url", "image_url": image }));
+            }
+            Part::Refusal { text } => out.push(json!({ "type": "refusal", "refusal": text })),
+            Part::Foreign { kind, value } if is_ours(kind) => out.push(value.clone()),
+            Part::Foreign { kind, .. } => return Err(cannot_carry(&format!("{here} ({kind})"), "OpenAI's dialect")),
+            Part::ToolCall { .. } | Part::ToolResult { .. } => {}
+            Part::Thinking { .. } | Part::RedactedThinking { .. } => dropped.push(here),
+        }
+    }
+    Ok(Value::Array(out))
+}
+
+/// Kinds of parts that OpenAI knows and we do not look into.
+fn is_ours(kind: &str) -> bool {
+    matches!(kind, "input_audio" | "file" | "video_url" | "audio_url")
+}
+
+fn note_cache(marker: Option<&Value>, path: &str, dropped: &mut Vec<String>) {
+    if marker.is_some() {
+        dropped.push(format!("{path}.cache_control"));
+    }
+}
+
+fn encode_assistant(
+    message: &Message,
+    quirks: &Quirks,
+    path: &str,
+    dropped: &mut Vec<String>,
+) -> Result<Value, ApiError> {
+    let mut turn = Map::new();
+    turn.insert("role".into(), json!("assistant"));
+    let said: Vec<Part> = message
+        .parts
+        .iter()
+        .filter(|part| matches!(part, Part::Text { .. } | Part::Foreign { .. }))
+        .cloned()
+        .collect();
+    let content = if said.is_empty() { Value::Null } else { encode_content(&said, path, dropped)? };
+    turn.insert("content".into(), content);
+    let calls: Vec<Value> = message.parts.iter().filter_map(encode_call).collect();
+    let thoughts: Vec<&str> = message
+        .parts
+        .iter()
+        .filter_map(|part| match part {
+            Part::Thinking { text, .. } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    // DeepSeek wants its reasoning back inside a tool loop, and refuses it elsewhere.
+    if quirks.reasoning_content && !calls.is_empty() && !thoughts.is_empty() {
+        turn.insert("reasoning_content".into(), json!(thoughts.concat()));
+    } else if !thoughts.is_empty() {
+        dropped.push(format!("{path}.thinking"));
+    }
+    if let Some(Part::Refusal { text }) = message.parts.iter().find(|part| matches!(part, Part::Refusal { .. })) {
+        turn.insert("refusal".into(), json!(text));
+    }
+    if !calls.is_empty() {
+        turn.insert("tool_calls".into(), Value::Array(calls));
+    }
+    if let Some(name) = &message.name {
+        turn.insert("name".into(), json!(name));
+    }
+    Ok(Value::Object(turn))
+}
+
+/// A tool call as an entry of `tool_calls`.
+pub(crate) fn encode_call(part: &Part) -> Option<Value> {
+    let Part::ToolCall { id, name, arguments } = part else { return None };
+    let arguments = if arguments.is_empty() { "{}" } else { arguments };
+    Some(json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } }))
+}
+
+/// Reads `tools`.
+pub(crate) fn decode_tools(values: Vec<Value>) -> Result<Vec<Tool>, ApiError> {
+    let tool = |(index, value): (usize, Value)| {
+        let mut fields = Object::of(value, format!("tools[{index}]"))?;
+        let kind = fields.string("type")?.unwrap_or_else(|| "function".into());
+        if kind != "function" {
+            return Err(unknown(&fields.at("type"), "function"));
+        }
+        let path = fields.at("function");
+        let function = fields.object("function")?;
+        let mut function = function.ok_or_else(|| super::super::json::missing(&path))?;
+        Ok(Tool {
+            name: function.need_string("name")?,
+            description: function.string("description")?,
+            parameters: function.take("parameters").unwrap_or_else(|| json!({ "type": "object", "properties": {} })),
+            strict: function.boolean("strict")?,
+            cache_control: None,
+        })
+    };
+    values.into_iter().enumerate().map(tool).collect()
+}
+
+/// Writes `tools`.
+pub(crate) fn encode_tools(tools: &[Tool]) -> Vec<Value> {
+    let tool = |tool: &Tool| {
+        let mut function = json!({ "name": tool.name, "parameters": tool.parameters });
+        if let Some(description) = &tool.description {
+            function["description"] = json!(description);
+        }
+        if let Some(strict) = tool.strict {
+            function["strict"] = json!(strict);
+        }
+        json!({ "type": "function", "function": function })
+    };
+    tools.iter().map(tool).collect()
+}
+
+/// Reads `tool_choice`.
+pub(crate) fn decode_choice(value: Value) -> Result<ToolChoice, ApiError> {
+    match value {
+        Value::String(text) => match text.as_str() {
+            "auto" => Ok(ToolChoice::Auto),
+            "none" => Ok(ToolChoice::None),
+            "required" => Ok(ToolChoice::Required),
+            _ => Err(unknown("tool_choice", "auto, none, required")),
+        },
+        other => {
+            let mut fields = Object::of(other, "tool_choice".into())?;
+            let function = fields.object("function")?;
+            let mut function = function.ok_or_else(|| super::super::json::missing("tool_choice.function"))?;
+            Ok(ToolChoice::Named(function.need_string("name")?))
+        }
+    }
+}
+
+/// Writes `tool_choice`.
+pub(crate) fn encode_choice(choice: &ToolChoice) -> Value {
+    match choice {
+        ToolChoice::Auto => json!("auto"),
+        ToolChoice::None => json!("none"),
+        ToolChoice::Required => json!("required"),
+        ToolChoice::Named(name) => json!({ "type": "function", "function": { "name": name } }),
+    }
+}

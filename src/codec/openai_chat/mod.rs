@@ -1,0 +1,92 @@
+//! OpenAI Chat Completions ("API reference: Chat", platform.openai.com), and its look-alikes.
+//!
+//! What is particular: tool results are turns of their own (`role: "tool"`), reasoning is hidden (or in
+//! `reasoning_content`, DeepSeek), `prompt_tokens` includes cached ones, a stream's usage comes in a chunk without
+//! choices, then `[DONE]`.
+
+pub(super) mod messages;
+pub(super) mod request;
+pub(super) mod response;
+pub(super) mod stream;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::protocol::{FinishReason, Usage};
+
+/// `usage` on the wire.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub(super) struct WireUsage {
+    #[serde(default)]
+    prompt_tokens: u64,
+    #[serde(default)]
+    completion_tokens: u64,
+    #[serde(default)]
+    prompt_tokens_details: Option<PromptDetails>,
+    #[serde(default)]
+    completion_tokens_details: Option<CompletionDetails>,
+    /// DeepSeek's name for cached tokens.
+    #[serde(default)]
+    prompt_cache_hit_tokens: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct PromptDetails {
+    #[serde(default)]
+    cached_tokens: Option<u64>,
+    #[serde(default)]
+    cache_write_tokens: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct CompletionDetails {
+    #[serde(default)]
+    reasoning_tokens: Option<u64>,
+}
+
+impl From<WireUsage> for Usage {
+    fn from(wire: WireUsage) -> Self {
+        let prompt = wire.prompt_tokens_details.unwrap_or_default();
+        let cached = prompt.cached_tokens.or(wire.prompt_cache_hit_tokens).unwrap_or_default();
+        let written = prompt.cache_write_tokens.unwrap_or_default();
+        Self {
+            input_tokens: wire.prompt_tokens.saturating_sub(cached + written),
+            cache_read_tokens: cached,
+            cache_write_tokens: written,
+            output_tokens: wire.completion_tokens,
+            reasoning_tokens: wire.completion_tokens_details.unwrap_or_default().reasoning_tokens.unwrap_or_default(),
+        }
+    }
+}
+
+pub(super) fn usage(usage: &Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.prompt_tokens(),
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens(),
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cache_read_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "completion_tokens_details": { "reasoning_tokens": usage.reasoning_tokens },
+    })
+}
+
+pub(super) fn finish_of(text: &str) -> FinishReason {
+    match text {
+        "stop" | "eos" => FinishReason::Stop,
+        "length" => FinishReason::Length,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        _ => FinishReason::Other,
+    }
+}
+
+pub(super) fn finish_text(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::ContentFilter => "content_filter",
+        FinishReason::Stop | FinishReason::Pause | FinishReason::Other => "stop",
+    }
+}

@@ -1,0 +1,216 @@
+//! The request.
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::super::json::{Object, cannot_carry, missing, unknown};
+use super::super::{Encoded, Target};
+use super::messages;
+use crate::config::MaxTokensField;
+use crate::protocol::{ApiError, ChatRequest, Effort, Reasoning, ResponseFormat, Sampling};
+
+/// Reads a request.
+pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
+    let mut fields = Object::parse(body)?;
+    let values = fields.array("messages")?.ok_or_else(|| missing("messages"))?;
+    if values.is_empty() {
+        return Err(ApiError::invalid("messages must not be empty").at("messages"));
+    }
+    let (stream, stream_usage) = streaming(&mut fields)?;
+    let effort = fields.string("reasoning_effort")?;
+    let effort = effort.map(|effort| effort_of(&effort, "reasoning_effort")).transpose()?;
+    let longest = fields.count("max_completion_tokens")?;
+    let older = fields.count("max_tokens")?;
+    Ok(ChatRequest {
+        model: fields.string("model")?.unwrap_or_default(),
+        messages: messages::decode(values)?,
+        tools: messages::decode_tools(fields.array("tools")?.unwrap_or_default())?,
+        tool_choice: fields.take("tool_choice").map(messages::decode_choice).transpose()?,
+        parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
+        response_format: response_format(&mut fields)?,
+        max_tokens: longest.or(older),
+        sampling: sampling(&mut fields)?,
+        reasoning: effort.map(|effort| Reasoning { effort: Some(effort), ..Reasoning::default() }),
+        stream,
+        stream_usage,
+        user: fields.string("user")?,
+        routing: Default::default(),
+        extensions: fields.rest(),
+    })
+}
+
+fn streaming(fields: &mut Object) -> Result<(bool, bool), ApiError> {
+    let stream = fields.boolean("stream")?.unwrap_or(false);
+    let usage = match fields.object("stream_options")? {
+        Some(mut options) => options.boolean("include_usage")?.unwrap_or(false),
+        None => false,
+    };
+    Ok((stream, usage))
+}
+
+/// Reads the sampling fields, which our own dialect shares.
+pub(crate) fn sampling(fields: &mut Object) -> Result<Sampling, ApiError> {
+    Ok(Sampling {
+        temperature: fields.number("temperature")?,
+        top_p: fields.number("top_p")?,
+        top_k: fields.count("top_k")?,
+        stop: fields.strings("stop")?,
+        seed: fields.integer("seed")?,
+        frequency_penalty: fields.number("frequency_penalty")?,
+        presence_penalty: fields.number("presence_penalty")?,
+    })
+}
+
+/// Reads `response_format`, which our own dialect shares.
+pub(crate) fn response_format(fields: &mut Object) -> Result<Option<ResponseFormat>, ApiError> {
+    let Some(mut format) = fields.object("response_format")? else { return Ok(None) };
+    match format.need_string("type")?.as_str() {
+        "text" => Ok(None),
+        "json_object" => Ok(Some(ResponseFormat::JsonObject)),
+        "json_schema" => {
+            let schema = format.object("json_schema")?;
+            let mut schema = schema.ok_or_else(|| missing("response_format.json_schema"))?;
+            Ok(Some(ResponseFormat::JsonSchema {
+                name: schema.string("name")?.unwrap_or_else(|| "answer".into()),
+                schema: schema.take("schema").unwrap_or_else(|| json!({})),
+                strict: schema.boolean("strict")?,
+            }))
+        }
+        _ => Err(unknown("response_format.type", "text, json_object, json_schema")),
+    }
+}
+
+/// Reads an effort, in the words of either vendor.
+pub(crate) fn effort_of(text: &str, path: &str) -> Result<Effort, ApiError> {
+    match text {
+        "none" => Ok(Effort::None),
+        "minimal" => Ok(Effort::Minimal),
+        "low" => Ok(Effort::Low),
+        "medium" => Ok(Effort::Medium),
+        "high" => Ok(Effort::High),
+        "xhigh" | "max" => Ok(Effort::XHigh),
+        _ => Err(unknown(path, "none, minimal, low, medium, high, xhigh")),
+    }
+}
+
+fn effort_text(effort: Effort) -> &'static str {
+    match effort {
+        Effort::None => "none",
+        Effort::Minimal => "minimal",
+        Effort::Low => "low",
+        Effort::Medium => "medium",
+        Effort::High => "high",
+        Effort::XHigh => "xhigh",
+    }
+}
+
+/// A budget in tokens as an effort in words: the ranges in which vendors' own defaults lie.
+fn effort_for(reasoning: &Reasoning) -> Option<Effort> {
+    if reasoning.enabled == Some(false) {
+        return Some(Effort::None);
+    }
+    reasoning.effort.or(match reasoning.budget_tokens {
+        None => None,
+        Some(0..=2048) => Some(Effort::Low),
+        Some(2049..=12_288) => Some(Effort::Medium),
+        Some(_) => Some(Effort::High),
+    })
+}
+
+/// Extensions of Anthropic's dialect that change nothing in what is answered.
+const HARMLESS: [&str; 5] = ["metadata", "service_tier", "container", "context_management", "betas"];
+
+/// Writes a request.
+pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
+    let mut dropped = Vec::new();
+    let quirks = target.quirks;
+    let mut out = Map::new();
+    out.insert("model".into(), json!(target.model));
+    out.insert("messages".into(), Value::Array(messages::encode(&request.messages, quirks, &mut dropped)?));
+    if !request.tools.is_empty() {
+        if request.tools.iter().any(|tool| tool.cache_control.is_some()) {
+            dropped.push("tools[].cache_control".into());
+        }
+        out.insert("tools".into(), Value::Array(messages::encode_tools(&request.tools)));
+    }
+    if let Some(choice) = &request.tool_choice {
+        out.insert("tool_choice".into(), messages::encode_choice(choice));
+    }
+    if let Some(parallel) = request.parallel_tool_calls {
+        if quirks.parallel_tool_calls {
+            out.insert("parallel_tool_calls".into(), json!(parallel));
+        } else {
+            dropped.push("parallel_tool_calls".into());
+        }
+    }
+    if let Some(format) = &request.response_format {
+        out.insert("response_format".into(), encode_format(format, quirks.json_schema, &mut dropped));
+    }
+    if let Some(most) = request.max_tokens {
+        let field = match quirks.max_tokens_field {
+            MaxTokensField::MaxCompletionTokens => "max_completion_tokens",
+            MaxTokensField::MaxTokens => "max_tokens",
+        };
+        let most = target.max_output_tokens.map_or(most, |able| most.min(able));
+        out.insert(field.into(), json!(most));
+    }
+    encode_sampling(&request.sampling, &mut out, &mut dropped);
+    if let Some(effort) = request.reasoning.as_ref().and_then(effort_for) {
+        if quirks.reasoning_effort && target.reasoning {
+            out.insert("reasoning_effort".into(), json!(effort_text(effort)));
+        } else {
+            dropped.push("reasoning".into());
+        }
+    }
+    if let Some(user) = &request.user {
+        out.insert("user".into(), json!(user));
+    }
+    if request.stream {
+        out.insert("stream".into(), json!(true));
+        if quirks.stream_usage {
+            out.insert("stream_options".into(), json!({ "include_usage": true }));
+        }
+    }
+    for key in request.extensions.keys() {
+        if HARMLESS.contains(&key.as_str()) {
+            dropped.push(key.clone());
+        } else {
+            return Err(cannot_carry(key, "OpenAI's dialect"));
+        }
+    }
+    Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
+}
+
+fn encode_format(format: &ResponseFormat, schemas: bool, dropped: &mut Vec<String>) -> Value {
+    match format {
+        ResponseFormat::JsonSchema { name, schema, strict } if schemas => {
+            let mut inner = json!({ "name": name, "schema": schema });
+            if let Some(strict) = strict {
+                inner["strict"] = json!(strict);
+            }
+            json!({ "type": "json_schema", "json_schema": inner })
+        }
+        ResponseFormat::JsonSchema { .. } => {
+            dropped.push("response_format.json_schema".into());
+            json!({ "type": "json_object" })
+        }
+        ResponseFormat::JsonObject => json!({ "type": "json_object" }),
+    }
+}
+
+fn encode_sampling(sampling: &Sampling, out: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    let mut put = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            out.insert(key.into(), value);
+        }
+    };
+    put("temperature", sampling.temperature.map(Into::into));
+    put("top_p", sampling.top_p.map(Into::into));
+    put("seed", sampling.seed.map(Into::into));
+    put("frequency_penalty", sampling.frequency_penalty.map(Into::into));
+    put("presence_penalty", sampling.presence_penalty.map(Into::into));
+    put("stop", (!sampling.stop.is_empty()).then(|| json!(sampling.stop)));
+    if sampling.top_k.is_some() {
+        dropped.push("top_k".into());
+    }
+}

@@ -1,0 +1,150 @@
+//! The whole answer.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::{AnswerMeta, errors, unreadable};
+use super::{WireUsage, finish_of, finish_text, messages, usage};
+use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
+
+#[derive(Deserialize)]
+struct Wire {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    model: Option<String>,
+    choices: Vec<Choice>,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Turn,
+    #[serde(default)]
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Turn {
+    #[serde(default)]
+    content: Option<Value>,
+    #[serde(default)]
+    refusal: Option<String>,
+    #[serde(default)]
+    reasoning_content: Option<String>,
+    #[serde(default)]
+    reasoning: Option<Value>,
+    #[serde(default)]
+    tool_calls: Option<Vec<Call>>,
+}
+
+#[derive(Deserialize)]
+struct Call {
+    #[serde(default)]
+    id: Option<String>,
+    function: Function,
+}
+
+#[derive(Deserialize)]
+struct Function {
+    name: String,
+    #[serde(default)]
+    arguments: Value,
+}
+
+/// Reads an answer.
+pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
+    let wire = match serde_json::from_slice::<Wire>(body) {
+        Ok(wire) => wire,
+        Err(_) => {
+            let value: Value = serde_json::from_slice(body).map_err(|_| unreadable())?;
+            return Err(value.get("error").and_then(|_| errors::in_band(&value)).unwrap_or_else(unreadable));
+        }
+    };
+    let choice = wire.choices.into_iter().next().ok_or_else(unreadable)?;
+    let turn = choice.message;
+    let mut parts = Vec::new();
+    let reasoning =
+        turn.reasoning_content.or_else(|| turn.reasoning.and_then(|value| value.as_str().map(str::to_owned)));
+    if let Some(text) = reasoning.filter(|text| !text.is_empty()) {
+        parts.push(Part::Thinking { text, signature: None });
+    }
+    match turn.content {
+        Some(Value::String(text)) if !text.is_empty() => parts.push(Part::text(text)),
+        // Some servers answer in parts.
+        Some(Value::Array(items)) => {
+            let texts = items.iter().filter_map(|item| item["text"].as_str());
+            parts.extend(texts.map(Part::text));
+        }
+        _ => {}
+    }
+    parts.extend(turn.refusal.map(|text| Part::Refusal { text }));
+    for (index, call) in turn.tool_calls.unwrap_or_default().into_iter().enumerate() {
+        let arguments = match call.function.arguments {
+            Value::String(text) => text,
+            Value::Null => String::new(),
+            other => other.to_string(),
+        };
+        let id = call.id.unwrap_or_else(|| format!("call_{index}"));
+        parts.push(Part::ToolCall { id, name: call.function.name, arguments });
+    }
+    Ok(ChatResponse {
+        id: wire.id.unwrap_or_default(),
+        model: wire.model.unwrap_or_default(),
+        parts,
+        finish_reason: choice.finish_reason.as_deref().map_or(FinishReason::Other, finish_of),
+        stop_sequence: None,
+        usage: wire.usage.map(Into::into),
+    })
+}
+
+/// Writes an answer.
+pub(crate) fn encode(response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
+    let mut answer = json!({
+        "id": meta.id,
+        "object": "chat.completion",
+        "created": meta.created,
+        "model": meta.model,
+        "choices": [{
+            "index": 0,
+            "message": turn(response),
+            "logprobs": null,
+            "finish_reason": finish_text(response.finish_reason),
+        }],
+    });
+    if let Some(counts) = &response.usage {
+        answer["usage"] = usage(counts);
+    }
+    Bytes::from(answer.to_string())
+}
+
+/// The assistant's turn.
+pub(crate) fn turn(response: &ChatResponse) -> Value {
+    let texts = |pick: fn(&Part) -> Option<&str>| -> Option<String> {
+        let found: Vec<&str> = response.parts.iter().filter_map(pick).collect();
+        (!found.is_empty()).then(|| found.concat())
+    };
+    let text = texts(|part| match part {
+        Part::Text { text, .. } => Some(text),
+        _ => None,
+    });
+    let refusal = texts(|part| match part {
+        Part::Refusal { text } => Some(text),
+        _ => None,
+    });
+    let reasoning = texts(|part| match part {
+        Part::Thinking { text, .. } => Some(text),
+        _ => None,
+    });
+    let calls: Vec<Value> = response.parts.iter().filter_map(messages::encode_call).collect();
+    let mut turn = json!({ "role": "assistant", "content": text, "refusal": refusal });
+    if let Some(reasoning) = reasoning {
+        turn["reasoning_content"] = json!(reasoning);
+    }
+    if !calls.is_empty() {
+        turn["tool_calls"] = Value::Array(calls);
+    }
+    turn
+}

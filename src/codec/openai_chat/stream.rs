@@ -1,0 +1,205 @@
+//! The streamed answer: `chat.completion.chunk` events, then `[DONE]`.
+
+use bytes::BytesMut;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::{AnswerMeta, errors};
+use super::{WireUsage, finish_of, finish_text, usage};
+use crate::protocol::{FinishReason, StreamEvent, ToolCallDelta, Usage};
+
+#[derive(Deserialize)]
+struct Chunk {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    choices: Vec<Choice>,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(default)]
+    delta: Delta,
+    #[serde(default)]
+    finish_reason: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Delta {
+    #[serde(default)]
+    content: Option<String>,
+    #[serde(default)]
+    refusal: Option<String>,
+    #[serde(default)]
+    reasoning_content: Option<String>,
+    #[serde(default)]
+    reasoning: Option<Value>,
+    #[serde(default)]
+    tool_calls: Option<Vec<Call>>,
+}
+
+#[derive(Deserialize)]
+struct Call {
+    #[serde(default)]
+    index: Option<usize>,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    function: Option<Function>,
+}
+
+#[derive(Deserialize)]
+struct Function {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    arguments: Option<String>,
+}
+
+/// What is known of a stream so far.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    started: bool,
+    /// Said already, and told last: usage comes after it.
+    finish: Option<FinishReason>,
+    /// Indices on the wire of the calls begun, in order.
+    calls: Vec<usize>,
+}
+
+impl Decoder {
+    /// One event's data.
+    pub(crate) fn hear(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
+        if data.trim_ascii() == b"[DONE]" {
+            let reason = self.finish.unwrap_or(FinishReason::Other);
+            out.push(StreamEvent::Finish { reason, stop_sequence: None });
+            return Ok(());
+        }
+        let chunk: Chunk = serde_json::from_slice(data).map_err(|_| ())?;
+        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
+            let error = errors::in_band(&json!({ "error": error })).ok_or(())?;
+            out.push(StreamEvent::Error(error));
+            return Ok(());
+        }
+        if !self.started {
+            self.started = true;
+            let (id, model) = (chunk.id.unwrap_or_default(), chunk.model.unwrap_or_default());
+            out.push(StreamEvent::Start { id, model });
+        }
+        if let Some(choice) = chunk.choices.into_iter().next() {
+            self.delta(choice.delta, out);
+            if let Some(reason) = choice.finish_reason {
+                self.finish = Some(finish_of(&reason));
+            }
+        }
+        out.extend(chunk.usage.map(|counts| StreamEvent::Usage(counts.into())));
+        Ok(())
+    }
+
+    fn delta(&mut self, delta: Delta, out: &mut Vec<StreamEvent>) {
+        let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let reasoning = delta.reasoning.and_then(|value| value.as_str().map(str::to_owned));
+        out.extend(filled(delta.reasoning_content.or(reasoning)).map(StreamEvent::Thinking));
+        out.extend(filled(delta.content).map(StreamEvent::Text));
+        out.extend(filled(delta.refusal).map(StreamEvent::Refusal));
+        for call in delta.tool_calls.unwrap_or_default() {
+            self.call(call, out);
+        }
+    }
+
+    fn call(&mut self, call: Call, out: &mut Vec<StreamEvent>) {
+        let function = call.function.unwrap_or(Function { name: None, arguments: None });
+        let arguments = function.arguments.unwrap_or_default();
+        // Look-alikes forget the index; then a name begins a new call.
+        let begins = function.name.as_ref().is_some_and(|name| !name.is_empty());
+        let wire = call.index.unwrap_or(if begins { self.calls.len() } else { self.calls.len().saturating_sub(1) });
+        match self.calls.iter().position(|known| *known == wire) {
+            Some(index) => {
+                if !arguments.is_empty() {
+                    out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: None, arguments }));
+                }
+            }
+            None => {
+                let index = self.calls.len();
+                self.calls.push(wire);
+                let id = call.id.unwrap_or_else(|| format!("call_{index}"));
+                let start = Some((id, function.name.unwrap_or_default()));
+                out.push(StreamEvent::ToolCall(ToolCallDelta { index, start, arguments }));
+            }
+        }
+    }
+
+    /// The body ended without `[DONE]`: good enough where a finish reason came.
+    pub(crate) fn end(&mut self) -> Option<StreamEvent> {
+        self.finish.map(|reason| StreamEvent::Finish { reason, stop_sequence: None })
+    }
+}
+
+/// Writes chunks.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    meta: AnswerMeta,
+    include_usage: bool,
+    usage: Option<Usage>,
+}
+
+impl Encoder {
+    pub(crate) fn new(meta: AnswerMeta, include_usage: bool) -> Self {
+        Self { meta, include_usage, usage: None }
+    }
+
+    pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
+        match event {
+            StreamEvent::Start { .. } => self.delta(json!({ "role": "assistant", "content": "" }), out),
+            StreamEvent::Text(text) => self.delta(json!({ "content": text }), out),
+            StreamEvent::Thinking(text) => self.delta(json!({ "reasoning_content": text }), out),
+            StreamEvent::Refusal(text) => self.delta(json!({ "refusal": text }), out),
+            StreamEvent::ToolCall(call) => {
+                let mut piece = json!({ "index": call.index, "function": { "arguments": call.arguments } });
+                if let Some((id, name)) = &call.start {
+                    piece["id"] = json!(id);
+                    piece["type"] = json!("function");
+                    piece["function"]["name"] = json!(name);
+                }
+                self.delta(json!({ "tool_calls": [piece] }), out);
+            }
+            StreamEvent::Usage(counts) => self.usage.get_or_insert_default().absorb(counts),
+            StreamEvent::Finish { reason, .. } => {
+                self.chunk(json!([{ "index": 0, "delta": {}, "finish_reason": finish_text(*reason) }]), None, out);
+                if self.include_usage {
+                    let counts = usage(&self.usage.unwrap_or_default());
+                    self.chunk(json!([]), Some(counts), out);
+                }
+                out.extend_from_slice(b"data: [DONE]\n\n");
+            }
+            StreamEvent::Error(error) => {
+                out.extend_from_slice(&errors::encode_in_stream(crate::protocol::Dialect::OpenAi, error));
+            }
+            // Signatures and encrypted reasoning mean nothing to an OpenAI client.
+            StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_) => {}
+        }
+    }
+
+    fn delta(&self, delta: Value, out: &mut BytesMut) {
+        self.chunk(json!([{ "index": 0, "delta": delta, "finish_reason": null }]), None, out);
+    }
+
+    fn chunk(&self, choices: Value, usage: Option<Value>, out: &mut BytesMut) {
+        let mut chunk = json!({
+            "id": self.meta.id,
+            "object": "chat.completion.chunk",
+            "created": self.meta.created,
+            "model": self.meta.model,
+            "choices": choices,
+        });
+        if self.include_usage {
+            chunk["usage"] = usage.unwrap_or(Value::Null);
+        }
+        out.extend_from_slice(format!("data: {chunk}\n\n").as_bytes());
+    }
+}

@@ -1,0 +1,105 @@
+//! Changes a body without writing it anew: every byte that is not `model` (or the wish for usage) stays as it was.
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::Target;
+use crate::protocol::{ApiError, Dialect};
+
+/// The client's body for a backend of the same dialect.
+pub(super) fn request(target: &Target<'_>, body: &[u8], stream: bool) -> Result<Bytes, ApiError> {
+    let fields = fields(body)?;
+    let mut edits: Vec<(Range<usize>, String)> = Vec::new();
+    let model = serde_json::Value::from(target.model).to_string();
+    let mut found = false;
+    for field in fields.iter().filter(|field| field.key == "model") {
+        found = true;
+        edits.push((field.value.clone(), model.clone()));
+    }
+    let mut added = String::new();
+    if !found {
+        added.push_str(&format!("\"model\":{model}"));
+    }
+    if stream && target.dialect == Dialect::OpenAi && target.quirks.stream_usage {
+        match fields.iter().find(|field| field.key == "stream_options") {
+            None => {
+                if !added.is_empty() {
+                    added.push(',');
+                }
+                added.push_str("\"stream_options\":{\"include_usage\":true}");
+            }
+            Some(field) => edits.extend(with_usage(body, field.value.clone())),
+        }
+    }
+    if !added.is_empty() {
+        let open = body.iter().position(|byte| *byte == b'{').unwrap_or(0) + 1;
+        let comma = if fields.is_empty() { "" } else { "," };
+        edits.push((open..open, format!("{added}{comma}")));
+    }
+    Ok(apply(body, edits))
+}
+
+/// `stream_options` with `include_usage` on, and whatever else is in it.
+fn with_usage(body: &[u8], span: Range<usize>) -> Option<(Range<usize>, String)> {
+    let mut options: serde_json::Value = serde_json::from_slice(&body[span.clone()]).ok()?;
+    if options.is_null() {
+        options = serde_json::json!({});
+    }
+    options.as_object_mut()?.insert("include_usage".into(), true.into());
+    Some((span, options.to_string()))
+}
+
+fn apply(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Bytes {
+    edits.sort_by_key(|(span, _)| span.start);
+    let grown: usize = edits.iter().map(|(_, text)| text.len()).sum();
+    let mut out = Vec::with_capacity(body.len() + grown);
+    let mut at = 0;
+    for (span, text) in edits {
+        out.extend_from_slice(&body[at..span.start]);
+        out.extend_from_slice(text.as_bytes());
+        at = span.end;
+    }
+    out.extend_from_slice(&body[at..]);
+    Bytes::from(out)
+}
+
+/// A top-level field and where its value stands.
+struct Field {
+    key: String,
+    value: Range<usize>,
+}
+
+fn fields(body: &[u8]) -> Result<Vec<Field>, ApiError> {
+    let text = std::str::from_utf8(body).map_err(|_| ApiError::invalid("the body is no valid UTF-8"))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    deserializer
+        .deserialize_map(Spans { start: text.as_ptr() as usize })
+        .map_err(|_| ApiError::invalid("the body is no JSON object"))
+}
+
+/// Notes where each top-level value stands.
+struct Spans {
+    start: usize,
+}
+
+impl<'de> Visitor<'de> for Spans {
+    type Value = Vec<Field>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Vec::new();
+        while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
+            // A borrowed raw value is a slice of the body itself, so its address tells where it stands.
+            let at = value.get().as_ptr() as usize - self.start;
+            fields.push(Field { key, value: at..at + value.get().len() });
+        }
+        Ok(fields)
+    }
+}

@@ -1,0 +1,402 @@
+//! Walks a plan's models until one answers.
+//!
+//! **Worst case.** One request makes at most `dispatch.max_attempts` upstream calls, at most
+//! `dispatch.attempts_per_model` of them to one model, and takes at most `dispatch.total_timeout_ms`. A call to a place
+//! that already failed this request waits first, and is paid from the retry budget shared by all requests; moving on to
+//! another place or model is free, since it does not press on the one that is down.
+//!
+//! **What moves on.** A broken connection, a timeout, an overload, a rate limit, a fault of the upstream: another
+//! deployment, the same one after a pause, then the next model. A prompt too long for one model: only models with a
+//! larger context. A refused key, a spent quota, an id the vendor does not know: the next model. A request that is wrong
+//! in itself: nowhere, the client is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use super::attempt::{Attempted, Deadlines, Opened, Whole, attempt};
+use super::outcome::{Report, Status};
+use super::{pick, tee};
+use crate::codec::{self, AnswerMeta, NativeMeta};
+use crate::config;
+use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, ModelName, Part};
+use crate::route::Plan;
+use crate::upstream::{Backoff, Client, Deployment, Model, Permit, RetryBudget, Verdict};
+
+/// What is to be answered.
+#[derive(Debug)]
+pub struct Job {
+    /// The request.
+    pub request: ChatRequest,
+    /// The request as the client sent it.
+    pub body: Bytes,
+    /// The client's dialect.
+    pub dialect: Dialect,
+    /// Client headers that a vendor of the same dialect should see (`anthropic-beta`).
+    pub headers: HeaderMap,
+    /// Now, in Unix milliseconds.
+    pub at_ms: i64,
+    /// What `/api/chat` says of the routing.
+    pub routing: serde_json::Value,
+}
+
+/// An answer on its way to the client.
+pub struct Reply {
+    /// The model that answers.
+    pub model: ModelName,
+    /// The deployment that answers.
+    pub deployment: String,
+    /// Request fields that could not be carried over.
+    pub dropped: Vec<String>,
+    /// The answer in the client's dialect.
+    pub body: ReplyBody,
+}
+
+/// A body, whole or as it comes.
+pub enum ReplyBody {
+    /// Whole.
+    Whole(Bytes),
+    /// As it comes. Dropping it ends the call at the vendor.
+    Stream(BoxStream<'static, Result<Bytes, std::convert::Infallible>>),
+}
+
+/// One thing that failed.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    /// The model.
+    pub model: ModelName,
+    /// What went wrong, the deployment named.
+    pub error: ApiError,
+}
+
+/// No model answered.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// What the client is told.
+    pub error: ApiError,
+    /// What failed, in order.
+    pub causes: Vec<Cause>,
+}
+
+/// Makes calls, for all requests.
+#[derive(Debug)]
+pub struct Dispatcher {
+    client: Client,
+    budget: RetryBudget,
+}
+
+/// What to do after a failed attempt.
+enum Next {
+    /// Tell the client.
+    GiveUp,
+    /// Another place of the model, or the same after a pause.
+    SameModel,
+    /// The next model.
+    NextModel,
+    /// The next model with a larger context.
+    LargerModel,
+}
+
+fn next(error: &ApiError) -> Next {
+    match error.kind {
+        ErrorKind::InvalidRequest | ErrorKind::ContentFilter => Next::GiveUp,
+        ErrorKind::ContextOverflow | ErrorKind::TooLarge => Next::LargerModel,
+        ErrorKind::RateLimited
+        | ErrorKind::Overloaded
+        | ErrorKind::Timeout
+        | ErrorKind::Connection
+        | ErrorKind::Upstream => Next::SameModel,
+        ErrorKind::Authentication
+        | ErrorKind::Permission
+        | ErrorKind::NotFound
+        | ErrorKind::Quota
+        | ErrorKind::Unavailable
+        | ErrorKind::Internal => Next::NextModel,
+    }
+}
+
+/// What one request has been through.
+struct Walk {
+    calls: u32,
+    causes: Vec<Cause>,
+    /// A prompt did not fit a context of so many tokens.
+    too_small: u32,
+    tried: Vec<String>,
+}
+
+impl Dispatcher {
+    /// A dispatcher that calls through `client`.
+    pub fn new(client: Client, settings: &config::Dispatch) -> Self {
+        Self { client, budget: RetryBudget::new(settings.retry_budget) }
+    }
+
+    /// Takes over new settings.
+    pub fn configure(&self, settings: &config::Dispatch) {
+        self.budget.configure(settings.retry_budget);
+    }
+
+    /// The connections, for calls that are not chat.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Answers `job` by one of the plan's models. The report ends with the answer, or here when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When no model answered; told in the report too.
+    pub async fn run(
+        &self,
+        plan: &Plan,
+        job: &Job,
+        settings: &config::Dispatch,
+        mut report: Report,
+    ) -> Result<Reply, Failure> {
+        let total = Instant::now() + Duration::from_millis(settings.total_timeout_ms);
+        let mut walk = Walk { calls: 0, causes: Vec::new(), too_small: 0, tried: Vec::new() };
+        self.budget.deposit(std::time::Instant::now());
+        for (failovers, model) in plan.candidates.iter().enumerate() {
+            if model.settings.context <= walk.too_small {
+                continue;
+            }
+            let found = self.try_model(model, job, settings, total, &mut walk, &mut report).await;
+            report.so_far().calls = walk.calls;
+            report.so_far().failovers = failovers as u32;
+            report.so_far().causes =
+                walk.causes.iter().map(|cause| (cause.model.clone(), cause.error.kind)).collect();
+            match found {
+                Found::Answer(permit, attempted) => {
+                    return Ok(answer(model, permit, attempted, job, settings, total, report));
+                }
+                Found::GiveUp => break,
+                Found::Nothing => {}
+            }
+        }
+        let failure = summarise(walk.causes);
+        report.end(Status::Failed(failure.error.kind));
+        Err(failure)
+    }
+
+    async fn try_model(
+        &self,
+        model: &Arc<Model>,
+        job: &Job,
+        settings: &config::Dispatch,
+        total: Instant,
+        walk: &mut Walk,
+        report: &mut Report,
+    ) -> Found {
+        let backoff = Backoff {
+            first: Duration::from_millis(settings.backoff_ms),
+            longest: Duration::from_millis(settings.backoff_max_ms),
+        };
+        let mut wait = None;
+        for round in 0..settings.attempts_per_model {
+            if walk.calls >= settings.max_attempts || Instant::now() >= total {
+                return Found::GiveUp;
+            }
+            let Some(place) = pick::pick(model, &walk.tried, std::time::Instant::now(), &mut rand::random::<f64>)
+            else {
+                if round == 0 {
+                    walk.fail(
+                        model,
+                        ApiError::new(
+                            ErrorKind::Unavailable,
+                            format!("{model}: no place is healthy", model = model.name),
+                        ),
+                    );
+                }
+                return Found::Nothing;
+            };
+            if walk.tried.contains(&place.name) {
+                // The same place again: after a pause, and only if retries are not too many already.
+                if !self.budget.withdraw(std::time::Instant::now()) {
+                    return Found::Nothing;
+                }
+                let pause = backoff.pause(round.saturating_sub(1), rand::random()).max(wait.unwrap_or_default());
+                if Instant::now() + pause >= total {
+                    return Found::GiveUp;
+                }
+                tokio::time::sleep(pause).await;
+            }
+            let Some(mut permit) = place.admit(std::time::Instant::now()) else { continue };
+            walk.calls += 1;
+            walk.tried.push(place.name.clone());
+            note_place(report, model, &place);
+            let begun = std::time::Instant::now();
+            let deadlines = Deadlines::new(settings, total);
+            let error = match attempt(&self.client, model, &place, job, deadlines).await {
+                Ok(attempted) => {
+                    permit.settle(&Verdict::Good(begun.elapsed()), std::time::Instant::now(), job.at_ms);
+                    return Found::Answer(permit, attempted);
+                }
+                Err(error) => error,
+            };
+            permit.settle(&Verdict::of(&error), std::time::Instant::now(), job.at_ms);
+            tracing::debug!(model = %model.name, deployment = %place.name, error.kind = error.kind.as_str(), "An upstream call failed");
+            let step = next(&error);
+            let asked = error.retry_after;
+            walk.fail(model, error);
+            match step {
+                Next::GiveUp => return Found::GiveUp,
+                Next::NextModel => return Found::Nothing,
+                Next::LargerModel => {
+                    walk.too_small = walk.too_small.max(model.settings.context);
+                    return Found::Nothing;
+                }
+                Next::SameModel
+                    if asked.is_some_and(|wait| wait > Duration::from_millis(settings.max_retry_after_ms)) =>
+                {
+                    // Another place of the model may still answer; this one will be resting.
+                    wait = None;
+                }
+                Next::SameModel => wait = asked,
+            }
+        }
+        Found::Nothing
+    }
+}
+
+/// What trying a model gave.
+enum Found {
+    Answer(Permit, Attempted),
+    Nothing,
+    GiveUp,
+}
+
+impl Walk {
+    fn fail(&mut self, model: &Model, error: ApiError) {
+        self.causes.push(Cause { model: model.name.clone(), error });
+    }
+}
+
+fn note_place(report: &mut Report, model: &Model, place: &Deployment) {
+    let so_far = report.so_far();
+    so_far.model = Some(model.name.clone());
+    so_far.deployment = Some(place.name.clone());
+    so_far.provider = Some(place.provider.name.clone());
+    so_far.backend_dialect = Some(place.provider.dialect);
+}
+
+/// What the client is told when nobody answered: the common kind of all causes, or a bad gateway.
+fn summarise(causes: Vec<Cause>) -> Failure {
+    let Some(last) = causes.last() else {
+        let error = ApiError::new(ErrorKind::Unavailable, "no model could be tried in time");
+        return Failure { error, causes };
+    };
+    // The request itself was at fault: what the vendor said is what the client needs.
+    if matches!(next(&last.error), Next::GiveUp) {
+        return Failure { error: last.error.clone(), causes };
+    }
+    let first = causes[0].error.kind;
+    let kind = match first {
+        _ if causes.iter().any(|cause| cause.error.kind != first) => ErrorKind::Upstream,
+        // Our key, our quota: nothing the client can mend by another credential.
+        ErrorKind::Authentication | ErrorKind::Permission | ErrorKind::NotFound | ErrorKind::Quota => {
+            ErrorKind::Upstream
+        }
+        kind => kind,
+    };
+    let told: Vec<&str> = causes.iter().map(|cause| cause.error.message.as_str()).collect();
+    let message = if causes.len() == 1 {
+        told.concat()
+    } else {
+        format!("no model answered after {} calls: {}", causes.len(), told.join("; "))
+    };
+    let mut error = ApiError::new(kind, message);
+    error.retry_after = causes.iter().filter_map(|cause| cause.error.retry_after).min();
+    Failure { error, causes }
+}
+
+fn answer(
+    model: &Arc<Model>,
+    permit: Permit,
+    attempted: Attempted,
+    job: &Job,
+    settings: &config::Dispatch,
+    total: Instant,
+    report: Report,
+) -> Reply {
+    let deployment = permit.deployment().name.clone();
+    let meta = AnswerMeta {
+        id: answer_id(job.dialect, &report),
+        model: model.name.to_string(),
+        created: job.at_ms / 1000,
+        native: None,
+    };
+    let (dropped, body) = match attempted {
+        Attempted::Whole(whole) => whole_answer(model, *whole, job, meta, report),
+        Attempted::Stream(mut opened) => {
+            let dropped = std::mem::take(&mut opened.dropped);
+            (dropped, stream_answer(model, permit, *opened, job, settings, total, meta, report))
+        }
+    };
+    Reply { model: model.name.clone(), deployment, dropped, body }
+}
+
+/// The answer's id, in the form the client's dialect gives ids.
+fn answer_id(dialect: Dialect, report: &Report) -> String {
+    let id = report.decision_id();
+    match dialect {
+        Dialect::OpenAi => format!("chatcmpl-{}", id.0.as_simple()),
+        Dialect::Anthropic => format!("msg_{}", id.0.as_simple()),
+        Dialect::Ollama | Dialect::Native => id.to_string(),
+    }
+}
+
+fn whole_answer(
+    model: &Model,
+    whole: Whole,
+    job: &Job,
+    mut meta: AnswerMeta,
+    mut report: Report,
+) -> (Vec<String>, ReplyBody) {
+    let response = whole.response;
+    let so_far = report.so_far();
+    so_far.usage = response.usage;
+    so_far.cost = response.usage.map(|usage| model.settings.price.of(&usage)).unwrap_or_default();
+    so_far.finish = Some(response.finish_reason);
+    so_far.empty = !response.parts.iter().any(says_something);
+    report.first_content();
+    let body = match whole.raw {
+        Some(raw) => raw,
+        None => {
+            meta.native = Some(NativeMeta {
+                cost_usd: response.usage.map(|usage| model.settings.price.of(&usage).0),
+                latency_ms: Some(report.elapsed().as_millis() as u64),
+                routing: job.routing.clone(),
+            });
+            codec::encode_response(job.dialect, &response, &meta)
+        }
+    };
+    report.end(Status::Ok);
+    (whole.dropped, ReplyBody::Whole(body))
+}
+
+fn says_something(part: &Part) -> bool {
+    match part {
+        Part::Text { text, .. } | Part::Refusal { text } => !text.trim().is_empty(),
+        Part::ToolCall { .. } => true,
+        _ => false,
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "it only gathers them into the stream's state")]
+fn stream_answer(
+    model: &Arc<Model>,
+    permit: Permit,
+    opened: Opened,
+    job: &Job,
+    settings: &config::Dispatch,
+    total: Instant,
+    meta: AnswerMeta,
+    report: Report,
+) -> ReplyBody {
+    let deadlines = Deadlines::new(settings, total);
+    let tee = tee::Tee::new(Arc::clone(model), permit, opened, job, deadlines, meta, report);
+    ReplyBody::Stream(tee.into_stream())
+}

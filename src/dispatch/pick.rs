@@ -1,0 +1,103 @@
+//! Which deployment of a model gets the next call.
+//!
+//! Two are drawn by weight, and the first is taken unless the second would answer in less than half the time (the
+//! "power of two choices" with peak-EWMA as load: Mitzenmacher 2001). So weights are shares as long as all is well, and
+//! traffic moves away from a slow place before it fails.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::upstream::{Deployment, Model};
+
+/// How much better the second must look.
+const CLEARLY: f64 = 0.5;
+
+/// A healthy deployment of `model`, if possible none of those in `tried`.
+pub(super) fn pick(
+    model: &Model,
+    tried: &[String],
+    now: Instant,
+    chance: &mut dyn FnMut() -> f64,
+) -> Option<Arc<Deployment>> {
+    let ready: Vec<&Arc<Deployment>> = model.ready(now).collect();
+    let fresh: Vec<&Arc<Deployment>> = ready.iter().filter(|place| !tried.contains(&place.name)).copied().collect();
+    let mut pool = if fresh.is_empty() { ready } else { fresh };
+    let first = draw(&mut pool, chance)?;
+    let Some(second) = draw(&mut pool, chance) else { return Some(Arc::clone(first)) };
+    let better = second.cost(now) * second.weight < first.cost(now) * first.weight * CLEARLY;
+    Some(Arc::clone(if better { second } else { first }))
+}
+
+/// Takes one out of the pool, with a probability proportional to its weight.
+fn draw<'a>(pool: &mut Vec<&'a Arc<Deployment>>, chance: &mut dyn FnMut() -> f64) -> Option<&'a Arc<Deployment>> {
+    let total: f64 = pool.iter().map(|place| place.weight).sum();
+    let mut left = chance() * total;
+    let at = pool.iter().position(|place| {
+        left -= place.weight;
+        left < 0.0
+    });
+    if pool.is_empty() { None } else { Some(pool.swap_remove(at.unwrap_or(pool.len() - 1))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use rand::rngs::SmallRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::upstream::{Catalog, Verdict};
+
+    fn model() -> Arc<Model> {
+        let config: Config = "
+            [providers.a]
+            base_url = 'http://a'
+            [models.m]
+            deployments = [{ provider = 'a', upstream = 'x', weight = 3.0 }, { provider = 'a', upstream = 'y' }]
+        "
+        .parse()
+        .unwrap();
+        Arc::clone(Catalog::new(&config, &BTreeMap::new(), None).find("m").unwrap())
+    }
+
+    fn share_of_x(model: &Model) -> f64 {
+        let mut rng = SmallRng::seed_from_u64(7);
+        let mut chance = || rng.random::<f64>();
+        let picks = (0..4000).filter_map(|_| pick(model, &[], Instant::now(), &mut chance));
+        picks.filter(|place| place.upstream == "x").count() as f64 / 4000.0
+    }
+
+    fn answer_in(model: &Model, upstream: &str, latency: Duration) {
+        let place = model.deployments.iter().find(|place| place.upstream == upstream).unwrap();
+        let mut permit = place.admit(Instant::now()).unwrap();
+        permit.settle(&Verdict::Good(latency), Instant::now(), 0);
+    }
+
+    #[test]
+    fn weights_are_shares_while_all_is_well() {
+        let model = model();
+        answer_in(&model, "x", Duration::from_millis(100));
+        answer_in(&model, "y", Duration::from_millis(100));
+        assert!((share_of_x(&model) - 0.75).abs() < 0.03);
+    }
+
+    #[test]
+    fn a_slow_place_is_left() {
+        let model = model();
+        answer_in(&model, "x", Duration::from_millis(900));
+        answer_in(&model, "y", Duration::from_millis(100));
+        assert!(share_of_x(&model) < 0.01);
+    }
+
+    #[test]
+    fn a_tried_place_is_avoided_while_there_is_another() {
+        let model = model();
+        let mut half = || 0.5;
+        let place = pick(&model, &["a/x".into()], Instant::now(), &mut half).unwrap();
+        assert_eq!(place.upstream, "y");
+        assert!(pick(&model, &["a/x".into(), "a/y".into()], Instant::now(), &mut half).is_some());
+    }
+}

@@ -1,0 +1,210 @@
+//! Streams an answer to the client while measuring it.
+//!
+//! Where client and upstream speak the same dialect the bytes pass through as they came and are decoded on the side;
+//! else each event is encoded anew. Either way the stream ends in one of three ways: the upstream said that it is
+//! complete; it broke off, and the client gets an error event in its dialect; or the client went away, which drops this
+//! and with it the call.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+
+use super::attempt::{Deadlines, Opened};
+use super::failover::Job;
+use super::outcome::{Report, Status};
+use crate::codec::{self, AnswerMeta, NativeMeta, StreamDecoder, StreamEncoder, UsageStripper};
+use crate::protocol::{ApiError, Dialect, StreamEvent};
+use crate::upstream::{Answer, Model, Permit};
+
+/// How the client gets its bytes.
+enum Mouth {
+    /// As they came; a usage chunk that only we asked for is taken out.
+    Passing(Option<UsageStripper>),
+    /// Encoded anew.
+    Encoding(Box<StreamEncoder>),
+}
+
+/// A stream on its way.
+pub(super) struct Tee {
+    model: Arc<Model>,
+    permit: Permit,
+    answer: Option<Answer>,
+    decoder: StreamDecoder,
+    mouth: Mouth,
+    dialect: Dialect,
+    deadlines: Deadlines,
+    at_ms: i64,
+    routing: serde_json::Value,
+    /// Read before the stream was handed over: events, and the bytes they came in.
+    held: Option<(Vec<StreamEvent>, Vec<Bytes>)>,
+    /// Present until the end was told.
+    report: Option<Report>,
+}
+
+impl Tee {
+    pub(super) fn new(
+        model: Arc<Model>,
+        permit: Permit,
+        opened: Opened,
+        job: &Job,
+        deadlines: Deadlines,
+        meta: AnswerMeta,
+        mut report: Report,
+    ) -> Self {
+        report.so_far().streamed = true;
+        let mouth = if opened.raw.is_some() {
+            let asked_by_us = job.dialect == Dialect::OpenAi && !job.request.stream_usage;
+            Mouth::Passing(asked_by_us.then(UsageStripper::default))
+        } else {
+            let usage = job.request.stream_usage;
+            Mouth::Encoding(Box::new(StreamEncoder::new(job.dialect, meta, usage)))
+        };
+        Self {
+            model,
+            permit,
+            answer: opened.answer,
+            decoder: opened.decoder,
+            mouth,
+            dialect: job.dialect,
+            deadlines,
+            at_ms: job.at_ms,
+            routing: job.routing.clone(),
+            held: Some((opened.events, opened.raw.unwrap_or_default())),
+            report: Some(report),
+        }
+    }
+
+    pub(super) fn into_stream(self) -> BoxStream<'static, Result<Bytes, Infallible>> {
+        stream::unfold(self, |mut tee| async move {
+            let bytes = tee.next().await?;
+            Some((Ok(bytes), tee))
+        })
+        .boxed()
+    }
+
+    /// The next bytes for the client; `None` at the end. Never an empty piece, which would end a chunked body.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            self.report.as_ref()?;
+            let (events, raw) = self.read().await;
+            let bytes = self.speak(&events, &raw);
+            if !bytes.is_empty() {
+                return Some(bytes);
+            }
+        }
+    }
+
+    /// What comes next from the upstream.
+    async fn read(&mut self) -> (Vec<StreamEvent>, Vec<Bytes>) {
+        if let Some(held) = self.held.take() {
+            return held;
+        }
+        let mut events = Vec::new();
+        let Some(answer) = &mut self.answer else {
+            self.decoder.finish(&mut events);
+            return (events, Vec::new());
+        };
+        match answer.chunk(self.deadlines.next()).await {
+            Ok(Some(chunk)) => {
+                self.decoder.push(&chunk, &mut events);
+                return (events, vec![chunk]);
+            }
+            Ok(None) => self.decoder.finish(&mut events),
+            Err(error) => {
+                let error = error.told(&self.permit.deployment().name);
+                events.push(StreamEvent::Error(error));
+            }
+        }
+        self.answer = None;
+        (events, Vec::new())
+    }
+
+    fn speak(&mut self, events: &[StreamEvent], raw: &[Bytes]) -> Bytes {
+        let mut out = BytesMut::new();
+        let mut single = None;
+        if let Mouth::Passing(stripper) = &mut self.mouth {
+            match (stripper, raw) {
+                (Some(stripper), raw) => raw.iter().for_each(|bytes| out.extend_from_slice(&stripper.push(bytes))),
+                // The usual case: one piece in, the same piece out, no copy.
+                (None, [one]) => single = Some(one.clone()),
+                (None, raw) => raw.iter().for_each(|bytes| out.extend_from_slice(bytes)),
+            }
+        }
+        for event in events {
+            self.hear(event, &mut out);
+        }
+        match single {
+            Some(one) if out.is_empty() => one,
+            Some(one) => {
+                let mut both = BytesMut::from(&one[..]);
+                both.extend_from_slice(&out);
+                both.freeze()
+            }
+            None => out.freeze(),
+        }
+    }
+
+    /// Takes one event into account, and encodes it where bytes do not pass through.
+    fn hear(&mut self, event: &StreamEvent, out: &mut BytesMut) {
+        let Some(report) = &mut self.report else { return };
+        if event.is_content() {
+            report.first_content();
+            let thinking = matches!(
+                event,
+                StreamEvent::Thinking(_) | StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_)
+            );
+            report.so_far().empty &= thinking;
+        }
+        match event {
+            StreamEvent::Usage(usage) => report.so_far().usage.get_or_insert_default().absorb(usage),
+            StreamEvent::Finish { reason, .. } => report.so_far().finish = Some(*reason),
+            StreamEvent::Error(error) => return self.break_off(error, out),
+            _ => {}
+        }
+        let finished = matches!(event, StreamEvent::Finish { .. });
+        if finished {
+            self.settle();
+        }
+        if let Mouth::Encoding(encoder) = &mut self.mouth {
+            encoder.encode(event, out);
+        }
+        if finished && let Some(report) = self.report.take() {
+            report.end(Status::Ok);
+        }
+    }
+
+    /// Puts a price on the answer before it ends.
+    fn settle(&mut self) {
+        let Some(report) = &mut self.report else { return };
+        let latency = report.elapsed();
+        let so_far = report.so_far();
+        let cost = so_far.usage.map(|usage| self.model.settings.price.of(&usage));
+        so_far.cost = cost.unwrap_or_default();
+        if let Mouth::Encoding(encoder) = &mut self.mouth {
+            encoder.settle(NativeMeta {
+                cost_usd: cost.map(|cost| cost.0),
+                latency_ms: Some(latency.as_millis() as u64),
+                routing: self.routing.take(),
+            });
+        }
+    }
+
+    /// The answer broke off: an error event, and the deployment is told on.
+    fn break_off(&mut self, error: &ApiError, out: &mut BytesMut) {
+        self.permit.broke_off(error.kind, std::time::Instant::now(), self.at_ms);
+        self.settle();
+        self.answer = None;
+        match &mut self.mouth {
+            // The upstream's own error event has passed through already.
+            Mouth::Passing(_) if self.decoder.saw_error() => {}
+            Mouth::Passing(_) => out.extend_from_slice(&codec::encode_stream_error(self.dialect, error)),
+            Mouth::Encoding(encoder) => encoder.encode(&StreamEvent::Error(error.clone()), out),
+        }
+        if let Some(report) = self.report.take() {
+            report.end(Status::Failed(error.kind));
+        }
+    }
+}
