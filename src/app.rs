@@ -1,1 +1,279 @@
-//! Composition root: a configuration to a running gateway.
+//! The composition root: configuration -> running gateway.
+//!
+//! [`App::start`] puts the parts together, binds both listeners and starts the tasks; [`App::stop`] drains and joins
+//! them. What changes while it runs comes in here: configuration ([`App::reload`], by file or by signal), API tokens
+//! (another process may edit their file), and the lists of servers that are asked for their models.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::{self, Auth, Config, ConfigErrors, LoadArgs, Loaded};
+use crate::dispatch::Dispatcher;
+use crate::http::{self, Drain, Gateway, Live, Parts, routes};
+use crate::store::{TokenError, Tokens};
+use crate::telemetry::Metrics;
+use crate::upstream::{Client, discover};
+
+/// How often files are looked at for changes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often servers are asked for their models.
+const DISCOVER_EVERY: Duration = Duration::from_secs(30);
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    /// The tokens cannot be read.
+    #[error("{0}")]
+    Tokens(#[from] TokenError),
+    /// TLS cannot be set up.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(String),
+    /// A listener cannot be bound.
+    #[error("{key} = {address}: {source}")]
+    Bind {
+        /// The configuration's key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Everybody could come in.
+    #[error(
+        "{key} = {address} can be reached from other machines, and there is no API token.\n\
+         Make one (`pointsman token new NAME`), listen on 127.0.0.1, or write access.auth = \"off\" if that is meant."
+    )]
+    Open {
+        /// The configuration's key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct App {
+    /// What handlers reach; also the way to embed it.
+    pub gateway: Arc<Gateway>,
+    /// Where the proxy listens.
+    pub proxy: SocketAddr,
+    /// Where the admin listener is, if there is one.
+    pub admin: Option<SocketAddr>,
+    args: LoadArgs,
+    stop: watch::Sender<bool>,
+    servers: Vec<JoinHandle<Drain>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl App {
+    /// Starts a gateway from `loaded`; `args` are how it was loaded, to load it again.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub async fn start(args: LoadArgs, loaded: Loaded) -> Result<Self, StartError> {
+        let gateway = Arc::new(build(&loaded)?);
+        let settings = loaded.config.server.clone();
+        let admin_settings = loaded.config.admin.clone();
+        let tokens = gateway.tokens();
+        guard("server.listen", settings.listen, loaded.config.access.auth, &tokens)?;
+        let proxy = bind("server.listen", settings.listen).await?;
+        let admin = if admin_settings.enabled {
+            guard("admin.listen", admin_settings.listen, loaded.config.access.auth, &tokens)?;
+            Some(bind("admin.listen", admin_settings.listen).await?)
+        } else {
+            None
+        };
+
+        let (stop, stopping) = watch::channel(false);
+        let stopped = |mut stopping: watch::Receiver<bool>| async move {
+            // An error means that the app is gone, which is a stop too.
+            let _ = stopping.wait_for(|stop| *stop).await;
+        };
+        let address = |listener: &TcpListener, wanted: SocketAddr| listener.local_addr().unwrap_or(wanted);
+        let proxy_address = address(&proxy, settings.listen);
+        let admin_address = admin.as_ref().map(|listener| address(listener, admin_settings.listen));
+        let mut servers = Vec::new();
+        let router = routes::proxy(Arc::clone(&gateway));
+        servers.push(tokio::spawn(http::serve(proxy, router, settings.clone(), stopped(stopping.clone()))));
+        if let Some(listener) = admin {
+            let router = routes::admin(Arc::clone(&gateway));
+            servers.push(tokio::spawn(http::serve(listener, router, settings.clone(), stopped(stopping.clone()))));
+        }
+
+        let tasks = vec![
+            tokio::spawn(discovering(Arc::clone(&gateway), stopped(stopping.clone()))),
+            tokio::spawn(watching_files(Arc::clone(&gateway), args.clone(), loaded.files, stopped(stopping))),
+        ];
+        gateway.set_ready(true);
+        Ok(Self { gateway, proxy: proxy_address, admin: admin_address, args, stop, servers, tasks })
+    }
+
+    /// Loads the configuration again. A bad one leaves the old one in force.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn reload(&self) -> Result<(), ConfigErrors> {
+        reload(&self.gateway, &self.args).map(drop)
+    }
+
+    /// Drains: open answers get until the configured deadline.
+    pub async fn stop(self) -> Drain {
+        self.gateway.set_ready(false);
+        let _ = self.stop.send(true);
+        let mut drain = Drain::Complete;
+        for server in self.servers {
+            if let Ok(Drain::Cut(open)) = server.await {
+                drain = Drain::Cut(open);
+            }
+        }
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        drain
+    }
+}
+
+/// A gateway without listeners.
+///
+/// # Errors
+///
+/// See [`StartError`].
+pub fn build(loaded: &Loaded) -> Result<Gateway, StartError> {
+    let config = &loaded.config;
+    let connect = Duration::from_millis(config.dispatch.connect_timeout_ms);
+    let client = Client::new(connect).map_err(|error| StartError::Client(error.to_string()))?;
+    let tokens = Tokens::load(&config.server.data_dir)?;
+    let live = Live::new(config.clone(), loaded.settings.clone(), &Default::default(), None);
+    let dispatcher = Dispatcher::new(client, &config.dispatch);
+    Ok(Gateway::new(Parts { live, dispatcher, tokens, metrics: Metrics::default() }))
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { key, address, source })
+}
+
+/// Refuses to stand open to other machines by accident.
+fn guard(key: &'static str, address: SocketAddr, auth: Auth, tokens: &Tokens) -> Result<(), StartError> {
+    let closed = match auth {
+        Auth::Off | Auth::Required => true,
+        Auth::Auto => !tokens.is_empty(),
+    };
+    // A token is asked for, and there is none: it would serve nobody.
+    let useless = auth == Auth::Required && tokens.is_empty() && !address.ip().is_loopback();
+    if (closed && !useless) || address.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(StartError::Open { key, address })
+}
+
+fn reload(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<PathBuf>, ConfigErrors> {
+    let Loaded { config, settings, files } = config::load(args)?;
+    let late = config::needs_restart(&gateway.live().config, &config);
+    if !late.is_empty() {
+        tracing::warn!(sections = late.join(", "), "Changes in these sections take hold after a restart");
+    }
+    let kept = keep_fixed(config, &gateway.live().config);
+    gateway.configure(kept, settings);
+    tracing::info!("Took over a changed configuration");
+    Ok(files)
+}
+
+/// What is read once keeps its value until a restart, so that what is shown is what is in force.
+fn keep_fixed(mut new: Config, old: &Config) -> Config {
+    new.server = old.server.clone();
+    new.admin = old.admin.clone();
+    new.telemetry = old.telemetry.clone();
+    new.store = old.store.clone();
+    new
+}
+
+async fn discovering(gateway: Arc<Gateway>, stopped: impl Future<Output = ()>) {
+    let mut stopped = std::pin::pin!(stopped);
+    loop {
+        let live = gateway.live();
+        let asked: Vec<String> = live
+            .config
+            .providers
+            .iter()
+            .filter(|(_, provider)| provider.enabled && provider.discover)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in asked {
+            let Some(provider) = live.catalog.provider(&name) else { continue };
+            let found = discover(gateway.dispatcher.client(), provider).await;
+            gateway.discovered(&name, found);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(DISCOVER_EVERY) => {}
+            () = &mut stopped => return,
+        }
+    }
+}
+
+/// Looks at the configuration's files and at the tokens' once a second. Polling sees every kind of change (editors that
+/// replace the file, mounted secrets, network disks) and costs a few system calls.
+async fn watching_files(
+    gateway: Arc<Gateway>,
+    args: LoadArgs,
+    mut files: Vec<PathBuf>,
+    stopped: impl Future<Output = ()>,
+) {
+    let mut stopped = std::pin::pin!(stopped);
+    let tokens = Tokens::path(&gateway.live().config.server.data_dir);
+    let mut config_seen = stamps(&files);
+    let mut tokens_seen = stamp(&tokens);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = &mut stopped => return,
+        }
+        let now = stamps(&files);
+        if now != config_seen {
+            config_seen = now;
+            match reload(&gateway, &args) {
+                Ok(read) => {
+                    files = read;
+                    config_seen = stamps(&files);
+                }
+                Err(errors) => {
+                    tracing::error!(errors = %errors, "The changed configuration is wrong; the old one stays in force");
+                }
+            }
+        }
+        let now = stamp(&tokens);
+        if now != tokens_seen {
+            tokens_seen = now;
+            match Tokens::load(&gateway.live().config.server.data_dir) {
+                Ok(tokens) => {
+                    gateway.set_tokens(tokens);
+                    tracing::info!("Took over changed API tokens");
+                }
+                Err(error) => {
+                    tracing::error!(error = %error, "API tokens cannot be read; the old ones stay in force")
+                }
+            }
+        }
+    }
+}
+
+fn stamps(files: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
+    files.iter().map(|file| stamp(file)).collect()
+}
+
+fn stamp(file: &PathBuf) -> Option<(SystemTime, u64)> {
+    let meta = std::fs::metadata(file).ok()?;
+    Some((meta.modified().ok()?, meta.len()))
+}

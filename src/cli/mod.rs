@@ -1,1 +1,74 @@
-//! One file per subcommand (the only home of clap).
+//! The command line: one file per subcommand. Exit codes: 0 good, 1 failed, 2 wrong use.
+
+mod config;
+mod load;
+mod route;
+mod serve;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// A self-hosted LLM gateway that learns where each prompt should go.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(serve::ServeArgs),
+    /// Say which model a prompt would go to, and why, without calling any
+    Route(route::RouteArgs),
+    /// Check the configuration, or print what is in force
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Make, list and revoke API tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Parses the command line and runs the command.
+pub fn run() -> ExitCode {
+    // Clap prints its own errors and help, and knows the exit codes 0 and 2.
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let result = match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Route(args) => route::run(args),
+        Command::Config(command) => config::run(command),
+        Command::Token(command) => token::run(command),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "pointsman", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("pointsman: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

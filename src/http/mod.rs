@@ -1,1 +1,17 @@
 //! HTTP in, HTTP out (the only home of axum).
+//!
+//! [`routes`] is the API as one table, [`state`] what handlers can reach, [`error`] every failure as a client of its
+//! dialect is told it. Before a handler runs, `middleware` gives the request an id, tells who calls, and refuses who may
+//! not; the handlers in `api` each stand for one endpoint, and all chat endpoints share one road
+//! ([`api::chat`]). [`server`] accepts connections and drains them.
+
+pub mod admin;
+pub mod api;
+pub mod error;
+pub mod middleware;
+pub mod routes;
+pub mod server;
+pub mod state;
+
+pub use server::{Drain, serve};
+pub use state::{Gateway, Live, Parts, PlanRequest};

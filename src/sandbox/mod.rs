@@ -1,12 +1,27 @@
 //! A small world to try the gateway in: stand-in upstreams that speak the real wire formats with faults on demand, and
 //! simulated users who ask, like, dislike and sometimes say so. One piece of code behind `serve --sandbox`,
 //! `demo` and the tests' fake upstream. Nothing here is random at run time: see [`dice`].
+//!
+//! **Upstreams.** [`Sandbox::start`] opens one server on loopback for all vendors. A request is read by the vendor's own
+//! rules ([`openai`], [`anthropic`], [`ollama`]; written apart from `codec`, so that a mistake there cannot hide here),
+//! answered by [`answer`], paced by the model's [`profile`], and spoilt by [`fault`]s where somebody set one.
 
+mod answer;
+mod anthropic;
 pub mod dice;
+mod fault;
+mod frames;
+mod ollama;
+mod openai;
+mod profile;
 pub mod prompts;
+mod server;
 pub mod skill;
 pub mod users;
 
+pub use fault::{Fault, Faults, Times};
+pub use profile::{Pace, Profile};
 pub use prompts::{Prompt, Task};
+pub use server::{KEY, Sandbox, Seen, Vendor};
 pub use skill::Skill;
 pub use users::{Change, Drift, Rating, Verdict, Visit, World};

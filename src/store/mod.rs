@@ -29,6 +29,7 @@ mod retention;
 mod settings;
 mod signals;
 mod snapshots;
+mod tokens;
 
 pub use audit::AuditRecord;
 pub use db::{Health, OpenReport, OpenState, Store};
@@ -45,3 +46,4 @@ pub use record::{
 pub use retention::{Clock, LogSize};
 pub use signals::{AGAIN_WITHIN_MS, AskedAgain, Seen, signals};
 pub use snapshots::{SnapshotRecord, SnapshotState};
+pub use tokens::{NewToken, Scope, Token, TokenError, Tokens};

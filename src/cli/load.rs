@@ -1,0 +1,51 @@
+//! Flags that say where the configuration is, shared by all commands that read it.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::config::{self, LoadArgs, Loaded};
+
+/// Where the configuration is.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct ConfigArgs {
+    /// A file laid over the defaults
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One value, as KEY=VALUE: --set routing.objective=cost (may be repeated)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// Everything that loading looks at.
+    ///
+    /// # Errors
+    ///
+    /// When a `--set` is no `KEY=VALUE`.
+    pub(super) fn load_args(&self) -> anyhow::Result<LoadArgs> {
+        let flag = |set: &String| {
+            let (key, value) = set.split_once('=').with_context(|| format!("--set {set}: must be KEY=VALUE"))?;
+            Ok(("--set".to_owned(), key.trim().to_owned(), value.trim().to_owned()))
+        };
+        Ok(LoadArgs {
+            dir: std::env::current_dir().context("the current directory cannot be read")?,
+            file: self.config.clone(),
+            environment: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+            flags: self.set.iter().map(flag).collect::<anyhow::Result<_>>()?,
+            sandbox: None,
+        })
+    }
+
+    /// Loads it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(super) fn load(&self) -> anyhow::Result<Loaded> {
+        config::load(&self.load_args()?).context("the configuration is wrong")
+    }
+}

@@ -1,0 +1,77 @@
+//! `pointsman route`: a dry run on the command line.
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use comfy_table::Table;
+
+use super::load::ConfigArgs;
+use crate::app;
+use crate::http::PlanRequest;
+use crate::protocol::{ChatRequest, Message, Role};
+use crate::route::Decision;
+
+/// The arguments.
+#[derive(Debug, Args)]
+pub(super) struct RouteArgs {
+    /// The prompt; read from standard input where it is `-` or absent
+    prompt: Option<String>,
+    /// The model asked for: auto, auto:cost, or a name
+    #[arg(long, default_value = "auto")]
+    model: String,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
+    let prompt = match args.prompt.as_deref() {
+        Some("-") | None => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("the prompt cannot be read")?;
+            text
+        }
+        Some(prompt) => prompt.to_owned(),
+    };
+    let gateway = app::build(&args.config.load()?)?;
+    let request = ChatRequest {
+        model: args.model,
+        messages: vec![Message::text(Role::User, prompt)],
+        ..ChatRequest::default()
+    };
+    let live = gateway.live();
+    let asked = PlanRequest { request: &request, headers: &http::HeaderMap::new(), token: None };
+    let plan = match gateway.plan(&live, asked) {
+        Ok(plan) => plan,
+        Err(error) => bail!("{error}"),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&*plan.decision)?);
+    } else {
+        print(&plan.decision);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(decision: &Decision) {
+    println!("{}: {} ({:.0} %)\n", decision.chosen, decision.reason, decision.propensity * 100.0);
+    let mut table = Table::new();
+    table.set_header(["candidate", "probability", "expected cost", "time to first piece"]);
+    for candidate in &decision.candidates {
+        let latency = candidate.latency_ms.map_or_else(|| "not measured".into(), |ms| format!("{ms:.0} ms"));
+        table.add_row([
+            candidate.model.to_string(),
+            format!("{:.1} %", candidate.propensity * 100.0),
+            format!("${:.6}", candidate.cost_usd),
+            latency,
+        ]);
+    }
+    println!("{table}");
+    for excluded in &decision.excluded {
+        println!("  not {}: {}", excluded.model, excluded.reason);
+    }
+}

@@ -1,0 +1,113 @@
+//! `pointsman serve`: runs the gateway until it is told to stop.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::load::ConfigArgs;
+use crate::app::App;
+use crate::config::{self, LoadArgs};
+use crate::http::Drain;
+use crate::sandbox::{Pace, Sandbox};
+use crate::telemetry;
+
+/// The arguments.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Answer from built-in stand-ins for every vendor: no keys, no network
+    #[arg(long)]
+    sandbox: bool,
+    /// Where the proxy listens (server.listen)
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where the admin listener is (admin.listen)
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+    let code = runtime.block_on(serve(args));
+    // What still runs after the drain was cut is not waited for.
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let mut load = args.config.load_args()?;
+    let mut flag = |name: &str, key: &str, value: Option<SocketAddr>| {
+        load.flags.extend(value.map(|value| (name.to_owned(), key.to_owned(), format!("\"{value}\""))));
+    };
+    flag("--listen", "server.listen", args.listen);
+    flag("--admin", "admin.listen", args.admin);
+    let sandbox = if args.sandbox { Some(Sandbox::start(Pace::Real).await.context("the sandbox")?) } else { None };
+    if let Some(sandbox) = &sandbox {
+        load.sandbox = Some(sandbox.settings());
+        load.environment.push(Sandbox::variable());
+    }
+    let loaded = config::load(&load).context("the configuration is wrong")?;
+    let _telemetry = telemetry::init(&loaded.config.telemetry)?;
+    let app = App::start(load.clone(), loaded).await?;
+    announce(&app, sandbox.is_some());
+    let code = until_stopped(app, &load).await?;
+    if let Some(sandbox) = sandbox {
+        sandbox.stop().await;
+    }
+    Ok(code)
+}
+
+fn announce(app: &App, sandbox: bool) {
+    let live = app.gateway.live();
+    let now = std::time::Instant::now();
+    let usable = live.catalog.models().filter(|model| model.ready(now).next().is_some()).count();
+    eprintln!("Pointsman {} listens on http://{}", env!("CARGO_PKG_VERSION"), app.proxy);
+    if let Some(admin) = app.admin {
+        eprintln!("Metrics and the admin API are on http://{admin}");
+    }
+    eprintln!("{usable} of {} models can be called.", live.catalog.models().count());
+    if usable == 0 {
+        eprintln!("Set a key (ANTHROPIC_API_KEY, OPENAI_API_KEY, DEEPSEEK_API_KEY), start Ollama, or try --sandbox.");
+    }
+    if sandbox {
+        eprintln!("\nEvery answer comes from the sandbox. Try:\n");
+        let body = r#"{"model": "auto", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}"#;
+        eprintln!("  curl http://{}/api/chat -d '{body}'\n", app.proxy);
+        eprintln!("  curl http://{}/v1/chat/completions -d '{body}'\n", app.proxy);
+    }
+}
+
+/// Serves until a signal: SIGHUP loads the configuration again, SIGTERM and SIGINT drain, a second one ends at once.
+async fn until_stopped(app: App, load: &LoadArgs) -> anyhow::Result<ExitCode> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                if let Err(errors) = app.reload() {
+                    tracing::error!(errors = %errors, "The configuration is wrong; the old one stays in force");
+                }
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    let seconds = app.gateway.live().config.server.drain_s;
+    tracing::info!(drain_s = seconds, config = ?load.file, "Draining; a second signal ends at once");
+    tokio::select! {
+        drain = app.stop() => Ok(match drain {
+            Drain::Complete => ExitCode::SUCCESS,
+            Drain::Cut(open) => {
+                tracing::warn!(connections = open, "The drain's deadline passed; open connections were cut");
+                ExitCode::FAILURE
+            }
+        }),
+        _ = terminate.recv() => Ok(ExitCode::FAILURE),
+        _ = interrupt.recv() => Ok(ExitCode::FAILURE),
+    }
+}

@@ -1,0 +1,111 @@
+//! `pointsman token new|list|revoke`.
+
+use std::process::ExitCode;
+
+use clap::{Subcommand, ValueEnum};
+use comfy_table::Table;
+use jiff::Timestamp;
+
+use super::load::ConfigArgs;
+use crate::store::{NewToken, Scope, Tokens};
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token; its text is printed once and kept nowhere
+    New {
+        /// What its owner calls it; rules may refer to it
+        name: String,
+        /// What it may be used for
+        #[arg(long, value_delimiter = ',', default_value = "chat,feedback")]
+        scopes: Vec<ScopeArg>,
+        /// Only these models
+        #[arg(long, value_delimiter = ',', value_name = "MODELS")]
+        models: Option<Vec<String>>,
+        /// Requests per minute, in place of limits.requests_per_minute; 0 = no limit
+        #[arg(long, value_name = "N")]
+        rpm: Option<u32>,
+        /// Tokens per minute, in place of limits.tokens_per_minute; 0 = no limit
+        #[arg(long, value_name = "N")]
+        tpm: Option<u64>,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// List the tokens there are
+    List {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Take a token away, by id or name; a running gateway notices within a second
+    Revoke {
+        /// Its id or name
+        token: String,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
+/// A scope on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum ScopeArg {
+    /// Chat, models, dry runs
+    Chat,
+    /// Feedback
+    Feedback,
+    /// The admin API
+    Admin,
+}
+
+impl From<ScopeArg> for Scope {
+    fn from(scope: ScopeArg) -> Self {
+        match scope {
+            ScopeArg::Chat => Self::Chat,
+            ScopeArg::Feedback => Self::Feedback,
+            ScopeArg::Admin => Self::Admin,
+        }
+    }
+}
+
+pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        TokenCommand::New { name, scopes, models, rpm, tpm, config } => {
+            let dir = config.load()?.config.server.data_dir;
+            let mut tokens = Tokens::load(&dir)?;
+            let new = NewToken {
+                name,
+                scopes: scopes.into_iter().map(Into::into).collect(),
+                models,
+                requests_per_minute: rpm,
+                tokens_per_minute: tpm,
+            };
+            let (token, text) = tokens.add(new, rand::random(), Timestamp::now().as_millisecond())?;
+            tokens.save(&dir)?;
+            eprintln!("Made the token {} ({}). Its text is shown only this once:", token.name, token.id);
+            println!("{text}");
+        }
+        TokenCommand::List { config } => {
+            let tokens = Tokens::load(&config.load()?.config.server.data_dir)?;
+            if tokens.is_empty() {
+                eprintln!("There is no token: the gateway serves loopback only. Make one: pointsman token new NAME");
+                return Ok(ExitCode::SUCCESS);
+            }
+            let mut table = Table::new();
+            table.set_header(["id", "name", "scopes", "models", "made"]);
+            for token in tokens.all() {
+                let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
+                let models = token.models.as_ref().map_or_else(|| "all".into(), |models| models.join(", "));
+                let made = Timestamp::from_millisecond(token.created_ms).map(|at| at.to_string()).unwrap_or_default();
+                table.add_row([token.id.clone(), token.name.clone(), scopes.join(", "), models, made]);
+            }
+            println!("{table}");
+        }
+        TokenCommand::Revoke { token, config } => {
+            let dir = config.load()?.config.server.data_dir;
+            let mut tokens = Tokens::load(&dir)?;
+            let gone = tokens.revoke(&token)?;
+            tokens.save(&dir)?;
+            println!("The token {} ({}) is revoked.", gone.name, gone.id);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,30 @@
+//! `GET /metrics`, for Prometheus.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+
+use crate::http::state::Gateway;
+use crate::upstream::BreakerState;
+
+/// All metrics in OpenMetrics' text format. Open to whoever reaches the admin listener, as scrapers expect.
+pub async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
+    let live = gateway.live();
+    let now = Instant::now();
+    for model in live.catalog.models() {
+        for place in model.deployments.iter().filter(|place| place.provider.unusable.is_none()) {
+            let status = place.status(now);
+            let breaker = match status.breaker {
+                BreakerState::Closed => 0,
+                BreakerState::HalfOpen => 1,
+                BreakerState::Open => 2,
+            };
+            gateway.metrics.deployment(model.name.as_str(), &place.name, breaker, status.in_flight as i64);
+        }
+    }
+    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(CONTENT_TYPE, media_type)], gateway.metrics.render()).into_response()
+}

@@ -1,0 +1,29 @@
+//! Reads a request's body, within its size and its time.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use crate::config::Limits;
+use crate::protocol::{ApiError, ErrorKind};
+
+/// Reads `body` whole.
+///
+/// # Errors
+///
+/// `TooLarge`, `Timeout`, or `InvalidRequest` where the client broke off.
+pub async fn read(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
+    let most = usize::try_from(limits.max_body_mb << 20).unwrap_or(usize::MAX);
+    let whole = Limited::new(body, most).collect();
+    match tokio::time::timeout(Duration::from_secs(limits.body_timeout_s), whole).await {
+        Err(_) => Err(ApiError::new(ErrorKind::Timeout, "the body did not arrive in time")),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let message = format!("the body is larger than {} MiB (limits.max_body_mb)", limits.max_body_mb);
+            Err(ApiError::new(ErrorKind::TooLarge, message))
+        }
+        Ok(Err(_)) => Err(ApiError::invalid("the body could not be read")),
+    }
+}

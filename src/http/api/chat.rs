@@ -1,0 +1,182 @@
+//! Chat, in every dialect: read, decode, limit, plan, dispatch, answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+
+use super::witness::Witness;
+use super::{body, wishes};
+use crate::codec;
+use crate::dispatch::{Job, Reply, ReplyBody, Report};
+use crate::http::error::Rejection;
+use crate::http::middleware::caller::{Caller, Chatter};
+use crate::http::middleware::request_id::ToldLater;
+use crate::http::state::{Gateway, PlanRequest};
+use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind};
+use crate::route::{Decision, estimate_tokens};
+
+/// Client headers that a vendor of the same dialect should see.
+const PASSED_ON: [&str; 4] = ["anthropic-beta", "anthropic-version", "openai-organization", "openai-project"];
+
+/// `POST /api/chat`.
+pub async fn native(
+    State(gateway): State<Arc<Gateway>>,
+    Chatter(caller): Chatter,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Rejection> {
+    chat(gateway, Dialect::Native, caller, headers, body).await
+}
+
+/// `POST /v1/chat/completions`.
+pub async fn openai(
+    State(gateway): State<Arc<Gateway>>,
+    Chatter(caller): Chatter,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Rejection> {
+    chat(gateway, Dialect::OpenAi, caller, headers, body).await
+}
+
+/// `POST /v1/messages`.
+pub async fn anthropic(
+    State(gateway): State<Arc<Gateway>>,
+    Chatter(caller): Chatter,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Rejection> {
+    chat(gateway, Dialect::Anthropic, caller, headers, body).await
+}
+
+async fn chat(
+    gateway: Arc<Gateway>,
+    dialect: Dialect,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Rejection> {
+    let started = Instant::now();
+    answer(gateway, dialect, caller, headers, body, started)
+        .await
+        .map_err(|error| Rejection::new(dialect, error))
+        .or_else(|rejection| Ok(rejection.into_response()))
+}
+
+async fn answer(
+    gateway: Arc<Gateway>,
+    dialect: Dialect,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+    started: Instant,
+) -> Result<Response, ApiError> {
+    let permit = Arc::clone(&gateway.in_flight).try_acquire_owned().map_err(|_| busy())?;
+    let live = gateway.live();
+    let bytes = body::read(body, &live.config.limits).await?;
+    let request = read_request(dialect, &bytes, &headers)?;
+    let token = caller.token.as_ref();
+    let estimated = estimate_tokens(&request);
+    gateway.limiter.take(token, &live.config.limits, estimated, started)?;
+    let plan = gateway.plan(&live, PlanRequest { request: &request, headers: &headers, token })?;
+    let decision = Arc::clone(&plan.decision);
+    let witness = Witness::new(Arc::clone(&gateway), caller.request_id.clone(), token, dialect, estimated, permit);
+    let report = Report::new(Arc::clone(&decision), started, move |outcome| witness.hear(&outcome));
+    let job = Job {
+        routing: told(dialect, &decision),
+        request,
+        body: bytes,
+        dialect,
+        headers: passed_on(&headers),
+        at_ms: Timestamp::now().as_millisecond(),
+    };
+    let reply = gateway.dispatcher.run(&plan, &job, &live.config.dispatch, report).await;
+    let mut response = match reply {
+        Ok(reply) => respond(dialect, &job.request, &decision, reply),
+        Err(failure) => {
+            let mut response = Rejection::new(dialect, failure.error).into_response();
+            say(response.headers_mut(), "decision", &decision.id.to_string());
+            response
+        }
+    };
+    response.extensions_mut().insert(ToldLater);
+    Ok(response)
+}
+
+/// Decodes a request, with the wishes its headers carry.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(super) fn read_request(dialect: Dialect, bytes: &[u8], headers: &HeaderMap) -> Result<ChatRequest, ApiError> {
+    let mut request = codec::decode_request(dialect, bytes)?;
+    wishes::merge(headers, &mut request.routing)?;
+    Ok(request)
+}
+
+fn busy() -> ApiError {
+    let wait = std::time::Duration::from_secs(1);
+    ApiError::new(ErrorKind::RateLimited, "too many requests are being answered (limits.max_in_flight)").after(wait)
+}
+
+fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let known = PASSED_ON.iter().flat_map(|name| {
+        let name = HeaderName::from_static(name);
+        headers.get_all(&name).iter().map(move |value| (name.clone(), value.clone()))
+    });
+    known.collect()
+}
+
+/// What `/api/chat` says of the routing.
+fn told(dialect: Dialect, decision: &Decision) -> serde_json::Value {
+    if dialect != Dialect::Native {
+        return serde_json::Value::Null;
+    }
+    serde_json::json!({
+        "decision_id": decision.id,
+        "requested": decision.requested,
+        "chosen": decision.chosen,
+        "mode": decision.mode,
+        "propensity": decision.propensity,
+        "policy_version": decision.policy_version,
+        "objective": decision.objective,
+        "reason": decision.reason,
+        "rules": decision.rules,
+    })
+}
+
+fn respond(dialect: Dialect, request: &ChatRequest, decision: &Decision, reply: Reply) -> Response {
+    let (media_type, body) = match reply.body {
+        ReplyBody::Whole(bytes) => ("application/json", Body::from(bytes)),
+        ReplyBody::Stream(stream) => (codec::stream_content_type(dialect), Body::from_stream(stream)),
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    if request.stream {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    }
+    say(headers, "decision", &decision.id.to_string());
+    say(headers, "model", reply.model.as_str());
+    say(headers, "backend", &reply.deployment);
+    say(headers, "policy", &decision.policy_version.to_string());
+    let moved = reply.model != decision.chosen;
+    let reason = if moved { format!("failover from {}", decision.chosen) } else { decision.reason.clone() };
+    say(headers, "reason", &reason);
+    if !reply.dropped.is_empty() {
+        say(headers, "dropped", &reply.dropped.join(", "));
+    }
+    response
+}
+
+fn say(headers: &mut HeaderMap, name: &str, value: &str) {
+    let name = HeaderName::try_from(format!("x-pointsman-{name}"));
+    if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+        headers.insert(name, value);
+    }
+}

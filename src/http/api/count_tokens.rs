@@ -1,0 +1,92 @@
+//! `POST /v1/messages/count_tokens`: the vendor counts where the model is one of Anthropic's, else it is estimated.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+use super::body;
+use crate::codec::{self, Target};
+use crate::http::error::Rejection;
+use crate::http::middleware::caller::Chatter;
+use crate::http::state::{Gateway, Live};
+use crate::protocol::{ApiError, Dialect};
+use crate::route::estimate_tokens;
+use crate::upstream::{Call, Deployment, Endpoint};
+
+/// A vendor's count is small.
+const LIMIT: usize = 64 << 10;
+
+/// Counts a prompt's tokens. The header `x-pointsman-counted` says by whom: `vendor` or `estimate`.
+pub async fn count(
+    State(gateway): State<Arc<Gateway>>,
+    Chatter(_): Chatter,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Rejection> {
+    let live = gateway.live();
+    let run = async {
+        let bytes = body::read(body, &live.config.limits).await?;
+        let request = codec::decode_request(Dialect::Anthropic, &counted(&bytes)?)?;
+        if let Some(place) = vendor(&live, &request.model)
+            && let Some(answer) = ask(&gateway, &live, &place, &bytes, &headers).await
+        {
+            return Ok(reply(answer, "vendor"));
+        }
+        Ok(reply(codec::encode_token_count(estimate_tokens(&request)), "estimate"))
+    };
+    run.await.map_err(|error: ApiError| Rejection::new(Dialect::Anthropic, error))
+}
+
+/// The body with the `max_tokens` that a chat needs and a count has not.
+fn counted(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
+    let mut value: Value =
+        serde_json::from_slice(bytes).map_err(|_| ApiError::invalid("the body is no valid JSON"))?;
+    let fields = value.as_object_mut().ok_or_else(|| ApiError::invalid("the body must be an object"))?;
+    fields.insert("max_tokens".into(), 1.into());
+    Ok(value.to_string().into_bytes())
+}
+
+/// A healthy place of the model that counts.
+fn vendor(live: &Live, model: &str) -> Option<Arc<Deployment>> {
+    let model = live.catalog.find(model)?;
+    model.ready(Instant::now()).find(|place| place.provider.dialect == Dialect::Anthropic).cloned()
+}
+
+async fn ask(gateway: &Gateway, live: &Live, place: &Deployment, bytes: &[u8], headers: &HeaderMap) -> Option<Bytes> {
+    let quirks = &place.provider.quirks;
+    let target = Target {
+        dialect: Dialect::Anthropic,
+        quirks,
+        model: &place.upstream,
+        max_output_tokens: None,
+        reasoning: false,
+    };
+    let body = codec::passthrough_request(&target, bytes, false).ok()?;
+    let beta = HeaderName::from_static("anthropic-beta");
+    let headers = headers.get(&beta).map(|value| (beta.clone(), value.clone())).into_iter().collect();
+    let patience = Duration::from_millis(live.config.dispatch.first_byte_timeout_ms.min(10_000));
+    let deadline = tokio::time::Instant::now() + patience;
+    let call = Call { endpoint: Endpoint::CountTokens, body: Some(body), headers };
+    let answer = gateway.dispatcher.client().send(&place.provider, call, deadline).await.ok()?;
+    if !answer.is_success() {
+        return None;
+    }
+    let counted = answer.whole(LIMIT, deadline).await.ok()?;
+    let value: Value = serde_json::from_slice(&counted).ok()?;
+    value["input_tokens"].as_u64().map(|_| counted)
+}
+
+fn reply(body: Bytes, by: &'static str) -> Response {
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert("x-pointsman-counted", HeaderValue::from_static(by));
+    response
+}

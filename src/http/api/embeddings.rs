@@ -1,0 +1,92 @@
+//! `POST /v1/embeddings`: passes through to a provider that has them, with only `model` changed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+use serde_json::Value;
+
+use super::body;
+use crate::codec::{self, Target};
+use crate::http::error::Rejection;
+use crate::http::middleware::caller::Chatter;
+use crate::http::state::{Gateway, Live};
+use crate::protocol::{ApiError, Dialect, ErrorKind};
+use crate::upstream::{Call, Endpoint, Provider};
+
+/// Passes embeddings through. The model is one of the catalog, or `provider/model-id` for any other.
+pub async fn embed(
+    State(gateway): State<Arc<Gateway>>,
+    Chatter(caller): Chatter,
+    body: Body,
+) -> Result<Response, Rejection> {
+    let live = gateway.live();
+    let run = async {
+        let bytes = body::read(body, &live.config.limits).await?;
+        gateway.limiter.take(caller.token.as_ref(), &live.config.limits, (bytes.len() / 4) as u32, Instant::now())?;
+        let value: Value =
+            serde_json::from_slice(&bytes).map_err(|_| ApiError::invalid("the body is no valid JSON"))?;
+        let model = value["model"].as_str().ok_or_else(|| ApiError::invalid("model is missing").at("model"))?;
+        let allowed = caller.token.as_ref().and_then(|token| token.models.as_ref());
+        if allowed.is_some_and(|allowed| !allowed.iter().any(|name| name == model)) {
+            return Err(ApiError::new(ErrorKind::Permission, format!("this API token may not use `{model}`")));
+        }
+        let (provider, upstream) = place(&live, model)?;
+        let target = Target {
+            dialect: Dialect::OpenAi,
+            quirks: &provider.quirks,
+            model: &upstream,
+            max_output_tokens: None,
+            reasoning: false,
+        };
+        let body = codec::passthrough_request(&target, &bytes, false)?;
+        call(&gateway, &live, &provider, body).await
+    };
+    run.await.map_err(|error: ApiError| Rejection::new(Dialect::OpenAi, error))
+}
+
+/// Who serves the model, and its id there.
+fn place(live: &Live, model: &str) -> Result<(Arc<Provider>, String), ApiError> {
+    if let Some(known) = live.catalog.find(model) {
+        let now = Instant::now();
+        let place = known.ready(now).find(|place| place.provider.url(Endpoint::Embeddings).is_some());
+        let place = place.ok_or_else(|| {
+            ApiError::new(ErrorKind::Unavailable, format!("no provider of `{model}` gives embeddings now"))
+        })?;
+        return Ok((Arc::clone(&place.provider), place.upstream.clone()));
+    }
+    let named = model.split_once('/').and_then(|(provider, id)| Some((live.catalog.provider(provider)?, id)));
+    let (provider, id) = named.ok_or_else(|| {
+        let message = format!("there is no model `{model}`; write provider/model-id for one that is not configured");
+        ApiError::new(ErrorKind::NotFound, message).at("model")
+    })?;
+    match &provider.unusable {
+        Some(reason) => Err(ApiError::new(ErrorKind::Unavailable, format!("{}: {reason}", provider.name))),
+        None => Ok((Arc::clone(provider), id.to_owned())),
+    }
+}
+
+async fn call(gateway: &Gateway, live: &Live, provider: &Provider, body: bytes::Bytes) -> Result<Response, ApiError> {
+    let settings = &live.config.dispatch;
+    let deadline = tokio::time::Instant::now() + Duration::from_millis(settings.first_byte_timeout_ms);
+    let limit = usize::try_from(settings.max_answer_mb << 20).unwrap_or(usize::MAX);
+    let call = Call { endpoint: Endpoint::Embeddings, body: Some(body), headers: HeaderMap::new() };
+    let told = |error: crate::upstream::CallError| error.told(&provider.name);
+    let answer = gateway.dispatcher.client().send(provider, call, deadline).await.map_err(told)?;
+    let (status, good, wait) = (answer.status(), answer.is_success(), answer.retry_after());
+    let bytes = answer.whole(limit, deadline).await.map_err(told)?;
+    if !good {
+        let mut error = codec::decode_error(Dialect::OpenAi, status, &bytes, wait);
+        if matches!(error.kind, ErrorKind::Authentication | ErrorKind::Permission) {
+            error.kind = ErrorKind::Upstream;
+        }
+        return Err(error);
+    }
+    let mut response = bytes.into_response();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}

@@ -1,0 +1,42 @@
+//! `GET /health` and `GET /ready`, open to all: they say how it is, and nothing of what it does.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::http::state::Gateway;
+
+/// It is alive: 200, with a line per backend.
+pub async fn health(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
+    let live = gateway.live();
+    let now = Instant::now();
+    let backends: Vec<Value> = live
+        .catalog
+        .providers()
+        .map(|provider| {
+            let places = live.catalog.models().flat_map(|model| &model.deployments);
+            let mut places = places.filter(|place| place.provider.name == provider.name).peekable();
+            let none = places.peek().is_none();
+            let sick = places.filter(|place| place.check(now).is_err()).count();
+            let status = match &provider.unusable {
+                Some(reason) => reason.clone(),
+                None if none => "serves no model".into(),
+                None if sick == 0 => "ok".into(),
+                None => format!("{sick} deployments are resting"),
+            };
+            json!({ "name": provider.name, "status": status })
+        })
+        .collect();
+    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION"), "backends": backends }))
+}
+
+/// It serves: 200 once started, 503 before and while draining.
+pub async fn ready(State(gateway): State<Arc<Gateway>>) -> (StatusCode, Json<Value>) {
+    let ready = gateway.is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": ready })))
+}

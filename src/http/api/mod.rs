@@ -1,0 +1,11 @@
+//! The proxy's endpoints, one a file. All chat endpoints share one road ([`chat`]).
+
+pub mod body;
+pub mod chat;
+pub mod count_tokens;
+pub mod embeddings;
+pub mod health;
+pub mod models;
+pub mod route;
+mod wishes;
+mod witness;

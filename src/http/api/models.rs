@@ -1,0 +1,80 @@
+//! Lists of models: OpenAI's (or Anthropic's, for its clients), and our own with status.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use crate::http::middleware::caller::{Caller, Chatter};
+use crate::http::state::{Gateway, Live};
+use crate::upstream::{Availability, Model};
+
+/// `GET /v1/models`: what can be asked for, `auto` first. A client of Anthropic's SDK gets its form.
+pub async fn list(State(gateway): State<Arc<Gateway>>, Chatter(caller): Chatter, headers: HeaderMap) -> Json<Value> {
+    let live = gateway.live();
+    let now = Instant::now();
+    let usable = |model: &&Arc<Model>| model.availability(now) == Availability::Available;
+    let names = allowed(&live, &caller).filter(usable).map(|model| model.name.as_str());
+    let names: Vec<&str> = std::iter::once("auto").chain(names).collect();
+    if headers.contains_key("anthropic-version") {
+        let data: Vec<Value> = names
+            .iter()
+            .map(|name| json!({ "type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z" }))
+            .collect();
+        return Json(json!({ "data": data, "has_more": false, "first_id": names.first(), "last_id": names.last() }));
+    }
+    let owner = |name: &str| {
+        let model = live.catalog.find(name)?;
+        model.deployments.first().map(|place| place.provider.name.clone())
+    };
+    let data: Vec<Value> = names
+        .iter()
+        .map(|name| {
+            let owner = owner(name).unwrap_or_else(|| "pointsman".into());
+            json!({ "id": name, "object": "model", "created": 0, "owned_by": owner })
+        })
+        .collect();
+    Json(json!({ "object": "list", "data": data }))
+}
+
+/// `GET /models`: every model there is, with status and, where it cannot be called, the reason.
+pub async fn overview(State(gateway): State<Arc<Gateway>>, Chatter(caller): Chatter) -> Json<Value> {
+    let live = gateway.live();
+    let now = Instant::now();
+    let models: Vec<Value> = allowed(&live, &caller).map(|model| entry(model, &live, now)).collect();
+    Json(json!({ "models": models }))
+}
+
+fn allowed<'a>(live: &'a Live, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Model>> {
+    let only = caller.token.as_ref().and_then(|token| token.models.as_ref());
+    live.catalog
+        .models()
+        .filter(move |model| only.is_none_or(|only| only.iter().any(|name| name == model.name.as_str())))
+}
+
+fn entry(model: &Model, live: &Live, now: Instant) -> Value {
+    let (status, reason) = match model.availability(now) {
+        Availability::Available => ("available", None),
+        Availability::Unavailable(reason) => ("unavailable", Some(reason)),
+    };
+    let aliases = live.catalog.aliases().iter().filter(|(_, target)| **target == model.name);
+    let aliases: Vec<&str> = aliases.map(|(alias, _)| alias.as_str()).collect();
+    let providers: Vec<&str> = model.deployments.iter().map(|place| place.provider.name.as_str()).collect();
+    json!({
+        "name": model.name,
+        "status": status,
+        "reason": reason,
+        "aliases": aliases,
+        "providers": providers,
+        "price": model.settings.price,
+        "context": model.settings.context,
+        "max_output": model.settings.max_output,
+        "can": model.settings.can,
+        "weight": model.settings.weight,
+        "discovered": model.discovered,
+        "latency_ms": model.latency().map(|latency| latency.as_secs_f64() * 1e3),
+    })
+}

@@ -1,0 +1,103 @@
+//! Every failure as a client is told it: in the dialect of the endpoint it called.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+
+use crate::codec;
+use crate::protocol::{ApiError, Dialect};
+
+/// An error on its way to a client.
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    /// The dialect it is told in.
+    pub dialect: Dialect,
+    /// What it says.
+    pub error: ApiError,
+}
+
+impl Rejection {
+    /// An error for a client of `dialect`.
+    pub fn new(dialect: Dialect, error: ApiError) -> Self {
+        Self { dialect, error }
+    }
+}
+
+/// The dialect of an endpoint, by its path.
+pub fn dialect_of(path: &str) -> Dialect {
+    match path {
+        _ if path.starts_with("/v1/messages") => Dialect::Anthropic,
+        _ if path.starts_with("/v1/") => Dialect::OpenAi,
+        _ => Dialect::Native,
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        let told = codec::encode_error(self.dialect, &self.error);
+        let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, told.body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(wait) = self.error.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil() as u64));
+        }
+        response.extensions_mut().insert(Refused(self.error.kind));
+        response
+    }
+}
+
+/// Left on a response, so that the log and the metrics can name the kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused(pub crate::protocol::ErrorKind);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::protocol::ErrorKind;
+
+    /// Every kind, its status for a client of OpenAI's dialect, and for one of Anthropic's.
+    const TABLE: [(ErrorKind, u16, u16); 15] = [
+        (ErrorKind::InvalidRequest, 400, 400),
+        (ErrorKind::ContextOverflow, 400, 400),
+        (ErrorKind::Authentication, 401, 401),
+        (ErrorKind::Permission, 403, 403),
+        (ErrorKind::NotFound, 404, 404),
+        (ErrorKind::TooLarge, 413, 413),
+        (ErrorKind::RateLimited, 429, 429),
+        (ErrorKind::ContentFilter, 400, 400),
+        (ErrorKind::Quota, 429, 402),
+        (ErrorKind::Overloaded, 503, 529),
+        (ErrorKind::Timeout, 504, 504),
+        (ErrorKind::Connection, 502, 502),
+        (ErrorKind::Upstream, 502, 502),
+        (ErrorKind::Unavailable, 503, 503),
+        (ErrorKind::Internal, 500, 500),
+    ];
+
+    #[test]
+    fn each_kind_has_its_status_in_each_dialect() {
+        for (kind, openai, anthropic) in TABLE {
+            let status =
+                |dialect| Rejection::new(dialect, ApiError::new(kind, "x")).into_response().status().as_u16();
+            assert_eq!(status(Dialect::OpenAi), openai, "{kind:?}");
+            assert_eq!(status(Dialect::Anthropic), anthropic, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_told_in_whole_seconds() {
+        let error = ApiError::new(ErrorKind::RateLimited, "x").after(Duration::from_millis(1200));
+        let response = Rejection::new(Dialect::OpenAi, error).into_response();
+        assert_eq!(response.headers()[RETRY_AFTER], "2");
+    }
+
+    #[test]
+    fn endpoints_speak_their_dialect() {
+        assert_eq!(dialect_of("/v1/messages/count_tokens"), Dialect::Anthropic);
+        assert_eq!(dialect_of("/v1/models"), Dialect::OpenAi);
+        assert_eq!(dialect_of("/api/chat"), Dialect::Native);
+    }
+}

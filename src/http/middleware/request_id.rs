@@ -1,0 +1,76 @@
+//! Gives every request an id, and one line in the log.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue};
+use uuid::Uuid;
+
+use crate::http::error::Refused;
+use crate::http::state::Gateway;
+use crate::protocol::RequestId;
+use crate::telemetry::Rejected;
+
+/// The header, in and out.
+pub const HEADER: &str = "x-request-id";
+
+/// A client's id longer than this is not taken over.
+const LONGEST: usize = 128;
+
+/// Left on a response whose line is written when its stream ends.
+#[derive(Debug, Clone, Copy)]
+pub struct ToldLater;
+
+/// The middleware.
+pub async fn layer(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = id(request.headers());
+    request.extensions_mut().insert(id.clone());
+    let method = request.method().clone();
+    // The path as routed: a client's own path is unbounded, and may hold anything.
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let path = path.as_ref().map_or("(unknown)", MatchedPath::as_str);
+    let mut response = next.run(request).await;
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert(HEADER, value);
+    }
+    if response.extensions().get::<ToldLater>().is_none() {
+        let refused = response.extensions().get::<Refused>().map(|refused| refused.0.as_str());
+        if let Some(kind) = refused {
+            gateway.metrics.rejected(Rejected { endpoint: known(path), kind });
+        }
+        let latency_ms = started.elapsed().as_secs_f64() * 1e3;
+        let status = response.status().as_u16();
+        match refused {
+            // Probes and lists are no news.
+            None => tracing::debug!(
+                request.id = %id, http.method = %method, http.path = path, http.status = status, latency_ms, "Answered"
+            ),
+            Some(kind) => tracing::info!(
+                request.id = %id, http.method = %method, http.path = path, http.status = status, error.kind = kind,
+                latency_ms, "Refused a request"
+            ),
+        }
+    }
+    response
+}
+
+/// The endpoints there are: labels of a metric must be bounded.
+fn known(path: &str) -> &'static str {
+    super::super::routes::ENDPOINTS.iter().find(|known| **known == path).copied().unwrap_or("(unknown)")
+}
+
+/// The client's id where it is short and plain, else a new one.
+fn id(headers: &HeaderMap) -> RequestId {
+    let sent = headers.get(HEADER).and_then(|value| value.to_str().ok());
+    let plain = |id: &&str| {
+        !id.is_empty()
+            && id.len() <= LONGEST
+            && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/'))
+    };
+    let id = sent.filter(plain).map(str::to_owned);
+    RequestId(id.unwrap_or_else(|| Uuid::now_v7().as_simple().to_string()).into())
+}

@@ -1,0 +1,109 @@
+//! The API as two tables: the proxy's listener, and the admin's.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::{get, post};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::error::{Rejection, dialect_of};
+use super::middleware::request_id;
+use super::state::Gateway;
+use super::{admin, api};
+use crate::protocol::{ApiError, ErrorKind};
+
+/// Every path there is: labels of metrics come from here.
+pub const ENDPOINTS: [&str; 14] = [
+    "/api/chat",
+    "/v1/chat/completions",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/embeddings",
+    "/v1/models",
+    "/models",
+    "/api/route",
+    "/health",
+    "/ready",
+    "/metrics",
+    "/openapi.json",
+    "/api/admin/models",
+    "/api/admin/config",
+];
+
+/// What clients talk to.
+pub fn proxy(gateway: Arc<Gateway>) -> Router {
+    let cors = cors(&gateway.live().config.server.cors_origins);
+    let router = Router::new()
+        // Chat, in three dialects
+        .route("/api/chat", post(api::chat::native))
+        .route("/v1/chat/completions", post(api::chat::openai))
+        .route("/v1/messages", post(api::chat::anthropic))
+        .route("/v1/messages/count_tokens", post(api::count_tokens::count))
+        // Beside chat
+        .route("/v1/embeddings", post(api::embeddings::embed))
+        .route("/v1/models", get(api::models::list))
+        .route("/models", get(api::models::overview))
+        .route("/api/route", post(api::route::explain))
+        // How it is
+        .route("/health", get(api::health::health))
+        .route("/ready", get(api::health::ready));
+    finish(router, gateway, cors)
+}
+
+/// What operators talk to.
+pub fn admin(gateway: Arc<Gateway>) -> Router {
+    let router = Router::new()
+        .route("/metrics", get(admin::metrics::metrics))
+        .route("/openapi.json", get(admin::openapi::spec))
+        .route("/api/admin/models", get(admin::models::list))
+        .route("/api/admin/config", get(admin::config::effective))
+        .route("/health", get(api::health::health))
+        .route("/ready", get(api::health::ready));
+    finish(router, gateway, None)
+}
+
+/// What all requests go through, outermost last.
+fn finish(router: Router<Arc<Gateway>>, gateway: Arc<Gateway>, cors: Option<CorsLayer>) -> Router {
+    let router = router
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(Arc::clone(&gateway))
+        .layer(middleware::from_fn_with_state(gateway, request_id::layer));
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
+}
+
+async fn not_found(uri: http::Uri) -> Rejection {
+    let error =
+        ApiError::new(ErrorKind::NotFound, "there is no such endpoint; see /openapi.json on the admin listener");
+    Rejection::new(dialect_of(uri.path()), error)
+}
+
+async fn wrong_method(uri: http::Uri) -> axum::response::Response {
+    use axum::response::IntoResponse;
+    let error = ApiError::new(ErrorKind::InvalidRequest, "this endpoint does not take that method");
+    let mut response = Rejection::new(dialect_of(uri.path()), error).into_response();
+    *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let origin = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse().ok()))
+    };
+    Some(
+        CorsLayer::new()
+            .allow_origin(origin)
+            .allow_methods(tower_http::cors::Any)
+            .allow_headers(tower_http::cors::Any)
+            .expose_headers(tower_http::cors::Any),
+    )
+}

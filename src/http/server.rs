@@ -1,0 +1,112 @@
+//! Accepts connections, serves them, and ends in order.
+//!
+//! Connections beyond the most allowed wait to be accepted. On drain no further connection is accepted, idle ones are
+//! closed, and open answers get until the deadline; what is left then is cut.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::task::TaskTracker;
+use tower_service::Service;
+
+use crate::config;
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// Every answer was completed.
+    Complete,
+    /// The deadline passed with so many connections open.
+    Cut(usize),
+}
+
+/// Serves until `shutdown`, then drains.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: config::Server,
+    shutdown: impl Future<Output = ()>,
+) -> Drain {
+    let permits = Arc::new(Semaphore::new(settings.max_connections));
+    let tasks = TaskTracker::new();
+    let (drain, draining) = watch::channel(false);
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let permit = tokio::select! {
+            permit = Arc::clone(&permits).acquire_owned() => permit,
+            () = &mut shutdown => break,
+        };
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, mostly: a pause lets some be closed.
+                    tracing::warn!(error = %error, "A connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            () = &mut shutdown => break,
+        };
+        // Small answers and stream pieces must not wait for more.
+        let _ = stream.set_nodelay(true);
+        let connection = connection(stream, peer, router.clone(), settings.header_timeout_s, draining.clone());
+        tasks.spawn(async move {
+            connection.await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    let _ = drain.send(true);
+    tasks.close();
+    match tokio::time::timeout(Duration::from_secs(settings.drain_s), tasks.wait()).await {
+        Ok(()) => Drain::Complete,
+        Err(_) => Drain::Cut(tasks.len()),
+    }
+}
+
+async fn connection(
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    header_timeout_s: u64,
+    mut draining: watch::Receiver<bool>,
+) {
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut router = router.clone();
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {})) }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(header_timeout_s));
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let mut told = false;
+    loop {
+        tokio::select! {
+            // An error here is a client that went away or spoke no HTTP: nothing to answer, nothing to log loudly.
+            result = &mut connection => {
+                if let Err(error) = result {
+                    tracing::debug!(error = %error, "A connection ended badly");
+                }
+                return;
+            }
+            _ = draining.changed(), if !told => {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What handlers can reach.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use http::HeaderMap;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::middleware::limit::Limiter;
+use crate::config::{Config, Setting};
+use crate::dispatch::Dispatcher;
+use crate::protocol::{ApiError, ChatRequest, DecisionId};
+use crate::route::{self, Plan, Question, Rules};
+use crate::store::{Token, Tokens};
+use crate::telemetry::Metrics;
+use crate::upstream::{Catalog, Discovered};
+
+/// What a configuration made: read once per request, swapped as a whole.
+#[derive(Debug)]
+pub struct Live {
+    /// The configuration.
+    pub config: Config,
+    /// Every value and who set it.
+    pub settings: Vec<Setting>,
+    /// The models.
+    pub catalog: Catalog,
+    /// The static rules.
+    pub rules: Rules,
+}
+
+impl Live {
+    /// What `config` and the servers' lists make; `before` gives the health of what stays.
+    pub fn new(
+        config: Config,
+        settings: Vec<Setting>,
+        discovered: &BTreeMap<String, Discovered>,
+        before: Option<&Live>,
+    ) -> Self {
+        let catalog = Catalog::new(&config, discovered, before.map(|before| &before.catalog));
+        let rules = Rules::new(&config.rules);
+        Self { config, settings, catalog, rules }
+    }
+}
+
+/// The finished parts a gateway is made of.
+pub struct Parts {
+    /// What the configuration made.
+    pub live: Live,
+    /// Makes calls.
+    pub dispatcher: Dispatcher,
+    /// API tokens.
+    pub tokens: Tokens,
+    /// Metrics.
+    pub metrics: Metrics,
+}
+
+/// The gateway: everything a handler can reach.
+#[derive(Debug)]
+pub struct Gateway {
+    live: ArcSwap<Live>,
+    tokens: ArcSwap<Tokens>,
+    /// What servers listed, by provider.
+    discovered: Mutex<BTreeMap<String, Discovered>>,
+    /// Makes calls.
+    pub dispatcher: Dispatcher,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Requests and tokens per minute of each API token.
+    pub limiter: Limiter,
+    /// Permits of chat requests.
+    pub in_flight: Arc<Semaphore>,
+    in_flight_limit: Mutex<usize>,
+    ready: AtomicBool,
+}
+
+/// What a plan is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanRequest<'a> {
+    /// The request.
+    pub request: &'a ChatRequest,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// The API token that asks.
+    pub token: Option<&'a Token>,
+}
+
+impl Gateway {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let in_flight = parts.live.config.limits.max_in_flight;
+        Self {
+            live: ArcSwap::from_pointee(parts.live),
+            tokens: ArcSwap::from_pointee(parts.tokens),
+            discovered: Mutex::default(),
+            dispatcher: parts.dispatcher,
+            metrics: parts.metrics,
+            limiter: Limiter::default(),
+            in_flight: Arc::new(Semaphore::new(in_flight)),
+            in_flight_limit: Mutex::new(in_flight),
+            ready: AtomicBool::new(false),
+        }
+    }
+
+    /// What is in force now. To be loaded once per request, so that all of it agrees.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// The API tokens.
+    pub fn tokens(&self) -> Arc<Tokens> {
+        self.tokens.load_full()
+    }
+
+    /// Takes over tokens.
+    pub fn set_tokens(&self, tokens: Tokens) {
+        self.tokens.store(Arc::new(tokens));
+    }
+
+    /// Takes over a configuration.
+    pub fn configure(&self, config: Config, settings: Vec<Setting>) {
+        let before = self.live.load();
+        self.dispatcher.configure(&config.dispatch);
+        self.resize(config.limits.max_in_flight);
+        let discovered = self.discovered.lock();
+        self.live.store(Arc::new(Live::new(config, settings, &discovered, Some(&before))));
+    }
+
+    /// Takes over what a provider listed.
+    pub fn discovered(&self, provider: &str, found: Discovered) {
+        let mut discovered = self.discovered.lock();
+        if discovered.get(provider) == Some(&found) {
+            return;
+        }
+        discovered.insert(provider.to_owned(), found);
+        let before = self.live.load();
+        let live = Live::new(before.config.clone(), before.settings.clone(), &discovered, Some(&before));
+        self.live.store(Arc::new(live));
+    }
+
+    /// Whether it serves: started, and not draining.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Says whether it serves.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Makes a plan under a new decision id.
+    ///
+    /// # Errors
+    ///
+    /// When no model can serve the request, as the client is to be told it.
+    pub fn plan(&self, live: &Live, asked: PlanRequest<'_>) -> Result<Plan, ApiError> {
+        let mut chance = rand::random::<f64>;
+        let mut question = Question {
+            request: asked.request,
+            id: DecisionId(Uuid::now_v7()),
+            token: asked.token.map(|token| token.name.as_str()),
+            allowed: asked.token.and_then(|token| token.models.as_deref()),
+            headers: asked.headers,
+            now: Instant::now(),
+            chance: &mut chance,
+        };
+        Ok(route::plan(&live.catalog, &live.rules, &live.config.routing, &mut question)?)
+    }
+
+    /// More or fewer chat requests at once. Fewer takes hold as running ones end.
+    fn resize(&self, wanted: usize) {
+        let mut limit = self.in_flight_limit.lock();
+        if wanted > *limit {
+            self.in_flight.add_permits(wanted - *limit);
+            *limit = wanted;
+        } else {
+            *limit -= self.in_flight.forget_permits(*limit - wanted);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What a stand-in says: deterministic, short, and honest about where it comes from.
+
+use serde_json::{Map, Value, json};
+
+use super::dice::Dice;
+
+/// What was asked, whatever the wire format.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Asked {
+    pub(super) model: String,
+    /// The last thing the user said.
+    pub(super) question: String,
+    /// All text of the prompt, for counting and for the cache.
+    pub(super) prompt: String,
+    /// Tools by name, with their schemas.
+    pub(super) tools: Vec<(String, Value)>,
+    /// A tool must be called: any, or this one.
+    pub(super) must_call: Option<Option<String>>,
+    pub(super) no_call: bool,
+    /// What a tool gave back, where the last turn is that.
+    pub(super) tool_result: Option<String>,
+    /// The answer must be JSON, of this schema where there is one.
+    pub(super) json: Option<Value>,
+    pub(super) max_tokens: Option<u64>,
+    pub(super) thinks: bool,
+    pub(super) stream: bool,
+    pub(super) stop: Vec<String>,
+    pub(super) images: usize,
+}
+
+/// Why an answer ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    Complete,
+    Length,
+    Tool,
+    StopString(String),
+}
+
+/// What is said.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub(super) thinking: Option<String>,
+    pub(super) text: String,
+    pub(super) call: Option<(String, String, Value)>,
+    pub(super) end: End,
+    pub(super) prompt_tokens: u64,
+    pub(super) cached_tokens: u64,
+    pub(super) output_tokens: u64,
+}
+
+impl Said {
+    /// The text in pieces of a few words, as a model streams it.
+    pub(super) fn pieces(&self) -> Vec<&str> {
+        let mut pieces = Vec::new();
+        let mut from = 0;
+        for (count, (at, _)) in self.text.match_indices(' ').enumerate() {
+            if count % 3 == 2 {
+                pieces.push(&self.text[from..at]);
+                from = at;
+            }
+        }
+        pieces.push(&self.text[from..]);
+        pieces.retain(|piece| !piece.is_empty());
+        pieces
+    }
+}
+
+/// About four characters make a token; enough for play.
+pub(super) fn tokens(text: &str) -> u64 {
+    (text.chars().count() as u64).div_ceil(4)
+}
+
+/// Answers. `cached` is how many tokens of the prompt were asked before.
+pub(super) fn answer(asked: &Asked, cached: u64) -> Said {
+    let dice = Dice::new(11).about(asked.model.as_str()).about(asked.prompt.as_str());
+    let prompt_tokens = tokens(&asked.prompt) + 8 + 85 * asked.images as u64;
+    let thinking = asked.thinks.then(|| {
+        format!(
+            "The user asks {} words; a sandbox need not think for long.",
+            asked.question.split_whitespace().count()
+        )
+    });
+    let call = call(asked, dice);
+    let mut text = match &call {
+        Some(_) => String::new(),
+        None => text(asked, dice),
+    };
+    let mut end = if call.is_some() { End::Tool } else { End::Complete };
+    if let Some(stop) = asked.stop.iter().find(|stop| !stop.is_empty() && text.contains(stop.as_str())) {
+        text.truncate(text.find(stop.as_str()).unwrap_or(text.len()));
+        end = End::StopString(stop.clone());
+    }
+    if let Some(most) = asked.max_tokens
+        && call.is_none()
+        && tokens(&text) > most
+    {
+        text = text.chars().take(most as usize * 4).collect();
+        end = End::Length;
+    }
+    let said = tokens(&text)
+        + thinking.as_deref().map_or(0, tokens)
+        + call.as_ref().map_or(0, |(_, _, arguments)| tokens(&arguments.to_string()) + 4);
+    Said {
+        thinking,
+        text,
+        call,
+        end,
+        prompt_tokens,
+        cached_tokens: cached.min(prompt_tokens),
+        output_tokens: said.max(1),
+    }
+}
+
+fn text(asked: &Asked, dice: Dice) -> String {
+    if let Some(schema) = &asked.json {
+        return example(schema, dice, 0).to_string();
+    }
+    if let Some(result) = &asked.tool_result {
+        return format!("[sandbox {}] The tool says: {result}", asked.model);
+    }
+    let openings = ["Here is", "This would be", "You would get", "Imagine"];
+    let opening = openings[dice.about("opening").below(openings.len())];
+    let start: String = asked.question.chars().take(60).collect();
+    let pictures = if asked.images > 0 { format!(" I see {} picture(s).", asked.images) } else { String::new() };
+    format!(
+        "[sandbox {}] {opening} an answer to \"{}\".{pictures} No model was asked, and nothing was spent.",
+        asked.model,
+        start.replace('\n', " ")
+    )
+}
+
+/// A call where one is demanded, or where tools are there and the question speaks of them.
+fn call(asked: &Asked, dice: Dice) -> Option<(String, String, Value)> {
+    if asked.no_call || asked.tool_result.is_some() && asked.must_call.is_none() {
+        return None;
+    }
+    let question = asked.question.to_lowercase();
+    let wanted = match &asked.must_call {
+        Some(Some(name)) => asked.tools.iter().find(|(known, _)| known == name),
+        Some(None) => asked.tools.first(),
+        None => asked.tools.iter().find(|(name, _)| {
+            question.contains("tool") || name.split(['_', '-']).any(|word| word.len() > 3 && question.contains(word))
+        }),
+    };
+    let (name, schema) = wanted?;
+    let id = format!("call_{:016x}", dice.about("call").bits());
+    Some((id, name.clone(), example(schema, dice, 0)))
+}
+
+/// A value that fits a JSON schema, as far as types, enums and required fields go.
+fn example(schema: &Value, dice: Dice, depth: usize) -> Value {
+    if let Some(options) = schema["enum"].as_array().filter(|options| !options.is_empty()) {
+        return options[dice.about(depth).below(options.len())].clone();
+    }
+    if let Some(value) = schema.get("const") {
+        return value.clone();
+    }
+    let kind = match &schema["type"] {
+        Value::String(kind) => kind.as_str(),
+        Value::Array(kinds) => kinds.first().and_then(Value::as_str).unwrap_or("string"),
+        _ if schema.get("properties").is_some() => "object",
+        _ if depth == 0 => "object",
+        _ => "string",
+    };
+    match kind {
+        "object" if depth < 6 => {
+            let properties = schema["properties"].as_object();
+            let fields = properties.into_iter().flatten();
+            let object: Map<String, Value> = fields
+                .map(|(key, schema)| (key.clone(), example(schema, dice.about(key.as_str()), depth + 1)))
+                .collect();
+            if object.is_empty() && depth == 0 { json!({ "answer": "sandbox" }) } else { Value::Object(object) }
+        }
+        "array" if depth < 6 => json!([example(&schema["items"], dice, depth + 1)]),
+        "integer" => json!(dice.below(100)),
+        "number" => json!(dice.below(1000) as f64 / 10.0),
+        "boolean" => json!(dice.happens(0.5)),
+        "null" => Value::Null,
+        _ => json!("sandbox"),
+    }
+}

@@ -1,0 +1,218 @@
+//! Anthropic's wire format.
+
+use serde_json::{Value, json};
+
+use super::answer::{Asked, End, Said, tokens};
+use super::dice::Dice;
+use super::frames::Frames;
+use super::server::{Vendor, too_long};
+
+/// `POST /v1/messages`.
+pub(super) fn chat(body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames {
+    let wrong = |message: &str| Vendor::Anthropic.error(400, "invalid_request_error", message);
+    let Some(messages) = body["messages"].as_array().filter(|messages| !messages.is_empty()) else {
+        return wrong("messages: at least one message is required");
+    };
+    let Some(most) = body["max_tokens"].as_u64() else {
+        return wrong("max_tokens: Field required");
+    };
+    let Some(model) = body["model"].as_str() else {
+        return wrong("model: Field required");
+    };
+    if !model.starts_with("claude") {
+        return Vendor::Anthropic.error(404, "not_found_error", &format!("model: {model}"));
+    }
+    if let Err(message) = alternate(messages) {
+        return wrong(&message);
+    }
+    let mut asked = asked(model, messages, body);
+    asked.max_tokens = Some(most);
+    let Some(said) = say(&asked) else { return too_long(Vendor::Anthropic) };
+    let id = format!("msg_{:016x}", Dice::new(1).about(asked.prompt.as_str()).bits());
+    if asked.stream {
+        Frames::stream("text/event-stream", stream(&id, model, &said))
+    } else {
+        Frames::json(200, &whole(&id, model, &said))
+    }
+}
+
+/// Every call has its result at the start of the next turn, as the vendor demands.
+fn alternate(messages: &[Value]) -> Result<(), String> {
+    let mut open: Vec<&str> = Vec::new();
+    for (index, message) in messages.iter().enumerate() {
+        let blocks = message["content"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for block in blocks {
+            match block["type"].as_str() {
+                Some("tool_result") => {
+                    let id = block["tool_use_id"].as_str().unwrap_or_default();
+                    if !open.contains(&id) {
+                        return Err(format!("messages.{index}: unexpected `tool_use_id`: {id}"));
+                    }
+                }
+                Some("text") if block["text"] == "" => {
+                    return Err(format!("messages.{index}: text content blocks must be non-empty"));
+                }
+                _ => {}
+            }
+        }
+        if message["role"] == "assistant" {
+            open = blocks
+                .iter()
+                .filter(|block| block["type"] == "tool_use")
+                .filter_map(|block| block["id"].as_str())
+                .collect();
+        }
+    }
+    Ok(())
+}
+
+fn texts(content: &Value, asked: &mut Asked, results: &mut Option<String>) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(blocks) => {
+            let mut out = String::new();
+            for block in blocks {
+                match block["type"].as_str() {
+                    Some("text") => out.push_str(block["text"].as_str().unwrap_or_default()),
+                    Some("image") => asked.images += 1,
+                    Some("tool_result") => *results = Some(texts(&block["content"], asked, &mut None)),
+                    _ => {}
+                }
+            }
+            out
+        }
+        _ => String::new(),
+    }
+}
+
+fn asked(model: &str, messages: &[Value], body: &Value) -> Asked {
+    let mut asked = Asked { model: model.to_owned(), stream: body["stream"] == true, ..Asked::default() };
+    let system = texts(&body["system"], &mut asked, &mut None);
+    asked.prompt.push_str(&system);
+    for message in messages {
+        let mut result = None;
+        let text = texts(&message["content"], &mut asked, &mut result);
+        asked.prompt.push_str(&text);
+        asked.prompt.push('\n');
+        if message["role"] == "user" {
+            asked.tool_result = result;
+            if !text.is_empty() || asked.tool_result.is_none() {
+                asked.question = text;
+            }
+        }
+    }
+    for tool in body["tools"].as_array().into_iter().flatten() {
+        asked.prompt.push_str(&tool.to_string());
+        asked.tools.push((tool["name"].as_str().unwrap_or_default().to_owned(), tool["input_schema"].clone()));
+    }
+    match body["tool_choice"]["type"].as_str() {
+        Some("any") => asked.must_call = Some(None),
+        Some("tool") => asked.must_call = Some(body["tool_choice"]["name"].as_str().map(str::to_owned)),
+        Some("none") => asked.no_call = true,
+        _ => {}
+    }
+    let format = &body["output_config"]["format"];
+    if format["type"] == "json_schema" {
+        asked.json = Some(format["schema"].clone());
+    } else if system.contains("JSON object") {
+        asked.json = Some(json!({}));
+    }
+    asked.thinks = matches!(body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
+    asked.stop = body["stop_sequences"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
+    asked
+}
+
+fn stop(said: &Said) -> (&'static str, Value) {
+    match &said.end {
+        End::Complete => ("end_turn", Value::Null),
+        End::Length => ("max_tokens", Value::Null),
+        End::Tool => ("tool_use", Value::Null),
+        End::StopString(stop) => ("stop_sequence", json!(stop)),
+    }
+}
+
+fn usage(said: &Said, output: u64) -> Value {
+    json!({
+        "input_tokens": said.prompt_tokens - said.cached_tokens,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": said.cached_tokens,
+        "output_tokens": output,
+    })
+}
+
+const SIGNATURE: &str = "c2FuZGJveCBzaWduYXR1cmU=";
+
+fn whole(id: &str, model: &str, said: &Said) -> Value {
+    let mut content = Vec::new();
+    if let Some(thinking) = &said.thinking {
+        content.push(json!({ "type": "thinking", "thinking": thinking, "signature": SIGNATURE }));
+    }
+    if !said.text.is_empty() {
+        content.push(json!({ "type": "text", "text": said.text }));
+    }
+    if let Some((id, name, input)) = &said.call {
+        content.push(json!({ "type": "tool_use", "id": id, "name": name, "input": input }));
+    }
+    let (reason, sequence) = stop(said);
+    json!({
+        "id": id, "type": "message", "role": "assistant", "model": model, "content": content,
+        "stop_reason": reason, "stop_sequence": sequence, "usage": usage(said, said.output_tokens),
+    })
+}
+
+fn stream(id: &str, model: &str, said: &Said) -> Vec<String> {
+    let event = |name: &str, mut data: Value| {
+        data["type"] = json!(name);
+        format!("event: {name}\ndata: {data}\n\n")
+    };
+    let message = json!({
+        "id": id, "type": "message", "role": "assistant", "model": model, "content": [],
+        "stop_reason": null, "stop_sequence": null, "usage": usage(said, 1),
+    });
+    let mut pieces = vec![event("message_start", json!({ "message": message })), event("ping", json!({}))];
+    let mut index = 0;
+    let mut block = |opening: Value, deltas: Vec<Value>| {
+        pieces.push(event("content_block_start", json!({ "index": index, "content_block": opening })));
+        for delta in deltas {
+            pieces.push(event("content_block_delta", json!({ "index": index, "delta": delta })));
+        }
+        pieces.push(event("content_block_stop", json!({ "index": index })));
+        index += 1;
+    };
+    if let Some(thinking) = &said.thinking {
+        let deltas = vec![
+            json!({ "type": "thinking_delta", "thinking": thinking }),
+            json!({ "type": "signature_delta", "signature": SIGNATURE }),
+        ];
+        block(json!({ "type": "thinking", "thinking": "", "signature": "" }), deltas);
+    }
+    if !said.text.is_empty() {
+        let deltas = said.pieces().into_iter().map(|text| json!({ "type": "text_delta", "text": text })).collect();
+        block(json!({ "type": "text", "text": "" }), deltas);
+    }
+    if let Some((id, name, input)) = &said.call {
+        let input = input.to_string();
+        let middle = (0..=input.len() / 2).rev().find(|at| input.is_char_boundary(*at)).unwrap_or(0);
+        let parts = [&input[..middle], &input[middle..]];
+        let deltas = parts.iter().map(|part| json!({ "type": "input_json_delta", "partial_json": part })).collect();
+        block(json!({ "type": "tool_use", "id": id, "name": name, "input": {} }), deltas);
+    }
+    let (reason, sequence) = stop(said);
+    let delta = json!({ "stop_reason": reason, "stop_sequence": sequence });
+    pieces.push(event("message_delta", json!({ "delta": delta, "usage": usage(said, said.output_tokens) })));
+    pieces.push(event("message_stop", json!({})));
+    pieces
+}
+
+/// `POST /v1/messages/count_tokens`.
+pub(super) fn count(body: &Value) -> Frames {
+    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let asked = asked(body["model"].as_str().unwrap_or_default(), messages, body);
+    Frames::json(200, &json!({ "input_tokens": tokens(&asked.prompt) + 8 }))
+}

@@ -1,0 +1,189 @@
+//! OpenAI's wire format, and DeepSeek's.
+
+use serde_json::{Value, json};
+
+use super::answer::{Asked, End, Said};
+use super::dice::Dice;
+use super::frames::Frames;
+use super::server::{Vendor, too_long};
+
+/// `POST /chat/completions`.
+pub(super) fn chat(vendor: Vendor, body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames {
+    let wrong = |message: &str| vendor.error(400, "invalid_request_error", message);
+    let Some(messages) = body["messages"].as_array().filter(|messages| !messages.is_empty()) else {
+        return wrong("Missing required parameter: 'messages'.");
+    };
+    let Some(model) = body["model"].as_str() else {
+        return wrong("you must provide a model parameter");
+    };
+    if vendor == Vendor::OpenAi && model.contains("deepseek") {
+        return vendor.error(404, "model_not_found", "The model does not exist or you do not have access to it.");
+    }
+    let asked = asked(vendor, model, messages, body);
+    let Some(said) = say(&asked) else { return too_long(vendor) };
+    let id = format!("chatcmpl-{:016x}", Dice::new(1).about(asked.prompt.as_str()).bits());
+    if asked.stream {
+        let usage = body["stream_options"]["include_usage"] == true;
+        Frames::stream("text/event-stream", stream(&id, model, &said, usage))
+    } else {
+        Frames::json(200, &whole(&id, model, &said))
+    }
+}
+
+fn asked(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Asked {
+    let mut asked = Asked { model: model.to_owned(), stream: body["stream"] == true, ..Asked::default() };
+    for message in messages {
+        let mut text = String::new();
+        match &message["content"] {
+            Value::String(content) => text.push_str(content),
+            Value::Array(parts) => {
+                for part in parts {
+                    text.push_str(part["text"].as_str().unwrap_or_default());
+                    asked.images += usize::from(part["type"] == "image_url");
+                }
+            }
+            _ => {}
+        }
+        asked.prompt.push_str(&text);
+        asked.prompt.push('\n');
+        match message["role"].as_str() {
+            Some("user") => {
+                asked.question = text;
+                asked.tool_result = None;
+            }
+            Some("tool") => asked.tool_result = Some(text),
+            _ => {}
+        }
+    }
+    for tool in body["tools"].as_array().into_iter().flatten() {
+        let function = &tool["function"];
+        let name = function["name"].as_str().unwrap_or_default().to_owned();
+        asked.prompt.push_str(&function.to_string());
+        asked.tools.push((name, function["parameters"].clone()));
+    }
+    match &body["tool_choice"] {
+        Value::String(choice) if choice == "required" => asked.must_call = Some(None),
+        Value::String(choice) if choice == "none" => asked.no_call = true,
+        Value::Object(choice) => {
+            asked.must_call = Some(choice["function"]["name"].as_str().map(str::to_owned));
+        }
+        _ => {}
+    }
+    asked.json = match body["response_format"]["type"].as_str() {
+        Some("json_object") => Some(json!({})),
+        Some("json_schema") => Some(body["response_format"]["json_schema"]["schema"].clone()),
+        _ => None,
+    };
+    asked.max_tokens = body["max_completion_tokens"].as_u64().or(body["max_tokens"].as_u64());
+    asked.stop = match &body["stop"] {
+        Value::String(stop) => vec![stop.clone()],
+        Value::Array(stops) => stops.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    };
+    asked.thinks = vendor == Vendor::DeepSeek && model.contains("reasoner");
+    asked
+}
+
+fn finish(said: &Said) -> &'static str {
+    match said.end {
+        End::Complete | End::StopString(_) => "stop",
+        End::Length => "length",
+        End::Tool => "tool_calls",
+    }
+}
+
+fn usage(said: &Said) -> Value {
+    let thought = said.thinking.as_deref().map_or(0, super::answer::tokens);
+    json!({
+        "prompt_tokens": said.prompt_tokens,
+        "completion_tokens": said.output_tokens,
+        "total_tokens": said.prompt_tokens + said.output_tokens,
+        "prompt_tokens_details": { "cached_tokens": said.cached_tokens },
+        "completion_tokens_details": { "reasoning_tokens": thought },
+    })
+}
+
+fn whole(id: &str, model: &str, said: &Said) -> Value {
+    let mut message = json!({ "role": "assistant", "content": said.text, "refusal": null });
+    if let Some(thinking) = &said.thinking {
+        message["reasoning_content"] = json!(thinking);
+    }
+    if let Some((id, name, arguments)) = &said.call {
+        message["content"] = Value::Null;
+        message["tool_calls"] = json!([{
+            "id": id, "type": "function", "function": { "name": name, "arguments": arguments.to_string() },
+        }]);
+    }
+    json!({
+        "id": id, "object": "chat.completion", "created": 1_700_000_000, "model": model,
+        "system_fingerprint": "fp_sandbox",
+        "choices": [{ "index": 0, "message": message, "logprobs": null, "finish_reason": finish(said) }],
+        "usage": usage(said),
+    })
+}
+
+fn stream(id: &str, model: &str, said: &Said, with_usage: bool) -> Vec<String> {
+    let chunk = |choices: Value, usage: Value| {
+        let mut chunk = json!({
+            "id": id, "object": "chat.completion.chunk", "created": 1_700_000_000, "model": model,
+            "system_fingerprint": "fp_sandbox", "choices": choices,
+        });
+        if with_usage {
+            chunk["usage"] = usage;
+        }
+        format!("data: {chunk}\n\n")
+    };
+    let delta = |delta: Value| chunk(json!([{ "index": 0, "delta": delta, "finish_reason": null }]), Value::Null);
+    let mut pieces = vec![delta(json!({ "role": "assistant", "content": "" }))];
+    if let Some(thinking) = &said.thinking {
+        pieces.push(delta(json!({ "reasoning_content": thinking })));
+    }
+    pieces.extend(said.pieces().into_iter().map(|piece| delta(json!({ "content": piece }))));
+    if let Some((id, name, arguments)) = &said.call {
+        let start =
+            json!({ "index": 0, "id": id, "type": "function", "function": { "name": name, "arguments": "" } });
+        pieces.push(delta(json!({ "tool_calls": [start] })));
+        let arguments = arguments.to_string();
+        let middle = (0..=arguments.len() / 2).rev().find(|at| arguments.is_char_boundary(*at)).unwrap_or(0);
+        for part in [&arguments[..middle], &arguments[middle..]] {
+            pieces.push(delta(json!({ "tool_calls": [{ "index": 0, "function": { "arguments": part } }] })));
+        }
+    }
+    pieces.push(chunk(json!([{ "index": 0, "delta": {}, "finish_reason": finish(said) }]), Value::Null));
+    if with_usage {
+        pieces.push(chunk(json!([]), usage(said)));
+    }
+    pieces.push("data: [DONE]\n\n".into());
+    pieces
+}
+
+/// `GET /models`.
+pub(super) fn models() -> Frames {
+    let ids = ["gpt-6-sol", "gpt-6-luna", "gpt-4o", "gpt-4o-mini"];
+    let data: Vec<Value> =
+        ids.iter().map(|id| json!({ "id": id, "object": "model", "created": 0, "owned_by": "sandbox" })).collect();
+    Frames::json(200, &json!({ "object": "list", "data": data }))
+}
+
+/// `POST /embeddings`: eight numbers that depend on the text.
+pub(super) fn embeddings(body: &Value) -> Frames {
+    let texts: Vec<&str> = match &body["input"] {
+        Value::String(text) => vec![text],
+        Value::Array(texts) => texts.iter().filter_map(Value::as_str).collect(),
+        _ => return Vendor::OpenAi.error(400, "invalid_request_error", "'input' is required"),
+    };
+    let vector = |text: &str| -> Vec<f64> { (0..8).map(|at| Dice::new(5).about(text).about(at).normal()).collect() };
+    let data: Vec<Value> = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| json!({ "object": "embedding", "index": index, "embedding": vector(text) }))
+        .collect();
+    let tokens: u64 = texts.iter().map(|text| super::answer::tokens(text)).sum();
+    Frames::json(
+        200,
+        &json!({
+            "object": "list", "data": data, "model": body["model"],
+            "usage": { "prompt_tokens": tokens, "total_tokens": tokens },
+        }),
+    )
+}

@@ -1,0 +1,423 @@
+//! One server on loopback that plays every vendor.
+
+use std::collections::{HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::Body;
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::answer::{Asked, Said, answer, tokens};
+use super::fault::{Fault, Faults};
+use super::frames::{self, Frames};
+use super::profile::{Pace, Profile};
+use super::{anthropic, ollama, openai};
+
+/// The key that every vendor here wants.
+pub const KEY: &str = "sandbox-key";
+
+/// The variable that the sandbox's own configuration takes the key from.
+const KEY_VARIABLE: &str = "POINTSMAN_SANDBOX_KEY";
+
+/// How many requests are remembered.
+const MEMORY: usize = 4096;
+
+/// Whose wire format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Vendor {
+    /// OpenAI.
+    OpenAi,
+    /// DeepSeek: OpenAI's format with reasoning.
+    DeepSeek,
+    /// Anthropic.
+    Anthropic,
+    /// Ollama.
+    Ollama,
+}
+
+impl Vendor {
+    const ALL: [Self; 4] = [Self::OpenAi, Self::DeepSeek, Self::Anthropic, Self::Ollama];
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::OpenAi => "/openai",
+            Self::DeepSeek => "/deepseek",
+            Self::Anthropic => "/anthropic",
+            Self::Ollama => "/ollama",
+        }
+    }
+
+    /// A vendor's error in its own words.
+    pub(super) fn error(self, status: u16, kind: &str, message: &str) -> Frames {
+        let value = match self {
+            Self::OpenAi | Self::DeepSeek => {
+                json!({ "error": { "message": message, "type": kind, "param": null, "code": kind } })
+            }
+            Self::Anthropic => json!({ "type": "error", "error": { "type": kind, "message": message } }),
+            Self::Ollama => json!({ "error": message }),
+        };
+        Frames::json(status, &value)
+    }
+
+    fn overflow(self) -> Frames {
+        match self {
+            Self::OpenAi | Self::DeepSeek => self.error(
+                400,
+                "context_length_exceeded",
+                "This model's maximum context length is smaller than your messages.",
+            ),
+            Self::Anthropic => {
+                self.error(400, "invalid_request_error", "prompt is too long: more tokens than the maximum")
+            }
+            Self::Ollama => self.error(400, "", "the prompt exceeds the context window"),
+        }
+    }
+
+    /// The error that a vendor gives with a status.
+    fn refusal(self, status: u16) -> Frames {
+        let kind = match (self, status) {
+            (Self::Anthropic, 429) => "rate_limit_error",
+            (Self::Anthropic, 529 | 503) => "overloaded_error",
+            (Self::Anthropic, 401) => "authentication_error",
+            (Self::Anthropic, _) => "api_error",
+            (_, 429) => "rate_limit_exceeded",
+            (_, 401) => "invalid_api_key",
+            _ => "server_error",
+        };
+        self.error(status, kind, "The sandbox was told to fail.")
+    }
+}
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Whose format.
+    pub vendor: Vendor,
+    /// The path below the vendor's base.
+    pub path: String,
+    /// The vendor's id of the model.
+    pub model: String,
+    /// The body.
+    pub body: Value,
+    /// Headers, lower case.
+    pub headers: Vec<(String, String)>,
+}
+
+#[derive(Debug)]
+struct World {
+    pace: Pace,
+    faults: Faults,
+    seen: Mutex<VecDeque<Seen>>,
+    remembers: bool,
+    /// Prompts asked before, for the vendors' prompt caches.
+    cached: Mutex<HashSet<u64>>,
+    open: AtomicUsize,
+    hung_up: AtomicUsize,
+}
+
+/// Notices when a client hangs up before an answer is complete.
+#[derive(Debug)]
+pub(super) struct Watch {
+    world: Arc<World>,
+    complete: std::cell::Cell<bool>,
+}
+
+impl Watch {
+    fn new(world: Arc<World>) -> Self {
+        world.open.fetch_add(1, Ordering::Relaxed);
+        Self { world, complete: std::cell::Cell::new(false) }
+    }
+
+    /// The answer was sent whole.
+    pub(super) fn complete(&self) {
+        self.complete.set(true);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.world.open.fetch_sub(1, Ordering::Relaxed);
+        if !self.complete.get() {
+            self.world.hung_up.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Stand-ins for every vendor.
+#[derive(Debug)]
+pub struct Sandbox {
+    address: SocketAddr,
+    world: Arc<World>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Sandbox {
+    /// Starts on a free port of loopback.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be had.
+    pub async fn start(pace: Pace) -> std::io::Result<Self> {
+        Self::begin(pace, false).await
+    }
+
+    /// Starts at full speed and remembers the last requests, for tests.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be had.
+    pub async fn for_tests() -> std::io::Result<Self> {
+        Self::begin(Pace::Instant, true).await
+    }
+
+    async fn begin(pace: Pace, remembers: bool) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let world = Arc::new(World {
+            pace,
+            faults: Faults::default(),
+            seen: Mutex::default(),
+            remembers,
+            cached: Mutex::default(),
+            open: AtomicUsize::new(0),
+            hung_up: AtomicUsize::new(0),
+        });
+        let (stop, stopping) = watch::channel(false);
+        let task = tokio::spawn(accept(listener, Arc::clone(&world), stopping));
+        Ok(Self { address, world, stop, task })
+    }
+
+    /// A vendor's base address, as an operator would configure it.
+    pub fn url(&self, vendor: Vendor) -> String {
+        let version = if matches!(vendor, Vendor::OpenAi | Vendor::DeepSeek) { "/v1" } else { "" };
+        format!("http://{}{}{version}", self.address, vendor.prefix())
+    }
+
+    /// Configuration that sends every vendor's traffic here.
+    pub fn settings(&self) -> String {
+        let provider = |name: &str, vendor: Vendor| {
+            let key =
+                if vendor == Vendor::Ollama { String::new() } else { format!("key_env = \"{KEY_VARIABLE}\"\n") };
+            format!("[providers.{name}]\nbase_url = \"{}\"\n{key}", self.url(vendor))
+        };
+        [
+            provider("openai", Vendor::OpenAi),
+            provider("deepseek", Vendor::DeepSeek),
+            provider("anthropic", Vendor::Anthropic),
+            provider("ollama", Vendor::Ollama),
+        ]
+        .join("\n")
+    }
+
+    /// The variable that [`Sandbox::settings`] takes its key from, and the key.
+    pub fn variable() -> (String, String) {
+        (KEY_VARIABLE.to_owned(), KEY.to_owned())
+    }
+
+    /// Faults, to be set and cleared while it runs.
+    pub fn faults(&self) -> &Faults {
+        &self.world.faults
+    }
+
+    /// The last requests, oldest first.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.world.seen.lock().iter().cloned().collect()
+    }
+
+    /// Requests being answered.
+    pub fn open(&self) -> usize {
+        self.world.open.load(Ordering::Relaxed)
+    }
+
+    /// Answers that the other side hung up on, or that were cut.
+    pub fn hung_up(&self) -> usize {
+        self.world.hung_up.load(Ordering::Relaxed)
+    }
+
+    /// Ends it; open answers are cut.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        let _ = self.task.await;
+    }
+}
+
+async fn accept(listener: TcpListener, world: Arc<World>, mut stopping: watch::Receiver<bool>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { continue };
+                let _ = stream.set_nodelay(true);
+                let world = Arc::clone(&world);
+                connections.spawn(async move {
+                    let service = hyper::service::service_fn(move |request| serve(Arc::clone(&world), request));
+                    // A client that hangs up is what half of the tests are about.
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+            Some(_) = connections.join_next() => {}
+            _ = stopping.changed() => return,
+        }
+    }
+}
+
+/// An error here closes the connection without an answer.
+async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Response<Body>, frames::Cut> {
+    let watch = Watch::new(Arc::clone(&world));
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let vendor = Vendor::ALL.into_iter().find(|vendor| path.starts_with(vendor.prefix()));
+    let Some(vendor) = vendor else {
+        let frames =
+            Frames::json(404, &json!({ "error": "the sandbox plays /openai, /deepseek, /anthropic, /ollama" }));
+        return Ok(frames::send(frames, Pace::Instant, Profile::of(""), None, watch));
+    };
+    let path = path.strip_prefix(vendor.prefix()).unwrap_or_default().to_owned();
+    let bytes = body.collect().await.map_err(|_| frames::Cut)?.to_bytes();
+    let value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    let model = value["model"].as_str().unwrap_or_default().to_owned();
+    if world.remembers {
+        remember(&world, vendor, &path, &model, &value, &head.headers);
+    }
+    let header = head.headers.get("x-sandbox-fault").and_then(|fault| Fault::parse(fault.to_str().ok()?));
+    let fault = header.or_else(|| if head.method == Method::POST { world.faults.next(&model) } else { None });
+    match &fault {
+        Some(Fault::Refuse) => return Err(frames::Cut),
+        Some(Fault::HangBeforeHeaders) => {
+            // The watch must go with the request when the client gives up.
+            std::future::pending::<()>().await;
+        }
+        _ => {}
+    }
+    let mut frames = match &fault {
+        Some(Fault::Status { status, retry_after }) => {
+            Frames { retry_after: *retry_after, ..vendor.refusal(*status) }
+        }
+        Some(Fault::ContextOverflow) => vendor.overflow(),
+        Some(Fault::OkThenError) => ok_then_error(vendor, value["stream"] == true),
+        _ => reply(&world, vendor, &head.method, &path, &head.headers, &value, fault.as_ref()),
+    };
+    if let Some(fault) = &fault {
+        frames::spoil(&mut frames, fault);
+    }
+    if let Some(Fault::StreamError { after }) = fault
+        && frames.is_stream()
+    {
+        frames.pieces.truncate(after);
+        frames.pieces.extend(ok_then_error(vendor, true).pieces);
+    }
+    Ok(frames::send(frames, world.pace, Profile::of(&model), fault.as_ref(), watch))
+}
+
+fn remember(world: &World, vendor: Vendor, path: &str, model: &str, body: &Value, headers: &http::HeaderMap) {
+    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned())
+    };
+    let seen = Seen {
+        vendor,
+        path: path.to_owned(),
+        model: model.to_owned(),
+        body: body.clone(),
+        headers: headers.iter().map(header).collect(),
+    };
+    let mut memory = world.seen.lock();
+    if memory.len() >= MEMORY {
+        memory.pop_front();
+    }
+    memory.push_back(seen);
+}
+
+/// An error with status 200, as some servers give it.
+fn ok_then_error(vendor: Vendor, stream: bool) -> Frames {
+    let mut error = vendor.error(200, "overloaded_error", "Overloaded in the middle of it.");
+    if stream {
+        let text = String::from_utf8_lossy(&error.pieces.concat()).into_owned();
+        error = match vendor {
+            Vendor::OpenAi | Vendor::DeepSeek => {
+                Frames::stream("text/event-stream", vec![format!("data: {text}\n\n")])
+            }
+            Vendor::Anthropic => Frames::stream("text/event-stream", vec![format!("event: error\ndata: {text}\n\n")]),
+            Vendor::Ollama => Frames::stream("application/x-ndjson", vec![format!("{text}\n")]),
+        };
+    }
+    error
+}
+
+fn reply(
+    world: &World,
+    vendor: Vendor,
+    method: &Method,
+    path: &str,
+    headers: &http::HeaderMap,
+    body: &Value,
+    fault: Option<&Fault>,
+) -> Frames {
+    if vendor != Vendor::Ollama && !has_key(headers) {
+        let kind = if vendor == Vendor::Anthropic { "authentication_error" } else { "invalid_api_key" };
+        return vendor.error(401, kind, "Incorrect API key provided.");
+    }
+    let post = *method == Method::POST;
+    if post && body.is_null() {
+        return vendor.error(400, "invalid_request_error", "We could not parse the JSON body of your request.");
+    }
+    let say = |asked: &Asked| say(world, asked, fault);
+    match (vendor, path, post) {
+        (Vendor::OpenAi | Vendor::DeepSeek, "/v1/chat/completions", true) => openai::chat(vendor, body, say),
+        (Vendor::OpenAi | Vendor::DeepSeek, "/v1/models", false) => openai::models(),
+        (Vendor::OpenAi, "/v1/embeddings", true) | (Vendor::Ollama, "/v1/embeddings", true) => {
+            openai::embeddings(body)
+        }
+        (Vendor::Anthropic, "/v1/messages", true) => anthropic::chat(body, say),
+        (Vendor::Anthropic, "/v1/messages/count_tokens", true) => anthropic::count(body),
+        (Vendor::Ollama, "/api/chat", true) => ollama::chat(body, say),
+        (Vendor::Ollama, "/api/tags", false) => ollama::tags(),
+        (Vendor::Ollama, "/api/show", true) => ollama::show(body),
+        _ => vendor.error(404, "not_found_error", "There is no such endpoint."),
+    }
+}
+
+fn has_key(headers: &http::HeaderMap) -> bool {
+    let is = |name: &str, wanted: &str| headers.get(name).is_some_and(|value| value == wanted);
+    is("x-api-key", KEY) || is("authorization", &format!("Bearer {KEY}"))
+}
+
+/// The answer, unless the prompt is longer than the model reads.
+fn say(world: &World, asked: &Asked, fault: Option<&Fault>) -> Option<Said> {
+    if tokens(&asked.prompt) > Profile::of(&asked.model).context {
+        return None;
+    }
+    let key = super::dice::Dice::new(3).about(asked.model.as_str()).about(asked.prompt.as_str()).bits();
+    let mut cache = world.cached.lock();
+    if cache.len() > 100_000 {
+        cache.clear();
+    }
+    // Vendors cache from about a thousand tokens on.
+    let long = tokens(&asked.prompt) >= 1024;
+    let cached = if long && !cache.insert(key) { tokens(&asked.prompt) / 128 * 128 } else { 0 };
+    drop(cache);
+    let mut said = answer(asked, cached);
+    if fault == Some(&Fault::Empty) {
+        said.text.clear();
+        said.call = None;
+        said.thinking = None;
+        said.end = super::answer::End::Complete;
+    }
+    Some(said)
+}
+
+/// The vendor's error for a prompt that is longer than the model reads.
+pub(super) fn too_long(vendor: Vendor) -> Frames {
+    vendor.overflow()
+}

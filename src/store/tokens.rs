@@ -1,0 +1,261 @@
+//! API tokens: a file of their hashes.
+//!
+//! Apart from the database, so that a broken database never locks clients out, and so that `pointsman token` works
+//! while a server runs. A token is 160 random bits, so a plain SHA-256 keeps it: there is nothing to guess.
+//!
+//! The file is replaced as a whole (written beside, renamed), so a reader never sees half of it.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Tokens begin so, for people and for scanners that look for leaked secrets.
+const PREFIX: &str = "pm_";
+
+/// What a token may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Chat, models, dry runs, outcomes.
+    Chat,
+    /// Feedback.
+    Feedback,
+    /// The admin API.
+    Admin,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Chat, Self::Feedback, Self::Admin];
+
+    /// The scope's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Feedback => "feedback",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// What is kept of a token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Token {
+    /// Its id: public, in logs and lists.
+    pub id: String,
+    /// What its owner calls it; rules may refer to it.
+    pub name: String,
+    /// SHA-256 of the token, in hexadecimal.
+    hash: String,
+    /// What it may be used for.
+    pub scopes: Vec<Scope>,
+    /// When it was made, in Unix milliseconds.
+    pub created_ms: i64,
+    /// Only these models; absent = all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
+    /// Requests per minute in place of `limits.requests_per_minute`; 0 = no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
+    /// Tokens per minute in place of `limits.tokens_per_minute`; 0 = no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<u64>,
+}
+
+/// What a new token is to be.
+#[derive(Debug, Clone, Default)]
+pub struct NewToken {
+    /// What its owner calls it.
+    pub name: String,
+    /// What it may be used for.
+    pub scopes: Vec<Scope>,
+    /// Only these models.
+    pub models: Option<Vec<String>>,
+    /// Requests per minute.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens per minute.
+    pub tokens_per_minute: Option<u64>,
+}
+
+/// Why the file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// It cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no list of tokens.
+    #[error("{path} is damaged: {source}; restore it from a backup, or remove it and make new tokens")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// There is no such token.
+    #[error("there is no token `{0}`")]
+    Unknown(String),
+    /// The name is taken.
+    #[error("there is a token named `{0}` already")]
+    Taken(String),
+}
+
+/// The tokens of a gateway.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tokens {
+    tokens: Vec<Token>,
+}
+
+impl Tokens {
+    /// Where they are kept.
+    pub fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join("tokens.json")
+    }
+
+    /// Reads them; no file means none.
+    ///
+    /// # Errors
+    ///
+    /// When the file is there and cannot be read: a gateway that cannot tell its clients apart must not guess.
+    pub fn load(data_dir: &Path) -> Result<Self, TokenError> {
+        let path = Self::path(data_dir);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let tokens = serde_json::from_slice(&bytes).map_err(|source| TokenError::Damaged { path, source })?;
+                Ok(Self { tokens })
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(TokenError::Io { path, source }),
+        }
+    }
+
+    /// Writes them.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written; then the old one stands.
+    pub fn save(&self, data_dir: &Path) -> Result<(), TokenError> {
+        let path = Self::path(data_dir);
+        let beside = path.with_extension("json.new");
+        let write = || -> std::io::Result<()> {
+            fs::create_dir_all(data_dir)?;
+            let mut file = private(&beside)?;
+            file.write_all(serde_json::to_string_pretty(&self.tokens)?.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)
+        };
+        write().map_err(|source| TokenError::Io { path: path.clone(), source })
+    }
+
+    /// Makes a token; the text it returns is shown once and kept nowhere. `random` is 160 bits of chance.
+    ///
+    /// # Errors
+    ///
+    /// When the name is taken.
+    pub fn add(&mut self, new: NewToken, random: [u8; 20], now_ms: i64) -> Result<(Token, String), TokenError> {
+        if self.tokens.iter().any(|token| token.name == new.name) {
+            return Err(TokenError::Taken(new.name));
+        }
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let secret = hex(&random);
+        let text = format!("{PREFIX}{secret}");
+        let token = Token {
+            id: hash(&text)[..8].to_owned(),
+            name: new.name,
+            hash: hash(&text),
+            scopes: new.scopes,
+            created_ms: now_ms,
+            models: new.models,
+            requests_per_minute: new.requests_per_minute,
+            tokens_per_minute: new.tokens_per_minute,
+        };
+        self.tokens.push(token.clone());
+        Ok((token, text))
+    }
+
+    /// Takes a token away, by id or name.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn revoke(&mut self, which: &str) -> Result<Token, TokenError> {
+        let at = self.tokens.iter().position(|token| token.id == which || token.name == which);
+        at.map(|at| self.tokens.remove(at)).ok_or_else(|| TokenError::Unknown(which.to_owned()))
+    }
+
+    /// The token that `text` is. Looking it up by its hash takes the same time whatever is wrong with it.
+    pub fn find(&self, text: &str) -> Option<&Token> {
+        let hash = hash(text);
+        self.tokens.iter().find(|token| token.hash == hash)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Token] {
+        &self.tokens
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+}
+
+fn hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A file that only its owner can read.
+fn private(path: &Path) -> std::io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new(name: &str) -> NewToken {
+        NewToken { name: name.into(), scopes: vec![Scope::Chat], ..NewToken::default() }
+    }
+
+    #[test]
+    fn a_token_is_found_by_its_text_and_kept_as_a_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tokens = Tokens::load(dir.path()).unwrap();
+        assert!(tokens.is_empty());
+        let (token, text) = tokens.add(new("ci"), [7; 20], 1).unwrap();
+        tokens.save(dir.path()).unwrap();
+        let loaded = Tokens::load(dir.path()).unwrap();
+        assert_eq!(loaded.find(&text), Some(&token));
+        assert_eq!(loaded.find("pm_other"), None);
+        let file = fs::read_to_string(Tokens::path(dir.path())).unwrap();
+        assert!(!file.contains(text.trim_start_matches(PREFIX)));
+    }
+
+    #[test]
+    fn names_are_unique_and_revoking_ends_a_token() {
+        let mut tokens = Tokens::default();
+        let (token, text) = tokens.add(new("ci"), [1; 20], 1).unwrap();
+        assert!(matches!(tokens.add(new("ci"), [2; 20], 1), Err(TokenError::Taken(_))));
+        tokens.revoke(&token.id).unwrap();
+        assert!(tokens.find(&text).is_none());
+        assert!(matches!(tokens.revoke("ci"), Err(TokenError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_not_an_open_door() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(Tokens::path(dir.path()), "[{").unwrap();
+        assert!(matches!(Tokens::load(dir.path()), Err(TokenError::Damaged { .. })));
+    }
+}

@@ -1,1 +1,0 @@
-//! Tracing and metrics: set-up, and every name in one place.

@@ -1,0 +1,87 @@
+//! Sets up logging, and tracing by OTLP where it is asked for.
+
+use std::io::IsTerminal;
+
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::filter::{FilterFn, LevelFilter};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::config::{LogFormat, Telemetry};
+
+/// Spans of this target go to OTLP, and not into log lines.
+pub const SPAN_TARGET: &str = "pointsman::gen_ai";
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter cannot be read.
+    #[error("telemetry.log: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// OTLP cannot be set up.
+    #[error("telemetry.otlp_endpoint: {0}")]
+    Otlp(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// It was set up before.
+    #[error("logging is set up already")]
+    Twice,
+}
+
+/// Sends the last spans on their way when it is dropped.
+#[derive(Debug)]
+pub struct Guard {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(provider) = &self.provider
+            && let Err(error) = provider.shutdown()
+        {
+            eprintln!("pointsman: the last spans were not sent: {error}");
+        }
+    }
+}
+
+/// Sets up logging to standard error, and spans by OTLP over HTTP where an endpoint is configured.
+///
+/// # Errors
+///
+/// When the filter or the endpoint is wrong, or logging is set up already.
+pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&settings.log)?;
+    let events = FilterFn::new(|meta| meta.is_event() || meta.target() != SPAN_TARGET);
+    let lines = match settings.log_format {
+        LogFormat::Text => fmt::layer()
+            .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .with_target(false)
+            .with_writer(std::io::stderr)
+            .boxed(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
+    };
+    let provider = settings.otlp_endpoint.as_deref().map(|url| provider(url, &settings.service_name)).transpose()?;
+    let spans = provider.as_ref().map(|provider| {
+        let only = FilterFn::new(|meta| meta.is_span() && meta.target() == SPAN_TARGET);
+        tracing_opentelemetry::layer().with_tracer(provider.tracer("pointsman")).with_filter(only)
+    });
+    tracing_subscriber::registry()
+        .with(lines.with_filter(events).with_filter(filter))
+        .with(spans)
+        .try_init()
+        .map_err(|_| TelemetryError::Twice)?;
+    Ok(Guard { provider })
+}
+
+fn provider(endpoint: &str, service: &str) -> Result<SdkTracerProvider, opentelemetry_otlp::ExporterBuildError> {
+    // The exporter speaks TLS through the same library as all else.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .build()?;
+    let resource = Resource::builder().with_service_name(service.to_owned()).build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}

@@ -1,0 +1,211 @@
+//! Prometheus metrics.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::protocol::{Usage, Usd};
+
+/// Seconds, from a cached decision to a model that thinks for minutes.
+const LATENCY_BUCKETS: [f64; 16] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    dialect: &'static str,
+    model: String,
+    status: &'static str,
+    mode: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelLabel {
+    model: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    model: String,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    model: String,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RejectedLabels {
+    endpoint: &'static str,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeploymentLabels {
+    model: String,
+    deployment: String,
+}
+
+/// How one chat request ended.
+#[derive(Debug, Clone)]
+pub struct Ended<'a> {
+    /// The client's dialect.
+    pub dialect: &'static str,
+    /// The model that answered, or was asked last.
+    pub model: &'a str,
+    /// `ok`, `cancelled`, or an error's code.
+    pub status: &'static str,
+    /// How the model was chosen.
+    pub mode: &'static str,
+    /// From arrival to the end.
+    pub latency: Duration,
+    /// From arrival to the first piece of content.
+    pub first_token: Option<Duration>,
+    /// Tokens, where known.
+    pub usage: Option<Usage>,
+    /// What it cost.
+    pub cost: Usd,
+    /// Upstream calls made.
+    pub calls: u32,
+    /// Models tried before.
+    pub failovers: u32,
+    /// What failed on the way.
+    pub causes: Vec<(&'a str, &'static str)>,
+}
+
+/// A request that never became a chat: refused at the door, or not a chat at all.
+#[derive(Debug, Clone, Copy)]
+pub struct Rejected {
+    /// The endpoint's path as routed.
+    pub endpoint: &'static str,
+    /// The error's code.
+    pub kind: &'static str,
+}
+
+/// All metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    latency: Family<ModelLabel, Histogram>,
+    first_token: Family<ModelLabel, Histogram>,
+    tokens: Family<TokenLabels, Counter>,
+    cost: Family<ModelLabel, Counter<f64, AtomicU64>>,
+    errors: Family<ErrorLabels, Counter>,
+    retries: Counter,
+    failovers: Counter,
+    rejected: Family<RejectedLabels, Counter>,
+    in_flight: Gauge,
+    breaker: Family<DeploymentLabels, Gauge>,
+    upstream_in_flight: Family<DeploymentLabels, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let histogram = || Histogram::new(LATENCY_BUCKETS);
+        let mut registry = Registry::with_prefix("pointsman");
+        let metrics = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            latency: Family::new_with_constructor(histogram),
+            first_token: Family::new_with_constructor(histogram),
+            tokens: Family::default(),
+            cost: Family::default(),
+            errors: Family::default(),
+            retries: Counter::default(),
+            failovers: Counter::default(),
+            rejected: Family::default(),
+            in_flight: Gauge::default(),
+            breaker: Family::default(),
+            upstream_in_flight: Family::default(),
+        };
+        registry.register("requests", "Chat requests by how they ended", metrics.requests.clone());
+        let help = "From arrival to the last byte";
+        registry.register_with_unit("latency", help, Unit::Seconds, metrics.latency.clone());
+        let help = "From arrival to the first piece of content";
+        registry.register_with_unit("first_token", help, Unit::Seconds, metrics.first_token.clone());
+        registry.register("tokens", "Tokens as vendors count them", metrics.tokens.clone());
+        registry.register("cost_usd", "What answers cost, US dollars", metrics.cost.clone());
+        registry.register("upstream_errors", "Failed upstream calls by kind", metrics.errors.clone());
+        registry.register("retries", "Upstream calls beyond the first of a request", metrics.retries.clone());
+        registry.register("failovers", "Models given up for another", metrics.failovers.clone());
+        registry.register("rejected", "Requests refused before any model was asked", metrics.rejected.clone());
+        registry.register("in_flight", "Chat requests being answered", metrics.in_flight.clone());
+        registry.register("breaker", "0 closed, 1 half open, 2 open", metrics.breaker.clone());
+        registry.register("upstream_in_flight", "Upstream calls open", metrics.upstream_in_flight.clone());
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// A chat request began; [`Metrics::ended`] is its end.
+    pub fn began(&self) {
+        self.in_flight.inc();
+    }
+
+    /// Chat requests being answered.
+    pub fn in_flight(&self) -> i64 {
+        self.in_flight.get()
+    }
+
+    /// A chat request ended.
+    pub fn ended(&self, ended: &Ended<'_>) {
+        self.in_flight.dec();
+        let model = || ModelLabel { model: ended.model.to_owned() };
+        let labels = RequestLabels {
+            dialect: ended.dialect,
+            model: ended.model.to_owned(),
+            status: ended.status,
+            mode: ended.mode,
+        };
+        self.requests.get_or_create(&labels).inc();
+        self.latency.get_or_create(&model()).observe(ended.latency.as_secs_f64());
+        if let Some(first) = ended.first_token {
+            self.first_token.get_or_create(&model()).observe(first.as_secs_f64());
+        }
+        if let Some(usage) = ended.usage {
+            let counts = [
+                ("input", usage.input_tokens),
+                ("cache_read", usage.cache_read_tokens),
+                ("cache_write", usage.cache_write_tokens),
+                ("output", usage.output_tokens),
+            ];
+            for (kind, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+                self.tokens.get_or_create(&TokenLabels { model: ended.model.to_owned(), kind }).inc_by(count);
+            }
+            self.cost.get_or_create(&model()).inc_by(ended.cost.0);
+        }
+        self.retries.inc_by(u64::from(ended.calls.saturating_sub(1)));
+        self.failovers.inc_by(u64::from(ended.failovers));
+        for (model, kind) in &ended.causes {
+            self.errors.get_or_create(&ErrorLabels { model: (*model).to_owned(), kind }).inc();
+        }
+    }
+
+    /// A request was refused before any model was asked.
+    pub fn rejected(&self, rejected: Rejected) {
+        self.rejected.get_or_create(&RejectedLabels { endpoint: rejected.endpoint, kind: rejected.kind }).inc();
+    }
+
+    /// A deployment's health, as of now: `breaker` is 0 closed, 1 half open, 2 open.
+    pub fn deployment(&self, model: &str, deployment: &str, breaker: i64, in_flight: i64) {
+        let labels = DeploymentLabels { model: model.to_owned(), deployment: deployment.to_owned() };
+        self.breaker.get_or_create(&labels).set(breaker);
+        self.upstream_in_flight.get_or_create(&labels).set(in_flight);
+    }
+
+    /// Everything, in Prometheus' text format (OpenMetrics 1.0).
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        // Writing into a string cannot fail.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+}

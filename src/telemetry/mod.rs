@@ -1,0 +1,12 @@
+//! Logs, metrics and traces: their set-up, and their names in one place.
+//!
+//! **Logs** are sentences with fields, one line per request, text for people or JSON for machines. **Metrics** have
+//! labels from bounded sets only: models and providers as configured, statuses, dialects; never a token, a user or an
+//! id. **Spans** follow OpenTelemetry's conventions for generative AI (`gen_ai.*`) and leave by OTLP where configured.
+//! No prompt, answer or key is in any of the three.
+
+mod log;
+mod metrics;
+
+pub use log::{Guard, SPAN_TARGET, TelemetryError, init};
+pub use metrics::{Ended, Metrics, Rejected};
