@@ -5,7 +5,7 @@
 //! (another process may edit their file), and the lists of servers that are asked for their models.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -114,7 +114,12 @@ impl App {
 
         let tasks = vec![
             tokio::spawn(discovering(Arc::clone(&gateway), stopped(stopping.clone()))),
-            tokio::spawn(watching_files(Arc::clone(&gateway), args.clone(), loaded.files, stopped(stopping))),
+            tokio::spawn(watching_files(
+                Arc::clone(&gateway),
+                args.clone(),
+                Seen::now(loaded.files, &settings.data_dir),
+                stopped(stopping),
+            )),
         ];
         gateway.set_ready(true);
         Ok(Self { gateway, proxy: proxy_address, admin: admin_address, args, stop, servers, tasks })
@@ -225,38 +230,28 @@ async fn discovering(gateway: Arc<Gateway>, stopped: impl Future<Output = ()>) {
 
 /// Looks at the configuration's files and at the tokens' once a second. Polling sees every kind of change (editors that
 /// replace the file, mounted secrets, network disks) and costs a few system calls.
-async fn watching_files(
-    gateway: Arc<Gateway>,
-    args: LoadArgs,
-    mut files: Vec<PathBuf>,
-    stopped: impl Future<Output = ()>,
-) {
+async fn watching_files(gateway: Arc<Gateway>, args: LoadArgs, mut seen: Seen, stopped: impl Future<Output = ()>) {
     let mut stopped = std::pin::pin!(stopped);
-    let tokens = Tokens::path(&gateway.live().config.server.data_dir);
-    let mut config_seen = stamps(&files);
-    let mut tokens_seen = stamp(&tokens);
+    let data_dir = gateway.live().config.server.data_dir.clone();
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = &mut stopped => return,
         }
-        let now = stamps(&files);
-        if now != config_seen {
-            config_seen = now;
+        let now = Seen::now(seen.files.clone(), &data_dir);
+        if now.config != seen.config {
             match reload(&gateway, &args) {
-                Ok(read) => {
-                    files = read;
-                    config_seen = stamps(&files);
-                }
+                // Other files may have been read this time.
+                Ok(files) => seen = Seen { tokens: seen.tokens, ..Seen::now(files, &data_dir) },
                 Err(errors) => {
                     tracing::error!(errors = %errors, "The changed configuration is wrong; the old one stays in force");
+                    seen.config = now.config;
                 }
             }
         }
-        let now = stamp(&tokens);
-        if now != tokens_seen {
-            tokens_seen = now;
-            match Tokens::load(&gateway.live().config.server.data_dir) {
+        if now.tokens != seen.tokens {
+            seen.tokens = now.tokens;
+            match Tokens::load(&data_dir) {
                 Ok(tokens) => {
                     gateway.set_tokens(tokens);
                     tracing::info!("Took over changed API tokens");
@@ -269,11 +264,23 @@ async fn watching_files(
     }
 }
 
-fn stamps(files: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
-    files.iter().map(|file| stamp(file)).collect()
+/// When a file was written, and how long it is; `None` = it is not there.
+type Stamp = Option<(SystemTime, u64)>;
+
+/// Files as they were when they were last read.
+struct Seen {
+    files: Vec<PathBuf>,
+    config: Vec<Stamp>,
+    tokens: Stamp,
 }
 
-fn stamp(file: &PathBuf) -> Option<(SystemTime, u64)> {
+impl Seen {
+    fn now(files: Vec<PathBuf>, data_dir: &Path) -> Self {
+        Self { config: files.iter().map(|file| stamp(file)).collect(), tokens: stamp(&Tokens::path(data_dir)), files }
+    }
+}
+
+fn stamp(file: &Path) -> Stamp {
     let meta = std::fs::metadata(file).ok()?;
     Some((meta.modified().ok()?, meta.len()))
 }

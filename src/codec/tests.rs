@@ -1,1 +1,596 @@
-//! Tests.
+//! All dialects together: what goes in comes out, whoever speaks to whom.
+
+use bytes::BytesMut;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::Quirks;
+use crate::protocol::{
+    ErrorKind, FinishReason, ImageSource, Message, Part, ResponseFormat, Role, StreamEvent, Tool, ToolCallDelta,
+    ToolChoice, Usage,
+};
+
+fn target(dialect: Dialect, quirks: &Quirks) -> Target<'_> {
+    Target { dialect, quirks, model: "upstream-id", max_output_tokens: Some(100_000), reasoning: true }
+}
+
+fn meta() -> AnswerMeta {
+    AnswerMeta { id: "id-1".into(), model: "listed".into(), created: 7, native: None }
+}
+
+fn encoded(dialect: Dialect, request: &ChatRequest) -> (Value, Vec<String>) {
+    let quirks = Quirks::default();
+    let encoded = encode_request(&target(dialect, &quirks), request).unwrap();
+    (serde_json::from_slice(&encoded.body).unwrap(), encoded.dropped)
+}
+
+fn openai(body: Value) -> ChatRequest {
+    decode_request(Dialect::OpenAi, body.to_string().as_bytes()).unwrap()
+}
+
+// ------------------------------------------------------------------------------------------------ requests, by example
+
+#[test]
+fn a_tool_loop_goes_from_openai_to_anthropic() {
+    let request = openai(json!({
+        "model": "x",
+        "messages": [
+            { "role": "system", "content": "Be brief." },
+            { "role": "user", "content": "Weather in Oslo and Rome?" },
+            { "role": "assistant", "content": null, "tool_calls": [
+                { "id": "a", "type": "function", "function": { "name": "weather", "arguments": "{\"city\":\"Oslo\"}" } },
+                { "id": "b", "type": "function", "function": { "name": "weather", "arguments": "{\"city\":\"Rome\"}" } },
+            ] },
+            { "role": "tool", "tool_call_id": "a", "content": "-3" },
+            { "role": "tool", "tool_call_id": "b", "content": "18" },
+            { "role": "user", "content": "In Fahrenheit." },
+        ],
+        "tools": [{ "type": "function", "function": { "name": "weather", "parameters": { "type": "object" } } }],
+        "tool_choice": "required",
+        "parallel_tool_calls": false,
+    }));
+    let (body, dropped) = encoded(Dialect::Anthropic, &request);
+    assert_eq!(dropped, Vec::<String>::new());
+    assert_eq!(body["model"], "upstream-id");
+    assert_eq!(body["max_tokens"], 4096);
+    assert_eq!(body["system"], json!([{ "type": "text", "text": "Be brief." }]));
+    assert_eq!(
+        body["messages"],
+        json!([
+            { "role": "user", "content": "Weather in Oslo and Rome?" },
+            { "role": "assistant", "content": [
+                { "type": "tool_use", "id": "a", "name": "weather", "input": { "city": "Oslo" } },
+                { "type": "tool_use", "id": "b", "name": "weather", "input": { "city": "Rome" } },
+            ] },
+            { "role": "user", "content": [
+                { "type": "tool_result", "tool_use_id": "a", "content": [{ "type": "text", "text": "-3" }] },
+                { "type": "tool_result", "tool_use_id": "b", "content": [{ "type": "text", "text": "18" }] },
+                { "type": "text", "text": "In Fahrenheit." },
+            ] },
+        ])
+    );
+    assert_eq!(body["tool_choice"], json!({ "type": "any", "disable_parallel_tool_use": true }));
+}
+
+#[test]
+fn a_tool_loop_goes_from_anthropic_to_openai_and_ollama() {
+    let body = json!({
+        "model": "x", "max_tokens": 50,
+        "system": [{ "type": "text", "text": "Be brief.", "cache_control": { "type": "ephemeral" } }],
+        "messages": [
+            { "role": "user", "content": [
+                { "type": "text", "text": "What is this?" },
+                { "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": "AAAA" } },
+            ] },
+            { "role": "assistant", "content": [
+                { "type": "thinking", "thinking": "hm", "signature": "sig" },
+                { "type": "tool_use", "id": "t1", "name": "look", "input": { "zoom": 2 } },
+            ] },
+            { "role": "user", "content": [
+                { "type": "tool_result", "tool_use_id": "t1", "content": "a cat", "is_error": true },
+                { "type": "text", "text": "Well?" },
+            ] },
+        ],
+        "tools": [{ "name": "look", "description": "Looks.", "input_schema": { "type": "object" } }],
+        "tool_choice": { "type": "tool", "name": "look" },
+        "stop_sequences": ["END"],
+    });
+    let request = decode_request(Dialect::Anthropic, body.to_string().as_bytes()).unwrap();
+    let (openai, dropped) = encoded(Dialect::OpenAi, &request);
+    assert_eq!(
+        openai["messages"][0],
+        json!({ "role": "system", "content": [{ "type": "text", "text": "Be brief." }] })
+    );
+    assert_eq!(openai["messages"][1]["content"][1]["image_url"]["url"], "data:image/png;base64,AAAA");
+    assert_eq!(openai["messages"][2]["tool_calls"][0]["function"]["arguments"], "{\"zoom\":2}");
+    assert_eq!(openai["messages"][3], json!({ "role": "tool", "tool_call_id": "t1", "content": "Error: a cat" }));
+    assert_eq!(openai["messages"][4], json!({ "role": "user", "content": "Well?" }));
+    assert_eq!(openai["tool_choice"]["function"]["name"], "look");
+    assert_eq!((&openai["max_completion_tokens"], &openai["stop"]), (&json!(50), &json!(["END"])));
+    assert!(dropped.iter().any(|field| field.contains("cache_control")), "{dropped:?}");
+    assert!(dropped.iter().any(|field| field.contains("thinking")), "{dropped:?}");
+
+    let (ollama, _) = encoded(Dialect::Ollama, &request);
+    assert_eq!(ollama["messages"][1]["images"], json!(["AAAA"]));
+    assert_eq!(ollama["messages"][2]["tool_calls"][0]["function"]["arguments"], json!({ "zoom": 2 }));
+    assert_eq!(ollama["messages"][3], json!({ "role": "tool", "content": "Error: a cat", "tool_name": "look" }));
+    assert_eq!(ollama["options"], json!({ "stop": ["END"], "num_predict": 50 }));
+}
+
+#[test]
+fn a_schema_is_carried_everywhere() {
+    let schema = json!({ "type": "object", "properties": { "n": { "type": "integer" } } });
+    let request = openai(json!({
+        "messages": [{ "role": "user", "content": "x" }],
+        "response_format": { "type": "json_schema", "json_schema": { "name": "n", "strict": true, "schema": schema } },
+    }));
+    assert_eq!(encoded(Dialect::Anthropic, &request).0["output_config"]["format"]["schema"], schema);
+    assert_eq!(encoded(Dialect::Ollama, &request).0["format"], schema);
+    assert_eq!(encoded(Dialect::OpenAi, &request).0["response_format"]["json_schema"]["schema"], schema);
+    let quirks = Quirks { json_schema: false, ..Quirks::default() };
+    let deepseek = encode_request(&target(Dialect::OpenAi, &quirks), &request).unwrap();
+    assert_eq!(deepseek.dropped, ["response_format.json_schema"]);
+}
+
+#[test]
+fn deepseek_gets_its_reasoning_back_inside_a_tool_loop_only() {
+    let call = Part::ToolCall { id: "a".into(), name: "f".into(), arguments: "{}".into() };
+    let thought = Part::Thinking { text: "hm".into(), signature: None };
+    let turn = |parts| Message { role: Role::Assistant, parts, name: None };
+    let request = ChatRequest {
+        messages: vec![turn(vec![thought.clone(), call]), turn(vec![thought, Part::text("done")])],
+        ..ChatRequest::default()
+    };
+    let quirks = Quirks { reasoning_content: true, ..Quirks::default() };
+    let body = encode_request(&target(Dialect::OpenAi, &quirks), &request).unwrap().body;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["messages"][0]["reasoning_content"], "hm");
+    assert_eq!(body["messages"][1].get("reasoning_content"), None);
+    assert_eq!(body["messages"][1]["content"], "done");
+}
+
+#[test]
+fn what_changes_the_meaning_is_refused_by_name() {
+    let refused = |fields: Value| {
+        let mut body = json!({ "messages": [{ "role": "user", "content": "x" }] });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let quirks = Quirks::default();
+        encode_request(&target(Dialect::Anthropic, &quirks), &openai(body)).unwrap_err().param
+    };
+    assert_eq!(refused(json!({ "n": 2 })).as_deref(), Some("n"));
+    assert_eq!(refused(json!({ "logprobs": true })).as_deref(), Some("logprobs"));
+    let audio = openai(
+        json!({ "messages": [{ "role": "user", "content": [{ "type": "input_audio", "input_audio": {} }] }] }),
+    );
+    let quirks = Quirks::default();
+    let error = encode_request(&target(Dialect::Anthropic, &quirks), &audio).unwrap_err();
+    assert!(error.message.contains("messages[0].content[0] (input_audio)"), "{}", error.message);
+}
+
+#[test]
+fn errors_name_the_field_and_never_quote_the_prompt() {
+    let error = |dialect, body: Value| decode_request(dialect, body.to_string().as_bytes()).unwrap_err();
+    let cases = [
+        (Dialect::OpenAi, json!({ "model": "x" }), "messages"),
+        (Dialect::OpenAi, json!({ "messages": [{ "role": "user", "content": 7 }] }), "messages[0].content"),
+        (Dialect::OpenAi, json!({ "messages": [{ "role": "wizard", "content": "secret" }] }), "messages[0].role"),
+        (Dialect::OpenAi, json!({ "messages": [{ "role": "user", "content": "x" }], "stream": "secret" }), "stream"),
+        (Dialect::Anthropic, json!({ "messages": [{ "role": "user", "content": "x" }] }), "max_tokens"),
+        (Dialect::Native, json!({ "messages": [{ "role": "user", "content": "x" }], "secret": 1 }), "secret"),
+    ];
+    for (dialect, body, param) in cases {
+        let error = error(dialect, body);
+        assert_eq!(error.param.as_deref(), Some(param));
+        assert!(param == "secret" || !error.message.contains("secret"), "{}", error.message);
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------- passthrough
+
+#[test]
+fn passing_through_changes_the_model_and_nothing_else() {
+    let quirks = Quirks::default();
+    let target = target(Dialect::OpenAi, &quirks);
+    let body = br#"{ "x_unknown" : [1.50, 1e3, "\u00e9"] ,"model":"auto",  "messages":[{"model":"inner"}] }"#;
+    let passed = passthrough_request(&target, body, false).unwrap();
+    let expected =
+        br#"{ "x_unknown" : [1.50, 1e3, "\u00e9"] ,"model":"upstream-id",  "messages":[{"model":"inner"}] }"#;
+    assert_eq!(std::str::from_utf8(&passed).unwrap(), std::str::from_utf8(expected).unwrap());
+    let streamed = passthrough_request(&target, b"{\"model\":\"m\"}", true).unwrap();
+    assert_eq!(&streamed[..], br#"{"stream_options":{"include_usage":true},"model":"upstream-id"}"#);
+    let merged = passthrough_request(&target, br#"{"model":"m","stream_options":{"x":1}}"#, true).unwrap();
+    assert_eq!(&merged[..], br#"{"model":"upstream-id","stream_options":{"x":1,"include_usage":true}}"#);
+    let added = passthrough_request(&target, b"{}", false).unwrap();
+    assert_eq!(&added[..], br#"{"model":"upstream-id"}"#);
+    assert!(passthrough_request(&target, b"[1]", false).is_err());
+}
+
+#[test]
+fn a_usage_chunk_nobody_asked_for_is_taken_out_whatever_the_split() {
+    let stream = b"data: {\"choices\":[{\"delta\":{}}],\"usage\":null}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\ndata: [DONE]\n\n";
+    for split in 0..stream.len() {
+        let mut stripper = UsageStripper::default();
+        let mut out = stripper.push(&stream[..split]).to_vec();
+        out.extend_from_slice(&stripper.push(&stream[split..]));
+        assert_eq!(out, b"data: {\"choices\":[{\"delta\":{}}],\"usage\":null}\n\ndata: [DONE]\n\n", "at {split}");
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------ errors
+
+#[test]
+fn vendors_errors_are_told_apart() {
+    let kind = |dialect, status, body: &str| decode_error(dialect, status, body.as_bytes(), None).kind;
+    let cases = [
+        (
+            Dialect::OpenAi,
+            400,
+            r#"{"error":{"code":"context_length_exceeded","message":"x"}}"#,
+            ErrorKind::ContextOverflow,
+        ),
+        (
+            Dialect::Anthropic,
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}"#,
+            ErrorKind::ContextOverflow,
+        ),
+        (Dialect::OpenAi, 429, r#"{"error":{"code":"insufficient_quota","message":"x"}}"#, ErrorKind::Quota),
+        (Dialect::OpenAi, 429, r#"{"error":{"code":"rate_limit_exceeded","message":"x"}}"#, ErrorKind::RateLimited),
+        (Dialect::Anthropic, 529, r#"{"error":{"type":"overloaded_error","message":"x"}}"#, ErrorKind::Overloaded),
+        (Dialect::OpenAi, 400, r#"{"error":{"code":"content_filter","message":"x"}}"#, ErrorKind::ContentFilter),
+        (Dialect::Ollama, 404, r#"{"error":"model 'x' not found"}"#, ErrorKind::NotFound),
+        (Dialect::OpenAi, 502, "<html>Bad Gateway</html>", ErrorKind::Upstream),
+        (Dialect::OpenAi, 401, "", ErrorKind::Authentication),
+        (Dialect::OpenAi, 413, "", ErrorKind::TooLarge),
+        (Dialect::OpenAi, 504, "", ErrorKind::Timeout),
+    ];
+    for (dialect, status, body, expected) in cases {
+        assert_eq!(kind(dialect, status, body), expected, "{status} {body}");
+    }
+}
+
+#[test]
+fn an_error_with_status_200_is_an_error() {
+    for (dialect, body) in [
+        (Dialect::OpenAi, r#"{"error":{"message":"Overloaded","type":"overloaded_error"}}"#),
+        (Dialect::Anthropic, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#),
+        (Dialect::Ollama, r#"{"error":"overloaded_error: Overloaded"}"#),
+    ] {
+        assert!(decode_response(dialect, body.as_bytes()).is_err(), "{body}");
+    }
+    assert_eq!(decode_response(Dialect::OpenAi, b"{not json").unwrap_err().kind, ErrorKind::Upstream);
+}
+
+// ----------------------------------------------------------------------------------------------------------- streams
+
+const OPENAI_STREAM: &str = concat!(
+    ": comment\r\n\r\n",
+    "data: {\"id\":\"c1\",\"model\":\"m\",\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n",
+    "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"hm\"}}]}\n\n",
+    "data: {\"choices\":[{\"delta\":{\"content\":\"h\u{e9}llo\"}}]}\n\n",
+    "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"x\\\"\"}}]}}]}\n\n",
+    "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\":1}\"}}]}}]}\n\n",
+    "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\n",
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":5,\"prompt_tokens_details\":{\"cached_tokens\":4}}}\n\n",
+    "data: [DONE]\n\n",
+);
+
+const ANTHROPIC_STREAM: &str = concat!(
+    "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"c1\",\"model\":\"m\",\"usage\":{\"input_tokens\":6,\"cache_read_input_tokens\":4,\"output_tokens\":1}}}\n\n",
+    "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\"}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"hm\"}}\n\n",
+    "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
+    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":1,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":\"text_delta\",\"text\":\"h\u{e9}llo\"}}\n\n",
+    "event: new_kind\ndata: {\"type\":\"new_kind\",\"anything\":1}\n\n",
+    "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":2,\"content_block\":{\"type\":\"tool_use\",\"id\":\"a\",\"name\":\"f\",\"input\":{}}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":2,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{\\\"x\\\":1}\"}}\n\n",
+    "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"},\"usage\":{\"output_tokens\":5}}\n\n",
+    "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+);
+
+const OLLAMA_STREAM: &str = concat!(
+    "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\",\"thinking\":\"hm\"},\"done\":false}\n",
+    "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"h\u{e9}llo\"},\"done\":false}\n",
+    "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{\"x\":1}}}]},\"done\":false}\n",
+    "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":10,\"eval_count\":5}\n",
+);
+
+const STREAMS: [(Dialect, &str); 3] =
+    [(Dialect::OpenAi, OPENAI_STREAM), (Dialect::Anthropic, ANTHROPIC_STREAM), (Dialect::Ollama, OLLAMA_STREAM)];
+
+fn decode_in(dialect: Dialect, pieces: &[&[u8]]) -> Vec<StreamEvent> {
+    let mut decoder = StreamDecoder::new(dialect);
+    let mut events = Vec::new();
+    for piece in pieces {
+        decoder.push(piece, &mut events);
+    }
+    decoder.finish(&mut events);
+    events
+}
+
+/// What a stream says in the end: text, thinking, calls, usage, finish.
+#[derive(Debug, Default, PartialEq)]
+struct Gist {
+    text: String,
+    thinking: String,
+    calls: Vec<(String, Value)>,
+    usage: Usage,
+    finish: Option<FinishReason>,
+    error: Option<ErrorKind>,
+}
+
+fn gist(events: &[StreamEvent]) -> Gist {
+    let mut gist = Gist::default();
+    let mut calls: Vec<(String, String)> = Vec::new();
+    for event in events {
+        match event {
+            StreamEvent::Text(text) => gist.text.push_str(text),
+            StreamEvent::Thinking(text) => gist.thinking.push_str(text),
+            StreamEvent::ToolCall(ToolCallDelta { index, start, arguments }) => {
+                if let Some((_, name)) = start {
+                    calls.push((name.clone(), String::new()));
+                }
+                calls[*index].1.push_str(arguments);
+            }
+            StreamEvent::Usage(usage) => gist.usage.absorb(usage),
+            StreamEvent::Finish { reason, .. } => gist.finish = Some(*reason),
+            StreamEvent::Error(error) => gist.error = Some(error.kind),
+            _ => {}
+        }
+    }
+    gist.calls =
+        calls.into_iter().map(|(name, text)| (name, serde_json::from_str(&text).unwrap_or_default())).collect();
+    gist
+}
+
+#[test]
+fn each_dialects_stream_says_the_same() {
+    for (dialect, stream) in STREAMS {
+        let events = decode_in(dialect, &[stream.as_bytes()]);
+        assert!(matches!(events.last(), Some(StreamEvent::Finish { .. })), "{dialect:?}: finish is last");
+        let gist = gist(&events);
+        assert_eq!((gist.text.as_str(), gist.thinking.as_str()), ("h\u{e9}llo", "hm"), "{dialect:?}");
+        assert_eq!(gist.calls, [("f".to_owned(), json!({ "x": 1 }))], "{dialect:?}");
+        assert_eq!(gist.finish, Some(FinishReason::ToolCalls), "{dialect:?}");
+        assert_eq!((gist.usage.prompt_tokens(), gist.usage.output_tokens), (10, 5), "{dialect:?}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_cut_says_so() {
+    for (dialect, stream) in STREAMS {
+        // Cut behind the text, so that the end has not been said.
+        let cut = stream.find("llo").unwrap();
+        let events = decode_in(dialect, &[&stream.as_bytes()[..cut]]);
+        assert!(matches!(events.last(), Some(StreamEvent::Error(_))), "{dialect:?}: {events:?}");
+    }
+    assert_eq!(gist(&decode_in(Dialect::OpenAi, &[b""])).error, Some(ErrorKind::Connection));
+}
+
+#[test]
+fn an_error_event_ends_a_stream() {
+    let cases = [
+        (
+            Dialect::OpenAi,
+            "data: {\"error\":{\"message\":\"x\",\"type\":\"server_error\"}}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"late\"}}]}\n\n",
+        ),
+        (
+            Dialect::Anthropic,
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n",
+        ),
+        (Dialect::Ollama, "{\"error\":\"x\"}\n"),
+    ];
+    for (dialect, stream) in cases {
+        let mut decoder = StreamDecoder::new(dialect);
+        let mut events = Vec::new();
+        decoder.push(stream.as_bytes(), &mut events);
+        decoder.finish(&mut events);
+        assert_eq!(events.len(), 1, "{dialect:?}: {events:?}");
+        assert!(decoder.saw_error());
+    }
+}
+
+fn reencode(dialect: Dialect, events: &[StreamEvent]) -> Vec<u8> {
+    let mut encoder = StreamEncoder::new(dialect, meta(), true);
+    let mut out = BytesMut::new();
+    events.iter().for_each(|event| encoder.encode(event, &mut out));
+    out.to_vec()
+}
+
+#[test]
+fn an_anthropic_stream_has_one_start_and_blocks_that_never_overlap() {
+    for (dialect, stream) in STREAMS {
+        let events = decode_in(dialect, &[stream.as_bytes()]);
+        let text = String::from_utf8(reencode(Dialect::Anthropic, &events)).unwrap();
+        assert_eq!(text.matches("event: message_start").count(), 1);
+        assert_eq!(text.matches("event: message_stop").count(), 1);
+        let mut open = false;
+        for line in text.lines().filter_map(|line| line.strip_prefix("event: ")) {
+            match line {
+                "content_block_start" => assert!(!std::mem::replace(&mut open, true)),
+                "content_block_delta" => assert!(open),
+                "content_block_stop" => assert!(std::mem::replace(&mut open, false)),
+                "message_stop" => assert!(!open),
+                _ => {}
+            }
+        }
+    }
+}
+
+// -------------------------------------------------------------------------------------------------------- properties
+
+fn text() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9 \u{e9}\u{4f60}\"\\\\\n{}\\[\\]:,]{1,24}"
+}
+
+fn user_part() -> impl Strategy<Value = Part> {
+    prop_oneof![
+        text().prop_map(Part::text),
+        "[A-Za-z0-9+/]{4,12}".prop_map(|data| Part::Image {
+            source: ImageSource::Base64 { media_type: "image/png".into(), data },
+            detail: None,
+            cache_control: None,
+        }),
+        "https://[a-z]{3,8}/x".prop_map(|url| Part::Image {
+            source: ImageSource::Url(url),
+            detail: None,
+            cache_control: None
+        }),
+    ]
+}
+
+/// Conversations that both big dialects can say: user and assistant take turns, calls are answered at once.
+fn conversation() -> impl Strategy<Value = Vec<Message>> {
+    let turn = (vec(user_part(), 1..3), proptest::option::of(text()), vec((text(), 0..100_i64), 0..3));
+    (proptest::option::of(text()), vec(turn, 1..4), text()).prop_map(|(system, turns, last)| {
+        let mut messages: Vec<Message> = system.map(|text| Message::text(Role::System, text)).into_iter().collect();
+        let mut calls_made = 0;
+        for (parts, said, calls) in turns {
+            messages.push(Message { role: Role::User, parts, name: None });
+            let mut answer: Vec<Part> = said.map(Part::text).into_iter().collect();
+            let mut results = Vec::new();
+            for (result, number) in calls {
+                let id = format!("call_{calls_made}");
+                calls_made += 1;
+                let arguments = json!({ "n": number }).to_string();
+                answer.push(Part::ToolCall { id: id.clone(), name: "f".into(), arguments });
+                let content = vec![Part::text(result)];
+                results.push(Part::ToolResult { call_id: id, content, is_error: false, cache_control: None });
+            }
+            if answer.is_empty() {
+                answer.push(Part::text("ok"));
+            }
+            messages.push(Message { role: Role::Assistant, parts: answer, name: None });
+            if !results.is_empty() {
+                messages.push(Message { role: Role::User, parts: results, name: None });
+                messages.push(Message::text(Role::Assistant, "thanks"));
+            }
+        }
+        messages.push(Message::text(Role::User, last));
+        messages
+    })
+}
+
+fn request() -> impl Strategy<Value = ChatRequest> {
+    let choice = prop_oneof![
+        Just(None),
+        Just(Some(ToolChoice::Auto)),
+        Just(Some(ToolChoice::Required)),
+        Just(Some(ToolChoice::Named("f".into()))),
+    ];
+    (
+        conversation(),
+        choice,
+        proptest::option::of((0..=100_u8).prop_map(|n| f64::from(n) / 100.0)),
+        vec("[a-z]{1,5}", 0..3),
+        any::<bool>(),
+        1..9000_u32,
+    )
+        .prop_map(|(messages, tool_choice, temperature, stop, schema, max_tokens)| {
+            let tool = Tool {
+                name: "f".into(),
+                description: Some("does f".into()),
+                parameters: json!({ "type": "object", "properties": { "n": { "type": "integer" } } }),
+                strict: None,
+                cache_control: None,
+            };
+            let mut request = ChatRequest {
+                model: "auto".into(),
+                messages,
+                tools: vec![tool],
+                tool_choice,
+                max_tokens: Some(max_tokens),
+                ..ChatRequest::default()
+            };
+            request.sampling.temperature = temperature;
+            request.sampling.stop = stop;
+            request.response_format = schema.then(|| ResponseFormat::JsonSchema {
+                name: "answer".into(),
+                schema: json!({ "type": "object" }),
+                strict: None,
+            });
+            request
+        })
+}
+
+/// Written out and read again.
+fn through(dialect: Dialect, request: &ChatRequest) -> ChatRequest {
+    let quirks = Quirks::default();
+    let encoded = encode_request(&target(dialect, &quirks), request).unwrap();
+    assert_eq!(encoded.dropped, Vec::<String>::new());
+    let mut read = decode_request(dialect, &encoded.body).unwrap();
+    read.model = request.model.clone();
+    read
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, rng_seed: proptest::test_runner::RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_request_survives_each_dialect_and_both_in_a_row(request in request()) {
+        prop_assert_eq!(&through(Dialect::OpenAi, &request), &request);
+        prop_assert_eq!(&through(Dialect::Anthropic, &request), &request);
+        prop_assert_eq!(&through(Dialect::OpenAi, &through(Dialect::Anthropic, &request)), &request);
+    }
+
+    #[test]
+    fn an_answer_survives_each_dialect(parts in vec(prop_oneof![
+        text().prop_map(Part::text),
+        (text(), 0..9_i64).prop_map(|(id, n)| Part::ToolCall { id, name: "f".into(), arguments: json!({ "n": n }).to_string() }),
+    ], 1..4), input in 0..1000_u64, cached in 0..1000_u64, output in 0..1000_u64) {
+        // OpenAI says all its text before its calls, as one.
+        let mut parts = parts;
+        parts.sort_by_key(|part| matches!(part, Part::ToolCall { .. }));
+        let text: String = parts.iter().filter_map(|part| match part { Part::Text { text, .. } => Some(text.as_str()), _ => None }).collect();
+        parts.retain(|part| !matches!(part, Part::Text { .. }));
+        if !text.is_empty() { parts.insert(0, Part::text(text)); }
+        let usage = Usage { input_tokens: input, cache_read_tokens: cached, cache_write_tokens: 3, output_tokens: output, reasoning_tokens: 0 };
+        let response = ChatResponse {
+            id: meta().id, model: meta().model, parts, finish_reason: FinishReason::Length, stop_sequence: None, usage: Some(usage),
+        };
+        for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+            let read = decode_response(dialect, &encode_response(dialect, &response, &meta())).unwrap();
+            prop_assert_eq!(&read, &response);
+        }
+    }
+
+    #[test]
+    fn any_split_of_a_stream_decodes_the_same(which in 0..3_usize, cuts in vec(0..2000_usize, 0..12)) {
+        let (dialect, stream) = STREAMS[which];
+        let bytes = stream.as_bytes();
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % bytes.len()).collect();
+        cuts.sort_unstable();
+        let mut pieces = Vec::new();
+        let mut from = 0;
+        for cut in cuts { pieces.push(&bytes[from..cut]); from = cut; }
+        pieces.push(&bytes[from..]);
+        prop_assert_eq!(decode_in(dialect, &pieces), decode_in(dialect, &[bytes]));
+    }
+
+    #[test]
+    fn a_stream_says_the_same_in_another_dialect(which in 0..3_usize, into_anthropic in any::<bool>()) {
+        let (dialect, stream) = STREAMS[which];
+        let events = decode_in(dialect, &[stream.as_bytes()]);
+        let other = if into_anthropic { Dialect::Anthropic } else { Dialect::OpenAi };
+        let again = decode_in(other, &[&reencode(other, &events)]);
+        prop_assert_eq!(gist(&again), gist(&events));
+    }
+
+    #[test]
+    fn no_bytes_make_a_decoder_panic(bytes in vec(any::<u8>(), 0..400), junk in "[{}\\[\\]\":,a-z0-9\\\\n ]{0,200}") {
+        for dialect in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Ollama, Dialect::Native] {
+            for input in [&bytes[..], junk.as_bytes(), format!("data: {junk}\n\n").as_bytes()] {
+                let _ = decode_request(dialect, input);
+                let _ = decode_response(dialect, input);
+                let _ = decode_error(dialect, 500, input, None);
+                let events = decode_in(dialect, &[input]);
+                let ended = matches!(events.last(), Some(StreamEvent::Finish { .. } | StreamEvent::Error(_)));
+                prop_assert!(ended);
+            }
+        }
+    }
+}

@@ -94,28 +94,28 @@ enum Next {
     /// Tell the client.
     GiveUp,
     /// Another place of the model, or the same after a pause.
-    SameModel,
+    Retry,
     /// The next model.
-    NextModel,
+    MoveOn,
     /// The next model with a larger context.
-    LargerModel,
+    Larger,
 }
 
 fn next(error: &ApiError) -> Next {
     match error.kind {
         ErrorKind::InvalidRequest | ErrorKind::ContentFilter => Next::GiveUp,
-        ErrorKind::ContextOverflow | ErrorKind::TooLarge => Next::LargerModel,
+        ErrorKind::ContextOverflow | ErrorKind::TooLarge => Next::Larger,
         ErrorKind::RateLimited
         | ErrorKind::Overloaded
         | ErrorKind::Timeout
         | ErrorKind::Connection
-        | ErrorKind::Upstream => Next::SameModel,
+        | ErrorKind::Upstream => Next::Retry,
         ErrorKind::Authentication
         | ErrorKind::Permission
         | ErrorKind::NotFound
         | ErrorKind::Quota
         | ErrorKind::Unavailable
-        | ErrorKind::Internal => Next::NextModel,
+        | ErrorKind::Internal => Next::MoveOn,
     }
 }
 
@@ -243,18 +243,18 @@ impl Dispatcher {
             walk.fail(model, error);
             match step {
                 Next::GiveUp => return Found::GiveUp,
-                Next::NextModel => return Found::Nothing,
-                Next::LargerModel => {
+                Next::MoveOn => return Found::Nothing,
+                Next::Larger => {
                     walk.too_small = walk.too_small.max(model.settings.context);
                     return Found::Nothing;
                 }
-                Next::SameModel
+                Next::Retry
                     if asked.is_some_and(|wait| wait > Duration::from_millis(settings.max_retry_after_ms)) =>
                 {
                     // Another place of the model may still answer; this one will be resting.
                     wait = None;
                 }
-                Next::SameModel => wait = asked,
+                Next::Retry => wait = asked,
             }
         }
         Found::Nothing

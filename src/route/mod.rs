@@ -1,6 +1,6 @@
 //! Canonical request -> [`Plan`]: which models, in which order, and why.
 //!
-//! [`Planner::plan`] works in steps: what the request asks of a model ([`Demand`]); static rules ([`Rules`]) that pin,
+//! [`plan()`] works in steps: what the request asks of a model ([`Demand`]); static rules ([`Rules`]) that pin,
 //! prefer, forbid or weigh; the candidates that are configured, allowed, able and healthy, and for every other model the
 //! reason why it fell out; the choice among them, with the probability it was made with. The result is a [`Plan`] for
 //! `dispatch` to walk and a [`Decision`] that explains it.

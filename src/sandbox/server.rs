@@ -22,11 +22,14 @@ use super::frames::{self, Frames};
 use super::profile::{Pace, Profile};
 use super::{anthropic, ollama, openai};
 
-/// The key that every vendor here wants.
+/// The key that every vendor here wants, or one that begins so.
 pub const KEY: &str = "sandbox-key";
 
 /// The variable that the sandbox's own configuration takes the key from.
 const KEY_VARIABLE: &str = "POINTSMAN_SANDBOX_KEY";
+
+/// Endpoints that faults are about.
+const CHATS: [&str; 3] = ["/v1/chat/completions", "/v1/messages", "/api/chat"];
 
 /// How many requests are remembered.
 const MEMORY: usize = 4096;
@@ -128,13 +131,15 @@ struct World {
 #[derive(Debug)]
 pub(super) struct Watch {
     world: Arc<World>,
+    /// Whether it is a chat: lists and probes come and go as they like.
+    counts: bool,
     complete: std::cell::Cell<bool>,
 }
 
 impl Watch {
-    fn new(world: Arc<World>) -> Self {
-        world.open.fetch_add(1, Ordering::Relaxed);
-        Self { world, complete: std::cell::Cell::new(false) }
+    fn new(world: Arc<World>, counts: bool) -> Self {
+        world.open.fetch_add(usize::from(counts), Ordering::Relaxed);
+        Self { world, counts, complete: std::cell::Cell::new(false) }
     }
 
     /// The answer was sent whole.
@@ -145,8 +150,8 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.world.open.fetch_sub(1, Ordering::Relaxed);
-        if !self.complete.get() {
+        self.world.open.fetch_sub(usize::from(self.counts), Ordering::Relaxed);
+        if self.counts && !self.complete.get() {
             self.world.hung_up.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -275,9 +280,10 @@ async fn accept(listener: TcpListener, world: Arc<World>, mut stopping: watch::R
 
 /// An error here closes the connection without an answer.
 async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Response<Body>, frames::Cut> {
-    let watch = Watch::new(Arc::clone(&world));
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
+    let is_chat = CHATS.iter().any(|chat| path.ends_with(chat));
+    let watch = Watch::new(Arc::clone(&world), is_chat);
     let vendor = Vendor::ALL.into_iter().find(|vendor| path.starts_with(vendor.prefix()));
     let Some(vendor) = vendor else {
         let frames =
@@ -292,7 +298,7 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Response
         remember(&world, vendor, &path, &model, &value, &head.headers);
     }
     let header = head.headers.get("x-sandbox-fault").and_then(|fault| Fault::parse(fault.to_str().ok()?));
-    let fault = header.or_else(|| if head.method == Method::POST { world.faults.next(&model) } else { None });
+    let fault = header.or_else(|| if is_chat { world.faults.next(&model) } else { None });
     match &fault {
         Some(Fault::Refuse) => return Err(frames::Cut),
         Some(Fault::HangBeforeHeaders) => {
@@ -389,8 +395,10 @@ fn reply(
 }
 
 fn has_key(headers: &http::HeaderMap) -> bool {
-    let is = |name: &str, wanted: &str| headers.get(name).is_some_and(|value| value == wanted);
-    is("x-api-key", KEY) || is("authorization", &format!("Bearer {KEY}"))
+    let begins = |name: &str, wanted: &str| {
+        headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.starts_with(wanted))
+    };
+    begins("x-api-key", KEY) || begins("authorization", &format!("Bearer {KEY}"))
 }
 
 /// The answer, unless the prompt is longer than the model reads.

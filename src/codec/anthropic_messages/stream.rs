@@ -49,20 +49,16 @@ struct Start {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta {
-    TextDelta {
-        text: String,
-    },
-    InputJsonDelta {
-        partial_json: String,
-    },
-    ThinkingDelta {
-        thinking: String,
-    },
-    SignatureDelta {
-        signature: String,
-    },
+    #[serde(rename = "text_delta")]
+    Text { text: String },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: String },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: String },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: String },
     #[serde(other)]
     Unknown,
 }
@@ -132,10 +128,10 @@ impl Decoder {
 
     fn delta(&self, index: usize, delta: Delta, out: &mut Vec<StreamEvent>) {
         match delta {
-            Delta::TextDelta { text } => out.push(StreamEvent::Text(text)),
-            Delta::ThinkingDelta { thinking } => out.push(StreamEvent::Thinking(thinking)),
-            Delta::SignatureDelta { signature } => out.push(StreamEvent::ThinkingSignature(signature)),
-            Delta::InputJsonDelta { partial_json } => {
+            Delta::Text { text } => out.push(StreamEvent::Text(text)),
+            Delta::Thinking { thinking } => out.push(StreamEvent::Thinking(thinking)),
+            Delta::Signature { signature } => out.push(StreamEvent::ThinkingSignature(signature)),
+            Delta::InputJson { partial_json } => {
                 // Pieces of a block that is no call of the client's tools (the vendor's own) are nobody's here.
                 if let Some(index) = self.calls.iter().position(|known| *known == index) {
                     let call = ToolCallDelta { index, start: None, arguments: partial_json };

@@ -1,0 +1,141 @@
+//! Tokens, scopes, addresses, limits.
+
+use pointsman::app::{App, StartError};
+use pointsman::config;
+use pointsman::store::Scope;
+use serde_json::Value;
+
+use crate::support::{CLIENTS, TestGateway, ask, error, settle};
+
+#[tokio::test]
+async fn once_there_is_a_token_everybody_needs_one() {
+    let (gateway, tokens) = TestGateway::with_tokens(
+        "",
+        &[("chat", &[Scope::Chat]), ("rater", &[Scope::Feedback]), ("op", &[Scope::Admin])],
+    )
+    .await;
+    for path in CLIENTS {
+        let body = ask(path, "gpt-4o", "hi");
+        let response = gateway.post(path, body.clone()).await;
+        assert_eq!(response.status(), 401, "{path}");
+        error(path, &response.json().await.unwrap());
+        let with = async |header: &str, value: String| {
+            let request = gateway.http.post(gateway.url(path)).header(header, value).body(body.to_string());
+            request.send().await.unwrap().status().as_u16()
+        };
+        assert_eq!(with("authorization", format!("Bearer {}", tokens[0])).await, 200);
+        assert_eq!(with("x-api-key", tokens[0].clone()).await, 200);
+        assert_eq!(with("authorization", "Bearer pm_0000".into()).await, 401);
+        assert_eq!(with("authorization", format!("Bearer {}", tokens[1])).await, 403);
+    }
+    let admin = async |token: &str| {
+        let url = gateway.admin_url("/api/admin/models");
+        gateway.http.get(url).bearer_auth(token).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((admin(&tokens[0]).await, admin(&tokens[2]).await), (403, 200));
+    let health = gateway.http.get(gateway.url("/health")).send().await.unwrap();
+    assert_eq!(health.status(), 200, "health is open to all");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_beside_the_server_stops_working() {
+    let (gateway, tokens) = TestGateway::with_tokens("", &[("a", &[Scope::Chat]), ("b", &[Scope::Chat])]).await;
+    let data = gateway.dir.path().join("data");
+    let mut known = pointsman::store::Tokens::load(&data).unwrap();
+    known.revoke("a").unwrap();
+    known.save(&data).unwrap();
+    settle(|| gateway.app.gateway.tokens().all().len() == 1, "the change was not noticed").await;
+    let request = gateway.http.get(gateway.url("/models")).bearer_auth(&tokens[0]);
+    assert_eq!(request.send().await.unwrap().status(), 401);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn denied_addresses_stay_outside() {
+    let gateway = TestGateway::start("[access]\ndeny = ['127.0.0.0/8']").await;
+    let response = gateway.post("/v1/messages", ask("/v1/messages", "gpt-4o", "hi")).await;
+    assert_eq!(response.status(), 403);
+    error("/v1/messages", &response.json().await.unwrap());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn over_the_limit_is_429_with_a_time() {
+    let gateway = TestGateway::start("[limits]\nrequests_per_minute = 2").await;
+    for _ in 0..2 {
+        assert_eq!(gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "hi")).await.status(), 200);
+    }
+    let response = gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "hi")).await;
+    assert_eq!(response.status(), 429);
+    let wait: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_per_minute_count_what_the_vendor_counted() {
+    let gateway = TestGateway::start("[limits]\ntokens_per_minute = 60").await;
+    assert_eq!(gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "hi")).await.status(), 200);
+    settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+    let statuses = [
+        gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "hi")).await.status().as_u16(),
+        gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "hi")).await.status().as_u16(),
+    ];
+    assert!(statuses.contains(&429), "{statuses:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_413() {
+    let gateway = TestGateway::start("[limits]\nmax_body_mb = 1").await;
+    let body = ask("/v1/chat/completions", "gpt-4o", &"x".repeat(2 << 20));
+    let response = gateway.post("/v1/chat/completions", body).await;
+    assert_eq!(response.status(), 413);
+    assert!(error("/v1/chat/completions", &response.json().await.unwrap()).contains("limits.max_body_mb"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_token_it_refuses_to_stand_open() {
+    let gateway = TestGateway::start("").await;
+    let mut args = gateway.args.clone();
+    args.flags.push(("--listen".into(), "server.listen".into(), "0.0.0.0:0".into()));
+    let loaded = config::load(&args).unwrap();
+    let refused = App::start(args.clone(), loaded).await.unwrap_err();
+    assert!(matches!(refused, StartError::Open { key: "server.listen", .. }));
+    assert!(refused.to_string().contains("pointsman token new"), "{refused}");
+    args.flags.push(("--set".into(), "access.auth".into(), "off".into()));
+    let app = App::start(args.clone(), config::load(&args).unwrap()).await.unwrap();
+    app.stop().await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn browsers_are_let_in_only_where_configured() {
+    let preflight = async |gateway: &TestGateway| {
+        let request = gateway.http.request(reqwest::Method::OPTIONS, gateway.url("/api/chat"));
+        let request = request.header("origin", "https://app.example").header("access-control-request-method", "POST");
+        request.send().await.unwrap().headers().get("access-control-allow-origin").cloned()
+    };
+    let closed = TestGateway::start("").await;
+    assert_eq!(preflight(&closed).await, None);
+    closed.stop().await;
+    let open = TestGateway::start("[server]\ncors_origins = ['https://app.example']").await;
+    assert_eq!(preflight(&open).await.unwrap(), "https://app.example");
+    open.stop().await;
+}
+
+#[tokio::test]
+async fn request_ids_go_out_as_they_came_in() {
+    let gateway = TestGateway::start("").await;
+    let id = async |sent: &str| {
+        let request = gateway.http.get(gateway.url("/health")).header("x-request-id", sent);
+        request.send().await.unwrap().headers()["x-request-id"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(id("trace-7.a").await, "trace-7.a");
+    assert_ne!(id("evil id {}").await, "evil id {}");
+    let unknown: Value = gateway.http.get(gateway.url("/nowhere")).send().await.unwrap().json().await.unwrap();
+    error("/api/chat", &unknown);
+    gateway.stop().await;
+}

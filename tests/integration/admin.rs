@@ -1,0 +1,60 @@
+//! The admin listener: metrics and the description of the API.
+
+use serde_json::Value;
+
+use crate::support::{TestGateway, ask};
+
+#[tokio::test]
+async fn metrics_count_what_happened() {
+    let gateway = TestGateway::start("").await;
+    gateway.post("/v1/messages", ask("/v1/messages", "gpt-4o", "hi")).await;
+    gateway.post("/v1/messages", ask("/v1/messages", "nothing", "hi")).await;
+    let metrics = gateway.admin("/metrics").await;
+    for line in [
+        "pointsman_requests_total{dialect=\"anthropic\",model=\"gpt-4o\",status=\"ok\",mode=\"named\"} 1",
+        "pointsman_rejected_total{endpoint=\"/v1/messages\",kind=\"not_found\"} 1",
+        "pointsman_latency_seconds_count{model=\"gpt-4o\"} 1",
+        "pointsman_tokens_total{model=\"gpt-4o\",kind=\"output\"}",
+        "pointsman_in_flight 0",
+        "# EOF",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_description_and_the_routes_agree() {
+    let gateway = TestGateway::start("").await;
+    let spec: Value = serde_json::from_str(&gateway.admin("/openapi.json").await).unwrap();
+    let described: Vec<&str> = spec["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    for endpoint in pointsman::http::routes::ENDPOINTS {
+        assert!(described.contains(&endpoint), "{endpoint} is not described");
+    }
+    for path in &described {
+        assert!(pointsman::http::routes::ENDPOINTS.contains(path), "{path} is described and not there");
+    }
+    for (path, methods) in spec["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let on_admin = operation["servers"].is_array();
+            let url = if on_admin { gateway.admin_url(path) } else { gateway.url(path) };
+            let method = method.to_uppercase().parse().unwrap();
+            let response = gateway.http.request(method, url).body("{}").send().await.unwrap();
+            assert!(![404, 405].contains(&response.status().as_u16()), "{path}: {}", response.status());
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn configuration_is_shown_with_its_origins_and_without_secrets() {
+    let gateway = TestGateway::start("[limits]\nmax_in_flight = 7").await;
+    let shown = gateway.admin("/api/admin/config").await;
+    let settings: Value = serde_json::from_str(&shown).unwrap();
+    let settings = settings["settings"].as_array().unwrap();
+    let limit = settings.iter().find(|setting| setting["path"] == "limits.max_in_flight").unwrap();
+    assert_eq!(limit["value"], "7");
+    assert!(limit["origin"].as_str().unwrap().ends_with("test.toml"));
+    assert!(!shown.contains(pointsman::sandbox::KEY));
+    gateway.stop().await;
+}

@@ -1,0 +1,60 @@
+//! The binary as a person types it.
+
+use std::process::{Command, Output};
+
+fn pointsman(dir: &std::path::Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(args)
+        .current_dir(dir)
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap_or_default())
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn exit_codes_tell_failed_from_wrongly_used() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(pointsman(dir.path(), &["--help"]).status.code(), Some(0));
+    assert_eq!(pointsman(dir.path(), &["fly"]).status.code(), Some(2));
+    assert_eq!(pointsman(dir.path(), &["config", "check"]).status.code(), Some(0));
+    let wrong = pointsman(dir.path(), &["config", "check", "--set", "server.lisen=1"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(stderr(&wrong).contains("did you mean `listen`?"), "{}", stderr(&wrong));
+}
+
+#[test]
+fn config_print_says_who_set_what() {
+    let dir = tempfile::tempdir().unwrap();
+    let printed = pointsman(dir.path(), &["config", "print", "--changed", "--set", "limits.max_in_flight=9"]);
+    assert_eq!(stdout(&printed), "limits.max_in_flight = 9  # --set\n");
+}
+
+#[test]
+fn tokens_are_made_listed_and_revoked() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = pointsman(dir.path(), &["token", "new", "ci", "--scopes", "chat"]);
+    let text = stdout(&made);
+    assert!(text.starts_with("pm_") && text.trim().len() == 43, "{text}");
+    assert!(stdout(&pointsman(dir.path(), &["token", "list"])).contains("ci"));
+    let file = std::fs::read_to_string(dir.path().join("var/tokens.json")).unwrap();
+    assert!(!file.contains(text.trim()));
+    assert!(pointsman(dir.path(), &["token", "revoke", "ci"]).status.success());
+    assert_eq!(pointsman(dir.path(), &["token", "revoke", "ci"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_dry_run_without_any_key_says_which_to_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = pointsman(dir.path(), &["route", "hello", "--set", "providers.ollama.enabled=false"]);
+    assert_eq!(run.status.code(), Some(1));
+    assert!(stderr(&run).contains("set ANTHROPIC_API_KEY"), "{}", stderr(&run));
+}

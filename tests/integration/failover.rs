@@ -1,0 +1,194 @@
+//! Hostile upstreams: with one healthy candidate left the client gets a good answer; with none, a prompt error in its
+//! dialect with the causes.
+
+use std::time::{Duration, Instant};
+
+use pointsman::sandbox::{Fault, Times};
+use serde_json::{Value, json};
+
+use crate::support::{CLIENTS, TestGateway, ask, error, streamed_text, text};
+
+/// `gpt-4o` first, then `claude-sonnet-5-5`, whatever the draw.
+const IN_ORDER: &str = "
+[[rules]]
+name = 'in order'
+prefer = ['gpt-4o', 'claude-sonnet-5-5']
+[routing]
+max_candidates = 2
+[dispatch.breaker]
+consecutive_failures = 1000
+window = 1000
+";
+
+const FAULTS: [Fault; 16] = [
+    Fault::Refuse,
+    Fault::HangBeforeHeaders,
+    Fault::HangAfterHeaders,
+    Fault::Status { status: 429, retry_after: None },
+    Fault::Status { status: 429, retry_after: Some(30) },
+    Fault::Status { status: 500, retry_after: None },
+    Fault::Status { status: 503, retry_after: None },
+    Fault::Status { status: 529, retry_after: None },
+    Fault::Status { status: 401, retry_after: None },
+    Fault::Garbage,
+    Fault::Cut { after: 0 },
+    Fault::OkThenError,
+    Fault::WrongContentType,
+    Fault::ContextOverflow,
+    Fault::StreamError { after: 0 },
+    Fault::Huge { mib: 66 },
+];
+
+/// Faults that only a stream can have leave whole answers alone.
+fn spoils(fault: &Fault, stream: bool) -> bool {
+    stream || !matches!(fault, Fault::StreamError { .. })
+}
+
+#[tokio::test]
+async fn one_healthy_model_is_enough() {
+    // A prompt that is too long for one model goes to a larger one only.
+    let gateway = TestGateway::start(IN_ORDER).await;
+    for fault in FAULTS {
+        for (path, stream) in CLIENTS.into_iter().flat_map(|path| [(path, false), (path, true)]) {
+            gateway
+                .app
+                .gateway
+                .live()
+                .catalog
+                .models()
+                .for_each(|model| model.deployments.iter().for_each(|d| d.reset()));
+            gateway.sandbox.faults().set("gpt-4o", fault.clone(), Times::Always);
+            let mut body = ask(path, "auto", "Hello");
+            body["stream"] = json!(stream);
+            let response = gateway.post(path, body).await;
+            let status = response.status();
+            let model = response.headers().get("x-pointsman-model").cloned();
+            let answer = response.text().await.unwrap();
+            assert_eq!(status, 200, "{fault:?} {path} {stream}: {answer}");
+            let said = if stream {
+                streamed_text(path, &answer)
+            } else {
+                text(path, &serde_json::from_str(&answer).unwrap())
+            };
+            assert!(said.starts_with("[sandbox"), "{fault:?} {path} {stream}: {answer}");
+            let expected = if spoils(&fault, stream) { "claude-sonnet-5-5" } else { "gpt-4o" };
+            assert_eq!(model.unwrap(), expected, "{fault:?} {path} {stream}");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn with_no_healthy_model_the_error_is_prompt_and_tells_the_causes() {
+    let gateway = TestGateway::start(IN_ORDER).await;
+    for fault in FAULTS {
+        for (path, stream) in CLIENTS.into_iter().flat_map(|path| [(path, false), (path, true)]) {
+            if !spoils(&fault, stream) {
+                continue;
+            }
+            gateway
+                .app
+                .gateway
+                .live()
+                .catalog
+                .models()
+                .for_each(|model| model.deployments.iter().for_each(|d| d.reset()));
+            gateway.sandbox.faults().set("*", fault.clone(), Times::Always);
+            let mut body = ask(path, "auto", "Hello");
+            body["stream"] = json!(stream);
+            let started = Instant::now();
+            let response = gateway.post(path, body).await;
+            assert!(started.elapsed() < Duration::from_secs(6), "{fault:?}");
+            let status = response.status().as_u16();
+            assert!(status >= 400, "{fault:?} {path}");
+            let message = error(path, &response.json().await.unwrap());
+            assert!(message.contains("gpt-4o"), "{fault:?}: {message}");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_passing_fault_is_retried() {
+    let gateway = TestGateway::start("").await;
+    let fault = Fault::Status { status: 503, retry_after: None };
+    gateway.sandbox.faults().set("gpt-4o", fault, Times::First(1));
+    let response = gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(gateway.metric("pointsman_retries_total").await, 1.0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_worst_case_of_upstream_calls_is_kept() {
+    let gateway =
+        TestGateway::start("[dispatch]\nmax_attempts = 3\nattempts_per_model = 2\n[routing]\nmax_candidates = 4")
+            .await;
+    gateway.sandbox.faults().set("*", Fault::Status { status: 500, retry_after: None }, Times::Always);
+    let before = gateway.sandbox.seen().iter().filter(|seen| seen.path.contains("c")).count();
+    gateway.post("/api/chat", ask("/api/chat", "auto", "Hello")).await;
+    let chats = gateway.sandbox.seen().len() - before;
+    assert!(chats <= 3 + 3, "{chats} calls");
+    let posts = gateway.sandbox.seen().iter().filter(|seen| seen.body["messages"].is_array()).count();
+    assert_eq!(posts, 3);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_request_is_told_at_once() {
+    let gateway = TestGateway::start(IN_ORDER).await;
+    gateway.sandbox.faults().set("*", Fault::Status { status: 422, retry_after: None }, Times::Always);
+    let response = gateway.post("/v1/chat/completions", ask("/v1/chat/completions", "auto", "Hello")).await;
+    assert_eq!(response.status(), 400);
+    let posts = gateway.sandbox.seen().iter().filter(|seen| seen.body["messages"].is_array()).count();
+    assert_eq!(posts, 1, "another model would refuse it too");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_breaker_opens_and_a_probe_closes_it() {
+    let gateway = TestGateway::start(
+        "[dispatch]\nattempts_per_model = 1\n[dispatch.breaker]\nconsecutive_failures = 3\nopen_ms = 200\n[routing]\nmax_candidates = 1",
+    )
+    .await;
+    gateway.sandbox.faults().set("gpt-4o", Fault::Status { status: 500, retry_after: None }, Times::First(3));
+    let status = async || gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await.status().as_u16();
+    for _ in 0..3 {
+        assert_eq!(status().await, 502);
+    }
+    let seen = gateway.sandbox.seen().len();
+    assert_eq!(status().await, 503, "the breaker is open");
+    assert_eq!(gateway.sandbox.seen().len(), seen, "nobody was called");
+    assert_eq!(gateway.metric("pointsman_breaker{model=\"gpt-4o\"").await, 2.0);
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert_eq!(status().await, 200, "the probe");
+    assert_eq!(gateway.metric("pointsman_breaker{model=\"gpt-4o\"").await, 0.0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_long_retry_after_rests_the_place_and_a_short_one_is_waited_for() {
+    let gateway = TestGateway::start("").await;
+    gateway.sandbox.faults().set("gpt-4o", Fault::Status { status: 429, retry_after: Some(30) }, Times::First(1));
+    let response = gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await;
+    assert_eq!(response.status(), 429);
+    assert_eq!(response.headers()["retry-after"], "30");
+    let answer: Value = gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await.json().await.unwrap();
+    assert!(error("/api/chat", &answer).contains("asked for a rest"), "{answer}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn deployments_of_one_model_stand_in_for_each_other() {
+    let gateway = TestGateway::start(
+        "[models.twin]\ndeployments = [{ provider = 'openai', upstream = 'twin-a' }, { provider = 'openai', upstream = 'twin-b' }]\n",
+    )
+    .await;
+    gateway.sandbox.faults().set("twin-a", Fault::Refuse, Times::Always);
+    for _ in 0..20 {
+        let response = gateway.post("/api/chat", ask("/api/chat", "twin", "Hello")).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["x-pointsman-backend"], "openai/twin-b");
+    }
+    gateway.stop().await;
+}

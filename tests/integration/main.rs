@@ -1,0 +1,16 @@
+//! The gateway as its users meet it: the real server on a free port, real HTTP, stand-ins for the paid vendors that can
+//! be told to misbehave.
+
+#![allow(clippy::unwrap_used)] // a panic here is the failure report
+
+mod access;
+mod admin;
+mod cli;
+mod failover;
+mod matrix;
+mod reload;
+mod routing;
+mod secrets;
+mod shutdown;
+mod streaming;
+mod support;

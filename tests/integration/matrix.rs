@@ -1,0 +1,237 @@
+//! Every client dialect with every kind of backend: whole, streamed, tools, schemas, errors.
+
+use serde_json::{Value, json};
+
+use crate::support::{BACKENDS, CLIENTS, TestGateway, ask, discovered, error, events, streamed_text, text};
+
+#[tokio::test]
+async fn everybody_can_talk_to_everybody() {
+    let gateway = TestGateway::start("").await;
+    discovered(&gateway).await;
+    for path in CLIENTS {
+        for (model, _) in BACKENDS {
+            let response = gateway.post(path, ask(path, model, "Why is the sky blue?")).await;
+            assert_eq!(response.status(), 200, "{path} {model}");
+            assert!(response.headers()["x-pointsman-model"].to_str().unwrap().starts_with(model));
+            let answer: Value = response.json().await.unwrap();
+            assert!(text(path, &answer).contains("[sandbox"), "{path} {model}: {answer}");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn streams_say_the_same_as_whole_answers() {
+    let gateway = TestGateway::start("").await;
+    discovered(&gateway).await;
+    for path in CLIENTS {
+        for (model, _) in BACKENDS {
+            let mut body = ask(path, model, "Tell me a story");
+            let whole: Value = gateway.post(path, body.clone()).await.json().await.unwrap();
+            body["stream"] = json!(true);
+            let response = gateway.post(path, body).await;
+            assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8", "{path} {model}");
+            let stream = response.text().await.unwrap();
+            assert_eq!(streamed_text(path, &stream), text(path, &whole), "{path} {model}");
+            let ending = match path {
+                "/api/chat" => stream.contains("event: end"),
+                "/v1/chat/completions" => stream.ends_with("data: [DONE]\n\n"),
+                _ => stream.contains("event: message_stop"),
+            };
+            assert!(ending, "{path} {model}: {stream}");
+        }
+    }
+    gateway.stop().await;
+}
+
+fn tool(path: &str) -> Value {
+    let schema = json!({ "type": "object", "properties": { "city": { "type": "string" } }, "required": ["city"] });
+    if path == "/v1/messages" {
+        json!([{ "name": "weather", "description": "Weather now", "input_schema": schema }])
+    } else {
+        json!([{ "type": "function", "function": { "name": "weather", "parameters": schema } }])
+    }
+}
+
+/// Id and arguments of the call in an answer.
+fn call(path: &str, answer: &Value) -> (String, Value) {
+    if path == "/v1/messages" {
+        let block = answer["content"].as_array().unwrap().iter().find(|block| block["type"] == "tool_use").unwrap();
+        return (block["id"].as_str().unwrap().to_owned(), block["input"].clone());
+    }
+    let message = if path == "/api/chat" { &answer["message"] } else { &answer["choices"][0]["message"] };
+    let call = &message["tool_calls"][0];
+    let arguments = call["function"]["arguments"].as_str().unwrap();
+    (call["id"].as_str().unwrap().to_owned(), serde_json::from_str(arguments).unwrap())
+}
+
+#[tokio::test]
+async fn a_tool_is_called_and_its_result_is_heard() {
+    let gateway = TestGateway::start("").await;
+    discovered(&gateway).await;
+    for path in CLIENTS {
+        for (model, _) in BACKENDS {
+            let mut body = ask(path, model, "What is the weather in Oslo?");
+            body["tools"] = tool(path);
+            let answer: Value = gateway.post(path, body.clone()).await.json().await.unwrap();
+            let (id, arguments) = call(path, &answer);
+            assert!(arguments["city"].is_string(), "{path} {model}: {answer}");
+            let more = if path == "/v1/messages" {
+                json!([
+                    { "role": "assistant", "content": answer["content"] },
+                    { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": id, "content": "minus three" }] },
+                ])
+            } else {
+                let message = if path == "/api/chat" { &answer["message"] } else { &answer["choices"][0]["message"] };
+                json!([message, { "role": "tool", "tool_call_id": id, "content": "minus three" }])
+            };
+            body["messages"].as_array_mut().unwrap().extend(more.as_array().unwrap().clone());
+            let response = gateway.post(path, body).await;
+            let status = response.status();
+            let answer: Value = response.json().await.unwrap();
+            assert_eq!(status, 200, "{path} {model}: {answer}");
+            assert!(text(path, &answer).contains("minus three"), "{path} {model}: {answer}");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_schema_is_held() {
+    let gateway = TestGateway::start("").await;
+    let schema = json!({ "type": "object", "properties": { "colour": { "enum": ["red", "blue"] } } });
+    for model in ["gpt-4o", "claude-sonnet-5-5", "deepseek-v3.1"] {
+        let mut body = ask("/v1/chat/completions", model, "Which colour?");
+        body["response_format"] = json!({ "type": "json_schema", "json_schema": { "name": "c", "schema": schema } });
+        let answer: Value = gateway.post("/v1/chat/completions", body).await.json().await.unwrap();
+        let said: Value = serde_json::from_str(&text("/v1/chat/completions", &answer)).unwrap();
+        assert!(said.is_object(), "{model}: {answer}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn reasoning_never_leaks_into_text() {
+    let gateway = TestGateway::start("").await;
+    for path in CLIENTS {
+        let mut body = ask(path, "deepseek-r1", "Think hard");
+        let answer: Value = gateway.post(path, body.clone()).await.json().await.unwrap();
+        assert!(!text(path, &answer).contains("need not think"), "{answer}");
+        assert!(answer.to_string().contains("need not think"), "{answer}");
+        body["stream"] = json!(true);
+        let stream = gateway.post(path, body).await.text().await.unwrap();
+        assert!(!streamed_text(path, &stream).contains("need not think"), "{stream}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn usage_counts_cached_tokens_as_each_dialect_does() {
+    let gateway = TestGateway::start("").await;
+    let long = "word ".repeat(2000);
+    for (model, path) in [("gpt-4o", "/v1/messages"), ("claude-sonnet-5-5", "/v1/chat/completions")] {
+        gateway.post(path, ask(path, model, &long)).await;
+        let answer: Value = gateway.post(path, ask(path, model, &long)).await.json().await.unwrap();
+        let usage = &answer["usage"];
+        if path == "/v1/messages" {
+            let cached = usage["cache_read_input_tokens"].as_u64().unwrap();
+            assert!(cached > 2000 && usage["input_tokens"].as_u64().unwrap() < cached, "{usage}");
+        } else {
+            let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+            assert!(cached > 2000 && usage["prompt_tokens"].as_u64().unwrap() > cached, "{usage}");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_same_dialect_passes_through_with_fields_nobody_knows() {
+    let gateway = TestGateway::start("").await;
+    let mut body = ask("/v1/chat/completions", "gpt-4o", "hi");
+    body["x_future"] = json!({ "deep": [1, 2.50] });
+    let answer: Value = gateway.post("/v1/chat/completions", body).await.json().await.unwrap();
+    assert_eq!(answer["system_fingerprint"], "fp_sandbox", "the vendor's own fields come back");
+    let seen = gateway.sandbox.seen();
+    let last = seen.iter().rfind(|seen| seen.model == "gpt-4o").unwrap();
+    assert_eq!(last.body["x_future"], json!({ "deep": [1, 2.50] }));
+    let beta = gateway
+        .http
+        .post(gateway.url("/v1/messages"))
+        .header("anthropic-beta", "context-1m")
+        .body(ask("/v1/messages", "claude-sonnet-5-5", "hi").to_string())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(beta.status(), 200);
+    let seen = gateway.sandbox.seen();
+    let headers = &seen.last().unwrap().headers;
+    assert!(headers.contains(&("anthropic-beta".into(), "context-1m".into())), "{headers:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn errors_come_in_the_clients_dialect() {
+    let gateway = TestGateway::start("").await;
+    for path in CLIENTS {
+        let response = gateway.post(path, ask(path, "no-such-model", "hi")).await;
+        assert_eq!(response.status(), 404, "{path}");
+        let message = error(path, &response.json().await.unwrap());
+        assert!(message.contains("no-such-model"), "{message}");
+        let response = gateway.http.post(gateway.url(path)).body("{broken").send().await.unwrap();
+        assert_eq!(response.status(), 400);
+        error(path, &response.json().await.unwrap());
+        let response = gateway.http.get(gateway.url(path)).send().await.unwrap();
+        assert_eq!(response.status(), 405);
+        error(path, &response.json().await.unwrap());
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_could_not_be_carried_over_is_told() {
+    let gateway = TestGateway::start("").await;
+    let mut body = ask("/v1/chat/completions", "claude-sonnet-5-5", "hi");
+    body["seed"] = json!(7);
+    let response = gateway.post("/v1/chat/completions", body.clone()).await;
+    assert_eq!(response.headers()["x-pointsman-dropped"], "seed");
+    body["n"] = json!(2);
+    let response = gateway.post("/v1/chat/completions", body).await;
+    assert_eq!(response.status(), 400);
+    assert!(error("/v1/chat/completions", &response.json().await.unwrap()).contains("`n`"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn our_own_reply_says_what_it_cost_and_why() {
+    let gateway = TestGateway::start("").await;
+    let mut body = ask("/api/chat", "auto", "hi");
+    let answer: Value = gateway.post("/api/chat", body.clone()).await.json().await.unwrap();
+    assert!(answer["cost_usd"].as_f64().unwrap() > 0.0, "{answer}");
+    assert!(answer["routing"]["decision_id"].is_string() && answer["routing"]["reason"].is_string());
+    body["stream"] = json!(true);
+    let stream = gateway.post("/api/chat", body).await.text().await.unwrap();
+    let end = events(&stream).pop().unwrap();
+    assert!(end["cost_usd"].as_f64().unwrap() > 0.0 && end["routing"]["chosen"].is_string(), "{end}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn beside_chat() {
+    let gateway = TestGateway::start("").await;
+    let body = json!({ "model": "claude-sonnet-5-5", "messages": [{ "role": "user", "content": "count me" }] });
+    let response = gateway.post("/v1/messages/count_tokens", body).await;
+    assert_eq!(response.headers()["x-pointsman-counted"], "vendor");
+    assert!(response.json::<Value>().await.unwrap()["input_tokens"].as_u64().unwrap() > 0);
+    let body = json!({ "model": "gpt-4o", "messages": [{ "role": "user", "content": "count me" }] });
+    let response = gateway.post("/v1/messages/count_tokens", body).await;
+    assert_eq!(response.headers()["x-pointsman-counted"], "estimate");
+    let body = json!({ "model": "openai/text-embedding-3-small", "input": ["a", "b"] });
+    let answer: Value = gateway.post("/v1/embeddings", body).await.json().await.unwrap();
+    assert_eq!((answer["data"].as_array().unwrap().len(), &answer["model"]), (2, &json!("text-embedding-3-small")));
+    for path in ["/v1/models", "/models", "/health", "/ready"] {
+        let response = gateway.http.get(gateway.url(path)).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        assert!(response.json::<Value>().await.unwrap().is_object());
+    }
+    gateway.stop().await;
+}

@@ -1,0 +1,33 @@
+//! Configuration that changes while it runs.
+
+use crate::support::{TestGateway, ask, settle};
+
+#[tokio::test]
+async fn a_changed_file_is_taken_over_and_a_bad_one_is_not() {
+    let gateway = TestGateway::start("[aliases]\nbest = 'gpt-4o'").await;
+    let file = gateway.args.file.clone().unwrap();
+    let target = || gateway.app.gateway.live().catalog.find("best").map(|model| model.name.to_string());
+    assert_eq!(target().as_deref(), Some("gpt-4o"));
+    std::fs::write(&file, "[aliases]\nbest = 'claude-opus-5-5' # changed").unwrap();
+    settle(|| target().as_deref() == Some("claude-opus-5-5"), "the change was not noticed").await;
+    std::fs::write(&file, "[aliases]\nbest = 'gpt-4o'\n[server]\nlisten_on = 1").unwrap();
+    let errors = gateway.app.reload().unwrap_err();
+    assert!(errors.to_string().contains("server.listen_on: unknown key; did you mean `listen`?"), "{errors}");
+    assert_eq!(target().as_deref(), Some("claude-opus-5-5"), "the old one stays in force");
+    assert_eq!(gateway.post("/api/chat", ask("/api/chat", "best", "hi")).await.status(), 200);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn health_survives_a_reload() {
+    let gateway = TestGateway::start("").await;
+    gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "hi")).await;
+    let calls = || {
+        let live = gateway.app.gateway.live();
+        live.catalog.find("gpt-4o").unwrap().deployments[0].status(std::time::Instant::now()).calls
+    };
+    assert_eq!(calls(), 1);
+    gateway.app.reload().unwrap();
+    assert_eq!(calls(), 1);
+    gateway.stop().await;
+}

@@ -1,0 +1,78 @@
+//! Static rules and weights, and the dry run that explains them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::support::{TestGateway, ask};
+
+#[tokio::test]
+async fn a_dry_run_explains_and_calls_nobody() {
+    let gateway = TestGateway::start(
+        "[[rules]]\nname = 'code to sonnet'\nwhen = { has = ['code'] }\nprefer = ['claude-sonnet-5-5']\nforbid = ['gpt-4o']\n",
+    )
+    .await;
+    let body = json!({ "messages": [{ "role": "user", "content": "Fix:\n```rust\nfn main() {}\n```" }] });
+    let answer: Value = gateway.post("/api/route", body).await.json().await.unwrap();
+    assert_eq!(answer["chosen"], "claude-sonnet-5-5", "{answer}");
+    assert_eq!(answer["rules"], json!(["code to sonnet"]));
+    assert!(answer["decision_id"].is_string());
+    let excluded = answer["excluded"].as_array().unwrap();
+    let gpt = excluded.iter().find(|entry| entry["model"] == "gpt-4o").unwrap();
+    assert_eq!(gpt["reason"], "the rule `code to sonnet` forbids it");
+    let sum: f64 = answer["candidates"].as_array().unwrap().iter().map(|c| c["propensity"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-9);
+    assert!(gateway.sandbox.seen().iter().all(|seen| !seen.body["messages"].is_array()));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn traffic_follows_the_weights_and_their_changes() {
+    let only_two = "[[rules]]\nname = 'two'\nweights = { gpt-4o = 3.0, claude-sonnet-5-5 = 1.0 }\n\
+        forbid = ['claude-fable-5-1', 'claude-opus-5-5', 'claude-haiku-5-5', 'gpt-6-sol', 'gpt-6-luna', 'gpt-5.6-terra', 'gpt-4o-mini', 'deepseek-v3.1', 'deepseek-r1']\n";
+    let gateway = TestGateway::start(only_two).await;
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..200 {
+        let response = gateway.post("/api/chat", ask("/api/chat", "auto", "hi")).await;
+        *counts.entry(response.headers()["x-pointsman-model"].to_str().unwrap().to_owned()).or_default() += 1;
+    }
+    assert_eq!(counts.len(), 2, "{counts:?}");
+    assert!((120..=180).contains(&counts["gpt-4o"]), "{counts:?}");
+    let file = gateway.args.file.clone().unwrap();
+    std::fs::write(file, only_two.replace("gpt-4o = 3.0", "gpt-4o = 0.0")).unwrap();
+    gateway.app.reload().unwrap();
+    for _ in 0..20 {
+        let response = gateway.post("/api/chat", ask("/api/chat", "auto", "hi")).await;
+        assert_eq!(response.headers()["x-pointsman-model"], "claude-sonnet-5-5");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_look_alike_is_a_few_lines() {
+    let sandboxed = TestGateway::start("").await;
+    let url = sandboxed.sandbox.url(pointsman::sandbox::Vendor::OpenAi);
+    let gateway = TestGateway::start(&format!(
+        "[providers.together]\nbase_url = '{url}'\nkey_env = 'POINTSMAN_SANDBOX_KEY'\n\
+         [models.mixtral]\nprovider = 'together'\nupstream = 'mistralai/Mixtral-8x7B'\n"
+    ))
+    .await;
+    let response = gateway.post("/v1/messages", ask("/v1/messages", "mixtral", "hi")).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["x-pointsman-backend"], "together/mistralai/Mixtral-8x7B");
+    gateway.stop().await;
+    sandboxed.stop().await;
+}
+
+#[tokio::test]
+async fn wishes_come_in_headers_too() {
+    let gateway = TestGateway::start("").await;
+    let request = gateway.http.post(gateway.url("/v1/chat/completions"));
+    let request = request.header("x-pointsman-models", "gpt-4o-mini,gpt-4o").header("x-pointsman-exclude", "gpt-4o");
+    let response = request.body(ask("/v1/chat/completions", "auto", "hi").to_string()).send().await.unwrap();
+    assert_eq!(response.headers()["x-pointsman-model"], "gpt-4o-mini");
+    let body = json!({ "model": "auto:cost", "messages": [{ "role": "user", "content": "x" }] });
+    let answer: Value = gateway.post("/api/route", body).await.json().await.unwrap();
+    assert_eq!(answer["objective"], "cost");
+    gateway.stop().await;
+}

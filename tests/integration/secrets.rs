@@ -1,0 +1,146 @@
+//! Keys, tokens and prompts are in nothing that the process emits: a real server is run with everything switched on,
+//! made to fail in many ways, and then all it wrote, logged, counted and answered is searched.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use pointsman::sandbox::{Fault, Sandbox, Times, Vendor};
+use serde_json::{Value, json};
+
+/// A vendor's key, a prompt, and a header's value that must show up nowhere.
+const KEY: &str = "sandbox-key-7f3a9c";
+const PROMPT: &str = "my-darkest-secret-prompt-51b7";
+const HEADER: &str = "header-secret-99d2";
+
+#[tokio::test]
+async fn nothing_secret_is_ever_emitted() {
+    let sandbox = Sandbox::for_tests().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let config = format!(
+        "[server]\nlisten = '127.0.0.1:0'\ndata_dir = '{}'\n[admin]\nlisten = '127.0.0.1:0'\n\
+         [telemetry]\nlog = 'trace'\n[dispatch]\nfirst_byte_timeout_ms = 300\nbackoff_ms = 1\n\
+         [providers.mine]\nbase_url = '{}'\nkey_env = 'MINE'\nheaders = {{ x-secret = '{HEADER}' }}\n\
+         [models.mine]\nprovider = 'mine'\nupstream = 'gpt-4o'\n[providers.ollama]\nenabled = false\n",
+        data.display(),
+        sandbox.url(Vendor::OpenAi),
+    );
+    std::fs::write(dir.path().join("c.toml"), config).unwrap();
+    let token = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(["token", "new", "t", "--scopes", "chat,admin", "--config", "c.toml"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(["serve", "--config", "c.toml"])
+        .current_dir(dir.path())
+        .env("MINE", KEY)
+        .env("RUST_BACKTRACE", "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let (send, mut lines) = tokio::sync::mpsc::channel::<String>(100_000);
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = stderr.read(&mut buffer) {
+            all.extend_from_slice(&buffer[..read]);
+            let _ = send.try_send(String::from_utf8_lossy(&all).into_owned());
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    });
+    let mut banner = String::new();
+    while !banner.contains("admin API are on http://") || !banner.ends_with('\n') {
+        banner = tokio::time::timeout(Duration::from_secs(20), lines.recv()).await.unwrap().unwrap();
+    }
+    let address = |marker: &str| {
+        let from = banner.find(marker).unwrap() + marker.len();
+        banner[from..].split_whitespace().next().unwrap().to_owned()
+    };
+    let (proxy, admin) = (address("listens on "), address("admin API are on "));
+
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::new();
+    let mut emitted = String::new();
+    let faults = [
+        None,
+        Some(Fault::Status { status: 500, retry_after: None }),
+        Some(Fault::Garbage),
+        Some(Fault::Refuse),
+        Some(Fault::HangBeforeHeaders),
+        Some(Fault::Cut { after: 3 }),
+        Some(Fault::ContextOverflow),
+    ];
+    for fault in faults {
+        sandbox.faults().clear();
+        if let Some(fault) = fault {
+            sandbox.faults().set("*", fault, Times::Always);
+        }
+        for (path, stream) in [("/api/chat", false), ("/v1/chat/completions", true), ("/v1/messages", false)] {
+            // What the sandbox itself echoes of the prompt is an answer, not a leak: only failures and heads are kept.
+            let body = json!({
+                "model": "mine", "max_tokens": 5, "stream": stream, "messages": [{ "role": "user", "content": PROMPT }],
+            });
+            let response =
+                http.post(format!("{proxy}{path}")).bearer_auth(&token).body(body.to_string()).send().await.unwrap();
+            emitted.push_str(&format!("{:?}", response.headers()));
+            let good = response.status().is_success();
+            let text = response.text().await.unwrap_or_default();
+            if !good {
+                emitted.push_str(&text);
+            }
+        }
+        for body in [
+            format!("{{\"messages\": \"{PROMPT}\"}}"),
+            format!("{{{PROMPT}"),
+            json!({ "model": "mine", "messages": [{ "role": PROMPT }] }).to_string(),
+        ] {
+            let response = http
+                .post(format!("{proxy}/v1/chat/completions"))
+                .bearer_auth(&token)
+                .body(body)
+                .send()
+                .await
+                .unwrap();
+            emitted.push_str(&response.text().await.unwrap());
+        }
+    }
+    let wrong = http.get(format!("{proxy}/models")).bearer_auth(format!("{token}x")).send().await.unwrap();
+    emitted.push_str(&wrong.text().await.unwrap());
+    for path in ["/metrics", "/api/admin/config", "/api/admin/models", "/health", "/openapi.json"] {
+        emitted.push_str(
+            &http.get(format!("{admin}{path}")).bearer_auth(&token).send().await.unwrap().text().await.unwrap(),
+        );
+    }
+    let printed = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(["config", "print", "--json", "--config", "c.toml"])
+        .current_dir(dir.path())
+        .env("MINE", KEY)
+        .output()
+        .unwrap();
+    emitted.push_str(&String::from_utf8(printed.stdout).unwrap());
+
+    let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    let mut stdout = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    let status = child.wait().unwrap();
+    emitted.push_str(&stdout);
+    emitted.push_str(&reader.join().unwrap());
+    for file in std::fs::read_dir(&data).unwrap().flatten().filter(|file| file.path().is_file()) {
+        emitted.push_str(&String::from_utf8_lossy(&std::fs::read(file.path()).unwrap()));
+    }
+    assert!(status.success(), "{status}");
+    assert!(emitted.contains("Answered a chat"), "the log is in there");
+    for secret in [KEY, PROMPT, HEADER, token.as_str(), token.trim_start_matches("pm_")] {
+        let at = emitted.find(secret);
+        let around = at.map(|at| emitted[at.saturating_sub(300)..(at + 60).min(emitted.len())].to_owned());
+        assert_eq!(around, None, "{secret} leaked");
+    }
+    let seen: Vec<Value> = sandbox.seen().into_iter().map(|seen| seen.body).collect();
+    assert!(seen.iter().any(|body| body.to_string().contains(PROMPT)), "the vendor did get the prompt");
+    sandbox.stop().await;
+}

@@ -1,0 +1,40 @@
+//! Draining: open answers end, new ones are not taken.
+
+use std::time::Duration;
+
+use pointsman::http::Drain;
+use pointsman::sandbox::{Fault, Times};
+use serde_json::json;
+
+use crate::support::{TestGateway, ask, settle, streamed_text};
+
+#[tokio::test]
+async fn open_streams_are_completed() {
+    let gateway = TestGateway::start("").await;
+    gateway.sandbox.faults().set("*", Fault::Drip { ms: 50 }, Times::Always);
+    let mut body = ask("/v1/chat/completions", "gpt-4o", "Tell me a story");
+    body["stream"] = json!(true);
+    let response = gateway.post("/v1/chat/completions", body).await;
+    let TestGateway { app, .. } = gateway;
+    let proxy = app.proxy;
+    let reader = tokio::spawn(response.text());
+    assert_eq!(app.stop().await, Drain::Complete);
+    let stream = reader.await.unwrap().unwrap();
+    assert!(stream.ends_with("[DONE]\n\n") && streamed_text("/v1/chat/completions", &stream).contains("[sandbox"));
+    assert!(tokio::net::TcpStream::connect(proxy).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn the_deadline_cuts_what_does_not_end() {
+    let gateway = TestGateway::start(
+        "[server]\ndrain_s = 1\n[dispatch]\nfirst_byte_timeout_ms = 30000\ntotal_timeout_ms = 30000",
+    )
+    .await;
+    gateway.sandbox.faults().set("*", Fault::HangBeforeHeaders, Times::Always);
+    let url = gateway.url("/api/chat");
+    let call = tokio::spawn(gateway.http.post(url).body(ask("/api/chat", "gpt-4o", "hi").to_string()).send());
+    settle(|| gateway.sandbox.open() == 1, "the call never began").await;
+    let drained = tokio::time::timeout(Duration::from_secs(4), gateway.app.stop()).await.unwrap();
+    assert_eq!(drained, Drain::Cut(1));
+    call.abort();
+}

@@ -1,0 +1,127 @@
+//! After the first byte there is no way back: error events, cancellation, slow streams.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use pointsman::sandbox::{Fault, Times};
+use serde_json::json;
+
+use crate::support::{BACKENDS, CLIENTS, TestGateway, ask, discovered, events, settle, streamed_text};
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_ends_with_an_error_event_in_the_clients_dialect() {
+    let gateway = TestGateway::start("").await;
+    discovered(&gateway).await;
+    for fault in [Fault::Cut { after: 4 }, Fault::StreamError { after: 4 }] {
+        for path in CLIENTS {
+            for (model, _) in BACKENDS {
+                gateway
+                    .app
+                    .gateway
+                    .live()
+                    .catalog
+                    .models()
+                    .for_each(|m| m.deployments.iter().for_each(|d| d.reset()));
+                gateway.sandbox.faults().set("*", fault.clone(), Times::Always);
+                let mut body = ask(path, model, "Tell me a long story");
+                body["stream"] = json!(true);
+                let response = gateway.post(path, body).await;
+                if response.status() != 200 {
+                    // Too little came through to begin with: an error before the first byte is as good.
+                    continue;
+                }
+                let stream = response.text().await.unwrap();
+                let last = events(&stream).pop().unwrap();
+                assert!(last["error"]["message"].is_string(), "{fault:?} {path} {model}: {stream}");
+                assert!(!stream.contains("[DONE]") && !stream.contains("message_stop"), "{stream}");
+                assert_eq!(
+                    stream.matches("event: error").count() + stream.matches("data: {\"error\"").count(),
+                    if path == "/v1/chat/completions" {
+                        1
+                    } else if path == "/api/chat" {
+                        2
+                    } else {
+                        1
+                    },
+                    "{stream}"
+                );
+            }
+        }
+    }
+    let failed = gateway.admin("/metrics").await;
+    assert!(failed.contains("status=\"connection\""), "{failed}");
+    gateway.sandbox.faults().clear();
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_silent_stream_is_ended_by_the_idle_deadline() {
+    let gateway = TestGateway::start("[dispatch]\nidle_timeout_ms = 150").await;
+    gateway.sandbox.faults().set("*", Fault::Drip { ms: 400 }, Times::Always);
+    let mut body = ask("/v1/chat/completions", "gpt-4o", "Hello");
+    body["stream"] = json!(true);
+    let stream = gateway.post("/v1/chat/completions", body).await.text().await.unwrap();
+    assert!(stream.contains("no answer in time"), "{stream}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_slow_drip_is_passed_on_piece_by_piece() {
+    let gateway = TestGateway::start("").await;
+    gateway.sandbox.faults().set("*", Fault::Drip { ms: 30 }, Times::Always);
+    for path in CLIENTS {
+        let mut body = ask(path, "gpt-4o", "Hello");
+        body["stream"] = json!(true);
+        let response = gateway.post(path, body).await;
+        let pieces: Vec<_> = response.bytes_stream().collect().await;
+        assert!(pieces.len() > 3, "{path}: {} pieces", pieces.len());
+        let stream: Vec<u8> = pieces.into_iter().flat_map(|piece| piece.unwrap().to_vec()).collect();
+        assert!(streamed_text(path, &String::from_utf8(stream).unwrap()).contains("[sandbox"));
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_takes_the_upstream_call_with_it() {
+    let gateway = TestGateway::start("[dispatch]\nidle_timeout_ms = 20000\nfirst_byte_timeout_ms = 20000").await;
+    gateway.sandbox.faults().set("*", Fault::Drip { ms: 100 }, Times::Always);
+    for path in CLIENTS {
+        for (model, _) in &BACKENDS[..3] {
+            let mut body = ask(path, model, "Tell me a long story");
+            body["stream"] = json!(true);
+            let mut stream = gateway.post(path, body).await.bytes_stream();
+            stream.next().await.unwrap().unwrap();
+            assert_eq!(gateway.sandbox.open(), 1);
+            let before = gateway.sandbox.hung_up();
+            drop(stream);
+            tokio::time::timeout(Duration::from_secs(1), settle(|| gateway.sandbox.open() == 0, "still open"))
+                .await
+                .expect("the upstream call ends within a second");
+            assert_eq!(gateway.sandbox.hung_up(), before + 1);
+        }
+    }
+    settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+    assert!(gateway.admin("/metrics").await.contains("status=\"cancelled\""));
+    // The same while the upstream has said nothing at all.
+    gateway.sandbox.faults().set("*", Fault::HangBeforeHeaders, Times::Always);
+    let url = gateway.url("/api/chat");
+    let call = tokio::spawn(gateway.http.post(url).body(ask("/api/chat", "gpt-4o", "Hello").to_string()).send());
+    settle(|| gateway.sandbox.open() == 1, "the call never began").await;
+    call.abort();
+    settle(|| gateway.sandbox.open() == 0, "the call went on").await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_without_a_wish_for_usage_has_none_and_is_priced_all_the_same() {
+    let gateway = TestGateway::start("").await;
+    let mut body = ask("/v1/chat/completions", "gpt-4o", "Hello");
+    body["stream"] = json!(true);
+    let stream = gateway.post("/v1/chat/completions", body.clone()).await.text().await.unwrap();
+    assert!(!stream.contains("prompt_tokens"), "{stream}");
+    assert!(gateway.metric("pointsman_cost_usd_total{model=\"gpt-4o\"}").await > 0.0);
+    body["stream_options"] = json!({ "include_usage": true });
+    let stream = gateway.post("/v1/chat/completions", body).await.text().await.unwrap();
+    assert!(stream.contains("prompt_tokens"), "{stream}");
+    gateway.stop().await;
+}
