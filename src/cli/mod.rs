@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. Exit codes: 0 good, 1 failed, 2 wrong use.
 
+mod bench;
 mod config;
 mod load;
 mod route;
@@ -30,6 +31,8 @@ enum Command {
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Measure what the gateway costs: latency it adds, requests per second, memory
+    Bench(bench::BenchArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -52,6 +55,7 @@ pub fn run() -> ExitCode {
         Command::Route(args) => route::run(args),
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),
+        Command::Bench(args) => bench::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pointsman", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@ mod answer;
 mod anthropic;
 pub mod dice;
 mod fault;
+mod fixed;
 mod frames;
 mod ollama;
 mod openai;
@@ -20,6 +21,7 @@ pub mod skill;
 pub mod users;
 
 pub use fault::{Fault, Faults, Times};
+pub use fixed::FixedUpstream;
 pub use profile::{Pace, Profile};
 pub use prompts::{Prompt, Task};
 pub use server::{KEY, Sandbox, Seen, Vendor};

@@ -1,0 +1,226 @@
+//! `pointsman bench`: what the gateway costs. One run, one machine: each figure stands beside the same load sent
+//! straight to the same upstream, the two taken in turns so that the machine's moods fall on both.
+//!
+//! The upstream is [`FixedUpstream`], here in this process; the gateway is a process of its own with API tokens, rules,
+//! rate limits, metrics and a JSON log to a file.
+
+mod figures;
+mod load;
+mod subject;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use comfy_table::Table;
+use serde_json::{Value, json};
+
+use figures::Figures;
+use load::{Load, Until};
+use subject::Subject;
+
+use crate::sandbox::FixedUpstream;
+
+/// Turns that direct and gateway take.
+const TURNS: u32 = 5;
+
+/// The arguments.
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// Seconds for each figure
+    #[arg(long, default_value_t = 4.0, value_name = "SECONDS")]
+    seconds: f64,
+    /// Connections at once, one figure for each number
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 64], value_name = "N,...")]
+    connections: Vec<usize>,
+    /// Requests per second of the run that measures latency at a steady rate; 0 leaves it out
+    #[arg(long, default_value_t = 1000.0, value_name = "N")]
+    rate: f64,
+    /// Requests of the run that watches memory; 0 leaves it out
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    requests: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One line of the result.
+struct Line {
+    streamed: bool,
+    connections: usize,
+    rate: Option<f64>,
+    direct: Figures,
+    gateway: Figures,
+}
+
+pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
+    runtime.block_on(bench(&args))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
+    let upstream = FixedUpstream::start().await.context("the upstream")?;
+    let subject = Subject::start(upstream.address).await?;
+    let idle = subject.memory("VmRSS");
+    let mut lines = Vec::new();
+    let mut plans: Vec<(bool, usize, Option<f64>)> = Vec::new();
+    for streamed in [false, true] {
+        plans.extend(args.connections.iter().map(|connections| (streamed, (*connections).max(1), None)));
+        plans.extend((args.rate > 0.0).then_some((streamed, 32, Some(args.rate))));
+    }
+    for (streamed, connections, rate) in plans {
+        lines.push(measure(args, &upstream, &subject, streamed, connections, rate).await?);
+        if !args.json {
+            eprintln!("{}", progress(streamed, connections, rate));
+        }
+    }
+    let peak = subject.memory("VmHWM");
+    let course = memory(args, &subject).await?;
+    drop(subject);
+    let memory = json!({ "idle_mib": idle, "peak_mib": peak, "course_mib": course, "requests": args.requests });
+    if args.json {
+        let lines: Vec<Value> = lines.iter_mut().map(Line::json).collect();
+        println!("{}", serde_json::to_string_pretty(&json!({ "figures": lines, "memory": memory }))?);
+    } else {
+        print(&mut lines);
+        print_memory(idle, peak, &course, args.requests);
+    }
+    Ok(())
+}
+
+fn progress(streamed: bool, connections: usize, rate: Option<f64>) -> String {
+    let rate = rate.map(|rate| format!(" at {rate} requests/s")).unwrap_or_default();
+    format!("measured {}, {connections} connections{rate}", kind(streamed))
+}
+
+fn kind(streamed: bool) -> &'static str {
+    if streamed { "streamed" } else { "whole" }
+}
+
+fn request(streamed: bool, token: &str, host: std::net::SocketAddr) -> Vec<u8> {
+    let stream = if streamed { "\"stream\":true," } else { "" };
+    let body = format!(
+        "{{\"model\":\"bench\",{stream}\"temperature\":0.2,\"messages\":[{{\"role\":\"system\",\"content\":\"You are a \
+         helpful assistant.\"}},{{\"role\":\"user\",\"content\":\"Why is the sky blue, and why is it red in the \
+         evening? Answer in two sentences.\"}}]}}"
+    );
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+async fn measure(
+    args: &BenchArgs,
+    upstream: &FixedUpstream,
+    subject: &Subject,
+    streamed: bool,
+    connections: usize,
+    rate: Option<f64>,
+) -> anyhow::Result<Line> {
+    let load = |address| Load { address, request: request(streamed, &subject.token, address), connections, rate };
+    let (straight, through) = (load(upstream.address), load(subject.address));
+    let slice = Duration::from_secs_f64(args.seconds.max(0.1) / f64::from(TURNS));
+    // Connections to the upstream are opened, code is paged in.
+    load::run(&through, Until::Elapsed(slice / 2)).await?;
+    let (mut direct, mut gateway) = (Figures::default(), Figures::default());
+    for _ in 0..TURNS {
+        for (load, figures) in [(&straight, &mut direct), (&through, &mut gateway)] {
+            let begun = Instant::now();
+            let samples = load::run(load, Until::Elapsed(slice)).await?;
+            figures.add(&samples, begun.elapsed());
+        }
+    }
+    Ok(Line { streamed, connections, rate, direct, gateway })
+}
+
+/// Resident memory after each tenth of many requests.
+async fn memory(args: &BenchArgs, subject: &Subject) -> anyhow::Result<Vec<f64>> {
+    let mut course = Vec::new();
+    if args.requests < 10 {
+        return Ok(course);
+    }
+    let load = Load {
+        address: subject.address,
+        request: request(false, &subject.token, subject.address),
+        connections: 64,
+        rate: None,
+    };
+    for _ in 0..10 {
+        load::run(&load, Until::Requests(args.requests / 10)).await?;
+        course.extend(subject.memory("VmRSS"));
+    }
+    Ok(course)
+}
+
+impl Line {
+    fn json(&mut self) -> Value {
+        let figures = |figures: &mut Figures| {
+            json!({
+                "requests": figures.count(),
+                "per_second": figures.per_second(),
+                "p50_ms": figures.whole_ms(0.5),
+                "p99_ms": figures.whole_ms(0.99),
+                "first_byte_p50_ms": figures.first_ms(0.5),
+                "first_byte_p99_ms": figures.first_ms(0.99),
+            })
+        };
+        json!({
+            "kind": kind(self.streamed),
+            "connections": self.connections,
+            "rate": self.rate,
+            "direct": figures(&mut self.direct),
+            "gateway": figures(&mut self.gateway),
+        })
+    }
+}
+
+fn print(lines: &mut [Line]) {
+    let mut table = Table::new();
+    table.set_header([
+        "answers",
+        "connections",
+        "direct/s",
+        "gateway/s",
+        "p50 ms",
+        "p99 ms",
+        "added p50",
+        "added p99",
+        "first byte p50",
+        "added",
+    ]);
+    for line in lines {
+        let (direct, gateway) = (&mut line.direct, &mut line.gateway);
+        let added = |through: f64, straight: f64| format!("{:+.3}", through - straight);
+        let rate = line.rate.map(|rate| format!(", {rate}/s")).unwrap_or_default();
+        table.add_row([
+            kind(line.streamed).to_owned(),
+            format!("{}{rate}", line.connections),
+            format!("{:.0}", direct.per_second()),
+            format!("{:.0}", gateway.per_second()),
+            format!("{:.3}", gateway.whole_ms(0.5)),
+            format!("{:.3}", gateway.whole_ms(0.99)),
+            added(gateway.whole_ms(0.5), direct.whole_ms(0.5)),
+            added(gateway.whole_ms(0.99), direct.whole_ms(0.99)),
+            format!("{:.3}", gateway.first_ms(0.5)),
+            added(gateway.first_ms(0.5), direct.first_ms(0.5)),
+        ]);
+    }
+    println!("{table}");
+}
+
+fn print_memory(idle: Option<f64>, peak: Option<f64>, course: &[f64], requests: u64) {
+    let (Some(idle), Some(peak)) = (idle, peak) else {
+        println!("Memory is not told on this system.");
+        return;
+    };
+    println!("Resident memory: {idle:.1} MiB idle, {peak:.1} MiB at most.");
+    let told: Vec<String> = course.iter().map(|mib| format!("{mib:.1}")).collect();
+    if !told.is_empty() {
+        println!("After each tenth of {requests} requests: {} MiB.", told.join(", "));
+    }
+}

@@ -1,0 +1,138 @@
+//! An upstream that always says the same, as fast as a socket allows: what benchmarks measure a gateway against.
+//!
+//! It speaks just enough HTTP/1.1: requests with `content-length` on connections that stay open. The answer is OpenAI's,
+//! whole, or in pieces where the request says `"stream":true`. Each piece is written by itself, as vendors do.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// Pieces of a streamed answer.
+const PIECES: usize = 16;
+
+/// A head longer than this is no benchmark.
+const LONGEST_HEAD: usize = 16 << 10;
+
+/// A running upstream. Dropping it ends it.
+#[derive(Debug)]
+pub struct FixedUpstream {
+    /// Where it listens.
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl FixedUpstream {
+    /// Starts on a free port of loopback.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be had.
+    pub async fn start() -> std::io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        let Ok((stream, _)) = accepted else { continue };
+                        connections.spawn(serve(stream));
+                    }
+                    Some(_) = connections.join_next() => {}
+                }
+            }
+        });
+        Ok(Self { address, task })
+    }
+}
+
+impl Drop for FixedUpstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Answers until the other side closes; whatever else goes wrong ends the connection too.
+async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let whole = whole_answer();
+    let pieces = streamed_answer();
+    let mut buffer = Vec::with_capacity(4096);
+    loop {
+        let head = loop {
+            if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end + 4;
+            }
+            if buffer.len() > LONGEST_HEAD || stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        };
+        let request = head + content_length(&buffer[..head]);
+        while buffer.len() < request {
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        }
+        let body = &buffer[head..request];
+        if body.windows(13).any(|part| part == b"\"stream\":true") {
+            for piece in &pieces {
+                stream.write_all(piece).await?;
+            }
+        } else {
+            stream.write_all(&whole).await?;
+        }
+        buffer.drain(..request);
+    }
+}
+
+fn content_length(head: &[u8]) -> usize {
+    let head = String::from_utf8_lossy(head);
+    let value = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+    });
+    value.unwrap_or(0)
+}
+
+fn whole_answer() -> Vec<u8> {
+    let body = serde_json::json!({
+        "id": "chatcmpl-fixed", "object": "chat.completion", "created": 1, "model": "fixed",
+        "choices": [{
+            "index": 0, "finish_reason": "stop",
+            "message": { "role": "assistant", "content": "[sandbox fixed] The same answer, every time." },
+        }],
+        "usage": { "prompt_tokens": 12, "completion_tokens": 9, "total_tokens": 21 },
+    });
+    let body = body.to_string();
+    format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
+}
+
+/// The head, and each event as a chunk.
+fn streamed_answer() -> Vec<Vec<u8>> {
+    let chunk = |text: String| format!("{:x}\r\n{text}\r\n", text.len()).into_bytes();
+    let event = |value: serde_json::Value| chunk(format!("data: {value}\n\n"));
+    let delta = |delta: serde_json::Value, finish: serde_json::Value| {
+        event(serde_json::json!({
+            "id": "chatcmpl-fixed", "object": "chat.completion.chunk", "created": 1, "model": "fixed",
+            "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }],
+        }))
+    };
+    let mut first =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    first.extend(delta(serde_json::json!({ "role": "assistant", "content": "[sandbox fixed]" }), ().into()));
+    let mut pieces = vec![first];
+    pieces.extend((1..PIECES).map(|_| delta(serde_json::json!({ "content": " word" }), ().into())));
+    pieces.push(delta(serde_json::json!({}), "stop".into()));
+    let usage = serde_json::json!({ "prompt_tokens": 12, "completion_tokens": 16, "total_tokens": 28 });
+    pieces.push(event(serde_json::json!({
+        "id": "chatcmpl-fixed", "object": "chat.completion.chunk", "created": 1, "model": "fixed", "choices": [],
+        "usage": usage,
+    })));
+    let mut last = chunk("data: [DONE]\n\n".to_owned());
+    last.extend_from_slice(b"0\r\n\r\n");
+    pieces.push(last);
+    pieces
+}
