@@ -71,7 +71,6 @@ impl Subject {
         let line = status.lines().find(|line| line.starts_with(what))?;
         line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib / 1024.0)
     }
-
 }
 
 /// Ends it, and removes what it wrote: also where the measurement failed.
