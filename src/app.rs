@@ -202,6 +202,7 @@ fn keep_fixed(mut new: Config, old: &Config) -> Config {
     new.admin = old.admin.clone();
     new.telemetry = old.telemetry.clone();
     new.store = old.store.clone();
+    new.classifier = old.classifier.clone();
     new
 }
 

@@ -1,3 +1,23 @@
 //! The embedded Llama model (the only home of candle): prompt to features, features to predictions.
+//!
+//! [`Classifier`] is what the gateway holds: it asks for a [`Reading`] and gets one within a budget, or hears why not
+//! ([`Missed`]). Behind it one thread holds a [`Model`]: tokenizer, [`encoder`] and head. Models come from a [`source`].
+//!
+//! What it leaves out: choosing. A reading says how each model would do; `route` and `bandit` decide.
 
+mod cache;
+mod counters;
+pub mod encoder;
+mod model;
+mod priors;
+pub mod prompt;
+mod reading;
+mod service;
+pub mod source;
 pub mod stats;
+pub mod tokenizer;
+
+pub use counters::Counts;
+pub use model::{LoadError, Model, ModelInfo, open};
+pub use reading::{Estimate, EstimateSource, Missed, Reading};
+pub use service::{Classifier, ClassifierStatus};

@@ -274,11 +274,17 @@ fn check_numbers(config: &Config, bad: &mut impl FnMut(String, String)) {
         ("dispatch.breaker.consecutive_failures", u64::from(dispatch.breaker.consecutive_failures)),
         ("dispatch.breaker.window", u64::from(dispatch.breaker.window)),
         ("admin.session_hours", config.admin.session_hours),
+        ("classifier.budget_ms", config.classifier.budget_ms),
+        ("classifier.queue", config.classifier.queue as u64),
+        ("classifier.hub.timeout_s", config.classifier.hub.timeout_s),
     ];
     for (path, value) in positive {
         if value == 0 {
             bad(path.into(), "must be more than 0".into());
         }
+    }
+    if !(8..=8192).contains(&config.classifier.max_tokens) {
+        bad("classifier.max_tokens".into(), "must be between 8 and 8192".into());
     }
     if dispatch.backoff_ms > dispatch.backoff_max_ms {
         bad("dispatch.backoff_ms".into(), "must not be more than dispatch.backoff_max_ms".into());

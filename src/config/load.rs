@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::check::{self, Problem};
 use super::layers::{Layers, Origin, Setting};
-use super::{Config, Provider};
+use super::{Config, Hub, Provider};
 
 /// The defaults: every key, with its reason.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -97,6 +97,7 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
         return Err(told(&layers, problems));
     }
     resolve_keys(&mut config.providers, &variables, &args.dir)?;
+    resolve_hub(&mut config.classifier.hub, &variables, &args.dir)?;
     files.push(args.dir.join(".env"));
     Ok(Loaded { config, settings: layers.settings(), files })
 }
@@ -113,6 +114,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     compare("admin", old.admin == new.admin);
     compare("telemetry", old.telemetry == new.telemetry);
     compare("store", old.store == new.store);
+    compare("classifier", old.classifier == new.classifier);
     changed
 }
 
@@ -201,23 +203,55 @@ fn resolve_keys(
     dir: &Path,
 ) -> Result<(), ConfigErrors> {
     for (name, provider) in providers {
-        let from_env = provider.key_env.as_ref().and_then(|variable| variables.get(variable)).cloned();
-        let key = match (&provider.key_file, from_env) {
-            (Some(file), _) => {
-                let path = if file.is_absolute() { file.clone() } else { dir.join(file) };
-                let text = std::fs::read_to_string(&path)
-                    .map_err(|error| one(format!("providers.{name}.key_file: {}: {error}", path.display())))?;
-                Some(text)
-            }
-            (None, key) => key,
-        };
-        let key = key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
-        if key.as_ref().is_some_and(|key| key.parse::<http::HeaderValue>().is_err()) {
-            return Err(one(format!("providers.{name}: its key holds characters that no HTTP header can carry")));
-        }
-        provider.key = key.map(SecretString::from);
+        let variable = provider.key_env.as_deref();
+        provider.key =
+            secret(&format!("providers.{name}.key"), variable, provider.key_file.as_deref(), variables, dir)?;
     }
     Ok(())
+}
+
+/// The hub's token and cache, as that ecosystem's variables say where the configuration does not.
+fn resolve_hub(hub: &mut Hub, variables: &BTreeMap<String, String>, dir: &Path) -> Result<(), ConfigErrors> {
+    let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
+    hub.token = secret("classifier.hub.token", Some(&hub.token_env), hub.token_file.as_deref(), variables, dir)?;
+    if hub.cache_dir.is_none() {
+        hub.cache_dir = given("HF_HUB_CACHE").map(PathBuf::from).or_else(|| {
+            let home = given("HF_HOME").map(PathBuf::from);
+            home.or_else(|| given("HOME").map(|home| Path::new(home).join(".cache/huggingface")))
+                .map(|it| it.join("hub"))
+        });
+    }
+    if hub.endpoint == Hub::default().endpoint
+        && let Some(endpoint) = given("HF_ENDPOINT")
+    {
+        hub.endpoint = endpoint.trim_end_matches('/').to_owned();
+    }
+    hub.offline |= given("HF_HUB_OFFLINE").is_some_and(|value| value == "1");
+    Ok(())
+}
+
+/// A secret from a file, else from a variable; what no HTTP header could carry is refused.
+fn secret(
+    key: &str,
+    variable: Option<&str>,
+    file: Option<&Path>,
+    variables: &BTreeMap<String, String>,
+    dir: &Path,
+) -> Result<Option<SecretString>, ConfigErrors> {
+    let text = match file {
+        Some(file) => {
+            let path = if file.is_absolute() { file.to_owned() } else { dir.join(file) };
+            let read = std::fs::read_to_string(&path);
+            Some(read.map_err(|error| one(format!("{key}_file: {}: {error}", path.display())))?)
+        }
+        None => variable.and_then(|variable| variables.get(variable)).cloned(),
+    };
+    let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    if text.as_ref().is_some_and(|text| text.parse::<http::HeaderValue>().is_err()) {
+        let owner = key.rsplit_once('.').map_or(key, |(owner, _)| owner);
+        return Err(one(format!("{owner}: its key holds characters that no HTTP header can carry")));
+    }
+    Ok(text.map(SecretString::from))
 }
 
 fn told(layers: &Layers, problems: Vec<Problem>) -> ConfigErrors {

@@ -13,6 +13,7 @@
 mod access;
 mod admin;
 mod check;
+mod classifier;
 mod dispatch;
 mod layers;
 mod limits;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Auth};
 pub use admin::Admin;
+pub use classifier::{Classifier, Device, Hub, Precision};
 pub use dispatch::{Breaker, Dispatch, RetryBudget};
 pub use layers::{Origin, Setting};
 pub use limits::Limits;
@@ -61,6 +63,8 @@ pub struct Config {
     pub dispatch: Dispatch,
     /// How `auto` chooses.
     pub routing: Routing,
+    /// The embedded model.
+    pub classifier: Classifier,
     /// Logs and traces.
     pub telemetry: Telemetry,
     /// The database.

@@ -1,0 +1,139 @@
+//! What happened so far: how many prompts were read, kept from before, or missed, and how long reading took.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use super::reading::Missed;
+
+/// How many of the last readings' times are kept for the percentiles.
+const RECENT: usize = 512;
+
+/// Counters that only grow, and the last times.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    read: AtomicU64,
+    cached: AtomicU64,
+    abandoned: AtomicU64,
+    batches: AtomicU64,
+    tokens: AtomicU64,
+    loading: AtomicU64,
+    busy: AtomicU64,
+    too_slow: AtomicU64,
+    failed: AtomicU64,
+    recent: Mutex<Recent>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    micros: Vec<u32>,
+    next: usize,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Prompts that were read.
+    pub read: u64,
+    /// Prompts whose reading was kept from before.
+    pub cached: u64,
+    /// Prompts skipped or read in vain, because nobody waited any more.
+    pub abandoned: u64,
+    /// Batches they came in.
+    pub batches: u64,
+    /// Tokens read.
+    pub tokens: u64,
+    /// Requests that came before the model was there.
+    pub loading: u64,
+    /// Requests that found the queue full.
+    pub busy: u64,
+    /// Requests whose budget was spent.
+    pub too_slow: u64,
+    /// Requests that met an error.
+    pub failed: u64,
+    /// Microseconds of the middle one among the last batches.
+    pub p50_us: u32,
+    /// Microseconds that one in a hundred of the last batches took longer than.
+    pub p99_us: u32,
+}
+
+impl Counters {
+    pub(super) fn cached(&self) {
+        add(&self.cached, 1);
+    }
+
+    pub(super) fn abandoned(&self) {
+        add(&self.abandoned, 1);
+    }
+
+    pub(super) fn batch(&self, prompts: usize, tokens: usize, took: Duration) {
+        add(&self.read, prompts as u64);
+        add(&self.tokens, tokens as u64);
+        add(&self.batches, 1);
+        let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        let mut recent = self.recent.lock();
+        let at = recent.next;
+        match recent.micros.get_mut(at) {
+            Some(slot) => *slot = micros,
+            None => recent.micros.push(micros),
+        }
+        recent.next = (at + 1) % RECENT;
+    }
+
+    pub(super) fn missed(&self, missed: &Missed) {
+        match missed {
+            Missed::Disabled => {}
+            Missed::Loading => add(&self.loading, 1),
+            Missed::Busy => add(&self.busy, 1),
+            Missed::TooSlow => add(&self.too_slow, 1),
+            Missed::Failed(_) => add(&self.failed, 1),
+        }
+    }
+
+    pub(super) fn now(&self) -> Counts {
+        let mut recent = self.recent.lock().micros.clone();
+        recent.sort_unstable();
+        let quantile = |share: f64| {
+            let at = (share * recent.len() as f64) as usize;
+            recent.get(at.min(recent.len().saturating_sub(1))).copied().unwrap_or(0)
+        };
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            read: get(&self.read),
+            cached: get(&self.cached),
+            abandoned: get(&self.abandoned),
+            batches: get(&self.batches),
+            tokens: get(&self.tokens),
+            loading: get(&self.loading),
+            busy: get(&self.busy),
+            too_slow: get(&self.too_slow),
+            failed: get(&self.failed),
+            p50_us: quantile(0.5),
+            p99_us: quantile(0.99),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_the_last_ones() {
+        let counters = Counters::default();
+        assert_eq!(counters.now().p50_us, 0);
+        for micros in 1..=1000 {
+            counters.batch(1, 10, Duration::from_micros(micros));
+        }
+        let now = counters.now();
+        assert_eq!((now.read, now.batches, now.tokens), (1000, 1000, 10_000));
+        assert!((740..=750).contains(&now.p50_us), "{}", now.p50_us);
+        assert!((990..=1000).contains(&now.p99_us), "{}", now.p99_us);
+    }
+}

@@ -1,0 +1,301 @@
+//! A Llama that reads and does not speak: tokens in, pooled hidden states of chosen layers out.
+//!
+//! It stops after the last layer asked for and never computes logits, because the first few layers hold nearly all that
+//! routing needs, and the vocabulary's product would cost more than they do.
+//!
+//! 1. [`weights`] reads tensors from GGUF or safetensors, [`hyper`] the dimensions.
+//! 2. [`block`] is the way through a layer, with candle's own operations: every device, every type.
+//! 3. Several prompts are packed one behind the other, without padding; attention alone knows where each begins.
+//! 4. [`pooling`] makes one vector of each prompt.
+//!
+//! What it leaves out: a key-value cache, sampling, and any architecture but Llama's.
+
+mod block;
+mod hyper;
+mod pooling;
+mod weights;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::quantized::QTensor;
+use candle_core::{DType, Device, Tensor};
+
+use block::Block;
+
+pub use hyper::{Hyper, Rope, Scaling};
+pub(super) use hyper::{number as gguf_number, text as gguf_text};
+pub use pooling::Pooling;
+pub use weights::{LayerRole, Role, Weights};
+
+use crate::config;
+
+/// Why an encoder cannot be had, or cannot read.
+#[derive(Debug, thiserror::Error)]
+pub enum EncoderError {
+    /// It is another kind of model.
+    #[error("the architecture is `{0}`; only Llama models can be read")]
+    Architecture(String),
+    /// The file contradicts itself or wants what we do not have.
+    #[error("{0}")]
+    Malformed(String),
+    /// A file cannot be read.
+    #[error("{path}: {why}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// The device is not there.
+    #[error("device `{0}`: {1}")]
+    Device(&'static str, String),
+    /// A tensor operation failed.
+    #[error("{0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl EncoderError {
+    pub(super) fn file(path: &Path, why: impl std::fmt::Display) -> Self {
+        Self::File { path: path.display().to_string(), why: why.to_string() }
+    }
+
+    fn missing(name: &str) -> Self {
+        Self::Malformed(format!("the file has no tensor `{name}`"))
+    }
+
+    fn read(error: std::io::Error) -> Self {
+        Self::Malformed(format!("the file cannot be read: {error}"))
+    }
+}
+
+/// How an encoder is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setup {
+    /// Where it runs.
+    pub device: config::Device,
+    /// How weights are held on the processor.
+    pub precision: config::Precision,
+    /// Processor threads; 0 = as many as there are cores.
+    pub threads: usize,
+    /// Longest prompt, tokens.
+    pub max_tokens: usize,
+    /// Layers to load, from the first; `None` = all there are.
+    pub layers: Option<usize>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let settings = config::Classifier::default();
+        Self {
+            device: settings.device,
+            precision: settings.precision,
+            threads: settings.threads,
+            max_tokens: settings.max_tokens,
+            layers: None,
+        }
+    }
+}
+
+/// A Llama that reads.
+#[derive(Debug)]
+pub struct Encoder {
+    hyper: Hyper,
+    embedding: Embedding,
+    layers: Vec<Block>,
+    /// Only where all layers are loaded.
+    output_norm: Option<Tensor>,
+    positions: Positions,
+    device: Device,
+    threads: rayon::ThreadPool,
+}
+
+#[derive(Debug)]
+enum Embedding {
+    /// As in the file: rows are decoded when they are looked up.
+    Quantized(Arc<QTensor>),
+    Dense(Tensor),
+}
+
+/// Cosines and sines of the rotary angles, position by frequency.
+#[derive(Debug, Clone)]
+pub(super) struct Positions {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+/// Where one prompt lies among the packed tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    start: usize,
+    len: usize,
+}
+
+impl Encoder {
+    /// Takes the weights it needs out of `weights`.
+    ///
+    /// # Errors
+    ///
+    /// The device is not there, or a tensor is missing or malformed.
+    pub fn load(weights: &mut Weights, setup: &Setup) -> Result<Self, EncoderError> {
+        let hyper = weights.hyper().clone();
+        let device = device(setup.device)?;
+        let dtype = if device.is_cuda() { DType::BF16 } else { DType::F32 };
+        let depth = setup.layers.map_or(hyper.layers, |layers| layers.min(hyper.layers));
+        let embedding = match weights.quantized_embedding()? {
+            Some(tensor) if device.is_cpu() => Embedding::Quantized(tensor),
+            _ => Embedding::Dense(weights.tensor(Role::Embedding)?.to_dtype(dtype)?.to_device(&device)?),
+        };
+        let mut layers = Vec::with_capacity(depth);
+        for layer in 0..depth {
+            layers.push(Block::load(weights, layer, dtype, &device)?);
+        }
+        let output_norm = if depth == hyper.layers && weights.has(Role::OutputNorm) {
+            Some(weights.tensor(Role::OutputNorm)?.to_dtype(dtype)?.to_device(&device)?)
+        } else {
+            None
+        };
+        let positions = Positions::new(&hyper, setup.max_tokens, dtype, &device)?;
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(setup.threads)
+            .thread_name(|at| format!("encoder-{at}"))
+            .build()
+            .map_err(|error| EncoderError::Malformed(format!("its threads cannot be started: {error}")))?;
+        Ok(Self { hyper, embedding, layers, output_norm, positions, device, threads })
+    }
+
+    /// The model's dimensions.
+    pub fn hyper(&self) -> &Hyper {
+        &self.hyper
+    }
+
+    /// Layers that are loaded.
+    pub fn depth(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Where it runs: `cpu`, `cuda` or `metal`.
+    pub fn device_name(&self) -> &'static str {
+        match self.device {
+            Device::Cpu => "cpu",
+            Device::Cuda(_) => "cuda",
+            Device::Metal(_) => "metal",
+        }
+    }
+
+    /// The pooled states of each prompt, in order: for each layer asked for, in order, the mean, then the last token's.
+    ///
+    /// # Errors
+    ///
+    /// An empty or over-long prompt, a token or a layer that does not exist, or a failing device.
+    pub fn encode(&self, prompts: &[&[u32]], pooling: &Pooling) -> Result<Vec<Vec<f32>>, EncoderError> {
+        let mut pooled = vec![Vec::with_capacity(pooling.width(self.hyper.hidden)); prompts.len()];
+        self.forward(prompts, &pooling.layers, |states, spans| {
+            for (span, pooled) in spans.iter().zip(&mut pooled) {
+                let rows = &states[span.start * self.hyper.hidden..][..span.len * self.hyper.hidden];
+                pooling::pool(rows, self.hyper.hidden, pooling, pooled);
+            }
+        })?;
+        Ok(pooled)
+    }
+
+    /// The raw states after each layer asked for, all prompts' tokens one behind the other.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Encoder::encode`].
+    pub fn states(&self, prompts: &[&[u32]], layers: &[usize]) -> Result<Vec<Vec<f32>>, EncoderError> {
+        let mut all = Vec::new();
+        self.forward(prompts, layers, |states, _| all.push(states.to_vec()))?;
+        Ok(all)
+    }
+
+    /// Runs as far as the deepest layer asked for, handing out the states after each one; layer 0 is the embeddings.
+    fn forward(
+        &self,
+        prompts: &[&[u32]],
+        layers: &[usize],
+        mut each: impl FnMut(&[f32], &[Span]) + Send,
+    ) -> Result<(), EncoderError> {
+        let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
+        if prompts.iter().any(|prompt| prompt.is_empty()) || longest > self.positions.cos.dim(0)? {
+            return Err(EncoderError::Malformed(format!(
+                "a prompt must have 1 to {} tokens",
+                self.positions.cos.dim(0)?
+            )));
+        }
+        let ids: Vec<u32> = prompts.iter().flat_map(|prompt| prompt.iter().copied()).collect();
+        if let Some(id) = ids.iter().find(|id| **id as usize >= self.hyper.vocab) {
+            return Err(EncoderError::Malformed(format!("there is no token {id}")));
+        }
+        let deepest = layers.iter().copied().max().unwrap_or(0);
+        if deepest > self.layers.len() || !layers.is_sorted() {
+            let depth = self.layers.len();
+            return Err(EncoderError::Malformed(format!("layers {layers:?} must ascend, and {depth} are loaded")));
+        }
+        let mut start = 0;
+        let spans = prompts.iter().map(|prompt| {
+            let span = Span { start, len: prompt.len() };
+            start += prompt.len();
+            span
+        });
+        let spans: Vec<Span> = spans.collect();
+        self.threads.install(|| {
+            let mut states = self.embed(&ids)?;
+            if layers.contains(&0) {
+                each(&floats(&states)?, &spans);
+            }
+            for (at, layer) in self.layers[..deepest].iter().enumerate() {
+                states = layer.forward(&states, &spans, &self.positions)?;
+                if layers.contains(&(at + 1)) {
+                    let norm = self.output_norm.as_ref().filter(|_| at + 1 == self.layers.len());
+                    let shown = match norm {
+                        Some(norm) => candle_nn::ops::rms_norm(&states, norm, self.hyper.eps as f32)?,
+                        None => states.clone(),
+                    };
+                    each(&floats(&shown)?, &spans);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn embed(&self, ids: &[u32]) -> Result<Tensor, EncoderError> {
+        let ids = Tensor::new(ids, &self.device)?;
+        Ok(match &self.embedding {
+            Embedding::Quantized(tensor) => tensor.embedding(&ids)?,
+            Embedding::Dense(tensor) => tensor.index_select(&ids, 0)?,
+        })
+    }
+}
+
+fn floats(states: &Tensor) -> Result<Vec<f32>, EncoderError> {
+    Ok(states.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+}
+
+impl Positions {
+    fn new(hyper: &Hyper, positions: usize, dtype: DType, device: &Device) -> Result<Self, EncoderError> {
+        let frequencies = hyper.rope.frequencies(hyper.head_dim);
+        let angles = (0..positions).flat_map(|at| frequencies.iter().map(move |frequency| at as f64 * frequency));
+        let (sin, cos): (Vec<f32>, Vec<f32>) = angles.map(|angle| (angle.sin() as f32, angle.cos() as f32)).collect();
+        let table = |values| Tensor::from_vec(values, (positions, frequencies.len()), device)?.to_dtype(dtype);
+        Ok(Self { cos: table(cos)?, sin: table(sin)? })
+    }
+}
+
+/// The device, chosen when it runs: a build without CUDA or Metal knows the processor alone.
+fn device(wanted: config::Device) -> Result<Device, EncoderError> {
+    let told = |name| move |error: candle_core::Error| EncoderError::Device(name, error.to_string());
+    match wanted {
+        config::Device::Cpu => Ok(Device::Cpu),
+        config::Device::Cuda => Device::new_cuda(0).map_err(told("cuda")),
+        config::Device::Metal => Device::new_metal(0).map_err(told("metal")),
+        config::Device::Auto if candle_core::utils::cuda_is_available() => {
+            Ok(Device::new_cuda(0).unwrap_or(Device::Cpu))
+        }
+        config::Device::Auto if candle_core::utils::metal_is_available() => {
+            Ok(Device::new_metal(0).unwrap_or(Device::Cpu))
+        }
+        config::Device::Auto => Ok(Device::Cpu),
+    }
+}

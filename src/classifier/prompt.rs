@@ -1,0 +1,175 @@
+//! What is read of a request: the last question first, then what it was asked with.
+//!
+//! 1. The **turn**: the last user turn that has text (inside a tool loop that is still the question), then the tools on
+//!    offer, written as in the training data.
+//! 2. The **context**: system prompt and earlier turns. It gets what room the turn leaves, at most a quarter of it,
+//!    because the heads are fitted to questions and a long system prompt is the same for every one of them.
+//!
+//! Long texts are cut to their ends before anything expensive sees them, so that the work is bounded whatever is sent;
+//! which tokens then remain is settled by [`super::tokenizer`].
+
+use sha2::{Digest, Sha256};
+
+use crate::protocol::{ChatRequest, Message, Role, Tool};
+
+/// Bytes kept at each end of a text, per token that is read. A token of English has four bytes; of anything, rarely
+/// more than eight.
+const BYTES_PER_TOKEN: usize = 8;
+
+/// What is read of a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prompt {
+    /// The last question, with the tools on offer; whole, because its length counts.
+    pub turn: String,
+    /// System prompt and earlier turns, oldest first; cut to their end.
+    pub context: String,
+}
+
+impl Prompt {
+    /// A prompt as training data has it: nothing but the question.
+    pub fn of_text(text: impl Into<String>) -> Self {
+        Self { turn: text.into(), context: String::new() }
+    }
+
+    /// What is read of `request`, of which at most `max_tokens` tokens will be.
+    pub fn of(request: &ChatRequest, max_tokens: usize) -> Self {
+        let texts: Vec<String> = request.messages.iter().map(Message::plain_text).collect();
+        let says = |at: &usize| !texts[*at].trim().is_empty();
+        let is_user = |at: &usize| request.messages[*at].role == Role::User;
+        let asked = (0..texts.len()).rev().filter(says).find(is_user).or_else(|| (0..texts.len()).rev().find(says));
+        let Some(asked) = asked else { return Self::default() };
+        let mut turn = texts[asked].clone();
+        if !request.tools.is_empty() {
+            turn.push_str("\n\nAvailable functions:");
+            let room = BYTES_PER_TOKEN * max_tokens;
+            for tool in &request.tools {
+                turn.push('\n');
+                turn.push_str(&function(tool));
+                if turn.len() > texts[asked].len() + room {
+                    break;
+                }
+            }
+        }
+        let before: Vec<&str> =
+            texts[..asked].iter().map(|text| text.trim()).filter(|text| !text.is_empty()).collect();
+        let context = before.join("\n\n");
+        Self { turn, context: tail(&context, BYTES_PER_TOKEN * max_tokens / 4).to_owned() }
+    }
+
+    /// The turn's beginning and end that can matter to `max_tokens` tokens; the end is empty where all of it matters.
+    pub fn ends(&self, max_tokens: usize) -> (&str, &str) {
+        let room = BYTES_PER_TOKEN * max_tokens;
+        if self.turn.len() <= 2 * room {
+            return (&self.turn, "");
+        }
+        (head(&self.turn, room), tail(&self.turn, room))
+    }
+
+    /// Two prompts with the same key have the same reading.
+    pub fn key(&self, max_tokens: usize) -> [u8; 32] {
+        let (head, tail) = self.ends(max_tokens);
+        let mut hash = Sha256::new();
+        for text in [head, tail, &self.context] {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        }
+        hash.update((self.turn.len() as u64).to_le_bytes());
+        hash.finalize().into()
+    }
+}
+
+/// A tool as the function-calling prompts of the training data write it.
+fn function(tool: &Tool) -> String {
+    let written = serde_json::json!({
+        "name": tool.name,
+        "description": tool.description.as_deref().unwrap_or_default(),
+        "parameters": tool.parameters,
+    });
+    written.to_string()
+}
+
+/// At most `bytes` of the beginning, whole characters.
+fn head(text: &str, bytes: usize) -> &str {
+    &text[..(0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)]
+}
+
+/// At most `bytes` of the end, whole characters.
+fn tail(text: &str, bytes: usize) -> &str {
+    let from = text.len().saturating_sub(bytes);
+    &text[(from..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Part;
+
+    fn request(turns: &[(Role, &str)]) -> ChatRequest {
+        let messages = turns.iter().map(|(role, text)| Message::text(*role, *text)).collect();
+        ChatRequest { messages, ..ChatRequest::default() }
+    }
+
+    #[test]
+    fn the_last_question_comes_first_and_the_rest_is_context() {
+        let asked = request(&[
+            (Role::System, "Be brief."),
+            (Role::User, "Hello"),
+            (Role::Assistant, "Hi!"),
+            (Role::User, "What is a monad?"),
+        ]);
+        let prompt = Prompt::of(&asked, 256);
+        assert_eq!(prompt.turn, "What is a monad?");
+        assert_eq!(prompt.context, "Be brief.\n\nHello\n\nHi!");
+    }
+
+    #[test]
+    fn inside_a_tool_loop_the_question_is_still_the_question() {
+        let mut asked = request(&[(Role::User, "Weather in Rome?")]);
+        let content = vec![Part::text("sunny")];
+        let result = Part::ToolResult { call_id: "1".into(), content, is_error: false, cache_control: None };
+        asked.messages.push(Message { role: Role::User, parts: vec![result], name: None });
+        assert_eq!(Prompt::of(&asked, 256).turn, "Weather in Rome?");
+    }
+
+    #[test]
+    fn tools_are_written_as_the_training_data_has_them() {
+        let mut asked = request(&[(Role::User, "Weather in Rome?")]);
+        asked.tools.push(Tool {
+            name: "weather".into(),
+            description: Some("Tells it".into()),
+            parameters: serde_json::json!({"type": "object"}),
+            strict: None,
+            cache_control: None,
+        });
+        let expected = "Weather in Rome?\n\nAvailable functions:\n\
+                        {\"name\":\"weather\",\"description\":\"Tells it\",\"parameters\":{\"type\":\"object\"}}";
+        assert_eq!(Prompt::of(&asked, 256).turn, expected);
+    }
+
+    #[test]
+    fn long_texts_are_cut_to_their_ends_between_characters() {
+        let text = format!("BEGIN{}END", "日".repeat(100_000));
+        let asked = request(&[(Role::System, &text), (Role::User, &text)]);
+        let prompt = Prompt::of(&asked, 16);
+        assert_eq!(prompt.turn.len(), text.len());
+        let (head, tail) = prompt.ends(16);
+        assert!(head.starts_with("BEGIN日") && head.len() <= 128, "{}", head.len());
+        assert!(tail.ends_with("日END") && tail.len() <= 128, "{}", tail.len());
+        assert!(prompt.context.ends_with("日END") && prompt.context.len() <= 32);
+    }
+
+    #[test]
+    fn the_key_tells_prompts_apart_by_what_is_read_of_them() {
+        let key = |turns: &[(Role, &str)]| Prompt::of(&request(turns), 256).key(256);
+        let plain = key(&[(Role::User, "a")]);
+        assert_eq!(plain, key(&[(Role::User, "a")]));
+        assert_ne!(plain, key(&[(Role::User, "b")]));
+        assert_ne!(plain, key(&[(Role::System, "s"), (Role::User, "a")]));
+    }
+
+    #[test]
+    fn a_request_without_text_is_an_empty_prompt() {
+        assert_eq!(Prompt::of(&request(&[]), 256), Prompt::default());
+        assert_eq!(Prompt::of(&request(&[(Role::User, " ")]), 256), Prompt::default());
+    }
+}

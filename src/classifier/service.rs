@@ -1,0 +1,302 @@
+//! The classifier as the gateway sees it: ask for a reading, get one in time or hear why not.
+//!
+//! **One thread** holds the model and reads one batch at a time: under load several inference threads slow each other
+//! down more than they help, and a queue in front of one behaves. A request goes
+//!
+//! 1. to the cache, by the hash of what would be read of it;
+//! 2. into the bounded queue, or past it with [`Missed::Busy`];
+//! 3. and waits at most its budget. When that is over, or the client has gone, nobody waits for its answer any more, and
+//!    the thread skips it.
+//!
+//! **Batching** costs a lone request nothing: the thread takes what waits at that moment, up to so many tokens that the
+//! first in line is not held up by the last, and never waits for more.
+//!
+//! **Starting** happens on that thread: load, warm up (weights are touched, pages are mapped), then serve. Until then the
+//! answer is [`Missed::Loading`], and the gateway serves without readings.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::cache::{Cache, Key};
+use super::counters::{Counters, Counts};
+use super::model::{LoadError, Model, ModelInfo};
+use super::priors::Priors;
+use super::prompt::Prompt;
+use super::reading::{Estimate, Missed, Reading};
+use crate::config;
+use crate::protocol::ChatRequest;
+
+/// Tokens of one batch: what waits is read together up to here. One long prompt fills it.
+const BATCH_TOKENS: usize = 256;
+
+/// The classifier. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub struct Classifier {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: config::Classifier,
+    state: ArcSwap<State>,
+    priors: ArcSwap<Priors>,
+    cache: Mutex<Cache>,
+    counters: Counters,
+    /// Gone once it is stopped: the thread ends when its queue is closed.
+    queue: Mutex<Option<SyncSender<Job>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How far it is.
+#[derive(Debug)]
+enum State {
+    Disabled,
+    Loading,
+    Ready(Arc<Model>),
+    Failed(String),
+    Stopped,
+}
+
+/// A prompt that waits.
+struct Job {
+    prompt: Prompt,
+    key: Key,
+    asked: Instant,
+    answer: oneshot::Sender<Result<Arc<Reading>, Missed>>,
+}
+
+/// How the classifier is, for `/ready`, `/health` and the dashboard.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClassifierStatus {
+    /// `disabled`, `loading`, `ready`, `failed` or `stopped`.
+    pub state: &'static str,
+    /// Why, where it failed.
+    pub reason: Option<String>,
+    /// The model, once it is loaded.
+    pub model: Option<ModelInfo>,
+    /// What happened so far.
+    pub counts: Counts,
+    /// Readings kept.
+    pub cached: usize,
+    /// Bytes they take.
+    pub cached_bytes: usize,
+}
+
+impl Classifier {
+    /// Starts loading and returns at once.
+    pub fn start(settings: &config::Classifier, models: &BTreeMap<String, config::Model>) -> Self {
+        let state = if settings.enabled { State::Loading } else { State::Disabled };
+        let shared = Arc::new(Shared {
+            settings: settings.clone(),
+            state: ArcSwap::from_pointee(state),
+            priors: ArcSwap::from_pointee(Priors::new(models)),
+            cache: Mutex::new(Cache::new(usize::try_from(settings.cache_mb << 20).unwrap_or(usize::MAX))),
+            counters: Counters::default(),
+            queue: Mutex::new(None),
+            thread: Mutex::new(None),
+        });
+        if settings.enabled {
+            let (queue, jobs) = sync_channel(settings.queue);
+            let worker = Arc::clone(&shared);
+            match std::thread::Builder::new().name("classifier".into()).spawn(move || run(&worker, &jobs)) {
+                Ok(thread) => {
+                    *shared.queue.lock() = Some(queue);
+                    *shared.thread.lock() = Some(thread);
+                }
+                Err(error) => shared.state.store(Arc::new(State::Failed(format!("its thread: {error}")))),
+            }
+        }
+        Self { shared }
+    }
+
+    /// Takes over changed models. Readings kept from before hold estimates for the old ones, and are forgotten.
+    pub fn configure(&self, models: &BTreeMap<String, config::Model>) {
+        self.shared.priors.store(Arc::new(Priors::new(models)));
+        self.shared.cache.lock().clear();
+    }
+
+    /// How long a request should wait for its reading.
+    pub fn budget(&self) -> Duration {
+        Duration::from_millis(self.shared.settings.budget_ms)
+    }
+
+    /// Reads `request`, waiting at most `budget`. Dropping the future takes the prompt out of the queue.
+    ///
+    /// # Errors
+    ///
+    /// Why routing has to go on without a reading.
+    pub async fn read(&self, request: &ChatRequest, budget: Duration) -> Result<Arc<Reading>, Missed> {
+        let result = self.try_read(request, budget).await;
+        if let Err(missed) = &result {
+            self.shared.counters.missed(missed);
+        }
+        result
+    }
+
+    async fn try_read(&self, request: &ChatRequest, budget: Duration) -> Result<Arc<Reading>, Missed> {
+        let asked = Instant::now();
+        match &**self.shared.state.load() {
+            State::Ready(_) => {}
+            State::Disabled => return Err(Missed::Disabled),
+            State::Loading => return Err(Missed::Loading),
+            State::Failed(reason) => return Err(Missed::Failed(reason.clone())),
+            State::Stopped => return Err(Missed::Failed("it is stopped".into())),
+        }
+        let max_tokens = self.shared.settings.max_tokens;
+        let prompt = Prompt::of(request, max_tokens);
+        let key = prompt.key(max_tokens);
+        let hit = self.shared.cache.lock().get(&key);
+        if let Some(hit) = hit {
+            self.shared.counters.cached();
+            return Ok(Arc::new(Reading { cached: true, took: asked.elapsed(), ..Reading::clone(&hit) }));
+        }
+        let (answer, answered) = oneshot::channel();
+        let job = Job { prompt, key, asked, answer };
+        let sent = self.shared.queue.lock().as_ref().map(|queue| queue.try_send(job));
+        match sent {
+            Some(Ok(())) => {}
+            Some(Err(TrySendError::Full(_))) => return Err(Missed::Busy),
+            Some(Err(TrySendError::Disconnected(_))) => return Err(Missed::Failed("its thread has ended".into())),
+            None => return Err(Missed::Failed("it is stopped".into())),
+        }
+        match tokio::time::timeout(budget, answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Missed::Failed("its thread has ended".into())),
+            Err(_) => Err(Missed::TooSlow),
+        }
+    }
+
+    /// What is believed of `model` without having read the prompt.
+    pub fn prior(&self, model: &str) -> Estimate {
+        self.shared.priors.load().estimate(model)
+    }
+
+    /// Whether it reads prompts now.
+    pub fn is_ready(&self) -> bool {
+        matches!(&**self.shared.state.load(), State::Ready(_))
+    }
+
+    /// Whether it is still on its way: the one state that passes by itself.
+    pub fn is_loading(&self) -> bool {
+        matches!(&**self.shared.state.load(), State::Loading)
+    }
+
+    /// How it is.
+    pub fn status(&self) -> ClassifierStatus {
+        let (state, reason, model) = match &**self.shared.state.load() {
+            State::Disabled => ("disabled", None, None),
+            State::Loading => ("loading", None, None),
+            State::Ready(model) => ("ready", None, Some(model.info().clone())),
+            State::Failed(reason) => ("failed", Some(reason.clone()), None),
+            State::Stopped => ("stopped", None, None),
+        };
+        let (cached, cached_bytes) = self.shared.cache.lock().size();
+        ClassifierStatus { state, reason, model, counts: self.shared.counters.now(), cached, cached_bytes }
+    }
+
+    /// Stops: what waits is answered with [`Missed::Failed`], and the thread is joined unless it takes longer than
+    /// `deadline` (a model that is being downloaded is not waited for).
+    pub async fn stop(&self, deadline: Duration) {
+        self.shared.state.store(Arc::new(State::Stopped));
+        drop(self.shared.queue.lock().take());
+        let thread = self.shared.thread.lock().take();
+        if let Some(thread) = thread {
+            let joined = tokio::task::spawn_blocking(move || thread.join());
+            let _ = tokio::time::timeout(deadline, joined).await;
+        }
+    }
+}
+
+/// The thread's life.
+fn run(shared: &Shared, jobs: &Receiver<Job>) {
+    let started = Instant::now();
+    let loaded = Model::load(&shared.settings).and_then(|model| {
+        model.warm_up()?;
+        Ok(model)
+    });
+    let model = match loaded {
+        Ok(model) => Arc::new(model),
+        Err(error) => return give_up(shared, &error),
+    };
+    let took_ms = started.elapsed().as_millis() as u64;
+    let info = model.info();
+    tracing::info!(model = %info.name, device = %info.device, took_ms, "The classifier is ready");
+    let before = shared.state.swap(Arc::new(State::Ready(Arc::clone(&model))));
+    if matches!(&*before, State::Stopped) {
+        shared.state.store(before);
+    }
+    let mut next = None;
+    while let Some(first) = next.take().or_else(|| jobs.recv().ok()) {
+        next = serve(shared, &model, first, jobs);
+    }
+}
+
+fn give_up(shared: &Shared, error: &LoadError) {
+    tracing::error!(error = %error, "The classifier does not start; routing goes on without it");
+    shared.state.store(Arc::new(State::Failed(error.to_string())));
+}
+
+/// Reads one batch, `first` and what waits behind it; gives back one that no longer had room.
+fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>) -> Option<Job> {
+    let mut batch = Vec::new();
+    let mut tokens = 0;
+    let mut waiting = Some(first);
+    let mut left = None;
+    while let Some(job) = waiting.take().or_else(|| jobs.try_recv().ok()) {
+        if job.answer.is_closed() {
+            shared.counters.abandoned();
+            continue;
+        }
+        let tokenized = match model.tokenize(&job.prompt, shared.settings.max_tokens) {
+            Ok(tokenized) => tokenized,
+            Err(error) => {
+                let _ = job.answer.send(Err(Missed::Failed(error.to_string())));
+                continue;
+            }
+        };
+        if !batch.is_empty() && tokens + tokenized.ids.len() > BATCH_TOKENS {
+            left = Some(job);
+            break;
+        }
+        tokens += tokenized.ids.len();
+        batch.push((job, tokenized));
+    }
+    if batch.is_empty() {
+        return left;
+    }
+    let priors = shared.priors.load_full();
+    let began = Instant::now();
+    let read = model.read(batch.iter().map(|(job, tokenized)| (&job.prompt, tokenized)), &priors);
+    match read {
+        Ok(readings) => {
+            shared.counters.batch(batch.len(), tokens, began.elapsed());
+            for ((job, _), reading) in batch.into_iter().zip(readings) {
+                let reading = Arc::new(Reading { took: job.asked.elapsed(), ..reading });
+                // Estimates for models that have changed since must not be kept.
+                let mut cache = shared.cache.lock();
+                if Arc::ptr_eq(&priors, &shared.priors.load_full()) {
+                    cache.put(job.key, Arc::clone(&reading));
+                }
+                drop(cache);
+                if job.answer.send(Ok(reading)).is_err() {
+                    shared.counters.abandoned();
+                }
+            }
+        }
+        Err(error) => {
+            tracing::error!(error = %error, prompts = batch.len(), "The classifier could not read a batch");
+            for (job, _) in batch {
+                let _ = job.answer.send(Err(Missed::Failed(error.to_string())));
+            }
+        }
+    }
+    left
+}
