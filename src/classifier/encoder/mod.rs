@@ -3,7 +3,7 @@
 //! It stops after the last layer asked for and never computes logits, because the first few layers hold nearly all that
 //! routing needs, and the vocabulary's product would cost more than they do.
 //!
-//! 1. [`weights`] reads tensors from GGUF or safetensors, [`hyper`] the dimensions.
+//! 1. [`weights`] reads tensors from GGUF or safetensors, [`dimensions`] how large they are.
 //! 2. [`block`] is the way through a layer, with candle's own operations: every device, every type.
 //! 3. Several prompts are packed one behind the other, without padding; attention alone knows where each begins.
 //! 4. [`pooling`] makes one vector of each prompt.
@@ -11,7 +11,7 @@
 //! What it leaves out: a key-value cache, sampling, and any architecture but Llama's.
 
 mod block;
-mod hyper;
+mod dimensions;
 mod pooling;
 mod weights;
 
@@ -23,8 +23,8 @@ use candle_core::{DType, Device, Tensor};
 
 use block::Block;
 
-pub use hyper::{Hyper, Rope, Scaling};
-pub(super) use hyper::{number as gguf_number, text as gguf_text};
+pub use dimensions::{Hyper, Rope, Scaling};
+pub(super) use dimensions::{number as gguf_number, text as gguf_text};
 pub use pooling::Pooling;
 pub use weights::{LayerRole, Role, Weights};
 
