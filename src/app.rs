@@ -16,8 +16,9 @@ use tokio::task::JoinHandle;
 use crate::config::{self, Auth, Config, ConfigErrors, LoadArgs, Loaded};
 use crate::dispatch::Dispatcher;
 use crate::http::{self, Drain, Gateway, Live, Parts, routes};
-use crate::store::{TokenError, Tokens};
+use crate::store::{OpenError, OpenState, Store, TokenError, Tokens};
 use crate::telemetry::Metrics;
+use crate::tuner::{Recorder, Writer, keep_house};
 use crate::upstream::{Client, discover};
 
 /// How often files are looked at for changes.
@@ -35,6 +36,12 @@ pub enum StartError {
     /// The tokens cannot be read.
     #[error("{0}")]
     Tokens(#[from] TokenError),
+    /// The store cannot be opened at all.
+    #[error("{0}")]
+    Store(#[from] OpenError),
+    /// The store's writer cannot be started.
+    #[error("the store's writer cannot be started: {0}")]
+    Writer(std::io::Error),
     /// TLS cannot be set up.
     #[error("the HTTP client cannot be set up: {0}")]
     Client(String),
@@ -74,6 +81,7 @@ pub struct App {
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<Drain>>,
     tasks: Vec<JoinHandle<()>>,
+    writer: Writer,
 }
 
 impl App {
@@ -83,7 +91,8 @@ impl App {
     ///
     /// See [`StartError`].
     pub async fn start(args: LoadArgs, loaded: Loaded) -> Result<Self, StartError> {
-        let gateway = Arc::new(build(&loaded)?);
+        let (gateway, writer) = build(&loaded, open_store(&loaded.config)?)?;
+        let gateway = Arc::new(gateway);
         let settings = loaded.config.server.clone();
         let admin_settings = loaded.config.admin.clone();
         let tokens = gateway.tokens();
@@ -118,11 +127,12 @@ impl App {
                 Arc::clone(&gateway),
                 args.clone(),
                 Seen::now(loaded.files, &settings.data_dir),
-                stopped(stopping),
+                stopped(stopping.clone()),
             )),
+            tokio::spawn(keep_house(gateway.store.clone(), stopped(stopping))),
         ];
         gateway.set_ready(true);
-        Ok(Self { gateway, proxy: proxy_address, admin: admin_address, args, stop, servers, tasks })
+        Ok(Self { gateway, proxy: proxy_address, admin: admin_address, args, stop, servers, tasks, writer })
     }
 
     /// Loads the configuration again. A bad one leaves the old one in force.
@@ -147,23 +157,50 @@ impl App {
         for task in self.tasks {
             let _ = task.await;
         }
+        // What the last answers left in the queue is written before the process may end.
+        let _ = tokio::task::spawn_blocking(|| self.writer.close()).await;
         drain
     }
 }
 
-/// A gateway without listeners.
+/// Opens the store. One that is damaged or cannot be written is lived with, and said.
+///
+/// # Errors
+///
+/// When another process has it, or a newer program wrote it.
+pub fn open_store(config: &Config) -> Result<Store, StartError> {
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let (store, report) = Store::open(&config.server.data_dir, &config.store, now_ms)?;
+    match report.state {
+        OpenState::Opened => {}
+        OpenState::Replaced { kept, reason } => {
+            tracing::error!(kept = %kept.display(), reason, "The log is damaged and was set aside; a fresh one begins");
+        }
+        OpenState::Memory { reason } => {
+            tracing::error!(
+                reason,
+                "The data directory cannot be written; the log is in memory, no feedback is taken"
+            );
+        }
+    }
+    Ok(store)
+}
+
+/// A gateway without listeners, on `store`; the writer is to be closed at the end.
 ///
 /// # Errors
 ///
 /// See [`StartError`].
-pub fn build(loaded: &Loaded) -> Result<Gateway, StartError> {
+pub fn build(loaded: &Loaded, store: Store) -> Result<(Gateway, Writer), StartError> {
     let config = &loaded.config;
     let connect = Duration::from_millis(config.dispatch.connect_timeout_ms);
     let client = Client::new(connect).map_err(|error| StartError::Client(error.to_string()))?;
     let tokens = Tokens::load(&config.server.data_dir)?;
     let live = Live::new(config.clone(), loaded.settings.clone(), &Default::default(), None);
     let dispatcher = Dispatcher::new(client, &config.dispatch);
-    Ok(Gateway::new(Parts { live, dispatcher, tokens, metrics: Metrics::default() }))
+    let (recorder, writer) = Recorder::start(store.clone()).map_err(StartError::Writer)?;
+    let gateway = Gateway::new(Parts { live, dispatcher, tokens, metrics: Metrics::default(), store, recorder });
+    Ok((gateway, writer))
 }
 
 async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

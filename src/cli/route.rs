@@ -9,9 +9,11 @@ use comfy_table::Table;
 
 use super::load::ConfigArgs;
 use crate::app;
+use crate::config::Config;
 use crate::http::PlanRequest;
 use crate::protocol::{ChatRequest, Message, Role};
 use crate::route::Decision;
+use crate::store::{OpenError, Store};
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -37,7 +39,8 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
         }
         Some(prompt) => prompt.to_owned(),
     };
-    let gateway = app::build(&args.config.load()?)?;
+    let loaded = args.config.load()?;
+    let (gateway, writer) = app::build(&loaded, store(&loaded.config)?)?;
     let request = ChatRequest {
         model: args.model,
         messages: vec![Message::text(Role::User, prompt)],
@@ -45,7 +48,9 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
     };
     let live = gateway.live();
     let asked = PlanRequest { request: &request, headers: &http::HeaderMap::new(), token: None };
-    let plan = match gateway.plan(&live, asked) {
+    let plan = gateway.plan(&live, asked);
+    writer.close();
+    let plan = match plan {
         Ok(plan) => plan,
         Err(error) => bail!("{error}"),
     };
@@ -55,6 +60,16 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
         print(&plan.decision);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The store as a running gateway left it; one in memory where there is none, or where a gateway holds it.
+fn store(config: &Config) -> anyhow::Result<Store> {
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    match Store::open_existing(&config.server.data_dir, &config.store, now_ms) {
+        Ok(store) => Ok(store),
+        Err(OpenError::Missing { .. } | OpenError::Locked { .. }) => Ok(Store::in_memory()?),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn print(decision: &Decision) {

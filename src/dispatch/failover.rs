@@ -361,6 +361,7 @@ fn whole_answer(
     so_far.cost = response.usage.map(|usage| model.settings.price.of(&usage)).unwrap_or_default();
     so_far.finish = Some(response.finish_reason);
     so_far.empty = !response.parts.iter().any(says_something);
+    so_far.must_be_json = json_text(job, &response.parts);
     report.first_content();
     let body = match whole.raw {
         Some(raw) => raw,
@@ -375,6 +376,19 @@ fn whole_answer(
     };
     report.end(Status::Ok);
     (whole.dropped, ReplyBody::Whole(body))
+}
+
+/// The text of an answer that had to be JSON and called no tool.
+fn json_text(job: &Job, parts: &[Part]) -> Option<String> {
+    let calls = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
+    if job.request.response_format.is_none() || calls {
+        return None;
+    }
+    let text = parts.iter().filter_map(|part| match part {
+        Part::Text { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    Some(text.collect())
 }
 
 fn says_something(part: &Part) -> bool {

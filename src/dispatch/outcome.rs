@@ -63,6 +63,8 @@ pub struct Outcome {
     pub finish: Option<FinishReason>,
     /// Whether the answer had neither text nor a tool call.
     pub empty: bool,
+    /// The answer's text where it had to be JSON; absent where it need not, called a tool, or grew too long to keep.
+    pub must_be_json: Option<String>,
 }
 
 /// Gathers the outcome of one request and tells it exactly once: when it is [ended](Report::end), or when it is
@@ -99,6 +101,7 @@ impl Report {
             first_token: None,
             finish: None,
             empty: true,
+            must_be_json: None,
         };
         Self { outcome, started, tell: Some(Box::new(tell)) }
     }

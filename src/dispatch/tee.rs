@@ -19,6 +19,9 @@ use crate::codec::{self, AnswerMeta, NativeMeta, StreamDecoder, StreamEncoder, U
 use crate::protocol::{ApiError, Dialect, StreamEvent};
 use crate::upstream::{Answer, Model, Permit};
 
+/// Text of an answer that had to be JSON is kept up to here, to see whether it is.
+const KEPT_TEXT: usize = 1 << 20;
+
 /// How the client gets its bytes.
 enum Mouth {
     /// As they came; a usage chunk that only we asked for is taken out.
@@ -55,6 +58,7 @@ impl Tee {
         mut report: Report,
     ) -> Self {
         report.so_far().streamed = true;
+        report.so_far().must_be_json = job.request.response_format.is_some().then(String::new);
         let mouth = if opened.raw.is_some() {
             let asked_by_us = job.dialect == Dialect::OpenAi && !job.request.stream_usage;
             Mouth::Passing(asked_by_us.then(UsageStripper::default))
@@ -157,6 +161,12 @@ impl Tee {
                 StreamEvent::Thinking(_) | StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_)
             );
             report.so_far().empty &= thinking;
+        }
+        let so_far = report.so_far();
+        match (event, &mut so_far.must_be_json) {
+            (StreamEvent::Text(text), Some(kept)) if kept.len() + text.len() <= KEPT_TEXT => kept.push_str(text),
+            (StreamEvent::Text(_) | StreamEvent::ToolCall(_), kept) => *kept = None,
+            _ => {}
         }
         match event {
             StreamEvent::Usage(usage) => report.so_far().usage.get_or_insert_default().absorb(usage),

@@ -14,7 +14,7 @@ use super::{admin, api};
 use crate::protocol::{ApiError, ErrorKind};
 
 /// Every path there is: labels of metrics come from here.
-pub const ENDPOINTS: [&str; 14] = [
+pub const ENDPOINTS: [&str; 16] = [
     "/api/chat",
     "/v1/chat/completions",
     "/v1/messages",
@@ -23,6 +23,8 @@ pub const ENDPOINTS: [&str; 14] = [
     "/v1/models",
     "/models",
     "/api/route",
+    "/api/outcomes",
+    "/api/feedback",
     "/health",
     "/ready",
     "/metrics",
@@ -45,6 +47,9 @@ pub fn proxy(gateway: Arc<Gateway>) -> Router {
         .route("/v1/models", get(api::models::list))
         .route("/models", get(api::models::overview))
         .route("/api/route", post(api::route::explain))
+        // What came of it
+        .route("/api/outcomes", post(api::outcomes::report))
+        .route("/api/feedback", post(api::feedback::give))
         // How it is
         .route("/health", get(api::health::health))
         .route("/ready", get(api::health::ready));

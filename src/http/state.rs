@@ -11,13 +11,15 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::ledger::{self, Asking};
 use super::middleware::limit::Limiter;
 use crate::config::{Config, Setting};
 use crate::dispatch::Dispatcher;
-use crate::protocol::{ApiError, ChatRequest, DecisionId};
-use crate::route::{self, Plan, Question, Rules};
-use crate::store::{Token, Tokens};
+use crate::protocol::{ApiError, ChatRequest, DecisionId, ErrorKind};
+use crate::route::{self, Decision, Plan, Question, Rules};
+use crate::store::{Store, StoreError, Token, Tokens};
 use crate::telemetry::Metrics;
+use crate::tuner::Recorder;
 use crate::upstream::{Catalog, Discovered};
 
 /// What a configuration made: read once per request, swapped as a whole.
@@ -57,6 +59,10 @@ pub struct Parts {
     pub tokens: Tokens,
     /// Metrics.
     pub metrics: Metrics,
+    /// The log, to be read.
+    pub store: Store,
+    /// The log, to be written.
+    pub recorder: Recorder,
 }
 
 /// The gateway: everything a handler can reach.
@@ -70,6 +76,10 @@ pub struct Gateway {
     pub dispatcher: Dispatcher,
     /// Metrics.
     pub metrics: Metrics,
+    /// The log, to be read.
+    pub store: Store,
+    /// The log, to be written.
+    pub recorder: Recorder,
     /// Requests and tokens per minute of each API token.
     pub limiter: Limiter,
     /// Permits of chat requests.
@@ -99,6 +109,8 @@ impl Gateway {
             discovered: Mutex::default(),
             dispatcher: parts.dispatcher,
             metrics: parts.metrics,
+            store: parts.store,
+            recorder: parts.recorder,
             limiter: Limiter::default(),
             in_flight: Arc::new(Semaphore::new(in_flight)),
             in_flight_limit: Mutex::new(in_flight),
@@ -169,6 +181,28 @@ impl Gateway {
             chance: &mut chance,
         };
         Ok(route::plan(&live.catalog, &live.rules, &live.config.routing, &mut question)?)
+    }
+
+    /// Reads the log, off the threads that serve.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` while the store is down.
+    pub async fn read_store<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let store = self.store.clone();
+        let done = tokio::task::spawn_blocking(move || read(&store)).await;
+        let failed = |why: String| ApiError::new(ErrorKind::Unavailable, format!("the store cannot be read: {why}"));
+        done.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+    }
+
+    /// Hands a decision to the log. Never waits.
+    pub fn record(&self, decision: &Decision, asking: Asking<'_>) {
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let recorder = &self.recorder;
+        recorder.decision(ledger::decision(decision, asking, &recorder.salt(), recorder.keeps_prompts(), now_ms));
     }
 
     /// More or fewer chat requests at once. Fewer takes hold as running ones end.

@@ -107,6 +107,8 @@ pub struct RequestFacts {
     /// The conversation, as a fingerprint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Fingerprint>,
+    /// Whether the caller named the conversation or its user; else only its first turns speak for it.
+    pub conversation_named: bool,
     /// User turns in the conversation, this one included.
     pub turn: u32,
     /// Id of the API token that asked; never the token.
@@ -132,6 +134,7 @@ impl Default for RequestFacts {
             stream: false,
             question: None,
             conversation: None,
+            conversation_named: false,
             turn: 1,
             token: None,
             tags: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! Prometheus metrics.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -51,6 +51,16 @@ struct RejectedLabels {
 struct DeploymentLabels {
     model: String,
     deployment: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RecordLabel {
+    record: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
 }
 
 /// How one chat request ended.
@@ -105,6 +115,26 @@ pub struct Metrics {
     in_flight: Gauge,
     breaker: Family<DeploymentLabels, Gauge>,
     upstream_in_flight: Family<DeploymentLabels, Gauge>,
+    log_written: Family<RecordLabel, Counter>,
+    log_dropped: Family<CauseLabel, Counter>,
+    log_queued: Gauge,
+}
+
+/// What the log's writer did since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LogFigures {
+    /// Decisions written.
+    pub decisions: u64,
+    /// Outcomes written.
+    pub outcomes: u64,
+    /// Feedbacks written.
+    pub feedback: u64,
+    /// Records dropped because the queue was full.
+    pub dropped: u64,
+    /// Records lost because the database was down.
+    pub lost: u64,
+    /// Records waiting.
+    pub queued: usize,
 }
 
 impl Default for Metrics {
@@ -125,6 +155,9 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             breaker: Family::default(),
             upstream_in_flight: Family::default(),
+            log_written: Family::default(),
+            log_dropped: Family::default(),
+            log_queued: Gauge::default(),
         };
         registry.register("requests", "Chat requests by how they ended", metrics.requests.clone());
         let help = "From arrival to the last byte";
@@ -140,6 +173,10 @@ impl Default for Metrics {
         registry.register("in_flight", "Chat requests being answered", metrics.in_flight.clone());
         registry.register("breaker", "0 closed, 1 half open, 2 open", metrics.breaker.clone());
         registry.register("upstream_in_flight", "Upstream calls open", metrics.upstream_in_flight.clone());
+        registry.register("log_written", "Records written to the log", metrics.log_written.clone());
+        let help = "Decisions and outcomes that are not in the log: the queue was full, or the database down";
+        registry.register("log_dropped", help, metrics.log_dropped.clone());
+        registry.register("log_queued", "Records waiting to be written", metrics.log_queued.clone());
         Self { registry, ..metrics }
     }
 }
@@ -199,6 +236,19 @@ impl Metrics {
         let labels = DeploymentLabels { model: model.to_owned(), deployment: deployment.to_owned() };
         self.breaker.get_or_create(&labels).set(breaker);
         self.upstream_in_flight.get_or_create(&labels).set(in_flight);
+    }
+
+    /// The log's writer, as of now.
+    pub fn log(&self, figures: &LogFigures) {
+        let written =
+            [("decision", figures.decisions), ("outcome", figures.outcomes), ("feedback", figures.feedback)];
+        for (record, count) in written {
+            self.log_written.get_or_create(&RecordLabel { record }).inner().store(count, Ordering::Relaxed);
+        }
+        for (cause, count) in [("queue_full", figures.dropped), ("database_down", figures.lost)] {
+            self.log_dropped.get_or_create(&CauseLabel { cause }).inner().store(count, Ordering::Relaxed);
+        }
+        self.log_queued.set(figures.queued as i64);
     }
 
     /// Everything, in Prometheus' text format (OpenMetrics 1.0).

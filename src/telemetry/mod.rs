@@ -9,4 +9,4 @@ mod log;
 mod metrics;
 
 pub use log::{Guard, SPAN_TARGET, TelemetryError, init};
-pub use metrics::{Ended, Metrics, Rejected};
+pub use metrics::{Ended, LogFigures, Metrics, Rejected};

@@ -115,7 +115,14 @@ pub struct Recorder {
     progress: watch::Receiver<Progress>,
 }
 
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
 /// The thread behind the door. [`Writer::close`] writes what waits and ends it.
+#[derive(Debug)]
 pub struct Writer {
     queue: SyncSender<Command>,
     thread: JoinHandle<()>,

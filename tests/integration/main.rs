@@ -7,6 +7,7 @@ mod access;
 mod admin;
 mod cli;
 mod failover;
+mod feedback;
 mod matrix;
 mod reload;
 mod routing;

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 
 use crate::http::state::Gateway;
+use crate::telemetry::LogFigures;
 use crate::upstream::BreakerState;
 
 /// All metrics in OpenMetrics' text format. Open to whoever reaches the admin listener, as scrapers expect.
@@ -25,6 +26,15 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
             gateway.metrics.deployment(model.name.as_str(), &place.name, breaker, status.in_flight as i64);
         }
     }
+    let log = gateway.recorder.status();
+    gateway.metrics.log(&LogFigures {
+        decisions: log.decisions,
+        outcomes: log.outcomes,
+        feedback: log.feedback,
+        dropped: log.dropped,
+        lost: log.lost,
+        queued: log.queued,
+    });
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, media_type)], gateway.metrics.render()).into_response()
 }

@@ -6,6 +6,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use serde::de::DeserializeOwned;
+
 use crate::config::Limits;
 use crate::protocol::{ApiError, ErrorKind};
 
@@ -26,4 +28,20 @@ pub async fn read(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
         }
         Ok(Err(_)) => Err(ApiError::invalid("the body could not be read")),
     }
+}
+
+/// A body as JSON.
+///
+/// # Errors
+///
+/// `InvalidRequest`, naming the field at fault.
+pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let error = ApiError::invalid(error.into_inner().to_string());
+        if path == "." { error } else { error.at(path) }
+    })?;
+    reader.end().map_err(|error| ApiError::invalid(error.to_string()))?;
+    Ok(value)
 }

@@ -15,6 +15,7 @@ use super::{body, wishes};
 use crate::codec;
 use crate::dispatch::{Job, Reply, ReplyBody, Report};
 use crate::http::error::Rejection;
+use crate::http::ledger::Asking;
 use crate::http::middleware::caller::{Caller, Chatter};
 use crate::http::middleware::request_id::ToldLater;
 use crate::http::state::{Gateway, PlanRequest};
@@ -85,6 +86,7 @@ async fn answer(
     gateway.limiter.take(token, &live.config.limits, estimated, started)?;
     let plan = gateway.plan(&live, PlanRequest { request: &request, headers: &headers, token })?;
     let decision = Arc::clone(&plan.decision);
+    gateway.record(&decision, Asking { request: &request, dialect, token, dry_run: false });
     let witness = Witness::new(Arc::clone(&gateway), caller.request_id.clone(), token, dialect, estimated, permit);
     let report = Report::new(Arc::clone(&decision), started, move |outcome| witness.hear(&outcome));
     let job = Job {

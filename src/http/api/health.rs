@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::http::state::Gateway;
+use crate::store::{Health, OpenState};
 
 /// It is alive: 200, with a line per backend.
 pub async fn health(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
@@ -31,7 +32,23 @@ pub async fn health(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
             json!({ "name": provider.name, "status": status })
         })
         .collect();
-    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION"), "backends": backends }))
+    Json(json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "backends": backends,
+        "store": store_line(&gateway.store.health()),
+    }))
+}
+
+/// How the store is, in one line without paths.
+fn store_line(health: &Health) -> Value {
+    let status = match (&health.failing, &health.opened.state) {
+        (Some(_), _) => "failing: records are dropped and counted, answers go on",
+        (None, OpenState::Memory { .. }) => "in memory: its directory cannot be written, no feedback is taken",
+        (None, OpenState::Replaced { .. }) => "ok: a fresh one, the damaged one was set aside",
+        (None, OpenState::Opened) => "ok",
+    };
+    json!({ "status": status, "durable": health.durable, "damaged_records": health.damaged })
 }
 
 /// It serves: 200 once started, 503 before and while draining.

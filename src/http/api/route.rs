@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{body, chat};
 use crate::http::error::Rejection;
+use crate::http::ledger::Asking;
 use crate::http::middleware::caller::Chatter;
 use crate::http::state::{Gateway, PlanRequest};
 use crate::protocol::{ApiError, Dialect};
@@ -28,6 +29,11 @@ pub async fn explain(
         let request = chat::read_request(Dialect::Native, &bytes, &headers)?;
         let asked = PlanRequest { request: &request, headers: &headers, token: caller.token.as_ref() };
         let plan = gateway.plan(&live, asked)?;
+        let dialect = Dialect::Native;
+        gateway.record(
+            &plan.decision,
+            Asking { request: &request, dialect, token: caller.token.as_ref(), dry_run: true },
+        );
         let order: Vec<&str> = plan.candidates.iter().map(|model| model.name.as_str()).collect();
         let mut told = json!({ "decision_id": plan.decision.id, "order": order });
         let decision = serde_json::to_value(&*plan.decision)

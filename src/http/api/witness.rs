@@ -1,11 +1,13 @@
-//! What is made of an outcome: a line in the log, metrics, a span, and the API token's account put right.
+//! What is made of an outcome: a record, a line in the log, metrics, a span, and the API token's account put right.
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Span, field};
 
 use crate::dispatch::{Outcome, Status};
+use crate::http::ledger;
 use crate::http::state::Gateway;
 use crate::protocol::{Dialect, RequestId};
 use crate::store::Token;
@@ -60,6 +62,7 @@ impl Witness {
             let id = self.token.as_ref().map(|(id, _)| id.as_str());
             self.gateway.limiter.correct(id, self.estimated, usage.total_tokens());
         }
+        self.gateway.recorder.outcome(ledger::outcome(outcome, Timestamp::now().as_millisecond()));
         self.fill_span(outcome, model);
         self.log(outcome, model);
     }

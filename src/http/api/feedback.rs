@@ -1,0 +1,133 @@
+//! `POST /api/feedback`: what somebody thinks of an answer.
+//!
+//! Acknowledged only when it is on disk. Early (before the answer ended), late (days after), repeated and contradictory
+//! feedback is all taken: of one source the last word counts, different sources are averaged, and the same `id` again is
+//! acknowledged once more and changes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::body;
+use crate::http::error::Rejection;
+use crate::http::middleware::caller::Rater;
+use crate::http::state::Gateway;
+use crate::protocol::{ApiError, DecisionId, Dialect, ErrorKind};
+use crate::store::{FeedbackKind, FeedbackRecord, Thumb};
+use crate::tuner::{Ack, FeedbackError};
+
+/// The disk gets so long; then the sender is told to try again, which its `id` makes safe.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most bytes of a comment.
+const COMMENT_BYTES: usize = 16 << 10;
+
+/// Most bytes of a source's name.
+const SOURCE_BYTES: usize = 200;
+
+/// The body.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    decision_id: String,
+    score: Option<f64>,
+    rating: Option<u8>,
+    thumbs: Option<Thumb>,
+    correct: Option<bool>,
+    comment: Option<String>,
+    source: Option<String>,
+    id: Option<String>,
+}
+
+/// Takes a feedback.
+pub async fn give(
+    State(gateway): State<Arc<Gateway>>,
+    Rater(_): Rater,
+    body: Body,
+) -> Result<Json<Value>, Rejection> {
+    take(&gateway, body).await.map_err(|error| Rejection::new(Dialect::Native, error))
+}
+
+async fn take(gateway: &Gateway, body: Body) -> Result<Json<Value>, ApiError> {
+    let bytes = body::read(body, &gateway.live().config.limits).await?;
+    let record = parse(&bytes, Timestamp::now().as_millisecond())?;
+    let (id, decision) = (record.id.clone(), record.decision);
+    let stored = tokio::time::timeout(PATIENCE, gateway.recorder.feedback(record)).await;
+    match stored.unwrap_or_else(|_| Err(FeedbackError::Unavailable("it takes too long".into()))) {
+        Ok(ack) => {
+            Ok(Json(json!({ "decision_id": decision, "id": id, "stored": true, "duplicate": ack == Ack::Duplicate })))
+        }
+        Err(FeedbackError::Unknown) => {
+            Err(ApiError::new(ErrorKind::NotFound, "there is no such decision").at("decision_id"))
+        }
+        Err(FeedbackError::Invalid(what)) => Err(ApiError::invalid(what)),
+        Err(FeedbackError::Unavailable(why)) => {
+            let message = format!("the feedback is not stored ({why}); send it again with the same id");
+            Err(ApiError::new(ErrorKind::Unavailable, message).after(Duration::from_secs(2)))
+        }
+    }
+}
+
+/// Reads a body that arrived at `at_ms`.
+fn parse(bytes: &[u8], at_ms: i64) -> Result<FeedbackRecord, ApiError> {
+    let sent: Sent = body::json(bytes)?;
+    let decision: DecisionId =
+        sent.decision_id.parse().map_err(|_| ApiError::invalid("it is no id of a decision").at("decision_id"))?;
+    let said = [
+        sent.score.map(FeedbackKind::Score),
+        sent.rating.map(FeedbackKind::Rating),
+        sent.thumbs.map(FeedbackKind::Thumbs),
+        sent.correct.map(FeedbackKind::Correct),
+    ];
+    let mut said = said.into_iter().flatten();
+    let (Some(kind), None) = (said.next(), said.next()) else {
+        return Err(ApiError::invalid("say one of score (0 to 1), rating (1 to 5), thumbs (up, down) or correct"));
+    };
+    let too_long = |text: &Option<String>, most: usize| text.as_ref().is_some_and(|text| text.len() > most);
+    if too_long(&sent.comment, COMMENT_BYTES) {
+        return Err(ApiError::invalid("a comment has at most 16 KiB").at("comment"));
+    }
+    if too_long(&sent.source, SOURCE_BYTES) {
+        return Err(ApiError::invalid("a source's name has at most 200 bytes").at("source"));
+    }
+    // Without an id every call is one more word of its source, of which the last counts: a repetition changes nothing.
+    let id = sent.id.unwrap_or_else(|| Uuid::now_v7().to_string());
+    let source = sent.source.unwrap_or_else(|| "user".to_owned());
+    Ok(FeedbackRecord { id, decision, at_ms, seq: 0, kind, comment: sent.comment, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "019332a0-0000-7000-8000-000000000001";
+
+    fn parsed(rest: &str) -> Result<FeedbackRecord, ApiError> {
+        parse(format!("{{\"decision_id\": \"{ID}\", {rest}}}").as_bytes(), 7)
+    }
+
+    #[test]
+    fn each_kind_is_read() {
+        assert_eq!(parsed("\"score\": 0.5").unwrap().kind, FeedbackKind::Score(0.5));
+        assert_eq!(parsed("\"rating\": 4").unwrap().kind, FeedbackKind::Rating(4));
+        assert_eq!(parsed("\"thumbs\": \"down\"").unwrap().kind, FeedbackKind::Thumbs(Thumb::Down));
+        let full = parsed("\"correct\": true, \"comment\": \"yes\", \"source\": \"judge\", \"id\": \"a\"").unwrap();
+        assert_eq!((full.kind, full.id.as_str()), (FeedbackKind::Correct(true), "a"));
+        assert_eq!((full.source.as_str(), full.comment.as_deref()), ("judge", Some("yes")));
+    }
+
+    #[test]
+    fn one_opinion_at_a_time_and_no_stray_fields() {
+        for wrong in ["\"comment\": \"x\"", "\"score\": 1, \"rating\": 5", "\"score\": 1, \"stars\": 5"] {
+            assert_eq!(parsed(wrong).unwrap_err().kind, ErrorKind::InvalidRequest, "{wrong}");
+        }
+        assert!(parse(b"{\"decision_id\": \"x\", \"score\": 1}", 0).is_err());
+    }
+}

@@ -1,0 +1,134 @@
+//! `POST /api/outcomes`: what happened, told by a caller that only asked which model and called it itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::body;
+use crate::http::error::Rejection;
+use crate::http::middleware::caller::Chatter;
+use crate::http::state::Gateway;
+use crate::protocol::{ApiError, DecisionId, Dialect, ErrorKind, FinishReason, ModelName, Usage};
+use crate::store::{Entry, OutcomeRecord, OutcomeStatus, Seen, signals};
+
+/// The log gets so long to find the decision.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The body.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    decision_id: String,
+    /// `ok`, `cancelled`, `error`, or the code of an error.
+    status: String,
+    /// The model that was called, where it was not the chosen one.
+    model: Option<String>,
+    latency_ms: Option<f64>,
+    first_token_ms: Option<f64>,
+    usage: Option<Usage>,
+    /// By the configured price of the model where absent.
+    cost_usd: Option<f64>,
+    finish_reason: Option<FinishReason>,
+}
+
+/// Takes an outcome. A later one about the same decision replaces it.
+pub async fn report(
+    State(gateway): State<Arc<Gateway>>,
+    Chatter(_): Chatter,
+    body: Body,
+) -> Result<(StatusCode, Json<Value>), Rejection> {
+    take(&gateway, body).await.map_err(|error| Rejection::new(Dialect::Native, error))
+}
+
+async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let live = gateway.live();
+    let bytes = body::read(body, &live.config.limits).await?;
+    let sent: Sent = body::json(&bytes)?;
+    let id: DecisionId =
+        sent.decision_id.parse().map_err(|_| ApiError::invalid("it is no id of a decision").at("decision_id"))?;
+    let status = status(&sent.status)?;
+    let sane = |value: Option<f64>| value.is_none_or(|value| value.is_finite() && value >= 0.0);
+    if !(sane(sent.latency_ms) && sane(sent.first_token_ms) && sane(sent.cost_usd)) {
+        return Err(ApiError::invalid("times and costs are numbers from 0 on"));
+    }
+    let entry = find(gateway, id).await?;
+    if !entry.decision.request.dry_run {
+        let message = "the gateway made this call itself and knows how it ended; outcomes are for /api/route";
+        return Err(ApiError::invalid(message).at("decision_id"));
+    }
+    let model = match &sent.model {
+        None => entry.decision.chosen.clone(),
+        Some(name) => {
+            let known = live.catalog.find(name).map(|model| model.name.clone());
+            known.ok_or_else(|| ApiError::new(ErrorKind::NotFound, "there is no such model").at("model"))?
+        }
+    };
+    let record = record(id, model, status, sent, |model, usage| {
+        live.catalog.find(model.as_str()).map(|model| model.settings.price.of(usage).0)
+    });
+    gateway.recorder.outcome(record);
+    Ok((StatusCode::ACCEPTED, Json(json!({ "decision_id": id, "accepted": true }))))
+}
+
+fn record(
+    id: DecisionId,
+    model: ModelName,
+    status: OutcomeStatus,
+    sent: Sent,
+    price: impl Fn(&ModelName, &Usage) -> Option<f64>,
+) -> OutcomeRecord {
+    let seen = Seen { status, finish_reason: sent.finish_reason, empty: false, must_be_json: None };
+    OutcomeRecord {
+        id,
+        at_ms: Timestamp::now().as_millisecond(),
+        status,
+        attempts: 1,
+        failovers: 0,
+        usage: sent.usage,
+        cost_usd: sent.cost_usd.or_else(|| price(&model, sent.usage.as_ref()?)),
+        latency_ms: sent.latency_ms,
+        first_token_ms: sent.first_token_ms,
+        finish_reason: sent.finish_reason,
+        signals: signals(&seen),
+        model: Some(model),
+        backend: None,
+    }
+}
+
+fn status(text: &str) -> Result<OutcomeStatus, ApiError> {
+    match text {
+        "ok" => Ok(OutcomeStatus::Ok),
+        "cancelled" => Ok(OutcomeStatus::Cancelled),
+        "error" => Ok(OutcomeStatus::Failed(ErrorKind::Upstream)),
+        code => serde_json::from_value(Value::String(code.to_owned())).map(OutcomeStatus::Failed).map_err(|_| {
+            ApiError::invalid("it is ok, cancelled, error, timeout, or another error code").at("status")
+        }),
+    }
+}
+
+/// The decision, once the writer has come to it.
+async fn find(gateway: &Gateway, id: DecisionId) -> Result<Entry, ApiError> {
+    let down = |why: String| {
+        ApiError::new(ErrorKind::Unavailable, format!("the store cannot be read: {why}"))
+            .after(Duration::from_secs(2))
+    };
+    let look = || gateway.read_store(move |store| store.entry(id));
+    if let Some(entry) = look().await? {
+        return Ok(entry);
+    }
+    // It may still stand in the queue.
+    match tokio::time::timeout(PATIENCE, gateway.recorder.flush()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(down(error.to_string())),
+        Err(_) => return Err(down("it takes too long".into())),
+    }
+    let entry = look().await?;
+    entry.ok_or_else(|| ApiError::new(ErrorKind::NotFound, "there is no such decision").at("decision_id"))
+}

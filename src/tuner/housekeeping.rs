@@ -1,0 +1,49 @@
+//! Keeps the log within its age and its size, now and then, one slice at a time.
+
+use std::time::{Duration, Instant};
+
+use crate::store::{Clock, Store, StoreError};
+
+/// Deletes what is too old or too much, until `stopped`.
+pub async fn keep_house(store: Store, stopped: impl Future<Output = ()>) {
+    let mut stopped = std::pin::pin!(stopped);
+    let newest_ms = store.newest_ms().unwrap_or_default();
+    let clock = Clock::new(jiff::Timestamp::now().as_millisecond(), newest_ms);
+    let begun = Instant::now();
+    let every = Duration::from_secs(store.settings().retention_interval_s.max(1));
+    loop {
+        let last = tokio::select! {
+            () = tokio::time::sleep(every) => false,
+            () = &mut stopped => true,
+        };
+        let store = store.clone();
+        // A slice takes milliseconds; all of them together may take longer than an async thread may be held.
+        let done = tokio::task::spawn_blocking(move || match last {
+            true => store.save_log_size().map(|()| 0),
+            false => tidy(&store, clock, begun.elapsed()),
+        });
+        match done.await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(count)) => tracing::info!(decisions = count, "Deleted the log's oldest entries"),
+            Ok(Err(error)) => tracing::warn!(%error, "The log could not be tidied"),
+            Err(error) => tracing::error!(%error, "Tidying the log ended in a panic"),
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+/// Deletes what is due and says how many decisions went.
+fn tidy(store: &Store, clock: Clock, running: Duration) -> Result<usize, StoreError> {
+    let settings = store.settings();
+    let cutoff_ms = clock.cutoff_ms(settings.max_age_days, running);
+    let mut all = 0;
+    loop {
+        let count = store.forget_some(cutoff_ms, settings.max_mb << 20)?;
+        if count == 0 {
+            return store.save_log_size().map(|()| all);
+        }
+        all += count;
+    }
+}

@@ -1,0 +1,155 @@
+//! What is recorded of a request, and what people say of it.
+
+use pointsman::protocol::DecisionId;
+use pointsman::store::{Entry, Mode, OutcomeStatus, Scope, Signal};
+use serde_json::{Value, json};
+
+use crate::support::{TestGateway, ask};
+
+/// Everything written so far, joined.
+async fn entry(gateway: &TestGateway, id: &str) -> Entry {
+    gateway.app.gateway.recorder.flush().await.unwrap();
+    let id: DecisionId = id.parse().unwrap();
+    gateway.app.gateway.store.entry(id).unwrap().unwrap()
+}
+
+async fn chat(gateway: &TestGateway, body: Value) -> String {
+    let response = gateway.post("/v1/chat/completions", body).await;
+    assert_eq!(response.status(), 200);
+    let id = response.headers()["x-pointsman-decision"].to_str().unwrap().to_owned();
+    response.text().await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn decision_outcome_and_feedback_come_together_and_hold_no_prompt() {
+    let gateway = TestGateway::start("").await;
+    let id = chat(&gateway, ask("/v1/chat/completions", "gpt-4o", "a secret question")).await;
+    let answer = gateway.post("/api/feedback", json!({ "decision_id": id, "rating": 4, "id": "f1" })).await;
+    assert_eq!(answer.status(), 200);
+    let told: Value = answer.json().await.unwrap();
+    assert_eq!((&told["stored"], &told["duplicate"]), (&json!(true), &json!(false)));
+    let entry = entry(&gateway, &id).await;
+    assert_eq!(entry.decision.mode, Mode::Named);
+    assert_eq!(entry.decision.chosen.as_str(), "gpt-4o");
+    assert_eq!(entry.decision.prompt, None);
+    assert!(entry.decision.request.question.is_some() && entry.decision.request.conversation.is_some());
+    assert_eq!(entry.verdict(), Some(0.75));
+    let outcome = entry.outcome.clone().unwrap();
+    assert_eq!(outcome.status, OutcomeStatus::Ok);
+    assert!(outcome.usage.unwrap().output_tokens > 0 && outcome.cost_usd.unwrap() > 0.0);
+    assert!(!format!("{entry:?}").contains("a secret question"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn prompts_are_kept_where_the_operator_wants_them() {
+    let gateway = TestGateway::start("[store]\nprompts = true").await;
+    let id = chat(&gateway, ask("/v1/chat/completions", "gpt-4o", "why is the sky blue?")).await;
+    assert_eq!(entry(&gateway, &id).await.decision.prompt.as_deref(), Some("why is the sky blue?"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn feedback_is_idempotent_and_unknown_decisions_are_told() {
+    let gateway = TestGateway::start("").await;
+    let id = chat(&gateway, ask("/v1/chat/completions", "gpt-4o", "hi")).await;
+    let give = |body: Value| gateway.post("/api/feedback", body);
+    give(json!({ "decision_id": id, "thumbs": "up", "id": "one" })).await;
+    let again: Value = give(json!({ "decision_id": id, "thumbs": "down", "id": "one" })).await.json().await.unwrap();
+    assert_eq!(again["duplicate"], true);
+    assert_eq!(entry(&gateway, &id).await.verdict(), Some(1.0));
+    // The last word of a source counts, and another source is averaged in.
+    give(json!({ "decision_id": id, "score": 0.5 })).await;
+    give(json!({ "decision_id": id, "correct": false, "source": "judge" })).await;
+    assert_eq!(entry(&gateway, &id).await.verdict(), Some(0.25));
+    let unknown = give(json!({ "decision_id": uuid::Uuid::now_v7().to_string(), "score": 1 })).await;
+    assert_eq!(unknown.status(), 404);
+    for wrong in [json!({ "decision_id": id }), json!({ "decision_id": id, "score": 1.5 }), json!([])] {
+        assert_eq!(give(wrong).await.status(), 400);
+    }
+    let metrics = gateway.admin("/metrics").await;
+    assert!(metrics.contains("pointsman_log_written_total{record=\"feedback\"} 3"), "{metrics}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_only_asked_may_report_what_happened() {
+    let gateway = TestGateway::start("").await;
+    let asked: Value = gateway.post("/api/route", ask("/api/chat", "gpt-4o", "hi")).await.json().await.unwrap();
+    let id = asked["decision_id"].as_str().unwrap();
+    let usage = json!({ "input_tokens": 1_000_000, "output_tokens": 0 });
+    let body = json!({ "decision_id": id, "status": "ok", "latency_ms": 120.0, "usage": usage });
+    assert_eq!(gateway.post("/api/outcomes", body).await.status(), 202);
+    let entry_of = entry(&gateway, id).await;
+    assert!(entry_of.decision.request.dry_run);
+    let outcome = entry_of.outcome.unwrap();
+    assert_eq!((outcome.latency_ms, outcome.cost_usd), (Some(120.0), Some(2.5)), "priced as configured");
+    let timeout = json!({ "decision_id": id, "status": "timeout" });
+    assert_eq!(gateway.post("/api/outcomes", timeout).await.status(), 202);
+    assert_eq!(entry(&gateway, id).await.outcome.unwrap().signals, [Signal::Timeout], "the later one counts");
+    assert_eq!(gateway.post("/api/feedback", json!({ "decision_id": id, "score": 1.0 })).await.status(), 200);
+    let own = chat(&gateway, ask("/v1/chat/completions", "gpt-4o", "hi")).await;
+    let refused = gateway.post("/api/outcomes", json!({ "decision_id": own, "status": "ok" })).await;
+    assert_eq!(refused.status(), 400, "the gateway knows better");
+    let unknown = json!({ "decision_id": uuid::Uuid::now_v7().to_string(), "status": "ok" });
+    assert_eq!(gateway.post("/api/outcomes", unknown).await.status(), 404);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn feedback_has_a_scope_of_its_own() {
+    let (gateway, tokens) =
+        TestGateway::with_tokens("", &[("chat", &[Scope::Chat]), ("rate", &[Scope::Feedback])]).await;
+    let body = json!({ "decision_id": uuid::Uuid::now_v7().to_string(), "score": 1 });
+    let give = |token: &String| {
+        gateway.http.post(gateway.url("/api/feedback")).bearer_auth(token).body(body.to_string()).send()
+    };
+    assert_eq!(give(&tokens[0]).await.unwrap().status(), 403);
+    assert_eq!(give(&tokens[1]).await.unwrap().status(), 404, "let in, and the decision is unknown");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_disk_answers_go_on_and_feedback_is_not_acknowledged() {
+    // A file where the log's directory should be: it cannot be written, whoever runs the test.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("log"), "x").unwrap();
+    let gateway = TestGateway::start(&format!("[server]\ndata_dir = '{}'", dir.path().display())).await;
+    let id = chat(&gateway, ask("/v1/chat/completions", "gpt-4o", "hi")).await;
+    let answer = gateway.post("/api/feedback", json!({ "decision_id": id, "score": 1 })).await;
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+    let health: Value = gateway.http.get(gateway.url("/health")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(health["store"]["durable"], false);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_broken_answer_leaves_its_signal() {
+    let gateway = TestGateway::start("").await;
+    let mut body = ask("/v1/chat/completions", "gpt-4o", "give me prose");
+    body["response_format"] = json!({ "type": "json_object" });
+    let id = chat(&gateway, body.clone()).await;
+    let whole = entry(&gateway, &id).await.outcome.unwrap().signals;
+    body["stream"] = json!(true);
+    let id = chat(&gateway, body).await;
+    let streamed = entry(&gateway, &id).await.outcome.unwrap().signals;
+    assert_eq!(whole, streamed, "a stream is judged as a whole answer is");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_recorded_is_there_after_a_restart() {
+    let gateway = TestGateway::start("").await;
+    let id = chat(&gateway, ask("/v1/chat/completions", "gpt-4o", "hi")).await;
+    let TestGateway { app, sandbox, dir, args, .. } = gateway;
+    app.stop().await;
+    let loaded = pointsman::config::load(&args).unwrap();
+    let app = pointsman::app::App::start(args, loaded).await.unwrap();
+    let entry = app.gateway.store.entry(id.parse().unwrap()).unwrap().unwrap();
+    assert!(entry.outcome.is_some());
+    app.stop().await;
+    sandbox.stop().await;
+    drop(dir);
+}
