@@ -91,11 +91,10 @@ impl App {
     ///
     /// See [`StartError`].
     pub async fn start(args: LoadArgs, loaded: Loaded) -> Result<Self, StartError> {
-        let (gateway, writer) = build(&loaded, open_store(&loaded.config)?)?;
-        let gateway = Arc::new(gateway);
         let settings = loaded.config.server.clone();
         let admin_settings = loaded.config.admin.clone();
-        let tokens = gateway.tokens();
+        // What the operator has to settle is found before anything is opened.
+        let tokens = Tokens::load(&settings.data_dir)?;
         guard("server.listen", settings.listen, loaded.config.access.auth, &tokens)?;
         let proxy = bind("server.listen", settings.listen).await?;
         let admin = if admin_settings.enabled {
@@ -104,6 +103,8 @@ impl App {
         } else {
             None
         };
+        let (gateway, writer) = build(&loaded, open_store(&loaded.config)?)?;
+        let gateway = Arc::new(gateway);
 
         let (stop, stopping) = watch::channel(false);
         let stopped = |mut stopping: watch::Receiver<bool>| async move {

@@ -106,6 +106,9 @@ async fn without_a_token_it_refuses_to_stand_open() {
     assert!(matches!(refused, StartError::Open { key: "server.listen", .. }));
     assert!(refused.to_string().contains("pointsman token new"), "{refused}");
     args.flags.push(("--set".into(), "access.auth".into(), "off".into()));
+    // The first one holds the store of its data directory.
+    let other = gateway.dir.path().join("other");
+    args.flags.push(("--set".into(), "server.data_dir".into(), other.display().to_string()));
     let app = App::start(args.clone(), config::load(&args).unwrap()).await.unwrap();
     app.stop().await;
     gateway.stop().await;
