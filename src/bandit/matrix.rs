@@ -1,0 +1,238 @@
+//! Small symmetric matrices: what the posterior needs and no more.
+//!
+//! Dimensions are below 40, so everything is dense, row by row, in f64.
+
+use serde::{Deserialize, Serialize};
+
+/// A symmetric matrix, stored as its lower triangle, row by row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Symmetric {
+    dim: usize,
+    lower: Vec<f64>,
+}
+
+impl Symmetric {
+    /// All zero.
+    pub(super) fn zero(dim: usize) -> Self {
+        Self { dim, lower: vec![0.0; dim * (dim + 1) / 2] }
+    }
+
+    /// A diagonal matrix.
+    pub(super) fn diagonal(entries: &[f64]) -> Self {
+        let mut matrix = Self::zero(entries.len());
+        for (at, entry) in entries.iter().enumerate() {
+            matrix.lower[at * (at + 1) / 2 + at] = *entry;
+        }
+        matrix
+    }
+
+    pub(super) fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Whether the storage fits the dimension, and holds numbers only.
+    pub(super) fn is_sound(&self) -> bool {
+        self.lower.len() == self.dim * (self.dim + 1) / 2 && self.lower.iter().all(|entry| entry.is_finite())
+    }
+
+    pub(super) fn at(&self, row: usize, column: usize) -> f64 {
+        let (row, column) = if row >= column { (row, column) } else { (column, row) };
+        self.lower[row * (row + 1) / 2 + column]
+    }
+
+    /// Adds `weight x x'`.
+    pub(super) fn add_outer(&mut self, x: &[f64], weight: f64) {
+        let mut at = 0;
+        for row in 0..self.dim {
+            let scale = weight * x[row];
+            for column in 0..=row {
+                self.lower[at] += scale * x[column];
+                at += 1;
+            }
+        }
+    }
+
+    /// Adds `scale x other`, of the same dimension.
+    pub(super) fn add(&mut self, other: &Self, scale: f64) {
+        for (entry, more) in self.lower.iter_mut().zip(&other.lower) {
+            *entry += scale * more;
+        }
+    }
+
+    /// Adds to one entry (and so to its mirror image).
+    pub(super) fn add_at(&mut self, row: usize, column: usize, more: f64) {
+        self.lower[row * (row + 1) / 2 + column] += more;
+    }
+
+    pub(super) fn scale(&mut self, factor: f64) {
+        self.lower.iter_mut().for_each(|entry| *entry *= factor);
+    }
+
+    /// The upper left corner of dimension `keep`, padded with zeros to dimension `dim`.
+    pub(super) fn corner(&self, keep: usize, dim: usize) -> Self {
+        let mut corner = Self::zero(dim);
+        let keep = keep.min(self.dim).min(dim);
+        for row in 0..keep {
+            for column in 0..=row {
+                corner.lower[row * (row + 1) / 2 + column] = self.at(row, column);
+            }
+        }
+        corner
+    }
+
+    /// The inverse of a positive definite matrix, by Cholesky's factorisation; `None` where it is not positive definite.
+    pub(super) fn inverse(&self) -> Option<Square> {
+        let n = self.dim;
+        // factor = L with M = L L', row by row.
+        let mut factor = vec![0.0; n * n];
+        for row in 0..n {
+            for column in 0..=row {
+                let (left, right) = (&factor[row * n..row * n + column], &factor[column * n..column * n + column]);
+                let rest = self.at(row, column) - dot(left, right);
+                if row == column {
+                    if rest.is_nan() || rest <= 0.0 {
+                        return None;
+                    }
+                    factor[row * n + row] = rest.sqrt();
+                } else {
+                    factor[row * n + column] = rest / factor[column * n + column];
+                }
+            }
+        }
+        // Columns of L's inverse, kept as rows; then M's inverse is their Gram matrix.
+        let mut columns = vec![0.0; n * n];
+        for column in 0..n {
+            columns[column * n + column] = 1.0 / factor[column * n + column];
+            for row in column + 1..n {
+                let known =
+                    dot(&factor[row * n + column..row * n + row], &columns[column * n + column..column * n + row]);
+                columns[column * n + row] = -known / factor[row * n + row];
+            }
+        }
+        let mut inverse = vec![0.0; n * n];
+        for row in 0..n {
+            for column in 0..=row {
+                let entry = dot(&columns[row * n + row..(row + 1) * n], &columns[column * n + row..(column + 1) * n]);
+                inverse[row * n + column] = entry;
+                inverse[column * n + row] = entry;
+            }
+        }
+        Some(Square { dim: n, entries: inverse })
+    }
+}
+
+/// A square matrix in full, row by row.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Square {
+    dim: usize,
+    entries: Vec<f64>,
+}
+
+impl Square {
+    /// All zero.
+    pub(super) fn zero(dim: usize) -> Self {
+        Self { dim, entries: vec![0.0; dim * dim] }
+    }
+
+    /// The matrix times a vector.
+    pub(super) fn times(&self, x: &[f64]) -> Vec<f64> {
+        self.entries.chunks_exact(self.dim).map(|row| dot(row, x)).collect()
+    }
+
+    /// `x' M x` of a symmetric matrix. Column after column is added up, which compiles to vector instructions, as sums
+    /// along a row do not.
+    pub(super) fn quadratic(&self, x: &[f64], scratch: &mut [f64]) -> f64 {
+        let sums = &mut scratch[..self.dim];
+        sums.fill(0.0);
+        for (column, &weight) in self.entries.chunks_exact(self.dim).zip(x) {
+            if weight == 0.0 {
+                continue; // without features most of it is
+            }
+            for (sum, entry) in sums.iter_mut().zip(column) {
+                *sum += weight * entry;
+            }
+        }
+        dot(sums, x)
+    }
+
+    /// `self x middle x self'`, symmetric where `middle` is.
+    pub(super) fn around(&self, middle: &Self) -> Self {
+        let n = self.dim;
+        let mut half = vec![0.0; n * n];
+        for row in 0..n {
+            for inner in 0..n {
+                let weight = self.entries[row * n + inner];
+                for column in 0..n {
+                    half[row * n + column] += weight * middle.entries[inner * n + column];
+                }
+            }
+        }
+        let mut entries = vec![0.0; n * n];
+        for row in 0..n {
+            for column in 0..n {
+                entries[row * n + column] =
+                    dot(&half[row * n..(row + 1) * n], &self.entries[column * n..(column + 1) * n]);
+            }
+        }
+        Self { dim: n, entries }
+    }
+
+    /// The matrix times a diagonal one.
+    pub(super) fn times_diagonal(&self, diagonal: &[f64]) -> Self {
+        let rows = self.entries.chunks_exact(self.dim);
+        let entries = rows.flat_map(|row| row.iter().zip(diagonal).map(|(a, b)| a * b)).collect();
+        Self { dim: self.dim, entries }
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.entries.iter_mut().zip(&other.entries).for_each(|(entry, more)| *entry += more);
+    }
+
+    pub(super) fn at(&self, row: usize, column: usize) -> f64 {
+        self.entries[row * self.dim + column]
+    }
+}
+
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Symmetric {
+        let mut matrix = Symmetric::diagonal(&[2.0, 1.0, 3.0]);
+        matrix.add_outer(&[1.0, -2.0, 0.5], 0.7);
+        matrix.add_outer(&[0.3, 1.0, 4.0], 1.3);
+        matrix
+    }
+
+    #[test]
+    fn the_inverse_undoes_the_matrix() {
+        let matrix = example();
+        let inverse = matrix.inverse().unwrap();
+        let x = [0.2, -1.0, 0.7];
+        let forth: Vec<f64> =
+            (0..3).map(|row| (0..3).map(|column| matrix.at(row, column) * x[column]).sum()).collect();
+        let back = inverse.times(&forth);
+        assert!(back.iter().zip(x).all(|(a, b)| (a - b).abs() < 1e-12), "{back:?}");
+        assert!((inverse.quadratic(&x, &mut [0.0; 3]) - dot(&inverse.times(&x), &x)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_is_not_positive_definite_has_none() {
+        assert!(Symmetric::diagonal(&[1.0, 0.0]).inverse().is_none());
+        assert!(Symmetric::diagonal(&[1.0, f64::NAN]).inverse().is_none());
+    }
+
+    #[test]
+    fn a_sandwich_is_what_it_says() {
+        let bread = example().inverse().unwrap();
+        let filling = Symmetric::diagonal(&[1.0, 2.0, 3.0]).inverse().unwrap();
+        let sandwich = bread.around(&filling);
+        let x = [1.0, 2.0, 3.0];
+        let by_hand = bread.times(&filling.times(&bread.times(&x)));
+        assert!(sandwich.times(&x).iter().zip(&by_hand).all(|(a, b)| (a - b).abs() < 1e-12));
+    }
+}

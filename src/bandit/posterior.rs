@@ -1,0 +1,188 @@
+//! What is believed of each model: Bayesian linear regression of how far rewards lie from the prior.
+//!
+//! **The model.** With `x = [1, logit P, z]`, reward = `P + x . (s + v_m) + noise`: `P` is the classifier's probability, `s` what
+//! all models have in common, `v_m` what is the model's own; both begin at 0 with variances of [`Settings`]. So before any
+//! feedback the expectation *is* the classifier's, and with feedback it bends: up or down, steeper or flatter in `P`, and
+//! leaning with the prompt's features.
+//!
+//! **The sums.** Per model `A = sum w x x'`, `b = sum w x r` with `r` = reward - P, and `c = sum w r r` ([`Moments`]). Everything
+//! else follows from them ([`fit`]): with `D` the prior precision, `C = (D + A/n)^-1` (`n` the noise variance) and everything
+//! about `s` integrated out exactly (Lindley and Smith 1972, "Bayes Estimates for the Linear Model"):
+//!
+//! - information on `s`: `S = D_s + sum (D - D C D)`, `h = sum D C b/n`, mean `S^-1 h`
+//! - model: mean `C b/n + C D s`, covariance `C + C D S^-1 D C`.
+//!
+//! A reward in [0, 1] is no Gaussian; the linear form is kept because its sums forget, merge and recompute exactly, and
+//! because the bend is small where the classifier is any good.
+
+use serde::{Deserialize, Serialize};
+
+use super::context::Grounds;
+use super::matrix::{Square, Symmetric, dot};
+use super::settings::Settings;
+
+/// Weighted sums over a model's observations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Moments {
+    gram: Symmetric,
+    pull: Vec<f64>,
+    square: f64,
+}
+
+impl Moments {
+    pub(super) fn new(dim: usize) -> Self {
+        Self { gram: Symmetric::zero(dim), pull: vec![0.0; dim], square: 0.0 }
+    }
+
+    pub(super) fn dim(&self) -> usize {
+        self.pull.len()
+    }
+
+    pub(super) fn is_sound(&self) -> bool {
+        let numbers = self.pull.iter().all(|entry| entry.is_finite()) && self.square.is_finite();
+        self.gram.is_sound() && self.gram.dim() == self.pull.len() && numbers
+    }
+
+    /// How many observations count, after fading.
+    pub(super) fn weight(&self) -> f64 {
+        self.gram.at(0, 0)
+    }
+
+    /// Mean of reward - prior.
+    pub(super) fn level(&self) -> f64 {
+        if self.weight() > 0.0 { self.pull[0] / self.weight() } else { 0.0 }
+    }
+
+    pub(super) fn add(&mut self, x: &[f64], residual: f64, weight: f64) {
+        self.gram.add_outer(x, weight);
+        for (pull, x) in self.pull.iter_mut().zip(x) {
+            *pull += weight * residual * x;
+        }
+        self.square += weight * residual * residual;
+    }
+
+    pub(super) fn fade(&mut self, factor: f64) {
+        self.gram.scale(factor);
+        self.pull.iter_mut().for_each(|pull| *pull *= factor);
+        self.square *= factor;
+    }
+
+    /// As if every reward so far had been `by` higher.
+    pub(super) fn shift(&mut self, by: f64) {
+        self.square += 2.0 * by * self.pull[0] + by * by * self.weight();
+        for at in 0..self.dim() {
+            self.pull[at] += by * self.gram.at(at, 0);
+        }
+    }
+
+    /// The same in another feature space: what was learned of level and slope stays, what leaned on features is gone.
+    pub(super) fn moved(&self, dim: usize) -> Self {
+        let mut pull = vec![0.0; dim];
+        let keep = 2.min(dim).min(self.pull.len());
+        pull[..keep].copy_from_slice(&self.pull[..keep]);
+        Self { gram: self.gram.corner(keep, dim), pull, square: self.square }
+    }
+
+    /// Squares of residuals around their own mean.
+    fn scatter(&self) -> f64 {
+        (self.square - self.pull[0] * self.level()).max(0.0)
+    }
+}
+
+/// What is believed of one model's bend.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Belief {
+    mean: Vec<f64>,
+    covariance: Square,
+}
+
+impl Belief {
+    /// Expected bend at `x`.
+    pub(super) fn bend(&self, x: &[f64]) -> f64 {
+        dot(&self.mean, x)
+    }
+
+    /// Standard deviation of the bend at `x`.
+    pub(super) fn spread(&self, x: &[f64], scratch: &mut [f64]) -> f64 {
+        self.covariance.quadratic(x, scratch).max(0.0).sqrt()
+    }
+
+    pub(super) fn mean(&self) -> &[f64] {
+        &self.mean
+    }
+}
+
+/// Beliefs about all models, and about one that was never seen.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Beliefs {
+    /// In the order the moments came in.
+    pub(super) arms: Vec<Belief>,
+    /// What all models have in common; a newcomer is that and its own prior variance.
+    pub(super) common: Belief,
+    /// Own prior variances of [`Grounds::Fitted`], for the newcomer.
+    pub(super) own: Vec<f64>,
+    /// Standard deviation of a reward around its expectation.
+    pub(super) noise: f64,
+}
+
+/// How many observations the configured noise is worth against the seen one.
+const NOISE_WEIGHT: f64 = 50.0;
+
+/// The posterior of `arms` (sums as they count now). A function of the sums alone.
+pub(super) fn fit(arms: &[(&Moments, f64, Grounds)], dim: usize, settings: &Settings) -> Beliefs {
+    let variances = settings.variances(dim);
+    let own: Vec<f64> = variances.iter().map(|variance| (1.0 - settings.shared) * variance).collect();
+    let mut noise = (NOISE_WEIGHT * settings.noise.powi(2), NOISE_WEIGHT);
+    for (moments, fade, _) in arms {
+        noise.0 += fade * moments.scatter();
+        noise.1 += fade * moments.weight();
+    }
+    let noise = (noise.0 / noise.1).max(1e-4);
+
+    struct Own {
+        covariance: Square,
+        pulled: Vec<f64>,
+        precision: Vec<f64>,
+    }
+    let mut information = Symmetric::diagonal(
+        &variances.iter().map(|variance| 1.0 / (settings.shared * variance).max(1e-12)).collect::<Vec<_>>(),
+    );
+    let mut pull = vec![0.0; dim];
+    let alone: Vec<Own> = arms
+        .iter()
+        .map(|(moments, fade, grounds)| {
+            let doubt = settings.doubt(*grounds).powi(2);
+            let precision: Vec<f64> = own.iter().map(|variance| 1.0 / (doubt * variance)).collect();
+            let mut total = Symmetric::diagonal(&precision);
+            total.add(&moments.gram, fade / noise);
+            // The prior precision makes it positive definite; if rounding ever broke that, the prior alone is the belief.
+            let covariance = total.inverse().or_else(|| Symmetric::diagonal(&precision).inverse());
+            let covariance = covariance.unwrap_or_else(|| Square::zero(dim));
+            let scaled: Vec<f64> = moments.pull.iter().map(|pull| pull * fade / noise).collect();
+            let pulled = covariance.times(&scaled);
+            for row in 0..dim {
+                pull[row] += precision[row] * pulled[row];
+                for column in 0..=row {
+                    let known = precision[row] * covariance.at(row, column) * precision[column];
+                    let whole = if row == column { precision[row] } else { 0.0 };
+                    information.add_at(row, column, whole - known);
+                }
+            }
+            Own { covariance, pulled, precision }
+        })
+        .collect();
+    let common = information.inverse().unwrap_or_else(|| Square::zero(dim));
+    let shared_mean = common.times(&pull);
+    let arms = alone
+        .into_iter()
+        .map(|own| {
+            let passed_on = own.covariance.times_diagonal(&own.precision);
+            let mut mean = own.pulled;
+            mean.iter_mut().zip(passed_on.times(&shared_mean)).for_each(|(mean, more)| *mean += more);
+            let mut covariance = own.covariance;
+            covariance.add(&passed_on.around(&common));
+            Belief { mean, covariance }
+        })
+        .collect();
+    Beliefs { arms, common: Belief { mean: shared_mean, covariance: common }, own, noise: noise.sqrt() }
+}

@@ -1,0 +1,144 @@
+//! What a policy is made with.
+
+use serde::{Deserialize, Serialize};
+
+use super::context::Grounds;
+use super::policy::PolicyKind;
+
+/// How beliefs begin, how fast they move, and how to explore. The defaults are what did best in `pointsman replay`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How to explore.
+    pub policy: PolicyKind,
+    /// Least probability of each eligible model, as long as all floors together take no more than a tenth.
+    pub floor: f64,
+    /// Standard deviation of a reward around its expectation, before any is seen.
+    pub noise: f64,
+    /// How far a model's quality may lie from its prior everywhere: a standard deviation, for [`Grounds::Fitted`].
+    pub level: f64,
+    /// How far it may lean with the logit of the prior, per unit: a standard deviation.
+    pub slope: f64,
+    /// How far it may lean with each feature, per unit: a standard deviation.
+    pub lean: f64,
+    /// Share of those variances that all models have in common (users stricter than the benchmark, say), 0 to below 1.
+    pub shared: f64,
+    /// Factor on the three standard deviations of a prior by likeness or score.
+    pub likened: f64,
+    /// Factor on them where the prior rests on nothing.
+    pub groundless: f64,
+    /// Feedbacks (of all models together) after which an observation counts half; absent = all count alike for ever.
+    pub half_life: Option<f64>,
+    /// Notice sudden changes; absent = leave them to fading.
+    pub drift: Option<DriftSettings>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            policy: PolicyKind::Thompson { scale: 0.7 },
+            floor: 0.001,
+            noise: 0.45,
+            level: 0.1,
+            slope: 0.05,
+            lean: 0.03,
+            shared: 0.3,
+            likened: 2.0,
+            groundless: 3.0,
+            half_life: Some(5000.0),
+            drift: Some(DriftSettings::default()),
+        }
+    }
+}
+
+/// When a model counts as changed: a two-sided cumulative sum test (Page 1954) over its rewards, in standard deviations.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DriftSettings {
+    /// Smaller shifts than twice this are let pass.
+    pub slack: f64,
+    /// The alarm: higher is slower and surer.
+    pub threshold: f64,
+}
+
+impl Default for DriftSettings {
+    fn default() -> Self {
+        Self { slack: 0.35, threshold: 15.0 }
+    }
+}
+
+/// Settings that make no policy.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{field} is {value}, but must be {must}")]
+pub struct SettingsError {
+    /// The setting.
+    pub field: &'static str,
+    /// What it says.
+    pub value: String,
+    /// What it may say.
+    pub must: &'static str,
+}
+
+impl Settings {
+    /// Whether the numbers are in range.
+    ///
+    /// # Errors
+    ///
+    /// The first that is not.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let wrong = |field, value: String, must| Err(SettingsError { field, value, must });
+        if !self.policy.is_sound() {
+            return wrong("policy", format!("{:?}", self.policy), "a policy with parameters of 0 or more");
+        }
+        if !(0.0..=0.5).contains(&self.floor) {
+            return wrong("floor", self.floor.to_string(), "between 0 and 0.5");
+        }
+        if !(0.0..1.0).contains(&self.shared) {
+            return wrong("shared", self.shared.to_string(), "0 or more, and below 1");
+        }
+        let positive = [
+            ("noise", self.noise),
+            ("level", self.level),
+            ("slope", self.slope),
+            ("lean", self.lean),
+            ("likened", self.likened),
+            ("groundless", self.groundless),
+            ("half_life", self.half_life.unwrap_or(1.0)),
+            ("drift.slack", self.drift.map_or(1.0, |drift| drift.slack)),
+            ("drift.threshold", self.drift.map_or(1.0, |drift| drift.threshold)),
+        ];
+        match positive.into_iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
+            Some((field, value)) => wrong(field, value.to_string(), "a number above 0"),
+            None => Ok(()),
+        }
+    }
+
+    /// The floor of each of `count` eligible models.
+    pub fn floor(&self, count: usize) -> f64 {
+        self.floor.min(0.1 / count.max(1) as f64)
+    }
+
+    /// Factor on the prior's standard deviations.
+    pub(super) fn doubt(&self, grounds: Grounds) -> f64 {
+        match grounds {
+            Grounds::Fitted => 1.0,
+            Grounds::Likened => self.likened,
+            Grounds::Nothing => self.groundless,
+        }
+    }
+
+    /// Prior variances of `[1, logit, features...]` in dimension `dim`.
+    pub(super) fn variances(&self, dim: usize) -> Vec<f64> {
+        let of = |at| match at {
+            0 => self.level,
+            1 => self.slope,
+            _ => self.lean,
+        };
+        (0..dim).map(|at| of(at).powi(2)).collect()
+    }
+
+    /// What an observation still counts after `age` further ones.
+    pub(super) fn fade(&self, age: f64) -> f64 {
+        self.half_life.map_or(1.0, |half_life| (-age / half_life * std::f64::consts::LN_2).exp())
+    }
+}

@@ -1,0 +1,359 @@
+//! A policy's parameters at one moment: what it chooses with and what it learns into.
+//!
+//! Written and read whole (serde, any format). Beliefs are not stored, they follow from the sums; a snapshot whose sums
+//! do not fit together is refused when it is read.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::context::{Candidate, Choice, Context, Grounds, Observation};
+use super::drift::Watch;
+use super::policy::best;
+use super::posterior::{Beliefs, Moments, fit};
+use super::settings::{Settings, SettingsError};
+use super::utility::Tradeoff;
+use crate::protocol::ModelName;
+
+/// Most features a context may have; further ones are not looked at.
+pub const MAX_FEATURES: usize = 32;
+/// Level and logit come before the features.
+const BASE: usize = 2;
+/// Logits are clipped to this.
+const LOGIT_REACH: f64 = 4.0;
+/// Features are clipped to this many standard deviations.
+const FEATURE_REACH: f64 = 4.0;
+/// A changed model keeps at least this much of its memory, for its slope and leanings.
+const KEPT: f64 = 20.0;
+
+/// Immutable parameters of a policy, versioned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored", into = "Stored")]
+pub struct Snapshot {
+    /// Given by whoever keeps it; 0 = not kept.
+    pub version: u64,
+    settings: Settings,
+    space: String,
+    features: usize,
+    learned_from: u64,
+    clock: f64,
+    arms: BTreeMap<ModelName, Arm>,
+    beliefs: Beliefs,
+    places: BTreeMap<ModelName, usize>,
+}
+
+/// What is remembered of one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Arm {
+    moments: Moments,
+    /// The clock at which the sums were right; since then they have faded.
+    clock: f64,
+    grounds: Grounds,
+    watch: Watch,
+    observations: u64,
+}
+
+/// The form that is written.
+#[derive(Clone, Serialize, Deserialize)]
+struct Stored {
+    version: u64,
+    settings: Settings,
+    space: String,
+    features: usize,
+    learned_from: u64,
+    clock: f64,
+    arms: BTreeMap<ModelName, Arm>,
+}
+
+/// A snapshot that cannot be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SnapshotError {
+    /// Its settings are out of range.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The sums of a model have the wrong size, or hold something that is not a number.
+    #[error("what is remembered of the model `{0}` does not fit the snapshot")]
+    Arm(ModelName),
+    /// More features than may be.
+    #[error("it was learned over {0} features; at most {MAX_FEATURES} are possible")]
+    Features(usize),
+}
+
+/// What a snapshot believes of one model, for people.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ArmSummary {
+    /// The model.
+    pub model: ModelName,
+    /// Observations in all.
+    pub observations: u64,
+    /// How many of them still count.
+    pub weight: f64,
+    /// Mean of reward - prior over what still counts; 0 where nothing does.
+    pub residual: f64,
+    /// Expected reward - prior for an average prompt.
+    pub level: f64,
+    /// Standard deviation of that belief.
+    pub spread: f64,
+    /// How often a sudden change was noticed.
+    pub shifts: u32,
+}
+
+impl Snapshot {
+    /// A policy that knows the priors and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// Settings out of range.
+    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+        settings.check()?;
+        let empty = Stored {
+            version: 0,
+            settings,
+            space: String::new(),
+            features: 0,
+            learned_from: 0,
+            clock: 0.0,
+            arms: BTreeMap::new(),
+        };
+        Ok(Self::from_sound(empty))
+    }
+
+    /// The same knowledge under other settings (another policy, say).
+    ///
+    /// # Errors
+    ///
+    /// Settings out of range.
+    pub fn with_settings(&self, settings: Settings) -> Result<Self, SettingsError> {
+        settings.check()?;
+        Ok(Self::from_sound(Stored { settings, ..self.clone().into() }))
+    }
+
+    /// The same knowledge for features of another make: levels stay, leanings on features are dropped.
+    pub fn in_space(&self, space: &str, features: usize) -> Self {
+        let mut stored = Stored::from(self.clone());
+        stored.features = features.min(MAX_FEATURES);
+        stored.space = space.to_owned();
+        for arm in stored.arms.values_mut() {
+            arm.moments = arm.moments.moved(BASE + stored.features);
+        }
+        Self::from_sound(stored)
+    }
+
+    fn from_sound(stored: Stored) -> Self {
+        let Stored { version, settings, space, features, learned_from, clock, arms } = stored;
+        let beliefs = fit(&[], BASE + features, &settings);
+        let mut snapshot =
+            Self { version, settings, space, features, learned_from, clock, arms, beliefs, places: BTreeMap::new() };
+        snapshot.refresh();
+        snapshot
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What made the features it learned over; empty = it has seen none.
+    pub fn space(&self) -> &str {
+        &self.space
+    }
+
+    /// Observations it has learned from.
+    pub fn learned_from(&self) -> u64 {
+        self.learned_from
+    }
+
+    /// Standard deviation of a reward around its expectation, as seen so far.
+    pub fn noise(&self) -> f64 {
+        self.beliefs.noise
+    }
+
+    /// The models it has seen.
+    pub fn arms(&self) -> impl Iterator<Item = ArmSummary> + '_ {
+        let mut average = vec![0.0; BASE + self.features];
+        average[0] = 1.0;
+        let mut scratch = average.clone();
+        self.arms.iter().zip(&self.beliefs.arms).map(move |((model, arm), belief)| ArmSummary {
+            model: model.clone(),
+            observations: arm.observations,
+            weight: arm.moments.weight() * self.settings.fade(self.clock - arm.clock),
+            residual: arm.moments.level(),
+            level: belief.mean()[0],
+            spread: belief.spread(&average, &mut scratch),
+            shifts: arm.watch.shifts,
+        })
+    }
+
+    /// Expected quality of a candidate, in [0, 1].
+    pub fn quality(&self, context: &Context<'_>, candidate: &Candidate<'_>) -> f64 {
+        let mut x = self.x(context);
+        self.believe(&mut x, candidate, None).0.clamp(0.0, 1.0)
+    }
+
+    /// Chooses one of `candidates`. `chance` is a uniform draw from [0, 1); without `explore` it is not looked at, and the
+    /// best by utility is chosen with probability 1. `None` where there is no candidate.
+    pub fn choose(
+        &self,
+        context: &Context<'_>,
+        candidates: &[Candidate<'_>],
+        tradeoff: &Tradeoff,
+        explore: bool,
+        chance: f64,
+    ) -> Option<Choice> {
+        if candidates.is_empty() {
+            return None;
+        }
+        let mut x = self.x(context);
+        let mut scratch = vec![0.0; x.len()];
+        let mut qualities = Vec::with_capacity(candidates.len());
+        let mut spreads = Vec::with_capacity(candidates.len());
+        let mut utilities = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            let (quality, spread) = self.believe(&mut x, candidate, Some(&mut scratch));
+            qualities.push(quality.clamp(0.0, 1.0));
+            spreads.push(spread);
+            // Unclipped, so that two models near the ceiling can still be told apart.
+            utilities.push(tradeoff.utility(quality, candidate));
+        }
+        let favourite = best(&utilities);
+        let mut propensities = vec![0.0; candidates.len()];
+        propensities[favourite] = 1.0;
+        if explore {
+            propensities = self.settings.policy.probabilities(&utilities, &spreads, self.learned_from as f64);
+            let floor = self.settings.floor(candidates.len());
+            let rest = 1.0 - floor * candidates.len() as f64;
+            propensities.iter_mut().for_each(|share| *share = floor + rest * share.max(0.0));
+        }
+        let chosen = if explore { draw(&propensities, chance) } else { favourite };
+        let mut order: Vec<usize> = (0..candidates.len()).collect();
+        order.sort_by(|a, b| utilities[*b].total_cmp(&utilities[*a]));
+        order.retain(|at| *at != chosen);
+        order.insert(0, chosen);
+        let explored = chosen != favourite;
+        Some(Choice { chosen, propensities, qualities, spreads, utilities, order, explored })
+    }
+
+    /// Folds observations in, in their order. Weights that are not positive numbers are passed over.
+    pub fn learn<'a>(&mut self, observations: impl IntoIterator<Item = Observation<'a>>) {
+        for observation in observations {
+            if observation.weight.is_finite() && observation.weight > 0.0 {
+                self.take_in(&observation);
+            }
+        }
+        self.refresh();
+    }
+
+    fn take_in(&mut self, observation: &Observation<'_>) {
+        let Context { features, space } = observation.context;
+        if self.space.is_empty() && !space.is_empty() && !features.is_empty() {
+            *self = self.in_space(space, features.len());
+        }
+        let mut x = self.x(&observation.context);
+        x[1] = logit(observation.prior);
+        let residual = observation.reward.value() - observation.prior.clamp(0.0, 1.0);
+        self.clock += observation.weight;
+        self.learned_from += 1;
+        let clock = self.clock;
+        let arm = self.arms.entry(observation.model.clone()).or_insert_with(|| Arm {
+            moments: Moments::new(x.len()),
+            clock,
+            grounds: observation.grounds,
+            watch: Watch::default(),
+            observations: 0,
+        });
+        arm.moments.fade(self.settings.fade(clock - arm.clock));
+        arm.clock = clock;
+        arm.grounds = observation.grounds;
+        arm.observations += 1;
+        arm.moments.add(&x, residual, observation.weight);
+        let shift = self.settings.drift.and_then(|drift| arm.watch.see(residual, observation.weight, &drift));
+        if let Some(shift) = shift {
+            arm.moments.shift(shift.level - arm.moments.level());
+            let keep = shift.weight.max(KEPT) / arm.moments.weight();
+            arm.moments.fade(keep.min(1.0));
+        }
+    }
+
+    /// Works the beliefs out anew from the sums.
+    fn refresh(&mut self) {
+        let sums: Vec<_> = self
+            .arms
+            .values()
+            .map(|arm| (&arm.moments, self.settings.fade(self.clock - arm.clock), arm.grounds))
+            .collect();
+        self.beliefs = fit(&sums, BASE + self.features, &self.settings);
+        self.places = self.arms.keys().enumerate().map(|(at, model)| (model.clone(), at)).collect();
+    }
+
+    /// `[1, 0, z]`: the logit is each candidate's own and comes in later.
+    fn x(&self, context: &Context<'_>) -> Vec<f64> {
+        let mut x = vec![0.0; BASE + self.features];
+        x[0] = 1.0;
+        if context.space == self.space && context.features.len() >= self.features {
+            for (slot, feature) in x[BASE..].iter_mut().zip(context.features) {
+                let feature = f64::from(*feature);
+                *slot = if feature.is_finite() { feature.clamp(-FEATURE_REACH, FEATURE_REACH) } else { 0.0 };
+            }
+        }
+        x
+    }
+
+    /// Expected quality (not clipped) and, where scratch is given, its standard deviation.
+    fn believe(&self, x: &mut [f64], candidate: &Candidate<'_>, scratch: Option<&mut Vec<f64>>) -> (f64, f64) {
+        let prior = if candidate.prior.is_finite() { candidate.prior.clamp(0.0, 1.0) } else { 0.5 };
+        x[1] = logit(prior);
+        let place = self.places.get(candidate.model);
+        let belief = place.map_or(&self.beliefs.common, |at| &self.beliefs.arms[*at]);
+        let quality = prior + belief.bend(x);
+        let Some(scratch) = scratch else { return (quality, 0.0) };
+        let mut spread = belief.spread(x, scratch);
+        if place.is_none() {
+            let doubt = self.settings.doubt(candidate.grounds).powi(2);
+            let own: f64 = self.beliefs.own.iter().zip(&*x).map(|(variance, x)| variance * x * x).sum();
+            spread = (spread * spread + doubt * own).sqrt();
+        }
+        (quality, spread)
+    }
+}
+
+fn logit(prior: f64) -> f64 {
+    let prior = if prior.is_finite() { prior.clamp(1e-6, 1.0 - 1e-6) } else { 0.5 };
+    (prior / (1.0 - prior)).ln().clamp(-LOGIT_REACH, LOGIT_REACH)
+}
+
+/// The index at which the running sum of `propensities` passes `chance`.
+fn draw(propensities: &[f64], chance: f64) -> usize {
+    let mut left = chance;
+    for (at, share) in propensities.iter().enumerate() {
+        left -= share;
+        if left < 0.0 {
+            return at;
+        }
+    }
+    // Rounding may leave a crumb; it belongs to the last that can be chosen at all.
+    propensities.iter().rposition(|share| *share > 0.0).unwrap_or(0)
+}
+
+impl From<Snapshot> for Stored {
+    fn from(snapshot: Snapshot) -> Self {
+        let Snapshot { version, settings, space, features, learned_from, clock, arms, .. } = snapshot;
+        Self { version, settings, space, features, learned_from, clock, arms }
+    }
+}
+
+impl TryFrom<Stored> for Snapshot {
+    type Error = SnapshotError;
+
+    fn try_from(stored: Stored) -> Result<Self, SnapshotError> {
+        stored.settings.check()?;
+        if stored.features > MAX_FEATURES {
+            return Err(SnapshotError::Features(stored.features));
+        }
+        for (model, arm) in &stored.arms {
+            if !arm.moments.is_sound() || arm.moments.dim() != BASE + stored.features || !arm.clock.is_finite() {
+                return Err(SnapshotError::Arm(model.clone()));
+            }
+        }
+        Ok(Self::from_sound(stored))
+    }
+}
