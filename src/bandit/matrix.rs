@@ -42,12 +42,11 @@ impl Symmetric {
 
     /// Adds `weight x x'`.
     pub(super) fn add_outer(&mut self, x: &[f64], weight: f64) {
-        let mut at = 0;
-        for row in 0..self.dim {
-            let scale = weight * x[row];
-            for column in 0..=row {
-                self.lower[at] += scale * x[column];
-                at += 1;
+        let mut entries = self.lower.iter_mut();
+        for (row, scale) in x.iter().enumerate() {
+            // The shorter side first: zip takes from its first before it knows that the second is at its end.
+            for (x, entry) in x[..=row].iter().zip(entries.by_ref()) {
+                *entry += weight * scale * x;
             }
         }
     }
