@@ -92,12 +92,15 @@ impl Watch {
 mod tests {
     use super::*;
 
-    /// Zeros and ones with about this share of ones, in an order that is not regular.
-    fn coin(share: f64) -> impl FnMut() -> f64 {
-        let mut state = 12_345u64;
+    /// Zeros and ones with this share of ones.
+    fn coin(share: f64, seed: u64) -> impl FnMut() -> f64 {
+        let mut state = seed;
         move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            f64::from(((state >> 33) as f64 / (1u64 << 31) as f64) < share)
+            // SplitMix64 (Steele, Lea, Flood 2014).
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut bits = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            f64::from(((bits ^ (bits >> 31)) >> 11) as f64 / ((1u64 << 53) as f64) < share)
         }
     }
 
@@ -107,16 +110,26 @@ mod tests {
 
     #[test]
     fn a_drop_is_noticed_soon_and_its_new_level_told() {
-        let mut watch = Watch::default();
-        assert_eq!(alarm_after(&mut watch, coin(0.8), 1000), None);
-        let (after, shift) = alarm_after(&mut watch, coin(0.3), 100).unwrap();
-        assert!(after <= 40, "{after}");
-        assert!((shift.level - 0.3).abs() < 0.2, "{shift:?}");
+        let (mut late, mut off) = (0, 0);
+        for seed in 0..200 {
+            let mut watch = Watch::default();
+            alarm_after(&mut watch, coin(0.8, seed), 500);
+            let Some((after, shift)) = alarm_after(&mut watch, coin(0.3, seed + 1000), 150) else {
+                late += 1;
+                continue;
+            };
+            late += usize::from(after > 50);
+            off += usize::from((shift.level - 0.3).abs() > 0.3);
+        }
+        assert!(late <= 6 && off <= 10, "late {late}, off {off} of 200");
     }
 
     #[test]
     fn a_steady_model_is_left_alone() {
-        let mut watch = Watch::default();
-        assert_eq!(alarm_after(&mut watch, coin(0.6), 3000), None);
+        for share in [0.5, 0.7, 0.9] {
+            let alarms = (0..200).filter(|seed| alarm_after(&mut Watch::default(), coin(share, *seed), 1000).is_some());
+            let alarms = alarms.count();
+            assert!(alarms <= 16, "{alarms} of 200 at {share}");
+        }
     }
 }
