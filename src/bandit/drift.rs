@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn a_steady_model_is_left_alone() {
         for share in [0.5, 0.7, 0.9] {
-            let alarms = (0..200).filter(|seed| alarm_after(&mut Watch::default(), coin(share, *seed), 1000).is_some());
+            let alarms =
+                (0..200).filter(|seed| alarm_after(&mut Watch::default(), coin(share, *seed), 1000).is_some());
             let alarms = alarms.count();
             assert!(alarms <= 16, "{alarms} of 200 at {share}");
         }
