@@ -7,6 +7,7 @@
 
 mod cache;
 mod counters;
+pub mod cut;
 pub mod encoder;
 mod model;
 mod priors;

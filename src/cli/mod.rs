@@ -6,6 +6,7 @@ mod load;
 mod route;
 mod serve;
 mod token;
+mod train;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,8 @@ enum Command {
     Token(token::TokenCommand),
     /// Measure what the gateway costs: latency it adds, requests per second, memory
     Bench(bench::BenchArgs),
+    /// Make what is committed under models/
+    Train(train::TrainArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -56,6 +59,7 @@ pub fn run() -> ExitCode {
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),
         Command::Bench(args) => bench::run(args),
+        Command::Train(args) => train::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pointsman", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -26,6 +26,7 @@ use block::Block;
 pub use dimensions::{Hyper, Rope, Scaling};
 pub(super) use dimensions::{number as gguf_number, text as gguf_text};
 pub use pooling::Pooling;
+pub(super) use weights::gguf_name;
 pub use weights::{LayerRole, Role, Weights};
 
 use crate::config;

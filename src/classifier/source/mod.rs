@@ -1,9 +1,20 @@
 //! Where a model comes from: the binary itself, a path, or a hub.
 
+mod manifest;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use manifest::{Artifact, Manifest};
+
 use crate::config;
+
+/// The builtin encoder. It is part of the binary, so that the gateway works from anywhere with nothing set up; its pages
+/// are read when they are used.
+static ENCODER: &[u8] = include_bytes!("../../../models/builtin/encoder.gguf");
+
+/// The manifest of what is in the binary.
+const MANIFEST: &str = include_str!("../../../models/manifest.toml");
 
 /// Where a model comes from, as `[classifier] model` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +103,7 @@ impl Source {
     /// See [`SourceError`].
     pub fn fetch(&self, _hub: &config::Hub, _progress: &mut dyn Progress) -> Result<Files, SourceError> {
         match self {
-            Self::Builtin => Err(SourceError::Name("builtin".into())),
+            Self::Builtin => Ok(Files::Builtin(ENCODER)),
             Self::Path(path) if path.is_file() => Ok(Files::Gguf(path.clone())),
             Self::Path(path) if path.join("config.json").is_file() => Ok(Files::Folder(path.clone())),
             Self::Path(path) => Err(SourceError::Missing(path.clone())),
