@@ -9,6 +9,7 @@ mod cache;
 mod counters;
 pub mod cut;
 pub mod encoder;
+pub mod head;
 mod model;
 mod priors;
 pub mod prompt;

@@ -1,0 +1,163 @@
+//! What a head says of itself: what it was fitted to, on which data, and what its numbers belong to.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::encoder::Pooling;
+use super::super::stats;
+use super::neighbours::{Near, Shelf};
+use super::{Evidence, HeadError, logit};
+
+/// The version of the file's layout that this program reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// What a head says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// Version of the layout.
+    pub format: u32,
+    /// A name for people, with a version.
+    pub name: String,
+    /// Names encoder and projection: contexts of two spaces are never comparable.
+    pub space: String,
+    /// The encoder whose states it reads.
+    pub encoder: String,
+    /// Which of its states, and how they are pooled.
+    pub pooling: Pooling,
+    /// Tokens read of a prompt.
+    pub max_tokens: usize,
+    /// Names of the text statistics, in order.
+    pub statistics: Vec<String>,
+    /// Length of the pooled vector.
+    pub pooled: usize,
+    /// Length of its projection.
+    pub projected: usize,
+    /// Width of the trunk's hidden layer.
+    pub hidden: usize,
+    /// Length of `a(x)`; `d(x)` is one more.
+    pub latent: usize,
+    /// Length of the bandit's context.
+    pub context: usize,
+    /// The models it was fitted to.
+    pub arms: Vec<ArmNote>,
+    /// Task labels.
+    pub tasks: Vec<String>,
+    /// The memory's sources.
+    pub shelves: Vec<Shelf>,
+    /// How the memory is asked.
+    pub recall: Recall,
+    /// How strange a prompt must be.
+    pub familiarity: Familiarity,
+    /// Which measured models stand in for those that nobody measured.
+    #[serde(default)]
+    pub likeness: Likeness,
+    /// Sources it was trained on.
+    pub trained_on: Vec<String>,
+    /// The seed of everything drawn.
+    pub seed: u64,
+}
+
+/// A model of a source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArmNote {
+    /// The collection.
+    pub source: String,
+    /// The model, as its source writes it.
+    pub model: String,
+    /// Mean score on the training prompts.
+    pub mean: f32,
+    /// How many those were.
+    pub prompts: usize,
+}
+
+/// How the memory is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Recall {
+    /// Neighbours looked at, for each source.
+    pub neighbours: usize,
+    /// How fast weight falls with distance.
+    pub sharpness: f32,
+    /// Weight of the model's mean against its neighbours' outcomes.
+    pub settle: f32,
+}
+
+impl Recall {
+    /// Log-odds of what neighbours say, drawn towards the model's mean where they say little.
+    pub fn log_odds(&self, (mean, weight): (f32, f32), prior: f32) -> f32 {
+        logit((mean * weight + prior * self.settle) / (weight + self.settle).max(1e-6))
+    }
+}
+
+/// From the similarity of the nearest training prompts to familiarity.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Familiarity {
+    /// Neighbours whose mean similarity counts.
+    pub neighbours: usize,
+    /// At this similarity and above, familiarity is 1.
+    pub near: f32,
+    /// At this similarity and below, it is 0.
+    pub far: f32,
+}
+
+impl Familiarity {
+    /// The mean similarity of the nearest prompts, over all sources.
+    pub fn similarity(&self, near: &[Near]) -> f32 {
+        let mut all: Vec<f32> =
+            near.iter().flat_map(|near| near.found.iter().take(self.neighbours)).map(|found| found.0).collect();
+        all.sort_by(|a, b| b.total_cmp(a));
+        all.truncate(self.neighbours);
+        if all.is_empty() { -1.0 } else { all.iter().sum::<f32>() / all.len() as f32 }
+    }
+
+    /// Familiarity of a prompt with these neighbours.
+    pub fn of(&self, near: &[Near]) -> f32 {
+        ((self.similarity(near) - self.far) / (self.near - self.far).max(1e-6)).clamp(0.0, 1.0)
+    }
+}
+
+/// For a model's name (or the beginning of it, up to a `*`): the measured models that stand in.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Likeness(pub BTreeMap<String, Vec<Evidence>>);
+
+impl Likeness {
+    /// The evidence for a model: its own entry, or the longest beginning that fits.
+    pub fn of(&self, model: &str) -> Option<&[Evidence]> {
+        let fits = |pattern: &&String| pattern.strip_suffix('*').is_some_and(|start| model.starts_with(start));
+        let key = self.0.get_key_value(model).map(|(key, _)| key);
+        let key = key.or_else(|| self.0.keys().filter(fits).max_by_key(|pattern| pattern.len()))?;
+        self.0.get(key).map(Vec::as_slice)
+    }
+}
+
+impl Description {
+    /// The names of this program's statistics.
+    pub fn statistics_of_this_program() -> Vec<String> {
+        stats::NAMES.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// The arm of that source and model, or of that model alone where one source has it.
+    pub fn arm(&self, name: &str) -> Option<usize> {
+        let full = |arm: &ArmNote| {
+            name.strip_prefix(&arm.source).and_then(|rest| rest.strip_prefix('/')) == Some(&arm.model)
+        };
+        self.arms.iter().position(full).or_else(|| self.arms.iter().position(|arm| arm.model == name))
+    }
+
+    pub(super) fn check(&self) -> Result<(), HeadError> {
+        if self.format != FORMAT {
+            return Err(HeadError::Unfit(format!("it has format {}, and this program reads {FORMAT}", self.format)));
+        }
+        if self.statistics != Self::statistics_of_this_program() {
+            return Err(HeadError::Unfit("it was fitted to other text statistics; train it again".into()));
+        }
+        let sizes = [self.pooled, self.projected, self.hidden, self.latent, self.context];
+        if sizes.iter().any(|size| *size > 1 << 16) || self.context > 32 {
+            return Err(HeadError::Malformed(format!("it cannot have these dimensions: {sizes:?}")));
+        }
+        if self.arms.is_empty() {
+            return Err(HeadError::Malformed("it knows no model".into()));
+        }
+        Ok(())
+    }
+}

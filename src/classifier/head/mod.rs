@@ -1,0 +1,204 @@
+//! The head: from what the encoder saw of a prompt to how likely each model answers it well.
+//!
+//! 1. **Input.** Pooled states, standardised and projected, beside the cheap text statistics.
+//! 2. **Trunk.** One hidden layer with a linear road past it makes two things of the input: the prompt's demands `a(x)` and
+//!    its difficulty `d(x)`. A model is an ability vector `theta_m` and a level `b_m`, and
+//!    `P(good | x, m) = sigmoid(a(x) . theta_m - d(x) + b_m)`: item response theory with many dimensions (Reckase,
+//!    "Multidimensional item response theory", 2009). All models of all sources share the trunk, so one source's outcomes
+//!    teach what is hard for the others.
+//! 3. **Memory.** The nearest training prompts' outcomes are a second opinion ([`neighbours`]); per model, validation data
+//!    said how much each of the two counts and how to calibrate their sum.
+//! 4. **Familiarity.** A prompt far from all training prompts is judged by text statistics alone: there the trunk and the
+//!    memory would be confidently wrong, while length and digits go on working.
+//! 5. **By-products.** A whitened, bounded `z` for the bandit, a task label, expected output tokens.
+//!
+//! A model that was never measured gets an [`Ability`] from those it is said to be like, from a score, or from both; the
+//! estimate says which ([`ability`]). A head is one safetensors file ([`artefact`]) and belongs to the encoder, the pooling
+//! and the statistics it was fitted to: it says so, and refuses others.
+
+mod ability;
+mod artefact;
+mod description;
+mod matrix;
+mod neighbours;
+mod parts;
+
+use std::path::Path;
+
+pub use ability::{Ability, Evidence};
+pub use description::{ArmNote, Description, Familiarity, Likeness, Recall};
+pub use matrix::{Matrix, add_scaled, dot, logit, sigmoid};
+pub use neighbours::{Memory, Near, Shelf};
+pub use parts::{Arms, Input, Parts, Projection, Trunk};
+
+use super::stats::TextStats;
+
+/// Largest value of a feature in `z`, in standard deviations.
+pub const BOUND: f32 = 3.0;
+
+/// Why a head cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum HeadError {
+    /// The file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no head, or contradicts itself.
+    #[error("the head cannot be used: {0}")]
+    Malformed(String),
+    /// It was fitted to other inputs than this program makes.
+    #[error("the head does not fit: {0}")]
+    Unfit(String),
+}
+
+/// A fitted head.
+#[derive(Debug, Clone)]
+pub struct Head {
+    description: Description,
+    parts: Parts,
+    /// Latents of some training prompts: what an average over prompts is taken over.
+    reference: Matrix,
+}
+
+/// What a head makes of one prompt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadReading {
+    /// Context for the bandit: whitened, within +-[`BOUND`].
+    pub z: Vec<f32>,
+    /// 1 = like the training data, 0 = nothing like it.
+    pub familiarity: f32,
+    /// What kind of work the prompt asks for: an index into [`Description::tasks`].
+    pub task: Option<usize>,
+    /// Calibrated log-odds of a good answer for each arm.
+    pub log_odds: Vec<f32>,
+    /// Natural logarithm of expected output tokens for each arm; NaN where no outcome said any.
+    pub log_tokens: Vec<f32>,
+}
+
+/// What a head says of one model on one prompt.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeadEstimate {
+    /// Probability of a good answer.
+    pub quality: f64,
+    /// Tokens it would generate, where any evidence has them.
+    pub output_tokens: Option<f64>,
+}
+
+impl Head {
+    /// A head of fitted parts.
+    ///
+    /// # Errors
+    ///
+    /// The parts do not fit together, or not to this program.
+    pub fn new(description: Description, parts: Parts) -> Result<Self, HeadError> {
+        description.check()?;
+        parts.check(&description)?;
+        let reference = parts.reference();
+        Ok(Self { description, parts, reference })
+    }
+
+    /// Reads a head's file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is no head for this program.
+    pub fn load(path: &Path) -> Result<Self, HeadError> {
+        let bytes =
+            std::fs::read(path).map_err(|source| HeadError::File { path: path.display().to_string(), source })?;
+        Self::from_bytes(&bytes)
+    }
+
+    /// Reads a head.
+    ///
+    /// # Errors
+    ///
+    /// It is no head for this program.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, HeadError> {
+        let artefact = artefact::Artefact::read(bytes)?;
+        let description: Description = serde_json::from_str(&artefact.description)
+            .map_err(|error| HeadError::Malformed(format!("its description: {error}")))?;
+        description.check()?;
+        let parts = Parts::take(&artefact, &description)?;
+        Self::new(description, parts)
+    }
+
+    /// The file's bytes; the same head gives the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// The description cannot be written as JSON, as with numbers that are not finite.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, HeadError> {
+        let description = serde_json::to_string(&self.description)
+            .map_err(|error| HeadError::Malformed(format!("its description: {error}")))?;
+        let mut artefact = artefact::Artefact::described(description);
+        self.parts.put(&mut artefact);
+        Ok(artefact.write())
+    }
+
+    /// What it is, and what it was made of.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Its numbers, for whoever refits some of them.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Reads a prompt. `pooled` is what the encoder made of it with this head's pooling.
+    pub fn read(&self, pooled: &[f32], stats: &TextStats) -> HeadReading {
+        let parts = &self.parts;
+        let x = parts.input.of(pooled, stats);
+        let latent = parts.trunk.latent(&x);
+        let key = parts.input.key(&x, &latent);
+        let recall = &self.description.recall;
+        let near = parts.memory.nearest(&key, recall.neighbours, None);
+        let familiarity = self.description.familiarity.of(&near);
+        let opinions = parts.memory.opinions(&near, recall.sharpness, self.description.arms.len());
+        let trunk = parts.arms.log_odds(&latent);
+        let plain = parts.arms.plain_log_odds(parts.input.statistics(&x));
+        let log_odds = (0..self.description.arms.len())
+            .map(|arm| {
+                let opinion = recall.log_odds(opinions[arm], self.description.arms[arm].mean);
+                let known = parts.arms.calibrated(arm, trunk[arm], opinion);
+                familiarity * known + (1.0 - familiarity) * plain[arm]
+            })
+            .collect();
+        let task = parts.task(&x);
+        HeadReading {
+            z: parts.z.of(&latent),
+            familiarity,
+            task,
+            log_odds,
+            log_tokens: parts.arms.log_tokens(&latent),
+        }
+    }
+
+    /// What a reading says of a model with this ability.
+    pub fn estimate(&self, reading: &HeadReading, ability: &Ability) -> HeadEstimate {
+        let log_odds: f32 = ability.parts.iter().map(|(arm, weight)| weight * reading.log_odds[*arm]).sum();
+        let (mut tokens, mut known) = (0.0, 0.0);
+        for (arm, weight) in &ability.parts {
+            if reading.log_tokens[*arm].is_finite() {
+                tokens += weight * reading.log_tokens[*arm];
+                known += weight;
+            }
+        }
+        HeadEstimate {
+            quality: f64::from(sigmoid(log_odds + ability.shift)),
+            output_tokens: (known > 0.0).then(|| f64::from((tokens / known).exp())),
+        }
+    }
+
+    /// The name of a task label.
+    pub fn task_name(&self, reading: &HeadReading) -> Option<&str> {
+        reading.task.and_then(|task| self.description.tasks.get(task)).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests;

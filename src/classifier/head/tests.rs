@@ -1,0 +1,166 @@
+//! A head over two models: one that is good at prompts with positive states, one at the others.
+
+use super::*;
+use crate::classifier::encoder::Pooling;
+use crate::classifier::reading::EstimateSource;
+use crate::classifier::stats;
+
+fn identity(size: usize) -> Matrix {
+    let mut matrix = Matrix::zeros(size, size);
+    (0..size).for_each(|at| matrix.row_mut(at)[at] = 1.0);
+    matrix
+}
+
+fn projection(size: usize) -> Projection {
+    Projection { mean: vec![0.0; size], scale: vec![1.0; size], turn: identity(size) }
+}
+
+/// Two states, one latent. The memory agrees with the trunk.
+pub(crate) fn head() -> Head {
+    let arm =
+        |source: &str, model: &str| ArmNote { source: source.into(), model: model.into(), mean: 0.5, prompts: 10 };
+    let statistics = Description::statistics_of_this_program();
+    let input = 2 + stats::COUNT;
+    let mut past = Matrix::zeros(input, 2);
+    past.row_mut(0)[0] = 2.0;
+    let vectors = Matrix::of(2, 2, vec![1.0, 0.0, -1.0, 0.0]);
+    let mut memory = Memory::default();
+    memory.add(vec![0, 1], &vectors, |row, arm| Some(if row == arm { 1.0 } else { 0.0 }));
+    let mut tasks = Matrix::zeros(input + 1, 2);
+    tasks.row_mut(0).copy_from_slice(&[1.0, -1.0]);
+    let description = Description {
+        format: description::FORMAT,
+        name: "two".into(),
+        space: "s".into(),
+        encoder: "e".into(),
+        pooling: Pooling::mean_of(1),
+        max_tokens: 16,
+        statistics,
+        pooled: 2,
+        projected: 2,
+        hidden: 1,
+        latent: 1,
+        context: 2,
+        arms: vec![arm("made", "plus"), arm("made", "minus")],
+        tasks: vec!["up".into(), "down".into()],
+        shelves: memory.shelves.clone(),
+        recall: Recall { neighbours: 2, sharpness: 4.0, settle: 0.1 },
+        familiarity: Familiarity { neighbours: 1, near: 0.9, far: 0.1 },
+        likeness: Likeness([("new-*".to_owned(), vec![Evidence { arm: "made/plus".into(), weight: 2.0 }])].into()),
+        trained_on: vec!["made".into()],
+        seed: 1,
+    };
+    let parts = Parts {
+        input: Input {
+            states: projection(2),
+            mean: vec![0.0; stats::COUNT],
+            scale: vec![0.0; stats::COUNT],
+            key: [1.0, 0.0, 0.0],
+            key_states: 2,
+        },
+        trunk: Trunk { first: Matrix::zeros(input, 1), bias: vec![0.0], second: Matrix::zeros(1, 2), past },
+        arms: Arms {
+            ability: Matrix::of(2, 1, vec![1.0, -1.0]),
+            level: vec![0.0; 2],
+            calibration: Matrix::of(2, 3, vec![0.0, 1.0, 0.5, 0.0, 1.0, 0.5]),
+            plain: Matrix::zeros(2, stats::COUNT + 1),
+            tokens: Matrix::of(2, 3, vec![0.0, 0.0, 100f32.ln(), 0.0, 0.0, -1000.0]),
+        },
+        memory,
+        z: projection(2),
+        tasks,
+        latents: Matrix::of(3, 2, vec![1.0, 0.0, -1.0, 0.0, 0.0, 0.0]),
+    };
+    Head::new(description, parts).unwrap()
+}
+
+fn read(head: &Head, states: [f32; 2]) -> HeadReading {
+    head.read(&states, &TextStats::of("What?"))
+}
+
+#[test]
+fn what_a_prompt_demands_decides_who_does_well() {
+    let head = head();
+    let plus = head.ability("plus", None, None).unwrap();
+    let minus = head.ability("minus", None, None).unwrap();
+    let quality = |states, ability: &Ability| head.estimate(&read(&head, states), ability).quality;
+    assert!(quality([1.0, 0.0], &plus) > 0.9 && quality([1.0, 0.0], &minus) < 0.1);
+    assert!(quality([-1.0, 0.0], &plus) < 0.1 && quality([-1.0, 0.0], &minus) > 0.9);
+    assert_eq!(head.task_name(&read(&head, [1.0, 0.0])), Some("up"));
+    assert_eq!(head.task_name(&read(&head, [-1.0, 0.0])), Some("down"));
+}
+
+#[test]
+fn far_from_everything_seen_the_text_statistics_alone_are_believed() {
+    let head = head();
+    let near = read(&head, [1.0, 0.05]);
+    let far = read(&head, [0.05, 1.0]);
+    assert_eq!(near.familiarity, 1.0);
+    assert_eq!(far.familiarity, 0.0);
+    assert_eq!(far.log_odds, [0.0, 0.0], "the plain part of this head says one half");
+    assert!(near.log_odds[0] > 2.0);
+}
+
+#[test]
+fn the_context_is_bounded_whatever_comes_in() {
+    let reading = read(&head(), [1e9, -1e9]);
+    assert!(reading.z.iter().all(|value| value.abs() <= BOUND), "{:?}", reading.z);
+    assert!(reading.log_odds.iter().all(|value| value.is_finite()));
+}
+
+#[test]
+fn tokens_are_told_where_any_outcome_did() {
+    let head = head();
+    let reading = read(&head, [1.0, 0.0]);
+    let tokens = |name| head.estimate(&reading, &head.ability(name, None, None).unwrap()).output_tokens;
+    assert!((tokens("plus").unwrap() - 100.0).abs() < 0.1);
+    assert_eq!(tokens("minus"), None);
+}
+
+#[test]
+fn a_new_model_borrows_and_its_score_moves_the_level() {
+    let head = head();
+    let mean = |ability: &Ability| {
+        [1.0, -1.0].map(|x| head.estimate(&read(&head, [x, 0.0]), ability).quality).iter().sum::<f64>() / 2.0
+    };
+    let like = head.ability("mine", Some("plus"), None).unwrap();
+    assert_eq!(like.source, EstimateSource::Like("plus".into()));
+    assert_eq!(like.parts, [(0, 1.0)]);
+    let shipped = head.ability("new-3", None, Some(0.9)).unwrap();
+    assert_eq!(shipped.source, EstimateSource::Like("made/plus".into()));
+    assert!(mean(&shipped) > mean(&like) + 0.15, "{} {}", mean(&shipped), mean(&like));
+    let scored = head.ability("stranger", None, Some(0.8)).unwrap();
+    assert_eq!(scored.source, EstimateSource::Score);
+    assert!((mean(&scored) - 0.8).abs() < 0.02, "{}", mean(&scored));
+    assert_eq!(head.ability("stranger", None, None), None);
+    assert_eq!(head.ability("made/minus", None, Some(0.99)).unwrap().source, EstimateSource::Learned);
+}
+
+#[test]
+fn a_head_survives_its_file() {
+    let head = head();
+    let bytes = head.to_bytes().unwrap();
+    let again = Head::from_bytes(&bytes).unwrap();
+    assert_eq!(again.description(), head.description());
+    // As text, because unknown tokens are NaN, which equals nothing.
+    let told = |head: &Head| format!("{:?}", read(head, [0.7, 0.1]));
+    assert_eq!(told(&again), told(&head));
+    assert_eq!(again.to_bytes().unwrap(), bytes);
+}
+
+#[test]
+fn a_cut_or_foreign_file_is_refused() {
+    let bytes = head().to_bytes().unwrap();
+    for length in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
+        assert!(Head::from_bytes(&bytes[..length]).is_err());
+    }
+}
+
+#[test]
+fn other_statistics_than_this_programs_are_refused() {
+    let head = head();
+    let mut description = head.description().clone();
+    description.statistics[0] = "another".into();
+    let refused = Head::new(description, head.parts().clone()).unwrap_err().to_string();
+    assert!(refused.contains("train it again"), "{refused}");
+}
