@@ -11,6 +11,8 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
+use super::spans::SpanQueue;
+use super::writer::{self, WriterThread};
 use crate::config::{LogFormat, Telemetry};
 
 /// Spans of this target go to OTLP, and not into log lines.
@@ -25,15 +27,22 @@ pub enum TelemetryError {
     /// OTLP cannot be set up.
     #[error("telemetry.otlp_endpoint: {0}")]
     Otlp(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// Spans are sent by a task, and there is no runtime for it.
+    #[error("telemetry.otlp_endpoint: {0}")]
+    NoRuntime(#[from] tokio::runtime::TryCurrentError),
+    /// The log has no thread.
+    #[error("the log's thread cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
     /// It was set up before.
     #[error("logging is set up already")]
     Twice,
 }
 
-/// Sends the last spans on their way when it is dropped.
+/// Sends the last spans on their way and writes the last lines when it is dropped.
 #[derive(Debug)]
 pub struct Guard {
     provider: Option<SdkTracerProvider>,
+    _writer: WriterThread,
 }
 
 impl Drop for Guard {
@@ -53,14 +62,15 @@ impl Drop for Guard {
 /// When the filter or the endpoint is wrong, or logging is set up already.
 pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&settings.log)?;
+    let (writer, thread) = writer::start(std::io::stderr())?;
     let events = FilterFn::new(|meta| meta.is_event() || meta.target() != SPAN_TARGET);
     let lines = match settings.log_format {
         LogFormat::Text => fmt::layer()
             .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
             .with_target(false)
-            .with_writer(std::io::stderr)
+            .with_writer(writer)
             .boxed(),
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
     };
     let provider = settings.otlp_endpoint.as_deref().map(|url| provider(url, &settings.service_name)).transpose()?;
     let spans = provider.as_ref().map(|provider| {
@@ -72,10 +82,11 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
         .with(spans)
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;
-    Ok(Guard { provider })
+    Ok(Guard { provider, _writer: thread })
 }
 
-fn provider(endpoint: &str, service: &str) -> Result<SdkTracerProvider, opentelemetry_otlp::ExporterBuildError> {
+fn provider(endpoint: &str, service: &str) -> Result<SdkTracerProvider, TelemetryError> {
+    let runtime = tokio::runtime::Handle::try_current()?;
     // The exporter speaks TLS through the same library as all else.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let exporter = opentelemetry_otlp::SpanExporter::builder()
@@ -83,5 +94,6 @@ fn provider(endpoint: &str, service: &str) -> Result<SdkTracerProvider, opentele
         .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
         .build()?;
     let resource = Resource::builder().with_service_name(service.to_owned()).build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+    let queue = SpanQueue::start(exporter, &resource, &runtime);
+    Ok(SdkTracerProvider::builder().with_span_processor(queue).with_resource(resource).build())
 }

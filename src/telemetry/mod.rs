@@ -7,6 +7,8 @@
 
 mod log;
 mod metrics;
+mod spans;
+mod writer;
 
 pub use log::{Guard, SPAN_TARGET, TelemetryError, init};
 pub use metrics::{Ended, LogFigures, Metrics, Rejected};

@@ -9,6 +9,7 @@ mod cli;
 mod failover;
 mod feedback;
 mod matrix;
+mod otlp;
 mod reload;
 mod routing;
 mod secrets;

@@ -1,5 +1,7 @@
 //! A gateway of one's own, in front of a sandbox of one's own.
 
+pub mod process;
+
 use std::time::Duration;
 
 use pointsman::app::App;

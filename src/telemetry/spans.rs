@@ -1,0 +1,115 @@
+//! Spans on their way to a collector.
+//!
+//! The exporter's HTTP client lives on tokio, and the SDK's own batching does not: it runs the exporter on a thread
+//! without a runtime, where that client cannot work. So spans wait here in a bounded queue, and a task sends them in
+//! batches. A collector that is slow or gone costs spans, which are counted, and never a request.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+/// Spans that may wait.
+const QUEUE: usize = 4096;
+
+/// Spans sent at once.
+const BATCH: usize = 512;
+
+/// A span is sent after this time at the latest.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// How long a collector may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+enum Message {
+    Span(Box<SpanData>),
+    /// Send what is there, and say so.
+    Flush(SyncSender<()>),
+}
+
+/// Takes spans as they end.
+#[derive(Debug)]
+pub(super) struct SpanQueue {
+    queue: mpsc::Sender<Message>,
+    dropped: AtomicU64,
+}
+
+impl SpanQueue {
+    /// A queue whose task runs on `runtime` until the queue is dropped.
+    pub(super) fn start(mut exporter: impl SpanExporter + 'static, resource: &Resource, runtime: &Handle) -> Self {
+        exporter.set_resource(resource);
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        runtime.spawn(send(exporter, waiting));
+        Self { queue, dropped: AtomicU64::new(0) }
+    }
+}
+
+async fn send(exporter: impl SpanExporter, mut waiting: mpsc::Receiver<Message>) {
+    let mut ended = false;
+    while !ended {
+        let (mut batch, mut flush) = (Vec::new(), None);
+        let mut deadline = std::pin::pin!(sleep(EVERY));
+        while batch.len() < BATCH {
+            tokio::select! {
+                message = waiting.recv() => match message {
+                    Some(Message::Span(span)) => batch.push(*span),
+                    Some(Message::Flush(told)) => {
+                        flush = Some(told);
+                        break;
+                    }
+                    None => {
+                        ended = true;
+                        break;
+                    }
+                },
+                () = &mut deadline => break,
+            }
+        }
+        if !batch.is_empty() {
+            let spans = batch.len();
+            match timeout(PATIENCE, exporter.export(batch)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(spans, error = %error, "Spans could not be sent"),
+                Err(_) => tracing::warn!(spans, "Spans could not be sent: the collector does not answer"),
+            }
+        }
+        if let Some(told) = flush {
+            // Fails where nobody waits any more.
+            let _ = told.try_send(());
+        }
+    }
+}
+
+impl SpanProcessor for SpanQueue {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        if span.span_context.is_sampled() && self.queue.try_send(Message::Span(Box::new(span))).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.shutdown_with_timeout(PATIENCE)
+    }
+
+    /// Waits until what was queued is sent. The runtime must have another thread to do it on.
+    fn shutdown_with_timeout(&self, patience: Duration) -> OTelSdkResult {
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::warn!(dropped, "Spans were dropped: the collector could not keep up");
+        }
+        let (told, heard) = sync_channel(1);
+        self.queue
+            .try_send(Message::Flush(told))
+            .map_err(|_| OTelSdkError::InternalFailure("too many spans wait".into()))?;
+        heard.recv_timeout(patience).map_err(|_| OTelSdkError::Timeout(patience))
+    }
+}

@@ -1,0 +1,55 @@
+//! The binary itself, running.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// How long a start or a stop may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `pointsman serve`, in a directory of its own, on free ports.
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    /// Where its proxy is.
+    pub proxy: String,
+}
+
+impl Process {
+    /// Starts `pointsman serve --sandbox` with further arguments, and waits until it listens.
+    pub fn sandbox(dir: &Path, args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+            .args(["serve", "--sandbox", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(args)
+            .current_dir(dir)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (told, lines) = channel();
+        let stderr = child.stderr.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let _ = told.send(line);
+            }
+        });
+        let address = |mark: &str| loop {
+            let line: String = lines.recv_timeout(PATIENCE).unwrap();
+            if let Some((_, address)) = line.split_once(mark) {
+                return address.split_whitespace().next().unwrap().to_owned();
+            }
+        };
+        let proxy = address("listens on ");
+        address("admin API are on ");
+        Self { child, lines, proxy }
+    }
+
+    /// Asks it to end, and gives what it still said and whether it ended well.
+    pub fn stop(mut self) -> (String, bool) {
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let status = self.child.wait().unwrap();
+        let said: Vec<String> = self.lines.iter().collect();
+        (said.join("\n"), status.success())
+    }
+}
