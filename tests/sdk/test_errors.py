@@ -88,15 +88,22 @@ class Errors(unittest.TestCase):
         self.assertIn("did you mean", first.message)
 
     def test_a_wrong_request_names_the_field(self):
-        first, second = self.both("BadRequestError", temperature="hot")
+        first, second = self.both("BadRequestError", extra_body={"temperature": "hot"})
         self.assertIn("temperature", first.message)
         self.assertIn("temperature", second.message)
 
     def test_what_a_backend_cannot_do(self):
-        tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+        picture = [{"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}]
         with self.assertRaises(openai.BadRequestError) as refused:
-            ask_openai(model="llama3.2", tools=[tool], tool_choice="required")
-        self.assertIn("tool_choice", refused.exception.message)
+            ask_openai(model="deepseek-v3.1", messages=[{"role": "user", "content": picture}])
+        self.assertIn("pictures", refused.exception.message)
+
+    def test_what_cannot_be_carried_over_is_told(self):
+        tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+        raw = openai_client.chat.completions.with_raw_response.create(
+            model="llama3.2", messages=QUESTION, tools=[tool], tool_choice="required"
+        )
+        self.assertIn("tool_choice", raw.headers["x-pointsman-dropped"])
 
     def test_a_prompt_that_is_too_long(self):
         long = [{"role": "user", "content": "word " * 60_000}]
