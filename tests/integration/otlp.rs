@@ -64,7 +64,9 @@ async fn spans_of_chats_reach_the_collector() {
     assert!(good, "{said}");
     settle(|| has("chat gpt-4o") && has("chat claude-sonnet-5-5"), "the spans did not arrive").await;
     assert!(has("POST /v1/traces HTTP/1.1"));
-    for text in ["the-test", "gen_ai.request.model", "gen_ai.provider.name", "gen_ai.usage.output_tokens", "anthropic"] {
+    for text in
+        ["the-test", "gen_ai.request.model", "gen_ai.provider.name", "gen_ai.usage.output_tokens", "anthropic"]
+    {
         assert!(has(text), "{text}");
     }
     assert!(!has(secret), "a prompt is in a span");
