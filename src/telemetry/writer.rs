@@ -116,14 +116,12 @@ impl Drop for WriterThread {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
-
     use super::*;
 
     /// Tells what is written, once it is allowed to.
     struct Gate {
         open: Receiver<()>,
-        told: Sender<String>,
+        told: SyncSender<String>,
     }
 
     impl Write for Gate {
@@ -140,8 +138,8 @@ mod tests {
 
     #[test]
     fn every_line_is_written_before_the_end() {
-        let (_, open) = channel();
-        let (told, heard) = channel();
+        let (_, open) = sync_channel(1 << 16);
+        let (told, heard) = sync_channel(1 << 16);
         let (mut writer, thread) = start(Gate { open, told }).unwrap();
         for number in 0..1000 {
             writeln!(writer, "{number}").unwrap();
@@ -154,8 +152,8 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_and_counts_instead_of_waiting() {
-        let (allow, open) = channel();
-        let (told, heard) = channel();
+        let (allow, open) = sync_channel(1 << 16);
+        let (told, heard) = sync_channel(1 << 16);
         let (mut writer, thread) = start(Gate { open, told }).unwrap();
         // The gate is shut: at most one batch is with it, the queue fills, and the rest is dropped.
         for _ in 0..3 * QUEUE {
