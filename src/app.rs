@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::{self, Auth, Config, ConfigErrors, LoadArgs, Loaded};
 use crate::dispatch::Dispatcher;
+use crate::http::session::{BadHash, Door};
 use crate::http::{self, Drain, Gateway, Live, Parts, routes};
 use crate::store::{OpenError, OpenState, Store, TokenError, Tokens};
 use crate::telemetry::Metrics;
@@ -42,6 +43,9 @@ pub enum StartError {
     /// The store's writer cannot be started.
     #[error("the store's writer cannot be started: {0}")]
     Writer(std::io::Error),
+    /// The dashboard's password cannot be read.
+    #[error("{0}")]
+    Password(#[from] BadHash),
     /// TLS cannot be set up.
     #[error("the HTTP client cannot be set up: {0}")]
     Client(String),
@@ -98,7 +102,10 @@ impl App {
         guard("server.listen", settings.listen, loaded.config.access.auth, &tokens)?;
         let proxy = bind("server.listen", settings.listen).await?;
         let admin = if admin_settings.enabled {
-            guard("admin.listen", admin_settings.listen, loaded.config.access.auth, &tokens)?;
+            // Behind a password it may stand open to other machines.
+            if admin_settings.password.is_none() {
+                guard("admin.listen", admin_settings.listen, loaded.config.access.auth, &tokens)?;
+            }
             Some(bind("admin.listen", admin_settings.listen).await?)
         } else {
             None
@@ -199,8 +206,9 @@ pub fn build(loaded: &Loaded, store: Store) -> Result<(Gateway, Writer), StartEr
     let tokens = Tokens::load(&config.server.data_dir)?;
     let live = Live::new(config.clone(), loaded.settings.clone(), &Default::default(), None);
     let dispatcher = Dispatcher::new(client, &config.dispatch);
+    let door = Door::new(&config.admin)?;
     let (recorder, writer) = Recorder::start(store.clone()).map_err(StartError::Writer)?;
-    let gateway = Gateway::new(Parts { live, dispatcher, tokens, metrics: Metrics::default(), store, recorder });
+    let gateway = Gateway::new(Parts { live, dispatcher, tokens, metrics: Metrics::default(), store, recorder, door });
     Ok((gateway, writer))
 }
 

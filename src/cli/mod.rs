@@ -3,6 +3,7 @@
 mod bench;
 mod config;
 mod load;
+mod password;
 mod route;
 mod serve;
 mod token;
@@ -36,6 +37,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Make what is committed under models/
     Train(train::TrainArgs),
+    /// Hash a password read from standard input, for admin.password_file
+    Password,
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -60,6 +63,7 @@ pub fn run() -> ExitCode {
         Command::Token(command) => token::run(command),
         Command::Bench(args) => bench::run(args),
         Command::Train(args) => train::run(args),
+        Command::Password => password::run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pointsman", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

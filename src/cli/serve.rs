@@ -68,6 +68,12 @@ fn announce(app: &App, sandbox: bool) {
     eprintln!("Pointsman {} listens on http://{}", env!("CARGO_PKG_VERSION"), app.proxy);
     if let Some(admin) = app.admin {
         eprintln!("Metrics and the admin API are on http://{admin}");
+        match app.gateway.door.new_link() {
+            Some(link) => {
+                eprintln!("The dashboard opens once by this link: http://{admin}/dashboard/login?link={link}");
+            }
+            None => eprintln!("The dashboard is on http://{admin}/dashboard"),
+        }
     }
     eprintln!("{usable} of {} models can be called.", live.catalog.models().count());
     if usable == 0 {

@@ -3,7 +3,30 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+
+/// The dashboard's password, as resolved at load.
+#[derive(Debug, Clone)]
+pub enum Password {
+    /// As written in the environment.
+    Plain(SecretString),
+    /// As an argon2 hash (a PHC string), from a file.
+    Hash(SecretString),
+}
+
+impl PartialEq for Password {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain(one), Self::Plain(two)) | (Self::Hash(one), Self::Hash(two)) => {
+                one.expose_secret() == two.expose_secret()
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Password {}
 
 /// The admin listener: metrics, admin API, dashboard. Fixed at start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +44,10 @@ pub struct Admin {
     pub password_file: Option<PathBuf>,
     /// Hours until a session ends.
     pub session_hours: u64,
+    /// The password, as resolved at load; without one the panel opens by a one-time link, on loopback only. Never
+    /// printed, never serialised.
+    #[serde(skip)]
+    pub password: Option<Password>,
 }
 
 impl Default for Admin {
@@ -32,6 +59,7 @@ impl Default for Admin {
             password_env: "POINTSMAN_ADMIN_PASSWORD".into(),
             password_file: None,
             session_hours: 12,
+            password: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::check::{self, Problem};
 use super::layers::{Layers, Origin, Setting};
-use super::{Config, Hub, Provider};
+use super::{Admin, Config, Hub, Password, Provider};
 
 /// The defaults: every key, with its reason.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -98,6 +98,7 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     }
     resolve_keys(&mut config.providers, &variables, &args.dir)?;
     resolve_hub(&mut config.classifier.hub, &variables, &args.dir)?;
+    config.admin.password = password(&config.admin, &variables, &args.dir)?;
     files.push(args.dir.join(".env"));
     Ok(Loaded { config, settings: layers.settings(), files })
 }
@@ -252,6 +253,22 @@ fn secret(
         return Err(one(format!("{owner}: its key holds characters that no HTTP header can carry")));
     }
     Ok(text.map(SecretString::from))
+}
+
+/// The dashboard's password: the file's hash, else the variable's text.
+fn password(
+    admin: &Admin,
+    variables: &BTreeMap<String, String>,
+    dir: &Path,
+) -> Result<Option<Password>, ConfigErrors> {
+    if let Some(file) = &admin.password_file {
+        let path = if file.is_absolute() { file.clone() } else { dir.join(file) };
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| one(format!("admin.password_file: {}: {error}", path.display())))?;
+        return Ok(Some(Password::Hash(SecretString::from(text.trim().to_owned()))));
+    }
+    let text = variables.get(&admin.password_env).filter(|text| !text.is_empty());
+    Ok(text.map(|text| Password::Plain(SecretString::from(text.clone()))))
 }
 
 fn told(layers: &Layers, problems: Vec<Problem>) -> ConfigErrors {

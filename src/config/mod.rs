@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Auth};
-pub use admin::Admin;
+pub use admin::{Admin, Password};
 pub use classifier::{Classifier, Device, Hub, Precision};
 pub use dispatch::{Breaker, Dispatch, RetryBudget};
 pub use layers::{Origin, Setting};

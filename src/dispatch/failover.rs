@@ -19,7 +19,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::attempt::{Attempted, Deadlines, Opened, Whole, attempt};
-use super::outcome::{Report, Status};
+use super::outcome::{Report, Status, Step};
 use super::{pick, tee};
 use crate::codec::{self, AnswerMeta, NativeMeta};
 use crate::config;
@@ -238,6 +238,7 @@ impl Dispatcher {
             };
             permit.settle(&Verdict::of(&error), std::time::Instant::now(), job.at_ms);
             tracing::debug!(model = %model.name, deployment = %place.name, error.kind = error.kind.as_str(), "An upstream call failed");
+            report.step(Step::CallFailed(error.kind));
             let step = next(&error);
             let asked = error.retry_after;
             walk.fail(model, error);
@@ -280,6 +281,7 @@ fn note_place(report: &mut Report, model: &Model, place: &Deployment) {
     so_far.deployment = Some(place.name.clone());
     so_far.provider = Some(place.provider.name.clone());
     so_far.backend_dialect = Some(place.provider.dialect);
+    report.step(Step::Calling { model: model.name.clone(), deployment: place.name.clone() });
 }
 
 /// What the client is told when nobody answered: the common kind of all causes, or a bad gateway.

@@ -15,4 +15,4 @@ mod pick;
 mod tee;
 
 pub use failover::{Cause, Dispatcher, Failure, Job, Reply, ReplyBody};
-pub use outcome::{Outcome, Report, Status};
+pub use outcome::{Outcome, Report, Status, Step};

@@ -67,12 +67,29 @@ pub struct Outcome {
     pub must_be_json: Option<String>,
 }
 
+/// A step of a request on its way, for those who watch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// An upstream is asked.
+    Calling {
+        /// The model.
+        model: ModelName,
+        /// Its deployment.
+        deployment: String,
+    },
+    /// That call failed.
+    CallFailed(ErrorKind),
+    /// The first piece of content is here, so long after the request's arrival.
+    Answering(Duration),
+}
+
 /// Gathers the outcome of one request and tells it exactly once: when it is [ended](Report::end), or when it is
 /// dropped, which means that the client went away.
 pub struct Report {
     outcome: Outcome,
     started: Instant,
     tell: Option<Box<dyn FnOnce(Outcome) + Send>>,
+    watch: Option<Box<dyn FnMut(Step) + Send>>,
 }
 
 impl std::fmt::Debug for Report {
@@ -103,7 +120,20 @@ impl Report {
             empty: true,
             must_be_json: None,
         };
-        Self { outcome, started, tell: Some(Box::new(tell)) }
+        Self { outcome, started, tell: Some(Box::new(tell)), watch: None }
+    }
+
+    /// With somebody who hears every step on the way.
+    pub fn watched(mut self, watch: impl FnMut(Step) + Send + 'static) -> Self {
+        self.watch = Some(Box::new(watch));
+        self
+    }
+
+    /// It is a step further.
+    pub fn step(&mut self, step: Step) {
+        if let Some(watch) = &mut self.watch {
+            watch(step);
+        }
     }
 
     /// What is known so far.
@@ -113,8 +143,11 @@ impl Report {
 
     /// The first piece of content is here.
     pub fn first_content(&mut self) {
-        let elapsed = self.started.elapsed();
-        self.outcome.first_token.get_or_insert(elapsed);
+        if self.outcome.first_token.is_none() {
+            let elapsed = self.started.elapsed();
+            self.outcome.first_token = Some(elapsed);
+            self.step(Step::Answering(elapsed));
+        }
     }
 
     /// The decision's id.

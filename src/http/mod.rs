@@ -3,15 +3,20 @@
 //! [`routes`] is the API as one table, [`state`] what handlers can reach, [`error`] every failure as a client of its
 //! dialect is told it. Before a handler runs, `middleware` gives the request an id, tells who calls, and refuses who may
 //! not; the handlers in `api` each stand for one endpoint, and all chat endpoints share one road
-//! ([`api::chat`]). [`ledger`] turns what happened into records. [`server`] accepts connections and drains them.
+//! ([`api::chat`]). [`ledger`] turns what happened into records.
+//! `admin` is the same for operators, and [`dashboard`] its pages, behind the door in [`session`];
+//! [`monitor`] shows requests as they pass. [`server`] accepts connections and drains them.
 
 pub mod admin;
 pub mod api;
+pub mod dashboard;
 pub mod error;
 pub mod ledger;
 pub mod middleware;
+pub mod monitor;
 pub mod routes;
 pub mod server;
+pub mod session;
 pub mod state;
 
 pub use server::{Drain, serve};

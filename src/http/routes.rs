@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::error::{Rejection, dialect_of};
 use super::middleware::request_id;
 use super::state::Gateway;
-use super::{admin, api};
+use super::{admin, api, dashboard};
 use crate::protocol::{ApiError, ErrorKind};
 
 /// Every path there is: labels of metrics come from here.
-pub const ENDPOINTS: [&str; 16] = [
+pub const ENDPOINTS: [&str; 24] = [
     "/api/chat",
     "/v1/chat/completions",
     "/v1/messages",
@@ -31,6 +31,14 @@ pub const ENDPOINTS: [&str; 16] = [
     "/openapi.json",
     "/api/admin/models",
     "/api/admin/config",
+    "/api/admin/requests",
+    "/api/admin/requests/stream",
+    "/api/admin/logs",
+    "/api/admin/logs/stream",
+    "/api/admin/tokens",
+    "/api/admin/tokens/{id}",
+    "/api/admin/chat",
+    "/api/admin/route",
 ];
 
 /// What clients talk to.
@@ -63,6 +71,15 @@ pub fn admin(gateway: Arc<Gateway>) -> Router {
         .route("/openapi.json", get(admin::openapi::spec))
         .route("/api/admin/models", get(admin::models::list))
         .route("/api/admin/config", get(admin::config::effective))
+        .route("/api/admin/requests", get(admin::requests::list))
+        .route("/api/admin/requests/stream", get(admin::requests::stream))
+        .route("/api/admin/logs", get(admin::logs::list))
+        .route("/api/admin/logs/stream", get(admin::logs::stream))
+        .route("/api/admin/tokens", get(admin::tokens::list).post(admin::tokens::make))
+        .route("/api/admin/tokens/{id}", delete(admin::tokens::revoke))
+        .route("/api/admin/chat", post(admin::playground::chat))
+        .route("/api/admin/route", post(admin::playground::route))
+        .merge(dashboard::routes())
         .route("/health", get(api::health::health))
         .route("/ready", get(api::health::ready));
     finish(router, gateway, None)

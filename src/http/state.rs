@@ -9,15 +9,18 @@ use arc_swap::ArcSwap;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::ledger::{self, Asking};
 use super::middleware::limit::Limiter;
+use super::monitor::Monitor;
+use super::session::Door;
 use crate::config::{Config, Setting};
 use crate::dispatch::Dispatcher;
 use crate::protocol::{ApiError, ChatRequest, DecisionId, ErrorKind};
 use crate::route::{self, Decision, Plan, Question, Rules};
-use crate::store::{Store, StoreError, Token, Tokens};
+use crate::store::{Store, StoreError, Token, TokenError, Tokens};
 use crate::telemetry::Metrics;
 use crate::tuner::Recorder;
 use crate::upstream::{Catalog, Discovered};
@@ -63,6 +66,8 @@ pub struct Parts {
     pub store: Store,
     /// The log, to be written.
     pub recorder: Recorder,
+    /// Who may sit at the dashboard.
+    pub door: Door,
 }
 
 /// The gateway: everything a handler can reach.
@@ -70,6 +75,7 @@ pub struct Parts {
 pub struct Gateway {
     live: ArcSwap<Live>,
     tokens: ArcSwap<Tokens>,
+    changing_tokens: Mutex<()>,
     /// What servers listed, by provider.
     discovered: Mutex<BTreeMap<String, Discovered>>,
     /// Makes calls.
@@ -82,10 +88,15 @@ pub struct Gateway {
     pub recorder: Recorder,
     /// Requests and tokens per minute of each API token.
     pub limiter: Limiter,
+    /// Who may sit at the dashboard.
+    pub door: Door,
+    /// Chat requests as they pass.
+    pub monitor: Monitor,
     /// Permits of chat requests.
     pub in_flight: Arc<Semaphore>,
     in_flight_limit: Mutex<usize>,
     ready: AtomicBool,
+    draining: CancellationToken,
 }
 
 /// What a plan is asked for.
@@ -106,15 +117,19 @@ impl Gateway {
         Self {
             live: ArcSwap::from_pointee(parts.live),
             tokens: ArcSwap::from_pointee(parts.tokens),
+            changing_tokens: Mutex::default(),
             discovered: Mutex::default(),
             dispatcher: parts.dispatcher,
             metrics: parts.metrics,
             store: parts.store,
             recorder: parts.recorder,
             limiter: Limiter::default(),
+            door: parts.door,
+            monitor: Monitor::default(),
             in_flight: Arc::new(Semaphore::new(in_flight)),
             in_flight_limit: Mutex::new(in_flight),
             ready: AtomicBool::new(false),
+            draining: CancellationToken::new(),
         }
     }
 
@@ -131,6 +146,24 @@ impl Gateway {
     /// Takes over tokens.
     pub fn set_tokens(&self, tokens: Tokens) {
         self.tokens.store(Arc::new(tokens));
+    }
+
+    /// Changes the API tokens, in their file and in force. What another process wrote meanwhile is kept.
+    ///
+    /// # Errors
+    ///
+    /// When the change cannot be made, or the file cannot be read or written; then nothing is changed.
+    pub fn change_tokens<T>(
+        &self,
+        change: impl FnOnce(&mut Tokens) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let _one_at_a_time = self.changing_tokens.lock();
+        let dir = &self.live().config.server.data_dir;
+        let mut tokens = Tokens::load(dir)?;
+        let changed = change(&mut tokens)?;
+        tokens.save(dir)?;
+        self.set_tokens(tokens);
+        Ok(changed)
     }
 
     /// Takes over a configuration.
@@ -159,9 +192,17 @@ impl Gateway {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Says whether it serves.
+    /// Says whether it serves. Once it does no longer, endless streams end, so that the drain can.
     pub fn set_ready(&self, ready: bool) {
+        if !ready {
+            self.draining.cancel();
+        }
         self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Waits until it drains.
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.draining.clone().cancelled_owned()
     }
 
     /// Makes a plan under a new decision id.

@@ -12,6 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
 use super::spans::SpanQueue;
+use super::tail::IntoTail;
 use super::writer::{self, WriterThread};
 use crate::config::{LogFormat, Telemetry};
 
@@ -61,8 +62,8 @@ impl Drop for Guard {
 ///
 /// When the filter or the endpoint is wrong, or logging is set up already.
 pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&settings.log)?;
     let (writer, thread) = writer::start(std::io::stderr())?;
+    let filter = || EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&settings.log);
     let events = FilterFn::new(|meta| meta.is_event() || meta.target() != SPAN_TARGET);
     let lines = match settings.log_format {
         LogFormat::Text => fmt::layer()
@@ -78,7 +79,8 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
         tracing_opentelemetry::layer().with_tracer(provider.tracer("pointsman")).with_filter(only)
     });
     tracing_subscriber::registry()
-        .with(lines.with_filter(events).with_filter(filter))
+        .with(lines.with_filter(events).with_filter(filter()?))
+        .with(IntoTail.with_filter(filter()?))
         .with(spans)
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;

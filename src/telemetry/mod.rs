@@ -8,7 +8,9 @@
 mod log;
 mod metrics;
 mod spans;
+mod tail;
 mod writer;
 
 pub use log::{Guard, SPAN_TARGET, TelemetryError, init};
 pub use metrics::{Ended, LogFigures, Metrics, Rejected};
+pub use tail::{LEVELS, Line, Tail, tail};

@@ -4,18 +4,41 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
 
+/// The configuration in force.
+#[derive(Debug, Serialize)]
+pub struct Effective {
+    /// Every value, by key.
+    pub settings: Vec<Value>,
+}
+
+/// One value.
+#[derive(Debug, Serialize)]
+pub struct Value {
+    /// Its key.
+    pub path: String,
+    /// As TOML, secrets blanked.
+    pub value: String,
+    /// Who set it.
+    pub origin: String,
+}
+
 /// Every value with its origin, secrets blanked.
-pub async fn effective(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Json<Value> {
+pub fn all(gateway: &Gateway) -> Effective {
     let live = gateway.live();
-    let settings: Vec<Value> = live
-        .settings
-        .iter()
-        .map(|setting| json!({ "path": setting.path, "value": setting.value, "origin": setting.origin.to_string() }))
-        .collect();
-    Json(json!({ "settings": settings }))
+    let value = |setting: &crate::config::Setting| Value {
+        path: setting.path.clone(),
+        value: setting.value.clone(),
+        origin: setting.origin.to_string(),
+    };
+    Effective { settings: live.settings.iter().map(value).collect() }
+}
+
+/// Every value with its origin, secrets blanked.
+pub async fn effective(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Json<Effective> {
+    Json(all(&gateway))
 }

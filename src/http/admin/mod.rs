@@ -1,6 +1,11 @@
 //! The admin listener's endpoints, one a file.
 
 pub mod config;
+pub mod live;
+pub mod logs;
 pub mod metrics;
 pub mod models;
 pub mod openapi;
+pub mod playground;
+pub mod requests;
+pub mod tokens;

@@ -18,6 +18,7 @@ use crate::http::error::Rejection;
 use crate::http::ledger::Asking;
 use crate::http::middleware::caller::{Caller, Chatter};
 use crate::http::middleware::request_id::ToldLater;
+use crate::http::monitor::Arrival;
 use crate::http::state::{Gateway, PlanRequest};
 use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind};
 use crate::route::{Decision, estimate_tokens};
@@ -84,11 +85,25 @@ async fn answer(
     let token = caller.token.as_ref();
     let estimated = estimate_tokens(&request);
     gateway.limiter.take(token, &live.config.limits, estimated, started)?;
-    let plan = gateway.plan(&live, PlanRequest { request: &request, headers: &headers, token })?;
+    let arrival = Arrival {
+        dialect,
+        requested: &request.model,
+        token: token.map(|token| token.name.as_str()),
+        stream: request.stream,
+    };
+    let ticket = gateway.monitor.arrive(&arrival);
+    let asked = PlanRequest { request: &request, headers: &headers, token };
+    let plan = gateway.plan(&live, asked).inspect_err(|error| ticket.refused(error))?;
     let decision = Arc::clone(&plan.decision);
     gateway.record(&decision, Asking { request: &request, dialect, token, dry_run: false });
+    ticket.routed(&decision);
     let witness = Witness::new(Arc::clone(&gateway), caller.request_id.clone(), token, dialect, estimated, permit);
-    let report = Report::new(Arc::clone(&decision), started, move |outcome| witness.hear(&outcome));
+    let steps = ticket.clone();
+    let report = Report::new(Arc::clone(&decision), started, move |outcome| {
+        ticket.ended(&outcome);
+        witness.hear(&outcome);
+    })
+    .watched(move |step| steps.step(&step));
     let job = Job {
         routing: told(dialect, &decision),
         request,

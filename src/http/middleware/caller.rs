@@ -1,16 +1,24 @@
-//! Who calls: the address, and the API token where one is asked for.
+//! Who calls: the address, and the API token where one is asked for, or the session of somebody at the dashboard.
+//!
+//! **Forged requests.** A browser sends a session's cookie with whatever a page of anybody's tells it to send, and it
+//! reaches loopback addresses that nobody else can. So a change by cookie must carry the session's own token in
+//! [`CSRF_HEADER`]; and whatever comes from a browser must come from the panel itself, by what the browser says of its
+//! origin, and under a name that is this listener's own (a foreign name that was made to lead to loopback is refused).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, Method};
 
 use super::ip;
 use crate::config::{Access, Auth};
 use crate::http::error::{Rejection, dialect_of};
+use crate::http::session::Session;
 use crate::http::state::Gateway;
 use crate::protocol::{ApiError, ErrorKind, RequestId};
 use crate::store::{Scope, Token, Tokens};
@@ -20,11 +28,30 @@ use crate::store::{Scope, Token, Tokens};
 pub struct Caller {
     /// The token it showed; `None` where none is asked for.
     pub token: Option<Token>,
+    /// Who sits at the dashboard, where the call comes from there.
+    pub session: Option<Session>,
     /// Where it is.
     pub address: IpAddr,
     /// The request's id.
     pub request_id: RequestId,
 }
+
+impl Caller {
+    /// Who it is in the record of changes: a token's id, a user of the dashboard, or whoever is on this machine.
+    pub fn who(&self) -> String {
+        match (&self.token, &self.session) {
+            (Some(token), _) => format!("token {}", token.id),
+            (None, Some(session)) => format!("dashboard {}", session.user),
+            (None, None) => "local".to_owned(),
+        }
+    }
+}
+
+/// The cookie of a session.
+pub const SESSION_COOKIE: &str = "pointsman_session";
+
+/// What a change by cookie must carry.
+pub const CSRF_HEADER: &str = "x-pointsman-csrf";
 
 /// A caller with the scope for chat.
 #[derive(Debug, Clone)]
@@ -58,39 +85,122 @@ impl FromRequestParts<Arc<Gateway>> for Operator {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Rejection> {
-        enter(parts, gateway, Scope::Admin).map(Self)
+        let dialect = dialect_of(parts.uri.path());
+        let refuse = |error: ApiError| Rejection::new(dialect, error);
+        if shown(&parts.headers).is_some() {
+            return enter(parts, gateway, Scope::Admin).map(Self);
+        }
+        own_page(&parts.headers, &parts.method).map_err(refuse)?;
+        let Some(session) = seated(&parts.headers, gateway) else {
+            // A panel with a password is closed to whoever shows nothing.
+            if gateway.door.has_password() && gateway.live().config.access.auth != Auth::Off {
+                let message = "sign in at /dashboard, or show an API token with the scope `admin`";
+                return Err(refuse(ApiError::new(ErrorKind::Authentication, message)));
+            }
+            own_name(&parts.headers).map_err(refuse)?;
+            return enter(parts, gateway, Scope::Admin).map(Self);
+        };
+        let address = address(parts, &gateway.live().config.access).map_err(refuse)?;
+        let sent = parts.headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
+        if is_change(&parts.method) && sent != Some(session.csrf.as_str()) {
+            let message = format!("a change from the dashboard must carry its session's token in {CSRF_HEADER}");
+            return Err(refuse(ApiError::new(ErrorKind::Permission, message)));
+        }
+        Ok(Self(Caller { token: None, session: Some(session), address, request_id: request_id(parts) }))
     }
+}
+
+fn is_change(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// The session of the request's cookie.
+pub fn seated(headers: &HeaderMap, gateway: &Gateway) -> Option<Session> {
+    gateway.door.session(cookie(headers, SESSION_COOKIE)?, Instant::now())
+}
+
+/// The value of a cookie.
+pub fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = pairs.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
+/// Refuses what another page made a browser send.
+///
+/// # Errors
+///
+/// `Permission` where the browser names another origin.
+pub fn own_page(headers: &HeaderMap, method: &Method) -> Result<(), ApiError> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    // Not all browsers say where a reading comes from, and no page can read the answer; so readings are let pass.
+    let foreign = |site: &str| !matches!(site, "same-origin" | "none");
+    let by_site = is_change(method) && text("sec-fetch-site").is_some_and(foreign);
+    let host = text(HOST.as_str());
+    let by_origin = text(ORIGIN.as_str()).is_some_and(|origin| origin.split_once("://").map(|(_, name)| name) != host);
+    if by_site || by_origin {
+        return Err(ApiError::new(ErrorKind::Permission, "this request comes from another page"));
+    }
+    Ok(())
+}
+
+/// Refuses foreign names where nothing but the address lets one in: a page elsewhere could have its own name lead here.
+///
+/// # Errors
+///
+/// `Permission` where the host is neither an address nor this machine's own name.
+pub fn own_name(headers: &HeaderMap) -> Result<(), ApiError> {
+    let host = headers.get(HOST).and_then(|value| value.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
+    let name = host.as_ref().map_or("", |host| host.host());
+    let plain = name.trim_start_matches('[').trim_end_matches(']');
+    if name.is_empty() || name == "localhost" || plain.parse::<IpAddr>().is_ok() {
+        return Ok(());
+    }
+    Err(ApiError::new(ErrorKind::Permission, "without a password the admin listener answers to addresses and localhost"))
+}
+
+fn request_id(parts: &Parts) -> RequestId {
+    parts.extensions.get::<RequestId>().cloned().unwrap_or_else(|| RequestId("".into()))
+}
+
+/// The caller's address, if it may come in.
+///
+/// # Errors
+///
+/// `Permission` where it may not.
+pub fn address(parts: &Parts, access: &Access) -> Result<IpAddr, ApiError> {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let peer = peer.ok_or_else(|| ApiError::new(ErrorKind::Internal, "the connection has no address"))?;
+    let address = ip::client_ip(peer, &parts.headers, access);
+    if !ip::may_enter(address, access) {
+        return Err(ApiError::new(ErrorKind::Permission, "your address may not use this gateway"));
+    }
+    Ok(address)
 }
 
 fn enter(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<Caller, Rejection> {
     let dialect = dialect_of(parts.uri.path());
     let live = gateway.live();
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_else(|| RequestId("".into()));
-    let checked = check(peer, &parts.headers, scope, &live.config.access, &gateway.tokens());
+    let access = &live.config.access;
+    let checked = address(parts, access)
+        .and_then(|address| Ok((check(&parts.headers, scope, access, &gateway.tokens())?, address)));
     let (token, address) = checked.map_err(|error| Rejection::new(dialect, error))?;
-    Ok(Caller { token, address, request_id })
+    Ok(Caller { token, session: None, address, request_id: request_id(parts) })
 }
 
 fn check(
-    peer: Option<IpAddr>,
     headers: &HeaderMap,
     scope: Scope,
     access: &Access,
     tokens: &Tokens,
-) -> Result<(Option<Token>, IpAddr), ApiError> {
-    let peer = peer.ok_or_else(|| ApiError::new(ErrorKind::Internal, "the connection has no address"))?;
-    let address = ip::client_ip(peer, headers, access);
-    if !ip::may_enter(address, access) {
-        return Err(ApiError::new(ErrorKind::Permission, "your address may not use this gateway"));
-    }
+) -> Result<Option<Token>, ApiError> {
     let asked = match access.auth {
         Auth::Off => false,
         Auth::Required => true,
         Auth::Auto => !tokens.is_empty(),
     };
     if !asked {
-        return Ok((None, address));
+        return Ok(None);
     }
     let shown = shown(headers).ok_or_else(|| {
         ApiError::new(ErrorKind::Authentication, "an API token is needed: Authorization: Bearer pm_...")
@@ -102,7 +212,7 @@ fn check(
         let message = format!("this API token lacks the scope `{}`", scope.as_str());
         return Err(ApiError::new(ErrorKind::Permission, message));
     }
-    Ok((Some(token.clone()), address))
+    Ok(Some(token.clone()))
 }
 
 /// The token as OpenAI's clients send it, or as Anthropic's do.
@@ -111,4 +221,41 @@ fn shown(headers: &HeaderMap) -> Option<&str> {
     let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
     let key = || headers.get("x-api-key").and_then(|value| value.to_str().ok());
     bearer.or_else(key).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn a_cookie_is_found_among_others() {
+        let headers = headers(&[("cookie", "a=1; pointsman_session=abc; b=2")]);
+        assert_eq!(cookie(&headers, SESSION_COOKIE), Some("abc"));
+        assert_eq!(cookie(&headers, "session"), None);
+    }
+
+    #[test]
+    fn other_pages_are_told_by_their_origin() {
+        let own = |pairs| own_page(&headers(pairs), &Method::POST).is_ok();
+        assert!(own(&[("host", "127.0.0.1:3200")]), "no browser");
+        assert!(own(&[("host", "127.0.0.1:3200"), ("origin", "http://127.0.0.1:3200")]));
+        assert!(!own(&[("host", "127.0.0.1:3200"), ("origin", "http://127.0.0.1:8080")]));
+        assert!(!own(&[("host", "127.0.0.1:3200"), ("origin", "null")]));
+        assert!(!own(&[("host", "127.0.0.1:3200"), ("sec-fetch-site", "cross-site")]));
+        assert!(!own(&[("host", "127.0.0.1:3200"), ("sec-fetch-site", "same-site")]));
+    }
+
+    #[test]
+    fn only_own_names_lead_to_an_open_door() {
+        let own = |host| own_name(&headers(&[("host", host)])).is_ok();
+        assert!(own("127.0.0.1:3200") && own("localhost:3200") && own("[::1]:3200"));
+        assert!(!own("attacker.example:3200"));
+    }
 }

@@ -1,0 +1,74 @@
+//! Endless streams for those who watch: what is there, then everything further, as server-sent events.
+//!
+//! They end when the gateway drains or the watcher's session does; a watcher that is too slow is told how many events it
+//! missed (`event: missed`).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use serde::Serialize;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::http::middleware::caller::Caller;
+use crate::http::state::Gateway;
+
+/// Proxies and browsers give up on what is silent for long.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// What an endpoint of this kind answers.
+pub type Events = Sse<axum::response::sse::KeepAliveStream<BoxStream<'static, Result<Event, Infallible>>>>;
+
+/// `first`, then everything from `live` that passes.
+pub fn events<F, T>(
+    gateway: &Gateway,
+    caller: &Caller,
+    first: Vec<F>,
+    live: Receiver<Arc<T>>,
+    passes: impl Fn(&T) -> bool + Send + 'static,
+) -> Events
+where
+    F: Serialize,
+    T: Serialize + Send + Sync + 'static,
+{
+    let first: Vec<_> = first.iter().map(|item| Ok(event(item))).collect();
+    let later = stream::unfold((live, passes), |(mut live, passes)| async move {
+        loop {
+            match live.recv().await {
+                Ok(item) if passes(&item) => return Some((Ok(event(&*item)), (live, passes))),
+                Ok(_) => {}
+                Err(RecvError::Lagged(missed)) => {
+                    let told = Event::default().event("missed").data(missed.to_string());
+                    return Some((Ok(told), (live, passes)));
+                }
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    });
+    let draining = gateway.draining();
+    let ends = caller.session.as_ref().map(|session| session.ends);
+    let end = async move {
+        let over = async {
+            match ends {
+                Some(ends) => tokio::time::sleep_until(ends.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = draining => {}
+            () = over => {}
+        }
+    };
+    // Something is sent at once, so that the browser knows that it is connected.
+    let hello = stream::once(async { Ok(Event::default().event("ready").data("{}")) });
+    let all = stream::iter(first).chain(hello).chain(later).take_until(end);
+    Sse::new(all.boxed()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+fn event(item: &impl Serialize) -> Event {
+    Event::default().data(serde_json::to_string(item).unwrap_or_default())
+}

@@ -1,0 +1,36 @@
+//! `POST /api/admin/chat`, `/api/admin/route`: what `/api/chat` and `/api/route` do, for somebody at the dashboard, who
+//! has a session and no API token.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderMap;
+use serde_json::Value;
+
+use crate::http::api;
+use crate::http::error::Rejection;
+use crate::http::middleware::caller::{Chatter, Operator};
+use crate::http::state::Gateway;
+
+/// Answers a chat in our own dialect.
+pub async fn chat(
+    State(gateway): State<Arc<Gateway>>,
+    Operator(caller): Operator,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Rejection> {
+    api::chat::native(State(gateway), Chatter(caller), headers, body).await
+}
+
+/// Says where a chat would go.
+pub async fn route(
+    State(gateway): State<Arc<Gateway>>,
+    Operator(caller): Operator,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Rejection> {
+    api::route::explain(State(gateway), Chatter(caller), headers, body).await
+}

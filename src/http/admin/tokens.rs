@@ -1,0 +1,159 @@
+//! `/api/admin/tokens`: API tokens are listed, made and revoked.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::http::api::body;
+use crate::http::error::Rejection;
+use crate::http::middleware::caller::{Caller, Operator};
+use crate::http::state::Gateway;
+use crate::protocol::{ApiError, Dialect, ErrorKind};
+use crate::store::{NewToken, Scope, Token, TokenError};
+
+/// Longest name of a token, in characters.
+const LONGEST_NAME: usize = 80;
+
+/// A token, as far as it may be shown: everything but what would let one in.
+#[derive(Debug, Clone, Serialize)]
+pub struct Shown {
+    /// Its id.
+    pub id: String,
+    /// What its owner calls it.
+    pub name: String,
+    /// What it may be used for.
+    pub scopes: Vec<Scope>,
+    /// When it was made, in Unix milliseconds.
+    pub created_ms: i64,
+    /// Only these models; absent = all.
+    pub models: Option<Vec<String>>,
+    /// Requests per minute; absent = as configured, 0 = no limit.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens per minute; absent = as configured, 0 = no limit.
+    pub tokens_per_minute: Option<u64>,
+}
+
+impl From<&Token> for Shown {
+    fn from(token: &Token) -> Self {
+        Self {
+            id: token.id.clone(),
+            name: token.name.clone(),
+            scopes: token.scopes.clone(),
+            created_ms: token.created_ms,
+            models: token.models.clone(),
+            requests_per_minute: token.requests_per_minute,
+            tokens_per_minute: token.tokens_per_minute,
+        }
+    }
+}
+
+/// The tokens there are.
+#[derive(Debug, Serialize)]
+pub struct List {
+    /// In the order they were made.
+    pub tokens: Vec<Shown>,
+}
+
+/// What a new token is to be.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    name: String,
+    scopes: Vec<Scope>,
+    #[serde(default)]
+    models: Option<Vec<String>>,
+    #[serde(default)]
+    requests_per_minute: Option<u32>,
+    #[serde(default)]
+    tokens_per_minute: Option<u64>,
+}
+
+/// A new token.
+#[derive(Debug, Serialize)]
+pub struct Made {
+    /// What is kept of it.
+    token: Shown,
+    /// The token itself: shown this once, kept nowhere.
+    text: String,
+}
+
+/// All tokens.
+pub fn all(gateway: &Gateway) -> List {
+    List { tokens: gateway.tokens().all().iter().map(Shown::from).collect() }
+}
+
+/// `GET`: the tokens there are.
+pub async fn list(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Json<List> {
+    Json(all(&gateway))
+}
+
+/// `POST`: makes a token.
+pub async fn make(
+    State(gateway): State<Arc<Gateway>>,
+    Operator(caller): Operator,
+    body: Body,
+) -> Result<(StatusCode, Json<Made>), Rejection> {
+    let run = async {
+        let bytes = body::read(body, &gateway.live().config.limits).await?;
+        let wanted: Wanted =
+            serde_json::from_slice(&bytes).map_err(|error| ApiError::invalid(format!("the body: {error}")))?;
+        add(&gateway, &caller, wanted)
+    };
+    run.await
+        .map(|made| (StatusCode::CREATED, Json(made)))
+        .map_err(|error| Rejection::new(Dialect::Native, error))
+}
+
+fn add(gateway: &Gateway, caller: &Caller, wanted: Wanted) -> Result<Made, ApiError> {
+    let name = wanted.name.trim().to_owned();
+    if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
+        return Err(ApiError::invalid(format!("a name has 1 to {LONGEST_NAME} characters")).at("name"));
+    }
+    if wanted.scopes.is_empty() {
+        return Err(ApiError::invalid("a token without a scope opens nothing").at("scopes"));
+    }
+    let live = gateway.live();
+    let unknown = wanted.models.iter().flatten().find(|name| live.catalog.find(name).is_none());
+    if let Some(unknown) = unknown {
+        return Err(ApiError::invalid(format!("there is no model `{unknown}`")).at("models"));
+    }
+    let new = NewToken {
+        name,
+        scopes: wanted.scopes,
+        models: wanted.models.filter(|models| !models.is_empty()),
+        requests_per_minute: wanted.requests_per_minute,
+        tokens_per_minute: wanted.tokens_per_minute,
+    };
+    let (token, text) = gateway
+        .change_tokens(|tokens| tokens.add(new, rand::random(), Timestamp::now().as_millisecond()))
+        .map_err(told)?;
+    tracing::info!(token.id = token.id, token.name = token.name, who = caller.who(), "Made an API token");
+    Ok(Made { token: Shown::from(&token), text })
+}
+
+/// `DELETE`: takes a token away.
+pub async fn revoke(
+    State(gateway): State<Arc<Gateway>>,
+    Operator(caller): Operator,
+    Path(id): Path<String>,
+) -> Result<Json<Shown>, Rejection> {
+    let token = gateway
+        .change_tokens(|tokens| tokens.revoke(&id))
+        .map_err(|error| Rejection::new(Dialect::Native, told(error)))?;
+    tracing::info!(token.id = token.id, token.name = token.name, who = caller.who(), "Revoked an API token");
+    Ok(Json(Shown::from(&token)))
+}
+
+fn told(error: TokenError) -> ApiError {
+    let kind = match &error {
+        TokenError::Unknown(_) => ErrorKind::NotFound,
+        TokenError::Taken(_) => ErrorKind::InvalidRequest,
+        TokenError::Io { .. } | TokenError::Damaged { .. } => ErrorKind::Unavailable,
+    };
+    ApiError::new(kind, error.to_string())
+}

@@ -1,0 +1,83 @@
+// Forms and buttons that call the admin API: `data-api="METHOD /path"`, with `data-body` for a button's JSON. What they
+// ask before (`data-ask`), say after (`data-done`), and do after (`data-then`) stands in the markup.
+
+// A form's fields as JSON: empty ones are left out, numbers are numbers, lists are lists.
+function gather(form) {
+  const body = {};
+  for (const field of form.elements) {
+    if (!field.name || field.disabled || (field.type === "checkbox" && !field.checked && field.dataset.type !== "flag")) continue;
+    const put = (value) => {
+      // `price.input` is a field of an object.
+      const keys = field.name.split(".");
+      const last = keys.pop();
+      const at = keys.reduce((inner, key) => (inner[key] ??= {}), body);
+      if (field.dataset.type === "list") (at[last] ??= []).push(value);
+      else at[last] = value;
+    };
+    if (field.dataset.type === "flag") put(field.checked);
+    else if (field.multiple) [...field.selectedOptions].forEach((option) => put(option.value));
+    else if (field.dataset.type === "number") field.value !== "" && put(Number(field.value));
+    else if (field.value !== "") put(field.value);
+  }
+  return body;
+}
+
+const after = {
+  // A new token is shown once.
+  async token(answer, form) {
+    panel.one("#made-text").textContent = answer.text;
+    panel.one("#made").hidden = false;
+    panel.one("#made button").focus();
+    form.reset();
+  },
+};
+
+async function act(element, body, submitter) {
+  const [method, path] = element.dataset.api.split(" ");
+  if (element.dataset.ask && !(await panel.ask(element.dataset.ask, submitter.textContent.trim()))) return;
+  submitter.setAttribute("aria-busy", "true");
+  try {
+    const response = await panel.call(method, path, body);
+    const answer = await response.json().catch(() => ({}));
+    const then = after[element.dataset.then];
+    if (then) await then(answer, element);
+    else panel.toast(answer.message ?? element.dataset.done ?? "Done.");
+    submitter.removeAttribute("aria-busy");
+    submitter.blur();
+    if (element.dataset.go) location.assign(element.dataset.go);
+    else await panel.refresh();
+  } catch (error) {
+    panel.toast(error.message, true);
+  } finally {
+    submitter.removeAttribute("aria-busy");
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-api]");
+  if (!button || button.getAttribute("aria-busy")) return;
+  event.preventDefault();
+  act(button, button.dataset.body ? JSON.parse(button.dataset.body) : undefined, button);
+});
+
+document.addEventListener("submit", (event) => {
+  const form = event.target.closest("form[data-api]");
+  if (!form) return;
+  event.preventDefault();
+  const submitter = event.submitter ?? panel.one("button[type=submit]", form);
+  if (submitter.getAttribute("aria-busy")) return;
+  act(form, gather(form), submitter);
+});
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+  button.textContent = "Copied";
+});
+
+// A select or a check that changes the page's address: filters of a list.
+document.addEventListener("change", (event) => {
+  const form = event.target.closest("form[data-filters]");
+  if (form) form.requestSubmit();
+});

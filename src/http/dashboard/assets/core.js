@@ -1,0 +1,213 @@
+"use strict";
+// What every page uses: calls to the admin API, numbers with units, toasts, theme, menu, filters, tooltips, and parts of
+// the page that keep themselves fresh.
+
+const panel = {
+  all: (selector, from = document) => [...from.querySelectorAll(selector)],
+  one: (selector, from = document) => from.querySelector(selector),
+
+  // Makes an element; text is set as text, never as markup.
+  make(tag, attributes = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+    }
+    element.append(...children.filter((child) => child !== undefined && child !== null));
+    return element;
+  },
+
+  // Calls the admin API. An answer without success is thrown as an Error that says what the gateway said.
+  async call(method, path, body, signal) {
+    const headers = { "x-pointsman-csrf": panel.one('meta[name="csrf"]')?.content ?? "" };
+    if (body !== undefined) headers["content-type"] = "application/json";
+    const response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal });
+    if (response.status === 401) {
+      panel.signIn();
+      throw new Error("Your session has ended.");
+    }
+    if (!response.ok) {
+      const told = await response.json().catch(() => ({}));
+      throw new Error(told.error?.message ?? `The gateway answered ${response.status}.`);
+    }
+    return response;
+  },
+
+  signIn() {
+    location.assign(`/dashboard/login?ended=1&next=${encodeURIComponent(location.pathname + location.search)}`);
+  },
+
+  toast(text, bad = false) {
+    const toast = panel.make("div", { class: bad ? "toast bad" : "toast" }, text);
+    panel.one("#toasts")?.append(toast);
+    setTimeout(() => toast.remove(), bad ? 9000 : 4000);
+  },
+
+  // Asks before something that cannot be taken back; resolves to true or false.
+  ask(text, yes) {
+    const dialog = panel.one("#ask");
+    panel.one("#ask-text").textContent = text;
+    panel.one("#ask-yes").textContent = yes || "Yes";
+    dialog.returnValue = "";
+    dialog.showModal();
+    return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+  },
+
+  ms(value) {
+    if (value === null || value === undefined) return "–";
+    if (value >= 1000) return `${(value / 1000).toFixed(2)} s`;
+    return `${value >= 10 ? value.toFixed(0) : value.toFixed(1)} ms`;
+  },
+  usd(value) {
+    if (value === null || value === undefined) return "–";
+    if (value === 0) return "$0";
+    return `$${value >= 1 ? value.toFixed(2) : value >= 0.01 ? value.toFixed(4) : value.toFixed(6)}`;
+  },
+  percent(value) {
+    if (value === null || value === undefined) return "–";
+    const hundred = value * 100;
+    return `${hundred !== 0 && hundred < 10 ? hundred.toFixed(1) : hundred.toFixed(0)} %`;
+  },
+  clock: (ms) => new Date(ms).toLocaleTimeString([], { hour12: false }),
+  ago(ms) {
+    const seconds = Math.max(0, Math.round((Date.now() - ms) / 1000));
+    if (seconds < 2) return "now";
+    if (seconds < 100) return `${seconds} s ago`;
+    if (seconds < 6000) return `${Math.round(seconds / 60)} min ago`;
+    if (seconds < 172800) return `${Math.round(seconds / 3600)} h ago`;
+    return `${Math.round(seconds / 86400)} days ago`;
+  },
+};
+
+// Light and dark: the choice is a cookie, so that the next page is already drawn in it.
+document.addEventListener("click", (event) => {
+  if (!event.target.closest("[data-theme-toggle]")) return;
+  const dark = document.documentElement.dataset.theme
+    ? document.documentElement.dataset.theme === "dark"
+    : matchMedia("(prefers-color-scheme: dark)").matches;
+  document.documentElement.dataset.theme = dark ? "light" : "dark";
+  document.cookie = `pointsman_theme=${dark ? "light" : "dark"};path=/dashboard;max-age=31536000;samesite=strict`;
+});
+
+// The menu of a phone.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-menu]");
+  if (!button) return;
+  const open = button.closest(".side").classList.toggle("open");
+  button.setAttribute("aria-expanded", String(open));
+});
+
+// A row that leads somewhere does so wherever it is clicked; its link is there for keyboards.
+document.addEventListener("click", (event) => {
+  const row = event.target.closest("tr.link");
+  if (!row || event.target.closest("a, button, input, select, label") || String(getSelection())) return;
+  panel.one("a", row)?.click();
+});
+
+function young() {
+  for (const time of panel.all("[data-ago]")) time.textContent = panel.ago(Number(time.dataset.ago));
+}
+young();
+setInterval(young, 5000);
+
+// Filters a list of rows by text, and by what only some have; groups without rows disappear.
+function sift(box) {
+  const find = panel.one(`[data-find="${box.id}"]`)?.value.trim().toLowerCase() ?? "";
+  const only = panel.all(`[data-only][data-in="${box.id}"]`).filter((check) => check.checked).map((check) => check.dataset.only);
+  let any = false;
+  for (const group of panel.all("[data-group]", box)) {
+    let some = false;
+    for (const row of panel.all("[data-row]", group)) {
+      const shown = row.textContent.toLowerCase().includes(find) && only.every((name) => row.hasAttribute(`data-${name}`));
+      row.hidden = !shown;
+      some ||= shown;
+    }
+    group.hidden = !some;
+    any ||= some;
+  }
+  const none = panel.one("[data-none]", box);
+  if (none) none.hidden = any;
+}
+document.addEventListener("input", (event) => {
+  const id = event.target.dataset.find ?? event.target.dataset.in;
+  if (id) sift(document.getElementById(id));
+});
+
+// The value under the pointer: marks of a chart say it in their <title>, which is moved into a tooltip that is there at
+// once and follows the pointer.
+const tip = panel.one("#tip");
+function tell(event) {
+  const mark = event.target.closest?.(".chart *, .bar *, [data-tip]");
+  const title = mark && panel.one(":scope > title", mark);
+  if (title) {
+    mark.dataset.tip = title.textContent;
+    title.remove();
+  }
+  const text = mark?.dataset.tip;
+  if (!tip) return;
+  tip.hidden = !text;
+  if (!text) return;
+  tip.textContent = text;
+  const box = tip.getBoundingClientRect();
+  tip.style.left = `${Math.min(event.clientX + 12, innerWidth - box.width - 8)}px`;
+  tip.style.top = `${event.clientY + 18 + box.height > innerHeight ? event.clientY - box.height - 10 : event.clientY + 18}px`;
+}
+document.addEventListener("pointermove", tell);
+document.addEventListener("pointerleave", () => tip && (tip.hidden = true));
+
+// Parts of a page that change by themselves. The page is fetched again and the parts are put in place, unless somebody
+// is at work in one of them.
+const fresh = {
+  busy: false,
+  failures: 0,
+  every: Math.min(...panel.all("[data-live]").map((part) => Number(part.dataset.live)), Infinity),
+
+  async now() {
+    if (this.busy) return;
+    this.busy = true;
+    try {
+      const response = await fetch(location.href, { headers: { accept: "text/html" } });
+      if (response.redirected && new URL(response.url).pathname === "/dashboard/login") return panel.signIn();
+      if (!response.ok) throw new Error(String(response.status));
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      for (const part of panel.all("[data-live]")) {
+        const next = page.getElementById(part.id);
+        const at = document.activeElement;
+        const working = part.contains(at) && at.matches("input, select, textarea, [aria-busy]");
+        if (next && !working && !panel.one("details.menu[open]", part)) this.swap(part, next);
+      }
+      young();
+      this.failed(false);
+    } catch {
+      this.failed(true);
+    } finally {
+      this.busy = false;
+    }
+  },
+
+  // Keeps focus and scrolling where they were.
+  swap(part, next) {
+    if (part.isEqualNode(next)) return;
+    const focus = part.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+    const scrolls = panel.all(".table-box", part).map((box) => box.scrollLeft);
+    part.replaceChildren(...next.childNodes);
+    panel.all(".table-box", part).forEach((box, at) => (box.scrollLeft = scrolls[at] ?? 0));
+    if (focus) panel.one(`[data-key="${CSS.escape(focus)}"]`, part)?.focus();
+  },
+
+  // The second failure in a row is told: one may be a restart.
+  failed(yes) {
+    this.failures = yes ? this.failures + 1 : 0;
+    let note = panel.one("#stale");
+    if (this.failures >= 2 && !note) {
+      note = panel.make("div", { id: "stale", class: "alert warn stale", role: "alert" }, "The gateway does not answer. What you see is from before; trying again.");
+      panel.one("#main").prepend(note);
+    } else if (this.failures === 0) {
+      note?.remove();
+    }
+  },
+};
+panel.refresh = () => fresh.now();
+if (Number.isFinite(fresh.every)) {
+  setInterval(() => document.visibilityState === "visible" && fresh.now(), fresh.every);
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && fresh.now());
+}

@@ -1,0 +1,66 @@
+//! `/dashboard/configuration`: what is in force, who said so, and what differs from the defaults.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::html as markup;
+
+use super::html;
+use super::layout::Page;
+use super::parts::{badge, empty};
+use super::visitor::Visitor;
+use crate::http::admin::config;
+use crate::http::state::Gateway;
+
+/// `GET`.
+pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
+    let settings = config::all(&gateway).settings;
+    let mut sections: Vec<(&str, Vec<&config::Value>)> = Vec::new();
+    for setting in &settings {
+        let section = setting.path.split('.').next().unwrap_or_default();
+        match sections.last_mut() {
+            Some((name, values)) if *name == section => values.push(setting),
+            _ => sections.push((section, vec![setting])),
+        }
+    }
+    let changed = settings.iter().filter(|setting| setting.origin != "default").count();
+    let body = markup! {
+        div.toolbar {
+            label.search for="find" {
+                (super::icons::icon("search"))
+                span.hidden { "Find a setting" }
+                input #find type="search" placeholder="Find a setting" data-find="settings";
+            }
+            label.check { input type="checkbox" data-only="changed" data-in="settings"; span { "Changed only" } }
+            span.muted { (settings.len()) " values, " (changed) " changed" }
+        }
+        div #settings {
+            @for (name, values) in sections {
+                details.card open data-group {
+                    summary { h2 { (name) } span.muted { (values.len()) } }
+                    div.table-box tabindex="0" role="region" aria-label={ "Settings of " (name) } {
+                        table.settings {
+                            thead { tr { th scope="col" { "Key" } th scope="col" { "Value" } th scope="col" { "Set by" } } }
+                            tbody {
+                                @for setting in values {
+                                    tr data-row data-changed[setting.origin != "default"] {
+                                        td { code { (setting.path) } }
+                                        td { code.value { (setting.value) } }
+                                        td {
+                                            @if setting.origin == "default" { span.muted { "default" } }
+                                            @else { (badge("info", &setting.origin)) }
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            div data-none hidden { (empty("Nothing matches", "Try fewer letters, or show unchanged settings too.")) }
+        }
+    };
+    let lead = "Every value in force and who set it. Edit the file, or send SIGHUP: live sections change without a restart.";
+    html(Page::new("/dashboard/configuration", "Configuration", lead).render(&gateway, &visitor, &body))
+}

@@ -1,0 +1,157 @@
+//! What all pages share: the head, the way around, the top of the page.
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::visitor::{Theme, Visitor};
+use super::{assets, icons};
+use crate::http::state::Gateway;
+
+/// The pages in the order of the way around: path, title, picture. A name without a path begins a group.
+const WAY: [(&str, &str, &str); 14] = [
+    ("", "Watch", ""),
+    ("/dashboard", "Overview", "overview"),
+    ("/dashboard/monitor", "Live requests", "monitor"),
+    ("/dashboard/logs", "Logs", "logs"),
+    ("", "Route", ""),
+    ("/dashboard/decisions", "Decisions", "decisions"),
+    ("/dashboard/learning", "Learning", "learning"),
+    ("/dashboard/models", "Models", "models"),
+    ("/dashboard/playground", "Playground", "playground"),
+    ("", "Manage", ""),
+    ("/dashboard/tokens", "API tokens", "tokens"),
+    ("/dashboard/configuration", "Configuration", "configuration"),
+    ("/dashboard/audit", "Audit", "audit"),
+    ("/dashboard/api", "API reference", "api"),
+];
+
+/// A page in the making.
+pub(super) struct Page<'a> {
+    /// Its path in the way around; a page below another names that one's.
+    pub(super) path: &'a str,
+    /// Its title.
+    pub(super) title: &'a str,
+    /// One sentence below the title.
+    pub(super) lead: &'a str,
+    /// What stands to the right of the title.
+    pub(super) actions: Markup,
+}
+
+impl<'a> Page<'a> {
+    /// A page with a title and a sentence.
+    pub(super) fn new(path: &'a str, title: &'a str, lead: &'a str) -> Self {
+        Self { path, title, lead, actions: html! {} }
+    }
+
+    /// With something to the right of the title.
+    pub(super) fn with_actions(mut self, actions: Markup) -> Self {
+        self.actions = actions;
+        self
+    }
+
+    /// The whole page around `body`.
+    pub(super) fn render(self, gateway: &Gateway, visitor: &Visitor, body: &Markup) -> Markup {
+        let inner = html! {
+            a.skip href="#main" { "Skip to the content" }
+            (way(self.path, gateway, visitor))
+            main #main tabindex="-1" {
+                header.head {
+                    div {
+                        h1 { (self.title) }
+                        @if !self.lead.is_empty() { p.lead { (self.lead) } }
+                    }
+                    div.head-actions { (self.actions) }
+                }
+                (body)
+            }
+            div #toasts.toasts role="status" aria-live="polite" {}
+            div #tip.tip role="tooltip" hidden {}
+            dialog #ask.ask aria-labelledby="ask-text" {
+                form method="dialog" {
+                    p #ask-text {}
+                    div.row {
+                        button value="" { "Cancel" }
+                        button.primary #ask-yes value="yes" { "Do it" }
+                    }
+                }
+            }
+        };
+        document(visitor.theme, self.title, Some(&visitor.session.csrf), &inner)
+    }
+}
+
+fn way(path: &str, gateway: &Gateway, visitor: &Visitor) -> Markup {
+    let ready = gateway.is_ready();
+    html! {
+        aside.side {
+            div.brand {
+                a href="/dashboard" { (icons::logo()) span { "Pointsman" } }
+                button.menu type="button" aria-label="Menu" aria-expanded="false" aria-controls="way" data-menu {
+                    (icons::icon("menu"))
+                }
+            }
+            nav #way aria-label="Pages" {
+                @for (to, title, picture) in WAY {
+                    @if to.is_empty() {
+                        p.group { (title) }
+                    } @else {
+                        a href=(to) aria-current=[(to == path).then_some("page")] {
+                            (icons::icon(picture)) span { (title) }
+                        }
+                    }
+                }
+                div.side-foot {
+                    p.state {
+                        span.dot.good[ready].bad[!ready] {}
+                        @if ready { "Serving" } @else { "Draining" }
+                        span.version { "v" (env!("CARGO_PKG_VERSION")) }
+                    }
+                    div.row {
+                        button.quiet type="button" data-theme-toggle { (icons::icon("theme")) span { "Theme" } }
+                        form method="post" action="/dashboard/logout" {
+                            input type="hidden" name="csrf" value=(visitor.session.csrf);
+                            button.quiet type="submit" { (icons::icon("out")) span { "Sign out" } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A document without the way around.
+pub(super) fn bare(theme: Theme, title: &str, body: Markup) -> Markup {
+    document(theme, title, None, &body)
+}
+
+/// A page that says one thing.
+pub(super) fn notice(theme: Theme, title: &str, text: &str) -> Markup {
+    let body = html! {
+        main.door id="main" {
+            div.door-card {
+                div.door-brand { (icons::logo()) span { "Pointsman" } }
+                h1 { (title) }
+                p { (text) }
+            }
+        }
+    };
+    bare(theme, title, body)
+}
+
+fn document(theme: Theme, title: &str, csrf: Option<&str>, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" data-theme=[theme.chosen()] {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                @if let Some(csrf) = csrf { meta name="csrf" content=(csrf); }
+                title { (title) " · Pointsman" }
+                link rel="icon" href=(assets::icon()) type="image/svg+xml";
+                link rel="stylesheet" href=(assets::style());
+                script src=(assets::script()) defer {}
+            }
+            body { (body) }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `/dashboard/logs`: the log's end, live, by level and text.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::html as markup;
+
+use super::html;
+use super::layout::Page;
+use super::visitor::Visitor;
+use crate::http::state::Gateway;
+use crate::telemetry::LEVELS;
+
+/// `GET`. The lines come by the stream that the page opens.
+pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
+    let filter = gateway.live().config.telemetry.log.clone();
+    let body = markup! {
+        form.toolbar data-log-wish {
+            label { span.hidden { "Level" }
+                select name="level" {
+                    @for level in LEVELS.iter().take(4) {
+                        option value=(level) selected[*level == "info"] { (level) @if *level != "error" { " and worse" } }
+                    }
+                    option value="" { "everything" }
+                }
+            }
+            label.search for="find" {
+                (super::icons::icon("search"))
+                span.hidden { "Text" }
+                input #find name="text" type="search" placeholder="Text in message or fields";
+            }
+            button type="button" aria-pressed="false" data-pause { "Pause" }
+            button type="button" data-clear { "Clear" }
+            span.muted role="status" data-stream-state { "Connecting" }
+        }
+        section.card.log data-logs="/api/admin/logs/stream" tabindex="0" role="log" aria-label="Log lines" {
+            ol data-lines {}
+            p.muted.log-empty data-empty { "No line matches yet." }
+        }
+        p.hint { "What is logged at all is " code { "telemetry.log = \"" (filter) "\"" } ". Prompts, answers and keys never are." }
+    };
+    let lead = "The log as it is written. Newest lines stand at the end.";
+    html(Page::new("/dashboard/logs", "Logs", lead).render(&gateway, &visitor, &body))
+}

@@ -1,0 +1,74 @@
+//! The panel an operator keeps open: pages rendered here, on the admin listener.
+//!
+//! A page shows what the admin API answers, by the same functions, and changes things by calling it: a form or a button
+//! names the call (`data-api`), and `assets/core.js` makes it with the session's cookie and token. Parts of a page that
+//! change by themselves (`data-live`) are fetched anew as the same page and put in place. Nothing comes from elsewhere:
+//! styles and scripts are in the binary, under names that hold their hash, and the content security policy allows
+//! nothing else.
+//!
+//! [`login`] is the way in, [`visitor`] tells who is in, [`layout`] is what all pages share, [`parts`] what many do; one
+//! page per file otherwise.
+
+mod assets;
+mod configuration;
+mod icons;
+mod layout;
+mod login;
+mod logs;
+mod monitor;
+mod parts;
+mod playground;
+mod reference;
+mod tokens;
+mod visitor;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use http::HeaderValue;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+
+use super::state::Gateway;
+
+/// Scripts, styles and pictures from here, connections to here, nothing inline, framed by nobody.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// All pages.
+pub fn routes() -> Router<Arc<Gateway>> {
+    Router::new()
+        .route("/", get(async || Redirect::to("/dashboard")))
+        .route("/dashboard/login", get(login::page).post(login::enter))
+        .route("/dashboard/logout", post(login::leave))
+        .route("/dashboard/monitor", get(monitor::page))
+        .route("/dashboard/logs", get(logs::page))
+        .route("/dashboard/playground", get(playground::page))
+        .route("/dashboard/tokens", get(tokens::page))
+        .route("/dashboard/configuration", get(configuration::page))
+        .route("/dashboard/api", get(reference::page))
+        .route("/dashboard/assets/{name}", get(assets::serve))
+        .layer(middleware::map_response(guarded))
+}
+
+/// What every page tells the browser.
+async fn guarded(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+/// Markup as an answer.
+fn html(markup: maud::Markup) -> Response {
+    axum::response::Html(markup.into_string()).into_response()
+}

@@ -1,0 +1,45 @@
+//! `/dashboard/monitor`: chat requests as they pass, with the phase each is in.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::html as markup;
+
+use super::html;
+use super::layout::Page;
+use super::parts::empty;
+use super::visitor::Visitor;
+use crate::http::state::Gateway;
+
+/// `GET`. The rows come by the stream that the page opens.
+pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
+    let body = markup! {
+        div.toolbar {
+            label.search for="find" {
+                (super::icons::icon("search"))
+                span.hidden { "Find" }
+                input #find type="search" placeholder="Model, token, status" data-monitor-find;
+            }
+            button type="button" aria-pressed="false" data-pause { "Pause" }
+            span.muted role="status" data-stream-state { "Connecting" }
+        }
+        section.card data-monitor="/api/admin/requests/stream" {
+            div.table-box tabindex="0" role="region" aria-label="Requests" {
+                table.live {
+                    thead {
+                        tr {
+                            @for name in ["Came", "Asked for", "Phase", "Model", "First token", "Total", "Tokens", "Cost", "Status"] {
+                                th scope="col" { (name) }
+                            }
+                        }
+                    }
+                    tbody data-rows {}
+                }
+            }
+            div data-empty { (empty("Waiting for requests", "They appear here the moment they arrive. Try one in the playground.")) }
+        }
+    };
+    let lead = "Every chat request the moment it arrives: routed, called, answered. No prompt is shown or kept.";
+    html(Page::new("/dashboard/monitor", "Live requests", lead).render(&gateway, &visitor, &body))
+}

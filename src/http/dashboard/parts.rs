@@ -1,0 +1,106 @@
+//! What many pages are made of: numbers with units, badges, cards, empty places.
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::icons;
+use crate::chart::format_number;
+
+/// What stands where there is no value.
+pub(super) const NOTHING: &str = "–";
+
+/// An amount in US dollars: cents where they count, more digits where it is tiny.
+pub(super) fn usd(value: f64) -> String {
+    match value.abs() {
+        0.0 => "$0".to_owned(),
+        size if size >= 10_000.0 => format!("${}", format_number(value)),
+        size if size >= 1.0 => format!("${value:.2}"),
+        size if size >= 0.01 => format!("${value:.4}"),
+        _ => format!("${value:.6}"),
+    }
+}
+
+/// Milliseconds, as seconds from one on.
+pub(super) fn ms(value: f64) -> String {
+    match value {
+        value if value >= 10_000.0 => format!("{:.1} s", value / 1e3),
+        value if value >= 1_000.0 => format!("{:.2} s", value / 1e3),
+        value if value >= 10.0 => format!("{value:.0} ms"),
+        value => format!("{value:.1} ms"),
+    }
+}
+
+/// A value that may be missing.
+pub(super) fn or_nothing(value: Option<f64>, write: impl Fn(f64) -> String) -> String {
+    value.filter(|value| value.is_finite()).map_or_else(|| NOTHING.to_owned(), write)
+}
+
+/// A count, in thousands from ten of them on.
+pub(super) fn count(value: u64) -> String {
+    if value < 10_000 { value.to_string() } else { format_number(value as f64) }
+}
+
+/// A share of one as a percentage.
+pub(super) fn percent(value: f64) -> String {
+    let hundred = value * 100.0;
+    match hundred.abs() {
+        0.0 => "0 %".to_owned(),
+        size if size < 10.0 => format!("{hundred:.1} %"),
+        _ => format!("{hundred:.0} %"),
+    }
+}
+
+/// A moment: said as the time that has passed, with the moment itself on hover. The script keeps it young.
+pub(super) fn moment(at_ms: i64) -> Markup {
+    let at = Timestamp::from_millisecond(at_ms).unwrap_or_default();
+    let exact = at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+    html! { time datetime=(at.to_string()) title=(exact) data-ago=(at_ms) { (exact) } }
+}
+
+/// A small label; `kind` is `good`, `warn`, `bad`, `info` or empty.
+pub(super) fn badge(kind: &str, text: &str) -> Markup {
+    html! { span class={ "badge " (kind) } { (text) } }
+}
+
+/// What stands where there is nothing yet: what it would be, and how to get it.
+pub(super) fn empty(title: &str, text: &str) -> Markup {
+    html! { div.empty { (icons::icon("empty")) p.empty-title { (title) } p { (text) } } }
+}
+
+/// Something went wrong with one part of a page.
+pub(super) fn trouble(text: &str) -> Markup {
+    html! { div.alert role="alert" { (icons::icon("alert")) span { (text) } } }
+}
+
+/// A field of a form with its label and a hint.
+pub(super) fn field(id: &str, label: &str, hint: &str, control: &Markup) -> Markup {
+    html! {
+        div.field {
+            label for=(id) { (label) }
+            (control)
+            @if !hint.is_empty() { p.hint { (hint) } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_carry_their_units() {
+        assert_eq!([usd(0.0), usd(0.000_123), usd(0.0512), usd(12.3)], ["$0", "$0.000123", "$0.0512", "$12.30"]);
+        assert_eq!([ms(3.21), ms(87.4), ms(1234.0), ms(61_000.0)], ["3.2 ms", "87 ms", "1.23 s", "61.0 s"]);
+        assert_eq!([percent(0.0), percent(0.034), percent(0.5)], ["0 %", "3.4 %", "50 %"]);
+        assert_eq!(or_nothing(Some(f64::NAN), ms), NOTHING);
+        assert_eq!([count(9_999), count(12_300)], ["9999", "12.3k"]);
+    }
+
+    #[test]
+    fn text_of_others_is_escaped() {
+        let hostile = "<script>alert(1)</script>\"'&";
+        let page = html! { (badge("good", hostile)) (empty(hostile, hostile)) (trouble(hostile)) }.into_string();
+        assert!(!page.contains("<script"), "{page}");
+        assert_eq!(page.matches("&lt;script&gt;").count(), 4);
+    }
+}

@@ -1,0 +1,136 @@
+//! Who looks at a page: somebody with a session, or somebody on the way to the login.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Redirect, Response};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+
+use super::{html, layout};
+use crate::http::middleware::caller::{self, SESSION_COOKIE};
+use crate::http::session::Session;
+use crate::http::state::Gateway;
+use crate::protocol::{ApiError, ErrorKind};
+
+/// Somebody who is in.
+#[derive(Debug, Clone)]
+pub(super) struct Visitor {
+    /// The session.
+    pub(super) session: Session,
+    /// Light or dark, where they chose.
+    pub(super) theme: Theme,
+}
+
+/// How pages look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Theme {
+    /// As the system does.
+    #[default]
+    System,
+    Light,
+    Dark,
+}
+
+impl Theme {
+    /// The value of `data-theme`, where one was chosen.
+    pub(super) fn chosen(self) -> Option<&'static str> {
+        match self {
+            Self::System => None,
+            Self::Light => Some("light"),
+            Self::Dark => Some("dark"),
+        }
+    }
+}
+
+/// The theme that the browser remembers.
+pub(super) fn theme(headers: &HeaderMap) -> Theme {
+    match caller::cookie(headers, "pointsman_theme") {
+        Some("light") => Theme::Light,
+        Some("dark") => Theme::Dark,
+        _ => Theme::System,
+    }
+}
+
+impl FromRequestParts<Arc<Gateway>> for Theme {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Gateway>) -> Result<Self, Infallible> {
+        Ok(theme(&parts.headers))
+    }
+}
+
+impl FromRequestParts<Arc<Gateway>> for Visitor {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Response> {
+        let theme = theme(&parts.headers);
+        admissible(parts, gateway).map_err(|error| refused(theme, &error))?;
+        if let Some(session) = caller::seated(&parts.headers, gateway) {
+            return Ok(Self { session, theme });
+        }
+        let wanted = parts.uri.path_and_query().map_or("/dashboard", |path| path.as_str());
+        // A cookie that opens nothing any more was a session once.
+        let ended = caller::cookie(&parts.headers, SESSION_COOKIE).is_some();
+        let query = url_query(&[("next", wanted), ("ended", if ended { "1" } else { "" })]);
+        Err(Redirect::to(&format!("/dashboard/login{query}")).into_response())
+    }
+}
+
+/// Whether the panel shows itself to where the request comes from.
+///
+/// # Errors
+///
+/// `Permission`, with what would have to be done.
+pub(super) fn admissible(parts: &Parts, gateway: &Gateway) -> Result<std::net::IpAddr, ApiError> {
+    let address = caller::address(parts, &gateway.live().config.access)?;
+    if gateway.door.has_password() {
+        return Ok(address);
+    }
+    caller::own_name(&parts.headers)?;
+    if !address.is_loopback() {
+        let message = "without a password the panel is open to its own machine only: set POINTSMAN_ADMIN_PASSWORD, \
+                       or admin.password_file";
+        return Err(ApiError::new(ErrorKind::Permission, message));
+    }
+    Ok(address)
+}
+
+/// A page that says no.
+pub(super) fn refused(theme: Theme, error: &ApiError) -> Response {
+    (StatusCode::FORBIDDEN, html(layout::notice(theme, "Not from here", &error.message))).into_response()
+}
+
+/// A query string of the pairs that have a value, `?` included where there is any.
+pub(super) fn url_query(pairs: &[(&str, &str)]) -> String {
+    let mut query = String::new();
+    for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+        query.push(if query.is_empty() { '?' } else { '&' });
+        query.push_str(&format!("{}={}", percent(name), percent(value)));
+    }
+    query
+}
+
+/// Percent-encoding of everything but what a URL may hold anywhere (RFC 3986, "unreserved", and the slash).
+pub(super) fn percent(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_hold_any_text() {
+        assert_eq!(url_query(&[("a", "x&y=z"), ("b", ""), ("c", "é/1")]), "?a=x%26y%3Dz&c=%C3%A9/1");
+        assert_eq!(url_query(&[("a", "")]), "");
+    }
+}

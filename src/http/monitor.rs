@@ -1,0 +1,300 @@
+//! Chat requests as they pass, for those who watch: the last [`KEPT`] of them, and every step of those under way.
+//!
+//! Bounded on both sides: old requests make room, and a watcher that is too slow is told what it missed in number, not
+//! in full. Nothing of a prompt or an answer is in here.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+use crate::dispatch::{Outcome, Step};
+use crate::protocol::{ApiError, Dialect};
+use crate::route::Decision;
+
+/// Requests that are remembered.
+pub const KEPT: usize = 200;
+
+/// Steps that a watcher may be behind.
+const BEHIND: usize = 1024;
+
+/// How far a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// A model is being chosen.
+    Routing,
+    /// A model was chosen.
+    Routed,
+    /// An upstream is being asked.
+    Calling,
+    /// An upstream failed; what comes next is being decided.
+    Retrying,
+    /// The answer is on its way to the client.
+    Answering,
+    /// It is over.
+    Ended,
+}
+
+/// One request, as far as it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Passing {
+    /// Its number since the start.
+    pub seq: u64,
+    /// When it came, in Unix milliseconds.
+    pub at_ms: i64,
+    /// How far it is.
+    pub phase: Phase,
+    /// The client's dialect.
+    pub dialect: &'static str,
+    /// The model as the client wrote it.
+    pub requested: String,
+    /// Name of the API token it came with.
+    pub token: Option<String>,
+    /// Whether the answer is streamed.
+    pub stream: bool,
+    /// Its decision.
+    pub decision_id: Option<String>,
+    /// How the model was chosen.
+    pub mode: Option<&'static str>,
+    /// The model that is asked, or answered.
+    pub model: Option<String>,
+    /// Its deployment.
+    pub deployment: Option<String>,
+    /// Upstream calls so far.
+    pub calls: u32,
+    /// What the last failed call failed of.
+    pub failure: Option<&'static str>,
+    /// How it ended: `ok`, `cancelled`, or an error's code.
+    pub status: Option<&'static str>,
+    /// From arrival to the first piece.
+    pub first_token_ms: Option<f64>,
+    /// From arrival to the end.
+    pub latency_ms: Option<f64>,
+    /// Tokens of the prompt.
+    pub input_tokens: Option<u64>,
+    /// Tokens of the answer.
+    pub output_tokens: Option<u64>,
+    /// What it cost, US dollars.
+    pub cost_usd: Option<f64>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    rows: Mutex<Rows>,
+    live: broadcast::Sender<Arc<Passing>>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    /// Consecutive numbers, oldest first.
+    rows: VecDeque<Passing>,
+    next: u64,
+}
+
+/// All requests under way, and the last ones.
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    inner: Arc<Inner>,
+}
+
+impl Default for Monitor {
+    fn default() -> Self {
+        let live = broadcast::Sender::new(BEHIND);
+        Self { inner: Arc::new(Inner { rows: Mutex::default(), live }) }
+    }
+}
+
+/// What a request's arrival is noted by.
+#[derive(Debug, Clone)]
+pub struct Arrival<'a> {
+    /// The client's dialect.
+    pub dialect: Dialect,
+    /// The model as the client wrote it.
+    pub requested: &'a str,
+    /// Name of the API token.
+    pub token: Option<&'a str>,
+    /// Whether the answer is streamed.
+    pub stream: bool,
+}
+
+impl Monitor {
+    /// Notes a request that has arrived.
+    pub fn arrive(&self, arrival: &Arrival<'_>) -> Ticket {
+        let mut rows = self.inner.rows.lock();
+        let seq = rows.next;
+        rows.next += 1;
+        if rows.rows.len() >= KEPT {
+            rows.rows.pop_front();
+        }
+        let row = Passing {
+            seq,
+            at_ms: Timestamp::now().as_millisecond(),
+            phase: Phase::Routing,
+            dialect: arrival.dialect.as_str(),
+            requested: if arrival.requested.is_empty() { "auto".into() } else { short(arrival.requested) },
+            token: arrival.token.map(str::to_owned),
+            stream: arrival.stream,
+            decision_id: None,
+            mode: None,
+            model: None,
+            deployment: None,
+            calls: 0,
+            failure: None,
+            status: None,
+            first_token_ms: None,
+            latency_ms: None,
+            input_tokens: None,
+            output_tokens: None,
+            cost_usd: None,
+        };
+        self.inner.tell(&row);
+        rows.rows.push_back(row);
+        drop(rows);
+        Ticket { inner: Arc::clone(&self.inner), seq }
+    }
+
+    /// The last requests, oldest first.
+    pub fn recent(&self) -> Vec<Passing> {
+        self.inner.rows.lock().rows.iter().cloned().collect()
+    }
+
+    /// The last requests, and every step from here on.
+    pub fn watch(&self) -> (Vec<Passing>, broadcast::Receiver<Arc<Passing>>) {
+        // Subscribed under the lock, so that no step falls between the two.
+        let rows = self.inner.rows.lock();
+        (rows.rows.iter().cloned().collect(), self.inner.live.subscribe())
+    }
+}
+
+impl Inner {
+    fn tell(&self, row: &Passing) {
+        if self.live.receiver_count() > 0 {
+            // An error means that the last watcher just left.
+            let _ = self.live.send(Arc::new(row.clone()));
+        }
+    }
+}
+
+/// One request's place among the rows.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    inner: Arc<Inner>,
+    seq: u64,
+}
+
+impl Ticket {
+    /// A model was chosen.
+    pub fn routed(&self, decision: &Decision) {
+        self.change(|row| {
+            row.phase = Phase::Routed;
+            row.decision_id = Some(decision.id.to_string());
+            row.mode = Some(decision.mode.as_str());
+            row.model = Some(decision.chosen.to_string());
+        });
+    }
+
+    /// No model could be chosen.
+    pub fn refused(&self, error: &ApiError) {
+        self.change(|row| {
+            row.phase = Phase::Ended;
+            row.status = Some(error.kind.as_str());
+        });
+    }
+
+    /// It is a step further.
+    pub fn step(&self, step: &Step) {
+        self.change(|row| match step {
+            Step::Calling { model, deployment } => {
+                row.phase = Phase::Calling;
+                row.calls += 1;
+                row.model = Some(model.to_string());
+                row.deployment = Some(deployment.clone());
+            }
+            Step::CallFailed(kind) => {
+                row.phase = Phase::Retrying;
+                row.failure = Some(kind.as_str());
+            }
+            Step::Answering(elapsed) => {
+                row.phase = Phase::Answering;
+                row.first_token_ms = Some(ms(*elapsed));
+            }
+        });
+    }
+
+    /// It is over.
+    pub fn ended(&self, outcome: &Outcome) {
+        self.change(|row| {
+            row.phase = Phase::Ended;
+            row.status = Some(outcome.status.as_str());
+            row.latency_ms = Some(ms(outcome.latency));
+            row.first_token_ms = outcome.first_token.map(ms);
+            row.calls = outcome.calls;
+            if let Some(usage) = outcome.usage {
+                row.input_tokens = Some(usage.prompt_tokens());
+                row.output_tokens = Some(usage.output_tokens);
+                row.cost_usd = Some(outcome.cost.0);
+            }
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Passing)) {
+        let mut rows = self.inner.rows.lock();
+        let first = rows.rows.front().map_or(0, |row| row.seq);
+        let at = self.seq.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+        if let Some(row) = at.and_then(|at| rows.rows.get_mut(at)) {
+            change(row);
+            self.inner.tell(row);
+        }
+    }
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// A client's text may be of any length.
+fn short(text: &str) -> String {
+    text.chars().take(120).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ErrorKind;
+
+    fn arrive(monitor: &Monitor) -> Ticket {
+        monitor.arrive(&Arrival { dialect: Dialect::Native, requested: "", token: None, stream: false })
+    }
+
+    #[test]
+    fn steps_reach_their_row_and_those_who_watch() {
+        let monitor = Monitor::default();
+        let ticket = arrive(&monitor);
+        arrive(&monitor);
+        let (rows, mut live) = monitor.watch();
+        assert_eq!((rows.len(), rows[0].phase, rows[0].requested.as_str()), (2, Phase::Routing, "auto"));
+        ticket.step(&Step::Calling { model: "m".into(), deployment: "p/m".into() });
+        ticket.step(&Step::CallFailed(ErrorKind::Timeout));
+        ticket.step(&Step::Answering(Duration::from_millis(7)));
+        let phases: Vec<Phase> = std::iter::from_fn(|| Some(live.try_recv().ok()?.phase)).collect();
+        assert_eq!(phases, [Phase::Calling, Phase::Retrying, Phase::Answering]);
+        let row = &monitor.recent()[0];
+        assert_eq!((row.calls, row.failure, row.first_token_ms), (1, Some("timeout"), Some(7.0)));
+    }
+
+    #[test]
+    fn old_requests_make_room_and_their_steps_go_nowhere() {
+        let monitor = Monitor::default();
+        let first = arrive(&monitor);
+        (0..KEPT).for_each(|_| drop(arrive(&monitor)));
+        first.step(&Step::Answering(Duration::ZERO));
+        let rows = monitor.recent();
+        assert_eq!((rows.len(), rows[0].seq), (KEPT, 1));
+        assert!(rows.iter().all(|row| row.phase == Phase::Routing));
+    }
+}
