@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::{self, Auth, Config, ConfigErrors, LoadArgs, Loaded};
 use crate::dispatch::Dispatcher;
+use crate::http::acts::OVERRIDES;
 use crate::http::session::{BadHash, Door};
 use crate::http::{self, Drain, Gateway, Live, Parts, routes};
 use crate::store::{OpenError, OpenState, Store, TokenError, Tokens};
@@ -204,6 +205,11 @@ pub fn build(loaded: &Loaded, store: Store) -> Result<(Gateway, Writer), StartEr
     let connect = Duration::from_millis(config.dispatch.connect_timeout_ms);
     let client = Client::new(connect).map_err(|error| StartError::Client(error.to_string()))?;
     let tokens = Tokens::load(&config.server.data_dir)?;
+    let overrides = store.setting(OVERRIDES).unwrap_or_else(|error| {
+        tracing::error!(error = %error, "What operators changed of the models cannot be read");
+        None
+    });
+    let config = Config { overrides: overrides.unwrap_or_default(), ..config.clone() };
     let live = Live::new(config.clone(), loaded.settings.clone(), &Default::default(), None);
     let dispatcher = Dispatcher::new(client, &config.dispatch);
     let door = Door::new(&config.admin)?;

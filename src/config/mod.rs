@@ -19,6 +19,7 @@ mod layers;
 mod limits;
 mod load;
 mod models;
+mod overrides;
 mod providers;
 mod quirks;
 mod routing;
@@ -39,6 +40,7 @@ pub use layers::{Origin, Setting};
 pub use limits::Limits;
 pub use load::{ConfigErrors, DEFAULTS, LoadArgs, Loaded, load, needs_restart};
 pub use models::{Capability, Model, Place};
+pub use overrides::{ModelOverride, Overrides};
 pub use providers::{Provider, Roots};
 pub use quirks::{MaxTokensField, Quirks};
 pub use routing::{Routing, Strategy};
@@ -77,4 +79,7 @@ pub struct Config {
     pub aliases: BTreeMap<String, String>,
     /// Static rules, in order.
     pub rules: Vec<Rule>,
+    /// What operators changed on the dashboard; no file holds it.
+    #[serde(skip)]
+    pub overrides: Overrides,
 }

@@ -7,6 +7,7 @@
 //! `admin` is the same for operators, and [`dashboard`] its pages, behind the door in [`session`];
 //! [`monitor`] shows requests as they pass. [`server`] accepts connections and drains them.
 
+pub mod acts;
 pub mod admin;
 pub mod api;
 pub mod dashboard;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, patch, post};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::error::{Rejection, dialect_of};
@@ -14,7 +14,7 @@ use super::{admin, api, dashboard};
 use crate::protocol::{ApiError, ErrorKind};
 
 /// Every path there is: labels of metrics come from here.
-pub const ENDPOINTS: [&str; 24] = [
+pub const ENDPOINTS: [&str; 30] = [
     "/api/chat",
     "/v1/chat/completions",
     "/v1/messages",
@@ -39,6 +39,12 @@ pub const ENDPOINTS: [&str; 24] = [
     "/api/admin/tokens/{id}",
     "/api/admin/chat",
     "/api/admin/route",
+    "/api/admin/feedback",
+    "/api/admin/models/{name}",
+    "/api/admin/models/{name}/drain",
+    "/api/admin/models/{name}/reset",
+    "/api/admin/models/{name}/test",
+    "/api/admin/audit",
 ];
 
 /// What clients talk to.
@@ -79,6 +85,12 @@ pub fn admin(gateway: Arc<Gateway>) -> Router {
         .route("/api/admin/tokens/{id}", delete(admin::tokens::revoke))
         .route("/api/admin/chat", post(admin::playground::chat))
         .route("/api/admin/route", post(admin::playground::route))
+        .route("/api/admin/feedback", post(admin::playground::feedback))
+        .route("/api/admin/models/{name}", patch(admin::models::change))
+        .route("/api/admin/models/{name}/drain", post(admin::models::drain))
+        .route("/api/admin/models/{name}/reset", post(admin::models::reset))
+        .route("/api/admin/models/{name}/test", post(admin::models::test))
+        .route("/api/admin/audit", get(admin::audit::list))
         .merge(dashboard::routes())
         .route("/health", get(api::health::health))
         .route("/ready", get(api::health::ready));

@@ -76,6 +76,8 @@ pub struct Gateway {
     live: ArcSwap<Live>,
     tokens: ArcSwap<Tokens>,
     changing_tokens: Mutex<()>,
+    /// Held while operators' changes are kept and put in force.
+    pub(super) overriding: tokio::sync::Mutex<()>,
     /// What servers listed, by provider.
     discovered: Mutex<BTreeMap<String, Discovered>>,
     /// Makes calls.
@@ -118,6 +120,7 @@ impl Gateway {
             live: ArcSwap::from_pointee(parts.live),
             tokens: ArcSwap::from_pointee(parts.tokens),
             changing_tokens: Mutex::default(),
+            overriding: Default::default(),
             discovered: Mutex::default(),
             dispatcher: parts.dispatcher,
             metrics: parts.metrics,
@@ -167,12 +170,22 @@ impl Gateway {
     }
 
     /// Takes over a configuration.
-    pub fn configure(&self, config: Config, settings: Vec<Setting>) {
-        let before = self.live.load();
+    pub fn configure(&self, mut config: Config, settings: Vec<Setting>) {
         self.dispatcher.configure(&config.dispatch);
         self.resize(config.limits.max_in_flight);
+        self.change_live(|before, discovered| {
+            // No file holds what operators changed.
+            config.overrides = before.config.overrides.clone();
+            Live::new(config, settings, discovered, Some(before))
+        });
+    }
+
+    /// Puts in force what `make` makes of what is, and of what servers listed.
+    pub(super) fn change_live(&self, make: impl FnOnce(&Live, &BTreeMap<String, Discovered>) -> Live) {
+        // Under this lock, so that no two changes are made of the same past.
         let discovered = self.discovered.lock();
-        self.live.store(Arc::new(Live::new(config, settings, &discovered, Some(&before))));
+        let before = self.live.load();
+        self.live.store(Arc::new(make(&before, &discovered)));
     }
 
     /// Takes over what a provider listed.

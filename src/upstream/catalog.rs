@@ -83,7 +83,11 @@ impl Catalog {
             })
             .collect();
         let mut models = BTreeMap::new();
-        let mut add = |name: &str, settings: config::Model, discovered: bool| {
+        let mut add = |name: &str, mut settings: config::Model, discovered: bool| {
+            let change = config.overrides.of(name);
+            if let Some(change) = change {
+                change.apply(&mut settings);
+            }
             let name = ModelName::from(name);
             let known = before.and_then(|before| before.models.get(&name));
             let place = |place: config::Place| {
@@ -93,7 +97,9 @@ impl Catalog {
                 let known = known.and_then(|known| known.deployments.iter().find(|old| old.name == label));
                 let breaker = config.dispatch.breaker;
                 let known = known.map(AsRef::as_ref);
-                Some(Arc::new(Deployment::new(Arc::clone(provider), upstream, place.weight, breaker, known)))
+                let deployment = Deployment::new(Arc::clone(provider), upstream, place.weight, breaker, known);
+                deployment.drain(change.is_some_and(|change| change.drained.contains(&label)));
+                Some(Arc::new(deployment))
             };
             let deployments = settings.places(name.as_str()).into_iter().filter_map(place).collect();
             models.insert(name.clone(), Arc::new(Model { name, settings, deployments, discovered }));

@@ -1,5 +1,6 @@
 //! The admin listener's endpoints, one a file.
 
+pub mod audit;
 pub mod config;
 pub mod live;
 pub mod logs;

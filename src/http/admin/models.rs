@@ -1,39 +1,280 @@
-//! `GET /api/admin/models`: every model with the health of its deployments.
+//! `/api/admin/models`: every model with the health of its deployments, and what an operator may do with them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::State;
-use serde_json::{Value, json};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::HeaderMap;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
 
-use crate::http::middleware::caller::Operator;
+use crate::config::ModelOverride;
+use crate::http::acts::Act;
+use crate::http::api::{self, body};
+use crate::http::error::Rejection;
+use crate::http::middleware::caller::{Caller, Chatter, Operator};
 use crate::http::state::Gateway;
-use crate::upstream::Availability;
+use crate::protocol::{ApiError, Dialect, ErrorKind, Price};
+use crate::upstream::{Availability, Deployment, Model, Status};
 
-/// Models with price, weight, and for each deployment breaker, load, calls and the last error.
-pub async fn list(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Json<Value> {
+/// A test's answer is awaited so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One model.
+#[derive(Debug, Serialize)]
+pub struct View {
+    /// Its name.
+    pub name: String,
+    /// Whether it can be called now.
+    pub available: bool,
+    /// Why not.
+    pub reason: Option<String>,
+    /// Whether it takes part.
+    pub enabled: bool,
+    /// Its share under the strategy `weighted`.
+    pub weight: f64,
+    /// US dollars per million tokens.
+    pub price: Price,
+    /// Whether a server listed it and nobody configured it.
+    pub discovered: bool,
+    /// What an operator changed of it.
+    pub overridden: ModelOverride,
+    /// Where it is served, and how that is doing.
+    pub deployments: Vec<Status>,
+}
+
+/// All models.
+#[derive(Debug, Serialize)]
+pub struct List {
+    /// By name.
+    pub models: Vec<View>,
+}
+
+/// All models with their health.
+pub fn all(gateway: &Gateway) -> List {
     let live = gateway.live();
     let now = Instant::now();
-    let models: Vec<Value> = live
-        .catalog
-        .models()
-        .map(|model| {
-            let reason = match model.availability(now) {
-                Availability::Available => None,
-                Availability::Unavailable(reason) => Some(reason),
-            };
-            let deployments: Vec<_> = model.deployments.iter().map(|place| place.status(now)).collect();
-            json!({
-                "name": model.name,
-                "available": reason.is_none(),
-                "reason": reason,
-                "enabled": model.settings.enabled,
-                "weight": model.settings.weight,
-                "price": model.settings.price,
-                "deployments": deployments,
-            })
+    List { models: live.catalog.models().map(|model| view(gateway, model, now)).collect() }
+}
+
+fn view(gateway: &Gateway, model: &Model, now: Instant) -> View {
+    let reason = match model.availability(now) {
+        Availability::Available => None,
+        Availability::Unavailable(reason) => Some(reason),
+    };
+    View {
+        name: model.name.to_string(),
+        available: reason.is_none(),
+        reason,
+        enabled: model.settings.enabled,
+        weight: model.settings.weight,
+        price: model.settings.price,
+        discovered: model.discovered,
+        overridden: gateway.live().config.overrides.of(model.name.as_str()).cloned().unwrap_or_default(),
+        deployments: model.deployments.iter().map(|place| place.status(now)).collect(),
+    }
+}
+
+/// `GET`: every model.
+pub async fn list(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Json<List> {
+    Json(all(&gateway))
+}
+
+/// A change: what is absent stays, `null` goes back to what is configured.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    #[serde(default, deserialize_with = "given")]
+    enabled: Option<Option<bool>>,
+    #[serde(default, deserialize_with = "given")]
+    weight: Option<Option<f64>>,
+    #[serde(default, deserialize_with = "given")]
+    price: Option<Option<Price>>,
+}
+
+/// Tells `null` from absent.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// `PATCH /api/admin/models/{name}`: switches it on or off, changes its weight or its price. Survives a restart.
+pub async fn change(
+    State(gateway): State<Arc<Gateway>>,
+    Operator(caller): Operator,
+    Path(name): Path<String>,
+    sent: Body,
+) -> Result<Json<View>, Rejection> {
+    let run = async {
+        let bytes = body::read(sent, &gateway.live().config.limits).await?;
+        apply(&gateway, &caller, &name, body::json(&bytes)?).await
+    };
+    run.await.map(Json).map_err(native)
+}
+
+async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Change) -> Result<View, ApiError> {
+    let model = find(gateway, name)?;
+    if let Some(Some(weight)) = change.weight
+        && !(weight.is_finite() && (0.0..=1e6).contains(&weight))
+    {
+        return Err(ApiError::invalid("a weight is from 0 to a million").at("weight"));
+    }
+    if let Some(Some(price)) = change.price {
+        let parts = [Some(price.input), Some(price.output), price.cache_read, price.cache_write];
+        if parts.iter().flatten().any(|part| !(part.is_finite() && (0.0..=1e6).contains(part))) {
+            return Err(ApiError::invalid("a price is from 0 to a million dollars per million tokens").at("price"));
+        }
+    }
+    let name = model.name.to_string();
+    let old = json!({ "enabled": model.settings.enabled, "weight": model.settings.weight, "price": model.settings.price });
+    gateway
+        .override_model(&name, |known| {
+            known.enabled = change.enabled.unwrap_or(known.enabled);
+            known.weight = change.weight.unwrap_or(known.weight);
+            known.price = change.price.unwrap_or(known.price);
         })
-        .collect();
-    Json(json!({ "models": models }))
+        .await?;
+    let model = find(gateway, &name)?;
+    let new = json!({ "enabled": model.settings.enabled, "weight": model.settings.weight, "price": model.settings.price });
+    gateway.note(Act::of(caller, "model.change", name, json!({ "before": old, "after": new }))).await;
+    Ok(view(gateway, &model, Instant::now()))
+}
+
+/// Which deployment; all of the model's where absent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    #[serde(default)]
+    deployment: Option<String>,
+    #[serde(default = "yes")]
+    drained: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `POST /api/admin/models/{name}/drain`: sends a deployment no further calls, or calls again. Survives a restart.
+pub async fn drain(
+    State(gateway): State<Arc<Gateway>>,
+    Operator(caller): Operator,
+    Path(name): Path<String>,
+    sent: Body,
+) -> Result<Json<View>, Rejection> {
+    let run = async {
+        let (model, which, places) = choose(&gateway, &name, sent).await?;
+        let name = model.name.to_string();
+        gateway
+            .override_model(&name, |known| {
+                for place in &places {
+                    if which.drained {
+                        known.drained.insert(place.name.clone());
+                    } else {
+                        known.drained.remove(&place.name);
+                    }
+                }
+            })
+            .await?;
+        let names: Vec<&str> = places.iter().map(|place| place.name.as_str()).collect();
+        let detail = json!({ "deployments": names, "drained": which.drained });
+        gateway.note(Act::of(&caller, "deployment.drain", name.clone(), detail)).await;
+        Ok(view(&gateway, &*find(&gateway, &name)?, Instant::now()))
+    };
+    run.await.map(Json).map_err(native)
+}
+
+/// `POST /api/admin/models/{name}/reset`: closes a deployment's breaker and ends its rest.
+pub async fn reset(
+    State(gateway): State<Arc<Gateway>>,
+    Operator(caller): Operator,
+    Path(name): Path<String>,
+    sent: Body,
+) -> Result<Json<View>, Rejection> {
+    let run = async {
+        let (model, _, places) = choose(&gateway, &name, sent).await?;
+        let before: Vec<Status> = places.iter().map(|place| place.status(Instant::now())).collect();
+        places.iter().for_each(|place| place.reset());
+        let before: Vec<_> = before.iter().map(|status| (&status.name, status.breaker.as_str())).collect();
+        let act = Act::of(&caller, "breaker.reset", model.name.as_str(), json!({ "before": before }));
+        gateway.note(act).await;
+        Ok(view(&gateway, &model, Instant::now()))
+    };
+    run.await.map(Json).map_err(native)
+}
+
+/// How a test went.
+#[derive(Debug, Serialize)]
+pub struct Tested {
+    /// Whether an answer came.
+    ok: bool,
+    /// For people.
+    message: String,
+    /// The deployment that answered.
+    deployment: Option<String>,
+    /// From asking to the whole answer.
+    latency_ms: f64,
+}
+
+/// `POST /api/admin/models/{name}/test`: asks it one short question, on the road that all requests take.
+pub async fn test(
+    State(gateway): State<Arc<Gateway>>,
+    Operator(caller): Operator,
+    Path(name): Path<String>,
+) -> Result<Json<Tested>, Rejection> {
+    let model = find(&gateway, &name).map_err(native)?;
+    let question = json!({
+        "model": model.name,
+        "messages": [{ "role": "user", "content": "Answer with the word ready." }],
+        "max_tokens": 64,
+        "routing": { "failover": false, "tags": { "source": "test" } },
+    });
+    let begun = Instant::now();
+    let asked = async {
+        let sent = Body::from(question.to_string());
+        let response = api::chat::native(State(Arc::clone(&gateway)), Chatter(caller), HeaderMap::new(), sent).await?;
+        let deployment = response.headers().get("x-pointsman-backend").and_then(|value| value.to_str().ok());
+        let (deployment, good) = (deployment.map(str::to_owned), response.status().is_success());
+        let bytes = body::read(response.into_body(), &gateway.live().config.limits).await.map_err(native)?;
+        Ok::<_, Rejection>((deployment, good, bytes))
+    };
+    let Ok(answered) = tokio::time::timeout(PATIENCE, asked).await else {
+        let error = ApiError::new(ErrorKind::Timeout, format!("{name} did not answer in {} s", PATIENCE.as_secs()));
+        return Err(native(error));
+    };
+    let (deployment, ok, bytes) = answered?;
+    let latency_ms = begun.elapsed().as_secs_f64() * 1e3;
+    let told: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let message = if ok {
+        format!("{} answered in {latency_ms:.0} ms.", deployment.as_deref().unwrap_or(&name))
+    } else {
+        told["error"]["message"].as_str().unwrap_or("it did not answer").to_owned()
+    };
+    Ok(Json(Tested { ok, message, deployment, latency_ms }))
+}
+
+async fn choose(
+    gateway: &Gateway,
+    name: &str,
+    sent: Body,
+) -> Result<(Arc<Model>, Which, Vec<Arc<Deployment>>), ApiError> {
+    let bytes = body::read(sent, &gateway.live().config.limits).await?;
+    let which: Which = if bytes.is_empty() { Which { deployment: None, drained: true } } else { body::json(&bytes)? };
+    let model = find(gateway, name)?;
+    let wanted = |place: &&Arc<Deployment>| which.deployment.as_ref().is_none_or(|wanted| *wanted == place.name);
+    let places: Vec<Arc<Deployment>> = model.deployments.iter().filter(wanted).cloned().collect();
+    if places.is_empty() {
+        return Err(ApiError::invalid(format!("`{name}` has no such deployment")).at("deployment"));
+    }
+    Ok((model, which, places))
+}
+
+fn find(gateway: &Gateway, name: &str) -> Result<Arc<Model>, ApiError> {
+    let live = gateway.live();
+    let unknown = || ApiError::new(ErrorKind::NotFound, format!("there is no model `{name}`"));
+    live.catalog.find(name).cloned().ok_or_else(unknown)
+}
+
+fn native(error: ApiError) -> Rejection {
+    Rejection::new(Dialect::Native, error)
 }

@@ -1,4 +1,4 @@
-//! `POST /api/admin/chat`, `/api/admin/route`: what `/api/chat` and `/api/route` do, for somebody at the dashboard, who
+//! `POST /api/admin/chat`, `/api/admin/route`, `/api/admin/feedback`: what `/api/chat` and its like do, for somebody at the dashboard, who
 //! has a session and no API token.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::http::api;
 use crate::http::error::Rejection;
-use crate::http::middleware::caller::{Chatter, Operator};
+use crate::http::middleware::caller::{Chatter, Operator, Rater};
 use crate::http::state::Gateway;
 
 /// Answers a chat in our own dialect.
@@ -33,4 +33,13 @@ pub async fn route(
     body: Body,
 ) -> Result<Json<Value>, Rejection> {
     api::route::explain(State(gateway), Chatter(caller), headers, body).await
+}
+
+/// Takes a feedback.
+pub async fn feedback(
+    State(gateway): State<Arc<Gateway>>,
+    Operator(caller): Operator,
+    body: Body,
+) -> Result<Json<Value>, Rejection> {
+    api::feedback::give(State(gateway), Rater(caller), body).await
 }

@@ -8,10 +8,12 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
+use crate::http::acts::Act;
 use crate::http::api::body;
 use crate::http::error::Rejection;
-use crate::http::middleware::caller::{Caller, Operator};
+use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
 use crate::protocol::{ApiError, Dialect, ErrorKind};
 use crate::store::{NewToken, Scope, Token, TokenError};
@@ -100,16 +102,18 @@ pub async fn make(
 ) -> Result<(StatusCode, Json<Made>), Rejection> {
     let run = async {
         let bytes = body::read(body, &gateway.live().config.limits).await?;
-        let wanted: Wanted =
-            serde_json::from_slice(&bytes).map_err(|error| ApiError::invalid(format!("the body: {error}")))?;
-        add(&gateway, &caller, wanted)
+        let wanted: Wanted = body::json(&bytes)?;
+        let made = add(&gateway, wanted)?;
+        let detail = json!({ "name": made.token.name, "scopes": made.token.scopes, "models": made.token.models });
+        gateway.note(Act::of(&caller, "token.make", made.token.id.clone(), detail)).await;
+        Ok(made)
     };
     run.await
         .map(|made| (StatusCode::CREATED, Json(made)))
         .map_err(|error| Rejection::new(Dialect::Native, error))
 }
 
-fn add(gateway: &Gateway, caller: &Caller, wanted: Wanted) -> Result<Made, ApiError> {
+fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
     let name = wanted.name.trim().to_owned();
     if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
         return Err(ApiError::invalid(format!("a name has 1 to {LONGEST_NAME} characters")).at("name"));
@@ -132,7 +136,6 @@ fn add(gateway: &Gateway, caller: &Caller, wanted: Wanted) -> Result<Made, ApiEr
     let (token, text) = gateway
         .change_tokens(|tokens| tokens.add(new, rand::random(), Timestamp::now().as_millisecond()))
         .map_err(told)?;
-    tracing::info!(token.id = token.id, token.name = token.name, who = caller.who(), "Made an API token");
     Ok(Made { token: Shown::from(&token), text })
 }
 
@@ -145,7 +148,7 @@ pub async fn revoke(
     let token = gateway
         .change_tokens(|tokens| tokens.revoke(&id))
         .map_err(|error| Rejection::new(Dialect::Native, told(error)))?;
-    tracing::info!(token.id = token.id, token.name = token.name, who = caller.who(), "Revoked an API token");
+    gateway.note(Act::of(&caller, "token.revoke", token.id.clone(), json!({ "name": token.name }))).await;
     Ok(Json(Shown::from(&token)))
 }
 

@@ -10,11 +10,13 @@
 //! page per file otherwise.
 
 mod assets;
+mod audit;
 mod configuration;
 mod icons;
 mod layout;
 mod login;
 mod logs;
+mod models;
 mod monitor;
 mod parts;
 mod playground;
@@ -47,6 +49,8 @@ pub fn routes() -> Router<Arc<Gateway>> {
         .route("/dashboard/logout", post(login::leave))
         .route("/dashboard/monitor", get(monitor::page))
         .route("/dashboard/logs", get(logs::page))
+        .route("/dashboard/models", get(models::page))
+        .route("/dashboard/audit", get(audit::page))
         .route("/dashboard/playground", get(playground::page))
         .route("/dashboard/tokens", get(tokens::page))
         .route("/dashboard/configuration", get(configuration::page))

@@ -30,7 +30,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
                     thead {
                         tr {
                             @for name in ["Came", "Asked for", "Phase", "Model", "First token", "Total", "Tokens", "Cost", "Status"] {
-                                th scope="col" { (name) }
+                                th.num[["First token", "Total", "Tokens", "Cost"].contains(&name)] scope="col" { (name) }
                             }
                         }
                     }

@@ -1,0 +1,84 @@
+//! What operators change: in force at once, kept by the store, and noted with who, when, what, and the value before.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::middleware::caller::Caller;
+use super::state::{Gateway, Live};
+use crate::config::{ModelOverride, Overrides};
+use crate::protocol::{ApiError, ErrorKind};
+use crate::store::AuditRecord;
+
+/// The store's name for what operators changed of the models.
+pub const OVERRIDES: &str = "operator.models";
+
+/// An act to be noted.
+#[derive(Debug, Clone)]
+pub struct Act {
+    /// Who.
+    pub who: String,
+    /// What, as a dotted verb.
+    pub action: &'static str,
+    /// To what.
+    pub subject: String,
+    /// Particulars: mostly `before` and `after`.
+    pub detail: Value,
+}
+
+impl Act {
+    /// An act of a caller.
+    pub fn of(caller: &Caller, action: &'static str, subject: impl Into<String>, detail: Value) -> Self {
+        Self { who: caller.who(), action, subject: subject.into(), detail }
+    }
+}
+
+impl Gateway {
+    /// Notes an act, on disk when it returns. A store that is down does not undo what was done: the log has it too.
+    pub async fn note(&self, act: Act) {
+        tracing::info!(who = act.who, action = act.action, subject = act.subject, detail = %act.detail, "An operator acted");
+        let record = AuditRecord {
+            at_ms: Timestamp::now().as_millisecond(),
+            who: act.who,
+            action: act.action.to_owned(),
+            subject: act.subject,
+            detail: act.detail,
+        };
+        if let Err(error) = self.read_store(move |store| store.audit(&record)).await {
+            tracing::error!(error = %error, "An act could not be noted");
+        }
+    }
+
+    /// Changes what is overridden of a model: kept first, then in force. Returns it as it was and as it is.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when the store cannot keep it; then nothing is changed.
+    pub async fn override_model(
+        self: &Arc<Self>,
+        model: &str,
+        change: impl FnOnce(&mut ModelOverride),
+    ) -> Result<(ModelOverride, ModelOverride), ApiError> {
+        let _one_at_a_time = self.overriding.lock().await;
+        let mut overrides = self.live().config.overrides.clone();
+        let before = overrides.of(model).cloned().unwrap_or_default();
+        overrides.change(model, change);
+        let after = overrides.of(model).cloned().unwrap_or_default();
+        let kept = overrides.clone();
+        self.read_store(move |store| store.set_setting(OVERRIDES, &kept)).await.map_err(|error| {
+            ApiError::new(ErrorKind::Unavailable, format!("the change was not made: {}", error.message))
+        })?;
+        self.overridden(overrides);
+        Ok((before, after))
+    }
+
+    /// Takes over what operators changed.
+    pub fn overridden(&self, overrides: Overrides) {
+        self.change_live(|before, discovered| {
+            let mut config = before.config.clone();
+            config.overrides = overrides;
+            Live::new(config, before.settings.clone(), discovered, Some(before))
+        });
+    }
+}

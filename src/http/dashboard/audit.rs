@@ -1,0 +1,56 @@
+//! `/dashboard/audit`: who changed what, when, and what was before.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::{Markup, html as markup};
+
+use super::html;
+use super::layout::Page;
+use super::parts::{badge, empty, moment, trouble};
+use super::visitor::Visitor;
+use crate::http::admin::audit;
+use crate::http::state::Gateway;
+use crate::store::AuditRecord;
+
+/// Acts on the page.
+const SHOWN: usize = 200;
+
+/// `GET`.
+pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
+    let acts = audit::last(&gateway, SHOWN).await;
+    let body = markup! {
+        section #acts.card data-live="10000" {
+            @match &acts {
+                Err(error) => { (trouble(&error.message)) }
+                Ok(acts) if acts.acts.is_empty() => {
+                    (empty("Nothing was changed yet", "Whoever changes a model, a token or the policy is noted here."))
+                }
+                Ok(acts) => {
+                    div.table-box tabindex="0" role="region" aria-label="Acts" {
+                        table {
+                            thead { tr { @for name in ["When", "Who", "What", "To what", "Particulars"] { th scope="col" { (name) } } } }
+                            tbody { @for act in &acts.acts { (row(act)) } }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    let lead = "Every change by an operator, and every one that the tuner made by itself.";
+    html(Page::new("/dashboard/audit", "Audit", lead).render(&gateway, &visitor, &body))
+}
+
+fn row(act: &AuditRecord) -> Markup {
+    let by_itself = act.who == "tuner";
+    markup! {
+        tr {
+            td { (moment(act.at_ms)) }
+            td { (badge(if by_itself { "info" } else { "" }, &act.who)) }
+            td { code { (act.action) } }
+            th scope="row" { (act.subject) }
+            td { code.muted { (act.detail) } }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `/dashboard/models`: every model and where it is served: status, breaker, load, price, weight, and what can be done.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::{Markup, html as markup};
+use serde_json::json;
+
+use super::html;
+use super::layout::Page;
+use super::parts::{badge, count, empty, moment, ms, or_nothing, percent};
+use super::visitor::{Visitor, percent as encoded};
+use crate::http::admin::models::{self, View};
+use crate::http::state::Gateway;
+use crate::upstream::{BreakerState, Status};
+
+/// `GET`.
+pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
+    let all = models::all(&gateway).models;
+    let ready = all.iter().filter(|model| model.available).count();
+    let resting = all.iter().filter(|model| model.enabled && !model.available).count();
+    let shares: f64 = all.iter().filter(|model| model.available).map(|model| model.weight).sum();
+    let body = markup! {
+        div.toolbar {
+            label.search for="find" {
+                (super::icons::icon("search"))
+                span.hidden { "Find a model" }
+                input #find type="search" placeholder="Find a model or a backend" data-find="models";
+            }
+            label.check { input type="checkbox" data-only="ready" data-in="models"; span { "Ready only" } }
+        }
+        div #models data-live="3000" {
+            p.muted {
+                (ready) " ready"
+                @if resting > 0 { ", " (resting) " that cannot be called now" }
+                ", " (all.len() - ready - resting) " switched off"
+            }
+            @if all.is_empty() {
+                (empty("No model yet", "Configure one under [models], or start Ollama: its models are found by themselves."))
+            }
+            div.models data-group { @for model in &all { (card(model, shares)) } }
+            div data-none hidden { (empty("Nothing matches", "Try fewer letters, or show models that are not ready too.")) }
+        }
+    };
+    let lead = "Who can answer, how they are doing, and what they cost. Changes hold at once, survive a restart and are audited.";
+    html(Page::new("/dashboard/models", "Models", lead).render(&gateway, &visitor, &body))
+}
+
+fn card(model: &View, shares: f64) -> Markup {
+    let path = format!("/api/admin/models/{}", encoded(&model.name).replace('/', "%2F"));
+    let share = if model.available && shares > 0.0 { Some(model.weight / shares) } else { None };
+    let id = |what: &str| format!("{what}-{}", model.name);
+    markup! {
+        section.card.model data-row data-ready[model.available] aria-label=(model.name) {
+            div.card-head {
+                h2 { (model.name) }
+                div.row {
+                    @if model.discovered { (badge("", "discovered")) }
+                    @if model.available { (badge("good", "ready")) }
+                    @else if model.enabled { (badge("bad", "unavailable")) }
+                    @else { (badge("", "off")) }
+                }
+            }
+            @if let Some(reason) = model.reason.as_ref().filter(|_| model.enabled) { p.hint { "Because " (reason) "." } }
+            dl.facts-grid {
+                div { dt { "Price in" } dd { "$" (model.price.input) span.muted { " /M" } } }
+                div { dt { "Price out" } dd { "$" (model.price.output) span.muted { " /M" } } }
+                div { dt { "Weight" } dd { (model.weight) } }
+                div { dt { "Share by weight" } dd { (or_nothing(share, percent)) } }
+            }
+            @for place in &model.deployments { (deployment(place, &path)) }
+            div.row.model-actions {
+                button.small type="button" data-key=(id("test")) data-api={ "POST " (path) "/test" } { "Test" }
+                button.small type="button" data-key=(id("switch")) data-api={ "PATCH " (path) }
+                    data-body=(json!({ "enabled": !model.enabled }))
+                    data-done={ (model.name) @if model.enabled { " is off." } @else { " is on." } } {
+                    @if model.enabled { "Switch off" } @else { "Switch on" }
+                }
+                details.menu {
+                    summary.button.small data-key=(id("edit")) { "Weight and price" }
+                    form.menu-box data-api={ "PATCH " (path) } data-done={ (model.name) " is changed." } {
+                        label { "Weight" input name="weight" type="number" step="any" min="0" data-type="number" value=(model.weight) required; }
+                        label { "Price in, $ per million tokens"
+                            input name="price.input" type="number" step="any" min="0" data-type="number" value=(model.price.input) required; }
+                        label { "Price out, $ per million tokens"
+                            input name="price.output" type="number" step="any" min="0" data-type="number" value=(model.price.output) required; }
+                        @for (name, value) in [("cache_read", model.price.cache_read), ("cache_write", model.price.cache_write)] {
+                            @if let Some(value) = value { input type="hidden" name={ "price." (name) } data-type="number" value=(value); }
+                        }
+                        div.row { button.primary.small type="submit" { "Save" } }
+                    }
+                }
+                @if model.overridden != Default::default() {
+                    button.small.quiet type="button" data-key=(id("back")) data-api={ "PATCH " (path) }
+                        data-body=(json!({ "enabled": null, "weight": null, "price": null }))
+                        data-done={ (model.name) " is as configured again." } { "As configured" }
+                }
+            }
+        }
+    }
+}
+
+fn deployment(place: &Status, path: &str) -> Markup {
+    let failures = if place.calls > 0 { Some(place.failures as f64 / place.calls as f64) } else { None };
+    let (kind, breaker) = match place.breaker {
+        BreakerState::Closed => ("good", "breaker closed"),
+        BreakerState::HalfOpen => ("warn", "breaker half open"),
+        BreakerState::Open => ("bad", "breaker open"),
+    };
+    let which = |more: serde_json::Value| {
+        let mut body = json!({ "deployment": place.name });
+        if let (Some(body), serde_json::Value::Object(more)) = (body.as_object_mut(), more) {
+            body.extend(more);
+        }
+        body.to_string()
+    };
+    markup! {
+        div.place {
+            div.row {
+                span class={ "dot " (if place.drained { "warn" } else { kind }) } {}
+                strong { (place.name) }
+                @if place.drained { (badge("warn", "drained")) }
+                @if place.breaker != BreakerState::Closed { (badge(kind, breaker)) } @else { span.hidden { (breaker) } }
+            }
+            p.place-facts {
+                span { (count(place.calls)) " calls" }
+                span { (or_nothing(failures, percent)) " failed" }
+                span { (or_nothing(place.latency_ms, ms)) " to first token" }
+                span { (place.in_flight) " in flight" }
+                @if let Some(error) = &place.last_error { span.bad { "last: " (error.kind.as_str()) " " (moment(error.at_ms)) } }
+            }
+            div.row {
+                button.small.quiet type="button" data-key={ "drain-" (place.name) } data-api={ "POST " (path) "/drain" }
+                    data-body=(which(json!({ "drained": !place.drained })))
+                    data-done={ @if place.drained { "It gets calls again." } @else { "It gets no further calls." } } {
+                    @if place.drained { "Undrain" } @else { "Drain" }
+                }
+                @if place.breaker != BreakerState::Closed {
+                    button.small.quiet type="button" data-key={ "reset-" (place.name) } data-api={ "POST " (path) "/reset" }
+                        data-body=(which(json!({}))) data-done="The breaker is closed." { "Close the breaker" }
+                }
+            }
+        }
+    }
+}
