@@ -5,16 +5,18 @@
 //! page embeds once, so charts follow the page into light and dark; every mark carries a `<title>`, so a pointer resting
 //! on it tells the value and a screen reader can say it.
 //!
-//! [`Plot`] has two numeric axes (linear or logarithmic); [`Bars`] has one, with a name for each bar.
-//! What it leaves out: interaction beyond hovering, dates on axes, stacking.
+//! [`Plot`] has two numeric axes (linear or logarithmic); [`Bars`] has one, with a name for each bar;
+//! [`Columns`] are stacked over time. What it leaves out: interaction beyond hovering.
 
 mod axis;
 mod bars;
+mod columns;
 mod plot;
 mod style;
 mod svg;
 
 pub use axis::{Scale, format_number};
 pub use bars::{Bar, Bars};
+pub use columns::{Column, Columns};
 pub use plot::{Plot, Point, Series};
 pub use style::STYLE;

@@ -23,6 +23,8 @@ pub struct Point {
     pub interval: Option<(f64, f64)>,
     /// Said when the point is hovered, before its numbers.
     pub label: Option<String>,
+    /// Said when the point is hovered, in place of everything else.
+    pub said: Option<String>,
     /// Area of the dot relative to the largest, 0..1; counts in a calibration chart.
     pub weight: Option<f64>,
 }
@@ -30,12 +32,18 @@ pub struct Point {
 impl Point {
     /// A bare point.
     pub fn new(x: f64, y: f64) -> Self {
-        Self { x, y, interval: None, label: None, weight: None }
+        Self { x, y, interval: None, label: None, said: None, weight: None }
     }
 
     /// With a confidence interval of its `y`.
     pub fn within(mut self, low: f64, high: f64) -> Self {
         self.interval = Some((low, high));
+        self
+    }
+
+    /// With all that is said when it is hovered.
+    pub fn saying(mut self, text: impl Into<String>) -> Self {
+        self.said = Some(text.into());
         self
     }
 
@@ -92,6 +100,7 @@ pub struct Plot {
     y_range: Option<(f64, f64)>,
     series: Vec<Series>,
     levels: Vec<(f64, String)>,
+    x_ticks: Vec<(f64, String)>,
     diagonal: bool,
 }
 
@@ -129,6 +138,18 @@ impl Plot {
     /// Adds a dashed horizontal line with a name, such as "best single model".
     pub fn level(mut self, y: f64, name: impl Into<String>) -> Self {
         self.levels.push((y, name.into()));
+        self
+    }
+
+    /// Fixes the ends of the x axis.
+    pub fn between(mut self, low: f64, high: f64) -> Self {
+        self.x_range = Some((low, high));
+        self
+    }
+
+    /// Puts these marks on the x axis in place of numbers: moments, names.
+    pub fn x_ticks(mut self, ticks: Vec<(f64, String)>) -> Self {
+        self.x_ticks = ticks;
         self
     }
 
@@ -189,10 +210,11 @@ impl Plot {
             svg.line("grid", (LEFT, bottom - at), (WIDTH - RIGHT, bottom - at));
             svg.text("muted", (LEFT - 6.0, bottom - at + 4.0), "end", &format_number(*tick));
         }
-        for tick in x.ticks() {
+        let own: Vec<(f64, String)> = x.ticks().iter().map(|tick| (*tick, format_number(*tick))).collect();
+        for (tick, text) in if self.x_ticks.is_empty() { &own } else { &self.x_ticks } {
             let Some(at) = x.at(*tick) else { continue };
             svg.line("grid", (LEFT + at, TOP), (LEFT + at, bottom));
-            svg.text("muted", (LEFT + at, bottom + 16.0), "middle", &format_number(*tick));
+            svg.text("muted", (LEFT + at, bottom + 16.0), "middle", text);
         }
         svg.line("axis", (LEFT, bottom), (WIDTH - RIGHT, bottom));
         svg.text("muted", ((LEFT + WIDTH - RIGHT) / 2.0, bottom + 34.0), "middle", &self.x_label);
@@ -257,6 +279,9 @@ fn draw_series(svg: &mut Svg, series: &Series, colour: usize, x: &Axis, y: &Axis
 }
 
 fn hover(series: &Series, point: &Point) -> String {
+    if let Some(said) = &point.said {
+        return said.clone();
+    }
     let name = point.label.as_deref().unwrap_or(&series.name);
     let gap = if name.is_empty() { "" } else { ": " };
     let interval = point

@@ -14,7 +14,7 @@ use super::{admin, api, dashboard};
 use crate::protocol::{ApiError, ErrorKind};
 
 /// Every path there is: labels of metrics come from here.
-pub const ENDPOINTS: [&str; 30] = [
+pub const ENDPOINTS: [&str; 33] = [
     "/api/chat",
     "/v1/chat/completions",
     "/v1/messages",
@@ -45,6 +45,9 @@ pub const ENDPOINTS: [&str; 30] = [
     "/api/admin/models/{name}/reset",
     "/api/admin/models/{name}/test",
     "/api/admin/audit",
+    "/api/admin/overview",
+    "/api/admin/decisions",
+    "/api/admin/decisions/{id}",
 ];
 
 /// What clients talk to.
@@ -91,6 +94,9 @@ pub fn admin(gateway: Arc<Gateway>) -> Router {
         .route("/api/admin/models/{name}/reset", post(admin::models::reset))
         .route("/api/admin/models/{name}/test", post(admin::models::test))
         .route("/api/admin/audit", get(admin::audit::list))
+        .route("/api/admin/overview", get(admin::overview::overview))
+        .route("/api/admin/decisions", get(admin::decisions::list))
+        .route("/api/admin/decisions/{id}", get(admin::decisions::explain))
         .merge(dashboard::routes())
         .route("/health", get(api::health::health))
         .route("/ready", get(api::health::ready));

@@ -38,7 +38,7 @@ pub use error::{OpenError, StoreError};
 pub use fingerprint::Salt;
 pub use join::{Order, Span};
 pub use log::{FEEDBACK_ID_BYTES, Stored};
-pub use query::{Bucket, Filter, Page, Summary, Sums};
+pub use query::{Bucket, Filter, Page, SingleModel, Summary, Sums};
 pub use record::{
     CandidateRecord, DecisionRecord, Entry, ExcludedRecord, FeedbackKind, FeedbackRecord, Fingerprint, Mode,
     OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,

@@ -161,6 +161,20 @@ pub struct Bucket {
     pub p99_ms: Option<f64>,
     /// Median time to the first piece of an answer.
     pub first_token_p50_ms: Option<f64>,
+    /// 95th percentile of it.
+    pub first_token_p95_ms: Option<f64>,
+}
+
+/// All requests of a stretch of time, had they gone to one model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct SingleModel {
+    /// US dollars: the model's predicted costs, corrected by how the predictions for the models that answered compare
+    /// with what they cost (a ratio estimate; Cochran, "Sampling Techniques", 3rd ed. 1977, chapter 6).
+    pub cost_usd: f64,
+    /// Half of the 95 % interval around it, from the spread of what was spent around the corrected predictions.
+    pub cost_error_usd: f64,
+    /// Mean probability of a good answer, as predicted when the requests came.
+    pub quality: f64,
 }
 
 /// A stretch of time in buckets, and its models.
@@ -172,12 +186,13 @@ pub struct Summary {
     pub total: Bucket,
     /// By the model that answered, or was to answer.
     pub models: BTreeMap<String, Bucket>,
+    /// Beginning of each bucket, and the requests of each model in it.
+    pub models_over_time: BTreeMap<i64, BTreeMap<String, u64>>,
     /// Requests by task.
     pub tasks: BTreeMap<String, u64>,
-    /// What all requests would have cost on each single model, by its prediction corrected by how the predictions of
-    /// the models that answered compare with what they cost. Models that could have served less than nine in ten of
-    /// the requests are left out.
-    pub cost_on_single_model: BTreeMap<String, f64>,
+    /// What all requests would have cost, and how good their answers would have been, on each single model. Models that
+    /// could have served less than nine in ten of the requests are left out.
+    pub single_models: BTreeMap<String, SingleModel>,
     /// Since when the figures are complete, where the log was too large to be walked to the beginning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub complete_since_ms: Option<i64>,
@@ -260,6 +275,7 @@ impl Filling {
             p95_ms: quantile(&self.latencies, 0.95),
             p99_ms: quantile(&self.latencies, 0.99),
             first_token_p50_ms: quantile(&self.first_tokens, 0.50),
+            first_token_p95_ms: quantile(&self.first_tokens, 0.95),
             sums: self.sums,
         }
     }
@@ -276,12 +292,51 @@ struct Sheet {
     buckets: BTreeMap<i64, Filling>,
     total: Filling,
     models: BTreeMap<String, Filling>,
+    models_over_time: BTreeMap<i64, BTreeMap<String, u64>>,
     tasks: BTreeMap<String, u64>,
-    /// By model: requests it could have served, and their predicted costs.
-    single: BTreeMap<String, (u64, f64)>,
-    /// Predicted and real costs of the models that answered.
+    single: BTreeMap<String, Single>,
+    ratio: Ratio,
+}
+
+/// What a model could have served.
+#[derive(Default)]
+struct Single {
+    count: u64,
+    cost: f64,
+    quality: f64,
+}
+
+/// Real costs over predicted ones, of the models that answered.
+#[derive(Default)]
+struct Ratio {
+    count: f64,
     predicted: f64,
     spent: f64,
+    predicted_squared: f64,
+    spent_squared: f64,
+    product: f64,
+}
+
+impl Ratio {
+    fn add(&mut self, predicted: f64, spent: f64) {
+        self.count += 1.0;
+        self.predicted += predicted;
+        self.spent += spent;
+        self.predicted_squared += predicted * predicted;
+        self.spent_squared += spent * spent;
+        self.product += predicted * spent;
+    }
+
+    /// The ratio and its standard error; one without an error where there is nothing to compare.
+    fn estimate(&self) -> (f64, f64) {
+        if self.predicted <= 0.0 || self.count < 2.0 {
+            return (1.0, 0.0);
+        }
+        let ratio = self.spent / self.predicted;
+        let squares = self.spent_squared - 2.0 * ratio * self.product + ratio * ratio * self.predicted_squared;
+        let variance = squares.max(0.0) / (self.count - 1.0);
+        (ratio, (variance * self.count).sqrt() / self.predicted)
+    }
 }
 
 impl Sheet {
@@ -294,37 +349,49 @@ impl Sheet {
             Some(filling) => filling.add(entry),
             None => self.models.entry(model.to_owned()).or_default().add(entry),
         }
+        if !entry.decision.request.dry_run {
+            *self.models_over_time.entry(bucket).or_default().entry(model.to_owned()).or_default() += 1;
+        }
         if let Some(task) = &entry.decision.task {
             *self.tasks.entry(task.clone()).or_default() += 1;
         }
         let Some(spent) = entry.outcome.as_ref().and_then(|outcome| outcome.cost_usd) else { return };
         for candidate in &entry.decision.candidates {
             let single = self.single.entry(candidate.model.as_str().to_owned()).or_default();
-            single.0 += 1;
-            single.1 += candidate.cost_usd;
+            single.count += 1;
+            single.cost += candidate.cost_usd;
+            single.quality += candidate.quality;
             if candidate.model.as_str() == model {
-                self.predicted += candidate.cost_usd;
-                self.spent += spent;
+                self.ratio.add(candidate.cost_usd, spent);
             }
         }
     }
 
     fn finish(self) -> Summary {
-        let served: u64 = self.single.values().map(|(count, _)| *count).max().unwrap_or(0);
-        let correction = if self.predicted > 0.0 { self.spent / self.predicted } else { 1.0 };
-        let cost_on_single_model = self
+        let served = self.single.values().map(|single| single.count).max().unwrap_or(0);
+        let (ratio, error) = self.ratio.estimate();
+        let of = |single: Single| {
+            // Requests it could not have served are taken to be like the others.
+            let cost = single.cost * served as f64 / single.count as f64;
+            SingleModel {
+                cost_usd: cost * ratio,
+                cost_error_usd: cost * error * 1.96,
+                quality: single.quality / single.count as f64,
+            }
+        };
+        let single_models = self
             .single
             .into_iter()
-            .filter(|(_, (count, _))| *count * 10 >= served * 9)
-            // Requests it could not have served are taken to cost as much as the others.
-            .map(|(model, (count, cost))| (model, cost * correction * served as f64 / count as f64))
+            .filter(|(_, single)| single.count * 10 >= served * 9)
+            .map(|(model, single)| (model, of(single)))
             .collect();
         Summary {
             buckets: self.buckets.into_iter().map(|(from, filling)| (from, filling.finish())).collect(),
             total: self.total.finish(),
             models: self.models.into_iter().map(|(model, filling)| (model, filling.finish())).collect(),
+            models_over_time: self.models_over_time,
             tasks: self.tasks,
-            cost_on_single_model,
+            single_models,
             complete_since_ms: None,
         }
     }

@@ -38,9 +38,12 @@ async fn the_description_and_the_routes_agree() {
         for (method, operation) in methods.as_object().unwrap() {
             let on_admin = operation["servers"].is_array();
             let url = if on_admin { gateway.admin_url(path) } else { gateway.url(path) };
-            let method = method.to_uppercase().parse().unwrap();
-            let response = gateway.http.request(method, url).body("{}").send().await.unwrap();
-            assert!(![404, 405].contains(&response.status().as_u16()), "{path}: {}", response.status());
+            let method: reqwest::Method = method.to_uppercase().parse().unwrap();
+            let response = gateway.http.request(method.clone(), url).body("{}").send().await.unwrap();
+            let status = response.status().as_u16();
+            // Something that a path names may be missing; the endpoint itself may not.
+            let missing = status == 404 && response.text().await.unwrap().contains("no such endpoint");
+            assert!(status != 405 && !missing, "{method} {path}: {status}");
         }
     }
     gateway.stop().await;

@@ -6,6 +6,7 @@
 mod access;
 mod admin;
 mod cli;
+mod dashboard;
 mod failover;
 mod feedback;
 mod matrix;

@@ -2,11 +2,13 @@
 
 pub mod audit;
 pub mod config;
+pub mod decisions;
 pub mod live;
 pub mod logs;
 pub mod metrics;
 pub mod models;
 pub mod openapi;
+pub mod overview;
 pub mod playground;
 pub mod requests;
 pub mod tokens;

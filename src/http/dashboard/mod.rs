@@ -12,12 +12,15 @@
 mod assets;
 mod audit;
 mod configuration;
+mod decision;
+mod decisions;
 mod icons;
 mod layout;
 mod login;
 mod logs;
 mod models;
 mod monitor;
+mod overview;
 mod parts;
 mod playground;
 mod reference;
@@ -47,6 +50,9 @@ pub fn routes() -> Router<Arc<Gateway>> {
         .route("/", get(async || Redirect::to("/dashboard")))
         .route("/dashboard/login", get(login::page).post(login::enter))
         .route("/dashboard/logout", post(login::leave))
+        .route("/dashboard", get(overview::page))
+        .route("/dashboard/decisions", get(decisions::page))
+        .route("/dashboard/decisions/{id}", get(decision::page))
         .route("/dashboard/monitor", get(monitor::page))
         .route("/dashboard/logs", get(logs::page))
         .route("/dashboard/models", get(models::page))

@@ -72,6 +72,17 @@ pub(super) fn trouble(text: &str) -> Markup {
     html! { div.alert role="alert" { (icons::icon("alert")) span { (text) } } }
 }
 
+/// A bar as long as a share of one; `kind` is a second class, `said` what it says when it is pointed at.
+pub(super) fn share_bar(share: f64, kind: &str, said: &str) -> Markup {
+    let width = format!("{:.1}%", share.clamp(0.0, 1.0) * 100.0);
+    html! {
+        svg.bar aria-hidden="true" data-tip=(said) {
+            rect.back width="100%" height="100%" rx="4" {}
+            rect class={ "fill " (kind) } width=(width) height="100%" rx="4" {}
+        }
+    }
+}
+
 /// A field of a form with its label and a hint.
 pub(super) fn field(id: &str, label: &str, hint: &str, control: &Markup) -> Markup {
     html! {

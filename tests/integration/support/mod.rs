@@ -43,6 +43,15 @@ impl TestGateway {
 
     /// A gateway that knows tokens of these names and scopes; their texts come back.
     pub async fn with_tokens(extra: &str, tokens: &[(&str, &[Scope])]) -> (Self, Vec<String>) {
+        Self::with_environment(extra, tokens, &[]).await
+    }
+
+    /// The same, with variables in its environment.
+    pub async fn with_environment(
+        extra: &str,
+        tokens: &[(&str, &[Scope])],
+        variables: &[(&str, &str)],
+    ) -> (Self, Vec<String>) {
         let sandbox = Sandbox::for_tests().await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("test.toml");
@@ -59,10 +68,12 @@ impl TestGateway {
             texts.push(known.add(new, [at as u8 + 1; 20], 0).unwrap().1);
         }
         known.save(&data).unwrap();
+        let mut environment = vec![("POINTSMAN_ENV".into(), "test".into()), Sandbox::variable()];
+        environment.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let args = LoadArgs {
             dir: dir.path().to_owned(),
             file: Some(file),
-            environment: vec![("POINTSMAN_ENV".into(), "test".into()), Sandbox::variable()],
+            environment,
             flags: Vec::new(),
             sandbox: Some(sandbox.settings()),
         };
@@ -98,6 +109,12 @@ impl TestGateway {
         let metrics = self.admin("/metrics").await;
         let found = metrics.lines().find(|known| known.starts_with(line));
         found.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+    }
+
+    /// Stops it, and leaves its directory and its vendors to be used again.
+    pub async fn stop_and_keep(self) -> (tempfile::TempDir, Sandbox) {
+        self.app.stop().await;
+        (self.dir, self.sandbox)
     }
 
     /// Stops it, and finds nothing left behind.

@@ -1,0 +1,130 @@
+//! Stacked columns over time: how much, and what it is made of.
+
+use super::axis::{Axis, Scale, format_number};
+use super::style::COLOURS;
+use super::svg::Svg;
+
+const WIDTH: f64 = 960.0;
+const HEIGHT: f64 = 250.0;
+const LEFT: f64 = 52.0;
+const RIGHT: f64 = 10.0;
+const TOP: f64 = 34.0;
+const BOTTOM: f64 = 26.0;
+const LEGEND_ROW: f64 = 18.0;
+
+/// One column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// What it stands for, said when it is hovered: a moment, mostly.
+    pub name: String,
+    /// What stands below it, where something does.
+    pub tick: Option<String>,
+    /// The height of each layer, from the bottom; not finite or negative means none.
+    pub layers: Vec<f64>,
+}
+
+/// A chart of stacked columns, rendered by [`Columns::svg`].
+#[derive(Debug, Clone, Default)]
+pub struct Columns {
+    title: String,
+    unit: String,
+    layers: Vec<String>,
+    columns: Vec<Column>,
+}
+
+impl Columns {
+    /// An empty chart; `unit` follows the numbers that are said, `layers` names the layers from the bottom.
+    pub fn new(title: impl Into<String>, unit: impl Into<String>, layers: Vec<String>) -> Self {
+        Self { title: title.into(), unit: unit.into(), layers, columns: Vec::new() }
+    }
+
+    /// Adds a column to the right of the others.
+    pub fn with(mut self, column: Column) -> Self {
+        self.columns.push(column);
+        self
+    }
+
+    /// The chart as one `<svg>` element.
+    pub fn svg(&self) -> String {
+        let legend = self.legend();
+        let rows = legend.last().map_or(0, |entry| entry.0 + 1);
+        let mut svg = Svg::new(WIDTH, HEIGHT + rows as f64 * LEGEND_ROW, &self.title);
+        svg.text("title", (LEFT, 18.0), "start", &self.title);
+        let bottom = HEIGHT - BOTTOM;
+        let highest = self.columns.iter().map(|column| usable(column).map(|(_, height)| height).sum::<f64>());
+        let y = Axis::around(highest.chain([0.0]), Scale::Linear, None, bottom - TOP, 4);
+        for tick in y.ticks() {
+            let Some(at) = y.at(*tick) else { continue };
+            svg.line("grid", (LEFT, bottom - at), (WIDTH - RIGHT, bottom - at));
+            svg.text("muted", (LEFT - 6.0, bottom - at + 4.0), "end", &format_number(*tick));
+        }
+        let step = (WIDTH - LEFT - RIGHT) / self.columns.len().max(1) as f64;
+        let width = (step * 0.78).min(46.0);
+        for (at, column) in self.columns.iter().enumerate() {
+            let middle = LEFT + step * (at as f64 + 0.5);
+            self.draw(&mut svg, column, middle - width / 2.0, width, &y, bottom);
+            if let Some(tick) = &column.tick {
+                svg.text("muted", (middle, bottom + 16.0), "middle", tick);
+            }
+        }
+        svg.line("axis", (LEFT, bottom), (WIDTH - RIGHT, bottom));
+        for (row, offset, layer, name) in legend {
+            let top = HEIGHT + 4.0 + row as f64 * LEGEND_ROW;
+            svg.rect(&format!("f{}", layer % COLOURS), (LEFT + offset, top - 9.0), (10.0, 10.0), "");
+            svg.text("", (LEFT + offset + 15.0, top), "start", &name);
+        }
+        svg.finish()
+    }
+
+    fn draw(&self, svg: &mut Svg, column: &Column, left: f64, width: f64, y: &Axis, bottom: f64) {
+        let mut below = 0.0;
+        for (layer, height) in usable(column) {
+            let (Some(from), Some(to)) = (y.at(below), y.at(below + height)) else { continue };
+            below += height;
+            let name = self.layers.get(layer).map_or("", String::as_str);
+            let said = format!("{}\n{name}: {} {}", column.name, format_number(height), self.unit);
+            svg.rect(&format!("f{}", layer % COLOURS), (left, bottom - to), (width, to - from), said.trim());
+        }
+    }
+
+    /// Row, offset, layer and name of each legend entry, broken into rows by estimated text width.
+    fn legend(&self) -> Vec<(usize, f64, usize, String)> {
+        let (mut row, mut offset) = (0, 0.0);
+        let mut entries = Vec::new();
+        for (layer, name) in self.layers.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let width = 30.0 + 6.8 * name.chars().count() as f64;
+            if offset > 0.0 && offset + width > WIDTH - LEFT - RIGHT {
+                (row, offset) = (row + 1, 0.0);
+            }
+            entries.push((row, offset, layer, name.clone()));
+            offset += width;
+        }
+        entries
+    }
+}
+
+/// Layers that have a height.
+fn usable(column: &Column) -> impl Iterator<Item = (usize, f64)> + '_ {
+    column.layers.iter().copied().enumerate().filter(|(_, height)| height.is_finite() && *height > 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_stand_on_each_other_and_say_what_they_are() {
+        let column = Column { name: "12:00".into(), tick: Some("12:00".into()), layers: vec![3.0, f64::NAN, 1.0] };
+        let layers = vec!["gpt-4o".into(), "other".into(), "haiku <b>".into()];
+        let svg = Columns::new("Requests", "requests", layers).with(column).svg();
+        assert_eq!(svg.matches("<rect").count(), 2 + 3, "two layers and three legend entries");
+        assert!(svg.contains("12:00\ngpt-4o: 3 requests") && svg.contains("haiku &lt;b&gt;: 1 requests"));
+        assert!(!svg.contains("NaN"));
+    }
+
+    #[test]
+    fn nothing_is_still_a_chart() {
+        let svg = Columns::new("Requests", "", Vec::new()).svg();
+        assert!(svg.starts_with("<svg") && svg.ends_with("</svg>") && !svg.contains("NaN"));
+    }
+}

@@ -1,0 +1,272 @@
+//! `/dashboard/decisions/{id}`: one choice, explained: what was asked, who could answer, who was chosen and why, what
+//! came of it, and what people said.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use maud::{Markup, html as markup};
+use serde_json::json;
+
+use super::decisions::{status, verdict_badge};
+use super::html;
+use super::icons::icon;
+use super::layout::Page;
+use super::parts::{badge, empty, moment, ms, or_nothing, percent, share_bar, trouble, usd};
+use super::visitor::{Visitor, url_query};
+use crate::http::admin::decisions;
+use crate::http::state::Gateway;
+use crate::protocol::{ErrorKind, NamedObjective, Objective};
+use crate::store::{DecisionRecord, Entry, FeedbackKind, FeedbackRecord, OutcomeRecord, Thumb};
+
+/// Features shown: those furthest from what is usual.
+const FEATURES: usize = 8;
+
+/// `GET`.
+pub(super) async fn page(
+    State(gateway): State<Arc<Gateway>>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Response {
+    let found = decisions::one(&gateway, &id).await;
+    let (code, body) = match &found {
+        Ok(entry) => (StatusCode::OK, whole(entry)),
+        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::InvalidRequest) => {
+            let text = "It may have been deleted by retention, or it is only just being written.";
+            (StatusCode::NOT_FOUND, markup! { section.card { (empty("There is no such decision", text)) } })
+        }
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, trouble(&error.message)),
+    };
+    let title = found.as_ref().map_or("Decision".to_owned(), |entry| entry.decision.chosen.to_string());
+    let lead = found.as_ref().map_or("", |entry| entry.decision.reason.as_str());
+    let back = markup! { a.button.small href="/dashboard/decisions" { "All decisions" } };
+    let page = Page::new("/dashboard/decisions", &title, lead).with_actions(back);
+    (code, html(page.render(&gateway, &visitor, &body))).into_response()
+}
+
+fn whole(entry: &Entry) -> Markup {
+    let decision = &entry.decision;
+    markup! {
+        div #decision data-live="4000" {
+            div.stats {
+                (stat("Outcome", &status(entry.outcome.as_ref().map(|outcome| outcome.status))))
+                (stat("Task", &markup! { (decision.task.as_deref().unwrap_or("not read")) }))
+                (stat("Chosen with", &markup! { (or_nothing(decision.propensity, percent)) }))
+                (stat("How", &markup! { (badge("", decision.mode.as_str())) @if decision.explored { " " (badge("info", "try-out")) } }))
+                (stat("Policy", &markup! {
+                    @if decision.policy_version == 0 { "none" } @else { "v" (decision.policy_version) }
+                }))
+                (stat("Feedback", &match entry.verdict() { Some(verdict) => verdict_badge(verdict), None => markup! { "none yet" } }))
+            }
+            section.card aria-labelledby="candidates-title" { (candidates(decision)) }
+            div.columns {
+                section.card { h2 { "What happened" } (happened(entry)) }
+                section.card { h2 { "Feedback" } (feedback(entry)) }
+            }
+            div.columns {
+                section.card { h2 { "What was asked" } (asked(decision)) }
+                section.card { h2 { "What the classifier saw" } (features(decision)) }
+            }
+        }
+    }
+}
+
+fn stat(label: &str, value: &Markup) -> Markup {
+    markup! { div.stat { p.label { (label) } p.value.plain { (value) } } }
+}
+
+fn candidates(decision: &DecisionRecord) -> Markup {
+    let mut sorted: Vec<_> = decision.candidates.iter().collect();
+    sorted.sort_by(|a, b| b.propensity.total_cmp(&a.propensity).then(b.utility.total_cmp(&a.utility)));
+    markup! {
+        div.card-head { h2 #candidates-title { "Who could answer" } span.muted { "in order of probability" } }
+        div.table-box tabindex="0" role="region" aria-labelledby="candidates-title" {
+            table {
+                thead {
+                    tr {
+                        th scope="col" { "Model" } th scope="col" { span.hidden { "Drawn" } }
+                        @for name in ["Probability", "Good answer", "Before learning", "Cost", "Latency", "Utility"] { th.num scope="col" { (name) } }
+                    }
+                }
+                tbody {
+                    @for candidate in sorted {
+                        @let chosen = candidate.model == decision.chosen;
+                        tr {
+                            th scope="row" { (candidate.model) @if chosen { " " (badge("good", "chosen")) } }
+                            td { (share_bar(candidate.propensity, if chosen { "" } else { "second" }, &format!("chosen with {}", percent(candidate.propensity)))) }
+                            td.num { (percent(candidate.propensity)) }
+                            td.num { (percent(candidate.quality)) br; span.muted { (candidate.quality_source) } }
+                            td.num { (or_nothing(candidate.prior, percent)) }
+                            td.num { (usd(candidate.cost_usd)) }
+                            td.num { (or_nothing(candidate.latency_s.map(|seconds| seconds * 1e3), ms)) }
+                            td.num { (format!("{:.3}", candidate.utility)) }
+                        }
+                    }
+                }
+            }
+        }
+        @if !decision.excluded.is_empty() {
+            details {
+                summary.muted { (decision.excluded.len()) " models fell out before the choice" }
+                ul { @for excluded in &decision.excluded { li { strong { (excluded.model) } ": " (excluded.reason) } } }
+            }
+        }
+        @if let Some(shadow) = &decision.shadow {
+            p.hint {
+                "The policy that only watches (v" (shadow.policy_version) ") would have chosen " strong { (shadow.model) }
+                " with " (percent(shadow.propensity)) "."
+            }
+        }
+    }
+}
+
+fn happened(entry: &Entry) -> Markup {
+    let Some(outcome) = &entry.outcome else {
+        let text = if entry.decision.request.dry_run {
+            "It was a dry run: the caller makes the call, and may report what came of it."
+        } else {
+            "The answer is under way."
+        };
+        return markup! { p.muted { (text) } };
+    };
+    markup! {
+        dl.fields {
+            (answered_by(outcome, &entry.decision))
+            dt { "Ended" } dd { (status(Some(outcome.status))) " " (moment(outcome.at_ms)) }
+            @if let Some(reason) = outcome.finish_reason { dt { "Because" } dd { (json!(reason).as_str().unwrap_or_default()) } }
+            dt { "Calls" } dd { (outcome.attempts) @if outcome.failovers > 0 { ", " (outcome.failovers) " other models asked" } }
+            dt { "First token" } dd { (or_nothing(outcome.first_token_ms, ms)) }
+            dt { "Whole answer" } dd { (or_nothing(outcome.latency_ms, ms)) }
+            @if let Some(usage) = &outcome.usage {
+                dt { "Tokens" } dd { (usage.prompt_tokens()) " in, " (usage.cache_read_tokens) " of them cached; " (usage.output_tokens) " out" }
+            }
+            dt { "Cost" } dd { (or_nothing(outcome.cost_usd, usd)) }
+            @if !outcome.signals.is_empty() {
+                dt { "Signs" }
+                dd { @for signal in &outcome.signals { (badge("warn", json!(signal).as_str().unwrap_or_default())) " " } }
+            }
+        }
+    }
+}
+
+fn answered_by(outcome: &OutcomeRecord, decision: &DecisionRecord) -> Markup {
+    let model = outcome.model.as_ref().unwrap_or(&decision.chosen);
+    markup! {
+        dt { "Answered by" }
+        dd {
+            strong { (model) }
+            @if let Some(backend) = &outcome.backend { " at " (backend) }
+            @if *model != decision.chosen { ", in place of " (decision.chosen) }
+        }
+    }
+}
+
+fn feedback(entry: &Entry) -> Markup {
+    let id = entry.decision.id;
+    let button = |kind: &str, text: &str, said: serde_json::Value| {
+        let mut body = json!({ "decision_id": id, "source": "dashboard" });
+        if let (Some(body), serde_json::Value::Object(said)) = (body.as_object_mut(), said) {
+            body.extend(said);
+        }
+        markup! {
+            button.small type="button" data-key={ "rate-" (text) } data-api="POST /api/admin/feedback" data-body=(body)
+                data-done="Thank you. It is on disk, and the policy learns from it." {
+                @if !kind.is_empty() { (icon(kind)) } (text)
+            }
+        }
+    };
+    markup! {
+        @if entry.feedback.is_empty() { p.muted { "Nobody has said anything yet." } }
+        @else {
+            ul.feedback {
+                @for feedback in &entry.feedback {
+                    li {
+                        (said(feedback)) " by " strong { (feedback.source) } " " (moment(feedback.at_ms))
+                        @if let Some(comment) = &feedback.comment { p { (comment) } }
+                    }
+                }
+            }
+        }
+        div.row {
+            (button("up", "Good", json!({ "thumbs": "up" })))
+            (button("down", "Bad", json!({ "thumbs": "down" })))
+            @for stars in 1..=5 { (button("", &format!("{stars} ★"), json!({ "rating": stars }))) }
+        }
+    }
+}
+
+fn said(feedback: &FeedbackRecord) -> Markup {
+    let text = match feedback.kind {
+        FeedbackKind::Score(score) => format!("score {score:.2}"),
+        FeedbackKind::Rating(stars) => format!("{stars} of 5"),
+        FeedbackKind::Thumbs(Thumb::Up) => "thumb up".to_owned(),
+        FeedbackKind::Thumbs(Thumb::Down) => "thumb down".to_owned(),
+        FeedbackKind::Correct(true) => "right".to_owned(),
+        FeedbackKind::Correct(false) => "wrong".to_owned(),
+    };
+    let value = feedback.kind.value();
+    badge(if value >= 0.6 { "good" } else if value >= 0.4 { "warn" } else { "bad" }, &text)
+}
+
+fn asked(decision: &DecisionRecord) -> Markup {
+    let request = &decision.request;
+    let objective = match request.objective {
+        Objective::Named(named) => match named {
+            NamedObjective::Quality => "quality".to_owned(),
+            NamedObjective::Balanced => "balanced".to_owned(),
+            NamedObjective::Cost => "cost".to_owned(),
+            NamedObjective::Speed => "speed".to_owned(),
+        },
+        Objective::Weights { cost_per_usd, latency_per_s } => {
+            format!("{cost_per_usd} per dollar, {latency_per_s} per second")
+        }
+    };
+    markup! {
+        dl.fields {
+            dt { "When" } dd { (moment(decision.at_ms)) }
+            dt { "Model asked for" } dd { @if request.requested.is_empty() { "auto" } @else { (request.requested) } }
+            dt { "Objective" } dd { (objective) }
+            @if let Some(dialect) = request.dialect { dt { "Dialect" } dd { (dialect.as_str()) @if request.stream { ", streamed" } } }
+            dt { "Prompt" } dd { (request.prompt_tokens) " tokens, estimated; turn " (request.turn) }
+            @if let Some(most) = request.max_tokens { dt { "At most" } dd { (most) " tokens of answer" } }
+            @if !request.rules.is_empty() { dt { "Rules" } dd { @for rule in &request.rules { (badge("info", rule)) " " } } }
+            @if !request.tags.is_empty() { dt { "Tags" } dd { @for (name, value) in &request.tags { (badge("", &format!("{name}: {value}"))) " " } } }
+            @if let Some(token) = &request.token { dt { "API token" } dd { a href={ "/dashboard/decisions" (url_query(&[("token", token)])) } { code { (token) } } } }
+            @if let Some(conversation) = request.conversation {
+                @let print = conversation.to_string();
+                dt { "Conversation" } dd { a href={ "/dashboard/decisions" (url_query(&[("conversation", &print)])) } { code { (print) } } }
+            }
+            dt { "Decision" } dd { code { (decision.id) } }
+        }
+        @if let Some(prompt) = &decision.prompt { h3 { "The question" } p.prompt { (prompt) } }
+        @else { p.hint { "Prompts are not kept (" code { "store.prompts" } " is off); features are, and they are enough to learn from." } }
+    }
+}
+
+fn features(decision: &DecisionRecord) -> Markup {
+    if decision.features.is_empty() {
+        return markup! { p.muted { "It did not read this prompt, or not in time: the choice was made without features." } };
+    }
+    let mut ranked: Vec<(usize, f32)> = decision.features.iter().copied().enumerate().collect();
+    ranked.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+    let largest = ranked.first().map_or(1.0, |(_, value)| value.abs()).max(f32::MIN_POSITIVE);
+    markup! {
+        p.hint {
+            (decision.features.len()) " features; drawn are those furthest from what is usual. Zero is the average prompt, one is a "
+            "standard deviation. Space " code { (decision.feature_space) } "."
+        }
+        table.features {
+            caption.hidden { "Features" }
+            tbody {
+                @for (index, value) in ranked.into_iter().take(FEATURES) {
+                    tr {
+                        th scope="row" { "z" sub { (index + 1) } }
+                        td { (share_bar(f64::from(value.abs() / largest), if value < 0.0 { "second" } else { "" }, &format!("{value:.3}"))) }
+                        td.num { (format!("{value:+.2}")) }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! `/dashboard`: traffic, errors, latency, spend against the alternatives, shares, feedback.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::response::Response;
+use jiff::Timestamp;
+use maud::{Markup, PreEscaped, html as markup};
+
+use super::html;
+use super::layout::Page;
+use super::parts::{badge, count, empty, ms, or_nothing, percent, share_bar, trouble, usd};
+use super::visitor::Visitor;
+use crate::chart::{Column, Columns, Plot, Point, Series};
+use crate::http::admin::overview::{self, Alternative, Overview, Window, Wish};
+use crate::http::state::Gateway;
+use crate::store::Bucket;
+
+/// Models that have a colour of their own in a chart; the others are drawn as one.
+const COLOURED: usize = 7;
+
+/// `GET`.
+pub(super) async fn page(
+    State(gateway): State<Arc<Gateway>>,
+    visitor: Visitor,
+    Query(wish): Query<Wish>,
+) -> Response {
+    let found = overview::sum_up(&gateway, wish.window).await;
+    let body = markup! {
+        div #overview data-live="3000" {
+            @match &found {
+                Err(error) => { (trouble(&error.message)) }
+                Ok(found) => { (whole(&gateway, found)) }
+            }
+        }
+    };
+    let tabs = markup! {
+        nav.tabs aria-label="Stretch of time" {
+            @for window in Window::ALL {
+                a href={ "/dashboard?window=" (window.as_str()) } aria-current=[(window == wish.window).then_some("true")] {
+                    (window.as_str())
+                }
+            }
+        }
+    };
+    let lead = "What the gateway does, what it costs, and what it would have cost otherwise.";
+    html(Page::new("/dashboard", "Overview", lead).with_actions(tabs).render(&gateway, &visitor, &body))
+}
+
+fn whole(gateway: &Gateway, found: &Overview) -> Markup {
+    let total = &found.summary.total;
+    let sums = &total.sums;
+    let share = |part: u64| if sums.requests > 0 { part as f64 / sums.requests as f64 } else { 0.0 };
+    let minutes = (found.until_ms - found.from_ms) as f64 / 60_000.0;
+    let opinion = if sums.rated > 0 { Some(sums.verdicts / sums.rated as f64) } else { None };
+    markup! {
+        @if let Some(since) = found.summary.complete_since_ms {
+            p.hint { "There is more than could be added up: figures are complete since " (super::parts::moment(since)) "." }
+        }
+        div.stats {
+            (stat("Requests", &count(sums.requests), &format!("{:.1} per minute, {} in flight", sums.requests as f64 / minutes, gateway.metrics.in_flight())))
+            (stat("Errors", &percent(share(sums.errors)), &format!("{} failed, {} went away", count(sums.errors), count(sums.cancelled))))
+            (stat("Latency", &or_nothing(total.p50_ms, ms), &format!("p95 {}, p99 {}", or_nothing(total.p95_ms, ms), or_nothing(total.p99_ms, ms))))
+            (stat("First token", &or_nothing(total.first_token_p50_ms, ms), &format!("p95 {}", or_nothing(total.first_token_p95_ms, ms))))
+            (stat("Spent", &usd(sums.cost_usd), &spend_told(found)))
+            (stat("Tokens", &count(sums.input_tokens + sums.output_tokens), &format!("{} in, {} out", count(sums.input_tokens), count(sums.output_tokens))))
+            (stat("Feedback", &or_nothing(opinion, percent), &format!("liked, of {} rated answers", count(sums.rated))))
+            (stat("Failovers", &count(sums.failovers), &format!("{} were try-outs", count(sums.explored))))
+        }
+        @if sums.requests == 0 {
+            section.card {
+                (empty("No request in this stretch", "Point a client at the proxy, or send a prompt in the playground. Everything shows up here within seconds."))
+            }
+        } @else {
+            section.card { (PreEscaped(traffic(found))) }
+            div.columns {
+                section.card { (PreEscaped(latency(found))) }
+                section.card { (PreEscaped(liked(found))) }
+            }
+            div.columns {
+                section.card aria-labelledby="spend-title" { (spend(found)) }
+                section.card aria-labelledby="models-title" { (models(found)) }
+            }
+            @if !found.summary.tasks.is_empty() {
+                section.card aria-labelledby="tasks-title" { (tasks(&found.summary.tasks)) }
+            }
+        }
+    }
+}
+
+fn stat(label: &str, value: &str, sub: &str) -> Markup {
+    markup! { div.stat { p.label { (label) } p.value { (value) } p.sub { (sub) } } }
+}
+
+fn spend_told(found: &Overview) -> String {
+    let spent = found.summary.total.sums.cost_usd;
+    match &found.best_single {
+        Some(best) if best.would_be.cost_usd > 0.0 => {
+            let change = 1.0 - spent / best.would_be.cost_usd;
+            let words = if change >= 0.0 { "less" } else { "more" };
+            format!("{} {words} than always {}", percent(change.abs()), best.model)
+        }
+        _ => "nothing to compare with yet".to_owned(),
+    }
+}
+
+/// The moments that stand below a chart, and all buckets from the first to the last.
+struct Clock {
+    starts: Vec<i64>,
+    bucket_ms: i64,
+}
+
+impl Clock {
+    fn new(found: &Overview) -> Self {
+        let step = usize::try_from(found.bucket_ms).unwrap_or(1).max(1);
+        Self { starts: (found.from_ms..found.until_ms).step_by(step).collect(), bucket_ms: found.bucket_ms }
+    }
+
+    /// A moment in the machine's own zone: hours and minutes, or the day where buckets are long.
+    fn name(&self, at_ms: i64) -> String {
+        let form = match self.bucket_ms {
+            0..60_000 => "%H:%M:%S",
+            60_000..7_200_000 => "%H:%M",
+            _ => "%a %H:%M",
+        };
+        let zone = jiff::tz::TimeZone::system();
+        Timestamp::from_millisecond(at_ms).map(|at| at.to_zoned(zone).strftime(form).to_string()).unwrap_or_default()
+    }
+
+    /// About six of them.
+    fn ticks(&self) -> Vec<(f64, String)> {
+        let every = self.starts.len().div_ceil(6).max(1);
+        self.starts.iter().step_by(every).map(|at| (*at as f64, self.name(*at))).collect()
+    }
+
+    fn tick(&self, index: usize) -> Option<String> {
+        let every = self.starts.len().div_ceil(8).max(1);
+        (index % every == 0).then(|| self.name(self.starts.get(index).copied().unwrap_or_default()))
+    }
+}
+
+fn traffic(found: &Overview) -> String {
+    let clock = Clock::new(found);
+    let mut busiest: Vec<(&String, u64)> =
+        found.summary.models.iter().map(|(model, bucket)| (model, bucket.sums.requests)).collect();
+    busiest.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    let mut names: Vec<String> = busiest.iter().take(COLOURED).map(|(model, _)| (*model).clone()).collect();
+    let more = busiest.len() > COLOURED;
+    if more {
+        names.push("other models".to_owned());
+    }
+    let mut chart = Columns::new("Requests by the model that answered", "requests", names.clone());
+    for (index, start) in clock.starts.iter().enumerate() {
+        let mut layers = vec![0.0; names.len()];
+        for (model, requests) in found.summary.models_over_time.get(start).into_iter().flatten() {
+            let layer = names.iter().position(|name| name == model).or_else(|| more.then_some(COLOURED));
+            if let Some(height) = layer.and_then(|layer| layers.get_mut(layer)) {
+                *height += *requests as f64;
+            }
+        }
+        chart = chart.with(Column { name: clock.name(*start), tick: clock.tick(index), layers });
+    }
+    chart.svg()
+}
+
+fn line(found: &Overview, name: &str, value: impl Fn(&Bucket) -> Option<f64>, write: impl Fn(f64) -> String) -> Series {
+    let clock = Clock::new(found);
+    let point = |(start, bucket): (&i64, &Bucket)| {
+        let y = value(bucket).filter(|y| y.is_finite())?;
+        let said = format!("{}\n{name}: {}", clock.name(*start), write(y));
+        Some(Point::new(*start as f64, y).saying(said))
+    };
+    Series::dotted_line(name, found.summary.buckets.iter().filter_map(point).collect())
+}
+
+fn latency(found: &Overview) -> String {
+    let clock = Clock::new(found);
+    Plot::new("Latency, ms", "", "ms")
+        .between(found.from_ms as f64, found.until_ms as f64)
+        .x_ticks(clock.ticks())
+        .with(line(found, "p50", |bucket| bucket.p50_ms, ms))
+        .with(line(found, "p95", |bucket| bucket.p95_ms, ms))
+        .with(line(found, "first token p50", |bucket| bucket.first_token_p50_ms, ms))
+        .svg()
+}
+
+fn liked(found: &Overview) -> String {
+    let clock = Clock::new(found);
+    let share = |part: f64, whole: u64| (whole > 0).then(|| part / whole as f64);
+    Plot::new("Liked answers and errors, shares", "", "share")
+        .between(found.from_ms as f64, found.until_ms as f64)
+        .x_ticks(clock.ticks())
+        .with(line(found, "liked, of rated", |bucket| share(bucket.sums.verdicts, bucket.sums.rated), percent))
+        .with(line(found, "failed", |bucket| share(bucket.sums.errors as f64, bucket.sums.requests), percent))
+        .level(1.0, "")
+        .svg()
+}
+
+fn spend(found: &Overview) -> Markup {
+    let spent = found.summary.total.sums.cost_usd;
+    let rated = &found.summary.total.sums;
+    let highest = [&found.best_single, &found.cheapest]
+        .into_iter()
+        .flatten()
+        .map(|other| other.would_be.cost_usd + other.would_be.cost_error_usd)
+        .fold(spent, f64::max);
+    let scale = |value: f64| if highest > 0.0 { value / highest } else { 0.0 };
+    let other = |title: &str, other: &Alternative| {
+        let would_be = &other.would_be;
+        let low = (would_be.cost_usd - would_be.cost_error_usd).max(0.0);
+        let high = would_be.cost_usd + would_be.cost_error_usd;
+        markup! {
+            tr {
+                th scope="row" { (title) br; span.muted { (other.model) } }
+                td { (share_bar(scale(would_be.cost_usd), "second", &format!("{} [{}, {}]", usd(would_be.cost_usd), usd(low), usd(high)))) }
+                td.num { (usd(would_be.cost_usd)) br; span.muted { (usd(low)) " to " (usd(high)) } }
+                td.num { (percent(would_be.quality)) }
+            }
+        }
+    };
+    let answered: f64 = found.summary.models.values().map(|model| model.sums.requests as f64).sum();
+    let quality = found.summary.models.iter().filter_map(|(model, bucket)| {
+        Some(found.summary.single_models.get(model)?.quality * bucket.sums.requests as f64)
+    });
+    let predicted = (answered > 0.0).then(|| quality.sum::<f64>() / answered).filter(|value| *value > 0.0);
+    markup! {
+        div.card-head { h2 #spend-title { "Spend against the alternatives" } span.muted { "95 % intervals" } }
+        div.table-box tabindex="0" role="region" aria-labelledby="spend-title" {
+            table {
+                thead { tr { th scope="col" { "Strategy" } th scope="col" { "" span.hidden { "Drawn" } } th.num scope="col" { "Cost" } th.num scope="col" { "Good answers" } } }
+                tbody {
+                    tr {
+                        th scope="row" { "As it was routed" }
+                        td { (share_bar(scale(spent), "", &usd(spent))) }
+                        td.num { (usd(spent)) }
+                        td.num {
+                            @if rated.rated > 0 { (percent(rated.verdicts / rated.rated as f64)) br; span.muted { "rated" } }
+                            @else { (or_nothing(predicted, percent)) }
+                        }
+                    }
+                    @if let Some(best) = &found.best_single { (other("Always the best single", best)) }
+                    @if let Some(cheapest) = &found.cheapest { (other("Always the cheapest", cheapest)) }
+                }
+            }
+        }
+        p.hint { "What others would have cost is predicted per request and corrected by what was really spent; their share of good answers is the prediction made when each request came." }
+    }
+}
+
+fn models(found: &Overview) -> Markup {
+    let requests = found.summary.total.sums.requests.max(1) as f64;
+    let mut rows: Vec<(&String, &Bucket)> = found.summary.models.iter().collect();
+    rows.sort_by(|a, b| b.1.sums.requests.cmp(&a.1.sums.requests).then(a.0.cmp(b.0)));
+    markup! {
+        div.card-head { h2 #models-title { "Share by model" } a href="/dashboard/models" { "All models" } }
+        div.table-box tabindex="0" role="region" aria-labelledby="models-title" {
+            table {
+                thead {
+                    tr {
+                        th scope="col" { "Model" } th scope="col" { span.hidden { "Drawn" } }
+                        @for name in ["Share", "Liked", "Failed", "p50", "Spent"] { th.num scope="col" { (name) } }
+                    }
+                }
+                tbody {
+                    @for (model, bucket) in rows {
+                        @let sums = &bucket.sums;
+                        @let share = sums.requests as f64 / requests;
+                        tr {
+                            th scope="row" { a href={ "/dashboard/decisions" (super::visitor::url_query(&[("model", model)])) } { (model) } }
+                            td { (share_bar(share, "", &format!("{} requests", sums.requests))) }
+                            td.num { (percent(share)) }
+                            td.num { (or_nothing((sums.rated > 0).then(|| sums.verdicts / sums.rated as f64), percent)) }
+                            td.num {
+                                @if sums.errors > 0 { (badge("bad", &percent(sums.errors as f64 / sums.requests.max(1) as f64))) } @else { "0 %" }
+                            }
+                            td.num { (or_nothing(bucket.p50_ms, ms)) }
+                            td.num { (usd(sums.cost_usd)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn tasks(tasks: &BTreeMap<String, u64>) -> Markup {
+    let all = tasks.values().sum::<u64>().max(1) as f64;
+    let mut rows: Vec<(&String, &u64)> = tasks.iter().collect();
+    rows.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    markup! {
+        h2 #tasks-title { "What is asked" }
+        div.tasks {
+            @for (task, requests) in rows {
+                a href={ "/dashboard/decisions" (super::visitor::url_query(&[("task", task)])) } {
+                    span { (task) } span.muted { (percent(*requests as f64 / all)) }
+                    (share_bar(*requests as f64 / all, "", &format!("{requests} requests")))
+                }
+            }
+        }
+    }
+}

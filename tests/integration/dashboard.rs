@@ -1,0 +1,269 @@
+//! The panel: who gets in, who is kept out, and that what others wrote stays text.
+
+use std::time::Duration;
+
+use http::header::{COOKIE, LOCATION, SET_COOKIE};
+use pointsman::config::{self, LoadArgs};
+use pointsman::store::Scope;
+use serde_json::{Value, json};
+
+use crate::support::{TestGateway, ask, settle};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// A gateway whose panel has a password.
+async fn locked(extra: &str) -> TestGateway {
+    TestGateway::with_environment(extra, &[], &[("POINTSMAN_ADMIN_PASSWORD", PASSWORD)]).await.0
+}
+
+/// A browser's part of the panel: keeps no redirects to itself.
+struct Browser {
+    http: reqwest::Client,
+    base: String,
+    cookie: String,
+    csrf: String,
+}
+
+impl Browser {
+    fn new(gateway: &TestGateway) -> Self {
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(Duration::from_secs(20))
+            .build()
+            .unwrap();
+        Self { http, base: gateway.admin_url(""), cookie: String::new(), csrf: String::new() }
+    }
+
+    async fn sign_in(gateway: &TestGateway) -> Self {
+        let mut browser = Self::new(gateway);
+        let answer = browser.try_password("admin", PASSWORD).await;
+        assert_eq!(answer.status(), 303);
+        let cookie = answer.headers()[SET_COOKIE].to_str().unwrap();
+        for flag in ["HttpOnly", "SameSite=Strict", "Max-Age=", "Path=/"] {
+            assert!(cookie.contains(flag), "{cookie}");
+        }
+        browser.cookie = cookie.split(';').next().unwrap().to_owned();
+        let page = browser.get("/dashboard/tokens").await.text().await.unwrap();
+        browser.csrf = page.split("name=\"csrf\" content=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        browser
+    }
+
+    async fn try_password(&self, user: &str, password: &str) -> reqwest::Response {
+        let body = format!("user={user}&password={}&next=", password.replace(' ', "+"));
+        self.http.post(format!("{}/dashboard/login", self.base)).body(body).send().await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> reqwest::Response {
+        self.http.get(format!("{}{path}", self.base)).header(COOKIE, &self.cookie).send().await.unwrap()
+    }
+
+    fn change(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method.parse().unwrap(), format!("{}{path}", self.base));
+        request.header(COOKIE, &self.cookie)
+    }
+
+    async fn call(&self, method: &str, path: &str, body: Value) -> reqwest::Response {
+        self.change(method, path).header("x-pointsman-csrf", &self.csrf).body(body.to_string()).send().await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_panel_opens_by_password_and_closes_on_signing_out() {
+    let gateway = locked("").await;
+    let stranger = Browser::new(&gateway);
+    let sent_away = stranger.get("/dashboard/models").await;
+    assert_eq!(sent_away.status(), 303);
+    assert_eq!(sent_away.headers()[LOCATION], "/dashboard/login?next=/dashboard/models");
+    assert_eq!(stranger.get("/api/admin/models").await.status(), 401);
+    let wrong = stranger.try_password("admin", "wrong").await;
+    assert_eq!(wrong.status(), 401);
+    assert!(wrong.headers().get(SET_COOKIE).is_none());
+    assert!(wrong.text().await.unwrap().contains("Wrong name or password"));
+
+    let browser = Browser::sign_in(&gateway).await;
+    for page in ["", "/monitor", "/logs", "/decisions", "/models", "/playground", "/tokens", "/configuration", "/audit", "/api"] {
+        let answer = browser.get(&format!("/dashboard{page}")).await;
+        assert_eq!(answer.status(), 200, "{page}");
+        let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        let text = answer.text().await.unwrap();
+        assert!(text.len() < 200_000, "{page} has {} bytes", text.len());
+        assert!(!text.contains(" style=") && !text.contains("<script>"), "{page} has something inline");
+        assert!(!text.contains("https://"), "{page} names something elsewhere");
+    }
+    let out = browser.change("POST", "/dashboard/logout").body(format!("csrf={}", browser.csrf)).send().await.unwrap();
+    assert_eq!(out.status(), 303);
+    let ended = browser.get("/dashboard/models").await;
+    assert_eq!(ended.headers()[LOCATION], "/dashboard/login?next=/dashboard/models&ended=1");
+    assert_eq!(browser.call("POST", "/api/admin/tokens", json!({})).await.status(), 401);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_down() {
+    let gateway = locked("").await;
+    let browser = Browser::new(&gateway);
+    for _ in 0..5 {
+        assert_eq!(browser.try_password("admin", "guess").await.status(), 401);
+    }
+    let refused = browser.try_password("admin", PASSWORD).await;
+    assert_eq!(refused.status(), 429);
+    assert!(refused.headers().contains_key("retry-after"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_forged_change_is_refused_and_a_real_one_is_audited_and_kept() {
+    let gateway = locked("").await;
+    let browser = Browser::sign_in(&gateway).await;
+    let path = "/api/admin/models/gpt-4o";
+    let body = json!({ "weight": 7.5 });
+    let without_token = browser.change("PATCH", path).body(body.to_string()).send().await.unwrap();
+    assert_eq!(without_token.status(), 403);
+    let elsewhere = browser.change("PATCH", path).header("x-pointsman-csrf", &browser.csrf);
+    let elsewhere = elsewhere.header("origin", "https://evil.example").body(body.to_string()).send().await.unwrap();
+    assert_eq!(elsewhere.status(), 403);
+    let weight = |gateway: &TestGateway| gateway.app.gateway.live().catalog.find("gpt-4o").unwrap().settings.weight;
+    assert_eq!(weight(&gateway), 1.0);
+
+    let changed: Value = browser.call("PATCH", path, body).await.json().await.unwrap();
+    assert_eq!((changed["weight"].as_f64(), weight(&gateway)), (Some(7.5), 7.5));
+    let acts: Value = browser.get("/api/admin/audit").await.json().await.unwrap();
+    let act = &acts["acts"][0];
+    assert_eq!((act["who"].as_str(), act["action"].as_str()), (Some("dashboard admin"), Some("model.change")));
+    assert_eq!((act["detail"]["before"]["weight"].as_f64(), act["detail"]["after"]["weight"].as_f64()), (Some(1.0), Some(7.5)));
+
+    // A reload of the files keeps it, and so does the store.
+    gateway.app.reload().unwrap();
+    assert_eq!(weight(&gateway), 7.5);
+    let args: LoadArgs = gateway.args.clone();
+    let dir = gateway.stop_and_keep().await;
+    let app = pointsman::app::App::start(args.clone(), config::load(&args).unwrap()).await.unwrap();
+    assert_eq!(app.gateway.live().catalog.find("gpt-4o").unwrap().settings.weight, 7.5);
+    app.stop().await;
+    drop(dir);
+}
+
+#[tokio::test]
+async fn a_drained_or_disabled_model_gets_no_traffic() {
+    let gateway = locked("").await;
+    let browser = Browser::sign_in(&gateway).await;
+    let ask_it = async || gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "hi")).await.status().as_u16();
+    assert_eq!(ask_it().await, 200);
+    browser.call("POST", "/api/admin/models/gpt-4o/drain", json!({ "deployment": "openai/gpt-4o" })).await;
+    assert_eq!(ask_it().await, 503);
+    browser.call("POST", "/api/admin/models/gpt-4o/drain", json!({ "drained": false })).await;
+    assert_eq!(ask_it().await, 200);
+    browser.call("PATCH", "/api/admin/models/gpt-4o", json!({ "enabled": false })).await;
+    assert_ne!(ask_it().await, 200);
+    let tested: Value = browser.call("POST", "/api/admin/models/gpt-4o-mini/test", json!({})).await.json().await.unwrap();
+    assert_eq!(tested["ok"], true, "{tested}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_password_a_link_opens_the_panel_once() {
+    let gateway = TestGateway::start("").await;
+    let mut browser = Browser::new(&gateway);
+    let link = gateway.app.gateway.door.new_link().unwrap();
+    assert_eq!(browser.get("/dashboard/login?link=wrong").await.status(), 200);
+    let entered = browser.get(&format!("/dashboard/login?link={link}")).await;
+    assert_eq!(entered.status(), 303);
+    browser.cookie = entered.headers()[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+    assert_eq!(browser.get("/dashboard").await.status(), 200);
+    assert_eq!(Browser::new(&gateway).get(&format!("/dashboard/login?link={link}")).await.status(), 200, "used up");
+    // A foreign name that leads here opens nothing, neither the panel nor the API.
+    for path in ["/dashboard/login", "/api/admin/models"] {
+        let foreign = browser.http.get(format!("{}{path}", browser.base)).header("host", "attacker.example");
+        assert_eq!(foreign.send().await.unwrap().status(), 403, "{path}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_admin_api_takes_an_admin_token_and_no_other() {
+    let tokens: [(&str, &[Scope]); 2] = [("boss", &[Scope::Admin]), ("client", &[Scope::Chat])];
+    let environment = [("POINTSMAN_ADMIN_PASSWORD", PASSWORD)];
+    let (gateway, texts) = TestGateway::with_environment("", &tokens, &environment).await;
+    let list = |token: &str| gateway.http.get(gateway.admin_url("/api/admin/tokens")).bearer_auth(token).send();
+    let shown = list(&texts[0]).await.unwrap().text().await.unwrap();
+    assert!(shown.contains("\"name\":\"client\"") && !shown.contains("hash") && !shown.contains(&texts[1]));
+    assert_eq!(list(&texts[1]).await.unwrap().status(), 403);
+    assert_eq!(list("pm_nonsense").await.unwrap().status(), 401);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_are_made_shown_once_and_revoked() {
+    let gateway = locked("").await;
+    let browser = Browser::sign_in(&gateway).await;
+    let wanted = json!({ "name": "ci <b>", "scopes": ["chat"], "requests_per_minute": 5 });
+    let made = browser.call("POST", "/api/admin/tokens", wanted.clone()).await;
+    assert_eq!(made.status(), 201);
+    let made: Value = made.json().await.unwrap();
+    let text = made["text"].as_str().unwrap();
+    assert_eq!(browser.call("POST", "/api/admin/tokens", wanted).await.status(), 400, "the name is taken");
+    let page = browser.get("/dashboard/tokens").await.text().await.unwrap();
+    assert!(page.contains("ci &lt;b&gt;") && !page.contains("ci <b>") && !page.contains(text));
+    let chat = |token: String| {
+        gateway.http.post(gateway.url("/api/chat")).bearer_auth(token).body(ask("/api/chat", "gpt-4o", "hi").to_string()).send()
+    };
+    assert_eq!(chat(text.to_owned()).await.unwrap().status(), 200);
+    let gone = browser.call("DELETE", &format!("/api/admin/tokens/{}", made["token"]["id"].as_str().unwrap()), json!({})).await;
+    assert_eq!(gone.status(), 200);
+    assert_eq!(chat(String::new()).await.unwrap().status(), 200, "no token is left, so none is asked for");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_is_watched_and_its_decision_explained_and_rated() {
+    let gateway = locked("").await;
+    let browser = Browser::sign_in(&gateway).await;
+    let mut live = browser.get("/api/admin/requests/stream").await;
+    let hostile = "<script>alert('x')</script>";
+    let mut question = ask("/api/chat", "auto", hostile);
+    question["routing"] = json!({ "tags": { "team": hostile } });
+    let answer: Value = gateway.post("/api/chat", question).await.json().await.unwrap();
+    let id = answer["routing"]["decision_id"].as_str().unwrap().to_owned();
+    let mut seen = String::new();
+    while !seen.contains("\"phase\":\"ended\"") {
+        seen.push_str(&String::from_utf8_lossy(&live.chunk().await.unwrap().unwrap()));
+    }
+    for phase in ["routing", "routed", "calling", "answering"] {
+        assert!(seen.contains(&format!("\"phase\":\"{phase}\"")), "{phase} is not in {seen}");
+    }
+    assert!(seen.contains(&id) && !seen.contains("alert"), "the id and not the prompt");
+    drop(live);
+
+    let page = format!("/dashboard/decisions/{id}");
+    let mut text = String::new();
+    for _ in 0..200 {
+        text = browser.get(&page).await.text().await.unwrap();
+        if text.contains("Answered by") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(text.contains("Who could answer") && text.contains("chosen"), "{text}");
+    assert!(text.contains("&lt;script&gt;alert") && !text.contains("<script>alert"), "the tag is text");
+    let rating = json!({ "decision_id": id, "thumbs": "down", "comment": hostile, "source": "dashboard" });
+    assert_eq!(browser.call("POST", "/api/admin/feedback", rating).await.status(), 200);
+    let text = browser.get(&page).await.text().await.unwrap();
+    assert!(text.contains("thumb down") && !text.contains("<script>alert"));
+    let list: Value = browser.get("/api/admin/decisions?rated=true&limit=5").await.json().await.unwrap();
+    assert_eq!(list["entries"][0]["decision"]["id"], id.as_str());
+    let overview: Value = browser.get("/api/admin/overview?window=1h").await.json().await.unwrap();
+    assert_eq!((overview["total"]["requests"].as_u64(), overview["total"]["rated"].as_u64()), (Some(1), Some(1)));
+    settle(|| gateway.app.gateway.metrics.in_flight() == 0, "a request is left").await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_open_stream_does_not_hold_up_the_drain() {
+    let gateway = locked("").await;
+    let browser = Browser::sign_in(&gateway).await;
+    let mut live = browser.get("/api/admin/logs/stream").await;
+    assert!(String::from_utf8_lossy(&live.chunk().await.unwrap().unwrap()).contains("ready"));
+    let stopped = tokio::time::timeout(Duration::from_secs(4), gateway.stop()).await;
+    assert!(stopped.is_ok(), "the drain waited for its deadline");
+}
