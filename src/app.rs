@@ -214,7 +214,8 @@ pub fn build(loaded: &Loaded, store: Store) -> Result<(Gateway, Writer), StartEr
     let dispatcher = Dispatcher::new(client, &config.dispatch);
     let door = Door::new(&config.admin)?;
     let (recorder, writer) = Recorder::start(store.clone()).map_err(StartError::Writer)?;
-    let gateway = Gateway::new(Parts { live, dispatcher, tokens, metrics: Metrics::default(), store, recorder, door });
+    let gateway =
+        Gateway::new(Parts { live, dispatcher, tokens, metrics: Metrics::default(), store, recorder, door });
     Ok((gateway, writer))
 }
 

@@ -145,13 +145,7 @@ impl Door {
     /// # Errors
     ///
     /// See [`Denied`].
-    pub async fn enter(
-        &self,
-        address: IpAddr,
-        user: &str,
-        password: &str,
-        now: Instant,
-    ) -> Result<Entered, Denied> {
+    pub async fn enter(&self, address: IpAddr, user: &str, password: &str, now: Instant) -> Result<Entered, Denied> {
         if let Some(wait) = self.wait(address, now) {
             return Err(Denied::Wait(wait));
         }

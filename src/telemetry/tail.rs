@@ -126,7 +126,8 @@ impl Tail {
 
 fn choose(lines: &VecDeque<Arc<Line>>, level: Option<&str>, text: &str, limit: usize) -> Vec<Arc<Line>> {
     let text = text.to_lowercase();
-    let mut chosen: Vec<_> = lines.iter().rev().filter(|line| line.passes(level, &text)).take(limit).cloned().collect();
+    let mut chosen: Vec<_> =
+        lines.iter().rev().filter(|line| line.passes(level, &text)).take(limit).cloned().collect();
     chosen.reverse();
     chosen
 }

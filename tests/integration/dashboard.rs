@@ -81,7 +81,18 @@ async fn the_panel_opens_by_password_and_closes_on_signing_out() {
     assert!(wrong.text().await.unwrap().contains("Wrong name or password"));
 
     let browser = Browser::sign_in(&gateway).await;
-    for page in ["", "/monitor", "/logs", "/decisions", "/models", "/playground", "/tokens", "/configuration", "/audit", "/api"] {
+    for page in [
+        "",
+        "/monitor",
+        "/logs",
+        "/decisions",
+        "/models",
+        "/playground",
+        "/tokens",
+        "/configuration",
+        "/audit",
+        "/api",
+    ] {
         let answer = browser.get(&format!("/dashboard{page}")).await;
         assert_eq!(answer.status(), 200, "{page}");
         let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
@@ -91,7 +102,8 @@ async fn the_panel_opens_by_password_and_closes_on_signing_out() {
         assert!(!text.contains(" style=") && !text.contains("<script>"), "{page} has something inline");
         assert!(!text.contains("https://"), "{page} names something elsewhere");
     }
-    let out = browser.change("POST", "/dashboard/logout").body(format!("csrf={}", browser.csrf)).send().await.unwrap();
+    let out =
+        browser.change("POST", "/dashboard/logout").body(format!("csrf={}", browser.csrf)).send().await.unwrap();
     assert_eq!(out.status(), 303);
     let ended = browser.get("/dashboard/models").await;
     assert_eq!(ended.headers()[LOCATION], "/dashboard/login?next=/dashboard/models&ended=1");
@@ -131,7 +143,10 @@ async fn a_forged_change_is_refused_and_a_real_one_is_audited_and_kept() {
     let acts: Value = browser.get("/api/admin/audit").await.json().await.unwrap();
     let act = &acts["acts"][0];
     assert_eq!((act["who"].as_str(), act["action"].as_str()), (Some("dashboard admin"), Some("model.change")));
-    assert_eq!((act["detail"]["before"]["weight"].as_f64(), act["detail"]["after"]["weight"].as_f64()), (Some(1.0), Some(7.5)));
+    assert_eq!(
+        (act["detail"]["before"]["weight"].as_f64(), act["detail"]["after"]["weight"].as_f64()),
+        (Some(1.0), Some(7.5))
+    );
 
     // A reload of the files keeps it, and so does the store.
     gateway.app.reload().unwrap();
@@ -156,7 +171,8 @@ async fn a_drained_or_disabled_model_gets_no_traffic() {
     assert_eq!(ask_it().await, 200);
     browser.call("PATCH", "/api/admin/models/gpt-4o", json!({ "enabled": false })).await;
     assert_ne!(ask_it().await, 200);
-    let tested: Value = browser.call("POST", "/api/admin/models/gpt-4o-mini/test", json!({})).await.json().await.unwrap();
+    let tested: Value =
+        browser.call("POST", "/api/admin/models/gpt-4o-mini/test", json!({})).await.json().await.unwrap();
     assert_eq!(tested["ok"], true, "{tested}");
     gateway.stop().await;
 }
@@ -206,10 +222,17 @@ async fn tokens_are_made_shown_once_and_revoked() {
     let page = browser.get("/dashboard/tokens").await.text().await.unwrap();
     assert!(page.contains("ci &lt;b&gt;") && !page.contains("ci <b>") && !page.contains(text));
     let chat = |token: String| {
-        gateway.http.post(gateway.url("/api/chat")).bearer_auth(token).body(ask("/api/chat", "gpt-4o", "hi").to_string()).send()
+        gateway
+            .http
+            .post(gateway.url("/api/chat"))
+            .bearer_auth(token)
+            .body(ask("/api/chat", "gpt-4o", "hi").to_string())
+            .send()
     };
     assert_eq!(chat(text.to_owned()).await.unwrap().status(), 200);
-    let gone = browser.call("DELETE", &format!("/api/admin/tokens/{}", made["token"]["id"].as_str().unwrap()), json!({})).await;
+    let gone = browser
+        .call("DELETE", &format!("/api/admin/tokens/{}", made["token"]["id"].as_str().unwrap()), json!({}))
+        .await;
     assert_eq!(gone.status(), 200);
     assert_eq!(chat(String::new()).await.unwrap().status(), 200, "no token is left, so none is asked for");
     gateway.stop().await;

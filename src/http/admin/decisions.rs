@@ -71,9 +71,7 @@ impl Wish {
             "sticky" => Some(Mode::Sticky),
             "imported" => Some(Mode::Imported),
             _ => {
-                return Err(
-                    ApiError::invalid("must be named, weighted, learned, sticky or imported").at("mode")
-                );
+                return Err(ApiError::invalid("must be named, weighted, learned, sticky or imported").at("mode"));
             }
         };
         let version = text(&self.policy_version).map(|version| version.parse()).transpose();
@@ -105,7 +103,9 @@ pub async fn find(gateway: &Gateway, wish: &Wish) -> Result<Page, ApiError> {
     let filter = wish.filter()?;
     let before = match wish.before.as_str() {
         "" => None,
-        id => Some(id.parse::<DecisionId>().map_err(|_| ApiError::invalid("it is no id of a decision").at("before"))?),
+        id => {
+            Some(id.parse::<DecisionId>().map_err(|_| ApiError::invalid("it is no id of a decision").at("before"))?)
+        }
     };
     let limit = wish.limit.unwrap_or(50).min(MOST);
     gateway.read_store(move |store| store.decisions(&filter, before, limit)).await
@@ -149,7 +149,8 @@ mod tests {
         let wish = |field: &str, value: &str| {
             serde_json::from_value::<Wish>(serde_json::json!({ field: value })).unwrap().filter()
         };
-        for (field, value) in [("mode", "x"), ("explored", "maybe"), ("policy_version", "-1"), ("conversation", "zz")] {
+        for (field, value) in [("mode", "x"), ("explored", "maybe"), ("policy_version", "-1"), ("conversation", "zz")]
+        {
             assert_eq!(wish(field, value).unwrap_err().param.as_deref(), Some(field));
         }
         assert_eq!(wish("mode", "").unwrap(), Filter::default());

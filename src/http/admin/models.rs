@@ -127,7 +127,8 @@ async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Chan
         }
     }
     let name = model.name.to_string();
-    let old = json!({ "enabled": model.settings.enabled, "weight": model.settings.weight, "price": model.settings.price });
+    let old =
+        json!({ "enabled": model.settings.enabled, "weight": model.settings.weight, "price": model.settings.price });
     gateway
         .override_model(&name, |known| {
             known.enabled = change.enabled.unwrap_or(known.enabled);
@@ -136,7 +137,8 @@ async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Chan
         })
         .await?;
     let model = find(gateway, &name)?;
-    let new = json!({ "enabled": model.settings.enabled, "weight": model.settings.weight, "price": model.settings.price });
+    let new =
+        json!({ "enabled": model.settings.enabled, "weight": model.settings.weight, "price": model.settings.price });
     gateway.note(Act::of(caller, "model.change", name, json!({ "before": old, "after": new }))).await;
     Ok(view(gateway, &model, Instant::now()))
 }
@@ -232,7 +234,8 @@ pub async fn test(
     let begun = Instant::now();
     let asked = async {
         let sent = Body::from(question.to_string());
-        let response = api::chat::native(State(Arc::clone(&gateway)), Chatter(caller), HeaderMap::new(), sent).await?;
+        let response =
+            api::chat::native(State(Arc::clone(&gateway)), Chatter(caller), HeaderMap::new(), sent).await?;
         let deployment = response.headers().get("x-pointsman-backend").and_then(|value| value.to_str().ok());
         let (deployment, good) = (deployment.map(str::to_owned), response.status().is_success());
         let bytes = body::read(response.into_body(), &gateway.live().config.limits).await.map_err(native)?;

@@ -108,9 +108,7 @@ pub async fn make(
         gateway.note(Act::of(&caller, "token.make", made.token.id.clone(), detail)).await;
         Ok(made)
     };
-    run.await
-        .map(|made| (StatusCode::CREATED, Json(made)))
-        .map_err(|error| Rejection::new(Dialect::Native, error))
+    run.await.map(|made| (StatusCode::CREATED, Json(made))).map_err(|error| Rejection::new(Dialect::Native, error))
 }
 
 fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {

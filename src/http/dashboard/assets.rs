@@ -71,8 +71,7 @@ fn path(asset: &Asset) -> String {
 pub(super) async fn serve(Path(name): Path<String>) -> Response {
     match [&*STYLE, &*SCRIPT, &*ICON].into_iter().find(|asset| asset.name == name) {
         Some(asset) => {
-            let headers =
-                [(CONTENT_TYPE, asset.media_type), (CACHE_CONTROL, "public, max-age=31536000, immutable")];
+            let headers = [(CONTENT_TYPE, asset.media_type), (CACHE_CONTROL, "public, max-age=31536000, immutable")];
             (headers, asset.text.as_str()).into_response()
         }
         None => StatusCode::NOT_FOUND.into_response(),

@@ -61,6 +61,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
             div data-none hidden { (empty("Nothing matches", "Try fewer letters, or show unchanged settings too.")) }
         }
     };
-    let lead = "Every value in force and who set it. Edit the file, or send SIGHUP: live sections change without a restart.";
+    let lead =
+        "Every value in force and who set it. Edit the file, or send SIGHUP: live sections change without a restart.";
     html(Page::new("/dashboard/configuration", "Configuration", lead).render(&gateway, &visitor, &body))
 }

@@ -24,11 +24,7 @@ use crate::store::{DecisionRecord, Entry, FeedbackKind, FeedbackRecord, OutcomeR
 const FEATURES: usize = 8;
 
 /// `GET`.
-pub(super) async fn page(
-    State(gateway): State<Arc<Gateway>>,
-    visitor: Visitor,
-    Path(id): Path<String>,
-) -> Response {
+pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor, Path(id): Path<String>) -> Response {
     let found = decisions::one(&gateway, &id).await;
     let (code, body) = match &found {
         Ok(entry) => (StatusCode::OK, whole(entry)),
@@ -206,7 +202,16 @@ fn said(feedback: &FeedbackRecord) -> Markup {
         FeedbackKind::Correct(false) => "wrong".to_owned(),
     };
     let value = feedback.kind.value();
-    badge(if value >= 0.6 { "good" } else if value >= 0.4 { "warn" } else { "bad" }, &text)
+    badge(
+        if value >= 0.6 {
+            "good"
+        } else if value >= 0.4 {
+            "warn"
+        } else {
+            "bad"
+        },
+        &text,
+    )
 }
 
 fn asked(decision: &DecisionRecord) -> Markup {

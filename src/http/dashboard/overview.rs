@@ -164,7 +164,12 @@ fn traffic(found: &Overview) -> String {
     chart.svg()
 }
 
-fn line(found: &Overview, name: &str, value: impl Fn(&Bucket) -> Option<f64>, write: impl Fn(f64) -> String) -> Series {
+fn line(
+    found: &Overview,
+    name: &str,
+    value: impl Fn(&Bucket) -> Option<f64>,
+    write: impl Fn(f64) -> String,
+) -> Series {
     let clock = Clock::new(found);
     let point = |(start, bucket): (&i64, &Bucket)| {
         let y = value(bucket).filter(|y| y.is_finite())?;

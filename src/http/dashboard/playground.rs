@@ -16,8 +16,14 @@ use crate::http::state::Gateway;
 /// Prompts to begin with: one each of a kind that models differ on.
 const SAMPLES: [(&str, &str); 4] = [
     ("Code", "Write a Rust function that merges two sorted vectors in linear time, with a test."),
-    ("Math", "A bat and a ball cost 1.10 together; the bat costs 1.00 more than the ball. What does the ball cost, and why do people get it wrong?"),
-    ("Translate", "Translate into German, politely: \"We would like to move the meeting to Thursday, if that suits you.\""),
+    (
+        "Math",
+        "A bat and a ball cost 1.10 together; the bat costs 1.00 more than the ball. What does the ball cost, and why do people get it wrong?",
+    ),
+    (
+        "Translate",
+        "Translate into German, politely: \"We would like to move the meeting to Thursday, if that suits you.\"",
+    ),
     ("Write", "Write a two-sentence product note for a coffee grinder that is quiet enough for an office."),
 ];
 

@@ -20,7 +20,11 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
     let operations = || {
         let paths = spec["paths"].as_object().into_iter().flatten();
         paths.flat_map(|(path, methods)| {
-            methods.as_object().into_iter().flatten().map(move |(method, what)| (path.as_str(), method.as_str(), what))
+            methods
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(move |(method, what)| (path.as_str(), method.as_str(), what))
         })
     };
     let is_admin = |what: &Value| what["servers"].is_array();

@@ -81,10 +81,8 @@ fn row(token: &Shown) -> Markup {
         Some(0) => Some(format!("no limit of {unit}")),
         Some(value) => Some(format!("{value} {unit}/min")),
     };
-    let limits = [
-        limit(token.requests_per_minute.map(u64::from), "requests"),
-        limit(token.tokens_per_minute, "tokens"),
-    ];
+    let limits =
+        [limit(token.requests_per_minute.map(u64::from), "requests"), limit(token.tokens_per_minute, "tokens")];
     let limits: Vec<String> = limits.into_iter().flatten().collect();
     markup! {
         tr {

@@ -137,7 +137,8 @@ pub fn own_page(headers: &HeaderMap, method: &Method) -> Result<(), ApiError> {
     let foreign = |site: &str| !matches!(site, "same-origin" | "none");
     let by_site = is_change(method) && text("sec-fetch-site").is_some_and(foreign);
     let host = text(HOST.as_str());
-    let by_origin = text(ORIGIN.as_str()).is_some_and(|origin| origin.split_once("://").map(|(_, name)| name) != host);
+    let by_origin =
+        text(ORIGIN.as_str()).is_some_and(|origin| origin.split_once("://").map(|(_, name)| name) != host);
     if by_site || by_origin {
         return Err(ApiError::new(ErrorKind::Permission, "this request comes from another page"));
     }
@@ -150,13 +151,17 @@ pub fn own_page(headers: &HeaderMap, method: &Method) -> Result<(), ApiError> {
 ///
 /// `Permission` where the host is neither an address nor this machine's own name.
 pub fn own_name(headers: &HeaderMap) -> Result<(), ApiError> {
-    let host = headers.get(HOST).and_then(|value| value.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
+    let host =
+        headers.get(HOST).and_then(|value| value.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
     let name = host.as_ref().map_or("", |host| host.host());
     let plain = name.trim_start_matches('[').trim_end_matches(']');
     if name.is_empty() || name == "localhost" || plain.parse::<IpAddr>().is_ok() {
         return Ok(());
     }
-    Err(ApiError::new(ErrorKind::Permission, "without a password the admin listener answers to addresses and localhost"))
+    Err(ApiError::new(
+        ErrorKind::Permission,
+        "without a password the admin listener answers to addresses and localhost",
+    ))
 }
 
 fn request_id(parts: &Parts) -> RequestId {
@@ -188,12 +193,7 @@ fn enter(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<Caller, Rejec
     Ok(Caller { token, session: None, address, request_id: request_id(parts) })
 }
 
-fn check(
-    headers: &HeaderMap,
-    scope: Scope,
-    access: &Access,
-    tokens: &Tokens,
-) -> Result<Option<Token>, ApiError> {
+fn check(headers: &HeaderMap, scope: Scope, access: &Access, tokens: &Tokens) -> Result<Option<Token>, ApiError> {
     let asked = match access.auth {
         Auth::Off => false,
         Auth::Required => true,
