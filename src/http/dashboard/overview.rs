@@ -136,7 +136,7 @@ impl Clock {
 
     fn tick(&self, index: usize) -> Option<String> {
         let every = self.starts.len().div_ceil(8).max(1);
-        (index % every == 0).then(|| self.name(self.starts.get(index).copied().unwrap_or_default()))
+        index.is_multiple_of(every).then(|| self.name(self.starts.get(index).copied().unwrap_or_default()))
     }
 }
 
