@@ -47,7 +47,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "bandit",
         ],
     ),
-    ("http", &["route", "dispatch", "tuner", "classifier", "upstream", "store", "codec", "ope", "bandit"]),
+    ("http", &["chart", "route", "dispatch", "tuner", "classifier", "upstream", "store", "codec", "ope", "bandit"]),
     ("train", &["classifier", "store", "ope", "bandit"]),
     // It plays the vendors and the users, so it knows the formats and the front door, and nothing of the gateway.
     ("sandbox", &["codec"]),
