@@ -10,21 +10,26 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::classifier::Classifier;
 use crate::config::{self, Auth, Config, ConfigErrors, LoadArgs, Loaded};
 use crate::dispatch::Dispatcher;
 use crate::http::acts::OVERRIDES;
 use crate::http::session::{BadHash, Door};
 use crate::http::{self, Drain, Gateway, Live, Parts, routes};
+use crate::protocol::DecisionId;
 use crate::store::{OpenError, OpenState, Store, TokenError, Tokens};
 use crate::telemetry::Metrics;
-use crate::tuner::{Recorder, Writer, keep_house};
+use crate::tuner::{Budgets, LearnError, Learner, Recorder, Work, Writer, keep_house};
 use crate::upstream::{Client, discover};
 
 /// How often files are looked at for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the classifier's thread is waited for at the end.
+const CLASSIFIER_STOP: Duration = Duration::from_secs(2);
 
 /// How often servers are asked for their models.
 const DISCOVER_EVERY: Duration = Duration::from_secs(30);
@@ -47,6 +52,9 @@ pub enum StartError {
     /// The dashboard's password cannot be read.
     #[error("{0}")]
     Password(#[from] BadHash),
+    /// The policy cannot be read.
+    #[error("the learned policy cannot be taken up: {0}")]
+    Learner(#[from] LearnError),
     /// TLS cannot be set up.
     #[error("the HTTP client cannot be set up: {0}")]
     Client(String),
@@ -111,8 +119,9 @@ impl App {
         } else {
             None
         };
-        let (gateway, writer) = build(&loaded, open_store(&loaded.config)?)?;
+        let (gateway, backstage) = build(&loaded, open_store(&loaded.config)?)?;
         let gateway = Arc::new(gateway);
+        let Backstage { writer, work, news } = backstage;
 
         let (stop, stopping) = watch::channel(false);
         let stopped = |mut stopping: watch::Receiver<bool>| async move {
@@ -138,7 +147,8 @@ impl App {
                 Seen::now(loaded.files, &settings.data_dir),
                 stopped(stopping.clone()),
             )),
-            tokio::spawn(keep_house(gateway.store.clone(), stopped(stopping))),
+            tokio::spawn(keep_house(gateway.store.clone(), stopped(stopping.clone()))),
+            tokio::spawn(work.run(news, Arc::clone(&gateway.budgets), stopped(stopping))),
         ];
         gateway.set_ready(true);
         Ok(Self { gateway, proxy: proxy_address, admin: admin_address, args, stop, servers, tasks, writer })
@@ -166,6 +176,7 @@ impl App {
         for task in self.tasks {
             let _ = task.await;
         }
+        self.gateway.classifier.stop(CLASSIFIER_STOP).await;
         // What the last answers left in the queue is written before the process may end.
         let _ = tokio::task::spawn_blocking(|| self.writer.close()).await;
         drain
@@ -195,12 +206,23 @@ pub fn open_store(config: &Config) -> Result<Store, StartError> {
     Ok(store)
 }
 
-/// A gateway without listeners, on `store`; the writer is to be closed at the end.
+/// What works behind a gateway: to be run, and closed at the end.
+#[derive(Debug)]
+pub struct Backstage {
+    /// Writes the log.
+    pub writer: Writer,
+    /// Learns from it.
+    pub work: Work,
+    /// What there is to learn from.
+    pub news: mpsc::Receiver<DecisionId>,
+}
+
+/// A gateway without listeners, on `store`.
 ///
 /// # Errors
 ///
 /// See [`StartError`].
-pub fn build(loaded: &Loaded, store: Store) -> Result<(Gateway, Writer), StartError> {
+pub fn build(loaded: &Loaded, store: Store) -> Result<(Gateway, Backstage), StartError> {
     let config = &loaded.config;
     let connect = Duration::from_millis(config.dispatch.connect_timeout_ms);
     let client = Client::new(connect).map_err(|error| StartError::Client(error.to_string()))?;
@@ -213,10 +235,14 @@ pub fn build(loaded: &Loaded, store: Store) -> Result<(Gateway, Writer), StartEr
     let live = Live::new(config.clone(), loaded.settings.clone(), &Default::default(), None);
     let dispatcher = Dispatcher::new(client, &config.dispatch);
     let door = Door::new(&config.admin)?;
-    let (recorder, writer) = Recorder::start(store.clone()).map_err(StartError::Writer)?;
-    let gateway =
-        Gateway::new(Parts { live, dispatcher, tokens, metrics: Metrics::default(), store, recorder, door });
-    Ok((gateway, writer))
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let (learner, work) = Learner::open(store.clone(), &config.learning, now_ms)?;
+    let budgets = Arc::new(Budgets::open(&store, &config.budget, now_ms as f64 / 1e3));
+    let classifier = Classifier::start(&config.classifier, &live.models());
+    let (recorder, writer, news) = Recorder::start(store.clone()).map_err(StartError::Writer)?;
+    let metrics = Metrics::default();
+    let parts = Parts { live, dispatcher, tokens, metrics, store, recorder, classifier, learner, budgets, door };
+    Ok((Gateway::new(parts), Backstage { writer, work, news }))
 }
 
 async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -14,6 +15,9 @@ use crate::http::PlanRequest;
 use crate::protocol::{ChatRequest, Message, Role};
 use crate::route::Decision;
 use crate::store::{OpenError, Store};
+
+/// How long the classifier is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -40,16 +44,26 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
         Some(prompt) => prompt.to_owned(),
     };
     let loaded = args.config.load()?;
-    let (gateway, writer) = app::build(&loaded, store(&loaded.config)?)?;
+    let (gateway, backstage) = app::build(&loaded, store(&loaded.config)?)?;
     let request = ChatRequest {
         model: args.model,
         messages: vec![Message::text(Role::User, prompt)],
         ..ChatRequest::default()
     };
     let live = gateway.live();
-    let asked = PlanRequest { request: &request, headers: &http::HeaderMap::new(), token: None };
-    let plan = gateway.plan(&live, asked);
-    writer.close();
+    let conversation = gateway.conversation(&request, None);
+    let asked = PlanRequest { request: &request, headers: &http::HeaderMap::new(), token: None, conversation };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let plan = runtime.block_on(async {
+        let patience = tokio::time::Instant::now() + PATIENCE;
+        while gateway.classifier.is_loading() && tokio::time::Instant::now() < patience {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let plan = gateway.plan(&live, asked).await;
+        gateway.classifier.stop(Duration::from_secs(1)).await;
+        plan
+    });
+    backstage.writer.close();
     let plan = match plan {
         Ok(plan) => plan,
         Err(error) => bail!("{error}"),
@@ -73,14 +87,24 @@ fn store(config: &Config) -> anyhow::Result<Store> {
 }
 
 fn print(decision: &Decision) {
-    println!("{}: {} ({:.0} %)\n", decision.chosen, decision.reason, decision.propensity * 100.0);
+    println!("{}: {} ({:.0} %)", decision.chosen, decision.reason, decision.propensity * 100.0);
+    if let Some(task) = &decision.task {
+        println!("task: {task}");
+    }
+    if let Some(why) = decision.features.as_ref().and_then(|features| features.why.as_deref()) {
+        println!("without features: {why}");
+    }
+    println!();
     let mut table = Table::new();
-    table.set_header(["candidate", "probability", "expected cost", "time to first piece"]);
+    table.set_header(["candidate", "probability", "quality", "utility", "expected cost", "time to first piece"]);
     for candidate in &decision.candidates {
+        let prediction = candidate.prediction.as_ref();
         let latency = candidate.latency_ms.map_or_else(|| "not measured".into(), |ms| format!("{ms:.0} ms"));
         table.add_row([
             candidate.model.to_string(),
             format!("{:.1} %", candidate.propensity * 100.0),
+            prediction.map_or_else(String::new, |it| format!("{:.2} ({}: {})", it.quality, it.source, it.basis)),
+            prediction.map_or_else(String::new, |it| format!("{:.3}", it.utility)),
             format!("${:.6}", candidate.cost_usd),
             latency,
         ]);

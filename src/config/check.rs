@@ -221,9 +221,10 @@ fn check_rule(index: usize, rule: &Rule, config: &Config, bad: &mut impl FnMut(S
         && rule.prefer.is_empty()
         && rule.forbid.is_empty()
         && rule.weights.is_empty()
-        && rule.objective.is_none();
+        && rule.objective.is_none()
+        && rule.explore.is_none();
     if idle {
-        bad(path.clone(), "does nothing: give it pin, prefer, forbid, weights or objective".into());
+        bad(path.clone(), "does nothing: give it pin, prefer, forbid, weights, objective or explore".into());
     }
     let named = rule.pin.iter().chain(&rule.prefer).chain(&rule.forbid).chain(rule.weights.keys());
     for model in named {
@@ -292,8 +293,68 @@ fn check_numbers(config: &Config, bad: &mut impl FnMut(String, String)) {
     if !(dispatch.breaker.failure_share > 0.0 && dispatch.breaker.failure_share <= 1.0) {
         bad("dispatch.breaker.failure_share".into(), "must be more than 0 and at most 1".into());
     }
+    check_learning(config, bad);
     let budget = dispatch.retry_budget;
     if !(budget.ratio >= 0.0 && budget.min_per_s >= 0.0 && budget.ratio.is_finite() && budget.min_per_s.is_finite()) {
         bad("dispatch.retry_budget".into(), "ratio and min_per_s must be 0 or more".into());
+    }
+}
+
+fn check_learning(config: &Config, bad: &mut impl FnMut(String, String)) {
+    let (routing, learning) = (&config.routing, &config.learning);
+    let objectives = &routing.objectives;
+    let named = [
+        ("quality", objectives.quality),
+        ("balanced", objectives.balanced),
+        ("cost", objectives.cost),
+        ("speed", objectives.speed),
+    ];
+    let amount = |value: f64| value.is_finite() && value >= 0.0;
+    for (name, weights) in named {
+        if !(amount(weights.cost_per_usd) && amount(weights.latency_per_s)) {
+            bad(format!("routing.objectives.{name}"), "cost_per_usd and latency_per_s must be 0 or more".into());
+        }
+    }
+    let shares = [
+        ("learning.rollout", learning.rollout),
+        ("learning.gate.confidence", learning.gate.confidence),
+        ("learning.guard.error_rise", learning.guard.error_rise),
+        ("learning.guard.rating_drop", learning.guard.rating_drop),
+        ("learning.reward.empty", learning.reward.empty.unwrap_or(0.0)),
+        ("learning.reward.format_violated", learning.reward.format_violated.unwrap_or(0.0)),
+        ("learning.reward.asked_again", learning.reward.asked_again.unwrap_or(0.0)),
+        ("learning.reward.truncated", learning.reward.truncated.unwrap_or(0.0)),
+        ("learning.reward.cancelled", learning.reward.cancelled.unwrap_or(0.0)),
+    ];
+    for (path, share) in shares {
+        if !(0.0..=1.0).contains(&share) {
+            bad(path.into(), "must be between 0 and 1".into());
+        }
+    }
+    let amounts = [
+        ("routing.sticky.margin", routing.sticky.margin),
+        ("learning.gate.tolerance", learning.gate.tolerance),
+        ("learning.guard.cost_factor", learning.guard.cost_factor),
+        ("learning.reward.feedback_weight", learning.reward.feedback_weight),
+        ("learning.reward.signal_weight", learning.reward.signal_weight),
+        ("budget.usd_per_hour", config.budget.usd_per_hour),
+        ("budget.usd_per_day", config.budget.usd_per_day),
+    ];
+    for (path, value) in amounts {
+        if !amount(value) {
+            bad(path.into(), "must be 0 or more".into());
+        }
+    }
+    let positive = [
+        ("learning.interval_s", learning.interval_s as f64),
+        ("learning.min_feedback", learning.min_feedback as f64),
+        ("learning.window", learning.window as f64),
+        ("learning.gate.clip", learning.gate.clip),
+        ("learning.guard.window", learning.guard.window as f64),
+    ];
+    for (path, value) in positive {
+        if value.is_nan() || value <= 0.0 {
+            bad(path.into(), "must be more than 0".into());
+        }
     }
 }

@@ -12,10 +12,12 @@
 
 mod access;
 mod admin;
+mod budget;
 mod check;
 mod classifier;
 mod dispatch;
 mod layers;
+mod learning;
 mod limits;
 mod load;
 mod models;
@@ -34,16 +36,18 @@ use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Auth};
 pub use admin::{Admin, Password};
+pub use budget::Budget;
 pub use classifier::{Classifier, Device, Hub, Precision};
 pub use dispatch::{Breaker, Dispatch, RetryBudget};
 pub use layers::{Origin, Setting};
+pub use learning::{Bandit, Gate, Guard, Learning, LearningMode, PolicyName, RewardMap};
 pub use limits::Limits;
 pub use load::{ConfigErrors, DEFAULTS, LoadArgs, Loaded, load, needs_restart};
 pub use models::{Capability, Model, Place};
 pub use overrides::{ModelOverride, Overrides};
 pub use providers::{Provider, Roots};
 pub use quirks::{MaxTokensField, Quirks};
-pub use routing::{Routing, Strategy};
+pub use routing::{Objectives, Routing, Sticky, Strategy, Weights};
 pub use rules::{Rule, Trait, When};
 pub use server::Server;
 pub use store::Store;
@@ -65,6 +69,10 @@ pub struct Config {
     pub dispatch: Dispatch,
     /// How `auto` chooses.
     pub routing: Routing,
+    /// How feedback changes that.
+    pub learning: Learning,
+    /// What it may spend.
+    pub budget: Budget,
     /// The embedded model.
     pub classifier: Classifier,
     /// Logs and traces.

@@ -24,6 +24,8 @@ pub struct Rule {
     pub weights: BTreeMap<String, f64>,
     /// What to optimise, where the request says nothing.
     pub objective: Option<Objective>,
+    /// Whether the learned policy may try out.
+    pub explore: Option<bool>,
 }
 
 /// Conditions of a rule. A list holds if one of its entries does.

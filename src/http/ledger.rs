@@ -3,12 +3,13 @@
 //! No text of a prompt goes in unless `store.prompts` is on; a question and a conversation are told apart by keyed
 //! fingerprints.
 
+use crate::bandit::Grounds;
 use crate::dispatch::{Outcome, Status};
 use crate::protocol::{ChatRequest, Dialect, Message, Part, Role};
-use crate::route::{Decision, Mode};
+use crate::route::{Decision, Mode, Prediction};
 use crate::store::{
     self, CandidateRecord, DecisionRecord, ExcludedRecord, Fingerprint, OutcomeRecord, OutcomeStatus, RequestFacts,
-    Salt, Seen, Token, signals,
+    Salt, Seen, ShadowRecord, Token, signals,
 };
 
 /// Who asked, and how.
@@ -20,6 +21,8 @@ pub struct Asking<'a> {
     pub dialect: Dialect,
     /// The API token it came with.
     pub token: Option<&'a Token>,
+    /// The conversation it belongs to.
+    pub conversation: Conversation,
     /// Whether the caller only wants to know.
     pub dry_run: bool,
 }
@@ -31,22 +34,36 @@ pub struct Conversation {
     pub print: Fingerprint,
     /// Whether the caller named it or its user; else only its first turns speak for it, which two people may share.
     pub named: bool,
+    /// Questions put in it so far, this one included.
+    pub turn: u32,
+}
+
+impl Conversation {
+    /// Its place in [0, 1), the same for all its turns.
+    pub fn place(&self) -> f64 {
+        // The upper 53 bits, as many as a float tells apart.
+        (self.print.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Whether it is known to be the same conversation as one with this fingerprint before it.
+    pub fn is_known(&self) -> bool {
+        self.named || self.turn > 1
+    }
 }
 
 /// The conversation of a request: by its name, else by what it began with and who asks.
 pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -> Conversation {
     let owner = token.map_or("", |token| token.id.as_str());
     let user = request.user.as_deref().unwrap_or_default();
+    let turns = request.messages.iter().filter(|message| is_question(message)).count();
+    let turn = u32::try_from(turns).unwrap_or(u32::MAX).max(1);
     if let Some(name) = &request.routing.conversation {
-        return Conversation { print: salt.fingerprint(["named", owner, name]), named: true };
+        return Conversation { print: salt.fingerprint(["named", owner, name]), named: true, turn };
     }
     let mut parts = vec!["begun".to_owned(), owner.to_owned(), user.to_owned()];
     let first_question = request.messages.iter().position(|message| message.role == Role::User).unwrap_or(0);
     parts.extend(request.messages.iter().take(first_question + 1).map(Message::plain_text));
-    Conversation {
-        print: salt.fingerprint(parts.iter().map(String::as_str)),
-        named: request.user.as_deref().is_some_and(|user| !user.is_empty()),
-    }
+    Conversation { print: salt.fingerprint(parts.iter().map(String::as_str)), named: !user.is_empty(), turn }
 }
 
 /// The last turn in which a person says something.
@@ -61,10 +78,8 @@ fn is_question(message: &Message) -> bool {
 
 /// The record of a decision made at `at_ms` (Unix milliseconds); `prompts` = the question is kept.
 pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: bool, at_ms: i64) -> DecisionRecord {
-    let Asking { request, dialect, token, dry_run } = asking;
+    let Asking { request, dialect, token, conversation, dry_run } = asking;
     let text = question(request).map(Message::plain_text);
-    let conversation = conversation(request, token, salt);
-    let turns = request.messages.iter().filter(|message| is_question(message)).count();
     let facts = RequestFacts {
         dialect: Some(dialect),
         requested: decision.requested.clone(),
@@ -77,19 +92,21 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
         question: text.as_deref().map(|text| salt.fingerprint([text])),
         conversation: Some(conversation.print),
         conversation_named: conversation.named,
-        turn: u32::try_from(turns).unwrap_or(u32::MAX).max(1),
+        turn: conversation.turn,
         token: token.map(|token| token.id.clone()),
         tags: request.routing.tags.clone(),
         dry_run,
     };
     let candidates = decision.candidates.iter().map(|candidate| CandidateRecord {
         model: candidate.model.clone(),
-        prior: None,
-        quality: 0.5,
-        quality_source: "default".into(),
+        prior: candidate.prediction.as_ref().map(|prediction| prediction.prior),
+        quality: candidate.prediction.as_ref().map_or(0.5, |prediction| prediction.quality),
+        quality_source: candidate.prediction.as_ref().map_or_else(|| "default".into(), source),
+        grounds: candidate.prediction.as_ref().map_or(Grounds::Nothing, |prediction| prediction.grounds),
         cost_usd: candidate.cost_usd,
-        latency_s: candidate.latency_ms.map(|ms| ms / 1e3),
-        utility: 0.0,
+        latency_s: candidate.prediction.as_ref().and_then(|prediction| prediction.latency_s),
+        switching_usd: candidate.prediction.as_ref().map_or(0.0, |prediction| prediction.switching_usd),
+        utility: candidate.prediction.as_ref().map_or(0.0, |prediction| prediction.utility),
         propensity: candidate.propensity,
     });
     let excluded = decision
@@ -100,26 +117,40 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
         id: decision.id,
         at_ms,
         request: facts,
-        features: Vec::new(),
-        feature_space: String::new(),
-        task: None,
+        features: decision.features.as_ref().map(|features| features.vector.to_vec()).unwrap_or_default(),
+        feature_space: decision.features.as_ref().map(|features| features.space.to_string()).unwrap_or_default(),
+        task: decision.task.as_deref().map(str::to_owned),
         candidates: candidates.collect(),
         excluded: excluded.collect(),
         chosen: decision.chosen.clone(),
         propensity: Some(decision.propensity),
         policy_version: decision.policy_version,
-        explored: false,
+        policy_revision: decision.policy_revision,
+        tradeoff: decision.tradeoff,
+        explore: decision.explore,
+        explored: decision.explored,
         mode: mode(decision.mode),
-        shadow: None,
+        shadow: decision.shadow.as_ref().map(|shadow| ShadowRecord {
+            model: shadow.model.clone(),
+            propensity: shadow.propensity,
+            policy_version: decision.policy_version,
+        }),
         reason: decision.reason.clone(),
         prompt: text.filter(|_| prompts),
     }
+}
+
+/// Where a quality is from.
+fn source(prediction: &Prediction) -> String {
+    if prediction.judged { "posterior".to_owned() } else { prediction.basis.clone() }
 }
 
 fn mode(mode: Mode) -> store::Mode {
     match mode {
         Mode::Named => store::Mode::Named,
         Mode::Weighted => store::Mode::Weighted,
+        Mode::Learned => store::Mode::Learned,
+        Mode::Sticky => store::Mode::Sticky,
     }
 }
 
@@ -179,9 +210,11 @@ mod tests {
             (Role::Assistant, "hi"),
             (Role::User, "and now?"),
         ]);
-        assert_eq!(print(&first), print(&later));
-        assert!(!print(&first).named);
-        assert_ne!(print(&first), print(&request(&[(Role::System, "be long"), (Role::User, "hello")])));
+        assert_eq!(print(&first).print, print(&later).print);
+        assert!(!print(&first).is_known() && print(&later).is_known());
+        assert!((0.0..1.0).contains(&print(&first).place()));
+        let other = request(&[(Role::System, "be long"), (Role::User, "hello")]);
+        assert_ne!(print(&first).print, print(&other).print);
         let mut named = request(&[(Role::User, "x")]);
         named.routing.conversation = Some("c1".into());
         let mut same = request(&[(Role::User, "y")]);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::HeaderMap;
@@ -12,17 +12,18 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::ledger::{self, Asking};
+use super::ledger::{self, Asking, Conversation};
 use super::middleware::limit::Limiter;
 use super::monitor::Monitor;
 use super::session::Door;
-use crate::config::{Config, Setting};
+use crate::classifier::{Classifier, Missed, Reading};
+use crate::config::{self, Config, Setting, Strategy};
 use crate::dispatch::Dispatcher;
 use crate::protocol::{ApiError, ChatRequest, DecisionId, ErrorKind};
-use crate::route::{self, Decision, Plan, Question, Rules};
+use crate::route::{self, Asked, Conversations, Decision, Learned, Plan, Question, Rules, Speeds};
 use crate::store::{Store, StoreError, Token, TokenError, Tokens};
 use crate::telemetry::Metrics;
-use crate::tuner::Recorder;
+use crate::tuner::{Budgets, Learner, Recorder};
 use crate::upstream::{Catalog, Discovered};
 
 /// What a configuration made: read once per request, swapped as a whole.
@@ -50,6 +51,11 @@ impl Live {
         let rules = Rules::new(&config.rules);
         Self { config, settings, catalog, rules }
     }
+
+    /// All models, configured or discovered, by name.
+    pub fn models(&self) -> BTreeMap<String, config::Model> {
+        self.catalog.models().map(|model| (model.name.to_string(), model.settings.clone())).collect()
+    }
 }
 
 /// The finished parts a gateway is made of.
@@ -68,6 +74,12 @@ pub struct Parts {
     pub recorder: Recorder,
     /// Who may sit at the dashboard.
     pub door: Door,
+    /// Reads prompts.
+    pub classifier: Classifier,
+    /// The learned policy.
+    pub learner: Learner,
+    /// What may be spent.
+    pub budgets: Arc<Budgets>,
 }
 
 /// The gateway: everything a handler can reach.
@@ -88,6 +100,16 @@ pub struct Gateway {
     pub store: Store,
     /// The log, to be written.
     pub recorder: Recorder,
+    /// Reads prompts.
+    pub classifier: Classifier,
+    /// The learned policy.
+    pub learner: Learner,
+    /// What may be spent.
+    pub budgets: Arc<Budgets>,
+    /// How long models take.
+    pub speeds: Speeds,
+    /// Where conversations are.
+    pub conversations: Conversations,
     /// Requests and tokens per minute of each API token.
     pub limiter: Limiter,
     /// Who may sit at the dashboard.
@@ -110,6 +132,8 @@ pub struct PlanRequest<'a> {
     pub headers: &'a HeaderMap,
     /// The API token that asks.
     pub token: Option<&'a Token>,
+    /// The conversation it belongs to.
+    pub conversation: Conversation,
 }
 
 impl Gateway {
@@ -126,6 +150,11 @@ impl Gateway {
             metrics: parts.metrics,
             store: parts.store,
             recorder: parts.recorder,
+            classifier: parts.classifier,
+            learner: parts.learner,
+            budgets: parts.budgets,
+            speeds: Speeds::default(),
+            conversations: Conversations::default(),
             limiter: Limiter::default(),
             door: parts.door,
             monitor: Monitor::default(),
@@ -173,6 +202,8 @@ impl Gateway {
     pub fn configure(&self, mut config: Config, settings: Vec<Setting>) {
         self.dispatcher.configure(&config.dispatch);
         self.resize(config.limits.max_in_flight);
+        self.learner.configure(&config.learning);
+        self.budgets.configure(&config.budget, jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
         self.change_live(|before, discovered| {
             // No file holds what operators changed.
             config.overrides = before.config.overrides.clone();
@@ -185,7 +216,17 @@ impl Gateway {
         // Under this lock, so that no two changes are made of the same past.
         let discovered = self.discovered.lock();
         let before = self.live.load();
-        self.live.store(Arc::new(make(&before, &discovered)));
+        self.take_over(&before, make(&before, &discovered));
+    }
+
+    /// Puts another configuration or catalog in force.
+    fn take_over(&self, before: &Live, live: Live) {
+        // Readings kept hold estimates of the models there were.
+        let models = live.models();
+        if models != before.models() {
+            self.classifier.configure(&models);
+        }
+        self.live.store(Arc::new(live));
     }
 
     /// Takes over what a provider listed.
@@ -197,7 +238,7 @@ impl Gateway {
         discovered.insert(provider.to_owned(), found);
         let before = self.live.load();
         let live = Live::new(before.config.clone(), before.settings.clone(), &discovered, Some(&before));
-        self.live.store(Arc::new(live));
+        self.take_over(&before, live);
     }
 
     /// Whether it serves: started, and not draining.
@@ -218,23 +259,65 @@ impl Gateway {
         self.draining.clone().cancelled_owned()
     }
 
-    /// Makes a plan under a new decision id.
+    /// Makes a plan under a new decision id. Where the learned policy is asked, the prompt is read first, within the
+    /// classifier's budget.
     ///
     /// # Errors
     ///
     /// When no model can serve the request, as the client is to be told it.
-    pub fn plan(&self, live: &Live, asked: PlanRequest<'_>) -> Result<Plan, ApiError> {
+    pub async fn plan(&self, live: &Live, asked: PlanRequest<'_>) -> Result<Plan, ApiError> {
+        let learns = live.config.routing.strategy == Strategy::Learned;
+        let auto = matches!(Asked::parse(&asked.request.model), Ok(Asked::Auto(_)));
+        if !(learns && auto) {
+            return self.plan_with(live, asked, None);
+        }
+        let reading = self.classifier.read(asked.request, self.classifier.budget()).await;
+        self.plan_with(live, asked, Some(&reading))
+    }
+
+    fn plan_with(
+        &self,
+        live: &Live,
+        asked: PlanRequest<'_>,
+        reading: Option<&Result<Arc<Reading>, Missed>>,
+    ) -> Result<Plan, ApiError> {
         let mut chance = rand::random::<f64>;
+        let now = Instant::now();
+        // One policy for the choice and for what is written of it.
+        let policy = self.learner.live();
+        let prior = |model: &str| self.classifier.prior(model);
+        let sticky = live.config.routing.sticky;
+        let ttl = Duration::from_secs(sticky.minutes * 60);
+        let stay = (sticky.enabled && asked.conversation.is_known())
+            .then(|| self.conversations.find(asked.conversation.print.0, ttl, now))
+            .flatten();
+        let learned = reading.map(|reading| Learned {
+            policy: &policy.policy,
+            revision: policy.revision,
+            known: &policy.known,
+            reading: reading.as_ref().map(|reading| &**reading),
+            prior: &prior,
+            budget_price: self.budgets.price(),
+            speeds: &self.speeds,
+            stay: stay.map(|stay| (stay, sticky.margin)),
+            acts: self.learner.acts(asked.conversation.place()),
+        });
         let mut question = Question {
             request: asked.request,
             id: DecisionId(Uuid::now_v7()),
             token: asked.token.map(|token| token.name.as_str()),
             allowed: asked.token.and_then(|token| token.models.as_deref()),
             headers: asked.headers,
-            now: Instant::now(),
+            now,
             chance: &mut chance,
+            learned,
         };
         Ok(route::plan(&live.catalog, &live.rules, &live.config.routing, &mut question)?)
+    }
+
+    /// The conversation a request belongs to.
+    pub fn conversation(&self, request: &ChatRequest, token: Option<&Token>) -> Conversation {
+        ledger::conversation(request, token, &self.recorder.salt())
     }
 
     /// Reads the log, off the threads that serve.

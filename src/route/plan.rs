@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::bandit::{Grounds, Tradeoff};
+use crate::classifier::{Missed, Reading};
 use crate::protocol::{DecisionId, ModelName, Needs, Objective};
 use crate::upstream::Model;
 
@@ -25,6 +27,10 @@ pub enum Mode {
     /// Drawn by configured weights.
     #[default]
     Weighted,
+    /// By the learned policy.
+    Learned,
+    /// The conversation stayed where it was.
+    Sticky,
 }
 
 impl Mode {
@@ -33,6 +39,8 @@ impl Mode {
         match self {
             Self::Named => "named",
             Self::Weighted => "weighted",
+            Self::Learned => "learned",
+            Self::Sticky => "sticky",
         }
     }
 }
@@ -50,6 +58,109 @@ pub struct Considered {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<f64>,
     /// Probability with which it was to be chosen.
+    pub propensity: f64,
+    /// What the learned policy expected of it; absent where it was not asked.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Prediction>,
+}
+
+/// What is expected of a model for one request.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Prediction {
+    /// Probability of a good answer, in [0, 1].
+    pub quality: f64,
+    /// `learned`: from outcomes of this very model; `prior`: from what it is likened to.
+    pub source: &'static str,
+    /// What the prior rests on: `head`, `like <model>`, `score` or `default`.
+    pub basis: String,
+    /// How firm the prior is.
+    #[serde(skip)]
+    pub grounds: Grounds,
+    /// Whether feedback from this gateway's own traffic has corrected the prior.
+    pub judged: bool,
+    /// Probability of a good answer before any feedback.
+    pub prior: f64,
+    /// Expected tokens of the answer.
+    pub output_tokens: f64,
+    /// Expected cost, US dollars: the same as the candidate's.
+    #[serde(skip)]
+    pub cost_usd: f64,
+    /// Expected seconds until the whole answer is there; absent = never measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_s: Option<f64>,
+    /// What leaving the conversation's model for this one throws away, US dollars.
+    pub switching_usd: f64,
+    /// What was compared.
+    pub utility: f64,
+}
+
+/// What the classifier made of the prompt.
+#[derive(Debug, Clone, Serialize)]
+pub struct Features {
+    /// `read`, `cached` or `missed`.
+    pub status: &'static str,
+    /// Why there are none: `disabled`, `loading`, `busy`, `too_slow` or `failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missed: Option<&'static str>,
+    /// The same as a clause for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Milliseconds it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<f64>,
+    /// Tokens read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u32>,
+    /// Whether the prompt was longer than what was read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// 1 = like the training data, 0 = nothing like it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub familiarity: Option<f32>,
+    /// The context, for the log; empty where there is none.
+    #[serde(skip)]
+    pub vector: Arc<[f32]>,
+    /// What made it.
+    #[serde(skip)]
+    pub space: Arc<str>,
+}
+
+impl Features {
+    /// Of a reading, or of the lack of one.
+    pub fn of(reading: Result<&Reading, &Missed>) -> Self {
+        match reading {
+            Ok(reading) => Self {
+                status: if reading.cached { "cached" } else { "read" },
+                missed: None,
+                why: None,
+                took_ms: Some(reading.took.as_secs_f64() * 1e3),
+                tokens: Some(reading.tokens),
+                truncated: reading.truncated,
+                familiarity: Some(reading.familiarity),
+                vector: Arc::clone(&reading.features),
+                space: Arc::clone(&reading.space),
+            },
+            Err(missed) => Self {
+                status: "missed",
+                missed: Some(missed.word()),
+                why: Some(missed.to_string()),
+                took_ms: None,
+                tokens: None,
+                truncated: false,
+                familiarity: None,
+                vector: Arc::new([]),
+                space: "".into(),
+            },
+        }
+    }
+}
+
+/// What a policy that only watches would have chosen.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Shadow {
+    /// The model.
+    pub model: ModelName,
+    /// Probability with which.
     pub propensity: f64,
 }
 
@@ -75,8 +186,26 @@ pub struct Decision {
     pub chosen: ModelName,
     /// Probability with which it was chosen.
     pub propensity: f64,
-    /// The policy that chose; 0 = no learned policy.
+    /// The policy that chose (or watched); 0 = no learned policy.
     pub policy_version: u64,
+    /// Judgements it had taken in since that version was promoted.
+    pub policy_revision: u64,
+    /// Whether another model looked better, and this one was chosen to find out.
+    pub explored: bool,
+    /// Whether it might have been a try-out.
+    pub explore: bool,
+    /// What the policy that only watched would have chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+    /// The task the classifier saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<Arc<str>>,
+    /// What the classifier made of the prompt; absent where it was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<Features>,
+    /// What a dollar and a second were worth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tradeoff: Option<Tradeoff>,
     /// One sentence for people.
     pub reason: String,
     /// What was optimised.

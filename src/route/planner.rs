@@ -6,14 +6,13 @@ use std::time::Instant;
 use http::HeaderMap;
 
 use super::Demand;
-use super::plan::{Considered, Decision, Excluded, Mode, Plan};
+use super::learned::{self, Judged, Learned};
+use super::plan::{Considered, Decision, Excluded, Features, Mode, Plan, Prediction, Shadow};
 use super::rules::{Facts, Rules, Verdict};
-use crate::config::Routing;
+use crate::bandit::Tradeoff;
+use crate::config::{Routing, Weights};
 use crate::protocol::{ApiError, ChatRequest, DecisionId, ErrorKind, NamedObjective, Objective, Usage};
 use crate::upstream::{Availability, Catalog, Model};
-
-/// Tokens an answer is taken to have where nobody says.
-const USUAL_ANSWER: u32 = 400;
 
 /// Everything a plan depends on besides configuration.
 pub struct Question<'a> {
@@ -31,6 +30,8 @@ pub struct Question<'a> {
     pub now: Instant,
     /// Draws from [0, 1).
     pub chance: &'a mut dyn FnMut() -> f64,
+    /// What the learned policy goes by; `None` = the weights choose.
+    pub learned: Option<Learned<'a>>,
 }
 
 /// What the client asked for in `model`.
@@ -138,23 +139,57 @@ pub fn plan(
     }
 
     let preferred = preferred(catalog, &verdict, &able);
-    let weighed = weigh(able, &verdict);
-    let order = order(weighed, &preferred, question.chance);
-    let candidates: Vec<Considered> =
-        order.iter().map(|(model, weight, propensity)| consider(model, *weight, *propensity, &demand)).collect();
+    let Weights { cost_per_usd, latency_per_s } = settings.objectives.weights(objective);
+    let learned = question.learned.as_ref().filter(|_| mode == Mode::Weighted);
+    let price = learned.map_or(0.0, |learned| learned.budget_price);
+    let tradeoff = Tradeoff { cost_per_usd: cost_per_usd + price, latency_per_s };
+    let asked = learned::Asked {
+        request,
+        demand: &demand,
+        tradeoff,
+        explore: settings.explore && verdict.explore != Some(false) && request.routing.explore != Some(false),
+    };
+    let judged = learned.and_then(|learned| learned::judge(learned, &able, asked, question.chance));
+    let weights: Vec<f64> = able.iter().map(|model| weight(model, &verdict)).collect();
+    let acts = learned.is_some_and(|learned| learned.acts);
+    let mut ranking = match &judged {
+        Some(judged) if acts => Ranking::of(judged),
+        _ => by_weight(&weights, mode, why, question.chance),
+    };
+    ranking.prefer(&preferred);
+
+    let predictions = judged.as_ref().map(|judged| &judged.predictions);
+    let candidates: Vec<Considered> = ranking
+        .order
+        .iter()
+        .map(|at| {
+            let prediction = predictions.map(|all| all[*at].clone());
+            consider(&able[*at], weights[*at], ranking.propensities[*at], prediction, &demand)
+        })
+        .collect();
     let chosen = candidates.first().map(|first| (first.model.clone(), first.propensity));
     let Some((chosen, propensity)) = chosen else { return Err(nobody(&excluded)) };
     let failover = request.routing.failover != Some(false);
     let most = if failover { settings.max_candidates } else { 1 };
-    let reason = if preferred.contains(&chosen.to_string()) { "a rule prefers it".into() } else { why };
+    let shadow = judged.as_ref().filter(|_| !acts).map(|judged| {
+        let first = judged.order[0];
+        Shadow { model: able[first].name.clone(), propensity: judged.propensities[first] }
+    });
     let decision = Decision {
         id: question.id,
         requested: if request.model.is_empty() { "auto".into() } else { request.model.clone() },
-        mode,
+        mode: ranking.mode,
         chosen,
         propensity,
-        policy_version: 0,
-        reason,
+        policy_version: learned.map_or(0, |learned| learned.policy.version),
+        policy_revision: learned.map_or(0, |learned| learned.revision),
+        explored: ranking.explored,
+        explore: ranking.explore,
+        shadow,
+        task: learned.and_then(|learned| learned.reading.ok()?.task.clone()),
+        features: learned.map(|learned| Features::of(learned.reading)),
+        tradeoff: learned.map(|_| tradeoff),
+        reason: ranking.reason,
         objective,
         needs: demand.needs,
         prompt_tokens: demand.prompt_tokens,
@@ -165,8 +200,43 @@ pub fn plan(
             .map(|(model, reason)| Excluded { model: model.name.clone(), reason: reason.text })
             .collect(),
     };
-    let candidates = order.into_iter().map(|(model, ..)| model).take(most).collect();
+    let candidates = ranking.order.into_iter().map(|at| Arc::clone(&able[at])).take(most).collect();
     Ok(Plan { candidates, decision: Arc::new(decision) })
+}
+
+/// Who stands first, and why; indices and propensities are those of the able models.
+struct Ranking {
+    order: Vec<usize>,
+    propensities: Vec<f64>,
+    mode: Mode,
+    explored: bool,
+    explore: bool,
+    reason: String,
+}
+
+impl Ranking {
+    fn of(judged: &Judged) -> Self {
+        Self {
+            order: judged.order.clone(),
+            propensities: judged.propensities.clone(),
+            mode: judged.mode,
+            explored: judged.explored,
+            explore: judged.explore,
+            reason: judged.reason.clone(),
+        }
+    }
+
+    /// Puts the models that rules prefer in front, in the rules' order: nothing is left to chance then.
+    fn prefer(&mut self, preferred: &[usize]) {
+        let Some(first) = preferred.first() else { return };
+        let others: Vec<usize> = self.order.iter().copied().filter(|at| !preferred.contains(at)).collect();
+        self.order = preferred.iter().copied().chain(others).collect();
+        self.propensities.fill(0.0);
+        self.propensities[*first] = 1.0;
+        self.explored = false;
+        self.explore = false;
+        self.reason = "a rule prefers it".into();
+    }
 }
 
 /// The models to look at, how one of them will be chosen, and a clause that says so.
@@ -264,66 +334,56 @@ fn nobody(excluded: &[(Arc<Model>, Reason)]) -> PlanError {
     }
 }
 
-/// Preferred models that can serve, in order, by their own names.
-fn preferred(catalog: &Catalog, verdict: &Verdict, able: &[Arc<Model>]) -> Vec<String> {
-    let resolved = verdict.prefer.iter().filter_map(|name| catalog.find(name));
-    resolved
-        .filter(|model| able.iter().any(|other| other.name == model.name))
-        .map(|model| model.name.to_string())
-        .collect()
+/// Preferred models that can serve, in the rules' order.
+fn preferred(catalog: &Catalog, verdict: &Verdict, able: &[Arc<Model>]) -> Vec<usize> {
+    let mut places = Vec::new();
+    for model in verdict.prefer.iter().filter_map(|name| catalog.find(name)) {
+        let place = able.iter().position(|other| other.name == model.name);
+        places.extend(place.filter(|place| !places.contains(place)));
+    }
+    places
 }
 
-fn weigh(able: Vec<Arc<Model>>, verdict: &Verdict) -> Vec<(Arc<Model>, f64)> {
-    let weight = |model: &Model| {
-        let weight = verdict.weights.get(model.name.as_str()).copied().unwrap_or(model.settings.weight);
-        // Asked for by name among others, although never drawn: then all such are alike.
-        if weight > 0.0 { weight } else { f64::MIN_POSITIVE }
-    };
-    able.into_iter()
-        .map(|model| {
-            let weight = weight(&model);
-            (model, weight)
-        })
-        .collect()
+/// A model's share of the draw, relative to the others.
+fn weight(model: &Model, verdict: &Verdict) -> f64 {
+    let weight = verdict.weights.get(model.name.as_str()).copied().unwrap_or(model.settings.weight);
+    // Asked for by name among others, although never drawn: then all such are alike.
+    if weight > 0.0 { weight } else { f64::MIN_POSITIVE }
 }
 
-/// Preferred models first, in their order; the others drawn without replacement with probabilities proportional to
-/// their weights (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006). The propensity is the
-/// probability of standing first.
-fn order(
-    weighed: Vec<(Arc<Model>, f64)>,
-    preferred: &[String],
-    chance: &mut dyn FnMut() -> f64,
-) -> Vec<(Arc<Model>, f64, f64)> {
-    let total: f64 = weighed.iter().map(|(_, weight)| weight).sum();
-    let place = |model: &Model| preferred.iter().position(|name| name == model.name.as_str());
-    let mut keyed: Vec<_> = weighed
-        .into_iter()
-        .map(|(model, weight)| {
-            let propensity = match (place(&model), preferred.is_empty()) {
-                (Some(0), _) => 1.0,
-                (_, false) => 0.0,
-                (_, true) => weight / total,
-            };
-            // ln(u) / w orders as u^(1/w) does, without underflow.
-            let key = (1.0 - chance()).max(f64::MIN_POSITIVE).ln() / weight;
-            (place(&model).unwrap_or(usize::MAX), key, model, weight, propensity)
-        })
-        .collect();
-    keyed.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
-    keyed.into_iter().map(|(_, _, model, weight, propensity)| (model, weight, propensity)).collect()
+/// Drawn without replacement with probabilities proportional to the weights (Efraimidis and Spirakis, "Weighted random
+/// sampling with a reservoir", 2006). The propensity is the probability of standing first.
+fn by_weight(weights: &[f64], mode: Mode, reason: String, chance: &mut dyn FnMut() -> f64) -> Ranking {
+    let total: f64 = weights.iter().sum();
+    // ln(u) / w orders as u^(1/w) does, without underflow.
+    let keys: Vec<f64> = weights.iter().map(|weight| (1.0 - chance()).max(f64::MIN_POSITIVE).ln() / weight).collect();
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by(|a, b| keys[*b].total_cmp(&keys[*a]));
+    let propensities = weights.iter().map(|weight| weight / total).collect();
+    // A named model stands alone, so nothing was left to chance.
+    let explore = mode == Mode::Weighted;
+    Ranking { order, propensities, mode, explored: false, explore, reason }
 }
 
-fn consider(model: &Model, weight: f64, propensity: f64, demand: &Demand) -> Considered {
-    let answer = demand.max_tokens.unwrap_or(USUAL_ANSWER).min(USUAL_ANSWER).min(model.settings.max_output);
-    let usage =
-        Usage { input_tokens: u64::from(demand.prompt_tokens), output_tokens: u64::from(answer), ..Usage::default() };
+fn consider(
+    model: &Model,
+    weight: f64,
+    propensity: f64,
+    prediction: Option<Prediction>,
+    demand: &Demand,
+) -> Considered {
+    let cost_usd = prediction.as_ref().map(|prediction| prediction.cost_usd);
     Considered {
         model: model.name.clone(),
         weight,
-        cost_usd: model.settings.price.of(&usage).0,
+        cost_usd: cost_usd.unwrap_or_else(|| {
+            let output_tokens = learned::answer_tokens(model, demand, None) as u64;
+            let input_tokens = u64::from(demand.prompt_tokens);
+            model.settings.price.of(&Usage { input_tokens, output_tokens, ..Usage::default() }).0
+        }),
         latency_ms: model.latency().map(|latency| latency.as_secs_f64() * 1e3),
         propensity,
+        prediction,
     }
 }
 

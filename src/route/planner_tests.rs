@@ -41,6 +41,7 @@ fn ask(config: &str, request: &ChatRequest, seed: u64) -> Result<Plan, PlanError
         headers: &headers,
         now: Instant::now(),
         chance: &mut chance,
+        learned: None,
     };
     plan(&catalog, &rules, &config.routing, &mut question)
 }

@@ -50,6 +50,8 @@ pub struct Verdict {
     pub weights: BTreeMap<String, f64>,
     /// What to optimise.
     pub objective: Option<Objective>,
+    /// Whether try-outs are allowed.
+    pub explore: Option<bool>,
 }
 
 /// What rules can ask of a request.
@@ -148,6 +150,7 @@ impl Rules {
             verdict.prefer.extend(fresh);
             verdict.weights.extend(rule.weights.clone());
             verdict.objective = rule.objective.or(verdict.objective);
+            verdict.explore = rule.explore.or(verdict.explore);
             if rule.pin.is_some() {
                 verdict.pin = rule.pin.clone();
                 break;

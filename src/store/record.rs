@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bandit::{Grounds, Tradeoff};
 use crate::protocol::{DecisionId, Dialect, ErrorKind, FinishReason, ModelName, Needs, Objective, Usage};
 
 /// A keyed hash of a text (see [`Salt`](super::Salt)): tells whether two texts are the same, not what they say.
@@ -153,13 +154,20 @@ pub struct CandidateRecord {
     pub prior: Option<f64>,
     /// Probability of a good answer as the choice used it, in [0, 1].
     pub quality: f64,
-    /// Where `quality` is from: `posterior`, `head`, `like`, `config`, `default`...
+    /// Where `quality` is from: `posterior` where feedback has corrected the prior, else what the prior rests on: `head`,
+    /// `like <model>`, `score` or `default`.
     pub quality_source: String,
+    /// How firm the prior was.
+    #[serde(default)]
+    pub grounds: Grounds,
     /// Expected cost, US dollars.
     pub cost_usd: f64,
     /// Expected seconds until the answer is there; absent = never measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_s: Option<f64>,
+    /// What leaving the conversation's model for this one throws away, US dollars.
+    #[serde(default)]
+    pub switching_usd: f64,
     /// What the choice compared.
     pub utility: f64,
     /// Probability with which it was to be chosen.
@@ -219,6 +227,15 @@ pub struct DecisionRecord {
     /// The policy that chose; 0 = no learned policy.
     #[serde(default)]
     pub policy_version: u64,
+    /// Judgements it had taken in since that version was promoted.
+    #[serde(default)]
+    pub policy_revision: u64,
+    /// What a dollar and a second were worth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tradeoff: Option<Tradeoff>,
+    /// Whether it might have been a try-out: only then do the propensities say what else could have happened.
+    #[serde(default)]
+    pub explore: bool,
     /// Whether another model looked better, and this one was chosen to find out.
     #[serde(default)]
     pub explored: bool,

@@ -16,7 +16,7 @@
 use std::collections::HashMap;
 
 use super::record::{DecisionRecord, Fingerprint, OutcomeStatus, Signal};
-use crate::protocol::{DecisionId, ErrorKind, FinishReason};
+use crate::protocol::{ErrorKind, FinishReason};
 
 /// What the gateway saw of an answer, as far as signals go.
 #[derive(Debug, Clone, Copy)]
@@ -69,21 +69,28 @@ fn is_json(text: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-/// Finds questions that were asked again, in one walk over the decisions in order of time.
+/// Finds questions that were asked again, in one walk from the newest decision back.
+///
+/// Only in a conversation that is known to be one: named by the caller, or under way. Two people may begin with the same
+/// words.
 #[derive(Debug, Default)]
 pub struct AskedAgain {
-    last: HashMap<(Fingerprint, Fingerprint), (DecisionId, i64)>,
+    later: HashMap<(Fingerprint, Fingerprint), i64>,
 }
 
 /// Asked again after this long it is a new question, not a complaint.
 pub const AGAIN_WITHIN_MS: i64 = 15 * 60 * 1000;
 
 impl AskedAgain {
-    /// Takes the next decision and says which earlier one its question had been put to.
-    pub fn next(&mut self, decision: &DecisionRecord) -> Option<DecisionId> {
-        let key = (decision.request.conversation?, decision.request.question?);
-        let before = self.last.insert(key, (decision.id, decision.at_ms));
-        before.filter(|(_, at_ms)| (0..=AGAIN_WITHIN_MS).contains(&(decision.at_ms - at_ms))).map(|(id, _)| id)
+    /// Takes the decision before those taken so far and says whether its question was put again soon after.
+    pub fn before(&mut self, decision: &DecisionRecord) -> bool {
+        let facts = &decision.request;
+        let (Some(conversation), Some(question)) = (facts.conversation, facts.question) else { return false };
+        if !facts.conversation_named && facts.turn < 2 {
+            return false;
+        }
+        let later = self.later.insert((conversation, question), decision.at_ms);
+        later.is_some_and(|later| (0..=AGAIN_WITHIN_MS).contains(&(later - decision.at_ms)))
     }
 }
 

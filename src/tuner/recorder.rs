@@ -18,11 +18,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::protocol::DecisionId;
 use crate::store::{
     DecisionRecord, FEEDBACK_ID_BYTES, FeedbackRecord, OutcomeRecord, Salt, Store, StoreError, Stored,
 };
+
+/// Decisions with news that may wait to be learned from. What does not fit is learned at the next retune.
+const NEWS: usize = 4096;
 
 /// Most records written at once.
 const BATCH: usize = 1024;
@@ -139,24 +143,26 @@ impl Writer {
 }
 
 impl Recorder {
-    /// Starts the thread that writes to `store`.
+    /// Starts the thread that writes to `store`. The receiver hears of decisions that were judged, or whose outcome says
+    /// something of the answer.
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn start(store: Store) -> std::io::Result<(Self, Writer)> {
+    pub fn start(store: Store) -> std::io::Result<(Self, Writer, mpsc::Receiver<DecisionId>)> {
         let settings = store.settings();
         let capacity = settings.queue.max(1);
         let keep_prompts = settings.prompts;
         let salt = store.salt();
         let (queue, commands) = sync_channel(capacity);
         let (progress_in, progress) = watch::channel(Progress::default());
+        let (news_in, news) = mpsc::channel(NEWS);
         let figures = Arc::new(Figures::default());
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn({
             let figures = Arc::clone(&figures);
-            move || Loop { store, figures, progress: progress_in, down_since: None }.run(&commands)
+            move || Loop { store, figures, progress: progress_in, news: news_in, down_since: None }.run(&commands)
         })?;
         let recorder = Self { queue: queue.clone(), capacity, keep_prompts, salt, figures, progress };
-        Ok((recorder, Writer { queue, thread }))
+        Ok((recorder, Writer { queue, thread }, news))
     }
 
     /// Hands over a decision. Never waits; drops and counts it when there is no room.
@@ -276,6 +282,8 @@ struct Loop {
     store: Store,
     figures: Arc<Figures>,
     progress: watch::Sender<Progress>,
+    /// Where decisions go of which something new is known.
+    news: mpsc::Sender<DecisionId>,
     /// When the database was last found down.
     down_since: Option<Instant>,
 }
@@ -328,6 +336,13 @@ impl Loop {
                 self.figures.decisions.fetch_add(decisions, Ordering::Relaxed);
                 self.figures.outcomes.fetch_add(outcomes, Ordering::Relaxed);
                 let new = stored.iter().filter(|it| **it == Stored::New).count() as u64;
+                let judged = round.feedback.iter().zip(&stored).filter(|(_, stored)| **stored == Stored::New);
+                let judged = judged.map(|(feedback, _)| feedback.decision);
+                let told = round.outcomes.iter().filter(|outcome| !outcome.signals.is_empty()).map(|it| it.id);
+                for id in judged.chain(told) {
+                    // Nobody learns, or there is no room: the next retune looks at the whole log.
+                    let _later = self.news.try_send(id);
+                }
                 self.figures.feedback.fetch_add(new, Ordering::Relaxed);
                 let durable = self.store.is_durable();
                 for (reply, stored) in round.replies.into_iter().zip(stored) {

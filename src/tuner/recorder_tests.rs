@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config;
-use crate::protocol::{DecisionId, ModelName};
+use crate::protocol::ModelName;
 use crate::store::{FeedbackKind, Mode, OutcomeStatus, RequestFacts};
 
 fn id(number: u64) -> DecisionId {
@@ -24,6 +24,9 @@ fn decision(number: u64) -> DecisionRecord {
         chosen: ModelName::from("a"),
         propensity: Some(0.5),
         policy_version: 0,
+        policy_revision: 0,
+        tradeoff: None,
+        explore: false,
         explored: false,
         mode: Mode::Weighted,
         shadow: None,
@@ -70,7 +73,7 @@ fn store_in(dir: &std::path::Path) -> Store {
 async fn feedback_right_behind_its_decision_and_before_its_outcome_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let store = store_in(dir.path());
-    let (recorder, writer) = Recorder::start(store.clone()).unwrap();
+    let (recorder, writer, _news) = Recorder::start(store.clone()).unwrap();
     recorder.decision(decision(1));
     assert_eq!(recorder.feedback(feedback(1, "x", FeedbackKind::Rating(4))).await, Ok(Ack::Stored));
     recorder.outcome(outcome(1));
@@ -86,7 +89,7 @@ async fn feedback_right_behind_its_decision_and_before_its_outcome_is_kept() {
 async fn a_repetition_is_acknowledged_once_more_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = store_in(dir.path());
-    let (recorder, writer) = Recorder::start(store.clone()).unwrap();
+    let (recorder, writer, _news) = Recorder::start(store.clone()).unwrap();
     recorder.decision(decision(1));
     assert_eq!(recorder.feedback(feedback(1, "x", FeedbackKind::Score(1.0))).await, Ok(Ack::Stored));
     assert_eq!(recorder.feedback(feedback(1, "x", FeedbackKind::Score(0.0))).await, Ok(Ack::Duplicate));
@@ -97,7 +100,7 @@ async fn a_repetition_is_acknowledged_once_more_and_changes_nothing() {
 #[tokio::test]
 async fn feedback_that_makes_no_sense_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let (recorder, writer) = Recorder::start(store_in(dir.path())).unwrap();
+    let (recorder, writer, _news) = Recorder::start(store_in(dir.path())).unwrap();
     assert_eq!(recorder.feedback(feedback(9, "x", FeedbackKind::Correct(true))).await, Err(FeedbackError::Unknown));
     for kind in [FeedbackKind::Score(f64::NAN), FeedbackKind::Score(1.5), FeedbackKind::Rating(0)] {
         let answer = recorder.feedback(feedback(9, "x", kind)).await;
@@ -110,7 +113,7 @@ async fn feedback_that_makes_no_sense_is_refused() {
 async fn what_was_acknowledged_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     {
-        let (recorder, writer) = Recorder::start(store_in(dir.path())).unwrap();
+        let (recorder, writer, _news) = Recorder::start(store_in(dir.path())).unwrap();
         recorder.decision(decision(1));
         recorder.feedback(feedback(1, "x", FeedbackKind::Score(0.25))).await.unwrap();
         writer.close();
@@ -126,7 +129,7 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
 async fn while_the_database_is_down_records_are_counted_and_feedback_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let store = store_in(dir.path());
-    let (recorder, writer) = Recorder::start(store.clone()).unwrap();
+    let (recorder, writer, _news) = Recorder::start(store.clone()).unwrap();
     store.note_failure(&StoreError::Down("no space".into()));
     recorder.decision(decision(1));
     let answer = recorder.feedback(feedback(1, "x", FeedbackKind::Score(0.25))).await;
@@ -142,7 +145,7 @@ async fn while_the_database_is_down_records_are_counted_and_feedback_is_told() {
 
 #[tokio::test]
 async fn a_store_in_memory_acknowledges_nothing() {
-    let (recorder, writer) = Recorder::start(Store::in_memory().unwrap()).unwrap();
+    let (recorder, writer, _news) = Recorder::start(Store::in_memory().unwrap()).unwrap();
     recorder.decision(decision(1));
     let answer = recorder.feedback(feedback(1, "x", FeedbackKind::Score(0.25))).await;
     assert!(matches!(answer, Err(FeedbackError::Unavailable(_))));

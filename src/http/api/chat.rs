@@ -10,7 +10,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
-use super::witness::Witness;
+use super::witness::{Asker, Witness};
 use super::{body, wishes};
 use crate::codec;
 use crate::dispatch::{Job, Reply, ReplyBody, Report};
@@ -92,12 +92,14 @@ async fn answer(
         stream: request.stream,
     };
     let ticket = gateway.monitor.arrive(&arrival);
-    let asked = PlanRequest { request: &request, headers: &headers, token };
-    let plan = gateway.plan(&live, asked).inspect_err(|error| ticket.refused(error))?;
+    let conversation = gateway.conversation(&request, token);
+    let asked = PlanRequest { request: &request, headers: &headers, token, conversation };
+    let plan = gateway.plan(&live, asked).await.inspect_err(|error| ticket.refused(error))?;
     let decision = Arc::clone(&plan.decision);
-    gateway.record(&decision, Asking { request: &request, dialect, token, dry_run: false });
+    gateway.record(&decision, Asking { request: &request, dialect, token, conversation, dry_run: false });
     ticket.routed(&decision);
-    let witness = Witness::new(Arc::clone(&gateway), caller.request_id.clone(), token, dialect, estimated, permit);
+    let asker = Asker { request_id: caller.request_id.clone(), token, dialect, conversation, estimated };
+    let witness = Witness::new(Arc::clone(&gateway), asker, permit);
     let steps = ticket.clone();
     let report = Report::new(Arc::clone(&decision), started, move |outcome| {
         ticket.ended(&outcome);
@@ -161,6 +163,9 @@ fn told(dialect: Dialect, decision: &Decision) -> serde_json::Value {
         "mode": decision.mode,
         "propensity": decision.propensity,
         "policy_version": decision.policy_version,
+        "explored": decision.explored,
+        "task": decision.task,
+        "features": decision.features,
         "objective": decision.objective,
         "reason": decision.reason,
         "rules": decision.rules,
@@ -185,6 +190,9 @@ fn respond(dialect: Dialect, request: &ChatRequest, decision: &Decision, reply: 
     let moved = reply.model != decision.chosen;
     let reason = if moved { format!("failover from {}", decision.chosen) } else { decision.reason.clone() };
     say(headers, "reason", &reason);
+    if let Some(missed) = decision.features.as_ref().and_then(|features| features.missed) {
+        say(headers, "features", &format!("missed:{missed}"));
+    }
     if !reply.dropped.is_empty() {
         say(headers, "dropped", &reply.dropped.join(", "));
     }

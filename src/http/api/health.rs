@@ -37,6 +37,7 @@ pub async fn health(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "backends": backends,
         "store": store_line(&gateway.store.health()),
+        "classifier": gateway.classifier.status().state,
     }))
 }
 
@@ -55,5 +56,6 @@ fn store_line(health: &Health) -> Value {
 pub async fn ready(State(gateway): State<Arc<Gateway>>) -> (StatusCode, Json<Value>) {
     let ready = gateway.is_ready();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": ready })))
+    // It serves without the classifier, too; who wants to wait for it can see how far it is.
+    (status, Json(json!({ "ready": ready, "classifier": gateway.classifier.status().state })))
 }

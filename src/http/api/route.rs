@@ -27,13 +27,12 @@ pub async fn explain(
     let run = async {
         let bytes = body::read(body, &live.config.limits).await?;
         let request = chat::read_request(Dialect::Native, &bytes, &headers)?;
-        let asked = PlanRequest { request: &request, headers: &headers, token: caller.token.as_ref() };
-        let plan = gateway.plan(&live, asked)?;
+        let token = caller.token.as_ref();
+        let conversation = gateway.conversation(&request, token);
+        let asked = PlanRequest { request: &request, headers: &headers, token, conversation };
+        let plan = gateway.plan(&live, asked).await?;
         let dialect = Dialect::Native;
-        gateway.record(
-            &plan.decision,
-            Asking { request: &request, dialect, token: caller.token.as_ref(), dry_run: true },
-        );
+        gateway.record(&plan.decision, Asking { request: &request, dialect, token, conversation, dry_run: true });
         let order: Vec<&str> = plan.candidates.iter().map(|model| model.name.as_str()).collect();
         let mut told = json!({ "decision_id": plan.decision.id, "order": order });
         let decision = serde_json::to_value(&*plan.decision)

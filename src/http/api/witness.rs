@@ -1,15 +1,17 @@
 //! What is made of an outcome: a record, a line in the log, metrics, a span, and the API token's account put right.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Span, field};
 
 use crate::dispatch::{Outcome, Status};
-use crate::http::ledger;
+use crate::http::ledger::{self, Conversation};
 use crate::http::state::Gateway;
 use crate::protocol::{Dialect, RequestId};
+use crate::route::Stay;
 use crate::store::Token;
 use crate::telemetry::{Ended, SPAN_TARGET};
 
@@ -19,25 +21,30 @@ pub(super) struct Witness {
     request_id: RequestId,
     token: Option<(String, String)>,
     dialect: Dialect,
+    conversation: Conversation,
     estimated: u32,
     span: Span,
     /// Held until the answer is complete.
     _permit: OwnedSemaphorePermit,
 }
 
+/// Who asked, and how.
+pub(super) struct Asker<'a> {
+    pub(super) request_id: RequestId,
+    pub(super) token: Option<&'a Token>,
+    pub(super) dialect: Dialect,
+    pub(super) conversation: Conversation,
+    /// Tokens the prompt was taken to have.
+    pub(super) estimated: u32,
+}
+
 impl Witness {
-    pub(super) fn new(
-        gateway: Arc<Gateway>,
-        request_id: RequestId,
-        token: Option<&Token>,
-        dialect: Dialect,
-        estimated: u32,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(super) fn new(gateway: Arc<Gateway>, asker: Asker<'_>, permit: OwnedSemaphorePermit) -> Self {
+        let Asker { request_id, token, dialect, conversation, estimated } = asker;
         gateway.metrics.began();
         let token = token.map(|token| (token.id.clone(), token.name.clone()));
         let span = span();
-        Self { gateway, request_id, token, dialect, estimated, span, _permit: permit }
+        Self { gateway, request_id, token, dialect, conversation, estimated, span, _permit: permit }
     }
 
     /// Tells everybody.
@@ -62,9 +69,25 @@ impl Witness {
             let id = self.token.as_ref().map(|(id, _)| id.as_str());
             self.gateway.limiter.correct(id, self.estimated, usage.total_tokens());
         }
-        self.gateway.recorder.outcome(ledger::outcome(outcome, Timestamp::now().as_millisecond()));
+        let now_ms = Timestamp::now().as_millisecond();
+        self.gateway.recorder.outcome(ledger::outcome(outcome, now_ms));
+        self.gateway.budgets.spent(outcome.cost.0, now_ms as f64 / 1e3);
+        self.remember(outcome);
         self.fill_span(outcome, model);
         self.log(outcome, model);
+    }
+
+    /// What the next choice should know: how fast the model was, and where the conversation is now.
+    fn remember(&self, outcome: &Outcome) {
+        let (Some(model), Some(usage), Status::Ok) = (&outcome.model, outcome.usage, outcome.status) else { return };
+        if outcome.failovers == 0 {
+            self.gateway.speeds.observe(model, outcome.latency, usage.output_tokens);
+        }
+        let sticky = self.gateway.live().config.routing.sticky;
+        if sticky.enabled {
+            let stay = Stay { model: model.clone(), cached_tokens: usage.total_tokens(), at: Instant::now() };
+            self.gateway.conversations.note(self.conversation.print.0, stay, sticky.conversations);
+        }
     }
 
     fn log(&self, outcome: &Outcome, model: &str) {

@@ -26,6 +26,8 @@ listen = '127.0.0.1:0'
 drain_s = 5
 [admin]
 listen = '127.0.0.1:0'
+[classifier]
+enabled = false
 [dispatch]
 connect_timeout_ms = 1000
 first_byte_timeout_ms = 700

@@ -1,0 +1,245 @@
+//! The learned choice: predictions for every candidate, their utility, and one draw of the policy among them.
+//!
+//! 1. **Quality**: what the classifier says of each model for this prompt (or, where it could not read it in time, of each
+//!    model in general), corrected by what the policy has learned from feedback.
+//! 2. **Cost**: the prompt, priced as cached where the conversation stays, and as many answer tokens as are expected.
+//! 3. **Time**: as measured, per token ([`Speeds`]).
+//! 4. **Utility** under the objective, the budget's price added to its cost weight.
+//! 5. **Choice**: the policy draws, with probabilities it says. No try-outs where the request, a rule or the
+//!    configuration forbids them, inside a tool loop, and in a conversation that is under way: that one stays on its model
+//!    unless another promises more utility than switching costs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Demand;
+use super::plan::{Mode, Prediction};
+use super::speed::Speeds;
+use super::sticky::Stay;
+use crate::bandit::{Candidate, Choice, Context, Grounds, Snapshot, Tradeoff};
+use crate::classifier::{Estimate, EstimateSource, Missed, Reading};
+use crate::protocol::{ChatRequest, ModelName, Part, Price, Usage};
+use crate::upstream::Model;
+
+/// Tokens an answer is taken to have where nobody says.
+const USUAL_ANSWER: u32 = 400;
+
+/// What the learned choice goes by.
+pub struct Learned<'a> {
+    /// The policy.
+    pub policy: &'a Snapshot,
+    /// Judgements it has taken in since its version was promoted.
+    pub revision: u64,
+    /// Models it has seen feedback on.
+    pub known: &'a BTreeSet<ModelName>,
+    /// The prompt as the classifier read it, or why it did not.
+    pub reading: Result<&'a Reading, &'a Missed>,
+    /// What is believed of a model without reading the prompt.
+    pub prior: &'a dyn Fn(&str) -> Estimate,
+    /// What a dollar costs in quality on top of the objective, so that a budget holds.
+    pub budget_price: f64,
+    /// How long models take.
+    pub speeds: &'a Speeds,
+    /// Where the conversation is, and what another model must promise beyond the cost of switching.
+    pub stay: Option<(Stay, f64)>,
+    /// Whether the policy acts; else the weights do, and it only says what it would have done.
+    pub acts: bool,
+}
+
+/// The question as the policy gets it.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) request: &'a ChatRequest,
+    pub(super) demand: &'a Demand,
+    pub(super) tradeoff: Tradeoff,
+    /// Whether try-outs are allowed, as far as configuration, rules and request go.
+    pub(super) explore: bool,
+}
+
+/// What came of it, in the order of the models.
+pub(super) struct Judged {
+    pub(super) predictions: Vec<Prediction>,
+    pub(super) propensities: Vec<f64>,
+    /// Indices in the order to try them, the chosen one first.
+    pub(super) order: Vec<usize>,
+    pub(super) mode: Mode,
+    pub(super) explored: bool,
+    pub(super) explore: bool,
+    pub(super) reason: String,
+}
+
+/// Judges `able` and chooses one of them; `None` where there is none. `chance` draws from [0, 1).
+pub(super) fn judge(
+    learned: &Learned<'_>,
+    able: &[Arc<Model>],
+    asked: Asked<'_>,
+    chance: &mut dyn FnMut() -> f64,
+) -> Option<Judged> {
+    let stay = learned.stay.as_ref().and_then(|(stay, margin)| {
+        let at = able.iter().position(|model| model.name == stay.model)?;
+        Some((at, *margin, Cached { at, tokens: stay.cached_tokens, price: able[at].settings.price }))
+    });
+    let cached = stay.as_ref().map(|(.., cached)| cached);
+    let mut predictions: Vec<Prediction> =
+        able.iter().enumerate().map(|(at, model)| predict(learned, (at, model), asked.demand, cached)).collect();
+    let candidates: Vec<Candidate<'_>> = able
+        .iter()
+        .zip(&predictions)
+        .map(|(model, prediction)| Candidate {
+            model: &model.name,
+            prior: prediction.prior,
+            grounds: prediction.grounds,
+            cost_usd: prediction.cost_usd,
+            latency_s: prediction.latency_s,
+            switching_usd: prediction.switching_usd,
+        })
+        .collect();
+    let context = match learned.reading {
+        Ok(reading) => Context { features: &reading.features, space: &reading.space },
+        Err(_) => Context::default(),
+    };
+    let in_loop = in_tool_loop(asked.request);
+    let explore = asked.explore && !in_loop && stay.is_none();
+    let choice = learned.policy.choose(&context, &candidates, &asked.tradeoff, explore, chance())?;
+    for (prediction, (quality, utility)) in predictions.iter_mut().zip(choice.qualities.iter().zip(&choice.utilities))
+    {
+        prediction.quality = *quality;
+        prediction.utility = *utility;
+    }
+    Some(match stay {
+        Some((at, margin, _)) => settle(choice, predictions, at, in_loop, margin),
+        None => drawn(choice, predictions, explore),
+    })
+}
+
+/// The choice as the policy drew it.
+fn drawn(choice: Choice, predictions: Vec<Prediction>, explore: bool) -> Judged {
+    let chosen = &predictions[choice.chosen];
+    let reason = if choice.explored {
+        format!("a try-out, to learn how it does ({:.1} % likely)", choice.propensities[choice.chosen] * 100.0)
+    } else {
+        format!("most useful: good with {:.0} %, about ${:.5}", chosen.quality * 100.0, chosen.cost_usd)
+    };
+    Judged {
+        mode: Mode::Learned,
+        explored: choice.explored,
+        propensities: choice.propensities,
+        order: choice.order,
+        predictions,
+        explore,
+        reason,
+    }
+}
+
+/// A conversation that is on the model `at`: it stays unless another gains more than `margin`.
+fn settle(choice: Choice, predictions: Vec<Prediction>, at: usize, in_loop: bool, margin: f64) -> Judged {
+    let gain = choice.utilities[choice.chosen] - choice.utilities[at];
+    let stays = in_loop || choice.chosen == at || gain <= margin;
+    let chosen = if stays { at } else { choice.chosen };
+    let mut order: Vec<usize> = choice.order.into_iter().filter(|other| *other != chosen).collect();
+    order.insert(0, chosen);
+    let mut propensities = vec![0.0; predictions.len()];
+    propensities[chosen] = 1.0;
+    let reason = match (in_loop, stays) {
+        (true, _) => "inside a tool loop the conversation stays".to_owned(),
+        (false, true) => "the conversation stays, its prompt is cached there".to_owned(),
+        (false, false) => format!("switching gains {gain:.2} more than it costs"),
+    };
+    let mode = if stays { Mode::Sticky } else { Mode::Learned };
+    Judged { predictions, propensities, order, mode, explored: false, explore: false, reason }
+}
+
+fn estimate(learned: &Learned<'_>, model: &Model) -> Estimate {
+    match learned.reading {
+        Ok(reading) => reading.estimate(model.name.as_str()),
+        Err(_) => (learned.prior)(model.name.as_str()),
+    }
+}
+
+fn grounds(source: &EstimateSource) -> Grounds {
+    match source {
+        EstimateSource::Learned => Grounds::Fitted,
+        EstimateSource::Like(_) | EstimateSource::Score => Grounds::Likened,
+        EstimateSource::Default => Grounds::Nothing,
+    }
+}
+
+/// What a prior rests on, for people and for the log.
+fn basis(source: &EstimateSource) -> String {
+    match source {
+        EstimateSource::Learned => "head".into(),
+        EstimateSource::Like(model) => format!("like {model}"),
+        EstimateSource::Score => "score".into(),
+        EstimateSource::Default => "default".into(),
+    }
+}
+
+/// A prompt cache that the conversation has filled.
+struct Cached {
+    /// The model, among the able ones.
+    at: usize,
+    tokens: u64,
+    price: Price,
+}
+
+fn predict(
+    learned: &Learned<'_>,
+    (at, model): (usize, &Model),
+    demand: &Demand,
+    cached: Option<&Cached>,
+) -> Prediction {
+    let estimate = estimate(learned, model);
+    let output = answer_tokens(model, demand, estimate.output_tokens);
+    let here = cached.is_some_and(|cached| cached.at == at);
+    let tokens = cached.map_or(0, |cached| cached.tokens.min(u64::from(demand.prompt_tokens)));
+    let usage = Usage {
+        input_tokens: u64::from(demand.prompt_tokens) - if here { tokens } else { 0 },
+        cache_read_tokens: if here { tokens } else { 0 },
+        output_tokens: output as u64,
+        ..Usage::default()
+    };
+    let measured = learned.speeds.expect(&model.name, output);
+    let known = learned.known.contains(&model.name);
+    let fitted = estimate.source == EstimateSource::Learned;
+    Prediction {
+        quality: estimate.quality,
+        prior: estimate.quality,
+        source: if known || fitted { "learned" } else { "prior" },
+        basis: basis(&estimate.source),
+        grounds: grounds(&estimate.source),
+        judged: known,
+        output_tokens: output,
+        cost_usd: model.settings.price.of(&usage).0,
+        latency_s: measured.or_else(|| model.latency().map(|latency| latency.as_secs_f64())),
+        // Who leaves pays once more for filling a cache, here or when it comes back.
+        switching_usd: cached.filter(|_| !here).map_or(0.0, |cached| saved(&cached.price, tokens)),
+        utility: 0.0,
+    }
+}
+
+/// What reading `tokens` tokens from the cache saves, US dollars.
+fn saved(price: &Price, tokens: u64) -> f64 {
+    let saving = price.input - price.cache_read.unwrap_or(price.input);
+    saving.max(0.0) * tokens as f64 / 1e6
+}
+
+/// Tokens of the answer: as expected, and no more than the request and the model allow.
+pub(super) fn answer_tokens(model: &Model, demand: &Demand, expected: Option<f64>) -> f64 {
+    let most = demand.max_tokens.unwrap_or(u32::MAX).min(model.settings.max_output);
+    expected
+        .filter(|tokens| tokens.is_finite() && *tokens > 0.0)
+        .unwrap_or(f64::from(USUAL_ANSWER))
+        .min(f64::from(most))
+}
+
+/// Whether the request brings results of tools that the model has just called.
+fn in_tool_loop(request: &ChatRequest) -> bool {
+    request
+        .messages
+        .last()
+        .is_some_and(|message| message.parts.iter().any(|part| matches!(part, Part::ToolResult { .. })))
+}
+
+#[cfg(test)]
+#[path = "learned_tests.rs"]
+mod tests;

@@ -1,0 +1,213 @@
+//! The learned choice, as a request would meet it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use http::HeaderMap;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use uuid::Uuid;
+
+use super::*;
+use crate::bandit::{Observation, Reward, Settings};
+use crate::config::Config;
+use crate::protocol::{DecisionId, Message, Role};
+use crate::route::{Plan, Question, Rules, plan};
+use crate::upstream::Catalog;
+
+/// A dear model, a cheap one, and one by name only.
+const WORLD: &str = "
+[providers.open]
+base_url = 'http://127.0.0.1:1'
+[models.dear]
+provider = 'open'
+price = { input = 5.0, output = 10.0, cache_read = 0.5 }
+[models.cheap]
+provider = 'open'
+price = { input = 0.1, output = 0.4 }
+[models.silent]
+provider = 'open'
+weight = 0.0
+";
+
+struct World {
+    policy: Snapshot,
+    known: BTreeSet<ModelName>,
+    speeds: Speeds,
+    config: String,
+}
+
+impl World {
+    fn new(config: &str) -> Self {
+        let policy = Snapshot::new(Settings::default()).unwrap();
+        Self { policy, known: BTreeSet::new(), speeds: Speeds::default(), config: format!("{WORLD}{config}") }
+    }
+
+    /// Feedback on a model, many times over.
+    fn judge(&mut self, model: &str, reward: f64) {
+        let model = ModelName::from(model);
+        let one = Observation {
+            model: &model,
+            context: Context::default(),
+            prior: 0.5,
+            grounds: Grounds::Nothing,
+            reward: Reward::new(reward).unwrap(),
+            weight: 1.0,
+        };
+        self.policy.learn(std::iter::repeat_n(one, 200));
+        self.known.insert(model);
+    }
+
+    fn ask(&self, request: &ChatRequest, stay: Option<Stay>, acts: bool, seed: u64) -> Plan {
+        let config: Config = self.config.parse().unwrap();
+        let catalog = Catalog::new(&config, &BTreeMap::new(), None);
+        let rules = Rules::new(&config.rules);
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut chance = || rng.random::<f64>();
+        let prior = |_: &str| Estimate::default();
+        let learned = Learned {
+            policy: &self.policy,
+            revision: 0,
+            known: &self.known,
+            reading: Err(&Missed::Disabled),
+            prior: &prior,
+            budget_price: 0.0,
+            speeds: &self.speeds,
+            stay: stay.map(|stay| (stay, config.routing.sticky.margin)),
+            acts,
+        };
+        let mut question = Question {
+            request,
+            id: DecisionId(Uuid::nil()),
+            token: None,
+            allowed: None,
+            headers: &HeaderMap::new(),
+            now: Instant::now(),
+            chance: &mut chance,
+            learned: Some(learned),
+        };
+        plan(&catalog, &rules, &config.routing, &mut question).unwrap()
+    }
+}
+
+fn request() -> ChatRequest {
+    ChatRequest { messages: vec![Message::text(Role::User, "hello")], ..ChatRequest::default() }
+}
+
+fn calm() -> ChatRequest {
+    let mut request = request();
+    request.routing.explore = Some(false);
+    request
+}
+
+fn on(model: &str) -> Option<Stay> {
+    Some(Stay { model: ModelName::from(model), cached_tokens: 10_000, at: Instant::now() })
+}
+
+fn chosen(plan: &Plan) -> &str {
+    plan.decision.chosen.as_str()
+}
+
+#[test]
+fn between_equals_money_decides_and_between_unequals_feedback() {
+    let mut world = World::new("");
+    assert_eq!(chosen(&world.ask(&calm(), None, true, 1)), "cheap");
+    world.judge("dear", 0.95);
+    world.judge("cheap", 0.2);
+    let plan = world.ask(&calm(), None, true, 1);
+    assert_eq!(chosen(&plan), "dear");
+    let decision = &plan.decision;
+    assert_eq!((decision.mode, decision.propensity, decision.explored), (Mode::Learned, 1.0, false));
+    let names: Vec<&str> = plan.candidates.iter().map(|model| model.name.as_str()).collect();
+    assert_eq!(names, ["dear", "cheap"], "failover goes by utility, and a weight of 0 stays out");
+    let prediction = decision.candidates[0].prediction.clone().unwrap();
+    assert!(prediction.quality > 0.8 && prediction.judged && prediction.source == "learned");
+    assert_eq!((prediction.prior, prediction.basis.as_str()), (0.5, "default"));
+}
+
+#[test]
+fn the_objective_weighs_money_against_quality() {
+    let mut world = World::new("");
+    world.judge("dear", 0.6);
+    world.judge("cheap", 0.5);
+    let ask = |model: &str| ChatRequest { model: model.into(), ..calm() };
+    assert_eq!(chosen(&world.ask(&ask("auto:quality"), None, true, 1)), "dear");
+    assert_eq!(chosen(&world.ask(&ask("auto:cost"), None, true, 1)), "cheap");
+}
+
+#[test]
+fn try_outs_come_as_often_as_their_propensity_says_unless_forbidden() {
+    let world = World::new("");
+    let plans: Vec<Plan> = (0..1500).map(|seed| world.ask(&request(), None, true, seed)).collect();
+    let dear = plans.iter().filter(|plan| chosen(plan) == "dear").count() as f64 / 1500.0;
+    let said = |plan: &Plan| {
+        let all = &plan.decision.candidates;
+        all.iter().find(|candidate| candidate.model.as_str() == "dear").unwrap().propensity
+    };
+    assert!((dear - said(&plans[0])).abs() < 0.05, "{dear} against {}", said(&plans[0]));
+    assert!(plans.iter().all(|plan| plan.decision.explore));
+    let ruled = World::new("[[rules]]\nname = 'calm'\nexplore = false\n");
+    let quiet = World::new("[routing]\nexplore = false\n");
+    for world in [ruled, quiet] {
+        let plan = world.ask(&request(), None, true, 3);
+        assert!(!plan.decision.explore && plan.decision.propensity == 1.0);
+    }
+}
+
+#[test]
+fn a_conversation_stays_unless_switching_pays() {
+    let mut world = World::new("");
+    let plan = world.ask(&request(), on("dear"), true, 1);
+    assert_eq!((chosen(&plan), plan.decision.mode), ("dear", Mode::Sticky), "a cent is not worth the cache");
+    let cost = |plan: &Plan| {
+        let mut all = plan.decision.candidates.iter();
+        all.find(|it| it.model.as_str() == "dear").unwrap().cost_usd
+    };
+    let mut long = request();
+    long.messages = vec![Message::text(Role::User, "word ".repeat(8000))];
+    assert!(cost(&world.ask(&long, on("dear"), true, 1)) < cost(&world.ask(&long, None, true, 1)), "read from cache");
+    world.judge("dear", 0.1);
+    world.judge("cheap", 0.9);
+    let plan = world.ask(&request(), on("dear"), true, 1);
+    assert_eq!((chosen(&plan), plan.decision.mode), ("cheap", Mode::Learned));
+    assert!(!plan.decision.explore, "no try-outs in a conversation under way");
+}
+
+#[test]
+fn inside_a_tool_loop_nothing_moves() {
+    let mut world = World::new("");
+    world.judge("dear", 0.1);
+    world.judge("cheap", 0.9);
+    world.config = world.config.replace("price = { input = 0.1", "can = ['tools']\nprice = { input = 0.1");
+    world.config = world.config.replace("price = { input = 5.0", "can = ['tools']\nprice = { input = 5.0");
+    let mut request = request();
+    let result = Part::ToolResult { call_id: "1".into(), content: Vec::new(), is_error: false, cache_control: None };
+    request.messages.push(Message { role: Role::User, parts: vec![result], name: None });
+    assert_eq!(chosen(&world.ask(&request, on("dear"), true, 1)), "dear");
+    assert!(!world.ask(&request, None, true, 1).decision.explore);
+}
+
+#[test]
+fn a_policy_that_watches_says_what_it_would_have_done_and_the_weights_choose() {
+    let mut world = World::new("");
+    world.judge("dear", 0.1);
+    world.judge("cheap", 0.9);
+    let plans: Vec<Plan> = (0..400).map(|seed| world.ask(&calm(), None, false, seed)).collect();
+    let dear = plans.iter().filter(|plan| chosen(plan) == "dear").count();
+    assert!((150..250).contains(&dear), "{dear} of 400 by equal weights");
+    for plan in &plans {
+        assert_eq!(plan.decision.shadow.as_ref().unwrap().model.as_str(), "cheap");
+        assert_eq!((plan.decision.mode, plan.decision.propensity), (Mode::Weighted, 0.5));
+    }
+}
+
+#[test]
+fn rules_stand_above_the_policy() {
+    let prefer = World::new("[[rules]]\nname = 'r'\nprefer = ['dear']\n");
+    let plan = prefer.ask(&request(), None, true, 1);
+    assert_eq!((chosen(&plan), plan.decision.propensity), ("dear", 1.0));
+    let pin = World::new("[[rules]]\nname = 'r'\npin = 'silent'\n");
+    let plan = pin.ask(&request(), None, true, 1);
+    assert_eq!((chosen(&plan), plan.decision.mode), ("silent", Mode::Named));
+    assert!(plan.decision.features.is_none());
+}

@@ -1,0 +1,82 @@
+//! Conversations and the models they are on, so that a vendor's prompt cache is not thrown away without reason.
+//!
+//! A bounded table in memory. It is not kept over a restart: the caches it stands for live for minutes, too. Entries are
+//! held in two generations; when the younger is full, the older, which nobody has touched since, is dropped as a whole.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::protocol::ModelName;
+
+/// Where a conversation is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stay {
+    /// The model that answered last.
+    pub model: ModelName,
+    /// Tokens of it that the vendor may have in its prompt cache.
+    pub cached_tokens: u64,
+    /// When that was.
+    pub at: Instant,
+}
+
+/// The table, by the conversation's fingerprint.
+#[derive(Debug, Default)]
+pub struct Conversations {
+    generations: Mutex<Generations>,
+}
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: HashMap<u64, Stay>,
+    old: HashMap<u64, Stay>,
+}
+
+impl Conversations {
+    /// Where the conversation is, unless it has been silent for longer than `ttl`.
+    pub fn find(&self, conversation: u64, ttl: Duration, now: Instant) -> Option<Stay> {
+        let generations = self.generations.lock();
+        let stay = generations.young.get(&conversation).or_else(|| generations.old.get(&conversation))?;
+        (now.saturating_duration_since(stay.at) <= ttl).then(|| stay.clone())
+    }
+
+    /// Notes where it is now, and forgets the longest silent beyond `most`.
+    pub fn note(&self, conversation: u64, stay: Stay, most: usize) {
+        let mut generations = self.generations.lock();
+        if generations.young.len() >= (most / 2).max(1) && !generations.young.contains_key(&conversation) {
+            generations.old = std::mem::take(&mut generations.young);
+        }
+        generations.young.insert(conversation, stay);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stay(at: Instant) -> Stay {
+        Stay { model: ModelName::from("a"), cached_tokens: 100, at }
+    }
+
+    #[test]
+    fn the_longest_silent_are_forgotten_first() {
+        let (table, now) = (Conversations::default(), Instant::now());
+        let ttl = Duration::from_secs(60);
+        for key in 0..10 {
+            table.note(key, stay(now), 4);
+        }
+        assert_eq!(table.find(0, ttl, now), None);
+        assert!(table.find(9, ttl, now).is_some());
+        let kept = (0..10).filter(|key| table.find(*key, ttl, now).is_some()).count();
+        assert!((2..=4).contains(&kept), "{kept}");
+    }
+
+    #[test]
+    fn a_long_silence_ends_the_stay() {
+        let (table, now) = (Conversations::default(), Instant::now());
+        table.note(1, stay(now), 4);
+        assert!(table.find(1, Duration::from_secs(60), now + Duration::from_secs(59)).is_some());
+        assert_eq!(table.find(1, Duration::from_secs(60), now + Duration::from_secs(61)), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! The gate, against worlds whose truth is known.
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use super::*;
+use crate::bandit::{Observation, Reward, Settings};
+use crate::protocol::{DecisionId, ModelName};
+use crate::tuner::lesson::Way;
+
+/// A log of `count` choices between two models drawn evenly, `a` liked with 0.8 and `b` with 0.4.
+fn log(count: u64, seed: u64) -> Vec<Lesson> {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let way = |model: &str| Way {
+        model: ModelName::from(model),
+        prior: 0.6,
+        grounds: crate::bandit::Grounds::Likened,
+        cost_usd: 0.0,
+        latency_s: None,
+        switching_usd: 0.0,
+        propensity: 0.5,
+    };
+    (0..count)
+        .map(|number| {
+            let chosen = usize::from(rng.random::<f64>() < 0.5);
+            let liked = rng.random::<f64>() < [0.8, 0.4][chosen];
+            let candidates = vec![way("a"), way("b")];
+            Lesson {
+                id: DecisionId(uuid::Uuid::from_u128(u128::from(number))),
+                at_ms: number as i64,
+                model: candidates[chosen].model.clone(),
+                features: Vec::new(),
+                space: String::new(),
+                prior: 0.6,
+                grounds: crate::bandit::Grounds::Likened,
+                reward: Reward::new(f64::from(u8::from(liked))).unwrap(),
+                weight: 1.0,
+                choice: Some(Drawn { candidates, chosen, tradeoff: crate::bandit::Tradeoff::default() }),
+            }
+        })
+        .collect()
+}
+
+/// A policy that was taught that a model is always as good as `reward`.
+fn taught(lessons: &[(&str, f64)]) -> Snapshot {
+    let mut policy = Snapshot::new(Settings::default()).unwrap();
+    for (model, reward) in lessons {
+        let model = ModelName::from(*model);
+        let one = Observation {
+            model: &model,
+            context: crate::bandit::Context::default(),
+            prior: 0.6,
+            grounds: crate::bandit::Grounds::Likened,
+            reward: Reward::new(*reward).unwrap(),
+            weight: 1.0,
+        };
+        policy.learn(std::iter::repeat_n(one, 300));
+    }
+    policy
+}
+
+#[test]
+fn the_same_policy_gains_exactly_nothing_and_may_take_over() {
+    let (policy, gate) = (taught(&[("a", 0.9)]), Gate::default());
+    let gain = gain(&log(200, 1), &policy, &policy, &gate);
+    assert_eq!((gain.choices, gain.mean, gain.lower, gain.upper), (200, 0.0, 0.0, 0.0));
+    assert_eq!(rule(&gain, &gate).0, Ruling::Promote);
+}
+
+#[test]
+fn a_better_policy_takes_over_and_a_worse_one_is_refused() {
+    let gate = Gate::default();
+    let (right, wrong) = (taught(&[("a", 1.0), ("b", 0.0)]), taught(&[("a", 0.0), ("b", 1.0)]));
+    let lessons = log(800, 2);
+    let up = gain(&lessons, &wrong, &right, &gate);
+    // From always b to always a: 0.4 more.
+    assert!((up.mean - 0.4).abs() < 0.1 && up.lower < 0.4 && up.upper > 0.4, "{up:?}");
+    assert_eq!(rule(&up, &gate).0, Ruling::Promote);
+    let down = gain(&lessons, &right, &wrong, &gate);
+    assert_eq!(rule(&down, &gate).0, Ruling::Refuse);
+    assert!(down.effective > 300.0 && down.clipped == 0, "{down:?}");
+}
+
+#[test]
+fn too_little_or_too_uncertain_waits() {
+    let gate = Gate { tolerance: 0.0, ..Gate::default() };
+    let (one, other) = (taught(&[("a", 0.62)]), taught(&[("b", 0.62)]));
+    assert_eq!(rule(&gain(&log(10, 3), &one, &other, &gate), &gate).0, Ruling::Wait);
+    let uncertain = Gain { choices: 100, mean: 0.01, lower: -0.2, upper: 0.22, ..Gain::default() };
+    assert_eq!(rule(&uncertain, &gate).0, Ruling::Wait);
+}
+
+#[test]
+fn intervals_cover_the_truth_as_often_as_they_say() {
+    let gate = Gate { confidence: 0.9, ..Gate::default() };
+    let (right, wrong) = (taught(&[("a", 1.0), ("b", 0.0)]), taught(&[("a", 0.0), ("b", 1.0)]));
+    let covered = (0..200).filter(|seed| {
+        let gain = gain(&log(300, 100 + seed), &wrong, &right, &gate);
+        (gain.lower..=gain.upper).contains(&0.4)
+    });
+    let share = covered.count() as f64 / 200.0;
+    assert!((0.83..=0.97).contains(&share), "{share}");
+}
+
+#[test]
+fn quantiles_agree_with_the_books() {
+    for (share, expected) in
+        [(0.5, 0.0), (0.9, 1.281_551_6), (0.95, 1.644_853_6), (0.975, 1.959_964), (0.995, 2.575_829)]
+    {
+        assert!((quantile(share) - expected).abs() < 1e-5, "{share}: {}", quantile(share));
+    }
+}

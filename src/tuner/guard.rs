@@ -1,0 +1,139 @@
+//! Guard rails: whether requests under a new policy do so much worse than those before it that it is to be taken back.
+//!
+//! Pure. Three things are compared, each only once there is enough on both sides: the share of requests that fail, the
+//! mean cost of one, and the mean judgement. A rise in failures or a fall in judgements must also be more than two standard
+//! errors, so that chance alone takes nothing back.
+
+use crate::config::Guard;
+use crate::store::{Entry, Mode, OutcomeStatus};
+
+/// Standard errors that a difference must exceed.
+const SURE: f64 = 2.0;
+
+/// What happened to some requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Tally {
+    ended: f64,
+    failed: f64,
+    priced: f64,
+    cost_usd: f64,
+    rated: f64,
+    verdicts: f64,
+    squares: f64,
+}
+
+impl Tally {
+    /// Takes in one request, if the policy chose its model.
+    pub fn add(&mut self, entry: &Entry) {
+        let by_policy = matches!(entry.decision.mode, Mode::Learned | Mode::Sticky);
+        let Some(outcome) = entry.outcome.as_ref().filter(|_| by_policy && !entry.decision.request.dry_run) else {
+            return;
+        };
+        self.ended += 1.0;
+        self.failed += f64::from(u8::from(matches!(outcome.status, OutcomeStatus::Failed(_))));
+        if let Some(cost_usd) = outcome.cost_usd {
+            self.priced += 1.0;
+            self.cost_usd += cost_usd;
+        }
+        if let Some(verdict) = entry.verdict() {
+            self.rated += 1.0;
+            self.verdicts += verdict;
+            self.squares += verdict * verdict;
+        }
+    }
+
+    /// Requests taken in.
+    pub fn count(&self) -> usize {
+        self.ended as usize
+    }
+
+    fn failing(&self) -> f64 {
+        self.failed / self.ended
+    }
+
+    fn cost(&self) -> f64 {
+        self.cost_usd / self.priced
+    }
+
+    fn rating(&self) -> f64 {
+        self.verdicts / self.rated
+    }
+
+    /// Squared standard error of the mean judgement.
+    fn rating_error(&self) -> f64 {
+        (self.squares / self.rated - self.rating().powi(2)).max(0.0) / self.rated
+    }
+}
+
+/// Why the policy that `after` happened under is to be taken back, if it is.
+pub fn objection(before: &Tally, after: &Tally, guard: &Guard) -> Option<String> {
+    let least = guard.min_requests as f64;
+    let enough = |count: fn(&Tally) -> f64| count(before) >= least && count(after) >= least;
+    if enough(|tally| tally.ended) {
+        let (was, is) = (before.failing(), after.failing());
+        let error = (was * (1.0 - was) / before.ended + is * (1.0 - is) / after.ended).sqrt();
+        if is - was > guard.error_rise && is - was > SURE * error {
+            return Some(format!("{:.0} % of requests fail, {:.0} % did before", is * 100.0, was * 100.0));
+        }
+    }
+    if enough(|tally| tally.priced) && before.cost_usd > 0.0 && after.cost() > guard.cost_factor * before.cost() {
+        return Some(format!("a request costs ${:.5}, it was ${:.5} before", after.cost(), before.cost()));
+    }
+    if enough(|tally| tally.rated) {
+        let fall = before.rating() - after.rating();
+        let error = (before.rating_error() + after.rating_error()).sqrt();
+        if fall > guard.rating_drop && fall > SURE * error {
+            let (was, is) = (before.rating(), after.rating());
+            return Some(format!("answers are judged {is:.2}, they were {was:.2} before"));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(count: u32, failed: u32, cost_each: f64, verdict: f64) -> Tally {
+        let count = f64::from(count);
+        // Half a point up or down: as much spread as judgements have.
+        Tally {
+            ended: count,
+            failed: f64::from(failed),
+            priced: count,
+            cost_usd: count * cost_each,
+            rated: count,
+            verdicts: count * verdict,
+            squares: count * (verdict * verdict + 0.16),
+        }
+    }
+
+    #[test]
+    fn what_does_as_well_as_before_stays() {
+        let guard = Guard::default();
+        assert_eq!(objection(&tally(200, 4, 0.01, 0.7), &tally(200, 8, 0.02, 0.68), &guard), None);
+    }
+
+    #[test]
+    fn each_rail_takes_back_on_its_own() {
+        let guard = Guard::default();
+        let good = tally(200, 4, 0.01, 0.7);
+        let failing = objection(&good, &tally(200, 60, 0.01, 0.7), &guard).unwrap();
+        assert!(failing.contains("30 %"), "{failing}");
+        assert!(objection(&good, &tally(200, 4, 0.05, 0.7), &guard).unwrap().contains("costs"));
+        assert!(objection(&good, &tally(200, 4, 0.01, 0.4), &guard).unwrap().contains("judged"));
+    }
+
+    #[test]
+    fn a_handful_of_requests_says_nothing() {
+        let guard = Guard::default();
+        assert_eq!(objection(&tally(200, 4, 0.01, 0.7), &tally(20, 20, 1.0, 0.0), &guard), None);
+        assert_eq!(objection(&tally(20, 0, 0.01, 0.7), &tally(200, 200, 1.0, 0.0), &guard), None);
+    }
+
+    #[test]
+    fn a_fall_that_chance_explains_takes_nothing_back() {
+        let guard = Guard { min_requests: 10, ..Guard::default() };
+        assert_eq!(objection(&tally(12, 0, 0.01, 0.7), &tally(12, 0, 0.01, 0.55), &guard), None);
+    }
+}

@@ -1,0 +1,208 @@
+//! The policy in force: in memory for those who choose, and in the store for the next start.
+//!
+//! **Order.** A snapshot is written and flushed before the pointer to it is, and the pointer before anybody chooses by it.
+//! So whatever moment a crash picks, the store's live policy is one that was promoted, whole.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::learner::LearnError;
+use crate::bandit::{PolicyKind, Settings, Snapshot};
+use crate::config::{Bandit, LearningMode};
+use crate::protocol::ModelName;
+use crate::store::{AuditRecord, SnapshotRecord, SnapshotState, Store, StoreError};
+
+/// Name of the kept switches.
+const SWITCHES: &str = "learning.switches";
+
+/// A policy that choices are made by. Immutable: a change makes a new one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Live {
+    /// The policy; its version is the one that was promoted.
+    pub policy: Snapshot,
+    /// Judgements it has taken in since.
+    pub revision: u64,
+    /// Models it has seen judged.
+    pub known: BTreeSet<ModelName>,
+}
+
+impl Live {
+    /// `policy`, with so many judgements taken in since its version was promoted.
+    pub fn new(policy: Snapshot, revision: u64) -> Self {
+        let known = policy.arms().filter(|arm| arm.observations > 0).map(|arm| arm.model).collect();
+        Self { policy, revision, known }
+    }
+}
+
+/// What operators and guard rails have switched; outlives a restart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Switches {
+    /// In place of the configured mode.
+    pub mode: Option<LearningMode>,
+    /// In place of the configured share.
+    pub rollout: Option<f64>,
+    /// Nothing but this version.
+    pub pinned: Option<u64>,
+    /// No new policy before this moment, Unix milliseconds: a guard rail took one back.
+    pub hold_until_ms: Option<i64>,
+}
+
+impl Switches {
+    /// The kept ones.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub fn load(store: &Store) -> Result<Self, StoreError> {
+        Ok(store.setting(SWITCHES)?.unwrap_or_default())
+    }
+
+    /// Keeps them; on disk when it returns.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub fn save(&self, store: &Store) -> Result<(), StoreError> {
+        store.set_setting(SWITCHES, self)
+    }
+
+    /// Why the policy is to stay as it is, if it is.
+    pub fn frozen(&self, now_ms: i64) -> Option<&'static str> {
+        if self.pinned.is_some() {
+            return Some("a version is pinned");
+        }
+        self.hold_until_ms.filter(|until| now_ms < *until).map(|_| "a guard rail took a policy back a while ago")
+    }
+}
+
+/// The learner's settings as configured; what is absent is the learner's own.
+pub fn bandit_settings(bandit: &Bandit) -> Settings {
+    let own = Settings::default();
+    let policy = bandit.policy.and_then(|name| PolicyKind::named(name.as_str()));
+    let wanted = Settings {
+        policy: policy.unwrap_or(own.policy),
+        floor: bandit.floor.unwrap_or(own.floor),
+        half_life: bandit.half_life.or(own.half_life),
+        ..own
+    };
+    match wanted.check() {
+        Ok(()) => wanted,
+        Err(error) => {
+            tracing::error!(%error, "[learning.bandit] is not possible; the learner's own settings hold");
+            own
+        }
+    }
+}
+
+/// The policy that was in force last, under `settings`; the first of all where there is none.
+///
+/// # Errors
+///
+/// When the store fails, or the settings are not possible.
+pub fn open(store: &Store, settings: Settings, now_ms: i64) -> Result<Snapshot, LearnError> {
+    let mut versions: Vec<u64> = store.live_version()?.into_iter().collect();
+    // Should the live one be damaged: the newest that was ever in force.
+    let promoted = store.snapshots()?.into_iter().filter(|record| record.state == SnapshotState::Promoted);
+    versions.extend(promoted.map(|record| record.version));
+    for version in versions {
+        if let Some(policy) = store.policy::<Snapshot>(version)? {
+            promote(store, version, None, now_ms)?;
+            return Ok(if *policy.settings() == settings { policy } else { under(policy, settings) });
+        }
+    }
+    let mut policy = Snapshot::new(settings)?;
+    policy.version = store.next_version()?;
+    let record = SnapshotRecord {
+        version: policy.version,
+        made_at_ms: now_ms,
+        promoted_at_ms: None,
+        parent: 0,
+        origin: "start".to_owned(),
+        state: SnapshotState::Waiting,
+        reason: "the first: it knows what the classifier says, and nothing else".to_owned(),
+        learned_from: 0,
+        report: serde_json::Value::Null,
+    };
+    store.put_snapshot(&record, &policy)?;
+    promote(store, policy.version, None, now_ms)?;
+    Ok(policy)
+}
+
+/// A policy under other settings, or as it is where those are not possible.
+fn under(policy: Snapshot, settings: Settings) -> Snapshot {
+    policy.with_settings(settings).unwrap_or(policy)
+}
+
+/// Puts a stored version in force; on disk when it returns. A version that already is stays as it was.
+///
+/// # Errors
+///
+/// When the store fails; then the one before stays in force.
+pub fn promote(store: &Store, version: u64, reason: Option<String>, now_ms: i64) -> Result<(), StoreError> {
+    let live = store.live_version()?;
+    if live != Some(version) {
+        store.set_live(version)?;
+    }
+    let Some(mut record) = store.snapshot(version)? else { return Ok(()) };
+    if live == Some(version) && record.state == SnapshotState::Promoted {
+        return Ok(());
+    }
+    record.state = SnapshotState::Promoted;
+    record.promoted_at_ms = Some(now_ms);
+    record.reason = reason.unwrap_or(record.reason);
+    store.update_snapshot(&record)
+}
+
+/// Notes who did what to the policy. An audit that cannot be written is said in the log and stops nothing.
+pub fn audit(store: &Store, who: &str, action: &str, version: u64, detail: serde_json::Value, now_ms: i64) {
+    let subject = version.to_string();
+    let record = AuditRecord { at_ms: now_ms, who: who.into(), action: action.into(), subject, detail };
+    if let Err(error) = store.audit(&record) {
+        tracing::error!(%error, who, action, "An act on the policy could not be written to the audit");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_start_promotes_a_first_policy_and_the_next_one_finds_it() {
+        let store = Store::in_memory().unwrap();
+        let policy = open(&store, Settings::default(), 5).unwrap();
+        assert_eq!((policy.version, store.live_version().unwrap()), (1, Some(1)));
+        assert_eq!(open(&store, Settings::default(), 9).unwrap(), policy);
+        let record = store.snapshot(1).unwrap().unwrap();
+        assert_eq!((record.state, record.promoted_at_ms), (SnapshotState::Promoted, Some(5)));
+    }
+
+    #[test]
+    fn a_crash_between_writing_and_pointing_leaves_the_old_policy_in_force() {
+        let store = Store::in_memory().unwrap();
+        let first = open(&store, Settings::default(), 5).unwrap();
+        let mut record = store.snapshot(1).unwrap().unwrap();
+        record.version = store.next_version().unwrap();
+        record.state = SnapshotState::Waiting;
+        let mut second = first.clone();
+        second.version = record.version;
+        store.put_snapshot(&record, &second).unwrap();
+        assert_eq!(open(&store, Settings::default(), 9).unwrap(), first);
+        // One step further: the pointer is there, the record not yet.
+        store.set_live(record.version).unwrap();
+        assert_eq!(open(&store, Settings::default(), 11).unwrap().version, record.version);
+        assert_eq!(store.snapshot(record.version).unwrap().unwrap().state, SnapshotState::Promoted);
+    }
+
+    #[test]
+    fn configured_settings_hold_at_once_and_impossible_ones_never() {
+        let store = Store::in_memory().unwrap();
+        open(&store, Settings::default(), 5).unwrap();
+        let greedy =
+            bandit_settings(&Bandit { policy: Some(crate::config::PolicyName::Greedy), ..Bandit::default() });
+        assert_eq!(open(&store, greedy, 9).unwrap().settings().policy, PolicyKind::Greedy);
+        let impossible = Bandit { floor: Some(7.0), ..Bandit::default() };
+        assert_eq!(bandit_settings(&impossible), Settings::default());
+    }
+}

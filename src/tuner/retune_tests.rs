@@ -1,0 +1,52 @@
+//! Folding the log.
+
+use super::*;
+use crate::config::RewardMap;
+use crate::protocol::ModelName;
+use crate::store::{Entry, FeedbackKind};
+use crate::tuner::lesson::tests::{decision, feedback, outcome};
+
+fn lessons(count: u64) -> Vec<Lesson> {
+    let lesson = |number: u64| {
+        let mut decision = decision(number);
+        decision.chosen = ModelName::from(if number.is_multiple_of(2) { "a" } else { "b" });
+        let good = number.is_multiple_of(2) == number.is_multiple_of(3);
+        let said = vec![feedback(&decision, "f", FeedbackKind::Correct(good))];
+        let outcome = Some(outcome(&decision));
+        Lesson::of(&Entry { decision, outcome, feedback: said }, false, &RewardMap::default())
+    };
+    (1..=count).filter_map(lesson).collect()
+}
+
+#[test]
+fn the_same_log_gives_the_same_policy() {
+    let (lessons, live) = (lessons(120), Snapshot::new(Settings::default()).unwrap());
+    let gate = Gate::default();
+    let first = propose(&lessons, &live, Settings::default(), &gate).unwrap();
+    assert_eq!(first, propose(&lessons, &live, Settings::default(), &gate).unwrap());
+    assert_eq!((first.policy.learned_from(), first.policy.space()), (120, "test"));
+}
+
+#[test]
+fn taking_in_one_by_one_comes_to_what_a_retune_comes_to() {
+    let lessons = lessons(60);
+    let mut live = Live::new(Snapshot::new(Settings::default()).unwrap().in_space("test", 2), 0);
+    for lesson in &lessons {
+        live = take_in(&live, std::slice::from_ref(lesson));
+    }
+    assert_eq!((live.revision, live.known.len()), (60, 2));
+    let gate = Gate::default();
+    let proposal = propose(&lessons, &live.policy, Settings::default(), &gate).unwrap();
+    assert!(proposal.gain.mean.abs() < 1e-9 && proposal.ruling == Ruling::Promote, "{:?}", proposal.gain);
+}
+
+#[test]
+fn features_of_another_make_are_left_behind() {
+    let mut lessons = lessons(60);
+    let newest = lessons.last_mut().unwrap();
+    newest.space = "newer".into();
+    newest.features = vec![0.5; 5];
+    let live = Snapshot::new(Settings::default()).unwrap();
+    let proposal = propose(&lessons, &live, Settings::default(), &Gate::default()).unwrap();
+    assert_eq!((proposal.policy.space(), proposal.policy.learned_from()), ("newer", 60));
+}

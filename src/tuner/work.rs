@@ -1,0 +1,370 @@
+//! The learner's one task: takes in judgements, retunes, watches the guard rails, carries out commands.
+//!
+//! One after the other, each off the async threads: the live policy has one writer. What takes long (a retune walks the
+//! log) makes others wait here, and nobody who answers requests.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::budget::Budgets;
+use super::gate::Ruling;
+use super::guard::{self, Tally};
+use super::learner::{Command, LearnError, LearnerStatus, Ordered, Shared};
+use super::lesson::{self, Lesson};
+use super::live::{self, Live, Switches, audit, bandit_settings};
+use super::retune::{self, Proposal};
+use crate::protocol::DecisionId;
+use crate::store::{Order, SnapshotRecord, SnapshotState, Span, StoreError};
+
+/// How often it looks whether something is due.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How often guard rails are looked at and the budget's state is kept.
+const WATCH_EVERY: Duration = Duration::from_secs(10);
+
+/// Judgements taken in at once.
+const BATCH: usize = 512;
+
+/// Most decisions that guard rails look at.
+const LOOK_AT: usize = 20_000;
+
+/// The task's state; [`Work::run`] is the task.
+pub struct Work {
+    desk: Option<Desk>,
+    orders: mpsc::Receiver<Ordered>,
+}
+
+/// What moves between the task and the thread that does the work.
+struct Desk {
+    shared: Arc<Shared>,
+    /// Decisions whose judgement the live policy has.
+    counted: HashSet<DecisionId>,
+    /// Judgements since the last retune.
+    new: u64,
+    /// When the last retune ended; `None` = none yet, and one is due if the log holds anything.
+    retuned: Option<Instant>,
+}
+
+/// One thing to do.
+enum Job {
+    TakeIn(Vec<DecisionId>),
+    Retune,
+    Watch,
+    Carry(Ordered),
+}
+
+impl Work {
+    pub(super) fn new(shared: Arc<Shared>, orders: mpsc::Receiver<Ordered>) -> Self {
+        // What was judged before the start is in the log and waits for the first retune.
+        let desk = Desk { shared, counted: HashSet::new(), new: 1, retuned: None };
+        Self { desk: Some(desk), orders }
+    }
+
+    /// Works until `stopped`. `news` are decisions of which something new is known.
+    pub async fn run(
+        mut self,
+        mut news: mpsc::Receiver<DecisionId>,
+        budgets: Arc<Budgets>,
+        stopped: impl Future<Output = ()>,
+    ) {
+        let mut stopped = std::pin::pin!(stopped);
+        let mut watched = Instant::now();
+        let mut ids = Vec::new();
+        loop {
+            let job = tokio::select! {
+                () = &mut stopped => break,
+                Some(order) = self.orders.recv() => Job::Carry(order),
+                count = news.recv_many(&mut ids, BATCH), if !news.is_closed() || !news.is_empty() => match count {
+                    0 => continue,
+                    _ => Job::TakeIn(std::mem::take(&mut ids)),
+                },
+                () = tokio::time::sleep(TICK) => match &self.desk {
+                    Some(desk) if desk.is_due() => Job::Retune,
+                    _ if watched.elapsed() >= WATCH_EVERY => {
+                        watched = Instant::now();
+                        Job::Watch
+                    }
+                    _ => continue,
+                },
+            };
+            self.carry_out(job, &budgets).await;
+        }
+        self.carry_out(Job::Watch, &budgets).await;
+    }
+
+    /// Does one thing off the async threads.
+    async fn carry_out(&mut self, job: Job, budgets: &Arc<Budgets>) {
+        let Some(mut desk) = self.desk.take() else { return };
+        let shared = Arc::clone(&desk.shared);
+        let budgets = Arc::clone(budgets);
+        let done = tokio::task::spawn_blocking(move || {
+            desk.work(job, &budgets);
+            desk
+        });
+        self.desk = Some(match done.await {
+            Ok(desk) => desk,
+            Err(error) => {
+                // The policy in force is whole: it is swapped as one. Only what was being worked out is lost.
+                tracing::error!(%error, "The learner ended in a panic; the policy stays as it is");
+                Desk { shared, counted: HashSet::new(), new: 1, retuned: Some(Instant::now()) }
+            }
+        });
+    }
+}
+
+impl Desk {
+    fn is_due(&self) -> bool {
+        let settings = self.shared.settings.load();
+        let waited = |retuned: Instant| retuned.elapsed() >= Duration::from_secs(settings.interval_s);
+        settings.enabled && self.new > 0 && (self.new >= settings.min_feedback || self.retuned.is_none_or(waited))
+    }
+
+    fn work(&mut self, job: Job, budgets: &Budgets) {
+        let done = match job {
+            Job::TakeIn(ids) => self.take_in(&ids).map_err(LearnError::from),
+            Job::Retune => self.retune().map(drop),
+            Job::Watch => self.watch().and_then(|()| Ok(budgets.keep(&self.shared.store)?)),
+            Job::Carry(Ordered { command, who, reply }) => {
+                let done = self.carry(command, &who);
+                if let Err(error) = &done {
+                    tracing::warn!(%error, who, ?command, "A command to the learner was not carried out");
+                }
+                // Nobody may be waiting any more.
+                drop(reply.send(done));
+                Ok(())
+            }
+        };
+        if let Err(error) = done {
+            tracing::error!(%error, "The learner could not do its work; it tries again later");
+        }
+        self.shared.last.lock().new = self.new;
+    }
+
+    /// Moves the live policy by what was said of some decisions.
+    fn take_in(&mut self, ids: &[DecisionId]) -> Result<(), StoreError> {
+        let settings = self.shared.settings.load_full();
+        if !settings.enabled {
+            return Ok(());
+        }
+        let mut lessons = Vec::new();
+        for id in ids {
+            let Some(entry) = self.shared.store.entry(*id)? else { continue };
+            let Some(lesson) = Lesson::of(&entry, false, &settings.reward) else { continue };
+            self.new += 1;
+            // A judgement that changes an earlier one holds from the next retune on.
+            if self.counted.insert(*id) {
+                lessons.push(lesson);
+            }
+        }
+        let frozen = self.shared.switches.load().frozen(now_ms()).is_some();
+        if settings.online && !frozen && !lessons.is_empty() {
+            let live = retune::take_in(&self.shared.live.load(), &lessons);
+            self.shared.live.store(Arc::new(live));
+        }
+        Ok(())
+    }
+
+    /// After a start: takes in again what the live version had taken in since it was made.
+    fn catch_up(&mut self, lessons: &[Lesson]) -> Result<(), StoreError> {
+        let live = self.shared.live.load_full();
+        let frozen = self.shared.switches.load().frozen(now_ms()).is_some();
+        if live.revision > 0 || frozen || !self.shared.settings.load().online {
+            return Ok(());
+        }
+        let Some(record) = self.shared.store.snapshot(live.policy.version)? else { return Ok(()) };
+        let at = lessons.partition_point(|lesson| lesson.at_ms <= record.made_at_ms);
+        let newer = &lessons[at..];
+        if !newer.is_empty() {
+            self.shared.live.store(Arc::new(retune::take_in(&live, newer)));
+        }
+        self.counted.extend(lessons.iter().map(|lesson| lesson.id));
+        Ok(())
+    }
+
+    /// A new policy from the log, and in force if the rule says so.
+    fn retune(&mut self) -> Result<Proposal, LearnError> {
+        let began = Instant::now();
+        let settings = self.shared.settings.load_full();
+        let store = self.shared.store.clone();
+        // Whatever comes of it, the next try waits for its time.
+        let first = self.retuned.replace(began).is_none();
+        let lessons = lesson::collect(&store, settings.window, &settings.reward)?;
+        if first {
+            self.catch_up(&lessons)?;
+        }
+        let live = self.shared.live.load_full();
+        let mut proposal =
+            retune::propose(&lessons, &live.policy, bandit_settings(&settings.bandit), &settings.gate)?;
+        self.new = 0;
+        if let Some(why) = self.shared.switches.load().frozen(now_ms()) {
+            proposal.ruling = Ruling::Wait;
+            proposal.reason = format!("{why}; {}", proposal.reason);
+        }
+        if !lessons.is_empty() {
+            self.publish(&mut proposal, &live, lessons.len() as u64)?;
+        }
+        if proposal.ruling == Ruling::Promote && !lessons.is_empty() {
+            self.counted = lessons.iter().map(|lesson| lesson.id).collect();
+        }
+        let took_ms = began.elapsed().as_secs_f64() * 1e3;
+        let result = match proposal.ruling {
+            Ruling::Promote => format!("version {} took over: {}", proposal.policy.version, proposal.reason),
+            Ruling::Wait => format!("version {} waits: {}", proposal.policy.version, proposal.reason),
+            Ruling::Refuse => format!("version {} was refused: {}", proposal.policy.version, proposal.reason),
+        };
+        let result = if lessons.is_empty() { "nothing in the log is judged yet".to_owned() } else { result };
+        tracing::info!(lessons = lessons.len(), took_ms, "Retuned: {result}");
+        let mut last = self.shared.last.lock();
+        (last.at_ms, last.took_ms, last.result) = (Some(now_ms()), took_ms, result);
+        drop(last);
+        Ok(proposal)
+    }
+
+    /// Writes a proposal as a version, and puts it in force if that is its ruling.
+    fn publish(&mut self, proposal: &mut Proposal, live: &Live, learned_from: u64) -> Result<(), StoreError> {
+        let store = &self.shared.store;
+        let version = store.next_version()?;
+        proposal.policy.version = version;
+        let record = SnapshotRecord {
+            version,
+            made_at_ms: now_ms(),
+            promoted_at_ms: None,
+            parent: live.policy.version,
+            origin: "retune".to_owned(),
+            state: SnapshotState::Waiting,
+            reason: proposal.reason.clone(),
+            learned_from,
+            report: json!({ "gain": proposal.gain, "ruling": proposal.ruling }),
+        };
+        store.put_snapshot(&record, &proposal.policy)?;
+        if proposal.ruling == Ruling::Promote {
+            live::promote(store, version, None, now_ms())?;
+            self.shared.live.store(Arc::new(Live::new(proposal.policy.clone(), 0)));
+            audit(store, "tuner", "policy.promote", version, json!({ "reason": proposal.reason }), now_ms());
+        }
+        let pinned = self.shared.switches.load().pinned;
+        let spare: Vec<u64> =
+            [self.shared.live.load().policy.version, live.policy.version].into_iter().chain(pinned).collect();
+        store.prune_snapshots(store.settings().keep_snapshots, &spare)?;
+        Ok(())
+    }
+
+    /// Takes the live policy back if requests under it do worse than those before.
+    fn watch(&mut self) -> Result<(), LearnError> {
+        let guard = self.shared.settings.load().guard;
+        let store = &self.shared.store;
+        let live = self.shared.live.load().policy.version;
+        if !guard.enabled || self.shared.switches.load().frozen(now_ms()).is_some() {
+            return Ok(());
+        }
+        let Some(record) = store.snapshot(live)?.filter(|record| record.parent > 0) else { return Ok(()) };
+        let since_ms = record.promoted_at_ms.unwrap_or(record.made_at_ms);
+        let (mut before, mut after) = (Tally::default(), Tally::default());
+        let mut looked_at = 0;
+        store.walk(&Span::default(), Order::Newest, |entry| {
+            looked_at += 1;
+            let side = if entry.decision.at_ms >= since_ms { &mut after } else { &mut before };
+            if side.count() < guard.window {
+                side.add(&entry);
+            }
+            before.count() < guard.window && looked_at < LOOK_AT
+        })?;
+        let Some(why) = guard::objection(&before, &after, &guard) else { return Ok(()) };
+        let until_ms = now_ms() + (guard.hold_minutes as i64) * 60_000;
+        tracing::error!(version = live, why, "A guard rail takes the policy back");
+        self.roll_back("tuner", &why, Some(until_ms))
+    }
+
+    /// Puts the version before the live one in force.
+    fn roll_back(&mut self, who: &str, why: &str, hold_until_ms: Option<i64>) -> Result<(), LearnError> {
+        let store = self.shared.store.clone();
+        let live = self.shared.live.load().policy.version;
+        let target = self.before(live)?.ok_or(LearnError::NothingBefore)?;
+        // The hold first: a crash in between must not let the next retune bring the same policy back at once.
+        self.switch(|switches| Switches { hold_until_ms, pinned: None, ..switches })?;
+        self.put_in_force(target, who, "policy.rollback", why)?;
+        if let Some(mut record) = store.snapshot(live)? {
+            record.state = SnapshotState::RolledBack;
+            record.reason = why.to_owned();
+            store.update_snapshot(&record)?;
+        }
+        Ok(())
+    }
+
+    /// The version to go back to from `live`: its parent, else the newest older one that was in force.
+    fn before(&self, live: u64) -> Result<Option<u64>, StoreError> {
+        let all = self.shared.store.snapshots()?;
+        let parent = all.iter().find(|record| record.version == live).map(|record| record.parent);
+        let promoted = |record: &&SnapshotRecord| record.version < live && record.state == SnapshotState::Promoted;
+        let by_parent = all.iter().filter(promoted).find(|record| Some(record.version) == parent);
+        let newest = || all.iter().find(promoted);
+        Ok(by_parent.or_else(newest).map(|record| record.version))
+    }
+
+    /// Puts a stored version in force.
+    fn put_in_force(&mut self, version: u64, who: &str, action: &str, why: &str) -> Result<(), LearnError> {
+        let store = &self.shared.store;
+        let policy = store.policy(version)?.ok_or(LearnError::UnknownVersion(version))?;
+        let from = self.shared.live.load().policy.version;
+        live::promote(store, version, Some(why.to_owned()), now_ms())?;
+        self.shared.live.store(Arc::new(Live::new(policy, 0)));
+        self.counted.clear();
+        audit(store, who, action, version, json!({ "from": from, "reason": why }), now_ms());
+        Ok(())
+    }
+
+    /// Changes the switches, on disk first.
+    fn switch(&self, change: impl FnOnce(Switches) -> Switches) -> Result<(), StoreError> {
+        let switches = change(**self.shared.switches.load());
+        switches.save(&self.shared.store)?;
+        self.shared.switches.store(Arc::new(switches));
+        Ok(())
+    }
+
+    fn carry(&mut self, command: Command, who: &str) -> Result<LearnerStatus, LearnError> {
+        match command {
+            Command::Retune => {
+                let version = self.retune()?.policy.version;
+                audit(&self.shared.store, who, "policy.retune", version, json!(null), now_ms());
+            }
+            Command::Promote(version) => {
+                self.switch(|switches| Switches { hold_until_ms: None, ..switches })?;
+                self.put_in_force(version, who, "policy.promote", &format!("promoted by {who}"))?;
+            }
+            Command::Pin(version) => {
+                self.put_in_force(version, who, "policy.pin", &format!("pinned by {who}"))?;
+                self.switch(|switches| Switches { pinned: Some(version), ..switches })?;
+            }
+            Command::Unpin => {
+                self.switch(|switches| Switches { pinned: None, hold_until_ms: None, ..switches })?;
+                let live = self.shared.live.load().policy.version;
+                audit(&self.shared.store, who, "policy.unpin", live, json!(null), now_ms());
+            }
+            Command::Rollback => {
+                let minutes = self.shared.settings.load().guard.hold_minutes as i64;
+                self.roll_back(who, &format!("rolled back by {who}"), Some(now_ms() + minutes * 60_000))?;
+            }
+            Command::Mode(mode, rollout) => {
+                self.switch(|switches| Switches { mode: Some(mode), rollout: Some(rollout), ..switches })?;
+                let live = self.shared.live.load().policy.version;
+                let detail = json!({ "mode": mode, "rollout": rollout });
+                audit(&self.shared.store, who, "policy.mode", live, detail, now_ms());
+            }
+        }
+        Ok(self.shared.status())
+    }
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+impl std::fmt::Debug for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Work").finish_non_exhaustive()
+    }
+}
