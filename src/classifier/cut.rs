@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::encoder::{EncoderError, LayerRole, Role, Weights, gguf_name};
 use super::model::LoadError;
+use super::source::hex;
 use super::tokenizer::Tokenizer;
 
 /// What is kept of the base.
@@ -298,10 +299,6 @@ pub fn file_sha256(path: &Path) -> Result<String, LoadError> {
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut hash).map_err(told)?;
     Ok(hex(&hash.finalize()))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn malformed(what: String) -> LoadError {

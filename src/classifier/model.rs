@@ -1,14 +1,24 @@
-//! Encoder, tokenizer and head put together: what the thread holds, and what training uses too, so that features agree.
+//! Encoder and tokenizer put together, and the head they are read by: what the thread holds, and what training uses too,
+//! so that features agree.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::encoder::{Encoder, EncoderError, Pooling, Setup, Weights};
+use super::head::{Head, HeadError};
 use super::priors::Priors;
 use super::prompt::Prompt;
 use super::reading::Reading;
-use super::source::{Files, Source, SourceError};
+use super::source::{self, Files, Source, SourceError};
+use super::stats::TextStats;
 use super::tokenizer::{Tokenizer, TokenizerError, Tokens};
 use crate::config;
+
+/// Tokens that training reads at once.
+const AT_ONCE: usize = 2048;
 
 /// Why a model cannot be had, or cannot read.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +32,12 @@ pub enum LoadError {
     /// Its tokenizer is not what it should be.
     #[error("{0}")]
     Tokenizer(#[from] TokenizerError),
+    /// The head is not what it should be, or belongs to another encoder.
+    #[error("{0}")]
+    Head(#[from] HeadError),
+    /// Nothing is loaded yet.
+    #[error("the classifier is not ready")]
+    NotReady,
 }
 
 /// What a model is, for people.
@@ -41,16 +57,19 @@ pub struct ModelInfo {
     pub vocabulary: usize,
     /// Parameters of those layers and the embeddings.
     pub parameters: usize,
+    /// Changes with its weights: a head belongs to one encoder.
+    pub fingerprint: String,
+    /// Bytes that layers and embeddings take in memory.
+    pub bytes: usize,
     /// Most tokens it reads of a prompt.
     pub max_tokens: usize,
 }
 
-/// Encoder, tokenizer and head.
+/// Encoder and tokenizer.
 #[derive(Debug)]
 pub struct Model {
     encoder: Encoder,
     tokenizer: Tokenizer,
-    pooling: Pooling,
     info: ModelInfo,
 }
 
@@ -69,7 +88,7 @@ impl Model {
             precision: settings.precision,
             threads: settings.threads,
             max_tokens: settings.max_tokens,
-            layers: None,
+            ..Setup::default()
         };
         let encoder = Encoder::load(&mut weights, &setup)?;
         let hyper = encoder.hyper();
@@ -81,10 +100,11 @@ impl Model {
             hidden: hyper.hidden,
             vocabulary: hyper.vocab,
             parameters: hyper.vocab * hyper.hidden + encoder.depth() * hyper.layer_parameters(),
+            fingerprint: weights.fingerprint(),
+            bytes: encoder.bytes(),
             max_tokens: settings.max_tokens,
         };
-        let pooling = Pooling::mean_of(encoder.depth());
-        Ok(Self { encoder, tokenizer, pooling, info })
+        Ok(Self { encoder, tokenizer, info })
     }
 
     /// What it is.
@@ -99,7 +119,7 @@ impl Model {
     /// It does not work.
     pub(super) fn warm_up(&self) -> Result<(), LoadError> {
         for text in ["Hello", &"All work and no play. ".repeat(self.info.max_tokens)] {
-            self.encode_batch(&[text], &self.pooling)?;
+            self.encode_batch(&[text], &Pooling::mean_of(self.info.layers))?;
         }
         Ok(())
     }
@@ -109,6 +129,51 @@ impl Model {
         Ok(self.tokenizer.encode(prompt, max_tokens)?)
     }
 
+    /// Loads what `[classifier] head` names: `builtin`, a path, or `none`. The builtin head belongs to the builtin encoder;
+    /// beside another one there is none, and routing rests on what is configured of each model.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or belongs to another encoder.
+    pub fn load_head(&self, name: &str) -> Result<Option<Head>, LoadError> {
+        let head = match name {
+            "none" => return Ok(None),
+            "builtin" => match source::builtin_bytes("builtin/head.safetensors") {
+                Some(bytes) => Head::from_bytes(bytes)?,
+                None => return Ok(None),
+            },
+            path => Head::load(Path::new(path))?,
+        };
+        match self.check(&head) {
+            Ok(()) => Ok(Some(head)),
+            Err(error) if name == "builtin" && self.info.name != "builtin" => {
+                tracing::warn!(model = %self.info.name, reason = %error, "The builtin head is not used; train one for this model");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a head belongs to this encoder.
+    ///
+    /// # Errors
+    ///
+    /// It does not; the message says why.
+    pub fn check(&self, head: &Head) -> Result<(), LoadError> {
+        let described = head.description();
+        let pooling = &described.pooling;
+        let unfit = if described.encoder != self.info.fingerprint {
+            format!("it is for the encoder {}, and this is {}", described.encoder, self.info.fingerprint)
+        } else if pooling.layers.iter().any(|layer| *layer > self.info.layers) {
+            format!("it wants layers {:?}, and there are {}", pooling.layers, self.info.layers)
+        } else if pooling.width(self.info.hidden) != described.pooled {
+            format!("it wants {} numbers, and gets {}", described.pooled, pooling.width(self.info.hidden))
+        } else {
+            return Ok(());
+        };
+        Err(HeadError::Unfit(unfit).into())
+    }
+
     /// Readings of a batch, in order.
     pub(super) fn read<'a>(
         &self,
@@ -116,21 +181,43 @@ impl Model {
         priors: &Priors,
     ) -> Result<Vec<Reading>, LoadError> {
         let batch: Vec<(&Prompt, &Tokens)> = batch.collect();
-        let ids: Vec<&[u32]> = batch.iter().map(|(_, tokens)| tokens.ids.as_slice()).collect();
-        let pooled = self.encoder.encode(&ids, &self.pooling)?;
-        let estimates = std::sync::Arc::new(priors.estimates());
-        let readings = batch.iter().zip(pooled).map(|((_, tokens), _pooled)| Reading {
-            features: [].into(),
-            space: "none".into(),
+        let reading = |tokens: &Tokens, features: Arc<[f32]>, space: &str, estimates| Reading {
+            features,
+            space: space.into(),
             task: None,
             familiarity: 0.0,
             tokens: tokens.ids.len() as u32,
             truncated: tokens.truncated,
             cached: false,
-            took: std::time::Duration::ZERO,
-            estimates: std::sync::Arc::clone(&estimates),
-        });
-        Ok(readings.collect())
+            took: Duration::ZERO,
+            estimates,
+        };
+        let Some(head) = priors.head() else {
+            let estimates = Arc::new(priors.estimates(None));
+            let plain = |(_, tokens): &(&Prompt, &Tokens)| reading(tokens, [].into(), "none", Arc::clone(&estimates));
+            return Ok(batch.iter().map(plain).collect());
+        };
+        let ids: Vec<&[u32]> = batch.iter().map(|(_, tokens)| tokens.ids.as_slice()).collect();
+        let pooled = self.encoder.encode(&ids, &head.description().pooling)?;
+        let judge = |((prompt, tokens), pooled): (&(&Prompt, &Tokens), Vec<f32>)| {
+            let judged = head.read(&pooled, &TextStats::of(&prompt.turn));
+            let estimates = Arc::new(priors.estimates(Some(&judged)));
+            Reading {
+                task: head.task_name(&judged).map(Arc::from),
+                familiarity: judged.familiarity,
+                ..reading(tokens, judged.z.into(), &head.description().space, estimates)
+            }
+        };
+        Ok(batch.iter().zip(pooled).map(judge).collect())
+    }
+
+    /// Tokens of a text, however many are read of it.
+    ///
+    /// # Errors
+    ///
+    /// The tokenizer's own.
+    pub fn count_tokens(&self, text: &str) -> Result<usize, LoadError> {
+        Ok(self.tokenizer.ids(text)?.len())
     }
 
     /// Pooled states of many prompts, in order, cut and pooled exactly as in serving.
@@ -141,8 +228,20 @@ impl Model {
     pub fn encode_batch(&self, prompts: &[&str], pooling: &Pooling) -> Result<Vec<Vec<f32>>, LoadError> {
         let tokenize = |prompt: &&str| self.tokenizer.encode(&Prompt::of_text(*prompt), self.info.max_tokens);
         let tokens: Vec<Tokens> = prompts.iter().map(tokenize).collect::<Result<_, _>>()?;
-        let ids: Vec<&[u32]> = tokens.iter().map(|tokens| tokens.ids.as_slice()).collect();
-        Ok(self.encoder.encode(&ids, pooling)?)
+        let mut pooled = Vec::with_capacity(prompts.len());
+        let mut from = 0;
+        while from < tokens.len() {
+            // As many at once as keep the states small, and one in any case.
+            let (mut to, mut total) = (from, 0);
+            while to < tokens.len() && (to == from || total + tokens[to].ids.len() <= AT_ONCE) {
+                total += tokens[to].ids.len();
+                to += 1;
+            }
+            let ids: Vec<&[u32]> = tokens[from..to].iter().map(|tokens| tokens.ids.as_slice()).collect();
+            pooled.extend(self.encoder.encode(&ids, pooling)?);
+            from = to;
+        }
+        Ok(pooled)
     }
 }
 

@@ -1,35 +1,58 @@
-//! What is believed of a model before its answers are known: the record of one it is said to be like, or a score.
+//! What is believed of each configured model, before and after a prompt was read.
+//!
+//! Before: its score, or that of a model it is said to be like, or its mean over the head's training prompts. After: what
+//! the head makes of the reading with the model's [`Ability`]. Abilities are worked out once, when models or head change.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::head::{Ability, Head, HeadReading};
 use super::reading::{Estimate, EstimateSource, Estimates};
 use crate::config;
 
 /// Longest chain of `like`; whoever writes a longer one has written a circle.
 const LONGEST_CHAIN: usize = 8;
 
-/// The configured models, as far as estimates need them.
+/// What is believed of the configured models.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Priors {
     models: BTreeMap<String, Claim>,
+    abilities: BTreeMap<String, Ability>,
+    head: Option<Arc<Head>>,
 }
 
 /// What the configuration says of a model.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Claim {
+struct Claim {
     /// A model whose record stands in.
-    pub(super) like: Option<String>,
+    like: Option<String>,
     /// How good it is, 0..1.
-    pub(super) score: Option<f64>,
+    score: Option<f64>,
 }
 
 impl Priors {
-    pub(super) fn new(models: &BTreeMap<String, config::Model>) -> Self {
+    pub(super) fn new(models: &BTreeMap<String, config::Model>, head: Option<Arc<Head>>) -> Self {
         let claim = |model: &config::Model| Claim { like: model.like.clone(), score: model.score };
-        Self { models: models.iter().map(|(name, model)| (name.clone(), claim(model))).collect() }
+        let models = models.iter().map(|(name, model)| (name.clone(), claim(model))).collect();
+        Self { models, ..Self::default() }.with_head(head)
     }
 
-    /// The estimate for a model of which no prompt was read.
+    /// The same models with another head.
+    pub(super) fn with_head(&self, head: Option<Arc<Head>>) -> Self {
+        let ability = |(name, claim): (&String, &Claim)| {
+            let ability = head.as_ref()?.ability(name, claim.like.as_deref(), claim.score)?;
+            Some((name.clone(), ability))
+        };
+        let abilities = self.models.iter().filter_map(ability).collect();
+        Self { models: self.models.clone(), abilities, head }
+    }
+
+    /// The head that the abilities belong to.
+    pub(super) fn head(&self) -> Option<&Arc<Head>> {
+        self.head.as_ref()
+    }
+
+    /// The estimate for a model, without a reading.
     pub(super) fn estimate(&self, model: &str) -> Estimate {
         for (depth, name) in self.chain(model).enumerate() {
             if let Some(quality) = self.models.get(name).and_then(|claim| claim.score) {
@@ -37,12 +60,23 @@ impl Priors {
                 return Estimate { quality, output_tokens: None, source };
             }
         }
-        Estimate::default()
+        let (Some(head), Some(ability)) = (&self.head, self.abilities.get(model)) else { return Estimate::default() };
+        let arms = &head.description().arms;
+        let quality = ability.parts.iter().map(|(arm, weight)| f64::from(arms[*arm].mean * weight)).sum();
+        Estimate { quality, output_tokens: None, source: ability.source.clone() }
     }
 
-    /// Estimates for all of them.
-    pub(super) fn estimates(&self) -> Estimates {
-        Estimates(self.models.keys().map(|name| (name.clone(), self.estimate(name))).collect())
+    /// Estimates for all of them, after `reading` where a head made one.
+    pub(super) fn estimates(&self, reading: Option<&HeadReading>) -> Estimates {
+        let estimate = |name: &String| match (&self.head, reading, self.abilities.get(name)) {
+            (Some(head), Some(reading), Some(ability)) => {
+                let made = head.estimate(reading, ability);
+                let source = ability.source.clone();
+                Estimate { quality: made.quality, output_tokens: made.output_tokens, source }
+            }
+            _ => self.estimate(name),
+        };
+        Estimates(self.models.keys().map(|name| (name.clone(), estimate(name))).collect())
     }
 
     /// The model, what it is like, what that is like...
@@ -62,13 +96,14 @@ mod tests {
             score,
             ..config::Model::default()
         };
-        Priors::new(&BTreeMap::from([
+        let models = BTreeMap::from([
             ("old".to_owned(), model(None, Some(0.8))),
             ("new".to_owned(), model(Some("old"), None)),
             ("newer".to_owned(), model(Some("new"), None)),
             ("own".to_owned(), model(Some("old"), Some(0.9))),
             ("ring".to_owned(), model(Some("ring"), None)),
-        ]))
+        ]);
+        Priors::new(&models, None)
     }
 
     #[test]

@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 
 use super::cache::{Cache, Key};
 use super::counters::{Counters, Counts};
+use super::head::Head;
 use super::model::{LoadError, Model, ModelInfo};
 use super::priors::Priors;
 use super::prompt::Prompt;
@@ -82,6 +83,8 @@ pub struct ClassifierStatus {
     pub reason: Option<String>,
     /// The model, once it is loaded.
     pub model: Option<ModelInfo>,
+    /// The head's name and the space of its contexts, where there is one.
+    pub head: Option<(String, String)>,
     /// What happened so far.
     pub counts: Counts,
     /// Readings kept.
@@ -97,7 +100,7 @@ impl Classifier {
         let shared = Arc::new(Shared {
             settings: settings.clone(),
             state: ArcSwap::from_pointee(state),
-            priors: ArcSwap::from_pointee(Priors::new(models)),
+            priors: ArcSwap::from_pointee(Priors::new(models, None)),
             cache: Mutex::new(Cache::new(usize::try_from(settings.cache_mb << 20).unwrap_or(usize::MAX))),
             counters: Counters::default(),
             queue: Mutex::new(None),
@@ -119,8 +122,23 @@ impl Classifier {
 
     /// Takes over changed models. Readings kept from before hold estimates for the old ones, and are forgotten.
     pub fn configure(&self, models: &BTreeMap<String, config::Model>) {
-        self.shared.priors.store(Arc::new(Priors::new(models)));
+        self.shared.priors.rcu(|priors| Priors::new(models, priors.head().cloned()));
         self.shared.cache.lock().clear();
+    }
+
+    /// Takes over another head while running: what is read from now on is judged by it.
+    ///
+    /// # Errors
+    ///
+    /// The classifier is not ready, or the head belongs to another encoder.
+    pub fn swap_head(&self, head: Head) -> Result<(), LoadError> {
+        let state = self.shared.state.load();
+        let State::Ready(model) = &**state else { return Err(LoadError::NotReady) };
+        model.check(&head)?;
+        let head = Some(Arc::new(head));
+        self.shared.priors.rcu(|priors| priors.with_head(head.clone()));
+        self.shared.cache.lock().clear();
+        Ok(())
     }
 
     /// How long a request should wait for its reading.
@@ -149,6 +167,9 @@ impl Classifier {
             State::Loading => return Err(Missed::Loading),
             State::Failed(reason) => return Err(Missed::Failed(reason.clone())),
             State::Stopped => return Err(Missed::Failed("it is stopped".into())),
+        }
+        if budget.is_zero() {
+            return Err(Missed::TooSlow);
         }
         let max_tokens = self.shared.settings.max_tokens;
         let prompt = Prompt::of(request, max_tokens);
@@ -199,7 +220,10 @@ impl Classifier {
             State::Stopped => ("stopped", None, None),
         };
         let (cached, cached_bytes) = self.shared.cache.lock().size();
-        ClassifierStatus { state, reason, model, counts: self.shared.counters.now(), cached, cached_bytes }
+        let priors = self.shared.priors.load();
+        let head = priors.head().map(|head| head.description());
+        let head = head.map(|described| (described.name.clone(), described.space.clone()));
+        ClassifierStatus { state, reason, model, head, counts: self.shared.counters.now(), cached, cached_bytes }
     }
 
     /// Stops: what waits is answered with [`Missed::Failed`], and the thread is joined unless it takes longer than
@@ -220,12 +244,14 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
     let started = Instant::now();
     let loaded = Model::load(&shared.settings).and_then(|model| {
         model.warm_up()?;
-        Ok(model)
+        let head = model.load_head(&shared.settings.head)?;
+        Ok((model, head))
     });
-    let model = match loaded {
-        Ok(model) => Arc::new(model),
+    let (model, head) = match loaded {
+        Ok((model, head)) => (Arc::new(model), head.map(Arc::new)),
         Err(error) => return give_up(shared, &error),
     };
+    shared.priors.rcu(|priors| priors.with_head(head.clone()));
     let took_ms = started.elapsed().as_millis() as u64;
     let info = model.info();
     tracing::info!(model = %info.name, device = %info.device, took_ms, "The classifier is ready");
@@ -300,3 +326,7 @@ fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>) -> Op
     }
     left
 }
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 mod bench;
 mod config;
 mod load;
+mod models;
 mod password;
 mod route;
 mod serve;
@@ -35,6 +36,9 @@ enum Command {
     Token(token::TokenCommand),
     /// Measure what the gateway costs: latency it adds, requests per second, memory
     Bench(bench::BenchArgs),
+    /// List, fetch, verify the embedded model; say what it is and how fast it reads
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
     /// Make what is committed under models/
     Train(train::TrainArgs),
     /// Hash a password read from standard input, for admin.password_file
@@ -62,6 +66,7 @@ pub fn run() -> ExitCode {
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),
         Command::Bench(args) => bench::run(args),
+        Command::Models(command) => models::run(command),
         Command::Train(args) => train::run(args),
         Command::Password => password::run(),
         Command::Completions { shell } => {

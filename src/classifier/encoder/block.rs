@@ -48,6 +48,12 @@ impl Block {
         })
     }
 
+    /// Bytes its weights take.
+    pub(super) fn bytes(&self) -> usize {
+        let products = [&self.qkv, &self.output, &self.gate_up, &self.down].into_iter();
+        products.map(|it| it.elem_count() * it.dtype().size_in_bytes()).sum()
+    }
+
     /// States (tokens by width) through the layer.
     pub(super) fn forward(
         &self,

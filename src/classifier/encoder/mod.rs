@@ -4,7 +4,9 @@
 //! routing needs, and the vocabulary's product would cost more than they do.
 //!
 //! 1. [`weights`] reads tensors from GGUF or safetensors, [`dimensions`] how large they are.
-//! 2. [`block`] is the way through a layer, with candle's own operations: every device, every type.
+//! 2. [`block`] is the plain way through a layer, with candle's own operations: every device, every type. [`fused`] is
+//!    the fast way on a processor, one candle operation a layer: [`int8`] has its products, [`vector`] what is between
+//!    them. Both give the same states within tolerance.
 //! 3. Several prompts are packed one behind the other, without padding; attention alone knows where each begins.
 //! 4. [`pooling`] makes one vector of each prompt.
 //!
@@ -12,7 +14,10 @@
 
 mod block;
 mod dimensions;
+mod fused;
+mod int8;
 mod pooling;
+mod vector;
 mod weights;
 
 use std::path::Path;
@@ -22,6 +27,8 @@ use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Tensor};
 
 use block::Block;
+use fused::{Angles, Fused, FusedLayer, Workplaces};
+pub use int8::Isa;
 
 pub use dimensions::{Hyper, Rope, Scaling};
 pub(super) use dimensions::{number as gguf_number, text as gguf_text};
@@ -83,6 +90,8 @@ pub struct Setup {
     pub max_tokens: usize,
     /// Layers to load, from the first; `None` = all there are.
     pub layers: Option<usize>,
+    /// Instructions used at most, of those the machine has.
+    pub isa: Isa,
 }
 
 impl Default for Setup {
@@ -94,6 +103,7 @@ impl Default for Setup {
             threads: settings.threads,
             max_tokens: settings.max_tokens,
             layers: None,
+            isa: Isa::detect(),
         }
     }
 }
@@ -103,12 +113,20 @@ impl Default for Setup {
 pub struct Encoder {
     hyper: Hyper,
     embedding: Embedding,
-    layers: Vec<Block>,
+    layers: Vec<Layer>,
     /// Only where all layers are loaded.
     output_norm: Option<Tensor>,
     positions: Positions,
+    places: Arc<Workplaces>,
     device: Device,
     threads: rayon::ThreadPool,
+}
+
+/// A layer and the way through it.
+#[derive(Debug)]
+enum Layer {
+    Plain(Block),
+    Fused(Arc<FusedLayer>),
 }
 
 #[derive(Debug)]
@@ -123,6 +141,8 @@ enum Embedding {
 pub(super) struct Positions {
     cos: Tensor,
     sin: Tensor,
+    /// The same, for the fast way.
+    angles: Arc<Angles>,
 }
 
 /// Where one prompt lies among the packed tokens.
@@ -148,8 +168,20 @@ impl Encoder {
             _ => Embedding::Dense(weights.tensor(Role::Embedding)?.to_dtype(dtype)?.to_device(&device)?),
         };
         let mut layers = Vec::with_capacity(depth);
+        let isa = setup.isa.min(Isa::detect());
+        let int8 = match setup.precision {
+            config::Precision::Full => false,
+            config::Precision::Int8 => device.is_cpu(),
+            // Without instructions for it, floats are faster.
+            config::Precision::Auto => {
+                device.is_cpu() && isa > Isa::Portable && weights.is_quantized() && FusedLayer::fits(&hyper)
+            }
+        };
         for layer in 0..depth {
-            layers.push(Block::load(weights, layer, dtype, &device)?);
+            layers.push(match int8 {
+                true => Layer::Fused(Arc::new(FusedLayer::load(weights, layer, isa)?)),
+                false => Layer::Plain(Block::load(weights, layer, dtype, &device)?),
+            });
         }
         let output_norm = if depth == hyper.layers && weights.has(Role::OutputNorm) {
             Some(weights.tensor(Role::OutputNorm)?.to_dtype(dtype)?.to_device(&device)?)
@@ -162,7 +194,8 @@ impl Encoder {
             .thread_name(|at| format!("encoder-{at}"))
             .build()
             .map_err(|error| EncoderError::Malformed(format!("its threads cannot be started: {error}")))?;
-        Ok(Self { hyper, embedding, layers, output_norm, positions, device, threads })
+        let places = Arc::default();
+        Ok(Self { hyper, embedding, layers, output_norm, positions, places, device, threads })
     }
 
     /// The model's dimensions.
@@ -247,7 +280,7 @@ impl Encoder {
                 each(&floats(&states)?, &spans);
             }
             for (at, layer) in self.layers[..deepest].iter().enumerate() {
-                states = layer.forward(&states, &spans, &self.positions)?;
+                states = self.through(layer, &states, &spans)?;
                 if layers.contains(&(at + 1)) {
                     let norm = self.output_norm.as_ref().filter(|_| at + 1 == self.layers.len());
                     let shown = match norm {
@@ -259,6 +292,30 @@ impl Encoder {
             }
             Ok(())
         })
+    }
+
+    fn through(&self, layer: &Layer, states: &Tensor, spans: &[Span]) -> Result<Tensor, EncoderError> {
+        match layer {
+            Layer::Plain(block) => block.forward(states, spans, &self.positions),
+            Layer::Fused(layer) => {
+                let angles = Arc::clone(&self.positions.angles);
+                let (layer, places) = (Arc::clone(layer), Arc::clone(&self.places));
+                Ok(states.apply_op1_no_bwd(&Fused { layer, spans: spans.to_vec(), angles, places })?)
+            }
+        }
+    }
+
+    /// Bytes that embeddings and layers take in memory.
+    pub fn bytes(&self) -> usize {
+        let embedding = match &self.embedding {
+            Embedding::Quantized(tensor) => tensor.storage_size_in_bytes(),
+            Embedding::Dense(tensor) => tensor.elem_count() * tensor.dtype().size_in_bytes(),
+        };
+        let layer = |layer: &Layer| match layer {
+            Layer::Plain(block) => block.bytes(),
+            Layer::Fused(layer) => layer.bytes(),
+        };
+        embedding + self.layers.iter().map(layer).sum::<usize>()
     }
 
     fn embed(&self, ids: &[u32]) -> Result<Tensor, EncoderError> {
@@ -279,8 +336,9 @@ impl Positions {
         let frequencies = hyper.rope.frequencies(hyper.head_dim);
         let angles = (0..positions).flat_map(|at| frequencies.iter().map(move |frequency| at as f64 * frequency));
         let (sin, cos): (Vec<f32>, Vec<f32>) = angles.map(|angle| (angle.sin() as f32, angle.cos() as f32)).collect();
-        let table = |values| Tensor::from_vec(values, (positions, frequencies.len()), device)?.to_dtype(dtype);
-        Ok(Self { cos: table(cos)?, sin: table(sin)? })
+        let table =
+            |values: &[f32]| Tensor::from_slice(values, (positions, frequencies.len()), device)?.to_dtype(dtype);
+        Ok(Self { cos: table(&cos)?, sin: table(&sin)?, angles: Arc::new(Angles { cos, sin }) })
     }
 }
 
@@ -300,3 +358,6 @@ fn device(wanted: config::Device) -> Result<Device, EncoderError> {
         config::Device::Auto => Ok(Device::Cpu),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Tensors are handed out one at a time and given away, so that a model is never in memory twice. GGUF's Llama files hold
 //! the rows of Q and K in another order than everybody else (each head's halves interleaved); they are put back here.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::{EncoderError, Hyper, Scaling};
 
@@ -46,6 +48,8 @@ pub enum LayerRole {
 pub struct Weights {
     file: File,
     hyper: Hyper,
+    /// Samples of the tensors handed out, by name.
+    samples: BTreeMap<String, [u8; 32]>,
 }
 
 enum File {
@@ -91,7 +95,7 @@ impl Weights {
             let divisors = divisors.flatten_all()?.to_vec1::<f32>()?;
             hyper.rope.scaling = Scaling::Table(divisors.into_iter().map(f64::from).collect());
         }
-        Ok(Self { file: File::Gguf { content, reader }, hyper })
+        Ok(Self { file: File::Gguf { content, reader }, hyper, samples: BTreeMap::new() })
     }
 
     /// A folder with `config.json` and `model.safetensors`, or with shards and their index.
@@ -107,7 +111,7 @@ impl Weights {
         // SAFETY: the files must not be changed while they are mapped. They are model weights in a cache or a folder of
         // the operator's; whoever rewrites them in place under a running gateway breaks it, as with a shared library.
         let mapped = unsafe { MmapedSafetensors::multi(&shards)? };
-        Ok(Self { file: File::Safetensors(mapped), hyper })
+        Ok(Self { file: File::Safetensors(mapped), hyper, samples: BTreeMap::new() })
     }
 
     /// The model's dimensions.
@@ -176,13 +180,32 @@ impl Weights {
             let found = tensor.dims();
             return Err(EncoderError::Malformed(format!("{role:?} is {found:?} and should be {expected:?}")));
         }
-        match (&self.file, role) {
-            (File::Gguf { .. }, Role::Layer(_, LayerRole::Query)) => interleaved_to_halves(&tensor, self.hyper.heads),
-            (File::Gguf { .. }, Role::Layer(_, LayerRole::Key)) => {
-                interleaved_to_halves(&tensor, self.hyper.kv_heads)
-            }
-            _ => Ok(tensor),
+        let heads = match (&self.file, role) {
+            (File::Gguf { .. }, Role::Layer(_, LayerRole::Query)) => Some(self.hyper.heads),
+            (File::Gguf { .. }, Role::Layer(_, LayerRole::Key)) => Some(self.hyper.kv_heads),
+            _ => None,
+        };
+        let tensor = match heads {
+            Some(heads) => interleaved_to_halves(&tensor, heads)?,
+            None => tensor,
+        };
+        if matches!(role, Role::Layer(0..FINGERPRINT_LAYERS, _)) {
+            self.samples.insert(hub_name(role), sample(&tensor)?);
         }
+        Ok(tensor)
+    }
+
+    /// A name that changes with the weights of the first layers, made of samples of those that were handed out: the same
+    /// for the same model, whatever the device, and cheap for the largest.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(format!("{} {} {} ", self.hyper.vocab, self.hyper.hidden, self.hyper.layers));
+        for (name, sample) in &self.samples {
+            hash.update(name);
+            hash.update(sample);
+        }
+        let digits: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("llama-{digits}")
     }
 
     /// The embeddings as they are in a GGUF file, quantised or not; `None` for safetensors.
@@ -231,6 +254,19 @@ impl Weights {
             Role::Layer(_, LayerRole::Down) => vec![hyper.hidden, hyper.ffn],
         }
     }
+}
+
+/// Layers whose weights make the fingerprint.
+const FINGERPRINT_LAYERS: usize = 4;
+
+/// A hash of about a thousand of a tensor's numbers.
+fn sample(tensor: &Tensor) -> Result<[u8; 32], EncoderError> {
+    let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
+    let mut hash = Sha256::new();
+    for number in numbers.iter().step_by((numbers.len() / 1024).max(1)) {
+        hash.update(number.to_le_bytes());
+    }
+    Ok(hash.finalize().into())
 }
 
 /// GGUF's name of a tensor.
@@ -286,7 +322,7 @@ fn interleaved_to_halves(tensor: &Tensor, heads: usize) -> Result<Tensor, Encode
 
 #[derive(Deserialize)]
 struct Index {
-    weight_map: std::collections::BTreeMap<String, String>,
+    weight_map: BTreeMap<String, String>,
 }
 
 /// The safetensors files of a folder.

@@ -1,5 +1,6 @@
 //! Where a model comes from: the binary itself, a path, or a hub.
 
+mod hub;
 mod manifest;
 
 use std::path::PathBuf;
@@ -52,6 +53,79 @@ pub enum SourceError {
     /// There is nothing at the path.
     #[error("{0}: there is no such GGUF file or folder with safetensors")]
     Missing(PathBuf),
+    /// Nobody said where downloads go.
+    #[error("there is no place for downloads: set classifier.hub.cache_dir, or HF_HOME")]
+    NoCache,
+    /// It may not go out, and the cache does not have it.
+    #[error("{0} is not in the cache, and classifier.hub.offline forbids to fetch it")]
+    Offline(String),
+    /// The repository wants to know who asks.
+    #[error("{repository} asks for an access token: put one into {variable}")]
+    TokenWanted {
+        /// The repository.
+        repository: String,
+        /// Where a token is looked for.
+        variable: String,
+    },
+    /// The token is not accepted.
+    #[error("{repository}: the access token is not accepted, or there is no such repository")]
+    TokenRefused {
+        /// The repository.
+        repository: String,
+    },
+    /// Its owner wants a licence accepted first.
+    #[error("{repository} is gated: open {page} with the account of the access token and accept its licence")]
+    Gated {
+        /// The repository.
+        repository: String,
+        /// Where.
+        page: String,
+    },
+    /// It is not there.
+    #[error("there is no {repository} at revision {revision}, or a file of it is missing")]
+    NotFound {
+        /// The repository.
+        repository: String,
+        /// The revision.
+        revision: String,
+    },
+    /// The hub limits how often it is asked.
+    #[error("the hub was asked too often (429); wait a little, or use an access token")]
+    TooOften,
+    /// Another refusal.
+    #[error("the hub answers with status {0}")]
+    Status(u16),
+    /// The connection failed.
+    #[error("the download broke off: {0}")]
+    Cut(String),
+    /// No byte for too long.
+    #[error("the hub has been silent for {0} seconds")]
+    Silent(u64),
+    /// The repository has nothing we can read.
+    #[error("{0} has neither safetensors with config.json and tokenizer.json, nor a GGUF file")]
+    NoModel(String),
+    /// A file is not what it should be.
+    #[error("{file} is damaged: {what}")]
+    Corrupt {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// The hub's client failed.
+    #[error("the hub's client: {0}")]
+    Client(String),
+}
+
+impl SourceError {
+    /// Whether trying again may help.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::TooOften | Self::Cut(_) | Self::Silent(_) | Self::Corrupt { .. } => true,
+            Self::Status(status) => *status >= 500,
+            _ => false,
+        }
+    }
 }
 
 /// Hears how a download goes.
@@ -96,18 +170,54 @@ impl FromStr for Source {
 }
 
 impl Source {
-    /// Its files, downloaded where needed and told to `progress`. Blocks.
+    /// Its files: what is on this machine is used, what is not is downloaded and told to `progress`. Blocks.
     ///
     /// # Errors
     ///
     /// See [`SourceError`].
-    pub fn fetch(&self, _hub: &config::Hub, _progress: &mut dyn Progress) -> Result<Files, SourceError> {
+    pub fn fetch(&self, hub: &config::Hub, progress: &mut dyn Progress) -> Result<Files, SourceError> {
+        match self.here(hub)? {
+            Some(files) => Ok(files),
+            None => self.pull(hub, progress),
+        }
+    }
+
+    /// Its files, if they are on this machine.
+    ///
+    /// # Errors
+    ///
+    /// See [`SourceError`].
+    pub fn here(&self, hub: &config::Hub) -> Result<Option<Files>, SourceError> {
         match self {
-            Self::Builtin => Ok(Files::Builtin(ENCODER)),
-            Self::Path(path) if path.is_file() => Ok(Files::Gguf(path.clone())),
-            Self::Path(path) if path.join("config.json").is_file() => Ok(Files::Folder(path.clone())),
+            Self::Builtin => Ok(Some(Files::Builtin(ENCODER))),
+            Self::Path(path) if path.is_file() => Ok(Some(Files::Gguf(path.clone()))),
+            Self::Path(path) if path.join("config.json").is_file() => Ok(Some(Files::Folder(path.clone()))),
             Self::Path(path) => Err(SourceError::Missing(path.clone())),
-            Self::Hub { repository, .. } => Err(SourceError::Name(repository.clone())),
+            Self::Hub { repository, revision } => Ok(hub::Remote::new(hub, repository, revision)?.cached()),
+        }
+    }
+
+    /// Asks the hub for its files as they are there now, and downloads what is missing here. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// See [`SourceError`].
+    pub fn pull(&self, hub: &config::Hub, progress: &mut dyn Progress) -> Result<Files, SourceError> {
+        match self {
+            Self::Hub { repository, revision } => hub::Remote::new(hub, repository, revision)?.download(progress),
+            Self::Builtin | Self::Path(_) => self.fetch(hub, progress),
         }
     }
 }
+
+/// A file of the binary by its name in the manifest.
+pub fn builtin_bytes(file: &str) -> Option<&'static [u8]> {
+    (file == "builtin/encoder.gguf").then_some(ENCODER)
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! The classifier as the gateway uses it, with the builtin model.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::super::EstimateSource;
+use super::*;
+use crate::protocol::{Message, Role};
+
+const PATIENT: Duration = Duration::from_secs(60);
+
+fn settings() -> config::Classifier {
+    config::Classifier { threads: 1, ..config::Classifier::default() }
+}
+
+fn models() -> BTreeMap<String, config::Model> {
+    let model = config::Model { score: Some(0.8), ..config::Model::default() };
+    BTreeMap::from([("known".to_owned(), model)])
+}
+
+fn request(text: &str) -> ChatRequest {
+    ChatRequest { messages: vec![Message::text(Role::User, text)], ..ChatRequest::default() }
+}
+
+async fn ready(settings: &config::Classifier) -> Classifier {
+    let classifier = Classifier::start(settings, &models());
+    for _ in 0..6_000 {
+        if classifier.is_ready() {
+            return classifier;
+        }
+        assert!(classifier.is_loading(), "{:?}", classifier.status());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not ready within a minute");
+}
+
+/// One for the tests that leave it as it was.
+fn shared() -> &'static tokio::sync::OnceCell<Classifier> {
+    static SHARED: OnceLock<tokio::sync::OnceCell<Classifier>> = OnceLock::new();
+    SHARED.get_or_init(tokio::sync::OnceCell::new)
+}
+
+#[tokio::test]
+async fn a_prompt_is_read_once_and_then_remembered() {
+    let classifier = shared().get_or_init(|| async { ready(&settings()).await }).await;
+    let first = classifier.read(&request("What is the capital of France?"), PATIENT).await.unwrap();
+    assert!(!first.cached && !first.truncated);
+    assert_eq!(first.tokens, 7);
+    let again = classifier.read(&request("What is the capital of France?"), PATIENT).await.unwrap();
+    assert!(again.cached);
+    assert_eq!(again.features, first.features);
+    assert_eq!(classifier.read(&request("Something else"), PATIENT).await.map(|reading| reading.cached), Ok(false));
+}
+
+#[tokio::test]
+async fn changed_models_are_seen_at_once_even_for_remembered_prompts() {
+    let classifier = ready(&settings()).await;
+    let asked = request("Prove that there are infinitely many primes.");
+    let before = classifier.read(&asked, PATIENT).await.unwrap();
+    assert_eq!(before.estimate("stranger").source, EstimateSource::Default);
+    let mut changed = models();
+    changed.insert("stranger".into(), config::Model { like: Some("known".into()), ..config::Model::default() });
+    classifier.configure(&changed);
+    let after = classifier.read(&asked, PATIENT).await.unwrap();
+    assert_ne!(after.estimate("stranger").source, EstimateSource::Default);
+    assert_eq!(classifier.prior("stranger").quality, classifier.prior("known").quality);
+}
+
+#[tokio::test]
+async fn a_spent_budget_is_no_error_of_the_request_and_is_counted() {
+    let classifier = shared().get_or_init(|| async { ready(&settings()).await }).await;
+    let before = classifier.status().counts.too_slow;
+    let missed = classifier.read(&request("How late is it?"), Duration::ZERO).await;
+    assert_eq!(missed, Err(Missed::TooSlow));
+    assert_eq!(classifier.status().counts.too_slow, before + 1);
+    // The thread goes on with others.
+    assert!(classifier.read(&request("And now?"), PATIENT).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_full_queue_turns_away_and_loses_nobody() {
+    let classifier = ready(&config::Classifier { queue: 2, cache_mb: 0, ..settings() }).await;
+    let texts: Vec<ChatRequest> = (0..40).map(|n| request(&format!("{n} ").repeat(200))).collect();
+    let results = join_all(texts.iter().map(|request| classifier.read(request, PATIENT))).await;
+    let read = results.iter().filter(|result| result.is_ok()).count();
+    let busy = results.iter().filter(|result| **result == Err(Missed::Busy)).count();
+    assert_eq!(read + busy, 40, "{results:?}");
+    assert!(read >= 2 && busy >= 1, "{read} read, {busy} turned away");
+    let counts = classifier.status().counts;
+    assert_eq!((counts.read, counts.busy), (read as u64, busy as u64));
+}
+
+#[tokio::test]
+async fn waiting_prompts_are_read_together() {
+    let classifier = ready(&config::Classifier { cache_mb: 0, ..settings() }).await;
+    let texts: Vec<ChatRequest> = (0..30).map(|n| request(&format!("What is {n} plus {n}?"))).collect();
+    let results = join_all(texts.iter().map(|request| classifier.read(request, PATIENT))).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let counts = classifier.status().counts;
+    assert!(counts.batches < 30, "{counts:?}");
+}
+
+#[tokio::test]
+async fn who_has_left_is_skipped() {
+    let classifier = ready(&config::Classifier { cache_mb: 0, ..settings() }).await;
+    let state = classifier.shared.state.load_full();
+    let State::Ready(model) = &*state else { panic!("it is ready") };
+    let job = |text: &str| {
+        let (answer, answered) = oneshot::channel();
+        let prompt = Prompt::of_text(text);
+        (Job { key: prompt.key(256), prompt, asked: Instant::now(), answer }, answered)
+    };
+    let (queue, jobs) = sync_channel(8);
+    let (first, gone) = job("left while it waited");
+    drop(gone);
+    for text in ["left too", "also left"] {
+        queue.send(job(text).0).unwrap();
+    }
+    let (stays, answered) = job("stays");
+    queue.send(stays).unwrap();
+    assert!(serve(&classifier.shared, model, first, &jobs).is_none());
+    assert_eq!(answered.await.unwrap().unwrap().tokens, 2);
+    let counts = classifier.status().counts;
+    assert_eq!((counts.read, counts.abandoned), (1, 3));
+}
+
+#[tokio::test]
+async fn a_long_prompt_is_read_at_both_ends() {
+    let classifier = shared().get_or_init(|| async { ready(&settings()).await }).await;
+    let middle = "lorem ipsum ".repeat(5_000);
+    let reading = classifier.read(&request(&format!("Translate this: {middle} into Latin.")), PATIENT).await.unwrap();
+    assert!(reading.truncated);
+    assert_eq!(reading.tokens, 256);
+    let other = request(&format!("Translate this: {middle} into French."));
+    assert!(!classifier.read(&other, PATIENT).await.unwrap().cached, "its end differs");
+}
+
+#[tokio::test]
+async fn a_classifier_that_is_off_or_broken_says_so() {
+    let off = Classifier::start(&config::Classifier { enabled: false, ..settings() }, &models());
+    assert_eq!(off.read(&request("a"), PATIENT).await, Err(Missed::Disabled));
+    assert_eq!((off.status().state, off.prior("known").quality), ("disabled", 0.8));
+    let broken =
+        Classifier::start(&config::Classifier { model: "/nowhere/model.gguf".into(), ..settings() }, &models());
+    for _ in 0..500 {
+        if !broken.is_loading() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let Err(Missed::Failed(reason)) = broken.read(&request("a"), PATIENT).await else { panic!("it should fail") };
+    assert!(reason.contains("/nowhere/model.gguf"), "{reason}");
+    assert_eq!(broken.status().state, "failed");
+    assert_eq!(broken.status().counts.failed, 1);
+}
+
+#[tokio::test]
+async fn after_stopping_nothing_hangs() {
+    let classifier = ready(&settings()).await;
+    classifier.stop(PATIENT).await;
+    assert!(matches!(classifier.read(&request("a"), PATIENT).await, Err(Missed::Failed(_))));
+    assert_eq!(classifier.status().state, "stopped");
+}

@@ -1,0 +1,206 @@
+//! `pointsman models`: the embedded model, for people.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use comfy_table::Table;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::load::ConfigArgs;
+use crate::classifier::encoder::Pooling;
+use crate::classifier::source::{Artifact, Files, Manifest, Progress, Source};
+use crate::classifier::{Model, cut::file_sha256, source::builtin_bytes};
+use crate::config;
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelsCommand {
+    /// What is in the binary, and what is configured
+    List(ConfigArgs),
+    /// Fetch a model, or look for a newer one: hf:owner/name[@revision]
+    Pull(NameArgs),
+    /// Load a model and compare its files with their hashes
+    Verify(NameArgs),
+    /// What a model is, and how fast it reads on this machine
+    Info(NameArgs),
+}
+
+/// A model and where the configuration is.
+#[derive(Debug, Args)]
+pub(super) struct NameArgs {
+    /// builtin, a path, or hf:owner/name[@revision]; the configured one where absent
+    model: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+impl NameArgs {
+    /// The settings with the named model in them.
+    fn settings(&self) -> anyhow::Result<config::Classifier> {
+        let mut settings = self.config.load()?.config.classifier;
+        if let Some(model) = &self.model {
+            settings.model.clone_from(model);
+        }
+        Ok(settings)
+    }
+}
+
+pub(super) fn run(command: ModelsCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        ModelsCommand::List(config) => list(&config.load()?.config.classifier),
+        ModelsCommand::Pull(args) => pull(&args.settings()?),
+        ModelsCommand::Verify(args) => verify(&args.settings()?),
+        ModelsCommand::Info(args) => info(&args.settings()?),
+    }
+}
+
+fn list(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
+    let mut table = Table::new();
+    table.set_header(["file", "kind", "size", "licence", "made from"]);
+    for Artifact { file, kind, bytes, license, base, .. } in Manifest::builtin()?.artifacts {
+        table.add_row([file, kind, size(bytes), license, base]);
+    }
+    println!("In the binary:\n{table}");
+    let source: Source = settings.model.parse()?;
+    let there = match source.here(&settings.hub) {
+        Ok(Some(Files::Builtin(_))) => "in the binary".to_owned(),
+        Ok(Some(Files::Gguf(path) | Files::Folder(path))) => path.display().to_string(),
+        Ok(None) => format!("not fetched yet: pointsman models pull {}", settings.model),
+        Err(error) => error.to_string(),
+    };
+    println!("Configured: {} ({there})", settings.model);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn pull(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
+    let source: Source = settings.model.parse()?;
+    if !matches!(source, Source::Hub { .. }) {
+        bail!("{} needs no fetching; only hf:owner/name does", settings.model);
+    }
+    let mut bar = Bar::default();
+    let files = source.pull(&settings.hub, &mut bar)?;
+    if let Files::Gguf(path) | Files::Folder(path) = files {
+        println!("{} is at {}", settings.model, path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
+    let source: Source = settings.model.parse()?;
+    let files = source.here(&settings.hub)?.with_context(|| format!("{} is not on this machine", settings.model))?;
+    let mut checked = 0;
+    match files {
+        Files::Builtin(_) => {
+            for artifact in Manifest::builtin()?.artifacts {
+                let bytes = builtin_bytes(&artifact.file).with_context(|| format!("{} is missing", artifact.file))?;
+                if !artifact.is(bytes) {
+                    bail!("{} is damaged", artifact.file);
+                }
+                println!("{}  {}", artifact.sha256, artifact.file);
+                checked += 1;
+            }
+        }
+        Files::Gguf(path) => {
+            println!("{}  {}", file_sha256(&path)?, path.display());
+            checked += named_by_hash(&path)?;
+        }
+        Files::Folder(folder) => {
+            let mut paths: Vec<_> = std::fs::read_dir(&folder)?.flatten().map(|entry| entry.path()).collect();
+            paths.sort();
+            for path in paths.into_iter().filter(|path| path.is_file()) {
+                println!("{}  {}", file_sha256(&path)?, path.display());
+                checked += named_by_hash(&path)?;
+            }
+        }
+    }
+    let model = Model::load(settings)?;
+    model.encode_batch(&["Hello"], &Pooling::mean_of(model.info().layers))?;
+    println!("{checked} files are what they are said to be; the model loads and reads.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// In a hub's cache a large file is a link to one that is called by its hash. Says how many were compared.
+fn named_by_hash(path: &std::path::Path) -> anyhow::Result<usize> {
+    let file = std::fs::canonicalize(path)?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if name.len() != 64 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(0);
+    }
+    if file_sha256(&file)? != name {
+        bail!("{} is damaged; remove it and pull again", path.display());
+    }
+    Ok(1)
+}
+
+fn info(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    let model = Model::load(settings)?;
+    let load_ms = began.elapsed().as_secs_f64() * 1e3;
+    let info = model.info();
+    println!("model        {}", info.name);
+    println!("device       {} ({} threads)", info.device, settings.threads);
+    println!("weights      {} in the file, {} in memory", info.weights, size(info.bytes as u64));
+    println!("layers       {} of width {}", info.layers, info.hidden);
+    println!("vocabulary   {}", info.vocabulary);
+    println!("parameters   {:.1} million", info.parameters as f64 / 1e6);
+    println!("loaded in    {load_ms:.0} ms");
+    println!("reading time, all layers, best of ten:");
+    let pooling = Pooling::mean_of(info.layers);
+    for words in [14, 62, 126, 254] {
+        let text = "word ".repeat(words);
+        let mut best = f64::INFINITY;
+        for _ in 0..10 {
+            let began = Instant::now();
+            model.encode_batch(&[&text], &pooling)?;
+            best = best.min(began.elapsed().as_secs_f64() * 1e3);
+        }
+        println!("  {:>4} tokens  {best:>7.2} ms", model.count_tokens(&text)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn size(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// A progress bar on a terminal, a line a file otherwise.
+#[derive(Default)]
+struct Bar {
+    file: String,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress for Bar {
+    fn begin(&mut self, file: &str, total: u64) {
+        // The hub's client says it once per try.
+        if self.file != file {
+            file.clone_into(&mut self.file);
+            let bar = ProgressBar::new(total);
+            let style = "{msg} [{elapsed_precise}] [{wide_bar}] {bytes}/{total_bytes} {bytes_per_sec} ({eta})";
+            if let Ok(style) = ProgressStyle::with_template(style) {
+                bar.set_style(style);
+            }
+            bar.set_message(file.to_owned());
+            if bar.is_hidden() {
+                eprintln!("{file}: {}", size(total));
+            }
+            self.bar = Some(bar);
+        } else if let Some(bar) = &self.bar {
+            bar.set_position(0);
+        }
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(bytes);
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish();
+        }
+    }
+}
