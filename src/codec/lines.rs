@@ -14,11 +14,15 @@ struct Lines {
     buffer: Vec<u8>,
     /// Bytes at the front that were given out already.
     used: usize,
+    /// Bytes at the front that are known to end no further line, so that a long line that comes in many pieces is
+    /// searched once and not once for every piece.
+    searched: usize,
 }
 
 impl Lines {
     fn push(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
         self.buffer.drain(..self.used);
+        self.searched = self.searched.saturating_sub(self.used);
         self.used = 0;
         if self.buffer.len() + bytes.len() > LONGEST {
             return Err(TooLong);
@@ -29,11 +33,15 @@ impl Lines {
 
     /// The next whole line without its end; LF and CRLF both end one.
     fn next(&mut self) -> Option<&[u8]> {
-        let rest = &self.buffer[self.used..];
-        let end = rest.iter().position(|byte| *byte == b'\n')?;
         let start = self.used;
-        self.used += end + 1;
-        let line = &self.buffer[start..start + end];
+        let from = self.searched.max(start);
+        let Some(end) = self.buffer[from..].iter().position(|byte| *byte == b'\n').map(|at| from + at) else {
+            self.searched = self.buffer.len();
+            return None;
+        };
+        self.used = end + 1;
+        self.searched = self.used;
+        let line = &self.buffer[start..end];
         Some(line.strip_suffix(b"\r").unwrap_or(line))
     }
 
@@ -41,7 +49,7 @@ impl Lines {
     fn rest(&mut self) -> Option<Vec<u8>> {
         let rest = self.buffer.split_off(self.used);
         self.buffer.clear();
-        self.used = 0;
+        (self.used, self.searched) = (0, 0);
         (!rest.is_empty()).then_some(rest)
     }
 }

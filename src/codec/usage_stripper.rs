@@ -7,6 +7,8 @@ use serde::Deserialize;
 #[derive(Debug, Default)]
 pub struct UsageStripper {
     buffer: BytesMut,
+    /// Bytes at the front in which no event ends.
+    searched: usize,
 }
 
 #[derive(Deserialize)]
@@ -20,12 +22,15 @@ impl UsageStripper {
     pub fn push(&mut self, bytes: &[u8]) -> Bytes {
         self.buffer.extend_from_slice(bytes);
         let mut out = BytesMut::new();
-        while let Some(end) = event_end(&self.buffer) {
-            let event = self.buffer.split_to(end);
+        while let Some(end) = event_end(&self.buffer[self.searched..]) {
+            let event = self.buffer.split_to(self.searched + end);
+            self.searched = 0;
             if !is_usage(&event) {
                 out.extend_from_slice(&event);
             }
         }
+        // An empty line may be cut anywhere: the longest one has four bytes.
+        self.searched = self.buffer.len().saturating_sub(3);
         out.freeze()
     }
 }
