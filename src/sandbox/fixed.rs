@@ -24,13 +24,13 @@ pub struct FixedUpstream {
 }
 
 impl FixedUpstream {
-    /// Starts on a free port of loopback.
+    /// Starts at `address`; port 0 takes a free one.
     ///
     /// # Errors
     ///
-    /// When no port can be had.
-    pub async fn start() -> std::io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    /// When the port cannot be had.
+    pub async fn start(address: SocketAddr) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();

@@ -8,6 +8,7 @@ mod figures;
 mod load;
 mod subject;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,9 @@ pub(super) struct BenchArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Only serve the upstream at this address, for other load generators, until interrupted
+    #[arg(long, value_name = "ADDRESS")]
+    upstream: Option<SocketAddr>,
 }
 
 /// One line of the result.
@@ -56,12 +60,22 @@ struct Line {
 
 pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
-    runtime.block_on(bench(&args))?;
+    match args.upstream {
+        Some(address) => runtime.block_on(serve(address))?,
+        None => runtime.block_on(bench(&args))?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
+async fn serve(address: SocketAddr) -> anyhow::Result<()> {
+    let upstream = FixedUpstream::start(address).await.context("the upstream")?;
+    eprintln!("The upstream listens on http://{}", upstream.address);
+    tokio::signal::ctrl_c().await?;
+    Ok(())
+}
+
 async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
-    let upstream = FixedUpstream::start().await.context("the upstream")?;
+    let upstream = FixedUpstream::start(SocketAddr::from(([127, 0, 0, 1], 0))).await.context("the upstream")?;
     let subject = Subject::start(upstream.address).await?;
     let idle = subject.memory("VmRSS");
     let mut lines = Vec::new();
@@ -99,7 +113,7 @@ fn kind(streamed: bool) -> &'static str {
     if streamed { "streamed" } else { "whole" }
 }
 
-fn request(streamed: bool, token: &str, host: std::net::SocketAddr) -> Vec<u8> {
+fn request(streamed: bool, token: &str, host: SocketAddr) -> Vec<u8> {
     let stream = if streamed { "\"stream\":true," } else { "" };
     let body = format!(
         "{{\"model\":\"bench\",{stream}\"temperature\":0.2,\"messages\":[{{\"role\":\"system\",\"content\":\"You are a \
