@@ -10,8 +10,8 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+use super::fresh_id;
 use super::ledger::{self, Asking, Conversation};
 use super::middleware::limit::Limiter;
 use super::monitor::Monitor;
@@ -304,7 +304,7 @@ impl Gateway {
         });
         let mut question = Question {
             request: asked.request,
-            id: DecisionId(Uuid::now_v7()),
+            id: DecisionId(fresh_id()),
             token: asked.token.map(|token| token.name.as_str()),
             allowed: asked.token.and_then(|token| token.models.as_deref()),
             headers: asked.headers,

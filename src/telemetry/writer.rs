@@ -9,11 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait.
 const QUEUE: usize = 8192;
+
+/// How long lines gather before they are written: waking the thread for every one would cost more than writing it.
+const NAP: Duration = Duration::from_millis(2);
 
 /// What goes to the thread.
 #[derive(Debug)]
@@ -54,6 +58,9 @@ pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<(LineWriter,
 fn write(mut out: impl Write, waiting: &Receiver<Message>, dropped: &AtomicU64) {
     let mut batch = Vec::with_capacity(16 << 10);
     while let Ok(mut message) = waiting.recv() {
+        if matches!(message, Message::Line(_)) {
+            std::thread::sleep(NAP);
+        }
         let ended = loop {
             match message {
                 Message::Line(line) => batch.extend_from_slice(&line),

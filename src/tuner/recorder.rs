@@ -34,6 +34,14 @@ const BATCH: usize = 1024;
 /// How long the thread sleeps when nothing comes.
 const IDLE: Duration = Duration::from_millis(250);
 
+/// How long records gather once the first is there. A round costs the database a dozen wake-ups of its own threads, so a
+/// record a round would cost more than the request it tells of. Nobody waits: a round with a feedback is written at once.
+const GATHER: Duration = Duration::from_millis(24);
+
+/// How often the queue is looked at meanwhile. The thread sleeps rather than waits on the queue, so that those who put
+/// records in need not wake it for every one.
+const NAP: Duration = Duration::from_millis(2);
+
 /// How often a database that is down is tried again.
 const REVIVE_EVERY: Duration = Duration::from_secs(2);
 
@@ -276,6 +284,33 @@ impl Round {
             Command::Close => self.close = true,
         }
     }
+
+    /// Whether somebody waits for it.
+    fn is_awaited(&self) -> bool {
+        self.close || !(self.feedback.is_empty() && self.flushes.is_empty())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.decisions.is_empty() && self.outcomes.is_empty() && !self.is_awaited()
+    }
+}
+
+/// Takes what comes until there is enough, somebody waits for the disk, or the time is over.
+fn gather(round: &mut Round, commands: &Receiver<Command>) {
+    let until = Instant::now() + GATHER;
+    let mut taken = 1;
+    loop {
+        while taken < BATCH
+            && let Ok(command) = commands.try_recv()
+        {
+            round.take(command);
+            taken += 1;
+        }
+        if taken >= BATCH || round.is_awaited() || round.is_empty() || Instant::now() >= until {
+            return;
+        }
+        std::thread::sleep(NAP);
+    }
 }
 
 struct Loop {
@@ -297,13 +332,7 @@ impl Loop {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => round.close = true,
             }
-            let mut taken = 1;
-            while taken < BATCH
-                && let Ok(command) = commands.try_recv()
-            {
-                round.take(command);
-                taken += 1;
-            }
+            gather(&mut round, commands);
             let close = round.close;
             self.write(round);
             if close {

@@ -105,7 +105,7 @@ impl Client {
     ///
     /// See [`CallError`]; an answer with a bad status is no error here.
     pub async fn send(&self, provider: &Provider, call: Call, deadline: Instant) -> Result<Answer, CallError> {
-        let url = provider.url(call.endpoint).ok_or(CallError::NoEndpoint)?;
+        let url = provider.target(call.endpoint).ok_or(CallError::NoEndpoint)?.clone();
         let client = match provider.roots {
             Roots::Bundled => &self.bundled,
             Roots::System => &self.system,

@@ -25,6 +25,10 @@ pub enum Endpoint {
     Show,
 }
 
+impl Endpoint {
+    const ALL: [Self; 5] = [Self::Chat, Self::CountTokens, Self::Embeddings, Self::Models, Self::Show];
+}
+
 /// A provider, ready to be called.
 #[derive(Debug)]
 pub struct Provider {
@@ -39,21 +43,32 @@ pub struct Provider {
     /// Why it cannot be called, where it cannot.
     pub unusable: Option<String>,
     base_url: String,
+    /// Addresses as calls need them, parsed once.
+    targets: Vec<(Endpoint, reqwest::Url)>,
     headers: HeaderMap,
 }
 
 impl Provider {
     /// Prepares a provider as configured.
     pub fn new(name: &str, settings: &config::Provider) -> Self {
-        Self {
+        let mut provider = Self {
             name: name.to_owned(),
             dialect: settings.dialect,
             quirks: settings.quirks,
             roots: settings.roots,
             unusable: unusable(settings),
             base_url: settings.base_url.trim_end_matches('/').to_owned(),
+            targets: Vec::new(),
             headers: headers(settings),
-        }
+        };
+        let parsed = |endpoint: Endpoint| Some((endpoint, provider.url(endpoint)?.parse().ok()?));
+        provider.targets = Endpoint::ALL.into_iter().filter_map(parsed).collect();
+        provider
+    }
+
+    /// The address of an endpoint as a call needs it.
+    pub(super) fn target(&self, endpoint: Endpoint) -> Option<&reqwest::Url> {
+        self.targets.iter().find(|(known, _)| *known == endpoint).map(|(_, url)| url)
     }
 
     /// The address of an endpoint, where the provider has it.

@@ -101,6 +101,8 @@ auth = 'required'
 requests_per_minute = 100000000
 [telemetry]
 log_format = 'json'
+[classifier]
+enabled = false
 [providers.ollama]
 enabled = false
 [providers.bench]

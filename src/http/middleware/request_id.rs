@@ -7,9 +7,9 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue};
-use uuid::Uuid;
 
 use crate::http::error::Refused;
+use crate::http::fresh_id;
 use crate::http::state::Gateway;
 use crate::protocol::RequestId;
 use crate::telemetry::Rejected;
@@ -72,5 +72,5 @@ fn id(headers: &HeaderMap) -> RequestId {
             && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/'))
     };
     let id = sent.filter(plain).map(str::to_owned);
-    RequestId(id.unwrap_or_else(|| Uuid::now_v7().as_simple().to_string()).into())
+    RequestId(id.unwrap_or_else(|| fresh_id().as_simple().to_string()).into())
 }
