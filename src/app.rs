@@ -1,7 +1,7 @@
 //! The composition root: configuration -> running gateway.
 //!
-//! [`App::start`] puts the parts together, binds both listeners and starts the tasks; [`App::stop`] drains and joins
-//! them. What changes while it runs comes in here: configuration ([`App::reload`], by file or by signal), API tokens
+//! [`App::start`] puts the parts together, binds both listeners and starts the tasks ([`Engine`]); [`App::stop`] drains
+//! and joins them. What changes while it runs comes in here: configuration ([`App::reload`], by file or by signal), API tokens
 //! (another process may edit their file), and the lists of servers that are asked for their models.
 
 use std::net::SocketAddr;
@@ -81,20 +81,75 @@ pub enum StartError {
     },
 }
 
+/// A gateway at work, without listeners: what [`App`] serves, and what another program embeds.
+#[derive(Debug)]
+pub struct Engine {
+    /// What handlers reach.
+    pub gateway: Arc<Gateway>,
+    args: LoadArgs,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    writer: Writer,
+}
+
+impl Engine {
+    /// Starts the tasks of a gateway; `args` are how `loaded` was loaded, to load it again. Within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub fn start(args: LoadArgs, loaded: Loaded) -> Result<Self, StartError> {
+        let (gateway, backstage) = build(&loaded, open_store(&loaded.config)?)?;
+        let gateway = Arc::new(gateway);
+        let Backstage { writer, work, news } = backstage;
+        let (stop, _) = watch::channel(false);
+        let seen = Seen::now(loaded.files, &loaded.config.server.data_dir);
+        let tasks = vec![
+            tokio::spawn(discovering(Arc::clone(&gateway), stopped(&stop))),
+            tokio::spawn(watching_files(Arc::clone(&gateway), args.clone(), seen, stopped(&stop))),
+            tokio::spawn(keep_house(gateway.store.clone(), stopped(&stop))),
+            tokio::spawn(work.run(news, Arc::clone(&gateway.budgets), stopped(&stop))),
+        ];
+        Ok(Self { gateway, args, stop, tasks, writer })
+    }
+
+    /// Tells the tasks to end.
+    fn halt(&self) {
+        self.gateway.set_ready(false);
+        let _ = self.stop.send(true);
+    }
+
+    /// Ends the tasks, and writes what the log still has to take.
+    pub async fn stop(self) {
+        self.halt();
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        self.gateway.classifier.stop(CLASSIFIER_STOP).await;
+        // What the last answers left in the queue is written before the process may end.
+        let _ = tokio::task::spawn_blocking(|| self.writer.close()).await;
+    }
+}
+
+/// Ends when `stop` says so, or is gone.
+fn stopped(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
+    let mut stopping = stop.subscribe();
+    async move {
+        let _ = stopping.wait_for(|stop| *stop).await;
+    }
+}
+
 /// A running gateway.
 #[derive(Debug)]
 pub struct App {
-    /// What handlers reach; also the way to embed it.
+    /// What handlers reach.
     pub gateway: Arc<Gateway>,
     /// Where the proxy listens.
     pub proxy: SocketAddr,
     /// Where the admin listener is, if there is one.
     pub admin: Option<SocketAddr>,
-    args: LoadArgs,
-    stop: watch::Sender<bool>,
+    engine: Engine,
     servers: Vec<JoinHandle<Drain>>,
-    tasks: Vec<JoinHandle<()>>,
-    writer: Writer,
 }
 
 impl App {
@@ -119,39 +174,21 @@ impl App {
         } else {
             None
         };
-        let (gateway, backstage) = build(&loaded, open_store(&loaded.config)?)?;
-        let gateway = Arc::new(gateway);
-        let Backstage { writer, work, news } = backstage;
-
-        let (stop, stopping) = watch::channel(false);
-        let stopped = |mut stopping: watch::Receiver<bool>| async move {
-            // An error means that the app is gone, which is a stop too.
-            let _ = stopping.wait_for(|stop| *stop).await;
-        };
+        let engine = Engine::start(args, loaded)?;
+        let gateway = Arc::clone(&engine.gateway);
         let address = |listener: &TcpListener, wanted: SocketAddr| listener.local_addr().unwrap_or(wanted);
         let proxy_address = address(&proxy, settings.listen);
         let admin_address = admin.as_ref().map(|listener| address(listener, admin_settings.listen));
         let mut servers = Vec::new();
         let router = routes::proxy(Arc::clone(&gateway));
-        servers.push(tokio::spawn(http::serve(proxy, router, settings.clone(), stopped(stopping.clone()))));
+        servers.push(tokio::spawn(http::serve(proxy, router, settings.clone(), stopped(&engine.stop))));
         if let Some(listener) = admin {
             let router = routes::admin(Arc::clone(&gateway));
-            servers.push(tokio::spawn(http::serve(listener, router, settings.clone(), stopped(stopping.clone()))));
+            servers.push(tokio::spawn(http::serve(listener, router, settings.clone(), stopped(&engine.stop))));
         }
 
-        let tasks = vec![
-            tokio::spawn(discovering(Arc::clone(&gateway), stopped(stopping.clone()))),
-            tokio::spawn(watching_files(
-                Arc::clone(&gateway),
-                args.clone(),
-                Seen::now(loaded.files, &settings.data_dir),
-                stopped(stopping.clone()),
-            )),
-            tokio::spawn(keep_house(gateway.store.clone(), stopped(stopping.clone()))),
-            tokio::spawn(work.run(news, Arc::clone(&gateway.budgets), stopped(stopping))),
-        ];
         gateway.set_ready(true);
-        Ok(Self { gateway, proxy: proxy_address, admin: admin_address, args, stop, servers, tasks, writer })
+        Ok(Self { gateway, proxy: proxy_address, admin: admin_address, engine, servers })
     }
 
     /// Loads the configuration again. A bad one leaves the old one in force.
@@ -160,25 +197,19 @@ impl App {
     ///
     /// What is wrong with it.
     pub fn reload(&self) -> Result<(), ConfigErrors> {
-        reload(&self.gateway, &self.args).map(drop)
+        reload(&self.gateway, &self.engine.args).map(drop)
     }
 
     /// Drains: open answers get until the configured deadline.
     pub async fn stop(self) -> Drain {
-        self.gateway.set_ready(false);
-        let _ = self.stop.send(true);
+        self.engine.halt();
         let mut drain = Drain::Complete;
         for server in self.servers {
             if let Ok(Drain::Cut(open)) = server.await {
                 drain = Drain::Cut(open);
             }
         }
-        for task in self.tasks {
-            let _ = task.await;
-        }
-        self.gateway.classifier.stop(CLASSIFIER_STOP).await;
-        // What the last answers left in the queue is written before the process may end.
-        let _ = tokio::task::spawn_blocking(|| self.writer.close()).await;
+        self.engine.stop().await;
         drain
     }
 }

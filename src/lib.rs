@@ -9,6 +9,8 @@
 //! it with its decision, and every so often folds the log into a new policy snapshot that [`ope`] compares with the live
 //! one before it takes over. [`train`] does the same offline, with data sets.
 //!
+//! Another program can have all of it without HTTP: see [`embed`].
+//!
 //! Modules below stand in the order of the road. An arrow never points back: `tests/layering.rs` checks it.
 
 pub mod app;
@@ -19,6 +21,7 @@ pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod dispatch;
+pub mod embed;
 pub mod http;
 pub mod ope;
 pub mod protocol;
@@ -29,3 +32,6 @@ pub mod telemetry;
 pub mod train;
 pub mod tuner;
 pub mod upstream;
+
+pub use embed::Pointsman;
+pub use http::api::outcomes::CallReport;

@@ -25,7 +25,7 @@ pub use state::{Gateway, Live, Parts, PlanRequest};
 
 /// A new id: a UUID of version 7 whose random part comes from the thread's own generator, where `Uuid::now_v7` would ask
 /// the kernel for every one.
-fn fresh_id() -> uuid::Uuid {
+pub(crate) fn fresh_id() -> uuid::Uuid {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     uuid::Builder::from_unix_timestamp_millis(now_ms, &rand::random()).into_uuid()

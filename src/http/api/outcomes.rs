@@ -28,14 +28,46 @@ struct Sent {
     decision_id: String,
     /// `ok`, `cancelled`, `error`, or the code of an error.
     status: String,
-    /// The model that was called, where it was not the chosen one.
     model: Option<String>,
     latency_ms: Option<f64>,
     first_token_ms: Option<f64>,
     usage: Option<Usage>,
-    /// By the configured price of the model where absent.
     cost_usd: Option<f64>,
     finish_reason: Option<FinishReason>,
+}
+
+/// What came of a call that the caller made itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallReport {
+    /// How it ended.
+    pub status: OutcomeStatus,
+    /// The model that was called, where it was not the chosen one.
+    pub model: Option<String>,
+    /// From the request to the end, milliseconds.
+    pub latency_ms: Option<f64>,
+    /// From the request to the first piece of content, milliseconds.
+    pub first_token_ms: Option<f64>,
+    /// Tokens as the vendor counted them.
+    pub usage: Option<Usage>,
+    /// What it cost, US dollars; by the configured price of the model where absent.
+    pub cost_usd: Option<f64>,
+    /// Why the answer ended.
+    pub finish_reason: Option<FinishReason>,
+}
+
+impl CallReport {
+    /// A report of a call that ended so, and nothing else known of it.
+    pub fn new(status: OutcomeStatus) -> Self {
+        Self {
+            status,
+            model: None,
+            latency_ms: None,
+            first_token_ms: None,
+            usage: None,
+            cost_usd: None,
+            finish_reason: None,
+        }
+    }
 }
 
 /// Takes an outcome. A later one about the same decision replaces it.
@@ -48,14 +80,33 @@ pub async fn report(
 }
 
 async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let live = gateway.live();
-    let bytes = body::read(body, &live.config.limits).await?;
+    let bytes = body::read(body, &gateway.live().config.limits).await?;
     let sent: Sent = body::json(&bytes)?;
     let id: DecisionId =
         sent.decision_id.parse().map_err(|_| ApiError::invalid("it is no id of a decision").at("decision_id"))?;
-    let status = status(&sent.status)?;
+    let report = CallReport {
+        status: status(&sent.status)?,
+        model: sent.model,
+        latency_ms: sent.latency_ms,
+        first_token_ms: sent.first_token_ms,
+        usage: sent.usage,
+        cost_usd: sent.cost_usd,
+        finish_reason: sent.finish_reason,
+    };
+    accept(gateway, id, report).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "decision_id": id, "accepted": true }))))
+}
+
+/// Hands what came of a dry run's call to the log. A later report about the same decision replaces it.
+///
+/// # Errors
+///
+/// `NotFound` when there is no such decision or model, `InvalidRequest` when the gateway made the call itself or a figure
+/// is below 0, `Unavailable` while the store cannot be read.
+pub async fn accept(gateway: &Gateway, id: DecisionId, report: CallReport) -> Result<(), ApiError> {
+    let live = gateway.live();
     let sane = |value: Option<f64>| value.is_none_or(|value| value.is_finite() && value >= 0.0);
-    if !(sane(sent.latency_ms) && sane(sent.first_token_ms) && sane(sent.cost_usd)) {
+    if !(sane(report.latency_ms) && sane(report.first_token_ms) && sane(report.cost_usd)) {
         return Err(ApiError::invalid("times and costs are numbers from 0 on"));
     }
     let entry = find(gateway, id).await?;
@@ -63,39 +114,39 @@ async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>)
         let message = "the gateway made this call itself and knows how it ended; outcomes are for /api/route";
         return Err(ApiError::invalid(message).at("decision_id"));
     }
-    let model = match &sent.model {
+    let model = match &report.model {
         None => entry.decision.chosen.clone(),
         Some(name) => {
             let known = live.catalog.find(name).map(|model| model.name.clone());
             known.ok_or_else(|| ApiError::new(ErrorKind::NotFound, "there is no such model").at("model"))?
         }
     };
-    let record = record(id, model, status, sent, |model, usage| {
+    let record = record(id, model, report, |model, usage| {
         live.catalog.find(model.as_str()).map(|model| model.settings.price.of(usage).0)
     });
     gateway.recorder.outcome(record);
-    Ok((StatusCode::ACCEPTED, Json(json!({ "decision_id": id, "accepted": true }))))
+    Ok(())
 }
 
 fn record(
     id: DecisionId,
     model: ModelName,
-    status: OutcomeStatus,
-    sent: Sent,
+    report: CallReport,
     price: impl Fn(&ModelName, &Usage) -> Option<f64>,
 ) -> OutcomeRecord {
-    let seen = Seen { status, finish_reason: sent.finish_reason, empty: false, must_be_json: None };
+    let CallReport { status, finish_reason, usage, .. } = report;
+    let seen = Seen { status, finish_reason, empty: false, must_be_json: None };
     OutcomeRecord {
         id,
         at_ms: Timestamp::now().as_millisecond(),
         status,
         attempts: 1,
         failovers: 0,
-        usage: sent.usage,
-        cost_usd: sent.cost_usd.or_else(|| price(&model, sent.usage.as_ref()?)),
-        latency_ms: sent.latency_ms,
-        first_token_ms: sent.first_token_ms,
-        finish_reason: sent.finish_reason,
+        usage,
+        cost_usd: report.cost_usd.or_else(|| price(&model, usage.as_ref()?)),
+        latency_ms: report.latency_ms,
+        first_token_ms: report.first_token_ms,
+        finish_reason,
         signals: signals(&seen),
         model: Some(model),
         backend: None,
