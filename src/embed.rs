@@ -51,8 +51,8 @@ use jiff::Timestamp;
 
 use crate::app::{Engine, StartError};
 use crate::config::{self, LoadArgs};
-use crate::http::ledger::Asking;
 use crate::http::api::outcomes::{self, CallReport};
+use crate::http::ledger::Asking;
 use crate::http::{PlanRequest, fresh_id};
 use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect};
 use crate::route::Plan;
