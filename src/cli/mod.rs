@@ -2,6 +2,7 @@
 
 mod bench;
 mod config;
+mod demo;
 mod load;
 mod models;
 mod password;
@@ -26,6 +27,8 @@ struct Cli {
 enum Command {
     /// Run the gateway
     Serve(serve::ServeArgs),
+    /// Show the whole thing at work: stand-in vendors, simulated users, the gateway and its dashboard
+    Demo(demo::DemoArgs),
     /// Say which model a prompt would go to, and why, without calling any
     Route(route::RouteArgs),
     /// Check the configuration, or print what is in force
@@ -62,6 +65,7 @@ pub fn run() -> ExitCode {
     };
     let result = match cli.command {
         Command::Serve(args) => serve::run(args),
+        Command::Demo(args) => demo::run(args),
         Command::Route(args) => route::run(args),
         Command::Config(command) => config::run(command),
         Command::Token(command) => token::run(command),

@@ -26,6 +26,8 @@ pub(super) struct Asked {
     pub(super) stream: bool,
     pub(super) stop: Vec<String>,
     pub(super) images: usize,
+    /// About how many tokens an answer in prose has at least.
+    pub(super) talk: u64,
 }
 
 /// Why an answer ends.
@@ -123,11 +125,24 @@ fn text(asked: &Asked, dice: Dice) -> String {
     let opening = openings[dice.about("opening").below(openings.len())];
     let start: String = asked.question.chars().take(60).collect();
     let pictures = if asked.images > 0 { format!(" I see {} picture(s).", asked.images) } else { String::new() };
-    format!(
+    let short = format!(
         "[sandbox {}] {opening} an answer to \"{}\".{pictures} No model was asked, and nothing was spent.",
         asked.model,
         start.replace('\n', " ")
-    )
+    );
+    at_length(short, asked)
+}
+
+/// Goes on for as long as a model would, where that is wanted: the same length for every model, since it is the
+/// question that asks for a long answer or a short one.
+fn at_length(mut text: String, asked: &Asked) -> String {
+    const GOING_ON: &str = " And so on: the sandbox only fills the space that an answer would take.";
+    let spread = 0.5 + Dice::new(13).about(asked.question.as_str()).unit();
+    let wanted = (asked.talk as f64 * spread) as u64;
+    while tokens(&text) < wanted {
+        text.push_str(GOING_ON);
+    }
+    text
 }
 
 /// A call where one is demanded, or where tools are there and the question speaks of them.

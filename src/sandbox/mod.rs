@@ -1,6 +1,7 @@
 //! A small world to try the gateway in: stand-in upstreams that speak the real wire formats with faults on demand, and
-//! simulated users who ask, like, dislike and sometimes say so. One piece of code behind `serve --sandbox`,
-//! `demo` and the tests' fake upstream. Nothing here is random at run time: see [`dice`].
+//! simulated users who ask, like, dislike and sometimes say so ([`users`]; [`crowd`] brings them to a gateway's door, and
+//! [`score`] knows what they would have made of other models). One piece of code behind `serve --sandbox`, `demo` and the
+//! tests' fake upstream. Nothing here is random at run time: see [`dice`].
 //!
 //! **Upstreams.** [`Sandbox::start`] opens one server on loopback for all vendors. A request is read by the vendor's own
 //! rules ([`openai`], [`anthropic`], [`ollama`]; written apart from `codec`, so that a mistake there cannot hide here),
@@ -8,6 +9,7 @@
 
 mod answer;
 mod anthropic;
+pub mod crowd;
 pub mod dice;
 mod fault;
 mod fixed;
@@ -16,6 +18,7 @@ mod ollama;
 mod openai;
 mod profile;
 pub mod prompts;
+pub mod score;
 mod server;
 pub mod skill;
 pub mod users;

@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use axum::body::Body;
 use http::{Method, Request, Response};
@@ -125,6 +125,8 @@ struct World {
     cached: Mutex<HashSet<u64>>,
     open: AtomicUsize,
     hung_up: AtomicUsize,
+    /// About how many tokens an answer has at least.
+    talk: AtomicU64,
 }
 
 /// Notices when a client hangs up before an answer is complete.
@@ -196,6 +198,7 @@ impl Sandbox {
             cached: Mutex::default(),
             open: AtomicUsize::new(0),
             hung_up: AtomicUsize::new(0),
+            talk: AtomicU64::new(0),
         });
         let (stop, stopping) = watch::channel(false);
         let task = tokio::spawn(accept(listener, Arc::clone(&world), stopping));
@@ -232,6 +235,11 @@ impl Sandbox {
     /// Faults, to be set and cleared while it runs.
     pub fn faults(&self) -> &Faults {
         &self.world.faults
+    }
+
+    /// Makes answers in prose about so many tokens long, as real ones are; else they are short.
+    pub fn talk(&self, tokens: u64) {
+        self.world.talk.store(tokens, Ordering::Relaxed);
     }
 
     /// The last requests, oldest first.
@@ -403,6 +411,7 @@ fn has_key(headers: &http::HeaderMap) -> bool {
 
 /// The answer, unless the prompt is longer than the model reads.
 fn say(world: &World, asked: &Asked, fault: Option<&Fault>) -> Option<Said> {
+    let asked = &Asked { talk: world.talk.load(Ordering::Relaxed), ..asked.clone() };
     if tokens(&asked.prompt) > Profile::of(&asked.model).context {
         return None;
     }

@@ -87,6 +87,17 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
     Ok(Guard { provider, _writer: thread })
 }
 
+/// Sets up logging for the dashboard's eyes alone: nothing is written anywhere.
+///
+/// # Errors
+///
+/// When the filter is wrong, or logging is set up already.
+pub fn init_unseen(settings: &Telemetry) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&settings.log)?;
+    let lines = IntoTail.with_filter(filter);
+    tracing_subscriber::registry().with(lines).try_init().map_err(|_| TelemetryError::Twice)
+}
+
 fn provider(endpoint: &str, service: &str) -> Result<SdkTracerProvider, TelemetryError> {
     let runtime = tokio::runtime::Handle::try_current()?;
     // The exporter speaks TLS through the same library as all else.

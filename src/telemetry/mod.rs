@@ -11,6 +11,6 @@ mod spans;
 mod tail;
 mod writer;
 
-pub use log::{Guard, SPAN_TARGET, TelemetryError, init};
+pub use log::{Guard, SPAN_TARGET, TelemetryError, init, init_unseen};
 pub use metrics::{Ended, LogFigures, Metrics, Rejected};
 pub use tail::{LEVELS, Line, Tail, tail};

@@ -1,0 +1,186 @@
+//! Everything a demo needs, started together and gone together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde_json::json;
+
+use crate::app::App;
+use crate::config::{self, LoadArgs};
+use crate::http::acts::Act;
+use crate::protocol::Price;
+use crate::sandbox::score::Scale;
+use crate::sandbox::{Change, Fault, Pace, Sandbox, Times, World};
+use crate::telemetry;
+
+/// Models that take part: dear and cheap, and good at different things.
+const CAST: [&str; 7] = [
+    "claude-opus-5-5",
+    "claude-sonnet-5-5",
+    "claude-haiku-5-5",
+    "gpt-6-luna",
+    "gpt-4o",
+    "deepseek-v3.1",
+    "deepseek-r1",
+];
+
+/// What differs from the defaults: everything that takes minutes in life takes seconds here.
+const SETTINGS: [(&str, &str); 6] = [
+    ("learning.interval_s", "10"),
+    ("learning.min_feedback", "60"),
+    ("learning.gate.min_choices", "30"),
+    ("learning.guard.hold_minutes", "1"),
+    ("providers.ollama.enabled", "false"),
+    ("telemetry.log", "\"info\""),
+];
+
+/// About how long answers are, in tokens.
+const TALK: u64 = 250;
+
+/// Stand-in vendors, gateway, dashboard.
+pub(super) struct Stage {
+    sandbox: Sandbox,
+    app: App,
+    dir: PathBuf,
+    /// The vendors' ids of the models, by the gateway's names.
+    upstream: BTreeMap<String, String>,
+}
+
+impl Stage {
+    /// Starts it all; a port that is taken is replaced by a free one.
+    ///
+    /// # Errors
+    ///
+    /// When something does not start.
+    pub(super) async fn set(proxy: SocketAddr, admin: SocketAddr) -> anyhow::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("pointsman-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+        let sandbox = Sandbox::start(Pace::Real).await.context("the sandbox")?;
+        sandbox.talk(TALK);
+        let flag = |key: &str, value: String| ("demo".to_owned(), key.to_owned(), value);
+        let mut flags: Vec<_> = SETTINGS.iter().map(|(key, value)| flag(key, (*value).to_owned())).collect();
+        flags.push(flag("server.listen", format!("\"{}\"", free(proxy))));
+        flags.push(flag("admin.listen", format!("\"{}\"", free(admin))));
+        flags.push(flag("server.data_dir", json!(dir).to_string()));
+        let all = config::load(&LoadArgs::default()).context("the defaults")?.config.models;
+        let cast: BTreeSet<&str> = CAST.into_iter().collect();
+        for name in all.keys() {
+            let key = format!("models.{}", json!(name));
+            let (what, value) = if cast.contains(name.as_str()) { ("weight", "1.0") } else { ("enabled", "false") };
+            flags.push(flag(&format!("{key}.{what}"), value.to_owned()));
+        }
+        // Nothing of the surroundings comes in: the demo is the same everywhere.
+        let args = LoadArgs {
+            dir: dir.clone(),
+            environment: vec![Sandbox::variable()],
+            flags,
+            sandbox: Some(sandbox.settings()),
+            ..LoadArgs::default()
+        };
+        let loaded = config::load(&args).context("the demo's configuration is wrong")?;
+        telemetry::init_unseen(&loaded.config.telemetry)?;
+        let id = |(name, model): (&String, &config::Model)| {
+            (name.clone(), model.upstream.clone().unwrap_or_else(|| name.clone()))
+        };
+        let upstream = loaded.config.models.iter().map(id).collect();
+        let app = App::start(args, loaded).await?;
+        Ok(Self { sandbox, app, dir, upstream })
+    }
+
+    /// Where the proxy listens.
+    pub(super) fn proxy(&self) -> String {
+        format!("http://{}", self.app.proxy)
+    }
+
+    /// What opens the dashboard.
+    pub(super) fn link(&self) -> String {
+        let admin = self.app.admin.map_or_else(String::new, |admin| admin.to_string());
+        match self.app.gateway.door.new_link() {
+            Some(link) => format!("http://{admin}/dashboard/login?link={link}"),
+            None => format!("http://{admin}/dashboard"),
+        }
+    }
+
+    /// What rewards are measured with.
+    pub(super) fn scale(&self) -> Scale {
+        let live = self.app.gateway.live();
+        let price = |name: &str| -> Option<(String, Price)> {
+            Some((name.to_owned(), live.catalog.find(name)?.settings.price))
+        };
+        Scale {
+            prices: CAST.iter().filter_map(|name| price(name)).collect(),
+            cost_per_usd: live.config.routing.objectives.balanced.cost_per_usd,
+        }
+    }
+
+    /// The policy in force, for the progress line.
+    pub(super) fn policy(&self) -> String {
+        let status = self.app.gateway.learner.status();
+        format!("policy v{} from {} judgements", status.live, status.learned_from)
+    }
+
+    /// Lets the world change where it does at this visit, and says how.
+    pub(super) async fn change(&self, world: &World, number: u64) -> Vec<String> {
+        let mut news = Vec::new();
+        for drift in world.drift.iter().filter(|drift| drift.from == number && number > 0) {
+            let model = &drift.model;
+            match drift.change {
+                Change::Skill(_) => news.push(format!("{model} gets worse from here on")),
+                Change::Failures(share) => {
+                    let fault = Fault::Status { status: 500, retry_after: None };
+                    if let Some(id) = self.upstream.get(model) {
+                        self.sandbox.faults().set(id, fault, Times::Share(share));
+                    }
+                    news.push(format!("{model} fails {:.0} % of its calls from here on", share * 100.0));
+                }
+                Change::Price(factor) => {
+                    news.push(format!("{model} costs {factor} times as much from here on"));
+                    self.dearer(model, factor).await;
+                }
+                Change::Latency(_) => {}
+            }
+        }
+        news
+    }
+
+    /// Changes a price as an operator would.
+    async fn dearer(&self, model: &str, factor: f64) {
+        let gateway = &self.app.gateway;
+        let live = gateway.live();
+        let Some(known) = live.catalog.find(model) else { return };
+        let before = known.settings.price;
+        let times = |price: f64| price * factor;
+        let after = Price {
+            input: times(before.input),
+            output: times(before.output),
+            cache_read: before.cache_read.map(times),
+            cache_write: before.cache_write.map(times),
+        };
+        match gateway.override_model(model, |change| change.price = Some(after)).await {
+            Ok(_) => {
+                let detail = json!({ "before": before, "after": after });
+                gateway.note(Act { who: "demo".into(), action: "model.change", subject: model.into(), detail }).await;
+            }
+            Err(error) => tracing::error!(error = %error, "The demo's price change was not made"),
+        }
+    }
+
+    /// Ends it all.
+    pub(super) async fn strike(self) {
+        self.app.stop().await;
+        self.sandbox.stop().await;
+        if let Err(error) = std::fs::remove_dir_all(&self.dir) {
+            eprintln!("pointsman: {} is left behind: {error}", self.dir.display());
+        }
+    }
+}
+
+/// The address, or the same with a free port where it is taken.
+fn free(wanted: SocketAddr) -> SocketAddr {
+    match TcpListener::bind(wanted) {
+        Ok(_) => wanted,
+        Err(_) => SocketAddr::new(wanted.ip(), 0),
+    }
+}
