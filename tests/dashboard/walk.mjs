@@ -1,0 +1,335 @@
+// The walk: what a person does with the panel, step by step. Every step must pass; a failure leaves a picture.
+
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+import { Gateway, HOSTILE, PASSWORD } from "./gateway.mjs";
+
+const [binary, out] = process.argv.slice(2);
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const PAGES = ["", "/monitor", "/logs", "/decisions", "/learning", "/models", "/playground", "/tokens", "/configuration", "/audit", "/api"];
+
+const gateway = new Gateway(binary);
+await gateway.start();
+const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+const complaints = [];
+
+function watch(page) {
+  page.on("pageerror", (error) => complaints.push(`${page.url()}: ${error.message}`));
+  page.on("console", (message) => {
+    const text = message.text();
+    // A status that the step itself provokes is no complaint.
+    if (message.type() === "error" && !/status of (401|403|404)/.test(text)) complaints.push(`${page.url()}: ${text}`);
+  });
+  page.on("dialog", (dialog) => complaints.push(`${page.url()}: a dialog opened: ${dialog.message()}`));
+  return page;
+}
+
+const context = await browser.newContext({ viewport: { width: 1360, height: 900 } });
+const page = watch(await context.newPage());
+page.setDefaultTimeout(15000);
+const open = (path) => page.goto(`${gateway.admin}/dashboard${path}`);
+const sees = (text) => page.getByText(text).first().waitFor();
+
+function check(holds, otherwise) {
+  if (!holds) throw new Error(otherwise);
+}
+
+async function signIn(on = page) {
+  await on.fill("#user", "admin");
+  await on.fill("#password", PASSWORD);
+  await on.click("button[type=submit]");
+  await on.waitForURL((url) => !url.pathname.includes("login"));
+}
+
+// Waits until something holds: the log and the refresh of a page take a moment.
+async function until(holds, otherwise) {
+  for (let tries = 0; tries < 120; tries++) {
+    if (await holds()) return;
+    await page.waitForTimeout(100);
+  }
+  throw new Error(otherwise);
+}
+
+const steps = {
+  async "a stranger is sent to the door, and a wrong password stays outside"() {
+    await open("/models");
+    check(page.url().includes("/dashboard/login?next=/dashboard/models"), `at ${page.url()}`);
+    await page.fill("#user", "admin");
+    await page.fill("#password", "wrong");
+    await page.click("button[type=submit]");
+    await sees("Wrong name or password");
+    check((await context.cookies()).every((cookie) => cookie.name !== "pointsman_session"), "a cookie was set");
+  },
+
+  async "the right one leads to the page that was wanted"() {
+    await open("/models");
+    await signIn();
+    check(new URL(page.url()).pathname === "/dashboard/models", `at ${page.url()}`);
+    const cookie = (await context.cookies()).find((cookie) => cookie.name === "pointsman_session");
+    check(cookie.httpOnly && cookie.sameSite === "Strict" && cookie.expires > 0, JSON.stringify(cookie));
+  },
+
+  async "nothing has happened yet, and pages say so"() {
+    await open("");
+    await sees("No request in this stretch");
+    await open("/decisions");
+    await sees("No decision here");
+    await open("/tokens");
+    await sees("No token yet");
+  },
+
+  async "a request is seen the moment it arrives"() {
+    await open("/monitor");
+    await sees("Waiting for requests");
+    await page.locator("[data-stream-state]", { hasText: "Live" }).waitFor();
+    check((await gateway.ask("Why is the sky blue?", { model: "gpt-4o" })).ok, "the chat failed");
+    const row = page.locator("[data-rows] tr").first();
+    await row.getByText("gpt-4o").first().waitFor();
+    await row.getByText("done").waitFor();
+    await row.getByText("ok", { exact: true }).waitFor();
+  },
+
+  async "a weight is changed, and traffic moves"() {
+    await open("/models");
+    const card = page.locator("section.model", { has: page.getByRole("heading", { name: "deepseek-r1", exact: true }) });
+    await card.getByText("Weight and price").click();
+    await card.getByLabel("Weight", { exact: true }).fill("900000");
+    await card.getByRole("button", { name: "Save" }).click();
+    await sees("deepseek-r1 is changed");
+    const models = [];
+    for (let asked = 0; asked < 12; asked++) models.push((await (await gateway.ask(`Question ${asked}`)).json()).model);
+    check(models.every((model) => model === "deepseek-r1"), `it went to ${models}`);
+    await open("");
+    await page.locator("#models-title").waitFor();
+    await page.locator("tr", { hasText: "deepseek-r1" }).getByText("92 %").first().waitFor();
+    await open("/audit");
+    await page.locator("tr", { hasText: "model.change" }).getByText("dashboard admin").waitFor();
+  },
+
+  async "a model is tested, switched off and on again"() {
+    await open("/models");
+    const card = page.locator("section.model", { has: page.getByRole("heading", { name: "gpt-4o-mini", exact: true }) });
+    await card.getByRole("button", { name: "Test" }).click();
+    await sees("openai/gpt-4o-mini answered in");
+    await card.getByRole("button", { name: "Switch off" }).click();
+    await card.getByText("off", { exact: true }).waitFor();
+    check(!(await gateway.ask("hi", { model: "gpt-4o-mini" })).ok, "it still answers");
+    await card.getByRole("button", { name: "Switch on" }).click();
+    await card.getByText("ready", { exact: true }).waitFor();
+    await card.getByRole("button", { name: "Drain", exact: true }).click();
+    await card.getByText("drained", { exact: true }).waitFor();
+    await card.getByRole("button", { name: "Undrain" }).click();
+    await card.getByText("ready", { exact: true }).waitFor();
+  },
+
+  async "a decision is explained and its answer rated"() {
+    await open("/decisions");
+    await page.locator("table.decisions tbody tr").first().click();
+    await sees("Who could answer");
+    await sees("chosen");
+    await sees("Answered by");
+    await page.getByRole("button", { name: "Bad" }).click();
+    await sees("thumb down");
+    await page.getByRole("button", { name: "5 ★" }).click();
+    await sees("5 of 5");
+    await open("/decisions?rated=true");
+    check((await page.locator("table.decisions tbody tr").count()) === 1, "the filter shows others");
+  },
+
+  async "the playground ranks, streams and takes a rating"() {
+    await open("/playground");
+    await page.fill("#prompt", "Write a haiku about points and signals.");
+    await page.getByRole("button", { name: "Where would it go?" }).click();
+    await page.locator("[data-ranking] tbody tr").first().waitFor();
+    await page.locator("#prompt").press("Control+Enter");
+    await page.locator("[data-answer]").getByText("[sandbox").waitFor();
+    await page.locator("[data-rate]").waitFor();
+    await page.getByRole("button", { name: "Good answer" }).click();
+    await sees("Thank you");
+  },
+
+  async "a token is made, shown once, used and revoked"() {
+    await open("/tokens");
+    await page.fill("#name", HOSTILE);
+    await page.getByRole("button", { name: "Make the token" }).click();
+    const text = await page.locator("#made-text").textContent();
+    check(text.startsWith("pm_"), text);
+    check((await gateway.ask("hi", {}, text)).ok, "the token opens nothing");
+    check((await gateway.ask("hi")).status === 401, "without it the door is open");
+    await page.locator("#tokens").getByText(HOSTILE).first().waitFor();
+    await gateway.ask("harm", { routing: { tags: { who: HOSTILE } } }, text);
+    await page.getByRole("button", { name: "Revoke" }).click();
+    await page.locator("#ask-yes").click();
+    await sees("The token is revoked");
+    check((await gateway.ask("hi", {}, text)).ok, "without any token this machine is served");
+  },
+
+  async "the log is followed and filtered"() {
+    await open("/logs");
+    await page.locator("[data-lines] li", { hasText: "Answered a chat" }).first().waitFor();
+    await page.locator("[data-lines] li", { hasText: HOSTILE }).first().waitFor();
+    await page.locator("[data-log-wish] input").fill("An operator acted");
+    await until(async () => (await page.locator("[data-lines] li", { hasText: "Answered a chat" }).count()) === 0, "others are still shown");
+    await page.locator("[data-lines] li", { hasText: "model.change" }).first().waitFor();
+  },
+
+  async "settings are found, with who set them"() {
+    await open("/configuration");
+    await page.fill("#find", "routing.strategy");
+    await until(async () => (await page.locator("#settings tr[data-row]:visible").count()) === 1, "the filter shows others");
+    await page.locator("#settings tr[data-row]:visible", { hasText: "walk.toml" }).waitFor();
+    check(!(await page.content()).includes(PASSWORD), "the password is on the page");
+  },
+
+  async "a policy is made from feedback and rolled back"() {
+    for (let asked = 0; asked < 6; asked++) {
+      const answer = await (await gateway.ask(`Teach ${asked}`)).json();
+      const body = JSON.stringify({ decision_id: answer.routing.decision_id, thumbs: asked % 2 ? "up" : "down" });
+      const rated = await fetch(`${gateway.proxy}/api/feedback`, { method: "POST", body });
+      check(rated.ok, `the rating was refused: ${rated.status}`);
+    }
+    await open("/learning");
+    await page.getByRole("button", { name: "Retune now" }).click();
+    await page.locator("#versions tbody tr").nth(1).waitFor();
+    const second = page.locator("#versions tbody tr").first();
+    await second.getByRole("button", { name: "Promote" }).click();
+    await page.locator("#ask-yes").click();
+    await second.getByText("live", { exact: true }).waitFor();
+    await page.getByRole("button", { name: "Roll back" }).click();
+    await page.locator("#ask-yes").click();
+    await page.locator("#versions tbody tr").nth(1).getByText("live", { exact: true }).waitFor();
+    await open("/audit");
+    await page.locator("tr", { hasText: "policy.rollback" }).first().waitFor();
+  },
+
+  async "forged requests change nothing"() {
+    await open("");
+    const statuses = await page.evaluate(async () => {
+      const send = (headers) => fetch("/api/admin/models/gpt-4o", { method: "PATCH", headers, body: '{"weight": 0}' }).then((answer) => answer.status);
+      return [await send({}), await send({ "x-pointsman-csrf": "guessed" })];
+    });
+    check(statuses.every((status) => status === 403), `answered ${statuses}`);
+    // Another site, with the panel's cookie in the same browser.
+    const evil = createServer((_, answer) => {
+      answer.setHeader("content-type", "text/html");
+      answer.end(`<form method="post" action="${gateway.admin}/api/admin/models/gpt-4o/drain" enctype="text/plain"><input name='{"drained":true,"deployment":"openai/gpt-4o","x' value='"}'></form>`);
+    });
+    await new Promise((resolve) => evil.listen(0, "127.0.0.1", resolve));
+    const other = await context.newPage();
+    await other.goto(`http://localhost:${evil.address().port}/`);
+    const [answer] = await Promise.all([other.waitForResponse((answer) => answer.url().includes("/drain")), other.evaluate(() => document.forms[0].submit())]);
+    check([401, 403].includes(answer.status()), `answered ${answer.status()}`);
+    await other.close();
+    evil.close();
+    check((await gateway.ask("hi", { model: "gpt-4o" })).ok, "the model was drained");
+  },
+
+  async "nothing that others wrote became markup"() {
+    for (const path of PAGES) {
+      await open(path);
+      await page.waitForTimeout(250);
+      check((await page.evaluate(() => window.harmed)) === undefined, `${path} ran what it should have shown`);
+      check((await page.locator('img[src="x"]').count()) === 0, `${path} holds the picture`);
+    }
+    await open("/models");
+    await sees(HOSTILE);
+  },
+
+  async "keys alone lead through the page"() {
+    await open("/tokens");
+    await page.keyboard.press("Tab");
+    check((await page.evaluate(() => document.activeElement.className)) === "skip", "the first stop is no short cut");
+    await page.keyboard.press("Enter");
+    await page.keyboard.press("Tab");
+    check(await page.evaluate(() => document.activeElement.closest("main") !== null), "the short cut leads nowhere");
+  },
+
+  async "no serious barrier, in light, in dark and on a phone, and no page is too large"() {
+    const looks = [["light", 1360], ["dark", 1360], ["light", 390]];
+    for (const [scheme, width] of looks) {
+      await page.emulateMedia({ colorScheme: scheme });
+      await page.setViewportSize({ width, height: width < 600 ? 844 : 900 });
+      const decision = await page.request.get(`${gateway.admin}/api/admin/decisions?limit=1`).then((answer) => answer.json());
+      for (const path of [...PAGES, `/decisions/${decision.entries[0].decision.id}`]) {
+        const answer = await open(path);
+        const size = (await answer.body()).length;
+        check(size < 200_000, `${path} has ${size} bytes`);
+        await page.waitForTimeout(400);
+        const name = `${path.split("/")[1] || "overview"}${path.split("/")[2] ? "-one" : ""}-${width < 600 ? "phone" : scheme}`;
+        await page.screenshot({ path: `${out}/shots/${name}.png`, fullPage: true });
+        const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        check(wider <= 0, `${name} is ${wider} pixels too wide`);
+        await page.evaluate(axe);
+        const found = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
+        const serious = found.violations.filter((violation) => ["serious", "critical"].includes(violation.impact));
+        const told = serious.map((violation) => `${violation.id}: ${violation.nodes.slice(0, 3).map((node) => node.html.slice(0, 140)).join(" | ")}`);
+        check(serious.length === 0, `${name}: ${told.join("\n")}`);
+      }
+    }
+    await page.emulateMedia({ colorScheme: null });
+    await page.setViewportSize({ width: 1360, height: 900 });
+  },
+
+  async "the theme is chosen and remembered"() {
+    await open("");
+    await page.getByRole("button", { name: "Theme" }).click();
+    const chosen = await page.evaluate(() => document.documentElement.dataset.theme);
+    await page.reload();
+    check((await page.evaluate(() => document.documentElement.dataset.theme)) === chosen, "it was forgotten");
+  },
+
+  async "pages are quick"() {
+    for (const path of PAGES) {
+      const times = [];
+      for (let round = 0; round < 5; round++) {
+        const from = performance.now();
+        await (await page.request.get(`${gateway.admin}/dashboard${path}`)).body();
+        times.push(performance.now() - from);
+      }
+      console.log(`      ${(path || "/").padEnd(16)} ${Math.min(...times).toFixed(0)} ms`);
+    }
+  },
+
+  async "a session that has ended leads back to the door"() {
+    await open("/models");
+    await gateway.restart();
+    await page.getByRole("button", { name: "Test" }).first().click();
+    await page.waitForURL(/login\?ended=1/);
+    await sees("Your session has ended");
+    await signIn();
+    check(new URL(page.url()).pathname === "/dashboard/models", `at ${page.url()}`);
+    const card = page.locator("section.model", { has: page.getByRole("heading", { name: "deepseek-r1", exact: true }) });
+    await card.getByText("900000").first().waitFor();
+  },
+
+  async "signing out closes the door"() {
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.waitForURL(/login/);
+    await open("/tokens");
+    check(page.url().includes("/login"), `at ${page.url()}`);
+  },
+
+  async "nobody complained on the way"() {
+    check(complaints.length === 0, complaints.join("\n"));
+  },
+};
+
+let failed = 0;
+for (const [name, step] of Object.entries(steps)) {
+  const from = performance.now();
+  try {
+    await step();
+    console.log(`ok    ${name} (${((performance.now() - from) / 1000).toFixed(1)} s)`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAIL  ${name}\n      ${error.message.split("\n").join("\n      ")}`);
+    await page.screenshot({ path: `${out}/shots/failed-${failed}.png` }).catch(() => {});
+  }
+}
+await browser.close();
+await gateway.stop();
+gateway.clear();
+console.log(failed ? `${failed} of ${Object.keys(steps).length} steps failed; pictures are in ${out}/shots` : `All ${Object.keys(steps).length} steps passed; pictures are in ${out}/shots`);
+process.exit(failed ? 1 : 0);
