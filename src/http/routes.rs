@@ -14,7 +14,7 @@ use super::{admin, api, dashboard};
 use crate::protocol::{ApiError, ErrorKind};
 
 /// Every path there is: labels of metrics come from here.
-pub const ENDPOINTS: [&str; 33] = [
+pub const ENDPOINTS: [&str; 34] = [
     "/api/chat",
     "/v1/chat/completions",
     "/v1/messages",
@@ -45,6 +45,7 @@ pub const ENDPOINTS: [&str; 33] = [
     "/api/admin/models/{name}/reset",
     "/api/admin/models/{name}/test",
     "/api/admin/audit",
+    "/api/admin/learning",
     "/api/admin/overview",
     "/api/admin/decisions",
     "/api/admin/decisions/{id}",
@@ -94,6 +95,7 @@ pub fn admin(gateway: Arc<Gateway>) -> Router {
         .route("/api/admin/models/{name}/reset", post(admin::models::reset))
         .route("/api/admin/models/{name}/test", post(admin::models::test))
         .route("/api/admin/audit", get(admin::audit::list))
+        .route("/api/admin/learning", get(admin::learning::show))
         .route("/api/admin/overview", get(admin::overview::overview))
         .route("/api/admin/decisions", get(admin::decisions::list))
         .route("/api/admin/decisions/{id}", get(admin::decisions::explain))

@@ -7,13 +7,14 @@ use super::{assets, icons};
 use crate::http::state::Gateway;
 
 /// The pages in the order of the way around: path, title, picture. A name without a path begins a group.
-const WAY: [(&str, &str, &str); 13] = [
+const WAY: [(&str, &str, &str); 14] = [
     ("", "Watch", ""),
     ("/dashboard", "Overview", "overview"),
     ("/dashboard/monitor", "Live requests", "monitor"),
     ("/dashboard/logs", "Logs", "logs"),
     ("", "Route", ""),
     ("/dashboard/decisions", "Decisions", "decisions"),
+    ("/dashboard/learning", "Learning", "learning"),
     ("/dashboard/models", "Models", "models"),
     ("/dashboard/playground", "Playground", "playground"),
     ("", "Manage", ""),

@@ -16,6 +16,7 @@ mod decision;
 mod decisions;
 mod icons;
 mod layout;
+mod learning;
 mod login;
 mod logs;
 mod models;
@@ -55,6 +56,7 @@ pub fn routes() -> Router<Arc<Gateway>> {
         .route("/dashboard/decisions/{id}", get(decision::page))
         .route("/dashboard/monitor", get(monitor::page))
         .route("/dashboard/logs", get(logs::page))
+        .route("/dashboard/learning", get(learning::page))
         .route("/dashboard/models", get(models::page))
         .route("/dashboard/audit", get(audit::page))
         .route("/dashboard/playground", get(playground::page))

@@ -23,6 +23,10 @@ function gather(form) {
 }
 
 const after = {
+  async retuned(answer) {
+    panel.toast(answer.last_retune?.result ?? "Retuned.");
+  },
+
   // A new token is shown once.
   async token(answer, form) {
     panel.one("#made-text").textContent = answer.text;

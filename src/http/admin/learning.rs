@@ -1,0 +1,223 @@
+//! `GET /api/admin/learning`: what the log says of the learning: how answers were liked as time went by, whether
+//! predictions come true, and which model is good at what.
+//!
+//! Of the newest [`LOOK_AT`] decisions, so that a long log is no longer wait.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+
+use crate::http::error::Rejection;
+use crate::http::middleware::caller::Operator;
+use crate::http::state::Gateway;
+use crate::protocol::{ApiError, Dialect};
+use crate::store::{Entry, Order, Span, Store, StoreError};
+
+/// Decisions looked at.
+const LOOK_AT: usize = 5_000;
+
+/// Points of the curve.
+const POINTS: usize = 30;
+
+/// Bins of the calibration.
+const BINS: usize = 10;
+
+/// Some judged answers in a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Stretch {
+    /// Unix milliseconds of the first.
+    pub from_ms: i64,
+    /// And of the last.
+    pub until_ms: i64,
+    /// Judged answers.
+    pub judged: u64,
+    /// Mean judgement, in [0, 1].
+    pub liked: f64,
+    /// Half of its 95 % interval.
+    pub error: f64,
+    /// Mean probability of a good answer that was predicted for them.
+    pub predicted: f64,
+    /// The policy that chose most of them.
+    pub policy_version: u64,
+}
+
+/// Judged answers of which about the same was predicted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Bin {
+    /// Judged answers.
+    pub judged: u64,
+    /// Mean prediction.
+    pub predicted: f64,
+    /// Mean judgement.
+    pub liked: f64,
+}
+
+/// One model at one task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Ability {
+    /// Decisions in which it could have answered.
+    pub considered: u64,
+    /// Mean probability of a good answer that was predicted for it, by the policies that chose.
+    pub predicted: f64,
+    /// Judged answers of its own.
+    pub judged: u64,
+    /// Mean judgement of those; 0 where there is none.
+    pub liked: f64,
+}
+
+/// All of it.
+#[derive(Debug, Default, Serialize)]
+pub struct Learning {
+    /// Judged answers, oldest first.
+    pub curve: Vec<Stretch>,
+    /// Predictions against judgements, lowest prediction first; empty bins are left out.
+    pub calibration: Vec<Bin>,
+    /// By task, then by model.
+    pub ability: BTreeMap<String, BTreeMap<String, Ability>>,
+    /// Decisions looked at.
+    pub looked_at: u64,
+}
+
+/// One judged answer.
+#[derive(Debug, Clone, Copy)]
+struct Judged {
+    at_ms: i64,
+    verdict: f64,
+    predicted: f64,
+    policy_version: u64,
+}
+
+/// Reads it off the log.
+///
+/// # Errors
+///
+/// When the database fails.
+pub fn read(store: &Store) -> Result<Learning, StoreError> {
+    let mut learning = Learning::default();
+    let mut judged = Vec::new();
+    store.walk(&Span::default(), Order::Newest, |entry| {
+        learning.looked_at += 1;
+        judged.extend(note(&entry, &mut learning.ability));
+        learning.looked_at < LOOK_AT as u64
+    })?;
+    judged.reverse();
+    for model in learning.ability.values_mut().flat_map(BTreeMap::values_mut) {
+        model.predicted /= model.considered.max(1) as f64;
+        model.liked /= model.judged.max(1) as f64;
+    }
+    learning.curve = judged.chunks(judged.len().div_ceil(POINTS).max(5)).map(stretch).collect();
+    learning.calibration = calibrate(&judged);
+    Ok(learning)
+}
+
+fn note(entry: &Entry, ability: &mut BTreeMap<String, BTreeMap<String, Ability>>) -> Option<Judged> {
+    let decision = &entry.decision;
+    let answered = entry.answered_by();
+    let verdict = entry.verdict();
+    // A choice by name or by weight predicts nothing.
+    let predicting = decision.candidates.iter().filter(|candidate| candidate.prior.is_some());
+    if let Some(task) = &decision.task {
+        let models = ability.entry(task.clone()).or_default();
+        for candidate in predicting.clone() {
+            let model = models.entry(candidate.model.to_string()).or_default();
+            model.considered += 1;
+            model.predicted += candidate.quality;
+            if let Some(verdict) = verdict.filter(|_| answered == Some(&candidate.model)) {
+                model.judged += 1;
+                model.liked += verdict;
+            }
+        }
+    }
+    let chosen = predicting.clone().find(|candidate| answered == Some(&candidate.model))?;
+    Some(Judged {
+        at_ms: decision.at_ms,
+        verdict: verdict?,
+        predicted: chosen.quality,
+        policy_version: decision.policy_version,
+    })
+}
+
+fn stretch(judged: &[Judged]) -> Stretch {
+    let count = judged.len().max(1) as f64;
+    let mean = |value: fn(&Judged) -> f64| judged.iter().map(value).sum::<f64>() / count;
+    let liked = mean(|answer| answer.verdict);
+    let variance = judged.iter().map(|answer| (answer.verdict - liked).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+    let mut versions = BTreeMap::<u64, usize>::new();
+    for answer in judged {
+        *versions.entry(answer.policy_version).or_default() += 1;
+    }
+    Stretch {
+        from_ms: judged.first().map_or(0, |answer| answer.at_ms),
+        until_ms: judged.last().map_or(0, |answer| answer.at_ms),
+        judged: judged.len() as u64,
+        liked,
+        error: 1.96 * (variance / count).sqrt(),
+        predicted: mean(|answer| answer.predicted),
+        policy_version: versions.into_iter().max_by_key(|(_, count)| *count).map_or(0, |(version, _)| version),
+    }
+}
+
+fn calibrate(judged: &[Judged]) -> Vec<Bin> {
+    let mut bins = [Bin::default(); BINS];
+    for answer in judged {
+        let at = ((answer.predicted * BINS as f64) as usize).min(BINS - 1);
+        let bin = &mut bins[at];
+        bin.judged += 1;
+        bin.predicted += answer.predicted;
+        bin.liked += answer.verdict;
+    }
+    let mean = |bin: Bin| {
+        let count = bin.judged as f64;
+        Bin { judged: bin.judged, predicted: bin.predicted / count, liked: bin.liked / count }
+    };
+    bins.into_iter().filter(|bin| bin.judged > 0).map(mean).collect()
+}
+
+/// `GET`.
+pub async fn show(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Result<Json<Learning>, Rejection> {
+    known(&gateway).await.map(Json).map_err(|error| Rejection::new(Dialect::Native, error))
+}
+
+/// Reads it off the log, off the threads that serve.
+///
+/// # Errors
+///
+/// `Unavailable` while the store is down.
+pub async fn known(gateway: &Gateway) -> Result<Learning, ApiError> {
+    gateway.read_store(read).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(verdict: f64, predicted: f64) -> Judged {
+        Judged { at_ms: 0, verdict, predicted, policy_version: 3 }
+    }
+
+    #[test]
+    fn predictions_that_come_true_lie_on_the_diagonal() {
+        let answers: Vec<Judged> = (0..100).map(|n| judged(f64::from(n % 4 != 0), 0.75)).collect();
+        let bins = calibrate(&answers);
+        assert_eq!((bins.len(), bins[0].judged), (1, 100));
+        assert!((bins[0].predicted - bins[0].liked).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_stretch_says_how_sure_it_is() {
+        let answers: Vec<Judged> = (0..100).map(|n| judged(f64::from(n % 2), 0.5)).collect();
+        let stretch = stretch(&answers);
+        assert_eq!((stretch.liked, stretch.policy_version), (0.5, 3));
+        // 1.96 * 0.5 / sqrt(100), by the sample's own variance.
+        assert!((stretch.error - 0.0985).abs() < 1e-3, "{}", stretch.error);
+    }
+
+    #[test]
+    fn an_empty_log_teaches_nothing_and_breaks_nothing() {
+        let learning = read(&Store::in_memory().unwrap()).unwrap();
+        assert!(learning.curve.is_empty() && learning.calibration.is_empty() && learning.ability.is_empty());
+    }
+}

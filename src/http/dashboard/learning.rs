@@ -1,0 +1,340 @@
+//! `/dashboard/learning`: the policy in force and those before it, what each is estimated to be worth, whether
+//! predictions come true, which model is good at what; and what an operator may do to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use jiff::Timestamp;
+use maud::{Markup, PreEscaped, html as markup};
+use serde_json::json;
+
+use super::html;
+use super::layout::Page;
+use super::parts::{badge, count, empty, moment, percent, trouble};
+use super::visitor::Visitor;
+use crate::bandit::ArmSummary;
+use crate::chart::{Plot, Point, Series};
+use crate::config::LearningMode;
+use crate::http::admin::learning::{self, Ability, Learning};
+use crate::http::state::Gateway;
+use crate::store::{SnapshotRecord, SnapshotState};
+use crate::tuner::LearnerStatus;
+
+/// Versions on the page.
+const SHOWN: usize = 15;
+
+/// Models in the table of abilities.
+const MOST_MODELS: usize = 8;
+
+/// `GET`.
+pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
+    let (versions, learned) =
+        tokio::join!(gateway.read_store(|store| store.snapshots()), learning::known(&gateway));
+    let body = markup! {
+        div #learning data-live="4000" {
+            @match (&versions, &learned) {
+                (Ok(versions), Ok(learned)) => { (whole(&gateway, versions, learned)) }
+                (Err(error), _) | (_, Err(error)) => { (trouble(&error.message)) }
+            }
+        }
+    };
+    let actions = markup! {
+        button.primary type="button" data-api="POST /api/admin/policy/retune" data-then="retuned" { "Retune now" }
+        button.danger type="button" data-api="POST /api/admin/policy/rollback"
+            data-ask="Put the version before the live one in force, and let nothing new take over for a while?"
+            data-done="The version before is in force again." { "Roll back" }
+    };
+    let lead = "The policy learns from every judged answer. A new version takes over only if it is shown not to fall behind.";
+    let page = Page::new("/dashboard/learning", "Learning", lead).with_actions(actions);
+    html(page.render(&gateway, &visitor, &body))
+}
+
+fn whole(gateway: &Gateway, versions: &[SnapshotRecord], learned: &Learning) -> Markup {
+    let status = &gateway.learner.status();
+    markup! {
+        (state(gateway, status, learned))
+        div.columns {
+            section.card {
+                @if learned.curve.is_empty() {
+                    h2 { "How answers were liked" }
+                    (empty("Nothing was judged yet", "The curve begins with the first feedback: by /api/feedback, in the playground, or on a decision."))
+                } @else { (PreEscaped(curve(learned))) }
+            }
+            section.card {
+                @if learned.calibration.is_empty() {
+                    h2 { "Do predictions come true?" }
+                    (empty("Nothing to compare yet", "Each judged answer is held against what was predicted of it."))
+                } @else { (PreEscaped(calibration(learned))) }
+            }
+        }
+        section.card aria-labelledby="versions-title" { (table(versions, status)) }
+        div.columns {
+            section.card aria-labelledby="beliefs-title" { (beliefs(&status.models)) }
+            section.card aria-labelledby="steer-title" { (steer(status)) }
+        }
+        section.card aria-labelledby="ability-title" { (abilities(learned)) }
+    }
+}
+
+fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Markup {
+    let classifier = gateway.classifier.status();
+    let judged: u64 = learned.curve.iter().map(|stretch| stretch.judged).sum();
+    let last = learned.curve.last();
+    let stat = |label: &str, value: Markup, sub: Markup| {
+        markup! { div.stat { p.label { (label) } p.value.plain { (value) } p.sub { (sub) } } }
+    };
+    markup! {
+        div.stats {
+            (stat("In force", markup! { "version " (status.live) @if status.pinned.is_some() { " " (badge("warn", "pinned")) } },
+                markup! { "from " (count(status.learned_from)) " judgements, " (count(status.revision)) " since" }))
+            (stat("Acts", match status.mode {
+                LearningMode::Live if status.rollout >= 1.0 => markup! { "on everything" },
+                LearningMode::Live => markup! { "on " (percent(status.rollout)) },
+                LearningMode::Shadow => markup! { "only watches" },
+            }, markup! { @if status.enabled { "and goes on learning" } @else { "learning is off" } }))
+            (stat("Liked lately", markup! { @match last { Some(last) => { (percent(last.liked)) } None => { "–" } } },
+                markup! { "of the last judged, " (count(judged)) " in all" }))
+            (stat("Last retune", markup! { @match status.last_retune.at_ms { Some(at_ms) => { (moment(at_ms)) } None => { "none yet" } } },
+                markup! { (count(status.last_retune.new)) " judgements wait for the next" }))
+            (stat("Classifier", markup! { (classifier.state) },
+                markup! { @match &classifier.reason { Some(reason) => { (reason) } None => { (classifier.cached) " prompts remembered" } } }))
+        }
+        @if !status.last_retune.result.is_empty() { p.muted { "The last retune: " (status.last_retune.result) "." } }
+        @if let Some(until) = status.hold_until_ms.filter(|until| *until > Timestamp::now().as_millisecond()) {
+            div.alert.warn role="status" {
+                (super::icons::icon("alert"))
+                span { "A policy was taken back. No new one takes over for " ((until - Timestamp::now().as_millisecond()) / 60_000 + 1) " minutes." }
+            }
+        }
+    }
+}
+
+fn clock(at_ms: i64) -> String {
+    let zone = jiff::tz::TimeZone::system();
+    Timestamp::from_millisecond(at_ms).map(|at| at.to_zoned(zone).strftime("%H:%M:%S").to_string()).unwrap_or_default()
+}
+
+fn curve(learned: &Learning) -> String {
+    let mut judged = 0.0;
+    let mut liked = Vec::new();
+    let mut predicted = Vec::new();
+    for stretch in &learned.curve {
+        judged += stretch.judged as f64;
+        let (low, high) = ((stretch.liked - stretch.error).max(0.0), (stretch.liked + stretch.error).min(1.0));
+        let said = format!(
+            "{} to {}\nliked {} [{}, {}]\npredicted {}\npolicy v{}",
+            clock(stretch.from_ms),
+            clock(stretch.until_ms),
+            percent(stretch.liked),
+            percent(low),
+            percent(high),
+            percent(stretch.predicted),
+            stretch.policy_version
+        );
+        liked.push(Point::new(judged, stretch.liked).within(low, high).saying(said.clone()));
+        predicted.push(Point::new(judged, stretch.predicted).saying(said));
+    }
+    Plot::new("How answers were liked", "judged answers", "share liked, 95 % band")
+        .with(Series::dotted_line("liked", liked))
+        .with(Series::line("predicted", predicted))
+        .svg()
+}
+
+fn calibration(learned: &Learning) -> String {
+    let bins: Vec<(f64, f64, usize)> =
+        learned.calibration.iter().map(|bin| (bin.predicted, bin.liked, bin.judged as usize)).collect();
+    Plot::calibration("Do predictions come true?", &bins).svg()
+}
+
+/// What a version's report says it would gain: estimate and interval.
+fn gain(record: &SnapshotRecord) -> Option<(f64, f64, f64, u64)> {
+    let gain = record.report.get("gain")?;
+    let number = |name: &str| gain.get(name)?.as_f64().filter(|value| value.abs() < 1e6);
+    Some((number("mean")?, number("lower")?, number("upper")?, gain.get("choices")?.as_u64()?))
+}
+
+fn table(versions: &[SnapshotRecord], status: &LearnerStatus) -> Markup {
+    let (live, pinned) = (status.live, status.pinned);
+    let widest = versions
+        .iter()
+        .take(SHOWN)
+        .filter_map(gain)
+        .map(|(_, low, high, _)| low.abs().max(high.abs()))
+        .fold(0.02, f64::max);
+    markup! {
+        div.card-head { h2 #versions-title { "Versions" } span.muted { "gain over the version that was live, points of utility per choice, doubly robust" } }
+        div #versions.table-box tabindex="0" role="region" aria-labelledby="versions-title" {
+            table {
+                thead {
+                    tr {
+                        @for name in ["Version", "Made", "State", "Estimated gain and interval"] { th scope="col" { (name) } }
+                        th.num scope="col" { "Gain" } th.num scope="col" { "Learned from" }
+                        th scope="col" { "Why" } th scope="col" { span.hidden { "Do" } }
+                    }
+                }
+                tbody {
+                    @for record in versions.iter().take(SHOWN) {
+                        @let is_live = record.version == live;
+                        tr {
+                            th scope="row" { "v" (record.version) }
+                            td { (moment(record.made_at_ms)) br; span.muted { (record.origin) } }
+                            td {
+                                @if is_live { (badge("good", "live")) }
+                                @else {
+                                    @match record.state {
+                                        SnapshotState::Waiting => { (badge("", "waiting")) }
+                                        SnapshotState::Promoted => { (badge("", "was live")) }
+                                        SnapshotState::RolledBack => { (badge("warn", "taken back")) }
+                                    }
+                                }
+                                @if pinned == Some(record.version) { " " (badge("warn", "pinned")) }
+                            }
+                            @match gain(record) {
+                                Some((mean, low, high, choices)) => {
+                                    td { (whisker(mean, low, high, widest)) }
+                                    td.num { (format!("{mean:+.4}")) br; span.muted { (format!("{low:+.3} to {high:+.3}, n {choices}")) } }
+                                }
+                                None => { td { span.muted { "not estimated" } } td.num { "–" } }
+                            }
+                            td.num { (count(record.learned_from)) }
+                            td.why { (record.reason) }
+                            td.end {
+                                @let key = |what: &str| format!("{what}-{}", record.version);
+                                @if !is_live {
+                                    button.small type="button" data-key=(key("promote")) data-api="POST /api/admin/policy/promote"
+                                        data-body=(json!({ "version": record.version })) data-done={ "Version " (record.version) " is in force." }
+                                        data-ask={ "Put version " (record.version) " in force?" } { "Promote" }
+                                    " "
+                                }
+                                @if pinned == Some(record.version) {
+                                    button.small type="button" data-key=(key("unpin")) data-api="POST /api/admin/policy/unpin"
+                                        data-done="Versions may change again." { "Unpin" }
+                                } @else {
+                                    button.small type="button" data-key=(key("pin")) data-api="POST /api/admin/policy/pin"
+                                        data-body=(json!({ "version": record.version })) data-done={ "Version " (record.version) " is pinned." }
+                                        data-ask={ "Put version " (record.version) " in force, and let no other take over?" } { "Pin" }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        @if versions.len() > SHOWN { p.hint { "The newest " (SHOWN) " of " (versions.len()) "." } }
+    }
+}
+
+/// An estimate with its interval around zero.
+fn whisker(mean: f64, low: f64, high: f64, widest: f64) -> Markup {
+    let at = |value: f64| format!("{:.1}%", 50.0 + 48.0 * (value / widest).clamp(-1.0, 1.0));
+    let said = format!("{mean:+.4} [{low:+.4}, {high:+.4}]");
+    let kind = if low >= 0.0 { "good" } else if high < 0.0 { "bad" } else { "" };
+    markup! {
+        svg class={ "whisker-box " (kind) } aria-hidden="true" data-tip=(said) {
+            line.zero x1="50%" x2="50%" y1="0" y2="100%" {}
+            line.reach x1=(at(low)) x2=(at(high)) y1="50%" y2="50%" {}
+            circle cx=(at(mean)) cy="50%" r="4" {}
+        }
+    }
+}
+
+fn beliefs(models: &[ArmSummary]) -> Markup {
+    let mut sorted: Vec<&ArmSummary> = models.iter().filter(|arm| arm.observations > 0).collect();
+    sorted.sort_by(|a, b| b.level.total_cmp(&a.level));
+    let widest = sorted.iter().map(|arm| arm.level.abs() + 2.0 * arm.spread).fold(0.05, f64::max);
+    markup! {
+        div.card-head { h2 #beliefs-title { "What it believes" } span.muted { "quality beyond the classifier's guess, two standard deviations" } }
+        @if sorted.is_empty() { (empty("It believes the classifier", "On day one it is the classifier; judged answers move it.")) }
+        @else {
+            div.table-box tabindex="0" role="region" aria-labelledby="beliefs-title" {
+                table {
+                    thead { tr { th scope="col" { "Model" } th scope="col" { span.hidden { "Drawn" } } th.num scope="col" { "Better by" } th.num scope="col" { "Judged" } th.num scope="col" { "Shifts" } } }
+                    tbody {
+                        @for arm in sorted {
+                            tr {
+                                th scope="row" { (arm.model) }
+                                td { (whisker(arm.level, arm.level - 2.0 * arm.spread, arm.level + 2.0 * arm.spread, widest)) }
+                                td.num { (format!("{:+.1} ± {:.1}", arm.level * 100.0, arm.spread * 200.0)) span.muted { " points" } }
+                                td.num { (count(arm.observations)) }
+                                td.num { @if arm.shifts > 0 { (badge("warn", &arm.shifts.to_string())) } @else { "0" } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn steer(status: &LearnerStatus) -> Markup {
+    let settings = json!(status.settings);
+    markup! {
+        div.card-head { h2 #steer-title { "Steer" } }
+        form.grid data-api="PUT /api/admin/policy/mode" data-done="It acts so from now on." {
+            div.field {
+                label for="mode" { "The policy" }
+                select #mode name="mode" {
+                    option value="live" selected[status.mode == LearningMode::Live] { "acts" }
+                    option value="shadow" selected[status.mode == LearningMode::Shadow] { "only watches (shadow)" }
+                }
+                p.hint { "In the shadow the weights choose; what the policy would have chosen is kept with each decision." }
+            }
+            div.field {
+                label for="rollout" { "On a share of the conversations" }
+                input #rollout name="rollout" type="number" min="0" max="1" step="0.05" value=(status.rollout) data-type="number" required;
+                p.hint { "1 = all of them; the weights choose for the others." }
+            }
+            div.field { button.primary type="submit" { "Apply" } }
+        }
+        details {
+            summary.muted { "How it explores and forgets" }
+            dl.fields {
+                @for (name, value) in settings.as_object().into_iter().flatten() {
+                    dt { code { (name) } } dd { code { (value) } }
+                }
+            }
+        }
+    }
+}
+
+fn abilities(learned: &Learning) -> Markup {
+    let mut seen = BTreeMap::<&str, u64>::new();
+    for (model, ability) in learned.ability.values().flatten() {
+        *seen.entry(model).or_default() += ability.considered + 20 * ability.judged;
+    }
+    let mut models: Vec<(&str, u64)> = seen.into_iter().collect();
+    models.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    let models: BTreeSet<&str> = models.into_iter().take(MOST_MODELS).map(|(model, _)| model).collect();
+    markup! {
+        div.card-head { h2 #ability-title { "Who is good at what" } span.muted { "predicted probability of a good answer; below it, what judged answers were liked" } }
+        @if learned.ability.is_empty() { (empty("No task was read yet", "The classifier names a task for each prompt it reads.")) }
+        @else {
+            div.table-box tabindex="0" role="region" aria-labelledby="ability-title" {
+                table.ability {
+                    thead { tr { th scope="col" { "Task" } @for model in &models { th.num scope="col" { (model) } } } }
+                    tbody {
+                        @for (task, by_model) in &learned.ability {
+                            @let best = by_model.values().map(|ability| ability.predicted).fold(0.0, f64::max);
+                            tr {
+                                th scope="row" { (task) }
+                                @for model in &models { td.num { (cell(by_model.get(*model), best)) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn cell(ability: Option<&Ability>, best: f64) -> Markup {
+    let Some(ability) = ability else { return markup! { span.muted { "–" } } };
+    let text = percent(ability.predicted);
+    markup! {
+        @if ability.predicted >= best - 0.005 { (badge("good", &text)) } @else { (text) }
+        br;
+        span.muted { @if ability.judged > 0 { (percent(ability.liked)) " of " (ability.judged) } @else { "none" } }
+    }
+}
