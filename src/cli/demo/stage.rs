@@ -27,7 +27,9 @@ const CAST: [&str; 7] = [
 ];
 
 /// What differs from the defaults: everything that takes minutes in life takes seconds here.
-const SETTINGS: [(&str, &str); 6] = [
+const SETTINGS: [(&str, &str); 7] = [
+    // So that a machine that is busy with all of it still reads the prompts.
+    ("classifier.budget_ms", "500"),
     ("learning.interval_s", "10"),
     ("learning.min_feedback", "60"),
     ("learning.gate.min_choices", "30"),
@@ -151,7 +153,7 @@ impl Stage {
         let live = gateway.live();
         let Some(known) = live.catalog.find(model) else { return };
         let before = known.settings.price;
-        let times = |price: f64| price * factor;
+        let times = |price: f64| (price * factor * 1e6).round() / 1e6;
         let after = Price {
             input: times(before.input),
             output: times(before.output),

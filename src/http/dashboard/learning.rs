@@ -7,12 +7,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
-use maud::{Markup, PreEscaped, html as markup};
+use maud::{Markup, html as markup};
 use serde_json::json;
 
 use super::html;
 use super::layout::Page;
-use super::parts::{badge, count, empty, moment, percent, trouble};
+use super::parts::{badge, chart, count, empty, moment, percent, trouble};
 use super::visitor::Visitor;
 use crate::bandit::ArmSummary;
 use crate::chart::{Plot, Point, Series};
@@ -60,13 +60,13 @@ fn whole(gateway: &Gateway, versions: &[SnapshotRecord], learned: &Learning) -> 
                 @if learned.curve.is_empty() {
                     h2 { "How answers were liked" }
                     (empty("Nothing was judged yet", "The curve begins with the first feedback: by /api/feedback, in the playground, or on a decision."))
-                } @else { (PreEscaped(curve(learned))) }
+                } @else { (chart("How answers were liked", &curve(learned))) }
             }
             section.card {
                 @if learned.calibration.is_empty() {
                     h2 { "Do predictions come true?" }
                     (empty("Nothing to compare yet", "Each judged answer is held against what was predicted of it."))
-                } @else { (PreEscaped(calibration(learned))) }
+                } @else { (chart("Do predictions come true?", &calibration(learned))) }
             }
         }
         section.card aria-labelledby="versions-title" { (table(versions, status)) }

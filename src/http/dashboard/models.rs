@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::html;
 use super::layout::Page;
-use super::parts::{badge, count, empty, moment, ms, or_nothing, percent};
+use super::parts::{badge, count, empty, moment, ms, or_nothing, percent, price};
 use super::visitor::{Visitor, percent as encoded};
 use crate::http::admin::models::{self, View};
 use crate::http::state::Gateway;
@@ -17,7 +17,9 @@ use crate::upstream::{BreakerState, Status};
 
 /// `GET`.
 pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
-    let all = models::all(&gateway).models;
+    let mut all = models::all(&gateway).models;
+    // Those that take part first, each group by name.
+    all.sort_by_key(|model| (!model.available, !model.enabled));
     let ready = all.iter().filter(|model| model.available).count();
     let resting = all.iter().filter(|model| model.enabled && !model.available).count();
     let shares: f64 = all.iter().filter(|model| model.available).map(|model| model.weight).sum();
@@ -64,8 +66,8 @@ fn card(model: &View, shares: f64) -> Markup {
             }
             @if let Some(reason) = model.reason.as_ref().filter(|_| model.enabled) { p.hint { "Because " (reason) "." } }
             dl.facts-grid {
-                div { dt { "Price in" } dd { "$" (model.price.input) span.muted { " /M" } } }
-                div { dt { "Price out" } dd { "$" (model.price.output) span.muted { " /M" } } }
+                div { dt { "Price in" } dd { (price(model.price.input)) span.muted { " /M" } } }
+                div { dt { "Price out" } dd { (price(model.price.output)) span.muted { " /M" } } }
                 div { dt { "Weight" } dd { (model.weight) } }
                 div { dt { "Share by weight" } dd { (or_nothing(share, percent)) } }
             }

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
-use maud::{Markup, PreEscaped, html as markup};
+use maud::{Markup, html as markup};
+use serde::Deserialize;
 
 use super::html;
 use super::layout::Page;
-use super::parts::{badge, count, empty, ms, or_nothing, percent, share_bar, trouble, usd};
+use super::parts::{badge, chart, count, empty, ms, or_nothing, percent, share_bar, trouble, usd};
 use super::visitor::Visitor;
 use crate::chart::{Column, Columns, Plot, Point, Series};
-use crate::http::admin::overview::{self, Alternative, Overview, Window, Wish};
+use crate::http::admin::overview::{self, Alternative, Overview, Window};
 use crate::http::state::Gateway;
-use crate::store::Bucket;
+use crate::store::{Bucket, Order, Span};
 
 /// Models that have a colour of their own in a chart; the others are drawn as one.
 const COLOURED: usize = 7;
@@ -24,9 +25,13 @@ const COLOURED: usize = 7;
 pub(super) async fn page(
     State(gateway): State<Arc<Gateway>>,
     visitor: Visitor,
-    Query(wish): Query<Wish>,
+    Query(wish): Query<Asked>,
 ) -> Response {
-    let found = overview::sum_up(&gateway, wish.window).await;
+    let window = match wish.window {
+        Some(window) => window,
+        None => fitting(&gateway).await,
+    };
+    let found = overview::sum_up(&gateway, window).await;
     let body = markup! {
         div #overview data-live="3000" {
             @match &found {
@@ -37,15 +42,41 @@ pub(super) async fn page(
     };
     let tabs = markup! {
         nav.tabs aria-label="Stretch of time" {
-            @for window in Window::ALL {
-                a href={ "/dashboard?window=" (window.as_str()) } aria-current=[(window == wish.window).then_some("true")] {
-                    (window.as_str())
+            @for each in Window::ALL {
+                a href={ "/dashboard?window=" (each.as_str()) } aria-current=[(each == window).then_some("true")] {
+                    (each.as_str())
                 }
             }
         }
     };
     let lead = "What the gateway does, what it costs, and what it would have cost otherwise.";
     html(Page::new("/dashboard", "Overview", lead).with_actions(tabs).render(&gateway, &visitor, &body))
+}
+
+/// What the page is asked for.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Asked {
+    /// How far back.
+    window: Option<Window>,
+}
+
+/// An hour; ten minutes where the log is not older than that, so that a first run fills its charts.
+async fn fitting(gateway: &Gateway) -> Window {
+    let oldest = gateway.read_store(|store| {
+        let mut oldest = None;
+        store.walk(&Span::default(), Order::Oldest, |entry| {
+            oldest = Some(entry.decision.at_ms);
+            false
+        })?;
+        Ok(oldest)
+    });
+    let (short, _) = Window::TenMinutes.lengths();
+    match oldest.await {
+        Ok(Some(at_ms)) if Timestamp::now().as_millisecond() - at_ms > short => Window::Hour,
+        Ok(Some(_)) => Window::TenMinutes,
+        Ok(None) | Err(_) => Window::Hour,
+    }
 }
 
 fn whole(gateway: &Gateway, found: &Overview) -> Markup {
@@ -58,7 +89,7 @@ fn whole(gateway: &Gateway, found: &Overview) -> Markup {
         @if let Some(since) = found.summary.complete_since_ms {
             p.hint { "There is more than could be added up: figures are complete since " (super::parts::moment(since)) "." }
         }
-        div.stats {
+        div.stats.eight {
             (stat("Requests", &count(sums.requests), &format!("{:.1} per minute, {} in flight", sums.requests as f64 / minutes, gateway.metrics.in_flight())))
             (stat("Errors", &percent(share(sums.errors)), &format!("{} failed, {} went away", count(sums.errors), count(sums.cancelled))))
             (stat("Latency", &or_nothing(total.p50_ms, ms), &format!("p95 {}, p99 {}", or_nothing(total.p95_ms, ms), or_nothing(total.p99_ms, ms))))
@@ -73,10 +104,10 @@ fn whole(gateway: &Gateway, found: &Overview) -> Markup {
                 (empty("No request in this stretch", "Point a client at the proxy, or send a prompt in the playground. Everything shows up here within seconds."))
             }
         } @else {
-            section.card { (PreEscaped(traffic(found))) }
+            section.card { (chart("Requests by model over time", &traffic(found))) }
             div.columns {
-                section.card { (PreEscaped(latency(found))) }
-                section.card { (PreEscaped(liked(found))) }
+                section.card { (chart("Latency over time", &latency(found))) }
+                section.card { (chart("Liked answers and errors over time", &liked(found))) }
             }
             div.columns {
                 section.card aria-labelledby="spend-title" { (spend(found)) }
@@ -198,7 +229,6 @@ fn liked(found: &Overview) -> String {
         .x_ticks(clock.ticks())
         .with(line(found, "liked, of rated", |bucket| share(bucket.sums.verdicts, bucket.sums.rated), percent))
         .with(line(found, "failed", |bucket| share(bucket.sums.errors as f64, bucket.sums.requests), percent))
-        .level(1.0, "")
         .svg()
 }
 

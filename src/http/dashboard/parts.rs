@@ -1,7 +1,7 @@
 //! What many pages are made of: numbers with units, badges, cards, empty places.
 
 use jiff::Timestamp;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::icons;
 use crate::chart::format_number;
@@ -72,6 +72,16 @@ pub(super) fn trouble(text: &str) -> Markup {
     html! { div.alert role="alert" { (icons::icon("alert")) span { (text) } } }
 }
 
+/// A price in US dollars, without the digits that only binary fractions have.
+pub(super) fn price(value: f64) -> String {
+    format!("${}", (value * 1e6).round() / 1e6)
+}
+
+/// A drawn chart, in a box that can be scrolled where the screen is narrower than the chart can be read.
+pub(super) fn chart(label: &str, svg: &str) -> Markup {
+    html! { div.chart-box tabindex="0" role="region" aria-label=(label) { (PreEscaped(svg)) } }
+}
+
 /// A bar as long as a share of one; `kind` is a second class, `said` what it says when it is pointed at.
 pub(super) fn share_bar(share: f64, kind: &str, said: &str) -> Markup {
     let width = format!("{:.1}%", share.clamp(0.0, 1.0) * 100.0);
@@ -105,6 +115,7 @@ mod tests {
         assert_eq!([percent(0.0), percent(0.034), percent(0.5)], ["0 %", "3.4 %", "50 %"]);
         assert_eq!(or_nothing(Some(f64::NAN), ms), NOTHING);
         assert_eq!([count(9_999), count(12_300)], ["9999", "12.3k"]);
+        assert_eq!([price(0.1 * 3.0), price(15.0)], ["$0.3", "$15"]);
     }
 
     #[test]
