@@ -127,7 +127,11 @@ mod tests {
 
     fn score() -> (World, Score) {
         let price = |input, output| Price { input, output, ..Price::default() };
-        let prices = [("claude-opus-5-5", price(4.0, 20.0)), ("claude-haiku-5-5", price(0.1, 0.5)), ("deepseek-r1", price(0.28, 0.42))];
+        let prices = [
+            ("claude-opus-5-5", price(4.0, 20.0)),
+            ("claude-haiku-5-5", price(0.1, 0.5)),
+            ("deepseek-r1", price(0.28, 0.42)),
+        ];
         let prices = prices.into_iter().map(|(model, price)| (model.to_owned(), price)).collect();
         (World::steady(4), Score::new(Scale { prices, cost_per_usd: 8.0 }))
     }
@@ -146,9 +150,7 @@ mod tests {
         let (_, mut single) = score();
         for number in 0..400 {
             let visit = world.visit(number);
-            let utility = |model: &str| {
-                world.chance(&visit, model) - 8.0 * followed.scale.prices[model].of(&USAGE).0
-            };
+            let utility = |model: &str| world.chance(&visit, model) - 8.0 * followed.scale.prices[model].of(&USAGE).0;
             let models = ["claude-opus-5-5", "claude-haiku-5-5", "deepseek-r1"];
             let best = models.into_iter().max_by(|a, b| utility(a).total_cmp(&utility(b))).unwrap();
             followed.add(&world, &visit, Some(best), &USAGE);

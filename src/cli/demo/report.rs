@@ -35,7 +35,14 @@ pub(super) fn table(parts: &[Score]) -> String {
     }
 
     let mut progress = Table::new();
-    progress.set_header(["part of the run", "Pointsman", "random", "best single", "oracle", "of the way from random to oracle"]);
+    progress.set_header([
+        "part of the run",
+        "Pointsman",
+        "random",
+        "best single",
+        "oracle",
+        "of the way from random to oracle",
+    ]);
     for (index, part) in parts.iter().enumerate().filter(|(_, part)| part.routed.visits > 0.0) {
         let mean = |sums: &Sums| format!("{:.3}", sums.reward / sums.visits.max(1.0));
         // The same single model in every part: which one it would be is known only afterwards.

@@ -30,8 +30,7 @@ const MOST_MODELS: usize = 8;
 
 /// `GET`.
 pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
-    let (versions, learned) =
-        tokio::join!(gateway.read_store(|store| store.snapshots()), learning::known(&gateway));
+    let (versions, learned) = tokio::join!(gateway.read_store(|store| store.snapshots()), learning::known(&gateway));
     let body = markup! {
         div #learning data-live="4000" {
             @match (&versions, &learned) {
@@ -113,7 +112,9 @@ fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Marku
 
 fn clock(at_ms: i64) -> String {
     let zone = jiff::tz::TimeZone::system();
-    Timestamp::from_millisecond(at_ms).map(|at| at.to_zoned(zone).strftime("%H:%M:%S").to_string()).unwrap_or_default()
+    Timestamp::from_millisecond(at_ms)
+        .map(|at| at.to_zoned(zone).strftime("%H:%M:%S").to_string())
+        .unwrap_or_default()
 }
 
 fn curve(learned: &Learning) -> String {
@@ -230,7 +231,13 @@ fn table(versions: &[SnapshotRecord], status: &LearnerStatus) -> Markup {
 fn whisker(mean: f64, low: f64, high: f64, widest: f64) -> Markup {
     let at = |value: f64| format!("{:.1}%", 50.0 + 48.0 * (value / widest).clamp(-1.0, 1.0));
     let said = format!("{mean:+.4} [{low:+.4}, {high:+.4}]");
-    let kind = if low >= 0.0 { "good" } else if high < 0.0 { "bad" } else { "" };
+    let kind = if low >= 0.0 {
+        "good"
+    } else if high < 0.0 {
+        "bad"
+    } else {
+        ""
+    };
     markup! {
         svg class={ "whisker-box " (kind) } aria-hidden="true" data-tip=(said) {
             line.zero x1="50%" x2="50%" y1="0" y2="100%" {}
