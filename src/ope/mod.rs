@@ -1,1 +1,28 @@
-//! Off-policy evaluation; pure.
+//! Off-policy evaluation: what would another policy have earned on requests that this one answered? Pure.
+//!
+//! The log says, for each request, which model was chosen, with what probability, and what came of it ([`Logged`]). A policy
+//! to be judged says with what probability it would have chosen the same. From both follows an [`Estimate`] with an interval:
+//!
+//! - **IPS**: rewards weighted by the ratio of the two probabilities; unbiased, and noisy where they differ.
+//! - **SNIPS**: the same, divided by the mean weight; a little biased, far less noisy.
+//! - **DM** (direct method): a model of the rewards, asked about every candidate; as good as the model.
+//! - **DR** (doubly robust): the model, corrected by weighted residuals; right where either is right.
+//! - [`replay`]: keeps the requests where a draw from the judged policy agrees with the log.
+//!
+//! Weights beyond a limit are clipped, and the share of clipped ones is told with the estimate: an interval says
+//! nothing about what clipping hides. Sources: Dudík, Langford and Li, "Doubly Robust Policy Evaluation and Learning" (2011); Swaminathan
+//! and Joachims, "The Self-Normalized Estimator for Counterfactual Learning" (2015); Li and others, "Unbiased Offline
+//! Evaluation of Contextual-bandit-based News Article Recommendation Algorithms" (2011).
+//!
+//! Two policies are compared on the same requests ([`compare`]), so that what both have in common cancels.
+
+mod estimate;
+mod interval;
+mod replay;
+
+#[cfg(test)]
+mod tests;
+
+pub use estimate::{Estimate, Logged, Method, Modelled, Settings, compare, estimate};
+pub use interval::IntervalKind;
+pub use replay::{Replayed, replay};

@@ -1,0 +1,200 @@
+//! The estimators, all in one form: a mean of one contribution per request.
+
+use serde::{Deserialize, Serialize};
+
+use super::interval::{Bounds, IntervalKind, interval};
+
+/// One logged choice, seen by one policy that is to be judged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Logged {
+    /// Probability with which the chosen model was chosen, above 0.
+    pub propensity: f64,
+    /// What came of it, in [0, 1].
+    pub reward: f64,
+    /// Probability with which the judged policy would have chosen the same model.
+    pub target: f64,
+    /// What a model of the rewards says; needed for DM and DR.
+    pub modelled: Option<Modelled>,
+}
+
+/// What a model of the rewards says of one request. It must not have seen that request's reward.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Modelled {
+    /// Expected reward of the model that was chosen.
+    pub chosen: f64,
+    /// Expected reward under the judged policy: over all candidates, probability times expectation.
+    pub value: f64,
+}
+
+/// How to estimate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Inverse propensity scoring.
+    Ips,
+    /// The same, self-normalised.
+    Snips,
+    /// The direct method.
+    Direct,
+    /// Doubly robust.
+    DoublyRobust,
+}
+
+impl Method {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Ips, Self::Snips, Self::Direct, Self::DoublyRobust];
+
+    /// The method's name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ips => "ips",
+            Self::Snips => "snips",
+            Self::Direct => "direct",
+            Self::DoublyRobust => "doubly_robust",
+        }
+    }
+}
+
+/// How careful to be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Largest weight; above it is clipped.
+    pub clip: f64,
+    /// How often the interval is to hold, 0.95 = 19 times of 20.
+    pub confidence: f64,
+    /// Which interval.
+    pub interval: IntervalKind,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { clip: 100.0, confidence: 0.95, interval: IntervalKind::Student }
+    }
+}
+
+/// An estimated value with what there is to say about its trustworthiness.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// How it was estimated.
+    pub method: Method,
+    /// Expected reward per request.
+    pub value: f64,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Requests in the log.
+    pub requests: usize,
+    /// Effective sample size `(sum w)^2 / sum w^2` (Kish 1965): as many requests from the judged policy itself would say
+    /// about as much.
+    pub effective: f64,
+    /// Share of weights that were clipped.
+    pub clipped: f64,
+    /// Largest weight before clipping.
+    pub largest_weight: f64,
+}
+
+/// Estimates the judged policy's value. `None` for an empty log, a method that needs a model where there is none, a
+/// propensity that is not positive, or weights that are all zero under SNIPS (the log says nothing of that policy).
+pub fn estimate(log: &[Logged], method: Method, settings: &Settings) -> Option<Estimate> {
+    let parts = contributions(log, method, settings)?;
+    Some(finish(&parts, method, log, settings))
+}
+
+/// Estimates how much more `one` earns than `other`, two policies seen over the same log in the same order.
+pub fn compare(one: &[Logged], other: &[Logged], method: Method, settings: &Settings) -> Option<Estimate> {
+    if one.len() != other.len() {
+        return None;
+    }
+    let (first, second) = (contributions(one, method, settings)?, contributions(other, method, settings)?);
+    let difference = Contributions {
+        values: first.values.iter().zip(&second.values).map(|(a, b)| a - b).collect(),
+        bounds: Bounds { low: first.bounds.low - second.bounds.high, high: first.bounds.high - second.bounds.low },
+    };
+    // The one of which the log says less limits what it says of the difference.
+    let (one, other) = (finish(&difference, method, one, settings), finish(&difference, method, other, settings));
+    Some(if one.effective <= other.effective { one } else { other })
+}
+
+/// One value per request whose mean is the estimate, and between which bounds such values can lie.
+struct Contributions {
+    values: Vec<f64>,
+    bounds: Bounds,
+}
+
+fn weight(logged: &Logged, settings: &Settings) -> f64 {
+    (logged.target / logged.propensity).min(settings.clip)
+}
+
+fn contributions(log: &[Logged], method: Method, settings: &Settings) -> Option<Contributions> {
+    let sound = |logged: &Logged| logged.propensity > 0.0 && logged.target >= 0.0 && logged.reward.is_finite();
+    if log.is_empty() || !log.iter().all(sound) {
+        return None;
+    }
+    let weights: Vec<f64> = log.iter().map(|logged| weight(logged, settings)).collect();
+    let heaviest = weights.iter().copied().fold(0.0, f64::max);
+    let modelled = || log.iter().map(|logged| logged.modelled).collect::<Option<Vec<Modelled>>>();
+    Some(match method {
+        Method::Ips => Contributions {
+            values: log.iter().zip(&weights).map(|(logged, weight)| weight * logged.reward).collect(),
+            bounds: Bounds { low: 0.0, high: heaviest },
+        },
+        Method::Snips => {
+            let mean_weight = weights.iter().sum::<f64>() / log.len() as f64;
+            if mean_weight <= 0.0 {
+                return None;
+            }
+            let pairs = || log.iter().zip(&weights);
+            let value = pairs().map(|(logged, weight)| weight * logged.reward).sum::<f64>()
+                / (mean_weight * log.len() as f64);
+            // The value plus each request's influence on it: the mean is the value, the spread its error. A request that
+            // carries much of the weight pulls the value towards itself and so looks closer than it is; dividing by what the
+            // others carry undoes that (the jackknife, as HC3 in regression).
+            let influence = |(logged, weight): (&Logged, &f64)| {
+                let others = (1.0 - weight / (mean_weight * log.len() as f64)).max(0.1);
+                weight * (logged.reward - value) / (mean_weight * others)
+            };
+            let pulls: Vec<f64> = pairs().map(influence).collect();
+            let off = pulls.iter().sum::<f64>() / pulls.len() as f64;
+            let values = pulls.iter().map(|pull| value + pull - off).collect();
+            let reach = heaviest / mean_weight;
+            Contributions {
+                values,
+                bounds: Bounds { low: value - reach * value, high: value + reach * (1.0 - value) },
+            }
+        }
+        Method::Direct => Contributions {
+            values: modelled()?.iter().map(|modelled| modelled.value).collect(),
+            bounds: Bounds { low: 0.0, high: 1.0 },
+        },
+        Method::DoublyRobust => {
+            let values = modelled()?
+                .iter()
+                .zip(log.iter().zip(&weights))
+                .map(|(modelled, (logged, weight))| modelled.value + weight * (logged.reward - modelled.chosen))
+                .collect();
+            Contributions { values, bounds: Bounds { low: -heaviest, high: 1.0 + heaviest } }
+        }
+    })
+}
+
+fn finish(parts: &Contributions, method: Method, log: &[Logged], settings: &Settings) -> Estimate {
+    let weights = || log.iter().map(|logged| weight(logged, settings));
+    let raw = || log.iter().map(|logged| logged.target / logged.propensity);
+    let (sum, squares) =
+        weights().fold((0.0, 0.0), |(sum, squares), weight| (sum + weight, squares + weight * weight));
+    let value = parts.values.iter().sum::<f64>() / parts.values.len() as f64;
+    let effective = if squares > 0.0 { sum * sum / squares } else { 0.0 };
+    let (low, high) = interval(&parts.values, effective, parts.bounds, settings.confidence, settings.interval);
+    Estimate {
+        method,
+        value,
+        low,
+        high,
+        requests: log.len(),
+        effective,
+        clipped: raw().filter(|weight| *weight > settings.clip).count() as f64 / log.len() as f64,
+        largest_weight: raw().fold(0.0, f64::max),
+    }
+}

@@ -1,0 +1,141 @@
+//! The estimators against worlds in which the truth is known.
+
+use super::*;
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct Dice(u64);
+
+impl Dice {
+    fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((bits ^ (bits >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn pick(&mut self, shares: &[f64]) -> usize {
+        let mut left = self.unit();
+        shares
+            .iter()
+            .position(|share| {
+                left -= share;
+                left < 0.0
+            })
+            .unwrap_or(shares.len() - 1)
+    }
+}
+
+/// Two kinds of request, three models; what each earns on each.
+const WORLD: [[f64; 3]; 2] = [[0.9, 0.6, 0.3], [0.2, 0.5, 0.8]];
+/// The judged policy knows the kinds.
+const JUDGED: [[f64; 3]; 2] = [[0.8, 0.1, 0.1], [0.1, 0.2, 0.7]];
+
+fn truth() -> f64 {
+    (0..2).map(|kind| (0..3).map(|arm| 0.5 * JUDGED[kind][arm] * WORLD[kind][arm]).sum::<f64>()).sum()
+}
+
+/// A log of `n` requests by `behavior`; the reward model is off by `bias`.
+fn log(n: usize, behavior: &[[f64; 3]; 2], bias: f64, seed: u64) -> Vec<Logged> {
+    let mut dice = Dice(seed);
+    (0..n)
+        .map(|_| {
+            let kind = usize::from(dice.unit() < 0.5);
+            let arm = dice.pick(&behavior[kind]);
+            let reward = f64::from(dice.unit() < WORLD[kind][arm]);
+            let value = (0..3).map(|arm| JUDGED[kind][arm] * (WORLD[kind][arm] + bias)).sum();
+            let modelled = Some(Modelled { chosen: WORLD[kind][arm] + bias, value });
+            Logged { propensity: behavior[kind][arm], reward, target: JUDGED[kind][arm], modelled }
+        })
+        .collect()
+}
+
+const UNIFORM: [[f64; 3]; 2] = [[1.0 / 3.0; 3]; 2];
+/// Nearly always the first, whatever comes.
+const SKEWED: [[f64; 3]; 2] = [[0.94, 0.03, 0.03]; 2];
+
+/// Over many repetitions: mean error, and how often the interval held.
+fn repeat(behavior: &[[f64; 3]; 2], method: Method, bias: f64, kind: IntervalKind) -> (f64, f64) {
+    let settings = Settings { interval: kind, ..Settings::default() };
+    // Betting looks for its ends by bisection, which takes its time.
+    let repetitions = if kind == IntervalKind::Betting { 60 } else { 400 };
+    let (mut error, mut held) = (0.0, 0.0);
+    for seed in 0..repetitions {
+        let log = log(2000, behavior, bias, seed * 7919 + 13);
+        let estimate = estimate(&log, method, &settings).unwrap();
+        error += (estimate.value - truth()) / repetitions as f64;
+        held += f64::from(u8::from(estimate.low <= truth() && truth() <= estimate.high)) / repetitions as f64;
+    }
+    (error, held)
+}
+
+#[test]
+fn intervals_hold_as_often_as_they_say_also_under_a_skewed_log() {
+    for behavior in [&UNIFORM, &SKEWED] {
+        for method in [Method::Ips, Method::Snips, Method::DoublyRobust] {
+            let (error, held) = repeat(behavior, method, -0.1, IntervalKind::Student);
+            assert!(error.abs() < 0.015, "{method:?}: bias {error}");
+            assert!((0.92..=0.99).contains(&held), "{method:?}: coverage {held}");
+        }
+    }
+}
+
+#[test]
+fn guaranteed_intervals_hold_at_least_as_often() {
+    for kind in [IntervalKind::Betting, IntervalKind::EmpiricalBernstein] {
+        let (_, held) = repeat(&SKEWED, Method::Ips, 0.0, kind);
+        assert!(held >= 0.95, "{kind:?}: {held}");
+    }
+}
+
+#[test]
+fn a_wrong_model_fools_the_direct_method_and_not_the_doubly_robust_one() {
+    let (direct, _) = repeat(&UNIFORM, Method::Direct, -0.1, IntervalKind::Student);
+    let (robust, _) = repeat(&UNIFORM, Method::DoublyRobust, -0.1, IntervalKind::Student);
+    assert!((direct + 0.1).abs() < 0.01, "{direct}");
+    assert!(robust.abs() < 0.01, "{robust}");
+}
+
+#[test]
+fn comparing_on_the_same_requests_is_surer_than_apart() {
+    let log = log(2000, &UNIFORM, 0.0, 5);
+    let uniform: Vec<Logged> = log.iter().map(|logged| Logged { target: logged.propensity, ..*logged }).collect();
+    let settings = Settings::default();
+    let difference = compare(&log, &uniform, Method::Snips, &settings).unwrap();
+    let alone = estimate(&log, Method::Snips, &settings).unwrap();
+    let base = estimate(&uniform, Method::Snips, &settings).unwrap();
+    assert!((difference.value - (alone.value - base.value)).abs() < 1e-9);
+    assert!(difference.low > 0.0, "{difference:?}");
+    assert!(difference.high - difference.low < (alone.high - alone.low) + (base.high - base.low));
+    let same = compare(&log, &log, Method::DoublyRobust, &settings).unwrap();
+    assert_eq!((same.value, same.low, same.high), (0.0, 0.0, 0.0));
+}
+
+#[test]
+fn clipping_and_effective_size_are_told() {
+    let log = log(3000, &SKEWED, 0.0, 9);
+    let settings = Settings { clip: 5.0, ..Settings::default() };
+    let estimate = estimate(&log, Method::Ips, &settings).unwrap();
+    assert!(estimate.clipped > 0.01 && estimate.clipped < 0.05, "{estimate:?}");
+    assert!(estimate.effective < 2000.0 && estimate.largest_weight > 20.0);
+    assert!(estimate.value < truth(), "clipping loses reward");
+}
+
+#[test]
+fn what_cannot_be_estimated_is_not() {
+    let settings = Settings::default();
+    assert!(estimate(&[], Method::Ips, &settings).is_none());
+    let logged = Logged { propensity: 0.5, reward: 1.0, target: 0.0, modelled: None };
+    assert!(estimate(&[logged], Method::DoublyRobust, &settings).is_none());
+    assert!(estimate(&[logged], Method::Snips, &settings).is_none());
+    assert!(estimate(&[Logged { propensity: 0.0, ..logged }], Method::Ips, &settings).is_none());
+}
+
+#[test]
+fn replay_keeps_what_the_judged_policy_would_have_done() {
+    let mut dice = Dice(77);
+    let log: Vec<(Logged, f64)> = log(20_000, &UNIFORM, 0.0, 4).into_iter().map(|it| (it, dice.unit())).collect();
+    let replayed = replay(&log).unwrap();
+    assert!((replayed.value - truth()).abs() < 0.02, "{replayed:?}");
+    assert!(replayed.kept > 5000 && replayed.kept < 12_000);
+    assert!(replay(&[]).is_none());
+}
