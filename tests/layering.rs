@@ -29,6 +29,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "codec",
             "ope",
             "bandit",
+            "chart",
         ],
     ),
     // The front door for other programs, beside the command line.
@@ -49,8 +50,8 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "bandit",
         ],
     ),
-    ("http", &["chart", "route", "dispatch", "tuner", "classifier", "upstream", "store", "codec", "ope", "bandit"]),
-    ("train", &["classifier", "store", "ope", "bandit"]),
+    ("http", &["route", "dispatch", "tuner", "classifier", "upstream", "store", "codec", "ope", "bandit", "chart"]),
+    ("train", &["classifier", "store", "ope", "bandit", "chart"]),
     // It plays the vendors and the users, so it knows the formats and the front door, and nothing of the gateway.
     ("sandbox", &["codec"]),
     ("route", &["classifier", "upstream", "codec", "bandit"]),
@@ -63,6 +64,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("codec", &["config::Quirks", "config::MaxTokensField"]),
     ("ope", &["bandit"]),
     ("bandit", &[]),
+    ("chart", &[]),
     ("telemetry", &[]),
     ("config", &[]),
 ];

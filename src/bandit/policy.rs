@@ -59,9 +59,9 @@ impl PolicyKind {
     pub const ALL: [Self; 5] = [
         Self::Greedy,
         Self::EpsilonGreedy { epsilon: 0.05 },
-        Self::LinUcb { width: 1.0 },
-        Self::Thompson { scale: 0.7 },
-        Self::InverseGap { gain: 1.0 },
+        Self::LinUcb { width: 0.7 },
+        Self::Thompson { scale: 0.5 },
+        Self::InverseGap { gain: 4.0 },
     ];
 
     /// Whether the parameters make sense.

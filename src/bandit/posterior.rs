@@ -94,6 +94,8 @@ impl Moments {
 pub(super) struct Belief {
     mean: Vec<f64>,
     covariance: Square,
+    /// How many observations count.
+    pub(super) weight: f64,
 }
 
 impl Belief {
@@ -119,8 +121,6 @@ pub(super) struct Beliefs {
     pub(super) arms: Vec<Belief>,
     /// What all models have in common; a newcomer is that and its own prior variance.
     pub(super) common: Belief,
-    /// Own prior variances of [`Grounds::Fitted`], for the newcomer.
-    pub(super) own: Vec<f64>,
     /// Standard deviation of a reward around its expectation.
     pub(super) noise: f64,
 }
@@ -130,8 +130,6 @@ const NOISE_WEIGHT: f64 = 50.0;
 
 /// The posterior of `arms` (sums as they count now). A function of the sums alone.
 pub(super) fn fit(arms: &[(&Moments, f64, Grounds)], dim: usize, settings: &Settings) -> Beliefs {
-    let variances = settings.variances(dim);
-    let own: Vec<f64> = variances.iter().map(|variance| (1.0 - settings.shared) * variance).collect();
     let mut noise = (NOISE_WEIGHT * settings.noise.powi(2), NOISE_WEIGHT);
     for (moments, fade, _) in arms {
         noise.0 += fade * moments.scatter();
@@ -143,16 +141,15 @@ pub(super) fn fit(arms: &[(&Moments, f64, Grounds)], dim: usize, settings: &Sett
         covariance: Square,
         pulled: Vec<f64>,
         precision: Vec<f64>,
+        weight: f64,
     }
-    let mut information = Symmetric::diagonal(
-        &variances.iter().map(|variance| 1.0 / (settings.shared * variance).max(1e-12)).collect::<Vec<_>>(),
-    );
+    let inverses = |variances: Vec<f64>| variances.iter().map(|variance| 1.0 / variance).collect::<Vec<f64>>();
+    let mut information = Symmetric::diagonal(&inverses(settings.common_variances(dim)));
     let mut pull = vec![0.0; dim];
     let alone: Vec<Own> = arms
         .iter()
         .map(|(moments, fade, grounds)| {
-            let doubt = settings.doubt(*grounds).powi(2);
-            let precision: Vec<f64> = own.iter().map(|variance| 1.0 / (doubt * variance)).collect();
+            let precision = inverses(settings.own_variances(dim, *grounds));
             let mut total = Symmetric::diagonal(&precision);
             total.add(&moments.gram, fade / noise);
             // The prior precision makes it positive definite; if rounding ever broke that, the prior alone is the belief.
@@ -168,7 +165,7 @@ pub(super) fn fit(arms: &[(&Moments, f64, Grounds)], dim: usize, settings: &Sett
                     information.add_at(row, column, whole - known);
                 }
             }
-            Own { covariance, pulled, precision }
+            Own { covariance, pulled, precision, weight: fade * moments.weight() }
         })
         .collect();
     let common = information.inverse().unwrap_or_else(|| Square::zero(dim));
@@ -181,8 +178,8 @@ pub(super) fn fit(arms: &[(&Moments, f64, Grounds)], dim: usize, settings: &Sett
             mean.iter_mut().zip(passed_on.times(&shared_mean)).for_each(|(mean, more)| *mean += more);
             let mut covariance = own.covariance;
             covariance.add(&passed_on.around(&common));
-            Belief { mean, covariance }
+            Belief { mean, covariance, weight: own.weight }
         })
         .collect();
-    Beliefs { arms, common: Belief { mean: shared_mean, covariance: common }, own, noise: noise.sqrt() }
+    Beliefs { arms, common: Belief { mean: shared_mean, covariance: common, weight: 0.0 }, noise: noise.sqrt() }
 }

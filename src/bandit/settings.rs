@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::context::Grounds;
 use super::policy::PolicyKind;
 
+/// Observations after which a model is only half new.
+const NEW: f64 = 10.0;
+
 /// How beliefs begin, how fast they move, and how to explore. The defaults are what did best in `pointsman replay`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -19,14 +22,21 @@ pub struct Settings {
     pub level: f64,
     /// How far it may lean with the logit of the prior, per unit: a standard deviation.
     pub slope: f64,
-    /// How far it may lean with each feature, per unit: a standard deviation.
+    /// How far it may lean with each feature, per unit, otherwise than the other models: a standard deviation.
     pub lean: f64,
-    /// Share of those variances that all models have in common (users stricter than the benchmark, say), 0 to below 1.
+    /// How far all models together may lean with each feature: a standard deviation. Some prompts are hard for
+    /// everybody; what is known of that does not look like a difference between models.
+    pub common_lean: f64,
+    /// Share of the variances of level and slope that all models have in common (users stricter than the benchmark, say),
+    /// 0 to below 1.
     pub shared: f64,
-    /// Factor on the three standard deviations of a prior by likeness or score.
+    /// Factor on the standard deviations of level and slope where the prior is by likeness or score.
     pub likened: f64,
-    /// Factor on them where the prior rests on nothing.
+    /// The same where the prior rests on nothing.
     pub groundless: f64,
+    /// How much less than its posterior says a model of such a weak prior counts as known while it is new: spreads are
+    /// multiplied by `1 + eagerness x 10 / (10 + observations)`. Without it an unlucky first impression can last.
+    pub eagerness: f64,
     /// Feedbacks (of all models together) after which an observation counts half; absent = all count alike for ever.
     pub half_life: Option<f64>,
     /// Notice sudden changes; absent = leave them to fading.
@@ -36,15 +46,17 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            policy: PolicyKind::Thompson { scale: 0.7 },
-            floor: 0.001,
+            policy: PolicyKind::Thompson { scale: 0.5 },
+            floor: 0.0003,
             noise: 0.45,
             level: 0.1,
             slope: 0.05,
-            lean: 0.03,
+            lean: 0.015,
+            common_lean: 0.08,
             shared: 0.3,
             likened: 2.0,
-            groundless: 3.0,
+            groundless: 4.0,
+            eagerness: 1.0,
             half_life: Some(5000.0),
             drift: Some(DriftSettings::default()),
         }
@@ -93,6 +105,9 @@ impl Settings {
         if !(0.0..=0.5).contains(&self.floor) {
             return wrong("floor", self.floor.to_string(), "between 0 and 0.5");
         }
+        if !(0.0..=100.0).contains(&self.eagerness) {
+            return wrong("eagerness", self.eagerness.to_string(), "between 0 and 100");
+        }
         if !(0.0..1.0).contains(&self.shared) {
             return wrong("shared", self.shared.to_string(), "0 or more, and below 1");
         }
@@ -101,6 +116,7 @@ impl Settings {
             ("level", self.level),
             ("slope", self.slope),
             ("lean", self.lean),
+            ("common_lean", self.common_lean),
             ("likened", self.likened),
             ("groundless", self.groundless),
             ("half_life", self.half_life.unwrap_or(1.0)),
@@ -118,23 +134,38 @@ impl Settings {
         self.floor.min(0.1 / count.max(1) as f64)
     }
 
-    /// Factor on the prior's standard deviations.
-    pub(super) fn doubt(&self, grounds: Grounds) -> f64 {
-        match grounds {
+    /// Variances, in dimension `dim`, of what each model has of its own: level, slope, and leanings on features.
+    pub(super) fn own_variances(&self, dim: usize, grounds: Grounds) -> Vec<f64> {
+        let doubt = match grounds {
             Grounds::Fitted => 1.0,
             Grounds::Likened => self.likened,
             Grounds::Nothing => self.groundless,
-        }
+        };
+        let of = |at| match at {
+            0 => (1.0 - self.shared) * (doubt * self.level).powi(2),
+            1 => (1.0 - self.shared) * (doubt * self.slope).powi(2),
+            _ => self.lean.powi(2),
+        };
+        (0..dim).map(of).collect()
     }
 
-    /// Prior variances of `[1, logit, features...]` in dimension `dim`.
-    pub(super) fn variances(&self, dim: usize) -> Vec<f64> {
+    /// Variances of what all models have in common.
+    pub(super) fn common_variances(&self, dim: usize) -> Vec<f64> {
         let of = |at| match at {
-            0 => self.level,
-            1 => self.slope,
-            _ => self.lean,
+            // A share of nothing is kept a little above it, so that its inverse is a number.
+            0 => (self.shared * self.level.powi(2)).max(1e-12),
+            1 => (self.shared * self.slope.powi(2)).max(1e-12),
+            _ => self.common_lean.powi(2),
         };
-        (0..dim).map(|at| of(at).powi(2)).collect()
+        (0..dim).map(of).collect()
+    }
+
+    /// By how much a model with such a prior counts as less known than its posterior says, after `seen` observations.
+    pub(super) fn eager(&self, grounds: Grounds, seen: f64) -> f64 {
+        match grounds {
+            Grounds::Fitted => 1.0,
+            Grounds::Likened | Grounds::Nothing => 1.0 + self.eagerness * NEW / (NEW + seen),
+        }
     }
 
     /// What an observation still counts after `age` further ones.

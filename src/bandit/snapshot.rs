@@ -208,8 +208,11 @@ impl Snapshot {
         let mut qualities = Vec::with_capacity(candidates.len());
         let mut spreads = Vec::with_capacity(candidates.len());
         let mut utilities = Vec::with_capacity(candidates.len());
+        let mut unknown = Vec::with_capacity(candidates.len());
         for candidate in candidates {
             let (quality, spread) = self.believe(&mut x, candidate, Some(&mut scratch));
+            let seen = self.places.get(candidate.model).map_or(0.0, |at| self.beliefs.arms[*at].weight);
+            unknown.push(spread * self.settings.eager(candidate.grounds, seen));
             qualities.push(quality.clamp(0.0, 1.0));
             spreads.push(spread);
             // Unclipped, so that two models near the ceiling can still be told apart.
@@ -219,7 +222,7 @@ impl Snapshot {
         let mut propensities = vec![0.0; candidates.len()];
         propensities[favourite] = 1.0;
         if explore {
-            propensities = self.settings.policy.probabilities(&utilities, &spreads, self.learned_from as f64);
+            propensities = self.settings.policy.probabilities(&utilities, &unknown, self.learned_from as f64);
             let floor = self.settings.floor(candidates.len());
             let rest = 1.0 - floor * candidates.len() as f64;
             propensities.iter_mut().for_each(|share| *share = floor + rest * share.max(0.0));
@@ -308,9 +311,9 @@ impl Snapshot {
         let Some(scratch) = scratch else { return (quality, 0.0) };
         let mut spread = belief.spread(x, scratch);
         if place.is_none() {
-            let doubt = self.settings.doubt(candidate.grounds).powi(2);
-            let own: f64 = self.beliefs.own.iter().zip(&*x).map(|(variance, x)| variance * x * x).sum();
-            spread = (spread * spread + doubt * own).sqrt();
+            let own = self.settings.own_variances(x.len(), candidate.grounds);
+            let own: f64 = own.iter().zip(&*x).map(|(variance, x)| variance * x * x).sum();
+            spread = (spread * spread + own).sqrt();
         }
         (quality, spread)
     }

@@ -6,6 +6,7 @@ mod demo;
 mod load;
 mod models;
 mod password;
+mod replay;
 mod route;
 mod serve;
 mod token;
@@ -46,6 +47,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Hash a password read from standard input, for admin.password_file
     Password,
+    /// Play recorded outcomes as a stream and see how fast a policy learns
+    Replay(replay::ReplayArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -73,6 +76,7 @@ pub fn run() -> ExitCode {
         Command::Models(command) => models::run(command),
         Command::Train(args) => train::run(args),
         Command::Password => password::run(),
+        Command::Replay(args) => replay::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pointsman", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

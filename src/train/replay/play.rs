@@ -1,0 +1,239 @@
+//! One player, one pass over a stream.
+
+use std::collections::VecDeque;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::happening::{Happening, Happenings};
+use super::player::Player;
+use super::stream::Stream;
+use crate::bandit::{Candidate, Context, Observation, Pacer, PacerSettings, Reward, Tradeoff};
+
+/// Under what conditions is played.
+#[derive(Debug, Clone)]
+pub struct Conditions {
+    /// Share of answers that nobody rates.
+    pub missing: f64,
+    /// Requests that go by before a rating arrives.
+    pub delay: usize,
+    /// Ratings that are learned from at once; the first few are learned from one by one.
+    pub batch: usize,
+    /// What a dollar is worth.
+    pub tradeoff: Tradeoff,
+    /// US dollars per request to be held on average.
+    pub budget_usd: Option<f64>,
+    /// What changes on the way.
+    pub happenings: Happenings,
+    /// Where chance begins.
+    pub seed: u64,
+}
+
+/// Ratings that are learned from one by one before batches begin.
+const ONE_BY_ONE: usize = 100;
+
+/// What one request came to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Answer {
+    /// Index of the chosen model.
+    pub arm: usize,
+    /// What its answer was worth.
+    pub reward: f64,
+    /// What it cost, US dollars; 0 where not known.
+    pub cost_usd: f64,
+    /// What the best single model of this stretch would have had more.
+    pub regret: f64,
+    /// Whether the answer was rated.
+    pub rated: bool,
+}
+
+/// What one pass came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trace {
+    /// Request by request.
+    pub answers: Vec<Answer>,
+    /// For each happening, how many ratings it took to follow it; `None` = it was not followed.
+    pub followed: Vec<(Happening, Option<usize>)>,
+}
+
+impl Trace {
+    /// Mean reward.
+    pub fn reward(&self) -> f64 {
+        self.mean(|answer| answer.reward)
+    }
+
+    /// Mean cost, US dollars.
+    pub fn cost_usd(&self) -> f64 {
+        self.mean(|answer| answer.cost_usd)
+    }
+
+    /// Regret over all requests.
+    pub fn regret(&self) -> f64 {
+        self.answers.iter().map(|answer| answer.regret).sum()
+    }
+
+    fn mean(&self, of: impl Fn(&Answer) -> f64) -> f64 {
+        self.answers.iter().map(of).sum::<f64>() / self.answers.len().max(1) as f64
+    }
+
+    /// Regret up to each of `points` equally spaced requests.
+    pub fn curve(&self, points: usize) -> Vec<f64> {
+        let mut sum = 0.0;
+        let sums: Vec<f64> = self
+            .answers
+            .iter()
+            .map(|answer| {
+                sum += answer.regret;
+                sum
+            })
+            .collect();
+        (1..=points).filter_map(|point| sums.get((sums.len() * point / points).saturating_sub(1)).copied()).collect()
+    }
+}
+
+/// The best single model of each stretch and its mean reward there.
+fn references(stream: &Stream, happenings: &Happenings) -> Vec<(usize, usize, f64)> {
+    let best = |(from, until): (usize, usize)| {
+        let mean = |arm: usize| {
+            let scores: Vec<f64> =
+                (from..until).filter_map(|at| happenings.score(stream, at, arm)).map(f64::from).collect();
+            let enough = scores.len() * 2 >= until - from;
+            if enough { scores.iter().sum::<f64>() / scores.len() as f64 } else { 0.0 }
+        };
+        let means: Vec<f64> = (0..stream.arms.len()).map(mean).collect();
+        let arm = (0..means.len()).max_by(|a, b| means[*a].total_cmp(&means[*b])).unwrap_or(0);
+        (until, arm, means.get(arm).copied().unwrap_or(0.0))
+    };
+    happenings.stretches(stream.items.len()).into_iter().map(best).collect()
+}
+
+/// One rating on its way.
+struct Pending {
+    due: usize,
+    item: usize,
+    arm: usize,
+    reward: Reward,
+}
+
+/// Plays `player` over `stream` once.
+pub fn play(stream: &Stream, mut player: Player, conditions: &Conditions) -> Trace {
+    let mut rng = StdRng::seed_from_u64(conditions.seed);
+    let happenings = &conditions.happenings;
+    let references = references(stream, happenings);
+    let mut pacer = conditions.budget_usd.map(|usd| {
+        // A second per request, a window of a thousand of them.
+        let settings = PacerSettings { budget_usd: usd * 1000.0, window_s: 1000.0 };
+        Pacer::new(settings, conditions.tradeoff.cost_per_usd, 0.0)
+    });
+    let mut pending: VecDeque<Pending> = VecDeque::new();
+    let mut batch: Vec<Pending> = Vec::new();
+    let mut rated = 0;
+    let mut answers = Vec::with_capacity(stream.items.len());
+    for (at, item) in stream.items.iter().enumerate() {
+        let scores: Vec<Option<f32>> = (0..stream.arms.len()).map(|arm| happenings.score(stream, at, arm)).collect();
+        let candidates: Vec<(usize, Candidate<'_>)> = scores
+            .iter()
+            .enumerate()
+            .filter(|(_, score)| score.is_some())
+            .map(|(arm, _)| (arm, candidate(stream, happenings, at, arm)))
+            .collect();
+        if candidates.is_empty() {
+            continue;
+        }
+        let known: Vec<f64> = candidates.iter().map(|(arm, _)| f64::from(scores[*arm].unwrap_or(0.0))).collect();
+        let (_, single, level) = references.iter().find(|(until, ..)| at < *until).copied().unwrap_or((0, 0, 0.0));
+        let single = candidates.iter().position(|(arm, _)| *arm == single);
+        let mut tradeoff = conditions.tradeoff;
+        if let Some(pacer) = &pacer {
+            tradeoff.cost_per_usd = pacer.cost_per_usd();
+        }
+        let context = Context { features: &item.features, space: &stream.space };
+        let chosen = player.choose(&context, &candidates, &tradeoff, &known, single, &mut rng);
+        let (arm, candidate) = candidates[chosen];
+        let cost_usd = item.costs[arm].map_or(candidate.cost_usd, |cost| f64::from(cost) * happenings.price(at, arm));
+        if let Some(pacer) = &mut pacer {
+            pacer.spent(cost_usd, at as f64);
+        }
+        let is_rated = rng.random::<f64>() >= conditions.missing;
+        let regret = if matches!(player, Player::BestSingle) { 0.0 } else { level - known[chosen] };
+        answers.push(Answer { arm, reward: known[chosen], cost_usd, regret, rated: is_rated });
+        if !player.learns() {
+            continue;
+        }
+        if let (true, Ok(reward)) = (is_rated, Reward::new(known[chosen].clamp(0.0, 1.0))) {
+            pending.push_back(Pending { due: at + conditions.delay, item: at, arm, reward });
+        }
+        while pending.front().is_some_and(|first| first.due <= at) {
+            batch.extend(pending.pop_front());
+        }
+        if !batch.is_empty() && (rated < ONE_BY_ONE || batch.len() >= conditions.batch.max(1)) {
+            rated += batch.len();
+            let learned: Vec<(usize, Observation<'_>)> =
+                batch.iter().map(|pending| (pending.arm, observation(stream, pending))).collect();
+            player.learn(&learned);
+            batch.clear();
+        }
+    }
+    let followed = happenings
+        .all()
+        .iter()
+        .filter_map(|(when, happening)| Some((*happening, followed(&answers, *when, *happening, happenings.star())?)))
+        .collect();
+    Trace { answers, followed }
+}
+
+fn candidate<'a>(stream: &'a Stream, happenings: &Happenings, at: usize, arm: usize) -> Candidate<'a> {
+    Candidate {
+        model: &stream.arms[arm],
+        prior: stream.items[at].priors.get(arm).copied().unwrap_or(0.5),
+        grounds: stream.grounds,
+        cost_usd: stream.usual_costs[arm] * happenings.price(at, arm),
+        latency_s: None,
+        switching_usd: 0.0,
+    }
+}
+
+fn observation<'a>(stream: &'a Stream, pending: &Pending) -> Observation<'a> {
+    let item = &stream.items[pending.item];
+    Observation {
+        model: &stream.arms[pending.arm],
+        context: Context { features: &item.features, space: &stream.space },
+        prior: item.priors.get(pending.arm).copied().unwrap_or(0.5),
+        grounds: stream.grounds,
+        reward: pending.reward,
+        weight: 1.0,
+    }
+}
+
+/// Requests over which a share is taken.
+const WINDOW: usize = 50;
+
+/// How many ratings it took until the star's share of a window had fallen below a fifth (a drop), or no model had a
+/// larger one (a newcomer, a recovery). A price says nothing about where to go, so there is nothing to follow.
+fn followed(answers: &[Answer], when: usize, happening: Happening, star: usize) -> Option<Option<usize>> {
+    if happening == Happening::Price {
+        return None;
+    }
+    let mut shares = std::collections::BTreeMap::<usize, usize>::new();
+    let mut ratings = 0;
+    for (at, answer) in answers.iter().enumerate().skip(when) {
+        *shares.entry(answer.arm).or_default() += 1;
+        ratings += usize::from(answer.rated);
+        if at < when + WINDOW {
+            continue;
+        }
+        if let Some(count) = shares.get_mut(&answers[at - WINDOW].arm) {
+            *count -= 1;
+        }
+        let own = shares.get(&star).copied().unwrap_or(0);
+        let there = match happening {
+            Happening::Drop => own * 5 < WINDOW,
+            _ => shares.values().all(|count| *count <= own),
+        };
+        if there {
+            // The window itself is part of the wait only as far as it was needed to see it.
+            return Some(Some(ratings));
+        }
+    }
+    Some(None)
+}

@@ -1,0 +1,113 @@
+//! Many runs summed up.
+
+use serde::Serialize;
+
+use super::play::Trace;
+
+/// A mean over runs with its 95 % interval (Student's t over runs).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    /// Mean over runs.
+    pub mean: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+impl Spread {
+    /// Of these runs' values.
+    pub fn of(values: &[f64]) -> Self {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n.max(1.0);
+        if values.len() < 2 {
+            return Self { mean, low: f64::NAN, high: f64::NAN };
+        }
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        let half = t_975(values.len() - 1) * (variance / n).sqrt();
+        Self { mean, low: mean - half, high: mean + half }
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digits = if self.mean.abs() >= 10.0 { 0 } else { 4 };
+        write!(f, "{:.digits$} [{:.digits$}, {:.digits$}]", self.mean, self.low, self.high)
+    }
+}
+
+/// Student's 97.5 % quantile (Fisher and Yates' table; the normal one beyond 30).
+fn t_975(freedom: usize) -> f64 {
+    const TABLE: [f64; 30] = [
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+        2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+    ];
+    TABLE.get(freedom.saturating_sub(1)).copied().unwrap_or(1.96)
+}
+
+/// One player over all runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Line {
+    /// Who played.
+    pub player: String,
+    /// Mean reward per request.
+    pub reward: Spread,
+    /// Mean cost per request, US dollars.
+    pub cost_usd: Spread,
+    /// Regret over the whole stream.
+    pub regret: Spread,
+    /// Spending over the budget, as a share; absent without a budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_error: Option<Spread>,
+    /// For each happening: its name, median ratings until it was followed, and the share of runs that followed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub followed: Vec<(String, Option<usize>, f64)>,
+    /// Regret up to equally spaced requests.
+    pub curve: Vec<Spread>,
+}
+
+/// All players over one stream.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The source.
+    pub source: String,
+    /// Prompts in the stream.
+    pub requests: usize,
+    /// Models.
+    pub models: usize,
+    /// Runs of each player.
+    pub runs: usize,
+    /// One line for each player.
+    pub lines: Vec<Line>,
+}
+
+/// Points of a curve.
+pub(super) const POINTS: usize = 100;
+
+/// Sums up the runs of one player.
+pub fn report(player: String, traces: &[Trace], budget_usd: Option<f64>) -> Line {
+    let over = |of: &dyn Fn(&Trace) -> f64| Spread::of(&traces.iter().map(of).collect::<Vec<_>>());
+    let curves: Vec<Vec<f64>> = traces.iter().map(|trace| trace.curve(POINTS)).collect();
+    let points = curves.iter().map(Vec::len).min().unwrap_or(0);
+    let happenings = traces.first().map_or(&[][..], |trace| &trace.followed);
+    let followed = happenings.iter().enumerate().map(|(at, (happening, _))| {
+        let mut waits: Vec<usize> =
+            traces.iter().filter_map(|trace| trace.followed.get(at).and_then(|(_, waited)| *waited)).collect();
+        waits.sort_unstable();
+        let share = waits.len() as f64 / traces.len() as f64;
+        // The median over all runs, those that never followed counting as longest.
+        let median = waits.get(traces.len() / 2).copied();
+        (happening.name().to_owned(), median, share)
+    });
+    Line {
+        player,
+        reward: over(&Trace::reward),
+        cost_usd: over(&Trace::cost_usd),
+        regret: over(&Trace::regret),
+        budget_error: budget_usd.map(|budget| over(&|trace| trace.cost_usd() / budget - 1.0)),
+        followed: followed.collect(),
+        curve: (0..points)
+            .map(|point| Spread::of(&curves.iter().map(|curve| curve[point]).collect::<Vec<_>>()))
+            .collect(),
+    }
+}

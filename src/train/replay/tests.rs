@@ -1,0 +1,145 @@
+//! Replays over made-up streams in which right and wrong are known.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::*;
+use crate::bandit::{Grounds, Settings, Tradeoff};
+use crate::protocol::ModelName;
+
+/// Two kinds of prompt, told by one feature; the first model is good at one kind, the second at the other, the third at
+/// neither but cheap.
+fn stream(length: usize) -> Stream {
+    let mut rng = StdRng::seed_from_u64(1);
+    let chances = [[0.9, 0.3, 0.4], [0.3, 0.8, 0.4]];
+    let items = (0..length)
+        .map(|_| {
+            let kind = usize::from(rng.random::<bool>());
+            let won = |chance: f64, rng: &mut StdRng| Some(f32::from(u8::from(rng.random::<f64>() < chance)));
+            Item {
+                features: vec![if kind == 0 { 1.0 } else { -1.0 }],
+                priors: vec![],
+                scores: chances[kind].iter().map(|chance| won(*chance, &mut rng)).collect(),
+                costs: vec![Some(0.01), Some(0.01), Some(0.001)],
+            }
+        })
+        .collect();
+    Stream {
+        source: "made up".into(),
+        arms: ["one", "two", "three"].map(ModelName::from).to_vec(),
+        space: "kind".into(),
+        grounds: Grounds::Nothing,
+        usual_costs: vec![0.01, 0.01, 0.001],
+        items,
+    }
+}
+
+fn conditions(stream: &Stream, happenings: &[Happening]) -> Conditions {
+    Conditions {
+        missing: 0.0,
+        delay: 0,
+        batch: 10,
+        tradeoff: Tradeoff::default(),
+        budget_usd: None,
+        happenings: Happenings::over(stream, happenings),
+        seed: 7,
+    }
+}
+
+fn learned() -> Player {
+    Player::learned(Settings::default()).unwrap()
+}
+
+#[test]
+fn the_order_of_players_is_what_it_must_be() {
+    let stream = stream(3000);
+    let conditions = conditions(&stream, &[]);
+    let reward = |player| play(&stream, player, &conditions).reward();
+    let (random, single, oracle) = (reward(Player::Random), reward(Player::BestSingle), reward(Player::Oracle));
+    let (context, blind) = (reward(learned()), reward(Player::Blind(Blind::new(3, 0.1))));
+    assert!(random < blind && blind < single && single < context && context < oracle);
+    let regret = play(&stream, learned(), &conditions).regret();
+    assert!(regret < -200.0, "the prompt's kind is worth about a quarter of a point each: {regret}");
+}
+
+#[test]
+fn a_run_is_the_same_every_time_and_another_with_another_seed() {
+    let stream = stream(500);
+    let one = conditions(&stream, &[]);
+    let other = Conditions { seed: 8, ..one.clone() };
+    assert_eq!(play(&stream, learned(), &one), play(&stream, learned(), &one));
+    assert_ne!(play(&stream, learned(), &one), play(&stream, learned(), &other));
+}
+
+#[test]
+fn missing_and_late_ratings_slow_learning_and_do_not_stop_it() {
+    let stream = stream(3000);
+    let full = conditions(&stream, &[]);
+    let poor = Conditions { missing: 0.7, delay: 100, ..full.clone() };
+    let with = play(&stream, learned(), &poor);
+    let rated = with.answers.iter().filter(|answer| answer.rated).count() as f64 / 3000.0;
+    assert!((rated - 0.3).abs() < 0.05);
+    assert!(with.reward() > play(&stream, Player::BestSingle, &full).reward());
+    let never = Conditions { missing: 1.0, ..full };
+    let without = play(&stream, learned(), &never);
+    assert!(without.regret() > with.regret() + 300.0);
+}
+
+#[test]
+fn a_drop_is_left_and_a_newcomer_adopted_within_150_ratings() {
+    let stream = stream(4000);
+    for happening in [Happening::Drop, Happening::New] {
+        let waits: Vec<Option<usize>> = (0..5)
+            .map(|seed| {
+                let conditions = Conditions { seed, ..conditions(&stream, &[happening]) };
+                play(&stream, learned(), &conditions).followed[0].1
+            })
+            .collect();
+        let soon = waits.iter().filter(|wait| wait.is_some_and(|wait| wait <= 150)).count();
+        assert!(soon >= 4, "{happening:?}: {waits:?}");
+    }
+}
+
+#[test]
+fn a_newcomer_is_not_there_before_and_a_drop_is_over_when_it_recovers() {
+    let stream = stream(900);
+    let happenings = Happenings::over(&stream, &[Happening::New, Happening::Drop, Happening::Recover]);
+    let star = happenings.star();
+    let at = |at: usize| happenings.score(&stream, at, star);
+    assert_eq!(at(0), None);
+    let good = (450..675).find(|it| stream.items[*it].scores[star] == Some(1.0)).unwrap();
+    assert_eq!(at(good), Some(0.4));
+    let good = (675..900).find(|it| stream.items[*it].scores[star] == Some(1.0)).unwrap();
+    assert_eq!(at(good), Some(1.0));
+    assert_eq!(happenings.stretches(900), [(0, 225), (225, 450), (450, 675), (675, 900)]);
+}
+
+#[test]
+fn a_budget_is_held_and_a_price_is_felt() {
+    let stream = stream(6000);
+    let conditions = Conditions { budget_usd: Some(0.005), ..conditions(&stream, &[]) };
+    let trace = play(&stream, learned(), &conditions);
+    assert!((trace.cost_usd() / 0.005 - 1.0).abs() < 0.05, "{}", trace.cost_usd());
+    let tradeoff = Tradeoff { cost_per_usd: 20.0, latency_per_s: 0.0 };
+    let calm = Conditions { tradeoff, budget_usd: None, ..conditions.clone() };
+    let dear = Conditions { happenings: Happenings::over(&stream, &[Happening::Price]), ..calm.clone() };
+    let star = dear.happenings.star();
+    let share =
+        |trace: &Trace| trace.answers[3000..].iter().filter(|answer| answer.arm == star).count() as f64 / 3000.0;
+    let (before, after) = (play(&stream, learned(), &calm), play(&stream, learned(), &dear));
+    assert!(share(&after) < share(&before) / 2.0, "{} {}", share(&before), share(&after));
+}
+
+#[test]
+fn a_report_sums_up_runs() {
+    let stream = stream(400);
+    let traces: Vec<Trace> = (0..4)
+        .map(|seed| play(&stream, learned(), &Conditions { seed, ..conditions(&stream, &[Happening::Drop]) }))
+        .collect();
+    let line = report("thompson".into(), &traces, Some(0.01));
+    assert!(line.reward.low < line.reward.mean && line.reward.mean < line.reward.high);
+    assert_eq!(line.curve.len(), 100);
+    assert!((line.curve[99].mean - line.regret.mean).abs() < 1e-9);
+    assert!(line.budget_error.is_some_and(|error| error.mean.abs() < 1.0));
+    assert_eq!(line.followed[0].0, "drop");
+}
