@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom, top to bottom as the road goes. `config`, `protocol` and `telemetry` are open to all but the
 /// pure modules, which see `protocol` (and each other where listed) and nothing else.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     (
         "cli",
         &[
