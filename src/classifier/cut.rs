@@ -114,6 +114,10 @@ pub fn cut<'a>(
     let row = rows.len() / shape[0];
     let chosen: Vec<u8> = kept.iter().flat_map(|id| &rows[*id as usize * row..][..row]).copied().collect();
     tensors.push((gguf_name(Role::Embedding), tensor(chosen, dtype, vec![kept.len(), shape[1]])?));
+    if content_has(&weights, FREQUENCIES) {
+        let (dtype, shape, data) = weights.raw(FREQUENCIES)?;
+        tensors.push((FREQUENCIES.into(), tensor(data, dtype, shape)?));
+    }
     for layer in 0..recipe.layers {
         for role in LAYER {
             let name = gguf_name(Role::Layer(layer, role));
@@ -144,6 +148,13 @@ pub fn cut<'a>(
         hidden,
         counted: (counts.iter().sum(), longer),
     })
+}
+
+/// Stretched rotary frequencies, where the base has them.
+const FREQUENCIES: &str = "rope_freqs.weight";
+
+fn content_has(weights: &Weights, name: &str) -> bool {
+    weights.content().is_some_and(|content| content.tensor_infos.contains_key(name))
 }
 
 /// A layer's tensors, in the order they are written.

@@ -232,3 +232,7 @@ fn sentence_pieces(content: &Content, tokens: &[String]) -> Result<tokenizers::T
     tokenizer.with_decoder(Some(ByteFallback::new()));
     Ok(tokenizer)
 }
+
+#[cfg(test)]
+#[path = "tokenizer_tests.rs"]
+mod tests;

@@ -63,6 +63,16 @@ struct CauseLabel {
     cause: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QuantileLabel {
+    quantile: &'static str,
+}
+
 /// How one chat request ended.
 #[derive(Debug, Clone)]
 pub struct Ended<'a> {
@@ -118,6 +128,23 @@ pub struct Metrics {
     log_written: Family<RecordLabel, Counter>,
     log_dropped: Family<CauseLabel, Counter>,
     log_queued: Gauge,
+    classifier_prompts: Family<ResultLabel, Counter>,
+    classifier_tokens: Counter,
+    classifier_ready: Gauge,
+    classifier_batch: Family<QuantileLabel, Gauge<f64, AtomicU64>>,
+}
+
+/// What the classifier did since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClassifierFigures<'a> {
+    /// Prompts by what became of them: `read`, `cached`, `too_slow`...
+    pub prompts: &'a [(&'static str, u64)],
+    /// Tokens read.
+    pub tokens: u64,
+    /// Whether it reads prompts now.
+    pub ready: bool,
+    /// Microseconds of the middle and of the slowest hundredth of the last batches.
+    pub batch_us: (u32, u32),
 }
 
 /// What the log's writer did since the start.
@@ -158,6 +185,10 @@ impl Default for Metrics {
             log_written: Family::default(),
             log_dropped: Family::default(),
             log_queued: Gauge::default(),
+            classifier_prompts: Family::default(),
+            classifier_tokens: Counter::default(),
+            classifier_ready: Gauge::default(),
+            classifier_batch: Family::default(),
         };
         registry.register("requests", "Chat requests by how they ended", metrics.requests.clone());
         let help = "From arrival to the last byte";
@@ -177,6 +208,12 @@ impl Default for Metrics {
         let help = "Decisions and outcomes that are not in the log: the queue was full, or the database down";
         registry.register("log_dropped", help, metrics.log_dropped.clone());
         registry.register("log_queued", "Records waiting to be written", metrics.log_queued.clone());
+        let help = "Prompts by what the classifier made of them: read, cached, or why routing went on without";
+        registry.register("classifier_prompts", help, metrics.classifier_prompts.clone());
+        registry.register("classifier_tokens", "Tokens the classifier has read", metrics.classifier_tokens.clone());
+        registry.register("classifier_ready", "1 once it reads prompts", metrics.classifier_ready.clone());
+        let help = "What the last batches took to read";
+        registry.register_with_unit("classifier_batch", help, Unit::Seconds, metrics.classifier_batch.clone());
         Self { registry, ..metrics }
     }
 }
@@ -249,6 +286,18 @@ impl Metrics {
             self.log_dropped.get_or_create(&CauseLabel { cause }).inner().store(count, Ordering::Relaxed);
         }
         self.log_queued.set(figures.queued as i64);
+    }
+
+    /// The classifier, as of now.
+    pub fn classifier(&self, figures: &ClassifierFigures<'_>) {
+        for (result, count) in figures.prompts {
+            self.classifier_prompts.get_or_create(&ResultLabel { result }).inner().store(*count, Ordering::Relaxed);
+        }
+        self.classifier_tokens.inner().store(figures.tokens, Ordering::Relaxed);
+        self.classifier_ready.set(i64::from(figures.ready));
+        for (quantile, micros) in [("0.5", figures.batch_us.0), ("0.99", figures.batch_us.1)] {
+            self.classifier_batch.get_or_create(&QuantileLabel { quantile }).set(f64::from(micros) / 1e6);
+        }
     }
 
     /// Everything, in Prometheus' text format (OpenMetrics 1.0).

@@ -12,5 +12,5 @@ mod tail;
 mod writer;
 
 pub use log::{Guard, SPAN_TARGET, TelemetryError, init, init_unseen};
-pub use metrics::{Ended, LogFigures, Metrics, Rejected};
+pub use metrics::{ClassifierFigures, Ended, LogFigures, Metrics, Rejected};
 pub use tail::{LEVELS, Line, Tail, tail};

@@ -360,4 +360,6 @@ fn device(wanted: config::Device) -> Result<Device, EncoderError> {
 }
 
 #[cfg(test)]
+mod gguf_tests;
+#[cfg(test)]
 mod tests;

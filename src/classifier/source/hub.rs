@@ -66,24 +66,31 @@ impl<'a> Remote<'a> {
         if self.settings.offline {
             return Err(SourceError::Offline(self.repository.into()));
         }
-        let info = self.patiently(progress, |repo, _| repo.info().map(|info| info.siblings))?;
-        let names: Vec<String> = info.into_iter().map(|file| file.rfilename).collect();
+        let info = self.patiently(progress, |repo, _| repo.info())?;
+        let names: Vec<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
+        let commit = info.sha;
         let mut wanted = wanted(&names).ok_or_else(|| SourceError::NoModel(self.repository.into()))?;
         if wanted.iter().any(|name| name == INDEX) {
-            let index = self.file(INDEX, progress)?;
+            let index = self.file(INDEX, &commit, progress)?;
             wanted.retain(|name| name != INDEX);
             wanted.extend(shards(&index)?);
         }
         let mut last = None;
         for name in &wanted {
-            last = Some(self.file(name, progress)?);
+            last = Some(self.file(name, &commit, progress)?);
         }
+        let noted = self.cache.repo(self.repo()).create_ref(&commit);
+        noted.map_err(|error| SourceError::Client(error.to_string()))?;
         let folder = last.as_deref().and_then(Path::parent);
         folder.and_then(complete).ok_or_else(|| SourceError::NoModel(self.repository.into()))
     }
 
-    /// One file, from the cache or downloaded.
-    fn file(&self, name: &str, progress: &mut dyn Progress) -> Result<PathBuf, SourceError> {
+    /// One file, from the cache where it has it at this commit, else downloaded.
+    fn file(&self, name: &str, commit: &str, progress: &mut dyn Progress) -> Result<PathBuf, SourceError> {
+        let there = self.cache.repo(self.repo()).pointer_path(commit).join(name);
+        if there.is_file() {
+            return Ok(there);
+        }
         let owned = name.to_owned();
         let path = self.patiently(progress, move |repo, events| {
             repo.download_with_progress(&owned, Beat { file: owned.clone(), events: events.clone() })

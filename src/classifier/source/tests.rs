@@ -208,6 +208,8 @@ fn a_sharded_model_comes_down_opens_and_is_not_fetched_twice() {
     let offline = config::Hub { offline: true, ..hub.settings() };
     assert_eq!(source.fetch(&offline, &mut ()).unwrap(), files);
     assert_eq!(hub.seen().len(), asked, "what is in the cache needs no hub");
+    assert_eq!(source.pull(&hub.settings(), &mut ()).unwrap(), files);
+    assert_eq!(hub.seen().len(), asked + 1, "a pull asks what there is, and fetches nothing twice");
 }
 
 #[test]

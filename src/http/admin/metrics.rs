@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 
 use crate::http::state::Gateway;
-use crate::telemetry::LogFigures;
+use crate::telemetry::{ClassifierFigures, LogFigures};
 use crate::upstream::BreakerState;
 
 /// All metrics in OpenMetrics' text format. Open to whoever reaches the admin listener, as scrapers expect.
@@ -34,6 +34,21 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
         dropped: log.dropped,
         lost: log.lost,
         queued: log.queued,
+    });
+    let counts = gateway.classifier.status().counts;
+    gateway.metrics.classifier(&ClassifierFigures {
+        prompts: &[
+            ("read", counts.read),
+            ("cached", counts.cached),
+            ("abandoned", counts.abandoned),
+            ("loading", counts.loading),
+            ("busy", counts.busy),
+            ("too_slow", counts.too_slow),
+            ("failed", counts.failed),
+        ],
+        tokens: counts.tokens,
+        ready: gateway.classifier.is_ready(),
+        batch_us: (counts.p50_us, counts.p99_us),
     });
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, media_type)], gateway.metrics.render()).into_response()

@@ -1,0 +1,267 @@
+//! GGUF files made here from the tiny checkpoint: rows in GGUF's order, frequencies as a table, every type there is.
+//!
+//! Random weights have no structure that forgives rounding, so the few-bit types are held to little here; what shows a
+//! wrong order or a lost table are the float types, which are held to six digits.
+
+use std::io::Cursor;
+
+use candle_core::quantized::gguf_file::{Value, write};
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
+
+use super::*;
+use crate::classifier::source::Files;
+use crate::classifier::tokenizer::Tokenizer;
+use crate::classifier::{cut, open};
+use crate::config::Precision;
+
+/// A model to be written as GGUF.
+pub(crate) struct Made {
+    pub(crate) hyper: Hyper,
+    pub(crate) tensors: Vec<(Role, Tensor)>,
+}
+
+const LAYER: [LayerRole; 9] = [
+    LayerRole::AttentionNorm,
+    LayerRole::Query,
+    LayerRole::Key,
+    LayerRole::Value,
+    LayerRole::Output,
+    LayerRole::FfnNorm,
+    LayerRole::Gate,
+    LayerRole::Up,
+    LayerRole::Down,
+];
+
+impl Made {
+    /// The checkpoint of the parity fixtures.
+    fn tiny() -> Self {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder/tiny");
+        let mut weights = Weights::open_folder(&folder).unwrap();
+        let roles = (0..2).flat_map(|layer| LAYER.map(|role| Role::Layer(layer, role)));
+        let roles: Vec<Role> = [Role::Embedding, Role::OutputNorm].into_iter().chain(roles).collect();
+        let tensors = roles.into_iter().map(|role| (role, weights.tensor(role).unwrap())).collect();
+        Self { hyper: weights.hyper().clone(), tensors }
+    }
+
+    /// A random layer wide enough for types with blocks of 256.
+    fn wide() -> Self {
+        let (hidden, ffn, vocab) = (256, 256, 270);
+        let hyper = Hyper {
+            hidden,
+            layers: 1,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 64,
+            ffn,
+            eps: 1e-5,
+            rope: Rope { theta: 10_000.0, scaling: Scaling::None },
+            vocab,
+        };
+        let mut seed = 5_u64;
+        let mut noise = |rows: usize, columns: usize| {
+            let mut next = || {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                ((seed >> 40) as f32 / (1_u64 << 23) as f32 - 1.0) * 0.2
+            };
+            let values: Vec<f32> = (0..rows * columns).map(|_| next()).collect();
+            Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
+        };
+        let norm = || Tensor::ones(hidden, DType::F32, &Device::Cpu).unwrap();
+        let shapes = [(256, hidden), (128, hidden), (128, hidden), (hidden, 256)];
+        let mut tensors = vec![(Role::Embedding, noise(vocab, hidden))];
+        for role in LAYER {
+            let tensor = match role {
+                LayerRole::AttentionNorm | LayerRole::FfnNorm => norm(),
+                LayerRole::Query => noise(shapes[0].0, shapes[0].1),
+                LayerRole::Key | LayerRole::Value => noise(shapes[1].0, shapes[1].1),
+                LayerRole::Output => noise(shapes[3].0, shapes[3].1),
+                LayerRole::Gate | LayerRole::Up => noise(ffn, hidden),
+                LayerRole::Down => noise(hidden, ffn),
+            };
+            tensors.push((Role::Layer(0, role), tensor));
+        }
+        Self { hyper, tensors }
+    }
+
+    /// The file, with products of that type.
+    pub(crate) fn gguf(&self, dtype: GgmlDType) -> Vec<u8> {
+        let hyper = &self.hyper;
+        let count = |value: usize| Value::U32(value as u32);
+        let alphabet: Vec<String> = byte_letters().into_iter().chain(["th".into(), "the".into()]).collect();
+        let tokens: Vec<String> = std::iter::once("<|begin|>".to_owned()).chain(alphabet).collect();
+        let filler = (tokens.len()..hyper.vocab).map(|at| format!("<{at}>"));
+        let tokens: Vec<Value> = tokens.iter().cloned().chain(filler).map(Value::String).collect();
+        let kinds = (0..tokens.len()).map(|at| Value::I32(if at == 0 { 3 } else { 1 })).collect();
+        let merges = ["t h", "th e"].map(|merge| Value::String(merge.into())).into();
+        let metadata = [
+            ("general.architecture", Value::String("llama".into())),
+            ("llama.block_count", count(hyper.layers)),
+            ("llama.embedding_length", count(hyper.hidden)),
+            ("llama.feed_forward_length", count(hyper.ffn)),
+            ("llama.attention.head_count", count(hyper.heads)),
+            ("llama.attention.head_count_kv", count(hyper.kv_heads)),
+            ("llama.attention.layer_norm_rms_epsilon", Value::F32(hyper.eps as f32)),
+            ("llama.rope.freq_base", Value::F32(hyper.rope.theta as f32)),
+            ("tokenizer.ggml.model", Value::String("gpt2".into())),
+            ("tokenizer.ggml.pre", Value::String("llama-bpe".into())),
+            ("tokenizer.ggml.bos_token_id", count(0)),
+            ("tokenizer.ggml.tokens", Value::Array(tokens)),
+            ("tokenizer.ggml.token_type", Value::Array(kinds)),
+            ("tokenizer.ggml.merges", Value::Array(merges)),
+        ];
+        let mut tensors: Vec<(String, QTensor)> = Vec::new();
+        if hyper.rope.scaling != Scaling::None {
+            let plain = Rope { theta: hyper.rope.theta, scaling: Scaling::None }.frequencies(hyper.head_dim);
+            let table: Vec<f32> =
+                plain.iter().zip(hyper.rope.frequencies(hyper.head_dim)).map(|(a, b)| (a / b) as f32).collect();
+            let table = Tensor::new(table, &Device::Cpu).unwrap();
+            tensors.push(("rope_freqs.weight".into(), QTensor::quantize(&table, GgmlDType::F32).unwrap()));
+        }
+        for (role, tensor) in &self.tensors {
+            let heads = match role {
+                Role::Layer(_, LayerRole::Query) => Some(hyper.heads),
+                Role::Layer(_, LayerRole::Key) => Some(hyper.kv_heads),
+                _ => None,
+            };
+            // The order llama.cpp's converter gives these rows: each head's halves interleaved.
+            let tensor = match heads {
+                Some(heads) => {
+                    let (rows, columns) = tensor.dims2().unwrap();
+                    let split = tensor.reshape((heads, 2, rows / heads / 2, columns)).unwrap();
+                    split.transpose(1, 2).unwrap().contiguous().unwrap().reshape((rows, columns)).unwrap()
+                }
+                None => tensor.clone(),
+            };
+            let dtype = if tensor.rank() == 1 { GgmlDType::F32 } else { dtype };
+            tensors.push((gguf_name(*role), QTensor::quantize(&tensor, dtype).unwrap()));
+        }
+        let mut file = Cursor::new(Vec::new());
+        let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
+        let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        write(&mut file, &metadata, &tensors).unwrap();
+        file.into_inner()
+    }
+}
+
+/// The characters that stand for bytes in byte-level vocabularies, in the order of `tokenizers`' alphabet sorted.
+fn byte_letters() -> Vec<String> {
+    let printable = |byte: &u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let mut letters: Vec<u32> = (0..256).filter(printable).collect();
+    letters.extend((0..256 - letters.len() as u32).map(|at| 256 + at));
+    letters.into_iter().map(|letter| char::from_u32(letter).unwrap().to_string()).collect()
+}
+
+fn encoder(file: Vec<u8>, precision: Precision) -> (Encoder, Tokenizer) {
+    let (mut weights, tokenizer) = open(&Files::Builtin(file.leak())).unwrap();
+    let setup = Setup { device: config::Device::Cpu, precision, threads: 1, ..Setup::default() };
+    (Encoder::load(&mut weights, &setup).unwrap(), tokenizer)
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+#[test]
+fn gguf_gives_the_states_of_the_checkpoint_it_was_made_of() {
+    let (folder, _) = (std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder/tiny"), ());
+    let (mut weights, reference) = open(&Files::Folder(folder)).unwrap();
+    let exact = Encoder::load(&mut weights, &Setup { threads: 1, ..Setup::default() }).unwrap();
+    let text = "the theory of everything, 1234 times over ".repeat(4);
+    let prompt = crate::classifier::prompt::Prompt::of_text(text);
+    let expected = exact.states(&[&reference.encode(&prompt, 256).unwrap().ids], &[1, 2]).unwrap();
+    let types = [
+        (GgmlDType::F32, 0.999_999),
+        (GgmlDType::F16, 0.999_99),
+        (GgmlDType::BF16, 0.999_99),
+        (GgmlDType::Q8_0, 0.995),
+        (GgmlDType::Q5_1, 0.93),
+        (GgmlDType::Q5_0, 0.93),
+        (GgmlDType::Q4_1, 0.8),
+        (GgmlDType::Q4_0, 0.8),
+    ];
+    for (dtype, least) in types {
+        let (encoder, tokenizer) = encoder(Made::tiny().gguf(dtype), Precision::Full);
+        let ids = tokenizer.encode(&prompt, 256).unwrap().ids;
+        assert_eq!(ids[0], 0, "Llama 3's files begin a prompt without saying so");
+        for (found, expected) in encoder.states(&[&ids], &[1, 2]).unwrap().iter().zip(&expected) {
+            let cosine = cosine(found, expected);
+            assert!(cosine > least, "{dtype:?}: {cosine}");
+        }
+    }
+}
+
+#[test]
+fn types_with_large_blocks_are_read_and_come_close() {
+    let prompt: Vec<u32> = (1..60).collect();
+    let states = |dtype, precision| {
+        let (encoder, _) = encoder(Made::wide().gguf(dtype), precision);
+        encoder.states(&[&prompt], &[1]).unwrap().remove(0)
+    };
+    let exact = states(GgmlDType::F32, Precision::Full);
+    let types = [
+        (GgmlDType::Q6K, 0.99),
+        (GgmlDType::Q5K, 0.97),
+        (GgmlDType::Q4K, 0.9),
+        (GgmlDType::Q3K, 0.7),
+        (GgmlDType::Q2K, 0.4),
+    ];
+    for (dtype, least) in types {
+        let full = states(dtype, Precision::Full);
+        assert!(cosine(&full, &exact) > least, "{dtype:?}: {}", cosine(&full, &exact));
+        let int8 = states(dtype, Precision::Int8);
+        assert!(cosine(&int8, &full) > 0.99, "{dtype:?} in eight bits: {}", cosine(&int8, &full));
+    }
+}
+
+#[test]
+fn the_fingerprint_follows_the_weights_and_nothing_else() {
+    let print = |file: Vec<u8>, precision| {
+        let (mut weights, _) = open(&Files::Builtin(file.leak())).unwrap();
+        let setup = Setup { device: config::Device::Cpu, precision, threads: 1, ..Setup::default() };
+        Encoder::load(&mut weights, &setup).unwrap();
+        weights.fingerprint()
+    };
+    let made = Made::wide();
+    let one = print(made.gguf(GgmlDType::Q8_0), Precision::Full);
+    assert_eq!(one, print(made.gguf(GgmlDType::Q8_0), Precision::Int8), "however it is held");
+    assert_ne!(one, print(made.gguf(GgmlDType::Q4K), Precision::Full), "other numbers");
+}
+
+#[test]
+fn a_cut_model_reads_kept_tokens_as_its_base_does_and_is_the_same_every_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base.gguf");
+    std::fs::write(&base, Made::tiny().gguf(GgmlDType::Q8_0)).unwrap();
+    let recipe = cut::Recipe {
+        name: "cut".into(),
+        base: "tiny".into(),
+        base_sha256: cut::file_sha256(&base).unwrap(),
+        license: "apache-2.0".into(),
+        layers: 1,
+        vocabulary: cut::Vocabulary { min_count: 2, first_merges: 1, scripts_and_marks: false, sources: Vec::new() },
+    };
+    let out = folder.path().join("out.gguf");
+    // "the" is merged in the base; it is used too rarely to be kept, and falls apart into "th" and "e".
+    let prompts = ["the", "th th"];
+    let once = cut::cut(&base, &recipe, prompts.into_iter(), &out).unwrap();
+    let bytes = std::fs::read(&out).unwrap();
+    assert_eq!(cut::cut(&base, &recipe, prompts.into_iter(), &out).unwrap(), once);
+    assert_eq!(std::fs::read(&out).unwrap(), bytes);
+    assert_eq!((once.layers, once.tokens), (1, 1 + 256 + 1), "control token, bytes, a merged one: {once:?}");
+    assert_eq!(once.counted, (4, 5));
+
+    let (base_encoder, base_tokenizer) = encoder(std::fs::read(&base).unwrap(), Precision::Full);
+    let (cut_encoder, cut_tokenizer) = encoder(bytes, Precision::Full);
+    assert_eq!(cut_encoder.depth(), 1);
+    let states = |encoder: &Encoder, tokenizer: &Tokenizer| {
+        encoder.states(&[&tokenizer.ids("th on its own").unwrap()], &[1]).unwrap().remove(0)
+    };
+    let (found, expected) = (states(&cut_encoder, &cut_tokenizer), states(&base_encoder, &base_tokenizer));
+    assert!(cosine(&found, &expected) > 0.999_999);
+    assert_eq!((base_tokenizer.ids("the").unwrap().len(), cut_tokenizer.ids("the").unwrap().len()), (1, 2));
+
+    let other = cut::Recipe { base_sha256: "0".repeat(64), ..recipe };
+    assert!(cut::cut(&base, &other, prompts.into_iter(), &out).unwrap_err().to_string().contains("SHA-256"));
+}
