@@ -26,16 +26,19 @@ def is_admin(path):
 
 
 def main():
-    gateway = Gateway()
+    # With a token of its own: making one over the API would otherwise shut everybody else out.
+    gateway = Gateway(tokens=[("schema", "--scopes", "chat,feedback,admin")])
     good = True
     try:
         with urllib.request.urlopen(f"{gateway.admin}/openapi.json", timeout=30) as answer:
             spec = json.load(answer)
+        # Live streams have no end to wait for.
+        every = {path: item for path, item in spec["paths"].items() if not path.endswith("/stream")}
         with tempfile.TemporaryDirectory(prefix="pointsman-schema-") as directory:
             settings = pathlib.Path(directory, "schemathesis.toml")
             settings.write_text(SETTINGS)
             for name, url, admin in (("proxy", gateway.url, False), ("admin", gateway.admin, True)):
-                paths = {path: item for path, item in spec["paths"].items() if is_admin(path) == admin}
+                paths = {path: item for path, item in every.items() if is_admin(path) == admin}
                 part = pathlib.Path(directory, f"{name}.json")
                 part.write_text(json.dumps(spec | {"paths": paths, "servers": [{"url": url}]}))
                 print(f"{name}: {len(paths)} paths", flush=True)
@@ -43,7 +46,8 @@ def main():
                 run = subprocess.run(
                     [tool, "--config-file", settings, "run", part, "--url", url, "--checks", CHECKS, "--phases",
                      "examples,coverage,fuzzing", "--max-examples", EXAMPLES, "--seed", SEED, "--generation-database", "none",
-                     "--request-timeout", "30"],
+                     "--request-timeout", "30",
+                     "--header", f"Authorization: Bearer {gateway.tokens['schema']}"],
                     cwd=directory,
                 )
                 good = good and run.returncode == 0
