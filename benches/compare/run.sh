@@ -26,12 +26,12 @@ wait_for() { for _ in $(seq 600); do (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/nu
 
 start() {
     case $1 in
-    direct) "$bin" bench --upstream 127.0.0.1:9100 ;;
-    nginx) mkdir -p tmp && nginx -p "$work" -c "$here/nginx.conf" -g 'daemon off;' ;;
-    pointsman) BENCH_KEY=bench "$bin" serve --config "$here/pointsman.toml" 2>pointsman.log ;;
-    switchyard) "$here/switchyard.sh" "$others/switchyard" 9103 ;;
-    portkey) PORT=9104 node "$others/node_modules/@portkey-ai/gateway/build/start-server.js" --headless --port=9104 ;;
-    litellm) "$others/litellm/bin/litellm" --config "$here/litellm.yaml" --port 9105 --num_workers 1 ;;
+    direct) exec "$bin" bench --upstream 127.0.0.1:9100 ;;
+    nginx) mkdir -p tmp && exec nginx -p "$work" -c "$here/nginx.conf" -g 'daemon off;' ;;
+    pointsman) BENCH_KEY=bench exec "$bin" serve --config "$here/pointsman.toml" 2>pointsman.log ;;
+    switchyard) exec "$here/switchyard.sh" "$others/switchyard" 9103 ;;
+    portkey) PORT=9104 exec node "$others/node_modules/@portkey-ai/gateway/build/start-server.js" --headless --port=9104 ;;
+    litellm) LITELLM_MASTER_KEY=$TOKEN exec "$others/litellm/bin/litellm" --config "$here/litellm.yaml" --port 9105 --num_workers 1 ;;
     esac
 }
 
