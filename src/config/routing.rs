@@ -31,6 +31,8 @@ pub struct Routing {
     pub explore: bool,
     /// When a conversation stays on its model.
     pub sticky: Sticky,
+    /// Begins the row of draws, so that a run can be repeated; absent = nobody can foresee them. Fixed at start.
+    pub seed: Option<u64>,
 }
 
 impl Default for Routing {
@@ -42,6 +44,7 @@ impl Default for Routing {
             max_candidates: 4,
             explore: true,
             sticky: Sticky::default(),
+            seed: None,
         }
     }
 }

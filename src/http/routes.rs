@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{delete, get, patch, post};
+use axum::routing::{delete, get, patch, post, put};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::error::{Rejection, dialect_of};
@@ -14,7 +14,7 @@ use super::{admin, api, dashboard};
 use crate::protocol::{ApiError, ErrorKind};
 
 /// Every path there is: labels of metrics come from here.
-pub const ENDPOINTS: [&str; 34] = [
+pub const ENDPOINTS: [&str; 41] = [
     "/api/chat",
     "/v1/chat/completions",
     "/v1/messages",
@@ -49,6 +49,13 @@ pub const ENDPOINTS: [&str; 34] = [
     "/api/admin/overview",
     "/api/admin/decisions",
     "/api/admin/decisions/{id}",
+    "/api/admin/policy",
+    "/api/admin/policy/retune",
+    "/api/admin/policy/promote",
+    "/api/admin/policy/pin",
+    "/api/admin/policy/unpin",
+    "/api/admin/policy/rollback",
+    "/api/admin/policy/mode",
 ];
 
 /// What clients talk to.
@@ -99,6 +106,13 @@ pub fn admin(gateway: Arc<Gateway>) -> Router {
         .route("/api/admin/overview", get(admin::overview::overview))
         .route("/api/admin/decisions", get(admin::decisions::list))
         .route("/api/admin/decisions/{id}", get(admin::decisions::explain))
+        .route("/api/admin/policy", get(admin::policy::show))
+        .route("/api/admin/policy/retune", post(admin::policy::retune))
+        .route("/api/admin/policy/promote", post(admin::policy::promote))
+        .route("/api/admin/policy/pin", post(admin::policy::pin))
+        .route("/api/admin/policy/unpin", post(admin::policy::unpin))
+        .route("/api/admin/policy/rollback", post(admin::policy::rollback))
+        .route("/api/admin/policy/mode", put(admin::policy::mode))
         .merge(dashboard::routes())
         .route("/health", get(api::health::health))
         .route("/ready", get(api::health::ready));

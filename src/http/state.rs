@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -110,6 +112,8 @@ pub struct Gateway {
     pub speeds: Speeds,
     /// Where conversations are.
     pub conversations: Conversations,
+    /// Draws among models.
+    dice: Mutex<SmallRng>,
     /// Requests and tokens per minute of each API token.
     pub limiter: Limiter,
     /// Who may sit at the dashboard.
@@ -140,6 +144,8 @@ impl Gateway {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         let in_flight = parts.live.config.limits.max_in_flight;
+        let seed = parts.live.config.routing.seed.unwrap_or_else(rand::random);
+        let dice = SmallRng::seed_from_u64(seed);
         Self {
             live: ArcSwap::from_pointee(parts.live),
             tokens: ArcSwap::from_pointee(parts.tokens),
@@ -155,6 +161,7 @@ impl Gateway {
             budgets: parts.budgets,
             speeds: Speeds::default(),
             conversations: Conversations::default(),
+            dice: Mutex::new(dice),
             limiter: Limiter::default(),
             door: parts.door,
             monitor: Monitor::default(),
@@ -281,7 +288,7 @@ impl Gateway {
         asked: PlanRequest<'_>,
         reading: Option<&Result<Arc<Reading>, Missed>>,
     ) -> Result<Plan, ApiError> {
-        let mut chance = rand::random::<f64>;
+        let mut chance = || self.dice.lock().random::<f64>();
         let now = Instant::now();
         // One policy for the choice and for what is written of it.
         let policy = self.learner.live();

@@ -59,6 +59,11 @@ struct RecordLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabel {
     cause: &'static str,
 }
@@ -132,6 +137,9 @@ pub struct Metrics {
     classifier_tokens: Counter,
     classifier_ready: Gauge,
     classifier_batch: Family<QuantileLabel, Gauge<f64, AtomicU64>>,
+    policy_version: Gauge,
+    policy_learned_from: Gauge,
+    budget_price: Gauge<f64, AtomicU64>,
 }
 
 /// What the classifier did since the start.
@@ -189,6 +197,9 @@ impl Default for Metrics {
             classifier_tokens: Counter::default(),
             classifier_ready: Gauge::default(),
             classifier_batch: Family::default(),
+            policy_version: Gauge::default(),
+            policy_learned_from: Gauge::default(),
+            budget_price: Gauge::default(),
         };
         registry.register("requests", "Chat requests by how they ended", metrics.requests.clone());
         let help = "From arrival to the last byte";
@@ -207,6 +218,11 @@ impl Default for Metrics {
         registry.register("log_written", "Records written to the log", metrics.log_written.clone());
         let help = "Decisions and outcomes that are not in the log: the queue was full, or the database down";
         registry.register("log_dropped", help, metrics.log_dropped.clone());
+        registry.register("policy_version", "The learned policy in force", metrics.policy_version.clone());
+        let help = "Judgements the policy in force rests on";
+        registry.register("policy_learned_from", help, metrics.policy_learned_from.clone());
+        let help = "Quality per US dollar that the budget adds to the trade-off";
+        registry.register("budget_price", help, metrics.budget_price.clone());
         registry.register("log_queued", "Records waiting to be written", metrics.log_queued.clone());
         let help = "Prompts by what the classifier made of them: read, cached, or why routing went on without";
         registry.register("classifier_prompts", help, metrics.classifier_prompts.clone());
@@ -298,6 +314,13 @@ impl Metrics {
         for (quantile, micros) in [("0.5", figures.batch_us.0), ("0.99", figures.batch_us.1)] {
             self.classifier_batch.get_or_create(&QuantileLabel { quantile }).set(f64::from(micros) / 1e6);
         }
+    }
+
+    /// The learned policy and the budget, as of now.
+    pub fn policy(&self, version: u64, learned_from: u64, budget_price: f64) {
+        self.policy_version.set(version as i64);
+        self.policy_learned_from.set(learned_from as i64);
+        self.budget_price.set(budget_price);
     }
 
     /// Everything, in Prometheus' text format (OpenMetrics 1.0).

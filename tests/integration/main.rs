@@ -6,9 +6,11 @@
 mod access;
 mod admin;
 mod cli;
+mod crash;
 mod dashboard;
 mod failover;
 mod feedback;
+mod learning;
 mod matrix;
 mod otlp;
 mod reload;

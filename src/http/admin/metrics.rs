@@ -50,6 +50,8 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
         ready: gateway.classifier.is_ready(),
         batch_us: (counts.p50_us, counts.p99_us),
     });
+    let policy = gateway.learner.live();
+    gateway.metrics.policy(policy.policy.version, policy.policy.learned_from(), gateway.budgets.price());
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, media_type)], gateway.metrics.render()).into_response()
 }

@@ -11,5 +11,6 @@ pub mod models;
 pub mod openapi;
 pub mod overview;
 pub mod playground;
+pub mod policy;
 pub mod requests;
 pub mod tokens;

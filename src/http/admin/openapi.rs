@@ -6,14 +6,16 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
-/// The description: what clients and operators share, and what the dashboard added.
+/// The description: what clients and operators share, what the dashboard added, and the learned policy.
 static SPEC: LazyLock<Value> = LazyLock::new(|| {
     let mut spec: Value = serde_json::from_str(include_str!("openapi.json")).unwrap_or_default();
-    let mut more: Value = serde_json::from_str(include_str!("openapi_dashboard.json")).unwrap_or_default();
-    for (into, from) in [("/paths", "/paths"), ("/components/schemas", "/schemas")] {
-        let from = more.pointer_mut(from).and_then(Value::as_object_mut).map(std::mem::take);
-        if let (Some(known), Some(from)) = (spec.pointer_mut(into).and_then(Value::as_object_mut), from) {
-            known.extend(from);
+    for part in [include_str!("openapi_dashboard.json"), include_str!("openapi_policy.json")] {
+        let mut more: Value = serde_json::from_str(part).unwrap_or_default();
+        for (into, from) in [("/paths", "/paths"), ("/components/schemas", "/schemas")] {
+            let from = more.pointer_mut(from).and_then(Value::as_object_mut).map(std::mem::take);
+            if let (Some(known), Some(from)) = (spec.pointer_mut(into).and_then(Value::as_object_mut), from) {
+                known.extend(from);
+            }
         }
     }
     spec

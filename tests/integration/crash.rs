@@ -1,0 +1,167 @@
+//! `kill -9`, again and again, in the middle of load, feedback and retunes: what was acknowledged is there, the store opens,
+//! and the policy in force is one that was promoted.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pointsman::bandit::Snapshot;
+use pointsman::config;
+use pointsman::protocol::DecisionId;
+use pointsman::sandbox::Sandbox;
+use pointsman::store::{OpenState, SnapshotState, Store};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+/// Times the process is killed.
+const KILLS: u64 = 50;
+
+/// Callers at once.
+const CALLERS: usize = 4;
+
+/// A feedback that was acknowledged: its decision, and its own id.
+type Acknowledged = (String, String);
+
+struct Bench {
+    dir: tempfile::TempDir,
+    config: PathBuf,
+    key: (String, String),
+    http: reqwest::Client,
+}
+
+struct Process {
+    child: Child,
+    proxy: String,
+    admin: String,
+}
+
+impl Bench {
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Starts the real binary and waits until it serves.
+    async fn start(&self) -> Process {
+        let (proxy, admin) = (free_address(), free_address());
+        let child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+            .args(["serve", "--listen", &proxy, "--admin", &admin, "--config"])
+            .arg(&self.config)
+            .current_dir(self.dir.path())
+            .env(&self.key.0, &self.key.1)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let ready = format!("http://{proxy}/ready");
+        for _ in 0..3000 {
+            let answer = self.http.get(&ready).send().await;
+            if answer.is_ok_and(|answer| answer.status() == 200) {
+                return Process { child, proxy, admin };
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it does not start after a kill");
+    }
+}
+
+/// An address nobody listens on right now.
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// Asks and rates until told to stop; what was acknowledged is noted.
+async fn call(http: reqwest::Client, proxy: String, stop: Arc<AtomicBool>, noted: Arc<Mutex<Vec<Acknowledged>>>) {
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        number += 1;
+        let body =
+            json!({ "messages": [{ "role": "user", "content": format!("question {number}") }], "max_tokens": 5 });
+        let Ok(answer) = http.post(format!("http://{proxy}/api/chat")).body(body.to_string()).send().await else {
+            break;
+        };
+        let Some(decision) = answer.headers().get("x-pointsman-decision").cloned() else { continue };
+        let decision = decision.to_str().unwrap().to_owned();
+        let id = uuid::Uuid::now_v7().to_string();
+        let score = f64::from(number % 10) / 10.0;
+        let body = json!({ "decision_id": decision, "score": score, "id": id }).to_string();
+        let Ok(answer) = http.post(format!("http://{proxy}/api/feedback")).body(body).send().await else { break };
+        if answer.status() == 200 {
+            noted.lock().await.push((decision, id));
+        }
+    }
+}
+
+/// Retunes without pause, so that kills meet retunes and swaps.
+async fn retune(http: reqwest::Client, admin: String, stop: Arc<AtomicBool>) {
+    while !stop.load(Ordering::Relaxed) {
+        if http.post(format!("http://{admin}/api/admin/policy/retune")).send().await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Opens what a kill left behind and looks whether all is there. Returns the live version.
+fn inspect(data: &Path, noted: &[Acknowledged]) -> u64 {
+    let (store, report) = Store::open(data, &config::Store::default(), 0).unwrap();
+    assert_eq!(report.state, OpenState::Opened);
+    assert_eq!(store.health().damaged, 0, "a record cannot be read");
+    for (decision, id) in noted {
+        let entry = store.entry(decision.parse::<DecisionId>().unwrap()).unwrap();
+        let found = entry.is_some_and(|entry| entry.feedback.iter().any(|feedback| feedback.id == *id));
+        assert!(found, "feedback {id} on {decision} was acknowledged and is gone");
+    }
+    let live = store.live_version().unwrap().unwrap();
+    let policy = store.policy::<Snapshot>(live).unwrap().expect("the live policy cannot be read");
+    assert_eq!(policy.version, live);
+    let record = store.snapshot(live).unwrap().unwrap();
+    // Between the pointer and the note beside it a crash leaves the note behind; the next start writes it.
+    let noted = record.state == SnapshotState::Promoted || record.promoted_at_ms.is_none();
+    assert!(noted, "{record:?} is in force");
+    live
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_fifty_kills() {
+    let sandbox = Sandbox::for_tests().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("crash.toml");
+    let settings = format!(
+        "{}\n[server]\ndata_dir = 'data'\n[classifier]\nenabled = false\n[store]\nkeep_snapshots = 5\n",
+        sandbox.settings()
+    );
+    std::fs::write(&file, settings).unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+    let bench = Bench { dir, config: file, key: Sandbox::variable(), http };
+    let noted = Arc::new(Mutex::new(Vec::new()));
+    let mut versions = std::collections::BTreeSet::new();
+    for kill in 0..KILLS {
+        let mut process = bench.start().await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = vec![tokio::spawn(retune(bench.http.clone(), process.admin.clone(), Arc::clone(&stop)))];
+        for _ in 0..CALLERS {
+            let (http, proxy) = (bench.http.clone(), process.proxy.clone());
+            tasks.push(tokio::spawn(call(http, proxy, Arc::clone(&stop), Arc::clone(&noted))));
+        }
+        // Another moment each time.
+        tokio::time::sleep(Duration::from_millis(60 + kill * 37 % 240)).await;
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+        stop.store(true, Ordering::Relaxed);
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let so_far = noted.lock().await.clone();
+        let data = bench.data();
+        versions.insert(tokio::task::spawn_blocking(move || inspect(&data, &so_far)).await.unwrap());
+    }
+    let count = noted.lock().await.len();
+    assert!(count > 100, "only {count} feedbacks were acknowledged in between: nothing was tried");
+    assert!(versions.len() > 3, "the policy never changed: {versions:?}");
+    sandbox.stop().await;
+}
