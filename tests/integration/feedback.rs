@@ -165,7 +165,8 @@ async fn a_damaged_log_is_set_aside_and_answers_go_on() {
     let health: Value = gateway.http.get(gateway.url("/health")).send().await.unwrap().json().await.unwrap();
     assert_eq!(health["store"]["durable"], true, "{health}");
     assert!(health["store"]["status"].as_str().unwrap().contains("set aside"), "{health}");
-    let kept = std::fs::read_dir(dir.path()).unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    let kept =
+        std::fs::read_dir(dir.path()).unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
     assert!(kept.filter(|name| name.starts_with("log.broken-")).count() == 1, "the damaged one is kept");
     let id = chat(&gateway, ask("/v1/chat/completions", "gpt-4o", "hi")).await;
     assert_eq!(gateway.post("/api/feedback", json!({ "decision_id": id, "score": 1 })).await.status(), 200);
