@@ -174,8 +174,16 @@ impl App {
         } else {
             None
         };
+        let limited = loaded.config.limits.usd_per_day > 0.0;
         let engine = Engine::start(args, loaded)?;
         let gateway = Arc::clone(&engine.gateway);
+        // Only where spending is limited: it walks a day of the log.
+        let by_token = gateway.tokens().all().iter().any(|token| token.usd_per_day.is_some_and(|usd| usd > 0.0));
+        if (limited || by_token)
+            && let Err(error) = gateway.recall_spending().await
+        {
+            tracing::warn!(error = %error, "What API tokens have spent today is not known; they begin a fresh day");
+        }
         let address = |listener: &TcpListener, wanted: SocketAddr| listener.local_addr().unwrap_or(wanted);
         let proxy_address = address(&proxy, settings.listen);
         let admin_address = admin.as_ref().map(|listener| address(listener, admin_settings.listen));

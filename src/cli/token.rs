@@ -28,6 +28,9 @@ pub(super) enum TokenCommand {
         /// Tokens per minute, in place of limits.tokens_per_minute; 0 = no limit
         #[arg(long, value_name = "N")]
         tpm: Option<u64>,
+        /// US dollars per day, in place of limits.usd_per_day; 0 = no limit
+        #[arg(long, value_name = "USD")]
+        usd_per_day: Option<f64>,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -68,7 +71,7 @@ impl From<ScopeArg> for Scope {
 
 pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
     match command {
-        TokenCommand::New { name, scopes, models, rpm, tpm, config } => {
+        TokenCommand::New { name, scopes, models, rpm, tpm, usd_per_day, config } => {
             let dir = config.load()?.config.server.data_dir;
             let mut tokens = Tokens::load(&dir)?;
             let new = NewToken {
@@ -77,6 +80,7 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
                 models,
                 requests_per_minute: rpm,
                 tokens_per_minute: tpm,
+                usd_per_day,
             };
             let (token, text) = tokens.add(new, rand::random(), Timestamp::now().as_millisecond())?;
             tokens.save(&dir)?;

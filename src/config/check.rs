@@ -337,6 +337,7 @@ fn check_learning(config: &Config, bad: &mut impl FnMut(String, String)) {
         ("learning.guard.cost_factor", learning.guard.cost_factor),
         ("learning.reward.feedback_weight", learning.reward.feedback_weight),
         ("learning.reward.signal_weight", learning.reward.signal_weight),
+        ("limits.usd_per_day", config.limits.usd_per_day),
         ("budget.usd_per_hour", config.budget.usd_per_hour),
         ("budget.usd_per_day", config.budget.usd_per_day),
     ];

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Sizes, times and rates. Live.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Largest request body, MiB.
@@ -16,6 +16,8 @@ pub struct Limits {
     pub requests_per_minute: u32,
     /// Tokens (prompt and answer) per minute of one API token; 0 = no limit.
     pub tokens_per_minute: u64,
+    /// US dollars that one API token may spend per day; 0 = no limit.
+    pub usd_per_day: f64,
 }
 
 impl Default for Limits {
@@ -26,6 +28,7 @@ impl Default for Limits {
             max_in_flight: 1024,
             requests_per_minute: 0,
             tokens_per_minute: 0,
+            usd_per_day: 0.0,
         }
     }
 }

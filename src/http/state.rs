@@ -23,7 +23,7 @@ use crate::config::{self, Config, Setting, Strategy};
 use crate::dispatch::Dispatcher;
 use crate::protocol::{ApiError, ChatRequest, DecisionId, ErrorKind};
 use crate::route::{self, Asked, Conversations, Decision, Learned, Plan, Question, Rules, Speeds};
-use crate::store::{Store, StoreError, Token, TokenError, Tokens};
+use crate::store::{Order, Span, Store, StoreError, Token, TokenError, Tokens};
 use crate::telemetry::Metrics;
 use crate::tuner::{Budgets, Learner, Recorder};
 use crate::upstream::{Catalog, Discovered};
@@ -340,6 +340,38 @@ impl Gateway {
         let done = tokio::task::spawn_blocking(move || read(&store)).await;
         let failed = |why: String| ApiError::new(ErrorKind::Unavailable, format!("the store cannot be read: {why}"));
         done.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+    }
+
+    /// Takes up what API tokens have spent in the last day, from the log: a restart must not give anybody a fresh day.
+    /// What was spent long ago has come back in part.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` while the store is down; then everybody begins a fresh day.
+    pub async fn recall_spending(&self) -> Result<(), ApiError> {
+        const DAY_MS: i64 = 86_400_000;
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let span = Span { from_ms: Some(now_ms - DAY_MS), ..Span::default() };
+        let spent = self
+            .read_store(move |store| {
+                let mut spent: BTreeMap<Option<String>, f64> = BTreeMap::new();
+                store.walk(&span, Order::Newest, |entry| {
+                    let cost = entry.outcome.as_ref().and_then(|outcome| outcome.cost_usd).unwrap_or(0.0);
+                    let left = 1.0 - (now_ms - entry.decision.at_ms).clamp(0, DAY_MS) as f64 / DAY_MS as f64;
+                    *spent.entry(entry.decision.request.token).or_default() += cost * left;
+                    true
+                })?;
+                Ok(spent)
+            })
+            .await?;
+        let (tokens, live, now) = (self.tokens(), self.live(), Instant::now());
+        for (id, usd) in spent {
+            let token = id.as_ref().and_then(|id| tokens.all().iter().find(|token| token.id == *id));
+            if token.is_some() || id.is_none() {
+                self.limiter.owe(token, &live.config.limits, usd, now);
+            }
+        }
+        Ok(())
     }
 
     /// Hands a decision to the log. Never waits.

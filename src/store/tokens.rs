@@ -63,6 +63,9 @@ pub struct Token {
     /// Tokens per minute in place of `limits.tokens_per_minute`; 0 = no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_minute: Option<u64>,
+    /// US dollars per day in place of `limits.usd_per_day`; 0 = no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_per_day: Option<f64>,
 }
 
 /// What a new token is to be.
@@ -78,6 +81,8 @@ pub struct NewToken {
     pub requests_per_minute: Option<u32>,
     /// Tokens per minute.
     pub tokens_per_minute: Option<u64>,
+    /// US dollars per day.
+    pub usd_per_day: Option<f64>,
 }
 
 /// Why the file could not be used.
@@ -175,6 +180,7 @@ impl Tokens {
             models: new.models,
             requests_per_minute: new.requests_per_minute,
             tokens_per_minute: new.tokens_per_minute,
+            usd_per_day: new.usd_per_day,
         };
         self.tokens.push(token.clone());
         Ok((token, text))

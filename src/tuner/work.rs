@@ -3,12 +3,13 @@
 //! One after the other, each off the async threads: the live policy has one writer. What takes long (a retune walks the
 //! log) makes others wait here, and nobody who answers requests.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 use super::budget::Budgets;
 use super::gate::Ruling;
@@ -73,6 +74,9 @@ impl Work {
     ) {
         let mut stopped = std::pin::pin!(stopped);
         let mut watched = Instant::now();
+        // An interval and not a sleep: news without pause must not put it off for ever.
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ids = Vec::new();
         loop {
             let job = tokio::select! {
@@ -82,7 +86,7 @@ impl Work {
                     0 => continue,
                     _ => Job::TakeIn(std::mem::take(&mut ids)),
                 },
-                () = tokio::time::sleep(TICK) => match &self.desk {
+                _ = ticks.tick() => match &self.desk {
                     Some(desk) if desk.is_due() => Job::Retune,
                     _ if watched.elapsed() >= WATCH_EVERY => {
                         watched = Instant::now();
@@ -151,12 +155,14 @@ impl Desk {
             return Ok(());
         }
         let mut lessons = Vec::new();
-        for id in ids {
+        let once: BTreeSet<&DecisionId> = ids.iter().collect();
+        for id in once {
             let Some(entry) = self.shared.store.entry(*id)? else { continue };
             let Some(lesson) = Lesson::of(&entry, false, &settings.reward) else { continue };
-            self.new += 1;
+            let first = self.counted.insert(*id);
             // A judgement that changes an earlier one holds from the next retune on.
-            if self.counted.insert(*id) {
+            self.new += u64::from(first || entry.feedback.len() > 1);
+            if first {
                 lessons.push(lesson);
             }
         }

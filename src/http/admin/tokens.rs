@@ -38,6 +38,8 @@ pub struct Shown {
     pub requests_per_minute: Option<u32>,
     /// Tokens per minute; absent = as configured, 0 = no limit.
     pub tokens_per_minute: Option<u64>,
+    /// US dollars per day; absent = as configured, 0 = no limit.
+    pub usd_per_day: Option<f64>,
 }
 
 impl From<&Token> for Shown {
@@ -50,6 +52,7 @@ impl From<&Token> for Shown {
             models: token.models.clone(),
             requests_per_minute: token.requests_per_minute,
             tokens_per_minute: token.tokens_per_minute,
+            usd_per_day: token.usd_per_day,
         }
     }
 }
@@ -73,6 +76,8 @@ pub struct Wanted {
     requests_per_minute: Option<u32>,
     #[serde(default)]
     tokens_per_minute: Option<u64>,
+    #[serde(default)]
+    usd_per_day: Option<f64>,
 }
 
 /// A new token.
@@ -119,6 +124,9 @@ fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
     if wanted.scopes.is_empty() {
         return Err(ApiError::invalid("a token without a scope opens nothing").at("scopes"));
     }
+    if wanted.usd_per_day.is_some_and(|usd| !(usd.is_finite() && usd >= 0.0)) {
+        return Err(ApiError::invalid("a spend is 0 or more US dollars").at("usd_per_day"));
+    }
     let live = gateway.live();
     let unknown = wanted.models.iter().flatten().find(|name| live.catalog.find(name).is_none());
     if let Some(unknown) = unknown {
@@ -130,6 +138,7 @@ fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
         models: wanted.models.filter(|models| !models.is_empty()),
         requests_per_minute: wanted.requests_per_minute,
         tokens_per_minute: wanted.tokens_per_minute,
+        usd_per_day: wanted.usd_per_day,
     };
     let (token, text) = gateway
         .change_tokens(|tokens| tokens.add(new, rand::random(), Timestamp::now().as_millisecond()))

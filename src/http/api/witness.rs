@@ -65,8 +65,9 @@ impl Witness {
             failovers: outcome.failovers,
             causes,
         });
+        let id = self.token.as_ref().map(|(id, _)| id.as_str());
+        self.gateway.limiter.spend(id, outcome.cost.0);
         if let Some(usage) = outcome.usage {
-            let id = self.token.as_ref().map(|(id, _)| id.as_str());
             self.gateway.limiter.correct(id, self.estimated, usage.total_tokens());
         }
         let now_ms = Timestamp::now().as_millisecond();

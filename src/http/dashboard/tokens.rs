@@ -83,7 +83,11 @@ fn row(token: &Shown) -> Markup {
     };
     let limits =
         [limit(token.requests_per_minute.map(u64::from), "requests"), limit(token.tokens_per_minute, "tokens")];
-    let limits: Vec<String> = limits.into_iter().flatten().collect();
+    let spend = token.usd_per_day.map(|usd| match usd {
+        0.0 => "no limit of spend".to_owned(),
+        usd => format!("${usd}/day"),
+    });
+    let limits: Vec<String> = limits.into_iter().flatten().chain(spend).collect();
     markup! {
         tr {
             th scope="row" { (token.name) " " code.muted { (token.id) } }

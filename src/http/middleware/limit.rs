@@ -1,4 +1,5 @@
-//! Requests and tokens per minute of each API token: token buckets that fill evenly and hold one minute's worth.
+//! Requests and tokens per minute of each API token, and dollars per day: buckets that fill evenly and hold one minute's
+//! worth, or one day's.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,14 +13,21 @@ use crate::store::Token;
 /// Buckets, by the API token's id; `None` is everybody without one.
 #[derive(Debug, Default)]
 pub struct Limiter {
-    buckets: Mutex<HashMap<Option<String>, Pair>>,
+    buckets: Mutex<HashMap<Option<String>, Account>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Pair {
+struct Account {
     requests: Bucket,
     tokens: Bucket,
+    money: Bucket,
 }
+
+/// Seconds in which a bucket of requests or tokens fills.
+const MINUTE: f64 = 60.0;
+
+/// Seconds in which a bucket of money fills.
+const DAY: f64 = 86_400.0;
 
 /// What is left, and when that was true.
 #[derive(Debug, Clone, Copy)]
@@ -33,16 +41,16 @@ impl Bucket {
         Self { left: capacity, at: now }
     }
 
-    fn refill(&mut self, capacity: f64, now: Instant) {
-        let gained = now.saturating_duration_since(self.at).as_secs_f64() / 60.0 * capacity;
+    fn refill(&mut self, capacity: f64, period: f64, now: Instant) {
+        let gained = now.saturating_duration_since(self.at).as_secs_f64() / period * capacity;
         self.left = (self.left + gained).min(capacity);
         self.at = now;
     }
 
     /// How long until `amount` is there; a larger one than the bucket holds waits for a full bucket.
-    fn wait(&self, amount: f64, capacity: f64) -> Option<Duration> {
+    fn wait(&self, amount: f64, capacity: f64, period: f64) -> Option<Duration> {
         let lacking = amount.min(capacity) - self.left;
-        (lacking > 0.0).then(|| Duration::from_secs_f64(lacking / capacity * 60.0))
+        (lacking > 0.0).then(|| Duration::from_secs_f64((lacking / capacity * period).min(1e9)))
     }
 }
 
@@ -53,45 +61,88 @@ impl Limiter {
     ///
     /// `RateLimited`, with a time.
     pub fn take(&self, token: Option<&Token>, limits: &Limits, estimated: u32, now: Instant) -> Result<(), ApiError> {
-        let (per_minute, tokens_per_minute) = rates(token, limits);
-        if per_minute == 0.0 && tokens_per_minute == 0.0 {
+        let Rates { per_minute, tokens_per_minute, usd_per_day } = rates(token, limits);
+        if per_minute == 0.0 && tokens_per_minute == 0.0 && usd_per_day == 0.0 {
             return Ok(());
         }
         let mut buckets = self.buckets.lock();
         let key = token.map(|token| token.id.clone());
-        let full = Pair { requests: Bucket::full(per_minute, now), tokens: Bucket::full(tokens_per_minute, now) };
-        let pair = buckets.entry(key).or_insert(full);
-        pair.requests.refill(per_minute, now);
-        pair.tokens.refill(tokens_per_minute, now);
+        let full = Account {
+            requests: Bucket::full(per_minute, now),
+            tokens: Bucket::full(tokens_per_minute, now),
+            money: Bucket::full(usd_per_day, now),
+        };
+        let account = buckets.entry(key).or_insert(full);
+        account.requests.refill(per_minute, MINUTE, now);
+        account.tokens.refill(tokens_per_minute, MINUTE, now);
+        account.money.refill(usd_per_day, DAY, now);
         let estimated = f64::from(estimated);
         if per_minute > 0.0
-            && let Some(wait) = pair.requests.wait(1.0, per_minute)
+            && let Some(wait) = account.requests.wait(1.0, per_minute, MINUTE)
         {
             return Err(over(format!("more than {per_minute} requests per minute"), wait));
         }
         if tokens_per_minute > 0.0
-            && let Some(wait) = pair.tokens.wait(estimated, tokens_per_minute)
+            && let Some(wait) = account.tokens.wait(estimated, tokens_per_minute, MINUTE)
         {
             return Err(over(format!("more than {tokens_per_minute} tokens per minute"), wait));
         }
-        pair.requests.left -= 1.0;
-        pair.tokens.left -= estimated;
+        // What an answer costs is known afterwards: a request comes in while anything is left, and what it overdraws is
+        // waited for by the next.
+        if usd_per_day > 0.0
+            && let Some(wait) = account.money.wait(usd_per_day * LEAST_LEFT, usd_per_day, DAY)
+        {
+            return Err(over(format!("more than ${usd_per_day} per day"), wait));
+        }
+        account.requests.left -= 1.0;
+        account.tokens.left -= estimated;
         Ok(())
     }
 
     /// Puts the estimate right once the vendor has counted. What is overdrawn is waited for by the next request.
     pub fn correct(&self, token: Option<&str>, estimated: u32, counted: u64) {
         let key = token.map(str::to_owned);
-        if let Some(pair) = self.buckets.lock().get_mut(&key) {
-            pair.tokens.left -= counted as f64 - f64::from(estimated);
+        if let Some(account) = self.buckets.lock().get_mut(&key) {
+            account.tokens.left -= counted as f64 - f64::from(estimated);
         }
+    }
+
+    /// Takes what an answer cost.
+    pub fn spend(&self, token: Option<&str>, cost_usd: f64) {
+        let key = token.map(str::to_owned);
+        if let Some(account) = self.buckets.lock().get_mut(&key) {
+            account.money.left -= cost_usd;
+        }
+    }
+
+    /// Takes up what was spent before this process began: `usd` of the last day, already come back in part.
+    pub fn owe(&self, token: Option<&Token>, limits: &Limits, usd: f64, now: Instant) {
+        let Rates { per_minute, tokens_per_minute, usd_per_day } = rates(token, limits);
+        let key = token.map(|token| token.id.clone());
+        let full = Account {
+            requests: Bucket::full(per_minute, now),
+            tokens: Bucket::full(tokens_per_minute, now),
+            money: Bucket::full(usd_per_day, now),
+        };
+        self.buckets.lock().entry(key).or_insert(full).money.left -= usd;
     }
 }
 
-fn rates(token: Option<&Token>, limits: &Limits) -> (f64, f64) {
+/// What may be used by when; 0 = no limit.
+struct Rates {
+    per_minute: f64,
+    tokens_per_minute: f64,
+    usd_per_day: f64,
+}
+
+/// Share of a day's money that must be there for a request to come in.
+const LEAST_LEFT: f64 = 1e-6;
+
+fn rates(token: Option<&Token>, limits: &Limits) -> Rates {
     let requests = token.and_then(|token| token.requests_per_minute).unwrap_or(limits.requests_per_minute);
     let tokens = token.and_then(|token| token.tokens_per_minute).unwrap_or(limits.tokens_per_minute);
-    (f64::from(requests), tokens as f64)
+    let usd_per_day = token.and_then(|token| token.usd_per_day).unwrap_or(limits.usd_per_day);
+    Rates { per_minute: f64::from(requests), tokens_per_minute: tokens as f64, usd_per_day }
 }
 
 fn over(what: String, wait: Duration) -> ApiError {
@@ -124,6 +175,21 @@ mod tests {
         limiter.correct(None, 100, 2000);
         let error = limiter.take(None, &limits, 100, now).unwrap_err();
         assert!(error.retry_after.unwrap() > Duration::from_secs(60));
+    }
+
+    #[test]
+    fn money_is_overdrawn_once_and_then_waited_for() {
+        let (limiter, now) = (Limiter::default(), Instant::now());
+        let limits = Limits { usd_per_day: 24.0, ..Limits::default() };
+        limiter.take(None, &limits, 0, now).unwrap();
+        limiter.spend(None, 26.0);
+        let error = limiter.take(None, &limits, 0, now).unwrap_err();
+        let wait = error.retry_after.unwrap().as_secs_f64();
+        assert!((wait - 7200.0).abs() < 10.0, "two dollars at one an hour: {wait}");
+        assert!(limiter.take(None, &limits, 0, now + Duration::from_secs(7300)).is_ok());
+        let again = Limiter::default();
+        again.owe(None, &limits, 25.0, now);
+        assert!(again.take(None, &limits, 0, now).is_err(), "a restart forgives nothing");
     }
 
     #[test]
