@@ -24,6 +24,12 @@ use crate::store::{Order, SnapshotRecord, SnapshotState, Span, StoreError};
 /// How often it looks whether something is due.
 const TICK: Duration = Duration::from_millis(500);
 
+/// Retunes rest so many times as long as they worked: they take a twentieth of a core at most...
+const REST_PER_WORK: u32 = 20;
+
+/// ...and at least so long, since each version brought to disk holds up feedback that waits for the disk.
+const LEAST_REST: Duration = Duration::from_secs(5);
+
 /// How often guard rails are looked at and the budget's state is kept.
 const WATCH_EVERY: Duration = Duration::from_secs(10);
 
@@ -48,6 +54,8 @@ struct Desk {
     new: u64,
     /// When the last retune ended; `None` = none yet, and one is due if the log holds anything.
     retuned: Option<Instant>,
+    /// How long the next one waits at least, however much is new.
+    rest: Duration,
 }
 
 /// One thing to do.
@@ -61,7 +69,7 @@ enum Job {
 impl Work {
     pub(super) fn new(shared: Arc<Shared>, orders: mpsc::Receiver<Ordered>) -> Self {
         // What was judged before the start is in the log and waits for the first retune.
-        let desk = Desk { shared, counted: HashSet::new(), new: 1, retuned: None };
+        let desk = Desk { shared, counted: HashSet::new(), new: 1, retuned: None, rest: LEAST_REST };
         Self { desk: Some(desk), orders }
     }
 
@@ -114,7 +122,7 @@ impl Work {
             Err(error) => {
                 // The policy in force is whole: it is swapped as one. Only what was being worked out is lost.
                 tracing::error!(%error, "The learner ended in a panic; the policy stays as it is");
-                Desk { shared, counted: HashSet::new(), new: 1, retuned: Some(Instant::now()) }
+                Desk { shared, counted: HashSet::new(), new: 1, retuned: Some(Instant::now()), rest: LEAST_REST }
             }
         });
     }
@@ -123,8 +131,10 @@ impl Work {
 impl Desk {
     fn is_due(&self) -> bool {
         let settings = self.shared.settings.load();
-        let waited = |retuned: Instant| retuned.elapsed() >= Duration::from_secs(settings.interval_s);
-        settings.enabled && self.new > 0 && (self.new >= settings.min_feedback || self.retuned.is_none_or(waited))
+        let Some(retuned) = self.retuned else { return settings.enabled && self.new > 0 };
+        let waited = retuned.elapsed();
+        let enough = self.new >= settings.min_feedback && waited >= self.rest;
+        settings.enabled && self.new > 0 && (enough || waited >= Duration::from_secs(settings.interval_s))
     }
 
     fn work(&mut self, job: Job, budgets: &Budgets) {
@@ -216,6 +226,7 @@ impl Desk {
         if proposal.ruling == Ruling::Promote && !lessons.is_empty() {
             self.counted = lessons.iter().map(|lesson| lesson.id).collect();
         }
+        self.rest = (began.elapsed() * REST_PER_WORK).max(LEAST_REST);
         let took_ms = began.elapsed().as_secs_f64() * 1e3;
         let result = match proposal.ruling {
             Ruling::Promote => format!("version {} took over: {}", proposal.policy.version, proposal.reason),
