@@ -45,7 +45,7 @@ impl Bench {
     /// Starts the real binary and waits until it serves.
     async fn start(&self) -> Process {
         let (proxy, admin) = (free_address(), free_address());
-        let child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
             .args(["serve", "--listen", &proxy, "--admin", &admin, "--config"])
             .arg(&self.config)
             .current_dir(self.dir.path())
@@ -63,6 +63,8 @@ impl Bench {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        child.kill().unwrap();
+        child.wait().unwrap();
         panic!("it does not start after a kill");
     }
 }
