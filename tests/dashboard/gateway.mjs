@@ -10,9 +10,9 @@ export const PASSWORD = "a long password for the walk";
 // A model and an API token whose names would do harm if any page took them for markup.
 export const HOSTILE = '<img src=x onerror="window.harmed=1">';
 
-const CONFIG = `
+const config = (strategy) => `
 [routing]
-strategy = "weighted"
+strategy = "${strategy}"
 [learning]
 interval_s = 1
 min_feedback = 3
@@ -31,7 +31,12 @@ export class Gateway {
     this.binary = binary;
     this.environment = { POINTSMAN_ADMIN_PASSWORD: PASSWORD, ...environment };
     this.dir = mkdtempSync(join(tmpdir(), "pointsman-walk-"));
-    writeFileSync(join(this.dir, "walk.toml"), CONFIG);
+    this.choose("weighted");
+  }
+
+  // What chooses among the models; a running gateway takes it over within a second or two.
+  choose(strategy) {
+    writeFileSync(join(this.dir, "walk.toml"), config(strategy));
   }
 
   async start(admin = "127.0.0.1:0") {

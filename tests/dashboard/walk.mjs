@@ -184,7 +184,9 @@ const steps = {
   },
 
   async "a policy is made from feedback and rolled back"() {
-    for (let asked = 0; asked < 6; asked++) {
+    gateway.choose("learned");
+    await until(async () => (await (await gateway.ask("Who chooses?")).json()).routing.mode === "learned", "the weights still choose");
+    for (let asked = 0; asked < 8; asked++) {
       const answer = await (await gateway.ask(`Teach ${asked}`)).json();
       const body = JSON.stringify({ decision_id: answer.routing.decision_id, thumbs: asked % 2 ? "up" : "down" });
       const rated = await fetch(`${gateway.proxy}/api/feedback`, { method: "POST", body });
