@@ -23,6 +23,7 @@ mod read;
 use std::collections::HashMap;
 
 pub use error::DatasetError;
+pub(super) use read::hash;
 pub use read::{Limits, read};
 
 /// Which part of a data set a record belongs to.
@@ -147,6 +148,43 @@ impl Dataset {
     /// Whether a split has any record.
     pub fn has(&self, split: Split) -> bool {
         self.of(split).next().is_some()
+    }
+
+    /// The same data with the named sources alone.
+    pub fn only(self, sources: &[String]) -> Self {
+        let kept: Vec<u32> =
+            (0..self.sources.len() as u32).filter(|at| sources.contains(&self.sources[*at as usize])).collect();
+        let source_of = |old: u32| kept.iter().position(|kept| *kept == old).map(|new| new as u32);
+        let mut arms = Vec::new();
+        let mut arm_of = HashMap::new();
+        for (old, arm) in self.arms.iter().enumerate() {
+            if let Some(source) = source_of(arm.source) {
+                arm_of.insert(old as u32, arms.len() as u32);
+                arms.push(Arm { source, model: arm.model.clone() });
+            }
+        }
+        let record = |mut record: Record| {
+            record.source = source_of(record.source)?;
+            record.outcomes.iter_mut().for_each(|outcome| outcome.arm = arm_of[&outcome.arm]);
+            Some(record)
+        };
+        Self {
+            sources: kept.iter().map(|at| self.sources[*at as usize].clone()).collect(),
+            arms,
+            records: self.records.into_iter().filter_map(record).collect(),
+            tasks: self.tasks,
+            left_out: self.left_out,
+        }
+    }
+
+    /// Takes the named task families out of train and val, and leaves nothing but them in test; without names nothing
+    /// happens.
+    pub fn leave_out(&mut self, families: &[String]) {
+        let named = |task: &str| families.iter().any(|family| task.split('/').next() == Some(family.as_str()));
+        let tasks: Vec<bool> = self.tasks.iter().map(|task| named(task)).collect();
+        if !families.is_empty() {
+            self.records.retain(|record| (record.split == Split::Test) == tasks[record.task as usize]);
+        }
     }
 
     /// The part of a task's name before the slash.

@@ -302,6 +302,6 @@ fn mask(what: &str) -> String {
 }
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo): stable between runs and versions, which the standard hasher is not.
-pub(super) fn hash(text: &str) -> u64 {
+pub(in crate::train) fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -133,3 +133,24 @@ fn too_much_text_is_refused_before_memory_ends() {
     let error = read(dir.path(), Split::Test, Limits { prompt_bytes: 7, ..Limits::default() }).unwrap_err();
     assert!(matches!(error, DatasetError::TooLarge { .. }));
 }
+
+#[test]
+fn sources_and_families_can_be_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = |id: &str, source: &str, task: &str, model: &str| {
+        format!(
+            r#"{{"id":"{id}","source":"{source}","task":"{task}","prompt":"p","outcomes":{{"{model}":{{"score":1}}}}}}"#
+        )
+    };
+    let lines = [line("1", "a", "x/1", "m"), line("2", "b", "x/2", "n"), line("3", "b", "y", "o")].join("\n");
+    std::fs::write(folder.path().join("train.jsonl"), &lines).unwrap();
+    std::fs::write(folder.path().join("test.jsonl"), line("4", "b", "x/2", "n")).unwrap();
+    let mut data = read(folder.path(), Split::Train, Limits::default()).unwrap().only(&["b".to_owned()]);
+    assert_eq!((data.sources.as_slice(), data.arms.len(), data.records.len()), (&["b".to_owned()][..], 2, 3));
+    let models: Vec<&str> =
+        data.records.iter().map(|r| data.arms[r.outcomes[0].arm as usize].model.as_str()).collect();
+    assert_eq!(models, ["n", "n", "o"], "test.jsonl is read first");
+    data.leave_out(&["x".to_owned()]);
+    let left: Vec<&str> = data.records.iter().map(|record| &*record.id).collect();
+    assert_eq!(left, ["4", "3"], "train loses the family, test has nothing else");
+}

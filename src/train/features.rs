@@ -1,0 +1,234 @@
+//! Pooled states of many prompts, kept on disk, because reading them is what takes long.
+//!
+//! A file belongs to one encoder, pooling and length of reading; its name says which. It is a list of a prompt's hash and
+//! its states (sixteen bits each), only ever added to: a run that was stopped goes on where it was, and a torn end is cut
+//! off. Prompts are read in order of length, so that those of a batch take about equally long.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::fit::{Origin, Progress, Stage, Stopped};
+use crate::classifier::head::Matrix;
+
+const MAGIC: &[u8; 8] = b"PMFEAT01";
+/// Bytes of prompts read together.
+const BATCH_BYTES: usize = 2_048;
+/// Prompts after which the file is brought up to date.
+const FLUSH: usize = 200;
+
+/// Why there are no features.
+#[derive(Debug, thiserror::Error)]
+pub enum FeatureError {
+    /// The file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is of another kind.
+    #[error("{0}: not a file of features for this width; remove it")]
+    Foreign(PathBuf),
+    /// The encoder could not read a prompt.
+    #[error("the encoder: {0}")]
+    Encoder(String),
+    /// Asked to stop; what was read is kept.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Reads prompts: their pooled states, in order.
+pub type Encode<'a> = dyn FnMut(&[&str]) -> Result<Vec<Vec<f32>>, String> + 'a;
+
+/// The states of `prompts`, one a row, `width` numbers each: from the file in `folder`, and from `encode` where it has none.
+///
+/// # Errors
+///
+/// See [`FeatureError`].
+pub fn states(
+    folder: &Path,
+    origin: &Origin,
+    width: usize,
+    prompts: &[&str],
+    encode: &mut Encode<'_>,
+    progress: &dyn Progress,
+) -> Result<Matrix, FeatureError> {
+    let path = folder.join(file_name(origin));
+    let failed = |source| FeatureError::File { path: path.clone(), source };
+    fs::create_dir_all(folder).map_err(failed)?;
+    let hashes: Vec<u64> = prompts.iter().map(|prompt| hash(prompt)).collect();
+    let mut rows: HashMap<u64, Vec<usize>> = HashMap::new();
+    hashes.iter().enumerate().for_each(|(row, hash)| rows.entry(*hash).or_default().push(row));
+    let mut states = Matrix::zeros(prompts.len(), width);
+    let mut known = vec![false; prompts.len()];
+    let mut put = |hash: u64, values: &[f32], known: &mut Vec<bool>| {
+        for row in rows.get(&hash).into_iter().flatten() {
+            states.row_mut(*row).copy_from_slice(values);
+            known[*row] = true;
+        }
+    };
+    let whole = read(&path, width, &mut |hash, values| put(hash, values, &mut known))?;
+    let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
+    // What a stopped run left half written.
+    file.set_len(whole).map_err(failed)?;
+    let mut out = BufWriter::new(file);
+    if whole == 0 {
+        out.write_all(MAGIC).and_then(|()| out.write_all(&(width as u32).to_le_bytes())).map_err(failed)?;
+    }
+    let mut missing: Vec<usize> = (0..prompts.len()).filter(|row| !known[*row]).collect();
+    missing.sort_by_key(|row| (prompts[*row].len(), hashes[*row]));
+    missing.dedup_by_key(|row| hashes[*row]);
+    // Progress in bytes, because a prompt's time goes with its length; beyond what is read of it, length costs nothing.
+    let cost = |row: &usize| prompts[*row].len().clamp(8, 5 * origin.max_tokens);
+    let total: usize = missing.iter().map(cost).sum();
+    progress.begin(Stage::Features, total as u64);
+    let (mut done, mut read_since, mut at) = (0, 0, 0);
+    while at < missing.len() {
+        let mut end = at + 1;
+        let mut bytes = cost(&missing[at]);
+        while end < missing.len() && bytes + cost(&missing[end]) <= BATCH_BYTES {
+            bytes += cost(&missing[end]);
+            end += 1;
+        }
+        let batch: Vec<&str> = missing[at..end].iter().map(|row| prompts[*row]).collect();
+        let pooled = encode(&batch).map_err(FeatureError::Encoder)?;
+        for (row, values) in missing[at..end].iter().zip(pooled) {
+            if values.len() != width {
+                return Err(FeatureError::Encoder(format!("{} states instead of {width}", values.len())));
+            }
+            let short: Vec<u16> = values.iter().map(|value| shorten(*value)).collect();
+            out.write_all(&hashes[*row].to_le_bytes()).map_err(failed)?;
+            for value in &short {
+                out.write_all(&value.to_le_bytes()).map_err(failed)?;
+            }
+            // As they will be read again, so that a resumed run gives the same head.
+            let values: Vec<f32> = short.iter().map(|value| lengthen(*value)).collect();
+            put(hashes[*row], &values, &mut known);
+        }
+        done += bytes;
+        read_since += end - at;
+        at = end;
+        if read_since >= FLUSH {
+            out.flush().map_err(failed)?;
+            read_since = 0;
+        }
+        let told = progress.at(done as u64, &format!("{at} of {} prompts", missing.len()));
+        if told.is_err() {
+            out.flush().map_err(failed)?;
+        }
+        told?;
+    }
+    out.flush().map_err(failed)?;
+    progress.end();
+    Ok(states)
+}
+
+/// The file for states of this origin.
+pub fn file_name(origin: &Origin) -> String {
+    let told = format!("{} {:?} {}", origin.encoder, origin.pooling, origin.max_tokens);
+    let hash = Sha256::digest(told.as_bytes());
+    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("features-{hash}.bin")
+}
+
+/// Hands out every whole entry; gives back how many bytes they take together with the beginning.
+fn read(path: &Path, width: usize, each: &mut dyn FnMut(u64, &[f32])) -> Result<u64, FeatureError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(source) => return Err(FeatureError::File { path: path.to_owned(), source }),
+    };
+    let mut bytes = BufReader::new(file);
+    let mut head = [0; 12];
+    if bytes.read_exact(&mut head).is_err() {
+        return Ok(0);
+    }
+    let (magic, rest) = head.split_at(8);
+    if magic != MAGIC || rest != (width as u32).to_le_bytes() {
+        return Err(FeatureError::Foreign(path.to_owned()));
+    }
+    let mut entry = vec![0; 8 + 2 * width];
+    let mut whole = head.len() as u64;
+    let mut values = vec![0.0; width];
+    while bytes.read_exact(&mut entry).is_ok() {
+        let (key, states) = entry.split_at(8);
+        for (value, short) in values.iter_mut().zip(states.chunks_exact(2)) {
+            *value = lengthen(u16::from_le_bytes([short[0], short[1]]));
+        }
+        each(u64::from_le_bytes(key.try_into().unwrap_or_default()), &values);
+        whole += entry.len() as u64;
+    }
+    Ok(whole)
+}
+
+/// The upper half of a float, rounded.
+fn shorten(value: f32) -> u16 {
+    let bits = value.to_bits();
+    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+fn lengthen(value: u16) -> f32 {
+    f32::from_bits(u32::from(value) << 16)
+}
+
+/// The first eight bytes of SHA-256.
+fn hash(prompt: &str) -> u64 {
+    let digest = Sha256::digest(prompt.as_bytes());
+    digest.iter().take(8).rev().fold(0, |all, byte| all << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classifier::encoder::Pooling;
+
+    fn origin() -> Origin {
+        Origin { encoder: "e".into(), pooling: Pooling::mean_of(1), max_tokens: 16 }
+    }
+
+    /// Length and first byte as states; counts what it reads.
+    fn reads(folder: &Path, prompts: &[&str]) -> (Matrix, usize) {
+        let mut read = 0;
+        let mut encode = |batch: &[&str]| {
+            read += batch.len();
+            Ok(batch.iter().map(|prompt| vec![prompt.len() as f32, f32::from(prompt.as_bytes()[0])]).collect())
+        };
+        let matrix = states(folder, &origin(), 2, prompts, &mut encode, &()).unwrap();
+        (matrix, read)
+    }
+
+    #[test]
+    fn a_prompt_is_read_once_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, read) = reads(folder.path(), &["bb", "a", "bb"]);
+        assert_eq!((first.values, read), (vec![2.0, 98.0, 1.0, 97.0, 2.0, 98.0], 2));
+        let (second, read) = reads(folder.path(), &["ccc", "a"]);
+        assert_eq!((second.values, read), (vec![3.0, 99.0, 1.0, 97.0], 1));
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_off_and_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        reads(folder.path(), &["bb", "a"]);
+        let path = folder.path().join(file_name(&origin()));
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        let (again, read) = reads(folder.path(), &["bb", "a"]);
+        assert_eq!((again.values, read), (vec![2.0, 98.0, 1.0, 97.0], 1));
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_file_of_another_width_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        reads(folder.path(), &["bb"]);
+        let mut encode = |_: &[&str]| Err("not asked".to_owned());
+        let foreign = states(folder.path(), &origin(), 3, &["bb"], &mut encode, &());
+        assert!(matches!(foreign, Err(FeatureError::Foreign(_))));
+    }
+}

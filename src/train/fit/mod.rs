@@ -1,0 +1,518 @@
+//! Fitting a head: outcomes and pooled states in, a [`Head`] out, with what else was tried and how it did.
+//!
+//! 1. [`table`] standardises the states, turns them to their [`principal`] directions, and adds the statistics.
+//! 2. [`trunk`] fits the item-response trunk with all models at once, and a logistic regression for each model.
+//! 3. A memory is filled with the training prompts, in the space that does best on val.
+//! 4. [`calibrate`] says, on val, how much each opinion counts. What is compared (statistics alone, logistic, trunk, memory,
+//!    trunk and memory) is measured on the half of val that it was not calibrated on, both ways round.
+//! 5. [`simple`] adds the parts that are cheap: what is believed of strange prompts, task labels, tokens, the context.
+//!
+//! Everything drawn comes from one seed. What it leaves out: `test`, which only the report looks at.
+
+mod adam;
+mod calibrate;
+pub mod labels;
+mod principal;
+mod simple;
+mod table;
+mod trunk;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+
+use crate::classifier::encoder::Pooling;
+use crate::classifier::head::{
+    ArmNote, Arms, Description, FORMAT, Familiarity, Head, HeadError, Input, Likeness, Matrix, Memory, Near, Parts,
+    Recall, sigmoid,
+};
+use crate::classifier::stats::TextStats;
+use crate::train::dataset::{Dataset, Split};
+use crate::train::metrics::{concordance, log_loss};
+
+use calibrate::{Allowed, Case, calibrate};
+pub use table::Table;
+pub use trunk::TrunkSettings;
+
+/// Share of strange prompts among val that familiarity may shrink a little.
+const NEAR_QUANTILE: f32 = 0.10;
+/// Labelled prompts of our own count as much as so many of a benchmark's.
+const OWN_LABELS: usize = 5;
+
+/// What happens during a fit, for whoever shows it.
+pub trait Progress {
+    /// A stage of `total` steps begins.
+    fn begin(&self, stage: Stage, total: u64);
+    /// So many steps are done; `note` says how it goes.
+    ///
+    /// # Errors
+    ///
+    /// The work is to be stopped.
+    fn at(&self, done: u64, note: &str) -> Result<(), Stopped>;
+    /// The stage is over.
+    fn end(&self);
+}
+
+/// Nobody watches.
+impl Progress for () {
+    fn begin(&self, _: Stage, _: u64) {}
+
+    fn at(&self, _: u64, _: &str) -> Result<(), Stopped> {
+        Ok(())
+    }
+
+    fn end(&self) {}
+}
+
+/// A stage of the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Prompts go through the encoder.
+    Features,
+    /// Trunks are fitted.
+    Trunk,
+    /// Logistic regressions are fitted.
+    Logistic,
+    /// The memory is tried.
+    Memory,
+    /// Predictions are measured.
+    Measure,
+}
+
+impl Stage {
+    /// For people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Features => "reading prompts",
+            Self::Trunk => "fitting the trunk",
+            Self::Logistic => "fitting logistic regressions",
+            Self::Memory => "trying the memory",
+            Self::Measure => "measuring",
+        }
+    }
+}
+
+/// The work was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("stopped")]
+pub struct Stopped;
+
+/// Why there is no head.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// There is nothing to learn from.
+    #[error("the data has no prompts in `{0}`")]
+    Empty(Split),
+    /// Asked to stop.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// What was fitted does not fit together.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+}
+
+/// How a head is fitted: the recipe's numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FitSettings {
+    /// Directions kept of the states.
+    pub projected: usize,
+    /// Length of the bandit's context.
+    pub context: usize,
+    /// Of the trunk and the logistic regressions.
+    pub trunk: TrunkSettings,
+    /// Leading directions in a memory's key.
+    pub key_states: usize,
+    /// Neighbours asked, for each source.
+    pub neighbours: usize,
+    /// Weight of a model's mean against its neighbours' outcomes.
+    pub settle: f32,
+    /// The seed of everything drawn.
+    pub seed: u64,
+}
+
+impl Default for FitSettings {
+    fn default() -> Self {
+        Self {
+            projected: 192,
+            context: 16,
+            trunk: TrunkSettings::default(),
+            key_states: 64,
+            neighbours: 48,
+            settle: 2.0,
+            seed: 1,
+        }
+    }
+}
+
+/// Where the states came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// The encoder, by a name that changes with its weights.
+    pub encoder: String,
+    /// The states and how they were pooled.
+    pub pooling: Pooling,
+    /// Tokens read of a prompt.
+    pub max_tokens: usize,
+}
+
+/// Prompts with a label and nothing else.
+#[derive(Debug, Clone, Default)]
+pub struct Labelled {
+    /// Prompts and labels.
+    pub prompts: Vec<(String, String)>,
+    /// Their states.
+    pub pooled: Matrix,
+}
+
+/// One thing that was tried.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Compared {
+    /// What it is.
+    pub name: &'static str,
+    /// Log-loss on val, on the half it was not calibrated on; each prompt counts once.
+    pub log_loss: f64,
+    /// Mean AUROC over the models, likewise.
+    pub auroc: f64,
+    /// Whether it went into the head.
+    pub chosen: bool,
+}
+
+/// A head, and what else was tried.
+#[derive(Debug)]
+pub struct Fitted {
+    /// The head.
+    pub head: Head,
+    /// All that was tried.
+    pub compared: Vec<Compared>,
+}
+
+/// What a head is fitted to.
+#[derive(Debug, Clone, Copy)]
+pub struct Material<'a> {
+    /// Prompts and outcomes.
+    pub dataset: &'a Dataset,
+    /// The prompts' states, one row for each record.
+    pub pooled: &'a Matrix,
+    /// Prompts that have a label only.
+    pub labelled: &'a Labelled,
+    /// Where the states came from.
+    pub origin: &'a Origin,
+}
+
+/// Fits a head.
+///
+/// # Errors
+///
+/// There is no training data, `progress` asked to stop, or the parts do not fit together.
+pub fn fit(
+    name: &str,
+    likeness: Likeness,
+    material: &Material<'_>,
+    settings: &FitSettings,
+    progress: &dyn Progress,
+) -> Result<Fitted, FitError> {
+    let Material { dataset, pooled, labelled, origin } = *material;
+    if !dataset.has(Split::Train) {
+        return Err(FitError::Empty(Split::Train));
+    }
+    let mut input = table::input(dataset, pooled, settings.projected, settings.seed);
+    let table = Table::new(dataset, pooled, &input);
+    let means = table.means(table.rows(Split::Train), dataset.arms.len());
+    let (trunk, mut arms) = trunk::fit(&table, &means, &settings.trunk, settings.seed, progress)?;
+    let (logistic_trunk, logistic) = trunk::fit_linear(&table, &means, &settings.trunk, settings.seed, progress)?;
+    arms.plain = simple::plain(&table, &means, settings.seed);
+    let latents = simple::latents(&table, &trunk);
+
+    let bench = Bench { dataset, table: &table, means: &means, settings };
+    let (memory, recall) = bench.best_memory(&mut input, &arms, &latents, progress)?;
+    let trunk_odds = |row: usize| arms.log_odds(latents.row(row));
+    let logistic_odds = |row: usize| logistic.log_odds(&logistic_trunk.latent(table.inputs.row(row)));
+    let plain_odds = |row: usize| arms.plain_log_odds(input.statistics(table.inputs.row(row)));
+    let opinions = bench.opinions(&memory, &recall, &input, &latents);
+    let only = |trunk, memory| Allowed { trunk, memory };
+    let mut compared = vec![
+        bench.compare("text statistics", &bench.cases(&plain_odds, None), only(true, false)),
+        bench.compare("logistic regression", &bench.cases(&logistic_odds, None), only(true, false)),
+        bench.compare("memory (kNN)", &bench.cases(&trunk_odds, Some(&opinions)), only(false, true)),
+        bench.compare("item-response trunk", &bench.cases(&trunk_odds, None), only(true, false)),
+        bench.compare("trunk and memory", &bench.cases(&trunk_odds, Some(&opinions)), only(true, true)),
+    ];
+    let allowed = [only(true, false), only(false, false), only(false, true), only(true, false), only(true, true)];
+    // What can be written as a head: everything but the logistic regression, which is there to be compared with.
+    // Without val nothing can be compared, and the trunk is what stands on its own.
+    let best = [2, 3, 4].into_iter().min_by(|a, b| compared[*a].log_loss.total_cmp(&compared[*b].log_loss));
+    let chosen = best.filter(|_| dataset.has(Split::Val)).unwrap_or(3);
+    compared[chosen].chosen = true;
+    arms.calibration = calibrate(&bench.cases(&trunk_odds, Some(&opinions)), &bench.sources(), allowed[chosen]);
+    arms.tokens = simple::tokens(&table, &latents, dataset.arms.len());
+
+    let near = bench.neighbours(&memory, &recall, &input, &latents);
+    let familiarity = familiarity(&near);
+    let (task_names, tasks) = bench.tasks(&input, labelled);
+    let z = simple::context(&latents, table.rows(Split::Train), settings.context, settings.seed);
+    let note = |(arm, (mean, prompts)): (usize, &(f32, usize))| ArmNote {
+        source: dataset.sources[dataset.arms[arm].source as usize].clone(),
+        model: dataset.arms[arm].model.clone(),
+        mean: *mean,
+        prompts: *prompts,
+    };
+    let kept = bench.some_latents(&latents);
+    let description = Description {
+        format: FORMAT,
+        name: name.to_owned(),
+        space: String::new(),
+        encoder: origin.encoder.clone(),
+        pooling: origin.pooling.clone(),
+        max_tokens: origin.max_tokens,
+        statistics: Description::statistics_of_this_program(),
+        pooled: pooled.columns,
+        projected: input.states.turn.columns,
+        hidden: trunk.bias.len(),
+        latent: trunk.second.columns - 1,
+        context: settings.context,
+        arms: means.iter().enumerate().map(note).collect(),
+        tasks: task_names,
+        shelves: memory.shelves.clone(),
+        recall,
+        familiarity,
+        likeness,
+        trained_on: dataset.sources.clone(),
+        seed: settings.seed,
+    };
+    let parts = Parts { input, trunk, arms, memory, z, tasks, latents: kept };
+    let description = Description { space: space(&description, &parts), ..description };
+    Ok(Fitted { head: Head::new(description, parts)?, compared })
+}
+
+/// Names a space of contexts by what makes it: the encoder and a hash of the projection's numbers.
+fn space(description: &Description, parts: &Parts) -> String {
+    let numbers = parts.z.turn.values.iter().chain(&parts.trunk.past.values).chain(&parts.input.states.turn.values);
+    let hash = numbers.fold(0xcbf2_9ce4_8422_2325u64, |state, value| {
+        (state ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{}-{:08x}", description.name, hash >> 32)
+}
+
+/// What val's similarities to the training prompts say is usual. Where there is no val, everything is familiar.
+fn familiarity(near: &[(usize, Vec<Near>)]) -> Familiarity {
+    let measure = Familiarity { neighbours: 5, near: 1.0, far: 0.0 };
+    let mut usual: Vec<f32> = near.iter().map(|(_, near)| measure.similarity(near)).collect();
+    usual.sort_by(f32::total_cmp);
+    let quantile = |share: f32| usual.get((usual.len() as f32 * share) as usize).copied();
+    let near = quantile(NEAR_QUANTILE).unwrap_or(-0.5);
+    let middle = quantile(0.5).unwrap_or(0.0);
+    // As far below the tenth percentile as that is below the middle, twice: there nothing of val is.
+    Familiarity { near, far: (near - 2.0 * (middle - near).max(0.05)).max(-1.0), ..measure }
+}
+
+/// What a fit looks at again and again.
+struct Bench<'a> {
+    dataset: &'a Dataset,
+    table: &'a Table,
+    means: &'a [(f32, usize)],
+    settings: &'a FitSettings,
+}
+
+impl Bench<'_> {
+    fn memory(&self, input: &Input, latents: &Matrix) -> Memory {
+        let mut memory = Memory::default();
+        let width = input.key_width(latents.columns);
+        for source in 0..self.dataset.sources.len() as u32 {
+            let arms: Vec<usize> = self.dataset.arms_of(source).iter().map(|arm| *arm as usize).collect();
+            let of_source = |row: &&usize| self.dataset.records[**row].source == source;
+            let rows: Vec<usize> = self.table.rows(Split::Train).iter().filter(of_source).copied().collect();
+            let mut keys = Matrix::zeros(rows.len(), width);
+            for (at, row) in rows.iter().enumerate() {
+                keys.row_mut(at).copy_from_slice(&input.key(self.table.inputs.row(*row), latents.row(*row)));
+            }
+            memory.add(arms, &keys, |at, arm| {
+                self.dataset.records[rows[at]].outcome(arm as u32).map(|outcome| outcome.score)
+            });
+        }
+        memory.width = width;
+        memory
+    }
+
+    /// The neighbours of every val prompt.
+    fn neighbours(
+        &self,
+        memory: &Memory,
+        recall: &Recall,
+        input: &Input,
+        latents: &Matrix,
+    ) -> Vec<(usize, Vec<Near>)> {
+        let rows = self.table.rows(Split::Val);
+        let find = |row: &usize| {
+            let key = input.key(self.table.inputs.row(*row), latents.row(*row));
+            (*row, memory.nearest(&key, recall.neighbours, None))
+        };
+        in_parallel(rows, find)
+    }
+
+    fn opinions(&self, memory: &Memory, recall: &Recall, input: &Input, latents: &Matrix) -> Vec<Vec<f32>> {
+        let near = self.neighbours(memory, recall, input, latents);
+        near.iter().map(|(_, near)| self.opinion(memory, recall, near)).collect()
+    }
+
+    fn opinion(&self, memory: &Memory, recall: &Recall, near: &[Near]) -> Vec<f32> {
+        let opinions = memory.opinions(near, recall.sharpness, self.means.len());
+        opinions.iter().zip(self.means).map(|(opinion, (mean, _))| recall.log_odds(*opinion, *mean)).collect()
+    }
+
+    /// Tries the memory in several spaces; gives back the best of them beside the trunk.
+    fn best_memory(
+        &self,
+        input: &mut Input,
+        arms: &Arms,
+        latents: &Matrix,
+        progress: &dyn Progress,
+    ) -> Result<(Memory, Recall), Stopped> {
+        const SPACES: [[f32; 3]; 2] = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]];
+        const SHARPNESS: [f32; 3] = [4.0, 8.0, 16.0];
+        let both = Allowed { trunk: true, memory: true };
+        let odds = |row: usize| arms.log_odds(latents.row(row));
+        let mut best: Option<(f64, Memory, Recall, [f32; 3])> = None;
+        progress.begin(Stage::Memory, SPACES.len() as u64);
+        for (at, space) in SPACES.into_iter().enumerate() {
+            input.key = space;
+            input.key_states = self.settings.key_states.min(input.states.turn.columns);
+            let memory = self.memory(input, latents);
+            let mut recall = Recall {
+                neighbours: self.settings.neighbours,
+                sharpness: SHARPNESS[0],
+                settle: self.settings.settle,
+            };
+            let near = self.neighbours(&memory, &recall, input, latents);
+            let mut told = f64::INFINITY;
+            for sharpness in SHARPNESS {
+                recall.sharpness = sharpness;
+                let opinions: Vec<Vec<f32>> =
+                    near.iter().map(|(_, near)| self.opinion(&memory, &recall, near)).collect();
+                let loss = self.compare("", &self.cases(&odds, Some(&opinions)), both).log_loss;
+                told = told.min(loss);
+                if best.as_ref().is_none_or(|best| loss < best.0) {
+                    best = Some((loss, memory.clone(), recall, space));
+                }
+            }
+            progress.at(at as u64 + 1, &format!("val log-loss {told:.4}"))?;
+        }
+        progress.end();
+        let (_, memory, recall, space) = best.unwrap_or_else(|| {
+            let recall =
+                Recall { neighbours: self.settings.neighbours, sharpness: 12.0, settle: self.settings.settle };
+            (0.0, self.memory(input, latents), recall, input.key)
+        });
+        input.key = space;
+        Ok((memory, recall))
+    }
+
+    /// The cases of every val prompt, by prompt.
+    fn cases(&self, trunk: &dyn Fn(usize) -> Vec<f32>, memory: Option<&[Vec<f32>]>) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for (at, row) in self.table.rows(Split::Val).iter().enumerate() {
+            let trunk = trunk(*row);
+            for outcome in &self.table.outcomes[*row] {
+                let arm = outcome.arm as usize;
+                let memory = memory.map_or(0.0, |memory| memory[at][arm]);
+                cases.push((arm, trunk[arm], memory, outcome.score));
+            }
+        }
+        cases
+    }
+
+    /// The source of each arm.
+    fn sources(&self) -> Vec<u32> {
+        self.dataset.arms.iter().map(|arm| arm.source).collect()
+    }
+
+    /// Calibrates on each half of val and measures on the other.
+    fn compare(&self, name: &'static str, cases: &[Case], allowed: Allowed) -> Compared {
+        let mut halves = [Vec::new(), Vec::new()];
+        let mut from = 0;
+        let mut order: Vec<usize> = (0..self.table.rows(Split::Val).len()).collect();
+        let mut side = vec![0; order.len()];
+        order.shuffle(&mut StdRng::seed_from_u64(self.settings.seed));
+        order.iter().enumerate().for_each(|(at, prompt)| side[*prompt] = at % 2);
+        for (at, row) in self.table.rows(Split::Val).iter().enumerate() {
+            let count = self.table.outcomes[*row].len();
+            halves[side[at]].extend(cases[from..from + count].iter().map(|case| (*case, self.table.weight(*row))));
+            from += count;
+        }
+        let arms = self.means.len();
+        let mut by_arm: Vec<Vec<(f32, f32)>> = vec![Vec::new(); arms];
+        let (mut loss, mut total) = (0.0, 0.0);
+        for (fitted, measured) in [(0, 1), (1, 0)] {
+            let fitted: Vec<Case> = halves[fitted].iter().map(|(case, _)| *case).collect();
+            let calibration = calibrate(&fitted, &self.sources(), allowed);
+            for ((arm, trunk, memory, score), weight) in &halves[measured] {
+                let row = calibration.row(*arm);
+                let p = sigmoid(row[0] + row[1] * trunk + row[2] * memory);
+                by_arm[*arm].push((p, *score));
+                loss += f64::from(*weight) * log_loss(&[(p, *score)]);
+                total += f64::from(*weight);
+            }
+        }
+        let areas: Vec<f64> = by_arm.iter().filter_map(|cases| concordance(cases)).collect();
+        let auroc = areas.iter().sum::<f64>() / areas.len().max(1) as f64;
+        Compared { name, log_loss: loss / f64::max(total, 1e-9), auroc, chosen: false }
+    }
+
+    /// Task labels of the data and of labelled prompts.
+    fn tasks(&self, input: &Input, labelled: &Labelled) -> (Vec<String>, Matrix) {
+        let train = self.table.rows(Split::Train);
+        let own = |row: &usize| labels::of_task(&self.dataset.tasks[self.dataset.records[*row].task as usize]);
+        let mut names: Vec<&str> = train.iter().filter_map(own).collect();
+        names.extend(labelled.prompts.iter().filter_map(|(_, label)| labels::of_task(label)));
+        names.sort_unstable();
+        names.dedup();
+        let extra = labelled.prompts.len();
+        let mut inputs = self.table.inputs.clone();
+        inputs.rows += extra;
+        inputs.values.resize(inputs.rows * inputs.columns, 0.0);
+        let number = |label: &str| names.iter().position(|name| *name == label);
+        let mut known: Vec<(usize, usize)> =
+            train.iter().filter_map(|row| Some((*row, number(own(row)?)?))).collect();
+        for (at, (prompt, label)) in labelled.prompts.iter().enumerate() {
+            let row = self.table.inputs.rows + at;
+            let x = input.of(labelled.pooled.row(at), &TextStats::of(prompt));
+            inputs.row_mut(row).copy_from_slice(&x);
+            if let Some(label) = labels::of_task(label).and_then(number) {
+                known.extend(std::iter::repeat_n((row, label), OWN_LABELS));
+            }
+        }
+        if names.is_empty() {
+            return (Vec::new(), Matrix::zeros(inputs.columns + 1, 0));
+        }
+        let weights = simple::tasks(&inputs, &known, names.len(), self.settings.seed);
+        (names.into_iter().map(str::to_owned).collect(), weights)
+    }
+
+    /// Latents of a few hundred training prompts.
+    fn some_latents(&self, latents: &Matrix) -> Matrix {
+        let train = self.table.rows(Split::Train);
+        let step = train.len().div_ceil(256).max(1);
+        let rows: Vec<usize> = train.iter().step_by(step).copied().collect();
+        let values = rows.iter().flat_map(|row| latents.row(*row).to_vec()).collect();
+        Matrix::of(rows.len(), latents.columns, values)
+    }
+}
+
+/// `of` each item, on as many threads as there are cores, in order.
+pub(in crate::train) fn in_parallel<T: Sync, R: Send>(items: &[T], of: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let share = items.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let of = &of;
+        let parts: Vec<_> =
+            items.chunks(share).map(|part| scope.spawn(move || part.iter().map(of).collect::<Vec<R>>())).collect();
+        parts
+            .into_iter()
+            .flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+#[cfg(test)]
+mod tests;

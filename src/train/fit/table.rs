@@ -1,0 +1,113 @@
+//! The training table: each prompt's input beside its outcomes, and how much each outcome counts.
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+use crate::classifier::head::{Input, Matrix, Projection};
+use crate::classifier::stats::{self, TextStats};
+use crate::train::dataset::{Dataset, Outcome, Split};
+
+/// Prompts by row.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// The trunk's input.
+    pub inputs: Matrix,
+    /// What the models did.
+    pub outcomes: Vec<Box<[Outcome]>>,
+    /// Rows of each split, train, val and test.
+    rows: [Vec<usize>; 3],
+}
+
+impl Table {
+    /// A row for each record of `dataset`, in order; `pooled` has their states.
+    pub fn new(dataset: &Dataset, pooled: &Matrix, input: &Input) -> Self {
+        let width = input.states.turn.columns + stats::COUNT;
+        let mut inputs = Matrix::zeros(dataset.records.len(), width);
+        let mut rows = [Vec::new(), Vec::new(), Vec::new()];
+        let mut outcomes = Vec::with_capacity(dataset.records.len());
+        for (row, record) in dataset.records.iter().enumerate() {
+            inputs.row_mut(row).copy_from_slice(&input.of(pooled.row(row), &TextStats::of(&record.prompt)));
+            outcomes.push(record.outcomes.clone());
+            rows[record.split as usize].push(row);
+        }
+        Self { inputs, outcomes, rows }
+    }
+
+    /// A table by hand.
+    #[cfg(test)]
+    pub(super) fn of(inputs: Matrix, outcomes: Vec<Box<[Outcome]>>, rows: [Vec<usize>; 3]) -> Self {
+        Self { inputs, outcomes, rows }
+    }
+
+    /// The rows of a split.
+    pub fn rows(&self, split: Split) -> &[usize] {
+        &self.rows[split as usize]
+    }
+
+    /// How much each outcome of a row counts: a prompt that many models were asked says more than one that two were, but
+    /// not as many times more.
+    pub fn weight(&self, row: usize) -> f32 {
+        1.0 / (self.outcomes[row].len().max(1) as f32).sqrt()
+    }
+
+    /// Mean score and number of prompts of each arm over some rows; 0.5 where there are none.
+    pub fn means(&self, rows: &[usize], arms: usize) -> Vec<(f32, usize)> {
+        let mut sums = vec![(0.0f64, 0usize); arms];
+        for outcome in rows.iter().flat_map(|row| self.outcomes[*row].iter()) {
+            let sum = &mut sums[outcome.arm as usize];
+            sum.0 += f64::from(outcome.score);
+            sum.1 += 1;
+        }
+        sums.into_iter().map(|(sum, count)| ((sum + 0.5) as f32 / (count + 1) as f32, count)).collect()
+    }
+}
+
+/// The rows of one epoch, in an order of their own, cut to batches.
+pub(super) fn batches(rows: &[usize], size: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
+    let mut order = rows.to_vec();
+    order.shuffle(rng);
+    order.chunks(size).map(<[usize]>::to_vec).collect()
+}
+
+/// Mean and reciprocal spread of each column over some rows.
+pub(super) fn moments<'a>(rows: impl Iterator<Item = &'a [f32]>, width: usize) -> (Vec<f32>, Vec<f32>) {
+    let mut sums = vec![(0.0f64, 0.0f64); width];
+    let mut count = 0.0f64;
+    for row in rows {
+        count += 1.0;
+        for (sum, value) in sums.iter_mut().zip(row) {
+            let value = f64::from(*value);
+            sum.0 += value;
+            sum.1 += value * value;
+        }
+    }
+    let count = count.max(1.0);
+    let mean = |sum: &(f64, f64)| sum.0 / count;
+    let scale = |sum: &(f64, f64)| {
+        let variance = sum.1 / count - mean(sum) * mean(sum);
+        // A column that hardly moves says nothing, and must not be blown up.
+        if variance > 1e-10 { (1.0 / variance.sqrt()) as f32 } else { 0.0 }
+    };
+    (sums.iter().map(|sum| mean(sum) as f32).collect(), sums.iter().map(scale).collect())
+}
+
+/// The part of the input that does not depend on outcomes, from the training rows' states and prompts: standardised
+/// states turned to their `projected` leading directions, and standardised statistics.
+pub(super) fn input(dataset: &Dataset, pooled: &Matrix, projected: usize, seed: u64) -> Input {
+    let train: Vec<usize> =
+        (0..dataset.records.len()).filter(|row| dataset.records[*row].split == Split::Train).collect();
+    let (mean, scale) = moments(train.iter().map(|row| pooled.row(*row)), pooled.columns);
+    let (statistics_mean, statistics_scale) = {
+        let values: Vec<TextStats> = train.iter().map(|row| TextStats::of(&dataset.records[*row].prompt)).collect();
+        moments(values.iter().map(|stats| stats.values.as_slice()), stats::COUNT)
+    };
+    let states = Projection { mean, scale, turn: Matrix::zeros(pooled.columns, 0) };
+    let turn = super::principal::directions(&states, pooled, &train, projected, seed);
+    Input {
+        states: Projection { turn, ..states },
+        mean: statistics_mean,
+        scale: statistics_scale,
+        key: [1.0, 0.0, 0.0],
+        key_states: projected,
+    }
+}
