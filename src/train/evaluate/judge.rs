@@ -1,0 +1,436 @@
+//! Judging routers on the prompts of one source.
+
+use std::collections::BTreeMap;
+
+use super::{
+    ChosenWeight, CostFigures, DRAWS, Evaluation, Judged, ModelFigures, Named, PairFigures, Router, RouterFigures,
+    SourceFigures, TaskFigures,
+};
+use crate::train::dataset::{Outcome, Record, Split};
+use crate::train::metrics::{
+    Frontier, PairCurve, bootstrap, brier, calibration_bins, concordance, expected_calibration_error, log_loss,
+};
+
+const BINS: usize = 15;
+
+/// Judges all `routers`, the first of which is the head; `basis` says of each arm what its predictions rest on.
+/// `chosen` holds the same routers' predictions on val, with val's records, for choosing weights; empty where there is none.
+pub fn judge(
+    head: &str,
+    judged: Judged<'_>,
+    routers: &[Router],
+    val: Option<(Judged<'_>, &[Router])>,
+    basis: &dyn Fn(u32) -> String,
+) -> Evaluation {
+    let mut sources = Vec::new();
+    for source in 0..judged.dataset.sources.len() as u32 {
+        let of_source = |judged: Judged<'_>| -> Vec<usize> {
+            let own = |at: &usize| judged.dataset.records[judged.rows[*at]].source == source;
+            (0..judged.rows.len()).filter(own).collect()
+        };
+        let rows = of_source(judged);
+        if rows.is_empty() {
+            continue;
+        }
+        let val = val.map(|(val, routers)| (val, of_source(val), routers)).filter(|(_, rows, _)| !rows.is_empty());
+        let bench = Bench::new(judged, source, rows);
+        let figures = routers.iter().map(|router| {
+            let val = val.as_ref().and_then(|(val, rows, routers)| {
+                let same = routers.iter().find(|other| other.name == router.name)?;
+                Some((Bench::new(*val, source, rows.clone()).with_best(&bench), same))
+            });
+            bench.router(router, val)
+        });
+        let figures: Vec<RouterFigures> = figures.collect();
+        let (models, calibration) = routers.first().map(|router| bench.models(router, basis)).unwrap_or_default();
+        sources.push(SourceFigures {
+            source: judged.dataset.sources[source as usize].clone(),
+            prompts: bench.rows.len(),
+            best_single: Named { name: bench.model(bench.best), value: bench.mean_of(bench.best) },
+            best_single_by: bench.best_by,
+            oracle: bench.oracle(),
+            routers: figures,
+            models,
+            tasks: routers.first().map(|router| bench.tasks(router)).unwrap_or_default(),
+            calibration,
+        });
+    }
+    let split = judged.split.as_str();
+    Evaluation { head: head.to_owned(), split, prompts: judged.rows.len(), notes: Vec::new(), sources }
+}
+
+/// The prompts of one source.
+struct Bench<'a> {
+    judged: Judged<'a>,
+    /// Places within `judged.rows`.
+    rows: Vec<usize>,
+    arms: Vec<u32>,
+    /// The best single model.
+    best: u32,
+    best_by: &'static str,
+    /// The best single model among those with a cost.
+    best_priced: Option<u32>,
+    /// Mean cost of each arm that has any, on train where it has one there: what is known before a call.
+    expected_cost: BTreeMap<u32, f64>,
+}
+
+/// A choice for one prompt.
+#[derive(Clone, Copy)]
+struct Choice {
+    score: f64,
+    cost: f64,
+}
+
+impl<'a> Bench<'a> {
+    fn new(judged: Judged<'a>, source: u32, rows: Vec<usize>) -> Self {
+        let arms = judged.dataset.arms_of(source);
+        let train: Vec<&Record> = judged.dataset.of_source(source, Split::Train).collect();
+        let own: Vec<&Record> = rows.iter().map(|row| &judged.dataset.records[judged.rows[*row]]).collect();
+        let (known, best_by) = if train.is_empty() { (own, "the judged prompts") } else { (train, "train") };
+        let mean = |arm: u32, of: &dyn Fn(&Outcome) -> Option<f32>| {
+            let values: Vec<f64> =
+                known.iter().filter_map(|record| record.outcome(arm)).filter_map(of).map(f64::from).collect();
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        let score = |arm: &u32| mean(*arm, &|outcome| Some(outcome.score)).unwrap_or(-1.0);
+        let expected_cost: BTreeMap<u32, f64> =
+            arms.iter().filter_map(|arm| Some((*arm, mean(*arm, &|outcome| outcome.cost_usd)?))).collect();
+        let most = |arms: &mut dyn Iterator<Item = u32>| arms.max_by(|a, b| score(a).total_cmp(&score(b)));
+        let best = most(&mut arms.iter().copied()).unwrap_or(0);
+        let best_priced = most(&mut expected_cost.keys().copied());
+        Self { judged, rows, arms, best, best_by, best_priced, expected_cost }
+    }
+
+    /// Judges by the same best single models as another bench does.
+    fn with_best(mut self, other: &Bench<'_>) -> Self {
+        (self.best, self.best_priced) = (other.best, other.best_priced);
+        self.expected_cost.clone_from(&other.expected_cost);
+        self
+    }
+
+    fn record(&self, row: usize) -> &'a Record {
+        &self.judged.dataset.records[self.judged.rows[row]]
+    }
+
+    fn model(&self, arm: u32) -> String {
+        self.judged.dataset.arms[arm as usize].model.clone()
+    }
+
+    fn mean_of(&self, arm: u32) -> f64 {
+        let scores: Vec<f64> =
+            self.rows.iter().filter_map(|row| self.record(*row).outcome(arm)).map(|o| f64::from(o.score)).collect();
+        scores.iter().sum::<f64>() / scores.len().max(1) as f64
+    }
+
+    fn oracle(&self) -> f64 {
+        mean(self.rows.iter().map(|row| best_score(self.record(*row))))
+    }
+
+    /// The outcome of the highest prediction, less `weight` for each dollar; of equal ones, all together as a random draw.
+    fn choose(&self, router: &Router, row: usize, weight: f64) -> Option<Choice> {
+        let record = self.record(row);
+        let mut valued: Vec<(f64, &Outcome)> = Vec::with_capacity(record.outcomes.len());
+        for (outcome, quality) in record.outcomes.iter().zip(&router.quality[row]) {
+            match self.expected_cost.get(&outcome.arm) {
+                Some(cost) => valued.push((f64::from(*quality) - weight * cost, outcome)),
+                // What a model costs is not known: it takes part where cost does not matter.
+                None if weight == 0.0 => valued.push((f64::from(*quality), outcome)),
+                None => {}
+            }
+        }
+        let highest = valued.iter().map(|(value, _)| *value).fold(f64::NEG_INFINITY, f64::max);
+        let equal: Vec<&Outcome> = valued.iter().filter(|(value, _)| *value >= highest).map(|(_, o)| *o).collect();
+        let cost = |outcome: &&Outcome| {
+            outcome
+                .cost_usd
+                .map(f64::from)
+                .or_else(|| self.expected_cost.get(&outcome.arm).copied())
+                .unwrap_or(f64::NAN)
+        };
+        (!equal.is_empty()).then(|| Choice {
+            score: mean(equal.iter().map(|outcome| f64::from(outcome.score))),
+            cost: mean(equal.iter().map(cost)),
+        })
+    }
+
+    fn router(&self, router: &Router, val: Option<(Bench<'_>, &Router)>) -> RouterFigures {
+        let choices: Vec<f64> = self
+            .rows
+            .iter()
+            .map(|row| self.choose(router, *row, 0.0).map_or(f64::NAN, |choice| choice.score))
+            .collect();
+        // Prompts on which the best single model was not run cannot be compared with it.
+        let best: Vec<f64> = self
+            .rows
+            .iter()
+            .map(|row| self.record(*row).outcome(self.best).map_or(f64::NAN, |outcome| f64::from(outcome.score)))
+            .collect();
+        let oracle: Vec<f64> = self.rows.iter().map(|row| best_score(self.record(*row))).collect();
+        let draw =
+            |of: &dyn Fn(&[u32]) -> f64| bootstrap(self.rows.len(), DRAWS, self.judged.seed, |counts| of(counts));
+        let routed = draw(&|counts| weighted(counts, |at| choices[at]));
+        let against = draw(&|counts| weighted(counts, |at| choices[at] - best[at]));
+        let gap = draw(&|counts| {
+            weighted(counts, |at| choices[at] - best[at]) / weighted(counts, |at| oracle[at] - best[at])
+        });
+        let by_arm = self.cases(router);
+        let all: Vec<(f32, f32)> = by_arm.values().flatten().copied().collect();
+        let areas: Vec<f64> = by_arm.values().filter_map(|cases| concordance(cases)).collect();
+        let told = |figure: f64| router.calibrated.then_some(figure);
+        let ece = |cases: &[(f32, f32)]| expected_calibration_error(&calibration_bins(cases, BINS));
+        RouterFigures {
+            name: router.name.clone(),
+            auroc: (!areas.is_empty()).then(|| mean(areas.iter().copied())),
+            log_loss: told(log_loss(&all)),
+            brier: told(brier(&all)),
+            ece: told(ece(&all)),
+            ece_by_model: told(mean(by_arm.values().map(|cases| ece(cases)))),
+            routed,
+            against_best_single: against,
+            gap_closed: gap.value.is_finite().then_some(gap),
+            cost: self.cost(router, val),
+            pair: self.pair(router),
+        }
+    }
+
+    /// Prediction and score by arm.
+    fn cases(&self, router: &Router) -> BTreeMap<u32, Vec<(f32, f32)>> {
+        let mut by_arm: BTreeMap<u32, Vec<(f32, f32)>> = BTreeMap::new();
+        for row in &self.rows {
+            for (outcome, quality) in self.record(*row).outcomes.iter().zip(&router.quality[*row]) {
+                by_arm.entry(outcome.arm).or_default().push((*quality, outcome.score));
+            }
+        }
+        by_arm
+    }
+
+    /// Mean cost and score at a weight.
+    fn point(&self, router: &Router, weight: f64) -> (f64, f64) {
+        let chosen: Vec<Choice> = self.rows.iter().filter_map(|row| self.choose(router, *row, weight)).collect();
+        (mean(chosen.iter().map(|choice| choice.cost)), mean(chosen.iter().map(|choice| choice.score)))
+    }
+
+    fn weights(&self) -> Vec<f64> {
+        // From "a ten-thousandth of a dearest call matters not at all" to "nothing else matters".
+        let dearest = self.expected_cost.values().copied().fold(0.0, f64::max).max(1e-12);
+        (0..=60).map(|step| 10f64.powf(-3.0 + 0.1 * f64::from(step)) / dearest).collect()
+    }
+
+    fn cost(&self, router: &Router, val: Option<(Bench<'_>, &Router)>) -> Option<CostFigures> {
+        let best = self.best_priced.filter(|_| self.expected_cost.len() > 1)?;
+        let single = |bench: &Bench<'_>, row: &usize| bench.record(*row).outcome(best).map(|o| f64::from(o.score));
+        let scores: Vec<f64> = self.rows.iter().filter_map(|row| single(self, row)).collect();
+        let best_score = mean(scores.iter().copied());
+        let costs = self.rows.iter().filter_map(|row| self.record(*row).outcome(best)?.cost_usd.map(f64::from));
+        let costs: Vec<f64> = costs.collect();
+        let best_cost = if costs.is_empty() { self.expected_cost[&best] } else { mean(costs.iter().copied()) };
+        let weights = self.weights();
+        let frontier = Frontier::over(weights.iter().map(|weight| self.point(router, *weight)));
+        let low = self.expected_cost.values().copied().fold(f64::INFINITY, f64::min);
+        let high = self.expected_cost.values().copied().fold(0.0, f64::max);
+        let with_chosen_weight = val.and_then(|(val, same)| {
+            let target = mean(val.rows.iter().filter_map(|row| single(&val, row)));
+            // The strongest weight that still reaches the best single model on val.
+            let weight = weights.iter().copied().rev().find(|weight| val.point(same, *weight).1 >= target)?;
+            let chosen: Vec<Option<Choice>> = self.rows.iter().map(|row| self.choose(router, *row, weight)).collect();
+            let difference = bootstrap(self.rows.len(), DRAWS, self.judged.seed, |counts| {
+                weighted(counts, |at| match (chosen[at], single(self, &self.rows[at])) {
+                    (Some(choice), Some(score)) => choice.score - score,
+                    _ => f64::NAN,
+                })
+            });
+            let cost_share = mean(chosen.iter().flatten().map(|choice| choice.cost)) / best_cost;
+            Some(ChosenWeight { weight, cost_share, difference })
+        });
+        Some(CostFigures {
+            aiq: frontier.aiq(low, high),
+            best_single_cost: best_cost,
+            cost_at_best_single: frontier.cost_of(best_score).map(|cost| cost / best_cost),
+            with_chosen_weight,
+            frontier: frontier.points().to_vec(),
+        })
+    }
+
+    fn pair(&self, router: &Router) -> Option<PairFigures> {
+        let [one, other] = self.arms[..] else { return None };
+        let (strong, weak) = if self.best == one { (one, other) } else { (other, one) };
+        let case = |row: &usize| {
+            let record = self.record(*row);
+            let quality = |arm: u32| {
+                let at = record.outcomes.iter().position(|outcome| outcome.arm == arm)?;
+                Some((router.quality[*row][at], record.outcomes[at].score))
+            };
+            let ((p, strong), (q, weak)) = (quality(strong)?, quality(weak)?);
+            Some((p - q, strong, weak))
+        };
+        let mut cases: Vec<(f32, f32, f32)> = self.rows.iter().filter_map(case).collect();
+        cases.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let curve = PairCurve::new(&cases);
+        let apgr = bootstrap(cases.len(), DRAWS, self.judged.seed, |counts| {
+            let counted: Vec<_> = cases.iter().copied().zip(counts.iter().copied()).collect();
+            PairCurve::from_sorted(&counted).apgr().unwrap_or(f64::NAN)
+        });
+        Some(PairFigures {
+            strong: self.model(strong),
+            weak: self.model(weak),
+            apgr: apgr.value.is_finite().then_some(apgr),
+            apgr_by_deciles: curve.apgr_by_deciles(),
+            cpt_50: curve.cpt(0.5),
+            cpt_80: curve.cpt(0.8),
+            cpt_by_deciles: (curve.cpt_by_deciles(0.5), curve.cpt_by_deciles(0.8)),
+            curve: thinned(curve.points()),
+        })
+    }
+
+    fn models(
+        &self,
+        router: &Router,
+        basis: &dyn Fn(u32) -> String,
+    ) -> (Vec<ModelFigures>, Vec<crate::train::metrics::Bin>) {
+        let by_arm = self.cases(router);
+        let figures = by_arm.iter().map(|(arm, cases)| ModelFigures {
+            model: self.model(*arm),
+            basis: basis(*arm),
+            prompts: cases.len(),
+            score: mean(cases.iter().map(|case| f64::from(case.1))),
+            predicted: mean(cases.iter().map(|case| f64::from(case.0))),
+            auroc: concordance(cases),
+            log_loss: log_loss(cases),
+            brier: brier(cases),
+            ece: expected_calibration_error(&calibration_bins(cases, BINS)),
+        });
+        let all: Vec<(f32, f32)> = by_arm.values().flatten().copied().collect();
+        (figures.collect(), calibration_bins(&all, BINS))
+    }
+
+    fn tasks(&self, router: &Router) -> Vec<TaskFigures> {
+        let mut by_task: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for row in &self.rows {
+            by_task.entry(&self.judged.dataset.tasks[self.record(*row).task as usize]).or_default().push(*row);
+        }
+        let figures = by_task.into_iter().map(|(task, rows)| TaskFigures {
+            task: task.to_owned(),
+            prompts: rows.len(),
+            routed: mean(rows.iter().filter_map(|row| self.choose(router, *row, 0.0)).map(|choice| choice.score)),
+            best_single: mean(
+                rows.iter().filter_map(|row| self.record(*row).outcome(self.best)).map(|o| f64::from(o.score)),
+            ),
+        });
+        figures.collect()
+    }
+}
+
+fn best_score(record: &Record) -> f64 {
+    record.outcomes.iter().map(|outcome| f64::from(outcome.score)).fold(0.0, f64::max)
+}
+
+/// The mean, NaN of nothing.
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
+    sum / f64::from(count)
+}
+
+/// The mean of `value` over drawn prompts; those without a value do not count.
+fn weighted(counts: &[u32], value: impl Fn(usize) -> f64) -> f64 {
+    let (mut sum, mut total) = (0.0, 0.0);
+    for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        let value = value(at);
+        if value.is_finite() {
+            sum += value * f64::from(*count);
+            total += f64::from(*count);
+        }
+    }
+    sum / total
+}
+
+/// At most a hundred points of a curve, the ends among them.
+fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let step = points.len().div_ceil(100).max(1);
+    let mut kept: Vec<(f64, f64)> = points.iter().step_by(step).copied().collect();
+    if let (Some(last), Some(end)) = (kept.last().copied(), points.last())
+        && last != *end
+    {
+        kept.push(*end);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::dataset::{Arm, Dataset};
+
+    /// Four prompts, two models: `dear` costs ten times as much, and only the first two prompts tell them apart.
+    fn data() -> Dataset {
+        let outcome = |arm: u32, score: f32| Outcome {
+            arm,
+            score,
+            cost_usd: Some(if arm == 0 { 0.01 } else { 0.001 }),
+            input_tokens: None,
+            output_tokens: None,
+            latency_ms: None,
+        };
+        let scores = [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (1.0, 0.0)];
+        let records = scores.iter().enumerate().map(|(at, (dear, cheap))| Record {
+            id: format!("{at}").into(),
+            source: 0,
+            task: (at / 2) as u32,
+            split: Split::Test,
+            prompt: "?".into(),
+            origin: None,
+            outcomes: [outcome(0, *dear), outcome(1, *cheap)].into(),
+        });
+        let arm = |model: &str| Arm { source: 0, model: model.into() };
+        Dataset {
+            sources: vec!["s".into()],
+            tasks: vec!["t".into(), "u".into()],
+            arms: vec![arm("dear"), arm("cheap")],
+            records: records.collect(),
+            left_out: 0,
+        }
+    }
+
+    fn figures(quality: [[f32; 2]; 4]) -> SourceFigures {
+        let dataset = data();
+        let rows = [0, 1, 2, 3];
+        let judged = Judged { dataset: &dataset, split: Split::Test, rows: &rows, seed: 1 };
+        let router =
+            Router { name: "r".into(), quality: quality.iter().map(|row| row.to_vec()).collect(), calibrated: true };
+        judge("h", judged, &[router], None, &|_| "learned".into()).sources.remove(0)
+    }
+
+    #[test]
+    fn a_router_that_knows_closes_the_gap_and_pays_less() {
+        let source = figures([[0.9, 0.1], [0.1, 0.9], [0.9, 0.9], [0.9, 0.1]]);
+        assert_eq!((source.best_single.name.as_str(), source.best_single.value), ("dear", 0.75));
+        assert_eq!(source.oracle, 1.0);
+        let router = &source.routers[0];
+        assert_eq!(router.routed.value, 1.0, "of equal predictions it may take either");
+        assert_eq!(router.gap_closed.unwrap().value, 1.0);
+        assert_eq!(router.auroc, Some(1.0));
+        let cost = router.cost.as_ref().unwrap();
+        // Cheap on the second and third prompt: (.01 + .001 + .001 + .01) / 4 at score 1, on a line from (0.001, 0.5).
+        assert!((cost.frontier.last().unwrap().0 - 0.0055).abs() < 1e-6, "{:?}", cost.frontier);
+        assert!(cost.cost_at_best_single.unwrap() < 0.4);
+        assert_eq!(router.pair.as_ref().unwrap().strong, "dear");
+        assert!(router.pair.as_ref().unwrap().apgr.unwrap().value > 1.0);
+    }
+
+    #[test]
+    fn a_router_that_always_takes_the_best_single_model_closes_nothing() {
+        let source = figures([[0.8, 0.1]; 4]);
+        let router = &source.routers[0];
+        assert_eq!(router.against_best_single.value, 0.0);
+        assert_eq!(router.gap_closed.unwrap().value, 0.0);
+        assert_eq!(router.auroc, Some(0.5));
+        assert_eq!(source.models[0].predicted, f64::from(0.8f32));
+        assert_eq!(source.tasks.len(), 2);
+        assert_eq!((source.tasks[0].routed, source.tasks[1].routed), (0.5, 1.0));
+    }
+
+    #[test]
+    fn equal_predictions_are_a_random_draw() {
+        let router = figures([[0.5, 0.5]; 4]).routers.remove(0);
+        assert_eq!(router.routed.value, 0.625);
+    }
+}
