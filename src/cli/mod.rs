@@ -3,9 +3,11 @@
 mod bench;
 mod config;
 mod demo;
+mod evaluate;
 mod load;
 mod models;
 mod password;
+mod progress;
 mod replay;
 mod route;
 mod serve;
@@ -45,6 +47,8 @@ enum Command {
     Models(models::ModelsCommand),
     /// Make what is committed under models/
     Train(train::TrainArgs),
+    /// Measure a head on recorded outcomes, beside what it has to beat
+    Evaluate(evaluate::EvaluateArgs),
     /// Hash a password read from standard input, for admin.password_file
     Password,
     /// Play recorded outcomes as a stream and see how fast a policy learns
@@ -75,6 +79,7 @@ pub fn run() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Models(command) => models::run(command),
         Command::Train(args) => train::run(args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Password => password::run(),
         Command::Replay(args) => replay::run(&args),
         Command::Completions { shell } => {

@@ -1,6 +1,7 @@
-//! `pointsman train`: makes what is committed under `models/`.
+//! `pointsman train`: from recorded outcomes to a head and a report; `train encoder` cuts the encoder itself.
 
 mod encoder;
+mod head;
 
 use std::process::ExitCode;
 
@@ -8,9 +9,12 @@ use clap::{Args, Subcommand};
 
 /// The arguments.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct TrainArgs {
     #[command(subcommand)]
-    command: TrainCommand,
+    command: Option<TrainCommand>,
+    #[command(flatten)]
+    head: head::HeadArgs,
 }
 
 /// The subcommands.
@@ -22,6 +26,7 @@ enum TrainCommand {
 
 pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     match args.command {
-        TrainCommand::Encoder(args) => encoder::run(&args),
+        Some(TrainCommand::Encoder(args)) => encoder::run(&args),
+        None => head::run(&args.head),
     }
 }

@@ -1,5 +1,10 @@
 //! The offline job: recorded outcomes -> fit -> report -> promote or refuse.
 
 pub mod dataset;
+pub mod evaluate;
+pub mod features;
+pub mod fit;
+pub mod job;
 pub mod metrics;
 pub mod replay;
+pub mod report;

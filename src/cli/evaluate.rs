@@ -1,0 +1,176 @@
+//! `pointsman evaluate --data DIR`: how good a head is on recorded outcomes, beside what it has to beat.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::classifier::Model;
+use crate::classifier::head::Head;
+use crate::cli::progress::Bar;
+use crate::config;
+use crate::train::dataset::{Dataset, Limits, Split, read};
+use crate::train::evaluate::Evaluation;
+use crate::train::fit::Compared;
+use crate::train::{job, report};
+
+/// The arguments.
+#[derive(Debug, Args)]
+pub(super) struct EvaluateArgs {
+    /// Data set: a folder with train, val and test, a folder with JSON Lines files, or such a file
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The part that is judged; files outside any split folder count as it
+    #[arg(long, default_value = "test", value_parser = ["train", "val", "test"])]
+    split: String,
+    /// The head: builtin, or a file
+    #[arg(long, default_value = "builtin")]
+    head: String,
+    /// The encoder: builtin, a path, or hf:owner/name
+    #[arg(long, default_value = "builtin")]
+    model: String,
+    /// Only these models of the data, as it writes them
+    #[arg(long, value_delimiter = ',')]
+    models: Vec<String>,
+    /// Only these sources of the data
+    #[arg(long, value_delimiter = ',')]
+    sources: Vec<String>,
+    /// Most prompts of each source and split
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Where prompts' states are kept between runs
+    #[arg(long, value_name = "DIR", default_value = "var/features")]
+    cache: PathBuf,
+    /// Write all figures as JSON ("-" = standard output, instead of the tables)
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a page with tables and charts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
+    let split = Split::named(&args.split).unwrap_or(Split::Test);
+    let mut dataset = read(&args.data, split, Limits { per_source: args.limit, ..Limits::default() })?;
+    if !args.sources.is_empty() {
+        dataset = dataset.only(&args.sources);
+    }
+    if !args.models.is_empty() {
+        keep_models(&mut dataset, &args.models)?;
+    }
+    let settings = config::Classifier { model: args.model.clone(), ..config::Classifier::default() };
+    let model = Model::load(&settings)?;
+    let head = match args.head.as_str() {
+        "builtin" => {
+            model.load_head("builtin")?.context("there is no builtin head for this encoder; name one with --head")?
+        }
+        path => Head::load(Path::new(path))?,
+    };
+    let evaluation = job::evaluate(&head, &dataset, split, &model, &args.cache, &Bar::new())?;
+    let json = serde_json::to_string_pretty(&evaluation)?;
+    match &args.json {
+        Some(path) if path == Path::new("-") => writeln!(std::io::stdout(), "{json}")?,
+        Some(path) => {
+            std::fs::write(path, json).with_context(|| path.display().to_string())?;
+            print(&evaluation)?;
+        }
+        None => print(&evaluation)?,
+    }
+    if let Some(path) = &args.html {
+        std::fs::write(path, report::evaluation(&evaluation)).with_context(|| path.display().to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn keep_models(dataset: &mut Dataset, models: &[String]) -> anyhow::Result<()> {
+    if let Some(unknown) = models.iter().find(|model| !dataset.arms.iter().any(|arm| arm.model == **model)) {
+        bail!("the data has no model `{unknown}`");
+    }
+    let arms = &dataset.arms;
+    for record in &mut dataset.records {
+        let kept = record.outcomes.iter().filter(|outcome| models.contains(&arms[outcome.arm as usize].model));
+        record.outcomes = kept.copied().collect();
+    }
+    dataset.records.retain(|record| !record.outcomes.is_empty());
+    Ok(())
+}
+
+/// Prints an evaluation as tables.
+pub(super) fn print(evaluation: &Evaluation) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{} on {} ({} prompts)", evaluation.head, evaluation.split, evaluation.prompts)?;
+    for note in &evaluation.notes {
+        writeln!(out, "{note}")?;
+    }
+    for source in &evaluation.sources {
+        writeln!(
+            out,
+            "\n{}: {} prompts, {} models; best single model by {}: {} ({:.3}), oracle {:.3}",
+            source.source,
+            source.prompts,
+            source.models.len(),
+            source.best_single_by,
+            source.best_single.name,
+            source.best_single.value,
+            source.oracle
+        )?;
+        let mut table = table(&[
+            "router",
+            "AUROC",
+            "log-loss",
+            "ECE",
+            "score",
+            "against best single",
+            "gap",
+            "AIQ",
+            "cost",
+            "APGR",
+            "CPT 50 / 80 %",
+        ]);
+        source.routers.iter().for_each(|router| {
+            table.add_row(report::cells(router));
+        });
+        writeln!(out, "{table}")?;
+        for router in &source.routers {
+            if let Some(chosen) = router.cost.as_ref().and_then(|cost| cost.with_chosen_weight.as_ref()) {
+                writeln!(
+                    out,
+                    "{}, with the weight on cost chosen on val: {:.0} % of the best single model's cost at {:+.3} [{:+.3}, {:+.3}]",
+                    router.name,
+                    100.0 * chosen.cost_share,
+                    chosen.difference.value,
+                    chosen.difference.low,
+                    chosen.difference.high
+                )?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Prints what a training compared.
+pub(super) fn print_compared(compared: &[Compared]) -> std::io::Result<()> {
+    let mut table = table(&["head, on val", "log-loss", "mean AUROC", ""]);
+    for one in compared {
+        let chosen = if one.chosen { "chosen" } else { "" };
+        table.add_row([
+            one.name.to_owned(),
+            format!("{:.4}", one.log_loss),
+            format!("{:.3}", one.auroc),
+            chosen.to_owned(),
+        ]);
+    }
+    writeln!(std::io::stdout(), "{table}")
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}

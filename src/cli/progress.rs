@@ -1,0 +1,70 @@
+//! How far long work is: a bar with the time left on a terminal, a line now and then elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
+
+use crate::train::fit::{Progress, Stage, Stopped};
+
+/// Between two lines where there is no terminal.
+const EVERY: Duration = Duration::from_secs(20);
+
+/// Shows how far a job is, on standard error.
+pub(super) struct Bar {
+    shown: Mutex<Option<Shown>>,
+    terminal: bool,
+}
+
+struct Shown {
+    bar: ProgressBar,
+    stage: Stage,
+    total: u64,
+    began: Instant,
+    told: Instant,
+}
+
+impl Bar {
+    pub(super) fn new() -> Self {
+        Self { shown: Mutex::new(None), terminal: std::io::stderr().is_terminal() }
+    }
+}
+
+impl Progress for Bar {
+    fn begin(&self, stage: Stage, total: u64) {
+        let bar = if self.terminal { ProgressBar::new(total) } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {percent:>3} %, {eta} left, {msg}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(stage.as_str());
+        let now = Instant::now();
+        if !self.terminal {
+            eprintln!("{}", stage.as_str());
+        }
+        *self.shown.lock() = Some(Shown { bar, stage, total, began: now, told: now });
+    }
+
+    fn at(&self, done: u64, note: &str) -> Result<(), Stopped> {
+        if let Some(shown) = &mut *self.shown.lock() {
+            shown.bar.set_position(done);
+            shown.bar.set_message(note.to_owned());
+            if !self.terminal && shown.told.elapsed() > EVERY {
+                shown.told = Instant::now();
+                let share = done as f64 / shown.total.max(1) as f64;
+                let left = shown.began.elapsed().as_secs_f64() * (1.0 / share.max(1e-6) - 1.0);
+                eprintln!("{}: {:.0} %, about {:.0} s left, {note}", shown.stage.as_str(), 100.0 * share, left);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self) {
+        if let Some(shown) = self.shown.lock().take() {
+            shown.bar.finish_and_clear();
+            if !self.terminal {
+                eprintln!("{}: done in {:.0} s", shown.stage.as_str(), shown.began.elapsed().as_secs_f64());
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `pointsman train --data DIR --out DIR`: recorded outcomes and recipe to a head and its report.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use crate::classifier::Model;
+use crate::classifier::source::{Artifact, Manifest};
+use crate::cli::evaluate::{print, print_compared};
+use crate::cli::progress::Bar;
+use crate::config;
+use crate::train::dataset::{Limits, Split, read};
+use crate::train::job::{HeadRecipe, Trained, train};
+
+/// Prompts of our own whose task is known.
+const LABELS: &str = include_str!("../../../data/prompts.jsonl");
+
+/// The arguments.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct HeadArgs {
+    /// Data set: a folder with train, val and test, or JSON Lines files
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where head.safetensors, report.html and report.json go
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// How it is trained; defaults suit most data
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// The encoder: builtin, a path, or hf:owner/name
+    #[arg(long, default_value = "builtin")]
+    model: String,
+    /// Only these sources of the data
+    #[arg(long, value_delimiter = ',')]
+    sources: Vec<String>,
+    /// Task families that are left out of train and val and then tested alone: work the head has not seen
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<String>,
+    /// The seed of everything drawn
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Most prompts of each source and split
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Where prompts' states are kept between runs
+    #[arg(long, value_name = "DIR", default_value = "var/features")]
+    cache: PathBuf,
+    /// Also name the head in the manifest of the folder above `--out`
+    #[arg(long)]
+    manifest: bool,
+}
+
+pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
+    let (Some(data), Some(out)) = (&args.data, &args.out) else {
+        bail!("`train` needs --data and --out (or the subcommand `encoder`); see --help");
+    };
+    let mut recipe = match &args.recipe {
+        Some(file) => {
+            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            toml::from_str(&text).with_context(|| file.display().to_string())?
+        }
+        None => HeadRecipe::default(),
+    };
+    if !args.sources.is_empty() {
+        recipe.sources.clone_from(&args.sources);
+    }
+    recipe.without.extend(args.without.iter().cloned());
+    recipe.fit.seed = args.seed.unwrap_or(recipe.fit.seed);
+    let dataset = read(data, Split::Train, Limits { per_source: args.limit, ..Limits::default() })?;
+    let labels = labels().context("the labelled prompts")?;
+    let settings = config::Classifier { model: args.model.clone(), ..config::Classifier::default() };
+    let model = Model::load(&settings)?;
+    let trained = train(&recipe, dataset, labels, &model, &args.cache, out, &Bar::new())?;
+    print_compared(&trained.compared)?;
+    for evaluation in [&trained.val, &trained.test].into_iter().flatten() {
+        print(evaluation)?;
+    }
+    println!("{}\n{}", trained.file.display(), trained.report.display());
+    if args.manifest {
+        note(args, out, &recipe, &trained)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prompt and label of each line.
+fn labels() -> anyhow::Result<Vec<(String, String)>> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        task: String,
+        prompt: String,
+    }
+    let line = |line: &str| -> anyhow::Result<(String, String)> {
+        let line: Line = serde_json::from_str(line)?;
+        Ok((line.prompt, line.task))
+    };
+    LABELS.lines().filter(|text| !text.trim().is_empty()).map(line).collect()
+}
+
+/// Puts the head into the manifest beside the encoder.
+fn note(args: &HeadArgs, out: &Path, recipe: &HeadRecipe, trained: &Trained) -> anyhow::Result<()> {
+    let bytes = std::fs::read(&trained.file).with_context(|| trained.file.display().to_string())?;
+    let manifest = out.parent().unwrap_or(Path::new(".")).join("manifest.toml");
+    let mut entries = Manifest::read(&manifest).with_context(|| manifest.display().to_string())?;
+    let folder = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    entries.put(Artifact {
+        file: format!("{folder}/head.safetensors"),
+        kind: "head".into(),
+        sha256: crate::classifier::cut::file_sha256(&trained.file)?,
+        bytes: bytes.len() as u64,
+        license: "apache-2.0".into(),
+        base: format!("trained on {}", trained.head.description().trained_on.join(", ")),
+        recipe: args.recipe.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
+        layers: recipe.pooling.layers.last().copied(),
+        hidden: Some(trained.head.description().hidden),
+        tokens: None,
+    });
+    entries.write(&manifest).with_context(|| manifest.display().to_string())
+}

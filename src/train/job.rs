@@ -1,0 +1,290 @@
+//! The training job from end to end: data, features, fit, measurement, artefact and report.
+//!
+//! It is resumable where it takes long: features lie on disk, and a second run finds them. Everything else is minutes, and
+//! comes out the same again, because all that is drawn is drawn from the recipe's seed.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::dataset::{Dataset, Split};
+use super::evaluate::{Evaluation, Judged, Router, baselines, judge};
+use super::features::{FeatureError, states};
+use super::fit::{
+    Compared, FitError, FitSettings, Labelled, Material, Origin, Progress, Stage, Stopped, fit, in_parallel,
+};
+use super::report;
+use crate::classifier::Model;
+use crate::classifier::encoder::Pooling;
+use crate::classifier::head::{Ability, Head, HeadError, Likeness, Matrix};
+use crate::classifier::stats::TextStats;
+
+/// What is to be trained: a file under `training/`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadRecipe {
+    /// Name and version of the head.
+    pub name: String,
+    /// The data's sources that are used; empty = all.
+    pub sources: Vec<String>,
+    /// Task families (the part of a task's name before the slash) that are left out of train and val, and are then all
+    /// that is tested: how does a head do on work it has not seen?
+    pub without: Vec<String>,
+    /// Which of the encoder's states are looked at.
+    pub pooling: Pooling,
+    /// The fit's numbers.
+    pub fit: FitSettings,
+    /// Which measured models stand in for models that nobody measured.
+    pub likeness: Likeness,
+}
+
+impl Default for HeadRecipe {
+    fn default() -> Self {
+        Self {
+            name: "head".into(),
+            sources: Vec::new(),
+            without: Vec::new(),
+            pooling: Pooling { layers: vec![4], mean: true, last: true },
+            fit: FitSettings::default(),
+            likeness: Likeness::default(),
+        }
+    }
+}
+
+/// Why a job ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The recipe asks for a source that the data does not have.
+    #[error("the data has no source `{0}`, which the recipe names")]
+    Source(String),
+    /// There is nothing to judge.
+    #[error("the data has no prompts in `{0}`")]
+    Empty(Split),
+    /// Prompts could not be read.
+    #[error(transparent)]
+    Features(#[from] FeatureError),
+    /// No head came out.
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    /// The head cannot be written.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// Asked to stop.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// A result cannot be written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What a job gives.
+#[derive(Debug)]
+pub struct Trained {
+    /// The head.
+    pub head: Head,
+    /// All that was tried.
+    pub compared: Vec<Compared>,
+    /// On val, where choices were made.
+    pub val: Option<Evaluation>,
+    /// On test, which nothing was chosen by.
+    pub test: Option<Evaluation>,
+    /// The artefact, and the report beside it.
+    pub file: PathBuf,
+    /// The report.
+    pub report: PathBuf,
+}
+
+/// Trains a head and writes `head.safetensors`, `report.json` and `report.html` into `out`. Features are kept in `cache`.
+///
+/// # Errors
+///
+/// See [`JobError`].
+pub fn train(
+    recipe: &HeadRecipe,
+    mut dataset: Dataset,
+    labels: Vec<(String, String)>,
+    model: &Model,
+    cache: &Path,
+    out: &Path,
+    progress: &dyn Progress,
+) -> Result<Trained, JobError> {
+    if let Some(missing) = recipe.sources.iter().find(|source| !dataset.sources.contains(source)) {
+        return Err(JobError::Source(missing.clone()));
+    }
+    if !recipe.sources.is_empty() {
+        dataset = dataset.only(&recipe.sources);
+    }
+    dataset.leave_out(&recipe.without);
+    let origin = origin(model, &recipe.pooling);
+    let mut prompts: Vec<&str> = dataset.records.iter().map(|record| &*record.prompt).collect();
+    prompts.extend(labels.iter().map(|(prompt, _)| prompt.as_str()));
+    let width = recipe.pooling.width(model.info().hidden);
+    let mut encode = |batch: &[&str]| model.encode_batch(batch, &recipe.pooling).map_err(|error| error.to_string());
+    let mut pooled = states(cache, &origin, width, &prompts, &mut encode, progress)?;
+    let own = pooled.values.split_off(dataset.records.len() * width);
+    pooled.rows = dataset.records.len();
+    let labelled = Labelled { pooled: Matrix::of(labels.len(), width, own), prompts: labels };
+    let material = Material { dataset: &dataset, pooled: &pooled, labelled: &labelled, origin: &origin };
+    let fitted = fit(&recipe.name, recipe.likeness.clone(), &material, &recipe.fit, progress)?;
+    // What is measured is what was written: the file's rounding is part of the head.
+    let bytes = fitted.head.to_bytes()?;
+    let head = Head::from_bytes(&bytes)?;
+    let of =
+        |split| (dataset.has(split)).then(|| evaluate_split(&head, &dataset, split, &pooled, progress)).transpose();
+    let (val, test) = (of(Split::Val)?, of(Split::Test)?);
+    let place = |name: &str| out.join(name);
+    let (file, page) = (place("head.safetensors"), place("report.html"));
+    std::fs::create_dir_all(out).map_err(|source| JobError::File { path: out.to_owned(), source })?;
+    put(&file, &bytes)?;
+    let trained = Trained { head, compared: fitted.compared, val, test, file, report: page };
+    put(&trained.report, report::training(recipe, &trained).as_bytes())?;
+    put(&place("report.json"), report::training_json(recipe, &trained).as_bytes())?;
+    Ok(trained)
+}
+
+/// Judges a head on one split of `dataset`, encoding what is not in `cache`.
+///
+/// # Errors
+///
+/// See [`JobError`].
+pub fn evaluate(
+    head: &Head,
+    dataset: &Dataset,
+    split: Split,
+    model: &Model,
+    cache: &Path,
+    progress: &dyn Progress,
+) -> Result<Evaluation, JobError> {
+    if !dataset.has(split) {
+        return Err(JobError::Empty(split));
+    }
+    // Weights on cost are chosen on val; train is only looked at for baselines, which need no states.
+    let needed = |record: &super::dataset::Record| record.split == split || record.split == Split::Val;
+    let rows: Vec<usize> = (0..dataset.records.len()).filter(|row| needed(&dataset.records[*row])).collect();
+    let prompts: Vec<&str> = rows.iter().map(|row| &*dataset.records[*row].prompt).collect();
+    let pooling = &head.description().pooling;
+    let origin = origin(model, pooling);
+    let width = pooling.width(model.info().hidden);
+    let mut encode = |batch: &[&str]| model.encode_batch(batch, pooling).map_err(|error| error.to_string());
+    let read = states(cache, &origin, width, &prompts, &mut encode, progress)?;
+    let mut pooled = Matrix::zeros(dataset.records.len(), width);
+    for (at, row) in rows.iter().enumerate() {
+        pooled.row_mut(*row).copy_from_slice(read.row(at));
+    }
+    Ok(evaluate_split(head, dataset, split, &pooled, progress)?)
+}
+
+/// Where a model's states come from.
+pub fn origin(model: &Model, pooling: &Pooling) -> Origin {
+    let info = model.info();
+    Origin { encoder: info.fingerprint.clone(), pooling: pooling.clone(), max_tokens: info.max_tokens }
+}
+
+fn evaluate_split(
+    head: &Head,
+    dataset: &Dataset,
+    split: Split,
+    pooled: &Matrix,
+    progress: &dyn Progress,
+) -> Result<Evaluation, Stopped> {
+    progress.begin(Stage::Measure, 3);
+    let rows = |split: Split| -> Vec<usize> {
+        (0..dataset.records.len()).filter(|row| dataset.records[*row].split == split).collect()
+    };
+    let (own, val) = (rows(split), rows(Split::Val));
+    let seed = head.description().seed;
+    let judged = Judged { dataset, split, rows: &own, seed };
+    let abilities: Vec<Known> = (0..dataset.arms.len()).map(|arm| Known::of(head, dataset, arm)).collect();
+    let mut routers = vec![predictions(head, judged, &abilities, pooled)];
+    progress.at(1, "the head")?;
+    let (others, mut notes) = baselines::baselines(judged);
+    routers.extend(others);
+    routers.push(baselines::neighbours(judged, head, &picked(pooled, &own)));
+    progress.at(2, "baselines")?;
+    let strangers: Vec<&str> = abilities
+        .iter()
+        .zip(&dataset.arms)
+        .filter(|(known, _)| known.ability.is_none())
+        .map(|(_, arm)| arm.model.as_str())
+        .collect();
+    if !strangers.is_empty() {
+        notes.push(format!(
+            "The head has never measured {} of the {} models ({}...): it says the same of each of them, the mean of all it \
+             knows.",
+            strangers.len(),
+            dataset.arms.len(),
+            strangers.iter().take(3).copied().collect::<Vec<_>>().join(", ")
+        ));
+    }
+    let on_val = Judged { dataset, split: Split::Val, rows: &val, seed };
+    let val_routers = if split == Split::Val || val.is_empty() {
+        Vec::new()
+    } else {
+        vec![predictions(head, on_val, &abilities, pooled)]
+    };
+    let val = (!val_routers.is_empty()).then_some((on_val, val_routers.as_slice()));
+    let basis = |arm: u32| abilities[arm as usize].basis.clone();
+    let mut evaluation = judge(&head.description().name, judged, &routers, val, &basis);
+    evaluation.notes = notes;
+    progress.at(3, "done")?;
+    progress.end();
+    Ok(evaluation)
+}
+
+/// What a head knows of one arm of the data.
+struct Known {
+    ability: Option<Ability>,
+    basis: String,
+}
+
+impl Known {
+    fn of(head: &Head, dataset: &Dataset, arm: usize) -> Self {
+        let arm = &dataset.arms[arm];
+        let source = &dataset.sources[arm.source as usize];
+        // The same model measured in the same source, else the model wherever it was measured.
+        let own = format!("{source}/{}", arm.model);
+        if head.description().arm(&own).is_some_and(|at| head.description().arms[at].source == *source) {
+            return Self { ability: head.ability(&own, None, None), basis: "learned".into() };
+        }
+        let elsewhere = head.ability(&arm.model, None, None);
+        let basis = if elsewhere.is_some() { "prior: measured in another source" } else { "prior: unknown" };
+        Self { ability: elsewhere, basis: basis.into() }
+    }
+}
+
+/// The head's predictions for each outcome.
+fn predictions(head: &Head, judged: Judged<'_>, abilities: &[Known], pooled: &Matrix) -> Router {
+    let arms = head.description().arms.len();
+    let anyone = Ability {
+        parts: (0..arms).map(|arm| (arm, 1.0 / arms as f32)).collect(),
+        shift: 0.0,
+        source: crate::classifier::EstimateSource::Default,
+    };
+    let quality = in_parallel(judged.rows, |row| {
+        let record = &judged.dataset.records[*row];
+        let reading = head.read(pooled.row(*row), &TextStats::of(&record.prompt));
+        let predict = |outcome: &super::dataset::Outcome| {
+            let ability = abilities[outcome.arm as usize].ability.as_ref().unwrap_or(&anyone);
+            head.estimate(&reading, ability).quality as f32
+        };
+        record.outcomes.iter().map(predict).collect()
+    });
+    Router { name: "head".into(), quality, calibrated: true }
+}
+
+fn picked(pooled: &Matrix, rows: &[usize]) -> Matrix {
+    Matrix::of(rows.len(), pooled.columns, rows.iter().flat_map(|row| pooled.row(*row).to_vec()).collect())
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<(), JobError> {
+    std::fs::write(path, bytes).map_err(|source| JobError::File { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;

@@ -1,0 +1,239 @@
+//! A report as one HTML page that needs nothing else: tables, and charts as SVG within it.
+
+use std::fmt::Write;
+
+use super::evaluate::{Evaluation, RouterFigures, SourceFigures};
+use super::job::{HeadRecipe, Trained};
+use crate::chart::{Bar, Bars, Plot, Point, STYLE, Series};
+use crate::train::metrics::Interval;
+
+/// The page's own look; charts bring theirs.
+const PAGE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;\
+color:light-dark(#1a1a1a,#e8e8e8);background:light-dark(#fff,#16181c);color-scheme:light dark}\
+table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}\
+th,td{padding:.25rem .75rem;text-align:right;border-bottom:1px solid light-dark(#ddd,#333)}\
+th:first-child,td:first-child{text-align:left}tr.own{font-weight:600}\
+.charts{display:flex;flex-wrap:wrap;gap:1rem}.charts svg{max-width:34rem;height:auto}\
+.scroll{overflow-x:auto}pre{overflow-x:auto}";
+
+/// The report of a training job.
+pub fn training(recipe: &HeadRecipe, trained: &Trained) -> String {
+    let description = trained.head.description();
+    let mut page = String::new();
+    let _ = write!(
+        page,
+        "<h1>{}</h1><p>Trained on {}; encoder {}, seed {}. Choices were made on val; test was looked at once, for this \
+         report.</p>",
+        escape(&description.name),
+        escape(&description.trained_on.join(", ")),
+        escape(&description.encoder),
+        description.seed,
+    );
+    page.push_str(
+        "<h2>What was compared on val</h2><table><tr><th>head</th><th>log-loss</th><th>mean AUROC</th></tr>",
+    );
+    for one in &trained.compared {
+        let (class, note) = if one.chosen { (" class=own", " (chosen)") } else { ("", "") };
+        let _ = write!(
+            page,
+            "<tr{class}><td>{}{note}</td><td>{:.4}</td><td>{:.3}</td></tr>",
+            one.name, one.log_loss, one.auroc
+        );
+    }
+    page.push_str("</table>");
+    for evaluation in [&trained.test, &trained.val].into_iter().flatten() {
+        push_evaluation(&mut page, evaluation);
+    }
+    if let Ok(recipe) = serde_json::to_string_pretty(recipe) {
+        let _ =
+            write!(page, "<h2>Recipe</h2><details><summary>show</summary><pre>{}</pre></details>", escape(&recipe));
+    }
+    wrap(&description.name, &page)
+}
+
+/// The same as JSON.
+pub fn training_json(recipe: &HeadRecipe, trained: &Trained) -> String {
+    let told = serde_json::json!({
+        "recipe": recipe, "compared": trained.compared, "val": trained.val, "test": trained.test,
+    });
+    told.to_string()
+}
+
+/// The report of an evaluation.
+pub fn evaluation(evaluation: &Evaluation) -> String {
+    let mut page = format!("<h1>{}</h1>", escape(&evaluation.head));
+    push_evaluation(&mut page, evaluation);
+    wrap(&evaluation.head, &page)
+}
+
+fn wrap(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+         <title>{}</title><style>{PAGE}{STYLE}</style></head><body>{body}</body></html>\n",
+        escape(title)
+    )
+}
+
+fn push_evaluation(page: &mut String, evaluation: &Evaluation) {
+    let _ = write!(page, "<h2>On {} ({} prompts)</h2>", evaluation.split, evaluation.prompts);
+    for note in &evaluation.notes {
+        let _ = write!(page, "<p>{}</p>", escape(note));
+    }
+    page.push_str(
+        "<p>Intervals are 95 %, from drawing prompts again. <b>Gap</b>: share of the way from the best single model to the \
+         oracle. <b>Cost</b>: smallest cost at the best single model's quality, as a share of its cost. <b>APGR</b>: exact; \
+         by RouteLLM's eleven points in brackets.</p>",
+    );
+    for source in &evaluation.sources {
+        push_source(page, source);
+    }
+}
+
+fn push_source(page: &mut String, source: &SourceFigures) {
+    let _ = write!(
+        page,
+        "<h3>{}</h3><p>{} prompts, {} models. Best single model by {}: {} ({:.3}); oracle {:.3}.</p>\
+         <div class=scroll><table><tr><th>router</th><th>AUROC</th><th>log-loss</th><th>ECE</th><th>score</th>\
+         <th>against best single</th><th>gap</th><th>AIQ</th><th>cost</th><th>APGR</th><th>CPT 50 / 80 %</th></tr>",
+        escape(&source.source),
+        source.prompts,
+        source.models.len(),
+        source.best_single_by,
+        escape(&source.best_single.name),
+        source.best_single.value,
+        source.oracle,
+    );
+    for (at, router) in source.routers.iter().enumerate() {
+        let class = if at == 0 { " class=own" } else { "" };
+        let _ = write!(page, "<tr{class}>");
+        for cell in cells(router) {
+            let _ = write!(page, "<td>{}</td>", escape(&cell));
+        }
+        page.push_str("</tr>");
+    }
+    page.push_str("</table></div>");
+    push_charts(page, source);
+    push_details(page, source);
+}
+
+/// A router's row, in the order of the tables' columns.
+pub fn cells(router: &RouterFigures) -> Vec<String> {
+    let figure = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.3}"));
+    let interval = |value: &Interval| format!("{:+.3} [{:+.3}, {:+.3}]", value.value, value.low, value.high);
+    let share = |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{:.0} %", 100.0 * value));
+    let pair = router.pair.as_ref();
+    let apgr = pair.and_then(|pair| {
+        let apgr = pair.apgr.as_ref()?;
+        Some(format!("{apgr} ({})", figure(pair.apgr_by_deciles)))
+    });
+    vec![
+        router.name.clone(),
+        figure(router.auroc),
+        figure(router.log_loss),
+        figure(router.ece),
+        format!("{:.3}", router.routed.value),
+        interval(&router.against_best_single),
+        router.gap_closed.as_ref().map_or_else(|| "–".into(), |gap| share(Some(gap.value))),
+        figure(router.cost.as_ref().and_then(|cost| cost.aiq)),
+        share(router.cost.as_ref().and_then(|cost| cost.cost_at_best_single)),
+        apgr.unwrap_or_else(|| "–".into()),
+        pair.map_or_else(|| "–".into(), |pair| format!("{} / {}", share(pair.cpt_50), share(pair.cpt_80))),
+    ]
+}
+
+fn push_charts(page: &mut String, source: &SourceFigures) {
+    page.push_str("<div class=charts>");
+    let bins: Vec<(f64, f64, usize)> =
+        source.calibration.iter().map(|bin| (bin.predicted, bin.observed, bin.count)).collect();
+    page.push_str(&Plot::calibration("Does it come true?", &bins).svg());
+    let mut scores = Bars::new("Score of the routed model");
+    for (at, router) in source.routers.iter().enumerate() {
+        let routed = &router.routed;
+        scores = scores
+            .with(Bar::new(&router.name, routed.value).within(routed.low, routed.high).coloured(usize::from(at > 0)));
+    }
+    page.push_str(&scores.svg());
+    if source.routers.iter().any(|router| router.cost.is_some()) {
+        let mut plot = Plot::new("Quality against cost", "US dollars a prompt", "mean score").log_x();
+        for router in &source.routers {
+            if let Some(cost) = &router.cost {
+                let points = cost.frontier.iter().map(|(x, y)| Point::new(*x, *y)).collect();
+                plot = plot.with(Series::dotted_line(&router.name, points));
+            }
+        }
+        page.push_str(&plot.level(source.best_single.value, "best single model").svg());
+    }
+    if source.routers.iter().any(|router| router.pair.is_some()) {
+        let mut plot =
+            Plot::new("How many strong calls for how much of the gap", "share of strong calls", "mean score");
+        for router in &source.routers {
+            if let Some(pair) = &router.pair {
+                plot = plot
+                    .with(Series::line(&router.name, pair.curve.iter().map(|(x, y)| Point::new(*x, *y)).collect()));
+            }
+        }
+        page.push_str(&plot.svg());
+    }
+    page.push_str("</div>");
+}
+
+fn push_details(page: &mut String, source: &SourceFigures) {
+    page.push_str(
+        "<details><summary>By model</summary><table><tr><th>model</th><th>basis</th><th>prompts</th><th>score</th>\
+         <th>predicted</th><th>AUROC</th><th>log-loss</th><th>Brier</th><th>ECE</th></tr>",
+    );
+    for model in &source.models {
+        let auroc = model.auroc.map_or_else(|| "–".into(), |auroc| format!("{auroc:.3}"));
+        let _ = write!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.3}</td><td>{auroc}</td><td>{:.3}</td><td>{:.3}</td>\
+             <td>{:.3}</td></tr>",
+            escape(&model.model),
+            escape(&model.basis),
+            model.prompts,
+            model.score,
+            model.predicted,
+            model.log_loss,
+            model.brier,
+            model.ece,
+        );
+    }
+    page.push_str(
+        "</table></details><details><summary>By task</summary><table><tr><th>task</th><th>prompts</th><th>routed</th>\
+         <th>best single</th></tr>",
+    );
+    for task in &source.tasks {
+        let _ = write!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.3}</td></tr>",
+            escape(&task.task),
+            task.prompts,
+            task.routed,
+            task.best_single
+        );
+    }
+    page.push_str("</table></details>");
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_the_data_cannot_become_markup() {
+        let hostile = Evaluation {
+            head: "<script>alert(1)</script>".into(),
+            split: "test",
+            prompts: 0,
+            notes: vec!["a & b".into()],
+            sources: Vec::new(),
+        };
+        let page = evaluation(&hostile);
+        assert!(!page.contains("<script>") && page.contains("a &amp; b"));
+        assert!(!page.contains("http://") && !page.contains("https://"), "it needs nothing from outside");
+    }
+}
