@@ -164,3 +164,26 @@ fn other_statistics_than_this_programs_are_refused() {
     let refused = Head::new(description, head.parts().clone()).unwrap_err().to_string();
     assert!(refused.contains("train it again"), "{refused}");
 }
+
+#[test]
+fn the_builtin_head_belongs_to_the_builtin_encoder_and_has_evidence_for_every_model_of_the_defaults() {
+    let model = crate::classifier::Model::load(&crate::config::Classifier::default()).unwrap();
+    let head = model.load_head("builtin").unwrap().expect("a builtin head");
+    let defaults: toml::Table = include_str!("../../../config/default.toml").parse().unwrap();
+    let states = |prompt: &str| model.encode_batch(&[prompt], &head.description().pooling).unwrap().remove(0);
+    let read = |prompt: &str| head.read(&states(prompt), &TextStats::of(prompt));
+    let code = read("Write a Python function that merges two sorted lists, with tests.");
+    for (name, settings) in defaults["models"].as_table().unwrap() {
+        let score = settings.get("score").and_then(toml::Value::as_float);
+        let ability = head.ability(name, None, score).expect(name);
+        assert!(matches!(ability.source, EstimateSource::Like(_) | EstimateSource::Learned), "{name}: {ability:?}");
+        let quality = head.estimate(&code, &ability).quality;
+        assert!((0.2..=1.0).contains(&quality), "{name}: {quality}");
+    }
+    let task = |prompt: &str| head.task_name(&read(prompt)).map(str::to_owned);
+    assert_eq!(task("Translate into German: The train leaves at nine."), Some("translation".into()));
+    assert_eq!(task("Write a Python function that merges two sorted lists, with tests."), Some("code".into()));
+    assert_eq!(task("Solve 3x + 7 = 25 for x and show the steps."), Some("math".into()));
+    assert!(code.z.len() <= 32 && code.z.iter().all(|z| z.abs() <= BOUND));
+    assert!(head.description().trained_on.iter().all(|source| source != "routerdc7" && source != "bfcl"));
+}
