@@ -14,6 +14,9 @@ use crate::config;
 /// are read when they are used.
 static ENCODER: &[u8] = include_bytes!("../../../models/builtin/encoder.gguf");
 
+/// The builtin head, which belongs to that encoder.
+static HEAD: &[u8] = include_bytes!("../../../models/builtin/head.safetensors");
+
 /// The manifest of what is in the binary.
 const MANIFEST: &str = include_str!("../../../models/manifest.toml");
 
@@ -212,7 +215,11 @@ impl Source {
 
 /// A file of the binary by its name in the manifest.
 pub fn builtin_bytes(file: &str) -> Option<&'static [u8]> {
-    (file == "builtin/encoder.gguf").then_some(ENCODER)
+    match file {
+        "builtin/encoder.gguf" => Some(ENCODER),
+        "builtin/head.safetensors" => Some(HEAD),
+        _ => None,
+    }
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
