@@ -88,7 +88,7 @@ const IMPURE: [&str; 11] = [
 ];
 
 /// Foreign crates and the modules that may name them.
-const DOORS: [(&str, &[&str]); 14] = [
+const DOORS: [(&str, &[&str]); 15] = [
     ("axum", &["http", "sandbox"]),
     ("hyper", &["http", "sandbox"]),
     ("maud", &["http"]),
@@ -99,6 +99,7 @@ const DOORS: [(&str, &[&str]); 14] = [
     ("tokenizers", &["classifier"]),
     ("hf_hub", &["classifier"]),
     ("sled", &["store"]),
+    ("parquet", &["store"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
     ("prometheus_client", &["telemetry"]),

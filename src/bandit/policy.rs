@@ -60,7 +60,7 @@ impl PolicyKind {
         Self::Greedy,
         Self::EpsilonGreedy { epsilon: 0.05 },
         Self::LinUcb { width: 0.7 },
-        Self::Thompson { scale: 0.5 },
+        Self::Thompson { scale: 0.4 },
         Self::InverseGap { gain: 4.0 },
     ];
 

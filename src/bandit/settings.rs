@@ -46,7 +46,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            policy: PolicyKind::Thompson { scale: 0.5 },
+            policy: PolicyKind::Thompson { scale: 0.4 },
             floor: 0.0003,
             noise: 0.45,
             level: 0.1,
@@ -57,7 +57,7 @@ impl Default for Settings {
             likened: 2.0,
             groundless: 4.0,
             eagerness: 1.0,
-            half_life: Some(5000.0),
+            half_life: Some(20_000.0),
             drift: Some(DriftSettings::default()),
         }
     }
@@ -75,7 +75,7 @@ pub struct DriftSettings {
 
 impl Default for DriftSettings {
     fn default() -> Self {
-        Self { slack: 0.35, threshold: 15.0 }
+        Self { slack: 0.35, threshold: 18.0 }
     }
 }
 

@@ -4,9 +4,12 @@ mod bench;
 mod config;
 mod demo;
 mod evaluate;
+mod export;
+mod import;
 mod load;
 mod models;
 mod password;
+mod policies;
 mod progress;
 mod replay;
 mod route;
@@ -51,6 +54,12 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Hash a password read from standard input, for admin.password_file
     Password,
+    /// Say what one policy would have earned more than another, from the log
+    Compare(policies::PolicyArgs),
+    /// Write the log to a file, as JSON lines or Parquet
+    Export(export::ExportArgs),
+    /// Read an export back, or make a data set of other people's files
+    Import(import::ImportArgs),
     /// Play recorded outcomes as a stream and see how fast a policy learns
     Replay(replay::ReplayArgs),
     /// Print a completion script for a shell
@@ -81,6 +90,9 @@ pub fn run() -> ExitCode {
         Command::Train(args) => train::run(args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Password => password::run(),
+        Command::Compare(args) => policies::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pointsman", &mut std::io::stdout());

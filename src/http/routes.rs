@@ -14,7 +14,7 @@ use super::{admin, api, dashboard};
 use crate::protocol::{ApiError, ErrorKind};
 
 /// Every path there is: labels of metrics come from here.
-pub const ENDPOINTS: [&str; 41] = [
+pub const ENDPOINTS: [&str; 42] = [
     "/api/chat",
     "/v1/chat/completions",
     "/v1/messages",
@@ -49,6 +49,7 @@ pub const ENDPOINTS: [&str; 41] = [
     "/api/admin/overview",
     "/api/admin/decisions",
     "/api/admin/decisions/{id}",
+    "/api/admin/export",
     "/api/admin/policy",
     "/api/admin/policy/retune",
     "/api/admin/policy/promote",
@@ -106,6 +107,7 @@ pub fn admin(gateway: Arc<Gateway>) -> Router {
         .route("/api/admin/overview", get(admin::overview::overview))
         .route("/api/admin/decisions", get(admin::decisions::list))
         .route("/api/admin/decisions/{id}", get(admin::decisions::explain))
+        .route("/api/admin/export", get(admin::export::export))
         .route("/api/admin/policy", get(admin::policy::show))
         .route("/api/admin/policy/retune", post(admin::policy::retune))
         .route("/api/admin/policy/promote", post(admin::policy::promote))

@@ -127,6 +127,23 @@ fn weight(logged: &Logged, settings: &Settings) -> f64 {
     (logged.target / logged.propensity).min(settings.clip)
 }
 
+/// A spread that rests on few effective requests comes out too small more often than not, and Student's quantile, made
+/// for equal weights, does not make up for it. Variances of weighted residuals are taken larger by this over the effective
+/// size. Fitted on recorded outcomes: without it 95 % intervals held in 83 to 96 % of skewed logs with 20 to 100
+/// effective requests.
+const FEW: f64 = 15.0;
+
+/// Moves values away from their mean, so that their variance grows by `1 + FEW / effective`.
+fn allow_for_few(values: &mut [f64], weights: &[f64]) {
+    let (sum, squares) = weights.iter().fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));
+    if sum <= 0.0 {
+        return;
+    }
+    let factor = (1.0 + FEW * squares / (sum * sum)).sqrt();
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    values.iter_mut().for_each(|value| *value = mean + factor * (*value - mean));
+}
+
 fn contributions(log: &[Logged], method: Method, settings: &Settings) -> Option<Contributions> {
     let sound = |logged: &Logged| logged.propensity > 0.0 && logged.target >= 0.0 && logged.reward.is_finite();
     if log.is_empty() || !log.iter().all(sound) {
@@ -157,7 +174,10 @@ fn contributions(log: &[Logged], method: Method, settings: &Settings) -> Option<
             };
             let pulls: Vec<f64> = pairs().map(influence).collect();
             let off = pulls.iter().sum::<f64>() / pulls.len() as f64;
-            let values = pulls.iter().map(|pull| value + pull - off).collect();
+            let mut values: Vec<f64> = pulls.iter().map(|pull| value + pull - off).collect();
+            if settings.interval == IntervalKind::Student {
+                allow_for_few(&mut values, &weights);
+            }
             let reach = heaviest / mean_weight;
             Contributions {
                 values,
@@ -169,11 +189,14 @@ fn contributions(log: &[Logged], method: Method, settings: &Settings) -> Option<
             bounds: Bounds { low: 0.0, high: 1.0 },
         },
         Method::DoublyRobust => {
-            let values = modelled()?
+            let mut values: Vec<f64> = modelled()?
                 .iter()
                 .zip(log.iter().zip(&weights))
                 .map(|(modelled, (logged, weight))| modelled.value + weight * (logged.reward - modelled.chosen))
                 .collect();
+            if settings.interval == IntervalKind::Student {
+                allow_for_few(&mut values, &weights);
+            }
             Contributions { values, bounds: Bounds { low: -heaviest, high: 1.0 + heaviest } }
         }
     })

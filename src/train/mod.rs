@@ -8,3 +8,4 @@ pub mod job;
 pub mod metrics;
 pub mod replay;
 pub mod report;
+pub mod validate;

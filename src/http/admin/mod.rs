@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod config;
 pub mod decisions;
+pub mod export;
 pub mod learning;
 pub mod live;
 pub mod logs;

@@ -18,6 +18,7 @@
 //! a `group` that stands in two splits: a head that has seen the question would look better than it is.
 
 mod error;
+pub mod foreign;
 mod read;
 
 use std::collections::HashMap;

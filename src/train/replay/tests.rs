@@ -10,8 +10,12 @@ use crate::protocol::ModelName;
 /// Two kinds of prompt, told by one feature; the first model is good at one kind, the second at the other, the third at
 /// neither but cheap.
 fn stream(length: usize) -> Stream {
+    stream_of(length, [[0.9, 0.3, 0.4], [0.3, 0.8, 0.4]])
+}
+
+/// For each kind of prompt, how often each model is right.
+fn stream_of(length: usize, chances: [[f64; 3]; 2]) -> Stream {
     let mut rng = StdRng::seed_from_u64(1);
-    let chances = [[0.9, 0.3, 0.4], [0.3, 0.8, 0.4]];
     let items = (0..length)
         .map(|_| {
             let kind = usize::from(rng.random::<bool>());
@@ -87,7 +91,7 @@ fn missing_and_late_ratings_slow_learning_and_do_not_stop_it() {
 
 #[test]
 fn a_drop_is_left_and_a_newcomer_adopted_within_150_ratings() {
-    let stream = stream(4000);
+    let stream = stream_of(4000, [[0.9, 0.6, 0.5], [0.85, 0.65, 0.5]]);
     for happening in [Happening::Drop, Happening::New] {
         let waits: Vec<Option<usize>> = (0..5)
             .map(|seed| {

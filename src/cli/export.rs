@@ -1,0 +1,105 @@
+//! `pointsman export`: the log as a file.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+
+use super::load::ConfigArgs;
+use crate::store::{ExchangeError, Exporter, Format, Order, Span, Store, read_entries};
+
+/// The arguments.
+///
+/// Reads the log of a gateway that is not running. A running one gives its log away itself, as JSON lines:
+///
+///   curl -H "authorization: Bearer $TOKEN" http://127.0.0.1:3200/api/admin/export > log.jsonl
+///
+/// and `--from log.jsonl` turns that into Parquet. data/README.md describes both formats.
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// The file to write; a name that ends in .parquet makes it Parquet
+    file: PathBuf,
+    /// The format, where the file's name does not say it
+    #[arg(long, value_enum)]
+    format: Option<FormatArg>,
+    /// Convert this export instead of reading the store
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Not before this moment, as 2026-11-24T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<Timestamp>,
+    /// Before this moment; now, where absent
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// A format on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormatArg {
+    /// One JSON object a line
+    Jsonl,
+    /// Columns
+    Parquet,
+}
+
+pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
+    let format = match args.format {
+        Some(FormatArg::Jsonl) => Format::JsonLines,
+        Some(FormatArg::Parquet) => Format::Parquet,
+        None => Format::of(&args.file),
+    };
+    if args.from.as_ref().is_some_and(|from| from == &args.file) {
+        bail!("{} cannot be read and written at once", args.file.display());
+    }
+    let until_ms = args.until.unwrap_or_else(Timestamp::now).as_millisecond();
+    let from_ms = args.since.map(Timestamp::as_millisecond);
+    let wanted = |at_ms: i64| from_ms.is_none_or(|from| at_ms >= from) && at_ms < until_ms;
+    let bar = spinner("entries written");
+    let mut failed: Option<ExchangeError> = None;
+    let mut exporter;
+    if let Some(from) = &args.from {
+        exporter = Exporter::create(&args.file, format)?;
+        read_entries(from, |entry| {
+            if wanted(entry.decision.at_ms) {
+                failed = exporter.write(&entry).err();
+                bar.inc(1);
+            }
+            failed.is_none()
+        })?;
+    } else {
+        let loaded = args.config.load()?;
+        let dir = &loaded.config.server.data_dir;
+        let now_ms = Timestamp::now().as_millisecond();
+        let store = Store::open_existing(dir, &loaded.config.store, now_ms).context(
+            "the log cannot be opened; a running gateway gives its log away itself: GET /api/admin/export",
+        )?;
+        exporter = Exporter::create(&args.file, format)?;
+        let span = Span { from_ms, until_ms: Some(until_ms), ..Span::default() };
+        store.walk(&span, Order::Oldest, |entry| {
+            failed = exporter.write(&entry).err();
+            bar.inc(1);
+            failed.is_none()
+        })?;
+    }
+    bar.finish_and_clear();
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let count = exporter.finish()?;
+    println!("{count} entries written to {}", args.file.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A count that moves on a terminal, and nothing elsewhere.
+pub(super) fn spinner(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.with_message(what)
+}

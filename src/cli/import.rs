@@ -1,0 +1,117 @@
+//! `pointsman import`: an export back into a log, or other people's files into a data set.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use jiff::Timestamp;
+
+use super::export::spinner;
+use super::load::ConfigArgs;
+use crate::store::{Entry, Store, StoreError, read_entries};
+use crate::train::dataset::foreign::{Imported, import};
+
+/// The arguments.
+///
+/// An export of `pointsman export` (JSON lines or Parquet) goes back into the log of a gateway that is not running; what is
+/// there already stays as it is.
+///
+/// Everything else becomes a data set for `train`, `evaluate` and `replay` (--dataset DIR): recorded outcomes of this
+/// project, RouterBench and LLMRouterBench tables (CSV, JSON, JSON lines; one column or one row for each model), and request logs
+/// of LiteLLM or in the shape of OpenAI's API, as far as they carry a prompt, a model and a score.
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// The files to read
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Make a data set here, with train/, val/ and test/
+    #[arg(long, value_name = "DIR")]
+    dataset: Option<PathBuf>,
+    /// What the data set calls the source; the file's name where absent
+    #[arg(long, value_name = "NAME", requires = "dataset")]
+    source: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(super) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
+    match &args.dataset {
+        Some(dir) => make_dataset(args, dir),
+        None => into_log(args),
+    }
+}
+
+/// Entries written to the store at once.
+const BATCH: usize = 500;
+
+fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
+    let loaded = args.config.load()?;
+    let now_ms = Timestamp::now().as_millisecond();
+    let (store, _) = Store::open(&loaded.config.server.data_dir, &loaded.config.store, now_ms)
+        .context("the log cannot be opened; stop the gateway first, it alone writes its log")?;
+    if !store.is_durable() {
+        bail!("the data directory cannot be written");
+    }
+    let bar = spinner("entries read");
+    let (mut new, mut known) = (0, 0);
+    for file in &args.files {
+        let mut batch: Vec<Entry> = Vec::with_capacity(BATCH);
+        let mut failed: Option<StoreError> = None;
+        let mut put = |batch: &mut Vec<Entry>| match append(&store, std::mem::take(batch)) {
+            Ok((added, there)) => {
+                (new, known) = (new + added, known + there);
+                None
+            }
+            Err(error) => Some(error),
+        };
+        read_entries(file, |entry| {
+            batch.push(entry);
+            bar.inc(1);
+            if batch.len() >= BATCH {
+                failed = put(&mut batch);
+            }
+            failed.is_none()
+        })
+        .context("to make a data set of a file from elsewhere, say --dataset DIR")?;
+        if let Some(error) = failed.or_else(|| put(&mut batch)) {
+            return Err(error.into());
+        }
+    }
+    store.flush()?;
+    bar.finish_and_clear();
+    println!("{new} entries imported, {known} were there already");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Appends what is new of `entries`; counts new ones and known ones.
+fn append(store: &Store, entries: Vec<Entry>) -> Result<(u64, u64), StoreError> {
+    let (mut decisions, mut outcomes, mut feedback) = (Vec::new(), Vec::new(), Vec::new());
+    let mut known = 0;
+    for entry in entries {
+        if store.knows(entry.decision.id)? {
+            known += 1;
+            continue;
+        }
+        decisions.push(entry.decision);
+        outcomes.extend(entry.outcome);
+        feedback.extend(entry.feedback);
+    }
+    store.append(&decisions, &outcomes, &mut feedback)?;
+    Ok((decisions.len() as u64, known))
+}
+
+fn make_dataset(args: &ImportArgs, dir: &Path) -> anyhow::Result<ExitCode> {
+    for file in &args.files {
+        let stem = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let stem = stem.split('.').next().unwrap_or_default().to_owned();
+        let source = args.source.clone().unwrap_or(stem);
+        let Imported { prompts, models, outcomes, left_out, reason } = import(file, &source, dir)?;
+        println!("{}: {prompts} prompts, {models} models, {outcomes} outcomes", file.display());
+        if left_out > 0 {
+            println!("  {left_out} rows left out, the first because {}", reason.unwrap_or_default());
+        }
+    }
+    println!("Written to {}", dir.display());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,188 @@
+//! The log as files: JSON Lines and Parquet, out and in.
+//!
+//! **JSON Lines**: one [`Entry`] a line, every field of it. **Parquet**: a row for each entry, with the columns that tables are
+//! made of ([`parquet`]), and the whole entry as JSON in its last column, so that nothing is lost on the way back. Both
+//! are described in `data/README.md`.
+//!
+//! An export says what was there when it began: entries are taken in order of time up to a moment, each with the outcome
+//! and the feedback it has when it is read, so that a gateway can go on meanwhile.
+
+mod parquet;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::record::Entry;
+
+/// The longest line an import reads.
+const LONGEST_LINE: u64 = 16 << 20;
+
+/// How a log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    JsonLines,
+    /// Columns.
+    Parquet,
+}
+
+impl Format {
+    /// What a file's name says.
+    pub fn of(path: &Path) -> Self {
+        let parquet = path.extension().is_some_and(|it| it.eq_ignore_ascii_case("parquet"));
+        if parquet { Self::Parquet } else { Self::JsonLines }
+    }
+}
+
+/// An export or import that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line is no entry. It is not quoted: it may hold a prompt.
+    #[error("{}, line {line}: not an entry of a log ({what})", path.display())]
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong, with its column.
+        what: String,
+    },
+    /// Parquet that cannot be written, or read back.
+    #[error("{}: {source}", path.display())]
+    Parquet {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: ::parquet::errors::ParquetError,
+    },
+    /// A Parquet file from elsewhere.
+    #[error("{} has no column `entry`: it is no export of a log", path.display())]
+    NoEntries {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+/// Writes a log to a file.
+#[derive(Debug)]
+pub struct Exporter {
+    path: PathBuf,
+    sink: Sink,
+    /// Entries written.
+    count: u64,
+}
+
+#[derive(Debug)]
+enum Sink {
+    JsonLines(BufWriter<File>),
+    Parquet(Box<parquet::Table>),
+}
+
+impl Exporter {
+    /// Begins a file, in place of one that may be there.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn create(path: &Path, format: Format) -> Result<Self, ExchangeError> {
+        let failed = |source| ExchangeError::Io { path: path.to_owned(), source };
+        let file = File::create(path).map_err(failed)?;
+        let sink = match format {
+            Format::JsonLines => Sink::JsonLines(BufWriter::with_capacity(1 << 16, file)),
+            Format::Parquet => {
+                let broken = |source| ExchangeError::Parquet { path: path.to_owned(), source };
+                Sink::Parquet(Box::new(parquet::Table::new(file).map_err(broken)?))
+            }
+        };
+        Ok(Self { path: path.to_owned(), sink, count: 0 })
+    }
+
+    /// Appends an entry.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn write(&mut self, entry: &Entry) -> Result<(), ExchangeError> {
+        let failed = |source| ExchangeError::Io { path: self.path.clone(), source };
+        self.count += 1;
+        match &mut self.sink {
+            Sink::JsonLines(out) => out.write_all(&line(entry).map_err(failed)?).map_err(failed),
+            Sink::Parquet(table) => {
+                table.push(entry).map_err(|source| ExchangeError::Parquet { path: self.path.clone(), source })
+            }
+        }
+    }
+
+    /// Ends the file and says how many entries are in it.
+    ///
+    /// # Errors
+    ///
+    /// When the rest cannot be written.
+    pub fn finish(self) -> Result<u64, ExchangeError> {
+        let Self { path, sink, count } = self;
+        match sink {
+            Sink::JsonLines(mut out) => out.flush().map_err(|source| ExchangeError::Io { path, source })?,
+            Sink::Parquet(table) => table.finish().map_err(|source| ExchangeError::Parquet { path, source })?,
+        }
+        Ok(count)
+    }
+}
+
+/// An entry as a line, with its line feed.
+///
+/// # Errors
+///
+/// When it cannot be said in JSON, which would be a number that is none.
+pub fn line(entry: &Entry) -> Result<Vec<u8>, std::io::Error> {
+    let mut line = serde_json::to_vec(entry)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Reads the entries of an export, calling `visit` with each; what it returns ends the reading where it is `false`.
+///
+/// # Errors
+///
+/// The first line that is no entry, and what else goes wrong.
+pub fn read_entries(path: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result<(), ExchangeError> {
+    if Format::of(path) == Format::Parquet {
+        return parquet::read(path, visit);
+    }
+    let failed = |source| ExchangeError::Io { path: path.to_owned(), source };
+    let mut lines = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);
+    let mut bytes = Vec::new();
+    for number in 1.. {
+        bytes.clear();
+        let length = std::io::Read::take(&mut lines, LONGEST_LINE).read_until(b'\n', &mut bytes).map_err(failed)?;
+        if length == 0 {
+            break;
+        }
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        if !visit(parse(path, number, &bytes)?) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn parse(path: &Path, line: usize, bytes: &[u8]) -> Result<Entry, ExchangeError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        // Only where, and of which sort: serde quotes what it stumbled over.
+        let what = format!("{:?} error at column {}", error.classify(), error.column());
+        ExchangeError::Line { path: path.to_owned(), line, what }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! What goes out comes back.
+
+use super::*;
+use crate::protocol::{DecisionId, ModelName, Usage};
+use crate::store::{
+    DecisionRecord, FeedbackKind, FeedbackRecord, Mode, OutcomeRecord, OutcomeStatus, RequestFacts, Thumb,
+};
+
+fn entry(number: u128) -> Entry {
+    let id = DecisionId(uuid::Uuid::from_u128(number));
+    let json = serde_json::json!({
+        "id": id, "at_ms": 1_700_000_000_000_i64 + number as i64, "chosen": "gpt-4o", "policy_version": 3,
+        "features": [0.25, -1.5], "feature_space": "encoder/2", "explored": number.is_multiple_of(2),
+        "candidates": [{"model": "gpt-4o", "prior": 0.7, "quality": 0.75, "quality_source": "posterior", "cost_usd": 0.01,
+            "utility": 0.7, "propensity": 0.9}],
+    });
+    let mut decision: DecisionRecord = serde_json::from_value(json).unwrap();
+    decision.request = RequestFacts { requested: "auto".into(), ..RequestFacts::default() };
+    decision.mode = Mode::Learned;
+    decision.propensity = (!number.is_multiple_of(3)).then_some(0.9);
+    let usage = Usage { input_tokens: 100, cache_read_tokens: 20, output_tokens: 30, ..Usage::default() };
+    let outcome = OutcomeRecord {
+        id,
+        at_ms: 5,
+        model: Some(ModelName::from("gpt-4o")),
+        backend: None,
+        status: OutcomeStatus::Ok,
+        attempts: 1,
+        failovers: 0,
+        usage: Some(usage),
+        cost_usd: Some(0.0125),
+        latency_ms: None,
+        first_token_ms: None,
+        finish_reason: None,
+        signals: vec![],
+    };
+    let feedback = FeedbackRecord {
+        id: "a".into(),
+        decision: id,
+        at_ms: 9,
+        seq: 4,
+        kind: FeedbackKind::Thumbs(Thumb::Up),
+        comment: Some("schön, \"wirklich\"\nja".into()),
+        source: "user".into(),
+    };
+    let rated = number % 2 == 1;
+    Entry { decision, outcome: Some(outcome), feedback: if rated { vec![feedback] } else { vec![] } }
+}
+
+#[test]
+fn both_formats_bring_every_field_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let entries: Vec<Entry> = (0..25).map(entry).collect();
+    for name in ["log.jsonl", "log.parquet"] {
+        let path = dir.path().join(name);
+        let mut exporter = Exporter::create(&path, Format::of(&path)).unwrap();
+        entries.iter().for_each(|entry| exporter.write(entry).unwrap());
+        assert_eq!(exporter.finish().unwrap(), 25);
+        let mut back = Vec::new();
+        read_entries(&path, |entry| {
+            back.push(entry);
+            true
+        })
+        .unwrap();
+        assert_eq!(back, entries, "{name}");
+    }
+}
+
+#[test]
+fn columns_say_what_the_table_says() {
+    use ::parquet::file::reader::{FileReader, SerializedFileReader};
+    use ::parquet::record::Field;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.parquet");
+    let mut exporter = Exporter::create(&path, Format::Parquet).unwrap();
+    (0..3).for_each(|number| exporter.write(&entry(number)).unwrap());
+    exporter.finish().unwrap();
+    let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+    let rows: Vec<std::collections::HashMap<String, Field>> = reader
+        .get_row_iter(None)
+        .unwrap()
+        .map(|row| row.unwrap().get_column_iter().map(|(name, field)| (name.clone(), field.clone())).collect())
+        .collect();
+    assert_eq!(rows.len(), 3);
+    assert_eq!(rows[1]["chosen"], Field::Str("gpt-4o".into()));
+    assert_eq!(rows[1]["input_tokens"], Field::Long(120));
+    assert_eq!(rows[1]["verdict"], Field::Double(1.0));
+    assert_eq!(rows[1]["feedbacks"], Field::Long(1));
+    assert_eq!((&rows[0]["propensity"], &rows[0]["verdict"]), (&Field::Null, &Field::Null));
+    assert_eq!(rows[2]["explored"], Field::Bool(true));
+}
+
+#[test]
+fn a_line_that_is_no_entry_is_named_and_not_quoted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.jsonl");
+    let good = String::from_utf8(line(&entry(1)).unwrap()).unwrap();
+    std::fs::write(&path, format!("{good}\n{{\"decision\": \"a secret prompt\"}}\n")).unwrap();
+    let error = read_entries(&path, |_| true).unwrap_err().to_string();
+    assert!(error.contains("line 3") && !error.contains("secret"), "{error}");
+}
+
+#[test]
+fn somebody_elses_parquet_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("other.parquet");
+    std::fs::write(&path, b"PAR1 not really").unwrap();
+    assert!(matches!(read_entries(&path, |_| true).unwrap_err(), ExchangeError::Parquet { .. }));
+}
