@@ -38,6 +38,9 @@ pub enum LoadError {
     /// Nothing is loaded yet.
     #[error("the classifier is not ready")]
     NotReady,
+    /// A file brought the program to a state it does not know.
+    #[error("loading broke off; the log has the place")]
+    Panicked,
 }
 
 /// What a model is, for people.

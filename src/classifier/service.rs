@@ -242,10 +242,16 @@ impl Classifier {
 /// The thread's life.
 fn run(shared: &Shared, jobs: &Receiver<Job>) {
     let started = Instant::now();
-    let loaded = Model::load(&shared.settings).and_then(|model| {
+    // On a thread of its own, because what loading needed for a moment goes back to the system when its thread ends.
+    let load = || {
+        let model = Model::load(&shared.settings)?;
         model.warm_up()?;
         let head = model.load_head(&shared.settings.head)?;
         Ok((model, head))
+    };
+    let loaded = std::thread::scope(|scope| {
+        let loading = scope.spawn(load).join();
+        loading.unwrap_or_else(|_| Err(LoadError::Panicked))
     });
     let (model, head) = match loaded {
         Ok((model, head)) => (Arc::new(model), head.map(Arc::new)),

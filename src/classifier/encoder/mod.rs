@@ -23,7 +23,6 @@ mod weights;
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Tensor};
 
 use block::Block;
@@ -34,7 +33,7 @@ pub use dimensions::{Hyper, Rope, Scaling};
 pub(super) use dimensions::{number as gguf_number, text as gguf_text};
 pub use pooling::Pooling;
 pub(super) use weights::gguf_name;
-pub use weights::{LayerRole, Role, Weights};
+pub use weights::{LayerRole, Role, Rows, Weights};
 
 use crate::config;
 
@@ -132,7 +131,7 @@ enum Layer {
 #[derive(Debug)]
 enum Embedding {
     /// As in the file: rows are decoded when they are looked up.
-    Quantized(Arc<QTensor>),
+    Quantized(Rows),
     Dense(Tensor),
 }
 
@@ -164,7 +163,7 @@ impl Encoder {
         let dtype = if device.is_cuda() { DType::BF16 } else { DType::F32 };
         let depth = setup.layers.map_or(hyper.layers, |layers| layers.min(hyper.layers));
         let embedding = match weights.quantized_embedding()? {
-            Some(tensor) if device.is_cpu() => Embedding::Quantized(tensor),
+            Some(rows) if device.is_cpu() => Embedding::Quantized(rows),
             _ => Embedding::Dense(weights.tensor(Role::Embedding)?.to_dtype(dtype)?.to_device(&device)?),
         };
         let mut layers = Vec::with_capacity(depth);
@@ -308,7 +307,7 @@ impl Encoder {
     /// Bytes that embeddings and layers take in memory.
     pub fn bytes(&self) -> usize {
         let embedding = match &self.embedding {
-            Embedding::Quantized(tensor) => tensor.storage_size_in_bytes(),
+            Embedding::Quantized(rows) => rows.bytes(),
             Embedding::Dense(tensor) => tensor.elem_count() * tensor.dtype().size_in_bytes(),
         };
         let layer = |layer: &Layer| match layer {
@@ -319,11 +318,10 @@ impl Encoder {
     }
 
     fn embed(&self, ids: &[u32]) -> Result<Tensor, EncoderError> {
-        let ids = Tensor::new(ids, &self.device)?;
-        Ok(match &self.embedding {
-            Embedding::Quantized(tensor) => tensor.embedding(&ids)?,
-            Embedding::Dense(tensor) => tensor.index_select(&ids, 0)?,
-        })
+        match &self.embedding {
+            Embedding::Quantized(rows) => rows.of(ids),
+            Embedding::Dense(tensor) => Ok(tensor.index_select(&Tensor::new(ids, &self.device)?, 0)?),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::quantized::gguf_file::Content;
-use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
@@ -48,6 +48,8 @@ pub enum LayerRole {
 pub struct Weights {
     file: File,
     hyper: Hyper,
+    /// The whole file, where it lies in memory for good.
+    bytes: Option<&'static [u8]>,
     /// Samples of the tensors handed out, by name.
     samples: BTreeMap<String, [u8; 32]>,
 }
@@ -83,7 +85,7 @@ impl Weights {
     ///
     /// It is no Llama.
     pub fn gguf_bytes(bytes: &'static [u8]) -> Result<Self, EncoderError> {
-        Self::gguf(Box::new(Cursor::new(bytes)))
+        Ok(Self { bytes: Some(bytes), ..Self::gguf(Box::new(Cursor::new(bytes)))? })
     }
 
     fn gguf(mut reader: Box<dyn ReadSeek>) -> Result<Self, EncoderError> {
@@ -95,7 +97,7 @@ impl Weights {
             let divisors = divisors.flatten_all()?.to_vec1::<f32>()?;
             hyper.rope.scaling = Scaling::Table(divisors.into_iter().map(f64::from).collect());
         }
-        Ok(Self { file: File::Gguf { content, reader }, hyper, samples: BTreeMap::new() })
+        Ok(Self { file: File::Gguf { content, reader }, hyper, bytes: None, samples: BTreeMap::new() })
     }
 
     /// A folder with `config.json` and `model.safetensors`, or with shards and their index.
@@ -111,7 +113,7 @@ impl Weights {
         // SAFETY: the files must not be changed while they are mapped. They are model weights in a cache or a folder of
         // the operator's; whoever rewrites them in place under a running gateway breaks it, as with a shared library.
         let mapped = unsafe { MmapedSafetensors::multi(&shards)? };
-        Ok(Self { file: File::Safetensors(mapped), hyper, samples: BTreeMap::new() })
+        Ok(Self { file: File::Safetensors(mapped), hyper, bytes: None, samples: BTreeMap::new() })
     }
 
     /// The model's dimensions.
@@ -208,20 +210,30 @@ impl Weights {
         format!("llama-{digits}")
     }
 
-    /// The embeddings as they are in a GGUF file, quantised or not; `None` for safetensors.
+    /// The embeddings as they are in a GGUF file, quantised or not; `None` for safetensors. Those of a file that lies in
+    /// memory stay where they are.
     ///
     /// # Errors
     ///
     /// They are missing or cannot be read.
-    pub fn quantized_embedding(&mut self) -> Result<Option<Arc<QTensor>>, EncoderError> {
+    pub fn quantized_embedding(&mut self) -> Result<Option<Rows>, EncoderError> {
+        let expected = self.shape(Role::Embedding);
         let File::Gguf { content, reader } = &mut self.file else { return Ok(None) };
         let name = gguf_name(Role::Embedding);
         let info = content.tensor_infos.get(&name).ok_or_else(|| EncoderError::missing(&name))?;
-        let tensor = info.read(reader, content.tensor_data_offset, &Device::Cpu)?;
-        if tensor.shape().dims() != self.shape(Role::Embedding) {
-            return Err(EncoderError::Malformed(format!("{name} is {:?}", tensor.shape().dims())));
+        let (dims, dtype) = (info.shape.dims(), info.ggml_dtype);
+        if dims != expected || !dims[1].is_multiple_of(dtype.block_size()) {
+            return Err(EncoderError::Malformed(format!("{name} is {dims:?}")));
         }
-        Ok(Some(Arc::new(tensor)))
+        let row = dims[1] / dtype.block_size() * dtype.type_size();
+        if let Some(bytes) = self.bytes {
+            let start = content.tensor_data_offset.saturating_add(info.offset) as usize;
+            let rows = bytes.get(start..).and_then(|rest| rest.get(..dims[0] * row));
+            let bytes = rows.ok_or_else(|| EncoderError::Malformed(format!("{name} is cut short")))?;
+            return Ok(Some(Rows::Borrowed { bytes, dtype, row, width: dims[1] }));
+        }
+        let tensor = info.read(reader, content.tensor_data_offset, &Device::Cpu)?;
+        Ok(Some(Rows::Owned(Arc::new(tensor))))
     }
 
     /// The bytes of a GGUF tensor, as they are in the file.
@@ -252,6 +264,47 @@ impl Weights {
             Role::Layer(_, LayerRole::Output) => vec![hyper.hidden, queries],
             Role::Layer(_, LayerRole::Gate | LayerRole::Up) => vec![hyper.ffn, hyper.hidden],
             Role::Layer(_, LayerRole::Down) => vec![hyper.hidden, hyper.ffn],
+        }
+    }
+}
+
+/// Rows of a matrix that are decoded when they are asked for.
+#[derive(Debug)]
+pub enum Rows {
+    /// A tensor.
+    Owned(Arc<QTensor>),
+    /// Part of a file in memory: only the pages of rows that are used take any.
+    Borrowed {
+        /// All rows.
+        bytes: &'static [u8],
+        /// Their type.
+        dtype: GgmlDType,
+        /// Bytes of a row.
+        row: usize,
+        /// Numbers of a row.
+        width: usize,
+    },
+}
+
+impl Rows {
+    /// The rows of these numbers, which must exist.
+    pub(super) fn of(&self, ids: &[u32]) -> Result<Tensor, EncoderError> {
+        match self {
+            Self::Owned(tensor) => Ok(tensor.embedding(&Tensor::new(ids, &Device::Cpu)?)?),
+            Self::Borrowed { bytes, dtype, row, width } => {
+                let chosen: Vec<u8> =
+                    ids.iter().flat_map(|id| &bytes[*id as usize * row..][..*row]).copied().collect();
+                let storage = QStorage::from_data(chosen.into(), &Device::Cpu, *dtype)?;
+                Ok(QTensor::new(storage, (ids.len(), *width))?.dequantize(&Device::Cpu)?)
+            }
+        }
+    }
+
+    /// Bytes it keeps in memory.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Owned(tensor) => tensor.storage_size_in_bytes(),
+            Self::Borrowed { .. } => 0,
         }
     }
 }
