@@ -19,7 +19,7 @@ use crate::config;
 pub(super) enum ModelsCommand {
     /// What is in the binary, and what is configured
     List(ConfigArgs),
-    /// Fetch a model, or look for a newer one: hf:owner/name[@revision]
+    /// Fetch a model, or look for a newer one: `hf:owner/name[@revision]`
     Pull(NameArgs),
     /// Load a model and compare its files with their hashes
     Verify(NameArgs),
@@ -30,7 +30,7 @@ pub(super) enum ModelsCommand {
 /// A model and where the configuration is.
 #[derive(Debug, Args)]
 pub(super) struct NameArgs {
-    /// builtin, a path, or hf:owner/name[@revision]; the configured one where absent
+    /// builtin, a path, or `hf:owner/name[@revision]`; the configured one where absent
     model: Option<String>,
     #[command(flatten)]
     config: ConfigArgs,
