@@ -14,8 +14,8 @@ const config = (strategy) => `
 [routing]
 strategy = "${strategy}"
 [learning]
-interval_s = 1
-min_feedback = 3
+interval_s = 3600
+min_feedback = 1000
 [models.${JSON.stringify(HOSTILE)}]
 provider = "openai"
 upstream = "gpt-4o"
