@@ -11,6 +11,9 @@ use rand::rngs::StdRng;
 
 use crate::bandit::{PolicyKind, Settings, Tradeoff};
 use crate::chart::{Plot, Point, STYLE, Series};
+use crate::classifier::Model;
+use crate::classifier::head::Head;
+use crate::config;
 use crate::train::dataset::{self, Dataset, Limits, Split};
 use crate::train::replay::{
     Blind, Conditions, Happening, Happenings, Line, Player, Report, Stream, TextReader, Trace, play, report,
@@ -28,6 +31,15 @@ pub(super) struct ReplayArgs {
     /// The data set: a folder with train/, val/ and test/, or files of JSON lines
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// Begin with what a head predicts and stream val, then test; without it, begin with nothing and stream everything
+    #[arg(long)]
+    warm: bool,
+    /// The head of a warm start: builtin, or a file
+    #[arg(long, default_value = "builtin", requires = "warm", value_name = "HEAD")]
+    head: String,
+    /// The encoder it belongs to: builtin, a path, or hf:owner/name
+    #[arg(long, default_value = "builtin", requires = "warm", value_name = "MODEL")]
+    encoder: String,
     /// Only these sources
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     source: Vec<String>,
@@ -58,8 +70,8 @@ pub(super) struct ReplayArgs {
     /// Where chance begins
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Features made of each prompt
-    #[arg(long, default_value_t = 16, value_name = "N")]
+    /// Features made of each prompt in a cold start
+    #[arg(long, default_value_t = 12, value_name = "N")]
     features: usize,
     /// Write replay.json and a chart for each source here
     #[arg(long, value_name = "DIR")]
@@ -109,8 +121,12 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let dataset = dataset::read(&args.data, Split::Train, Limits::default())?;
     let sources = sources(&dataset, &args.source)?;
     let mut reports = Vec::new();
+    let start = match args.warm {
+        true => Some(start(args)?),
+        false => None,
+    };
     for source in sources {
-        let report = replay(args, &dataset, source, &happenings)?;
+        let report = replay(args, &dataset, source, start.as_ref(), &happenings)?;
         print(&report);
         if let Some(dir) = &args.out {
             draw(dir, &report)?;
@@ -138,16 +154,42 @@ fn sources(dataset: &Dataset, wanted: &[String]) -> anyhow::Result<Vec<u32>> {
     wanted.iter().map(find).collect()
 }
 
-fn replay(args: &ReplayArgs, dataset: &Dataset, source: u32, happenings: &[Happening]) -> anyhow::Result<Report> {
+/// Encoder and head of a warm start.
+fn start(args: &ReplayArgs) -> anyhow::Result<(Model, Head)> {
+    let model = Model::load(&config::Classifier { model: args.encoder.clone(), ..config::Classifier::default() })?;
+    let head = model.load_head(&args.head)?.with_context(|| format!("there is no head `{}` for it", args.head))?;
+    Ok((model, head))
+}
+
+fn replay(
+    args: &ReplayArgs,
+    dataset: &Dataset,
+    source: u32,
+    start: Option<&(Model, Head)>,
+    happenings: &[Happening],
+) -> anyhow::Result<Report> {
     let mut rng = StdRng::seed_from_u64(args.seed);
-    let mut reader = TextReader::new(args.features);
-    let stream = Stream::cold(dataset, source, &Split::ALL, &mut reader, &mut rng)?;
+    let stream = match start {
+        Some((model, head)) => {
+            let bar = super::export::spinner("prompts read");
+            let stream = Stream::warm(dataset, source, (model, head), &mut |read| bar.set_position(read as u64))?;
+            bar.finish_and_clear();
+            stream
+        }
+        None => {
+            let mut reader = TextReader::new(args.features);
+            Stream::cold(dataset, source, &Split::ALL, &mut reader, &mut rng)?
+        }
+    };
     // Each run in an order of its own, the same for every player.
     let orders: Vec<Stream> = (0..args.runs.max(1))
         .map(|run| stream.shuffled(&mut StdRng::seed_from_u64(args.seed.wrapping_add(1 + run as u64))))
         .collect();
     let mut players =
         vec![Player::Random, Player::BestSingle, Player::Oracle, Player::Blind(Blind::new(stream.arms.len(), 0.1))];
+    if start.is_some() {
+        players.push(Player::frozen(Settings::default())?);
+    }
     for policy in &args.policy {
         players.push(Player::learned(Settings { policy: policy.kind(), ..Settings::default() })?);
     }

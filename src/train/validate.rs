@@ -276,6 +276,7 @@ mod tests {
             grounds: Grounds::Nothing,
             usual_costs: vec![0.0; 3],
             items,
+            first: 0,
         };
         let trial = Trial { repetitions: 100, requests: 1500, seed: 3 };
         let verdicts = validate(&stream, Settings::default(), &trial).unwrap();

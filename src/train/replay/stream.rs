@@ -5,7 +5,13 @@ use rand::seq::SliceRandom;
 use super::super::dataset::{Dataset, Record, Split};
 use super::features::Reader;
 use crate::bandit::Grounds;
+use crate::classifier::Model;
+use crate::classifier::head::{Ability, Head};
+use crate::classifier::stats::TextStats;
 use crate::protocol::ModelName;
+
+/// Prompts the encoder reads at once.
+const BATCH: usize = 16;
 
 /// One prompt.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +41,8 @@ pub struct Stream {
     pub usual_costs: Vec<f64>,
     /// The prompts, in order.
     pub items: Vec<Item>,
+    /// How many of them come first, whatever the order.
+    pub first: usize,
 }
 
 impl Stream {
@@ -77,20 +85,73 @@ impl Stream {
             grounds: Grounds::Nothing,
             usual_costs,
             items,
+            first: 0,
         })
     }
 
-    /// The same prompts with what a head says of each: `priors` has a row for each item, in order, and in it the models.
-    pub fn with_priors(mut self, priors: Vec<Vec<f64>>) -> Self {
-        self.grounds = Grounds::Fitted;
-        self.items.iter_mut().zip(priors).for_each(|(item, priors)| item.priors = priors);
-        self
+    /// The prompts of `source` in val, then in test, as `head` reads them: what a gateway with that head would begin with.
+    /// `read` is told how many prompts have been read.
+    ///
+    /// # Errors
+    ///
+    /// When the encoder fails, or the head knows none of the models.
+    pub fn warm(
+        dataset: &Dataset,
+        source: u32,
+        (model, head): (&Model, &Head),
+        read: &mut dyn FnMut(usize),
+    ) -> anyhow::Result<Self> {
+        let arms = dataset.arms_of(source);
+        let name = &dataset.sources[source as usize];
+        // The same model in two sources is two arms: the head knows them by source and name.
+        let ability = |arm: &u32| {
+            let model = &dataset.arms[*arm as usize].model;
+            head.ability(&format!("{name}/{model}"), None, None).or_else(|| head.ability(model, None, None))
+        };
+        let abilities: Vec<Option<Ability>> = arms.iter().map(ability).collect();
+        anyhow::ensure!(abilities.iter().any(Option::is_some), "the head knows no model of {name}");
+        let mut items = Vec::new();
+        let mut first = 0;
+        for split in [Split::Val, Split::Test] {
+            let records: Vec<&Record> = dataset.of_source(source, split).collect();
+            for some in records.chunks(BATCH) {
+                let prompts: Vec<&str> = some.iter().map(|record| &*record.prompt).collect();
+                let pooled = model.encode_batch(&prompts, &head.description().pooling)?;
+                for (record, pooled) in some.iter().zip(pooled) {
+                    let reading = head.read(&pooled, &TextStats::of(&record.prompt));
+                    let prior = |ability: &Option<Ability>| {
+                        ability.as_ref().map_or(0.5, |ability| head.estimate(&reading, ability).quality)
+                    };
+                    items.push(Item {
+                        priors: abilities.iter().map(prior).collect(),
+                        scores: arms.iter().map(|arm| record.outcome(*arm).map(|it| it.score)).collect(),
+                        costs: arms.iter().map(|arm| record.outcome(*arm).and_then(|it| it.cost_usd)).collect(),
+                        features: reading.z,
+                    });
+                }
+                read(items.len());
+            }
+            if split == Split::Val {
+                first = items.len();
+            }
+        }
+        Ok(Self {
+            source: name.clone(),
+            arms: arms.iter().map(|arm| ModelName::new(dataset.arms[*arm as usize].model.as_str())).collect(),
+            space: head.description().name.clone(),
+            grounds: Grounds::Fitted,
+            usual_costs: arms.iter().map(|arm| usual_cost(dataset, source, *arm)).collect(),
+            items,
+            first,
+        })
     }
 
-    /// The same prompts in another order.
+    /// The same prompts in another order, the first ones among themselves.
     pub fn shuffled(&self, rng: &mut impl rand::Rng) -> Self {
         let mut other = self.clone();
-        other.items.shuffle(rng);
+        let (first, rest) = other.items.split_at_mut(self.first);
+        first.shuffle(rng);
+        rest.shuffle(rng);
         other
     }
 }

@@ -35,6 +35,7 @@ fn stream_of(length: usize, chances: [[f64; 3]; 2]) -> Stream {
         grounds: Grounds::Nothing,
         usual_costs: vec![0.01, 0.01, 0.001],
         items,
+        first: 0,
     }
 }
 
