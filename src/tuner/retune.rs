@@ -15,8 +15,8 @@ use crate::config::Gate;
 pub struct Proposal {
     /// The policy; its version is not given yet.
     pub policy: Snapshot,
-    /// What it would gain.
-    pub gain: Gain,
+    /// What it would gain; absent where the log says nothing of it.
+    pub gain: Option<Gain>,
     /// What the rule says.
     pub ruling: Ruling,
     /// Why.
@@ -41,7 +41,7 @@ pub fn propose(
     }
     policy.learn(lessons.iter().map(Lesson::observation));
     let gain = gate::gain(lessons, live, &policy, gate);
-    let (ruling, reason) = gate::rule(&gain, gate);
+    let (ruling, reason) = gate::rule(gain.as_ref(), gate);
     Ok(Proposal { policy, gain, ruling, reason })
 }
 
