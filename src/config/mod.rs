@@ -8,7 +8,7 @@
 //! the key, the layer and the cure ([`check`]).
 //!
 //! **Secrets** are never in here as values: a provider names the environment variable or the file that holds its key,
-//! and [`load`] resolves it into a field that is neither printed nor serialised.
+//! and [`mod@load`] resolves it into a field that is neither printed nor serialised.
 
 mod access;
 mod admin;

@@ -7,7 +7,7 @@
 //! - **SNIPS**: the same, divided by the mean weight; a little biased, far less noisy.
 //! - **DM** (direct method): a model of the rewards, asked about every candidate; as good as the model.
 //! - **DR** (doubly robust): the model, corrected by weighted residuals; right where either is right.
-//! - [`replay`]: keeps the requests where a draw from the judged policy agrees with the log.
+//! - [`mod@replay`]: keeps the requests where a draw from the judged policy agrees with the log.
 //!
 //! Weights beyond a limit are clipped, and the share of clipped ones is told with the estimate: an interval says
 //! nothing about what clipping hides. Sources: Dudík, Langford and Li, "Doubly Robust Policy Evaluation and Learning" (2011); Swaminathan

@@ -332,7 +332,7 @@ pub struct OutcomeRecord {
     /// Why the model stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<FinishReason>,
-    /// What the outcome says about the answer, see [`signals`](super::signals).
+    /// What the outcome says about the answer, see [`signals`](fn@super::signals).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<Signal>,
 }

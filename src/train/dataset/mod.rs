@@ -14,7 +14,7 @@
 //!
 //! A model absent from `outcomes` was not run: it did not fail. Fields this list does not have are ignored.
 //!
-//! [`read`] streams and validates, [`Dataset`] holds what training and evaluation need, with names interned, and refuses
+//! [`mod@read`] streams and validates, [`Dataset`] holds what training and evaluation need, with names interned, and refuses
 //! a `group` that stands in two splits: a head that has seen the question would look better than it is.
 
 mod error;

@@ -4,7 +4,7 @@
 //! one, prompt length, the task's mean, TF-IDF with logistic regressions, and the nearest neighbours alone. Baselines that
 //! learn are fitted on the data's own `train`; where it has none they are left out, and the report says so.
 //!
-//! For each source ([`judge`]): how well predictions rank and how well they are calibrated, what the routed choice scores
+//! For each source ([`mod@judge`]): how well predictions rank and how well they are calibrated, what the routed choice scores
 //! against the best single model and the oracle, what quality costs, and for two models the curve between them. Intervals
 //! come from drawing prompts again, the same ones for all that is compared.
 //!

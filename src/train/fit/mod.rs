@@ -3,7 +3,7 @@
 //! 1. [`table`] standardises the states, turns them to their [`principal`] directions, and adds the statistics.
 //! 2. [`trunk`] fits the item-response trunk with all models at once, and a logistic regression for each model.
 //! 3. A memory is filled with the training prompts, in the space that does best on val.
-//! 4. [`calibrate`] says, on val, how much each opinion counts. What is compared (statistics alone, logistic, trunk, memory,
+//! 4. [`mod@calibrate`] says, on val, how much each opinion counts. What is compared (statistics alone, logistic, trunk, memory,
 //!    trunk and memory) is measured on the half of val that it was not calibrated on, both ways round.
 //! 5. [`simple`] adds the parts that are cheap: what is believed of strange prompts, task labels, tokens, the context.
 //!

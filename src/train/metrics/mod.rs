@@ -1,8 +1,8 @@
 //! Measures of predictions and of routers, each a pure function with its source.
 //!
-//! Predictions: [`concordance`] (AUROC), [`log_loss`], [`brier`], [`calibration_bins`] and [`expected_calibration_error`].
+//! Predictions: [`mod@concordance`] (AUROC), [`log_loss`], [`brier`], [`calibration_bins`] and [`expected_calibration_error`].
 //! Routers over two models: [`PairCurve`] (APGR, CPT). Routers over many: [`Frontier`] (AIQ, cost at a quality) and
-//! [`gap_closed`]. How sure a figure is: [`bootstrap`], paired by construction, because the same drawn prompts go into
+//! [`gap_closed`]. How sure a figure is: [`mod@bootstrap`], paired by construction, because the same drawn prompts go into
 //! everything that is compared.
 
 mod bootstrap;

@@ -6,7 +6,7 @@
 //! 1. [`Stream`] holds the prompts with features, predictions of the head where there is one, and all outcomes.
 //! 2. [`Happenings`] change the world on the way: a price goes up, a model gets worse, one comes, one recovers.
 //! 3. [`Player`]s choose: a learned policy, and what it is to be measured against.
-//! 4. [`play`] runs one of them once; [`Report`] sums up many runs, with intervals.
+//! 4. [`mod@play`] runs one of them once; [`Report`] sums up many runs, with intervals.
 //!
 //! **Regret** is what the best single model in hindsight would have had more. Where things happen on the way, hindsight is
 //! allowed to change its mind at each of them. A policy that uses the prompt can have negative regret.
