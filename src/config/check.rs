@@ -269,6 +269,7 @@ fn check_numbers(config: &Config, bad: &mut impl FnMut(String, String)) {
         ("dispatch.attempts_per_model", u64::from(dispatch.attempts_per_model)),
         ("dispatch.connect_timeout_ms", dispatch.connect_timeout_ms),
         ("dispatch.first_byte_timeout_ms", dispatch.first_byte_timeout_ms),
+        ("dispatch.whole_answer_timeout_ms", dispatch.whole_answer_timeout_ms),
         ("dispatch.idle_timeout_ms", dispatch.idle_timeout_ms),
         ("dispatch.total_timeout_ms", dispatch.total_timeout_ms),
         ("dispatch.max_answer_mb", dispatch.max_answer_mb),

@@ -12,8 +12,10 @@ pub struct Dispatch {
     pub attempts_per_model: u32,
     /// Milliseconds to connect.
     pub connect_timeout_ms: u64,
-    /// Milliseconds from sending the request to the first piece of the answer (for a buffered answer: to its end).
+    /// Milliseconds from sending the request to the first piece of a streamed answer.
     pub first_byte_timeout_ms: u64,
+    /// Milliseconds from sending the request to the end of a whole answer: vendors say nothing before it is complete.
+    pub whole_answer_timeout_ms: u64,
     /// Milliseconds between two pieces of a streamed answer.
     pub idle_timeout_ms: u64,
     /// Milliseconds for everything, retries and failover included.
@@ -39,6 +41,7 @@ impl Default for Dispatch {
             attempts_per_model: 2,
             connect_timeout_ms: 5_000,
             first_byte_timeout_ms: 60_000,
+            whole_answer_timeout_ms: 300_000,
             idle_timeout_ms: 30_000,
             total_timeout_ms: 600_000,
             backoff_ms: 100,

@@ -64,8 +64,10 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    pub(super) fn new(settings: &config::Dispatch, total: Instant) -> Self {
-        let first = Instant::now() + Duration::from_millis(settings.first_byte_timeout_ms);
+    /// Of a call that begins now; `stream` = its answer comes in pieces.
+    pub(super) fn new(settings: &config::Dispatch, stream: bool, total: Instant) -> Self {
+        let patience = if stream { settings.first_byte_timeout_ms } else { settings.whole_answer_timeout_ms };
+        let first = Instant::now() + Duration::from_millis(patience);
         Self {
             first: first.min(total),
             idle: Duration::from_millis(settings.idle_timeout_ms),

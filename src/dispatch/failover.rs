@@ -228,7 +228,7 @@ impl Dispatcher {
             walk.tried.push(place.name.clone());
             note_place(report, model, &place);
             let begun = std::time::Instant::now();
-            let deadlines = Deadlines::new(settings, total);
+            let deadlines = Deadlines::new(settings, job.request.stream, total);
             let error = match attempt(&self.client, model, &place, job, deadlines).await {
                 Ok(attempted) => {
                     permit.settle(&Verdict::Good(begun.elapsed()), std::time::Instant::now(), job.at_ms);
@@ -412,7 +412,7 @@ fn stream_answer(
     meta: AnswerMeta,
     report: Report,
 ) -> ReplyBody {
-    let deadlines = Deadlines::new(settings, total);
+    let deadlines = Deadlines::new(settings, true, total);
     let tee = tee::Tee::new(Arc::clone(model), permit, opened, job, deadlines, meta, report);
     ReplyBody::Stream(tee.into_stream())
 }

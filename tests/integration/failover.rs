@@ -192,3 +192,17 @@ async fn deployments_of_one_model_stand_in_for_each_other() {
     }
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_whole_answer_may_take_longer_than_the_first_piece_of_a_stream() {
+    let gateway = TestGateway::start("[dispatch]\nfirst_byte_timeout_ms = 100\nwhole_answer_timeout_ms = 4000").await;
+    gateway.sandbox.faults().set("*", Fault::Drip { ms: 400 }, Times::Always);
+    for path in CLIENTS {
+        let response = gateway.post(path, ask(path, "gpt-4o", "hi")).await;
+        assert_eq!(response.status(), 200, "{path}");
+        let answer: Value = response.json().await.unwrap();
+        assert!(text(path, &answer).contains("[sandbox"), "{path}: {answer}");
+    }
+    assert_eq!(gateway.metric("pointsman_retries_total").await, 0.0);
+    gateway.stop().await;
+}

@@ -27,7 +27,7 @@ async fn open_streams_are_completed() {
 #[tokio::test]
 async fn the_deadline_cuts_what_does_not_end() {
     let gateway = TestGateway::start(
-        "[server]\ndrain_s = 1\n[dispatch]\nfirst_byte_timeout_ms = 30000\ntotal_timeout_ms = 30000",
+        "[server]\ndrain_s = 1\n[dispatch]\nwhole_answer_timeout_ms = 30000\ntotal_timeout_ms = 30000",
     )
     .await;
     gateway.sandbox.faults().set("*", Fault::HangBeforeHeaders, Times::Always);

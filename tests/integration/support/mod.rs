@@ -31,6 +31,7 @@ enabled = false
 [dispatch]
 connect_timeout_ms = 1000
 first_byte_timeout_ms = 700
+whole_answer_timeout_ms = 700
 idle_timeout_ms = 700
 total_timeout_ms = 5000
 backoff_ms = 1
