@@ -61,3 +61,16 @@ async fn configuration_is_shown_with_its_origins_and_without_secrets() {
     assert!(!shown.contains(pointsman::sandbox::KEY));
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_wrong_parameter_is_told_in_json() {
+    let gateway = TestGateway::start("").await;
+    for path in ["audit?limit=x", "overview?window=x", "decisions?explored=x", "logs?limit=x", "export?nothing=x"] {
+        let url = gateway.admin_url(&format!("/api/admin/{path}"));
+        let response = gateway.http.get(url).send().await.unwrap();
+        assert_eq!(response.status(), 400, "{path}");
+        let told: Value = response.json().await.unwrap();
+        assert_eq!(told["error"]["code"], "invalid_request", "{path}: {told}");
+    }
+    gateway.stop().await;
+}

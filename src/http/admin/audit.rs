@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
+use super::parameters::Parameters;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
@@ -44,7 +45,7 @@ pub async fn last(gateway: &Gateway, limit: usize) -> Result<Acts, ApiError> {
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     Operator(_): Operator,
-    Query(wish): Query<Wish>,
+    Parameters(wish): Parameters<Wish>,
 ) -> Result<Json<Acts>, Rejection> {
     let acts = last(&gateway, wish.limit.unwrap_or(200)).await;
     acts.map(Json).map_err(|error| Rejection::new(Dialect::Native, error))

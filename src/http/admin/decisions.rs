@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde::Deserialize;
 
+use super::parameters::Parameters;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
@@ -126,7 +127,7 @@ pub async fn one(gateway: &Gateway, id: &str) -> Result<Entry, ApiError> {
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     Operator(_): Operator,
-    Query(wish): Query<Wish>,
+    Parameters(wish): Parameters<Wish>,
 ) -> Result<Json<Page>, Rejection> {
     find(&gateway, &wish).await.map(Json).map_err(|error| Rejection::new(Dialect::Native, error))
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream;
@@ -15,6 +15,7 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::parameters::Parameters;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
 use crate::protocol::{ApiError, DecisionId};
@@ -44,7 +45,7 @@ struct Position {
 pub async fn export(
     State(gateway): State<Arc<Gateway>>,
     Operator(_): Operator,
-    Query(wish): Query<Wish>,
+    Parameters(wish): Parameters<Wish>,
 ) -> Response {
     let now_ms = Timestamp::now().as_millisecond();
     let until_ms = Some(wish.until_ms.map_or(now_ms, |until| until.min(now_ms)));

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::live::{self, Events};
+use super::parameters::Parameters;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
@@ -53,7 +54,7 @@ pub struct Lines {
 }
 
 /// The last lines, oldest first.
-pub async fn list(Operator(_): Operator, Query(wish): Query<Wish>) -> Result<Json<Lines>, Rejection> {
+pub async fn list(Operator(_): Operator, Parameters(wish): Parameters<Wish>) -> Result<Json<Lines>, Rejection> {
     let wish = wish.checked()?;
     Ok(Json(Lines { lines: tail().recent(wish.level.as_deref(), &wish.text, wish.limit()) }))
 }
@@ -62,7 +63,7 @@ pub async fn list(Operator(_): Operator, Query(wish): Query<Wish>) -> Result<Jso
 pub async fn stream(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
-    Query(wish): Query<Wish>,
+    Parameters(wish): Parameters<Wish>,
 ) -> Result<Events, Rejection> {
     let wish = wish.checked()?;
     let (first, live) = tail().watch(wish.level.as_deref(), &wish.text, wish.limit());

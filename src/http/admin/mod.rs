@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod models;
 pub mod openapi;
 pub mod overview;
+pub mod parameters;
 pub mod playground;
 pub mod policy;
 pub mod requests;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::parameters::Parameters;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
@@ -121,7 +122,7 @@ pub async fn sum_up(gateway: &Gateway, window: Window) -> Result<Overview, ApiEr
 pub async fn overview(
     State(gateway): State<Arc<Gateway>>,
     Operator(_): Operator,
-    Query(wish): Query<Wish>,
+    Parameters(wish): Parameters<Wish>,
 ) -> Result<Json<Overview>, Rejection> {
     sum_up(&gateway, wish.window).await.map(Json).map_err(|error| Rejection::new(Dialect::Native, error))
 }
