@@ -144,7 +144,9 @@ pub(super) fn fit(arms: &[(&Moments, f64, Grounds)], dim: usize, settings: &Sett
         weight: f64,
     }
     let inverses = |variances: Vec<f64>| variances.iter().map(|variance| 1.0 / variance).collect::<Vec<f64>>();
-    let mut information = Symmetric::diagonal(&inverses(settings.common_variances(dim)));
+    let fitted = arms.iter().any(|(_, _, grounds)| *grounds == Grounds::Fitted);
+    let best = if fitted { Grounds::Fitted } else { Grounds::Nothing };
+    let mut information = Symmetric::diagonal(&inverses(settings.common_variances(dim, best)));
     let mut pull = vec![0.0; dim];
     let alone: Vec<Own> = arms
         .iter()

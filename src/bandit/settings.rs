@@ -34,6 +34,9 @@ pub struct Settings {
     pub likened: f64,
     /// The same where the prior rests on nothing.
     pub groundless: f64,
+    /// Factor on what such a weak prior leaves to be learned besides: own leanings, and, where no model's prior is fitted,
+    /// everything that the models have in common. A fitted head has read the features already.
+    pub weak: f64,
     /// How much less than its posterior says a model of such a weak prior counts as known while it is new: spreads are
     /// multiplied by `1 + eagerness x 10 / (10 + observations)`. Without it an unlucky first impression can last.
     pub eagerness: f64,
@@ -49,13 +52,14 @@ impl Default for Settings {
             policy: PolicyKind::Thompson { scale: 0.4 },
             floor: 0.0003,
             noise: 0.45,
-            level: 0.1,
-            slope: 0.05,
-            lean: 0.015,
-            common_lean: 0.08,
+            level: 0.03,
+            slope: 0.015,
+            lean: 0.004,
+            common_lean: 0.02,
             shared: 0.3,
-            likened: 2.0,
-            groundless: 4.0,
+            likened: 6.5,
+            groundless: 13.0,
+            weak: 4.0,
             eagerness: 1.0,
             half_life: Some(20_000.0),
             drift: Some(DriftSettings::default()),
@@ -119,6 +123,7 @@ impl Settings {
             ("common_lean", self.common_lean),
             ("likened", self.likened),
             ("groundless", self.groundless),
+            ("weak", self.weak),
             ("half_life", self.half_life.unwrap_or(1.0)),
             ("drift.slack", self.drift.map_or(1.0, |drift| drift.slack)),
             ("drift.threshold", self.drift.map_or(1.0, |drift| drift.threshold)),
@@ -144,18 +149,23 @@ impl Settings {
         let of = |at| match at {
             0 => (1.0 - self.shared) * (doubt * self.level).powi(2),
             1 => (1.0 - self.shared) * (doubt * self.slope).powi(2),
-            _ => self.lean.powi(2),
+            _ => (self.weakness(grounds) * self.lean).powi(2),
         };
         (0..dim).map(of).collect()
     }
 
-    /// Variances of what all models have in common.
-    pub(super) fn common_variances(&self, dim: usize) -> Vec<f64> {
+    fn weakness(&self, grounds: Grounds) -> f64 {
+        if grounds == Grounds::Fitted { 1.0 } else { self.weak }
+    }
+
+    /// Variances of what all models have in common; `grounds` are the best that any of them has.
+    pub(super) fn common_variances(&self, dim: usize, grounds: Grounds) -> Vec<f64> {
+        let weakness = self.weakness(grounds);
         let of = |at| match at {
             // A share of nothing is kept a little above it, so that its inverse is a number.
-            0 => (self.shared * self.level.powi(2)).max(1e-12),
-            1 => (self.shared * self.slope.powi(2)).max(1e-12),
-            _ => self.common_lean.powi(2),
+            0 => (self.shared * (weakness * self.level).powi(2)).max(1e-12),
+            1 => (self.shared * (weakness * self.slope).powi(2)).max(1e-12),
+            _ => (weakness * self.common_lean).powi(2),
         };
         (0..dim).map(of).collect()
     }

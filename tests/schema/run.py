@@ -13,11 +13,7 @@ from gateway import Gateway
 # The seed makes a failure repeatable; POINTSMAN_SCHEMA_SEED=... looks elsewhere.
 SEED = os.environ.get("POINTSMAN_SCHEMA_SEED", "20261124")
 EXAMPLES = os.environ.get("POINTSMAN_SCHEMA_EXAMPLES", "60")
-# What clients rely on is held to its description; the panel's own API has to answer without a 5xx.
-CHECKS = {
-    "proxy": "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
-    "admin": "not_a_server_error",
-}
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 # 503 is what a gateway says when no model can be called, and it is documented where it may be said.
 SETTINGS = """
 [checks]
@@ -48,7 +44,7 @@ def main():
                 print(f"{name}: {len(paths)} paths", flush=True)
                 tool = pathlib.Path(sys.executable).with_name("schemathesis")
                 run = subprocess.run(
-                    [tool, "--config-file", settings, "run", part, "--url", url, "--checks", CHECKS[name], "--phases",
+                    [tool, "--config-file", settings, "run", part, "--url", url, "--checks", CHECKS, "--phases",
                      "examples,coverage,fuzzing", "--max-examples", EXAMPLES, "--seed", SEED, "--generation-database", "none",
                      "--request-timeout", "30",
                      "--header", f"Authorization: Bearer {gateway.tokens['schema']}"],
