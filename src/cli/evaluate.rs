@@ -1,4 +1,5 @@
-//! `pointsman evaluate --data DIR`: how good a head is on recorded outcomes, beside what it has to beat.
+//! `pointsman evaluate --data DIR`: how good a head is on recorded outcomes, beside what it has to beat; with `--policy`
+//! instead, how good a policy would have been on the log ([`super::policies`]).
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 
+use super::policies::{self, PolicyArgs};
 use crate::classifier::Model;
 use crate::classifier::head::Head;
 use crate::cli::progress::Bar;
@@ -21,8 +23,8 @@ use crate::train::{job, report};
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
     /// Data set: a folder with train, val and test, a folder with JSON Lines files, or such a file
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["policy", "validate"], conflicts_with_all = ["policy", "validate"])]
+    data: Option<PathBuf>,
     /// The part that is judged; files outside any split folder count as it
     #[arg(long, default_value = "test", value_parser = ["train", "val", "test"])]
     split: String,
@@ -50,11 +52,14 @@ pub(super) struct EvaluateArgs {
     /// Write a page with tables and charts
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Policies, from the log")]
+    policies: PolicyArgs,
 }
 
 pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
+    let Some(data) = &args.data else { return policies::run(&args.policies) };
     let split = Split::named(&args.split).unwrap_or(Split::Test);
-    let mut dataset = read(&args.data, split, Limits { per_source: args.limit, ..Limits::default() })?;
+    let mut dataset = read(data, split, Limits { per_source: args.limit, ..Limits::default() })?;
     if !args.sources.is_empty() {
         dataset = dataset.only(&args.sources);
     }

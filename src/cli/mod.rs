@@ -48,14 +48,12 @@ enum Command {
     /// List, fetch, verify the embedded model; say what it is and how fast it reads
     #[command(subcommand)]
     Models(models::ModelsCommand),
-    /// Make what is committed under models/
+    /// Retrain the head from recorded outcomes; or cut an encoder out of a base model
     Train(train::TrainArgs),
-    /// Measure a head on recorded outcomes, beside what it has to beat
+    /// Measure a head on recorded outcomes beside what it has to beat, or a policy on the log beside another
     Evaluate(evaluate::EvaluateArgs),
     /// Hash a password read from standard input, for admin.password_file
     Password,
-    /// Say what one policy would have earned more than another, from the log
-    Compare(policies::PolicyArgs),
     /// Write the log to a file, as JSON lines or Parquet
     Export(export::ExportArgs),
     /// Read an export back, or make a data set of other people's files
@@ -90,7 +88,6 @@ pub fn run() -> ExitCode {
         Command::Train(args) => train::run(args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Password => password::run(),
-        Command::Compare(args) => policies::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -1,4 +1,4 @@
-//! `pointsman compare --policy A --against B`: what one policy would have earned more than another, from the log.
+//! `pointsman evaluate --policy A --against B`: what one policy would have earned more than another, from the log.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,7 +30,7 @@ use crate::tuner::{Lesson, bandit_settings, open_policy};
 pub(super) struct PolicyArgs {
     /// The policy to judge
     #[arg(long, value_name = "POLICY")]
-    pub(super) policy: Option<String>,
+    policy: Option<String>,
     /// What it is compared with
     #[arg(long, value_name = "POLICY", default_value = "logged", requires = "policy")]
     against: String,
@@ -45,7 +45,7 @@ pub(super) struct PolicyArgs {
     guaranteed: bool,
     /// Judge the judging instead: draw logs from these recorded outcomes, where the truth is known
     #[arg(long, value_name = "DIR", conflicts_with = "policy")]
-    pub(super) validate: Option<PathBuf>,
+    validate: Option<PathBuf>,
     /// Logs drawn in a validation
     #[arg(long, default_value_t = 200, requires = "validate")]
     repetitions: usize,

@@ -58,3 +58,13 @@ fn a_dry_run_without_any_key_says_which_to_set() {
     assert_eq!(run.status.code(), Some(1));
     assert!(stderr(&run).contains("set ANTHROPIC_API_KEY"), "{}", stderr(&run));
 }
+
+#[test]
+fn evaluate_takes_a_data_set_or_a_policy() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(pointsman(dir.path(), &["evaluate"]).status.code(), Some(2));
+    assert_eq!(pointsman(dir.path(), &["evaluate", "--data", ".", "--policy", "live"]).status.code(), Some(2));
+    let run = pointsman(dir.path(), &["evaluate", "--policy", "live", "--against", "uniform"]);
+    assert_eq!(run.status.code(), Some(1));
+    assert!(stderr(&run).contains("--log FILE"), "{}", stderr(&run));
+}
