@@ -18,12 +18,12 @@ use crate::config::{self, Auth, Config, ConfigErrors, LoadArgs, Loaded};
 use crate::dispatch::Dispatcher;
 use crate::http::acts::OVERRIDES;
 use crate::http::session::{BadHash, Door};
-use crate::http::{self, Drain, Gateway, Live, Parts, routes};
+use crate::http::{self, Drain, Gateway, Lanes, Live, Parts, routes};
 use crate::protocol::DecisionId;
 use crate::store::{OpenError, OpenState, Store, TokenError, Tokens};
 use crate::telemetry::Metrics;
 use crate::tuner::{Budgets, LearnError, Learner, Recorder, Work, Writer, keep_house};
-use crate::upstream::{Client, discover};
+use crate::upstream::{Client, discover, use_pool};
 
 /// How often files are looked at for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -49,6 +49,9 @@ pub enum StartError {
     /// The store's writer cannot be started.
     #[error("the store's writer cannot be started: {0}")]
     Writer(std::io::Error),
+    /// The threads that serve cannot be started.
+    #[error("the threads that serve connections cannot be started: {0}")]
+    Lanes(std::io::Error),
     /// The dashboard's password cannot be read.
     #[error("{0}")]
     Password(#[from] BadHash),
@@ -189,10 +192,16 @@ impl App {
         let admin_address = admin.as_ref().map(|listener| address(listener, admin_settings.listen));
         let mut servers = Vec::new();
         let router = routes::proxy(Arc::clone(&gateway));
-        servers.push(tokio::spawn(http::serve(proxy, router, settings.clone(), stopped(&engine.stop))));
+        // The first pool is for threads that are no lane: those of the administration, and of programs that embed the engine.
+        let lanes = Arc::new(Lanes::start(lanes(), |lane| use_pool(lane + 1)).map_err(StartError::Lanes)?);
+        let serve = |listener, router| {
+            let (lanes, settings, stopped) = (Arc::clone(&lanes), settings.clone(), stopped(&engine.stop));
+            tokio::spawn(async move { http::serve(listener, &lanes, router, settings, stopped).await })
+        };
+        servers.push(serve(proxy, router));
         if let Some(listener) = admin {
             let router = routes::admin(Arc::clone(&gateway));
-            servers.push(tokio::spawn(http::serve(listener, router, settings.clone(), stopped(&engine.stop))));
+            servers.push(serve(listener, router));
         }
 
         gateway.set_ready(true);
@@ -264,7 +273,7 @@ pub struct Backstage {
 pub fn build(loaded: &Loaded, store: Store) -> Result<(Gateway, Backstage), StartError> {
     let config = &loaded.config;
     let connect = Duration::from_millis(config.dispatch.connect_timeout_ms);
-    let client = Client::new(connect).map_err(|error| StartError::Client(error.to_string()))?;
+    let client = Client::new(connect, lanes() + 1).map_err(|error| StartError::Client(error.to_string()))?;
     let tokens = Tokens::load(&config.server.data_dir)?;
     let overrides = store.setting(OVERRIDES).unwrap_or_else(|error| {
         tracing::error!(error = %error, "What operators changed of the models cannot be read");
@@ -282,6 +291,11 @@ pub fn build(loaded: &Loaded, store: Store) -> Result<(Gateway, Backstage), Star
     let metrics = Metrics::default();
     let parts = Parts { live, dispatcher, tokens, metrics, store, recorder, classifier, learner, budgets, door };
     Ok((Gateway::new(parts), Backstage { writer, work, news }))
+}
+
+/// Threads that serve: one for each core.
+fn lanes() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -5,13 +5,14 @@
 //! not; the handlers in `api` each stand for one endpoint, and all chat endpoints share one road
 //! ([`api::chat`]). [`ledger`] turns what happened into records.
 //! `admin` is the same for operators, and [`dashboard`] its pages, behind the door in [`session`];
-//! [`monitor`] shows requests as they pass. [`server`] accepts connections and drains them.
+//! [`monitor`] shows requests as they pass. [`server`] accepts connections and drains them, each on one of the [`lanes`].
 
 pub mod acts;
 pub mod admin;
 pub mod api;
 pub mod dashboard;
 pub mod error;
+pub mod lanes;
 pub mod ledger;
 pub mod middleware;
 pub mod monitor;
@@ -20,6 +21,7 @@ pub mod server;
 pub mod session;
 pub mod state;
 
+pub use lanes::Lanes;
 pub use server::{Drain, serve};
 pub use state::{Gateway, Live, Parts, PlanRequest};
 

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
+use super::lanes::Lanes;
 use crate::config;
 
 /// How a server ended.
@@ -31,9 +32,10 @@ pub enum Drain {
     Cut(usize),
 }
 
-/// Serves until `shutdown`, then drains.
+/// Serves on `lanes` until `shutdown`, then drains.
 pub async fn serve(
     listener: TcpListener,
+    lanes: &Lanes,
     router: Router,
     settings: config::Server,
     shutdown: impl Future<Output = ()>,
@@ -61,8 +63,10 @@ pub async fn serve(
         };
         // Small answers and stream pieces must not wait for more.
         let _ = stream.set_nodelay(true);
+        // Out of this runtime, to be taken up by the lane's.
+        let Ok(stream) = stream.into_std() else { continue };
         let connection = connection(stream, peer, router.clone(), settings.header_timeout_s, draining.clone());
-        tasks.spawn(async move {
+        lanes.run(&tasks, async move {
             connection.await;
             drop(permit);
         });
@@ -77,12 +81,19 @@ pub async fn serve(
 }
 
 async fn connection(
-    stream: tokio::net::TcpStream,
+    stream: std::net::TcpStream,
     peer: SocketAddr,
     router: Router,
     header_timeout_s: u64,
     mut draining: watch::Receiver<bool>,
 ) {
+    let stream = match tokio::net::TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(error = %error, "A connection could not be taken up");
+            return;
+        }
+    };
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
         let mut request = request.map(Body::new);

@@ -1,5 +1,7 @@
 //! Writing the log and reading one entry of it.
 
+use std::borrow::Borrow;
+
 use sled::Batch;
 
 use super::db::{Store, Trees};
@@ -32,21 +34,21 @@ impl Store {
     /// When the database fails; then part of it may be there.
     pub fn append(
         &self,
-        decisions: &[DecisionRecord],
-        outcomes: &[OutcomeRecord],
+        decisions: &[impl Borrow<DecisionRecord>],
+        outcomes: &[impl Borrow<OutcomeRecord>],
         feedback: &mut [FeedbackRecord],
     ) -> Result<Vec<Stored>, StoreError> {
         let trees = self.trees()?;
         let mut written = 0;
         let mut batch = Batch::default();
-        for decision in decisions {
+        for decision in decisions.iter().map(Borrow::borrow) {
             let value = encode(decision)?;
             written += value.len();
             batch.insert(decision.id.0.as_bytes(), value);
         }
         trees.decisions.apply_batch(batch)?;
         let mut batch = Batch::default();
-        for outcome in outcomes {
+        for outcome in outcomes.iter().map(Borrow::borrow) {
             let value = encode(outcome)?;
             written += value.len();
             batch.insert(outcome.id.0.as_bytes(), value);

@@ -37,11 +37,11 @@ pub struct Line {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: &'static str,
     /// The module that said it.
-    pub target: String,
+    pub target: &'static str,
     /// What it said.
     pub message: String,
     /// Particulars, in order.
-    pub fields: Vec<(String, String)>,
+    pub fields: Vec<(&'static str, String)>,
 }
 
 impl Line {
@@ -56,7 +56,7 @@ impl Line {
         let loud = level.is_none_or(|level| self.rank() <= rank(level));
         loud && (text.is_empty()
             || has(&self.message)
-            || has(&self.target)
+            || has(self.target)
             || self.fields.iter().any(|(name, value)| has(name) || has(value)))
     }
 }
@@ -102,14 +102,14 @@ impl Tail {
         (choose(&lines, level, text, limit), self.live.subscribe())
     }
 
-    fn push(&self, level: &'static str, target: &str, said: Said) {
+    fn push(&self, level: &'static str, target: &'static str, said: Said) {
         let mut lines = self.lines.lock();
         let seq = lines.back().map_or(0, |line| line.seq + 1);
         let line = Arc::new(Line {
             seq,
             at_ms: Timestamp::now().as_millisecond(),
             level,
-            target: target.to_owned(),
+            target,
             message: said.message,
             fields: said.fields,
         });
@@ -138,7 +138,8 @@ pub(super) struct IntoTail;
 
 impl<S: Subscriber> Layer<S> for IntoTail {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut said = Said::default();
+        let fields = event.metadata().fields().len().min(MOST_FIELDS);
+        let mut said = Said { message: String::new(), fields: Vec::with_capacity(fields) };
         event.record(&mut said);
         let level = match *event.metadata().level() {
             tracing::Level::ERROR => "error",
@@ -152,44 +153,59 @@ impl<S: Subscriber> Layer<S> for IntoTail {
 }
 
 /// What an event says.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Said {
     message: String,
-    fields: Vec<(String, String)>,
+    fields: Vec<(&'static str, String)>,
 }
 
 impl Said {
-    fn take(&mut self, field: &Field, value: &dyn fmt::Display) {
-        let mut text = Short(String::new(), 0);
+    fn take(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        let mut text = Short::default();
         // It ends with an error when the text is cut, which is what is wanted.
-        let _ = write!(text, "{value}");
+        let _ = text.write_fmt(value);
+        self.keep(field, text);
+    }
+
+    fn keep(&mut self, field: &Field, text: Short) {
         if field.name() == "message" {
             self.message = text.0;
         } else if self.fields.len() < MOST_FIELDS {
-            self.fields.push((field.name().to_owned(), text.0));
+            self.fields.push((field.name(), text.0));
         }
     }
 }
 
 impl Visit for Said {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.take(field, &value);
+        let mut text = Short::default();
+        let _ = text.write_str(value);
+        self.keep(field, text);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.take(field, &((value * 1e6).round() / 1e6));
+        self.take(field, format_args!("{}", (value * 1e6).round() / 1e6));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.take(field, &format_args!("{value:?}"));
+        self.take(field, format_args!("{value:?}"));
     }
 }
 
-/// Text that takes no more than [`LONGEST`] characters.
+/// Text that takes no more than [`LONGEST`] characters. The second part is how many it has, or more: while bytes are few
+/// enough, characters need not be counted.
+#[derive(Default)]
 struct Short(String, usize);
 
 impl Write for Short {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.1 + text.len() <= LONGEST {
+            self.0.push_str(text);
+            self.1 += text.len();
+            return Ok(());
+        }
+        // Bytes were counted so far, and a character may have several.
+        self.1 = self.0.chars().count();
         for c in text.chars() {
             if self.1 >= LONGEST {
                 self.0.push('…');
@@ -209,7 +225,7 @@ mod tests {
     use super::*;
 
     fn said(message: &str) -> Said {
-        Said { message: message.into(), fields: vec![("model".into(), "gpt-4o".into())] }
+        Said { message: message.into(), fields: vec![("model", "gpt-4o".into())] }
     }
 
     #[test]

@@ -263,8 +263,9 @@ impl Recorder {
 /// What one round of the writer has to do.
 #[derive(Default)]
 struct Round {
-    decisions: Vec<DecisionRecord>,
-    outcomes: Vec<OutcomeRecord>,
+    // In their boxes: hundreds of them gather, and moved out they would be copied with every growth of the list.
+    decisions: Vec<Box<DecisionRecord>>,
+    outcomes: Vec<Box<OutcomeRecord>>,
     feedback: Vec<FeedbackRecord>,
     replies: Vec<oneshot::Sender<Result<Ack, FeedbackError>>>,
     flushes: Vec<oneshot::Sender<Result<(), StoreError>>>,
@@ -274,8 +275,8 @@ struct Round {
 impl Round {
     fn take(&mut self, command: Command) {
         match command {
-            Command::Decision(record) => self.decisions.push(*record),
-            Command::Outcome(record) => self.outcomes.push(*record),
+            Command::Decision(record) => self.decisions.push(record),
+            Command::Outcome(record) => self.outcomes.push(record),
             Command::Feedback(record, reply) => {
                 self.feedback.push(*record);
                 self.replies.push(reply);

@@ -1,5 +1,7 @@
 //! Sends bytes to a provider and reads what comes back, each wait with a deadline.
 
+use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -67,20 +69,37 @@ impl CallError {
     }
 }
 
+thread_local! {
+    /// Whose pool of connections this thread uses.
+    static POOL: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Makes this thread use a pool of connections of its own, where [`Client::new`] made as many. A connection is served by
+/// the runtime that opened it: a thread with a runtime of its own would have to wake another's for every call.
+pub fn use_pool(number: usize) {
+    POOL.set(number);
+}
+
 /// Connections to all providers, kept open between calls.
 #[derive(Debug, Clone)]
 pub struct Client {
+    pools: Arc<[Pool]>,
+}
+
+/// Connections that are trusted by what the program brings, and by what the system has.
+#[derive(Debug)]
+struct Pool {
     bundled: reqwest::Client,
     system: reqwest::Client,
 }
 
 impl Client {
-    /// A client that gives up connecting after `connect`.
+    /// A client with `pools` pools of connections (see [`use_pool`]) that gives up connecting after `connect`.
     ///
     /// # Errors
     ///
     /// When TLS cannot be set up.
-    pub fn new(connect: Duration) -> Result<Self, reqwest::Error> {
+    pub fn new(connect: Duration, pools: usize) -> Result<Self, reqwest::Error> {
         // Fails only where another provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let common = || {
@@ -96,7 +115,16 @@ impl Client {
             .iter()
             .filter_map(|der| reqwest::Certificate::from_der(der).ok())
             .collect();
-        Ok(Self { bundled: common().tls_certs_only(roots).build()?, system: common().build()? })
+        let pool = |_| {
+            let bundled = common().tls_certs_only(roots.iter().cloned()).build()?;
+            Ok(Pool { bundled, system: common().build()? })
+        };
+        Ok(Self { pools: (0..pools.max(1)).map(pool).collect::<Result<_, reqwest::Error>>()? })
+    }
+
+    /// This thread's pool.
+    fn pool(&self) -> &Pool {
+        &self.pools[POOL.get() % self.pools.len()]
     }
 
     /// Makes a call and waits for the head of the answer, at the latest until `deadline`.
@@ -107,8 +135,8 @@ impl Client {
     pub async fn send(&self, provider: &Provider, call: Call, deadline: Instant) -> Result<Answer, CallError> {
         let url = provider.target(call.endpoint).ok_or(CallError::NoEndpoint)?.clone();
         let client = match provider.roots {
-            Roots::Bundled => &self.bundled,
-            Roots::System => &self.system,
+            Roots::Bundled => &self.pool().bundled,
+            Roots::System => &self.pool().system,
         };
         let method = if call.body.is_some() { Method::POST } else { Method::GET };
         let mut headers = call.headers;

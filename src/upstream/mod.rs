@@ -23,7 +23,7 @@ mod retry_budget;
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerState};
 pub use catalog::{Availability, Catalog, Model};
-pub use client::{Answer, Call, CallError, Client};
+pub use client::{Answer, Call, CallError, Client, use_pool};
 pub use deployment::{Deployment, Permit, Refused, Status, Verdict};
 pub use discovery::{Discovered, discover};
 pub use load::PeakEwma;

@@ -91,7 +91,7 @@ pub struct Made {
 
 /// All tokens.
 pub fn all(gateway: &Gateway) -> List {
-    List { tokens: gateway.tokens().all().iter().map(Shown::from).collect() }
+    List { tokens: gateway.tokens().all().iter().map(|token| Shown::from(&**token)).collect() }
 }
 
 /// `GET`: the tokens there are.
@@ -143,7 +143,7 @@ fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
     let (token, text) = gateway
         .change_tokens(|tokens| tokens.add(new, rand::random(), Timestamp::now().as_millisecond()))
         .map_err(told)?;
-    Ok(Made { token: Shown::from(&token), text })
+    Ok(Made { token: Shown::from(&*token), text })
 }
 
 /// `DELETE`: takes a token away.
@@ -156,7 +156,7 @@ pub async fn revoke(
         .change_tokens(|tokens| tokens.revoke(&id))
         .map_err(|error| Rejection::new(Dialect::Native, told(error)))?;
     gateway.note(Act::of(&caller, "token.revoke", token.id.clone(), json!({ "name": token.name }))).await;
-    Ok(Json(Shown::from(&token)))
+    Ok(Json(Shown::from(&*token)))
 }
 
 fn told(error: TokenError) -> ApiError {

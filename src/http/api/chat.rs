@@ -82,7 +82,7 @@ async fn answer(
     let live = gateway.live();
     let bytes = body::read(body, &live.config.limits).await?;
     let request = read_request(dialect, &bytes, &headers)?;
-    let token = caller.token.as_ref();
+    let token = caller.token.as_deref();
     let estimated = estimate_tokens(&request);
     gateway.limiter.take(token, &live.config.limits, estimated, started)?;
     let arrival = Arrival {

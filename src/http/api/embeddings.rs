@@ -27,11 +27,11 @@ pub async fn embed(
     let live = gateway.live();
     let run = async {
         let bytes = body::read(body, &live.config.limits).await?;
-        gateway.limiter.take(caller.token.as_ref(), &live.config.limits, (bytes.len() / 4) as u32, Instant::now())?;
+        gateway.limiter.take(caller.token.as_deref(), &live.config.limits, (bytes.len() / 4) as u32, Instant::now())?;
         let value: Value =
             serde_json::from_slice(&bytes).map_err(|_| ApiError::invalid("the body is no valid JSON"))?;
         let model = value["model"].as_str().ok_or_else(|| ApiError::invalid("model is missing").at("model"))?;
-        let allowed = caller.token.as_ref().and_then(|token| token.models.as_ref());
+        let allowed = caller.token.as_deref().and_then(|token| token.models.as_ref());
         if allowed.is_some_and(|allowed| !allowed.iter().any(|name| name == model)) {
             return Err(ApiError::new(ErrorKind::Permission, format!("this API token may not use `{model}`")));
         }

@@ -49,7 +49,7 @@ pub async fn overview(State(gateway): State<Arc<Gateway>>, Chatter(caller): Chat
 }
 
 fn allowed<'a>(live: &'a Live, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Model>> {
-    let only = caller.token.as_ref().and_then(|token| token.models.as_ref());
+    let only = caller.token.as_deref().and_then(|token| token.models.as_ref());
     live.catalog
         .models()
         .filter(move |model| only.is_none_or(|only| only.iter().any(|name| name == model.name.as_str())))

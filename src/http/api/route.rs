@@ -27,7 +27,7 @@ pub async fn explain(
     let run = async {
         let bytes = body::read(body, &live.config.limits).await?;
         let request = chat::read_request(Dialect::Native, &bytes, &headers)?;
-        let token = caller.token.as_ref();
+        let token = caller.token.as_deref();
         let conversation = gateway.conversation(&request, token);
         let asked = PlanRequest { request: &request, headers: &headers, token, conversation };
         let plan = gateway.plan(&live, asked).await?;

@@ -27,7 +27,7 @@ use crate::store::{Scope, Token, Tokens};
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The token it showed; `None` where none is asked for.
-    pub token: Option<Token>,
+    pub token: Option<Arc<Token>>,
     /// Who sits at the dashboard, where the call comes from there.
     pub session: Option<Session>,
     /// Where it is.
@@ -193,7 +193,7 @@ fn enter(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<Caller, Rejec
     Ok(Caller { token, session: None, address, request_id: request_id(parts) })
 }
 
-fn check(headers: &HeaderMap, scope: Scope, access: &Access, tokens: &Tokens) -> Result<Option<Token>, ApiError> {
+fn check(headers: &HeaderMap, scope: Scope, access: &Access, tokens: &Tokens) -> Result<Option<Arc<Token>>, ApiError> {
     let asked = match access.auth {
         Auth::Off => false,
         Auth::Required => true,
@@ -212,7 +212,7 @@ fn check(headers: &HeaderMap, scope: Scope, access: &Access, tokens: &Tokens) ->
         let message = format!("this API token lacks the scope `{}`", scope.as_str());
         return Err(ApiError::new(ErrorKind::Permission, message));
     }
-    Ok(Some(token.clone()))
+    Ok(Some(Arc::clone(token)))
 }
 
 /// The token as OpenAI's clients send it, or as Anthropic's do.
