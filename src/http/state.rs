@@ -366,7 +366,8 @@ impl Gateway {
             .await?;
         let (tokens, live, now) = (self.tokens(), self.live(), Instant::now());
         for (id, usd) in spent {
-            let token = id.as_ref().and_then(|id| tokens.all().iter().map(|token| &**token).find(|token| token.id == *id));
+            let token =
+                id.as_ref().and_then(|id| tokens.all().iter().map(|token| &**token).find(|token| token.id == *id));
             if token.is_some() || id.is_none() {
                 self.limiter.owe(token, &live.config.limits, usd, now);
             }

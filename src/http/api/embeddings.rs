@@ -27,7 +27,12 @@ pub async fn embed(
     let live = gateway.live();
     let run = async {
         let bytes = body::read(body, &live.config.limits).await?;
-        gateway.limiter.take(caller.token.as_deref(), &live.config.limits, (bytes.len() / 4) as u32, Instant::now())?;
+        gateway.limiter.take(
+            caller.token.as_deref(),
+            &live.config.limits,
+            (bytes.len() / 4) as u32,
+            Instant::now(),
+        )?;
         let value: Value =
             serde_json::from_slice(&bytes).map_err(|_| ApiError::invalid("the body is no valid JSON"))?;
         let model = value["model"].as_str().ok_or_else(|| ApiError::invalid("model is missing").at("model"))?;

@@ -193,7 +193,12 @@ fn enter(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<Caller, Rejec
     Ok(Caller { token, session: None, address, request_id: request_id(parts) })
 }
 
-fn check(headers: &HeaderMap, scope: Scope, access: &Access, tokens: &Tokens) -> Result<Option<Arc<Token>>, ApiError> {
+fn check(
+    headers: &HeaderMap,
+    scope: Scope,
+    access: &Access,
+    tokens: &Tokens,
+) -> Result<Option<Arc<Token>>, ApiError> {
     let asked = match access.auth {
         Auth::Off => false,
         Auth::Required => true,
