@@ -262,8 +262,8 @@ impl Recorder {
 
 /// What one round of the writer has to do.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "hundreds gather: moved out of their boxes they would be copied with the list's growth")]
 struct Round {
-    // In their boxes: hundreds of them gather, and moved out they would be copied with every growth of the list.
     decisions: Vec<Box<DecisionRecord>>,
     outcomes: Vec<Box<OutcomeRecord>>,
     feedback: Vec<FeedbackRecord>,
