@@ -262,7 +262,10 @@ impl Recorder {
 
 /// What one round of the writer has to do.
 #[derive(Default)]
-#[expect(clippy::vec_box, reason = "hundreds gather: moved out of their boxes they would be copied with the list's growth")]
+#[expect(
+    clippy::vec_box,
+    reason = "hundreds gather: moved out of their boxes they would be copied with the list's growth"
+)]
 struct Round {
     decisions: Vec<Box<DecisionRecord>>,
     outcomes: Vec<Box<OutcomeRecord>>,
