@@ -88,7 +88,7 @@ const IMPURE: [&str; 11] = [
 ];
 
 /// Foreign crates and the modules that may name them.
-const DOORS: [(&str, &[&str]); 15] = [
+const DOORS: [(&str, &[&str]); 16] = [
     ("axum", &["http", "sandbox"]),
     ("hyper", &["http", "sandbox"]),
     ("maud", &["http"]),
@@ -100,6 +100,7 @@ const DOORS: [(&str, &[&str]); 15] = [
     ("hf_hub", &["classifier"]),
     ("sled", &["store"]),
     ("parquet", &["store"]),
+    ("zstd", &["store"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
     ("prometheus_client", &["telemetry"]),

@@ -23,7 +23,7 @@ use crate::config;
 const DIRECTORY: &str = "log";
 
 /// The schema this program reads and writes.
-pub(super) const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u32 = 2;
 
 /// The open database: one tree per kind of record.
 #[derive(Debug)]

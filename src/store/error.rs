@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::encoding::EncodeError;
+
 /// Why the store cannot be opened at all. Everything else is lived with, see [`OpenState`](super::OpenState).
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -48,8 +50,8 @@ pub enum StoreError {
     Encode(String),
 }
 
-impl From<rmp_serde::encode::Error> for StoreError {
-    fn from(error: rmp_serde::encode::Error) -> Self {
+impl From<EncodeError> for StoreError {
+    fn from(error: EncodeError) -> Self {
         Self::Encode(error.to_string())
     }
 }

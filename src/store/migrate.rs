@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | 0 | records are JSON text |
 //! | 1 | records are a version byte and MessagePack, so that floats come back bit for bit |
+//! | 2 | records are packed, see [`encoding`]. Older ones are read as they are, so nothing is rewritten |
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -34,9 +35,11 @@ pub(super) fn migrate(trees: &Trees) -> Result<Option<u32>, Failure> {
         return Ok(None);
     }
     let had_records = !trees.decisions.is_empty();
-    json_to_message_pack::<DecisionRecord>(&trees.decisions)?;
-    json_to_message_pack::<OutcomeRecord>(&trees.outcomes)?;
-    json_to_message_pack::<FeedbackRecord>(&trees.feedback)?;
+    if found < 1 {
+        json_to_message_pack::<DecisionRecord>(&trees.decisions)?;
+        json_to_message_pack::<OutcomeRecord>(&trees.outcomes)?;
+        json_to_message_pack::<FeedbackRecord>(&trees.feedback)?;
+    }
     trees.db.flush()?;
     trees.settings.insert(KEY, &SCHEMA.to_be_bytes())?;
     trees.db.flush()?;

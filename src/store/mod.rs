@@ -17,6 +17,7 @@
 
 mod audit;
 pub mod db;
+mod dictionary;
 mod encoding;
 mod error;
 mod exchange;
@@ -34,7 +35,7 @@ mod tokens;
 
 pub use audit::AuditRecord;
 pub use db::{Health, OpenReport, OpenState, Store};
-pub use encoding::DecodeError;
+pub use encoding::{DecodeError, EncodeError};
 pub use error::{OpenError, StoreError};
 pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};
 pub use fingerprint::Salt;
