@@ -32,6 +32,7 @@ mod settings;
 mod signals;
 mod snapshots;
 mod tokens;
+mod worth;
 
 pub use audit::AuditRecord;
 pub use db::{Health, OpenReport, OpenState, Store};
@@ -50,3 +51,4 @@ pub use retention::{Clock, LogSize};
 pub use signals::{AGAIN_WITHIN_MS, AskedAgain, Seen, signals};
 pub use snapshots::{SnapshotRecord, SnapshotState};
 pub use tokens::{NewToken, Scope, Token, TokenError, Tokens};
+pub use worth::{judged_model, worth};

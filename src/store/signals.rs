@@ -15,7 +15,7 @@
 
 use std::collections::HashMap;
 
-use super::record::{DecisionRecord, Fingerprint, OutcomeStatus, Signal};
+use super::record::{DecisionRecord, Fingerprint, OutcomeStatus, RequestFacts, Signal};
 use crate::protocol::{ErrorKind, FinishReason};
 
 /// What the gateway saw of an answer, as far as signals go.
@@ -84,13 +84,17 @@ pub const AGAIN_WITHIN_MS: i64 = 15 * 60 * 1000;
 impl AskedAgain {
     /// Takes the decision before those taken so far and says whether its question was put again soon after.
     pub fn before(&mut self, decision: &DecisionRecord) -> bool {
-        let facts = &decision.request;
+        self.asked(&decision.request, decision.at_ms)
+    }
+
+    /// The same, by what is known of the request and when it came, for whoever does not keep decisions.
+    pub fn asked(&mut self, facts: &RequestFacts, at_ms: i64) -> bool {
         let (Some(conversation), Some(question)) = (facts.conversation, facts.question) else { return false };
         if !facts.conversation_named && facts.turn < 2 {
             return false;
         }
-        let later = self.later.insert((conversation, question), decision.at_ms);
-        later.is_some_and(|later| (0..=AGAIN_WITHIN_MS).contains(&(later - decision.at_ms)))
+        let later = self.later.insert((conversation, question), at_ms);
+        later.is_some_and(|later| (0..=AGAIN_WITHIN_MS).contains(&(later - at_ms)))
     }
 }
 

@@ -229,6 +229,15 @@ fn evaluate_split(
     };
     let val = (!val_routers.is_empty()).then_some((on_val, val_routers.as_slice()));
     let basis = |arm: u32| abilities[arm as usize].basis.clone();
+    for (at, source) in dataset.sources.iter().enumerate() {
+        let mut answers = dataset.of_source(at as u32, split).map(|record| record.outcomes.len()).peekable();
+        if answers.peek().is_some() && answers.all(|count| count == 1) && dataset.arms_of(at as u32).len() > 1 {
+            notes.push(format!(
+                "Of each prompt of {source} the answer of one model is known, so nothing is chosen there: AUROC, log-loss and ECE \
+                 mean what they say; scores and gaps are those of the models that were asked. `evaluate --policy` judges choices."
+            ));
+        }
+    }
     let mut evaluation = judge(&head.description().name, judged, &routers, val, &basis);
     evaluation.notes = notes;
     progress.at(3, "done")?;

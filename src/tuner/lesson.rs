@@ -8,7 +8,7 @@
 use crate::bandit::{Candidate, Context, Grounds, Observation, Reward, Tradeoff};
 use crate::config::RewardMap;
 use crate::protocol::{DecisionId, ModelName};
-use crate::store::{AskedAgain, Entry, Mode, Order, OutcomeStatus, Signal, Span, Store, StoreError};
+use crate::store::{AskedAgain, Entry, Mode, Order, Span, Store, StoreError, judged_model, worth};
 
 /// Most decisions that one collection looks at.
 const LOOK_AT: usize = 500_000;
@@ -87,7 +87,7 @@ impl Lesson {
     pub fn of(entry: &Entry, again: bool, map: &RewardMap) -> Option<Self> {
         let decision = &entry.decision;
         let (value, weight) = worth(entry, again, map)?;
-        let model = answered(entry)?.clone();
+        let model = judged_model(entry)?.clone();
         let known = decision.candidates.iter().find(|candidate| candidate.model == model)?;
         let choice = (decision.explore && decision.chosen == model).then(|| drawn(entry)).flatten();
         Some(Self {
@@ -120,35 +120,6 @@ impl Lesson {
             weight: self.weight,
         }
     }
-}
-
-/// The model whose answer was judged; `None` where the request failed.
-fn answered(entry: &Entry) -> Option<&ModelName> {
-    match &entry.outcome {
-        // Early feedback, or the outcome was lost: the chosen one, as far as anybody knows.
-        None => Some(&entry.decision.chosen),
-        Some(outcome) if matches!(outcome.status, OutcomeStatus::Failed(_)) => None,
-        Some(outcome) => outcome.model.as_ref().or(Some(&entry.decision.chosen)),
-    }
-}
-
-/// Reward and weight of an entry; `None` where nobody said anything and nothing can be told.
-fn worth(entry: &Entry, again: bool, map: &RewardMap) -> Option<(f64, f64)> {
-    if let Some(verdict) = entry.verdict() {
-        return (map.feedback_weight > 0.0).then_some((verdict, map.feedback_weight));
-    }
-    let signals = entry.outcome.iter().flat_map(|outcome| &outcome.signals).copied();
-    let values = signals.chain(again.then_some(Signal::AskedAgain)).filter_map(|signal| match signal {
-        Signal::Empty => map.empty,
-        Signal::FormatViolated => map.format_violated,
-        Signal::AskedAgain => map.asked_again,
-        Signal::Truncated => map.truncated,
-        Signal::Cancelled => map.cancelled,
-        // Reliability, not quality.
-        Signal::Error | Signal::Timeout => None,
-    });
-    let worst = values.min_by(f64::total_cmp)?;
-    (map.signal_weight > 0.0).then_some((worst, map.signal_weight))
 }
 
 fn drawn(entry: &Entry) -> Option<Drawn> {

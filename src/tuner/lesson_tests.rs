@@ -5,7 +5,8 @@ use uuid::Uuid;
 use super::*;
 use crate::protocol::DecisionId;
 use crate::store::{
-    CandidateRecord, DecisionRecord, FeedbackKind, FeedbackRecord, Fingerprint, OutcomeRecord, RequestFacts, Thumb,
+    CandidateRecord, DecisionRecord, FeedbackKind, FeedbackRecord, Fingerprint, OutcomeRecord, OutcomeStatus,
+    RequestFacts, Signal, Thumb,
 };
 
 /// A decision between two models with equal chances, of which the first was chosen.

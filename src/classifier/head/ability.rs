@@ -1,13 +1,14 @@
 //! What is believed of a model: measured, borrowed from others, or told by a score.
 //!
 //! - A model that the head was fitted to is **learned**: its own arm, or the mean of its arms where several sources have it.
+//!   What the gateway's own traffic says of it stands before what any benchmark says.
 //! - A model that is **like** others borrows their arms' log-odds, weighted. A configured score then moves the level, so
 //!   that its mean over training prompts is that score: the evidence says *what* it is better at, the score *how good*.
 //! - A model with a **score** alone gets the mean of all arms, moved in the same way.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Head, sigmoid};
+use super::{Head, OWN_TRAFFIC, sigmoid};
 use crate::classifier::reading::EstimateSource;
 
 /// A measured model that stands in for another.
@@ -66,7 +67,11 @@ impl Head {
             arm.model == name
                 || name.strip_prefix(&arm.source).and_then(|rest| rest.strip_prefix('/')) == Some(&arm.model)
         };
-        let arms: Vec<usize> = (0..self.description.arms.len()).filter(named).collect();
+        let mut arms: Vec<usize> = (0..self.description.arms.len()).filter(named).collect();
+        let own = |at: &usize| self.description.arms[*at].source == OWN_TRAFFIC;
+        if arms.iter().any(own) {
+            arms.retain(own);
+        }
         let weight = 1.0 / arms.len() as f32;
         (!arms.is_empty()).then(|| arms.into_iter().map(|arm| (arm, weight)).collect())
     }

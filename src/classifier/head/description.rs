@@ -12,6 +12,9 @@ use super::{Evidence, HeadError, logit};
 /// The version of the file's layout that this program reads and writes.
 pub const FORMAT: u32 = 1;
 
+/// The source whose outcomes are a gateway's own traffic.
+pub const OWN_TRAFFIC: &str = "log";
+
 /// What a head says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Description {

@@ -26,7 +26,7 @@ mod parts;
 use std::path::Path;
 
 pub use ability::{Ability, Evidence};
-pub use description::{ArmNote, Description, FORMAT, Familiarity, Likeness, Recall};
+pub use description::{ArmNote, Description, FORMAT, Familiarity, Likeness, OWN_TRAFFIC, Recall};
 pub use matrix::{Matrix, add_scaled, dot, logit, sigmoid};
 pub use neighbours::{Memory, Near, Shelf};
 pub use parts::{Arms, Input, Parts, Projection, Trunk};

@@ -1,4 +1,5 @@
-//! `pointsman train --data DIR --out DIR`: recorded outcomes and recipe to a head and its report.
+//! `pointsman train --data DIR --log FILE --out DIR`: recorded outcomes, a gateway's log, or both, and a recipe to a head and
+//! its report.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,11 +8,14 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use crate::classifier::Model;
+use crate::classifier::head::OWN_TRAFFIC;
 use crate::classifier::source::{Artifact, Manifest};
 use crate::cli::evaluate::{print, print_compared};
+use crate::cli::load::ConfigArgs;
 use crate::cli::progress::Bar;
 use crate::config;
-use crate::train::dataset::{Limits, Split, read};
+use crate::train::dataset::log::{FEWEST, read_log};
+use crate::train::dataset::{Dataset, Limits, Split, read};
 use crate::train::job::{HeadRecipe, Trained, train};
 
 /// Prompts of our own whose task is known.
@@ -23,6 +27,9 @@ pub(in crate::cli) struct HeadArgs {
     /// Data set: a folder with train, val and test, or JSON Lines files
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Log export (JSON lines or Parquet) of a gateway with `store.prompts` on: its judged answers, alone or beside --data
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
     /// Where head.safetensors, report.html and report.json go
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -50,11 +57,13 @@ pub(in crate::cli) struct HeadArgs {
     /// Also name the head in the manifest of the folder above `--out`
     #[arg(long)]
     manifest: bool,
+    #[command(flatten, next_help_heading = "Configuration, whose [learning.reward] says what a log's signals are worth")]
+    config: ConfigArgs,
 }
 
 pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
-    let (Some(data), Some(out)) = (&args.data, &args.out) else {
-        bail!("`train` needs --data and --out (or the subcommand `encoder`); see --help");
+    let Some(out) = args.out.as_ref().filter(|_| args.data.is_some() || args.log.is_some()) else {
+        bail!("`train` needs --data, --log or both, and --out (or the subcommand `encoder`); see --help");
     };
     let mut recipe = match &args.recipe {
         Some(file) => {
@@ -68,7 +77,11 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     }
     recipe.without.extend(args.without.iter().cloned());
     recipe.fit.seed = args.seed.unwrap_or(recipe.fit.seed);
-    let dataset = read(data, Split::Train, Limits { per_source: args.limit, ..Limits::default() })?;
+    let limits = Limits { per_source: args.limit, ..Limits::default() };
+    let mut dataset = args.data.as_ref().map(|data| read(data, Split::Train, limits)).transpose()?.unwrap_or_default();
+    if let Some(log) = &args.log {
+        add_log(log, args, &mut recipe, &mut dataset)?;
+    }
     let labels = labels().context("the labelled prompts")?;
     let settings = config::Classifier { model: args.model.clone(), ..config::Classifier::default() };
     let model = Model::load(&settings)?;
@@ -82,6 +95,35 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
         note(args, out, &recipe, &trained)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Puts a log's judged answers into the data set, and says what was found.
+fn add_log(file: &Path, args: &HeadArgs, recipe: &mut HeadRecipe, dataset: &mut Dataset) -> anyhow::Result<()> {
+    let rewards = &args.config.load()?.config.learning.reward;
+    let (own, found) = read_log(file, rewards)?;
+    let left_out = dataset.join(own);
+    println!(
+        "{}: {} entries, {} judged answers, {} of them with their prompt; {} are learned from.",
+        file.display(),
+        found.entries,
+        found.judged,
+        found.judged - found.without_text,
+        found.used - left_out
+    );
+    if found.without_text > 0 {
+        println!("{} judged answers came while `store.prompts` was off: nothing is learned from them.", found.without_text);
+    }
+    if left_out > 0 {
+        println!("{left_out} prompts of the log stand in another split of --data and are left out.");
+    }
+    for (model, count) in &found.left_out {
+        println!("{model}: only {count} judged answers (at least {FEWEST} are needed): it stays a prior.");
+    }
+    // A recipe that names its sources means those of --data.
+    if !recipe.sources.is_empty() {
+        recipe.sources.push(OWN_TRAFFIC.to_owned());
+    }
+    Ok(())
 }
 
 /// Prompt and label of each line.

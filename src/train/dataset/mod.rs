@@ -19,6 +19,7 @@
 
 mod error;
 pub mod foreign;
+pub mod log;
 mod read;
 
 use std::collections::HashMap;
@@ -97,6 +98,8 @@ pub struct Record {
     pub origin: Option<Box<str>>,
     /// What the models did, in order of their arms.
     pub outcomes: Box<[Outcome]>,
+    /// How much it counts: 1, or less where an answer was not judged and only a signal speaks of it.
+    pub weight: f32,
 }
 
 impl Record {
@@ -176,6 +179,43 @@ impl Dataset {
             tasks: self.tasks,
             left_out: self.left_out,
         }
+    }
+
+    /// Adds another data set. A prompt of `other` that stands here too must be in the split it has here, else it is left out,
+    /// because it would be learned and tested; how many those were comes back.
+    pub fn join(&mut self, other: Self) -> usize {
+        let wording = |record: &Record| read::hash(record.prompt.trim());
+        let here: HashMap<u64, Split> = self.records.iter().map(|record| (wording(record), record.split)).collect();
+        let place = |names: &mut Vec<String>, name: &String| {
+            names.iter().position(|known| known == name).unwrap_or_else(|| {
+                names.push(name.clone());
+                names.len() - 1
+            }) as u32
+        };
+        let sources: Vec<u32> = other.sources.iter().map(|name| place(&mut self.sources, name)).collect();
+        let tasks: Vec<u32> = other.tasks.iter().map(|name| place(&mut self.tasks, name)).collect();
+        let mut arms = Vec::with_capacity(other.arms.len());
+        for arm in other.arms {
+            let arm = Arm { source: sources[arm.source as usize], ..arm };
+            arms.push(self.arms.iter().position(|known| *known == arm).unwrap_or_else(|| {
+                self.arms.push(arm);
+                self.arms.len() - 1
+            }) as u32);
+        }
+        let before = self.records.len();
+        let offered = other.records.len();
+        self.records.extend(other.records.into_iter().filter_map(|mut record| {
+            if here.get(&wording(&record)).is_some_and(|split| *split != record.split) {
+                return None;
+            }
+            record.source = sources[record.source as usize];
+            record.task = tasks[record.task as usize];
+            record.outcomes.iter_mut().for_each(|outcome| outcome.arm = arms[outcome.arm as usize]);
+            record.outcomes.sort_by_key(|outcome| outcome.arm);
+            Some(record)
+        }));
+        self.left_out += other.left_out;
+        offered - (self.records.len() - before)
     }
 
     /// Takes the named task families out of train and val, and leaves nothing but them in test; without names nothing

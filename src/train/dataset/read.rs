@@ -193,6 +193,7 @@ impl Reader {
             prompt: raw.prompt.into(),
             origin: raw.origin.map(Into::into),
             outcomes: outcomes.into(),
+            weight: 1.0,
         });
         // A sample is cut as it grows, so that a huge file never stands in memory whole.
         if let Some(most) = self.limits.per_source

@@ -181,6 +181,7 @@ mod tests {
                 prompt: prompt.into(),
                 origin: None,
                 outcomes: [outcome(0, apples), outcome(1, !apples)].into(),
+                weight: 1.0,
             });
         }
         let arm = |model: &str| Arm { source: 0, model: model.into() };

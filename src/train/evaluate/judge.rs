@@ -379,6 +379,7 @@ mod tests {
             prompt: "?".into(),
             origin: None,
             outcomes: [outcome(0, *dear), outcome(1, *cheap)].into(),
+            weight: 1.0,
         });
         let arm = |model: &str| Arm { source: 0, model: model.into() };
         Dataset {

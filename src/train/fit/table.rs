@@ -14,6 +14,8 @@ pub struct Table {
     pub inputs: Matrix,
     /// What the models did.
     pub outcomes: Vec<Box<[Outcome]>>,
+    /// How much each of a row's outcomes counts.
+    weights: Vec<f32>,
     /// Rows of each split, train, val and test.
     rows: [Vec<usize>; 3],
 }
@@ -25,18 +27,21 @@ impl Table {
         let mut inputs = Matrix::zeros(dataset.records.len(), width);
         let mut rows = [Vec::new(), Vec::new(), Vec::new()];
         let mut outcomes = Vec::with_capacity(dataset.records.len());
+        let mut weights = Vec::with_capacity(dataset.records.len());
         for (row, record) in dataset.records.iter().enumerate() {
             inputs.row_mut(row).copy_from_slice(&input.of(pooled.row(row), &TextStats::of(&record.prompt)));
             outcomes.push(record.outcomes.clone());
+            weights.push(record.weight * share(record.outcomes.len()));
             rows[record.split as usize].push(row);
         }
-        Self { inputs, outcomes, rows }
+        Self { inputs, outcomes, weights, rows }
     }
 
     /// A table by hand.
     #[cfg(test)]
     pub(super) fn of(inputs: Matrix, outcomes: Vec<Box<[Outcome]>>, rows: [Vec<usize>; 3]) -> Self {
-        Self { inputs, outcomes, rows }
+        let weights = outcomes.iter().map(|outcomes| share(outcomes.len())).collect();
+        Self { inputs, outcomes, weights, rows }
     }
 
     /// The rows of a split.
@@ -44,10 +49,9 @@ impl Table {
         &self.rows[split as usize]
     }
 
-    /// How much each outcome of a row counts: a prompt that many models were asked says more than one that two were, but
-    /// not as many times more.
+    /// How much each outcome of a row counts.
     pub fn weight(&self, row: usize) -> f32 {
-        1.0 / (self.outcomes[row].len().max(1) as f32).sqrt()
+        self.weights[row]
     }
 
     /// Mean score and number of prompts of each arm over some rows; 0.5 where there are none.
@@ -60,6 +64,11 @@ impl Table {
         }
         sums.into_iter().map(|(sum, count)| ((sum + 0.5) as f32 / (count + 1) as f32, count)).collect()
     }
+}
+
+/// A prompt that many models were asked says more than one that two were, but not as many times more.
+pub(in crate::train) fn share(outcomes: usize) -> f32 {
+    1.0 / (outcomes.max(1) as f32).sqrt()
 }
 
 /// The rows of one epoch, in an order of their own, cut to batches.

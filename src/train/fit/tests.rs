@@ -51,6 +51,7 @@ fn world() -> (Dataset, Matrix) {
             prompt: prompt.into(),
             origin: None,
             outcomes: outcomes.into(),
+            weight: 1.0,
         });
     }
     let arm = |source: u32, model: &str| Arm { source, model: model.into() };

@@ -1,0 +1,260 @@
+//! A gateway's own log as recorded outcomes: of each prompt the one model that was asked, and what became of its answer.
+//!
+//! - **Reward**: as the learner has it ([`worth`]), so that a head and a retune mean the same by "good". What nobody judged
+//!   and no signal speaks of is left out: missing is missing. A signal counts less than a judgement, by the map's weights.
+//! - **Text**: the log must hold the prompts themselves, which it does only with `store.prompts = true`.
+//! - **Models** with fewer than [`FEWEST`] judged answers are left out: they stay priors rather than be called measured.
+//! - **Split**: decisions of one conversation or of one wording belong together, also along chains of both; a hash of the
+//!   first wording of such a group decides, 4 : 1 : 1. Beside another data set, a wording that stands there keeps its split.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use super::read::hash;
+use super::{Arm, Dataset, Outcome, Record, Split};
+use crate::classifier::head::OWN_TRAFFIC;
+use crate::config::RewardMap;
+use crate::store::{AskedAgain, Entry, ExchangeError, RequestFacts, judged_model, read_entries, worth};
+
+/// Fewest judged answers of a model that is learned from.
+pub const FEWEST: usize = 20;
+
+/// A log that cannot be learned from.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// Nobody judged anything.
+    #[error(
+        "{path}: none of its {entries} entries was judged: there is no feedback, and no signal that [learning.reward] gives a value"
+    )]
+    Unjudged {
+        /// The file.
+        path: PathBuf,
+        /// Entries in it.
+        entries: usize,
+    },
+    /// The prompts are not in it.
+    #[error(
+        "{path}: {judged} answers were judged, and of none of them the log holds the prompt. A head is trained on texts: set \
+         `prompts = true` under [store] (or POINTSMAN__STORE__PROMPTS=true), let traffic with feedback come in, and export again"
+    )]
+    NoTexts {
+        /// The file.
+        path: PathBuf,
+        /// Judged answers in it.
+        judged: usize,
+    },
+    /// No model has enough.
+    #[error(
+        "{path}: no model has {FEWEST} judged answers with their prompts; the most are {most}. Wait for more feedback, and export again"
+    )]
+    TooFew {
+        /// The file.
+        path: PathBuf,
+        /// Of the model that has most.
+        most: usize,
+    },
+}
+
+/// What was found in a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogFound {
+    /// Entries.
+    pub entries: usize,
+    /// Judged answers.
+    pub judged: usize,
+    /// Those among them whose prompt is not in the log.
+    pub without_text: usize,
+    /// Those that are learned from.
+    pub used: usize,
+    /// Models left out because too few of their answers were judged, with how many those were.
+    pub left_out: Vec<(String, usize)>,
+}
+
+/// A decision while it is being found out what it teaches.
+struct Row {
+    id: String,
+    at_ms: i64,
+    facts: RequestFacts,
+    prompt: Box<str>,
+    /// Whose answer it was; empty where the request failed.
+    model: String,
+    /// Reward and weight, without and with the question put again.
+    worth: [Option<(f64, f64)>; 2],
+    outcome: Outcome,
+    weight: f32,
+}
+
+/// Reads an export as a data set of one source, [`OWN_TRAFFIC`].
+///
+/// # Errors
+///
+/// See [`LogError`].
+pub fn read_log(path: &Path, map: &RewardMap) -> Result<(Dataset, LogFound), LogError> {
+    let mut rows = Vec::new();
+    read_entries(path, |entry| {
+        rows.push(Row::of(entry, map));
+        true
+    })?;
+    let mut found = LogFound { entries: rows.len(), ..LogFound::default() };
+    judge(&mut rows);
+    found.judged = rows.len();
+    if found.judged == 0 {
+        return Err(LogError::Unjudged { path: path.to_owned(), entries: found.entries });
+    }
+    rows.retain(|row| !row.prompt.trim().is_empty());
+    found.without_text = found.judged - rows.len();
+    if rows.is_empty() {
+        return Err(LogError::NoTexts { path: path.to_owned(), judged: found.judged });
+    }
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    rows.iter().for_each(|row| *counts.entry(row.model.clone()).or_default() += 1);
+    let most = counts.values().copied().max().unwrap_or(0);
+    rows.retain(|row| counts[&row.model] >= FEWEST);
+    found.left_out = counts.into_iter().filter(|(_, count)| *count < FEWEST).collect();
+    if rows.is_empty() {
+        return Err(LogError::TooFew { path: path.to_owned(), most });
+    }
+    found.used = rows.len();
+    Ok((dataset(rows), found))
+}
+
+impl Row {
+    fn of(entry: Entry, map: &RewardMap) -> Self {
+        let worth = [worth(&entry, false, map), worth(&entry, true, map)];
+        let model = judged_model(&entry).map(ToString::to_string).unwrap_or_default();
+        let (decision, told) = (entry.decision, entry.outcome);
+        let usage = told.as_ref().and_then(|told| told.usage);
+        let facts = RequestFacts {
+            question: decision.request.question,
+            conversation: decision.request.conversation,
+            conversation_named: decision.request.conversation_named,
+            turn: decision.request.turn,
+            ..RequestFacts::default()
+        };
+        let outcome = Outcome {
+            arm: 0,
+            score: 0.0,
+            cost_usd: told.as_ref().and_then(|told| told.cost_usd).map(|cost| cost as f32),
+            input_tokens: usage.map(|usage| usage.prompt_tokens() as f32),
+            output_tokens: usage.map(|usage| usage.output_tokens as f32),
+            latency_ms: told.and_then(|told| told.latency_ms).map(|latency| latency as f32),
+        };
+        Self {
+            id: decision.id.to_string(),
+            at_ms: decision.at_ms,
+            facts,
+            prompt: decision.prompt.unwrap_or_default().into(),
+            model,
+            worth,
+            outcome,
+            weight: 1.0,
+        }
+    }
+}
+
+/// Leaves what was judged, with its reward, oldest first. Judgements count 1; signals, by the map, a part of that.
+fn judge(rows: &mut Vec<Row>) {
+    rows.sort_by(|a, b| (a.at_ms, &a.id).cmp(&(b.at_ms, &b.id)));
+    let mut again = AskedAgain::default();
+    let mut heaviest = 0.0f32;
+    for row in rows.iter_mut().rev() {
+        let again = again.asked(&row.facts, row.at_ms);
+        if let Some((reward, weight)) = row.worth[usize::from(again)] {
+            row.outcome.score = reward.clamp(0.0, 1.0) as f32;
+            row.weight = weight as f32;
+            heaviest = heaviest.max(row.weight);
+        } else {
+            row.model.clear();
+        }
+    }
+    rows.retain(|row| !row.model.is_empty());
+    rows.iter_mut().for_each(|row| row.weight /= heaviest.max(f32::MIN_POSITIVE));
+}
+
+fn dataset(rows: Vec<Row>) -> Dataset {
+    let mut arms: Vec<Arm> = Vec::new();
+    let mut groups = Groups::default();
+    let wording = |prompt: &str| (0, hash(prompt.trim()));
+    for row in &rows {
+        let conversation = row.facts.conversation.map(|conversation| (1, conversation.0));
+        groups.tie(wording(&row.prompt), conversation);
+    }
+    let mut records = Vec::with_capacity(rows.len());
+    for row in rows {
+        let arm = arms.iter().position(|arm| arm.model == row.model).unwrap_or_else(|| {
+            arms.push(Arm { source: 0, model: row.model.clone() });
+            arms.len() - 1
+        });
+        // The hash's low bits follow the last letters; the high ones are mixed.
+        let split = match (groups.first(wording(&row.prompt)) >> 32) % 6 {
+            0 => Split::Val,
+            1 => Split::Test,
+            _ => Split::Train,
+        };
+        records.push(Record {
+            id: row.id.into(),
+            source: 0,
+            task: 0,
+            split,
+            prompt: row.prompt,
+            origin: None,
+            outcomes: [Outcome { arm: arm as u32, ..row.outcome }].into(),
+            weight: row.weight,
+        });
+    }
+    let name = || vec![OWN_TRAFFIC.to_owned()];
+    Dataset { sources: name(), tasks: name(), arms, records, left_out: 0 }
+}
+
+/// What belongs together: wordings and conversations, tied by the decisions that have both.
+#[derive(Default)]
+struct Groups {
+    numbers: HashMap<(u8, u64), usize>,
+    /// The group that each belongs to, or another member nearer to it.
+    above: Vec<usize>,
+    /// The wording that was seen first; of a group's root, the group's.
+    first: Vec<u64>,
+}
+
+impl Groups {
+    fn number(&mut self, key: (u8, u64), wording: u64) -> usize {
+        let next = self.above.len();
+        let number = *self.numbers.entry(key).or_insert(next);
+        if number == next {
+            self.above.push(next);
+            self.first.push(wording);
+        }
+        number
+    }
+
+    fn root(&mut self, mut at: usize) -> usize {
+        while self.above[at] != at {
+            self.above[at] = self.above[self.above[at]];
+            at = self.above[at];
+        }
+        at
+    }
+
+    fn tie(&mut self, wording: (u8, u64), conversation: Option<(u8, u64)>) {
+        let one = self.number(wording, wording.1);
+        let Some(conversation) = conversation else { return };
+        let other = self.number(conversation, wording.1);
+        let (one, other) = (self.root(one), self.root(other));
+        // The older root stays, so that its wording is the group's first.
+        self.above[one.max(other)] = one.min(other);
+    }
+
+    /// The first wording of the group that a wording belongs to.
+    fn first(&mut self, wording: (u8, u64)) -> u64 {
+        let number = self.number(wording, wording.1);
+        let root = self.root(number);
+        self.first[root]
+    }
+}
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;
