@@ -125,12 +125,7 @@ pub fn cut<'a>(
             tensors.push((name, tensor(data, dtype, shape)?));
         }
     }
-    let mut file = Cursor::new(Vec::new());
-    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
-    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    write(&mut file, &metadata, &tensors).map_err(EncoderError::from)?;
-    let file = file.into_inner();
-    std::fs::write(out, &file).map_err(|error| EncoderError::file(out, error))?;
+    let file = write_gguf(&metadata, &tensors, out)?;
 
     let after = Tokenizer::from_gguf(
         Weights::open_gguf(out)?.content().ok_or_else(|| malformed("what was written is no GGUF file".into()))?,
@@ -150,15 +145,30 @@ pub fn cut<'a>(
     })
 }
 
+/// Writes a GGUF file and gives its bytes back.
+pub(super) fn write_gguf(
+    metadata: &BTreeMap<String, Value>,
+    tensors: &[(String, QTensor)],
+    out: &Path,
+) -> Result<Vec<u8>, LoadError> {
+    let mut file = Cursor::new(Vec::new());
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    write(&mut file, &metadata, &tensors).map_err(EncoderError::from)?;
+    let file = file.into_inner();
+    std::fs::write(out, &file).map_err(|error| EncoderError::file(out, error))?;
+    Ok(file)
+}
+
 /// Stretched rotary frequencies, where the base has them.
-const FREQUENCIES: &str = "rope_freqs.weight";
+pub(super) const FREQUENCIES: &str = "rope_freqs.weight";
 
 fn content_has(weights: &Weights, name: &str) -> bool {
     weights.content().is_some_and(|content| content.tensor_infos.contains_key(name))
 }
 
 /// A layer's tensors, in the order they are written.
-const LAYER: [LayerRole; 9] = [
+pub(super) const LAYER: [LayerRole; 9] = [
     LayerRole::AttentionNorm,
     LayerRole::Query,
     LayerRole::Key,
@@ -294,7 +304,7 @@ fn metadata(
     Ok(all)
 }
 
-fn tensor(data: Vec<u8>, dtype: GgmlDType, shape: Vec<usize>) -> Result<QTensor, LoadError> {
+pub(super) fn tensor(data: Vec<u8>, dtype: GgmlDType, shape: Vec<usize>) -> Result<QTensor, LoadError> {
     let storage = QStorage::from_data(data.into(), &Device::Cpu, dtype).map_err(EncoderError::from)?;
     Ok(QTensor::new(storage, shape).map_err(EncoderError::from)?)
 }
@@ -312,7 +322,7 @@ pub fn file_sha256(path: &Path) -> Result<String, LoadError> {
     Ok(hex(&hash.finalize()))
 }
 
-fn malformed(what: String) -> LoadError {
+pub(super) fn malformed(what: String) -> LoadError {
     LoadError::Encoder(EncoderError::Malformed(what))
 }
 

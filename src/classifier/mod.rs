@@ -18,6 +18,7 @@ mod service;
 pub mod source;
 pub mod stats;
 pub mod tokenizer;
+pub mod tune;
 
 pub use counters::Counts;
 pub use model::{LoadError, Model, ModelInfo, open};

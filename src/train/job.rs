@@ -10,14 +10,17 @@ use serde::{Deserialize, Serialize};
 use super::dataset::{Arm, Dataset, Split};
 use super::evaluate::{Evaluation, Judged, Router, baselines, judge};
 use super::features::{FeatureError, states};
+use super::finetune::{FinetuneError, FinetuneSettings, Tuned, finetune};
 use super::fit::{
     Compared, FitError, FitSettings, Labelled, Material, Origin, Progress, Stage, Stopped, fit, in_parallel,
 };
 use super::report;
 use crate::classifier::encoder::Pooling;
 use crate::classifier::head::{Ability, Head, HeadError, Likeness, Matrix};
+use crate::classifier::source::Files;
 use crate::classifier::stats::TextStats;
 use crate::classifier::{EstimateSource, Model};
+use crate::config;
 
 /// What is to be trained: a file under `training/`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +35,8 @@ pub struct HeadRecipe {
     pub without: Vec<String>,
     /// Which of the encoder's states are looked at.
     pub pooling: Pooling,
+    /// Whether the encoder's last layers learn too, and how.
+    pub finetune: FinetuneSettings,
     /// The fit's numbers.
     pub fit: FitSettings,
     /// Which measured models stand in for models that nobody measured.
@@ -45,6 +50,7 @@ impl Default for HeadRecipe {
             sources: Vec::new(),
             without: Vec::new(),
             pooling: Pooling { layers: vec![4], mean: true, last: true },
+            finetune: FinetuneSettings::default(),
             fit: FitSettings::default(),
             likeness: Likeness::default(),
         }
@@ -63,6 +69,9 @@ pub enum JobError {
     /// Prompts could not be read.
     #[error(transparent)]
     Features(#[from] FeatureError),
+    /// The encoder could not be tuned.
+    #[error(transparent)]
+    Finetune(#[from] FinetuneError),
     /// No head came out.
     #[error(transparent)]
     Fit(#[from] FitError),
@@ -99,6 +108,42 @@ pub struct Trained {
     pub report: PathBuf,
 }
 
+impl HeadRecipe {
+    /// What of a data set the recipe means.
+    fn narrowed(&self, mut dataset: Dataset) -> Result<Dataset, JobError> {
+        if let Some(missing) = self.sources.iter().find(|source| !dataset.sources.contains(source)) {
+            return Err(JobError::Source(missing.clone()));
+        }
+        if !self.sources.is_empty() {
+            dataset = dataset.only(&self.sources);
+        }
+        dataset.leave_out(&self.without);
+        Ok(dataset)
+    }
+}
+
+/// Tunes the encoder in `base` by the recipe and writes `encoder.gguf` into `out`, where that made it better on val.
+///
+/// # Errors
+///
+/// See [`JobError`].
+pub fn tune(
+    recipe: &HeadRecipe,
+    dataset: Dataset,
+    base: &Files,
+    device: config::Device,
+    out: &Path,
+    progress: &dyn Progress,
+) -> Result<Tuned, JobError> {
+    let [read] = recipe.pooling.layers.as_slice() else { return Err(FinetuneError::Pooling.into()) };
+    if !recipe.pooling.mean || recipe.pooling.last {
+        return Err(FinetuneError::Pooling.into());
+    }
+    let dataset = recipe.narrowed(dataset)?;
+    std::fs::create_dir_all(out).map_err(|source| JobError::File { path: out.to_owned(), source })?;
+    Ok(finetune(&recipe.finetune, *read, &dataset, base, device, &out.join("encoder.gguf"), progress)?)
+}
+
 /// Trains a head and writes `head.safetensors`, `report.json` and `report.html` into `out`. Features are kept in `cache`.
 ///
 /// # Errors
@@ -106,20 +151,14 @@ pub struct Trained {
 /// See [`JobError`].
 pub fn train(
     recipe: &HeadRecipe,
-    mut dataset: Dataset,
+    dataset: Dataset,
     labels: Vec<(String, String)>,
     model: &Model,
     cache: &Path,
     out: &Path,
     progress: &dyn Progress,
 ) -> Result<Trained, JobError> {
-    if let Some(missing) = recipe.sources.iter().find(|source| !dataset.sources.contains(source)) {
-        return Err(JobError::Source(missing.clone()));
-    }
-    if !recipe.sources.is_empty() {
-        dataset = dataset.only(&recipe.sources);
-    }
-    dataset.leave_out(&recipe.without);
+    let dataset = recipe.narrowed(dataset)?;
     let origin = origin(model, &recipe.pooling);
     let mut prompts: Vec<&str> = dataset.records.iter().map(|record| &*record.prompt).collect();
     prompts.extend(labels.iter().map(|(prompt, _)| prompt.as_str()));

@@ -3,6 +3,7 @@
 pub mod dataset;
 pub mod evaluate;
 pub mod features;
+pub mod finetune;
 pub mod fit;
 pub mod job;
 pub mod metrics;

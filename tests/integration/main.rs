@@ -19,3 +19,4 @@ mod secrets;
 mod shutdown;
 mod streaming;
 mod support;
+mod training;

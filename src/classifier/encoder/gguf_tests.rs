@@ -46,13 +46,18 @@ impl Made {
 
     /// A random layer wide enough for types with blocks of 256.
     fn wide() -> Self {
-        let (hidden, ffn, vocab) = (256, 256, 270);
+        Self::random(256, 256, 1)
+    }
+
+    /// Random layers of four query heads and two key heads.
+    fn random(hidden: usize, ffn: usize, layers: usize) -> Self {
+        let (heads, kv_heads, vocab) = (4, 2, 270);
         let hyper = Hyper {
             hidden,
-            layers: 1,
-            heads: 4,
-            kv_heads: 2,
-            head_dim: 64,
+            layers,
+            heads,
+            kv_heads,
+            head_dim: hidden / heads,
             ffn,
             eps: 1e-5,
             rope: Rope { theta: 10_000.0, scaling: Scaling::None },
@@ -68,18 +73,17 @@ impl Made {
             Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
         };
         let norm = || Tensor::ones(hidden, DType::F32, &Device::Cpu).unwrap();
-        let shapes = [(256, hidden), (128, hidden), (128, hidden), (hidden, 256)];
+        let keys = hyper.kv_heads * hyper.head_dim;
         let mut tensors = vec![(Role::Embedding, noise(vocab, hidden))];
-        for role in LAYER {
+        for (layer, role) in (0..layers).flat_map(|layer| LAYER.map(|role| (layer, role))) {
             let tensor = match role {
                 LayerRole::AttentionNorm | LayerRole::FfnNorm => norm(),
-                LayerRole::Query => noise(shapes[0].0, shapes[0].1),
-                LayerRole::Key | LayerRole::Value => noise(shapes[1].0, shapes[1].1),
-                LayerRole::Output => noise(shapes[3].0, shapes[3].1),
+                LayerRole::Query | LayerRole::Output => noise(hidden, hidden),
+                LayerRole::Key | LayerRole::Value => noise(keys, hidden),
                 LayerRole::Gate | LayerRole::Up => noise(ffn, hidden),
                 LayerRole::Down => noise(hidden, ffn),
             };
-            tensors.push((Role::Layer(0, role), tensor));
+            tensors.push((Role::Layer(layer, role), tensor));
         }
         Self { hyper, tensors }
     }
@@ -142,6 +146,11 @@ impl Made {
         write(&mut file, &metadata, &tensors).unwrap();
         file.into_inner()
     }
+}
+
+/// A small random Llama for whoever trains one: whole blocks for the fast way, so many layers.
+pub(crate) fn made_llama(layers: usize) -> Made {
+    Made::random(64, 64, layers)
 }
 
 /// The characters that stand for bytes in byte-level vocabularies, in the order of `tokenizers`' alphabet sorted.

@@ -32,8 +32,8 @@ pub use int8::Isa;
 pub use dimensions::{Hyper, Rope, Scaling};
 pub(super) use dimensions::{number as gguf_number, text as gguf_text};
 pub use pooling::Pooling;
-pub(super) use weights::gguf_name;
 pub use weights::{LayerRole, Role, Rows, Weights};
+pub(super) use weights::{TUNED, gguf_name};
 
 use crate::config;
 
@@ -341,7 +341,7 @@ impl Positions {
 }
 
 /// The device, chosen when it runs: a build without CUDA or Metal knows the processor alone.
-fn device(wanted: config::Device) -> Result<Device, EncoderError> {
+pub(super) fn device(wanted: config::Device) -> Result<Device, EncoderError> {
     let told = |name| move |error: candle_core::Error| EncoderError::Device(name, error.to_string());
     match wanted {
         config::Device::Cpu => Ok(Device::Cpu),
@@ -359,5 +359,7 @@ fn device(wanted: config::Device) -> Result<Device, EncoderError> {
 
 #[cfg(test)]
 mod gguf_tests;
+#[cfg(test)]
+pub(crate) use gguf_tests::made_llama;
 #[cfg(test)]
 mod tests;

@@ -206,6 +206,10 @@ impl Weights {
             hash.update(name);
             hash.update(sample);
         }
+        // What was tuned may lie behind the layers that are sampled.
+        if let Some(tuned) = self.content().and_then(|content| super::gguf_text(content, TUNED)) {
+            hash.update(tuned);
+        }
         let digits: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         format!("llama-{digits}")
     }
@@ -251,6 +255,11 @@ impl Weights {
         reader.seek(SeekFrom::Start(content.tensor_data_offset + info.offset)).map_err(EncoderError::read)?;
         reader.read_exact(&mut data).map_err(EncoderError::read)?;
         Ok((info.ggml_dtype, info.shape.dims().to_vec(), data))
+    }
+
+    /// Rows of a tensor.
+    pub(in crate::classifier) fn rows(&self, role: Role) -> usize {
+        self.shape(role)[0]
     }
 
     fn shape(&self, role: Role) -> Vec<usize> {
@@ -308,6 +317,9 @@ impl Rows {
         }
     }
 }
+
+/// GGUF's key for a hash of what was learned, in a file that `train --finetune` wrote.
+pub(in crate::classifier) const TUNED: &str = "pointsman.tuned";
 
 /// Layers whose weights make the fingerprint.
 const FINGERPRINT_LAYERS: usize = 4;

@@ -9,14 +9,15 @@ use clap::Args;
 
 use crate::classifier::Model;
 use crate::classifier::head::OWN_TRAFFIC;
-use crate::classifier::source::{Artifact, Manifest};
+use crate::classifier::source::{Artifact, Manifest, Source};
+use crate::classifier::tune::Written;
 use crate::cli::evaluate::{print, print_compared};
 use crate::cli::load::ConfigArgs;
 use crate::cli::progress::Bar;
 use crate::config;
 use crate::train::dataset::log::{FEWEST, read_log};
 use crate::train::dataset::{Dataset, Limits, Split, read};
-use crate::train::job::{HeadRecipe, Trained, train};
+use crate::train::job::{self, HeadRecipe, Trained, train};
 
 /// Prompts of our own whose task is known.
 const LABELS: &str = include_str!("../../../data/prompts.jsonl");
@@ -45,6 +46,9 @@ pub(in crate::cli) struct HeadArgs {
     /// Task families that are left out of train and val and then tested alone: work the head has not seen
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
+    /// Fine-tune the last N layers that are read, before the head is fitted; `[finetune]` in the recipe says how
+    #[arg(long, value_name = "N")]
+    finetune: Option<usize>,
     /// The seed of everything drawn
     #[arg(long)]
     seed: Option<u64>,
@@ -57,7 +61,10 @@ pub(in crate::cli) struct HeadArgs {
     /// Also name the head in the manifest of the folder above `--out`
     #[arg(long)]
     manifest: bool,
-    #[command(flatten, next_help_heading = "Configuration, whose [learning.reward] says what a log's signals are worth")]
+    #[command(
+        flatten,
+        next_help_heading = "Configuration, whose [learning.reward] says what a log's signals are worth"
+    )]
     config: ConfigArgs,
 }
 
@@ -77,13 +84,23 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     }
     recipe.without.extend(args.without.iter().cloned());
     recipe.fit.seed = args.seed.unwrap_or(recipe.fit.seed);
+    recipe.finetune.seed = args.seed.unwrap_or(recipe.finetune.seed);
+    recipe.finetune.layers = args.finetune.unwrap_or(recipe.finetune.layers);
     let limits = Limits { per_source: args.limit, ..Limits::default() };
-    let mut dataset = args.data.as_ref().map(|data| read(data, Split::Train, limits)).transpose()?.unwrap_or_default();
+    let mut dataset =
+        args.data.as_ref().map(|data| read(data, Split::Train, limits)).transpose()?.unwrap_or_default();
     if let Some(log) = &args.log {
         add_log(log, args, &mut recipe, &mut dataset)?;
     }
     let labels = labels().context("the labelled prompts")?;
-    let settings = config::Classifier { model: args.model.clone(), ..config::Classifier::default() };
+    let mut settings = config::Classifier { model: args.model.clone(), ..config::Classifier::default() };
+    let mut tuned = None;
+    if recipe.finetune.layers > 0 {
+        tuned = tune_encoder(&recipe, dataset.clone(), &settings, out)?;
+        if tuned.is_some() {
+            settings.model = out.join("encoder.gguf").display().to_string();
+        }
+    }
     let model = Model::load(&settings)?;
     let trained = train(&recipe, dataset, labels, &model, &args.cache, out, &Bar::new())?;
     print_compared(&trained.compared)?;
@@ -92,9 +109,45 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     }
     println!("{}\n{}", trained.file.display(), trained.report.display());
     if args.manifest {
-        note(args, out, &recipe, &trained)?;
+        note(args, out, &recipe, &trained, tuned.as_ref())?;
+    }
+    if tuned.is_some() {
+        println!(
+            "Serve with both: [classifier] model = \"{}\", head = \"{}\"",
+            settings.model,
+            trained.file.display()
+        );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tunes the encoder, and says how it went; `None` where val did not gain.
+fn tune_encoder(
+    recipe: &HeadRecipe,
+    dataset: Dataset,
+    settings: &config::Classifier,
+    out: &Path,
+) -> anyhow::Result<Option<Written>> {
+    let source: Source = settings.model.parse()?;
+    let files = source.fetch(&settings.hub, &mut ())?;
+    let tuned = job::tune(recipe, dataset, &files, settings.device, out, &Bar::new())?;
+    let told: Vec<String> = tuned.val.iter().map(|loss| format!("{loss:.4}")).collect();
+    println!(
+        "Fine-tuning: {} numbers; log-loss on val before and after each pass: {}.",
+        tuned.learned,
+        told.join(", ")
+    );
+    match &tuned.written {
+        Some(written) => println!(
+            "{}: {} layers, {:.1} MB, sha256 {}",
+            out.join("encoder.gguf").display(),
+            written.layers,
+            written.bytes as f64 / 1e6,
+            written.sha256
+        ),
+        None => println!("No pass was better than the encoder as it was: it stays, and the head is fitted to it."),
+    }
+    Ok(tuned.written)
 }
 
 /// Puts a log's judged answers into the data set, and says what was found.
@@ -111,7 +164,10 @@ fn add_log(file: &Path, args: &HeadArgs, recipe: &mut HeadRecipe, dataset: &mut 
         found.used - left_out
     );
     if found.without_text > 0 {
-        println!("{} judged answers came while `store.prompts` was off: nothing is learned from them.", found.without_text);
+        println!(
+            "{} judged answers came while `store.prompts` was off: nothing is learned from them.",
+            found.without_text
+        );
     }
     if left_out > 0 {
         println!("{left_out} prompts of the log stand in another split of --data and are left out.");
@@ -140,12 +196,32 @@ fn labels() -> anyhow::Result<Vec<(String, String)>> {
     LABELS.lines().filter(|text| !text.trim().is_empty()).map(line).collect()
 }
 
-/// Puts the head into the manifest beside the encoder.
-fn note(args: &HeadArgs, out: &Path, recipe: &HeadRecipe, trained: &Trained) -> anyhow::Result<()> {
+/// Puts the head, and the encoder where it was tuned, into the manifest.
+fn note(
+    args: &HeadArgs,
+    out: &Path,
+    recipe: &HeadRecipe,
+    trained: &Trained,
+    tuned: Option<&Written>,
+) -> anyhow::Result<()> {
     let bytes = std::fs::read(&trained.file).with_context(|| trained.file.display().to_string())?;
     let manifest = out.parent().unwrap_or(Path::new(".")).join("manifest.toml");
     let mut entries = Manifest::read(&manifest).with_context(|| manifest.display().to_string())?;
     let folder = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if let Some(written) = tuned {
+        entries.put(Artifact {
+            file: format!("{folder}/encoder.gguf"),
+            kind: "encoder".into(),
+            sha256: written.sha256.clone(),
+            bytes: written.bytes,
+            license: "apache-2.0".into(),
+            base: format!("{}, fine-tuned on {}", args.model, trained.head.description().trained_on.join(", ")),
+            recipe: args.recipe.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
+            layers: Some(written.layers),
+            hidden: Some(written.hidden),
+            tokens: None,
+        });
+    }
     entries.put(Artifact {
         file: format!("{folder}/head.safetensors"),
         kind: "head".into(),

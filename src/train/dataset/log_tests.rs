@@ -63,7 +63,8 @@ fn signals_count_less_than_judgements_and_a_question_put_again_is_one() {
     for (number, at_ms) in [(500, 1_000), (501, 61_000)] {
         let mut asked = entry(number, "a", "Why is it so?", None);
         asked["decision"]["at_ms"] = json!(at_ms);
-        let facts = json!({ "conversation": "00000000000000aa", "question": "00000000000000bb", "conversation_named": true });
+        let facts =
+            json!({ "conversation": "00000000000000aa", "question": "00000000000000bb", "conversation_named": true });
         asked["decision"]["request"] = facts;
         entries.push(asked);
     }
@@ -78,7 +79,9 @@ fn a_conversation_and_a_wording_stay_in_one_split_along_chains() {
     // 40 conversations of three turns, and each shares one wording with the next: all is one group.
     let mut chained = Vec::new();
     for talk in 0..40_u32 {
-        for (turn, prompt) in [format!("link {talk}"), format!("own {talk}"), format!("link {}", talk + 1)].iter().enumerate() {
+        for (turn, prompt) in
+            [format!("link {talk}"), format!("own {talk}"), format!("link {}", talk + 1)].iter().enumerate()
+        {
             let mut one = entry(talk * 3 + turn as u32, "a", prompt, Some(1.0));
             one["decision"]["request"] = json!({ "conversation": format!("{talk:016x}") });
             chained.push(one);

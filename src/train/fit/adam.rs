@@ -35,7 +35,7 @@ impl Adam {
 
 /// Learning rate at a share of the way: up over the first tenth, then down a cosine to nothing (Smith and Topin,
 /// "Super-convergence", 2018).
-pub(super) fn rate_at(peak: f32, share: f32) -> f32 {
+pub(in crate::train) fn rate_at(peak: f32, share: f32) -> f32 {
     const WARM_UP: f32 = 0.1;
     if share < WARM_UP {
         peak * (0.05 + 0.95 * share / WARM_UP)

@@ -31,8 +31,10 @@ use crate::classifier::stats::TextStats;
 use crate::train::dataset::{Dataset, Split};
 use crate::train::metrics::{concordance, log_loss};
 
+pub(in crate::train) use adam::rate_at;
 use calibrate::{Allowed, Case, calibrate};
 pub use table::Table;
+pub(in crate::train) use table::{batches, moments, share};
 pub use trunk::TrunkSettings;
 
 /// Share of strange prompts among val that familiarity may shrink a little.
@@ -70,6 +72,8 @@ impl Progress for () {
 pub enum Stage {
     /// Prompts go through the encoder.
     Features,
+    /// The encoder learns.
+    Tune,
     /// Trunks are fitted.
     Trunk,
     /// Logistic regressions are fitted.
@@ -85,6 +89,7 @@ impl Stage {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Features => "reading prompts",
+            Self::Tune => "fine-tuning the encoder",
             Self::Trunk => "fitting the trunk",
             Self::Logistic => "fitting logistic regressions",
             Self::Memory => "trying the memory",

@@ -72,14 +72,14 @@ pub(in crate::train) fn share(outcomes: usize) -> f32 {
 }
 
 /// The rows of one epoch, in an order of their own, cut to batches.
-pub(super) fn batches(rows: &[usize], size: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
+pub(in crate::train) fn batches(rows: &[usize], size: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
     let mut order = rows.to_vec();
     order.shuffle(rng);
     order.chunks(size).map(<[usize]>::to_vec).collect()
 }
 
 /// Mean and reciprocal spread of each column over some rows.
-pub(super) fn moments<'a>(rows: impl Iterator<Item = &'a [f32]>, width: usize) -> (Vec<f32>, Vec<f32>) {
+pub(in crate::train) fn moments<'a>(rows: impl Iterator<Item = &'a [f32]>, width: usize) -> (Vec<f32>, Vec<f32>) {
     let mut sums = vec![(0.0f64, 0.0f64); width];
     let mut count = 0.0f64;
     for row in rows {
