@@ -38,9 +38,27 @@ async fn traffic(gateway: &TestGateway, visits: usize) {
     }
 }
 
+/// Small and quick: what is tested is the road.
+const RECIPE: &str = "
+[pooling]
+layers = [2]
+mean = true
+last = false
+[fit]
+projected = 16
+key_states = 16
+[fit.trunk]
+members = 1
+hidden = 8
+latent = 4
+batch = 16
+rate = 1e-2
+";
+
 fn train(dir: &Path) -> Output {
+    std::fs::write(dir.join("recipe.toml"), RECIPE).unwrap();
     Command::new(env!("CARGO_BIN_EXE_pointsman"))
-        .args(["train", "--log", "log.jsonl", "--out", "own"])
+        .args(["train", "--log", "log.jsonl", "--recipe", "recipe.toml", "--out", "own"])
         .current_dir(dir)
         .output()
         .unwrap()
@@ -52,9 +70,8 @@ async fn said(gateway: &TestGateway, prompt: &str, model: &str) -> (String, f64)
     let told: Value = gateway.post("/api/route", ask).await.json().await.unwrap();
     let candidates = told["candidates"].as_array().unwrap();
     let one = candidates.iter().find(|it| it["model"] == model).unwrap_or_else(|| panic!("no {model}: {told}"));
-    let known = &one["prediction"];
-    let source = known["source"].as_str().unwrap_or_else(|| panic!("nothing was predicted: {told}"));
-    (source.to_owned(), known["prior"].as_f64().unwrap())
+    let source = one["source"].as_str().unwrap_or_else(|| panic!("nothing was predicted: {told}"));
+    (source.to_owned(), one["prior"].as_f64().unwrap())
 }
 
 async fn serving(head: &str) -> TestGateway {

@@ -4,7 +4,7 @@ use super::artefact::Artefact;
 use super::matrix::{Matrix, add_scaled, dot, sigmoid};
 use super::neighbours::Memory;
 use super::{BOUND, Description, HeadError};
-use crate::classifier::stats::{self, TextStats};
+use crate::classifier::stats::TextStats;
 
 /// Largest standardised input, so that one odd prompt cannot shout.
 const CLIP: f32 = 4.0;
@@ -87,13 +87,13 @@ impl Input {
 
     /// The statistics within an input.
     pub fn statistics<'a>(&self, x: &'a [f32]) -> &'a [f32] {
-        &x[x.len().saturating_sub(stats::COUNT)..]
+        &x[x.len().saturating_sub(self.mean.len())..]
     }
 
     /// A prompt's place in the memory: the parts at their weights, each brought to length one.
     pub fn key(&self, x: &[f32], latent: &[f32]) -> Vec<f32> {
         let states = &x[..self.key_states.min(x.len())];
-        let mut key = Vec::with_capacity(states.len() + stats::COUNT + latent.len());
+        let mut key = Vec::with_capacity(states.len() + self.mean.len() + latent.len());
         for (part, weight) in [states, self.statistics(x), latent].into_iter().zip(self.key) {
             if weight > 0.0 {
                 let length = dot(part, part).sqrt().max(1e-6);
@@ -105,7 +105,7 @@ impl Input {
 
     /// Length of a key.
     pub fn key_width(&self, latent: usize) -> usize {
-        let lengths = [self.key_states, stats::COUNT, latent];
+        let lengths = [self.key_states, self.mean.len(), latent];
         lengths.into_iter().zip(self.key).filter(|(_, weight)| *weight > 0.0).map(|(length, _)| length).sum()
     }
 }
@@ -209,7 +209,8 @@ impl Parts {
     }
 
     pub(super) fn check(&self, description: &Description) -> Result<(), HeadError> {
-        let input = description.projected + stats::COUNT;
+        let statistics = description.statistics.len();
+        let input = description.projected + statistics;
         let latent = description.latent + 1;
         let arms = description.arms.len();
         let shapes = [
@@ -219,7 +220,7 @@ impl Parts {
             ("the road past it", &self.trunk.past, input, latent),
             ("abilities", &self.arms.ability, arms, description.latent),
             ("calibration", &self.arms.calibration, arms, 3),
-            ("the plain part", &self.arms.plain, arms, stats::COUNT + 1),
+            ("the plain part", &self.arms.plain, arms, statistics + 1),
             ("output tokens", &self.arms.tokens, arms, latent + 1),
             ("the context", &self.z.turn, latent, description.context),
             ("task labels", &self.tasks, input + 1, description.tasks.len()),
@@ -233,8 +234,8 @@ impl Parts {
         let lengths = [
             (self.input.states.mean.len(), description.pooled),
             (self.input.states.scale.len(), description.pooled),
-            (self.input.mean.len(), stats::COUNT),
-            (self.input.scale.len(), stats::COUNT),
+            (self.input.mean.len(), statistics),
+            (self.input.scale.len(), statistics),
             (self.trunk.bias.len(), description.hidden),
             (self.arms.level.len(), arms),
             (self.z.mean.len(), latent),
@@ -286,7 +287,8 @@ impl Parts {
 
     pub(super) fn take(artefact: &Artefact, description: &Description) -> Result<Self, HeadError> {
         let d = description;
-        let input = d.projected + stats::COUNT;
+        let statistics = d.statistics.len();
+        let input = d.projected + statistics;
         let latent = d.latent + 1;
         let arms = d.arms.len();
         let matrix = |name: &str, rows: usize, columns: usize| {
@@ -299,8 +301,8 @@ impl Parts {
                 scale: artefact.floats("states.scale", &[d.pooled])?,
                 turn: matrix("states.turn", d.pooled, d.projected)?,
             },
-            mean: artefact.floats("statistics.mean", &[stats::COUNT])?,
-            scale: artefact.floats("statistics.scale", &[stats::COUNT])?,
+            mean: artefact.floats("statistics.mean", &[statistics])?,
+            scale: artefact.floats("statistics.scale", &[statistics])?,
             key: [weights[0], weights[1], weights[2]],
             key_states: artefact.floats("key.states", &[1])?[0] as usize,
         };
@@ -318,7 +320,7 @@ impl Parts {
                 ability: matrix("arms.ability", arms, d.latent)?,
                 level: artefact.floats("arms.level", &[arms])?,
                 calibration: matrix("arms.calibration", arms, 3)?,
-                plain: matrix("arms.plain", arms, stats::COUNT + 1)?,
+                plain: matrix("arms.plain", arms, statistics + 1)?,
                 tokens: matrix("arms.tokens", arms, latent + 1)?,
             },
             memory: Memory::take(artefact, width, d.shelves.clone(), arms)?,

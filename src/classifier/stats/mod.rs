@@ -5,10 +5,11 @@
 //! the task label.
 //!
 //! How it works: one pass over the prompt's bytes counts character classes, a second over its words counts hits in a
-//! small word list, a third looks at line starts. Of a long prompt only the first and last [`WINDOW`] bytes are read, so
+//! small word list, a third looks at line starts, and where tools are on offer [`tools`] compares them with the question. Of a long prompt only the first and last [`WINDOW`] bytes are read, so
 //! the work is bounded; its true length still counts. What it leaves out: anything that would need a dictionary or a
 //! language model.
 
+mod tools;
 mod words;
 
 use words::{GROUPS, Group, LONGEST_WORD, WORDS};
@@ -17,7 +18,7 @@ use words::{GROUPS, Group, LONGEST_WORD, WORDS};
 const WINDOW: usize = 2048;
 
 /// Names of the statistics, in the order of [`TextStats::values`]; artefacts carry them, so that a head is never fed
-/// statistics it was not fitted to.
+/// statistics it was not fitted to. New ones come last: a head of before them takes the first it knows, and goes on.
 pub const NAMES: [&str; COUNT] = [
     "log_bytes",
     "log_words",
@@ -65,10 +66,21 @@ pub const NAMES: [&str; COUNT] = [
     "log_science_words",
     "log_chat_words",
     "log_person_words",
+    tools::NAMES[0],
+    tools::NAMES[1],
+    tools::NAMES[2],
+    tools::NAMES[3],
+    tools::NAMES[4],
+    tools::NAMES[5],
+    tools::NAMES[6],
+    tools::NAMES[7],
 ];
 
 /// How many statistics there are.
-pub const COUNT: usize = 46;
+pub const COUNT: usize = PLAIN + tools::COUNT;
+
+/// Those that any prompt has.
+const PLAIN: usize = 46;
 
 /// The statistics of one prompt.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,7 +99,10 @@ impl TextStats {
             counts.words(part);
             counts.lines(part);
         }
-        Self { values: counts.values(prompt, head.len() + tail.len()) }
+        let mut values = [0.0; COUNT];
+        values[..PLAIN].copy_from_slice(&counts.values(prompt, head.len() + tail.len()));
+        values[PLAIN..].copy_from_slice(&tools::of(prompt));
+        Self { values }
     }
 
     /// A statistic by its name; 0 for a name that does not exist.
@@ -103,6 +118,15 @@ fn ends(prompt: &str) -> (&str, &str) {
     }
     let boundary = |at: usize| (at..prompt.len()).find(|at| prompt.is_char_boundary(*at)).unwrap_or(prompt.len());
     (&prompt[..boundary(WINDOW)], &prompt[boundary(prompt.len() - WINDOW)..])
+}
+
+/// At most so many bytes of a text's beginning, whole characters.
+fn first_bytes(text: &str, bytes: usize) -> &str {
+    &text[..(0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)]
+}
+
+fn share_of(part: usize, whole: usize) -> f32 {
+    part as f32 / whole.max(1) as f32
 }
 
 #[derive(Default)]
@@ -233,7 +257,7 @@ impl Counts {
         }
     }
 
-    fn values(&self, prompt: &str, read: usize) -> [f32; COUNT] {
+    fn values(&self, prompt: &str, read: usize) -> [f32; PLAIN] {
         let read = read.max(1) as f32;
         let share = |count: u32| count as f32 / read;
         let log = |count: u32| (count as f32).ln_1p();

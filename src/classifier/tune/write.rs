@@ -105,7 +105,7 @@ fn packed(tensor: &Tensor, heads: Option<usize>) -> Result<QTensor, candle_core:
             halves.transpose(1, 2)?.contiguous()?.reshape((rows, columns))?
         }
         // A copy: quantising takes all of what lies behind a tensor, also where it is a part of a larger one.
-        None => tensor.copy()?,
+        None => tensor.force_contiguous()?,
     };
     let tensor = tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
     let whole = columns.is_multiple_of(GgmlDType::Q8_0.block_size());
