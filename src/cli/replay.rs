@@ -13,6 +13,7 @@ use crate::bandit::{PolicyKind, Settings, Tradeoff};
 use crate::chart::{Plot, Point, STYLE, Series};
 use crate::classifier::Model;
 use crate::classifier::head::Head;
+use crate::cli::progress::Bar;
 use crate::config;
 use crate::train::dataset::{self, Dataset, Limits, Split};
 use crate::train::replay::{
@@ -31,15 +32,27 @@ pub(super) struct ReplayArgs {
     /// The data set: a folder with train/, val/ and test/, or files of JSON lines
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Begin with what a head predicts and stream val, then test; without it, begin with nothing and stream everything
+    /// Begin with what a head predicts; without it, begin with nothing
     #[arg(long)]
     warm: bool,
+    /// The splits that are played [default: val and then test where warm, everything in one where not]
+    #[arg(long, value_delimiter = ',', value_parser = ["train", "val", "test"], hide_possible_values = true)]
+    splits: Vec<String>,
+    /// Leave test alone: take val for test, and three in ten of train's questions for val. For choosing settings
+    #[arg(long)]
+    rehearse: bool,
+    /// Play with these settings of the learner, a TOML file, where they differ from the shipped ones
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
     /// The head of a warm start: builtin, or a file
     #[arg(long, default_value = "builtin", requires = "warm", value_name = "HEAD")]
     head: String,
     /// The encoder it belongs to: builtin, a path, or hf:owner/name
     #[arg(long, default_value = "builtin", requires = "warm", value_name = "MODEL")]
     encoder: String,
+    /// Where prompts' states are kept between runs
+    #[arg(long, value_name = "DIR", default_value = "var/features")]
+    cache: PathBuf,
     /// Only these sources
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     source: Vec<String>,
@@ -118,15 +131,25 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
             Happening::named(name).with_context(|| format!("there is no event `{name}`: price, drop, new, recover"))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let dataset = dataset::read(&args.data, Split::Train, Limits::default())?;
+    let mut dataset = dataset::read(&args.data, Split::Train, Limits::default())?;
+    if args.rehearse {
+        dataset.rehearse();
+    }
     let sources = sources(&dataset, &args.source)?;
+    let settings = match &args.settings {
+        Some(file) => {
+            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            toml::from_str(&text).with_context(|| file.display().to_string())?
+        }
+        None => Settings::default(),
+    };
     let mut reports = Vec::new();
     let start = match args.warm {
         true => Some(start(args)?),
         false => None,
     };
     for source in sources {
-        let report = replay(args, &dataset, source, start.as_ref(), &happenings)?;
+        let report = replay(args, settings, &dataset, source, start.as_ref(), &happenings)?;
         print(&report);
         if let Some(dir) = &args.out {
             draw(dir, &report)?;
@@ -154,6 +177,12 @@ fn sources(dataset: &Dataset, wanted: &[String]) -> anyhow::Result<Vec<u32>> {
     wanted.iter().map(find).collect()
 }
 
+/// The splits that are played.
+fn splits(args: &ReplayArgs, usual: &[Split]) -> Vec<Split> {
+    let named: Vec<Split> = args.splits.iter().filter_map(|name| Split::named(name)).collect();
+    if named.is_empty() { usual.to_vec() } else { named }
+}
+
 /// Encoder and head of a warm start.
 fn start(args: &ReplayArgs) -> anyhow::Result<(Model, Head)> {
     let model = Model::load(&config::Classifier { model: args.encoder.clone(), ..config::Classifier::default() })?;
@@ -163,6 +192,7 @@ fn start(args: &ReplayArgs) -> anyhow::Result<(Model, Head)> {
 
 fn replay(
     args: &ReplayArgs,
+    settings: Settings,
     dataset: &Dataset,
     source: u32,
     start: Option<&(Model, Head)>,
@@ -171,14 +201,12 @@ fn replay(
     let mut rng = StdRng::seed_from_u64(args.seed);
     let stream = match start {
         Some((model, head)) => {
-            let bar = super::export::spinner("prompts read");
-            let stream = Stream::warm(dataset, source, (model, head), &mut |read| bar.set_position(read as u64))?;
-            bar.finish_and_clear();
-            stream
+            let splits = splits(args, &[Split::Val, Split::Test]);
+            Stream::warm(dataset, source, &splits, (model, head), &args.cache, &Bar::new())?
         }
         None => {
             let mut reader = TextReader::new(args.features);
-            Stream::cold(dataset, source, &Split::ALL, &mut reader, &mut rng)?
+            Stream::cold(dataset, source, &splits(args, &Split::ALL), &mut reader, &mut rng)?
         }
     };
     // Each run in an order of its own, the same for every player.
@@ -188,10 +216,13 @@ fn replay(
     let mut players =
         vec![Player::Random, Player::BestSingle, Player::Oracle, Player::Blind(Blind::new(stream.arms.len(), 0.1))];
     if start.is_some() {
-        players.push(Player::frozen(Settings::default())?);
+        players.push(Player::frozen(settings)?);
     }
     for policy in &args.policy {
-        players.push(Player::learned(Settings { policy: policy.kind(), ..Settings::default() })?);
+        // A kind that the settings name is played as they say, any other with its own best parameters.
+        let policy = policy.kind();
+        let named = policy.name() == settings.policy.name();
+        players.push(Player::learned(if named { settings } else { Settings { policy, ..settings } })?);
     }
     let lines = players.iter().map(|player| line(args, &orders, player, happenings)).collect();
     Ok(Report {

@@ -49,6 +49,9 @@ pub(in crate::cli) struct HeadArgs {
     /// Fine-tune the last N layers that are read, before the head is fitted; `[finetune]` in the recipe says how
     #[arg(long, value_name = "N")]
     finetune: Option<usize>,
+    /// Leave test alone: take val for test, and three in ten of train's questions for val. For choosing settings
+    #[arg(long)]
+    rehearse: bool,
     /// The seed of everything drawn
     #[arg(long)]
     seed: Option<u64>,
@@ -89,6 +92,9 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     let limits = Limits { per_source: args.limit, ..Limits::default() };
     let mut dataset =
         args.data.as_ref().map(|data| read(data, Split::Train, limits)).transpose()?.unwrap_or_default();
+    if args.rehearse {
+        dataset.rehearse();
+    }
     if let Some(log) = &args.log {
         add_log(log, args, &mut recipe, &mut dataset)?;
     }

@@ -28,6 +28,9 @@ pub use error::DatasetError;
 pub(super) use read::hash;
 pub use read::{Limits, read};
 
+/// Of ten questions of train, how many are val in a rehearsal.
+const REHEARSED: u64 = 3;
+
 /// Which part of a data set a record belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Split {
@@ -94,6 +97,8 @@ pub struct Record {
     pub split: Split,
     /// The text a router would see.
     pub prompt: Box<str>,
+    /// The question it shares with others, as a hash; its own where it names none.
+    pub group: u64,
     /// Sub-collection, where the source has them.
     pub origin: Option<Box<str>>,
     /// What the models did, in order of their arms.
@@ -225,6 +230,19 @@ impl Dataset {
         let tasks: Vec<bool> = self.tasks.iter().map(|task| named(task)).collect();
         if !families.is_empty() {
             self.records.retain(|record| (record.split == Split::Test) == tasks[record.task as usize]);
+        }
+    }
+
+    /// Moves every split back by one, for choosing settings without a look at test: val takes test's place, three in ten of
+    /// train's questions take val's, and what test held is gone. What is chosen so can then be measured once on the real ones.
+    pub fn rehearse(&mut self) {
+        self.records.retain(|record| record.split != Split::Test);
+        for record in &mut self.records {
+            record.split = match record.split {
+                Split::Train if record.group % 10 < REHEARSED => Split::Val,
+                Split::Train => Split::Train,
+                Split::Val | Split::Test => Split::Test,
+            };
         }
     }
 

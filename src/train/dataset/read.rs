@@ -171,9 +171,10 @@ impl Reader {
         if !self.ids.insert(hash(&id)) {
             return Err(DatasetError::Duplicate { id, path: path.to_owned(), line: number });
         }
-        if let Some(group) = raw.group {
-            self.note_group(&group, split, path, number);
+        if let Some(group) = &raw.group {
+            self.note_group(group, split, path, number);
         }
+        let group = hash(raw.group.as_ref().unwrap_or(&id));
         let mut outcomes = Vec::with_capacity(raw.outcomes.len());
         for (model, raw) in raw.outcomes {
             let arm = self.arm(source, &model);
@@ -191,6 +192,7 @@ impl Reader {
             task,
             split,
             prompt: raw.prompt.into(),
+            group,
             origin: raw.origin.map(Into::into),
             outcomes: outcomes.into(),
             weight: 1.0,

@@ -43,6 +43,27 @@ fn split_folders_with_packed_and_plain_files_are_read() {
 }
 
 #[test]
+fn a_rehearsal_has_val_for_test_and_part_of_train_for_val_and_nothing_of_test() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = |from: usize, count: usize| -> String {
+        // Two records to a question.
+        (from..from + count).map(|at| line(&at.to_string(), &format!("g{}", at / 2))).collect()
+    };
+    put(dir.path(), "train/a.jsonl", &lines(0, 400));
+    put(dir.path(), "val/a.jsonl", &lines(1000, 20));
+    put(dir.path(), "test/a.jsonl", &lines(2000, 30));
+    let mut data = read(dir.path(), Split::Test, Limits::default()).unwrap();
+    data.rehearse();
+    let (train, val) = (data.of(Split::Train).count(), data.of(Split::Val).count());
+    assert_eq!(train + val, 400);
+    assert!((80..=160).contains(&val), "{val}");
+    let ids: Vec<&str> = data.of(Split::Test).map(|record| &*record.id).collect();
+    assert_eq!(ids, (1000..1020).map(|at| at.to_string()).collect::<Vec<_>>());
+    let groups = |split| data.of(split).map(|record| record.group).collect::<std::collections::HashSet<u64>>();
+    assert!(groups(Split::Train).is_disjoint(&groups(Split::Val)), "a question stands in two splits");
+}
+
+#[test]
 fn files_without_folders_belong_to_the_split_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "new.jsonl", r#"{"prompt":"p","outcomes":{"m":{"score":0}}}"#);

@@ -179,6 +179,7 @@ mod tests {
                 task: u32::from(apples),
                 split: if at < 50 { Split::Train } else { Split::Test },
                 prompt: prompt.into(),
+                group: u64::from(at),
                 origin: None,
                 outcomes: [outcome(0, apples), outcome(1, !apples)].into(),
                 weight: 1.0,

@@ -377,6 +377,7 @@ mod tests {
             task: (at / 2) as u32,
             split: Split::Test,
             prompt: "?".into(),
+            group: at as u64,
             origin: None,
             outcomes: [outcome(0, *dear), outcome(1, *cheap)].into(),
             weight: 1.0,

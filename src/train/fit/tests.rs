@@ -49,6 +49,7 @@ fn world() -> (Dataset, Matrix) {
             task,
             split,
             prompt: prompt.into(),
+            group: row as u64,
             origin: None,
             outcomes: outcomes.into(),
             weight: 1.0,

@@ -1,17 +1,19 @@
 //! One source's prompts in the form a replay needs.
 
+use std::path::Path;
+
 use rand::seq::SliceRandom;
 
 use super::super::dataset::{Dataset, Record, Split};
+use super::super::features::states;
+use super::super::fit::Progress;
+use super::super::job::origin;
 use super::features::Reader;
 use crate::bandit::Grounds;
 use crate::classifier::Model;
 use crate::classifier::head::{Ability, Head};
 use crate::classifier::stats::TextStats;
 use crate::protocol::ModelName;
-
-/// Prompts the encoder reads at once.
-const BATCH: usize = 16;
 
 /// One prompt.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,8 +91,8 @@ impl Stream {
         })
     }
 
-    /// The prompts of `source` in val, then in test, as `head` reads them: what a gateway with that head would begin with.
-    /// `read` is told how many prompts have been read.
+    /// The prompts of `source` in `splits`, one after the other, as `head` reads them: what a gateway with that head would
+    /// begin with. States are kept in `cache`.
     ///
     /// # Errors
     ///
@@ -98,8 +100,10 @@ impl Stream {
     pub fn warm(
         dataset: &Dataset,
         source: u32,
+        splits: &[Split],
         (model, head): (&Model, &Head),
-        read: &mut dyn FnMut(usize),
+        cache: &Path,
+        progress: &dyn Progress,
     ) -> anyhow::Result<Self> {
         let arms = dataset.arms_of(source);
         let name = &dataset.sources[source as usize];
@@ -110,39 +114,32 @@ impl Stream {
         };
         let abilities: Vec<Option<Ability>> = arms.iter().map(ability).collect();
         anyhow::ensure!(abilities.iter().any(Option::is_some), "the head knows no model of {name}");
-        let mut items = Vec::new();
-        let mut first = 0;
-        for split in [Split::Val, Split::Test] {
-            let records: Vec<&Record> = dataset.of_source(source, split).collect();
-            for some in records.chunks(BATCH) {
-                let prompts: Vec<&str> = some.iter().map(|record| &*record.prompt).collect();
-                let pooled = model.encode_batch(&prompts, &head.description().pooling)?;
-                for (record, pooled) in some.iter().zip(pooled) {
-                    let reading = head.read(&pooled, &TextStats::of(&record.prompt));
-                    let prior = |ability: &Option<Ability>| {
-                        ability.as_ref().map_or(0.5, |ability| head.estimate(&reading, ability).quality)
-                    };
-                    items.push(Item {
-                        priors: abilities.iter().map(prior).collect(),
-                        scores: arms.iter().map(|arm| record.outcome(*arm).map(|it| it.score)).collect(),
-                        costs: arms.iter().map(|arm| record.outcome(*arm).and_then(|it| it.cost_usd)).collect(),
-                        features: reading.z,
-                    });
-                }
-                read(items.len());
+        let records: Vec<&Record> = splits.iter().flat_map(|split| dataset.of_source(source, *split)).collect();
+        let prompts: Vec<&str> = records.iter().map(|record| &*record.prompt).collect();
+        let pooling = &head.description().pooling;
+        let mut encode = |batch: &[&str]| model.encode_batch(batch, pooling).map_err(|error| error.to_string());
+        let width = pooling.width(model.info().hidden);
+        let pooled = states(cache, &origin(model, pooling), width, &prompts, &mut encode, progress)?;
+        let item = |(row, record): (usize, &&Record)| {
+            let reading = head.read(pooled.row(row), &TextStats::of(&record.prompt));
+            let prior = |ability: &Option<Ability>| {
+                ability.as_ref().map_or(0.5, |ability| head.estimate(&reading, ability).quality)
+            };
+            Item {
+                priors: abilities.iter().map(prior).collect(),
+                scores: arms.iter().map(|arm| record.outcome(*arm).map(|it| it.score)).collect(),
+                costs: arms.iter().map(|arm| record.outcome(*arm).and_then(|it| it.cost_usd)).collect(),
+                features: reading.z,
             }
-            if split == Split::Val {
-                first = items.len();
-            }
-        }
+        };
         Ok(Self {
             source: name.clone(),
             arms: arms.iter().map(|arm| ModelName::new(dataset.arms[*arm as usize].model.as_str())).collect(),
             space: head.description().name.clone(),
             grounds: Grounds::Fitted,
             usual_costs: arms.iter().map(|arm| usual_cost(dataset, source, *arm)).collect(),
-            items,
-            first,
+            items: records.iter().enumerate().map(item).collect(),
+            first: splits.first().map_or(0, |split| dataset.of_source(source, *split).count()),
         })
     }
 
