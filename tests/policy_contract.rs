@@ -362,3 +362,32 @@ fn weights_that_are_no_weights_teach_nothing() {
     }
     assert_eq!(snapshot.learned_from(), 0);
 }
+
+#[test]
+fn what_moves_all_models_alike_is_no_reason_to_try_one() {
+    let names = names(3);
+    let candidates: Vec<Candidate<'_>> = candidates(&names, &[0.7, 0.65, 0.6])
+        .into_iter()
+        .map(|candidate| Candidate { cost_usd: 0.0, latency_s: None, grounds: Grounds::Likened, ..candidate })
+        .collect();
+    let shares = |common_lean: f64| {
+        let snapshot = Snapshot::new(Settings { common_lean, ..Settings::default() }).unwrap().in_space(SPACE, 4);
+        let context = Context { features: &[2.0, -1.0, 1.5, 0.5], space: SPACE };
+        snapshot.choose(&context, &candidates, &Tradeoff::default(), true, 0.5).unwrap().propensities
+    };
+    assert_eq!(shares(0.001), shares(10.0));
+}
+
+#[test]
+fn between_models_that_were_measured_there_is_less_trying_than_between_likened_ones() {
+    let names = names(3);
+    let best = |grounds: Grounds| {
+        let candidates: Vec<Candidate<'_>> = candidates(&names, &[0.7, 0.65, 0.6])
+            .into_iter()
+            .map(|candidate| Candidate { cost_usd: 0.0, latency_s: None, grounds, ..candidate })
+            .collect();
+        let snapshot = Snapshot::new(Settings::default()).unwrap();
+        snapshot.choose(&Context::default(), &candidates, &Tradeoff::default(), true, 0.5).unwrap().propensities[0]
+    };
+    assert!(best(Grounds::Fitted) > 0.99 && best(Grounds::Likened) < 0.9);
+}

@@ -31,7 +31,8 @@ pub(super) struct Shift {
 /// The watch over one model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Watch {
-    weight: f64,
+    /// Observations since the last change, as far as they are remembered.
+    pub(super) weight: f64,
     level: f64,
     square: f64,
     up: Excursion,

@@ -94,8 +94,12 @@ impl Moments {
 pub(super) struct Belief {
     mean: Vec<f64>,
     covariance: Square,
+    /// What would be left of the covariance if what all models have in common were known.
+    own: Square,
     /// How many observations count.
     pub(super) weight: f64,
+    /// Whether the model is what it was.
+    pub(super) settled: bool,
 }
 
 impl Belief {
@@ -107,6 +111,12 @@ impl Belief {
     /// Standard deviation of the bend at `x`.
     pub(super) fn spread(&self, x: &[f64], scratch: &mut [f64]) -> f64 {
         self.covariance.quadratic(x, scratch).max(0.0).sqrt()
+    }
+
+    /// Standard deviation of what is the model's own in the bend at `x`. What all models have in common moves them
+    /// together: it is no reason to try one of them rather than another.
+    pub(super) fn own_spread(&self, x: &[f64], scratch: &mut [f64]) -> f64 {
+        self.own.quadratic(x, scratch).max(0.0).sqrt()
     }
 
     pub(super) fn mean(&self) -> &[f64] {
@@ -128,10 +138,21 @@ pub(super) struct Beliefs {
 /// How many observations the configured noise is worth against the seen one.
 const NOISE_WEIGHT: f64 = 50.0;
 
+/// A model's sums as they count now.
+pub(super) struct Sums<'a> {
+    pub(super) moments: &'a Moments,
+    /// What each observation still counts.
+    pub(super) fade: f64,
+    /// What its prior rests on.
+    pub(super) grounds: Grounds,
+    /// Whether it is what it was.
+    pub(super) settled: bool,
+}
+
 /// The posterior of `arms` (sums as they count now). A function of the sums alone.
-pub(super) fn fit(arms: &[(&Moments, f64, Grounds)], dim: usize, settings: &Settings) -> Beliefs {
+pub(super) fn fit(arms: &[Sums<'_>], dim: usize, settings: &Settings) -> Beliefs {
     let mut noise = (NOISE_WEIGHT * settings.noise.powi(2), NOISE_WEIGHT);
-    for (moments, fade, _) in arms {
+    for Sums { moments, fade, .. } in arms {
         noise.0 += fade * moments.scatter();
         noise.1 += fade * moments.weight();
     }
@@ -142,15 +163,16 @@ pub(super) fn fit(arms: &[(&Moments, f64, Grounds)], dim: usize, settings: &Sett
         pulled: Vec<f64>,
         precision: Vec<f64>,
         weight: f64,
+        settled: bool,
     }
     let inverses = |variances: Vec<f64>| variances.iter().map(|variance| 1.0 / variance).collect::<Vec<f64>>();
-    let fitted = arms.iter().any(|(_, _, grounds)| *grounds == Grounds::Fitted);
+    let fitted = arms.iter().any(|arm| arm.grounds == Grounds::Fitted);
     let best = if fitted { Grounds::Fitted } else { Grounds::Nothing };
     let mut information = Symmetric::diagonal(&inverses(settings.common_variances(dim, best)));
     let mut pull = vec![0.0; dim];
     let alone: Vec<Own> = arms
         .iter()
-        .map(|(moments, fade, grounds)| {
+        .map(|Sums { moments, fade, grounds, settled }| {
             let precision = inverses(settings.own_variances(dim, *grounds));
             let mut total = Symmetric::diagonal(&precision);
             total.add(&moments.gram, fade / noise);
@@ -167,7 +189,7 @@ pub(super) fn fit(arms: &[(&Moments, f64, Grounds)], dim: usize, settings: &Sett
                     information.add_at(row, column, whole - known);
                 }
             }
-            Own { covariance, pulled, precision, weight: fade * moments.weight() }
+            Own { covariance, pulled, precision, weight: fade * moments.weight(), settled: *settled }
         })
         .collect();
     let common = information.inverse().unwrap_or_else(|| Square::zero(dim));
@@ -178,10 +200,12 @@ pub(super) fn fit(arms: &[(&Moments, f64, Grounds)], dim: usize, settings: &Sett
             let passed_on = own.covariance.times_diagonal(&own.precision);
             let mut mean = own.pulled;
             mean.iter_mut().zip(passed_on.times(&shared_mean)).for_each(|(mean, more)| *mean += more);
-            let mut covariance = own.covariance;
+            let mut covariance = own.covariance.clone();
             covariance.add(&passed_on.around(&common));
-            Belief { mean, covariance, weight: own.weight }
+            Belief { mean, covariance, own: own.covariance, weight: own.weight, settled: own.settled }
         })
         .collect();
-    Beliefs { arms, common: Belief { mean: shared_mean, covariance: common, weight: 0.0 }, noise: noise.sqrt() }
+    let own = Square::zero(dim);
+    let common = Belief { mean: shared_mean, covariance: common, own, weight: 0.0, settled: true };
+    Beliefs { arms, common, noise: noise.sqrt() }
 }

@@ -37,6 +37,10 @@ pub struct Settings {
     /// Factor on what such a weak prior leaves to be learned besides: own leanings, and, where no model's prior is fitted,
     /// everything that the models have in common. A fitted head has read the features already.
     pub weak: f64,
+    /// Factor on the spread of a model whose prior is fitted, when deciding what to try out: 0 = never for its own sake.
+    /// Between models that were all measured there is less to win by trying than it costs, and the best by the beliefs is
+    /// found out about anyway, because it is chosen.
+    pub assured: f64,
     /// How much less than its posterior says a model of such a weak prior counts as known while it is new: spreads are
     /// multiplied by `1 + eagerness x 10 / (10 + observations)`. Without it an unlucky first impression can last.
     pub eagerness: f64,
@@ -50,16 +54,17 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             policy: PolicyKind::Thompson { scale: 0.4 },
-            floor: 0.0003,
+            floor: 0.00005,
             noise: 0.45,
             level: 0.03,
-            slope: 0.015,
-            lean: 0.004,
-            common_lean: 0.02,
-            shared: 0.3,
-            likened: 6.5,
-            groundless: 13.0,
-            weak: 4.0,
+            slope: 0.006,
+            lean: 0.005,
+            common_lean: 0.03,
+            shared: 0.65,
+            likened: 10.0,
+            groundless: 12.0,
+            weak: 3.0,
+            assured: 0.25,
             eagerness: 1.0,
             half_life: Some(20_000.0),
             drift: Some(DriftSettings::default()),
@@ -75,11 +80,17 @@ pub struct DriftSettings {
     pub slack: f64,
     /// The alarm: higher is slower and surer.
     pub threshold: f64,
+    /// Observations of a changed model until it is settled again. Before that its prior counts as resting on nothing:
+    /// what it was fitted to is not what answers now.
+    pub settled: f64,
+    /// Feedbacks (of all models together) after which what is known of an unsettled model counts half. So one that got
+    /// worse is tried again about once in so many, and found again where it has recovered.
+    pub recheck: f64,
 }
 
 impl Default for DriftSettings {
     fn default() -> Self {
-        Self { slack: 0.35, threshold: 18.0 }
+        Self { slack: 0.35, threshold: 18.0, settled: 200.0, recheck: 100.0 }
     }
 }
 
@@ -112,6 +123,9 @@ impl Settings {
         if !(0.0..=100.0).contains(&self.eagerness) {
             return wrong("eagerness", self.eagerness.to_string(), "between 0 and 100");
         }
+        if !(0.0..=1.0).contains(&self.assured) {
+            return wrong("assured", self.assured.to_string(), "between 0 and 1");
+        }
         if !(0.0..1.0).contains(&self.shared) {
             return wrong("shared", self.shared.to_string(), "0 or more, and below 1");
         }
@@ -127,6 +141,8 @@ impl Settings {
             ("half_life", self.half_life.unwrap_or(1.0)),
             ("drift.slack", self.drift.map_or(1.0, |drift| drift.slack)),
             ("drift.threshold", self.drift.map_or(1.0, |drift| drift.threshold)),
+            ("drift.settled", self.drift.map_or(1.0, |drift| drift.settled)),
+            ("drift.recheck", self.drift.map_or(1.0, |drift| drift.recheck)),
         ];
         match positive.into_iter().find(|(_, value)| !(value.is_finite() && *value > 0.0)) {
             Some((field, value)) => wrong(field, value.to_string(), "a number above 0"),
@@ -173,13 +189,15 @@ impl Settings {
     /// By how much a model with such a prior counts as less known than its posterior says, after `seen` observations.
     pub(super) fn eager(&self, grounds: Grounds, seen: f64) -> f64 {
         match grounds {
-            Grounds::Fitted => 1.0,
+            Grounds::Fitted => self.assured,
             Grounds::Likened | Grounds::Nothing => 1.0 + self.eagerness * NEW / (NEW + seen),
         }
     }
 
-    /// What an observation still counts after `age` further ones.
-    pub(super) fn fade(&self, age: f64) -> f64 {
-        self.half_life.map_or(1.0, |half_life| (-age / half_life * std::f64::consts::LN_2).exp())
+    /// What an observation still counts after `age` further ones, of a model that is `settled` or has changed lately.
+    pub(super) fn fade(&self, age: f64, settled: bool) -> f64 {
+        let recheck = if settled { None } else { self.drift.map(|drift| drift.recheck) };
+        let half_life = recheck.into_iter().chain(self.half_life).min_by(f64::total_cmp);
+        half_life.map_or(1.0, |half_life| (-age / half_life * std::f64::consts::LN_2).exp())
     }
 }

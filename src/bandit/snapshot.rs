@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::context::{Candidate, Choice, Context, Grounds, Observation};
 use super::drift::Watch;
 use super::policy::best;
-use super::posterior::{Beliefs, Moments, fit};
+use super::posterior::{Beliefs, Moments, Sums, fit};
 use super::settings::{Settings, SettingsError};
 use super::utility::Tradeoff;
 use crate::protocol::ModelName;
@@ -98,6 +98,18 @@ pub struct ArmSummary {
     pub shifts: u32,
 }
 
+impl Arm {
+    /// Whether it is what it was, or has been what it is now for long enough.
+    fn is_settled(&self, settings: &Settings) -> bool {
+        self.watch.shifts == 0 || settings.drift.is_none_or(|drift| self.watch.weight >= drift.settled)
+    }
+
+    /// What its sums still count at `clock`.
+    fn fade(&self, settings: &Settings, clock: f64) -> f64 {
+        settings.fade(clock - self.clock, self.is_settled(settings))
+    }
+}
+
 impl Snapshot {
     /// A policy that knows the priors and nothing else.
     ///
@@ -176,7 +188,7 @@ impl Snapshot {
         self.arms.iter().zip(&self.beliefs.arms).map(move |((model, arm), belief)| ArmSummary {
             model: model.clone(),
             observations: arm.observations,
-            weight: arm.moments.weight() * self.settings.fade(self.clock - arm.clock),
+            weight: arm.moments.weight() * arm.fade(&self.settings, self.clock),
             residual: arm.moments.level(),
             level: belief.mean()[0],
             spread: belief.spread(&average, &mut scratch),
@@ -211,8 +223,7 @@ impl Snapshot {
         let mut unknown = Vec::with_capacity(candidates.len());
         for candidate in candidates {
             let (quality, spread) = self.believe(&mut x, candidate, Some(&mut scratch));
-            let seen = self.places.get(candidate.model).map_or(0.0, |at| self.beliefs.arms[*at].weight);
-            unknown.push(spread * self.settings.eager(candidate.grounds, seen));
+            unknown.push(spread * self.eagerness(candidate));
             qualities.push(quality.clamp(0.0, 1.0));
             spreads.push(spread);
             // Unclipped, so that two models near the ceiling can still be told apart.
@@ -234,6 +245,14 @@ impl Snapshot {
         order.insert(0, chosen);
         let explored = chosen != favourite;
         Some(Choice { chosen, propensities, qualities, spreads, utilities, order, explored })
+    }
+
+    /// By how much a candidate counts as less known, or better known, than its posterior says.
+    fn eagerness(&self, candidate: &Candidate<'_>) -> f64 {
+        let Some(at) = self.places.get(candidate.model) else { return self.settings.eager(candidate.grounds, 0.0) };
+        let belief = &self.beliefs.arms[*at];
+        // One that has changed is looked at anew, whatever its prior was fitted to.
+        if belief.settled { self.settings.eager(candidate.grounds, belief.weight) } else { 1.0 }
     }
 
     /// Folds observations in, in their order. Weights that are not positive numbers are passed over.
@@ -264,7 +283,7 @@ impl Snapshot {
             watch: Watch::default(),
             observations: 0,
         });
-        arm.moments.fade(self.settings.fade(clock - arm.clock));
+        arm.moments.fade(arm.fade(&self.settings, clock));
         arm.clock = clock;
         arm.grounds = observation.grounds;
         arm.observations += 1;
@@ -282,7 +301,12 @@ impl Snapshot {
         let sums: Vec<_> = self
             .arms
             .values()
-            .map(|arm| (&arm.moments, self.settings.fade(self.clock - arm.clock), arm.grounds))
+            .map(|arm| {
+                let settled = arm.is_settled(&self.settings);
+                // Of a model that is not what it was, a prior says nothing.
+                let grounds = if settled { arm.grounds } else { Grounds::Nothing };
+                Sums { moments: &arm.moments, fade: arm.fade(&self.settings, self.clock), grounds, settled }
+            })
             .collect();
         self.beliefs = fit(&sums, BASE + self.features, &self.settings);
         self.places = self.arms.keys().enumerate().map(|(at, model)| (model.clone(), at)).collect();
@@ -309,11 +333,11 @@ impl Snapshot {
         let belief = place.map_or(&self.beliefs.common, |at| &self.beliefs.arms[*at]);
         let quality = prior + belief.bend(x);
         let Some(scratch) = scratch else { return (quality, 0.0) };
-        let mut spread = belief.spread(x, scratch);
+        let mut spread = belief.own_spread(x, scratch);
         if place.is_none() {
             let own = self.settings.own_variances(x.len(), candidate.grounds);
             let own: f64 = own.iter().zip(&*x).map(|(variance, x)| variance * x * x).sum();
-            spread = (spread * spread + own).sqrt();
+            spread = own.sqrt();
         }
         (quality, spread)
     }

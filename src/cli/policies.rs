@@ -18,6 +18,7 @@ use crate::store::{Entry, Store, read_entries};
 use crate::train::dataset::{self, Limits, Split};
 use crate::train::replay::{Stream, TextReader};
 use crate::train::validate::{Trial, validate};
+use crate::tuner::gate::Expected;
 use crate::tuner::lesson::{self, Drawn};
 use crate::tuner::{Lesson, bandit_settings, open_policy};
 
@@ -38,7 +39,7 @@ pub(super) struct PolicyArgs {
     #[arg(long, value_name = "FILE", requires = "policy")]
     log: Option<PathBuf>,
     /// Weights above this are clipped
-    #[arg(long, default_value_t = 100.0, requires = "policy")]
+    #[arg(long, default_value_t = 200.0, requires = "policy")]
     clip: f64,
     /// Intervals that hold for any log of this length, and are wider
     #[arg(long, requires = "policy")]
@@ -80,7 +81,7 @@ pub(super) fn run(args: &PolicyArgs) -> anyhow::Result<ExitCode> {
     }
     let store = store.ok();
     let find = |name: &str| Contender::named(name, store.as_ref(), settings, now_ms);
-    let models = reward_models(&lessons, settings)?;
+    let models = Expected::from(lessons.iter().copied(), settings).context("these settings make no policy")?;
     let (one, other) = (find(judged)?, find(&args.against)?);
     let (first, second) = (see(&lessons, &one, &models), see(&lessons, &other, &models));
     let interval = if args.guaranteed { IntervalKind::Betting } else { IntervalKind::Student };
@@ -155,21 +156,12 @@ impl Contender {
     }
 }
 
-/// Two models of the rewards, each learned from every other judgement, so that none is asked about what it has seen.
-fn reward_models(lessons: &[&Lesson], settings: Settings) -> anyhow::Result<[Snapshot; 2]> {
-    let mut models = [Snapshot::new(settings)?, Snapshot::new(settings)?];
-    for (side, model) in models.iter_mut().enumerate() {
-        model.learn(lessons.iter().enumerate().filter(|(at, _)| at % 2 != side).map(|(_, it)| it.observation()));
-    }
-    Ok(models)
-}
-
-fn see(lessons: &[&Lesson], contender: &Contender, models: &[Snapshot; 2]) -> Vec<Logged> {
+fn see(lessons: &[&Lesson], contender: &Contender, models: &Expected) -> Vec<Logged> {
     let look = |(at, lesson): (usize, &&Lesson)| {
         let drawn = lesson.choice.as_ref()?;
         let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
         let shares = contender.shares(lesson, drawn, &candidates);
-        let expect = |candidate| models[at % 2].quality(&lesson.context(), candidate);
+        let expect = |candidate| models.without(at).quality(&lesson.context(), candidate);
         let expected: Vec<f64> = candidates.iter().map(expect).collect();
         let value = expected.iter().zip(&shares).map(|(quality, share)| quality * share).sum();
         Some(Logged {

@@ -63,6 +63,17 @@ fn variance(values: &[f64], mean: f64) -> f64 {
     values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0)
 }
 
+/// Wilson's score interval (1927) around a mean of `effective` rewards in [0, 1], for rewards that spread `dispersion` times
+/// as much as zeros and ones would (the quasi-binomial of McCullagh and Nelder, "Generalized Linear Models", 4.5). It
+/// has a width where all rewards were the same.
+pub(super) fn score(mean: f64, effective: f64, dispersion: f64, confidence: f64) -> (f64, f64) {
+    let (mean, n) = (mean.clamp(0.0, 1.0), effective / dispersion);
+    let z = normal_quantile(0.5 + confidence.clamp(0.0, 1.0 - 1e-9) / 2.0);
+    let share = z * z / n;
+    let half = (mean * (1.0 - mean) * share + share * share / 4.0).sqrt();
+    ((mean + share / 2.0 - half) / (1.0 + share), (mean + share / 2.0 + half) / (1.0 + share))
+}
+
 /// Student's interval with Hall's cubic transformation undone at its ends. With skewness `g` over `sqrt(n)`,
 /// `t + g t^2 / 3 + g^2 t^3 / 27 + g / 6` is more nearly normal than `t`, and increasing in it.
 fn student(values: &[f64], effective: f64, mean: f64, miss: f64) -> (f64, f64) {
@@ -157,6 +168,15 @@ mod tests {
         let (student, betting, bernstein) =
             (width(IntervalKind::Student), width(IntervalKind::Betting), width(IntervalKind::EmpiricalBernstein));
         assert!(student < betting && betting < bernstein, "{student} {betting} {bernstein}");
+    }
+
+    #[test]
+    fn successes_alone_leave_room_for_a_failure() {
+        // Eighteen of eighteen: Wilson's lower end is n / (n + z^2).
+        let (low, high) = score(1.0, 18.0, 1.0, 0.95);
+        assert!((low - 18.0 / (18.0 + 1.96 * 1.96)).abs() < 1e-3 && (high - 1.0).abs() < 1e-9, "{low} {high}");
+        let (marked, _) = score(1.0, 18.0, 0.1, 0.95);
+        assert!(marked > low, "marks that spread less say more");
     }
 
     #[test]

@@ -5,13 +5,14 @@
 //! robust): where they agree the difference is exactly 0, whatever the rewards, so the interval is narrow when little
 //! changes. What cost and time take away is known without estimating, and counts in the objective of each request.
 //!
-//! The rule looks at the lower end, not at the mean. Both policies have learned from the log they are measured on, the live
-//! one too, so what that flatters is flattered on both sides.
+//! What rewards to expect is asked of two models, each fitted to every other judgement, so that none is asked about what it
+//! has seen ([`Expected`]). The rule looks at the lower end, not at the mean. Both policies themselves have learned from the
+//! log they are measured on, the live one too, so what that flatters is flattered on both sides.
 
 use serde::Serialize;
 
 use super::lesson::{Drawn, Lesson};
-use crate::bandit::{Candidate, Snapshot};
+use crate::bandit::{Candidate, Settings, Snapshot};
 use crate::config::Gate;
 use crate::ope::{self, Estimate, Logged, Method, Modelled};
 
@@ -51,8 +52,10 @@ pub enum Ruling {
 /// Estimates what `new` would have gained over `live`; `None` where the log says nothing of it.
 pub fn gain(lessons: &[Lesson], live: &Snapshot, new: &Snapshot, gate: &Gate) -> Option<Gain> {
     let (mut by_live, mut by_new, mut relief) = (Vec::new(), Vec::new(), 0.0);
-    for (lesson, drawn) in lessons.iter().filter_map(|lesson| Some((lesson, lesson.choice.as_ref()?))) {
-        let Some(seen) = look(lesson, drawn, live, new) else { continue };
+    let expected = Expected::from(lessons, *new.settings())?;
+    for (at, lesson) in lessons.iter().enumerate() {
+        let Some(drawn) = &lesson.choice else { continue };
+        let Some(seen) = look(lesson, drawn, live, new, expected.without(at)) else { continue };
         by_live.push(seen.live);
         by_new.push(seen.new);
         relief += seen.relief;
@@ -76,6 +79,32 @@ pub fn gain(lessons: &[Lesson], live: &Snapshot, new: &Snapshot, gate: &Gate) ->
     })
 }
 
+/// What rewards to expect, for judgements of a log by their place in it: two models, each fitted to every other one.
+pub struct Expected([Snapshot; 2]);
+
+impl Expected {
+    /// Fits both; `None` where the settings are not possible.
+    pub fn from<'a>(lessons: impl IntoIterator<Item = &'a Lesson> + Clone, settings: Settings) -> Option<Self> {
+        // Halves are no streams: nothing fades, and nothing changes suddenly.
+        let settings = Settings { half_life: None, drift: None, ..settings };
+        let fit = |side: usize| {
+            let mut model = Snapshot::new(settings).ok()?;
+            if let Some(seen) = lessons.clone().into_iter().find(|lesson| !lesson.features.is_empty()) {
+                model = model.in_space(&seen.space, seen.features.len());
+            }
+            let others = lessons.clone().into_iter().enumerate().filter(|(at, _)| at % 2 != side);
+            model.learn(others.map(|(_, lesson)| lesson.observation()));
+            Some(model)
+        };
+        Some(Self([fit(0)?, fit(1)?]))
+    }
+
+    /// The model that has not seen the judgement at this place.
+    pub fn without(&self, at: usize) -> &Snapshot {
+        &self.0[at % 2]
+    }
+}
+
 /// One choice as both policies see it.
 struct Seen {
     live: Logged,
@@ -84,14 +113,14 @@ struct Seen {
     relief: f64,
 }
 
-fn look(lesson: &Lesson, drawn: &Drawn, live: &Snapshot, new: &Snapshot) -> Option<Seen> {
+fn look(lesson: &Lesson, drawn: &Drawn, live: &Snapshot, new: &Snapshot, expected: &Snapshot) -> Option<Seen> {
     let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
     let context = lesson.context();
     // The draw itself is of no interest, its probabilities are.
     let by_live = live.choose(&context, &candidates, &drawn.tradeoff, true, 0.0)?;
     let by_new = new.choose(&context, &candidates, &drawn.tradeoff, true, 0.0)?;
-    // One model of the rewards for both, so that it favours neither.
-    let quality = |at: usize| f64::midpoint(by_live.qualities[at], by_new.qualities[at]);
+    let expected: Vec<f64> = candidates.iter().map(|candidate| expected.quality(&context, candidate)).collect();
+    let quality = |at: usize| expected[at];
     let propensity = drawn.candidates.get(drawn.chosen)?.propensity;
     if propensity.is_nan() || propensity <= 0.0 {
         return None;

@@ -70,7 +70,7 @@ impl Bench {
 }
 
 /// An address nobody listens on right now.
-fn free_address() -> String {
+pub(super) fn free_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }

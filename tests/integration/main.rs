@@ -10,6 +10,7 @@ mod crash;
 mod dashboard;
 mod failover;
 mod feedback;
+mod full_disk;
 mod learning;
 mod matrix;
 mod otlp;

@@ -106,6 +106,30 @@ fn a_drop_is_left_and_a_newcomer_adopted_within_150_ratings() {
 }
 
 #[test]
+fn what_dropped_is_found_again_once_it_recovers_and_costs_little_until_then() {
+    let mut stream = stream_of(4000, [[0.9, 0.6, 0.5], [0.85, 0.65, 0.5]]);
+    stream.grounds = Grounds::Fitted;
+    stream.items.iter_mut().for_each(|item| item.priors = vec![0.87, 0.62, 0.5]);
+    let star = 0;
+    let mut waits: Vec<usize> = (0..5)
+        .map(|seed| {
+            let conditions =
+                Conditions { seed, ..conditions(&stream, &[Happening::Drop, Happening::Recover]) };
+            let trace = play(&stream, learned(), &conditions);
+            let share = |from: usize, until: usize| {
+                let own = trace.answers[from..until].iter().filter(|answer| answer.arm == star).count();
+                own as f64 / (until - from) as f64
+            };
+            assert!(share(0, 1333) > 0.98, "it was known to be the best");
+            assert!(share(1600, 2666) < 0.08, "while it is bad it is only looked at: {}", share(1600, 2666));
+            trace.followed[1].1.unwrap_or(usize::MAX)
+        })
+        .collect();
+    waits.sort_unstable();
+    assert!(waits[3] <= 400, "{waits:?}");
+}
+
+#[test]
 fn a_newcomer_is_not_there_before_and_a_drop_is_over_when_it_recovers() {
     let stream = stream(900);
     let happenings = Happenings::over(&stream, &[Happening::New, Happening::Drop, Happening::Recover]);
