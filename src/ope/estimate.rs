@@ -104,7 +104,7 @@ pub fn estimate(log: &[Logged], method: Method, settings: &Settings) -> Option<E
     if few && method == Method::Snips && settings.interval == IntervalKind::Student {
         // Where the few that count all went alike, their spread says nothing, and how far rewards spread at all must do.
         let (low, high) = score(estimate.value, estimate.effective, dispersion(log), settings.confidence);
-        (estimate.low, estimate.high) = (estimate.low.min(low), estimate.high.max(high));
+        (estimate.low, estimate.high) = (low, high);
     }
     Some(estimate)
 }
@@ -148,16 +148,18 @@ fn weight(logged: &Logged, settings: &Settings) -> f64 {
 /// size. Fitted on recorded outcomes: without it 95 % intervals held in 83 to 96 % of skewed logs with 20 to 100
 /// effective requests.
 const FEW: f64 = 15.0;
+/// The same where the weights are normalised by their own sum.
+const FEW_NORMALISED: f64 = 30.0;
 /// Effective requests below which it can well happen that all of them went alike.
 const FEWEST: f64 = 60.0;
 
-/// Moves values away from their mean, so that their variance grows by `1 + FEW / effective`.
-fn allow_for_few(values: &mut [f64], weights: &[f64]) {
+/// Moves values away from their mean, so that their variance grows by `1 + few / effective`.
+fn allow_for_few(values: &mut [f64], weights: &[f64], few: f64) {
     let (sum, squares) = weights.iter().fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));
     if sum <= 0.0 {
         return;
     }
-    let factor = (1.0 + FEW * squares / (sum * sum)).sqrt();
+    let factor = (1.0 + few * squares / (sum * sum)).sqrt();
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     values.iter_mut().for_each(|value| *value = mean + factor * (*value - mean));
 }
@@ -192,7 +194,10 @@ fn contributions(log: &[Logged], method: Method, settings: &Settings) -> Option<
             };
             let pulls: Vec<f64> = pairs().map(influence).collect();
             let off = pulls.iter().sum::<f64>() / pulls.len() as f64;
-            let values = pulls.iter().map(|pull| value + pull - off).collect();
+            let mut values: Vec<f64> = pulls.iter().map(|pull| value + pull - off).collect();
+            if settings.interval == IntervalKind::Student {
+                allow_for_few(&mut values, &weights, FEW_NORMALISED);
+            }
             let reach = heaviest / mean_weight;
             Contributions {
                 values,
@@ -210,7 +215,7 @@ fn contributions(log: &[Logged], method: Method, settings: &Settings) -> Option<
                 .map(|(modelled, (logged, weight))| modelled.value + weight * (logged.reward - modelled.chosen))
                 .collect();
             if settings.interval == IntervalKind::Student {
-                allow_for_few(&mut values, &weights);
+                allow_for_few(&mut values, &weights, FEW);
             }
             Contributions { values, bounds: Bounds { low: -heaviest, high: 1.0 + heaviest } }
         }

@@ -188,8 +188,9 @@ fn dataset(rows: Vec<Row>) -> Dataset {
             arms.push(Arm { source: 0, model: row.model.clone() });
             arms.len() - 1
         });
+        let group = groups.first(wording(&row.prompt));
         // The hash's low bits follow the last letters; the high ones are mixed.
-        let split = match (groups.first(wording(&row.prompt)) >> 32) % 6 {
+        let split = match (group >> 32) % 6 {
             0 => Split::Val,
             1 => Split::Test,
             _ => Split::Train,
@@ -200,6 +201,7 @@ fn dataset(rows: Vec<Row>) -> Dataset {
             task: 0,
             split,
             prompt: row.prompt,
+            group,
             origin: None,
             outcomes: [Outcome { arm: arm as u32, ..row.outcome }].into(),
             weight: row.weight,
