@@ -63,7 +63,8 @@ impl Server {
 
     /// Asks; the decision's id, or what went wrong.
     async fn ask(&self, number: u32) -> String {
-        let body = json!({ "messages": [{ "role": "user", "content": format!("question {number}") }], "max_tokens": 5 });
+        let body =
+            json!({ "messages": [{ "role": "user", "content": format!("question {number}") }], "max_tokens": 5 });
         let answer =
             self.http.post(format!("http://{}/api/chat", self.proxy)).body(body.to_string()).send().await.unwrap();
         assert_eq!(answer.status(), 200, "question {number} got no answer");
@@ -78,7 +79,8 @@ impl Server {
 
     /// Decisions and outcomes that could not be kept so far.
     async fn not_kept(&self) -> f64 {
-        let page = self.http.get(format!("http://{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap();
+        let page =
+            self.http.get(format!("http://{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap();
         let lines = page.lines().filter(|line| line.contains("log_dropped") && !line.starts_with('#'));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
@@ -98,8 +100,7 @@ async fn without_room_answers_go_on_and_nothing_is_promised() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("data")).unwrap();
     let config = dir.path().join("full.toml");
-    let settings =
-        format!("{}\n[server]\ndata_dir = 'data'\n[classifier]\nenabled = false\n", sandbox.settings());
+    let settings = format!("{}\n[server]\ndata_dir = 'data'\n[classifier]\nenabled = false\n", sandbox.settings());
     std::fs::write(&config, settings).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut server = Server::start(dir.path(), &config, &Sandbox::variable());

@@ -113,8 +113,7 @@ fn what_dropped_is_found_again_once_it_recovers_and_costs_little_until_then() {
     let star = 0;
     let mut waits: Vec<usize> = (0..5)
         .map(|seed| {
-            let conditions =
-                Conditions { seed, ..conditions(&stream, &[Happening::Drop, Happening::Recover]) };
+            let conditions = Conditions { seed, ..conditions(&stream, &[Happening::Drop, Happening::Recover]) };
             let trace = play(&stream, learned(), &conditions);
             let share = |from: usize, until: usize| {
                 let own = trace.answers[from..until].iter().filter(|answer| answer.arm == star).count();
