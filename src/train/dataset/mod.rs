@@ -239,7 +239,7 @@ impl Dataset {
         self.records.retain(|record| record.split != Split::Test);
         for record in &mut self.records {
             record.split = match record.split {
-                Split::Train if (record.group >> 32) % 10 < REHEARSED => Split::Val,
+                Split::Train if record.group % 10 < REHEARSED => Split::Val,
                 Split::Train => Split::Train,
                 Split::Val | Split::Test => Split::Test,
             };
