@@ -30,18 +30,23 @@ pub struct Pacer {
     /// Dollars spent less dollars allowed, forgotten over a window.
     ahead_usd: f64,
     at_s: f64,
+    /// What a request usually costs, US dollars; 0 = none was seen.
+    #[serde(default)]
+    usual_usd: f64,
 }
 
 /// How far the price moves for a whole budget's window of overspending.
-const RATE_GAIN: f64 = 40.0;
+const RATE_GAIN: f64 = 80.0;
+/// Share of the newest request in what one usually costs.
+const USUAL: f64 = 0.05;
 /// How far it leans for what is ahead already.
-const SUM_GAIN: f64 = 6.0;
+const SUM_GAIN: f64 = 12.0;
 
 impl Pacer {
     /// A pacer that begins at `now_s` with money at `price` quality per US dollar (0 = not at all).
     pub fn new(settings: PacerSettings, price: f64, now_s: f64) -> Self {
         let log_price = price.max(PRICE_LOW).ln();
-        Self { settings, log_price, ahead_usd: 0.0, at_s: now_s }
+        Self { settings, log_price, ahead_usd: 0.0, at_s: now_s, usual_usd: 0.0 }
     }
 
     /// The budget it holds.
@@ -69,15 +74,23 @@ impl Pacer {
         self.ahead_usd = self.ahead_usd * (-passed / window).exp() + cost_usd - allowed;
         // Nobody may save up more than a tenth of the budget and then burn it.
         self.ahead_usd = self.ahead_usd.clamp(-0.1 * budget, budget);
-        self.log_price =
-            (self.log_price + RATE_GAIN * step.clamp(-0.02, 0.02)).clamp(PRICE_LOW.ln(), PRICE_HIGH.ln());
+        let share = if self.usual_usd > 0.0 { USUAL } else { 1.0 };
+        self.usual_usd += share * (cost_usd - self.usual_usd);
+        // Below a price that anybody notices there is nothing to be gone through step by step.
+        let low = self.unnoticed().ln();
+        self.log_price = (self.log_price.max(low) + RATE_GAIN * step.clamp(-0.02, 0.02)).clamp(low, PRICE_HIGH.ln());
     }
 
     /// Quality per US dollar to add to the trade-off's cost weight.
     pub fn cost_per_usd(&self) -> f64 {
         let lean = SUM_GAIN * self.ahead_usd / self.settings.budget_usd.max(1e-12);
         let price = (self.log_price + lean).exp();
-        if price <= PRICE_LOW * 1.01 { 0.0 } else { price.min(PRICE_HIGH) }
+        if price <= self.unnoticed() * 1.01 { 0.0 } else { price.min(PRICE_HIGH) }
+    }
+
+    /// A price at which a whole request's cost is worth a thousandth of a point.
+    fn unnoticed(&self) -> f64 {
+        if self.usual_usd > 0.0 { (1e-3 / self.usual_usd).clamp(PRICE_LOW, PRICE_HIGH / 2.0) } else { PRICE_LOW }
     }
 
     /// Dollars spent ahead of the budget's rate, negative where behind; forgotten over a window.
