@@ -25,6 +25,7 @@ fn decision(id: DecisionId) -> DecisionRecord {
         switching_usd: 0.0,
         utility: 0.6,
         propensity: 0.1,
+        account: Default::default(),
     };
     DecisionRecord {
         id,

@@ -111,6 +111,7 @@ impl Engine {
             tokio::spawn(discovering(Arc::clone(&gateway), stopped(&stop))),
             tokio::spawn(watching_files(Arc::clone(&gateway), args.clone(), seen, stopped(&stop))),
             tokio::spawn(keep_house(gateway.store.clone(), stopped(&stop))),
+            tokio::spawn(adding_up(gateway.store.clone(), stop.subscribe())),
             tokio::spawn(work.run(news, Arc::clone(&gateway.budgets), stopped(&stop))),
         ];
         Ok(Self { gateway, args, stop, tasks, writer })
@@ -131,6 +132,14 @@ impl Engine {
         self.gateway.classifier.stop(CLASSIFIER_STOP).await;
         // What the last answers left in the queue is written before the process may end.
         let _ = tokio::task::spawn_blocking(|| self.writer.close()).await;
+    }
+}
+
+/// Adds up the log as it was found, for the overview.
+async fn adding_up(store: Store, stop: watch::Receiver<bool>) {
+    let added = tokio::task::spawn_blocking(move || store.catch_up(|| *stop.borrow())).await;
+    if let Ok(Err(error)) = added {
+        tracing::warn!(%error, "The log cannot be added up; the overview begins with what comes");
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::account::Bends;
 use super::context::{Candidate, Choice, Context, Grounds, Observation};
 use super::drift::Watch;
 use super::policy::best;
@@ -200,6 +201,18 @@ impl Snapshot {
     pub fn quality(&self, context: &Context<'_>, candidate: &Candidate<'_>) -> f64 {
         let mut x = self.x(context);
         self.believe(&mut x, candidate, None).0.clamp(0.0, 1.0)
+    }
+
+    /// What feedback has taught of a candidate, for this prompt: its prior and these add up to its quality, but for the
+    /// ends of the scale.
+    pub fn bends(&self, context: &Context<'_>, candidate: &Candidate<'_>) -> Bends {
+        let mut x = self.x(context);
+        x[1] = logit(candidate.prior);
+        let place = self.places.get(candidate.model);
+        let belief = place.map_or(&self.beliefs.common, |at| &self.beliefs.arms[*at]);
+        let mut terms = belief.mean().iter().zip(&x).map(|(weight, x)| weight * x);
+        let (level, hardness) = (terms.next().unwrap_or(0.0), terms.next().unwrap_or(0.0));
+        Bends { level, hardness, leanings: terms.collect() }
     }
 
     /// Chooses one of `candidates`. `chance` is a uniform draw from [0, 1); without `explore` it is not looked at, and the

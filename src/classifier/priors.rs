@@ -57,13 +57,13 @@ impl Priors {
         for (depth, name) in self.chain(model).enumerate() {
             if let Some(quality) = self.models.get(name).and_then(|claim| claim.score) {
                 let source = if depth == 0 { EstimateSource::Score } else { EstimateSource::Like(name.to_owned()) };
-                return Estimate { quality, output_tokens: None, source };
+                return Estimate { quality, source, ..Estimate::default() };
             }
         }
         let (Some(head), Some(ability)) = (&self.head, self.abilities.get(model)) else { return Estimate::default() };
         let arms = &head.description().arms;
         let quality = ability.parts.iter().map(|(arm, weight)| f64::from(arms[*arm].mean * weight)).sum();
-        Estimate { quality, output_tokens: None, source: ability.source.clone() }
+        Estimate { quality, source: ability.source.clone(), ..Estimate::default() }
     }
 
     /// Estimates for all of them, after `reading` where a head made one.
@@ -72,7 +72,7 @@ impl Priors {
             (Some(head), Some(reading), Some(ability)) => {
                 let made = head.estimate(reading, ability);
                 let source = ability.source.clone();
-                Estimate { quality: made.quality, output_tokens: made.output_tokens, source }
+                Estimate { quality: made.quality, output_tokens: made.output_tokens, source, odds: Some(made.odds) }
             }
             _ => self.estimate(name),
         };

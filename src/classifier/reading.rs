@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::bandit::Odds;
+
 /// What the classifier made of one prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
@@ -63,11 +65,14 @@ pub struct Estimate {
     pub output_tokens: Option<f64>,
     /// What it rests on.
     pub source: EstimateSource,
+    /// The log-odds of that quality as a sum, where a prompt was read.
+    #[serde(skip)]
+    pub odds: Option<Odds>,
 }
 
 impl Default for Estimate {
     fn default() -> Self {
-        Self { quality: 0.5, output_tokens: None, source: EstimateSource::Default }
+        Self { quality: 0.5, output_tokens: None, source: EstimateSource::Default, odds: None }
     }
 }
 

@@ -115,6 +115,15 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
     }
 }
 
+/// The first field of a request that a dialect cannot carry although it changes the meaning; such a request is no error
+/// yet, another backend may carry it. Cheap: nothing is written.
+pub fn obstacle(dialect: Dialect, request: &ChatRequest) -> Option<String> {
+    match dialect {
+        Dialect::Ollama => ollama_chat::request::obstacle(request),
+        Dialect::OpenAi | Dialect::Anthropic | Dialect::Native => None,
+    }
+}
+
 /// The client's own body for a backend of the same dialect: only `model` is changed, and OpenAI streams are asked for
 /// their usage, so that the answer's cost is known. Every other byte stays.
 ///

@@ -33,6 +33,34 @@ fn openai(body: Value) -> ChatRequest {
 // ------------------------------------------------------------------------------------------------ requests, by example
 
 #[test]
+fn what_ollama_cannot_carry_is_told_before_and_refused_after() {
+    let quirks = Quirks::default();
+    let tool = json!({ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } });
+    let with = |more: Value| {
+        let mut body = json!({ "model": "x", "messages": [{ "role": "user", "content": "q" }], "tools": [tool] });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        openai(body)
+    };
+    let picture = json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": "https://x/y.png" } }] }] });
+    for (request, field) in [
+        (with(json!({ "tool_choice": "required" })), "tool_choice"),
+        (with(json!({ "tool_choice": { "type": "function", "function": { "name": "f" } } })), "tool_choice"),
+        (with(json!({ "n": 2 })), "n"),
+        (with(picture), "messages[0].content[0] (a picture by URL)"),
+    ] {
+        assert_eq!(obstacle(Dialect::Ollama, &request).as_deref(), Some(field));
+        let refused = encode_request(&target(Dialect::Ollama, &quirks), &request).unwrap_err();
+        assert_eq!((refused.kind, refused.param.as_deref()), (ErrorKind::InvalidRequest, Some(field)));
+        assert_eq!(obstacle(Dialect::OpenAi, &request), None);
+    }
+    for fine in [json!({ "tool_choice": "auto" }), json!({ "tool_choice": "none" }), json!({ "n": 1 })] {
+        let request = with(fine);
+        assert_eq!(obstacle(Dialect::Ollama, &request), None);
+        encode_request(&target(Dialect::Ollama, &quirks), &request).unwrap();
+    }
+}
+
+#[test]
 fn a_tool_loop_goes_from_openai_to_anthropic() {
     let request = openai(json!({
         "model": "x",
@@ -112,6 +140,8 @@ fn a_tool_loop_goes_from_anthropic_to_openai_and_ollama() {
     assert!(dropped.iter().any(|field| field.contains("cache_control")), "{dropped:?}");
     assert!(dropped.iter().any(|field| field.contains("thinking")), "{dropped:?}");
 
+    let mut request = request;
+    request.tool_choice = None;
     let (ollama, _) = encoded(Dialect::Ollama, &request);
     assert_eq!(ollama["messages"][1]["images"], json!(["AAAA"]));
     assert_eq!(ollama["messages"][2]["tool_calls"][0]["function"]["arguments"], json!({ "zoom": 2 }));

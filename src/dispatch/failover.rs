@@ -199,8 +199,9 @@ impl Dispatcher {
             if walk.calls >= settings.max_attempts || Instant::now() >= total {
                 return Found::GiveUp;
             }
-            let Some(place) = pick::pick(model, &walk.tried, std::time::Instant::now(), &mut rand::random::<f64>)
-            else {
+            let carries = |place: &Deployment| codec::obstacle(place.provider.dialect, &job.request).is_none();
+            let now = std::time::Instant::now();
+            let Some(place) = pick::pick(model, &walk.tried, &carries, now, &mut rand::random::<f64>) else {
                 if round == 0 {
                     walk.fail(
                         model,

@@ -12,14 +12,15 @@ use crate::upstream::{Deployment, Model};
 /// How much better the second must look.
 const CLEARLY: f64 = 0.5;
 
-/// A healthy deployment of `model`, if possible none of those in `tried`.
+/// A healthy deployment of `model` that `carries` the request, if possible none of those in `tried`.
 pub(super) fn pick(
     model: &Model,
     tried: &[String],
+    carries: &dyn Fn(&Deployment) -> bool,
     now: Instant,
     chance: &mut dyn FnMut() -> f64,
 ) -> Option<Arc<Deployment>> {
-    let ready: Vec<&Arc<Deployment>> = model.ready(now).collect();
+    let ready: Vec<&Arc<Deployment>> = model.ready(now).filter(|place| carries(place)).collect();
     let fresh: Vec<&Arc<Deployment>> = ready.iter().filter(|place| !tried.contains(&place.name)).copied().collect();
     let mut pool = if fresh.is_empty() { ready } else { fresh };
     let first = draw(&mut pool, chance)?;
@@ -66,7 +67,7 @@ mod tests {
     fn share_of_x(model: &Model) -> f64 {
         let mut rng = SmallRng::seed_from_u64(7);
         let mut chance = || rng.random::<f64>();
-        let picks = (0..4000).filter_map(|_| pick(model, &[], Instant::now(), &mut chance));
+        let picks = (0..4000).filter_map(|_| pick(model, &[], &|_| true, Instant::now(), &mut chance));
         picks.filter(|place| place.upstream == "x").count() as f64 / 4000.0
     }
 
@@ -74,6 +75,16 @@ mod tests {
         let place = model.deployments.iter().find(|place| place.upstream == upstream).unwrap();
         let mut permit = place.admit(Instant::now()).unwrap();
         permit.settle(&Verdict::Good(latency), Instant::now(), 0);
+    }
+
+    #[test]
+    fn a_place_that_cannot_carry_the_request_is_not_asked() {
+        let model = model();
+        let mut chance = || 0.0;
+        let carries = |place: &Deployment| place.name == "a/y";
+        let place = pick(&model, &[], &carries, Instant::now(), &mut chance).unwrap();
+        assert_eq!(place.name, "a/y");
+        assert!(pick(&model, &[], &|_| false, Instant::now(), &mut chance).is_none());
     }
 
     #[test]
@@ -96,8 +107,8 @@ mod tests {
     fn a_tried_place_is_avoided_while_there_is_another() {
         let model = model();
         let mut half = || 0.5;
-        let place = pick(&model, &["a/x".into()], Instant::now(), &mut half).unwrap();
+        let place = pick(&model, &["a/x".into()], &|_| true, Instant::now(), &mut half).unwrap();
         assert_eq!(place.upstream, "y");
-        assert!(pick(&model, &["a/x".into(), "a/y".into()], Instant::now(), &mut half).is_some());
+        assert!(pick(&model, &["a/x".into(), "a/y".into()], &|_| true, Instant::now(), &mut half).is_some());
     }
 }

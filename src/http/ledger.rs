@@ -108,6 +108,7 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
         switching_usd: candidate.prediction.as_ref().map_or(0.0, |prediction| prediction.switching_usd),
         utility: candidate.prediction.as_ref().map_or(0.0, |prediction| prediction.utility),
         propensity: candidate.propensity,
+        account: candidate.prediction.as_ref().map(|prediction| prediction.account.clone()).unwrap_or_default(),
     });
     let excluded = decision
         .excluded

@@ -22,7 +22,7 @@ use crate::classifier::{Classifier, Missed, Reading};
 use crate::config::{self, Config, Setting, Strategy};
 use crate::dispatch::Dispatcher;
 use crate::protocol::{ApiError, ChatRequest, DecisionId, ErrorKind};
-use crate::route::{self, Asked, Conversations, Decision, Learned, Plan, Question, Rules, Speeds};
+use crate::route::{self, Asked, Conversations, Decision, Learned, Lengths, Plan, Question, Rules, Speeds};
 use crate::store::{Order, Span, Store, StoreError, Token, TokenError, Tokens};
 use crate::telemetry::Metrics;
 use crate::tuner::{Budgets, Learner, Recorder};
@@ -110,6 +110,8 @@ pub struct Gateway {
     pub budgets: Arc<Budgets>,
     /// How long models take.
     pub speeds: Speeds,
+    /// How long their answers are.
+    pub lengths: Lengths,
     /// Where conversations are.
     pub conversations: Conversations,
     /// Draws among models.
@@ -160,6 +162,7 @@ impl Gateway {
             learner: parts.learner,
             budgets: parts.budgets,
             speeds: Speeds::default(),
+            lengths: Lengths::default(),
             conversations: Conversations::default(),
             dice: Mutex::new(dice),
             limiter: Limiter::default(),
@@ -306,6 +309,7 @@ impl Gateway {
             prior: &prior,
             budget_price: self.budgets.price(),
             speeds: &self.speeds,
+            lengths: &self.lengths,
             stay: stay.map(|stay| (stay, sticky.margin)),
             acts: self.learner.acts(asked.conversation.place()),
         });

@@ -2,7 +2,8 @@
 //!
 //! 1. **Quality**: what the classifier says of each model for this prompt (or, where it could not read it in time, of each
 //!    model in general), corrected by what the policy has learned from feedback.
-//! 2. **Cost**: the prompt, priced as cached where the conversation stays, and as many answer tokens as are expected.
+//! 2. **Cost**: the prompt, priced as cached where the conversation stays, and as many answer tokens as are expected: by
+//!    the classifier, corrected by how long this model's answers have been ([`Lengths`]).
 //! 3. **Time**: as measured, per token ([`Speeds`]).
 //! 4. **Utility** under the objective, the budget's price added to its cost weight.
 //! 5. **Choice**: the policy draws, with probabilities it says. No try-outs where the request, a rule or the
@@ -13,10 +14,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Demand;
+use super::lengths::Lengths;
 use super::plan::{Mode, Prediction};
 use super::speed::Speeds;
 use super::sticky::Stay;
-use crate::bandit::{Candidate, Choice, Context, Grounds, Snapshot, Tradeoff};
+use crate::bandit::{Account, Candidate, Choice, Context, Grounds, Odds, Snapshot, Tradeoff};
 use crate::classifier::{Estimate, EstimateSource, Missed, Reading};
 use crate::protocol::{ChatRequest, ModelName, Part, Price, Usage};
 use crate::upstream::Model;
@@ -40,6 +42,8 @@ pub struct Learned<'a> {
     pub budget_price: f64,
     /// How long models take.
     pub speeds: &'a Speeds,
+    /// How long their answers are.
+    pub lengths: &'a Lengths,
     /// Where the conversation is, and what another model must promise beyond the cost of switching.
     pub stay: Option<(Stay, f64)>,
     /// Whether the policy acts; else the weights do, and it only says what it would have done.
@@ -80,8 +84,8 @@ pub(super) fn judge(
         Some((at, *margin, Cached { at, tokens: stay.cached_tokens, price: able[at].settings.price }))
     });
     let cached = stay.as_ref().map(|(.., cached)| cached);
-    let mut predictions: Vec<Prediction> =
-        able.iter().enumerate().map(|(at, model)| predict(learned, (at, model), asked.demand, cached)).collect();
+    let (mut predictions, odds): (Vec<Prediction>, Vec<Option<Odds>>) =
+        able.iter().enumerate().map(|(at, model)| predict(learned, (at, model), asked.demand, cached)).unzip();
     let candidates: Vec<Candidate<'_>> = able
         .iter()
         .zip(&predictions)
@@ -101,10 +105,11 @@ pub(super) fn judge(
     let in_loop = in_tool_loop(asked.request);
     let explore = asked.explore && !in_loop && stay.is_none();
     let choice = learned.policy.choose(&context, &candidates, &asked.tradeoff, explore, chance())?;
-    for (prediction, (quality, utility)) in predictions.iter_mut().zip(choice.qualities.iter().zip(&choice.utilities))
-    {
-        prediction.quality = *quality;
-        prediction.utility = *utility;
+    for (at, prediction) in predictions.iter_mut().enumerate() {
+        prediction.quality = choice.qualities[at];
+        prediction.utility = choice.utilities[at];
+        let bends = learned.policy.bends(&context, &candidates[at]);
+        prediction.account = Account::new(odds[at].as_ref(), prediction.prior, &bends, prediction.quality);
     }
     Some(match stay {
         Some((at, margin, _)) => settle(choice, predictions, at, in_loop, margin),
@@ -187,9 +192,10 @@ fn predict(
     (at, model): (usize, &Model),
     demand: &Demand,
     cached: Option<&Cached>,
-) -> Prediction {
+) -> (Prediction, Option<Odds>) {
     let estimate = estimate(learned, model);
-    let output = answer_tokens(model, demand, estimate.output_tokens);
+    let expected = estimate.output_tokens.filter(|tokens| *tokens > 0.0).unwrap_or(f64::from(USUAL_ANSWER));
+    let output = answer_tokens(model, demand, Some(expected * learned.lengths.ratio(&model.name)));
     let here = cached.is_some_and(|cached| cached.at == at);
     let tokens = cached.map_or(0, |cached| cached.tokens.min(u64::from(demand.prompt_tokens)));
     let usage = Usage {
@@ -201,7 +207,7 @@ fn predict(
     let measured = learned.speeds.expect(&model.name, output);
     let known = learned.known.contains(&model.name);
     let fitted = estimate.source == EstimateSource::Learned;
-    Prediction {
+    let prediction = Prediction {
         quality: estimate.quality,
         prior: estimate.quality,
         source: if known || fitted { "learned" } else { "prior" },
@@ -214,7 +220,9 @@ fn predict(
         // Who leaves pays once more for filling a cache, here or when it comes back.
         switching_usd: cached.filter(|_| !here).map_or(0.0, |cached| saved(&cached.price, tokens)),
         utility: 0.0,
-    }
+        account: Account::default(),
+    };
+    (prediction, estimate.odds)
 }
 
 /// What reading `tokens` tokens from the cache saves, US dollars.

@@ -34,13 +34,20 @@ struct World {
     policy: Snapshot,
     known: BTreeSet<ModelName>,
     speeds: Speeds,
+    lengths: Lengths,
     config: String,
 }
 
 impl World {
     fn new(config: &str) -> Self {
         let policy = Snapshot::new(Settings::default()).unwrap();
-        Self { policy, known: BTreeSet::new(), speeds: Speeds::default(), config: format!("{WORLD}{config}") }
+        Self {
+            policy,
+            known: BTreeSet::new(),
+            speeds: Speeds::default(),
+            lengths: Lengths::default(),
+            config: format!("{WORLD}{config}"),
+        }
     }
 
     /// Feedback on a model, many times over.
@@ -73,6 +80,7 @@ impl World {
             prior: &prior,
             budget_price: 0.0,
             speeds: &self.speeds,
+            lengths: &self.lengths,
             stay: stay.map(|stay| (stay, config.routing.sticky.margin)),
             acts,
         };
@@ -210,4 +218,39 @@ fn rules_stand_above_the_policy() {
     let plan = pin.ask(&request(), None, true, 1);
     assert_eq!((chosen(&plan), plan.decision.mode), ("silent", Mode::Named));
     assert!(plan.decision.features.is_none());
+}
+
+#[test]
+fn a_model_that_talks_longer_than_expected_is_expected_to_cost_more() {
+    let world = World::new("");
+    let cost = |world: &World| {
+        let plan = world.ask(&request(), None, true, 1);
+        plan.decision.candidates.iter().find(|candidate| candidate.model.as_str() == "dear").unwrap().cost_usd
+    };
+    let before = cost(&world);
+    let tokens = f64::from(USUAL_ANSWER);
+    let dear = ModelName::from("dear");
+    for _ in 0..100 {
+        world.lengths.observe(&dear, tokens * world.lengths.ratio(&dear), 3 * u64::from(USUAL_ANSWER));
+    }
+    let after = cost(&world);
+    assert!(after > 2.5 * before && after < 3.0 * before, "{before} became {after}");
+}
+
+#[test]
+fn a_prediction_adds_up_to_what_was_compared() {
+    let mut world = World::new("");
+    world.judge("dear", 1.0);
+    world.judge("cheap", 0.2);
+    let plan = world.ask(&request(), None, true, 1);
+    for candidate in &plan.decision.candidates {
+        let prediction = candidate.prediction.as_ref().unwrap();
+        assert!((prediction.account.total() - prediction.quality).abs() < 1e-4, "{prediction:?}");
+    }
+    let moved = |model: &str| {
+        let all = &plan.decision.candidates;
+        let it = all.iter().find(|candidate| candidate.model.as_str() == model).unwrap();
+        it.prediction.as_ref().unwrap().account.by(crate::bandit::Factor::Level)
+    };
+    assert!(moved("dear") > 0.2 && moved("cheap") < -0.1, "{} {}", moved("dear"), moved("cheap"));
 }

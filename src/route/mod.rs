@@ -10,6 +10,7 @@
 
 mod demand;
 mod learned;
+mod lengths;
 mod plan;
 mod planner;
 mod rules;
@@ -18,6 +19,7 @@ mod sticky;
 
 pub use demand::{Demand, estimate_tokens};
 pub use learned::Learned;
+pub use lengths::Lengths;
 pub use plan::{Considered, Decision, Excluded, Features, Mode, Plan, Prediction, Shadow};
 pub use planner::{Asked, PlanError, Question, plan};
 pub use rules::{Facts, RuleHit, Rules, Verdict};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::bandit::{Grounds, Tradeoff};
+use crate::bandit::{Account, Grounds, Tradeoff};
 use crate::classifier::{Missed, Reading};
 use crate::protocol::{DecisionId, ModelName, Needs, Objective};
 use crate::upstream::Model;
@@ -92,6 +92,8 @@ pub struct Prediction {
     pub switching_usd: f64,
     /// What was compared.
     pub utility: f64,
+    /// What `quality` is made of: the model's usual quality and what moved it; adds up to it within a ten-thousandth.
+    pub account: Account,
 }
 
 /// What the classifier made of the prompt.

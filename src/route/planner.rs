@@ -10,6 +10,7 @@ use super::learned::{self, Judged, Learned};
 use super::plan::{Considered, Decision, Excluded, Features, Mode, Plan, Prediction, Shadow};
 use super::rules::{Facts, Rules, Verdict};
 use crate::bandit::Tradeoff;
+use crate::codec;
 use crate::config::{Routing, Weights};
 use crate::protocol::{ApiError, ChatRequest, DecisionId, ErrorKind, NamedObjective, Objective, Usage};
 use crate::upstream::{Availability, Catalog, Model};
@@ -85,6 +86,14 @@ pub enum PlanError {
     /// No model is able to serve the request.
     #[error("no model can serve this request: {0}")]
     Unable(String),
+    /// No backend can carry a field of the request.
+    #[error("no model can serve this request: {text}")]
+    Uncarried {
+        /// The field.
+        field: String,
+        /// Which models, and why.
+        text: String,
+    },
     /// Able models exist, and none can be called now.
     #[error("no model is available: {0}")]
     Unavailable(String),
@@ -95,11 +104,15 @@ impl From<PlanError> for ApiError {
         let kind = match &error {
             PlanError::UnknownObjective(_) | PlanError::UnknownModel { .. } => ErrorKind::NotFound,
             PlanError::Forbidden(_) => ErrorKind::Permission,
-            PlanError::Unable(_) => ErrorKind::InvalidRequest,
+            PlanError::Unable(_) | PlanError::Uncarried { .. } => ErrorKind::InvalidRequest,
             PlanError::Unavailable(_) => ErrorKind::Unavailable,
         };
         let told = ApiError::new(kind, error.to_string());
-        if kind == ErrorKind::Unavailable { told } else { told.at("model") }
+        match error {
+            PlanError::Unavailable(_) => told,
+            PlanError::Uncarried { field, .. } => told.at(field),
+            _ => told.at("model"),
+        }
     }
 }
 
@@ -282,6 +295,8 @@ struct Reason {
     text: String,
     /// Whether it would be there at another time.
     passing: bool,
+    /// The request's field that its backends cannot carry, where that is why.
+    field: Option<String>,
 }
 
 fn eligible(
@@ -291,7 +306,7 @@ fn eligible(
     mode: Mode,
     question: &Question<'_>,
 ) -> Result<(), Reason> {
-    let lasting = |text: String| Err(Reason { text, passing: false });
+    let lasting = |text: String| Err(Reason { text, passing: false, field: None });
     let name = model.name.as_str();
     let wishes = &question.request.routing;
     if !allowed(question.allowed, model) {
@@ -313,11 +328,26 @@ fn eligible(
             return lasting("its weight is 0".into());
         }
     }
-    demand.check(&model.settings).map_err(|text| Reason { text, passing: false })?;
+    demand.check(&model.settings).map_err(|text| Reason { text, passing: false, field: None })?;
+    if let Some((field, dialect)) = uncarried(model, question.request) {
+        let text = format!("its backend speaks the {dialect} dialect, which cannot carry `{field}`");
+        return Err(Reason { text, passing: false, field: Some(field) });
+    }
     match model.availability(question.now) {
         Availability::Available => Ok(()),
-        Availability::Unavailable(text) => Err(Reason { text, passing: true }),
+        Availability::Unavailable(text) => Err(Reason { text, passing: true, field: None }),
     }
+}
+
+/// The field that none of a model's places can carry, and the dialect of one of them.
+fn uncarried(model: &Model, request: &ChatRequest) -> Option<(String, &'static str)> {
+    let mut first = None;
+    for place in &model.deployments {
+        let dialect = place.provider.dialect;
+        let field = codec::obstacle(dialect, request)?;
+        first = first.or(Some((field, dialect.as_str())));
+    }
+    first
 }
 
 fn nobody(excluded: &[(Arc<Model>, Reason)]) -> PlanError {
@@ -330,7 +360,15 @@ fn nobody(excluded: &[(Arc<Model>, Reason)]) -> PlanError {
     } else if excluded.is_empty() {
         PlanError::Unavailable("none is configured".into())
     } else {
-        PlanError::Unable(listed(false))
+        let field = |(_, reason): &(Arc<Model>, Reason)| reason.field.clone();
+        let first = excluded
+            .first()
+            .and_then(field)
+            .filter(|first| excluded.iter().all(|it| field(it).as_ref() == Some(first)));
+        match first {
+            Some(field) => PlanError::Uncarried { field, text: listed(false) },
+            None => PlanError::Unable(listed(false)),
+        }
     }
 }
 

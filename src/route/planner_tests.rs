@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config::Config;
-use crate::protocol::{Message, ResponseFormat, Role};
+use crate::protocol::{Message, ResponseFormat, Role, Tool, ToolChoice};
 
 /// Three models that need no key, and one whose key is missing.
 const WORLD: &str = "
@@ -44,6 +44,54 @@ fn ask(config: &str, request: &ChatRequest, seed: u64) -> Result<Plan, PlanError
         learned: None,
     };
     plan(&catalog, &rules, &config.routing, &mut question)
+}
+
+/// A local model, and one that Ollama serves beside another server.
+const LOCAL: &str = "
+[providers.home]
+base_url = 'http://127.0.0.1:2'
+dialect = 'ollama'
+[models.local]
+provider = 'home'
+can = ['tools']
+[models.both]
+can = ['tools']
+deployments = [{ provider = 'home' }, { provider = 'open' }]
+";
+
+fn must_call(model: &str) -> ChatRequest {
+    let tool = Tool {
+        name: "f".into(),
+        description: None,
+        parameters: serde_json::json!({}),
+        strict: None,
+        cache_control: None,
+    };
+    ChatRequest { tools: vec![tool], tool_choice: Some(ToolChoice::Required), ..request(model) }
+}
+
+#[test]
+fn who_cannot_be_made_to_call_a_tool_is_not_asked_to() {
+    let plan = ask(LOCAL, &must_call("auto"), 1).unwrap();
+    let reasons: Vec<&str> = plan
+        .decision
+        .excluded
+        .iter()
+        .filter(|excluded| excluded.model.as_str() == "local")
+        .map(|excluded| excluded.reason.as_str())
+        .collect();
+    assert_eq!(reasons, ["its backend speaks the ollama dialect, which cannot carry `tool_choice`"]);
+    assert!(names(&ask(LOCAL, &must_call("both"), 1).unwrap()).contains(&"both"), "its other place can");
+    let mut free = must_call("local");
+    free.tool_choice = Some(ToolChoice::Auto);
+    assert_eq!(names(&ask(LOCAL, &free, 1).unwrap()), ["local"]);
+}
+
+#[test]
+fn a_named_model_that_cannot_carry_a_field_is_an_error_that_names_it() {
+    let error: ApiError = ask(LOCAL, &must_call("local"), 1).unwrap_err().into();
+    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::InvalidRequest, Some("tool_choice")));
+    assert!(error.message.contains("local") && error.message.contains("tool_choice"), "{}", error.message);
 }
 
 fn request(model: &str) -> ChatRequest {

@@ -10,14 +10,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::encoding;
 use super::error::{OpenError, StoreError};
 use super::fingerprint::Salt;
+use super::rollup::Rollup;
 use crate::config;
+use crate::protocol::DecisionId;
 
 /// The directory of the database inside the data directory.
 const DIRECTORY: &str = "log";
@@ -101,6 +104,7 @@ struct Shared {
     damaged: AtomicU64,
     /// Bytes of records in the log, as retention counts them.
     log_bytes: AtomicU64,
+    rollup: Mutex<Rollup>,
 }
 
 /// The store; a cheap handle.
@@ -160,6 +164,8 @@ impl Store {
 
     fn with(dir: &Path, settings: &config::Store, trees: Trees, report: OpenReport) -> Result<Self, OpenError> {
         let salt = salt_of(&trees, None).map_err(|error| OpenError::Hopeless(error.to_string()))?;
+        let newest =
+            trees.decisions.last().ok().flatten().and_then(|(key, _)| Uuid::from_slice(&key).ok()).map(DecisionId);
         let shared = Shared {
             dir: dir.to_owned(),
             settings: settings.clone(),
@@ -167,6 +173,7 @@ impl Store {
             report: Mutex::new(report),
             salt,
             damaged: AtomicU64::new(trees.damaged.len() as u64),
+            rollup: Mutex::new(Rollup::new(newest)),
             log_bytes: AtomicU64::new(0),
             trees: RwLock::new(Some(Arc::new(trees))),
             failing: Mutex::new(None),
@@ -225,6 +232,11 @@ impl Store {
     pub fn flush(&self) -> Result<(), StoreError> {
         self.trees()?.db.flush()?;
         Ok(())
+    }
+
+    /// The sums over time. Held while the log is written, so that they are those of the log.
+    pub(super) fn rollup(&self) -> MutexGuard<'_, Rollup> {
+        self.shared.rollup.lock()
     }
 
     pub(super) fn note_written(&self, bytes: u64) {

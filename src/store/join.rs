@@ -25,6 +25,8 @@ pub struct Span {
     pub from_ms: Option<i64>,
     /// Before this.
     pub until_ms: Option<i64>,
+    /// Only ids up to this one.
+    pub until_id: Option<DecisionId>,
     /// Only ids before this one: where a page from the newest goes on.
     pub before: Option<DecisionId>,
     /// Only ids after this one: where a page from the oldest goes on.
@@ -49,6 +51,13 @@ impl Span {
         };
         let until = self.until_ms.map(|ms| key_at(ms).to_vec());
         let before = self.before.map(|id| id.0.as_bytes().to_vec());
+        // The least key behind it: outcomes have the same, feedback's are longer.
+        let up_to =
+            self.until_id.and_then(|id| id.0.as_u128().checked_add(1)).map(|next| next.to_be_bytes().to_vec());
+        let before = match (before, up_to) {
+            (Some(before), Some(up_to)) => Some(before.min(up_to)),
+            (before, up_to) => before.or(up_to),
+        };
         let upper = match (until, before) {
             (Some(until), Some(before)) => Bound::Excluded(until.min(before)),
             (Some(key), None) | (None, Some(key)) => Bound::Excluded(key),

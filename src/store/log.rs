@@ -39,6 +39,8 @@ impl Store {
         feedback: &mut [FeedbackRecord],
     ) -> Result<Vec<Stored>, StoreError> {
         let trees = self.trees()?;
+        let mut rollup = self.rollup();
+        let before = self.facts_before(&mut rollup, outcomes, feedback)?;
         let mut written = 0;
         let mut batch = Batch::default();
         for decision in decisions.iter().map(Borrow::borrow) {
@@ -55,10 +57,12 @@ impl Store {
         }
         trees.outcomes.apply_batch(batch)?;
         let mut stored = Vec::with_capacity(feedback.len());
-        for record in feedback {
+        for record in feedback.iter_mut() {
             stored.push(put_feedback(&trees, record, &mut written)?);
         }
         self.note_written(written as u64);
+        let told: Vec<_> = feedback.iter().zip(stored.iter().copied()).collect();
+        self.roll_up(&mut rollup, before, decisions, outcomes, &told)?;
         Ok(stored)
     }
 

@@ -28,6 +28,7 @@ mod migrate;
 mod query;
 pub mod record;
 mod retention;
+mod rollup;
 mod settings;
 mod signals;
 mod snapshots;
@@ -42,12 +43,13 @@ pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};
 pub use fingerprint::Salt;
 pub use join::{Order, Span};
 pub use log::{FEEDBACK_ID_BYTES, Stored};
-pub use query::{Bucket, Filter, Page, SingleModel, Summary, Sums};
+pub use query::{Filter, Page};
 pub use record::{
     CandidateRecord, DecisionRecord, Entry, ExcludedRecord, FeedbackKind, FeedbackRecord, Fingerprint, Mode,
     OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
 };
 pub use retention::{Clock, LogSize};
+pub use rollup::{Bucket, Glance, RECENT, SingleModel, Summary, Sums, Window};
 pub use signals::{AGAIN_WITHIN_MS, AskedAgain, Seen, signals};
 pub use snapshots::{SnapshotRecord, SnapshotState};
 pub use tokens::{NewToken, Scope, Token, TokenError, Tokens};

@@ -14,7 +14,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bandit::{Grounds, Tradeoff};
+use crate::bandit::{Account, Grounds, Tradeoff};
 use crate::protocol::{DecisionId, Dialect, ErrorKind, FinishReason, ModelName, Needs, Objective, Usage};
 
 /// A keyed hash of a text (see [`Salt`](super::Salt)): tells whether two texts are the same, not what they say.
@@ -172,6 +172,9 @@ pub struct CandidateRecord {
     pub utility: f64,
     /// Probability with which it was to be chosen.
     pub propensity: f64,
+    /// What `quality` is made of; empty where nothing was predicted, and in logs of earlier programs.
+    #[serde(default, skip_serializing_if = "Account::is_empty")]
+    pub account: Account,
 }
 
 /// One model that fell out before the choice.

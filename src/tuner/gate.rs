@@ -31,7 +31,9 @@ pub struct Gain {
     pub effective: f64,
     /// Share of importance weights that were cut off.
     pub clipped: f64,
-    /// How good the new policy's answers would have been, by each method: IPS, SNIPS, doubly robust.
+    /// The same gain by each method: IPS, SNIPS, doubly robust. The rule goes by the last.
+    pub methods: Vec<Estimate>,
+    /// How good the new policy's answers would have been, by each method.
     pub new: Vec<Estimate>,
     /// The same of the live one.
     pub live: Vec<Estimate>,
@@ -63,9 +65,12 @@ pub fn gain(lessons: &[Lesson], live: &Snapshot, new: &Snapshot, gate: &Gate) ->
     let settings = ope::Settings { clip: gate.clip, confidence: gate.confidence, ..ope::Settings::default() };
     let difference = ope::compare(&by_new, &by_live, Method::DoublyRobust, &settings)?;
     let relief = relief / by_new.len() as f64;
-    let each = |log: &[Logged]| {
-        let methods = [Method::Ips, Method::Snips, Method::DoublyRobust];
-        methods.into_iter().filter_map(|method| ope::estimate(log, method, &settings)).collect()
+    let methods = [Method::Ips, Method::Snips, Method::DoublyRobust];
+    let each =
+        |log: &[Logged]| methods.into_iter().filter_map(|method| ope::estimate(log, method, &settings)).collect();
+    let gained = |method| {
+        let found = ope::compare(&by_new, &by_live, method, &settings)?;
+        Some(Estimate { value: found.value + relief, low: found.low + relief, high: found.high + relief, ..found })
     };
     Some(Gain {
         choices: by_new.len(),
@@ -74,6 +79,7 @@ pub fn gain(lessons: &[Lesson], live: &Snapshot, new: &Snapshot, gate: &Gate) ->
         upper: difference.high + relief,
         effective: difference.effective,
         clipped: difference.clipped,
+        methods: methods.into_iter().filter_map(gained).collect(),
         new: each(&by_new),
         live: each(&by_live),
     })

@@ -80,6 +80,10 @@ fn a_better_policy_takes_over_and_a_worse_one_is_refused() {
     let down = gain(&lessons, &right, &wrong, &gate).unwrap();
     assert_eq!(rule(Some(&down), &gate).0, Ruling::Refuse);
     assert!(down.effective > 300.0 && down.clipped == 0.0, "{down:?}");
+    let told: Vec<(Method, bool)> =
+        up.methods.iter().map(|gained| (gained.method, gained.low < 0.4 && gained.high > 0.4)).collect();
+    assert_eq!(told, [(Method::Ips, true), (Method::Snips, true), (Method::DoublyRobust, true)], "{up:?}");
+    assert_eq!((up.methods[2].value, up.methods[2].low), (up.mean, up.lower), "the rule goes by the last");
     let value = |estimates: &[Estimate]| estimates[2].value;
     assert!((value(&down.live) - 0.8).abs() < 0.08 && (value(&down.new) - 0.4).abs() < 0.08, "{down:?}");
 }

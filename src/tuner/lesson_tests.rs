@@ -22,6 +22,7 @@ pub(in crate::tuner) fn decision(number: u64) -> DecisionRecord {
         switching_usd: 0.0,
         utility: 0.5,
         propensity: 0.5,
+        account: Default::default(),
     };
     DecisionRecord {
         id: DecisionId(Uuid::from_u64_pair((number << 16) | 0x7000, 1 << 63)),

@@ -153,6 +153,7 @@ const steps = {
   async "a token is made, shown once, used and revoked"() {
     await open("/tokens");
     await page.fill("#name", HOSTILE);
+    await page.fill("#spend", "2.5");
     await page.getByRole("button", { name: "Make the token" }).click();
     await page.locator("#made").waitFor();
     const text = await page.locator("#made-text").textContent();
@@ -160,6 +161,7 @@ const steps = {
     check((await gateway.ask("hi", {}, text)).ok, "the token opens nothing");
     check((await gateway.ask("hi")).status === 401, "without it the door is open");
     await page.locator("#tokens").getByText(HOSTILE).first().waitFor();
+    await page.locator("#tokens").getByText("$2.5/day").waitFor();
     await gateway.ask("harm", { routing: { tags: { who: HOSTILE } } }, text);
     await page.getByRole("button", { name: "Revoke" }).click();
     await page.locator("#ask-yes").click();
@@ -195,8 +197,13 @@ const steps = {
     }
     await open("/learning");
     await page.getByRole("button", { name: "Retune now" }).click();
-    await page.locator("#versions tbody tr").nth(1).waitFor();
-    const second = page.locator("#versions tbody tr").first();
+    await page.locator("#versions > table > tbody > tr").nth(1).waitFor();
+    const second = page.locator("#versions > table > tbody > tr").first();
+    await page.getByText("All estimators").first().click();
+    const all = page.locator("details.estimators");
+    for (const method of ["IPS", "SNIPS", "doubly robust"]) await all.getByText(method, { exact: true }).first().waitFor();
+    await page.waitForTimeout(4500);
+    check(await all.getByText("SNIPS", { exact: true }).first().isVisible(), "the refresh of the page folds it up again");
     await second.getByRole("button", { name: "Promote" }).click();
     await page.locator("#ask-yes").click();
     await second.getByText("live", { exact: true }).waitFor();
@@ -206,6 +213,24 @@ const steps = {
     check((await page.locator("#versions tbody").getByText("live", { exact: true }).count()) === 1, "not one version is live");
     await open("/audit");
     await page.locator("tr", { hasText: "policy.rollback" }).first().waitFor();
+  },
+
+  async "a prediction is accounted for, and the points add up"() {
+    const answer = await (await gateway.ask("Fix this: ```rust\nfn main() { let x = 1 }\n```")).json();
+    await open(`/decisions/${answer.routing.decision_id}`);
+    await sees("Features that mattered");
+    await sees("The task: ");
+    const columns = await page.locator("table.reasons").evaluate((table) => {
+      const rows = [...table.tBodies[0].rows].map((row) => [...row.cells].slice(2).map((cell) => parseFloat(cell.textContent)));
+      return rows[0].map((_, at) => rows.map((row) => row[at]));
+    });
+    check(columns.length > 1, "only one candidate is accounted for");
+    for (const column of columns) {
+      const said = column.pop();
+      const sum = column.reduce((sum, points) => sum + points, 0);
+      // Each of some fifteen numbers is rounded to a tenth.
+      check(Math.abs(sum - said) < 0.8, `${column} is ${sum}, and ${said} is said`);
+    }
   },
 
   async "forged requests change nothing"() {
@@ -256,7 +281,7 @@ const steps = {
     for (const [scheme, width] of looks) {
       await page.emulateMedia({ colorScheme: scheme });
       await page.setViewportSize({ width, height: width < 600 ? 844 : 900 });
-      const decision = await page.request.get(`${gateway.admin}/api/admin/decisions?limit=1`).then((answer) => answer.json());
+      const decision = await page.request.get(`${gateway.admin}/api/admin/decisions?limit=1&mode=learned`).then((answer) => answer.json());
       for (const path of [...PAGES, `/decisions/${decision.entries[0].decision.id}`]) {
         const answer = await open(path);
         const size = (await answer.body()).length;

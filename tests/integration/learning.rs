@@ -194,6 +194,50 @@ async fn without_feedback_nothing_drifts() {
 }
 
 #[tokio::test]
+async fn each_prediction_is_accounted_for() {
+    // However busy the machine is, each prompt is read.
+    let town = Town::start("[classifier]\nenabled = true\nbudget_ms = 10000\n", World::steady(3)).await;
+    let classifier = town.gateway.app.gateway.classifier.clone();
+    for _ in 0..600 {
+        if !classifier.is_loading() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    town.visits(0, 60).await;
+    let learner = &town.gateway.app.gateway.learner;
+    settle(|| learner.status().revision > 10, "nothing was learned").await;
+    let body = json!({
+        "messages": [{ "role": "user", "content": "Prove that 17 x 23 = 391, and write `fn product()` in Rust." }],
+        "routing": { "models": MODELS },
+    });
+    let told: Value = town.gateway.post("/api/route", body).await.json().await.unwrap();
+    let id = told["decision_id"].as_str().unwrap();
+    town.gateway.app.gateway.recorder.flush().await.unwrap();
+    let kept: Value = serde_json::from_str(&town.gateway.admin(&format!("/api/admin/decisions/{id}")).await).unwrap();
+    let kept = kept["decision"]["candidates"].as_array().unwrap();
+    let candidates = told["candidates"].as_array().unwrap();
+    assert_eq!(candidates.len(), MODELS.len());
+    let mut factors = std::collections::BTreeSet::new();
+    for candidate in candidates {
+        let account = candidate["account"].as_array().unwrap();
+        let sum: f64 = account.iter().map(|part| part["by"].as_f64().unwrap()).sum();
+        assert!((sum - candidate["quality"].as_f64().unwrap()).abs() < 1e-4, "{candidate}");
+        factors.extend(account.iter().map(|part| part["factor"].as_str().unwrap().to_owned()));
+        let same = kept.iter().find(|other| other["model"] == candidate["model"]).unwrap();
+        assert_eq!(same["account"], candidate["account"], "the log has what the dry run told");
+    }
+    for factor in ["base", "task", "length", "code", "similar_prompts", "learned_level"] {
+        assert!(factors.contains(factor), "{factor} is not among {factors:?}");
+    }
+    let page = town.gateway.admin(&format!("/dashboard/decisions/{id}")).await;
+    for text in ["Features that mattered", "The task: ", "Feedback: the model at large", "Predicted quality"] {
+        assert!(page.contains(text), "{text}");
+    }
+    town.gateway.stop().await;
+}
+
+#[tokio::test]
 async fn operators_retune_promote_pin_and_roll_back() {
     let town = Town::start("", World::steady(3)).await;
     town.visits(0, 150).await;

@@ -98,12 +98,22 @@ class Errors(unittest.TestCase):
             ask_openai(model="deepseek-v3.1", messages=[{"role": "user", "content": picture}])
         self.assertIn("pictures", refused.exception.message)
 
-    def test_what_cannot_be_carried_over_is_told(self):
+    def test_what_cannot_be_carried_over_and_changes_the_meaning_is_refused(self):
         tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-        raw = openai_client.chat.completions.with_raw_response.create(
-            model="llama3.2", messages=QUESTION, tools=[tool], tool_choice="required"
-        )
-        self.assertIn("tool_choice", raw.headers["x-pointsman-dropped"])
+        named = {"type": "function", "function": {"name": "f"}}
+        for choice in ("required", named):
+            with self.assertRaises(openai.BadRequestError) as refused:
+                ask_openai(model="llama3.2", tools=[tool], tool_choice=choice)
+            self.assertEqual(refused.exception.param, "tool_choice")
+        with self.assertRaises(anthropic.BadRequestError) as refused:
+            ask_anthropic(
+                model="llama3.2", tools=[{"name": "f", "input_schema": {"type": "object"}}], tool_choice={"type": "any"}
+            )
+        self.assertIn("tool_choice", refused.exception.message)
+
+    def test_what_cannot_be_carried_over_and_changes_nothing_is_told(self):
+        raw = openai_client.chat.completions.with_raw_response.create(model="llama3.2", messages=QUESTION, user="u-1")
+        self.assertIn("user", raw.headers["x-pointsman-dropped"])
 
     def test_a_prompt_that_is_too_long(self):
         long = [{"role": "user", "content": "word " * 60_000}]

@@ -101,11 +101,43 @@ class OpenAiClient(unittest.TestCase):
     def test_a_tool_that_must_be_called(self):
         for vendor, model in self.each():
             if vendor == "ollama":
-                continue  # its dialect cannot say it: told in x-pointsman-dropped, see test_errors
+                continue  # its dialect cannot say it, see test_errors
             answer = client.chat.completions.create(
                 model=model, messages=QUESTION, tools=[TOOL], tool_choice={"type": "function", "function": {"name": "get_weather"}}
             )
             self.assertEqual(answer.choices[0].message.tool_calls[0].function.name, "get_weather")
+
+    def rate(self, decision, said):
+        """Feedback with what the SDK returned, sent by the SDK; then what the log has of it."""
+        door = client.with_options(base_url=gateway.url)
+        answer = door.post("/api/feedback", body={"decision_id": decision, "source": "sdk"} | said, cast_to=object)
+        self.assertTrue(answer["stored"])
+        admin = client.with_options(base_url=gateway.admin)
+        return admin.get(f"/api/admin/decisions/{answer['decision_id']}", cast_to=object)
+
+    def test_an_answer_is_rated_by_the_header_it_came_with(self):
+        for vendor, model in self.each():
+            raw = client.chat.completions.with_raw_response.create(model=model, messages=QUESTION)
+            entry = self.rate(raw.headers["x-pointsman-decision"], {"thumbs": "up"})
+            self.assertEqual(entry["decision"]["chosen"], raw.headers["x-pointsman-model"])
+            self.assertEqual(entry["feedback"][0]["kind"], {"thumbs": "up"})
+            self.assertTrue(raw.parse().choices[0].message.content)
+
+    def test_a_streamed_answer_is_rated_too(self):
+        for vendor, model in self.each():
+            stream = client.chat.completions.create(model=model, messages=QUESTION, stream=True)
+            decision = stream.response.headers["x-pointsman-decision"]
+            for _ in stream:
+                pass
+            self.assertEqual(self.rate(decision, {"rating": 2})["feedback"][0]["kind"], {"rating": 2})
+
+    def test_the_id_of_a_translated_answer_is_enough(self):
+        for model in (BACKENDS["anthropic"], BACKENDS["ollama"]):
+            answer = client.chat.completions.create(model=model, messages=QUESTION)
+            self.assertEqual(self.rate(answer.id, {"score": 0.25})["feedback"][0]["kind"], {"score": 0.25})
+        with self.assertRaises(openai.BadRequestError) as refused:
+            self.rate("chatcmpl-of-somebody-else", {"score": 1})
+        self.assertIn("x-pointsman-decision", refused.exception.message)
 
     def test_structured_output(self):
         schema = {

@@ -10,7 +10,8 @@
 //!    said how much each of the two counts and how to calibrate their sum.
 //! 4. **Familiarity.** A prompt far from all training prompts is judged by text statistics alone: there the trunk and the
 //!    memory would be confidently wrong, while length and digits go on working.
-//! 5. **By-products.** A whitened, bounded `z` for the bandit, a task label, expected output tokens.
+//! 5. **Account.** What moved a model's log-odds away from its usual ones, as an exact sum ([`attribution`]).
+//! 6. **By-products.** A whitened, bounded `z` for the bandit, a task label, expected output tokens.
 //!
 //! A model that was never measured gets an [`Ability`] from those it is said to be like, from a score, or from both; the
 //! estimate says which ([`ability`]). A head is one safetensors file ([`artefact`]) and belongs to the encoder, the pooling
@@ -18,6 +19,7 @@
 
 mod ability;
 mod artefact;
+mod attribution;
 mod description;
 mod matrix;
 mod neighbours;
@@ -26,12 +28,14 @@ mod parts;
 use std::path::Path;
 
 pub use ability::{Ability, Evidence};
+pub use attribution::Traces;
 pub use description::{ArmNote, Description, FORMAT, Familiarity, Likeness, OWN_TRAFFIC, Recall};
 pub use matrix::{Matrix, add_scaled, dot, logit, sigmoid};
 pub use neighbours::{Memory, Near, Shelf};
 pub use parts::{Arms, Input, Parts, Projection, Trunk};
 
 use super::stats::TextStats;
+use crate::bandit::Odds;
 
 /// Largest value of a feature in `z`, in standard deviations.
 pub const BOUND: f32 = 3.0;
@@ -77,6 +81,8 @@ pub struct HeadReading {
     pub log_odds: Vec<f32>,
     /// Natural logarithm of expected output tokens for each arm; NaN where no outcome said any.
     pub log_tokens: Vec<f32>,
+    /// What the log-odds are made of.
+    pub traces: Traces,
 }
 
 /// What a head says of one model on one prompt.
@@ -86,6 +92,8 @@ pub struct HeadEstimate {
     pub quality: f64,
     /// Tokens it would generate, where any evidence has them.
     pub output_tokens: Option<f64>,
+    /// Its log-odds as a sum.
+    pub odds: Odds,
 }
 
 impl Head {
@@ -161,10 +169,12 @@ impl Head {
         let opinions = parts.memory.opinions(&near, recall.sharpness, self.description.arms.len());
         let trunk = parts.arms.log_odds(&latent);
         let plain = parts.arms.plain_log_odds(parts.input.statistics(&x));
-        let log_odds = (0..self.description.arms.len())
+        let arms = &self.description.arms;
+        let recalled: Vec<f32> =
+            opinions.iter().zip(arms).map(|(opinion, arm)| recall.log_odds(*opinion, arm.mean)).collect();
+        let log_odds = (0..arms.len())
             .map(|arm| {
-                let opinion = recall.log_odds(opinions[arm], self.description.arms[arm].mean);
-                let known = parts.arms.calibrated(arm, trunk[arm], opinion);
+                let known = parts.arms.calibrated(arm, trunk[arm], recalled[arm]);
                 familiarity * known + (1.0 - familiarity) * plain[arm]
             })
             .collect();
@@ -175,6 +185,7 @@ impl Head {
             task,
             log_odds,
             log_tokens: parts.arms.log_tokens(&latent),
+            traces: Traces::of(parts, task, &x, &latent, recalled),
         }
     }
 
@@ -191,6 +202,7 @@ impl Head {
         HeadEstimate {
             quality: f64::from(sigmoid(log_odds + ability.shift)),
             output_tokens: (known > 0.0).then(|| f64::from((tokens / known).exp())),
+            odds: reading.traces.odds(&self.parts, &self.description, reading.familiarity, ability),
         }
     }
 

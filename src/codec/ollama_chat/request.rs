@@ -24,23 +24,43 @@ const HARMLESS: [&str; 9] = [
     "context_management",
 ];
 
+/// The first field that cannot be said here although it changes the meaning.
+pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
+    if matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
+        return Some("tool_choice".into());
+    }
+    let parts = request.messages.iter().enumerate().flat_map(|(message, it)| {
+        it.parts.iter().enumerate().map(move |(part, it)| (format!("messages[{message}].content[{part}]"), it))
+    });
+    let part = parts.into_iter().find_map(|(path, part)| match part {
+        Part::Image { source: ImageSource::Url(_), .. } => Some(format!("{path} (a picture by URL)")),
+        Part::Foreign { kind, .. } => Some(format!("{path} ({kind})")),
+        _ => None,
+    });
+    let idle = |key: &str, value: &Value| (key == "n" && value == 1) || (key == "logprobs" && value == false);
+    let extension = || {
+        let mut all = request.extensions.iter();
+        all.find(|(key, value)| !HARMLESS.contains(&key.as_str()) && !idle(key, value)).map(|(key, _)| key.clone())
+    };
+    part.or_else(extension)
+}
+
 /// Writes a request.
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
+    if let Some(field) = obstacle(request) {
+        return Err(cannot_carry(&field, "Ollama's dialect"));
+    }
     let mut dropped = Vec::new();
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));
-    out.insert("messages".into(), Value::Array(turns(&request.messages, &mut dropped)?));
+    out.insert("messages".into(), Value::Array(turns(&request.messages, &mut dropped)));
     out.insert("stream".into(), json!(request.stream));
     match &request.tool_choice {
         // No way to say "none" but not to offer any.
         Some(ToolChoice::None) => {}
-        choice => {
-            if !request.tools.is_empty() {
-                out.insert("tools".into(), Value::Array(encode_tools(&request.tools)));
-            }
-            if matches!(choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
-                dropped.push("tool_choice".into());
-            }
+        _ if request.tools.is_empty() => {}
+        _ => {
+            out.insert("tools".into(), Value::Array(encode_tools(&request.tools)));
         }
     }
     match &request.response_format {
@@ -65,14 +85,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if request.parallel_tool_calls.is_some() {
         dropped.push("parallel_tool_calls".into());
     }
-    for (key, value) in &request.extensions {
-        let idle = (key == "n" && value == 1) || (key == "logprobs" && value == false);
-        if HARMLESS.contains(&key.as_str()) {
-            dropped.push(key.clone());
-        } else if !idle {
-            return Err(cannot_carry(key, "Ollama's dialect"));
-        }
-    }
+    dropped.extend(request.extensions.keys().filter(|key| HARMLESS.contains(&key.as_str())).cloned());
     Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
 }
 
@@ -100,7 +113,7 @@ fn options(sampling: &Sampling, max_tokens: Option<u32>) -> Map<String, Value> {
     options
 }
 
-fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Result<Vec<Value>, ApiError> {
+fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     let mut out = Vec::with_capacity(messages.len());
     // A result names its tool, and only the call knows the name.
     let mut names: Vec<(&str, &str)> = Vec::new();
@@ -126,21 +139,16 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Result<Vec<Value>, 
                 out.push(json!({ "role": "tool", "content": said, "tool_name": name }));
             }
         }
-        let turn = turn(role, message, &path, dropped)?;
+        let turn = turn(role, message, &path, dropped);
         let silent = turn.len() == 2 && turn["content"] == "";
         if !(any_result && silent) {
             out.push(Value::Object(turn));
         }
     }
-    Ok(out)
+    out
 }
 
-fn turn(
-    role: &str,
-    message: &Message,
-    path: &str,
-    dropped: &mut Vec<String>,
-) -> Result<Map<String, Value>, ApiError> {
+fn turn(role: &str, message: &Message, path: &str, dropped: &mut Vec<String>) -> Map<String, Value> {
     let mut texts = Vec::new();
     let mut images = Vec::new();
     let mut calls = Vec::new();
@@ -150,9 +158,8 @@ fn turn(
         match part {
             Part::Text { text, .. } | Part::Refusal { text } => texts.push(text.as_str()),
             Part::Image { source: ImageSource::Base64 { data, .. }, .. } => images.push(json!(data)),
-            Part::Image { source: ImageSource::Url(_), .. } => {
-                return Err(cannot_carry(&format!("{here} (a picture by URL)"), "Ollama's dialect"));
-            }
+            // Such a request does not come this far.
+            Part::Image { source: ImageSource::Url(_), .. } | Part::Foreign { .. } => {}
             Part::ToolCall { name, arguments, .. } => {
                 calls.push(json!({ "function": { "name": name, "arguments": input(arguments) } }));
             }
@@ -165,9 +172,6 @@ fn turn(
             }
             Part::Thinking { text, .. } => thinking.push_str(text),
             Part::RedactedThinking { .. } => dropped.push(here),
-            Part::Foreign { kind, .. } => {
-                return Err(cannot_carry(&format!("{here} ({kind})"), "Ollama's dialect"));
-            }
         }
     }
     let mut turn =
@@ -181,5 +185,5 @@ fn turn(
     if !calls.is_empty() {
         turn.insert("tool_calls".into(), Value::Array(calls));
     }
-    Ok(turn)
+    turn
 }

@@ -1,7 +1,7 @@
 //! `GET /api/admin/learning`: what the log says of the learning: how answers were liked as time went by, whether
 //! predictions come true, and which model is good at what.
 //!
-//! Of the newest [`LOOK_AT`] decisions, so that a long log is no longer wait.
+//! Of the newest decisions, which the store keeps at hand, so that a long log is no longer wait.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,10 +14,7 @@ use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
 use crate::protocol::{ApiError, Dialect};
-use crate::store::{Entry, Order, Span, Store, StoreError};
-
-/// Decisions looked at.
-const LOOK_AT: usize = 5_000;
+use crate::store::{Glance, Store};
 
 /// Points of the curve.
 const POINTS: usize = 30;
@@ -90,19 +87,14 @@ struct Judged {
     policy_version: u64,
 }
 
-/// Reads it off the log.
-///
-/// # Errors
-///
-/// When the database fails.
-pub fn read(store: &Store) -> Result<Learning, StoreError> {
+/// Reads it off the newest entries of the log.
+pub fn read(store: &Store) -> Learning {
     let mut learning = Learning::default();
     let mut judged = Vec::new();
-    store.walk(&Span::default(), Order::Newest, |entry| {
+    store.glance(|glance| {
         learning.looked_at += 1;
-        judged.extend(note(&entry, &mut learning.ability));
-        learning.looked_at < LOOK_AT as u64
-    })?;
+        judged.extend(note(&glance, &mut learning.ability));
+    });
     judged.reverse();
     for model in learning.ability.values_mut().flat_map(BTreeMap::values_mut) {
         model.predicted /= model.considered.max(1) as f64;
@@ -110,34 +102,31 @@ pub fn read(store: &Store) -> Result<Learning, StoreError> {
     }
     learning.curve = judged.chunks(judged.len().div_ceil(POINTS).max(5)).map(stretch).collect();
     learning.calibration = calibrate(&judged);
-    Ok(learning)
+    learning
 }
 
-fn note(entry: &Entry, ability: &mut BTreeMap<String, BTreeMap<String, Ability>>) -> Option<Judged> {
-    let decision = &entry.decision;
-    let answered = entry.answered_by();
-    let verdict = entry.verdict();
+fn note(glance: &Glance<'_>, ability: &mut BTreeMap<String, BTreeMap<String, Ability>>) -> Option<Judged> {
     // A choice by name or by weight predicts nothing.
-    let predicting = decision.candidates.iter().filter(|candidate| candidate.prior.is_some());
-    if let Some(task) = &decision.task {
-        let models = ability.entry(task.clone()).or_default();
-        for candidate in predicting.clone() {
-            let model = models.entry(candidate.model.to_string()).or_default();
-            model.considered += 1;
-            model.predicted += candidate.quality;
-            if let Some(verdict) = verdict.filter(|_| answered == Some(&candidate.model)) {
-                model.judged += 1;
-                model.liked += verdict;
+    if let Some(task) = glance.task {
+        if !ability.contains_key(task) {
+            ability.insert(task.to_owned(), BTreeMap::new());
+        }
+        for (model, quality) in glance.predictions() {
+            let Some(models) = ability.get_mut(task) else { continue };
+            if !models.contains_key(model) {
+                models.insert(model.to_owned(), Ability::default());
+            }
+            let Some(model_ability) = models.get_mut(model) else { continue };
+            model_ability.considered += 1;
+            model_ability.predicted += quality;
+            if let Some(verdict) = glance.verdict.filter(|_| glance.answered == Some(model)) {
+                model_ability.judged += 1;
+                model_ability.liked += verdict;
             }
         }
     }
-    let chosen = predicting.clone().find(|candidate| answered == Some(&candidate.model))?;
-    Some(Judged {
-        at_ms: decision.at_ms,
-        verdict: verdict?,
-        predicted: chosen.quality,
-        policy_version: decision.policy_version,
-    })
+    let (_, predicted) = glance.predictions().find(|(model, _)| glance.answered == Some(model))?;
+    Some(Judged { at_ms: glance.at_ms, verdict: glance.verdict?, predicted, policy_version: glance.policy_version })
 }
 
 fn stretch(judged: &[Judged]) -> Stretch {
@@ -187,7 +176,7 @@ pub async fn show(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) ->
 ///
 /// `Unavailable` while the store is down.
 pub async fn known(gateway: &Gateway) -> Result<Learning, ApiError> {
-    gateway.read_store(read).await
+    gateway.read_store(|store| Ok(read(store))).await
 }
 
 #[cfg(test)]
@@ -217,7 +206,7 @@ mod tests {
 
     #[test]
     fn an_empty_log_teaches_nothing_and_breaks_nothing() {
-        let learning = read(&Store::in_memory().unwrap()).unwrap();
+        let learning = read(&Store::in_memory().unwrap());
         assert!(learning.curve.is_empty() && learning.calibration.is_empty() && learning.ability.is_empty());
     }
 }

@@ -12,52 +12,8 @@ use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
 use crate::protocol::{ApiError, Dialect};
+pub use crate::store::Window;
 use crate::store::{SingleModel, Summary};
-
-const MINUTE: i64 = 60_000;
-
-/// A stretch of time back from now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Window {
-    /// The last ten minutes, in buckets of ten seconds.
-    #[serde(rename = "10m")]
-    TenMinutes,
-    /// The last hour, in buckets of a minute.
-    #[default]
-    #[serde(rename = "1h")]
-    Hour,
-    /// The last day, in buckets of twenty minutes.
-    #[serde(rename = "24h")]
-    Day,
-    /// The last week, in buckets of three hours.
-    #[serde(rename = "7d")]
-    Week,
-}
-
-impl Window {
-    /// All of them, shortest first.
-    pub const ALL: [Self; 4] = [Self::TenMinutes, Self::Hour, Self::Day, Self::Week];
-
-    /// As it is written in the query.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TenMinutes => "10m",
-            Self::Hour => "1h",
-            Self::Day => "24h",
-            Self::Week => "7d",
-        }
-    }
-
-    /// Its length and that of its buckets, in milliseconds.
-    pub fn lengths(self) -> (i64, i64) {
-        match self {
-            Self::TenMinutes => (10 * MINUTE, MINUTE / 6),
-            Self::Hour => (60 * MINUTE, MINUTE),
-            Self::Day => (24 * 60 * MINUTE, 20 * MINUTE),
-            Self::Week => (7 * 24 * 60 * MINUTE, 180 * MINUTE),
-        }
-    }
-}
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -103,11 +59,10 @@ pub struct Overview {
 ///
 /// `Unavailable` while the store is down.
 pub async fn sum_up(gateway: &Gateway, window: Window) -> Result<Overview, ApiError> {
-    let (length, bucket_ms) = window.lengths();
+    let (_, bucket_ms) = window.lengths();
     let until_ms = Timestamp::now().as_millisecond() + 1;
-    // Whole buckets, so that the first is not a stump.
-    let from_ms = (until_ms - length).div_euclid(bucket_ms) * bucket_ms;
-    let summary = gateway.read_store(move |store| store.summary(from_ms, until_ms, bucket_ms)).await?;
+    let from_ms = window.from_ms(until_ms);
+    let summary = gateway.read_store(move |store| Ok(store.summary(window, until_ms))).await?;
     let all = || summary.single_models.iter();
     let alternative =
         |(model, would_be): (&String, &SingleModel)| Alternative { model: model.clone(), would_be: *would_be };

@@ -78,11 +78,16 @@ impl Witness {
         self.log(outcome, model);
     }
 
-    /// What the next choice should know: how fast the model was, and where the conversation is now.
+    /// What the next choice should know: how fast the model was, how long its answer, and where the conversation is now.
     fn remember(&self, outcome: &Outcome) {
         let (Some(model), Some(usage), Status::Ok) = (&outcome.model, outcome.usage, outcome.status) else { return };
         if outcome.failovers == 0 {
             self.gateway.speeds.observe(model, outcome.latency, usage.output_tokens);
+        }
+        let candidates = &outcome.decision.candidates;
+        let predicted = candidates.iter().find(|candidate| candidate.model == *model);
+        if let Some(prediction) = predicted.and_then(|candidate| candidate.prediction.as_ref()) {
+            self.gateway.lengths.observe(model, prediction.output_tokens, usage.output_tokens);
         }
         let sticky = self.gateway.live().config.routing.sticky;
         if sticky.enabled {

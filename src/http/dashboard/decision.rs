@@ -15,13 +15,14 @@ use super::icons::icon;
 use super::layout::Page;
 use super::parts::{badge, empty, moment, ms, or_nothing, percent, share_bar, trouble, usd};
 use super::visitor::{Visitor, url_query};
+use crate::bandit::Factor;
 use crate::http::admin::decisions;
 use crate::http::state::Gateway;
 use crate::protocol::{ErrorKind, NamedObjective, Objective};
-use crate::store::{DecisionRecord, Entry, FeedbackKind, FeedbackRecord, OutcomeRecord, Thumb};
+use crate::store::{CandidateRecord, DecisionRecord, Entry, FeedbackKind, FeedbackRecord, OutcomeRecord, Thumb};
 
-/// Features shown: those furthest from what is usual.
-const FEATURES: usize = 8;
+/// Models whose predictions are accounted for beside the chosen one's.
+const OTHERS: usize = 7;
 
 /// `GET`.
 pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor, Path(id): Path<String>) -> Response {
@@ -56,13 +57,11 @@ fn whole(entry: &Entry) -> Markup {
                 (stat("Feedback", &match entry.verdict() { Some(verdict) => verdict_badge(verdict), None => markup! { "none yet" } }))
             }
             section.card aria-labelledby="candidates-title" { (candidates(decision)) }
+            section.card aria-labelledby="reasons-title" { h2 #reasons-title { "Features that mattered" } (reasons(decision)) }
             div.columns {
                 section.card { h2 { "What happened" } (happened(entry)) }
                 section.card { h2 { "Feedback" } (feedback(entry)) }
-            }
-            div.columns {
                 section.card { h2 { "What was asked" } (asked(decision)) }
-                section.card { h2 { "What the classifier saw" } (features(decision)) }
             }
         }
     }
@@ -103,8 +102,8 @@ fn candidates(decision: &DecisionRecord) -> Markup {
             }
         }
         @if !decision.excluded.is_empty() {
-            details {
-                summary.muted { (decision.excluded.len()) " models fell out before the choice" }
+            details data-key="excluded" {
+                summary.muted data-key="excluded-title" { (decision.excluded.len()) " models fell out before the choice" }
                 ul { @for excluded in &decision.excluded { li { strong { (excluded.model) } ": " (excluded.reason) } } }
             }
         }
@@ -249,29 +248,111 @@ fn asked(decision: &DecisionRecord) -> Markup {
     }
 }
 
-fn features(decision: &DecisionRecord) -> Markup {
-    if decision.features.is_empty() {
-        return markup! { p.muted { "It did not read this prompt, or not in time: the choice was made without features." } };
+/// What made each prediction: the chosen model's with bars, the others' as numbers beside it.
+fn reasons(decision: &DecisionRecord) -> Markup {
+    let mut told: Vec<&CandidateRecord> =
+        decision.candidates.iter().filter(|candidate| !candidate.account.is_empty()).collect();
+    told.sort_by(|a, b| b.propensity.total_cmp(&a.propensity).then(b.utility.total_cmp(&a.utility)));
+    let Some(chosen) = told.iter().position(|candidate| candidate.model == decision.chosen) else {
+        return markup! {
+            p.muted {
+                @if decision.features.is_empty() { "Nothing was predicted: it was chosen by name, by weight, or without reading the prompt." }
+                @else { "This record is older than the account of predictions." }
+            }
+        };
+    };
+    let chosen = told.remove(chosen);
+    told.truncate(OTHERS);
+    let mut factors: Vec<Factor> = Vec::new();
+    for (factor, _) in std::iter::once(&chosen).chain(&told).flat_map(|candidate| candidate.account.parts()) {
+        if factor != Factor::Base && !factors.contains(&factor) {
+            factors.push(factor);
+        }
     }
-    let mut ranked: Vec<(usize, f32)> = decision.features.iter().copied().enumerate().collect();
-    ranked.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
-    let largest = ranked.first().map_or(1.0, |(_, value)| value.abs()).max(f32::MIN_POSITIVE);
+    factors.sort_by(|a, b| chosen.account.by(*b).abs().total_cmp(&chosen.account.by(*a).abs()).then(a.cmp(b)));
+    let widest = factors.iter().map(|factor| chosen.account.by(*factor).abs()).fold(0.01, f64::max);
+    let task = decision.task.as_deref();
     markup! {
         p.hint {
-            (decision.features.len()) " features; drawn are those furthest from what is usual. Zero is the average prompt, one is a "
-            "standard deviation. Space " code { (decision.feature_space) } "."
+            "How many points of predicted quality each thing moved it, from the model's usual quality down to the prediction. "
+            "Within rounding the column adds up."
         }
-        table.features {
-            caption.hidden { "Features" }
-            tbody {
-                @for (index, value) in ranked.into_iter().take(FEATURES) {
+        div.table-box tabindex="0" role="region" aria-labelledby="reasons-title" {
+            table.reasons {
+                thead {
                     tr {
-                        th scope="row" { "z" sub { (index + 1) } }
-                        td { (share_bar(f64::from(value.abs() / largest), if value < 0.0 { "second" } else { "" }, &format!("{value:.3}"))) }
-                        td.num { (format!("{value:+.2}")) }
+                        th scope="col" { "What" } th scope="col" { span.hidden { "Drawn" } } th.num scope="col" { (chosen.model) }
+                        @for other in &told { th.num scope="col" { (other.model) } }
+                    }
+                }
+                tbody {
+                    tr {
+                        th scope="row" { (readable(Factor::Base, task)) } td {}
+                        @for candidate in std::iter::once(&chosen).chain(&told) { td.num { (tenths(candidate.account.by(Factor::Base))) } }
+                    }
+                    @for factor in &factors {
+                        @let by = chosen.account.by(*factor);
+                        tr data-factor=(factor.name()) {
+                            th scope="row" { (readable(*factor, task)) }
+                            td { (moved_bar(by, widest, &format!("{}: {} points", readable(*factor, task), points(by)))) }
+                            td.num { (points(by)) }
+                            @for other in &told { td.num.muted { (points(other.account.by(*factor))) } }
+                        }
+                    }
+                    tr.sum {
+                        th scope="row" { "Predicted quality" } td {}
+                        @for candidate in std::iter::once(&chosen).chain(&told) { td.num { strong { (tenths(candidate.account.total())) } } }
                     }
                 }
             }
+        }
+        @if told.len() + 1 < decision.candidates.len() { p.hint { "The " (told.len() + 1) " most probable of " (decision.candidates.len()) " candidates." } }
+        p.hint { (decision.features.len()) " features, space " code { (decision.feature_space) } "." }
+    }
+}
+
+/// A factor in words.
+fn readable(factor: Factor, task: Option<&str>) -> String {
+    match factor {
+        Factor::Base => "The model on an average prompt".to_owned(),
+        Factor::Task => format!("The task: {}", task.unwrap_or("not told")),
+        Factor::Reading => "What else was read".to_owned(),
+        Factor::Length => "Length".to_owned(),
+        Factor::Language => "Language and script".to_owned(),
+        Factor::Numbers => "Numbers and mathematics".to_owned(),
+        Factor::Code => "Code and markup".to_owned(),
+        Factor::Form => "Form of the question".to_owned(),
+        Factor::Tools => "Tools on offer".to_owned(),
+        Factor::Topic => "Words of a topic".to_owned(),
+        Factor::Similar => "Similar training prompts".to_owned(),
+        Factor::Unfamiliar => "Unlike the training data".to_owned(),
+        Factor::Level => "Feedback: the model at large".to_owned(),
+        Factor::Hardness => "Feedback: by how hard it is".to_owned(),
+        Factor::Direction(number) => format!("Feedback: learned direction {number}"),
+        Factor::Directions => "Feedback: other directions".to_owned(),
+        Factor::Limit => "End of the scale".to_owned(),
+    }
+}
+
+/// Points of quality that something moved it.
+fn points(by: f64) -> String {
+    let tenths = (by * 1000.0).round();
+    if tenths == 0.0 { "0".to_owned() } else { format!("{:+.1}", tenths / 10.0) }
+}
+
+fn tenths(quality: f64) -> String {
+    format!("{:.1} %", quality * 100.0)
+}
+
+/// A bar from the middle: to the right what helped, to the left what did not.
+fn moved_bar(by: f64, widest: f64, said: &str) -> Markup {
+    let length = 50.0 * (by.abs() / widest).clamp(0.0, 1.0);
+    let from = if by < 0.0 { 50.0 - length } else { 50.0 };
+    markup! {
+        svg.bar.moved aria-hidden="true" data-tip=(said) {
+            rect.back width="100%" height="100%" rx="4" {}
+            rect class={ "fill " (if by < 0.0 { "against" } else { "for" }) } x=(format!("{from:.1}%")) width=(format!("{length:.1}%")) height="100%" {}
+            line x1="50%" x2="50%" y1="0" y2="100%" {}
         }
     }
 }

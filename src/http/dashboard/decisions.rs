@@ -27,6 +27,9 @@ pub(super) async fn page(
         section #decisions.card data-live=[first_page.then_some("5000")] {
             @match &found {
                 Err(error) => { (trouble(&error.message)) }
+                Ok(found) if found.entries.is_empty() && found.next.is_some() => {
+                    (empty("Nothing so far", "The log is long, and it is searched in parts: Older goes on from here."))
+                }
                 Ok(found) if found.entries.is_empty() => {
                     (empty("No decision here", "Nothing matches the filters, or nothing was asked yet."))
                 }

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
 use maud::{Markup, html as markup};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::html;
@@ -19,6 +20,7 @@ use crate::chart::{Plot, Point, Series};
 use crate::config::LearningMode;
 use crate::http::admin::learning::{self, Ability, Learning};
 use crate::http::state::Gateway;
+use crate::ope::{Estimate, Method};
 use crate::store::{SnapshotRecord, SnapshotState};
 use crate::tuner::LearnerStatus;
 
@@ -224,6 +226,99 @@ fn table(versions: &[SnapshotRecord], status: &LearnerStatus) -> Markup {
             }
         }
         @if versions.len() > SHOWN { p.hint { "The newest " (SHOWN) " of " (versions.len()) "." } }
+        (estimators(&versions[..versions.len().min(SHOWN)]))
+    }
+}
+
+/// What one estimator says of a version.
+struct Estimated<'a> {
+    record: &'a SnapshotRecord,
+    method: Method,
+    /// Over the live one; absent in records that are older than that.
+    gain: Option<Estimate>,
+    new: Option<Estimate>,
+    live: Option<Estimate>,
+}
+
+fn estimated(record: &SnapshotRecord) -> Vec<Estimated<'_>> {
+    let list = |name: &str| -> Vec<Estimate> {
+        let found = record.report.get("gain").and_then(|gain| gain.get(name));
+        found.and_then(|found| Vec::deserialize(found).ok()).unwrap_or_default()
+    };
+    let (gained, new, live) = (list("methods"), list("new"), list("live"));
+    let of = |all: &[Estimate], method: Method| all.iter().find(|one| one.method == method).copied();
+    [Method::Ips, Method::Snips, Method::DoublyRobust]
+        .map(|method| Estimated {
+            record,
+            method,
+            gain: of(&gained, method),
+            new: of(&new, method),
+            live: of(&live, method),
+        })
+        .into_iter()
+        .filter(|one| one.gain.is_some() || one.new.is_some())
+        .collect()
+}
+
+/// The gain of each version by each estimator, and what each says of either policy.
+fn estimators(versions: &[SnapshotRecord]) -> Markup {
+    let all: Vec<Estimated<'_>> = versions.iter().flat_map(estimated).collect();
+    let cell = |found: Option<Estimate>, write: &dyn Fn(f64) -> String| {
+        markup! {
+            td.num {
+                @match found {
+                    Some(found) => { (write(found.value)) br; span.muted { (write(found.low)) " to " (write(found.high)) } }
+                    None => { "–" }
+                }
+            }
+        }
+    };
+    let points = |value: f64| format!("{value:+.4}");
+    let quality = |value: f64| format!("{value:.3}");
+    markup! {
+        @if !all.is_empty() {
+            details.estimators data-key="estimators" {
+                summary.muted data-key="estimators-title" { "All estimators" }
+                div.table-box tabindex="0" role="region" aria-label="All estimators" {
+                    table {
+                        thead {
+                            tr {
+                                th scope="col" { "Version" } th scope="col" { "Method" }
+                                @for name in ["Gain", "New policy", "Live policy", "Effective", "Clipped"] { th.num scope="col" { (name) } }
+                            }
+                        }
+                        tbody {
+                            @for one in &all {
+                                tr {
+                                    th scope="row" { "v" (one.record.version) }
+                                    td { (method(one.method)) }
+                                    (cell(one.gain, &points))
+                                    (cell(one.new, &quality))
+                                    (cell(one.live, &quality))
+                                    @match one.gain.or(one.new) {
+                                        Some(shown) => {
+                                            td.num { (format!("{:.0}", shown.effective)) " of " (shown.requests) }
+                                            td.num { (percent(shown.clipped)) }
+                                        }
+                                        None => { td {} td {} }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+                p.hint { "Gain in utility over the version that was live; quality of either policy's answers. Effective is the sample size that importance weights leave, clipped the share of them that was cut off." }
+            }
+        }
+    }
+}
+
+fn method(method: Method) -> &'static str {
+    match method {
+        Method::Ips => "IPS",
+        Method::Snips => "SNIPS",
+        Method::Direct => "direct",
+        Method::DoublyRobust => "doubly robust",
     }
 }
 
@@ -295,8 +390,8 @@ fn steer(status: &LearnerStatus) -> Markup {
             }
             div.field { button.primary type="submit" { "Apply" } }
         }
-        details {
-            summary.muted { "How it explores and forgets" }
+        details data-key="settings" {
+            summary.muted data-key="settings-title" { "How it explores and forgets" }
             dl.fields {
                 @for (name, value) in settings.as_object().into_iter().flatten() {
                     dt { code { (name) } } dd { code { (value) } }
@@ -343,5 +438,47 @@ fn cell(ability: Option<&Ability>, best: f64) -> Markup {
         @if ability.predicted >= best - 0.005 { (badge("good", &text)) } @else { (text) }
         br;
         span.muted { @if ability.judged > 0 { (percent(ability.liked)) " of " (ability.judged) } @else { "none" } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(report: serde_json::Value) -> SnapshotRecord {
+        SnapshotRecord {
+            version: 7,
+            made_at_ms: 0,
+            promoted_at_ms: None,
+            parent: 6,
+            origin: "retune".into(),
+            state: SnapshotState::Promoted,
+            reason: String::new(),
+            learned_from: 100,
+            report,
+        }
+    }
+
+    #[test]
+    fn every_estimator_is_shown_as_far_as_the_record_has_it() {
+        let told = |method: &str, value: f64| {
+            json!({ "method": method, "value": value, "low": value - 0.1, "high": value + 0.1, "requests": 80,
+                "effective": 41.0, "clipped": 0.05, "largest_weight": 3.0 })
+        };
+        let each = |value: f64| json!([told("ips", value), told("snips", value), told("doubly_robust", value)]);
+        let gain = json!({ "choices": 80, "mean": 0.01, "lower": -0.1, "upper": 0.12 });
+        let first = record(json!({ "gain": gain }));
+        assert_eq!(self::gain(&first), Some((0.01, -0.1, 0.12, 80)));
+        assert_eq!(estimators(&[first]).into_string(), "", "a record of the first programs has one number");
+        let mut with = gain.clone();
+        with["new"] = each(0.8);
+        with["live"] = each(0.7);
+        let page = estimators(&[record(json!({ "gain": with }))]).into_string();
+        assert!(page.contains("SNIPS") && page.contains("0.800") && page.contains("41 of 80"), "{page}");
+        with["methods"] = each(0.123);
+        let page = estimators(&[record(json!({ "gain": with })), record(serde_json::Value::Null)]).into_string();
+        for text in ["IPS", "SNIPS", "doubly robust", "+0.1230", "+0.0230", "0.700", "5.0 %"] {
+            assert!(page.contains(text), "{text} is not in {page}");
+        }
     }
 }

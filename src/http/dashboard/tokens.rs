@@ -63,6 +63,9 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
                 (field("tpm", "Tokens per minute", "Empty = as configured, 0 = no limit.", &markup! {
                     input #tpm name="tokens_per_minute" type="number" min="0" inputmode="numeric" data-type="number";
                 }))
+                (field("spend", "US dollars per day", "Empty = as configured, 0 = no limit.", &markup! {
+                    input #spend name="usd_per_day" type="number" min="0" step="any" inputmode="decimal" data-type="number";
+                }))
                 div.field.end { button.primary type="submit" { "Make the token" } }
             }
             div #made.made hidden {

@@ -184,12 +184,14 @@ const fresh = {
     }
   },
 
-  // Keeps focus and scrolling where they were.
+  // Keeps focus, scrolling and what was unfolded.
   swap(part, next) {
     if (part.isEqualNode(next)) return;
     const focus = part.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
     const scrolls = panel.all(".table-box", part).map((box) => box.scrollLeft);
+    const opened = panel.all("details[data-key][open]", part).map((box) => box.dataset.key);
     part.replaceChildren(...next.childNodes);
+    opened.forEach((key) => panel.one(`details[data-key="${CSS.escape(key)}"]`, part)?.setAttribute("open", ""));
     panel.all(".table-box", part).forEach((box, at) => (box.scrollLeft = scrolls[at] ?? 0));
     if (focus) panel.one(`[data-key="${CSS.escape(focus)}"]`, part)?.focus();
   },

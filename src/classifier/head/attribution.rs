@@ -1,0 +1,230 @@
+//! What moves a head's log-odds away from those of an average prompt, as a sum that is exact.
+//!
+//! **The trunk.** Its input is a sum of groups: what the encoder read (in two: along the direction that tells the task, and
+//! across it) and the text statistics by kind. A hidden unit sees only how much of each group there is, so along the
+//! straight line from an average prompt to this one its rise is the groups' rises in proportion (the integrated gradient of
+//! Sundararajan and others 2017, which for one hidden layer needs no integral: a difference quotient does it).
+//!
+//! **The rest.** Calibration, memory, familiarity and borrowed abilities are sums already, and keep their summands apart.
+
+use super::matrix::{Matrix, dot};
+use super::parts::{Parts, Trunk};
+use super::{Ability, Description, sigmoid};
+use crate::bandit::{Factor, Odds};
+use crate::classifier::stats;
+
+/// Groups of the trunk's input: the leading ones of [`Factor::HEAD`].
+const GROUPS: usize = 9;
+const TASK: usize = 0;
+const READING: usize = 1;
+const SIMILAR: usize = 9;
+const UNFAMILIAR: usize = 10;
+
+/// What a reading is made of.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Traces {
+    /// Latents of an average prompt.
+    average: Vec<f32>,
+    /// What each group adds to them.
+    latents: Vec<Vec<f32>>,
+    /// Standardised text statistics.
+    statistics: Vec<f32>,
+    /// Log-odds of each arm by the memory.
+    recalled: Vec<f32>,
+}
+
+/// The group of each statistic, as a place in [`Factor::HEAD`].
+pub(super) fn groups() -> [usize; stats::COUNT] {
+    let place = |factor: Factor| Factor::HEAD.iter().position(|other| *other == factor).unwrap_or(READING);
+    stats::NAMES.map(|name| place(kind(name)))
+}
+
+fn kind(statistic: &str) -> Factor {
+    match statistic {
+        "log_bytes" | "log_words" | "log_lines" | "log_blocks" | "word_length" => Factor::Length,
+        "digit_share" | "log_numbers" | "longest_number" | "log_tex" | "log_equations" | "log_math_words" => {
+            Factor::Numbers
+        }
+        "symbol_share" | "bracket_share" | "log_indented" | "code_fence" | "log_code_words" | "log_code_marks"
+        | "log_json_marks" => Factor::Code,
+        "non_ascii_share" | "english_share" | "latin_accent_share" | "log_translate_words" => Factor::Language,
+        _ if statistic.starts_with("tool") => Factor::Tools,
+        _ if statistic.ends_with("_words") || statistic == "log_quotes" => Factor::Topic,
+        _ if ["han", "kana", "cyrillic", "arabic"].iter().any(|script| statistic.starts_with(script)) => {
+            Factor::Language
+        }
+        _ => Factor::Form,
+    }
+}
+
+impl Traces {
+    /// Of a prompt with the input `x` and these latents.
+    pub(super) fn of(parts: &Parts, task: Option<usize>, x: &[f32], latent: &[f32], recalled: Vec<f32>) -> Self {
+        let statistics = parts.input.statistics(x).to_vec();
+        let states = x.len() - statistics.len();
+        let mut split = vec![vec![0.0; x.len()]; GROUPS];
+        // A head of before the newest statistics has fewer.
+        for (at, (group, value)) in groups().into_iter().zip(&statistics).enumerate() {
+            split[group][states + at] = *value;
+        }
+        if let Some(task) = task {
+            along(&parts.tasks, task, &x[..states], &mut split[TASK][..states]);
+        }
+        // What is left of the states: told by difference, so that the groups are the whole.
+        split[READING].clear();
+        let (average, latents) = parts.trunk.apart(x, latent, &split);
+        Self { average, latents, statistics, recalled }
+    }
+
+    /// The log-odds of a model with this ability, as a sum.
+    pub(super) fn odds(&self, parts: &Parts, description: &Description, familiarity: f32, ability: &Ability) -> Odds {
+        let mut odds = Odds { base: ability.shift, ..Odds::default() };
+        let groups = groups();
+        for (arm, weight) in &ability.parts {
+            let row = parts.arms.calibration.row(*arm);
+            let (level, trunk, memory) = (row[0], row[1], row[2]);
+            let ability = parts.arms.ability.row(*arm);
+            let of = |latent: &[f32]| {
+                latent.split_last().map_or(0.0, |(difficulty, demands)| dot(ability, demands) + difficulty)
+            };
+            let usual = description.recall.log_odds((0.0, 0.0), description.arms[*arm].mean);
+            let base = level + trunk * (of(&self.average) + parts.arms.level[*arm]) + memory * usual;
+            odds.base += weight * base;
+            for (moved, latent) in odds.moved.iter_mut().zip(&self.latents) {
+                *moved += weight * familiarity * trunk * of(latent);
+            }
+            odds.moved[SIMILAR] += weight * familiarity * memory * (self.recalled[*arm] - usual);
+            let plain = parts.arms.plain.row(*arm);
+            let strange = weight * (1.0 - familiarity);
+            for ((value, plain), group) in self.statistics.iter().zip(plain).zip(groups) {
+                odds.moved[group] += strange * plain * value;
+            }
+            odds.moved[UNFAMILIAR] += strange * (plain.last().copied().unwrap_or(0.0) - base);
+        }
+        odds
+    }
+}
+
+/// The part of `states` that lies along what tells `task` from the other tasks.
+fn along(tasks: &Matrix, task: usize, states: &[f32], out: &mut [f32]) {
+    let rows = tasks.values.chunks_exact(tasks.columns.max(1));
+    let direction: Vec<f32> = rows
+        .take(states.len())
+        .map(|row| row.get(task).map_or(0.0, |weight| weight - row.iter().sum::<f32>() / row.len() as f32))
+        .collect();
+    let length = dot(&direction, &direction);
+    if length > 1e-12 {
+        let share = dot(&direction, states) / length;
+        out.iter_mut().zip(&direction).for_each(|(out, direction)| *out = share * direction);
+    }
+}
+
+impl Trunk {
+    /// The latents of an average prompt, and what each group of the input adds to them on the way to `latent`, which is
+    /// that of the whole input `x`. A group that is empty takes what the others leave.
+    fn apart(&self, x: &[f32], latent: &[f32], groups: &[Vec<f32>]) -> (Vec<f32>, Vec<Vec<f32>>) {
+        let silu = |value: f32| value * sigmoid(value);
+        let mut whole = vec![0.0; self.bias.len()];
+        self.first.add_product(x, &mut whole);
+        let quotient: Vec<f32> = whole
+            .iter()
+            .zip(&self.bias)
+            .map(|(way, bias)| {
+                if way.abs() > 1e-3 {
+                    (silu(bias + way) - silu(*bias)) / way
+                } else {
+                    let gate = sigmoid(bias + way / 2.0);
+                    gate * (1.0 + (bias + way / 2.0) * (1.0 - gate))
+                }
+            })
+            .collect();
+        let mut average = vec![0.0; latent.len()];
+        self.second.add_product(&self.bias.iter().map(|bias| silu(*bias)).collect::<Vec<f32>>(), &mut average);
+        let mut left: Vec<f32> = latent.iter().zip(&average).map(|(latent, average)| latent - average).collect();
+        let mut told: Vec<Vec<f32>> = groups
+            .iter()
+            .map(|group| {
+                let mut added = vec![0.0; latent.len()];
+                let mut hidden = vec![0.0; self.bias.len()];
+                self.first.add_product(group, &mut hidden);
+                hidden.iter_mut().zip(&quotient).for_each(|(way, quotient)| *way *= quotient);
+                self.past.add_product(group, &mut added);
+                self.second.add_product(&hidden, &mut added);
+                left.iter_mut().zip(&added).for_each(|(left, added)| *left -= added);
+                added
+            })
+            .collect();
+        if let Some(rest) = groups.iter().position(Vec::is_empty) {
+            told[rest] = left;
+        }
+        (average, told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::head;
+    use super::super::{Head, HeadReading};
+    use super::*;
+    use crate::classifier::stats::TextStats;
+
+    /// The tests' head with a bent trunk, statistics that count, and a task that is told by both states.
+    fn bent() -> Head {
+        let plain = head();
+        let mut parts = plain.parts().clone();
+        for (at, row) in parts.trunk.first.values.iter_mut().enumerate() {
+            *row = ((at * 7 % 11) as f32 - 5.0) / 8.0;
+        }
+        parts.trunk.bias[0] = 0.3;
+        parts.trunk.second.values.copy_from_slice(&[0.8, -0.5]);
+        parts.input.scale.fill(1.0);
+        for (at, weight) in parts.arms.plain.values.iter_mut().enumerate() {
+            *weight = ((at * 5 % 7) as f32 - 3.0) / 20.0;
+        }
+        parts.tasks.row_mut(1).copy_from_slice(&[0.5, -0.5]);
+        Head::new(plain.description().clone(), parts).unwrap()
+    }
+
+    fn odds(head: &Head, reading: &HeadReading, ability: &Ability) -> (Odds, f64) {
+        let made = head.estimate(reading, ability);
+        (made.odds, made.quality)
+    }
+
+    #[test]
+    fn the_summands_are_the_whole_near_and_far() {
+        let head = bent();
+        let likened = head.ability("new-model", None, Some(0.6)).unwrap();
+        let known = head.ability("minus", None, None).unwrap();
+        for states in [[1.0, 0.05], [0.4, 0.9], [0.05, 1.0], [-2.0, 0.3]] {
+            let reading = head.read(&states, &TextStats::of("What is 12 + 30?\n```\nlet x = 1;\n```"));
+            for ability in [&likened, &known] {
+                let (odds, quality) = odds(&head, &reading, ability);
+                let sum = f64::from(odds.base + odds.moved.iter().sum::<f32>());
+                let said = 1.0 / (1.0 + (-sum).exp());
+                assert!((said - quality).abs() < 1e-5, "{odds:?} says {said}, and the head says {quality}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_prompt_moves_nothing() {
+        let head = bent();
+        let ability = head.ability("plus", None, None).unwrap();
+        let of = |text: &str| odds(&head, &head.read(&[1.0, 0.0], &TextStats::of(text)), &ability).0.moved;
+        let place = |factor| Factor::HEAD.iter().position(|other| *other == factor).unwrap();
+        let (plain, code) = (of("Say hello"), of("Say\n```\nfn hello() {\n    return;\n}\n```"));
+        assert_eq!(plain[place(Factor::Code)], 0.0);
+        assert!(code[place(Factor::Code)].abs() > 1e-3);
+        assert_eq!(code[place(Factor::Unfamiliar)], 0.0, "it is a training prompt");
+        assert!(plain[place(Factor::Task)].abs() > 1e-3, "both states tell the task");
+    }
+
+    #[test]
+    fn every_statistic_has_a_kind_and_no_kind_is_empty() {
+        let groups = groups();
+        for place in 2..GROUPS {
+            assert!(groups.contains(&place), "{:?}", Factor::HEAD[place]);
+        }
+        assert!(groups.iter().all(|place| (2..GROUPS).contains(place)));
+    }
+}

@@ -1,0 +1,237 @@
+//! The sums of one stretch of time. What was added can be taken out again: an entry that changes is taken out as it was
+//! and added as it is.
+
+use std::collections::BTreeMap;
+
+use super::fact::{Fact, Names};
+use super::hist::Histogram;
+use super::{Bucket, SingleModel, Summary, Sums};
+use crate::store::record::OutcomeStatus;
+
+/// Sums and latencies being filled.
+#[derive(Debug, Clone, Default)]
+struct Tally {
+    sums: Sums,
+    latencies: Histogram,
+    first_tokens: Histogram,
+}
+
+/// What a model could have served.
+#[derive(Debug, Clone, Copy, Default)]
+struct Single {
+    count: u64,
+    cost: f64,
+    quality: f64,
+}
+
+/// Real costs over predicted ones, of the models that answered.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ratio {
+    count: f64,
+    predicted: f64,
+    spent: f64,
+    predicted_squared: f64,
+    spent_squared: f64,
+    product: f64,
+}
+
+/// The sums of one stretch of time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cell {
+    total: Tally,
+    models: BTreeMap<u32, Tally>,
+    tasks: BTreeMap<u32, u64>,
+    single: BTreeMap<u32, Single>,
+    ratio: Ratio,
+}
+
+/// One more or one less.
+fn step(count: &mut u64, more: bool) {
+    *count = if more { count.saturating_add(1) } else { count.saturating_sub(1) };
+}
+
+impl Tally {
+    fn note(&mut self, fact: &Fact, more: bool) {
+        let sign = if more { 1.0 } else { -1.0 };
+        let sums = &mut self.sums;
+        let mut mark = |yes: bool, count: fn(&mut Sums) -> &mut u64| {
+            if yes {
+                step(count(sums), more);
+            }
+        };
+        mark(!fact.dry_run, |sums| &mut sums.requests);
+        mark(fact.dry_run, |sums| &mut sums.dry_runs);
+        mark(fact.explored, |sums| &mut sums.explored);
+        mark(fact.verdict.is_some(), |sums| &mut sums.rated);
+        if let Some(end) = &fact.end {
+            mark(matches!(end.status, OutcomeStatus::Failed(_)), |sums| &mut sums.errors);
+            mark(end.status == OutcomeStatus::Cancelled, |sums| &mut sums.cancelled);
+            mark(end.failed_over, |sums| &mut sums.failovers);
+        }
+        sums.verdicts += sign * fact.verdict.unwrap_or(0.0);
+        let Some(end) = &fact.end else { return };
+        sums.cost_usd += sign * end.cost_usd.unwrap_or(0.0);
+        for (sum, tokens) in
+            [(&mut sums.input_tokens, end.input_tokens), (&mut sums.output_tokens, end.output_tokens)]
+        {
+            *sum = if more { sum.saturating_add(tokens) } else { sum.saturating_sub(tokens) };
+        }
+        if end.status == OutcomeStatus::Ok {
+            if let Some(ms) = end.latency_ms {
+                self.latencies.note(ms, more);
+            }
+            if let Some(ms) = end.first_token_ms {
+                self.first_tokens.note(ms, more);
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let (sums, more) = (&mut self.sums, &other.sums);
+        sums.requests += more.requests;
+        sums.dry_runs += more.dry_runs;
+        sums.errors += more.errors;
+        sums.cancelled += more.cancelled;
+        sums.failovers += more.failovers;
+        sums.explored += more.explored;
+        sums.input_tokens += more.input_tokens;
+        sums.output_tokens += more.output_tokens;
+        sums.cost_usd += more.cost_usd;
+        sums.rated += more.rated;
+        sums.verdicts += more.verdicts;
+        self.latencies.merge(&other.latencies);
+        self.first_tokens.merge(&other.first_tokens);
+    }
+
+    /// Whether everything that was added was taken out again.
+    fn is_empty(&self) -> bool {
+        self.sums.requests + self.sums.dry_runs == 0
+    }
+
+    fn finish(&self) -> Bucket {
+        Bucket {
+            p50_ms: self.latencies.quantile(0.50),
+            p95_ms: self.latencies.quantile(0.95),
+            p99_ms: self.latencies.quantile(0.99),
+            first_token_p50_ms: self.first_tokens.quantile(0.50),
+            first_token_p95_ms: self.first_tokens.quantile(0.95),
+            sums: self.sums.clone(),
+        }
+    }
+}
+
+impl Ratio {
+    fn note(&mut self, predicted: f64, spent: f64, sign: f64) {
+        self.count += sign;
+        self.predicted += sign * predicted;
+        self.spent += sign * spent;
+        self.predicted_squared += sign * predicted * predicted;
+        self.spent_squared += sign * spent * spent;
+        self.product += sign * predicted * spent;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.predicted += other.predicted;
+        self.spent += other.spent;
+        self.predicted_squared += other.predicted_squared;
+        self.spent_squared += other.spent_squared;
+        self.product += other.product;
+    }
+
+    /// The ratio and its standard error; one without an error where there is nothing to compare.
+    fn estimate(&self) -> (f64, f64) {
+        if self.predicted <= 0.0 || self.count < 2.0 {
+            return (1.0, 0.0);
+        }
+        let ratio = self.spent / self.predicted;
+        let squares = self.spent_squared - 2.0 * ratio * self.product + ratio * ratio * self.predicted_squared;
+        let variance = squares.max(0.0) / (self.count - 1.0);
+        (ratio, (variance * self.count).sqrt() / self.predicted)
+    }
+}
+
+impl Cell {
+    /// Adds an entry, or takes it out.
+    pub(super) fn note(&mut self, fact: &Fact, more: bool) {
+        self.total.note(fact, more);
+        self.models.entry(fact.model).or_default().note(fact, more);
+        if let Some(task) = fact.task {
+            step(self.tasks.entry(task).or_default(), more);
+        }
+        let Some(spent) = fact.end.as_ref().and_then(|end| end.cost_usd) else { return };
+        let sign = if more { 1.0 } else { -1.0 };
+        for option in &fact.options {
+            let single = self.single.entry(option.model).or_default();
+            step(&mut single.count, more);
+            single.cost += sign * option.cost_usd;
+            single.quality += sign * f64::from(option.quality);
+            if option.model == fact.model {
+                self.ratio.note(option.cost_usd, spent, sign);
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.total.merge(&other.total);
+        for (model, tally) in &other.models {
+            self.models.entry(*model).or_default().merge(tally);
+        }
+        for (task, count) in &other.tasks {
+            *self.tasks.entry(*task).or_default() += count;
+        }
+        for (model, more) in &other.single {
+            let single = self.single.entry(*model).or_default();
+            single.count += more.count;
+            single.cost += more.cost;
+            single.quality += more.quality;
+        }
+        self.ratio.merge(&other.ratio);
+    }
+
+    fn singles(&self, names: &Names) -> BTreeMap<String, SingleModel> {
+        let served = self.single.values().map(|single| single.count).max().unwrap_or(0);
+        let (ratio, error) = self.ratio.estimate();
+        let of = |single: &Single| {
+            // Requests it could not have served are taken to be like the others.
+            let cost = single.cost * served as f64 / single.count as f64;
+            SingleModel {
+                cost_usd: cost * ratio,
+                cost_error_usd: cost * error * 1.96,
+                quality: single.quality / single.count as f64,
+            }
+        };
+        self.single
+            .iter()
+            .filter(|(_, single)| single.count > 0 && single.count * 10 >= served * 9)
+            .map(|(model, single)| (names.name(*model).to_owned(), of(single)))
+            .collect()
+    }
+}
+
+/// The summary of some cells in a row.
+pub(super) fn sum_up<'a>(cells: impl Iterator<Item = (&'a i64, &'a Cell)>, names: &Names) -> Summary {
+    let name = |number: &u32| names.name(*number).to_owned();
+    let mut summary = Summary::default();
+    let mut all = Cell::default();
+    for (from, cell) in cells.filter(|(_, cell)| !cell.total.is_empty()) {
+        summary.buckets.insert(*from, cell.total.finish());
+        let by_model: BTreeMap<String, u64> = cell
+            .models
+            .iter()
+            .filter(|(_, tally)| tally.sums.requests > 0)
+            .map(|(model, tally)| (name(model), tally.sums.requests))
+            .collect();
+        if !by_model.is_empty() {
+            summary.models_over_time.insert(*from, by_model);
+        }
+        all.merge(cell);
+    }
+    summary.total = all.total.finish();
+    let models = all.models.iter().filter(|(_, tally)| !tally.is_empty());
+    summary.models = models.map(|(model, tally)| (name(model), tally.finish())).collect();
+    summary.tasks =
+        all.tasks.iter().filter(|(_, count)| **count > 0).map(|(task, count)| (name(task), *count)).collect();
+    summary.single_models = all.singles(names);
+    summary
+}

@@ -1,0 +1,431 @@
+//! Sums over time, kept while the log grows: what the overview shows costs the same whatever the log holds.
+//!
+//! **Cells.** Each [`Window`] has cells of its own bucket's length, as many as the window needs; what is older falls out.
+//! An entry is added to its cell when its decision is written. When its outcome or a feedback comes, it is taken out as it
+//! was and added as it is, so sums are those of the log at any time. As it was: the newest [`RECENT`] entries are kept as
+//! small facts (most changes come within seconds), older ones are read from the log.
+//!
+//! **After a start** the log is walked from its newest entry back, some entries at a time, between other work; until the
+//! oldest window is full a summary says since when it is complete. What is written meanwhile goes by the rule above, and
+//! changes to entries that the walk has not come to are left to it.
+//!
+//! **Bounds.** Some 250 cells, each with a tally and two sparse histograms for each model that was used in it, and the
+//! recent facts: a few megabytes. What retention deletes inside the last week stays in the sums: it happened.
+
+mod cell;
+mod fact;
+mod hist;
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use self::cell::{Cell, sum_up};
+use self::fact::{Fact, Names};
+use super::db::Store;
+use super::error::StoreError;
+use super::join::{Order, Span, ms_of};
+use super::log::Stored;
+use super::record::{DecisionRecord, FeedbackRecord, OutcomeRecord, OutcomeStatus};
+use crate::protocol::DecisionId;
+
+/// Newest entries that are kept as facts.
+pub const RECENT: usize = 5_000;
+
+/// Entries of an old log that are added up at one go; whoever writes waits as long.
+const GO: usize = 128;
+
+/// Entries of an old log that are added up at most.
+const WALK: usize = 2_000_000;
+
+const MINUTE: i64 = 60_000;
+
+/// A stretch of time back from now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Window {
+    /// The last ten minutes, in buckets of ten seconds.
+    #[serde(rename = "10m")]
+    TenMinutes,
+    /// The last hour, in buckets of a minute.
+    #[default]
+    #[serde(rename = "1h")]
+    Hour,
+    /// The last day, in buckets of twenty minutes.
+    #[serde(rename = "24h")]
+    Day,
+    /// The last week, in buckets of three hours.
+    #[serde(rename = "7d")]
+    Week,
+}
+
+impl Window {
+    /// All of them, shortest first.
+    pub const ALL: [Self; 4] = [Self::TenMinutes, Self::Hour, Self::Day, Self::Week];
+
+    /// As it is written in the query.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TenMinutes => "10m",
+            Self::Hour => "1h",
+            Self::Day => "24h",
+            Self::Week => "7d",
+        }
+    }
+
+    /// Its length and that of its buckets, in milliseconds.
+    pub fn lengths(self) -> (i64, i64) {
+        match self {
+            Self::TenMinutes => (10 * MINUTE, MINUTE / 6),
+            Self::Hour => (60 * MINUTE, MINUTE),
+            Self::Day => (24 * 60 * MINUTE, 20 * MINUTE),
+            Self::Week => (7 * 24 * 60 * MINUTE, 180 * MINUTE),
+        }
+    }
+
+    /// Where it begins when it ends at `until_ms`: whole buckets, so that the first is not a stump.
+    pub fn from_ms(self, until_ms: i64) -> i64 {
+        let (length, bucket) = self.lengths();
+        (until_ms - length).div_euclid(bucket) * bucket
+    }
+}
+
+/// What happened in a stretch of time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Sums {
+    /// Decisions that were acted upon.
+    pub requests: u64,
+    /// Dry runs.
+    pub dry_runs: u64,
+    /// Ended in an error.
+    pub errors: u64,
+    /// The client went away.
+    pub cancelled: u64,
+    /// Needed another model than the chosen one.
+    pub failovers: u64,
+    /// Were try-outs.
+    pub explored: u64,
+    /// Tokens of prompts.
+    pub input_tokens: u64,
+    /// Tokens of answers.
+    pub output_tokens: u64,
+    /// Spent, US dollars.
+    pub cost_usd: f64,
+    /// Requests with feedback.
+    pub rated: u64,
+    /// Sum of their verdicts, each in [0, 1].
+    pub verdicts: f64,
+}
+
+/// Sums and latencies.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Bucket {
+    /// The sums.
+    #[serde(flatten)]
+    pub sums: Sums,
+    /// Median latency of answers, milliseconds; as all quantiles right within one in a hundred.
+    pub p50_ms: Option<f64>,
+    /// 95th percentile.
+    pub p95_ms: Option<f64>,
+    /// 99th percentile.
+    pub p99_ms: Option<f64>,
+    /// Median time to the first piece of an answer.
+    pub first_token_p50_ms: Option<f64>,
+    /// 95th percentile of it.
+    pub first_token_p95_ms: Option<f64>,
+}
+
+/// All requests of a stretch of time, had they gone to one model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct SingleModel {
+    /// US dollars: the model's predicted costs, corrected by how the predictions for the models that answered compare
+    /// with what they cost (a ratio estimate; Cochran, "Sampling Techniques", 3rd ed. 1977, chapter 6).
+    pub cost_usd: f64,
+    /// Half of the 95 % interval around it, from the spread of what was spent around the corrected predictions.
+    pub cost_error_usd: f64,
+    /// Mean probability of a good answer, as predicted when the requests came.
+    pub quality: f64,
+}
+
+/// A stretch of time in buckets, and its models.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// Beginning of each bucket in Unix milliseconds, and what happened in it. Empty buckets are left out.
+    pub buckets: BTreeMap<i64, Bucket>,
+    /// All buckets together.
+    pub total: Bucket,
+    /// By the model that answered, or was to answer.
+    pub models: BTreeMap<String, Bucket>,
+    /// Beginning of each bucket, and the requests of each model in it.
+    pub models_over_time: BTreeMap<i64, BTreeMap<String, u64>>,
+    /// Requests by task.
+    pub tasks: BTreeMap<String, u64>,
+    /// What all requests would have cost, and how good their answers would have been, on each single model. Models that
+    /// could have served less than nine in ten of the requests are left out.
+    pub single_models: BTreeMap<String, SingleModel>,
+    /// Since when the figures are complete, while an old log is still being added up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complete_since_ms: Option<i64>,
+}
+
+/// One of the newest entries, as far as learning from them needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Glance<'a> {
+    /// When it was decided, Unix milliseconds.
+    pub at_ms: i64,
+    /// The task that the classifier saw.
+    pub task: Option<&'a str>,
+    /// The model whose answer the client saw.
+    pub answered: Option<&'a str>,
+    /// What people said of it, in [0, 1].
+    pub verdict: Option<f64>,
+    /// The policy that chose.
+    pub policy_version: u64,
+    fact: &'a Fact,
+    names: &'a Names,
+}
+
+impl<'a> Glance<'a> {
+    /// Models of which something was predicted, and the probability of a good answer.
+    pub fn predictions(&self) -> impl Iterator<Item = (&'a str, f64)> + use<'a> {
+        let names = self.names;
+        let predicted = self.fact.options.iter().filter(|option| option.predicted);
+        predicted.map(move |option| (names.name(option.model), f64::from(option.quality)))
+    }
+}
+
+/// How far the walk over an old log is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Walk {
+    /// The log was empty, or everything is added up.
+    Done,
+    /// It has not begun: entries up to this one are not added up.
+    Before(DecisionId),
+    /// Entries before this one are not added up; its moment.
+    At(DecisionId, i64),
+}
+
+/// The sums.
+#[derive(Debug)]
+pub(super) struct Rollup {
+    names: Names,
+    levels: [BTreeMap<i64, Cell>; 4],
+    recent: BTreeMap<DecisionId, Fact>,
+    /// The newest moment that was seen.
+    newest_ms: i64,
+    walk: Walk,
+}
+
+impl Rollup {
+    /// Nothing added up yet of a log whose newest entry is `newest`.
+    pub(super) fn new(newest: Option<DecisionId>) -> Self {
+        Self {
+            names: Names::default(),
+            levels: Default::default(),
+            recent: BTreeMap::new(),
+            newest_ms: 0,
+            walk: newest.map_or(Walk::Done, Walk::Before),
+        }
+    }
+
+    /// Whether the walk is still to come to this entry.
+    fn is_ahead(&self, id: DecisionId) -> bool {
+        match self.walk {
+            Walk::Done => false,
+            Walk::Before(newest) => id <= newest,
+            Walk::At(at, _) => id < at,
+        }
+    }
+
+    /// Before this moment no window looks.
+    fn horizon_ms(&self) -> i64 {
+        Window::Week.from_ms(self.newest_ms)
+    }
+
+    fn note(&mut self, fact: &Fact, more: bool) {
+        self.newest_ms = self.newest_ms.max(fact.at_ms);
+        for (cells, window) in self.levels.iter_mut().zip(Window::ALL) {
+            let (_, length) = window.lengths();
+            let (from, oldest) = (fact.at_ms.div_euclid(length) * length, window.from_ms(self.newest_ms));
+            if from >= oldest {
+                cells.entry(from).or_default().note(fact, more);
+            }
+            while cells.first_key_value().is_some_and(|(first, _)| *first < oldest) {
+                cells.pop_first();
+            }
+        }
+    }
+
+    fn keep(&mut self, id: DecisionId, fact: Fact) {
+        if self.recent.len() < RECENT || self.recent.first_key_value().is_some_and(|(oldest, _)| *oldest < id) {
+            self.recent.insert(id, fact);
+        }
+        while self.recent.len() > RECENT {
+            self.recent.pop_first();
+        }
+    }
+
+    /// The entry as it was, then as `change` makes it.
+    fn change(&mut self, id: DecisionId, before: Option<Fact>, change: impl FnOnce(&mut Fact, &mut Names)) {
+        let Some(before) = self.recent.get(&id).cloned().or(before) else { return };
+        let mut after = before.clone();
+        change(&mut after, &mut self.names);
+        self.note(&before, false);
+        self.note(&after, true);
+        if self.recent.contains_key(&id) {
+            self.recent.insert(id, after);
+        }
+    }
+}
+
+/// Entries as they were before a change.
+pub(super) struct Before(HashMap<DecisionId, Fact>);
+
+impl Store {
+    /// Entries that are about to change and are not among the recent ones, as they are.
+    pub(super) fn facts_before(
+        &self,
+        rollup: &mut Rollup,
+        outcomes: &[impl Borrow<OutcomeRecord>],
+        feedback: &[FeedbackRecord],
+    ) -> Result<Before, StoreError> {
+        let horizon = rollup.horizon_ms();
+        let mut found = HashMap::new();
+        let ids =
+            outcomes.iter().map(|outcome| outcome.borrow().id).chain(feedback.iter().map(|record| record.decision));
+        for id in ids {
+            let old = ms_of(id.0.as_bytes()).is_none_or(|at_ms| at_ms < horizon);
+            if old || rollup.recent.contains_key(&id) || rollup.is_ahead(id) || found.contains_key(&id) {
+                continue;
+            }
+            if let Some(entry) = self.entry(id)? {
+                found.insert(id, Fact::of(&entry, &mut rollup.names));
+            }
+        }
+        Ok(Before(found))
+    }
+
+    /// Adds up what has just been written; `before` is from [`Store::facts_before`].
+    pub(super) fn roll_up(
+        &self,
+        rollup: &mut Rollup,
+        Before(mut before): Before,
+        decisions: &[impl Borrow<DecisionRecord>],
+        outcomes: &[impl Borrow<OutcomeRecord>],
+        feedback: &[(&FeedbackRecord, Stored)],
+    ) -> Result<(), StoreError> {
+        for decision in decisions.iter().map(Borrow::borrow) {
+            let fact = Fact::of_decision(decision, &mut rollup.names);
+            // Written again: it replaces what was there.
+            if let Some(known) = rollup.recent.remove(&decision.id) {
+                rollup.note(&known, false);
+            }
+            rollup.note(&fact, true);
+            rollup.keep(decision.id, fact.clone());
+            if !rollup.recent.contains_key(&decision.id) {
+                before.insert(decision.id, fact);
+            }
+        }
+        for outcome in outcomes.iter().map(Borrow::borrow) {
+            if rollup.is_ahead(outcome.id) {
+                continue;
+            }
+            let known = before.get(&outcome.id).cloned();
+            rollup.change(outcome.id, known, |fact, names| fact.ends(outcome, names));
+            if let Some(fact) = before.get_mut(&outcome.id) {
+                fact.ends(outcome, &mut rollup.names);
+            }
+        }
+        for (record, stored) in feedback {
+            let id = record.decision;
+            if *stored != Stored::New || rollup.is_ahead(id) {
+                continue;
+            }
+            let known = before.get(&id).cloned();
+            let told = rollup.recent.get(&id).or(known.as_ref()).is_some_and(|fact| fact.verdict.is_some());
+            // Of a second opinion the whole entry knows what it makes of the first.
+            let verdict =
+                if told { self.entry(id)?.and_then(|entry| entry.verdict()) } else { Some(record.kind.value()) };
+            rollup.change(id, known, |fact, _| fact.verdict = verdict);
+            if let Some(fact) = before.get_mut(&id) {
+                fact.verdict = verdict;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds up the log as it was found, newest first, until the oldest window is full; `stop` is asked now and then.
+    ///
+    /// # Errors
+    /// When the database fails; what was added up stays.
+    pub fn catch_up(&self, mut stop: impl FnMut() -> bool) -> Result<(), StoreError> {
+        let mut walked = 0;
+        while walked < WALK && !stop() {
+            let mut rollup = self.rollup();
+            let before = match rollup.walk {
+                Walk::Done => break,
+                Walk::Before(newest) => Span { until_id: Some(newest), ..Span::default() },
+                Walk::At(at, _) => Span { before: Some(at), ..Span::default() },
+            };
+            let mut left = GO;
+            let mut last = None;
+            let mut old = false;
+            self.walk(&before, Order::Newest, |entry| {
+                let rollup = &mut *rollup;
+                let fact = Fact::of(&entry, &mut rollup.names);
+                last = Some((entry.decision.id, fact.at_ms));
+                old = fact.at_ms < rollup.horizon_ms() && rollup.recent.len() >= RECENT;
+                rollup.note(&fact, true);
+                rollup.keep(entry.decision.id, fact);
+                left -= 1;
+                left > 0 && !old
+            })?;
+            walked += GO - left;
+            rollup.walk = match last {
+                Some((id, at_ms)) if !old && left == 0 => Walk::At(id, at_ms),
+                _ => Walk::Done,
+            };
+            drop(rollup);
+            // Whoever waited to write comes first.
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// What happened in the window that ends at `until_ms`.
+    pub fn summary(&self, window: Window, until_ms: i64) -> Summary {
+        let from_ms = window.from_ms(until_ms);
+        let rollup = self.rollup();
+        let cells = rollup.levels.iter().zip(Window::ALL).find(|(_, other)| *other == window);
+        let mut summary = cells.map_or_else(Summary::default, |(cells, _)| {
+            sum_up(cells.range(from_ms..until_ms.max(from_ms)), &rollup.names)
+        });
+        summary.complete_since_ms = match rollup.walk {
+            Walk::Done => None,
+            Walk::Before(newest) => ms_of(newest.0.as_bytes()),
+            Walk::At(_, at_ms) => Some(at_ms).filter(|at_ms| *at_ms > from_ms),
+        };
+        summary
+    }
+
+    /// Looks at the newest entries, newest first, at most [`RECENT`].
+    pub fn glance(&self, mut visit: impl FnMut(Glance<'_>)) {
+        let rollup = self.rollup();
+        let names = &rollup.names;
+        for fact in rollup.recent.values().rev() {
+            let answered = fact.end.filter(|end| end.status == OutcomeStatus::Ok && end.answered);
+            visit(Glance {
+                at_ms: fact.at_ms,
+                task: fact.task.map(|task| names.name(task)),
+                answered: answered.map(|_| names.name(fact.model)),
+                verdict: fact.verdict,
+                policy_version: fact.policy_version,
+                fact,
+                names,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! The sums against the log itself, added up by hand.
+
+use serde_json::json;
+
+use super::*;
+use crate::config;
+use crate::protocol::ModelName;
+use crate::store::record::{Entry, FeedbackKind};
+
+/// A moment on no bucket's edge.
+const NOW: i64 = 1_764_000_123_456;
+
+fn id(at_ms: i64, number: u64) -> DecisionId {
+    DecisionId(uuid::Uuid::from_u128((at_ms as u128) << 80 | 7 << 76 | u128::from(number)))
+}
+
+fn decision(at_ms: i64, number: u64) -> DecisionRecord {
+    let models = ["a", "b", "c"];
+    let candidates: Vec<_> = models
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !number.is_multiple_of(20) || *at != 2)
+        .map(|(at, model)| {
+            json!({ "model": model, "prior": 0.5, "quality": 0.5 + 0.125 * at as f64, "quality_source": "head",
+                "cost_usd": 0.001 * (at + 1) as f64, "utility": 0.5, "propensity": 0.3 })
+        })
+        .collect();
+    serde_json::from_value(json!({
+        "id": id(at_ms, number), "at_ms": at_ms, "chosen": models[number as usize % 3], "candidates": candidates,
+        "task": (!number.is_multiple_of(4)).then(|| ["code", "chat"][number as usize % 2]),
+        "request": { "dry_run": number.is_multiple_of(11) }, "explored": number.is_multiple_of(5),
+    }))
+    .unwrap()
+}
+
+fn outcome(id: DecisionId, number: u64, model: &str) -> OutcomeRecord {
+    let failed = number.is_multiple_of(13);
+    serde_json::from_value(json!({
+        "id": id, "at_ms": NOW, "model": model, "status": if failed { json!({ "failed": "overloaded" }) } else { json!("ok") },
+        "failovers": number % 2, "cost_usd": 0.0015 * (1 + number % 3) as f64, "latency_ms": 20.0 + number as f64,
+        "first_token_ms": 5.0 + (number % 50) as f64, "usage": { "input_tokens": 10, "output_tokens": number },
+    }))
+    .unwrap()
+}
+
+fn said(id: DecisionId, source: &str, score: f64) -> FeedbackRecord {
+    FeedbackRecord {
+        id: format!("{source}-{score}"),
+        decision: id,
+        at_ms: NOW,
+        seq: 0,
+        kind: FeedbackKind::Score(score),
+        comment: None,
+        source: source.into(),
+    }
+}
+
+fn append(store: &Store, decisions: &[DecisionRecord], outcomes: &[OutcomeRecord], feedback: &mut [FeedbackRecord]) {
+    store.append(decisions, outcomes, feedback).unwrap();
+}
+
+/// The truth: every entry of the log, looked at one by one.
+fn check(store: &Store) {
+    let mut entries: Vec<Entry> = Vec::new();
+    store
+        .walk(&Span::default(), Order::Oldest, |entry| {
+            entries.push(entry);
+            true
+        })
+        .unwrap();
+    for window in Window::ALL {
+        let found = store.summary(window, NOW + 1);
+        let seen: Vec<&Entry> =
+            entries.iter().filter(|entry| entry.decision.at_ms >= window.from_ms(NOW + 1)).collect();
+        let acted: Vec<&&Entry> = seen.iter().filter(|entry| !entry.decision.request.dry_run).collect();
+        let sums = &found.total.sums;
+        assert_eq!(sums.requests, acted.len() as u64, "{window:?}");
+        assert_eq!(sums.dry_runs, (seen.len() - acted.len()) as u64);
+        assert_eq!(sums.explored, seen.iter().filter(|entry| entry.decision.explored).count() as u64);
+        let ends: Vec<&OutcomeRecord> = seen.iter().filter_map(|entry| entry.outcome.as_ref()).collect();
+        let failed = |end: &&&OutcomeRecord| matches!(end.status, OutcomeStatus::Failed(_));
+        assert_eq!(sums.errors, ends.iter().filter(failed).count() as u64);
+        assert_eq!(sums.failovers, ends.iter().filter(|end| end.failovers > 0).count() as u64);
+        assert_eq!(
+            sums.output_tokens,
+            ends.iter().filter_map(|end| end.usage).map(|it| it.output_tokens).sum::<u64>()
+        );
+        let spent: f64 = ends.iter().filter_map(|end| end.cost_usd).sum();
+        assert!((sums.cost_usd - spent).abs() < 1e-9);
+        let verdicts: Vec<f64> = seen.iter().filter_map(|entry| entry.verdict()).collect();
+        assert_eq!(sums.rated, verdicts.len() as u64);
+        assert!((sums.verdicts - verdicts.iter().sum::<f64>()).abs() < 1e-9);
+
+        let (_, bucket) = window.lengths();
+        let over_time: u64 = found.models_over_time.values().flat_map(BTreeMap::values).sum();
+        assert_eq!(over_time, sums.requests);
+        for (from, requests) in found.buckets.iter().map(|(from, it)| (from, it.sums.requests + it.sums.dry_runs)) {
+            let inside = seen.iter().filter(|entry| (*from..from + bucket).contains(&entry.decision.at_ms)).count();
+            assert_eq!(requests, inside as u64);
+        }
+        for model in ["a", "b", "c"] {
+            let name = ModelName::from(model);
+            let whose = |entry: &Entry| {
+                entry.outcome.as_ref().and_then(|end| end.model.clone()).unwrap_or(entry.decision.chosen.clone())
+                    == name
+            };
+            let requests = acted.iter().filter(|entry| whose(entry)).count() as u64;
+            assert_eq!(found.models.get(model).map_or(0, |it| it.sums.requests), requests, "{model}, {window:?}");
+        }
+        for task in ["code", "chat"] {
+            let count = seen.iter().filter(|entry| entry.decision.task.as_deref() == Some(task)).count() as u64;
+            assert_eq!(found.tasks.get(task).copied().unwrap_or(0), count);
+        }
+        singles(&found, &seen);
+    }
+}
+
+/// The spend against the alternatives, by the formulas of the book.
+fn singles(found: &Summary, seen: &[&Entry]) {
+    let (mut pairs, mut all) = (Vec::new(), BTreeMap::<String, (f64, f64, f64)>::new());
+    for entry in seen {
+        let Some(end) = &entry.outcome else { continue };
+        let Some(spent) = end.cost_usd else { continue };
+        let model = end.model.as_ref().unwrap_or(&entry.decision.chosen);
+        for candidate in &entry.decision.candidates {
+            let one = all.entry(candidate.model.to_string()).or_default();
+            *one = (one.0 + 1.0, one.1 + candidate.cost_usd, one.2 + candidate.quality);
+            if candidate.model == *model {
+                pairs.push((candidate.cost_usd, spent));
+            }
+        }
+    }
+    let served = all.values().map(|one| one.0).fold(0.0, f64::max);
+    all.retain(|_, one| one.0 >= 0.9 * served);
+    assert_eq!(found.single_models.keys().collect::<Vec<_>>(), all.keys().collect::<Vec<_>>());
+    let (n, x, y) = pairs.iter().fold((0.0, 0.0, 0.0), |(n, x, y), pair| (n + 1.0, x + pair.0, y + pair.1));
+    if n < 2.0 {
+        return;
+    }
+    let ratio: f64 = y / x;
+    let variance = pairs.iter().map(|(x, y)| (y - ratio * x).powi(2)).sum::<f64>() / (n - 1.0);
+    for (model, (count, cost, quality)) in all {
+        let one = &found.single_models[&model];
+        let whole = cost * served / count;
+        assert!((one.cost_usd - whole * ratio).abs() < 1e-9, "{model}");
+        assert!((one.cost_error_usd - 1.96 * whole * (variance * n).sqrt() / x).abs() < 1e-6, "{model}");
+        assert!((one.quality - quality / count).abs() < 1e-6);
+    }
+}
+
+/// Decisions over `span_ms`, most with outcomes, some with one or two opinions, in the order of a busy day.
+fn fill(store: &Store, count: u64, span_ms: i64) {
+    let mut late: Vec<(DecisionId, u64)> = Vec::new();
+    for number in 0..count {
+        let at_ms = NOW - span_ms + span_ms * number as i64 / count as i64;
+        let one = decision(at_ms, number);
+        late.push((one.id, number));
+        append(store, &[one], &[], &mut []);
+        if number % 7 == 3 {
+            let (id, number) = late.remove(late.len() / 2);
+            let model = if number.is_multiple_of(9) { "b" } else { ["a", "b", "c"][number as usize % 3] };
+            let mut opinions = vec![said(id, "u", 0.5)];
+            if number.is_multiple_of(2) {
+                opinions.extend([said(id, "judge", 1.0), said(id, "u", 0.25)]);
+            }
+            append(store, &[], &[outcome(id, number, model)], &mut opinions);
+        }
+    }
+    for (id, number) in late.into_iter().filter(|(_, number)| !number.is_multiple_of(17)) {
+        append(store, &[], &[outcome(id, number, "a")], &mut []);
+        // Told again, otherwise: the last word counts.
+        if number.is_multiple_of(19) {
+            append(store, &[], &[outcome(id, number + 1, "c")], &mut []);
+        }
+    }
+}
+
+#[test]
+fn sums_are_those_of_the_log_at_any_time() {
+    let store = Store::in_memory().unwrap();
+    fill(&store, 600, 50 * MINUTE);
+    check(&store);
+    assert_eq!(store.summary(Window::Hour, NOW + 1).complete_since_ms, None);
+}
+
+#[test]
+fn entries_that_are_no_longer_recent_may_still_change() {
+    let store = Store::in_memory().unwrap();
+    let old = decision(NOW - 2 * 60 * MINUTE, 1);
+    append(&store, std::slice::from_ref(&old), &[], &mut []);
+    let crowd: Vec<DecisionRecord> = (0..RECENT as u64 + 10).map(|n| decision(NOW - MINUTE, n + 2)).collect();
+    append(&store, &crowd, &[], &mut []);
+    assert_eq!(store.rollup().recent.len(), RECENT);
+    assert!(!store.rollup().recent.contains_key(&old.id));
+    let mut opinions = [said(old.id, "u", 0.5), said(old.id, "v", 1.0)];
+    append(&store, &[], &[outcome(old.id, 1, "b")], &mut opinions);
+    append(&store, &[], &[outcome(old.id, 2, "c")], &mut [said(old.id, "u", 0.0)]);
+    check(&store);
+    assert_eq!(store.summary(Window::Day, NOW + 1).total.sums.verdicts, 0.5);
+}
+
+#[test]
+fn a_log_that_is_found_is_added_up_while_it_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Store::open(dir.path(), &config::Store::default(), 0).unwrap().0;
+    let store = open();
+    fill(&store, 700, 6 * 24 * 60 * MINUTE);
+    store.flush().unwrap();
+    drop(store);
+    let store = open();
+    assert!(store.summary(Window::Week, NOW + 1).complete_since_ms.is_some(), "nothing is added up yet");
+    // One go, then news of entries before it and behind it, then the rest.
+    let mut goes = 0;
+    store.catch_up(|| std::mem::replace(&mut goes, 1) > 0).unwrap();
+    let since = store.summary(Window::Week, NOW + 1).complete_since_ms.unwrap();
+    assert!(since > NOW - 6 * 24 * 60 * MINUTE);
+    let mut news = Vec::new();
+    store
+        .walk(&Span::default(), Order::Newest, |entry| {
+            news.push((entry.decision.id, news.len() as u64));
+            true
+        })
+        .unwrap();
+    for (id, number) in [news[3], news[650]] {
+        append(&store, &[], &[outcome(id, number, "b")], &mut [said(id, "late", 1.0)]);
+    }
+    append(&store, &[decision(NOW, 9_000)], &[], &mut []);
+    store.catch_up(|| false).unwrap();
+    assert_eq!(store.summary(Window::Week, NOW + 1).complete_since_ms, None);
+    check(&store);
+}
+
+#[test]
+fn what_no_window_shows_is_let_go() {
+    let store = Store::in_memory().unwrap();
+    fill(&store, 900, 30 * 24 * 60 * MINUTE);
+    check(&store);
+    for (cells, window) in store.rollup().levels.iter().zip(Window::ALL) {
+        let (length, bucket) = window.lengths();
+        assert!(cells.len() as i64 <= length / bucket + 1, "{window:?}: {} cells", cells.len());
+    }
+}
+
+#[test]
+fn the_newest_entries_are_at_hand() {
+    let store = Store::in_memory().unwrap();
+    fill(&store, 40, 10 * MINUTE);
+    let (mut count, mut judged, mut last) = (0, 0, i64::MAX);
+    store.glance(|glance| {
+        assert!(glance.at_ms <= last, "newest first");
+        last = glance.at_ms;
+        count += 1;
+        judged += u64::from(glance.verdict.is_some());
+        assert!(glance.predictions().any(|(model, quality)| model == "a" && quality == 0.5));
+    });
+    assert_eq!(count, 40);
+    assert_eq!(judged, store.summary(Window::Hour, NOW + 1).total.sums.rated);
+}
