@@ -230,10 +230,6 @@ async fn each_prediction_is_accounted_for() {
     for factor in ["base", "task", "length", "code", "similar_prompts", "learned_level"] {
         assert!(factors.contains(factor), "{factor} is not among {factors:?}");
     }
-    let page = town.gateway.admin(&format!("/dashboard/decisions/{id}")).await;
-    for text in ["Features that mattered", "The task: ", "Feedback: the model at large", "Predicted quality"] {
-        assert!(page.contains(text), "{text}");
-    }
     town.gateway.stop().await;
 }
 
