@@ -120,7 +120,8 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
 pub fn obstacle(dialect: Dialect, request: &ChatRequest) -> Option<String> {
     match dialect {
         Dialect::Ollama => ollama_chat::request::obstacle(request),
-        Dialect::OpenAi | Dialect::Anthropic | Dialect::Native => None,
+        Dialect::Anthropic => anthropic_messages::request::obstacle(request),
+        Dialect::OpenAi | Dialect::Native => None,
     }
 }
 

@@ -61,6 +61,35 @@ fn what_ollama_cannot_carry_is_told_before_and_refused_after() {
 }
 
 #[test]
+fn anthropic_is_never_sent_a_conversation_of_nothing() {
+    let quirks = Quirks::default();
+    let of = |messages: Value| openai(json!({ "model": "x", "messages": messages }));
+    for nothing in [
+        json!([{ "role": "user", "content": "" }]),
+        json!([{ "role": "system", "content": "" }, { "role": "user", "content": [] }]),
+    ] {
+        let request = of(nothing);
+        assert!(obstacle(Dialect::Anthropic, &request).is_some());
+        let refused = encode_request(&target(Dialect::Anthropic, &quirks), &request).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::InvalidRequest);
+        assert!(refused.message.contains("empty"), "{}", refused.message);
+        assert_eq!(obstacle(Dialect::OpenAi, &request), None);
+    }
+    // Instructions alone are something: the dialect wants a user's turn, so they are said as one.
+    for instructions in [
+        json!([{ "role": "system", "content": "Tell a joke." }]),
+        json!([{ "role": "system", "content": "Tell a joke." }, { "role": "user", "content": "" }]),
+    ] {
+        let request = of(instructions);
+        assert_eq!(obstacle(Dialect::Anthropic, &request), None);
+        let sent = encode_request(&target(Dialect::Anthropic, &quirks), &request).unwrap();
+        let sent: Value = serde_json::from_slice(&sent.body).unwrap();
+        assert_eq!(sent["messages"], json!([{ "role": "user", "content": "Tell a joke." }]));
+        assert_eq!(sent.get("system"), None);
+    }
+}
+
+#[test]
 fn a_tool_loop_goes_from_openai_to_anthropic() {
     let request = openai(json!({
         "model": "x",

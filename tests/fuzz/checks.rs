@@ -57,6 +57,7 @@ fn sent_on(quirks: &Quirks, request: &ChatRequest) -> Signature {
         match codec::encode_request(&target(quirks, backend), request) {
             Err(error) => signature.push(format!("{backend:?} {}", gist(&error))),
             Ok(encoded) => {
+                assert_eq!(codec::obstacle(backend, request), None, "{backend:?} carried what it said it could not");
                 let value: serde_json::Value = serde_json::from_slice(&encoded.body).expect("what is sent is JSON");
                 assert_eq!(value["model"], "m");
                 if backend != Dialect::Ollama {

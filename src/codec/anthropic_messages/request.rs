@@ -161,19 +161,34 @@ const HARMLESS: [&str; 8] = [
     "logit_bias",
 ];
 
+/// What cannot be said here: nothing at all. The dialect has no empty text.
+pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
+    let says_nothing = |part: &Part| matches!(part, Part::Text { text, .. } if text.is_empty());
+    let empty = request.messages.iter().all(|message| message.parts.iter().all(says_nothing));
+    empty.then(|| "messages (all of them are empty)".into())
+}
+
 /// Writes a request.
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
+    if let Some(field) = obstacle(request) {
+        return Err(cannot_carry(&field, "Anthropic's dialect"));
+    }
     let mut dropped = Vec::new();
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));
     let able = target.max_output_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
     let most = request.max_tokens.map_or_else(|| able.min(DEFAULT_MAX_TOKENS), |wanted| wanted.min(able));
     out.insert("max_tokens".into(), json!(most));
-    let system = system(request, &mut dropped)?;
+    let mut system = system(request, &mut dropped)?;
+    let mut turns = turns(&request.messages, &mut dropped)?;
+    if turns.is_empty() {
+        // Instructions alone are a conversation elsewhere; here somebody has to say them.
+        turns.push(said(Role::User, &std::mem::take(&mut system)));
+    }
     if !system.is_empty() {
         out.insert("system".into(), Value::Array(system));
     }
-    out.insert("messages".into(), Value::Array(turns(&request.messages, &mut dropped)?));
+    out.insert("messages".into(), Value::Array(turns));
     if !request.tools.is_empty() {
         out.insert("tools".into(), request.tools.iter().map(tool).collect());
     }
@@ -233,17 +248,18 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Result<Vec<Value>, 
             _ => merged.push((message.role, blocks)),
         }
     }
-    let turn = |(role, blocks): (Role, Vec<Value>)| {
-        let role = if role == Role::Assistant { "assistant" } else { "user" };
-        // One text alone stays a string, as most clients write it.
-        match blocks.as_slice() {
-            [only] if only["type"] == "text" && only.get("cache_control").is_none() => {
-                json!({ "role": role, "content": only["text"] })
-            }
-            _ => json!({ "role": role, "content": blocks }),
+    Ok(merged.iter().filter(|(_, blocks)| !blocks.is_empty()).map(|(role, blocks)| said(*role, blocks)).collect())
+}
+
+fn said(role: Role, blocks: &[Value]) -> Value {
+    let role = if role == Role::Assistant { "assistant" } else { "user" };
+    // One text alone stays a string, as most clients write it.
+    match blocks {
+        [only] if only["type"] == "text" && only.get("cache_control").is_none() => {
+            json!({ "role": role, "content": only["text"] })
         }
-    };
-    Ok(merged.into_iter().filter(|(_, blocks)| !blocks.is_empty()).map(turn).collect())
+        _ => json!({ "role": role, "content": blocks }),
+    }
 }
 
 fn tool(tool: &Tool) -> Value {
