@@ -29,7 +29,7 @@ impl Default for Store {
             queue: 8192,
             max_age_days: 90,
             max_mb: 4096,
-            cache_mb: 16,
+            cache_mb: 4,
             retention_interval_s: 600,
             keep_snapshots: 50,
         }

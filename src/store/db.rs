@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use super::block::{self, Block};
 use super::encoding;
 use super::error::{OpenError, StoreError};
 use super::fingerprint::Salt;
@@ -25,13 +26,18 @@ use crate::protocol::DecisionId;
 /// The directory of the database inside the data directory.
 const DIRECTORY: &str = "log";
 
+/// The tree of blocks.
+const BLOCKS: &str = "blocks";
+
 /// The schema this program reads and writes.
-pub(super) const SCHEMA: u32 = 2;
+pub(super) const SCHEMA: u32 = 3;
 
 /// The open database: one tree per kind of record.
 #[derive(Debug)]
 pub(super) struct Trees {
     pub db: sled::Db,
+    /// Decisions and outcomes that came together, see [`block`].
+    pub blocks: sled::Tree,
     pub decisions: sled::Tree,
     pub outcomes: sled::Tree,
     pub feedback: sled::Tree,
@@ -164,15 +170,14 @@ impl Store {
 
     fn with(dir: &Path, settings: &config::Store, trees: Trees, report: OpenReport) -> Result<Self, OpenError> {
         let salt = salt_of(&trees, None).map_err(|error| OpenError::Hopeless(error.to_string()))?;
-        let newest =
-            trees.decisions.last().ok().flatten().and_then(|(key, _)| Uuid::from_slice(&key).ok()).map(DecisionId);
+        let newest = trees.newest().ok().flatten().map(|key| DecisionId(Uuid::from_bytes(key)));
         let shared = Shared {
             dir: dir.to_owned(),
             settings: settings.clone(),
             durable: !matches!(report.state, OpenState::Memory { .. }),
             report: Mutex::new(report),
             salt,
-            damaged: AtomicU64::new(trees.damaged.len() as u64),
+            damaged: AtomicU64::new(count_damaged(&trees)),
             rollup: Mutex::new(Rollup::new(newest)),
             log_bytes: AtomicU64::new(0),
             trees: RwLock::new(Some(Arc::new(trees))),
@@ -326,14 +331,73 @@ impl Store {
         }
     }
 
+    /// Unpacks a block; one that cannot be unpacked is moved to the damaged ones, and all its records are counted.
+    pub(super) fn open_block(&self, trees: &Trees, key: &[u8], value: &[u8]) -> Option<Block> {
+        match Block::open(value) {
+            Ok(block) => Some(block),
+            Err(error) => {
+                self.set_aside(trees, &trees.blocks, key, value, &error);
+                None
+            }
+        }
+    }
+
+    /// Reads a record of a block; one that cannot be read is copied to the damaged ones of `tree` and counted, once.
+    pub(super) fn read_row<T: DeserializeOwned>(
+        &self,
+        trees: &Trees,
+        tree: &sled::Tree,
+        key: &[u8],
+        bytes: &[u8],
+    ) -> Option<T> {
+        match encoding::read(bytes) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                let place = damaged_key(tree, key);
+                if matches!(trees.damaged.contains_key(&place), Ok(false)) {
+                    self.set_aside(trees, tree, key, &encoding::alone(bytes), &error);
+                }
+                None
+            }
+        }
+    }
+
     fn set_aside(&self, trees: &Trees, tree: &sled::Tree, key: &[u8], value: &[u8], error: &encoding::DecodeError) {
         let name = tree.name();
-        let place = [&name[..], &[0], key].concat();
-        tracing::warn!(tree = %String::from_utf8_lossy(&name), %error, "a stored record cannot be read and is set aside");
+        let place = damaged_key(tree, key);
+        let records = records_in(&place, value);
+        tracing::warn!(tree = %String::from_utf8_lossy(&name), records, %error, "what is stored cannot be read and is set aside");
         // In this order a crash between the two leaves it in both places, and the next reader moves it again.
         if trees.damaged.insert(place, value).is_ok() && tree.remove(key).is_ok() {
-            self.shared.damaged.fetch_add(1, Ordering::Relaxed);
+            self.shared.damaged.fetch_add(records, Ordering::Relaxed);
         }
+    }
+}
+
+fn damaged_key(tree: &sled::Tree, key: &[u8]) -> Vec<u8> {
+    [&tree.name()[..], &[0], key].concat()
+}
+
+/// Records in a value that was set aside.
+fn records_in(place: &[u8], value: &[u8]) -> u64 {
+    if place.starts_with(BLOCKS.as_bytes()) { block::claimed(value) as u64 } else { 1 }
+}
+
+fn count_damaged(trees: &Trees) -> u64 {
+    trees.damaged.iter().flatten().map(|(place, value)| records_in(&place, &value)).sum()
+}
+
+impl Trees {
+    /// The key of the newest decision.
+    pub fn newest(&self) -> Result<Option<block::Key>, sled::Error> {
+        let alone = self.decisions.last()?.and_then(|(key, _)| block::Key::try_from(&key[..]).ok());
+        let in_block = self.blocks.last()?.and_then(|(_, value)| block::last_id(&value));
+        Ok(alone.max(in_block))
+    }
+
+    /// The block that may have this decision: the last one that does not begin behind it.
+    pub fn block_before(&self, id: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)>, sled::Error> {
+        self.blocks.range(..=id).next_back().transpose()
     }
 }
 
@@ -408,6 +472,7 @@ fn in_memory(settings: &config::Store) -> Result<Trees, OpenError> {
 
 fn open_trees(db: sled::Db) -> Result<Trees, Failure> {
     Ok(Trees {
+        blocks: db.open_tree(BLOCKS)?,
         decisions: db.open_tree("decisions")?,
         outcomes: db.open_tree("outcomes")?,
         feedback: db.open_tree("feedback")?,

@@ -39,6 +39,9 @@ pub enum EncodeError {
     /// It cannot be packed.
     #[error(transparent)]
     Packing(#[from] std::io::Error),
+    /// It is larger than anything that is kept.
+    #[error("it is too large")]
+    TooLarge,
 }
 
 /// Why bytes are no record.
@@ -53,6 +56,9 @@ pub enum DecodeError {
     /// It cannot be unpacked.
     #[error("the record cannot be unpacked: {0}")]
     Packing(#[from] std::io::Error),
+    /// A block of records whose parts do not fit each other.
+    #[error("the block of records is damaged: {0}")]
+    Block(&'static str),
     /// It does not have the shape it should have.
     #[error("the record cannot be read: {0}")]
     Shape(#[from] rmp_serde::decode::Error),
@@ -71,31 +77,50 @@ thread_local! {
 
 /// A record as bytes.
 pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, EncodeError> {
-    let plain = rmp_serde::to_vec_named(record)?;
-    PACKER.with_borrow_mut(|packer| {
-        let packer = match packer {
-            Some(packer) => packer,
-            None => packer.insert(Compressor::with_prepared_dictionary(&WRITTEN_WITH)?),
-        };
-        let packed = packer.compress(&plain)?;
-        let mut bytes = Vec::with_capacity(1 + packed.len());
-        bytes.push(VERSION);
-        bytes.extend_from_slice(&packed);
-        Ok(bytes)
-    })
+    let mut bytes = vec![VERSION];
+    pack(&rmp_serde::to_vec_named(record)?, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// Bytes as a record.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     match bytes.split_first() {
         None => Err(DecodeError::Empty),
-        Some((&VERSION, rest)) => Ok(rmp_serde::from_slice(&unpack(rest)?)?),
-        Some((&UNPACKED, rest)) => Ok(rmp_serde::from_slice(rest)?),
+        Some((&VERSION, rest)) => read(&unpack(rest)?),
+        Some((&UNPACKED, rest)) => read(rest),
         Some((&version, _)) => Err(DecodeError::Version(version)),
     }
 }
 
-fn unpack(packed: &[u8]) -> Result<Vec<u8>, std::io::Error> {
+/// Appends a record as it is before packing: blocks pack many at once.
+pub(super) fn append<T: Serialize>(bytes: &mut Vec<u8>, record: &T) -> Result<(), EncodeError> {
+    Ok(rmp_serde::encode::write_named(bytes, record)?)
+}
+
+/// What [`append`] wrote.
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    Ok(rmp_serde::from_slice(bytes)?)
+}
+
+/// What [`append`] wrote, as a value of its own.
+pub(super) fn alone(bytes: &[u8]) -> Vec<u8> {
+    [&[UNPACKED], bytes].concat()
+}
+
+/// Appends `plain`, packed.
+pub(super) fn pack(plain: &[u8], bytes: &mut Vec<u8>) -> Result<(), std::io::Error> {
+    PACKER.with_borrow_mut(|packer| {
+        let packer = match packer {
+            Some(packer) => packer,
+            None => packer.insert(Compressor::with_prepared_dictionary(&WRITTEN_WITH)?),
+        };
+        bytes.extend_from_slice(&packer.compress(plain)?);
+        Ok(())
+    })
+}
+
+/// What [`pack`] appended.
+pub(super) fn unpack(packed: &[u8]) -> Result<Vec<u8>, std::io::Error> {
     UNPACKER.with_borrow_mut(|unpacker| {
         let unpacker = match unpacker {
             Some(unpacker) => unpacker,

@@ -1,9 +1,12 @@
 //! Walking the log: decisions in order of time, each joined with what came of it.
 //!
-//! All three trees are ordered by decision, so the join is a merge: one pass over each, no look-ups.
+//! All trees are ordered by decision, so the join is a merge: one pass over each, no look-ups.
 
-use std::ops::Bound;
+use std::cmp::Ordering;
+use std::ops::{Bound, Range, RangeBounds};
+use std::sync::Arc;
 
+use super::block::{self, Block, Row};
 use super::db::{Store, Trees};
 use super::error::StoreError;
 use super::record::{DecisionRecord, Entry, FeedbackRecord, OutcomeRecord};
@@ -40,7 +43,7 @@ pub(super) fn key_at(ms: i64) -> [u8; 16] {
 }
 
 impl Span {
-    fn bounds(&self) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    fn bounds(&self) -> Bounds {
         let from = self.from_ms.map(|ms| Bound::Included(key_at(ms).to_vec()));
         let after = self.after.map(|id| Bound::Excluded(id.0.as_bytes().to_vec()));
         let lower = match (from, after) {
@@ -67,7 +70,7 @@ impl Span {
     }
 
     /// Whether the bounds leave anything; sled's ranges must not be upside down.
-    fn is_empty(bounds: &(Bound<Vec<u8>>, Bound<Vec<u8>>)) -> bool {
+    fn is_empty(bounds: &Bounds) -> bool {
         match bounds {
             (Bound::Included(lower), Bound::Excluded(upper)) => lower >= upper,
             (Bound::Excluded(lower), Bound::Excluded(upper)) => lower >= upper,
@@ -75,6 +78,9 @@ impl Span {
         }
     }
 }
+
+/// Keys from one to another.
+type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 /// One tree walked in either direction, one step looked ahead.
 struct Cursor {
@@ -84,7 +90,7 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn new(tree: &sled::Tree, bounds: &(Bound<Vec<u8>>, Bound<Vec<u8>>), order: Order) -> Result<Self, StoreError> {
+    fn new(tree: &sled::Tree, bounds: &Bounds, order: Order) -> Result<Self, StoreError> {
         let iter = tree.range::<Vec<u8>, _>((bounds.0.clone(), bounds.1.clone()));
         let mut cursor = Self { iter, order, ahead: None };
         cursor.step()?;
@@ -119,6 +125,102 @@ impl Cursor {
     }
 }
 
+/// All decisions in order: those that stand alone, and those in blocks.
+struct Decisions<'a> {
+    store: &'a Store,
+    trees: &'a Trees,
+    bounds: &'a Bounds,
+    alone: Cursor,
+    blocks: Cursor,
+    /// The block that is walked, and those of its rows that are still to come.
+    open: Option<(Arc<Block>, Range<usize>)>,
+}
+
+/// A decision where it stands; in both places when it was written again: then what stands alone counts.
+struct Found {
+    id: block::Key,
+    alone: Option<sled::IVec>,
+    row: Option<(Arc<Block>, usize)>,
+}
+
+impl Found {
+    fn row(&self) -> Option<Row<'_>> {
+        self.row.as_ref().map(|(block, at)| block.row(*at))
+    }
+}
+
+impl<'a> Decisions<'a> {
+    fn new(store: &'a Store, trees: &'a Trees, bounds: &'a Bounds, order: Order) -> Result<Self, StoreError> {
+        let alone = Cursor::new(&trees.decisions, bounds, order)?;
+        // A block that begins before the bounds may reach into them.
+        let lower = match &bounds.0 {
+            Bound::Included(key) | Bound::Excluded(key) => match trees.block_before(key)? {
+                Some((before, _)) => Bound::Included(before.to_vec()),
+                None => bounds.0.clone(),
+            },
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let blocks = Cursor::new(&trees.blocks, &(lower, bounds.1.clone()), order)?;
+        Ok(Self { store, trees, bounds, alone, blocks, open: None })
+    }
+
+    /// The next row's id; opens the next block where the last is through.
+    fn next_row(&mut self) -> Result<Option<(Arc<Block>, usize)>, StoreError> {
+        let bounds = (self.bounds.0.as_ref().map(|it| &it[..]), self.bounds.1.as_ref().map(|it| &it[..]));
+        loop {
+            while let Some((block, rows)) = &mut self.open {
+                let next = match self.blocks.order {
+                    Order::Oldest => rows.clone().next(),
+                    Order::Newest => rows.clone().next_back(),
+                };
+                match next {
+                    Some(at) if RangeBounds::<[u8]>::contains(&bounds, &block.row(at).id[..]) => {
+                        return Ok(Some((Arc::clone(block), at)));
+                    }
+                    Some(_) => self.pass(),
+                    None => self.open = None,
+                }
+            }
+            let Some((key, value)) = self.blocks.step()? else { return Ok(None) };
+            let block = self.store.open_block(self.trees, &key, &value);
+            self.open = block.map(|block| {
+                let rows = 0..block.len();
+                (Arc::new(block), rows)
+            });
+        }
+    }
+
+    /// Goes past the row that [`Decisions::next_row`] has found.
+    fn pass(&mut self) {
+        if let Some((_, rows)) = &mut self.open {
+            let _passed = match self.blocks.order {
+                Order::Oldest => rows.next(),
+                Order::Newest => rows.next_back(),
+            };
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Found>, StoreError> {
+        let row = self.next_row()?;
+        let in_block = row.as_ref().map(|(block, at)| block.row(*at).id);
+        let alone = self.alone.ahead.as_ref().map(|(key, _)| &key[..]);
+        let order = match (alone, in_block.as_ref()) {
+            (None, None) => return Ok(None),
+            (None, Some(_)) => Ordering::Greater,
+            (Some(_), None) => Ordering::Less,
+            (Some(alone), Some(in_block)) if self.alone.order == Order::Oldest => alone.cmp(&in_block[..]),
+            (Some(alone), Some(in_block)) => in_block[..].cmp(alone),
+        };
+        let row = row.filter(|_| order != Ordering::Less);
+        if row.is_some() {
+            self.pass();
+        }
+        let alone = if order == Ordering::Greater { None } else { self.alone.step()? };
+        let id = alone.as_ref().map(|(key, _)| key[..].try_into().unwrap_or_default()).or(in_block);
+        Ok(id.map(|id| Found { id, alone: alone.map(|(_, value)| value), row }))
+    }
+}
+
 impl Store {
     /// Walks over the entries of `span`, calling `visit` with each until it says `false`.
     ///
@@ -132,27 +234,28 @@ impl Store {
         }
         // A feedback's key is longer than its decision's, so the decision's excluded lower bound would not exclude it;
         // the merge passes over it.
-        let mut decisions = Cursor::new(&trees.decisions, &bounds, order)?;
+        let mut decisions = Decisions::new(self, &trees, &bounds, order)?;
         let mut outcomes = Cursor::new(&trees.outcomes, &bounds, order)?;
         let mut feedback = Cursor::new(&trees.feedback, &bounds, order)?;
-        while let Some((key, value)) = decisions.step()? {
-            let Some(decision) = self.read::<DecisionRecord>(&trees, &trees.decisions, &key, &value) else {
-                continue;
+        while let Some(found) = decisions.next()? {
+            let (key, row) = (&found.id, found.row());
+            let decision = match (&found.alone, row) {
+                (Some(value), _) => self.read::<DecisionRecord>(&trees, &trees.decisions, key, value),
+                (None, Some(row)) => self.read_row(&trees, &trees.decisions, key, row.decision),
+                (None, None) => None,
             };
-            let outcome = self.outcome_of(&trees, &mut outcomes, &key)?;
-            let feedback = self.feedback_of(&trees, &mut feedback, &key)?;
+            let Some(decision) = decision else { continue };
+            let outcome = match (outcomes.next_of(key)?, row.and_then(|row| row.outcome)) {
+                (Some((key, value)), _) => self.read::<OutcomeRecord>(&trees, &trees.outcomes, &key, &value),
+                (None, Some(bytes)) => self.read_row(&trees, &trees.outcomes, key, bytes),
+                (None, None) => None,
+            };
+            let feedback = self.feedback_of(&trees, &mut feedback, key)?;
             if !visit(Entry { decision, outcome, feedback }) {
                 break;
             }
         }
         Ok(())
-    }
-
-    fn outcome_of(&self, trees: &Trees, cursor: &mut Cursor, id: &[u8]) -> Result<Option<OutcomeRecord>, StoreError> {
-        Ok(match cursor.next_of(id)? {
-            Some((key, value)) => self.read(trees, &trees.outcomes, &key, &value),
-            None => None,
-        })
     }
 
     fn feedback_of(&self, trees: &Trees, cursor: &mut Cursor, id: &[u8]) -> Result<Vec<FeedbackRecord>, StoreError> {
@@ -169,8 +272,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn newest_ms(&self) -> Result<Option<i64>, StoreError> {
-        let newest = self.trees()?.decisions.last()?;
-        Ok(newest.and_then(|(key, _)| ms_of(&key)))
+        Ok(self.trees()?.newest()?.and_then(|key| ms_of(&key)))
     }
 }
 

@@ -1,9 +1,16 @@
 //! Writing the log and reading one entry of it.
+//!
+//! **What stands in blocks.** The decisions of one call, in order, as many to a [`block`] as fit, each with its outcome if
+//! that is of the same call. Blocks must not overlap, and what stands alone is newer than what a block has: so a decision
+//! stands alone that comes before the end of an earlier block (ids of one millisecond are in no order), and so do those of
+//! which one is known already.
 
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 
 use sled::Batch;
 
+use super::block::{self, Block, Builder};
 use super::db::{Store, Trees};
 use super::encoding::encode;
 use super::error::StoreError;
@@ -41,24 +48,10 @@ impl Store {
         let trees = self.trees()?;
         let mut rollup = self.rollup();
         let before = self.facts_before(&mut rollup, outcomes, feedback)?;
-        let mut written = 0;
-        let mut batch = Batch::default();
-        for decision in decisions.iter().map(Borrow::borrow) {
-            let value = encode(decision)?;
-            written += value.len();
-            batch.insert(decision.id.0.as_bytes(), value);
-        }
-        trees.decisions.apply_batch(batch)?;
-        let mut batch = Batch::default();
-        for outcome in outcomes.iter().map(Borrow::borrow) {
-            let value = encode(outcome)?;
-            written += value.len();
-            batch.insert(outcome.id.0.as_bytes(), value);
-        }
-        trees.outcomes.apply_batch(batch)?;
+        let mut written = self.put(&trees, decisions, outcomes)?;
         let mut stored = Vec::with_capacity(feedback.len());
         for record in feedback.iter_mut() {
-            stored.push(put_feedback(&trees, record, &mut written)?);
+            stored.push(self.put_feedback(&trees, record, &mut written)?);
         }
         self.note_written(written as u64);
         let told: Vec<_> = feedback.iter().zip(stored.iter().copied()).collect();
@@ -66,12 +59,74 @@ impl Store {
         Ok(stored)
     }
 
+    /// Writes decisions and outcomes, and says how many bytes.
+    fn put(
+        &self,
+        trees: &Trees,
+        decisions: &[impl Borrow<DecisionRecord>],
+        outcomes: &[impl Borrow<OutcomeRecord>],
+    ) -> Result<usize, StoreError> {
+        // In order of ids; of two with the same the later counts.
+        let rows: BTreeMap<block::Key, &DecisionRecord> =
+            decisions.iter().map(Borrow::borrow).map(|it| (it.id.0.into_bytes(), it)).collect();
+        let ends: BTreeMap<block::Key, &OutcomeRecord> =
+            outcomes.iter().map(Borrow::borrow).map(|it| (it.id.0.into_bytes(), it)).collect();
+        let end_of_blocks = match rows.last_key_value() {
+            Some((newest, _)) => self.end_of_blocks(trees, newest)?,
+            None => None,
+        };
+        let mut round = Round { ends, ..Round::default() };
+        for (id, decision) in rows {
+            if end_of_blocks.is_some_and(|end| id <= end) {
+                round.alone(id, decision)?;
+                continue;
+            }
+            round.builder.push(id, decision, round.ends.get(&id).copied())?;
+            round.members.push((id, decision));
+            if round.builder.is_full() {
+                round.close_block(trees)?;
+            }
+        }
+        round.close_block(trees)?;
+        for (id, outcome) in std::mem::take(&mut round.ends) {
+            let value = encode(outcome)?;
+            round.bytes += value.len();
+            round.outcomes.insert(&id, value);
+        }
+        trees.blocks.apply_batch(round.blocks)?;
+        trees.decisions.apply_batch(round.decisions)?;
+        trees.outcomes.apply_batch(round.outcomes)?;
+        Ok(round.bytes)
+    }
+
+    /// The last id of the block that begins last among those that do not begin behind `id`.
+    fn end_of_blocks(&self, trees: &Trees, id: &block::Key) -> Result<Option<block::Key>, StoreError> {
+        let Some((key, value)) = trees.block_before(id)? else { return Ok(None) };
+        Ok(block::last_id(&value).or_else(|| {
+            let _set_aside = self.open_block(trees, &key, &value);
+            block::Key::try_from(&key[..]).ok()
+        }))
+    }
+
+    /// The block that has this decision.
+    fn block_with(&self, trees: &Trees, id: &[u8]) -> Result<Option<Block>, StoreError> {
+        let Some((key, value)) = trees.block_before(id)? else { return Ok(None) };
+        if block::last_id(&value).is_some_and(|last| last[..] < *id) {
+            return Ok(None);
+        }
+        Ok(self.open_block(trees, &key, &value).filter(|block| block.find(id).is_some()))
+    }
+
     /// Whether there is such a decision.
     ///
     /// # Errors
     /// When the database fails.
     pub fn knows(&self, id: DecisionId) -> Result<bool, StoreError> {
-        Ok(self.trees()?.decisions.contains_key(id.0.as_bytes())?)
+        self.has(&*self.trees()?, id.0.as_bytes())
+    }
+
+    fn has(&self, trees: &Trees, id: &[u8]) -> Result<bool, StoreError> {
+        Ok(trees.decisions.contains_key(id)? || self.block_with(trees, id)?.is_some())
     }
 
     /// A decision with all that came of it.
@@ -81,11 +136,23 @@ impl Store {
     pub fn entry(&self, id: DecisionId) -> Result<Option<Entry>, StoreError> {
         let trees = self.trees()?;
         let key = id.0.as_bytes();
-        let Some(value) = trees.decisions.get(key)? else { return Ok(None) };
-        let Some(decision) = self.read(&trees, &trees.decisions, key, &value) else { return Ok(None) };
-        let outcome = match trees.outcomes.get(key)? {
-            Some(value) => self.read(&trees, &trees.outcomes, key, &value),
-            None => None,
+        let alone = trees.decisions.get(key)?;
+        let end = trees.outcomes.get(key)?;
+        let block = match (&alone, &end) {
+            (Some(_), Some(_)) => None,
+            _ => self.block_with(&trees, key)?,
+        };
+        let row = block.as_ref().and_then(|block| block.find(key));
+        let decision = match (alone, row) {
+            (Some(value), _) => self.read(&trees, &trees.decisions, key, &value),
+            (None, Some(row)) => self.read_row(&trees, &trees.decisions, key, row.decision),
+            (None, None) => None,
+        };
+        let Some(decision) = decision else { return Ok(None) };
+        let outcome = match (end, row.and_then(|row| row.outcome)) {
+            (Some(value), _) => self.read(&trees, &trees.outcomes, key, &value),
+            (None, Some(bytes)) => self.read_row(&trees, &trees.outcomes, key, bytes),
+            (None, None) => None,
         };
         let mut feedback: Vec<FeedbackRecord> = Vec::new();
         for pair in trees.feedback.scan_prefix(key) {
@@ -95,21 +162,85 @@ impl Store {
         feedback.sort_by_key(|record| record.seq);
         Ok(Some(Entry { decision, outcome, feedback }))
     }
+
+    fn put_feedback(
+        &self,
+        trees: &Trees,
+        record: &mut FeedbackRecord,
+        written: &mut usize,
+    ) -> Result<Stored, StoreError> {
+        let decision = record.decision.0.as_bytes();
+        if !self.has(trees, decision)? {
+            return Ok(Stored::UnknownDecision);
+        }
+        let key = [&decision[..], record.id.as_bytes()].concat();
+        if trees.feedback.contains_key(&key)? {
+            return Ok(Stored::Duplicate);
+        }
+        // sled's ids only ever grow, over restarts too, whatever the clock does.
+        record.seq = trees.db.generate_id()?;
+        let value = encode(record)?;
+        *written += value.len();
+        trees.feedback.insert(key, value)?;
+        Ok(Stored::New)
+    }
 }
 
-fn put_feedback(trees: &Trees, record: &mut FeedbackRecord, written: &mut usize) -> Result<Stored, StoreError> {
-    let decision = record.decision.0.as_bytes();
-    if !trees.decisions.contains_key(decision)? {
-        return Ok(Stored::UnknownDecision);
-    }
-    let key = [&decision[..], record.id.as_bytes()].concat();
-    if trees.feedback.contains_key(&key)? {
-        return Ok(Stored::Duplicate);
-    }
-    // sled's ids only ever grow, over restarts too, whatever the clock does.
-    record.seq = trees.db.generate_id()?;
-    let value = encode(record)?;
-    *written += value.len();
-    trees.feedback.insert(key, value)?;
-    Ok(Stored::New)
+/// What one call writes.
+#[derive(Default)]
+struct Round<'a> {
+    /// Outcomes that are in no block.
+    ends: BTreeMap<block::Key, &'a OutcomeRecord>,
+    builder: Builder,
+    /// The decisions in the builder.
+    members: Vec<(block::Key, &'a DecisionRecord)>,
+    blocks: Batch,
+    decisions: Batch,
+    outcomes: Batch,
+    bytes: usize,
 }
+
+impl<'a> Round<'a> {
+    fn alone(&mut self, id: block::Key, record: &'a DecisionRecord) -> Result<(), StoreError> {
+        let value = encode(record)?;
+        self.bytes += value.len();
+        self.decisions.insert(&id, value);
+        Ok(())
+    }
+
+    /// Makes a block of what is in the builder; a single decision, and what would be hidden by older records that stand
+    /// alone, is left alone.
+    fn close_block(&mut self, trees: &Trees) -> Result<(), StoreError> {
+        let members = std::mem::take(&mut self.members);
+        if members.len() < 2 || are_known(trees, &members)? {
+            self.builder.clear();
+            return members.into_iter().try_for_each(|(id, decision)| self.alone(id, decision));
+        }
+        if let Some((key, value)) = self.builder.finish()? {
+            self.bytes += value.len();
+            self.blocks.insert(&key, value);
+        }
+        for (id, _) in members {
+            self.ends.remove(&id);
+        }
+        Ok(())
+    }
+}
+
+/// Whether something stands alone under one of these ids, which are in order.
+fn are_known(trees: &Trees, members: &[(block::Key, &DecisionRecord)]) -> Result<bool, StoreError> {
+    let (Some((first, _)), Some((last, _))) = (members.first(), members.last()) else { return Ok(false) };
+    for tree in [&trees.decisions, &trees.outcomes] {
+        for key in tree.range(&first[..]..=&last[..]).keys() {
+            let key = key?;
+            if members.binary_search_by(|(id, _)| id[..].cmp(&key)).is_ok() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@
 //! | 0 | records are JSON text |
 //! | 1 | records are a version byte and MessagePack, so that floats come back bit for bit |
 //! | 2 | records are packed, see [`encoding`]. Older ones are read as they are, so nothing is rewritten |
+//! | 3 | there are [blocks](super::block). Records that stand alone are still read, so nothing is rewritten |
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -34,7 +35,7 @@ pub(super) fn migrate(trees: &Trees) -> Result<Option<u32>, Failure> {
     if found == SCHEMA {
         return Ok(None);
     }
-    let had_records = !trees.decisions.is_empty();
+    let had_records = !(trees.decisions.is_empty() && trees.blocks.is_empty());
     if found < 1 {
         json_to_message_pack::<DecisionRecord>(&trees.decisions)?;
         json_to_message_pack::<OutcomeRecord>(&trees.outcomes)?;

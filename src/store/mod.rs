@@ -2,7 +2,9 @@
 //!
 //! **Layout.** One sled database in `<data_dir>/log`, a tree per kind of record. Decisions and outcomes are keyed by
 //! the decision's UUIDv7, so keys stand in order of time; feedback by decision and feedback id. Values are one version
-//! byte and MessagePack ([`encoding`]).
+//! byte and MessagePack ([`encoding`]). What comes in together stands together, in a tree of [`block`]s; alone stand
+//! decisions that came alone or late, and outcomes that came after their decision was written. What stands alone is
+//! newer than what a block has under the same id.
 //!
 //! **Writing.** One thread (`tuner::Recorder`) writes; everybody may read. What is durable when: a feedback once it is
 //! acknowledged, a snapshot once it is promoted, decisions and outcomes within half a second.
@@ -16,6 +18,7 @@
 //! clients out.
 
 mod audit;
+mod block;
 pub mod db;
 mod dictionary;
 mod encoding;

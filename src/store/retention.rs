@@ -1,7 +1,8 @@
 //! Forgetting: the log keeps so many days and so many bytes, and the oldest go first.
 //!
 //! [`Store::forget_some`] deletes one slice, so that the writer can go on between slices. A slice ends at a decision, and
-//! with it goes everything up to that decision's key: outcomes and feedback, orphans too.
+//! with it goes everything up to that decision's key: outcomes and feedback, orphans too. A block goes as a whole, once all
+//! its decisions may go.
 //!
 //! **A clock that lies must not empty the log.** Age is measured against [`Clock`], which starts at the wall clock and
 //! from then on counts on its own, so a jump while the process runs changes nothing. A start that is more than half the
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::block;
 use super::db::Store;
 use super::error::StoreError;
 use super::join::key_at;
@@ -69,21 +71,43 @@ impl Store {
         let trees = self.trees()?;
         let too_large = max_bytes > 0 && self.log_bytes() > max_bytes;
         let old = cutoff_ms.map(key_at);
-        let mut last = None;
+        let may_go = |key: &[u8]| too_large || old.is_some_and(|old| key < &old[..]);
+        let mut alone = trees.decisions.iter().keys();
+        let mut blocks = trees.blocks.iter();
+        let mut next = (alone.next().transpose()?, blocks.next().transpose()?);
+        let mut last: Option<sled::IVec> = None;
         let mut count = 0;
-        for key in trees.decisions.iter().keys().take(SLICE) {
-            let key = key?;
-            if !too_large && old.is_none_or(|old| key[..] >= old[..]) {
-                break;
+        let mut freed = 0;
+        let mut gone = sled::Batch::default();
+        while count < SLICE {
+            match &next {
+                (alone, Some((key, value))) if alone.as_ref().is_none_or(|alone| key <= alone) => {
+                    // Behind a block with a broken head nobody knows what it has, and it goes with what is before it.
+                    let end = block::last_id(value).map_or_else(|| key.clone(), |end| sled::IVec::from(&end));
+                    if !may_go(&end) {
+                        break;
+                    }
+                    count += block::claimed(value);
+                    freed += value.len() as u64;
+                    gone.remove(key);
+                    last = last.max(Some(end));
+                    next.1 = blocks.next().transpose()?;
+                }
+                (Some(key), _) => {
+                    if !may_go(key) {
+                        break;
+                    }
+                    count += 1;
+                    last = last.max(Some(key.clone()));
+                    next.0 = alone.next().transpose()?;
+                }
+                (None, _) => break,
             }
-            last = Some(key);
-            count += 1;
         }
         let Some(last) = last else { return Ok(0) };
         // Feedback keys are the decision's and more, so the end must lie behind all that begin with it.
         let mut end = last.to_vec();
         end.extend([0xff; super::FEEDBACK_ID_BYTES + 1]);
-        let mut freed = 0;
         for tree in [&trees.feedback, &trees.outcomes, &trees.decisions] {
             let mut batch = sled::Batch::default();
             for pair in tree.range::<&[u8], _>(..=&end[..]) {
@@ -93,6 +117,7 @@ impl Store {
             }
             tree.apply_batch(batch)?;
         }
+        trees.blocks.apply_batch(gone)?;
         self.note_freed(freed);
         Ok(count)
     }
@@ -123,7 +148,7 @@ impl Store {
             None => {
                 let trees = self.trees()?;
                 let mut bytes = 0;
-                for tree in [&trees.decisions, &trees.outcomes, &trees.feedback] {
+                for tree in [&trees.blocks, &trees.decisions, &trees.outcomes, &trees.feedback] {
                     for pair in tree {
                         bytes += pair?.1.len() as u64;
                     }

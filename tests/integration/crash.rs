@@ -11,7 +11,7 @@ use pointsman::bandit::Snapshot;
 use pointsman::config;
 use pointsman::protocol::DecisionId;
 use pointsman::sandbox::Sandbox;
-use pointsman::store::{OpenState, SnapshotState, Store};
+use pointsman::store::{Entry, OpenState, Order, SnapshotState, Span, Store};
 use serde_json::json;
 use tokio::sync::Mutex;
 
@@ -107,6 +107,16 @@ async fn retune(http: reqwest::Client, admin: String, stop: Arc<AtomicBool>) {
     }
 }
 
+/// Asks without rating, many times at once, so that kills meet blocks of decisions.
+async fn ask(http: reqwest::Client, proxy: String, stop: Arc<AtomicBool>) {
+    let body = json!({ "messages": [{ "role": "user", "content": "a question" }], "max_tokens": 5 }).to_string();
+    while !stop.load(Ordering::Relaxed) {
+        if http.post(format!("http://{proxy}/api/chat")).body(body.clone()).send().await.is_err() {
+            break;
+        }
+    }
+}
+
 /// Opens what a kill left behind and looks whether all is there. Returns the live version.
 fn inspect(data: &Path, noted: &[Acknowledged]) -> u64 {
     let (store, report) = Store::open(data, &config::Store::default(), 0).unwrap();
@@ -117,6 +127,14 @@ fn inspect(data: &Path, noted: &[Acknowledged]) -> u64 {
         let found = entry.is_some_and(|entry| entry.feedback.iter().any(|feedback| feedback.id == *id));
         assert!(found, "feedback {id} on {decision} was acknowledged and is gone");
     }
+    // Every decision of the walk, in a block or alone, is found by its id with the same things come of it.
+    let mut walked = 0;
+    let newest = |entry: Entry| {
+        assert_eq!(store.entry(entry.decision.id).unwrap().as_ref(), Some(&entry));
+        walked += 1;
+        walked < 500
+    };
+    store.walk(&Span::default(), Order::Newest, newest).unwrap();
     let live = store.live_version().unwrap().unwrap();
     let policy = store.policy::<Snapshot>(live).unwrap().expect("the live policy cannot be read");
     assert_eq!(policy.version, live);
@@ -148,6 +166,7 @@ async fn what_was_acknowledged_survives_fifty_kills() {
         let mut tasks = vec![tokio::spawn(retune(bench.http.clone(), process.admin.clone(), Arc::clone(&stop)))];
         for _ in 0..CALLERS {
             let (http, proxy) = (bench.http.clone(), process.proxy.clone());
+            tasks.push(tokio::spawn(ask(http.clone(), proxy.clone(), Arc::clone(&stop))));
             tasks.push(tokio::spawn(call(http, proxy, Arc::clone(&stop), Arc::clone(&noted))));
         }
         // Another moment each time.
