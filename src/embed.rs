@@ -89,9 +89,9 @@ impl Pointsman {
         let live = gateway.live();
         let headers = HeaderMap::new();
         let conversation = gateway.conversation(request, None);
-        let asked = PlanRequest { request, headers: &headers, token: None, conversation };
-        let plan = gateway.plan(&live, asked).await?;
         let dialect = Dialect::Native;
+        let asked = PlanRequest { request, dialect, headers: &headers, token: None, conversation };
+        let plan = gateway.plan(&live, asked).await?;
         gateway.record(&plan.decision, Asking { request, dialect, token: None, conversation, dry_run: true });
         Ok(plan)
     }

@@ -12,7 +12,7 @@ use super::load::ConfigArgs;
 use crate::app;
 use crate::config::Config;
 use crate::http::PlanRequest;
-use crate::protocol::{ChatRequest, Message, Role};
+use crate::protocol::{ChatRequest, Dialect, Message, Role};
 use crate::route::Decision;
 use crate::store::{OpenError, Store};
 
@@ -52,7 +52,9 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
     };
     let live = gateway.live();
     let conversation = gateway.conversation(&request, None);
-    let asked = PlanRequest { request: &request, headers: &http::HeaderMap::new(), token: None, conversation };
+    let headers = http::HeaderMap::new();
+    let dialect = Dialect::Native;
+    let asked = PlanRequest { request: &request, dialect, headers: &headers, token: None, conversation };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let plan = runtime.block_on(async {
         let patience = tokio::time::Instant::now() + PATIENCE;

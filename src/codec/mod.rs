@@ -10,6 +10,7 @@
 //! it does not.
 
 mod anthropic_messages;
+mod carried;
 mod errors;
 mod json;
 mod lines;
@@ -117,11 +118,14 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
 
 /// The first field of a request that a dialect cannot carry although it changes the meaning; such a request is no error
 /// yet, another backend may carry it. Cheap: nothing is written.
-pub fn obstacle(dialect: Dialect, request: &ChatRequest) -> Option<String> {
-    match dialect {
-        Dialect::Ollama => ollama_chat::request::obstacle(request),
+/// Where client and backend speak the same dialect there is none: the body passes through.
+pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Option<String> {
+    match backend {
+        _ if client == backend => None,
+        Dialect::OpenAi => openai_chat::request::obstacle(request),
         Dialect::Anthropic => anthropic_messages::request::obstacle(request),
-        Dialect::OpenAi | Dialect::Native => None,
+        Dialect::Ollama => ollama_chat::request::obstacle(request),
+        Dialect::Native => None,
     }
 }
 

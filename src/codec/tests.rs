@@ -48,14 +48,14 @@ fn what_ollama_cannot_carry_is_told_before_and_refused_after() {
         (with(json!({ "n": 2 })), "n"),
         (with(picture), "messages[0].content[0] (a picture by URL)"),
     ] {
-        assert_eq!(obstacle(Dialect::Ollama, &request).as_deref(), Some(field));
+        assert_eq!(obstacle(Dialect::OpenAi, Dialect::Ollama, &request).as_deref(), Some(field));
         let refused = encode_request(&target(Dialect::Ollama, &quirks), &request).unwrap_err();
         assert_eq!((refused.kind, refused.param.as_deref()), (ErrorKind::InvalidRequest, Some(field)));
-        assert_eq!(obstacle(Dialect::OpenAi, &request), None);
+        assert_eq!(obstacle(Dialect::OpenAi, Dialect::OpenAi, &request), None);
     }
     for fine in [json!({ "tool_choice": "auto" }), json!({ "tool_choice": "none" }), json!({ "n": 1 })] {
         let request = with(fine);
-        assert_eq!(obstacle(Dialect::Ollama, &request), None);
+        assert_eq!(obstacle(Dialect::OpenAi, Dialect::Ollama, &request), None);
         encode_request(&target(Dialect::Ollama, &quirks), &request).unwrap();
     }
 }
@@ -69,11 +69,11 @@ fn anthropic_is_never_sent_a_conversation_of_nothing() {
         json!([{ "role": "system", "content": "" }, { "role": "user", "content": [] }]),
     ] {
         let request = of(nothing);
-        assert!(obstacle(Dialect::Anthropic, &request).is_some());
+        assert!(obstacle(Dialect::OpenAi, Dialect::Anthropic, &request).is_some());
         let refused = encode_request(&target(Dialect::Anthropic, &quirks), &request).unwrap_err();
         assert_eq!(refused.kind, ErrorKind::InvalidRequest);
         assert!(refused.message.contains("empty"), "{}", refused.message);
-        assert_eq!(obstacle(Dialect::OpenAi, &request), None);
+        assert_eq!(obstacle(Dialect::Native, Dialect::OpenAi, &request), None);
     }
     // Instructions alone are something: the dialect wants a user's turn, so they are said as one.
     for instructions in [
@@ -81,7 +81,7 @@ fn anthropic_is_never_sent_a_conversation_of_nothing() {
         json!([{ "role": "system", "content": "Tell a joke." }, { "role": "user", "content": "" }]),
     ] {
         let request = of(instructions);
-        assert_eq!(obstacle(Dialect::Anthropic, &request), None);
+        assert_eq!(obstacle(Dialect::OpenAi, Dialect::Anthropic, &request), None);
         let sent = encode_request(&target(Dialect::Anthropic, &quirks), &request).unwrap();
         let sent: Value = serde_json::from_slice(&sent.body).unwrap();
         assert_eq!(sent["messages"], json!([{ "role": "user", "content": "Tell a joke." }]));

@@ -199,7 +199,8 @@ impl Dispatcher {
             if walk.calls >= settings.max_attempts || Instant::now() >= total {
                 return Found::GiveUp;
             }
-            let carries = |place: &Deployment| codec::obstacle(place.provider.dialect, &job.request).is_none();
+            let carries =
+                |place: &Deployment| codec::obstacle(job.dialect, place.provider.dialect, &job.request).is_none();
             let now = std::time::Instant::now();
             let Some(place) = pick::pick(model, &walk.tried, &carries, now, &mut rand::random::<f64>) else {
                 if round == 0 {

@@ -21,7 +21,7 @@ use super::session::Door;
 use crate::classifier::{Classifier, Missed, Reading};
 use crate::config::{self, Config, Setting, Strategy};
 use crate::dispatch::Dispatcher;
-use crate::protocol::{ApiError, ChatRequest, DecisionId, ErrorKind};
+use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ErrorKind};
 use crate::route::{self, Asked, Conversations, Decision, Learned, Lengths, Plan, Question, Rules, Speeds};
 use crate::store::{Order, Span, Store, StoreError, Token, TokenError, Tokens};
 use crate::telemetry::Metrics;
@@ -134,6 +134,8 @@ pub struct Gateway {
 pub struct PlanRequest<'a> {
     /// The request.
     pub request: &'a ChatRequest,
+    /// The dialect it came in.
+    pub dialect: Dialect,
     /// Its headers.
     pub headers: &'a HeaderMap,
     /// The API token that asks.
@@ -315,6 +317,7 @@ impl Gateway {
         });
         let mut question = Question {
             request: asked.request,
+            client: asked.dialect,
             id: DecisionId(fresh_id()),
             token: asked.token.map(|token| token.name.as_str()),
             allowed: asked.token.and_then(|token| token.models.as_deref()),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::*;
 use crate::bandit::{Observation, Reward, Settings};
 use crate::config::Config;
-use crate::protocol::{DecisionId, Message, Role};
+use crate::protocol::{DecisionId, Dialect, Message, Role};
 use crate::route::{Plan, Question, Rules, plan};
 use crate::upstream::Catalog;
 
@@ -86,6 +86,7 @@ impl World {
         };
         let mut question = Question {
             request,
+            client: Dialect::Native,
             id: DecisionId(Uuid::nil()),
             token: None,
             allowed: None,

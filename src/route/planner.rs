@@ -12,13 +12,15 @@ use super::rules::{Facts, Rules, Verdict};
 use crate::bandit::Tradeoff;
 use crate::codec;
 use crate::config::{Routing, Weights};
-use crate::protocol::{ApiError, ChatRequest, DecisionId, ErrorKind, NamedObjective, Objective, Usage};
+use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ErrorKind, NamedObjective, Objective, Usage};
 use crate::upstream::{Availability, Catalog, Model};
 
 /// Everything a plan depends on besides configuration.
 pub struct Question<'a> {
     /// The request.
     pub request: &'a ChatRequest,
+    /// The dialect it came in: a backend that speaks it gets the body as it is.
+    pub client: Dialect,
     /// The id the decision gets.
     pub id: DecisionId,
     /// Name of the API token that asks.
@@ -329,7 +331,7 @@ fn eligible(
         }
     }
     demand.check(&model.settings).map_err(|text| Reason { text, passing: false, field: None })?;
-    if let Some((field, dialect)) = uncarried(model, question.request) {
+    if let Some((field, dialect)) = uncarried(model, question) {
         let text = format!("its backend speaks the {dialect} dialect, which cannot carry `{field}`");
         return Err(Reason { text, passing: false, field: Some(field) });
     }
@@ -340,11 +342,11 @@ fn eligible(
 }
 
 /// The field that none of a model's places can carry, and the dialect of one of them.
-fn uncarried(model: &Model, request: &ChatRequest) -> Option<(String, &'static str)> {
+fn uncarried(model: &Model, question: &Question<'_>) -> Option<(String, &'static str)> {
     let mut first = None;
     for place in &model.deployments {
         let dialect = place.provider.dialect;
-        let field = codec::obstacle(dialect, request)?;
+        let field = codec::obstacle(question.client, dialect, question.request)?;
         first = first.or(Some((field, dialect.as_str())));
     }
     first

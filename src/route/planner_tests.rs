@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::config::Config;
-use crate::protocol::{Message, ResponseFormat, Role, Tool, ToolChoice};
+use crate::protocol::{Dialect, Message, Part, ResponseFormat, Role, Tool, ToolChoice};
 
 /// Three models that need no key, and one whose key is missing.
 const WORLD: &str = "
@@ -27,6 +27,10 @@ weight = 0.0
 ";
 
 fn ask(config: &str, request: &ChatRequest, seed: u64) -> Result<Plan, PlanError> {
+    ask_in(Dialect::Native, config, request, seed)
+}
+
+fn ask_in(client: Dialect, config: &str, request: &ChatRequest, seed: u64) -> Result<Plan, PlanError> {
     let config: Config = format!("{WORLD}{config}").parse().unwrap();
     let catalog = Catalog::new(&config, &BTreeMap::new(), None);
     let rules = Rules::new(&config.rules);
@@ -35,6 +39,7 @@ fn ask(config: &str, request: &ChatRequest, seed: u64) -> Result<Plan, PlanError
     let mut chance = || rng.random::<f64>();
     let mut question = Question {
         request,
+        client,
         id: DecisionId(Uuid::nil()),
         token: None,
         allowed: None,
@@ -92,6 +97,28 @@ fn a_named_model_that_cannot_carry_a_field_is_an_error_that_names_it() {
     let error: ApiError = ask(LOCAL, &must_call("local"), 1).unwrap_err().into();
     assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::InvalidRequest, Some("tool_choice")));
     assert!(error.message.contains("local") && error.message.contains("tool_choice"), "{}", error.message);
+}
+
+#[test]
+fn what_one_dialect_alone_knows_goes_to_a_backend_of_that_dialect() {
+    let config = "
+[providers.claude]
+base_url = 'http://127.0.0.1:2'
+dialect = 'anthropic'
+[models.opus]
+provider = 'claude'
+";
+    let mut two_choices = request("auto");
+    two_choices.extensions.insert("n".into(), 2.into());
+    let plan = ask_in(Dialect::OpenAi, config, &two_choices, 1).unwrap();
+    assert!(!names(&plan).contains(&"opus"), "{:?}", names(&plan));
+    let excluded = plan.decision.excluded.iter().find(|excluded| excluded.model.as_str() == "opus").unwrap();
+    assert_eq!(excluded.reason, "its backend speaks the anthropic dialect, which cannot carry `n`");
+
+    let mut document = request("auto");
+    document.messages[0].parts.push(Part::Foreign { kind: "document".into(), value: serde_json::json!({}) });
+    let plan = ask_in(Dialect::Anthropic, config, &document, 1).unwrap();
+    assert_eq!(names(&plan), ["opus"], "the others speak OpenAI's dialect");
 }
 
 fn request(model: &str) -> ChatRequest {

@@ -55,9 +55,19 @@ fn sent_on(quirks: &Quirks, request: &ChatRequest) -> Signature {
     let mut signature = Vec::new();
     for backend in BACKENDS {
         match codec::encode_request(&target(quirks, backend), request) {
-            Err(error) => signature.push(format!("{backend:?} {}", gist(&error))),
+            Err(error) => {
+                assert!(
+                    codec::obstacle(Dialect::Native, backend, request).is_some(),
+                    "{backend:?} refused unannounced"
+                );
+                signature.push(format!("{backend:?} {}", gist(&error)));
+            }
             Ok(encoded) => {
-                assert_eq!(codec::obstacle(backend, request), None, "{backend:?} carried what it said it could not");
+                assert_eq!(
+                    codec::obstacle(Dialect::Native, backend, request),
+                    None,
+                    "{backend:?} carried what it said it could not"
+                );
                 let value: serde_json::Value = serde_json::from_slice(&encoded.body).expect("what is sent is JSON");
                 assert_eq!(value["model"], "m");
                 if backend != Dialect::Ollama {

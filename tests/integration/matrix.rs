@@ -202,6 +202,31 @@ async fn what_could_not_be_carried_over_is_told() {
 }
 
 #[tokio::test]
+async fn a_field_that_one_dialect_alone_knows_keeps_auto_within_it() {
+    let gateway = TestGateway::start("").await;
+    discovered(&gateway).await;
+    let served = |response: &reqwest::Response| {
+        let name = response.headers()["x-pointsman-model"].to_str().unwrap().to_owned();
+        (response.status(), name)
+    };
+    for round in 0..12 {
+        let mut body = ask("/v1/chat/completions", "auto", &format!("question {round}"));
+        body["n"] = json!(2);
+        let (status, model) = served(&gateway.post("/v1/chat/completions", body).await);
+        assert_eq!(status, 200, "{model}");
+        assert!(!model.starts_with("claude"), "`n` went to {model}");
+
+        let mut body = ask("/v1/messages", "auto", &format!("question {round}"));
+        let page = json!({ "type": "document", "source": { "type": "text", "media_type": "text/plain", "data": "x" } });
+        body["messages"][0]["content"] = json!([{ "type": "text", "text": "Sum it up." }, page]);
+        let (status, model) = served(&gateway.post("/v1/messages", body).await);
+        assert_eq!(status, 200, "{model}");
+        assert!(model.starts_with("claude"), "a document went to {model}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn our_own_reply_says_what_it_cost_and_why() {
     let gateway = TestGateway::start("").await;
     let mut body = ask("/api/chat", "auto", "hi");

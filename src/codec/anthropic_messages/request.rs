@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use super::super::carried;
 use super::super::json::{Object, cannot_carry, missing, unknown};
 use super::super::openai_chat::request::effort_of;
 use super::super::{Encoded, Target};
@@ -161,11 +162,22 @@ const HARMLESS: [&str; 8] = [
     "logit_bias",
 ];
 
-/// What cannot be said here: nothing at all. The dialect has no empty text.
+/// The first field that cannot be said here although it changes the meaning.
 pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
-    let says_nothing = |part: &Part| matches!(part, Part::Text { text, .. } if text.is_empty());
-    let empty = request.messages.iter().all(|message| message.parts.iter().all(says_nothing));
-    empty.then(|| "messages (all of them are empty)".into())
+    // The dialect has no empty text; without a signature it takes no thoughts.
+    let unsaid = |part: &Part| match part {
+        Part::Text { text, .. } => text.is_empty(),
+        Part::Thinking { signature, .. } => signature.is_none(),
+        _ => false,
+    };
+    if request.messages.iter().all(|message| message.parts.iter().all(unsaid)) {
+        return Some("messages (all of them are empty)".into());
+    }
+    let refused = |part: &Part| match part {
+        Part::Foreign { kind, .. } if !blocks::is_ours(kind) => Some(kind.clone()),
+        _ => None,
+    };
+    carried::part(request, refused).or_else(|| carried::extension(request, &HARMLESS))
 }
 
 /// Writes a request.
@@ -179,8 +191,8 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     let able = target.max_output_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
     let most = request.max_tokens.map_or_else(|| able.min(DEFAULT_MAX_TOKENS), |wanted| wanted.min(able));
     out.insert("max_tokens".into(), json!(most));
-    let mut system = system(request, &mut dropped)?;
-    let mut turns = turns(&request.messages, &mut dropped)?;
+    let mut system = system(request, &mut dropped);
+    let mut turns = turns(&request.messages, &mut dropped);
     if turns.is_empty() {
         // Instructions alone are a conversation elsewhere; here somebody has to say them.
         turns.push(said(Role::User, &std::mem::take(&mut system)));
@@ -203,29 +215,21 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if request.stream {
         out.insert("stream".into(), json!(true));
     }
-    for (key, value) in &request.extensions {
-        // One choice, and no probabilities, is what everybody gives.
-        let idle = (key == "n" && value == 1) || (key == "logprobs" && value == false);
-        if HARMLESS.contains(&key.as_str()) {
-            dropped.push(key.clone());
-        } else if !idle {
-            return Err(cannot_carry(key, "Anthropic's dialect"));
-        }
-    }
+    dropped.extend(request.extensions.keys().filter(|key| HARMLESS.contains(&key.as_str())).cloned());
     Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
 }
 
 /// System and developer turns, wherever they stand, in order.
-fn system(request: &ChatRequest, dropped: &mut Vec<String>) -> Result<Vec<Value>, ApiError> {
+fn system(request: &ChatRequest, dropped: &mut Vec<String>) -> Vec<Value> {
     let mut system = Vec::new();
     for message in request.messages.iter().filter(|message| is_system(message)) {
-        system.extend(blocks::encode(&message.parts, "system", dropped)?);
+        system.extend(blocks::encode(&message.parts, "system", dropped));
     }
     if request.response_format == Some(ResponseFormat::JsonObject) {
         // The dialect knows schemas only; "any object" has to be said in words.
         system.push(json!({ "type": "text", "text": "Answer with one JSON object and nothing else." }));
     }
-    Ok(system)
+    system
 }
 
 fn is_system(message: &Message) -> bool {
@@ -233,7 +237,7 @@ fn is_system(message: &Message) -> bool {
 }
 
 /// Turns of the two, alternating: neighbours of one role are merged, tool results stand first in theirs.
-fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Result<Vec<Value>, ApiError> {
+fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     let mut merged: Vec<(Role, Vec<Value>)> = Vec::new();
     for (index, message) in messages.iter().enumerate().filter(|(_, message)| !is_system(message)) {
         let path = format!("messages[{index}]");
@@ -242,13 +246,13 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Result<Vec<Value>, 
         }
         let mut parts = message.parts.clone();
         parts.sort_by_key(|part| message.role == Role::User && !matches!(part, Part::ToolResult { .. }));
-        let blocks = blocks::encode(&parts, &path, dropped)?;
+        let blocks = blocks::encode(&parts, &path, dropped);
         match merged.last_mut() {
             Some((role, known)) if *role == message.role => known.extend(blocks),
             _ => merged.push((message.role, blocks)),
         }
     }
-    Ok(merged.iter().filter(|(_, blocks)| !blocks.is_empty()).map(|(role, blocks)| said(*role, blocks)).collect())
+    merged.iter().filter(|(_, blocks)| !blocks.is_empty()).map(|(role, blocks)| said(*role, blocks)).collect()
 }
 
 fn said(role: Role, blocks: &[Value]) -> Value {

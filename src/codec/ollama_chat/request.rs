@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::super::anthropic_messages::blocks::input;
+use super::super::carried;
 use super::super::json::cannot_carry;
 use super::super::openai_chat::messages::encode_tools;
 use super::super::{Encoded, Target};
@@ -29,20 +30,12 @@ pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
     if matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
         return Some("tool_choice".into());
     }
-    let parts = request.messages.iter().enumerate().flat_map(|(message, it)| {
-        it.parts.iter().enumerate().map(move |(part, it)| (format!("messages[{message}].content[{part}]"), it))
-    });
-    let part = parts.into_iter().find_map(|(path, part)| match part {
-        Part::Image { source: ImageSource::Url(_), .. } => Some(format!("{path} (a picture by URL)")),
-        Part::Foreign { kind, .. } => Some(format!("{path} ({kind})")),
+    let refused = |part: &Part| match part {
+        Part::Image { source: ImageSource::Url(_), .. } => Some("a picture by URL".to_owned()),
+        Part::Foreign { kind, .. } => Some(kind.clone()),
         _ => None,
-    });
-    let idle = |key: &str, value: &Value| (key == "n" && value == 1) || (key == "logprobs" && value == false);
-    let extension = || {
-        let mut all = request.extensions.iter();
-        all.find(|(key, value)| !HARMLESS.contains(&key.as_str()) && !idle(key, value)).map(|(key, _)| key.clone())
     };
-    part.or_else(extension)
+    carried::part(request, refused).or_else(|| carried::extension(request, &HARMLESS))
 }
 
 /// Writes a request.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::json::{Object, cannot_carry, unknown, wrong};
+use super::super::json::{Object, unknown, wrong};
 use crate::config::Quirks;
 use crate::protocol::{ApiError, ImageSource, Message, Part, Role, Tool, ToolChoice};
 
@@ -132,25 +132,21 @@ fn tool_result(fields: &mut Object) -> Result<Message, ApiError> {
 }
 
 /// Writes `messages`; what could not be carried over is noted in `dropped`.
-pub(crate) fn encode(
-    messages: &[Message],
-    quirks: &Quirks,
-    dropped: &mut Vec<String>,
-) -> Result<Vec<Value>, ApiError> {
+pub(crate) fn encode(messages: &[Message], quirks: &Quirks, dropped: &mut Vec<String>) -> Vec<Value> {
     let mut out = Vec::with_capacity(messages.len());
     for (index, message) in messages.iter().enumerate() {
         let path = format!("messages[{index}]");
         match message.role {
-            Role::Assistant => out.push(encode_assistant(message, quirks, &path, dropped)?),
-            Role::User => encode_user(message, &path, dropped, &mut out)?,
+            Role::Assistant => out.push(encode_assistant(message, quirks, &path, dropped)),
+            Role::User => encode_user(message, &path, dropped, &mut out),
             Role::System | Role::Developer => {
                 let developer = message.role == Role::Developer && quirks.developer_role;
                 let role = if developer { "developer" } else { "system" };
-                out.push(turn(role, encode_content(&message.parts, &path, dropped)?, message));
+                out.push(turn(role, encode_content(&message.parts, &path, dropped), message));
             }
         }
     }
-    Ok(out)
+    out
 }
 
 fn turn(role: &str, content: Value, message: &Message) -> Value {
@@ -163,12 +159,7 @@ fn turn(role: &str, content: Value, message: &Message) -> Value {
 
 /// Tool results become turns of their own, before what else the user says. Pictures among them follow in a user turn,
 /// since a tool's turn takes text only.
-fn encode_user(
-    message: &Message,
-    path: &str,
-    dropped: &mut Vec<String>,
-    out: &mut Vec<Value>,
-) -> Result<(), ApiError> {
+fn encode_user(message: &Message, path: &str, dropped: &mut Vec<String>, out: &mut Vec<Value>) {
     let mut rest: Vec<Part> = Vec::new();
     let mut any_result = false;
     for part in &message.parts {
@@ -187,15 +178,14 @@ fn encode_user(
         rest.extend(pictures);
     }
     if !rest.is_empty() || !any_result {
-        out.push(turn("user", encode_content(&rest, path, dropped)?, message));
+        out.push(turn("user", encode_content(&rest, path, dropped), message));
     }
-    Ok(())
 }
 
 /// A string where there is nothing but one text, else an array of parts.
-fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Result<Value, ApiError> {
+fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Value {
     if let [Part::Text { text, cache_control: None }] = parts {
-        return Ok(json!(text));
+        return json!(text);
     }
     let mut out = Vec::with_capacity(parts.len());
     for (index, part) in parts.iter().enumerate() {
@@ -219,16 +209,16 @@ fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Resu
             }
             Part::Refusal { text } => out.push(json!({ "type": "refusal", "refusal": text })),
             Part::Foreign { kind, value } if is_ours(kind) => out.push(value.clone()),
-            Part::Foreign { kind, .. } => return Err(cannot_carry(&format!("{here} ({kind})"), "OpenAI's dialect")),
             Part::ToolCall { .. } | Part::ToolResult { .. } => {}
-            Part::Thinking { .. } | Part::RedactedThinking { .. } => dropped.push(here),
+            // Foreign parts are an obstacle: nobody comes here with one.
+            Part::Thinking { .. } | Part::RedactedThinking { .. } | Part::Foreign { .. } => dropped.push(here),
         }
     }
-    Ok(Value::Array(out))
+    Value::Array(out)
 }
 
 /// Kinds of parts that OpenAI knows and we do not look into.
-fn is_ours(kind: &str) -> bool {
+pub(super) fn is_ours(kind: &str) -> bool {
     matches!(kind, "input_audio" | "file" | "video_url" | "audio_url")
 }
 
@@ -238,12 +228,7 @@ fn note_cache(marker: Option<&Value>, path: &str, dropped: &mut Vec<String>) {
     }
 }
 
-fn encode_assistant(
-    message: &Message,
-    quirks: &Quirks,
-    path: &str,
-    dropped: &mut Vec<String>,
-) -> Result<Value, ApiError> {
+fn encode_assistant(message: &Message, quirks: &Quirks, path: &str, dropped: &mut Vec<String>) -> Value {
     let mut turn = Map::new();
     turn.insert("role".into(), json!("assistant"));
     let said: Vec<Part> = message
@@ -252,7 +237,7 @@ fn encode_assistant(
         .filter(|part| matches!(part, Part::Text { .. } | Part::Foreign { .. }))
         .cloned()
         .collect();
-    let content = if said.is_empty() { Value::Null } else { encode_content(&said, path, dropped)? };
+    let content = if said.is_empty() { Value::Null } else { encode_content(&said, path, dropped) };
     turn.insert("content".into(), content);
     let calls: Vec<Value> = message.parts.iter().filter_map(encode_call).collect();
     let thoughts: Vec<&str> = message
@@ -278,7 +263,7 @@ fn encode_assistant(
     if let Some(name) = &message.name {
         turn.insert("name".into(), json!(name));
     }
-    Ok(Value::Object(turn))
+    Value::Object(turn)
 }
 
 /// A tool call as an entry of `tool_calls`.

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use super::super::carried;
 use super::super::json::{Object, cannot_carry, missing, unknown};
 use super::super::{Encoded, Target};
 use super::messages;
 use crate::config::MaxTokensField;
-use crate::protocol::{ApiError, ChatRequest, Effort, Reasoning, ResponseFormat, Sampling};
+use crate::protocol::{ApiError, ChatRequest, Effort, Part, Reasoning, ResponseFormat, Sampling};
 
 /// Reads a request.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
@@ -120,13 +121,25 @@ fn effort_for(reasoning: &Reasoning) -> Option<Effort> {
 /// Extensions of Anthropic's dialect that change nothing in what is answered.
 const HARMLESS: [&str; 5] = ["metadata", "service_tier", "container", "context_management", "betas"];
 
+/// The first field that cannot be said here although it changes the meaning.
+pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
+    let refused = |part: &Part| match part {
+        Part::Foreign { kind, .. } if !messages::is_ours(kind) => Some(kind.clone()),
+        _ => None,
+    };
+    carried::part(request, refused).or_else(|| carried::extension(request, &HARMLESS))
+}
+
 /// Writes a request.
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
+    if let Some(field) = obstacle(request) {
+        return Err(cannot_carry(&field, "OpenAI's dialect"));
+    }
     let mut dropped = Vec::new();
     let quirks = target.quirks;
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));
-    out.insert("messages".into(), Value::Array(messages::encode(&request.messages, quirks, &mut dropped)?));
+    out.insert("messages".into(), Value::Array(messages::encode(&request.messages, quirks, &mut dropped)));
     if !request.tools.is_empty() {
         if request.tools.iter().any(|tool| tool.cache_control.is_some()) {
             dropped.push("tools[].cache_control".into());
@@ -171,13 +184,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
             out.insert("stream_options".into(), json!({ "include_usage": true }));
         }
     }
-    for key in request.extensions.keys() {
-        if HARMLESS.contains(&key.as_str()) {
-            dropped.push(key.clone());
-        } else {
-            return Err(cannot_carry(key, "OpenAI's dialect"));
-        }
-    }
+    dropped.extend(request.extensions.keys().filter(|key| HARMLESS.contains(&key.as_str())).cloned());
     Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
 }
 

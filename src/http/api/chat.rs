@@ -93,7 +93,7 @@ async fn answer(
     };
     let ticket = gateway.monitor.arrive(&arrival);
     let conversation = gateway.conversation(&request, token);
-    let asked = PlanRequest { request: &request, headers: &headers, token, conversation };
+    let asked = PlanRequest { request: &request, dialect, headers: &headers, token, conversation };
     let plan = gateway.plan(&live, asked).await.inspect_err(|error| ticket.refused(error))?;
     let decision = Arc::clone(&plan.decision);
     gateway.record(&decision, Asking { request: &request, dialect, token, conversation, dry_run: false });

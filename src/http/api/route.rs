@@ -29,9 +29,9 @@ pub async fn explain(
         let request = chat::read_request(Dialect::Native, &bytes, &headers)?;
         let token = caller.token.as_deref();
         let conversation = gateway.conversation(&request, token);
-        let asked = PlanRequest { request: &request, headers: &headers, token, conversation };
-        let plan = gateway.plan(&live, asked).await?;
         let dialect = Dialect::Native;
+        let asked = PlanRequest { request: &request, dialect, headers: &headers, token, conversation };
+        let plan = gateway.plan(&live, asked).await?;
         gateway.record(&plan.decision, Asking { request: &request, dialect, token, conversation, dry_run: true });
         let order: Vec<&str> = plan.candidates.iter().map(|model| model.name.as_str()).collect();
         let mut told = json!({ "decision_id": plan.decision.id, "order": order });
