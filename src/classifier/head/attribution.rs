@@ -5,7 +5,8 @@
 //! straight line from an average prompt to this one its rise is the groups' rises in proportion (the integrated gradient of
 //! Sundararajan and others 2017, which for one hidden layer needs no integral: a difference quotient does it).
 //!
-//! **The rest.** Calibration, memory, familiarity and borrowed abilities are sums already, and keep their summands apart.
+//! **The rest.** Calibration, memory, familiarity and borrowed abilities are sums already, and keep their summands apart. What
+//! differences between models lose on an unfamiliar prompt is a summand of unfamiliarity.
 
 use super::matrix::{Matrix, dot};
 use super::parts::{Parts, Trunk};
@@ -29,8 +30,17 @@ pub struct Traces {
     latents: Vec<Vec<f32>>,
     /// Standardised text statistics.
     statistics: Vec<f32>,
-    /// Log-odds of each arm by the memory.
-    recalled: Vec<f32>,
+    /// What is known of each arm apart from them.
+    opinions: Opinions,
+}
+
+/// What counts beside trunk and statistics, for each arm.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Opinions {
+    /// Log-odds by the memory.
+    pub(super) recalled: Vec<f32>,
+    /// What the log-odds moved as differences between models shrank.
+    pub(super) shrunk: Vec<f32>,
 }
 
 /// The group of each statistic, as a place in [`Factor::HEAD`].
@@ -59,7 +69,7 @@ fn kind(statistic: &str) -> Factor {
 
 impl Traces {
     /// Of a prompt with the input `x` and these latents.
-    pub(super) fn of(parts: &Parts, task: Option<usize>, x: &[f32], latent: &[f32], recalled: Vec<f32>) -> Self {
+    pub(super) fn of(parts: &Parts, task: Option<usize>, x: &[f32], latent: &[f32], opinions: Opinions) -> Self {
         let statistics = parts.input.statistics(x).to_vec();
         let states = x.len() - statistics.len();
         let mut split = vec![vec![0.0; x.len()]; GROUPS];
@@ -73,7 +83,7 @@ impl Traces {
         // What is left of the states: told by difference, so that the groups are the whole.
         split[READING].clear();
         let (average, latents) = parts.trunk.apart(x, latent, &split);
-        Self { average, latents, statistics, recalled }
+        Self { average, latents, statistics, opinions }
     }
 
     /// The log-odds of a model with this ability, as a sum.
@@ -93,13 +103,14 @@ impl Traces {
             for (moved, latent) in odds.moved.iter_mut().zip(&self.latents) {
                 *moved += weight * familiarity * trunk * of(latent);
             }
-            odds.moved[SIMILAR] += weight * familiarity * memory * (self.recalled[*arm] - usual);
+            odds.moved[SIMILAR] += weight * familiarity * memory * (self.opinions.recalled[*arm] - usual);
             let plain = parts.arms.plain.row(*arm);
             let strange = weight * (1.0 - familiarity);
             for ((value, plain), group) in self.statistics.iter().zip(plain).zip(groups) {
                 odds.moved[group] += strange * plain * value;
             }
             odds.moved[UNFAMILIAR] += strange * (plain.last().copied().unwrap_or(0.0) - base);
+            odds.moved[UNFAMILIAR] += weight * self.opinions.shrunk[*arm];
         }
         odds
     }

@@ -52,6 +52,10 @@ pub struct Description {
     pub recall: Recall,
     /// How strange a prompt must be.
     pub familiarity: Familiarity,
+    /// For each of [`Self::shelves`]: how near a prompt must be to *that source's* prompts for the differences between its
+    /// models to be believed. A head of before has none, and believes them everywhere.
+    #[serde(default)]
+    pub trust: Vec<Familiarity>,
     /// Which measured models stand in for those that nobody measured.
     #[serde(default)]
     pub likeness: Likeness,
@@ -119,6 +123,27 @@ impl Familiarity {
     }
 }
 
+impl Description {
+    /// What becomes of log-odds on a prompt with these neighbours: among the models of a source whose prompts are unlike it,
+    /// differences shrink to those of the models' means, and what all of them share stays. How hard a prompt is can be
+    /// told from other sources' prompts; who is the better one on it cannot, as models' outcomes are known on their own
+    /// source's prompts alone. So a strange prompt goes to the model that is best overall.
+    pub(super) fn shrink(&self, near: &[Near], log_odds: &mut [f32]) {
+        for ((shelf, near), trust) in self.shelves.iter().zip(near).zip(&self.trust) {
+            let believed = trust.of(std::slice::from_ref(near));
+            if believed >= 1.0 || shelf.arms.is_empty() {
+                continue;
+            }
+            let usual = |arm: usize| logit(self.arms[arm].mean);
+            let moved = shelf.arms.iter().map(|arm| log_odds[*arm] - usual(*arm));
+            let shared = moved.sum::<f32>() / shelf.arms.len() as f32;
+            for arm in &shelf.arms {
+                log_odds[*arm] = believed * log_odds[*arm] + (1.0 - believed) * (usual(*arm) + shared);
+            }
+        }
+    }
+}
+
 /// For a model's name (or the beginning of it, up to a `*`): the measured models that stand in.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Likeness(pub BTreeMap<String, Vec<Evidence>>);
@@ -158,6 +183,9 @@ impl Description {
         let sizes = [self.pooled, self.projected, self.hidden, self.latent, self.context];
         if sizes.iter().any(|size| *size > 1 << 16) || self.context > 32 {
             return Err(HeadError::Malformed(format!("it cannot have these dimensions: {sizes:?}")));
+        }
+        if !self.trust.is_empty() && self.trust.len() != self.shelves.len() {
+            return Err(HeadError::Malformed("it does not say of every source how near is near".into()));
         }
         if self.arms.is_empty() {
             return Err(HeadError::Malformed("it knows no model".into()));

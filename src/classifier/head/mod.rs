@@ -10,6 +10,7 @@
 //!    said how much each of the two counts and how to calibrate their sum.
 //! 4. **Familiarity.** A prompt far from all training prompts is judged by text statistics alone: there the trunk and the
 //!    memory would be confidently wrong, while length and digits go on working.
+//!    Differences between the models of a source are believed near that source's prompts alone ([`Description::trust`]).
 //! 5. **Account.** What moved a model's log-odds away from its usual ones, as an exact sum ([`attribution`]).
 //! 6. **By-products.** A whitened, bounded `z` for the bandit, a task label, expected output tokens.
 //!
@@ -36,6 +37,7 @@ pub use parts::{Arms, Input, Parts, Projection, Trunk};
 
 use super::stats::TextStats;
 use crate::bandit::Odds;
+use attribution::Opinions;
 
 /// Largest value of a feature in `z`, in standard deviations.
 pub const BOUND: f32 = 3.0;
@@ -172,12 +174,15 @@ impl Head {
         let arms = &self.description.arms;
         let recalled: Vec<f32> =
             opinions.iter().zip(arms).map(|(opinion, arm)| recall.log_odds(*opinion, arm.mean)).collect();
-        let log_odds = (0..arms.len())
+        let mixed: Vec<f32> = (0..arms.len())
             .map(|arm| {
                 let known = parts.arms.calibrated(arm, trunk[arm], recalled[arm]);
                 familiarity * known + (1.0 - familiarity) * plain[arm]
             })
             .collect();
+        let mut log_odds = mixed.clone();
+        self.description.shrink(&near, &mut log_odds);
+        let shrunk = log_odds.iter().zip(mixed).map(|(after, before)| after - before).collect();
         let task = parts.task(&x);
         HeadReading {
             z: parts.z.of(&latent),
@@ -185,7 +190,7 @@ impl Head {
             task,
             log_odds,
             log_tokens: parts.arms.log_tokens(&latent),
-            traces: Traces::of(parts, task, &x, &latent, recalled),
+            traces: Traces::of(parts, task, &x, &latent, Opinions { recalled, shrunk }),
         }
     }
 

@@ -46,6 +46,7 @@ pub(crate) fn head() -> Head {
         shelves: memory.shelves.clone(),
         recall: Recall { neighbours: 2, sharpness: 4.0, settle: 0.1 },
         familiarity: Familiarity { neighbours: 1, near: 0.9, far: 0.1 },
+        trust: Vec::new(),
         likeness: Likeness([("new-*".to_owned(), vec![Evidence { arm: "made/plus".into(), weight: 2.0 }])].into()),
         trained_on: vec!["made".into()],
         seed: 1,
@@ -99,6 +100,44 @@ fn far_from_everything_seen_the_text_statistics_alone_are_believed() {
     assert_eq!(far.familiarity, 0.0);
     assert_eq!(far.log_odds, [0.0, 0.0], "the plain part of this head says one half");
     assert!(near.log_odds[0] > 2.0);
+}
+
+#[test]
+fn far_from_a_sources_prompts_its_models_differ_by_their_means_alone() {
+    let plain = head();
+    let mut parts = plain.parts().clone();
+    let mut description = plain.description().clone();
+    // Two more models, measured by a source with prompts elsewhere.
+    description.arms.extend(["other-plus", "other-minus"].map(|model| ArmNote {
+        source: "elsewhere".into(),
+        model: model.into(),
+        mean: 0.5,
+        prompts: 10,
+    }));
+    (description.arms[2].mean, description.arms[3].mean) = (0.4, 0.8);
+    parts.arms.ability = Matrix::of(4, 1, vec![1.0, -1.0, 1.0, -1.0]);
+    parts.arms.level = vec![0.0; 4];
+    parts.arms.calibration = Matrix::of(4, 3, [0.0, 1.0, 0.0].repeat(4));
+    parts.arms.plain = Matrix::zeros(4, stats::COUNT + 1);
+    parts.arms.tokens = Matrix::of(4, 3, [0.0, 0.0, -1000.0].repeat(4));
+    parts.memory.add(vec![2, 3], &Matrix::of(1, 2, vec![0.0, 1.0]), |_, _| Some(1.0));
+    description.shelves = parts.memory.shelves.clone();
+    let believing = Head::new(description.clone(), parts.clone()).unwrap();
+    description.trust = vec![Familiarity { neighbours: 1, near: 0.9, far: 0.1 }; 2];
+    let doubting = Head::new(description.clone(), parts.clone()).unwrap();
+    let (all, own) = (read(&believing, [1.0, 0.0]).log_odds, read(&doubting, [1.0, 0.0]).log_odds);
+    assert!(all[2] > all[3], "the trunk has its opinion on them");
+    assert_eq!(own[..2], all[..2], "the first source has just such prompts");
+    let difference = logit(0.8) - logit(0.4);
+    assert!((own[3] - own[2] - difference).abs() < 1e-5, "{own:?}");
+    assert!((own[2] + own[3] - all[2] - all[3]).abs() < 1e-5, "what they share stays: {own:?} {all:?}");
+    for name in ["other-plus", "other-minus", "plus"] {
+        let made = doubting.estimate(&read(&doubting, [1.0, 0.3]), &doubting.ability(name, None, None).unwrap());
+        let sum = f64::from(made.odds.base + made.odds.moved.iter().sum::<f32>());
+        assert!((1.0 / (1.0 + (-sum).exp()) - made.quality).abs() < 1e-5, "{name}: the account is the whole");
+    }
+    description.trust.pop();
+    assert!(Head::new(description, parts).is_err(), "every source or none");
 }
 
 #[test]

@@ -91,7 +91,11 @@ fn a_fitted_head_knows_who_does_well_on_prompts_it_has_not_seen() {
         right += usize::from((reading.log_odds[0] > reading.log_odds[1]) == up);
         assert!(reading.z.len() == 4 && reading.z.iter().all(|z| z.is_finite()));
     }
-    assert!(right > 80, "{right} of 100");
+    // A tenth of the outcomes is noise, and of the val prompts that are least like train's, differences are not believed.
+    assert!(right > 70, "{right} of 100");
+    let trust = &head.description().trust;
+    assert_eq!(trust.len(), 2, "each source says what is near to it");
+    assert!(trust.iter().all(|trust| trust.near > trust.far && trust.near < 1.0), "{trust:?}");
     let strong = head.read(&[0.9, 0.0, 0.0, 0.0, 0.0, 0.0], &TextStats::of("Prompt 1?"));
     let weak = head.read(&[-0.9, 0.0, 0.0, 0.0, 0.0, 0.0], &TextStats::of("Prompt 1?"));
     assert!(strong.log_tokens[0] > weak.log_tokens[0] + 1.0, "{} {}", strong.log_tokens[0], weak.log_tokens[0]);
