@@ -17,7 +17,7 @@ fn learned(models: usize, policy: PolicyKind) -> (Snapshot, Vec<ModelName>) {
     for round in 0..100 {
         snapshot.learn(names.iter().enumerate().map(|(at, model)| Observation {
             model,
-            context: Context { features: &features, space: "bench" },
+            context: Context { features: &features, space: "bench", kind: "" },
             prior: 0.5 + 0.3 * (at as f64 / models as f64),
             grounds: Grounds::Fitted,
             reward: Reward::new(f64::from((at + round) % 3 == 0)).unwrap_or_else(|e| panic!("{e}")),
@@ -52,7 +52,7 @@ fn choose_among_50(bencher: divan::Bencher<'_, '_>, policy: &str) {
     let policy = PolicyKind::named(policy).unwrap_or(PolicyKind::Greedy);
     let (snapshot, names) = learned(50, policy);
     let (features, candidates) = (features(), candidates(&names));
-    let context = Context { features: &features, space: "bench" };
+    let context = Context { features: &features, space: "bench", kind: "" };
     let tradeoff = Tradeoff { cost_per_usd: 20.0, latency_per_s: 0.01 };
     bencher.bench_local(|| snapshot.choose(&context, &candidates, &tradeoff, true, divan::black_box(0.4)));
 }
@@ -66,7 +66,7 @@ fn learn_1000_over_14(bencher: divan::Bencher<'_, '_>) {
     bencher.with_inputs(|| snapshot.clone()).bench_local_values(|mut snapshot| {
         snapshot.learn((0..1000).map(|at| Observation {
             model: &names[at % names.len()],
-            context: Context { features: &features, space: "bench" },
+            context: Context { features: &features, space: "bench", kind: "" },
             prior: 0.6,
             grounds: Grounds::Fitted,
             reward,

@@ -30,7 +30,7 @@ fn names(count: usize) -> Vec<ModelName> {
 fn learn(snapshot: &mut Snapshot, names: &[ModelName], seen: &[Seen]) {
     snapshot.learn(seen.iter().map(|seen| Observation {
         model: &names[seen.model],
-        context: Context { features: &seen.features, space: SPACE },
+        context: Context { features: &seen.features, space: SPACE, kind: "" },
         prior: seen.prior,
         grounds: seen.grounds,
         reward: Reward::new(seen.reward).unwrap(),
@@ -90,7 +90,7 @@ proptest! {
         let mut snapshot = Snapshot::new(settings(policy)).unwrap();
         learn(&mut snapshot, &names, &log);
         let candidates = candidates(&names, &priors);
-        let context = Context { features: &features, space: SPACE };
+        let context = Context { features: &features, space: SPACE, kind: "" };
         let tradeoff = Tradeoff { cost_per_usd: cost, latency_per_s: latency };
         let choice = snapshot.choose(&context, &candidates, &tradeoff, true, chance).unwrap();
         prop_assert!((choice.propensities.iter().sum::<f64>() - 1.0).abs() < 1e-9);
@@ -149,7 +149,7 @@ proptest! {
         let mut in_pieces: Snapshot = rmp_serde::from_slice(&stored).unwrap();
         learn(&mut in_pieces, &names, &log[cut..]);
         let candidates = candidates(&names, &[0.5, 0.6, 0.7, 0.4, 0.3]);
-        let context = Context { features: &[0.5, -1.0, 2.0, 0.1], space: SPACE };
+        let context = Context { features: &[0.5, -1.0, 2.0, 0.1], space: SPACE, kind: "" };
         let a = at_once.choose(&context, &candidates, &Tradeoff::default(), true, 0.3).unwrap();
         let b = in_pieces.choose(&context, &candidates, &Tradeoff::default(), true, 0.3).unwrap();
         prop_assert!(close(&a, &b), "{a:?}\n{b:?}");
@@ -193,7 +193,7 @@ fn choices_fall_as_often_as_they_say() {
             .collect();
         learn(&mut snapshot, &names, &log);
         let candidates = candidates(&names, &[0.6; 5]);
-        let context = Context { features: &[0.2, 0.0, 1.0, 0.5], space: SPACE };
+        let context = Context { features: &[0.2, 0.0, 1.0, 0.5], space: SPACE, kind: "" };
         let draws = 20_000;
         let mut counts = [0.0; 5];
         let mut said = vec![];
@@ -216,7 +216,7 @@ fn day_one_is_the_classifier() {
         let snapshot = Snapshot::new(settings(policy)).unwrap();
         let priors = [0.31, 0.92, 0.05, 0.66];
         let candidates = candidates(&names, &priors);
-        let context = Context { features: &[1.0; 4], space: SPACE };
+        let context = Context { features: &[1.0; 4], space: SPACE, kind: "" };
         let choice = snapshot.choose(&context, &candidates, &Tradeoff::default(), false, 0.0).unwrap();
         assert_eq!(choice.qualities, priors, "{}", policy.name());
         assert_eq!(choice.order, [1, 3, 0, 2]);
@@ -277,12 +277,12 @@ fn feedback_moves_the_choice_by_context() {
         let candidates = candidates(&names, &[0.5, 0.5]);
         for (side, wanted) in [(1.0, 0), (-1.0, 1)] {
             let features = [side, 0.0, 0.0, 0.0];
-            let context = Context { features: &features, space: SPACE };
+            let context = Context { features: &features, space: SPACE, kind: "" };
             let choice = snapshot.choose(&context, &candidates, &Tradeoff::default(), false, 0.0).unwrap();
             assert_eq!(choice.chosen, wanted, "{}", policy.name());
         }
         // Features of another make are not mistaken for these.
-        let elsewhere = Context { features: &[5.0, 0.0, 0.0, 0.0], space: "encoder-b/4" };
+        let elsewhere = Context { features: &[5.0, 0.0, 0.0, 0.0], space: "encoder-b/4", kind: "" };
         let without = snapshot.choose(&elsewhere, &candidates, &Tradeoff::default(), false, 0.0).unwrap();
         let none = snapshot.choose(&Context::default(), &candidates, &Tradeoff::default(), false, 0.0).unwrap();
         assert_eq!(without.qualities, none.qualities);
@@ -372,7 +372,7 @@ fn what_moves_all_models_alike_is_no_reason_to_try_one() {
         .collect();
     let shares = |common_lean: f64| {
         let snapshot = Snapshot::new(Settings { common_lean, ..Settings::default() }).unwrap().in_space(SPACE, 4);
-        let context = Context { features: &[2.0, -1.0, 1.5, 0.5], space: SPACE };
+        let context = Context { features: &[2.0, -1.0, 1.5, 0.5], space: SPACE, kind: "" };
         snapshot.choose(&context, &candidates, &Tradeoff::default(), true, 0.5).unwrap().propensities
     };
     assert_eq!(shares(0.001), shares(10.0));

@@ -51,6 +51,8 @@ pub enum Factor {
     Unfamiliar,
     /// Feedback: the model is better or worse than was thought.
     Level,
+    /// Feedback: it is so for this kind of work.
+    Kind,
     /// Feedback: it is so the more, the easier or harder the prompt.
     Hardness,
     /// Feedback: the model leans with this direction of the features, counted from 1.
@@ -65,7 +67,7 @@ pub enum Factor {
 const DIRECTION: u8 = 64;
 
 /// Factors without a number, their codes and their names. A code never changes its meaning: logs hold them.
-const FACTORS: [(Factor, u8, &str); 16] = [
+const FACTORS: [(Factor, u8, &str); 17] = [
     (Factor::Base, 0, "base"),
     (Factor::Task, 1, "task"),
     (Factor::Reading, 2, "reading"),
@@ -82,6 +84,7 @@ const FACTORS: [(Factor, u8, &str); 16] = [
     (Factor::Directions, 13, "learned_directions"),
     (Factor::Limit, 14, "limit"),
     (Factor::Tools, 15, "tools"),
+    (Factor::Kind, 16, "learned_task"),
 ];
 
 impl Factor {
@@ -144,6 +147,8 @@ pub struct Odds {
 pub struct Bends {
     /// Everywhere.
     pub level: f64,
+    /// At this kind of work.
+    pub kind: f64,
     /// With the logit of the prior.
     pub hardness: f64,
     /// With each feature.
@@ -170,13 +175,14 @@ impl Account {
             parts.extend(Factor::HEAD.into_iter().zip(odds.moved.map(|moved| f64::from(moved) * slope)));
         }
         parts.push((Factor::Level, bends.level));
+        parts.push((Factor::Kind, bends.kind));
         parts.push((Factor::Hardness, bends.hardness));
         let mut leanings: Vec<(usize, f64)> = bends.leanings.iter().copied().enumerate().collect();
         leanings.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
         let number = |at: usize| u8::try_from(at + 1).unwrap_or(u8::MAX);
         parts.extend(leanings.iter().take(NAMED).map(|(at, by)| (Factor::Direction(number(*at)), *by)));
         parts.push((Factor::Directions, leanings.iter().skip(NAMED).map(|(_, by)| by).sum()));
-        let bent = prior + bends.level + bends.hardness + bends.leanings.iter().sum::<f64>();
+        let bent = prior + bends.level + bends.kind + bends.hardness + bends.leanings.iter().sum::<f64>();
         parts.push((Factor::Limit, quality - bent));
 
         let units = |by: f64| (by * UNITS).round() as i32;
@@ -277,14 +283,15 @@ mod tests {
     #[test]
     fn it_adds_up_and_each_summand_goes_its_own_way() {
         let (odds, prior) = odds(0.4, [1.0, -0.3, 0.2, 0.0, 0.0, -0.5, 0.0, 0.0, 0.0, 0.6, 0.0]);
-        let bends = Bends { level: -0.05, hardness: 0.01, leanings: vec![0.002, -0.03, 0.0, 0.02, 0.01] };
-        let quality = prior - 0.05 + 0.01 + 0.002;
+        let bends = Bends { level: -0.05, kind: 0.04, hardness: 0.01, leanings: vec![0.002, -0.03, 0.0, 0.02, 0.01] };
+        let quality = prior - 0.05 + 0.04 + 0.01 + 0.002;
         let account = Account::new(Some(&odds), prior, &bends, quality);
         assert!((account.total() - quality).abs() < 1e-4, "{account:?} is not {quality}");
         assert!((account.by(Factor::Base) - sigmoid(0.4)).abs() < 1e-3);
         assert!(account.by(Factor::Task) > 0.0 && account.by(Factor::Code) < 0.0);
         assert_eq!(account.by(Factor::Language), 0.0);
         assert_eq!(account.by(Factor::Level), -0.05);
+        assert_eq!(account.by(Factor::Kind), 0.04);
         assert_eq!(account.by(Factor::Direction(2)), -0.03);
         assert_eq!(account.by(Factor::Directions), 0.002);
         assert_eq!(account.by(Factor::Limit), 0.0);
@@ -302,7 +309,7 @@ mod tests {
     #[test]
     fn it_comes_back_from_json_and_from_the_log() {
         let (odds, prior) = odds(-1.0, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, -2.0]);
-        let bends = Bends { level: 0.1, hardness: -0.1, leanings: vec![0.01; 32] };
+        let bends = Bends { level: 0.1, kind: 0.0, hardness: -0.1, leanings: vec![0.01; 32] };
         let account = Account::new(Some(&odds), prior, &bends, prior + 0.32);
         let json = serde_json::to_string(&account).unwrap();
         assert!(json.contains(r#"{"factor":"base","by":"#) && json.contains("learned_direction_1"), "{json}");

@@ -13,6 +13,8 @@ pub struct Context<'a> {
     pub features: &'a [f32],
     /// What made the features. A policy that learned in another space goes without them.
     pub space: &'a str,
+    /// The kind of work that is asked for, in a word (`code`, `translation`...); empty where nobody said one.
+    pub kind: &'a str,
 }
 
 /// What the prior of a model rests on; the weaker, the sooner feedback overrules it.

@@ -1,6 +1,6 @@
 //! Small symmetric matrices: what the posterior needs and no more.
 //!
-//! Dimensions are below 40, so everything is dense, row by row, in f64.
+//! Dimensions are 50 at most, so everything is dense, row by row, in f64.
 
 use serde::{Deserialize, Serialize};
 
@@ -67,16 +67,16 @@ impl Symmetric {
         self.lower.iter_mut().for_each(|entry| *entry *= factor);
     }
 
-    /// The upper left corner of dimension `keep`, padded with zeros to dimension `dim`.
-    pub(super) fn corner(&self, keep: usize, dim: usize) -> Self {
-        let mut corner = Self::zero(dim);
-        let keep = keep.min(self.dim).min(dim);
-        for row in 0..keep {
-            for column in 0..=row {
-                corner.lower[row * (row + 1) / 2 + column] = self.at(row, column);
+    /// A matrix of dimension `dim` with entries of this one: `places` are pairs of an old and a new index, rising. All
+    /// others are 0.
+    pub(super) fn placed(&self, places: &[(usize, usize)], dim: usize) -> Self {
+        let mut placed = Self::zero(dim);
+        for (at, (row, new_row)) in places.iter().enumerate() {
+            for (column, new_column) in &places[..=at] {
+                placed.add_at(*new_row, *new_column, self.at(*row, *column));
             }
         }
-        corner
+        placed
     }
 
     /// The inverse of a positive definite matrix, by Cholesky's factorisation; `None` where it is not positive definite.

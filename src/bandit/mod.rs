@@ -37,5 +37,5 @@ pub use pacer::{Pacer, PacerSettings};
 pub use policy::PolicyKind;
 pub use reward::{Reward, RewardError};
 pub use settings::{DriftSettings, Settings, SettingsError};
-pub use snapshot::{ArmSummary, MAX_FEATURES, Snapshot, SnapshotError};
+pub use snapshot::{ArmSummary, MAX_FEATURES, MAX_KINDS, Snapshot, SnapshotError};
 pub use utility::Tradeoff;

@@ -1,9 +1,10 @@
 //! What is believed of each model: Bayesian linear regression of how far rewards lie from the prior.
 //!
-//! **The model.** With `x = [1, logit P, z]`, reward = `P + x . (s + v_m) + noise`: `P` is the classifier's probability, `s` what
+//! **The model.** With `x = [1, logit P, z, k]`, reward = `P + x . (s + v_m) + noise`: `P` is the classifier's probability, `s` what
 //! all models have in common, `v_m` what is the model's own; both begin at 0 with variances of [`Settings`]. So before any
-//! feedback the expectation *is* the classifier's, and with feedback it bends: up or down, steeper or flatter in `P`, and
-//! leaning with the prompt's features.
+//! feedback the expectation *is* the classifier's, and with feedback it bends: up or down, steeper or flatter in `P`,
+//! leaning with the prompt's features `z`, and by its kind of work `k` (1 at its place, 0 at the others; [`Shape`]). Kinds
+//! may vary more than leanings do: what a model is good at can be said in a word, and a few ratings should say it.
 //!
 //! **The sums.** Per model `A = sum w x x'`, `b = sum w x r` with `r` = reward - P, and `c = sum w r r` ([`Moments`]). Everything
 //! else follows from them ([`fit`]): with `D` the prior precision, `C = (D + A/n)^-1` (`n` the noise variance) and everything
@@ -20,6 +21,31 @@ use serde::{Deserialize, Serialize};
 use super::context::Grounds;
 use super::matrix::{Square, Symmetric, dot};
 use super::settings::Settings;
+
+/// Level and logit come before the features.
+pub(super) const BASE: usize = 2;
+
+/// What stands where in `x`: level, logit, features, kinds of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) features: usize,
+    pub(super) kinds: usize,
+}
+
+impl Shape {
+    pub(super) fn dim(self) -> usize {
+        BASE + self.features + self.kinds
+    }
+
+    /// Where the kinds begin.
+    pub(super) fn kinds_from(self) -> usize {
+        BASE + self.features
+    }
+
+    pub(super) fn is_kind(self, at: usize) -> bool {
+        at >= self.kinds_from()
+    }
+}
 
 /// Weighted sums over a model's observations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,12 +101,15 @@ impl Moments {
         }
     }
 
-    /// The same in another feature space: what was learned of level and slope stays, what leaned on features is gone.
-    pub(super) fn moved(&self, dim: usize) -> Self {
-        let mut pull = vec![0.0; dim];
-        let keep = 2.min(dim).min(self.pull.len());
-        pull[..keep].copy_from_slice(&self.pull[..keep]);
-        Self { gram: self.gram.corner(keep, dim), pull, square: self.square }
+    /// The same in another shape. Other features: what was learned of level, slope and kinds stays, what leaned on
+    /// features is gone. More kinds: all stays, of the new ones nothing was seen.
+    pub(super) fn reshaped(&self, from: Shape, to: Shape) -> Self {
+        let keep = if from.features == to.features { from.kinds_from() } else { BASE };
+        let kinds = (0..from.kinds.min(to.kinds)).map(|kind| (from.kinds_from() + kind, to.kinds_from() + kind));
+        let places: Vec<(usize, usize)> = (0..keep).map(|at| (at, at)).chain(kinds).collect();
+        let mut pull = vec![0.0; to.dim()];
+        places.iter().for_each(|(old, new)| pull[*new] = self.pull[*old]);
+        Self { gram: self.gram.placed(&places, to.dim()), pull, square: self.square }
     }
 
     /// Squares of residuals around their own mean.
@@ -150,7 +179,8 @@ pub(super) struct Sums<'a> {
 }
 
 /// The posterior of `arms` (sums as they count now). A function of the sums alone.
-pub(super) fn fit(arms: &[Sums<'_>], dim: usize, settings: &Settings) -> Beliefs {
+pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Beliefs {
+    let dim = shape.dim();
     let mut noise = (NOISE_WEIGHT * settings.noise.powi(2), NOISE_WEIGHT);
     for Sums { moments, fade, .. } in arms {
         noise.0 += fade * moments.scatter();
@@ -168,12 +198,12 @@ pub(super) fn fit(arms: &[Sums<'_>], dim: usize, settings: &Settings) -> Beliefs
     let inverses = |variances: Vec<f64>| variances.iter().map(|variance| 1.0 / variance).collect::<Vec<f64>>();
     let fitted = arms.iter().any(|arm| arm.grounds == Grounds::Fitted);
     let best = if fitted { Grounds::Fitted } else { Grounds::Nothing };
-    let mut information = Symmetric::diagonal(&inverses(settings.common_variances(dim, best)));
+    let mut information = Symmetric::diagonal(&inverses(settings.common_variances(shape, best)));
     let mut pull = vec![0.0; dim];
     let alone: Vec<Own> = arms
         .iter()
         .map(|Sums { moments, fade, grounds, settled }| {
-            let precision = inverses(settings.own_variances(dim, *grounds));
+            let precision = inverses(settings.own_variances(shape, *grounds));
             let mut total = Symmetric::diagonal(&precision);
             total.add(&moments.gram, fade / noise);
             // The prior precision makes it positive definite; if rounding ever broke that, the prior alone is the belief.

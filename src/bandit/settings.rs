@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Grounds;
 use super::policy::PolicyKind;
+use super::posterior::Shape;
 
 /// Observations after which a model is only half new.
 const NEW: f64 = 10.0;
@@ -24,6 +25,14 @@ pub struct Settings {
     pub slope: f64,
     /// How far it may lean with each feature, per unit, otherwise than the other models: a standard deviation.
     pub lean: f64,
+    /// How far a model may be better or worse at one kind of work than its prior says, beyond its level: a standard
+    /// deviation, for [`Grounds::Fitted`].
+    pub kind: f64,
+    /// The same where the prior is by likeness or rests on nothing. Wide: a kind is one number, and tens of ratings tell
+    /// it, where leanings on many features take thousands.
+    pub weak_kind: f64,
+    /// How far all models together may be better or worse at one kind of work: a standard deviation.
+    pub common_kind: f64,
     /// How far all models together may lean with each feature: a standard deviation. Some prompts are hard for
     /// everybody; what is known of that does not look like a difference between models.
     pub common_lean: f64,
@@ -41,6 +50,8 @@ pub struct Settings {
     /// Between models that were all measured there is less to win by trying than it costs, and the best by the beliefs is
     /// found out about anyway, because it is chosen.
     pub assured: f64,
+    /// The same for a model whose prior is by likeness or score, and whatever its eagerness: something is known of it.
+    pub supposed: f64,
     /// How much less than its posterior says a model of such a weak prior counts as known while it is new: spreads are
     /// multiplied by `1 + eagerness x 10 / (10 + observations)`. Without it an unlucky first impression can last.
     pub eagerness: f64,
@@ -59,12 +70,16 @@ impl Default for Settings {
             level: 0.03,
             slope: 0.006,
             lean: 0.005,
+            kind: 0.01,
+            weak_kind: 0.2,
+            common_kind: 0.03,
             common_lean: 0.03,
             shared: 0.65,
             likened: 10.0,
             groundless: 12.0,
             weak: 3.0,
             assured: 0.25,
+            supposed: 0.6,
             eagerness: 1.0,
             half_life: Some(20_000.0),
             drift: Some(DriftSettings::default()),
@@ -123,8 +138,10 @@ impl Settings {
         if !(0.0..=100.0).contains(&self.eagerness) {
             return wrong("eagerness", self.eagerness.to_string(), "between 0 and 100");
         }
-        if !(0.0..=1.0).contains(&self.assured) {
-            return wrong("assured", self.assured.to_string(), "between 0 and 1");
+        for (field, factor) in [("assured", self.assured), ("supposed", self.supposed)] {
+            if !(0.0..=1.0).contains(&factor) {
+                return wrong(field, factor.to_string(), "between 0 and 1");
+            }
         }
         if !(0.0..1.0).contains(&self.shared) {
             return wrong("shared", self.shared.to_string(), "0 or more, and below 1");
@@ -134,6 +151,9 @@ impl Settings {
             ("level", self.level),
             ("slope", self.slope),
             ("lean", self.lean),
+            ("kind", self.kind),
+            ("weak_kind", self.weak_kind),
+            ("common_kind", self.common_kind),
             ("common_lean", self.common_lean),
             ("likened", self.likened),
             ("groundless", self.groundless),
@@ -155,19 +175,21 @@ impl Settings {
         self.floor.min(0.1 / count.max(1) as f64)
     }
 
-    /// Variances, in dimension `dim`, of what each model has of its own: level, slope, and leanings on features.
-    pub(super) fn own_variances(&self, dim: usize, grounds: Grounds) -> Vec<f64> {
+    /// Variances of what each model has of its own: level, slope, leanings on features, and kinds of work.
+    pub(super) fn own_variances(&self, shape: Shape, grounds: Grounds) -> Vec<f64> {
         let doubt = match grounds {
             Grounds::Fitted => 1.0,
             Grounds::Likened => self.likened,
             Grounds::Nothing => self.groundless,
         };
+        let kind = if grounds == Grounds::Fitted { self.kind } else { self.weak_kind };
         let of = |at| match at {
             0 => (1.0 - self.shared) * (doubt * self.level).powi(2),
             1 => (1.0 - self.shared) * (doubt * self.slope).powi(2),
+            _ if shape.is_kind(at) => kind.powi(2),
             _ => (self.weakness(grounds) * self.lean).powi(2),
         };
-        (0..dim).map(of).collect()
+        (0..shape.dim()).map(of).collect()
     }
 
     fn weakness(&self, grounds: Grounds) -> f64 {
@@ -175,22 +197,24 @@ impl Settings {
     }
 
     /// Variances of what all models have in common; `grounds` are the best that any of them has.
-    pub(super) fn common_variances(&self, dim: usize, grounds: Grounds) -> Vec<f64> {
+    pub(super) fn common_variances(&self, shape: Shape, grounds: Grounds) -> Vec<f64> {
         let weakness = self.weakness(grounds);
         let of = |at| match at {
             // A share of nothing is kept a little above it, so that its inverse is a number.
             0 => (self.shared * (weakness * self.level).powi(2)).max(1e-12),
             1 => (self.shared * (weakness * self.slope).powi(2)).max(1e-12),
+            _ if shape.is_kind(at) => (weakness * self.common_kind).powi(2),
             _ => (weakness * self.common_lean).powi(2),
         };
-        (0..dim).map(of).collect()
+        (0..shape.dim()).map(of).collect()
     }
 
     /// By how much a model with such a prior counts as less known than its posterior says, after `seen` observations.
     pub(super) fn eager(&self, grounds: Grounds, seen: f64) -> f64 {
         match grounds {
             Grounds::Fitted => self.assured,
-            Grounds::Likened | Grounds::Nothing => 1.0 + self.eagerness * NEW / (NEW + seen),
+            Grounds::Likened => self.supposed * (1.0 + self.eagerness * NEW / (NEW + seen)),
+            Grounds::Nothing => 1.0 + self.eagerness * NEW / (NEW + seen),
         }
     }
 

@@ -11,15 +11,15 @@ use super::account::Bends;
 use super::context::{Candidate, Choice, Context, Grounds, Observation};
 use super::drift::Watch;
 use super::policy::best;
-use super::posterior::{Beliefs, Moments, Sums, fit};
+use super::posterior::{BASE, Beliefs, Moments, Shape, Sums, fit};
 use super::settings::{Settings, SettingsError};
 use super::utility::Tradeoff;
 use crate::protocol::ModelName;
 
 /// Most features a context may have; further ones are not looked at.
 pub const MAX_FEATURES: usize = 32;
-/// Level and logit come before the features.
-const BASE: usize = 2;
+/// Most kinds of work that are told apart; further ones are like none.
+pub const MAX_KINDS: usize = 16;
 /// Logits are clipped to this.
 const LOGIT_REACH: f64 = 4.0;
 /// Features are clipped to this many standard deviations.
@@ -36,6 +36,7 @@ pub struct Snapshot {
     settings: Settings,
     space: String,
     features: usize,
+    kinds: Vec<String>,
     learned_from: u64,
     clock: f64,
     arms: BTreeMap<ModelName, Arm>,
@@ -61,9 +62,18 @@ struct Stored {
     settings: Settings,
     space: String,
     features: usize,
+    /// Kinds of work, in the order they were first seen; none in what an earlier program wrote.
+    #[serde(default)]
+    kinds: Vec<String>,
     learned_from: u64,
     clock: f64,
     arms: BTreeMap<ModelName, Arm>,
+}
+
+impl Stored {
+    fn shape(&self) -> Shape {
+        Shape { features: self.features, kinds: self.kinds.len() }
+    }
 }
 
 /// A snapshot that cannot be used.
@@ -78,6 +88,9 @@ pub enum SnapshotError {
     /// More features than may be.
     #[error("it was learned over {0} features; at most {MAX_FEATURES} are possible")]
     Features(usize),
+    /// More kinds of work than may be.
+    #[error("it tells {0} kinds of work apart; at most {MAX_KINDS} are possible")]
+    Kinds(usize),
 }
 
 /// What a snapshot believes of one model, for people.
@@ -124,6 +137,7 @@ impl Snapshot {
             settings,
             space: String::new(),
             features: 0,
+            kinds: Vec::new(),
             learned_from: 0,
             clock: 0.0,
             arms: BTreeMap::new(),
@@ -141,22 +155,41 @@ impl Snapshot {
         Ok(Self::from_sound(Stored { settings, ..self.clone().into() }))
     }
 
-    /// The same knowledge for features of another make: levels stay, leanings on features are dropped.
+    /// The same knowledge for features of another make: levels and kinds stay, leanings on features are dropped.
     pub fn in_space(&self, space: &str, features: usize) -> Self {
         let mut stored = Stored::from(self.clone());
+        let from = stored.shape();
+        // Features of another make are other features, were there as many of them.
+        let gone = Shape { features: 0, ..from };
         stored.features = features.min(MAX_FEATURES);
         stored.space = space.to_owned();
+        let to = stored.shape();
         for arm in stored.arms.values_mut() {
-            arm.moments = arm.moments.moved(BASE + stored.features);
+            arm.moments = arm.moments.reshaped(from, gone).reshaped(gone, to);
         }
         Self::from_sound(stored)
     }
 
+    /// Makes room for one more kind of work.
+    fn meet(&mut self, kind: &str) {
+        let from = self.shape();
+        self.kinds.push(kind.to_owned());
+        let to = self.shape();
+        for arm in self.arms.values_mut() {
+            arm.moments = arm.moments.reshaped(from, to);
+        }
+    }
+
+    fn shape(&self) -> Shape {
+        Shape { features: self.features, kinds: self.kinds.len() }
+    }
+
     fn from_sound(stored: Stored) -> Self {
-        let Stored { version, settings, space, features, learned_from, clock, arms } = stored;
-        let beliefs = fit(&[], BASE + features, &settings);
+        let beliefs = fit(&[], stored.shape(), &stored.settings);
+        let Stored { version, settings, space, features, kinds, learned_from, clock, arms } = stored;
+        let places = BTreeMap::new();
         let mut snapshot =
-            Self { version, settings, space, features, learned_from, clock, arms, beliefs, places: BTreeMap::new() };
+            Self { version, settings, space, features, kinds, learned_from, clock, arms, beliefs, places };
         snapshot.refresh();
         snapshot
     }
@@ -183,7 +216,7 @@ impl Snapshot {
 
     /// The models it has seen.
     pub fn arms(&self) -> impl Iterator<Item = ArmSummary> + '_ {
-        let mut average = vec![0.0; BASE + self.features];
+        let mut average = vec![0.0; self.shape().dim()];
         average[0] = 1.0;
         let mut scratch = average.clone();
         self.arms.iter().zip(&self.beliefs.arms).map(move |((model, arm), belief)| ArmSummary {
@@ -212,7 +245,8 @@ impl Snapshot {
         let belief = place.map_or(&self.beliefs.common, |at| &self.beliefs.arms[*at]);
         let mut terms = belief.mean().iter().zip(&x).map(|(weight, x)| weight * x);
         let (level, hardness) = (terms.next().unwrap_or(0.0), terms.next().unwrap_or(0.0));
-        Bends { level, hardness, leanings: terms.collect() }
+        let leanings = terms.by_ref().take(self.features).collect();
+        Bends { level, hardness, leanings, kind: terms.sum() }
     }
 
     /// Chooses one of `candidates`. `chance` is a uniform draw from [0, 1); without `explore` it is not looked at, and the
@@ -279,9 +313,12 @@ impl Snapshot {
     }
 
     fn take_in(&mut self, observation: &Observation<'_>) {
-        let Context { features, space } = observation.context;
+        let Context { features, space, kind } = observation.context;
         if self.space.is_empty() && !space.is_empty() && !features.is_empty() {
             *self = self.in_space(space, features.len());
+        }
+        if !kind.is_empty() && self.kinds.len() < MAX_KINDS && !self.kinds.iter().any(|known| known == kind) {
+            self.meet(kind);
         }
         let mut x = self.x(&observation.context);
         x[1] = logit(observation.prior);
@@ -321,16 +358,20 @@ impl Snapshot {
                 Sums { moments: &arm.moments, fade: arm.fade(&self.settings, self.clock), grounds, settled }
             })
             .collect();
-        self.beliefs = fit(&sums, BASE + self.features, &self.settings);
+        self.beliefs = fit(&sums, self.shape(), &self.settings);
         self.places = self.arms.keys().enumerate().map(|(at, model)| (model.clone(), at)).collect();
     }
 
-    /// `[1, 0, z]`: the logit is each candidate's own and comes in later.
+    /// `[1, 0, z, k]`: the logit is each candidate's own and comes in later.
     fn x(&self, context: &Context<'_>) -> Vec<f64> {
-        let mut x = vec![0.0; BASE + self.features];
+        let shape = self.shape();
+        let mut x = vec![0.0; shape.dim()];
         x[0] = 1.0;
+        if let Some(kind) = self.kinds.iter().position(|known| known == context.kind) {
+            x[shape.kinds_from() + kind] = 1.0;
+        }
         if context.space == self.space && context.features.len() >= self.features {
-            for (slot, feature) in x[BASE..].iter_mut().zip(context.features) {
+            for (slot, feature) in x[BASE..shape.kinds_from()].iter_mut().zip(context.features) {
                 let feature = f64::from(*feature);
                 *slot = if feature.is_finite() { feature.clamp(-FEATURE_REACH, FEATURE_REACH) } else { 0.0 };
             }
@@ -348,7 +389,7 @@ impl Snapshot {
         let Some(scratch) = scratch else { return (quality, 0.0) };
         let mut spread = belief.own_spread(x, scratch);
         if place.is_none() {
-            let own = self.settings.own_variances(x.len(), candidate.grounds);
+            let own = self.settings.own_variances(self.shape(), candidate.grounds);
             let own: f64 = own.iter().zip(&*x).map(|(variance, x)| variance * x * x).sum();
             spread = own.sqrt();
         }
@@ -376,8 +417,8 @@ fn draw(propensities: &[f64], chance: f64) -> usize {
 
 impl From<Snapshot> for Stored {
     fn from(snapshot: Snapshot) -> Self {
-        let Snapshot { version, settings, space, features, learned_from, clock, arms, .. } = snapshot;
-        Self { version, settings, space, features, learned_from, clock, arms }
+        let Snapshot { version, settings, space, features, kinds, learned_from, clock, arms, .. } = snapshot;
+        Self { version, settings, space, features, kinds, learned_from, clock, arms }
     }
 }
 
@@ -389,8 +430,12 @@ impl TryFrom<Stored> for Snapshot {
         if stored.features > MAX_FEATURES {
             return Err(SnapshotError::Features(stored.features));
         }
+        if stored.kinds.len() > MAX_KINDS {
+            return Err(SnapshotError::Kinds(stored.kinds.len()));
+        }
+        let dim = stored.shape().dim();
         for (model, arm) in &stored.arms {
-            if !arm.moments.is_sound() || arm.moments.dim() != BASE + stored.features || !arm.clock.is_finite() {
+            if !arm.moments.is_sound() || arm.moments.dim() != dim || !arm.clock.is_finite() {
                 return Err(SnapshotError::Arm(model.clone()));
             }
         }

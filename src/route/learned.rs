@@ -99,7 +99,11 @@ pub(super) fn judge(
         })
         .collect();
     let context = match learned.reading {
-        Ok(reading) => Context { features: &reading.features, space: &reading.space },
+        Ok(reading) => Context {
+            features: &reading.features,
+            space: &reading.space,
+            kind: reading.task.as_deref().unwrap_or_default(),
+        },
         Err(_) => Context::default(),
     };
     let in_loop = in_tool_loop(asked.request);

@@ -118,7 +118,7 @@ fn candidates<'a>(stream: &'a Stream, arms: &[usize], at: usize) -> Vec<Candidat
 }
 
 fn context(stream: &Stream, at: usize) -> Context<'_> {
-    Context { features: &stream.items[at].features, space: &stream.space }
+    stream.context(at)
 }
 
 fn observation(stream: &Stream, at: usize, arm: usize) -> Option<Observation<'_>> {
@@ -266,7 +266,7 @@ mod tests {
                 let side = if rng.random::<bool>() { 1.0_f32 } else { -1.0 };
                 let mut won = |chance: f32| Some(f32::from(u8::from(rng.random::<f32>() < chance)));
                 let scores = vec![won(0.5 + 0.3 * side), won(0.5 - 0.2 * side), won(0.4)];
-                Item { features: vec![side], priors: vec![], scores, costs: vec![None; 3] }
+                Item { features: vec![side], kind: String::new(), priors: vec![], scores, costs: vec![None; 3] }
             })
             .collect();
         let stream = Stream {

@@ -30,6 +30,7 @@ fn log(count: u64, seed: u64) -> Vec<Lesson> {
                 at_ms: number as i64,
                 model: candidates[chosen].model.clone(),
                 features: Vec::new(),
+                kind: String::new(),
                 space: String::new(),
                 prior: 0.6,
                 grounds: crate::bandit::Grounds::Likened,

@@ -26,6 +26,8 @@ pub struct Lesson {
     pub features: Vec<f32>,
     /// What made it.
     pub space: String,
+    /// The kind of work that was asked for; empty where nothing was read.
+    pub kind: String,
     /// What was believed of the model before any feedback.
     pub prior: f64,
     /// How firm that was.
@@ -97,6 +99,7 @@ impl Lesson {
             grounds: known.grounds,
             features: decision.features.clone(),
             space: decision.feature_space.clone(),
+            kind: decision.task.clone().unwrap_or_default(),
             reward: Reward::new(value.clamp(0.0, 1.0)).ok()?,
             weight,
             choice,
@@ -106,7 +109,7 @@ impl Lesson {
 
     /// The context of the choice.
     pub fn context(&self) -> Context<'_> {
-        Context { features: &self.features, space: &self.space }
+        Context { features: &self.features, space: &self.space, kind: &self.kind }
     }
 
     /// The lesson as a policy learns it.

@@ -27,13 +27,13 @@ use crate::sandbox::crowd::{Answered, Crowd, CrowdError};
 use crate::sandbox::score::{Scale, Score};
 
 /// Users who wait for an answer at the same time.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 192;
 
 /// Parts that the report is divided in.
 pub(super) const PARTS: usize = 4;
 
 /// Answers that the running figure looks back on.
-const LOOK_BACK: usize = 150;
+const LOOK_BACK: usize = 500;
 
 /// How often progress is told where there is no terminal.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -44,8 +44,8 @@ pub(super) struct DemoArgs {
     /// How long the users keep coming
     #[arg(long, default_value_t = 3.0, value_name = "MINUTES")]
     minutes: f64,
-    /// How many questions they ask
-    #[arg(long, default_value_t = 1500, value_name = "N")]
+    /// How many questions they ask: about a day of a mid-sized company, so that there are as many ratings to learn from
+    #[arg(long, default_value_t = 9000, value_name = "N")]
     requests: u64,
     /// The seed of all chance in the users' world
     #[arg(long, default_value_t = 1, value_name = "SEED")]

@@ -29,9 +29,9 @@ const CAST: [&str; 7] = [
 /// What differs from the defaults: everything that takes minutes in life takes seconds here.
 const SETTINGS: [(&str, &str); 7] = [
     // So that a machine that is busy with all of it still reads the prompts.
-    ("classifier.budget_ms", "500"),
+    ("classifier.budget_ms", "2000"),
     ("learning.interval_s", "10"),
-    ("learning.min_feedback", "60"),
+    ("learning.min_feedback", "150"),
     ("learning.gate.min_choices", "30"),
     ("learning.guard.hold_minutes", "1"),
     ("providers.ollama.enabled", "false"),

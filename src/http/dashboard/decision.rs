@@ -327,6 +327,7 @@ fn readable(factor: Factor, task: Option<&str>) -> String {
         Factor::Similar => "Similar training prompts".to_owned(),
         Factor::Unfamiliar => "Unlike the training data".to_owned(),
         Factor::Level => "Feedback: the model at large".to_owned(),
+        Factor::Kind => "Feedback: at this kind of work".to_owned(),
         Factor::Hardness => "Feedback: by how hard it is".to_owned(),
         Factor::Direction(number) => format!("Feedback: learned direction {number}"),
         Factor::Directions => "Feedback: other directions".to_owned(),

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use super::happening::{Happening, Happenings};
 use super::player::Player;
 use super::stream::Stream;
-use crate::bandit::{Candidate, Context, Observation, Pacer, PacerSettings, Reward, Tradeoff};
+use crate::bandit::{Candidate, Observation, Pacer, PacerSettings, Reward, Tradeoff};
 
 /// Under what conditions is played.
 #[derive(Debug, Clone)]
@@ -147,7 +147,7 @@ pub fn play(stream: &Stream, mut player: Player, conditions: &Conditions) -> Tra
         if let Some(pacer) = &pacer {
             tradeoff.cost_per_usd = pacer.cost_per_usd();
         }
-        let context = Context { features: &item.features, space: &stream.space };
+        let context = stream.context(at);
         let chosen = player.choose(&context, &candidates, &tradeoff, &known, single, &mut rng);
         let (arm, candidate) = candidates[chosen];
         let cost_usd = item.costs[arm].map_or(candidate.cost_usd, |cost| f64::from(cost) * happenings.price(at, arm));
@@ -197,7 +197,7 @@ fn observation<'a>(stream: &'a Stream, pending: &Pending) -> Observation<'a> {
     let item = &stream.items[pending.item];
     Observation {
         model: &stream.arms[pending.arm],
-        context: Context { features: &item.features, space: &stream.space },
+        context: stream.context(pending.item),
         prior: item.priors.get(pending.arm).copied().unwrap_or(0.5),
         grounds: stream.grounds,
         reward: pending.reward,

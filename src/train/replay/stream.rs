@@ -9,7 +9,7 @@ use super::super::features::states;
 use super::super::fit::Progress;
 use super::super::job::origin;
 use super::features::Reader;
-use crate::bandit::Grounds;
+use crate::bandit::{Context, Grounds};
 use crate::classifier::Model;
 use crate::classifier::head::{Ability, Head};
 use crate::classifier::stats::TextStats;
@@ -20,6 +20,8 @@ use crate::protocol::ModelName;
 pub struct Item {
     /// What the policy sees.
     pub features: Vec<f32>,
+    /// The kind of work, as the head labels it; empty where there is none.
+    pub kind: String,
     /// What the head says of each model; empty = there is no head, and every prior is one half.
     pub priors: Vec<f64>,
     /// What each model's answer was worth; `None` = it was not run, and cannot be chosen.
@@ -73,6 +75,7 @@ impl Stream {
             .zip(features)
             .map(|(record, features)| Item {
                 features,
+                kind: String::new(),
                 priors: Vec::new(),
                 scores: arms.iter().map(|arm| record.outcome(*arm).map(|outcome| outcome.score)).collect(),
                 costs: arms.iter().map(|arm| record.outcome(*arm).and_then(|outcome| outcome.cost_usd)).collect(),
@@ -129,6 +132,7 @@ impl Stream {
                 priors: abilities.iter().map(prior).collect(),
                 scores: arms.iter().map(|arm| record.outcome(*arm).map(|it| it.score)).collect(),
                 costs: arms.iter().map(|arm| record.outcome(*arm).and_then(|it| it.cost_usd)).collect(),
+                kind: head.task_name(&reading).unwrap_or_default().to_owned(),
                 features: reading.z,
             }
         };
@@ -141,6 +145,12 @@ impl Stream {
             items: records.iter().enumerate().map(item).collect(),
             first: splits.first().map_or(0, |split| dataset.of_source(source, *split).count()),
         })
+    }
+
+    /// What a policy sees of prompt `at`.
+    pub fn context(&self, at: usize) -> Context<'_> {
+        let item = &self.items[at];
+        Context { features: &item.features, space: &self.space, kind: &item.kind }
     }
 
     /// The same prompts in another order, the first ones among themselves.

@@ -22,6 +22,7 @@ fn stream_of(length: usize, chances: [[f64; 3]; 2]) -> Stream {
             let won = |chance: f64, rng: &mut StdRng| Some(f32::from(u8::from(rng.random::<f64>() < chance)));
             Item {
                 features: vec![if kind == 0 { 1.0 } else { -1.0 }],
+                kind: String::new(),
                 priors: vec![],
                 scores: chances[kind].iter().map(|chance| won(*chance, &mut rng)).collect(),
                 costs: vec![Some(0.01), Some(0.01), Some(0.001)],
