@@ -78,12 +78,12 @@ pub fn builtin() -> BTreeMap<String, Skill> {
     add(&["claude-3-opus"], 1.0, 0.55, 0.2, &[(Writing, 0.6), (Math, -0.4)]);
     add(&["claude-3-sonnet"], 0.6, 0.65, 0.3, &[(Writing, 0.2)]);
     add(&["claude-3-haiku"], 0.2, 0.8, 0.4, &[(Chat, 0.3), (Summary, 0.2)]);
-    add(&["gpt-6-astra"], 1.9, 0.3, 0.15, &[(Math, 0.4), (Tools, 0.5)]);
-    add(&["gpt-6-sol"], 1.4, 0.4, 0.2, &[(Math, 0.4), (Tools, 0.8), (Extraction, 0.5), (Writing, -0.5)]);
+    add(&["gpt-6-astra"], 2.2, 0.3, 0.15, &[(Math, 0.4), (Tools, 0.3)]);
+    add(&["gpt-6-sol"], 1.7, 0.4, 0.2, &[(Math, 0.4), (Tools, 0.5), (Extraction, 0.3), (Writing, -0.4)]);
     add(&["gpt-6-luna"], 0.9, 0.6, 0.3, &[(Extraction, 1.4), (Tools, 1.2), (Writing, -0.8), (Debug, -0.4)]);
-    add(&["gpt-5.6-terra"], 1.4, 0.45, 0.2, &[(Tools, 0.6), (Writing, -0.4)]);
+    add(&["gpt-5.6-terra"], 1.7, 0.45, 0.2, &[(Tools, 0.4), (Writing, -0.3)]);
     add(&["gpt-4o"], 0.9, 0.5, 0.1, &[(Translation, 1.5), (Knowledge, 0.9), (Math, -0.6), (Code, -0.3)]);
-    add(&["gpt-4o-mini"], 0.5, 0.8, 0.2, &[(Extraction, 0.5), (Translation, 0.4), (Math, -0.6)]);
+    add(&["gpt-4o-mini"], 0.7, 0.8, 0.2, &[(Extraction, 0.4), (Translation, 0.2), (Math, -0.5)]);
     add(&["deepseek-v3.1", "deepseek-chat"], 0.9, 0.6, 0.5, &[(Analysis, 1.4), (Code, 0.4), (Writing, -0.8)]);
     let thinker = [(Math, 2.0), (Reasoning, 1.8), (Chat, -1.0), (Writing, -0.8), (Tools, -1.4)];
     add(&["deepseek-r1", "deepseek-reasoner"], 0.8, 0.3, 0.5, &thinker);
