@@ -79,8 +79,9 @@ impl Symmetric {
         placed
     }
 
-    /// The inverse of a positive definite matrix, by Cholesky's factorisation; `None` where it is not positive definite.
-    pub(super) fn inverse(&self) -> Option<Square> {
+    /// The inverse of a positive definite matrix and the logarithm of its determinant, by Cholesky's factorisation;
+    /// `None` where it is not positive definite.
+    pub(super) fn inverse(&self) -> Option<(Square, f64)> {
         let n = self.dim;
         // factor = L with M = L L', row by row.
         let mut factor = vec![0.0; n * n];
@@ -98,6 +99,7 @@ impl Symmetric {
                 }
             }
         }
+        let log_determinant = 2.0 * (0..n).map(|at| factor[at * n + at].ln()).sum::<f64>();
         // Columns of L's inverse, kept as rows; then M's inverse is their Gram matrix.
         let mut columns = vec![0.0; n * n];
         for column in 0..n {
@@ -116,7 +118,7 @@ impl Symmetric {
                 inverse[column * n + row] = entry;
             }
         }
-        Some(Square { dim: n, entries: inverse })
+        Some((Square { dim: n, entries: inverse }, log_determinant))
     }
 }
 
@@ -210,7 +212,11 @@ mod tests {
     #[test]
     fn the_inverse_undoes_the_matrix() {
         let matrix = example();
-        let inverse = matrix.inverse().unwrap();
+        let (inverse, log_determinant) = matrix.inverse().unwrap();
+        let entry = |row, column| matrix.at(row, column);
+        let minor = |row: usize, other: usize| entry(row, 1) * entry(other, 2) - entry(row, 2) * entry(other, 1);
+        let determinant = entry(0, 0) * minor(1, 2) - entry(1, 0) * minor(0, 2) + entry(2, 0) * minor(0, 1);
+        assert!((log_determinant - determinant.ln()).abs() < 1e-12);
         let x = [0.2, -1.0, 0.7];
         let forth: Vec<f64> =
             (0..3).map(|row| (0..3).map(|column| matrix.at(row, column) * x[column]).sum()).collect();
@@ -227,8 +233,8 @@ mod tests {
 
     #[test]
     fn a_sandwich_is_what_it_says() {
-        let bread = example().inverse().unwrap();
-        let filling = Symmetric::diagonal(&[1.0, 2.0, 3.0]).inverse().unwrap();
+        let (bread, _) = example().inverse().unwrap();
+        let (filling, _) = Symmetric::diagonal(&[1.0, 2.0, 3.0]).inverse().unwrap();
         let sandwich = bread.around(&filling);
         let x = [1.0, 2.0, 3.0];
         let by_hand = bread.times(&filling.times(&bread.times(&x)));

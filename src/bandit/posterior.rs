@@ -178,8 +178,34 @@ pub(super) struct Sums<'a> {
     pub(super) settled: bool,
 }
 
+/// Shares of [`Settings::weak_kind`] that are weighed against each other.
+const SPREADS: [f64; 3] = [0.4, 0.7, 1.0];
+
 /// The posterior of `arms` (sums as they count now). A function of the sums alone.
+///
+/// How far models differ by the kind of work is not known beforehand: in one place they are nearly alike, in another each
+/// has its own field. So where priors are weak, their variance is the mean of what [`SPREADS`] gives, each weighed by how
+/// likely it makes the rewards seen (empirical Bayes; Morris 1983, "Parametric Empirical Bayes Inference").
 pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Beliefs {
+    if shape.kinds == 0 || arms.iter().all(|arm| arm.grounds == Grounds::Fitted) {
+        return posterior(arms, shape, settings).0;
+    }
+    let with = |weak_kind: f64| posterior(arms, shape, &Settings { weak_kind, ..*settings });
+    let tried = SPREADS.map(|share| (share * settings.weak_kind, with(share * settings.weak_kind).1));
+    let most = tried.iter().map(|(_, evidence)| *evidence).fold(f64::NEG_INFINITY, f64::max);
+    let (mut variance, mut weights) = (0.0, 0.0);
+    for (spread, evidence) in tried {
+        let weight = (evidence - most).exp();
+        variance += weight * spread.powi(2);
+        weights += weight;
+    }
+    with((variance / weights).sqrt()).0
+}
+
+/// The posterior under these very settings, and the logarithm of how likely they make the rewards seen (less what does
+/// not depend on the variances): with `u = b/n`,
+/// `sum (log|D| - log|D + A/n| + u' C u) / 2 + (log|D_s| - log|S| + h' S^-1 h) / 2`.
+fn posterior(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> (Beliefs, f64) {
     let dim = shape.dim();
     let mut noise = (NOISE_WEIGHT * settings.noise.powi(2), NOISE_WEIGHT);
     for Sums { moments, fade, .. } in arms {
@@ -187,6 +213,7 @@ pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Belie
         noise.1 += fade * moments.weight();
     }
     let noise = (noise.0 / noise.1).max(1e-4);
+    let mut evidence = 0.0;
 
     struct Own {
         covariance: Square,
@@ -198,7 +225,9 @@ pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Belie
     let inverses = |variances: Vec<f64>| variances.iter().map(|variance| 1.0 / variance).collect::<Vec<f64>>();
     let fitted = arms.iter().any(|arm| arm.grounds == Grounds::Fitted);
     let best = if fitted { Grounds::Fitted } else { Grounds::Nothing };
-    let mut information = Symmetric::diagonal(&inverses(settings.common_variances(shape, best)));
+    let logs = |precision: &[f64]| precision.iter().map(|entry| entry.ln()).sum::<f64>();
+    let common_precision = inverses(settings.common_variances(shape, best));
+    let mut information = Symmetric::diagonal(&common_precision);
     let mut pull = vec![0.0; dim];
     let alone: Vec<Own> = arms
         .iter()
@@ -207,10 +236,11 @@ pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Belie
             let mut total = Symmetric::diagonal(&precision);
             total.add(&moments.gram, fade / noise);
             // The prior precision makes it positive definite; if rounding ever broke that, the prior alone is the belief.
-            let covariance = total.inverse().or_else(|| Symmetric::diagonal(&precision).inverse());
-            let covariance = covariance.unwrap_or_else(|| Square::zero(dim));
+            let inverse = total.inverse().or_else(|| Symmetric::diagonal(&precision).inverse());
+            let (covariance, log_determinant) = inverse.unwrap_or_else(|| (Square::zero(dim), 0.0));
             let scaled: Vec<f64> = moments.pull.iter().map(|pull| pull * fade / noise).collect();
             let pulled = covariance.times(&scaled);
+            evidence += (logs(&precision) - log_determinant + dot(&scaled, &pulled)) / 2.0;
             for row in 0..dim {
                 pull[row] += precision[row] * pulled[row];
                 for column in 0..=row {
@@ -222,8 +252,9 @@ pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Belie
             Own { covariance, pulled, precision, weight: fade * moments.weight(), settled: *settled }
         })
         .collect();
-    let common = information.inverse().unwrap_or_else(|| Square::zero(dim));
+    let (common, log_determinant) = information.inverse().unwrap_or_else(|| (Square::zero(dim), 0.0));
     let shared_mean = common.times(&pull);
+    evidence += (logs(&common_precision) - log_determinant + dot(&pull, &shared_mean)) / 2.0;
     let arms = alone
         .into_iter()
         .map(|own| {
@@ -237,5 +268,5 @@ pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Belie
         .collect();
     let own = Square::zero(dim);
     let common = Belief { mean: shared_mean, covariance: common, own, weight: 0.0, settled: true };
-    Beliefs { arms, common, noise: noise.sqrt() }
+    (Beliefs { arms, common, noise: noise.sqrt() }, evidence)
 }

@@ -28,8 +28,9 @@ pub struct Settings {
     /// How far a model may be better or worse at one kind of work than its prior says, beyond its level: a standard
     /// deviation, for [`Grounds::Fitted`].
     pub kind: f64,
-    /// The same where the prior is by likeness or rests on nothing. Wide: a kind is one number, and tens of ratings tell
-    /// it, where leanings on many features take thousands.
+    /// The most it may be where the prior is by likeness or rests on nothing; feedback tells how much of that it is
+    /// (see `posterior`). Wide: a kind is one number, and tens of ratings tell it, where leanings on many features take
+    /// thousands.
     pub weak_kind: f64,
     /// How far all models together may be better or worse at one kind of work: a standard deviation.
     pub common_kind: f64,
@@ -71,7 +72,7 @@ impl Default for Settings {
             slope: 0.006,
             lean: 0.005,
             kind: 0.01,
-            weak_kind: 0.2,
+            weak_kind: 0.25,
             common_kind: 0.03,
             common_lean: 0.03,
             shared: 0.65,
