@@ -129,10 +129,10 @@ impl Store {
     /// Opens the store in the directory `dir`, making it where there is none. `now_ms` names what is set aside.
     ///
     /// # Errors
-    /// When another process has it, or a later program wrote it: both are for the operator to settle. Damage and a
+    /// When another process has it and keeps it for a second, or a later program wrote it: both are for the operator to settle. Damage and a
     /// directory that cannot be written are no errors, see [`OpenReport`].
     pub fn open(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Self, OpenReport), OpenError> {
-        let (trees, report) = match open_or_replace(dir, settings, now_ms) {
+        let (trees, report) = match open_when_free(dir, settings, now_ms) {
             Ok(opened) => opened,
             Err(Failure::Locked) => return Err(OpenError::Locked { path: dir.to_owned() }),
             Err(Failure::Newer(found)) => {
@@ -274,7 +274,7 @@ impl Store {
             return true;
         }
         let opened = match self.is_durable() {
-            true => self.reopen(now_ms),
+            true => open_when_free(&self.shared.dir, &self.shared.settings, now_ms),
             false => in_memory(&self.shared.settings)
                 .map(|trees| (trees, self.shared.report.lock().clone()))
                 .map_err(|error| Failure::Unwritable(error.to_string())),
@@ -299,19 +299,6 @@ impl Store {
                 false
             }
         }
-    }
-
-    /// Opens the files anew. sled's own threads hold the old ones a moment longer than its last handle.
-    fn reopen(&self, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
-        const TRIES: u32 = 50;
-        const PAUSE: Duration = Duration::from_millis(20);
-        for _ in 1..TRIES {
-            match open_or_replace(&self.shared.dir, &self.shared.settings, now_ms) {
-                Err(Failure::Locked) => std::thread::sleep(PAUSE),
-                done => return done,
-            }
-        }
-        open_or_replace(&self.shared.dir, &self.shared.settings, now_ms)
     }
 
     /// Reads a value; one that cannot be read is moved to the damaged ones and counted.
@@ -432,6 +419,20 @@ impl From<sled::Error> for Failure {
 }
 
 /// Opens the database; a broken one is set aside and a fresh one begun.
+/// Opens the files, and waits a second for who has them: sled's own threads hold them a moment longer than its last
+/// handle, and a gateway that is restarted hands over.
+fn open_when_free(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
+    const TRIES: u32 = 50;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 1..TRIES {
+        match open_or_replace(dir, settings, now_ms) {
+            Err(Failure::Locked) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    open_or_replace(dir, settings, now_ms)
+}
+
 fn open_or_replace(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
     let path = dir.join(DIRECTORY);
     let reason = match open_at(&path, settings) {
