@@ -106,8 +106,8 @@ fn whole(gateway: &Gateway, found: &Overview) -> Markup {
         } @else {
             section.card { (chart("Requests by model over time", &traffic(found))) }
             div.columns {
-                section.card { (chart("Latency over time", &latency(found))) }
-                section.card { (chart("Liked answers and errors over time", &liked(found))) }
+                section.card { (chart("Latency over time, ms", &latency(found))) }
+                section.card { (chart("Liked answers and errors over time, shares", &liked(found))) }
             }
             div.columns {
                 section.card aria-labelledby="spend-title" { (spend(found)) }
