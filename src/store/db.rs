@@ -129,8 +129,8 @@ impl Store {
     /// Opens the store in the directory `dir`, making it where there is none. `now_ms` names what is set aside.
     ///
     /// # Errors
-    /// When another process has it and keeps it for a second, or a later program wrote it: both are for the operator to settle. Damage and a
-    /// directory that cannot be written are no errors, see [`OpenReport`].
+    /// When another process has it and keeps it for a second, or a later program wrote it: both are for the operator to
+    /// settle. Damage and a directory that cannot be written are no errors, see [`OpenReport`].
     pub fn open(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Self, OpenReport), OpenError> {
         let (trees, report) = match open_when_free(dir, settings, now_ms) {
             Ok(opened) => opened,
