@@ -62,7 +62,7 @@ pub enum StartError {
     #[error("the HTTP client cannot be set up: {0}")]
     Client(String),
     /// A listener cannot be bound.
-    #[error("{key} = {address}: {source}")]
+    #[error("{key} = {address}: {source}{}", advice(source))]
     Bind {
         /// The configuration's key.
         key: &'static str,
@@ -255,6 +255,7 @@ pub fn open_store(config: &Config) -> Result<Store, StartError> {
         }
         OpenState::Memory { reason } => {
             tracing::error!(
+                data_dir = %config.server.data_dir.display(),
                 reason,
                 "The data directory cannot be written; the log is in memory, no feedback is taken"
             );
@@ -305,6 +306,16 @@ pub fn build(loaded: &Loaded, store: Store) -> Result<(Gateway, Backstage), Star
 /// Threads that serve: one for each core.
 fn lanes() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// What to do about an address that cannot be had.
+fn advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "; stop what listens there, or choose another port",
+        std::io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        std::io::ErrorKind::PermissionDenied => "; ports below 1024 are for root, choose another one",
+        _ => "",
+    }
 }
 
 async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

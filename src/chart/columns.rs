@@ -1,5 +1,6 @@
 //! Stacked columns over time: how much, and what it is made of.
 
+use super::Drawing;
 use super::axis::{Axis, Scale, format_number};
 use super::style::COLOURS;
 use super::svg::Svg;
@@ -23,7 +24,7 @@ pub struct Column {
     pub layers: Vec<f64>,
 }
 
-/// A chart of stacked columns, rendered by [`Columns::svg`].
+/// A chart of stacked columns, rendered by [`Drawing::svg`].
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
     title: String,
@@ -42,38 +43,6 @@ impl Columns {
     pub fn with(mut self, column: Column) -> Self {
         self.columns.push(column);
         self
-    }
-
-    /// The chart as one `<svg>` element.
-    pub fn svg(&self) -> String {
-        let legend = self.legend();
-        let rows = legend.last().map_or(0, |entry| entry.0 + 1);
-        let mut svg = Svg::new(WIDTH, HEIGHT + rows as f64 * LEGEND_ROW, &self.title);
-        svg.text("title", (LEFT, 18.0), "start", &self.title);
-        let bottom = HEIGHT - BOTTOM;
-        let highest = self.columns.iter().map(|column| usable(column).map(|(_, height)| height).sum::<f64>());
-        let y = Axis::around(highest.chain([0.0]), Scale::Linear, None, bottom - TOP, 4);
-        for tick in y.ticks() {
-            let Some(at) = y.at(*tick) else { continue };
-            svg.line("grid", (LEFT, bottom - at), (WIDTH - RIGHT, bottom - at));
-            svg.text("muted", (LEFT - 6.0, bottom - at + 4.0), "end", &format_number(*tick));
-        }
-        let step = (WIDTH - LEFT - RIGHT) / self.columns.len().max(1) as f64;
-        let width = (step * 0.78).min(46.0);
-        for (at, column) in self.columns.iter().enumerate() {
-            let middle = LEFT + step * (at as f64 + 0.5);
-            self.draw(&mut svg, column, middle - width / 2.0, width, &y, bottom);
-            if let Some(tick) = &column.tick {
-                svg.text("muted", (middle, bottom + 16.0), "middle", tick);
-            }
-        }
-        svg.line("axis", (LEFT, bottom), (WIDTH - RIGHT, bottom));
-        for (row, offset, layer, name) in legend {
-            let top = HEIGHT + 4.0 + row as f64 * LEGEND_ROW;
-            svg.rect(&format!("f{}", layer % COLOURS), (LEFT + offset, top - 9.0), (10.0, 10.0), "");
-            svg.text("", (LEFT + offset + 15.0, top), "start", &name);
-        }
-        svg.finish()
     }
 
     fn draw(&self, svg: &mut Svg, column: &Column, left: f64, width: f64, y: &Axis, bottom: f64) {
@@ -100,6 +69,44 @@ impl Columns {
             offset += width;
         }
         entries
+    }
+}
+
+impl Drawing for Columns {
+    fn svg(&self) -> String {
+        let legend = self.legend();
+        let rows = legend.last().map_or(0, |entry| entry.0 + 1);
+        let mut svg = Svg::new(WIDTH, HEIGHT + rows as f64 * LEGEND_ROW, &self.title);
+        svg.text("title", (LEFT, 18.0), "start", &self.title);
+        let bottom = HEIGHT - BOTTOM;
+        let highest = self.columns.iter().map(|column| usable(column).map(|(_, height)| height).sum::<f64>());
+        let y = Axis::around(highest.chain([0.0]), Scale::Linear, None, bottom - TOP, 4);
+        for tick in y.ticks() {
+            let Some(at) = y.at(*tick) else { continue };
+            svg.line("grid", (LEFT, bottom - at), (WIDTH - RIGHT, bottom - at));
+            svg.text("muted", (LEFT - 6.0, bottom - at + 4.0), "end", &format_number(*tick));
+        }
+        let step = (WIDTH - LEFT - RIGHT) / self.columns.len().max(1) as f64;
+        let width = (step * 0.78).min(46.0);
+        for (at, column) in self.columns.iter().enumerate() {
+            let middle = LEFT + step * (at as f64 + 0.5);
+            self.draw(&mut svg, column, middle - width / 2.0, width, &y, bottom);
+            if let Some(tick) = &column.tick {
+                svg.text("muted", (middle, bottom + 16.0), "middle", tick);
+            }
+        }
+        svg.line("axis", (LEFT, bottom), (WIDTH - RIGHT, bottom));
+        for (row, offset, layer, name) in legend {
+            let top = HEIGHT + 4.0 + row as f64 * LEGEND_ROW;
+            svg.rect(&format!("key f{}", layer % COLOURS), (LEFT + offset, top - 9.0), (10.0, 10.0), "");
+            svg.text("key", (LEFT + offset + 15.0, top), "start", &name);
+        }
+        svg.finish()
+    }
+
+    fn keys(&self) -> Vec<(usize, &str)> {
+        let named = self.layers.iter().enumerate().filter(|(_, name)| !name.is_empty());
+        named.map(|(layer, name)| (layer % COLOURS, name.as_str())).collect()
     }
 }
 

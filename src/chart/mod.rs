@@ -7,6 +7,9 @@
 //!
 //! [`Plot`] has two numeric axes (linear or logarithmic); [`Bars`] has one, with a name for each bar;
 //! [`Columns`] are stacked over time. What it leaves out: interaction beyond hovering.
+//!
+//! A page that is too narrow for a whole chart scrolls it, and then shows title and keys ([`Drawing::keys`]) by itself: in
+//! the chart they have the classes `title` and `key`, to be hidden there.
 
 mod axis;
 mod bars;
@@ -20,3 +23,12 @@ pub use bars::{Bar, Bars};
 pub use columns::{Column, Columns};
 pub use plot::{Plot, Point, Series};
 pub use style::STYLE;
+
+/// A filled chart.
+pub trait Drawing {
+    /// The chart as one `<svg>` element.
+    fn svg(&self) -> String;
+
+    /// What stands in its legend: the number of the colour (class `f0` and so on) and what has it.
+    fn keys(&self) -> Vec<(usize, &str)>;
+}

@@ -1,5 +1,6 @@
 //! Charts with two numeric axes: learning curves, cost against quality, calibration.
 
+use super::Drawing;
 use super::axis::{Axis, Scale, format_number};
 use super::style::COLOURS;
 use super::svg::Svg;
@@ -88,7 +89,7 @@ impl Series {
     }
 }
 
-/// A chart with two numeric axes, filled step by step and rendered by [`Plot::svg`].
+/// A chart with two numeric axes, filled step by step and rendered by [`Drawing::svg`].
 #[derive(Debug, Clone, Default)]
 pub struct Plot {
     title: String,
@@ -171,27 +172,6 @@ impl Plot {
         self
     }
 
-    /// The chart as one `<svg>` element.
-    pub fn svg(&self) -> String {
-        let legend = self.legend();
-        let rows = legend.iter().map(|entry| entry.0).max().map_or(0, |row| row + 1);
-        let height = HEIGHT + rows as f64 * LEGEND_ROW;
-        let mut svg = Svg::new(WIDTH, height, &self.title);
-        svg.text("title", (LEFT, 20.0), "start", &self.title);
-        let (x, y) = self.axes();
-        self.draw_grid(&mut svg, &x, &y);
-        self.draw_levels(&mut svg, &y);
-        for (index, series) in self.series.iter().enumerate() {
-            draw_series(&mut svg, series, index % COLOURS, &x, &y);
-        }
-        for (row, offset, index, name) in legend {
-            let top = HEIGHT + row as f64 * LEGEND_ROW;
-            svg.rect(&format!("f{}", index % COLOURS), (LEFT + offset, top - 9.0), (10.0, 10.0), "");
-            svg.text("", (LEFT + offset + 15.0, top), "start", &name);
-        }
-        svg.finish()
-    }
-
     fn axes(&self) -> (Axis, Axis) {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let ys = points()
@@ -247,6 +227,33 @@ impl Plot {
             offset += width;
         }
         entries
+    }
+}
+
+impl Drawing for Plot {
+    fn svg(&self) -> String {
+        let legend = self.legend();
+        let rows = legend.iter().map(|entry| entry.0).max().map_or(0, |row| row + 1);
+        let height = HEIGHT + rows as f64 * LEGEND_ROW;
+        let mut svg = Svg::new(WIDTH, height, &self.title);
+        svg.text("title", (LEFT, 20.0), "start", &self.title);
+        let (x, y) = self.axes();
+        self.draw_grid(&mut svg, &x, &y);
+        self.draw_levels(&mut svg, &y);
+        for (index, series) in self.series.iter().enumerate() {
+            draw_series(&mut svg, series, index % COLOURS, &x, &y);
+        }
+        for (row, offset, index, name) in legend {
+            let top = HEIGHT + row as f64 * LEGEND_ROW;
+            svg.rect(&format!("key f{}", index % COLOURS), (LEFT + offset, top - 9.0), (10.0, 10.0), "");
+            svg.text("key", (LEFT + offset + 15.0, top), "start", &name);
+        }
+        svg.finish()
+    }
+
+    fn keys(&self) -> Vec<(usize, &str)> {
+        let named = self.series.iter().enumerate().filter(|(_, series)| !series.name.is_empty());
+        named.map(|(index, series)| (index % COLOURS, series.name.as_str())).collect()
     }
 }
 

@@ -97,8 +97,20 @@ pub fn run() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| {
-        eprintln!("pointsman: {error:#}");
+        eprintln!("pointsman: {}", told(&error));
         ExitCode::FAILURE
+    })
+}
+
+/// An error with its causes, those left out that it has said already.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| {
+        let cause = cause.to_string();
+        match text.as_str() {
+            "" => cause,
+            said if said.contains(&cause) => text,
+            said => format!("{said}: {cause}"),
+        }
     })
 }
 
@@ -109,5 +121,11 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_error_says_nothing_twice() {
+        let error = anyhow::anyhow!("no space").context("b: no space").context("a");
+        assert_eq!(told(&error), "a: b: no space");
     }
 }

@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::bandit::{PolicyKind, Settings, Tradeoff};
-use crate::chart::{Plot, Point, STYLE, Series};
+use crate::chart::{Drawing, Plot, Point, STYLE, Series};
 use crate::classifier::Model;
 use crate::classifier::head::Head;
 use crate::cli::progress::Bar;

@@ -15,7 +15,7 @@ impl Object {
     /// The object that a whole body is.
     pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let value: Value = serde_json::from_slice(body)
-            .map_err(|error| ApiError::invalid(format!("the body is no valid JSON: {}", position(&error))))?;
+            .map_err(|error| ApiError::invalid(format!("the body is no valid JSON: {}", trouble(body, &error))))?;
         Self::of(value, String::new())
     }
 
@@ -143,7 +143,9 @@ pub(super) fn wrong(path: &str, wanted: &str, got: &Value) -> ApiError {
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     };
-    let path = if path.is_empty() { "the body" } else { path };
+    if path.is_empty() {
+        return ApiError::invalid(format!("the body must be {wanted}, not {kind}"));
+    }
     ApiError::invalid(format!("{path} must be {wanted}, not {kind}")).at(path)
 }
 
@@ -157,10 +159,44 @@ pub(super) fn cannot_carry(field: &str, backend: &str) -> ApiError {
     ApiError::invalid(format!("`{field}` cannot be carried over to a backend that speaks {backend}")).at(field)
 }
 
-/// Where parsing failed, without the text around it.
-fn position(error: &serde_json::Error) -> String {
+/// What is wrong with a body, and where, without the text around it.
+fn trouble(body: &[u8], error: &serde_json::Error) -> String {
+    if body.trim_ascii().is_empty() {
+        return "it is empty".into();
+    }
     if error.is_eof() {
         return "it ends too early".into();
     }
-    format!("line {}, column {}", error.line(), error.column())
+    let place = format!("line {}, column {}", error.line(), error.column());
+    // The parser has no kind for this one.
+    if error.to_string().starts_with("recursion limit") {
+        return format!("it is nested too deeply at {place}");
+    }
+    match std::str::from_utf8(body) {
+        Err(error) => format!("byte {} is not UTF-8", error.valid_up_to() + 1),
+        Ok(_) => place,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_no_json_is_told_why_without_being_quoted() {
+        let deep = ["[".repeat(5_000), "]".repeat(5_000)].concat();
+        for (body, why) in [
+            (&b" \r\n"[..], "it is empty"),
+            (b"{\"secret\": ", "it ends too early"),
+            (b"{\"secret\", 1}", "line 1, column 10"),
+            (b"{\"secret\": \"\xff\"}", "byte 13 is not UTF-8"),
+            (b"\x1f\x8b\x08\x00", "byte 2 is not UTF-8"),
+            (deep.as_bytes(), "it is nested too deeply at line 1, column 128"),
+        ] {
+            let error = Object::parse(body).unwrap_err();
+            assert_eq!(error.message, format!("the body is no valid JSON: {why}"));
+        }
+        let error = Object::parse(b"[]").unwrap_err();
+        assert_eq!((error.message.as_str(), error.param), ("the body must be an object, not an array", None));
+    }
 }

@@ -249,8 +249,11 @@ fn secret(
     };
     let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     if text.as_ref().is_some_and(|text| text.parse::<http::HeaderValue>().is_err()) {
-        let owner = key.rsplit_once('.').map_or(key, |(owner, _)| owner);
-        return Err(one(format!("{owner}: its key holds characters that no HTTP header can carry")));
+        let source = match (file, variable) {
+            (Some(file), _) => format!("{key}_file: {}", file.display()),
+            (None, variable) => format!("{key}_env: {}", variable.unwrap_or_default()),
+        };
+        return Err(one(format!("{source} holds a line break or another character that no HTTP header can carry")));
     }
     Ok(text.map(SecretString::from))
 }

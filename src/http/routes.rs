@@ -14,13 +14,14 @@ use super::{admin, api, dashboard};
 use crate::protocol::{ApiError, ErrorKind};
 
 /// Every path there is: labels of metrics come from here.
-pub const ENDPOINTS: [&str; 42] = [
+pub const ENDPOINTS: [&str; 43] = [
     "/api/chat",
     "/v1/chat/completions",
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/v1/embeddings",
     "/v1/models",
+    "/v1/models/{name}",
     "/models",
     "/api/route",
     "/api/outcomes",
@@ -71,6 +72,7 @@ pub fn proxy(gateway: Arc<Gateway>) -> Router {
         // Beside chat
         .route("/v1/embeddings", post(api::embeddings::embed))
         .route("/v1/models", get(api::models::list))
+        .route("/v1/models/{name}", get(api::models::one))
         .route("/models", get(api::models::overview))
         .route("/api/route", post(api::route::explain))
         // What came of it
@@ -140,9 +142,10 @@ async fn not_found(uri: http::Uri) -> Rejection {
     Rejection::new(dialect_of(uri.path()), error)
 }
 
-async fn wrong_method(uri: http::Uri) -> axum::response::Response {
+async fn wrong_method(method: http::Method, uri: http::Uri) -> axum::response::Response {
     use axum::response::IntoResponse;
-    let error = ApiError::new(ErrorKind::InvalidRequest, "this endpoint does not take that method");
+    let said = format!("this endpoint does not take {method}; the header `allow` says what it takes");
+    let error = ApiError::new(ErrorKind::InvalidRequest, said);
     let mut response = Rejection::new(dialect_of(uri.path()), error).into_response();
     *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
     response

@@ -26,7 +26,7 @@ impl Demand {
         Self { needs: request.needs(), prompt_tokens: estimate_tokens(request), max_tokens: request.max_tokens }
     }
 
-    /// Whether a model can serve it; if not, why, as a clause for people.
+    /// Whether a model has what it needs; if not, why, as a clause for people.
     ///
     /// # Errors
     ///
@@ -42,6 +42,15 @@ impl Demand {
         if lacks(self.needs.structured_output, Capability::StructuredOutput) {
             return Err("it cannot hold its answer to a schema".into());
         }
+        Ok(())
+    }
+
+    /// Whether it fits a model's context; if not, why, as a clause for people.
+    ///
+    /// # Errors
+    ///
+    /// The reason.
+    pub fn fits(&self, model: &config::Model) -> Result<(), String> {
         // The estimate errs by a quarter either way: only a prompt that surely does not fit is turned away here, and
         // the vendor's own refusal moves the others on.
         let surely = self.prompt_tokens / 5 * 4;
@@ -138,7 +147,7 @@ mod tests {
     fn only_what_surely_does_not_fit_is_turned_away() {
         let small = config::Model { context: 1000, ..config::Model::default() };
         let demand = |tokens| Demand { needs: Needs::default(), prompt_tokens: tokens, max_tokens: None };
-        assert!(demand(1100).check(&small).is_ok());
-        assert!(demand(1400).check(&small).is_err());
+        assert!(demand(1100).fits(&small).is_ok());
+        assert!(demand(1400).fits(&small).is_err());
     }
 }

@@ -96,6 +96,9 @@ pub enum PlanError {
         /// Which models, and why.
         text: String,
     },
+    /// The prompt is too long for every model that could serve it else.
+    #[error("the prompt is too long: {0}")]
+    TooLong(String),
     /// Able models exist, and none can be called now.
     #[error("no model is available: {0}")]
     Unavailable(String),
@@ -107,12 +110,14 @@ impl From<PlanError> for ApiError {
             PlanError::UnknownObjective(_) | PlanError::UnknownModel { .. } => ErrorKind::NotFound,
             PlanError::Forbidden(_) => ErrorKind::Permission,
             PlanError::Unable(_) | PlanError::Uncarried { .. } => ErrorKind::InvalidRequest,
+            PlanError::TooLong(_) => ErrorKind::ContextOverflow,
             PlanError::Unavailable(_) => ErrorKind::Unavailable,
         };
         let told = ApiError::new(kind, error.to_string());
         match error {
             PlanError::Unavailable(_) => told,
             PlanError::Uncarried { field, .. } => told.at(field),
+            PlanError::TooLong(_) => told.at("messages"),
             _ => told.at("model"),
         }
     }
@@ -297,6 +302,8 @@ struct Reason {
     text: String,
     /// Whether it would be there at another time.
     passing: bool,
+    /// Whether it would serve a shorter prompt.
+    too_long: bool,
     /// The request's field that its backends cannot carry, where that is why.
     field: Option<String>,
 }
@@ -308,7 +315,8 @@ fn eligible(
     mode: Mode,
     question: &Question<'_>,
 ) -> Result<(), Reason> {
-    let lasting = |text: String| Err(Reason { text, passing: false, field: None });
+    let reason = |text: String| Reason { text, passing: false, too_long: false, field: None };
+    let lasting = |text: String| Err(reason(text));
     let name = model.name.as_str();
     let wishes = &question.request.routing;
     if !allowed(question.allowed, model) {
@@ -330,15 +338,16 @@ fn eligible(
             return lasting("its weight is 0".into());
         }
     }
-    demand.check(&model.settings).map_err(|text| Reason { text, passing: false, field: None })?;
+    demand.check(&model.settings).map_err(&reason)?;
     if let Some((field, dialect)) = uncarried(model, question) {
         let text = format!("its backend speaks the {dialect} dialect, which cannot carry `{field}`");
-        return Err(Reason { text, passing: false, field: Some(field) });
+        return Err(Reason { field: Some(field), ..reason(text) });
     }
-    match model.availability(question.now) {
-        Availability::Available => Ok(()),
-        Availability::Unavailable(text) => Err(Reason { text, passing: true, field: None }),
+    if let Availability::Unavailable(text) = model.availability(question.now) {
+        return Err(Reason { passing: true, ..reason(text) });
     }
+    // Last, so that only those are told of that a shorter prompt would reach.
+    demand.fits(&model.settings).map_err(|text| Reason { too_long: true, ..reason(text) })
 }
 
 /// The field that none of a model's places can carry, and the dialect of one of them.
@@ -353,11 +362,14 @@ fn uncarried(model: &Model, question: &Question<'_>) -> Option<(String, &'static
 }
 
 fn nobody(excluded: &[(Arc<Model>, Reason)]) -> PlanError {
-    let listed = |passing: bool| {
-        let some = excluded.iter().filter(|(_, reason)| reason.passing == passing).take(8);
+    let those = |which: &dyn Fn(&Reason) -> bool| {
+        let some = excluded.iter().filter(|(_, reason)| which(reason)).take(8);
         some.map(|(model, reason)| format!("{}: {}", model.name, reason.text)).collect::<Vec<_>>().join("; ")
     };
-    if excluded.iter().any(|(_, reason)| reason.passing) {
+    let listed = |passing: bool| those(&|reason| reason.passing == passing);
+    if excluded.iter().any(|(_, reason)| reason.too_long) {
+        PlanError::TooLong(those(&|reason| reason.too_long))
+    } else if excluded.iter().any(|(_, reason)| reason.passing) {
         PlanError::Unavailable(listed(true))
     } else if excluded.is_empty() {
         PlanError::Unavailable("none is configured".into())

@@ -173,6 +173,21 @@ fn only_able_models_are_candidates() {
 }
 
 #[test]
+fn a_prompt_too_long_for_all_is_told_as_such() {
+    let long =
+        ChatRequest { messages: vec![Message::text(Role::User, "word ".repeat(2_000_000))], ..request("auto") };
+    for model in ["auto", "small"] {
+        let error = ask("", &ChatRequest { model: model.into(), ..long.clone() }, 1).unwrap_err();
+        assert!(matches!(&error, PlanError::TooLong(text) if text.contains("small: about 25")), "{error:?}");
+        let told = ApiError::from(error);
+        assert_eq!((told.kind, told.param.as_deref()), (ErrorKind::ContextOverflow, Some("messages")));
+    }
+    let barred = "[[rules]]\nname = 'r'\nforbid = ['small', 'large']\n";
+    let error = ask(barred, &long, 1).unwrap_err();
+    assert!(!matches!(error, PlanError::TooLong(_)), "a shorter prompt would not help: {error:?}");
+}
+
+#[test]
 fn rules_prefer_forbid_weigh_and_pin() {
     let rule = |what: &str| format!("[[rules]]\nname = 'r'\n{what}\n");
     for seed in 0..20 {

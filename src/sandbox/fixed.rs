@@ -1,9 +1,12 @@
 //! An upstream that always says the same, as fast as a socket allows: what benchmarks measure a gateway against.
 //!
 //! It speaks just enough HTTP/1.1: requests with `content-length` on connections that stay open. The answer is OpenAI's,
-//! whole, or in pieces where the request says `"stream":true`. Each piece is written by itself, as vendors do.
+//! whole, or in pieces where the request says `"stream":true`. Each piece is written by itself, as vendors do. Where it is
+//! told to it waits before each answer, so that many are under way at once.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,12 +27,12 @@ pub struct FixedUpstream {
 }
 
 impl FixedUpstream {
-    /// Starts at `address`; port 0 takes a free one.
+    /// Starts at `address` (port 0 takes a free one) and waits so many milliseconds before each answer, evenly spread.
     ///
     /// # Errors
     ///
     /// When the port cannot be had.
-    pub async fn start(address: SocketAddr) -> std::io::Result<Self> {
+    pub async fn start(address: SocketAddr, wait_ms: RangeInclusive<u64>) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let task = tokio::spawn(async move {
@@ -38,7 +41,7 @@ impl FixedUpstream {
                 tokio::select! {
                     accepted = listener.accept() => {
                         let Ok((stream, _)) = accepted else { continue };
-                        connections.spawn(serve(stream));
+                        connections.spawn(serve(stream, wait_ms.clone()));
                     }
                     Some(_) = connections.join_next() => {}
                 }
@@ -55,7 +58,7 @@ impl Drop for FixedUpstream {
 }
 
 /// Answers until the other side closes; whatever else goes wrong ends the connection too.
-async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+async fn serve(mut stream: TcpStream, wait_ms: RangeInclusive<u64>) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let whole = whole_answer();
     let pieces = streamed_answer();
@@ -74,6 +77,10 @@ async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
             if stream.read_buf(&mut buffer).await? == 0 {
                 return Ok(());
             }
+        }
+        let wait = if *wait_ms.end() == 0 { 0 } else { rand::random_range(wait_ms.clone()) };
+        if wait > 0 {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
         }
         let body = &buffer[head..request];
         if body.windows(13).any(|part| part == b"\"stream\":true") {

@@ -1,8 +1,8 @@
 //! Many decisions as one value: what the database holds for each value costs more than a packed decision.
 //!
-//! A **block** has the decisions of one round of the writer, each with its outcome where that came in the same round, in
-//! order of their ids. It stands under the id of its first decision; no two blocks overlap (`Store::append` sees to it), so
-//! the block that may have a decision is the last one that does not begin behind it.
+//! A **block** has decisions in order of their ids, each with its outcome where that is known: those of one round of the
+//! writer, or what [`compact`](super::compact) put together later. It stands under the id of its first decision; no two blocks overlap (both see to it), so the
+//! block that may have a decision is the last one that does not begin behind it.
 //!
 //! ```text
 //! version (1 byte: 3)  decisions (u16)  id of the last (16 bytes)  zstd frame, with the dictionary, of:
@@ -70,6 +70,20 @@ impl Builder {
         if let Some(outcome) = outcome {
             encoding::append(&mut self.records, outcome)?;
         }
+        self.note(id, began, middle)
+    }
+
+    /// As [`Builder::push`], with what [`encoding::append`] made of both.
+    pub fn push_plain(&mut self, id: Key, decision: &[u8], outcome: Option<&[u8]>) -> Result<(), EncodeError> {
+        let began = self.records.len();
+        self.records.extend_from_slice(decision);
+        let middle = self.records.len();
+        self.records.extend_from_slice(outcome.unwrap_or_default());
+        self.note(id, began, middle)
+    }
+
+    /// Enters into the table what was appended to the records.
+    fn note(&mut self, id: Key, began: usize, middle: usize) -> Result<(), EncodeError> {
         self.table.extend(id);
         for length in [middle - began, self.records.len() - middle] {
             self.table.extend(u32::try_from(length).map_err(|_| EncodeError::TooLarge)?.to_be_bytes());
@@ -108,6 +122,12 @@ pub(super) fn last_id(value: &[u8]) -> Option<Key> {
 /// How many decisions a block's value says that it has, readable or not; at least one.
 pub(super) fn claimed(value: &[u8]) -> usize {
     head(value).map_or(1, |(count, _)| count.clamp(1, MOST))
+}
+
+/// Whether so little is in a block that it should be one with others.
+pub(super) fn is_roomy(value: &[u8]) -> bool {
+    let bytes = value.get(HEAD..).and_then(encoding::plain_size);
+    claimed(value) < MOST / 2 && bytes.is_some_and(|bytes| bytes < FULL / 2)
 }
 
 fn head(value: &[u8]) -> Result<(usize, Key), DecodeError> {

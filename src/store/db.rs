@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -111,6 +111,9 @@ struct Shared {
     /// Bytes of records in the log, as retention counts them.
     log_bytes: AtomicU64,
     rollup: Mutex<Rollup>,
+    /// Held for reading by who walks over the trees, for writing by [`compact`](super::compact), which moves records from one
+    /// to another.
+    still: RwLock<()>,
 }
 
 /// The store; a cheap handle.
@@ -183,6 +186,7 @@ impl Store {
             trees: RwLock::new(Some(Arc::new(trees))),
             failing: Mutex::new(None),
             revivals: AtomicU64::new(0),
+            still: RwLock::new(()),
         };
         let store = Self { shared: Arc::new(shared) };
         store.load_log_size().map_err(|error| OpenError::Hopeless(error.to_string()))?;
@@ -242,6 +246,16 @@ impl Store {
     /// The sums over time. Held while the log is written, so that they are those of the log.
     pub(super) fn rollup(&self) -> MutexGuard<'_, Rollup> {
         self.shared.rollup.lock()
+    }
+
+    /// While this is held no record moves from one tree to another. Many may hold it, and one more than once.
+    pub(super) fn hold_still(&self) -> RwLockReadGuard<'_, ()> {
+        self.shared.still.read()
+    }
+
+    /// Leave to move records, if nobody walks over them. Only a try: who waits would make new readers wait.
+    pub(super) fn try_to_move(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        self.shared.still.try_write()
     }
 
     pub(super) fn note_written(&self, bytes: u64) {
@@ -418,7 +432,6 @@ impl From<sled::Error> for Failure {
     }
 }
 
-/// Opens the database; a broken one is set aside and a fresh one begun.
 /// Opens the files, and waits a second for who has them: sled's own threads hold them a moment longer than its last
 /// handle, and a gateway that is restarted hands over.
 fn open_when_free(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
@@ -433,6 +446,7 @@ fn open_when_free(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(
     open_or_replace(dir, settings, now_ms)
 }
 
+/// Opens the database; a broken one is set aside and a fresh one begun.
 fn open_or_replace(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
     let path = dir.join(DIRECTORY);
     let reason = match open_at(&path, settings) {

@@ -92,6 +92,16 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError
     }
 }
 
+/// What [`encode`] packed, as [`append`] writes it.
+pub(super) fn plain(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    match bytes.split_first() {
+        None => Err(DecodeError::Empty),
+        Some((&VERSION, rest)) => Ok(unpack(rest)?),
+        Some((&UNPACKED, rest)) => Ok(rest.to_vec()),
+        Some((&version, _)) => Err(DecodeError::Version(version)),
+    }
+}
+
 /// Appends a record as it is before packing: blocks pack many at once.
 pub(super) fn append<T: Serialize>(bytes: &mut Vec<u8>, record: &T) -> Result<(), EncodeError> {
     Ok(rmp_serde::encode::write_named(bytes, record)?)
@@ -119,6 +129,11 @@ pub(super) fn pack(plain: &[u8], bytes: &mut Vec<u8>) -> Result<(), std::io::Err
     })
 }
 
+/// The size of what [`pack`] appended, before packing, as far as it says so.
+pub(super) fn plain_size(packed: &[u8]) -> Option<usize> {
+    Decompressor::upper_bound(packed)
+}
+
 /// What [`pack`] appended.
 pub(super) fn unpack(packed: &[u8]) -> Result<Vec<u8>, std::io::Error> {
     UNPACKER.with_borrow_mut(|unpacker| {
@@ -127,7 +142,7 @@ pub(super) fn unpack(packed: &[u8]) -> Result<Vec<u8>, std::io::Error> {
             None => unpacker.insert(Decompressor::with_prepared_dictionary(&READ_WITH)?),
         };
         // What the frame says of its size is only believed up to what a record can have: damage must not take all memory.
-        unpacker.decompress(packed, Decompressor::upper_bound(packed).unwrap_or(LARGEST).min(LARGEST))
+        unpacker.decompress(packed, plain_size(packed).unwrap_or(LARGEST).min(LARGEST))
     })
 }
 

@@ -8,7 +8,7 @@ use super::encoding::EncodeError;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
-    #[error("{path} is in use by another pointsman process")]
+    #[error("{path} is in use by another pointsman process: stop it, or choose another server.data_dir")]
     Locked {
         /// The data directory.
         path: PathBuf,

@@ -80,24 +80,24 @@ impl Span {
 }
 
 /// Keys from one to another.
-type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+pub(super) type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 /// One tree walked in either direction, one step looked ahead.
-struct Cursor {
+pub(super) struct Cursor {
     iter: sled::Iter,
     order: Order,
-    ahead: Option<(sled::IVec, sled::IVec)>,
+    pub(super) ahead: Option<(sled::IVec, sled::IVec)>,
 }
 
 impl Cursor {
-    fn new(tree: &sled::Tree, bounds: &Bounds, order: Order) -> Result<Self, StoreError> {
+    pub(super) fn new(tree: &sled::Tree, bounds: &Bounds, order: Order) -> Result<Self, StoreError> {
         let iter = tree.range::<Vec<u8>, _>((bounds.0.clone(), bounds.1.clone()));
         let mut cursor = Self { iter, order, ahead: None };
         cursor.step()?;
         Ok(cursor)
     }
 
-    fn step(&mut self) -> Result<Option<(sled::IVec, sled::IVec)>, StoreError> {
+    pub(super) fn step(&mut self) -> Result<Option<(sled::IVec, sled::IVec)>, StoreError> {
         let next = match self.order {
             Order::Oldest => self.iter.next(),
             Order::Newest => self.iter.next_back(),
@@ -228,6 +228,7 @@ impl Store {
     /// When the database fails. Entries whose decision cannot be read are set aside and passed over.
     pub fn walk(&self, span: &Span, order: Order, mut visit: impl FnMut(Entry) -> bool) -> Result<(), StoreError> {
         let trees = self.trees()?;
+        let _still = self.hold_still();
         let bounds = span.bounds();
         if Span::is_empty(&bounds) {
             return Ok(());

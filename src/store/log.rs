@@ -243,4 +243,4 @@ fn are_known(trees: &Trees, members: &[(block::Key, &DecisionRecord)]) -> Result
 
 #[cfg(test)]
 #[path = "log_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -11,12 +11,12 @@ use crate::config;
 use crate::store::{Order, Span};
 
 /// Ids of a few moments, close together and in no order within one.
-fn id(number: u16) -> DecisionId {
+pub(in crate::store) fn id(number: u16) -> DecisionId {
     let (ms, rest) = (1_000 + u128::from(number / 8), u128::from(number % 8).wrapping_mul(0x9e37_79b9) % 1009);
     DecisionId(uuid::Uuid::from_u128(ms << 80 | rest))
 }
 
-fn decision(number: u16, note: u8) -> DecisionRecord {
+pub(in crate::store) fn decision(number: u16, note: u8) -> DecisionRecord {
     serde_json::from_value(json!({
         "id": id(number), "at_ms": 1_000 + number / 8, "chosen": "a", "features": [0.1, f32::from(note)],
         "reason": format!("note {note}"),
@@ -24,7 +24,7 @@ fn decision(number: u16, note: u8) -> DecisionRecord {
     .unwrap()
 }
 
-fn outcome(number: u16, note: u8) -> OutcomeRecord {
+pub(in crate::store) fn outcome(number: u16, note: u8) -> OutcomeRecord {
     serde_json::from_value(json!({ "id": id(number), "at_ms": 5_000, "status": "ok", "latency_ms": note })).unwrap()
 }
 
@@ -36,13 +36,13 @@ fn said(number: u16, note: u8) -> FeedbackRecord {
 
 /// One call.
 #[derive(Debug, Clone)]
-struct Call {
-    decisions: Vec<(u16, u8)>,
-    outcomes: Vec<(u16, u8)>,
-    feedback: Vec<(u16, u8)>,
+pub(in crate::store) struct Call {
+    pub decisions: Vec<(u16, u8)>,
+    pub outcomes: Vec<(u16, u8)>,
+    pub feedback: Vec<(u16, u8)>,
 }
 
-fn calls() -> impl Strategy<Value = Vec<Call>> {
+pub(in crate::store) fn calls() -> impl Strategy<Value = Vec<Call>> {
     // Mostly the way traffic comes: on and on, with its outcomes or some later; and now and then anything.
     let onwards = (0..400_u16, 1..90_u16, any::<u8>(), 1..4_u16).prop_map(|(from, count, note, every)| Call {
         decisions: (from..from + count).map(|number| (number, note)).collect(),
@@ -63,14 +63,14 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
 
 /// What the log must hold.
 #[derive(Default)]
-struct Truth {
+pub(in crate::store) struct Truth {
     decisions: BTreeMap<DecisionId, DecisionRecord>,
     outcomes: BTreeMap<DecisionId, OutcomeRecord>,
     feedback: BTreeMap<(DecisionId, String), FeedbackRecord>,
 }
 
 impl Truth {
-    fn take(&mut self, store: &Store, call: &Call) {
+    pub fn take(&mut self, store: &Store, call: &Call) {
         let decisions: Vec<_> = call.decisions.iter().map(|(number, note)| decision(*number, *note)).collect();
         let outcomes: Vec<_> = call.outcomes.iter().map(|(number, note)| outcome(*number, *note)).collect();
         let mut feedback: Vec<_> = call.feedback.iter().map(|(number, note)| said(*number, *note)).collect();
@@ -91,7 +91,7 @@ impl Truth {
         }
     }
 
-    fn entry(&self, id: DecisionId) -> Option<Entry> {
+    pub fn entry(&self, id: DecisionId) -> Option<Entry> {
         let mut feedback: Vec<_> =
             self.feedback.iter().filter(|((of, _), _)| *of == id).map(|(_, it)| it.clone()).collect();
         feedback.sort_by_key(|record| record.seq);
@@ -99,12 +99,12 @@ impl Truth {
         Some(Entry { decision, outcome: self.outcomes.get(&id).cloned(), feedback })
     }
 
-    fn all(&self) -> Vec<Entry> {
+    pub fn all(&self) -> Vec<Entry> {
         self.decisions.keys().filter_map(|id| self.entry(*id)).collect()
     }
 }
 
-fn walked(store: &Store, span: &Span, order: Order) -> Vec<Entry> {
+pub(in crate::store) fn walked(store: &Store, span: &Span, order: Order) -> Vec<Entry> {
     let mut found = Vec::new();
     store
         .walk(span, order, |entry| {
@@ -115,7 +115,7 @@ fn walked(store: &Store, span: &Span, order: Order) -> Vec<Entry> {
     found
 }
 
-fn blocks(store: &Store) -> usize {
+pub(in crate::store) fn blocks(store: &Store) -> usize {
     store.trees().unwrap().blocks.len()
 }
 
@@ -190,7 +190,7 @@ proptest! {
     }
 }
 
-fn call(numbers: std::ops::Range<u16>) -> Call {
+pub(in crate::store) fn call(numbers: std::ops::Range<u16>) -> Call {
     let records: Vec<_> = numbers.map(|number| (number, 7)).collect();
     Call { outcomes: records.clone(), decisions: records, feedback: Vec::new() }
 }

@@ -3,8 +3,8 @@
 //! **Layout.** One sled database in `<data_dir>/log`, a tree per kind of record. Decisions and outcomes are keyed by
 //! the decision's UUIDv7, so keys stand in order of time; feedback by decision and feedback id. Values are one version
 //! byte and MessagePack ([`encoding`]). What comes in together stands together, in a tree of [`block`]s; alone stand
-//! decisions that came alone or late, and outcomes that came after their decision was written. What stands alone is
-//! newer than what a block has under the same id.
+//! decisions that came alone or late, and outcomes that came after their decision was written, until [`compact`] moves
+//! them into blocks. What stands alone is newer than what a block has under the same id.
 //!
 //! **Writing.** One thread (`tuner::Recorder`) writes; everybody may read. What is durable when: a feedback once it is
 //! acknowledged, a snapshot once it is promoted, decisions and outcomes within half a second.
@@ -19,6 +19,7 @@
 
 mod audit;
 mod block;
+mod compact;
 pub mod db;
 mod dictionary;
 mod encoding;
@@ -39,6 +40,7 @@ mod tokens;
 mod worth;
 
 pub use audit::AuditRecord;
+pub use compact::{Compacted, Compactor};
 pub use db::{Health, OpenReport, OpenState, Store};
 pub use encoding::{DecodeError, EncodeError};
 pub use error::{OpenError, StoreError};

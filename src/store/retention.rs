@@ -69,6 +69,7 @@ impl Store {
     /// When the database fails.
     pub fn forget_some(&self, cutoff_ms: Option<i64>, max_bytes: u64) -> Result<usize, StoreError> {
         let trees = self.trees()?;
+        let _still = self.hold_still();
         let too_large = max_bytes > 0 && self.log_bytes() > max_bytes;
         let old = cutoff_ms.map(key_at);
         let may_go = |key: &[u8]| too_large || old.is_some_and(|old| key < &old[..]);

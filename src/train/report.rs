@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::evaluate::{Evaluation, RouterFigures, SourceFigures};
 use super::job::{HeadRecipe, Trained};
-use crate::chart::{Bar, Bars, Plot, Point, STYLE, Series};
+use crate::chart::{Bar, Bars, Drawing, Plot, Point, STYLE, Series};
 use crate::train::metrics::Interval;
 
 /// The page's own look; charts bring theirs.

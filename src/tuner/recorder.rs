@@ -22,7 +22,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::protocol::DecisionId;
 use crate::store::{
-    DecisionRecord, FEEDBACK_ID_BYTES, FeedbackRecord, OutcomeRecord, Salt, Store, StoreError, Stored,
+    Compacted, Compactor, DecisionRecord, FEEDBACK_ID_BYTES, FeedbackRecord, OutcomeRecord, Salt, Store, StoreError,
+    Stored,
 };
 
 /// Decisions with news that may wait to be learned from. What does not fit is learned at the next retune.
@@ -41,6 +42,12 @@ const GATHER: Duration = Duration::from_millis(24);
 /// How often the queue is looked at meanwhile. The thread sleeps rather than waits on the queue, so that those who put
 /// records in need not wake it for every one.
 const NAP: Duration = Duration::from_millis(2);
+
+/// How often what has settled is moved into blocks; and how soon there is another try where a reader was in the way, and
+/// another slice where there is more.
+const COMPACT_EVERY: Duration = Duration::from_secs(5);
+const COMPACT_RETRY: Duration = Duration::from_millis(500);
+const COMPACT_MORE: Duration = Duration::from_millis(100);
 
 /// How often a database that is down is tried again.
 const REVIVE_EVERY: Duration = Duration::from_secs(2);
@@ -167,7 +174,11 @@ impl Recorder {
         let figures = Arc::new(Figures::default());
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn({
             let figures = Arc::clone(&figures);
-            move || Loop { store, figures, progress: progress_in, news: news_in, down_since: None }.run(&commands)
+            let compact_at = Instant::now() + COMPACT_EVERY;
+            move || {
+                let (progress, news) = (progress_in, news_in);
+                Loop { store, figures, progress, news, down_since: None, compactor: None, compact_at }.run(&commands);
+            }
         })?;
         let recorder = Self { queue: queue.clone(), capacity, keep_prompts, salt, figures, progress };
         Ok((recorder, Writer { queue, thread }, news))
@@ -325,6 +336,10 @@ struct Loop {
     news: mpsc::Sender<DecisionId>,
     /// When the database was last found down.
     down_since: Option<Instant>,
+    /// Present once it has begun.
+    compactor: Option<Compactor>,
+    /// When it is due.
+    compact_at: Instant,
 }
 
 impl Loop {
@@ -345,7 +360,32 @@ impl Loop {
                 }
                 return;
             }
+            self.compact_if_due();
         }
+    }
+
+    /// Moves some of what has settled into blocks.
+    fn compact_if_due(&mut self) {
+        if self.down_since.is_some() || Instant::now() < self.compact_at {
+            return;
+        }
+        let step = match &mut self.compactor {
+            Some(compactor) => compactor.step(&self.store, jiff::Timestamp::now().as_millisecond()),
+            None => Compactor::resume(&self.store).map(|compactor| {
+                self.compactor = Some(compactor);
+                Compacted::More
+            }),
+        };
+        let pause = match step {
+            Ok(Compacted::Done) => COMPACT_EVERY,
+            Ok(Compacted::Busy) => COMPACT_RETRY,
+            Ok(Compacted::More) => COMPACT_MORE,
+            Err(error) => {
+                self.note_down(&error);
+                COMPACT_EVERY
+            }
+        };
+        self.compact_at = Instant::now() + pause;
     }
 
     /// Writes one round, flushes if somebody waits for it, answers.

@@ -303,6 +303,32 @@ const steps = {
     check(wrong.length === 0, wrong.join("\n"));
   },
 
+  async "on a phone each chart says what it shows without being scrolled"() {
+    await page.setViewportSize({ width: 390, height: 844 });
+    for (const [path, least] of [["", 3], ["/learning", 2]]) {
+      await open(path);
+      const heads = await page.locator(".chart-head").evaluateAll((heads) =>
+        heads.map((head) => ({
+          title: head.querySelector("p").textContent,
+          keys: [...head.querySelectorAll("li")].map((key) => key.textContent.trim()),
+          seen: [head.querySelector("p"), ...head.querySelectorAll("li")].every((part) => {
+            const { left, right, width, height } = part.getBoundingClientRect();
+            return width > 0 && height > 0 && left >= 0 && right <= innerWidth;
+          }),
+          twice: [...head.nextElementSibling.querySelectorAll(".title, .key")].some((part) => part.getClientRects().length > 0),
+        })),
+      );
+      check(heads.length >= least, `${path} has ${heads.length} charts`);
+      for (const { title, keys, seen, twice } of heads) {
+        check(title && seen && !twice, `${path}: of "${title}" with ${keys} something is out of sight, or shown twice`);
+      }
+      if (path === "") check(heads[0].keys.includes("deepseek-r1"), `the first chart's keys are ${heads[0].keys}`);
+    }
+    await page.setViewportSize({ width: 1360, height: 900 });
+    await open("");
+    check(!(await page.locator(".chart-head").first().isVisible()), "on a wide screen the chart says it itself");
+  },
+
   async "the theme is chosen and remembered"() {
     await open("");
     await page.getByRole("button", { name: "Theme" }).click();

@@ -3,11 +3,15 @@
 use std::process::{Command, Output};
 
 fn pointsman(dir: &std::path::Path, args: &[&str]) -> Output {
+    pointsman_with(dir, args, ("PATH", &std::env::var("PATH").unwrap_or_default()))
+}
+
+fn pointsman_with(dir: &std::path::Path, args: &[&str], (name, value): (&str, &str)) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pointsman"))
         .args(args)
         .current_dir(dir)
         .env_clear()
-        .env("PATH", std::env::var("PATH").unwrap_or_default())
+        .env(name, value)
         .output()
         .unwrap()
 }
@@ -67,4 +71,30 @@ fn evaluate_takes_a_data_set_or_a_policy() {
     let run = pointsman(dir.path(), &["evaluate", "--policy", "live", "--against", "uniform"]);
     assert_eq!(run.status.code(), Some(1));
     assert!(stderr(&run).contains("--log FILE"), "{}", stderr(&run));
+}
+
+#[test]
+fn a_start_that_fails_says_once_what_is_wrong_and_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let serve = |what: &str| pointsman(dir.path(), &["serve", "--sandbox", "--set", what]);
+    for key in ["server.listen", "admin.listen"] {
+        let other = if key == "admin.listen" { "server.listen" } else { "admin.listen" };
+        let (wanted, free) = (format!("{key}='{address}'"), format!("{other}='127.0.0.1:0'"));
+        let failed = pointsman(dir.path(), &["serve", "--sandbox", "--set", &wanted, "--set", &free]);
+        assert_eq!(failed.status.code(), Some(1));
+        let said = stderr(&failed);
+        let why =
+            format!("{key} = {address}: Address already in use (os error 98); stop what listens there, or choose");
+        assert!(said.contains(&why) && said.matches("already in use").count() == 1, "{said}");
+    }
+    let failed = serve("server.listen='192.0.2.1:0'");
+    assert!(stderr(&failed).contains("no API token"), "{}", stderr(&failed));
+
+    let key = pointsman_with(dir.path(), &["config", "check"], ("OPENAI_API_KEY", "sk-a\nb"));
+    assert_eq!(key.status.code(), Some(1));
+    let said = stderr(&key);
+    assert!(said.contains("providers.openai.key_env: OPENAI_API_KEY holds a line break"), "{said}");
+    assert!(!said.contains("sk-a"), "{said}");
 }

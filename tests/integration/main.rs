@@ -14,6 +14,7 @@ mod full_disk;
 mod learning;
 mod matrix;
 mod otlp;
+mod refusals;
 mod reload;
 mod routing;
 mod secrets;

@@ -9,6 +9,7 @@ mod load;
 mod subject;
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,18 @@ pub(super) struct BenchArgs {
     /// Only serve the upstream at this address, for other load generators, until interrupted
     #[arg(long, value_name = "ADDRESS")]
     upstream: Option<SocketAddr>,
+    /// Milliseconds that this upstream waits before each answer, as in 400 or 200-600
+    #[arg(long, requires = "upstream", value_name = "MS", default_value = "0", value_parser = wait)]
+    wait_ms: RangeInclusive<u64>,
+}
+
+/// `400`, or `200-600`.
+fn wait(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    match (from.trim().parse(), to.trim().parse()) {
+        (Ok(from), Ok(to)) if from <= to => Ok(from..=to),
+        _ => Err("milliseconds, as in 400 or 200-600".to_owned()),
+    }
 }
 
 /// One line of the result.
@@ -61,21 +74,22 @@ struct Line {
 pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
     match args.upstream {
-        Some(address) => runtime.block_on(serve(address))?,
+        Some(address) => runtime.block_on(serve(address, args.wait_ms))?,
         None => runtime.block_on(bench(&args))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(address: SocketAddr) -> anyhow::Result<()> {
-    let upstream = FixedUpstream::start(address).await.context("the upstream")?;
+async fn serve(address: SocketAddr, wait_ms: RangeInclusive<u64>) -> anyhow::Result<()> {
+    let upstream = FixedUpstream::start(address, wait_ms).await.context("the upstream")?;
     eprintln!("The upstream listens on http://{}", upstream.address);
     tokio::signal::ctrl_c().await?;
     Ok(())
 }
 
 async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
-    let upstream = FixedUpstream::start(SocketAddr::from(([127, 0, 0, 1], 0))).await.context("the upstream")?;
+    let upstream =
+        FixedUpstream::start(SocketAddr::from(([127, 0, 0, 1], 0)), 0..=0).await.context("the upstream")?;
     let subject = Subject::start(upstream.address).await?;
     let idle = subject.memory("VmRSS");
     let mut lines = Vec::new();

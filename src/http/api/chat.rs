@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
@@ -133,9 +133,17 @@ async fn answer(
 ///
 /// What is wrong with it.
 pub(super) fn read_request(dialect: Dialect, bytes: &[u8], headers: &HeaderMap) -> Result<ChatRequest, ApiError> {
-    let mut request = codec::decode_request(dialect, bytes)?;
+    let mut request = codec::decode_request(dialect, bytes).map_err(|error| packed(headers).unwrap_or(error))?;
     wishes::merge(headers, &mut request.routing)?;
     Ok(request)
+}
+
+/// What to say of a body that cannot be read because it was compressed. Bodies are taken as they are: unpacking them would
+/// let a small one become a very large one.
+fn packed(headers: &HeaderMap) -> Option<ApiError> {
+    let coding = headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim();
+    let plain = coding.is_empty() || coding.eq_ignore_ascii_case("identity");
+    (!plain).then(|| ApiError::invalid("the body is compressed (content-encoding): send it plain"))
 }
 
 fn busy() -> ApiError {

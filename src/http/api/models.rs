@@ -4,40 +4,68 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use http::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Caller, Chatter};
 use crate::http::state::{Gateway, Live};
+use crate::protocol::{ApiError, Dialect, ErrorKind};
 use crate::upstream::{Availability, Model};
 
 /// `GET /v1/models`: what can be asked for, `auto` first. A client of Anthropic's SDK gets its form.
 pub async fn list(State(gateway): State<Arc<Gateway>>, Chatter(caller): Chatter, headers: HeaderMap) -> Json<Value> {
     let live = gateway.live();
-    let now = Instant::now();
-    let usable = |model: &&Arc<Model>| model.availability(now) == Availability::Available;
-    let names = allowed(&live, &caller).filter(usable).map(|model| model.name.as_str());
-    let names: Vec<&str> = std::iter::once("auto").chain(names).collect();
-    if headers.contains_key("anthropic-version") {
-        let data: Vec<Value> = names
-            .iter()
-            .map(|name| json!({ "type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z" }))
-            .collect();
+    let names = askable(&live, &caller);
+    let anthropic = is_anthropic(&headers);
+    let data: Vec<Value> = names.iter().map(|name| listed(&live, name, anthropic)).collect();
+    if anthropic {
         return Json(json!({ "data": data, "has_more": false, "first_id": names.first(), "last_id": names.last() }));
     }
-    let owner = |name: &str| {
-        let model = live.catalog.find(name)?;
-        model.deployments.first().map(|place| place.provider.name.clone())
-    };
-    let data: Vec<Value> = names
-        .iter()
-        .map(|name| {
-            let owner = owner(name).unwrap_or_else(|| "pointsman".into());
-            json!({ "id": name, "object": "model", "created": 0, "owned_by": owner })
-        })
-        .collect();
     Json(json!({ "object": "list", "data": data }))
+}
+
+/// `GET /v1/models/{name}`: one of that list, by its name or an alias of it.
+pub async fn one(
+    State(gateway): State<Arc<Gateway>>,
+    Chatter(caller): Chatter,
+    name: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Rejection> {
+    let live = gateway.live();
+    let anthropic = is_anthropic(&headers);
+    // What is no text is no model's name either.
+    let name = name.map_or_else(|_| String::new(), |Path(name)| name);
+    let known = live.catalog.find(&name).map_or(name.as_str(), |model| model.name.as_str());
+    if !askable(&live, &caller).contains(&known) {
+        let dialect = if anthropic { Dialect::Anthropic } else { Dialect::OpenAi };
+        let error = ApiError::new(ErrorKind::NotFound, "no such model can be asked now: `GET /models` says why");
+        return Err(Rejection::new(dialect, error.at("model")));
+    }
+    Ok(Json(listed(&live, known, anthropic)))
+}
+
+fn is_anthropic(headers: &HeaderMap) -> bool {
+    headers.contains_key("anthropic-version")
+}
+
+/// What this caller can ask for now.
+fn askable<'a>(live: &'a Live, caller: &'a Caller) -> Vec<&'a str> {
+    let now = Instant::now();
+    let usable = |model: &&Arc<Model>| model.availability(now) == Availability::Available;
+    let names = allowed(live, caller).filter(usable).map(|model| model.name.as_str());
+    std::iter::once("auto").chain(names).collect()
+}
+
+fn listed(live: &Live, name: &str, anthropic: bool) -> Value {
+    if anthropic {
+        return json!({ "type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z" });
+    }
+    let place = live.catalog.find(name).and_then(|model| model.deployments.first());
+    let owner = place.map_or("pointsman", |place| place.provider.name.as_str());
+    json!({ "id": name, "object": "model", "created": 0, "owned_by": owner })
 }
 
 /// `GET /models`: every model there is, with status and, where it cannot be called, the reason.

@@ -119,7 +119,7 @@ fn clock(at_ms: i64) -> String {
         .unwrap_or_default()
 }
 
-fn curve(learned: &Learning) -> String {
+fn curve(learned: &Learning) -> Plot {
     let mut judged = 0.0;
     let mut liked = Vec::new();
     let mut predicted = Vec::new();
@@ -142,13 +142,12 @@ fn curve(learned: &Learning) -> String {
     Plot::new("How answers were liked", "judged answers", "share liked, 95 % band")
         .with(Series::dotted_line("liked", liked))
         .with(Series::line("predicted", predicted))
-        .svg()
 }
 
-fn calibration(learned: &Learning) -> String {
+fn calibration(learned: &Learning) -> Plot {
     let bins: Vec<(f64, f64, usize)> =
         learned.calibration.iter().map(|bin| (bin.predicted, bin.liked, bin.judged as usize)).collect();
-    Plot::calibration("Do predictions come true?", &bins).svg()
+    Plot::calibration("Do predictions come true?", &bins)
 }
 
 /// What a version's report says it would gain: estimate and interval.

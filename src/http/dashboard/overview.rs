@@ -171,7 +171,7 @@ impl Clock {
     }
 }
 
-fn traffic(found: &Overview) -> String {
+fn traffic(found: &Overview) -> Columns {
     let clock = Clock::new(found);
     let mut busiest: Vec<(&String, u64)> =
         found.summary.models.iter().map(|(model, bucket)| (model, bucket.sums.requests)).collect();
@@ -192,7 +192,7 @@ fn traffic(found: &Overview) -> String {
         }
         chart = chart.with(Column { name: clock.name(*start), tick: clock.tick(index), layers });
     }
-    chart.svg()
+    chart
 }
 
 fn line(
@@ -210,7 +210,7 @@ fn line(
     Series::dotted_line(name, found.summary.buckets.iter().filter_map(point).collect())
 }
 
-fn latency(found: &Overview) -> String {
+fn latency(found: &Overview) -> Plot {
     let clock = Clock::new(found);
     Plot::new("Latency, ms", "", "ms")
         .between(found.from_ms as f64, found.until_ms as f64)
@@ -218,10 +218,9 @@ fn latency(found: &Overview) -> String {
         .with(line(found, "p50", |bucket| bucket.p50_ms, ms))
         .with(line(found, "p95", |bucket| bucket.p95_ms, ms))
         .with(line(found, "first token p50", |bucket| bucket.first_token_p50_ms, ms))
-        .svg()
 }
 
-fn liked(found: &Overview) -> String {
+fn liked(found: &Overview) -> Plot {
     let clock = Clock::new(found);
     let share = |part: f64, whole: u64| (whole > 0).then(|| part / whole as f64);
     Plot::new("Liked answers and errors, shares", "", "share")
@@ -229,7 +228,6 @@ fn liked(found: &Overview) -> String {
         .x_ticks(clock.ticks())
         .with(line(found, "liked, of rated", |bucket| share(bucket.sums.verdicts, bucket.sums.rated), percent))
         .with(line(found, "failed", |bucket| share(bucket.sums.errors as f64, bucket.sums.requests), percent))
-        .svg()
 }
 
 fn spend(found: &Overview) -> Markup {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use maud::{Markup, PreEscaped, html};
 
 use super::icons;
-use crate::chart::format_number;
+use crate::chart::{Drawing, format_number};
 
 /// What stands where there is no value.
 pub(super) const NOTHING: &str = "–";
@@ -77,9 +77,23 @@ pub(super) fn price(value: f64) -> String {
     format!("${}", (value * 1e6).round() / 1e6)
 }
 
-/// A drawn chart, in a box that can be scrolled where the screen is narrower than the chart can be read.
-pub(super) fn chart(label: &str, svg: &str) -> Markup {
-    html! { div.chart-box tabindex="0" role="region" aria-label=(label) { (PreEscaped(svg)) } }
+/// A chart, in a box that can be scrolled where the screen is narrower than the chart can be read. There its title and its
+/// keys stand above the box, so that they are seen wherever it is scrolled to.
+pub(super) fn chart(label: &str, chart: &impl Drawing) -> Markup {
+    html! {
+        div.chart-head aria-hidden="true" {
+            p { (label) }
+            ul.chart {
+                @for (colour, name) in chart.keys() {
+                    li {
+                        svg viewBox="0 0 10 10" { rect class=(format!("f{colour}")) width="10" height="10" rx="2" {} }
+                        (name)
+                    }
+                }
+            }
+        }
+        div.chart-box tabindex="0" role="region" aria-label=(label) { (PreEscaped(chart.svg())) }
+    }
 }
 
 /// A bar as long as a share of one; `kind` is a second class, `said` what it says when it is pointed at.

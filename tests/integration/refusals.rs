@@ -1,0 +1,77 @@
+//! What is wrong with a request is said in the client's dialect, so that its author can mend it.
+
+use serde_json::{Value, json};
+
+use super::support::{CLIENTS, TestGateway, ask, error};
+
+async fn sent(gateway: &TestGateway, path: &str, coding: &str, body: &[u8]) -> (u16, Value) {
+    let request = gateway.http.post(gateway.url(path)).header("content-encoding", coding).body(body.to_vec());
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_told_why() {
+    let gateway = TestGateway::start("").await;
+    for path in CLIENTS {
+        for (coding, body, why) in [
+            ("gzip", &b"\x1f\x8b\x08\x00\x00"[..], "the body is compressed (content-encoding): send it plain"),
+            ("identity", b"", "the body is no valid JSON: it is empty"),
+            ("identity", b"{\"model\": \"\xff\"}", "the body is no valid JSON: byte 12 is not UTF-8"),
+        ] {
+            let (status, answer) = sent(&gateway, path, coding, body).await;
+            assert_eq!((status, error(path, &answer).as_str()), (400, why), "{path}");
+        }
+        let whole = ask(path, "gpt-4o", "hi").to_string();
+        assert_eq!(sent(&gateway, path, "identity", whole.as_bytes()).await.0, 200);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_prompt_that_fits_no_context_is_told_by_the_dialects_own_code() {
+    let gateway = TestGateway::start("").await;
+    let long = "word ".repeat(2_000_000);
+    for path in CLIENTS {
+        let response = gateway.post(path, ask(path, "gpt-4o", &long)).await;
+        assert_eq!(response.status(), 400);
+        let answer: Value = response.json().await.unwrap();
+        let said = error(path, &answer);
+        assert!(said.contains("too long") && said.contains("128000"), "{said}");
+        if path == "/v1/chat/completions" {
+            assert_eq!(answer["error"]["code"], "context_length_exceeded");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_method_or_a_model_that_is_not_there_is_named() {
+    let gateway = TestGateway::start("[aliases]\nours = 'gpt-4o'").await;
+    let response = gateway.http.get(gateway.url("/v1/messages")).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str().unwrap()), (405, "POST"));
+    let answer: Value = response.json().await.unwrap();
+    assert!(answer["error"]["message"].as_str().unwrap().contains("does not take GET"), "{answer}");
+
+    let get = async |path: &str, version: &str| {
+        let mut request = gateway.http.get(gateway.url(path));
+        if !version.is_empty() {
+            request = request.header("anthropic-version", version);
+        }
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let entry = json!({ "id": "gpt-4o", "object": "model", "created": 0, "owned_by": "openai" });
+    assert_eq!(get("/v1/models/gpt-4o", "").await, (200, entry.clone()));
+    assert_eq!(get("/v1/models/ours", "").await, (200, entry));
+    assert_eq!(get("/v1/models/auto", "").await.1["owned_by"], "pointsman");
+    let (status, answer) = get("/v1/models/gpt-4o", "2023-06-01").await;
+    assert_eq!((status, &answer["type"], &answer["id"]), (200, &json!("model"), &json!("gpt-4o")));
+    for name in ["gpt-5000", "%ff", "%00"] {
+        let (status, answer) = get(&format!("/v1/models/{name}"), "").await;
+        assert_eq!((status, &answer["error"]["code"]), (404, &json!("not_found")));
+        let (status, answer) = get(&format!("/v1/models/{name}"), "2023-06-01").await;
+        assert_eq!((status, &answer["error"]["type"]), (404, &json!("not_found_error")));
+    }
+    gateway.stop().await;
+}
