@@ -106,6 +106,9 @@ class AnthropicClient(unittest.TestCase):
         names = [model.id for model in client.models.list()]
         self.assertEqual(names[0], "auto")
         self.assertIn(BACKENDS["openai"], names)
+        self.assertEqual([client.models.retrieve(name).id for name in names], names)
+        with self.assertRaises(anthropic.NotFoundError):
+            client.models.retrieve("claude-5000")
 
 
 if __name__ == "__main__":

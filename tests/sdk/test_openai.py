@@ -200,6 +200,9 @@ class OpenAiClient(unittest.TestCase):
         self.assertEqual(names[0], "auto")
         self.assertTrue(set(BACKENDS.values()) - {"llama3.2"} <= set(names), names)
         self.assertTrue(any(name.startswith("llama3.2") for name in names), names)
+        self.assertEqual([client.models.retrieve(name).id for name in names], names)
+        with self.assertRaises(openai.NotFoundError):
+            client.models.retrieve("gpt-5000")
 
     def test_a_client_that_goes_away(self):
         stream = client.chat.completions.create(model="gpt-4o", messages=QUESTION, stream=True)
