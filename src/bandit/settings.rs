@@ -66,7 +66,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             policy: PolicyKind::Thompson { scale: 0.4 },
-            floor: 0.00005,
+            floor: 0.00001,
             noise: 0.45,
             level: 0.03,
             slope: 0.006,
@@ -79,7 +79,7 @@ impl Default for Settings {
             likened: 10.0,
             groundless: 12.0,
             weak: 3.0,
-            assured: 0.25,
+            assured: 0.1,
             supposed: 0.6,
             eagerness: 1.0,
             half_life: Some(20_000.0),

@@ -176,11 +176,15 @@ fn see(lessons: &[&Lesson], contender: &Contender, models: &Expected) -> Vec<Log
 
 fn print(judged: &str, against: &str, (one, other): (&[Logged], &[Logged]), settings: &ope::Settings) {
     println!("{} judged choices; quality per request, 95 % intervals\n", one.len());
-    let tell = |estimate: Option<Estimate>| {
+    let tell = |estimate: Option<Estimate>, raw: Option<f64>| {
         estimate.map_or_else(
             || ["cannot be said".to_owned(), String::new(), String::new()],
             |it| {
                 let value = format!("{:.4} [{:.4}, {:.4}]", it.value, it.low, it.high);
+                let value = match raw {
+                    Some(raw) if raw != it.value => format!("{value}, cut from {raw:.4}"),
+                    _ => value,
+                };
                 [value, format!("{:.0}", it.effective), format!("{:.1} %", it.clipped * 100.0)]
             },
         )
@@ -189,12 +193,14 @@ fn print(judged: &str, against: &str, (one, other): (&[Logged], &[Logged]), sett
     table.set_header(["estimate", "method", "value", "effective size", "clipped weights"]);
     for method in Method::ALL {
         let rows = [
-            (judged.to_owned(), ope::estimate(one, method, settings)),
-            (against.to_owned(), ope::estimate(other, method, settings)),
-            (format!("{judged} less {against}"), ope::compare(one, other, method, settings)),
+            (judged.to_owned(), ope::estimate(one, method, settings), true),
+            (against.to_owned(), ope::estimate(other, method, settings), true),
+            (format!("{judged} less {against}"), ope::compare(one, other, method, settings), false),
         ];
-        for (name, estimate) in rows {
-            let [value, effective, clipped] = tell(estimate);
+        for (name, estimate, quality) in rows {
+            // No policy earns more than everything; a difference may be anything between.
+            let shown = estimate.map(|it| if quality { it.possible() } else { it });
+            let [value, effective, clipped] = tell(shown, estimate.map(|it| it.value));
             table.add_row([name, method.name().to_owned(), value, effective, clipped]);
         }
     }

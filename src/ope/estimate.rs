@@ -95,6 +95,17 @@ pub struct Estimate {
     pub largest_weight: f64,
 }
 
+impl Estimate {
+    /// Value and interval cut to what a mean of rewards can be, 0 to 1: for showing. IPS and the doubly robust estimate can lie
+    /// outside, as the weights of a log do not sum to what they are expected to. An interval that holds the truth still does
+    /// when cut, and a value comes nearer to it; but cut values are biased, so differences and gates go by the raw ones. Not
+    /// for what [`compare`] gives: a difference lies between -1 and 1.
+    pub fn possible(&self) -> Self {
+        let cut = |value: f64| value.clamp(0.0, 1.0);
+        Self { value: cut(self.value), low: cut(self.low), high: cut(self.high), ..*self }
+    }
+}
+
 /// Estimates the judged policy's value. `None` for an empty log, a method that needs a model where there is none, a
 /// propensity that is not positive, or weights that are all zero under SNIPS (the log says nothing of that policy).
 pub fn estimate(log: &[Logged], method: Method, settings: &Settings) -> Option<Estimate> {

@@ -14,6 +14,9 @@
 //! and Joachims, "The Self-Normalized Estimator for Counterfactual Learning" (2015); Li and others, "Unbiased Offline
 //! Evaluation of Contextual-bandit-based News Article Recommendation Algorithms" (2011).
 //!
+//! IPS and DR can leave the range that rewards have; what is shown of them is cut to it ([`Estimate::possible`]), what is
+//! decided by them is not.
+//!
 //! Two policies are compared on the same requests ([`compare`]), so that what both have in common cancels.
 
 mod estimate;

@@ -141,3 +141,15 @@ fn replay_keeps_what_the_judged_policy_would_have_done() {
     assert!(replayed.kept > 5000 && replayed.kept < 12_000);
     assert!(replay(&[]).is_none());
 }
+
+#[test]
+fn what_is_shown_is_possible_and_still_holds_the_truth() {
+    // One lucky answer of a model that the log hardly ever chose: the weights sum to more than requests.
+    let logged = |propensity, reward| Logged { propensity, reward, target: 1.0, modelled: None };
+    let log: Vec<Logged> = (0..20).map(|at| logged(if at == 0 { 0.05 } else { 0.9 }, 1.0)).collect();
+    let raw = estimate(&log, Method::Ips, &Settings::default()).unwrap();
+    assert!(raw.value > 1.0, "{raw:?}");
+    let shown = raw.possible();
+    assert!((0.0..=1.0).contains(&shown.low) && shown.low <= shown.value && shown.value <= shown.high, "{shown:?}");
+    assert!(shown.high <= 1.0 && (shown.requests, shown.effective) == (raw.requests, raw.effective));
+}

@@ -262,18 +262,35 @@ fn estimated(record: &SnapshotRecord) -> Vec<Estimated<'_>> {
 /// The gain of each version by each estimator, and what each says of either policy.
 fn estimators(versions: &[SnapshotRecord]) -> Markup {
     let all: Vec<Estimated<'_>> = versions.iter().flat_map(estimated).collect();
-    let cell = |found: Option<Estimate>, write: &dyn Fn(f64) -> String| {
+    let gained = |found: Option<Estimate>| {
         markup! {
             td.num {
                 @match found {
-                    Some(found) => { (write(found.value)) br; span.muted { (write(found.low)) " to " (write(found.high)) } }
+                    Some(it) => {
+                        (format!("{:+.4}", it.value)) br;
+                        span.muted { (format!("{:+.4}", it.low)) " to " (format!("{:+.4}", it.high)) }
+                    }
                     None => { "–" }
                 }
             }
         }
     };
-    let points = |value: f64| format!("{value:+.4}");
-    let quality = |value: f64| format!("{value:.3}");
+    let quality = |found: Option<Estimate>| {
+        let raw = found.map(|it| format!("as estimated: {:.3}, {:.3} to {:.3}", it.value, it.low, it.high));
+        let shown = found.map(|it| it.possible());
+        let cut = raw.filter(|_| shown != found);
+        markup! {
+            td.num title=[cut] {
+                @match shown {
+                    Some(it) => {
+                        (format!("{:.3}", it.value)) br;
+                        span.muted { (format!("{:.3}", it.low)) " to " (format!("{:.3}", it.high)) }
+                    }
+                    None => { "–" }
+                }
+            }
+        }
+    };
     markup! {
         @if !all.is_empty() {
             details.estimators data-key="estimators" {
@@ -291,9 +308,9 @@ fn estimators(versions: &[SnapshotRecord]) -> Markup {
                                 tr {
                                     th scope="row" { "v" (one.record.version) }
                                     td { (method(one.method)) }
-                                    (cell(one.gain, &points))
-                                    (cell(one.new, &quality))
-                                    (cell(one.live, &quality))
+                                    (gained(one.gain))
+                                    (quality(one.new))
+                                    (quality(one.live))
                                     @match one.gain.or(one.new) {
                                         Some(shown) => {
                                             td.num { (format!("{:.0}", shown.effective)) " of " (shown.requests) }
@@ -306,7 +323,7 @@ fn estimators(versions: &[SnapshotRecord]) -> Markup {
                         }
                     }
                 }
-                p.hint { "Gain in utility over the version that was live; quality of either policy's answers. Effective is the sample size that importance weights leave, clipped the share of them that was cut off." }
+                p.hint { "Gain in utility over the version that was live; quality of either policy's answers. Effective is the sample size that importance weights leave, clipped the share of them that was cut off. A quality outside 0 to 1 is shown cut to it; point at it for what was estimated." }
             }
         }
     }
@@ -474,6 +491,11 @@ mod tests {
         with["live"] = each(0.7);
         let page = estimators(&[record(json!({ "gain": with }))]).into_string();
         assert!(page.contains("SNIPS") && page.contains("0.800") && page.contains("41 of 80"), "{page}");
+        assert!(!page.contains("as estimated"), "{page}");
+        with["new"] = json!([told("ips", 1.05)]);
+        let page = estimators(&[record(json!({ "gain": with }))]).into_string();
+        assert!(page.contains("as estimated: 1.050, 0.950 to 1.150") && page.contains(">1.000<"), "{page}");
+        with["new"] = each(0.8);
         with["methods"] = each(0.123);
         let page = estimators(&[record(json!({ "gain": with })), record(serde_json::Value::Null)]).into_string();
         for text in ["IPS", "SNIPS", "doubly robust", "+0.1230", "+0.0230", "0.700", "5.0 %"] {
