@@ -13,8 +13,22 @@ fn main() {
 const FEATURES: usize = 32;
 /// Kinds of work, as many as a policy tells apart.
 const KINDS: [&str; 16] = [
-    "code", "chat", "mathematics", "translation", "summary", "extraction", "law", "medicine", "history", "physics", "tools",
-    "writing", "economics", "planning", "quiz", "other",
+    "code",
+    "chat",
+    "mathematics",
+    "translation",
+    "summary",
+    "extraction",
+    "law",
+    "medicine",
+    "history",
+    "physics",
+    "tools",
+    "writing",
+    "economics",
+    "planning",
+    "quiz",
+    "other",
 ];
 /// Choices of which the percentiles are taken.
 const CHOICES: usize = 50_000;
