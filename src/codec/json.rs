@@ -8,7 +8,8 @@ use crate::protocol::ApiError;
 #[derive(Debug)]
 pub(super) struct Object {
     path: String,
-    map: Map<String, Value>,
+    /// So few that looking through them is quicker than hashing.
+    fields: Vec<(String, Value)>,
 }
 
 impl Object {
@@ -22,7 +23,7 @@ impl Object {
     /// The object at `path`.
     pub(super) fn of(value: Value, path: String) -> Result<Self, ApiError> {
         match value {
-            Value::Object(map) => Ok(Self { path, map }),
+            Value::Object(map) => Ok(Self { path, fields: map.into_iter().collect() }),
             other => Err(wrong(&path, "an object", &other)),
         }
     }
@@ -34,12 +35,14 @@ impl Object {
 
     /// Takes a field; `null` counts as absent.
     pub(super) fn take(&mut self, key: &str) -> Option<Value> {
-        self.map.shift_remove(key).filter(|value| !value.is_null())
+        let at = self.fields.iter().position(|(name, _)| name == key)?;
+        Some(self.fields.remove(at).1).filter(|value| !value.is_null())
     }
 
     /// Looks at a field without taking it.
     pub(super) fn peek(&self, key: &str) -> Option<&Value> {
-        self.map.get(key).filter(|value| !value.is_null())
+        let (_, value) = self.fields.iter().find(|(name, _)| name == key)?;
+        Some(value).filter(|value| !value.is_null())
     }
 
     pub(super) fn string(&mut self, key: &str) -> Result<Option<String>, ApiError> {
@@ -119,12 +122,12 @@ impl Object {
 
     /// What nobody took.
     pub(super) fn rest(self) -> Map<String, Value> {
-        self.map
+        self.fields.into_iter().collect()
     }
 
     /// The object as it came, for what is kept as written.
     pub(super) fn whole(self) -> Value {
-        Value::Object(self.map)
+        Value::Object(self.rest())
     }
 }
 

@@ -83,12 +83,15 @@ pub enum Step {
     Answering(Duration),
 }
 
+/// Who hears how a request ended.
+type Tell = dyn FnOnce(&Outcome) + Send;
+
 /// Gathers the outcome of one request and tells it exactly once: when it is [ended](Report::end), or when it is
 /// dropped, which means that the client went away.
 pub struct Report {
     outcome: Outcome,
     started: Instant,
-    tell: Option<Box<dyn FnOnce(Outcome) + Send>>,
+    tell: Option<Box<Tell>>,
     watch: Option<Box<dyn FnMut(Step) + Send>>,
 }
 
@@ -100,7 +103,7 @@ impl std::fmt::Debug for Report {
 
 impl Report {
     /// A report on the request that arrived at `started`; `tell` hears the end.
-    pub fn new(decision: Arc<Decision>, started: Instant, tell: impl FnOnce(Outcome) + Send + 'static) -> Self {
+    pub fn new(decision: Arc<Decision>, started: Instant, tell: impl FnOnce(&Outcome) + Send + 'static) -> Self {
         let outcome = Outcome {
             decision,
             status: Status::Cancelled,
@@ -169,7 +172,7 @@ impl Report {
     fn tell(&mut self) {
         if let Some(tell) = self.tell.take() {
             self.outcome.latency = self.started.elapsed();
-            tell(self.outcome.clone());
+            tell(&self.outcome);
         }
     }
 }

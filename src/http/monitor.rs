@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 use crate::dispatch::{Outcome, Step};
-use crate::protocol::{ApiError, Dialect};
+use crate::protocol::{ApiError, DecisionId, Dialect, ModelName};
 use crate::route::Decision;
 
 /// Requests that are remembered.
@@ -58,11 +58,11 @@ pub struct Passing {
     /// Whether the answer is streamed.
     pub stream: bool,
     /// Its decision.
-    pub decision_id: Option<String>,
+    pub decision_id: Option<DecisionId>,
     /// How the model was chosen.
     pub mode: Option<&'static str>,
     /// The model that is asked, or answered.
-    pub model: Option<String>,
+    pub model: Option<ModelName>,
     /// Its deployment.
     pub deployment: Option<String>,
     /// Upstream calls so far.
@@ -192,9 +192,9 @@ impl Ticket {
     pub fn routed(&self, decision: &Decision) {
         self.change(|row| {
             row.phase = Phase::Routed;
-            row.decision_id = Some(decision.id.to_string());
+            row.decision_id = Some(decision.id);
             row.mode = Some(decision.mode.as_str());
-            row.model = Some(decision.chosen.to_string());
+            row.model = Some(decision.chosen.clone());
         });
     }
 
@@ -212,7 +212,7 @@ impl Ticket {
             Step::Calling { model, deployment } => {
                 row.phase = Phase::Calling;
                 row.calls += 1;
-                row.model = Some(model.to_string());
+                row.model = Some(model.clone());
                 row.deployment = Some(deployment.clone());
             }
             Step::CallFailed(kind) => {

@@ -6,7 +6,8 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::filter::{FilterFn, LevelFilter};
+use tracing::Metadata;
+use tracing_subscriber::filter::{FilterExt, FilterFn, LevelFilter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
@@ -64,27 +65,32 @@ impl Drop for Guard {
 pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
     let (writer, thread) = writer::start(std::io::stderr())?;
     let filter = || EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&settings.log);
-    let events = FilterFn::new(|meta| meta.is_event() || meta.target() != SPAN_TARGET);
-    let lines = match settings.log_format {
-        LogFormat::Text => fmt::layer()
-            .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-            .with_target(false)
-            .with_writer(writer)
-            .boxed(),
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
+    let (text, json) = match settings.log_format {
+        LogFormat::Text => (Some(writer), None),
+        LogFormat::Json => (None, Some(writer)),
     };
+    let text = text.map(|writer| {
+        let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        fmt::layer().with_ansi(ansi).with_target(false).with_writer(writer)
+    });
+    let events = || FilterFn::new(is_no_span as fn(&Metadata<'_>) -> bool);
     let provider = settings.otlp_endpoint.as_deref().map(|url| provider(url, &settings.service_name)).transpose()?;
     let spans = provider.as_ref().map(|provider| {
         let only = FilterFn::new(|meta| meta.is_span() && meta.target() == SPAN_TARGET);
         tracing_opentelemetry::layer().with_tracer(provider.tracer("pointsman")).with_filter(only)
     });
     tracing_subscriber::registry()
-        .with(lines.with_filter(events).with_filter(filter()?))
-        .with(IntoTail.with_filter(filter()?))
+        .with(text.with_filter(events().and(filter()?)))
+        .with(IntoTail { json }.with_filter(events().and(filter()?)))
         .with(spans)
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;
     Ok(Guard { provider, _writer: thread })
+}
+
+/// Spans are for OTLP alone: kept for the log too, each would cost its request a microsecond, and say nothing.
+fn is_no_span(meta: &Metadata<'_>) -> bool {
+    meta.is_event() || meta.target() != SPAN_TARGET
 }
 
 /// Sets up logging for the dashboard's eyes alone: nothing is written anywhere.
@@ -94,7 +100,7 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
 /// When the filter is wrong, or logging is set up already.
 pub fn init_unseen(settings: &Telemetry) -> Result<(), TelemetryError> {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&settings.log)?;
-    let lines = IntoTail.with_filter(filter);
+    let lines = IntoTail::default().with_filter(filter);
     tracing_subscriber::registry().with(lines).try_init().map_err(|_| TelemetryError::Twice)
 }
 

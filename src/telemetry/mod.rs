@@ -5,12 +5,14 @@
 //! id. **Spans** follow OpenTelemetry's conventions for generative AI (`gen_ai.*`) and leave by OTLP where configured.
 //! No prompt, answer or key is in any of the three.
 
+mod line;
 mod log;
 mod metrics;
 mod spans;
 mod tail;
 mod writer;
 
+pub use line::Line;
 pub use log::{Guard, SPAN_TARGET, TelemetryError, init, init_unseen};
 pub use metrics::{ClassifierFigures, Ended, LogFigures, Metrics, Rejected};
-pub use tail::{LEVELS, Line, Tail, tail};
+pub use tail::{LEVELS, Tail, tail};

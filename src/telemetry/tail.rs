@@ -3,46 +3,24 @@
 //! One for the process, as logging is. It holds what the log holds, so what the log must not say (prompts, keys) is
 //! not here either.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::fmt::{self, Write};
 use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde::Serialize;
 use tokio::sync::broadcast;
-use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
+
+use super::line::{Line, Said};
+use super::writer::LineWriter;
 
 /// Lines that are kept.
 pub const KEPT: usize = 2_000;
 
 /// Lines that a watcher may be behind.
 const BEHIND: usize = 1_024;
-
-/// Longest message or field, in characters.
-const LONGEST: usize = 1_000;
-
-/// Most fields of a line.
-const MOST_FIELDS: usize = 40;
-
-/// One line of the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Line {
-    /// Its number since the start.
-    pub seq: u64,
-    /// When, in Unix milliseconds.
-    pub at_ms: i64,
-    /// `error`, `warn`, `info`, `debug` or `trace`.
-    pub level: &'static str,
-    /// The module that said it.
-    pub target: &'static str,
-    /// What it said.
-    pub message: String,
-    /// Particulars, in order.
-    pub fields: Vec<(&'static str, String)>,
-}
 
 impl Line {
     /// How bad it is: 0 = error, 4 = trace.
@@ -55,9 +33,9 @@ impl Line {
         let has = |known: &str| known.to_lowercase().contains(text);
         let loud = level.is_none_or(|level| self.rank() <= rank(level));
         loud && (text.is_empty()
-            || has(&self.message)
+            || has(self.message())
             || has(self.target)
-            || self.fields.iter().any(|(name, value)| has(name) || has(value)))
+            || self.fields().any(|(name, value)| has(name) || has(value)))
     }
 }
 
@@ -102,25 +80,20 @@ impl Tail {
         (choose(&lines, level, text, limit), self.live.subscribe())
     }
 
-    fn push(&self, level: &'static str, target: &'static str, said: Said) {
+    fn push(&self, level: &'static str, target: &'static str, said: &mut Said) -> Arc<Line> {
+        let at = Timestamp::now();
         let mut lines = self.lines.lock();
         let seq = lines.back().map_or(0, |line| line.seq + 1);
-        let line = Arc::new(Line {
-            seq,
-            at_ms: Timestamp::now().as_millisecond(),
-            level,
-            target,
-            message: said.message,
-            fields: said.fields,
-        });
-        if lines.len() >= KEPT {
-            lines.pop_front();
-        }
+        let line = Arc::new(said.line(seq, at, level, target));
+        // Freed after the lock is.
+        let _oldest = if lines.len() >= KEPT { lines.pop_front() } else { None };
         lines.push_back(Arc::clone(&line));
         if self.live.receiver_count() > 0 {
             // An error means that the last watcher just left.
-            let _ = self.live.send(line);
+            let _ = self.live.send(Arc::clone(&line));
         }
+        drop(lines);
+        line
     }
 }
 
@@ -132,89 +105,38 @@ fn choose(lines: &VecDeque<Arc<Line>>, level: Option<&str>, text: &str, limit: u
     chosen
 }
 
-/// Puts events into the process's tail.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct IntoTail;
+/// Puts events into the process's tail, and into a log of JSON where one is written.
+#[derive(Debug, Clone, Default)]
+pub(super) struct IntoTail {
+    pub(super) json: Option<LineWriter>,
+}
+
+thread_local! {
+    static SAID: RefCell<Said> = RefCell::default();
+}
 
 impl<S: Subscriber> Layer<S> for IntoTail {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let fields = event.metadata().fields().len().min(MOST_FIELDS);
-        let mut said = Said { message: String::new(), fields: Vec::with_capacity(fields) };
-        event.record(&mut said);
         let level = match *event.metadata().level() {
-            tracing::Level::ERROR => "error",
-            tracing::Level::WARN => "warn",
-            tracing::Level::INFO => "info",
-            tracing::Level::DEBUG => "debug",
-            tracing::Level::TRACE => "trace",
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            Level::DEBUG => "debug",
+            Level::TRACE => "trace",
         };
-        tail().push(level, event.metadata().target(), said);
-    }
-}
-
-/// What an event says.
-#[derive(Debug)]
-struct Said {
-    message: String,
-    fields: Vec<(&'static str, String)>,
-}
-
-impl Said {
-    fn take(&mut self, field: &Field, value: fmt::Arguments<'_>) {
-        let mut text = Short::default();
-        // It ends with an error when the text is cut, which is what is wanted.
-        let _ = text.write_fmt(value);
-        self.keep(field, text);
-    }
-
-    fn keep(&mut self, field: &Field, text: Short) {
-        if field.name() == "message" {
-            self.message = text.0;
-        } else if self.fields.len() < MOST_FIELDS {
-            self.fields.push((field.name(), text.0));
-        }
-    }
-}
-
-impl Visit for Said {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let mut text = Short::default();
-        let _ = text.write_str(value);
-        self.keep(field, text);
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.take(field, format_args!("{}", (value * 1e6).round() / 1e6));
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.take(field, format_args!("{value:?}"));
-    }
-}
-
-/// Text that takes no more than [`LONGEST`] characters. The second part is how many it has, or more: while bytes are few
-/// enough, characters need not be counted.
-#[derive(Default)]
-struct Short(String, usize);
-
-impl Write for Short {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.1 + text.len() <= LONGEST {
-            self.0.push_str(text);
-            self.1 += text.len();
-            return Ok(());
-        }
-        // Bytes were counted so far, and a character may have several.
-        self.1 = self.0.chars().count();
-        for c in text.chars() {
-            if self.1 >= LONGEST {
-                self.0.push('…');
-                return Err(fmt::Error);
+        let keep = |said: &mut Said| {
+            said.forget();
+            event.record(said);
+            let line = tail().push(level, event.metadata().target(), said);
+            if let Some(json) = &self.json {
+                json.line(line);
             }
-            self.0.push(c);
-            self.1 += 1;
-        }
-        Ok(())
+        };
+        SAID.with(|said| match said.try_borrow_mut() {
+            Ok(mut said) => keep(&mut said),
+            // A value that logs while it is being logged.
+            Err(_) => keep(&mut Said::default()),
+        });
     }
 }
 
@@ -225,15 +147,15 @@ mod tests {
     use super::*;
 
     fn said(message: &str) -> Said {
-        Said { message: message.into(), fields: vec![("model", "gpt-4o".into())] }
+        Said::of(message, ("model", "gpt-4o"))
     }
 
     #[test]
     fn lines_are_chosen_by_level_and_text() {
         let tail = Tail::new();
-        tail.push("error", "pointsman::app", said("Broken"));
-        tail.push("info", "pointsman::http", said("Answered a chat"));
-        tail.push("debug", "pointsman::http", said("Answered"));
+        tail.push("error", "pointsman::app", &mut said("Broken"));
+        tail.push("info", "pointsman::http", &mut said("Answered a chat"));
+        tail.push("debug", "pointsman::http", &mut said("Answered"));
         let chosen = |level, text| tail.recent(level, text, 10).iter().map(|line| line.seq).collect::<Vec<_>>();
         assert_eq!(chosen(None, ""), [0, 1, 2]);
         assert_eq!(chosen(Some("info"), ""), [0, 1]);
@@ -244,19 +166,21 @@ mod tests {
     #[test]
     fn the_ring_is_bounded() {
         let tail = Tail::new();
-        (0..KEPT + 5).for_each(|_| tail.push("info", "t", said("x")));
+        (0..KEPT + 5).for_each(|_| drop(tail.push("info", "t", &mut said("x"))));
         let lines = tail.recent(None, "", usize::MAX);
         assert_eq!((lines.len(), lines[0].seq), (KEPT, 5));
     }
 
     #[test]
     fn events_come_with_their_fields_and_long_ones_are_cut() {
-        let long = "x".repeat(LONGEST * 2);
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(IntoTail), || {
-            tracing::warn!(tail.test = 7, long, "A line of the tail's test");
+        let long = "ä".repeat(2_000);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(IntoTail::default()), || {
+            tracing::warn!(tail.test = 7, long, price = 0.000_001_25, "A line of the tail's test");
         });
-        let lines = tail().recent(None, "a line of the tail's test", 1);
-        assert_eq!((lines[0].level, lines[0].fields[0].1.as_str()), ("warn", "7"));
-        assert_eq!(lines[0].fields[1].1.chars().count(), LONGEST + 1);
+        let line = tail().recent(None, "a line of the tail's test", 1).remove(0);
+        let fields: Vec<_> = line.fields().collect();
+        assert_eq!((line.level, fields[0]), ("warn", ("tail.test", "7")));
+        assert_eq!(fields[1].1.chars().count(), 1_001, "and a mark that it was cut");
+        assert_eq!(fields[2], ("price", "0.00000125"));
     }
 }

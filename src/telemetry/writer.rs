@@ -1,7 +1,7 @@
 //! Log lines on their way to standard error, off the threads that answer requests.
 //!
-//! A line costs its request one copy and no system call: a thread of its own writes what has come together since the
-//! last time in one go. The queue is bounded. When standard error cannot keep up (a full disk, a stopped terminal),
+//! A line costs its request no system call, and as JSON not even its form: a thread of its own writes what has come
+//! together since the last time in one go. The queue is bounded. When standard error cannot keep up (a full disk, a stopped terminal),
 //! lines are dropped and counted rather than requests held up, and the count is written once there is room again.
 
 use std::io::{self, Write};
@@ -13,16 +13,24 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::line::Line;
+
 /// Lines that may wait.
 const QUEUE: usize = 8192;
 
 /// How long lines gather before they are written: waking the thread for every one would cost more than writing it.
 const NAP: Duration = Duration::from_millis(2);
 
+/// Bytes that are written at once, and what the last line adds.
+const BATCH: usize = 64 << 10;
+
 /// What goes to the thread.
 #[derive(Debug)]
 enum Message {
-    Line(Box<[u8]>),
+    /// To be written as it is.
+    Text(Box<[u8]>),
+    /// To be written as JSON.
+    Json(Arc<Line>),
     /// Write what is there, and end.
     End,
 }
@@ -58,21 +66,20 @@ pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<(LineWriter,
 fn write(mut out: impl Write, waiting: &Receiver<Message>, dropped: &AtomicU64) {
     let mut batch = Vec::with_capacity(16 << 10);
     while let Ok(mut message) = waiting.recv() {
-        if matches!(message, Message::Line(_)) {
+        if !matches!(message, Message::End) {
             std::thread::sleep(NAP);
         }
         let ended = loop {
             match message {
-                Message::Line(line) => batch.extend_from_slice(&line),
+                Message::Text(line) => batch.extend_from_slice(&line),
+                Message::Json(line) => line.write_json(&mut batch),
                 Message::End => break true,
             }
+            if batch.len() >= BATCH {
+                break false;
+            }
             match waiting.try_recv() {
-                Ok(next) if batch.len() < 64 << 10 => message = next,
-                Ok(Message::Line(line)) => {
-                    batch.extend_from_slice(&line);
-                    break false;
-                }
-                Ok(Message::End) => break true,
+                Ok(next) => message = next,
                 Err(_) => break false,
             }
         };
@@ -88,6 +95,19 @@ fn write(mut out: impl Write, waiting: &Receiver<Message>, dropped: &AtomicU64) 
     }
 }
 
+impl LineWriter {
+    /// Hands over a line that is to be written as JSON.
+    pub(super) fn line(&self, line: Arc<Line>) {
+        self.offer(Message::Json(line));
+    }
+
+    fn offer(&self, message: Message) {
+        if let Err(TrySendError::Full(_)) = self.queue.try_send(message) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 impl<'a> MakeWriter<'a> for LineWriter {
     type Writer = Self;
 
@@ -99,9 +119,7 @@ impl<'a> MakeWriter<'a> for LineWriter {
 /// The formatter writes each line at once.
 impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Line(line.into())) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.offer(Message::Text(line.into()));
         Ok(line.len())
     }
 

@@ -102,8 +102,8 @@ async fn answer(
     let witness = Witness::new(Arc::clone(&gateway), asker, permit);
     let steps = ticket.clone();
     let report = Report::new(Arc::clone(&decision), started, move |outcome| {
-        ticket.ended(&outcome);
-        witness.hear(&outcome);
+        ticket.ended(outcome);
+        witness.hear(outcome);
     })
     .watched(move |step| steps.step(&step));
     let job = Job {
@@ -119,7 +119,7 @@ async fn answer(
         Ok(reply) => respond(dialect, &job.request, &decision, reply),
         Err(failure) => {
             let mut response = Rejection::new(dialect, failure.error).into_response();
-            say(response.headers_mut(), "decision", &decision.id.to_string());
+            say(response.headers_mut(), "x-pointsman-decision", &decision.id.to_string());
             response
         }
     };
@@ -191,25 +191,25 @@ fn respond(dialect: Dialect, request: &ChatRequest, decision: &Decision, reply: 
     if request.stream {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     }
-    say(headers, "decision", &decision.id.to_string());
-    say(headers, "model", reply.model.as_str());
-    say(headers, "backend", &reply.deployment);
-    say(headers, "policy", &decision.policy_version.to_string());
+    say(headers, "x-pointsman-decision", &decision.id.to_string());
+    say(headers, "x-pointsman-model", reply.model.as_str());
+    say(headers, "x-pointsman-backend", &reply.deployment);
+    say(headers, "x-pointsman-policy", &decision.policy_version.to_string());
     let moved = reply.model != decision.chosen;
     let reason = if moved { format!("failover from {}", decision.chosen) } else { decision.reason.clone() };
-    say(headers, "reason", &reason);
+    say(headers, "x-pointsman-reason", &reason);
     if let Some(missed) = decision.features.as_ref().and_then(|features| features.missed) {
-        say(headers, "features", &format!("missed:{missed}"));
+        say(headers, "x-pointsman-features", &format!("missed:{missed}"));
     }
     if !reply.dropped.is_empty() {
-        say(headers, "dropped", &reply.dropped.join(", "));
+        say(headers, "x-pointsman-dropped", &reply.dropped.join(", "));
     }
     response
 }
 
-fn say(headers: &mut HeaderMap, name: &str, value: &str) {
-    let name = HeaderName::try_from(format!("x-pointsman-{name}"));
-    if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
-        headers.insert(name, value);
+/// Says something in a header; left out where its bytes may not stand in one.
+fn say(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
     }
 }

@@ -1,0 +1,271 @@
+//! One line of the log: kept for the dashboard, and written as JSON for machines.
+//!
+//! Its texts lie in one piece of memory. A line is made for every request, and a piece for every field would cost more
+//! than all else about it.
+
+use std::fmt::{self, Write};
+
+use jiff::Timestamp;
+use serde::ser::{SerializeSeq, SerializeStruct};
+use serde::{Serialize, Serializer};
+use tracing::field::{Field, Visit};
+
+/// Longest message or field, in characters.
+const LONGEST: usize = 1_000;
+
+/// Most fields of a line.
+const MOST_FIELDS: usize = 40;
+
+/// One line of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Its number since the start.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: &'static str,
+    /// The module that said it.
+    pub target: &'static str,
+    /// All texts, one behind the other.
+    texts: Box<str>,
+    message: (u32, u32),
+    fields: Box<[Piece]>,
+}
+
+/// A field, and where its text stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Piece {
+    name: &'static str,
+    from: u32,
+    to: u32,
+    /// A number or a truth value, which stands in JSON without quotes.
+    bare: bool,
+}
+
+impl Line {
+    /// What it said.
+    pub fn message(&self) -> &str {
+        self.text(self.message.0, self.message.1)
+    }
+
+    /// Particulars, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.fields.iter().map(|piece| (piece.name, self.text(piece.from, piece.to)))
+    }
+
+    fn text(&self, from: u32, to: u32) -> &str {
+        self.texts.get(from as usize..to as usize).unwrap_or_default()
+    }
+
+    /// Appends it as one JSON object and a line's end: `timestamp` (RFC 3339), `level`, `message`, its fields, `target`.
+    pub(super) fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"timestamp\":\"");
+        // Writing to memory does not fail.
+        let _ = io_write(out, format_args!("{:.6}", self.at));
+        out.extend_from_slice(b"\",\"level\":");
+        quoted(out, &self.level.to_ascii_uppercase());
+        out.extend_from_slice(b",\"message\":");
+        quoted(out, self.message());
+        for piece in &self.fields {
+            out.push(b',');
+            quoted(out, piece.name);
+            out.push(b':');
+            let text = self.text(piece.from, piece.to);
+            if piece.bare { out.extend_from_slice(text.as_bytes()) } else { quoted(out, text) }
+        }
+        out.extend_from_slice(b",\"target\":");
+        quoted(out, self.target);
+        out.extend_from_slice(b"}\n");
+    }
+}
+
+fn io_write(out: &mut Vec<u8>, text: fmt::Arguments<'_>) -> std::io::Result<()> {
+    std::io::Write::write_fmt(out, text)
+}
+
+fn quoted(out: &mut Vec<u8>, text: &str) {
+    // Writing text to memory does not fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// As the dashboard reads it: `seq`, `at_ms`, `level`, `target`, `message`, and `fields` as pairs of texts.
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_struct("Line", 6)?;
+        line.serialize_field("seq", &self.seq)?;
+        line.serialize_field("at_ms", &self.at.as_millisecond())?;
+        line.serialize_field("level", self.level)?;
+        line.serialize_field("target", self.target)?;
+        line.serialize_field("message", self.message())?;
+        line.serialize_field("fields", &Fields(self))?;
+        line.end()
+    }
+}
+
+struct Fields<'a>(&'a Line);
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_seq(Some(self.0.fields.len()))?;
+        self.0.fields().try_for_each(|field| fields.serialize_element(&field))?;
+        fields.end()
+    }
+}
+
+/// What an event says, gathered field by field; to be used again for the next.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    texts: String,
+    message: (u32, u32),
+    fields: Vec<Piece>,
+}
+
+impl Said {
+    /// The line it makes. What was said is forgotten.
+    pub(super) fn line(&mut self, seq: u64, at: Timestamp, level: &'static str, target: &'static str) -> Line {
+        let line = Line {
+            seq,
+            at,
+            level,
+            target,
+            texts: self.texts.as_str().into(),
+            message: self.message,
+            fields: self.fields.as_slice().into(),
+        };
+        self.forget();
+        line
+    }
+
+    /// Forgets what was said.
+    pub(super) fn forget(&mut self) {
+        self.texts.clear();
+        self.message = (0, 0);
+        self.fields.clear();
+    }
+
+    fn take(&mut self, field: &Field, bare: bool, value: fmt::Arguments<'_>) {
+        let from = self.texts.len();
+        // It ends with an error when the text is cut, which is what is wanted.
+        let _ = Short { texts: &mut self.texts, from }.write_fmt(value);
+        self.keep(field.name(), bare, from);
+    }
+
+    fn keep(&mut self, name: &'static str, bare: bool, from: usize) {
+        // Bounded by the most fields and the longest text.
+        let (from, to) = (from as u32, self.texts.len() as u32);
+        if name == "message" {
+            self.message = (from, to);
+        } else if self.fields.len() < MOST_FIELDS {
+            self.fields.push(Piece { name, from, to, bare });
+        } else {
+            self.texts.truncate(from as usize);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(message: &str, field: (&'static str, &str)) -> Self {
+        let mut said = Self::default();
+        said.texts.push_str(message);
+        said.keep("message", false, 0);
+        said.texts.push_str(field.1);
+        said.keep(field.0, false, message.len());
+        said
+    }
+}
+
+impl Visit for Said {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let from = self.texts.len();
+        let _ = Short { texts: &mut self.texts, from }.write_str(value);
+        self.keep(field.name(), false, from);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.take(field, true, format_args!("{value}"));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.take(field, true, format_args!("{value}"));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.take(field, true, format_args!("{value}"));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // Milliseconds to the nanosecond; the price of a short answer in full.
+        let unit = if value.abs() < 1e-3 { 1e12 } else { 1e6 };
+        self.take(field, value.is_finite(), format_args!("{}", (value * unit).round() / unit));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.take(field, false, format_args!("{value:?}"));
+    }
+}
+
+/// Appends a text of at most [`LONGEST`] characters, which began at `from`. While bytes are few enough, characters need
+/// not be counted.
+struct Short<'a> {
+    texts: &'a mut String,
+    from: usize,
+}
+
+impl Write for Short<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let so_far = self.texts.len() - self.from;
+        if so_far + text.len() <= LONGEST {
+            self.texts.push_str(text);
+            return Ok(());
+        }
+        let left = LONGEST.saturating_sub(self.texts[self.from..].chars().count());
+        match text.char_indices().nth(left) {
+            None => self.texts.push_str(text),
+            Some((end, _)) => {
+                self.texts.push_str(&text[..end]);
+                self.texts.push('…');
+                return Err(fmt::Error);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_json_it_is_one_line_that_says_everything() {
+        let mut said = Said::of("Said \"so\"\nand so", ("who", "naïve\u{1}"));
+        said.texts.push_str("0.25");
+        said.keep("cost", true, said.texts.len() - 4);
+        let line = said.line(7, Timestamp::UNIX_EPOCH, "info", "pointsman::test");
+        let mut json = Vec::new();
+        line.write_json(&mut json);
+        assert_eq!(json.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let wanted = serde_json::json!({
+            "timestamp": "1970-01-01T00:00:00.000000Z", "level": "INFO", "message": "Said \"so\"\nand so",
+            "who": "naïve\u{1}", "cost": 0.25, "target": "pointsman::test",
+        });
+        assert_eq!(read, wanted);
+    }
+
+    #[test]
+    fn the_dashboard_reads_pairs_of_texts() {
+        let line = Said::of("Hello", ("model", "gpt-4o")).line(7, Timestamp::UNIX_EPOCH, "warn", "t");
+        let wanted = serde_json::json!({
+            "seq": 7, "at_ms": 0, "level": "warn", "target": "t", "message": "Hello", "fields": [["model", "gpt-4o"]],
+        });
+        assert_eq!(serde_json::to_value(&line).unwrap(), wanted);
+    }
+
+    #[test]
+    fn what_was_said_is_forgotten() {
+        let mut said = Said::of("Hello", ("model", "gpt-4o"));
+        let _ = said.line(0, Timestamp::UNIX_EPOCH, "info", "t");
+        let next = said.line(1, Timestamp::UNIX_EPOCH, "info", "t");
+        assert_eq!((next.message(), next.fields().count()), ("", 0));
+    }
+}
