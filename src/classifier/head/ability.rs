@@ -89,12 +89,9 @@ impl Head {
         let arms = &self.parts.arms;
         let odds = |row: usize| {
             let trunk = arms.log_odds(self.reference.row(row));
-            let of = |(arm, weight): &(usize, f32)| {
-                let row = arms.calibration.row(*arm);
-                // What the memory says is not kept for these prompts; the trunk stands in for it.
-                weight * (row[0] + (row[1] + row[2]) * trunk[*arm])
-            };
-            parts.iter().map(of).sum::<f32>()
+            // What memory and tasks say is not kept for these prompts; the trunk stands in for them.
+            let known = arms.calibrated(&self.parts.memory.shelves, [&trunk; 3]);
+            parts.iter().map(|(arm, weight)| weight * known[*arm]).sum::<f32>()
         };
         let odds: Vec<f32> = (0..self.reference.rows).map(odds).collect();
         let mean = |shift: f32| odds.iter().map(|odds| sigmoid(odds + shift)).sum::<f32>() / odds.len().max(1) as f32;

@@ -5,11 +5,11 @@
 //! straight line from an average prompt to this one its rise is the groups' rises in proportion (the integrated gradient of
 //! Sundararajan and others 2017, which for one hidden layer needs no integral: a difference quotient does it).
 //!
-//! **The rest.** Calibration, memory, familiarity and borrowed abilities are sums already, and keep their summands apart. What
+//! **The rest.** Calibration, memory, tasks (beside the direction that tells them), familiarity and borrowed abilities are sums already, and keep their summands apart. What
 //! differences between models lose on an unfamiliar prompt is a summand of unfamiliarity.
 
-use super::matrix::{Matrix, dot};
-use super::parts::{Parts, Trunk};
+use super::matrix::{Matrix, dot, logit};
+use super::parts::{Parts, Trunk, mean_of};
 use super::{Ability, Description, sigmoid};
 use crate::bandit::{Factor, Odds};
 use crate::classifier::stats;
@@ -20,6 +20,10 @@ const TASK: usize = 0;
 const READING: usize = 1;
 const SIMILAR: usize = 9;
 const UNFAMILIAR: usize = 10;
+/// The opinions, in the order of their weights.
+const TRUNK: usize = 0;
+const MEMORY: usize = 1;
+const TASKS: usize = 2;
 
 /// What a reading is made of.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -39,6 +43,8 @@ pub struct Traces {
 pub(super) struct Opinions {
     /// Log-odds by the memory.
     pub(super) recalled: Vec<f32>,
+    /// Log-odds by the tasks of the arm's source.
+    pub(super) tasks: Vec<f32>,
     /// What the log-odds moved as differences between models shrank.
     pub(super) shrunk: Vec<f32>,
 }
@@ -91,19 +97,31 @@ impl Traces {
         let mut odds = Odds { base: ability.shift, ..Odds::default() };
         let groups = groups();
         for (arm, weight) in &ability.parts {
-            let row = parts.arms.calibration.row(*arm);
-            let (level, trunk, memory) = (row[0], row[1], row[2]);
-            let ability = parts.arms.ability.row(*arm);
-            let of = |latent: &[f32]| {
-                latent.split_last().map_or(0.0, |(difficulty, demands)| dot(ability, demands) + difficulty)
+            let (level, common, own) = parts.arms.weights(*arm);
+            let shelf = parts.memory.shelves.iter().find(|shelf| shelf.arms.contains(arm));
+            // What an opinion adds: its own weight on this arm's, and what is left of the common one on all of the source's.
+            let counted = |opinion: usize, of: &dyn Fn(usize) -> f32| {
+                let alike = shelf.map_or(0.0, |shelf| mean_of(shelf, of));
+                own[opinion] * of(*arm) + (common[opinion] - own[opinion]) * alike
             };
-            let usual = description.recall.log_odds((0.0, 0.0), description.arms[*arm].mean);
-            let base = level + trunk * (of(&self.average) + parts.arms.level[*arm]) + memory * usual;
+            let by_trunk = |latent: &[f32], level: bool| {
+                let (difficulty, demands) = latent.split_last().map_or((0.0, latent), |(last, rest)| (*last, rest));
+                let level = |arm: usize| if level { parts.arms.level[arm] } else { 0.0 };
+                counted(TRUNK, &|arm| dot(parts.arms.ability.row(arm), demands) + difficulty + level(arm))
+            };
+            let mean = |arm: usize| description.arms[arm].mean;
+            let remembered = |arm: usize| description.recall.log_odds((0.0, 0.0), mean(arm));
+            let base = level
+                + by_trunk(&self.average, true)
+                + counted(MEMORY, &remembered)
+                + counted(TASKS, &|arm| logit(mean(arm)));
             odds.base += weight * base;
             for (moved, latent) in odds.moved.iter_mut().zip(&self.latents) {
-                *moved += weight * familiarity * trunk * of(latent);
+                *moved += weight * familiarity * by_trunk(latent, false);
             }
-            odds.moved[SIMILAR] += weight * familiarity * memory * (self.opinions.recalled[*arm] - usual);
+            let Opinions { recalled, tasks, .. } = &self.opinions;
+            odds.moved[SIMILAR] += weight * familiarity * counted(MEMORY, &|arm| recalled[arm] - remembered(arm));
+            odds.moved[TASK] += weight * familiarity * counted(TASKS, &|arm| tasks[arm] - logit(mean(arm)));
             let plain = parts.arms.plain.row(*arm);
             let strange = weight * (1.0 - familiarity);
             for ((value, plain), group) in self.statistics.iter().zip(plain).zip(groups) {
@@ -175,11 +193,12 @@ impl Trunk {
 #[cfg(test)]
 mod tests {
     use super::super::tests::head;
-    use super::super::{Head, HeadReading};
+    use super::super::{CALIBRATION, Head, HeadReading, Kinds};
     use super::*;
     use crate::classifier::stats::TextStats;
 
-    /// The tests' head with a bent trunk, statistics that count, and a task that is told by both states.
+    /// The tests' head with a bent trunk, statistics that count, a task that is told by both states, and two tasks of the
+    /// source, of which the first state tells; what is common and what is a model's own count differently.
     fn bent() -> Head {
         let plain = head();
         let mut parts = plain.parts().clone();
@@ -193,7 +212,13 @@ mod tests {
             *weight = ((at * 5 % 7) as f32 - 3.0) / 20.0;
         }
         parts.tasks.row_mut(1).copy_from_slice(&[0.5, -0.5]);
-        Head::new(plain.description().clone(), parts).unwrap()
+        let mut told = Matrix::zeros(parts.tasks.rows, 2);
+        told.row_mut(0).copy_from_slice(&[1.5, -1.0]);
+        parts.kinds = Kinds { told, means: vec![0.8, 0.1, 0.3, 0.6] };
+        parts.arms.calibration = Matrix::of(2, CALIBRATION, [0.1, 0.9, 0.4, 0.3, 0.3, 0.2, 0.8].repeat(2));
+        let mut description = plain.description().clone();
+        description.kinds = vec![2];
+        Head::new(description, parts).unwrap()
     }
 
     fn odds(head: &Head, reading: &HeadReading, ability: &Ability) -> (Odds, f64) {

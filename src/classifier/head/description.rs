@@ -10,10 +10,15 @@ use super::neighbours::{Near, Shelf};
 use super::{Evidence, HeadError, logit};
 
 /// The version of the file's layout that this program reads and writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+/// The oldest that it reads: without [`Description::kinds`], and with weights that a model and its source share.
+pub(super) const OLDEST: u32 = 1;
 
 /// The source whose outcomes are a gateway's own traffic.
 pub const OWN_TRAFFIC: &str = "log";
+
+/// Most tasks of one source that are told apart.
+pub const MOST_KINDS: usize = 256;
 
 /// What a head says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +61,9 @@ pub struct Description {
     /// models to be believed. A head of before has none, and believes them everywhere.
     #[serde(default)]
     pub trust: Vec<Familiarity>,
+    /// For each of [`Self::shelves`]: how many tasks of its own are told apart. A head of before has none.
+    #[serde(default)]
+    pub kinds: Vec<usize>,
     /// Which measured models stand in for those that nobody measured.
     #[serde(default)]
     pub likeness: Likeness,
@@ -173,8 +181,9 @@ impl Description {
     }
 
     pub(super) fn check(&self) -> Result<(), HeadError> {
-        if self.format != FORMAT {
-            return Err(HeadError::Unfit(format!("it has format {}, and this program reads {FORMAT}", self.format)));
+        if !(OLDEST..=FORMAT).contains(&self.format) {
+            let read = format!("this program reads {OLDEST} to {FORMAT}");
+            return Err(HeadError::Unfit(format!("it has format {}, and {read}", self.format)));
         }
         // A head of before the newest statistics takes the ones it knows.
         if !Self::statistics_of_this_program().starts_with(&self.statistics) {
@@ -186,6 +195,12 @@ impl Description {
         }
         if !self.trust.is_empty() && self.trust.len() != self.shelves.len() {
             return Err(HeadError::Malformed("it does not say of every source how near is near".into()));
+        }
+        if !self.kinds.is_empty() && self.kinds.len() != self.shelves.len() {
+            return Err(HeadError::Malformed("it does not say of every source which tasks it has".into()));
+        }
+        if self.kinds.iter().any(|count| *count > MOST_KINDS) {
+            return Err(HeadError::Malformed("it cannot tell as many tasks apart".into()));
         }
         if self.arms.is_empty() {
             return Err(HeadError::Malformed("it knows no model".into()));

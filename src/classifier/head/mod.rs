@@ -6,8 +6,9 @@
 //!    `P(good | x, m) = sigmoid(a(x) . theta_m - d(x) + b_m)`: item response theory with many dimensions (Reckase,
 //!    "Multidimensional item response theory", 2009). All models of all sources share the trunk, so one source's outcomes
 //!    teach what is hard for the others.
-//! 3. **Memory.** The nearest training prompts' outcomes are a second opinion ([`neighbours`]); per model, validation data
-//!    said how much each of the two counts and how to calibrate their sum.
+//! 3. **Memory.** The nearest training prompts' outcomes are a second opinion ([`neighbours`]), and how well each model does
+//!    at the tasks that the prompt is like a third ([`kinds`]). Validation data said how much each of them counts, for what
+//!    a source's models have in common and for what tells them apart, and how to calibrate their sum.
 //! 4. **Familiarity.** A prompt far from all training prompts is judged by text statistics alone: there the trunk and the
 //!    memory would be confidently wrong, while length and digits go on working.
 //!    Differences between the models of a source are believed near that source's prompts alone ([`Description::trust`]).
@@ -22,6 +23,7 @@ mod ability;
 mod artefact;
 mod attribution;
 mod description;
+mod kinds;
 mod matrix;
 mod neighbours;
 mod parts;
@@ -30,10 +32,11 @@ use std::path::Path;
 
 pub use ability::{Ability, Evidence};
 pub use attribution::Traces;
-pub use description::{ArmNote, Description, FORMAT, Familiarity, Likeness, OWN_TRAFFIC, Recall};
+pub use description::{ArmNote, Description, FORMAT, Familiarity, Likeness, MOST_KINDS, OWN_TRAFFIC, Recall};
+pub use kinds::{Kinds, softmax};
 pub use matrix::{Matrix, add_scaled, dot, logit, sigmoid};
 pub use neighbours::{Memory, Near, Shelf};
-pub use parts::{Arms, Input, Parts, Projection, Trunk};
+pub use parts::{Arms, CALIBRATION, Input, OPINIONS, Parts, Projection, Trunk};
 
 use super::stats::TextStats;
 use crate::bandit::Odds;
@@ -174,12 +177,11 @@ impl Head {
         let arms = &self.description.arms;
         let recalled: Vec<f32> =
             opinions.iter().zip(arms).map(|(opinion, arm)| recall.log_odds(*opinion, arm.mean)).collect();
-        let mixed: Vec<f32> = (0..arms.len())
-            .map(|arm| {
-                let known = parts.arms.calibrated(arm, trunk[arm], recalled[arm]);
-                familiarity * known + (1.0 - familiarity) * plain[arm]
-            })
-            .collect();
+        let usual: Vec<f32> = arms.iter().map(|arm| logit(arm.mean)).collect();
+        let tasks = parts.kinds.opinions(&self.description.kinds, &parts.memory.shelves, &x, &usual);
+        let known = parts.arms.calibrated(&parts.memory.shelves, [&trunk, &recalled, &tasks]);
+        let mixed: Vec<f32> =
+            known.iter().zip(plain).map(|(known, plain)| familiarity * known + (1.0 - familiarity) * plain).collect();
         let mut log_odds = mixed.clone();
         self.description.shrink(&near, &mut log_odds);
         let shrunk = log_odds.iter().zip(mixed).map(|(after, before)| after - before).collect();
@@ -190,7 +192,7 @@ impl Head {
             task,
             log_odds,
             log_tokens: parts.arms.log_tokens(&latent),
-            traces: Traces::of(parts, task, &x, &latent, Opinions { recalled, shrunk }),
+            traces: Traces::of(parts, task, &x, &latent, Opinions { recalled, tasks, shrunk }),
         }
     }
 

@@ -1,10 +1,17 @@
 //! A head's numbers, and the arithmetic of each part.
 
 use super::artefact::Artefact;
+use super::description::OLDEST;
+use super::kinds::Kinds;
 use super::matrix::{Matrix, add_scaled, dot, sigmoid};
-use super::neighbours::Memory;
+use super::neighbours::{Memory, Shelf};
 use super::{BOUND, Description, HeadError};
-use crate::classifier::stats::TextStats;
+use crate::classifier::stats::{self, TextStats};
+
+/// Opinions on a model: the trunk's, the memory's, its source's tasks'.
+pub const OPINIONS: usize = 3;
+/// Numbers in a row of [`Arms::calibration`].
+pub const CALIBRATION: usize = 1 + 2 * OPINIONS;
 
 /// Largest standardised input, so that one odd prompt cannot shout.
 const CLIP: f32 = 4.0;
@@ -23,6 +30,8 @@ pub struct Parts {
     pub arms: Arms,
     /// Training prompts.
     pub memory: Memory,
+    /// The sources' own tasks.
+    pub kinds: Kinds,
     /// From `a(x)` to the bandit's context.
     pub z: Projection,
     /// Task label: input by task, and a last row of levels.
@@ -77,11 +86,17 @@ pub struct Input {
 }
 
 impl Input {
-    /// The trunk's input: projected states, then statistics.
+    /// The trunk's input: projected states, then statistics. What a prompt without tools would have of their statistics is
+    /// nothing, and not far less than usual: they are standardised among prompts that have tools.
     pub fn of(&self, pooled: &[f32], stats: &TextStats) -> Vec<f32> {
         let mut x = if self.states.turn.columns > 0 { self.states.raw(pooled, CLIP) } else { Vec::new() };
-        let statistics = stats.values.iter().zip(&self.mean).zip(&self.scale);
-        x.extend(statistics.map(|((value, mean), scale)| ((value - mean) * scale).clamp(-CLIP, CLIP)));
+        let known = if stats.offers_tools() { stats::COUNT } else { stats::PLAIN };
+        let statistics = stats.values.iter().zip(&self.mean).zip(&self.scale).enumerate();
+        x.extend(statistics.map(
+            |(at, ((value, mean), scale))| {
+                if at < known { ((value - mean) * scale).clamp(-CLIP, CLIP) } else { 0.0 }
+            },
+        ));
         x
     }
 
@@ -143,7 +158,8 @@ pub struct Arms {
     pub ability: Matrix,
     /// Levels.
     pub level: Vec<f32>,
-    /// Calibration, one row a model: shift, weight of the trunk, weight of the memory.
+    /// Calibration, one row a model: its level, the weights of what each opinion says of all models of the source alike, and
+    /// the weights of what it says of this one beyond that.
     pub calibration: Matrix,
     /// Log-odds from statistics alone: one row a model, its level last.
     pub plain: Matrix,
@@ -167,10 +183,25 @@ impl Arms {
         with_level(&self.plain, statistics)
     }
 
-    /// Trunk and memory put together for one model.
-    pub fn calibrated(&self, arm: usize, trunk: f32, memory: f32) -> f32 {
+    /// The opinions put together, for each model. How hard a prompt is for all of a source's models is better known than who
+    /// is the best on it, so the two have weights of their own.
+    pub fn calibrated(&self, shelves: &[Shelf], opinions: [&[f32]; OPINIONS]) -> Vec<f32> {
+        let mut known = vec![0.0; self.calibration.rows];
+        for shelf in shelves {
+            let alike = opinions.map(|opinion| mean_of(shelf, |arm| opinion[arm]));
+            for arm in &shelf.arms {
+                let (level, common, own) = self.weights(*arm);
+                let said = |at: usize| own[at] * opinions[at][*arm] + (common[at] - own[at]) * alike[at];
+                known[*arm] = level + (0..OPINIONS).map(said).sum::<f32>();
+            }
+        }
+        known
+    }
+
+    /// A model's level, and the opinions' weights: common and its own.
+    pub(super) fn weights(&self, arm: usize) -> (f32, &[f32], &[f32]) {
         let row = self.calibration.row(arm);
-        row[0] + row[1] * trunk + row[2] * memory
+        (row[0], &row[1..=OPINIONS], &row[1 + OPINIONS..])
     }
 
     /// Logarithm of expected output tokens for each model; NaN where nothing is known.
@@ -181,6 +212,16 @@ impl Arms {
         let rows = self.tokens.values.chunks_exact(self.tokens.columns.max(1));
         with_level(&self.tokens, latent).into_iter().zip(rows).map(known).collect()
     }
+}
+
+/// The mean of something over the arms of a source.
+pub(super) fn mean_of(shelf: &Shelf, of: impl Fn(usize) -> f32) -> f32 {
+    shelf.arms.iter().map(|arm| of(*arm)).sum::<f32>() / shelf.arms.len().max(1) as f32
+}
+
+/// A row of calibration from before opinions had two weights each, when there were two opinions.
+fn widened(row: &[f32]) -> [f32; CALIBRATION] {
+    [row[0], row[1], row[2], 0.0, row[1], row[2], 0.0]
 }
 
 /// Each row's inner product with `x`, plus its last number.
@@ -219,7 +260,7 @@ impl Parts {
             ("the second layer", &self.trunk.second, description.hidden, latent),
             ("the road past it", &self.trunk.past, input, latent),
             ("abilities", &self.arms.ability, arms, description.latent),
-            ("calibration", &self.arms.calibration, arms, 3),
+            ("calibration", &self.arms.calibration, arms, CALIBRATION),
             ("the plain part", &self.arms.plain, arms, statistics + 1),
             ("output tokens", &self.arms.tokens, arms, latent + 1),
             ("the context", &self.z.turn, latent, description.context),
@@ -245,7 +286,7 @@ impl Parts {
         if self.input.key_states > description.projected || lengths.iter().any(|(found, wanted)| found != wanted) {
             return Err(HeadError::Malformed("its parts are not of one size".into()));
         }
-        Ok(())
+        self.kinds.check(description, input)
     }
 
     pub(super) fn put(&self, artefact: &mut Artefact) {
@@ -283,6 +324,7 @@ impl Parts {
             artefact.put(name, &shape(matrix), &matrix.values);
         }
         self.memory.put(artefact);
+        self.kinds.put(artefact);
     }
 
     pub(super) fn take(artefact: &Artefact, description: &Description) -> Result<Self, HeadError> {
@@ -307,6 +349,12 @@ impl Parts {
             key_states: artefact.floats("key.states", &[1])?[0] as usize,
         };
         let width = input_parts.key_width(latent);
+        let calibration = if d.format > OLDEST {
+            matrix("arms.calibration", arms, CALIBRATION)?
+        } else {
+            let old = artefact.floats("arms.calibration", &[arms, 3])?;
+            Matrix::of(arms, CALIBRATION, old.chunks_exact(3).flat_map(widened).collect())
+        };
         let kept = artefact.rows("latents")?;
         Ok(Self {
             input: input_parts,
@@ -319,11 +367,12 @@ impl Parts {
             arms: Arms {
                 ability: matrix("arms.ability", arms, d.latent)?,
                 level: artefact.floats("arms.level", &[arms])?,
-                calibration: matrix("arms.calibration", arms, 3)?,
+                calibration,
                 plain: matrix("arms.plain", arms, statistics + 1)?,
                 tokens: matrix("arms.tokens", arms, latent + 1)?,
             },
             memory: Memory::take(artefact, width, d.shelves.clone(), arms)?,
+            kinds: Kinds::take(artefact, d, input)?,
             z: Projection {
                 mean: artefact.floats("z.mean", &[latent])?,
                 scale: artefact.floats("z.scale", &[latent])?,
@@ -332,5 +381,21 @@ impl Parts {
             tasks: matrix("tasks", input + 1, d.tasks.len())?,
             latents: matrix("latents", kept, latent)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_calibration_from_before_says_what_it_said() {
+        let calibration =
+            Matrix::of(2, CALIBRATION, [widened(&[0.1, 0.7, 0.4]), widened(&[-0.2, 0.7, 0.4])].concat());
+        let arms = Arms { calibration, ..Arms::default() };
+        let shelf = Shelf { prompts: 1, arms: vec![0, 1] };
+        let known = arms.calibrated(&[shelf], [&[1.0, -2.0], &[0.5, 3.0], &[9.0, 9.0]]);
+        assert!((known[0] - (0.1 + 0.7 + 0.2)).abs() < 1e-6, "{known:?}");
+        assert!((known[1] - (-0.2 - 1.4 + 1.2)).abs() < 1e-6, "{known:?}");
     }
 }

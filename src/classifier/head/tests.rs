@@ -47,6 +47,7 @@ pub(crate) fn head() -> Head {
         recall: Recall { neighbours: 2, sharpness: 4.0, settle: 0.1 },
         familiarity: Familiarity { neighbours: 1, near: 0.9, far: 0.1 },
         trust: Vec::new(),
+        kinds: Vec::new(),
         likeness: Likeness([("new-*".to_owned(), vec![Evidence { arm: "made/plus".into(), weight: 2.0 }])].into()),
         trained_on: vec!["made".into()],
         seed: 1,
@@ -63,11 +64,12 @@ pub(crate) fn head() -> Head {
         arms: Arms {
             ability: Matrix::of(2, 1, vec![1.0, -1.0]),
             level: vec![0.0; 2],
-            calibration: Matrix::of(2, 3, vec![0.0, 1.0, 0.5, 0.0, 1.0, 0.5]),
+            calibration: Matrix::of(2, CALIBRATION, [0.0, 1.0, 0.5, 0.0, 1.0, 0.5, 0.0].repeat(2)),
             plain: Matrix::zeros(2, stats::COUNT + 1),
             tokens: Matrix::of(2, 3, vec![0.0, 0.0, 100f32.ln(), 0.0, 0.0, -1000.0]),
         },
         memory,
+        kinds: Kinds::default(),
         z: projection(2),
         tasks,
         latents: Matrix::of(3, 2, vec![1.0, 0.0, -1.0, 0.0, 0.0, 0.0]),
@@ -117,7 +119,7 @@ fn far_from_a_sources_prompts_its_models_differ_by_their_means_alone() {
     (description.arms[2].mean, description.arms[3].mean) = (0.4, 0.8);
     parts.arms.ability = Matrix::of(4, 1, vec![1.0, -1.0, 1.0, -1.0]);
     parts.arms.level = vec![0.0; 4];
-    parts.arms.calibration = Matrix::of(4, 3, [0.0, 1.0, 0.0].repeat(4));
+    parts.arms.calibration = Matrix::of(4, CALIBRATION, [0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0].repeat(4));
     parts.arms.plain = Matrix::zeros(4, stats::COUNT + 1);
     parts.arms.tokens = Matrix::of(4, 3, [0.0, 0.0, -1000.0].repeat(4));
     parts.memory.add(vec![2, 3], &Matrix::of(1, 2, vec![0.0, 1.0]), |_, _| Some(1.0));

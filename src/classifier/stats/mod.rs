@@ -79,8 +79,8 @@ pub const NAMES: [&str; COUNT] = [
 /// How many statistics there are.
 pub const COUNT: usize = PLAIN + tools::COUNT;
 
-/// Those that any prompt has.
-const PLAIN: usize = 46;
+/// Those that any prompt has; the others are of the tools that a prompt offers.
+pub const PLAIN: usize = 46;
 
 /// The statistics of one prompt.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,6 +103,11 @@ impl TextStats {
         values[..PLAIN].copy_from_slice(&counts.values(prompt, head.len() + tail.len()));
         values[PLAIN..].copy_from_slice(&tools::of(prompt));
         Self { values }
+    }
+
+    /// Whether the prompt offers tools.
+    pub fn offers_tools(&self) -> bool {
+        self.values[PLAIN] > 0.0
     }
 
     /// A statistic by its name; 0 for a name that does not exist.

@@ -3,8 +3,8 @@
 //! 1. [`table`] standardises the states, turns them to their [`principal`] directions, and adds the statistics.
 //! 2. [`trunk`] fits the item-response trunk with all models at once, and a logistic regression for each model.
 //! 3. A memory is filled with the training prompts, in the space that does best on val.
-//! 4. [`mod@calibrate`] says, on val, how much each opinion counts. What is compared (statistics alone, logistic, trunk, memory,
-//!    trunk and memory) is measured on the half of val that it was not calibrated on, both ways round.
+//! 4. [`mod@calibrate`] says, on val, how much each opinion counts: trunk, memory, and the source's own tasks. What is
+//!    compared (statistics alone, logistic regression, each opinion, two, and all three) is measured on the half of val that it was not calibrated on, both ways round.
 //! 5. [`simple`] adds the parts that are cheap: what is believed of strange prompts, task labels, tokens, the context.
 //!
 //! Everything drawn comes from one seed. What it leaves out: `test`, which only the report looks at.
@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::classifier::encoder::Pooling;
 use crate::classifier::head::{
-    ArmNote, Arms, Description, FORMAT, Familiarity, Head, HeadError, Input, Likeness, Matrix, Memory, Near, Parts,
-    Recall, sigmoid,
+    ArmNote, Arms, Description, FORMAT, Familiarity, Head, HeadError, Input, Likeness, Matrix, Memory, Near,
+    OPINIONS, Parts, Recall, logit, sigmoid,
 };
 use crate::classifier::stats::TextStats;
 use crate::train::dataset::{Dataset, Split};
@@ -243,21 +243,31 @@ pub fn fit(
     let logistic_odds = |row: usize| logistic.log_odds(&logistic_trunk.latent(table.inputs.row(row)));
     let plain_odds = |row: usize| arms.plain_log_odds(input.statistics(table.inputs.row(row)));
     let opinions = bench.opinions(&memory, &recall, &input, &latents);
-    let only = |trunk, memory| Allowed { trunk, memory };
+    let (counts, kinds) = simple::kinds(&table, dataset, &means, settings.seed);
+    let usual: Vec<f32> = means.iter().map(|(mean, _)| logit(*mean)).collect();
+    let by_task = |row: &usize| kinds.opinions(&counts, &memory.shelves, table.inputs.row(*row), &usual);
+    let by_task: Vec<Vec<f32>> = table.rows(Split::Val).iter().map(by_task).collect();
+    let (seen, told) = (Some(opinions.as_slice()), Some(by_task.as_slice()));
     let mut compared = vec![
-        bench.compare("text statistics", &bench.cases(&plain_odds, None), only(true, false)),
-        bench.compare("logistic regression", &bench.cases(&logistic_odds, None), only(true, false)),
-        bench.compare("memory (kNN)", &bench.cases(&trunk_odds, Some(&opinions)), only(false, true)),
-        bench.compare("item-response trunk", &bench.cases(&trunk_odds, None), only(true, false)),
-        bench.compare("trunk and memory", &bench.cases(&trunk_odds, Some(&opinions)), only(true, true)),
+        bench.compare("text statistics", &bench.cases(&plain_odds, None, None), [true, false, false]),
+        bench.compare("logistic regression", &bench.cases(&logistic_odds, None, None), [true, false, false]),
     ];
-    let allowed = [only(true, false), only(false, false), only(false, true), only(true, false), only(true, true)];
+    let full = bench.cases(&trunk_odds, seen, told);
     // What can be written as a head: everything but the logistic regression, which is there to be compared with.
+    let writable = [
+        ("memory (kNN)", [false, true, false]),
+        ("tasks", [false, false, true]),
+        ("item-response trunk", [true, false, false]),
+        ("trunk and memory", [true, true, false]),
+        ("trunk, memory and tasks", [true, true, true]),
+    ];
+    compared.extend(writable.map(|(name, allowed)| bench.compare(name, &full, allowed)));
+    let first = compared.len() - writable.len();
     // Without val nothing can be compared, and the trunk is what stands on its own.
-    let best = [2, 3, 4].into_iter().min_by(|a, b| compared[*a].log_loss.total_cmp(&compared[*b].log_loss));
-    let chosen = best.filter(|_| dataset.has(Split::Val)).unwrap_or(3);
+    let best = (first..compared.len()).min_by(|a, b| compared[*a].log_loss.total_cmp(&compared[*b].log_loss));
+    let chosen = best.filter(|_| dataset.has(Split::Val)).unwrap_or(first + 2);
     compared[chosen].chosen = true;
-    arms.calibration = calibrate(&bench.cases(&trunk_odds, Some(&opinions)), &bench.sources(), allowed[chosen]);
+    arms.calibration = calibrate(&full, &bench.sources(), writable[chosen - first].1).rows(&usual);
     arms.tokens = simple::tokens(&table, &latents, dataset.arms.len());
 
     let near = bench.neighbours(&memory, &recall, &input, &latents);
@@ -291,11 +301,12 @@ pub fn fit(
         recall,
         familiarity,
         trust,
+        kinds: counts,
         likeness,
         trained_on: dataset.sources.clone(),
         seed: settings.seed,
     };
-    let parts = Parts { input, trunk, arms, memory, z, tasks, latents: kept };
+    let parts = Parts { input, trunk, arms, memory, kinds, z, tasks, latents: kept };
     let description = Description { space: space(&description, &parts), ..description };
     Ok(Fitted { head: Head::new(description, parts)?, compared })
 }
@@ -385,7 +396,7 @@ impl Bench<'_> {
     ) -> Result<(Memory, Recall), Stopped> {
         const SPACES: [[f32; 3]; 2] = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]];
         const SHARPNESS: [f32; 3] = [4.0, 8.0, 16.0];
-        let both = Allowed { trunk: true, memory: true };
+        let both = [true, true, false];
         let odds = |row: usize| arms.log_odds(latents.row(row));
         let mut best: Option<(f64, Memory, Recall, [f32; 3])> = None;
         progress.begin(Stage::Memory, SPACES.len() as u64);
@@ -404,7 +415,7 @@ impl Bench<'_> {
                 recall.sharpness = sharpness;
                 let opinions: Vec<Vec<f32>> =
                     near.iter().map(|(_, near)| self.opinion(&memory, &recall, near)).collect();
-                let loss = self.compare("", &self.cases(&odds, Some(&opinions)), both).log_loss;
+                let loss = self.compare("", &self.cases(&odds, Some(&opinions), None), both).log_loss;
                 told = told.min(loss);
                 if best.as_ref().is_none_or(|best| loss < best.0) {
                     best = Some((loss, memory.clone(), recall, space));
@@ -440,15 +451,30 @@ impl Bench<'_> {
         (0..self.dataset.sources.len()).map(of).collect()
     }
 
-    /// The cases of every val prompt, by prompt.
-    fn cases(&self, trunk: &dyn Fn(usize) -> Vec<f32>, memory: Option<&[Vec<f32>]>) -> Vec<Case> {
+    /// The cases of every val prompt, by prompt. An opinion that is not given moves nothing.
+    fn cases(
+        &self,
+        trunk: &dyn Fn(usize) -> Vec<f32>,
+        memory: Option<&[Vec<f32>]>,
+        tasks: Option<&[Vec<f32>]>,
+    ) -> Vec<Case> {
         let mut cases = Vec::new();
         for (at, row) in self.table.rows(Split::Val).iter().enumerate() {
             let trunk = trunk(*row);
+            let given = [Some(&trunk), memory.map(|memory| &memory[at]), tasks.map(|tasks| &tasks[at])];
+            let usual = |arm: usize| logit(self.means[arm].0);
+            let moves = |opinion: usize, arm: usize| given[opinion].map_or(0.0, |given| given[arm] - usual(arm));
+            let arms = self.dataset.arms_of(self.dataset.records[*row].source);
+            let alike: [f32; OPINIONS] = std::array::from_fn(|opinion| {
+                arms.iter().map(|arm| moves(opinion, *arm as usize)).sum::<f32>() / arms.len().max(1) as f32
+            });
             for outcome in &self.table.outcomes[*row] {
                 let arm = outcome.arm as usize;
-                let memory = memory.map_or(0.0, |memory| memory[at][arm]);
-                cases.push((arm, trunk[arm], memory, outcome.score));
+                let moved = std::array::from_fn(|at| {
+                    let opinion = at % OPINIONS;
+                    if at < OPINIONS { alike[opinion] } else { moves(opinion, arm) - alike[opinion] }
+                });
+                cases.push(Case { arm, usual: usual(arm), moved, score: outcome.score });
             }
         }
         cases
@@ -478,11 +504,10 @@ impl Bench<'_> {
         for (fitted, measured) in [(0, 1), (1, 0)] {
             let fitted: Vec<Case> = halves[fitted].iter().map(|(case, _)| *case).collect();
             let calibration = calibrate(&fitted, &self.sources(), allowed);
-            for ((arm, trunk, memory, score), weight) in &halves[measured] {
-                let row = calibration.row(*arm);
-                let p = sigmoid(row[0] + row[1] * trunk + row[2] * memory);
-                by_arm[*arm].push((p, *score));
-                loss += f64::from(*weight) * log_loss(&[(p, *score)]);
+            for (case, weight) in &halves[measured] {
+                let p = sigmoid(calibration.log_odds(case));
+                by_arm[case.arm].push((p, case.score));
+                loss += f64::from(*weight) * log_loss(&[(p, case.score)]);
                 total += f64::from(*weight);
             }
         }

@@ -1,13 +1,15 @@
 //! The small fits: statistics alone, task labels, output tokens, and the context's whitening.
 
-use rand::SeedableRng;
+use std::collections::BTreeMap;
+
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use super::adam::{Adam, rate_at};
 use super::table::{Table, batches, moments};
-use crate::classifier::head::{Matrix, Projection, Trunk, add_scaled, dot, sigmoid};
+use crate::classifier::head::{Kinds, MOST_KINDS, Matrix, Projection, Trunk, add_scaled, dot, sigmoid, softmax};
 use crate::classifier::stats;
-use crate::train::dataset::Split;
+use crate::train::dataset::{Dataset, Split};
 
 const BATCH: usize = 128;
 
@@ -75,31 +77,98 @@ pub(super) fn plain(table: &Table, arms: &[(f32, usize)], seed: u64) -> Matrix {
 
 /// A softmax over task labels: input by label, levels as the last row. Labels are weighted so that rare ones count.
 pub(super) fn tasks(inputs: &Matrix, labels: &[(usize, usize)], count: usize, seed: u64) -> Matrix {
+    told(inputs, labels, count, Telling { even: true, decay: 1e-2, dropout: 0.0 }, seed)
+}
+
+/// Decay and dropout of the softmax over a source's own tasks, which must not be surer than it may.
+const KINDS: Telling = Telling { even: false, decay: 0.3, dropout: 0.2 };
+/// Fewer training prompts than this make no task.
+const FEW_OF_A_KIND: usize = 8;
+/// Weight of a model's mean against its outcomes at a task.
+const KIND_SETTLE: f32 = 3.0;
+
+/// What each source's own tasks say of its models: how many tasks each source has, and the rest.
+pub(super) fn kinds(table: &Table, dataset: &Dataset, means: &[(f32, usize)], seed: u64) -> (Vec<usize>, Kinds) {
+    let mut counts = Vec::new();
+    let mut all = Kinds::default();
+    let mut columns: Vec<Matrix> = Vec::new();
+    for source in 0..dataset.sources.len() as u32 {
+        let arms: Vec<usize> = dataset.arms_of(source).iter().map(|arm| *arm as usize).collect();
+        let mut by_task: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for row in table.rows(Split::Train).iter().filter(|row| dataset.records[**row].source == source) {
+            by_task.entry(dataset.records[*row].task).or_default().push(*row);
+        }
+        let mut tasks: Vec<Vec<usize>> = by_task.into_values().filter(|rows| rows.len() >= FEW_OF_A_KIND).collect();
+        tasks.sort_by_key(|rows| std::cmp::Reverse(rows.len()));
+        tasks.truncate(MOST_KINDS);
+        if tasks.len() < 2 {
+            counts.push(0);
+            continue;
+        }
+        let labels: Vec<(usize, usize)> =
+            tasks.iter().enumerate().flat_map(|(task, rows)| rows.iter().map(move |row| (*row, task))).collect();
+        columns.push(told(&table.inputs, &labels, tasks.len(), KINDS, seed));
+        for rows in &tasks {
+            let mut sums = vec![(0.0f32, 0.0f32); means.len()];
+            for outcome in rows.iter().flat_map(|row| table.outcomes[*row].iter()) {
+                let sum = &mut sums[outcome.arm as usize];
+                *sum = (sum.0 + outcome.score, sum.1 + 1.0);
+            }
+            let mean = |arm: &usize| (sums[*arm].0 + KIND_SETTLE * means[*arm].0) / (sums[*arm].1 + KIND_SETTLE);
+            all.means.extend(arms.iter().map(mean));
+        }
+        counts.push(tasks.len());
+    }
+    let total = counts.iter().sum();
+    let rows = if total == 0 { 0 } else { table.inputs.columns + 1 };
+    let values = (0..rows).flat_map(|row| columns.iter().flat_map(move |own| own.row(row).to_vec()));
+    all.told = Matrix::of(rows, total, values.collect());
+    (counts, all)
+}
+
+/// How a softmax over labels is fitted.
+#[derive(Clone, Copy)]
+struct Telling {
+    /// Whether rare labels count more, by the root of how rare they are.
+    even: bool,
+    /// Weight decay.
+    decay: f32,
+    /// Share of inputs that are left out at random.
+    dropout: f32,
+}
+
+/// A softmax over labels: input by label, levels as the last row.
+fn told(inputs: &Matrix, labels: &[(usize, usize)], count: usize, how: Telling, seed: u64) -> Matrix {
     let width = inputs.columns;
     let mut weights = Matrix::zeros(width + 1, count);
     let mut gradient = Matrix::zeros(width + 1, count);
-    let mut adam = Adam::new(weights.values.len(), 1e-2);
+    let mut adam = Adam::new(weights.values.len(), how.decay);
     let mut frequency = vec![0.0f32; count];
     labels.iter().for_each(|(_, label)| frequency[*label] += 1.0);
     let mut rng = StdRng::seed_from_u64(seed);
     let order: Vec<usize> = (0..labels.len()).collect();
+    let mut x = vec![0.0; width];
     let epochs = epochs(order.len());
     for epoch in 0..epochs {
         for batch in batches(&order, BATCH, &mut rng) {
             for at in &batch {
                 let (row, label) = labels[*at];
-                let weight = (labels.len() as f32 / count as f32 / frequency[label]).sqrt() / batch.len() as f32;
-                let x = inputs.row(row);
+                let rare = labels.len() as f32 / count as f32 / frequency[label];
+                let weight = if how.even { rare.sqrt() } else { 1.0 } / batch.len() as f32;
+                x.copy_from_slice(inputs.row(row));
+                if how.dropout > 0.0 {
+                    let keep = 1.0 / (1.0 - how.dropout);
+                    let mut thin = |value: f32| if rng.random::<f32>() < how.dropout { 0.0 } else { value * keep };
+                    x.iter_mut().for_each(|value| *value = thin(*value));
+                }
                 let mut scores = weights.row(width).to_vec();
                 for (value, row) in x.iter().zip(weights.values.chunks_exact(count)) {
                     add_scaled(&mut scores, *value, row);
                 }
-                let largest = scores.iter().copied().fold(f32::MIN, f32::max);
-                scores.iter_mut().for_each(|score| *score = (*score - largest).exp());
-                let total: f32 = scores.iter().sum();
-                scores.iter_mut().for_each(|score| *score *= weight / total);
+                softmax(&mut scores);
+                scores.iter_mut().for_each(|score| *score *= weight);
                 scores[label] -= weight;
-                gradient.add_outer(x, &scores);
+                gradient.add_outer(&x, &scores);
                 add_scaled(gradient.row_mut(width), 1.0, &scores);
             }
             adam.step(&mut weights.values, &mut gradient.values, rate_at(5e-3, epoch as f32 / epochs as f32));
