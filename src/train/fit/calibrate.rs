@@ -5,8 +5,9 @@
 //! one beyond that (who is the better one?) another: the trunk knows the first, the tasks the second, and one weight for both
 //! would lose either. The weights are shared by all models of a source and drawn to a common centre; only the shifts are a
 //! model's own. Weights of their own would fit val's accidents, and a router that takes the best of many models finds every
-//! accident there is. (Out of fold, two fifths of the prompts, against one weight for trunk and memory each: share of the gap
-//! from best single model to oracle .171 to .219 on `llmrouter9`, .075 to .091 on `mmlu_pro`, .063 to .072 on `routerdc7`.)
+//! accident there is. (Out of fold, on two fifths of train and val, against one weight each for trunk and
+//! memory: share of the gap from best single model to oracle .171 to .228 on `llmrouter9`, .075 to .092 on `mmlu_pro`, .063 to
+//! .076 on `routerdc7`.)
 
 use super::simple::least_squares;
 use crate::classifier::head::{CALIBRATION, Matrix, OPINIONS, sigmoid};
