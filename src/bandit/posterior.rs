@@ -162,8 +162,6 @@ pub(super) struct Beliefs {
     pub(super) common: Belief,
     /// Standard deviation of a reward around its expectation.
     pub(super) noise: f64,
-    /// How far models of weak priors differ by kind of work, as far as feedback told: [`Settings::weak_kind`] or a part of it.
-    pub(super) weak_kind: f64,
 }
 
 /// How many observations the configured noise is worth against the seen one.
@@ -270,5 +268,5 @@ fn posterior(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> (Beliefs, 
         .collect();
     let own = Square::zero(dim);
     let common = Belief { mean: shared_mean, covariance: common, own, weight: 0.0, settled: true };
-    (Beliefs { arms, common, noise: noise.sqrt(), weak_kind: settings.weak_kind }, evidence)
+    (Beliefs { arms, common, noise: noise.sqrt() }, evidence)
 }

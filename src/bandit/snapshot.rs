@@ -389,9 +389,7 @@ impl Snapshot {
         let Some(scratch) = scratch else { return (quality, 0.0) };
         let mut spread = belief.own_spread(x, scratch);
         if place.is_none() {
-            // What feedback told of the others' differences by kind of work holds for one that nobody tried yet.
-            let told = Settings { weak_kind: self.beliefs.weak_kind, ..self.settings };
-            let own = told.own_variances(self.shape(), candidate.grounds);
+            let own = self.settings.own_variances(self.shape(), candidate.grounds);
             let own: f64 = own.iter().zip(&*x).map(|(variance, x)| variance * x * x).sum();
             spread = own.sqrt();
         }
