@@ -33,6 +33,20 @@ fn openai(body: Value) -> ChatRequest {
 // ------------------------------------------------------------------------------------------------ requests, by example
 
 #[test]
+fn a_block_of_anthropics_in_openais_dialect_goes_on_if_it_is_a_whole_one() {
+    let with = |part: Value| openai(json!({ "model": "x", "messages": [{ "role": "user", "content": [part] }] }));
+    let source = json!({ "type": "base64", "media_type": "image/png", "data": "AAAA" });
+    let whole = with(json!({ "type": "image", "source": source }));
+    assert_eq!(obstacle(Dialect::OpenAi, Dialect::Anthropic, &whole), None);
+    assert_eq!(encoded(Dialect::Anthropic, &whole).0["messages"][0]["content"][0]["source"], source);
+    let broken = with(json!({ "type": "image", "sourcd": source }));
+    assert_eq!(
+        obstacle(Dialect::OpenAi, Dialect::Anthropic, &broken).as_deref(),
+        Some("messages[0].content[0] (image)")
+    );
+}
+
+#[test]
 fn what_ollama_cannot_carry_is_told_before_and_refused_after() {
     let quirks = Quirks::default();
     let tool = json!({ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } });

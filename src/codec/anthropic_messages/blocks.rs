@@ -109,7 +109,7 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
             }
             Part::Thinking { signature: None, .. } => dropped.push(here),
             Part::RedactedThinking { data } => out.push(json!({ "type": "redacted_thinking", "data": data })),
-            Part::Foreign { kind, value } if is_ours(kind) => out.push(value.clone()),
+            Part::Foreign { kind, value } if is_ours(kind, value) => out.push(value.clone()),
             // An obstacle: nobody comes here with it.
             Part::Foreign { .. } => dropped.push(here),
         }
@@ -117,12 +117,14 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
     out
 }
 
-/// Kinds of blocks that Anthropic knows and we do not look into.
-pub(super) fn is_ours(kind: &str) -> bool {
-    matches!(
-        kind,
-        "text" | "image" | "document" | "search_result" | "server_tool_use" | "mcp_tool_use" | "container_upload"
-    ) || kind.ends_with("_tool_result")
+/// Whether it is a block that Anthropic knows and we do not look into.
+pub(super) fn is_ours(kind: &str, value: &Value) -> bool {
+    match kind {
+        // Most of these we do look into. Those that came by another dialect are as their client made them.
+        "text" | "image" => decode_block(value.clone(), String::new()).is_ok(),
+        "document" | "search_result" | "server_tool_use" | "mcp_tool_use" | "container_upload" => true,
+        _ => kind.ends_with("_tool_result"),
+    }
 }
 
 fn marked(mut block: Value, cache_control: Option<&Value>) -> Value {

@@ -174,7 +174,7 @@ pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
         return Some("messages (all of them are empty)".into());
     }
     let refused = |part: &Part| match part {
-        Part::Foreign { kind, .. } if !blocks::is_ours(kind) => Some(kind.clone()),
+        Part::Foreign { kind, value } if !blocks::is_ours(kind, value) => Some(kind.clone()),
         _ => None,
     };
     carried::part(request, refused).or_else(|| carried::extension(request, &HARMLESS))
