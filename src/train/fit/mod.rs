@@ -39,11 +39,11 @@ pub use trunk::TrunkSettings;
 
 /// Share of strange prompts among val that familiarity may shrink a little.
 const NEAR_QUANTILE: f32 = 0.10;
-/// Shares of a source's val prompts on which differences between its models are not believed at all, and not wholly. (Task
-/// families left out of train and val in turn, 18 pairs of family and source: the routed choice scored .734 so, .719 where all
-/// differences were believed, .725 by length and .736 by the best single model. Twice as strict gave .736, and cost log-loss
-/// and rank on familiar prompts.)
-const TRUST_QUANTILES: (f32, f32) = (0.05, 0.25);
+/// Shares of a source's val prompts on which differences between its two models are not believed at all, and not wholly.
+const TRUST_OF_TWO: (f32, f32) = (0.05, 0.25);
+/// The same where there are more: whoever takes the best of many takes the luckiest error with it, so they are believed on
+/// fewer. (Task families left out of train and val in turn; see `training/README.md`.)
+const TRUST_OF_MANY: (f32, f32) = (0.10, 0.40);
 /// Fewer val prompts of a source than this say nothing of what is usual there.
 const FEW_TO_TRUST: usize = 30;
 /// Labelled prompts of our own count as much as so many of a benchmark's.
@@ -445,8 +445,10 @@ impl Bench<'_> {
             }
             similar.sort_by(f32::total_cmp);
             let quantile = |share: f32| similar[(similar.len() as f32 * share) as usize];
-            let near = quantile(TRUST_QUANTILES.1);
-            Familiarity { neighbours, near, far: quantile(TRUST_QUANTILES.0).min(near - 0.01) }
+            let two = self.dataset.arms_of(source as u32).len() <= 2;
+            let (never, wholly) = if two { TRUST_OF_TWO } else { TRUST_OF_MANY };
+            let near = quantile(wholly);
+            Familiarity { neighbours, near, far: quantile(never).min(near - 0.01) }
         };
         (0..self.dataset.sources.len()).map(of).collect()
     }
