@@ -10,7 +10,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::protocol::{ChatRequest, Message, Role, Tool};
+use crate::protocol::{ChatRequest, Message, Tool};
 
 /// Bytes kept at each end of a text, per token that is read. A token of English has four bytes; of anything, rarely
 /// more than eight.
@@ -35,8 +35,9 @@ impl Prompt {
     pub fn of(request: &ChatRequest, max_tokens: usize) -> Self {
         let texts: Vec<String> = request.messages.iter().map(Message::plain_text).collect();
         let says = |at: &usize| !texts[*at].trim().is_empty();
-        let is_user = |at: &usize| request.messages[*at].role == Role::User;
-        let asked = (0..texts.len()).rev().filter(says).find(is_user).or_else(|| (0..texts.len()).rev().find(says));
+        let is_question = |at: &usize| request.messages[*at].is_question();
+        let asked =
+            (0..texts.len()).rev().filter(says).find(is_question).or_else(|| (0..texts.len()).rev().find(says));
         let Some(asked) = asked else { return Self::default() };
         let mut turn = texts[asked].clone();
         if !request.tools.is_empty() {
@@ -102,7 +103,7 @@ fn tail(text: &str, bytes: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Part;
+    use crate::protocol::{Part, Role};
 
     fn request(turns: &[(Role, &str)]) -> ChatRequest {
         let messages = turns.iter().map(|(role, text)| Message::text(*role, *text)).collect();

@@ -5,7 +5,7 @@
 
 use crate::bandit::Grounds;
 use crate::dispatch::{Outcome, Status};
-use crate::protocol::{ChatRequest, Dialect, Message, Part, Role};
+use crate::protocol::{ChatRequest, Dialect, Message, Role};
 use crate::route::{Decision, Mode, Prediction};
 use crate::store::{
     self, CandidateRecord, DecisionRecord, ExcludedRecord, Fingerprint, OutcomeRecord, OutcomeStatus, RequestFacts,
@@ -55,7 +55,7 @@ impl Conversation {
 pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -> Conversation {
     let owner = token.map_or("", |token| token.id.as_str());
     let user = request.user.as_deref().unwrap_or_default();
-    let turns = request.messages.iter().filter(|message| is_question(message)).count();
+    let turns = request.messages.iter().filter(|message| message.is_question()).count();
     let turn = u32::try_from(turns).unwrap_or(u32::MAX).max(1);
     if let Some(name) = &request.routing.conversation {
         return Conversation { print: salt.fingerprint(["named", owner, name]), named: true, turn };
@@ -66,20 +66,10 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
     Conversation { print: salt.fingerprint(parts.iter().map(String::as_str)), named: !user.is_empty(), turn }
 }
 
-/// The last turn in which a person says something.
-fn question(request: &ChatRequest) -> Option<&Message> {
-    request.messages.iter().rev().find(|message| is_question(message))
-}
-
-/// Whether a turn is a person's, and not only tools' results.
-fn is_question(message: &Message) -> bool {
-    message.role == Role::User && !message.parts.iter().all(|part| matches!(part, Part::ToolResult { .. }))
-}
-
 /// The record of a decision made at `at_ms` (Unix milliseconds); `prompts` = the question is kept.
 pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: bool, at_ms: i64) -> DecisionRecord {
     let Asking { request, dialect, token, conversation, dry_run } = asking;
-    let text = question(request).map(Message::plain_text);
+    let text = request.question().map(Message::plain_text);
     let facts = RequestFacts {
         dialect: Some(dialect),
         requested: decision.requested.clone(),
@@ -222,14 +212,5 @@ mod tests {
         same.routing.conversation = Some("c1".into());
         assert_eq!(print(&named), print(&same));
         assert!(print(&named).named);
-    }
-
-    #[test]
-    fn results_of_tools_are_no_questions() {
-        let mut asked = request(&[(Role::User, "what time is it?")]);
-        let result =
-            Part::ToolResult { call_id: "1".into(), content: Vec::new(), is_error: false, cache_control: None };
-        asked.messages.push(Message { role: Role::User, parts: vec![result], name: None });
-        assert_eq!(question(&asked).unwrap().plain_text(), "what time is it?");
     }
 }

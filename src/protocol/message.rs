@@ -34,6 +34,11 @@ impl Message {
         Self { role, parts: vec![Part::text(text)], name: None }
     }
 
+    /// Whether a person speaks, and not only tools that were called.
+    pub fn is_question(&self) -> bool {
+        self.role == Role::User && !self.parts.iter().all(|part| matches!(part, Part::ToolResult { .. }))
+    }
+
     /// The turn's text parts, in order, joined by newlines; everything else is left out.
     pub fn plain_text(&self) -> String {
         let texts: Vec<&str> = self

@@ -158,6 +158,11 @@ pub struct Needs {
 }
 
 impl ChatRequest {
+    /// The last turn in which a person says something: inside a tool loop that is still the question.
+    pub fn question(&self) -> Option<&Message> {
+        self.messages.iter().rev().find(|message| message.is_question())
+    }
+
     /// What the request asks of a model beyond text.
     pub fn needs(&self) -> Needs {
         let has_image = |parts: &[Part]| parts.iter().any(|part| matches!(part, Part::Image { .. }));
@@ -173,5 +178,22 @@ impl ChatRequest {
                 message.parts.iter().any(|part| matches!(part, Part::ToolCall { .. } | Part::ToolResult { .. }))
             });
         Needs { tools, vision, structured_output: self.response_format.is_some() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Role;
+
+    #[test]
+    fn results_of_tools_are_no_questions() {
+        let mut request = ChatRequest::default();
+        assert_eq!(request.question(), None);
+        request.messages.push(Message::text(Role::User, "what time is it?"));
+        let result =
+            Part::ToolResult { call_id: "1".into(), content: Vec::new(), is_error: false, cache_control: None };
+        request.messages.push(Message { role: Role::User, parts: vec![result], name: None });
+        assert_eq!(request.question(), Some(&request.messages[0]));
     }
 }

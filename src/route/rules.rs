@@ -4,7 +4,6 @@
 //! `objective` win over earlier ones, and a `pin` ends the walk. What a rule needs to know of a request (its language,
 //! say) is found out once, and only if some rule asks.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
@@ -62,7 +61,7 @@ pub struct Facts<'a> {
     prompt_tokens: u32,
     token: Option<&'a str>,
     headers: &'a http::HeaderMap,
-    text: OnceLock<Cow<'a, str>>,
+    text: OnceLock<String>,
     tongue: OnceLock<Option<whatlang::Info>>,
     code: OnceLock<bool>,
 }
@@ -88,12 +87,9 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The last user turn.
+    /// The last user turn; inside a tool loop that is still the question.
     fn text(&self) -> &str {
-        self.text.get_or_init(|| {
-            let turn = self.request.messages.iter().rev().find(|message| message.role == Role::User);
-            turn.map(|turn| Cow::Owned(turn.plain_text())).unwrap_or_default()
-        })
+        self.text.get_or_init(|| self.request.question().map(Message::plain_text).unwrap_or_default())
     }
 
     fn tongue(&self) -> Option<&whatlang::Info> {
@@ -192,11 +188,14 @@ impl Compiled {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Message;
+    use crate::protocol::{Part, Role};
 
-    fn verdict(rules: &str, text: &str) -> Verdict {
+    fn asking(text: &str) -> ChatRequest {
+        ChatRequest { messages: vec![Message::text(Role::User, text)], ..ChatRequest::default() }
+    }
+
+    fn verdict(rules: &str, request: &ChatRequest) -> Verdict {
         let config: crate::config::Config = rules.parse().unwrap();
-        let request = ChatRequest { messages: vec![Message::text(Role::User, text)], ..ChatRequest::default() };
         let headers = http::HeaderMap::from_iter([(
             http::HeaderName::from_static("x-team"),
             http::HeaderValue::from_static("legal"),
@@ -207,7 +206,21 @@ mod tests {
 
     fn matches(when: &str, text: &str) -> bool {
         let rules = format!("[[rules]]\nname = 'r'\npin = 'gpt-4o'\nwhen = {{ {when} }}\n");
-        verdict(&rules, text).pin.is_some()
+        verdict(&rules, &asking(text)).pin.is_some()
+    }
+
+    #[test]
+    fn inside_a_tool_loop_the_question_still_counts() {
+        let mut request = asking("This is confidential: who is in the room?");
+        let call = Part::ToolCall { id: "1".into(), name: "look".into(), arguments: "{}".into() };
+        let content = vec![Part::text("nobody")];
+        let result = Part::ToolResult { call_id: "1".into(), content, is_error: false, cache_control: None };
+        request.messages.push(Message { role: Role::Assistant, parts: vec![call], name: None });
+        request.messages.push(Message { role: Role::User, parts: vec![result], name: None });
+        let rule = "[[rules]]\nname = 'r'\npin = 'gpt-4o'\nwhen = { keywords = ['confidential'] }\n";
+        assert!(verdict(rule, &request).pin.is_some());
+        request.messages.push(Message::text(Role::User, "Thank you."));
+        assert!(verdict(rule, &request).pin.is_none(), "only the last question is looked at");
     }
 
     #[test]
@@ -270,7 +283,7 @@ mod tests {
             name = 'three'
             forbid = ['claude-opus-5-5']
         ";
-        let verdict = verdict(rules, "hello");
+        let verdict = verdict(rules, &asking("hello"));
         let names: Vec<&str> = verdict.hits.iter().map(|hit| hit.name.as_str()).collect();
         assert_eq!(names, ["one", "two"]);
         assert_eq!(verdict.pin.as_deref(), Some("claude-opus-5-5"));
