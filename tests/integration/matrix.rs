@@ -154,6 +154,13 @@ async fn the_same_dialect_passes_through_with_fields_nobody_knows() {
     let seen = gateway.sandbox.seen();
     let last = seen.iter().rfind(|seen| seen.model == "gpt-4o").unwrap();
     assert_eq!(last.body["x_future"], json!({ "deep": [1, 2.50] }));
+    // Whose account it is is not the client's business: the key is ours.
+    let sent = gateway.http.post(gateway.url("/v1/chat/completions")).header("openai-organization", "org-theirs");
+    let sent =
+        sent.header("openai-project", "proj_theirs").body(ask("/v1/chat/completions", "gpt-4o", "hi").to_string());
+    assert_eq!(sent.send().await.unwrap().status(), 200);
+    let names = gateway.sandbox.seen().into_iter().flat_map(|seen| seen.headers).map(|(name, _)| name);
+    assert_eq!(names.filter(|name| name.starts_with("openai-")).count(), 0);
     let beta = gateway
         .http
         .post(gateway.url("/v1/messages"))

@@ -23,8 +23,9 @@ use crate::http::state::{Gateway, PlanRequest};
 use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind};
 use crate::route::{Decision, estimate_tokens};
 
-/// Client headers that a vendor of the same dialect should see.
-const PASSED_ON: [&str; 4] = ["anthropic-beta", "anthropic-version", "openai-organization", "openai-project"];
+/// Client headers that a vendor of the same dialect should see. None that says whose account is meant: the key is ours, and
+/// another's organization beside it would be refused as a bad key.
+const PASSED_ON: [&str; 2] = ["anthropic-beta", "anthropic-version"];
 
 /// `POST /api/chat`.
 pub async fn native(
