@@ -125,7 +125,7 @@ fn a_tool_loop_goes_from_openai_to_anthropic() {
     let (body, dropped) = encoded(Dialect::Anthropic, &request);
     assert_eq!(dropped, Vec::<String>::new());
     assert_eq!(body["model"], "upstream-id");
-    assert_eq!(body["max_tokens"], 4096);
+    assert_eq!(body["max_tokens"], 100_000, "who sets no limit gets what the model can give");
     assert_eq!(body["system"], json!([{ "type": "text", "text": "Be brief." }]));
     assert_eq!(
         body["messages"],

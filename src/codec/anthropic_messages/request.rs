@@ -12,7 +12,7 @@ use crate::protocol::{
     ApiError, ChatRequest, Effort, Message, Part, Reasoning, ResponseFormat, Role, Sampling, Tool, ToolChoice,
 };
 
-/// Answers get so many tokens where neither client nor configuration says: the dialect demands a number.
+/// Answers get so many tokens where nobody knows what the model can give: the dialect demands a number.
 const DEFAULT_MAX_TOKENS: u32 = 4096;
 
 /// Reads a request.
@@ -189,7 +189,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));
     let able = target.max_output_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
-    let most = request.max_tokens.map_or_else(|| able.min(DEFAULT_MAX_TOKENS), |wanted| wanted.min(able));
+    let most = request.max_tokens.map_or(able, |wanted| wanted.min(able));
     out.insert("max_tokens".into(), json!(most));
     let mut system = system(request, &mut dropped);
     let mut turns = turns(&request.messages, &mut dropped);
