@@ -7,6 +7,7 @@ use comfy_table::Table;
 use jiff::Timestamp;
 
 use super::load::ConfigArgs;
+use crate::config::Config;
 use crate::store::{NewToken, Scope, Tokens};
 
 /// The subcommands.
@@ -72,7 +73,9 @@ impl From<ScopeArg> for Scope {
 pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
     match command {
         TokenCommand::New { name, scopes, models, rpm, tpm, usd_per_day, config } => {
-            let dir = config.load()?.config.server.data_dir;
+            let config = config.load()?.config;
+            check_models(&config, models.as_deref().unwrap_or_default())?;
+            let dir = config.server.data_dir;
             let mut tokens = Tokens::load(&dir)?;
             let new = NewToken {
                 name,
@@ -112,4 +115,13 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses names that lead to no model. One that a server may list later is only remarked upon.
+fn check_models(config: &Config, names: &[String]) -> anyhow::Result<()> {
+    for name in names.iter().filter(|name| !config.knows_model(name)) {
+        anyhow::ensure!(config.discovers(), "there is no model `{name}`");
+        eprintln!("No model `{name}` is configured: the token opens it once a server lists it.");
+    }
+    Ok(())
 }

@@ -203,8 +203,7 @@ fn check_aliases(config: &Config, bad: &mut impl FnMut(String, String)) {
 
 /// A model that a server will list later is not known yet: a name is refused only where nobody is asked for a list.
 fn check_reference(path: &str, model: &str, config: &Config, bad: &mut impl FnMut(String, String)) {
-    let may_come = config.providers.values().any(|provider| provider.enabled && provider.discover);
-    if config.models.contains_key(model) || config.aliases.contains_key(model) || may_come {
+    if config.knows_model(model) || config.discovers() {
         return;
     }
     let near = nearest(model, config.models.keys().map(String::as_str));

@@ -91,3 +91,15 @@ pub struct Config {
     #[serde(skip)]
     pub overrides: Overrides,
 }
+
+impl Config {
+    /// Whether a model of this name, or an alias, is configured.
+    pub fn knows_model(&self, name: &str) -> bool {
+        self.models.contains_key(name) || self.aliases.contains_key(name)
+    }
+
+    /// Whether servers are asked for models that nobody configured.
+    pub fn discovers(&self) -> bool {
+        self.providers.values().any(|provider| provider.enabled && provider.discover)
+    }
+}

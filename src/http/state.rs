@@ -50,7 +50,7 @@ impl Live {
         before: Option<&Live>,
     ) -> Self {
         let catalog = Catalog::new(&config, discovered, before.map(|before| &before.catalog));
-        let rules = Rules::new(&config.rules);
+        let rules = Rules::new(&config.rules, &catalog);
         Self { config, settings, catalog, rules }
     }
 

@@ -68,7 +68,7 @@ impl World {
     fn ask(&self, request: &ChatRequest, stay: Option<Stay>, acts: bool, seed: u64) -> Plan {
         let config: Config = self.config.parse().unwrap();
         let catalog = Catalog::new(&config, &BTreeMap::new(), None);
-        let rules = Rules::new(&config.rules);
+        let rules = Rules::new(&config.rules, &catalog);
         let mut rng = SmallRng::seed_from_u64(seed);
         let mut chance = || rng.random::<f64>();
         let prior = |_: &str| Estimate::default();

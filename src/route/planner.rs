@@ -149,7 +149,7 @@ pub fn plan(
     let mut excluded = Vec::new();
     let mut able = Vec::new();
     for model in pool {
-        match eligible(&model, &demand, &verdict, mode, question) {
+        match eligible(catalog, &model, &demand, &verdict, mode, question) {
             Ok(()) => able.push(model),
             Err(reason) => excluded.push((model, reason)),
         }
@@ -275,7 +275,7 @@ fn pool(
         return Ok((Mode::Weighted, catalog.models().cloned().collect(), "drawn by weight".into()));
     };
     let model = catalog.find(name).ok_or_else(|| unknown(catalog, name))?;
-    if !allowed(question.allowed, model) {
+    if question.allowed.is_some_and(|allowed| !catalog.is_among(model.name.as_str(), allowed)) {
         return Err(PlanError::Forbidden(model.name.to_string()));
     }
     Ok((Mode::Named, vec![Arc::clone(model)], why))
@@ -293,10 +293,6 @@ fn unknown(catalog: &Catalog, name: &str) -> PlanError {
     PlanError::UnknownModel { name: name.to_owned(), hint }
 }
 
-fn allowed(list: Option<&[String]>, model: &Model) -> bool {
-    list.is_none_or(|list| list.iter().any(|name| name == model.name.as_str()))
-}
-
 /// Why a model fell out.
 struct Reason {
     text: String,
@@ -309,6 +305,7 @@ struct Reason {
 }
 
 fn eligible(
+    catalog: &Catalog,
     model: &Model,
     demand: &Demand,
     verdict: &Verdict,
@@ -319,13 +316,13 @@ fn eligible(
     let lasting = |text: String| Err(reason(text));
     let name = model.name.as_str();
     let wishes = &question.request.routing;
-    if !allowed(question.allowed, model) {
+    if question.allowed.is_some_and(|allowed| !catalog.is_among(name, allowed)) {
         return lasting("this API token may not use it".into());
     }
-    if wishes.models.as_ref().is_some_and(|only| !only.iter().any(|wanted| wanted == name)) {
+    if wishes.models.as_ref().is_some_and(|only| !catalog.is_among(name, only)) {
         return lasting("it is not among the request's models".into());
     }
-    if wishes.exclude.iter().any(|unwanted| unwanted == name) {
+    if catalog.is_among(name, &wishes.exclude) {
         return lasting("the request excludes it".into());
     }
     if let Some(rule) = verdict.forbid.get(name) {

@@ -33,7 +33,7 @@ fn ask(config: &str, request: &ChatRequest, seed: u64) -> Result<Plan, PlanError
 fn ask_in(client: Dialect, config: &str, request: &ChatRequest, seed: u64) -> Result<Plan, PlanError> {
     let config: Config = format!("{WORLD}{config}").parse().unwrap();
     let catalog = Catalog::new(&config, &BTreeMap::new(), None);
-    let rules = Rules::new(&config.rules);
+    let rules = Rules::new(&config.rules, &catalog);
     let mut rng = SmallRng::seed_from_u64(seed);
     let headers = HeaderMap::new();
     let mut chance = || rng.random::<f64>();
@@ -198,6 +198,57 @@ fn rules_prefer_forbid_weigh_and_pin() {
             ask(&rule("weights = { silent = 1.0, small = 0.0, large = 0.0 }"), &request("auto"), seed).unwrap();
         assert_eq!(names(&plan), ["silent"]);
         assert_eq!(plan.decision.rules, ["r"]);
+    }
+}
+
+#[test]
+fn an_alias_is_as_good_as_the_name() {
+    let other_names = "
+[aliases]
+little = 'small'
+big = 'large'
+mute = 'silent'
+[models.'tagged:latest']
+provider = 'open'
+weight = 0.0
+";
+    let ruled = |what: &str| format!("{other_names}[[rules]]\nname = 'r'\n{what}\n");
+    let auto = request("auto");
+    assert_eq!(names(&ask(&ruled("forbid = ['big']"), &auto, 1).unwrap()), ["small"]);
+    assert_eq!(names(&ask(&ruled("prefer = ['little']"), &auto, 1).unwrap()), ["small", "large"]);
+    assert_eq!(names(&ask(&ruled("prefer = ['tagged']"), &auto, 1).unwrap())[0], "tagged:latest");
+    let plan = ask(&ruled("weights = { mute = 1.0, little = 0.0, big = 0.0 }"), &auto, 1).unwrap();
+    assert_eq!(names(&plan), ["silent"]);
+
+    let mut wishing = auto;
+    wishing.routing.exclude = vec!["big".into()];
+    assert_eq!(names(&ask(other_names, &wishing, 1).unwrap()), ["small"]);
+    wishing.routing.exclude.clear();
+    wishing.routing.models = Some(vec!["mute".into()]);
+    assert_eq!(names(&ask(other_names, &wishing, 1).unwrap()), ["silent"]);
+}
+
+#[test]
+fn a_token_for_an_alias_is_one_for_the_model() {
+    let config: Config = format!("{WORLD}[aliases]\nlittle = 'small'\n").parse().unwrap();
+    let catalog = Catalog::new(&config, &BTreeMap::new(), None);
+    let allowed = ["little".to_owned()];
+    for model in ["auto", "small", "little"] {
+        let request = request(model);
+        let mut chance = || 0.5;
+        let mut question = Question {
+            request: &request,
+            client: Dialect::Native,
+            id: DecisionId(Uuid::nil()),
+            token: None,
+            allowed: Some(&allowed),
+            headers: &HeaderMap::new(),
+            now: Instant::now(),
+            chance: &mut chance,
+            learned: None,
+        };
+        let plan = plan(&catalog, &Rules::default(), &config.routing, &mut question).unwrap();
+        assert_eq!(names(&plan), ["small"], "{model}");
     }
 }
 

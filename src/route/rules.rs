@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use crate::classifier::stats::TextStats;
 use crate::config::{Rule, Trait, When};
-use crate::protocol::{ChatRequest, Needs, Objective, Role};
+use crate::protocol::{ChatRequest, Message, Needs, Objective};
+use crate::upstream::Catalog;
 
 /// Compiled rules.
 #[derive(Debug, Default)]
@@ -117,8 +118,8 @@ impl<'a> Facts<'a> {
 
 impl Rules {
     /// Compiles rules as configured; what does not compile was refused when the configuration was loaded, and is left
-    /// out here.
-    pub fn new(rules: &[Rule]) -> Self {
+    /// out here. Models get the names that `catalog` lists them under, however the rules call them.
+    pub fn new(rules: &[Rule], catalog: &Catalog) -> Self {
         let compile = |rule: &Rule| {
             let words: Vec<String> = rule.when.keywords.iter().map(|word| regex::escape(word.trim())).collect();
             // `\b` knows no words in scripts without spaces, so there a keyword is found anywhere.
@@ -127,7 +128,7 @@ impl Rules {
             let keywords =
                 if words.is_empty() { None } else { RegexBuilder::new(&any).case_insensitive(true).build().ok() };
             let patterns = rule.when.regex.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect();
-            Compiled { rule: rule.clone(), keywords, patterns }
+            Compiled { rule: by_listed_names(rule, catalog), keywords, patterns }
         };
         Self { rules: rules.iter().map(compile).collect() }
     }
@@ -153,6 +154,16 @@ impl Rules {
             }
         }
         verdict
+    }
+}
+
+fn by_listed_names(rule: &Rule, catalog: &Catalog) -> Rule {
+    let listed = |name: &String| catalog.canonical(name).to_owned();
+    Rule {
+        prefer: rule.prefer.iter().map(listed).collect(),
+        forbid: rule.forbid.iter().map(listed).collect(),
+        weights: rule.weights.iter().map(|(name, weight)| (listed(name), *weight)).collect(),
+        ..rule.clone()
     }
 }
 
@@ -200,8 +211,14 @@ mod tests {
             http::HeaderName::from_static("x-team"),
             http::HeaderValue::from_static("legal"),
         )]);
-        let tokens = crate::route::estimate_tokens(&request);
-        Rules::new(&config.rules).apply(&Facts::new(&request, request.needs(), tokens, Some("ci"), &headers))
+        let tokens = crate::route::estimate_tokens(request);
+        Rules::new(&config.rules, &Catalog::default()).apply(&Facts::new(
+            request,
+            request.needs(),
+            tokens,
+            Some("ci"),
+            &headers,
+        ))
     }
 
     fn matches(when: &str, text: &str) -> bool {

@@ -128,6 +128,17 @@ impl Catalog {
         direct.or_else(aliased).or_else(latest)
     }
 
+    /// The name that a model is listed under, for that name or an alias of it; what leads to no model as it is.
+    pub fn canonical<'a>(&'a self, name: &'a str) -> &'a str {
+        self.find(name).map_or(name, |model| model.name.as_str())
+    }
+
+    /// Whether a model is among `names`, which may be aliases.
+    pub fn is_among(&self, model: &str, names: &[String]) -> bool {
+        let model = self.canonical(model);
+        names.iter().any(|name| self.canonical(name) == model)
+    }
+
     /// All models, by name.
     pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.models.values()

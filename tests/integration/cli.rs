@@ -49,6 +49,12 @@ fn tokens_are_made_listed_and_revoked() {
     let text = stdout(&made);
     assert!(text.starts_with("pm_") && text.trim().len() == 43, "{text}");
     assert!(stdout(&pointsman(dir.path(), &["token", "list"])).contains("ci"));
+    let alone = ["--set", "providers.ollama.discover=false"];
+    let known = ["token", "new", "one", "--models", "claude-sonnet"];
+    assert!(pointsman(dir.path(), &[&known[..], &alone].concat()).status.success());
+    let unknown = ["token", "new", "two", "--models", "claude-sonet"];
+    let refused = pointsman(dir.path(), &[&unknown[..], &alone].concat());
+    assert!(stderr(&refused).contains("there is no model `claude-sonet`"), "{}", stderr(&refused));
     let file = std::fs::read_to_string(dir.path().join("var/tokens.json")).unwrap();
     assert!(!file.contains(text.trim()));
     assert!(pointsman(dir.path(), &["token", "revoke", "ci"]).status.success());

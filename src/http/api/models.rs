@@ -80,7 +80,7 @@ fn allowed<'a>(live: &'a Live, caller: &'a Caller) -> impl Iterator<Item = &'a A
     let only = caller.token.as_deref().and_then(|token| token.models.as_ref());
     live.catalog
         .models()
-        .filter(move |model| only.is_none_or(|only| only.iter().any(|name| name == model.name.as_str())))
+        .filter(move |model| only.is_none_or(|only| live.catalog.is_among(model.name.as_str(), only)))
 }
 
 fn entry(model: &Model, live: &Live, now: Instant) -> Value {
