@@ -10,7 +10,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::fresh_id;
@@ -52,6 +52,20 @@ impl Live {
         let catalog = Catalog::new(&config, discovered, before.map(|before| &before.catalog));
         let rules = Rules::new(&config.rules, &catalog);
         Self { config, settings, catalog, rules }
+    }
+
+    /// Refuses a model that `token` may not use.
+    ///
+    /// # Errors
+    ///
+    /// `Permission`.
+    pub fn allow(&self, token: Option<&Token>, model: &str) -> Result<(), ApiError> {
+        let allowed = token.and_then(|token| token.models.as_deref());
+        if allowed.is_some_and(|allowed| !self.catalog.is_among(model, allowed)) {
+            let message = format!("this API token may not use the model `{model}`");
+            return Err(ApiError::new(ErrorKind::Permission, message));
+        }
+        Ok(())
     }
 
     /// All models, configured or discovered, by name.
@@ -122,8 +136,8 @@ pub struct Gateway {
     pub door: Door,
     /// Chat requests as they pass.
     pub monitor: Monitor,
-    /// Permits of chat requests.
-    pub in_flight: Arc<Semaphore>,
+    /// Permits of requests whose bodies are held and worked on.
+    in_flight: Arc<Semaphore>,
     in_flight_limit: Mutex<usize>,
     ready: AtomicBool,
     draining: CancellationToken,
@@ -175,6 +189,18 @@ impl Gateway {
             ready: AtomicBool::new(false),
             draining: CancellationToken::new(),
         }
+    }
+
+    /// A permit to answer one more request, to be held until its answer is complete.
+    ///
+    /// # Errors
+    ///
+    /// `RateLimited` while `limits.max_in_flight` are being answered.
+    pub fn admit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| {
+            let message = "too many requests are being answered (limits.max_in_flight)";
+            ApiError::new(ErrorKind::RateLimited, message).after(Duration::from_secs(1))
+        })
     }
 
     /// What is in force now. To be loaded once per request, so that all of it agrees.

@@ -74,6 +74,39 @@ async fn over_the_limit_is_429_with_a_time() {
 }
 
 #[tokio::test]
+async fn what_stands_beside_chat_is_limited_too() {
+    let ask_each = async |gateway: &TestGateway| {
+        let chat = ask("/v1/messages", "gpt-4o", "hi");
+        let embed = serde_json::json!({ "model": "text-embedding", "input": "hello" });
+        let mut statuses = Vec::new();
+        for (path, body) in [
+            ("/api/route", ask("/api/route", "auto", "hi")),
+            ("/v1/messages/count_tokens", chat),
+            ("/v1/embeddings", embed),
+        ] {
+            statuses.push(gateway.post(path, body).await.status().as_u16());
+        }
+        statuses
+    };
+    let priced = "[models.text-embedding]\nprovider = 'openai'\nprice = { input = 1e9, output = 0.0 }\n";
+    let limited = async |limits: &str| TestGateway::start(&format!("{priced}[limits]\n{limits}")).await;
+    let gateway = limited("requests_per_minute = 3").await;
+    assert_eq!(ask_each(&gateway).await, [200, 200, 200]);
+    assert_eq!(ask_each(&gateway).await, [429, 429, 429]);
+    gateway.stop().await;
+    // Embeddings are paid for.
+    let gateway = limited("usd_per_day = 1.0").await;
+    assert_eq!(ask_each(&gateway).await, [200, 200, 200]);
+    assert_eq!(ask_each(&gateway).await, [429, 429, 429]);
+    gateway.stop().await;
+    let gateway = limited("max_in_flight = 1").await;
+    let only = gateway.app.gateway.admit().unwrap();
+    assert_eq!(ask_each(&gateway).await, [429, 429, 429]);
+    drop(only);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn tokens_per_minute_count_what_the_vendor_counted() {
     let gateway = TestGateway::start("[limits]\ntokens_per_minute = 60").await;
     assert_eq!(gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "hi")).await.status(), 200);

@@ -20,7 +20,7 @@ use crate::http::middleware::caller::{Caller, Chatter};
 use crate::http::middleware::request_id::ToldLater;
 use crate::http::monitor::Arrival;
 use crate::http::state::{Gateway, PlanRequest};
-use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind};
+use crate::protocol::{ApiError, ChatRequest, Dialect};
 use crate::route::{Decision, estimate_tokens};
 
 /// Client headers that a vendor of the same dialect should see. None that says whose account is meant: the key is ours, and
@@ -79,7 +79,7 @@ async fn answer(
     body: Body,
     started: Instant,
 ) -> Result<Response, ApiError> {
-    let permit = Arc::clone(&gateway.in_flight).try_acquire_owned().map_err(|_| busy())?;
+    let permit = gateway.admit()?;
     let live = gateway.live();
     let bytes = body::read(body, &live.config.limits).await?;
     let request = read_request(dialect, &bytes, &headers)?;
@@ -145,11 +145,6 @@ fn packed(headers: &HeaderMap) -> Option<ApiError> {
     let coding = headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim();
     let plain = coding.is_empty() || coding.eq_ignore_ascii_case("identity");
     (!plain).then(|| ApiError::invalid("the body is compressed (content-encoding): send it plain"))
-}
-
-fn busy() -> ApiError {
-    let wait = std::time::Duration::from_secs(1);
-    ApiError::new(ErrorKind::RateLimited, "too many requests are being answered (limits.max_in_flight)").after(wait)
 }
 
 fn passed_on(headers: &HeaderMap) -> HeaderMap {

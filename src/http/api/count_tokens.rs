@@ -26,14 +26,19 @@ const LIMIT: usize = 64 << 10;
 /// Counts a prompt's tokens. The header `x-pointsman-counted` says by whom: `vendor` or `estimate`.
 pub async fn count(
     State(gateway): State<Arc<Gateway>>,
-    Chatter(_): Chatter,
+    Chatter(caller): Chatter,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Rejection> {
     let live = gateway.live();
     let run = async {
+        let _permit = gateway.admit()?;
+        gateway.limiter.take(caller.token.as_deref(), &live.config.limits, 0, Instant::now())?;
         let bytes = body::read(body, &live.config.limits).await?;
         let request = codec::decode_request(Dialect::Anthropic, &counted(&bytes)?)?;
+        if live.catalog.find(&request.model).is_some() {
+            live.allow(caller.token.as_deref(), &request.model)?;
+        }
         if let Some(place) = vendor(&live, &request.model)
             && let Some(answer) = ask(&gateway, &live, &place, &bytes, &headers).await
         {

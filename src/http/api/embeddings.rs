@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
+use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::body;
@@ -15,7 +18,8 @@ use crate::codec::{self, Target};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
 use crate::http::state::{Gateway, Live};
-use crate::protocol::{ApiError, Dialect, ErrorKind};
+use crate::protocol::{ApiError, Dialect, ErrorKind, Price, Usage};
+use crate::store::Token;
 use crate::upstream::{Call, Endpoint, Provider};
 
 /// Passes embeddings through. The model is one of the catalog, or `provider/model-id` for any other.
@@ -26,20 +30,15 @@ pub async fn embed(
 ) -> Result<Response, Rejection> {
     let live = gateway.live();
     let run = async {
+        let _permit = gateway.admit()?;
+        let token = caller.token.as_deref();
         let bytes = body::read(body, &live.config.limits).await?;
-        gateway.limiter.take(
-            caller.token.as_deref(),
-            &live.config.limits,
-            (bytes.len() / 4) as u32,
-            Instant::now(),
-        )?;
+        let estimated = (bytes.len() / 4) as u32;
+        gateway.limiter.take(token, &live.config.limits, estimated, Instant::now())?;
         let value: Value =
             serde_json::from_slice(&bytes).map_err(|_| ApiError::invalid("the body is no valid JSON"))?;
         let model = value["model"].as_str().ok_or_else(|| ApiError::invalid("model is missing").at("model"))?;
-        let allowed = caller.token.as_deref().and_then(|token| token.models.as_ref());
-        if allowed.is_some_and(|allowed| !allowed.iter().any(|name| name == model)) {
-            return Err(ApiError::new(ErrorKind::Permission, format!("this API token may not use `{model}`")));
-        }
+        live.allow(token, model)?;
         let (provider, upstream) = place(&live, model)?;
         let target = Target {
             dialect: Dialect::OpenAi,
@@ -49,7 +48,12 @@ pub async fn embed(
             reasoning: false,
         };
         let body = codec::passthrough_request(&target, &bytes, false)?;
-        call(&gateway, &live, &provider, body).await
+        let answer = call(&gateway, &live, &provider, body).await?;
+        let price = live.catalog.find(model).map(|known| known.settings.price).unwrap_or_default();
+        settle(&gateway, token, estimated, price, &answer);
+        let mut response = answer.into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(response)
     };
     run.await.map_err(|error: ApiError| Rejection::new(Dialect::OpenAi, error))
 }
@@ -75,7 +79,28 @@ fn place(live: &Live, model: &str) -> Result<(Arc<Provider>, String), ApiError> 
     }
 }
 
-async fn call(gateway: &Gateway, live: &Live, provider: &Provider, body: bytes::Bytes) -> Result<Response, ApiError> {
+/// Puts accounts right by what the vendor counted. What no model of the catalog stands for has no price.
+fn settle(gateway: &Gateway, token: Option<&Token>, estimated: u32, price: Price, answer: &[u8]) {
+    let Ok(Counted { usage }) = serde_json::from_slice(answer) else { return };
+    let cost = price.of(&Usage { input_tokens: usage.prompt_tokens, ..Usage::default() });
+    let id = token.map(|token| token.id.as_str());
+    gateway.limiter.correct(id, estimated, usage.prompt_tokens);
+    gateway.limiter.spend(id, cost.0);
+    gateway.budgets.spent(cost.0, Timestamp::now().as_millisecond() as f64 / 1e3);
+}
+
+/// As much of an answer as is counted.
+#[derive(Deserialize)]
+struct Counted {
+    usage: CountedTokens,
+}
+
+#[derive(Deserialize)]
+struct CountedTokens {
+    prompt_tokens: u64,
+}
+
+async fn call(gateway: &Gateway, live: &Live, provider: &Provider, body: Bytes) -> Result<Bytes, ApiError> {
     let settings = &live.config.dispatch;
     let deadline = tokio::time::Instant::now() + Duration::from_millis(settings.first_byte_timeout_ms);
     let limit = usize::try_from(settings.max_answer_mb << 20).unwrap_or(usize::MAX);
@@ -91,7 +116,5 @@ async fn call(gateway: &Gateway, live: &Live, provider: &Provider, body: bytes::
         }
         return Err(error);
     }
-    let mut response = bytes.into_response();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    Ok(bytes)
 }

@@ -1,6 +1,7 @@
 //! `POST /api/route`: a dry run. Which model, and why.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::body::Body;
@@ -25,9 +26,11 @@ pub async fn explain(
 ) -> Result<Json<Value>, Rejection> {
     let live = gateway.live();
     let run = async {
+        let _permit = gateway.admit()?;
+        let token = caller.token.as_deref();
+        gateway.limiter.take(token, &live.config.limits, 0, Instant::now())?;
         let bytes = body::read(body, &live.config.limits).await?;
         let request = chat::read_request(Dialect::Native, &bytes, &headers)?;
-        let token = caller.token.as_deref();
         let conversation = gateway.conversation(&request, token);
         let dialect = Dialect::Native;
         let asked = PlanRequest { request: &request, dialect, headers: &headers, token, conversation };
