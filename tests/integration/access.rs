@@ -51,6 +51,49 @@ async fn a_token_that_is_revoked_beside_the_server_stops_working() {
     gateway.stop().await;
 }
 
+/// A gateway that believes this machine to be a proxy, so that a test can come from anywhere.
+const BEHIND_A_PROXY: &str = "[access]\ntrusted_proxies = ['127.0.0.1/32']";
+
+#[tokio::test]
+async fn the_last_token_that_goes_does_not_leave_the_door_open() {
+    let (gateway, tokens) = TestGateway::with_tokens(BEHIND_A_PROXY, &[("op", &[Scope::Admin, Scope::Chat])]).await;
+    let status = async |url: String, from: &str| {
+        let request = gateway.http.get(url).header("x-forwarded-for", from).bearer_auth(&tokens[0]);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let (proxy, admin) = (gateway.url("/models"), gateway.admin_url("/api/admin/models"));
+    assert_eq!(status(proxy.clone(), "203.0.113.7").await, 200);
+    let data = gateway.dir.path().join("data");
+    std::fs::remove_file(pointsman::store::Tokens::path(&data)).unwrap();
+    settle(|| gateway.app.gateway.tokens().is_empty(), "the change was not noticed").await;
+    for url in [&proxy, &admin] {
+        assert_eq!(status(url.clone(), "203.0.113.7").await, 401, "{url}");
+        assert_eq!(status(url.clone(), "127.0.0.1").await, 200, "{url}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn no_page_of_anybodys_spends_the_operators_keys() {
+    let gateway = TestGateway::start("[server]\ncors_origins = ['https://app.example']").await;
+    let host = gateway.app.proxy.to_string();
+    let sent = async |headers: &[(&str, &str)]| {
+        let request = gateway.http.post(gateway.url("/api/chat")).body(ask("/api/chat", "gpt-4o", "hi").to_string());
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(sent(&[]).await, 200);
+    assert_eq!(sent(&[("origin", format!("http://{host}").as_str())]).await, 200);
+    assert_eq!(sent(&[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")]).await, 200);
+    assert_eq!(sent(&[("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")]).await, 403);
+    assert_eq!(sent(&[("origin", "null")]).await, 403);
+    // A name of the page's own that was made to lead here; a program may call this machine what it likes.
+    let rebound = [("host", "evil.example:3100"), ("origin", "http://evil.example:3100")];
+    assert_eq!(sent(&rebound).await, 403);
+    assert_eq!(sent(&rebound[..1]).await, 200);
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn denied_addresses_stay_outside() {
     let gateway = TestGateway::start("[access]\ndeny = ['127.0.0.0/8']").await;

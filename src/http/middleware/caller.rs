@@ -4,6 +4,7 @@
 //! reaches loopback addresses that nobody else can. So a change by cookie must carry the session's own token in
 //! [`CSRF_HEADER`]; and whatever comes from a browser must come from the panel itself, by what the browser says of its
 //! origin, and under a name that is this listener's own (a foreign name that was made to lead to loopback is refused).
+//! The same holds for the proxy while nothing but the address lets one in: else any page could spend the operator's keys.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,10 +14,10 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::ip;
-use crate::config::{Access, Auth};
+use crate::config::{Access, Auth, Config};
 use crate::http::error::{Rejection, dialect_of};
 use crate::http::session::Session;
 use crate::http::state::Gateway;
@@ -160,7 +161,7 @@ pub fn own_name(headers: &HeaderMap) -> Result<(), ApiError> {
     }
     Err(ApiError::new(
         ErrorKind::Permission,
-        "without a password the admin listener answers to addresses and localhost",
+        "where nothing is asked for, browsers reach this listener by an address or as localhost only",
     ))
 }
 
@@ -185,28 +186,46 @@ pub fn address(parts: &Parts, access: &Access) -> Result<IpAddr, ApiError> {
 
 fn enter(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<Caller, Rejection> {
     let dialect = dialect_of(parts.uri.path());
-    let live = gateway.live();
-    let access = &live.config.access;
-    let checked = address(parts, access)
-        .and_then(|address| Ok((check(&parts.headers, scope, access, &gateway.tokens())?, address)));
-    let (token, address) = checked.map_err(|error| Rejection::new(dialect, error))?;
-    Ok(Caller { token, session: None, address, request_id: request_id(parts) })
+    let checked = check(parts, gateway, scope).map_err(|error| Rejection::new(dialect, error));
+    checked.map(|(token, address)| Caller { token, session: None, address, request_id: request_id(parts) })
 }
 
-fn check(
-    headers: &HeaderMap,
-    scope: Scope,
-    access: &Access,
-    tokens: &Tokens,
-) -> Result<Option<Arc<Token>>, ApiError> {
-    let asked = match access.auth {
-        Auth::Off => false,
-        Auth::Required => true,
-        Auth::Auto => !tokens.is_empty(),
+fn check(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<(Option<Arc<Token>>, IpAddr), ApiError> {
+    let live = gateway.live();
+    let Config { access, server, .. } = &live.config;
+    let address = address(parts, access)?;
+    let tokens = gateway.tokens();
+    let token = match access.auth {
+        Auth::Off => None,
+        Auth::Auto if tokens.is_empty() => {
+            own_machine(parts, address, &server.cors_origins)?;
+            None
+        }
+        Auth::Auto | Auth::Required => Some(known(&parts.headers, scope, &tokens)?),
     };
-    if !asked {
-        return Ok(None);
+    Ok((token, address))
+}
+
+/// Lets this machine's own programs in, and pages that the operator named, where there is no token to ask for.
+///
+/// The listener was bound to loopback then, or tokens were there and are gone: what was closed must not stand open.
+fn own_machine(parts: &Parts, address: IpAddr, cors_origins: &[String]) -> Result<(), ApiError> {
+    if !address.is_loopback() {
+        let message = "without an API token only this machine may come in: make one with `pointsman token new NAME`";
+        return Err(ApiError::new(ErrorKind::Authentication, message));
     }
+    let origin = parts.headers.get(ORIGIN);
+    let named = |origin: &HeaderValue| cors_origins.iter().any(|known| known == "*" || origin == known);
+    if origin.is_some_and(named) {
+        return Ok(());
+    }
+    own_page(&parts.headers, &parts.method)?;
+    // Programs say no origin, and may call this machine what they like.
+    if origin.is_some() { own_name(&parts.headers) } else { Ok(()) }
+}
+
+/// The token that a caller shows.
+fn known(headers: &HeaderMap, scope: Scope, tokens: &Tokens) -> Result<Arc<Token>, ApiError> {
     let shown = shown(headers).ok_or_else(|| {
         ApiError::new(ErrorKind::Authentication, "an API token is needed: Authorization: Bearer pm_...")
     })?;
@@ -217,7 +236,7 @@ fn check(
         let message = format!("this API token lacks the scope `{}`", scope.as_str());
         return Err(ApiError::new(ErrorKind::Permission, message));
     }
-    Ok(Some(Arc::clone(token)))
+    Ok(Arc::clone(token))
 }
 
 /// The token as OpenAI's clients send it, or as Anthropic's do.
