@@ -2,8 +2,9 @@
 //!
 //! **Worst case.** One request makes at most `dispatch.max_attempts` upstream calls, at most
 //! `dispatch.attempts_per_model` of them to one model, and takes at most `dispatch.total_timeout_ms`. A call to a place
-//! that already failed this request waits first, and is paid from the retry budget shared by all requests; moving on to
-//! another place or model is free, since it does not press on the one that is down.
+//! that already failed this request waits first (for as long as its vendor asked, up to `dispatch.max_retry_after_ms`), and is
+//! paid from the retry budget shared by all requests; moving on to another place or model is free, since it does not press on
+//! the one that is down.
 //!
 //! **What moves on.** A broken connection, a timeout, an overload, a rate limit, a fault of the upstream: another
 //! deployment, the same one after a pause, then the next model. A prompt too long for one model: only models with a
@@ -194,7 +195,7 @@ impl Dispatcher {
             first: Duration::from_millis(settings.backoff_ms),
             longest: Duration::from_millis(settings.backoff_max_ms),
         };
-        let mut wait = None;
+        let patience = Duration::from_millis(settings.max_retry_after_ms);
         for round in 0..settings.attempts_per_model {
             if walk.calls >= settings.max_attempts || Instant::now() >= total {
                 return Found::GiveUp;
@@ -202,7 +203,13 @@ impl Dispatcher {
             let carries =
                 |place: &Deployment| codec::obstacle(job.dialect, place.provider.dialect, &job.request).is_none();
             let now = std::time::Instant::now();
-            let Some(place) = pick::pick(model, &walk.tried, &carries, now, &mut rand::random::<f64>) else {
+            let ready = pick::pick(model, &walk.tried, &carries, now, &mut rand::random::<f64>);
+            let found = ready.map(|place| (place, Duration::ZERO)).or_else(|| {
+                let rested = pick::rested(model, &walk.tried, &carries, now);
+                // Beyond that the next candidate is better.
+                rested.filter(|(_, rest)| *rest <= patience)
+            });
+            let Some((place, rest)) = found else {
                 if round == 0 {
                     walk.fail(
                         model,
@@ -219,7 +226,7 @@ impl Dispatcher {
                 if !self.budget.withdraw(std::time::Instant::now()) {
                     return Found::Nothing;
                 }
-                let pause = backoff.pause(round.saturating_sub(1), rand::random()).max(wait.unwrap_or_default());
+                let pause = backoff.pause(round.saturating_sub(1), rand::random()).max(rest);
                 if Instant::now() + pause >= total {
                     return Found::GiveUp;
                 }
@@ -242,7 +249,6 @@ impl Dispatcher {
             tracing::debug!(model = %model.name, deployment = %place.name, error.kind = error.kind.as_str(), "An upstream call failed");
             report.step(Step::CallFailed(error.kind));
             let step = next(&error);
-            let asked = error.retry_after;
             walk.fail(model, error);
             match step {
                 Next::GiveUp => return Found::GiveUp,
@@ -251,13 +257,7 @@ impl Dispatcher {
                     walk.too_small = walk.too_small.max(model.settings.context);
                     return Found::Nothing;
                 }
-                Next::Retry
-                    if asked.is_some_and(|wait| wait > Duration::from_millis(settings.max_retry_after_ms)) =>
-                {
-                    // Another place of the model may still answer; this one will be resting.
-                    wait = None;
-                }
-                Next::Retry => wait = asked,
+                Next::Retry => {}
             }
         }
         Found::Nothing

@@ -5,7 +5,7 @@
 //! traffic moves away from a slow place before it fails.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::upstream::{Deployment, Model};
 
@@ -29,6 +29,19 @@ pub(super) fn pick(
     Some(Arc::clone(if better { second } else { first }))
 }
 
+/// The place among those in `tried` whose rest is over first, and how long that takes: what is left to be waited for when
+/// nothing can be picked. A rest that others brought about is none of a request's business.
+pub(super) fn rested(
+    model: &Model,
+    tried: &[String],
+    carries: &dyn Fn(&Deployment) -> bool,
+    now: Instant,
+) -> Option<(Arc<Deployment>, Duration)> {
+    let known = model.deployments.iter().filter(|place| tried.contains(&place.name) && carries(place));
+    let resting = known.filter_map(|place| Some((Arc::clone(place), place.rest(now)?)));
+    resting.min_by_key(|(_, rest)| *rest)
+}
+
 /// Takes one out of the pool, with a probability proportional to its weight.
 fn draw<'a>(pool: &mut Vec<&'a Arc<Deployment>>, chance: &mut dyn FnMut() -> f64) -> Option<&'a Arc<Deployment>> {
     let total: f64 = pool.iter().map(|place| place.weight).sum();
@@ -43,13 +56,13 @@ fn draw<'a>(pool: &mut Vec<&'a Arc<Deployment>>, chance: &mut dyn FnMut() -> f64
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
     use rand::rngs::SmallRng;
     use rand::{RngExt, SeedableRng};
 
     use super::*;
     use crate::config::Config;
+    use crate::protocol::ErrorKind;
     use crate::upstream::{Catalog, Verdict};
 
     fn model() -> Arc<Model> {
@@ -101,6 +114,22 @@ mod tests {
         answer_in(&model, "x", Duration::from_millis(900));
         answer_in(&model, "y", Duration::from_millis(100));
         assert!(share_of_x(&model) < 0.01);
+    }
+
+    #[test]
+    fn of_the_tried_places_that_rest_the_first_to_be_done_is_waited_for() {
+        let model = model();
+        let now = Instant::now();
+        let tried = ["a/x".to_owned(), "a/y".to_owned()];
+        assert!(rested(&model, &tried, &|_| true, now).is_none(), "nobody rests");
+        for (place, seconds) in model.deployments.iter().zip([9, 1]) {
+            let verdict = Verdict::Rest(ErrorKind::Overloaded, Some(Duration::from_secs(seconds)));
+            place.admit(now).unwrap().settle(&verdict, now, 0);
+        }
+        let (place, rest) = rested(&model, &tried, &|_| true, now).unwrap();
+        assert_eq!((place.upstream.as_str(), rest), ("y", Duration::from_secs(1)));
+        assert_eq!(rested(&model, &tried[..1], &|_| true, now).unwrap().1, Duration::from_secs(9));
+        assert!(rested(&model, &[], &|_| true, now).is_none());
     }
 
     #[test]

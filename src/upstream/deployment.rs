@@ -60,8 +60,8 @@ pub enum Verdict {
     Good(Duration),
     /// In a way that speaks against the deployment.
     Bad(ErrorKind),
-    /// The vendor asks to be left alone for a while.
-    Rest(Option<Duration>),
+    /// By an error with which the vendor asks to be left alone for a while.
+    Rest(ErrorKind, Option<Duration>),
     /// In a way that says nothing of it: the request was at fault.
     Unrelated,
 }
@@ -70,7 +70,7 @@ impl Verdict {
     /// What an error says of the deployment that gave it.
     pub fn of(error: &ApiError) -> Self {
         match error.kind {
-            ErrorKind::RateLimited => Self::Rest(error.retry_after),
+            ErrorKind::RateLimited => Self::Rest(error.kind, error.retry_after),
             ErrorKind::InvalidRequest
             | ErrorKind::ContextOverflow
             | ErrorKind::ContentFilter
@@ -78,6 +78,7 @@ impl Verdict {
             | ErrorKind::NotFound
             | ErrorKind::Unavailable
             | ErrorKind::Internal => Self::Unrelated,
+            kind if error.retry_after.is_some() => Self::Rest(kind, error.retry_after),
             kind => Self::Bad(kind),
         }
     }
@@ -173,6 +174,13 @@ impl Deployment {
         }
     }
 
+    /// How long until the rest that its vendor asked for is over, where nothing else is in the way.
+    pub fn rest(&self, now: Instant) -> Option<Duration> {
+        let inner = self.health.inner.lock();
+        let until = inner.rest_until.filter(|until| now < *until && !inner.drained)?;
+        inner.breaker.would_admit(until).then(|| until - now)
+    }
+
     /// Lets a call through. The permit counts as in flight until it is dropped.
     pub fn admit(self: &Arc<Self>, now: Instant) -> Option<Permit> {
         self.check(now).ok()?;
@@ -237,6 +245,9 @@ pub struct Permit {
 /// How long a vendor that says 429 without a time is left alone.
 const SHORT_REST: Duration = Duration::from_millis(500);
 
+/// A vendor that asks for longer is called again after so long all the same.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
 impl Permit {
     /// Where the call goes.
     pub fn deployment(&self) -> &Arc<Deployment> {
@@ -257,11 +268,15 @@ impl Permit {
                 inner.breaker.succeed();
             }
             Verdict::Bad(kind) => inner.fail(*kind, now, at_ms),
-            Verdict::Rest(wait) => {
-                inner.rest_until = Some(now + wait.unwrap_or(SHORT_REST).min(Duration::from_secs(60)));
-                inner.last_error = Some(LastError { kind: ErrorKind::RateLimited, at_ms });
-                inner.failures += 1;
-                inner.breaker.abandon(now);
+            Verdict::Rest(kind, wait) => {
+                inner.rest_until = Some(now + wait.unwrap_or(SHORT_REST).min(LONGEST_REST));
+                if *kind == ErrorKind::RateLimited {
+                    // Too much was asked of it; nothing is wrong with it.
+                    inner.note(*kind, at_ms);
+                    inner.breaker.abandon(now);
+                } else {
+                    inner.fail(*kind, now, at_ms);
+                }
             }
             Verdict::Unrelated => inner.breaker.succeed(),
         }
@@ -275,9 +290,13 @@ impl Permit {
 
 impl Inner {
     fn fail(&mut self, kind: ErrorKind, now: Instant, at_ms: i64) {
+        self.note(kind, at_ms);
+        self.breaker.fail(now);
+    }
+
+    fn note(&mut self, kind: ErrorKind, at_ms: i64) {
         self.failures += 1;
         self.last_error = Some(LastError { kind, at_ms });
-        self.breaker.fail(now);
     }
 }
 

@@ -167,7 +167,7 @@ async fn a_breaker_opens_and_a_probe_closes_it() {
 }
 
 #[tokio::test]
-async fn a_long_retry_after_rests_the_place_and_a_short_one_is_waited_for() {
+async fn a_long_retry_after_rests_the_place() {
     let gateway = TestGateway::start("").await;
     gateway.sandbox.faults().set("gpt-4o", Fault::Status { status: 429, retry_after: Some(30) }, Times::First(1));
     let response = gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await;
@@ -175,6 +175,35 @@ async fn a_long_retry_after_rests_the_place_and_a_short_one_is_waited_for() {
     assert_eq!(response.headers()["retry-after"], "30");
     let answer: Value = gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await.json().await.unwrap();
     assert!(error("/api/chat", &answer).contains("asked for a rest"), "{answer}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_short_retry_after_is_waited_for() {
+    let gateway = TestGateway::start("").await;
+    for (status, retry_after, least) in
+        [(429, Some(1), 1000), (503, Some(1), 1000), (529, Some(1), 1000), (429, None, 400)]
+    {
+        gateway.sandbox.faults().set("gpt-4o", Fault::Status { status, retry_after }, Times::First(1));
+        let started = Instant::now();
+        let response = gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await;
+        assert_eq!(response.status(), 200, "{status} {retry_after:?}");
+        assert!(
+            started.elapsed() >= Duration::from_millis(least),
+            "{status} {retry_after:?}: {:?}",
+            started.elapsed()
+        );
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_place_that_is_down_for_long_is_not_asked_again() {
+    let gateway = TestGateway::start("").await;
+    gateway.sandbox.faults().set("gpt-4o", Fault::Status { status: 503, retry_after: Some(30) }, Times::First(1));
+    assert_eq!(gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await.status(), 503);
+    let posts = gateway.sandbox.seen().iter().filter(|seen| seen.body["messages"].is_array()).count();
+    assert_eq!(posts, 1);
     gateway.stop().await;
 }
 
