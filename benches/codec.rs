@@ -47,7 +47,7 @@ fn body(dialect: Dialect, turns: usize) -> Vec<u8> {
 }
 
 fn target(quirks: &Quirks, dialect: Dialect) -> Target<'_> {
-    Target { dialect, quirks, model: "upstream-id", max_output_tokens: Some(4096), reasoning: false }
+    Target { max_output_tokens: Some(4096), ..Target::new(dialect, quirks, "upstream-id") }
 }
 
 fn stream(dialect: Dialect, pieces: usize) -> Vec<u8> {

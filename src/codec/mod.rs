@@ -5,7 +5,8 @@
 //! ([`Quirks`](crate::config::Quirks)), not a fork.
 //!
 //! **Loss.** Where client and backend speak the same dialect nothing is translated: the body passes through with only
-//! `model` changed ([`passthrough_request`]), so fields nobody here knows survive. Where they differ, a field that
+//! `model` changed ([`pass_request`]), and what the backend is known to refuse, so fields nobody here knows survive. Where they
+//! differ, a field that
 //! cannot be carried over is an error naming it if that changes the meaning, and is listed in [`Encoded::dropped`] if
 //! it does not.
 
@@ -21,11 +22,12 @@ mod splice;
 mod stream;
 mod usage_stripper;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::Quirks;
+use crate::config::{Quirks, Refusal};
 use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect};
 
 pub use stream::{StreamDecoder, StreamEncoder};
@@ -44,6 +46,34 @@ pub struct Target<'a> {
     pub max_output_tokens: Option<u32>,
     /// Whether the model can think.
     pub reasoning: bool,
+    /// Tokens that prompt and answer may have together, for a server that must be told how much to keep in mind.
+    pub context: Option<u32>,
+    /// About how many tokens the prompt has.
+    pub prompt_tokens: u32,
+    /// What the model refuses of what the dialect can say.
+    pub refuses: &'a BTreeSet<Refusal>,
+}
+
+static NOTHING: BTreeSet<Refusal> = BTreeSet::new();
+
+impl<'a> Target<'a> {
+    /// A model of which nothing is known but its id.
+    pub fn new(dialect: Dialect, quirks: &'a Quirks, model: &'a str) -> Self {
+        Self {
+            dialect,
+            quirks,
+            model,
+            max_output_tokens: None,
+            reasoning: false,
+            context: None,
+            prompt_tokens: 0,
+            refuses: &NOTHING,
+        }
+    }
+
+    fn refuses(&self, what: Refusal) -> bool {
+        self.refuses.contains(&what)
+    }
 }
 
 /// A request in a backend's dialect.
@@ -129,8 +159,30 @@ pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Opt
     }
 }
 
-/// The client's own body for a backend of the same dialect: only `model` is changed, and OpenAI streams are asked for
-/// their usage, so that the answer's cost is known. Every other byte stays.
+/// The client's own request for a backend of the same dialect. Nearly always its body passes as [`passthrough_request`] says;
+/// else what the backend would refuse (a field it does not know, another vendor's thoughts) is changed or left out, and every
+/// other field stays.
+///
+/// # Errors
+///
+/// When the body is no JSON object.
+pub fn pass_request(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> Result<Encoded, ApiError> {
+    let mut dropped = Vec::new();
+    let adapt = match target.dialect {
+        Dialect::OpenAi if !openai_chat::likeness::takes(target, request) => openai_chat::likeness::adapt,
+        Dialect::Anthropic if !anthropic_messages::refusals::takes(target, request) => {
+            anthropic_messages::refusals::adapt
+        }
+        _ => return Ok(Encoded { body: splice::request(target, body, request.stream)?, dropped }),
+    };
+    let mut fields = serde_json::from_slice(body).map_err(|_| ApiError::invalid("the body is no JSON object"))?;
+    adapt(target, &mut fields, &mut dropped);
+    let body = serde_json::Value::Object(fields).to_string();
+    Ok(Encoded { body: splice::request(target, body.as_bytes(), request.stream)?, dropped })
+}
+
+/// The client's own body for a backend of the same dialect: only `model` is changed, and at OpenAI's the name of the field
+/// that bounds the answer, and the wish for a stream's usage, so that the answer's cost is known. Every other byte stays.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! Changes a body without writing it anew: every byte that is not `model` (or the wish for usage) stays as it was.
+//! Changes a body without writing it anew: every byte that is not `model` (or the wish for usage, or the name of the field
+//! that bounds the answer) stays as it was.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,6 +9,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Target;
+use crate::config::MaxTokensField;
 use crate::protocol::{ApiError, Dialect};
 
 /// The client's body for a backend of the same dialect.
@@ -19,6 +21,9 @@ pub(super) fn request(target: &Target<'_>, body: &[u8], stream: bool) -> Result<
     for field in fields.iter().filter(|field| field.key == "model") {
         found = true;
         edits.push((field.value.clone(), model.clone()));
+    }
+    if target.dialect == Dialect::OpenAi {
+        edits.extend(renamed_limit(body, &fields, target.quirks.max_tokens_field));
     }
     let mut added = String::new();
     if !found {
@@ -41,6 +46,18 @@ pub(super) fn request(target: &Target<'_>, body: &[u8], stream: bool) -> Result<
         edits.push((open..open, format!("{added}{comma}")));
     }
     Ok(apply(body, edits))
+}
+
+/// The field that bounds the answer under the name that is known, where it came under the other.
+fn renamed_limit(body: &[u8], fields: &[Field], known: MaxTokensField) -> Option<(Range<usize>, String)> {
+    let (known, other) = (known.as_str(), known.other().as_str());
+    let field = fields.iter().find(|field| field.key == other)?;
+    if fields.iter().any(|field| field.key == known) {
+        return None;
+    }
+    let before = body[..field.value.start].trim_ascii_end().strip_suffix(b":")?.trim_ascii_end();
+    let start = before.strip_suffix(format!("\"{other}\"").as_bytes())?.len();
+    Some((start..before.len(), format!("\"{known}\"")))
 }
 
 /// `stream_options` with `include_usage` on, and whatever else is in it.

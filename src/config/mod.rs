@@ -43,7 +43,7 @@ pub use layers::{Origin, Setting};
 pub use learning::{Bandit, Gate, Guard, Learning, LearningMode, PolicyName, RewardMap};
 pub use limits::Limits;
 pub use load::{ConfigErrors, DEFAULTS, LoadArgs, Loaded, load, needs_restart};
-pub use models::{Capability, Model, Place};
+pub use models::{Capability, Model, Place, Refusal};
 pub use overrides::{ModelOverride, Overrides};
 pub use providers::{Provider, Roots};
 pub use quirks::{MaxTokensField, Quirks};

@@ -20,6 +20,23 @@ pub enum Capability {
     Reasoning,
 }
 
+/// What a model may refuse although its vendor's dialect can say it. It is left out or said in another way; only a model that
+/// refuses to be made to call tools is not asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// How to sample: temperature, `top_p`, `top_k`, penalties.
+    Sampling,
+    /// That it must call a tool.
+    ForcedTools,
+    /// Not to think.
+    NoThinking,
+    /// How much to think, in tokens.
+    ThinkingBudget,
+    /// How much to think, in words.
+    ThinkingEffort,
+}
+
 /// A model. Live. The defaults are those of a model nobody described.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -40,6 +57,8 @@ pub struct Model {
     pub max_output: u32,
     /// What it can do beyond text.
     pub can: BTreeSet<Capability>,
+    /// What it refuses.
+    pub refuses: BTreeSet<Refusal>,
     /// Its share of `auto` under the strategy `weighted`, relative to the others; 0 = only by name.
     pub weight: f64,
     /// A model whose record stands in for this one's until it has its own.
@@ -59,6 +78,7 @@ impl Default for Model {
             context: 128_000,
             max_output: 4_096,
             can: BTreeSet::new(),
+            refuses: BTreeSet::new(),
             weight: 1.0,
             like: None,
             score: None,

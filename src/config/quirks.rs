@@ -13,6 +13,24 @@ pub enum MaxTokensField {
     MaxTokens,
 }
 
+impl MaxTokensField {
+    /// The field's name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxCompletionTokens => "max_completion_tokens",
+            Self::MaxTokens => "max_tokens",
+        }
+    }
+
+    /// The one it is not.
+    pub fn other(self) -> Self {
+        match self {
+            Self::MaxCompletionTokens => Self::MaxTokens,
+            Self::MaxTokens => Self::MaxCompletionTokens,
+        }
+    }
+}
+
 /// How a provider differs from OpenAI; the defaults are OpenAI itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -25,7 +43,8 @@ pub struct Quirks {
     pub developer_role: bool,
     /// Whether it knows `stream_options.include_usage`.
     pub stream_usage: bool,
-    /// Whether it knows `response_format` with a JSON schema; else the schema is dropped to any JSON object.
+    /// Whether it knows `response_format` with a JSON schema; else the schema is said in words, and any
+    /// JSON object is asked for.
     pub json_schema: bool,
     /// Whether it knows `parallel_tool_calls`.
     pub parallel_tool_calls: bool,

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::failover::Job;
-use crate::codec::{self, StreamDecoder, Target};
+use crate::codec::{self, Encoded, StreamDecoder, Target};
 use crate::config::{self, Capability};
 use crate::protocol::{ApiError, ChatResponse, Dialect, ErrorKind, Part, StreamEvent, ToolCallDelta};
 use crate::upstream::{Answer, Call, Client, Deployment, Endpoint, Model};
@@ -101,13 +101,15 @@ pub(super) async fn attempt(
         model: &place.upstream,
         max_output_tokens: Some(model.settings.max_output),
         reasoning: model.settings.can.contains(&Capability::Reasoning),
+        context: Some(model.settings.context),
+        prompt_tokens: job.prompt_tokens,
+        refuses: &model.settings.refuses,
     };
     let passes = dialect == job.dialect;
-    let (body, dropped) = if passes {
-        (codec::passthrough_request(&target, &job.body, job.request.stream)?, Vec::new())
+    let Encoded { body, dropped } = if passes {
+        codec::pass_request(&target, &job.request, &job.body)?
     } else {
-        let encoded = codec::encode_request(&target, &job.request)?;
-        (encoded.body, encoded.dropped)
+        codec::encode_request(&target, &job.request)?
     };
     let headers = if passes { job.headers.clone() } else { HeaderMap::new() };
     let call = Call { endpoint: Endpoint::Chat, body: Some(body), headers };

@@ -33,6 +33,8 @@ use crate::upstream::{Backoff, Client, Deployment, Model, Permit, RetryBudget, V
 pub struct Job {
     /// The request.
     pub request: ChatRequest,
+    /// About how many tokens its prompt has.
+    pub prompt_tokens: u32,
     /// The request as the client sent it.
     pub body: Bytes,
     /// The client's dialect.

@@ -60,6 +60,18 @@ pub struct Sampling {
     pub presence_penalty: Option<f64>,
 }
 
+impl Sampling {
+    /// Whether it asks for anything but what vendors do anyway.
+    pub fn steers(&self) -> bool {
+        let other_than = |usual: f64| move |wanted: f64| wanted != usual;
+        self.temperature.is_some_and(other_than(1.0))
+            || self.top_p.is_some_and(other_than(1.0))
+            || self.top_k.is_some()
+            || self.frequency_penalty.is_some_and(other_than(0.0))
+            || self.presence_penalty.is_some_and(other_than(0.0))
+    }
+}
+
 /// Shape the answer must have.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ResponseFormat {

@@ -1,7 +1,7 @@
 //! What a request asks of a model, and whether a model is up to it.
 
-use crate::config::{self, Capability};
-use crate::protocol::{ChatRequest, Needs, Part};
+use crate::config::{self, Capability, Refusal};
+use crate::protocol::{ChatRequest, Needs, Part, ToolChoice};
 
 /// Tokens a picture is counted as, where nobody knows its size: a middling one at the big vendors.
 const IMAGE_TOKENS: u32 = 1000;
@@ -18,12 +18,19 @@ pub struct Demand {
     pub prompt_tokens: u32,
     /// Most tokens of the answer, where the client says so.
     pub max_tokens: Option<u32>,
+    /// Whether it must call a tool.
+    pub must_call: bool,
 }
 
 impl Demand {
     /// What `request` asks.
     pub fn of(request: &ChatRequest) -> Self {
-        Self { needs: request.needs(), prompt_tokens: estimate_tokens(request), max_tokens: request.max_tokens }
+        Self {
+            needs: request.needs(),
+            prompt_tokens: estimate_tokens(request),
+            max_tokens: request.max_tokens,
+            must_call: matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))),
+        }
     }
 
     /// Whether a model has what it needs; if not, why, as a clause for people.
@@ -35,6 +42,9 @@ impl Demand {
         let lacks = |needed: bool, capability: Capability| needed && !model.can.contains(&capability);
         if lacks(self.needs.tools, Capability::Tools) {
             return Err("it cannot call tools".into());
+        }
+        if self.must_call && model.refuses.contains(&Refusal::ForcedTools) {
+            return Err("it cannot be made to call a tool".into());
         }
         if lacks(self.needs.vision, Capability::Vision) {
             return Err("it cannot see pictures".into());
@@ -144,9 +154,21 @@ mod tests {
     }
 
     #[test]
+    fn who_refuses_to_be_made_to_call_a_tool_is_not_asked_to() {
+        let mut request = request("hi");
+        request.tool_choice = Some(ToolChoice::Required);
+        let own_head = config::Model { refuses: [Refusal::ForcedTools].into(), ..config::Model::default() };
+        assert_eq!(Demand::of(&request).check(&own_head).unwrap_err(), "it cannot be made to call a tool");
+        assert!(Demand::of(&request).check(&config::Model::default()).is_ok());
+        request.tool_choice = Some(ToolChoice::Auto);
+        assert!(Demand::of(&request).check(&own_head).is_ok());
+    }
+
+    #[test]
     fn only_what_surely_does_not_fit_is_turned_away() {
         let small = config::Model { context: 1000, ..config::Model::default() };
-        let demand = |tokens| Demand { needs: Needs::default(), prompt_tokens: tokens, max_tokens: None };
+        let demand =
+            |tokens| Demand { needs: Needs::default(), prompt_tokens: tokens, max_tokens: None, must_call: false };
         assert!(demand(1100).fits(&small).is_ok());
         assert!(demand(1400).fits(&small).is_err());
     }

@@ -25,6 +25,9 @@ pub(super) fn chat(body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames
     if let Err(message) = alternate(messages) {
         return wrong(&message);
     }
+    if let Some(message) = refusal(model, messages, body) {
+        return wrong(message);
+    }
     let mut asked = asked(model, messages, body);
     asked.max_tokens = Some(most);
     let Some(said) = say(&asked) else { return too_long(Vendor::Anthropic) };
@@ -64,6 +67,38 @@ fn alternate(messages: &[Value]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What does not go together, and thoughts that are not the vendor's own.
+fn refusal(model: &str, messages: &[Value], body: &Value) -> Option<&'static str> {
+    let has = |field: &str| !body[field].is_null();
+    let thinking = body["thinking"]["type"].as_str();
+    let thinks = matches!(thinking, Some("enabled" | "adaptive"));
+    let newest = model.ends_with("-5-5") || model.ends_with("-5-1");
+    let always = newest && !model.contains("haiku");
+    let steered = has("top_p") || has("top_k") || (has("temperature") && body["temperature"] != 1.0);
+    let forced = matches!(body["tool_choice"]["type"].as_str(), Some("any" | "tool"));
+    let mut blocks = messages.iter().filter_map(|message| message["content"].as_array()).flatten();
+    match () {
+        () if newest && steered => Some("`temperature`, `top_p` and `top_k` are deprecated for this model."),
+        () if newest && thinking == Some("enabled") => {
+            Some("\"thinking.type.enabled\" is not supported for this model.")
+        }
+        () if always && thinking == Some("disabled") => {
+            Some("\"thinking.type.disabled\" is not supported for this model.")
+        }
+        () if always && forced => Some("tool_choice forces tool use and is not compatible with this model."),
+        () if has("temperature") && has("top_p") => Some("`temperature` and `top_p` cannot both be specified."),
+        () if thinks && has("temperature") && body["temperature"] != 1.0 => {
+            Some("`temperature` may only be set to 1 when thinking is enabled or in adaptive mode.")
+        }
+        () if thinks && (has("top_p") || has("top_k")) => Some("`top_p` and `top_k` must be unset while thinking."),
+        () if thinks && forced => Some("Thinking may not be enabled when tool_choice forces tool use."),
+        () if blocks.any(|block| block["type"] == "thinking" && block["signature"] != SIGNATURE) => {
+            Some("Invalid `signature` in `thinking` block")
+        }
+        () => None,
+    }
 }
 
 fn texts(content: &Value, asked: &mut Asked, results: &mut Option<String>) -> String {

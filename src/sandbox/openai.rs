@@ -19,6 +19,9 @@ pub(super) fn chat(vendor: Vendor, body: &Value, say: impl Fn(&Asked) -> Option<
     if vendor == Vendor::OpenAi && model.contains("deepseek") {
         return vendor.error(404, "model_not_found", "The model does not exist or you do not have access to it.");
     }
+    if let Some(message) = refusal(vendor, model, messages, body) {
+        return wrong(message);
+    }
     let asked = asked(vendor, model, messages, body);
     let Some(said) = say(&asked) else { return too_long(vendor) };
     let id = format!("chatcmpl-{:016x}", Dice::new(1).about(asked.prompt.as_str()).bits());
@@ -27,6 +30,33 @@ pub(super) fn chat(vendor: Vendor, body: &Value, say: impl Fn(&Asked) -> Option<
         Frames::stream("text/event-stream", stream(&id, model, &said, usage))
     } else {
         Frames::json(200, &whole(&id, model, &said))
+    }
+}
+
+/// What the vendor, or this model of it, does not know.
+fn refusal(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Option<&'static str> {
+    let has = |field: &str| !body[field].is_null();
+    let format = &body["response_format"]["type"];
+    if vendor == Vendor::DeepSeek {
+        let mute = || !body["messages"].to_string().to_lowercase().contains("json");
+        return match () {
+            () if messages.iter().any(|turn| turn["role"] == "developer") => Some("unknown variant `developer`"),
+            () if format == "json_schema" => Some("This response_format type is unavailable now"),
+            () if format == "json_object" && mute() => Some("Prompt must contain the word 'json' in some form."),
+            () => None,
+        };
+    }
+    let old = model.starts_with("gpt-4");
+    match () {
+        () if old && has("reasoning_effort") => Some("Unrecognized request argument supplied: reasoning_effort"),
+        () if !old && has("temperature") && body["temperature"] != 1.0 => {
+            Some("Unsupported value: 'temperature' does not support this value with this model.")
+        }
+        () if !old && has("max_tokens") => Some("Unsupported parameter: use 'max_completion_tokens' instead."),
+        () if messages.iter().any(|turn| !turn["reasoning_content"].is_null()) => {
+            Some("Additional properties are not allowed ('reasoning_content' was unexpected)")
+        }
+        () => None,
     }
 }
 

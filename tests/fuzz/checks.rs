@@ -12,7 +12,7 @@ const BACKENDS: [Dialect; 3] = [Dialect::OpenAi, Dialect::Anthropic, Dialect::Ol
 pub type Signature = Vec<String>;
 
 fn target(quirks: &Quirks, dialect: Dialect) -> Target<'_> {
-    Target { dialect, quirks, model: "m", max_output_tokens: Some(100), reasoning: true }
+    Target { max_output_tokens: Some(100), reasoning: true, ..Target::new(dialect, quirks, "m") }
 }
 
 fn meta() -> AnswerMeta {
@@ -39,8 +39,8 @@ pub fn request(bytes: &[u8]) -> Signature {
                 signature.push(gist(&error));
             }
             Ok(request) => {
-                let passed = codec::passthrough_request(&target(&quirks, dialect), bytes, request.stream);
-                let passed = passed.unwrap_or_else(|error| panic!("understood, and not passed on: {error:?}"));
+                let passed = codec::pass_request(&target(&quirks, dialect), &request, bytes);
+                let passed = passed.unwrap_or_else(|error| panic!("understood, and not passed on: {error:?}")).body;
                 let value: serde_json::Value = serde_json::from_slice(&passed).expect("what passes through is JSON");
                 assert_eq!(value["model"], "m");
                 signature.push(format!("{dialect:?} understood"));

@@ -111,6 +111,47 @@ async fn a_schema_is_held() {
 }
 
 #[tokio::test]
+async fn what_a_look_alike_or_a_model_does_not_know_is_not_sent_to_it() {
+    let gateway = TestGateway::start("").await;
+    let path = "/v1/chat/completions";
+    for model in ["deepseek-v3.1", "gpt-4o", "gpt-6-sol"] {
+        let mut body = ask(path, model, "Which colour?");
+        body["messages"].as_array_mut().unwrap().insert(0, json!({ "role": "developer", "content": "Be brief." }));
+        body["reasoning_effort"] = json!("low");
+        body["max_tokens"] = json!(100);
+        let response = gateway.post(path, body).await;
+        let dropped = response.headers().get("x-pointsman-dropped").cloned();
+        let status = response.status();
+        assert_eq!(status, 200, "{model}: {}", response.text().await.unwrap());
+        assert_eq!(dropped.is_none(), model == "gpt-6-sol", "{model}: {dropped:?}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_at_another_vendor() {
+    let gateway = TestGateway::start("").await;
+    for path in CLIENTS {
+        for next in ["claude-sonnet-5-5", "gpt-4o", "deepseek-v3.1"] {
+            let mut body = ask(path, "deepseek-r1", "Think hard");
+            let answer: Value = gateway.post(path, body.clone()).await.json().await.unwrap();
+            let turn = match path {
+                "/api/chat" => answer["message"].clone(),
+                "/v1/chat/completions" => answer["choices"][0]["message"].clone(),
+                _ => json!({ "role": "assistant", "content": answer["content"] }),
+            };
+            assert!(turn.to_string().contains("need not think"), "{turn}");
+            body["model"] = json!(next);
+            let more = [turn, json!({ "role": "user", "content": "And now?" })];
+            body["messages"].as_array_mut().unwrap().extend(more);
+            let response = gateway.post(path, body).await;
+            assert_eq!(response.status(), 200, "{path} {next}: {}", response.text().await.unwrap());
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn reasoning_never_leaks_into_text() {
     let gateway = TestGateway::start("").await;
     for path in CLIENTS {

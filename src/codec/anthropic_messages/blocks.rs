@@ -45,9 +45,11 @@ fn decode_block(value: Value, path: String) -> Result<Part, ApiError> {
                 cache_control: fields.take("cache_control"),
             })
         }
-        "thinking" => {
-            Ok(Part::Thinking { text: fields.need_string("thinking")?, signature: fields.string("signature")? })
-        }
+        "thinking" => Ok(Part::Thinking {
+            text: fields.need_string("thinking")?,
+            // An empty one is what we gave another vendor's thought.
+            signature: fields.string("signature")?.filter(|signature| !signature.is_empty()),
+        }),
         "redacted_thinking" => Ok(Part::RedactedThinking { data: fields.need_string("data")? }),
         _ => Ok(Part::Foreign { kind, value: fields.whole() }),
     }

@@ -7,7 +7,7 @@ use super::super::carried;
 use super::super::json::{Object, cannot_carry, missing, unknown};
 use super::super::openai_chat::request::effort_of;
 use super::super::{Encoded, Target};
-use super::blocks;
+use super::{blocks, refusals};
 use crate::protocol::{
     ApiError, ChatRequest, Effort, Message, Part, Reasoning, ResponseFormat, Role, Sampling, Tool, ToolChoice,
 };
@@ -207,8 +207,8 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if let Some(choice) = choice(request) {
         out.insert("tool_choice".into(), choice);
     }
-    encode_sampling(&request.sampling, &mut out, &mut dropped);
     encode_output(target, request, most, &mut out, &mut dropped);
+    encode_sampling(&request.sampling, &mut out, &mut dropped);
     if let Some(user) = &request.user {
         out.insert("metadata".into(), json!({ "user_id": user }));
     }
@@ -216,6 +216,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         out.insert("stream".into(), json!(true));
     }
     dropped.extend(request.extensions.keys().filter(|key| HARMLESS.contains(&key.as_str())).cloned());
+    refusals::adapt(target, &mut out, &mut dropped);
     Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
 }
 
@@ -299,19 +300,27 @@ fn choice(request: &ChatRequest) -> Option<Value> {
     Some(choice)
 }
 
+/// Who thinks cannot be told how to sample, and nobody takes a temperature and `top_p` together.
 fn encode_sampling(sampling: &Sampling, out: &mut Map<String, Value>, dropped: &mut Vec<String>) {
-    if let Some(temperature) = sampling.temperature {
-        // Anthropic's scale ends at 1.
-        out.insert("temperature".into(), json!(temperature.clamp(0.0, 1.0)));
-        if temperature > 1.0 {
-            dropped.push("temperature".into());
+    let thinks = out.get("thinking").is_some_and(|thinking| thinking["type"] != "disabled");
+    // Anthropic's scale ends at 1.
+    let temperature = sampling.temperature.map(|wanted| wanted.clamp(0.0, 1.0));
+    let wishes = [
+        ("temperature", temperature.map(Value::from), !thinks),
+        ("top_p", sampling.top_p.map(Value::from), !thinks && temperature.is_none()),
+        ("top_k", sampling.top_k.map(Value::from), !thinks),
+    ];
+    for (field, wish, possible) in wishes {
+        match wish {
+            Some(value) if possible => {
+                out.insert(field.into(), value);
+            }
+            Some(_) => dropped.push(field.to_owned()),
+            None => {}
         }
     }
-    if let Some(top_p) = sampling.top_p {
-        out.insert("top_p".into(), json!(top_p));
-    }
-    if let Some(top_k) = sampling.top_k {
-        out.insert("top_k".into(), json!(top_k));
+    if !thinks && sampling.temperature != temperature {
+        dropped.push("temperature".into());
     }
     if !sampling.stop.is_empty() {
         out.insert("stop_sequences".into(), json!(sampling.stop));
@@ -333,7 +342,9 @@ fn encode_output(
 ) {
     let mut config = Map::new();
     if let Some(reasoning) = &request.reasoning {
-        if target.reasoning {
+        // A call that is demanded leaves no room for thoughts.
+        let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
+        if target.reasoning && !(forced && asks_to_think(reasoning)) {
             encode_reasoning(reasoning, most, out, &mut config);
         } else {
             dropped.push("reasoning".into());
@@ -347,8 +358,12 @@ fn encode_output(
     }
 }
 
+fn asks_to_think(reasoning: &Reasoning) -> bool {
+    reasoning.enabled != Some(false) && reasoning.effort != Some(Effort::None)
+}
+
 fn encode_reasoning(reasoning: &Reasoning, most: u32, out: &mut Map<String, Value>, config: &mut Map<String, Value>) {
-    if reasoning.enabled == Some(false) || reasoning.effort == Some(Effort::None) {
+    if !asks_to_think(reasoning) {
         out.insert("thinking".into(), json!({ "type": "disabled" }));
         return;
     }

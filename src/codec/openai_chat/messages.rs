@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 
 use super::super::json::{Object, unknown, wrong};
-use crate::config::Quirks;
 use crate::protocol::{ApiError, ImageSource, Message, Part, Role, Tool, ToolChoice};
 
 /// Reads `messages`. Tool results that stand together become one user turn, as Anthropic has it.
@@ -132,16 +131,15 @@ fn tool_result(fields: &mut Object) -> Result<Message, ApiError> {
 }
 
 /// Writes `messages`; what could not be carried over is noted in `dropped`.
-pub(crate) fn encode(messages: &[Message], quirks: &Quirks, dropped: &mut Vec<String>) -> Vec<Value> {
+pub(crate) fn encode(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     let mut out = Vec::with_capacity(messages.len());
     for (index, message) in messages.iter().enumerate() {
         let path = format!("messages[{index}]");
         match message.role {
-            Role::Assistant => out.push(encode_assistant(message, quirks, &path, dropped)),
+            Role::Assistant => out.push(encode_assistant(message, &path, dropped)),
             Role::User => encode_user(message, &path, dropped, &mut out),
             Role::System | Role::Developer => {
-                let developer = message.role == Role::Developer && quirks.developer_role;
-                let role = if developer { "developer" } else { "system" };
+                let role = if message.role == Role::Developer { "developer" } else { "system" };
                 out.push(turn(role, encode_content(&message.parts, &path, dropped), message));
             }
         }
@@ -228,7 +226,7 @@ fn note_cache(marker: Option<&Value>, path: &str, dropped: &mut Vec<String>) {
     }
 }
 
-fn encode_assistant(message: &Message, quirks: &Quirks, path: &str, dropped: &mut Vec<String>) -> Value {
+fn encode_assistant(message: &Message, path: &str, dropped: &mut Vec<String>) -> Value {
     let mut turn = Map::new();
     turn.insert("role".into(), json!("assistant"));
     let said: Vec<Part> = message
@@ -248,8 +246,8 @@ fn encode_assistant(message: &Message, quirks: &Quirks, path: &str, dropped: &mu
             _ => None,
         })
         .collect();
-    // DeepSeek wants its reasoning back inside a tool loop, and refuses it elsewhere.
-    if quirks.reasoning_content && !calls.is_empty() && !thoughts.is_empty() {
+    // Who wants reasoning back at all wants it inside a tool loop, and may refuse it elsewhere (DeepSeek).
+    if !calls.is_empty() && !thoughts.is_empty() {
         turn.insert("reasoning_content".into(), json!(thoughts.concat()));
     } else if !thoughts.is_empty() {
         dropped.push(format!("{path}.thinking"));

@@ -4,6 +4,7 @@
 //! `reasoning_content`, DeepSeek), `prompt_tokens` includes cached ones, a stream's usage comes in a chunk without
 //! choices, then `[DONE]`.
 
+pub(super) mod likeness;
 pub(super) mod messages;
 pub(super) mod request;
 pub(super) mod response;

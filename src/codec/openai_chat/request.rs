@@ -6,8 +6,7 @@ use serde_json::{Map, Value, json};
 use super::super::carried;
 use super::super::json::{Object, cannot_carry, missing, unknown};
 use super::super::{Encoded, Target};
-use super::messages;
-use crate::config::MaxTokensField;
+use super::{likeness, messages};
 use crate::protocol::{ApiError, ChatRequest, Effort, Part, Reasoning, ResponseFormat, Sampling};
 
 /// Reads a request.
@@ -94,7 +93,8 @@ pub(crate) fn effort_of(text: &str, path: &str) -> Result<Effort, ApiError> {
     }
 }
 
-fn effort_text(effort: Effort) -> &'static str {
+/// An effort in OpenAI's words.
+pub(crate) fn effort_text(effort: Effort) -> &'static str {
     match effort {
         Effort::None => "none",
         Effort::Minimal => "minimal",
@@ -105,17 +105,20 @@ fn effort_text(effort: Effort) -> &'static str {
     }
 }
 
-/// A budget in tokens as an effort in words: the ranges in which vendors' own defaults lie.
 fn effort_for(reasoning: &Reasoning) -> Option<Effort> {
     if reasoning.enabled == Some(false) {
         return Some(Effort::None);
     }
-    reasoning.effort.or(match reasoning.budget_tokens {
-        None => None,
-        Some(0..=2048) => Some(Effort::Low),
-        Some(2049..=12_288) => Some(Effort::Medium),
-        Some(_) => Some(Effort::High),
-    })
+    reasoning.effort.or(reasoning.budget_tokens.map(|budget| effort_within(u64::from(budget))))
+}
+
+/// A budget in tokens as an effort in words: the ranges in which vendors' own defaults lie.
+pub(crate) fn effort_within(budget_tokens: u64) -> Effort {
+    match budget_tokens {
+        0..=2048 => Effort::Low,
+        2049..=12_288 => Effort::Medium,
+        _ => Effort::High,
+    }
 }
 
 /// Extensions of Anthropic's dialect that change nothing in what is answered.
@@ -136,10 +139,9 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         return Err(cannot_carry(&field, "OpenAI's dialect"));
     }
     let mut dropped = Vec::new();
-    let quirks = target.quirks;
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));
-    out.insert("messages".into(), Value::Array(messages::encode(&request.messages, quirks, &mut dropped)));
+    out.insert("messages".into(), Value::Array(messages::encode(&request.messages, &mut dropped)));
     if !request.tools.is_empty() {
         if request.tools.iter().any(|tool| tool.cache_control.is_some()) {
             dropped.push("tools[].cache_control".into());
@@ -150,56 +152,41 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         out.insert("tool_choice".into(), messages::encode_choice(choice));
     }
     if let Some(parallel) = request.parallel_tool_calls {
-        if quirks.parallel_tool_calls {
-            out.insert("parallel_tool_calls".into(), json!(parallel));
-        } else {
-            dropped.push("parallel_tool_calls".into());
-        }
+        out.insert("parallel_tool_calls".into(), json!(parallel));
     }
     if let Some(format) = &request.response_format {
-        out.insert("response_format".into(), encode_format(format, quirks.json_schema, &mut dropped));
+        out.insert("response_format".into(), encode_format(format));
     }
     if let Some(most) = request.max_tokens {
-        let field = match quirks.max_tokens_field {
-            MaxTokensField::MaxCompletionTokens => "max_completion_tokens",
-            MaxTokensField::MaxTokens => "max_tokens",
-        };
         let most = target.max_output_tokens.map_or(most, |able| most.min(able));
-        out.insert(field.into(), json!(most));
+        out.insert(target.quirks.max_tokens_field.as_str().into(), json!(most));
     }
     encode_sampling(&request.sampling, &mut out, &mut dropped);
     if let Some(effort) = request.reasoning.as_ref().and_then(effort_for) {
-        if quirks.reasoning_effort && target.reasoning {
-            out.insert("reasoning_effort".into(), json!(effort_text(effort)));
-        } else {
-            dropped.push("reasoning".into());
-        }
+        out.insert("reasoning_effort".into(), json!(effort_text(effort)));
     }
     if let Some(user) = &request.user {
         out.insert("user".into(), json!(user));
     }
     if request.stream {
         out.insert("stream".into(), json!(true));
-        if quirks.stream_usage {
+        if target.quirks.stream_usage {
             out.insert("stream_options".into(), json!({ "include_usage": true }));
         }
     }
     dropped.extend(request.extensions.keys().filter(|key| HARMLESS.contains(&key.as_str())).cloned());
+    likeness::adapt(target, &mut out, &mut dropped);
     Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
 }
 
-fn encode_format(format: &ResponseFormat, schemas: bool, dropped: &mut Vec<String>) -> Value {
+fn encode_format(format: &ResponseFormat) -> Value {
     match format {
-        ResponseFormat::JsonSchema { name, schema, strict } if schemas => {
+        ResponseFormat::JsonSchema { name, schema, strict } => {
             let mut inner = json!({ "name": name, "schema": schema });
             if let Some(strict) = strict {
                 inner["strict"] = json!(strict);
             }
             json!({ "type": "json_schema", "json_schema": inner })
-        }
-        ResponseFormat::JsonSchema { .. } => {
-            dropped.push("response_format.json_schema".into());
-            json!({ "type": "json_object" })
         }
         ResponseFormat::JsonObject => json!({ "type": "json_object" }),
     }

@@ -109,6 +109,7 @@ async fn answer(
     .watched(move |step| steps.step(&step));
     let job = Job {
         routing: told(dialect, &decision),
+        prompt_tokens: estimated,
         request,
         body: bytes,
         dialect,

@@ -65,14 +65,7 @@ fn vendor(live: &Live, model: &str) -> Option<Arc<Deployment>> {
 }
 
 async fn ask(gateway: &Gateway, live: &Live, place: &Deployment, bytes: &[u8], headers: &HeaderMap) -> Option<Bytes> {
-    let quirks = &place.provider.quirks;
-    let target = Target {
-        dialect: Dialect::Anthropic,
-        quirks,
-        model: &place.upstream,
-        max_output_tokens: None,
-        reasoning: false,
-    };
+    let target = Target::new(Dialect::Anthropic, &place.provider.quirks, &place.upstream);
     let body = codec::passthrough_request(&target, bytes, false).ok()?;
     let beta = HeaderName::from_static("anthropic-beta");
     let headers = headers.get(&beta).map(|value| (beta.clone(), value.clone())).into_iter().collect();

@@ -40,13 +40,7 @@ pub async fn embed(
         let model = value["model"].as_str().ok_or_else(|| ApiError::invalid("model is missing").at("model"))?;
         live.allow(token, model)?;
         let (provider, upstream) = place(&live, model)?;
-        let target = Target {
-            dialect: Dialect::OpenAi,
-            quirks: &provider.quirks,
-            model: &upstream,
-            max_output_tokens: None,
-            reasoning: false,
-        };
+        let target = Target::new(Dialect::OpenAi, &provider.quirks, &upstream);
         let body = codec::passthrough_request(&target, &bytes, false)?;
         let answer = call(&gateway, &live, &provider, body).await?;
         let price = live.catalog.find(model).map(|known| known.settings.price).unwrap_or_default();

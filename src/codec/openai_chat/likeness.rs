@@ -1,0 +1,81 @@
+//! What OpenAI itself would take as what a look-alike takes, or one of OpenAI's models that cannot do it all.
+//!
+//! The one place where a body is changed for the [`Quirks`](crate::config::Quirks) of a provider: those that were translated
+//! go through here, and the client's own, which keep every other field.
+
+use serde_json::{Map, Value, json};
+
+use super::super::Target;
+use crate::config::Refusal;
+use crate::protocol::{ChatRequest, Part, ResponseFormat, Role};
+
+/// Whether `target` takes the request as OpenAI's dialect says it. A look at what is decoded: most requests pass.
+pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
+    let quirks = target.quirks;
+    let turns = &request.messages;
+    let thought = |part: &Part| matches!(part, Part::Thinking { .. });
+    !(request.sampling.steers() && target.refuses(Refusal::Sampling))
+        && (thinks(target) || request.reasoning.is_none())
+        && (quirks.parallel_tool_calls || request.parallel_tool_calls.is_none())
+        && (quirks.json_schema || !matches!(request.response_format, Some(ResponseFormat::JsonSchema { .. })))
+        && (quirks.developer_role || turns.iter().all(|turn| turn.role != Role::Developer))
+        && (quirks.reasoning_content || !turns.iter().flat_map(|turn| &turn.parts).any(thought))
+}
+
+/// The fields that say how to sample.
+const SAMPLING: [&str; 5] = ["temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty"];
+
+fn thinks(target: &Target<'_>) -> bool {
+    target.quirks.reasoning_effort && target.reasoning
+}
+
+/// Changes in `body` what `target` would refuse; what is lost is noted in `dropped`.
+pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    let quirks = target.quirks;
+    if target.refuses(Refusal::Sampling) {
+        let lost = SAMPLING.into_iter().filter(|field| body.shift_remove(*field).is_some());
+        dropped.extend(lost.map(str::to_owned));
+    }
+    if !thinks(target) && body.shift_remove("reasoning_effort").is_some() {
+        dropped.push("reasoning".into());
+    }
+    if !quirks.parallel_tool_calls && body.shift_remove("parallel_tool_calls").is_some() {
+        dropped.push("parallel_tool_calls".into());
+    }
+    let schema = if quirks.json_schema { None } else { take_schema(body) };
+    let Some(turns) = body.get_mut("messages").and_then(Value::as_array_mut) else { return };
+    for (index, turn) in turns.iter_mut().enumerate() {
+        if !quirks.developer_role && turn["role"] == "developer" {
+            turn["role"] = json!("system");
+        }
+        if !quirks.reasoning_content && forget(turn) {
+            dropped.push(format!("messages[{index}].thinking"));
+        }
+    }
+    if let Some(schema) = schema {
+        dropped.push("response_format.json_schema".into());
+        let instructions = turns.iter().take_while(|turn| turn["role"] == "system").count();
+        turns.insert(instructions, in_words(&schema));
+    }
+}
+
+/// Takes the schema out of `response_format`, of which any JSON object is left.
+fn take_schema(body: &mut Map<String, Value>) -> Option<Value> {
+    let format = body.get_mut("response_format").filter(|format| format["type"] == "json_schema")?;
+    let schema = format.pointer_mut("/json_schema/schema").map_or_else(|| json!({}), Value::take);
+    *format = json!({ "type": "json_object" });
+    Some(schema)
+}
+
+/// The schema as an instruction. The word JSON must be there, or `json_object` is refused.
+fn in_words(schema: &Value) -> Value {
+    let text = format!("Answer with one JSON object and nothing else. It must match this JSON Schema:\n{schema}");
+    json!({ "role": "system", "content": text })
+}
+
+/// Takes a turn's reasoning out, which OpenAI has no field for. Whether there was any.
+fn forget(turn: &mut Value) -> bool {
+    let Some(turn) = turn.as_object_mut() else { return false };
+    let taken = ["reasoning_content", "reasoning"].map(|field| turn.shift_remove(field));
+    taken.iter().flatten().any(Value::is_string)
+}
