@@ -15,13 +15,14 @@ use crate::protocol::{ApiError, Dialect, ErrorKind};
 const LONGEST_MESSAGE: usize = 500;
 
 /// Phrases that vendors and look-alikes use when a prompt does not fit.
-const OVERFLOW: [&str; 8] = [
+const OVERFLOW: [&str; 9] = [
     "context length",
     "context window",
     "prompt is too long",
     "maximum context",
     "too many tokens",
     "exceeds the context",
+    "exceeds the available context",
     "input is too long",
     "exceed context limit",
 ];

@@ -258,6 +258,26 @@ fn deepseek_gets_its_reasoning_back_inside_a_tool_loop_only() {
 }
 
 #[test]
+fn ollama_is_told_to_keep_a_long_prompt_in_mind() {
+    let request = |max_tokens: Value| {
+        openai(json!({ "messages": [{ "role": "user", "content": "x" }], "max_tokens": max_tokens }))
+    };
+    let quirks = Quirks::default();
+    let window = |prompt_tokens, max_tokens: Value| {
+        let target = Target { prompt_tokens, context: Some(100_000), ..target(Dialect::Ollama, &quirks) };
+        let sent = encode_request(&target, &request(max_tokens)).unwrap();
+        let sent: Value = serde_json::from_slice(&sent.body).unwrap();
+        assert_eq!(sent["truncate"], false);
+        sent["options"]["num_ctx"].as_u64()
+    };
+    assert_eq!(window(100, Value::Null), None, "what fits the usual window leaves the server as it is");
+    assert_eq!(window(2_400, Value::Null), None);
+    assert_eq!(window(4_000, Value::Null), Some(8_192));
+    assert_eq!(window(4_000, json!(6_000)), Some(16_384), "the answer needs room too");
+    assert_eq!(window(90_000, Value::Null), Some(100_000), "no more than the model has");
+}
+
+#[test]
 fn what_changes_the_meaning_is_refused_by_name() {
     let refused = |fields: Value| {
         let mut body = json!({ "messages": [{ "role": "user", "content": "x" }] });

@@ -152,6 +152,18 @@ async fn a_conversation_goes_on_at_another_vendor() {
 }
 
 #[tokio::test]
+async fn a_long_prompt_is_kept_in_mind_by_ollama() {
+    let gateway = TestGateway::start("").await;
+    discovered(&gateway).await;
+    let response = gateway.post("/api/chat", ask("/api/chat", "llama3.2", &"word ".repeat(4000))).await;
+    assert_eq!(response.status(), 200);
+    let seen = gateway.sandbox.seen();
+    let call = seen.iter().rfind(|seen| seen.body["messages"].is_array()).unwrap();
+    assert_eq!(call.body["options"]["num_ctx"], 8192);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn reasoning_never_leaks_into_text() {
     let gateway = TestGateway::start("").await;
     for path in CLIENTS {

@@ -68,7 +68,12 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if let Some(think) = think(request).filter(|_| target.reasoning) {
         out.insert("think".into(), think);
     }
-    let options = options(&request.sampling, request.max_tokens);
+    let mut options = options(&request.sampling, request.max_tokens);
+    if let Some(window) = window(target, request.max_tokens) {
+        options.insert("num_ctx".into(), json!(window));
+    }
+    // What does not fit after all is to be told, not cut off at its beginning.
+    out.insert("truncate".into(), json!(false));
     if !options.is_empty() {
         out.insert("options".into(), Value::Object(options));
     }
@@ -86,6 +91,23 @@ fn think(request: &ChatRequest) -> Option<Value> {
     let reasoning = request.reasoning.as_ref()?;
     let off = reasoning.enabled == Some(false) || reasoning.effort == Some(Effort::None);
     Some(json!(!off))
+}
+
+/// The server keeps so many tokens in mind unless it is told otherwise.
+const USUAL_WINDOW: u32 = 4096;
+
+/// Room for an answer that nobody bounded.
+const ANSWER_ROOM: u32 = 1024;
+
+/// Tokens to keep in mind, where it must be more than usual: else the oldest turns would be cut off without a word. A power
+/// of two, because the server loads the model anew for every other number.
+fn window(target: &Target<'_>, max_tokens: Option<u32>) -> Option<u32> {
+    let most = target.context?;
+    // The estimate errs by a quarter.
+    let prompt = target.prompt_tokens.saturating_add(target.prompt_tokens / 4);
+    let needed = prompt.saturating_add(max_tokens.unwrap_or(ANSWER_ROOM));
+    let window = needed.checked_next_power_of_two().unwrap_or(most).min(most);
+    (window > USUAL_WINDOW).then_some(window)
 }
 
 fn options(sampling: &Sampling, max_tokens: Option<u32>) -> Map<String, Value> {
