@@ -30,6 +30,11 @@ pub enum Grounds {
     Fitted,
 }
 
+impl Grounds {
+    /// All of them, the weakest first.
+    pub(super) const ALL: [Self; 3] = [Self::Nothing, Self::Likened, Self::Fitted];
+}
+
 /// A model that could be chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate<'a> {

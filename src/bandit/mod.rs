@@ -23,6 +23,7 @@ mod context;
 mod drift;
 mod matrix;
 mod normal;
+mod outlook;
 mod pacer;
 mod policy;
 mod posterior;

@@ -134,36 +134,50 @@ fn thompson(means: &[f64], spreads: &[f64], scale: f64, shares: &mut [f64]) {
     let (low, high) = (ends(-1.0), ends(1.0));
     let step = (high - low) / (GRID - 1) as f64;
     // Whoever cannot reach the lower end is never the best.
-    let able: Vec<(usize, f64)> = (0..means.len())
-        .filter(|at| means[*at] + REACH * spread(*at) > low)
-        .map(|at| (at, 1.0 / spread(at)))
-        .collect();
+    let able: Vec<usize> = (0..means.len()).filter(|at| means[*at] + REACH * spread(*at) > low).collect();
     let normal = Normal::new();
-    let mut before: Vec<f64> = able.iter().map(|(at, slope)| normal.log_below((low - means[*at]) * slope)).collect();
-    let mut now = before.clone();
-    let mut mass_before = before.iter().sum::<f64>().exp();
+    let mut racers: Vec<Racer> =
+        able.iter().map(|at| Racer::at(low, means[*at], 1.0 / spread(*at), normal)).collect();
+    let mut won = vec![0.0; able.len()];
+    let mut growths = vec![0.0; able.len()];
+    let mut mass_before = racers.iter().map(|racer| racer.log_below).sum::<f64>().exp();
     // What lies below the lower end goes by the same rule, as growth from nothing.
-    shares[best(means)] += mass_before;
+    let favourite = best(means);
+    able.iter().zip(&mut won).filter(|(at, _)| **at == favourite).for_each(|(_, won)| *won = mass_before);
     for point in 1..GRID {
         let t = low + step * point as f64;
-        let mut log_mass = 0.0;
-        for (slot, (at, slope)) in now.iter_mut().zip(&able) {
-            *slot = normal.log_below((t - means[*at]) * slope);
-            log_mass += *slot;
+        let (mut log_mass, mut growth) = (0.0, 0.0);
+        for (racer, grown) in racers.iter_mut().zip(&mut growths) {
+            let now = normal.log_below((t - racer.mean) * racer.slope);
+            *grown = now - racer.log_below;
+            racer.log_below = now;
+            log_mass += now;
+            growth += *grown;
         }
         let mass = log_mass.exp();
-        let growth: f64 = now.iter().zip(&before).map(|(now, before)| now - before).sum();
         if growth > 0.0 {
             let weight = (mass - mass_before) / growth;
-            for ((at, _), (now, before)) in able.iter().zip(now.iter().zip(&before)) {
-                shares[*at] += weight * (now - before);
-            }
+            won.iter_mut().zip(&growths).for_each(|(won, grown)| *won += weight * grown);
         }
-        std::mem::swap(&mut before, &mut now);
         mass_before = mass;
     }
-    let total: f64 = shares.iter().sum();
-    shares.iter_mut().for_each(|share| *share /= total);
+    let total: f64 = won.iter().sum();
+    able.iter().zip(&won).for_each(|(at, won)| shares[*at] = won / total);
+}
+
+/// One of the candidates that may have the largest draw, at a point of the grid.
+struct Racer {
+    mean: f64,
+    /// 1 / standard deviation.
+    slope: f64,
+    /// `ln F_k` there.
+    log_below: f64,
+}
+
+impl Racer {
+    fn at(t: f64, mean: f64, slope: f64, normal: Normal) -> Self {
+        Self { mean, slope, log_below: normal.log_below((t - mean) * slope) }
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +203,40 @@ mod tests {
         }
         for (said, won) in said.iter().zip(won) {
             assert!((said - won).abs() < 0.012, "said {said}, drawn {won}");
+        }
+    }
+
+    #[test]
+    fn thompson_is_the_sum_over_the_grid_that_it_says_it_is() {
+        // As the definition reads, candidate by candidate.
+        let plainly = |means: &[f64], spreads: &[f64]| {
+            let end = |sign: f64| {
+                means.iter().zip(spreads).map(|(m, s)| m + sign * TAIL * s).fold(f64::NEG_INFINITY, f64::max)
+            };
+            let (low, high) = (end(-1.0), end(1.0));
+            let below = |at: usize, point: usize| {
+                let t = low + (high - low) / (GRID - 1) as f64 * point as f64;
+                Normal::new().log_below((t - means[at]) / spreads[at])
+            };
+            let able: Vec<usize> = (0..means.len()).filter(|at| means[*at] + REACH * spreads[*at] > low).collect();
+            let log_mass = |point: usize| able.iter().map(|at| below(*at, point)).sum::<f64>();
+            let mut shares = vec![0.0; means.len()];
+            shares[best(means)] = log_mass(0).exp();
+            for point in 1..GRID {
+                let growth = |at: usize| below(at, point) - below(at, point - 1);
+                let all: f64 = able.iter().map(|at| growth(*at)).sum();
+                let mass = log_mass(point).exp() - log_mass(point - 1).exp();
+                able.iter().filter(|_| all > 0.0).for_each(|at| shares[*at] += mass * growth(*at) / all);
+            }
+            let total: f64 = shares.iter().sum();
+            shares.iter().map(|share| share / total).collect::<Vec<_>>()
+        };
+        for count in [1, 2, 7, 50] {
+            let means: Vec<f64> = (0..count).map(|at| 0.5 + 0.3 * f64::from(at * 37 % 50) / 50.0).collect();
+            let spreads: Vec<f64> = (0..count).map(|at| 0.001 + 0.02 * f64::from(at * 11 % 7)).collect();
+            let said = PolicyKind::Thompson { scale: 1.0 }.probabilities(&means, &spreads, 10.0);
+            let plain = plainly(&means, &spreads);
+            assert!(said.iter().zip(&plain).all(|(a, b)| (a - b).abs() < 1e-12), "{said:?} is not {plain:?}");
         }
     }
 

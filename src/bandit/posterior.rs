@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Grounds;
 use super::matrix::{Square, Symmetric, dot};
+use super::outlook::Outlook;
 use super::settings::Settings;
 
 /// Level and logit come before the features.
@@ -122,9 +123,10 @@ impl Moments {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Belief {
     mean: Vec<f64>,
-    covariance: Square,
-    /// What would be left of the covariance if what all models have in common were known.
-    own: Square,
+    /// The variance of its level, with that of what all models have in common.
+    level_variance: f64,
+    /// Its mean, and what would be left of its covariance if what all models have in common were known.
+    pub(super) outlook: Outlook,
     /// How many observations count.
     pub(super) weight: f64,
     /// Whether the model is what it was.
@@ -132,24 +134,14 @@ pub(super) struct Belief {
 }
 
 impl Belief {
-    /// Expected bend at `x`.
-    pub(super) fn bend(&self, x: &[f64]) -> f64 {
-        dot(&self.mean, x)
-    }
-
-    /// Standard deviation of the bend at `x`.
-    pub(super) fn spread(&self, x: &[f64], scratch: &mut [f64]) -> f64 {
-        self.covariance.quadratic(x, scratch).max(0.0).sqrt()
-    }
-
-    /// Standard deviation of what is the model's own in the bend at `x`. What all models have in common moves them
-    /// together: it is no reason to try one of them rather than another.
-    pub(super) fn own_spread(&self, x: &[f64], scratch: &mut [f64]) -> f64 {
-        self.own.quadratic(x, scratch).max(0.0).sqrt()
-    }
-
+    /// Expected bend, as weights of what stands in `x`.
     pub(super) fn mean(&self) -> &[f64] {
         &self.mean
+    }
+
+    /// Standard deviation of the bend on an average prompt.
+    pub(super) fn level_spread(&self) -> f64 {
+        self.level_variance.max(0.0).sqrt()
     }
 }
 
@@ -158,10 +150,18 @@ impl Belief {
 pub(super) struct Beliefs {
     /// In the order the moments came in.
     pub(super) arms: Vec<Belief>,
-    /// What all models have in common; a newcomer is that and its own prior variance.
-    pub(super) common: Belief,
+    /// A model that was never seen is what all have in common and its own prior variance: one for each of
+    /// [`Grounds::ALL`], in that order.
+    newcomers: [Belief; 3],
     /// Standard deviation of a reward around its expectation.
     pub(super) noise: f64,
+}
+
+impl Beliefs {
+    /// About a model that was never seen.
+    pub(super) fn newcomer(&self, grounds: Grounds) -> &Belief {
+        &self.newcomers[grounds as usize]
+    }
 }
 
 /// How many observations the configured noise is worth against the seen one.
@@ -188,10 +188,13 @@ const SPREADS: [f64; 3] = [0.4, 0.7, 1.0];
 /// likely it makes the rewards seen (empirical Bayes; Morris 1983, "Parametric Empirical Bayes Inference").
 pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Beliefs {
     if shape.kinds == 0 || arms.iter().all(|arm| arm.grounds == Grounds::Fitted) {
-        return posterior(arms, shape, settings).0;
+        return Posterior::of(arms, shape, settings).beliefs(shape, settings);
     }
-    let with = |weak_kind: f64| posterior(arms, shape, &Settings { weak_kind, ..*settings });
-    let tried = SPREADS.map(|share| (share * settings.weak_kind, with(share * settings.weak_kind).1));
+    let with = |weak_kind: f64| Settings { weak_kind, ..*settings };
+    let tried = SPREADS.map(|share| {
+        let spread = share * settings.weak_kind;
+        (spread, Posterior::of(arms, shape, &with(spread)).evidence)
+    });
     let most = tried.iter().map(|(_, evidence)| *evidence).fold(f64::NEG_INFINITY, f64::max);
     let (mut variance, mut weights) = (0.0, 0.0);
     for (spread, evidence) in tried {
@@ -199,74 +202,109 @@ pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Belie
         variance += weight * spread.powi(2);
         weights += weight;
     }
-    with((variance / weights).sqrt()).0
+    let settings = with((variance / weights).sqrt());
+    Posterior::of(arms, shape, &settings).beliefs(shape, &settings)
 }
 
-/// The posterior under these very settings, and the logarithm of how likely they make the rewards seen (less what does
-/// not depend on the variances): with `u = b/n`,
-/// `sum (log|D| - log|D + A/n| + u' C u) / 2 + (log|D_s| - log|S| + h' S^-1 h) / 2`.
-fn posterior(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> (Beliefs, f64) {
-    let dim = shape.dim();
-    let mut noise = (NOISE_WEIGHT * settings.noise.powi(2), NOISE_WEIGHT);
-    for Sums { moments, fade, .. } in arms {
-        noise.0 += fade * moments.scatter();
-        noise.1 += fade * moments.weight();
-    }
-    let noise = (noise.0 / noise.1).max(1e-4);
-    let mut evidence = 0.0;
+/// The posterior under certain settings, model by model and of what they have in common.
+struct Posterior {
+    own: Vec<Own>,
+    /// `S^-1`.
+    common: Square,
+    /// `S^-1 h`.
+    common_mean: Vec<f64>,
+    noise: f64,
+    /// The logarithm of how likely the settings make the rewards seen (less what does not depend on the variances): with
+    /// `u = b/n`, `sum (log|D| - log|D + A/n| + u' C u) / 2 + (log|D_s| - log|S| + h' S^-1 h) / 2`.
+    evidence: f64,
+}
 
-    struct Own {
-        covariance: Square,
-        pulled: Vec<f64>,
-        precision: Vec<f64>,
-        weight: f64,
-        settled: bool,
-    }
-    let inverses = |variances: Vec<f64>| variances.iter().map(|variance| 1.0 / variance).collect::<Vec<f64>>();
-    let fitted = arms.iter().any(|arm| arm.grounds == Grounds::Fitted);
-    let best = if fitted { Grounds::Fitted } else { Grounds::Nothing };
-    let logs = |precision: &[f64]| precision.iter().map(|entry| entry.ln()).sum::<f64>();
-    let common_precision = inverses(settings.common_variances(shape, best));
-    let mut information = Symmetric::diagonal(&common_precision);
-    let mut pull = vec![0.0; dim];
-    let alone: Vec<Own> = arms
-        .iter()
-        .map(|Sums { moments, fade, grounds, settled }| {
-            let precision = inverses(settings.own_variances(shape, *grounds));
-            let mut total = Symmetric::diagonal(&precision);
-            total.add(&moments.gram, fade / noise);
-            // The prior precision makes it positive definite; if rounding ever broke that, the prior alone is the belief.
-            let inverse = total.inverse().or_else(|| Symmetric::diagonal(&precision).inverse());
-            let (covariance, log_determinant) = inverse.unwrap_or_else(|| (Square::zero(dim), 0.0));
-            let scaled: Vec<f64> = moments.pull.iter().map(|pull| pull * fade / noise).collect();
-            let pulled = covariance.times(&scaled);
-            evidence += (logs(&precision) - log_determinant + dot(&scaled, &pulled)) / 2.0;
-            for row in 0..dim {
-                pull[row] += precision[row] * pulled[row];
-                for column in 0..=row {
-                    let known = precision[row] * covariance.at(row, column) * precision[column];
-                    let whole = if row == column { precision[row] } else { 0.0 };
-                    information.add_at(row, column, whole - known);
+/// One model, as if what all have in common were known.
+struct Own {
+    /// `C`.
+    covariance: Square,
+    /// `C b/n`.
+    pulled: Vec<f64>,
+    /// `D`.
+    precision: Vec<f64>,
+    weight: f64,
+    settled: bool,
+}
+
+fn inverses(variances: &[f64]) -> Vec<f64> {
+    variances.iter().map(|variance| 1.0 / variance).collect()
+}
+
+impl Posterior {
+    fn of(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Self {
+        let dim = shape.dim();
+        let mut noise = (NOISE_WEIGHT * settings.noise.powi(2), NOISE_WEIGHT);
+        for Sums { moments, fade, .. } in arms {
+            noise.0 += fade * moments.scatter();
+            noise.1 += fade * moments.weight();
+        }
+        let noise = (noise.0 / noise.1).max(1e-4);
+        let mut evidence = 0.0;
+        let fitted = arms.iter().any(|arm| arm.grounds == Grounds::Fitted);
+        let best = if fitted { Grounds::Fitted } else { Grounds::Nothing };
+        let logs = |precision: &[f64]| precision.iter().map(|entry| entry.ln()).sum::<f64>();
+        let common_precision = inverses(&settings.common_variances(shape, best));
+        let mut information = Symmetric::diagonal(&common_precision);
+        let mut pull = vec![0.0; dim];
+        let own = arms
+            .iter()
+            .map(|Sums { moments, fade, grounds, settled }| {
+                let precision = inverses(&settings.own_variances(shape, *grounds));
+                let mut total = Symmetric::diagonal(&precision);
+                total.add(&moments.gram, fade / noise);
+                // The prior precision makes it positive definite; if rounding ever broke that, the prior alone is the belief.
+                let inverse = total.inverse().or_else(|| Symmetric::diagonal(&precision).inverse());
+                let (covariance, log_determinant) = inverse.unwrap_or_else(|| (Square::zero(dim), 0.0));
+                let scaled: Vec<f64> = moments.pull.iter().map(|pull| pull * fade / noise).collect();
+                let pulled = covariance.times(&scaled);
+                evidence += (logs(&precision) - log_determinant + dot(&scaled, &pulled)) / 2.0;
+                for row in 0..dim {
+                    pull[row] += precision[row] * pulled[row];
+                    for column in 0..=row {
+                        let known = precision[row] * covariance.at(row, column) * precision[column];
+                        let whole = if row == column { precision[row] } else { 0.0 };
+                        information.add_at(row, column, whole - known);
+                    }
                 }
+                Own { covariance, pulled, precision, weight: fade * moments.weight(), settled: *settled }
+            })
+            .collect();
+        let (common, log_determinant) = information.inverse().unwrap_or_else(|| (Square::zero(dim), 0.0));
+        let common_mean = common.times(&pull);
+        evidence += (logs(&common_precision) - log_determinant + dot(&pull, &common_mean)) / 2.0;
+        Self { own, common, common_mean, noise, evidence }
+    }
+
+    fn beliefs(self, shape: Shape, settings: &Settings) -> Beliefs {
+        let times = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).collect::<Vec<_>>();
+        let arms = self.own.iter().map(|own| {
+            let passed_on = own.covariance.times(&times(&own.precision, &self.common_mean));
+            let mean: Vec<f64> = own.pulled.iter().zip(passed_on).map(|(mean, more)| mean + more).collect();
+            // Of the whole covariance only this entry is ever asked for.
+            let level = self.common.quadratic(&times(&own.precision, own.covariance.row(0)));
+            Belief {
+                outlook: Outlook::new(&mean, &own.covariance, shape),
+                mean,
+                level_variance: own.covariance.at(0, 0) + level,
+                weight: own.weight,
+                settled: own.settled,
             }
-            Own { covariance, pulled, precision, weight: fade * moments.weight(), settled: *settled }
-        })
-        .collect();
-    let (common, log_determinant) = information.inverse().unwrap_or_else(|| (Square::zero(dim), 0.0));
-    let shared_mean = common.times(&pull);
-    evidence += (logs(&common_precision) - log_determinant + dot(&pull, &shared_mean)) / 2.0;
-    let arms = alone
-        .into_iter()
-        .map(|own| {
-            let passed_on = own.covariance.times_diagonal(&own.precision);
-            let mut mean = own.pulled;
-            mean.iter_mut().zip(passed_on.times(&shared_mean)).for_each(|(mean, more)| *mean += more);
-            let mut covariance = own.covariance.clone();
-            covariance.add(&passed_on.around(&common));
-            Belief { mean, covariance, own: own.covariance, weight: own.weight, settled: own.settled }
-        })
-        .collect();
-    let own = Square::zero(dim);
-    let common = Belief { mean: shared_mean, covariance: common, own, weight: 0.0, settled: true };
-    (Beliefs { arms, common, noise: noise.sqrt() }, evidence)
+        });
+        let newcomers = Grounds::ALL.map(|grounds| {
+            let own = Square::diagonal(&settings.own_variances(shape, grounds));
+            Belief {
+                outlook: Outlook::new(&self.common_mean, &own, shape),
+                mean: self.common_mean.clone(),
+                level_variance: self.common.at(0, 0) + own.at(0, 0),
+                weight: 0.0,
+                settled: true,
+            }
+        });
+        Beliefs { arms: arms.collect(), newcomers, noise: self.noise.sqrt() }
+    }
 }

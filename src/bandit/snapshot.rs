@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::account::Bends;
 use super::context::{Candidate, Choice, Context, Grounds, Observation};
 use super::drift::Watch;
+use super::outlook::View;
 use super::policy::best;
-use super::posterior::{BASE, Beliefs, Moments, Shape, Sums, fit};
+use super::posterior::{BASE, Belief, Beliefs, Moments, Shape, Sums, fit};
 use super::settings::{Settings, SettingsError};
 use super::utility::Tradeoff;
 use crate::protocol::ModelName;
@@ -216,24 +217,22 @@ impl Snapshot {
 
     /// The models it has seen.
     pub fn arms(&self) -> impl Iterator<Item = ArmSummary> + '_ {
-        let mut average = vec![0.0; self.shape().dim()];
-        average[0] = 1.0;
-        let mut scratch = average.clone();
         self.arms.iter().zip(&self.beliefs.arms).map(move |((model, arm), belief)| ArmSummary {
             model: model.clone(),
             observations: arm.observations,
             weight: arm.moments.weight() * arm.fade(&self.settings, self.clock),
             residual: arm.moments.level(),
             level: belief.mean()[0],
-            spread: belief.spread(&average, &mut scratch),
+            spread: belief.level_spread(),
             shifts: arm.watch.shifts,
         })
     }
 
     /// Expected quality of a candidate, in [0, 1].
     pub fn quality(&self, context: &Context<'_>, candidate: &Candidate<'_>) -> f64 {
-        let mut x = self.x(context);
-        self.believe(&mut x, candidate, None).0.clamp(0.0, 1.0)
+        let view = View::of(&self.x(context), self.shape());
+        let prior = sound(candidate.prior);
+        (prior + self.belief(candidate).outlook.bend(&view, logit(prior))).clamp(0.0, 1.0)
     }
 
     /// What feedback has taught of a candidate, for this prompt: its prior and these add up to its quality, but for the
@@ -241,9 +240,7 @@ impl Snapshot {
     pub fn bends(&self, context: &Context<'_>, candidate: &Candidate<'_>) -> Bends {
         let mut x = self.x(context);
         x[1] = logit(candidate.prior);
-        let place = self.places.get(candidate.model);
-        let belief = place.map_or(&self.beliefs.common, |at| &self.beliefs.arms[*at]);
-        let mut terms = belief.mean().iter().zip(&x).map(|(weight, x)| weight * x);
+        let mut terms = self.belief(candidate).mean().iter().zip(&x).map(|(weight, x)| weight * x);
         let (level, hardness) = (terms.next().unwrap_or(0.0), terms.next().unwrap_or(0.0));
         let leanings = terms.by_ref().take(self.features).collect();
         Bends { level, hardness, leanings, kind: terms.sum() }
@@ -262,15 +259,18 @@ impl Snapshot {
         if candidates.is_empty() {
             return None;
         }
-        let mut x = self.x(context);
-        let mut scratch = vec![0.0; x.len()];
+        let view = View::of(&self.x(context), self.shape());
         let mut qualities = Vec::with_capacity(candidates.len());
         let mut spreads = Vec::with_capacity(candidates.len());
         let mut utilities = Vec::with_capacity(candidates.len());
         let mut unknown = Vec::with_capacity(candidates.len());
         for candidate in candidates {
-            let (quality, spread) = self.believe(&mut x, candidate, Some(&mut scratch));
-            unknown.push(spread * self.eagerness(candidate));
+            let belief = self.belief(candidate);
+            let prior = sound(candidate.prior);
+            let logit = logit(prior);
+            let quality = prior + belief.outlook.bend(&view, logit);
+            let spread = belief.outlook.spread(&view, logit);
+            unknown.push(spread * self.eagerness(candidate, belief));
             qualities.push(quality.clamp(0.0, 1.0));
             spreads.push(spread);
             // Unclipped, so that two models near the ceiling can still be told apart.
@@ -295,9 +295,7 @@ impl Snapshot {
     }
 
     /// By how much a candidate counts as less known, or better known, than its posterior says.
-    fn eagerness(&self, candidate: &Candidate<'_>) -> f64 {
-        let Some(at) = self.places.get(candidate.model) else { return self.settings.eager(candidate.grounds, 0.0) };
-        let belief = &self.beliefs.arms[*at];
+    fn eagerness(&self, candidate: &Candidate<'_>, belief: &Belief) -> f64 {
         // One that has changed is looked at anew, whatever its prior was fitted to.
         if belief.settled { self.settings.eager(candidate.grounds, belief.weight) } else { 1.0 }
     }
@@ -379,22 +377,15 @@ impl Snapshot {
         x
     }
 
-    /// Expected quality (not clipped) and, where scratch is given, its standard deviation.
-    fn believe(&self, x: &mut [f64], candidate: &Candidate<'_>, scratch: Option<&mut Vec<f64>>) -> (f64, f64) {
-        let prior = if candidate.prior.is_finite() { candidate.prior.clamp(0.0, 1.0) } else { 0.5 };
-        x[1] = logit(prior);
+    /// What is believed of a candidate's model.
+    fn belief(&self, candidate: &Candidate<'_>) -> &Belief {
         let place = self.places.get(candidate.model);
-        let belief = place.map_or(&self.beliefs.common, |at| &self.beliefs.arms[*at]);
-        let quality = prior + belief.bend(x);
-        let Some(scratch) = scratch else { return (quality, 0.0) };
-        let mut spread = belief.own_spread(x, scratch);
-        if place.is_none() {
-            let own = self.settings.own_variances(self.shape(), candidate.grounds);
-            let own: f64 = own.iter().zip(&*x).map(|(variance, x)| variance * x * x).sum();
-            spread = own.sqrt();
-        }
-        (quality, spread)
+        place.map_or_else(|| self.beliefs.newcomer(candidate.grounds), |at| &self.beliefs.arms[*at])
     }
+}
+
+fn sound(prior: f64) -> f64 {
+    if prior.is_finite() { prior.clamp(0.0, 1.0) } else { 0.5 }
 }
 
 fn logit(prior: f64) -> f64 {

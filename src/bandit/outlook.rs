@@ -1,0 +1,153 @@
+//! Beliefs laid out for choosing: what depends on the prompt alone is worked out once for all models.
+//!
+//! For `x = [1, l, z, k]` (see [`posterior`](super::posterior)) only the logit `l` is a candidate's own. So with `c = [1, z]`,
+//! and the kind `k` as an index, mean and variance of a bend are
+//!
+//! - `m_c . c + m_l l + m_k`
+//! - `c' M_cc c + 2 (l M_l + M_k) . c + l^2 M_ll + 2 l M_kl + M_kk`
+//!
+//! A [`View`] holds `c` and the products `c c'`; an [`Outlook`] holds a model's numbers in the order in which they meet
+//! those. Then `c' M_cc c` is one sum of products over a triangle, and of the rows for kinds one is read: a quarter of the
+//! memory, and a fifth of the multiplications, of `x' M x` over the whole matrix. With fifty models memory is what counts:
+//! their matrices do not fit next to the processor, these do.
+
+use super::matrix::{Square, wide_dot};
+use super::posterior::{BASE, Shape};
+
+/// The prompt's side: what is the same for all models.
+pub(super) struct View {
+    /// `c`; without the features where there are none.
+    shared: Vec<f64>,
+    /// The lower triangle of `c c'`, row by row; what is off the diagonal twice, for its mirror image.
+    products: Vec<f64>,
+    kind: Option<usize>,
+}
+
+impl View {
+    /// Of `x`, whose logit is not looked at.
+    pub(super) fn of(x: &[f64], shape: Shape) -> Self {
+        let (features, kinds) = x[BASE..].split_at(shape.features);
+        let features = if features.iter().all(|z| *z == 0.0) { &[] } else { features };
+        let mut shared = Vec::with_capacity(1 + features.len());
+        shared.push(x[0]);
+        shared.extend_from_slice(features);
+        let mut products = Vec::with_capacity(triangle(shared.len()));
+        for (row, c) in shared.iter().enumerate() {
+            products.extend(shared[..row].iter().map(|other| 2.0 * c * other));
+            products.push(c * c);
+        }
+        Self { shared, products, kind: kinds.iter().position(|k| *k != 0.0) }
+    }
+}
+
+/// A model's side: the mean of its bend, and the covariance of what is its own in it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Outlook {
+    /// Over `c`.
+    mean: Vec<f64>,
+    mean_logit: f64,
+    mean_kinds: Vec<f64>,
+    /// The lower triangle of `M_cc`, row by row.
+    triangle: Vec<f64>,
+    logit: Row,
+    kinds: Vec<Row>,
+}
+
+/// What one entry of `x` that is not in `c` has in common with the others.
+#[derive(Debug, Clone, PartialEq)]
+struct Row {
+    /// With `c`.
+    shared: Vec<f64>,
+    /// With the logit.
+    logit: f64,
+    /// With itself.
+    itself: f64,
+}
+
+fn triangle(side: usize) -> usize {
+    side * (side + 1) / 2
+}
+
+impl Outlook {
+    pub(super) fn new(mean: &[f64], own: &Square, shape: Shape) -> Self {
+        // Where `c` stands in `x`; the logit stands at 1.
+        let places: Vec<usize> = std::iter::once(0).chain(BASE..shape.kinds_from()).collect();
+        let row = |at: usize| Row {
+            shared: places.iter().map(|place| own.at(at, *place)).collect(),
+            logit: own.at(at, 1),
+            itself: own.at(at, at),
+        };
+        let mut lower = Vec::with_capacity(triangle(places.len()));
+        for (at, place) in places.iter().enumerate() {
+            lower.extend(places[..=at].iter().map(|other| own.at(*place, *other)));
+        }
+        Self {
+            mean: places.iter().map(|place| mean[*place]).collect(),
+            mean_logit: mean[1],
+            mean_kinds: mean[shape.kinds_from()..].to_vec(),
+            triangle: lower,
+            logit: row(1),
+            kinds: (shape.kinds_from()..shape.dim()).map(row).collect(),
+        }
+    }
+
+    /// Expected bend.
+    pub(super) fn bend(&self, view: &View, logit: f64) -> f64 {
+        let kind = view.kind.map_or(0.0, |kind| self.mean_kinds[kind]);
+        wide_dot(&self.mean, &view.shared) + self.mean_logit * logit + kind
+    }
+
+    /// Standard deviation of what is the model's own in the bend. What all models have in common moves them together: it
+    /// is no reason to try one of them rather than another.
+    pub(super) fn spread(&self, view: &View, logit: f64) -> f64 {
+        let mut variance = wide_dot(&self.triangle, &view.products);
+        variance += logit * (2.0 * wide_dot(&self.logit.shared, &view.shared) + logit * self.logit.itself);
+        if let Some(kind) = view.kind {
+            let row = &self.kinds[kind];
+            variance += 2.0 * (wide_dot(&row.shared, &view.shared) + logit * row.logit) + row.itself;
+        }
+        variance.max(0.0).sqrt()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::matrix::{Symmetric, dot};
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_is_what_the_whole_matrix_says(
+            features in vec(-4.0..4.0_f64, 0..33),
+            blind in any::<bool>(),
+            logit in -4.0..4.0_f64,
+            kinds in 0..17_usize,
+            kind in 0..17_usize,
+            seeds in vec(-1.0..1.0_f64, 60),
+        ) {
+            let shape = Shape { features: features.len(), kinds };
+            let mut x = vec![0.0; shape.dim()];
+            (x[0], x[1]) = (1.0, logit);
+            if !blind {
+                x[BASE..shape.kinds_from()].copy_from_slice(&features);
+            }
+            if kind < kinds {
+                x[shape.kinds_from() + kind] = 1.0;
+            }
+            let number = |at: usize, other: usize| (seeds[at % 60] * 7.0 + seeds[(at + other) % 60] * 3.0).sin();
+            let mut precision = Symmetric::diagonal(&vec![4.0; shape.dim()]);
+            for round in 0..5 {
+                precision.add_outer(&(0..shape.dim()).map(|at| number(at, round)).collect::<Vec<_>>(), 2.0);
+            }
+            let (own, _) = precision.inverse().unwrap();
+            let mean: Vec<f64> = (0..shape.dim()).map(|at| number(at, 9)).collect();
+            let (outlook, view) = (Outlook::new(&mean, &own, shape), View::of(&x, shape));
+            prop_assert!((outlook.bend(&view, logit) - dot(&mean, &x)).abs() < 1e-12);
+            let variance = dot(&own.times(&x), &x);
+            prop_assert!((outlook.spread(&view, logit) - variance.sqrt()).abs() < 1e-12);
+        }
+    }
+}
