@@ -6,6 +6,7 @@
 mod access;
 mod admin;
 mod cli;
+mod compaction;
 mod crash;
 mod dashboard;
 mod failover;
