@@ -85,8 +85,15 @@ fn io_write(out: &mut Vec<u8>, text: fmt::Arguments<'_>) -> std::io::Result<()> 
 }
 
 fn quoted(out: &mut Vec<u8>, text: &str) {
-    // Writing text to memory does not fail.
-    let _ = serde_json::to_writer(out, text);
+    // Nearly all are plain words and numbers.
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        // Writing text to memory does not fail.
+        let _ = serde_json::to_writer(out, text);
+    }
 }
 
 /// As the dashboard reads it: `seq`, `at_ms`, `level`, `target`, `message`, and `fields` as pairs of texts.

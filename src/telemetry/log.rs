@@ -6,9 +6,9 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::Metadata;
-use tracing_subscriber::filter::{FilterExt, FilterFn, LevelFilter};
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterExt, FilterFn, LevelFilter, ParseError};
+use tracing_subscriber::layer::{Filter, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
@@ -25,7 +25,7 @@ pub const SPAN_TARGET: &str = "pointsman::gen_ai";
 pub enum TelemetryError {
     /// The filter cannot be read.
     #[error("telemetry.log: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    Filter(#[from] ParseError),
     /// OTLP cannot be set up.
     #[error("telemetry.otlp_endpoint: {0}")]
     Otlp(#[from] opentelemetry_otlp::ExporterBuildError),
@@ -64,28 +64,36 @@ impl Drop for Guard {
 /// When the filter or the endpoint is wrong, or logging is set up already.
 pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
     let (writer, thread) = writer::start(std::io::stderr())?;
-    let filter = || EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&settings.log);
     let (text, json) = match settings.log_format {
         LogFormat::Text => (Some(writer), None),
         LogFormat::Json => (None, Some(writer)),
     };
-    let text = text.map(|writer| {
+    // Only what is there: an absent layer takes everything for wanted, the spans and the least lines of all libraries.
+    let mut layers = Vec::new();
+    if let Some(writer) = text {
         let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        fmt::layer().with_ansi(ansi).with_target(false).with_writer(writer)
-    });
-    let events = || FilterFn::new(is_no_span as fn(&Metadata<'_>) -> bool);
+        let text = fmt::layer().with_ansi(ansi).with_target(false).with_writer(writer);
+        layers.push(text.with_filter(lines(settings)?).boxed());
+    }
+    layers.push(IntoTail { json }.with_filter(lines(settings)?).boxed());
     let provider = settings.otlp_endpoint.as_deref().map(|url| provider(url, &settings.service_name)).transpose()?;
-    let spans = provider.as_ref().map(|provider| {
+    if let Some(provider) = &provider {
         let only = FilterFn::new(|meta| meta.is_span() && meta.target() == SPAN_TARGET);
-        tracing_opentelemetry::layer().with_tracer(provider.tracer("pointsman")).with_filter(only)
-    });
-    tracing_subscriber::registry()
-        .with(text.with_filter(events().and(filter()?)))
-        .with(IntoTail { json }.with_filter(events().and(filter()?)))
-        .with(spans)
-        .try_init()
-        .map_err(|_| TelemetryError::Twice)?;
+        let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("pointsman"));
+        layers.push(spans.with_filter(only.with_max_level_hint(LevelFilter::INFO)).boxed());
+    }
+    tracing_subscriber::registry().with(layers).try_init().map_err(|_| TelemetryError::Twice)?;
     Ok(Guard { provider, _writer: thread })
+}
+
+/// What the log holds: lines as loud as configured.
+///
+/// It says which level is the loudest. Without that every library would be asked for all its lines: sled has dozens for a
+/// record, and refusing one costs some hundred instructions.
+fn lines<S: Subscriber>(settings: &Telemetry) -> Result<impl Filter<S> + use<S>, ParseError> {
+    let events = FilterFn::new(is_no_span as fn(&Metadata<'_>) -> bool).with_max_level_hint(LevelFilter::TRACE);
+    let loud = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&settings.log)?;
+    Ok(events.and(loud))
 }
 
 /// Spans are for OTLP alone: kept for the log too, each would cost its request a microsecond, and say nothing.
@@ -115,4 +123,22 @@ fn provider(endpoint: &str, service: &str) -> Result<SdkTracerProvider, Telemetr
     let resource = Resource::builder().with_service_name(service.to_owned()).build();
     let queue = SpanQueue::start(exporter, &resource, &runtime);
     Ok(SdkTracerProvider::builder().with_span_processor(queue).with_resource(resource).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::registry::Registry;
+
+    use super::*;
+
+    #[test]
+    fn no_library_is_asked_for_lines_that_nobody_wants() {
+        let loudest = |log: &str| {
+            let settings = Telemetry { log: log.to_owned(), ..Telemetry::default() };
+            let layers = vec![IntoTail::default().with_filter(lines::<Registry>(&settings).unwrap()).boxed()];
+            tracing_subscriber::registry().with(layers).max_level_hint()
+        };
+        assert_eq!(loudest("info"), Some(LevelFilter::INFO));
+        assert_eq!(loudest("warn,pointsman=debug"), Some(LevelFilter::DEBUG));
+    }
 }

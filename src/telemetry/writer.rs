@@ -19,7 +19,7 @@ use super::line::Line;
 const QUEUE: usize = 8192;
 
 /// How long lines gather before they are written: waking the thread for every one would cost more than writing it.
-const NAP: Duration = Duration::from_millis(2);
+const NAP: Duration = Duration::from_millis(8);
 
 /// Bytes that are written at once, and what the last line adds.
 const BATCH: usize = 64 << 10;
