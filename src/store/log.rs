@@ -47,7 +47,7 @@ impl Store {
     ) -> Result<Vec<Stored>, StoreError> {
         let trees = self.trees()?;
         let mut rollup = self.rollup();
-        let before = self.facts_before(&mut rollup, outcomes, feedback)?;
+        let before = self.facts_before(&mut rollup, decisions, outcomes, feedback)?;
         let mut written = self.put(&trees, decisions, outcomes)?;
         let mut stored = Vec::with_capacity(feedback.len());
         for record in feedback.iter_mut() {

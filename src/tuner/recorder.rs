@@ -30,18 +30,18 @@ use crate::store::{
 const NEWS: usize = 4096;
 
 /// Most records written at once.
-const BATCH: usize = 1024;
+const BATCH: usize = 2048;
 
 /// How long the thread sleeps when nothing comes.
 const IDLE: Duration = Duration::from_millis(250);
 
-/// How long records gather once the first is there. A round costs the database a dozen wake-ups of its own threads, so a
+/// How long records gather once the first is there. A round costs the database some dozen wake-ups of its own threads, so a
 /// record a round would cost more than the request it tells of. Nobody waits: a round with a feedback is written at once.
-const GATHER: Duration = Duration::from_millis(24);
+const GATHER: Duration = Duration::from_millis(64);
 
 /// How often the queue is looked at meanwhile. The thread sleeps rather than waits on the queue, so that those who put
 /// records in need not wake it for every one.
-const NAP: Duration = Duration::from_millis(2);
+const NAP: Duration = Duration::from_millis(4);
 
 /// How often what has settled is moved into blocks; and how soon there is another try where a reader was in the way, and
 /// another slice where there is more.

@@ -17,7 +17,7 @@ mod fact;
 mod hist;
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -282,20 +282,24 @@ impl Rollup {
 pub(super) struct Before(HashMap<DecisionId, Fact>);
 
 impl Store {
-    /// Entries that are about to change and are not among the recent ones, as they are.
+    /// Entries that are about to change and are not among the recent ones, as they are. What happened to `decisions` is
+    /// new with them.
     pub(super) fn facts_before(
         &self,
         rollup: &mut Rollup,
+        decisions: &[impl Borrow<DecisionRecord>],
         outcomes: &[impl Borrow<OutcomeRecord>],
         feedback: &[FeedbackRecord],
     ) -> Result<Before, StoreError> {
         let horizon = rollup.horizon_ms();
+        let new: HashSet<DecisionId> = decisions.iter().map(|decision| decision.borrow().id).collect();
         let mut found = HashMap::new();
         let ids =
             outcomes.iter().map(|outcome| outcome.borrow().id).chain(feedback.iter().map(|record| record.decision));
         for id in ids {
             let old = ms_of(id.0.as_bytes()).is_none_or(|at_ms| at_ms < horizon);
-            if old || rollup.recent.contains_key(&id) || rollup.is_ahead(id) || found.contains_key(&id) {
+            let known = new.contains(&id) || rollup.recent.contains_key(&id) || found.contains_key(&id);
+            if old || known || rollup.is_ahead(id) {
                 continue;
             }
             if let Some(entry) = self.entry(id)? {
@@ -314,8 +318,18 @@ impl Store {
         outcomes: &[impl Borrow<OutcomeRecord>],
         feedback: &[(&FeedbackRecord, Stored)],
     ) -> Result<(), StoreError> {
+        let ends: HashMap<DecisionId, &OutcomeRecord> =
+            outcomes.iter().map(Borrow::borrow).map(|outcome| (outcome.id, outcome)).collect();
+        let mut ended = HashSet::new();
         for decision in decisions.iter().map(Borrow::borrow) {
-            let fact = Fact::of_decision(decision, &mut rollup.names);
+            let mut fact = Fact::of_decision(decision, &mut rollup.names);
+            // Most end in the same round, and are added up once.
+            if !rollup.is_ahead(decision.id)
+                && let Some(outcome) = ends.get(&decision.id)
+            {
+                fact.ends(outcome, &mut rollup.names);
+                ended.insert(decision.id);
+            }
             // Written again: it replaces what was there.
             if let Some(known) = rollup.recent.remove(&decision.id) {
                 rollup.note(&known, false);
@@ -327,7 +341,7 @@ impl Store {
             }
         }
         for outcome in outcomes.iter().map(Borrow::borrow) {
-            if rollup.is_ahead(outcome.id) {
+            if ended.contains(&outcome.id) || rollup.is_ahead(outcome.id) {
                 continue;
             }
             let known = before.get(&outcome.id).cloned();
