@@ -10,13 +10,18 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
 use tokio_util::task::TaskTracker;
 
 /// Threads a lane may take for work that blocks (reading the store).
 const BLOCKING: usize = 16;
+
+/// How often a lane wakes up by itself.
+const TICK: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Lane {
@@ -47,8 +52,13 @@ impl Lanes {
             let handle = runtime.handle().clone();
             let thread = std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || {
                 begin(number);
-                // An error is the sender's end, which is what is waited for.
-                let _ = runtime.block_on(ended);
+                runtime.block_on(async {
+                    tokio::select! {
+                        // An error is the sender's end, which is what is waited for.
+                        _ = ended => {}
+                        () = ticking() => {}
+                    }
+                });
                 runtime.shutdown_background();
             })?;
             Ok(Lane { runtime: handle, open: Arc::default(), _running: running, _thread: thread })
@@ -65,6 +75,18 @@ impl Lanes {
             task.await;
         };
         tasks.spawn_on(task, &lane.runtime);
+    }
+}
+
+/// Wakes a lane once a second, so that it never sleeps longer than to the deadline of a request.
+///
+/// A timer that is due before the runtime would wake up by itself costs a system call, to make it look again, and a turn
+/// of its loop for nothing. Nearly all deadlines are farther away than a second.
+async fn ticking() {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
     }
 }
 
