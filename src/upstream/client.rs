@@ -139,17 +139,27 @@ impl Client {
             Roots::System => &self.pool().system,
         };
         let method = if call.body.is_some() { Method::POST } else { Method::GET };
-        let mut headers = call.headers;
-        for (name, value) in provider.headers() {
-            // A client's `anthropic-version` is more exact than ours.
-            if name != "anthropic-version" || !headers.contains_key(name) {
-                headers.insert(name, value.clone());
-            }
-        }
-        let request = client.request(method, url).headers(headers).body(call.body.unwrap_or_default());
-        let response = timeout_at(deadline, request.send()).await.map_err(|_| CallError::Timeout)?;
+        let mut request = reqwest::Request::new(method, url);
+        *request.headers_mut() = headers(provider, call.headers);
+        *request.body_mut() = call.body.map(reqwest::Body::from);
+        let response = timeout_at(deadline, client.execute(request)).await.map_err(|_| CallError::Timeout)?;
         Ok(Answer { response: response.map_err(CallError::of)? })
     }
+}
+
+/// The headers of a call: the provider's, and `more`, which are weaker.
+fn headers(provider: &Provider, more: HeaderMap) -> HeaderMap {
+    if more.is_empty() {
+        return provider.headers().clone();
+    }
+    let mut headers = more;
+    for (name, value) in provider.headers() {
+        // A client's `anthropic-version` is more exact than ours.
+        if name != "anthropic-version" || !headers.contains_key(name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    headers
 }
 
 /// An answer whose body is still to be read. Dropping it ends the call at the vendor.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::http::error::Refused;
 use crate::http::fresh_id;
@@ -15,7 +15,7 @@ use crate::protocol::RequestId;
 use crate::telemetry::Rejected;
 
 /// The header, in and out.
-pub const HEADER: &str = "x-request-id";
+pub static HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A client's id longer than this is not taken over.
 const LONGEST: usize = 128;
@@ -35,7 +35,7 @@ pub async fn layer(State(gateway): State<Arc<Gateway>>, mut request: Request, ne
     let path = path.as_ref().map_or("(unknown)", MatchedPath::as_str);
     let mut response = next.run(request).await;
     if let Ok(value) = HeaderValue::from_str(&id.0) {
-        response.headers_mut().insert(HEADER, value);
+        response.headers_mut().insert(&HEADER, value);
     }
     if response.extensions().get::<ToldLater>().is_none() {
         let refused = response.extensions().get::<Refused>().map(|refused| refused.0.as_str());
@@ -65,7 +65,7 @@ fn known(path: &str) -> &'static str {
 
 /// The client's id where it is short and plain, else a new one.
 fn id(headers: &HeaderMap) -> RequestId {
-    let sent = headers.get(HEADER).and_then(|value| value.to_str().ok());
+    let sent = headers.get(&HEADER).and_then(|value| value.to_str().ok());
     let plain = |id: &&str| {
         !id.is_empty()
             && id.len() <= LONGEST
