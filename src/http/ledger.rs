@@ -79,7 +79,8 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
         prompt_tokens: decision.prompt_tokens,
         max_tokens: request.max_tokens,
         stream: request.stream,
-        question: text.as_deref().map(|text| salt.fingerprint([text])),
+        // The steps of a tool loop all go on with one question, and none but the first asks it.
+        question: text.as_deref().filter(|_| !request.is_in_tool_loop()).map(|text| salt.fingerprint([text])),
         conversation: Some(conversation.print),
         conversation_named: conversation.named,
         turn: conversation.turn,

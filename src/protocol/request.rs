@@ -191,6 +191,12 @@ impl ChatRequest {
             });
         Needs { tools, vision, structured_output: self.response_format.is_some() }
     }
+
+    /// Whether it goes on with what was asked before: it brings results of tools that the model has just called.
+    pub fn is_in_tool_loop(&self) -> bool {
+        let is_result = |part: &Part| matches!(part, Part::ToolResult { .. });
+        self.messages.last().is_some_and(|message| message.parts.iter().any(is_result))
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::speed::Speeds;
 use super::sticky::Stay;
 use crate::bandit::{Account, Candidate, Choice, Context, Grounds, Odds, Snapshot, Tradeoff};
 use crate::classifier::{Estimate, EstimateSource, Missed, Reading};
-use crate::protocol::{ChatRequest, ModelName, Part, Price, Usage};
+use crate::protocol::{ChatRequest, ModelName, Price, Usage};
 use crate::upstream::Model;
 
 /// Tokens an answer is taken to have where nobody says.
@@ -106,7 +106,7 @@ pub(super) fn judge(
         },
         Err(_) => Context::default(),
     };
-    let in_loop = in_tool_loop(asked.request);
+    let in_loop = asked.request.is_in_tool_loop();
     let explore = asked.explore && !in_loop && stay.is_none();
     let choice = learned.policy.choose(&context, &candidates, &asked.tradeoff, explore, chance())?;
     for (at, prediction) in predictions.iter_mut().enumerate() {
@@ -242,14 +242,6 @@ pub(super) fn answer_tokens(model: &Model, demand: &Demand, expected: Option<f64
         .filter(|tokens| tokens.is_finite() && *tokens > 0.0)
         .unwrap_or(f64::from(USUAL_ANSWER))
         .min(f64::from(most))
-}
-
-/// Whether the request brings results of tools that the model has just called.
-fn in_tool_loop(request: &ChatRequest) -> bool {
-    request
-        .messages
-        .last()
-        .is_some_and(|message| message.parts.iter().any(|part| matches!(part, Part::ToolResult { .. })))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::*;
 use crate::bandit::{Observation, Reward, Settings};
 use crate::config::Config;
-use crate::protocol::{DecisionId, Dialect, Message, Role};
+use crate::protocol::{DecisionId, Dialect, Message, Part, Role};
 use crate::route::{Plan, Question, Rules, plan};
 use crate::upstream::Catalog;
 

@@ -102,7 +102,7 @@ pub struct RequestFacts {
     pub max_tokens: Option<u32>,
     /// Whether the answer was to be streamed.
     pub stream: bool,
-    /// The last user turn, as a fingerprint.
+    /// The last user turn, as a fingerprint; absent inside a tool loop, where nothing is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub question: Option<Fingerprint>,
     /// The conversation, as a fingerprint.

@@ -43,6 +43,22 @@ async fn decision_outcome_and_feedback_come_together_and_hold_no_prompt() {
 }
 
 #[tokio::test]
+async fn a_tool_loop_asks_once() {
+    let gateway = TestGateway::start("").await;
+    let mut body = ask("/v1/chat/completions", "gpt-4o", "what time is it?");
+    body["tools"] = json!([{ "type": "function", "function": { "name": "clock", "parameters": { "type": "object" } } }]);
+    let asked = chat(&gateway, body.clone()).await;
+    let call = json!({ "id": "c1", "type": "function", "function": { "name": "clock", "arguments": "{}" } });
+    let turns = body["messages"].as_array_mut().unwrap();
+    turns.push(json!({ "role": "assistant", "content": null, "tool_calls": [call] }));
+    turns.push(json!({ "role": "tool", "tool_call_id": "c1", "content": "five" }));
+    let went_on = chat(&gateway, body).await;
+    assert!(entry(&gateway, &asked).await.decision.request.question.is_some());
+    assert_eq!(entry(&gateway, &went_on).await.decision.request.question, None, "nobody asks again with a result");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn prompts_are_kept_where_the_operator_wants_them() {
     let gateway = TestGateway::start("[store]\nprompts = true").await;
     let id = chat(&gateway, ask("/v1/chat/completions", "gpt-4o", "why is the sky blue?")).await;
