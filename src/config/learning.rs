@@ -85,13 +85,14 @@ impl Default for Gate {
 pub struct Guard {
     /// Whether it watches.
     pub enabled: bool,
-    /// Requests looked at on each side.
+    /// Requests, and judgements, looked at on each side.
     pub window: usize,
-    /// Requests there must be on each side before anything is said.
+    /// Requests there must be on each side before anything is said, and choices of the live version before another takes
+    /// over by itself.
     pub min_requests: usize,
-    /// The share of requests that fail may rise by so much.
+    /// The share of requests that fail may rise by so much, beyond what chance explains.
     pub error_rise: f64,
-    /// Mean cost of a request may rise to so many times what it was.
+    /// Mean cost of a request may rise to so many times what it was, and as far beyond as chance explains.
     pub cost_factor: f64,
     /// The mean judgement may fall by so much, beyond what chance explains.
     pub rating_drop: f64,

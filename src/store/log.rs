@@ -125,6 +125,11 @@ impl Store {
         self.has(&*self.trees()?, id.0.as_bytes())
     }
 
+    /// Whether a decision has any feedback, as far as the database can say.
+    pub fn is_judged(&self, id: DecisionId) -> bool {
+        self.trees().is_ok_and(|trees| matches!(trees.feedback.scan_prefix(id.0.as_bytes()).next(), Some(Ok(_))))
+    }
+
     fn has(&self, trees: &Trees, id: &[u8]) -> Result<bool, StoreError> {
         Ok(trees.decisions.contains_key(id)? || self.block_with(trees, id)?.is_some())
     }

@@ -44,7 +44,7 @@ pub enum LearnError {
 pub enum Command {
     /// A new policy from the log, now.
     Retune,
-    /// This version in force.
+    /// This version in force; what pin or hold there was is over.
     Promote(u64),
     /// This version in force, and no other until further notice.
     Pin(u64),

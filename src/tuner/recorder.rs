@@ -158,8 +158,8 @@ impl Writer {
 }
 
 impl Recorder {
-    /// Starts the thread that writes to `store`. The receiver hears of decisions that were judged, or whose outcome says
-    /// something of the answer.
+    /// Starts the thread that writes to `store`. The receiver hears of decisions that were judged, whose outcome says
+    /// something of the answer, or whose outcome comes after a judgement.
     ///
     /// # Errors
     /// When the operating system gives no thread.
@@ -411,7 +411,8 @@ impl Loop {
                 let new = stored.iter().filter(|it| **it == Stored::New).count() as u64;
                 let judged = round.feedback.iter().zip(&stored).filter(|(_, stored)| **stored == Stored::New);
                 let judged = judged.map(|(feedback, _)| feedback.decision);
-                let told = round.outcomes.iter().filter(|outcome| !outcome.signals.is_empty()).map(|it| it.id);
+                let says = |it: &&Box<OutcomeRecord>| !it.signals.is_empty() || self.store.is_judged(it.id);
+                let told = round.outcomes.iter().filter(says).map(|it| it.id);
                 for id in judged.chain(told) {
                     // Nobody learns, or there is no room: the next retune looks at the whole log.
                     let _later = self.news.try_send(id);

@@ -23,6 +23,14 @@ pub struct Proposal {
     pub reason: String,
 }
 
+impl Proposal {
+    /// It waits, whatever the rule says; `why`, in front of the rule's own reason.
+    pub(super) fn wait(&mut self, why: &str) {
+        self.ruling = Ruling::Wait;
+        self.reason = format!("{why}; {}", self.reason);
+    }
+}
+
 /// Folds `lessons`, oldest first, into a new policy and measures it against `live`.
 ///
 /// # Errors

@@ -13,13 +13,14 @@ use tokio::time::MissedTickBehavior;
 
 use super::budget::Budgets;
 use super::gate::Ruling;
-use super::guard::{self, Tally};
+use super::guard::{self, Tally, is_by_policy};
 use super::learner::{Command, LearnError, LearnerStatus, Ordered, Shared};
 use super::lesson::{self, Lesson};
 use super::live::{self, Live, Switches, audit, bandit_settings};
 use super::retune::{self, Proposal};
+use crate::config::LearningMode;
 use crate::protocol::DecisionId;
-use crate::store::{Order, SnapshotRecord, SnapshotState, Span, StoreError};
+use crate::store::{LogSize, Order, SnapshotRecord, SnapshotState, Span, StoreError};
 
 /// How often it looks whether something is due.
 const TICK: Duration = Duration::from_millis(500);
@@ -56,6 +57,8 @@ struct Desk {
     retuned: Option<Instant>,
     /// How long the next one waits at least, however much is new.
     rest: Duration,
+    /// What the log held when guard rails last looked at it.
+    watched: Option<LogSize>,
 }
 
 /// One thing to do.
@@ -69,8 +72,7 @@ enum Job {
 impl Work {
     pub(super) fn new(shared: Arc<Shared>, orders: mpsc::Receiver<Ordered>) -> Self {
         // What was judged before the start is in the log and waits for the first retune.
-        let desk = Desk { shared, counted: HashSet::new(), new: 1, retuned: None, rest: LEAST_REST };
-        Self { desk: Some(desk), orders }
+        Self { desk: Some(Desk::new(shared, None)), orders }
     }
 
     /// Works until `stopped`. `news` are decisions of which something new is known.
@@ -122,13 +124,17 @@ impl Work {
             Err(error) => {
                 // The policy in force is whole: it is swapped as one. Only what was being worked out is lost.
                 tracing::error!(%error, "The learner ended in a panic; the policy stays as it is");
-                Desk { shared, counted: HashSet::new(), new: 1, retuned: Some(Instant::now()), rest: LEAST_REST }
+                Desk::new(shared, Some(Instant::now()))
             }
         });
     }
 }
 
 impl Desk {
+    fn new(shared: Arc<Shared>, retuned: Option<Instant>) -> Self {
+        Self { shared, counted: HashSet::new(), new: 1, retuned, rest: LEAST_REST, watched: None }
+    }
+
     fn is_due(&self) -> bool {
         let settings = self.shared.settings.load();
         let Some(retuned) = self.retuned else { return settings.enabled && self.new > 0 };
@@ -140,8 +146,15 @@ impl Desk {
     fn work(&mut self, job: Job, budgets: &Budgets) {
         let done = match job {
             Job::TakeIn(ids) => self.take_in(&ids).map_err(LearnError::from),
-            Job::Retune => self.retune().map(drop),
-            Job::Watch => self.watch().and_then(|()| Ok(budgets.keep(&self.shared.store)?)),
+            Job::Retune => {
+                // First the live version is judged: one that is to be taken back must not be followed by its own child.
+                let watched = self.watch();
+                self.retune().and(watched)
+            }
+            Job::Watch => {
+                let kept = budgets.keep(&self.shared.store).map_err(LearnError::from);
+                self.watch().and(kept)
+            }
             Job::Carry(Ordered { command, who, reply }) => {
                 let done = self.carry(command, &who);
                 if let Err(error) = &done {
@@ -168,10 +181,14 @@ impl Desk {
         let once: BTreeSet<&DecisionId> = ids.iter().collect();
         for id in once {
             let Some(entry) = self.shared.store.entry(*id)? else { continue };
+            if entry.outcome.is_none() && !entry.decision.request.dry_run {
+                // Judged before its end: whose answer it will have been is not known yet. Of the end there will be news.
+                continue;
+            }
             let Some(lesson) = Lesson::of(&entry, false, &settings.reward) else { continue };
             let first = self.counted.insert(*id);
-            // A judgement that changes an earlier one holds from the next retune on.
-            self.new += u64::from(first || entry.feedback.len() > 1);
+            // A judgement that changes an earlier one, or a signal, holds from the next retune on.
+            self.new += u64::from(first || !entry.feedback.is_empty());
             if first {
                 lessons.push(lesson);
             }
@@ -217,8 +234,9 @@ impl Desk {
             retune::propose(&lessons, &live.policy, bandit_settings(&settings.bandit), &settings.gate)?;
         self.new = 0;
         if let Some(why) = self.shared.switches.load().frozen(now_ms()) {
-            proposal.ruling = Ruling::Wait;
-            proposal.reason = format!("{why}; {}", proposal.reason);
+            proposal.wait(why);
+        } else if proposal.ruling == Ruling::Promote && !self.has_shown_itself(live.policy.version)? {
+            proposal.wait("the live version has not shown itself yet");
         }
         if !lessons.is_empty() {
             self.publish(&mut proposal, &live, lessons.len() as u64)?;
@@ -263,9 +281,9 @@ impl Desk {
             self.shared.live.store(Arc::new(Live::new(proposal.policy.clone(), 0)));
             audit(store, "tuner", "policy.promote", version, json!({ "reason": proposal.reason }), now_ms());
         }
-        let pinned = self.shared.switches.load().pinned;
-        let spare: Vec<u64> =
-            [self.shared.live.load().policy.version, live.policy.version].into_iter().chain(pinned).collect();
+        let now_live = self.shared.live.load().policy.version;
+        let spare = [self.shared.switches.load().pinned, self.before(now_live)?].into_iter().flatten();
+        let spare: Vec<u64> = [now_live, live.policy.version].into_iter().chain(spare).collect();
         store.prune_snapshots(store.settings().keep_snapshots, &spare)?;
         Ok(())
     }
@@ -278,22 +296,48 @@ impl Desk {
         if !guard.enabled || self.shared.switches.load().frozen(now_ms()).is_some() {
             return Ok(());
         }
-        let Some(record) = store.snapshot(live)?.filter(|record| record.parent > 0) else { return Ok(()) };
-        let since_ms = record.promoted_at_ms.unwrap_or(record.made_at_ms);
-        let (mut before, mut after) = (Tally::default(), Tally::default());
+        let size = store.log_size();
+        if self.watched.replace(size) == Some(size) {
+            // Nothing has happened since.
+            return Ok(());
+        }
+        let Some(since_ms) = self.tried_since_ms(live)? else { return Ok(()) };
+        let (mut before, mut after) = (Tally::of(guard.window), Tally::of(guard.window));
         let mut looked_at = 0;
         store.walk(&Span::default(), Order::Newest, |entry| {
             looked_at += 1;
             let side = if entry.decision.at_ms >= since_ms { &mut after } else { &mut before };
-            if side.count() < guard.window {
-                side.add(&entry);
-            }
-            before.count() < guard.window && looked_at < LOOK_AT
+            side.add(&entry);
+            !before.is_full() && looked_at < LOOK_AT
         })?;
         let Some(why) = guard::objection(&before, &after, &guard) else { return Ok(()) };
         let until_ms = now_ms() + (guard.hold_minutes as i64) * 60_000;
         tracing::error!(version = live, why, "A guard rail takes the policy back");
         self.roll_back("tuner", &why, Some(until_ms))
+    }
+
+    /// Since when a version is in force, Unix milliseconds; `None` for one that followed no other: it is held to nothing.
+    fn tried_since_ms(&self, version: u64) -> Result<Option<i64>, StoreError> {
+        let record = self.shared.store.snapshot(version)?.filter(|record| record.parent > 0);
+        Ok(record.map(|record| record.promoted_at_ms.unwrap_or(record.made_at_ms)))
+    }
+
+    /// Whether the live version has made as many choices as guard rails must see of it. Were it replaced before, they would
+    /// begin anew with each version and never speak; what it learns meanwhile it learns online.
+    fn has_shown_itself(&self, version: u64) -> Result<bool, StoreError> {
+        let guard = self.shared.settings.load().guard;
+        if !guard.enabled || self.shared.mode().0 != LearningMode::Live {
+            return Ok(true);
+        }
+        let Some(since_ms) = self.tried_since_ms(version)? else { return Ok(true) };
+        let (mut choices, mut looked_at) = (0, 0);
+        self.shared.store.walk(&Span::default(), Order::Newest, |entry| {
+            let is_since = entry.decision.at_ms >= since_ms;
+            choices += usize::from(is_since && is_by_policy(&entry.decision));
+            looked_at += 1;
+            is_since && choices < guard.min_requests && looked_at < LOOK_AT
+        })?;
+        Ok(choices >= guard.min_requests)
     }
 
     /// Puts the version before the live one in force.
@@ -349,8 +393,8 @@ impl Desk {
                 audit(&self.shared.store, who, "policy.retune", version, json!(null), now_ms());
             }
             Command::Promote(version) => {
-                self.switch(|switches| Switches { hold_until_ms: None, ..switches })?;
                 self.put_in_force(version, who, "policy.promote", &format!("promoted by {who}"))?;
+                self.switch(|switches| Switches { hold_until_ms: None, pinned: None, ..switches })?;
             }
             Command::Pin(version) => {
                 self.put_in_force(version, who, "policy.pin", &format!("pinned by {who}"))?;
@@ -385,3 +429,7 @@ impl std::fmt::Debug for Work {
         f.debug_struct("Work").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "work_tests.rs"]
+mod tests;

@@ -69,7 +69,7 @@ pub async fn retune(State(gateway): State<Arc<Gateway>>, Operator(caller): Opera
     carry(&gateway, &caller, Ok(Command::Retune)).await
 }
 
-/// `POST .../promote`: a version in force, whatever the gate says.
+/// `POST .../promote`: a version in force, whatever the gate says; ends a pin and a hold.
 pub async fn promote(State(gateway): State<Arc<Gateway>>, Operator(caller): Operator, sent: Body) -> Answer {
     let which = read::<Which>(&gateway, sent).await;
     carry(&gateway, &caller, which.map(|which| Command::Promote(which.version))).await

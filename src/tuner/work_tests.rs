@@ -1,0 +1,166 @@
+//! The task at its desk: what it learns, what takes over and when, and what is taken back.
+
+use super::*;
+use crate::config::{self, Guard, Learning};
+use crate::protocol::{ErrorKind, ModelName};
+use crate::store::{DecisionRecord, FeedbackKind, OutcomeRecord, OutcomeStatus, Signal, Store};
+use crate::tuner::lesson::tests::{decision, feedback, outcome};
+use crate::tuner::Learner;
+
+fn desk_with(store: &Store, settings: &Learning) -> Desk {
+    let (_learner, work) = Learner::open(store.clone(), settings, 0).unwrap();
+    work.desk.unwrap()
+}
+
+fn desk(store: &Store) -> Desk {
+    desk_with(store, &Learning::default())
+}
+
+fn budgets(store: &Store) -> Budgets {
+    let settings = config::Budget { usd_per_hour: Some(1.0), ..config::Budget::default() };
+    Budgets::open(store, &settings, 0.0)
+}
+
+/// How one request went.
+#[derive(Clone, Copy)]
+struct Went {
+    failed: bool,
+    judged: Option<bool>,
+}
+
+/// `count` requests from `at_ms` on, a millisecond apart, answered by `a` and `b` in turn.
+fn happen(store: &Store, at_ms: i64, count: u64, went: impl Fn(u64) -> Went) {
+    for number in 0..count {
+        let mut decision = decision(at_ms as u64 + number);
+        decision.chosen = ModelName::from(if number.is_multiple_of(2) { "a" } else { "b" });
+        let went = went(number);
+        let mut outcome = outcome(&decision);
+        if went.failed {
+            outcome.status = OutcomeStatus::Failed(ErrorKind::Upstream);
+        }
+        let said = went.judged.map(|good| feedback(&decision, "f", FeedbackKind::Correct(good)));
+        store.append(&[decision], &[outcome], &mut Vec::from_iter(said)).unwrap();
+    }
+}
+
+fn judged(good: bool) -> Went {
+    Went { failed: false, judged: Some(good) }
+}
+
+#[test]
+fn a_version_shows_itself_before_another_takes_over() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |number| judged(number.is_multiple_of(3)));
+    assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote, "nothing was in force before");
+    happen(&store, now_ms(), 40, |number| judged(number.is_multiple_of(3)));
+    let early = desk.retune().unwrap();
+    assert_eq!(early.ruling, Ruling::Wait);
+    assert!(early.reason.contains("not shown itself"), "{}", early.reason);
+    happen(&store, now_ms() + 40, 20, |number| judged(number.is_multiple_of(3)));
+    assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote);
+
+    let unguarded = Learning { guard: Guard { enabled: false, ..Guard::default() }, ..Learning::default() };
+    let mut desk = desk_with(&store, &unguarded);
+    assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote, "nobody watches");
+}
+
+#[test]
+fn the_version_to_go_back_to_is_never_pruned() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = config::Store { keep_snapshots: 2, ..config::Store::default() };
+    let store = Store::open(dir.path(), &settings, 0).unwrap().0;
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote);
+    for _ in 0..5 {
+        assert_eq!(desk.retune().unwrap().ruling, Ruling::Wait);
+    }
+    assert_eq!(desk.before(2).unwrap(), Some(1));
+}
+
+#[test]
+fn failures_take_a_version_back_and_hold_the_next() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    desk.retune().unwrap();
+    happen(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
+    desk.work(Job::Retune, &budgets(&store));
+    assert_eq!(desk.shared.live.load().policy.version, 1, "it is judged before its child");
+    assert_eq!(desk.retune().unwrap().ruling, Ruling::Wait, "and held");
+}
+
+#[test]
+fn few_judgements_are_looked_for_further_back() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    let rarely = |number: u64, good: bool| Went { failed: false, judged: (number % 20 < 2).then_some(good) };
+    happen(&store, 1, 1200, |number| rarely(number, true));
+    desk.retune().unwrap();
+    happen(&store, now_ms(), 1200, |number| rarely(number, false));
+    desk.watch().unwrap();
+    let record = store.snapshot(2).unwrap().unwrap();
+    assert_eq!(record.state, SnapshotState::RolledBack);
+    assert!(record.reason.contains("judged"), "{}", record.reason);
+}
+
+#[test]
+fn the_budget_is_kept_whatever_becomes_of_the_watch() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    desk.retune().unwrap();
+    let mut first = store.snapshot(1).unwrap().unwrap();
+    first.state = SnapshotState::RolledBack;
+    store.update_snapshot(&first).unwrap();
+    happen(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
+    desk.work(Job::Watch, &budgets(&store));
+    assert_eq!(desk.shared.live.load().policy.version, 2, "there is nothing to go back to");
+    assert!(store.setting::<serde_json::Value>("budget.pacers").unwrap().is_some());
+}
+
+#[test]
+fn what_was_judged_early_is_learned_once_its_end_is_known() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    let decision = decision(1);
+    let mut said = vec![feedback(&decision, "f", FeedbackKind::Correct(false))];
+    store.append(&[decision.clone()], &[] as &[OutcomeRecord], &mut said).unwrap();
+    desk.take_in(&[decision.id]).unwrap();
+    assert_eq!(desk.shared.live.load().revision, 0, "nobody knows yet whose answer it was");
+    let outcome = OutcomeRecord { model: Some(ModelName::from("b")), ..outcome(&decision) };
+    store.append(&[] as &[DecisionRecord], &[outcome], &mut []).unwrap();
+    desk.take_in(&[decision.id]).unwrap();
+    let live = desk.shared.live.load_full();
+    assert_eq!((live.revision, Vec::from_iter(&live.known)), (1, vec![&ModelName::from("b")]));
+}
+
+#[test]
+fn a_judgement_behind_a_signal_is_new() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    let decision = decision(1);
+    let outcome = OutcomeRecord { signals: vec![Signal::Empty], ..outcome(&decision) };
+    store.append(&[decision.clone()], &[outcome], &mut []).unwrap();
+    desk.take_in(&[decision.id]).unwrap();
+    desk.new = 0;
+    let mut said = vec![feedback(&decision, "f", FeedbackKind::Correct(true))];
+    store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut said).unwrap();
+    desk.take_in(&[decision.id]).unwrap();
+    assert_eq!(desk.new, 1);
+}
+
+#[test]
+fn an_operators_promotion_ends_pin_and_hold_once_it_is_done() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    desk.retune().unwrap();
+    desk.carry(Command::Rollback, "me").unwrap();
+    assert!(desk.carry(Command::Promote(99), "me").is_err());
+    assert!(desk.shared.switches.load().hold_until_ms.is_some(), "what failed changes nothing");
+    desk.carry(Command::Pin(1), "me").unwrap();
+    let status = desk.carry(Command::Promote(2), "me").unwrap();
+    assert_eq!((status.live, status.pinned, status.hold_until_ms), (2, None, None));
+}
