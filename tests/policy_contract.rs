@@ -391,3 +391,17 @@ fn between_models_that_were_measured_there_is_less_trying_than_between_likened_o
     };
     assert!(best(Grounds::Fitted) > 0.99 && best(Grounds::Likened) < 0.9);
 }
+
+#[test]
+fn a_prompt_that_was_not_read_takes_nothing_from_a_measured_model() {
+    let names = names(1);
+    let spread = |last: Grounds| {
+        let mut snapshot = Snapshot::new(Settings::default()).unwrap();
+        let seen = |grounds| Seen { model: 0, features: vec![], prior: 0.7, grounds, reward: 0.7, weight: 1.0 };
+        learn(&mut snapshot, &names, &vec![seen(Grounds::Fitted); 5]);
+        learn(&mut snapshot, &names, &[seen(last)]);
+        let candidates = candidates(&names, &[0.7]);
+        snapshot.choose(&Context::default(), &candidates, &Tradeoff::default(), true, 0.5).unwrap().spreads[0]
+    };
+    assert!((spread(Grounds::Fitted) - spread(Grounds::Likened)).abs() < 1e-12);
+}

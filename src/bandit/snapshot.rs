@@ -333,7 +333,8 @@ impl Snapshot {
         });
         arm.moments.fade(arm.fade(&self.settings, clock));
         arm.clock = clock;
-        arm.grounds = observation.grounds;
+        // The firmest its prior ever had: a reading that was missed takes nothing from what is known of the model.
+        arm.grounds = arm.grounds.max(observation.grounds);
         arm.observations += 1;
         arm.moments.add(&x, residual, observation.weight);
         let shift = self.settings.drift.and_then(|drift| arm.watch.see(residual, observation.weight, &drift));

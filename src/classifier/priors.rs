@@ -1,7 +1,9 @@
 //! What is believed of each configured model, before and after a prompt was read.
 //!
-//! Before: its score, or that of a model it is said to be like, or its mean over the head's training prompts. After: what
-//! the head makes of the reading with the model's [`Ability`]. Abilities are worked out once, when models or head change.
+//! Before: where the head was fitted to it, its mean over the head's training prompts, so that a reading that was missed
+//! changes nothing of what a prior rests on; else its score, or that of a model it is said to be like, or what the head has
+//! of others like it. After: what the head makes of the reading with the model's [`Ability`]. Abilities are worked out once,
+//! when models or head change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,8 +42,10 @@ impl Priors {
     /// The same models with another head.
     pub(super) fn with_head(&self, head: Option<Arc<Head>>) -> Self {
         let ability = |(name, claim): (&String, &Claim)| {
-            let ability = head.as_ref()?.ability(name, claim.like.as_deref(), claim.score)?;
-            Some((name.clone(), ability))
+            let head = head.as_ref()?;
+            // What it is like may itself be a model that the head has never heard of.
+            let like = self.chain(name).skip(1).find(|like| head.knows(like));
+            Some((name.clone(), head.ability(name, like, claim.score)?))
         };
         let abilities = self.models.iter().filter_map(ability).collect();
         Self { models: self.models.clone(), abilities, head }
@@ -54,16 +58,25 @@ impl Priors {
 
     /// The estimate for a model, without a reading.
     pub(super) fn estimate(&self, model: &str) -> Estimate {
+        let usual = self.usual(model);
+        if let Some(measured) = usual.as_ref().filter(|usual| usual.source == EstimateSource::Learned) {
+            return measured.clone();
+        }
         for (depth, name) in self.chain(model).enumerate() {
             if let Some(quality) = self.models.get(name).and_then(|claim| claim.score) {
                 let source = if depth == 0 { EstimateSource::Score } else { EstimateSource::Like(name.to_owned()) };
                 return Estimate { quality, source, ..Estimate::default() };
             }
         }
-        let (Some(head), Some(ability)) = (&self.head, self.abilities.get(model)) else { return Estimate::default() };
+        usual.unwrap_or_default()
+    }
+
+    /// What the head says of a model over its training prompts.
+    fn usual(&self, model: &str) -> Option<Estimate> {
+        let (head, ability) = (self.head.as_ref()?, self.abilities.get(model)?);
         let arms = &head.description().arms;
         let quality = ability.parts.iter().map(|(arm, weight)| f64::from(arms[*arm].mean * weight)).sum();
-        Estimate { quality, source: ability.source.clone(), ..Estimate::default() }
+        Some(Estimate { quality, source: ability.source.clone(), ..Estimate::default() })
     }
 
     /// Estimates for all of them, after `reading` where a head made one.
@@ -118,6 +131,26 @@ mod tests {
         assert_eq!(told("new"), (0.8, EstimateSource::Like("old".into())));
         assert_eq!(told("newer"), (0.8, EstimateSource::Like("old".into())), "through another");
         assert_eq!(told("stranger"), (0.5, EstimateSource::Default));
+    }
+
+    #[test]
+    fn with_a_head_what_was_measured_stays_so_and_likeness_goes_on_to_it() {
+        let head = Arc::new(crate::classifier::head::tests::head());
+        let mean = f64::from(head.description().arms[0].mean);
+        let model = |like: Option<&str>, score| config::Model {
+            like: like.map(str::to_owned),
+            score,
+            ..config::Model::default()
+        };
+        let models = BTreeMap::from([
+            ("plus".to_owned(), model(None, Some(0.99))),
+            ("unheard".to_owned(), model(Some("plus"), None)),
+            ("newest".to_owned(), model(Some("unheard"), None)),
+        ]);
+        let priors = Priors::new(&models, Some(head));
+        let missed = priors.estimate("plus");
+        assert_eq!((missed.quality, missed.source), (mean, EstimateSource::Learned), "whether or not it was read");
+        assert_eq!(priors.abilities["newest"].source, EstimateSource::Like("plus".into()));
     }
 
     #[test]

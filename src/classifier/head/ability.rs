@@ -39,12 +39,9 @@ impl Head {
         if let Some(parts) = self.measured(name) {
             return Some(Ability { parts, shift: 0.0, source: EstimateSource::Learned });
         }
-        let described = &self.description.likeness;
-        let borrowed = like.and_then(|like| {
-            Some((self.measured(like).or_else(|| self.borrowed(described.of(like)?))?, like.to_owned()))
-        });
+        let borrowed = like.and_then(|like| Some((self.evidence(like)?, like.to_owned())));
         let borrowed = borrowed.or_else(|| {
-            let evidence = described.of(name)?;
+            let evidence = self.description.likeness.of(name)?;
             let first = evidence.iter().max_by(|a, b| a.weight.total_cmp(&b.weight))?;
             Some((self.borrowed(evidence)?, first.arm.clone()))
         });
@@ -58,6 +55,16 @@ impl Head {
         };
         let shift = score.map_or(0.0, |score| self.shift_to(&parts, score as f32));
         Some(Ability { parts, shift, source })
+    }
+
+    /// Whether there is anything in it that another model could borrow from this one.
+    pub fn knows(&self, name: &str) -> bool {
+        self.evidence(name).is_some()
+    }
+
+    /// A model's own arms, or those that it is likened to itself.
+    fn evidence(&self, name: &str) -> Option<Vec<(usize, f32)>> {
+        self.measured(name).or_else(|| self.borrowed(self.description.likeness.of(name)?))
     }
 
     /// The model's own arms, at equal weights.

@@ -220,4 +220,4 @@ impl Head {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::classifier) mod tests;
