@@ -41,7 +41,7 @@ pub(super) struct PolicyArgs {
     /// Weights above this are clipped
     #[arg(long, default_value_t = 200.0, requires = "policy")]
     clip: f64,
-    /// Intervals that hold for any log of this length, and are wider
+    /// Intervals that hold for any log of this length, and are much wider; there is none for snips
     #[arg(long, requires = "policy")]
     guaranteed: bool,
     /// Judge the judging instead: draw logs from these recorded outcomes, where the truth is known
@@ -178,19 +178,20 @@ fn print(judged: &str, against: &str, (one, other): (&[Logged], &[Logged]), sett
     println!("{} judged choices; quality per request, 95 % intervals\n", one.len());
     let tell = |estimate: Option<Estimate>, raw: Option<f64>| {
         estimate.map_or_else(
-            || ["cannot be said".to_owned(), String::new(), String::new()],
+            || ["cannot be said".to_owned(), String::new(), String::new(), String::new()],
             |it| {
                 let value = format!("{:.4} [{:.4}, {:.4}]", it.value, it.low, it.high);
                 let value = match raw {
                     Some(raw) if raw != it.value => format!("{value}, cut from {raw:.4}"),
                     _ => value,
                 };
-                [value, format!("{:.0}", it.effective), format!("{:.1} %", it.clipped * 100.0)]
+                let percent = |share: f64| format!("{:.1} %", share * 100.0);
+                [value, format!("{:.0}", it.effective), percent(it.clipped), percent(it.support)]
             },
         )
     };
     let mut table = Table::new();
-    table.set_header(["estimate", "method", "value", "effective size", "clipped weights"]);
+    table.set_header(["estimate", "method", "value", "effective size", "clipped weights", "support"]);
     for method in Method::ALL {
         let rows = [
             (judged.to_owned(), ope::estimate(one, method, settings), true),
@@ -200,8 +201,8 @@ fn print(judged: &str, against: &str, (one, other): (&[Logged], &[Logged]), sett
         for (name, estimate, quality) in rows {
             // No policy earns more than everything; a difference may be anything between.
             let shown = estimate.map(|it| if quality { it.possible() } else { it });
-            let [value, effective, clipped] = tell(shown, estimate.map(|it| it.value));
-            table.add_row([name, method.name().to_owned(), value, effective, clipped]);
+            let [value, effective, clipped, support] = tell(shown, estimate.map(|it| it.value));
+            table.add_row([name, method.name().to_owned(), value, effective, clipped, support]);
         }
     }
     println!("{table}");

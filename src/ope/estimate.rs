@@ -93,6 +93,15 @@ pub struct Estimate {
     pub clipped: f64,
     /// Largest weight before clipping.
     pub largest_weight: f64,
+    /// Mean weight, after clipping. Near 1 where the log shows what the judged policy does; less where it hardly ever does
+    /// what that policy would, and nearly everything is left to the model of the rewards. Of two policies the smaller.
+    #[serde(default = "whole")]
+    pub support: f64,
+}
+
+/// The support of estimates from before it was told.
+fn whole() -> f64 {
+    1.0
 }
 
 impl Estimate {
@@ -106,11 +115,15 @@ impl Estimate {
     }
 }
 
+/// Least support under which what little there is may be blown up to the whole.
+const LEAST_SUPPORT: f64 = 0.1;
+
 /// Estimates the judged policy's value. `None` for an empty log, a method that needs a model where there is none, a
-/// propensity that is not positive, or weights that are all zero under SNIPS (the log says nothing of that policy).
+/// propensity that is not positive, or where the log says nothing of that policy: all weights are zero (under SNIPS, their
+/// mean is below a tenth). Nor is there a guaranteed interval of SNIPS, whose parts are not independent.
 pub fn estimate(log: &[Logged], method: Method, settings: &Settings) -> Option<Estimate> {
     let parts = contributions(log, method, settings)?;
-    let mut estimate = finish(&parts, method, log, settings);
+    let mut estimate = finish(parts, &[], method, log, settings);
     let few = estimate.effective < FEWEST;
     if few && method == Method::Snips && settings.interval == IntervalKind::Student {
         // Where the few that count all went alike, their spread says nothing, and how far rewards spread at all must do.
@@ -131,20 +144,36 @@ fn dispersion(log: &[Logged]) -> f64 {
 
 /// Estimates how much more `one` earns than `other`, two policies seen over the same log in the same order.
 pub fn compare(one: &[Logged], other: &[Logged], method: Method, settings: &Settings) -> Option<Estimate> {
-    if one.len() != other.len() {
-        return None;
-    }
-    let (first, second) = (contributions(one, method, settings)?, contributions(other, method, settings)?);
-    let difference = Contributions {
-        values: first.values.iter().zip(&second.values).map(|(a, b)| a - b).collect(),
-        bounds: Bounds { low: first.bounds.low - second.bounds.high, high: first.bounds.high - second.bounds.low },
-    };
-    // The one of which the log says less limits what it says of the difference.
-    let (one, other) = (finish(&difference, method, one, settings), finish(&difference, method, other, settings));
-    Some(if one.effective <= other.effective { one } else { other })
+    compare_beside(one, other, &[], method, settings)
 }
 
-/// One value per request whose mean is the estimate, and between which bounds such values can lie.
+/// The same, where `one` is also better by what is `known` of each request without estimating (as a lower cost is); empty =
+/// nothing is.
+pub fn compare_beside(
+    one: &[Logged],
+    other: &[Logged],
+    known: &[f64],
+    method: Method,
+    settings: &Settings,
+) -> Option<Estimate> {
+    if one.len() != other.len() || !(known.is_empty() || known.len() == one.len()) {
+        return None;
+    }
+    let difference = || {
+        let (first, second) = (contributions(one, method, settings)?, contributions(other, method, settings)?);
+        Some(Contributions {
+            values: first.values.iter().zip(&second.values).map(|(a, b)| a - b).collect(),
+            bounds: Bounds { low: first.bounds.low - second.bounds.high, high: first.bounds.high - second.bounds.low },
+        })
+    };
+    // The one of which the log says less limits what it says of the difference.
+    let one = finish(difference()?, known, method, one, settings);
+    let other = finish(difference()?, known, method, other, settings);
+    let support = one.support.min(other.support);
+    Some(Estimate { support, ..if one.effective <= other.effective { one } else { other } })
+}
+
+/// One value per request whose mean is the estimate, and between which bounds such values can lie, whatever is drawn.
 struct Contributions {
     values: Vec<f64>,
     bounds: Bounds,
@@ -164,13 +193,21 @@ const FEW_NORMALISED: f64 = 30.0;
 /// Effective requests below which it can well happen that all of them went alike.
 const FEWEST: f64 = 60.0;
 
+/// By what over the effective size the variance of a method's values is taken larger.
+fn few(method: Method) -> f64 {
+    match method {
+        Method::Ips | Method::Direct => 0.0,
+        Method::Snips => FEW_NORMALISED,
+        Method::DoublyRobust => FEW,
+    }
+}
+
 /// Moves values away from their mean, so that their variance grows by `1 + few / effective`.
-fn allow_for_few(values: &mut [f64], weights: &[f64], few: f64) {
-    let (sum, squares) = weights.iter().fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));
-    if sum <= 0.0 {
+fn allow_for_few(values: &mut [f64], effective: f64, few: f64) {
+    if effective <= 0.0 {
         return;
     }
-    let factor = (1.0 + few * squares / (sum * sum)).sqrt();
+    let factor = (1.0 + few / effective).sqrt();
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     values.iter_mut().for_each(|value| *value = mean + factor * (*value - mean));
 }
@@ -181,16 +218,18 @@ fn contributions(log: &[Logged], method: Method, settings: &Settings) -> Option<
         return None;
     }
     let weights: Vec<f64> = log.iter().map(|logged| weight(logged, settings)).collect();
-    let heaviest = weights.iter().copied().fold(0.0, f64::max);
+    let mean_weight = weights.iter().sum::<f64>() / log.len() as f64;
+    if mean_weight <= 0.0 && method != Method::Direct {
+        return None;
+    }
     let modelled = || log.iter().map(|logged| logged.modelled).collect::<Option<Vec<Modelled>>>();
     Some(match method {
         Method::Ips => Contributions {
             values: log.iter().zip(&weights).map(|(logged, weight)| weight * logged.reward).collect(),
-            bounds: Bounds { low: 0.0, high: heaviest },
+            bounds: Bounds { low: 0.0, high: settings.clip },
         },
         Method::Snips => {
-            let mean_weight = weights.iter().sum::<f64>() / log.len() as f64;
-            if mean_weight <= 0.0 {
+            if mean_weight < LEAST_SUPPORT || settings.interval != IntervalKind::Student {
                 return None;
             }
             let pairs = || log.iter().zip(&weights);
@@ -205,13 +244,9 @@ fn contributions(log: &[Logged], method: Method, settings: &Settings) -> Option<
             };
             let pulls: Vec<f64> = pairs().map(influence).collect();
             let off = pulls.iter().sum::<f64>() / pulls.len() as f64;
-            let mut values: Vec<f64> = pulls.iter().map(|pull| value + pull - off).collect();
-            if settings.interval == IntervalKind::Student {
-                allow_for_few(&mut values, &weights, FEW_NORMALISED);
-            }
-            let reach = heaviest / mean_weight;
+            let reach = settings.clip / mean_weight;
             Contributions {
-                values,
+                values: pulls.iter().map(|pull| value + pull - off).collect(),
                 bounds: Bounds { low: value - reach * value, high: value + reach * (1.0 - value) },
             }
         }
@@ -219,28 +254,33 @@ fn contributions(log: &[Logged], method: Method, settings: &Settings) -> Option<
             values: modelled()?.iter().map(|modelled| modelled.value).collect(),
             bounds: Bounds { low: 0.0, high: 1.0 },
         },
-        Method::DoublyRobust => {
-            let mut values: Vec<f64> = modelled()?
+        Method::DoublyRobust => Contributions {
+            values: modelled()?
                 .iter()
                 .zip(log.iter().zip(&weights))
                 .map(|(modelled, (logged, weight))| modelled.value + weight * (logged.reward - modelled.chosen))
-                .collect();
-            if settings.interval == IntervalKind::Student {
-                allow_for_few(&mut values, &weights, FEW);
-            }
-            Contributions { values, bounds: Bounds { low: -heaviest, high: 1.0 + heaviest } }
-        }
+                .collect(),
+            bounds: Bounds { low: -settings.clip, high: 1.0 + settings.clip },
+        },
     })
 }
 
-fn finish(parts: &Contributions, method: Method, log: &[Logged], settings: &Settings) -> Estimate {
+/// The estimate that `parts` come to, seen over `log`, with what is `known` of each request besides.
+fn finish(parts: Contributions, known: &[f64], method: Method, log: &[Logged], settings: &Settings) -> Estimate {
+    let Contributions { mut values, mut bounds } = parts;
     let weights = || log.iter().map(|logged| weight(logged, settings));
     let raw = || log.iter().map(|logged| logged.target / logged.propensity);
     let (sum, squares) =
         weights().fold((0.0, 0.0), |(sum, squares), weight| (sum + weight, squares + weight * weight));
-    let value = parts.values.iter().sum::<f64>() / parts.values.len() as f64;
     let effective = if squares > 0.0 { sum * sum / squares } else { 0.0 };
-    let (low, high) = interval(&parts.values, effective, parts.bounds, settings.confidence, settings.interval);
+    if settings.interval == IntervalKind::Student {
+        allow_for_few(&mut values, effective, few(method));
+    }
+    values.iter_mut().zip(known).for_each(|(value, known)| *value += known);
+    bounds.low += known.iter().copied().fold(0.0, f64::min);
+    bounds.high += known.iter().copied().fold(0.0, f64::max);
+    let value = values.iter().sum::<f64>() / values.len() as f64;
+    let (low, high) = interval(&values, effective, bounds, settings.confidence, settings.interval);
     Estimate {
         method,
         value,
@@ -250,5 +290,6 @@ fn finish(parts: &Contributions, method: Method, log: &[Logged], settings: &Sett
         effective,
         clipped: raw().filter(|weight| *weight > settings.clip).count() as f64 / log.len() as f64,
         largest_weight: raw().fold(0.0, f64::max),
+        support: sum / log.len() as f64,
     }
 }

@@ -10,7 +10,8 @@
 //! - [`mod@replay`]: keeps the requests where a draw from the judged policy agrees with the log.
 //!
 //! Weights beyond a limit are clipped, and the share of clipped ones is told with the estimate: an interval says
-//! nothing about what clipping hides. Sources: Dudík, Langford and Li, "Doubly Robust Policy Evaluation and Learning" (2011); Swaminathan
+//! nothing about what clipping hides. Nor does it of what the log never shows: the mean weight says how much of the judged
+//! policy the log speaks of ([`Estimate::support`]). Sources: Dudík, Langford and Li, "Doubly Robust Policy Evaluation and Learning" (2011); Swaminathan
 //! and Joachims, "The Self-Normalized Estimator for Counterfactual Learning" (2015); Li and others, "Unbiased Offline
 //! Evaluation of Contextual-bandit-based News Article Recommendation Algorithms" (2011).
 //!
@@ -26,6 +27,6 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
-pub use estimate::{Estimate, Logged, Method, Modelled, Settings, compare, estimate};
+pub use estimate::{Estimate, Logged, Method, Modelled, Settings, compare, compare_beside, estimate};
 pub use interval::IntervalKind;
 pub use replay::{Replayed, replay};

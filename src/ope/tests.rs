@@ -130,6 +130,60 @@ fn what_cannot_be_estimated_is_not() {
     assert!(estimate(&[logged], Method::DoublyRobust, &settings).is_none());
     assert!(estimate(&[logged], Method::Snips, &settings).is_none());
     assert!(estimate(&[Logged { propensity: 0.0, ..logged }], Method::Ips, &settings).is_none());
+    let modelled = [Logged { modelled: Some(Modelled { chosen: 0.5, value: 0.7 }), ..logged }; 30];
+    for method in [Method::Ips, Method::Snips, Method::DoublyRobust] {
+        assert!(estimate(&modelled, method, &settings).is_none(), "{method:?} of what was never done");
+    }
+    assert_eq!(estimate(&modelled, Method::Direct, &settings).unwrap().value, 0.7, "the model may say what it likes");
+}
+
+#[test]
+fn a_log_that_never_shows_what_the_policy_does_says_so() {
+    // Always the first model, by chance nearly sure of it; the judged policy would nearly always take the other.
+    let logged = Logged {
+        propensity: 0.98,
+        reward: 1.0,
+        target: 0.02,
+        modelled: Some(Modelled { chosen: 0.9, value: 0.4 }),
+    };
+    let log = [logged; 50];
+    let settings = Settings::default();
+    let seen = estimate(&log, Method::Ips, &settings).unwrap();
+    assert!(seen.support < 0.03 && seen.effective > 49.0, "{seen:?}");
+    assert!(estimate(&log, Method::Snips, &settings).is_none(), "all weights are alike, and all of another policy's");
+    let own = log.map(|logged| Logged { target: logged.propensity, ..logged });
+    let difference = compare(&log, &own, Method::DoublyRobust, &settings).unwrap();
+    assert!(difference.support < 0.03 && estimate(&own, Method::Snips, &settings).unwrap().support > 0.99);
+    for interval in [IntervalKind::Betting, IntervalKind::EmpiricalBernstein] {
+        let settings = Settings { interval, ..settings };
+        let seen = estimate(&log, Method::Ips, &settings).unwrap();
+        assert!(seen.high > 1.0, "what was not drawn may weigh as much as the clip: {seen:?}");
+        assert!(estimate(&own, Method::Snips, &settings).is_none(), "there is no guarantee for it");
+    }
+}
+
+#[test]
+fn where_policies_agree_they_do_not_differ() {
+    let mut log = log(400, &UNIFORM, 0.0, 5);
+    // They disagree on one request, of which the model of the rewards knew what would come.
+    log[7].modelled = Some(Modelled { chosen: log[7].reward, value: 0.5 });
+    let mut other = log.clone();
+    other[7].target = 40.0 * other[7].propensity;
+    let same = compare(&log, &other, Method::DoublyRobust, &Settings::default()).unwrap();
+    assert_eq!((same.value, same.low, same.high), (0.0, 0.0, 0.0), "{same:?}");
+}
+
+#[test]
+fn what_is_known_of_each_request_is_part_of_the_difference() {
+    let log = log(400, &UNIFORM, 0.0, 6);
+    let other: Vec<Logged> = log.iter().map(|logged| Logged { target: logged.propensity, ..*logged }).collect();
+    let with = |known: &[f64]| compare_beside(&log, &other, known, Method::Snips, &Settings::default()).unwrap();
+    let width = |estimate: Estimate| estimate.high - estimate.low;
+    let (plain, even) = (with(&[]), with(&[0.1; 400]));
+    assert!((even.value - plain.value - 0.1).abs() < 1e-9 && (width(even) - width(plain)).abs() < 1e-9);
+    let uneven: Vec<f64> = (0..400).map(|at| if at % 100 == 0 { 10.0 } else { 0.0 }).collect();
+    let uneven = with(&uneven);
+    assert!((uneven.value - even.value).abs() < 1e-9 && width(uneven) > width(even) + 0.1, "{uneven:?}");
 }
 
 #[test]

@@ -3,10 +3,11 @@
 //! Pure. Every judged choice that was left to chance says something of another policy. Both policies, the new one and the
 //! live one, are asked what they would have done ([`ope::Logged`]), and compared on the same choices ([`ope::compare`], doubly
 //! robust): where they agree the difference is exactly 0, whatever the rewards, so the interval is narrow when little
-//! changes. What cost and time take away is known without estimating, and counts in the objective of each request.
+//! changes. What cost and time take away of each request is known without estimating, and is part of its difference.
 //!
 //! What rewards to expect is asked of two models, each fitted to every other judgement, so that none is asked about what it
-//! has seen ([`Expected`]). The rule looks at the lower end, not at the mean. Both policies themselves have learned from the
+//! has seen ([`Expected`]). Of a policy that does what the log hardly ever did they alone would speak: then it waits. The rule
+//! looks at the lower end, not at the mean. Both policies themselves have learned from the
 //! log they are measured on, the live one too, so what that flatters is flattered on both sides.
 
 use serde::Serialize;
@@ -31,6 +32,8 @@ pub struct Gain {
     pub effective: f64,
     /// Share of importance weights that were cut off.
     pub clipped: f64,
+    /// How much of what both policies do the log speaks of, see [`Estimate::support`].
+    pub support: f64,
     /// The same gain by each method: IPS, SNIPS, doubly robust. The rule goes by the last.
     pub methods: Vec<Estimate>,
     /// How good the new policy's answers would have been, by each method.
@@ -53,33 +56,30 @@ pub enum Ruling {
 
 /// Estimates what `new` would have gained over `live`; `None` where the log says nothing of it.
 pub fn gain(lessons: &[Lesson], live: &Snapshot, new: &Snapshot, gate: &Gate) -> Option<Gain> {
-    let (mut by_live, mut by_new, mut relief) = (Vec::new(), Vec::new(), 0.0);
+    let (mut by_live, mut by_new, mut relief) = (Vec::new(), Vec::new(), Vec::new());
     let expected = Expected::from(lessons, *new.settings())?;
     for (at, lesson) in lessons.iter().enumerate() {
         let Some(drawn) = &lesson.choice else { continue };
         let Some(seen) = look(lesson, drawn, live, new, expected.without(at)) else { continue };
         by_live.push(seen.live);
         by_new.push(seen.new);
-        relief += seen.relief;
+        relief.push(seen.relief);
     }
     let settings = ope::Settings { clip: gate.clip, confidence: gate.confidence, ..ope::Settings::default() };
-    let difference = ope::compare(&by_new, &by_live, Method::DoublyRobust, &settings)?;
-    let relief = relief / by_new.len() as f64;
+    let compared = |method| ope::compare_beside(&by_new, &by_live, &relief, method, &settings);
+    let difference = compared(Method::DoublyRobust)?;
     let methods = [Method::Ips, Method::Snips, Method::DoublyRobust];
     let each =
         |log: &[Logged]| methods.into_iter().filter_map(|method| ope::estimate(log, method, &settings)).collect();
-    let gained = |method| {
-        let found = ope::compare(&by_new, &by_live, method, &settings)?;
-        Some(Estimate { value: found.value + relief, low: found.low + relief, high: found.high + relief, ..found })
-    };
     Some(Gain {
         choices: by_new.len(),
-        mean: difference.value + relief,
-        lower: difference.low + relief,
-        upper: difference.high + relief,
+        mean: difference.value,
+        lower: difference.low,
+        upper: difference.high,
         effective: difference.effective,
         clipped: difference.clipped,
-        methods: methods.into_iter().filter_map(gained).collect(),
+        support: difference.support,
+        methods: methods.into_iter().filter_map(compared).collect(),
         new: each(&by_new),
         live: each(&by_live),
     })
@@ -145,15 +145,20 @@ fn look(lesson: &Lesson, drawn: &Drawn, live: &Snapshot, new: &Snapshot, expecte
     Some(Seen { live: logged(&by_live.propensities), new: logged(&by_new.propensities), relief })
 }
 
+/// Where the log speaks of less of what a policy does, models of rewards speak for the rest, and nobody has checked them.
+const LEAST_SUPPORT: f64 = 0.8;
+
 /// What the rule says, and why, as a sentence.
 pub fn rule(gain: Option<&Gain>, gate: &Gate) -> (Ruling, String) {
     let choices = gain.map_or(0, |gain| gain.choices);
-    let Some(Gain { mean, lower, upper, .. }) = gain.filter(|_| choices >= gate.min_choices) else {
+    let Some(Gain { mean, lower, upper, support, .. }) = gain.filter(|_| choices >= gate.min_choices) else {
         let why = format!("{choices} judged choices are too few to say (learning.gate.min_choices)");
         return (Ruling::Wait, why);
     };
     let interval = format!("a gain of {mean:+.4} ({lower:+.4} to {upper:+.4}) over {choices} choices");
-    if *lower >= -gate.tolerance {
+    if *support < LEAST_SUPPORT {
+        (Ruling::Wait, format!("the log speaks of {:.0} % of what it would do: {interval}", support * 100.0))
+    } else if *lower >= -gate.tolerance {
         (Ruling::Promote, interval)
     } else if *upper < 0.0 {
         (Ruling::Refuse, format!("it is worse: {interval}"))

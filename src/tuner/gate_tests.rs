@@ -101,6 +101,23 @@ fn too_little_or_too_uncertain_waits() {
 }
 
 #[test]
+fn what_the_log_never_shows_waits() {
+    let gate = Gate::default();
+    let mut lessons = log(200, 4);
+    for lesson in &mut lessons {
+        // Always `a`, which was all but sure of it.
+        lesson.model = ModelName::from("a");
+        let drawn = lesson.choice.as_mut().unwrap();
+        drawn.chosen = 0;
+        (drawn.candidates[0].propensity, drawn.candidates[1].propensity) = (0.99, 0.01);
+    }
+    let (one, other) = (taught(&[("a", 1.0), ("b", 0.0)]), taught(&[("a", 0.0), ("b", 1.0)]));
+    let gain = gain(&lessons, &one, &other, &gate).unwrap();
+    let (ruling, why) = rule(Some(&gain), &gate);
+    assert!(ruling == Ruling::Wait && why.contains("speaks of"), "{why}: {gain:?}");
+}
+
+#[test]
 fn intervals_cover_the_truth_as_often_as_they_say() {
     let gate = Gate { confidence: 0.9, ..Gate::default() };
     let (right, wrong) = (taught(&[("a", 1.0), ("b", 0.0)]), taught(&[("a", 0.0), ("b", 1.0)]));

@@ -300,7 +300,7 @@ fn estimators(versions: &[SnapshotRecord]) -> Markup {
                         thead {
                             tr {
                                 th scope="col" { "Version" } th scope="col" { "Method" }
-                                @for name in ["Gain", "New policy", "Live policy", "Effective", "Clipped"] { th.num scope="col" { (name) } }
+                                @for name in ["Gain", "New policy", "Live policy", "Effective", "Clipped", "Support"] { th.num scope="col" { (name) } }
                             }
                         }
                         tbody {
@@ -315,15 +315,16 @@ fn estimators(versions: &[SnapshotRecord]) -> Markup {
                                         Some(shown) => {
                                             td.num { (format!("{:.0}", shown.effective)) " of " (shown.requests) }
                                             td.num { (percent(shown.clipped)) }
+                                            td.num { (percent(shown.support)) }
                                         }
-                                        None => { td {} td {} }
+                                        None => { td {} td {} td {} }
                                     }
                                 }
                             }
                         }
                     }
                 }
-                p.hint { "Gain in utility over the version that was live; quality of either policy's answers. Effective is the sample size that importance weights leave, clipped the share of them that was cut off. A quality outside 0 to 1 is shown cut to it; point at it for what was estimated." }
+                p.hint { "Gain in utility over the version that was live; quality of either policy's answers. Effective is the sample size that importance weights leave, clipped the share of them that was cut off, support their mean: how much of what a policy does the log speaks of. A quality outside 0 to 1 is shown cut to it; point at it for what was estimated." }
             }
         }
     }
