@@ -1,5 +1,6 @@
 //! `pointsman import`: an export back into a log, or other people's files into a data set.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -28,7 +29,7 @@ pub(super) struct ImportArgs {
     /// Make a data set here, with train/, val/ and test/
     #[arg(long, value_name = "DIR")]
     dataset: Option<PathBuf>,
-    /// What the data set calls the source; the file's name where absent
+    /// What the data set calls the source, of all files; each file's name where absent
     #[arg(long, value_name = "NAME", requires = "dataset")]
     source: Option<String>,
     #[command(flatten)]
@@ -102,12 +103,16 @@ fn append(store: &Store, entries: Vec<Entry>) -> Result<(u64, u64), StoreError> 
 }
 
 fn make_dataset(args: &ImportArgs, dir: &Path) -> anyhow::Result<ExitCode> {
+    // A source is written once: what came of one file must not be overwritten by the next.
+    let mut sources: BTreeMap<String, Vec<&Path>> = BTreeMap::new();
     for file in &args.files {
         let stem = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let stem = stem.split('.').next().unwrap_or_default().to_owned();
-        let source = args.source.clone().unwrap_or(stem);
-        let Imported { prompts, models, outcomes, left_out, reason } = import(file, &source, dir)?;
-        println!("{}: {prompts} prompts, {models} models, {outcomes} outcomes", file.display());
+        sources.entry(args.source.clone().unwrap_or(stem)).or_default().push(file);
+    }
+    for (source, files) in sources {
+        let Imported { prompts, models, outcomes, left_out, reason } = import(&files, &source, dir)?;
+        println!("{source}: {prompts} prompts, {models} models, {outcomes} outcomes");
         if left_out > 0 {
             println!("  {left_out} rows left out, the first because {}", reason.unwrap_or_default());
         }

@@ -28,7 +28,7 @@ use super::read::hash;
 /// The largest file that is read, unpacked: it stands in memory while its prompts are brought together.
 const LARGEST: u64 = 2 << 30;
 
-/// What became of a file.
+/// What became of some files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Imported {
     /// Prompts in the data set.
@@ -74,25 +74,16 @@ pub enum ImportError {
     },
 }
 
-/// Reads `file` and writes it as source `source` under `dir`, in the layout that [`read`](super::read()) takes.
+/// Reads `files` and writes them together as source `source` under `dir`, in the layout that [`read`](super::read()) takes. What
+/// that source had there before is gone.
 ///
 /// # Errors
 ///
-/// When it cannot be read, or nothing of it can be used.
-pub fn import(file: &Path, source: &str, dir: &Path) -> Result<Imported, ImportError> {
-    let path = file.display().to_string();
-    let text = load(file).map_err(|source| ImportError::Io { path: path.clone(), source })?;
-    let name = path.trim_end_matches(".gz").to_ascii_lowercase();
-    let rows = if name.ends_with(".csv") { csv_rows(&text) } else { json_rows(&text) };
-    let rows = rows.map_err(|what| ImportError::Shape { path: path.clone(), what })?;
+/// When one of them cannot be read, or nothing of it can be used.
+pub fn import(files: &[impl AsRef<Path>], source: &str, dir: &Path) -> Result<Imported, ImportError> {
     let mut found = Found::default();
-    let count = rows.len();
-    for row in rows {
-        found.row(&row, &Map::new());
-    }
-    if found.records.is_empty() {
-        let reason = found.report.reason.unwrap_or_else(|| "it is empty".into());
-        return Err(ImportError::Nothing { path, rows: count, reason });
+    for file in files {
+        found.file(file.as_ref())?;
     }
     found.write(source, dir).map_err(|error| ImportError::Io { path: dir.display().to_string(), source: error })
 }
@@ -250,10 +241,27 @@ struct Found {
     /// In order of first sight.
     records: Vec<(String, Option<String>, BTreeMap<String, Sum>)>,
     places: HashMap<String, usize>,
+    /// Scores taken in.
+    scores: usize,
     report: Imported,
 }
 
 impl Found {
+    fn file(&mut self, file: &Path) -> Result<(), ImportError> {
+        let path = file.display().to_string();
+        let text = load(file).map_err(|source| ImportError::Io { path: path.clone(), source })?;
+        let name = path.trim_end_matches(".gz").to_ascii_lowercase();
+        let rows = if name.ends_with(".csv") { csv_rows(&text) } else { json_rows(&text) };
+        let rows = rows.map_err(|what| ImportError::Shape { path: path.clone(), what })?;
+        let before = self.scores;
+        rows.iter().for_each(|row| self.row(row, &Map::new()));
+        if self.scores == before {
+            let reason = self.report.reason.take().unwrap_or_else(|| "it is empty".into());
+            return Err(ImportError::Nothing { path, rows: rows.len(), reason });
+        }
+        Ok(())
+    }
+
     fn row(&mut self, row: &Value, around: &Map<String, Value>) {
         let Some(row) = row.as_object() else { return self.leave_out("it is no object".into()) };
         if let Some(records) = row.get("records").and_then(Value::as_array) {
@@ -305,6 +313,7 @@ impl Found {
         if place == next {
             self.records.push((prompt.to_owned(), task.cloned(), BTreeMap::new()));
         }
+        self.scores += 1;
         let sum = self.records[place].2.entry(model.to_owned()).or_default();
         sum.count += 1.0;
         sum.score += score;
@@ -378,7 +387,7 @@ mod tests {
         let file = dir.path().join(name);
         fs::write(&file, text).unwrap();
         let out = dir.path().join("set");
-        let report = import(&file, "theirs", &out).unwrap();
+        let report = import(&[file], "theirs", &out).unwrap();
         // A split may well be empty in so small a set.
         (read(&out, Split::Train, Limits::default()).unwrap(), report)
     }
@@ -436,16 +445,32 @@ mod tests {
     }
 
     #[test]
+    fn files_of_one_source_come_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = ["m1", "m2"].map(|model| {
+            let file = dir.path().join(format!("{model}.jsonl"));
+            fs::write(&file, format!("{{\"prompt\":\"a\",\"model\":\"{model}\",\"score\":1}}\n")).unwrap();
+            file
+        });
+        let report = import(&files, "both", &dir.path().join("set")).unwrap();
+        assert_eq!((report.prompts, report.models, report.outcomes), (1, 2, 2));
+        let empty = dir.path().join("empty.jsonl");
+        fs::write(&empty, "{\"prompt\":\"a\"}\n").unwrap();
+        let error = import(&[&files[0], &empty], "both", dir.path()).unwrap_err().to_string();
+        assert!(error.contains("empty.jsonl"), "{error}");
+    }
+
+    #[test]
     fn our_own_records_pass_and_nothing_is_invented() {
         let own = "{\"prompt\":\"p\",\"task\":\"x/y\",\"outcomes\":{\"m\":{\"score\":0.5,\"latency_ms\":3}}}\n";
         assert_eq!(outcome(&imported("own.jsonl", own).0, "p", "m").0, 0.5);
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("x.jsonl");
         fs::write(&file, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"secret\"}]}\n").unwrap();
-        let error = import(&file, "x", dir.path()).unwrap_err().to_string();
+        let error = import(&[&file], "x", dir.path()).unwrap_err().to_string();
         assert!(error.contains("no score") && !error.contains("secret"), "{error}");
         fs::write(&file, "{\"model\": secret").unwrap();
-        let error = import(&file, "x", dir.path()).unwrap_err().to_string();
+        let error = import(&[&file], "x", dir.path()).unwrap_err().to_string();
         assert!(error.contains("column") && !error.contains("secret"), "{error}");
     }
 }
