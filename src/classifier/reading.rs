@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::bandit::Odds;
+use crate::bandit::{Grounds, Odds};
 
 /// What the classifier made of one prompt.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,11 +91,12 @@ pub enum EstimateSource {
 }
 
 impl EstimateSource {
-    /// `learned` or `prior`: what people need to know.
-    pub fn word(&self) -> &'static str {
+    /// How firm a prior is that rests on it.
+    pub fn grounds(&self) -> Grounds {
         match self {
-            Self::Learned => "learned",
-            Self::Like(_) | Self::Score | Self::Default => "prior",
+            Self::Learned => Grounds::Fitted,
+            Self::Like(_) | Self::Score => Grounds::Likened,
+            Self::Default => Grounds::Nothing,
         }
     }
 }

@@ -18,7 +18,7 @@ use super::lengths::Lengths;
 use super::plan::{Mode, Prediction};
 use super::speed::Speeds;
 use super::sticky::Stay;
-use crate::bandit::{Account, Candidate, Choice, Context, Grounds, Odds, Snapshot, Tradeoff};
+use crate::bandit::{Account, Candidate, Choice, Context, Odds, Snapshot, Tradeoff};
 use crate::classifier::{Estimate, EstimateSource, Missed, Reading};
 use crate::protocol::{ChatRequest, ModelName, Price, Usage};
 use crate::upstream::Model;
@@ -165,14 +165,6 @@ fn estimate(learned: &Learned<'_>, model: &Model) -> Estimate {
     }
 }
 
-fn grounds(source: &EstimateSource) -> Grounds {
-    match source {
-        EstimateSource::Learned => Grounds::Fitted,
-        EstimateSource::Like(_) | EstimateSource::Score => Grounds::Likened,
-        EstimateSource::Default => Grounds::Nothing,
-    }
-}
-
 /// What a prior rests on, for people and for the log.
 fn basis(source: &EstimateSource) -> String {
     match source {
@@ -216,7 +208,7 @@ fn predict(
         prior: estimate.quality,
         source: if known || fitted { "learned" } else { "prior" },
         basis: basis(&estimate.source),
-        grounds: grounds(&estimate.source),
+        grounds: estimate.source.grounds(),
         judged: known,
         output_tokens: output,
         cost_usd: model.settings.price.of(&usage).0,

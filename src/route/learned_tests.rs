@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
 use super::*;
-use crate::bandit::{Observation, Reward, Settings};
+use crate::bandit::{Grounds, Observation, Reward, Settings};
 use crate::config::Config;
 use crate::protocol::{DecisionId, Dialect, Message, Part, Role};
 use crate::route::{Plan, Question, Rules, plan};

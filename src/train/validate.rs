@@ -109,7 +109,7 @@ fn candidates<'a>(stream: &'a Stream, arms: &[usize], at: usize) -> Vec<Candidat
         .map(|arm| Candidate {
             model: &stream.arms[*arm],
             prior: stream.items[at].priors.get(*arm).copied().unwrap_or(0.5),
-            grounds: stream.grounds,
+            grounds: stream.grounds[*arm],
             cost_usd: 0.0,
             latency_s: None,
             switching_usd: 0.0,
@@ -126,7 +126,7 @@ fn observation(stream: &Stream, at: usize, arm: usize) -> Option<Observation<'_>
         model: &stream.arms[arm],
         context: context(stream, at),
         prior: stream.items[at].priors.get(arm).copied().unwrap_or(0.5),
-        grounds: stream.grounds,
+        grounds: stream.grounds[arm],
         reward: Reward::new(f64::from(stream.items[at].scores[arm]?).clamp(0.0, 1.0)).ok()?,
         weight: 1.0,
     })
@@ -273,7 +273,7 @@ mod tests {
             source: "made up".into(),
             arms: ["one", "two", "three"].map(ModelName::from).to_vec(),
             space: "side".into(),
-            grounds: Grounds::Nothing,
+            grounds: vec![Grounds::Nothing; 3],
             usual_costs: vec![0.0; 3],
             items,
             first: 0,

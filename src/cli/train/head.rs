@@ -92,11 +92,12 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     let limits = Limits { per_source: args.limit, ..Limits::default() };
     let mut dataset =
         args.data.as_ref().map(|data| read(data, Split::Train, limits)).transpose()?.unwrap_or_default();
-    if args.rehearse {
-        dataset.rehearse();
-    }
     if let Some(log) = &args.log {
         add_log(log, args, &mut recipe, &mut dataset)?;
+    }
+    if args.rehearse {
+        // Last, so that of the log, too, nothing is looked at that is to be reported on later.
+        dataset.rehearse();
     }
     let labels = labels().context("the labelled prompts")?;
     let mut settings = config::Classifier { model: args.model.clone(), ..config::Classifier::default() };

@@ -21,7 +21,7 @@ pub struct Conditions {
     pub batch: usize,
     /// What a dollar is worth.
     pub tradeoff: Tradeoff,
-    /// US dollars per request to be held on average.
+    /// US dollars per request to be held on average, by a price that comes on top of the trade-off's.
     pub budget_usd: Option<f64>,
     /// What changes on the way.
     pub happenings: Happenings,
@@ -123,7 +123,7 @@ pub fn play(stream: &Stream, mut player: Player, conditions: &Conditions) -> Tra
     let mut pacer = conditions.budget_usd.map(|usd| {
         // A second per request, a window of a thousand of them.
         let settings = PacerSettings { budget_usd: usd * 1000.0, window_s: 1000.0 };
-        Pacer::new(settings, conditions.tradeoff.cost_per_usd, 0.0)
+        Pacer::new(settings, 0.0, 0.0)
     });
     let mut pending: VecDeque<Pending> = VecDeque::new();
     let mut batch: Vec<Pending> = Vec::new();
@@ -145,7 +145,7 @@ pub fn play(stream: &Stream, mut player: Player, conditions: &Conditions) -> Tra
         let single = candidates.iter().position(|(arm, _)| *arm == single);
         let mut tradeoff = conditions.tradeoff;
         if let Some(pacer) = &pacer {
-            tradeoff.cost_per_usd = pacer.cost_per_usd();
+            tradeoff.cost_per_usd += pacer.cost_per_usd();
         }
         let context = stream.context(at);
         let chosen = player.choose(&context, &candidates, &tradeoff, &known, single, &mut rng);
@@ -186,7 +186,7 @@ fn candidate<'a>(stream: &'a Stream, happenings: &Happenings, at: usize, arm: us
     Candidate {
         model: &stream.arms[arm],
         prior: stream.items[at].priors.get(arm).copied().unwrap_or(0.5),
-        grounds: stream.grounds,
+        grounds: stream.grounds[arm],
         cost_usd: stream.usual_costs[arm] * happenings.price(at, arm),
         latency_s: None,
         switching_usd: 0.0,
@@ -199,7 +199,7 @@ fn observation<'a>(stream: &'a Stream, pending: &Pending) -> Observation<'a> {
         model: &stream.arms[pending.arm],
         context: stream.context(pending.item),
         prior: item.priors.get(pending.arm).copied().unwrap_or(0.5),
-        grounds: stream.grounds,
+        grounds: stream.grounds[pending.arm],
         reward: pending.reward,
         weight: 1.0,
     }

@@ -39,8 +39,8 @@ pub struct Stream {
     pub arms: Vec<ModelName>,
     /// What made the features.
     pub space: String,
-    /// What the priors rest on.
-    pub grounds: Grounds,
+    /// What each model's prior rests on.
+    pub grounds: Vec<Grounds>,
     /// What an answer of each model usually costs, US dollars: known beforehand, as a price list is. 0 where unknown.
     pub usual_costs: Vec<f64>,
     /// The prompts, in order.
@@ -87,7 +87,7 @@ impl Stream {
             source: dataset.sources[source as usize].clone(),
             arms: names,
             space: reader.space().to_owned(),
-            grounds: Grounds::Nothing,
+            grounds: vec![Grounds::Nothing; arms.len()],
             usual_costs,
             items,
             first: 0,
@@ -140,7 +140,7 @@ impl Stream {
             source: name.clone(),
             arms: arms.iter().map(|arm| ModelName::new(dataset.arms[*arm as usize].model.as_str())).collect(),
             space: head.description().name.clone(),
-            grounds: Grounds::Fitted,
+            grounds: abilities.iter().map(grounds).collect(),
             usual_costs: arms.iter().map(|arm| usual_cost(dataset, source, *arm)).collect(),
             items: records.iter().enumerate().map(item).collect(),
             first: splits.first().map_or(0, |split| dataset.of_source(source, *split).count()),
@@ -161,6 +161,11 @@ impl Stream {
         rest.shuffle(rng);
         other
     }
+}
+
+/// What a prior rests on that an ability makes.
+fn grounds(ability: &Option<Ability>) -> Grounds {
+    ability.as_ref().map_or(Grounds::Nothing, |ability| ability.source.grounds())
 }
 
 /// Mean cost over the training split where it has any, over everything else.

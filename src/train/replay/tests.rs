@@ -33,7 +33,7 @@ fn stream_of(length: usize, chances: [[f64; 3]; 2]) -> Stream {
         source: "made up".into(),
         arms: ["one", "two", "three"].map(ModelName::from).to_vec(),
         space: "kind".into(),
-        grounds: Grounds::Nothing,
+        grounds: vec![Grounds::Nothing; 3],
         usual_costs: vec![0.01, 0.01, 0.001],
         items,
         first: 0,
@@ -109,7 +109,7 @@ fn a_drop_is_left_and_a_newcomer_adopted_within_150_ratings() {
 #[test]
 fn what_dropped_is_found_again_once_it_recovers_and_costs_little_until_then() {
     let mut stream = stream_of(4000, [[0.9, 0.6, 0.5], [0.85, 0.65, 0.5]]);
-    stream.grounds = Grounds::Fitted;
+    stream.grounds = vec![Grounds::Fitted; 3];
     stream.items.iter_mut().for_each(|item| item.priors = vec![0.87, 0.62, 0.5]);
     let star = 0;
     let mut waits: Vec<usize> = (0..5)
@@ -141,6 +141,15 @@ fn a_newcomer_is_not_there_before_and_a_drop_is_over_when_it_recovers() {
     let good = (675..900).find(|it| stream.items[*it].scores[star] == Some(1.0)).unwrap();
     assert_eq!(at(good), Some(1.0));
     assert_eq!(happenings.stretches(900), [(0, 225), (225, 450), (450, 675), (675, 900)]);
+}
+
+#[test]
+fn a_budget_that_is_never_reached_changes_nothing() {
+    let stream = stream(1500);
+    let cost_weight = Tradeoff { cost_per_usd: 60.0, latency_per_s: 0.0 };
+    let free = Conditions { tradeoff: cost_weight, ..conditions(&stream, &[]) };
+    let ample = Conditions { budget_usd: Some(1000.0), ..free.clone() };
+    assert_eq!(play(&stream, learned(), &ample).cost_usd(), play(&stream, learned(), &free).cost_usd());
 }
 
 #[test]
