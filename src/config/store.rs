@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
-    /// Whether the last user turn of each request is kept. Off: features are kept, and they are enough to retrain.
+    /// Whether the last user turn of each request is kept. Off: features are kept, and they are enough for
+    /// the policy's retunes; a new head (`pointsman train --log`) needs the prompts.
     pub prompts: bool,
     /// Records that may wait for the disk; when it is full, further ones are dropped and counted, and answers go on.
     pub queue: usize,
