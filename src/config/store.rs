@@ -11,7 +11,7 @@ pub struct Store {
     pub prompts: bool,
     /// Records that may wait for the disk; when it is full, further ones are dropped and counted, and answers go on.
     pub queue: usize,
-    /// Decisions, with all that came of them, are deleted after so many days; 0 = never.
+    /// Decisions with all that came of them, and the audit's acts, are deleted after so many days; 0 = never.
     pub max_age_days: u32,
     /// The log's records may take so many MiB, oldest deleted first; 0 = no limit. The file takes about twice that.
     pub max_mb: u64,

@@ -1,4 +1,5 @@
-//! Who changed what: every act of an operator, and every act of the tuner that changes what is in force.
+//! Who changed what: every act of an operator, and every time that a guard rail takes a policy back. That a retune's version
+//! took over by the gate's ruling is routine, and told by its snapshot's record. Acts are kept as long as the log.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,6 +37,23 @@ impl Store {
         self.flush()
     }
 
+    /// Deletes acts from before `cutoff_ms` (Unix milliseconds), and says how many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn forget_acts(&self, cutoff_ms: i64) -> Result<usize, StoreError> {
+        let trees = self.trees()?;
+        let end = u64::try_from(cutoff_ms).unwrap_or(0).to_be_bytes();
+        let mut old = sled::Batch::default();
+        let mut count = 0;
+        for key in trees.audit.range::<&[u8], _>(..&end[..]).keys() {
+            old.remove(key?);
+            count += 1;
+        }
+        trees.audit.apply_batch(old)?;
+        Ok(count)
+    }
+
     /// The last `limit` acts, newest first.
     ///
     /// # Errors
@@ -65,5 +83,7 @@ mod tests {
         }
         let actions: Vec<String> = store.audits(2).unwrap().into_iter().map(|act| act.action).collect();
         assert_eq!(actions, ["model.disable", "policy.pin"]);
+        assert_eq!(store.forget_acts(2).unwrap(), 1);
+        assert_eq!((store.audits(9).unwrap().len(), store.forget_acts(2).unwrap()), (2, 0));
     }
 }

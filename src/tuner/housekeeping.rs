@@ -1,4 +1,4 @@
-//! Keeps the log within its age and its size, now and then, one slice at a time.
+//! Keeps the log within its age and its size, now and then, one slice at a time; and the audit within the log's age.
 
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,9 @@ pub async fn keep_house(store: Store, stopped: impl Future<Output = ()>) {
 fn tidy(store: &Store, clock: Clock, running: Duration) -> Result<usize, StoreError> {
     let settings = store.settings();
     let cutoff_ms = clock.cutoff_ms(settings.max_age_days, running);
+    if let Some(cutoff_ms) = cutoff_ms {
+        store.forget_acts(cutoff_ms)?;
+    }
     let mut all = 0;
     loop {
         let count = store.forget_some(cutoff_ms, settings.max_mb << 20)?;

@@ -279,7 +279,6 @@ impl Desk {
         if proposal.ruling == Ruling::Promote {
             live::promote(store, version, None, now_ms())?;
             self.shared.live.store(Arc::new(Live::new(proposal.policy.clone(), 0)));
-            audit(store, "tuner", "policy.promote", version, json!({ "reason": proposal.reason }), now_ms());
         }
         let now_live = self.shared.live.load().policy.version;
         let spare = [self.shared.switches.load().pinned, self.before(now_live)?].into_iter().flatten();

@@ -53,6 +53,7 @@ fn a_version_shows_itself_before_another_takes_over() {
     let mut desk = desk(&store);
     happen(&store, 1, 60, |number| judged(number.is_multiple_of(3)));
     assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote, "nothing was in force before");
+    assert!(store.audits(9).unwrap().is_empty(), "that is routine, and in the snapshot's record");
     happen(&store, now_ms(), 40, |number| judged(number.is_multiple_of(3)));
     let early = desk.retune().unwrap();
     assert_eq!(early.ruling, Ruling::Wait);
