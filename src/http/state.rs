@@ -23,7 +23,7 @@ use crate::config::{self, Config, Setting, Strategy};
 use crate::dispatch::Dispatcher;
 use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ErrorKind};
 use crate::route::{self, Asked, Conversations, Decision, Learned, Lengths, Plan, Question, Rules, Speeds};
-use crate::store::{Order, Span, Store, StoreError, Token, TokenError, Tokens};
+use crate::store::{Order, OutcomeRecord, OutcomeStatus, Span, Store, StoreError, Token, TokenError, Tokens};
 use crate::telemetry::Metrics;
 use crate::tuner::{Budgets, Learner, Recorder};
 use crate::upstream::{Catalog, Discovered};
@@ -277,6 +277,16 @@ impl Gateway {
         let before = self.live.load();
         let live = Live::new(before.config.clone(), before.settings.clone(), &discovered, Some(&before));
         self.take_over(&before, live);
+    }
+
+    /// Takes in what the next choice should know of a call, whoever made it: what it cost, and how fast the model was.
+    pub(super) fn hear_of(&self, call: &OutcomeRecord) {
+        self.budgets.spent(call.cost_usd.unwrap_or(0.0), call.at_ms as f64 / 1e3);
+        let took = call.latency_ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok());
+        let whole = call.status == OutcomeStatus::Ok && call.failovers == 0;
+        if let (Some(model), Some(usage), Some(took), true) = (&call.model, call.usage, took, whole) {
+            self.speeds.observe(model, took, usage.output_tokens);
+        }
     }
 
     /// Whether it serves: started, and not draining.

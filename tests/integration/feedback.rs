@@ -91,7 +91,7 @@ async fn feedback_is_idempotent_and_unknown_decisions_are_told() {
 
 #[tokio::test]
 async fn a_caller_that_only_asked_may_report_what_happened() {
-    let gateway = TestGateway::start("").await;
+    let gateway = TestGateway::start("[budget]\nusd_per_day = 100.0").await;
     let asked: Value = gateway.post("/api/route", ask("/api/chat", "gpt-4o", "hi")).await.json().await.unwrap();
     let id = asked["decision_id"].as_str().unwrap();
     let usage = json!({ "input_tokens": 1_000_000, "output_tokens": 0 });
@@ -101,6 +101,9 @@ async fn a_caller_that_only_asked_may_report_what_happened() {
     assert!(entry_of.decision.request.dry_run);
     let outcome = entry_of.outcome.unwrap();
     assert_eq!((outcome.latency_ms, outcome.cost_usd), (Some(120.0), Some(2.5)), "priced as configured");
+    let inner = &gateway.app.gateway;
+    assert!(inner.budgets.status()[0].ahead_usd > 2.0, "{:?}", inner.budgets.status());
+    assert!(inner.speeds.expect(&"gpt-4o".into(), 100.0).is_some_and(|took| took > 0.1), "it was measured");
     let timeout = json!({ "decision_id": id, "status": "timeout" });
     assert_eq!(gateway.post("/api/outcomes", timeout).await.status(), 202);
     assert_eq!(entry(&gateway, id).await.outcome.unwrap().signals, [Signal::Timeout], "the later one counts");

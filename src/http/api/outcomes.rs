@@ -124,6 +124,10 @@ pub async fn accept(gateway: &Gateway, id: DecisionId, report: CallReport) -> Re
     let record = record(id, model, report, |model, usage| {
         live.catalog.find(model.as_str()).map(|model| model.settings.price.of(usage).0)
     });
+    if entry.outcome.is_none() {
+        // Only once: what is put right later is the same call.
+        gateway.hear_of(&record);
+    }
     gateway.recorder.outcome(record);
     Ok(())
 }

@@ -71,19 +71,17 @@ impl Witness {
             self.gateway.limiter.correct(id, self.estimated, usage.total_tokens());
         }
         let now_ms = Timestamp::now().as_millisecond();
-        self.gateway.recorder.outcome(ledger::outcome(outcome, now_ms));
-        self.gateway.budgets.spent(outcome.cost.0, now_ms as f64 / 1e3);
+        let record = ledger::outcome(outcome, now_ms);
+        self.gateway.hear_of(&record);
+        self.gateway.recorder.outcome(record);
         self.remember(outcome);
         self.fill_span(outcome, model);
         self.log(outcome, model);
     }
 
-    /// What the next choice should know: how fast the model was, how long its answer, and where the conversation is now.
+    /// What the next choice should know besides: how long the model's answer was, and where the conversation is now.
     fn remember(&self, outcome: &Outcome) {
         let (Some(model), Some(usage), Status::Ok) = (&outcome.model, outcome.usage, outcome.status) else { return };
-        if outcome.failovers == 0 {
-            self.gateway.speeds.observe(model, outcome.latency, usage.output_tokens);
-        }
         let candidates = &outcome.decision.candidates;
         let predicted = candidates.iter().find(|candidate| candidate.model == *model);
         if let Some(prediction) = predicted.and_then(|candidate| candidate.prediction.as_ref()) {
