@@ -110,6 +110,8 @@ struct Shared {
     damaged: AtomicU64,
     /// Bytes of records in the log, as retention counts them.
     log_bytes: AtomicU64,
+    /// The highest version a snapshot was given, which a database that is replaced on the way forgets.
+    version: AtomicU64,
     rollup: Mutex<Rollup>,
     /// Held for reading by who walks over the trees, for writing by [`compact`](super::compact), which moves records from one
     /// to another.
@@ -183,13 +185,15 @@ impl Store {
             damaged: AtomicU64::new(count_damaged(&trees)),
             rollup: Mutex::new(Rollup::new(newest)),
             log_bytes: AtomicU64::new(0),
+            version: AtomicU64::new(0),
             trees: RwLock::new(Some(Arc::new(trees))),
             failing: Mutex::new(None),
             revivals: AtomicU64::new(0),
             still: RwLock::new(()),
         };
         let store = Self { shared: Arc::new(shared) };
-        store.load_log_size().map_err(|error| OpenError::Hopeless(error.to_string()))?;
+        let loaded = store.load_log_size().and_then(|()| store.last_version());
+        store.note_version(loaded.map_err(|error| OpenError::Hopeless(error.to_string()))?);
         Ok(store)
     }
 
@@ -271,6 +275,18 @@ impl Store {
         self.shared.log_bytes.load(Ordering::Relaxed)
     }
 
+    /// Notes that a snapshot was given this version, and says which is the highest so far.
+    pub(super) fn note_version(&self, version: u64) -> u64 {
+        self.shared.version.fetch_max(version, Ordering::Relaxed).max(version)
+    }
+
+    /// Of a fresh database it is known that it is empty.
+    fn begin_anew(&self) {
+        self.shared.log_bytes.store(0, Ordering::Relaxed);
+        self.shared.damaged.store(0, Ordering::Relaxed);
+        *self.shared.rollup.lock() = Rollup::new(None);
+    }
+
     /// Notes that the database failed and closes it, so that it can be opened anew.
     pub fn note_failure(&self, error: &StoreError) {
         let mut failing = self.shared.failing.lock();
@@ -302,6 +318,7 @@ impl Store {
             Ok((trees, report)) => {
                 if report.state != OpenState::Opened {
                     *self.shared.report.lock() = report;
+                    self.begin_anew();
                 }
                 *self.shared.trees.write() = Some(Arc::new(trees));
                 *self.shared.failing.lock() = None;

@@ -57,16 +57,22 @@ const LIVE: &str = "policy.live";
 const LAST_VERSION: &str = "policy.last_version";
 
 impl Store {
-    /// The next snapshot's version. Versions are never given twice, not even after a deletion.
+    /// The next snapshot's version. Versions are never given twice, not even after a deletion, or when the database is
+    /// replaced while the process runs.
     ///
     /// # Errors
     /// When the database fails.
     pub fn next_version(&self) -> Result<u64, StoreError> {
+        let next = self.note_version(self.last_version()?) + 1;
+        self.set_setting(LAST_VERSION, &next)?;
+        Ok(self.note_version(next))
+    }
+
+    /// The highest version that this database knows of.
+    pub(super) fn last_version(&self) -> Result<u64, StoreError> {
         let given: u64 = self.setting(LAST_VERSION)?.unwrap_or(0);
         let newest = self.trees()?.snapshots.last()?.map_or(0, |(key, _)| version_of(&key));
-        let next = given.max(newest) + 1;
-        self.set_setting(LAST_VERSION, &next)?;
-        Ok(next)
+        Ok(given.max(newest))
     }
 
     /// Writes a snapshot and brings it to disk, without putting it in force.

@@ -256,3 +256,18 @@ fn the_newest_entries_are_at_hand() {
     assert_eq!(count, 40);
     assert_eq!(judged, store.summary(Window::Hour, NOW + 1).total.sums.rated);
 }
+
+#[test]
+fn a_database_that_was_replaced_on_the_way_is_counted_anew() {
+    let store = Store::in_memory().unwrap();
+    let one = decision(NOW, 1);
+    append(&store, std::slice::from_ref(&one), &[outcome(one.id, 1, "b")], &mut [said(one.id, "user", 1.0)]);
+    assert_eq!((store.next_version().unwrap(), store.next_version().unwrap()), (1, 2));
+    store.note_failure(&StoreError::Down("test".into()));
+    assert!(store.revive(NOW));
+    assert_eq!((store.log_size().bytes, store.newest_ms().unwrap()), (0, None));
+    let mut seen = 0;
+    store.glance(|_| seen += 1);
+    assert_eq!(seen, 0, "what is gone is in no sum");
+    assert_eq!(store.next_version().unwrap(), 3, "a version means one policy as long as the process runs");
+}
