@@ -79,6 +79,8 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
             return Err(error.into());
         }
     }
+    // Retention goes by the size that was kept.
+    store.save_log_size()?;
     store.flush()?;
     bar.finish_and_clear();
     println!("{new} entries imported, {known} were there already");

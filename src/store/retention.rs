@@ -57,7 +57,7 @@ impl Clock {
 /// What the log holds, roughly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogSize {
-    /// Bytes of its records; the file takes about twice that.
+    /// Bytes of its records, packed; the file takes up to twice as much.
     pub bytes: u64,
 }
 

@@ -104,3 +104,17 @@ fn a_start_that_fails_says_once_what_is_wrong_and_what_to_do() {
     assert!(said.contains("providers.openai.key_env: OPENAI_API_KEY holds a line break"), "{said}");
     assert!(!said.contains("sk-a"), "{said}");
 }
+
+#[test]
+fn what_is_imported_counts_towards_the_logs_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = pointsman::config::Store::default();
+    let open = || pointsman::store::Store::open(&dir.path().join("var"), &settings, 0).unwrap().0;
+    open().save_log_size().unwrap();
+    let id = uuid::Uuid::now_v7();
+    let entry = serde_json::json!({ "decision": { "id": id, "at_ms": 1, "chosen": "a", "request": {} } });
+    std::fs::write(dir.path().join("log.jsonl"), format!("{entry}\n")).unwrap();
+    let run = pointsman(dir.path(), &["import", "log.jsonl"]);
+    assert!(stdout(&run).contains("1 entries imported"), "{}{}", stdout(&run), stderr(&run));
+    assert!(open().log_size().bytes > 0);
+}
