@@ -112,6 +112,11 @@ impl Lesson {
         Context { features: &self.features, space: &self.space, kind: &self.kind }
     }
 
+    /// Whether a policy that learned in `space` can learn from it: it was made beside the same head, or one of them beside none.
+    pub fn fits(&self, space: &str) -> bool {
+        self.features.is_empty() || space.is_empty() || self.space == space
+    }
+
     /// The lesson as a policy learns it.
     pub fn observation(&self) -> Observation<'_> {
         Observation {

@@ -27,5 +27,5 @@ pub use learner::{Command, LastRetune, LearnError, Learner, LearnerStatus};
 pub use lesson::Lesson;
 pub use live::{Live, Switches, bandit_settings, open as open_policy};
 pub use recorder::{Ack, FeedbackError, Progress, Recorder, RecorderStatus, Writer};
-pub use retune::{Proposal, propose, take_in};
+pub use retune::{Proposal, begin_anew, propose, take_in};
 pub use work::Work;

@@ -1,8 +1,13 @@
 //! One retune: the whole log folded into a new policy, measured against the live one.
 //!
 //! Pure: lessons and settings in, a proposal out, and the same again for the same log. Between retunes the live policy
-//! takes in judgements one by one ([`take_in`]); a retune starts from nothing, so that a judgement that was changed later,
-//! a reward map that was edited or a classifier that was replaced hold for the past, too.
+//! takes in judgements one by one ([`take_in`]); a retune starts from nothing, so that a judgement that was changed later
+//! or a reward map that was edited hold for the past, too.
+//!
+//! **Another head.** What is learned of a model is how much better or worse it is than its prior, and the log has the priors of
+//! its time. Those of another head are other priors: what was learned against the old ones, added to the new ones, would
+//! count twice what the new head was trained on. So lessons count from the newest head's first on ([`of_newest_head`]),
+//! and the live policy begins anew where the head is not the one it learned beside ([`begin_anew`]).
 
 use super::gate::{self, Gain, Ruling};
 use super::lesson::Lesson;
@@ -42,9 +47,9 @@ pub fn propose(
     settings: Settings,
     gate: &Gate,
 ) -> Result<Proposal, SettingsError> {
+    let lessons = of_newest_head(lessons);
     let mut policy = Snapshot::new(settings)?;
-    // The newest features are those the next requests will have.
-    if let Some(newest) = lessons.iter().rev().find(|lesson| !lesson.features.is_empty()) {
+    if let Some(newest) = newest_read(lessons) {
         policy = policy.in_space(&newest.space, newest.features.len());
     }
     policy.learn(lessons.iter().map(Lesson::observation));
@@ -53,11 +58,38 @@ pub fn propose(
     Ok(Proposal { policy, gain, ruling, reason })
 }
 
-/// The live policy with further lessons taken in.
+/// The live policy with further lessons taken in; those of another head's teach it nothing.
 pub fn take_in(live: &Live, lessons: &[Lesson]) -> Live {
     let mut policy = live.policy.clone();
-    policy.learn(lessons.iter().map(Lesson::observation));
-    Live::new(policy, live.revision + lessons.len() as u64)
+    let before = policy.learned_from();
+    let fitting = lessons.iter().filter(|lesson| lesson.fits(live.policy.space()));
+    policy.learn(fitting.map(Lesson::observation));
+    let taken_in = policy.learned_from() - before;
+    Live::new(policy, live.revision + taken_in)
+}
+
+/// The live policy without what it learned beside another head than the one that makes features in `space`; `None` where it
+/// learned beside this one, or beside none.
+pub fn begin_anew(live: &Live, space: &str, features: usize) -> Option<Live> {
+    let policy = &live.policy;
+    if policy.space().is_empty() || policy.space() == space {
+        return None;
+    }
+    let mut fresh = Snapshot::new(*policy.settings()).ok()?.in_space(space, features);
+    fresh.version = policy.version;
+    Some(Live::new(fresh, 0))
+}
+
+/// The lessons since the head that made the newest features took over from another.
+fn of_newest_head(lessons: &[Lesson]) -> &[Lesson] {
+    let Some(newest) = newest_read(lessons) else { return lessons };
+    let other = lessons.iter().rposition(|lesson| !lesson.fits(&newest.space));
+    &lessons[other.map_or(0, |at| at + 1)..]
+}
+
+/// The newest lesson whose prompt was read: its features are those that the next requests will have.
+fn newest_read(lessons: &[Lesson]) -> Option<&Lesson> {
+    lessons.iter().rev().find(|lesson| !lesson.features.is_empty())
 }
 
 #[cfg(test)]

@@ -42,12 +42,19 @@ fn taking_in_one_by_one_comes_to_what_a_retune_comes_to() {
 }
 
 #[test]
-fn features_of_another_make_are_left_behind() {
+fn what_was_learned_beside_another_head_is_left_behind() {
     let mut lessons = lessons(60);
-    let newest = lessons.last_mut().unwrap();
-    newest.space = "newer".into();
-    newest.features = vec![0.5; 5];
-    let live = Snapshot::new(Settings::default()).unwrap();
-    let proposal = propose(&lessons, &live, Settings::default(), &Gate::default()).unwrap();
-    assert_eq!((proposal.policy.space(), proposal.policy.learned_from()), ("newer", 60));
+    let before = Live::new(Snapshot::new(Settings::default()).unwrap(), 0);
+    let before = take_in(&before, &lessons);
+    for newest in &mut lessons[50..] {
+        newest.space = "newer".into();
+        newest.features = vec![0.5; 5];
+    }
+    lessons[55].features.clear();
+    let proposal = propose(&lessons, &before.policy, Settings::default(), &Gate::default()).unwrap();
+    assert_eq!((proposal.policy.space(), proposal.policy.learned_from()), ("newer", 10), "one prompt was not read");
+    assert_eq!(take_in(&before, &lessons[50..]).revision, 61, "of another head's only what was not read");
+    let anew = begin_anew(&before, "newer", 5).unwrap();
+    assert_eq!((anew.policy.space(), anew.policy.learned_from(), anew.known.len()), ("newer", 0, 0));
+    assert_eq!(begin_anew(&anew, "newer", 5), None);
 }

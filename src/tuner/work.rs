@@ -40,6 +40,9 @@ const BATCH: usize = 512;
 /// Most decisions that guard rails look at.
 const LOOK_AT: usize = 20_000;
 
+/// Newest decisions among which one is looked for whose prompt was read.
+const NEWEST: usize = 100;
+
 /// The task's state; [`Work::run`] is the task.
 pub struct Work {
     desk: Option<Desk>,
@@ -152,8 +155,8 @@ impl Desk {
                 self.retune().and(watched)
             }
             Job::Watch => {
-                let kept = budgets.keep(&self.shared.store).map_err(LearnError::from);
-                self.watch().and(kept)
+                let kept = budgets.keep(&self.shared.store).and_then(|()| self.follow_head());
+                self.watch().and(kept.map_err(LearnError::from))
             }
             Job::Carry(Ordered { command, who, reply }) => {
                 let done = self.carry(command, &who);
@@ -193,10 +196,32 @@ impl Desk {
                 lessons.push(lesson);
             }
         }
+        if lessons.iter().any(|lesson| !lesson.fits(self.shared.live.load().policy.space())) {
+            self.follow_head()?;
+        }
         let frozen = self.shared.switches.load().frozen(now_ms()).is_some();
         if settings.online && !frozen && !lessons.is_empty() {
             let live = retune::take_in(&self.shared.live.load(), &lessons);
             self.shared.live.store(Arc::new(live));
+        }
+        Ok(())
+    }
+
+    /// Lets the live policy begin anew where the newest prompts were read by another head than it learned beside.
+    fn follow_head(&self) -> Result<(), StoreError> {
+        let (mut newest, mut looked_at) = (None, 0);
+        self.shared.store.walk(&Span::default(), Order::Newest, |entry| {
+            looked_at += 1;
+            let decision = entry.decision;
+            newest = (!decision.features.is_empty()).then_some((decision.feature_space, decision.features.len()));
+            newest.is_none() && looked_at < NEWEST
+        })?;
+        let live = self.shared.live.load_full();
+        let anew = newest.and_then(|(space, features)| retune::begin_anew(&live, &space, features));
+        if let Some(anew) = anew {
+            let (version, space) = (live.policy.version, anew.policy.space());
+            tracing::info!(version, space, "The classifier has another head; the policy begins anew beside it");
+            self.shared.live.store(Arc::new(anew));
         }
         Ok(())
     }
@@ -226,6 +251,7 @@ impl Desk {
         // Whatever comes of it, the next try waits for its time.
         let first = self.retuned.replace(began).is_none();
         let lessons = lesson::collect(&store, settings.window, &settings.reward)?;
+        self.follow_head()?;
         if first {
             self.catch_up(&lessons)?;
         }
@@ -239,7 +265,7 @@ impl Desk {
             proposal.wait("the live version has not shown itself yet");
         }
         if !lessons.is_empty() {
-            self.publish(&mut proposal, &live, lessons.len() as u64)?;
+            self.publish(&mut proposal, &live)?;
         }
         if proposal.ruling == Ruling::Promote && !lessons.is_empty() {
             self.counted = lessons.iter().map(|lesson| lesson.id).collect();
@@ -260,7 +286,7 @@ impl Desk {
     }
 
     /// Writes a proposal as a version, and puts it in force if that is its ruling.
-    fn publish(&mut self, proposal: &mut Proposal, live: &Live, learned_from: u64) -> Result<(), StoreError> {
+    fn publish(&mut self, proposal: &mut Proposal, live: &Live) -> Result<(), StoreError> {
         let store = &self.shared.store;
         let version = store.next_version()?;
         proposal.policy.version = version;
@@ -272,7 +298,7 @@ impl Desk {
             origin: "retune".to_owned(),
             state: SnapshotState::Waiting,
             reason: proposal.reason.clone(),
-            learned_from,
+            learned_from: proposal.policy.learned_from(),
             report: json!({ "gain": proposal.gain, "ruling": proposal.ruling }),
         };
         store.put_snapshot(&record, &proposal.policy)?;

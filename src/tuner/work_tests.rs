@@ -165,3 +165,21 @@ fn an_operators_promotion_ends_pin_and_hold_once_it_is_done() {
     let status = desk.carry(Command::Promote(2), "me").unwrap();
     assert_eq!((status.live, status.pinned, status.hold_until_ms), (2, None, None));
 }
+
+#[test]
+fn beside_another_head_the_live_policy_begins_anew() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    desk.retune().unwrap();
+    assert_eq!(desk.shared.live.load().policy.space(), "test");
+    let mut other = decision(now_ms() as u64);
+    (other.feature_space, other.features) = ("newer".into(), vec![0.5; 3]);
+    let mut said = vec![feedback(&other, "f", FeedbackKind::Correct(true))];
+    store.append(&[other.clone()], &[outcome(&other)], &mut said).unwrap();
+    desk.work(Job::Watch, &budgets(&store));
+    let live = desk.shared.live.load_full();
+    assert_eq!((live.policy.version, live.policy.space(), live.policy.learned_from()), (2, "newer", 0));
+    desk.take_in(&[other.id, decision(3).id]).unwrap();
+    assert_eq!(desk.shared.live.load().revision, 1, "late words on the old head's choices say nothing beside the new one");
+}
