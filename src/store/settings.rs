@@ -26,13 +26,4 @@ impl Store {
         self.trees()?.settings.insert(name, encode(value)?)?;
         self.flush()
     }
-
-    /// Forgets the setting called `name`; on disk when it returns.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn clear_setting(&self, name: &str) -> Result<(), StoreError> {
-        self.trees()?.settings.remove(name)?;
-        self.flush()
-    }
 }

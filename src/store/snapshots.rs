@@ -38,7 +38,7 @@ pub struct SnapshotRecord {
     /// The version that was live when it was made; 0 = none.
     #[serde(default)]
     pub parent: u64,
-    /// Who made it: `retune`, `train`, `import`.
+    /// What it came of: `start` (the first of all) or `retune`.
     pub origin: String,
     /// What became of it.
     pub state: SnapshotState,
