@@ -106,7 +106,7 @@ impl Engine {
         let gateway = Arc::new(gateway);
         let Backstage { writer, work, news } = backstage;
         let (stop, _) = watch::channel(false);
-        let seen = Seen::now(loaded.files, &loaded.config.server.data_dir);
+        let seen = Seen::now(loaded.files, &loaded.config);
         let tasks = vec![
             tokio::spawn(discovering(Arc::clone(&gateway), stopped(&stop))),
             tokio::spawn(watching_files(Arc::clone(&gateway), args.clone(), seen, stopped(&stop))),
@@ -354,7 +354,7 @@ fn keep_fixed(mut new: Config, old: &Config) -> Config {
     new.admin = old.admin.clone();
     new.telemetry = old.telemetry.clone();
     new.store = old.store.clone();
-    new.classifier = old.classifier.clone();
+    new.classifier = config::Classifier { head: new.classifier.head, ..old.classifier.clone() };
     new
 }
 
@@ -381,21 +381,23 @@ async fn discovering(gateway: Arc<Gateway>, stopped: impl Future<Output = ()>) {
     }
 }
 
-/// Looks at the configuration's files and at the tokens' once a second. Polling sees every kind of change (editors that
+/// Looks at the configuration's files, at the tokens' and at the classifier's head once a second. Polling sees every kind of change (editors that
 /// replace the file, mounted secrets, network disks) and costs a few system calls.
 async fn watching_files(gateway: Arc<Gateway>, args: LoadArgs, mut seen: Seen, stopped: impl Future<Output = ()>) {
     let mut stopped = std::pin::pin!(stopped);
-    let data_dir = gateway.live().config.server.data_dir.clone();
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = &mut stopped => return,
         }
-        let now = Seen::now(seen.files.clone(), &data_dir);
+        let now = Seen::now(seen.files.clone(), &gateway.live().config);
         if now.config != seen.config {
             match reload(&gateway, &args) {
                 // Other files may have been read this time.
-                Ok(files) => seen = Seen { tokens: seen.tokens, ..Seen::now(files, &data_dir) },
+                Ok(files) => {
+                    let Seen { files, config, .. } = Seen::now(files, &gateway.live().config);
+                    (seen.files, seen.config) = (files, config);
+                }
                 Err(errors) => {
                     tracing::error!(errors = %errors, "The changed configuration is wrong; the old one stays in force");
                     seen.config = now.config;
@@ -404,7 +406,7 @@ async fn watching_files(gateway: Arc<Gateway>, args: LoadArgs, mut seen: Seen, s
         }
         if now.tokens != seen.tokens {
             seen.tokens = now.tokens;
-            match Tokens::load(&data_dir) {
+            match Tokens::load(&gateway.live().config.server.data_dir) {
                 Ok(tokens) => {
                     gateway.set_tokens(tokens);
                     tracing::info!("Took over changed API tokens");
@@ -414,6 +416,20 @@ async fn watching_files(gateway: Arc<Gateway>, args: LoadArgs, mut seen: Seen, s
                 }
             }
         }
+        if now.head != seen.head && gateway.classifier.is_ready() {
+            swap_head(gateway.classifier.clone(), now.head.0.clone()).await;
+            seen.head = now.head;
+        }
+    }
+}
+
+/// Takes over a changed head off the async threads.
+async fn swap_head(classifier: Classifier, name: String) {
+    let swapped = tokio::task::spawn_blocking(move || classifier.swap_head(&name).map(|()| name)).await;
+    match swapped {
+        Ok(Ok(head)) => tracing::info!(head, "Took over a changed head"),
+        Ok(Err(error)) => tracing::error!(error = %error, "The changed head is not used; the old one stays in force"),
+        Err(error) => tracing::error!(error = %error, "Taking over a head ended in a panic; the old one stays in force"),
     }
 }
 
@@ -425,11 +441,19 @@ struct Seen {
     files: Vec<PathBuf>,
     config: Vec<Stamp>,
     tokens: Stamp,
+    /// The head's name, and its file where that is a path.
+    head: (String, Stamp),
 }
 
 impl Seen {
-    fn now(files: Vec<PathBuf>, data_dir: &Path) -> Self {
-        Self { config: files.iter().map(|file| stamp(file)).collect(), tokens: stamp(&Tokens::path(data_dir)), files }
+    fn now(files: Vec<PathBuf>, config: &Config) -> Self {
+        let head = &config.classifier.head;
+        Self {
+            config: files.iter().map(|file| stamp(file)).collect(),
+            tokens: stamp(&Tokens::path(&config.server.data_dir)),
+            head: (head.clone(), stamp(Path::new(head))),
+            files,
+        }
     }
 }
 

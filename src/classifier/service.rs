@@ -27,7 +27,6 @@ use tokio::sync::oneshot;
 
 use super::cache::{Cache, Key};
 use super::counters::{Counters, Counts};
-use super::head::Head;
 use super::model::{LoadError, Model, ModelInfo};
 use super::priors::Priors;
 use super::prompt::Prompt;
@@ -126,16 +125,16 @@ impl Classifier {
         self.shared.cache.lock().clear();
     }
 
-    /// Takes over another head while running: what is read from now on is judged by it.
+    /// Takes over the head that `name` names (see [`Model::load_head`]) while running: what is read from now on is judged by
+    /// it. Blocks: reads a file.
     ///
     /// # Errors
     ///
-    /// The classifier is not ready, or the head belongs to another encoder.
-    pub fn swap_head(&self, head: Head) -> Result<(), LoadError> {
-        let state = self.shared.state.load();
-        let State::Ready(model) = &**state else { return Err(LoadError::NotReady) };
-        model.check(&head)?;
-        let head = Some(Arc::new(head));
+    /// The classifier is not ready, or the file cannot be read or belongs to another encoder; the old head stays in force.
+    pub fn swap_head(&self, name: &str) -> Result<(), LoadError> {
+        let state = self.shared.state.load_full();
+        let State::Ready(model) = &*state else { return Err(LoadError::NotReady) };
+        let head = model.load_head(name)?.map(Arc::new);
         self.shared.priors.rcu(|priors| priors.with_head(head.clone()));
         self.shared.cache.lock().clear();
         Ok(())

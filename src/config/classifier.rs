@@ -33,7 +33,7 @@ pub enum Precision {
     Full,
 }
 
-/// The embedded model. Fixed at start.
+/// The embedded model. Fixed at start, but for the head.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Classifier {
@@ -42,7 +42,8 @@ pub struct Classifier {
     /// The encoder: `builtin`, a path (a GGUF file, or a folder with safetensors and a tokenizer), or
     /// `hf:owner/name[@revision]`.
     pub model: String,
-    /// What turns features into predictions: `builtin`, a path to a safetensors file, or `none`.
+    /// What turns features into predictions: `builtin`, a path to a safetensors file, or `none`. Live: another one, or a file
+    /// that was written anew, is taken over while it runs.
     pub head: String,
     /// Where it runs.
     pub device: Device,

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::check::{self, Problem};
 use super::layers::{Layers, Origin, Setting};
-use super::{Admin, Config, Hub, Password, Provider};
+use super::{Admin, Classifier, Config, Hub, Password, Provider};
 
 /// The defaults: every key, with its reason.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -103,7 +103,7 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     Ok(Loaded { config, settings: layers.settings(), files })
 }
 
-/// Sections that are read once, at start, and differ between two configurations.
+/// Sections that are read once, at start (all of the classifier's but its head), and differ between two configurations.
 pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let mut changed = Vec::new();
     let mut compare = |name, same: bool| {
@@ -115,7 +115,8 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     compare("admin", old.admin == new.admin);
     compare("telemetry", old.telemetry == new.telemetry);
     compare("store", old.store == new.store);
-    compare("classifier", old.classifier == new.classifier);
+    let head = old.classifier.head.clone();
+    compare("classifier", old.classifier == Classifier { head, ..new.classifier.clone() });
     changed
 }
 

@@ -31,3 +31,23 @@ async fn health_survives_a_reload() {
     assert_eq!(calls(), 1);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn another_head_is_taken_over_while_it_runs() {
+    let with = |head: &str| format!("[classifier]\nenabled = true\nhead = '{head}'");
+    let gateway = TestGateway::start(&with("none")).await;
+    let classifier = gateway.app.gateway.classifier.clone();
+    for _ in 0..600 {
+        if !classifier.is_loading() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(classifier.status().head, None);
+    let file = gateway.args.file.clone().unwrap();
+    std::fs::write(&file, with(&format!("{}/Cargo.toml", env!("CARGO_MANIFEST_DIR")))).unwrap();
+    settle(|| gateway.app.gateway.live().config.classifier.head.ends_with("toml"), "the change was not noticed").await;
+    std::fs::write(&file, with(&format!("{}/models/builtin/head.safetensors", env!("CARGO_MANIFEST_DIR")))).unwrap();
+    settle(|| classifier.status().head.is_some(), "what was no head stands in the way of one").await;
+    gateway.stop().await;
+}
