@@ -429,7 +429,9 @@ async fn swap_head(classifier: Classifier, name: String) {
     match swapped {
         Ok(Ok(head)) => tracing::info!(head, "Took over a changed head"),
         Ok(Err(error)) => tracing::error!(error = %error, "The changed head is not used; the old one stays in force"),
-        Err(error) => tracing::error!(error = %error, "Taking over a head ended in a panic; the old one stays in force"),
+        Err(error) => {
+            tracing::error!(error = %error, "Taking over a head ended in a panic; the old one stays in force")
+        }
     }
 }
 

@@ -163,7 +163,10 @@ pub fn compare_beside(
         let (first, second) = (contributions(one, method, settings)?, contributions(other, method, settings)?);
         Some(Contributions {
             values: first.values.iter().zip(&second.values).map(|(a, b)| a - b).collect(),
-            bounds: Bounds { low: first.bounds.low - second.bounds.high, high: first.bounds.high - second.bounds.low },
+            bounds: Bounds {
+                low: first.bounds.low - second.bounds.high,
+                high: first.bounds.high - second.bounds.low,
+            },
         })
     };
     // The one of which the log says less limits what it says of the difference.

@@ -411,8 +411,8 @@ impl Loop {
                 let new = stored.iter().filter(|it| **it == Stored::New).count() as u64;
                 let judged = round.feedback.iter().zip(&stored).filter(|(_, stored)| **stored == Stored::New);
                 let judged = judged.map(|(feedback, _)| feedback.decision);
-                let says = |it: &&Box<OutcomeRecord>| !it.signals.is_empty() || self.store.is_judged(it.id);
-                let told = round.outcomes.iter().filter(says).map(|it| it.id);
+                let told = round.outcomes.iter();
+                let told = told.filter(|it| !it.signals.is_empty() || self.store.is_judged(it.id)).map(|it| it.id);
                 for id in judged.chain(told) {
                     // Nobody learns, or there is no room: the next retune looks at the whole log.
                     let _later = self.news.try_send(id);

@@ -4,8 +4,8 @@ use super::*;
 use crate::config::{self, Guard, Learning};
 use crate::protocol::{ErrorKind, ModelName};
 use crate::store::{DecisionRecord, FeedbackKind, OutcomeRecord, OutcomeStatus, Signal, Store};
-use crate::tuner::lesson::tests::{decision, feedback, outcome};
 use crate::tuner::Learner;
+use crate::tuner::lesson::tests::{decision, feedback, outcome};
 
 fn desk_with(store: &Store, settings: &Learning) -> Desk {
     let (_learner, work) = Learner::open(store.clone(), settings, 0).unwrap();
@@ -17,7 +17,7 @@ fn desk(store: &Store) -> Desk {
 }
 
 fn budgets(store: &Store) -> Budgets {
-    let settings = config::Budget { usd_per_hour: Some(1.0), ..config::Budget::default() };
+    let settings = config::Budget { usd_per_hour: 1.0, ..config::Budget::default() };
     Budgets::open(store, &settings, 0.0)
 }
 
@@ -181,5 +181,9 @@ fn beside_another_head_the_live_policy_begins_anew() {
     let live = desk.shared.live.load_full();
     assert_eq!((live.policy.version, live.policy.space(), live.policy.learned_from()), (2, "newer", 0));
     desk.take_in(&[other.id, decision(3).id]).unwrap();
-    assert_eq!(desk.shared.live.load().revision, 1, "late words on the old head's choices say nothing beside the new one");
+    assert_eq!(
+        desk.shared.live.load().revision,
+        1,
+        "late words on the old head's choices say nothing beside the new one"
+    );
 }

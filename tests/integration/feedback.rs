@@ -46,7 +46,8 @@ async fn decision_outcome_and_feedback_come_together_and_hold_no_prompt() {
 async fn a_tool_loop_asks_once() {
     let gateway = TestGateway::start("").await;
     let mut body = ask("/v1/chat/completions", "gpt-4o", "what time is it?");
-    body["tools"] = json!([{ "type": "function", "function": { "name": "clock", "parameters": { "type": "object" } } }]);
+    body["tools"] =
+        json!([{ "type": "function", "function": { "name": "clock", "parameters": { "type": "object" } } }]);
     let asked = chat(&gateway, body.clone()).await;
     let call = json!({ "id": "c1", "type": "function", "function": { "name": "clock", "arguments": "{}" } });
     let turns = body["messages"].as_array_mut().unwrap();

@@ -46,7 +46,8 @@ async fn another_head_is_taken_over_while_it_runs() {
     assert_eq!(classifier.status().head, None);
     let file = gateway.args.file.clone().unwrap();
     std::fs::write(&file, with(&format!("{}/Cargo.toml", env!("CARGO_MANIFEST_DIR")))).unwrap();
-    settle(|| gateway.app.gateway.live().config.classifier.head.ends_with("toml"), "the change was not noticed").await;
+    settle(|| gateway.app.gateway.live().config.classifier.head.ends_with("toml"), "the change was not noticed")
+        .await;
     std::fs::write(&file, with(&format!("{}/models/builtin/head.safetensors", env!("CARGO_MANIFEST_DIR")))).unwrap();
     settle(|| classifier.status().head.is_some(), "what was no head stands in the way of one").await;
     gateway.stop().await;
