@@ -1,7 +1,7 @@
 //! The task at its desk: what it learns, what takes over and when, and what is taken back.
 
 use super::*;
-use crate::config::{self, Guard, Learning};
+use crate::config::{self, Gate, Guard, Learning};
 use crate::protocol::{ErrorKind, ModelName};
 use crate::store::{DecisionRecord, FeedbackKind, OutcomeRecord, OutcomeStatus, Signal, Store};
 use crate::tuner::Learner;
@@ -50,20 +50,24 @@ fn judged(good: bool) -> Went {
 #[test]
 fn a_version_shows_itself_before_another_takes_over() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
-    happen(&store, 1, 60, |number| judged(number.is_multiple_of(3)));
+    // A gate that lets everything pass that the log speaks of.
+    let gate = Gate { tolerance: 1.0, ..Gate::default() };
+    let mut desk = desk_with(&store, &Learning { gate, ..Learning::default() });
+    happen(&store, 1, 60, |_| judged(true));
     assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote, "nothing was in force before");
     assert!(store.audits(9).unwrap().is_empty(), "that is routine, and in the snapshot's record");
-    happen(&store, now_ms(), 40, |number| judged(number.is_multiple_of(3)));
+    happen(&store, now_ms(), 40, |_| judged(true));
     let early = desk.retune().unwrap();
     assert_eq!(early.ruling, Ruling::Wait);
     assert!(early.reason.contains("not shown itself"), "{}", early.reason);
-    happen(&store, now_ms() + 40, 20, |number| judged(number.is_multiple_of(3)));
-    assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote);
+    happen(&store, now_ms() + 40, 20, |_| judged(true));
+    let then = desk.retune().unwrap();
+    assert_eq!(then.ruling, Ruling::Promote, "{}", then.reason);
 
-    let unguarded = Learning { guard: Guard { enabled: false, ..Guard::default() }, ..Learning::default() };
-    let mut desk = desk_with(&store, &unguarded);
-    assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote, "nobody watches");
+    let guard = Guard { enabled: false, ..Guard::default() };
+    let mut desk = desk_with(&store, &Learning { gate, guard, ..Learning::default() });
+    let unguarded = desk.retune().unwrap();
+    assert_eq!(unguarded.ruling, Ruling::Promote, "nobody watches, but: {}", unguarded.reason);
 }
 
 #[test]
