@@ -51,7 +51,8 @@ pub struct Outcome {
     pub causes: Vec<(ModelName, ErrorKind)>,
     /// Whether the answer was streamed.
     pub streamed: bool,
-    /// Tokens, where the vendor said so.
+    /// Tokens, where the vendor said so. Of a stream that ended early those it had not counted yet are estimated: it
+    /// charges for them all the same.
     pub usage: Option<Usage>,
     /// What it cost.
     pub cost: Usd,

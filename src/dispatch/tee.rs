@@ -3,7 +3,7 @@
 //! Where client and upstream speak the same dialect the bytes pass through as they came and are decoded on the side;
 //! else each event is encoded anew. Either way the stream ends in one of three ways: the upstream said that it is
 //! complete; it broke off, and the client gets an error event in its dialect; or the client went away, which drops this
-//! and with it the call.
+//! and with it the call. What was said until then is priced in all three.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,6 +21,9 @@ use crate::upstream::{Answer, Model, Permit};
 
 /// Text of an answer that had to be JSON is kept up to here, to see whether it is.
 const KEPT_TEXT: usize = 1 << 20;
+
+/// Bytes of an answer that make a token, about.
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// How the client gets its bytes.
 enum Mouth {
@@ -43,6 +46,8 @@ pub(super) struct Tee {
     routing: serde_json::Value,
     /// Read before the stream was handed over: events, and the bytes they came in.
     held: Option<(Vec<StreamEvent>, Vec<Bytes>)>,
+    /// Bytes of the answer since the vendor last counted its tokens.
+    uncounted: u64,
     /// Present until the end was told.
     report: Option<Report>,
 }
@@ -77,6 +82,7 @@ impl Tee {
             at_ms: job.at_ms,
             routing: job.routing.clone(),
             held: Some((opened.events, opened.raw.unwrap_or_default())),
+            uncounted: 0,
             report: Some(report),
         }
     }
@@ -153,26 +159,9 @@ impl Tee {
 
     /// Takes one event into account, and encodes it where bytes do not pass through.
     fn hear(&mut self, event: &StreamEvent, out: &mut BytesMut) {
-        let Some(report) = &mut self.report else { return };
-        if event.is_content() {
-            report.first_content();
-            let thinking = matches!(
-                event,
-                StreamEvent::Thinking(_) | StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_)
-            );
-            report.so_far().empty &= thinking;
-        }
-        let so_far = report.so_far();
-        match (event, &mut so_far.must_be_json) {
-            (StreamEvent::Text(text), Some(kept)) if kept.len() + text.len() <= KEPT_TEXT => kept.push_str(text),
-            (StreamEvent::Text(_) | StreamEvent::ToolCall(_), kept) => *kept = None,
-            _ => {}
-        }
-        match event {
-            StreamEvent::Usage(usage) => report.so_far().usage.get_or_insert_default().absorb(usage),
-            StreamEvent::Finish { reason, .. } => report.so_far().finish = Some(*reason),
-            StreamEvent::Error(error) => return self.break_off(error, out),
-            _ => {}
+        self.count(event);
+        if let StreamEvent::Error(error) = event {
+            return self.break_off(error, out);
         }
         let finished = matches!(event, StreamEvent::Finish { .. });
         if finished {
@@ -184,6 +173,46 @@ impl Tee {
         if finished && let Some(report) = self.report.take() {
             report.end(Status::Ok);
         }
+    }
+
+    /// Takes one event into account.
+    fn count(&mut self, event: &StreamEvent) {
+        let Some(report) = &mut self.report else { return };
+        if event.is_content() {
+            report.first_content();
+            let thinking = matches!(
+                event,
+                StreamEvent::Thinking(_) | StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_)
+            );
+            report.so_far().empty &= thinking;
+            self.uncounted += event.answer_bytes() as u64;
+        }
+        let so_far = report.so_far();
+        match (event, &mut so_far.must_be_json) {
+            (StreamEvent::Text(text), Some(kept)) if kept.len() + text.len() <= KEPT_TEXT => kept.push_str(text),
+            (StreamEvent::Text(_) | StreamEvent::ToolCall(_), kept) => *kept = None,
+            _ => {}
+        }
+        match event {
+            StreamEvent::Usage(usage) => {
+                so_far.usage.get_or_insert_default().absorb(usage);
+                self.uncounted = 0;
+            }
+            StreamEvent::Finish { reason, .. } => so_far.finish = Some(*reason),
+            _ => {}
+        }
+    }
+
+    /// Puts a price on an answer that ends early: what the vendor has not counted of it is estimated.
+    fn settle_early(&mut self) {
+        let Some(report) = &mut self.report else { return };
+        let so_far = report.so_far();
+        let usage = so_far.usage.get_or_insert_default();
+        if usage.prompt_tokens() == 0 {
+            usage.input_tokens = u64::from(so_far.decision.prompt_tokens);
+        }
+        usage.output_tokens += std::mem::take(&mut self.uncounted).div_ceil(BYTES_PER_TOKEN);
+        self.settle();
     }
 
     /// Puts a price on the answer before it ends.
@@ -205,7 +234,7 @@ impl Tee {
     /// The answer broke off: an error event, and the deployment is told on.
     fn break_off(&mut self, error: &ApiError, out: &mut BytesMut) {
         self.permit.broke_off(error.kind, std::time::Instant::now(), self.at_ms);
-        self.settle();
+        self.settle_early();
         self.answer = None;
         match &mut self.mouth {
             // The upstream's own error event has passed through already.
@@ -216,5 +245,15 @@ impl Tee {
         if let Some(report) = self.report.take() {
             report.end(Status::Failed(error.kind));
         }
+    }
+}
+
+/// The client went away, or nobody asked for the rest: what was said is paid for.
+impl Drop for Tee {
+    fn drop(&mut self) {
+        for event in self.held.take().into_iter().flat_map(|(events, _)| events) {
+            self.count(&event);
+        }
+        self.settle_early();
     }
 }

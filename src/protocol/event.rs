@@ -62,4 +62,18 @@ impl StreamEvent {
                 | Self::ToolCall(_)
         )
     }
+
+    /// Bytes of the answer it carries: what the vendor made for it, and charges for.
+    pub fn answer_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Thinking(text) | Self::Refusal(text) => text.len(),
+            Self::RedactedThinking(data) => data.len(),
+            Self::ToolCall(call) => call.start.as_ref().map_or(0, |(_, name)| name.len()) + call.arguments.len(),
+            Self::Start { .. }
+            | Self::ThinkingSignature(_)
+            | Self::Usage(_)
+            | Self::Finish { .. }
+            | Self::Error(_) => 0,
+        }
+    }
 }

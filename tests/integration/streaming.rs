@@ -125,3 +125,26 @@ async fn a_stream_without_a_wish_for_usage_has_none_and_is_priced_all_the_same()
     assert!(stream.contains("prompt_tokens"), "{stream}");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_client_heard_before_it_went_away_is_paid_for() {
+    let gateway = TestGateway::start("[dispatch]\nidle_timeout_ms = 20000\nfirst_byte_timeout_ms = 20000").await;
+    gateway.sandbox.faults().set("*", Fault::Drip { ms: 100 }, Times::Always);
+    let mut paid = 0.0;
+    // The last counts its prompt at the start of the stream, the others not at all until its end.
+    for model in ["gpt-4o", "deepseek-r1", "claude-sonnet-5-5"] {
+        for path in CLIENTS {
+            let mut body = ask(path, model, "Tell me a long story");
+            body["stream"] = json!(true);
+            let mut stream = gateway.post(path, body).await.bytes_stream();
+            stream.next().await.unwrap().unwrap();
+            drop(stream);
+            settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+            let cost = gateway.metric(&format!("pointsman_cost_usd_total{{model=\"{model}\"}}")).await;
+            assert!(cost > paid, "{path} {model}: {cost}");
+            paid = cost;
+        }
+        paid = 0.0;
+    }
+    gateway.stop().await;
+}
