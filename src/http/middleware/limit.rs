@@ -1,5 +1,5 @@
 //! Requests and tokens per minute of each API token, and dollars per day: buckets that fill evenly and hold one minute's
-//! worth, or one day's.
+//! worth, or one day's. Without a limit a bucket holds no end of it, so that one set later begins full.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -37,11 +37,16 @@ struct Bucket {
 }
 
 impl Bucket {
+    /// Full, to a `capacity` of which 0 is no limit.
     fn full(capacity: f64, now: Instant) -> Self {
-        Self { left: capacity, at: now }
+        Self { left: if capacity > 0.0 { capacity } else { f64::INFINITY }, at: now }
     }
 
     fn refill(&mut self, capacity: f64, period: f64, now: Instant) {
+        if capacity == 0.0 {
+            *self = Self::full(capacity, now);
+            return;
+        }
         let gained = now.saturating_duration_since(self.at).as_secs_f64() / period * capacity;
         self.left = (self.left + gained).min(capacity);
         self.at = now;
@@ -62,11 +67,16 @@ impl Limiter {
     /// `RateLimited`, with a time.
     pub fn take(&self, token: Option<&Token>, limits: &Limits, estimated: u32, now: Instant) -> Result<(), ApiError> {
         let Rates { per_minute, tokens_per_minute, usd_per_day } = rates(token, limits);
-        if per_minute == 0.0 && tokens_per_minute == 0.0 && usd_per_day == 0.0 {
+        let mut buckets = self.buckets.lock();
+        let unlimited = per_minute == 0.0 && tokens_per_minute == 0.0 && usd_per_day == 0.0;
+        if unlimited && buckets.is_empty() {
             return Ok(());
         }
-        let mut buckets = self.buckets.lock();
         let key = token.map(|token| token.id.clone());
+        if unlimited {
+            buckets.remove(&key);
+            return Ok(());
+        }
         let full = Account {
             requests: Bucket::full(per_minute, now),
             tokens: Bucket::full(tokens_per_minute, now),
@@ -77,21 +87,15 @@ impl Limiter {
         account.tokens.refill(tokens_per_minute, MINUTE, now);
         account.money.refill(usd_per_day, DAY, now);
         let estimated = f64::from(estimated);
-        if per_minute > 0.0
-            && let Some(wait) = account.requests.wait(1.0, per_minute, MINUTE)
-        {
+        if let Some(wait) = account.requests.wait(1.0, per_minute, MINUTE) {
             return Err(over(format!("more than {per_minute} requests per minute"), wait));
         }
-        if tokens_per_minute > 0.0
-            && let Some(wait) = account.tokens.wait(estimated, tokens_per_minute, MINUTE)
-        {
+        if let Some(wait) = account.tokens.wait(estimated, tokens_per_minute, MINUTE) {
             return Err(over(format!("more than {tokens_per_minute} tokens per minute"), wait));
         }
         // What an answer costs is known afterwards: a request comes in while anything is left, and what it overdraws is
         // waited for by the next.
-        if usd_per_day > 0.0
-            && let Some(wait) = account.money.wait(usd_per_day * LEAST_LEFT, usd_per_day, DAY)
-        {
+        if let Some(wait) = account.money.wait(usd_per_day * LEAST_LEFT, usd_per_day, DAY) {
             return Err(over(format!("more than ${usd_per_day} per day"), wait));
         }
         account.requests.left -= 1.0;
@@ -190,6 +194,25 @@ mod tests {
         let again = Limiter::default();
         again.owe(None, &limits, 25.0, now);
         assert!(again.take(None, &limits, 0, now).is_err(), "a restart forgives nothing");
+    }
+
+    #[test]
+    fn a_limit_set_later_begins_full_whatever_was_used_before() {
+        let (limiter, now) = (Limiter::default(), Instant::now());
+        for _ in 0..10 {
+            limiter.take(None, &limits(1000, 0), 50_000, now).unwrap();
+            limiter.spend(None, 100.0);
+            limiter.correct(None, 50_000, 80_000);
+        }
+        let all = Limits { usd_per_day: 1.0, ..limits(1000, 1000) };
+        limiter.take(None, &all, 900, now).unwrap();
+        assert!(limiter.take(None, &all, 900, now).is_err(), "and holds from then on");
+        // One taken off, or all, and set again.
+        for off in [limits(1000, 0), limits(0, 0)] {
+            limiter.take(None, &off, 50_000, now).unwrap();
+            limiter.spend(None, 100.0);
+            limiter.take(None, &all, 900, now).unwrap();
+        }
     }
 
     #[test]
