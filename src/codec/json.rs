@@ -45,6 +45,13 @@ impl Object {
         Some(value).filter(|value| !value.is_null())
     }
 
+    /// Takes a field that `read` understands; any other stays, to be kept as written.
+    pub(super) fn understood<T>(&mut self, key: &str, read: impl FnOnce(&Value) -> Option<T>) -> Option<T> {
+        let understood = self.peek(key).and_then(read)?;
+        self.take(key);
+        Some(understood)
+    }
+
     pub(super) fn string(&mut self, key: &str) -> Result<Option<String>, ApiError> {
         match self.take(key) {
             None => Ok(None),

@@ -248,4 +248,6 @@ fn unreadable() -> ApiError {
 }
 
 #[cfg(test)]
+mod newer_tests;
+#[cfg(test)]
 mod tests;

@@ -15,6 +15,8 @@ pub struct StreamDecoder {
     frames: Frames,
     dialect: Inner,
     over: Over,
+    /// Whether the client gets the bytes themselves.
+    beside: bool,
 }
 
 #[derive(Debug)]
@@ -53,13 +55,18 @@ impl StreamDecoder {
                 (Frames::Lines(JsonLines::default()), Inner::Ollama(ollama_chat::stream::Decoder::default()))
             }
         };
-        Self { frames, dialect, over: Over::No }
+        Self { frames, dialect, over: Over::No, beside: false }
+    }
+
+    /// For a stream whose bytes pass through beside it: what cannot be read is left out, the client may know better.
+    pub fn beside(self) -> Self {
+        Self { beside: true, ..self }
     }
 
     /// Takes in bytes and appends the events they complete.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<StreamEvent>) {
-        let Self { frames, dialect, over } = self;
-        let each = |data: &[u8]| hear(dialect, over, data, out);
+        let Self { frames, dialect, over, beside } = self;
+        let each = |data: &[u8]| hear(dialect, over, *beside, data, out);
         let pushed = match frames {
             Frames::Events(events) => events.push(bytes, each),
             Frames::Lines(lines) => lines.push(bytes, each),
@@ -72,8 +79,8 @@ impl StreamDecoder {
 
     /// The body ended: a stream that has not said so was cut.
     pub fn finish(&mut self, out: &mut Vec<StreamEvent>) {
-        let Self { frames, dialect, over } = self;
-        let each = |data: &[u8]| hear(dialect, over, data, out);
+        let Self { frames, dialect, over, beside } = self;
+        let each = |data: &[u8]| hear(dialect, over, *beside, data, out);
         match frames {
             Frames::Events(events) => events.finish(each),
             Frames::Lines(lines) => lines.finish(each),
@@ -97,7 +104,7 @@ impl StreamDecoder {
     }
 }
 
-fn hear(dialect: &mut Inner, over: &mut Over, data: &[u8], out: &mut Vec<StreamEvent>) {
+fn hear(dialect: &mut Inner, over: &mut Over, beside: bool, data: &[u8], out: &mut Vec<StreamEvent>) {
     if *over != Over::No {
         return;
     }
@@ -107,6 +114,9 @@ fn hear(dialect: &mut Inner, over: &mut Over, data: &[u8], out: &mut Vec<StreamE
         Inner::Anthropic(decoder) => decoder.hear(data, out),
         Inner::Ollama(decoder) => decoder.hear(data, out),
     };
+    if heard.is_err() && beside {
+        return;
+    }
     if heard.is_err() {
         *over = Over::Broken;
         out.push(StreamEvent::Error(ApiError::new(ErrorKind::Upstream, "its stream cannot be read")));

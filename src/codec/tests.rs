@@ -20,13 +20,13 @@ fn meta() -> AnswerMeta {
     AnswerMeta { id: "id-1".into(), model: "listed".into(), created: 7, native: None }
 }
 
-fn encoded(dialect: Dialect, request: &ChatRequest) -> (Value, Vec<String>) {
+pub(super) fn encoded(dialect: Dialect, request: &ChatRequest) -> (Value, Vec<String>) {
     let quirks = Quirks::default();
     let encoded = encode_request(&target(dialect, &quirks), request).unwrap();
     (serde_json::from_slice(&encoded.body).unwrap(), encoded.dropped)
 }
 
-fn openai(body: Value) -> ChatRequest {
+pub(super) fn openai(body: Value) -> ChatRequest {
     decode_request(Dialect::OpenAi, body.to_string().as_bytes()).unwrap()
 }
 
@@ -555,7 +555,7 @@ fn an_error_with_status_200_is_an_error() {
 
 // ----------------------------------------------------------------------------------------------------------- streams
 
-const OPENAI_STREAM: &str = concat!(
+pub(super) const OPENAI_STREAM: &str = concat!(
     ": comment\r\n\r\n",
     "data: {\"id\":\"c1\",\"model\":\"m\",\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n",
     "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"hm\"}}]}\n\n",
@@ -592,7 +592,7 @@ const OLLAMA_STREAM: &str = concat!(
 const STREAMS: [(Dialect, &str); 3] =
     [(Dialect::OpenAi, OPENAI_STREAM), (Dialect::Anthropic, ANTHROPIC_STREAM), (Dialect::Ollama, OLLAMA_STREAM)];
 
-fn decode_in(dialect: Dialect, pieces: &[&[u8]]) -> Vec<StreamEvent> {
+pub(super) fn decode_in(dialect: Dialect, pieces: &[&[u8]]) -> Vec<StreamEvent> {
     let mut decoder = StreamDecoder::new(dialect);
     let mut events = Vec::new();
     for piece in pieces {
@@ -604,16 +604,16 @@ fn decode_in(dialect: Dialect, pieces: &[&[u8]]) -> Vec<StreamEvent> {
 
 /// What a stream says in the end: text, thinking, calls, usage, finish.
 #[derive(Debug, Default, PartialEq)]
-struct Gist {
-    text: String,
+pub(super) struct Gist {
+    pub(super) text: String,
     thinking: String,
     calls: Vec<(String, Value)>,
     usage: Usage,
-    finish: Option<FinishReason>,
-    error: Option<ErrorKind>,
+    pub(super) finish: Option<FinishReason>,
+    pub(super) error: Option<ErrorKind>,
 }
 
-fn gist(events: &[StreamEvent]) -> Gist {
+pub(super) fn gist(events: &[StreamEvent]) -> Gist {
     let mut gist = Gist::default();
     let mut calls: Vec<(String, String)> = Vec::new();
     for event in events {

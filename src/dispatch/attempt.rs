@@ -148,7 +148,8 @@ async fn open(
     dropped: Vec<String>,
     deadlines: Deadlines,
 ) -> Result<Opened, ApiError> {
-    let mut decoder = StreamDecoder::new(dialect);
+    let decoder = StreamDecoder::new(dialect);
+    let mut decoder = if passes { decoder.beside() } else { decoder };
     let mut events = Vec::new();
     let mut raw = Vec::new();
     let mut held = 0;

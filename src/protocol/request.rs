@@ -37,7 +37,8 @@ pub struct ChatRequest {
     /// Wishes for the routing itself (`routing` in our own dialect, `x-pointsman-*` headers in the others).
     pub routing: RoutingOptions,
     /// Top-level fields only the client's dialect knows, as written. They survive where client and backend
-    /// speak the same dialect, and are reported as dropped where they do not.
+    /// speak the same dialect, and are reported as dropped where they do not. Tools of kinds that only it knows are
+    /// here under `tools`, as are choices and words that are newer than this gateway under their fields' names.
     pub extensions: Map<String, Value>,
 }
 
@@ -186,6 +187,7 @@ impl ChatRequest {
                     .any(|part| matches!(part, Part::ToolResult { content, .. } if has_image(content)))
         });
         let tools = !self.tools.is_empty()
+            || self.extensions.contains_key("tools")
             || self.messages.iter().any(|message| {
                 message.parts.iter().any(|part| matches!(part, Part::ToolCall { .. } | Part::ToolResult { .. }))
             });

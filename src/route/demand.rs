@@ -1,5 +1,7 @@
 //! What a request asks of a model, and whether a model is up to it.
 
+use serde_json::Value;
+
 use crate::config::{self, Capability, Refusal};
 use crate::protocol::{ChatRequest, Needs, Part, ToolChoice};
 
@@ -112,12 +114,25 @@ impl Tally {
             }
             Part::ToolResult { content, .. } => content.iter().for_each(|part| self.part(part)),
             Part::RedactedThinking { data } => self.text(data),
-            Part::Foreign { .. } => self.fixed += IMAGE_TOKENS,
+            // A file's bytes say little of its tokens: no more than a picture's.
+            Part::Foreign { value, .. } => {
+                self.quarter_tokens += text_bytes(value).min(4 * u64::from(IMAGE_TOKENS));
+            }
         }
     }
 
     fn total(&self) -> u32 {
         u32::try_from(self.quarter_tokens.div_ceil(4)).unwrap_or(u32::MAX).saturating_add(self.fixed)
+    }
+}
+
+/// Bytes of the texts inside, without writing anything.
+fn text_bytes(value: &Value) -> u64 {
+    match value {
+        Value::String(text) => text.len() as u64,
+        Value::Array(items) => items.iter().map(text_bytes).sum(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| key.len() as u64 + text_bytes(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
     }
 }
 

@@ -62,7 +62,7 @@ fn adapt_thinking(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &
             if body.get("output_config").is_some_and(|config| *config == json!({})) {
                 body.shift_remove("output_config");
             }
-            let effort = effort.as_ref().and_then(Value::as_str).and_then(|effort| effort_of(effort, "effort").ok());
+            let effort = effort.as_ref().and_then(effort_of);
             // The budget counts within `max_tokens` and must be smaller.
             let most = body.get("max_tokens").and_then(Value::as_u64).unwrap_or_default();
             let budget = budget_for(effort.unwrap_or(Effort::Medium)).min(most.saturating_sub(1));

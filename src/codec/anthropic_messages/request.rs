@@ -98,6 +98,9 @@ fn tools(values: Vec<Value>) -> Result<(Vec<Tool>, Vec<Value>), ApiError> {
 }
 
 fn tool_choice(fields: &mut Object) -> Result<(Option<ToolChoice>, Option<bool>), ApiError> {
+    if !knows(fields.peek("tool_choice"), "type", &["auto", "any", "none", "tool"]) {
+        return Ok((None, None));
+    }
     let Some(mut choice) = fields.object("tool_choice")? else { return Ok((None, None)) };
     let parallel = choice.boolean("disable_parallel_tool_use")?.map(|disabled| !disabled);
     let choice = match choice.need_string("type")?.as_str() {
@@ -110,10 +113,17 @@ fn tool_choice(fields: &mut Object) -> Result<(Option<ToolChoice>, Option<bool>)
     Ok((Some(choice), parallel))
 }
 
+/// Whether a field's `key` is one of the `words` there are, or absent; what is newer than they is left as written.
+fn knows(field: Option<&Value>, key: &str, words: &[&str]) -> bool {
+    field.and_then(|field| field.get(key)).is_none_or(|word| word.as_str().is_some_and(|word| words.contains(&word)))
+}
+
 /// `thinking`, and `output_config` with its effort and format.
 fn output(fields: &mut Object) -> Result<(Option<Reasoning>, Option<ResponseFormat>), ApiError> {
     let mut reasoning: Option<Reasoning> = None;
-    if let Some(mut thinking) = fields.object("thinking")? {
+    if knows(fields.peek("thinking"), "type", &["enabled", "adaptive", "disabled"])
+        && let Some(mut thinking) = fields.object("thinking")?
+    {
         let reasoning = reasoning.get_or_insert_default();
         match thinking.need_string("type")?.as_str() {
             "enabled" => {
@@ -126,9 +136,12 @@ fn output(fields: &mut Object) -> Result<(Option<Reasoning>, Option<ResponseForm
         }
     }
     let mut format = fields.object("output_format")?;
-    if let Some(mut output) = fields.object("output_config")? {
-        if let Some(effort) = output.string("effort")? {
-            reasoning.get_or_insert_default().effort = Some(effort_of(&effort, "output_config.effort")?);
+    let effort = fields.peek("output_config").and_then(|output| output.get("effort"));
+    if effort.is_none_or(|effort| effort.is_null() || effort_of(effort).is_some())
+        && let Some(mut output) = fields.object("output_config")?
+    {
+        if let Some(effort) = output.understood("effort", effort_of) {
+            reasoning.get_or_insert_default().effort = Some(effort);
         }
         format = output.object("format")?.or(format);
     }

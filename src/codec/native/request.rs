@@ -1,6 +1,6 @@
 //! The request: small, and strict about fields it does not know.
 
-use super::super::json::{Object, missing};
+use super::super::json::{Object, missing, unknown};
 use super::super::openai_chat::{messages, request as openai};
 use crate::protocol::{ApiError, ChatRequest, Reasoning, RoutingOptions};
 
@@ -11,8 +11,21 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     if values.is_empty() {
         return Err(ApiError::invalid("messages must not be empty").at("messages"));
     }
-    let effort = fields.string("reasoning_effort")?;
-    let effort = effort.map(|effort| openai::effort_of(&effort, "reasoning_effort")).transpose()?;
+    // Nobody but us reads this dialect: what we do not understand cannot be passed on.
+    let effort = fields.understood("reasoning_effort", openai::effort_of);
+    let tool_choice = fields.understood("tool_choice", messages::decode_choice);
+    for (key, known) in [
+        ("reasoning_effort", "none, minimal, low, medium, high, xhigh"),
+        ("tool_choice", "auto, none, required, a function"),
+    ] {
+        if fields.peek(key).is_some() {
+            return Err(unknown(key, known));
+        }
+    }
+    let (tools, others) = messages::decode_tools(fields.array("tools")?.unwrap_or_default())?;
+    if !others.is_empty() {
+        return Err(unknown("tools[].type", "function"));
+    }
     let routing = match fields.take("routing") {
         Some(value) => serde_json::from_value::<RoutingOptions>(value)
             .map_err(|error| ApiError::invalid(format!("routing: {error}")).at("routing"))?,
@@ -22,8 +35,8 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let request = ChatRequest {
         model: fields.string("model")?.unwrap_or_default(),
         messages: messages::decode(values)?,
-        tools: messages::decode_tools(fields.array("tools")?.unwrap_or_default())?,
-        tool_choice: fields.take("tool_choice").map(messages::decode_choice).transpose()?,
+        tools,
+        tool_choice,
         parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
         response_format: openai::response_format(&mut fields)?,
         max_tokens: fields.count("max_tokens")?,

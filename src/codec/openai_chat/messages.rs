@@ -12,13 +12,15 @@ pub(crate) fn decode(values: Vec<Value>) -> Result<Vec<Message>, ApiError> {
     for (index, value) in values.into_iter().enumerate() {
         let mut fields = Object::of(value, format!("messages[{index}]"))?;
         let role = fields.need_string("role")?;
-        let is_tool = role == "tool";
+        let is_tool = matches!(role.as_str(), "tool" | "function");
         let message = match role.as_str() {
             "system" => plain(&mut fields, Role::System)?,
             "developer" => plain(&mut fields, Role::Developer)?,
             "user" => plain(&mut fields, Role::User)?,
             "assistant" => assistant(&mut fields)?,
-            "tool" => tool_result(&mut fields)?,
+            "tool" => tool_result(&mut fields, "tool_call_id")?,
+            // Before there were ids a result named its function.
+            "function" => tool_result(&mut fields, "name")?,
             _ => return Err(unknown(&fields.at("role"), "system, developer, user, assistant, tool")),
         };
         match messages.last_mut() {
@@ -100,27 +102,39 @@ fn assistant(fields: &mut Object) -> Result<Message, ApiError> {
     for (index, call) in fields.array("tool_calls")?.unwrap_or_default().into_iter().enumerate() {
         parts.push(tool_call(Object::of(call, format!("{path}[{index}]"))?)?);
     }
+    if let Some(mut function) = fields.object("function_call")? {
+        let name = function.need_string("name")?;
+        parts.push(Part::ToolCall { id: name.clone(), name, arguments: arguments(&mut function) });
+    }
     Ok(Message { role: Role::Assistant, parts, name: fields.string("name")? })
 }
 
-/// One entry of `tool_calls`.
-pub(crate) fn tool_call(mut call: Object) -> Result<Part, ApiError> {
+/// One entry of `tool_calls`; calls of other things than functions are kept as written.
+fn tool_call(mut call: Object) -> Result<Part, ApiError> {
+    let other = |kind: &Value| kind.as_str().filter(|kind| *kind != "function").map(str::to_owned);
+    if let Some(kind) = call.peek("type").and_then(other) {
+        return Ok(Part::Foreign { kind, value: call.whole() });
+    }
     let path = call.at("function");
     let id = call.need_string("id")?;
     let function = call.object("function")?;
     let mut function = function.ok_or_else(|| super::super::json::missing(&path))?;
     let name = function.need_string("name")?;
-    let arguments = match function.take("arguments") {
+    Ok(Part::ToolCall { id, name, arguments: arguments(&mut function) })
+}
+
+fn arguments(function: &mut Object) -> String {
+    match function.take("arguments") {
         None => String::new(),
         Some(Value::String(text)) => text,
         // Some look-alikes send the object itself.
         Some(other) => other.to_string(),
-    };
-    Ok(Part::ToolCall { id, name, arguments })
+    }
 }
 
-fn tool_result(fields: &mut Object) -> Result<Message, ApiError> {
-    let call_id = fields.need_string("tool_call_id")?;
+/// A tool's turn, which names the call it answers in the field `call`.
+fn tool_result(fields: &mut Object, call: &str) -> Result<Message, ApiError> {
+    let call_id = fields.need_string(call)?;
     let path = fields.at("content");
     let content = match fields.take("content") {
         Some(content) => content_parts(content, &path)?,
@@ -271,26 +285,28 @@ pub(crate) fn encode_call(part: &Part) -> Option<Value> {
     Some(json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } }))
 }
 
-/// Reads `tools`.
-pub(crate) fn decode_tools(values: Vec<Value>) -> Result<Vec<Tool>, ApiError> {
-    let tool = |(index, value): (usize, Value)| {
+/// Reads `tools`: functions, and those of other kinds, as written.
+pub(crate) fn decode_tools(values: Vec<Value>) -> Result<(Vec<Tool>, Vec<Value>), ApiError> {
+    let mut functions = Vec::new();
+    let mut others = Vec::new();
+    for (index, value) in values.into_iter().enumerate() {
         let mut fields = Object::of(value, format!("tools[{index}]"))?;
-        let kind = fields.string("type")?.unwrap_or_else(|| "function".into());
-        if kind != "function" {
-            return Err(unknown(&fields.at("type"), "function"));
+        if fields.peek("type").is_some_and(|kind| kind != "function") {
+            others.push(fields.whole());
+            continue;
         }
         let path = fields.at("function");
         let function = fields.object("function")?;
         let mut function = function.ok_or_else(|| super::super::json::missing(&path))?;
-        Ok(Tool {
+        functions.push(Tool {
             name: function.need_string("name")?,
             description: function.string("description")?,
             parameters: function.take("parameters").unwrap_or_else(|| json!({ "type": "object", "properties": {} })),
             strict: function.boolean("strict")?,
             cache_control: None,
-        })
-    };
-    values.into_iter().enumerate().map(tool).collect()
+        });
+    }
+    Ok((functions, others))
 }
 
 /// Writes `tools`.
@@ -308,21 +324,13 @@ pub(crate) fn encode_tools(tools: &[Tool]) -> Vec<Value> {
     tools.iter().map(tool).collect()
 }
 
-/// Reads `tool_choice`.
-pub(crate) fn decode_choice(value: Value) -> Result<ToolChoice, ApiError> {
-    match value {
-        Value::String(text) => match text.as_str() {
-            "auto" => Ok(ToolChoice::Auto),
-            "none" => Ok(ToolChoice::None),
-            "required" => Ok(ToolChoice::Required),
-            _ => Err(unknown("tool_choice", "auto, none, required")),
-        },
-        other => {
-            let mut fields = Object::of(other, "tool_choice".into())?;
-            let function = fields.object("function")?;
-            let mut function = function.ok_or_else(|| super::super::json::missing("tool_choice.function"))?;
-            Ok(ToolChoice::Named(function.need_string("name")?))
-        }
+/// Reads `tool_choice`; `None` = a choice that only the vendor knows.
+pub(crate) fn decode_choice(value: &Value) -> Option<ToolChoice> {
+    match value.as_str() {
+        Some("auto") => Some(ToolChoice::Auto),
+        Some("none") => Some(ToolChoice::None),
+        Some("required") => Some(ToolChoice::Required),
+        _ => value["function"]["name"].as_str().map(|name| ToolChoice::Named(name.to_owned())),
     }
 }
 

@@ -73,6 +73,15 @@ pub(super) fn usage(usage: &Usage) -> Value {
     })
 }
 
+/// The text of a `content`: a string, or the parts that some servers answer in.
+fn text_of(content: Value) -> String {
+    match content {
+        Value::String(text) => text,
+        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+        _ => String::new(),
+    }
+}
+
 pub(super) fn finish_of(text: &str) -> FinishReason {
     match text {
         "stop" | "eos" => FinishReason::Stop,

@@ -17,17 +17,19 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         return Err(ApiError::invalid("messages must not be empty").at("messages"));
     }
     let (stream, stream_usage) = streaming(&mut fields)?;
-    let effort = fields.string("reasoning_effort")?;
-    let effort = effort.map(|effort| effort_of(&effort, "reasoning_effort")).transpose()?;
+    let effort = fields.understood("reasoning_effort", effort_of);
     let longest = fields.count("max_completion_tokens")?;
     let older = fields.count("max_tokens")?;
-    Ok(ChatRequest {
+    let (tools, other_tools) = messages::decode_tools(fields.array("tools")?.unwrap_or_default())?;
+    let formats = |format: &Value| FORMATS.contains(&format["type"].as_str().unwrap_or_default());
+    let knows_format = fields.peek("response_format").is_none_or(formats);
+    let mut request = ChatRequest {
         model: fields.string("model")?.unwrap_or_default(),
         messages: messages::decode(values)?,
-        tools: messages::decode_tools(fields.array("tools")?.unwrap_or_default())?,
-        tool_choice: fields.take("tool_choice").map(messages::decode_choice).transpose()?,
+        tools,
+        tool_choice: fields.understood("tool_choice", messages::decode_choice),
         parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
-        response_format: response_format(&mut fields)?,
+        response_format: if knows_format { response_format(&mut fields)? } else { None },
         max_tokens: longest.or(older),
         sampling: sampling(&mut fields)?,
         reasoning: effort.map(|effort| Reasoning { effort: Some(effort), ..Reasoning::default() }),
@@ -36,7 +38,11 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         user: fields.string("user")?,
         routing: Default::default(),
         extensions: fields.rest(),
-    })
+    };
+    if !other_tools.is_empty() {
+        request.extensions.insert("tools".into(), Value::Array(other_tools));
+    }
+    Ok(request)
 }
 
 fn streaming(fields: &mut Object) -> Result<(bool, bool), ApiError> {
@@ -61,6 +67,9 @@ pub(crate) fn sampling(fields: &mut Object) -> Result<Sampling, ApiError> {
     })
 }
 
+/// Kinds of `response_format` that we look into.
+const FORMATS: [&str; 3] = ["text", "json_object", "json_schema"];
+
 /// Reads `response_format`, which our own dialect shares.
 pub(crate) fn response_format(fields: &mut Object) -> Result<Option<ResponseFormat>, ApiError> {
     let Some(mut format) = fields.object("response_format")? else { return Ok(None) };
@@ -76,20 +85,20 @@ pub(crate) fn response_format(fields: &mut Object) -> Result<Option<ResponseForm
                 strict: schema.boolean("strict")?,
             }))
         }
-        _ => Err(unknown("response_format.type", "text, json_object, json_schema")),
+        _ => Err(unknown("response_format.type", &FORMATS.join(", "))),
     }
 }
 
-/// Reads an effort, in the words of either vendor.
-pub(crate) fn effort_of(text: &str, path: &str) -> Result<Effort, ApiError> {
-    match text {
-        "none" => Ok(Effort::None),
-        "minimal" => Ok(Effort::Minimal),
-        "low" => Ok(Effort::Low),
-        "medium" => Ok(Effort::Medium),
-        "high" => Ok(Effort::High),
-        "xhigh" | "max" => Ok(Effort::XHigh),
-        _ => Err(unknown(path, "none, minimal, low, medium, high, xhigh")),
+/// Reads an effort, in the words of either vendor; `None` = a word that is new.
+pub(crate) fn effort_of(value: &Value) -> Option<Effort> {
+    match value.as_str()? {
+        "none" => Some(Effort::None),
+        "minimal" => Some(Effort::Minimal),
+        "low" => Some(Effort::Low),
+        "medium" => Some(Effort::Medium),
+        "high" => Some(Effort::High),
+        "xhigh" | "max" => Some(Effort::XHigh),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, errors, unreadable};
-use super::{WireUsage, finish_of, finish_text, messages, usage};
+use super::{WireUsage, finish_of, finish_text, messages, text_of, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
 #[derive(Deserialize)]
@@ -44,13 +44,17 @@ struct Turn {
 struct Call {
     #[serde(default)]
     id: Option<String>,
-    function: Function,
+    #[serde(default)]
+    function: Option<Function>,
+    /// A call of a tool that takes text: it can only have come of a request that passed through.
+    #[serde(default)]
+    custom: Option<Function>,
 }
 
 #[derive(Deserialize)]
 struct Function {
     name: String,
-    #[serde(default)]
+    #[serde(default, alias = "input")]
     arguments: Value,
 }
 
@@ -71,24 +75,17 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     if let Some(text) = reasoning.filter(|text| !text.is_empty()) {
         parts.push(Part::Thinking { text, signature: None });
     }
-    match turn.content {
-        Some(Value::String(text)) if !text.is_empty() => parts.push(Part::text(text)),
-        // Some servers answer in parts.
-        Some(Value::Array(items)) => {
-            let texts = items.iter().filter_map(|item| item["text"].as_str());
-            parts.extend(texts.map(Part::text));
-        }
-        _ => {}
-    }
+    parts.extend(turn.content.map(text_of).filter(|text| !text.is_empty()).map(Part::text));
     parts.extend(turn.refusal.map(|text| Part::Refusal { text }));
     for (index, call) in turn.tool_calls.unwrap_or_default().into_iter().enumerate() {
-        let arguments = match call.function.arguments {
+        let Some(called) = call.function.or(call.custom) else { continue };
+        let arguments = match called.arguments {
             Value::String(text) => text,
             Value::Null => String::new(),
             other => other.to_string(),
         };
         let id = call.id.unwrap_or_else(|| format!("call_{index}"));
-        parts.push(Part::ToolCall { id, name: call.function.name, arguments });
+        parts.push(Part::ToolCall { id, name: called.name, arguments });
     }
     Ok(ChatResponse {
         id: wire.id.unwrap_or_default(),

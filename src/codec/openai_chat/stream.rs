@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, errors};
-use super::{WireUsage, finish_of, finish_text, usage};
+use super::{WireUsage, finish_of, finish_text, text_of, usage};
 use crate::protocol::{FinishReason, StreamEvent, ToolCallDelta, Usage};
 
 #[derive(Deserialize)]
@@ -33,7 +33,7 @@ struct Choice {
 #[derive(Default, Deserialize)]
 struct Delta {
     #[serde(default)]
-    content: Option<String>,
+    content: Option<Value>,
     #[serde(default)]
     refusal: Option<String>,
     #[serde(default)]
@@ -52,13 +52,16 @@ struct Call {
     id: Option<String>,
     #[serde(default)]
     function: Option<Function>,
+    /// A call of a tool that takes text.
+    #[serde(default)]
+    custom: Option<Function>,
 }
 
 #[derive(Deserialize)]
 struct Function {
     #[serde(default)]
     name: Option<String>,
-    #[serde(default)]
+    #[serde(default, alias = "input")]
     arguments: Option<String>,
 }
 
@@ -105,7 +108,7 @@ impl Decoder {
         let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
         let reasoning = delta.reasoning.and_then(|value| value.as_str().map(str::to_owned));
         out.extend(filled(delta.reasoning_content.or(reasoning)).map(StreamEvent::Thinking));
-        out.extend(filled(delta.content).map(StreamEvent::Text));
+        out.extend(filled(delta.content.map(text_of)).map(StreamEvent::Text));
         out.extend(filled(delta.refusal).map(StreamEvent::Refusal));
         for call in delta.tool_calls.unwrap_or_default() {
             self.call(call, out);
@@ -113,7 +116,7 @@ impl Decoder {
     }
 
     fn call(&mut self, call: Call, out: &mut Vec<StreamEvent>) {
-        let function = call.function.unwrap_or(Function { name: None, arguments: None });
+        let function = call.function.or(call.custom).unwrap_or(Function { name: None, arguments: None });
         let arguments = function.arguments.unwrap_or_default();
         // Look-alikes forget the index; then a name begins a new call.
         let begins = function.name.as_ref().is_some_and(|name| !name.is_empty());
