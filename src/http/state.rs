@@ -26,7 +26,7 @@ use crate::route::{self, Asked, Conversations, Decision, Learned, Lengths, Plan,
 use crate::store::{Order, OutcomeRecord, OutcomeStatus, Span, Store, StoreError, Token, TokenError, Tokens};
 use crate::telemetry::Metrics;
 use crate::tuner::{Budgets, Learner, Recorder};
-use crate::upstream::{Catalog, Discovered};
+use crate::upstream::{Catalog, Discovered, Listing};
 
 /// What a configuration made: read once per request, swapped as a whole.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Live {
     pub fn new(
         config: Config,
         settings: Vec<Setting>,
-        discovered: &BTreeMap<String, Discovered>,
+        discovered: &BTreeMap<String, Listing>,
         before: Option<&Live>,
     ) -> Self {
         let catalog = Catalog::new(&config, discovered, before.map(|before| &before.catalog));
@@ -107,7 +107,7 @@ pub struct Gateway {
     /// Held while operators' changes are kept and put in force.
     pub(super) overriding: tokio::sync::Mutex<()>,
     /// What servers listed, by provider.
-    discovered: Mutex<BTreeMap<String, Discovered>>,
+    discovered: Mutex<BTreeMap<String, Listing>>,
     /// Makes calls.
     pub dispatcher: Dispatcher,
     /// Metrics.
@@ -250,7 +250,7 @@ impl Gateway {
     }
 
     /// Puts in force what `make` makes of what is, and of what servers listed.
-    pub(super) fn change_live(&self, make: impl FnOnce(&Live, &BTreeMap<String, Discovered>) -> Live) {
+    pub(super) fn change_live(&self, make: impl FnOnce(&Live, &BTreeMap<String, Listing>) -> Live) {
         // Under this lock, so that no two changes are made of the same past.
         let discovered = self.discovered.lock();
         let before = self.live.load();
@@ -269,11 +269,16 @@ impl Gateway {
 
     /// Takes over what a provider listed.
     pub fn discovered(&self, provider: &str, found: Discovered) {
+        if let Discovered::Unlisted(reason) = &found {
+            tracing::debug!(provider, reason, "A server does not list its models");
+        }
         let mut discovered = self.discovered.lock();
-        if discovered.get(provider) == Some(&found) {
+        let known = discovered.entry(provider.to_owned()).or_default();
+        let before = known.clone();
+        known.take(found);
+        if *known == before {
             return;
         }
-        discovered.insert(provider.to_owned(), found);
         let before = self.live.load();
         let live = Live::new(before.config.clone(), before.settings.clone(), &discovered, Some(&before));
         self.take_over(&before, live);

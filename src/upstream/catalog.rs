@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Deployment, Discovered, Provider, Refused};
+use super::{Deployment, Listing, Provider, Refused};
 use crate::config::{self, Config};
 use crate::protocol::ModelName;
 
@@ -70,15 +70,14 @@ pub struct Catalog {
 
 impl Catalog {
     /// The catalog of a configuration and of what servers listed; `before` gives the health of what stays.
-    pub fn new(config: &Config, discovered: &BTreeMap<String, Discovered>, before: Option<&Catalog>) -> Self {
+    pub fn new(config: &Config, discovered: &BTreeMap<String, Listing>, before: Option<&Catalog>) -> Self {
         let providers: BTreeMap<String, Arc<Provider>> = config
             .providers
             .iter()
             .map(|(name, settings)| {
                 let mut provider = Provider::new(name, settings);
-                if let (None, Some(Discovered::Failed(reason))) = (&provider.unusable, discovered.get(name)) {
-                    provider.unusable = Some(format!("{name} does not answer: {reason}"));
-                }
+                let gone = || discovered.get(name)?.gone().map(|reason| format!("{name} does not answer: {reason}"));
+                provider.unusable = provider.unusable.take().or_else(gone);
                 (name.clone(), Arc::new(provider))
             })
             .collect();
@@ -107,9 +106,8 @@ impl Catalog {
         for (name, settings) in &config.models {
             add(name, settings.clone(), false);
         }
-        for (provider, found) in discovered {
-            let Discovered::Models(found) = found else { continue };
-            for model in found {
+        for (provider, listing) in discovered {
+            for model in listing.models() {
                 let taken = config.models.contains_key(&model.name) || config.aliases.contains_key(&model.name);
                 if !taken {
                     add(&model.name, model.settings(provider), true);

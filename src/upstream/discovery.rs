@@ -1,4 +1,8 @@
 //! Asks a server which models it has: Ollama's `/api/tags` and `/api/show`, OpenAI's `/models`.
+//!
+//! A server under load may miss its list once and still serve: it counts as gone when it has missed twice in a row, or has
+//! never listed anything. Its models stay known meanwhile, with their health, so that a request for one of them is told
+//! that it is away, and not that there is no such model.
 
 use std::time::Duration;
 
@@ -6,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Call, Client, Endpoint, Provider};
+use super::{Call, CallError, Client, Endpoint, Provider};
 use crate::config::{self, Capability};
 use crate::protocol::Dialect;
 
@@ -19,13 +23,52 @@ const LIMIT: usize = 8 << 20;
 /// Context assumed where the server does not tell.
 const DEFAULT_CONTEXT: u32 = 8192;
 
+/// Misses in a row after which a server counts as gone.
+const MISSES: u8 = 2;
+
 /// What asking a server gave.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Discovered {
     /// Its models.
     Models(Vec<Found>),
+    /// It answered, and not with a list: it is there, and those of its models that are configured can be called.
+    Unlisted(String),
     /// Nothing, and why.
     Failed(String),
+}
+
+/// What is known of a server's models.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Listing {
+    /// As it last listed them; `None` = it never did.
+    models: Option<Vec<Found>>,
+    /// Times in a row that it gave nothing, and why; counted as far as it matters.
+    missed: Option<(u8, String)>,
+}
+
+impl Listing {
+    /// Takes in what asking it gave.
+    pub fn take(&mut self, found: Discovered) {
+        match found {
+            Discovered::Models(models) => *self = Self { models: Some(models), missed: None },
+            Discovered::Unlisted(_) => self.missed = None,
+            Discovered::Failed(reason) => {
+                let before = self.missed.as_ref().map_or(0, |(times, _)| *times);
+                self.missed = Some(((before + 1).min(MISSES), reason));
+            }
+        }
+    }
+
+    /// The models it has, as far as is known.
+    pub fn models(&self) -> &[Found] {
+        self.models.as_deref().unwrap_or_default()
+    }
+
+    /// Why it counts as gone, if it does.
+    pub fn gone(&self) -> Option<&str> {
+        let (times, reason) = self.missed.as_ref()?;
+        (*times == MISSES || self.models.is_none()).then_some(reason.as_str())
+    }
 }
 
 /// A model that a server has.
@@ -76,17 +119,18 @@ struct Listed {
 pub async fn discover(client: &Client, provider: &Provider) -> Discovered {
     let body = match get(client, provider, Endpoint::Models, None).await {
         Ok(body) => body,
-        Err(reason) => return Discovered::Failed(reason),
+        Err(missed) => return missed,
     };
+    let unreadable = || Discovered::Unlisted("its list of models cannot be read".into());
     if provider.dialect != Dialect::Ollama {
         let Ok(list) = serde_json::from_slice::<List>(&body) else {
-            return Discovered::Failed("its list of models cannot be read".into());
+            return unreadable();
         };
         let found = |listed: Listed| Found { name: listed.id, context: 128_000, can: vec![Capability::Tools] };
         return Discovered::Models(list.data.into_iter().map(found).collect());
     }
     let Ok(tags) = serde_json::from_slice::<Tags>(&body) else {
-        return Discovered::Failed("its list of models cannot be read".into());
+        return unreadable();
     };
     let mut models = Vec::new();
     for tag in tags.models {
@@ -105,14 +149,20 @@ async fn get(
     provider: &Provider,
     endpoint: Endpoint,
     body: Option<String>,
-) -> Result<bytes::Bytes, String> {
+) -> Result<bytes::Bytes, Discovered> {
+    let failed = |error: CallError| match error {
+        CallError::NoEndpoint => Discovered::Unlisted(error.to_string()),
+        _ => Discovered::Failed(error.to_string()),
+    };
     let deadline = Instant::now() + PATIENCE;
     let call = Call { endpoint, body: body.map(Into::into), headers: http::HeaderMap::new() };
-    let answer = client.send(provider, call, deadline).await.map_err(|error| error.to_string())?;
-    if !answer.is_success() {
-        return Err(format!("it answers with status {}", answer.status()));
+    let answer = client.send(provider, call, deadline).await.map_err(failed)?;
+    match answer.status() {
+        200..=299 => answer.whole(LIMIT, deadline).await.map_err(failed),
+        // A server in trouble, or a proxy whose server is gone.
+        status @ 500.. => Err(Discovered::Failed(format!("it answers with status {status}"))),
+        status => Err(Discovered::Unlisted(format!("it answers with status {status}"))),
     }
-    answer.whole(LIMIT, deadline).await.map_err(|error| error.to_string())
 }
 
 /// `model_info."<architecture>.context_length"`.
@@ -135,4 +185,56 @@ fn capabilities(facts: &Value) -> Vec<Capability> {
         _ => None,
     });
     known.chain([Capability::StructuredOutput]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::upstream::{Availability, Catalog};
+
+    fn listed() -> Discovered {
+        Discovered::Models(vec![Found { name: "a".into(), context: 1, can: Vec::new() }])
+    }
+
+    fn after(answers: impl IntoIterator<Item = Discovered>) -> Listing {
+        let mut listing = Listing::default();
+        answers.into_iter().for_each(|found| listing.take(found));
+        listing
+    }
+
+    #[test]
+    fn a_server_that_misses_once_keeps_its_models_and_one_that_misses_twice_is_gone_with_them_known() {
+        let miss = || Discovered::Failed("too slow".into());
+        assert_eq!(after([miss()]).gone(), Some("too slow"), "it was never there");
+        let once = after([listed(), miss()]);
+        assert_eq!((once.models().len(), once.gone()), (1, None));
+        let twice = after([listed(), miss(), miss()]);
+        assert_eq!((twice.models().len(), twice.gone()), (1, Some("too slow")));
+        assert_eq!(twice, after([listed(), miss(), miss(), miss()]), "nothing new");
+        assert_eq!(after([miss(), miss(), listed()]), after([listed()]));
+        assert_eq!(after([listed(), miss(), listed(), miss()]).gone(), None);
+    }
+
+    #[test]
+    fn the_models_of_a_server_that_is_gone_are_listed_as_such() {
+        let miss = || Discovered::Failed("too slow".into());
+        let availability = |listing| {
+            let known = BTreeMap::from([("ollama".to_owned(), listing)]);
+            let catalog = Catalog::new(&"".parse().unwrap(), &known, None);
+            catalog.find("a").unwrap().availability(std::time::Instant::now())
+        };
+        assert_eq!(availability(after([listed(), miss()])), Availability::Available);
+        let gone = Availability::Unavailable("ollama does not answer: too slow".into());
+        assert_eq!(availability(after([listed(), miss(), miss()])), gone);
+    }
+
+    #[test]
+    fn a_server_that_answers_without_a_list_is_there() {
+        let refusal = || Discovered::Unlisted("it answers with status 404".into());
+        assert_eq!(after([refusal(), refusal()]).gone(), None);
+        let listing = after([listed(), refusal(), refusal()]);
+        assert_eq!((listing.models().len(), listing.gone()), (1, None));
+    }
 }

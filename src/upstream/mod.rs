@@ -25,7 +25,7 @@ pub use breaker::{Breaker, BreakerState};
 pub use catalog::{Availability, Catalog, Model};
 pub use client::{Answer, Call, CallError, Client, use_pool};
 pub use deployment::{Deployment, Permit, Refused, Status, Verdict};
-pub use discovery::{Discovered, discover};
+pub use discovery::{Discovered, Listing, discover};
 pub use load::PeakEwma;
 pub use provider::{Endpoint, Provider};
 pub use retry_budget::RetryBudget;
