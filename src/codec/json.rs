@@ -127,14 +127,14 @@ impl Object {
         }
     }
 
-    /// What nobody took.
+    /// What nobody took; `null` counts as absent.
     pub(super) fn rest(self) -> Map<String, Value> {
-        self.fields.into_iter().collect()
+        self.fields.into_iter().filter(|(_, value)| !value.is_null()).collect()
     }
 
     /// The object as it came, for what is kept as written.
     pub(super) fn whole(self) -> Value {
-        Value::Object(self.rest())
+        Value::Object(self.fields.into_iter().collect())
     }
 }
 

@@ -52,6 +52,16 @@ fn what_is_newer_than_this_gateway_goes_to_anthropic_and_nowhere_else() {
 }
 
 #[test]
+fn what_is_null_is_not_there() {
+    let fields = json!({ "messages": [{ "role": "user", "content": "x" }], "logprobs": null, "n": null, "odd": null });
+    let request = openai(fields.clone());
+    for backend in [Dialect::Anthropic, Dialect::Ollama] {
+        assert_eq!(obstacle(Dialect::OpenAi, backend, &request), None);
+    }
+    assert!(decode_request(Dialect::Native, fields.to_string().as_bytes()).is_ok());
+}
+
+#[test]
 fn functions_as_they_were_before_tools_are_calls_and_results() {
     let request = openai(json!({ "messages": [
         { "role": "user", "content": "Weather?" },
