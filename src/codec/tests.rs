@@ -651,6 +651,21 @@ fn each_dialects_stream_says_the_same() {
 }
 
 #[test]
+fn who_calls_a_named_tool_wants_it_called_although_openai_says_stop() {
+    let call = json!({ "index": 0, "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } });
+    let whole = json!({ "choices": [{ "message": { "tool_calls": [call] }, "finish_reason": "stop" }] });
+    let answer = decode_response(Dialect::OpenAi, whole.to_string().as_bytes()).unwrap();
+    let told: Value = serde_json::from_slice(&encode_response(Dialect::Anthropic, &answer, &meta())).unwrap();
+    assert_eq!(told["stop_reason"], "tool_use");
+    let pieces = [
+        json!({ "choices": [{ "delta": { "tool_calls": [call] } }] }),
+        json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }] }),
+    ];
+    let stream: String = pieces.iter().map(|piece| format!("data: {piece}\n\n")).collect();
+    assert_eq!(gist(&decode_in(Dialect::OpenAi, &[stream.as_bytes()])).finish, Some(FinishReason::ToolCalls));
+}
+
+#[test]
 fn a_stream_that_is_cut_says_so() {
     for (dialect, stream) in STREAMS {
         // Cut behind the text, so that the end has not been said.

@@ -82,8 +82,10 @@ fn text_of(content: Value) -> String {
     }
 }
 
-pub(super) fn finish_of(text: &str) -> FinishReason {
+/// Why it ended. With `any_call`, "stop" is what a vendor says where it had to call a named tool.
+fn finish_of(text: &str, any_call: bool) -> FinishReason {
     match text {
+        "stop" | "eos" if any_call => FinishReason::ToolCalls,
         "stop" | "eos" => FinishReason::Stop,
         "length" => FinishReason::Length,
         "tool_calls" | "function_call" => FinishReason::ToolCalls,
@@ -92,7 +94,7 @@ pub(super) fn finish_of(text: &str) -> FinishReason {
     }
 }
 
-pub(super) fn finish_text(reason: FinishReason) -> &'static str {
+fn finish_text(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Length => "length",
         FinishReason::ToolCalls => "tool_calls",

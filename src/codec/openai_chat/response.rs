@@ -87,11 +87,13 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
         let id = call.id.unwrap_or_else(|| format!("call_{index}"));
         parts.push(Part::ToolCall { id, name: called.name, arguments });
     }
+    let any_call = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
+    let finish = |reason: &str| finish_of(reason, any_call);
     Ok(ChatResponse {
         id: wire.id.unwrap_or_default(),
         model: wire.model.unwrap_or_default(),
+        finish_reason: choice.finish_reason.as_deref().map_or(FinishReason::Other, finish),
         parts,
-        finish_reason: choice.finish_reason.as_deref().map_or(FinishReason::Other, finish_of),
         stop_sequence: None,
         usage: wire.usage.map(Into::into),
     })

@@ -97,7 +97,7 @@ impl Decoder {
         if let Some(choice) = chunk.choices.into_iter().next() {
             self.delta(choice.delta, out);
             if let Some(reason) = choice.finish_reason {
-                self.finish = Some(finish_of(&reason));
+                self.finish = Some(finish_of(&reason, !self.calls.is_empty()));
             }
         }
         out.extend(chunk.usage.map(|counts| StreamEvent::Usage(counts.into())));
