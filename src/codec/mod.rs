@@ -20,7 +20,7 @@ mod ollama_chat;
 mod openai_chat;
 mod splice;
 mod stream;
-mod usage_stripper;
+mod whole_events;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,7 +31,7 @@ use crate::config::{Quirks, Refusal};
 use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect};
 
 pub use stream::{StreamDecoder, StreamEncoder};
-pub use usage_stripper::UsageStripper;
+pub use whole_events::WholeEvents;
 
 /// Whom a request is encoded for.
 #[derive(Debug, Clone, Copy)]

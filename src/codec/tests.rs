@@ -497,17 +497,6 @@ fn what_a_model_refuses_is_left_out_or_said_in_another_way() {
     assert_eq!(dropped, ["temperature", "presence_penalty"]);
 }
 
-#[test]
-fn a_usage_chunk_nobody_asked_for_is_taken_out_whatever_the_split() {
-    let stream = b"data: {\"choices\":[{\"delta\":{}}],\"usage\":null}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\ndata: [DONE]\n\n";
-    for split in 0..stream.len() {
-        let mut stripper = UsageStripper::default();
-        let mut out = stripper.push(&stream[..split]).to_vec();
-        out.extend_from_slice(&stripper.push(&stream[split..]));
-        assert_eq!(out, b"data: {\"choices\":[{\"delta\":{}}],\"usage\":null}\n\ndata: [DONE]\n\n", "at {split}");
-    }
-}
-
 // ------------------------------------------------------------------------------------------------------------ errors
 
 #[test]

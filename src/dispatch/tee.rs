@@ -15,7 +15,7 @@ use futures::stream::{self, BoxStream};
 use super::attempt::{Deadlines, Opened};
 use super::failover::Job;
 use super::outcome::{Report, Status};
-use crate::codec::{self, AnswerMeta, NativeMeta, StreamDecoder, StreamEncoder, UsageStripper};
+use crate::codec::{self, AnswerMeta, NativeMeta, StreamDecoder, StreamEncoder, WholeEvents};
 use crate::protocol::{ApiError, Dialect, StreamEvent};
 use crate::upstream::{Answer, Model, Permit};
 
@@ -27,8 +27,8 @@ const BYTES_PER_TOKEN: u64 = 4;
 
 /// How the client gets its bytes.
 enum Mouth {
-    /// As they came; a usage chunk that only we asked for is taken out.
-    Passing(Option<UsageStripper>),
+    /// As they came.
+    Passing(WholeEvents),
     /// Encoded anew.
     Encoding(Box<StreamEncoder>),
 }
@@ -66,7 +66,7 @@ impl Tee {
         report.so_far().must_be_json = job.request.response_format.is_some().then(String::new);
         let mouth = if opened.raw.is_some() {
             let asked_by_us = job.dialect == Dialect::OpenAi && !job.request.stream_usage;
-            Mouth::Passing(asked_by_us.then(UsageStripper::default))
+            Mouth::Passing(WholeEvents::new(asked_by_us))
         } else {
             let usage = job.request.stream_usage;
             Mouth::Encoding(Box::new(StreamEncoder::new(job.dialect, meta, usage)))
@@ -100,7 +100,7 @@ impl Tee {
         loop {
             self.report.as_ref()?;
             let (events, raw) = self.read().await;
-            let bytes = self.speak(&events, &raw);
+            let bytes = self.speak(&events, raw);
             if !bytes.is_empty() {
                 return Some(bytes);
             }
@@ -132,33 +132,29 @@ impl Tee {
         (events, Vec::new())
     }
 
-    fn speak(&mut self, events: &[StreamEvent], raw: &[Bytes]) -> Bytes {
-        let mut out = BytesMut::new();
-        let mut single = None;
-        if let Mouth::Passing(stripper) = &mut self.mouth {
-            match (stripper, raw) {
-                (Some(stripper), raw) => raw.iter().for_each(|bytes| out.extend_from_slice(&stripper.push(bytes))),
-                // The usual case: one piece in, the same piece out, no copy.
-                (None, [one]) => single = Some(one.clone()),
-                (None, raw) => raw.iter().for_each(|bytes| out.extend_from_slice(bytes)),
-            }
+    fn speak(&mut self, events: &[StreamEvent], raw: Vec<Bytes>) -> Bytes {
+        let mut pieces = raw;
+        if let Mouth::Passing(whole) = &mut self.mouth {
+            pieces.iter_mut().for_each(|piece| *piece = whole.push(std::mem::take(piece)));
+        } else {
+            pieces.clear();
         }
+        let mut said = BytesMut::new();
         for event in events {
-            self.hear(event, &mut out);
+            self.hear(event, &mut said);
         }
-        match single {
-            Some(one) if out.is_empty() => one,
-            Some(one) => {
-                let mut both = BytesMut::from(&one[..]);
-                both.extend_from_slice(&out);
-                both.freeze()
-            }
-            None => out.freeze(),
+        if !said.is_empty() {
+            pieces.push(said.freeze());
         }
+        // The usual case: one piece in, the same piece out, no copy.
+        if pieces.len() == 1 { pieces.remove(0) } else { Bytes::from(pieces.concat()) }
     }
 
     /// Takes one event into account, and encodes it where bytes do not pass through.
     fn hear(&mut self, event: &StreamEvent, out: &mut BytesMut) {
+        if self.report.is_none() {
+            return;
+        }
         self.count(event);
         if let StreamEvent::Error(error) = event {
             return self.break_off(error, out);
@@ -167,8 +163,10 @@ impl Tee {
         if finished {
             self.settle();
         }
-        if let Mouth::Encoding(encoder) = &mut self.mouth {
-            encoder.encode(event, out);
+        match &mut self.mouth {
+            Mouth::Encoding(encoder) => encoder.encode(event, out),
+            Mouth::Passing(whole) if finished => out.extend_from_slice(&whole.finish()),
+            Mouth::Passing(_) => {}
         }
         if finished && let Some(report) = self.report.take() {
             report.end(Status::Ok);
@@ -237,8 +235,8 @@ impl Tee {
         self.settle_early();
         self.answer = None;
         match &mut self.mouth {
-            // The upstream's own error event has passed through already.
-            Mouth::Passing(_) if self.decoder.saw_error() => {}
+            // The upstream's own error event has passed through, as far as it had an end.
+            Mouth::Passing(whole) if self.decoder.saw_error() => out.extend_from_slice(&whole.finish()),
             Mouth::Passing(_) => out.extend_from_slice(&codec::encode_stream_error(self.dialect, error)),
             Mouth::Encoding(encoder) => encoder.encode(&StreamEvent::Error(error.clone()), out),
         }

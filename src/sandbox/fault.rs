@@ -24,9 +24,9 @@ pub enum Fault {
     },
     /// 200, and a body that is no JSON.
     Garbage,
-    /// The connection breaks after so many pieces of a stream, or in the middle of a whole answer.
+    /// The connection breaks in the middle of the piece after so many of a stream, or of a whole answer.
     Cut {
-        /// Pieces that come through.
+        /// Pieces that come through whole.
         after: usize,
     },
     /// The vendor's own error event after so many pieces of a stream.

@@ -95,12 +95,14 @@ pub(super) fn send(
         watch.complete();
         return response.body(Body::from(pieces.remove(0))).unwrap_or_default();
     }
-    if whole && cut.is_some() {
-        pieces = pieces.into_iter().map(|piece| piece.slice(..piece.len() / 2)).collect();
+    // What breaks off breaks off in the middle.
+    let cut = cut.map(|after| if whole { 0 } else { after });
+    if let Some(piece) = cut.and_then(|after| pieces.get_mut(after)) {
+        *piece = piece.slice(..piece.len() / 2);
     }
     let first = drip.unwrap_or_else(|| pace.of(profile.first));
     let each = drip.unwrap_or_else(|| pace.of(if whole { Duration::ZERO } else { profile.each * 3 }));
-    let most = if whole { cut.map(|_| 1) } else { cut };
+    let most = cut.map(|after| after + 1);
     let state = (pieces.into_iter(), 0_usize, watch);
     let body = futures::stream::unfold(state, move |(mut pieces, sent, watch)| async move {
         if hang {

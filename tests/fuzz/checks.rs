@@ -1,7 +1,7 @@
 //! What must hold for any bytes at all: the fuzzer's targets.
 
-use bytes::BytesMut;
-use pointsman::codec::{self, AnswerMeta, StreamDecoder, StreamEncoder, Target, UsageStripper};
+use bytes::{Bytes, BytesMut};
+use pointsman::codec::{self, AnswerMeta, StreamDecoder, StreamEncoder, Target, WholeEvents};
 use pointsman::config::Quirks;
 use pointsman::protocol::{ApiError, ChatRequest, Dialect, StreamEvent};
 
@@ -120,9 +120,11 @@ pub fn stream(bytes: &[u8], piece: usize) -> Signature {
         }
         signature.push(whole.iter().map(kind).collect());
     }
-    let mut stripper = UsageStripper::default();
-    let passed: usize = bytes.chunks(piece.max(1)).map(|piece| stripper.push(piece).len()).sum();
-    assert!(passed <= bytes.len());
+    let mut passing = WholeEvents::default();
+    let pieces = bytes.chunks(piece.max(1)).map(|piece| passing.push(Bytes::copy_from_slice(piece)));
+    let mut passed = pieces.collect::<Vec<_>>().concat();
+    passed.extend_from_slice(&passing.finish());
+    assert_eq!(passed, bytes, "what passes through is what came");
     signature
 }
 

@@ -1,0 +1,133 @@
+//! Passes server-sent events on as they came, and whole ones only: what we have to say ourselves (that the stream broke
+//! off) then never stands behind half an event of the vendor's, where no client could read it.
+//!
+//! A client that did not ask for its usage does not get the event that only we asked for.
+
+use bytes::{Bytes, BytesMut};
+use serde::Deserialize;
+
+/// A stream of events on its way through.
+#[derive(Debug, Default)]
+pub struct WholeEvents {
+    /// The beginning of an event whose end has not come.
+    begun: BytesMut,
+    without_usage: bool,
+}
+
+#[derive(Deserialize)]
+struct Chunk {
+    choices: Vec<serde::de::IgnoredAny>,
+    usage: Option<serde::de::IgnoredAny>,
+}
+
+impl WholeEvents {
+    /// `without_usage`: takes out the event of OpenAI's dialect that has usage and no choices.
+    pub fn new(without_usage: bool) -> Self {
+        Self { begun: BytesMut::new(), without_usage }
+    }
+
+    /// Takes in bytes, gives out those of whole events. No copy is made of a piece that ends where an event does.
+    pub fn push(&mut self, mut bytes: Bytes) -> Bytes {
+        if self.begun.is_empty() {
+            self.begun.extend_from_slice(&bytes.split_off(last_end(&bytes)));
+            return self.passed(bytes);
+        }
+        // An event's end may be cut anywhere: the longest one has three bytes.
+        let searched = self.begun.len().saturating_sub(2);
+        self.begun.extend_from_slice(&bytes);
+        let whole = match last_end(&self.begun[searched..]) {
+            0 => Bytes::new(),
+            end => self.begun.split_to(searched + end).freeze(),
+        };
+        self.passed(whole)
+    }
+
+    /// What is left once the stream has ended well: some servers forget the last event's empty line.
+    pub fn finish(&mut self) -> Bytes {
+        let rest = self.begun.split().freeze();
+        self.passed(rest)
+    }
+
+    fn passed(&self, events: Bytes) -> Bytes {
+        if self.without_usage { without_usage(events) } else { events }
+    }
+}
+
+fn without_usage(events: Bytes) -> Bytes {
+    // Made once there is something to leave out.
+    let mut kept: Option<BytesMut> = None;
+    let mut at = 0;
+    while at < events.len() {
+        let end = at + first_end(&events[at..]);
+        let event = &events[at..end];
+        match (&mut kept, is_usage(event)) {
+            (None, true) => kept = Some(BytesMut::from(&events[..at])),
+            (Some(kept), false) => kept.extend_from_slice(event),
+            (None, false) | (Some(_), true) => {}
+        }
+        at = end;
+    }
+    kept.map_or(events, BytesMut::freeze)
+}
+
+fn is_usage(event: &[u8]) -> bool {
+    let Some(data) = event.strip_prefix(b"data:") else { return false };
+    serde_json::from_slice::<Chunk>(data).is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
+}
+
+/// Whether an empty line stands at the end.
+fn is_end(bytes: &[u8]) -> bool {
+    bytes.ends_with(b"\n\n") || bytes.ends_with(b"\n\r\n")
+}
+
+/// Where the last whole event ends; 0 = there is none.
+fn last_end(bytes: &[u8]) -> usize {
+    (1..=bytes.len()).rev().find(|end| is_end(&bytes[..*end])).unwrap_or(0)
+}
+
+/// Where the first event ends; one that has no end ends with the bytes.
+fn first_end(bytes: &[u8]) -> usize {
+    let mut lines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    lines.find(|end| is_end(&bytes[..*end])).unwrap_or(bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: &[u8] = b"data: {\"choices\":[{\"delta\":{}}],\"usage\":null}\n\n\
+        data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\r\n\r\ndata: [DONE]\n\n";
+
+    fn in_two(stream: &[u8], split: usize, without_usage: bool) -> (Vec<Bytes>, Bytes) {
+        let mut events = WholeEvents::new(without_usage);
+        let pieces = [&stream[..split], &stream[split..]].map(|piece| events.push(Bytes::copy_from_slice(piece)));
+        (pieces.to_vec(), events.finish())
+    }
+
+    #[test]
+    fn whatever_the_split_all_of_it_passes_in_whole_events() {
+        for split in 0..STREAM.len() {
+            let (pieces, rest) = in_two(STREAM, split, false);
+            assert_eq!(pieces.concat(), STREAM, "at {split}");
+            assert!(rest.is_empty() && pieces.iter().all(|piece| piece.is_empty() || is_end(piece)), "at {split}");
+        }
+    }
+
+    #[test]
+    fn usage_nobody_asked_for_is_taken_out_whatever_the_split() {
+        for split in 0..STREAM.len() {
+            let (pieces, _) = in_two(STREAM, split, true);
+            let left = b"data: {\"choices\":[{\"delta\":{}}],\"usage\":null}\n\ndata: [DONE]\n\n";
+            assert_eq!(pieces.concat(), left, "at {split}");
+        }
+    }
+
+    #[test]
+    fn half_an_event_waits_for_its_end_or_for_the_streams() {
+        let mut events = WholeEvents::default();
+        assert_eq!(events.push(Bytes::from_static(b"data: 1\n\ndata: 2")), "data: 1\n\n");
+        assert_eq!(events.push(Bytes::from_static(b"2\n")), "");
+        assert_eq!(events.finish(), "data: 22\n");
+        assert_eq!(events.finish(), "");
+    }
+}
