@@ -28,7 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::{Quirks, Refusal};
-use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect};
+use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, Part};
 
 pub use stream::{StreamDecoder, StreamEncoder};
 pub use whole_events::WholeEvents;
@@ -202,6 +202,22 @@ pub fn decode_response(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, Ap
         Dialect::Anthropic => anthropic_messages::response::decode(body),
         Dialect::Ollama => ollama_chat::response::decode(body),
         Dialect::Native => Err(unreadable()),
+    }
+}
+
+/// Gives ids to the calls of an answer whose server gave them none. `at_ms`, when it was asked for, tells one answer's calls
+/// from another's: within a conversation an id may not come twice.
+pub fn name_calls(response: &mut ChatResponse, at_ms: i64) {
+    let ids = response.parts.iter_mut().filter_map(|part| match part {
+        Part::ToolCall { id, .. } => Some(id),
+        _ => None,
+    });
+    ids.enumerate().for_each(|(index, id)| name_call(id, at_ms, index));
+}
+
+fn name_call(id: &mut String, at_ms: i64, index: usize) {
+    if id.is_empty() {
+        *id = format!("call_{at_ms:x}_{index}");
     }
 }
 

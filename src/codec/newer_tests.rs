@@ -74,6 +74,33 @@ fn functions_as_they_were_before_tools_are_calls_and_results() {
 }
 
 #[test]
+fn calls_without_ids_get_one_that_comes_in_no_other_answer() {
+    let call = json!({ "function": { "name": "f", "arguments": {} } });
+    let whole = json!({ "message": { "content": "", "tool_calls": [call, call] }, "done": true }).to_string();
+    let ids = |at_ms| {
+        let mut answer = decode_response(Dialect::Ollama, whole.as_bytes()).unwrap();
+        name_calls(&mut answer, at_ms);
+        let mut decoder = StreamDecoder::new(Dialect::Ollama).asked_at(at_ms);
+        let mut events = Vec::new();
+        decoder.push(format!("{whole}\n").as_bytes(), &mut events);
+        let streamed: Vec<String> = events
+            .into_iter()
+            .filter_map(|event| match event {
+                StreamEvent::ToolCall(call) => call.start.map(|(id, _)| id),
+                _ => None,
+            })
+            .collect();
+        let named = answer.parts.into_iter().filter_map(|part| match part {
+            Part::ToolCall { id, .. } => Some(id),
+            _ => None,
+        });
+        assert_eq!(named.collect::<Vec<_>>(), streamed);
+        streamed
+    };
+    assert_eq!([ids(255), ids(256)].concat(), ["call_ff_0", "call_ff_1", "call_100_0", "call_100_1"]);
+}
+
+#[test]
 fn an_answer_that_calls_a_custom_tool_is_read() {
     let call = json!({ "id": "a", "type": "custom", "custom": { "name": "sh", "input": "ls" } });
     let message = json!({ "role": "assistant", "content": null, "tool_calls": [call] });

@@ -7,16 +7,24 @@ use bytes::BytesMut;
 
 use super::lines::{Events, JsonLines, TooLong};
 use super::{AnswerMeta, NativeMeta, anthropic_messages, native, ollama_chat, openai_chat};
-use crate::protocol::{ApiError, Dialect, ErrorKind, StreamEvent};
+use crate::protocol::{ApiError, Dialect, ErrorKind, StreamEvent, ToolCallDelta};
 
 /// Decodes a backend's stream.
 #[derive(Debug)]
 pub struct StreamDecoder {
     frames: Frames,
+    ear: Ear,
+}
+
+/// Hears what the frames hold.
+#[derive(Debug)]
+struct Ear {
     dialect: Inner,
     over: Over,
     /// Whether the client gets the bytes themselves.
     beside: bool,
+    /// When the answer was asked for.
+    at_ms: i64,
 }
 
 #[derive(Debug)]
@@ -55,81 +63,101 @@ impl StreamDecoder {
                 (Frames::Lines(JsonLines::default()), Inner::Ollama(ollama_chat::stream::Decoder::default()))
             }
         };
-        Self { frames, dialect, over: Over::No, beside: false }
+        Self { frames, ear: Ear { dialect, over: Over::No, beside: false, at_ms: 0 } }
+    }
+
+    /// For an answer that was asked for at `at_ms`, by which calls are named as [`super::name_calls`] does.
+    pub fn asked_at(mut self, at_ms: i64) -> Self {
+        self.ear.at_ms = at_ms;
+        self
     }
 
     /// For a stream whose bytes pass through beside it: what cannot be read is left out, the client may know better.
-    pub fn beside(self) -> Self {
-        Self { beside: true, ..self }
+    pub fn beside(mut self) -> Self {
+        self.ear.beside = true;
+        self
     }
 
     /// Takes in bytes and appends the events they complete.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<StreamEvent>) {
-        let Self { frames, dialect, over, beside } = self;
-        let each = |data: &[u8]| hear(dialect, over, *beside, data, out);
+        let Self { frames, ear } = self;
+        let each = |data: &[u8]| ear.hear(data, out);
         let pushed = match frames {
             Frames::Events(events) => events.push(bytes, each),
             Frames::Lines(lines) => lines.push(bytes, each),
         };
-        if let (Err(TooLong), Over::No) = (pushed, self.over) {
-            self.over = Over::Broken;
+        if let (Err(TooLong), Over::No) = (pushed, self.ear.over) {
+            self.ear.over = Over::Broken;
             out.push(StreamEvent::Error(ApiError::new(ErrorKind::Upstream, "a piece of its stream is too long")));
         }
     }
 
     /// The body ended: a stream that has not said so was cut.
     pub fn finish(&mut self, out: &mut Vec<StreamEvent>) {
-        let Self { frames, dialect, over, beside } = self;
-        let each = |data: &[u8]| hear(dialect, over, *beside, data, out);
+        let Self { frames, ear } = self;
+        let each = |data: &[u8]| ear.hear(data, out);
         match frames {
             Frames::Events(events) => events.finish(each),
             Frames::Lines(lines) => lines.finish(each),
         }
-        if self.over != Over::No {
+        if self.ear.over != Over::No {
             return;
         }
-        let last = match &mut self.dialect {
+        let last = match &mut self.ear.dialect {
             Inner::OpenAi(decoder) => decoder.end(),
             Inner::Anthropic(_) | Inner::Ollama(_) => None,
         };
         let cut = || StreamEvent::Error(ApiError::new(ErrorKind::Connection, "its stream was cut off"));
         let last = last.unwrap_or_else(cut);
-        self.over = if matches!(last, StreamEvent::Error(_)) { Over::Broken } else { Over::Finished };
+        self.ear.over = if matches!(last, StreamEvent::Error(_)) { Over::Broken } else { Over::Finished };
         out.push(last);
     }
 
     /// Whether the upstream told an error in its own stream, so that a client of the same dialect has seen it.
     pub fn saw_error(&self) -> bool {
-        self.over == Over::Refused
+        self.ear.over == Over::Refused
     }
 }
 
-fn hear(dialect: &mut Inner, over: &mut Over, beside: bool, data: &[u8], out: &mut Vec<StreamEvent>) {
-    if *over != Over::No {
-        return;
-    }
-    let from = out.len();
-    let heard = match dialect {
-        Inner::OpenAi(decoder) => decoder.hear(data, out),
-        Inner::Anthropic(decoder) => decoder.hear(data, out),
-        Inner::Ollama(decoder) => decoder.hear(data, out),
-    };
-    if heard.is_err() && beside {
-        return;
-    }
-    if heard.is_err() {
-        *over = Over::Broken;
-        out.push(StreamEvent::Error(ApiError::new(ErrorKind::Upstream, "its stream cannot be read")));
-        return;
-    }
-    let last =
-        out[from..].iter().position(|event| matches!(event, StreamEvent::Finish { .. } | StreamEvent::Error(_)));
-    if let Some(last) = last {
-        out.truncate(from + last + 1);
-        *over = match out.last() {
-            Some(StreamEvent::Error(_)) => Over::Refused,
-            _ => Over::Finished,
+impl Ear {
+    fn hear(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) {
+        if self.over != Over::No {
+            return;
+        }
+        let from = out.len();
+        let heard = match &mut self.dialect {
+            Inner::OpenAi(decoder) => decoder.hear(data, out),
+            Inner::Anthropic(decoder) => decoder.hear(data, out),
+            Inner::Ollama(decoder) => decoder.hear(data, out),
         };
+        if heard.is_err() && self.beside {
+            return;
+        }
+        if heard.is_err() {
+            self.over = Over::Broken;
+            out.push(StreamEvent::Error(ApiError::new(ErrorKind::Upstream, "its stream cannot be read")));
+            return;
+        }
+        let mut last = None;
+        for (at, event) in out[from..].iter_mut().enumerate() {
+            match event {
+                StreamEvent::ToolCall(ToolCallDelta { index, start: Some((id, _)), .. }) => {
+                    super::name_call(id, self.at_ms, *index);
+                }
+                StreamEvent::Finish { .. } | StreamEvent::Error(_) => {
+                    last = Some(at);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        if let Some(last) = last {
+            out.truncate(from + last + 1);
+            self.over = match out.last() {
+                Some(StreamEvent::Error(_)) => Over::Refused,
+                _ => Over::Finished,
+            };
+        }
     }
 }
 
@@ -159,7 +187,7 @@ impl StreamEncoder {
 
     /// Appends what a client gets for `event`.
     pub fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
-        match &mut self.dialect {
+        match &mut self.ear.dialect {
             Speaker::OpenAi(encoder) => encoder.encode(event, out),
             Speaker::Anthropic(encoder) => encoder.encode(event, out),
             Speaker::Native(encoder) => encoder.encode(event, out),
@@ -168,7 +196,7 @@ impl StreamEncoder {
 
     /// What our own dialect says at the end; to be called before `Finish`.
     pub fn settle(&mut self, meta: NativeMeta) {
-        if let Speaker::Native(encoder) = &mut self.dialect {
+        if let Speaker::Native(encoder) = &mut self.ear.dialect {
             encoder.settle(meta);
         }
     }

@@ -121,12 +121,13 @@ pub(super) async fn attempt(
     // Some servers answer a stream request with a whole answer.
     let streams = job.request.stream && answer.media_type() != "application/json";
     if streams {
-        let opened = open(answer, dialect, passes, dropped, deadlines).await;
+        let opened = open(answer, dialect, passes, dropped, deadlines, job.at_ms).await;
         return Ok(Attempted::Stream(Box::new(opened.map_err(|error| named(error, place))?)));
     }
     let deadline = if job.request.stream { deadlines.next() } else { deadlines.first };
     let raw = answer.whole(deadlines.limit, deadline).await.map_err(|error| error.told(&place.name))?;
-    let response = codec::decode_response(dialect, &raw).map_err(|error| named(error, place))?;
+    let mut response = codec::decode_response(dialect, &raw).map_err(|error| named(error, place))?;
+    codec::name_calls(&mut response, job.at_ms);
     if job.request.stream {
         let opened = Opened {
             answer: None,
@@ -147,8 +148,9 @@ async fn open(
     passes: bool,
     dropped: Vec<String>,
     deadlines: Deadlines,
+    at_ms: i64,
 ) -> Result<Opened, ApiError> {
-    let decoder = StreamDecoder::new(dialect);
+    let decoder = StreamDecoder::new(dialect).asked_at(at_ms);
     let mut decoder = if passes { decoder.beside() } else { decoder };
     let mut events = Vec::new();
     let mut raw = Vec::new();

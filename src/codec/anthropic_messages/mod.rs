@@ -5,6 +5,7 @@
 //! unchanged, and a stream is made of blocks that open and close.
 
 pub(super) mod blocks;
+mod ids;
 pub(super) mod refusals;
 pub(super) mod request;
 pub(super) mod response;

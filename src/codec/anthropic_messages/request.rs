@@ -7,6 +7,7 @@ use super::super::carried;
 use super::super::json::{Object, cannot_carry, missing, unknown};
 use super::super::openai_chat::request::effort_of;
 use super::super::{Encoded, Target};
+use super::ids::Ids;
 use super::{blocks, refusals};
 use crate::protocol::{
     ApiError, ChatRequest, Effort, Message, Part, Reasoning, ResponseFormat, Role, Sampling, Tool, ToolChoice,
@@ -253,6 +254,7 @@ fn is_system(message: &Message) -> bool {
 /// Turns of the two, alternating: neighbours of one role are merged, tool results stand first in theirs.
 fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     let mut merged: Vec<(Role, Vec<Value>)> = Vec::new();
+    let mut ids = Ids::default();
     for (index, message) in messages.iter().enumerate().filter(|(_, message)| !is_system(message)) {
         let path = format!("messages[{index}]");
         if message.name.is_some() {
@@ -260,6 +262,7 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
         }
         let mut parts = message.parts.clone();
         parts.sort_by_key(|part| message.role == Role::User && !matches!(part, Part::ToolResult { .. }));
+        parts.iter_mut().for_each(|part| ids.fit(part));
         let blocks = blocks::encode(&parts, &path, dropped);
         match merged.last_mut() {
             Some((role, known)) if *role == message.role => known.extend(blocks),

@@ -78,13 +78,13 @@ impl Wire {
 }
 
 impl Call {
-    /// Id (made up where there is none), name and arguments as text.
-    pub(super) fn parts(self, index: usize) -> (String, String, String) {
+    /// Id (empty where there is none), name and arguments as text.
+    pub(super) fn parts(self) -> (String, String, String) {
         let arguments = match self.function.arguments {
             Value::Null => "{}".into(),
             Value::String(text) => text,
             other => other.to_string(),
         };
-        (self.id.unwrap_or_else(|| format!("call_{index}")), self.function.name, arguments)
+        (self.id.unwrap_or_default(), self.function.name, arguments)
     }
 }

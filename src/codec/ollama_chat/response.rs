@@ -22,8 +22,8 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     }
     let calls = turn.tool_calls.unwrap_or_default();
     let any_call = !calls.is_empty();
-    for (index, call) in calls.into_iter().enumerate() {
-        let (id, name, arguments) = call.parts(index);
+    for call in calls {
+        let (id, name, arguments) = call.parts();
         parts.push(Part::ToolCall { id, name, arguments });
     }
     Ok(ChatResponse {

@@ -35,7 +35,7 @@ impl Decoder {
         }
         for call in turn.tool_calls.unwrap_or_default() {
             let index = self.calls;
-            let (id, name, arguments) = call.parts(index);
+            let (id, name, arguments) = call.parts();
             out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: Some((id, name)), arguments }));
             self.calls += 1;
         }

@@ -77,15 +77,14 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     }
     parts.extend(turn.content.map(text_of).filter(|text| !text.is_empty()).map(Part::text));
     parts.extend(turn.refusal.map(|text| Part::Refusal { text }));
-    for (index, call) in turn.tool_calls.unwrap_or_default().into_iter().enumerate() {
+    for call in turn.tool_calls.unwrap_or_default() {
         let Some(called) = call.function.or(call.custom) else { continue };
         let arguments = match called.arguments {
             Value::String(text) => text,
             Value::Null => String::new(),
             other => other.to_string(),
         };
-        let id = call.id.unwrap_or_else(|| format!("call_{index}"));
-        parts.push(Part::ToolCall { id, name: called.name, arguments });
+        parts.push(Part::ToolCall { id: call.id.unwrap_or_default(), name: called.name, arguments });
     }
     let any_call = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
     let finish = |reason: &str| finish_of(reason, any_call);

@@ -130,8 +130,7 @@ impl Decoder {
             None => {
                 let index = self.calls.len();
                 self.calls.push(wire);
-                let id = call.id.unwrap_or_else(|| format!("call_{index}"));
-                let start = Some((id, function.name.unwrap_or_default()));
+                let start = Some((call.id.unwrap_or_default(), function.name.unwrap_or_default()));
                 out.push(StreamEvent::ToolCall(ToolCallDelta { index, start, arguments }));
             }
         }

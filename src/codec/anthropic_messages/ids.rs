@@ -1,0 +1,88 @@
+//! Ids of tool calls as Anthropic takes them: letters, digits, `_` and `-`, and never two calls of one id.
+//!
+//! Other vendors' ids may hold anything, and some servers count their calls anew in every answer. So each call is renamed
+//! where it must be, in the order of the conversation, and a result goes with the newest call of its id.
+
+use std::collections::HashMap;
+
+use crate::protocol::Part;
+
+/// The calls of a conversation so far.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    /// Ids given, and how often each was wanted.
+    given: HashMap<String, u32>,
+    /// What the newest call of an id is named.
+    named: HashMap<String, String>,
+}
+
+impl Ids {
+    /// Renames a call, or the call that a result is of.
+    pub(super) fn fit(&mut self, part: &mut Part) {
+        match part {
+            Part::ToolCall { id, .. } => *id = self.name(id),
+            Part::ToolResult { call_id, .. } => {
+                *call_id = self.named.get(call_id).cloned().unwrap_or_else(|| plain(call_id));
+            }
+            _ => {}
+        }
+    }
+
+    fn name(&mut self, id: &str) -> String {
+        let plain = plain(id);
+        let mut name = plain.clone();
+        while self.given.contains_key(&name) {
+            let wanted = self.given.entry(plain.clone()).or_default();
+            *wanted += 1;
+            name = format!("{plain}_{wanted}");
+        }
+        self.given.insert(name.clone(), 1);
+        self.named.insert(id.to_owned(), name.clone());
+        name
+    }
+}
+
+fn plain(id: &str) -> String {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
+    if id.is_empty() { "call".into() } else { id.replace(|letter: char| !fits(letter), "_") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fitted(parts: impl IntoIterator<Item = Part>) -> Vec<String> {
+        let mut ids = Ids::default();
+        let mut name = |mut part: Part| {
+            ids.fit(&mut part);
+            match part {
+                Part::ToolCall { id, .. } | Part::ToolResult { call_id: id, .. } => id,
+                other => panic!("{other:?}"),
+            }
+        };
+        parts.into_iter().map(&mut name).collect()
+    }
+
+    fn call(id: &str) -> Part {
+        Part::ToolCall { id: id.into(), name: "f".into(), arguments: String::new() }
+    }
+
+    fn result(id: &str) -> Part {
+        Part::ToolResult { call_id: id.into(), content: Vec::new(), is_error: false, cache_control: None }
+    }
+
+    #[test]
+    fn a_repeated_id_is_another_one_and_its_result_goes_with_it() {
+        let round = || [call("call_0"), call("call_1"), result("call_0"), result("call_1")];
+        let names = fitted(round().into_iter().chain(round()).chain([call("call_0_2"), result("call_0_2")]));
+        assert_eq!(names[..4], ["call_0", "call_1", "call_0", "call_1"]);
+        assert_eq!(names[4..8], ["call_0_2", "call_1_2", "call_0_2", "call_1_2"]);
+        assert_eq!(names[8..], ["call_0_2_2", "call_0_2_2"]);
+    }
+
+    #[test]
+    fn what_anthropic_does_not_take_is_replaced() {
+        assert_eq!(fitted([call("functions.f:0"), result("functions.f:0")]), ["functions_f_0", "functions_f_0"]);
+        assert_eq!(fitted([call(""), result(""), call("\u{e9}"), result("lost/1")]), ["call", "call", "_", "lost_1"]);
+    }
+}
