@@ -353,7 +353,6 @@ impl Gateway {
             budget_price: self.budgets.price(),
             speeds: &self.speeds,
             lengths: &self.lengths,
-            stay: stay.map(|stay| (stay, sticky.margin)),
             acts: self.learner.acts(asked.conversation.place()),
         });
         let mut question = Question {
@@ -365,6 +364,7 @@ impl Gateway {
             headers: asked.headers,
             now,
             chance: &mut chance,
+            stay,
             learned,
         };
         Ok(route::plan(&live.catalog, &live.rules, &live.config.routing, &mut question)?)

@@ -44,8 +44,6 @@ pub struct Learned<'a> {
     pub speeds: &'a Speeds,
     /// How long their answers are.
     pub lengths: &'a Lengths,
-    /// Where the conversation is, and what another model must promise beyond the cost of switching.
-    pub stay: Option<(Stay, f64)>,
     /// Whether the policy acts; else the weights do, and it only says what it would have done.
     pub acts: bool,
 }
@@ -56,6 +54,10 @@ pub(super) struct Asked<'a> {
     pub(super) request: &'a ChatRequest,
     pub(super) demand: &'a Demand,
     pub(super) tradeoff: Tradeoff,
+    /// Where the conversation is, if it is under way.
+    pub(super) stay: Option<&'a Stay>,
+    /// What another model must promise beyond the cost of switching.
+    pub(super) margin: f64,
     /// Whether try-outs are allowed, as far as configuration, rules and request go.
     pub(super) explore: bool,
 }
@@ -79,11 +81,11 @@ pub(super) fn judge(
     asked: Asked<'_>,
     chance: &mut dyn FnMut() -> f64,
 ) -> Option<Judged> {
-    let stay = learned.stay.as_ref().and_then(|(stay, margin)| {
+    let stay = asked.stay.and_then(|stay| {
         let at = able.iter().position(|model| model.name == stay.model)?;
-        Some((at, *margin, Cached { at, tokens: stay.cached_tokens, price: able[at].settings.price }))
+        Some(Cached { at, tokens: stay.cached_tokens, price: able[at].settings.price })
     });
-    let cached = stay.as_ref().map(|(.., cached)| cached);
+    let cached = stay.as_ref();
     let (mut predictions, odds): (Vec<Prediction>, Vec<Option<Odds>>) =
         able.iter().enumerate().map(|(at, model)| predict(learned, (at, model), asked.demand, cached)).unzip();
     let candidates: Vec<Candidate<'_>> = able
@@ -116,7 +118,7 @@ pub(super) fn judge(
         prediction.account = Account::new(odds[at].as_ref(), prediction.prior, &bends, prediction.quality);
     }
     Some(match stay {
-        Some((at, margin, _)) => settle(choice, predictions, at, in_loop, margin),
+        Some(Cached { at, .. }) => settle(choice, predictions, at, in_loop, asked.margin),
         None => drawn(choice, predictions, explore),
     })
 }

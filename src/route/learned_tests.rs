@@ -81,7 +81,6 @@ impl World {
             budget_price: 0.0,
             speeds: &self.speeds,
             lengths: &self.lengths,
-            stay: stay.map(|stay| (stay, config.routing.sticky.margin)),
             acts,
         };
         let mut question = Question {
@@ -93,6 +92,7 @@ impl World {
             headers: &HeaderMap::new(),
             now: Instant::now(),
             chance: &mut chance,
+            stay,
             learned: Some(learned),
         };
         plan(&catalog, &rules, &config.routing, &mut question).unwrap()

@@ -9,6 +9,7 @@ use super::Demand;
 use super::learned::{self, Judged, Learned};
 use super::plan::{Considered, Decision, Excluded, Features, Mode, Plan, Prediction, Shadow};
 use super::rules::{Facts, Rules, Verdict};
+use super::sticky::Stay;
 use crate::bandit::Tradeoff;
 use crate::codec;
 use crate::config::{Routing, Weights};
@@ -33,6 +34,8 @@ pub struct Question<'a> {
     pub now: Instant,
     /// Draws from [0, 1).
     pub chance: &'a mut dyn FnMut() -> f64,
+    /// Where the conversation is, if it is under way.
+    pub stay: Option<Stay>,
     /// What the learned policy goes by; `None` = the weights choose.
     pub learned: Option<Learned<'a>>,
 }
@@ -161,12 +164,15 @@ pub fn plan(
     let preferred = preferred(catalog, &verdict, &able);
     let Weights { cost_per_usd, latency_per_s } = settings.objectives.weights(objective);
     let learned = question.learned.as_ref().filter(|_| mode == Mode::Weighted);
+    let stay = question.stay.as_ref().filter(|_| mode == Mode::Weighted);
     let price = learned.map_or(0.0, |learned| learned.budget_price);
     let tradeoff = Tradeoff { cost_per_usd: cost_per_usd + price, latency_per_s };
     let asked = learned::Asked {
         request,
         demand: &demand,
         tradeoff,
+        stay,
+        margin: settings.sticky.margin,
         explore: settings.explore && verdict.explore != Some(false) && request.routing.explore != Some(false),
     };
     let judged = learned.and_then(|learned| learned::judge(learned, &able, asked, question.chance));
@@ -176,6 +182,9 @@ pub fn plan(
         Some(judged) if acts => Ranking::of(judged),
         _ => by_weight(&weights, mode, why, question.chance),
     };
+    if !acts && let Some(at) = stay.and_then(|stay| able.iter().position(|model| model.name == stay.model)) {
+        ranking.stay(at);
+    }
     ranking.prefer(&preferred);
 
     let predictions = judged.as_ref().map(|judged| &judged.predictions);
@@ -246,16 +255,27 @@ impl Ranking {
         }
     }
 
-    /// Puts the models that rules prefer in front, in the rules' order: nothing is left to chance then.
+    /// Puts the models that rules prefer in front, in the rules' order.
     fn prefer(&mut self, preferred: &[usize]) {
-        let Some(first) = preferred.first() else { return };
-        let others: Vec<usize> = self.order.iter().copied().filter(|at| !preferred.contains(at)).collect();
-        self.order = preferred.iter().copied().chain(others).collect();
+        self.put_first(preferred, "a rule prefers it");
+    }
+
+    /// Puts the model in front that the conversation is on: its prompt is cached there.
+    fn stay(&mut self, at: usize) {
+        self.put_first(&[at], "the conversation stays where it is");
+        self.mode = Mode::Sticky;
+    }
+
+    /// Nothing is left to chance then.
+    fn put_first(&mut self, these: &[usize], reason: &str) {
+        let Some(first) = these.first() else { return };
+        let others: Vec<usize> = self.order.iter().copied().filter(|at| !these.contains(at)).collect();
+        self.order = these.iter().copied().chain(others).collect();
         self.propensities.fill(0.0);
         self.propensities[*first] = 1.0;
         self.explored = false;
         self.explore = false;
-        self.reason = "a rule prefers it".into();
+        self.reason = reason.into();
     }
 }
 

@@ -31,6 +31,16 @@ fn ask(config: &str, request: &ChatRequest, seed: u64) -> Result<Plan, PlanError
 }
 
 fn ask_in(client: Dialect, config: &str, request: &ChatRequest, seed: u64) -> Result<Plan, PlanError> {
+    ask_on(None, client, config, request, seed)
+}
+
+fn ask_on(
+    stay: Option<&str>,
+    client: Dialect,
+    config: &str,
+    request: &ChatRequest,
+    seed: u64,
+) -> Result<Plan, PlanError> {
     let config: Config = format!("{WORLD}{config}").parse().unwrap();
     let catalog = Catalog::new(&config, &BTreeMap::new(), None);
     let rules = Rules::new(&config.rules, &catalog);
@@ -46,6 +56,7 @@ fn ask_in(client: Dialect, config: &str, request: &ChatRequest, seed: u64) -> Re
         headers: &headers,
         now: Instant::now(),
         chance: &mut chance,
+        stay: stay.map(|model| Stay { model: model.into(), cached_tokens: 100, at: Instant::now() }),
         learned: None,
     };
     plan(&catalog, &rules, &config.routing, &mut question)
@@ -141,6 +152,24 @@ fn auto_draws_by_weight_and_says_with_which_probability() {
         assert!((sum - 1.0).abs() < 1e-12);
         assert_eq!(plan.candidates.len(), 2, "the other one stands by for failover");
     }
+}
+
+#[test]
+fn a_conversation_under_way_stays_on_its_model_although_the_weights_choose() {
+    let on = |stay, config: &str, seed| {
+        ask_on(Some(stay), Dialect::Native, config, &request("auto"), seed).unwrap().decision
+    };
+    for seed in 0..20 {
+        for model in ["small", "large"] {
+            let decision = on(model, "", seed);
+            assert_eq!((decision.chosen.as_str(), decision.mode), (model, Mode::Sticky));
+            assert_eq!((decision.propensity, decision.explore), (1.0, false));
+        }
+        let barred = on("large", "[[rules]]\nname = 'r'\nforbid = ['large']\n", seed);
+        assert_eq!((barred.chosen.as_str(), barred.mode), ("small", Mode::Weighted));
+    }
+    let named = ask_on(Some("large"), Dialect::Native, "", &request("small"), 1).unwrap().decision;
+    assert_eq!((named.chosen.as_str(), named.mode), ("small", Mode::Named));
 }
 
 #[test]
@@ -245,6 +274,7 @@ fn a_token_for_an_alias_is_one_for_the_model() {
             headers: &HeaderMap::new(),
             now: Instant::now(),
             chance: &mut chance,
+            stay: None,
             learned: None,
         };
         let plan = plan(&catalog, &Rules::default(), &config.routing, &mut question).unwrap();
