@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware;
 use axum::routing::{delete, get, patch, post, put};
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::error::{Rejection, dialect_of};
 use super::middleware::request_id;
@@ -164,7 +164,8 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         CorsLayer::new()
             .allow_origin(origin)
             .allow_methods(tower_http::cors::Any)
-            .allow_headers(tower_http::cors::Any)
+            // By name: the Fetch standard leaves `authorization` out of `*`.
+            .allow_headers(AllowHeaders::mirror_request())
             .expose_headers(tower_http::cors::Any),
     )
 }

@@ -202,6 +202,11 @@ async fn browsers_are_let_in_only_where_configured() {
     closed.stop().await;
     let open = TestGateway::start("[server]\ncors_origins = ['https://app.example']").await;
     assert_eq!(preflight(&open).await.unwrap(), "https://app.example");
+    // `*` would not cover the header that clients send their token in.
+    let request = open.http.request(reqwest::Method::OPTIONS, open.url("/v1/chat/completions"));
+    let request = request.header("origin", "https://app.example").header("access-control-request-method", "POST");
+    let answer = request.header("access-control-request-headers", "authorization,content-type").send().await.unwrap();
+    assert_eq!(answer.headers()["access-control-allow-headers"], "authorization,content-type");
     open.stop().await;
 }
 
