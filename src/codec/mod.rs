@@ -76,12 +76,23 @@ impl<'a> Target<'a> {
     }
 }
 
+impl Target<'_> {
+    /// The tokens an answer may have where a client wants `wanted`: a vendor refuses more than its model can give.
+    fn answer_tokens(&self, wanted: u32, dropped: &mut Vec<String>) -> u32 {
+        let able = self.max_output_tokens.unwrap_or(u32::MAX);
+        if wanted > able {
+            dropped.push(format!("max_tokens (at most {able})"));
+        }
+        wanted.min(able)
+    }
+}
+
 /// A request in a backend's dialect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// The body.
     pub body: Bytes,
-    /// Fields that could not be carried over and do not change the meaning.
+    /// Fields that could not be carried over, or not in full, and do not change the meaning.
     pub dropped: Vec<String>,
 }
 

@@ -52,8 +52,50 @@ fn what_is_newer_than_this_gateway_goes_to_anthropic_and_nowhere_else() {
 }
 
 #[test]
+fn what_is_lost_is_told() {
+    let quirks = crate::config::Quirks::default();
+    let told = |dialect, body: Value| {
+        let request = decode_request(Dialect::Anthropic, body.to_string().as_bytes()).unwrap();
+        let target = Target { max_output_tokens: Some(10), ..Target::new(dialect, &quirks, "m") };
+        encode_request(&target, &request).unwrap().dropped
+    };
+    let marker = json!({ "type": "ephemeral" });
+    let body = json!({
+        "max_tokens": 50, "thinking": { "type": "adaptive" },
+        "tools": [{ "name": "f", "input_schema": {}, "cache_control": marker }],
+        "messages": [
+            { "role": "user", "content": [{ "type": "text", "text": "x", "cache_control": marker }] },
+            { "role": "assistant", "content": [
+                { "type": "redacted_thinking", "data": "?" }, { "type": "tool_use", "id": "a", "name": "f", "input": {} },
+            ] },
+            { "role": "user", "content": [
+                { "type": "tool_result", "tool_use_id": "a", "content": "y", "cache_control": marker },
+            ] },
+        ],
+    });
+    let both = [
+        "tools[].cache_control",
+        "messages[0].content[0].cache_control",
+        "messages[1].redacted_thinking",
+        "messages[2].content[0].cache_control",
+        "reasoning",
+    ];
+    for dialect in [Dialect::OpenAi, Dialect::Ollama] {
+        let told = told(dialect, body.clone());
+        assert!(both.iter().all(|field| told.iter().any(|known| known == field)), "{dialect:?}: {told:?}");
+        let cut = told.contains(&"max_tokens (at most 10)".to_owned());
+        assert_eq!(cut, dialect == Dialect::OpenAi, "{told:?}");
+    }
+    let named = openai(json!({ "messages": [{ "role": "user", "name": "ann", "content": [
+        { "type": "image_url", "image_url": { "url": "data:image/png;base64,AAAA", "detail": "low" } },
+    ] }] }));
+    assert_eq!(encoded(Dialect::Ollama, &named).1, ["messages[0].name", "messages[0].content[0].image_url.detail"]);
+}
+
+#[test]
 fn what_is_null_is_not_there() {
-    let fields = json!({ "messages": [{ "role": "user", "content": "x" }], "logprobs": null, "n": null, "odd": null });
+    let fields =
+        json!({ "messages": [{ "role": "user", "content": "x" }], "logprobs": null, "n": null, "odd": null });
     let request = openai(fields.clone());
     for backend in [Dialect::Anthropic, Dialect::Ollama] {
         assert_eq!(obstacle(Dialect::OpenAi, backend, &request), None);
@@ -104,7 +146,8 @@ fn calls_without_ids_get_one_that_comes_in_no_other_answer() {
 fn an_answer_that_calls_a_custom_tool_is_read() {
     let call = json!({ "id": "a", "type": "custom", "custom": { "name": "sh", "input": "ls" } });
     let message = json!({ "role": "assistant", "content": null, "tool_calls": [call] });
-    let whole = json!({ "id": "c", "model": "m", "choices": [{ "message": message, "finish_reason": "tool_calls" }] });
+    let whole =
+        json!({ "id": "c", "model": "m", "choices": [{ "message": message, "finish_reason": "tool_calls" }] });
     let read = decode_response(Dialect::OpenAi, whole.to_string().as_bytes()).unwrap();
     let expected = Part::ToolCall { id: "a".into(), name: "sh".into(), arguments: "ls".into() };
     assert_eq!(read.parts, [expected]);

@@ -187,7 +187,7 @@ impl StreamEncoder {
 
     /// Appends what a client gets for `event`.
     pub fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
-        match &mut self.ear.dialect {
+        match &mut self.dialect {
             Speaker::OpenAi(encoder) => encoder.encode(event, out),
             Speaker::Anthropic(encoder) => encoder.encode(event, out),
             Speaker::Native(encoder) => encoder.encode(event, out),
@@ -196,7 +196,7 @@ impl StreamEncoder {
 
     /// What our own dialect says at the end; to be called before `Finish`.
     pub fn settle(&mut self, meta: NativeMeta) {
-        if let Speaker::Native(encoder) = &mut self.ear.dialect {
+        if let Speaker::Native(encoder) = &mut self.dialect {
             encoder.settle(meta);
         }
     }

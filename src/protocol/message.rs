@@ -123,6 +123,16 @@ impl Part {
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text { text: text.into(), cache_control: None }
     }
+
+    /// Its prompt-cache marker.
+    pub fn cache_control(&self) -> Option<&Value> {
+        match self {
+            Self::Text { cache_control, .. }
+            | Self::Image { cache_control, .. }
+            | Self::ToolResult { cache_control, .. } => cache_control.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// Where a picture's bytes are.

@@ -109,7 +109,7 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
             Part::Thinking { text, signature: Some(signature) } => {
                 out.push(json!({ "type": "thinking", "thinking": text, "signature": signature }));
             }
-            Part::Thinking { signature: None, .. } => dropped.push(here),
+            Part::Thinking { signature: None, .. } => dropped.push(format!("{path}.thinking")),
             Part::RedactedThinking { data } => out.push(json!({ "type": "redacted_thinking", "data": data })),
             Part::Foreign { kind, value } if is_ours(kind, value) => out.push(value.clone()),
             // An obstacle: nobody comes here with it.

@@ -164,7 +164,8 @@ fn user(fields: &mut Object) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// Extensions of OpenAI's dialect that change nothing in what is answered.
+/// Extensions of OpenAI's dialect that may be lost, as `seed` and penalties may: they say how an answer is kept, billed,
+/// or drawn, and ask for no other one.
 const HARMLESS: [&str; 8] = [
     "metadata",
     "store",
@@ -202,8 +203,10 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     let mut dropped = Vec::new();
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));
-    let able = target.max_output_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
-    let most = request.max_tokens.map_or(able, |wanted| wanted.min(able));
+    let most = match request.max_tokens {
+        Some(wanted) => target.answer_tokens(wanted, &mut dropped),
+        None => target.max_output_tokens.unwrap_or(DEFAULT_MAX_TOKENS),
+    };
     out.insert("max_tokens".into(), json!(most));
     let mut system = system(request, &mut dropped);
     let mut turns = turns(&request.messages, &mut dropped);

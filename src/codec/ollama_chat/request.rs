@@ -12,7 +12,7 @@ use crate::protocol::{
     ApiError, ChatRequest, Effort, ImageSource, Message, Part, ResponseFormat, Role, Sampling, ToolChoice,
 };
 
-/// Extensions of other dialects that change nothing in what is answered.
+/// Extensions of other dialects that may be lost: they say how an answer is kept, billed, or drawn.
 const HARMLESS: [&str; 9] = [
     "metadata",
     "store",
@@ -54,6 +54,9 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         _ if request.tools.is_empty() => {}
         _ => {
             out.insert("tools".into(), Value::Array(encode_tools(&request.tools)));
+            if request.tools.iter().any(|tool| tool.cache_control.is_some()) {
+                dropped.push("tools[].cache_control".into());
+            }
         }
     }
     match &request.response_format {
@@ -65,8 +68,12 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         }
         None => {}
     }
-    if let Some(think) = think(request).filter(|_| target.reasoning) {
-        out.insert("think".into(), think);
+    match think(request) {
+        Some(think) if target.reasoning => {
+            out.insert("think".into(), json!(think));
+        }
+        Some(true) => dropped.push("reasoning".into()),
+        _ => {}
     }
     let mut options = options(&request.sampling, request.max_tokens);
     if let Some(window) = window(target, request.max_tokens) {
@@ -87,10 +94,10 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
 }
 
-fn think(request: &ChatRequest) -> Option<Value> {
+fn think(request: &ChatRequest) -> Option<bool> {
     let reasoning = request.reasoning.as_ref()?;
     let off = reasoning.enabled == Some(false) || reasoning.effort == Some(Effort::None);
-    Some(json!(!off))
+    Some(!off)
 }
 
 /// The server keeps so many tokens in mind unless it is told otherwise.
@@ -144,6 +151,9 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
             Role::User => "user",
             Role::Assistant => "assistant",
         };
+        if message.name.is_some() {
+            dropped.push(format!("{path}.name"));
+        }
         let mut any_result = false;
         for part in &message.parts {
             if let Part::ToolResult { call_id, content, is_error, .. } = part {
@@ -170,6 +180,7 @@ fn turn(role: &str, message: &Message, path: &str, dropped: &mut Vec<String>) ->
     let mut thinking = String::new();
     for (index, part) in message.parts.iter().enumerate() {
         let here = format!("{path}.content[{index}]");
+        note_marks(part, &here, dropped);
         match part {
             Part::Text { text, .. } | Part::Refusal { text } => texts.push(text.as_str()),
             Part::Image { source: ImageSource::Base64 { data, .. }, .. } => images.push(json!(data)),
@@ -186,7 +197,7 @@ fn turn(role: &str, message: &Message, path: &str, dropped: &mut Vec<String>) ->
                 images.extend(pictures);
             }
             Part::Thinking { text, .. } => thinking.push_str(text),
-            Part::RedactedThinking { .. } => dropped.push(here),
+            Part::RedactedThinking { .. } => dropped.push(format!("{path}.redacted_thinking")),
         }
     }
     let mut turn =
@@ -196,9 +207,21 @@ fn turn(role: &str, message: &Message, path: &str, dropped: &mut Vec<String>) ->
     }
     if !thinking.is_empty() && !calls.is_empty() {
         turn.insert("thinking".into(), json!(thinking));
+    } else if !thinking.is_empty() {
+        dropped.push(format!("{path}.thinking"));
     }
     if !calls.is_empty() {
         turn.insert("tool_calls".into(), Value::Array(calls));
     }
     turn
+}
+
+/// What a part says beside its content, and the dialect cannot.
+fn note_marks(part: &Part, here: &str, dropped: &mut Vec<String>) {
+    if part.cache_control().is_some() {
+        dropped.push(format!("{here}.cache_control"));
+    }
+    if matches!(part, Part::Image { detail: Some(detail), .. } if detail != "auto") {
+        dropped.push(format!("{here}.image_url.detail"));
+    }
 }

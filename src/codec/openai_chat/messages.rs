@@ -174,11 +174,12 @@ fn turn(role: &str, content: Value, message: &Message) -> Value {
 fn encode_user(message: &Message, path: &str, dropped: &mut Vec<String>, out: &mut Vec<Value>) {
     let mut rest: Vec<Part> = Vec::new();
     let mut any_result = false;
-    for part in &message.parts {
+    for (index, part) in message.parts.iter().enumerate() {
         let Part::ToolResult { call_id, content, is_error, .. } = part else {
             rest.push(part.clone());
             continue;
         };
+        note_cache(part, &format!("{path}.content[{index}]"), dropped);
         any_result = true;
         let (pictures, texts): (Vec<Part>, Vec<Part>) =
             content.iter().cloned().partition(|part| matches!(part, Part::Image { .. }));
@@ -202,13 +203,10 @@ fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Valu
     let mut out = Vec::with_capacity(parts.len());
     for (index, part) in parts.iter().enumerate() {
         let here = format!("{path}.content[{index}]");
+        note_cache(part, &here, dropped);
         match part {
-            Part::Text { text, cache_control } => {
-                note_cache(cache_control.as_ref(), &here, dropped);
-                out.push(json!({ "type": "text", "text": text }));
-            }
-            Part::Image { source, detail, cache_control } => {
-                note_cache(cache_control.as_ref(), &here, dropped);
+            Part::Text { text, .. } => out.push(json!({ "type": "text", "text": text })),
+            Part::Image { source, detail, .. } => {
                 let url = match source {
                     ImageSource::Url(url) => url.clone(),
                     ImageSource::Base64 { media_type, data } => format!("data:{media_type};base64,{data}"),
@@ -234,8 +232,8 @@ pub(super) fn is_ours(kind: &str) -> bool {
     matches!(kind, "input_audio" | "file" | "video_url" | "audio_url")
 }
 
-fn note_cache(marker: Option<&Value>, path: &str, dropped: &mut Vec<String>) {
-    if marker.is_some() {
+fn note_cache(part: &Part, path: &str, dropped: &mut Vec<String>) {
+    if part.cache_control().is_some() {
         dropped.push(format!("{path}.cache_control"));
     }
 }
@@ -265,6 +263,9 @@ fn encode_assistant(message: &Message, path: &str, dropped: &mut Vec<String>) ->
         turn.insert("reasoning_content".into(), json!(thoughts.concat()));
     } else if !thoughts.is_empty() {
         dropped.push(format!("{path}.thinking"));
+    }
+    if message.parts.iter().any(|part| matches!(part, Part::RedactedThinking { .. })) {
+        dropped.push(format!("{path}.redacted_thinking"));
     }
     if let Some(Part::Refusal { text }) = message.parts.iter().find(|part| matches!(part, Part::Refusal { .. })) {
         turn.insert("refusal".into(), json!(text));

@@ -167,12 +167,17 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         out.insert("response_format".into(), encode_format(format));
     }
     if let Some(most) = request.max_tokens {
-        let most = target.max_output_tokens.map_or(most, |able| most.min(able));
+        let most = target.answer_tokens(most, &mut dropped);
         out.insert(target.quirks.max_tokens_field.as_str().into(), json!(most));
     }
     encode_sampling(&request.sampling, &mut out, &mut dropped);
-    if let Some(effort) = request.reasoning.as_ref().and_then(effort_for) {
-        out.insert("reasoning_effort".into(), json!(effort_text(effort)));
+    match request.reasoning.as_ref().map(effort_for) {
+        Some(Some(effort)) => {
+            out.insert("reasoning_effort".into(), json!(effort_text(effort)));
+        }
+        // As much as it likes, and it cannot think at all.
+        Some(None) if !target.reasoning => dropped.push("reasoning".into()),
+        _ => {}
     }
     if let Some(user) = &request.user {
         out.insert("user".into(), json!(user));

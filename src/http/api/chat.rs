@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use super::witness::{Asker, Witness};
-use super::{body, wishes};
+use super::{body, dropped, wishes};
 use crate::codec;
 use crate::dispatch::{Job, Reply, ReplyBody, Report};
 use crate::http::error::Rejection;
@@ -207,7 +207,7 @@ fn respond(dialect: Dialect, request: &ChatRequest, decision: &Decision, reply: 
         say(headers, &FEATURES, format!("missed:{missed}"));
     }
     if !reply.dropped.is_empty() {
-        say(headers, &DROPPED, reply.dropped.join(", "));
+        say(headers, &DROPPED, dropped::told(&reply.dropped));
     }
     response
 }

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod chat;
 pub mod count_tokens;
+mod dropped;
 pub mod embeddings;
 pub mod feedback;
 pub mod health;

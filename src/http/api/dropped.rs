@@ -1,0 +1,62 @@
+//! The header that says which fields of a request could not be carried over.
+
+/// Longest value of the header, in bytes, but for the last words.
+const LONGEST: usize = 1024;
+
+/// Each field once, wherever in a list it stood (`messages[].name`), and no more of them than go into a header.
+pub(super) fn told(dropped: &[String]) -> String {
+    let mut fields: Vec<String> = Vec::new();
+    for field in dropped.iter().map(|field| anywhere(field)) {
+        if !fields.contains(&field) {
+            fields.push(field);
+        }
+    }
+    let mut told = String::new();
+    for (at, field) in fields.iter().enumerate() {
+        if told.len() + field.len() > LONGEST {
+            return format!("{told} and {} more", fields.len() - at);
+        }
+        if at > 0 {
+            told.push_str(", ");
+        }
+        told.push_str(field);
+    }
+    told
+}
+
+/// A field without its places in lists.
+fn anywhere(field: &str) -> String {
+    let mut inside = false;
+    let outside = |letter: &char| {
+        let place = inside && letter.is_ascii_digit();
+        inside = *letter == '[' || place;
+        !place
+    };
+    field.chars().filter(outside).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(fields: impl IntoIterator<Item = String>) -> String {
+        told(&fields.into_iter().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_long_conversation_loses_each_field_once() {
+        let thoughts = (0..300).map(|turn| format!("messages[{turn}].thinking"));
+        let names = (0..300).map(|turn| format!("messages[{turn}].content[2].name"));
+        let all = thoughts.chain(names).chain(["max_tokens (at most 8192)".into()]);
+        assert_eq!(of(all), "messages[].thinking, messages[].content[].name, max_tokens (at most 8192)");
+    }
+
+    #[test]
+    fn more_than_a_header_holds_is_counted() {
+        let text = of((0..200).map(|at| format!("a_rather_long_field_{at}")));
+        assert!(text.len() < LONGEST + 20, "{}", text.len());
+        let (shown, rest) = text.split_once(" and ").unwrap();
+        let more: usize = rest.trim_end_matches(" more").parse().unwrap();
+        assert_eq!(shown.split(", ").count() + more, 200);
+    }
+}
