@@ -340,7 +340,7 @@ fn reload(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<PathBuf>, ConfigErro
     let Loaded { config, settings, files } = config::load(args)?;
     let late = config::needs_restart(&gateway.live().config, &config);
     if !late.is_empty() {
-        tracing::warn!(sections = late.join(", "), "Changes in these sections take hold after a restart");
+        tracing::warn!(changed = late.join(", "), "These changes take hold after a restart");
     }
     let kept = keep_fixed(config, &gateway.live().config);
     gateway.configure(kept, settings);
@@ -355,6 +355,7 @@ fn keep_fixed(mut new: Config, old: &Config) -> Config {
     new.telemetry = old.telemetry.clone();
     new.store = old.store.clone();
     new.classifier = config::Classifier { head: new.classifier.head, ..old.classifier.clone() };
+    new.dispatch.connect_timeout_ms = old.dispatch.connect_timeout_ms;
     new
 }
 

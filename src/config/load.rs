@@ -103,7 +103,8 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     Ok(Loaded { config, settings: layers.settings(), files })
 }
 
-/// Sections that are read once, at start (all of the classifier's but its head), and differ between two configurations.
+/// Sections and keys that are read once, at start (all of the classifier's but its head), and differ between two
+/// configurations.
 pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let mut changed = Vec::new();
     let mut compare = |name, same: bool| {
@@ -117,6 +118,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     compare("store", old.store == new.store);
     let head = old.classifier.head.clone();
     compare("classifier", old.classifier == Classifier { head, ..new.classifier.clone() });
+    compare("dispatch.connect_timeout_ms", old.dispatch.connect_timeout_ms == new.dispatch.connect_timeout_ms);
     changed
 }
 

@@ -19,6 +19,17 @@ async fn a_changed_file_is_taken_over_and_a_bad_one_is_not() {
 }
 
 #[tokio::test]
+async fn what_is_read_at_start_keeps_its_value_and_is_shown_with_it() {
+    let gateway = TestGateway::start("").await;
+    let file = gateway.args.file.clone().unwrap();
+    std::fs::write(&file, "[dispatch]\nconnect_timeout_ms = 77\nidle_timeout_ms = 78").unwrap();
+    gateway.app.reload().unwrap();
+    let dispatch = gateway.app.gateway.live().config.dispatch.clone();
+    assert_eq!((dispatch.connect_timeout_ms, dispatch.idle_timeout_ms), (1000, 78));
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn health_survives_a_reload() {
     let gateway = TestGateway::start("").await;
     gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "hi")).await;
