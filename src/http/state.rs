@@ -236,7 +236,7 @@ impl Gateway {
         Ok(changed)
     }
 
-    /// Takes over a configuration.
+    /// Takes over a configuration. Within a tokio runtime.
     pub fn configure(&self, mut config: Config, settings: Vec<Setting>) {
         self.dispatcher.configure(&config.dispatch);
         self.resize(config.limits.max_in_flight);
@@ -430,14 +430,21 @@ impl Gateway {
         recorder.decision(ledger::decision(decision, asking, &recorder.salt(), recorder.keeps_prompts(), now_ms));
     }
 
-    /// More or fewer chat requests at once. Fewer takes hold as running ones end.
+    /// More or fewer chat requests at once. Fewer takes hold as running ones end: permits that are out are waited for,
+    /// ahead of new requests, and not given out again.
     fn resize(&self, wanted: usize) {
         let mut limit = self.in_flight_limit.lock();
-        if wanted > *limit {
-            self.in_flight.add_permits(wanted - *limit);
-            *limit = wanted;
-        } else {
-            *limit -= self.in_flight.forget_permits(*limit - wanted);
+        let before = std::mem::replace(&mut *limit, wanted);
+        self.in_flight.add_permits(wanted.saturating_sub(before));
+        let less = before.saturating_sub(wanted);
+        let out = less - self.in_flight.forget_permits(less);
+        if out > 0 {
+            let (permits, out) = (Arc::clone(&self.in_flight), u32::try_from(out).unwrap_or(u32::MAX));
+            tokio::spawn(async move {
+                if let Ok(returned) = permits.acquire_many_owned(out).await {
+                    returned.forget();
+                }
+            });
         }
     }
 }

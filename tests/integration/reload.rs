@@ -1,5 +1,7 @@
 //! Configuration that changes while it runs.
 
+use pointsman::sandbox::{Fault, Times};
+
 use crate::support::{TestGateway, ask, settle};
 
 #[tokio::test]
@@ -61,5 +63,30 @@ async fn another_head_is_taken_over_while_it_runs() {
         .await;
     std::fs::write(&file, with(&format!("{}/models/builtin/head.safetensors", env!("CARGO_MANIFEST_DIR")))).unwrap();
     settle(|| classifier.status().head.is_some(), "what was no head stands in the way of one").await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn fewer_requests_at_once_takes_hold_as_running_ones_end() {
+    let gateway = TestGateway::start("[limits]\nmax_in_flight = 3").await;
+    gateway.sandbox.faults().set("*", Fault::HangBeforeHeaders, Times::Always);
+    let call = || {
+        let body = ask("/api/chat", "gpt-4o", "Hello").to_string();
+        tokio::spawn(gateway.http.post(gateway.url("/api/chat")).body(body).send())
+    };
+    let calls = [call(), call(), call()];
+    settle(|| gateway.sandbox.open() == 3, "the calls never began").await;
+    std::fs::write(gateway.args.file.as_ref().unwrap(), "[limits]\nmax_in_flight = 1").unwrap();
+    gateway.app.reload().unwrap();
+    calls.iter().for_each(|call| call.abort());
+    settle(|| gateway.sandbox.open() == 0, "the calls went on").await;
+    settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+    // The last of the three may still be on its way back.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let one = call();
+    settle(|| gateway.sandbox.open() == 1, "none is let in any more").await;
+    let second = gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await;
+    assert_eq!(second.status(), 429);
+    one.abort();
     gateway.stop().await;
 }
