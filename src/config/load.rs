@@ -96,7 +96,7 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     if !problems.is_empty() {
         return Err(told(&layers, problems));
     }
-    resolve_keys(&mut config.providers, &variables, &args.dir)?;
+    resolve_keys(&mut config.providers, &variables, &args.dir, &mut files)?;
     resolve_hub(&mut config.classifier.hub, &variables, &args.dir)?;
     config.admin.password = password(&config.admin, &variables, &args.dir)?;
     files.push(args.dir.join(".env"));
@@ -205,11 +205,13 @@ fn resolve_keys(
     providers: &mut BTreeMap<String, Provider>,
     variables: &BTreeMap<String, String>,
     dir: &Path,
+    files: &mut Vec<PathBuf>,
 ) -> Result<(), ConfigErrors> {
     for (name, provider) in providers {
         let variable = provider.key_env.as_deref();
         provider.key =
             secret(&format!("providers.{name}.key"), variable, provider.key_file.as_deref(), variables, dir)?;
+        files.extend(provider.key_file.as_ref().map(|file| dir.join(file)));
     }
     Ok(())
 }
@@ -244,7 +246,7 @@ fn secret(
 ) -> Result<Option<SecretString>, ConfigErrors> {
     let text = match file {
         Some(file) => {
-            let path = if file.is_absolute() { file.to_owned() } else { dir.join(file) };
+            let path = dir.join(file);
             let read = std::fs::read_to_string(&path);
             Some(read.map_err(|error| one(format!("{key}_file: {}: {error}", path.display())))?)
         }
@@ -268,7 +270,7 @@ fn password(
     dir: &Path,
 ) -> Result<Option<Password>, ConfigErrors> {
     if let Some(file) = &admin.password_file {
-        let path = if file.is_absolute() { file.clone() } else { dir.join(file) };
+        let path = dir.join(file);
         let text = std::fs::read_to_string(&path)
             .map_err(|error| one(format!("admin.password_file: {}: {error}", path.display())))?;
         return Ok(Some(Password::Hash(SecretString::from(text.trim().to_owned()))));

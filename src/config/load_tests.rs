@@ -136,3 +136,14 @@ fn a_syntax_error_names_file_and_line() {
     let error = with_file("[server]\nlisten = \n").unwrap_err().to_string();
     assert!(error.contains("my.toml:"), "{error}");
 }
+
+#[test]
+fn a_key_in_a_file_is_read_and_its_file_is_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("my.toml");
+    fs::write(&file, "[providers.openai]\nkey_file = 'key'").unwrap();
+    fs::write(dir.path().join("key"), "sk-1\n").unwrap();
+    let loaded = load(&LoadArgs { file: Some(file), ..args(&dir) }).unwrap();
+    assert_eq!(loaded.config.providers["openai"].key.as_ref().unwrap().expose_secret(), "sk-1");
+    assert!(loaded.files.contains(&dir.path().join("key")), "{:?}", loaded.files);
+}
