@@ -121,10 +121,8 @@ impl Rules {
     /// out here. Models get the names that `catalog` lists them under, however the rules call them.
     pub fn new(rules: &[Rule], catalog: &Catalog) -> Self {
         let compile = |rule: &Rule| {
-            let words: Vec<String> = rule.when.keywords.iter().map(|word| regex::escape(word.trim())).collect();
-            // `\b` knows no words in scripts without spaces, so there a keyword is found anywhere.
-            let bounded = |word: &String| if word.is_ascii() { format!(r"\b{word}\b") } else { word.clone() };
-            let any = words.iter().map(bounded).collect::<Vec<_>>().join("|");
+            let words: Vec<String> = rule.when.keywords.iter().map(|word| whole(word.trim())).collect();
+            let any = words.join("|");
             let keywords =
                 if words.is_empty() { None } else { RegexBuilder::new(&any).case_insensitive(true).build().ok() };
             let patterns = rule.when.regex.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect();
@@ -165,6 +163,16 @@ fn by_listed_names(rule: &Rule, catalog: &Catalog) -> Rule {
         weights: rule.weights.iter().map(|(name, weight)| (listed(name), *weight)).collect(),
         ..rule.clone()
     }
+}
+
+/// A pattern of a keyword as a whole word. Scripts without spaces know no words, so there it is found anywhere; and a word
+/// that ends in a mark (`C++`) ends there whatever follows.
+fn whole(word: &str) -> String {
+    let bound = |letter: Option<char>| match letter {
+        Some(letter) if word.is_ascii() && (letter.is_ascii_alphanumeric() || letter == '_') => r"\b",
+        _ => "",
+    };
+    format!("{}{}{}", bound(word.chars().next()), regex::escape(word), bound(word.chars().next_back()))
 }
 
 impl Compiled {
@@ -245,6 +253,15 @@ mod tests {
         assert!(matches("keywords = ['invoice']", "Pay this INVOICE now"));
         assert!(!matches("keywords = ['voice']", "Pay this invoice now"));
         assert!(matches("keywords = ['\u{5408}\u{540c}']", "\u{8bf7}\u{770b}\u{5408}\u{540c}\u{5427}"));
+    }
+
+    #[test]
+    fn keywords_may_begin_and_end_with_marks() {
+        assert!(matches("keywords = ['C++']", "Some C++ code"));
+        assert!(matches("keywords = ['C#']", "Is it c#?"));
+        assert!(matches("keywords = ['.NET']", "In ASP.NET Core"));
+        assert!(!matches("keywords = ['C++']", "RISC++ or C+"));
+        assert!(!matches("keywords = ['.NET']", "a .network"));
     }
 
     #[test]

@@ -68,7 +68,8 @@ async fn another_head_is_taken_over_while_it_runs() {
 
 #[tokio::test]
 async fn fewer_requests_at_once_takes_hold_as_running_ones_end() {
-    let gateway = TestGateway::start("[limits]\nmax_in_flight = 3").await;
+    const PATIENT: &str = "[dispatch]\nwhole_answer_timeout_ms = 20000\ntotal_timeout_ms = 20000";
+    let gateway = TestGateway::start(&format!("[limits]\nmax_in_flight = 3\n{PATIENT}")).await;
     gateway.sandbox.faults().set("*", Fault::HangBeforeHeaders, Times::Always);
     let call = || {
         let body = ask("/api/chat", "gpt-4o", "Hello").to_string();
@@ -76,7 +77,7 @@ async fn fewer_requests_at_once_takes_hold_as_running_ones_end() {
     };
     let calls = [call(), call(), call()];
     settle(|| gateway.sandbox.open() == 3, "the calls never began").await;
-    std::fs::write(gateway.args.file.as_ref().unwrap(), "[limits]\nmax_in_flight = 1").unwrap();
+    std::fs::write(gateway.args.file.as_ref().unwrap(), format!("[limits]\nmax_in_flight = 1\n{PATIENT}")).unwrap();
     gateway.app.reload().unwrap();
     calls.iter().for_each(|call| call.abort());
     settle(|| gateway.sandbox.open() == 0, "the calls went on").await;
