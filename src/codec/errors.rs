@@ -15,16 +15,17 @@ use crate::protocol::{ApiError, Dialect, ErrorKind};
 const LONGEST_MESSAGE: usize = 500;
 
 /// Phrases that vendors and look-alikes use when a prompt does not fit.
-const OVERFLOW: [&str; 9] = [
+const OVERFLOW: [&str; 10] = [
     "context length",
     "context window",
     "prompt is too long",
     "maximum context",
     "too many tokens",
     "exceeds the context",
-    "exceeds the available context",
     "input is too long",
     "exceed context limit",
+    "available context size",
+    "exceeds the maximum number of tokens",
 ];
 
 pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Option<Duration>) -> ApiError {
@@ -72,6 +73,7 @@ fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
     let message = error.message.to_lowercase();
     let overflow = says("context_length_exceeded")
         || says("context_overflow")
+        || says("exceed_context_size")
         || (matches!(status, 200 | 400 | 413 | 422 | 500) && OVERFLOW.iter().any(|phrase| message.contains(phrase)));
     if overflow {
         return ErrorKind::ContextOverflow;

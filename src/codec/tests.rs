@@ -515,6 +515,18 @@ fn vendors_errors_are_told_apart() {
             r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}"#,
             ErrorKind::ContextOverflow,
         ),
+        (
+            Dialect::OpenAi,
+            400,
+            r#"{"error":{"code":400,"type":"exceed_context_size_error","message":"the request exceeds the available context size"}}"#,
+            ErrorKind::ContextOverflow,
+        ),
+        (
+            Dialect::OpenAi,
+            400,
+            r#"{"error":{"code":400,"message":"The input token count (9) exceeds the maximum number of tokens allowed (8)."}}"#,
+            ErrorKind::ContextOverflow,
+        ),
         (Dialect::OpenAi, 429, r#"{"error":{"code":"insufficient_quota","message":"x"}}"#, ErrorKind::Quota),
         (Dialect::OpenAi, 429, r#"{"error":{"code":"rate_limit_exceeded","message":"x"}}"#, ErrorKind::RateLimited),
         (Dialect::Anthropic, 529, r#"{"error":{"type":"overloaded_error","message":"x"}}"#, ErrorKind::Overloaded),
