@@ -162,13 +162,14 @@ impl Dispatcher {
         let total = Instant::now() + Duration::from_millis(settings.total_timeout_ms);
         let mut walk = Walk { calls: 0, causes: Vec::new(), too_small: 0, tried: Vec::new() };
         self.budget.deposit(std::time::Instant::now());
-        for (failovers, model) in plan.candidates.iter().enumerate() {
+        let mut failovers = 0;
+        for model in &plan.candidates {
             if model.settings.context <= walk.too_small {
                 continue;
             }
             let found = self.try_model(model, job, settings, total, &mut walk, &mut report).await;
             report.so_far().calls = walk.calls;
-            report.so_far().failovers = failovers as u32;
+            report.so_far().failovers = failovers;
             report.so_far().causes =
                 walk.causes.iter().map(|cause| (cause.model.clone(), cause.error.kind)).collect();
             match found {
@@ -176,10 +177,10 @@ impl Dispatcher {
                     return Ok(answer(model, permit, attempted, job, settings, total, report));
                 }
                 Found::GiveUp => break,
-                Found::Nothing => {}
+                Found::Nothing => failovers += 1,
             }
         }
-        let failure = summarise(walk.causes);
+        let failure = summarise(walk);
         report.end(Status::Failed(failure.error.kind));
         Err(failure)
     }
@@ -289,7 +290,8 @@ fn note_place(report: &mut Report, model: &Model, place: &Deployment) {
 }
 
 /// What the client is told when nobody answered: the common kind of all causes, or a bad gateway.
-fn summarise(causes: Vec<Cause>) -> Failure {
+fn summarise(walk: Walk) -> Failure {
+    let Walk { calls, causes, .. } = walk;
     let Some(last) = causes.last() else {
         let error = ApiError::new(ErrorKind::Unavailable, "no model could be tried in time");
         return Failure { error, causes };
@@ -311,7 +313,12 @@ fn summarise(causes: Vec<Cause>) -> Failure {
     let message = if causes.len() == 1 {
         told.concat()
     } else {
-        format!("no model answered after {} calls: {}", causes.len(), told.join("; "))
+        let after = match calls {
+            0 => String::new(),
+            1 => " after 1 call".to_owned(),
+            calls => format!(" after {calls} calls"),
+        };
+        format!("no model answered{after}: {}", told.join("; "))
     };
     let mut error = ApiError::new(kind, message);
     error.retry_after = causes.iter().filter_map(|cause| cause.error.retry_after).min();
@@ -419,4 +426,26 @@ fn stream_answer(
     let deadlines = Deadlines::new(settings, true, total);
     let tee = tee::Tee::new(Arc::clone(model), permit, opened, job, deadlines, meta, report);
     ReplyBody::Stream(tee.into_stream())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(calls: u32, kinds: &[ErrorKind]) -> String {
+        let cause = |kind: &ErrorKind| Cause { model: "m".into(), error: ApiError::new(*kind, kind.as_str()) };
+        let causes = kinds.iter().map(cause).collect();
+        summarise(Walk { calls, causes, too_small: 0, tried: Vec::new() }).error.message
+    }
+
+    #[test]
+    fn only_calls_that_were_made_are_counted() {
+        use ErrorKind::{Timeout, Unavailable};
+        assert_eq!(told(0, &[Unavailable, Unavailable]), "no model answered: unavailable; unavailable");
+        assert_eq!(told(1, &[Unavailable, Timeout]), "no model answered after 1 call: unavailable; timeout");
+        assert_eq!(
+            told(2, &[Timeout, Timeout, Unavailable]),
+            "no model answered after 2 calls: timeout; timeout; unavailable"
+        );
+    }
 }

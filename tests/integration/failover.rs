@@ -109,6 +109,20 @@ async fn with_no_healthy_model_the_error_is_prompt_and_tells_the_causes() {
 }
 
 #[tokio::test]
+async fn models_that_are_passed_over_are_no_failovers() {
+    // The second has no larger context than the first, and is not asked.
+    let gateway = TestGateway::start(
+        "[[rules]]\nname = 'r'\nprefer = ['gpt-4o', 'gpt-4o-mini', 'claude-sonnet-5-5']\n[routing]\nmax_candidates = 3",
+    )
+    .await;
+    gateway.sandbox.faults().set("gpt-4o", Fault::ContextOverflow, Times::Always);
+    let response = gateway.post("/api/chat", ask("/api/chat", "auto", "Hello")).await;
+    assert_eq!(response.headers()["x-pointsman-model"], "claude-sonnet-5-5");
+    assert_eq!(gateway.metric("pointsman_failovers_total").await, 1.0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_passing_fault_is_retried() {
     let gateway = TestGateway::start("").await;
     let fault = Fault::Status { status: 503, retry_after: None };
