@@ -218,8 +218,12 @@ async fn refusal(answer: Answer, dialect: Dialect, place: &Deployment, deadlines
     named(codec::decode_error(dialect, status, &body, retry_after), place)
 }
 
-/// Puts the deployment's name before an error's message.
+/// Puts the deployment's name before an error's message. What a vendor says of our key is no client's business: some
+/// quote a part of it.
 fn named(mut error: ApiError, place: &Deployment) -> ApiError {
+    if matches!(error.kind, ErrorKind::Authentication | ErrorKind::Permission) {
+        error.message = "it refuses our key".into();
+    }
     error.message = format!("{}: {}", place.name, error.message);
     error
 }

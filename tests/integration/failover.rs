@@ -109,6 +109,21 @@ async fn with_no_healthy_model_the_error_is_prompt_and_tells_the_causes() {
 }
 
 #[tokio::test]
+async fn what_a_vendor_says_of_our_key_is_not_passed_on() {
+    let gateway = TestGateway::start(IN_ORDER).await;
+    for status in [401, 403] {
+        gateway.sandbox.faults().set("*", Fault::Status { status, retry_after: None }, Times::Always);
+        for path in CLIENTS {
+            let response = gateway.post(path, ask(path, "gpt-4o", "Hello")).await;
+            assert_eq!(response.status(), 502, "{path}");
+            let told = error(path, &response.json().await.unwrap());
+            assert_eq!(told, "openai/gpt-4o: it refuses our key", "{path}");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn models_that_are_passed_over_are_no_failovers() {
     // The second has no larger context than the first, and is not asked.
     let gateway = TestGateway::start(
