@@ -217,6 +217,10 @@ async fn tokens_are_made_shown_once_and_revoked() {
     let gateway = locked("").await;
     let browser = Browser::sign_in(&gateway).await;
     let wanted = json!({ "name": "ci <b>", "scopes": ["chat"], "requests_per_minute": 5 });
+    let mut useless = wanted.clone();
+    useless["models"] = json!([]);
+    let refused = browser.call("POST", "/api/admin/tokens", useless).await;
+    assert_eq!(refused.status(), 400, "a list of no model is not a list of all");
     let made = browser.call("POST", "/api/admin/tokens", wanted.clone()).await;
     assert_eq!(made.status(), 201);
     let made: Value = made.json().await.unwrap();

@@ -127,6 +127,9 @@ fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
     if wanted.usd_per_day.is_some_and(|usd| !(usd.is_finite() && usd >= 0.0)) {
         return Err(ApiError::invalid("a spend is 0 or more US dollars").at("usd_per_day"));
     }
+    if wanted.models.as_ref().is_some_and(Vec::is_empty) {
+        return Err(ApiError::invalid("a token for no model opens nothing; leave `models` out for all").at("models"));
+    }
     let live = gateway.live();
     let unknown = wanted.models.iter().flatten().find(|name| live.catalog.find(name).is_none());
     if let Some(unknown) = unknown {
@@ -135,7 +138,7 @@ fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
     let new = NewToken {
         name,
         scopes: wanted.scopes,
-        models: wanted.models.filter(|models| !models.is_empty()),
+        models: wanted.models,
         requests_per_minute: wanted.requests_per_minute,
         tokens_per_minute: wanted.tokens_per_minute,
         usd_per_day: wanted.usd_per_day,
