@@ -263,6 +263,7 @@ fn check_numbers(config: &Config, bad: &mut impl FnMut(String, String)) {
         ("limits.max_in_flight", config.limits.max_in_flight as u64),
         ("server.max_connections", config.server.max_connections as u64),
         ("server.header_timeout_s", config.server.header_timeout_s),
+        ("server.write_timeout_s", config.server.write_timeout_s),
         ("routing.max_candidates", config.routing.max_candidates as u64),
         ("dispatch.max_attempts", u64::from(dispatch.max_attempts)),
         ("dispatch.attempts_per_model", u64::from(dispatch.attempts_per_model)),

@@ -19,6 +19,8 @@ pub struct Server {
     pub max_connections: usize,
     /// Seconds a client may take to send its request's head.
     pub header_timeout_s: u64,
+    /// Seconds in which a client must take something of its answer.
+    pub write_timeout_s: u64,
     /// Origins that browsers may call from (CORS); empty = none, `*` = any.
     pub cors_origins: Vec<String>,
 }
@@ -31,6 +33,7 @@ impl Default for Server {
             drain_s: 30,
             max_connections: 4096,
             header_timeout_s: 15,
+            write_timeout_s: 60,
             cors_origins: Vec::new(),
         }
     }

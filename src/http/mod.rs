@@ -16,6 +16,7 @@ pub mod lanes;
 pub mod ledger;
 pub mod middleware;
 pub mod monitor;
+mod patience;
 pub mod routes;
 pub mod server;
 pub mod session;

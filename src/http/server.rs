@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::lanes::Lanes;
+use super::patience::Patience;
 use crate::config;
 
 /// How a server ended.
@@ -65,7 +66,7 @@ pub async fn serve(
         let _ = stream.set_nodelay(true);
         // Out of this runtime, to be taken up by the lane's.
         let Ok(stream) = stream.into_std() else { continue };
-        let connection = connection(stream, peer, router.clone(), settings.header_timeout_s, draining.clone());
+        let connection = connection(stream, peer, router.clone(), Timeouts::of(&settings), draining.clone());
         lanes.run(&tasks, async move {
             connection.await;
             drop(permit);
@@ -80,11 +81,27 @@ pub async fn serve(
     }
 }
 
+/// How long a client is waited for.
+#[derive(Clone, Copy)]
+struct Timeouts {
+    /// To send its request's head.
+    head: Duration,
+    /// To take something of its answer.
+    writes: Duration,
+}
+
+impl Timeouts {
+    fn of(settings: &config::Server) -> Self {
+        let seconds = Duration::from_secs;
+        Self { head: seconds(settings.header_timeout_s), writes: seconds(settings.write_timeout_s) }
+    }
+}
+
 async fn connection(
     stream: std::net::TcpStream,
     peer: SocketAddr,
     router: Router,
-    header_timeout_s: u64,
+    timeouts: Timeouts,
     mut draining: watch::Receiver<bool>,
 ) {
     let stream = match tokio::net::TcpStream::from_std(stream) {
@@ -101,8 +118,8 @@ async fn connection(
         async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {})) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(header_timeout_s));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    builder.timer(TokioTimer::new()).header_read_timeout(timeouts.head);
+    let connection = builder.serve_connection(TokioIo::new(Patience::new(stream, timeouts.writes)), service);
     let mut connection = std::pin::pin!(connection);
     let mut told = false;
     loop {
