@@ -178,3 +178,74 @@ pub(super) fn encode_in_stream(dialect: Dialect, error: &ApiError) -> Bytes {
         Dialect::Anthropic | Dialect::Native => format!("event: error\ndata: {value}\n\n"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{decode_error, decode_response};
+    use super::*;
+
+    #[test]
+    fn vendors_errors_are_told_apart() {
+        let kind = |dialect, status, body: &str| decode_error(dialect, status, body.as_bytes(), None).kind;
+        let cases = [
+            (
+                Dialect::OpenAi,
+                400,
+                r#"{"error":{"code":"context_length_exceeded","message":"x"}}"#,
+                ErrorKind::ContextOverflow,
+            ),
+            (
+                Dialect::Anthropic,
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}"#,
+                ErrorKind::ContextOverflow,
+            ),
+            (
+                Dialect::OpenAi,
+                400,
+                r#"{"error":{"code":400,"type":"exceed_context_size_error","message":"the request exceeds the available context size"}}"#,
+                ErrorKind::ContextOverflow,
+            ),
+            (
+                Dialect::OpenAi,
+                400,
+                r#"{"error":{"code":400,"message":"The input token count (9) exceeds the maximum number of tokens allowed (8)."}}"#,
+                ErrorKind::ContextOverflow,
+            ),
+            (Dialect::OpenAi, 429, r#"{"error":{"code":"insufficient_quota","message":"x"}}"#, ErrorKind::Quota),
+            (
+                Dialect::OpenAi,
+                429,
+                r#"{"error":{"code":"rate_limit_exceeded","message":"x"}}"#,
+                ErrorKind::RateLimited,
+            ),
+            (
+                Dialect::Anthropic,
+                529,
+                r#"{"error":{"type":"overloaded_error","message":"x"}}"#,
+                ErrorKind::Overloaded,
+            ),
+            (Dialect::OpenAi, 400, r#"{"error":{"code":"content_filter","message":"x"}}"#, ErrorKind::ContentFilter),
+            (Dialect::Ollama, 404, r#"{"error":"model 'x' not found"}"#, ErrorKind::NotFound),
+            (Dialect::OpenAi, 502, "<html>Bad Gateway</html>", ErrorKind::Upstream),
+            (Dialect::OpenAi, 401, "", ErrorKind::Authentication),
+            (Dialect::OpenAi, 413, "", ErrorKind::TooLarge),
+            (Dialect::OpenAi, 504, "", ErrorKind::Timeout),
+        ];
+        for (dialect, status, body, expected) in cases {
+            assert_eq!(kind(dialect, status, body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn an_error_with_status_200_is_an_error() {
+        for (dialect, body) in [
+            (Dialect::OpenAi, r#"{"error":{"message":"Overloaded","type":"overloaded_error"}}"#),
+            (Dialect::Anthropic, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#),
+            (Dialect::Ollama, r#"{"error":"overloaded_error: Overloaded"}"#),
+        ] {
+            assert!(decode_response(dialect, body.as_bytes()).is_err(), "{body}");
+        }
+        assert_eq!(decode_response(Dialect::OpenAi, b"{not json").unwrap_err().kind, ErrorKind::Upstream);
+    }
+}

@@ -277,4 +277,6 @@ fn unreadable() -> ApiError {
 #[cfg(test)]
 mod newer_tests;
 #[cfg(test)]
+mod passing_tests;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,191 @@
+//! Where client and backend speak the same dialect: the body passes through, but for what the backend would refuse.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::tests::{openai, target};
+use super::*;
+use crate::config::{MaxTokensField, Quirks, Refusal};
+
+#[test]
+fn passing_through_changes_the_model_and_nothing_else() {
+    let quirks = Quirks::default();
+    let target = target(Dialect::OpenAi, &quirks);
+    let body = br#"{ "x_unknown" : [1.50, 1e3, "\u00e9"] ,"model":"auto",  "messages":[{"model":"inner"}] }"#;
+    let passed = passthrough_request(&target, body, false).unwrap();
+    let expected =
+        br#"{ "x_unknown" : [1.50, 1e3, "\u00e9"] ,"model":"upstream-id",  "messages":[{"model":"inner"}] }"#;
+    assert_eq!(std::str::from_utf8(&passed).unwrap(), std::str::from_utf8(expected).unwrap());
+    let streamed = passthrough_request(&target, b"{\"model\":\"m\"}", true).unwrap();
+    assert_eq!(&streamed[..], br#"{"stream_options":{"include_usage":true},"model":"upstream-id"}"#);
+    let merged = passthrough_request(&target, br#"{"model":"m","stream_options":{"x":1}}"#, true).unwrap();
+    assert_eq!(&merged[..], br#"{"model":"upstream-id","stream_options":{"x":1,"include_usage":true}}"#);
+    let added = passthrough_request(&target, b"{}", false).unwrap();
+    assert_eq!(&added[..], br#"{"model":"upstream-id"}"#);
+    assert!(passthrough_request(&target, b"[1]", false).is_err());
+}
+
+/// A look-alike that knows little.
+const MODEST: Quirks = Quirks {
+    max_tokens_field: MaxTokensField::MaxTokens,
+    reasoning_content: false,
+    developer_role: false,
+    stream_usage: false,
+    json_schema: false,
+    parallel_tool_calls: false,
+    reasoning_effort: false,
+};
+
+fn passed(target: &Target<'_>, body: Value) -> (Value, Vec<String>) {
+    let bytes = body.to_string();
+    let request = decode_request(target.dialect, bytes.as_bytes()).unwrap();
+    let passed = pass_request(target, &request, bytes.as_bytes()).unwrap();
+    (serde_json::from_slice(&passed.body).unwrap(), passed.dropped)
+}
+
+#[test]
+fn what_a_look_alike_does_not_know_is_changed_and_the_rest_is_kept() {
+    let schema = json!({ "type": "object", "properties": { "n": { "type": "integer" } } });
+    let (body, mut dropped) = passed(
+        &target(Dialect::OpenAi, &MODEST),
+        json!({
+            "model": "auto",
+            "x_future": [1],
+            "messages": [
+                { "role": "developer", "content": "Be brief.", "x_inner": true },
+                { "role": "assistant", "content": "2", "reasoning_content": "hm" },
+                { "role": "user", "content": "And now?" },
+            ],
+            "response_format": { "type": "json_schema", "json_schema": { "name": "n", "schema": schema } },
+            "parallel_tool_calls": false,
+            "reasoning_effort": "low",
+            "max_completion_tokens": 7,
+        }),
+    );
+    assert_eq!(
+        (&body["model"], &body["x_future"], &body["max_tokens"]),
+        (&json!("upstream-id"), &json!([1]), &json!(7))
+    );
+    assert_eq!(body["messages"][0], json!({ "role": "system", "content": "Be brief.", "x_inner": true }));
+    let in_words = body["messages"][1]["content"].as_str().unwrap();
+    assert!(in_words.contains("JSON") && in_words.contains(&schema.to_string()), "{in_words}");
+    assert_eq!(body["messages"][2], json!({ "role": "assistant", "content": "2" }));
+    assert_eq!(body["response_format"], json!({ "type": "json_object" }));
+    for gone in ["parallel_tool_calls", "reasoning_effort", "max_completion_tokens"] {
+        assert_eq!(body.get(gone), None, "{gone}");
+    }
+    dropped.sort_unstable();
+    let lost = ["messages[1].thinking", "parallel_tool_calls", "reasoning", "response_format.json_schema"];
+    assert_eq!(dropped, lost);
+}
+
+#[test]
+fn the_limit_goes_by_the_name_that_the_backend_knows() {
+    let renamed = |quirks: &Quirks, body: &str| {
+        String::from_utf8(
+            passthrough_request(&target(Dialect::OpenAi, quirks), body.as_bytes(), false).unwrap().to_vec(),
+        )
+        .unwrap()
+    };
+    let openai = Quirks::default();
+    assert_eq!(
+        renamed(&openai, r#"{"model":"m", "max_tokens" : 5, "stop":"max_tokens"}"#),
+        r#"{"model":"upstream-id", "max_completion_tokens" : 5, "stop":"max_tokens"}"#
+    );
+    assert_eq!(
+        renamed(&MODEST, r#"{"max_completion_tokens":5,"model":"m"}"#),
+        r#"{"max_tokens":5,"model":"upstream-id"}"#
+    );
+    let both = r#"{"max_tokens":5,"max_completion_tokens":6,"model":"upstream-id"}"#;
+    assert_eq!(renamed(&openai, both), both);
+    let escaped = r#"{"max\u005ftokens":5,"model":"upstream-id"}"#;
+    assert_eq!(renamed(&openai, escaped), escaped);
+}
+
+#[test]
+fn a_model_that_cannot_think_is_not_told_how_much_to() {
+    let quirks = Quirks::default();
+    let body = json!({ "model": "m", "messages": [{ "role": "user", "content": "x" }], "reasoning_effort": "low" });
+    let (kept, dropped) = passed(&target(Dialect::OpenAi, &quirks), body.clone());
+    assert_eq!((&kept["reasoning_effort"], dropped.len()), (&json!("low"), 0));
+    let plain = Target { reasoning: false, ..target(Dialect::OpenAi, &quirks) };
+    let (left, dropped) = passed(&plain, body);
+    assert_eq!((left.get("reasoning_effort"), dropped), (None, vec!["reasoning".to_owned()]));
+}
+
+#[test]
+fn another_vendors_thoughts_do_not_go_to_anthropic() {
+    let quirks = Quirks::default();
+    let target = target(Dialect::Anthropic, &quirks);
+    let own = json!({ "type": "thinking", "thinking": "hm", "signature": "c2ln" });
+    let foreign = json!({ "type": "thinking", "thinking": "hm", "signature": "" });
+    let text = json!({ "type": "text", "text": "2", "x_inner": true });
+    let body = |first: Value| {
+        json!({ "model": "m", "max_tokens": 9, "x_future": 1, "messages": [
+            { "role": "user", "content": "1+1?" },
+            { "role": "assistant", "content": [first, text] },
+            { "role": "assistant", "content": [first] },
+            { "role": "user", "content": "And now?" },
+        ] })
+    };
+    let (kept, dropped) = passed(&target, body(own.clone()));
+    assert_eq!((&kept["messages"][1]["content"], dropped.len()), (&json!([own, text]), 0));
+    let (left, dropped) = passed(&target, body(foreign));
+    assert_eq!(left["x_future"], 1);
+    assert_eq!(
+        left["messages"],
+        json!([
+            { "role": "user", "content": "1+1?" },
+            { "role": "assistant", "content": [text] },
+            { "role": "user", "content": "And now?" },
+        ])
+    );
+    assert_eq!(dropped, ["messages[1].thinking", "messages[2].thinking"]);
+}
+
+#[test]
+fn what_a_model_refuses_is_left_out_or_said_in_another_way() {
+    let quirks = Quirks::default();
+    let refuses = |what: &[Refusal]| BTreeSet::from_iter(what.iter().copied());
+    let claude = refuses(&[Refusal::Sampling, Refusal::NoThinking, Refusal::ThinkingBudget]);
+    let claude = Target { refuses: &claude, ..target(Dialect::Anthropic, &quirks) };
+    let ask = |more: Value| {
+        let mut body = json!({ "model": "m", "max_tokens": 9000, "messages": [{ "role": "user", "content": "x" }] });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let (body, dropped) = passed(&claude, ask(json!({ "temperature": 0, "thinking": { "type": "disabled" } })));
+    assert_eq!((body.get("temperature"), body.get("thinking")), (None, None));
+    assert_eq!(dropped, ["temperature", "reasoning"]);
+    let (body, dropped) = passed(&claude, ask(json!({ "thinking": { "type": "enabled", "budget_tokens": 8000 } })));
+    assert_eq!(
+        (&body["thinking"], &body["output_config"]),
+        (&json!({ "type": "adaptive" }), &json!({ "effort": "medium" }))
+    );
+    assert_eq!(dropped, Vec::<String>::new());
+    let usual = ask(json!({ "temperature": 1, "thinking": { "type": "adaptive" } }));
+    assert_eq!(
+        passed(&claude, usual.clone()).0["temperature"],
+        usual["temperature"],
+        "what is usual passes as it is"
+    );
+    // The same for who speaks another dialect.
+    let sent =
+        encode_request(&claude, &openai(ask(json!({ "temperature": 0, "reasoning_effort": "none" })))).unwrap();
+    let body: Value = serde_json::from_slice(&sent.body).unwrap();
+    assert_eq!((body.get("temperature"), body.get("thinking")), (None, None));
+
+    let old = refuses(&[Refusal::ThinkingEffort]);
+    let old = Target { refuses: &old, ..target(Dialect::Anthropic, &quirks) };
+    let sent = encode_request(&old, &openai(ask(json!({ "reasoning_effort": "high" })))).unwrap();
+    let body: Value = serde_json::from_slice(&sent.body).unwrap();
+    assert_eq!(body["thinking"], json!({ "type": "enabled", "budget_tokens": 8999 }));
+    assert_eq!(body.get("output_config"), None);
+
+    let gpt = refuses(&[Refusal::Sampling]);
+    let gpt = Target { refuses: &gpt, ..target(Dialect::OpenAi, &quirks) };
+    let (body, dropped) = passed(&gpt, ask(json!({ "temperature": 0.2, "presence_penalty": 1, "x_future": 1 })));
+    assert_eq!((body.get("temperature"), body.get("presence_penalty"), &body["x_future"]), (None, None, &json!(1)));
+    assert_eq!(dropped, ["temperature", "presence_penalty"]);
+}
