@@ -61,7 +61,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("upstream", &["codec"]),
     ("store", &["bandit", "ope"]),
     // How look-alikes differ from the vendor is data, and the codec is who reads it.
-    ("codec", &["config::Quirks", "config::MaxTokensField"]),
+    ("codec", &["config::Quirks", "config::MaxTokensField", "config::Refusal"]),
     ("ope", &["bandit"]),
     ("bandit", &[]),
     ("chart", &[]),

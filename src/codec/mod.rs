@@ -27,7 +27,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::{Quirks, Refusal};
+use crate::config::Quirks;
+use crate::config::Refusal;
 use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, Part};
 
 pub use stream::{StreamDecoder, StreamEncoder};
