@@ -28,7 +28,7 @@ fn passing_through_changes_the_model_and_nothing_else() {
 
 /// A look-alike that knows little.
 const MODEST: Quirks = Quirks {
-    max_tokens_field: MaxTokensField::MaxTokens,
+    max_tokens_field: Some(MaxTokensField::MaxTokens),
     reasoning_content: false,
     developer_role: false,
     stream_usage: false,
@@ -88,7 +88,9 @@ fn the_limit_goes_by_the_name_that_the_backend_knows() {
         )
         .unwrap()
     };
-    let openai = Quirks::default();
+    let openai = Quirks { max_tokens_field: Some(MaxTokensField::MaxCompletionTokens), ..Quirks::default() };
+    let unsaid = r#"{"max_tokens":5,"model":"upstream-id"}"#;
+    assert_eq!(renamed(&Quirks::default(), unsaid), unsaid, "nobody said which of them it knows");
     assert_eq!(
         renamed(&openai, r#"{"model":"m", "max_tokens" : 5, "stop":"max_tokens"}"#),
         r#"{"model":"upstream-id", "max_completion_tokens" : 5, "stop":"max_tokens"}"#

@@ -22,8 +22,8 @@ pub(super) fn request(target: &Target<'_>, body: &[u8], stream: bool) -> Result<
         found = true;
         edits.push((field.value.clone(), model.clone()));
     }
-    if target.dialect == Dialect::OpenAi {
-        edits.extend(renamed_limit(body, &fields, target.quirks.max_tokens_field));
+    if let (Dialect::OpenAi, Some(known)) = (target.dialect, target.quirks.max_tokens_field) {
+        edits.extend(renamed_limit(body, &fields, known));
     }
     let mut added = String::new();
     if !found {

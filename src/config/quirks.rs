@@ -35,8 +35,9 @@ impl MaxTokensField {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quirks {
-    /// The field that bounds an answer's length.
-    pub max_tokens_field: MaxTokensField,
+    /// The field that bounds an answer's length, where it knows one name only. Unsaid, a request that passes keeps the name
+    /// that the client chose, and one that is translated gets OpenAI's newer one.
+    pub max_tokens_field: Option<MaxTokensField>,
     /// Whether it says its reasoning in `reasoning_content` and wants it back in tool loops (DeepSeek).
     pub reasoning_content: bool,
     /// Whether it knows the role `developer`; else that turn goes as `system`.
@@ -55,7 +56,7 @@ pub struct Quirks {
 impl Default for Quirks {
     fn default() -> Self {
         Self {
-            max_tokens_field: MaxTokensField::default(),
+            max_tokens_field: None,
             reasoning_content: false,
             developer_role: true,
             stream_usage: true,

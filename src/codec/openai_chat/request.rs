@@ -168,7 +168,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     }
     if let Some(most) = request.max_tokens {
         let most = target.answer_tokens(most, &mut dropped);
-        out.insert(target.quirks.max_tokens_field.as_str().into(), json!(most));
+        out.insert(target.quirks.max_tokens_field.unwrap_or_default().as_str().into(), json!(most));
     }
     encode_sampling(&request.sampling, &mut out, &mut dropped);
     match request.reasoning.as_ref().map(effort_for) {
