@@ -131,7 +131,7 @@ fn what_was_judged_early_is_learned_once_its_end_is_known() {
     let mut desk = desk(&store);
     let decision = decision(1);
     let mut said = vec![feedback(&decision, "f", FeedbackKind::Correct(false))];
-    store.append(&[decision.clone()], &[] as &[OutcomeRecord], &mut said).unwrap();
+    store.append(std::slice::from_ref(&decision), &[] as &[OutcomeRecord], &mut said).unwrap();
     desk.take_in(&[decision.id]).unwrap();
     assert_eq!(desk.shared.live.load().revision, 0, "nobody knows yet whose answer it was");
     let outcome = OutcomeRecord { model: Some(ModelName::from("b")), ..outcome(&decision) };
@@ -147,7 +147,7 @@ fn a_judgement_behind_a_signal_is_new() {
     let mut desk = desk(&store);
     let decision = decision(1);
     let outcome = OutcomeRecord { signals: vec![Signal::Empty], ..outcome(&decision) };
-    store.append(&[decision.clone()], &[outcome], &mut []).unwrap();
+    store.append(std::slice::from_ref(&decision), &[outcome], &mut []).unwrap();
     desk.take_in(&[decision.id]).unwrap();
     desk.new = 0;
     let mut said = vec![feedback(&decision, "f", FeedbackKind::Correct(true))];
