@@ -202,8 +202,8 @@ pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Belie
         variance += weight * spread.powi(2);
         weights += weight;
     }
-    let settings = with((variance / weights).sqrt());
-    Posterior::of(arms, shape, &settings).beliefs(shape, &settings)
+    // Whoever was never tried keeps the whole spread: what was seen of the others says little of it.
+    Posterior::of(arms, shape, &with((variance / weights).sqrt())).beliefs(shape, settings)
 }
 
 /// The posterior under certain settings, model by model and of what they have in common.
