@@ -151,7 +151,7 @@ async fn what_was_acknowledged_survives_fifty_kills() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("crash.toml");
     let settings = format!(
-        "{}\n[server]\ndata_dir = 'data'\n[classifier]\nenabled = false\n[store]\nkeep_snapshots = 5\n",
+        "{}\n[server]\ndata_dir = 'data'\n[classifier]\nenabled = false\n[store]\nkeep_snapshots = 5\n[learning.guard]\nenabled = false\n",
         sandbox.settings()
     );
     std::fs::write(&file, settings).unwrap();
