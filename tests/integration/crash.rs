@@ -97,10 +97,18 @@ async fn call(http: reqwest::Client, proxy: String, stop: Arc<AtomicBool>, noted
     }
 }
 
-/// Retunes without pause, so that kills meet retunes and swaps.
+/// Retunes without pause, and puts in force what came of it: the gate would refuse most of what chance ratings teach, and
+/// kills are to meet swaps.
 async fn retune(http: reqwest::Client, admin: String, stop: Arc<AtomicBool>) {
+    let policy = format!("http://{admin}/api/admin/policy");
     while !stop.load(Ordering::Relaxed) {
-        if http.post(format!("http://{admin}/api/admin/policy/retune")).send().await.is_err() {
+        if http.post(format!("{policy}/retune")).send().await.is_err() {
+            break;
+        }
+        let Ok(answer) = http.get(&policy).send().await else { break };
+        let Ok(view) = answer.json::<serde_json::Value>().await else { break };
+        let newest = json!({ "version": view["versions"][0]["version"] });
+        if http.post(format!("{policy}/promote")).body(newest.to_string()).send().await.is_err() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
