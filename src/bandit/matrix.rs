@@ -2,6 +2,8 @@
 //!
 //! Dimensions are 50 at most, so everything is dense, row by row, in f64.
 
+use std::ops::{AddAssign, Mul};
+
 use serde::{Deserialize, Serialize};
 
 /// A symmetric matrix, stored as its lower triangle, row by row.
@@ -166,19 +168,25 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// The same for choosing, summed in eight lanes: that compiles to vector instructions, as one sum along a row does not. The
-/// longer side is looked at as far as the shorter goes.
-pub(super) fn wide_dot(a: &[f64], b: &[f64]) -> f64 {
+/// The same for choosing, summed in sixteen lanes: that compiles to vector instructions which need not wait for each other,
+/// as one sum along a row does not. The longer side is looked at as far as the shorter goes.
+pub(super) fn wide_dot<T>(a: &[T], b: &[T]) -> T
+where
+    T: Copy + Default + Mul<Output = T> + AddAssign,
+{
     let length = a.len().min(b.len());
-    let (a, rest_of_a) = a[..length].as_chunks::<8>();
-    let (b, rest_of_b) = b[..length].as_chunks::<8>();
-    let mut lanes = [0.0; 8];
+    let (a, rest_of_a) = a[..length].as_chunks::<16>();
+    let (b, rest_of_b) = b[..length].as_chunks::<16>();
+    let mut lanes = [T::default(); 16];
     for (a, b) in a.iter().zip(b) {
         for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += a * b;
+            *lane += *a * *b;
         }
     }
-    lanes.iter().sum::<f64>() + dot(rest_of_a, rest_of_b)
+    let mut sum = T::default();
+    lanes.iter().for_each(|lane| sum += *lane);
+    rest_of_a.iter().zip(rest_of_b).for_each(|(a, b)| sum += *a * *b);
+    sum
 }
 
 #[cfg(test)]
@@ -219,6 +227,8 @@ mod tests {
             let (a, b) = ((0..length).map(f64::from).collect::<Vec<_>>(), vec![2.0; 33]);
             let known: f64 = a.iter().take(33).map(|a| a * 2.0).sum();
             assert_eq!(wide_dot(&a, &b), known);
+            let (a, b) = (a.iter().map(|a| *a as f32).collect::<Vec<_>>(), [2.0_f32; 33]);
+            assert_eq!(f64::from(wide_dot(&a, &b)), known);
         }
     }
 }

@@ -134,49 +134,56 @@ fn thompson(means: &[f64], spreads: &[f64], scale: f64, shares: &mut [f64]) {
     let (low, high) = (ends(-1.0), ends(1.0));
     let step = (high - low) / (GRID - 1) as f64;
     // Whoever cannot reach the lower end is never the best.
-    let able: Vec<usize> = (0..means.len()).filter(|at| means[*at] + REACH * spread(*at) > low).collect();
+    let able = (0..means.len()).filter(|at| means[*at] + REACH * spread(*at) > low);
     let normal = Normal::new();
-    let mut racers: Vec<Racer> =
-        able.iter().map(|at| Racer::at(low, means[*at], 1.0 / spread(*at), normal)).collect();
-    let mut won = vec![0.0; able.len()];
-    let mut growths = vec![0.0; able.len()];
+    let mut racers: Vec<Racer> = able.map(|at| Racer::at(low, at, means[at], 1.0 / spread(at), normal)).collect();
     let mut mass_before = racers.iter().map(|racer| racer.log_below).sum::<f64>().exp();
     // What lies below the lower end goes by the same rule, as growth from nothing.
-    let favourite = best(means);
-    able.iter().zip(&mut won).filter(|(at, _)| **at == favourite).for_each(|(_, won)| *won = mass_before);
+    shares[best(means)] = mass_before;
+    let mut log_mass_of_done = 0.0;
     for point in 1..GRID {
         let t = low + step * point as f64;
-        let (mut log_mass, mut growth) = (0.0, 0.0);
-        for (racer, grown) in racers.iter_mut().zip(&mut growths) {
+        let (mut log_mass, mut growth) = (log_mass_of_done, 0.0);
+        for racer in &mut racers {
             let now = normal.log_below((t - racer.mean) * racer.slope);
-            *grown = now - racer.log_below;
+            racer.grown = now - racer.log_below;
             racer.log_below = now;
             log_mass += now;
-            growth += *grown;
+            growth += racer.grown;
         }
         let mass = log_mass.exp();
         if growth > 0.0 {
             let weight = (mass - mass_before) / growth;
-            won.iter_mut().zip(&growths).for_each(|(won, grown)| *won += weight * grown);
+            racers.iter().for_each(|racer| shares[racer.at] += weight * racer.grown);
         }
         mass_before = mass;
+        // Whoever is sure to lie below will not grow any more.
+        racers.retain(|racer| {
+            let done = racer.mean + REACH / racer.slope < t;
+            log_mass_of_done += if done { racer.log_below } else { 0.0 };
+            !done
+        });
     }
-    let total: f64 = won.iter().sum();
-    able.iter().zip(&won).for_each(|(at, won)| shares[*at] = won / total);
+    let total: f64 = shares.iter().sum();
+    shares.iter_mut().for_each(|share| *share /= total);
 }
 
 /// One of the candidates that may have the largest draw, at a point of the grid.
 struct Racer {
+    /// Its place among the candidates.
+    at: usize,
     mean: f64,
     /// 1 / standard deviation.
     slope: f64,
     /// `ln F_k` there.
     log_below: f64,
+    /// By how much that is more than at the point before.
+    grown: f64,
 }
 
 impl Racer {
-    fn at(t: f64, mean: f64, slope: f64, normal: Normal) -> Self {
-        Self { mean, slope, log_below: normal.log_below((t - mean) * slope) }
+    fn at(t: f64, at: usize, mean: f64, slope: f64, normal: Normal) -> Self {
+        Self { at, mean, slope, log_below: normal.log_below((t - mean) * slope), grown: 0.0 }
     }
 }
 
