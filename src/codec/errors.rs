@@ -28,6 +28,9 @@ const OVERFLOW: [&str; 10] = [
     "exceeds the maximum number of tokens",
 ];
 
+/// What vendors say with a 400 of a model's id they do not know: DeepSeek and OpenRouter.
+const UNKNOWN_MODEL: [&str; 2] = ["model not exist", "is not a valid model id"];
+
 pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Option<Duration>) -> ApiError {
     let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let mut error = told(&value).unwrap_or_else(|| {
@@ -104,6 +107,9 @@ fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
         503 | 529 => ErrorKind::Overloaded,
         // Ollama says "try pulling it first" with a 400 in old versions.
         400 if dialect == Dialect::Ollama && message.contains("not found") => ErrorKind::NotFound,
+        400 if says("model_not_found") || UNKNOWN_MODEL.iter().any(|phrase| message.contains(phrase)) => {
+            ErrorKind::NotFound
+        }
         400..=499 => ErrorKind::InvalidRequest,
         _ => ErrorKind::Upstream,
     }
@@ -227,6 +233,18 @@ mod tests {
             ),
             (Dialect::OpenAi, 400, r#"{"error":{"code":"content_filter","message":"x"}}"#, ErrorKind::ContentFilter),
             (Dialect::Ollama, 404, r#"{"error":"model 'x' not found"}"#, ErrorKind::NotFound),
+            (
+                Dialect::OpenAi,
+                400,
+                r#"{"error":{"message":"Model Not Exist","type":"invalid_request_error","param":null,"code":"invalid_request_error"}}"#,
+                ErrorKind::NotFound,
+            ),
+            (
+                Dialect::OpenAi,
+                400,
+                r#"{"error":{"message":"x/y is not a valid model ID","code":400}}"#,
+                ErrorKind::NotFound,
+            ),
             (Dialect::OpenAi, 502, "<html>Bad Gateway</html>", ErrorKind::Upstream),
             (Dialect::OpenAi, 401, "", ErrorKind::Authentication),
             (Dialect::OpenAi, 413, "", ErrorKind::TooLarge),

@@ -41,14 +41,14 @@ impl Profile {
         let any = |words: &[&str]| words.iter().any(|word| model.contains(word));
         let (first, each) = if any(&["reasoner", "r1", "fable"]) {
             (250, 6)
-        } else if any(&["mini", "haiku", "luna", "llama", "qwen"]) {
+        } else if any(&["mini", "haiku", "luna", "flash", "llama", "qwen"]) {
             (30, 1)
         } else if any(&["opus", "terra"]) {
             (160, 5)
         } else {
             (90, 3)
         };
-        let context = if any(&["gpt-4o", "deepseek"]) {
+        let context = if any(&["gpt-4o", "deepseek-chat", "deepseek-reasoner"]) {
             128_000
         } else if any(&["llama", "qwen"]) {
             8_192

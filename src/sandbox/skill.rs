@@ -87,6 +87,8 @@ pub fn builtin() -> BTreeMap<String, Skill> {
     add(&["deepseek-v3.1", "deepseek-chat"], 0.9, 0.6, 0.5, &[(Analysis, 1.4), (Code, 0.4), (Writing, -0.8)]);
     let thinker = [(Math, 2.0), (Reasoning, 1.8), (Chat, -1.0), (Writing, -0.8), (Tools, -1.4)];
     add(&["deepseek-r1", "deepseek-reasoner"], 0.8, 0.3, 0.5, &thinker);
+    add(&["deepseek-flash"], 1.0, 0.55, 0.3, &[(Analysis, 1.2), (Code, 0.5), (Writing, -0.6)]);
+    add(&["deepseek-v4-pro"], 1.1, 0.4, 0.3, &[(Math, 1.2), (Reasoning, 1.0), (Writing, -0.6), (Tools, -0.6)]);
     add(&["llama3.2"], 0.1, 0.9, 0.6, &[(Chat, 0.7), (Summary, 0.4), (Math, -0.8), (Tools, -0.8)]);
     add(&["qwen2.5"], 0.3, 0.8, 0.4, &[(Math, 0.4), (Code, 0.3), (Writing, -0.3)]);
     for (model, language, extra) in [
@@ -94,6 +96,8 @@ pub fn builtin() -> BTreeMap<String, Skill> {
         ("deepseek-chat", "zh", 0.9),
         ("deepseek-r1", "zh", 0.7),
         ("deepseek-reasoner", "zh", 0.7),
+        ("deepseek-flash", "zh", 0.8),
+        ("deepseek-v4-pro", "zh", 0.8),
         ("qwen2.5", "zh", 1.2),
         ("gpt-4o", "ja", 0.3),
         ("claude-sonnet-5-5", "de", 0.2),

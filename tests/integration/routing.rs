@@ -29,7 +29,7 @@ async fn a_dry_run_explains_and_calls_nobody() {
 #[tokio::test]
 async fn traffic_follows_the_weights_and_their_changes() {
     let only_two = "[routing]\nstrategy = 'weighted'\n[[rules]]\nname = 'two'\nweights = { gpt-4o = 3.0, claude-sonnet-5-5 = 1.0 }\n\
-        forbid = ['claude-fable-5-1', 'claude-opus-5-5', 'claude-haiku-5-5', 'gpt-6-sol', 'gpt-6-luna', 'gpt-5.6-terra', 'gpt-4o-mini', 'deepseek-v3.1', 'deepseek-r1']\n";
+        forbid = ['claude-fable-5-1', 'claude-opus-5-5', 'claude-haiku-5-5', 'gpt-6-sol', 'gpt-6-luna', 'gpt-5.6-terra', 'gpt-4o-mini', 'deepseek-flash', 'deepseek-v4-pro']\n";
     let gateway = TestGateway::start(only_two).await;
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..200 {
