@@ -170,3 +170,16 @@ fn a_piece_that_cannot_be_read_does_not_end_a_stream_that_passes_beside() {
     let read = gist(&decode_in(Dialect::OpenAi, &[stream.as_bytes()]));
     assert_eq!((read.text.as_str(), read.error), ("in parts", Some(ErrorKind::Upstream)), "to be encoded anew");
 }
+
+#[test]
+fn a_note_to_the_vendors_billing_is_no_part_of_the_prompt() {
+    let turns = json!([{ "role": "user", "content": "x" }]);
+    let note = |code: &str| json!({ "type": "text", "text": format!("x-anthropic-billing-header: cch={code};") });
+    let brief = json!({ "type": "text", "text": "Be brief." });
+    let read = |system: Value| {
+        let body = json!({ "model": "m", "max_tokens": 5, "system": system, "messages": turns });
+        decode_request(Dialect::Anthropic, body.to_string().as_bytes()).unwrap()
+    };
+    assert_eq!(read(json!([note("a"), brief])).messages, read(json!([brief])).messages);
+    assert_eq!(read(json!([note("b")])).messages.len(), 1);
+}

@@ -274,6 +274,7 @@ fn ollama_is_told_to_keep_a_long_prompt_in_mind() {
     assert_eq!(window(2_400, Value::Null), None);
     assert_eq!(window(4_000, Value::Null), Some(8_192));
     assert_eq!(window(4_000, json!(6_000)), Some(16_384), "the answer needs room too");
+    assert_eq!(window(10, json!(64_000)), Some(8_192), "but not what nobody fills");
     assert_eq!(window(90_000, Value::Null), Some(100_000), "no more than the model has");
 }
 

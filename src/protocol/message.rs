@@ -34,9 +34,16 @@ impl Message {
         Self { role, parts: vec![Part::text(text)], name: None }
     }
 
-    /// Whether a person speaks, and not only tools that were called.
+    /// Whether a person speaks, and not only tools that were called, or the program that a person works with: what it adds
+    /// to results (Claude Code's `<system-reminder>`) is no question.
     pub fn is_question(&self) -> bool {
-        self.role == Role::User && !self.parts.iter().all(|part| matches!(part, Part::ToolResult { .. }))
+        let brings_results = self.parts.iter().any(|part| matches!(part, Part::ToolResult { .. }));
+        let asks = |part: &Part| match part {
+            Part::ToolResult { .. } => false,
+            Part::Text { text, .. } if brings_results => !is_reminders(text),
+            _ => true,
+        };
+        self.role == Role::User && self.parts.iter().any(asks)
     }
 
     /// The turn's text parts, in order, joined by newlines; everything else is left out.
@@ -51,6 +58,15 @@ impl Message {
             .collect();
         texts.join("\n")
     }
+}
+
+/// Whether a text is nothing but blanks and reminders.
+fn is_reminders(text: &str) -> bool {
+    let mut rest = text.trim_start();
+    while let Some(inside) = rest.strip_prefix("<system-reminder>") {
+        rest = inside.split_once("</system-reminder>").map_or("", |(_, after)| after).trim_start();
+    }
+    rest.is_empty()
 }
 
 /// A piece of a turn.

@@ -215,5 +215,15 @@ mod tests {
             Part::ToolResult { call_id: "1".into(), content: Vec::new(), is_error: false, cache_control: None };
         request.messages.push(Message { role: Role::User, parts: vec![result], name: None });
         assert_eq!(request.question(), Some(&request.messages[0]));
+        let mut says = |text: &str| {
+            request.messages[1].parts.truncate(1);
+            request.messages[1].parts.push(Part::text(text));
+            request.question() == Some(&request.messages[1])
+        };
+        assert!(!says(
+            "<system-reminder>be brief</system-reminder>\n<system-reminder>\ntoday is Monday</system-reminder>\n"
+        ));
+        assert!(!says("\n"));
+        assert!(says("<system-reminder>be brief</system-reminder> and in Rome?"));
     }
 }

@@ -118,12 +118,17 @@ impl Catalog {
         Self { models, aliases: aliases.collect(), providers }
     }
 
-    /// The model of a name or an alias; Ollama's `llama3.2` also finds `llama3.2:latest`.
+    /// The model of a name or an alias; Ollama's `llama3.2` also finds `llama3.2:latest`, a vendor's own id
+    /// (`claude-3-7-sonnet-20250219`) the model that is served under it, and neither `-latest` nor Claude Code's mark for a
+    /// long context (`[1m]`) makes another model of one.
     pub fn find(&self, name: &str) -> Option<&Arc<Model>> {
-        let direct = self.models.get(name);
-        let aliased = || self.aliases.get(name).and_then(|target| self.models.get(target));
+        let listed = |name: &str| {
+            let direct = self.models.get(name);
+            direct.or_else(|| self.aliases.get(name).and_then(|target| self.models.get(target)))
+        };
         let latest = || self.models.get(format!("{name}:latest").as_str());
-        direct.or_else(aliased).or_else(latest)
+        let served = || self.models.values().find(|model| model.settings.upstream.as_deref() == Some(name));
+        listed(name).or_else(latest).or_else(served).or_else(|| listed(unmarked(name)?))
     }
 
     /// The name that a model is listed under, for that name or an alias of it; what leads to no model as it is.
@@ -155,5 +160,33 @@ impl Catalog {
     /// All providers.
     pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
         self.providers.values()
+    }
+}
+
+fn unmarked(name: &str) -> Option<&str> {
+    name.strip_suffix("-latest").or_else(|| name.strip_suffix("[1m]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vendors_own_ids_lead_to_the_models_served_under_them() {
+        let settings = "[aliases]\nfast = 'b'\n[models.a]\nprovider = 'openai'\nupstream = 'a-2026-01-01'\n\
+            [models.b]\nprovider = 'openai'\nupstream = 'a'\n";
+        let catalog = Catalog::new(&settings.parse().unwrap(), &BTreeMap::new(), None);
+        for (name, listed) in [
+            ("a", "a"),
+            ("a-2026-01-01", "a"),
+            ("a-latest", "a"),
+            ("a[1m]", "a"),
+            ("fast", "b"),
+            ("fast-latest", "b"),
+            ("a-2025-01-01", "a-2025-01-01"),
+        ] {
+            assert_eq!(catalog.canonical(name), listed);
+        }
+        assert!(catalog.find("a-2025-01-01").is_none(), "another version is another model");
     }
 }

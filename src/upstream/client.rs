@@ -154,9 +154,16 @@ fn headers(provider: &Provider, more: HeaderMap) -> HeaderMap {
     }
     let mut headers = more;
     for (name, value) in provider.headers() {
-        // A client's `anthropic-version` is more exact than ours.
-        if name != "anthropic-version" || !headers.contains_key(name) {
-            headers.insert(name, value.clone());
+        match name.as_str() {
+            // A client's is more exact than ours.
+            "anthropic-version" if headers.contains_key(name) => {}
+            // A list: what is asked for here and there adds up.
+            "anthropic-beta" => {
+                headers.append(name, value.clone());
+            }
+            _ => {
+                headers.insert(name, value.clone());
+            }
         }
     }
     headers
@@ -228,5 +235,29 @@ impl Answer {
         }
         // Most answers come in one piece: no copy.
         Ok(gathered.map_or(first, BytesMut::freeze))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn a_providers_beta_stands_beside_the_clients() {
+        let settings = crate::config::Provider {
+            base_url: "http://127.0.0.1:9".into(),
+            headers: [("anthropic-beta".into(), "ours".into()), ("x-team".into(), "ours".into())].into(),
+            ..crate::config::Provider::default()
+        };
+        let theirs = [("anthropic-beta", "theirs"), ("x-team", "theirs")];
+        let more = theirs.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let sent = headers(&Provider::new("x", &settings), more.into_iter().collect());
+        let all = |name: &str| sent.get_all(name).iter().cloned().collect::<Vec<_>>();
+        assert_eq!(
+            (all("anthropic-beta"), all("x-team")),
+            (["theirs", "ours"].map(HeaderValue::from_static).to_vec(), vec![HeaderValue::from_static("ours")])
+        );
     }
 }

@@ -25,7 +25,11 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     }
     let mut messages = Vec::with_capacity(values.len() + 1);
     if let Some(system) = fields.take("system") {
-        messages.push(Message { role: Role::System, parts: blocks::decode(system, "system")?, name: None });
+        let mut parts = blocks::decode(system, "system")?;
+        parts.retain(|part| !is_billing(part));
+        if !parts.is_empty() {
+            messages.push(Message { role: Role::System, parts, name: None });
+        }
     }
     for (index, value) in values.into_iter().enumerate() {
         messages.push(turn(Object::of(value, format!("messages[{index}]"))?)?);
@@ -74,6 +78,12 @@ fn turn(mut fields: Object) -> Result<Message, ApiError> {
     let path = fields.at("content");
     let content = fields.take("content").ok_or_else(|| missing(&path))?;
     Ok(Message { role, parts: blocks::decode(content, &path)?, name: None })
+}
+
+/// Claude Code's note to its vendor's billing, which it puts before the system prompt. It is no instruction, and different
+/// every time: kept, it would make each turn another conversation and spoil other vendors' prompt caches.
+fn is_billing(part: &Part) -> bool {
+    matches!(part, Part::Text { text, .. } if text.starts_with("x-anthropic-billing-header:"))
 }
 
 /// Tools of the client's own, and those the vendor runs itself, as written.

@@ -106,13 +106,17 @@ const USUAL_WINDOW: u32 = 4096;
 /// Room for an answer that nobody bounded.
 const ANSWER_ROOM: u32 = 1024;
 
+/// Room for an answer at most: programs ask for far more than they get (Claude Code for 32,000 tokens and up), and the server
+/// sets memory aside for all of it.
+const MOST_ANSWER_ROOM: u32 = 4096;
+
 /// Tokens to keep in mind, where it must be more than usual: else the oldest turns would be cut off without a word. A power
 /// of two, because the server loads the model anew for every other number.
 fn window(target: &Target<'_>, max_tokens: Option<u32>) -> Option<u32> {
     let most = target.context?;
     // The estimate errs by a quarter.
     let prompt = target.prompt_tokens.saturating_add(target.prompt_tokens / 4);
-    let needed = prompt.saturating_add(max_tokens.unwrap_or(ANSWER_ROOM));
+    let needed = prompt.saturating_add(max_tokens.unwrap_or(ANSWER_ROOM).min(MOST_ANSWER_ROOM));
     let window = needed.checked_next_power_of_two().unwrap_or(most).min(most);
     (window > USUAL_WINDOW).then_some(window)
 }

@@ -68,7 +68,7 @@ async fn ask(gateway: &Gateway, live: &Live, place: &Deployment, bytes: &[u8], h
     let target = Target::new(Dialect::Anthropic, &place.provider.quirks, &place.upstream);
     let body = codec::passthrough_request(&target, bytes, false).ok()?;
     let beta = HeaderName::from_static("anthropic-beta");
-    let headers = headers.get(&beta).map(|value| (beta.clone(), value.clone())).into_iter().collect();
+    let headers = headers.get_all(&beta).iter().map(|value| (beta.clone(), value.clone())).collect();
     let patience = Duration::from_millis(live.config.dispatch.first_byte_timeout_ms.min(10_000));
     let deadline = tokio::time::Instant::now() + patience;
     let call = Call { endpoint: Endpoint::CountTokens, body: Some(body), headers };
