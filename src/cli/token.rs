@@ -76,7 +76,6 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
             let config = config.load()?.config;
             check_models(&config, models.as_deref().unwrap_or_default())?;
             let dir = config.server.data_dir;
-            let mut tokens = Tokens::load(&dir)?;
             let new = NewToken {
                 name,
                 scopes: scopes.into_iter().map(Into::into).collect(),
@@ -85,15 +84,26 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
                 tokens_per_minute: tpm,
                 usd_per_day,
             };
-            let (token, text) = tokens.add(new, rand::random(), Timestamp::now().as_millisecond())?;
-            tokens.save(&dir)?;
-            eprintln!("Made the token {} ({}). Its text is shown only this once:", token.name, token.id);
+            let now_ms = Timestamp::now().as_millisecond();
+            let (_, (token, text)) = Tokens::change(&dir, |tokens| tokens.add(new, rand::random(), now_ms))?;
+            let file = Tokens::path(&dir);
+            eprintln!(
+                "Made the token {} ({}) in {}. Its text is shown only this once:",
+                token.name,
+                token.id,
+                file.display()
+            );
             println!("{text}");
         }
         TokenCommand::List { config } => {
-            let tokens = Tokens::load(&config.load()?.config.server.data_dir)?;
+            let dir = config.load()?.config.server.data_dir;
+            let tokens = Tokens::load(&dir)?;
             if tokens.is_empty() {
-                eprintln!("There is no token: the gateway serves loopback only. Make one: pointsman token new NAME");
+                let file = Tokens::path(&dir);
+                eprintln!(
+                    "{} holds no token: the gateway serves this machine only. Make one: pointsman token new NAME",
+                    file.display()
+                );
                 return Ok(ExitCode::SUCCESS);
             }
             let mut table = Table::new();
@@ -108,9 +118,7 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
         }
         TokenCommand::Revoke { token, config } => {
             let dir = config.load()?.config.server.data_dir;
-            let mut tokens = Tokens::load(&dir)?;
-            let gone = tokens.revoke(&token)?;
-            tokens.save(&dir)?;
+            let (_, gone) = Tokens::change(&dir, |tokens| tokens.revoke(&token))?;
             println!("The token {} ({}) is revoked.", gone.name, gone.id);
         }
     }
@@ -119,7 +127,8 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
 
 /// Refuses names that lead to no model. One that a server may list later is only remarked upon.
 fn check_models(config: &Config, names: &[String]) -> anyhow::Result<()> {
-    for name in names.iter().filter(|name| !config.knows_model(name)) {
+    let is_auto = |name: &str| name == "auto" || name.starts_with("auto:");
+    for name in names.iter().filter(|name| !name.trim().is_empty() && !is_auto(name) && !config.knows_model(name)) {
         anyhow::ensure!(config.discovers(), "there is no model `{name}`");
         eprintln!("No model `{name}` is configured: the token opens it once a server lists it.");
     }

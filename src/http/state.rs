@@ -229,9 +229,7 @@ impl Gateway {
     ) -> Result<T, TokenError> {
         let _one_at_a_time = self.changing_tokens.lock();
         let dir = &self.live().config.server.data_dir;
-        let mut tokens = Tokens::load(dir)?;
-        let changed = change(&mut tokens)?;
-        tokens.save(dir)?;
+        let (tokens, changed) = Tokens::change(dir, change)?;
         self.set_tokens(tokens);
         Ok(changed)
     }

@@ -86,6 +86,37 @@ pub struct NewToken {
     pub usd_per_day: Option<f64>,
 }
 
+/// Characters of a name at most.
+const LONGEST_NAME: usize = 80;
+
+impl NewToken {
+    fn check(&self) -> Result<(), TokenError> {
+        let wrong = |field, what: &str| Err(TokenError::Wrong { field, what: what.to_owned() });
+        if self.name.is_empty() || self.name.chars().count() > LONGEST_NAME || self.name.chars().any(char::is_control)
+        {
+            return Err(TokenError::Wrong {
+                field: "name",
+                what: format!("a name has 1 to {LONGEST_NAME} characters"),
+            });
+        }
+        if self.scopes.is_empty() {
+            return wrong("scopes", "a token without a scope opens nothing");
+        }
+        if self.usd_per_day.is_some_and(|usd| !(usd.is_finite() && usd >= 0.0)) {
+            return wrong("usd_per_day", "a spend is 0 or more US dollars");
+        }
+        match &self.models {
+            Some(models) if models.is_empty() || models.iter().any(|name| name.trim().is_empty()) => {
+                wrong("models", "a token for no model opens nothing; leave the models out for all")
+            }
+            Some(models) if models.iter().any(|name| name == "auto" || name.starts_with("auto:")) => {
+                wrong("models", "`auto` is no model: it chooses among those that a token opens")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Why the file could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
@@ -111,6 +142,14 @@ pub enum TokenError {
     /// The name is taken.
     #[error("there is a token named `{0}` already")]
     Taken(String),
+    /// What is asked for is no token.
+    #[error("{what}")]
+    Wrong {
+        /// What is wrong: `name`, `scopes`, `models`, `usd_per_day`.
+        field: &'static str,
+        /// What would be right.
+        what: String,
+    },
 }
 
 /// The tokens of a gateway.
@@ -160,12 +199,43 @@ impl Tokens {
         write().map_err(|source| TokenError::Io { path: path.clone(), source })
     }
 
+    /// Changes them: reads them, lets `change` do its work, writes them. Whoever else would change them waits.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read or written, or what `change` says; then nothing is changed.
+    pub fn change<T>(
+        data_dir: &Path,
+        change: impl FnOnce(&mut Self) -> Result<T, TokenError>,
+    ) -> Result<(Self, T), TokenError> {
+        let path = data_dir.join("tokens.lock");
+        // Let go when it is closed.
+        let lock = || -> std::io::Result<fs::File> {
+            fs::create_dir_all(data_dir)?;
+            let file = private(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        let _held = lock().map_err(|source| TokenError::Io { path: path.clone(), source })?;
+        let mut tokens = Self::load(data_dir)?;
+        let changed = change(&mut tokens)?;
+        tokens.save(data_dir)?;
+        Ok((tokens, changed))
+    }
+
     /// Makes a token; the text it returns is shown once and kept nowhere. `random` is 160 bits of chance.
     ///
     /// # Errors
     ///
-    /// When the name is taken.
-    pub fn add(&mut self, new: NewToken, random: [u8; 20], now_ms: i64) -> Result<(Arc<Token>, String), TokenError> {
+    /// When the name is taken, or the token would open nothing, or be bounded by no number.
+    pub fn add(
+        &mut self,
+        mut new: NewToken,
+        random: [u8; 20],
+        now_ms: i64,
+    ) -> Result<(Arc<Token>, String), TokenError> {
+        new.name = new.name.trim().to_owned();
+        new.check()?;
         if self.tokens.iter().any(|token| token.name == new.name) {
             return Err(TokenError::Taken(new.name));
         }
@@ -263,6 +333,43 @@ mod tests {
         tokens.revoke(&token.id).unwrap();
         assert!(tokens.find(&text).is_none());
         assert!(matches!(tokens.revoke("ci"), Err(TokenError::Unknown(_))));
+    }
+
+    #[test]
+    fn what_would_open_nothing_or_bound_nothing_is_no_token() {
+        let mut tokens = Tokens::default();
+        let mut refused = |change: &dyn Fn(&mut NewToken)| {
+            let mut wanted = new("ci");
+            change(&mut wanted);
+            match tokens.add(wanted, [1; 20], 1) {
+                Err(TokenError::Wrong { field, .. }) => field,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(refused(&|it| it.name = " ".into()), "name");
+        assert_eq!(refused(&|it| it.name = "a\n\u{1b}[31mb".into()), "name");
+        assert_eq!(refused(&|it| it.name = "x".repeat(81)), "name");
+        assert_eq!(refused(&|it| it.scopes.clear()), "scopes");
+        assert_eq!(refused(&|it| it.usd_per_day = Some(f64::NAN)), "usd_per_day");
+        assert_eq!(refused(&|it| it.usd_per_day = Some(-5.0)), "usd_per_day");
+        assert_eq!(refused(&|it| it.models = Some(Vec::new())), "models");
+        assert_eq!(refused(&|it| it.models = Some(vec![String::new()])), "models");
+        assert_eq!(refused(&|it| it.models = Some(vec!["auto".into()])), "models");
+        assert!(tokens.is_empty());
+    }
+
+    #[test]
+    fn who_changes_them_at_once_changes_them_one_after_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for at in 0..8u8 {
+                let dir = dir.path();
+                scope.spawn(move || {
+                    Tokens::change(dir, |tokens| tokens.add(new(&format!("t{at}")), [at; 20], 1)).unwrap()
+                });
+            }
+        });
+        assert_eq!(Tokens::load(dir.path()).unwrap().all().len(), 8);
     }
 
     #[test]

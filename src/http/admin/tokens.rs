@@ -18,9 +18,6 @@ use crate::http::state::Gateway;
 use crate::protocol::{ApiError, Dialect, ErrorKind};
 use crate::store::{NewToken, Scope, Token, TokenError};
 
-/// Longest name of a token, in characters.
-const LONGEST_NAME: usize = 80;
-
 /// A token, as far as it may be shown: everything but what would let one in.
 #[derive(Debug, Clone, Serialize)]
 pub struct Shown {
@@ -117,26 +114,14 @@ pub async fn make(
 }
 
 fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
-    let name = wanted.name.trim().to_owned();
-    if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
-        return Err(ApiError::invalid(format!("a name has 1 to {LONGEST_NAME} characters")).at("name"));
-    }
-    if wanted.scopes.is_empty() {
-        return Err(ApiError::invalid("a token without a scope opens nothing").at("scopes"));
-    }
-    if wanted.usd_per_day.is_some_and(|usd| !(usd.is_finite() && usd >= 0.0)) {
-        return Err(ApiError::invalid("a spend is 0 or more US dollars").at("usd_per_day"));
-    }
-    if wanted.models.as_ref().is_some_and(Vec::is_empty) {
-        return Err(ApiError::invalid("a token for no model opens nothing; leave `models` out for all").at("models"));
-    }
     let live = gateway.live();
-    let unknown = wanted.models.iter().flatten().find(|name| live.catalog.find(name).is_none());
+    let is_auto = |name: &str| name == "auto" || name.starts_with("auto:");
+    let unknown = wanted.models.iter().flatten().find(|name| !is_auto(name) && live.catalog.find(name).is_none());
     if let Some(unknown) = unknown {
         return Err(ApiError::invalid(format!("there is no model `{unknown}`")).at("models"));
     }
     let new = NewToken {
-        name,
+        name: wanted.name,
         scopes: wanted.scopes,
         models: wanted.models,
         requests_per_minute: wanted.requests_per_minute,
@@ -164,6 +149,7 @@ pub async fn revoke(
 
 fn told(error: TokenError) -> ApiError {
     let kind = match &error {
+        TokenError::Wrong { field, .. } => return ApiError::invalid(error.to_string()).at(*field),
         TokenError::Unknown(_) => ErrorKind::NotFound,
         TokenError::Taken(_) => ErrorKind::InvalidRequest,
         TokenError::Io { .. } | TokenError::Damaged { .. } => ErrorKind::Unavailable,
