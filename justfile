@@ -68,4 +68,7 @@ install:
     install -Dm644 packaging/pointsman.service /etc/systemd/system/pointsman.service
     test -e /etc/pointsman/pointsman.toml || install -Dm644 config/production.toml /etc/pointsman/pointsman.toml
     test -e /etc/pointsman/environment || install -Dm600 packaging/environment.example /etc/pointsman/environment
-    @echo "Put your keys into /etc/pointsman/environment, then: systemctl enable --now pointsman"
+    install -d -m700 -o pointsman -g pointsman /var/lib/pointsman
+    @echo "1. Put your keys into /etc/pointsman/environment."
+    @echo "2. Make a token: cd /var/lib/pointsman && sudo -u pointsman env POINTSMAN__SERVER__DATA_DIR=/var/lib/pointsman pointsman token new my-app"
+    @echo "3. Start it: systemctl enable --now pointsman"

@@ -73,14 +73,17 @@ pub enum StartError {
     },
     /// Everybody could come in.
     #[error(
-        "{key} = {address} can be reached from other machines, and there is no API token.\n\
-         Make one (`pointsman token new NAME`), listen on 127.0.0.1, or write access.auth = \"off\" if that is meant."
+        "{key} = {address} can be reached from other machines, and {} holds no API token.\n\
+         Make one (`pointsman token new NAME`, with the same --config and --set as here), listen on 127.0.0.1, or write access.auth = \"off\" if that is meant.",
+        Tokens::path(data_dir).display()
     )]
     Open {
         /// The configuration's key.
         key: &'static str,
         /// The address.
         address: SocketAddr,
+        /// Where tokens are looked for.
+        data_dir: PathBuf,
     },
 }
 
@@ -102,7 +105,8 @@ impl Engine {
     ///
     /// See [`StartError`].
     pub fn start(args: LoadArgs, loaded: Loaded) -> Result<Self, StartError> {
-        let (gateway, backstage) = build(&loaded, open_store(&loaded.config)?)?;
+        let dir = log_dir(&loaded.config, args.sandbox.is_some());
+        let (gateway, backstage) = build(&loaded, open_store(&dir, &loaded.config)?)?;
         let gateway = Arc::new(gateway);
         let Backstage { writer, work, news } = backstage;
         let (stop, _) = watch::channel(false);
@@ -175,12 +179,12 @@ impl App {
         let admin_settings = loaded.config.admin.clone();
         // What the operator has to settle is found before anything is opened.
         let tokens = Tokens::load(&settings.data_dir)?;
-        guard("server.listen", settings.listen, loaded.config.access.auth, &tokens)?;
+        guard("server.listen", settings.listen, &loaded.config, &tokens)?;
         let proxy = bind("server.listen", settings.listen).await?;
         let admin = if admin_settings.enabled {
             // Behind a password it may stand open to other machines.
             if admin_settings.password.is_none() {
-                guard("admin.listen", admin_settings.listen, loaded.config.access.auth, &tokens)?;
+                guard("admin.listen", admin_settings.listen, &loaded.config, &tokens)?;
             }
             Some(bind("admin.listen", admin_settings.listen).await?)
         } else {
@@ -240,14 +244,20 @@ impl App {
     }
 }
 
-/// Opens the store. One that is damaged or cannot be written is lived with, and said.
+/// Where the log is. The sandbox has its own: invented answers and ratings are to teach, and to bill, nobody.
+pub fn log_dir(config: &Config, sandbox: bool) -> PathBuf {
+    let dir = &config.server.data_dir;
+    if sandbox { dir.join("sandbox") } else { dir.clone() }
+}
+
+/// Opens the store in `dir`. One that is damaged or cannot be written is lived with, and said.
 ///
 /// # Errors
 ///
 /// When another process has it, or a newer program wrote it.
-pub fn open_store(config: &Config) -> Result<Store, StartError> {
+pub fn open_store(dir: &Path, config: &Config) -> Result<Store, StartError> {
     let now_ms = jiff::Timestamp::now().as_millisecond();
-    let (store, report) = Store::open(&config.server.data_dir, &config.store, now_ms)?;
+    let (store, report) = Store::open(dir, &config.store, now_ms)?;
     match report.state {
         OpenState::Opened => {}
         OpenState::Replaced { kept, reason } => {
@@ -255,7 +265,7 @@ pub fn open_store(config: &Config) -> Result<Store, StartError> {
         }
         OpenState::Memory { reason } => {
             tracing::error!(
-                data_dir = %config.server.data_dir.display(),
+                data_dir = %dir.display(),
                 reason,
                 "The data directory cannot be written; the log is in memory, no feedback is taken"
             );
@@ -323,7 +333,8 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Sta
 }
 
 /// Refuses to stand open to other machines by accident.
-fn guard(key: &'static str, address: SocketAddr, auth: Auth, tokens: &Tokens) -> Result<(), StartError> {
+fn guard(key: &'static str, address: SocketAddr, config: &Config, tokens: &Tokens) -> Result<(), StartError> {
+    let auth = config.access.auth;
     let closed = match auth {
         Auth::Off | Auth::Required => true,
         Auth::Auto => !tokens.is_empty(),
@@ -333,7 +344,7 @@ fn guard(key: &'static str, address: SocketAddr, auth: Auth, tokens: &Tokens) ->
     if (closed && !useless) || address.ip().is_loopback() {
         return Ok(());
     }
-    Err(StartError::Open { key, address })
+    Err(StartError::Open { key, address, data_dir: config.server.data_dir.clone() })
 }
 
 fn reload(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<PathBuf>, ConfigErrors> {
@@ -342,8 +353,9 @@ fn reload(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<PathBuf>, ConfigErro
     if !late.is_empty() {
         tracing::warn!(changed = late.join(", "), "These changes take hold after a restart");
     }
-    let kept = keep_fixed(config, &gateway.live().config);
-    gateway.configure(kept, settings);
+    let live = gateway.live();
+    let kept = keep_fixed(config, &live.config);
+    gateway.configure(kept, config::keep_fixed_settings(settings, &live.settings));
     tracing::info!("Took over a changed configuration");
     Ok(files)
 }
@@ -356,6 +368,7 @@ fn keep_fixed(mut new: Config, old: &Config) -> Config {
     new.store = old.store.clone();
     new.classifier = config::Classifier { head: new.classifier.head, ..old.classifier.clone() };
     new.dispatch.connect_timeout_ms = old.dispatch.connect_timeout_ms;
+    new.routing.seed = old.routing.seed;
     new
 }
 

@@ -24,3 +24,4 @@ pub use counters::Counts;
 pub use model::{LoadError, Model, ModelInfo, open};
 pub use reading::{Estimate, EstimateSource, Missed, Reading};
 pub use service::{Classifier, ClassifierStatus};
+pub use source::Source;

@@ -245,7 +245,11 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
     let load = || {
         let model = Model::load(&shared.settings)?;
         model.warm_up()?;
-        let head = model.load_head(&shared.settings.head)?;
+        // Without a head it still waits for one to be named.
+        let head = model.load_head(&shared.settings.head).unwrap_or_else(|error| {
+            tracing::error!(head = %shared.settings.head, error = %error, "The head of classifier.head cannot be used; there is none until another is named");
+            None
+        });
         Ok((model, head))
     };
     let loaded = std::thread::scope(|scope| {

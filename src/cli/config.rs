@@ -1,10 +1,14 @@
 //! `pointsman config check|print`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
 use super::load::ConfigArgs;
+use crate::classifier::Source;
+use crate::config::{self, Config};
+use crate::telemetry;
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -24,11 +28,33 @@ pub(super) enum ConfigCommand {
     },
 }
 
+/// What would only be seen at start, or never.
+fn remarks(config: &Config) -> Vec<String> {
+    let mut remarks = config::remarks(config);
+    if let Err(error) = telemetry::check_filter(&config.telemetry.log) {
+        remarks.push(format!("telemetry.log: {error}"));
+    }
+    let classifier = &config.classifier;
+    if classifier.enabled {
+        if let Err(error) = classifier.model.parse::<Source>() {
+            remarks.push(format!("classifier.model: {error}; nothing will be read"));
+        }
+        let is_file = !["builtin", "none"].contains(&classifier.head.as_str());
+        if is_file && !Path::new(&classifier.head).is_file() {
+            remarks.push(format!("classifier.head: there is no file {}", classifier.head));
+        }
+    }
+    remarks
+}
+
 pub(super) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
     match command {
         ConfigCommand::Check(config) => {
             let loaded = config.load()?;
             let (models, providers) = (loaded.config.models.len(), loaded.config.providers.len());
+            for remark in remarks(&loaded.config) {
+                eprintln!("Remark: {remark}");
+            }
             println!("The configuration is right: {models} models, {providers} providers.");
         }
         ConfigCommand::Print { config, json, changed } => {

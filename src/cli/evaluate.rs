@@ -13,7 +13,6 @@ use super::policies::{self, PolicyArgs};
 use crate::classifier::Model;
 use crate::classifier::head::Head;
 use crate::cli::progress::Bar;
-use crate::config;
 use crate::train::dataset::{Dataset, Limits, Split, read};
 use crate::train::evaluate::Evaluation;
 use crate::train::fit::Compared;
@@ -66,8 +65,7 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     if !args.models.is_empty() {
         keep_models(&mut dataset, &args.models)?;
     }
-    let settings = config::Classifier { model: args.model.clone(), ..config::Classifier::default() };
-    let model = Model::load(&settings)?;
+    let model = Model::load(&args.policies.config.encoder(&args.model)?)?;
     let head = match args.head.as_str() {
         "builtin" => {
             model.load_head("builtin")?.context("there is no builtin head for this encoder; name one with --head")?

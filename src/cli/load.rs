@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use crate::config::{self, LoadArgs, Loaded};
+use super::WrongUse;
+use crate::config::{self, Classifier, LoadArgs, Loaded};
 
 /// Where the configuration is.
 #[derive(Debug, Clone, Default, Args)]
@@ -26,7 +27,8 @@ impl ConfigArgs {
     /// When a `--set` is no `KEY=VALUE`.
     pub(super) fn load_args(&self) -> anyhow::Result<LoadArgs> {
         let flag = |set: &String| {
-            let (key, value) = set.split_once('=').with_context(|| format!("--set {set}: must be KEY=VALUE"))?;
+            let pair = set.split_once('=').filter(|(key, _)| !key.trim().is_empty());
+            let (key, value) = pair.ok_or_else(|| WrongUse(format!("--set {set}: must be KEY=VALUE")))?;
             Ok(("--set".to_owned(), key.trim().to_owned(), value.trim().to_owned()))
         };
         Ok(LoadArgs {
@@ -38,6 +40,16 @@ impl ConfigArgs {
             flags: self.set.iter().map(flag).collect::<anyhow::Result<_>>()?,
             sandbox: None,
         })
+    }
+
+    /// The settings of an encoder that a command names: the gateway's hub, and nothing else of what the gateway reads with.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration.
+    pub(super) fn encoder(&self, model: &str) -> anyhow::Result<Classifier> {
+        let hub = self.load()?.config.classifier.hub;
+        Ok(Classifier { model: model.to_owned(), hub, ..Classifier::default() })
     }
 
     /// Loads it.

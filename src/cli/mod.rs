@@ -67,6 +67,18 @@ enum Command {
     },
 }
 
+/// The command line is not what it should be, which clap could not see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUse(String);
+
+/// Lets whoever reads what is printed go away (`pointsman config print | head`), as with other commands: Rust's runtime would
+/// have printing panic instead. Servers must not end so: there a closed pipe is a log that nobody reads.
+fn end_with_the_reader() {
+    // SAFETY: no handler of our own is put in place, and no other thread runs yet.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 /// Parses the command line and runs the command.
 pub fn run() -> ExitCode {
     // Clap prints its own errors and help, and knows the exit codes 0 and 2.
@@ -77,6 +89,9 @@ pub fn run() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
+    if !matches!(cli.command, Command::Serve(_) | Command::Demo(_) | Command::Bench(_)) {
+        end_with_the_reader();
+    }
     let result = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
@@ -98,7 +113,7 @@ pub fn run() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("pointsman: {}", told(&error));
-        ExitCode::FAILURE
+        if error.is::<WrongUse>() { ExitCode::from(2) } else { ExitCode::FAILURE }
     })
 }
 

@@ -117,7 +117,10 @@ fn verify(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
     }
     let model = Model::load(settings)?;
     model.encode_batch(&["Hello"], &Pooling::mean_of(model.info().layers))?;
-    println!("{checked} files are what they are said to be; the model loads and reads.");
+    match checked {
+        0 => println!("Nothing says what these files should be; the model loads and reads."),
+        _ => println!("{checked} files are what they are said to be; the model loads and reads."),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -54,7 +54,7 @@ pub(super) struct PolicyArgs {
     #[arg(long, default_value_t = 2000, requires = "validate")]
     requests: usize,
     #[command(flatten)]
-    config: ConfigArgs,
+    pub(super) config: ConfigArgs,
 }
 
 pub(super) fn run(args: &PolicyArgs) -> anyhow::Result<ExitCode> {

@@ -13,8 +13,8 @@ use crate::bandit::{PolicyKind, Settings, Tradeoff};
 use crate::chart::{Drawing, Plot, Point, STYLE, Series};
 use crate::classifier::Model;
 use crate::classifier::head::Head;
+use crate::cli::load::ConfigArgs;
 use crate::cli::progress::Bar;
-use crate::config;
 use crate::train::dataset::{self, Dataset, Limits, Split};
 use crate::train::replay::{
     Blind, Conditions, Happening, Happenings, Line, Player, Report, Stream, TextReader, Trace, play, report,
@@ -185,7 +185,7 @@ fn splits(args: &ReplayArgs, usual: &[Split]) -> Vec<Split> {
 
 /// Encoder and head of a warm start.
 fn start(args: &ReplayArgs) -> anyhow::Result<(Model, Head)> {
-    let model = Model::load(&config::Classifier { model: args.encoder.clone(), ..config::Classifier::default() })?;
+    let model = Model::load(&ConfigArgs::default().encoder(&args.encoder)?)?;
     let head = model.load_head(&args.head)?.with_context(|| format!("there is no head `{}` for it", args.head))?;
     Ok((model, head))
 }

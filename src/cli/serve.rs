@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::load::ConfigArgs;
 use crate::app::App;
@@ -39,6 +39,8 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    // First of all: a signal during the start waits until it can be heard.
+    let mut signals = Signals::listen()?;
     let mut load = args.config.load_args()?;
     let mut flag = |name: &str, key: &str, value: Option<SocketAddr>| {
         load.flags.extend(value.map(|value| (name.to_owned(), key.to_owned(), format!("\"{value}\""))));
@@ -53,8 +55,11 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let loaded = config::load(&load).context("the configuration is wrong")?;
     let _telemetry = telemetry::init(&loaded.config.telemetry)?;
     let app = App::start(load.clone(), loaded).await?;
+    for remark in config::remarks(&app.gateway.live().config) {
+        tracing::warn!(remark, "The configuration may hold a slip");
+    }
     announce(&app, sandbox.is_some());
-    let code = until_stopped(app, &load).await?;
+    let code = until_stopped(app, &load, &mut signals).await?;
     if let Some(sandbox) = sandbox {
         sandbox.stop().await;
     }
@@ -80,18 +85,37 @@ fn announce(app: &App, sandbox: bool) {
         eprintln!("Set a key (ANTHROPIC_API_KEY, OPENAI_API_KEY, DEEPSEEK_API_KEY), start Ollama, or try --sandbox.");
     }
     if sandbox {
-        eprintln!("\nEvery answer comes from the sandbox. Try:\n");
+        let log = crate::app::log_dir(&live.config, true);
+        eprintln!(
+            "\nEvery answer comes from the sandbox; what is learned of them stays in {}. Try:\n",
+            log.display()
+        );
         let body = r#"{"model": "auto", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}"#;
         eprintln!("  curl http://{}/api/chat -d '{body}'\n", app.proxy);
         eprintln!("  curl http://{}/v1/chat/completions -d '{body}'\n", app.proxy);
     }
 }
 
+/// What operators and service managers send.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
 /// Serves until a signal: SIGHUP loads the configuration again, SIGTERM and SIGINT drain, a second one ends at once.
-async fn until_stopped(app: App, load: &LoadArgs) -> anyhow::Result<ExitCode> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+async fn until_stopped(app: App, load: &LoadArgs, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+    let Signals { hangup, terminate, interrupt } = signals;
     loop {
         tokio::select! {
             _ = hangup.recv() => {

@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
+use super::check_values::check_values;
 use super::layers::join;
 use super::models::Place;
 use super::{Config, Model, Provider, Rule, When};
@@ -112,6 +113,23 @@ pub(super) fn spell(table: &Table, segments: &[String]) -> Vec<String> {
     path
 }
 
+/// What a variable or a flag says, as the kind of thing that stands at `path`: `123` may be a name, and `a,b` a list.
+pub(super) fn fit(path: &[String], text: &str, guessed: Value) -> Value {
+    let shape = shape();
+    let below =
+        |shape: Option<&Json>, key: &String| shape.and_then(|it| it.get(key).or_else(|| it.get(ANY)).cloned());
+    match (path.iter().fold(Some(shape), |shape, key| below(shape.as_ref(), key)), guessed) {
+        (Some(Json::String(_)), Value::Integer(_) | Value::Float(_) | Value::Boolean(_)) => {
+            Value::String(text.to_owned())
+        }
+        (Some(Json::Array(_)), Value::String(list)) => {
+            let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
+        }
+        (_, guessed) => guessed,
+    }
+}
+
 /// Values out of range and references to nothing.
 pub(super) fn semantics(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -127,6 +145,7 @@ pub(super) fn semantics(config: &Config) -> Vec<Problem> {
         check_rule(index, rule, config, &mut bad);
     }
     check_numbers(config, &mut bad);
+    check_values(config, &mut bad);
     problems
 }
 
@@ -199,6 +218,22 @@ fn check_aliases(config: &Config, bad: &mut impl FnMut(String, String)) {
         }
         check_reference(&path, model, config, bad);
     }
+}
+
+/// What is possible and yet likely a slip: names of models that nobody configured, which a server may list later.
+pub fn remarks(config: &Config) -> Vec<String> {
+    let aliases = config.aliases.iter().map(|(alias, name)| (join("aliases", alias), name));
+    let rules = config.rules.iter().enumerate().flat_map(|(index, rule)| {
+        let named = rule.pin.iter().chain(&rule.prefer).chain(&rule.forbid).chain(rule.weights.keys());
+        named.map(move |name| (format!("rules[{index}]"), name))
+    });
+    let unknown = aliases.chain(rules).filter(|(_, name)| !config.knows_model(name));
+    let told = |(path, name): (String, &String)| {
+        let near = nearest(name, config.models.keys().map(String::as_str));
+        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        format!("{path}: no model `{name}` is configured: it means one only once a server lists it{hint}")
+    };
+    unknown.map(told).collect()
 }
 
 /// A model that a server will list later is not known yet: a name is refused only where nobody is asked for a list.

@@ -89,7 +89,16 @@ impl Layers {
             let parents = self.origins.iter().filter(|(key, _)| path.starts_with(key.as_str()));
             parents.max_by_key(|(key, _)| key.len()).map(|(_, origin)| origin)
         };
-        found.or_else(above).cloned().unwrap_or(Origin::Default)
+        // Of something that is missing: whoever wrote what stands beside it.
+        let beside = || {
+            let parent = parent(path)?;
+            let beside = |key: &str| key.strip_prefix(parent).is_some_and(|rest| rest.starts_with('.'));
+            self.origins
+                .iter()
+                .find(|(key, origin)| beside(key) && **origin != Origin::Default)
+                .map(|(_, origin)| origin)
+        };
+        found.or_else(above).or_else(beside).cloned().unwrap_or(Origin::Default)
     }
 
     /// Every leaf with its origin, in order of path.
@@ -102,6 +111,11 @@ impl Layers {
         found.sort_by(|a, b| a.path.cmp(&b.path));
         found
     }
+}
+
+/// The path without its last key.
+fn parent(path: &str) -> Option<&str> {
+    path.strip_suffix('"').map_or_else(|| path.rfind('.'), |quoted| quoted.rfind(".\"")).map(|end| &path[..end])
 }
 
 /// Headers often carry keys, whatever they are called.
@@ -170,6 +184,15 @@ mod tests {
         assert_eq!(layers.origin("a.x"), Origin::Default);
         assert_eq!(layers.origin("a.y"), Origin::Flag("--set".into()));
         assert_eq!(layers.origin("a.list.z"), Origin::Flag("--set".into()));
+    }
+
+    #[test]
+    fn what_is_missing_is_the_matter_of_whoever_wrote_what_stands_beside_it() {
+        let mut layers = Layers::default();
+        layers.merge(table("[models.a]\nweight = 1"), &Origin::Default);
+        layers.merge(table("[models.'b.1']\nupstream = 'x'"), &Origin::Flag("--set".into()));
+        assert_eq!(layers.origin("models.\"b.1\".provider"), Origin::Flag("--set".into()));
+        assert_eq!(layers.origin("models.a.provider"), Origin::Default);
     }
 
     #[test]

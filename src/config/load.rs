@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use toml::{Table, Value};
 
 use super::check::{self, Problem};
-use super::layers::{Layers, Origin, Setting};
+use super::layers::{Layers, Origin, Setting, join};
 use super::{Admin, Classifier, Config, Hub, Password, Provider};
 
 /// The defaults: every key, with its reason.
@@ -81,14 +81,17 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
         let Some(path) = name.strip_prefix(PREFIX) else { continue };
         let segments: Vec<String> = path.split("__").map(str::to_owned).collect();
         let path = check::spell(layers.table(), &segments);
-        layers.set(&path, guess(value), &Origin::Variable(name.clone()));
+        layers.set(&path, check::fit(&path, value, guess(value)), &Origin::Variable(name.clone()));
     }
     for (flag, path, value) in &args.flags {
         let keys = keys_of(path).ok_or_else(|| ConfigErrors(vec![format!("{flag}: `{path}` is no key")]))?;
-        layers.set(&keys, guess(value), &Origin::Flag(flag.clone()));
+        layers.set(&keys, check::fit(&keys, value, guess(value)), &Origin::Flag(flag.clone()));
     }
     if let Some(sandbox) = &args.sandbox {
         layers.merge(parse(sandbox, "the sandbox's settings")?, &Origin::Sandbox);
+        for name in not_in_sandbox(&layers) {
+            layers.set(&["providers".into(), name, "enabled".into()], Value::Boolean(false), &Origin::Sandbox);
+        }
     }
 
     let mut config = decode(&layers)?;
@@ -101,6 +104,20 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     config.admin.password = password(&config.admin, &variables, &args.dir)?;
     files.push(args.dir.join(".env"));
     Ok(Loaded { config, settings: layers.settings(), files })
+}
+
+/// Providers that the sandbox does not play, and that do not lead to it: with it, nobody else is called.
+fn not_in_sandbox(layers: &Layers) -> Vec<String> {
+    let Some(providers) = layers.table().get("providers").and_then(Value::as_table) else { return Vec::new() };
+    let address = |provider: &Value| {
+        let url = provider.get("base_url")?.as_str()?.parse::<http::Uri>().ok()?;
+        url.authority().map(|authority| authority.as_str().to_owned())
+    };
+    let played = |name: &str| layers.origin(&join(&join("providers", name), "base_url")) == Origin::Sandbox;
+    let own: Vec<_> =
+        providers.iter().filter(|(name, _)| played(name)).filter_map(|(_, provider)| address(provider)).collect();
+    let elsewhere = |provider: &Value| address(provider).is_none_or(|address| !own.contains(&address));
+    providers.iter().filter(|(_, provider)| elsewhere(provider)).map(|(name, _)| name.clone()).collect()
 }
 
 /// Sections and keys that are read once, at start (all of the classifier's but its head), and differ between two
@@ -118,8 +135,24 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     compare("store", old.store == new.store);
     let head = old.classifier.head.clone();
     compare("classifier", old.classifier == Classifier { head, ..new.classifier.clone() });
+    compare("routing.seed", old.routing.seed == new.routing.seed);
     compare("dispatch.connect_timeout_ms", old.dispatch.connect_timeout_ms == new.dispatch.connect_timeout_ms);
     changed
+}
+
+/// What [`needs_restart`] looks at, as it stands in the settings: what was read at start, and the rest as it is now.
+pub fn keep_fixed_settings(new: Vec<Setting>, old: &[Setting]) -> Vec<Setting> {
+    let fixed = |setting: &Setting| {
+        let path = setting.path.as_str();
+        let sections = ["server.", "admin.", "telemetry.", "store.", "classifier."];
+        let keys = ["dispatch.connect_timeout_ms", "routing.seed"];
+        path != "classifier.head"
+            && (keys.contains(&path) || sections.iter().any(|section| path.starts_with(section)))
+    };
+    let mut settings: Vec<Setting> = new.into_iter().filter(|setting| !fixed(setting)).collect();
+    settings.extend(old.iter().filter(|setting| fixed(setting)).cloned());
+    settings.sort_by(|a, b| a.path.cmp(&b.path));
+    settings
 }
 
 /// The process's environment over `.env`.
@@ -196,9 +229,20 @@ fn decode(layers: &Layers) -> Result<Config, ConfigErrors> {
     let value = Value::Table(layers.table().clone());
     serde_path_to_error::deserialize::<_, Config>(value).map_err(|error| {
         let path = error.path().to_string();
-        let what = error.into_inner().message().to_owned();
+        let mut what = error.into_inner().message().to_owned();
+        what.push_str(cure(&what));
         told(layers, vec![Problem { path, what }])
     })
+}
+
+/// What to write instead, where the parser does not say.
+fn cure(what: &str) -> &'static str {
+    let cures = [
+        ("invalid IP address syntax", ": write a network as in 10.0.0.0/8, one address as in 10.0.0.1/32"),
+        ("invalid socket address syntax", ": write ADDRESS:PORT as in 127.0.0.1:3100; names are not looked up"),
+        ("unit variant, expected string only", ": write it as text, in quotes"),
+    ];
+    cures.into_iter().find(|(said, _)| what.contains(said)).map_or("", |(_, cure)| cure)
 }
 
 fn resolve_keys(
@@ -232,7 +276,8 @@ fn resolve_hub(hub: &mut Hub, variables: &BTreeMap<String, String>, dir: &Path) 
     {
         hub.endpoint = endpoint.trim_end_matches('/').to_owned();
     }
-    hub.offline |= given("HF_HUB_OFFLINE").is_some_and(|value| value == "1");
+    let on = |value: &String| ["1", "true", "yes", "on"].contains(&value.to_ascii_lowercase().as_str());
+    hub.offline |= given("HF_HUB_OFFLINE").is_some_and(on);
     Ok(())
 }
 

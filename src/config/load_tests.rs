@@ -33,7 +33,9 @@ fn the_default_file_says_what_the_code_defaults_to() {
     for name in ["claude-3-opus", "claude-3-sonnet", "claude-3-haiku", "claude-3.5-sonnet", "claude-3.7-sonnet"] {
         assert!(loaded.models.contains_key(name), "{name}");
     }
-    for name in ["gpt-4o", "gpt-4o-mini", "deepseek-v3.1", "deepseek-r1", "claude-opus-5-5", "gpt-6-sol"] {
+    for name in
+        ["gpt-4o", "gpt-4o-mini", "deepseek-v3.1", "deepseek-r1", "deepseek-flash", "claude-opus-5-5", "gpt-6-sol"]
+    {
         assert!(loaded.models.contains_key(name), "{name}");
     }
 }
@@ -146,4 +148,79 @@ fn a_key_in_a_file_is_read_and_its_file_is_watched() {
     let loaded = load(&LoadArgs { file: Some(file), ..args(&dir) }).unwrap();
     assert_eq!(loaded.config.providers["openai"].key.as_ref().unwrap().expose_secret(), "sk-1");
     assert!(loaded.files.contains(&dir.path().join("key")), "{:?}", loaded.files);
+}
+
+#[test]
+fn values_of_a_form_of_their_own_are_looked_at() {
+    let refused = |text: &str| with_file(text).map(|_| ()).unwrap_err().to_string();
+    for (text, key) in [
+        ("[server]\ncors_origins = ['https://x.example/']", "server.cors_origins[0]: "),
+        ("[server]\ncors_origins = ['https://a.example', 'https://Y.example']", "server.cors_origins[1]: "),
+        ("[server]\ncors_origins = ['nonsense']", "server.cors_origins[0]: "),
+        ("[telemetry]\notlp_endpoint = 'not a url'", "telemetry.otlp_endpoint: "),
+        ("[telemetry]\notlp_endpoint = ''", "telemetry.otlp_endpoint: "),
+        ("[providers.openai]\nbase_url = 'https://h/v1?api-version=1'", "providers.openai.base_url: "),
+        ("[routing]\nobjective = { cost_per_usd = -5.0, latency_per_s = 0.0 }", "routing.objective: "),
+        ("[routing]\nobjective = { cost_per_usd = 1.0, latency_per_s = nan }", "routing.objective: "),
+        ("[learning.bandit]\nfloor = 5.0", "learning.bandit.floor: "),
+        ("[learning.bandit]\nhalf_life = -1.0", "learning.bandit.half_life: "),
+        (
+            "[[rules]]\nname = 'r'\nexplore = false\nwhen = { min_tokens = 10, max_tokens = 5 }",
+            "rules[0].when.min_tokens: ",
+        ),
+        (
+            "[[rules]]\nname = 'r'\nexplore = false\nwhen = { header = { 'bad header' = '*' } }",
+            "rules[0].when.header.",
+        ),
+        ("[providers.ollama]\nenabled = false\n[models.gpt-4o]\nlike = 'no-such'", "models.gpt-4o.like: "),
+        ("[access]\ndeny = ['10.0.0.1']", "access.deny[0]: "),
+        ("[server]\nlisten = 'localhost:3100'", "server.listen: "),
+    ] {
+        let error = refused(text);
+        assert!(error.contains(key), "{text}: {error}");
+    }
+    assert!(refused("[access]\ndeny = ['10.0.0.1']").contains("10.0.0.1/32"));
+    assert!(refused("[server]\nlisten = 'localhost:3100'").contains("127.0.0.1:3100"));
+    with_file("[server]\ncors_origins = ['https://x.example:8443', 'http://[::1]:3000', '*']").unwrap();
+}
+
+#[test]
+fn a_name_that_no_model_has_is_remarked_upon_where_a_server_may_list_it() {
+    let text = "[aliases]\nfast = 'gpt-4o-minni'\n[[rules]]\nname = 'r'\nforbid = ['claude-opus-5.5', 'gpt-4o']";
+    let remarks = check::remarks(&with_file(text).unwrap().config);
+    assert_eq!(remarks.len(), 2, "{remarks:?}");
+    assert!(
+        remarks[0].starts_with("aliases.fast: ") && remarks[0].ends_with("did you mean `gpt-4o-mini`?"),
+        "{remarks:?}"
+    );
+    assert!(
+        remarks[1].starts_with("rules[0]: ") && remarks[1].ends_with("did you mean `claude-opus-5-5`?"),
+        "{remarks:?}"
+    );
+}
+
+#[test]
+fn variables_are_taken_for_what_stands_at_their_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let environment = vec![
+        variable("POINTSMAN__ADMIN__USER", "123"),
+        variable("POINTSMAN__ACCESS__DENY", "10.0.0.0/8, 192.0.2.0/24"),
+        variable("POINTSMAN__SERVER__DRAIN_S", "7"),
+    ];
+    let config = load(&LoadArgs { environment, ..args(&dir) }).unwrap().config;
+    assert_eq!((config.admin.user.as_str(), config.access.deny.len(), config.server.drain_s), ("123", 2, 7));
+}
+
+#[test]
+fn with_the_sandbox_nobody_else_is_called() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("my.toml");
+    let text = "[providers.acme]\nbase_url = 'https://acme.example/v1'\n[providers.stand-in]\nbase_url = 'http://127.0.0.1:9/v1'";
+    fs::write(&file, text).unwrap();
+    let sandbox = Some("[providers.openai]\nbase_url = 'http://127.0.0.1:9/openai/v1'".to_owned());
+    let config = load(&LoadArgs { file: Some(file), sandbox, ..args(&dir) }).unwrap().config;
+    let enabled = |name: &str| config.providers[name].enabled;
+    assert!(enabled("openai") && enabled("stand-in"));
+    assert!(!enabled("acme") && !enabled("anthropic"));
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Model;
+use super::layers::join;
 use crate::protocol::Price;
 
 /// What was changed of the models, by name.
@@ -46,6 +47,26 @@ impl Overrides {
     /// The override of a model, if it has one.
     pub fn of(&self, model: &str) -> Option<&ModelOverride> {
         self.models.get(model)
+    }
+
+    /// What is changed, as settings: keys and values as TOML.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let mut settings = Vec::new();
+        for (name, change) in &self.models {
+            let mut said = |key: &str, value: Option<String>| {
+                let path = format!("{}.{key}", join("models", name));
+                settings.extend(value.map(|value| (path, value)));
+            };
+            said("enabled", change.enabled.map(|enabled| enabled.to_string()));
+            said("weight", change.weight.map(|weight| format!("{weight:?}")));
+            let price =
+                |of: fn(&Price) -> Option<f64>| change.price.as_ref().and_then(of).map(|usd| format!("{usd:?}"));
+            said("price.input", price(|price| Some(price.input)));
+            said("price.output", price(|price| Some(price.output)));
+            said("price.cache_read", price(|price| price.cache_read));
+            said("price.cache_write", price(|price| price.cache_write));
+        }
+        settings
     }
 
     /// Changes the override of a model; one that says nothing is forgotten.

@@ -306,7 +306,8 @@ fn last_hit(verdict: &Verdict) -> &str {
 }
 
 fn unknown(catalog: &Catalog, name: &str) -> PlanError {
-    let names = catalog.models().map(|model| model.name.as_str()).chain(catalog.aliases().keys().map(String::as_str));
+    let aliases = catalog.aliases().keys().map(String::as_str).filter(|alias| catalog.find(alias).is_some());
+    let names = catalog.models().map(|model| model.name.as_str()).chain(aliases);
     let scored = names.map(|known| (strsim::jaro_winkler(name, known), known));
     let near = scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0));
     let hint = near.map(|(_, near)| format!("; did you mean `{near}`?")).unwrap_or_default();

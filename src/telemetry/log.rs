@@ -101,6 +101,25 @@ fn is_no_span(meta: &Metadata<'_>) -> bool {
     meta.is_event() || meta.target() != SPAN_TARGET
 }
 
+/// Whether a filter says what it was likely meant to say: one word alone is a level, and else the name of a target, of which
+/// nothing would ever come.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn check_filter(text: &str) -> Result<(), String> {
+    EnvFilter::builder().parse(text).map_err(|error| error.to_string())?;
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    match text
+        .split(',')
+        .map(str::trim)
+        .find(|part| !part.is_empty() && !part.contains(['=', ':', '[']) && !is_level(part))
+    {
+        Some(word) => Err(format!("`{word}` is no level: off, error, warn, info, debug, trace, or target=level")),
+        None => Ok(()),
+    }
+}
+
 /// Sets up logging for the dashboard's eyes alone: nothing is written anywhere.
 ///
 /// # Errors
@@ -127,6 +146,18 @@ fn provider(endpoint: &str, service: &str) -> Result<SdkTracerProvider, Telemetr
 
 #[cfg(test)]
 mod tests {
+    use super::check_filter;
+
+    #[test]
+    fn a_misspelt_level_is_told() {
+        for good in ["info", "WARN", "off", "info,pointsman::dispatch=debug", "pointsman=trace,hyper=off"] {
+            assert_eq!(check_filter(good), Ok(()), "{good}");
+        }
+        for bad in ["infoo", "no/such=level=x", "warn,verbose"] {
+            assert!(check_filter(bad).is_err(), "{bad}");
+        }
+    }
+
     use tracing_subscriber::registry::Registry;
 
     use super::*;

@@ -13,6 +13,6 @@ mod tail;
 mod writer;
 
 pub use line::Line;
-pub use log::{Guard, SPAN_TARGET, TelemetryError, init, init_unseen};
+pub use log::{Guard, SPAN_TARGET, TelemetryError, check_filter, init, init_unseen};
 pub use metrics::{ClassifierFigures, Ended, LogFigures, Metrics, Rejected};
 pub use tail::{LEVELS, Tail, tail};

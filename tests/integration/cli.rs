@@ -33,6 +33,48 @@ fn exit_codes_tell_failed_from_wrongly_used() {
     let wrong = pointsman(dir.path(), &["config", "check", "--set", "server.lisen=1"]);
     assert_eq!(wrong.status.code(), Some(1));
     assert!(stderr(&wrong).contains("did you mean `listen`?"), "{}", stderr(&wrong));
+    for wrongly_used in [
+        &["config", "check", "--set", "foo"][..],
+        &["config", "check", "--set", "=x"],
+        &["demo", "--minutes", "0"],
+        &["train"],
+    ] {
+        assert_eq!(pointsman(dir.path(), wrongly_used).status.code(), Some(2), "{wrongly_used:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_listing_quietly() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut listing = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(["config", "print"])
+        .current_dir(dir.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(listing.stdout.take());
+    let ended = listing.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), stderr(&ended).as_str()), (None, ""), "a signal, and no panic");
+}
+
+#[test]
+fn a_check_remarks_on_likely_slips() {
+    let dir = tempfile::tempdir().unwrap();
+    let alias = ["--set", "aliases.fast='gpt-4o-minii'"];
+    let slips = [
+        "--set",
+        "telemetry.log=infoo",
+        "--set",
+        "classifier.model=hf:foo",
+        "--set",
+        "classifier.head=no.safetensors",
+    ];
+    let checked = pointsman(dir.path(), &[&["config", "check"], &alias[..], &slips].concat());
+    assert_eq!(checked.status.code(), Some(0));
+    for remark in ["did you mean `gpt-4o-mini`?", "`infoo` is no level", "classifier.model: ", "classifier.head: "] {
+        assert!(stderr(&checked).contains(remark), "{remark}: {}", stderr(&checked));
+    }
 }
 
 #[test]

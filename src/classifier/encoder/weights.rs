@@ -76,7 +76,13 @@ impl Weights {
     /// It cannot be read, or is no Llama.
     pub fn open_gguf(path: &Path) -> Result<Self, EncoderError> {
         let file = std::fs::File::open(path).map_err(|error| EncoderError::file(path, error))?;
-        Self::gguf(Box::new(std::io::BufReader::new(file)))
+        Self::gguf(Box::new(std::io::BufReader::new(file))).map_err(|error| match error {
+            // What is no GGUF at all is not told by its name.
+            EncoderError::Tensor(error) => {
+                EncoderError::file(path, format!("is no GGUF file that can be read: {error}"))
+            }
+            other => other,
+        })
     }
 
     /// GGUF in memory.

@@ -229,12 +229,17 @@ fn wanted(names: &[String]) -> Option<Vec<String>> {
             return Some(pick(&["config.json", "tokenizer.json", INDEX]));
         }
     }
+    preferred_gguf(names).map(|name| vec![name.clone()])
+}
+
+/// Of several GGUF files the one nearest to eight bits.
+fn preferred_gguf(names: &[String]) -> Option<&String> {
     let mut files: Vec<&String> =
         names.iter().filter(|name| name.ends_with(".gguf") && !name.contains('/')).collect();
     files.sort();
     let of = |kind: &str| files.iter().find(|name| name.to_ascii_lowercase().contains(kind)).copied();
     let best = ["q8_0", "q6_k", "q5_k_m", "q4_k_m"].iter().find_map(|kind| of(kind));
-    best.or_else(|| files.first().copied()).map(|name| vec![name.clone()])
+    best.or_else(|| files.first().copied())
 }
 
 /// What a folder of the cache is good for, if it has all that is needed.
@@ -249,10 +254,10 @@ fn complete(folder: &Path) -> Option<Files> {
             return Some(Files::Folder(folder.to_owned()));
         }
     }
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
-    files.retain(|path| path.extension().is_some_and(|it| it == "gguf") && path.is_file());
-    files.sort();
-    files.into_iter().next().map(Files::Gguf)
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    let names: Vec<String> =
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|it| has(it)).collect();
+    preferred_gguf(&names).map(|name| Files::Gguf(folder.join(name)))
 }
 
 /// The shards that an index names.
@@ -308,5 +313,15 @@ mod tests {
         let some = names(&["m-Q4_K_M.gguf", "m-Q8_0.gguf", "deep/m-F32.gguf", "model.safetensors"]);
         assert_eq!(wanted(&some).unwrap(), ["m-Q8_0.gguf"]);
         assert_eq!(wanted(&names(&["pytorch_model.bin", "deep/a.gguf"])), None);
+    }
+
+    #[test]
+    fn the_cache_gives_the_file_that_would_be_fetched() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["m-Q2_K.gguf", "m-Q8_0.gguf", "m-Q4_K_M.gguf", "README.md"] {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let found = complete(folder.path());
+        assert!(matches!(found, Some(Files::Gguf(path)) if path.ends_with("m-Q8_0.gguf")));
     }
 }

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use stage::Stage;
 
+use super::WrongUse;
 use crate::protocol::Usage;
 use crate::sandbox::World;
 use crate::sandbox::crowd::{Answered, Crowd, CrowdError};
@@ -62,7 +63,7 @@ pub(super) struct DemoArgs {
 }
 
 pub(super) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
-    ensure!(args.minutes > 0.0 && args.minutes.is_finite(), "--minutes must be more than 0");
+    ensure!(args.minutes > 0.0 && args.minutes.is_finite(), WrongUse("--minutes must be more than 0".into()));
     ensure!(args.requests > 0, "--requests must be more than 0");
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
     let code = runtime.block_on(demo(args));

@@ -11,6 +11,7 @@ use crate::classifier::Model;
 use crate::classifier::head::OWN_TRAFFIC;
 use crate::classifier::source::{Artifact, Manifest, Source};
 use crate::classifier::tune::Written;
+use crate::cli::WrongUse;
 use crate::cli::evaluate::{print, print_compared};
 use crate::cli::load::ConfigArgs;
 use crate::cli::progress::Bar;
@@ -73,7 +74,9 @@ pub(in crate::cli) struct HeadArgs {
 
 pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     let Some(out) = args.out.as_ref().filter(|_| args.data.is_some() || args.log.is_some()) else {
-        bail!("`train` needs --data, --log or both, and --out (or the subcommand `encoder`); see --help");
+        bail!(WrongUse(
+            "`train` needs --data, --log or both, and --out (or the subcommand `encoder`); see --help".into()
+        ));
     };
     let mut recipe = match &args.recipe {
         Some(file) => {
@@ -100,7 +103,7 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
         dataset.rehearse();
     }
     let labels = labels().context("the labelled prompts")?;
-    let mut settings = config::Classifier { model: args.model.clone(), ..config::Classifier::default() };
+    let mut settings = args.config.encoder(&args.model)?;
     let mut tuned = None;
     if recipe.finetune.layers > 0 {
         tuned = tune_encoder(&recipe, dataset.clone(), &settings, out)?;

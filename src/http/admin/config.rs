@@ -1,5 +1,6 @@
 //! `GET /api/admin/config`: what is in force, and who set it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -30,12 +31,19 @@ pub struct Value {
 /// Every value with its origin, secrets blanked.
 pub fn all(gateway: &Gateway) -> Effective {
     let live = gateway.live();
+    let mut settings: BTreeMap<&str, Value> = BTreeMap::new();
     let value = |setting: &crate::config::Setting| Value {
         path: setting.path.clone(),
         value: setting.value.clone(),
         origin: setting.origin.to_string(),
     };
-    Effective { settings: live.settings.iter().map(value).collect() }
+    settings.extend(live.settings.iter().map(|setting| (setting.path.as_str(), value(setting))));
+    let changed = live.config.overrides.settings();
+    for (path, value) in &changed {
+        let value = Value { path: path.clone(), value: value.clone(), origin: "dashboard".into() };
+        settings.insert(path.as_str(), value);
+    }
+    Effective { settings: settings.into_values().collect() }
 }
 
 /// Every value with its origin, secrets blanked.
