@@ -93,6 +93,10 @@ fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
     if says("rate_limit") {
         return ErrorKind::RateLimited;
     }
+    // xAI and Gemini refuse a key with 400; none of ours is the client's fault.
+    if matches!(status, 200..=299 | 400) && (says("api_key") || message.contains("api key")) {
+        return ErrorKind::Authentication;
+    }
     match status {
         200..=299 if says("authentication") => ErrorKind::Authentication,
         200..=299 if says("invalid_request") => ErrorKind::InvalidRequest,
@@ -242,8 +246,20 @@ mod tests {
             (
                 Dialect::OpenAi,
                 400,
+                r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: xai-Ab***yz."}"#,
+                ErrorKind::Authentication,
+            ),
+            (
+                Dialect::OpenAi,
+                400,
                 r#"{"error":{"message":"x/y is not a valid model ID","code":400}}"#,
                 ErrorKind::NotFound,
+            ),
+            (
+                Dialect::OpenAi,
+                400,
+                r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}"#,
+                ErrorKind::Authentication,
             ),
             (Dialect::OpenAi, 502, "<html>Bad Gateway</html>", ErrorKind::Upstream),
             (Dialect::OpenAi, 401, "", ErrorKind::Authentication),

@@ -59,13 +59,20 @@ impl Lines {
 pub(super) struct Events {
     lines: Lines,
     data: Vec<u8>,
+    /// The first line is over.
+    begun: bool,
 }
+
+/// What a stream may begin with, and means nothing.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 impl Events {
     /// Takes in bytes, and calls `each` with the data of every event they complete.
     pub(super) fn push(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), TooLong> {
         self.lines.push(bytes)?;
         while let Some(line) = self.lines.next() {
+            let marked = !std::mem::replace(&mut self.begun, true);
+            let line = line.strip_prefix(BYTE_ORDER_MARK).filter(|_| marked).unwrap_or(line);
             field(line, &mut self.data, &mut each);
             if self.data.len() > LONGEST {
                 return Err(TooLong);

@@ -29,7 +29,7 @@ use bytes::Bytes;
 
 use crate::config::Quirks;
 use crate::config::Refusal;
-use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, Part};
+use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, FinishReason, Part};
 
 pub use stream::{StreamDecoder, StreamEncoder};
 pub use whole_events::WholeEvents;
@@ -113,7 +113,7 @@ pub struct AnswerMeta {
 /// What only our own dialect says of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NativeMeta {
-    /// What it cost, US dollars, where the vendor said how many tokens it took.
+    /// What it cost, US dollars; estimated where the vendor did not say how many tokens it took.
     pub cost_usd: Option<f64>,
     /// From the request's arrival to its end, milliseconds.
     pub latency_ms: Option<u64>,
@@ -217,6 +217,26 @@ pub fn decode_response(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, Ap
     }
 }
 
+/// An answer of which nothing is understood but that it is one: for a client of the backend's own dialect, who gets it as it
+/// is and may know better. `None` = it is none, or says that it is an error.
+pub fn unread(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let said = match dialect {
+        Dialect::OpenAi => &value["choices"],
+        Dialect::Anthropic => &value["content"],
+        Dialect::Ollama | Dialect::Native => return None,
+    };
+    let is_error = value.get("error").is_some_and(|error| !error.is_null());
+    said.as_array().filter(|said| !said.is_empty() && !is_error).map(|_| ChatResponse {
+        id: String::new(),
+        model: String::new(),
+        parts: vec![Part::text(said.to_string())],
+        finish_reason: FinishReason::Other,
+        stop_sequence: None,
+        usage: None,
+    })
+}
+
 /// Gives ids to the calls of an answer whose server gave them none. `at_ms`, when it was asked for, tells one answer's calls
 /// from another's: within a conversation an id may not come twice.
 pub fn name_calls(response: &mut ChatResponse, at_ms: i64) {
@@ -257,6 +277,16 @@ pub fn encode_stream_error(dialect: Dialect, error: &ApiError) -> Bytes {
     errors::encode_in_stream(dialect, error)
 }
 
+/// What a client hears while an answer is under way and says nothing, so that the connection is not taken for dead: what
+/// each dialect has for it, which no client takes for a piece of the answer.
+pub fn sign_of_life(dialect: Dialect) -> Bytes {
+    Bytes::from_static(match dialect {
+        Dialect::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
+        Dialect::OpenAi | Dialect::Native => b": keep-alive\n\n",
+        Dialect::Ollama => b"\n",
+    })
+}
+
 /// The media type of a stream.
 pub fn stream_content_type(dialect: Dialect) -> &'static str {
     match dialect {
@@ -275,6 +305,8 @@ fn unreadable() -> ApiError {
     ApiError::new(crate::protocol::ErrorKind::Upstream, "its answer cannot be read")
 }
 
+#[cfg(test)]
+mod alike_tests;
 #[cfg(test)]
 mod newer_tests;
 #[cfg(test)]

@@ -151,7 +151,8 @@ enum Block {
     Tool(usize),
 }
 
-/// Writes events: exactly one `message_start`, and blocks that never overlap.
+/// Writes events: exactly one `message_start`, and blocks that never overlap. Other dialects' calls do, and never say that one
+/// has ended; so all but the first of calls in a row are held back until something else is said.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     meta: AnswerMeta,
@@ -159,12 +160,23 @@ pub(crate) struct Encoder {
     open: Option<Block>,
     /// Index of the next block.
     next: usize,
+    /// Calls that wait for the open one's end, whole as far as they came.
+    waiting: Vec<Waiting>,
     usage: Usage,
+}
+
+/// A call that is held back.
+#[derive(Debug)]
+struct Waiting {
+    index: usize,
+    id: String,
+    name: String,
+    arguments: String,
 }
 
 impl Encoder {
     pub(crate) fn new(meta: AnswerMeta) -> Self {
-        Self { meta, started: false, open: None, next: 0, usage: Usage::default() }
+        Self { meta, started: false, open: None, next: 0, waiting: Vec::new(), usage: Usage::default() }
     }
 
     pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
@@ -183,6 +195,7 @@ impl Encoder {
                 self.delta(json!({ "type": "signature_delta", "signature": signature }), out);
             }
             StreamEvent::RedactedThinking(data) => {
+                self.end_calls(out);
                 self.close(out);
                 self.start(out);
                 let block = json!({ "type": "redacted_thinking", "data": data });
@@ -191,19 +204,11 @@ impl Encoder {
                 say("content_block_stop", json!({ "index": index }), out);
                 self.next += 1;
             }
-            StreamEvent::ToolCall(call) => {
-                if let Some((id, name)) = &call.start {
-                    let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
-                    self.enter(Block::Tool(call.index), block, out);
-                }
-                // A piece of a call that is not the open one cannot be said any more: blocks do not overlap.
-                if !call.arguments.is_empty() && self.open == Some(Block::Tool(call.index)) {
-                    self.delta(json!({ "type": "input_json_delta", "partial_json": call.arguments }), out);
-                }
-            }
+            StreamEvent::ToolCall(call) => self.call(call, out),
             StreamEvent::Usage(counts) => self.usage.absorb(counts),
             StreamEvent::Finish { reason, stop_sequence } => {
                 self.start(out);
+                self.end_calls(out);
                 self.close(out);
                 let stop = stop_sequence.as_deref();
                 let delta = json!({ "stop_reason": finish_text(*reason, stop), "stop_sequence": stop });
@@ -236,12 +241,51 @@ impl Encoder {
         self.enter(Block::Thinking, json!({ "type": "thinking", "thinking": "", "signature": "" }), out);
     }
 
+    fn call(&mut self, call: &ToolCallDelta, out: &mut BytesMut) {
+        match (&call.start, self.open) {
+            (Some((id, name)), Some(Block::Tool(_))) => {
+                let (id, name, arguments) = (id.clone(), name.clone(), call.arguments.clone());
+                self.waiting.push(Waiting { index: call.index, id, name, arguments });
+            }
+            (Some((id, name)), _) => {
+                self.enter_call(call.index, id, name, out);
+                self.arguments(&call.arguments, out);
+            }
+            (None, Some(Block::Tool(open))) if open == call.index => self.arguments(&call.arguments, out),
+            (None, _) => {
+                if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.index == call.index) {
+                    waiting.arguments.push_str(&call.arguments);
+                }
+            }
+        }
+    }
+
+    fn enter_call(&mut self, index: usize, id: &str, name: &str, out: &mut BytesMut) {
+        let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
+        self.enter(Block::Tool(index), block, out);
+    }
+
+    fn arguments(&self, text: &str, out: &mut BytesMut) {
+        if !text.is_empty() {
+            self.delta(json!({ "type": "input_json_delta", "partial_json": text }), out);
+        }
+    }
+
+    /// The calls are over: says those that were held back.
+    fn end_calls(&mut self, out: &mut BytesMut) {
+        for Waiting { index, id, name, arguments } in std::mem::take(&mut self.waiting) {
+            self.enter_call(index, &id, &name, out);
+            self.arguments(&arguments, out);
+        }
+    }
+
     /// Makes `block` the open one.
     fn enter(&mut self, block: Block, opening: Value, out: &mut BytesMut) {
         self.start(out);
         if self.open == Some(block) {
             return;
         }
+        self.end_calls(out);
         self.close(out);
         say("content_block_start", json!({ "index": self.next, "content_block": opening }), out);
         self.open = Some(block);

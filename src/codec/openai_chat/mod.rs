@@ -15,47 +15,53 @@ use serde_json::{Value, json};
 
 use crate::protocol::{FinishReason, Usage};
 
-/// `usage` on the wire.
+/// `usage` on the wire. Look-alikes write null, or 12.0.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(super) struct WireUsage {
     #[serde(default)]
-    prompt_tokens: u64,
+    prompt_tokens: Option<f64>,
     #[serde(default)]
-    completion_tokens: u64,
+    completion_tokens: Option<f64>,
     #[serde(default)]
     prompt_tokens_details: Option<PromptDetails>,
     #[serde(default)]
     completion_tokens_details: Option<CompletionDetails>,
     /// DeepSeek's name for cached tokens.
     #[serde(default)]
-    prompt_cache_hit_tokens: Option<u64>,
+    prompt_cache_hit_tokens: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct PromptDetails {
     #[serde(default)]
-    cached_tokens: Option<u64>,
+    cached_tokens: Option<f64>,
     #[serde(default)]
-    cache_write_tokens: Option<u64>,
+    cache_write_tokens: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct CompletionDetails {
     #[serde(default)]
-    reasoning_tokens: Option<u64>,
+    reasoning_tokens: Option<f64>,
+}
+
+/// A count; below zero and absent are none.
+fn count(wire: Option<f64>) -> u64 {
+    // Casts of floats stop at the ends.
+    wire.unwrap_or_default() as u64
 }
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
         let prompt = wire.prompt_tokens_details.unwrap_or_default();
-        let cached = prompt.cached_tokens.or(wire.prompt_cache_hit_tokens).unwrap_or_default();
-        let written = prompt.cache_write_tokens.unwrap_or_default();
+        let cached = count(prompt.cached_tokens.or(wire.prompt_cache_hit_tokens));
+        let written = count(prompt.cache_write_tokens);
         Self {
-            input_tokens: wire.prompt_tokens.saturating_sub(cached + written),
+            input_tokens: count(wire.prompt_tokens).saturating_sub(cached + written),
             cache_read_tokens: cached,
             cache_write_tokens: written,
-            output_tokens: wire.completion_tokens,
-            reasoning_tokens: wire.completion_tokens_details.unwrap_or_default().reasoning_tokens.unwrap_or_default(),
+            output_tokens: count(wire.completion_tokens),
+            reasoning_tokens: count(wire.completion_tokens_details.unwrap_or_default().reasoning_tokens),
         }
     }
 }
@@ -79,6 +85,15 @@ fn text_of(content: Value) -> String {
         Value::String(text) => text,
         Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
         _ => String::new(),
+    }
+}
+
+/// The JSON text of a call's arguments: a string of it, or the arguments themselves, which some servers write.
+fn arguments_text(arguments: Value) -> String {
+    match arguments {
+        Value::String(text) => text,
+        Value::Null => String::new(),
+        other => other.to_string(),
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, errors, unreadable};
-use super::{WireUsage, finish_of, finish_text, messages, text_of, usage};
+use super::{WireUsage, arguments_text, finish_of, finish_text, messages, text_of, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
 #[derive(Deserialize)]
@@ -79,11 +79,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     parts.extend(turn.refusal.map(|text| Part::Refusal { text }));
     for call in turn.tool_calls.unwrap_or_default() {
         let Some(called) = call.function.or(call.custom) else { continue };
-        let arguments = match called.arguments {
-            Value::String(text) => text,
-            Value::Null => String::new(),
-            other => other.to_string(),
-        };
+        let arguments = arguments_text(called.arguments);
         parts.push(Part::ToolCall { id: call.id.unwrap_or_default(), name: called.name, arguments });
     }
     let any_call = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));

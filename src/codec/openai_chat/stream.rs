@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, errors};
-use super::{WireUsage, finish_of, finish_text, text_of, usage};
+use super::{WireUsage, arguments_text, finish_of, finish_text, text_of, usage};
 use crate::protocol::{FinishReason, StreamEvent, ToolCallDelta, Usage};
 
 #[derive(Deserialize)]
@@ -15,7 +15,7 @@ struct Chunk {
     #[serde(default)]
     model: Option<String>,
     #[serde(default)]
-    choices: Vec<Choice>,
+    choices: Option<Vec<Choice>>,
     #[serde(default)]
     usage: Option<WireUsage>,
     #[serde(default)]
@@ -25,7 +25,7 @@ struct Chunk {
 #[derive(Deserialize)]
 struct Choice {
     #[serde(default)]
-    delta: Delta,
+    delta: Option<Delta>,
     #[serde(default)]
     finish_reason: Option<String>,
 }
@@ -61,8 +61,17 @@ struct Call {
 struct Function {
     #[serde(default)]
     name: Option<String>,
+    /// Their JSON text, or a piece of it; the arguments themselves at some look-alikes.
     #[serde(default, alias = "input")]
-    arguments: Option<String>,
+    arguments: Option<Value>,
+}
+
+/// A call that has begun.
+#[derive(Debug)]
+struct Begun {
+    /// Its index on the wire.
+    wire: usize,
+    id: String,
 }
 
 /// What is known of a stream so far.
@@ -71,8 +80,8 @@ pub(crate) struct Decoder {
     started: bool,
     /// Said already, and told last: usage comes after it.
     finish: Option<FinishReason>,
-    /// Indices on the wire of the calls begun, in order.
-    calls: Vec<usize>,
+    /// In order.
+    calls: Vec<Begun>,
 }
 
 impl Decoder {
@@ -94,8 +103,8 @@ impl Decoder {
             let (id, model) = (chunk.id.unwrap_or_default(), chunk.model.unwrap_or_default());
             out.push(StreamEvent::Start { id, model });
         }
-        if let Some(choice) = chunk.choices.into_iter().next() {
-            self.delta(choice.delta, out);
+        if let Some(choice) = chunk.choices.into_iter().flatten().next() {
+            self.delta(choice.delta.unwrap_or_default(), out);
             if let Some(reason) = choice.finish_reason {
                 self.finish = Some(finish_of(&reason, !self.calls.is_empty()));
             }
@@ -117,11 +126,14 @@ impl Decoder {
 
     fn call(&mut self, call: Call, out: &mut Vec<StreamEvent>) {
         let function = call.function.or(call.custom).unwrap_or(Function { name: None, arguments: None });
-        let arguments = function.arguments.unwrap_or_default();
+        let arguments = arguments_text(function.arguments.unwrap_or_default());
+        let (id, name) = (call.id.unwrap_or_default(), function.name.unwrap_or_default());
         // Look-alikes forget the index; then a name begins a new call.
-        let begins = function.name.as_ref().is_some_and(|name| !name.is_empty());
+        let begins = !name.is_empty();
         let wire = call.index.unwrap_or(if begins { self.calls.len() } else { self.calls.len().saturating_sub(1) });
-        match self.calls.iter().position(|known| *known == wire) {
+        // Or they give all calls the same; then a name with another id does.
+        let another = |known: &Begun| begins && !id.is_empty() && !known.id.is_empty() && known.id != id;
+        match self.calls.iter().rposition(|known| known.wire == wire).filter(|at| !another(&self.calls[*at])) {
             Some(index) => {
                 if !arguments.is_empty() {
                     out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: None, arguments }));
@@ -129,9 +141,8 @@ impl Decoder {
             }
             None => {
                 let index = self.calls.len();
-                self.calls.push(wire);
-                let start = Some((call.id.unwrap_or_default(), function.name.unwrap_or_default()));
-                out.push(StreamEvent::ToolCall(ToolCallDelta { index, start, arguments }));
+                self.calls.push(Begun { wire, id: id.clone() });
+                out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: Some((id, name)), arguments }));
             }
         }
     }

@@ -1,0 +1,98 @@
+//! Look-alikes that say a thing slightly otherwise than the dialect they speak.
+
+use serde_json::{Value, json};
+
+use super::tests::decode_in;
+use super::*;
+use crate::protocol::StreamEvent;
+
+fn sse(chunks: &[Value]) -> Vec<u8> {
+    let mut stream: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+    stream.push_str("data: [DONE]\n\n");
+    stream.into_bytes()
+}
+
+/// A piece of a call, as OpenAI's stream has it.
+fn piece(index: usize, id: &str, name: &str, arguments: Value) -> Value {
+    let call = json!({ "index": index, "id": id, "function": { "name": name, "arguments": arguments } });
+    json!({ "choices": [{ "delta": { "tool_calls": [call] } }] })
+}
+
+/// The calls that an Anthropic client gets of a stream: name and input of each block.
+fn blocks(stream: &[u8]) -> Vec<(String, Value)> {
+    let meta = AnswerMeta { id: "m".into(), model: "m".into(), created: 0, native: None };
+    let mut encoder = StreamEncoder::new(Dialect::Anthropic, meta, true);
+    let mut out = bytes::BytesMut::new();
+    decode_in(Dialect::OpenAi, &[stream]).iter().for_each(|event| encoder.encode(event, &mut out));
+    let text = String::from_utf8(out.to_vec()).unwrap();
+    let mut found: Vec<(String, String)> = Vec::new();
+    for data in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let event: Value = serde_json::from_str(data).unwrap();
+        if event["content_block"]["type"] == "tool_use" {
+            assert_eq!(event["index"], found.len(), "{text}");
+            found.push((event["content_block"]["name"].as_str().unwrap().to_owned(), String::new()));
+        }
+        if let Some(part) = event["delta"]["partial_json"].as_str() {
+            assert_eq!(event["index"], found.len() - 1, "{text}");
+            found.last_mut().unwrap().1.push_str(part);
+        }
+    }
+    let read = |arguments: &str| serde_json::from_str(arguments).unwrap_or(Value::Null);
+    found.into_iter().map(|(name, arguments)| (name, read(&arguments))).collect()
+}
+
+#[test]
+fn parallel_calls_stay_apart_however_they_come() {
+    let expected = [("f".to_owned(), json!({ "x": 1 })), ("g".to_owned(), json!({ "y": 2 }))];
+    let all_with_index_0 = [piece(0, "a", "f", json!("{\"x\":1}")), piece(0, "b", "g", json!("{\"y\":2}"))];
+    let interleaved = [
+        piece(0, "a", "f", json!("")),
+        piece(1, "b", "g", json!("")),
+        piece(0, "", "", json!("{\"x\"")),
+        piece(1, "", "", json!("{\"y\":")),
+        piece(0, "", "", json!(":1}")),
+        piece(1, "", "", json!("2}")),
+    ];
+    let as_objects = [piece(0, "a", "f", json!({ "x": 1 })), piece(1, "b", "g", json!({ "y": 2 }))];
+    for stream in [&all_with_index_0[..], &interleaved, &as_objects] {
+        assert_eq!(blocks(&sse(stream)), expected, "{stream:?}");
+    }
+    // The same id and name again go on with the call.
+    let repeated = [piece(0, "a", "f", json!("{\"x\"")), piece(0, "a", "f", json!(":1}"))];
+    assert_eq!(blocks(&sse(&repeated)), expected[..1]);
+}
+
+#[test]
+fn what_is_null_is_not_there() {
+    let stream = sse(&[
+        json!({ "choices": [{ "delta": { "content": "word" } }] }),
+        json!({ "choices": [{ "delta": null, "finish_reason": "stop" }] }),
+        json!({ "choices": null, "usage": { "prompt_tokens": 12.0, "completion_tokens": null } }),
+    ]);
+    let events = decode_in(Dialect::OpenAi, &[&stream]);
+    let usage =
+        events.iter().find_map(|event| if let StreamEvent::Usage(usage) = event { Some(*usage) } else { None });
+    assert_eq!(usage.map(|usage| (usage.input_tokens, usage.output_tokens)), Some((12, 0)));
+    assert!(events.contains(&StreamEvent::Text("word".into())));
+    assert!(matches!(events.last(), Some(StreamEvent::Finish { reason: FinishReason::Stop, .. })), "{events:?}");
+}
+
+#[test]
+fn a_stream_may_begin_with_a_byte_order_mark() {
+    let stream = [&b"\xEF\xBB\xBF"[..], &sse(&[json!({ "choices": [{ "delta": { "content": "one" } }] })])].concat();
+    for split in [1, 2, 3, stream.len()] {
+        let (head, tail) = stream.split_at(split);
+        let events = decode_in(Dialect::OpenAi, &[head, tail]);
+        assert!(events.contains(&StreamEvent::Text("one".into())), "at {split}: {events:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_told_from_none() {
+    let known = |dialect, body: &str| unread(dialect, body.as_bytes()).is_some();
+    assert!(known(Dialect::OpenAi, r#"{"choices":[{"message":"word"}],"error":null}"#));
+    assert!(known(Dialect::Anthropic, r#"{"content":[{"type":5}]}"#));
+    for body in [r#"{"choices":[]}"#, r#"{"choices":[1],"error":"x"}"#, r#"{"status":"ok"}"#, "<html>", "[1]"] {
+        assert!(!known(Dialect::OpenAi, body), "{body}");
+    }
+}
