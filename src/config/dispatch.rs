@@ -14,12 +14,19 @@ pub struct Dispatch {
     pub connect_timeout_ms: u64,
     /// Milliseconds from sending the request to the first piece of a streamed answer.
     pub first_byte_timeout_ms: u64,
+    /// The same of a model that can reason: many vendors send nothing, not even a head, while it thinks.
+    pub thinking_timeout_ms: u64,
     /// Milliseconds from sending the request to the end of a whole answer: vendors say nothing before it is complete.
     pub whole_answer_timeout_ms: u64,
-    /// Milliseconds between two pieces of a streamed answer.
+    /// Milliseconds between two pieces of a streamed answer, signs of life included.
     pub idle_timeout_ms: u64,
-    /// Milliseconds for everything, retries and failover included.
+    /// Milliseconds after which a stream that lives without content is handed to the client, for whom there is no failover
+    /// from then on; and after which a client who hears nothing gets a sign of life.
+    pub sign_of_life_ms: u64,
+    /// Milliseconds to a whole answer, or to the beginning of a stream, retries and failover included.
     pub total_timeout_ms: u64,
+    /// Milliseconds from a stream's beginning to its end.
+    pub stream_timeout_ms: u64,
     /// First pause before a retry, milliseconds; doubles, with full jitter.
     pub backoff_ms: u64,
     /// Longest pause.
@@ -41,9 +48,12 @@ impl Default for Dispatch {
             attempts_per_model: 2,
             connect_timeout_ms: 5_000,
             first_byte_timeout_ms: 60_000,
-            whole_answer_timeout_ms: 300_000,
-            idle_timeout_ms: 30_000,
-            total_timeout_ms: 600_000,
+            thinking_timeout_ms: 300_000,
+            whole_answer_timeout_ms: 600_000,
+            idle_timeout_ms: 120_000,
+            sign_of_life_ms: 10_000,
+            total_timeout_ms: 900_000,
+            stream_timeout_ms: 3_600_000,
             backoff_ms: 100,
             backoff_max_ms: 2_000,
             max_retry_after_ms: 2_000,

@@ -17,8 +17,10 @@ pub struct Server {
     pub drain_s: u64,
     /// Connections served at once; further ones wait to be accepted.
     pub max_connections: usize,
-    /// Seconds a client may take to send its request's head.
+    /// Seconds a client may take to send its first request's head.
     pub header_timeout_s: u64,
+    /// Seconds a connection is kept between two requests, the second one's head included.
+    pub keep_alive_s: u64,
     /// Seconds in which a client must take something of its answer.
     pub write_timeout_s: u64,
     /// Origins that browsers may call from (CORS); empty = none, `*` = any.
@@ -33,6 +35,7 @@ impl Default for Server {
             drain_s: 30,
             max_connections: 4096,
             header_timeout_s: 15,
+            keep_alive_s: 75,
             write_timeout_s: 60,
             cors_origins: Vec::new(),
         }

@@ -1,4 +1,9 @@
 //! One upstream call, from sending the request to a whole answer, or to the first piece of a streamed one.
+//!
+//! **Who lives.** A model that thinks says nothing for minutes. Some vendors send signs of life meanwhile (`message_start`,
+//! pings, comments), some the head of the answer only, some not even that. So a stream that said anything is given the time
+//! between two pieces again and again, one of a model that can reason its own patience before that; and a stream that lives
+//! without content is handed over after [`Deadlines::sign_of_life`], so that the client is not left without headers.
 
 use std::time::Duration;
 
@@ -6,17 +11,36 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use super::blame::named;
 use super::failover::Job;
+use super::outcome::Report;
 use crate::codec::{self, Encoded, StreamDecoder, Target};
 use crate::config::{self, Capability};
-use crate::protocol::{ApiError, ChatResponse, Dialect, ErrorKind, Part, StreamEvent, ToolCallDelta};
-use crate::upstream::{Answer, Call, Client, Deployment, Endpoint, Model};
+use crate::protocol::{ApiError, ChatResponse, Dialect, ErrorKind, Part, Price, StreamEvent, ToolCallDelta, Usage};
+use crate::upstream::{Answer, Call, CallError, Client, Deployment, Endpoint, Model};
 
 /// An error message from an upstream is read up to here.
 const ERROR_LIMIT: usize = 256 << 10;
 
+/// And waited for so long.
+const SAYING_WHY: Duration = Duration::from_secs(10);
+
 /// Pieces of a stream that are held back before the first content come to no more than this.
 const HELD_LIMIT: usize = 4 << 20;
+
+/// A call that failed.
+pub(super) struct Failed {
+    /// Why, with the deployment named.
+    pub(super) error: ApiError,
+    /// Whether time ran out on work that the vendor had begun: the same place would take as long again, and be paid again.
+    pub(super) too_slow: bool,
+}
+
+impl From<ApiError> for Failed {
+    fn from(error: ApiError) -> Self {
+        Self { error, too_slow: false }
+    }
+}
 
 /// What a good call gives.
 pub(super) enum Attempted {
@@ -36,12 +60,14 @@ pub(super) struct Whole {
     pub(super) dropped: Vec<String>,
 }
 
-/// A stream whose first piece of content (or whose end) is here.
+/// A stream whose first piece of content (or whose end) is here, or that has shown for a while that it lives.
 pub(super) struct Opened {
     /// The rest, where there is one.
     pub(super) answer: Option<Answer>,
     /// Reads it.
     pub(super) decoder: StreamDecoder,
+    /// When its next piece must be here, where it has no content yet.
+    pub(super) due: Option<Instant>,
     /// What was read.
     pub(super) events: Vec<StreamEvent>,
     /// The same as bytes, where they pass through.
@@ -53,10 +79,14 @@ pub(super) struct Opened {
 /// Deadlines of one call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    /// The first piece must be here.
+    /// The whole answer, or the first piece of a stream must be here.
     pub(super) first: Instant,
+    /// Whether a vendor that works on it may say nothing before that.
+    pub(super) silent: bool,
     /// Between two pieces.
     pub(super) idle: Duration,
+    /// The client hears something at least so often, once there is anything to hear.
+    pub(super) sign_of_life: Duration,
     /// Everything must be here.
     pub(super) total: Instant,
     /// Largest whole answer, bytes.
@@ -64,25 +94,45 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Of a call that begins now; `stream` = its answer comes in pieces.
-    pub(super) fn new(settings: &config::Dispatch, stream: bool, total: Instant) -> Self {
-        let patience = if stream { settings.first_byte_timeout_ms } else { settings.whole_answer_timeout_ms };
+    /// Of a call that begins now, of a walk that has until `total`; `stream` = its answer comes in pieces, `reasons` = its
+    /// model may think before it says anything.
+    pub(super) fn new(settings: &config::Dispatch, stream: bool, reasons: bool, total: Instant) -> Self {
+        let patience = match (stream, reasons) {
+            (true, false) => settings.first_byte_timeout_ms,
+            (true, true) => settings.first_byte_timeout_ms.max(settings.thinking_timeout_ms),
+            (false, _) => settings.whole_answer_timeout_ms,
+        };
         let first = Instant::now() + Duration::from_millis(patience);
         Self {
             first: first.min(total),
+            silent: !stream || reasons,
             idle: Duration::from_millis(settings.idle_timeout_ms),
+            sign_of_life: Duration::from_millis(settings.sign_of_life_ms),
             total,
             limit: usize::try_from(settings.max_answer_mb << 20).unwrap_or(usize::MAX),
         }
     }
 
-    /// When the next piece must be here.
+    /// Of a stream that is handed over now: the walk is over, it has its own time. `due` = its next piece has until then, if
+    /// that is longer than between two others.
+    pub(super) fn of_stream(settings: &config::Dispatch, due: Option<Instant>) -> Self {
+        let now = Instant::now();
+        let total = now + Duration::from_millis(settings.stream_timeout_ms);
+        Self { first: due.unwrap_or(now), ..Self::new(settings, true, false, total) }
+    }
+
+    /// When the next piece of a stream that lives must be here.
     pub(super) fn next(&self) -> Instant {
-        (Instant::now() + self.idle).min(self.total)
+        self.first.max((Instant::now() + self.idle).min(self.total))
+    }
+
+    /// When a stream that lives from now on is handed over, content or not.
+    fn hand_over(&self) -> Instant {
+        (Instant::now() + self.sign_of_life).min(self.total)
     }
 }
 
-/// Makes one call.
+/// Makes one call. What its vendor will charge for, come what may, is at risk in the report meanwhile.
 ///
 /// # Errors
 ///
@@ -93,14 +143,15 @@ pub(super) async fn attempt(
     place: &Deployment,
     job: &Job,
     deadlines: Deadlines,
-) -> Result<Attempted, ApiError> {
+    report: &mut Report,
+) -> Result<Attempted, Failed> {
     let dialect = place.provider.dialect;
     let target = Target {
         dialect,
         quirks: &place.provider.quirks,
         model: &place.upstream,
         max_output_tokens: Some(model.settings.max_output),
-        reasoning: model.settings.can.contains(&Capability::Reasoning),
+        reasoning: reasons(model),
         context: Some(model.settings.context),
         prompt_tokens: job.prompt_tokens,
         refuses: &model.settings.refuses,
@@ -113,25 +164,53 @@ pub(super) async fn attempt(
     };
     let headers = if passes { job.headers.clone() } else { HeaderMap::new() };
     let call = Call { endpoint: Endpoint::Chat, body: Some(body), headers };
-    let answer =
-        client.send(&place.provider, call, deadlines.first).await.map_err(|error| error.told(&place.name))?;
-    if !answer.is_success() {
-        return Err(refusal(answer, dialect, place, deadlines).await);
+    let price = &model.settings.price;
+    let prompt = Usage { input_tokens: u64::from(job.prompt_tokens), ..Usage::default() };
+    if deadlines.silent {
+        report.risk(prompt, price);
     }
+    let answer = match client.send(&place.provider, call, deadlines.first).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let too_slow = deadlines.silent && matches!(error, CallError::Timeout);
+            if !too_slow {
+                report.spare();
+            }
+            return Err(Failed { error: error.told(&place.name), too_slow });
+        }
+    };
+    if !answer.is_success() {
+        report.spare();
+        return Err(refusal(answer, dialect, place, deadlines).await.into());
+    }
+    report.risk(prompt, price);
+    // From here on the vendor is at work.
+    let failed = |error: ApiError| {
+        let too_slow = error.kind == ErrorKind::Timeout;
+        Failed { error: named(error, &place.name), too_slow }
+    };
     // Some servers answer a stream request with a whole answer.
     let streams = job.request.stream && answer.media_type() != "application/json";
     if streams {
-        let opened = open(answer, dialect, passes, dropped, deadlines, job.at_ms).await;
-        return Ok(Attempted::Stream(Box::new(opened.map_err(|error| named(error, place))?)));
+        let decoder = StreamDecoder::new(dialect).asked_at(job.at_ms);
+        let decoder = if passes { decoder.beside() } else { decoder };
+        let opened = open(answer, decoder, passes, deadlines, price, report).await.map_err(failed)?;
+        return Ok(Attempted::Stream(Box::new(Opened { dropped, ..opened })));
     }
     let deadline = if job.request.stream { deadlines.next() } else { deadlines.first };
-    let raw = answer.whole(deadlines.limit, deadline).await.map_err(|error| error.told(&place.name))?;
-    let mut response = codec::decode_response(dialect, &raw).map_err(|error| named(error, place))?;
+    let raw = answer.whole(deadlines.limit, deadline).await.map_err(|error| failed(error.into()))?;
+    let read = codec::decode_response(dialect, &raw).or_else(|error| {
+        // Where it passes through the client may know better.
+        let known = if passes && !job.request.stream { codec::unread(dialect, &raw) } else { None };
+        known.ok_or(error)
+    });
+    let mut response = read.map_err(failed)?;
     codec::name_calls(&mut response, job.at_ms);
     if job.request.stream {
         let opened = Opened {
             answer: None,
             decoder: StreamDecoder::new(dialect),
+            due: None,
             events: played(response),
             raw: None,
             dropped,
@@ -141,23 +220,39 @@ pub(super) async fn attempt(
     Ok(Attempted::Whole(Box::new(Whole { response, raw: passes.then_some(raw), dropped })))
 }
 
-/// Reads a stream up to its first piece of content, or its end.
+/// Whether a model may think before it says anything.
+pub(super) fn reasons(model: &Model) -> bool {
+    model.settings.can.contains(&Capability::Reasoning)
+}
+
+/// Reads a stream up to its first piece of content, its end, or until it has lived for long enough.
 async fn open(
     mut answer: Answer,
-    dialect: Dialect,
+    mut decoder: StreamDecoder,
     passes: bool,
-    dropped: Vec<String>,
     deadlines: Deadlines,
-    at_ms: i64,
+    price: &Price,
+    report: &mut Report,
 ) -> Result<Opened, ApiError> {
-    let decoder = StreamDecoder::new(dialect).asked_at(at_ms);
-    let mut decoder = if passes { decoder.beside() } else { decoder };
     let mut events = Vec::new();
     let mut raw = Vec::new();
     let mut held = 0;
+    let mut said = None;
+    let mut due = deadlines.first;
+    // Where a vendor may say nothing while its model thinks, the head is a sign of life.
+    let mut hand_over = deadlines.silent.then(|| deadlines.hand_over());
     loop {
-        let chunk = answer.chunk(deadlines.first).await.map_err(|error| error.told("the stream"))?;
+        let wait = hand_over.map_or(due, |at| at.min(due));
+        let chunk = match answer.chunk(wait).await {
+            Ok(chunk) => chunk,
+            Err(CallError::Timeout) if wait < due => {
+                let (answer, raw) = (Some(answer), passes.then_some(raw));
+                return Ok(Opened { answer, decoder, due: Some(due), events, raw, dropped: Vec::new() });
+            }
+            Err(error) => return Err(error.into()),
+        };
         let ended = chunk.is_none();
+        let new = events.len();
         match chunk {
             Some(chunk) => {
                 held += chunk.len();
@@ -166,18 +261,33 @@ async fn open(
             }
             None => decoder.finish(&mut events),
         }
+        for event in &events[new..] {
+            if let StreamEvent::Usage(usage) = event {
+                let said = said.get_or_insert_with(Usage::default);
+                said.absorb(usage);
+                report.risk(*said, price);
+            }
+        }
         if let Some(StreamEvent::Error(error)) = events.iter().find(|event| matches!(event, StreamEvent::Error(_))) {
+            if said.is_none() && decoder.saw_error() {
+                // It refused to work after all.
+                report.spare();
+            }
             // Content and a failure in one piece: nothing was shown yet, so it may as well fail here.
             return Err(error.clone());
         }
         let begun = events.iter().any(|event| event.is_content() || matches!(event, StreamEvent::Finish { .. }));
         if begun {
             let answer = (!ended).then_some(answer);
-            return Ok(Opened { answer, decoder, events, raw: passes.then_some(raw), dropped });
+            let raw = passes.then_some(raw);
+            return Ok(Opened { answer, decoder, due: None, events, raw, dropped: Vec::new() });
         }
         if ended || held > HELD_LIMIT {
             return Err(ApiError::new(ErrorKind::Upstream, "its stream says nothing"));
         }
+        // Past the walk's deadline it is handed over, not cut.
+        due = deadlines.first.max(Instant::now() + deadlines.idle);
+        hand_over.get_or_insert_with(|| deadlines.hand_over());
     }
 }
 
@@ -213,17 +323,8 @@ fn played(response: ChatResponse) -> Vec<StreamEvent> {
 /// An answer with a bad status as an error.
 async fn refusal(answer: Answer, dialect: Dialect, place: &Deployment, deadlines: Deadlines) -> ApiError {
     let (status, retry_after) = (answer.status(), answer.retry_after());
-    let deadline = deadlines.next().min(deadlines.first.max(Instant::now() + Duration::from_secs(1)));
+    let now = Instant::now();
+    let deadline = (now + SAYING_WHY).min(deadlines.first.max(now + Duration::from_secs(1)));
     let body = answer.whole(ERROR_LIMIT, deadline).await.unwrap_or_default();
-    named(codec::decode_error(dialect, status, &body, retry_after), place)
-}
-
-/// Puts the deployment's name before an error's message. What a vendor says of our key is no client's business: some
-/// quote a part of it.
-fn named(mut error: ApiError, place: &Deployment) -> ApiError {
-    if matches!(error.kind, ErrorKind::Authentication | ErrorKind::Permission) {
-        error.message = "it refuses our key".into();
-    }
-    error.message = format!("{}: {}", place.name, error.message);
-    error
+    named(codec::decode_error(dialect, status, &body, retry_after), &place.name)
 }

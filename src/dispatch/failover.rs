@@ -1,13 +1,15 @@
 //! Walks a plan's models until one answers.
 //!
 //! **Worst case.** One request makes at most `dispatch.max_attempts` upstream calls, at most
-//! `dispatch.attempts_per_model` of them to one model, and takes at most `dispatch.total_timeout_ms`. A call to a place
+//! `dispatch.attempts_per_model` of them to one model, and takes at most `dispatch.total_timeout_ms` until a whole answer is
+//! here or a stream begins, which then has `dispatch.stream_timeout_ms` of its own. A call to a place
 //! that already failed this request waits first (for as long as its vendor asked, up to `dispatch.max_retry_after_ms`), and is
 //! paid from the retry budget shared by all requests; moving on to another place or model is free, since it does not press on
-//! the one that is down.
+//! the one that is down. A place that rests because of others is waited for where no other candidate is left.
 //!
-//! **What moves on.** A broken connection, a timeout, an overload, a rate limit, a fault of the upstream: another
-//! deployment, the same one after a pause, then the next model. A prompt too long for one model: only models with a
+//! **What moves on.** A broken connection, a vendor that does not take the call in time, an overload, a rate limit, a fault of
+//! the upstream: another deployment, the same one after a pause, then the next model. An answer that had begun and is not
+//! ready in time: another deployment, the next model, never the same place, which would take as long again. A prompt too long for one model: only models with a
 //! larger context. A refused key, a spent quota, an id the vendor does not know: the next model. A request that is wrong
 //! in itself: nowhere, the client is told.
 
@@ -19,14 +21,14 @@ use futures::stream::BoxStream;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::attempt::{Attempted, Deadlines, Opened, Whole, attempt};
+use super::attempt::{Attempted, Deadlines, Opened, Whole, attempt, reasons};
 use super::outcome::{Report, Status, Step};
-use super::{pick, tee};
+use super::{blame, pick, tee, usage};
 use crate::codec::{self, AnswerMeta, NativeMeta};
 use crate::config;
 use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, ModelName, Part};
 use crate::route::Plan;
-use crate::upstream::{Backoff, Client, Deployment, Model, Permit, RetryBudget, Verdict};
+use crate::upstream::{Backoff, Client, Deployment, Model, Permit, Refused, RetryBudget, Verdict};
 
 /// What is to be answered.
 #[derive(Debug)]
@@ -126,9 +128,13 @@ fn next(error: &ApiError) -> Next {
 struct Walk {
     calls: u32,
     causes: Vec<Cause>,
+    /// No candidate is left beside the one that is tried.
+    last: bool,
     /// A prompt did not fit a context of so many tokens.
     too_small: u32,
     tried: Vec<String>,
+    /// Those of them that took too long: they are not asked again.
+    slow: Vec<String>,
 }
 
 impl Dispatcher {
@@ -160,13 +166,15 @@ impl Dispatcher {
         mut report: Report,
     ) -> Result<Reply, Failure> {
         let total = Instant::now() + Duration::from_millis(settings.total_timeout_ms);
-        let mut walk = Walk { calls: 0, causes: Vec::new(), too_small: 0, tried: Vec::new() };
+        let mut walk =
+            Walk { calls: 0, causes: Vec::new(), last: false, too_small: 0, tried: Vec::new(), slow: Vec::new() };
         self.budget.deposit(std::time::Instant::now());
         let mut failovers = 0;
-        for model in &plan.candidates {
+        for (at, model) in plan.candidates.iter().enumerate() {
             if model.settings.context <= walk.too_small {
                 continue;
             }
+            walk.last = at + 1 == plan.candidates.len();
             let found = self.try_model(model, job, settings, total, &mut walk, &mut report).await;
             report.so_far().calls = walk.calls;
             report.so_far().failovers = failovers;
@@ -174,7 +182,7 @@ impl Dispatcher {
                 walk.causes.iter().map(|cause| (cause.model.clone(), cause.error.kind)).collect();
             match found {
                 Found::Answer(permit, attempted) => {
-                    return Ok(answer(model, permit, attempted, job, settings, total, report));
+                    return Ok(answer(model, permit, attempted, job, settings, report));
                 }
                 Found::GiveUp => break,
                 Found::Nothing => failovers += 1,
@@ -199,37 +207,31 @@ impl Dispatcher {
             longest: Duration::from_millis(settings.backoff_max_ms),
         };
         let patience = Duration::from_millis(settings.max_retry_after_ms);
+        let calls = walk.calls;
         for round in 0..settings.attempts_per_model {
             if walk.calls >= settings.max_attempts || Instant::now() >= total {
                 return Found::GiveUp;
             }
-            let carries =
-                |place: &Deployment| codec::obstacle(job.dialect, place.provider.dialect, &job.request).is_none();
+            let carries = |place: &Deployment| {
+                let able = codec::obstacle(job.dialect, place.provider.dialect, &job.request).is_none();
+                able && !walk.slow.contains(&place.name)
+            };
             let now = std::time::Instant::now();
             let ready = pick::pick(model, &walk.tried, &carries, now, &mut rand::random::<f64>);
             let found = ready.map(|place| (place, Duration::ZERO)).or_else(|| {
-                let rested = pick::rested(model, &walk.tried, &carries, now);
+                let worth = |place: &Deployment| carries(place) && (walk.last || walk.tried.contains(&place.name));
                 // Beyond that the next candidate is better.
-                rested.filter(|(_, rest)| *rest <= patience)
+                pick::rested(model, &worth, now).filter(|(_, rest)| *rest <= patience)
             });
-            let Some((place, rest)) = found else {
-                if round == 0 {
-                    walk.fail(
-                        model,
-                        ApiError::new(
-                            ErrorKind::Unavailable,
-                            format!("{model}: no place is healthy", model = model.name),
-                        ),
-                    );
-                }
+            let Some((place, rest)) = found else { break };
+            let again = walk.tried.contains(&place.name);
+            // The same place again: only if retries are not too many already.
+            if again && !self.budget.withdraw(std::time::Instant::now()) {
                 return Found::Nothing;
-            };
-            if walk.tried.contains(&place.name) {
-                // The same place again: after a pause, and only if retries are not too many already.
-                if !self.budget.withdraw(std::time::Instant::now()) {
-                    return Found::Nothing;
-                }
-                let pause = backoff.pause(round.saturating_sub(1), rand::random()).max(rest);
+            }
+            if again || !rest.is_zero() {
+                // Not all at once who wait for the same.
+                let pause = rest + backoff.pause(round.saturating_sub(1), rand::random());
                 if Instant::now() + pause >= total {
                     return Found::GiveUp;
                 }
@@ -239,18 +241,28 @@ impl Dispatcher {
             walk.calls += 1;
             walk.tried.push(place.name.clone());
             note_place(report, model, &place);
-            let begun = std::time::Instant::now();
-            let deadlines = Deadlines::new(settings, job.request.stream, total);
-            let error = match attempt(&self.client, model, &place, job, deadlines).await {
+            let deadlines = Deadlines::new(settings, job.request.stream, reasons(model), total);
+            let failed = match attempt(&self.client, model, &place, job, deadlines, report).await {
                 Ok(attempted) => {
-                    permit.settle(&Verdict::Good(begun.elapsed()), std::time::Instant::now(), job.at_ms);
+                    report.spare();
+                    if attempted.speaks() {
+                        let now = std::time::Instant::now();
+                        permit.settle(&Verdict::Good(permit.age(now)), now, job.at_ms);
+                    } else {
+                        permit.lives();
+                    }
                     return Found::Answer(permit, attempted);
                 }
-                Err(error) => error,
+                Err(failed) => failed,
             };
+            report.lose();
+            let error = failed.error;
             permit.settle(&Verdict::of(&error), std::time::Instant::now(), job.at_ms);
             tracing::debug!(model = %model.name, deployment = %place.name, error.kind = error.kind.as_str(), "An upstream call failed");
             report.step(Step::CallFailed(error.kind));
+            if failed.too_slow {
+                walk.slow.push(place.name.clone());
+            }
             let step = next(&error);
             walk.fail(model, error);
             match step {
@@ -263,7 +275,32 @@ impl Dispatcher {
                 Next::Retry => {}
             }
         }
+        if walk.calls == calls {
+            walk.fail(model, unready(model));
+        }
         Found::Nothing
+    }
+}
+
+/// Why a model could not even be asked, and when it can.
+fn unready(model: &Model) -> ApiError {
+    let back = model.back(std::time::Instant::now());
+    let (kind, why) = match back {
+        Some((_, Refused::Resting)) => (ErrorKind::RateLimited, Refused::Resting.as_str()),
+        _ => (ErrorKind::Unavailable, "no place is healthy"),
+    };
+    let mut error = ApiError::new(kind, format!("{}: {why}", model.name));
+    error.retry_after = back.map(|(wait, _)| wait);
+    error
+}
+
+impl Attempted {
+    /// Whether the answer is here, or has begun; else it only lives.
+    fn speaks(&self) -> bool {
+        match self {
+            Self::Whole(_) => true,
+            Self::Stream(opened) => opened.due.is_none(),
+        }
     }
 }
 
@@ -303,11 +340,7 @@ fn summarise(walk: Walk) -> Failure {
     let first = causes[0].error.kind;
     let kind = match first {
         _ if causes.iter().any(|cause| cause.error.kind != first) => ErrorKind::Upstream,
-        // Our key, our quota: nothing the client can mend by another credential.
-        ErrorKind::Authentication | ErrorKind::Permission | ErrorKind::NotFound | ErrorKind::Quota => {
-            ErrorKind::Upstream
-        }
-        kind => kind,
+        kind => blame::told(kind),
     };
     let told: Vec<&str> = causes.iter().map(|cause| cause.error.message.as_str()).collect();
     let message = if causes.len() == 1 {
@@ -331,7 +364,6 @@ fn answer(
     attempted: Attempted,
     job: &Job,
     settings: &config::Dispatch,
-    total: Instant,
     report: Report,
 ) -> Reply {
     let deployment = permit.deployment().name.clone();
@@ -345,7 +377,7 @@ fn answer(
         Attempted::Whole(whole) => whole_answer(model, *whole, job, meta, report),
         Attempted::Stream(mut opened) => {
             let dropped = std::mem::take(&mut opened.dropped);
-            (dropped, stream_answer(model, permit, *opened, job, settings, total, meta, report))
+            (dropped, stream_answer(model, permit, *opened, job, settings, meta, report))
         }
     };
     Reply { model: model.name.clone(), deployment, dropped, body }
@@ -369,9 +401,8 @@ fn whole_answer(
     mut report: Report,
 ) -> (Vec<String>, ReplyBody) {
     let response = whole.response;
+    report.settle(usage::of_whole(&response, job.prompt_tokens), &model.settings.price);
     let so_far = report.so_far();
-    so_far.usage = response.usage;
-    so_far.cost = response.usage.map(|usage| model.settings.price.of(&usage)).unwrap_or_default();
     so_far.finish = Some(response.finish_reason);
     so_far.empty = !response.parts.iter().any(says_something);
     so_far.must_be_json = json_text(job, &response.parts);
@@ -380,7 +411,7 @@ fn whole_answer(
         Some(raw) => raw,
         None => {
             meta.native = Some(NativeMeta {
-                cost_usd: response.usage.map(|usage| model.settings.price.of(&usage).0),
+                cost_usd: Some(report.so_far().cost.0),
                 latency_ms: Some(report.elapsed().as_millis() as u64),
                 routing: job.routing.clone(),
             });
@@ -412,18 +443,16 @@ fn says_something(part: &Part) -> bool {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "it only gathers them into the stream's state")]
 fn stream_answer(
     model: &Arc<Model>,
     permit: Permit,
     opened: Opened,
     job: &Job,
     settings: &config::Dispatch,
-    total: Instant,
     meta: AnswerMeta,
     report: Report,
 ) -> ReplyBody {
-    let deadlines = Deadlines::new(settings, true, total);
+    let deadlines = Deadlines::of_stream(settings, opened.due);
     let tee = tee::Tee::new(Arc::clone(model), permit, opened, job, deadlines, meta, report);
     ReplyBody::Stream(tee.into_stream())
 }
@@ -435,7 +464,7 @@ mod tests {
     fn told(calls: u32, kinds: &[ErrorKind]) -> String {
         let cause = |kind: &ErrorKind| Cause { model: "m".into(), error: ApiError::new(*kind, kind.as_str()) };
         let causes = kinds.iter().map(cause).collect();
-        summarise(Walk { calls, causes, too_small: 0, tried: Vec::new() }).error.message
+        summarise(Walk { calls, causes, last: true, too_small: 0, tried: Vec::new(), slow: Vec::new() }).error.message
     }
 
     #[test]

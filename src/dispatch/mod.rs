@@ -2,17 +2,20 @@
 //!
 //! [`Dispatcher::run`] tries the plan's models in order, and of each model the deployments that are healthy ([`pick`]).
 //! One upstream call is an [`attempt`]. A failed one is tried again elsewhere, or after a pause within the retry budget
-//! ([`failover`] states the worst case). A streamed answer is held back until its first piece of content, so that all
-//! that fails before is invisible to the client; after it there is no way back, and [`tee`] ends a broken stream with an
-//! error event in the client's dialect.
+//! ([`failover`] states the worst case). A streamed answer is held back until its first piece of content, or for a while where
+//! it lives and says nothing yet, so that what fails before is invisible to the client; after it there is no way back, and
+//! [`tee`] ends a broken stream with an error event in the client's dialect.
 //!
 //! What happened is told once, when the answer really ended ([`Outcome`]).
 
 mod attempt;
+mod blame;
 mod failover;
 mod outcome;
 mod pick;
 mod tee;
+mod usage;
 
+pub use blame::{named, told};
 pub use failover::{Cause, Dispatcher, Failure, Job, Reply, ReplyBody};
 pub use outcome::{Outcome, Report, Status, Step};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::protocol::{Dialect, ErrorKind, FinishReason, ModelName, Usage, Usd};
+use crate::protocol::{Dialect, ErrorKind, FinishReason, ModelName, Price, Usage, Usd};
 use crate::route::Decision;
 
 /// How a request ended.
@@ -51,11 +51,13 @@ pub struct Outcome {
     pub causes: Vec<(ModelName, ErrorKind)>,
     /// Whether the answer was streamed.
     pub streamed: bool,
-    /// Tokens, where the vendor said so. Of a stream that ended early those it had not counted yet are estimated: it
-    /// charges for them all the same.
+    /// Tokens of the answer. What the vendor did not count (it never does, or the stream ended early) is estimated: it
+    /// charges for them all the same. Where there is no answer, those of the last call that failed at a price.
     pub usage: Option<Usage>,
-    /// What it cost.
+    /// What it cost, `lost` included.
     pub cost: Usd,
+    /// What calls cost that gave no answer.
+    pub lost: Usd,
     /// From the request's arrival to the end.
     pub latency: Duration,
     /// From the request's arrival to the first piece of content.
@@ -92,6 +94,8 @@ type Tell = dyn FnOnce(&Outcome) + Send;
 pub struct Report {
     outcome: Outcome,
     started: Instant,
+    /// Tokens, and their price, of a call under way that its vendor charges for whatever becomes of it.
+    risk: Option<(Usage, Usd)>,
     tell: Option<Box<Tell>>,
     watch: Option<Box<dyn FnMut(Step) + Send>>,
 }
@@ -118,13 +122,14 @@ impl Report {
             streamed: false,
             usage: None,
             cost: Usd::default(),
+            lost: Usd::default(),
             latency: Duration::ZERO,
             first_token: None,
             finish: None,
             empty: true,
             must_be_json: None,
         };
-        Self { outcome, started, tell: Some(Box::new(tell)), watch: None }
+        Self { outcome, started, risk: None, tell: Some(Box::new(tell)), watch: None }
     }
 
     /// With somebody who hears every step on the way.
@@ -154,6 +159,32 @@ impl Report {
         }
     }
 
+    /// A call is under way that its vendor charges for whatever becomes of it: for so many tokens so far.
+    pub fn risk(&mut self, usage: Usage, price: &Price) {
+        self.risk = Some((usage, price.of(&usage)));
+    }
+
+    /// The vendor will not charge for the call under way, or for no other reason than its answer.
+    pub fn spare(&mut self) {
+        self.risk = None;
+    }
+
+    /// The call under way came to nothing: what it put at risk is lost.
+    pub fn lose(&mut self) {
+        let Some((usage, cost)) = self.risk.take() else { return };
+        let so_far = &mut self.outcome;
+        so_far.usage = Some(usage);
+        so_far.lost += cost;
+        so_far.cost = so_far.lost;
+    }
+
+    /// The tokens of the answer, and what it cost with all that was lost before it.
+    pub fn settle(&mut self, usage: Usage, price: &Price) {
+        let so_far = &mut self.outcome;
+        so_far.usage = Some(usage);
+        so_far.cost = so_far.lost + price.of(&usage);
+    }
+
     /// The decision's id.
     pub fn decision_id(&self) -> crate::protocol::DecisionId {
         self.outcome.decision.id
@@ -171,6 +202,7 @@ impl Report {
     }
 
     fn tell(&mut self) {
+        self.lose();
         if let Some(tell) = self.tell.take() {
             self.outcome.latency = self.started.elapsed();
             tell(&self.outcome);

@@ -29,16 +29,15 @@ pub(super) fn pick(
     Some(Arc::clone(if better { second } else { first }))
 }
 
-/// The place among those in `tried` whose rest is over first, and how long that takes: what is left to be waited for when
-/// nothing can be picked. A rest that others brought about is none of a request's business.
+/// The place among `these` whose rest is over first, and how long that takes: what is left to be waited for when nothing can
+/// be picked.
 pub(super) fn rested(
     model: &Model,
-    tried: &[String],
-    carries: &dyn Fn(&Deployment) -> bool,
+    these: &dyn Fn(&Deployment) -> bool,
     now: Instant,
 ) -> Option<(Arc<Deployment>, Duration)> {
-    let known = model.deployments.iter().filter(|place| tried.contains(&place.name) && carries(place));
-    let resting = known.filter_map(|place| Some((Arc::clone(place), place.rest(now)?)));
+    let usable = model.deployments.iter().filter(|place| place.provider.unusable.is_none() && these(place));
+    let resting = usable.filter_map(|place| Some((Arc::clone(place), place.rest(now)?)));
     resting.min_by_key(|(_, rest)| *rest)
 }
 
@@ -117,19 +116,18 @@ mod tests {
     }
 
     #[test]
-    fn of_the_tried_places_that_rest_the_first_to_be_done_is_waited_for() {
+    fn of_the_places_that_rest_the_first_to_be_done_is_waited_for() {
         let model = model();
         let now = Instant::now();
-        let tried = ["a/x".to_owned(), "a/y".to_owned()];
-        assert!(rested(&model, &tried, &|_| true, now).is_none(), "nobody rests");
+        assert!(rested(&model, &|_| true, now).is_none(), "nobody rests");
         for (place, seconds) in model.deployments.iter().zip([9, 1]) {
             let verdict = Verdict::Rest(ErrorKind::Overloaded, Some(Duration::from_secs(seconds)));
             place.admit(now).unwrap().settle(&verdict, now, 0);
         }
-        let (place, rest) = rested(&model, &tried, &|_| true, now).unwrap();
+        let (place, rest) = rested(&model, &|_| true, now).unwrap();
         assert_eq!((place.upstream.as_str(), rest), ("y", Duration::from_secs(1)));
-        assert_eq!(rested(&model, &tried[..1], &|_| true, now).unwrap().1, Duration::from_secs(9));
-        assert!(rested(&model, &[], &|_| true, now).is_none());
+        assert_eq!(rested(&model, &|place| place.name == "a/x", now).unwrap().1, Duration::from_secs(9));
+        assert!(rested(&model, &|_| false, now).is_none());
     }
 
     #[test]

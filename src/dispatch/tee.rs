@@ -4,26 +4,32 @@
 //! else each event is encoded anew. Either way the stream ends in one of three ways: the upstream said that it is
 //! complete; it broke off, and the client gets an error event in its dialect; or the client went away, which drops this
 //! and with it the call. What was said until then is priced in all three.
+//!
+//! A client that hears nothing for long (the model thinks) gets a sign of life in its dialect: else a proxy on the way, or
+//! the client itself, would take the connection for dead.
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+use tokio::time::Instant;
 
 use super::attempt::{Deadlines, Opened};
 use super::failover::Job;
 use super::outcome::{Report, Status};
+use super::usage::estimated;
 use crate::codec::{self, AnswerMeta, NativeMeta, StreamDecoder, StreamEncoder, WholeEvents};
 use crate::protocol::{ApiError, Dialect, StreamEvent};
-use crate::upstream::{Answer, Model, Permit};
+use crate::upstream::{Answer, CallError, Model, Permit, Verdict};
 
 /// Text of an answer that had to be JSON is kept up to here, to see whether it is.
 const KEPT_TEXT: usize = 1 << 20;
 
-/// Bytes of an answer that make a token, about.
-const BYTES_PER_TOKEN: u64 = 4;
+/// The end of a body is waited for so long after the end of what it says, so that its connection may serve again.
+const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// How the client gets its bytes.
 enum Mouth {
@@ -42,6 +48,10 @@ pub(super) struct Tee {
     mouth: Mouth,
     dialect: Dialect,
     deadlines: Deadlines,
+    /// When the next piece must be here; absent = one just came.
+    due: Option<Instant>,
+    /// When the client must hear something again; absent = it just did.
+    sign: Option<Instant>,
     at_ms: i64,
     routing: serde_json::Value,
     /// Read before the stream was handed over: events, and the bytes they came in.
@@ -62,6 +72,8 @@ impl Tee {
         meta: AnswerMeta,
         mut report: Report,
     ) -> Self {
+        // That of calls before this one; it is in what was lost.
+        report.so_far().usage = None;
         report.so_far().streamed = true;
         report.so_far().must_be_json = job.request.response_format.is_some().then(String::new);
         let mouth = if opened.raw.is_some() {
@@ -79,6 +91,8 @@ impl Tee {
             mouth,
             dialect: job.dialect,
             deadlines,
+            due: None,
+            sign: None,
             at_ms: job.at_ms,
             routing: job.routing.clone(),
             held: Some((opened.events, opened.raw.unwrap_or_default())),
@@ -99,37 +113,45 @@ impl Tee {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             self.report.as_ref()?;
-            let (events, raw) = self.read().await;
-            let bytes = self.speak(&events, raw);
+            let bytes = match self.read().await {
+                Some((events, raw)) => self.speak(&events, raw),
+                None => codec::sign_of_life(self.dialect),
+            };
             if !bytes.is_empty() {
+                self.sign = None;
                 return Some(bytes);
             }
         }
     }
 
-    /// What comes next from the upstream.
-    async fn read(&mut self) -> (Vec<StreamEvent>, Vec<Bytes>) {
+    /// What comes next from the upstream; `None` = nothing yet, and the client has heard nothing for long.
+    async fn read(&mut self) -> Option<(Vec<StreamEvent>, Vec<Bytes>)> {
         if let Some(held) = self.held.take() {
-            return held;
+            return Some(held);
         }
         let mut events = Vec::new();
         let Some(answer) = &mut self.answer else {
             self.decoder.finish(&mut events);
-            return (events, Vec::new());
+            return Some((events, Vec::new()));
         };
-        match answer.chunk(self.deadlines.next()).await {
+        // Counted from when somebody waits for it: a client that takes its time is not the vendor's silence.
+        let due = *self.due.get_or_insert_with(|| self.deadlines.next());
+        let sign = *self.sign.get_or_insert_with(|| Instant::now() + self.deadlines.sign_of_life);
+        match answer.chunk(due.min(sign)).await {
             Ok(Some(chunk)) => {
+                self.due = None;
                 self.decoder.push(&chunk, &mut events);
-                return (events, vec![chunk]);
+                return Some((events, vec![chunk]));
             }
             Ok(None) => self.decoder.finish(&mut events),
+            Err(CallError::Timeout) if sign < due => return None,
             Err(error) => {
                 let error = error.told(&self.permit.deployment().name);
                 events.push(StreamEvent::Error(error));
             }
         }
         self.answer = None;
-        (events, Vec::new())
+        Some((events, Vec::new()))
     }
 
     fn speak(&mut self, events: &[StreamEvent], raw: Vec<Bytes>) -> Bytes {
@@ -161,7 +183,17 @@ impl Tee {
         }
         let finished = matches!(event, StreamEvent::Finish { .. });
         if finished {
-            self.settle();
+            // Some servers never count.
+            let counted = self.report.as_mut().and_then(|report| report.so_far().usage);
+            if counted.is_some_and(|usage| usage.total_tokens() > 0) {
+                self.settle()
+            } else {
+                self.settle_early()
+            }
+            went_well(&mut self.permit, self.at_ms);
+            if let Some(answer) = self.answer.take() {
+                read_out(answer);
+            }
         }
         match &mut self.mouth {
             Mouth::Encoding(encoder) => encoder.encode(event, out),
@@ -177,6 +209,9 @@ impl Tee {
     fn count(&mut self, event: &StreamEvent) {
         let Some(report) = &mut self.report else { return };
         if event.is_content() {
+            if report.so_far().first_token.is_none() {
+                went_well(&mut self.permit, self.at_ms);
+            }
             report.first_content();
             let thinking = matches!(
                 event,
@@ -205,25 +240,20 @@ impl Tee {
     fn settle_early(&mut self) {
         let Some(report) = &mut self.report else { return };
         let so_far = report.so_far();
-        let usage = so_far.usage.get_or_insert_default();
-        if usage.prompt_tokens() == 0 {
-            usage.input_tokens = u64::from(so_far.decision.prompt_tokens);
-        }
-        usage.output_tokens += std::mem::take(&mut self.uncounted).div_ceil(BYTES_PER_TOKEN);
+        let said = so_far.usage.unwrap_or_default();
+        so_far.usage = Some(estimated(said, so_far.decision.prompt_tokens, std::mem::take(&mut self.uncounted)));
         self.settle();
     }
 
     /// Puts a price on the answer before it ends.
     fn settle(&mut self) {
         let Some(report) = &mut self.report else { return };
-        let latency = report.elapsed();
-        let so_far = report.so_far();
-        let cost = so_far.usage.map(|usage| self.model.settings.price.of(&usage));
-        so_far.cost = cost.unwrap_or_default();
+        let usage = report.so_far().usage.unwrap_or_default();
+        report.settle(usage, &self.model.settings.price);
         if let Mouth::Encoding(encoder) = &mut self.mouth {
             encoder.settle(NativeMeta {
-                cost_usd: cost.map(|cost| cost.0),
-                latency_ms: Some(latency.as_millis() as u64),
+                cost_usd: Some(report.so_far().cost.0),
+                latency_ms: Some(report.elapsed().as_millis() as u64),
                 routing: self.routing.take(),
             });
         }
@@ -243,6 +273,26 @@ impl Tee {
         if let Some(report) = self.report.take() {
             report.end(Status::Failed(error.kind));
         }
+    }
+}
+
+/// Says of a call that was handed over before its first piece that this is here now; of others it was said already.
+fn went_well(permit: &mut Permit, at_ms: i64) {
+    let now = std::time::Instant::now();
+    let good = Verdict::Good(permit.age(now));
+    permit.settle(&good, now, at_ms);
+}
+
+/// Reads what is left of a body that has said all it had to say: mostly its end, which may come a moment later. A connection
+/// whose answer was not read to its end cannot be used again.
+fn read_out(mut answer: Answer) {
+    let rest = async move {
+        let deadline = Instant::now() + LAST_BYTES;
+        while let Ok(Some(_)) = answer.chunk(deadline).await {}
+    };
+    let mut rest = Box::pin(rest);
+    if rest.as_mut().now_or_never().is_none() {
+        tokio::spawn(rest);
     }
 }
 

@@ -361,6 +361,7 @@ impl Gateway {
             allowed: asked.token.and_then(|token| token.models.as_deref()),
             headers: asked.headers,
             now,
+            patience: Duration::from_millis(live.config.dispatch.max_retry_after_ms),
             chance: &mut chance,
             stay,
             learned,

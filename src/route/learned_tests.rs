@@ -1,7 +1,7 @@
 //! The learned choice, as a request would meet it.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use rand::rngs::SmallRng;
@@ -91,6 +91,7 @@ impl World {
             allowed: None,
             headers: &HeaderMap::new(),
             now: Instant::now(),
+            patience: Duration::ZERO,
             chance: &mut chance,
             stay,
             learned: Some(learned),

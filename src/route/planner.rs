@@ -1,7 +1,7 @@
 //! Chooses: candidates, weights, order, and the reasons.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
@@ -14,7 +14,7 @@ use crate::bandit::Tradeoff;
 use crate::codec;
 use crate::config::{Routing, Weights};
 use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ErrorKind, NamedObjective, Objective, Usage};
-use crate::upstream::{Availability, Catalog, Model};
+use crate::upstream::{Availability, Catalog, Model, Refused};
 
 /// Everything a plan depends on besides configuration.
 pub struct Question<'a> {
@@ -32,6 +32,8 @@ pub struct Question<'a> {
     pub headers: &'a HeaderMap,
     /// The moment, for breakers and rests.
     pub now: Instant,
+    /// A vendor that asked for a rest is waited for so long, where nobody else can answer.
+    pub patience: Duration,
     /// Draws from [0, 1).
     pub chance: &'a mut dyn FnMut() -> f64,
     /// Where the conversation is, if it is under way.
@@ -103,8 +105,13 @@ pub enum PlanError {
     #[error("the prompt is too long: {0}")]
     TooLong(String),
     /// Able models exist, and none can be called now.
-    #[error("no model is available: {0}")]
-    Unavailable(String),
+    #[error("no model is available: {text}")]
+    Unavailable {
+        /// Which, and why.
+        text: String,
+        /// When the first of them can be called again, and what is in its way, where that is a matter of time.
+        back: Option<(Duration, Refused)>,
+    },
 }
 
 impl From<PlanError> for ApiError {
@@ -114,11 +121,14 @@ impl From<PlanError> for ApiError {
             PlanError::Forbidden(_) => ErrorKind::Permission,
             PlanError::Unable(_) | PlanError::Uncarried { .. } => ErrorKind::InvalidRequest,
             PlanError::TooLong(_) => ErrorKind::ContextOverflow,
-            PlanError::Unavailable(_) => ErrorKind::Unavailable,
+            // As the request was told that brought the rest about.
+            PlanError::Unavailable { back: Some((_, Refused::Resting)), .. } => ErrorKind::RateLimited,
+            PlanError::Unavailable { .. } => ErrorKind::Unavailable,
         };
         let told = ApiError::new(kind, error.to_string());
         match error {
-            PlanError::Unavailable(_) => told,
+            PlanError::Unavailable { back: Some((wait, _)), .. } => told.after(wait),
+            PlanError::Unavailable { back: None, .. } => told,
             PlanError::Uncarried { field, .. } => told.at(field),
             PlanError::TooLong(_) => told.at("messages"),
             _ => told.at("model"),
@@ -158,7 +168,8 @@ pub fn plan(
         }
     }
     if able.is_empty() {
-        return Err(nobody(&excluded));
+        let waited_for = soonest(&excluded, &demand, question.patience).ok_or_else(|| nobody(&excluded))?;
+        able.push(excluded.swap_remove(waited_for).0);
     }
 
     let preferred = preferred(catalog, &verdict, &able);
@@ -319,6 +330,8 @@ struct Reason {
     text: String,
     /// Whether it would be there at another time.
     passing: bool,
+    /// In how long, and what is in the way till then, where that is known.
+    back: Option<(Duration, Refused)>,
     /// Whether it would serve a shorter prompt.
     too_long: bool,
     /// The request's field that its backends cannot carry, where that is why.
@@ -333,7 +346,7 @@ fn eligible(
     mode: Mode,
     question: &Question<'_>,
 ) -> Result<(), Reason> {
-    let reason = |text: String| Reason { text, passing: false, too_long: false, field: None };
+    let reason = |text: String| Reason { text, passing: false, back: None, too_long: false, field: None };
     let lasting = |text: String| Err(reason(text));
     let name = model.name.as_str();
     let wishes = &question.request.routing;
@@ -362,7 +375,7 @@ fn eligible(
         return Err(Reason { field: Some(field), ..reason(text) });
     }
     if let Availability::Unavailable(text) = model.availability(question.now) {
-        return Err(Reason { passing: true, ..reason(text) });
+        return Err(Reason { passing: true, back: model.back(question.now), ..reason(text) });
     }
     // Last, so that only those are told of that a shorter prompt would reach.
     demand.fits(&model.settings).map_err(|text| Reason { too_long: true, ..reason(text) })
@@ -379,6 +392,16 @@ fn uncarried(model: &Model, question: &Question<'_>) -> Option<(String, &'static
     first
 }
 
+/// Of the models that fell out the one whose vendor's rest is over first, within `patience`.
+fn soonest(excluded: &[(Arc<Model>, Reason)], demand: &Demand, patience: Duration) -> Option<usize> {
+    let rest = |(model, reason): &(Arc<Model>, Reason)| match reason.back {
+        Some((wait, Refused::Resting)) if wait <= patience && demand.fits(&model.settings).is_ok() => Some(wait),
+        _ => None,
+    };
+    let resting = excluded.iter().enumerate().filter_map(|(at, out)| Some((at, rest(out)?)));
+    resting.min_by_key(|(_, wait)| *wait).map(|(at, _)| at)
+}
+
 fn nobody(excluded: &[(Arc<Model>, Reason)]) -> PlanError {
     let those = |which: &dyn Fn(&Reason) -> bool| {
         let some = excluded.iter().filter(|(_, reason)| which(reason)).take(8);
@@ -388,9 +411,10 @@ fn nobody(excluded: &[(Arc<Model>, Reason)]) -> PlanError {
     if excluded.iter().any(|(_, reason)| reason.too_long) {
         PlanError::TooLong(those(&|reason| reason.too_long))
     } else if excluded.iter().any(|(_, reason)| reason.passing) {
-        PlanError::Unavailable(listed(true))
+        let back = excluded.iter().filter_map(|(_, reason)| reason.back).min_by_key(|(wait, _)| *wait);
+        PlanError::Unavailable { text: listed(true), back }
     } else if excluded.is_empty() {
-        PlanError::Unavailable("none is configured".into())
+        PlanError::Unavailable { text: "none is configured".into(), back: None }
     } else {
         let field = |(_, reason): &(Arc<Model>, Reason)| reason.field.clone();
         let first = excluded

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::*;
 use crate::config::Config;
 use crate::protocol::{Dialect, Message, Part, ResponseFormat, Role, Tool, ToolChoice};
+use crate::upstream::Verdict;
 
 /// Three models that need no key, and one whose key is missing.
 const WORLD: &str = "
@@ -55,6 +56,7 @@ fn ask_on(
         allowed: None,
         headers: &headers,
         now: Instant::now(),
+        patience: Duration::ZERO,
         chance: &mut chance,
         stay: stay.map(|model| Stay { model: model.into(), cached_tokens: 100, at: Instant::now() }),
         learned: None,
@@ -273,6 +275,7 @@ fn a_token_for_an_alias_is_one_for_the_model() {
             allowed: Some(&allowed),
             headers: &HeaderMap::new(),
             now: Instant::now(),
+            patience: Duration::ZERO,
             chance: &mut chance,
             stay: None,
             learned: None,
@@ -301,4 +304,53 @@ fn without_failover_there_is_one_candidate() {
     let mut request = request("auto");
     request.routing.failover = Some(false);
     assert_eq!(ask("", &request, 1).unwrap().candidates.len(), 1);
+}
+
+#[test]
+fn who_rests_is_waited_for_where_nobody_else_can_answer_and_the_rest_is_told_where_it_is_long() {
+    let config: Config = "
+        [providers.open]
+        base_url = 'http://127.0.0.1:1'
+        [models.one]
+        provider = 'open'
+        [models.two]
+        provider = 'open'
+    "
+    .parse()
+    .unwrap();
+    let catalog = Catalog::new(&config, &BTreeMap::new(), None);
+    let now = Instant::now();
+    let rest = |model: &str, seconds| {
+        let verdict = Verdict::Rest(ErrorKind::RateLimited, Some(Duration::from_secs(seconds)));
+        let place = &catalog.find(model).unwrap().deployments[0];
+        place.reset();
+        place.admit(now).unwrap().settle(&verdict, now, 0);
+    };
+    let among = |patience| {
+        let mut request = request("auto");
+        request.routing.models = Some(vec!["one".into(), "two".into()]);
+        let mut chance = || 0.5;
+        let rules = Rules::new(&config.rules, &catalog);
+        let mut question = Question {
+            request: &request,
+            client: Dialect::Native,
+            id: DecisionId(Uuid::nil()),
+            token: None,
+            allowed: None,
+            headers: &HeaderMap::new(),
+            now,
+            patience: Duration::from_secs(patience),
+            chance: &mut chance,
+            stay: None,
+            learned: None,
+        };
+        plan(&catalog, &rules, &config.routing, &mut question)
+    };
+    rest("one", 3);
+    assert_eq!(names(&among(5).unwrap()), ["two"], "the other one can");
+    rest("two", 2);
+    let waiting = among(5).unwrap();
+    assert_eq!((names(&waiting), waiting.decision.propensity), (vec!["two"], 1.0));
+    let error: ApiError = among(1).unwrap_err().into();
+    assert_eq!((error.kind, error.retry_after), (ErrorKind::RateLimited, Some(Duration::from_secs(2))));
 }

@@ -13,6 +13,9 @@ use serde::Serialize;
 
 use crate::config;
 
+/// A probe says how it went after so long, about.
+const PROBE: Duration = Duration::from_secs(1);
+
 /// The breaker's state, as people see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -107,6 +110,22 @@ impl Breaker {
             State::HalfOpen { .. } => self.state = State::closed(),
             // Let through before it opened; the probe decides, not this one.
             State::Open { .. } => {}
+        }
+    }
+
+    /// A call lives and is not over: as a probe that is enough.
+    pub fn lives(&mut self) {
+        if let State::HalfOpen { .. } = self.state {
+            self.state = State::closed();
+        }
+    }
+
+    /// How long it lets no call through; while a probe is under way, about.
+    pub fn pause(&self, now: Instant) -> Option<Duration> {
+        match self.state {
+            State::Closed { .. } => None,
+            State::Open { until, .. } => until.checked_duration_since(now).filter(|pause| !pause.is_zero()),
+            State::HalfOpen { .. } => Some(PROBE),
         }
     }
 
@@ -218,6 +237,21 @@ mod tests {
         assert!(breaker.admit(after(now, 1000)));
         breaker.abandon(after(now, 1000));
         assert!(breaker.admit(after(now, 1000)));
+    }
+
+    #[test]
+    fn it_says_for_how_long_and_a_probe_that_lives_closes_it() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(settings());
+        assert_eq!(breaker.pause(now), None);
+        (0..3).for_each(|_| breaker.fail(now));
+        breaker.lives();
+        assert_eq!(breaker.pause(after(now, 400)), Some(Duration::from_millis(600)), "no probe");
+        assert_eq!(breaker.pause(after(now, 1000)), None);
+        assert!(breaker.admit(after(now, 1000)));
+        assert!(breaker.pause(after(now, 1000)).is_some());
+        breaker.lives();
+        assert_eq!(breaker.state(now), BreakerState::Closed);
     }
 
     #[test]

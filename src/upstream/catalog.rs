@@ -49,6 +49,12 @@ impl Model {
         Availability::Unavailable(why.to_owned())
     }
 
+    /// How long until one of its places can be called again, and what is in the way there, where that is a matter of time.
+    pub fn back(&self, now: Instant) -> Option<(Duration, Refused)> {
+        let usable = self.deployments.iter().filter(|place| place.provider.unusable.is_none());
+        usable.filter_map(|place| place.back(now)).min_by_key(|(wait, _)| *wait)
+    }
+
     /// Deployments that could be called now.
     pub fn ready(&self, now: Instant) -> impl Iterator<Item = &Arc<Deployment>> {
         self.deployments.iter().filter(move |place| place.provider.unusable.is_none() && place.check(now).is_ok())

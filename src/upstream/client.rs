@@ -44,25 +44,34 @@ pub enum CallError {
     TooLarge(usize),
 }
 
+impl From<CallError> for ApiError {
+    fn from(error: CallError) -> Self {
+        let kind = match error {
+            CallError::NoEndpoint => ErrorKind::InvalidRequest,
+            CallError::Connect(_) | CallError::Cut(_) => ErrorKind::Connection,
+            CallError::Timeout => ErrorKind::Timeout,
+            CallError::TooLarge(_) => ErrorKind::Upstream,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
 impl CallError {
     /// The error as a client can be told it; `who` names the deployment.
-    pub fn told(&self, who: &str) -> ApiError {
-        let kind = match self {
-            Self::NoEndpoint => ErrorKind::InvalidRequest,
-            Self::Connect(_) | Self::Cut(_) => ErrorKind::Connection,
-            Self::Timeout => ErrorKind::Timeout,
-            Self::TooLarge(_) => ErrorKind::Upstream,
-        };
-        ApiError::new(kind, format!("{who}: {self}"))
+    pub fn told(self, who: &str) -> ApiError {
+        let mut error = ApiError::from(self);
+        error.message = format!("{who}: {}", error.message);
+        error
     }
 
     fn of(error: reqwest::Error) -> Self {
         // The URL may hold an address that is nobody's business.
         let error = error.without_url();
-        if error.is_timeout() {
-            Self::Timeout
-        } else if error.is_connect() {
+        // Time may run out while connecting, too: then nothing was asked.
+        if error.is_connect() {
             Self::Connect(error)
+        } else if error.is_timeout() {
+            Self::Timeout
         } else {
             Self::Cut(error)
         }

@@ -181,6 +181,14 @@ impl Deployment {
         inner.breaker.would_admit(until).then(|| until - now)
     }
 
+    /// How long until a call would be let through again, and what is in the way, where that is a matter of time.
+    pub fn back(&self, now: Instant) -> Option<(Duration, Refused)> {
+        let inner = self.health.inner.lock();
+        let rest = inner.rest_until.filter(|until| now < *until).map(|until| (until - now, Refused::Resting));
+        let pause = inner.breaker.pause(now).map(|pause| (pause, Refused::Breaker));
+        rest.into_iter().chain(pause).max_by_key(|(wait, _)| *wait).filter(|_| !inner.drained)
+    }
+
     /// Lets a call through. The permit counts as in flight until it is dropped.
     pub fn admit(self: &Arc<Self>, now: Instant) -> Option<Permit> {
         self.check(now).ok()?;
@@ -191,7 +199,7 @@ impl Deployment {
         inner.calls += 1;
         drop(inner);
         self.health.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some(Permit { deployment: Arc::clone(self), settled: false })
+        Some(Permit { deployment: Arc::clone(self), begun: now, settled: false })
     }
 
     /// Expected wait for one more call, by weight, seconds.
@@ -239,6 +247,7 @@ impl Deployment {
 #[derive(Debug)]
 pub struct Permit {
     deployment: Arc<Deployment>,
+    begun: Instant,
     settled: bool,
 }
 
@@ -252,6 +261,16 @@ impl Permit {
     /// Where the call goes.
     pub fn deployment(&self) -> &Arc<Deployment> {
         &self.deployment
+    }
+
+    /// How long ago the call was let through.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.begun)
+    }
+
+    /// The call lives, and its first piece is still to come: as a probe it has shown what it had to.
+    pub fn lives(&self) {
+        self.deployment.health.inner.lock().breaker.lives();
     }
 
     /// Says how the call went. Only the first verdict counts: an answer that began well may still break off, which

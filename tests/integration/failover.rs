@@ -186,7 +186,9 @@ async fn a_breaker_opens_and_a_probe_closes_it() {
         assert_eq!(status().await, 502);
     }
     let seen = gateway.sandbox.seen().len();
-    assert_eq!(status().await, 503, "the breaker is open");
+    let response = gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await;
+    assert_eq!(response.status(), 503, "the breaker is open");
+    assert_eq!(response.headers()["retry-after"], "1", "and says for how long");
     assert_eq!(gateway.sandbox.seen().len(), seen, "nobody was called");
     assert_eq!(gateway.metric("pointsman_breaker{model=\"gpt-4o\"").await, 2.0);
     tokio::time::sleep(Duration::from_millis(250)).await;
@@ -202,8 +204,26 @@ async fn a_long_retry_after_rests_the_place() {
     let response = gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await;
     assert_eq!(response.status(), 429);
     assert_eq!(response.headers()["retry-after"], "30");
-    let answer: Value = gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await.json().await.unwrap();
+    let response = gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await;
+    assert_eq!(response.status(), 429, "as who brought it about was told");
+    let wait: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((25..=30).contains(&wait), "{wait}");
+    let answer: Value = response.json().await.unwrap();
     assert!(error("/api/chat", &answer).contains("asked for a rest"), "{answer}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_short_rest_that_another_request_brought_about_is_waited_for() {
+    // The first fails at once, its place rests, and it may not try again.
+    let gateway = TestGateway::start("[dispatch]\nmax_attempts = 1").await;
+    let fault = Fault::Status { status: 429, retry_after: Some(1) };
+    gateway.sandbox.faults().set("gpt-4o", fault, Times::First(1));
+    let status = async || gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await.status().as_u16();
+    assert_eq!(status().await, 429);
+    let started = Instant::now();
+    assert_eq!(status().await, 200);
+    assert!(started.elapsed() >= Duration::from_millis(800), "{:?}", started.elapsed());
     gateway.stop().await;
 }
 

@@ -15,6 +15,7 @@ mod full_disk;
 mod learning;
 mod matrix;
 mod otlp;
+mod patience;
 mod refusals;
 mod reload;
 mod routing;

@@ -20,7 +20,7 @@ async fn nothing_secret_is_ever_emitted() {
     let data = dir.path().join("data");
     let config = format!(
         "[server]\nlisten = '127.0.0.1:0'\ndata_dir = '{}'\n[admin]\nlisten = '127.0.0.1:0'\n\
-         [telemetry]\nlog = 'trace'\n[dispatch]\nfirst_byte_timeout_ms = 300\nwhole_answer_timeout_ms = 300\nbackoff_ms = 1\n\
+         [telemetry]\nlog = 'trace'\n[dispatch]\nfirst_byte_timeout_ms = 300\nthinking_timeout_ms = 300\nwhole_answer_timeout_ms = 300\nbackoff_ms = 1\n\
          [providers.mine]\nbase_url = '{}'\nkey_env = 'MINE'\nheaders = {{ x-secret = '{HEADER}' }}\n\
          [models.mine]\nprovider = 'mine'\nupstream = 'gpt-4o'\n[providers.ollama]\nenabled = false\n",
         data.display(),

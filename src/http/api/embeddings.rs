@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::body;
 use crate::codec::{self, Target};
+use crate::dispatch;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
 use crate::http::state::{Gateway, Live};
@@ -75,10 +76,12 @@ fn place(live: &Live, model: &str) -> Result<(Arc<Provider>, String), ApiError> 
 
 /// Puts accounts right by what the vendor counted. What no model of the catalog stands for has no price.
 fn settle(gateway: &Gateway, token: Option<&Token>, estimated: u32, price: Price, answer: &[u8]) {
-    let Ok(Counted { usage }) = serde_json::from_slice(answer) else { return };
-    let cost = price.of(&Usage { input_tokens: usage.prompt_tokens, ..Usage::default() });
+    // Some servers never count.
+    let counted = serde_json::from_slice(answer).map(|Counted { usage }| usage.prompt_tokens).ok();
+    let tokens = counted.filter(|tokens| *tokens > 0).unwrap_or_else(|| u64::from(estimated));
+    let cost = price.of(&Usage { input_tokens: tokens, ..Usage::default() });
     let id = token.map(|token| token.id.as_str());
-    gateway.limiter.correct(id, estimated, usage.prompt_tokens);
+    gateway.limiter.correct(id, estimated, tokens);
     gateway.limiter.spend(id, cost.0);
     gateway.budgets.spent(cost.0, Timestamp::now().as_millisecond() as f64 / 1e3);
 }
@@ -104,10 +107,8 @@ async fn call(gateway: &Gateway, live: &Live, provider: &Provider, body: Bytes) 
     let (status, good, wait) = (answer.status(), answer.is_success(), answer.retry_after());
     let bytes = answer.whole(limit, deadline).await.map_err(told)?;
     if !good {
-        let mut error = codec::decode_error(Dialect::OpenAi, status, &bytes, wait);
-        if matches!(error.kind, ErrorKind::Authentication | ErrorKind::Permission) {
-            error.kind = ErrorKind::Upstream;
-        }
+        let mut error = dispatch::named(codec::decode_error(Dialect::OpenAi, status, &bytes, wait), &provider.name);
+        error.kind = dispatch::told(error.kind);
         return Err(error);
     }
     Ok(bytes)

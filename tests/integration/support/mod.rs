@@ -1,5 +1,6 @@
 //! A gateway of one's own, in front of a sandbox of one's own.
 
+pub mod mock;
 pub mod process;
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ enabled = false
 [dispatch]
 connect_timeout_ms = 1000
 first_byte_timeout_ms = 700
+thinking_timeout_ms = 700
 whole_answer_timeout_ms = 700
 idle_timeout_ms = 700
 total_timeout_ms = 5000

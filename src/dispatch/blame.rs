@@ -1,0 +1,24 @@
+//! What of a vendor's error is a client's business.
+
+use crate::protocol::{ApiError, ErrorKind};
+
+/// Puts who gave it before an error's message. What a vendor says of our key is no client's business: some quote a part of
+/// it.
+pub fn named(mut error: ApiError, who: &str) -> ApiError {
+    if matches!(error.kind, ErrorKind::Authentication | ErrorKind::Permission) {
+        error.message = "it refuses our key".into();
+    }
+    error.message = format!("{who}: {}", error.message);
+    error
+}
+
+/// The kind that a client is told. What a vendor holds against our key, our account, our names of its models is nothing that
+/// the client could mend by another credential.
+pub fn told(kind: ErrorKind) -> ErrorKind {
+    match kind {
+        ErrorKind::Authentication | ErrorKind::Permission | ErrorKind::NotFound | ErrorKind::Quota => {
+            ErrorKind::Upstream
+        }
+        kind => kind,
+    }
+}

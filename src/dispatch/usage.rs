@@ -1,0 +1,59 @@
+//! What an answer took where its vendor does not say so.
+
+use crate::protocol::{ChatResponse, Part, Usage};
+
+/// Bytes of an answer that make a token, about.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// What was `said` of an answer's tokens, with what was not: its prompt's, and those of so many bytes that nobody counted.
+pub(super) fn estimated(said: Usage, prompt_tokens: u32, uncounted: u64) -> Usage {
+    let mut usage = said;
+    if usage.prompt_tokens() == 0 {
+        usage.input_tokens = u64::from(prompt_tokens);
+    }
+    usage.output_tokens += uncounted.div_ceil(BYTES_PER_TOKEN);
+    usage
+}
+
+/// What a whole answer took.
+pub(super) fn of_whole(response: &ChatResponse, prompt_tokens: u32) -> Usage {
+    let counted = response.usage.filter(|usage| usage.total_tokens() > 0);
+    counted.unwrap_or_else(|| estimated(Usage::default(), prompt_tokens, response.parts.iter().map(bytes).sum()))
+}
+
+fn bytes(part: &Part) -> u64 {
+    let length = match part {
+        Part::Text { text, .. } | Part::Thinking { text, .. } | Part::Refusal { text } => text.len(),
+        Part::RedactedThinking { data } => data.len(),
+        Part::ToolCall { name, arguments, .. } => name.len() + arguments.len(),
+        Part::Image { .. } | Part::ToolResult { .. } | Part::Foreign { .. } => 0,
+    };
+    length as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::FinishReason;
+
+    #[test]
+    fn who_does_not_count_is_counted() {
+        let mut response = ChatResponse {
+            id: String::new(),
+            model: String::new(),
+            parts: vec![Part::text("twelve bytes"), Part::text("four")],
+            finish_reason: FinishReason::Stop,
+            stop_sequence: None,
+            usage: None,
+        };
+        let counts = |response: &ChatResponse| {
+            let usage = of_whole(response, 7);
+            (usage.input_tokens, usage.output_tokens)
+        };
+        assert_eq!(counts(&response), (7, 4));
+        response.usage = Some(Usage::default());
+        assert_eq!(counts(&response), (7, 4), "zeros are no count");
+        response.usage = Some(Usage { input_tokens: 3, output_tokens: 2, ..Usage::default() });
+        assert_eq!(counts(&response), (3, 2));
+    }
+}

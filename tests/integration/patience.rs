@@ -1,0 +1,256 @@
+//! Upstreams that take their time: what thinks is waited for, what hangs is not, and what was begun is paid for.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::mock::{Mock, Script};
+use crate::support::{CLIENTS, TestGateway, ask, error, settle, streamed_text, text};
+
+/// A provider of each dialect, and models there that cost a dollar per thousand tokens.
+fn world(mock: &Mock, dispatch: &str) -> String {
+    let address = mock.address;
+    format!(
+        "[providers.claude]\nbase_url = 'http://{address}'\ndialect = 'anthropic'\n\
+         [providers.gpt]\nbase_url = 'http://{address}/v1'\n\
+         [models.thinker]\nprovider = 'claude'\ncan = ['reasoning']\nprice = {{ input = 1000.0, output = 1000.0 }}\n\
+         [models.silent]\nprovider = 'gpt'\ncan = ['reasoning']\nprice = {{ input = 1000.0, output = 1000.0 }}\n\
+         [models.quick]\nprovider = 'gpt'\nprice = {{ input = 1000.0, output = 1000.0 }}\n\
+         [models.twin]\ndeployments = [{{ provider = 'gpt', upstream = 'slow' }}, {{ provider = 'gpt', upstream = 'fast' }}]\n\
+         [dispatch]\n{dispatch}\n"
+    )
+}
+
+fn said(event: &Value) -> String {
+    format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap())
+}
+
+/// Claude's stream: thinks unseen for so many pings, then says a word.
+fn claude(pings: usize, every_ms: u64) -> Script {
+    let start =
+        json!({ "type": "message_start", "message": { "id": "m", "model": "x", "usage": { "input_tokens": 5000 } } });
+    let mut pieces = vec![(0, said(&start))];
+    pieces.extend((0..pings).map(|_| (every_ms, said(&json!({ "type": "ping" })))));
+    for event in [
+        json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" } }),
+        json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": "word" } }),
+        json!({ "type": "content_block_stop", "index": 0 }),
+        json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" }, "usage": { "output_tokens": 9 } }),
+        json!({ "type": "message_stop" }),
+    ] {
+        pieces.push((every_ms / 10, said(&event)));
+    }
+    Script::events(pieces)
+}
+
+fn delta(delta: &Value) -> String {
+    format!("data: {}\n\n", json!({ "id": "c", "model": "x", "choices": [{ "index": 0, "delta": delta }] }))
+}
+
+/// OpenAI's stream of words, the first after so long, without usage.
+fn gpt(first_ms: u64, words: usize, every_ms: u64) -> Script {
+    let mut pieces: Vec<_> = (0..words).map(|_| (every_ms, delta(&json!({ "content": "word" })))).collect();
+    pieces[0].0 = first_ms;
+    pieces.push((
+        0,
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n".into(),
+    ));
+    Script::events(pieces)
+}
+
+fn streamed(path: &str, model: &str) -> Value {
+    let mut body = ask(path, model, "Think about it");
+    body["stream"] = json!(true);
+    body
+}
+
+async fn cost(gateway: &TestGateway) -> f64 {
+    let metrics = gateway.admin("/metrics").await;
+    let lines = metrics.lines().filter(|line| line.starts_with("pointsman_cost_usd_total{"));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+#[tokio::test]
+async fn a_stream_that_shows_life_is_given_the_time_to_think() {
+    let mock = Mock::start(|_| claude(12, 100)).await;
+    let settings =
+        "first_byte_timeout_ms = 300\nthinking_timeout_ms = 300\nidle_timeout_ms = 300\ntotal_timeout_ms = 900";
+    let gateway = TestGateway::start(&world(&mock, settings)).await;
+    for (at, path) in CLIENTS.into_iter().enumerate() {
+        let response = gateway.post(path, streamed(path, "thinker")).await;
+        assert_eq!(response.status(), 200, "{path}");
+        let stream = response.text().await.unwrap();
+        assert_eq!(streamed_text(path, &stream), "word", "{path}: {stream}");
+        assert_eq!(mock.calls(), at + 1, "{path}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_hears_of_a_model_that_thinks_unheard() {
+    let mock = Mock::start(|_| gpt(1500, 2, 0)).await;
+    let settings = "thinking_timeout_ms = 5000\nsign_of_life_ms = 200";
+    let gateway = TestGateway::start(&world(&mock, settings)).await;
+    for path in CLIENTS {
+        let begun = Instant::now();
+        let response = gateway.post(path, streamed(path, "silent")).await;
+        assert!(begun.elapsed() < Duration::from_millis(1200), "{path}: its head came after {:?}", begun.elapsed());
+        let stream = response.text().await.unwrap();
+        assert_eq!(streamed_text(path, &stream), "wordword", "{path}: {stream}");
+        let sign = if path == "/v1/messages" { "event: ping" } else { ": keep-alive" };
+        assert!(stream.matches(sign).count() >= 3, "{path}: {stream}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_flows_is_not_cut_by_the_walks_deadline() {
+    let mock = Mock::start(|_| gpt(0, 12, 100)).await;
+    let gateway = TestGateway::start(&world(&mock, "total_timeout_ms = 500")).await;
+    let path = "/v1/chat/completions";
+    let stream = gateway.post(path, streamed(path, "quick")).await.text().await.unwrap();
+    assert_eq!(streamed_text(path, &stream).matches("word").count(), 12, "{stream}");
+    gateway.stop().await;
+    // It has one of its own.
+    let gateway = TestGateway::start(&world(&mock, "stream_timeout_ms = 500")).await;
+    let stream = gateway.post(path, streamed(path, "quick")).await.text().await.unwrap();
+    assert!(stream.contains("no answer in time"), "{stream}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_place_that_is_too_slow_is_not_asked_again_but_another_is() {
+    let mock = Mock::start(|body| {
+        let late = if body.contains("\"fast\"") { 0 } else { 3000 };
+        let whole = json!({ "choices": [{ "message": { "content": "word" }, "finish_reason": "stop" }] }).to_string();
+        let script = if body.contains("\"stream\":true") { gpt(0, 2, 0) } else { Script::whole(whole) };
+        Script { head_ms: late, ..script }
+    })
+    .await;
+    let settings = "thinking_timeout_ms = 300\nfirst_byte_timeout_ms = 300\nwhole_answer_timeout_ms = 300";
+    let gateway = TestGateway::start(&world(&mock, settings)).await;
+    let path = "/v1/chat/completions";
+    for (calls, body) in [(1, ask(path, "quick", "Hello")), (2, streamed(path, "silent"))] {
+        let response = gateway.post(path, body).await;
+        assert_eq!(response.status(), 504);
+        assert_eq!(mock.calls(), calls);
+    }
+    assert!(cost(&gateway).await > 0.0, "what was begun is paid for");
+    for _ in 0..8 {
+        let response = gateway.post(path, ask(path, "twin", "Hello")).await;
+        assert_eq!(response.headers()["x-pointsman-backend"], "gpt/fast");
+        assert_eq!(text(path, &response.json().await.unwrap()), "word");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn answers_that_nobody_counts_have_a_price() {
+    let mock = Mock::start(|body| {
+        let whole = json!({ "choices": [{ "message": { "content": "a word or two" }, "finish_reason": "stop" }] });
+        if body.contains("\"stream\":true") { gpt(0, 20, 0) } else { Script::whole(whole.to_string()) }
+    })
+    .await;
+    let gateway = TestGateway::start(&world(&mock, "")).await;
+    let mut paid = 0.0;
+    for path in CLIENTS {
+        for body in [ask(path, "quick", "Hello"), streamed(path, "quick")] {
+            gateway.post(path, body).await.text().await.unwrap();
+            settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+            let cost = cost(&gateway).await;
+            // The answer's tokens alone, at a tenth of a cent each.
+            assert!(cost > paid + 0.003, "{path}: {cost} after {paid}");
+            paid = cost;
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_while_a_model_thinks_pays_for_its_prompt() {
+    let mock = Mock::start(|_| claude(50, 100)).await;
+    let gateway = TestGateway::start(&world(&mock, "first_byte_timeout_ms = 20000")).await;
+    let body = streamed("/v1/messages", "thinker").to_string();
+    let call = tokio::spawn(gateway.http.post(gateway.url("/v1/messages")).body(body).send());
+    settle(|| mock.calls() == 1, "the call never began").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    call.abort();
+    settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+    assert!(cost(&gateway).await >= 5.0, "5,000 tokens at a tenth of a cent: {}", cost(&gateway).await);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_whose_answer_ends_a_moment_late_is_used_again() {
+    let mock = Mock::start(|_| Script { end_ms: 50, ..gpt(0, 2, 0) }).await;
+    let gateway = TestGateway::start(&world(&mock, "")).await;
+    // One client connection, so one lane.
+    for path in ["/v1/chat/completions", "/v1/messages"] {
+        for _ in 0..5 {
+            let stream = gateway.post(path, streamed(path, "quick")).await.text().await.unwrap();
+            assert_eq!(streamed_text(path, &stream), "wordword");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    assert!(mock.connections() <= 2, "{} connections", mock.connections());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_passes_to_a_client_who_may_know_better() {
+    let odd =
+        json!({ "choices": [{ "message": "word" }], "usage": { "prompt_tokens": null, "completion_tokens": 12.0 } });
+    let body = odd.to_string();
+    let mock = Mock::start(move |_| Script::whole(body.clone())).await;
+    let gateway = TestGateway::start(&world(&mock, "")).await;
+    let path = "/v1/chat/completions";
+    let answer: Value = gateway.post(path, ask(path, "quick", "Hello")).await.json().await.unwrap();
+    assert_eq!(answer, odd);
+    assert_eq!(mock.calls(), 1);
+    let response = gateway.post("/v1/messages", ask("/v1/messages", "quick", "Hello")).await;
+    assert_eq!(response.status(), 502, "there is nothing to translate");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_vendor_says_of_our_key_is_not_passed_on_with_embeddings_either() {
+    let gateway = TestGateway::start("[providers.openai]\nheaders = { x-sandbox-fault = 'status:401' }").await;
+    let body = json!({ "model": "openai/text-embedding-3-small", "input": "one" });
+    let response = gateway.post("/v1/embeddings", body).await;
+    assert_eq!(response.status(), 502);
+    assert_eq!(error("/v1/embeddings", &response.json().await.unwrap()), "openai: it refuses our key");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_outlives_the_patience_with_a_first_request() {
+    let gateway = TestGateway::start("[server]\nheader_timeout_s = 1\nkeep_alive_s = 4").await;
+    let mut client = tokio::net::TcpStream::connect(gateway.app.proxy).await.unwrap();
+    let mut buffer = [0; 4096];
+    for _ in 0..2 {
+        client.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let read = client.read(&mut buffer).await.unwrap();
+        assert!(buffer[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buffer[..read]));
+        tokio::time::sleep(Duration::from_millis(2000)).await;
+    }
+    let mut slow = tokio::net::TcpStream::connect(gateway.app.proxy).await.unwrap();
+    slow.write_all(b"GET /health HTTP/1.1\r\n").await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(3), slow.read(&mut buffer)).await.unwrap();
+    assert!(!ended.is_ok_and(|read| read > 0), "a first head that never ends");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_hand_over_lets_go_of_the_call_when_the_client_does() {
+    let mock = Mock::start(|_| claude(100, 100)).await;
+    let gateway = TestGateway::start(&world(&mock, "sign_of_life_ms = 150")).await;
+    let mut stream = gateway.post("/v1/messages", streamed("/v1/messages", "thinker")).await.bytes_stream();
+    let first = stream.next().await.unwrap().unwrap();
+    assert!(first.starts_with(b"event: message_start"));
+    drop(stream);
+    settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+    assert!(cost(&gateway).await >= 5.0);
+    gateway.stop().await;
+}
