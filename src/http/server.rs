@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -84,8 +85,10 @@ pub async fn serve(
 /// How long a client is waited for.
 #[derive(Clone, Copy)]
 struct Timeouts {
-    /// To send its request's head.
+    /// To send its first request's head.
     head: Duration,
+    /// To send another one's, from the end of the answer before.
+    idle: Duration,
     /// To take something of its answer.
     writes: Duration,
 }
@@ -93,7 +96,11 @@ struct Timeouts {
 impl Timeouts {
     fn of(settings: &config::Server) -> Self {
         let seconds = Duration::from_secs;
-        Self { head: seconds(settings.header_timeout_s), writes: seconds(settings.write_timeout_s) }
+        Self {
+            head: seconds(settings.header_timeout_s),
+            idle: seconds(settings.keep_alive_s),
+            writes: seconds(settings.write_timeout_s),
+        }
     }
 }
 
@@ -111,17 +118,23 @@ async fn connection(
             return;
         }
     };
+    let asked = Arc::new(AtomicBool::new(false));
+    let knows = Arc::clone(&asked);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        knows.store(true, Ordering::Relaxed);
         let mut router = router.clone();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {})) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(timeouts.head);
+    // It runs while a connection is idle, too: a proxy in front that keeps one for longer would meet its end with a request.
+    builder.timer(TokioTimer::new()).header_read_timeout(timeouts.idle.max(timeouts.head));
     let connection = builder.serve_connection(TokioIo::new(Patience::new(stream, timeouts.writes)), service);
     let mut connection = std::pin::pin!(connection);
     let mut told = false;
+    let mut strange = true;
+    let mut patience = std::pin::pin!(tokio::time::sleep(timeouts.head));
     loop {
         tokio::select! {
             // An error here is a client that went away or spoke no HTTP: nothing to answer, nothing to log loudly.
@@ -130,6 +143,13 @@ async fn connection(
                     tracing::debug!(error = %error, "A connection ended badly");
                 }
                 return;
+            }
+            () = &mut patience, if strange => {
+                strange = false;
+                if !asked.load(Ordering::Relaxed) {
+                    tracing::debug!("A client took too long to say what it wants");
+                    return;
+                }
             }
             _ = draining.changed(), if !told => {
                 told = true;
