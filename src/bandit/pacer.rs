@@ -7,7 +7,8 @@
 //! models: a request may cost a cent or a thousandth of one.
 //!
 //! A second term looks at what was over- or underspent so far in the window, so that the *sum* comes out right and not only the
-//! rate. Pure: whoever calls tells the time and the cost.
+//! rate. Traffic comes in bursts and rests at night: what a pause saves, up to a whole budget, is there to be spent, and
+//! while any of it is left nothing makes money dearer. Pure: whoever calls tells the time and the cost.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,8 @@ pub struct Pacer {
 const RATE_GAIN: f64 = 80.0;
 /// Share of the newest request in what one usually costs.
 const USUAL: f64 = 0.05;
+/// Share of a budget that is behind as it happens in even traffic; more than that was saved.
+const SAVED: f64 = 0.02;
 /// How far it leans for what is ahead already.
 const SUM_GAIN: f64 = 12.0;
 
@@ -64,26 +67,26 @@ impl Pacer {
         if !cost_usd.is_finite() || cost_usd < 0.0 {
             return;
         }
-        let window = self.settings.window_s.max(1e-9);
-        let budget = self.settings.budget_usd.max(1e-12);
-        // A clock that jumps back is no time at all; one that jumps ahead earns at most a tenth of a window.
-        let passed = (now_s - self.at_s).clamp(0.0, window / 10.0);
+        let (allowed, ahead_usd) = self.at(now_s);
         self.at_s = now_s;
-        let allowed = budget * passed / window;
-        let step = (cost_usd - allowed) / budget;
-        self.ahead_usd = self.ahead_usd * (-passed / window).exp() + cost_usd - allowed;
-        // Nobody may save up more than a tenth of the budget and then burn it.
-        self.ahead_usd = self.ahead_usd.clamp(-0.1 * budget, budget);
+        let budget = self.budget();
+        // Nobody may save up more than a whole budget and then burn it.
+        self.ahead_usd = (ahead_usd + cost_usd).clamp(-budget, budget);
+        let step = ((cost_usd - allowed) / budget).clamp(-0.02, 0.02);
+        // A burst that savings pay for is no reason to make money dearer.
+        let step = if self.ahead_usd > -SAVED * budget { step } else { step.min(0.0) };
         let share = if self.usual_usd > 0.0 { USUAL } else { 1.0 };
         self.usual_usd += share * (cost_usd - self.usual_usd);
-        // Below a price that anybody notices there is nothing to be gone through step by step.
+        // Between a price that nobody notices and one that decides everything; beyond them there is nothing to be gone
+        // through step by step.
         let low = self.unnoticed().ln();
-        self.log_price = (self.log_price.max(low) + RATE_GAIN * step.clamp(-0.02, 0.02)).clamp(low, PRICE_HIGH.ln());
+        let high = (UNNOTICED_TO_ALL * self.unnoticed()).min(PRICE_HIGH).ln();
+        self.log_price = (self.log_price.max(low) + RATE_GAIN * step).clamp(low, high);
     }
 
-    /// Quality per US dollar to add to the trade-off's cost weight.
-    pub fn cost_per_usd(&self) -> f64 {
-        let lean = SUM_GAIN * self.ahead_usd / self.settings.budget_usd.max(1e-12);
+    /// Quality per US dollar to add to the trade-off's cost weight, at `now_s`.
+    pub fn cost_per_usd(&self, now_s: f64) -> f64 {
+        let lean = SUM_GAIN * self.ahead_usd(now_s) / self.budget();
         let price = (self.log_price + lean).exp();
         if price <= self.unnoticed() * 1.01 { 0.0 } else { price.min(PRICE_HIGH) }
     }
@@ -93,14 +96,29 @@ impl Pacer {
         if self.usual_usd > 0.0 { (1e-3 / self.usual_usd).clamp(PRICE_LOW, PRICE_HIGH / 2.0) } else { PRICE_LOW }
     }
 
-    /// Dollars spent ahead of the budget's rate, negative where behind; forgotten over a window.
-    pub fn ahead_usd(&self) -> f64 {
-        self.ahead_usd
+    /// Dollars spent ahead of the budget's rate at `now_s`, negative where behind; forgotten over a window.
+    pub fn ahead_usd(&self, now_s: f64) -> f64 {
+        self.at(now_s).1.max(-self.budget())
+    }
+
+    /// What was allowed since the last request, and what is ahead of it, if nothing more was spent until `now_s`.
+    fn at(&self, now_s: f64) -> (f64, f64) {
+        let window = self.settings.window_s.max(1e-9);
+        // A clock that jumps back is no time at all; one that jumps ahead earns at most a window.
+        let passed = (now_s - self.at_s).clamp(0.0, window);
+        let allowed = self.budget() * passed / window;
+        (allowed, self.ahead_usd * (-passed / window).exp() - allowed)
+    }
+
+    fn budget(&self) -> f64 {
+        self.settings.budget_usd.max(1e-12)
     }
 }
 
 /// A price at which nobody notices money: a dollar saved is worth a thousandth of a point.
 const PRICE_LOW: f64 = 1e-3;
+/// From a price that nobody notices to one at which a usual request's cost is worth a hundred points.
+const UNNOTICED_TO_ALL: f64 = 1e5;
 /// A price at which nothing but money counts.
 const PRICE_HIGH: f64 = 1e7;
 
@@ -116,7 +134,7 @@ mod tests {
         let mut spent = 0.0;
         for second in 0..seconds {
             let gap = f64::from(second.wrapping_mul(2_654_435_761) >> 8) / f64::from(1u32 << 24) * 0.2;
-            let price = pacer.cost_per_usd();
+            let price = pacer.cost_per_usd(f64::from(second));
             let dear = gap - price * 0.01 > -price * 0.0005;
             let cost = if dear { 0.01 } else { 0.0005 };
             pacer.spent(cost, f64::from(second));
@@ -145,7 +163,63 @@ mod tests {
         for second in 0..1000 {
             pacer.spent(0.01, f64::from(second));
         }
-        assert_eq!(pacer.cost_per_usd(), 0.0);
+        assert_eq!(pacer.cost_per_usd(1000.0), 0.0);
+    }
+
+    /// `count` requests from each of `starts` on, `every_s` apart, and what was spent on each of those days.
+    fn bursts(settings: PacerSettings, starts: impl Iterator<Item = f64>, count: u32, every_s: f64) -> Vec<f64> {
+        let mut pacer = Pacer::new(settings, 0.0, 0.0);
+        let mut draws = 0_u32;
+        let mut burst = |start: f64| {
+            let mut spent = 0.0;
+            for number in 0..count {
+                draws += 1;
+                let gap = f64::from(draws.wrapping_mul(2_654_435_761) >> 8) / f64::from(1u32 << 24) * 0.2;
+                let now_s = start + f64::from(number) * every_s;
+                let cost = if gap > pacer.cost_per_usd(now_s) * 0.009 { 0.01 } else { 0.001 };
+                pacer.spent(cost, now_s);
+                spent += cost;
+            }
+            spent
+        };
+        starts.map(&mut burst).collect()
+    }
+
+    #[test]
+    fn what_a_night_saves_is_there_in_the_morning() {
+        // 2,880 requests in eight hours of each day: 28.8 dollars if all are dear, 2.88 if none is.
+        for (budget_usd, wanted) in [(10.0, 10.0), (15.0, 15.0), (40.0, 28.8)] {
+            let settings = PacerSettings { budget_usd, window_s: 86_400.0 };
+            let days = bursts(settings, (0..12).map(|day| f64::from(day) * 86_400.0 + 32_400.0), 2880, 10.0);
+            for spent in &days[2..] {
+                assert!((spent / wanted - 1.0).abs() < 0.05, "a budget of {budget_usd}: {days:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_burst_that_the_budget_allows_is_no_haste() {
+        // Sixty calls within a minute, once an hour: 0.6 dollars if all are dear.
+        for (budget_usd, wanted) in [(1.0, 0.6), (0.5, 0.5)] {
+            let settings = PacerSettings { budget_usd, window_s: 3600.0 };
+            let hours = bursts(settings, (0..48).map(|hour| f64::from(hour) * 3600.0), 60, 1.0);
+            let mean = hours[12..].iter().sum::<f64>() / 36.0;
+            assert!((mean / wanted - 1.0).abs() < 0.05, "a budget of {budget_usd}: {hours:?}");
+        }
+        let settings = PacerSettings { budget_usd: 0.1, window_s: 3600.0 };
+        let mut pacer = Pacer::new(settings, 0.0, 0.0);
+        for half_hour in 1..40 {
+            pacer.spent(0.03, f64::from(half_hour) * 1800.0);
+            assert_eq!(pacer.cost_per_usd(f64::from(half_hour) * 1800.0), 0.0, "six tenths of the budget are spent");
+        }
+    }
+
+    #[test]
+    fn a_pause_makes_money_cheaper_before_anything_is_spent() {
+        let mut pacer = Pacer::new(PacerSettings { budget_usd: 1.0, window_s: 3600.0 }, 0.0, 0.0);
+        (0..600).for_each(|second| pacer.spent(0.01, f64::from(second)));
+        let (then, later) = (pacer.cost_per_usd(600.0), pacer.cost_per_usd(600.0 + 8.0 * 3600.0));
+        assert!(later * 0.01 < 0.1 && then > 1e3 * later, "{then}, and after a night {later}");
     }
 
     #[test]
@@ -155,6 +229,6 @@ mod tests {
         pacer.spent(0.01, 0.0);
         pacer.spent(f64::NAN, 5.0);
         pacer.spent(0.01, 1e12);
-        assert!(pacer.cost_per_usd().is_finite() && pacer.ahead_usd() >= -1.0);
+        assert!(pacer.cost_per_usd(1e12).is_finite() && pacer.ahead_usd(1e12) >= -10.0);
     }
 }

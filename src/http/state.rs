@@ -158,6 +158,11 @@ pub struct PlanRequest<'a> {
     pub conversation: Conversation,
 }
 
+/// Now in Unix seconds, as budgets count.
+pub(super) fn now_s() -> f64 {
+    jiff::Timestamp::now().as_millisecond() as f64 / 1e3
+}
+
 impl Gateway {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
@@ -239,7 +244,7 @@ impl Gateway {
         self.dispatcher.configure(&config.dispatch);
         self.resize(config.limits.max_in_flight);
         self.learner.configure(&config.learning);
-        self.budgets.configure(&config.budget, jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
+        self.budgets.configure(&config.budget, now_s());
         self.change_live(|before, discovered| {
             // No file holds what operators changed.
             config.overrides = before.config.overrides.clone();
@@ -348,7 +353,7 @@ impl Gateway {
             known: &policy.known,
             reading: reading.as_ref().map(|reading| &**reading),
             prior: &prior,
-            budget_price: self.budgets.price(),
+            budget_price: self.budgets.price(now_s()),
             speeds: &self.speeds,
             lengths: &self.lengths,
             acts: self.learner.acts(asked.conversation.place()),

@@ -64,20 +64,20 @@ impl Budgets {
         hour.iter_mut().chain(day).for_each(|pacer| pacer.spent(cost_usd, now_s));
     }
 
-    /// What a dollar costs in quality on top of the objective.
-    pub fn price(&self) -> f64 {
+    /// What a dollar costs in quality on top of the objective, at `now_s`.
+    pub fn price(&self, now_s: f64) -> f64 {
         let pacers = self.pacers.lock();
-        pacers.hour.iter().chain(&pacers.day).map(Pacer::cost_per_usd).sum()
+        pacers.hour.iter().chain(&pacers.day).map(|pacer| pacer.cost_per_usd(now_s)).sum()
     }
 
-    /// The budgets, for people.
-    pub fn status(&self) -> Vec<BudgetStatus> {
+    /// The budgets at `now_s`, for people.
+    pub fn status(&self, now_s: f64) -> Vec<BudgetStatus> {
         let pacers = self.pacers.lock();
         let status = |pacer: &Pacer| BudgetStatus {
             window_s: pacer.settings().window_s,
             budget_usd: pacer.settings().budget_usd,
-            ahead_usd: pacer.ahead_usd(),
-            cost_per_usd: pacer.cost_per_usd(),
+            ahead_usd: pacer.ahead_usd(now_s),
+            cost_per_usd: pacer.cost_per_usd(now_s),
         };
         pacers.hour.iter().chain(&pacers.day).map(status).collect()
     }
@@ -114,14 +114,14 @@ mod tests {
         let store = Store::in_memory().unwrap();
         let settings = config::Budget { usd_per_hour: 1.0, usd_per_day: 0.0 };
         let budgets = Budgets::open(&store, &settings, 0.0);
-        assert_eq!(budgets.price(), 0.0);
+        assert_eq!(budgets.price(0.0), 0.0);
         for second in 0..600 {
             budgets.spent(0.01, f64::from(second));
         }
-        let price = budgets.price();
+        let price = budgets.price(600.0);
         assert!(price > 1.0, "{price}");
         budgets.keep(&store).unwrap();
-        assert!((Budgets::open(&store, &settings, 600.0).price() - price).abs() < 1e-9);
-        assert_eq!(Budgets::open(&store, &config::Budget::default(), 600.0).price(), 0.0, "no budget, no price");
+        assert!((Budgets::open(&store, &settings, 600.0).price(600.0) - price).abs() < 1e-9);
+        assert_eq!(Budgets::open(&store, &config::Budget::default(), 600.0).price(600.0), 0.0, "no budget, no price");
     }
 }

@@ -103,7 +103,7 @@ async fn a_caller_that_only_asked_may_report_what_happened() {
     let outcome = entry_of.outcome.unwrap();
     assert_eq!((outcome.latency_ms, outcome.cost_usd), (Some(120.0), Some(2.5)), "priced as configured");
     let inner = &gateway.app.gateway;
-    assert!(inner.budgets.status()[0].ahead_usd > 2.0, "{:?}", inner.budgets.status());
+    assert!(inner.budgets.status(0.0)[0].ahead_usd > 2.0, "{:?}", inner.budgets.status(0.0));
     assert!(inner.speeds.expect(&"gpt-4o".into(), 100.0).is_some_and(|took| took > 0.1), "it was measured");
     let timeout = json!({ "decision_id": id, "status": "timeout" });
     assert_eq!(gateway.post("/api/outcomes", timeout).await.status(), 202);

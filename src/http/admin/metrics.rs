@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 
-use crate::http::state::Gateway;
+use crate::http::state::{Gateway, now_s};
 use crate::telemetry::{ClassifierFigures, LogFigures};
 use crate::upstream::BreakerState;
 
@@ -51,7 +51,7 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
         batch_us: (counts.p50_us, counts.p99_us),
     });
     let policy = gateway.learner.live();
-    gateway.metrics.policy(policy.policy.version, policy.policy.learned_from(), gateway.budgets.price());
+    gateway.metrics.policy(policy.policy.version, policy.policy.learned_from(), gateway.budgets.price(now_s()));
     let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, media_type)], gateway.metrics.render()).into_response()
 }

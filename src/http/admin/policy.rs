@@ -15,7 +15,7 @@ use crate::config::LearningMode;
 use crate::http::api::body;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Caller, Operator};
-use crate::http::state::Gateway;
+use crate::http::state::{Gateway, now_s};
 use crate::protocol::{ApiError, Dialect, ErrorKind};
 use crate::store::SnapshotRecord;
 use crate::tuner::{BudgetStatus, Command, LearnError, LearnerStatus};
@@ -41,7 +41,7 @@ pub struct View {
 /// `Unavailable` while the store is down.
 pub async fn view(gateway: &Gateway) -> Result<View, ApiError> {
     let versions = gateway.read_store(|store| store.snapshots()).await?;
-    Ok(View { status: gateway.learner.status(), versions, budgets: gateway.budgets.status() })
+    Ok(View { status: gateway.learner.status(), versions, budgets: gateway.budgets.status(now_s()) })
 }
 
 /// `GET`: what is in force, and all versions.

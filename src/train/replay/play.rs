@@ -145,7 +145,7 @@ pub fn play(stream: &Stream, mut player: Player, conditions: &Conditions) -> Tra
         let single = candidates.iter().position(|(arm, _)| *arm == single);
         let mut tradeoff = conditions.tradeoff;
         if let Some(pacer) = &pacer {
-            tradeoff.cost_per_usd += pacer.cost_per_usd();
+            tradeoff.cost_per_usd += pacer.cost_per_usd(at as f64);
         }
         let context = stream.context(at);
         let chosen = player.choose(&context, &candidates, &tradeoff, &known, single, &mut rng);
