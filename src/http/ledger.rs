@@ -36,6 +36,9 @@ pub struct Conversation {
     pub named: bool,
     /// Questions put in it so far, this one included.
     pub turn: u32,
+    /// The tool loop it is in, by the loop's first call: vendors give each call an id of its own, so that two loops that
+    /// began with the same words at the same time are told apart.
+    pub tool_loop: Option<Fingerprint>,
 }
 
 impl Conversation {
@@ -47,7 +50,12 @@ impl Conversation {
 
     /// Whether it is known to be the same conversation as one with this fingerprint before it.
     pub fn is_known(&self) -> bool {
-        self.named || self.turn > 1
+        self.named || self.turn > 1 || self.tool_loop.is_some()
+    }
+
+    /// The fingerprints it may be found again by, the surest first.
+    pub fn prints(&self) -> impl Iterator<Item = Fingerprint> + use<> {
+        self.tool_loop.into_iter().chain([self.print])
     }
 }
 
@@ -57,13 +65,19 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
     let user = request.user.as_deref().unwrap_or_default();
     let turns = request.messages.iter().filter(|message| message.is_question()).count();
     let turn = u32::try_from(turns).unwrap_or(u32::MAX).max(1);
-    if let Some(name) = &request.routing.conversation {
-        return Conversation { print: salt.fingerprint(["named", owner, name]), named: true, turn };
-    }
-    let mut parts = vec!["begun".to_owned(), owner.to_owned(), user.to_owned()];
-    let first_question = request.messages.iter().position(|message| message.role == Role::User).unwrap_or(0);
-    parts.extend(request.messages.iter().take(first_question + 1).map(Message::plain_text));
-    Conversation { print: salt.fingerprint(parts.iter().map(String::as_str)), named: !user.is_empty(), turn }
+    let print = match &request.routing.conversation {
+        Some(name) => salt.fingerprint(["named", owner, name]),
+        None => {
+            let mut parts = vec!["begun".to_owned(), owner.to_owned(), user.to_owned()];
+            let first_question = request.messages.iter().position(|message| message.role == Role::User).unwrap_or(0);
+            parts.extend(request.messages.iter().take(first_question + 1).map(Message::plain_text));
+            salt.fingerprint(parts.iter().map(String::as_str))
+        }
+    };
+    let named = request.routing.conversation.is_some() || !user.is_empty();
+    let first_call = request.is_in_tool_loop().then(|| request.first_call_of_loop().unwrap_or_default());
+    let tool_loop = first_call.map(|id| salt.fingerprint(["loop", &print.to_string(), id]));
+    Conversation { print, named, turn, tool_loop }
 }
 
 /// The record of a decision made at `at_ms` (Unix milliseconds); `prompts` = the question is kept.
@@ -185,6 +199,7 @@ pub fn outcome(outcome: &Outcome, at_ms: i64) -> OutcomeRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Part;
 
     fn request(turns: &[(Role, &str)]) -> ChatRequest {
         let messages = turns.iter().map(|(role, text)| Message::text(*role, *text)).collect();
@@ -213,5 +228,31 @@ mod tests {
         same.routing.conversation = Some("c1".into());
         assert_eq!(print(&named), print(&same));
         assert!(print(&named).named);
+    }
+
+    #[test]
+    fn a_tool_loop_is_known_from_its_first_step_on() {
+        let salt = Salt::new([7; 16]);
+        let at_work = |calls: &[&str]| {
+            let mut request = request(&[(Role::User, "what time is it?")]);
+            for id in calls {
+                let (id, name, arguments) = ((*id).to_owned(), "time".into(), "{}".into());
+                let result = Part::ToolResult {
+                    call_id: id.clone(),
+                    content: Vec::new(),
+                    is_error: false,
+                    cache_control: None,
+                };
+                let call = Part::ToolCall { id, name, arguments };
+                request.messages.push(Message { role: Role::Assistant, parts: vec![call], name: None });
+                request.messages.push(Message { role: Role::User, parts: vec![result], name: None });
+            }
+            conversation(&request, None, &salt)
+        };
+        let (asked, first, second, other) = (at_work(&[]), at_work(&["a"]), at_work(&["a", "b"]), at_work(&["c"]));
+        assert!(!asked.is_known() && first.is_known() && second.is_known());
+        assert_eq!(first.prints().last(), Some(asked.print));
+        assert_eq!(first.prints().next(), second.prints().next());
+        assert_ne!(first.prints().next(), other.prints().next(), "two loops that began with the same words");
     }
 }

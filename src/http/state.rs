@@ -345,7 +345,7 @@ impl Gateway {
         let sticky = live.config.routing.sticky;
         let ttl = Duration::from_secs(sticky.minutes * 60);
         let stay = (sticky.enabled && asked.conversation.is_known())
-            .then(|| self.conversations.find(asked.conversation.print.0, ttl, now))
+            .then(|| asked.conversation.prints().find_map(|print| self.conversations.find(print.0, ttl, now)))
             .flatten();
         let learned = reading.map(|reading| Learned {
             policy: &policy.policy,

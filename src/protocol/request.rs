@@ -194,6 +194,16 @@ impl ChatRequest {
         Needs { tools, vision, structured_output: self.response_format.is_some() }
     }
 
+    /// The id of the first call of a tool since the last question.
+    pub fn first_call_of_loop(&self) -> Option<&str> {
+        let asked = self.messages.iter().rposition(Message::is_question).map_or(0, |at| at + 1);
+        let mut parts = self.messages[asked..].iter().flat_map(|message| &message.parts);
+        parts.find_map(|part| match part {
+            Part::ToolCall { id, .. } => Some(id.as_str()),
+            _ => None,
+        })
+    }
+
     /// Whether it goes on with what was asked before: it brings results of tools that the model has just called.
     pub fn is_in_tool_loop(&self) -> bool {
         let is_result = |part: &Part| matches!(part, Part::ToolResult { .. });

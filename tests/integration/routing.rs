@@ -76,3 +76,44 @@ async fn wishes_come_in_headers_too() {
     assert_eq!(answer["objective"], "cost");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_tool_loop_stays_on_its_model_from_its_first_step_on() {
+    for extra in ["[learning]\nmode = 'shadow'\n", ""] {
+        let gateway = TestGateway::start(extra).await;
+        let tool = json!({ "type": "function", "function": { "name": "time", "parameters": { "type": "object" } } });
+        for number in 0..12 {
+            // The same words each time, and nobody is named.
+            let mut messages = vec![json!({ "role": "user", "content": "What time is it?" })];
+            let mut models = Vec::new();
+            for step in 0..4 {
+                let body = json!({ "model": "auto", "messages": messages, "tools": [tool] });
+                let response = gateway.post("/v1/chat/completions", body).await;
+                assert_eq!(response.status(), 200);
+                models.push(response.headers()["x-pointsman-model"].to_str().unwrap().to_owned());
+                response.bytes().await.unwrap();
+                // A moment for what comes after the answer; tools take longer.
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                let id = format!("call_{number}_{step}");
+                let call = json!({ "id": id, "type": "function", "function": { "name": "time", "arguments": "{}" } });
+                messages.push(json!({ "role": "assistant", "content": null, "tool_calls": [call] }));
+                messages.push(json!({ "role": "tool", "tool_call_id": id, "content": "noon" }));
+            }
+            assert!(models.iter().all(|model| *model == models[0]), "{extra}: {models:?}");
+        }
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn weights_that_cannot_be_reckoned_with_are_refused() {
+    let gateway = TestGateway::start("").await;
+    for weights in [json!([-1.0, 0.0]), json!([1.7e308, 0.0]), json!([0.0, -1e-9])] {
+        let objective = json!({ "cost_per_usd": weights[0], "latency_per_s": weights[1] });
+        let body = json!({ "messages": [{ "role": "user", "content": "x" }], "routing": { "objective": objective } });
+        let response = gateway.post("/api/route", body).await;
+        assert_eq!(response.status(), 400, "{weights}");
+        assert!(response.text().await.unwrap().contains("routing.objective"));
+    }
+    gateway.stop().await;
+}

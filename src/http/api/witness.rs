@@ -90,7 +90,9 @@ impl Witness {
         let sticky = self.gateway.live().config.routing.sticky;
         if sticky.enabled {
             let stay = Stay { model: model.clone(), cached_tokens: usage.total_tokens(), at: Instant::now() };
-            self.gateway.conversations.note(self.conversation.print.0, stay, sticky.conversations);
+            for print in self.conversation.prints() {
+                self.gateway.conversations.note(print.0, stay.clone(), sticky.conversations);
+            }
         }
     }
 
