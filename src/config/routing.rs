@@ -83,14 +83,17 @@ impl Default for Objectives {
 }
 
 impl Objectives {
-    /// An objective in numbers.
+    /// An objective in numbers; weights that cannot be reckoned with are brought within bounds.
     pub fn weights(&self, objective: Objective) -> Weights {
         match objective {
             Objective::Named(NamedObjective::Quality) => self.quality,
             Objective::Named(NamedObjective::Balanced) => self.balanced,
             Objective::Named(NamedObjective::Cost) => self.cost,
             Objective::Named(NamedObjective::Speed) => self.speed,
-            Objective::Weights { cost_per_usd, latency_per_s } => Weights { cost_per_usd, latency_per_s },
+            Objective::Weights { cost_per_usd, latency_per_s } => {
+                let sound = |weight: f64| if weight.is_nan() { 0.0 } else { weight.clamp(0.0, Objective::HEAVIEST) };
+                Weights { cost_per_usd: sound(cost_per_usd), latency_per_s: sound(latency_per_s) }
+            }
         }
     }
 }

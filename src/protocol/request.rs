@@ -148,6 +148,21 @@ pub enum Objective {
     },
 }
 
+impl Objective {
+    /// Most that a dollar or a second may be worth, in points of quality.
+    pub const HEAVIEST: f64 = 1e6;
+
+    /// Whether its weights can be reckoned with: from 0 to [`Self::HEAVIEST`].
+    pub fn is_sound(self) -> bool {
+        match self {
+            Self::Named(_) => true,
+            Self::Weights { cost_per_usd, latency_per_s } => {
+                [cost_per_usd, latency_per_s].iter().all(|weight| (0.0..=Self::HEAVIEST).contains(weight))
+            }
+        }
+    }
+}
+
 /// The trade-offs that have names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -162,19 +162,25 @@ pub struct CandidateRecord {
     pub grounds: Grounds,
     /// Expected cost, US dollars.
     pub cost_usd: f64,
-    /// Expected seconds until the answer is there; absent = never measured.
+    /// Expected seconds until the answer is there; absent = nobody was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_s: Option<f64>,
     /// What leaving the conversation's model for this one throws away, US dollars.
     #[serde(default)]
     pub switching_usd: f64,
-    /// What the choice compared.
+    /// What the choice compared; 0 where JSON could not say it.
+    #[serde(deserialize_with = "number_or_nothing")]
     pub utility: f64,
     /// Probability with which it was to be chosen.
     pub propensity: f64,
     /// What `quality` is made of; empty where nothing was predicted, and in logs of earlier programs.
     #[serde(default, skip_serializing_if = "Account::is_empty")]
     pub account: Account,
+}
+
+/// A number as JSON says it, which has no word for infinity: `null`.
+fn number_or_nothing<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(0.0))
 }
 
 /// One model that fell out before the choice.

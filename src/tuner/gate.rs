@@ -111,6 +111,9 @@ impl Expected {
     }
 }
 
+/// The way from a useless to a perfect answer: no choice's cost and time count for more.
+const WHOLE: f64 = 1.0;
+
 /// One choice as both policies see it.
 struct Seen {
     live: Logged,
@@ -141,7 +144,12 @@ fn look(lesson: &Lesson, drawn: &Drawn, live: &Snapshot, new: &Snapshot, expecte
         }),
     };
     let less = |at: usize| by_live.propensities[at] - by_new.propensities[at];
-    let relief = candidates.iter().enumerate().map(|(at, it)| less(at) * drawn.tradeoff.burden(it)).sum();
+    let relief: f64 = candidates.iter().enumerate().map(|(at, it)| less(at) * drawn.tradeoff.burden(it)).sum();
+    // One request's own weights may make a cent outweigh all other choices together.
+    let relief = relief.clamp(-WHOLE, WHOLE);
+    if !relief.is_finite() || by_live.propensities.iter().chain(&by_new.propensities).any(|share| share.is_nan()) {
+        return None;
+    }
     Some(Seen { live: logged(&by_live.propensities), new: logged(&by_new.propensities), relief })
 }
 

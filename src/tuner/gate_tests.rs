@@ -28,6 +28,7 @@ fn log(count: u64, seed: u64) -> Vec<Lesson> {
             Lesson {
                 id: DecisionId(uuid::Uuid::from_u128(u128::from(number))),
                 at_ms: number as i64,
+                heard_at_ms: number as i64,
                 model: candidates[chosen].model.clone(),
                 features: Vec::new(),
                 kind: String::new(),
@@ -36,6 +37,7 @@ fn log(count: u64, seed: u64) -> Vec<Lesson> {
                 grounds: crate::bandit::Grounds::Likened,
                 reward: Reward::new(f64::from(u8::from(liked))).unwrap(),
                 weight: 1.0,
+                signal: None,
                 choice: Some(Drawn { candidates, chosen, tradeoff: crate::bandit::Tradeoff::default() }),
             }
         })
@@ -98,6 +100,22 @@ fn too_little_or_too_uncertain_waits() {
     let known = gain(&log(100, 3), &one, &other, &gate).unwrap();
     let uncertain = Gain { mean: 0.01, lower: -0.2, upper: 0.22, ..known };
     assert_eq!(rule(Some(&uncertain), &gate).0, Ruling::Wait);
+}
+
+#[test]
+fn one_requests_own_weights_do_not_decide_for_all() {
+    let gate = Gate::default();
+    let (one, other) = (taught(&[("a", 0.9)]), taught(&[("b", 0.9)]));
+    let mut lessons = log(100, 6);
+    for lesson in &mut lessons {
+        lesson.choice.as_mut().unwrap().candidates[0].cost_usd = 0.02;
+    }
+    let fair = gain(&lessons, &one, &other, &gate).unwrap();
+    for weight in [1e6, -1.7e308, f64::INFINITY, f64::NAN] {
+        lessons[50].choice.as_mut().unwrap().tradeoff.cost_per_usd = weight;
+        let gain = gain(&lessons, &one, &other, &gate).unwrap();
+        assert!((gain.mean - fair.mean).abs() < 0.05, "{weight}: {gain:?}, without {fair:?}");
+    }
 }
 
 #[test]

@@ -31,6 +31,10 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
             .map_err(|error| ApiError::invalid(format!("routing: {error}")).at("routing"))?,
         None => RoutingOptions::default(),
     };
+    if routing.objective.is_some_and(|objective| !objective.is_sound()) {
+        let told = "routing.objective: cost_per_usd and latency_per_s are from 0 to 1000000";
+        return Err(ApiError::invalid(told).at("routing.objective"));
+    }
     let stream = fields.boolean("stream")?.unwrap_or(false);
     let request = ChatRequest {
         model: fields.string("model")?.unwrap_or_default(),
