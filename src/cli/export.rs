@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
@@ -53,9 +53,6 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         Some(FormatArg::Parquet) => Format::Parquet,
         None => Format::of(&args.file),
     };
-    if args.from.as_ref().is_some_and(|from| from == &args.file) {
-        bail!("{} cannot be read and written at once", args.file.display());
-    }
     let until_ms = args.until.unwrap_or_else(Timestamp::now).as_millisecond();
     let from_ms = args.since.map(Timestamp::as_millisecond);
     let wanted = |at_ms: i64| from_ms.is_none_or(|from| at_ms >= from) && at_ms < until_ms;
@@ -74,8 +71,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     } else {
         let loaded = args.config.load()?;
         let dir = &loaded.config.server.data_dir;
-        let now_ms = Timestamp::now().as_millisecond();
-        let store = Store::open_existing(dir, &loaded.config.store, now_ms).context(
+        let store = Store::open_existing(dir, &loaded.config.store).context(
             "the log cannot be opened; a running gateway gives its log away itself: GET /api/admin/export",
         )?;
         exporter = Exporter::create(&args.file, format)?;

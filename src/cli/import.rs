@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::export::spinner;
 use super::load::ConfigArgs;
-use crate::store::{Entry, Store, StoreError, read_entries};
+use crate::store::{Entry, FEEDBACK_ID_BYTES, OpenError, Store, StoreError, read_entries};
 use crate::train::dataset::foreign::{Imported, import};
 
 /// The arguments.
@@ -49,8 +49,13 @@ const BATCH: usize = 500;
 fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let loaded = args.config.load()?;
     let now_ms = Timestamp::now().as_millisecond();
-    let (store, _) = Store::open(&loaded.config.server.data_dir, &loaded.config.store, now_ms)
-        .context("the log cannot be opened; stop the gateway first, it alone writes its log")?;
+    let (dir, settings) = (&loaded.config.server.data_dir, &loaded.config.store);
+    // One that is there and broken is left alone: it is not for an import to set it aside and begin another.
+    let opened = match Store::open_existing(dir, settings) {
+        Err(OpenError::Missing { .. }) => Store::open(dir, settings, now_ms).map(|(store, _)| store),
+        opened => opened,
+    };
+    let store = opened.context("the log cannot be opened; stop the gateway first, it alone writes its log")?;
     if !store.is_durable() {
         bail!("the data directory cannot be written");
     }
@@ -87,18 +92,24 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Appends what is new of `entries`; counts new ones and known ones.
+/// Appends what is new of `entries`; counts new ones and known ones. To a known one an outcome and feedback may have come
+/// since it was imported.
 fn append(store: &Store, entries: Vec<Entry>) -> Result<(u64, u64), StoreError> {
     let (mut decisions, mut outcomes, mut feedback) = (Vec::new(), Vec::new(), Vec::new());
     let mut known = 0;
     for entry in entries {
-        if store.knows(entry.decision.id)? {
-            known += 1;
-            continue;
+        let id = entry.decision.id;
+        let there = store.entry(id)?;
+        let has_ended = there.as_ref().is_some_and(|there| there.outcome.is_some());
+        outcomes.extend(entry.outcome.filter(|_| !has_ended));
+        // As the gateway itself would take it.
+        feedback.extend(entry.feedback.into_iter().filter(|said| {
+            said.decision == id && said.kind.is_valid() && (1..=FEEDBACK_ID_BYTES).contains(&said.id.len())
+        }));
+        match there {
+            Some(_) => known += 1,
+            None => decisions.push(entry.decision),
         }
-        decisions.push(entry.decision);
-        outcomes.extend(entry.outcome);
-        feedback.extend(entry.feedback);
     }
     store.append(&decisions, &outcomes, &mut feedback)?;
     Ok((decisions.len() as u64, known))

@@ -78,12 +78,13 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The store as a running gateway left it; one in memory where there is none, or where a gateway holds it.
+/// The store as a running gateway left it; one in memory where there is none, or where it cannot be had.
 fn store(config: &Config) -> anyhow::Result<Store> {
-    let now_ms = jiff::Timestamp::now().as_millisecond();
-    match Store::open_existing(&config.server.data_dir, &config.store, now_ms) {
+    match Store::open_existing(&config.server.data_dir, &config.store) {
         Ok(store) => Ok(store),
-        Err(OpenError::Missing { .. } | OpenError::Locked { .. }) => Ok(Store::in_memory()?),
+        Err(OpenError::Missing { .. } | OpenError::Locked { .. } | OpenError::Unreadable { .. }) => {
+            Ok(Store::in_memory()?)
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -139,10 +139,7 @@ impl Store {
     pub fn open(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Self, OpenReport), OpenError> {
         let (trees, report) = match open_when_free(dir, settings, now_ms) {
             Ok(opened) => opened,
-            Err(Failure::Locked) => return Err(OpenError::Locked { path: dir.to_owned() }),
-            Err(Failure::Newer(found)) => {
-                return Err(OpenError::Newer { path: dir.to_owned(), found, known: SCHEMA });
-            }
+            Err(failure @ (Failure::Locked | Failure::Newer(_))) => return Err(failure.of(dir)),
             Err(Failure::Unwritable(reason) | Failure::Broken(reason)) => {
                 let report = OpenReport { state: OpenState::Memory { reason }, migrated_from: None };
                 (in_memory(settings)?, report)
@@ -151,15 +148,17 @@ impl Store {
         Ok((Self::with(dir, settings, trees, report.clone())?, report))
     }
 
-    /// Opens the store in `dir` only if there is one: for commands that read.
+    /// Opens the store in `dir` only if there is one: for commands that read. What cannot be read is left as it is.
     ///
     /// # Errors
-    /// As [`Store::open`], and when there is none.
-    pub fn open_existing(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<Self, OpenError> {
-        if !dir.join(DIRECTORY).join("db").exists() {
+    /// When there is none, another process keeps it, a later program wrote it, or it cannot be read.
+    pub fn open_existing(dir: &Path, settings: &config::Store) -> Result<Self, OpenError> {
+        let path = dir.join(DIRECTORY);
+        if !path.join("db").exists() {
             return Err(OpenError::Missing { path: dir.to_owned() });
         }
-        Self::open(dir, settings, now_ms).map(|(store, _)| store)
+        let (trees, migrated_from) = when_free(|| open_at(&path, settings)).map_err(|failure| failure.of(dir))?;
+        Self::with(dir, settings, trees, OpenReport { state: OpenState::Opened, migrated_from })
     }
 
     /// A store that lives in memory and dies with its last handle: for tests and for `demo`.
@@ -449,18 +448,34 @@ impl From<sled::Error> for Failure {
     }
 }
 
+impl Failure {
+    /// For whoever must have the database in `dir`.
+    fn of(self, dir: &Path) -> OpenError {
+        let path = dir.to_owned();
+        match self {
+            Self::Locked => OpenError::Locked { path },
+            Self::Newer(found) => OpenError::Newer { path, found, known: SCHEMA },
+            Self::Unwritable(reason) | Self::Broken(reason) => OpenError::Unreadable { path, reason },
+        }
+    }
+}
+
+fn open_when_free(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
+    when_free(|| open_or_replace(dir, settings, now_ms))
+}
+
 /// Opens the files, and waits a second for who has them: sled's own threads hold them a moment longer than its last
 /// handle, and a gateway that is restarted hands over.
-fn open_when_free(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
+fn when_free<T>(open: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
     const TRIES: u32 = 50;
     const PAUSE: Duration = Duration::from_millis(20);
     for _ in 1..TRIES {
-        match open_or_replace(dir, settings, now_ms) {
+        match open() {
             Err(Failure::Locked) => std::thread::sleep(PAUSE),
             done => return done,
         }
     }
-    open_or_replace(dir, settings, now_ms)
+    open()
 }
 
 /// Opens the database; a broken one is set aside and a fresh one begun.

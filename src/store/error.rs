@@ -31,6 +31,14 @@ pub enum OpenError {
         /// The data directory.
         path: PathBuf,
     },
+    /// There is one, and it cannot be read as it is. It was left alone.
+    #[error("{path} cannot be read: {reason}. If only its directory cannot be written, copy it to one that can")]
+    Unreadable {
+        /// The data directory.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// Not even a store in memory could be made.
     #[error("no store can be opened, not even in memory: {0}")]
     Hopeless(String),

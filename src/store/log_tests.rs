@@ -228,7 +228,7 @@ fn a_damaged_block_is_set_aside_and_its_records_counted() {
     assert_eq!(walked(&store, &Span::default(), Order::Oldest), truth.all());
     store.flush().unwrap();
     drop(store);
-    let store = Store::open_existing(dir.path(), &config::Store::default(), 0).unwrap();
+    let store = Store::open_existing(dir.path(), &config::Store::default()).unwrap();
     assert_eq!(store.health().damaged, 64, "they are counted after a start too");
 }
 

@@ -160,3 +160,54 @@ fn what_is_imported_counts_towards_the_logs_size() {
     assert!(stdout(&run).contains("1 entries imported"), "{}{}", stdout(&run), stderr(&run));
     assert!(open().log_size().bytes > 0);
 }
+
+#[test]
+fn an_export_that_fails_says_so_and_leaves_everything_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = uuid::Uuid::now_v7();
+    let entry = serde_json::json!({ "decision": { "id": id, "at_ms": 1, "chosen": "a", "request": {} } });
+    std::fs::write(dir.path().join("log.jsonl"), format!("{entry}\n")).unwrap();
+    assert!(pointsman(dir.path(), &["import", "log.jsonl"]).status.success());
+    assert!(pointsman(dir.path(), &["export", "good.jsonl"]).status.success());
+    let good = || std::fs::read_to_string(dir.path().join("good.jsonl")).unwrap();
+    let before = good();
+    assert!(before.contains(&id.to_string()));
+    // Onto itself by another name, and from a file that is not there.
+    assert!(pointsman(dir.path(), &["export", "./good.jsonl", "--from", "good.jsonl"]).status.success());
+    assert_eq!(good(), before);
+    assert_eq!(pointsman(dir.path(), &["export", "good.jsonl", "--from", "none.jsonl"]).status.code(), Some(1));
+    assert_eq!(good(), before);
+
+    std::fs::write(dir.path().join("var/log/conf"), "nonsense").unwrap();
+    for command in [["export", "good.jsonl"], ["import", "log.jsonl"]] {
+        let failed = pointsman(dir.path(), &command);
+        assert_eq!(failed.status.code(), Some(1), "{command:?}: {}", stdout(&failed));
+        assert!(stderr(&failed).contains("cannot be read"), "{}", stderr(&failed));
+    }
+    assert_eq!(good(), before);
+    let there = std::fs::read_dir(dir.path().join("var")).unwrap().map(|it| it.unwrap().file_name());
+    assert!(there.into_iter().all(|name| !name.to_string_lossy().contains("broken")), "it was left where it is");
+}
+
+#[test]
+fn what_was_said_since_the_last_import_comes_with_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = uuid::Uuid::now_v7();
+    let mut entry = serde_json::json!({ "decision": { "id": id, "at_ms": 1, "chosen": "a", "request": {} } });
+    let import = |entry: &serde_json::Value| {
+        std::fs::write(dir.path().join("log.jsonl"), format!("{entry}\n")).unwrap();
+        stdout(&pointsman(dir.path(), &["import", "log.jsonl"]))
+    };
+    assert!(import(&entry).contains("1 entries imported"));
+    let said = |id_of: &str, score: f64| serde_json::json!({ "id": id_of, "decision": id, "at_ms": 2, "kind": { "score": score }, "source": id_of });
+    entry["outcome"] = serde_json::json!({ "id": id, "at_ms": 2, "status": "ok", "model": "a" });
+    entry["feedback"] = serde_json::json!([said("good", 0.5), said("nonsense", 7.0)]);
+    for _ in 0..2 {
+        assert!(import(&entry).contains("0 entries imported, 1 were there already"));
+    }
+    let settings = pointsman::config::Store::default();
+    let store = pointsman::store::Store::open(&dir.path().join("var"), &settings, 0).unwrap().0;
+    let there = store.entry(pointsman::protocol::DecisionId(id)).unwrap().unwrap();
+    assert!(there.outcome.is_some());
+    assert_eq!((there.feedback.len(), there.verdict()), (1, Some(0.5)));
+}

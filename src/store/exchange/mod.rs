@@ -72,13 +72,26 @@ pub enum ExchangeError {
     },
 }
 
-/// Writes a log to a file.
+/// Writes a log to a file: beside it at first (`<file>.part`), and in its place once it is whole, so that whatever goes wrong
+/// leaves what was there. What is no file (a pipe) is written at once.
 #[derive(Debug)]
 pub struct Exporter {
     path: PathBuf,
     sink: Sink,
+    part: Option<Part>,
     /// Entries written.
     count: u64,
+}
+
+/// A file in the making, which is deleted unless it is finished.
+#[derive(Debug)]
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Nothing is there once it has been renamed.
+        let _gone = std::fs::remove_file(&self.0);
+    }
 }
 
 #[derive(Debug)]
@@ -88,14 +101,20 @@ enum Sink {
 }
 
 impl Exporter {
-    /// Begins a file, in place of one that may be there.
+    /// Begins a file, to take the place of one that may be there.
     ///
     /// # Errors
     ///
     /// When it cannot be made.
     pub fn create(path: &Path, format: Format) -> Result<Self, ExchangeError> {
         let failed = |source| ExchangeError::Io { path: path.to_owned(), source };
-        let file = File::create(path).map_err(failed)?;
+        let is_file = std::fs::metadata(path).map_or(true, |there| there.is_file());
+        let part = is_file.then(|| {
+            let mut beside = path.as_os_str().to_owned();
+            beside.push(".part");
+            Part(beside.into())
+        });
+        let file = File::create(part.as_ref().map_or(path, |part| &part.0)).map_err(failed)?;
         let sink = match format {
             Format::JsonLines => Sink::JsonLines(BufWriter::with_capacity(1 << 16, file)),
             Format::Parquet => {
@@ -103,7 +122,7 @@ impl Exporter {
                 Sink::Parquet(Box::new(parquet::Table::new(file).map_err(broken)?))
             }
         };
-        Ok(Self { path: path.to_owned(), sink, count: 0 })
+        Ok(Self { path: path.to_owned(), sink, part, count: 0 })
     }
 
     /// Appends an entry.
@@ -122,16 +141,22 @@ impl Exporter {
         }
     }
 
-    /// Ends the file and says how many entries are in it.
+    /// Ends the file, puts it in its place, and says how many entries are in it.
     ///
     /// # Errors
     ///
     /// When the rest cannot be written.
     pub fn finish(self) -> Result<u64, ExchangeError> {
-        let Self { path, sink, count } = self;
+        let Self { path, sink, part, count } = self;
+        let failed = |source| ExchangeError::Io { path: path.clone(), source };
         match sink {
-            Sink::JsonLines(mut out) => out.flush().map_err(|source| ExchangeError::Io { path, source })?,
-            Sink::Parquet(table) => table.finish().map_err(|source| ExchangeError::Parquet { path, source })?,
+            Sink::JsonLines(mut out) => out.flush().map_err(failed)?,
+            Sink::Parquet(table) => {
+                table.finish().map_err(|source| ExchangeError::Parquet { path: path.clone(), source })?;
+            }
+        }
+        if let Some(part) = &part {
+            std::fs::rename(&part.0, &path).map_err(failed)?;
         }
         Ok(count)
     }

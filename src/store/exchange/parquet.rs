@@ -36,7 +36,7 @@ use super::{ExchangeError, parse};
 use crate::store::record::{Entry, OutcomeRecord};
 
 /// Entries of one row group.
-const GROUP: usize = 10_000;
+const GROUP: usize = 2_000;
 
 /// A file that rows are added to.
 pub(super) struct Table {

@@ -48,6 +48,43 @@ fn entry(number: u128) -> Entry {
 }
 
 #[test]
+fn what_was_there_stays_until_the_new_one_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.jsonl");
+    std::fs::write(&path, "of before").unwrap();
+    for format in [Format::JsonLines, Format::Parquet] {
+        let mut begun = Exporter::create(&path, format).unwrap();
+        begun.write(&entry(1)).unwrap();
+        drop(begun);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "of before");
+    }
+    let mut whole = Exporter::create(&path, Format::JsonLines).unwrap();
+    whole.write(&entry(1)).unwrap();
+    assert_eq!(whole.finish().unwrap(), 1);
+    let there: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(there, ["log.jsonl"]);
+    assert!(std::fs::read_to_string(&path).unwrap().contains("gpt-4o"));
+}
+
+#[test]
+fn a_number_that_json_cannot_say_costs_no_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.jsonl");
+    let mut infinite = entry(1);
+    infinite.decision.candidates[0].utility = f64::INFINITY;
+    let mut exporter = Exporter::create(&path, Format::JsonLines).unwrap();
+    [infinite, entry(2)].iter().for_each(|entry| exporter.write(entry).unwrap());
+    exporter.finish().unwrap();
+    let mut utilities = Vec::new();
+    read_entries(&path, |entry| {
+        utilities.push(entry.decision.candidates[0].utility);
+        true
+    })
+    .unwrap();
+    assert_eq!(utilities, [0.0, 0.7]);
+}
+
+#[test]
 fn both_formats_bring_every_field_back() {
     let dir = tempfile::tempdir().unwrap();
     let entries: Vec<Entry> = (0..25).map(entry).collect();
