@@ -36,6 +36,8 @@ const SLICE: usize = 1024;
 /// Blocks that one slice looks at, in all.
 const LOOKS: usize = 8192;
 
+const DAY_MS: i64 = 86_400_000;
+
 /// What became of a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compacted {
@@ -99,6 +101,11 @@ impl Pass {
     /// One slice; whether there is more.
     fn step(&mut self, store: &Store, now_ms: i64) -> Result<bool, StoreError> {
         let trees = store.trees()?;
+        if self.from > key_at(now_ms.saturating_add(DAY_MS)) {
+            // The clock was ahead for a while; what came since must not wait until it is there.
+            let newest = trees.block_before(&key_at(now_ms))?;
+            self.from = newest.and_then(|(key, _)| Key::try_from(&key[..]).ok()).unwrap_or_default();
+        }
         // A block that began before, from an import say, must not be overlapped.
         if let Some((key, value)) = trees.block_before(&self.from)?
             && block::last_id(&value).is_some_and(|last| last >= self.from)

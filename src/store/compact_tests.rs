@@ -201,3 +201,18 @@ fn what_cannot_be_read_is_left_for_its_reader() {
     assert_eq!(walked(&store, &Span::default(), Order::Oldest), left);
     assert_eq!(store.health().damaged, 65);
 }
+
+#[test]
+fn a_clock_that_was_ahead_for_a_while_does_not_stop_it() {
+    let store = Store::in_memory().unwrap();
+    let far = key_at(LATER + 100 * DAY_MS);
+    store.trees().unwrap().settings.insert("compaction.first", &far).unwrap();
+    let mut truth = Truth::default();
+    (0..200).for_each(|number| truth.take(&store, &call(number..number + 1)));
+    let mut compactor = Compactor::resume(&store).unwrap();
+    compactor.passes[1].behind_ms = i64::MAX;
+    compactor.passes[2].behind_ms = i64::MAX;
+    compact(&mut compactor, &store, LATER);
+    assert!(alone(&store).0 < block::MOST);
+    assert_eq!(walked(&store, &Span::default(), Order::Oldest), truth.all());
+}

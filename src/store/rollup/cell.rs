@@ -43,6 +43,8 @@ pub(super) struct Cell {
     tasks: BTreeMap<u32, u64>,
     single: BTreeMap<u32, Single>,
     ratio: Ratio,
+    /// Requests that cost something, whoever chose for them.
+    priced: u64,
 }
 
 /// One more or one less.
@@ -161,6 +163,11 @@ impl Cell {
         }
         let Some(spent) = fact.end.as_ref().and_then(|end| end.cost_usd) else { return };
         let sign = if more { 1.0 } else { -1.0 };
+        step(&mut self.priced, more);
+        // A model that was named stood alone and unpredicted: of what others would have done it says nothing.
+        if fact.options.len() < 2 && !fact.options.iter().any(|option| option.predicted) {
+            return;
+        }
         for option in &fact.options {
             let single = self.single.entry(option.model).or_default();
             step(&mut single.count, more);
@@ -187,6 +194,7 @@ impl Cell {
             single.quality += more.quality;
         }
         self.ratio.merge(&other.ratio);
+        self.priced += other.priced;
     }
 
     fn singles(&self, names: &Names) -> BTreeMap<String, SingleModel> {
@@ -194,7 +202,7 @@ impl Cell {
         let (ratio, error) = self.ratio.estimate();
         let of = |single: &Single| {
             // Requests it could not have served are taken to be like the others.
-            let cost = single.cost * served as f64 / single.count as f64;
+            let cost = single.cost * self.priced as f64 / single.count as f64;
             SingleModel {
                 cost_usd: cost * ratio,
                 cost_error_usd: cost * error * 1.96,

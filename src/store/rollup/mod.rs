@@ -243,7 +243,8 @@ impl Rollup {
     }
 
     fn note(&mut self, fact: &Fact, more: bool) {
-        self.newest_ms = self.newest_ms.max(fact.at_ms);
+        // A clock that was ahead for a moment, or an import from one: it must not push out what is now.
+        self.newest_ms = self.newest_ms.max(fact.at_ms.min(jiff::Timestamp::now().as_millisecond()));
         for (cells, window) in self.levels.iter_mut().zip(Window::ALL) {
             let (_, length) = window.lengths();
             let (from, oldest) = (fact.at_ms.div_euclid(length) * length, window.from_ms(self.newest_ms));

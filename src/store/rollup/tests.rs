@@ -117,10 +117,11 @@ fn check(store: &Store) {
 
 /// The spend against the alternatives, by the formulas of the book.
 fn singles(found: &Summary, seen: &[&Entry]) {
-    let (mut pairs, mut all) = (Vec::new(), BTreeMap::<String, (f64, f64, f64)>::new());
+    let (mut pairs, mut all, mut priced) = (Vec::new(), BTreeMap::<String, (f64, f64, f64)>::new(), 0.0);
     for entry in seen {
         let Some(end) = &entry.outcome else { continue };
         let Some(spent) = end.cost_usd else { continue };
+        priced += 1.0;
         let model = end.model.as_ref().unwrap_or(&entry.decision.chosen);
         for candidate in &entry.decision.candidates {
             let one = all.entry(candidate.model.to_string()).or_default();
@@ -141,7 +142,7 @@ fn singles(found: &Summary, seen: &[&Entry]) {
     let variance = pairs.iter().map(|(x, y)| (y - ratio * x).powi(2)).sum::<f64>() / (n - 1.0);
     for (model, (count, cost, quality)) in all {
         let one = &found.single_models[&model];
-        let whole = cost * served / count;
+        let whole = cost * priced / count;
         assert!((one.cost_usd - whole * ratio).abs() < 1e-9, "{model}");
         assert!((one.cost_error_usd - 1.96 * whole * (variance * n).sqrt() / x).abs() < 1e-6, "{model}");
         assert!((one.quality - quality / count).abs() < 1e-6);
@@ -181,6 +182,42 @@ fn sums_are_those_of_the_log_at_any_time() {
     fill(&store, 600, 50 * MINUTE);
     check(&store);
     assert_eq!(store.summary(Window::Hour, NOW + 1).complete_since_ms, None);
+}
+
+#[test]
+fn models_that_clients_name_say_nothing_of_the_others() {
+    let store = Store::in_memory().unwrap();
+    let put = |number: u64, named: bool| {
+        let mut one = decision(NOW - MINUTE, number * 20 + 1);
+        if named {
+            one.candidates.truncate(1);
+            (one.candidates[0].prior, one.candidates[0].quality) = (None, 0.5);
+        }
+        one.request.dry_run = false;
+        let end = outcome(one.id, 1, "a");
+        append(&store, &[one], &[end], &mut []);
+    };
+    (0..100).for_each(|number| put(number, false));
+    let before = store.summary(Window::Hour, NOW + 1).single_models;
+    (100..150).for_each(|number| put(number, true));
+    let after = store.summary(Window::Hour, NOW + 1).single_models;
+    assert_eq!(after.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+    for (model, one) in after {
+        assert!((one.quality - before[&model].quality).abs() < 1e-9, "{model}");
+        assert!((one.cost_usd / before[&model].cost_usd - 1.5).abs() < 1e-9, "{model}");
+    }
+}
+
+#[test]
+fn an_entry_of_the_future_hides_nothing_of_now() {
+    let store = Store::in_memory().unwrap();
+    fill(&store, 100, 50 * MINUTE);
+    let before = store.summary(Window::Hour, NOW + 1);
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    append(&store, &[decision(now_ms + 30 * 24 * 60 * MINUTE, 7)], &[], &mut []);
+    append(&store, &[decision(now_ms, 8)], &[], &mut []);
+    assert_eq!(store.summary(Window::TenMinutes, now_ms + 1).total.sums.requests, 1);
+    assert_eq!(before.total.sums.requests + before.total.sums.dry_runs, 100);
 }
 
 #[test]
