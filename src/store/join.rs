@@ -268,6 +268,27 @@ impl Store {
         Ok(all)
     }
 
+    /// Walks over the entries before `before` that have feedback, newest first, calling `visit` with each until it says
+    /// `false`. Where few are judged that is far quicker than a walk over all.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn walk_judged(&self, before: DecisionId, mut visit: impl FnMut(Entry) -> bool) -> Result<(), StoreError> {
+        let trees = self.trees()?;
+        let mut last: Option<Vec<u8>> = None;
+        for key in trees.feedback.range(..before.0.into_bytes()).keys().rev() {
+            let key = key?;
+            let Some(id) = key.get(..16).filter(|id| last.as_deref() != Some(id)) else { continue };
+            last = Some(id.to_vec());
+            let found = uuid::Uuid::from_slice(id).ok().map(DecisionId);
+            let entry = found.map(|id| self.entry(id)).transpose()?.flatten();
+            if entry.is_some_and(|entry| !visit(entry)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Time of the newest decision, in Unix milliseconds as its id tells it.
     ///
     /// # Errors

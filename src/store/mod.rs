@@ -30,6 +30,7 @@ mod join;
 mod log;
 mod migrate;
 mod query;
+mod rates;
 pub mod record;
 mod retention;
 mod rollup;
@@ -49,13 +50,14 @@ pub use fingerprint::Salt;
 pub use join::{Order, Span};
 pub use log::{FEEDBACK_ID_BYTES, Stored};
 pub use query::{Filter, Page};
+pub use rates::{Rates, chances};
 pub use record::{
     CandidateRecord, DecisionRecord, Entry, ExcludedRecord, FeedbackKind, FeedbackRecord, Fingerprint, Mode,
     OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
 };
 pub use retention::{Clock, LogSize};
 pub use rollup::{Bucket, Glance, RECENT, SingleModel, Summary, Sums, Window};
-pub use signals::{AGAIN_WITHIN_MS, AskedAgain, Seen, signals};
+pub use signals::{AGAIN_WITHIN_MS, Asked, AskedAgain, Seen, signals};
 pub use snapshots::{SnapshotRecord, SnapshotState};
 pub use tokens::{NewToken, Scope, Token, TokenError, Tokens};
-pub use worth::{judged_model, worth};
+pub use worth::{Worth, judged_model, worth};

@@ -15,7 +15,7 @@
 
 use std::collections::HashMap;
 
-use super::record::{DecisionRecord, Fingerprint, OutcomeStatus, RequestFacts, Signal};
+use super::record::{Entry, Fingerprint, OutcomeStatus, Signal};
 use crate::protocol::{ErrorKind, FinishReason};
 
 /// What the gateway saw of an answer, as far as signals go.
@@ -71,30 +71,64 @@ fn is_json(text: &str) -> bool {
 
 /// Finds questions that were asked again, in one walk from the newest decision back.
 ///
-/// Only in a conversation that is known to be one: named by the caller, or under way. Two people may begin with the same
-/// words.
+/// Only in a conversation that is known to be one: named by the caller, or under way (two people may begin with the same
+/// words). And only of an answer that was there before the question came again: who gave up waiting, or asks several times
+/// at once, complains of nothing, and neither does who only asked which model it would be.
 #[derive(Debug, Default)]
 pub struct AskedAgain {
     later: HashMap<(Fingerprint, Fingerprint), i64>,
+    newest_ms: Option<i64>,
 }
 
 /// Asked again after this long it is a new question, not a complaint.
 pub const AGAIN_WITHIN_MS: i64 = 15 * 60 * 1000;
 
+/// What [`AskedAgain`] looks at.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The conversation and the question, where both are known.
+    of: Option<(Fingerprint, Fingerprint)>,
+    at_ms: i64,
+    /// When the whole answer was there.
+    answered_ms: Option<i64>,
+}
+
+impl Asked {
+    /// Of an entry.
+    pub fn of(entry: &Entry) -> Self {
+        let request = &entry.decision.request;
+        let is_known = request.conversation_named || request.turn > 1;
+        // Nobody has answered a dry run, unless somebody says so.
+        let is_asked = is_known && !(request.dry_run && entry.outcome.is_none());
+        let answer = entry.outcome.as_ref().filter(|outcome| outcome.status == OutcomeStatus::Ok);
+        Self {
+            of: request.conversation.zip(request.question).filter(|_| is_asked),
+            at_ms: entry.decision.at_ms,
+            answered_ms: answer.map(|outcome| outcome.at_ms),
+        }
+    }
+}
+
 impl AskedAgain {
-    /// Takes the decision before those taken so far and says whether its question was put again soon after.
-    pub fn before(&mut self, decision: &DecisionRecord) -> bool {
-        self.asked(&decision.request, decision.at_ms)
+    /// The same of entries in any order, in that order.
+    pub fn in_any_order(asked: &[Asked]) -> Vec<Option<bool>> {
+        let mut places: Vec<usize> = (0..asked.len()).collect();
+        places.sort_by_key(|at| std::cmp::Reverse(asked[*at].at_ms));
+        let (mut walk, mut told) = (Self::default(), vec![None; asked.len()]);
+        places.into_iter().for_each(|at| told[at] = walk.before(&asked[at]));
+        told
     }
 
-    /// The same, by what is known of the request and when it came, for whoever does not keep decisions.
-    pub fn asked(&mut self, facts: &RequestFacts, at_ms: i64) -> bool {
-        let (Some(conversation), Some(question)) = (facts.conversation, facts.question) else { return false };
-        if !facts.conversation_named && facts.turn < 2 {
-            return false;
+    /// Takes the entry before those taken so far and says whether its question was put again soon after its answer;
+    /// `None` where that cannot be told, or not yet.
+    pub fn before(&mut self, asked: &Asked) -> Option<bool> {
+        let newest_ms = *self.newest_ms.get_or_insert(asked.at_ms);
+        let later = self.later.insert(asked.of?, asked.at_ms);
+        let answered_ms = asked.answered_ms?;
+        if newest_ms - answered_ms < AGAIN_WITHIN_MS {
+            return None;
         }
-        let later = self.later.insert((conversation, question), at_ms);
-        later.is_some_and(|later| (0..=AGAIN_WITHIN_MS).contains(&(later - at_ms)))
+        Some(later.is_some_and(|later| (0..=AGAIN_WITHIN_MS).contains(&(later - answered_ms))))
     }
 }
 
@@ -134,5 +168,34 @@ mod tests {
         assert_eq!(signals(&cut), [Signal::Truncated]);
         let nothing = Seen { empty: true, must_be_json: Some(""), ..seen(OutcomeStatus::Ok) };
         assert_eq!(signals(&nothing), [Signal::Empty]);
+    }
+    /// What comes of questions put at `(at_ms, answered_ms)`, oldest first.
+    fn again(asked: &[(i64, Option<i64>)]) -> Vec<Option<bool>> {
+        let mut walk = AskedAgain::default();
+        let of = Some((Fingerprint(1), Fingerprint(2)));
+        // The walk begins with something much newer.
+        walk.before(&Asked { of: None, at_ms: 10 * AGAIN_WITHIN_MS, answered_ms: None });
+        let told = asked
+            .iter()
+            .rev()
+            .map(|(at_ms, answered_ms)| walk.before(&Asked { of, at_ms: *at_ms, answered_ms: *answered_ms }));
+        let mut told: Vec<_> = told.collect();
+        told.reverse();
+        told
+    }
+
+    #[test]
+    fn a_question_that_comes_after_the_answer_is_a_complaint() {
+        assert_eq!(again(&[(0, Some(2000)), (9000, Some(9500))]), [Some(true), Some(false)]);
+        assert_eq!(again(&[(0, Some(10)), (AGAIN_WITHIN_MS + 11, Some(AGAIN_WITHIN_MS + 20))])[0], Some(false));
+        assert_eq!(again(&[(0, Some(2000)), (10, Some(2000))]), [Some(false), Some(false)], "both at once");
+        assert_eq!(again(&[(0, None), (9000, Some(9500))])[0], None, "nobody saw an answer");
+    }
+
+    #[test]
+    fn what_is_too_young_is_not_known_yet() {
+        let mut walk = AskedAgain::default();
+        let asked = |at_ms| Asked { of: Some((Fingerprint(1), Fingerprint(2))), at_ms, answered_ms: Some(at_ms + 5) };
+        assert_eq!((walk.before(&asked(5000)), walk.before(&asked(4000))), (None, None));
     }
 }

@@ -38,6 +38,9 @@ pub struct SnapshotRecord {
     /// The version that was live when it was made; 0 = none.
     #[serde(default)]
     pub parent: u64,
+    /// The version that was live when it last came into force; 0 = none.
+    #[serde(default)]
+    pub replaced: u64,
     /// What it came of: `start` (the first of all) or `retune`.
     pub origin: String,
     /// What became of it.
@@ -181,6 +184,7 @@ mod tests {
             made_at_ms: version as i64,
             promoted_at_ms: None,
             parent: version - 1,
+            replaced: 0,
             origin: "retune".to_owned(),
             state: SnapshotState::Waiting,
             reason: String::new(),

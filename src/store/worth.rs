@@ -16,22 +16,40 @@ pub fn judged_model(entry: &Entry) -> Option<&ModelName> {
     }
 }
 
-/// Reward in [0, 1] and weight of an entry; `None` where nobody said anything and nothing can be told. `again` = its question
-/// was soon put again.
-pub fn worth(entry: &Entry, again: bool, map: &RewardMap) -> Option<(f64, f64)> {
-    if let Some(verdict) = entry.verdict() {
-        return (map.feedback_weight > 0.0).then_some((verdict, map.feedback_weight));
+/// What an answer is worth.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Worth {
+    /// How good it was, in [0, 1].
+    pub value: f64,
+    /// How much that counts.
+    pub weight: f64,
+    /// The signal that says so, where nobody judged. It is heard of bad answers only, so it must not be taken at its word:
+    /// see [`Rates`](super::Rates).
+    pub signal: Option<Signal>,
+}
+
+/// What an entry is worth; `None` where nobody said anything and nothing can be told. `again` = its question was soon put
+/// again.
+pub fn worth(entry: &Entry, again: bool, map: &RewardMap) -> Option<Worth> {
+    if let Some(value) = entry.verdict() {
+        let judged = Worth { value, weight: map.feedback_weight, signal: None };
+        return (map.feedback_weight > 0.0).then_some(judged);
     }
-    let signals = entry.outcome.iter().flat_map(|outcome| &outcome.signals).copied();
-    let values = signals.chain(again.then_some(Signal::AskedAgain)).filter_map(|signal| match signal {
-        Signal::Empty => map.empty,
-        Signal::FormatViolated => map.format_violated,
-        Signal::AskedAgain => map.asked_again,
-        Signal::Truncated => map.truncated,
-        Signal::Cancelled => map.cancelled,
-        // Reliability, not quality.
-        Signal::Error | Signal::Timeout => None,
+    let outcome = entry.outcome.as_ref()?;
+    // Who gave up waiting asks again for that: it says nothing of an answer that nobody has seen.
+    let again = (again && outcome.status == OutcomeStatus::Ok).then_some(Signal::AskedAgain);
+    let values = outcome.signals.iter().copied().chain(again).filter_map(|signal| {
+        let value = match signal {
+            Signal::Empty => map.empty,
+            Signal::FormatViolated => map.format_violated,
+            Signal::AskedAgain => map.asked_again,
+            Signal::Truncated => map.truncated,
+            Signal::Cancelled => map.cancelled,
+            // Reliability, not quality.
+            Signal::Error | Signal::Timeout => None,
+        };
+        value.map(|value| (signal, value))
     });
-    let worst = values.min_by(f64::total_cmp)?;
-    (map.signal_weight > 0.0).then_some((worst, map.signal_weight))
+    let (signal, value) = values.min_by(|a, b| a.1.total_cmp(&b.1))?;
+    (map.signal_weight > 0.0).then_some(Worth { value, weight: map.signal_weight, signal: Some(signal) })
 }

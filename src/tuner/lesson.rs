@@ -4,14 +4,20 @@
 //! learn from it and another be asked what it would have done. Missing feedback makes no lesson: missing is missing, not
 //! zero. Nor does a failed request: an outage must not teach that a model is stupid. After a failover the answer is the
 //! answering model's, and says nothing of how the chosen one would have done.
+//!
+//! Where nobody rated, signals speak, and only of bad answers. What they teach is how much more often a model has them than
+//! the others ([`Rates`]), which the whole log must say: [`Collected`] takes entries in and gives the lessons at the end.
 
 use crate::bandit::{Candidate, Context, Grounds, Observation, Reward, Tradeoff};
 use crate::config::RewardMap;
 use crate::protocol::{DecisionId, ModelName};
-use crate::store::{AskedAgain, Entry, Mode, Order, Span, Store, StoreError, judged_model, worth};
+use crate::store::{
+    Asked, AskedAgain, Entry, Mode, Order, Rates, Signal, Span, Store, StoreError, Worth, chances, judged_model,
+    worth,
+};
 
-/// Most decisions that one collection looks at.
-const LOOK_AT: usize = 500_000;
+/// Newest decisions that a collection looks at one by one; further back only at those that were judged.
+const LOOK_AT: usize = 100_000;
 
 /// One judged answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +26,8 @@ pub struct Lesson {
     pub id: DecisionId,
     /// When it was made, in Unix milliseconds.
     pub at_ms: i64,
+    /// When it first could be learned: judged, and its end known. Unix milliseconds.
+    pub heard_at_ms: i64,
     /// The model that answered.
     pub model: ModelName,
     /// The context of the choice.
@@ -36,6 +44,8 @@ pub struct Lesson {
     pub reward: Reward,
     /// How much that counts.
     pub weight: f64,
+    /// The signal that says so, where nobody judged.
+    pub signal: Option<Signal>,
     /// The choice, where it was left to chance and its model is the one that answered.
     pub choice: Option<Drawn>,
 }
@@ -85,16 +95,18 @@ impl Way {
 }
 
 impl Lesson {
-    /// What `entry` teaches, if anything; `again` = its question was soon put again.
+    /// What `entry` teaches, if anything; `again` = its question was soon put again. A signal is taken at its word, which
+    /// it must not be before it is weighed: see [`Lesson::weighed`].
     pub fn of(entry: &Entry, again: bool, map: &RewardMap) -> Option<Self> {
         let decision = &entry.decision;
-        let (value, weight) = worth(entry, again, map)?;
+        let Worth { value, weight, signal } = worth(entry, again, map)?;
         let model = judged_model(entry)?.clone();
         let known = decision.candidates.iter().find(|candidate| candidate.model == model)?;
         let choice = (decision.explore && decision.chosen == model).then(|| drawn(entry)).flatten();
         Some(Self {
             id: decision.id,
             at_ms: decision.at_ms,
+            heard_at_ms: heard_at_ms(entry),
             prior: known.prior?,
             grounds: known.grounds,
             features: decision.features.clone(),
@@ -102,9 +114,19 @@ impl Lesson {
             kind: decision.task.clone().unwrap_or_default(),
             reward: Reward::new(value.clamp(0.0, 1.0)).ok()?,
             weight,
+            signal,
             choice,
             model,
         })
+    }
+
+    /// The lesson with its signal weighed against how often all models have it; `None` where it says nothing.
+    fn weighed(mut self, rates: &Rates) -> Option<Self> {
+        let Some(signal) = self.signal else { return Some(self) };
+        let beyond = rates.beyond(&self.model, signal);
+        let prior = self.prior.clamp(0.0, 1.0);
+        self.reward = Reward::new((prior + beyond * (self.reward.value() - prior)).clamp(0.0, 1.0)).ok()?;
+        (beyond > 0.0).then_some(self)
     }
 
     /// The context of the choice.
@@ -128,6 +150,12 @@ impl Lesson {
             weight: self.weight,
         }
     }
+}
+
+fn heard_at_ms(entry: &Entry) -> i64 {
+    let said = entry.feedback.iter().map(|feedback| feedback.at_ms).min();
+    let ended = entry.outcome.as_ref().map(|outcome| outcome.at_ms);
+    said.max(ended).unwrap_or(entry.decision.at_ms)
 }
 
 fn drawn(entry: &Entry) -> Option<Drawn> {
@@ -154,23 +182,80 @@ fn drawn(entry: &Entry) -> Option<Drawn> {
     Some(Drawn { candidates: candidates?, chosen, tradeoff: decision.tradeoff? })
 }
 
-/// The newest `most` lessons of the log, oldest first.
+/// Lessons being collected, newest entry first.
+#[derive(Debug)]
+pub struct Collected<'a> {
+    map: &'a RewardMap,
+    /// Most judgements, and most signals.
+    most: usize,
+    rates: Rates,
+    lessons: Vec<Lesson>,
+    judged: usize,
+}
+
+impl<'a> Collected<'a> {
+    /// Nothing yet; of judgements and of signals the newest `most` are kept.
+    pub fn new(map: &'a RewardMap, most: usize) -> Self {
+        Self { map, most, rates: Rates::default(), lessons: Vec::new(), judged: 0 }
+    }
+
+    /// Takes in the entry before those taken so far; `again` = whether its question was soon put again, where that can be
+    /// told.
+    pub fn take(&mut self, entry: &Entry, again: Option<bool>) {
+        if let Some(model) = judged_model(entry) {
+            self.rates.note(model, chances(entry, again));
+        }
+        self.add(entry, again);
+    }
+
+    fn add(&mut self, entry: &Entry, again: Option<bool>) {
+        let Some(lesson) = Lesson::of(entry, again == Some(true), self.map) else { return };
+        let is_judged = lesson.signal.is_none();
+        let known = if is_judged { self.judged } else { self.lessons.len() - self.judged };
+        if known < self.most {
+            self.judged += usize::from(is_judged);
+            self.lessons.push(lesson);
+        }
+    }
+
+    /// Whether there are as many judgements as wanted.
+    pub fn is_full(&self) -> bool {
+        self.judged >= self.most
+    }
+
+    /// The lessons, oldest first.
+    pub fn finish(self) -> Vec<Lesson> {
+        let Self { rates, lessons, .. } = self;
+        lessons.into_iter().rev().filter_map(|lesson| lesson.weighed(&rates)).collect()
+    }
+}
+
+/// The newest `most` judgements of the log and what signals say besides, oldest first.
 ///
 /// # Errors
 ///
 /// When the log cannot be read.
 pub fn collect(store: &Store, most: usize, map: &RewardMap) -> Result<Vec<Lesson>, StoreError> {
-    let mut lessons = Vec::new();
+    look_through(store, most, LOOK_AT, map)
+}
+
+fn look_through(store: &Store, most: usize, look_at: usize, map: &RewardMap) -> Result<Vec<Lesson>, StoreError> {
+    let mut collected = Collected::new(map, most);
     let mut again = AskedAgain::default();
-    let mut looked_at = 0;
+    let (mut looked_at, mut last) = (0, None);
     store.walk(&Span::default(), Order::Newest, |entry| {
         looked_at += 1;
-        let again = again.before(&entry.decision);
-        lessons.extend(Lesson::of(&entry, again, map));
-        lessons.len() < most && looked_at < LOOK_AT
+        last = Some(entry.decision.id);
+        collected.take(&entry, again.before(&Asked::of(&entry)));
+        !collected.is_full() && looked_at < look_at
     })?;
-    lessons.reverse();
-    Ok(lessons)
+    if let Some(before) = last.filter(|_| looked_at >= look_at) {
+        store.walk_judged(before, |entry| {
+            collected.add(&entry, None);
+            !collected.is_full()
+        })?;
+    }
+    Ok(collected.finish())
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ fn signals_count_where_nobody_judged_and_as_the_map_says() {
         outcome.signals = vec![Signal::Truncated, Signal::FormatViolated];
     }
     let bad = lesson(&silent).unwrap();
-    assert_eq!((bad.reward.value(), bad.weight), (0.0, 0.5));
+    assert_eq!((bad.reward.value(), bad.weight, bad.signal), (0.0, 0.5, Some(Signal::FormatViolated)));
     let map = RewardMap { format_violated: None, truncated: Some(0.6), ..RewardMap::default() };
     assert_eq!(Lesson::of(&silent, false, &map).unwrap().reward.value(), 0.6);
     assert_eq!(Lesson::of(&entry(), true, &map).unwrap().reward.value(), 0.2);
@@ -152,24 +152,100 @@ fn a_choice_that_could_not_have_gone_otherwise_says_nothing_of_other_policies() 
 }
 
 #[test]
-fn the_log_gives_its_newest_lessons_oldest_first() {
-    let store = Store::in_memory().unwrap();
-    for number in 1..=6 {
-        let mut decision = decision(number);
-        // The same question three times in one conversation, seconds apart.
-        decision.request.conversation = Some(Fingerprint(9));
-        decision.request.question = Some(Fingerprint(if number > 3 { 1 } else { number }));
-        decision.request.turn = 2;
-        let outcome = outcome(&decision);
-        let mut said = Vec::new();
-        if number <= 2 {
-            said.push(feedback(&decision, "f", FeedbackKind::Score(0.5)));
-        }
-        store.append(&[decision], &[outcome], &mut said).unwrap();
+fn who_gave_up_waiting_or_only_asked_which_model_complains_of_nothing() {
+    let mut cancelled = entry();
+    if let Some(outcome) = &mut cancelled.outcome {
+        (outcome.status, outcome.signals) = (OutcomeStatus::Cancelled, vec![Signal::Cancelled]);
     }
-    let lessons = collect(&store, 10, &RewardMap::default()).unwrap();
-    let told: Vec<(i64, f64)> = lessons.iter().map(|lesson| (lesson.at_ms, lesson.reward.value())).collect();
-    // 1 was judged, and so was 2; 4 and 5 were asked again, by 5 and 6.
-    assert_eq!(told, [(1, 0.5), (2, 0.5), (4, 0.2), (5, 0.2)]);
+    let mut dry_run = Entry { outcome: None, ..entry() };
+    dry_run.decision.request.dry_run = true;
+    for entry in [cancelled, dry_run] {
+        assert_eq!(Lesson::of(&entry, true, &RewardMap::default()), None);
+    }
+}
+
+/// A log in which of every hundred answers of `a` so many are empty, and so many of every hundred of `b`, which has every
+/// tenth request.
+fn unrated(count: u64, empty: [u64; 2]) -> Vec<Lesson> {
+    let map = RewardMap::default();
+    let mut collected = Collected::new(&map, 20_000);
+    for number in (1..=count).rev() {
+        let mut decision = decision(number);
+        let is_b = number.is_multiple_of(10);
+        decision.chosen = ModelName::from(if is_b { "b" } else { "a" });
+        let nth = if is_b { number / 10 } else { number - number / 10 };
+        let mut outcome = outcome(&decision);
+        outcome.signals.extend((nth % 100 < empty[usize::from(is_b)]).then_some(Signal::Empty));
+        collected.take(&Entry { decision, outcome: Some(outcome), feedback: Vec::new() }, None);
+    }
+    collected.finish()
+}
+
+#[test]
+fn where_nobody_rates_equal_rates_of_bad_answers_teach_nothing() {
+    assert_eq!(unrated(3000, [10, 10]), []);
+    assert_eq!(unrated(3000, [0, 0]), []);
+}
+
+#[test]
+fn who_has_many_bad_answers_sinks_by_about_as_much() {
+    use crate::bandit::{Settings, Snapshot};
+    use crate::config::Gate;
+    let lessons = unrated(3000, [30, 5]);
+    let live = Snapshot::new(Settings::default()).unwrap();
+    let proposal = crate::tuner::propose(&lessons, &live, Settings::default(), &Gate::default()).unwrap();
+    let quality = |model: &str| {
+        let model = ModelName::from(model);
+        let ways = &lessons[0].choice.as_ref().unwrap().candidates;
+        let way = ways.iter().find(|way| way.model == model).unwrap();
+        proposal.policy.quality(&lessons[0].context(), &way.candidate())
+    };
+    // A quarter more of its answers are worth nothing than of the other's: an eighth of its 0.5.
+    assert!((0.35..0.47).contains(&quality("a")), "{}", quality("a"));
+    assert!(quality("b") > quality("a") && quality("b") > 0.4, "{}", quality("b"));
+    let mean = lessons.iter().map(|lesson| lesson.reward.value()).sum::<f64>() / lessons.len() as f64;
+    assert!((0.36..0.42).contains(&mean), "{mean}");
+}
+
+#[test]
+fn the_log_gives_its_newest_lessons_oldest_first() {
+    const HOUR: u64 = 3_600_000;
+    let store = Store::in_memory().unwrap();
+    let put = |number: u64, question: u64, model: &str, said: Option<f64>| {
+        let mut decision = decision(number);
+        decision.request.conversation = Some(Fingerprint(question));
+        decision.request.question = Some(Fingerprint(question));
+        decision.request.turn = 2;
+        decision.chosen = ModelName::from(model);
+        let outcome = outcome(&decision);
+        let said = said.map(|score| feedback(&decision, "f", FeedbackKind::Score(score)));
+        store.append(&[decision], &[outcome], &mut Vec::from_iter(said)).unwrap();
+    };
+    // Each question to `a` comes again, those to `b` do not.
+    for question in 1..=30 {
+        put(question * 10, question, "a", None);
+        put(question * 10 + 5, question, "b", None);
+    }
+    put(HOUR, 0, "b", Some(0.5));
+    let lessons = collect(&store, 40, &RewardMap::default()).unwrap();
+    assert_eq!(lessons.len(), 31, "what was asked again, and what was judged");
+    assert!(lessons.is_sorted_by_key(|lesson| lesson.at_ms));
+    let (judged, signals) = lessons.split_last().unwrap();
+    assert_eq!((judged.reward.value(), judged.signal), (0.5, None));
+    assert!(signals.iter().all(|it| it.model.as_str() == "a" && it.reward.value() < 0.3 && it.weight == 0.5));
     assert_eq!(collect(&store, 1, &RewardMap::default()).unwrap().len(), 1);
+}
+
+#[test]
+fn what_was_judged_counts_however_much_has_come_since() {
+    let store = Store::in_memory().unwrap();
+    for number in 1..=200 {
+        let decision = decision(number);
+        let outcome = outcome(&decision);
+        let said = (number <= 30).then(|| feedback(&decision, "f", FeedbackKind::Score(0.5)));
+        store.append(&[decision], &[outcome], &mut Vec::from_iter(said)).unwrap();
+    }
+    let count = |most, look_at| look_through(&store, most, look_at, &RewardMap::default()).unwrap().len();
+    assert_eq!((count(100, 20), count(100, 200), count(10, 20)), (30, 30, 10));
+    assert_eq!(count(100, 185), 30, "each once");
 }

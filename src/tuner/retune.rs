@@ -6,8 +6,11 @@
 //!
 //! **Another head.** What is learned of a model is how much better or worse it is than its prior, and the log has the priors of
 //! its time. Those of another head are other priors: what was learned against the old ones, added to the new ones, would
-//! count twice what the new head was trained on. So lessons count from the newest head's first on ([`of_newest_head`]),
-//! and the live policy begins anew where the head is not the one it learned beside ([`begin_anew`]).
+//! count twice what the new head was trained on. So only the newest head's lessons count ([`of_newest_head`]), those of an
+//! earlier time included if it was in force before, and the live policy begins anew where the head is not the one it
+//! learned beside ([`begin_anew`]).
+
+use std::borrow::Cow;
 
 use super::gate::{self, Gain, Ruling};
 use super::lesson::Lesson;
@@ -49,11 +52,11 @@ pub fn propose(
 ) -> Result<Proposal, SettingsError> {
     let lessons = of_newest_head(lessons);
     let mut policy = Snapshot::new(settings)?;
-    if let Some(newest) = newest_read(lessons) {
+    if let Some(newest) = newest_read(&lessons) {
         policy = policy.in_space(&newest.space, newest.features.len());
     }
     policy.learn(lessons.iter().map(Lesson::observation));
-    let gain = gate::gain(lessons, live, &policy, gate);
+    let gain = gate::gain(&lessons, live, &policy, gate);
     let (ruling, reason) = gate::rule(gain.as_ref(), gate);
     Ok(Proposal { policy, gain, ruling, reason })
 }
@@ -80,11 +83,15 @@ pub fn begin_anew(live: &Live, space: &str, features: usize) -> Option<Live> {
     Some(Live::new(fresh, 0))
 }
 
-/// The lessons since the head that made the newest features took over from another.
-fn of_newest_head(lessons: &[Lesson]) -> &[Lesson] {
-    let Some(newest) = newest_read(lessons) else { return lessons };
-    let other = lessons.iter().rposition(|lesson| !lesson.fits(&newest.space));
-    &lessons[other.map_or(0, |at| at + 1)..]
+/// The lessons of the head that made the newest features. Of answers whose prompts were not read it is not known beside
+/// which head they were given: they count since another head's last one.
+pub fn of_newest_head(lessons: &[Lesson]) -> Cow<'_, [Lesson]> {
+    let newest = newest_read(lessons);
+    let other = newest.and_then(|newest| lessons.iter().rposition(|lesson| !lesson.fits(&newest.space)));
+    let (Some(newest), Some(other)) = (newest, other) else { return Cow::Borrowed(lessons) };
+    let of_it = |lesson: &Lesson| !lesson.features.is_empty() && lesson.fits(&newest.space);
+    let all = lessons.iter().enumerate();
+    Cow::Owned(all.filter(|(at, lesson)| *at > other || of_it(lesson)).map(|(_, lesson)| lesson.clone()).collect())
 }
 
 /// The newest lesson whose prompt was read: its features are those that the next requests will have.

@@ -42,6 +42,19 @@ fn taking_in_one_by_one_comes_to_what_a_retune_comes_to() {
 }
 
 #[test]
+fn a_head_that_was_tried_and_put_back_takes_nothing_with_it() {
+    let mut lessons = lessons(53);
+    (lessons[50].space, lessons[50].features) = ("other".into(), vec![0.5; 5]);
+    for unread in [10, 51] {
+        lessons[unread].features.clear();
+    }
+    let live = Snapshot::new(Settings::default()).unwrap();
+    let proposal = propose(&lessons, &live, Settings::default(), &Gate::default()).unwrap();
+    assert_eq!((proposal.policy.space(), proposal.policy.learned_from()), ("test", 51));
+    assert_eq!(of_newest_head(&lessons[..50]).len(), 50, "beside one head all count");
+}
+
+#[test]
 fn what_was_learned_beside_another_head_is_left_behind() {
     let mut lessons = lessons(60);
     let before = Live::new(Snapshot::new(Settings::default()).unwrap(), 0);

@@ -1,7 +1,8 @@
 //! A gateway's own log as recorded outcomes: of each prompt the one model that was asked, and what became of its answer.
 //!
 //! - **Reward**: as the learner has it ([`worth`]), so that a head and a retune mean the same by "good". What nobody judged
-//!   and no signal speaks of is left out: missing is missing. A signal counts less than a judgement, by the map's weights.
+//!   and no signal speaks of is left out: missing is missing. A signal counts less than a judgement, by the map's weights,
+//!   and says only how much more often than the others a model has it ([`Rates`]).
 //! - **Text**: the log must hold the prompts themselves, which it does only with `store.prompts = true`.
 //! - **Models** with fewer than [`FEWEST`] judged answers are left out: they stay priors rather than be called measured.
 //! - **Split**: decisions of one conversation or of one wording belong together, also along chains of both; a hash of the
@@ -14,7 +15,11 @@ use super::read::hash;
 use super::{Arm, Dataset, Outcome, Record, Split};
 use crate::classifier::head::OWN_TRAFFIC;
 use crate::config::RewardMap;
-use crate::store::{AskedAgain, Entry, ExchangeError, RequestFacts, judged_model, read_entries, worth};
+use crate::protocol::ModelName;
+use crate::store::{
+    Asked, AskedAgain, Entry, ExchangeError, Fingerprint, Rates, Signal, Worth, chances, judged_model, read_entries,
+    worth,
+};
 
 /// Fewest judged answers of a model that is learned from.
 pub const FEWEST: usize = 20;
@@ -77,12 +82,17 @@ pub struct LogFound {
 struct Row {
     id: String,
     at_ms: i64,
-    facts: RequestFacts,
+    asked: Asked,
+    conversation: Option<Fingerprint>,
     prompt: Box<str>,
     /// Whose answer it was; empty where the request failed.
-    model: String,
-    /// Reward and weight, without and with the question put again.
-    worth: [Option<(f64, f64)>; 2],
+    model: ModelName,
+    /// What was believed of the model.
+    prior: Option<f64>,
+    /// What it is worth, without and with the question put again.
+    worth: [Option<Worth>; 2],
+    /// The signals it could have had, and whether it had them.
+    chances: Vec<(Signal, bool)>,
     outcome: Outcome,
     weight: f32,
 }
@@ -110,9 +120,9 @@ pub fn read_log(path: &Path, map: &RewardMap) -> Result<(Dataset, LogFound), Log
         return Err(LogError::NoTexts { path: path.to_owned(), judged: found.judged });
     }
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    rows.iter().for_each(|row| *counts.entry(row.model.clone()).or_default() += 1);
+    rows.iter().for_each(|row| *counts.entry(row.model.to_string()).or_default() += 1);
     let most = counts.values().copied().max().unwrap_or(0);
-    rows.retain(|row| counts[&row.model] >= FEWEST);
+    rows.retain(|row| counts[row.model.as_str()] >= FEWEST);
     found.left_out = counts.into_iter().filter(|(_, count)| *count < FEWEST).collect();
     if rows.is_empty() {
         return Err(LogError::TooFew { path: path.to_owned(), most });
@@ -124,16 +134,11 @@ pub fn read_log(path: &Path, map: &RewardMap) -> Result<(Dataset, LogFound), Log
 impl Row {
     fn of(entry: Entry, map: &RewardMap) -> Self {
         let worth = [worth(&entry, false, map), worth(&entry, true, map)];
-        let model = judged_model(&entry).map(ToString::to_string).unwrap_or_default();
+        let (asked, chances) = (Asked::of(&entry), chances(&entry, None));
+        let model = judged_model(&entry).cloned().unwrap_or_else(|| "".into());
         let (decision, told) = (entry.decision, entry.outcome);
+        let prior = decision.candidates.iter().find(|candidate| candidate.model == model).and_then(|it| it.prior);
         let usage = told.as_ref().and_then(|told| told.usage);
-        let facts = RequestFacts {
-            question: decision.request.question,
-            conversation: decision.request.conversation,
-            conversation_named: decision.request.conversation_named,
-            turn: decision.request.turn,
-            ..RequestFacts::default()
-        };
         let outcome = Outcome {
             arm: 0,
             score: 0.0,
@@ -145,33 +150,46 @@ impl Row {
         Self {
             id: decision.id.to_string(),
             at_ms: decision.at_ms,
-            facts,
+            asked,
+            conversation: decision.request.conversation,
             prompt: decision.prompt.unwrap_or_default().into(),
             model,
+            prior,
             worth,
+            chances,
             outcome,
             weight: 1.0,
         }
     }
 }
 
+impl Row {
+    /// Reward and weight, where there is anything to be said.
+    fn judged(&self, rates: &Rates) -> Option<(f64, f64)> {
+        let Worth { value, weight, signal } = self.worth[0].filter(|_| !self.model.as_str().is_empty())?;
+        let Some(signal) = signal else { return Some((value, weight)) };
+        let (beyond, prior) = (rates.beyond(&self.model, signal), self.prior?);
+        (beyond > 0.0).then_some((prior + beyond * (value - prior), weight))
+    }
+}
+
 /// Leaves what was judged, with its reward, oldest first. Judgements count 1; signals, by the map, a part of that.
 fn judge(rows: &mut Vec<Row>) {
     rows.sort_by(|a, b| (a.at_ms, &a.id).cmp(&(b.at_ms, &b.id)));
-    let mut again = AskedAgain::default();
-    let mut heaviest = 0.0f32;
+    let (mut again, mut rates) = (AskedAgain::default(), Rates::default());
     for row in rows.iter_mut().rev() {
-        let again = again.asked(&row.facts, row.at_ms);
-        if let Some((reward, weight)) = row.worth[usize::from(again)] {
-            row.outcome.score = reward.clamp(0.0, 1.0) as f32;
-            row.weight = weight as f32;
-            heaviest = heaviest.max(row.weight);
-        } else {
-            row.model.clear();
-        }
+        let again = again.before(&row.asked);
+        row.chances.extend(again.map(|again| (Signal::AskedAgain, again)));
+        row.worth.swap(0, usize::from(again == Some(true)));
+        rates.note(&row.model, row.chances.iter().copied());
     }
-    rows.retain(|row| !row.model.is_empty());
-    rows.iter_mut().for_each(|row| row.weight /= heaviest.max(f32::MIN_POSITIVE));
+    let heaviest = rows.iter().filter_map(|row| row.worth[0]).map(|worth| worth.weight).fold(0.0, f64::max);
+    rows.retain_mut(|row| {
+        let Some((reward, weight)) = row.judged(&rates) else { return false };
+        row.outcome.score = reward.clamp(0.0, 1.0) as f32;
+        row.weight = (weight / heaviest.max(f64::MIN_POSITIVE)) as f32;
+        true
+    });
 }
 
 fn dataset(rows: Vec<Row>) -> Dataset {
@@ -179,13 +197,13 @@ fn dataset(rows: Vec<Row>) -> Dataset {
     let mut groups = Groups::default();
     let wording = |prompt: &str| (0, hash(prompt.trim()));
     for row in &rows {
-        let conversation = row.facts.conversation.map(|conversation| (1, conversation.0));
+        let conversation = row.conversation.map(|conversation| (1, conversation.0));
         groups.tie(wording(&row.prompt), conversation);
     }
     let mut records = Vec::with_capacity(rows.len());
     for row in rows {
-        let arm = arms.iter().position(|arm| arm.model == row.model).unwrap_or_else(|| {
-            arms.push(Arm { source: 0, model: row.model.clone() });
+        let arm = arms.iter().position(|arm| arm.model == row.model.as_str()).unwrap_or_else(|| {
+            arms.push(Arm { source: 0, model: row.model.to_string() });
             arms.len() - 1
         });
         let group = groups.first(wording(&row.prompt));

@@ -58,20 +58,42 @@ fn a_judged_answer_is_an_outcome_of_the_model_that_gave_it() {
 }
 
 #[test]
-fn signals_count_less_than_judgements_and_a_question_put_again_is_one() {
+fn signals_count_less_than_judgements_and_only_beyond_what_others_have() {
+    let candidates = |prior: f64| {
+        json!([{ "model": "a", "prior": prior, "quality": prior, "quality_source": "head",
+        "cost_usd": 0.0, "utility": prior, "propensity": 1.0 }])
+    };
     let mut entries = many(0, 30, "a");
-    for (number, at_ms) in [(500, 1_000), (501, 61_000)] {
-        let mut asked = entry(number, "a", "Why is it so?", None);
-        asked["decision"]["at_ms"] = json!(at_ms);
-        let facts =
-            json!({ "conversation": "00000000000000aa", "question": "00000000000000bb", "conversation_named": true });
-        asked["decision"]["request"] = facts;
-        entries.push(asked);
+    entries.extend(many(100, 60, "b"));
+    // Each of these comes twice, the second time after the answer.
+    for number in 0..40_u32 {
+        for (again, at_ms) in [(0, 1_000), (1, 61_000)] {
+            let mut asked = entry(500 + 2 * number + again, "a", &format!("Why {number}?"), None);
+            asked["decision"]["at_ms"] = json!(at_ms + number);
+            asked["outcome"]["at_ms"] = json!(at_ms + number + 10);
+            asked["decision"]["candidates"] = candidates(0.8);
+            let question = format!("{number:016x}");
+            asked["decision"]["request"] =
+                json!({ "conversation": "00000000000000aa", "question": question, "conversation_named": true });
+            entries.push(asked);
+        }
     }
+    for number in 0..60_u32 {
+        let mut calm = entry(700 + number, "b", &format!("Why not {number}?"), None);
+        calm["decision"]["at_ms"] = json!(1_000 + number);
+        let question = format!("{:016x}", 1000 + number);
+        calm["decision"]["request"] =
+            json!({ "conversation": "00000000000000bb", "question": question, "conversation_named": true });
+        entries.push(calm);
+    }
+    let mut much_later = entry(900, "b", "Later", None);
+    much_later["decision"]["at_ms"] = json!(10_000_000);
+    entries.push(much_later);
     let (dataset, found) = read(&entries).unwrap();
-    assert_eq!(found.used, 31, "the second was neither judged nor asked again");
-    let record = dataset.records.iter().find(|record| &*record.prompt == "Why is it so?").unwrap();
-    assert_eq!((record.outcomes[0].score, record.weight), (0.2, 0.5));
+    assert_eq!(found.used, 130, "of each that came again the first");
+    let record = dataset.records.iter().find(|record| &*record.prompt == "Why 3?").unwrap();
+    let score = record.outcomes[0].score;
+    assert!((0.5..0.7).contains(&score) && record.weight == 0.5, "{score}: a third more were asked again");
 }
 
 #[test]
