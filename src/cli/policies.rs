@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use comfy_table::Table;
-use jiff::Timestamp;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -14,13 +13,13 @@ use super::load::ConfigArgs;
 use crate::bandit::{Candidate, PolicyKind, Settings, Snapshot};
 use crate::config::RewardMap;
 use crate::ope::{self, Estimate, IntervalKind, Logged, Method, Modelled};
-use crate::store::{Entry, Store, read_entries};
+use crate::store::{Asked, AskedAgain, Entry, OpenError, Store, read_entries};
 use crate::train::dataset::{self, Limits, Split};
 use crate::train::replay::{Stream, TextReader};
 use crate::train::validate::{Trial, validate};
 use crate::tuner::gate::Expected;
-use crate::tuner::lesson::{self, Drawn};
-use crate::tuner::{Lesson, bandit_settings, open_policy};
+use crate::tuner::lesson::{self, Collected, Drawn};
+use crate::tuner::{Lesson, bandit_settings, in_force, of_newest_head};
 
 /// The arguments.
 ///
@@ -65,8 +64,7 @@ pub(super) fn run(args: &PolicyArgs) -> anyhow::Result<ExitCode> {
     let loaded = args.config.load()?;
     let settings = bandit_settings(&loaded.config.learning.bandit);
     let map = &loaded.config.learning.reward;
-    let now_ms = Timestamp::now().as_millisecond();
-    let store = Store::open_existing(&loaded.config.server.data_dir, &loaded.config.store, now_ms);
+    let store = Store::open_existing(&loaded.config.server.data_dir, &loaded.config.store);
     let lessons = match &args.log {
         Some(file) => read_lessons(file, map)?,
         None => {
@@ -75,12 +73,18 @@ pub(super) fn run(args: &PolicyArgs) -> anyhow::Result<ExitCode> {
             lesson::collect(store, usize::MAX, map)?
         }
     };
-    let lessons: Vec<&Lesson> = lessons.iter().filter(|lesson| lesson.choice.is_some()).collect();
+    let is_choice = |lesson: &&Lesson| lesson.choice.is_some();
+    let all = lessons.iter().filter(is_choice).count();
+    // Those of another head were measured against other priors.
+    let lessons = of_newest_head(&lessons);
+    let lessons: Vec<&Lesson> = lessons.iter().filter(is_choice).collect();
     if lessons.is_empty() {
         bail!("the log has no judged choice that was left to chance: nothing can be said of another policy");
     }
-    let store = store.ok();
-    let find = |name: &str| Contender::named(name, store.as_ref(), settings, now_ms);
+    if lessons.len() < all {
+        println!("{} judged choices were made beside other heads and are left out", all - lessons.len());
+    }
+    let find = |name: &str| Contender::named(name, store.as_ref(), settings);
     let models = Expected::from(lessons.iter().copied(), settings).context("these settings make no policy")?;
     let (one, other) = (find(judged)?, find(&args.against)?);
     let (first, second) = (see(&lessons, &one, &models), see(&lessons, &other, &models));
@@ -90,14 +94,21 @@ pub(super) fn run(args: &PolicyArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The lessons of an export, which is read twice: whether a question was put again only later entries tell.
 fn read_lessons(file: &Path, map: &RewardMap) -> anyhow::Result<Vec<Lesson>> {
-    let mut lessons = Vec::new();
-    // Whether a question was put again is told by later entries; an export in order of time has them, but the store's
-    // own walk goes the other way. Here feedback and the answer's own signals must do.
+    let mut asked = Vec::new();
     read_entries(file, |entry: Entry| {
-        lessons.extend(Lesson::of(&entry, false, map));
+        asked.push(Asked::of(&entry));
         true
     })?;
+    let mut again = AskedAgain::in_any_order(&asked).into_iter();
+    let mut collected = Collected::new(map, usize::MAX);
+    read_entries(file, |entry: Entry| {
+        collected.take(&entry, again.next().flatten());
+        true
+    })?;
+    let mut lessons = collected.finish();
+    lessons.sort_by_key(|lesson| (lesson.at_ms, lesson.id));
     Ok(lessons)
 }
 
@@ -112,24 +123,25 @@ enum Contender {
 }
 
 impl Contender {
-    fn named(name: &str, store: Option<&Store>, settings: Settings, now_ms: i64) -> anyhow::Result<Self> {
-        let live = || -> anyhow::Result<Snapshot> {
-            let store = store.context("there is no store to take the live policy from")?;
-            Ok(open_policy(store, settings, now_ms)?)
+    fn named(name: &str, store: Result<&Store, &OpenError>, settings: Settings) -> anyhow::Result<Self> {
+        let find = |version: Option<u64>| -> anyhow::Result<Snapshot> {
+            let store =
+                store.map_err(|error| anyhow::anyhow!("{error}")).context("the policy cannot be looked up")?;
+            match version {
+                Some(version) => store.policy(version)?.with_context(|| format!("there is no version {version}")),
+                None => in_force(store)?.context("the store has no policy in force"),
+            }
         };
+        let live = |policy| Ok::<_, anyhow::Error>(find(None)?.with_settings(Settings { policy, ..settings })?);
         Ok(match name {
             "logged" => Self::Logged,
             "uniform" => Self::Uniform,
             "classifier" => Self::Certain(Box::new(Snapshot::new(settings)?)),
-            "live" => Self::Learned(Box::new(live()?)),
+            "live" => Self::Learned(Box::new(live(settings.policy)?)),
             _ if name.starts_with("model:") => Self::Model(name["model:".len()..].to_owned()),
             _ => match (PolicyKind::named(name), name.parse::<u64>()) {
-                (Some(policy), _) => Self::Learned(Box::new(live()?.with_settings(Settings { policy, ..settings })?)),
-                (None, Ok(version)) => {
-                    let store = store.context("there is no store to take that version from")?;
-                    let found = store.policy::<Snapshot>(version)?;
-                    Self::Learned(Box::new(found.with_context(|| format!("there is no version {version}"))?))
-                }
+                (Some(policy), _) => Self::Learned(Box::new(live(policy)?)),
+                (None, Ok(version)) => Self::Learned(Box::new(find(Some(version))?)),
                 _ => bail!(
                     "there is no policy `{name}`; use live, a version, classifier, logged, uniform, model:NAME or a kind"
                 ),

@@ -4,7 +4,7 @@
 //!    model in general), corrected by what the policy has learned from feedback.
 //! 2. **Cost**: the prompt, priced as cached where the conversation stays, and as many answer tokens as are expected: by
 //!    the classifier, corrected by how long this model's answers have been ([`Lengths`]).
-//! 3. **Time**: as measured, per token ([`Speeds`]).
+//! 3. **Time**: as measured, per token ([`Speeds`]); the others' median for who was not.
 //! 4. **Utility** under the objective, the budget's price added to its cost weight.
 //! 5. **Choice**: the policy draws, with probabilities it says. No try-outs where the request, a rule or the
 //!    configuration forbids them, inside a tool loop, and in a conversation that is under way: that one stays on its model
@@ -88,6 +88,7 @@ pub(super) fn judge(
     let cached = stay.as_ref();
     let (mut predictions, odds): (Vec<Prediction>, Vec<Option<Odds>>) =
         able.iter().enumerate().map(|(at, model)| predict(learned, (at, model), asked.demand, cached)).unzip();
+    expect_the_usual(&mut predictions);
     let candidates: Vec<Candidate<'_>> = able
         .iter()
         .zip(&predictions)
@@ -121,6 +122,14 @@ pub(super) fn judge(
         Some(Cached { at, .. }) => settle(choice, predictions, at, in_loop, asked.margin),
         None => drawn(choice, predictions, explore),
     })
+}
+
+/// Who was never measured is taken to be as fast as the others are, not to take no time at all.
+fn expect_the_usual(predictions: &mut [Prediction]) {
+    let mut measured: Vec<f64> = predictions.iter().filter_map(|prediction| prediction.latency_s).collect();
+    measured.sort_by(f64::total_cmp);
+    let usual = measured.get(measured.len() / 2).copied();
+    predictions.iter_mut().for_each(|prediction| prediction.latency_s = prediction.latency_s.or(usual));
 }
 
 /// The choice as the policy drew it.

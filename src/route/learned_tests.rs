@@ -215,7 +215,7 @@ fn a_policy_that_watches_says_what_it_would_have_done_and_the_weights_choose() {
 fn rules_stand_above_the_policy() {
     let prefer = World::new("[[rules]]\nname = 'r'\nprefer = ['dear']\n");
     let plan = prefer.ask(&request(), None, true, 1);
-    assert_eq!((chosen(&plan), plan.decision.propensity), ("dear", 1.0));
+    assert_eq!((chosen(&plan), plan.decision.propensity, plan.decision.mode), ("dear", 1.0, Mode::Named));
     let pin = World::new("[[rules]]\nname = 'r'\npin = 'silent'\n");
     let plan = pin.ask(&request(), None, true, 1);
     assert_eq!((chosen(&plan), plan.decision.mode), ("silent", Mode::Named));

@@ -269,6 +269,9 @@ impl Ranking {
     /// Puts the models that rules prefer in front, in the rules' order.
     fn prefer(&mut self, preferred: &[usize]) {
         self.put_first(preferred, "a rule prefers it");
+        if !preferred.is_empty() {
+            self.mode = Mode::Named;
+        }
     }
 
     /// Puts the model in front that the conversation is on: its prompt is cached there.

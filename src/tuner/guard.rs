@@ -84,9 +84,9 @@ fn squared_error(mean: f64, squares: f64, count: f64) -> f64 {
     (squares / count - mean * mean).max(0.0) / count
 }
 
-/// Whether the policy in force chose the model.
+/// Whether the policy in force chose the model: where it only watched, others did.
 pub fn is_by_policy(decision: &DecisionRecord) -> bool {
-    matches!(decision.mode, Mode::Learned | Mode::Sticky)
+    matches!(decision.mode, Mode::Learned | Mode::Sticky) && decision.shadow.is_none()
 }
 
 /// Why the policy that `after` happened under is to be taken back, if it is.
@@ -136,6 +136,22 @@ mod tests {
             rated: count,
             verdicts: count * verdict,
             squares: count * (verdict * verdict + 0.16),
+        }
+    }
+
+    #[test]
+    fn what_the_weights_chose_is_not_the_policys_doing() {
+        let mut decision = crate::tuner::lesson::tests::decision(1);
+        let shadow =
+            crate::store::ShadowRecord { model: decision.chosen.clone(), propensity: 1.0, policy_version: 1 };
+        for (mode, shadow, is_its) in [
+            (Mode::Learned, None, true),
+            (Mode::Sticky, None, true),
+            (Mode::Sticky, Some(shadow), false),
+            (Mode::Named, None, false),
+        ] {
+            (decision.mode, decision.shadow) = (mode, shadow);
+            assert_eq!(is_by_policy(&decision), is_its, "{mode:?}");
         }
     }
 

@@ -52,8 +52,8 @@ pub enum Command {
     Unpin,
     /// The version before the live one in force; nothing new for a while.
     Rollback,
-    /// Another mode, another share.
-    Mode(LearningMode, f64),
+    /// Another mode, and another share where one is said.
+    Mode(LearningMode, Option<f64>),
 }
 
 pub(super) struct Ordered {
@@ -128,11 +128,18 @@ impl Learner {
     /// When the store fails.
     pub fn open(store: Store, settings: &Learning, now_ms: i64) -> Result<(Self, Work), LearnError> {
         let policy = live::open(&store, live::bandit_settings(&settings.bandit), now_ms)?;
-        let switches = Switches::load(&store)?;
+        let live = match live::State::load(&store, policy.version)? {
+            Some(state) => state.live(*policy.settings()),
+            None => Live::new(policy, 0),
+        };
+        let mut switches = Switches::load(&store)?;
+        // A clock that was ahead for a moment must not hold everything until then.
+        let longest_ms = now_ms + settings.guard.hold_minutes as i64 * 60_000;
+        switches.hold_until_ms = switches.hold_until_ms.map(|until| until.min(longest_ms));
         let (commands, orders) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared {
             store,
-            live: ArcSwap::from_pointee(Live::new(policy, 0)),
+            live: ArcSwap::from_pointee(live),
             switches: ArcSwap::from_pointee(switches),
             settings: ArcSwap::from_pointee(settings.clone()),
             last: Mutex::default(),

@@ -16,6 +16,9 @@ use crate::store::{AuditRecord, SnapshotRecord, SnapshotState, Store, StoreError
 /// Name of the kept switches.
 const SWITCHES: &str = "learning.switches";
 
+/// Name of the policy in force as it is, with what it has taken in since it was promoted.
+const STATE: &str = "policy.live_state";
+
 /// A policy that choices are made by. Immutable: a change makes a new one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Live {
@@ -32,6 +35,49 @@ impl Live {
     pub fn new(policy: Snapshot, revision: u64) -> Self {
         let known = policy.arms().filter(|arm| arm.observations > 0).map(|arm| arm.model).collect();
         Self { policy, revision, known }
+    }
+}
+
+/// The policy in force with what it has taken in, as it is kept over a restart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct State {
+    /// The policy; its version is the promoted one.
+    policy: Snapshot,
+    /// Judgements it has taken in since it was promoted.
+    revision: u64,
+    /// Unix milliseconds.
+    pub(super) kept_at_ms: i64,
+}
+
+impl State {
+    /// The kept one, if it is that of `version`.
+    pub(super) fn load(store: &Store, version: u64) -> Result<Option<Self>, StoreError> {
+        Ok(store.setting::<Self>(STATE)?.filter(|state| state.policy.version == version))
+    }
+
+    /// Keeps `live`; on disk when it returns.
+    pub(super) fn save(store: &Store, live: &Live, now_ms: i64) -> Result<(), StoreError> {
+        let state = Self { policy: live.policy.clone(), revision: live.revision, kept_at_ms: now_ms };
+        store.set_setting(STATE, &state)
+    }
+
+    /// What choices are made by.
+    pub(super) fn live(self, settings: Settings) -> Live {
+        let Self { policy, revision, .. } = self;
+        Live::new(if *policy.settings() == settings { policy } else { under(policy, settings) }, revision)
+    }
+}
+
+/// The policy in force as a store that nobody has open keeps it.
+///
+/// # Errors
+///
+/// When the store fails.
+pub fn in_force(store: &Store) -> Result<Option<Snapshot>, StoreError> {
+    let Some(version) = store.live_version()? else { return Ok(None) };
+    match State::load(store, version)? {
+        Some(state) => Ok(Some(state.policy)),
+        None => store.policy(version),
     }
 }
 
@@ -119,6 +165,7 @@ pub fn open(store: &Store, settings: Settings, now_ms: i64) -> Result<Snapshot, 
         made_at_ms: now_ms,
         promoted_at_ms: None,
         parent: 0,
+        replaced: 0,
         origin: "start".to_owned(),
         state: SnapshotState::Waiting,
         reason: "the first: it knows what the classifier says, and nothing else".to_owned(),
@@ -131,7 +178,7 @@ pub fn open(store: &Store, settings: Settings, now_ms: i64) -> Result<Snapshot, 
 }
 
 /// A policy under other settings, or as it is where those are not possible.
-fn under(policy: Snapshot, settings: Settings) -> Snapshot {
+pub(super) fn under(policy: Snapshot, settings: Settings) -> Snapshot {
     policy.with_settings(settings).unwrap_or(policy)
 }
 
@@ -151,6 +198,7 @@ pub fn promote(store: &Store, version: u64, reason: Option<String>, now_ms: i64)
     }
     record.state = SnapshotState::Promoted;
     record.promoted_at_ms = Some(now_ms);
+    record.replaced = live.filter(|live| *live != version).unwrap_or(record.replaced);
     record.reason = reason.unwrap_or(record.reason);
     store.update_snapshot(&record)
 }
@@ -193,6 +241,19 @@ mod tests {
         store.set_live(record.version).unwrap();
         assert_eq!(open(&store, Settings::default(), 11).unwrap().version, record.version);
         assert_eq!(store.snapshot(record.version).unwrap().unwrap().state, SnapshotState::Promoted);
+    }
+
+    #[test]
+    fn a_promotion_remembers_what_it_replaced() {
+        let store = Store::in_memory().unwrap();
+        open(&store, Settings::default(), 5).unwrap();
+        let mut record = store.snapshot(1).unwrap().unwrap();
+        record.version = 2;
+        store.put_snapshot(&record, &Snapshot::new(Settings::default()).unwrap()).unwrap();
+        for (version, replaced) in [(2, 1), (2, 1), (1, 2)] {
+            promote(&store, version, None, 9).unwrap();
+            assert_eq!(store.snapshot(version).unwrap().unwrap().replaced, replaced);
+        }
     }
 
     #[test]

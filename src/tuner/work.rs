@@ -16,9 +16,10 @@ use super::gate::Ruling;
 use super::guard::{self, Tally, is_by_policy};
 use super::learner::{Command, LearnError, LearnerStatus, Ordered, Shared};
 use super::lesson::{self, Lesson};
-use super::live::{self, Live, Switches, audit, bandit_settings};
+use super::live::{self, Live, State, Switches, audit, bandit_settings};
 use super::retune::{self, Proposal};
-use crate::config::LearningMode;
+use crate::bandit::Snapshot;
+use crate::config::{Bandit, LearningMode};
 use crate::protocol::DecisionId;
 use crate::store::{LogSize, Order, SnapshotRecord, SnapshotState, Span, StoreError};
 
@@ -33,6 +34,9 @@ const LEAST_REST: Duration = Duration::from_secs(5);
 
 /// How often guard rails are looked at and the budget's state is kept.
 const WATCH_EVERY: Duration = Duration::from_secs(10);
+
+/// How often what the live policy has taken in is kept, if it has taken in anything.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Judgements taken in at once.
 const BATCH: usize = 512;
@@ -62,6 +66,10 @@ struct Desk {
     rest: Duration,
     /// What the log held when guard rails last looked at it.
     watched: Option<LogSize>,
+    /// The version and revision that were kept last, and when.
+    kept: Option<(u64, u64, Instant)>,
+    /// The settings of exploring and forgetting that the live policy has.
+    bandit: Bandit,
 }
 
 /// One thing to do.
@@ -69,6 +77,9 @@ enum Job {
     TakeIn(Vec<DecisionId>),
     Retune,
     Watch,
+    /// Takes over changed settings of exploring and forgetting.
+    Settle,
+    Stop,
     Carry(Ordered),
 }
 
@@ -100,6 +111,7 @@ impl Work {
                     _ => Job::TakeIn(std::mem::take(&mut ids)),
                 },
                 _ = ticks.tick() => match &self.desk {
+                    Some(desk) if desk.has_other_settings() => Job::Settle,
                     Some(desk) if desk.is_due() => Job::Retune,
                     _ if watched.elapsed() >= WATCH_EVERY => {
                         watched = Instant::now();
@@ -110,7 +122,7 @@ impl Work {
             };
             self.carry_out(job, &budgets).await;
         }
-        self.carry_out(Job::Watch, &budgets).await;
+        self.carry_out(Job::Stop, &budgets).await;
     }
 
     /// Does one thing off the async threads.
@@ -135,7 +147,8 @@ impl Work {
 
 impl Desk {
     fn new(shared: Arc<Shared>, retuned: Option<Instant>) -> Self {
-        Self { shared, counted: HashSet::new(), new: 1, retuned, rest: LEAST_REST, watched: None }
+        let bandit = shared.settings.load().bandit;
+        Self { shared, counted: HashSet::new(), new: 1, retuned, rest: LEAST_REST, watched: None, kept: None, bandit }
     }
 
     fn is_due(&self) -> bool {
@@ -156,7 +169,16 @@ impl Desk {
             }
             Job::Watch => {
                 let kept = budgets.keep(&self.shared.store).and_then(|()| self.follow_head());
+                let kept = kept.and_then(|()| self.keep(KEEP_EVERY));
                 self.watch().and(kept.map_err(LearnError::from))
+            }
+            Job::Settle => {
+                self.settle();
+                Ok(())
+            }
+            Job::Stop => {
+                let kept = budgets.keep(&self.shared.store);
+                self.keep(Duration::ZERO).and(kept).map_err(LearnError::from)
             }
             Job::Carry(Ordered { command, who, reply }) => {
                 let done = self.carry(command, &who);
@@ -189,10 +211,14 @@ impl Desk {
                 continue;
             }
             let Some(lesson) = Lesson::of(&entry, false, &settings.reward) else { continue };
-            let first = self.counted.insert(*id);
-            // A judgement that changes an earlier one, or a signal, holds from the next retune on.
-            self.new += u64::from(first || !entry.feedback.is_empty());
-            if first {
+            if lesson.signal.is_some() {
+                // What it says depends on how often others have it: the next retune weighs it.
+                self.new = self.new.max(1);
+                continue;
+            }
+            // A judgement that changes an earlier one holds from the next retune on.
+            self.new += 1;
+            if !self.counted.contains(id) {
                 lessons.push(lesson);
             }
         }
@@ -201,6 +227,7 @@ impl Desk {
         }
         let frozen = self.shared.switches.load().frozen(now_ms()).is_some();
         if settings.online && !frozen && !lessons.is_empty() {
+            self.counted.extend(lessons.iter().map(|lesson| lesson.id));
             let live = retune::take_in(&self.shared.live.load(), &lessons);
             self.shared.live.store(Arc::new(live));
         }
@@ -219,27 +246,76 @@ impl Desk {
         let live = self.shared.live.load_full();
         let anew = newest.and_then(|(space, features)| retune::begin_anew(&live, &space, features));
         if let Some(anew) = anew {
-            let (version, space) = (live.policy.version, anew.policy.space());
-            tracing::info!(version, space, "The classifier has another head; the policy begins anew beside it");
+            let anew = self.known_beside(&anew)?.unwrap_or(anew);
+            let (version, space, judgements) = (live.policy.version, anew.policy.space(), anew.policy.learned_from());
+            tracing::info!(
+                version,
+                space,
+                judgements,
+                "The classifier has another head; the policy begins anew beside it"
+            );
             self.shared.live.store(Arc::new(anew));
         }
         Ok(())
     }
 
-    /// After a start: takes in again what the live version had taken in since it was made.
+    /// What the newest version that was in force beside the same head knew: it may have been there before.
+    fn known_beside(&self, anew: &Live) -> Result<Option<Live>, StoreError> {
+        let store = &self.shared.store;
+        for record in store.snapshots()?.iter().filter(|record| record.state == SnapshotState::Promoted) {
+            let known = store.policy::<Snapshot>(record.version)?;
+            if let Some(mut policy) = known.filter(|policy| policy.space() == anew.policy.space()) {
+                policy = live::under(policy, *anew.policy.settings());
+                policy.version = anew.policy.version;
+                return Ok(Some(Live::new(policy, 0)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps what the live policy has taken in, if there is anything new and the last time is so long ago.
+    fn keep(&mut self, every: Duration) -> Result<(), StoreError> {
+        let live = self.shared.live.load_full();
+        let now = (live.policy.version, live.revision, Instant::now());
+        let is_due = |(version, revision, at): (u64, u64, Instant)| {
+            (version, revision) != (now.0, now.1) && at.elapsed() >= every
+        };
+        if live.revision > 0 && self.kept.is_none_or(is_due) {
+            State::save(&self.shared.store, &live, now_ms())?;
+            self.kept = Some(now);
+        }
+        Ok(())
+    }
+
+    fn has_other_settings(&self) -> bool {
+        self.shared.settings.load().bandit != self.bandit
+    }
+
+    /// Lets the live policy explore and forget as it is configured now.
+    fn settle(&mut self) {
+        self.bandit = self.shared.settings.load().bandit;
+        let live = self.shared.live.load();
+        let policy = live::under(live.policy.clone(), bandit_settings(&self.bandit));
+        self.shared.live.store(Arc::new(Live::new(policy, live.revision)));
+    }
+
+    /// After a start: takes in what was heard since the live version was made, or kept with what it had taken in.
     fn catch_up(&mut self, lessons: &[Lesson]) -> Result<(), StoreError> {
         let live = self.shared.live.load_full();
-        let frozen = self.shared.switches.load().frozen(now_ms()).is_some();
-        if live.revision > 0 || frozen || !self.shared.settings.load().online {
-            return Ok(());
-        }
         let Some(record) = self.shared.store.snapshot(live.policy.version)? else { return Ok(()) };
-        let at = lessons.partition_point(|lesson| lesson.at_ms <= record.made_at_ms);
-        let newer = &lessons[at..];
-        if !newer.is_empty() {
-            self.shared.live.store(Arc::new(retune::take_in(&live, newer)));
+        let kept = State::load(&self.shared.store, live.policy.version)?.map(|state| state.kept_at_ms);
+        let until_ms = kept.unwrap_or(record.made_at_ms);
+        let judged = |lesson: &&Lesson| lesson.signal.is_none() && !self.counted.contains(&lesson.id);
+        let (newer, known): (Vec<&Lesson>, Vec<&Lesson>) =
+            lessons.iter().filter(judged).partition(|lesson| lesson.heard_at_ms > until_ms);
+        let known: Vec<DecisionId> = known.iter().map(|lesson| lesson.id).collect();
+        let newer: Vec<Lesson> = newer.into_iter().cloned().collect();
+        self.counted.extend(known);
+        let frozen = self.shared.switches.load().frozen(now_ms()).is_some();
+        if !newer.is_empty() && !frozen && self.shared.settings.load().online {
+            self.shared.live.store(Arc::new(retune::take_in(&live, &newer)));
+            self.counted.extend(newer.iter().map(|lesson| lesson.id));
         }
-        self.counted.extend(lessons.iter().map(|lesson| lesson.id));
         Ok(())
     }
 
@@ -269,6 +345,9 @@ impl Desk {
         }
         if proposal.ruling == Ruling::Promote && !lessons.is_empty() {
             self.counted = lessons.iter().map(|lesson| lesson.id).collect();
+        } else if let Some(oldest) = lessons.first() {
+            // What is out of the window is hardly judged again.
+            self.counted.retain(|id| *id >= oldest.id);
         }
         self.rest = (began.elapsed() * REST_PER_WORK).max(LEAST_REST);
         let took_ms = began.elapsed().as_secs_f64() * 1e3;
@@ -295,6 +374,7 @@ impl Desk {
             made_at_ms: now_ms(),
             promoted_at_ms: None,
             parent: live.policy.version,
+            replaced: 0,
             origin: "retune".to_owned(),
             state: SnapshotState::Waiting,
             reason: proposal.reason.clone(),
@@ -327,6 +407,9 @@ impl Desk {
             return Ok(());
         }
         let Some(since_ms) = self.tried_since_ms(live)? else { return Ok(()) };
+        if self.before(live)?.is_none() {
+            return Ok(());
+        }
         let (mut before, mut after) = (Tally::of(guard.window), Tally::of(guard.window));
         let mut looked_at = 0;
         store.walk(&Span::default(), Order::Newest, |entry| {
@@ -343,15 +426,19 @@ impl Desk {
 
     /// Since when a version is in force, Unix milliseconds; `None` for one that followed no other: it is held to nothing.
     fn tried_since_ms(&self, version: u64) -> Result<Option<i64>, StoreError> {
-        let record = self.shared.store.snapshot(version)?.filter(|record| record.parent > 0);
-        Ok(record.map(|record| record.promoted_at_ms.unwrap_or(record.made_at_ms)))
+        let followed = |record: &SnapshotRecord| record.parent > 0 || record.replaced > 0;
+        let record = self.shared.store.snapshot(version)?.filter(followed);
+        // A clock that was ahead for a moment must not make it wait until then.
+        Ok(record.map(|record| record.promoted_at_ms.unwrap_or(record.made_at_ms).min(now_ms())))
     }
 
     /// Whether the live version has made as many choices as guard rails must see of it. Were it replaced before, they would
     /// begin anew with each version and never speak; what it learns meanwhile it learns online.
     fn has_shown_itself(&self, version: u64) -> Result<bool, StoreError> {
         let guard = self.shared.settings.load().guard;
-        if !guard.enabled || self.shared.mode().0 != LearningMode::Live {
+        let (mode, rollout) = self.shared.mode();
+        // What does not act shows nothing.
+        if !guard.enabled || mode != LearningMode::Live || rollout <= 0.0 {
             return Ok(true);
         }
         let Some(since_ms) = self.tried_since_ms(version)? else { return Ok(true) };
@@ -381,24 +468,33 @@ impl Desk {
         Ok(())
     }
 
-    /// The version to go back to from `live`: its parent, else the newest older one that was in force.
+    /// The version to go back to from `live`: the one that it replaced, else its parent, else the newest older one that was
+    /// in force.
     fn before(&self, live: u64) -> Result<Option<u64>, StoreError> {
         let all = self.shared.store.snapshots()?;
-        let parent = all.iter().find(|record| record.version == live).map(|record| record.parent);
-        let promoted = |record: &&SnapshotRecord| record.version < live && record.state == SnapshotState::Promoted;
-        let by_parent = all.iter().filter(promoted).find(|record| Some(record.version) == parent);
-        let newest = || all.iter().find(promoted);
-        Ok(by_parent.or_else(newest).map(|record| record.version))
+        let of_live = all.iter().find(|record| record.version == live);
+        let promoted = |record: &&SnapshotRecord| record.version != live && record.state == SnapshotState::Promoted;
+        let named = |version: Option<u64>| all.iter().filter(promoted).find(|it| Some(it.version) == version);
+        let replaced = named(of_live.map(|record| record.replaced));
+        let parent = || named(of_live.map(|record| record.parent));
+        let newest = || all.iter().filter(promoted).find(|record| record.version < live);
+        Ok(replaced.or_else(parent).or_else(newest).map(|record| record.version))
     }
 
     /// Puts a stored version in force.
     fn put_in_force(&mut self, version: u64, who: &str, action: &str, why: &str) -> Result<(), LearnError> {
         let store = &self.shared.store;
-        let policy = store.policy(version)?.ok_or(LearnError::UnknownVersion(version))?;
         let from = self.shared.live.load().policy.version;
-        live::promote(store, version, Some(why.to_owned()), now_ms())?;
-        self.shared.live.store(Arc::new(Live::new(policy, 0)));
-        self.counted.clear();
+        if version == from {
+            // It stays as it is, with all that it has taken in since.
+            live::promote(store, version, Some(why.to_owned()), now_ms())?;
+        } else {
+            let policy = store.policy(version)?.ok_or(LearnError::UnknownVersion(version))?;
+            live::promote(store, version, Some(why.to_owned()), now_ms())?;
+            let policy = live::under(policy, bandit_settings(&self.bandit));
+            self.shared.live.store(Arc::new(Live::new(policy, 0)));
+            self.counted.clear();
+        }
         audit(store, who, action, version, json!({ "from": from, "reason": why }), now_ms());
         Ok(())
     }
@@ -415,7 +511,10 @@ impl Desk {
         match command {
             Command::Retune => {
                 let version = self.retune()?.policy.version;
-                audit(&self.shared.store, who, "policy.retune", version, json!(null), now_ms());
+                // Where nothing is judged yet, no version was made.
+                if version > 0 {
+                    audit(&self.shared.store, who, "policy.retune", version, json!(null), now_ms());
+                }
             }
             Command::Promote(version) => {
                 self.put_in_force(version, who, "policy.promote", &format!("promoted by {who}"))?;
@@ -424,6 +523,7 @@ impl Desk {
             Command::Pin(version) => {
                 self.put_in_force(version, who, "policy.pin", &format!("pinned by {who}"))?;
                 self.switch(|switches| Switches { pinned: Some(version), ..switches })?;
+                self.keep(Duration::ZERO)?;
             }
             Command::Unpin => {
                 self.switch(|switches| Switches { pinned: None, hold_until_ms: None, ..switches })?;
@@ -435,7 +535,9 @@ impl Desk {
                 self.roll_back(who, &format!("rolled back by {who}"), Some(now_ms() + minutes * 60_000))?;
             }
             Command::Mode(mode, rollout) => {
-                self.switch(|switches| Switches { mode: Some(mode), rollout: Some(rollout), ..switches })?;
+                let changed = |switches: Switches| rollout.or(switches.rollout);
+                self.switch(|switches| Switches { mode: Some(mode), rollout: changed(switches), ..switches })?;
+                let rollout = self.shared.mode().1;
                 let live = self.shared.live.load().policy.version;
                 let detail = json!({ "mode": mode, "rollout": rollout });
                 audit(&self.shared.store, who, "policy.mode", live, detail, now_ms());

@@ -157,6 +157,120 @@ fn a_judgement_behind_a_signal_is_new() {
 }
 
 #[test]
+fn a_pin_keeps_what_was_learned_and_so_does_a_restart() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |number| judged(number % 3 > 0));
+    let ids: Vec<DecisionId> = (1..=60).map(|number| decision(number).id).collect();
+    desk.take_in(&ids).unwrap();
+    let quality = |desk: &Desk| desk.shared.live.load().policy.arms().map(|arm| arm.level).collect::<Vec<_>>();
+    let learned = quality(&desk);
+    let status = desk.carry(Command::Pin(1), "me").unwrap();
+    assert_eq!((status.learned_from, status.revision, status.pinned), (60, 60, Some(1)));
+    let mut again = self::desk(&store);
+    assert_eq!((again.shared.status().learned_from, quality(&again)), (60, learned));
+    // The restart's first retune finds nothing that is not in it already.
+    again.carry(Command::Unpin, "me").unwrap();
+    again.retune().unwrap();
+    again.take_in(&ids).unwrap();
+    assert_eq!(again.shared.status().learned_from, 60);
+}
+
+#[test]
+fn what_was_judged_late_is_learned_once_after_a_restart() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    desk.retune().unwrap();
+    // An answer of before, judged after the version was made.
+    let late = decision(9_000);
+    let mut word = feedback(&late, "f", FeedbackKind::Correct(true));
+    word.at_ms = now_ms() + 10;
+    store.append(&[late.clone()], &[outcome(&late)], &mut [word]).unwrap();
+    let mut again = self::desk(&store);
+    assert_eq!(again.shared.status().learned_from, 60);
+    // A gate that keeps the version in force, so that what it takes in is seen.
+    let strict = Learning { gate: Gate { min_choices: 1000, ..Gate::default() }, ..Learning::default() };
+    again.shared.settings.store(Arc::new(strict));
+    again.retune().unwrap();
+    assert_eq!(again.shared.status().learned_from, 61);
+    again.take_in(&[late.id, decision(5).id]).unwrap();
+    assert_eq!(again.shared.status().learned_from, 61, "each once");
+}
+
+#[test]
+fn other_settings_hold_for_the_live_policy_and_for_one_put_in_force() {
+    use crate::config::PolicyName;
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    desk.retune().unwrap();
+    let bandit = Bandit { policy: Some(PolicyName::Greedy), floor: Some(0.0), ..Bandit::default() };
+    desk.shared.settings.store(Arc::new(Learning { bandit, ..Learning::default() }));
+    assert!(desk.has_other_settings());
+    desk.work(Job::Settle, &budgets(&store));
+    assert!(!desk.has_other_settings());
+    let settings = |desk: &Desk| *desk.shared.live.load().policy.settings();
+    assert_eq!(settings(&desk), bandit_settings(&bandit));
+    assert_eq!(desk.shared.status().learned_from, 60);
+    let status = desk.carry(Command::Pin(1), "me").unwrap();
+    assert_eq!((status.live, settings(&desk)), (1, bandit_settings(&bandit)));
+}
+
+#[test]
+fn a_roll_back_goes_to_the_version_that_was_replaced() {
+    let store = Store::in_memory().unwrap();
+    let guard = Guard { enabled: false, ..Guard::default() };
+    let mut desk = desk_with(&store, &Learning { guard, ..Learning::default() });
+    happen(&store, 1, 60, |_| judged(true));
+    for version in 2..=4 {
+        assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote);
+        assert_eq!(desk.shared.live.load().policy.version, version);
+    }
+    desk.carry(Command::Promote(1), "me").unwrap();
+    let status = desk.carry(Command::Rollback, "me").unwrap();
+    assert_eq!(status.live, 4, "not the parent of the one that was promoted by mistake, which has none");
+    assert_eq!(desk.carry(Command::Rollback, "me").unwrap().live, 3);
+}
+
+#[test]
+fn a_clock_that_was_ahead_for_a_moment_stops_nothing() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    desk.retune().unwrap();
+    let mut record = store.snapshot(2).unwrap().unwrap();
+    record.promoted_at_ms = Some(now_ms() + 3_600_000);
+    store.update_snapshot(&record).unwrap();
+    happen(&store, now_ms() + 1000, 60, |_| judged(true));
+    assert!(desk.has_shown_itself(2).unwrap());
+    let far = Switches { hold_until_ms: Some(now_ms() + 1_000_000_000), ..Switches::default() };
+    far.save(&store).unwrap();
+    let hold = self::desk(&store).shared.switches.load().hold_until_ms.unwrap();
+    assert!(hold <= now_ms() + 60 * 60_000, "{hold}");
+}
+
+#[test]
+fn a_head_that_comes_back_finds_what_was_learned_beside_it() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    desk.retune().unwrap();
+    let mut at_ms = now_ms() as u64;
+    let mut read_by = |desk: &mut Desk, space: &str, features: usize| {
+        at_ms += 1;
+        let mut one = decision(at_ms);
+        (one.feature_space, one.features) = (space.into(), vec![0.5; features]);
+        store.append(&[one.clone()], &[outcome(&one)], &mut []).unwrap();
+        desk.follow_head().unwrap();
+        let live = desk.shared.live.load_full();
+        (live.policy.version, live.policy.space().to_owned(), live.policy.learned_from())
+    };
+    assert_eq!(read_by(&mut desk, "newer", 3), (2, "newer".into(), 0));
+    assert_eq!(read_by(&mut desk, "test", 2), (2, "test".into(), 60));
+}
+
+#[test]
 fn an_operators_promotion_ends_pin_and_hold_once_it_is_done() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);

@@ -280,6 +280,10 @@ async fn in_shadow_the_weights_choose_and_the_policy_is_heard() {
         learned += u32::from(told["mode"] == "learned");
     }
     assert!((12..=50).contains(&learned), "{learned} of 100 at a share of 0.3");
+    for mode in ["shadow", "live"] {
+        assert_eq!(put(json!({ "mode": mode })).await, 200);
+    }
+    assert_eq!(town.policy().await["status"]["rollout"], 0.3, "who says nothing of the share changes nothing of it");
     town.gateway.stop().await;
 }
 

@@ -61,6 +61,7 @@ struct Which {
 #[serde(deny_unknown_fields)]
 struct Acting {
     mode: LearningMode,
+    /// As it is, where absent.
     rollout: Option<f64>,
 }
 
@@ -94,11 +95,10 @@ pub async fn rollback(State(gateway): State<Arc<Gateway>>, Operator(caller): Ope
 /// `PUT .../mode`: whether the policy acts, and on which share of the conversations. Survives a restart.
 pub async fn mode(State(gateway): State<Arc<Gateway>>, Operator(caller): Operator, sent: Body) -> Answer {
     let command = read::<Acting>(&gateway, sent).await.and_then(|acting| {
-        let rollout = acting.rollout.unwrap_or(1.0);
-        if !(0.0..=1.0).contains(&rollout) {
+        if acting.rollout.is_some_and(|rollout| !(0.0..=1.0).contains(&rollout)) {
             return Err(ApiError::invalid("a share is from 0 to 1").at("rollout"));
         }
-        Ok(Command::Mode(acting.mode, rollout))
+        Ok(Command::Mode(acting.mode, acting.rollout))
     });
     carry(&gateway, &caller, command).await
 }

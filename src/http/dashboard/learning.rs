@@ -468,6 +468,7 @@ mod tests {
             made_at_ms: 0,
             promoted_at_ms: None,
             parent: 6,
+            replaced: 6,
             origin: "retune".into(),
             state: SnapshotState::Promoted,
             reason: String::new(),
