@@ -29,8 +29,14 @@ const PACE: f64 = 50.0;
 
 const COST_PER_USD: f64 = 8.0;
 
-const USAGE: Usage =
-    Usage { input_tokens: 60, cache_read_tokens: 0, cache_write_tokens: 0, output_tokens: 260, reasoning_tokens: 0 };
+const USAGE: Usage = Usage {
+    input_tokens: 60,
+    cache_read_tokens: 0,
+    cache_write_tokens: 0,
+    cache_write_long_tokens: 0,
+    output_tokens: 260,
+    reasoning_tokens: 0,
+};
 
 /// A rating on its way.
 struct Pending {

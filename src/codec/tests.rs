@@ -614,7 +614,7 @@ proptest! {
         let text: String = parts.iter().filter_map(|part| match part { Part::Text { text, .. } => Some(text.as_str()), _ => None }).collect();
         parts.retain(|part| !matches!(part, Part::Text { .. }));
         if !text.is_empty() { parts.insert(0, Part::text(text)); }
-        let usage = Usage { input_tokens: input, cache_read_tokens: cached, cache_write_tokens: 3, output_tokens: output, reasoning_tokens: 0 };
+        let usage = Usage { input_tokens: input, cache_read_tokens: cached, cache_write_tokens: 3, output_tokens: output, ..Usage::default() };
         let response = ChatResponse {
             id: meta().id, model: meta().model, parts, finish_reason: FinishReason::Length, stop_sequence: None, usage: Some(usage),
         };

@@ -49,17 +49,24 @@ pub struct Price {
     /// Per million prompt tokens read from the vendor's cache; the input price where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_read: Option<f64>,
-    /// Per million prompt tokens written to the vendor's cache; the input price where absent.
+    /// Per million prompt tokens written to the vendor's cache; the input price where absent. Those that are kept for an hour
+    /// cost twice the input price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_write: Option<f64>,
 }
 
+/// What a token costs that is kept in the cache for an hour, as a multiple of the input price: so at the one vendor that has
+/// such, for all its models.
+const LONG_WRITE: f64 = 2.0;
+
 impl Price {
     /// What `usage` costs at this price.
     pub fn of(&self, usage: &Usage) -> Usd {
+        let long = usage.cache_write_long_tokens.min(usage.cache_write_tokens);
         let per_million = usage.input_tokens as f64 * self.input
             + usage.cache_read_tokens as f64 * self.cache_read.unwrap_or(self.input)
-            + usage.cache_write_tokens as f64 * self.cache_write.unwrap_or(self.input)
+            + (usage.cache_write_tokens - long) as f64 * self.cache_write.unwrap_or(self.input)
+            + long as f64 * LONG_WRITE * self.input
             + usage.output_tokens as f64 * self.output;
         Usd(per_million / 1e6)
     }
@@ -76,10 +83,18 @@ mod tests {
             input_tokens: 1_000_000,
             cache_read_tokens: 1_000_000,
             cache_write_tokens: 1_000_000,
+            cache_write_long_tokens: 0,
             output_tokens: 1_000_000,
             reasoning_tokens: 500_000,
         };
         assert!((price.of(&usage).0 - 22.05).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_cached_for_an_hour_costs_twice_the_input() {
+        let price = Price { input: 0.1, output: 0.5, cache_read: Some(0.01), cache_write: Some(0.125) };
+        let usage = Usage { cache_write_tokens: 150_000, cache_write_long_tokens: 100_000, ..Usage::default() };
+        assert!((price.of(&usage).0 - (0.02 + 0.00625)).abs() < 1e-12);
     }
 
     #[test]

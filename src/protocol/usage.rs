@@ -14,11 +14,18 @@ pub struct Usage {
     /// Prompt tokens written to the vendor's prompt cache.
     #[serde(default)]
     pub cache_write_tokens: u64,
+    /// The part of `cache_write_tokens` that is kept for an hour (Anthropic), which costs more.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub cache_write_long_tokens: u64,
     /// Generated tokens, reasoning included.
     pub output_tokens: u64,
     /// The part of `output_tokens` spent on reasoning, where the vendor says so.
     #[serde(default)]
     pub reasoning_tokens: u64,
+}
+
+fn is_none(tokens: &u64) -> bool {
+    *tokens == 0
 }
 
 impl Usage {
@@ -38,6 +45,7 @@ impl Usage {
         self.input_tokens = self.input_tokens.max(newer.input_tokens);
         self.cache_read_tokens = self.cache_read_tokens.max(newer.cache_read_tokens);
         self.cache_write_tokens = self.cache_write_tokens.max(newer.cache_write_tokens);
+        self.cache_write_long_tokens = self.cache_write_long_tokens.max(newer.cache_write_long_tokens);
         self.output_tokens = self.output_tokens.max(newer.output_tokens);
         self.reasoning_tokens = self.reasoning_tokens.max(newer.reasoning_tokens);
     }

@@ -140,6 +140,7 @@ mod tests {
         input_tokens: 60,
         cache_read_tokens: 0,
         cache_write_tokens: 0,
+        cache_write_long_tokens: 0,
         output_tokens: 300,
         reasoning_tokens: 0,
     };

@@ -27,6 +27,15 @@ pub(super) struct WireUsage {
     cache_read_input_tokens: Option<u64>,
     #[serde(default)]
     cache_creation_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation: Option<WireCreation>,
+}
+
+/// What was written to the cache, by how long it is kept.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct WireCreation {
+    #[serde(default)]
+    ephemeral_1h_input_tokens: Option<u64>,
 }
 
 impl From<WireUsage> for Usage {
@@ -35,6 +44,10 @@ impl From<WireUsage> for Usage {
             input_tokens: wire.input_tokens.unwrap_or_default(),
             cache_read_tokens: wire.cache_read_input_tokens.unwrap_or_default(),
             cache_write_tokens: wire.cache_creation_input_tokens.unwrap_or_default(),
+            cache_write_long_tokens: wire
+                .cache_creation
+                .and_then(|written| written.ephemeral_1h_input_tokens)
+                .unwrap_or_default(),
             output_tokens: wire.output_tokens.unwrap_or_default(),
             reasoning_tokens: 0,
         }

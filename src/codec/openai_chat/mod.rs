@@ -60,6 +60,7 @@ impl From<WireUsage> for Usage {
             input_tokens: count(wire.prompt_tokens).saturating_sub(cached + written),
             cache_read_tokens: cached,
             cache_write_tokens: written,
+            cache_write_long_tokens: 0,
             output_tokens: count(wire.completion_tokens),
             reasoning_tokens: count(wire.completion_tokens_details.unwrap_or_default().reasoning_tokens),
         }
