@@ -72,21 +72,23 @@ impl Object {
         }
     }
 
-    /// A whole number that is not negative.
+    /// A whole number that is not negative. Another number stays, to be kept as written: what it means (-1 = no bound) is
+    /// for the backend to know.
     pub(super) fn count(&mut self, key: &str) -> Result<Option<u32>, ApiError> {
-        match self.take(key) {
-            None => Ok(None),
-            Some(value) => {
-                let whole = value.as_u64().and_then(|number| u32::try_from(number).ok());
-                whole.map(Some).ok_or_else(|| wrong(&self.at(key), "a whole number that is not negative", &value))
-            }
-        }
+        self.numeric(key, |value| whole(value).and_then(|number| u32::try_from(number).ok()))
     }
 
+    /// A whole number; another number stays, to be kept as written.
     pub(super) fn integer(&mut self, key: &str) -> Result<Option<i64>, ApiError> {
-        match self.take(key) {
-            None => Ok(None),
-            Some(value) => value.as_i64().map(Some).ok_or_else(|| wrong(&self.at(key), "a whole number", &value)),
+        self.numeric(key, |value| {
+            value.as_i64().or_else(|| whole(value).and_then(|number| i64::try_from(number).ok()))
+        })
+    }
+
+    fn numeric<T>(&mut self, key: &str, read: impl FnOnce(&Value) -> Option<T>) -> Result<Option<T>, ApiError> {
+        match self.peek(key) {
+            Some(value) if !value.is_number() => Err(wrong(&self.at(key), "a whole number", value)),
+            _ => Ok(self.understood(key, read)),
         }
     }
 
@@ -138,6 +140,13 @@ impl Object {
     }
 }
 
+/// A number that is whole and not negative, however it is written: JSON knows no difference between 1 and 1.0.
+pub(super) fn whole(value: &Value) -> Option<u64> {
+    // Beyond 2^53 a float has no ones.
+    let exact = |number: &f64| number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(number);
+    value.as_u64().or_else(|| value.as_f64().filter(exact).map(|number| number as u64))
+}
+
 /// A field that must be there and is not.
 pub(super) fn missing(path: &str) -> ApiError {
     ApiError::invalid(format!("{path} is missing")).at(path)
@@ -157,6 +166,11 @@ pub(super) fn wrong(path: &str, wanted: &str, got: &Value) -> ApiError {
         return ApiError::invalid(format!("the body must be {wanted}, not {kind}"));
     }
     ApiError::invalid(format!("{path} must be {wanted}, not {kind}")).at(path)
+}
+
+/// A number that its field does not hold.
+pub(super) fn unfit(path: &str) -> ApiError {
+    ApiError::invalid(format!("{path} must be a whole number, not negative and not too large")).at(path)
 }
 
 /// A field whose value is none of those there are.

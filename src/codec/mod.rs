@@ -26,6 +26,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::{Map, Value};
 
 use crate::config::Quirks;
 use crate::config::Refusal;
@@ -43,7 +44,7 @@ pub struct Target<'a> {
     pub quirks: &'a Quirks,
     /// The id the provider knows the model by.
     pub model: &'a str,
-    /// Most tokens the model can answer with; fills `max_tokens` where the dialect demands it.
+    /// Most tokens the model can answer with, where that is known; fills `max_tokens` where the dialect demands it.
     pub max_output_tokens: Option<u32>,
     /// Whether the model can think.
     pub reasoning: bool,
@@ -78,6 +79,11 @@ impl<'a> Target<'a> {
 }
 
 impl Target<'_> {
+    /// Whether the model can answer as long as a client wants.
+    fn answers(&self, wanted: Option<u32>) -> bool {
+        wanted.unwrap_or_default() <= self.max_output_tokens.unwrap_or(u32::MAX)
+    }
+
     /// The tokens an answer may have where a client wants `wanted`: a vendor refuses more than its model can give.
     fn answer_tokens(&self, wanted: u32, dropped: &mut Vec<String>) -> u32 {
         let able = self.max_output_tokens.unwrap_or(u32::MAX);
@@ -85,6 +91,15 @@ impl Target<'_> {
             dropped.push(format!("max_tokens (at most {able})"));
         }
         wanted.min(able)
+    }
+
+    /// Holds `field` of a body to what the model can give.
+    fn bound(&self, body: &mut Map<String, Value>, field: &str, dropped: &mut Vec<String>) {
+        let Some(wanted) = body.get_mut(field) else { return };
+        let number = json::whole(wanted).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+        if let Some(number) = number.filter(|number| !self.answers(Some(*number))) {
+            *wanted = Value::from(self.answer_tokens(number, dropped));
+        }
     }
 }
 
@@ -118,7 +133,7 @@ pub struct NativeMeta {
     /// From the request's arrival to its end, milliseconds.
     pub latency_ms: Option<u64>,
     /// How the model was chosen.
-    pub routing: serde_json::Value,
+    pub routing: Value,
 }
 
 /// An error in a client's dialect.
@@ -187,9 +202,10 @@ pub fn pass_request(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> 
         }
         _ => return Ok(Encoded { body: splice::request(target, body, request.stream)?, dropped }),
     };
-    let mut fields = serde_json::from_slice(body).map_err(|_| ApiError::invalid("the body is no JSON object"))?;
+    let mut fields: Map<String, Value> =
+        serde_json::from_slice(body).map_err(|_| ApiError::invalid("the body is no JSON object"))?;
     adapt(target, &mut fields, &mut dropped);
-    let body = serde_json::Value::Object(fields).to_string();
+    let body = Value::Object(fields).to_string();
     Ok(Encoded { body: splice::request(target, body.as_bytes(), request.stream)?, dropped })
 }
 

@@ -199,7 +199,7 @@ fn check_model(name: &str, model: &Model, config: &Config, bad: &mut impl FnMut(
     if prices.into_iter().flatten().any(|price| !(price.is_finite() && price >= 0.0)) {
         bad(format!("{path}.price"), "must be 0 or more US dollars per million tokens".into());
     }
-    if model.context == 0 || model.max_output == 0 {
+    if model.context == 0 || model.max_output == Some(0) {
         bad(format!("{path}.context"), "context and max_output must be more than 0".into());
     }
     if model.score.is_some_and(|score| !(0.0..=1.0).contains(&score)) {

@@ -35,6 +35,10 @@ pub enum Refusal {
     ThinkingBudget,
     /// How much to think, in words.
     ThinkingEffort,
+    /// To think as little as there is a word for (`minimal`).
+    MinimalThinking,
+    /// To think where there are tools.
+    ThinkingWithTools,
 }
 
 /// A model. Live. The defaults are those of a model nobody described.
@@ -53,8 +57,8 @@ pub struct Model {
     pub price: Price,
     /// Tokens that prompt and answer may have together.
     pub context: u32,
-    /// Most tokens of an answer.
-    pub max_output: u32,
+    /// Most tokens of an answer; where absent nobody knows, and what a client wishes is sent as it is.
+    pub max_output: Option<u32>,
     /// What it can do beyond text.
     pub can: BTreeSet<Capability>,
     /// What it refuses.
@@ -76,7 +80,7 @@ impl Default for Model {
             deployments: Vec::new(),
             price: Price::default(),
             context: 128_000,
-            max_output: 4_096,
+            max_output: None,
             can: BTreeSet::new(),
             refuses: BTreeSet::new(),
             weight: 1.0,

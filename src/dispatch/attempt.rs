@@ -150,7 +150,7 @@ pub(super) async fn attempt(
         dialect,
         quirks: &place.provider.quirks,
         model: &place.upstream,
-        max_output_tokens: Some(model.settings.max_output),
+        max_output_tokens: model.settings.max_output,
         reasoning: reasons(model),
         context: Some(model.settings.context),
         prompt_tokens: job.prompt_tokens,

@@ -240,7 +240,7 @@ fn saved(price: &Price, tokens: u64) -> f64 {
 
 /// Tokens of the answer: as expected, and no more than the request and the model allow.
 pub(super) fn answer_tokens(model: &Model, demand: &Demand, expected: Option<f64>) -> f64 {
-    let most = demand.max_tokens.unwrap_or(u32::MAX).min(model.settings.max_output);
+    let most = demand.max_tokens.unwrap_or(u32::MAX).min(model.settings.max_output.unwrap_or(u32::MAX));
     expected
         .filter(|tokens| tokens.is_finite() && *tokens > 0.0)
         .unwrap_or(f64::from(USUAL_ANSWER))

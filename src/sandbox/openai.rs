@@ -47,7 +47,16 @@ fn refusal(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Opt
         };
     }
     let old = model.starts_with("gpt-4");
+    let newest = model.starts_with("gpt-5.6") || model.starts_with("gpt-6");
+    let most = body["max_completion_tokens"].as_u64().or(body["max_tokens"].as_u64()).unwrap_or_default();
     match () {
+        () if most > if old { 16_384 } else { 128_000 } => Some("max_tokens is too large for this model."),
+        () if newest && body["reasoning_effort"] == "minimal" => {
+            Some("Unsupported value: 'reasoning_effort' does not support 'minimal' with this model.")
+        }
+        () if newest && has("tools") && body["reasoning_effort"] != "none" => {
+            Some("Function tools with reasoning_effort are not supported for this model in /v1/chat/completions.")
+        }
         () if old && has("reasoning_effort") => Some("Unrecognized request argument supplied: reasoning_effort"),
         () if !old && has("temperature") && body["temperature"] != 1.0 => {
             Some("Unsupported value: 'temperature' does not support this value with this model.")

@@ -77,6 +77,7 @@ pub struct Found {
     /// Its name there, which is its name here.
     pub name: String,
     context: u32,
+    max_output: Option<u32>,
     can: Vec<Capability>,
 }
 
@@ -87,7 +88,7 @@ impl Found {
             provider: Some(provider.to_owned()),
             upstream: Some(self.name.clone()),
             context: self.context,
-            max_output: self.context.min(8192),
+            max_output: self.max_output,
             can: self.can.iter().copied().collect(),
             weight: 0.0,
             ..config::Model::default()
@@ -126,7 +127,13 @@ pub async fn discover(client: &Client, provider: &Provider) -> Discovered {
         let Ok(list) = serde_json::from_slice::<List>(&body) else {
             return unreadable();
         };
-        let found = |listed: Listed| Found { name: listed.id, context: 128_000, can: vec![Capability::Tools] };
+        // A list of names says nothing of how long an answer may be.
+        let found = |listed: Listed| Found {
+            name: listed.id,
+            context: 128_000,
+            max_output: None,
+            can: vec![Capability::Tools],
+        };
         return Discovered::Models(list.data.into_iter().map(found).collect());
     }
     let Ok(tags) = serde_json::from_slice::<Tags>(&body) else {
@@ -139,7 +146,9 @@ pub async fn discover(client: &Client, provider: &Provider) -> Discovered {
             Ok(body) => serde_json::from_slice(&body).unwrap_or(Value::Null),
             Err(_) => Value::Null,
         };
-        models.push(Found { context: context(&facts), can: capabilities(&facts), name: tag.name });
+        let context = context(&facts);
+        let can = capabilities(&facts);
+        models.push(Found { name: tag.name, context, max_output: Some(context.min(8192)), can });
     }
     Discovered::Models(models)
 }
@@ -195,7 +204,7 @@ mod tests {
     use crate::upstream::{Availability, Catalog};
 
     fn listed() -> Discovered {
-        Discovered::Models(vec![Found { name: "a".into(), context: 1, can: Vec::new() }])
+        Discovered::Models(vec![Found { name: "a".into(), context: 1, max_output: None, can: Vec::new() }])
     }
 
     fn after(answers: impl IntoIterator<Item = Discovered>) -> Listing {

@@ -70,7 +70,7 @@ async fn a_tool_is_called_and_its_result_is_heard() {
     let gateway = TestGateway::start("").await;
     discovered(&gateway).await;
     for path in CLIENTS {
-        for (model, _) in BACKENDS {
+        for model in BACKENDS.map(|(model, _)| model).into_iter().chain(["gpt-6-sol"]) {
             let mut body = ask(path, model, "What is the weather in Oslo?");
             body["tools"] = tool(path);
             let answer: Value = gateway.post(path, body.clone()).await.json().await.unwrap();

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::Target;
+use super::super::json::whole;
 use super::super::openai_chat::request::{effort_of, effort_text, effort_within};
 use crate::config::Refusal;
 use crate::protocol::{ChatRequest, Effort, Part, Reasoning};
@@ -13,7 +14,8 @@ use crate::protocol::{ChatRequest, Effort, Part, Reasoning};
 /// Whether `target` takes the request as the dialect says it. A look at what is decoded: most requests pass.
 pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
     let unsigned = |part: &Part| matches!(part, Part::Thinking { signature: None, .. });
-    !(request.sampling.steers() && target.refuses(Refusal::Sampling))
+    target.answers(request.max_tokens)
+        && !(request.sampling.steers() && target.refuses(Refusal::Sampling))
         && request.reasoning.as_ref().is_none_or(|reasoning| thinks_so(target, reasoning))
         && !request.messages.iter().flat_map(|turn| &turn.parts).any(unsigned)
 }
@@ -28,6 +30,7 @@ fn thinks_so(target: &Target<'_>, reasoning: &Reasoning) -> bool {
 
 /// Changes in `body` what `target` would refuse; what is lost is noted in `dropped`.
 pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    target.bound(body, "max_tokens", dropped);
     if target.refuses(Refusal::Sampling) {
         for field in ["temperature", "top_p", "top_k"] {
             // What was bent to the scale before is named already.
@@ -38,6 +41,7 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
     }
     adapt_thinking(target, body, dropped);
     forget(body, dropped);
+    fit_budget(body, dropped);
 }
 
 /// Says how much to think in the way that the model understands.
@@ -63,13 +67,40 @@ fn adapt_thinking(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &
                 body.shift_remove("output_config");
             }
             let effort = effort.as_ref().and_then(effort_of);
-            // The budget counts within `max_tokens` and must be smaller.
-            let most = body.get("max_tokens").and_then(Value::as_u64).unwrap_or_default();
-            let budget = budget_for(effort.unwrap_or(Effort::Medium)).min(most.saturating_sub(1));
+            let budget = budget_for(effort.unwrap_or(Effort::Medium));
             body.insert("thinking".into(), json!({ "type": "enabled", "budget_tokens": budget }));
         }
         _ => {}
     }
+}
+
+/// The least budget for thoughts.
+const LEAST_BUDGET: u64 = 1024;
+
+/// A budget for thoughts counts within `max_tokens`, must be smaller, and has a least size; and where tools were called without
+/// a thought before, none may follow. Where there is no room for thoughts, there are none.
+fn fit_budget(body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    let most = body.get("max_tokens").and_then(whole).unwrap_or(u64::MAX);
+    let rash = body.get("messages").and_then(Value::as_array).is_some_and(|turns| called_rashly(turns));
+    let Some(thinking) = body.get_mut("thinking").filter(|thinking| thinking["type"] == "enabled") else { return };
+    if most <= LEAST_BUDGET || rash {
+        body.shift_remove("thinking");
+        dropped.push("reasoning".into());
+    } else if thinking["budget_tokens"].as_u64().is_some_and(|budget| budget >= most) {
+        thinking["budget_tokens"] = json!(most - 1);
+    }
+}
+
+/// Whether the conversation ends with results of tools that were called without a thought of this vendor's before.
+fn called_rashly(turns: &[Value]) -> bool {
+    let open = turns.last().is_some_and(|turn| blocks(turn).iter().any(|block| block["type"] == "tool_result"));
+    let thought = |block: &Value| matches!(block["type"].as_str(), Some("thinking" | "redacted_thinking"));
+    let answer = turns.iter().rfind(|turn| turn["role"] == "assistant");
+    open && answer.is_some_and(|turn| !blocks(turn).first().is_some_and(thought))
+}
+
+fn blocks(turn: &Value) -> &[Value] {
+    turn["content"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// An effort in words as a budget in tokens.

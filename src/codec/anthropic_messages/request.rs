@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::super::carried;
-use super::super::json::{Object, cannot_carry, missing, unknown};
+use super::super::json::{Object, cannot_carry, missing, unfit, unknown};
 use super::super::openai_chat::request::effort_of;
 use super::super::{Encoded, Target};
 use super::ids::Ids;
@@ -14,7 +14,7 @@ use crate::protocol::{
 };
 
 /// Answers get so many tokens where nobody knows what the model can give: the dialect demands a number.
-const DEFAULT_MAX_TOKENS: u32 = 4096;
+const DEFAULT_MAX_TOKENS: u32 = 8192;
 
 /// Reads a request.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
@@ -34,7 +34,9 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     for (index, value) in values.into_iter().enumerate() {
         messages.push(turn(Object::of(value, format!("messages[{index}]"))?)?);
     }
-    let max_tokens = fields.count("max_tokens")?.ok_or_else(|| missing("max_tokens"))?;
+    let max_tokens = fields.count("max_tokens")?;
+    let lacks = if fields.peek("max_tokens").is_some() { unfit } else { missing };
+    let max_tokens = max_tokens.ok_or_else(|| lacks("max_tokens"))?;
     let (tools, server_tools) = tools(fields.array("tools")?.unwrap_or_default())?;
     let (tool_choice, parallel_tool_calls) = tool_choice(&mut fields)?;
     let (reasoning, response_format) = output(&mut fields)?;
@@ -234,7 +236,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if let Some(choice) = choice(request) {
         out.insert("tool_choice".into(), choice);
     }
-    encode_output(target, request, most, &mut out, &mut dropped);
+    encode_output(target, request, &mut out, &mut dropped);
     encode_sampling(&request.sampling, &mut out, &mut dropped);
     if let Some(user) = &request.user {
         out.insert("metadata".into(), json!({ "user_id": user }));
@@ -365,7 +367,6 @@ fn encode_sampling(sampling: &Sampling, out: &mut Map<String, Value>, dropped: &
 fn encode_output(
     target: &Target<'_>,
     request: &ChatRequest,
-    most: u32,
     out: &mut Map<String, Value>,
     dropped: &mut Vec<String>,
 ) {
@@ -374,7 +375,7 @@ fn encode_output(
         // A call that is demanded leaves no room for thoughts.
         let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
         if target.reasoning && !(forced && asks_to_think(reasoning)) {
-            encode_reasoning(reasoning, most, out, &mut config);
+            encode_reasoning(reasoning, out, &mut config);
         } else {
             dropped.push("reasoning".into());
         }
@@ -391,15 +392,13 @@ fn asks_to_think(reasoning: &Reasoning) -> bool {
     reasoning.enabled != Some(false) && reasoning.effort != Some(Effort::None)
 }
 
-fn encode_reasoning(reasoning: &Reasoning, most: u32, out: &mut Map<String, Value>, config: &mut Map<String, Value>) {
+fn encode_reasoning(reasoning: &Reasoning, out: &mut Map<String, Value>, config: &mut Map<String, Value>) {
     if !asks_to_think(reasoning) {
         out.insert("thinking".into(), json!({ "type": "disabled" }));
         return;
     }
     match reasoning.budget_tokens {
-        // The budget counts within `max_tokens` and must be smaller.
         Some(budget) => {
-            let budget = budget.min(most.saturating_sub(1));
             out.insert("thinking".into(), json!({ "type": "enabled", "budget_tokens": budget }));
         }
         None => {

@@ -1,8 +1,11 @@
 //! The request: small, and strict about fields it does not know.
 
-use super::super::json::{Object, missing, unknown};
+use super::super::json::{Object, missing, unfit, unknown};
 use super::super::openai_chat::{messages, request as openai};
 use crate::protocol::{ApiError, ChatRequest, Reasoning, RoutingOptions};
+
+/// Fields that hold whole numbers.
+const COUNTS: [&str; 3] = ["max_tokens", "top_k", "seed"];
 
 /// Reads a request.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
@@ -52,6 +55,9 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         routing,
         extensions: Default::default(),
     };
+    if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
+        return Err(unfit(key));
+    }
     match fields.rest().keys().next() {
         Some(key) => Err(ApiError::invalid(format!("`{key}` is no field of /api/chat")).at(key.as_str())),
         None => Ok(request),

@@ -6,16 +6,19 @@
 use serde_json::{Map, Value, json};
 
 use super::super::Target;
-use crate::config::Refusal;
-use crate::protocol::{ChatRequest, Part, ResponseFormat, Role};
+use crate::config::{MaxTokensField, Refusal};
+use crate::protocol::{ChatRequest, Effort, Part, ResponseFormat, Role};
 
 /// Whether `target` takes the request as OpenAI's dialect says it. A look at what is decoded: most requests pass.
 pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
     let quirks = target.quirks;
     let turns = &request.messages;
     let thought = |part: &Part| matches!(part, Part::Thinking { .. });
-    !(request.sampling.steers() && target.refuses(Refusal::Sampling))
+    target.answers(request.max_tokens)
+        && !(request.sampling.steers() && target.refuses(Refusal::Sampling))
         && (thinks(target) || request.reasoning.is_none())
+        && !(effort_of(request) == Some(Effort::Minimal) && target.refuses(Refusal::MinimalThinking))
+        && !(effort_of(request) != Some(Effort::None) && must_not_think(target, request))
         && (quirks.parallel_tool_calls || request.parallel_tool_calls.is_none())
         && (quirks.json_schema || !matches!(request.response_format, Some(ResponseFormat::JsonSchema { .. })))
         && (quirks.developer_role || turns.iter().all(|turn| turn.role != Role::Developer))
@@ -29,16 +32,27 @@ fn thinks(target: &Target<'_>) -> bool {
     target.quirks.reasoning_effort && target.reasoning
 }
 
+/// Whether there are tools, and `target` does not think beside them: then it must be told not to, or it refuses.
+pub(super) fn must_not_think(target: &Target<'_>, request: &ChatRequest) -> bool {
+    let tools = !request.tools.is_empty() || request.extensions.contains_key("tools");
+    tools && thinks(target) && target.refuses(Refusal::ThinkingWithTools)
+}
+
+fn effort_of(request: &ChatRequest) -> Option<Effort> {
+    request.reasoning.as_ref()?.effort
+}
+
 /// Changes in `body` what `target` would refuse; what is lost is noted in `dropped`.
 pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     let quirks = target.quirks;
+    for field in [MaxTokensField::MaxCompletionTokens, MaxTokensField::MaxTokens] {
+        target.bound(body, field.as_str(), dropped);
+    }
     if target.refuses(Refusal::Sampling) {
         let lost = SAMPLING.into_iter().filter(|field| body.shift_remove(*field).is_some());
         dropped.extend(lost.map(str::to_owned));
     }
-    if !thinks(target) && body.shift_remove("reasoning_effort").is_some() {
-        dropped.push("reasoning".into());
-    }
+    adapt_effort(target, body, dropped);
     if !quirks.parallel_tool_calls && body.shift_remove("parallel_tool_calls").is_some() {
         dropped.push("parallel_tool_calls".into());
     }
@@ -56,6 +70,24 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
         dropped.push("response_format.json_schema".into());
         let instructions = turns.iter().take_while(|turn| turn["role"] == "system").count();
         turns.insert(instructions, in_words(&schema));
+    }
+}
+
+fn adapt_effort(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    let tools = body.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
+    let asked = if !thinks(target) {
+        body.shift_remove("reasoning_effort")
+    } else if tools && target.refuses(Refusal::ThinkingWithTools) {
+        body.insert("reasoning_effort".into(), json!("none")).filter(|asked| asked.is_string() && asked != "none")
+    } else {
+        let least = body.get_mut("reasoning_effort").filter(|effort| **effort == "minimal");
+        if let Some(effort) = least.filter(|_| target.refuses(Refusal::MinimalThinking)) {
+            *effort = json!("low");
+        }
+        None
+    };
+    if asked.is_some() {
+        dropped.push("reasoning".into());
     }
 }
 

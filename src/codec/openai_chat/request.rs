@@ -175,8 +175,10 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         Some(Some(effort)) => {
             out.insert("reasoning_effort".into(), json!(effort_text(effort)));
         }
-        // As much as it likes, and it cannot think at all.
-        Some(None) if !target.reasoning => dropped.push("reasoning".into()),
+        // As much as it likes, and it cannot think at all, or not beside tools.
+        Some(None) if !target.reasoning || likeness::must_not_think(target, request) => {
+            dropped.push("reasoning".into())
+        }
         _ => {}
     }
     if let Some(user) = &request.user {
