@@ -23,10 +23,23 @@ fn among(parts: &[Part], path: &str, refused: &impl Fn(&Part) -> Option<String>)
 /// The first field that only the client's dialect knows and that is neither `harmless` nor what everybody gives anyway.
 pub(super) fn extension(request: &ChatRequest, harmless: &[&str]) -> Option<String> {
     let mut all = request.extensions.iter();
-    all.find(|(key, value)| !harmless.contains(&key.as_str()) && !idle(key, value)).map(|(key, _)| key.clone())
+    all.find(|(key, value)| !harmless.contains(&key.as_str()) && !idle(request, key, value))
+        .map(|(key, _)| key.clone())
 }
 
-/// One choice, and no probabilities, is what everybody gives.
-fn idle(key: &str, value: &Value) -> bool {
-    (key == "n" && value == 1) || (key == "logprobs" && value == false)
+/// One choice of text, and no probabilities, is what everybody gives; -1 is how some servers say "no bound".
+fn idle(request: &ChatRequest, key: &str, value: &Value) -> bool {
+    let empty = |value: &Value| {
+        value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(serde_json::Map::is_empty)
+    };
+    match key {
+        "n" => value == 1,
+        "logprobs" => value == false,
+        "top_logprobs" => value == 0,
+        "top_k" | "max_tokens" | "max_completion_tokens" => value == -1,
+        "modalities" => *value == serde_json::json!(["text"]),
+        // It is about functions, as tools were named before.
+        "function_call" => value.is_string() && request.extensions.get("functions").is_none_or(empty),
+        _ => empty(value),
+    }
 }

@@ -20,6 +20,7 @@ mod ollama_chat;
 mod openai_chat;
 mod splice;
 mod stream;
+mod user;
 mod whole_events;
 
 use std::collections::BTreeSet;
@@ -327,5 +328,7 @@ mod alike_tests;
 mod newer_tests;
 #[cfg(test)]
 mod passing_tests;
+#[cfg(test)]
+mod refused_tests;
 #[cfg(test)]
 mod tests;

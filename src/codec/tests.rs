@@ -194,7 +194,8 @@ fn a_tool_loop_goes_from_anthropic_to_openai_and_ollama() {
 
 #[test]
 fn a_schema_is_carried_everywhere() {
-    let schema = json!({ "type": "object", "properties": { "n": { "type": "integer" } } });
+    let schema =
+        json!({ "type": "object", "properties": { "n": { "type": "integer" } }, "additionalProperties": false });
     let request = openai(json!({
         "messages": [{ "role": "user", "content": "x" }],
         "response_format": { "type": "json_schema", "json_schema": { "name": "n", "strict": true, "schema": schema } },
@@ -490,7 +491,7 @@ fn an_anthropic_stream_has_one_start_and_blocks_that_never_overlap() {
 // -------------------------------------------------------------------------------------------------------- properties
 
 fn text() -> impl Strategy<Value = String> {
-    "[a-zA-Z0-9 \u{e9}\u{4f60}\"\\\\\n{}\\[\\]:,]{1,24}"
+    "[a-zA-Z0-9][a-zA-Z0-9 \u{e9}\u{4f60}\"\\\\\n{}\\[\\]:,]{0,23}"
 }
 
 fn user_part() -> impl Strategy<Value = Part> {
@@ -576,7 +577,7 @@ fn request() -> impl Strategy<Value = ChatRequest> {
             request.sampling.stop = stop;
             request.response_format = schema.then(|| ResponseFormat::JsonSchema {
                 name: "answer".into(),
-                schema: json!({ "type": "object" }),
+                schema: json!({ "type": "object", "additionalProperties": false }),
                 strict: None,
             });
             request

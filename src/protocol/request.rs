@@ -111,6 +111,7 @@ pub enum Effort {
     Medium,
     High,
     XHigh,
+    Max,
 }
 
 /// What the caller wishes of the routing.

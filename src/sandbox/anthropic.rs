@@ -25,7 +25,7 @@ pub(super) fn chat(body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames
     if let Err(message) = alternate(messages) {
         return wrong(&message);
     }
-    if let Some(message) = refusal(model, messages, body) {
+    if let Some(message) = refusal(model, messages, body).or_else(|| unfit(model, most, messages, body)) {
         return wrong(message);
     }
     let mut asked = asked(model, messages, body);
@@ -52,8 +52,8 @@ fn alternate(messages: &[Value]) -> Result<(), String> {
                         return Err(format!("messages.{index}: unexpected `tool_use_id`: {id}"));
                     }
                 }
-                Some("text") if block["text"] == "" => {
-                    return Err(format!("messages.{index}: text content blocks must be non-empty"));
+                Some("text") if block["text"].as_str().is_none_or(|text| text.trim().is_empty()) => {
+                    return Err(format!("messages.{index}: text content blocks must contain non-whitespace text"));
                 }
                 _ => {}
             }
@@ -98,6 +98,54 @@ fn refusal(model: &str, messages: &[Value], body: &Value) -> Option<&'static str
             Some("Invalid `signature` in `thinking` block")
         }
         () => None,
+    }
+}
+
+/// Fields whose values the vendor does not take.
+fn unfit(model: &str, most: u64, messages: &[Value], body: &Value) -> Option<&'static str> {
+    let able = if model.ends_with("-5-5") || model.ends_with("-5-1") { 128_000 } else { 64_000 };
+    let blank = |stop: &Value| stop.as_str().is_none_or(|stop| stop.trim().is_empty());
+    let mut stops = body["stop_sequences"].as_array().into_iter().flatten();
+    let mut tools = body["tools"].as_array().into_iter().flatten().map(|tool| &tool["input_schema"]);
+    let choice = |schema: &Value| ["anyOf", "oneOf", "allOf"].iter().any(|key| !schema[key].is_null());
+    let picture = |block: &Value| {
+        let kind = block["source"]["media_type"].as_str();
+        kind.is_some_and(|kind| !["image/jpeg", "image/png", "image/gif", "image/webp"].contains(&kind))
+    };
+    let mut blocks = messages.iter().filter_map(|message| message["content"].as_array()).flatten();
+    match () {
+        () if most > able => Some("max_tokens: more than the maximum allowed number of output tokens for this model"),
+        () if messages[0]["role"] != "user" => Some("messages: first message must use the \"user\" role"),
+        () if stops.any(blank) => Some("stop_sequences: each stop sequence must contain non-whitespace"),
+        () if blocks.any(|block| block["type"] == "image" && picture(block)) => {
+            Some("Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'")
+        }
+        () if body["metadata"]["user_id"].as_str().is_some_and(|user| user.contains('@')) => {
+            Some("metadata.user_id: user_id appears to contain an email address")
+        }
+        () if body["thinking"]["budget_tokens"].as_u64().is_some_and(|budget| !(1024..most).contains(&budget)) => {
+            Some("thinking.enabled.budget_tokens: at least 1024, and less than `max_tokens`")
+        }
+        () if tools.clone().any(|schema| schema["type"] != "object") => Some("input_schema.type: Field required"),
+        () if tools.any(choice) => Some("input_schema does not support oneOf, allOf, or anyOf at the top level"),
+        () => wrong_schema(&body["output_config"]["format"]["schema"]),
+    }
+}
+
+/// What is wrong with the schema of an answer: objects that are open, and bounds.
+fn wrong_schema(schema: &Value) -> Option<&'static str> {
+    match schema {
+        Value::Object(fields)
+            if schema["type"] == "object" && fields.get("additionalProperties") != Some(&json!(false)) =>
+        {
+            Some("For 'object' type, 'additionalProperties' must be explicitly set to false")
+        }
+        Value::Object(_) if ["minimum", "maximum", "minLength"].iter().any(|key| schema[key].is_number()) => {
+            Some("properties maximum, minimum and minLength are not supported")
+        }
+        Value::Object(fields) => fields.values().find_map(wrong_schema),
+        Value::Array(items) => items.iter().find_map(wrong_schema),
+        _ => None,
     }
 }
 

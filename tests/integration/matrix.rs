@@ -99,7 +99,8 @@ async fn a_tool_is_called_and_its_result_is_heard() {
 #[tokio::test]
 async fn a_schema_is_held() {
     let gateway = TestGateway::start("").await;
-    let schema = json!({ "type": "object", "properties": { "colour": { "enum": ["red", "blue"] } } });
+    let shade = json!({ "type": "integer", "minimum": 1 });
+    let schema = json!({ "type": "object", "properties": { "colour": { "enum": ["red", "blue"] }, "shade": shade } });
     for model in ["gpt-4o", "claude-sonnet-5-5", "deepseek-v3.1"] {
         let mut body = ask("/v1/chat/completions", model, "Which colour?");
         body["response_format"] = json!({ "type": "json_schema", "json_schema": { "name": "c", "schema": schema } });

@@ -76,8 +76,8 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
     for (index, part) in parts.iter().enumerate() {
         let here = format!("{path}.content[{index}]");
         match part {
-            // Empty text blocks are refused.
-            Part::Text { text, .. } if text.is_empty() => {}
+            // Texts of nothing but space are refused.
+            Part::Text { text, .. } | Part::Refusal { text } if is_blank(text) => {}
             Part::Text { text, cache_control } => {
                 out.push(marked(json!({ "type": "text", "text": text }), cache_control.as_ref()));
             }
@@ -127,6 +127,11 @@ pub(super) fn is_ours(kind: &str, value: &Value) -> bool {
         "document" | "search_result" | "server_tool_use" | "mcp_tool_use" | "container_upload" => true,
         _ => kind.ends_with("_tool_result"),
     }
+}
+
+/// Whether a text is none: the dialect has no text without a letter.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
 }
 
 fn marked(mut block: Value, cache_control: Option<&Value>) -> Value {

@@ -9,6 +9,7 @@ mod ids;
 pub(super) mod refusals;
 pub(super) mod request;
 pub(super) mod response;
+mod schemas;
 pub(super) mod stream;
 
 use serde::Deserialize;

@@ -108,7 +108,7 @@ fn budget_for(effort: Effort) -> u64 {
     match effort {
         Effort::None | Effort::Minimal | Effort::Low => 2048,
         Effort::Medium => 8192,
-        Effort::High | Effort::XHigh => 24_576,
+        Effort::High | Effort::XHigh | Effort::Max => 24_576,
     }
 }
 

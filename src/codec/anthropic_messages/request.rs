@@ -6,11 +6,14 @@ use serde_json::{Map, Value, json};
 use super::super::carried;
 use super::super::json::{Object, cannot_carry, missing, unfit, unknown};
 use super::super::openai_chat::request::effort_of;
+use super::super::user::plain_user;
 use super::super::{Encoded, Target};
+use super::blocks::is_blank;
 use super::ids::Ids;
-use super::{blocks, refusals};
+use super::{blocks, refusals, schemas};
 use crate::protocol::{
-    ApiError, ChatRequest, Effort, Message, Part, Reasoning, ResponseFormat, Role, Sampling, Tool, ToolChoice,
+    ApiError, ChatRequest, Effort, ImageSource, Message, Part, Reasoning, ResponseFormat, Role, Sampling, Tool,
+    ToolChoice,
 };
 
 /// Answers get so many tokens where nobody knows what the model can give: the dialect demands a number.
@@ -178,7 +181,8 @@ fn user(fields: &mut Object) -> Result<Option<String>, ApiError> {
 
 /// Extensions of OpenAI's dialect that may be lost, as `seed` and penalties may: they say how an answer is kept, billed,
 /// or drawn, and ask for no other one.
-const HARMLESS: [&str; 8] = [
+const HARMLESS: [&str; 9] = [
+    "seed",
     "metadata",
     "store",
     "service_tier",
@@ -191,16 +195,24 @@ const HARMLESS: [&str; 8] = [
 
 /// The first field that cannot be said here although it changes the meaning.
 pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
-    // The dialect has no empty text; without a signature it takes no thoughts.
+    // The dialect has no blank text; without a signature it takes no thoughts.
     let unsaid = |part: &Part| match part {
-        Part::Text { text, .. } => text.is_empty(),
+        Part::Text { text, .. } | Part::Refusal { text } => is_blank(text),
         Part::Thinking { signature, .. } => signature.is_none(),
         _ => false,
     };
     if request.messages.iter().all(|message| message.parts.iter().all(unsaid)) {
         return Some("messages (all of them are empty)".into());
     }
+    // A line's end ends no answer here: a blank text may not.
+    let stops = &request.sampling.stop;
+    if stops.iter().all(|stop| is_blank(stop)) && !stops.concat().is_empty() {
+        return Some("stop".into());
+    }
     let refused = |part: &Part| match part {
+        Part::Image { source: ImageSource::Url(url), .. } if !url.starts_with("https://") => {
+            Some("a picture by a URL that is not https".to_owned())
+        }
         Part::Foreign { kind, value } if !blocks::is_ours(kind, value) => Some(kind.clone()),
         _ => None,
     };
@@ -225,13 +237,16 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if turns.is_empty() {
         // Instructions alone are a conversation elsewhere; here somebody has to say them.
         turns.push(said(Role::User, &std::mem::take(&mut system)));
+    } else if turns[0]["role"] == "assistant" {
+        // Where the first word is the assistant's, somebody has to have come.
+        turns.insert(0, json!({ "role": "user", "content": "." }));
     }
     if !system.is_empty() {
         out.insert("system".into(), Value::Array(system));
     }
     out.insert("messages".into(), Value::Array(turns));
     if !request.tools.is_empty() {
-        out.insert("tools".into(), request.tools.iter().map(tool).collect());
+        out.insert("tools".into(), request.tools.iter().map(|known| tool(known, &mut dropped)).collect());
     }
     if let Some(choice) = choice(request) {
         out.insert("tool_choice".into(), choice);
@@ -239,7 +254,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     encode_output(target, request, &mut out, &mut dropped);
     encode_sampling(&request.sampling, &mut out, &mut dropped);
     if let Some(user) = &request.user {
-        out.insert("metadata".into(), json!({ "user_id": user }));
+        out.insert("metadata".into(), json!({ "user_id": plain_user(user) }));
     }
     if request.stream {
         out.insert("stream".into(), json!(true));
@@ -298,13 +313,23 @@ fn said(role: Role, blocks: &[Value]) -> Value {
     }
 }
 
-fn tool(tool: &Tool) -> Value {
-    let mut out = json!({ "name": tool.name, "input_schema": tool.parameters });
+fn tool(tool: &Tool, dropped: &mut Vec<String>) -> Value {
+    let mut note = |field: &str| {
+        if !dropped.iter().any(|noted| noted == field) {
+            dropped.push(field.to_owned());
+        }
+    };
+    let (schema, lost) = schemas::of_arguments(&tool.parameters);
+    if lost {
+        note("tools[].parameters");
+    }
+    let mut out = json!({ "name": tool.name, "input_schema": schema });
     if let Some(description) = &tool.description {
         out["description"] = json!(description);
     }
-    if let Some(strict) = tool.strict {
-        out["strict"] = json!(strict);
+    // A wish that would demand much of the schema, and of few tools only.
+    if tool.strict == Some(true) {
+        note("tools[].strict");
     }
     if let Some(marker) = &tool.cache_control {
         out["cache_control"] = marker.clone();
@@ -353,8 +378,12 @@ fn encode_sampling(sampling: &Sampling, out: &mut Map<String, Value>, dropped: &
     if !thinks && sampling.temperature != temperature {
         dropped.push("temperature".into());
     }
-    if !sampling.stop.is_empty() {
-        out.insert("stop_sequences".into(), json!(sampling.stop));
+    let stops: Vec<&String> = sampling.stop.iter().filter(|stop| !is_blank(stop)).collect();
+    if stops.len() < sampling.stop.len() {
+        dropped.push("stop".into());
+    }
+    if !stops.is_empty() {
+        out.insert("stop_sequences".into(), json!(stops));
     }
     let lost = [
         ("seed", sampling.seed.is_some()),
@@ -381,6 +410,10 @@ fn encode_output(
         }
     }
     if let Some(ResponseFormat::JsonSchema { schema, .. }) = &request.response_format {
+        let (schema, lost) = schemas::of_answer(schema);
+        if lost {
+            dropped.push("response_format.json_schema".into());
+        }
         config.insert("format".into(), json!({ "type": "json_schema", "schema": schema }));
     }
     if !config.is_empty() {
@@ -409,7 +442,8 @@ fn encode_reasoning(reasoning: &Reasoning, out: &mut Map<String, Value>, config:
         Effort::None | Effort::Minimal | Effort::Low => "low",
         Effort::Medium => "medium",
         Effort::High => "high",
-        Effort::XHigh => "max",
+        Effort::XHigh => "xhigh",
+        Effort::Max => "max",
     });
     if let Some(effort) = effort {
         config.insert("effort".into(), json!(effort));

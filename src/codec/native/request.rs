@@ -18,7 +18,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let effort = fields.understood("reasoning_effort", openai::effort_of);
     let tool_choice = fields.understood("tool_choice", messages::decode_choice);
     for (key, known) in [
-        ("reasoning_effort", "none, minimal, low, medium, high, xhigh"),
+        ("reasoning_effort", "none, minimal, low, medium, high, xhigh, max"),
         ("tool_choice", "auto, none, required, a function"),
     ] {
         if fields.peek(key).is_some() {

@@ -13,7 +13,8 @@ use crate::protocol::{
 };
 
 /// Extensions of other dialects that may be lost: they say how an answer is kept, billed, or drawn.
-const HARMLESS: [&str; 9] = [
+const HARMLESS: [&str; 14] = [
+    "seed",
     "metadata",
     "store",
     "service_tier",
@@ -23,6 +24,10 @@ const HARMLESS: [&str; 9] = [
     "verbosity",
     "logit_bias",
     "context_management",
+    "container",
+    "betas",
+    "cache_control",
+    "speed",
 ];
 
 /// The first field that cannot be said here although it changes the meaning.

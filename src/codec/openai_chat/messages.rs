@@ -65,6 +65,10 @@ fn content_part(value: Value, path: String) -> Result<Part, ApiError> {
         "image_url" => {
             let path = fields.at("image_url");
             let cache_control = fields.take("cache_control");
+            // Some take the URL itself.
+            if let Some(url) = fields.understood("image_url", |url| url.as_str().map(str::to_owned)) {
+                return Ok(Part::Image { source: image_source(url), detail: None, cache_control });
+            }
             let image = fields.object("image_url")?;
             let mut image = image.ok_or_else(|| super::super::json::missing(&path))?;
             let url = image.need_string("url")?;
@@ -78,9 +82,15 @@ fn content_part(value: Value, path: String) -> Result<Part, ApiError> {
 fn image_source(url: String) -> ImageSource {
     let inside = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
     match inside {
-        Some((media_type, data)) => ImageSource::Base64 { media_type: media_type.to_owned(), data: data.to_owned() },
+        Some((kind, data)) => ImageSource::Base64 { media_type: media_type(kind), data: data.to_owned() },
         None => ImageSource::Url(url),
     }
+}
+
+/// A media type by its registered name, without what is said of it besides.
+fn media_type(kind: &str) -> String {
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if kind == "image/jpg" { "image/jpeg".into() } else { kind }
 }
 
 fn assistant(fields: &mut Object) -> Result<Message, ApiError> {
@@ -116,7 +126,8 @@ fn tool_call(mut call: Object) -> Result<Part, ApiError> {
         return Ok(Part::Foreign { kind, value: call.whole() });
     }
     let path = call.at("function");
-    let id = call.need_string("id")?;
+    // Some servers give none, and want none back.
+    let id = call.string("id")?.unwrap_or_default();
     let function = call.object("function")?;
     let mut function = function.ok_or_else(|| super::super::json::missing(&path))?;
     let name = function.need_string("name")?;
@@ -313,7 +324,13 @@ pub(crate) fn decode_tools(values: Vec<Value>) -> Result<(Vec<Tool>, Vec<Value>)
 /// Writes `tools`.
 pub(crate) fn encode_tools(tools: &[Tool]) -> Vec<Value> {
     let tool = |tool: &Tool| {
-        let mut function = json!({ "name": tool.name, "parameters": tool.parameters });
+        let mut parameters = tool.parameters.clone();
+        if let Some(schema) = parameters.as_object_mut().filter(|schema| schema.get("type") == Some(&json!("object")))
+        {
+            // Without them an object is refused.
+            schema.entry("properties").or_insert_with(|| json!({}));
+        }
+        let mut function = json!({ "name": tool.name, "parameters": parameters });
         if let Some(description) = &tool.description {
             function["description"] = json!(description);
         }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::carried;
 use super::super::json::{Object, cannot_carry, missing, unknown};
+use super::super::user::plain_user;
 use super::super::{Encoded, Target};
 use super::{likeness, messages};
 use crate::protocol::{ApiError, ChatRequest, Effort, Part, Reasoning, ResponseFormat, Sampling};
@@ -75,7 +76,11 @@ pub(crate) fn response_format(fields: &mut Object) -> Result<Option<ResponseForm
     let Some(mut format) = fields.object("response_format")? else { return Ok(None) };
     match format.need_string("type")?.as_str() {
         "text" => Ok(None),
-        "json_object" => Ok(Some(ResponseFormat::JsonObject)),
+        // Where some look-alikes want the schema.
+        "json_object" => Ok(Some(match format.take("schema").filter(Value::is_object) {
+            Some(schema) => ResponseFormat::JsonSchema { name: "answer".into(), schema, strict: None },
+            None => ResponseFormat::JsonObject,
+        })),
         "json_schema" => {
             let schema = format.object("json_schema")?;
             let mut schema = schema.ok_or_else(|| missing("response_format.json_schema"))?;
@@ -97,7 +102,8 @@ pub(crate) fn effort_of(value: &Value) -> Option<Effort> {
         "low" => Some(Effort::Low),
         "medium" => Some(Effort::Medium),
         "high" => Some(Effort::High),
-        "xhigh" | "max" => Some(Effort::XHigh),
+        "xhigh" => Some(Effort::XHigh),
+        "max" => Some(Effort::Max),
         _ => None,
     }
 }
@@ -110,7 +116,8 @@ pub(crate) fn effort_text(effort: Effort) -> &'static str {
         Effort::Low => "low",
         Effort::Medium => "medium",
         Effort::High => "high",
-        Effort::XHigh => "xhigh",
+        // There is no word for more.
+        Effort::XHigh | Effort::Max => "xhigh",
     }
 }
 
@@ -131,10 +138,23 @@ pub(crate) fn effort_within(budget_tokens: u64) -> Effort {
 }
 
 /// Extensions of Anthropic's dialect that change nothing in what is answered.
-const HARMLESS: [&str; 5] = ["metadata", "service_tier", "container", "context_management", "betas"];
+const HARMLESS: [&str; 7] =
+    ["metadata", "service_tier", "container", "context_management", "betas", "cache_control", "speed"];
+
+/// Letters that a tool's name may have.
+const LONGEST_NAME: usize = 64;
+
+/// Texts that may end an answer.
+const MOST_STOPS: usize = 4;
 
 /// The first field that cannot be said here although it changes the meaning.
 pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
+    if request.tools.iter().any(|tool| tool.name.chars().count() > LONGEST_NAME) {
+        return Some("tools[].name".into());
+    }
+    if request.sampling.stop.len() > MOST_STOPS {
+        return Some("stop".into());
+    }
     let refused = |part: &Part| match part {
         Part::Foreign { kind, .. } if !messages::is_ours(kind) => Some(kind.clone()),
         _ => None,
@@ -182,7 +202,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         _ => {}
     }
     if let Some(user) = &request.user {
-        out.insert("user".into(), json!(user));
+        out.insert("user".into(), json!(plain_user(user)));
     }
     if request.stream {
         out.insert("stream".into(), json!(true));

@@ -1,0 +1,288 @@
+//! What vendors refuse is not sent to them: it is said in another way, left out and named, or stands in the way.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::tests::{encoded, openai, target};
+use super::*;
+
+/// A question with further fields.
+fn ask(more: Value) -> Value {
+    let mut body = json!({ "model": "m", "messages": [{ "role": "user", "content": "x" }] });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+fn passed(target: &Target<'_>, body: &Value) -> (Value, Vec<String>) {
+    let bytes = body.to_string();
+    let request = decode_request(target.dialect, bytes.as_bytes()).unwrap();
+    let passed = pass_request(target, &request, bytes.as_bytes()).unwrap();
+    (serde_json::from_slice(&passed.body).unwrap(), passed.dropped)
+}
+
+fn anthropic(body: &Value) -> ChatRequest {
+    decode_request(Dialect::Anthropic, body.to_string().as_bytes()).unwrap()
+}
+
+fn sent(target: &Target<'_>, request: &ChatRequest) -> (Value, Vec<String>) {
+    let encoded = encode_request(target, request).unwrap();
+    (serde_json::from_slice(&encoded.body).unwrap(), encoded.dropped)
+}
+
+fn in_the_way(backend: Dialect, request: &ChatRequest) -> Option<String> {
+    obstacle(Dialect::Native, backend, request)
+}
+
+#[test]
+fn an_answer_is_held_to_what_the_model_can_give_where_the_body_passes_too() {
+    let quirks = Quirks::default();
+    for (dialect, field) in [
+        (Dialect::OpenAi, "max_tokens"),
+        (Dialect::OpenAi, "max_completion_tokens"),
+        (Dialect::Anthropic, "max_tokens"),
+    ] {
+        let small = Target { max_output_tokens: Some(16_384), ..target(dialect, &quirks) };
+        let (body, dropped) = passed(&small, &ask(json!({ field: 32_000 })));
+        assert_eq!((&body[field], dropped), (&json!(16_384), vec!["max_tokens (at most 16384)".to_owned()]));
+        let (body, dropped) = passed(&small, &ask(json!({ field: 16_384 })));
+        assert_eq!((&body[field], dropped.len()), (&json!(16_384), 0));
+        let unknown = Target { max_output_tokens: None, ..target(dialect, &quirks) };
+        assert_eq!(passed(&unknown, &ask(json!({ field: 32_000 }))).0[field], 32_000);
+    }
+    let small = Target { max_output_tokens: Some(8_192), ..target(Dialect::Anthropic, &quirks) };
+    let thinking = json!({ "type": "enabled", "budget_tokens": 10_000 });
+    let (body, _) = passed(&small, &ask(json!({ "max_tokens": 32_000, "thinking": thinking })));
+    assert_eq!((&body["max_tokens"], &body["thinking"]["budget_tokens"]), (&json!(8_192), &json!(8_191)));
+}
+
+#[test]
+fn who_does_not_think_beside_tools_is_told_not_to() {
+    let quirks = Quirks::default();
+    let refuses = BTreeSet::from([Refusal::ThinkingWithTools, Refusal::MinimalThinking]);
+    let gpt = Target { refuses: &refuses, ..target(Dialect::OpenAi, &quirks) };
+    let tools = json!([{ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } }]);
+    for (asked, lost) in [(Value::Null, false), (json!("none"), false), (json!("high"), true)] {
+        let (body, dropped) = passed(&gpt, &ask(json!({ "tools": tools, "reasoning_effort": asked })));
+        assert_eq!((&body["reasoning_effort"], !dropped.is_empty()), (&json!("none"), lost), "{asked}");
+    }
+    let (body, dropped) = passed(&gpt, &ask(json!({ "tools": [], "reasoning_effort": "minimal" })));
+    assert_eq!((&body["reasoning_effort"], dropped.len()), (&json!("low"), 0));
+    assert_eq!(passed(&gpt, &ask(json!({}))).0.get("reasoning_effort"), None);
+    let plain = target(Dialect::OpenAi, &quirks);
+    assert_eq!(passed(&plain, &ask(json!({ "tools": tools }))).0.get("reasoning_effort"), None);
+    // The same for who speaks another dialect.
+    let tools = json!([{ "name": "f", "input_schema": { "type": "object" } }]);
+    for (thinking, lost) in [(json!({ "type": "adaptive" }), true), (json!({ "type": "disabled" }), false)] {
+        let request = anthropic(&ask(json!({ "max_tokens": 50, "tools": tools, "thinking": thinking })));
+        let (body, dropped) = sent(&gpt, &request);
+        assert_eq!((&body["reasoning_effort"], !dropped.is_empty()), (&json!("none"), lost), "{thinking}");
+    }
+}
+
+#[test]
+fn claude_gets_schemas_that_it_takes() {
+    let inner = json!({ "type": "object", "properties": { "a": { "type": "integer", "minimum": 1 } } });
+    let schema = json!({ "type": "object", "properties": { "in": inner } });
+    let format = json!({ "type": "json_schema", "json_schema": { "name": "n", "schema": schema } });
+    for format in [format, json!({ "type": "json_object", "schema": schema })] {
+        let (body, dropped) = encoded(Dialect::Anthropic, &openai(ask(json!({ "response_format": format }))));
+        let schema = &body["output_config"]["format"]["schema"];
+        assert_eq!(
+            (&schema["additionalProperties"], dropped),
+            (&json!(false), vec!["response_format.json_schema".into()])
+        );
+        let inner = &schema["properties"]["in"];
+        assert_eq!(inner["additionalProperties"], false);
+        assert_eq!(inner["properties"]["a"], json!({ "type": "integer", "description": "(minimum: 1)" }));
+    }
+    let function = |schema: Value| json!({ "type": "function", "function": { "name": "f", "parameters": schema, "strict": true } });
+    let either = json!({ "type": "object", "anyOf": [{ "required": ["a"] }, { "required": ["b"] }] });
+    let tools = json!([function(json!({})), function(either)]);
+    let (body, dropped) = encoded(Dialect::Anthropic, &openai(ask(json!({ "tools": tools }))));
+    for tool in body["tools"].as_array().unwrap() {
+        assert_eq!(*tool, json!({ "name": "f", "input_schema": { "type": "object" } }));
+    }
+    assert_eq!(dropped, ["tools[].strict", "tools[].parameters"]);
+    let request = anthropic(&ask(json!({
+        "max_tokens": 9, "tools": [{ "name": "f", "input_schema": { "type": "object" } }],
+    })));
+    let (body, _) = encoded(Dialect::OpenAi, &request);
+    assert_eq!(body["tools"][0]["function"]["parameters"], json!({ "type": "object", "properties": {} }));
+}
+
+#[test]
+fn claude_gets_no_text_of_nothing_but_space() {
+    let call = json!({ "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } });
+    let messages = json!([
+        { "role": "user", "content": "Well?" },
+        { "role": "assistant", "content": "\n\n", "tool_calls": [call] },
+        { "role": "tool", "tool_call_id": "a", "content": " " },
+        { "role": "assistant", "content": null, "refusal": "" },
+        { "role": "user", "content": " \t" },
+    ]);
+    let (body, _) = encoded(Dialect::Anthropic, &openai(json!({ "messages": messages })));
+    let expected = json!([
+        { "role": "user", "content": "Well?" },
+        { "role": "assistant", "content": [{ "type": "tool_use", "id": "a", "name": "f", "input": {} }] },
+        { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "a", "content": [] }] },
+    ]);
+    assert_eq!(body["messages"], expected);
+    let nothing = openai(json!({ "messages": [{ "role": "user", "content": " \n" }] }));
+    assert!(in_the_way(Dialect::Anthropic, &nothing).is_some());
+}
+
+#[test]
+fn stop_strings_are_those_that_a_vendor_takes() {
+    let with = |stop: Value| openai(ask(json!({ "stop": stop })));
+    assert_eq!(in_the_way(Dialect::Anthropic, &with(json!(["\n", " "]))).as_deref(), Some("stop"));
+    let (body, dropped) = encoded(Dialect::Anthropic, &with(json!(["\n", "END"])));
+    assert_eq!((&body["stop_sequences"], dropped), (&json!(["END"]), vec!["stop".to_owned()]));
+    assert_eq!(encoded(Dialect::Anthropic, &with(json!(""))).0.get("stop_sequences"), None);
+    assert_eq!(in_the_way(Dialect::OpenAi, &with(json!(["a", "b", "c", "\n"]))), None);
+    assert_eq!(in_the_way(Dialect::OpenAi, &with(json!(["a", "b", "c", "d", "e"]))).as_deref(), Some("stop"));
+}
+
+#[test]
+fn pictures_have_the_names_of_their_kinds_and_an_address_that_is_fetched() {
+    let with = |picture: Value| {
+        let part = json!({ "type": "image_url", "image_url": picture });
+        openai(json!({ "messages": [{ "role": "user", "content": [part] }] }))
+    };
+    for kind in ["image/jpg", "IMAGE/JPEG", "image/jpeg;charset=utf-8"] {
+        let (body, _) = encoded(Dialect::Anthropic, &with(json!({ "url": format!("data:{kind};base64,AAAA") })));
+        let source = json!({ "type": "base64", "media_type": "image/jpeg", "data": "AAAA" });
+        assert_eq!(body["messages"][0]["content"][0]["source"], source, "{kind}");
+    }
+    let (body, _) = encoded(Dialect::Anthropic, &with(json!("https://example.com/a.png")));
+    assert_eq!(body["messages"][0]["content"][0]["source"]["url"], "https://example.com/a.png");
+    let plain = with(json!({ "url": "http://example.com/a.png" }));
+    assert!(in_the_way(Dialect::Anthropic, &plain).is_some());
+    assert_eq!(in_the_way(Dialect::OpenAi, &plain), None);
+}
+
+#[test]
+fn somebody_speaks_to_claude_before_it_answers() {
+    let messages = json!([{ "role": "assistant", "content": "Hello!" }, { "role": "user", "content": "Hi." }]);
+    let (body, _) = encoded(Dialect::Anthropic, &openai(json!({ "messages": messages })));
+    let roles: Vec<&str> =
+        body["messages"].as_array().unwrap().iter().filter_map(|turn| turn["role"].as_str()).collect();
+    assert_eq!(roles, ["user", "assistant", "user"]);
+}
+
+#[test]
+fn a_users_id_is_one_that_every_vendor_takes() {
+    let session = "{\"device\":\"x\"}".repeat(12);
+    let from_openai = openai(ask(json!({ "user": "jane@example.com" })));
+    let from_claude = anthropic(&ask(json!({ "max_tokens": 9, "metadata": { "user_id": session } })));
+    for (request, dialect, place) in
+        [(from_openai, Dialect::Anthropic, "/metadata/user_id"), (from_claude, Dialect::OpenAi, "/user")]
+    {
+        let (body, dropped) = encoded(dialect, &request);
+        let id = body.pointer(place).and_then(Value::as_str).unwrap();
+        assert!(id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
+        assert_eq!((encoded(dialect, &request).0.pointer(place), dropped.len()), (Some(&json!(id)), 0));
+    }
+}
+
+#[test]
+fn every_effort_keeps_its_word() {
+    for word in ["low", "medium", "high", "xhigh", "max"] {
+        let (body, _) = encoded(Dialect::Anthropic, &openai(ask(json!({ "reasoning_effort": word }))));
+        assert_eq!(body["output_config"]["effort"], word);
+    }
+    let most = anthropic(&ask(json!({ "max_tokens": 9, "output_config": { "effort": "max" } })));
+    assert_eq!(encoded(Dialect::OpenAi, &most).0["reasoning_effort"], "xhigh");
+}
+
+#[test]
+fn what_means_nothing_stands_in_nobodys_way() {
+    for more in [
+        json!({ "modalities": ["text"], "top_logprobs": 0, "functions": [], "function_call": "auto" }),
+        json!({ "function_call": "none", "logit_bias": {}, "top_k": -1, "max_tokens": -1 }),
+    ] {
+        let request = openai(ask(more));
+        for backend in [Dialect::Anthropic, Dialect::Ollama] {
+            assert_eq!(in_the_way(backend, &request), None);
+        }
+    }
+    let request = anthropic(&ask(json!({
+        "max_tokens": 9, "cache_control": { "type": "ephemeral" }, "speed": "standard", "mcp_servers": [],
+        "container": "c", "betas": ["b"],
+    })));
+    for backend in [Dialect::OpenAi, Dialect::Ollama] {
+        assert_eq!(in_the_way(backend, &request), None);
+    }
+    let called = openai(ask(json!({ "functions": [{ "name": "f" }], "function_call": "auto" })));
+    assert!(in_the_way(Dialect::Anthropic, &called).is_some());
+}
+
+#[test]
+fn what_only_the_backend_can_judge_passes_to_it() {
+    let quirks = Quirks::default();
+    let target = target(Dialect::OpenAi, &quirks);
+    let call = json!({ "type": "function", "function": { "name": "f", "arguments": "{}" } });
+    let picture = json!({ "type": "image_url", "image_url": "https://example.com/a.png" });
+    for more in [
+        json!({ "top_k": -1 }),
+        json!({ "max_tokens": -1 }),
+        json!({ "max_tokens": 4096.0 }),
+        json!({ "seed": 18_446_744_073_709_551_615_u64 }),
+        json!({ "messages": [{ "role": "user", "content": [picture] }] }),
+        json!({ "messages": [{ "role": "assistant", "tool_calls": [call] }, { "role": "user", "content": "y" }] }),
+    ] {
+        let body = ask(more);
+        let mut expected = body.clone();
+        expected["model"] = json!("upstream-id");
+        assert_eq!(passed(&target, &body), (expected, Vec::new()));
+    }
+    assert_eq!(openai(ask(json!({ "max_tokens": 4096.0 }))).max_tokens, Some(4096));
+    assert_eq!(in_the_way(Dialect::Anthropic, &openai(ask(json!({ "top_k": 2.5 })))).as_deref(), Some("top_k"));
+    for (field, value) in [("max_tokens", json!(-1)), ("top_k", json!(0.5))] {
+        let refused =
+            decode_request(Dialect::Native, ask(json!({ field: value })).to_string().as_bytes()).unwrap_err();
+        assert_eq!(refused.param.as_deref(), Some(field));
+    }
+    let words =
+        decode_request(Dialect::OpenAi, ask(json!({ "max_tokens": "9" })).to_string().as_bytes()).unwrap_err();
+    assert_eq!(words.message, "max_tokens must be a whole number, not a string");
+}
+
+#[test]
+fn a_tool_whose_name_is_too_long_for_a_vendor_is_not_sent_to_it() {
+    let name = format!("mcp__{}", "x".repeat(60));
+    let tools = json!([{ "name": name, "input_schema": { "type": "object" } }]);
+    let request = anthropic(&ask(json!({ "max_tokens": 9, "tools": tools })));
+    assert_eq!(in_the_way(Dialect::OpenAi, &request).as_deref(), Some("tools[].name"));
+    assert_eq!(obstacle(Dialect::Anthropic, Dialect::Anthropic, &request), None);
+}
+
+#[test]
+fn an_old_claude_thinks_only_where_there_is_room_and_a_thought_before() {
+    let quirks = Quirks::default();
+    let refuses = BTreeSet::from([Refusal::ThinkingEffort]);
+    let old = Target { refuses: &refuses, ..target(Dialect::Anthropic, &quirks) };
+    let short = openai(ask(json!({ "reasoning_effort": "high", "max_tokens": 1000 })));
+    let (body, dropped) = sent(&old, &short);
+    assert_eq!((body.get("thinking"), dropped), (None, vec!["reasoning".to_owned()]));
+    let call = json!({ "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } });
+    let messages = json!([
+        { "role": "user", "content": "x" },
+        { "role": "assistant", "content": null, "reasoning_content": "hm", "tool_calls": [call] },
+        { "role": "tool", "tool_call_id": "a", "content": "y" },
+    ]);
+    let (body, dropped) = sent(&old, &openai(json!({ "messages": messages, "reasoning_effort": "high" })));
+    assert_eq!(body.get("thinking"), None);
+    assert_eq!(dropped, ["messages[1].thinking", "reasoning"]);
+}
+
+#[test]
+fn what_is_cached_for_an_hour_is_counted_apart() {
+    let usage = json!({
+        "input_tokens": 5, "output_tokens": 7, "cache_creation_input_tokens": 110,
+        "cache_creation": { "ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 100 },
+    });
+    let answer = json!({ "id": "a", "model": "m", "content": [], "stop_reason": "end_turn", "usage": usage });
+    let usage = decode_response(Dialect::Anthropic, answer.to_string().as_bytes()).unwrap().usage.unwrap();
+    assert_eq!((usage.cache_write_tokens, usage.cache_write_long_tokens, usage.prompt_tokens()), (110, 100, 115));
+}
