@@ -6,7 +6,8 @@
 use serde_json::{Map, Value, json};
 
 use super::super::Target;
-use crate::config::{MaxTokensField, Refusal};
+use crate::config::MaxTokensField;
+use crate::config::Refusal;
 use crate::protocol::{ChatRequest, Effort, Part, ResponseFormat, Role};
 
 /// Whether `target` takes the request as OpenAI's dialect says it. A look at what is decoded: most requests pass.
