@@ -106,7 +106,8 @@ fn unfit(model: &str, most: u64, messages: &[Value], body: &Value) -> Option<&'s
     let able = if model.ends_with("-5-5") || model.ends_with("-5-1") { 128_000 } else { 64_000 };
     let blank = |stop: &Value| stop.as_str().is_none_or(|stop| stop.trim().is_empty());
     let mut stops = body["stop_sequences"].as_array().into_iter().flatten();
-    let mut tools = body["tools"].as_array().into_iter().flatten().map(|tool| &tool["input_schema"]);
+    let custom = |tool: &&Value| tool["type"].is_null() || tool["type"] == "custom";
+    let mut tools = body["tools"].as_array().into_iter().flatten().filter(custom).map(|tool| &tool["input_schema"]);
     let choice = |schema: &Value| ["anyOf", "oneOf", "allOf"].iter().any(|key| !schema[key].is_null());
     let picture = |block: &Value| {
         let kind = block["source"]["media_type"].as_str();
