@@ -178,7 +178,7 @@ fn an_export_that_fails_says_so_and_leaves_everything_as_it_was() {
     assert_eq!(pointsman(dir.path(), &["export", "good.jsonl", "--from", "none.jsonl"]).status.code(), Some(1));
     assert_eq!(good(), before);
 
-    std::fs::write(dir.path().join("var/log/conf"), "nonsense").unwrap();
+    std::fs::write(dir.path().join("var/log/conf"), "no configuration").unwrap();
     for command in [["export", "good.jsonl"], ["import", "log.jsonl"]] {
         let failed = pointsman(dir.path(), &command);
         assert_eq!(failed.status.code(), Some(1), "{command:?}: {}", stdout(&failed));
