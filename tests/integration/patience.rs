@@ -9,18 +9,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::support::mock::{Mock, Script};
 use crate::support::{CLIENTS, TestGateway, ask, error, settle, streamed_text, text};
 
-/// A provider of each dialect, and models there that cost a dollar per thousand tokens.
-fn world(mock: &Mock, dispatch: &str) -> String {
+/// A gateway before the mock in two dialects, and models there that cost a dollar per thousand tokens.
+async fn start(mock: &Mock, dispatch: &str) -> TestGateway {
     let address = mock.address;
-    format!(
+    let upstreams = format!(
         "[providers.claude]\nbase_url = 'http://{address}'\ndialect = 'anthropic'\n\
-         [providers.gpt]\nbase_url = 'http://{address}/v1'\n\
-         [models.thinker]\nprovider = 'claude'\ncan = ['reasoning']\nprice = {{ input = 1000.0, output = 1000.0 }}\n\
+         [providers.gpt]\nbase_url = 'http://{address}/v1'\n"
+    );
+    let models = format!(
+        "[models.thinker]\nprovider = 'claude'\ncan = ['reasoning']\nprice = {{ input = 1000.0, output = 1000.0 }}\n\
          [models.silent]\nprovider = 'gpt'\ncan = ['reasoning']\nprice = {{ input = 1000.0, output = 1000.0 }}\n\
          [models.quick]\nprovider = 'gpt'\nprice = {{ input = 1000.0, output = 1000.0 }}\n\
          [models.twin]\ndeployments = [{{ provider = 'gpt', upstream = 'slow' }}, {{ provider = 'gpt', upstream = 'fast' }}]\n\
          [dispatch]\n{dispatch}\n"
-    )
+    );
+    TestGateway::before(&upstreams, &models).await
 }
 
 fn said(event: &Value) -> String {
@@ -77,7 +80,7 @@ async fn a_stream_that_shows_life_is_given_the_time_to_think() {
     let mock = Mock::start(|_| claude(12, 100)).await;
     let settings =
         "first_byte_timeout_ms = 300\nthinking_timeout_ms = 300\nidle_timeout_ms = 300\ntotal_timeout_ms = 900";
-    let gateway = TestGateway::start(&world(&mock, settings)).await;
+    let gateway = start(&mock, settings).await;
     for (at, path) in CLIENTS.into_iter().enumerate() {
         let response = gateway.post(path, streamed(path, "thinker")).await;
         assert_eq!(response.status(), 200, "{path}");
@@ -92,7 +95,7 @@ async fn a_stream_that_shows_life_is_given_the_time_to_think() {
 async fn a_client_hears_of_a_model_that_thinks_unheard() {
     let mock = Mock::start(|_| gpt(1500, 2, 0)).await;
     let settings = "thinking_timeout_ms = 5000\nsign_of_life_ms = 200";
-    let gateway = TestGateway::start(&world(&mock, settings)).await;
+    let gateway = start(&mock, settings).await;
     for path in CLIENTS {
         let begun = Instant::now();
         let response = gateway.post(path, streamed(path, "silent")).await;
@@ -108,13 +111,13 @@ async fn a_client_hears_of_a_model_that_thinks_unheard() {
 #[tokio::test]
 async fn a_stream_that_flows_is_not_cut_by_the_walks_deadline() {
     let mock = Mock::start(|_| gpt(0, 12, 100)).await;
-    let gateway = TestGateway::start(&world(&mock, "total_timeout_ms = 500")).await;
+    let gateway = start(&mock, "total_timeout_ms = 500").await;
     let path = "/v1/chat/completions";
     let stream = gateway.post(path, streamed(path, "quick")).await.text().await.unwrap();
     assert_eq!(streamed_text(path, &stream).matches("word").count(), 12, "{stream}");
     gateway.stop().await;
     // It has one of its own.
-    let gateway = TestGateway::start(&world(&mock, "stream_timeout_ms = 500")).await;
+    let gateway = start(&mock, "stream_timeout_ms = 500").await;
     let stream = gateway.post(path, streamed(path, "quick")).await.text().await.unwrap();
     assert!(stream.contains("no answer in time"), "{stream}");
     gateway.stop().await;
@@ -130,7 +133,7 @@ async fn a_place_that_is_too_slow_is_not_asked_again_but_another_is() {
     })
     .await;
     let settings = "thinking_timeout_ms = 300\nfirst_byte_timeout_ms = 300\nwhole_answer_timeout_ms = 300";
-    let gateway = TestGateway::start(&world(&mock, settings)).await;
+    let gateway = start(&mock, settings).await;
     let path = "/v1/chat/completions";
     for (calls, body) in [(1, ask(path, "quick", "Hello")), (2, streamed(path, "silent"))] {
         let response = gateway.post(path, body).await;
@@ -153,7 +156,7 @@ async fn answers_that_nobody_counts_have_a_price() {
         if body.contains("\"stream\":true") { gpt(0, 20, 0) } else { Script::whole(whole.to_string()) }
     })
     .await;
-    let gateway = TestGateway::start(&world(&mock, "")).await;
+    let gateway = start(&mock, "").await;
     let mut paid = 0.0;
     for path in CLIENTS {
         for body in [ask(path, "quick", "Hello"), streamed(path, "quick")] {
@@ -171,7 +174,7 @@ async fn answers_that_nobody_counts_have_a_price() {
 #[tokio::test]
 async fn a_client_that_goes_away_while_a_model_thinks_pays_for_its_prompt() {
     let mock = Mock::start(|_| claude(50, 100)).await;
-    let gateway = TestGateway::start(&world(&mock, "first_byte_timeout_ms = 20000")).await;
+    let gateway = start(&mock, "first_byte_timeout_ms = 20000").await;
     let body = streamed("/v1/messages", "thinker").to_string();
     let call = tokio::spawn(gateway.http.post(gateway.url("/v1/messages")).body(body).send());
     settle(|| mock.calls() == 1, "the call never began").await;
@@ -185,7 +188,7 @@ async fn a_client_that_goes_away_while_a_model_thinks_pays_for_its_prompt() {
 #[tokio::test]
 async fn a_connection_whose_answer_ends_a_moment_late_is_used_again() {
     let mock = Mock::start(|_| Script { end_ms: 50, ..gpt(0, 2, 0) }).await;
-    let gateway = TestGateway::start(&world(&mock, "")).await;
+    let gateway = start(&mock, "").await;
     // One client connection, so one lane.
     for path in ["/v1/chat/completions", "/v1/messages"] {
         for _ in 0..5 {
@@ -204,7 +207,7 @@ async fn what_cannot_be_read_passes_to_a_client_who_may_know_better() {
         json!({ "choices": [{ "message": "word" }], "usage": { "prompt_tokens": null, "completion_tokens": 12.0 } });
     let body = odd.to_string();
     let mock = Mock::start(move |_| Script::whole(body.clone())).await;
-    let gateway = TestGateway::start(&world(&mock, "")).await;
+    let gateway = start(&mock, "").await;
     let path = "/v1/chat/completions";
     let answer: Value = gateway.post(path, ask(path, "quick", "Hello")).await.json().await.unwrap();
     assert_eq!(answer, odd);
@@ -245,7 +248,7 @@ async fn an_idle_connection_outlives_the_patience_with_a_first_request() {
 #[tokio::test]
 async fn a_hand_over_lets_go_of_the_call_when_the_client_does() {
     let mock = Mock::start(|_| claude(100, 100)).await;
-    let gateway = TestGateway::start(&world(&mock, "sign_of_life_ms = 150")).await;
+    let gateway = start(&mock, "sign_of_life_ms = 150").await;
     let mut stream = gateway.post("/v1/messages", streamed("/v1/messages", "thinker")).await.bytes_stream();
     let first = stream.next().await.unwrap().unwrap();
     assert!(first.starts_with(b"event: message_start"));

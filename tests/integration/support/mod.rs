@@ -46,6 +46,11 @@ impl TestGateway {
         Self::with_tokens(extra, &[]).await.0
     }
 
+    /// A gateway with further stand-ins behind it, given as the providers they play.
+    pub async fn before(upstreams: &str, extra: &str) -> Self {
+        Self::build(upstreams, extra, &[], &[]).await.0
+    }
+
     /// A gateway that knows tokens of these names and scopes; their texts come back.
     pub async fn with_tokens(extra: &str, tokens: &[(&str, &[Scope])]) -> (Self, Vec<String>) {
         Self::with_environment(extra, tokens, &[]).await
@@ -53,6 +58,15 @@ impl TestGateway {
 
     /// The same, with variables in its environment.
     pub async fn with_environment(
+        extra: &str,
+        tokens: &[(&str, &[Scope])],
+        variables: &[(&str, &str)],
+    ) -> (Self, Vec<String>) {
+        Self::build("", extra, tokens, variables).await
+    }
+
+    async fn build(
+        upstreams: &str,
         extra: &str,
         tokens: &[(&str, &[Scope])],
         variables: &[(&str, &str)],
@@ -80,7 +94,7 @@ impl TestGateway {
             file: Some(file),
             environment,
             flags: Vec::new(),
-            sandbox: Some(sandbox.settings()),
+            sandbox: Some(format!("{}\n{upstreams}", sandbox.settings())),
         };
         let loaded = config::load(&args).unwrap_or_else(|errors| panic!("{errors}"));
         let app = App::start(args.clone(), loaded).await.unwrap();
