@@ -202,6 +202,12 @@ impl Door {
         Some(session.clone())
     }
 
+    /// Whether a session is open still: its owner has not signed out, and its hours are not over.
+    pub fn is_open(&self, session: &Session, now: Instant) -> bool {
+        let sessions = self.sessions.lock();
+        session.ends > now && sessions.values().any(|known| known == session)
+    }
+
     /// Ends the session of a cookie.
     pub fn leave(&self, cookie: &str) {
         self.sessions.lock().remove(&digest(cookie));
@@ -307,9 +313,11 @@ mod tests {
         let entered = door.enter(HERE, "admin", "open sesame", now).await.unwrap();
         let late = now + Duration::from_secs(12 * 3600);
         assert!(door.session(&entered.cookie, late - Duration::from_secs(1)).is_some());
+        assert!(door.is_open(&entered.session, now) && !door.is_open(&entered.session, late));
         assert!(door.session(&entered.cookie, late).is_none());
         let again = door.enter(HERE, "admin", "open sesame", now).await.unwrap();
         door.leave(&again.cookie);
+        assert!(!door.is_open(&again.session, now));
         assert!(door.session(&again.cookie, now).is_none());
     }
 

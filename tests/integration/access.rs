@@ -1,9 +1,12 @@
 //! Tokens, scopes, addresses, limits.
 
+use std::time::Duration;
+
 use pointsman::app::{App, StartError};
 use pointsman::config;
 use pointsman::store::Scope;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{CLIENTS, TestGateway, ask, error, settle};
 
@@ -74,6 +77,59 @@ async fn the_last_token_that_goes_does_not_leave_the_door_open() {
 }
 
 #[tokio::test]
+async fn what_a_proxy_of_this_machine_passed_on_is_not_its_own() {
+    let gateway = TestGateway::start("").await;
+    let (proxy, admin) = (gateway.url("/v1/models"), gateway.admin_url("/api/admin/models"));
+    let panel = gateway.admin_url("/dashboard/login");
+    let get = async |url: &str, headers: &[(&str, &str)]| {
+        let request =
+            headers.iter().fold(gateway.http.get(url), |request, (name, value)| request.header(*name, *value));
+        request.send().await.unwrap()
+    };
+    for plain in [&[][..], &[("user-agent", "OpenAI/Python 2.1"), ("authorization", "Bearer sk-anything")]] {
+        for url in [&proxy, &admin, &panel] {
+            assert_eq!(get(url, plain).await.status(), 200, "{url} {plain:?}");
+        }
+    }
+    for name in ["x-forwarded-for", "x-real-ip", "forwarded", "via", "cf-connecting-ip", "x-forwarded-proto"] {
+        // As nginx sends it where nobody wrote a Host: this machine's own.
+        let passed_on = [(name, "6.6.6.6"), ("host", "127.0.0.1")];
+        for url in [&proxy, &admin] {
+            let answer = get(url, &passed_on).await;
+            assert_eq!(answer.status(), 401, "{url} {name}");
+            let told = answer.text().await.unwrap();
+            assert!(told.contains("access.trusted_proxies") && told.contains("pointsman token new"), "{told}");
+        }
+        assert_eq!(get(&panel, &passed_on).await.status(), 403, "{name}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_a_trusted_proxy_names_is_not_the_proxy() {
+    let gateway = TestGateway::start(&format!("{BEHIND_A_PROXY}\ndeny = ['192.0.2.0/24']")).await;
+    let status = async |name: &str, value: &[u8]| {
+        let request = gateway.http.get(gateway.url("/v1/models")).header(name, value);
+        request.send().await.unwrap().status().as_u16()
+    };
+    for (said, expected) in [
+        ("6.6.6.6", 401),
+        ("6.6.6.6:1234", 401),
+        ("[2001:db8::1]:99", 401),
+        ("127.0.0.1", 200),
+        ("192.0.2.7:80", 403),
+        ("unknown", 403),
+        ("6.6.6.6, unknown", 403),
+    ] {
+        assert_eq!(status("x-forwarded-for", said.as_bytes()).await, expected, "{said}");
+    }
+    assert_eq!(status("x-forwarded-for", b"\xff, 6.6.6.6").await, 401);
+    assert_eq!(status("forwarded", b"for=6.6.6.6").await, 401, "a proxy that names nobody");
+    assert_eq!(status("accept", b"*/*").await, 200, "the proxy's own");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn no_page_of_anybodys_spends_the_operators_keys() {
     let gateway = TestGateway::start("[server]\ncors_origins = ['https://app.example']").await;
     let host = gateway.app.proxy.to_string();
@@ -100,6 +156,20 @@ async fn denied_addresses_stay_outside() {
     let response = gateway.post("/v1/messages", ask("/v1/messages", "gpt-4o", "hi")).await;
     assert_eq!(response.status(), 403);
     error("/v1/messages", &response.json().await.unwrap());
+    gateway.stop().await;
+    // As whoever looks at v6 addresses alone writes it.
+    let gateway = TestGateway::start("[access]\ndeny = ['::ffff:127.0.0.0/104']").await;
+    for path in ["/v1/models", "/models"] {
+        assert_eq!(gateway.http.get(gateway.url(path)).send().await.unwrap().status(), 403, "{path}");
+    }
+    for path in ["/metrics", "/openapi.json", "/api/admin/config", "/dashboard", "/dashboard/login"] {
+        assert_eq!(gateway.http.get(gateway.admin_url(path)).send().await.unwrap().status(), 403, "{path}");
+    }
+    for path in ["/health", "/ready"] {
+        for url in [gateway.url(path), gateway.admin_url(path)] {
+            assert_eq!(gateway.http.get(&url).send().await.unwrap().status(), 200, "{url} is for all");
+        }
+    }
     gateway.stop().await;
 }
 
@@ -146,6 +216,35 @@ async fn what_stands_beside_chat_is_limited_too() {
     let only = gateway.app.gateway.admit().unwrap();
     assert_eq!(ask_each(&gateway).await, [429, 429, 429]);
     drop(only);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_over_their_limit_holds_no_place_of_others() {
+    let limits = "[limits]\nmax_in_flight = 2\nrequests_per_minute = 1";
+    let (gateway, tokens) = TestGateway::with_tokens(limits, &[("a", &[Scope::Chat]), ("b", &[Scope::Chat])]).await;
+    // A head, and the first byte of a body that never comes.
+    let begin = async |path: &str| {
+        let mut slow = tokio::net::TcpStream::connect(gateway.app.proxy).await.unwrap();
+        let token = &tokens[0];
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n");
+        slow.write_all(format!("{head}content-length: 99\r\n\r\n{{").as_bytes()).await.unwrap();
+        slow
+    };
+    // The first one is in its right, and holds a place.
+    let first = begin("/api/chat").await;
+    let inner = &gateway.app.gateway;
+    settle(|| inner.admit().and_then(|_one| inner.admit()).is_err(), "no place is held").await;
+    for path in ["/api/chat", "/v1/embeddings", "/api/route"] {
+        let mut answer = [0; 12];
+        let mut second = begin(path).await;
+        tokio::time::timeout(Duration::from_secs(5), second.read_exact(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 429", "the body of {path} is not waited for");
+    }
+    let body = ask("/api/chat", "gpt-4o", "hi").to_string();
+    let other = gateway.http.post(gateway.url("/api/chat")).bearer_auth(&tokens[1]).body(body);
+    assert_eq!(other.send().await.unwrap().status(), 200);
+    drop(first);
     gateway.stop().await;
 }
 

@@ -213,6 +213,71 @@ async fn the_admin_api_takes_an_admin_token_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_password_closes_the_admin_api_to_whoever_shows_anything_else() {
+    for access in ["", "[access]\nauth = 'off'", "[access]\nauth = 'required'"] {
+        let gateway = locked(access).await;
+        let evil = json!({ "name": "evil", "scopes": ["admin"] }).to_string();
+        for (header, value) in [("authorization", "Bearer nonsense"), ("x-api-key", "x"), ("accept", "*/*")] {
+            for path in ["/api/admin/config", "/api/admin/tokens"] {
+                let read = gateway.http.get(gateway.admin_url(path)).header(header, value).send().await.unwrap();
+                assert_eq!(read.status(), 401, "{access} {path} {header}");
+            }
+            let made = gateway.http.post(gateway.admin_url("/api/admin/tokens")).header(header, value);
+            assert_eq!(made.body(evil.clone()).send().await.unwrap().status(), 401, "{access} {header}");
+        }
+        assert!(gateway.app.gateway.tokens().is_empty());
+        let browser = Browser::sign_in(&gateway).await;
+        assert_eq!(browser.get("/api/admin/config").await.status(), 200, "{access}");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_chat_without_tokens_opens_no_panel_to_the_network() {
+    let off = "[access]\nauth = 'off'\ntrusted_proxies = ['127.0.0.1/32']";
+    let (gateway, tokens) = TestGateway::with_tokens(off, &[("op", &[Scope::Admin])]).await;
+    let from = async |url: String, address: &str, token: Option<&str>| {
+        let request = gateway.http.get(url).header("x-forwarded-for", address);
+        let request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
+        request.send().await.unwrap().status().as_u16()
+    };
+    let admin = gateway.admin_url("/api/admin/config");
+    assert_eq!(from(gateway.url("/v1/models"), "203.0.113.7", None).await, 200, "that is what `off` is for");
+    assert_eq!(from(admin.clone(), "203.0.113.7", None).await, 401);
+    assert_eq!(from(admin.clone(), "203.0.113.7", Some("pm_nonsense")).await, 401);
+    assert_eq!(from(admin.clone(), "203.0.113.7", Some(&tokens[0])).await, 200);
+    assert_eq!(from(admin, "127.0.0.1", None).await, 200);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_look_no_longer_sees_nothing_more() {
+    let tokens: [(&str, &[Scope]); 2] = [("op", &[Scope::Admin]), ("client", &[Scope::Chat])];
+    let environment = [("POINTSMAN_ADMIN_PASSWORD", PASSWORD)];
+    let (gateway, texts) = TestGateway::with_environment("", &tokens, &environment).await;
+    let browser = Browser::sign_in(&gateway).await;
+    let mut by_session = browser.get("/api/admin/requests/stream").await;
+    let url = gateway.admin_url("/api/admin/requests/stream");
+    let mut by_token = gateway.http.get(url).bearer_auth(&texts[0]).send().await.unwrap();
+    for stream in [&mut by_session, &mut by_token] {
+        let hello = stream.chunk().await.unwrap().unwrap();
+        assert!(String::from_utf8_lossy(&hello).contains("ready"));
+    }
+    gateway.app.gateway.change_tokens(|tokens| tokens.revoke("op")).unwrap();
+    let out = browser.change("POST", "/dashboard/logout").body(format!("csrf={}", browser.csrf));
+    assert_eq!(out.send().await.unwrap().status(), 303);
+    let chat = gateway.http.post(gateway.url("/api/chat")).bearer_auth(&texts[1]);
+    let chat = chat.body(ask("/api/chat", "gpt-4o", "hi").to_string()).send().await.unwrap();
+    assert_eq!(chat.status(), 200);
+    for stream in [by_session, by_token] {
+        let rest = tokio::time::timeout(Duration::from_secs(5), stream.text()).await;
+        let rest = rest.expect("the stream ends").unwrap();
+        assert!(!rest.contains("phase"), "{rest}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn tokens_are_made_shown_once_and_revoked() {
     let gateway = locked("").await;
     let browser = Browser::sign_in(&gateway).await;

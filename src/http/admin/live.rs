@@ -1,7 +1,7 @@
 //! Endless streams for those who watch: what is there, then everything further, as server-sent events.
 //!
-//! They end when the gateway drains or the watcher's session does; a watcher that is too slow is told how many events it
-//! missed (`event: missed`).
+//! They end when the gateway drains or the watcher's session does, and show nothing more to whom its token or session was
+//! taken away from; a watcher that is too slow is told how many events it missed (`event: missed`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::http::middleware::caller::Caller;
+use crate::http::middleware::caller::{Caller, may_stay};
 use crate::http::state::Gateway;
 
 /// Proxies and browsers give up on what is silent for long.
@@ -25,8 +25,8 @@ pub type Events = Sse<axum::response::sse::KeepAliveStream<BoxStream<'static, Re
 
 /// `first`, then everything from `live` that passes.
 pub fn events<F, T>(
-    gateway: &Gateway,
-    caller: &Caller,
+    gateway: &Arc<Gateway>,
+    caller: Caller,
     first: Vec<F>,
     live: Receiver<Arc<T>>,
     passes: impl Fn(&T) -> bool + Send + 'static,
@@ -36,21 +36,26 @@ where
     T: Serialize + Send + Sync + 'static,
 {
     let first: Vec<_> = first.iter().map(|item| Ok(event(item))).collect();
-    let later = stream::unfold((live, passes), |(mut live, passes)| async move {
+    let ends = caller.session.as_ref().map(|session| session.ends);
+    let watcher = (Arc::clone(gateway), caller);
+    let later = stream::unfold((live, passes, watcher), |(mut live, passes, watcher)| async move {
         loop {
-            match live.recv().await {
-                Ok(item) if passes(&item) => return Some((Ok(event(&*item)), (live, passes))),
+            let heard = live.recv().await;
+            if !may_stay(&watcher.1, &watcher.0) {
+                return None;
+            }
+            match heard {
+                Ok(item) if passes(&item) => return Some((Ok(event(&*item)), (live, passes, watcher))),
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
                     let told = Event::default().event("missed").data(missed.to_string());
-                    return Some((Ok(told), (live, passes)));
+                    return Some((Ok(told), (live, passes, watcher)));
                 }
                 Err(RecvError::Closed) => return None,
             }
         }
     });
     let draining = gateway.draining();
-    let ends = caller.session.as_ref().map(|session| session.ends);
     let end = async move {
         let over = async {
             match ends {

@@ -68,5 +68,5 @@ pub async fn stream(
     let wish = wish.checked()?;
     let (first, live) = tail().watch(wish.level.as_deref(), &wish.text, wish.limit());
     let Wish { level, text, .. } = wish;
-    Ok(live::events(&gateway, &caller, first, live, move |line: &Line| line.passes(level.as_deref(), &text)))
+    Ok(live::events(&gateway, caller, first, live, move |line: &Line| line.passes(level.as_deref(), &text)))
 }

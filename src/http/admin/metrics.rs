@@ -7,12 +7,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 
+use crate::http::middleware::caller::Passer;
 use crate::http::state::{Gateway, now_s};
 use crate::telemetry::{ClassifierFigures, LogFigures};
 use crate::upstream::BreakerState;
 
-/// All metrics in OpenMetrics' text format. Open to whoever reaches the admin listener, as scrapers expect.
-pub async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
+/// All metrics in OpenMetrics' text format. Open to whoever reaches the admin listener from a network that may come in, as
+/// scrapers expect.
+pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer) -> Response {
     let live = gateway.live();
     let now = Instant::now();
     for model in live.catalog.models() {

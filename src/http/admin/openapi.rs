@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
+use crate::http::middleware::caller::Passer;
+
 /// The description: what clients and operators share, what the dashboard added, and the learned policy.
 static SPEC: LazyLock<Value> = LazyLock::new(|| {
     let mut spec: Value = serde_json::from_str(include_str!("openapi.json")).unwrap_or_default();
@@ -27,7 +29,7 @@ pub fn described() -> &'static Value {
 }
 
 /// The description. It is written by hand, and a test holds it against the routes.
-pub async fn spec() -> Response {
+pub async fn spec(_: Passer) -> Response {
     static TEXT: LazyLock<String> = LazyLock::new(|| SPEC.to_string());
     ([(CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
 }

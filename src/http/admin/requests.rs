@@ -26,5 +26,5 @@ pub async fn list(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) ->
 /// The last requests, then each request again with every step it takes, as server-sent events.
 pub async fn stream(State(gateway): State<Arc<Gateway>>, Operator(caller): Operator) -> Events {
     let (first, live) = gateway.monitor.watch();
-    live::events(&gateway, &caller, first, live, |_| true)
+    live::events(&gateway, caller, first, live, |_| true)
 }

@@ -84,17 +84,17 @@ impl FromRequestParts<Arc<Gateway>> for Visitor {
 ///
 /// `Permission`, with what would have to be done.
 pub(super) fn admissible(parts: &Parts, gateway: &Gateway) -> Result<std::net::IpAddr, ApiError> {
-    let address = caller::address(parts, &gateway.live().config.access)?;
+    let source = caller::source(parts, &gateway.live().config.access)?;
     if gateway.door.has_password() {
-        return Ok(address);
+        return Ok(source.address);
     }
     caller::own_name(&parts.headers)?;
-    if !address.is_loopback() {
-        let message = "without a password the panel is open to its own machine only: set POINTSMAN_ADMIN_PASSWORD, \
-                       or admin.password_file";
+    if !source.is_own_machine(&parts.headers) {
+        let message = "without a password the panel is open to its own machine only, and not through a proxy: set \
+                       POINTSMAN_ADMIN_PASSWORD, or admin.password_file";
         return Err(ApiError::new(ErrorKind::Permission, message));
     }
-    Ok(address)
+    Ok(source.address)
 }
 
 /// A page that says no.

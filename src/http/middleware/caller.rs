@@ -16,7 +16,7 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method};
 
-use super::ip;
+use super::ip::{self, Source};
 use crate::config::{Access, Auth, Config};
 use crate::http::error::{Rejection, dialect_of};
 use crate::http::session::Session;
@@ -87,28 +87,76 @@ impl FromRequestParts<Arc<Gateway>> for Operator {
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Rejection> {
         let dialect = dialect_of(parts.uri.path());
-        let refuse = |error: ApiError| Rejection::new(dialect, error);
-        if shown(&parts.headers).is_some() {
-            return enter(parts, gateway, Scope::Admin).map(Self);
-        }
-        own_page(&parts.headers, &parts.method).map_err(refuse)?;
-        let Some(session) = seated(&parts.headers, gateway) else {
-            // A panel with a password is closed to whoever shows nothing.
-            if gateway.door.has_password() && gateway.live().config.access.auth != Auth::Off {
-                let message = "sign in at /dashboard, or show an API token with the scope `admin`";
-                return Err(refuse(ApiError::new(ErrorKind::Authentication, message)));
-            }
-            own_name(&parts.headers).map_err(refuse)?;
-            return enter(parts, gateway, Scope::Admin).map(Self);
-        };
-        let address = address(parts, &gateway.live().config.access).map_err(refuse)?;
-        let sent = parts.headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
-        if is_change(&parts.method) && sent != Some(session.csrf.as_str()) {
-            let message = format!("a change from the dashboard must carry its session's token in {CSRF_HEADER}");
-            return Err(refuse(ApiError::new(ErrorKind::Permission, message)));
-        }
-        Ok(Self(Caller { token: None, session: Some(session), address, request_id: request_id(parts) }))
+        operator(parts, gateway).map(Self).map_err(|error| Rejection::new(dialect, error))
     }
+}
+
+/// Whoever the networks let in, with or without a token.
+#[derive(Debug, Clone, Copy)]
+pub struct Passer;
+
+impl FromRequestParts<Arc<Gateway>> for Passer {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Rejection> {
+        let source = source(parts, &gateway.live().config.access);
+        source.map(|_| Self).map_err(|error| Rejection::new(dialect_of(parts.uri.path()), error))
+    }
+}
+
+/// Who operates: a token's holder, somebody at the dashboard, or, where nothing closes the panel, a program of this
+/// machine.
+fn operator(parts: &Parts, gateway: &Gateway) -> Result<Caller, ApiError> {
+    let source = source(parts, &gateway.live().config.access)?;
+    let caller = |token, session| Caller { token, session, address: source.address, request_id: request_id(parts) };
+    if shown(&parts.headers).is_none() {
+        own_page(&parts.headers, &parts.method)?;
+        if let Some(session) = seated(&parts.headers, gateway) {
+            let sent = parts.headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
+            if is_change(&parts.method) && sent != Some(session.csrf.as_str()) {
+                let message = format!("a change from the dashboard must carry its session's token in {CSRF_HEADER}");
+                return Err(ApiError::new(ErrorKind::Permission, message));
+            }
+            return Ok(caller(None, Some(session)));
+        }
+    }
+    match known(&parts.headers, Scope::Admin, &gateway.tokens()) {
+        Ok(token) => Ok(caller(Some(token), None)),
+        Err(_) if gateway.door.has_password() && shown(&parts.headers).is_none() => {
+            let message = "sign in at /dashboard, or show an API token with the scope `admin`";
+            Err(ApiError::new(ErrorKind::Authentication, message))
+        }
+        Err(error) if is_closed(gateway) => Err(error),
+        Err(_) => at_home(parts, source).map(|()| caller(None, None)),
+    }
+}
+
+/// Whether operators have to show something: a password is set, or tokens are asked for. That chat asks for none
+/// (`access.auth = "off"`) does not open the panel.
+fn is_closed(gateway: &Gateway) -> bool {
+    let by_token = match gateway.live().config.access.auth {
+        Auth::Off => false,
+        Auth::Auto => !gateway.tokens().is_empty(),
+        Auth::Required => true,
+    };
+    by_token || gateway.door.has_password()
+}
+
+/// Lets this machine's own programs and browsers in, where nothing is asked for.
+fn at_home(parts: &Parts, source: Source) -> Result<(), ApiError> {
+    own_page(&parts.headers, &parts.method)?;
+    own_name(&parts.headers)?;
+    if source.is_own_machine(&parts.headers) { Ok(()) } else { Err(elsewhere(&parts.headers)) }
+}
+
+/// Whether what let an operator in would do so still: its token is there, its session open, its network not denied.
+pub fn may_stay(caller: &Caller, gateway: &Gateway) -> bool {
+    let stands = match (&caller.token, &caller.session) {
+        (Some(token), _) => gateway.tokens().all().iter().any(|known| known == token),
+        (None, Some(session)) => gateway.door.is_open(session, Instant::now()),
+        (None, None) => !is_closed(gateway),
+    };
+    stands && ip::may_enter(caller.address, &gateway.live().config.access)
 }
 
 fn is_change(method: &Method) -> bool {
@@ -169,19 +217,22 @@ fn request_id(parts: &Parts) -> RequestId {
     parts.extensions.get::<RequestId>().cloned().unwrap_or_else(|| RequestId("".into()))
 }
 
-/// The caller's address, if it may come in.
+/// Where the request comes from, if that may come in.
 ///
 /// # Errors
 ///
-/// `Permission` where it may not.
-pub fn address(parts: &Parts, access: &Access) -> Result<IpAddr, ApiError> {
+/// `Permission` where it may not, or where a trusted proxy does not say for whom it asks.
+pub fn source(parts: &Parts, access: &Access) -> Result<Source, ApiError> {
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let peer = peer.ok_or_else(|| ApiError::new(ErrorKind::Internal, "the connection has no address"))?;
-    let address = ip::client_ip(peer, &parts.headers, access);
-    if !ip::may_enter(address, access) {
+    let source = ip::client(peer, &parts.headers, access).map_err(|ip::Garbled| {
+        let message = "a proxy of access.trusted_proxies wrote something into x-forwarded-for that is no address";
+        ApiError::new(ErrorKind::Permission, message)
+    })?;
+    if !ip::may_enter(source.address, access) {
         return Err(ApiError::new(ErrorKind::Permission, "your address may not use this gateway"));
     }
-    Ok(address)
+    Ok(source)
 }
 
 fn enter(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<Caller, Rejection> {
@@ -193,26 +244,25 @@ fn enter(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<Caller, Rejec
 fn check(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<(Option<Arc<Token>>, IpAddr), ApiError> {
     let live = gateway.live();
     let Config { access, server, .. } = &live.config;
-    let address = address(parts, access)?;
+    let source = source(parts, access)?;
     let tokens = gateway.tokens();
     let token = match access.auth {
         Auth::Off => None,
         Auth::Auto if tokens.is_empty() => {
-            own_machine(parts, address, &server.cors_origins)?;
+            own_machine(parts, source, &server.cors_origins)?;
             None
         }
         Auth::Auto | Auth::Required => Some(known(&parts.headers, scope, &tokens)?),
     };
-    Ok((token, address))
+    Ok((token, source.address))
 }
 
 /// Lets this machine's own programs in, and pages that the operator named, where there is no token to ask for.
 ///
 /// The listener was bound to loopback then, or tokens were there and are gone: what was closed must not stand open.
-fn own_machine(parts: &Parts, address: IpAddr, cors_origins: &[String]) -> Result<(), ApiError> {
-    if !address.is_loopback() {
-        let message = "without an API token only this machine may come in: make one with `pointsman token new NAME`";
-        return Err(ApiError::new(ErrorKind::Authentication, message));
+fn own_machine(parts: &Parts, source: Source, cors_origins: &[String]) -> Result<(), ApiError> {
+    if !source.is_own_machine(&parts.headers) {
+        return Err(elsewhere(&parts.headers));
     }
     let origin = parts.headers.get(ORIGIN);
     let named = |origin: &HeaderValue| cors_origins.iter().any(|known| known == "*" || origin == known);
@@ -222,6 +272,15 @@ fn own_machine(parts: &Parts, address: IpAddr, cors_origins: &[String]) -> Resul
     own_page(&parts.headers, &parts.method)?;
     // Programs say no origin, and may call this machine what they like.
     if origin.is_some() { own_name(&parts.headers) } else { Ok(()) }
+}
+
+/// What somebody is told who is not on this machine, or may not be, where that alone would let one in.
+fn elsewhere(headers: &HeaderMap) -> ApiError {
+    let passed_on = "without an API token only this machine may come in, and a proxy passed this request on: make a \
+                     token with `pointsman token new NAME`, or name the proxy in access.trusted_proxies, if it says in \
+                     x-forwarded-for for whom it asks";
+    let far = "without an API token only this machine may come in: make one with `pointsman token new NAME`";
+    ApiError::new(ErrorKind::Authentication, if ip::is_passed_on(headers) { passed_on } else { far })
 }
 
 /// The token that a caller shows.

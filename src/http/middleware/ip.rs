@@ -1,33 +1,82 @@
 //! Where a request comes from, and whether that network may come in.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
-use ipnet::IpNet;
+use http::{HeaderMap, HeaderName};
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::config::Access;
 
-/// The client's address: the peer's, or, behind trusted proxies, the last address in `x-forwarded-for` that is none of
-/// them. Addresses further to the left are the client's own claim and are not believed.
-pub fn client_ip(peer: IpAddr, headers: &HeaderMap, access: &Access) -> IpAddr {
-    let peer = peer.to_canonical();
-    if !contains(&access.trusted_proxies, peer) {
-        return peer;
+/// Where a proxy says for whom it asks.
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// What only proxies put into a request: with one of these it was passed on, whatever the peer's address is.
+static PASSED_ON: [HeaderName; 9] = [
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("forwarded"),
+    HeaderName::from_static("via"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-client-ip"),
+    HeaderName::from_static("cf-connecting-ip"),
+    HeaderName::from_static("true-client-ip"),
+];
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// The client's address, as far as it is known.
+    pub address: IpAddr,
+    /// Whether a trusted proxy said so; else it is the peer's, and may be that of a proxy nobody told us of.
+    pub named: bool,
+}
+
+impl Source {
+    /// Whether a program of this machine asks, as far as can be known: nobody passed it on, or a trusted proxy for it.
+    pub fn is_own_machine(self, headers: &HeaderMap) -> bool {
+        self.address.is_loopback() && (self.named || !is_passed_on(headers))
     }
-    let hops: Vec<&str> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .collect();
-    for hop in hops.iter().rev() {
-        let Ok(address) = hop.trim().parse::<IpAddr>() else { return peer };
-        let address = address.to_canonical();
-        if !contains(&access.trusted_proxies, address) {
-            return address;
+}
+
+/// Whether a proxy stands between the client and us, by what it wrote.
+pub fn is_passed_on(headers: &HeaderMap) -> bool {
+    PASSED_ON.iter().any(|name| headers.contains_key(name))
+}
+
+/// A trusted proxy said for whom it asks, and that is no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Garbled;
+
+/// The client's address: the peer's, or, behind trusted proxies, the last address in `x-forwarded-for` that is none of
+/// them (the first, where all are). Addresses further to the left are the client's own claim and are not believed.
+///
+/// # Errors
+///
+/// Where what a trusted proxy wrote cannot be read: whoever stands behind it must not be taken for the proxy.
+pub fn client(peer: IpAddr, headers: &HeaderMap, access: &Access) -> Result<Source, Garbled> {
+    let peer = peer.to_canonical();
+    let mut source = Source { address: peer, named: false };
+    if !contains(&access.trusted_proxies, peer) {
+        return Ok(source);
+    }
+    let lists = headers.get_all(&FORWARDED_FOR);
+    let hops: Vec<&[u8]> = lists.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).collect();
+    for hop in hops.into_iter().rev().map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty()) {
+        source = Source { address: address_of(hop).ok_or(Garbled)?, named: true };
+        if !contains(&access.trusted_proxies, source.address) {
+            break;
         }
     }
-    peer
+    Ok(source)
+}
+
+/// An address as proxies write it: bare, with a port, in brackets.
+fn address_of(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    bare.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
 
 /// Whether `address` may come in.
@@ -37,7 +86,18 @@ pub fn may_enter(address: IpAddr, access: &Access) -> bool {
 }
 
 fn contains(networks: &[IpNet], address: IpAddr) -> bool {
-    networks.iter().any(|network| network.contains(&address))
+    networks.iter().any(|network| canonical(network).contains(&address))
+}
+
+/// A network of v4 addresses in v6's clothes as what it is: addresses are looked at so, too.
+fn canonical(network: &IpNet) -> IpNet {
+    let bits = network.prefix_len().checked_sub(96);
+    match (network.addr().to_canonical(), bits) {
+        (IpAddr::V4(address), Some(bits)) if matches!(network, IpNet::V6(_)) => {
+            Ipv4Net::new(address, bits).map_or(*network, IpNet::V4)
+        }
+        _ => *network,
+    }
 }
 
 #[cfg(test)]
@@ -69,20 +129,72 @@ mod tests {
         assert!(!may_enter(ip("2001:db9::1"), &access));
     }
 
+    fn from(peer: &str, headers: &HeaderMap, access: &Access) -> IpAddr {
+        client(ip(peer), headers, access).unwrap().address
+    }
+
     #[test]
     fn only_a_trusted_proxy_is_believed() {
         let access = access("trusted_proxies = ['192.0.2.0/24']");
         let headers = forwarded("6.6.6.6, 203.0.113.7, 192.0.2.9");
-        assert_eq!(client_ip(ip("192.0.2.1"), &headers, &access), ip("203.0.113.7"));
-        assert_eq!(client_ip(ip("198.51.100.1"), &headers, &access), ip("198.51.100.1"));
-        assert_eq!(client_ip(ip("::ffff:192.0.2.1"), &forwarded("nonsense"), &access), ip("192.0.2.1"));
+        assert_eq!(from("192.0.2.1", &headers, &access), ip("203.0.113.7"));
+        assert_eq!(from("198.51.100.1", &headers, &access), ip("198.51.100.1"));
+        assert_eq!(
+            from("192.0.2.1", &forwarded("192.0.2.8, 192.0.2.9"), &access),
+            ip("192.0.2.8"),
+            "the first of all"
+        );
+        assert_eq!(from("192.0.2.1", &HeaderMap::new(), &access), ip("192.0.2.1"), "the proxy's own");
     }
 
     #[test]
-    fn a_mapped_address_is_its_v4_self() {
-        assert!(!may_enter(
-            client_ip(ip("::ffff:10.9.0.1"), &HeaderMap::new(), &Access::default()),
-            &access("deny = ['10.9.0.0/16']")
-        ));
+    fn who_stands_behind_a_proxy_is_never_taken_for_it() {
+        let access = access("trusted_proxies = ['127.0.0.1/32', '::1/128']");
+        for (said, meant) in [
+            ("6.6.6.6:1234", "6.6.6.6"),
+            ("[2001:db8::1]:99", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("::ffff:6.6.6.6", "6.6.6.6"),
+            ("6.6.6.6 ,", "6.6.6.6"),
+        ] {
+            let source = client(ip("::ffff:127.0.0.1"), &forwarded(said), &access).unwrap();
+            assert_eq!(source, Source { address: ip(meant), named: true }, "{said}");
+        }
+        for said in ["unknown", "_hidden", "6.6.6.6:x", "unknown, 127.0.0.1", "[6.6.6.6"] {
+            assert_eq!(client(ip("127.0.0.1"), &forwarded(said), &access), Err(Garbled), "{said}");
+        }
+        let bytes = http::HeaderValue::from_bytes(b"\xff, 6.6.6.6").unwrap();
+        let bytes = HeaderMap::from_iter([(FORWARDED_FOR.clone(), bytes)]);
+        assert_eq!(from("127.0.0.1", &bytes, &access), ip("6.6.6.6"));
+    }
+
+    #[test]
+    fn what_was_passed_on_is_not_this_machines() {
+        let own = |headers: &HeaderMap, access: &Access| {
+            client(ip("127.0.0.1"), headers, access).unwrap().is_own_machine(headers)
+        };
+        let (nobody, proxied) = (Access::default(), access("trusted_proxies = ['127.0.0.1/32']"));
+        assert!(own(&HeaderMap::new(), &nobody));
+        for name in &PASSED_ON {
+            let value = http::HeaderValue::from_static("127.0.0.1");
+            let headers = HeaderMap::from_iter([(name.clone(), value)]);
+            assert!(!own(&headers, &nobody), "{name}");
+            // Who is named by a proxy that is believed is known; who is not named is not.
+            assert_eq!(own(&headers, &proxied), *name == FORWARDED_FOR, "{name}");
+        }
+        assert!(!own(&forwarded("6.6.6.6"), &proxied));
+    }
+
+    #[test]
+    fn a_mapped_address_or_network_is_its_v4_self() {
+        let mapped = from("::ffff:10.9.0.1", &HeaderMap::new(), &Access::default());
+        assert!(!may_enter(mapped, &access("deny = ['10.9.0.0/16']")));
+        for (network, denied) in
+            [("::ffff:0.0.0.0/96", true), ("::ffff:10.9.0.0/112", true), ("::ffff:10.8.0.0/112", false)]
+        {
+            assert_eq!(!may_enter(mapped, &access(&format!("deny = ['{network}']"))), denied, "{network}");
+        }
+        assert!(may_enter(ip("10.9.0.1"), &access("deny = ['::/0']")), "v6 is v6");
     }
 }
