@@ -60,6 +60,17 @@ impl Pacer {
     /// Another budget from now on; what was learned of the price stays.
     pub fn set_budget(&mut self, settings: PacerSettings) {
         self.settings = settings;
+        let budget = settings.budget_usd;
+        (self.ahead_usd, self.usual_usd) = (self.ahead_usd.clamp(-budget, budget), self.usual_usd.min(budget));
+    }
+
+    /// Whether its state is one that spending leads to: what is kept in a store may be from a time that believed anything.
+    pub fn is_sound(&self) -> bool {
+        let budget = self.settings.budget_usd;
+        let price = PRICE_LOW.ln()..=PRICE_HIGH.ln();
+        let ahead = -budget..=budget;
+        let usual = 0.0..=budget;
+        price.contains(&self.log_price) && ahead.contains(&self.ahead_usd) && usual.contains(&self.usual_usd)
     }
 
     /// Takes in that a request cost `cost_usd` and ended at `now_s` (seconds since any origin; it may jump).
@@ -70,6 +81,8 @@ impl Pacer {
         let (allowed, ahead_usd) = self.at(now_s);
         self.at_s = now_s;
         let budget = self.budget();
+        // One request counts for the whole budget at most, whatever it is said to have cost.
+        let cost_usd = cost_usd.min(budget);
         // Nobody may save up more than a whole budget and then burn it.
         self.ahead_usd = (ahead_usd + cost_usd).clamp(-budget, budget);
         let step = ((cost_usd - allowed) / budget).clamp(-0.02, 0.02);
@@ -230,5 +243,10 @@ mod tests {
         pacer.spent(f64::NAN, 5.0);
         pacer.spent(0.01, 1e12);
         assert!(pacer.cost_per_usd(1e12).is_finite() && pacer.ahead_usd(1e12) >= -10.0);
+        pacer.spent(1e308, 1e12);
+        assert!(pacer.is_sound(), "{pacer:?}");
+        assert!(
+            !Pacer { usual_usd: 1e308, ..pacer }.is_sound() && !Pacer { log_price: f64::NAN, ..pacer }.is_sound()
+        );
     }
 }

@@ -416,15 +416,19 @@ impl Gateway {
                 Ok(spent)
             })
             .await?;
-        let (tokens, live, now) = (self.tokens(), self.live(), Instant::now());
         for (id, usd) in spent {
-            let token =
-                id.as_ref().and_then(|id| tokens.all().iter().map(|token| &**token).find(|token| token.id == *id));
-            if token.is_some() || id.is_none() {
-                self.limiter.owe(token, &live.config.limits, usd, now);
-            }
+            self.owe(id.as_deref(), usd);
         }
         Ok(())
+    }
+
+    /// Puts `usd` on the account of the API token of this id (`None` = of everybody without one), where it still is one.
+    pub(super) fn owe(&self, id: Option<&str>, usd: f64) {
+        let (tokens, live) = (self.tokens(), self.live());
+        let token = id.and_then(|id| tokens.all().iter().map(|token| &**token).find(|token| token.id == id));
+        if token.is_some() || id.is_none() {
+            self.limiter.owe(token, &live.config.limits, usd, Instant::now());
+        }
     }
 
     /// Hands a decision to the log. Never waits.

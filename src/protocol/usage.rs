@@ -31,22 +31,40 @@ fn is_none(tokens: &u64) -> bool {
 impl Usage {
     /// All prompt tokens, cached or not: OpenAI's `prompt_tokens`.
     pub fn prompt_tokens(&self) -> u64 {
-        self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
+        self.input_tokens.saturating_add(self.cache_read_tokens).saturating_add(self.cache_write_tokens)
     }
 
     /// Prompt and answer together.
     pub fn total_tokens(&self) -> u64 {
-        self.prompt_tokens() + self.output_tokens
+        self.prompt_tokens().saturating_add(self.output_tokens)
     }
 
     /// Takes over every count that `newer` knows better: streams report usage in pieces (Anthropic's
-    /// `message_start`, then `message_delta`), each field cumulative.
+    /// `message_start`, then `message_delta`), each field cumulative. More than [`MOST_TOKENS`] is not believed.
     pub fn absorb(&mut self, newer: &Usage) {
-        self.input_tokens = self.input_tokens.max(newer.input_tokens);
-        self.cache_read_tokens = self.cache_read_tokens.max(newer.cache_read_tokens);
-        self.cache_write_tokens = self.cache_write_tokens.max(newer.cache_write_tokens);
-        self.cache_write_long_tokens = self.cache_write_long_tokens.max(newer.cache_write_long_tokens);
-        self.output_tokens = self.output_tokens.max(newer.output_tokens);
-        self.reasoning_tokens = self.reasoning_tokens.max(newer.reasoning_tokens);
+        let better = |known: u64, newer: u64| known.max(newer.min(MOST_TOKENS));
+        self.input_tokens = better(self.input_tokens, newer.input_tokens);
+        self.cache_read_tokens = better(self.cache_read_tokens, newer.cache_read_tokens);
+        self.cache_write_tokens = better(self.cache_write_tokens, newer.cache_write_tokens);
+        self.cache_write_long_tokens = better(self.cache_write_long_tokens, newer.cache_write_long_tokens);
+        self.output_tokens = better(self.output_tokens, newer.output_tokens);
+        self.reasoning_tokens = better(self.reasoning_tokens, newer.reasoning_tokens);
+    }
+}
+
+/// Beyond any window there is or will soon be: a vendor that counts more has slipped, and must not empty anybody's account.
+pub const MOST_TOKENS: u64 = 100_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_count_counts_unless_it_is_absurd() {
+        let mut usage = Usage { input_tokens: 10, ..Usage::default() };
+        usage.absorb(&Usage { input_tokens: 12, output_tokens: u64::MAX, ..Usage::default() });
+        assert_eq!((usage.input_tokens, usage.output_tokens), (12, MOST_TOKENS));
+        let absurd = Usage { input_tokens: u64::MAX, cache_read_tokens: 1, output_tokens: 1, ..Usage::default() };
+        assert_eq!(absurd.total_tokens(), u64::MAX, "as an old log may hold it");
     }
 }

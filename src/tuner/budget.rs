@@ -17,6 +17,8 @@ const KEPT: &str = "budget.pacers";
 #[derive(Debug, Default)]
 pub struct Budgets {
     pacers: Mutex<Pacers>,
+    /// As the store has them.
+    kept: Mutex<Pacers>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -45,7 +47,10 @@ impl Budgets {
             tracing::warn!(%error, "The budget's state cannot be read; it begins anew");
             None
         });
-        let budgets = Self { pacers: Mutex::new(kept.unwrap_or_default()) };
+        let kept: Pacers = kept.unwrap_or_default();
+        let sound = |pacer: Option<Pacer>| pacer.filter(Pacer::is_sound);
+        let pacers = Pacers { hour: sound(kept.hour), day: sound(kept.day) };
+        let budgets = Self { pacers: Mutex::new(pacers), kept: Mutex::new(kept) };
         budgets.configure(settings, now_s);
         budgets
     }
@@ -82,17 +87,19 @@ impl Budgets {
         pacers.hour.iter().chain(&pacers.day).map(status).collect()
     }
 
-    /// Keeps the state, where there is a budget.
+    /// Keeps the state; that there is no budget any more, too, so that a later one begins anew.
     ///
     /// # Errors
     ///
     /// When the store fails.
     pub fn keep(&self, store: &Store) -> Result<(), StoreError> {
         let pacers = self.pacers.lock().clone();
-        if pacers == Pacers::default() {
-            return Ok(());
+        let mut kept = self.kept.lock();
+        if pacers != *kept {
+            store.set_setting(KEPT, &pacers)?;
+            *kept = pacers;
         }
-        store.set_setting(KEPT, &pacers)
+        Ok(())
     }
 }
 
@@ -122,6 +129,9 @@ mod tests {
         assert!(price > 1.0, "{price}");
         budgets.keep(&store).unwrap();
         assert!((Budgets::open(&store, &settings, 600.0).price(600.0) - price).abs() < 1e-9);
-        assert_eq!(Budgets::open(&store, &config::Budget::default(), 600.0).price(600.0), 0.0, "no budget, no price");
+        let none = Budgets::open(&store, &config::Budget::default(), 600.0);
+        assert_eq!(none.price(600.0), 0.0, "no budget, no price");
+        none.keep(&store).unwrap();
+        assert_eq!(Budgets::open(&store, &settings, 600.0).price(600.0), 0.0, "a budget after none begins anew");
     }
 }

@@ -118,6 +118,53 @@ async fn a_caller_that_only_asked_may_report_what_happened() {
 }
 
 #[tokio::test]
+async fn an_absurd_report_is_refused_and_moves_nobody() {
+    let gateway = TestGateway::start("[budget]\nusd_per_day = 10.0").await;
+    for _ in 0..3 {
+        let asked: Value = gateway.post("/api/route", ask("/api/chat", "gpt-4o", "hi")).await.json().await.unwrap();
+        let id = asked["decision_id"].as_str().unwrap();
+        let counted = json!({ "input_tokens": u64::MAX, "output_tokens": 1 });
+        for (key, value) in [("cost_usd", json!(1e308)), ("usage", counted), ("latency_ms", json!(1e15))] {
+            let mut report = json!({ "decision_id": id, "status": "ok" });
+            report[key] = value;
+            let refused = gateway.post("/api/outcomes", report).await;
+            assert_eq!(refused.status(), 400, "{key}");
+            let told: Value = refused.json().await.unwrap();
+            assert!(told["error"]["param"].as_str().is_some_and(|param| param.starts_with(key)), "{told}");
+        }
+        assert!(entry(&gateway, id).await.outcome.is_none());
+    }
+    assert_eq!(gateway.app.gateway.budgets.price(0.0), 0.0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_reported_counts_alike_before_and_after_a_restart() {
+    let (gateway, tokens) = TestGateway::with_tokens("[limits]\nusd_per_day = 0.5", &[("a", &[Scope::Chat])]).await;
+    let http = gateway.http.clone();
+    let post = async |proxy: std::net::SocketAddr, path: &str, body: Value| {
+        let request = http.post(format!("http://{proxy}{path}")).bearer_auth(&tokens[0]).body(body.to_string());
+        request.send().await.unwrap()
+    };
+    let proxy = gateway.app.proxy;
+    let dry_run = || ask("/api/chat", "gpt-4o", "hi");
+    let asked: Value = post(proxy, "/api/route", dry_run()).await.json().await.unwrap();
+    let report = |cost: f64| json!({ "decision_id": asked["decision_id"], "status": "ok", "cost_usd": cost });
+    assert_eq!(post(proxy, "/api/outcomes", report(0.9)).await.status(), 202);
+    assert_eq!(post(proxy, "/api/route", dry_run()).await.status(), 429);
+    let args = gateway.args.clone();
+    let (dir, sandbox) = gateway.stop_and_keep().await;
+    let app = pointsman::app::App::start(args.clone(), pointsman::config::load(&args).unwrap()).await.unwrap();
+    assert_eq!(post(app.proxy, "/api/route", dry_run()).await.status(), 429);
+    // What is put right is right at once.
+    assert_eq!(post(app.proxy, "/api/outcomes", report(0.1)).await.status(), 202);
+    assert_eq!(post(app.proxy, "/api/route", dry_run()).await.status(), 200);
+    app.stop().await;
+    sandbox.stop().await;
+    drop(dir);
+}
+
+#[tokio::test]
 async fn feedback_has_a_scope_of_its_own() {
     let (gateway, tokens) =
         TestGateway::with_tokens("", &[("chat", &[Scope::Chat]), ("rate", &[Scope::Feedback])]).await;

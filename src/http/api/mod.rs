@@ -1,6 +1,7 @@
 //! The proxy's endpoints, one a file. All chat endpoints share one road ([`chat`]).
 
 pub mod body;
+mod bounds;
 pub mod chat;
 pub mod count_tokens;
 mod dropped;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body;
+use super::{body, bounds};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
 use crate::http::state::Gateway;
@@ -102,13 +102,9 @@ async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>)
 /// # Errors
 ///
 /// `NotFound` when there is no such decision or model, `InvalidRequest` when the gateway made the call itself or a figure
-/// is below 0, `Unavailable` while the store cannot be read.
+/// is below 0 or more than one call can be, `Unavailable` while the store cannot be read.
 pub async fn accept(gateway: &Gateway, id: DecisionId, report: CallReport) -> Result<(), ApiError> {
     let live = gateway.live();
-    let sane = |value: Option<f64>| value.is_none_or(|value| value.is_finite() && value >= 0.0);
-    if !(sane(report.latency_ms) && sane(report.first_token_ms) && sane(report.cost_usd)) {
-        return Err(ApiError::invalid("times and costs are numbers from 0 on"));
-    }
     let entry = find(gateway, id).await?;
     if !entry.decision.request.dry_run {
         let message = "the gateway made this call itself and knows how it ended; outcomes are for /api/route";
@@ -121,13 +117,18 @@ pub async fn accept(gateway: &Gateway, id: DecisionId, report: CallReport) -> Re
             known.ok_or_else(|| ApiError::new(ErrorKind::NotFound, "there is no such model").at("model"))?
         }
     };
+    bounds::check(&report, live.catalog.find(model.as_str()).map(|model| &model.settings))?;
     let record = record(id, model, report, |model, usage| {
         live.catalog.find(model.as_str()).map(|model| model.settings.price.of(usage).0)
     });
-    if entry.outcome.is_none() {
+    let before = entry.outcome.as_ref();
+    if before.is_none() {
         // Only once: what is put right later is the same call.
         gateway.hear_of(&record);
     }
+    // As a restart would add it up from the log: what counts is the last word.
+    let more = record.cost_usd.unwrap_or(0.0) - before.and_then(|before| before.cost_usd).unwrap_or(0.0);
+    gateway.owe(entry.decision.request.token.as_deref(), more);
     gateway.recorder.outcome(record);
     Ok(())
 }

@@ -1,0 +1,90 @@
+//! What one call can be at most: a report of more is a slip or a lie, and would turn the choices of all for long.
+//!
+//! The bounds are generous, so that no honest report meets one: windows grow before the configuration says so, and vendors
+//! charge for more than tokens (searches, priority, long prompts).
+
+use super::outcomes::CallReport;
+use crate::config::Model;
+use crate::protocol::{ApiError, Usage};
+
+/// So many times what is configured of a model is believed.
+const SLACK: u64 = 4;
+
+/// Tokens believed of any model, on either side, however small its window is said to be.
+const LEAST_TOKENS: u64 = 1_000_000;
+
+/// Dollars believed of any call, however cheap its model is said to be.
+const LEAST_USD: f64 = 1.0;
+
+/// A call's longest time, milliseconds: a day.
+const MOST_MS: f64 = 86_400_000.0;
+
+/// Refuses figures that no call of the model has.
+///
+/// # Errors
+///
+/// `InvalidRequest`, naming the field and what it may be.
+pub(super) fn check(report: &CallReport, model: Option<&Model>) -> Result<(), ApiError> {
+    let window = |tokens: Option<u32>| (SLACK * u64::from(tokens.unwrap_or(0))).max(LEAST_TOKENS);
+    let prompt = window(model.map(|model| model.context));
+    let answer = window(model.and_then(|model| model.max_output));
+    let usage = report.usage.unwrap_or_default();
+    for (field, tokens, most) in [
+        ("usage.input_tokens", usage.input_tokens, prompt),
+        ("usage.cache_read_tokens", usage.cache_read_tokens, prompt),
+        ("usage.cache_write_tokens", usage.cache_write_tokens, prompt),
+        ("usage.cache_write_long_tokens", usage.cache_write_long_tokens, prompt),
+        ("usage.output_tokens", usage.output_tokens, answer),
+        ("usage.reasoning_tokens", usage.reasoning_tokens, answer),
+    ] {
+        if tokens > most {
+            return Err(ApiError::invalid(format!("one call of this model has at most {most} of these")).at(field));
+        }
+    }
+    let whole = Usage { input_tokens: prompt, output_tokens: answer, ..Usage::default() };
+    let dearest = model.map_or(0.0, |model| model.price.of(&whole).0).max(LEAST_USD);
+    for (field, value, most) in [
+        ("latency_ms", report.latency_ms, MOST_MS),
+        ("first_token_ms", report.first_token_ms, MOST_MS),
+        ("cost_usd", report.cost_usd, dearest),
+    ] {
+        if value.is_some_and(|value| !(0.0..=most).contains(&value)) {
+            return Err(ApiError::invalid(format!("it is a number from 0 to {most} for one call")).at(field));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Price;
+    use crate::store::OutcomeStatus;
+
+    #[test]
+    fn honest_figures_pass_and_absurd_ones_are_named() {
+        let price = Price { input: 4.0, output: 20.0, ..Price::default() };
+        let model = Model { price, context: 1_000_000, max_output: Some(128_000), ..Model::default() };
+        let report = |usage: Usage, cost_usd: f64, latency_ms: f64| CallReport {
+            usage: Some(usage),
+            cost_usd: Some(cost_usd),
+            latency_ms: Some(latency_ms),
+            ..CallReport::new(OutcomeStatus::Ok)
+        };
+        let usage = Usage { input_tokens: 1_200_000, output_tokens: 128_000, ..Usage::default() };
+        assert_eq!(check(&report(usage, 20.0, 900_000.0), Some(&model)), Ok(()));
+        assert_eq!(check(&report(Usage::default(), 0.9, 1.0), None), Ok(()), "a model that is gone");
+        let absurd = Usage { cache_read_tokens: u64::MAX, ..usage };
+        for (report, field) in [
+            (report(absurd, 0.1, 1.0), "usage.cache_read_tokens"),
+            (report(usage, 1e308, 1.0), "cost_usd"),
+            (report(usage, 50.0, 1.0), "cost_usd"),
+            (report(usage, f64::NAN, 1.0), "cost_usd"),
+            (report(usage, -0.1, 1.0), "cost_usd"),
+            (report(usage, 0.1, 1e12), "latency_ms"),
+        ] {
+            let error = check(&report, Some(&model)).unwrap_err();
+            assert_eq!(error.param.as_deref(), Some(field), "{error:?}");
+        }
+    }
+}
