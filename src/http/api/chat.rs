@@ -90,9 +90,11 @@ async fn answer(
 ) -> Result<Response, ApiError> {
     let permit = gateway.admit()?;
     let live = gateway.live();
+    let token = caller.token.as_deref();
+    // Before the body: whoever is over their limit must not hold a permit while they send it.
+    gateway.limiter.enter(token, &live.config.limits, started)?;
     let bytes = body::read(body, &live.config.limits).await?;
     let request = read_request(dialect, &bytes, &headers)?;
-    let token = caller.token.as_deref();
     let estimated = estimate_tokens(&request);
     gateway.limiter.take(token, &live.config.limits, estimated, started)?;
     let arrival = Arrival {

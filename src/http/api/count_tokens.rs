@@ -33,7 +33,7 @@ pub async fn count(
     let live = gateway.live();
     let run = async {
         let _permit = gateway.admit()?;
-        gateway.limiter.take(caller.token.as_deref(), &live.config.limits, 0, Instant::now())?;
+        gateway.limiter.enter(caller.token.as_deref(), &live.config.limits, Instant::now())?;
         let bytes = body::read(body, &live.config.limits).await?;
         let request = codec::decode_request(Dialect::Anthropic, &counted(&bytes)?)?;
         if live.catalog.find(&request.model).is_some() {

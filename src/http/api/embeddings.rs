@@ -33,6 +33,7 @@ pub async fn embed(
     let run = async {
         let _permit = gateway.admit()?;
         let token = caller.token.as_deref();
+        gateway.limiter.enter(token, &live.config.limits, Instant::now())?;
         let bytes = body::read(body, &live.config.limits).await?;
         let estimated = (bytes.len() / 4) as u32;
         gateway.limiter.take(token, &live.config.limits, estimated, Instant::now())?;

@@ -28,7 +28,7 @@ pub async fn explain(
     let run = async {
         let _permit = gateway.admit()?;
         let token = caller.token.as_deref();
-        gateway.limiter.take(token, &live.config.limits, 0, Instant::now())?;
+        gateway.limiter.enter(token, &live.config.limits, Instant::now())?;
         let bytes = body::read(body, &live.config.limits).await?;
         let request = chat::read_request(Dialect::Native, &bytes, &headers)?;
         let conversation = gateway.conversation(&request, token);

@@ -23,6 +23,16 @@ struct Account {
     money: Bucket,
 }
 
+impl Account {
+    fn full(rates: &Rates, now: Instant) -> Self {
+        Self {
+            requests: Bucket::full(rates.per_minute, now),
+            tokens: Bucket::full(rates.tokens_per_minute, now),
+            money: Bucket::full(rates.usd_per_day, now),
+        }
+    }
+}
+
 /// Seconds in which a bucket of requests or tokens fills.
 const MINUTE: f64 = 60.0;
 
@@ -49,7 +59,8 @@ impl Bucket {
         }
         let gained = now.saturating_duration_since(self.at).as_secs_f64() / period * capacity;
         self.left = (self.left + gained).min(capacity);
-        self.at = now;
+        // Who sent a slow body asks for a time that others have passed.
+        self.at = self.at.max(now);
     }
 
     /// How long until `amount` is there; a larger one than the bucket holds waits for a full bucket.
@@ -60,15 +71,53 @@ impl Bucket {
 }
 
 impl Limiter {
-    /// Takes one request and `estimated` tokens, or says when to come back.
+    /// Takes one request, or says when to come back. To be asked before anything is done for it, and its body is read.
+    ///
+    /// # Errors
+    ///
+    /// `RateLimited`, with a time.
+    pub fn enter(&self, token: Option<&Token>, limits: &Limits, now: Instant) -> Result<(), ApiError> {
+        self.with(token, limits, now, |account, Rates { per_minute, usd_per_day, .. }| {
+            if let Some(wait) = account.requests.wait(1.0, per_minute, MINUTE) {
+                return Err(over(format!("more than {per_minute} requests per minute"), wait));
+            }
+            // What an answer costs is known afterwards: a request comes in while anything is left, and what it overdraws
+            // is waited for by the next.
+            if let Some(wait) = account.money.wait(usd_per_day * LEAST_LEFT, usd_per_day, DAY) {
+                return Err(over(format!("more than ${usd_per_day} per day"), wait));
+            }
+            account.requests.left -= 1.0;
+            Ok(())
+        })
+    }
+
+    /// Takes `estimated` tokens for a request that has entered, or says when to come back.
     ///
     /// # Errors
     ///
     /// `RateLimited`, with a time.
     pub fn take(&self, token: Option<&Token>, limits: &Limits, estimated: u32, now: Instant) -> Result<(), ApiError> {
-        let Rates { per_minute, tokens_per_minute, usd_per_day } = rates(token, limits);
+        self.with(token, limits, now, |account, Rates { tokens_per_minute, .. }| {
+            let estimated = f64::from(estimated);
+            if let Some(wait) = account.tokens.wait(estimated, tokens_per_minute, MINUTE) {
+                return Err(over(format!("more than {tokens_per_minute} tokens per minute"), wait));
+            }
+            account.tokens.left -= estimated;
+            Ok(())
+        })
+    }
+
+    /// Does something with a token's account as it is `now`, where anything is limited.
+    fn with(
+        &self,
+        token: Option<&Token>,
+        limits: &Limits,
+        now: Instant,
+        take: impl FnOnce(&mut Account, Rates) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        let rates = rates(token, limits);
         let mut buckets = self.buckets.lock();
-        let unlimited = per_minute == 0.0 && tokens_per_minute == 0.0 && usd_per_day == 0.0;
+        let unlimited = rates.per_minute == 0.0 && rates.tokens_per_minute == 0.0 && rates.usd_per_day == 0.0;
         if unlimited && buckets.is_empty() {
             return Ok(());
         }
@@ -77,30 +126,11 @@ impl Limiter {
             buckets.remove(&key);
             return Ok(());
         }
-        let full = Account {
-            requests: Bucket::full(per_minute, now),
-            tokens: Bucket::full(tokens_per_minute, now),
-            money: Bucket::full(usd_per_day, now),
-        };
-        let account = buckets.entry(key).or_insert(full);
-        account.requests.refill(per_minute, MINUTE, now);
-        account.tokens.refill(tokens_per_minute, MINUTE, now);
-        account.money.refill(usd_per_day, DAY, now);
-        let estimated = f64::from(estimated);
-        if let Some(wait) = account.requests.wait(1.0, per_minute, MINUTE) {
-            return Err(over(format!("more than {per_minute} requests per minute"), wait));
-        }
-        if let Some(wait) = account.tokens.wait(estimated, tokens_per_minute, MINUTE) {
-            return Err(over(format!("more than {tokens_per_minute} tokens per minute"), wait));
-        }
-        // What an answer costs is known afterwards: a request comes in while anything is left, and what it overdraws is
-        // waited for by the next.
-        if let Some(wait) = account.money.wait(usd_per_day * LEAST_LEFT, usd_per_day, DAY) {
-            return Err(over(format!("more than ${usd_per_day} per day"), wait));
-        }
-        account.requests.left -= 1.0;
-        account.tokens.left -= estimated;
-        Ok(())
+        let account = buckets.entry(key).or_insert_with(|| Account::full(&rates, now));
+        account.requests.refill(rates.per_minute, MINUTE, now);
+        account.tokens.refill(rates.tokens_per_minute, MINUTE, now);
+        account.money.refill(rates.usd_per_day, DAY, now);
+        take(account, rates)
     }
 
     /// Puts the estimate right once the vendor has counted. What is overdrawn is waited for by the next request.
@@ -119,16 +149,14 @@ impl Limiter {
         }
     }
 
-    /// Takes up what was spent before this process began: `usd` of the last day, already come back in part.
+    /// Takes what was spent otherwise than by an answer of this process: before it began (`usd` of the last day, already
+    /// come back in part), or by whoever called a vendor themselves. Less than 0 is given back.
     pub fn owe(&self, token: Option<&Token>, limits: &Limits, usd: f64, now: Instant) {
-        let Rates { per_minute, tokens_per_minute, usd_per_day } = rates(token, limits);
-        let key = token.map(|token| token.id.clone());
-        let full = Account {
-            requests: Bucket::full(per_minute, now),
-            tokens: Bucket::full(tokens_per_minute, now),
-            money: Bucket::full(usd_per_day, now),
-        };
-        self.buckets.lock().entry(key).or_insert(full).money.left -= usd;
+        let rates = rates(token, limits);
+        if rates.usd_per_day > 0.0 {
+            let key = token.map(|token| token.id.clone());
+            self.buckets.lock().entry(key).or_insert_with(|| Account::full(&rates, now)).money.left -= usd;
+        }
     }
 }
 
@@ -162,22 +190,28 @@ mod tests {
         Limits { requests_per_minute: requests, tokens_per_minute: tokens, ..Limits::default() }
     }
 
+    /// A whole request of so many tokens.
+    fn ask(limiter: &Limiter, limits: &Limits, estimated: u32, now: Instant) -> Result<(), ApiError> {
+        limiter.enter(None, limits, now)?;
+        limiter.take(None, limits, estimated, now)
+    }
+
     #[test]
     fn a_minutes_worth_and_then_evenly() {
         let (limiter, limits, now) = (Limiter::default(), limits(60, 0), Instant::now());
-        let granted = (0..100).filter(|_| limiter.take(None, &limits, 0, now).is_ok()).count();
+        let granted = (0..100).filter(|_| ask(&limiter, &limits, 0, now).is_ok()).count();
         assert_eq!(granted, 60);
-        let error = limiter.take(None, &limits, 0, now).unwrap_err();
+        let error = ask(&limiter, &limits, 0, now).unwrap_err();
         assert_eq!(error.retry_after.unwrap().as_secs_f64().round(), 1.0);
-        assert!(limiter.take(None, &limits, 0, now + Duration::from_millis(1100)).is_ok());
+        assert!(ask(&limiter, &limits, 0, now + Duration::from_millis(1100)).is_ok());
     }
 
     #[test]
     fn tokens_are_corrected_by_what_was_counted() {
         let (limiter, limits, now) = (Limiter::default(), limits(0, 1000), Instant::now());
-        limiter.take(None, &limits, 100, now).unwrap();
+        ask(&limiter, &limits, 100, now).unwrap();
         limiter.correct(None, 100, 2000);
-        let error = limiter.take(None, &limits, 100, now).unwrap_err();
+        let error = ask(&limiter, &limits, 100, now).unwrap_err();
         assert!(error.retry_after.unwrap() > Duration::from_secs(60));
     }
 
@@ -185,40 +219,40 @@ mod tests {
     fn money_is_overdrawn_once_and_then_waited_for() {
         let (limiter, now) = (Limiter::default(), Instant::now());
         let limits = Limits { usd_per_day: 24.0, ..Limits::default() };
-        limiter.take(None, &limits, 0, now).unwrap();
+        ask(&limiter, &limits, 0, now).unwrap();
         limiter.spend(None, 26.0);
-        let error = limiter.take(None, &limits, 0, now).unwrap_err();
+        let error = ask(&limiter, &limits, 0, now).unwrap_err();
         let wait = error.retry_after.unwrap().as_secs_f64();
         assert!((wait - 7200.0).abs() < 10.0, "two dollars at one an hour: {wait}");
-        assert!(limiter.take(None, &limits, 0, now + Duration::from_secs(7300)).is_ok());
+        assert!(ask(&limiter, &limits, 0, now + Duration::from_secs(7300)).is_ok());
         let again = Limiter::default();
         again.owe(None, &limits, 25.0, now);
-        assert!(again.take(None, &limits, 0, now).is_err(), "a restart forgives nothing");
+        assert!(ask(&again, &limits, 0, now).is_err(), "a restart forgives nothing");
     }
 
     #[test]
     fn a_limit_set_later_begins_full_whatever_was_used_before() {
         let (limiter, now) = (Limiter::default(), Instant::now());
         for _ in 0..10 {
-            limiter.take(None, &limits(1000, 0), 50_000, now).unwrap();
+            ask(&limiter, &limits(1000, 0), 50_000, now).unwrap();
             limiter.spend(None, 100.0);
             limiter.correct(None, 50_000, 80_000);
         }
         let all = Limits { usd_per_day: 1.0, ..limits(1000, 1000) };
-        limiter.take(None, &all, 900, now).unwrap();
-        assert!(limiter.take(None, &all, 900, now).is_err(), "and holds from then on");
+        ask(&limiter, &all, 900, now).unwrap();
+        assert!(ask(&limiter, &all, 900, now).is_err(), "and holds from then on");
         // One taken off, or all, and set again.
         for off in [limits(1000, 0), limits(0, 0)] {
-            limiter.take(None, &off, 50_000, now).unwrap();
+            ask(&limiter, &off, 50_000, now).unwrap();
             limiter.spend(None, 100.0);
-            limiter.take(None, &all, 900, now).unwrap();
+            ask(&limiter, &all, 900, now).unwrap();
         }
     }
 
     #[test]
     fn a_prompt_larger_than_a_minute_waits_for_a_full_bucket() {
         let (limiter, limits, now) = (Limiter::default(), limits(0, 1000), Instant::now());
-        assert!(limiter.take(None, &limits, 5000, now).is_ok());
-        assert!(limiter.take(None, &limits, 1, now).is_err());
+        assert!(ask(&limiter, &limits, 5000, now).is_ok());
+        assert!(ask(&limiter, &limits, 1, now).is_err());
     }
 }
