@@ -5,6 +5,7 @@
 //! (another process may edit their file), and the lists of servers that are asked for their models.
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -347,7 +348,20 @@ fn guard(key: &'static str, address: SocketAddr, config: &Config, tokens: &Token
     Err(StartError::Open { key, address, data_dir: config.server.data_dir.clone() })
 }
 
+/// Loads the configuration again and takes it over; returns the files it was read from. A panic on the way is an error like
+/// any other: whoever watches the files has tokens to take over, too.
 fn reload(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<PathBuf>, ConfigErrors> {
+    unharmed(|| take_over(gateway, args))
+}
+
+fn unharmed<T>(work: impl FnOnce() -> Result<T, ConfigErrors>) -> Result<T, ConfigErrors> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let message = "taking it over ended in a panic, which the log holds; restart once it is mended";
+        Err(ConfigErrors(vec![message.into()]))
+    })
+}
+
+fn take_over(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<PathBuf>, ConfigErrors> {
     let Loaded { config, settings, files } = config::load(args)?;
     let late = config::needs_restart(&gateway.live().config, &config);
     if !late.is_empty() {
@@ -476,4 +490,16 @@ impl Seen {
 fn stamp(file: &Path) -> Stamp {
     let meta = std::fs::metadata(file).ok()?;
     Some((meta.modified().ok()?, meta.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_that_panics_is_an_error_and_no_end() {
+        let errors = unharmed::<()>(|| panic!("as a semaphore does")).unwrap_err();
+        assert!(errors.to_string().contains("panic"), "{errors}");
+        assert_eq!(unharmed(|| Ok(1)), Ok(1));
+    }
 }

@@ -4,8 +4,10 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::check_values::check_values;
+use super::hush::fault_of_variable;
 use super::layers::join;
 use super::models::Place;
+use super::range::ranged;
 use super::{Config, Model, Provider, Rule, When};
 use crate::protocol::Price;
 
@@ -146,6 +148,16 @@ pub(super) fn semantics(config: &Config) -> Vec<Problem> {
     }
     check_numbers(config, &mut bad);
     check_values(config, &mut bad);
+    let named = [
+        ("admin.password_env", &config.admin.password_env),
+        ("classifier.hub.token_env", &config.classifier.hub.token_env),
+    ];
+    // Empty = from no variable.
+    for (path, variable) in named.into_iter().filter(|(_, variable)| !variable.is_empty()) {
+        if let Some(fault) = fault_of_variable(variable) {
+            bad(path.into(), fault.into());
+        }
+    }
     problems
 }
 
@@ -160,6 +172,9 @@ fn check_provider(name: &str, provider: &Provider, bad: &mut impl FnMut(String, 
         }
         Ok(_) => {}
         Err(error) => bad(format!("{path}.base_url"), format!("is no URL: {error}")),
+    }
+    if let Some(fault) = provider.key_env.as_deref().and_then(fault_of_variable) {
+        bad(format!("{path}.key_env"), fault.into());
     }
     for (header, value) in &provider.headers {
         let valid = header.parse::<http::HeaderName>().is_ok() && value.parse::<http::HeaderValue>().is_ok();
@@ -292,36 +307,9 @@ fn check_rule(index: usize, rule: &Rule, config: &Config, bad: &mut impl FnMut(S
 
 fn check_numbers(config: &Config, bad: &mut impl FnMut(String, String)) {
     let dispatch = &config.dispatch;
-    let positive = [
-        ("limits.max_body_mb", config.limits.max_body_mb),
-        ("limits.body_timeout_s", config.limits.body_timeout_s),
-        ("limits.max_in_flight", config.limits.max_in_flight as u64),
-        ("server.max_connections", config.server.max_connections as u64),
-        ("server.header_timeout_s", config.server.header_timeout_s),
-        ("server.keep_alive_s", config.server.keep_alive_s),
-        ("server.write_timeout_s", config.server.write_timeout_s),
-        ("routing.max_candidates", config.routing.max_candidates as u64),
-        ("dispatch.max_attempts", u64::from(dispatch.max_attempts)),
-        ("dispatch.attempts_per_model", u64::from(dispatch.attempts_per_model)),
-        ("dispatch.connect_timeout_ms", dispatch.connect_timeout_ms),
-        ("dispatch.first_byte_timeout_ms", dispatch.first_byte_timeout_ms),
-        ("dispatch.thinking_timeout_ms", dispatch.thinking_timeout_ms),
-        ("dispatch.whole_answer_timeout_ms", dispatch.whole_answer_timeout_ms),
-        ("dispatch.idle_timeout_ms", dispatch.idle_timeout_ms),
-        ("dispatch.sign_of_life_ms", dispatch.sign_of_life_ms),
-        ("dispatch.total_timeout_ms", dispatch.total_timeout_ms),
-        ("dispatch.stream_timeout_ms", dispatch.stream_timeout_ms),
-        ("dispatch.max_answer_mb", dispatch.max_answer_mb),
-        ("dispatch.breaker.consecutive_failures", u64::from(dispatch.breaker.consecutive_failures)),
-        ("dispatch.breaker.window", u64::from(dispatch.breaker.window)),
-        ("admin.session_hours", config.admin.session_hours),
-        ("classifier.budget_ms", config.classifier.budget_ms),
-        ("classifier.queue", config.classifier.queue as u64),
-        ("classifier.hub.timeout_s", config.classifier.hub.timeout_s),
-    ];
-    for (path, value) in positive {
-        if value == 0 {
-            bad(path.into(), "must be more than 0".into());
+    for number in ranged(config) {
+        if let Some(fault) = number.fault() {
+            bad(number.path.into(), fault);
         }
     }
     if !(8..=8192).contains(&config.classifier.max_tokens) {
@@ -387,7 +375,6 @@ fn check_learning(config: &Config, bad: &mut impl FnMut(String, String)) {
         }
     }
     let positive = [
-        ("learning.interval_s", learning.interval_s as f64),
         ("learning.min_feedback", learning.min_feedback as f64),
         ("learning.window", learning.window as f64),
         ("learning.gate.clip", learning.gate.clip),

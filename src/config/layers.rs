@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use toml::{Table, Value};
 
+use super::hush;
+
 /// Who set a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -105,7 +107,7 @@ impl Layers {
     pub(super) fn settings(&self) -> Vec<Setting> {
         let mut found = Vec::new();
         leaves(&self.table, "", &mut |path, value| {
-            let shown = if is_secret(path) { "\"***\"".to_owned() } else { value.to_string() };
+            let shown = if is_secret(path) { "\"***\"".to_owned() } else { hush::shown(value).to_string() };
             found.push(Setting { path: path.to_owned(), value: shown, origin: self.origin(path) });
         });
         found.sort_by(|a, b| a.path.cmp(&b.path));

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::check::{self, Problem};
 use super::layers::{Layers, Origin, Setting, join};
-use super::{Admin, Classifier, Config, Hub, Password, Provider};
+use super::{Admin, Classifier, Config, Hub, Password, Provider, dotenv, hush};
 
 /// The defaults: every key, with its reason.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -160,13 +160,8 @@ fn variables(args: &LoadArgs) -> Result<BTreeMap<String, String>, ConfigErrors> 
     let mut all = BTreeMap::new();
     let path = args.dir.join(".env");
     if path.exists() {
-        let lines = dotenvy::from_path_iter(&path).map_err(|error| one(format!("{}: {error}", path.display())))?;
-        for line in lines {
-            // The error would quote the line, and the line may hold a key.
-            let (name, value) =
-                line.map_err(|_| one(format!("{}: a line is not of the form NAME=value", path.display())))?;
-            all.insert(name, value);
-        }
+        let text = std::fs::read_to_string(&path).map_err(|error| one(format!("{}: {error}", path.display())))?;
+        all.extend(dotenv::read(&text, &path.display().to_string())?);
     }
     all.extend(args.environment.iter().cloned());
     Ok(all)
@@ -229,8 +224,8 @@ fn decode(layers: &Layers) -> Result<Config, ConfigErrors> {
     let value = Value::Table(layers.table().clone());
     serde_path_to_error::deserialize::<_, Config>(value).map_err(|error| {
         let path = error.path().to_string();
-        let mut what = error.into_inner().message().to_owned();
-        what.push_str(cure(&what));
+        let told_by_serde = error.into_inner().message().to_owned();
+        let what = hush::without_value(&told_by_serde) + cure(&told_by_serde);
         told(layers, vec![Problem { path, what }])
     })
 }

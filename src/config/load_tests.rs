@@ -224,3 +224,43 @@ fn with_the_sandbox_nobody_else_is_called() {
     assert!(enabled("openai") && enabled("stand-in"));
     assert!(!enabled("acme") && !enabled("anthropic"));
 }
+
+#[test]
+fn no_error_tells_a_key_that_stands_in_the_wrong_place() {
+    for slip in [
+        "[providers.openai]\nkey_env = 'sk-proj-SECRET123'",
+        "[providers.openai]\nkey_env = 'gsk_SECRETSECRETsecret123'",
+        "[providers.openai]\nheaders = 'Bearer sk-SECRET123'",
+        "[providers.openai]\nquirks = 'sk-SECRET123'",
+        "[providers.openai]\nheaders = { x-key = ['SECRET'] }",
+        "[providers]\nopenai = 'sk-SECRET123'",
+        "providers = 'sk-SECRET123'",
+        "[classifier.hub]\ntoken_env = 'hf-SECRET'",
+        "[admin]\npassword_env = 'my SECRET'",
+        "[admin]\nsession_hours = 'SECRET'",
+    ] {
+        let error = with_file(slip).unwrap_err().to_string();
+        assert!(!error.contains("SECRET") && error.contains("my.toml"), "{error}");
+    }
+    let error = with_file("[providers.openai]\nkey_env = 'sk-proj-SECRET123'").unwrap_err().to_string();
+    assert!(error.starts_with("providers.openai.key_env: is no name of a variable; put a key itself"), "{error}");
+}
+
+#[test]
+fn what_is_shown_holds_no_credential_of_a_url() {
+    let text =
+        "[telemetry]\notlp_endpoint = 'https://user:SECRET@h'\n[classifier.hub]\nendpoint = 'https://h?key=SECRET'";
+    let loaded = with_file(text).unwrap();
+    assert!(!format!("{:?}", loaded.settings).contains("SECRET"));
+    assert_eq!(loaded.config.telemetry.otlp_endpoint.as_deref(), Some("https://user:SECRET@h"), "and is used");
+}
+
+#[test]
+fn a_dollar_in_dotenv_is_refused_or_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(".env"), "POINTSMAN__ADMIN__USER=ro$t\n").unwrap();
+    let error = load(&args(&dir)).unwrap_err().to_string();
+    assert!(error.contains(".env:1: holds a `$`") && error.contains("single quotes"), "{error}");
+    fs::write(dir.path().join(".env"), "POINTSMAN__ADMIN__USER='ro$t'\n").unwrap();
+    assert_eq!(load(&args(&dir)).unwrap().config.admin.user, "ro$t");
+}

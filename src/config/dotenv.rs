@@ -1,0 +1,67 @@
+//! Reads `.env`: lines of `NAME=value`. A value's `$` would begin another variable's name here, and stay what it is for
+//! systemd and for containers that read the same file; a password cut off at it would say nothing. So it is refused where it
+//! is not quoted.
+
+use super::load::ConfigErrors;
+
+/// The variables of `text`, which is what `path` holds.
+///
+/// # Errors
+///
+/// A line that is none, or holds a bare `$`. Never quotes a line: it may hold a key.
+pub(super) fn read(text: &str, path: &str) -> Result<Vec<(String, String)>, ConfigErrors> {
+    let one = |message: String| ConfigErrors(vec![message]);
+    if let Some(line) = bare_dollar(text) {
+        let cure = "holds a `$`, which begins a variable's name here: write the value in single quotes";
+        return Err(one(format!("{path}:{line}: {cure}")));
+    }
+    let wrong = |_| one(format!("{path}: a line is not of the form NAME=value"));
+    dotenvy::from_read_iter(text.as_bytes()).map(|line| line.map_err(wrong)).collect()
+}
+
+/// The first line (from 1) with a `$` that is neither in single quotes, nor escaped, nor in a comment.
+fn bare_dollar(text: &str) -> Option<usize> {
+    let (mut quote, mut escaped, mut comment) = (None, false, false);
+    let (mut line, mut before) = (1, '\n');
+    for letter in text.chars() {
+        match letter {
+            _ if std::mem::take(&mut escaped) => {}
+            '\n' if quote.is_none() => comment = false,
+            _ if comment => {}
+            '\'' | '"' if quote == Some(letter) => quote = None,
+            '\'' | '"' if quote.is_none() => quote = Some(letter),
+            '\\' if quote != Some('\'') => escaped = true,
+            '#' if quote.is_none() && before.is_whitespace() => comment = true,
+            '$' if quote != Some('\'') => return Some(line),
+            _ => {}
+        }
+        line += usize::from(letter == '\n');
+        before = letter;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dollar_is_kept_or_refused_and_never_cut_at() {
+        let value = |text: &str| read(text, ".env").map(|pairs| pairs.into_iter().next_back().unwrap_or_default().1);
+        for (text, kept) in [
+            ("A='pa$word'", "pa$word"),
+            (r"A=pa\$word", "pa$word"),
+            ("# what $HOME is\nA=1 # $5\n", "1"),
+            ("export A=\"it's\"\nB='a\"$b'", "a\"$b"),
+            ("A=x#y", "x#y"),
+            ("A='one\ntwo$'", "one\ntwo$"),
+        ] {
+            assert_eq!(value(text).as_deref(), Ok(kept), "{text}");
+        }
+        for (text, line) in [("A=pa$word", 1), ("\nA=1\nB=\"pa$word\"\n", 3), ("A=100$", 1), ("A=x#$y", 1)] {
+            let error = value(text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!(".env:{line}: ")) && !error.contains("pa"), "{error}");
+        }
+        assert_eq!(value("no line").unwrap_err().to_string(), ".env: a line is not of the form NAME=value");
+    }
+}
