@@ -19,6 +19,7 @@ use super::block::{self, Block};
 use super::encoding;
 use super::error::{OpenError, StoreError};
 use super::fingerprint::Salt;
+use super::place::make_private;
 use super::rollup::Rollup;
 use crate::config;
 use crate::protocol::DecisionId;
@@ -480,6 +481,7 @@ fn when_free<T>(open: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
 
 /// Opens the database; a broken one is set aside and a fresh one begun.
 fn open_or_replace(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
+    make_private(dir).map_err(|error| Failure::Unwritable(error.to_string()))?;
     let path = dir.join(DIRECTORY);
     let reason = match open_at(&path, settings) {
         Ok((trees, migrated_from)) => return Ok((trees, OpenReport { state: OpenState::Opened, migrated_from })),

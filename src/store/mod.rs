@@ -29,6 +29,7 @@ mod fingerprint;
 mod join;
 mod log;
 mod migrate;
+mod place;
 mod query;
 mod rates;
 pub mod record;

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::place::make_private;
+
 /// Tokens begin so, for people and for scanners that look for leaked secrets.
 const PREFIX: &str = "pm_";
 
@@ -190,7 +192,7 @@ impl Tokens {
         let path = Self::path(data_dir);
         let beside = path.with_extension("json.new");
         let write = || -> std::io::Result<()> {
-            fs::create_dir_all(data_dir)?;
+            make_private(data_dir)?;
             let mut file = private(&beside)?;
             file.write_all(serde_json::to_string_pretty(&self.tokens)?.as_bytes())?;
             file.sync_all()?;
