@@ -181,7 +181,8 @@ async fn feedback_has_a_scope_of_its_own() {
 async fn without_a_disk_answers_go_on_and_feedback_is_not_acknowledged() {
     // A file where the log's directory should be: it cannot be written, whoever runs the test.
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("log"), "x").unwrap();
+    std::fs::create_dir(dir.path().join("sandbox")).unwrap();
+    std::fs::write(dir.path().join("sandbox/log"), "x").unwrap();
     let gateway = TestGateway::start(&format!("[server]\ndata_dir = '{}'", dir.path().display())).await;
     let id = chat(&gateway, ask("/v1/chat/completions", "gpt-4o", "hi")).await;
     let answer = gateway.post("/api/feedback", json!({ "decision_id": id, "score": 1 })).await;
@@ -224,16 +225,17 @@ async fn what_was_recorded_is_there_after_a_restart() {
 #[tokio::test]
 async fn a_damaged_log_is_set_aside_and_answers_go_on() {
     let dir = tempfile::tempdir().unwrap();
-    let log = dir.path().join("log");
-    std::fs::create_dir(&log).unwrap();
+    let log = dir.path().join("sandbox/log");
+    std::fs::create_dir_all(&log).unwrap();
     std::fs::write(log.join("db"), [0xa5; 4096]).unwrap();
     std::fs::write(log.join("conf"), "no configuration").unwrap();
     let gateway = TestGateway::start(&format!("[server]\ndata_dir = '{}'", dir.path().display())).await;
     let health: Value = gateway.http.get(gateway.url("/health")).send().await.unwrap().json().await.unwrap();
     assert_eq!(health["store"]["durable"], true, "{health}");
     assert!(health["store"]["status"].as_str().unwrap().contains("set aside"), "{health}");
-    let kept =
-        std::fs::read_dir(dir.path()).unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    let kept = std::fs::read_dir(dir.path().join("sandbox"))
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().ok());
     assert!(kept.filter(|name| name.starts_with("log.broken-")).count() == 1, "the damaged one is kept");
     let id = chat(&gateway, ask("/v1/chat/completions", "gpt-4o", "hi")).await;
     assert_eq!(gateway.post("/api/feedback", json!({ "decision_id": id, "score": 1 })).await.status(), 200);

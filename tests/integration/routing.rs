@@ -52,10 +52,10 @@ async fn traffic_follows_the_weights_and_their_changes() {
 async fn a_new_look_alike_is_a_few_lines() {
     let sandboxed = TestGateway::start("").await;
     let url = sandboxed.sandbox.url(pointsman::sandbox::Vendor::OpenAi);
-    let gateway = TestGateway::start(&format!(
-        "[providers.together]\nbase_url = '{url}'\nkey_env = 'POINTSMAN_SANDBOX_KEY'\n\
-         [models.mixtral]\nprovider = 'together'\nupstream = 'mistralai/Mixtral-8x7B'\n"
-    ))
+    let gateway = TestGateway::before(
+        &format!("[providers.together]\nbase_url = '{url}'\nkey_env = 'POINTSMAN_SANDBOX_KEY'\n"),
+        "[models.mixtral]\nprovider = 'together'\nupstream = 'mistralai/Mixtral-8x7B'\n",
+    )
     .await;
     let response = gateway.post("/v1/messages", ask("/v1/messages", "mixtral", "hi")).await;
     assert_eq!(response.status(), 200);
