@@ -118,9 +118,11 @@ pub(super) fn spell(table: &Table, segments: &[String]) -> Vec<String> {
 /// What a variable or a flag says, as the kind of thing that stands at `path`: `123` may be a name, and `a,b` a list.
 pub(super) fn fit(path: &[String], text: &str, guessed: Value) -> Value {
     let shape = shape();
-    let below =
-        |shape: Option<&Json>, key: &String| shape.and_then(|it| it.get(key).or_else(|| it.get(ANY)).cloned());
-    match (path.iter().fold(Some(shape), |shape, key| below(shape.as_ref(), key)), guessed) {
+    let mut at = Some(&shape);
+    for key in path {
+        at = at.and_then(|shape| shape.get(key).or_else(|| shape.get(ANY)));
+    }
+    match (at, guessed) {
         (Some(Json::String(_)), Value::Integer(_) | Value::Float(_) | Value::Boolean(_)) => {
             Value::String(text.to_owned())
         }
