@@ -70,6 +70,8 @@ struct Desk {
     kept: Option<(u64, u64, Instant)>,
     /// The settings of exploring and forgetting that the live policy has.
     bandit: Bandit,
+    /// How often the database had been opened anew when it was last looked at.
+    revivals: u64,
 }
 
 /// One thing to do.
@@ -148,7 +150,17 @@ impl Work {
 impl Desk {
     fn new(shared: Arc<Shared>, retuned: Option<Instant>) -> Self {
         let bandit = shared.settings.load().bandit;
-        Self { shared, counted: HashSet::new(), new: 1, retuned, rest: LEAST_REST, watched: None, kept: None, bandit }
+        Self {
+            shared,
+            counted: HashSet::new(),
+            new: 1,
+            retuned,
+            rest: LEAST_REST,
+            watched: None,
+            kept: None,
+            bandit,
+            revivals: 0,
+        }
     }
 
     fn is_due(&self) -> bool {
@@ -168,7 +180,8 @@ impl Desk {
                 self.retune().and(watched)
             }
             Job::Watch => {
-                let kept = budgets.keep(&self.shared.store).and_then(|()| self.follow_head());
+                let settled = self.move_in();
+                let kept = settled.and_then(|()| budgets.keep(&self.shared.store)).and_then(|()| self.follow_head());
                 let kept = kept.and_then(|()| self.keep(KEEP_EVERY));
                 self.watch().and(kept.map_err(LearnError::from))
             }
@@ -284,6 +297,37 @@ impl Desk {
             State::save(&self.shared.store, &live, now_ms())?;
             self.kept = Some(now);
         }
+        Ok(())
+    }
+
+    /// A database that broke and was begun anew knows neither the policy in force nor what was switched: both are here.
+    fn move_in(&mut self) -> Result<(), StoreError> {
+        let store = &self.shared.store;
+        let health = store.health();
+        if health.revivals == self.revivals {
+            return Ok(());
+        }
+        let live = self.shared.live.load_full();
+        let version = live.policy.version;
+        if health.failing.is_none() && store.live_version()? != Some(version) {
+            self.shared.switches.load().save(store)?;
+            let record = SnapshotRecord {
+                version,
+                made_at_ms: now_ms(),
+                promoted_at_ms: None,
+                parent: 0,
+                replaced: 0,
+                origin: "kept".to_owned(),
+                state: SnapshotState::Waiting,
+                reason: "it was in force when the database was begun anew".to_owned(),
+                learned_from: live.policy.learned_from(),
+                report: json!(null),
+            };
+            store.put_snapshot(&record, &live.policy)?;
+            live::promote(store, version, None, now_ms())?;
+            self.kept = None;
+        }
+        self.revivals = health.revivals;
         Ok(())
     }
 

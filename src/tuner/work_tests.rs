@@ -218,6 +218,21 @@ fn other_settings_hold_for_the_live_policy_and_for_one_put_in_force() {
 }
 
 #[test]
+fn a_database_that_is_begun_anew_is_told_what_is_in_force() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    desk.retune().unwrap();
+    desk.carry(Command::Pin(2), "me").unwrap();
+    store.note_failure(&StoreError::Down("test".into()));
+    assert!(store.revive(now_ms()));
+    assert_eq!(store.live_version().unwrap(), None);
+    desk.work(Job::Watch, &budgets(&store));
+    let again = self::desk(&store).shared.status();
+    assert_eq!((again.live, again.learned_from, again.pinned), (2, 60, Some(2)));
+}
+
+#[test]
 fn a_roll_back_goes_to_the_version_that_was_replaced() {
     let store = Store::in_memory().unwrap();
     let guard = Guard { enabled: false, ..Guard::default() };
