@@ -186,7 +186,7 @@ fn what_was_judged_late_is_learned_once_after_a_restart() {
     let late = decision(9_000);
     let mut word = feedback(&late, "f", FeedbackKind::Correct(true));
     word.at_ms = now_ms() + 10;
-    store.append(&[late.clone()], &[outcome(&late)], &mut [word]).unwrap();
+    store.append(std::slice::from_ref(&late), &[outcome(&late)], &mut [word]).unwrap();
     let mut again = self::desk(&store);
     assert_eq!(again.shared.status().learned_from, 60);
     // A gate that keeps the version in force, so that what it takes in is seen.
