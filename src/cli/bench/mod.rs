@@ -104,8 +104,8 @@ async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
             eprintln!("{}", progress(streamed, connections, rate));
         }
     }
-    let peak = subject.memory("VmHWM");
     let course = memory(args, &subject).await?;
+    let peak = subject.memory("VmHWM");
     drop(subject);
     let memory = json!({ "idle_mib": idle, "peak_mib": peak, "course_mib": course, "requests": args.requests });
     if args.json {
