@@ -28,6 +28,9 @@ const OVERFLOW: [&str; 10] = [
     "exceeds the maximum number of tokens",
 ];
 
+/// How vendors begin who refuse a key with a 400.
+const REFUSED_KEY: [&str; 4] = ["incorrect api key", "invalid api key", "api key not valid", "api key expired"];
+
 /// What vendors say with a 400 of a model's id they do not know: DeepSeek and OpenRouter.
 const UNKNOWN_MODEL: [&str; 2] = ["model not exist", "is not a valid model id"];
 
@@ -93,8 +96,10 @@ fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
     if says("rate_limit") {
         return ErrorKind::RateLimited;
     }
-    // xAI and Gemini refuse a key with 400; none of ours is the client's fault.
-    if matches!(status, 200..=299 | 400) && (says("api_key") || message.contains("api key")) {
+    // xAI and Gemini refuse a key with 400; none of ours is the client's fault. What a vendor quotes of a request never stands
+    // at the beginning.
+    let of_our_key = || says("api_key") || REFUSED_KEY.iter().any(|phrase| message.starts_with(phrase));
+    if matches!(status, 200..=299 | 400) && of_our_key() {
         return ErrorKind::Authentication;
     }
     match status {

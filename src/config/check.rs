@@ -126,7 +126,8 @@ pub(super) fn fit(path: &[String], text: &str, guessed: Value) -> Value {
         (Some(Json::String(_)), Value::Integer(_) | Value::Float(_) | Value::Boolean(_)) => {
             Value::String(text.to_owned())
         }
-        (Some(Json::Array(_)), Value::String(list)) => {
+        // Nothing is no list: an unset variable must not open what a file closes.
+        (Some(Json::Array(_)), Value::String(list)) if list.split(',').any(|part| !part.trim().is_empty()) => {
             let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
             Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
         }
@@ -175,7 +176,9 @@ fn check_provider(name: &str, provider: &Provider, bad: &mut impl FnMut(String, 
         Ok(_) => {}
         Err(error) => bad(format!("{path}.base_url"), format!("is no URL: {error}")),
     }
-    if let Some(fault) = provider.key_env.as_deref().and_then(fault_of_variable) {
+    // Empty = from no variable.
+    let variable = provider.key_env.as_deref().filter(|name| !name.is_empty());
+    if let Some(fault) = variable.and_then(fault_of_variable) {
         bad(format!("{path}.key_env"), fault.into());
     }
     for (header, value) in &provider.headers {

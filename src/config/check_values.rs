@@ -22,7 +22,8 @@ pub(super) fn check_values(config: &Config, bad: &mut impl FnMut(String, String)
             );
         }
     }
-    if let Some(endpoint) = &config.telemetry.otlp_endpoint {
+    // Empty = nowhere: an unset variable is no address.
+    if let Some(endpoint) = config.telemetry.otlp_endpoint.as_ref().filter(|endpoint| !endpoint.is_empty()) {
         let url = endpoint.parse::<http::Uri>();
         if !url.is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some()) {
             bad(

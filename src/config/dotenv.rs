@@ -1,6 +1,6 @@
 //! Reads `.env`: lines of `NAME=value`. A value's `$` would begin another variable's name here, and stay what it is for
 //! systemd and for containers that read the same file; a password cut off at it would say nothing. So it is refused where it
-//! is not quoted.
+//! is not quoted; `${NAME}` is meant, and stands for the variable.
 
 use super::load::ConfigErrors;
 
@@ -19,11 +19,12 @@ pub(super) fn read(text: &str, path: &str) -> Result<Vec<(String, String)>, Conf
     dotenvy::from_read_iter(text.as_bytes()).map(|line| line.map_err(wrong)).collect()
 }
 
-/// The first line (from 1) with a `$` that is neither in single quotes, nor escaped, nor in a comment.
+/// The first line (from 1) with a `$` that is neither in single quotes, nor escaped, nor in a comment, nor before `{`.
 fn bare_dollar(text: &str) -> Option<usize> {
     let (mut quote, mut escaped, mut comment) = (None, false, false);
     let (mut line, mut before) = (1, '\n');
-    for letter in text.chars() {
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
         match letter {
             _ if std::mem::take(&mut escaped) => {}
             '\n' if quote.is_none() => comment = false,
@@ -32,7 +33,7 @@ fn bare_dollar(text: &str) -> Option<usize> {
             '\'' | '"' if quote.is_none() => quote = Some(letter),
             '\\' if quote != Some('\'') => escaped = true,
             '#' if quote.is_none() && before.is_whitespace() => comment = true,
-            '$' if quote != Some('\'') => return Some(line),
+            '$' if quote != Some('\'') && letters.peek() != Some(&'{') => return Some(line),
             _ => {}
         }
         line += usize::from(letter == '\n');
@@ -55,6 +56,7 @@ mod tests {
             ("export A=\"it's\"\nB='a\"$b'", "a\"$b"),
             ("A=x#y", "x#y"),
             ("A='one\ntwo$'", "one\ntwo$"),
+            ("A=1\nB=${A}2", "12"),
         ] {
             assert_eq!(value(text).as_deref(), Ok(kept), "{text}");
         }

@@ -3,8 +3,8 @@
 
 use toml::Value;
 
-/// A key's length, at least; names of variables so long are spelled out in words.
-const KEY_LENGTH: usize = 20;
+/// Letters and digits in one piece that a key has, at least; names of variables so long are made of words.
+const KEY_LENGTH: usize = 16;
 
 /// What is wrong with `name` as the name of an environment variable, if anything is. Never holds `name`.
 pub(super) fn fault_of_variable(name: &str) -> Option<&'static str> {
@@ -15,8 +15,10 @@ pub(super) fn fault_of_variable(name: &str) -> Option<&'static str> {
         return Some("is no name of a variable; put a key itself into .env, and the name it has there in here");
     }
     // Some vendors' keys are made of what names are made of.
-    let has = |kind: fn(&u8) -> bool| name.as_bytes().iter().any(kind);
-    let like_a_key = name.len() >= KEY_LENGTH && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
+    let like_a_key = name.split('_').any(|part| {
+        let has = |kind: fn(&u8) -> bool| part.as_bytes().iter().any(kind);
+        part.len() >= KEY_LENGTH && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit)
+    });
     like_a_key.then_some(
         "looks like a key and not like a variable's name; put it into .env, and the name it has there in here",
     )

@@ -158,7 +158,6 @@ fn values_of_a_form_of_their_own_are_looked_at() {
         ("[server]\ncors_origins = ['https://a.example', 'https://Y.example']", "server.cors_origins[1]: "),
         ("[server]\ncors_origins = ['nonsense']", "server.cors_origins[0]: "),
         ("[telemetry]\notlp_endpoint = 'not a url'", "telemetry.otlp_endpoint: "),
-        ("[telemetry]\notlp_endpoint = ''", "telemetry.otlp_endpoint: "),
         ("[providers.openai]\nbase_url = 'https://h/v1?api-version=1'", "providers.openai.base_url: "),
         ("[routing]\nobjective = { cost_per_usd = -5.0, latency_per_s = 0.0 }", "routing.objective: "),
         ("[routing]\nobjective = { cost_per_usd = 1.0, latency_per_s = nan }", "routing.objective: "),
@@ -208,6 +207,9 @@ fn variables_are_taken_for_what_stands_at_their_key() {
         variable("POINTSMAN__ACCESS__DENY", "10.0.0.0/8, 192.0.2.0/24"),
         variable("POINTSMAN__SERVER__DRAIN_S", "7"),
     ];
+    let empty = vec![variable("POINTSMAN__ACCESS__ALLOW", " ,")];
+    let refused = load(&LoadArgs { environment: empty, ..args(&dir) }).unwrap_err().to_string();
+    assert!(refused.starts_with("access.allow: "), "an unset variable opens nothing: {refused}");
     let config = load(&LoadArgs { environment, ..args(&dir) }).unwrap().config;
     assert_eq!((config.admin.user.as_str(), config.access.deny.len(), config.server.drain_s), ("123", 2, 7));
 }

@@ -15,8 +15,10 @@ use super::blame::named;
 use super::failover::Job;
 use super::outcome::Report;
 use crate::codec::{self, Encoded, StreamDecoder, Target};
-use crate::config::{self, Capability};
-use crate::protocol::{ApiError, ChatResponse, Dialect, ErrorKind, Part, Price, StreamEvent, ToolCallDelta, Usage};
+use crate::config::{self, Capability, Refusal};
+use crate::protocol::{
+    ApiError, ChatRequest, ChatResponse, Dialect, Effort, ErrorKind, Part, Price, StreamEvent, ToolCallDelta, Usage,
+};
 use crate::upstream::{Answer, Call, CallError, Client, Deployment, Endpoint, Model};
 
 /// An error message from an upstream is read up to here.
@@ -94,10 +96,10 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Of a call that begins now, of a walk that has until `total`; `stream` = its answer comes in pieces, `reasons` = its
+    /// Of a call that begins now, of a walk that has until `total`; `stream` = its answer comes in pieces, `thinks` = its
     /// model may think before it says anything.
-    pub(super) fn new(settings: &config::Dispatch, stream: bool, reasons: bool, total: Instant) -> Self {
-        let patience = match (stream, reasons) {
+    pub(super) fn new(settings: &config::Dispatch, stream: bool, thinks: bool, total: Instant) -> Self {
+        let patience = match (stream, thinks) {
             (true, false) => settings.first_byte_timeout_ms,
             (true, true) => settings.first_byte_timeout_ms.max(settings.thinking_timeout_ms),
             (false, _) => settings.whole_answer_timeout_ms,
@@ -105,7 +107,7 @@ impl Deadlines {
         let first = Instant::now() + Duration::from_millis(patience);
         Self {
             first: first.min(total),
-            silent: !stream || reasons,
+            silent: !stream || thinks,
             idle: Duration::from_millis(settings.idle_timeout_ms),
             sign_of_life: Duration::from_millis(settings.sign_of_life_ms),
             total,
@@ -204,7 +206,14 @@ pub(super) async fn attempt(
         let known = if passes && !job.request.stream { codec::unread(dialect, &raw) } else { None };
         known.ok_or(error)
     });
-    let mut response = read.map_err(failed)?;
+    let mut response = read.map_err(|error| {
+        // A refusal told with status 200 has begun nothing.
+        let said = serde_json::from_slice::<serde_json::Value>(&raw);
+        if said.is_ok_and(|said| said.get("error").is_some_and(|error| !error.is_null())) {
+            report.spare();
+        }
+        failed(error)
+    })?;
     codec::name_calls(&mut response, job.at_ms);
     if job.request.stream {
         let opened = Opened {
@@ -220,9 +229,18 @@ pub(super) async fn attempt(
     Ok(Attempted::Whole(Box::new(Whole { response, raw: passes.then_some(raw), dropped })))
 }
 
-/// Whether a model may think before it says anything.
-pub(super) fn reasons(model: &Model) -> bool {
+/// Whether a model can think before it says anything.
+fn reasons(model: &Model) -> bool {
     model.settings.can.contains(&Capability::Reasoning)
+}
+
+/// Whether it may do so over this request: who cannot be told not to does so all the same.
+pub(super) fn may_think(model: &Model, request: &ChatRequest) -> bool {
+    let told_not_to = request
+        .reasoning
+        .as_ref()
+        .is_some_and(|reasoning| reasoning.enabled == Some(false) || reasoning.effort == Some(Effort::None));
+    reasons(model) && (!told_not_to || model.settings.refuses.contains(&Refusal::NoThinking))
 }
 
 /// Reads a stream up to its first piece of content, its end, or until it has lived for long enough.

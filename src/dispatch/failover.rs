@@ -21,7 +21,7 @@ use futures::stream::BoxStream;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::attempt::{Attempted, Deadlines, Opened, Whole, attempt, reasons};
+use super::attempt::{Attempted, Deadlines, Opened, Whole, attempt, may_think};
 use super::outcome::{Report, Status, Step};
 use super::{blame, pick, tee, usage};
 use crate::codec::{self, AnswerMeta, NativeMeta};
@@ -241,7 +241,7 @@ impl Dispatcher {
             walk.calls += 1;
             walk.tried.push(place.name.clone());
             note_place(report, model, &place);
-            let deadlines = Deadlines::new(settings, job.request.stream, reasons(model), total);
+            let deadlines = Deadlines::new(settings, job.request.stream, may_think(model, &job.request), total);
             let failed = match attempt(&self.client, model, &place, job, deadlines, report).await {
                 Ok(attempted) => {
                     report.spare();

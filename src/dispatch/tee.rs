@@ -261,7 +261,7 @@ impl Tee {
 
     /// The answer broke off: an error event, and the deployment is told on.
     fn break_off(&mut self, error: &ApiError, out: &mut BytesMut) {
-        self.permit.broke_off(error.kind, std::time::Instant::now(), self.at_ms);
+        self.permit.broke_off(error, std::time::Instant::now(), self.at_ms);
         self.settle_early();
         self.answer = None;
         match &mut self.mouth {

@@ -17,7 +17,13 @@ pub(super) fn estimated(said: Usage, prompt_tokens: u32, uncounted: u64) -> Usag
 
 /// What a whole answer took.
 pub(super) fn of_whole(response: &ChatResponse, prompt_tokens: u32) -> Usage {
-    let counted = response.usage.filter(|usage| usage.total_tokens() > 0);
+    // Taken in as pieces of a stream are: no count is believed beyond what can be.
+    let counted = response.usage.map(|said| {
+        let mut usage = Usage::default();
+        usage.absorb(&said);
+        usage
+    });
+    let counted = counted.filter(|usage| usage.total_tokens() > 0);
     counted.unwrap_or_else(|| estimated(Usage::default(), prompt_tokens, response.parts.iter().map(bytes).sum()))
 }
 

@@ -104,6 +104,8 @@ pub struct Gateway {
     live: ArcSwap<Live>,
     tokens: ArcSwap<Tokens>,
     changing_tokens: Mutex<()>,
+    /// Held while what a client says of its own call is weighed against what it said before.
+    pub(super) reporting: tokio::sync::Mutex<()>,
     /// Held while operators' changes are kept and put in force.
     pub(super) overriding: tokio::sync::Mutex<()>,
     /// What servers listed, by provider.
@@ -173,6 +175,7 @@ impl Gateway {
             live: ArcSwap::from_pointee(parts.live),
             tokens: ArcSwap::from_pointee(parts.tokens),
             changing_tokens: Mutex::default(),
+            reporting: tokio::sync::Mutex::default(),
             overriding: Default::default(),
             discovered: Mutex::default(),
             dispatcher: parts.dispatcher,

@@ -29,10 +29,12 @@ mod tests {
     fn whoever_makes_it_first_makes_it_private_and_what_was_there_stays() {
         let dir = tempfile::tempdir().unwrap();
         let mode = |path: &Path| path.metadata().unwrap().mode() & 0o777;
-        let (by_log, by_tokens, old) = (dir.path().join("a/b"), dir.path().join("c"), dir.path().join("old"));
+        let place = |name: &str| dir.path().join(name);
+        let (by_log, by_tokens, by_change, old) = (place("a/b"), place("c"), place("d"), place("old"));
         drop(Store::open(&by_log, &config::Store::default(), 0).unwrap());
         Tokens::default().save(&by_tokens).unwrap();
-        assert_eq!((mode(&by_log), mode(&by_tokens)), (0o700, 0o700));
+        Tokens::change(&by_change, |_| Ok(())).unwrap();
+        assert_eq!([mode(&by_log), mode(&by_tokens), mode(&by_change)], [0o700; 3]);
         std::fs::create_dir(&old).unwrap();
         std::fs::set_permissions(&old, PermissionsExt::from_mode(0o750)).unwrap();
         Tokens::default().save(&old).unwrap();

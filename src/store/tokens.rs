@@ -213,7 +213,7 @@ impl Tokens {
         let path = data_dir.join("tokens.lock");
         // Let go when it is closed.
         let lock = || -> std::io::Result<fs::File> {
-            fs::create_dir_all(data_dir)?;
+            make_private(data_dir)?;
             let file = private(&path)?;
             file.lock()?;
             Ok(file)

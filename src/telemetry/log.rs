@@ -76,7 +76,12 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
         layers.push(text.with_filter(lines(settings)?).boxed());
     }
     layers.push(IntoTail { json }.with_filter(lines(settings)?).boxed());
-    let provider = settings.otlp_endpoint.as_deref().map(|url| provider(url, &settings.service_name)).transpose()?;
+    let provider = settings
+        .otlp_endpoint
+        .as_deref()
+        .filter(|url| !url.is_empty())
+        .map(|url| provider(url, &settings.service_name))
+        .transpose()?;
     if let Some(provider) = &provider {
         let only = FilterFn::new(|meta| meta.is_span() && meta.target() == SPAN_TARGET);
         let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("pointsman"));

@@ -8,6 +8,8 @@
 //! Where nobody rated, signals speak, and only of bad answers. What they teach is how much more often a model has them than
 //! the others ([`Rates`]), which the whole log must say: [`Collected`] takes entries in and gives the lessons at the end.
 
+use std::collections::HashMap;
+
 use crate::bandit::{Candidate, Context, Grounds, Observation, Reward, Tradeoff};
 use crate::config::RewardMap;
 use crate::protocol::{DecisionId, ModelName};
@@ -120,12 +122,13 @@ impl Lesson {
         })
     }
 
-    /// The lesson with its signal weighed against how often all models have it; `None` where it says nothing.
-    fn weighed(mut self, rates: &Rates) -> Option<Self> {
+    /// The lesson with its signal weighed against how often all models have it; `None` where it says nothing. `offset` is by
+    /// how much judgements put the model above its prior: where people have spoken, a signal bends what they said.
+    fn weighed(mut self, rates: &Rates, offset: f64) -> Option<Self> {
         let Some(signal) = self.signal else { return Some(self) };
         let beyond = rates.beyond(&self.model, signal);
-        let prior = self.prior.clamp(0.0, 1.0);
-        self.reward = Reward::new((prior + beyond * (self.reward.value() - prior)).clamp(0.0, 1.0)).ok()?;
+        let believed = (self.prior + offset).clamp(0.0, 1.0);
+        self.reward = Reward::new((believed + beyond * (self.reward.value() - believed)).clamp(0.0, 1.0)).ok()?;
         (beyond > 0.0).then_some(self)
     }
 
@@ -226,7 +229,18 @@ impl<'a> Collected<'a> {
     /// The lessons, oldest first.
     pub fn finish(self) -> Vec<Lesson> {
         let Self { rates, lessons, .. } = self;
-        lessons.into_iter().rev().filter_map(|lesson| lesson.weighed(&rates)).collect()
+        let mut judged: HashMap<ModelName, (f64, f64)> = HashMap::new();
+        for lesson in lessons.iter().filter(|lesson| lesson.signal.is_none()) {
+            let (offset, count) = judged.entry(lesson.model.clone()).or_default();
+            *offset += lesson.reward.value() - lesson.prior;
+            *count += 1.0;
+        }
+        let offset = |model: &ModelName| judged.get(model).map_or(0.0, |(offset, count)| offset / count);
+        let weigh = |lesson: Lesson| {
+            let offset = offset(&lesson.model);
+            lesson.weighed(&rates, offset)
+        };
+        lessons.into_iter().rev().filter_map(weigh).collect()
     }
 }
 

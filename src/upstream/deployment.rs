@@ -301,9 +301,12 @@ impl Permit {
         }
     }
 
-    /// The answer broke off after it had begun well.
-    pub fn broke_off(&self, kind: ErrorKind, now: Instant, at_ms: i64) {
-        self.deployment.health.inner.lock().fail(kind, now, at_ms);
+    /// The answer broke off: after it had begun well that is the place's fault, before it the verdict says whose.
+    pub fn broke_off(&mut self, error: &ApiError, now: Instant, at_ms: i64) {
+        if !self.settled {
+            return self.settle(&Verdict::of(error), now, at_ms);
+        }
+        self.deployment.health.inner.lock().fail(error.kind, now, at_ms);
     }
 }
 

@@ -57,7 +57,7 @@ impl From<WireUsage> for Usage {
         let cached = count(prompt.cached_tokens.or(wire.prompt_cache_hit_tokens));
         let written = count(prompt.cache_write_tokens);
         Self {
-            input_tokens: count(wire.prompt_tokens).saturating_sub(cached + written),
+            input_tokens: count(wire.prompt_tokens).saturating_sub(cached.saturating_add(written)),
             cache_read_tokens: cached,
             cache_write_tokens: written,
             cache_write_long_tokens: 0,

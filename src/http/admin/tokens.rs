@@ -105,12 +105,22 @@ pub async fn make(
     let run = async {
         let bytes = body::read(body, &gateway.live().config.limits).await?;
         let wanted: Wanted = body::json(&bytes)?;
-        let made = add(&gateway, wanted)?;
+        let made = apart(&gateway, |gateway| add(gateway, wanted)).await??;
         let detail = json!({ "name": made.token.name, "scopes": made.token.scopes, "models": made.token.models });
         gateway.note(Act::of(&caller, "token.make", made.token.id.clone(), detail)).await;
         Ok(made)
     };
     run.await.map(|made| (StatusCode::CREATED, Json(made))).map_err(|error| Rejection::new(Dialect::Native, error))
+}
+
+/// Changes tokens off the async threads: another process may hold the file for a while.
+async fn apart<T: Send + 'static>(
+    gateway: &Arc<Gateway>,
+    change: impl FnOnce(&Gateway) -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let gateway = Arc::clone(gateway);
+    let changed = tokio::task::spawn_blocking(move || change(&gateway)).await;
+    changed.map_err(|_| ApiError::new(ErrorKind::Internal, "changing the tokens broke off"))
 }
 
 fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
@@ -140,9 +150,8 @@ pub async fn revoke(
     Operator(caller): Operator,
     Path(id): Path<String>,
 ) -> Result<Json<Shown>, Rejection> {
-    let token = gateway
-        .change_tokens(|tokens| tokens.revoke(&id))
-        .map_err(|error| Rejection::new(Dialect::Native, told(error)))?;
+    let revoked = apart(&gateway, move |gateway| gateway.change_tokens(|tokens| tokens.revoke(&id)).map_err(told));
+    let token = revoked.await.and_then(|revoked| revoked).map_err(|error| Rejection::new(Dialect::Native, error))?;
     gateway.note(Act::of(&caller, "token.revoke", token.id.clone(), json!({ "name": token.name }))).await;
     Ok(Json(Shown::from(&*token)))
 }

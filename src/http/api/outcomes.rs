@@ -105,6 +105,9 @@ async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>)
 /// is below 0 or more than one call can be, `Unavailable` while the store cannot be read.
 pub async fn accept(gateway: &Gateway, id: DecisionId, report: CallReport) -> Result<(), ApiError> {
     let live = gateway.live();
+    // One after the other, and each sees what the one before said: only the difference is owed.
+    let _one_at_a_time = gateway.reporting.lock().await;
+    written(gateway).await?;
     let entry = find(gateway, id).await?;
     if !entry.decision.request.dry_run {
         let message = "the gateway made this call itself and knows how it ended; outcomes are for /api/route";
@@ -169,22 +172,20 @@ fn status(text: &str) -> Result<OutcomeStatus, ApiError> {
     }
 }
 
-/// The decision, once the writer has come to it.
-async fn find(gateway: &Gateway, id: DecisionId) -> Result<Entry, ApiError> {
+/// Waits until the writer has written what stood in its queue.
+async fn written(gateway: &Gateway) -> Result<(), ApiError> {
     let down = |why: String| {
         ApiError::new(ErrorKind::Unavailable, format!("the store cannot be read: {why}"))
             .after(Duration::from_secs(2))
     };
-    let look = || gateway.read_store(move |store| store.entry(id));
-    if let Some(entry) = look().await? {
-        return Ok(entry);
-    }
-    // It may still stand in the queue.
     match tokio::time::timeout(PATIENCE, gateway.recorder.flush()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(down(error.to_string())),
-        Err(_) => return Err(down("it takes too long".into())),
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(down(error.to_string())),
+        Err(_) => Err(down("it takes too long".into())),
     }
-    let entry = look().await?;
+}
+
+async fn find(gateway: &Gateway, id: DecisionId) -> Result<Entry, ApiError> {
+    let entry = gateway.read_store(move |store| store.entry(id)).await?;
     entry.ok_or_else(|| ApiError::new(ErrorKind::NotFound, "there is no such decision").at("decision_id"))
 }

@@ -108,7 +108,8 @@ impl Exporter {
     /// When it cannot be made.
     pub fn create(path: &Path, format: Format) -> Result<Self, ExchangeError> {
         let failed = |source| ExchangeError::Io { path: path.to_owned(), source };
-        let is_file = std::fs::metadata(path).map_or(true, |there| there.is_file());
+        // Through a link (`/dev/stdout` is one) what it leads to is written.
+        let is_file = std::fs::symlink_metadata(path).map_or(true, |there| there.is_file());
         let part = is_file.then(|| {
             let mut beside = path.as_os_str().to_owned();
             beside.push(".part");
