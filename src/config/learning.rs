@@ -115,7 +115,8 @@ impl Default for Guard {
 }
 
 /// What is made of an answer where nobody judged it: as far as its model has the signal more often than the others do,
-/// beyond chance. A signal that has no value here says nothing of quality: missing is missing, not zero. Errors and timeouts are matters of reliability and have no place here.
+/// beyond chance. A signal that has no value here says nothing of quality: missing is missing, not zero. Errors and timeouts
+/// are matters of reliability and have no place here.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewardMap {

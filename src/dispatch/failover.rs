@@ -9,8 +9,8 @@
 //!
 //! **What moves on.** A broken connection, a vendor that does not take the call in time, an overload, a rate limit, a fault of
 //! the upstream: another deployment, the same one after a pause, then the next model. An answer that had begun and is not
-//! ready in time: another deployment, the next model, never the same place, which would take as long again. A prompt too long for one model: only models with a
-//! larger context. A refused key, a spent quota, an id the vendor does not know: the next model. A request that is wrong
+//! ready in time: another deployment, the next model, never the same place, which would take as long again. A prompt too long
+//! for one model: only models with a larger context. A refused key, a spent quota, an id the vendor does not know: the next model. A request that is wrong
 //! in itself: nowhere, the client is told.
 
 use std::sync::Arc;

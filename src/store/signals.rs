@@ -169,6 +169,7 @@ mod tests {
         let nothing = Seen { empty: true, must_be_json: Some(""), ..seen(OutcomeStatus::Ok) };
         assert_eq!(signals(&nothing), [Signal::Empty]);
     }
+
     /// What comes of questions put at `(at_ms, answered_ms)`, oldest first.
     fn again(asked: &[(i64, Option<i64>)]) -> Vec<Option<bool>> {
         let mut walk = AskedAgain::default();

@@ -185,6 +185,7 @@ async fn written(gateway: &Gateway) -> Result<(), ApiError> {
     }
 }
 
+/// The decision, as far as the writer has come.
 async fn find(gateway: &Gateway, id: DecisionId) -> Result<Entry, ApiError> {
     let entry = gateway.read_store(move |store| store.entry(id)).await?;
     entry.ok_or_else(|| ApiError::new(ErrorKind::NotFound, "there is no such decision").at("decision_id"))
