@@ -28,6 +28,9 @@ use crate::telemetry::Metrics;
 use crate::tuner::{Budgets, Learner, Recorder};
 use crate::upstream::{Catalog, Discovered, Listing};
 
+/// How long the log is given to write what stands in its queue.
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What a configuration made: read once per request, swapped as a whole.
 #[derive(Debug)]
 pub struct Live {
@@ -395,6 +398,23 @@ impl Gateway {
         let done = tokio::task::spawn_blocking(move || read(&store)).await;
         let failed = |why: String| ApiError::new(ErrorKind::Unavailable, format!("the store cannot be read: {why}"));
         done.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+    }
+
+    /// Waits until the log has what stood in its queue: who was just told a decision's id may ask for it.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` while the store is down or too slow.
+    pub async fn log_is_written(&self) -> Result<(), ApiError> {
+        let down = |why: String| {
+            ApiError::new(ErrorKind::Unavailable, format!("the store cannot be read: {why}"))
+                .after(Duration::from_secs(2))
+        };
+        match tokio::time::timeout(LOG_PATIENCE, self.recorder.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(down(error.to_string())),
+            Err(_) => Err(down("it takes too long".into())),
+        }
     }
 
     /// Takes up what API tokens have spent in the last day, from the log: a restart must not give anybody a fresh day.

@@ -16,6 +16,9 @@ strategy = "${strategy}"
 [learning]
 interval_s = 3600
 min_feedback = 1000
+[classifier]
+# However busy the machine is, each prompt is read.
+budget_ms = 10000
 [models.${JSON.stringify(HOSTILE)}]
 provider = "openai"
 upstream = "gpt-4o"

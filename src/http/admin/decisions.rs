@@ -119,7 +119,13 @@ pub async fn find(gateway: &Gateway, wish: &Wish) -> Result<Page, ApiError> {
 /// When there is none, or the store is down.
 pub async fn one(gateway: &Gateway, id: &str) -> Result<Entry, ApiError> {
     let id: DecisionId = id.parse().map_err(|_| ApiError::invalid("it is no id of a decision").at("id"))?;
-    let entry = gateway.read_store(move |store| store.entry(id)).await?;
+    let look = || gateway.read_store(move |store| store.entry(id));
+    let mut entry = look().await?;
+    if entry.is_none() {
+        // It may be a moment old and still wait to be written; where the writer is down, what is there is looked at.
+        let _written_or_not = gateway.log_is_written().await;
+        entry = look().await?;
+    }
     entry.ok_or_else(|| ApiError::new(ErrorKind::NotFound, "there is no such decision").at("id"))
 }
 

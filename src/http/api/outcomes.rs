@@ -1,7 +1,6 @@
 //! `POST /api/outcomes`: what happened, told by a caller that only asked which model and called it itself.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -17,9 +16,6 @@ use crate::http::middleware::caller::Chatter;
 use crate::http::state::Gateway;
 use crate::protocol::{ApiError, DecisionId, Dialect, ErrorKind, FinishReason, ModelName, Usage};
 use crate::store::{Entry, OutcomeRecord, OutcomeStatus, Seen, signals};
-
-/// The log gets so long to find the decision.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The body.
 #[derive(Debug, Deserialize)]
@@ -107,7 +103,7 @@ pub async fn accept(gateway: &Gateway, id: DecisionId, report: CallReport) -> Re
     let live = gateway.live();
     // One after the other, and each sees what the one before said: only the difference is owed.
     let _one_at_a_time = gateway.reporting.lock().await;
-    written(gateway).await?;
+    gateway.log_is_written().await?;
     let entry = find(gateway, id).await?;
     if !entry.decision.request.dry_run {
         let message = "the gateway made this call itself and knows how it ended; outcomes are for /api/route";
@@ -169,19 +165,6 @@ fn status(text: &str) -> Result<OutcomeStatus, ApiError> {
         code => serde_json::from_value(Value::String(code.to_owned())).map(OutcomeStatus::Failed).map_err(|_| {
             ApiError::invalid("it is ok, cancelled, error, timeout, or another error code").at("status")
         }),
-    }
-}
-
-/// Waits until the writer has written what stood in its queue.
-async fn written(gateway: &Gateway) -> Result<(), ApiError> {
-    let down = |why: String| {
-        ApiError::new(ErrorKind::Unavailable, format!("the store cannot be read: {why}"))
-            .after(Duration::from_secs(2))
-    };
-    match tokio::time::timeout(PATIENCE, gateway.recorder.flush()).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(down(error.to_string())),
-        Err(_) => Err(down("it takes too long".into())),
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor, 
     let (code, body) = match &found {
         Ok(entry) => (StatusCode::OK, whole(entry)),
         Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::InvalidRequest) => {
-            let text = "It may have been deleted by retention, or it is only just being written.";
+            let text = "It may have been deleted by retention.";
             (StatusCode::NOT_FOUND, markup! { section.card { (empty("There is no such decision", text)) } })
         }
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, trouble(&error.message)),
