@@ -244,9 +244,12 @@ async fn operators_retune_promote_pin_and_roll_back() {
     };
     assert_eq!(act("rollback", json!({})).await.0, 400, "there is nothing before the first");
     let (status, told) = act("retune", json!({})).await;
+    assert_eq!(status, 200, "{told}");
+    // By the rule or by hand: what the rule thinks of so few ratings hangs on when each of them came.
+    let (status, told) = act("promote", json!({ "version": 2 })).await;
     assert_eq!((status, &told["live"]), (200, &json!(2)), "{told}");
     let (_, told) = act("rollback", json!({})).await;
-    assert_eq!(told["live"], 1);
+    assert_eq!(told["live"], 1, "{told}");
     assert!(told["hold_until_ms"].is_i64(), "nothing new for a while: {told}");
     assert_eq!(act("retune", json!({})).await.1["live"], 1);
     let (_, told) = act("pin", json!({ "version": 2 })).await;
