@@ -362,7 +362,7 @@ fn unharmed<T>(work: impl FnOnce() -> Result<T, ConfigErrors>) -> Result<T, Conf
 }
 
 fn take_over(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<PathBuf>, ConfigErrors> {
-    let Loaded { config, settings, files } = config::load(args)?;
+    let Loaded { config, settings, files, .. } = config::load(args)?;
     let late = config::needs_restart(&gateway.live().config, &config);
     if !late.is_empty() {
         tracing::warn!(changed = late.join(", "), "These changes take hold after a restart");

@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use super::load::ConfigArgs;
 use crate::classifier::Source;
-use crate::config::{self, Config};
+use crate::config::Loaded;
 use crate::telemetry;
 
 /// The subcommands.
@@ -29,8 +29,8 @@ pub(super) enum ConfigCommand {
 }
 
 /// What would only be seen at start, or never.
-fn remarks(config: &Config) -> Vec<String> {
-    let mut remarks = config::remarks(config);
+fn remarks(loaded: Loaded) -> Vec<String> {
+    let Loaded { config, mut remarks, .. } = loaded;
     if let Err(error) = telemetry::check_filter(&config.telemetry.log) {
         remarks.push(format!("telemetry.log: {error}"));
     }
@@ -52,7 +52,7 @@ pub(super) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
         ConfigCommand::Check(config) => {
             let loaded = config.load()?;
             let (models, providers) = (loaded.config.models.len(), loaded.config.providers.len());
-            for remark in remarks(&loaded.config) {
+            for remark in remarks(loaded) {
                 eprintln!("Remark: {remark}");
             }
             println!("The configuration is right: {models} models, {providers} providers.");

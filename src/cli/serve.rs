@@ -54,10 +54,10 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
     let loaded = config::load(&load).context("the configuration is wrong")?;
     let _telemetry = telemetry::init(&loaded.config.telemetry)?;
-    let app = App::start(load.clone(), loaded).await?;
-    for remark in config::remarks(&app.gateway.live().config) {
+    for remark in &loaded.remarks {
         tracing::warn!(remark, "The configuration may hold a slip");
     }
+    let app = App::start(load.clone(), loaded).await?;
     announce(&app, sandbox.is_some());
     let code = until_stopped(app, &load, &mut signals).await?;
     if let Some(sandbox) = sandbox {

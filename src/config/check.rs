@@ -241,7 +241,7 @@ fn check_aliases(config: &Config, bad: &mut impl FnMut(String, String)) {
 }
 
 /// What is possible and yet likely a slip: names of models that nobody configured, which a server may list later.
-pub fn remarks(config: &Config) -> Vec<String> {
+pub(super) fn remarks(config: &Config) -> Vec<String> {
     let aliases = config.aliases.iter().map(|(alias, name)| (join("aliases", alias), name));
     let rules = config.rules.iter().enumerate().flat_map(|(index, rule)| {
         let named = rule.pin.iter().chain(&rule.prefer).chain(&rule.forbid).chain(rule.weights.keys());

@@ -44,6 +44,8 @@ pub struct Loaded {
     pub settings: Vec<Setting>,
     /// Files it was read from: a change of one is a reason to load again.
     pub files: Vec<PathBuf>,
+    /// What is possible and yet likely a slip.
+    pub remarks: Vec<String>,
 }
 
 /// Everything that is wrong, at once.
@@ -103,7 +105,21 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     resolve_hub(&mut config.classifier.hub, &variables, &args.dir)?;
     config.admin.password = password(&config.admin, &variables, &args.dir)?;
     files.push(args.dir.join(".env"));
-    Ok(Loaded { config, settings: layers.settings(), files })
+    let settings = layers.settings();
+    let mut remarks = check::remarks(&config);
+    remarks.extend(set_nothing(&variables, &settings));
+    Ok(Loaded { config, settings, files, remarks })
+}
+
+/// Variables that would set something, had they two underscores where they have one.
+fn set_nothing(variables: &BTreeMap<String, String>, settings: &[Setting]) -> Vec<String> {
+    let meant = |name: &str| {
+        let rest = name.strip_prefix("POINTSMAN_").filter(|_| !name.starts_with(PREFIX))?.replace("__", "_");
+        let setting = settings.iter().find(|setting| setting.path.replace('.', "_").eq_ignore_ascii_case(&rest))?;
+        Some(format!("{PREFIX}{}", setting.path.replace('.', "__").to_uppercase()))
+    };
+    let told = |name: &String| Some(format!("the variable {name} sets nothing: did you mean {}?", meant(name)?));
+    variables.keys().filter_map(told).collect()
 }
 
 /// Providers that the sandbox does not play, and that do not lead to it: with it, nobody else is called.

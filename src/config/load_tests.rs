@@ -186,7 +186,7 @@ fn values_of_a_form_of_their_own_are_looked_at() {
 #[test]
 fn a_name_that_no_model_has_is_remarked_upon_where_a_server_may_list_it() {
     let text = "[aliases]\nfast = 'gpt-4o-minni'\n[[rules]]\nname = 'r'\nforbid = ['claude-opus-5.5', 'gpt-4o']";
-    let remarks = check::remarks(&with_file(text).unwrap().config);
+    let remarks = with_file(text).unwrap().remarks;
     assert_eq!(remarks.len(), 2, "{remarks:?}");
     assert!(
         remarks[0].starts_with("aliases.fast: ") && remarks[0].ends_with("did you mean `gpt-4o-mini`?"),
@@ -196,6 +196,17 @@ fn a_name_that_no_model_has_is_remarked_upon_where_a_server_may_list_it() {
         remarks[1].starts_with("rules[0]: ") && remarks[1].ends_with("did you mean `claude-opus-5-5`?"),
         "{remarks:?}"
     );
+}
+
+#[test]
+fn a_variable_with_one_underscore_too_few_is_remarked_upon() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["POINTSMAN_SERVER_LISTEN", "POINTSMAN_SERVER__DRAIN_S", "POINTSMAN_ADMIN_PASSWORD", "SERVER_LISTEN"];
+    let environment = names.map(|name| (name.to_owned(), "127.0.0.1:1".to_owned())).to_vec();
+    let remarks = load(&LoadArgs { environment, ..args(&dir) }).unwrap().remarks;
+    assert_eq!(remarks.len(), 2, "{remarks:?}");
+    assert!(remarks[0].contains("POINTSMAN_SERVER_LISTEN ") && remarks[0].contains("POINTSMAN__SERVER__LISTEN?"));
+    assert!(remarks[1].contains("POINTSMAN__SERVER__DRAIN_S?"), "{remarks:?}");
 }
 
 #[test]

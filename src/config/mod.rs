@@ -41,7 +41,6 @@ use serde::{Deserialize, Serialize};
 pub use access::{Access, Auth};
 pub use admin::{Admin, Password};
 pub use budget::Budget;
-pub use check::remarks;
 pub use classifier::{Classifier, Device, Hub, Precision};
 pub use dispatch::{Breaker, Dispatch, RetryBudget};
 pub use layers::{Origin, Setting};

@@ -26,7 +26,9 @@ async fn once_there_is_a_token_everybody_needs_one() {
             let request = gateway.http.post(gateway.url(path)).header(header, value).body(body.to_string());
             request.send().await.unwrap().status().as_u16()
         };
-        assert_eq!(with("authorization", format!("Bearer {}", tokens[0])).await, 200);
+        for scheme in ["Bearer", "bearer", "BEARER"] {
+            assert_eq!(with("authorization", format!("{scheme} {}", tokens[0])).await, 200);
+        }
         assert_eq!(with("x-api-key", tokens[0].clone()).await, 200);
         assert_eq!(with("authorization", "Bearer pm_0000".into()).await, 401);
         assert_eq!(with("authorization", format!("Bearer {}", tokens[1])).await, 403);

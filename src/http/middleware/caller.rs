@@ -301,7 +301,10 @@ fn known(headers: &HeaderMap, scope: Scope, tokens: &Tokens) -> Result<Arc<Token
 /// The token as OpenAI's clients send it, or as Anthropic's do.
 fn shown(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
+    // A scheme's name has no case (RFC 9110, section 11.1).
+    let bearer =
+        bearer.and_then(|value| value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")));
+    let bearer = bearer.map(|(_, token)| token);
     let key = || headers.get("x-api-key").and_then(|value| value.to_str().ok());
     bearer.or_else(key).map(str::trim)
 }
