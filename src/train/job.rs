@@ -7,19 +7,20 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::dataset::{Arm, Dataset, Split};
+use super::dataset::{Dataset, Split};
 use super::evaluate::{Evaluation, Judged, Router, baselines, judge};
 use super::features::{FeatureError, states};
 use super::finetune::{FinetuneError, FinetuneSettings, Tuned, finetune};
 use super::fit::{
     Compared, FitError, FitSettings, Labelled, Material, Origin, Progress, Stage, Stopped, fit, in_parallel,
 };
+use super::known::{Known, anyone};
 use super::report;
+use crate::classifier::Model;
 use crate::classifier::encoder::Pooling;
-use crate::classifier::head::{Ability, Head, HeadError, Likeness, Matrix};
+use crate::classifier::head::{Head, HeadError, Likeness, Matrix};
 use crate::classifier::source::Files;
 use crate::classifier::stats::TextStats;
-use crate::classifier::{EstimateSource, Model};
 use crate::config;
 
 /// What is to be trained: a file under `training/`.
@@ -284,55 +285,9 @@ fn evaluate_split(
     Ok(evaluation)
 }
 
-/// What a head knows of one arm of the data.
-struct Known {
-    ability: Option<Ability>,
-    basis: String,
-}
-
-impl Known {
-    fn of(head: &Head, dataset: &Dataset, arm: usize) -> Self {
-        let Arm { source, model } = &dataset.arms[arm];
-        let own = format!("{}/{model}", dataset.sources[*source as usize]);
-        let is_own = |at: usize| head.description().arms[at].source == dataset.sources[*source as usize];
-        if head.description().arm(&own).is_some_and(is_own) {
-            return Self { ability: head.ability(&own, None, None), basis: "learned".into() };
-        }
-        // What an operator could configure as its score: its mean on train, where the data has it there.
-        let scores: Vec<f64> = dataset
-            .of_source(*source, Split::Train)
-            .filter_map(|record| record.outcome(arm as u32))
-            .map(|outcome| f64::from(outcome.score))
-            .collect();
-        let score = (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64);
-        // As it is written, and without a vendor's name before it.
-        let plain = model.rsplit('/').next().unwrap_or(model).to_ascii_lowercase();
-        let ability = match score {
-            None => head.ability(model, None, None).or_else(|| head.ability(&plain, None, None)),
-            // Measured elsewhere is only a likeness here: the level is this source's.
-            score => head
-                .ability(&own, Some(model), score)
-                .filter(|known| known.source != EstimateSource::Score)
-                .or_else(|| head.ability(&plain, Some(&plain), score)),
-        };
-        let basis = match ability.as_ref().map(|ability| &ability.source) {
-            Some(EstimateSource::Learned) => "prior: measured in another source".into(),
-            Some(EstimateSource::Like(other)) => format!("prior: like {other}"),
-            Some(EstimateSource::Score | EstimateSource::Default) => "prior: its score on train".into(),
-            None => "prior: unknown".into(),
-        };
-        Self { ability, basis }
-    }
-}
-
 /// The head's predictions for each outcome.
 fn predictions(head: &Head, judged: Judged<'_>, abilities: &[Known], pooled: &Matrix) -> Router {
-    let arms = head.description().arms.len();
-    let anyone = Ability {
-        parts: (0..arms).map(|arm| (arm, 1.0 / arms as f32)).collect(),
-        shift: 0.0,
-        source: EstimateSource::Default,
-    };
+    let anyone = anyone(head);
     let quality = in_parallel(judged.rows, |row| {
         let record = &judged.dataset.records[*row];
         let reading = head.read(pooled.row(*row), &TextStats::of(&record.prompt));

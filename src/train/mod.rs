@@ -6,6 +6,7 @@ pub mod features;
 pub mod finetune;
 pub mod fit;
 pub mod job;
+mod known;
 pub mod metrics;
 pub mod replay;
 pub mod report;
