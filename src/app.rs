@@ -293,8 +293,7 @@ pub struct Backstage {
 /// See [`StartError`].
 pub fn build(loaded: &Loaded, store: Store) -> Result<(Gateway, Backstage), StartError> {
     let config = &loaded.config;
-    let connect = Duration::from_millis(config.dispatch.connect_timeout_ms);
-    let client = Client::new(connect, lanes() + 1).map_err(|error| StartError::Client(error.to_string()))?;
+    let client = Client::new(&config.dispatch, lanes() + 1).map_err(|error| StartError::Client(error.to_string()))?;
     let tokens = Tokens::load(&config.server.data_dir)?;
     let overrides = store.setting(OVERRIDES).unwrap_or_else(|error| {
         tracing::error!(error = %error, "What operators changed of the models cannot be read");
@@ -382,6 +381,8 @@ fn keep_fixed(mut new: Config, old: &Config) -> Config {
     new.store = old.store.clone();
     new.classifier = config::Classifier { head: new.classifier.head, ..old.classifier.clone() };
     new.dispatch.connect_timeout_ms = old.dispatch.connect_timeout_ms;
+    new.dispatch.proxy.clone_from(&old.dispatch.proxy);
+    new.dispatch.no_proxy.clone_from(&old.dispatch.no_proxy);
     new.routing.seed = old.routing.seed;
     new
 }

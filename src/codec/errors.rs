@@ -114,6 +114,8 @@ fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
         413 => ErrorKind::TooLarge,
         429 => ErrorKind::RateLimited,
         503 | 529 => ErrorKind::Overloaded,
+        // A conflict, too early: vendors' own clients try again.
+        409 | 425 => ErrorKind::Upstream,
         // Ollama says "try pulling it first" with a 400 in old versions.
         400 if dialect == Dialect::Ollama && message.contains("not found") => ErrorKind::NotFound,
         400 if says("model_not_found") || UNKNOWN_MODEL.iter().any(|phrase| message.contains(phrase)) => {

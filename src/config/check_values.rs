@@ -22,7 +22,17 @@ pub(super) fn check_values(config: &Config, bad: &mut impl FnMut(String, String)
             );
         }
     }
-    // Empty = nowhere: an unset variable is no address.
+    // Empty = none: an unset variable is no address.
+    if let Some(proxy) = config.dispatch.proxy.as_ref().filter(|proxy| !proxy.is_empty()) {
+        let url = proxy.parse::<http::Uri>();
+        if !url.is_ok_and(|url| url.scheme_str() == Some("http") && url.authority().is_some()) {
+            bad(
+                "dispatch.proxy".into(),
+                "must be an address as in http://proxy.example:3128; leave it out for none".into(),
+            );
+        }
+    }
+    // Empty = nowhere, likewise.
     if let Some(endpoint) = config.telemetry.otlp_endpoint.as_ref().filter(|endpoint| !endpoint.is_empty()) {
         let url = endpoint.parse::<http::Uri>();
         if !url.is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some()) {

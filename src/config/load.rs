@@ -153,6 +153,8 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     compare("classifier", old.classifier == Classifier { head, ..new.classifier.clone() });
     compare("routing.seed", old.routing.seed == new.routing.seed);
     compare("dispatch.connect_timeout_ms", old.dispatch.connect_timeout_ms == new.dispatch.connect_timeout_ms);
+    compare("dispatch.proxy", old.dispatch.proxy == new.dispatch.proxy);
+    compare("dispatch.no_proxy", old.dispatch.no_proxy == new.dispatch.no_proxy);
     changed
 }
 
@@ -161,7 +163,7 @@ pub fn keep_fixed_settings(new: Vec<Setting>, old: &[Setting]) -> Vec<Setting> {
     let fixed = |setting: &Setting| {
         let path = setting.path.as_str();
         let sections = ["server.", "admin.", "telemetry.", "store.", "classifier."];
-        let keys = ["dispatch.connect_timeout_ms", "routing.seed"];
+        let keys = ["dispatch.connect_timeout_ms", "dispatch.proxy", "dispatch.no_proxy", "routing.seed"];
         path != "classifier.head"
             && (keys.contains(&path) || sections.iter().any(|section| path.starts_with(section)))
     };

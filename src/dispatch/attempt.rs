@@ -191,6 +191,11 @@ pub(super) async fn attempt(
         let too_slow = error.kind == ErrorKind::Timeout;
         Failed { error: named(error, &place.name), too_slow }
     };
+    if let Some(coding) = answer.header("content-encoding").filter(|coding| !coding.eq_ignore_ascii_case("identity"))
+    {
+        let message = format!("its answer is coded ({coding}), although none was asked for");
+        return Err(failed(ApiError::new(ErrorKind::Upstream, message)));
+    }
     // Some servers answer a stream request with a whole answer.
     let streams = job.request.stream && answer.media_type() != "application/json";
     if streams {

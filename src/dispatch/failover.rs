@@ -1,17 +1,18 @@
 //! Walks a plan's models until one answers.
 //!
 //! **Worst case.** One request makes at most `dispatch.max_attempts` upstream calls, at most
-//! `dispatch.attempts_per_model` of them to one model, and takes at most `dispatch.total_timeout_ms` until a whole answer is
+//! `dispatch.attempts_per_model` of them to one model (or one to each of its places, where it has more of them), and takes at most `dispatch.total_timeout_ms` until a whole answer is
 //! here or a stream begins, which then has `dispatch.stream_timeout_ms` of its own. A call to a place
 //! that already failed this request waits first (for as long as its vendor asked, up to `dispatch.max_retry_after_ms`), and is
 //! paid from the retry budget shared by all requests; moving on to another place or model is free, since it does not press on
 //! the one that is down. A place that rests because of others is waited for where no other candidate is left.
 //!
 //! **What moves on.** A broken connection, a vendor that does not take the call in time, an overload, a rate limit, a fault of
-//! the upstream: another deployment, the same one after a pause, then the next model. An answer that had begun and is not
-//! ready in time: another deployment, the next model, never the same place, which would take as long again. A prompt too long
-//! for one model: only models with a larger context. A refused key, a spent quota, an id the vendor does not know: the next model. A request that is wrong
-//! in itself: nowhere, the client is told.
+//! the upstream: another deployment, the same one after a pause, then the next model. What asking again there would not
+//! mend (an answer that had begun and is not ready in time, an id that the vendor does not know, a refused key, a spent quota):
+//! another deployment, under another key if it is the key's fault, then the next model. A prompt too long for one model: only
+//! models with a larger context; where it should have fitted by far, that place's window is not what it is declared to be, and the
+//! next place is asked. A request that is wrong in itself: nowhere, the client is told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,29 +99,28 @@ pub struct Dispatcher {
 enum Next {
     /// Tell the client.
     GiveUp,
-    /// Another place of the model, or the same after a pause.
+    /// Another place of the model, or the same after a pause; then the next model.
     Retry,
-    /// The next model.
-    MoveOn,
-    /// The next model with a larger context.
+    /// Another place of the model, never this one; then the next model.
+    Elsewhere,
+    /// Another place of the model under another key; then the next model.
+    OtherKey,
+    /// A place with a larger context.
     Larger,
 }
 
 fn next(error: &ApiError) -> Next {
     match error.kind {
         ErrorKind::InvalidRequest | ErrorKind::ContentFilter => Next::GiveUp,
-        ErrorKind::ContextOverflow | ErrorKind::TooLarge => Next::Larger,
+        ErrorKind::ContextOverflow => Next::Larger,
         ErrorKind::RateLimited
         | ErrorKind::Overloaded
         | ErrorKind::Timeout
         | ErrorKind::Connection
         | ErrorKind::Upstream => Next::Retry,
-        ErrorKind::Authentication
-        | ErrorKind::Permission
-        | ErrorKind::NotFound
-        | ErrorKind::Quota
-        | ErrorKind::Unavailable
-        | ErrorKind::Internal => Next::MoveOn,
+        ErrorKind::Authentication | ErrorKind::Permission | ErrorKind::Quota => Next::OtherKey,
+        // How large a body may be says nothing of tokens: a proxy in between may have set it.
+        ErrorKind::TooLarge | ErrorKind::NotFound | ErrorKind::Unavailable | ErrorKind::Internal => Next::Elsewhere,
     }
 }
 
@@ -133,8 +133,8 @@ struct Walk {
     /// A prompt did not fit a context of so many tokens.
     too_small: u32,
     tried: Vec<String>,
-    /// Those of them that took too long: they are not asked again.
-    slow: Vec<String>,
+    /// Places where asking (again) would be in vain.
+    left: Vec<String>,
 }
 
 impl Dispatcher {
@@ -167,7 +167,7 @@ impl Dispatcher {
     ) -> Result<Reply, Failure> {
         let total = Instant::now() + Duration::from_millis(settings.total_timeout_ms);
         let mut walk =
-            Walk { calls: 0, causes: Vec::new(), last: false, too_small: 0, tried: Vec::new(), slow: Vec::new() };
+            Walk { calls: 0, causes: Vec::new(), last: false, too_small: 0, tried: Vec::new(), left: Vec::new() };
         self.budget.deposit(std::time::Instant::now());
         let mut failovers = 0;
         for (at, model) in plan.candidates.iter().enumerate() {
@@ -208,13 +208,14 @@ impl Dispatcher {
         };
         let patience = Duration::from_millis(settings.max_retry_after_ms);
         let calls = walk.calls;
-        for round in 0..settings.attempts_per_model {
+        let places = u32::try_from(model.deployments.len()).unwrap_or(u32::MAX);
+        for round in 0..settings.attempts_per_model.max(places) {
             if walk.calls >= settings.max_attempts || Instant::now() >= total {
                 return Found::GiveUp;
             }
             let carries = |place: &Deployment| {
                 let able = codec::obstacle(job.dialect, place.provider.dialect, &job.request).is_none();
-                able && !walk.slow.contains(&place.name)
+                able && !walk.left.contains(&place.name)
             };
             let now = std::time::Instant::now();
             let ready = pick::pick(model, &walk.tried, &carries, now, &mut rand::random::<f64>);
@@ -225,6 +226,9 @@ impl Dispatcher {
             });
             let Some((place, rest)) = found else { break };
             let again = walk.tried.contains(&place.name);
+            if again && round >= settings.attempts_per_model {
+                break;
+            }
             // The same place again: only if retries are not too many already.
             if again && !self.budget.withdraw(std::time::Instant::now()) {
                 return Found::Nothing;
@@ -257,21 +261,31 @@ impl Dispatcher {
             };
             report.lose();
             let error = failed.error;
-            permit.settle(&Verdict::of(&error), std::time::Instant::now(), job.at_ms);
+            let now = std::time::Instant::now();
+            permit.settle(&Verdict::of(&error), now, job.at_ms);
+            if place.check(now) == Err(Refused::Breaker) {
+                // A vendor's words may quote the prompt; these are ours.
+                let why =
+                    if error.kind == ErrorKind::Connection { error.message.as_str() } else { error.kind.as_str() };
+                tracing::warn!(model = %model.name, deployment = %place.name, why, "A deployment keeps failing and is left alone for a while");
+            }
             tracing::debug!(model = %model.name, deployment = %place.name, error.kind = error.kind.as_str(), "An upstream call failed");
             report.step(Step::CallFailed(error.kind));
-            if failed.too_slow {
-                walk.slow.push(place.name.clone());
-            }
             let step = next(&error);
             walk.fail(model, error);
             match step {
                 Next::GiveUp => return Found::GiveUp,
-                Next::MoveOn => return Found::Nothing,
-                Next::Larger => {
+                Next::Larger if !fits_by_far(job, model) => {
                     walk.too_small = walk.too_small.max(model.settings.context);
                     return Found::Nothing;
                 }
+                Next::Larger | Next::Elsewhere => walk.left.push(place.name.clone()),
+                Next::OtherKey => {
+                    let same_key =
+                        model.deployments.iter().filter(|other| other.provider.name == place.provider.name);
+                    walk.left.extend(same_key.map(|other| other.name.clone()));
+                }
+                Next::Retry if failed.too_slow => walk.left.push(place.name.clone()),
                 Next::Retry => {}
             }
         }
@@ -280,6 +294,11 @@ impl Dispatcher {
         }
         Found::Nothing
     }
+}
+
+/// Whether a prompt has room to spare in a model's declared window, even if its tokens were counted badly.
+fn fits_by_far(job: &Job, model: &Model) -> bool {
+    job.prompt_tokens < model.settings.context / 2
 }
 
 /// Why a model could not even be asked, and when it can.
@@ -464,7 +483,7 @@ mod tests {
     fn told(calls: u32, kinds: &[ErrorKind]) -> String {
         let cause = |kind: &ErrorKind| Cause { model: "m".into(), error: ApiError::new(*kind, kind.as_str()) };
         let causes = kinds.iter().map(cause).collect();
-        summarise(Walk { calls, causes, last: true, too_small: 0, tried: Vec::new(), slow: Vec::new() }).error.message
+        summarise(Walk { calls, causes, last: true, too_small: 0, tried: Vec::new(), left: Vec::new() }).error.message
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! Sends bytes to a provider and reads what comes back, each wait with a deadline.
 
 use std::cell::Cell;
+use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Method};
+use reqwest::NoProxy;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Endpoint, Provider};
-use crate::config::Roots;
+use crate::config::{self, Roots};
 use crate::protocol::{ApiError, ErrorKind};
 
 /// One call.
@@ -31,7 +34,7 @@ pub enum CallError {
     #[error("it has no such endpoint")]
     NoEndpoint,
     /// No connection.
-    #[error("no connection")]
+    #[error("no connection{}", reason(.0))]
     Connect(#[source] reqwest::Error),
     /// The connection broke.
     #[error("the connection broke")]
@@ -42,6 +45,25 @@ pub enum CallError {
     /// The answer is larger than allowed.
     #[error("its answer is larger than {0} bytes")]
     TooLarge(usize),
+}
+
+/// Why there is no connection, as far as an operator needs it and a client may know it.
+fn reason(error: &reqwest::Error) -> &'static str {
+    let mut next: Option<&dyn Error> = Some(error);
+    while let Some(cause) = next {
+        if cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
+            return ": nobody listens at its address";
+        }
+        let told = cause.to_string();
+        if told.starts_with("dns error") {
+            return ": its name is not known";
+        }
+        if told.contains("certificate") {
+            return ": its certificate is not trusted";
+        }
+        next = cause.source();
+    }
+    ""
 }
 
 impl From<CallError> for ApiError {
@@ -103,22 +125,29 @@ struct Pool {
 }
 
 impl Client {
-    /// A client with `pools` pools of connections (see [`use_pool`]) that gives up connecting after `connect`.
+    /// A client with `pools` pools of connections (see [`use_pool`]), by the settings that are read at start: how long to
+    /// connect, and through whom.
     ///
     /// # Errors
     ///
-    /// When TLS cannot be set up.
-    pub fn new(connect: Duration, pools: usize) -> Result<Self, reqwest::Error> {
+    /// When TLS cannot be set up, or the proxy's address is none.
+    pub fn new(settings: &config::Dispatch, pools: usize) -> Result<Self, reqwest::Error> {
         // Fails only where another provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let without = NoProxy::from_string(&settings.no_proxy.join(","));
+        let proxy = settings.proxy.as_deref().filter(|address| !address.is_empty());
+        let proxy =
+            proxy.map(|address| reqwest::Proxy::all(address).map(|proxy| proxy.no_proxy(without))).transpose()?;
         let common = || {
-            reqwest::Client::builder()
-                .connect_timeout(connect)
+            let builder = reqwest::Client::builder()
+                .connect_timeout(Duration::from_millis(settings.connect_timeout_ms))
                 .pool_idle_timeout(Duration::from_secs(90))
                 .tcp_nodelay(true)
                 .redirect(reqwest::redirect::Policy::none())
+                // The environment's proxies are not ours: what is configured is all there is.
                 .no_proxy()
-                .user_agent(concat!("pointsman/", env!("CARGO_PKG_VERSION")))
+                .user_agent(concat!("pointsman/", env!("CARGO_PKG_VERSION")));
+            proxy.iter().cloned().fold(builder, reqwest::ClientBuilder::proxy)
         };
         let roots: Vec<reqwest::Certificate> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
             .iter()

@@ -38,6 +38,8 @@ struct Inner {
     breaker: Breaker,
     load: PeakEwma,
     rest_until: Option<Instant>,
+    /// Calls were in vain a while ago.
+    in_vain_until: Option<Instant>,
     drained: bool,
     calls: u64,
     failures: u64,
@@ -62,6 +64,9 @@ pub enum Verdict {
     Bad(ErrorKind),
     /// By an error with which the vendor asks to be left alone for a while.
     Rest(ErrorKind, Option<Duration>),
+    /// In vain, and perhaps the place is to blame: its vendor does not know the id, or its window is smaller than declared. Other
+    /// places are preferred for a while; it is not shut, since one client's request may be to blame as well.
+    InVain(ErrorKind),
     /// In a way that says nothing of it: the request was at fault.
     Unrelated,
 }
@@ -71,13 +76,10 @@ impl Verdict {
     pub fn of(error: &ApiError) -> Self {
         match error.kind {
             ErrorKind::RateLimited => Self::Rest(error.kind, error.retry_after),
-            ErrorKind::InvalidRequest
-            | ErrorKind::ContextOverflow
-            | ErrorKind::ContentFilter
-            | ErrorKind::TooLarge
-            | ErrorKind::NotFound
-            | ErrorKind::Unavailable
-            | ErrorKind::Internal => Self::Unrelated,
+            ErrorKind::NotFound | ErrorKind::ContextOverflow | ErrorKind::TooLarge => Self::InVain(error.kind),
+            ErrorKind::InvalidRequest | ErrorKind::ContentFilter | ErrorKind::Unavailable | ErrorKind::Internal => {
+                Self::Unrelated
+            }
             kind if error.retry_after.is_some() => Self::Rest(kind, error.retry_after),
             kind => Self::Bad(kind),
         }
@@ -137,6 +139,7 @@ impl Health {
             breaker: Breaker::new(settings),
             load: PeakEwma::default(),
             rest_until: None,
+            in_vain_until: None,
             drained: false,
             calls: 0,
             failures: 0,
@@ -205,7 +208,10 @@ impl Deployment {
     /// Expected wait for one more call, by weight, seconds.
     pub fn cost(&self, now: Instant) -> f64 {
         let in_flight = self.health.in_flight.load(Ordering::Relaxed);
-        self.health.inner.lock().load.cost(in_flight, now) / self.weight.max(1e-6)
+        let inner = self.health.inner.lock();
+        let in_vain = inner.in_vain_until.is_some_and(|until| now < until);
+        let wait = inner.load.cost(in_flight, now) + if in_vain { IN_VAIN_S } else { 0.0 };
+        wait / self.weight.max(1e-6)
     }
 
     /// Expected time to the first piece; `None` = never measured.
@@ -235,6 +241,7 @@ impl Deployment {
         let mut inner = self.health.inner.lock();
         inner.breaker.reset();
         inner.rest_until = None;
+        inner.in_vain_until = None;
     }
 
     /// Sends it no further calls, or calls again.
@@ -250,6 +257,10 @@ pub struct Permit {
     begun: Instant,
     settled: bool,
 }
+
+/// How long other places are preferred to one that was called in vain, and what that is worth, seconds: more than any wait.
+const IN_VAIN: Duration = Duration::from_secs(30);
+const IN_VAIN_S: f64 = 1e4;
 
 /// How long a vendor that says 429 without a time is left alone.
 const SHORT_REST: Duration = Duration::from_millis(500);
@@ -296,6 +307,12 @@ impl Permit {
                 } else {
                     inner.fail(*kind, now, at_ms);
                 }
+            }
+            Verdict::InVain(kind) => {
+                inner.in_vain_until = Some(now + IN_VAIN);
+                inner.note(*kind, at_ms);
+                // It answered.
+                inner.breaker.succeed();
             }
             Verdict::Unrelated => inner.breaker.succeed(),
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use pointsman::sandbox::{Fault, Times};
 use serde_json::{Value, json};
 
+use crate::support::mock::{Mock, Script};
 use crate::support::{CLIENTS, TestGateway, ask, error, streamed_text, text};
 
 /// `gpt-4o` first, then `claude-sonnet-5-5`, whatever the draw.
@@ -131,9 +132,13 @@ async fn models_that_are_passed_over_are_no_failovers() {
     )
     .await;
     gateway.sandbox.faults().set("gpt-4o", Fault::ContextOverflow, Times::Always);
-    let response = gateway.post("/api/chat", ask("/api/chat", "auto", "Hello")).await;
+    let long = "word ".repeat(80_000);
+    let response = gateway.post("/api/chat", ask("/api/chat", "auto", &long)).await;
     assert_eq!(response.headers()["x-pointsman-model"], "claude-sonnet-5-5");
     assert_eq!(gateway.metric("pointsman_failovers_total").await, 1.0);
+    // Of a short prompt it is not the declared window that is too small.
+    let response = gateway.post("/api/chat", ask("/api/chat", "auto", "Hello")).await;
+    assert_eq!(response.headers()["x-pointsman-model"], "gpt-4o-mini");
     gateway.stop().await;
 }
 
@@ -258,16 +263,42 @@ async fn a_place_that_is_down_for_long_is_not_asked_again() {
 
 #[tokio::test]
 async fn deployments_of_one_model_stand_in_for_each_other() {
-    let gateway = TestGateway::start(
-        "[models.twin]\ndeployments = [{ provider = 'openai', upstream = 'twin-a' }, { provider = 'openai', upstream = 'twin-b' }]\n",
+    let other = TestGateway::start("").await;
+    let url = other.sandbox.url(pointsman::sandbox::Vendor::OpenAi);
+    let gateway = TestGateway::before(
+        &format!("[providers.second]\nbase_url = '{url}'\nkey_env = 'POINTSMAN_SANDBOX_KEY'\n"),
+        "[models.twin]\ndeployments = [{ provider = 'openai', upstream = 'a' }, { provider = 'second', upstream = 'b' }]\n",
     )
     .await;
-    gateway.sandbox.faults().set("twin-a", Fault::Refuse, Times::Always);
-    for _ in 0..20 {
-        let response = gateway.post("/api/chat", ask("/api/chat", "twin", "Hello")).await;
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["x-pointsman-backend"], "openai/twin-b");
+    let status = |status| Fault::Status { status, retry_after: None };
+    let refusals = [401, 402, 403, 404, 409, 413, 425, 429, 500].map(status);
+    for fault in refusals.into_iter().chain([Fault::Refuse, Fault::ContextOverflow]) {
+        gateway.sandbox.faults().set("a", fault.clone(), Times::Always);
+        let asked = || gateway.sandbox.seen().iter().filter(|seen| seen.body["model"] == "a").count();
+        let before = asked();
+        for _ in 0..12 {
+            let response = gateway.post("/api/chat", ask("/api/chat", "twin", "Hello")).await;
+            assert_eq!(response.status(), 200, "{fault:?}");
+            assert_eq!(response.headers()["x-pointsman-backend"], "second/b", "{fault:?}");
+        }
+        // Where it is preferred although each call to it is in vain, every request would take two.
+        assert!(asked() - before < 12, "{fault:?}");
+        gateway.app.gateway.live().catalog.models().for_each(|it| it.deployments.iter().for_each(|it| it.reset()));
     }
+    gateway.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn a_model_of_many_places_is_asked_at_each_of_them() {
+    let places = ["a", "b", "c", "d"].map(|id| format!("{{ provider = 'openai', upstream = '{id}' }}")).join(", ");
+    let gateway = TestGateway::start(&format!("[models.many]\ndeployments = [{places}]\n")).await;
+    for id in ["a", "b", "c"] {
+        gateway.sandbox.faults().set(id, Fault::Status { status: 500, retry_after: None }, Times::Always);
+    }
+    let response = gateway.post("/api/chat", ask("/api/chat", "many", "Hello")).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["x-pointsman-backend"], "openai/d");
     gateway.stop().await;
 }
 
@@ -282,5 +313,50 @@ async fn a_whole_answer_may_take_longer_than_the_first_piece_of_a_stream() {
         assert!(text(path, &answer).contains("[sandbox"), "{path}: {answer}");
     }
     assert_eq!(gateway.metric("pointsman_retries_total").await, 0.0);
+    gateway.stop().await;
+}
+
+const COMPLETION: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"x","choices":[{"index":0,
+    "message":{"role":"assistant","content":"from afar"},"finish_reason":"stop"}]}"#;
+
+#[tokio::test]
+async fn vendors_are_called_through_the_proxy_and_this_machine_without() {
+    let proxy = Mock::start(|_| Script::whole(COMPLETION)).await;
+    let gateway = TestGateway::before(
+        "[providers.far]\nbase_url = 'http://api.vendor.invalid/v1'\n",
+        &format!("[models.far]\nprovider = 'far'\n[dispatch]\nproxy = 'http://user:hush@{}'\n", proxy.address),
+    )
+    .await;
+    let answer: Value = gateway.post("/api/chat", ask("/api/chat", "far", "Hello")).await.json().await.unwrap();
+    assert_eq!((text("/api/chat", &answer).as_str(), proxy.calls()), ("from afar", 1));
+    assert_eq!(gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "Hello")).await.status(), 200);
+    assert_eq!(proxy.calls(), 1, "the sandbox is on this machine");
+    let shown = gateway.admin("/api/admin/config").await;
+    assert!(shown.contains("dispatch.proxy") && !shown.contains("hush"), "{shown}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn why_there_is_no_answer_is_told() {
+    let packed = Mock::start(|_| Script {
+        media_type: "application/json\r\ncontent-encoding: gzip",
+        ..Script::whole("\u{1f}\u{8b}")
+    })
+    .await;
+    let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let gateway = TestGateway::before(
+        &format!(
+            "[providers.packed]\nbase_url = 'http://{}/v1'\n[providers.closed]\nbase_url = 'http://{closed}/v1'\n",
+            packed.address
+        ),
+        "[models.packed]\nprovider = 'packed'\n[models.closed]\nprovider = 'closed'\n",
+    )
+    .await;
+    for (model, why) in [("packed", "its answer is coded (gzip)"), ("closed", "nobody listens at its address")] {
+        let response = gateway.post("/api/chat", ask("/api/chat", model, "Hello")).await;
+        assert_eq!(response.status(), 502);
+        let told = error("/api/chat", &response.json().await.unwrap());
+        assert!(told.contains(why), "{told}");
+    }
     gateway.stop().await;
 }
