@@ -17,7 +17,8 @@ use crate::cli::load::ConfigArgs;
 use crate::cli::progress::Bar;
 use crate::train::dataset::{self, Dataset, Limits, Split};
 use crate::train::replay::{
-    Blind, Conditions, Happening, Happenings, Line, Player, Report, Stream, TextReader, Trace, play, report,
+    Blind, Conditions, Happening, Happenings, Line, Player, Report, Stream, TextReader, Trace, compared_with, play,
+    report,
 };
 
 /// The arguments.
@@ -26,10 +27,11 @@ use crate::train::replay::{
 /// which only the chosen model's outcome is revealed, and a policy learns from it as it would from traffic.
 ///
 /// Regret is what the best single model in hindsight would have had more; a policy that uses the prompt can have less
-/// than none.
+/// than none. It is about the prompts that this model was run on. A cost that nobody knows is shown as –; where cost
+/// decides (--cost-weight, --budget), models without any are left out.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// The data set: a folder with train/, val/ and test/, or files of JSON lines
+    /// The data set: a folder with train/, val/ and test/, or files of JSON lines (which count as train, in a warm start as test)
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Begin with what a head predicts; without it, begin with nothing
@@ -131,11 +133,19 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
             Happening::named(name).with_context(|| format!("there is no event `{name}`: price, drop, new, recover"))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let mut dataset = dataset::read(&args.data, Split::Train, Limits::default())?;
+    if !(args.cost_weight.is_finite() && args.cost_weight >= 0.0) {
+        bail!("--cost-weight is a number, 0 or above");
+    }
+    if args.budget.is_some_and(|budget| !(budget.is_finite() && budget > 0.0)) {
+        bail!("--budget is a number above 0");
+    }
+    // A warm start plays what the head has not been fitted to; a rehearsal leaves nothing but train and val.
+    let unsplit = if args.warm && !args.rehearse { Split::Test } else { Split::Train };
+    let mut dataset = dataset::read(&args.data, unsplit, Limits::default())?;
     if args.rehearse {
         dataset.rehearse();
     }
-    let sources = sources(&dataset, &args.source)?;
+    let sources = playable(&dataset, sources(&dataset, &args.source)?, &splits(args))?;
     let settings = match &args.settings {
         Some(file) => {
             let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
@@ -148,21 +158,53 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         true => Some(start(args)?),
         false => None,
     };
+    if let Some(dir) = &args.out {
+        std::fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+    }
+    let mut failed = Vec::new();
     for source in sources {
-        let report = replay(args, settings, &dataset, source, start.as_ref(), &happenings)?;
-        print(&report);
-        if let Some(dir) = &args.out {
-            draw(dir, &report)?;
+        // What goes wrong with one source must not lose what the others give.
+        match replay(args, settings, &dataset, source, start.as_ref(), &happenings) {
+            Ok(report) => {
+                print(&report);
+                reports.push(report);
+            }
+            Err(error) => failed.push(format!("{}: {error:#}", dataset.sources[source as usize])),
         }
-        reports.push(report);
+        if let Some(dir) = &args.out {
+            write(dir, &reports)?;
+        }
     }
     if let Some(dir) = &args.out {
-        let path = dir.join("replay.json");
-        std::fs::write(&path, serde_json::to_string_pretty(&reports)?)
-            .with_context(|| format!("{} cannot be written", path.display()))?;
         println!("Written to {}", dir.display());
     }
+    if !failed.is_empty() {
+        bail!("not played: {}", failed.join("; "));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The sources that have prompts in `splits`; of the others is said what they have.
+fn playable(dataset: &Dataset, sources: Vec<u32>, splits: &[Split]) -> anyhow::Result<Vec<u32>> {
+    let count = |source: u32, split: Split| dataset.of_source(source, split).count();
+    let (played, empty): (Vec<u32>, Vec<u32>) =
+        sources.into_iter().partition(|source| splits.iter().any(|split| count(*source, *split) > 0));
+    let found = |source: &u32| {
+        let parts =
+            Split::ALL.into_iter().map(|split| (split, count(*source, split))).filter(|(_, count)| *count > 0);
+        let parts: Vec<String> = parts.map(|(split, count)| format!("{split}: {count}")).collect();
+        let parts = if parts.is_empty() { "none at all".to_owned() } else { parts.join(", ") };
+        format!("{} ({parts})", dataset.sources[*source as usize])
+    };
+    let empty: Vec<String> = empty.iter().map(found).collect();
+    let wanted = splits.iter().map(|split| split.as_str()).collect::<Vec<_>>().join(", ");
+    match (played.is_empty(), empty.is_empty()) {
+        (true, true) => bail!("the data holds no records"),
+        (true, false) => bail!("nothing to play: no prompts in {wanted} (--splits), but {}", empty.join("; ")),
+        (false, true) => {}
+        (false, false) => eprintln!("Not played, for want of prompts in {wanted}: {}", empty.join("; ")),
+    }
+    Ok(played)
 }
 
 fn sources(dataset: &Dataset, wanted: &[String]) -> anyhow::Result<Vec<u32>> {
@@ -178,8 +220,9 @@ fn sources(dataset: &Dataset, wanted: &[String]) -> anyhow::Result<Vec<u32>> {
 }
 
 /// The splits that are played.
-fn splits(args: &ReplayArgs, usual: &[Split]) -> Vec<Split> {
+fn splits(args: &ReplayArgs) -> Vec<Split> {
     let named: Vec<Split> = args.splits.iter().filter_map(|name| Split::named(name)).collect();
+    let usual: &[Split] = if args.warm { &[Split::Val, Split::Test] } else { &Split::ALL };
     if named.is_empty() { usual.to_vec() } else { named }
 }
 
@@ -199,16 +242,18 @@ fn replay(
     happenings: &[Happening],
 ) -> anyhow::Result<Report> {
     let mut rng = StdRng::seed_from_u64(args.seed);
-    let stream = match start {
-        Some((model, head)) => {
-            let splits = splits(args, &[Split::Val, Split::Test]);
-            Stream::warm(dataset, source, &splits, (model, head), &args.cache, &Bar::new())?
-        }
-        None => {
-            let mut reader = TextReader::new(args.features);
-            Stream::cold(dataset, source, &splits(args, &Split::ALL), &mut reader, &mut rng)?
-        }
+    let splits = splits(args);
+    let mut stream = match start {
+        Some((model, head)) => Stream::warm(dataset, source, &splits, (model, head), &args.cache, &Bar::new())?,
+        None => Stream::cold(dataset, source, &splits, &mut TextReader::new(args.features), &mut rng)?,
     };
+    if args.cost_weight > 0.0 || args.budget.is_some() {
+        stream = stream.priced();
+        if stream.arms.len() < 2 {
+            bail!("cost decides, and fewer than two models have one; leave out --cost-weight and --budget");
+        }
+    }
+    let notes = notes(args, dataset, source, &stream, happenings);
     // Each run in an order of its own, the same for every player.
     let orders: Vec<Stream> = (0..args.runs.max(1))
         .map(|run| stream.shuffled(&mut StdRng::seed_from_u64(args.seed.wrapping_add(1 + run as u64))))
@@ -230,8 +275,43 @@ fn replay(
         requests: stream.items.len(),
         models: stream.arms.len(),
         runs: orders.len(),
+        notes,
         lines,
     })
+}
+
+/// What has to be said of a stream beside the figures.
+fn notes(
+    args: &ReplayArgs,
+    dataset: &Dataset,
+    source: u32,
+    stream: &Stream,
+    happenings: &[Happening],
+) -> Vec<String> {
+    let mut notes = stream.notes.clone();
+    let has = |split| dataset.of_source(source, split).next().is_some();
+    if args.warm && !has(Split::Train) && !has(Split::Val) {
+        notes.push(
+            "All prompts count as test: there is no train or val that could say how these models do, only the head as it is, \
+             and what an answer usually costs is their mean over test itself."
+                .to_owned(),
+        );
+    }
+    let supposed = stream.supposed_costs();
+    if supposed > 0 {
+        notes.push(format!("{supposed} outcomes have no cost of their own; their model's mean cost is taken."));
+    }
+    let (singles, share) = compared_with(stream, &Happenings::over(stream, happenings));
+    if share < 1.0 {
+        let names: Vec<&str> = singles.iter().map(|arm| stream.arms[*arm].as_str()).collect();
+        notes.push(format!(
+            "The best single model in hindsight ({}) was run on {:.0} % of the prompts: its reward and cost, and everybody's \
+             regret, are of those.",
+            names.join(", "),
+            share * 100.0
+        ));
+    }
+    notes
 }
 
 /// All runs of one player, as many at once as there are processors.
@@ -267,6 +347,7 @@ fn line(args: &ReplayArgs, orders: &[Stream], player: &Player, happenings: &[Hap
 fn print(report: &Report) {
     let Report { source, requests, models, runs, .. } = report;
     println!("\n{source}: {requests} requests, {models} models, {runs} runs (95 % intervals over runs)");
+    report.notes.iter().for_each(|note| println!("{note}"));
     let followed: Vec<&str> =
         report.lines.iter().flat_map(|line| line.followed.iter().map(|(name, ..)| name.as_str())).collect();
     let mut names = followed.clone();
@@ -274,18 +355,20 @@ fn print(report: &Report) {
     names.dedup();
     let budget = report.lines.iter().any(|line| line.budget_error.is_some());
     let mut table = Table::new();
-    let mut header = vec!["player".to_owned(), "reward".into(), "cost, $ per 1000".into(), "regret".into()];
+    let partial = report.lines.iter().any(|line| line.compared_reward.is_some());
+    let mut header = vec!["player".to_owned(), "reward".into()];
+    header.extend(partial.then(|| "where the best single model was run".to_owned()));
+    header.extend(["cost, $ per 1000".to_owned(), "regret".into()]);
     header.extend(budget.then(|| "over budget".to_owned()));
     header.extend(names.iter().map(|name| format!("ratings to follow: {name}")));
     table.set_header(header);
     for line in &report.lines {
-        let mut row = vec![
-            line.player.clone(),
-            line.reward.to_string(),
-            format!("{:.3}", line.cost_usd.mean * 1000.0),
-            line.regret.to_string(),
-        ];
-        row.extend(line.budget_error.map(|error| format!("{:+.1} %", error.mean * 100.0)));
+        let mut row = vec![line.player.clone(), line.reward.to_string()];
+        row.extend(partial.then(|| line.compared_reward.unwrap_or(line.reward).to_string()));
+        row.extend([cost(line), line.regret.to_string()]);
+        if budget {
+            row.push(line.budget_error.map_or_else(|| "–".into(), |error| format!("{:+.1} %", error.mean * 100.0)));
+        }
         for name in &names {
             let found = line.followed.iter().find(|(known, ..)| known == name);
             row.push(found.map_or_else(String::new, |(_, median, share)| match median {
@@ -298,8 +381,22 @@ fn print(report: &Report) {
     println!("{table}");
 }
 
+/// Mean cost of a thousand answers, with the share that it is known of where it is not of all.
+fn cost(line: &Line) -> String {
+    let Some(cost) = line.cost_usd else { return "–".into() };
+    let usd = format!("{:.3}", cost.mean * 1000.0);
+    if line.cost_known < 1.0 { format!("{usd} (known of {:.1} %)", line.cost_known * 100.0) } else { usd }
+}
+
+/// Writes what has been played so far, and the chart of what was played last.
+fn write(dir: &Path, reports: &[Report]) -> anyhow::Result<()> {
+    let path = dir.join("replay.json");
+    std::fs::write(&path, serde_json::to_string_pretty(reports)?)
+        .with_context(|| format!("{} cannot be written", path.display()))?;
+    reports.last().map_or(Ok(()), |report| draw(dir, report))
+}
+
 fn draw(dir: &Path, report: &Report) -> anyhow::Result<()> {
-    std::fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
     let mut plot = Plot::new(format!("Regret: {}", report.source), "request", "cumulative regret");
     // Random and oracle would squeeze the others into a line.
     for line in report.lines.iter().filter(|line| !["random", "oracle"].contains(&line.player.as_str())) {
@@ -312,6 +409,8 @@ fn draw(dir: &Path, report: &Report) -> anyhow::Result<()> {
     }
     // Alone in a file, the chart has to bring its colours.
     let svg = plot.svg().replacen('>', &format!("><style>{STYLE}</style>"), 1);
-    let path = dir.join(format!("{}.svg", report.source));
+    // A source may be called like a path, which a file must not.
+    let name = report.source.replace(|c: char| !(c.is_alphanumeric() || "._-".contains(c)), "_");
+    let path = dir.join(format!("{name}.svg"));
     std::fs::write(&path, svg).with_context(|| format!("{} cannot be written", path.display()))
 }

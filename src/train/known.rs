@@ -4,6 +4,9 @@ use super::dataset::{Arm, Dataset, Split};
 use crate::classifier::EstimateSource;
 use crate::classifier::head::{Ability, Head};
 
+/// What is said of the basis where the head has learned the model in this very source.
+const LEARNED: &str = "learned";
+
 /// What a head knows of one arm of the data.
 pub(super) struct Known {
     /// `None` = nothing; [`anyone`] stands in.
@@ -19,7 +22,7 @@ impl Known {
         let own = format!("{}/{model}", dataset.sources[*source as usize]);
         let is_own = |at: usize| head.description().arms[at].source == dataset.sources[*source as usize];
         if head.description().arm(&own).is_some_and(is_own) {
-            return Self { ability: head.ability(&own, None, None), basis: "learned".into() };
+            return Self { ability: head.ability(&own, None, None), basis: LEARNED.into() };
         }
         // What an operator could configure as its score: its mean on train, where the data has it there.
         let scores: Vec<f64> = dataset
@@ -45,6 +48,11 @@ impl Known {
             None => "prior: unknown".into(),
         };
         Self { ability, basis }
+    }
+
+    /// Whether the head has measured it in this very source.
+    pub fn is_learned(&self) -> bool {
+        self.basis == LEARNED
     }
 }
 

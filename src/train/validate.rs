@@ -274,9 +274,10 @@ mod tests {
             arms: ["one", "two", "three"].map(ModelName::from).to_vec(),
             space: "side".into(),
             grounds: vec![Grounds::Nothing; 3],
-            usual_costs: vec![0.0; 3],
+            usual_costs: vec![None; 3],
             items,
             first: 0,
+            notes: vec![],
         };
         let trial = Trial { repetitions: 100, requests: 1500, seed: 3 };
         let verdicts = validate(&stream, Settings::default(), &trial).unwrap();

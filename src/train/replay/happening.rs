@@ -1,5 +1,6 @@
 //! What changes on the way.
 
+use super::hindsight::best_single;
 use super::stream::Stream;
 
 /// Something that changes the world.
@@ -100,11 +101,6 @@ impl Happenings {
 }
 
 fn star(stream: &Stream) -> usize {
-    let mean = |arm: usize| {
-        let scores: Vec<f64> = stream.items.iter().filter_map(|item| item.scores[arm]).map(f64::from).collect();
-        // A model that was run on a few prompts only can be best by luck.
-        let enough = scores.len() * 2 >= stream.items.len();
-        if enough { scores.iter().sum::<f64>() / scores.len() as f64 } else { 0.0 }
-    };
-    (0..stream.arms.len()).max_by(|a, b| mean(*a).total_cmp(&mean(*b))).unwrap_or(0)
+    best_single(stream.arms.len(), 0..stream.items.len(), |at, arm| stream.items[at].scores[arm])
+        .map_or(0, |it| it.arm)
 }

@@ -9,10 +9,12 @@
 //! 4. [`mod@play`] runs one of them once; [`Report`] sums up many runs, with intervals.
 //!
 //! **Regret** is what the best single model in hindsight would have had more. Where things happen on the way, hindsight is
-//! allowed to change its mind at each of them. A policy that uses the prompt can have negative regret.
+//! allowed to change its mind at each of them. A policy that uses the prompt can have negative regret. It is about the prompts
+//! that this model was run on; on others it plays no part.
 
 mod features;
 mod happening;
+mod hindsight;
 mod play;
 mod player;
 mod report;
@@ -23,7 +25,7 @@ mod tests;
 
 pub use features::{Reader, TextReader};
 pub use happening::{Happening, Happenings};
-pub use play::{Answer, Conditions, Trace, play};
+pub use play::{Answer, Conditions, Trace, compared_with, play};
 pub use player::{Blind, Player};
 pub use report::{Line, Report, Spread, report};
 pub use stream::{Item, Stream};

@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::happening::{Happening, Happenings};
+use super::hindsight::{Single, best_single};
 use super::player::Player;
 use super::stream::Stream;
 use crate::bandit::{Candidate, Observation, Pacer, PacerSettings, Reward, Tradeoff};
@@ -19,7 +20,8 @@ pub struct Conditions {
     pub delay: usize,
     /// Ratings that are learned from at once; the first few are learned from one by one.
     pub batch: usize,
-    /// What a dollar is worth.
+    /// What a dollar is worth. Where it is worth anything, or there is a budget, all models must have a price, see
+    /// [`Stream::priced`].
     pub tradeoff: Tradeoff,
     /// US dollars per request to be held on average, by a price that comes on top of the trade-off's.
     pub budget_usd: Option<f64>,
@@ -35,14 +37,16 @@ const ONE_BY_ONE: usize = 100;
 /// What one request came to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Answer {
+    /// Index of the prompt.
+    pub item: usize,
     /// Index of the chosen model.
     pub arm: usize,
     /// What its answer was worth.
     pub reward: f64,
-    /// What it cost, US dollars; 0 where not known.
-    pub cost_usd: f64,
-    /// What the best single model of this stretch would have had more.
-    pub regret: f64,
+    /// What it cost, US dollars: of its own, else what its model usually costs; `None` = nobody knows.
+    pub cost_usd: Option<f64>,
+    /// What the best single model of this stretch would have had more; `None` = it was not run on this prompt.
+    pub regret: Option<f64>,
     /// Whether the answer was rated.
     pub rated: bool,
 }
@@ -62,18 +66,28 @@ impl Trace {
         self.mean(|answer| answer.reward)
     }
 
-    /// Mean cost, US dollars.
-    pub fn cost_usd(&self) -> f64 {
-        self.mean(|answer| answer.cost_usd)
+    /// Mean reward over the prompts that the best single model was run on, which regret is about; `None` = there are none.
+    pub fn compared_reward(&self) -> Option<f64> {
+        mean(self.answers.iter().filter(|answer| answer.regret.is_some()).map(|answer| answer.reward))
     }
 
-    /// Regret over all requests.
+    /// Mean cost, US dollars, of the answers whose cost is known; `None` = of none.
+    pub fn cost_usd(&self) -> Option<f64> {
+        mean(self.answers.iter().filter_map(|answer| answer.cost_usd))
+    }
+
+    /// Share of the answers whose cost is known.
+    pub fn cost_known(&self) -> f64 {
+        self.mean(|answer| f64::from(u8::from(answer.cost_usd.is_some())))
+    }
+
+    /// Regret over all requests that can be compared.
     pub fn regret(&self) -> f64 {
-        self.answers.iter().map(|answer| answer.regret).sum()
+        self.answers.iter().filter_map(|answer| answer.regret).sum()
     }
 
     fn mean(&self, of: impl Fn(&Answer) -> f64) -> f64 {
-        self.answers.iter().map(of).sum::<f64>() / self.answers.len().max(1) as f64
+        mean(self.answers.iter().map(of)).unwrap_or(0.0)
     }
 
     /// Regret up to each of `points` equally spaced requests.
@@ -83,7 +97,7 @@ impl Trace {
             .answers
             .iter()
             .map(|answer| {
-                sum += answer.regret;
+                sum += answer.regret.unwrap_or(0.0);
                 sum
             })
             .collect();
@@ -91,20 +105,30 @@ impl Trace {
     }
 }
 
-/// The best single model of each stretch and its mean reward there.
-fn references(stream: &Stream, happenings: &Happenings) -> Vec<(usize, usize, f64)> {
-    let best = |(from, until): (usize, usize)| {
-        let mean = |arm: usize| {
-            let scores: Vec<f64> =
-                (from..until).filter_map(|at| happenings.score(stream, at, arm)).map(f64::from).collect();
-            let enough = scores.len() * 2 >= until - from;
-            if enough { scores.iter().sum::<f64>() / scores.len() as f64 } else { 0.0 }
-        };
-        let means: Vec<f64> = (0..stream.arms.len()).map(mean).collect();
-        let arm = (0..means.len()).max_by(|a, b| means[*a].total_cmp(&means[*b])).unwrap_or(0);
-        (until, arm, means.get(arm).copied().unwrap_or(0.0))
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / count as f64)
+}
+
+/// The end of each stretch and the best single model in it.
+fn references(stream: &Stream, happenings: &Happenings) -> Vec<(usize, Option<Single>)> {
+    let score = |at, arm| happenings.score(stream, at, arm);
+    let stretches = happenings.stretches(stream.items.len()).into_iter();
+    stretches.map(|(from, until)| (until, best_single(stream.arms.len(), from..until, score))).collect()
+}
+
+/// The models that are the best single one at some time, and the share of prompts that it was run on.
+pub fn compared_with(stream: &Stream, happenings: &Happenings) -> (Vec<usize>, f64) {
+    let references = references(stream, happenings);
+    let mut arms: Vec<usize> = references.iter().filter_map(|(_, single)| Some((*single)?.arm)).collect();
+    arms.sort_unstable();
+    arms.dedup();
+    let is_run = |at: &usize| {
+        let single = references.iter().find(|(until, _)| at < until).and_then(|(_, single)| *single);
+        single.is_some_and(|single| happenings.score(stream, *at, single.arm).is_some())
     };
-    happenings.stretches(stream.items.len()).into_iter().map(best).collect()
+    let length = stream.items.len();
+    (arms, (0..length).filter(is_run).count() as f64 / length.max(1) as f64)
 }
 
 /// One rating on its way.
@@ -141,22 +165,29 @@ pub fn play(stream: &Stream, mut player: Player, conditions: &Conditions) -> Tra
             continue;
         }
         let known: Vec<f64> = candidates.iter().map(|(arm, _)| f64::from(scores[*arm].unwrap_or(0.0))).collect();
-        let (_, single, level) = references.iter().find(|(until, ..)| at < *until).copied().unwrap_or((0, 0, 0.0));
-        let single = candidates.iter().position(|(arm, _)| *arm == single);
+        // Where it was not run there is nothing to compare with.
+        let reference = references.iter().find(|(until, _)| at < *until).and_then(|(_, single)| *single);
+        let single = reference.and_then(|it| candidates.iter().position(|(arm, _)| *arm == it.arm));
         let mut tradeoff = conditions.tradeoff;
         if let Some(pacer) = &pacer {
             tradeoff.cost_per_usd += pacer.cost_per_usd(at as f64);
         }
         let context = stream.context(at);
-        let chosen = player.choose(&context, &candidates, &tradeoff, &known, single, &mut rng);
-        let (arm, candidate) = candidates[chosen];
-        let cost_usd = item.costs[arm].map_or(candidate.cost_usd, |cost| f64::from(cost) * happenings.price(at, arm));
+        let Some(chosen) = player.choose(&context, &candidates, &tradeoff, &known, single, &mut rng) else {
+            continue;
+        };
+        let arm = candidates[chosen].0;
+        let cost_usd = item.costs[arm].map(f64::from).or(stream.usual_costs[arm]);
+        let cost_usd = cost_usd.map(|cost| cost * happenings.price(at, arm));
         if let Some(pacer) = &mut pacer {
-            pacer.spent(cost_usd, at as f64);
+            pacer.spent(cost_usd.unwrap_or(0.0), at as f64);
         }
         let is_rated = rng.random::<f64>() >= conditions.missing;
-        let regret = if matches!(player, Player::BestSingle) { 0.0 } else { level - known[chosen] };
-        answers.push(Answer { arm, reward: known[chosen], cost_usd, regret, rated: is_rated });
+        let regret = reference.filter(|_| single.is_some()).map(|single| match player {
+            Player::BestSingle => 0.0,
+            _ => single.level - known[chosen],
+        });
+        answers.push(Answer { item: at, arm, reward: known[chosen], cost_usd, regret, rated: is_rated });
         if !player.learns() {
             continue;
         }
@@ -187,7 +218,8 @@ fn candidate<'a>(stream: &'a Stream, happenings: &Happenings, at: usize, arm: us
         model: &stream.arms[arm],
         prior: stream.items[at].priors.get(arm).copied().unwrap_or(0.5),
         grounds: stream.grounds[arm],
-        cost_usd: stream.usual_costs[arm] * happenings.price(at, arm),
+        // Only where cost counts for nothing can it be unknown here, see `Stream::priced`.
+        cost_usd: stream.usual_costs[arm].unwrap_or(0.0) * happenings.price(at, arm),
         latency_s: None,
         switching_usd: 0.0,
     }
@@ -216,10 +248,11 @@ fn followed(answers: &[Answer], when: usize, happening: Happening, star: usize) 
     }
     let mut shares = std::collections::BTreeMap::<usize, usize>::new();
     let mut ratings = 0;
-    for (at, answer) in answers.iter().enumerate().skip(when) {
+    let answers = &answers[answers.partition_point(|answer| answer.item < when)..];
+    for (at, answer) in answers.iter().enumerate() {
         *shares.entry(answer.arm).or_default() += 1;
         ratings += usize::from(answer.rated);
-        if at < when + WINDOW {
+        if at < WINDOW {
             continue;
         }
         if let Some(count) = shares.get_mut(&answers[at - WINDOW].arm) {

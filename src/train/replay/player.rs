@@ -54,7 +54,7 @@ impl Player {
     }
 
     /// Index into `candidates` of the chosen one. `known` are their true rewards, which only hindsight looks at, and `single`
-    /// is the candidate that is best in hindsight, where it is among them.
+    /// is the candidate that is best in hindsight, where it is among them. `None` = this player has no answer here.
     pub(super) fn choose(
         &self,
         context: &Context<'_>,
@@ -63,9 +63,9 @@ impl Player {
         known: &[f64],
         single: Option<usize>,
         rng: &mut StdRng,
-    ) -> usize {
+    ) -> Option<usize> {
         let chance = rng.random();
-        match self {
+        Some(match self {
             Self::Learned(snapshot) | Self::Frozen(snapshot) => {
                 let only: Vec<Candidate<'_>> = candidates.iter().map(|(_, candidate)| *candidate).collect();
                 let explore = matches!(self, Self::Learned(_));
@@ -73,13 +73,13 @@ impl Player {
             }
             Self::Random => rng.random_range(0..candidates.len()),
             Self::Blind(blind) => blind.choose(candidates, rng),
-            Self::BestSingle => single.unwrap_or_else(|| best(known)),
+            Self::BestSingle => single?,
             Self::Oracle => {
                 let gains: Vec<f64> =
                     candidates.iter().zip(known).map(|((_, it), known)| tradeoff.utility(*known, it)).collect();
                 best(&gains)
             }
-        }
+        })
     }
 
     /// Takes in feedback: arm by index, and what there is to know.

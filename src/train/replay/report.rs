@@ -52,9 +52,14 @@ pub struct Line {
     pub player: String,
     /// Mean reward per request.
     pub reward: Spread,
-    /// Mean cost per request, US dollars.
-    pub cost_usd: Spread,
-    /// Regret over the whole stream.
+    /// The same over the prompts that the best single model was run on; absent where it was run on all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared_reward: Option<Spread>,
+    /// Mean cost, US dollars, of the answers whose cost is known; absent = of none.
+    pub cost_usd: Option<Spread>,
+    /// Share of the answers whose cost is known.
+    pub cost_known: f64,
+    /// Regret over the whole stream, as far as the best single model was run on it.
     pub regret: Spread,
     /// Spending over the budget, as a share; absent without a budget.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,6 +82,8 @@ pub struct Report {
     pub models: usize,
     /// Runs of each player.
     pub runs: usize,
+    /// What has to be said beside the figures.
+    pub notes: Vec<String>,
     /// One line for each player.
     pub lines: Vec<Line>,
 }
@@ -99,12 +106,19 @@ pub fn report(player: String, traces: &[Trace], budget_usd: Option<f64>) -> Line
         let median = waits.get(traces.len() / 2).copied();
         (happening.name().to_owned(), median, share)
     });
+    let over_known = |of: &dyn Fn(&Trace) -> Option<f64>| {
+        let values: Vec<f64> = traces.iter().filter_map(of).collect();
+        (!values.is_empty()).then(|| Spread::of(&values))
+    };
+    let is_partial = traces.iter().flat_map(|trace| &trace.answers).any(|answer| answer.regret.is_none());
     Line {
         player,
         reward: over(&Trace::reward),
-        cost_usd: over(&Trace::cost_usd),
+        compared_reward: over_known(&|trace| trace.compared_reward().filter(|_| is_partial)),
+        cost_usd: over_known(&Trace::cost_usd),
+        cost_known: over(&Trace::cost_known).mean,
         regret: over(&Trace::regret),
-        budget_error: budget_usd.map(|budget| over(&|trace| trace.cost_usd() / budget - 1.0)),
+        budget_error: budget_usd.and_then(|budget| over_known(&|trace| Some(trace.cost_usd()? / budget - 1.0))),
         followed: followed.collect(),
         curve: (0..points)
             .map(|point| Spread::of(&curves.iter().map(|curve| curve[point]).collect::<Vec<_>>()))

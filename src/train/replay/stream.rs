@@ -8,6 +8,7 @@ use super::super::dataset::{Dataset, Record, Split};
 use super::super::features::states;
 use super::super::fit::Progress;
 use super::super::job::origin;
+use super::super::known::{Known, anyone};
 use super::features::Reader;
 use crate::bandit::{Context, Grounds};
 use crate::classifier::Model;
@@ -41,12 +42,14 @@ pub struct Stream {
     pub space: String,
     /// What each model's prior rests on.
     pub grounds: Vec<Grounds>,
-    /// What an answer of each model usually costs, US dollars: known beforehand, as a price list is. 0 where unknown.
-    pub usual_costs: Vec<f64>,
+    /// What an answer of each model usually costs, US dollars: known beforehand, as a price list is. `None` = nobody knows.
+    pub usual_costs: Vec<Option<f64>>,
     /// The prompts, in order.
     pub items: Vec<Item>,
     /// How many of them come first, whatever the order.
     pub first: usize,
+    /// What has to be said beside the figures.
+    pub notes: Vec<String>,
 }
 
 impl Stream {
@@ -91,6 +94,7 @@ impl Stream {
             usual_costs,
             items,
             first: 0,
+            notes: Vec::new(),
         })
     }
 
@@ -99,7 +103,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// When the encoder fails, or the head knows none of the models.
+    /// When the encoder fails.
     pub fn warm(
         dataset: &Dataset,
         source: u32,
@@ -110,13 +114,12 @@ impl Stream {
     ) -> anyhow::Result<Self> {
         let arms = dataset.arms_of(source);
         let name = &dataset.sources[source as usize];
-        // The same model in two sources is two arms: the head knows them by source and name.
-        let ability = |arm: &u32| {
-            let model = &dataset.arms[*arm as usize].model;
-            head.ability(&format!("{name}/{model}"), None, None).or_else(|| head.ability(model, None, None))
-        };
-        let abilities: Vec<Option<Ability>> = arms.iter().map(ability).collect();
-        anyhow::ensure!(abilities.iter().any(Option::is_some), "the head knows no model of {name}");
+        let known: Vec<Known> = arms.iter().map(|arm| Known::of(head, dataset, *arm as usize)).collect();
+        let names: Vec<ModelName> =
+            arms.iter().map(|arm| ModelName::new(dataset.arms[*arm as usize].model.as_str())).collect();
+        let notes = priors_note(&known, &names).into_iter().collect();
+        let abilities: Vec<Ability> =
+            known.into_iter().map(|known| known.ability.unwrap_or_else(|| anyone(head))).collect();
         let records: Vec<&Record> = splits.iter().flat_map(|split| dataset.of_source(source, *split)).collect();
         let prompts: Vec<&str> = records.iter().map(|record| &*record.prompt).collect();
         let pooling = &head.description().pooling;
@@ -125,11 +128,8 @@ impl Stream {
         let pooled = states(cache, &origin(model, pooling), width, &prompts, &mut encode, progress)?;
         let item = |(row, record): (usize, &&Record)| {
             let reading = head.read(pooled.row(row), &TextStats::of(&record.prompt));
-            let prior = |ability: &Option<Ability>| {
-                ability.as_ref().map_or(0.5, |ability| head.estimate(&reading, ability).quality)
-            };
             Item {
-                priors: abilities.iter().map(prior).collect(),
+                priors: abilities.iter().map(|ability| head.estimate(&reading, ability).quality).collect(),
                 scores: arms.iter().map(|arm| record.outcome(*arm).map(|it| it.score)).collect(),
                 costs: arms.iter().map(|arm| record.outcome(*arm).and_then(|it| it.cost_usd)).collect(),
                 kind: head.task_name(&reading).unwrap_or_default().to_owned(),
@@ -138,13 +138,52 @@ impl Stream {
         };
         Ok(Self {
             source: name.clone(),
-            arms: arms.iter().map(|arm| ModelName::new(dataset.arms[*arm as usize].model.as_str())).collect(),
+            arms: names,
             space: head.description().name.clone(),
-            grounds: abilities.iter().map(grounds).collect(),
+            grounds: abilities.iter().map(|ability| ability.source.grounds()).collect(),
             usual_costs: arms.iter().map(|arm| usual_cost(dataset, source, *arm)).collect(),
             items: records.iter().enumerate().map(item).collect(),
             first: splits.first().map_or(0, |split| dataset.of_source(source, *split).count()),
+            notes,
         })
+    }
+
+    /// The same without the models whose cost nobody knows, for where cost decides: unknown is not nothing. Prompts that only
+    /// those answered go with them.
+    pub fn priced(mut self) -> Self {
+        let priced: Vec<bool> = self.usual_costs.iter().map(Option::is_some).collect();
+        if priced.iter().all(|priced| *priced) {
+            return self;
+        }
+        let unpriced: Vec<&str> =
+            self.arms.iter().zip(&priced).filter(|(_, priced)| !**priced).map(|(arm, _)| arm.as_str()).collect();
+        self.notes.push(format!(
+            "Cost decides, and of {} of the {} models none is known ({}): they are left out.",
+            unpriced.len(),
+            priced.len(),
+            few(&unpriced)
+        ));
+        retain(&mut self.arms, &priced);
+        retain(&mut self.grounds, &priced);
+        retain(&mut self.usual_costs, &priced);
+        for item in &mut self.items {
+            retain(&mut item.priors, &priced);
+            retain(&mut item.scores, &priced);
+            retain(&mut item.costs, &priced);
+        }
+        let is_answered = |item: &Item| item.scores.iter().any(Option::is_some);
+        self.first = self.items[..self.first].iter().filter(|item| is_answered(item)).count();
+        self.items.retain(is_answered);
+        self
+    }
+
+    /// How many outcomes have no cost of their own, though their model has a usual one, which is then taken for it.
+    pub fn supposed_costs(&self) -> usize {
+        let supposed = |item: &Item| {
+            let arms = item.scores.iter().zip(&item.costs).zip(&self.usual_costs);
+            arms.filter(|((score, cost), usual)| score.is_some() && cost.is_none() && usual.is_some()).count()
+        };
+        self.items.iter().map(supposed).sum()
     }
 
     /// What a policy sees of prompt `at`.
@@ -163,13 +202,40 @@ impl Stream {
     }
 }
 
-/// What a prior rests on that an ability makes.
-fn grounds(ability: &Option<Ability>) -> Grounds {
-    ability.as_ref().map_or(Grounds::Nothing, |ability| ability.source.grounds())
+/// Keeps the values whose turn in `kept` is true; what is empty stays so.
+fn retain<T>(values: &mut Vec<T>, kept: &[bool]) {
+    let mut kept = kept.iter();
+    values.retain(|_| kept.next().copied().unwrap_or(false));
+}
+
+/// What is to be said of priors that do not come from this very source; nothing where all do.
+fn priors_note(known: &[Known], names: &[ModelName]) -> Option<String> {
+    let strangers: Vec<&str> =
+        known.iter().zip(names).filter(|(known, _)| known.ability.is_none()).map(|(_, name)| name.as_str()).collect();
+    let learned = known.iter().filter(|known| known.is_learned()).count();
+    let likened = known.len() - learned - strangers.len();
+    let nothing = match strangers.as_slice() {
+        [] => String::new(),
+        some => format!(" It says the same of those it does not know ({}), the mean of all it knows.", few(some)),
+    };
+    (learned < known.len()).then(|| {
+        format!(
+            "Of the {} models the head has learned {learned} in this source, takes {likened} from elsewhere or by likeness, and \
+             does not know {}.{nothing}",
+            known.len(),
+            strangers.len(),
+        )
+    })
+}
+
+/// Three names of a list, and whether there are more.
+fn few(names: &[&str]) -> String {
+    let more = if names.len() > 3 { ", ..." } else { "" };
+    format!("{}{more}", names.iter().take(3).copied().collect::<Vec<_>>().join(", "))
 }
 
 /// Mean cost over the training split where it has any, over everything else.
-fn usual_cost(dataset: &Dataset, source: u32, arm: u32) -> f64 {
+fn usual_cost(dataset: &Dataset, source: u32, arm: u32) -> Option<f64> {
     let mean = |splits: &[Split]| {
         let costs: Vec<f64> = splits
             .iter()
@@ -179,5 +245,5 @@ fn usual_cost(dataset: &Dataset, source: u32, arm: u32) -> f64 {
             .collect();
         (!costs.is_empty()).then(|| costs.iter().sum::<f64>() / costs.len() as f64)
     };
-    mean(&[Split::Train]).or_else(|| mean(&Split::ALL)).unwrap_or(0.0)
+    mean(&[Split::Train]).or_else(|| mean(&Split::ALL))
 }

@@ -34,9 +34,10 @@ fn stream_of(length: usize, chances: [[f64; 3]; 2]) -> Stream {
         arms: ["one", "two", "three"].map(ModelName::from).to_vec(),
         space: "kind".into(),
         grounds: vec![Grounds::Nothing; 3],
-        usual_costs: vec![0.01, 0.01, 0.001],
+        usual_costs: vec![Some(0.01), Some(0.01), Some(0.001)],
         items,
         first: 0,
+        notes: vec![],
     }
 }
 
@@ -157,7 +158,7 @@ fn a_budget_is_held_and_a_price_is_felt() {
     let stream = stream(6000);
     let conditions = Conditions { budget_usd: Some(0.005), ..conditions(&stream, &[]) };
     let trace = play(&stream, learned(), &conditions);
-    assert!((trace.cost_usd() / 0.005 - 1.0).abs() < 0.05, "{}", trace.cost_usd());
+    assert!((trace.cost_usd().unwrap() / 0.005 - 1.0).abs() < 0.05, "{:?}", trace.cost_usd());
     let tradeoff = Tradeoff { cost_per_usd: 20.0, latency_per_s: 0.0 };
     let calm = Conditions { tradeoff, budget_usd: None, ..conditions.clone() };
     let dear = Conditions { happenings: Happenings::over(&stream, &[Happening::Price]), ..calm.clone() };
@@ -180,4 +181,49 @@ fn a_report_sums_up_runs() {
     assert!((line.curve[99].mean - line.regret.mean).abs() < 1e-9);
     assert!(line.budget_error.is_some_and(|error| error.mean.abs() < 1.0));
     assert_eq!(line.followed[0].0, "drop");
+}
+
+/// Whole numbers of ten prompts: the first model was run on six of them, the second on all, the third on two and best there.
+fn partial() -> Stream {
+    let mut stream = stream(10);
+    for (at, item) in stream.items.iter_mut().enumerate() {
+        item.scores = vec![(at < 6).then_some(0.75), Some(0.5), (at < 2).then_some(1.0)];
+        item.costs = vec![(at != 0).then_some(0.5), None, Some(0.25)];
+    }
+    stream.usual_costs = vec![Some(0.5), None, Some(0.25)];
+    stream
+}
+
+#[test]
+fn the_best_single_model_is_compared_where_it_was_run_and_nowhere_else() {
+    let stream = partial();
+    let conditions = conditions(&stream, &[]);
+    let single = play(&stream, Player::BestSingle, &conditions);
+    assert_eq!((single.answers.len(), single.reward(), single.regret()), (6, 0.75, 0.0));
+    let oracle = play(&stream, Player::Oracle, &conditions);
+    assert_eq!(oracle.answers.len(), 10);
+    assert_eq!(oracle.regret(), -0.5, "a quarter more on each of two prompts, and nothing on the last four");
+    assert_eq!(oracle.compared_reward(), Some((2.0 * 1.0 + 4.0 * 0.75) / 6.0));
+    assert_eq!(compared_with(&stream, &conditions.happenings), (vec![0], 0.6));
+    let line = report("oracle".into(), &[oracle.clone(), oracle], None);
+    assert!(line.compared_reward.is_some());
+}
+
+#[test]
+fn an_unknown_cost_is_unknown_and_no_price() {
+    let stream = partial();
+    let oracle = play(&stream, Player::Oracle, &conditions(&stream, &[]));
+    assert_eq!(oracle.cost_known(), 0.6);
+    assert_eq!(oracle.cost_usd(), Some((2.0 * 0.25 + 4.0 * 0.5) / 6.0));
+    let priced = stream.clone().priced();
+    assert_eq!(priced.arms, ["one", "three"].map(ModelName::from));
+    assert_eq!((priced.items.len(), priced.items[0].scores.len()), (6, 2), "what only the second answered is gone");
+    assert!(priced.notes[0].contains("two"));
+    assert_eq!(priced.supposed_costs(), 1);
+    assert_eq!(stream.supposed_costs(), 1, "of a model without any cost none is supposed");
+    let unpriced = Stream { usual_costs: vec![None; 3], ..stream };
+    let items = unpriced.items.iter().map(|item| Item { costs: vec![None; 3], ..item.clone() }).collect();
+    let trace = play(&Stream { items, ..unpriced.clone() }, learned(), &conditions(&unpriced, &[]));
+    let line = report("thompson".into(), &[trace.clone(), trace], None);
+    assert_eq!((line.cost_usd, line.cost_known), (None, 0.0));
 }
