@@ -1,12 +1,13 @@
 //! Pooled states of many prompts, kept on disk, because reading them is what takes long.
 //!
-//! A file belongs to one encoder, pooling and length of reading; its name says which. It is a list of a prompt's hash and
-//! its states (sixteen bits each), only ever added to: a run that was stopped goes on where it was, and a torn end is cut
-//! off. Prompts are read in order of length, so that those of a batch take about equally long.
+//! A file belongs to one encoder, pooling and length of reading; its name says which. It is a list of a prompt's hash, its
+//! states (sixteen bits each) and a checksum, only ever added to: a run that was stopped goes on where it was. Runs that go
+//! on at once may share a file: whole entries are added under a lock, and what is not whole is thrown away. Prompts are read in
+//! order of length, so that those of a batch take about equally long.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -14,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::fit::{Origin, Progress, Stage, Stopped};
 use crate::classifier::head::Matrix;
 
-const MAGIC: &[u8; 8] = b"PMFEAT01";
+const MAGIC: &[u8; 8] = b"PMFEAT02";
 /// Bytes of prompts read together.
 const BATCH_BYTES: usize = 2_048;
 /// Prompts after which the file is brought up to date.
@@ -24,7 +25,7 @@ const FLUSH: usize = 200;
 #[derive(Debug, thiserror::Error)]
 pub enum FeatureError {
     /// The file cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}. The states of prompts are kept there between runs: --cache names another folder")]
     File {
         /// The file.
         path: PathBuf,
@@ -59,8 +60,7 @@ pub fn states(
     progress: &dyn Progress,
 ) -> Result<Matrix, FeatureError> {
     let path = folder.join(file_name(origin));
-    let failed = |source| FeatureError::File { path: path.clone(), source };
-    fs::create_dir_all(folder).map_err(failed)?;
+    fs::create_dir_all(folder).map_err(|source| FeatureError::File { path: folder.to_owned(), source })?;
     let hashes: Vec<u64> = prompts.iter().map(|prompt| hash(prompt)).collect();
     let mut rows: HashMap<u64, Vec<usize>> = HashMap::new();
     hashes.iter().enumerate().for_each(|(row, hash)| rows.entry(*hash).or_default().push(row));
@@ -72,14 +72,8 @@ pub fn states(
             known[*row] = true;
         }
     };
-    let whole = read(&path, width, &mut |hash, values| put(hash, values, &mut known))?;
-    let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
-    // What a stopped run left half written.
-    file.set_len(whole).map_err(failed)?;
-    let mut out = BufWriter::new(file);
-    if whole == 0 {
-        out.write_all(MAGIC).and_then(|()| out.write_all(&(width as u32).to_le_bytes())).map_err(failed)?;
-    }
+    let mut shelf = Shelf::open(&path, width)?;
+    shelf.read(&mut |hash, values| put(hash, values, &mut known))?;
     let mut missing: Vec<usize> = (0..prompts.len()).filter(|row| !known[*row]).collect();
     missing.sort_by_key(|row| (prompts[*row].len(), hashes[*row]));
     missing.dedup_by_key(|row| hashes[*row]);
@@ -102,10 +96,7 @@ pub fn states(
                 return Err(FeatureError::Encoder(format!("{} states instead of {width}", values.len())));
             }
             let short: Vec<u16> = values.iter().map(|value| shorten(*value)).collect();
-            out.write_all(&hashes[*row].to_le_bytes()).map_err(failed)?;
-            for value in &short {
-                out.write_all(&value.to_le_bytes()).map_err(failed)?;
-            }
+            shelf.add(hashes[*row], &short);
             // As they will be read again, so that a resumed run gives the same head.
             let values: Vec<f32> = short.iter().map(|value| lengthen(*value)).collect();
             put(hashes[*row], &values, &mut known);
@@ -114,56 +105,130 @@ pub fn states(
         read_since += end - at;
         at = end;
         if read_since >= FLUSH {
-            out.flush().map_err(failed)?;
+            shelf.flush()?;
             read_since = 0;
         }
         let told = progress.at(done as u64, &format!("{at} of {} prompts", missing.len()));
         if told.is_err() {
-            out.flush().map_err(failed)?;
+            shelf.flush()?;
         }
         told?;
     }
-    out.flush().map_err(failed)?;
+    shelf.flush()?;
     progress.end();
     Ok(states)
 }
 
 /// The file for states of this origin.
 pub fn file_name(origin: &Origin) -> String {
-    let told = format!("{} {:?} {}", origin.encoder, origin.pooling, origin.max_tokens);
+    let form = String::from_utf8_lossy(MAGIC);
+    let told = format!("{form} {} {:?} {}", origin.encoder, origin.pooling, origin.max_tokens);
     let hash = Sha256::digest(told.as_bytes());
     let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("features-{hash}.bin")
 }
 
-/// Hands out every whole entry; gives back how many bytes they take together with the beginning.
-fn read(path: &Path, width: usize, each: &mut dyn FnMut(u64, &[f32])) -> Result<u64, FeatureError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(source) => return Err(FeatureError::File { path: path.to_owned(), source }),
-    };
-    let mut bytes = BufReader::new(file);
-    let mut head = [0; 12];
-    if bytes.read_exact(&mut head).is_err() {
-        return Ok(0);
+/// The file, and what is to be added to it.
+struct Shelf {
+    path: PathBuf,
+    file: File,
+    width: usize,
+    /// Whole entries, not yet written.
+    waiting: Vec<u8>,
+}
+
+impl Shelf {
+    /// Bytes before the first entry.
+    const HEAD: u64 = 12;
+
+    fn open(path: &Path, width: usize) -> Result<Self, FeatureError> {
+        let failed = |source| FeatureError::File { path: path.to_owned(), source };
+        let file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), file, width, waiting: Vec::new() })
     }
-    let (magic, rest) = head.split_at(8);
-    if magic != MAGIC || rest != (width as u32).to_le_bytes() {
-        return Err(FeatureError::Foreign(path.to_owned()));
+
+    /// Bytes of an entry.
+    fn entry(&self) -> usize {
+        8 + 2 * self.width + 4
     }
-    let mut entry = vec![0; 8 + 2 * width];
-    let mut whole = head.len() as u64;
-    let mut values = vec![0.0; width];
-    while bytes.read_exact(&mut entry).is_ok() {
-        let (key, states) = entry.split_at(8);
-        for (value, short) in values.iter_mut().zip(states.chunks_exact(2)) {
-            *value = lengthen(u16::from_le_bytes([short[0], short[1]]));
+
+    /// What is done to the file while no other run does anything to it.
+    fn locked<T>(&self, act: impl FnOnce(&File) -> std::io::Result<T>) -> Result<T, FeatureError> {
+        let failed = |source| FeatureError::File { path: self.path.clone(), source };
+        self.file.lock().map_err(failed)?;
+        let done = act(&self.file);
+        self.file.unlock().map_err(failed)?;
+        done.map_err(failed)
+    }
+
+    /// Hands out every entry up to the first that is not whole, and cuts the file there.
+    fn read(&self, each: &mut dyn FnMut(u64, &[f32])) -> Result<(), FeatureError> {
+        let fits = self.locked(|mut file| {
+            file.seek(SeekFrom::Start(0))?;
+            let mut bytes = BufReader::with_capacity(1 << 16, file);
+            let mut head = [0; Self::HEAD as usize];
+            if bytes.read_exact(&mut head).is_err() {
+                file.set_len(0)?;
+                return Ok(true);
+            }
+            let (magic, width) = head.split_at(8);
+            if magic != MAGIC || width != (self.width as u32).to_le_bytes() {
+                return Ok(false);
+            }
+            let mut entry = vec![0; self.entry()];
+            let mut whole = Self::HEAD;
+            let mut values = vec![0.0; self.width];
+            while bytes.read_exact(&mut entry).is_ok() {
+                let (told, sum) = entry.split_at(entry.len() - 4);
+                if sum != checksum(told) {
+                    break;
+                }
+                let (key, states) = told.split_at(8);
+                for (value, short) in values.iter_mut().zip(states.chunks_exact(2)) {
+                    *value = lengthen(u16::from_le_bytes([short[0], short[1]]));
+                }
+                each(u64::from_le_bytes(key.try_into().unwrap_or_default()), &values);
+                whole += entry.len() as u64;
+            }
+            file.set_len(whole)?;
+            Ok(true)
+        })?;
+        if fits { Ok(()) } else { Err(FeatureError::Foreign(self.path.clone())) }
+    }
+
+    fn add(&mut self, key: u64, states: &[u16]) {
+        let from = self.waiting.len();
+        self.waiting.extend(key.to_le_bytes());
+        states.iter().for_each(|value| self.waiting.extend(value.to_le_bytes()));
+        let sum = checksum(&self.waiting[from..]);
+        self.waiting.extend(sum);
+    }
+
+    /// Writes what waits.
+    fn flush(&mut self) -> Result<(), FeatureError> {
+        if self.waiting.is_empty() {
+            return Ok(());
         }
-        each(u64::from_le_bytes(key.try_into().unwrap_or_default()), &values);
-        whole += entry.len() as u64;
+        self.locked(|mut file| {
+            let length = file.metadata()?.len();
+            if length < Self::HEAD {
+                file.set_len(0)?;
+                let head = [MAGIC.as_slice(), &(self.width as u32).to_le_bytes()].concat();
+                return file.write_all(&[head.as_slice(), &self.waiting].concat());
+            }
+            // What another run left half written when it was killed.
+            file.set_len(length - (length - Self::HEAD) % self.entry() as u64)?;
+            file.write_all(&self.waiting)
+        })?;
+        self.waiting.clear();
+        Ok(())
     }
-    Ok(whole)
+}
+
+/// The first four bytes of SHA-256.
+fn checksum(bytes: &[u8]) -> [u8; 4] {
+    let digest = Sha256::digest(bytes);
+    [digest[0], digest[1], digest[2], digest[3]]
 }
 
 /// The upper half of a float, rounded.
@@ -221,6 +286,38 @@ mod tests {
         let (again, read) = reads(folder.path(), &["bb", "a"]);
         assert_eq!((again.values, read), (vec![2.0, 98.0, 1.0, 97.0], 1));
         assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn an_entry_that_is_not_what_was_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        reads(folder.path(), &["bb", "a"]);
+        let path = folder.path().join(file_name(&origin()));
+        let mut bytes = fs::read(&path).unwrap();
+        let whole = bytes.clone();
+        // The first entry's first state: "a", as the shorter, was read first.
+        bytes[12 + 8] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let (again, read) = reads(folder.path(), &["bb", "a"]);
+        assert_eq!((again.values, read), (vec![2.0, 98.0, 1.0, 97.0], 2));
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    }
+
+    #[test]
+    fn two_runs_at_once_leave_each_other_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let texts = |first: char| (1..60).map(|n| first.to_string().repeat(n)).collect::<Vec<_>>();
+        std::thread::scope(|scope| {
+            for first in ['x', 'y', 'z'] {
+                let (folder, texts) = (folder.path(), texts(first));
+                scope.spawn(move || reads(folder, &texts.iter().map(String::as_str).collect::<Vec<_>>()));
+            }
+        });
+        for first in ['x', 'y', 'z'] {
+            let texts = texts(first);
+            let (again, read) = reads(folder.path(), &texts.iter().map(String::as_str).collect::<Vec<_>>());
+            assert_eq!((again.row(4), read), ([5.0, f32::from(first as u8)].as_slice(), 0));
+        }
     }
 
     #[test]
