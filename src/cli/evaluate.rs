@@ -7,13 +7,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::policies::{self, PolicyArgs};
 use crate::classifier::Model;
 use crate::classifier::head::Head;
 use crate::cli::progress::Bar;
-use crate::train::dataset::{Dataset, Limits, Split, read};
+use crate::train::dataset::{Dataset, Limits, Split, read_judged};
 use crate::train::evaluate::Evaluation;
 use crate::train::fit::Compared;
 use crate::train::{job, report};
@@ -24,8 +25,9 @@ pub(super) struct EvaluateArgs {
     /// Data set: a folder with train, val and test, a folder with JSON Lines files, or such a file
     #[arg(long, value_name = "DIR", required_unless_present_any = ["policy", "validate"], conflicts_with_all = ["policy", "validate"])]
     data: Option<PathBuf>,
-    /// The part that is judged; files outside any split folder count as it
-    #[arg(long, default_value = "test", value_parser = ["train", "val", "test"])]
+    /// The part that is judged: train, val, test, or another folder or file of the data; files outside any split folder
+    /// count as it
+    #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
     /// The head: builtin, or a file
     #[arg(long, default_value = "builtin")]
@@ -40,7 +42,7 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_delimiter = ',')]
     sources: Vec<String>,
     /// Most prompts of each source and split
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: Option<usize>,
     /// Where prompts' states are kept between runs
     #[arg(long, value_name = "DIR", default_value = "var/features")]
@@ -57,13 +59,18 @@ pub(super) struct EvaluateArgs {
 
 pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     let Some(data) = &args.data else { return policies::run(&args.policies) };
-    let split = Split::named(&args.split).unwrap_or(Split::Test);
-    let mut dataset = read(data, split, Limits { per_source: args.limit, ..Limits::default() })?;
-    if !args.sources.is_empty() {
-        dataset = dataset.only(&args.sources);
+    for file in [&args.json, &args.html].into_iter().flatten() {
+        check_place(file)?;
     }
-    if !args.models.is_empty() {
-        keep_models(&mut dataset, &args.models)?;
+    let limits = Limits { per_source: args.limit, ..Limits::default() };
+    let (mut dataset, split, name) = read_judged(data, &args.split, limits)?;
+    keep_sources(&mut dataset, &args.sources)?;
+    keep_models(&mut dataset, &args.models)?;
+    if !dataset.has(split) {
+        let there: Vec<String> = Split::ALL.iter().filter(|it| dataset.has(**it)).map(|it| it.to_string()).collect();
+        let there = if there.is_empty() { "no other split".to_owned() } else { there.join(", ") };
+        let notes = dataset.notes.iter().map(|note| format!("\n{note}")).collect::<String>();
+        bail!("there are no prompts to judge in `{name}` of {}, but in {there} (--split){notes}", data.display());
     }
     let model = Model::load(&args.policies.config.encoder(&args.model)?)?;
     let head = match args.head.as_str() {
@@ -72,13 +79,14 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         }
         path => Head::load(Path::new(path))?,
     };
-    let evaluation = job::evaluate(&head, &dataset, split, &model, &args.cache, &Bar::new())?;
+    let mut evaluation = job::evaluate(&head, &dataset, split, &model, &args.cache, &Bar::new())?;
+    evaluation.split = name;
     let json = serde_json::to_string_pretty(&evaluation)?;
     match &args.json {
         Some(path) if path == Path::new("-") => writeln!(std::io::stdout(), "{json}")?,
         Some(path) => {
-            std::fs::write(path, json).with_context(|| path.display().to_string())?;
             print(&evaluation)?;
+            std::fs::write(path, json).with_context(|| path.display().to_string())?;
         }
         None => print(&evaluation)?,
     }
@@ -88,7 +96,29 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A folder that is not there is told before the work, not after it.
+fn check_place(file: &Path) -> anyhow::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if file.is_dir() || !folder.is_dir() {
+        bail!("{} cannot be written: it must be a file in a folder that is there", file.display());
+    }
+    Ok(())
+}
+
+fn keep_sources(dataset: &mut Dataset, sources: &[String]) -> anyhow::Result<()> {
+    if let Some(unknown) = sources.iter().find(|source| !dataset.sources.contains(source)) {
+        bail!("the data has no source `{unknown}`, but {}", dataset.sources.join(", "));
+    }
+    if !sources.is_empty() {
+        *dataset = std::mem::take(dataset).only(sources);
+    }
+    Ok(())
+}
+
 fn keep_models(dataset: &mut Dataset, models: &[String]) -> anyhow::Result<()> {
+    if models.is_empty() {
+        return Ok(());
+    }
     if let Some(unknown) = models.iter().find(|model| !dataset.arms.iter().any(|arm| arm.model == **model)) {
         bail!("the data has no model `{unknown}`");
     }
@@ -97,7 +127,12 @@ fn keep_models(dataset: &mut Dataset, models: &[String]) -> anyhow::Result<()> {
         let kept = record.outcomes.iter().filter(|outcome| models.contains(&arms[outcome.arm as usize].model));
         record.outcomes = kept.copied().collect();
     }
+    let before = dataset.records.len();
     dataset.records.retain(|record| !record.outcomes.is_empty());
+    match before - dataset.records.len() {
+        0 => {}
+        left => dataset.notes.push(format!("{left} prompts have no outcome of these models and are left out.")),
+    }
     Ok(())
 }
 
@@ -137,6 +172,9 @@ pub(super) fn print(evaluation: &Evaluation) -> std::io::Result<()> {
             table.add_row(report::cells(router));
         });
         writeln!(out, "{table}")?;
+        for remark in report::remarks(source) {
+            writeln!(out, "{remark}")?;
+        }
         for router in &source.routers {
             if let Some(chosen) = router.cost.as_ref().and_then(|cost| cost.with_chosen_weight.as_ref()) {
                 writeln!(

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::dataset::{Dataset, Split};
-use super::evaluate::{Evaluation, Judged, Router, baselines, judge};
+use super::dataset::{Dataset, Leak, Split};
+use super::evaluate::{Evaluation, Judged, Router, baselines, judge, neighbours};
 use super::features::{FeatureError, states};
 use super::finetune::{FinetuneError, FinetuneSettings, Tuned, finetune};
 use super::fit::{
@@ -22,6 +22,9 @@ use crate::classifier::head::{Head, HeadError, Likeness, Matrix};
 use crate::classifier::source::Files;
 use crate::classifier::stats::TextStats;
 use crate::config;
+
+/// Fewest training prompts that anything is fitted to.
+const FEWEST: usize = 10;
 
 /// What is to be trained: a file under `training/`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,6 +67,15 @@ pub enum JobError {
     /// The recipe asks for a source that the data does not have.
     #[error("the data has no source `{0}`, which the recipe names")]
     Source(String),
+    /// A task family that is to be left out is not there.
+    #[error("the data has no task family `{0}`, but {1}")]
+    Family(String, String),
+    /// The same question is learned and tested.
+    #[error(transparent)]
+    Leak(#[from] Leak),
+    /// There is too little to learn from.
+    #[error("train has {0} prompts with an outcome: too little data, at least {FEWEST} are needed")]
+    TooFew(usize),
     /// There is nothing to judge.
     #[error("the data has no prompts in `{0}`")]
     Empty(Split),
@@ -97,6 +109,8 @@ pub enum JobError {
 pub struct Trained {
     /// The head.
     pub head: Head,
+    /// What was left out or supposed in reading the data.
+    pub notes: Vec<String>,
     /// All that was tried.
     pub compared: Vec<Compared>,
     /// On val, where choices were made.
@@ -118,8 +132,19 @@ impl HeadRecipe {
         if !self.sources.is_empty() {
             dataset = dataset.only(&self.sources);
         }
+        if let Some(leak) = dataset.leak.take() {
+            return Err(leak.into());
+        }
+        let families = dataset.families();
+        if let Some(missing) = self.without.iter().find(|family| !families.contains(family.as_str())) {
+            let there = families.iter().copied().collect::<Vec<_>>().join(", ");
+            return Err(JobError::Family(missing.clone(), there));
+        }
         dataset.leave_out(&self.without);
-        Ok(dataset)
+        match dataset.of(Split::Train).count() {
+            few @ 1..FEWEST => Err(JobError::TooFew(few)),
+            _ => Ok(dataset),
+        }
     }
 }
 
@@ -181,7 +206,8 @@ pub fn train(
     let (file, page) = (place("head.safetensors"), place("report.html"));
     std::fs::create_dir_all(out).map_err(|source| JobError::File { path: out.to_owned(), source })?;
     put(&file, &bytes)?;
-    let trained = Trained { head, compared: fitted.compared, val, test, file, report: page };
+    let notes = dataset.notes.clone();
+    let trained = Trained { head, notes, compared: fitted.compared, val, test, file, report: page };
     put(&trained.report, report::training(recipe, &trained).as_bytes())?;
     put(&place("report.json"), report::training_json(recipe, &trained).as_bytes())?;
     Ok(trained)
@@ -203,9 +229,13 @@ pub fn evaluate(
     if !dataset.has(split) {
         return Err(JobError::Empty(split));
     }
-    // Weights on cost are chosen on val; train is only looked at for baselines, which need no states.
-    let needed = |record: &super::dataset::Record| record.split == split || record.split == Split::Val;
-    let rows: Vec<usize> = (0..dataset.records.len()).filter(|row| needed(&dataset.records[*row])).collect();
+    let own = rows_of(dataset, split);
+    let judged = Judged { dataset, split, rows: &own, seed: head.description().seed };
+    // Weights on cost are chosen on val; of train, states are needed only of what the head's memory lacks.
+    let mut rows = neighbours::to_remember(judged, head);
+    rows.extend(own.iter().copied().chain(rows_of(dataset, Split::Val)));
+    rows.sort_unstable();
+    rows.dedup();
     let prompts: Vec<&str> = rows.iter().map(|row| &*dataset.records[*row].prompt).collect();
     let pooling = &head.description().pooling;
     let origin = origin(model, pooling);
@@ -216,7 +246,13 @@ pub fn evaluate(
     for (at, row) in rows.iter().enumerate() {
         pooled.row_mut(*row).copy_from_slice(read.row(at));
     }
-    Ok(evaluate_split(head, dataset, split, &pooled, progress)?)
+    let mut evaluation = evaluate_split(head, dataset, split, &pooled, progress)?;
+    evaluation.notes.splice(0..0, dataset.notes.iter().cloned());
+    Ok(evaluation)
+}
+
+fn rows_of(dataset: &Dataset, split: Split) -> Vec<usize> {
+    (0..dataset.records.len()).filter(|row| dataset.records[*row].split == split).collect()
 }
 
 /// Where a model's states come from.
@@ -233,10 +269,7 @@ fn evaluate_split(
     progress: &dyn Progress,
 ) -> Result<Evaluation, Stopped> {
     progress.begin(Stage::Measure, 3);
-    let rows = |split: Split| -> Vec<usize> {
-        (0..dataset.records.len()).filter(|row| dataset.records[*row].split == split).collect()
-    };
-    let (own, val) = (rows(split), rows(Split::Val));
+    let (own, val) = (rows_of(dataset, split), rows_of(dataset, Split::Val));
     let seed = head.description().seed;
     let judged = Judged { dataset, split, rows: &own, seed };
     let abilities: Vec<Known> = (0..dataset.arms.len()).map(|arm| Known::of(head, dataset, arm)).collect();
@@ -244,23 +277,11 @@ fn evaluate_split(
     progress.at(1, "the head")?;
     let (others, mut notes) = baselines::baselines(judged);
     routers.extend(others);
-    routers.push(baselines::neighbours(judged, head, &picked(pooled, &own)));
+    routers.push(neighbours::neighbours(judged, head, pooled));
     progress.at(2, "baselines")?;
-    let strangers: Vec<&str> = abilities
-        .iter()
-        .zip(&dataset.arms)
-        .filter(|(known, _)| known.ability.is_none())
-        .map(|(_, arm)| arm.model.as_str())
-        .collect();
-    if !strangers.is_empty() {
-        notes.push(format!(
-            "The head has never measured {} of the {} models ({}...): it says the same of each of them, the mean of all it \
-             knows.",
-            strangers.len(),
-            dataset.arms.len(),
-            strangers.iter().take(3).copied().collect::<Vec<_>>().join(", ")
-        ));
-    }
+    notes.extend(neighbours::sampled(judged, head));
+    notes.extend(of_split(dataset, split));
+    notes.extend((0..dataset.sources.len() as u32).filter_map(|source| of_bases(judged, source, &abilities)));
     let on_val = Judged { dataset, split: Split::Val, rows: &val, seed };
     let val_routers = if split == Split::Val || val.is_empty() {
         Vec::new()
@@ -285,6 +306,52 @@ fn evaluate_split(
     Ok(evaluation)
 }
 
+/// What has to be said of a split by itself.
+fn of_split(dataset: &Dataset, split: Split) -> Option<String> {
+    if split == Split::Train {
+        return Some("Baselines are fitted to train, which is judged here: their figures flatter them.".into());
+    }
+    let (seen, all) = (dataset.seen_before(split), dataset.of(split).count());
+    let told = || {
+        format!(
+            "{seen} of the {all} prompts of {split} stand word for word in a split before it, too: they flatter what is fitted there."
+        )
+    };
+    (seen > 0).then(told)
+}
+
+/// What the head's predictions for a source's models rest on, where it was not fitted to all of them.
+fn of_bases(judged: Judged<'_>, source: u32, abilities: &[Known]) -> Option<String> {
+    let arms = baselines::run_models(judged, source);
+    let mut counts: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    for arm in &arms {
+        let basis = abilities[*arm as usize].basis.as_str();
+        *counts
+            .entry(if basis.starts_with("prior: like") { "prior: like another model" } else { basis })
+            .or_default() += 1;
+    }
+    if arms.iter().all(|arm| abilities[*arm as usize].is_learned()) {
+        return None;
+    }
+    let told: Vec<String> = counts.iter().map(|(basis, count)| format!("{basis} ({count})")).collect();
+    let strangers = arms.iter().filter(|arm| abilities[**arm as usize].ability.is_none());
+    let strangers: Vec<&str> = strangers.map(|arm| judged.dataset.arms[*arm as usize].model.as_str()).collect();
+    let of_strangers = match strangers.as_slice() {
+        [] => String::new(),
+        names => format!(
+            " It has never measured {}{}: it says the same of each such model, the mean of all it knows.",
+            names.iter().take(3).copied().collect::<Vec<_>>().join(", "),
+            if names.len() > 3 { "..." } else { "" }
+        ),
+    };
+    let source = &judged.dataset.sources[source as usize];
+    Some(format!(
+        "What the head goes by for the {} models of {source}: {}.{of_strangers}",
+        arms.len(),
+        told.join(", ")
+    ))
+}
+
 /// The head's predictions for each outcome.
 fn predictions(head: &Head, judged: Judged<'_>, abilities: &[Known], pooled: &Matrix) -> Router {
     let anyone = anyone(head);
@@ -298,10 +365,6 @@ fn predictions(head: &Head, judged: Judged<'_>, abilities: &[Known], pooled: &Ma
         record.outcomes.iter().map(predict).collect()
     });
     Router { name: "head".into(), quality, calibrated: true }
-}
-
-fn picked(pooled: &Matrix, rows: &[usize]) -> Matrix {
-    Matrix::of(rows.len(), pooled.columns, rows.iter().flat_map(|row| pooled.row(*row).to_vec()).collect())
 }
 
 fn put(path: &Path, bytes: &[u8]) -> Result<(), JobError> {

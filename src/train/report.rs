@@ -29,6 +29,7 @@ pub fn training(recipe: &HeadRecipe, trained: &Trained) -> String {
         escape(&description.encoder),
         description.seed,
     );
+    push_notes(&mut page, &trained.notes);
     page.push_str(
         "<h2>What was compared on val</h2><table><tr><th>head</th><th>log-loss</th><th>mean AUROC</th></tr>",
     );
@@ -54,7 +55,7 @@ pub fn training(recipe: &HeadRecipe, trained: &Trained) -> String {
 /// The same as JSON.
 pub fn training_json(recipe: &HeadRecipe, trained: &Trained) -> String {
     let told = serde_json::json!({
-        "recipe": recipe, "compared": trained.compared, "val": trained.val, "test": trained.test,
+        "recipe": recipe, "notes": trained.notes, "compared": trained.compared, "val": trained.val, "test": trained.test,
     });
     told.to_string()
 }
@@ -76,16 +77,20 @@ fn wrap(title: &str, body: &str) -> String {
 
 fn push_evaluation(page: &mut String, evaluation: &Evaluation) {
     let _ = write!(page, "<h2>On {} ({} prompts)</h2>", evaluation.split, evaluation.prompts);
-    for note in &evaluation.notes {
-        let _ = write!(page, "<p>{}</p>", escape(note));
-    }
+    push_notes(page, &evaluation.notes);
     page.push_str(
         "<p>Intervals are 95 %, from drawing prompts again. <b>Gap</b>: share of the way from the best single model to the \
-         oracle. <b>Cost</b>: smallest cost at the best single model's quality, as a share of its cost. <b>APGR</b>: exact; \
-         by RouteLLM's eleven points in brackets.</p>",
+         oracle. <b>Cost</b>: smallest cost at the quality of the best single model whose cost is known, as a share of its \
+         cost. <b>APGR</b>: exact; by RouteLLM's eleven points in brackets.</p>",
     );
     for source in &evaluation.sources {
         push_source(page, source);
+    }
+}
+
+fn push_notes(page: &mut String, notes: &[String]) {
+    for note in notes {
+        let _ = write!(page, "<p>{}</p>", escape(note));
     }
 }
 
@@ -112,8 +117,29 @@ fn push_source(page: &mut String, source: &SourceFigures) {
         page.push_str("</tr>");
     }
     page.push_str("</table></div>");
+    push_notes(page, &remarks(source));
     push_charts(page, source);
     push_details(page, source);
+}
+
+/// What the comparisons of a source rest on, where that is not what one would think.
+pub fn remarks(source: &SourceFigures) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let SourceFigures { prompts, compared, best_single, .. } = source;
+    if compared < prompts {
+        remarks.push(format!(
+            "{} was run on {compared} of the {prompts} prompts: oracle, differences and gap are over these.",
+            best_single.name
+        ));
+    }
+    let cost = source.routers.iter().find_map(|router| router.cost.as_ref());
+    if let Some(cost) = cost.filter(|cost| cost.best_priced.name != best_single.name || cost.prompts != *compared) {
+        remarks.push(format!(
+            "Cost is against {} ({:.3} on {} prompts), the best model whose cost is known.",
+            cost.best_priced.name, cost.best_priced.value, cost.prompts
+        ));
+    }
+    remarks
 }
 
 /// A router's row, in the order of the tables' columns.
@@ -161,7 +187,10 @@ fn push_charts(page: &mut String, source: &SourceFigures) {
                 plot = plot.with(Series::dotted_line(&router.name, points));
             }
         }
-        page.push_str(&plot.level(source.best_single.value, "best single model").svg());
+        if let Some(cost) = source.routers.iter().find_map(|router| router.cost.as_ref()) {
+            plot = plot.level(cost.best_priced.value, &cost.best_priced.name);
+        }
+        page.push_str(&plot.svg());
     }
     if source.routers.iter().any(|router| router.pair.is_some()) {
         let mut plot =
@@ -205,11 +234,11 @@ fn push_details(page: &mut String, source: &SourceFigures) {
     for task in &source.tasks {
         let _ = write!(
             page,
-            "<tr><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.3}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{:.3}</td><td>{}</td></tr>",
             escape(&task.task),
             task.prompts,
             task.routed,
-            task.best_single
+            task.best_single.map_or_else(|| "–".into(), |score| format!("{score:.3}"))
         );
     }
     page.push_str("</table></details>");
@@ -227,7 +256,7 @@ mod tests {
     fn names_from_the_data_cannot_become_markup() {
         let hostile = Evaluation {
             head: "<script>alert(1)</script>".into(),
-            split: "test",
+            split: "test".into(),
             prompts: 0,
             notes: vec!["a & b".into()],
             sources: Vec::new(),

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 
 use crate::classifier::Model;
 use crate::classifier::head::OWN_TRAFFIC;
@@ -57,7 +58,7 @@ pub(in crate::cli) struct HeadArgs {
     #[arg(long)]
     seed: Option<u64>,
     /// Most prompts of each source and split
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: Option<usize>,
     /// Where prompts' states are kept between runs
     #[arg(long, value_name = "DIR", default_value = "var/features")]
@@ -113,6 +114,9 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     }
     let model = Model::load(&settings)?;
     let trained = train(&recipe, dataset, labels, &model, &args.cache, out, &Bar::new())?;
+    for note in &trained.notes {
+        println!("{note}");
+    }
     print_compared(&trained.compared)?;
     for evaluation in [&trained.val, &trained.test].into_iter().flatten() {
         print(evaluation)?;

@@ -4,6 +4,28 @@ use std::path::PathBuf;
 
 use super::Split;
 
+/// A question that stands in two splits: a head that has seen it would look better than it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{count} group(s) leak between splits; the first: group `{group}` is in {first} and again in {second} ({}, line {line}). \
+     Put every record of a group in one split, or give records that share no question groups of their own",
+    path.display()
+)]
+pub struct Leak {
+    /// How many groups leak.
+    pub count: usize,
+    /// The first such group.
+    pub group: String,
+    /// Where it was seen first.
+    pub first: Split,
+    /// Where it was seen again.
+    pub second: Split,
+    /// File of the second sight.
+    pub path: PathBuf,
+    /// Line of the second sight, counted from 1.
+    pub line: usize,
+}
+
 /// A data set that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
@@ -44,35 +66,24 @@ pub enum DatasetError {
         /// Where was looked.
         path: PathBuf,
     },
-    /// The same question stands in two splits.
+    /// Nothing is called by the name of the part that is to be judged, and what else there is could not be told apart.
     #[error(
-        "{count} group(s) leak between splits; the first: group `{group}` is in {first} and again in {second} ({}, line {line}). \
-         Put every record of a group in one split, or give records that share no question groups of their own",
+        "{} has no `{wanted}`; there is {found}. Say --split NAME for one of these, or name the one that is meant alone",
         path.display()
     )]
-    Leak {
-        /// How many groups leak.
-        count: usize,
-        /// The first such group.
-        group: String,
-        /// Where it was seen first.
-        first: Split,
-        /// Where it was seen again.
-        second: Split,
-        /// File of the second sight.
+    NoSplit {
+        /// Where was looked.
         path: PathBuf,
-        /// Line of the second sight, counted from 1.
-        line: usize,
+        /// The name.
+        wanted: String,
+        /// What there is.
+        found: String,
     },
-    /// Two records have one id.
-    #[error("{}, line {line}: id `{id}` was there before; ids must be unique, the feature cache goes by them", path.display())]
-    Duplicate {
-        /// The id.
-        id: String,
-        /// File of the second sight.
+    /// The same file packed and unpacked.
+    #[error("{} lies beside the same file packed or unpacked: its prompts would count twice; take one away", path.display())]
+    Twins {
+        /// One of the two.
         path: PathBuf,
-        /// Line of the second sight, counted from 1.
-        line: usize,
     },
     /// More text than may be held.
     #[error(

@@ -226,7 +226,7 @@ fn dataset(rows: Vec<Row>) -> Dataset {
         });
     }
     let name = || vec![OWN_TRAFFIC.to_owned()];
-    Dataset { sources: name(), tasks: name(), arms, records, left_out: 0 }
+    Dataset { sources: name(), tasks: name(), arms, records, ..Dataset::default() }
 }
 
 /// What belongs together: wordings and conversations, tied by the decisions that have both.

@@ -2,7 +2,7 @@
 //!
 //! A data set is a folder with `train/`, `val/` and `test/`, each holding `.jsonl` or `.jsonl.gz` files; or a folder
 //! with such files directly (a file called `train`, `val` or `test` is that split, any other is the split the caller
-//! asks about); or one such file. One record a line:
+//! asks about); or one such file. What other names mean: [`mod@layout`]. One record a line:
 //!
 //! | field | meaning |
 //! | --- | --- |
@@ -12,21 +12,24 @@
 //! | `task` | benchmark, with the subject after a slash |
 //! | `id`, `group`, `origin` | identity; records that share a question; sub-collection |
 //!
-//! A model absent from `outcomes` was not run: it did not fail. Fields this list does not have are ignored.
+//! A model absent from `outcomes`, or without a score there, was not run: it did not fail. Fields this list does not have
+//! are ignored.
 //!
-//! [`mod@read`] streams and validates, [`Dataset`] holds what training and evaluation need, with names interned, and refuses
-//! a `group` that stands in two splits: a head that has seen the question would look better than it is.
+//! [`mod@read`] streams and validates, [`Dataset`] holds what training and evaluation need, with names interned, what was left
+//! out or supposed, and the first `group` that stands in two splits.
 
 mod error;
 pub mod foreign;
+mod layout;
 pub mod log;
+mod raw;
 mod read;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-pub use error::DatasetError;
+pub use error::{DatasetError, Leak};
 pub(super) use read::hash;
-pub use read::{Limits, read};
+pub use read::{Limits, read, read_judged};
 
 /// Of ten questions of train, how many are val in a rehearsal.
 const REHEARSED: u64 = 3;
@@ -87,7 +90,7 @@ pub struct Outcome {
 /// One prompt and what was done with it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// Identity within the data set; the feature cache's key.
+    /// Identity within the data set.
     pub id: Box<str>,
     /// Index into [`Dataset::sources`].
     pub source: u32,
@@ -136,6 +139,10 @@ pub struct Dataset {
     pub records: Vec<Record>,
     /// How many records were left out by [`Limits::per_source`].
     pub left_out: usize,
+    /// What was left out or supposed in reading it, one sentence each.
+    pub notes: Vec<String>,
+    /// The first question that stands in two splits. What is trained on such data is not known to be any good.
+    pub leak: Option<Leak>,
 }
 
 impl Dataset {
@@ -183,7 +190,17 @@ impl Dataset {
             records: self.records.into_iter().filter_map(record).collect(),
             tasks: self.tasks,
             left_out: self.left_out,
+            notes: self.notes,
+            leak: self.leak,
         }
+    }
+
+    /// How many prompts of a split stand, word for word, in another that is fitted or chosen on before it.
+    pub fn seen_before(&self, split: Split) -> usize {
+        let wording = |record: &Record| read::hash(record.prompt.trim());
+        let before = self.records.iter().filter(|record| record.split < split).map(wording);
+        let before: HashSet<u64> = before.collect();
+        self.of(split).filter(|record| before.contains(&wording(record))).count()
     }
 
     /// Adds another data set. A prompt of `other` that stands here too must be in the split it has here, else it is left out,
@@ -220,6 +237,7 @@ impl Dataset {
             Some(record)
         }));
         self.left_out += other.left_out;
+        self.notes.extend(other.notes);
         offered - (self.records.len() - before)
     }
 
@@ -244,6 +262,11 @@ impl Dataset {
                 Split::Val | Split::Test => Split::Test,
             };
         }
+    }
+
+    /// The task families there are.
+    pub fn families(&self) -> BTreeSet<&str> {
+        self.records.iter().map(|record| self.family(record)).collect()
     }
 
     /// The part of a task's name before the slash.

@@ -3,18 +3,24 @@
 //! A line may hold at most [`LONGEST_LINE`] bytes and all prompts together [`Limits::prompt_bytes`], so that a wrong file
 //! or a huge one ends in a message and not in swap. With [`Limits::per_source`] the records with the smallest hash of
 //! their id are kept: the same ones on every run, whatever their order in the file.
+//!
+//! What is merely absent (a score, all outcomes of a prompt, the end of a file that was cut) is left out, counted and told;
+//! what is wrong is refused.
 
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
-use std::fs::{self, File};
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
-use serde::Deserialize;
 
-use super::{Arm, Dataset, DatasetError, Interner, Outcome, Record, Split};
+use super::layout::{Chosen, Layout, stem};
+use super::raw::{self, RawOutcome, RawRecord};
+use super::{Arm, Dataset, DatasetError, Interner, Leak, Outcome, Record, Split};
 
 const LONGEST_LINE: u64 = 64 << 20;
+/// What some programs write before a file in UTF-8.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// How much may be read.
 #[derive(Debug, Clone, Copy)]
@@ -33,78 +39,23 @@ impl Default for Limits {
 }
 
 /// Reads the data set at `path`. Files outside any split folder count as `unsplit`.
+///
+/// # Errors
+///
+/// See [`DatasetError`].
 pub fn read(path: &Path, unsplit: Split, limits: Limits) -> Result<Dataset, DatasetError> {
-    let files = files(path, unsplit)?;
-    let mut reader = Reader { limits, ..Reader::default() };
-    for (split, file) in &files {
-        reader.file(*split, file)?;
-    }
-    reader.finish()
+    Reader::all(Layout::of(path)?.every(unsplit)?, limits)
 }
 
-/// The data set's files with their splits, in an order that does not depend on the file system.
-fn files(path: &Path, unsplit: Split) -> Result<Vec<(Split, PathBuf)>, DatasetError> {
-    let mut found = Vec::new();
-    if path.is_file() {
-        found.push((unsplit, path.to_owned()));
-        return Ok(found);
-    }
-    for split in Split::ALL {
-        let folder = path.join(split.as_str());
-        if folder.is_dir() {
-            found.extend(json_lines_in(&folder)?.into_iter().map(|file| (split, file)));
-        }
-    }
-    if found.is_empty() {
-        for file in json_lines_in(path)? {
-            let split = Split::named(&stem(&file)).unwrap_or(unsplit);
-            found.push((split, file));
-        }
-    }
-    if found.is_empty() {
-        return Err(DatasetError::Empty { path: path.to_owned() });
-    }
-    Ok(found)
-}
-
-fn json_lines_in(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    let failed = |source| DatasetError::Io { path: folder.to_owned(), source };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let file = entry.map_err(failed)?.path();
-        let name = file.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        if file.is_file() && (name.ends_with(".jsonl") || name.ends_with(".jsonl.gz")) {
-            files.push(file);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// The file's name without `.jsonl` or `.jsonl.gz`.
-fn stem(file: &Path) -> String {
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    name.split(".jsonl").next().unwrap_or_default().to_owned()
-}
-
-#[derive(Deserialize)]
-struct RawRecord {
-    id: Option<String>,
-    source: Option<String>,
-    task: Option<String>,
-    group: Option<String>,
-    origin: Option<String>,
-    prompt: String,
-    outcomes: BTreeMap<String, RawOutcome>,
-}
-
-#[derive(Deserialize)]
-struct RawOutcome {
-    score: Option<f64>,
-    cost_usd: Option<f64>,
-    input_tokens: Option<f64>,
-    output_tokens: Option<f64>,
-    latency_ms: Option<f64>,
+/// Reads the data set at `path` for judging the part called `wanted`: a split, or any other folder or loose file. Gives
+/// back the split that its records are in, and the part's name.
+///
+/// # Errors
+///
+/// See [`DatasetError`]; also when nothing can be meant by that name.
+pub fn read_judged(path: &Path, wanted: &str, limits: Limits) -> Result<(Dataset, Split, String), DatasetError> {
+    let (chosen, split, name) = Layout::of(path)?.judged(wanted)?;
+    Ok((Reader::all(chosen, limits)?, split, name))
 }
 
 #[derive(Default)]
@@ -117,12 +68,36 @@ struct Reader {
     records: Vec<Record>,
     ids: HashSet<u64>,
     groups: HashMap<u64, Split>,
-    leak: Option<DatasetError>,
+    leak: Option<Leak>,
     leaks: HashSet<u64>,
     prompt_bytes: usize,
+    seen: usize,
+    absent: Absent,
+    notes: Vec<String>,
+}
+
+/// What was not there, counted.
+#[derive(Default)]
+struct Absent {
+    /// Outcomes without a score.
+    scores: usize,
+    /// Prompts without any outcome.
+    outcomes: usize,
+    /// Records whose id was there before.
+    ids: usize,
+    /// Records with a NaN or an infinite number.
+    numbers: usize,
 }
 
 impl Reader {
+    fn all(chosen: Chosen, limits: Limits) -> Result<Dataset, DatasetError> {
+        let mut reader = Self { limits, notes: chosen.notes, ..Self::default() };
+        for (split, file) in &chosen.files {
+            reader.file(*split, file)?;
+        }
+        Ok(reader.finish())
+    }
+
     fn file(&mut self, split: Split, path: &Path) -> Result<(), DatasetError> {
         let file = File::open(path).map_err(|source| DatasetError::Io { path: path.to_owned(), source })?;
         let bytes: Box<dyn Read> = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) {
@@ -144,8 +119,16 @@ impl Reader {
                 let message = format!("the line is longer than {} MiB", LONGEST_LINE >> 20);
                 return Err(DatasetError::Record { path: path.to_owned(), line: number, message });
             }
+            if number == 1 && line.starts_with(BOM) {
+                line.drain(..BOM.len());
+            }
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
+            }
+            if !line.ends_with(b"\n") && raw::is_cut(&line) {
+                let path = path.display();
+                self.notes.push(format!("{path}, line {number}: the last line is cut off and left out."));
+                break;
             }
             self.line(split, path, number, &line, &default_source)?;
         }
@@ -161,24 +144,32 @@ impl Reader {
         default_source: &str,
     ) -> Result<(), DatasetError> {
         let wrong = |message: String| DatasetError::Record { path: path.to_owned(), line: number, message };
-        let raw: RawRecord = serde_json::from_slice(line).map_err(|error| wrong(describe(&error)))?;
-        if raw.outcomes.is_empty() {
-            return Err(wrong("`outcomes` is empty: a record needs at least one model's outcome".into()));
-        }
-        let source = self.sources.number(raw.source.as_deref().unwrap_or(default_source));
-        let task = self.tasks.number(raw.task.as_deref().unwrap_or(default_source));
-        let id = raw.id.unwrap_or_else(|| format!("{default_source}-{split}-{number}"));
-        if !self.ids.insert(hash(&id)) {
-            return Err(DatasetError::Duplicate { id, path: path.to_owned(), line: number });
+        let (raw, odd): (RawRecord, bool) = raw::parse(line).map_err(|error| wrong(describe(&error)))?;
+        self.absent.numbers += usize::from(odd);
+        let given = raw.outcomes.unwrap_or_default();
+        let run = given.values().flatten().filter(|outcome| outcome.score.is_some()).count();
+        self.absent.scores += given.len() - run;
+        if run == 0 {
+            self.absent.outcomes += 1;
+            return Ok(());
         }
         if let Some(group) = &raw.group {
             self.note_group(group, split, path, number);
         }
+        let source = self.sources.number(raw.source.as_deref().unwrap_or(default_source));
+        let task = self.tasks.number(raw.task.as_deref().unwrap_or(default_source));
+        let mut id = raw.id.unwrap_or_else(|| format!("{default_source}-{split}-{number}"));
+        if !self.ids.insert(hash(&id)) {
+            self.absent.ids += 1;
+            id = format!("{id} ({default_source}-{split}-{number})");
+        }
         let group = hash(raw.group.as_ref().unwrap_or(&id));
-        let mut outcomes = Vec::with_capacity(raw.outcomes.len());
-        for (model, raw) in raw.outcomes {
+        let mut outcomes = Vec::with_capacity(run);
+        for (model, raw) in given {
+            let Some((score, raw)) = raw.and_then(|raw| Some((raw.score?, raw))) else { continue };
             let arm = self.arm(source, &model);
-            outcomes.push(outcome(arm, &raw).map_err(|what| wrong(format!("`outcomes`, model `{model}`: {what}")))?);
+            let outcome = outcome(arm, score, &raw);
+            outcomes.push(outcome.map_err(|what| wrong(format!("`outcomes`, model `{model}`: {what}")))?);
         }
         outcomes.sort_by_key(|outcome| outcome.arm);
         self.prompt_bytes += raw.prompt.len();
@@ -186,6 +177,7 @@ impl Reader {
             let limit_mib = self.limits.prompt_bytes >> 20;
             return Err(DatasetError::TooLarge { limit_mib, path: path.to_owned() });
         }
+        self.seen += 1;
         self.records.push(Record {
             id: id.into(),
             source,
@@ -213,7 +205,7 @@ impl Reader {
             self.leaks.insert(key);
             if self.leak.is_none() {
                 let (group, path) = (group.to_owned(), path.to_owned());
-                self.leak = Some(DatasetError::Leak { count: 1, group, first, second: split, path, line });
+                self.leak = Some(Leak { count: 1, group, first, second: split, path, line });
             }
         }
     }
@@ -245,29 +237,37 @@ impl Reader {
         before - self.records.len()
     }
 
-    fn finish(mut self) -> Result<Dataset, DatasetError> {
-        if let Some(mut leak) = self.leak.take() {
-            if let DatasetError::Leak { count, .. } = &mut leak {
-                *count = self.leaks.len();
-            }
-            return Err(leak);
-        }
+    fn finish(mut self) -> Dataset {
         if let Some(most) = self.limits.per_source {
             self.cut(most);
         }
-        let left_out = self.ids.len() - self.records.len();
-        Ok(Dataset {
+        let left_out = self.seen - self.records.len();
+        let Absent { scores, outcomes, ids, numbers } = self.absent;
+        let counted = [
+            (outcomes, "prompts have no outcome and are left out."),
+            (scores, "outcomes have no score: they count as not run."),
+            (numbers, "records hold NaN or Infinity: such figures count as unknown."),
+            (ids, "records have the id of another: each counts."),
+            (left_out, "records are left out, beyond the limit."),
+        ];
+        self.notes.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
+        if let Some(leak) = &mut self.leak {
+            leak.count = self.leaks.len();
+            self.notes.push(leak.to_string());
+        }
+        Dataset {
             sources: self.sources.names,
             tasks: self.tasks.names,
             arms: self.arm_list,
             records: self.records,
             left_out,
-        })
+            notes: self.notes,
+            leak: self.leak,
+        }
     }
 }
 
-fn outcome(arm: u32, raw: &RawOutcome) -> Result<Outcome, String> {
-    let score = raw.score.ok_or("it has no `score`")?;
+fn outcome(arm: u32, score: f64, raw: &RawOutcome) -> Result<Outcome, String> {
     if !(0.0..=1.0).contains(&score) {
         return Err(format!("`score` is {score}, but must be between 0 and 1"));
     }

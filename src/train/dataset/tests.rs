@@ -78,9 +78,8 @@ fn files_without_folders_belong_to_the_split_asked_for() {
 #[test]
 fn complaints_name_file_and_line_and_never_the_prompt() {
     let cases = [
-        ("{\"prompt\":\"p\",\"outcomes\":{}}", "`outcomes` is empty"),
         ("{\"prompt\":\"p\",\"outcomes\":{\"m\":{\"score\":1.5}}}", "`score` is 1.5"),
-        ("{\"prompt\":\"p\",\"outcomes\":{\"m\":{}}}", "no `score`"),
+        ("{\"prompt\":\"p\",\"outcomes\":{\"m\":{\"score\":\"good\"}}}", "invalid type: a string"),
         ("{\"prompt\":\"p\",\"outcomes\":{\"m\":{\"score\":1,\"cost_usd\":-1}}}", "`cost_usd` is -1"),
         ("{\"outcomes\":{\"m\":{\"score\":1}}}", "missing field `prompt`"),
         ("{\"prompt\":", "not valid JSON"),
@@ -96,21 +95,77 @@ fn complaints_name_file_and_line_and_never_the_prompt() {
 }
 
 #[test]
-fn a_group_in_two_splits_is_refused() {
+fn a_group_in_two_splits_is_told() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "train/a.jsonl", &(line("1", "shared") + &line("2", "own")));
     put(dir.path(), "test/a.jsonl", &(line("3", "shared") + &line("4", "shared")));
-    let error = read(dir.path(), Split::Test, Limits::default()).unwrap_err();
-    assert!(matches!(error, DatasetError::Leak { count: 1, first: Split::Train, second: Split::Test, line: 1, .. }));
-    assert!(error.to_string().contains("`shared`"));
+    let data = read(dir.path(), Split::Test, Limits::default()).unwrap();
+    let leak = data.leak.as_ref().unwrap();
+    assert_eq!((leak.count, leak.first, leak.second, leak.line), (1, Split::Train, Split::Test, 1));
+    assert!(data.notes.iter().any(|note| note.contains("`shared`")));
+    assert_eq!((data.seen_before(Split::Train), data.seen_before(Split::Test)), (0, 2), "they are worded alike, too");
 }
 
 #[test]
-fn an_id_seen_twice_is_refused() {
+fn what_is_odd_or_absent_is_taken_or_left_out_and_counted() {
     let dir = tempfile::tempdir().unwrap();
-    put(dir.path(), "train/a.jsonl", &(line("1", "g") + &line("1", "g")));
-    let error = read(dir.path(), Split::Test, Limits::default()).unwrap_err();
-    assert!(matches!(error, DatasetError::Duplicate { line: 2, .. }));
+    let lines = [
+        "\u{feff}{\"id\":7,\"group\":3,\"prompt\":\"a\",\"outcomes\":{\"m\":{\"score\":true},\"n\":{\"score\":null},\"o\":null,\"p\":{}}}",
+        "{\"id\":\"7\",\"prompt\":\"b\",\"outcomes\":{\"m\":{\"score\":false,\"cost_usd\":NaN}}}",
+        "{\"prompt\":\"c\",\"outcomes\":{}}",
+        "{\"prompt\":\"d\",\"outcomes\":{\"m\":{\"score\":null}}}",
+        "{\"prompt\":\"e\",\"outc",
+    ];
+    put(dir.path(), "test/x.jsonl", &lines.join("\n"));
+    let data = read(dir.path(), Split::Test, Limits::default()).unwrap();
+    let scores: Vec<f32> = data.records.iter().map(|record| record.outcomes[0].score).collect();
+    assert_eq!((scores, data.arms.len(), data.records[1].outcomes[0].cost_usd), (vec![1.0, 0.0], 1, None));
+    assert_eq!((&*data.records[0].id, data.records[0].group, data.leak), ("7", hash("3"), None));
+    assert_ne!(data.records[0].id, data.records[1].id);
+    let notes = data.notes.join("\n");
+    for told in [
+        "line 5: the last line is cut",
+        "2 prompts have no outcome",
+        "4 outcomes have no score",
+        "1 records have the id",
+        "1 records hold NaN",
+    ] {
+        assert!(notes.contains(told), "{notes}");
+    }
+}
+
+#[test]
+fn parts_are_found_by_any_name_and_nothing_is_guessed() {
+    let judged = |files: &[&str], wanted: &str| -> Result<(String, Split, [usize; 3]), String> {
+        let dir = tempfile::tempdir().unwrap();
+        for (at, file) in files.iter().enumerate() {
+            put(dir.path(), file, &line(&at.to_string(), &at.to_string()));
+        }
+        let (data, split, name) =
+            read_judged(dir.path(), wanted, Limits::default()).map_err(|error| error.to_string())?;
+        Ok((name, split, Split::ALL.map(|split| data.of(split).count())))
+    };
+    let test = |name: &str, counts| Ok((name.to_owned(), Split::Test, counts));
+    assert_eq!(judged(&["Train/a.jsonl", "TEST/a.jsonl", "dev/a.jsonl"], "test"), test("test", [1, 1, 1]));
+    assert_eq!(judged(&["train/a.jsonl", "test.jsonl"], "test"), test("test", [1, 0, 1]));
+    assert_eq!(judged(&["train/a.jsonl", "hidden/a.jsonl"], "test"), test("test", [1, 0, 1]));
+    assert_eq!(judged(&["hidden/a.jsonl"], "test"), test("test", [0, 0, 1]));
+    assert_eq!(judged(&["data/test/a.jsonl", "data/train/a.jsonl"], "test"), test("test", [1, 0, 1]));
+    assert_eq!(judged(&["test/deep/a.jsonl"], "test"), test("test", [0, 0, 1]));
+    let both = ["train/a.jsonl", "test/a.jsonl", "hidden/a.jsonl", "hidden/b.jsonl"];
+    assert_eq!(judged(&both, "Hidden"), test("hidden", [1, 0, 2]));
+    assert_eq!(judged(&["a.jsonl", "b.jsonl"], "b"), test("b", [0, 0, 1]));
+    assert_eq!(judged(&["val/a.jsonl", "dev/a.jsonl"], "dev"), test("dev", [0, 1, 1]));
+    assert_eq!(judged(&["dev/a.jsonl"], "validation").map(|it| it.1), Ok(Split::Val));
+    for (files, wanted) in [
+        (&["val/a.jsonl"][..], "test"),
+        (&["train/a.jsonl", "one/a.jsonl", "two/a.jsonl"], "test"),
+        (&["test/a.jsonl"], "hidden"),
+    ] {
+        let error = judged(files, wanted).unwrap_err();
+        assert!(error.contains(&format!("has no `{wanted}`; there is `")) && error.contains("--split"), "{error}");
+    }
+    assert!(judged(&["test/a.jsonl", "test/a.jsonl.gz"], "test").unwrap_err().contains("twice"));
 }
 
 #[test]

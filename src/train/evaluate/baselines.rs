@@ -1,55 +1,59 @@
 //! The routers that a head has to beat.
 
+use std::collections::BTreeSet;
+
 use super::tfidf::Tfidf;
 use super::{Judged, Router};
-use crate::classifier::head::{Head, Matrix, sigmoid};
-use crate::classifier::stats::TextStats;
-use crate::train::dataset::{Dataset, Record, Split};
+use crate::classifier::head::sigmoid;
+use crate::train::dataset::{Dataset, Outcome, Record, Split};
 
 /// All baselines that the data allows, and what has to be said about those it does not.
 pub fn baselines(judged: Judged<'_>) -> (Vec<Router>, Vec<String>) {
     let dataset = judged.dataset;
     let mut routers = vec![constant(judged, "random", |_, _| 0.5)];
-    if !dataset.has(Split::Train) {
-        let note = "The data has no train: prompt length, task mean and TF-IDF are left out, and the best single model is \
-                    the one that is best on the judged prompts.";
-        return (routers, vec![note.to_owned()]);
+    let trained: Vec<bool> = (0..dataset.sources.len() as u32).map(|source| is_trained(judged, source)).collect();
+    let of = |row: &usize| dataset.records[*row].source as usize;
+    let without: BTreeSet<usize> = judged.rows.iter().map(of).filter(|source| !trained[*source]).collect();
+    let mut notes = Vec::new();
+    if !without.is_empty() {
+        let names: Vec<&str> = without.iter().map(|source| dataset.sources[*source].as_str()).collect();
+        let some = judged.rows.iter().map(of).any(|source| trained[source]);
+        let whose = if some { format!(" for {}", names.join(", ")) } else { String::new() };
+        notes.push(format!(
+            "The data has no train{whose}: prompt length, task mean and TF-IDF are left out there (kNN, too, where the head's memory \
+             lacks the models), and the best single model is the one that is best on the judged prompts."
+        ));
+        if !some {
+            return (routers, notes);
+        }
     }
     let means = Means::of(dataset);
     routers.push(constant(judged, "best single", |_, outcome| means.arm(outcome)));
     routers.push(by_length(judged));
     routers.push(constant(judged, "task mean", |record, outcome| means.task(record, outcome)));
     routers.push(by_words(judged));
-    (routers, Vec::new())
+    for router in &mut routers[1..] {
+        let untold = router.quality.iter_mut().zip(judged.rows).filter(|(_, row)| !trained[of(row)]);
+        untold.for_each(|(quality, _)| quality.clear());
+    }
+    (routers, notes)
 }
 
-/// The nearest training prompts' outcomes alone, where the head's memory has the model. `pooled` has a row for each judged
-/// record.
-pub fn neighbours(judged: Judged<'_>, head: &Head, pooled: &Matrix) -> Router {
-    let description = head.description();
-    let parts = head.parts();
-    let arm = |arm: u32| {
-        let arm = &judged.dataset.arms[arm as usize];
-        description.arm(&format!("{}/{}", judged.dataset.sources[arm.source as usize], arm.model))
-    };
-    let arms: Vec<Option<usize>> = (0..judged.dataset.arms.len() as u32).map(arm).collect();
-    let places: Vec<usize> = (0..judged.rows.len()).collect();
-    let quality = crate::train::fit::in_parallel(&places, |at| {
-        let (at, record) = (*at, &judged.dataset.records[judged.rows[*at]]);
-        let x = parts.input.of(pooled.row(at), &TextStats::of(&record.prompt));
-        let key = parts.input.key(&x, &parts.trunk.latent(&x));
-        let near = parts.memory.nearest(&key, description.recall.neighbours, None);
-        let opinions = parts.memory.opinions(&near, description.recall.sharpness, description.arms.len());
-        let of = |outcome: &crate::train::dataset::Outcome| {
-            arms[outcome.arm as usize]
-                .map_or(0.5, |arm| sigmoid(description.recall.log_odds(opinions[arm], description.arms[arm].mean)))
-        };
-        record.outcomes.iter().map(of).collect()
-    });
-    Router { name: "kNN on our features".into(), quality, calibrated: true }
+/// The models of a source that have an outcome among the judged prompts.
+pub fn run_models(judged: Judged<'_>, source: u32) -> BTreeSet<u32> {
+    let records = judged.rows.iter().map(|row| &judged.dataset.records[*row]);
+    let own = records.filter(|record| record.source == source);
+    own.flat_map(|record| record.outcomes.iter().map(|outcome| outcome.arm)).collect()
 }
 
-fn constant(judged: Judged<'_>, name: &str, of: impl Fn(&Record, &crate::train::dataset::Outcome) -> f32) -> Router {
+/// Whether the data's train has anything of the judged models of a source.
+pub(super) fn is_trained(judged: Judged<'_>, source: u32) -> bool {
+    let run = run_models(judged, source);
+    let mut train = judged.dataset.of_source(source, Split::Train);
+    train.any(|record| record.outcomes.iter().any(|outcome| run.contains(&outcome.arm)))
+}
+
+fn constant(judged: Judged<'_>, name: &str, of: impl Fn(&Record, &Outcome) -> f32) -> Router {
     let row = |row: &usize| {
         let record = &judged.dataset.records[*row];
         record.outcomes.iter().map(|outcome| of(record, outcome)).collect()
@@ -81,13 +85,13 @@ impl Means {
         means
     }
 
-    fn arm(&self, outcome: &crate::train::dataset::Outcome) -> f32 {
+    fn arm(&self, outcome: &Outcome) -> f32 {
         let (sum, count) = self.arms[outcome.arm as usize];
         if count > 0.0 { (sum / count) as f32 } else { 0.5 }
     }
 
     /// Drawn towards the arm's mean, as if that had been seen three times.
-    fn task(&self, record: &Record, outcome: &crate::train::dataset::Outcome) -> f32 {
+    fn task(&self, record: &Record, outcome: &Outcome) -> f32 {
         let (sum, count) = self.tasks.get(&(record.task, outcome.arm)).copied().unwrap_or_default();
         ((sum + 3.0 * f64::from(self.arm(outcome))) / (count + 3.0)) as f32
     }
@@ -157,7 +161,7 @@ fn by_words(judged: Judged<'_>) -> Router {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::dataset::{Arm, Outcome};
+    use crate::train::dataset::Arm;
 
     /// Prompts about apples go well with the first model, about pears with the second; apples are short.
     fn data() -> Dataset {
@@ -191,7 +195,7 @@ mod tests {
             tasks: vec!["p".into(), "a".into()],
             arms: vec![arm("x"), arm("y")],
             records,
-            left_out: 0,
+            ..Dataset::default()
         }
     }
 
@@ -212,6 +216,25 @@ mod tests {
             }
         }
         assert!((routers[1].quality[0][0] - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_source_without_train_beside_one_that_has_it_is_said_to_have_none() {
+        let mut dataset = data();
+        dataset.sources.push("u".into());
+        dataset.arms.extend([Arm { source: 1, model: "x".into() }, Arm { source: 1, model: "y".into() }]);
+        for record in dataset.records.iter_mut().skip(58) {
+            record.source = 1;
+            record.outcomes.iter_mut().for_each(|outcome| outcome.arm += 2);
+        }
+        let rows: Vec<usize> = (50..60).collect();
+        let judged = Judged { dataset: &dataset, split: Split::Test, rows: &rows, seed: 1 };
+        let (routers, notes) = baselines(judged);
+        assert!(notes[0].contains("no train for u"), "{notes:?}");
+        assert!(routers[1..].iter().all(|router| router.quality[8].is_empty() && !router.quality[7].is_empty()));
+        let judged = super::super::judge("h", judged, &routers, None, &|_| "learned".into());
+        let names = |at: usize| judged.sources[at].routers.iter().map(|it| it.name.as_str()).collect::<Vec<_>>();
+        assert_eq!((names(0).len(), names(1)), (5, vec!["random"]));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::train::metrics::{
 };
 
 const BINS: usize = 15;
+/// A model that was run on this share of the prompts may be called the best single one.
+const ENOUGH: f64 = 0.5;
 
 /// Judges all `routers`, the first of which is the head; `basis` says of each arm what its predictions rest on.
 /// `chosen` holds the same routers' predictions on val, with val's records, for choosing weights; empty where there is none.
@@ -34,7 +36,8 @@ pub fn judge(
         }
         let val = val.map(|(val, routers)| (val, of_source(val), routers)).filter(|(_, rows, _)| !rows.is_empty());
         let bench = Bench::new(judged, source, rows);
-        let figures = routers.iter().map(|router| {
+        let speaks = |router: &&Router| bench.rows.iter().all(|row| !router.quality[*row].is_empty());
+        let figures = routers.iter().filter(speaks).map(|router| {
             let val = val.as_ref().and_then(|(val, rows, routers)| {
                 let same = routers.iter().find(|other| other.name == router.name)?;
                 Some((Bench::new(*val, source, rows.clone()).with_best(&bench), same))
@@ -48,14 +51,15 @@ pub fn judge(
             prompts: bench.rows.len(),
             best_single: Named { name: bench.model(bench.best), value: bench.mean_of(bench.best) },
             best_single_by: bench.best_by,
-            oracle: bench.oracle(),
+            compared: bench.rows_of(bench.best).len(),
+            oracle: mean(bench.rows_of(bench.best).iter().map(|row| best_score(bench.record(*row)))),
             routers: figures,
             models,
             tasks: routers.first().map(|router| bench.tasks(router)).unwrap_or_default(),
             calibration,
         });
     }
-    let split = judged.split.as_str();
+    let split = judged.split.to_string();
     Evaluation { head: head.to_owned(), split, prompts: judged.rows.len(), notes: Vec::new(), sources }
 }
 
@@ -64,8 +68,9 @@ struct Bench<'a> {
     judged: Judged<'a>,
     /// Places within `judged.rows`.
     rows: Vec<usize>,
+    /// Those with an outcome there.
     arms: Vec<u32>,
-    /// The best single model.
+    /// The best single model. All comparisons with it are over the prompts that it was run on.
     best: u32,
     best_by: &'static str,
     /// The best single model among those with a cost.
@@ -83,19 +88,27 @@ struct Choice {
 
 impl<'a> Bench<'a> {
     fn new(judged: Judged<'a>, source: u32, rows: Vec<usize>) -> Self {
-        let arms = judged.dataset.arms_of(source);
-        let train: Vec<&Record> = judged.dataset.of_source(source, Split::Train).collect();
         let own: Vec<&Record> = rows.iter().map(|row| &judged.dataset.records[judged.rows[*row]]).collect();
-        let (known, best_by) = if train.is_empty() { (own, "the judged prompts") } else { (train, "train") };
+        let train: Vec<&Record> = judged.dataset.of_source(source, Split::Train).collect();
+        let arms: Vec<u32> =
+            judged.dataset.arms_of(source).into_iter().filter(|arm| coverage(&own, *arm) > 0.0).collect();
+        let by_train = arms.iter().any(|arm| coverage(&train, *arm) > 0.0);
+        let (known, best_by) = if by_train { (&train, "train") } else { (&own, "the judged prompts") };
         let mean = |arm: u32, of: &dyn Fn(&Outcome) -> Option<f32>| {
             let values: Vec<f64> =
                 known.iter().filter_map(|record| record.outcome(arm)).filter_map(of).map(f64::from).collect();
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
         };
-        let score = |arm: &u32| mean(*arm, &|outcome| Some(outcome.score)).unwrap_or(-1.0);
         let expected_cost: BTreeMap<u32, f64> =
             arms.iter().filter_map(|arm| Some((*arm, mean(*arm, &|outcome| outcome.cost_usd)?))).collect();
-        let most = |arms: &mut dyn Iterator<Item = u32>| arms.max_by(|a, b| score(a).total_cmp(&score(b)));
+        // What was run on a few prompts only may look better than everything because those were easy.
+        let enough = |arm: u32| coverage(known, arm).min(coverage(&own, arm)).min(ENOUGH);
+        let rank = |arm: u32| (enough(arm), mean(arm, &|outcome| Some(outcome.score)).unwrap_or(-1.0));
+        let most = |arms: &mut dyn Iterator<Item = u32>| {
+            arms.map(|arm| (rank(arm), arm))
+                .max_by(|(a, _), (b, _)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)))
+                .map(|(_, arm)| arm)
+        };
         let best = most(&mut arms.iter().copied()).unwrap_or(0);
         let best_priced = most(&mut expected_cost.keys().copied());
         Self { judged, rows, arms, best, best_by, best_priced, expected_cost }
@@ -122,8 +135,9 @@ impl<'a> Bench<'a> {
         scores.iter().sum::<f64>() / scores.len().max(1) as f64
     }
 
-    fn oracle(&self) -> f64 {
-        mean(self.rows.iter().map(|row| best_score(self.record(*row))))
+    /// The rows that a model was run on.
+    fn rows_of(&self, arm: u32) -> Vec<usize> {
+        self.rows.iter().copied().filter(|row| self.record(*row).outcome(arm).is_some()).collect()
     }
 
     /// The outcome of the highest prediction, less `weight` for each dollar; of equal ones, all together as a random draw.
@@ -204,9 +218,9 @@ impl<'a> Bench<'a> {
         by_arm
     }
 
-    /// Mean cost and score at a weight.
-    fn point(&self, router: &Router, weight: f64) -> (f64, f64) {
-        let chosen: Vec<Choice> = self.rows.iter().filter_map(|row| self.choose(router, *row, weight)).collect();
+    /// Mean cost and score at a weight over some rows.
+    fn point(&self, router: &Router, rows: &[usize], weight: f64) -> (f64, f64) {
+        let chosen: Vec<Choice> = rows.iter().filter_map(|row| self.choose(router, *row, weight)).collect();
         (mean(chosen.iter().map(|choice| choice.cost)), mean(chosen.iter().map(|choice| choice.score)))
     }
 
@@ -218,23 +232,26 @@ impl<'a> Bench<'a> {
 
     fn cost(&self, router: &Router, val: Option<(Bench<'_>, &Router)>) -> Option<CostFigures> {
         let best = self.best_priced.filter(|_| self.expected_cost.len() > 1)?;
+        // Its score and cost are known on these, and so the others' are looked at on these.
+        let rows = self.rows_of(best);
         let single = |bench: &Bench<'_>, row: &usize| bench.record(*row).outcome(best).map(|o| f64::from(o.score));
-        let scores: Vec<f64> = self.rows.iter().filter_map(|row| single(self, row)).collect();
-        let best_score = mean(scores.iter().copied());
-        let costs = self.rows.iter().filter_map(|row| self.record(*row).outcome(best)?.cost_usd.map(f64::from));
+        let best_score = mean(rows.iter().filter_map(|row| single(self, row)));
+        let costs = rows.iter().filter_map(|row| self.record(*row).outcome(best)?.cost_usd.map(f64::from));
         let costs: Vec<f64> = costs.collect();
         let best_cost = if costs.is_empty() { self.expected_cost[&best] } else { mean(costs.iter().copied()) };
         let weights = self.weights();
-        let frontier = Frontier::over(weights.iter().map(|weight| self.point(router, *weight)));
+        let frontier = Frontier::over(weights.iter().map(|weight| self.point(router, &rows, *weight)));
         let low = self.expected_cost.values().copied().fold(f64::INFINITY, f64::min);
         let high = self.expected_cost.values().copied().fold(0.0, f64::max);
         let with_chosen_weight = val.and_then(|(val, same)| {
-            let target = mean(val.rows.iter().filter_map(|row| single(&val, row)));
+            let val_rows = val.rows_of(best);
+            let target = mean(val_rows.iter().filter_map(|row| single(&val, row)));
             // The strongest weight that still reaches the best single model on val.
-            let weight = weights.iter().copied().rev().find(|weight| val.point(same, *weight).1 >= target)?;
-            let chosen: Vec<Option<Choice>> = self.rows.iter().map(|row| self.choose(router, *row, weight)).collect();
-            let difference = bootstrap(self.rows.len(), DRAWS, self.judged.seed, |counts| {
-                weighted(counts, |at| match (chosen[at], single(self, &self.rows[at])) {
+            let reaches = |weight: &f64| val.point(same, &val_rows, *weight).1 >= target;
+            let weight = weights.iter().copied().rev().find(reaches)?;
+            let chosen: Vec<Option<Choice>> = rows.iter().map(|row| self.choose(router, *row, weight)).collect();
+            let difference = bootstrap(rows.len(), DRAWS, self.judged.seed, |counts| {
+                weighted(counts, |at| match (chosen[at], single(self, &rows[at])) {
                     (Some(choice), Some(score)) => choice.score - score,
                     _ => f64::NAN,
                 })
@@ -243,6 +260,8 @@ impl<'a> Bench<'a> {
             Some(ChosenWeight { weight, cost_share, difference })
         });
         Some(CostFigures {
+            best_priced: Named { name: self.model(best), value: best_score },
+            prompts: rows.len(),
             aiq: frontier.aiq(low, high),
             best_single_cost: best_cost,
             cost_at_best_single: frontier.cost_of(best_score).map(|cost| cost / best_cost),
@@ -308,16 +327,26 @@ impl<'a> Bench<'a> {
         for row in &self.rows {
             by_task.entry(&self.judged.dataset.tasks[self.record(*row).task as usize]).or_default().push(*row);
         }
-        let figures = by_task.into_iter().map(|(task, rows)| TaskFigures {
-            task: task.to_owned(),
-            prompts: rows.len(),
-            routed: mean(rows.iter().filter_map(|row| self.choose(router, *row, 0.0)).map(|choice| choice.score)),
-            best_single: mean(
-                rows.iter().filter_map(|row| self.record(*row).outcome(self.best)).map(|o| f64::from(o.score)),
-            ),
+        let figures = by_task.into_iter().map(|(task, rows)| {
+            let single = |row: &usize| self.record(*row).outcome(self.best).map(|outcome| f64::from(outcome.score));
+            let compared: Vec<usize> = rows.iter().copied().filter(|row| single(row).is_some()).collect();
+            let looked_at = if compared.is_empty() { &rows } else { &compared };
+            let routed = looked_at.iter().filter_map(|row| self.choose(router, *row, 0.0)).map(|choice| choice.score);
+            TaskFigures {
+                task: task.to_owned(),
+                prompts: looked_at.len(),
+                routed: mean(routed),
+                best_single: (!compared.is_empty()).then(|| mean(compared.iter().filter_map(single))),
+            }
         });
         figures.collect()
     }
+}
+
+/// The share of records that a model was run on, 0 of none.
+fn coverage(records: &[&Record], arm: u32) -> f64 {
+    let run = records.iter().filter(|record| record.outcome(arm).is_some()).count();
+    run as f64 / records.len().max(1) as f64
 }
 
 fn best_score(record: &Record) -> f64 {
@@ -388,7 +417,7 @@ mod tests {
             tasks: vec!["t".into(), "u".into()],
             arms: vec![arm("dear"), arm("cheap")],
             records: records.collect(),
-            left_out: 0,
+            ..Dataset::default()
         }
     }
 
@@ -428,6 +457,42 @@ mod tests {
         assert_eq!(source.models[0].predicted, f64::from(0.8f32));
         assert_eq!(source.tasks.len(), 2);
         assert_eq!((source.tasks[0].routed, source.tasks[1].routed), (0.5, 1.0));
+        assert_eq!(source.tasks[0].best_single, Some(0.5));
+    }
+
+    #[test]
+    fn a_model_run_on_a_few_easy_prompts_is_not_the_best_and_comparisons_keep_to_what_was_run() {
+        let run = |arms: [&[u32]; 4]| {
+            let mut dataset = data();
+            for (record, arms) in dataset.records.iter_mut().zip(arms) {
+                record.outcomes = record.outcomes.iter().filter(|it| arms.contains(&it.arm)).copied().collect();
+            }
+            dataset
+        };
+        let figures = |dataset: &Dataset, rows: &[usize]| {
+            let judged = Judged { dataset, split: Split::Test, rows, seed: 1 };
+            let quality = rows.iter().map(|row| vec![0.5; dataset.records[*row].outcomes.len()]).collect();
+            let router = Router { name: "r".into(), quality, calibrated: true };
+            judge("h", judged, &[router], None, &|_| "learned".into()).sources.remove(0)
+        };
+        // `cheap` was run where it is right alone.
+        let best = figures(&run([&[0], &[0, 1], &[0], &[0]]), &[0, 1, 2, 3]).best_single;
+        assert_eq!((best.name.as_str(), best.value), ("dear", 0.75));
+
+        let dataset = run([&[0], &[0, 1], &[0], &[1]]);
+        let source = figures(&dataset, &[0, 1, 2, 3]);
+        assert_eq!((source.best_single.name.as_str(), source.compared, source.prompts), ("dear", 3, 4));
+        assert_eq!((source.best_single.value, source.oracle), (2.0 / 3.0, 1.0));
+        let router = &source.routers[0];
+        assert!((router.gap_closed.unwrap().value - 0.5).abs() < 1e-9, "{:?}", router.gap_closed);
+        let cost = router.cost.as_ref().unwrap();
+        assert_eq!((cost.best_priced.name.as_str(), cost.prompts), ("dear", 3));
+        let told: Vec<(usize, Option<f64>)> = source.tasks.iter().map(|it| (it.prompts, it.best_single)).collect();
+        assert_eq!(told, [(2, Some(0.5)), (1, Some(1.0))]);
+
+        // Where nothing but `cheap` is judged, `dear` is no model of the source.
+        let source = figures(&dataset, &[3]);
+        assert_eq!((source.best_single.name.as_str(), source.models.len(), source.oracle), ("cheap", 1, 0.0));
     }
 
     #[test]

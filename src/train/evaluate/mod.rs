@@ -2,17 +2,19 @@
 //!
 //! The routers are the head under test and the baselines it has to beat ([`baselines`]): a random model, the best single
 //! one, prompt length, the task's mean, TF-IDF with logistic regressions, and the nearest neighbours alone. Baselines that
-//! learn are fitted on the data's own `train`; where it has none they are left out, and the report says so.
+//! learn are fitted on the source's own `train`; where it has none they are left out, and the report says so.
 //!
 //! For each source ([`mod@judge`]): how well predictions rank and how well they are calibrated, what the routed choice scores
 //! against the best single model and the oracle, what quality costs, and for two models the curve between them. Intervals
 //! come from drawing prompts again, the same ones for all that is compared.
 //!
 //! The best single model is the one with the best mean on `train` where the source has it there, because that is what an
-//! operator could have known; else on the prompts that are judged, which flatters it.
+//! operator could have known; else on the prompts that are judged, which flatters it. It must have been run on half of the
+//! prompts (where none was, it is the one that was run on most), and whatever is compared with it is compared on those that it was run on.
 
 pub mod baselines;
 mod judge;
+pub mod neighbours;
 mod tfidf;
 
 use serde::Serialize;
@@ -30,7 +32,7 @@ pub const DRAWS: usize = 1_000;
 pub struct Router {
     /// Its name.
     pub name: String,
-    /// Row by outcome.
+    /// Row by outcome. A row without numbers: it has nothing to say there, and is left out of that source.
     pub quality: Vec<Vec<f32>>,
     /// Whether the numbers are probabilities, or only rank.
     pub calibrated: bool,
@@ -55,7 +57,7 @@ pub struct Evaluation {
     /// The head's name.
     pub head: String,
     /// The part that was judged.
-    pub split: &'static str,
+    pub split: String,
     /// Prompts judged.
     pub prompts: usize,
     /// What has to be said beside the figures.
@@ -71,11 +73,13 @@ pub struct SourceFigures {
     pub source: String,
     /// Prompts judged.
     pub prompts: usize,
-    /// The best single model, and its mean score on the judged prompts.
+    /// The best single model, and its mean score on those of the judged prompts that it was run on.
     pub best_single: Named,
     /// Where it was found to be the best.
     pub best_single_by: &'static str,
-    /// Mean of the best score of each prompt.
+    /// How many prompts that model was run on: oracle, differences and gap are over these.
+    pub compared: usize,
+    /// Mean of the best score of each of them.
     pub oracle: f64,
     /// Each router.
     pub routers: Vec<RouterFigures>,
@@ -126,9 +130,13 @@ pub struct RouterFigures {
 /// Quality against cost. A weight on cost makes a point; the hull over all weights is the router's frontier.
 #[derive(Debug, Clone, Serialize)]
 pub struct CostFigures {
+    /// The best single model among those whose cost is known, and its score.
+    pub best_priced: Named,
+    /// How many prompts that model was run on: these figures are over these.
+    pub prompts: usize,
     /// Mean score over the range of the models' costs (RouterBench).
     pub aiq: Option<f64>,
-    /// Cost of the best single model with a known cost, US dollars a prompt.
+    /// Cost of that model, US dollars a prompt.
     pub best_single_cost: f64,
     /// Smallest cost at which the frontier reaches that model's score, as a share of its cost. `None`: never reached.
     pub cost_at_best_single: Option<f64>,
@@ -198,10 +206,10 @@ pub struct ModelFigures {
 pub struct TaskFigures {
     /// The task.
     pub task: String,
-    /// Prompts judged.
+    /// Prompts compared: those that the best single model was run on, or all where it was run on none.
     pub prompts: usize,
     /// Mean score of the routed model.
     pub routed: f64,
-    /// Mean score of the best single model.
-    pub best_single: f64,
+    /// Mean score of the best single model, where it was run.
+    pub best_single: Option<f64>,
 }

@@ -61,7 +61,7 @@ fn world() -> (Dataset, Matrix) {
         tasks: vec!["math".into(), "code/up".into()],
         arms: vec![arm(0, "x"), arm(0, "y"), arm(1, "x"), arm(1, "z")],
         records,
-        left_out: 0,
+        ..Dataset::default()
     };
     (dataset, pooled)
 }

@@ -1,0 +1,231 @@
+//! Which files of a data set belong to which split.
+//!
+//! A folder or file called `train`, `val` or `test` (in any case) is that split; `validation`, `dev` and `valid` are val where
+//! nothing is called so. What else lies there is *unnamed*: loose files count as the split that is asked for where no folder
+//! is a split, any other part is read only where it is asked for by name, or is the only one that can be meant.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{DatasetError, Split};
+
+/// How far below the folder files are looked for.
+const DEPTH: usize = 3;
+/// Names that stand for val where nothing is called `val`.
+const LIKE_VAL: [&str; 3] = ["validation", "dev", "valid"];
+
+/// A file of outcomes.
+#[derive(Debug, Clone)]
+struct Found {
+    file: PathBuf,
+    /// The folder it lies in, or its own name where it lies loose.
+    part: String,
+    /// The split that the name says.
+    split: Option<Split>,
+    folder: bool,
+}
+
+/// All files of a data set.
+#[derive(Debug)]
+pub(super) struct Layout {
+    path: PathBuf,
+    found: Vec<Found>,
+    notes: Vec<String>,
+}
+
+/// Files to be read, each as a part of a split, and what has to be said of the others.
+#[derive(Debug, Default)]
+pub(super) struct Chosen {
+    /// In reading order.
+    pub files: Vec<(Split, PathBuf)>,
+    /// One sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Layout {
+    /// Looks at what lies at `path`; a single file is an unnamed part.
+    pub(super) fn of(path: &Path) -> Result<Self, DatasetError> {
+        let mut found = if path.is_file() {
+            vec![Found { file: path.to_owned(), part: stem(path), split: None, folder: false }]
+        } else {
+            scan(path, DEPTH)?
+        };
+        if found.is_empty() {
+            return Err(DatasetError::Empty { path: path.to_owned() });
+        }
+        no_twins(&found)?;
+        let has_val = found.iter().any(|found| found.part.eq_ignore_ascii_case("val"));
+        for found in found.iter_mut().filter(|found| found.split == Some(Split::Val)) {
+            if has_val && !found.part.eq_ignore_ascii_case("val") {
+                found.split = None;
+            }
+        }
+        let mut notes = Vec::new();
+        for split in Split::ALL {
+            let named = |folder: bool| move |it: &Found| it.split == Some(split) && it.folder == folder;
+            if found.iter().any(named(true)) && found.iter().any(named(false)) {
+                notes.push(format!("The loose `{split}` file is not read: there is a folder of that name."));
+                found.retain(|found| !named(false)(found));
+            }
+        }
+        // Folders in the order of splits, loose files by name; whatever order the file system has.
+        found.sort_by(|a, b| {
+            let order = |it: &Found| (!it.folder, it.split.filter(|_| it.folder).map_or(9, |split| split as usize));
+            order(a).cmp(&order(b)).then_with(|| a.file.cmp(&b.file))
+        });
+        Ok(Self { path: path.to_owned(), found, notes })
+    }
+
+    /// All splits; where nothing has a split's name, the one unnamed part is `unsplit`.
+    pub(super) fn every(&self, unsplit: Split) -> Result<Chosen, DatasetError> {
+        let chosen = self.usual(unsplit);
+        if !chosen.files.is_empty() {
+            return Ok(chosen);
+        }
+        self.with_other(chosen, unsplit)
+    }
+
+    /// All splits, and the part called `wanted` as the one that is judged, under the name it has.
+    pub(super) fn judged(&self, wanted: &str) -> Result<(Chosen, Split, String), DatasetError> {
+        let is_wanted = |found: &&Found| found.split.is_none() && found.part.eq_ignore_ascii_case(wanted);
+        let like_val = LIKE_VAL.iter().any(|name| name.eq_ignore_ascii_case(wanted));
+        let named = Split::named(&wanted.to_ascii_lowercase());
+        if named.is_none()
+            && let Some(part) = self.found.iter().find(is_wanted).map(|found| found.part.clone())
+        {
+            let mut chosen = Chosen { files: Vec::new(), notes: self.notes.clone() };
+            for found in &self.found {
+                match found.split {
+                    Some(split @ (Split::Train | Split::Val)) => chosen.files.push((split, found.file.clone())),
+                    None if is_wanted(&found) => chosen.files.push((Split::Test, found.file.clone())),
+                    _ => {}
+                }
+            }
+            return Ok((chosen, Split::Test, part));
+        }
+        let Some(split) = named.or(like_val.then_some(Split::Val)) else { return Err(self.nothing(wanted)) };
+        let chosen = self.usual(split);
+        if chosen.files.iter().any(|(own, _)| *own == split) {
+            return Ok((chosen, split, split.to_string()));
+        }
+        Ok((self.with_other(chosen, split)?, split, split.to_string()))
+    }
+
+    /// What has a split's name, and loose files as `unsplit` where no folder is a split.
+    fn usual(&self, unsplit: Split) -> Chosen {
+        let folders = self.found.iter().any(|found| found.folder && found.split.is_some());
+        let mut chosen = Chosen { files: Vec::new(), notes: self.notes.clone() };
+        let mut unread = BTreeSet::new();
+        for found in &self.found {
+            match found.split.or((!found.folder && !folders).then_some(unsplit)) {
+                Some(split) => chosen.files.push((split, found.file.clone())),
+                None => _ = unread.insert(format!("`{}`", found.part)),
+            }
+        }
+        if !unread.is_empty() && !chosen.files.is_empty() {
+            let unread: Vec<String> = unread.into_iter().collect();
+            chosen.notes.push(format!("Not read, because it is neither train, val nor test: {}.", unread.join(", ")));
+        }
+        chosen
+    }
+
+    /// The one part that can be meant by a split that nothing is called: an unnamed folder, or the loose files together.
+    fn with_other(&self, mut chosen: Chosen, split: Split) -> Result<Chosen, DatasetError> {
+        let unnamed: Vec<&Found> = self.found.iter().filter(|found| found.split.is_none()).collect();
+        let parts: HashSet<Option<&str>> =
+            unnamed.iter().map(|found| found.folder.then_some(found.part.as_str())).collect();
+        if parts.len() != 1 {
+            return Err(self.nothing(split.as_str()));
+        }
+        let mut names: Vec<String> = unnamed.iter().map(|found| format!("`{}`", found.part)).collect();
+        names.dedup();
+        chosen.files.extend(unnamed.iter().map(|found| (split, found.file.clone())));
+        chosen.notes.clone_from(&self.notes);
+        chosen.notes.push(format!("Nothing is called `{split}`: {} is taken for it.", names.join(", ")));
+        Ok(chosen)
+    }
+
+    fn nothing(&self, wanted: &str) -> DatasetError {
+        let mut found: Vec<String> = self.found.iter().map(|found| format!("`{}`", found.part)).collect();
+        found.dedup();
+        DatasetError::NoSplit { path: self.path.clone(), wanted: wanted.to_owned(), found: found.join(", ") }
+    }
+}
+
+/// The split that a folder or file is called after.
+fn split_of(name: &str) -> Option<Split> {
+    let name = name.to_ascii_lowercase();
+    Split::named(&name).or(LIKE_VAL.contains(&name.as_str()).then_some(Split::Val))
+}
+
+/// The files under a folder: those in it, those in folders called after a split however deep, those directly in other
+/// folders; and where that is nothing, the same one level down.
+fn scan(folder: &Path, depth: usize) -> Result<Vec<Found>, DatasetError> {
+    let mut found = Vec::new();
+    for file in json_lines_in(folder)? {
+        let part = stem(&file);
+        found.push(Found { split: split_of(&part), part, file, folder: false });
+    }
+    let folders = folders_in(folder)?;
+    for inner in &folders {
+        let part = inner.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let split = split_of(&part);
+        let files = if split.is_some() { all_below(inner, depth)? } else { json_lines_in(inner)? };
+        found.extend(files.into_iter().map(|file| Found { file, part: part.clone(), split, folder: true }));
+    }
+    if found.is_empty() && depth > 0 {
+        for inner in &folders {
+            found.extend(scan(inner, depth - 1)?);
+        }
+    }
+    Ok(found)
+}
+
+fn all_below(folder: &Path, depth: usize) -> Result<Vec<PathBuf>, DatasetError> {
+    let mut files = json_lines_in(folder)?;
+    if depth > 0 {
+        for inner in folders_in(folder)? {
+            files.extend(all_below(&inner, depth - 1)?);
+        }
+    }
+    Ok(files)
+}
+
+/// A packed file beside the same one unpacked would count twice.
+fn no_twins(found: &[Found]) -> Result<(), DatasetError> {
+    let mut seen = HashSet::new();
+    match found.iter().find(|found| !seen.insert((found.file.parent(), stem(&found.file)))) {
+        Some(second) => Err(DatasetError::Twins { path: second.file.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn json_lines_in(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        path.is_file() && (name.ends_with(".jsonl") || name.ends_with(".jsonl.gz"))
+    };
+    Ok(entries(folder)?.into_iter().filter(is_ours).collect())
+}
+
+/// The folders within one, without hidden ones.
+fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let is_shown = |path: &PathBuf| !path.file_name().unwrap_or_default().to_string_lossy().starts_with('.');
+    Ok(entries(folder)?.into_iter().filter(|path| path.is_dir() && is_shown(path)).collect())
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let failed = |source| DatasetError::Io { path: folder.to_owned(), source };
+    let entries = fs::read_dir(folder).map_err(failed)?;
+    let mut paths = entries.map(|entry| Ok(entry.map_err(failed)?.path())).collect::<Result<Vec<PathBuf>, _>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The file's name without `.jsonl` or `.jsonl.gz`.
+pub(super) fn stem(file: &Path) -> String {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let end = name.to_ascii_lowercase().find(".jsonl").unwrap_or(name.len());
+    name[..end].to_owned()
+}

@@ -1,0 +1,160 @@
+//! A line as it is written, read with patience: texts may be numbers, scores may be true or false, and what is null is absent.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// A line.
+#[derive(Deserialize)]
+pub(super) struct RawRecord {
+    #[serde(default, deserialize_with = "text")]
+    pub id: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub source: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub task: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub group: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub origin: Option<String>,
+    pub prompt: String,
+    #[serde(default)]
+    pub outcomes: Option<BTreeMap<String, Option<RawOutcome>>>,
+}
+
+/// What it says of one model.
+#[derive(Deserialize)]
+pub(super) struct RawOutcome {
+    #[serde(default, deserialize_with = "score")]
+    pub score: Option<f64>,
+    pub cost_usd: Option<f64>,
+    pub input_tokens: Option<f64>,
+    pub output_tokens: Option<f64>,
+    pub latency_ms: Option<f64>,
+}
+
+/// Reads a line, and tells whether it held numbers that JSON does not have (Python writes them): they are taken as null.
+pub(super) fn parse(line: &[u8]) -> serde_json::Result<(RawRecord, bool)> {
+    let first = match serde_json::from_slice(line) {
+        Err(error) if error.is_syntax() => error,
+        read => return read.map(|record| (record, false)),
+    };
+    match without_odd_numbers(line) {
+        Some(line) => serde_json::from_slice(&line).map(|record| (record, true)),
+        None => Err(first),
+    }
+}
+
+/// Whether a line ends before its record does.
+pub(super) fn is_cut(line: &[u8]) -> bool {
+    let in_a_letter = std::str::from_utf8(line).is_err_and(|error| error.error_len().is_none());
+    in_a_letter || serde_json::from_slice::<serde::de::IgnoredAny>(line).is_err_and(|error| error.is_eof())
+}
+
+/// The line with null for each NaN and Infinity outside of texts; `None` where there is none.
+fn without_odd_numbers(line: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(line.len());
+    let (mut at, mut quoted, mut found) = (0, false, false);
+    while at < line.len() {
+        let odd = [b"-Infinity".as_slice(), b"Infinity", b"NaN"].into_iter().find(|odd| line[at..].starts_with(odd));
+        if let Some(odd) = odd.filter(|_| !quoted) {
+            out.extend_from_slice(b"null");
+            at += odd.len();
+            found = true;
+            continue;
+        }
+        let length = if quoted && line[at] == b'\\' { 2 } else { 1 };
+        quoted ^= line[at] == b'"';
+        out.extend(line[at..].iter().take(length));
+        at += length;
+    }
+    found.then_some(out)
+}
+
+fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    struct Text;
+    impl Visitor<'_> for Text {
+        type Value = Option<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+            Ok(Some(value.to_owned()))
+        }
+
+        fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+            Ok(Some(value.to_string()))
+        }
+
+        fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+            Ok(Some(value.to_string()))
+        }
+
+        fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+            Ok(Some(value.to_string()))
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+    }
+    from.deserialize_any(Text)
+}
+
+fn score<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    struct Score;
+    impl Visitor<'_> for Score {
+        type Value = Option<f64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number")
+        }
+
+        fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+            Ok(Some(f64::from(u8::from(value))))
+        }
+
+        fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+            Ok(Some(value as f64))
+        }
+
+        fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+            Ok(Some(value as f64))
+        }
+
+        fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+            Ok(Some(value))
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+    }
+    from.deserialize_any(Score)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_json_does_not_have_are_null_outside_of_texts() {
+        let line = br#"{"prompt":"NaN \" NaN","outcomes":{"m":{"score":1,"latency_ms":NaN,"cost_usd":-Infinity}}}"#;
+        let (record, odd) = parse(line).unwrap();
+        let outcome = record.outcomes.as_ref().unwrap()["m"].as_ref().unwrap();
+        assert!(odd && record.prompt == "NaN \" NaN");
+        assert_eq!((outcome.score, outcome.latency_ms, outcome.cost_usd), (Some(1.0), None, None));
+    }
+
+    #[test]
+    fn a_line_that_ends_early_is_cut_and_a_wrong_one_is_not() {
+        for cut in [&br#"{"prompt":"a"#[..], br#"{"prompt":"a","outcomes":{"#, b"{\"prompt\":\"\xc3"] {
+            assert!(is_cut(cut));
+        }
+        assert!(!is_cut(br#"{"prompt":}"#) && !is_cut(br#"{"prompt":1}"#));
+    }
+}
