@@ -78,6 +78,70 @@ fn what_is_null_is_not_there() {
 }
 
 #[test]
+fn calls_without_a_word_of_why_it_ended_are_to_be_made() {
+    let call = json!({ "index": 0, "id": "a", "function": { "name": "f", "arguments": "{}" } });
+    let whole = json!({ "choices": [{ "message": { "content": null, "tool_calls": [call] } }] });
+    let answer = decode_response(Dialect::OpenAi, whole.to_string().as_bytes()).unwrap();
+    assert_eq!(answer.finish_reason, FinishReason::ToolCalls);
+    let events = decode_in(Dialect::OpenAi, &[&sse(&[piece(0, "a", "f", json!("{}"))])]);
+    assert!(matches!(events.last(), Some(StreamEvent::Finish { reason: FinishReason::ToolCalls, .. })), "{events:?}");
+}
+
+#[test]
+fn who_refuses_says_so_to_an_anthropic_client() {
+    let meta = AnswerMeta { id: "m".into(), model: "m".into(), created: 0, native: None };
+    let whole = json!({ "choices": [{ "message": { "content": null, "refusal": "No." }, "finish_reason": "stop" }] });
+    let answer = decode_response(Dialect::OpenAi, whole.to_string().as_bytes()).unwrap();
+    let told: Value = serde_json::from_slice(&encode_response(Dialect::Anthropic, &answer, &meta)).unwrap();
+    assert_eq!((&told["stop_reason"], &told["content"][0]["text"]), (&json!("refusal"), &json!("No.")));
+    let stream = sse(&[
+        json!({ "choices": [{ "delta": { "refusal": "No." } }] }),
+        json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }] }),
+    ]);
+    let events = decode_in(Dialect::OpenAi, &[&stream]);
+    assert!(
+        matches!(events.last(), Some(StreamEvent::Finish { reason: FinishReason::ContentFilter, .. })),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_call_without_arguments_has_an_empty_object_of_them() {
+    let event = |kind: &str, more: Value| {
+        let mut event = json!({ "type": kind, "index": 1 });
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        format!("event: {kind}\ndata: {event}\n\n")
+    };
+    let block = json!({ "type": "tool_use", "id": "a", "name": "f", "input": {} });
+    let stream = |piece: &str| {
+        let delta = json!({ "type": "input_json_delta", "partial_json": piece });
+        [
+            event("content_block_start", json!({ "content_block": block })),
+            event("content_block_delta", json!({ "delta": delta })),
+            event("content_block_stop", json!({})),
+            event("message_stop", json!({})),
+        ]
+        .concat()
+    };
+    for (piece, expected) in [("", "{}"), ("{\"x\":1}", "{\"x\":1}")] {
+        let said: String = decode_in(Dialect::Anthropic, &[stream(piece).as_bytes()])
+            .into_iter()
+            .filter_map(|event| match event {
+                StreamEvent::ToolCall(call) => Some(call.arguments),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
+fn an_answer_may_begin_with_a_byte_order_mark() {
+    let body = "\u{feff}{\"choices\":[{\"message\":{\"content\":\"one\"}}]}";
+    assert_eq!(decode_response(Dialect::OpenAi, body.as_bytes()).unwrap().parts, [Part::text("one")]);
+}
+
+#[test]
 fn a_stream_may_begin_with_a_byte_order_mark() {
     let stream = [&b"\xEF\xBB\xBF"[..], &sse(&[json!({ "choices": [{ "delta": { "content": "one" } }] })])].concat();
     for split in [1, 2, 3, stream.len()] {

@@ -37,6 +37,8 @@ fn idle(request: &ChatRequest, key: &str, value: &Value) -> bool {
         "logprobs" => value == false,
         "top_logprobs" => value == 0,
         "top_k" | "max_tokens" | "max_completion_tokens" => value == -1,
+        // Nothing inside switches the search on.
+        "web_search_options" => false,
         "modalities" => *value == serde_json::json!(["text"]),
         // It is about functions, as tools were named before.
         "function_call" => value.is_string() && request.extensions.get("functions").is_none_or(empty),

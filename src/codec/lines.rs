@@ -64,7 +64,7 @@ pub(super) struct Events {
 }
 
 /// What a stream may begin with, and means nothing.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 impl Events {
     /// Takes in bytes, and calls `each` with the data of every event they complete.

@@ -12,6 +12,7 @@
 
 mod anthropic_messages;
 mod carried;
+mod documents;
 mod errors;
 mod json;
 mod lines;
@@ -187,6 +188,20 @@ pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Opt
     }
 }
 
+/// The first part of a request that a provider is known to refuse although its dialect can say it: it stands in the way as an
+/// [`obstacle`] does, whatever the client speaks.
+pub fn refused_part(backend: Dialect, quirks: &Quirks, request: &ChatRequest) -> Option<String> {
+    if backend != Dialect::OpenAi || quirks.files {
+        return None;
+    }
+    carried::part(request, |part| match part {
+        Part::Foreign { kind, value } if kind == "file" || documents::Pdf::of(kind, value).is_some() => {
+            Some(kind.clone())
+        }
+        _ => None,
+    })
+}
+
 /// The client's own request for a backend of the same dialect. Nearly always its body passes as [`passthrough_request`] says;
 /// else what the backend would refuse (a field it does not know, another vendor's thoughts) is changed or left out, and every
 /// other field stays.
@@ -220,12 +235,18 @@ pub fn passthrough_request(target: &Target<'_>, body: &[u8], stream: bool) -> Re
     splice::request(target, body, stream)
 }
 
+/// A body without the byte order mark that some servers put before it.
+fn unmarked(body: &[u8]) -> &[u8] {
+    body.strip_prefix(lines::BYTE_ORDER_MARK).unwrap_or(body)
+}
+
 /// Reads a backend's answer.
 ///
 /// # Errors
 ///
 /// `Upstream` when it cannot be read; the error it holds, where a status of 200 brought one.
 pub fn decode_response(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, ApiError> {
+    let body = unmarked(body);
     match dialect {
         Dialect::OpenAi => openai_chat::response::decode(body),
         Dialect::Anthropic => anthropic_messages::response::decode(body),
@@ -237,7 +258,7 @@ pub fn decode_response(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, Ap
 /// An answer of which nothing is understood but that it is one: for a client of the backend's own dialect, who gets it as it
 /// is and may know better. `None` = it is none, or says that it is an error.
 pub fn unread(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
-    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let value: serde_json::Value = serde_json::from_slice(unmarked(body)).ok()?;
     let said = match dialect {
         Dialect::OpenAi => &value["choices"],
         Dialect::Anthropic => &value["content"],

@@ -35,6 +35,9 @@ const MODEST: Quirks = Quirks {
     json_schema: false,
     parallel_tool_calls: false,
     reasoning_effort: false,
+    files: false,
+    longest_call_id: None,
+    leave_out: BTreeSet::new(),
 };
 
 fn passed(target: &Target<'_>, body: Value) -> (Value, Vec<String>) {
@@ -105,6 +108,61 @@ fn the_limit_goes_by_the_name_that_the_backend_knows() {
     assert_eq!(renamed(&openai, escaped), escaped);
 }
 
+/// A conversation in OpenAI's form in which a tool was called; the call's id is `id`.
+fn tool_loop(id: &str) -> Value {
+    let call = json!({ "id": id, "type": "function", "function": { "name": "f", "arguments": "{}" } });
+    json!({ "model": "m", "user": "ann", "seed": 1, "messages": [
+        { "role": "user", "content": "x" },
+        { "role": "assistant", "content": null, "tool_calls": [call] },
+        { "role": "tool", "tool_call_id": id, "content": "y" },
+        { "role": "assistant", "content": "z" },
+    ] })
+}
+
+#[test]
+fn a_call_without_a_thought_gets_an_empty_one_where_thoughts_are_wanted_back() {
+    let deepseek = Quirks { reasoning_content: true, ..Quirks::default() };
+    let (body, dropped) = passed(&target(Dialect::OpenAi, &deepseek), tool_loop("a"));
+    assert_eq!((&body["messages"][1]["reasoning_content"], dropped.len()), (&json!(""), 0));
+    assert_eq!(body["messages"][3].get("reasoning_content"), None);
+    let sent = encode_request(&target(Dialect::OpenAi, &deepseek), &openai(tool_loop("a"))).unwrap();
+    let sent: Value = serde_json::from_slice(&sent.body).unwrap();
+    assert_eq!(sent["messages"][1]["reasoning_content"], "");
+    let plain = Target { reasoning: false, ..target(Dialect::OpenAi, &deepseek) };
+    assert_eq!(passed(&plain, tool_loop("a")).0["messages"][1].get("reasoning_content"), None);
+    assert_eq!(
+        passed(&target(Dialect::OpenAi, &Quirks::default()), tool_loop("a")).0["messages"][1]
+            .get("reasoning_content"),
+        None
+    );
+}
+
+#[test]
+fn an_id_that_is_too_long_for_a_vendor_is_another_one_and_its_result_goes_with_it() {
+    let short = Quirks { longest_call_id: Some(40), ..Quirks::default() };
+    let long = format!("chatcmpl-tool-{}", "0".repeat(32));
+    let (body, _) = passed(&target(Dialect::OpenAi, &short), tool_loop(&long));
+    let id = body["messages"][1]["tool_calls"][0]["id"].as_str().unwrap();
+    assert!(id.len() <= 40 && body["messages"][2]["tool_call_id"] == id, "{body}");
+    for (quirks, id) in [(&short, "a"), (&Quirks::default(), long.as_str())] {
+        assert_eq!(passed(&target(Dialect::OpenAi, quirks), tool_loop(id)).0["messages"][2]["tool_call_id"], id);
+    }
+}
+
+#[test]
+fn fields_that_a_look_alike_refuses_are_left_out_and_told() {
+    let strict = Quirks { leave_out: ["user".to_owned(), "seed".into(), "store".into()].into(), ..Quirks::default() };
+    let (body, mut dropped) = passed(&target(Dialect::OpenAi, &strict), tool_loop("a"));
+    assert_eq!(
+        (body.get("user"), body.get("seed"), body["messages"].as_array().map(Vec::len)),
+        (None, None, Some(4))
+    );
+    dropped.sort_unstable();
+    assert_eq!(dropped, ["seed", "user"]);
+    let sent = encode_request(&target(Dialect::OpenAi, &strict), &openai(tool_loop("a"))).unwrap();
+    assert_eq!(sent.dropped, ["seed", "user"]);
+}
+
 #[test]
 fn a_model_that_cannot_think_is_not_told_how_much_to() {
     let quirks = Quirks::default();
@@ -163,7 +221,7 @@ fn what_a_model_refuses_is_left_out_or_said_in_another_way() {
     let (body, dropped) = passed(&claude, ask(json!({ "thinking": { "type": "enabled", "budget_tokens": 8000 } })));
     assert_eq!(
         (&body["thinking"], &body["output_config"]),
-        (&json!({ "type": "adaptive" }), &json!({ "effort": "medium" }))
+        (&json!({ "type": "adaptive", "display": "summarized" }), &json!({ "effort": "medium" }))
     );
     assert_eq!(dropped, Vec::<String>::new());
     let usual = ask(json!({ "temperature": 1, "thinking": { "type": "adaptive" } }));

@@ -133,6 +133,79 @@ fn claude_gets_no_text_of_nothing_but_space() {
 }
 
 #[test]
+fn openai_gets_no_turn_that_says_nothing() {
+    let thought = json!({ "type": "thinking", "thinking": "hm", "signature": "s" });
+    let call = json!({ "type": "tool_use", "id": "a", "name": "f", "input": {} });
+    for (content, expected) in [(json!([thought]), json!("")), (json!([]), json!("")), (json!([call]), Value::Null)] {
+        let messages = json!([{ "role": "user", "content": "x" }, { "role": "assistant", "content": content }]);
+        let (body, _) = encoded(Dialect::OpenAi, &anthropic(&json!({ "max_tokens": 9, "messages": messages })));
+        assert_eq!(body["messages"][1]["content"], expected);
+    }
+}
+
+#[test]
+fn an_answer_that_is_begun_does_not_end_in_a_blank() {
+    let messages = json!([{ "role": "user", "content": "x " }, { "role": "assistant", "content": "{ \n" }]);
+    let (body, _) = encoded(Dialect::Anthropic, &openai(json!({ "messages": messages })));
+    assert_eq!((&body["messages"][0]["content"], &body["messages"][1]["content"]), (&json!("x "), &json!("{")));
+}
+
+#[test]
+fn a_pdf_is_a_pdf_and_a_document_of_words_is_words() {
+    let file =
+        json!({ "type": "file", "file": { "filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA" } });
+    let source = json!({ "type": "base64", "media_type": "application/pdf", "data": "AAAA" });
+    let document = json!({ "type": "document", "source": source, "title": "a.pdf" });
+    let to_claude = openai(json!({ "messages": [{ "role": "user", "content": [file] }] }));
+    assert_eq!(encoded(Dialect::Anthropic, &to_claude).0["messages"][0]["content"][0], document);
+    let asks =
+        |content: Value| anthropic(&json!({ "max_tokens": 9, "messages": [{ "role": "user", "content": content }] }));
+    let result = json!({ "type": "tool_result", "tool_use_id": "a", "content": [document] });
+    let (body, _) = encoded(Dialect::OpenAi, &asks(json!([document, result])));
+    assert_eq!(
+        (&body["messages"][0]["role"], &body["messages"][1]["content"]),
+        (&json!("tool"), &json!([file, file]))
+    );
+    let (quirks, modest) = (Quirks::default(), Quirks { files: false, ..Quirks::default() });
+    for request in [&to_claude, &asks(json!([document])), &asks(json!([result]))] {
+        assert_eq!(refused_part(Dialect::OpenAi, &quirks, request), None);
+        assert!(refused_part(Dialect::OpenAi, &modest, request).is_some());
+        assert_eq!(refused_part(Dialect::Anthropic, &modest, request), None);
+        assert!(in_the_way(Dialect::Ollama, request).is_some());
+    }
+
+    let words = json!({ "type": "text", "media_type": "text/plain", "data": "Once." });
+    let words = json!({ "type": "document", "source": words, "title": "Tale" });
+    for dialect in [Dialect::OpenAi, Dialect::Ollama] {
+        assert_eq!(encoded(dialect, &asks(json!([words]))).0["messages"][0]["content"], "Tale\n\nOnce.");
+        let cited = json!({ "type": "document", "source": words["source"], "citations": { "enabled": true } });
+        assert!(in_the_way(dialect, &asks(json!([cited]))).is_some(), "the answer cannot cite");
+        let by_id = json!({ "type": "document", "source": { "type": "file", "file_id": "f" } });
+        assert!(in_the_way(dialect, &asks(json!([by_id]))).is_some());
+    }
+    let by_id = openai(
+        json!({ "messages": [{ "role": "user", "content": [{ "type": "file", "file": { "file_id": "f" } }] }] }),
+    );
+    assert!(in_the_way(Dialect::Anthropic, &by_id).is_some());
+}
+
+#[test]
+fn what_was_cited_before_is_told_without_its_citations() {
+    let cited = json!({ "type": "text", "text": "So it is.", "citations": [{ "type": "char_location" }] });
+    let request = anthropic(&json!({ "max_tokens": 9, "messages": [
+        { "role": "user", "content": "x" }, { "role": "assistant", "content": [cited] }, { "role": "user", "content": "y" },
+    ] }));
+    for dialect in [Dialect::OpenAi, Dialect::Ollama] {
+        let (body, dropped) = encoded(dialect, &request);
+        assert_eq!(body["messages"][1]["content"], "So it is.");
+        assert_eq!(dropped, ["messages[1].content[0].citations"]);
+    }
+    let answer = json!({ "id": "a", "model": "m", "content": [cited], "stop_reason": "end_turn" });
+    let answer = decode_response(Dialect::Anthropic, answer.to_string().as_bytes()).unwrap();
+    assert_eq!(answer.parts, [Part::text("So it is.")]);
+}
+
+#[test]
 fn stop_strings_are_those_that_a_vendor_takes() {
     let with = |stop: Value| openai(ask(json!({ "stop": stop })));
     assert_eq!(in_the_way(Dialect::Anthropic, &with(json!(["\n", " "]))).as_deref(), Some("stop"));
@@ -213,6 +286,8 @@ fn what_means_nothing_stands_in_nobodys_way() {
     for backend in [Dialect::OpenAi, Dialect::Ollama] {
         assert_eq!(in_the_way(backend, &request), None);
     }
+    let search = openai(ask(json!({ "web_search_options": {} })));
+    assert_eq!(in_the_way(Dialect::Anthropic, &search).as_deref(), Some("web_search_options"));
     let called = openai(ask(json!({ "functions": [{ "name": "f" }], "function_call": "auto" })));
     assert!(in_the_way(Dialect::Anthropic, &called).is_some());
 }

@@ -1,4 +1,4 @@
-//! An end user's id as every vendor takes it.
+//! Ids as every vendor takes them: an end user's, and short ones.
 
 use sha2::{Digest, Sha256};
 
@@ -13,6 +13,11 @@ pub(super) fn plain_user(id: &str) -> String {
     if !id.is_empty() && id.len() <= LONGEST && id.chars().all(plain) && !telephone {
         return id.to_owned();
     }
+    short(id)
+}
+
+/// An id of 32 letters made of any: the same for the same one.
+pub(super) fn short(id: &str) -> String {
     Sha256::digest(id).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 

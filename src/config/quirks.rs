@@ -1,5 +1,7 @@
 //! How look-alikes differ from OpenAI, as data.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 /// The field that bounds an answer's length.
@@ -32,7 +34,7 @@ impl MaxTokensField {
 }
 
 /// How a provider differs from OpenAI; the defaults are OpenAI itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quirks {
     /// The field that bounds an answer's length, where it knows one name only. Unsaid, a request that passes keeps the name
@@ -51,6 +53,12 @@ pub struct Quirks {
     pub parallel_tool_calls: bool,
     /// Whether it knows `reasoning_effort`.
     pub reasoning_effort: bool,
+    /// Whether it takes files (PDF) inside a request.
+    pub files: bool,
+    /// Letters that the id of a tool call may have (OpenAI: 40). Unsaid, ids pass as they are.
+    pub longest_call_id: Option<usize>,
+    /// Top-level fields that it refuses, to be left out.
+    pub leave_out: BTreeSet<String>,
 }
 
 impl Default for Quirks {
@@ -63,6 +71,9 @@ impl Default for Quirks {
             json_schema: true,
             parallel_tool_calls: true,
             reasoning_effort: true,
+            files: true,
+            longest_call_id: None,
+            leave_out: BTreeSet::new(),
         }
     }
 }

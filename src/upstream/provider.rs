@@ -54,7 +54,7 @@ impl Provider {
         let mut provider = Self {
             name: name.to_owned(),
             dialect: settings.dialect,
-            quirks: settings.quirks,
+            quirks: settings.quirks.clone(),
             roots: settings.roots,
             unusable: unusable(settings),
             base_url: settings.base_url.trim_end_matches('/').to_owned(),

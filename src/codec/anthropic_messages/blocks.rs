@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::documents::Pdf;
 use super::super::json::{Object, missing, wrong};
 use crate::protocol::{ApiError, ImageSource, Part};
 
@@ -112,8 +113,11 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
             Part::Thinking { signature: None, .. } => dropped.push(format!("{path}.thinking")),
             Part::RedactedThinking { data } => out.push(json!({ "type": "redacted_thinking", "data": data })),
             Part::Foreign { kind, value } if is_ours(kind, value) => out.push(value.clone()),
-            // An obstacle: nobody comes here with it.
-            Part::Foreign { .. } => dropped.push(here),
+            Part::Foreign { kind, value } => match Pdf::of(kind, value) {
+                Some(pdf) => out.push(pdf.document()),
+                // An obstacle: nobody comes here with it.
+                None => dropped.push(here),
+            },
         }
     }
     out

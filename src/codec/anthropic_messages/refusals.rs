@@ -48,13 +48,15 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
 fn adapt_thinking(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     let thinking = body.get("thinking").unwrap_or(&Value::Null);
     let budget = thinking["budget_tokens"].as_u64();
+    // Where models take budgets, thoughts can be read unless it is said otherwise; the newest are the other way round.
+    let display = thinking.get("display").cloned().unwrap_or_else(|| json!("summarized"));
     match thinking["type"].as_str() {
         Some("disabled") if target.refuses(Refusal::NoThinking) => {
             body.shift_remove("thinking");
             dropped.push("reasoning".into());
         }
         Some("enabled") if target.refuses(Refusal::ThinkingBudget) => {
-            body.insert("thinking".into(), json!({ "type": "adaptive" }));
+            body.insert("thinking".into(), json!({ "type": "adaptive", "display": display }));
             let effort = effort_text(effort_within(budget.unwrap_or_default()));
             if let Some(config) = body.entry("output_config").or_insert_with(|| json!({})).as_object_mut() {
                 config.entry("effort").or_insert_with(|| json!(effort));

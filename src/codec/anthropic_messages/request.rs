@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::super::carried;
+use super::super::documents::Pdf;
 use super::super::json::{Object, cannot_carry, missing, unfit, unknown};
 use super::super::openai_chat::request::effort_of;
 use super::super::user::plain_user;
@@ -213,7 +214,9 @@ pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
         Part::Image { source: ImageSource::Url(url), .. } if !url.starts_with("https://") => {
             Some("a picture by a URL that is not https".to_owned())
         }
-        Part::Foreign { kind, value } if !blocks::is_ours(kind, value) => Some(kind.clone()),
+        Part::Foreign { kind, value } if !blocks::is_ours(kind, value) && Pdf::of(kind, value).is_none() => {
+            Some(kind.clone())
+        }
         _ => None,
     };
     carried::part(request, refused).or_else(|| carried::extension(request, &HARMLESS))
@@ -299,7 +302,18 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
             _ => merged.push((message.role, blocks)),
         }
     }
-    merged.iter().filter(|(_, blocks)| !blocks.is_empty()).map(|(role, blocks)| said(*role, blocks)).collect()
+    merged.retain(|(_, blocks)| !blocks.is_empty());
+    if let Some((Role::Assistant, blocks)) = merged.last_mut() {
+        trim(blocks);
+    }
+    merged.iter().map(|(role, blocks)| said(*role, blocks)).collect()
+}
+
+/// An answer that is to be gone on with may not end in a blank.
+fn trim(blocks: &mut [Value]) {
+    if let Some(Value::String(text)) = blocks.last_mut().and_then(|block| block.get_mut("text")) {
+        text.truncate(text.trim_end().len());
+    }
 }
 
 fn said(role: Role, blocks: &[Value]) -> Value {
@@ -435,7 +449,8 @@ fn encode_reasoning(reasoning: &Reasoning, out: &mut Map<String, Value>, config:
             out.insert("thinking".into(), json!({ "type": "enabled", "budget_tokens": budget }));
         }
         None => {
-            out.insert("thinking".into(), json!({ "type": "adaptive" }));
+            // Else the newest models send thoughts of which nothing can be read.
+            out.insert("thinking".into(), json!({ "type": "adaptive", "display": "summarized" }));
         }
     }
     let effort = reasoning.effort.map(|effort| match effort {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::{AnswerMeta, errors, unreadable};
+use super::super::{AnswerMeta, documents, errors, unreadable};
 use super::{WireUsage, blocks, finish_of, finish_text, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
@@ -34,7 +34,8 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     Ok(ChatResponse {
         id: wire.id,
         model: wire.model,
-        parts,
+        // Of a text that cites the words are for everybody.
+        parts: parts.into_iter().map(documents::plain).collect(),
         finish_reason: wire.stop_reason.as_deref().map_or(FinishReason::Other, finish_of),
         stop_sequence: wire.stop_sequence,
         usage: wire.usage.map(Into::into),

@@ -22,7 +22,10 @@ enum Wire {
         index: usize,
         delta: Delta,
     },
-    ContentBlockStop {},
+    ContentBlockStop {
+        #[serde(default)]
+        index: usize,
+    },
     MessageDelta {
         delta: Ending,
         #[serde(default)]
@@ -71,11 +74,20 @@ struct Ending {
     stop_sequence: Option<String>,
 }
 
+/// A tool call that has begun.
+#[derive(Debug)]
+struct Begun {
+    /// Its block's index.
+    block: usize,
+    /// Whether nothing was said of its arguments yet.
+    bare: bool,
+}
+
 /// What is known of a stream so far.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    /// Block indices of the tool calls begun, in order.
-    calls: Vec<usize>,
+    /// The tool calls begun, in order.
+    calls: Vec<Begun>,
     ending: Option<(FinishReason, Option<String>)>,
 }
 
@@ -101,7 +113,8 @@ impl Decoder {
             Wire::Error { error } => {
                 out.push(StreamEvent::Error(errors::in_band(&json!({ "error": error })).ok_or(())?));
             }
-            Wire::ContentBlockStop {} | Wire::Ping {} | Wire::Unknown => {}
+            Wire::ContentBlockStop { index } => self.close(index, out),
+            Wire::Ping {} | Wire::Unknown => {}
         }
         Ok(())
     }
@@ -119,26 +132,36 @@ impl Decoder {
                 let start = Some((text("id").unwrap_or_default(), text("name").unwrap_or_default()));
                 let given = block["input"].as_object().filter(|input| !input.is_empty());
                 let arguments = given.map(|_| block["input"].to_string()).unwrap_or_default();
-                out.push(StreamEvent::ToolCall(ToolCallDelta { index: self.calls.len(), start, arguments }));
-                self.calls.push(index);
+                self.calls.push(Begun { block: index, bare: arguments.is_empty() });
+                let index = self.calls.len() - 1;
+                out.push(StreamEvent::ToolCall(ToolCallDelta { index, start, arguments }));
             }
             _ => {}
         }
     }
 
-    fn delta(&self, index: usize, delta: Delta, out: &mut Vec<StreamEvent>) {
+    fn delta(&mut self, index: usize, delta: Delta, out: &mut Vec<StreamEvent>) {
         match delta {
             Delta::Text { text } => out.push(StreamEvent::Text(text)),
             Delta::Thinking { thinking } => out.push(StreamEvent::Thinking(thinking)),
             Delta::Signature { signature } => out.push(StreamEvent::ThinkingSignature(signature)),
             Delta::InputJson { partial_json } => {
                 // Pieces of a block that is no call of the client's tools (the vendor's own) are nobody's here.
-                if let Some(index) = self.calls.iter().position(|known| *known == index) {
+                if let Some(index) = self.calls.iter().position(|known| known.block == index) {
+                    self.calls[index].bare &= partial_json.is_empty();
                     let call = ToolCallDelta { index, start: None, arguments: partial_json };
                     out.push(StreamEvent::ToolCall(call));
                 }
             }
             Delta::Unknown => {}
+        }
+    }
+
+    /// A call without arguments ends without a word of them; other dialects have at least an empty object.
+    fn close(&mut self, block: usize, out: &mut Vec<StreamEvent>) {
+        if let Some(index) = self.calls.iter().position(|known| known.block == block && known.bare) {
+            self.calls[index].bare = false;
+            out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: None, arguments: "{}".into() }));
         }
     }
 }

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::super::anthropic_messages::blocks::input;
-use super::super::carried;
 use super::super::json::cannot_carry;
 use super::super::openai_chat::messages::encode_tools;
 use super::super::{Encoded, Target};
+use super::super::{carried, documents};
 use crate::protocol::{
     ApiError, ChatRequest, Effort, ImageSource, Message, Part, ResponseFormat, Role, Sampling, ToolChoice,
 };
@@ -37,7 +37,7 @@ pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
     }
     let refused = |part: &Part| match part {
         Part::Image { source: ImageSource::Url(_), .. } => Some("a picture by URL".to_owned()),
-        Part::Foreign { kind, .. } => Some(kind.clone()),
+        Part::Foreign { kind, .. } if documents::words(part).is_none() => Some(kind.clone()),
         _ => None,
     };
     carried::part(request, refused).or_else(|| carried::extension(request, &HARMLESS))
@@ -155,6 +155,7 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
                 names.push((id, name));
             }
         }
+        let message = &*documents::in_words(message, &path, dropped);
         let role = match message.role {
             Role::System | Role::Developer => "system",
             Role::User => "user",

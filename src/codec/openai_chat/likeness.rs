@@ -6,15 +6,17 @@
 use serde_json::{Map, Value, json};
 
 use super::super::Target;
+use super::super::user::short;
 use crate::config::MaxTokensField;
 use crate::config::Refusal;
-use crate::protocol::{ChatRequest, Effort, Part, ResponseFormat, Role};
+use crate::protocol::{ChatRequest, Effort, Message, Part, ResponseFormat, Role};
 
 /// Whether `target` takes the request as OpenAI's dialect says it. A look at what is decoded: most requests pass.
 pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
     let quirks = target.quirks;
     let turns = &request.messages;
     let thought = |part: &Part| matches!(part, Part::Thinking { .. });
+    let parts = || turns.iter().flat_map(|turn| &turn.parts);
     target.answers(request.max_tokens)
         && !(request.sampling.steers() && target.refuses(Refusal::Sampling))
         && (thinks(target) || request.reasoning.is_none())
@@ -23,7 +25,31 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
         && (quirks.parallel_tool_calls || request.parallel_tool_calls.is_none())
         && (quirks.json_schema || !matches!(request.response_format, Some(ResponseFormat::JsonSchema { .. })))
         && (quirks.developer_role || turns.iter().all(|turn| turn.role != Role::Developer))
-        && (quirks.reasoning_content || !turns.iter().flat_map(|turn| &turn.parts).any(thought))
+        && (quirks.reasoning_content || !parts().any(thought))
+        && !(wants_thoughts(target) && turns.iter().any(is_thoughtless_call))
+        && quirks.longest_call_id.is_none_or(|most| !parts().filter_map(call_id).any(|id| is_longer(id, most)))
+        && quirks.leave_out.is_empty()
+}
+
+/// Whether a model refuses a call of a tool without the thought before it.
+fn wants_thoughts(target: &Target<'_>) -> bool {
+    target.quirks.reasoning_content && target.reasoning
+}
+
+fn is_thoughtless_call(turn: &Message) -> bool {
+    let has = |wanted: fn(&Part) -> bool| turn.parts.iter().any(wanted);
+    has(|part| matches!(part, Part::ToolCall { .. })) && !has(|part| matches!(part, Part::Thinking { .. }))
+}
+
+fn call_id(part: &Part) -> Option<&str> {
+    match part {
+        Part::ToolCall { id, .. } | Part::ToolResult { call_id: id, .. } => Some(id),
+        _ => None,
+    }
+}
+
+fn is_longer(id: &str, most: usize) -> bool {
+    id.chars().count() > most
 }
 
 /// The fields that say how to sample.
@@ -57,6 +83,8 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
     if !quirks.parallel_tool_calls && body.shift_remove("parallel_tool_calls").is_some() {
         dropped.push("parallel_tool_calls".into());
     }
+    let left_out = quirks.leave_out.iter().filter(|field| body.shift_remove(field.as_str()).is_some());
+    dropped.extend(left_out.cloned());
     let schema = if quirks.json_schema { None } else { take_schema(body) };
     let Some(turns) = body.get_mut("messages").and_then(Value::as_array_mut) else { return };
     for (index, turn) in turns.iter_mut().enumerate() {
@@ -65,6 +93,13 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
         }
         if !quirks.reasoning_content && forget(turn) {
             dropped.push(format!("messages[{index}].thinking"));
+        }
+        if wants_thoughts(target) && turn["reasoning_content"].is_null() && calls(turn) {
+            // Another model called, and its thoughts are not here: an empty one is taken.
+            turn["reasoning_content"] = json!("");
+        }
+        if let Some(most) = quirks.longest_call_id {
+            shorten_ids(turn, most);
         }
     }
     if let Some(schema) = schema {
@@ -90,6 +125,22 @@ fn adapt_effort(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mu
     if asked.is_some() {
         dropped.push("reasoning".into());
     }
+}
+
+fn calls(turn: &Value) -> bool {
+    turn["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty())
+}
+
+/// Gives calls whose ids are too long others, and their results the same.
+fn shorten_ids(turn: &mut Value, most: usize) {
+    let shorten = |id: &mut Value| {
+        if let Some(long) = id.as_str().filter(|id| is_longer(id, most)) {
+            *id = Value::String(short(long).chars().take(most).collect());
+        }
+    };
+    turn.get_mut("tool_call_id").into_iter().for_each(shorten);
+    let calls = turn.get_mut("tool_calls").and_then(Value::as_array_mut);
+    calls.into_iter().flatten().filter_map(|call| call.get_mut("id")).for_each(shorten);
 }
 
 /// Takes the schema out of `response_format`, of which any JSON object is left.

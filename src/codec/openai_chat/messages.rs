@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::documents::{self, Pdf};
 use super::super::json::{Object, unknown, wrong};
 use crate::protocol::{ApiError, ImageSource, Message, Part, Role, Tool, ToolChoice};
 
@@ -160,6 +161,7 @@ pub(crate) fn encode(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Val
     let mut out = Vec::with_capacity(messages.len());
     for (index, message) in messages.iter().enumerate() {
         let path = format!("messages[{index}]");
+        let message = &*documents::in_words(message, &path, dropped);
         match message.role {
             Role::Assistant => out.push(encode_assistant(message, &path, dropped)),
             Role::User => encode_user(message, &path, dropped, &mut out),
@@ -180,7 +182,7 @@ fn turn(role: &str, content: Value, message: &Message) -> Value {
     turn
 }
 
-/// Tool results become turns of their own, before what else the user says. Pictures among them follow in a user turn,
+/// Tool results become turns of their own, before what else the user says. Pictures and files among them follow in a user turn,
 /// since a tool's turn takes text only.
 fn encode_user(message: &Message, path: &str, dropped: &mut Vec<String>, out: &mut Vec<Value>) {
     let mut rest: Vec<Part> = Vec::new();
@@ -193,7 +195,7 @@ fn encode_user(message: &Message, path: &str, dropped: &mut Vec<String>, out: &m
         note_cache(part, &format!("{path}.content[{index}]"), dropped);
         any_result = true;
         let (pictures, texts): (Vec<Part>, Vec<Part>) =
-            content.iter().cloned().partition(|part| matches!(part, Part::Image { .. }));
+            content.iter().cloned().partition(|part| matches!(part, Part::Image { .. } | Part::Foreign { .. }));
         let mut text = Message { role: Role::User, parts: texts, name: None }.plain_text();
         if *is_error {
             text = format!("Error: {text}");
@@ -229,10 +231,19 @@ fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Valu
                 out.push(json!({ "type": "image_url", "image_url": image }));
             }
             Part::Refusal { text } => out.push(json!({ "type": "refusal", "refusal": text })),
-            Part::Foreign { kind, value } if is_ours(kind) => out.push(value.clone()),
+            Part::Foreign { kind, value } => match Pdf::of(kind, value) {
+                _ if is_ours(kind) => out.push(value.clone()),
+                Some(pdf) => {
+                    if value.get("cache_control").is_some_and(|marker| !marker.is_null()) {
+                        dropped.push(format!("{here}.cache_control"));
+                    }
+                    out.push(pdf.file());
+                }
+                // An obstacle: nobody comes here with it.
+                None => dropped.push(here),
+            },
             Part::ToolCall { .. } | Part::ToolResult { .. } => {}
-            // Foreign parts are an obstacle: nobody comes here with one.
-            Part::Thinking { .. } | Part::RedactedThinking { .. } | Part::Foreign { .. } => dropped.push(here),
+            Part::Thinking { .. } | Part::RedactedThinking { .. } => dropped.push(here),
         }
     }
     Value::Array(out)
@@ -258,9 +269,18 @@ fn encode_assistant(message: &Message, path: &str, dropped: &mut Vec<String>) ->
         .filter(|part| matches!(part, Part::Text { .. } | Part::Foreign { .. }))
         .cloned()
         .collect();
-    let content = if said.is_empty() { Value::Null } else { encode_content(&said, path, dropped) };
-    turn.insert("content".into(), content);
     let calls: Vec<Value> = message.parts.iter().filter_map(encode_call).collect();
+    let refusal = message.parts.iter().find_map(|part| match part {
+        Part::Refusal { text } => Some(text),
+        _ => None,
+    });
+    let content = match said.as_slice() {
+        // Null says that something else is said; a turn of nothing (but thoughts) is refused with it.
+        [] if calls.is_empty() && refusal.is_none() => json!(""),
+        [] => Value::Null,
+        said => encode_content(said, path, dropped),
+    };
+    turn.insert("content".into(), content);
     let thoughts: Vec<&str> = message
         .parts
         .iter()
@@ -278,7 +298,7 @@ fn encode_assistant(message: &Message, path: &str, dropped: &mut Vec<String>) ->
     if message.parts.iter().any(|part| matches!(part, Part::RedactedThinking { .. })) {
         dropped.push(format!("{path}.redacted_thinking"));
     }
-    if let Some(Part::Refusal { text }) = message.parts.iter().find(|part| matches!(part, Part::Refusal { .. })) {
+    if let Some(text) = refusal {
         turn.insert("refusal".into(), json!(text));
     }
     if !calls.is_empty() {

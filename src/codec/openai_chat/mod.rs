@@ -98,10 +98,11 @@ fn arguments_text(arguments: Value) -> String {
     }
 }
 
-/// Why it ended. With `any_call`, "stop" is what a vendor says where it had to call a named tool.
-fn finish_of(text: &str, any_call: bool) -> FinishReason {
+/// Why it ended. With `any_call`, "stop" is what a vendor says where it had to call a named tool; it says so of a refusal, too.
+fn finish_of(text: &str, any_call: bool, refuses: bool) -> FinishReason {
     match text {
         "stop" | "eos" if any_call => FinishReason::ToolCalls,
+        "stop" if refuses => FinishReason::ContentFilter,
         "stop" | "eos" => FinishReason::Stop,
         "length" => FinishReason::Length,
         "tool_calls" | "function_call" => FinishReason::ToolCalls,

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::super::carried;
+use super::super::documents::{self, Pdf};
 use super::super::json::{Object, cannot_carry, missing, unknown};
 use super::super::user::plain_user;
 use super::super::{Encoded, Target};
@@ -156,7 +157,10 @@ pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
         return Some("stop".into());
     }
     let refused = |part: &Part| match part {
-        Part::Foreign { kind, .. } if !messages::is_ours(kind) => Some(kind.clone()),
+        Part::Foreign { kind, value } => {
+            let said = messages::is_ours(kind) || Pdf::of(kind, value).is_some() || documents::words(part).is_some();
+            (!said).then(|| kind.clone())
+        }
         _ => None,
     };
     carried::part(request, refused).or_else(|| carried::extension(request, &HARMLESS))

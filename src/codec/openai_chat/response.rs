@@ -82,12 +82,15 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
         let arguments = arguments_text(called.arguments);
         parts.push(Part::ToolCall { id: call.id.unwrap_or_default(), name: called.name, arguments });
     }
-    let any_call = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
-    let finish = |reason: &str| finish_of(reason, any_call);
+    let any = |wanted: fn(&Part) -> bool| parts.iter().any(wanted);
+    let any_call = any(|part| matches!(part, Part::ToolCall { .. }));
+    let refuses = any(|part| matches!(part, Part::Refusal { text } if !text.is_empty()));
+    let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
+    let finish_reason = choice.finish_reason.as_deref().map_or(unsaid, |reason| finish_of(reason, any_call, refuses));
     Ok(ChatResponse {
         id: wire.id.unwrap_or_default(),
         model: wire.model.unwrap_or_default(),
-        finish_reason: choice.finish_reason.as_deref().map_or(FinishReason::Other, finish),
+        finish_reason,
         parts,
         stop_sequence: None,
         usage: wire.usage.map(Into::into),

@@ -82,13 +82,16 @@ pub(crate) struct Decoder {
     finish: Option<FinishReason>,
     /// In order.
     calls: Vec<Begun>,
+    /// Whether it says that it will not answer.
+    refuses: bool,
 }
 
 impl Decoder {
     /// One event's data.
     pub(crate) fn hear(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
         if data.trim_ascii() == b"[DONE]" {
-            let reason = self.finish.unwrap_or(FinishReason::Other);
+            let unsaid = if self.calls.is_empty() { FinishReason::Other } else { FinishReason::ToolCalls };
+            let reason = self.finish.unwrap_or(unsaid);
             out.push(StreamEvent::Finish { reason, stop_sequence: None });
             return Ok(());
         }
@@ -106,7 +109,7 @@ impl Decoder {
         if let Some(choice) = chunk.choices.into_iter().flatten().next() {
             self.delta(choice.delta.unwrap_or_default(), out);
             if let Some(reason) = choice.finish_reason {
-                self.finish = Some(finish_of(&reason, !self.calls.is_empty()));
+                self.finish = Some(finish_of(&reason, !self.calls.is_empty(), self.refuses));
             }
         }
         out.extend(chunk.usage.map(|counts| StreamEvent::Usage(counts.into())));
@@ -118,7 +121,9 @@ impl Decoder {
         let reasoning = delta.reasoning.and_then(|value| value.as_str().map(str::to_owned));
         out.extend(filled(delta.reasoning_content.or(reasoning)).map(StreamEvent::Thinking));
         out.extend(filled(delta.content.map(text_of)).map(StreamEvent::Text));
-        out.extend(filled(delta.refusal).map(StreamEvent::Refusal));
+        let refusal = filled(delta.refusal);
+        self.refuses |= refusal.is_some();
+        out.extend(refusal.map(StreamEvent::Refusal));
         for call in delta.tool_calls.unwrap_or_default() {
             self.call(call, out);
         }
