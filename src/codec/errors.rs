@@ -6,16 +6,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::ErrorBody;
-use crate::protocol::{ApiError, Dialect, ErrorKind};
+use super::{ErrorBody, unmarked};
+use crate::protocol::{ApiError, Dialect, ErrorKind, Said};
 
 /// A vendor's message is passed on up to this many characters.
 const LONGEST_MESSAGE: usize = 500;
 
+/// What else a vendor says of an error is passed on up to so many bytes.
+const LONGEST_SAID: usize = 4096;
+
 /// Phrases that vendors and look-alikes use when a prompt does not fit.
-const OVERFLOW: [&str; 10] = [
+const OVERFLOW: [&str; 14] = [
     "context length",
     "context window",
     "prompt is too long",
@@ -26,6 +29,11 @@ const OVERFLOW: [&str; 10] = [
     "exceed context limit",
     "available context size",
     "exceeds the maximum number of tokens",
+    // xAI, Moonshot, TGI, Z.ai.
+    "maximum prompt length",
+    "exceeded model token limit",
+    "`inputs` tokens + `max_new_tokens`",
+    "prompt exceeds max length",
 ];
 
 /// How vendors begin who refuse a key with a 400.
@@ -35,7 +43,11 @@ const REFUSED_KEY: [&str; 4] = ["incorrect api key", "invalid api key", "api key
 const UNKNOWN_MODEL: [&str; 2] = ["model not exist", "is not a valid model id"];
 
 pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Option<Duration>) -> ApiError {
-    let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let value = match serde_json::from_slice(unmarked(body)).unwrap_or(Value::Null) {
+        // So Google has it.
+        Value::Array(mut all) if !all.is_empty() => all.swap_remove(0),
+        value => value,
+    };
     let mut error = told(&value).unwrap_or_else(|| {
         // HTML from a proxy, or nothing at all: the body says nothing to a client.
         let said = if body.is_empty() { "without saying why" } else { "and what it says cannot be read" };
@@ -43,35 +55,73 @@ pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Op
     });
     error.message = shorten(&error.message);
     let kind = kind(dialect, status, &error);
-    ApiError { kind, message: error.message, param: error.param, retry_after }
+    let said = said(kind, &value).map(|fields| Box::new(Said { dialect, status, fields }));
+    ApiError { kind, message: error.message, param: error.param, retry_after, said }
+}
+
+/// The fields of a vendor's error that its own clients look for, where it speaks of the request.
+fn said(kind: ErrorKind, value: &Value) -> Option<Map<String, Value>> {
+    if !matches!(kind, ErrorKind::InvalidRequest | ErrorKind::ContentFilter) {
+        return None;
+    }
+    let mut fields = value.get("error")?.as_object()?.clone();
+    // The message goes its own way: shortened, and with the name of who said it.
+    fields.retain(|key, value| match key.as_str() {
+        "message" => false,
+        // Some write the status there.
+        "code" | "type" | "param" => value.is_string(),
+        _ => !value.is_null(),
+    });
+    (Value::Object(fields.clone()).to_string().len() <= LONGEST_SAID).then_some(fields)
 }
 
 /// An error inside a body or a stream event, where its status was 200.
 pub(super) fn in_band(value: &Value) -> Option<ApiError> {
     let error = told(value)?;
     let kind = kind(Dialect::OpenAi, 200, &error);
-    Some(ApiError { kind, message: shorten(&error.message), param: error.param, retry_after: None })
+    Some(ApiError { kind, message: shorten(&error.message), param: error.param, retry_after: None, said: None })
 }
 
 /// What an error body says.
 struct Told {
-    /// Code and type, in lower case, joined by a blank.
+    /// Code, type and Anthropic's finer code, in lower case, joined by blanks.
     code: String,
     message: String,
     param: Option<String>,
 }
 
-/// `{"error": {"message", "type", "code", "param"}}`, `{"error": "..."}`, `{"message": "..."}`, `{"detail": ...}`.
+/// `{"error": {"message", "type", "code", "param"}}`, `{"error": "..."}`, `{"message": ...}`, `{"detail": ...}`.
 fn told(value: &Value) -> Option<Told> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let (error, holder) = match value.get("error") {
         Some(Value::Null) | None => (value, value.get("message").or_else(|| value.get("detail"))?),
         Some(error) => (error, error.get("message").unwrap_or(error)),
     };
-    let message = text(holder).unwrap_or_else(|| "it gives an error without a message".into());
-    let code = |key: &str| error.get(key).map(|code| text(code).unwrap_or_else(|| code.to_string()));
-    let code = [code("code"), code("type")].into_iter().flatten().collect::<Vec<_>>().join(" ").to_lowercase();
+    let message = sentence(holder).unwrap_or_else(|| "it gives an error without a message".into());
+    let code = |at: &str| error.pointer(at).map(|code| text(code).unwrap_or_else(|| code.to_string()));
+    let codes = ["/code", "/type", "/details/error_code"].into_iter().filter_map(code);
+    let code = codes.collect::<Vec<_>>().join(" ").to_lowercase();
     Some(Told { code, message, param: error.get("param").and_then(text) })
+}
+
+/// What is said in place of a message: a text, or what FastAPI and Mistral write, `{"detail": [{"loc": [...], "msg": "..."}]}`.
+/// Nothing else of it, since it quotes the request.
+fn sentence(said: &Value) -> Option<String> {
+    match said {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(all) => {
+            let all: Vec<String> = all.iter().filter_map(sentence).collect();
+            (!all.is_empty()).then(|| all.join("; "))
+        }
+        Value::Object(fields) => {
+            let text = ["message", "msg", "detail"].into_iter().find_map(|key| sentence(fields.get(key)?))?;
+            let step = |step: &Value| step.as_str().map_or_else(|| step.to_string(), str::to_owned);
+            let place: Vec<String> =
+                fields.get("loc").and_then(Value::as_array).into_iter().flatten().map(step).collect();
+            Some(if place.is_empty() { text } else { format!("{}: {text}", place.join(".")) })
+        }
+        _ => None,
+    }
 }
 
 fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
@@ -89,6 +139,10 @@ fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
     }
     if says("content_filter") || says("content_policy") {
         return ErrorKind::ContentFilter;
+    }
+    // A thread that its vendor has lost or cannot keep: its client knows what to do, and nobody else can.
+    if says("thread_") {
+        return ErrorKind::InvalidRequest;
     }
     if says("overloaded") {
         return ErrorKind::Overloaded;
@@ -167,7 +221,7 @@ fn openai_code(kind: ErrorKind) -> &'static str {
 
 fn value(dialect: Dialect, error: &ApiError) -> Value {
     let (_, openai, anthropic) = names(error.kind);
-    match dialect {
+    let mut value = match dialect {
         Dialect::OpenAi => json!({ "error": {
             "message": error.message, "type": openai, "param": error.param, "code": openai_code(error.kind),
         }}),
@@ -175,15 +229,29 @@ fn value(dialect: Dialect, error: &ApiError) -> Value {
         Dialect::Native | Dialect::Ollama => json!({ "error": {
             "code": error.kind.as_str(), "message": error.message, "param": error.param,
         }}),
+    };
+    if dialect == Dialect::Anthropic && error.param.as_deref() == Some("thread") {
+        // By this its clients know that they must send the whole conversation.
+        value["error"]["details"] = json!({ "error_code": "thread_unsupported_request", "unsupported": ["thread"] });
     }
+    for (field, own) in said_in(dialect, error).iter().flat_map(|said| &said.fields) {
+        value["error"][field.as_str()] = own.clone();
+    }
+    value
+}
+
+/// What its vendor said of an error, where that is in this dialect.
+fn said_in(dialect: Dialect, error: &ApiError) -> Option<&Said> {
+    error.said.as_deref().filter(|said| said.dialect == dialect)
 }
 
 pub(super) fn encode(dialect: Dialect, error: &ApiError) -> ErrorBody {
-    let status = match (dialect, error.kind) {
+    let usual = match (dialect, error.kind) {
         (Dialect::Anthropic, ErrorKind::Overloaded) => 529,
         (Dialect::Anthropic | Dialect::Native, ErrorKind::Quota) => 402,
         (_, kind) => names(kind).0,
     };
+    let status = said_in(dialect, error).map_or(usual, |said| said.status);
     ErrorBody { status, body: Bytes::from(value(dialect, error).to_string()) }
 }
 
@@ -288,5 +356,99 @@ mod tests {
             assert!(decode_response(dialect, body.as_bytes()).is_err(), "{body}");
         }
         assert_eq!(decode_response(Dialect::OpenAi, b"{not json").unwrap_err().kind, ErrorKind::Upstream);
+    }
+
+    #[test]
+    fn look_alikes_are_understood_where_they_say_it_otherwise() {
+        let told = |status, body: &str| {
+            let error = decode_error(Dialect::OpenAi, status, body.as_bytes(), None);
+            (error.kind, error.message)
+        };
+        for (status, body, kind) in [
+            (
+                400,
+                r#"[{"error":{"code":400,"message":"The input token count exceeds the maximum number of tokens allowed."}}]"#,
+                ErrorKind::ContextOverflow,
+            ),
+            (
+                400,
+                r#"[{"error":{"code":400,"message":"API key not valid. Please pass a valid API key."}}]"#,
+                ErrorKind::Authentication,
+            ),
+            (
+                400,
+                r#"{"error":"This model's maximum prompt length is 131072 but the request contains 200000 tokens."}"#,
+                ErrorKind::ContextOverflow,
+            ),
+            (
+                400,
+                r#"{"error":{"message":"Invalid request: Your request exceeded model token limit: 8192"}}"#,
+                ErrorKind::ContextOverflow,
+            ),
+            (
+                422,
+                r#"{"error":"Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000"}"#,
+                ErrorKind::ContextOverflow,
+            ),
+            (400, r#"{"error":{"code":"1261","message":"Prompt exceeds max length"}}"#, ErrorKind::ContextOverflow),
+        ] {
+            assert_eq!(told(status, body).0, kind, "{body}");
+        }
+        let item = r#"{"type":"extra_forbidden","loc":["body","messages",0,"name"],"msg":"Extra inputs are not permitted","input":"secret"}"#;
+        for body in [
+            format!(r#"{{"detail":[{item}]}}"#),
+            format!(r#"{{"object":"error","message":{{"detail":[{item}]}},"code":null}}"#),
+            format!(r#"{{"object":"Error","message":[{item}],"type":"invalid_request_error","code":3001}}"#),
+        ] {
+            let said = "body.messages.0.name: Extra inputs are not permitted".to_owned();
+            assert_eq!(told(422, &body), (ErrorKind::InvalidRequest, said), "{body}");
+        }
+        assert_eq!(told(400, "\u{feff}{\"detail\":\"no\"}").1, "no");
+        assert_eq!(told(400, r#"{"message":[]}"#).1, "it gives an error without a message");
+    }
+
+    #[test]
+    fn a_client_of_the_vendors_dialect_hears_the_vendors_own_words() {
+        let heard = |client, vendor, status, body: &str| {
+            let mut error = decode_error(vendor, status, body.as_bytes(), None);
+            error.message = format!("place: {}", error.message);
+            let told = encode(client, &error);
+            (error.kind, told.status, serde_json::from_slice::<Value>(&told.body).unwrap()["error"].clone())
+        };
+        let schema = r#"{"error":{"message":"Invalid schema","type":"invalid_request_error","param":"response_format","code":"invalid_json_schema","hint":null}}"#;
+        let (_, status, error) = heard(Dialect::OpenAi, Dialect::OpenAi, 422, schema);
+        let expected = json!({
+            "message": "place: Invalid schema", "type": "invalid_request_error", "param": "response_format",
+            "code": "invalid_json_schema",
+        });
+        assert_eq!((status, error), (422, expected));
+        let (_, status, error) = heard(Dialect::Anthropic, Dialect::OpenAi, 422, schema);
+        assert_eq!(
+            (status, error),
+            (400, json!({ "type": "invalid_request_error", "message": "place: Invalid schema" }))
+        );
+        let status_as_code = r#"{"error":{"message":"no","code":400,"status":"INVALID_ARGUMENT"}}"#;
+        let (_, _, error) = heard(Dialect::OpenAi, Dialect::OpenAi, 400, status_as_code);
+        assert_eq!((&error["code"], &error["status"]), (&json!("invalid_request"), &json!("INVALID_ARGUMENT")));
+
+        let lost = r#"{"type":"error","error":{"type":"not_found_error","message":"gone","details":{"error_code":"thread_not_found"}}}"#;
+        let (kind, status, error) = heard(Dialect::Anthropic, Dialect::Anthropic, 404, lost);
+        assert_eq!((kind, status, &error["type"]), (ErrorKind::InvalidRequest, 404, &json!("not_found_error")));
+        assert_eq!(error["details"]["error_code"], "thread_not_found");
+
+        let key = r#"{"error":{"message":"bad key","type":"invalid_request_error","code":"invalid_api_key","hint":"sk-ours"}}"#;
+        for status in [400, 401, 403] {
+            let (_, _, error) = heard(Dialect::OpenAi, Dialect::OpenAi, status, key);
+            assert_eq!(error.get("hint"), None, "what is held against our key is told in our own words");
+        }
+    }
+
+    #[test]
+    fn a_client_whose_thread_is_refused_learns_to_send_everything() {
+        let refused = ApiError::invalid("no").at("thread");
+        let told: Value = serde_json::from_slice(&encode(Dialect::Anthropic, &refused).body).unwrap();
+        assert_eq!(told["error"]["details"]["error_code"], "thread_unsupported_request");
+        let told: Value = serde_json::from_slice(&encode(Dialect::OpenAi, &refused).body).unwrap();
+        assert_eq!(told["error"].get("details"), None);
     }
 }

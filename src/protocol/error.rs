@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Dialect;
 
 /// What went wrong, in the categories the dialects share. Each dialect maps a kind to its own status and type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -75,12 +78,26 @@ pub struct ApiError {
     pub param: Option<String>,
     /// When to come back.
     pub retry_after: Option<Duration>,
+    /// What its vendor said, where a client of the same dialect may hear it.
+    pub said: Option<Box<Said>>,
+}
+
+/// An error in its vendor's own words. Only of errors that speak of the request: what is held against our key is nobody
+/// else's business.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    /// The dialect it is said in.
+    pub dialect: Dialect,
+    /// The HTTP status it came with.
+    pub status: u16,
+    /// The fields of its `error` object, but for the message.
+    pub fields: Map<String, Value>,
 }
 
 impl ApiError {
     /// An error of `kind` with a message for people.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), param: None, retry_after: None }
+        Self { kind, message: message.into(), param: None, retry_after: None, said: None }
     }
 
     /// A malformed request.

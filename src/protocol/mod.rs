@@ -14,7 +14,7 @@ mod response;
 mod tool;
 mod usage;
 
-pub use error::{ApiError, ErrorKind};
+pub use error::{ApiError, ErrorKind, Said};
 pub use event::{StreamEvent, ToolCallDelta};
 pub use ids::{DecisionId, Dialect, ModelName, RequestId};
 pub use message::{ImageSource, Message, Part, Role};

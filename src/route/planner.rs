@@ -159,6 +159,10 @@ pub fn plan(
     let objective = request.routing.objective.or(named_objective).or(verdict.objective).unwrap_or(settings.objective);
 
     let (mode, pool, why) = pool(catalog, &asked, &verdict, question)?;
+    if question.client == Dialect::Anthropic && request.extensions.contains_key("thread") && strays(mode, &pool) {
+        let text = "the vendor that keeps its thread may not be the one that is asked; send the whole conversation";
+        return Err(PlanError::Uncarried { field: "thread".into(), text: text.into() });
+    }
     let mut excluded = Vec::new();
     let mut able = Vec::new();
     for model in pool {
@@ -315,6 +319,11 @@ fn pool(
     Ok((Mode::Named, vec![Arc::clone(model)], why))
 }
 
+/// Whether one request of a conversation may go elsewhere than the one before.
+fn strays(mode: Mode, pool: &[Arc<Model>]) -> bool {
+    mode != Mode::Named || pool.iter().any(|model| model.deployments.len() > 1)
+}
+
 fn last_hit(verdict: &Verdict) -> &str {
     verdict.hits.last().map_or("", |hit| hit.name.as_str())
 }
@@ -389,7 +398,8 @@ fn uncarried(model: &Model, question: &Question<'_>) -> Option<(String, &'static
     let mut first = None;
     for place in &model.deployments {
         let dialect = place.provider.dialect;
-        let field = codec::obstacle(question.client, dialect, question.request)?;
+        let refused = || codec::refused_part(dialect, &place.provider.quirks, question.request);
+        let field = codec::obstacle(question.client, dialect, question.request).or_else(refused)?;
         first = first.or(Some((field, dialect.as_str())));
     }
     first

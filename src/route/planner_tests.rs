@@ -132,6 +132,38 @@ provider = 'claude'
     document.messages[0].parts.push(Part::Foreign { kind: "document".into(), value: serde_json::json!({}) });
     let plan = ask_in(Dialect::Anthropic, config, &document, 1).unwrap();
     assert_eq!(names(&plan), ["opus"], "the others speak OpenAI's dialect");
+    let data = serde_json::json!({ "file_data": "data:application/pdf;base64,AAAA" });
+    let file = Part::Foreign { kind: "file".into(), value: serde_json::json!({ "type": "file", "file": data }) };
+    document.messages[0].parts[1] = file;
+    assert!(names(&ask_in(Dialect::OpenAi, config, &document, 1).unwrap()).len() > 1);
+    let fileless = format!("{config}[providers.open.quirks]\nfiles = false\n");
+    assert_eq!(names(&ask_in(Dialect::OpenAi, &fileless, &document, 1).unwrap()), ["opus"]);
+}
+
+#[test]
+fn a_thread_that_one_vendor_keeps_goes_where_it_is_sure_to_be_found() {
+    let config = "
+[providers.claude]
+base_url = 'http://127.0.0.1:2'
+dialect = 'anthropic'
+[providers.claude2]
+base_url = 'http://127.0.0.1:3'
+dialect = 'anthropic'
+[models.opus]
+provider = 'claude'
+[models.spread]
+deployments = [{ provider = 'claude' }, { provider = 'claude2' }]
+";
+    let threaded = |model: &str| {
+        let mut request = request(model);
+        request.extensions.insert("thread".into(), serde_json::json!({ "type": "create" }));
+        ask_in(Dialect::Anthropic, config, &request, 1)
+    };
+    assert_eq!(names(&threaded("opus").unwrap()), ["opus"]);
+    for model in ["spread", "auto", "small"] {
+        let error: ApiError = threaded(model).unwrap_err().into();
+        assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::InvalidRequest, Some("thread")), "{model}");
+    }
 }
 
 fn request(model: &str) -> ChatRequest {
