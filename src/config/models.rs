@@ -21,7 +21,7 @@ pub enum Capability {
 }
 
 /// What a model may refuse although its vendor's dialect can say it. It is left out or said in another way; only a model that
-/// refuses to be made to call tools is not asked to.
+/// refuses to be made to call tools, or to go on with an answer, is not asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
@@ -29,6 +29,8 @@ pub enum Refusal {
     Sampling,
     /// That it must call a tool.
     ForcedTools,
+    /// To go on with an answer that is begun: a conversation that ends with the assistant's text.
+    Prefill,
     /// Not to think.
     NoThinking,
     /// How much to think, in tokens.

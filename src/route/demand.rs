@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::config::{self, Capability, Refusal};
-use crate::protocol::{ChatRequest, Needs, Part, ToolChoice};
+use crate::protocol::{ChatRequest, Needs, Part, Role, ToolChoice};
 
 /// Tokens a picture is counted as, where nobody knows its size: a middling one at the big vendors.
 const IMAGE_TOKENS: u32 = 1000;
@@ -22,6 +22,8 @@ pub struct Demand {
     pub max_tokens: Option<u32>,
     /// Whether it must call a tool.
     pub must_call: bool,
+    /// Whether it must go on with an answer that is begun.
+    pub prefilled: bool,
 }
 
 impl Demand {
@@ -32,6 +34,7 @@ impl Demand {
             prompt_tokens: estimate_tokens(request),
             max_tokens: request.max_tokens,
             must_call: matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))),
+            prefilled: is_prefilled(request),
         }
     }
 
@@ -47,6 +50,9 @@ impl Demand {
         }
         if self.must_call && model.refuses.contains(&Refusal::ForcedTools) {
             return Err("it cannot be made to call a tool".into());
+        }
+        if self.prefilled && model.refuses.contains(&Refusal::Prefill) {
+            return Err("it does not go on with an answer that is begun".into());
         }
         if lacks(self.needs.vision, Capability::Vision) {
             return Err("it cannot see pictures".into());
@@ -71,6 +77,18 @@ impl Demand {
         }
         Ok(())
     }
+}
+
+/// Whether a conversation ends with a text of the assistant's. One that its vendor paused (`pause_turn`) ends with more, and
+/// goes on everywhere.
+fn is_prefilled(request: &ChatRequest) -> bool {
+    let instructs = |role: Role| matches!(role, Role::System | Role::Developer);
+    let last = request.messages.iter().rfind(|message| !instructs(message.role));
+    let text = |part: &Part| matches!(part, Part::Text { text, .. } if !text.trim().is_empty());
+    let more = |part: &Part| matches!(part, Part::Foreign { .. } | Part::ToolCall { .. });
+    last.is_some_and(|last| {
+        last.role == Role::Assistant && last.parts.iter().any(text) && !last.parts.iter().any(more)
+    })
 }
 
 /// Estimates a request's prompt tokens from its characters: about four to a token in Latin script, about one and a half
@@ -180,10 +198,25 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_go_on_with_an_answer_is_not_asked_to() {
+        let own_head = config::Model { refuses: [Refusal::Prefill].into(), ..config::Model::default() };
+        let mut request = request("hi");
+        let fits = |request: &ChatRequest| Demand::of(request).check(&own_head).is_ok();
+        assert!(fits(&request));
+        request.messages.push(Message::text(Role::Assistant, "{"));
+        assert!(!fits(&request));
+        assert!(Demand::of(&request).check(&config::Model::default()).is_ok());
+        request.messages.push(Message::text(Role::System, "Be brief."));
+        assert!(!fits(&request), "instructions stand elsewhere");
+        let paused = Part::Foreign { kind: "server_tool_use".into(), value: Value::Null };
+        request.messages[1].parts.push(paused);
+        assert!(fits(&request));
+    }
+
+    #[test]
     fn only_what_surely_does_not_fit_is_turned_away() {
         let small = config::Model { context: 1000, ..config::Model::default() };
-        let demand =
-            |tokens| Demand { needs: Needs::default(), prompt_tokens: tokens, max_tokens: None, must_call: false };
+        let demand = |tokens| Demand { prompt_tokens: tokens, ..Demand::of(&request("hi")) };
         assert!(demand(1100).fits(&small).is_ok());
         assert!(demand(1400).fits(&small).is_err());
     }

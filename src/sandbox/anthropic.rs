@@ -88,6 +88,7 @@ fn refusal(model: &str, messages: &[Value], body: &Value) -> Option<&'static str
             Some("\"thinking.type.disabled\" is not supported for this model.")
         }
         () if always && forced => Some("tool_choice forces tool use and is not compatible with this model."),
+        () if newest && prefilled(messages) => Some("This model does not support assistant message prefill."),
         () if has("temperature") && has("top_p") => Some("`temperature` and `top_p` cannot both be specified."),
         () if thinks && has("temperature") && body["temperature"] != 1.0 => {
             Some("`temperature` may only be set to 1 when thinking is enabled or in adaptive mode.")
@@ -99,6 +100,15 @@ fn refusal(model: &str, messages: &[Value], body: &Value) -> Option<&'static str
         }
         () => None,
     }
+}
+
+/// Whether the answer is begun: its last turn is a text of the assistant's.
+fn prefilled(messages: &[Value]) -> bool {
+    let last = messages.last().filter(|turn| turn["role"] == "assistant");
+    last.is_some_and(|turn| {
+        let blocks = turn["content"].as_array().map(Vec::as_slice).unwrap_or_default();
+        turn["content"].is_string() || blocks.last().is_some_and(|block| block["type"] == "text")
+    })
 }
 
 /// Fields whose values the vendor does not take.
