@@ -116,7 +116,7 @@ pub(super) fn answer(asked: &Asked, cached: u64) -> Said {
 
 fn text(asked: &Asked, dice: Dice) -> String {
     if let Some(schema) = &asked.json {
-        return example(schema, dice, 0).to_string();
+        return example(schema, schema, dice, 0).to_string();
     }
     if let Some(result) = &asked.tool_result {
         return format!("[sandbox {}] The tool says: {result}", asked.model);
@@ -160,11 +160,20 @@ fn call(asked: &Asked, dice: Dice) -> Option<(String, String, Value)> {
     };
     let (name, schema) = wanted?;
     let id = format!("call_{:016x}", dice.about("call").bits());
-    Some((id, name.clone(), example(schema, dice, 0)))
+    Some((id, name.clone(), example(schema, schema, dice, 0)))
 }
 
+/// A schema is followed so far down.
+const DEEPEST: usize = 6;
+
 /// A value that fits a JSON schema, as far as types, enums and required fields go.
-fn example(schema: &Value, dice: Dice, depth: usize) -> Value {
+/// `root` is the schema that references point into.
+fn example(schema: &Value, root: &Value, dice: Dice, depth: usize) -> Value {
+    let referred = || root.pointer(schema["$ref"].as_str()?.strip_prefix('#')?);
+    let one_of = || ["anyOf", "oneOf", "allOf"].iter().find_map(|key| schema[key].get(0));
+    if let Some(other) = referred().or_else(one_of).filter(|_| depth < DEEPEST) {
+        return example(other, root, dice, depth + 1);
+    }
     if let Some(options) = schema["enum"].as_array().filter(|options| !options.is_empty()) {
         return options[dice.about(depth).below(options.len())].clone();
     }
@@ -179,19 +188,42 @@ fn example(schema: &Value, dice: Dice, depth: usize) -> Value {
         _ => "string",
     };
     match kind {
-        "object" if depth < 6 => {
+        "object" if depth < DEEPEST => {
             let properties = schema["properties"].as_object();
             let fields = properties.into_iter().flatten();
             let object: Map<String, Value> = fields
-                .map(|(key, schema)| (key.clone(), example(schema, dice.about(key.as_str()), depth + 1)))
+                .map(|(key, schema)| (key.clone(), example(schema, root, dice.about(key.as_str()), depth + 1)))
                 .collect();
             if object.is_empty() && depth == 0 { json!({ "answer": "sandbox" }) } else { Value::Object(object) }
         }
-        "array" if depth < 6 => json!([example(&schema["items"], dice, depth + 1)]),
+        "array" if depth < DEEPEST => json!([example(&schema["items"], root, dice, depth + 1)]),
         "integer" => json!(dice.below(100)),
         "number" => json!(dice.below(1000) as f64 / 10.0),
         "boolean" => json!(dice.happens(0.5)),
         "null" => Value::Null,
         _ => json!("sandbox"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_is_followed_where_it_refers_to_a_part_of_itself() {
+        let schema = json!({
+            "$defs": {
+                "Inner": { "type": "object", "properties": { "n": { "type": "integer" } } },
+                "Loop": { "$ref": "#/$defs/Loop" },
+            },
+            "type": "object",
+            "properties": {
+                "inner": { "$ref": "#/$defs/Inner" },
+                "some": { "anyOf": [{ "type": "integer" }, { "type": "null" }] },
+                "loop": { "$ref": "#/$defs/Loop" },
+            },
+        });
+        let value = example(&schema, &schema, Dice::new(1), 0);
+        assert!(value["inner"]["n"].is_u64() && value["some"].is_u64(), "{value}");
     }
 }

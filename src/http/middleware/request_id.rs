@@ -17,6 +17,9 @@ use crate::telemetry::Rejected;
 /// The header, in and out.
 pub static HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The same as Anthropic's clients look for it.
+static ANTHROPICS: HeaderName = HeaderName::from_static("request-id");
+
 /// A client's id longer than this is not taken over.
 const LONGEST: usize = 128;
 
@@ -29,12 +32,16 @@ pub async fn layer(State(gateway): State<Arc<Gateway>>, mut request: Request, ne
     let started = Instant::now();
     let id = id(request.headers());
     request.extensions_mut().insert(id.clone());
+    let for_anthropics = request.headers().contains_key("anthropic-version");
     let method = request.method().clone();
     // The path as routed: a client's own path is unbounded, and may hold anything.
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map_or("(unknown)", MatchedPath::as_str);
     let mut response = next.run(request).await;
     if let Ok(value) = HeaderValue::from_str(&id.0) {
+        if for_anthropics {
+            response.headers_mut().insert(&ANTHROPICS, value.clone());
+        }
         response.headers_mut().insert(&HEADER, value);
     }
     if response.extensions().get::<ToldLater>().is_none() {
