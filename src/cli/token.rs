@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::load::ConfigArgs;
 use crate::config::Config;
-use crate::store::{NewToken, Scope, Tokens};
+use crate::store::{NewToken, Scope, Tokens, limits_in_words};
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -107,12 +107,14 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::SUCCESS);
             }
             let mut table = Table::new();
-            table.set_header(["id", "name", "scopes", "models", "made"]);
+            table.set_header(["id", "name", "scopes", "models", "limits", "made"]);
             for token in tokens.all() {
                 let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
                 let models = token.models.as_ref().map_or_else(|| "all".into(), |models| models.join(", "));
                 let made = Timestamp::from_millisecond(token.created_ms).map(|at| at.to_string()).unwrap_or_default();
-                table.add_row([token.id.clone(), token.name.clone(), scopes.join(", "), models, made]);
+                let own = limits_in_words(token.requests_per_minute, token.tokens_per_minute, token.usd_per_day);
+                let limits = if own.is_empty() { "as configured".to_owned() } else { own.join(", ") };
+                table.add_row([token.id.clone(), token.name.clone(), scopes.join(", "), models, limits, made]);
             }
             println!("{table}");
         }

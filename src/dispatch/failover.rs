@@ -303,10 +303,15 @@ fn fits_by_far(job: &Job, model: &Model) -> bool {
 
 /// Why a model could not even be asked, and when it can.
 fn unready(model: &Model) -> ApiError {
-    let back = model.back(std::time::Instant::now());
+    let now = std::time::Instant::now();
+    let back = model.back(now);
+    let last = || model.deployments.iter().filter_map(|place| place.status(now).last_error).max_by_key(|it| it.at_ms);
     let (kind, why) = match back {
-        Some((_, Refused::Resting)) => (ErrorKind::RateLimited, Refused::Resting.as_str()),
-        _ => (ErrorKind::Unavailable, "no place is healthy"),
+        Some((_, Refused::Resting)) => (ErrorKind::RateLimited, Refused::Resting.as_str().to_owned()),
+        _ => {
+            let last = last().map(|it| format!(" (last error: {})", it.kind.as_str())).unwrap_or_default();
+            (ErrorKind::Unavailable, format!("no place is healthy{last}"))
+        }
     };
     let mut error = ApiError::new(kind, format!("{}: {why}", model.name));
     error.retry_after = back.map(|(wait, _)| wait);

@@ -137,9 +137,15 @@ fn finish(router: Router<Arc<Gateway>>, gateway: Arc<Gateway>, cors: Option<Cors
 }
 
 async fn not_found(uri: http::Uri) -> Rejection {
-    let error =
-        ApiError::new(ErrorKind::NotFound, "there is no such endpoint; see /openapi.json on the admin listener");
-    Rejection::new(dialect_of(uri.path()), error)
+    let path = uri.path();
+    let message = if path.contains("/responses") {
+        "the Responses API is not spoken here: use /v1/chat/completions"
+    } else if ["/chat/completions", "/messages"].iter().any(|end| path.ends_with(end)) {
+        "there is no such endpoint: OpenAI's clients take http://HOST:PORT/v1 as their base URL, Anthropic's http://HOST:PORT"
+    } else {
+        "there is no such endpoint; see /openapi.json on the admin listener"
+    };
+    Rejection::new(dialect_of(path), ApiError::new(ErrorKind::NotFound, message))
 }
 
 async fn wrong_method(method: http::Method, uri: http::Uri) -> axum::response::Response {

@@ -60,5 +60,5 @@ pub use retention::{Clock, LogSize};
 pub use rollup::{Bucket, Glance, RECENT, SingleModel, Summary, Sums, Window};
 pub use signals::{AGAIN_WITHIN_MS, Asked, AskedAgain, Seen, signals};
 pub use snapshots::{SnapshotRecord, SnapshotState};
-pub use tokens::{NewToken, Scope, Token, TokenError, Tokens};
+pub use tokens::{NewToken, Scope, Token, TokenError, Tokens, limits_in_words};
 pub use worth::{Worth, judged_model, worth};

@@ -71,6 +71,19 @@ pub struct Token {
     pub usd_per_day: Option<f64>,
 }
 
+/// A token's own limits for people, one clause each; none = as configured.
+pub fn limits_in_words(requests: Option<u32>, tokens: Option<u64>, usd_per_day: Option<f64>) -> Vec<String> {
+    let limit = |value: Option<u64>, unit: &str| match value? {
+        0 => Some(format!("no limit of {unit}")),
+        value => Some(format!("{value} {unit}/min")),
+    };
+    let spend = usd_per_day.map(|usd| match usd {
+        0.0 => "no limit of spend".to_owned(),
+        usd => format!("${usd}/day"),
+    });
+    [limit(requests.map(u64::from), "requests"), limit(tokens, "tokens"), spend].into_iter().flatten().collect()
+}
+
 /// What a new token is to be.
 #[derive(Debug, Clone, Default)]
 pub struct NewToken {

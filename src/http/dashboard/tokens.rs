@@ -12,7 +12,7 @@ use super::parts::{badge, empty, field, moment};
 use super::visitor::Visitor;
 use crate::http::admin::tokens::{self, Shown};
 use crate::http::state::Gateway;
-use crate::store::Scope;
+use crate::store::{Scope, limits_in_words};
 
 /// `GET`.
 pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
@@ -79,18 +79,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
 }
 
 fn row(token: &Shown) -> Markup {
-    let limit = |value: Option<u64>, unit: &str| match value {
-        None => None,
-        Some(0) => Some(format!("no limit of {unit}")),
-        Some(value) => Some(format!("{value} {unit}/min")),
-    };
-    let limits =
-        [limit(token.requests_per_minute.map(u64::from), "requests"), limit(token.tokens_per_minute, "tokens")];
-    let spend = token.usd_per_day.map(|usd| match usd {
-        0.0 => "no limit of spend".to_owned(),
-        usd => format!("${usd}/day"),
-    });
-    let limits: Vec<String> = limits.into_iter().flatten().chain(spend).collect();
+    let limits = limits_in_words(token.requests_per_minute, token.tokens_per_minute, token.usd_per_day);
     markup! {
         tr {
             th scope="row" { (token.name) " " code.muted { (token.id) } }
