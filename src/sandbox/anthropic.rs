@@ -22,6 +22,9 @@ pub(super) fn chat(body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames
     if !model.starts_with("claude") {
         return Vendor::Anthropic.error(404, "not_found_error", &format!("model: {model}"));
     }
+    if !body["thread"].is_null() {
+        return Frames::json(400, &threadless());
+    }
     if let Err(message) = alternate(messages) {
         return wrong(&message);
     }
@@ -37,6 +40,14 @@ pub(super) fn chat(body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames
     } else {
         Frames::json(200, &whole(&id, model, &said))
     }
+}
+
+/// Nothing is kept from one request to the next; by the code the vendor's clients know that they must send everything.
+fn threadless() -> Value {
+    let details = json!({ "error_code": "thread_unsupported_request", "unsupported": ["thread"] });
+    json!({ "type": "error", "error": {
+        "type": "invalid_request_error", "message": "thread: not supported here", "details": details,
+    }})
 }
 
 /// Every call has its result at the start of the next turn, as the vendor demands.

@@ -65,6 +65,20 @@ class AnthropicClient(unittest.TestCase):
             told = client.messages.create(model=model, max_tokens=300, messages=messages, tools=[TOOL])
             self.assertIn("Rain, 4 degrees", text(told))
 
+    def test_tool_runner(self):
+        # It begins a thread at the vendor, and must learn from the refusal to send the whole conversation.
+        @anthropic.beta_tool
+        def get_weather(city: str) -> str:
+            """The weather of a city"""
+            return "Rain, 4 degrees"
+
+        question = [{"role": "user", "content": "What is the weather in Oslo?"}]
+        for vendor, model in self.each():
+            runner = client.beta.messages.tool_runner(
+                model=model, max_tokens=300, messages=question, tools=[get_weather]
+            )
+            self.assertIn("Rain, 4 degrees", text(runner.until_done()))
+
     def test_streamed_tools(self):
         for vendor, model in self.each():
             question = [{"role": "user", "content": "What is the weather in Oslo?"}]
