@@ -75,3 +75,37 @@ async fn a_method_or_a_model_that_is_not_there_is_named() {
     }
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_thread_that_cannot_stay_is_refused_in_the_words_by_which_clients_send_everything() {
+    let gateway = TestGateway::start("").await;
+    // The last goes to its vendor, whose own words come back.
+    for model in ["auto", "gpt-4o", "claude-sonnet-5-5"] {
+        let mut body = ask("/v1/messages", model, "hi");
+        body["thread"] = json!({ "type": "create" });
+        let request = gateway.http.post(gateway.url("/v1/messages")).header("anthropic-version", "2023-06-01");
+        let response = request.body(body.to_string()).send().await.unwrap();
+        assert_eq!(response.status(), 400);
+        assert_eq!(response.headers()["request-id"], response.headers()["x-request-id"]);
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(answer["error"]["details"]["error_code"], "thread_unsupported_request", "{answer}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_begun_goes_to_those_who_go_on_with_it() {
+    let gateway = TestGateway::start("").await;
+    for path in CLIENTS {
+        let mut body = ask(path, "auto", "A JSON object, please.");
+        body["messages"].as_array_mut().unwrap().push(json!({ "role": "assistant", "content": "{ " }));
+        for _ in 0..4 {
+            let response = gateway.post(path, body.clone()).await;
+            assert_eq!(response.status(), 200, "{path}");
+            assert!(!response.headers()["x-pointsman-model"].to_str().unwrap().starts_with("claude"), "{path}");
+        }
+        body["model"] = json!("claude-sonnet-5-5");
+        assert_eq!(gateway.post(path, body).await.status(), 400, "{path}");
+    }
+    gateway.stop().await;
+}
