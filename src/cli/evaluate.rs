@@ -67,10 +67,13 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     keep_sources(&mut dataset, &args.sources)?;
     keep_models(&mut dataset, &args.models)?;
     if !dataset.has(split) {
-        let there: Vec<String> = Split::ALL.iter().filter(|it| dataset.has(**it)).map(|it| it.to_string()).collect();
-        let there = if there.is_empty() { "no other split".to_owned() } else { there.join(", ") };
-        let notes = dataset.notes.iter().map(|note| format!("\n{note}")).collect::<String>();
-        bail!("there are no prompts to judge in `{name}` of {}, but in {there} (--split){notes}", data.display());
+        let there: Vec<&str> = Split::ALL.into_iter().filter(|it| dataset.has(*it)).map(Split::as_str).collect();
+        let there = match there.as_slice() {
+            [] => "nor anywhere else".to_owned(),
+            names => format!("there are some in {}, say --split NAME", names.join(", ")),
+        };
+        let notes: String = dataset.notes.iter().map(|note| format!("\n{note}")).collect();
+        bail!("{} has no prompts to judge in `{name}`; {there}{notes}", data.display());
     }
     let model = Model::load(&args.policies.config.encoder(&args.model)?)?;
     let head = match args.head.as_str() {

@@ -145,6 +145,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     if args.rehearse {
         dataset.rehearse();
     }
+    dataset.notes.iter().for_each(|note| println!("{note}"));
     let sources = playable(&dataset, sources(&dataset, &args.source)?, &splits(args))?;
     let settings = match &args.settings {
         Some(file) => {

@@ -22,6 +22,8 @@ const LONGEST_LINE: u64 = 64 << 20;
 /// What some programs write before a file in UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
+const ROUNDING: f64 = 1e-6;
+
 /// How much may be read.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -268,7 +270,8 @@ impl Reader {
 }
 
 fn outcome(arm: u32, score: f64, raw: &RawOutcome) -> Result<Outcome, String> {
-    if !(0.0..=1.0).contains(&score) {
+    // Means of many parts may be off by a rounding.
+    if !(-ROUNDING..=1.0 + ROUNDING).contains(&score) {
         return Err(format!("`score` is {score}, but must be between 0 and 1"));
     }
     let amount = |name: &str, value: Option<f64>| match value {
@@ -277,7 +280,7 @@ fn outcome(arm: u32, score: f64, raw: &RawOutcome) -> Result<Outcome, String> {
     };
     Ok(Outcome {
         arm,
-        score: score as f32,
+        score: score.clamp(0.0, 1.0) as f32,
         cost_usd: amount("cost_usd", raw.cost_usd)?,
         input_tokens: amount("input_tokens", raw.input_tokens)?,
         output_tokens: amount("output_tokens", raw.output_tokens)?,
