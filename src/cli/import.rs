@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::export::spinner;
 use super::load::ConfigArgs;
 use crate::store::{Entry, FEEDBACK_ID_BYTES, OpenError, Store, StoreError, read_entries};
-use crate::train::dataset::foreign::{Imported, import};
+use crate::train::dataset::foreign::{Called, Imported, import};
 
 /// The arguments.
 ///
@@ -29,7 +29,7 @@ pub(super) struct ImportArgs {
     /// Make a data set here, with train/, val/ and test/
     #[arg(long, value_name = "DIR")]
     dataset: Option<PathBuf>,
-    /// What the data set calls the source, of all files; each file's name where absent
+    /// What the data set calls the source, of all files; what their records say, else each file's name, where absent
     #[arg(long, value_name = "NAME", requires = "dataset")]
     source: Option<String>,
     #[command(flatten)]
@@ -43,10 +43,16 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// What may have been meant by a file that is no export.
+const ELSEWHERE: &str = "to make a data set of a file from elsewhere, say --dataset DIR";
 /// Entries written to the store at once.
 const BATCH: usize = 500;
 
 fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
+    // Before a log is begun for files that are none.
+    for file in &args.files {
+        read_entries(file, |_| false).context(ELSEWHERE)?;
+    }
     let loaded = args.config.load()?;
     let now_ms = Timestamp::now().as_millisecond();
     let (dir, settings) = (&loaded.config.server.data_dir, &loaded.config.store);
@@ -79,7 +85,7 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
             }
             failed.is_none()
         })
-        .context("to make a data set of a file from elsewhere, say --dataset DIR")?;
+        .context(ELSEWHERE)?;
         if let Some(error) = failed.or_else(|| put(&mut batch)) {
             return Err(error.into());
         }
@@ -116,6 +122,11 @@ fn append(store: &Store, entries: Vec<Entry>) -> Result<(u64, u64), StoreError> 
 }
 
 fn make_dataset(args: &ImportArgs, dir: &Path) -> anyhow::Result<ExitCode> {
+    if let Some(name) = args.source.as_ref().filter(|name| !names_a_file(name)) {
+        bail!(
+            "--source `{name}` also names files: letters, digits, `.`, `-`, `_` and blanks, and no dot to begin with"
+        );
+    }
     // A source is written once: what came of one file must not be overwritten by the next.
     let mut sources: BTreeMap<String, Vec<&Path>> = BTreeMap::new();
     for file in &args.files {
@@ -124,12 +135,20 @@ fn make_dataset(args: &ImportArgs, dir: &Path) -> anyhow::Result<ExitCode> {
         sources.entry(args.source.clone().unwrap_or(stem)).or_default().push(file);
     }
     for (source, files) in sources {
-        let Imported { prompts, models, outcomes, left_out, reason } = import(&files, &source, dir)?;
+        let called = if args.source.is_some() { Called::Always(&source) } else { Called::Unless(&source) };
+        let Imported { prompts, models, outcomes, left_out, reason, notes } = import(&files, called, dir)?;
         println!("{source}: {prompts} prompts, {models} models, {outcomes} outcomes");
+        notes.iter().for_each(|note| println!("  {note}"));
         if left_out > 0 {
-            println!("  {left_out} rows left out, the first because {}", reason.unwrap_or_default());
+            println!("  {left_out} rows or single outcomes left out, the first: {}", reason.unwrap_or_default());
         }
     }
     println!("Written to {}", dir.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a source's name can be a file's, too, and of no other folder.
+fn names_a_file(name: &str) -> bool {
+    let is_plain = |c: char| c.is_alphanumeric() || ".-_ ".contains(c);
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(is_plain)
 }

@@ -1,0 +1,145 @@
+//! What was found in all files, brought together by prompt and written as a data set.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::super::Split;
+use super::super::read::hash;
+use super::row::{Asked, Seen, Told, extras, outcomes};
+use super::rows::{Rows, load};
+use super::scale::{Scales, Unfit};
+use super::{Called, ImportError, Imported};
+
+/// One model's outcome on a prompt, summed up for an average.
+#[derive(Debug, Default)]
+struct Sum {
+    count: f64,
+    score: f64,
+    others: Map<String, Value>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// In order of first sight.
+    records: Vec<(Asked, BTreeMap<String, Sum>)>,
+    /// By what makes them one: the prompt, and of own records what they say of themselves.
+    places: HashMap<Asked, usize>,
+    /// Scores taken in.
+    scores: usize,
+    report: Imported,
+}
+
+impl Found {
+    /// Takes in a file.
+    pub(super) fn file(&mut self, file: &Path) -> Result<(), ImportError> {
+        let path = file.display().to_string();
+        let text = load(file).map_err(|source| ImportError::Io { path: path.clone(), source })?;
+        let name = path.trim_end_matches(".gz").to_ascii_lowercase();
+        let rows = if name.ends_with(".csv") { Rows::of_csv(&text) } else { Rows::of_json(&text) };
+        let Rows { unit, rows } = rows.map_err(|what| ImportError::Shape { path: path.clone(), what })?;
+        let around = Map::new();
+        let mut scales = Scales::default();
+        for (place, row) in &rows {
+            let note = &mut |seen: Told<'_>| {
+                seen.into_iter().for_each(|(_, seen)| scales.note(seen.score, *place));
+            };
+            outcomes(row, &around, note);
+        }
+        let percent = scales.percent().map_err(|Unfit { column, value, place }| ImportError::Scale {
+            path: path.clone(),
+            place: format!("{unit} {place}"),
+            column,
+            value,
+        })?;
+        self.report
+            .notes
+            .extend(percent.iter().map(|column| format!("{path}: `{column}` goes up to 100 and is divided by it")));
+        let before = self.scores;
+        for (place, row) in &rows {
+            outcomes(row, &around, &mut |seen| match seen {
+                Ok((asked, seen)) => self.put(asked, &seen, scales.brought(seen.score)),
+                Err(reason) => self.leave_out(|| format!("{unit} {place}: {reason}")),
+            });
+        }
+        if self.scores == before {
+            let reason = self.report.reason.take().unwrap_or_else(|| "it is empty".into());
+            return Err(ImportError::Nothing { path, rows: rows.len(), reason });
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, reason: impl FnOnce() -> String) {
+        self.report.left_out += 1;
+        self.report.reason.get_or_insert_with(reason);
+    }
+
+    fn put(&mut self, asked: &Asked, seen: &Seen<'_>, score: f64) {
+        let next = self.records.len();
+        // Where tables name the task differently, or only at times, the prompt is the same.
+        let place = *self.places.entry(Asked { task: None, ..asked.clone() }).or_insert(next);
+        if place == next {
+            self.records.push((asked.clone(), BTreeMap::new()));
+        }
+        self.scores += 1;
+        let sum = self.records[place].1.entry(seen.model.to_owned()).or_default();
+        sum.count += 1.0;
+        sum.score += score;
+        sum.others.extend(seen.fields.map(extras).unwrap_or_default());
+    }
+
+    /// Writes all of it.
+    pub(super) fn write(mut self, called: Called<'_>, dir: &Path) -> std::io::Result<Imported> {
+        let name = called.name();
+        let mut files = Vec::new();
+        for split in Split::ALL {
+            let folder = dir.join(split.as_str());
+            fs::create_dir_all(&folder)?;
+            files.push(BufWriter::new(File::create(folder.join(format!("{name}.jsonl")))?));
+        }
+        let (mut models, mut ids) = (HashSet::new(), HashSet::new());
+        for (asked, outcomes) in &self.records {
+            let code = hash(asked.group.as_ref().unwrap_or(&asked.prompt));
+            let outcomes: Map<String, Value> = outcomes
+                .iter()
+                .map(|(model, sum)| {
+                    models.insert(model.clone());
+                    let mut outcome = sum.others.clone();
+                    outcome.insert("score".into(), json!(sum.score / sum.count));
+                    (model.clone(), Value::Object(outcome))
+                })
+                .collect();
+            self.report.outcomes += outcomes.len();
+            let own = asked.id.clone().unwrap_or_else(|| format!("{name}-{:016x}", hash(&asked.prompt)));
+            let mut copies = (1..).map(|copy| if copy == 1 { own.clone() } else { format!("{own}-{copy}") });
+            let id = copies.find(|id| ids.insert(id.clone())).unwrap_or_default();
+            let source = match called {
+                Called::Always(name) => name,
+                Called::Unless(name) => asked.source.as_deref().unwrap_or(name),
+            };
+            let group = asked.group.clone().unwrap_or_else(|| format!("{code:016x}"));
+            let mut record =
+                json!({"id": id, "source": source, "group": group, "prompt": asked.prompt, "outcomes": outcomes});
+            for (name, value) in [("task", &asked.task), ("origin", &asked.origin)] {
+                if let Some(value) = value {
+                    record[name] = json!(value);
+                }
+            }
+            // FNV's low bits follow the last letters; the high ones are mixed.
+            let file = match (code >> 32) % 6 {
+                0 => 1,
+                1 => 2,
+                _ => 0,
+            };
+            serde_json::to_writer(&mut files[file], &record)?;
+            files[file].write_all(b"\n")?;
+        }
+        files.iter_mut().try_for_each(Write::flush)?;
+        self.report.prompts = self.records.len();
+        self.report.models = models.len();
+        Ok(self.report)
+    }
+}

@@ -1,0 +1,119 @@
+//! Files as rows: what stands where, and nothing of what it means.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+use serde_json::{Map, Value, json};
+
+use super::row::{INSIDE, LISTS};
+
+/// The largest file that is read, unpacked: it stands in memory while its prompts are brought together.
+const LARGEST: u64 = 2 << 30;
+
+/// The rows of a file, each with its place.
+pub(super) struct Rows {
+    /// What places count: lines or entries.
+    pub unit: &'static str,
+    /// Place, from 1, and row.
+    pub rows: Vec<(usize, Value)>,
+}
+
+pub(super) fn load(file: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let open = File::open(file)?;
+    let gzip = file.extension().is_some_and(|it| it == "gz");
+    let bytes: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(open)) } else { Box::new(open) };
+    let read = bytes.take(LARGEST).read_to_string(&mut text)?;
+    if read as u64 == LARGEST {
+        return Err(std::io::Error::other(format!("larger than {} MiB", LARGEST >> 20)));
+    }
+    Ok(text)
+}
+
+impl Rows {
+    /// The rows of JSON or JSON lines.
+    pub(super) fn of_json(text: &str) -> Result<Self, String> {
+        let text = text.trim_start_matches('\u{feff}');
+        let place = |error: &serde_json::Error, line: usize| format!("line {line}, column {}", error.column());
+        if let Ok(whole) = serde_json::from_str::<Value>(text) {
+            let rows = match whole {
+                Value::Array(rows) => rows,
+                other => vec![other],
+            };
+            return Ok(Self { unit: "entry", rows: (1..).zip(rows.into_iter().map(unpacked)).collect() });
+        }
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+        let parse = |(at, line): (usize, &str)| {
+            serde_json::from_str(line).map(|row| (at, unpacked(row))).map_err(|error| place(&error, at))
+        };
+        Ok(Self { unit: "line", rows: lines.map(parse).collect::<Result<_, _>>()? })
+    }
+
+    /// The rows of CSV with a header.
+    pub(super) fn of_csv(text: &str) -> Result<Self, String> {
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let header = reader.headers().map_err(|error| place(&error))?.clone();
+        let mut rows = Vec::new();
+        // Counted here: the reader's own count is one behind where lines end in CR LF.
+        let (bytes, mut before, mut line) = (text.as_bytes(), 0, 1);
+        for record in reader.records() {
+            let record = record.map_err(|error| place(&error))?;
+            let from = record.position().map_or(before, |at| at.byte() as usize).clamp(before, bytes.len());
+            let from = from + bytes[from..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
+            line += bytes[before..from].iter().filter(|byte| **byte == b'\n').count();
+            before = from;
+            let row: Map<String, Value> =
+                header.iter().zip(&record).map(|(name, value)| (name.to_owned(), value.into())).collect();
+            rows.push((line, unpacked(Value::Object(row))));
+        }
+        Ok(Self { unit: "line", rows })
+    }
+}
+
+/// Where a CSV error is, without the text it stumbled over.
+fn place(error: &csv::Error) -> String {
+    error.position().map_or_else(|| "broken".into(), |at| format!("line {}", at.line()))
+}
+
+/// A row with its objects as objects, which some logs keep as JSON in a string, and its columns for each model under
+/// `outcomes`.
+fn unpacked(row: Value) -> Value {
+    let Value::Object(mut row) = row else { return row };
+    for name in LISTS {
+        if let Some(Value::Array(rows)) = row.get_mut(name) {
+            rows.iter_mut().for_each(|row| *row = unpacked(row.take()));
+        }
+    }
+    for name in INSIDE {
+        let Some(Value::String(text)) = row.get(name) else { continue };
+        let inner = Some(text).filter(|text| text.trim_start().starts_with('{'));
+        if let Some(inner @ Value::Object(_)) = inner.and_then(|text| serde_json::from_str(text).ok()) {
+            row.insert(name.into(), inner);
+        }
+    }
+    let of_model = |name: &str| -> Option<String> {
+        let model = name.strip_suffix("|total_cost").or_else(|| name.strip_suffix("|model_response"))?;
+        Some(model.to_owned())
+    };
+    let models: BTreeSet<String> = row.keys().filter_map(|name| of_model(name)).collect();
+    if models.is_empty() || row.contains_key("outcomes") {
+        return Value::Object(row);
+    }
+    let mut outcomes = Map::new();
+    for model in models {
+        let score = row.remove(&model).unwrap_or(Value::Null);
+        let mut outcome = json!({ "score": score });
+        if let Some(cost) = row.remove(&format!("{model}|total_cost")) {
+            outcome["cost_usd"] = cost;
+        }
+        outcomes.insert(model, outcome);
+    }
+    row.insert(WIDE.into(), Value::Object(outcomes));
+    Value::Object(row)
+}
+
+/// Where [`unpacked`] puts columns for each model: beside `outcomes`, which are this project's own.
+pub(super) const WIDE: &str = "|outcomes";
