@@ -51,14 +51,14 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write a page with tables and charts
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["policy", "validate"])]
     html: Option<PathBuf>,
     #[command(flatten, next_help_heading = "Policies, from the log")]
     policies: PolicyArgs,
 }
 
 pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
-    let Some(data) = &args.data else { return policies::run(&args.policies) };
+    let Some(data) = &args.data else { return policies::run(&args.policies, args.json.as_deref()) };
     for file in [&args.json, &args.html].into_iter().flatten() {
         check_place(file)?;
     }

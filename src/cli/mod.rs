@@ -16,6 +16,7 @@ mod route;
 mod serve;
 mod token;
 mod train;
+mod verdicts;
 
 use std::process::ExitCode;
 

@@ -1,5 +1,6 @@
 //! `pointsman evaluate --policy A --against B`: what one policy would have earned more than another, from the log.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,13 +11,14 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::load::ConfigArgs;
+use super::verdicts::{Verdicts, write_json};
 use crate::bandit::{Candidate, PolicyKind, Settings, Snapshot};
 use crate::config::RewardMap;
-use crate::ope::{self, Estimate, IntervalKind, Logged, Method, Modelled};
+use crate::ope::{self, IntervalKind, Logged, Modelled};
 use crate::store::{Asked, AskedAgain, Entry, OpenError, Store, read_entries};
 use crate::train::dataset::{self, Limits, Split};
 use crate::train::replay::{Stream, TextReader};
-use crate::train::validate::{Trial, validate};
+use crate::train::validate::{Trial, Verdict, validate};
 use crate::tuner::gate::Expected;
 use crate::tuner::lesson::{self, Collected, Drawn};
 use crate::tuner::{Lesson, bandit_settings, in_force, of_newest_head};
@@ -56,9 +58,10 @@ pub(super) struct PolicyArgs {
     pub(super) config: ConfigArgs,
 }
 
-pub(super) fn run(args: &PolicyArgs) -> anyhow::Result<ExitCode> {
+/// Judges, and prints what is found or writes it to `json` (`-` = standard output).
+pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<ExitCode> {
     if let Some(data) = &args.validate {
-        return try_out(args, data);
+        return try_out(args, data, json);
     }
     let Some(judged) = &args.policy else { bail!("say which policy to judge: --policy live") };
     let loaded = args.config.load()?;
@@ -82,15 +85,25 @@ pub(super) fn run(args: &PolicyArgs) -> anyhow::Result<ExitCode> {
         bail!("the log has no judged choice that was left to chance: nothing can be said of another policy");
     }
     if lessons.len() < all {
-        println!("{} judged choices were made beside other heads and are left out", all - lessons.len());
+        eprintln!("{} judged choices were made beside other heads and are left out", all - lessons.len());
     }
     let find = |name: &str| Contender::named(name, store.as_ref(), settings);
     let models = Expected::from(lessons.iter().copied(), settings).context("these settings make no policy")?;
     let (one, other) = (find(judged)?, find(&args.against)?);
+    one.is_offered(&lessons)?;
+    other.is_offered(&lessons)?;
     let (first, second) = (see(&lessons, &one, &models), see(&lessons, &other, &models));
     let interval = if args.guaranteed { IntervalKind::Betting } else { IntervalKind::Student };
     let settings = ope::Settings { clip: args.clip, interval, ..ope::Settings::default() };
-    print(judged, &args.against, (&first, &second), &settings);
+    let verdicts = Verdicts::of((judged, &first), (&args.against, &second), &settings);
+    match json {
+        Some(path) if path == Path::new("-") => write_json(path, &verdicts)?,
+        Some(path) => {
+            verdicts.print();
+            write_json(path, &verdicts)?;
+        }
+        None => verdicts.print(),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -149,6 +162,18 @@ impl Contender {
         })
     }
 
+    /// Refuses a model that no logged choice had: its value would be that of nothing at all.
+    fn is_offered(&self, lessons: &[&Lesson]) -> anyhow::Result<()> {
+        let Self::Model(name) = self else { return Ok(()) };
+        let ways = lessons.iter().filter_map(|lesson| lesson.choice.as_ref()).flat_map(|drawn| &drawn.candidates);
+        let known: BTreeSet<&str> = ways.map(|way| way.candidate().model.as_str()).collect();
+        if !known.contains(name.as_str()) {
+            let known: Vec<&str> = known.into_iter().collect();
+            bail!("no logged choice had the model `{name}`, but {}", known.join(", "));
+        }
+        Ok(())
+    }
+
     /// Its probabilities over the candidates of a logged choice.
     fn shares(&self, lesson: &Lesson, drawn: &Drawn, candidates: &[Candidate<'_>]) -> Vec<f64> {
         let count = candidates.len();
@@ -186,53 +211,35 @@ fn see(lessons: &[&Lesson], contender: &Contender, models: &Expected) -> Vec<Log
     lessons.iter().enumerate().filter_map(look).collect()
 }
 
-fn print(judged: &str, against: &str, (one, other): (&[Logged], &[Logged]), settings: &ope::Settings) {
-    println!("{} judged choices; quality per request, 95 % intervals\n", one.len());
-    let tell = |estimate: Option<Estimate>, raw: Option<f64>| {
-        estimate.map_or_else(
-            || ["cannot be said".to_owned(), String::new(), String::new(), String::new()],
-            |it| {
-                let value = format!("{:.4} [{:.4}, {:.4}]", it.value, it.low, it.high);
-                let value = match raw {
-                    Some(raw) if raw != it.value => format!("{value}, cut from {raw:.4}"),
-                    _ => value,
-                };
-                let percent = |share: f64| format!("{:.1} %", share * 100.0);
-                [value, format!("{:.0}", it.effective), percent(it.clipped), percent(it.support)]
-            },
-        )
-    };
-    let mut table = Table::new();
-    table.set_header(["estimate", "method", "value", "effective size", "clipped weights", "support"]);
-    for method in Method::ALL {
-        let rows = [
-            (judged.to_owned(), ope::estimate(one, method, settings), true),
-            (against.to_owned(), ope::estimate(other, method, settings), true),
-            (format!("{judged} less {against}"), ope::compare(one, other, method, settings), false),
-        ];
-        for (name, estimate, quality) in rows {
-            // No policy earns more than everything; a difference may be anything between.
-            let shown = estimate.map(|it| if quality { it.possible() } else { it });
-            let [value, effective, clipped, support] = tell(shown, estimate.map(|it| it.value));
-            table.add_row([name, method.name().to_owned(), value, effective, clipped, support]);
-        }
-    }
-    println!("{table}");
+/// Fewer prompts, half of which are judged, make logs that repeat themselves.
+const FEWEST_PROMPTS: usize = 400;
+/// Of two models, one of which a log nearly always names, there is little to estimate.
+const FEWEST_MODELS: usize = 3;
+
+/// The judging judged on one source.
+#[derive(serde::Serialize)]
+struct Tried {
+    source: String,
+    verdicts: Vec<Verdict>,
 }
 
 /// Draws logs from recorded outcomes and compares estimates with the truth.
-fn try_out(args: &PolicyArgs, data: &Path) -> anyhow::Result<ExitCode> {
+fn try_out(args: &PolicyArgs, data: &Path, json: Option<&Path>) -> anyhow::Result<ExitCode> {
     let dataset = dataset::read(data, Split::Train, Limits::default())?;
     let trial = Trial { repetitions: args.repetitions.max(1), requests: args.requests.max(2), seed: 1 };
     let mut table = Table::new();
     table.set_header(["source", "log", "method", "truth", "bias", "error", "coverage", "width", "effective size"]);
+    let (mut figures, mut too_small) = (Vec::new(), Vec::new());
     for source in 0..dataset.sources.len() as u32 {
         let mut rng = StdRng::seed_from_u64(trial.seed);
         let stream = Stream::cold(&dataset, source, &Split::ALL, &mut TextReader::new(12), &mut rng)?;
-        if stream.items.len() < 400 || stream.arms.len() < 3 {
-            continue; // too small to draw logs from
+        let (prompts, models) = (stream.items.len(), stream.arms.len());
+        if prompts < FEWEST_PROMPTS || models < FEWEST_MODELS {
+            too_small.push(format!("{} ({prompts} prompts, {models} models)", stream.source));
+            continue;
         }
-        for verdict in validate(&stream, Settings::default(), &trial)? {
+        let verdicts = validate(&stream, Settings::default(), &trial)?;
+        for verdict in &verdicts {
             table.add_row([
                 stream.source.clone(),
                 format!("{:?}", verdict.logging).to_lowercase(),
@@ -245,8 +252,21 @@ fn try_out(args: &PolicyArgs, data: &Path) -> anyhow::Result<ExitCode> {
                 format!("{:.0}", verdict.effective),
             ]);
         }
+        figures.push(Tried { source: stream.source, verdicts });
     }
-    println!("{} logs of {} requests each, drawn from {}", trial.repetitions, trial.requests, data.display());
-    println!("{table}");
+    let least = format!("at least {FEWEST_PROMPTS} prompts and {FEWEST_MODELS} models are needed to draw logs from");
+    if figures.is_empty() {
+        bail!("{least}, and the data has {}", too_small.join(", "));
+    }
+    if !too_small.is_empty() {
+        eprintln!("Left out: {}; {least}.", too_small.join(", "));
+    }
+    if let Some(path) = json {
+        write_json(path, &figures)?;
+    }
+    if json != Some(Path::new("-")) {
+        println!("{} logs of {} requests each, drawn from {}", trial.repetitions, trial.requests, data.display());
+        println!("{table}");
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -108,9 +108,18 @@ impl Estimate {
     /// Value and interval cut to what a mean of rewards can be, 0 to 1: for showing. IPS and the doubly robust estimate can lie
     /// outside, as the weights of a log do not sum to what they are expected to. An interval that holds the truth still does
     /// when cut, and a value comes nearer to it; but cut values are biased, so differences and gates go by the raw ones. Not
-    /// for what [`compare`] gives: a difference lies between -1 and 1.
+    /// for what [`compare`] gives, see [`Estimate::possible_difference`].
     pub fn possible(&self) -> Self {
-        let cut = |value: f64| value.clamp(0.0, 1.0);
+        self.within(0.0, 1.0)
+    }
+
+    /// The same for a difference ([`compare`]): -1 to 1.
+    pub fn possible_difference(&self) -> Self {
+        self.within(-1.0, 1.0)
+    }
+
+    fn within(&self, low: f64, high: f64) -> Self {
+        let cut = |value: f64| value.clamp(low, high);
         Self { value: cut(self.value), low: cut(self.low), high: cut(self.high), ..*self }
     }
 }
