@@ -168,7 +168,9 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         match replay(args, settings, &dataset, source, start.as_ref(), &happenings) {
             Ok(report) => {
                 print(&report);
-                reports.push(report);
+                // What is said of all of the data has been printed once.
+                let notes = dataset.notes.iter().cloned().chain(report.notes).collect();
+                reports.push(Report { notes, ..report });
             }
             Err(error) => failed.push(format!("{}: {error:#}", dataset.sources[source as usize])),
         }
@@ -306,7 +308,7 @@ fn notes(
     if share < 1.0 {
         let names: Vec<&str> = singles.iter().map(|arm| stream.arms[*arm].as_str()).collect();
         notes.push(format!(
-            "The best single model in hindsight ({}) was run on {:.0} % of the prompts: its reward and cost, and everybody's \
+            "The best single model in hindsight ({}) was run on {:.1} % of the prompts: its reward and cost, and everybody's \
              regret, are of those.",
             names.join(", "),
             share * 100.0
