@@ -79,6 +79,9 @@ pub enum JobError {
     /// There is nothing to judge.
     #[error("the data has no prompts in `{0}`")]
     Empty(Split),
+    /// There is nothing to choose by.
+    #[error("the data has no val, and train is a single question, of which none can be spared for it")]
+    OneQuestion,
     /// Prompts could not be read.
     #[error(transparent)]
     Features(#[from] FeatureError),
@@ -124,7 +127,7 @@ pub struct Trained {
 }
 
 impl HeadRecipe {
-    /// What of a data set the recipe means.
+    /// What of a data set the recipe means, with a part of train as val where it has none.
     fn narrowed(&self, mut dataset: Dataset) -> Result<Dataset, JobError> {
         if let Some(missing) = self.sources.iter().find(|source| !dataset.sources.contains(source)) {
             return Err(JobError::Source(missing.clone()));
@@ -142,9 +145,20 @@ impl HeadRecipe {
         }
         dataset.leave_out(&self.without);
         match dataset.of(Split::Train).count() {
-            few @ 1..FEWEST => Err(JobError::TooFew(few)),
-            _ => Ok(dataset),
+            0 => return Err(FitError::Empty(Split::Train).into()),
+            few @ 1..FEWEST => return Err(JobError::TooFew(few)),
+            _ => {}
         }
+        let cut = dataset.cut_val();
+        if cut > 0 {
+            dataset
+                .notes
+                .push(format!("The data has no val: {cut} prompts of train, about a tenth, were taken for it."));
+        }
+        if !dataset.has(Split::Val) {
+            return Err(JobError::OneQuestion);
+        }
+        Ok(dataset)
     }
 }
 

@@ -9,6 +9,7 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
 use crate::classifier::Model;
+use crate::classifier::encoder::Pooling;
 use crate::classifier::head::OWN_TRAFFIC;
 use crate::classifier::source::{Artifact, Manifest, Source};
 use crate::classifier::tune::Written;
@@ -92,7 +93,13 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     recipe.without.extend(args.without.iter().cloned());
     recipe.fit.seed = args.seed.unwrap_or(recipe.fit.seed);
     recipe.finetune.seed = args.seed.unwrap_or(recipe.finetune.seed);
-    recipe.finetune.layers = args.finetune.unwrap_or(recipe.finetune.layers);
+    if let Some(layers) = args.finetune {
+        recipe.finetune.layers = layers;
+        if layers > 0 && args.recipe.is_none() {
+            // As training/head.toml reads: what is tuned learns through the mean of one layer.
+            recipe.pooling = Pooling::mean_of(4);
+        }
+    }
     let limits = Limits { per_source: args.limit, ..Limits::default() };
     let mut dataset =
         args.data.as_ref().map(|data| read(data, Split::Train, limits)).transpose()?.unwrap_or_default();

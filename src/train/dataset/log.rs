@@ -8,9 +8,10 @@
 //! - **Split**: decisions of one conversation or of one wording belong together, also along chains of both; a hash of the
 //!   first wording of such a group decides, 4 : 1 : 1. Beside another data set, a wording that stands there keeps its split.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::groups::Groups;
 use super::read::hash;
 use super::{Arm, Dataset, Outcome, Record, Split};
 use crate::classifier::head::OWN_TRAFFIC;
@@ -227,52 +228,6 @@ fn dataset(rows: Vec<Row>) -> Dataset {
     }
     let name = || vec![OWN_TRAFFIC.to_owned()];
     Dataset { sources: name(), tasks: name(), arms, records, ..Dataset::default() }
-}
-
-/// What belongs together: wordings and conversations, tied by the decisions that have both.
-#[derive(Default)]
-struct Groups {
-    numbers: HashMap<(u8, u64), usize>,
-    /// The group that each belongs to, or another member nearer to it.
-    above: Vec<usize>,
-    /// The wording that was seen first; of a group's root, the group's.
-    first: Vec<u64>,
-}
-
-impl Groups {
-    fn number(&mut self, key: (u8, u64), wording: u64) -> usize {
-        let next = self.above.len();
-        let number = *self.numbers.entry(key).or_insert(next);
-        if number == next {
-            self.above.push(next);
-            self.first.push(wording);
-        }
-        number
-    }
-
-    fn root(&mut self, mut at: usize) -> usize {
-        while self.above[at] != at {
-            self.above[at] = self.above[self.above[at]];
-            at = self.above[at];
-        }
-        at
-    }
-
-    fn tie(&mut self, wording: (u8, u64), conversation: Option<(u8, u64)>) {
-        let one = self.number(wording, wording.1);
-        let Some(conversation) = conversation else { return };
-        let other = self.number(conversation, wording.1);
-        let (one, other) = (self.root(one), self.root(other));
-        // The older root stays, so that its wording is the group's first.
-        self.above[one.max(other)] = one.min(other);
-    }
-
-    /// The first wording of the group that a wording belongs to.
-    fn first(&mut self, wording: (u8, u64)) -> u64 {
-        let number = self.number(wording, wording.1);
-        let root = self.root(number);
-        self.first[root]
-    }
 }
 
 #[cfg(test)]

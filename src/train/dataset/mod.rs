@@ -20,10 +20,12 @@
 
 mod error;
 pub mod foreign;
+mod groups;
 mod layout;
 pub mod log;
 mod raw;
 mod read;
+mod val;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
