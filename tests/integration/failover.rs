@@ -173,7 +173,7 @@ async fn a_wrong_request_is_told_at_once() {
     let gateway = TestGateway::start(IN_ORDER).await;
     gateway.sandbox.faults().set("*", Fault::Status { status: 422, retry_after: None }, Times::Always);
     let response = gateway.post("/v1/chat/completions", ask("/v1/chat/completions", "auto", "Hello")).await;
-    assert_eq!(response.status(), 400);
+    assert_eq!(response.status(), 422, "in the vendor's own words");
     let posts = gateway.sandbox.seen().iter().filter(|seen| seen.body["messages"].is_array()).count();
     assert_eq!(posts, 1, "another model would refuse it too");
     gateway.stop().await;

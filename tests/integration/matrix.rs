@@ -279,12 +279,12 @@ async fn a_field_that_one_dialect_alone_knows_keeps_auto_within_it() {
         assert!(!model.starts_with("claude"), "`n` went to {model}");
 
         let mut body = ask("/v1/messages", "auto", &format!("question {round}"));
-        let page =
-            json!({ "type": "document", "source": { "type": "text", "media_type": "text/plain", "data": "x" } });
+        let source = json!({ "type": "text", "media_type": "text/plain", "data": "x" });
+        let page = json!({ "type": "document", "source": source, "citations": { "enabled": true } });
         body["messages"][0]["content"] = json!([{ "type": "text", "text": "Sum it up." }, page]);
         let (status, model) = served(&gateway.post("/v1/messages", body).await);
         assert_eq!(status, 200, "{model}");
-        assert!(model.starts_with("claude"), "a document went to {model}");
+        assert!(model.starts_with("claude"), "a document that is to be cited went to {model}");
     }
     gateway.stop().await;
 }
