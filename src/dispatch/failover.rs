@@ -214,7 +214,9 @@ impl Dispatcher {
                 return Found::GiveUp;
             }
             let carries = |place: &Deployment| {
-                let able = codec::obstacle(job.dialect, place.provider.dialect, &job.request).is_none();
+                let dialect = place.provider.dialect;
+                let able = codec::obstacle(job.dialect, dialect, &job.request).is_none()
+                    && codec::refused_part(dialect, &place.provider.quirks, &job.request).is_none();
                 able && !walk.left.contains(&place.name)
             };
             let now = std::time::Instant::now();

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use pointsman::bandit::Snapshot;
 use pointsman::config;
@@ -20,6 +20,12 @@ const KILLS: u64 = 50;
 
 /// Callers at once.
 const CALLERS: usize = 4;
+
+/// Feedbacks acknowledged between two kills, however slow the machine.
+const LEAST_ACKNOWLEDGED: usize = 3;
+
+/// Kills before which a policy is put in force for sure. The longer the log, the longer a retune: later ones meet what they meet.
+const SURE_SWAPS: u64 = 8;
 
 /// A feedback that was acknowledged: its decision, and its own id.
 type Acknowledged = (String, String);
@@ -99,7 +105,7 @@ async fn call(http: reqwest::Client, proxy: String, stop: Arc<AtomicBool>, noted
 
 /// Retunes without pause, and puts in force what came of it: the gate would refuse most of what chance ratings teach, and
 /// kills are to meet swaps.
-async fn retune(http: reqwest::Client, admin: String, stop: Arc<AtomicBool>) {
+async fn retune(http: reqwest::Client, admin: String, stop: Arc<AtomicBool>, promoted: Arc<AtomicUsize>) {
     let policy = format!("http://{admin}/api/admin/policy");
     while !stop.load(Ordering::Relaxed) {
         if http.post(format!("{policy}/retune")).send().await.is_err() {
@@ -111,6 +117,7 @@ async fn retune(http: reqwest::Client, admin: String, stop: Arc<AtomicBool>) {
         if http.post(format!("{policy}/promote")).body(newest.to_string()).send().await.is_err() {
             break;
         }
+        promoted.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -171,7 +178,10 @@ async fn what_was_acknowledged_survives_fifty_kills() {
     for kill in 0..KILLS {
         let mut process = bench.start().await;
         let stop = Arc::new(AtomicBool::new(false));
-        let mut tasks = vec![tokio::spawn(retune(bench.http.clone(), process.admin.clone(), Arc::clone(&stop)))];
+        let promoted = Arc::new(AtomicUsize::new(0));
+        let retunes = retune(bench.http.clone(), process.admin.clone(), Arc::clone(&stop), Arc::clone(&promoted));
+        let mut tasks = vec![tokio::spawn(retunes)];
+        let before = noted.lock().await.len();
         for _ in 0..CALLERS {
             let (http, proxy) = (bench.http.clone(), process.proxy.clone());
             tasks.push(tokio::spawn(ask(http.clone(), proxy.clone(), Arc::clone(&stop))));
@@ -179,6 +189,17 @@ async fn what_was_acknowledged_survives_fifty_kills() {
         }
         // Another moment each time.
         tokio::time::sleep(Duration::from_millis(60 + kill * 37 % 240)).await;
+        let patience = Instant::now() + Duration::from_secs(30);
+        let swapped = || kill >= SURE_SWAPS || promoted.load(Ordering::Relaxed) > 0;
+        while !swapped() || noted.lock().await.len() < before + LEAST_ACKNOWLEDGED {
+            assert!(
+                Instant::now() < patience,
+                "kill {kill} meets nothing: {} promoted, {} acknowledged",
+                promoted.load(Ordering::Relaxed),
+                noted.lock().await.len() - before
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         process.child.kill().unwrap();
         process.child.wait().unwrap();
         stop.store(true, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 //! Their world and all draws have fixed seeds. What is asserted is far from what chance could do in it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pointsman::sandbox::{Change, Drift, Rating, Visit, World};
@@ -13,8 +14,14 @@ use crate::support::{TestGateway, settle};
 /// A strong one, a thinker, and two that are weaker at nearly everything.
 const MODELS: [&str; 4] = ["gpt-6-sol", "deepseek-r1", "gpt-4o-mini", "claude-3-haiku"];
 
-/// Quality alone, so that the users' liking is the whole truth; a policy that learns from every rating at once.
+/// Quality alone, so that the users' liking is the whole truth; a policy that learns from every rating at once; patience enough
+/// for a busy machine, since who is late is taken for worse.
 const CONFIG: &str = "
+[dispatch]
+first_byte_timeout_ms = 20000
+thinking_timeout_ms = 20000
+whole_answer_timeout_ms = 20000
+total_timeout_ms = 60000
 [routing]
 seed = 7
 objective = 'quality'
@@ -37,11 +44,18 @@ struct Town {
     world: World,
     /// Whether users rate.
     rating: bool,
+    /// Ratings given.
+    rated: AtomicU64,
 }
 
 impl Town {
     async fn start(extra: &str, world: World) -> Self {
-        Self { gateway: TestGateway::start(&format!("{CONFIG}{extra}")).await, world, rating: true }
+        Self {
+            gateway: TestGateway::start(&format!("{CONFIG}{extra}")).await,
+            world,
+            rating: true,
+            rated: AtomicU64::new(0),
+        }
     }
 
     async fn visit(&self, number: u64) -> Visited {
@@ -76,6 +90,11 @@ impl Town {
         };
         body["decision_id"] = json!(decision);
         assert_eq!(self.gateway.post("/api/feedback", body).await.status(), 200);
+        // Learning comes a moment later; on a busy machine a retune may hold it up for hundreds of visits. What comes while a
+        // retune reads the log may wait for the next one.
+        let rated = self.rated.fetch_add(1, Ordering::Relaxed) + 1;
+        let learner = &self.gateway.app.gateway.learner;
+        settle(|| learner.status().learned_from + 10 >= rated, "ratings were not learned from").await;
     }
 
     async fn visits(&self, from: u64, until: u64) -> Vec<Visited> {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::quantized::GgmlDType;
+use rand::RngExt;
 
 use super::*;
 use crate::classifier::Model;
@@ -71,8 +72,10 @@ fn the_gradient_is_the_slope_of_the_loss() {
     // States of a size at which the head hears them.
     tuner.standardise(&[0.0; 64], &[20.0; 64]).unwrap();
     // Away from zero, where a narrow half has no gradient at all.
+    let mut rng = StdRng::seed_from_u64(7);
     for variable in tuner.reader.variables() {
-        let moved = Tensor::rand(-0.2f32, 0.2, variable.shape(), &Device::Cpu).unwrap();
+        let moved: Vec<f32> = (0..variable.elem_count()).map(|_| rng.random_range(-0.2..0.2)).collect();
+        let moved = Tensor::from_vec(moved, variable.shape(), &Device::Cpu).unwrap();
         variable.set(&(variable.as_tensor() + moved).unwrap()).unwrap();
     }
     let ids: Vec<Vec<u32>> =

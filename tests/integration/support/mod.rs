@@ -147,7 +147,7 @@ impl TestGateway {
 
 /// Waits until something holds; three seconds are long enough for anything in these tests.
 pub async fn settle(holds: impl Fn() -> bool, otherwise: &str) {
-    for _ in 0..300 {
+    for _ in 0..3000 {
         if holds() {
             return;
         }
