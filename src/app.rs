@@ -210,7 +210,9 @@ impl App {
         let lanes = Arc::new(Lanes::start(lanes(), |lane| use_pool(lane + 1)).map_err(StartError::Lanes)?);
         let serve = |listener, router| {
             let (lanes, settings, stopped) = (Arc::clone(&lanes), settings.clone(), stopped(&engine.stop));
-            tokio::spawn(async move { http::serve(listener, &lanes, router, settings, stopped).await })
+            let gateway = Arc::clone(&gateway);
+            let close = move || gateway.dispatcher.close();
+            tokio::spawn(async move { http::serve(listener, &lanes, router, settings, stopped, close).await })
         };
         servers.push(serve(proxy, router));
         if let Some(listener) = admin {

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::load::ConfigArgs;
 use crate::app::App;
-use crate::config::{self, LoadArgs};
+use crate::config::{self, LoadArgs, LogFormat};
 use crate::http::Drain;
 use crate::sandbox::{Pace, Sandbox};
 use crate::telemetry;
@@ -70,6 +70,23 @@ fn announce(app: &App, sandbox: bool) {
     let live = app.gateway.live();
     let now = std::time::Instant::now();
     let usable = live.catalog.models().filter(|model| model.ready(now).next().is_some()).count();
+    if live.config.telemetry.log_format == LogFormat::Json {
+        // Not by way of the log: that is kept, and shown to those who may read it but not sign in.
+        let link = app.gateway.door.new_link().map(|link| format!("/login?link={link}")).unwrap_or_default();
+        let line = serde_json::json!({
+            "timestamp": format!("{:.6}", jiff::Timestamp::now()),
+            "level": "INFO",
+            "message": "Pointsman listens",
+            "version": env!("CARGO_PKG_VERSION"),
+            "proxy": format!("http://{}", app.proxy),
+            "admin": app.admin.map(|admin| format!("http://{admin}")),
+            "dashboard": app.admin.map(|admin| format!("http://{admin}/dashboard{link}")),
+            "models": live.catalog.models().count(),
+            "models.callable": usable,
+        });
+        eprintln!("{line}");
+        return;
+    }
     eprintln!("Pointsman {} listens on http://{}", env!("CARGO_PKG_VERSION"), app.proxy);
     if let Some(admin) = app.admin {
         eprintln!("Metrics and the admin API are on http://{admin}");

@@ -14,6 +14,7 @@ mod anthropic_messages;
 mod carried;
 mod documents;
 mod errors;
+mod forced;
 mod json;
 mod lines;
 mod native;
@@ -34,6 +35,7 @@ use crate::config::Quirks;
 use crate::config::Refusal;
 use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, FinishReason, Part};
 
+pub use forced::ForcedCall;
 pub use stream::{StreamDecoder, StreamEncoder};
 pub use whole_events::WholeEvents;
 

@@ -6,7 +6,7 @@
 use bytes::BytesMut;
 
 use super::lines::{Events, JsonLines, TooLong};
-use super::{AnswerMeta, NativeMeta, anthropic_messages, native, ollama_chat, openai_chat};
+use super::{AnswerMeta, ForcedCall, NativeMeta, anthropic_messages, native, ollama_chat, openai_chat};
 use crate::protocol::{ApiError, Dialect, ErrorKind, StreamEvent, ToolCallDelta};
 
 /// Decodes a backend's stream.
@@ -25,6 +25,8 @@ struct Ear {
     beside: bool,
     /// When the answer was asked for.
     at_ms: i64,
+    /// The call that the text is.
+    forced: Option<ForcedCall>,
 }
 
 #[derive(Debug)]
@@ -63,12 +65,18 @@ impl StreamDecoder {
                 (Frames::Lines(JsonLines::default()), Inner::Ollama(ollama_chat::stream::Decoder::default()))
             }
         };
-        Self { frames, ear: Ear { dialect, over: Over::No, beside: false, at_ms: 0 } }
+        Self { frames, ear: Ear { dialect, over: Over::No, beside: false, at_ms: 0, forced: None } }
     }
 
     /// For an answer that was asked for at `at_ms`, by which calls are named as [`super::name_calls`] does.
     pub fn asked_at(mut self, at_ms: i64) -> Self {
         self.ear.at_ms = at_ms;
+        self
+    }
+
+    /// For an answer that stands for a call.
+    pub fn forced(mut self, call: Option<ForcedCall>) -> Self {
+        self.ear.forced = call;
         self
     }
 
@@ -140,6 +148,9 @@ impl Ear {
         }
         let mut last = None;
         for (at, event) in out[from..].iter_mut().enumerate() {
+            if let Some(call) = &mut self.forced {
+                call.hear(event);
+            }
             match event {
                 StreamEvent::ToolCall(ToolCallDelta { index, start: Some((id, _)), .. }) => {
                     super::name_call(id, self.at_ms, *index);

@@ -49,7 +49,9 @@ fn a_block_of_anthropics_in_openais_dialect_goes_on_if_it_is_a_whole_one() {
 #[test]
 fn what_ollama_cannot_carry_is_told_before_and_refused_after() {
     let quirks = Quirks::default();
-    let tool = json!({ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } });
+    let named =
+        |name| json!({ "type": "function", "function": { "name": name, "parameters": { "type": "object" } } });
+    let (tool, other) = (named("f"), named("g"));
     let with = |more: Value| {
         let mut body = json!({ "model": "x", "messages": [{ "role": "user", "content": "q" }], "tools": [tool] });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -57,8 +59,8 @@ fn what_ollama_cannot_carry_is_told_before_and_refused_after() {
     };
     let picture = json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": "https://x/y.png" } }] }] });
     for (request, field) in [
-        (with(json!({ "tool_choice": "required" })), "tool_choice"),
-        (with(json!({ "tool_choice": { "type": "function", "function": { "name": "f" } } })), "tool_choice"),
+        (with(json!({ "tool_choice": "required", "tools": [tool, other] })), "tool_choice"),
+        (with(json!({ "tool_choice": { "type": "function", "function": { "name": "stranger" } } })), "tool_choice"),
         (with(json!({ "n": 2 })), "n"),
         (with(picture), "messages[0].content[0] (a picture by URL)"),
     ] {
@@ -188,7 +190,10 @@ fn a_tool_loop_goes_from_anthropic_to_openai_and_ollama() {
     let (ollama, _) = encoded(Dialect::Ollama, &request);
     assert_eq!(ollama["messages"][1]["images"], json!(["AAAA"]));
     assert_eq!(ollama["messages"][2]["tool_calls"][0]["function"]["arguments"], json!({ "zoom": 2 }));
-    assert_eq!(ollama["messages"][3], json!({ "role": "tool", "content": "Error: a cat", "tool_name": "look" }));
+    assert_eq!(
+        ollama["messages"][3],
+        json!({ "role": "tool", "content": "Error: a cat", "tool_name": "look", "tool_call_id": "t1" })
+    );
     assert_eq!(ollama["options"], json!({ "stop": ["END"], "num_predict": 50 }));
 }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::blame::named;
 use super::failover::Job;
 use super::outcome::Report;
-use crate::codec::{self, Encoded, StreamDecoder, Target};
+use crate::codec::{self, Encoded, ForcedCall, StreamDecoder, Target};
 use crate::config::{self, Capability, Refusal};
 use crate::protocol::{
     ApiError, ChatRequest, ChatResponse, Dialect, Effort, ErrorKind, Part, Price, StreamEvent, ToolCallDelta, Usage,
@@ -164,6 +164,7 @@ pub(super) async fn attempt(
     } else {
         codec::encode_request(&target, &job.request)?
     };
+    let forced = ForcedCall::of(dialect, &job.request);
     let headers = if passes { job.headers.clone() } else { HeaderMap::new() };
     let call = Call { endpoint: Endpoint::Chat, body: Some(body), headers };
     let price = &model.settings.price;
@@ -199,7 +200,7 @@ pub(super) async fn attempt(
     // Some servers answer a stream request with a whole answer.
     let streams = job.request.stream && answer.media_type() != "application/json";
     if streams {
-        let decoder = StreamDecoder::new(dialect).asked_at(job.at_ms);
+        let decoder = StreamDecoder::new(dialect).asked_at(job.at_ms).forced(forced);
         let decoder = if passes { decoder.beside() } else { decoder };
         let opened = open(answer, decoder, passes, deadlines, price, report).await.map_err(failed)?;
         return Ok(Attempted::Stream(Box::new(Opened { dropped, ..opened })));
@@ -219,6 +220,9 @@ pub(super) async fn attempt(
         }
         failed(error)
     })?;
+    if let Some(call) = forced {
+        call.read(&mut response);
+    }
     codec::name_calls(&mut response, job.at_ms);
     if job.request.stream {
         let opened = Opened {

@@ -21,10 +21,12 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use http::HeaderMap;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Attempted, Deadlines, Opened, Whole, attempt, may_think};
+use super::attempt::{Attempted, Deadlines, Whole, attempt, may_think};
 use super::outcome::{Report, Status, Step};
-use super::{blame, pick, tee, usage};
+use super::tee::Tee;
+use super::{blame, pick, usage};
 use crate::codec::{self, AnswerMeta, NativeMeta};
 use crate::config;
 use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, ModelName, Part};
@@ -93,6 +95,8 @@ pub struct Failure {
 pub struct Dispatcher {
     client: Client,
     budget: RetryBudget,
+    /// Streams end once this is over.
+    closing: CancellationToken,
 }
 
 /// What to do after a failed attempt.
@@ -140,7 +144,12 @@ struct Walk {
 impl Dispatcher {
     /// A dispatcher that calls through `client`.
     pub fn new(client: Client, settings: &config::Dispatch) -> Self {
-        Self { client, budget: RetryBudget::new(settings.retry_budget) }
+        Self { client, budget: RetryBudget::new(settings.retry_budget), closing: CancellationToken::new() }
+    }
+
+    /// Ends all streams, each with an error event that says why, and whatever would become one.
+    pub fn close(&self) {
+        self.closing.cancel();
     }
 
     /// Takes over new settings.
@@ -182,7 +191,7 @@ impl Dispatcher {
                 walk.causes.iter().map(|cause| (cause.model.clone(), cause.error.kind)).collect();
             match found {
                 Found::Answer(permit, attempted) => {
-                    return Ok(answer(model, permit, attempted, job, settings, report));
+                    return Ok(answer(model, permit, attempted, job, settings, report, self.closing.clone()));
                 }
                 Found::GiveUp => break,
                 Found::Nothing => failovers += 1,
@@ -391,6 +400,7 @@ fn answer(
     job: &Job,
     settings: &config::Dispatch,
     report: Report,
+    closing: CancellationToken,
 ) -> Reply {
     let deployment = permit.deployment().name.clone();
     let meta = AnswerMeta {
@@ -403,7 +413,9 @@ fn answer(
         Attempted::Whole(whole) => whole_answer(model, *whole, job, meta, report),
         Attempted::Stream(mut opened) => {
             let dropped = std::mem::take(&mut opened.dropped);
-            (dropped, stream_answer(model, permit, *opened, job, settings, meta, report))
+            let deadlines = Deadlines::of_stream(settings, opened.due);
+            let tee = Tee::new(Arc::clone(model), permit, *opened, job, deadlines, meta, report).until(closing);
+            (dropped, ReplyBody::Stream(tee.into_stream()))
         }
     };
     Reply { model: model.name.clone(), deployment, dropped, body }
@@ -467,20 +479,6 @@ fn says_something(part: &Part) -> bool {
         Part::ToolCall { .. } => true,
         _ => false,
     }
-}
-
-fn stream_answer(
-    model: &Arc<Model>,
-    permit: Permit,
-    opened: Opened,
-    job: &Job,
-    settings: &config::Dispatch,
-    meta: AnswerMeta,
-    report: Report,
-) -> ReplyBody {
-    let deadlines = Deadlines::of_stream(settings, opened.due);
-    let tee = tee::Tee::new(Arc::clone(model), permit, opened, job, deadlines, meta, report);
-    ReplyBody::Stream(tee.into_stream())
 }
 
 #[cfg(test)]

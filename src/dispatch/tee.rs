@@ -1,9 +1,9 @@
 //! Streams an answer to the client while measuring it.
 //!
 //! Where client and upstream speak the same dialect the bytes pass through as they came and are decoded on the side;
-//! else each event is encoded anew. Either way the stream ends in one of three ways: the upstream said that it is
-//! complete; it broke off, and the client gets an error event in its dialect; or the client went away, which drops this
-//! and with it the call. What was said until then is priced in all three.
+//! else each event is encoded anew. Either way the stream ends in one of four ways: the upstream said that it is
+//! complete; it broke off, or the gateway closes, and the client gets an error event in its dialect; or the client went
+//! away, which drops this and with it the call. What was said until then is priced in all four.
 //!
 //! A client that hears nothing for long (the model thinks) gets a sign of life in its dialect: else a proxy on the way, or
 //! the client itself, would take the connection for dead.
@@ -16,13 +16,14 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Deadlines, Opened};
 use super::failover::Job;
 use super::outcome::{Report, Status};
 use super::usage::estimated;
 use crate::codec::{self, AnswerMeta, NativeMeta, StreamDecoder, StreamEncoder, WholeEvents};
-use crate::protocol::{ApiError, Dialect, StreamEvent};
+use crate::protocol::{ApiError, Dialect, ErrorKind, StreamEvent};
 use crate::upstream::{Answer, CallError, Model, Permit, Verdict};
 
 /// Text of an answer that had to be JSON is kept up to here, to see whether it is.
@@ -58,8 +59,20 @@ pub(super) struct Tee {
     held: Option<(Vec<StreamEvent>, Vec<Bytes>)>,
     /// Bytes of the answer since the vendor last counted its tokens.
     uncounted: u64,
+    /// The gateway closes when this is over.
+    closing: CancellationToken,
     /// Present until the end was told.
     report: Option<Report>,
+}
+
+/// What a stream hears next.
+enum Heard {
+    /// Pieces of the answer: events, and the bytes they came in where they pass through.
+    Pieces(Vec<StreamEvent>, Vec<Bytes>),
+    /// Nothing for long.
+    Silence,
+    /// The gateway closes.
+    Closing,
 }
 
 impl Tee {
@@ -97,8 +110,15 @@ impl Tee {
             routing: job.routing.clone(),
             held: Some((opened.events, opened.raw.unwrap_or_default())),
             uncounted: 0,
+            closing: CancellationToken::new(),
             report: Some(report),
         }
+    }
+
+    /// With an end, should `closing` be over before the answer is.
+    pub(super) fn until(mut self, closing: CancellationToken) -> Self {
+        self.closing = closing;
+        self
     }
 
     pub(super) fn into_stream(self) -> BoxStream<'static, Result<Bytes, Infallible>> {
@@ -114,8 +134,9 @@ impl Tee {
         loop {
             self.report.as_ref()?;
             let bytes = match self.read().await {
-                Some((events, raw)) => self.speak(&events, raw),
-                None => codec::sign_of_life(self.dialect),
+                Heard::Pieces(events, raw) => self.speak(&events, raw),
+                Heard::Silence => codec::sign_of_life(self.dialect),
+                Heard::Closing => self.close(),
             };
             if !bytes.is_empty() {
                 self.sign = None;
@@ -124,34 +145,39 @@ impl Tee {
         }
     }
 
-    /// What comes next from the upstream; `None` = nothing yet, and the client has heard nothing for long.
-    async fn read(&mut self) -> Option<(Vec<StreamEvent>, Vec<Bytes>)> {
-        if let Some(held) = self.held.take() {
-            return Some(held);
+    /// What comes next.
+    async fn read(&mut self) -> Heard {
+        if let Some((events, raw)) = self.held.take() {
+            return Heard::Pieces(events, raw);
         }
         let mut events = Vec::new();
         let Some(answer) = &mut self.answer else {
             self.decoder.finish(&mut events);
-            return Some((events, Vec::new()));
+            return Heard::Pieces(events, Vec::new());
         };
         // Counted from when somebody waits for it: a client that takes its time is not the vendor's silence.
         let due = *self.due.get_or_insert_with(|| self.deadlines.next());
         let sign = *self.sign.get_or_insert_with(|| Instant::now() + self.deadlines.sign_of_life);
-        match answer.chunk(due.min(sign)).await {
+        let chunk = tokio::select! {
+            biased;
+            chunk = answer.chunk(due.min(sign)) => chunk,
+            () = self.closing.cancelled() => return Heard::Closing,
+        };
+        match chunk {
             Ok(Some(chunk)) => {
                 self.due = None;
                 self.decoder.push(&chunk, &mut events);
-                return Some((events, vec![chunk]));
+                return Heard::Pieces(events, vec![chunk]);
             }
             Ok(None) => self.decoder.finish(&mut events),
-            Err(CallError::Timeout) if sign < due => return None,
+            Err(CallError::Timeout) if sign < due => return Heard::Silence,
             Err(error) => {
                 let error = error.told(&self.permit.deployment().name);
                 events.push(StreamEvent::Error(error));
             }
         }
         self.answer = None;
-        Some((events, Vec::new()))
+        Heard::Pieces(events, Vec::new())
     }
 
     fn speak(&mut self, events: &[StreamEvent], raw: Vec<Bytes>) -> Bytes {
@@ -262,6 +288,18 @@ impl Tee {
     /// The answer broke off: an error event, and the deployment is told on.
     fn break_off(&mut self, error: &ApiError, out: &mut BytesMut) {
         self.permit.broke_off(error, std::time::Instant::now(), self.at_ms);
+        self.end_early(error, Status::Failed(error.kind), out);
+    }
+
+    /// The gateway closes: an error event, and nobody is to blame.
+    fn close(&mut self) -> Bytes {
+        let mut out = BytesMut::new();
+        let error = ApiError::new(ErrorKind::Unavailable, "the gateway shuts down: ask again in a moment");
+        self.end_early(&error, Status::Cancelled, &mut out);
+        out.freeze()
+    }
+
+    fn end_early(&mut self, error: &ApiError, status: Status, out: &mut BytesMut) {
         self.settle_early();
         self.answer = None;
         match &mut self.mouth {
@@ -271,7 +309,7 @@ impl Tee {
             Mouth::Encoding(encoder) => encoder.encode(&StreamEvent::Error(error.clone()), out),
         }
         if let Some(report) = self.report.take() {
-            report.end(Status::Failed(error.kind));
+            report.end(status);
         }
     }
 }

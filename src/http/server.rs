@@ -1,7 +1,7 @@
 //! Accepts connections, serves them, and ends in order.
 //!
 //! Connections beyond the most allowed wait to be accepted. On drain no further connection is accepted, idle ones are
-//! closed, and open answers get until the deadline; what is left then is cut.
+//! closed, and open answers get until the deadline; what is left then may say why it ends, and is cut.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -34,13 +34,17 @@ pub enum Drain {
     Cut(usize),
 }
 
-/// Serves on `lanes` until `shutdown`, then drains.
+/// How long the last words of cut answers may take to go out.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Serves on `lanes` until `shutdown`, then drains; `close` ends the answers that are not complete by the deadline.
 pub async fn serve(
     listener: TcpListener,
     lanes: &Lanes,
     router: Router,
     settings: config::Server,
     shutdown: impl Future<Output = ()>,
+    close: impl FnOnce(),
 ) -> Drain {
     let permits = Arc::new(Semaphore::new(settings.max_connections));
     let tasks = TaskTracker::new();
@@ -76,10 +80,13 @@ pub async fn serve(
     drop(listener);
     let _ = drain.send(true);
     tasks.close();
-    match tokio::time::timeout(Duration::from_secs(settings.drain_s), tasks.wait()).await {
-        Ok(()) => Drain::Complete,
-        Err(_) => Drain::Cut(tasks.len()),
+    if tokio::time::timeout(Duration::from_secs(settings.drain_s), tasks.wait()).await.is_ok() {
+        return Drain::Complete;
     }
+    let cut = tasks.len();
+    close();
+    let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
+    Drain::Cut(cut)
 }
 
 /// How long a client is waited for.

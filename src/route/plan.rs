@@ -54,6 +54,9 @@ pub struct Considered {
     pub weight: f64,
     /// Expected cost, US dollars: the estimated prompt, and an answer of the length clients ask for or usual ones have.
     pub cost_usd: f64,
+    /// Tokens of that answer.
+    #[serde(skip)]
+    pub answer_tokens: u64,
     /// Expected milliseconds to the first piece; absent = never measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<f64>,

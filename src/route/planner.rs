@@ -479,15 +479,20 @@ fn consider(
     prediction: Option<Prediction>,
     demand: &Demand,
 ) -> Considered {
-    let cost_usd = prediction.as_ref().map(|prediction| prediction.cost_usd);
+    let (answer_tokens, cost_usd) = match &prediction {
+        Some(prediction) => (prediction.output_tokens as u64, prediction.cost_usd),
+        None => {
+            let output_tokens = learned::answer_tokens(model, demand, None) as u64;
+            let input_tokens = u64::from(demand.prompt_tokens);
+            let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
+            (output_tokens, model.settings.price.of(&usage).0)
+        }
+    };
     Considered {
         model: model.name.clone(),
         weight,
-        cost_usd: cost_usd.unwrap_or_else(|| {
-            let output_tokens = learned::answer_tokens(model, demand, None) as u64;
-            let input_tokens = u64::from(demand.prompt_tokens);
-            model.settings.price.of(&Usage { input_tokens, output_tokens, ..Usage::default() }).0
-        }),
+        cost_usd,
+        answer_tokens,
         latency_ms: model.latency().map(|latency| latency.as_secs_f64() * 1e3),
         propensity,
         prediction,

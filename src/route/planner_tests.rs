@@ -78,14 +78,14 @@ deployments = [{ provider = 'home' }, { provider = 'open' }]
 ";
 
 fn must_call(model: &str) -> ChatRequest {
-    let tool = Tool {
-        name: "f".into(),
+    let tool = |name: &str| Tool {
+        name: name.into(),
         description: None,
         parameters: serde_json::json!({}),
         strict: None,
         cache_control: None,
     };
-    ChatRequest { tools: vec![tool], tool_choice: Some(ToolChoice::Required), ..request(model) }
+    ChatRequest { tools: vec![tool("f"), tool("g")], tool_choice: Some(ToolChoice::Required), ..request(model) }
 }
 
 #[test]

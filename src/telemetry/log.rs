@@ -63,7 +63,7 @@ impl Drop for Guard {
 ///
 /// When the filter or the endpoint is wrong, or logging is set up already.
 pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
-    let (writer, thread) = writer::start(std::io::stderr())?;
+    let (writer, thread) = writer::start(std::io::stderr(), settings.log_format == LogFormat::Json)?;
     let (text, json) = match settings.log_format {
         LogFormat::Text => (Some(writer), None),
         LogFormat::Json => (None, Some(writer)),

@@ -127,6 +127,7 @@ pub struct Metrics {
     upstream_in_flight: Family<DeploymentLabels, Gauge>,
     log_written: Family<RecordLabel, Counter>,
     log_dropped: Family<CauseLabel, Counter>,
+    log_durable: Gauge,
     log_queued: Gauge,
     classifier_prompts: Family<ResultLabel, Counter>,
     classifier_tokens: Counter,
@@ -165,6 +166,8 @@ pub struct LogFigures {
     pub lost: u64,
     /// Records waiting.
     pub queued: usize,
+    /// Whether what is written is on a disk that takes it.
+    pub durable: bool,
 }
 
 impl Default for Metrics {
@@ -187,6 +190,7 @@ impl Default for Metrics {
             upstream_in_flight: Family::default(),
             log_written: Family::default(),
             log_dropped: Family::default(),
+            log_durable: Gauge::default(),
             log_queued: Gauge::default(),
             classifier_prompts: Family::default(),
             classifier_tokens: Counter::default(),
@@ -213,6 +217,8 @@ impl Default for Metrics {
         registry.register("log_written", "Records written to the log", metrics.log_written.clone());
         let help = "Decisions and outcomes that are not in the log: the queue was full, or the database down";
         registry.register("log_dropped", help, metrics.log_dropped.clone());
+        let help = "1 = the log is on disk; 0 = it is in memory only, or its disk fails: feedback is refused";
+        registry.register("log_durable", help, metrics.log_durable.clone());
         registry.register("policy_version", "The learned policy in force", metrics.policy_version.clone());
         let help = "Judgements the policy in force rests on";
         registry.register("policy_learned_from", help, metrics.policy_learned_from.clone());
@@ -297,6 +303,7 @@ impl Metrics {
             self.log_dropped.get_or_create(&CauseLabel { cause }).inner().store(count, Ordering::Relaxed);
         }
         self.log_queued.set(figures.queued as i64);
+        self.log_durable.set(i64::from(figures.durable));
     }
 
     /// The classifier, as of now.

@@ -8,8 +8,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -23,6 +22,9 @@ const NAP: Duration = Duration::from_millis(8);
 
 /// Bytes that are written at once, and what the last line adds.
 const BATCH: usize = 64 << 10;
+
+/// How long standard error is waited for at the end: who reads it may stand still.
+const LAST_LINES: Duration = Duration::from_secs(3);
 
 /// What goes to the thread.
 #[derive(Debug)]
@@ -42,28 +44,33 @@ pub(super) struct LineWriter {
     dropped: Arc<AtomicU64>,
 }
 
-/// The thread that writes. Dropping it writes what waits, and ends it.
+/// The thread that writes. Dropping it writes what waits, as far as that is taken within a few seconds, and ends it.
 #[derive(Debug)]
 pub(super) struct WriterThread {
     queue: SyncSender<Message>,
-    thread: Option<JoinHandle<()>>,
+    /// Closed by the thread's end.
+    ended: Receiver<()>,
 }
 
-/// Starts a thread that writes lines to `out`.
+/// Starts a thread that writes lines to `out`; `json` = what it says itself is an object, too.
 ///
 /// # Errors
 ///
 /// When no thread can be had.
-pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<(LineWriter, WriterThread)> {
+pub(super) fn start(out: impl Write + Send + 'static, json: bool) -> io::Result<(LineWriter, WriterThread)> {
     let (queue, waiting) = sync_channel(QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&dropped);
-    let thread = std::thread::Builder::new().name("log".into()).spawn(move || write(out, &waiting, &counter))?;
-    Ok((LineWriter { queue: queue.clone(), dropped }, WriterThread { queue, thread: Some(thread) }))
+    let (end, ended) = sync_channel(0);
+    std::thread::Builder::new().name("log".into()).spawn(move || {
+        write(out, json, &waiting, &counter);
+        drop(end);
+    })?;
+    Ok((LineWriter { queue: queue.clone(), dropped }, WriterThread { queue, ended }))
 }
 
 /// Nobody is told of a failure to write: there is nowhere left to tell it.
-fn write(mut out: impl Write, waiting: &Receiver<Message>, dropped: &AtomicU64) {
+fn write(mut out: impl Write, json: bool, waiting: &Receiver<Message>, dropped: &AtomicU64) {
     let mut batch = Vec::with_capacity(16 << 10);
     while let Ok(mut message) = waiting.recv() {
         if !matches!(message, Message::End) {
@@ -85,7 +92,7 @@ fn write(mut out: impl Write, waiting: &Receiver<Message>, dropped: &AtomicU64) 
         };
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            batch.extend_from_slice(format!("pointsman: {lost} log lines were dropped\n").as_bytes());
+            batch.extend_from_slice(confession(lost, json).as_bytes());
         }
         let _ = out.write_all(&batch).and_then(|()| out.flush());
         batch.clear();
@@ -93,6 +100,17 @@ fn write(mut out: impl Write, waiting: &Receiver<Message>, dropped: &AtomicU64) 
             return;
         }
     }
+}
+
+/// The line that tells of lines that are not there.
+fn confession(lost: u64, json: bool) -> String {
+    if !json {
+        return format!("pointsman: {lost} log lines were dropped\n");
+    }
+    let now = jiff::Timestamp::now();
+    format!(
+        "{{\"timestamp\":\"{now:.6}\",\"level\":\"WARN\",\"message\":\"Log lines were dropped\",\"lines\":{lost}}}\n"
+    )
 }
 
 impl LineWriter {
@@ -130,12 +148,15 @@ impl Write for LineWriter {
 
 impl Drop for WriterThread {
     fn drop(&mut self) {
-        // Fails only where the thread is gone, with nothing left to wait for.
-        if self.queue.send(Message::End).is_ok()
-            && let Some(thread) = self.thread.take()
-        {
-            let _ = thread.join();
+        let deadline = Instant::now() + LAST_LINES;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        while let Err(TrySendError::Full(_)) = self.queue.try_send(Message::End) {
+            if left().is_zero() {
+                return;
+            }
+            std::thread::sleep(NAP);
         }
+        let _ = self.ended.recv_timeout(left());
     }
 }
 
@@ -165,7 +186,7 @@ mod tests {
     fn every_line_is_written_before_the_end() {
         let (_, open) = sync_channel(1 << 16);
         let (told, heard) = sync_channel(1 << 16);
-        let (mut writer, thread) = start(Gate { open, told }).unwrap();
+        let (mut writer, thread) = start(Gate { open, told }, false).unwrap();
         for number in 0..1000 {
             writeln!(writer, "{number}").unwrap();
         }
@@ -179,7 +200,7 @@ mod tests {
     fn a_full_queue_drops_and_counts_instead_of_waiting() {
         let (allow, open) = sync_channel(1 << 16);
         let (told, heard) = sync_channel(1 << 16);
-        let (mut writer, thread) = start(Gate { open, told }).unwrap();
+        let (mut writer, thread) = start(Gate { open, told }, false).unwrap();
         // The gate is shut: at most one batch is with it, the queue fills, and the rest is dropped.
         for _ in 0..3 * QUEUE {
             writer.write_all(b"line\n").unwrap();
@@ -194,5 +215,27 @@ mod tests {
             .sum();
         assert!(lost > 0);
         assert_eq!(lines + lost, 3 * QUEUE);
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_who_reads_nothing() {
+        for lines in [1, 3 * QUEUE] {
+            let (shut, open) = sync_channel(0);
+            let (told, _heard) = sync_channel(0);
+            let (mut writer, thread) = start(Gate { open, told }, false).unwrap();
+            for _ in 0..lines {
+                writer.write_all(b"line\n").unwrap();
+            }
+            // With the gate shut for good it would never come back.
+            drop((thread, writer));
+            drop(shut);
+        }
+    }
+
+    #[test]
+    fn as_json_every_line_is_an_object() {
+        let line: serde_json::Value = serde_json::from_str(&confession(7, true)).unwrap();
+        assert_eq!((&line["level"], &line["lines"]), (&"WARN".into(), &7.into()));
+        assert!(line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
     }
 }

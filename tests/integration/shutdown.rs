@@ -38,3 +38,29 @@ async fn the_deadline_cuts_what_does_not_end() {
     assert_eq!(drained, Drain::Cut(1));
     call.abort();
 }
+
+#[tokio::test]
+async fn streams_that_are_cut_say_so_in_their_dialect() {
+    let gateway = TestGateway::start("[server]\ndrain_s = 1").await;
+    gateway.sandbox.faults().set("*", Fault::Drip { ms: 2000 }, Times::Always);
+    let mut readers = Vec::new();
+    for (path, model) in [
+        ("/v1/chat/completions", "gpt-4o"),
+        ("/v1/messages", "gpt-4o"),
+        ("/v1/messages", "claude-haiku-5-5"),
+        ("/api/chat", "gpt-4o"),
+    ] {
+        let mut body = ask(path, model, "Tell me a story");
+        body["stream"] = json!(true);
+        let response = gateway.post(path, body).await;
+        assert_eq!(response.status(), 200, "{path} {model}");
+        assert_eq!(response.headers()["x-accel-buffering"], "no");
+        readers.push(tokio::spawn(response.text()));
+    }
+    let TestGateway { app, .. } = gateway;
+    assert_eq!(app.stop().await, Drain::Cut(4));
+    for reader in readers {
+        let stream = reader.await.unwrap().expect("a body with an end");
+        assert!(stream.contains("error") && stream.contains("the gateway shuts down"), "{stream}");
+    }
+}

@@ -100,12 +100,14 @@ class OpenAiClient(unittest.TestCase):
 
     def test_a_tool_that_must_be_called(self):
         for vendor, model in self.each():
-            if vendor in ["ollama", "anthropic"]:
-                continue  # a dialect that cannot say it (see test_errors), and a model that refuses it
+            if vendor == "anthropic":
+                continue  # a model that refuses it
             answer = client.chat.completions.create(
                 model=model, messages=QUESTION, tools=[TOOL], tool_choice={"type": "function", "function": {"name": "get_weather"}}
             )
-            self.assertEqual(answer.choices[0].message.tool_calls[0].function.name, "get_weather")
+            call = answer.choices[0].message.tool_calls[0]
+            self.assertEqual((call.function.name, answer.choices[0].finish_reason), ("get_weather", "tool_calls"))
+            self.assertIn("city", json.loads(call.function.arguments))
 
     def rate(self, decision, said):
         """Feedback with what the SDK returned, sent by the SDK; then what the log has of it."""

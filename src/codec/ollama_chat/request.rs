@@ -7,7 +7,7 @@ use super::super::anthropic_messages::blocks::input;
 use super::super::json::cannot_carry;
 use super::super::openai_chat::messages::encode_tools;
 use super::super::{Encoded, Target};
-use super::super::{carried, documents};
+use super::super::{carried, documents, forced};
 use crate::protocol::{
     ApiError, ChatRequest, Effort, ImageSource, Message, Part, ResponseFormat, Role, Sampling, ToolChoice,
 };
@@ -32,7 +32,7 @@ const HARMLESS: [&str; 14] = [
 
 /// The first field that cannot be said here although it changes the meaning.
 pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
-    if matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
+    if forced::is_wanted(request) && forced::tool(request).is_none() {
         return Some("tool_choice".into());
     }
     let refused = |part: &Part| match part {
@@ -51,12 +51,19 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     let mut dropped = Vec::new();
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));
-    out.insert("messages".into(), Value::Array(turns(&request.messages, &mut dropped)));
+    let mut messages = turns(&request.messages, &mut dropped);
+    let forced = forced::tool(request);
+    if let Some(tool) = forced {
+        // Among the first: templates of many models let nothing but a user or a tool speak last.
+        let at = messages.iter().take_while(|message| message["role"] == "system").count();
+        messages.insert(at, json!({ "role": "system", "content": forced::instruction(tool) }));
+    }
+    out.insert("messages".into(), Value::Array(messages));
     out.insert("stream".into(), json!(request.stream));
     match &request.tool_choice {
         // No way to say "none" but not to offer any.
         Some(ToolChoice::None) => {}
-        _ if request.tools.is_empty() => {}
+        _ if request.tools.is_empty() || forced.is_some() => {}
         _ => {
             out.insert("tools".into(), Value::Array(encode_tools(&request.tools)));
             if request.tools.iter().any(|tool| tool.cache_control.is_some()) {
@@ -64,15 +71,13 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
             }
         }
     }
-    match &request.response_format {
-        Some(ResponseFormat::JsonObject) => {
-            out.insert("format".into(), json!("json"));
-        }
-        Some(ResponseFormat::JsonSchema { schema, .. }) => {
-            out.insert("format".into(), schema.clone());
-        }
-        None => {}
-    }
+    let format = match (forced, &request.response_format) {
+        (Some(tool), _) => Some(forced::schema(tool)),
+        (None, Some(ResponseFormat::JsonObject)) => Some(json!("json")),
+        (None, Some(ResponseFormat::JsonSchema { schema, .. })) => Some(schema.clone()),
+        (None, None) => None,
+    };
+    out.extend(format.map(|format| ("format".to_owned(), format)));
     match think(request) {
         Some(think) if target.reasoning => {
             out.insert("think".into(), json!(think));
@@ -171,7 +176,7 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
                 let said = Message { role: Role::User, parts: content.clone(), name: None }.plain_text();
                 let said = if *is_error { format!("Error: {said}") } else { said };
                 let name = names.iter().rev().find(|(id, _)| id == call_id).map(|(_, name)| *name);
-                out.push(json!({ "role": "tool", "content": said, "tool_name": name }));
+                out.push(json!({ "role": "tool", "content": said, "tool_name": name, "tool_call_id": call_id }));
             }
         }
         let turn = turn(role, message, &path, dropped);
@@ -196,8 +201,9 @@ fn turn(role: &str, message: &Message, path: &str, dropped: &mut Vec<String>) ->
             Part::Image { source: ImageSource::Base64 { data, .. }, .. } => images.push(json!(data)),
             // Such a request does not come this far.
             Part::Image { source: ImageSource::Url(_), .. } | Part::Foreign { .. } => {}
-            Part::ToolCall { name, arguments, .. } => {
-                calls.push(json!({ "function": { "name": name, "arguments": input(arguments) } }));
+            // The ids tell calls of one tool apart, for servers that know them; older ones pass them over.
+            Part::ToolCall { id, name, arguments } => {
+                calls.push(json!({ "id": id, "function": { "name": name, "arguments": input(arguments) } }));
             }
             Part::ToolResult { content, .. } => {
                 let pictures = content.iter().filter_map(|part| match part {

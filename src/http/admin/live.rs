@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::{Event, KeepAlive, KeepAliveStream, Sse};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use serde::Serialize;
@@ -20,8 +20,9 @@ use crate::http::state::Gateway;
 /// Proxies and browsers give up on what is silent for long.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// What an endpoint of this kind answers.
-pub type Events = Sse<axum::response::sse::KeepAliveStream<BoxStream<'static, Result<Event, Infallible>>>>;
+/// What an endpoint of this kind answers: events, and the wish that a reverse proxy passes on each as it comes.
+pub type Events =
+    ([(&'static str, &'static str); 1], Sse<KeepAliveStream<BoxStream<'static, Result<Event, Infallible>>>>);
 
 /// `first`, then everything from `live` that passes.
 pub fn events<F, T>(
@@ -71,7 +72,7 @@ where
     // Something is sent at once, so that the browser knows that it is connected.
     let hello = stream::once(async { Ok(Event::default().event("ready").data("{}")) });
     let all = stream::iter(first).chain(hello).chain(later).take_until(end);
-    Sse::new(all.boxed()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    ([("x-accel-buffering", "no")], Sse::new(all.boxed()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
 fn event(item: &impl Serialize) -> Event {

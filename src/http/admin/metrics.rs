@@ -28,7 +28,7 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer) -> Response
             gateway.metrics.deployment(model.name.as_str(), &place.name, breaker, status.in_flight as i64);
         }
     }
-    let log = gateway.recorder.status();
+    let (log, store) = (gateway.recorder.status(), gateway.store.health());
     gateway.metrics.log(&LogFigures {
         decisions: log.decisions,
         outcomes: log.outcomes,
@@ -36,6 +36,7 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer) -> Response
         dropped: log.dropped,
         lost: log.lost,
         queued: log.queued,
+        durable: store.durable && store.failing.is_none(),
     });
     let counts = gateway.classifier.status().counts;
     gateway.metrics.classifier(&ClassifierFigures {

@@ -17,11 +17,12 @@ use crate::dispatch::{Job, Reply, ReplyBody, Report};
 use crate::http::error::Rejection;
 use crate::http::ledger::Asking;
 use crate::http::middleware::caller::{Caller, Chatter};
+use crate::http::middleware::limit::Expected;
 use crate::http::middleware::request_id::ToldLater;
 use crate::http::monitor::Arrival;
 use crate::http::state::{Gateway, PlanRequest};
 use crate::protocol::{ApiError, ChatRequest, Dialect};
-use crate::route::{Decision, estimate_tokens};
+use crate::route::{Considered, Decision, estimate_tokens};
 
 // What answers say of themselves. As statics: making a name of a text takes longer than setting the header.
 static DECISION: HeaderName = HeaderName::from_static("x-pointsman-decision");
@@ -31,6 +32,10 @@ static POLICY: HeaderName = HeaderName::from_static("x-pointsman-policy");
 static REASON: HeaderName = HeaderName::from_static("x-pointsman-reason");
 static FEATURES: HeaderName = HeaderName::from_static("x-pointsman-features");
 static DROPPED: HeaderName = HeaderName::from_static("x-pointsman-dropped");
+
+/// Tells a reverse proxy to pass on each piece as it comes; nginx gathers them otherwise ("X-Accel-Buffering",
+/// nginx.org, ngx_http_proxy_module, proxy_buffering).
+static UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// Client headers that a vendor of the same dialect should see. None that says whose account is meant: the key is ours, and
 /// another's organization beside it would be refused as a bad key.
@@ -108,9 +113,14 @@ async fn answer(
     let asked = PlanRequest { request: &request, dialect, headers: &headers, token, conversation };
     let plan = gateway.plan(&live, asked).await.inspect_err(|error| ticket.refused(error))?;
     let decision = Arc::clone(&plan.decision);
+    let expected = expected(&decision);
+    gateway
+        .limiter
+        .expect(token, &live.config.limits, expected, started)
+        .inspect_err(|error| ticket.refused(error))?;
     gateway.record(&decision, Asking { request: &request, dialect, token, conversation, dry_run: false });
     ticket.routed(&decision);
-    let asker = Asker { request_id: caller.request_id.clone(), token, dialect, conversation, estimated };
+    let asker = Asker { request_id: caller.request_id.clone(), token, dialect, conversation, estimated, expected };
     let witness = Witness::new(Arc::clone(&gateway), asker, permit);
     let steps = ticket.clone();
     let report = Report::new(Arc::clone(&decision), started, move |outcome| {
@@ -138,6 +148,13 @@ async fn answer(
     };
     response.extensions_mut().insert(ToldLater);
     Ok(response)
+}
+
+/// What the answer of the chosen model will take.
+fn expected(decision: &Decision) -> Expected {
+    let chosen = decision.candidates.iter().find(|candidate| candidate.model == decision.chosen);
+    let of = |chosen: &Considered| Expected { tokens: chosen.answer_tokens, cost_usd: chosen.cost_usd };
+    chosen.map(of).unwrap_or_default()
 }
 
 /// Decodes a request, with the wishes its headers carry.
@@ -195,6 +212,7 @@ fn respond(dialect: Dialect, request: &ChatRequest, decision: &Decision, reply: 
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     if request.stream {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(&UNBUFFERED, HeaderValue::from_static("no"));
     }
     say(headers, &DECISION, decision.id.to_string());
     say(headers, &MODEL, reply.model.as_str());

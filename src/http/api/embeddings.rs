@@ -82,8 +82,8 @@ fn settle(gateway: &Gateway, token: Option<&Token>, estimated: u32, price: Price
     let tokens = counted.filter(|tokens| *tokens > 0).unwrap_or_else(|| u64::from(estimated));
     let cost = price.of(&Usage { input_tokens: tokens, ..Usage::default() });
     let id = token.map(|token| token.id.as_str());
-    gateway.limiter.correct(id, estimated, tokens);
-    gateway.limiter.spend(id, cost.0);
+    gateway.limiter.correct(id, u64::from(estimated), tokens);
+    gateway.limiter.spend(id, 0.0, cost.0);
     gateway.budgets.spent(cost.0, Timestamp::now().as_millisecond() as f64 / 1e3);
 }
 

@@ -9,6 +9,7 @@ use tracing::{Span, field};
 
 use crate::dispatch::{Outcome, Status};
 use crate::http::ledger::{self, Conversation};
+use crate::http::middleware::limit::Expected;
 use crate::http::state::Gateway;
 use crate::protocol::{Dialect, RequestId};
 use crate::route::Stay;
@@ -23,6 +24,7 @@ pub(super) struct Witness {
     dialect: Dialect,
     conversation: Conversation,
     estimated: u32,
+    expected: Expected,
     span: Span,
     /// Held until the answer is complete.
     _permit: OwnedSemaphorePermit,
@@ -36,15 +38,17 @@ pub(super) struct Asker<'a> {
     pub(super) conversation: Conversation,
     /// Tokens the prompt was taken to have.
     pub(super) estimated: u32,
+    /// What the answer was taken to take.
+    pub(super) expected: Expected,
 }
 
 impl Witness {
     pub(super) fn new(gateway: Arc<Gateway>, asker: Asker<'_>, permit: OwnedSemaphorePermit) -> Self {
-        let Asker { request_id, token, dialect, conversation, estimated } = asker;
+        let Asker { request_id, token, dialect, conversation, estimated, expected } = asker;
         gateway.metrics.began();
         let token = token.map(|token| (token.id.clone(), token.name.clone()));
         let span = span();
-        Self { gateway, request_id, token, dialect, conversation, estimated, span, _permit: permit }
+        Self { gateway, request_id, token, dialect, conversation, estimated, expected, span, _permit: permit }
     }
 
     /// Tells everybody.
@@ -66,10 +70,10 @@ impl Witness {
             causes,
         });
         let id = self.token.as_ref().map(|(id, _)| id.as_str());
-        self.gateway.limiter.spend(id, outcome.cost.0);
-        if let Some(usage) = outcome.usage {
-            self.gateway.limiter.correct(id, self.estimated, usage.total_tokens());
-        }
+        self.gateway.limiter.spend(id, self.expected.cost_usd, outcome.cost.0);
+        let prompt = u64::from(self.estimated);
+        let counted = outcome.usage.map_or(prompt, |usage| usage.total_tokens());
+        self.gateway.limiter.correct(id, prompt + self.expected.tokens, counted);
         let now_ms = Timestamp::now().as_millisecond();
         let record = ledger::outcome(outcome, now_ms);
         self.gateway.hear_of(&record);
@@ -122,7 +126,7 @@ impl Witness {
             match outcome.status {
                 Status::Ok => "Answered a chat",
                 Status::Failed(_) => "Failed a chat",
-                Status::Cancelled => "A client went away",
+                Status::Cancelled => "A chat ended before its answer did",
             }
         );
     }

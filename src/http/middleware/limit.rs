@@ -1,5 +1,8 @@
 //! Requests and tokens per minute of each API token, and dollars per day: buckets that fill evenly and hold one minute's
 //! worth, or one day's. Without a limit a bucket holds no end of it, so that one set later begins full.
+//!
+//! What an answer takes is known once it is there. So what is expected of it is taken before it begins, or many asked for at
+//! once would each find the bucket full, and is put right at its end.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -68,6 +71,23 @@ impl Bucket {
         let lacking = amount.min(capacity) - self.left;
         (lacking > 0.0).then(|| Duration::from_secs_f64((lacking / capacity * period).min(1e9)))
     }
+
+    /// Of money: whether any of a day's is left.
+    fn any_left(&self, usd_per_day: f64) -> Result<(), ApiError> {
+        match self.wait(usd_per_day * LEAST_LEFT, usd_per_day, DAY) {
+            Some(wait) => Err(over(format!("more than ${usd_per_day} per day"), wait)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What an answer is expected to take.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected {
+    /// Its own tokens.
+    pub tokens: u64,
+    /// What it will cost with its prompt, US dollars.
+    pub cost_usd: f64,
 }
 
 impl Limiter {
@@ -81,12 +101,29 @@ impl Limiter {
             if let Some(wait) = account.requests.wait(1.0, per_minute, MINUTE) {
                 return Err(over(format!("more than {per_minute} requests per minute"), wait));
             }
-            // What an answer costs is known afterwards: a request comes in while anything is left, and what it overdraws
-            // is waited for by the next.
-            if let Some(wait) = account.money.wait(usd_per_day * LEAST_LEFT, usd_per_day, DAY) {
-                return Err(over(format!("more than ${usd_per_day} per day"), wait));
-            }
+            account.money.any_left(usd_per_day)?;
             account.requests.left -= 1.0;
+            Ok(())
+        })
+    }
+
+    /// Takes what an answer is expected to take, beside its prompt's tokens, or says when to come back. Money is given while
+    /// any is left; what an answer overdraws is waited for by the next.
+    ///
+    /// # Errors
+    ///
+    /// `RateLimited`, with a time.
+    pub fn expect(
+        &self,
+        token: Option<&Token>,
+        limits: &Limits,
+        expected: Expected,
+        now: Instant,
+    ) -> Result<(), ApiError> {
+        self.with(token, limits, now, |account, Rates { usd_per_day, .. }| {
+            account.money.any_left(usd_per_day)?;
+            account.money.left -= expected.cost_usd;
+            account.tokens.left -= expected.tokens as f64;
             Ok(())
         })
     }
@@ -133,19 +170,19 @@ impl Limiter {
         take(account, rates)
     }
 
-    /// Puts the estimate right once the vendor has counted. What is overdrawn is waited for by the next request.
-    pub fn correct(&self, token: Option<&str>, estimated: u32, counted: u64) {
+    /// Puts the tokens taken right once the vendor has counted. What is overdrawn is waited for by the next request.
+    pub fn correct(&self, token: Option<&str>, taken: u64, counted: u64) {
         let key = token.map(str::to_owned);
         if let Some(account) = self.buckets.lock().get_mut(&key) {
-            account.tokens.left -= counted as f64 - f64::from(estimated);
+            account.tokens.left -= counted as f64 - taken as f64;
         }
     }
 
-    /// Takes what an answer cost.
-    pub fn spend(&self, token: Option<&str>, cost_usd: f64) {
+    /// Puts the money taken right by what an answer did cost.
+    pub fn spend(&self, token: Option<&str>, taken_usd: f64, cost_usd: f64) {
         let key = token.map(str::to_owned);
         if let Some(account) = self.buckets.lock().get_mut(&key) {
-            account.money.left -= cost_usd;
+            account.money.left -= cost_usd - taken_usd;
         }
     }
 
@@ -220,7 +257,7 @@ mod tests {
         let (limiter, now) = (Limiter::default(), Instant::now());
         let limits = Limits { usd_per_day: 24.0, ..Limits::default() };
         ask(&limiter, &limits, 0, now).unwrap();
-        limiter.spend(None, 26.0);
+        limiter.spend(None, 0.0, 26.0);
         let error = ask(&limiter, &limits, 0, now).unwrap_err();
         let wait = error.retry_after.unwrap().as_secs_f64();
         assert!((wait - 7200.0).abs() < 10.0, "two dollars at one an hour: {wait}");
@@ -231,11 +268,28 @@ mod tests {
     }
 
     #[test]
+    fn many_at_once_share_what_is_left() {
+        let (limiter, now) = (Limiter::default(), Instant::now());
+        let limits = Limits { usd_per_day: 1.0, ..limits(0, 4000) };
+        let begin = |expected: Expected| {
+            ask(&limiter, &limits, 100, now).and_then(|()| limiter.expect(None, &limits, expected, now))
+        };
+        let costly = Expected { tokens: 100, cost_usd: 0.3 };
+        assert_eq!((0..10).filter(|_| begin(costly).is_ok()).count(), 4, "the fourth overdraws");
+        // Each cost a third of what was expected.
+        (0..4).for_each(|_| limiter.spend(None, 0.3, 0.1));
+        (0..4).for_each(|_| limiter.correct(None, 200, 200));
+        begin(Expected::default()).unwrap();
+        let long = Expected { tokens: 900, cost_usd: 0.0 };
+        assert_eq!((0..10).filter(|_| begin(long).is_ok()).count(), 4, "3,100 tokens are left, the last overdraws");
+    }
+
+    #[test]
     fn a_limit_set_later_begins_full_whatever_was_used_before() {
         let (limiter, now) = (Limiter::default(), Instant::now());
         for _ in 0..10 {
             ask(&limiter, &limits(1000, 0), 50_000, now).unwrap();
-            limiter.spend(None, 100.0);
+            limiter.spend(None, 0.0, 100.0);
             limiter.correct(None, 50_000, 80_000);
         }
         let all = Limits { usd_per_day: 1.0, ..limits(1000, 1000) };
@@ -244,7 +298,7 @@ mod tests {
         // One taken off, or all, and set again.
         for off in [limits(1000, 0), limits(0, 0)] {
             ask(&limiter, &off, 50_000, now).unwrap();
-            limiter.spend(None, 100.0);
+            limiter.spend(None, 0.0, 100.0);
             ask(&limiter, &all, 900, now).unwrap();
         }
     }
