@@ -57,8 +57,13 @@ impl Pacer {
         &self.settings
     }
 
-    /// Another budget from now on; what was learned of the price stays.
+    /// Another budget from now on. What was learned of the price stays where there is less to spend; of a price that held a
+    /// smaller budget nothing is known but that it is too high, and it goes up in a few requests but comes down in hours.
     pub fn set_budget(&mut self, settings: PacerSettings) {
+        let rate = |settings: &PacerSettings| settings.budget_usd / settings.window_s.max(1e-9);
+        if rate(&settings) > rate(&self.settings) {
+            self.log_price = self.log_price.min(self.unnoticed().ln());
+        }
         self.settings = settings;
         let budget = settings.budget_usd;
         (self.ahead_usd, self.usual_usd) = (self.ahead_usd.clamp(-budget, budget), self.usual_usd.min(budget));
@@ -233,6 +238,20 @@ mod tests {
         (0..600).for_each(|second| pacer.spent(0.01, f64::from(second)));
         let (then, later) = (pacer.cost_per_usd(600.0), pacer.cost_per_usd(600.0 + 8.0 * 3600.0));
         assert!(later * 0.01 < 0.1 && then > 1e3 * later, "{then}, and after a night {later}");
+    }
+
+    #[test]
+    fn who_raises_a_budget_need_not_wait_for_it() {
+        let mut pacer = Pacer::new(PacerSettings { budget_usd: 0.05, window_s: 3600.0 }, 0.0, 0.0);
+        (0..600).for_each(|second| pacer.spent(0.01, f64::from(second)));
+        let worth = |pacer: &Pacer| pacer.cost_per_usd(600.0) * 0.01;
+        assert!(worth(&pacer) > 1.0, "a cent decides all: {}", worth(&pacer));
+        let kept = pacer;
+        pacer.set_budget(PacerSettings { budget_usd: 500.0, window_s: 3600.0 });
+        assert!(worth(&pacer) < 0.01, "{}", worth(&pacer));
+        pacer = kept;
+        pacer.set_budget(PacerSettings { budget_usd: 0.04, window_s: 3600.0 });
+        assert!(worth(&pacer) > 1.0);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
 use super::load::ConfigArgs;
-use crate::store::{ExchangeError, Exporter, Format, Order, Span, Store, read_entries};
+use crate::store::{ExchangeError, Exporter, Format, Order, Span, Store, hand_over, read_entries};
 
 /// The arguments.
 ///
@@ -81,6 +81,8 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
             bar.inc(1);
             failed.is_none()
         })?;
+        drop(store);
+        hand_over(dir);
     }
     bar.finish_and_clear();
     if let Some(error) = failed {

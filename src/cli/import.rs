@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::export::spinner;
 use super::load::ConfigArgs;
-use crate::store::{Entry, FEEDBACK_ID_BYTES, OpenError, Store, StoreError, read_entries};
+use crate::store::{Entry, FEEDBACK_ID_BYTES, OpenError, Store, StoreError, hand_over, read_entries};
 use crate::train::dataset::foreign::{Called, Imported, import};
 
 /// The arguments.
@@ -93,6 +93,8 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     // Retention goes by the size that was kept.
     store.save_log_size()?;
     store.flush()?;
+    drop(store);
+    hand_over(dir);
     bar.finish_and_clear();
     println!("{new} entries imported, {known} were there already");
     Ok(ExitCode::SUCCESS)

@@ -19,8 +19,8 @@ use crate::store::{Asked, AskedAgain, Entry, OpenError, Store, read_entries};
 use crate::train::dataset::{self, Limits, Split};
 use crate::train::replay::{Stream, TextReader};
 use crate::train::validate::{Trial, Verdict, validate};
-use crate::tuner::gate::Expected;
-use crate::tuner::lesson::{self, Collected, Drawn};
+use crate::tuner::gate::{Evidence, Expected, evidence};
+use crate::tuner::lesson::{self, Collected, Drawn, Lessons};
 use crate::tuner::{Lesson, bandit_settings, in_force, of_newest_head};
 
 /// The arguments.
@@ -68,7 +68,7 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
     let settings = bandit_settings(&loaded.config.learning.bandit);
     let map = &loaded.config.learning.reward;
     let store = Store::open_existing(&loaded.config.server.data_dir, &loaded.config.store);
-    let lessons = match &args.log {
+    let collected = match &args.log {
         Some(file) => read_lessons(file, map)?,
         None => {
             let store = store.as_ref().map_err(|error| anyhow::anyhow!("{error}"));
@@ -76,16 +76,22 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
             lesson::collect(store, usize::MAX, map)?
         }
     };
-    let is_choice = |lesson: &&Lesson| lesson.choice.is_some();
-    let all = lessons.iter().filter(is_choice).count();
+    let choices = |lessons: &[Lesson]| lessons.iter().filter(|lesson| lesson.choice.is_some()).count();
+    let all = choices(&collected.learned);
     // Those of another head were measured against other priors.
-    let lessons = of_newest_head(&lessons);
-    let lessons: Vec<&Lesson> = lessons.iter().filter(is_choice).collect();
+    let (learned, unjudged) = (of_newest_head(&collected.learned), of_newest_head(&collected.unjudged));
+    if choices(&learned) < all {
+        eprintln!("{} judged choices were made beside other heads and are left out", all - choices(&learned));
+    }
+    let (rests_on, mut lessons) = evidence(&learned, &unjudged, 1);
+    lessons.retain(|lesson| lesson.choice.is_some());
     if lessons.is_empty() {
         bail!("the log has no judged choice that was left to chance: nothing can be said of another policy");
     }
-    if lessons.len() < all {
-        eprintln!("{} judged choices were made beside other heads and are left out", all - lessons.len());
+    if rests_on == Evidence::Signals {
+        eprintln!(
+            "nobody judged a choice: an answer is worth what was believed of its model, or what a signal says of it"
+        );
     }
     let find = |name: &str| Contender::named(name, store.as_ref(), settings);
     let models = Expected::from(lessons.iter().copied(), settings).context("these settings make no policy")?;
@@ -108,7 +114,7 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
 }
 
 /// The lessons of an export, which is read twice: whether a question was put again only later entries tell.
-fn read_lessons(file: &Path, map: &RewardMap) -> anyhow::Result<Vec<Lesson>> {
+fn read_lessons(file: &Path, map: &RewardMap) -> anyhow::Result<Lessons> {
     let mut asked = Vec::new();
     read_entries(file, |entry: Entry| {
         asked.push(Asked::of(&entry));
@@ -121,7 +127,9 @@ fn read_lessons(file: &Path, map: &RewardMap) -> anyhow::Result<Vec<Lesson>> {
         true
     })?;
     let mut lessons = collected.finish();
-    lessons.sort_by_key(|lesson| (lesson.at_ms, lesson.id));
+    for lessons in [&mut lessons.learned, &mut lessons.unjudged] {
+        lessons.sort_by_key(|lesson| (lesson.at_ms, lesson.id));
+    }
     Ok(lessons)
 }
 

@@ -77,7 +77,7 @@ pub(super) fn ranged(config: &Config) -> Vec<Ranged> {
         any("classifier.threads", classifier.threads as u64, 4096),
         any("classifier.cache_mb", classifier.cache_mb, LARGE_MB),
         positive("classifier.hub.timeout_s", classifier.hub.timeout_s, LONG),
-        any("store.queue", store.queue as u64, HELD),
+        positive("store.queue", store.queue as u64, HELD),
         any("store.max_mb", store.max_mb, LARGE_MB << 10),
         any("store.cache_mb", store.cache_mb, LARGE_MB),
         any("store.retention_interval_s", store.retention_interval_s, LONG),

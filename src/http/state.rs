@@ -21,9 +21,11 @@ use super::session::Door;
 use crate::classifier::{Classifier, Missed, Reading};
 use crate::config::{self, Config, Setting, Strategy};
 use crate::dispatch::Dispatcher;
-use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ErrorKind};
-use crate::route::{self, Asked, Conversations, Decision, Learned, Lengths, Plan, Question, Rules, Speeds};
-use crate::store::{Order, OutcomeRecord, OutcomeStatus, Span, Store, StoreError, Token, TokenError, Tokens};
+use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ErrorKind, ModelName};
+use crate::route::{self, Asked, Conversations, Decision, Learned, Lengths, Plan, Question, Rules, Speeds, Stay};
+use crate::store::{
+    Fingerprint, Order, OutcomeRecord, OutcomeStatus, Span, Store, StoreError, Token, TokenError, Tokens,
+};
 use crate::telemetry::Metrics;
 use crate::tuner::{Budgets, Learner, Recorder};
 use crate::upstream::{Catalog, Discovered, Listing};
@@ -451,6 +453,17 @@ impl Gateway {
         let token = id.and_then(|id| tokens.all().iter().map(|token| &**token).find(|token| token.id == id));
         if token.is_some() || id.is_none() {
             self.limiter.owe(token, &live.config.limits, usd, Instant::now());
+        }
+    }
+
+    /// Notes that conversations are on `model` now, whose vendor may have `cached_tokens` of each in its cache.
+    pub(super) fn stays(&self, prints: impl IntoIterator<Item = Fingerprint>, model: &ModelName, cached_tokens: u64) {
+        let sticky = self.live().config.routing.sticky;
+        if sticky.enabled {
+            let stay = Stay { model: model.clone(), cached_tokens, at: Instant::now() };
+            for print in prints {
+                self.conversations.note(print.0, stay.clone(), sticky.conversations);
+            }
         }
     }
 

@@ -346,6 +346,8 @@ struct Reason {
     back: Option<(Duration, Refused)>,
     /// Whether it would serve a shorter prompt.
     too_long: bool,
+    /// Whether its weight keeps it out, and perhaps nothing else.
+    weightless: bool,
     /// The request's field that its backends cannot carry, where that is why.
     field: Option<String>,
 }
@@ -358,7 +360,8 @@ fn eligible(
     mode: Mode,
     question: &Question<'_>,
 ) -> Result<(), Reason> {
-    let reason = |text: String| Reason { text, passing: false, back: None, too_long: false, field: None };
+    let reason =
+        |text: String| Reason { text, passing: false, back: None, too_long: false, weightless: false, field: None };
     let lasting = |text: String| Err(reason(text));
     let name = model.name.as_str();
     let wishes = &question.request.routing;
@@ -378,7 +381,7 @@ fn eligible(
         let weight = verdict.weights.get(name).copied().unwrap_or(model.settings.weight);
         let wanted = verdict.prefer.iter().any(|preferred| preferred == name) || wishes.models.is_some();
         if weight <= 0.0 && !wanted {
-            return lasting("its weight is 0".into());
+            return Err(Reason { weightless: true, ..reason("its weight is 0".into()) });
         }
     }
     demand.check(&model.settings).map_err(&reason)?;
@@ -425,7 +428,10 @@ fn nobody(excluded: &[(Arc<Model>, Reason)]) -> PlanError {
         PlanError::TooLong(those(&|reason| reason.too_long))
     } else if excluded.iter().any(|(_, reason)| reason.passing) {
         let back = excluded.iter().filter_map(|(_, reason)| reason.back).min_by_key(|(wait, _)| *wait);
-        PlanError::Unavailable { text: listed(true), back }
+        // First those that a word of the operator would bring back.
+        let mut texts = vec![those(&|reason| reason.weightless), listed(true)];
+        texts.retain(|text| !text.is_empty());
+        PlanError::Unavailable { text: texts.join("; "), back }
     } else if excluded.is_empty() {
         PlanError::Unavailable { text: "none is configured".into(), back: None }
     } else {

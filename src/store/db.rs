@@ -19,7 +19,7 @@ use super::block::{self, Block};
 use super::encoding;
 use super::error::{OpenError, StoreError};
 use super::fingerprint::Salt;
-use super::place::make_private;
+use super::place::{self, make_private};
 use super::rollup::Rollup;
 use crate::config;
 use crate::protocol::DecisionId;
@@ -481,8 +481,8 @@ fn when_free<T>(open: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
 
 /// Opens the database; a broken one is set aside and a fresh one begun.
 fn open_or_replace(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
-    make_private(dir).map_err(|error| Failure::Unwritable(error.to_string()))?;
     let path = dir.join(DIRECTORY);
+    make_private(dir).and_then(|()| make_private(&path)).map_err(|error| Failure::Unwritable(error.to_string()))?;
     let reason = match open_at(&path, settings) {
         Ok((trees, migrated_from)) => return Ok((trees, OpenReport { state: OpenState::Opened, migrated_from })),
         Err(Failure::Broken(reason)) => reason,
@@ -492,6 +492,18 @@ fn open_or_replace(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<
     std::fs::rename(&path, &kept).map_err(|error| Failure::Unwritable(format!("{reason}; {error}")))?;
     let (trees, _) = open_at(&path, settings)?;
     Ok((trees, OpenReport { state: OpenState::Replaced { kept, reason }, migrated_from: None }))
+}
+
+/// Gives the log in `dir` to whom the directory belongs, once nobody has it open: for who opened it as root. See [`place`].
+pub fn hand_over(dir: &Path) {
+    let path = dir.join(DIRECTORY);
+    let is_free = || {
+        let locked = std::fs::File::open(path.join("db")).map(|file| file.try_lock());
+        if matches!(locked, Ok(Err(std::fs::TryLockError::WouldBlock))) { Err(Failure::Locked) } else { Ok(()) }
+    };
+    // sled writes a last file when its last thread ends. Who still has it after that is the service, and owns it.
+    let _ = when_free(is_free);
+    place::give_all_to_owner_of(dir, &path);
 }
 
 fn open_at(path: &Path, settings: &config::Store) -> Result<(Trees, Option<u32>), Failure> {

@@ -43,7 +43,7 @@ mod worth;
 
 pub use audit::AuditRecord;
 pub use compact::{Compacted, Compactor};
-pub use db::{Health, OpenReport, OpenState, Store};
+pub use db::{Health, OpenReport, OpenState, Store, hand_over};
 pub use encoding::{DecodeError, EncodeError};
 pub use error::{OpenError, StoreError};
 pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};

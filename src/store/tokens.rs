@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::place::make_private;
+use super::place::{give_to_owner_of, make_private};
 
 /// Tokens begin so, for people and for scanners that look for leaked secrets.
 const PREFIX: &str = "pm_";
@@ -209,6 +209,7 @@ impl Tokens {
             let mut file = private(&beside)?;
             file.write_all(serde_json::to_string_pretty(&self.tokens)?.as_bytes())?;
             file.sync_all()?;
+            give_to_owner_of(data_dir, &beside);
             fs::rename(&beside, &path)
         };
         write().map_err(|source| TokenError::Io { path: path.clone(), source })
@@ -228,6 +229,7 @@ impl Tokens {
         let lock = || -> std::io::Result<fs::File> {
             make_private(data_dir)?;
             let file = private(&path)?;
+            give_to_owner_of(data_dir, &path);
             file.lock()?;
             Ok(file)
         };

@@ -1,6 +1,7 @@
 //! Whether a new policy may take over: what it would have gained on the choices in the log, with an interval.
 //!
-//! Pure. Every judged choice that was left to chance says something of another policy. Both policies, the new one and the
+//! Pure. Every judged choice that was left to chance says something of another policy; where too few are judged and signals
+//! speak, every choice does by what it shows of them ([`evidence`]). Both policies, the new one and the
 //! live one, are asked what they would have done ([`ope::Logged`]), and compared on the same choices ([`ope::compare`], doubly
 //! robust): where they agree the difference is exactly 0, whatever the rewards, so the interval is narrow when little
 //! changes. What cost and time take away of each request is known without estimating, and is part of its difference.
@@ -20,6 +21,8 @@ use crate::ope::{self, Estimate, Logged, Method, Modelled};
 /// What a new policy would gain.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gain {
+    /// What it rests on.
+    pub rests_on: Evidence,
     /// Choices it is estimated from.
     pub choices: usize,
     /// Utility gained per choice.
@@ -42,6 +45,28 @@ pub struct Gain {
     pub live: Vec<Estimate>,
 }
 
+/// What a gain is estimated from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// Judged answers.
+    Judgements,
+    /// Answers that nobody judged: how often they had a signal of a bad one.
+    Signals,
+}
+
+/// The answers to estimate a gain from. Judged ones, beside which answers with a signal would stand for the bad ones alone.
+/// Where there are fewer than `least` and signals teach anything: all that nobody judged, with a signal or without.
+pub fn evidence<'a>(learned: &'a [Lesson], unjudged: &'a [Lesson], least: usize) -> (Evidence, Vec<&'a Lesson>) {
+    let judged: Vec<&Lesson> = learned.iter().filter(|lesson| lesson.signal.is_none()).collect();
+    let choices = judged.iter().filter(|lesson| lesson.choice.is_some()).count();
+    if choices < least && judged.len() < learned.len() {
+        (Evidence::Signals, unjudged.iter().collect())
+    } else {
+        (Evidence::Judgements, judged)
+    }
+}
+
 /// What is to become of a new policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -55,9 +80,14 @@ pub enum Ruling {
 }
 
 /// Estimates what `new` would have gained over `live`; `None` where the log says nothing of it.
-pub fn gain(lessons: &[Lesson], live: &Snapshot, new: &Snapshot, gate: &Gate) -> Option<Gain> {
+pub fn gain(
+    (rests_on, lessons): (Evidence, &[&Lesson]),
+    live: &Snapshot,
+    new: &Snapshot,
+    gate: &Gate,
+) -> Option<Gain> {
     let (mut by_live, mut by_new, mut relief) = (Vec::new(), Vec::new(), Vec::new());
-    let expected = Expected::from(lessons, *new.settings())?;
+    let expected = Expected::from(lessons.iter().copied(), *new.settings())?;
     for (at, lesson) in lessons.iter().enumerate() {
         let Some(drawn) = &lesson.choice else { continue };
         let Some(seen) = look(lesson, drawn, live, new, expected.without(at)) else { continue };
@@ -72,6 +102,7 @@ pub fn gain(lessons: &[Lesson], live: &Snapshot, new: &Snapshot, gate: &Gate) ->
     let each =
         |log: &[Logged]| methods.into_iter().filter_map(|method| ope::estimate(log, method, &settings)).collect();
     Some(Gain {
+        rests_on,
         choices: by_new.len(),
         mean: difference.value,
         lower: difference.low,
@@ -159,16 +190,21 @@ const LEAST_SUPPORT: f64 = 0.8;
 /// What the rule says, and why, as a sentence.
 pub fn rule(gain: Option<&Gain>, gate: &Gate) -> (Ruling, String) {
     let choices = gain.map_or(0, |gain| gain.choices);
-    let Some(Gain { mean, lower, upper, support, .. }) = gain.filter(|_| choices >= gate.min_choices) else {
+    let Some(Gain { rests_on, mean, lower, upper, support, .. }) = gain.filter(|_| choices >= gate.min_choices)
+    else {
         let why = format!("{choices} judged choices are too few to say (learning.gate.min_choices)");
         return (Ruling::Wait, why);
     };
-    let interval = format!("a gain of {mean:+.4} ({lower:+.4} to {upper:+.4}) over {choices} choices");
+    let by = match rests_on {
+        Evidence::Judgements => "",
+        Evidence::Signals => "by signals alone ",
+    };
+    let interval = format!("{by}a gain of {mean:+.4} ({lower:+.4} to {upper:+.4}) over {choices} choices");
     if *support < LEAST_SUPPORT {
         (Ruling::Wait, format!("the log speaks of {:.0} % of what it would do: {interval}", support * 100.0))
     } else if *lower >= -gate.tolerance {
         (Ruling::Promote, interval)
-    } else if *upper < 0.0 {
+    } else if *upper < 0.0 && *rests_on == Evidence::Judgements {
         (Ruling::Refuse, format!("it is worse: {interval}"))
     } else {
         (Ruling::Wait, format!("too uncertain: {interval}"))

@@ -44,6 +44,11 @@ fn log(count: u64, seed: u64) -> Vec<Lesson> {
         .collect()
 }
 
+fn gain(lessons: &[Lesson], live: &Snapshot, new: &Snapshot, gate: &Gate) -> Option<Gain> {
+    let lessons: Vec<&Lesson> = lessons.iter().collect();
+    super::gain((Evidence::Judgements, &lessons), live, new, gate)
+}
+
 /// A policy that was taught that a model is always as good as `reward`.
 fn taught(lessons: &[(&str, f64)]) -> Snapshot {
     let mut policy = Snapshot::new(Settings::default()).unwrap();

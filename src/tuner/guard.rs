@@ -3,12 +3,25 @@
 //! Pure. Three things are compared, each only once there is enough on both sides: the share of requests that fail, the
 //! mean cost of one, and the mean judgement. Each difference must also be more than two standard errors, so that chance
 //! alone takes nothing back: a few long answers are a good part of what all together cost.
+//!
+//! What got worse may be the world: a model that is no longer what it was, a vendor that is down, harder questions. Then the
+//! version before would do no better, and knows less. So it is asked what it would have chosen ([`weight`]), and a policy is
+//! taken back only if going back would undo a good part of the harm. What the requests since do not say of the version before
+//! is taken to be as it was.
 
+use super::lesson;
+use crate::bandit::{Candidate, Context, Snapshot};
 use crate::config::Guard;
 use crate::store::{DecisionRecord, Entry, Mode, OutcomeStatus};
 
 /// Standard errors that a difference must exceed.
 const SURE: f64 = 2.0;
+
+/// Share of what got worse that going back must undo.
+const WORTH_IT: f64 = 0.4;
+
+/// One request counts for no more than so many.
+const MOST_WEIGHT: f64 = 20.0;
 
 /// What happened to some requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -31,23 +44,23 @@ impl Tally {
         Self { window: window as f64, ..Self::default() }
     }
 
-    /// Takes in one request, if the policy chose its model.
-    pub fn add(&mut self, entry: &Entry) {
+    /// Takes in one request, if the policy chose its model; it counts for `weight`.
+    pub fn add(&mut self, entry: &Entry, weight: f64) {
         let is_ours = is_by_policy(&entry.decision) && !entry.decision.request.dry_run;
         let Some(outcome) = entry.outcome.as_ref().filter(|_| is_ours) else { return };
         if self.ended < self.window {
-            self.ended += 1.0;
-            self.failed += f64::from(u8::from(matches!(outcome.status, OutcomeStatus::Failed(_))));
+            self.ended += weight;
+            self.failed += weight * f64::from(u8::from(matches!(outcome.status, OutcomeStatus::Failed(_))));
             if let Some(cost_usd) = outcome.cost_usd {
-                self.priced += 1.0;
-                self.cost_usd += cost_usd;
-                self.cost_squares += cost_usd * cost_usd;
+                self.priced += weight;
+                self.cost_usd += weight * cost_usd;
+                self.cost_squares += weight * cost_usd * cost_usd;
             }
         }
         if let Some(verdict) = entry.verdict().filter(|_| self.rated < self.window) {
-            self.rated += 1.0;
-            self.verdicts += verdict;
-            self.squares += verdict * verdict;
+            self.rated += weight;
+            self.verdicts += weight * verdict;
+            self.squares += weight * verdict * verdict;
         }
     }
 
@@ -84,33 +97,60 @@ fn squared_error(mean: f64, squares: f64, count: f64) -> f64 {
     (squares / count - mean * mean).max(0.0) / count
 }
 
+/// How much more probably `policy` would have chosen as was chosen: what an entry counts for in what would have happened under
+/// it. 0 where that cannot be told.
+pub fn weight(entry: &Entry, policy: &Snapshot) -> f64 {
+    let decision = &entry.decision;
+    if decision.mode == Mode::Sticky {
+        // Neither chose: the conversation stayed where it was.
+        return 1.0;
+    }
+    let Some(drawn) = lesson::drawn(entry) else { return 0.0 };
+    let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
+    let kind = decision.task.as_deref().unwrap_or_default();
+    let context = Context { features: &decision.features, space: &decision.feature_space, kind };
+    let choice = policy.choose(&context, &candidates, &drawn.tradeoff, decision.explore, 0.0);
+    let share = choice.map_or(0.0, |choice| choice.propensities[drawn.chosen]);
+    let weight = share / drawn.candidates[drawn.chosen].propensity;
+    if weight.is_finite() { weight.clamp(0.0, MOST_WEIGHT) } else { 0.0 }
+}
+
 /// Whether the policy in force chose the model: where it only watched, others did.
 pub fn is_by_policy(decision: &DecisionRecord) -> bool {
     matches!(decision.mode, Mode::Learned | Mode::Sticky) && decision.shadow.is_none()
 }
 
-/// Why the policy that `after` happened under is to be taken back, if it is.
-pub fn objection(before: &Tally, after: &Tally, guard: &Guard) -> Option<String> {
+/// Why the policy that `after` happened under is to be taken back, if it is; `instead` = the same requests, each with the
+/// [`weight`] of the version before.
+pub fn objection(before: &Tally, after: &Tally, instead: &Tally, guard: &Guard) -> Option<String> {
     let least = guard.min_requests as f64;
     let enough = |count: fn(&Tally) -> f64| count(before) >= least && count(after) >= least;
+    // Whether going back helps, as far as can be told.
+    let helps = |count: fn(&Tally) -> f64, figure: fn(&Tally) -> f64| {
+        let (was, is) = (figure(before), figure(after));
+        let known = (count(instead) / count(after)).min(1.0);
+        let would_be = if known > 0.0 { known * figure(instead) + (1.0 - known) * was } else { was };
+        (is - would_be) / (is - was) >= WORTH_IT
+    };
     if enough(|tally| tally.ended) {
         let (was, is) = (before.failing(), after.failing());
         let error = (was * (1.0 - was) / before.ended + is * (1.0 - is) / after.ended).sqrt();
-        if is - was > guard.error_rise && is - was > SURE * error {
+        let helps = helps(|tally| tally.ended, Tally::failing);
+        if is - was > guard.error_rise && is - was > SURE * error && helps {
             return Some(format!("{:.0} % of requests fail, {:.0} % did before", is * 100.0, was * 100.0));
         }
     }
     if enough(|tally| tally.priced) && before.cost_usd > 0.0 {
         let rise = after.cost() - guard.cost_factor * before.cost();
         let error = (after.cost_error() + guard.cost_factor.powi(2) * before.cost_error()).sqrt();
-        if rise > 0.0 && rise > SURE * error {
+        if rise > 0.0 && rise > SURE * error && helps(|tally| tally.priced, Tally::cost) {
             return Some(format!("a request costs ${:.5}, it was ${:.5} before", after.cost(), before.cost()));
         }
     }
     if enough(|tally| tally.rated) {
         let fall = before.rating() - after.rating();
         let error = (before.rating_error() + after.rating_error()).sqrt();
-        if fall > guard.rating_drop && fall > SURE * error {
+        if fall > guard.rating_drop && fall > SURE * error && helps(|tally| tally.rated, Tally::rating) {
             let (was, is) = (before.rating(), after.rating());
             return Some(format!("answers are judged {is:.2}, they were {was:.2} before"));
         }
@@ -139,6 +179,26 @@ mod tests {
         }
     }
 
+    /// Where the log says nothing of the version before.
+    fn blind(before: &Tally, after: &Tally, guard: &Guard) -> Option<String> {
+        objection(before, after, &Tally::default(), guard)
+    }
+
+    #[test]
+    fn what_the_version_before_would_do_no_better_is_not_the_policys_doing() {
+        let guard = Guard::default();
+        let before = tally(200, 4, 0.01, 0.7);
+        for (failed, cost, verdict) in [(60, 0.01, 0.7), (4, 0.05, 0.7), (4, 0.01, 0.4)] {
+            let after = tally(200, failed, cost, verdict);
+            let taken_back = |instead: &Tally| objection(&before, &after, instead, &guard).is_some();
+            assert!(taken_back(&before), "it would do as well as before");
+            assert!(taken_back(&tally(60, failed * 60 / 200, cost, verdict)), "little speaks of it");
+            assert!(!taken_back(&after), "it would do just as badly");
+            assert!(!taken_back(&tally(150, failed * 150 / 200, cost, verdict)), "mostly");
+            assert!(!taken_back(&tally(200, 100, 0.09, 0.2)), "or worse");
+        }
+    }
+
     #[test]
     fn what_the_weights_chose_is_not_the_policys_doing() {
         let mut decision = crate::tuner::lesson::tests::decision(1);
@@ -158,24 +218,24 @@ mod tests {
     #[test]
     fn what_does_as_well_as_before_stays() {
         let guard = Guard::default();
-        assert_eq!(objection(&tally(200, 4, 0.01, 0.7), &tally(200, 8, 0.02, 0.68), &guard), None);
+        assert_eq!(blind(&tally(200, 4, 0.01, 0.7), &tally(200, 8, 0.02, 0.68), &guard), None);
     }
 
     #[test]
     fn each_rail_takes_back_on_its_own() {
         let guard = Guard::default();
         let good = tally(200, 4, 0.01, 0.7);
-        let failing = objection(&good, &tally(200, 60, 0.01, 0.7), &guard).unwrap();
+        let failing = blind(&good, &tally(200, 60, 0.01, 0.7), &guard).unwrap();
         assert!(failing.contains("30 %"), "{failing}");
-        assert!(objection(&good, &tally(200, 4, 0.05, 0.7), &guard).unwrap().contains("costs"));
-        assert!(objection(&good, &tally(200, 4, 0.01, 0.4), &guard).unwrap().contains("judged"));
+        assert!(blind(&good, &tally(200, 4, 0.05, 0.7), &guard).unwrap().contains("costs"));
+        assert!(blind(&good, &tally(200, 4, 0.01, 0.4), &guard).unwrap().contains("judged"));
     }
 
     #[test]
     fn a_handful_of_requests_says_nothing() {
         let guard = Guard::default();
-        assert_eq!(objection(&tally(200, 4, 0.01, 0.7), &tally(20, 20, 1.0, 0.0), &guard), None);
-        assert_eq!(objection(&tally(20, 0, 0.01, 0.7), &tally(200, 200, 1.0, 0.0), &guard), None);
+        assert_eq!(blind(&tally(200, 4, 0.01, 0.7), &tally(20, 20, 1.0, 0.0), &guard), None);
+        assert_eq!(blind(&tally(20, 0, 0.01, 0.7), &tally(200, 200, 1.0, 0.0), &guard), None);
     }
 
     #[test]
@@ -184,7 +244,7 @@ mod tests {
         let dear = |spread: f64| {
             let mut after = tally(60, 0, 0.04, 0.7);
             after.cost_squares = after.priced * (0.04_f64.powi(2) + spread.powi(2));
-            objection(&tally(500, 0, 0.01, 0.7), &after, &guard)
+            blind(&tally(500, 0, 0.01, 0.7), &after, &guard)
         };
         assert!(dear(0.01).unwrap().contains("costs"), "four times as much, each of them");
         assert_eq!(dear(0.1), None, "two of sixty cost it all");
@@ -193,6 +253,6 @@ mod tests {
     #[test]
     fn a_fall_that_chance_explains_takes_nothing_back() {
         let guard = Guard { min_requests: 10, ..Guard::default() };
-        assert_eq!(objection(&tally(12, 0, 0.01, 0.7), &tally(12, 0, 0.01, 0.55), &guard), None);
+        assert_eq!(blind(&tally(12, 0, 0.01, 0.7), &tally(12, 0, 0.01, 0.55), &guard), None);
     }
 }

@@ -193,8 +193,8 @@ impl Learner {
 impl Shared {
     /// The mode and the share in force.
     pub(super) fn mode(&self) -> (LearningMode, f64) {
-        let (switches, settings) = (self.switches.load(), self.settings.load());
-        (switches.mode.unwrap_or(settings.mode), switches.rollout.unwrap_or(settings.rollout))
+        let settings = self.settings.load();
+        self.switches.load().acting((settings.mode, settings.rollout))
     }
 
     pub(super) fn status(&self) -> LearnerStatus {

@@ -7,6 +7,9 @@
 //!
 //! Where nobody rated, signals speak, and only of bad answers. What they teach is how much more often a model has them than
 //! the others ([`Rates`]), which the whole log must say: [`Collected`] takes entries in and gives the lessons at the end.
+//!
+//! What signals say of another policy is another matter: answers with one are all bad, so those without one must be looked at
+//! beside them. [`Lessons::unjudged`] are both.
 
 use std::collections::HashMap;
 
@@ -20,6 +23,19 @@ use crate::store::{
 
 /// Newest decisions that a collection looks at one by one; further back only at those that were judged.
 const LOOK_AT: usize = 100_000;
+
+/// Newest unjudged answers that are kept: enough to tell rates apart, and a few megabytes.
+const UNJUDGED: usize = 4_000;
+
+/// What the log teaches, and what it says of policies where nobody judged.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lessons {
+    /// Judged answers, and what signals say besides, oldest first: what a policy learns.
+    pub learned: Vec<Lesson>,
+    /// The newest answers that were left to chance and that nobody judged, oldest first: worth what a signal says, and
+    /// where there is none what was believed of their model.
+    pub unjudged: Vec<Lesson>,
+}
 
 /// One judged answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,16 +116,35 @@ impl Lesson {
     /// What `entry` teaches, if anything; `again` = its question was soon put again. A signal is taken at its word, which
     /// it must not be before it is weighed: see [`Lesson::weighed`].
     pub fn of(entry: &Entry, again: bool, map: &RewardMap) -> Option<Self> {
+        let worth = worth(entry, again, map)?;
+        Self::of_worth(entry, |_| worth)
+    }
+
+    /// The answer of `entry`, where it was left to chance and nobody judged it.
+    fn unjudged(entry: &Entry, again: bool, map: &RewardMap) -> Option<Self> {
+        entry.outcome.as_ref()?;
+        let said = worth(entry, again, map);
+        if said.is_some_and(|worth| worth.signal.is_none()) {
+            return None;
+        }
+        let as_believed = |prior| Worth { value: prior, weight: 1.0, signal: None };
+        let lesson = Self::of_worth(entry, |prior| said.unwrap_or_else(|| as_believed(prior)))?;
+        lesson.choice.is_some().then_some(Self { weight: 1.0, ..lesson })
+    }
+
+    /// The answer of `entry`, worth what `worth` makes of what was believed of its model.
+    fn of_worth(entry: &Entry, worth: impl FnOnce(f64) -> Worth) -> Option<Self> {
         let decision = &entry.decision;
-        let Worth { value, weight, signal } = worth(entry, again, map)?;
         let model = judged_model(entry)?.clone();
         let known = decision.candidates.iter().find(|candidate| candidate.model == model)?;
+        let prior = known.prior?;
+        let Worth { value, weight, signal } = worth(prior);
         let choice = (decision.explore && decision.chosen == model).then(|| drawn(entry)).flatten();
         Some(Self {
             id: decision.id,
             at_ms: decision.at_ms,
             heard_at_ms: heard_at_ms(entry),
-            prior: known.prior?,
+            prior,
             grounds: known.grounds,
             features: decision.features.clone(),
             space: decision.feature_space.clone(),
@@ -161,7 +196,8 @@ fn heard_at_ms(entry: &Entry) -> i64 {
     said.max(ended).unwrap_or(entry.decision.at_ms)
 }
 
-fn drawn(entry: &Entry) -> Option<Drawn> {
+/// The choice of an entry, where it was one among several.
+pub(super) fn drawn(entry: &Entry) -> Option<Drawn> {
     let decision = &entry.decision;
     if !matches!(decision.mode, Mode::Learned | Mode::Weighted) {
         return None;
@@ -193,13 +229,14 @@ pub struct Collected<'a> {
     most: usize,
     rates: Rates,
     lessons: Vec<Lesson>,
+    unjudged: Vec<Lesson>,
     judged: usize,
 }
 
 impl<'a> Collected<'a> {
     /// Nothing yet; of judgements and of signals the newest `most` are kept.
     pub fn new(map: &'a RewardMap, most: usize) -> Self {
-        Self { map, most, rates: Rates::default(), lessons: Vec::new(), judged: 0 }
+        Self { map, most, rates: Rates::default(), lessons: Vec::new(), unjudged: Vec::new(), judged: 0 }
     }
 
     /// Takes in the entry before those taken so far; `again` = whether its question was soon put again, where that can be
@@ -207,6 +244,9 @@ impl<'a> Collected<'a> {
     pub fn take(&mut self, entry: &Entry, again: Option<bool>) {
         if let Some(model) = judged_model(entry) {
             self.rates.note(model, chances(entry, again));
+        }
+        if self.unjudged.len() < UNJUDGED {
+            self.unjudged.extend(Lesson::unjudged(entry, again == Some(true), self.map));
         }
         self.add(entry, again);
     }
@@ -227,8 +267,8 @@ impl<'a> Collected<'a> {
     }
 
     /// The lessons, oldest first.
-    pub fn finish(self) -> Vec<Lesson> {
-        let Self { rates, lessons, .. } = self;
+    pub fn finish(self) -> Lessons {
+        let Self { rates, lessons, mut unjudged, .. } = self;
         let mut judged: HashMap<ModelName, (f64, f64)> = HashMap::new();
         for lesson in lessons.iter().filter(|lesson| lesson.signal.is_none()) {
             let (offset, count) = judged.entry(lesson.model.clone()).or_default();
@@ -240,7 +280,8 @@ impl<'a> Collected<'a> {
             let offset = offset(&lesson.model);
             lesson.weighed(&rates, offset)
         };
-        lessons.into_iter().rev().filter_map(weigh).collect()
+        unjudged.reverse();
+        Lessons { learned: lessons.into_iter().rev().filter_map(weigh).collect(), unjudged }
     }
 }
 
@@ -249,11 +290,11 @@ impl<'a> Collected<'a> {
 /// # Errors
 ///
 /// When the log cannot be read.
-pub fn collect(store: &Store, most: usize, map: &RewardMap) -> Result<Vec<Lesson>, StoreError> {
+pub fn collect(store: &Store, most: usize, map: &RewardMap) -> Result<Lessons, StoreError> {
     look_through(store, most, LOOK_AT, map)
 }
 
-fn look_through(store: &Store, most: usize, look_at: usize, map: &RewardMap) -> Result<Vec<Lesson>, StoreError> {
+fn look_through(store: &Store, most: usize, look_at: usize, map: &RewardMap) -> Result<Lessons, StoreError> {
     let mut collected = Collected::new(map, most);
     let mut again = AskedAgain::default();
     let (mut looked_at, mut last) = (0, None);

@@ -166,13 +166,14 @@ fn who_gave_up_waiting_or_only_asked_which_model_complains_of_nothing() {
 
 /// A log in which of every hundred answers of `a` so many are empty, and so many of every hundred of `b`, which has every
 /// tenth request.
-fn unrated(count: u64, empty: [u64; 2]) -> Vec<Lesson> {
+fn unrated(count: u64, empty: [u64; 2]) -> Lessons {
     let map = RewardMap::default();
     let mut collected = Collected::new(&map, 20_000);
     for number in (1..=count).rev() {
         let mut decision = decision(number);
         let is_b = number.is_multiple_of(10);
         decision.chosen = ModelName::from(if is_b { "b" } else { "a" });
+        (decision.candidates[0].propensity, decision.candidates[1].propensity) = (0.9, 0.1);
         let nth = if is_b { number / 10 } else { number - number / 10 };
         let mut outcome = outcome(&decision);
         outcome.signals.extend((nth % 100 < empty[usize::from(is_b)]).then_some(Signal::Empty));
@@ -183,17 +184,18 @@ fn unrated(count: u64, empty: [u64; 2]) -> Vec<Lesson> {
 
 #[test]
 fn where_nobody_rates_equal_rates_of_bad_answers_teach_nothing() {
-    assert_eq!(unrated(3000, [10, 10]), []);
-    assert_eq!(unrated(3000, [0, 0]), []);
+    assert_eq!(unrated(3000, [10, 10]).learned, []);
+    assert_eq!(unrated(3000, [0, 0]).learned, []);
 }
 
 #[test]
 fn who_has_many_bad_answers_sinks_by_about_as_much() {
     use crate::bandit::{Settings, Snapshot};
     use crate::config::Gate;
-    let lessons = unrated(3000, [30, 5]);
+    let all = unrated(3000, [30, 5]);
     let live = Snapshot::new(Settings::default()).unwrap();
-    let proposal = crate::tuner::propose(&lessons, &live, Settings::default(), &Gate::default()).unwrap();
+    let proposal = crate::tuner::propose(&all, &live, Settings::default(), &Gate::default()).unwrap();
+    let lessons = all.learned;
     let quality = |model: &str| {
         let model = ModelName::from(model);
         let ways = &lessons[0].choice.as_ref().unwrap().candidates;
@@ -205,6 +207,34 @@ fn who_has_many_bad_answers_sinks_by_about_as_much() {
     assert!(quality("b") > quality("a") && quality("b") > 0.4, "{}", quality("b"));
     let mean = lessons.iter().map(|lesson| lesson.reward.value()).sum::<f64>() / lessons.len() as f64;
     assert!((0.36..0.42).contains(&mean), "{mean}");
+}
+
+#[test]
+fn signals_alone_may_bring_a_policy_and_few_judgements_are_none_the_more() {
+    use crate::bandit::{Settings, Snapshot};
+    use crate::config::Gate;
+    use crate::tuner::gate::{Evidence, Ruling};
+    let live = Snapshot::new(Settings::default()).unwrap();
+    let propose = |lessons: &Lessons| {
+        let proposal = crate::tuner::propose(lessons, &live, Settings::default(), &Gate::default()).unwrap();
+        (proposal.ruling, proposal.gain.unwrap())
+    };
+    let all = unrated(3000, [40, 1]);
+    assert_eq!(all.unjudged.len(), 3000);
+    let with = all.unjudged.iter().filter(|lesson| lesson.signal.is_some()).count();
+    assert_eq!(with, 2700 * 40 / 100 + 300 / 100, "answers without a signal stand beside those with one");
+    let (ruling, gain) = propose(&all);
+    assert_eq!((ruling, gain.rests_on), (Ruling::Promote, Evidence::Signals), "{gain:?}");
+    assert!(gain.lower > 0.02 && gain.upper < 0.25, "up to four tenths of what was believed: {gain:?}");
+    // Enough judgements decide alone, as few do where no signal speaks.
+    let judged =
+        |count: usize| all.unjudged.iter().take(count).map(|lesson| Lesson { signal: None, ..lesson.clone() });
+    let mut rated = all.clone();
+    rated.learned.extend(judged(60));
+    assert_eq!(propose(&rated).1.rests_on, Evidence::Judgements);
+    let few = Lessons { learned: judged(10).collect(), ..all };
+    let (ruling, gain) = propose(&few);
+    assert_eq!((ruling, gain.rests_on, gain.choices), (Ruling::Wait, Evidence::Judgements, 10));
 }
 
 #[test]
@@ -227,13 +257,13 @@ fn the_log_gives_its_newest_lessons_oldest_first() {
         put(question * 10 + 5, question, "b", None);
     }
     put(HOUR, 0, "b", Some(0.5));
-    let lessons = collect(&store, 40, &RewardMap::default()).unwrap();
+    let lessons = collect(&store, 40, &RewardMap::default()).unwrap().learned;
     assert_eq!(lessons.len(), 31, "what was asked again, and what was judged");
     assert!(lessons.is_sorted_by_key(|lesson| lesson.at_ms));
     let (judged, signals) = lessons.split_last().unwrap();
     assert_eq!((judged.reward.value(), judged.signal), (0.5, None));
     assert!(signals.iter().all(|it| it.model.as_str() == "a" && it.reward.value() < 0.3 && it.weight == 0.5));
-    assert_eq!(collect(&store, 1, &RewardMap::default()).unwrap().len(), 1);
+    assert_eq!(collect(&store, 1, &RewardMap::default()).unwrap().learned.len(), 1);
 }
 
 #[test]
@@ -245,7 +275,7 @@ fn what_was_judged_counts_however_much_has_come_since() {
         let said = (number <= 30).then(|| feedback(&decision, "f", FeedbackKind::Score(0.5)));
         store.append(&[decision], &[outcome], &mut Vec::from_iter(said)).unwrap();
     }
-    let count = |most, look_at| look_through(&store, most, look_at, &RewardMap::default()).unwrap().len();
+    let count = |most, look_at| look_through(&store, most, look_at, &RewardMap::default()).unwrap().learned.len();
     assert_eq!((count(100, 20), count(100, 200), count(10, 20)), (30, 30, 10));
     assert_eq!(count(100, 185), 30, "each once");
 }

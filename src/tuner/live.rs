@@ -89,6 +89,8 @@ pub struct Switches {
     pub mode: Option<LearningMode>,
     /// In place of the configured share.
     pub rollout: Option<f64>,
+    /// What was configured when either was switched: once the configuration says otherwise, it is the newer word.
+    pub configured: Option<(LearningMode, f64)>,
     /// Nothing but this version.
     pub pinned: Option<u64>,
     /// No new policy before this moment, Unix milliseconds: a guard rail took one back.
@@ -114,12 +116,21 @@ impl Switches {
         store.set_setting(SWITCHES, self)
     }
 
-    /// Why the policy is to stay as it is, if it is.
+    /// The mode and the share in force where `configured` is what the configuration says.
+    pub fn acting(&self, configured: (LearningMode, f64)) -> (LearningMode, f64) {
+        let stands = self.configured.is_none_or(|then| then == configured);
+        let Self { mode, rollout, .. } = if stands { *self } else { Self::default() };
+        (mode.unwrap_or(configured.0), rollout.unwrap_or(configured.1))
+    }
+
+    /// Why no other version is to take over, if none is.
     pub fn frozen(&self, now_ms: i64) -> Option<&'static str> {
         if self.pinned.is_some() {
             return Some("a version is pinned");
         }
-        self.hold_until_ms.filter(|until| now_ms < *until).map(|_| "a guard rail took a policy back a while ago")
+        self.hold_until_ms
+            .filter(|until| now_ms < *until)
+            .map(|_| "a version was taken back a while ago (unpin ends the hold)")
     }
 }
 
@@ -205,6 +216,7 @@ pub fn promote(store: &Store, version: u64, reason: Option<String>, now_ms: i64)
 
 /// Notes who did what to the policy. An audit that cannot be written is said in the log and stops nothing.
 pub fn audit(store: &Store, who: &str, action: &str, version: u64, detail: serde_json::Value, now_ms: i64) {
+    tracing::info!(who, action, version, %detail, "The policy was acted on");
     let subject = version.to_string();
     let record = AuditRecord { at_ms: now_ms, who: who.into(), action: action.into(), subject, detail };
     if let Err(error) = store.audit(&record) {
@@ -224,6 +236,16 @@ mod tests {
         assert_eq!(open(&store, Settings::default(), 9).unwrap(), policy);
         let record = store.snapshot(1).unwrap().unwrap();
         assert_eq!((record.state, record.promoted_at_ms), (SnapshotState::Promoted, Some(5)));
+    }
+
+    #[test]
+    fn the_newer_word_on_the_mode_holds() {
+        use LearningMode::{Live, Shadow};
+        let by_panel =
+            Switches { mode: Some(Live), rollout: Some(1.0), configured: Some((Live, 0.5)), ..Switches::default() };
+        assert_eq!(by_panel.acting((Live, 0.5)), (Live, 1.0));
+        assert_eq!(by_panel.acting((Shadow, 0.2)), (Shadow, 0.2), "the file was changed since");
+        assert_eq!(Switches::default().acting((Shadow, 0.2)), (Shadow, 0.2));
     }
 
     #[test]

@@ -13,7 +13,7 @@
 use std::borrow::Cow;
 
 use super::gate::{self, Gain, Ruling};
-use super::lesson::Lesson;
+use super::lesson::{Lesson, Lessons};
 use super::live::Live;
 use crate::bandit::{Settings, SettingsError, Snapshot};
 use crate::config::Gate;
@@ -39,24 +39,26 @@ impl Proposal {
     }
 }
 
-/// Folds `lessons`, oldest first, into a new policy and measures it against `live`.
+/// Folds what was learned, oldest first, into a new policy and measures it against `live`.
 ///
 /// # Errors
 ///
 /// When the settings are not possible.
 pub fn propose(
-    lessons: &[Lesson],
+    lessons: &Lessons,
     live: &Snapshot,
     settings: Settings,
     gate: &Gate,
 ) -> Result<Proposal, SettingsError> {
-    let lessons = of_newest_head(lessons);
+    let Lessons { learned, unjudged } = lessons;
+    let (lessons, unjudged) = (of_newest_head(learned), of_newest_head(unjudged));
     let mut policy = Snapshot::new(settings)?;
     if let Some(newest) = newest_read(&lessons) {
         policy = policy.in_space(&newest.space, newest.features.len());
     }
     policy.learn(lessons.iter().map(Lesson::observation));
-    let gain = gate::gain(&lessons, live, &policy, gate);
+    let (rests_on, evidence) = gate::evidence(&lessons, &unjudged, gate.min_choices);
+    let gain = gate::gain((rests_on, &evidence), live, &policy, gate);
     let (ruling, reason) = gate::rule(gain.as_ref(), gate);
     Ok(Proposal { policy, gain, ruling, reason })
 }

@@ -18,12 +18,16 @@ fn lessons(count: u64) -> Vec<Lesson> {
     (1..=count).filter_map(lesson).collect()
 }
 
+fn learned(lessons: &[Lesson]) -> Lessons {
+    Lessons { learned: lessons.to_vec(), unjudged: Vec::new() }
+}
+
 #[test]
 fn the_same_log_gives_the_same_policy() {
     let (lessons, live) = (lessons(120), Snapshot::new(Settings::default()).unwrap());
     let gate = Gate::default();
-    let first = propose(&lessons, &live, Settings::default(), &gate).unwrap();
-    assert_eq!(first, propose(&lessons, &live, Settings::default(), &gate).unwrap());
+    let first = propose(&learned(&lessons), &live, Settings::default(), &gate).unwrap();
+    assert_eq!(first, propose(&learned(&lessons), &live, Settings::default(), &gate).unwrap());
     assert_eq!((first.policy.learned_from(), first.policy.space()), (120, "test"));
 }
 
@@ -36,7 +40,7 @@ fn taking_in_one_by_one_comes_to_what_a_retune_comes_to() {
     }
     assert_eq!((live.revision, live.known.len()), (60, 2));
     let gate = Gate::default();
-    let proposal = propose(&lessons, &live.policy, Settings::default(), &gate).unwrap();
+    let proposal = propose(&learned(&lessons), &live.policy, Settings::default(), &gate).unwrap();
     let gain = proposal.gain.unwrap();
     assert!(gain.mean.abs() < 1e-9 && proposal.ruling == Ruling::Promote, "{gain:?}");
 }
@@ -49,7 +53,7 @@ fn a_head_that_was_tried_and_put_back_takes_nothing_with_it() {
         lessons[unread].features.clear();
     }
     let live = Snapshot::new(Settings::default()).unwrap();
-    let proposal = propose(&lessons, &live, Settings::default(), &Gate::default()).unwrap();
+    let proposal = propose(&learned(&lessons), &live, Settings::default(), &Gate::default()).unwrap();
     assert_eq!((proposal.policy.space(), proposal.policy.learned_from()), ("test", 51));
     assert_eq!(of_newest_head(&lessons[..50]).len(), 50, "beside one head all count");
 }
@@ -64,7 +68,7 @@ fn what_was_learned_beside_another_head_is_left_behind() {
         newest.features = vec![0.5; 5];
     }
     lessons[55].features.clear();
-    let proposal = propose(&lessons, &before.policy, Settings::default(), &Gate::default()).unwrap();
+    let proposal = propose(&learned(&lessons), &before.policy, Settings::default(), &Gate::default()).unwrap();
     assert_eq!((proposal.policy.space(), proposal.policy.learned_from()), ("newer", 10), "one prompt was not read");
     assert_eq!(take_in(&before, &lessons[50..]).revision, 61, "of another head's only what was not read");
     let anew = begin_anew(&before, "newer", 5).unwrap();

@@ -66,6 +66,8 @@ struct Desk {
     rest: Duration,
     /// What the log held when guard rails last looked at it.
     watched: Option<LogSize>,
+    /// What it held at the last retune.
+    read: Option<LogSize>,
     /// The version and revision that were kept last, and when.
     kept: Option<(u64, u64, Instant)>,
     /// The settings of exploring and forgetting that the live policy has.
@@ -157,6 +159,7 @@ impl Desk {
             retuned,
             rest: LEAST_REST,
             watched: None,
+            read: None,
             kept: None,
             bandit,
             revivals: 0,
@@ -183,6 +186,7 @@ impl Desk {
                 let settled = self.move_in();
                 let kept = settled.and_then(|()| budgets.keep(&self.shared.store)).and_then(|()| self.follow_head());
                 let kept = kept.and_then(|()| self.keep(KEEP_EVERY));
+                self.ask_for_second_askings();
                 self.watch().and(kept.map_err(LearnError::from))
             }
             Job::Settle => {
@@ -207,6 +211,15 @@ impl Desk {
             tracing::error!(%error, "The learner could not do its work; it tries again later");
         }
         self.shared.last.lock().new = self.new;
+    }
+
+    /// That a question was put again is in the log a while after its answer, and no news tell of it.
+    fn ask_for_second_askings(&mut self) {
+        let settings = self.shared.settings.load();
+        let speaks = settings.reward.asked_again.is_some() && settings.reward.signal_weight > 0.0;
+        if speaks && self.read.is_some_and(|read| read != self.shared.store.log_size()) {
+            self.new = self.new.max(1);
+        }
     }
 
     /// Moves the live policy by what was said of some decisions.
@@ -238,8 +251,8 @@ impl Desk {
         if lessons.iter().any(|lesson| !lesson.fits(self.shared.live.load().policy.space())) {
             self.follow_head()?;
         }
-        let frozen = self.shared.switches.load().frozen(now_ms()).is_some();
-        if settings.online && !frozen && !lessons.is_empty() {
+        let pinned = self.shared.switches.load().pinned.is_some();
+        if settings.online && !pinned && !lessons.is_empty() {
             self.counted.extend(lessons.iter().map(|lesson| lesson.id));
             let live = retune::take_in(&self.shared.live.load(), &lessons);
             self.shared.live.store(Arc::new(live));
@@ -355,8 +368,8 @@ impl Desk {
         let known: Vec<DecisionId> = known.iter().map(|lesson| lesson.id).collect();
         let newer: Vec<Lesson> = newer.into_iter().cloned().collect();
         self.counted.extend(known);
-        let frozen = self.shared.switches.load().frozen(now_ms()).is_some();
-        if !newer.is_empty() && !frozen && self.shared.settings.load().online {
+        let pinned = self.shared.switches.load().pinned.is_some();
+        if !newer.is_empty() && !pinned && self.shared.settings.load().online {
             self.shared.live.store(Arc::new(retune::take_in(&live, &newer)));
             self.counted.extend(newer.iter().map(|lesson| lesson.id));
         }
@@ -370,14 +383,16 @@ impl Desk {
         let store = self.shared.store.clone();
         // Whatever comes of it, the next try waits for its time.
         let first = self.retuned.replace(began).is_none();
-        let lessons = lesson::collect(&store, settings.window, &settings.reward)?;
+        self.read = Some(store.log_size());
+        let collected = lesson::collect(&store, settings.window, &settings.reward)?;
+        let lessons = &collected.learned;
         self.follow_head()?;
         if first {
-            self.catch_up(&lessons)?;
+            self.catch_up(lessons)?;
         }
         let live = self.shared.live.load_full();
         let mut proposal =
-            retune::propose(&lessons, &live.policy, bandit_settings(&settings.bandit), &settings.gate)?;
+            retune::propose(&collected, &live.policy, bandit_settings(&settings.bandit), &settings.gate)?;
         self.new = 0;
         if let Some(why) = self.shared.switches.load().frozen(now_ms()) {
             proposal.wait(why);
@@ -451,18 +466,23 @@ impl Desk {
             return Ok(());
         }
         let Some(since_ms) = self.tried_since_ms(live)? else { return Ok(()) };
-        if self.before(live)?.is_none() {
+        let Some(back_to) = self.before(live)?.map(|version| store.policy(version)).transpose()?.flatten() else {
             return Ok(());
-        }
-        let (mut before, mut after) = (Tally::of(guard.window), Tally::of(guard.window));
+        };
+        let tally = || Tally::of(guard.window);
+        let (mut before, mut after, mut instead) = (tally(), tally(), tally());
         let mut looked_at = 0;
         store.walk(&Span::default(), Order::Newest, |entry| {
             looked_at += 1;
-            let side = if entry.decision.at_ms >= since_ms { &mut after } else { &mut before };
-            side.add(&entry);
+            if entry.decision.at_ms < since_ms {
+                before.add(&entry, 1.0);
+            } else if !after.is_full() {
+                after.add(&entry, 1.0);
+                instead.add(&entry, guard::weight(&entry, &back_to));
+            }
             !before.is_full() && looked_at < LOOK_AT
         })?;
-        let Some(why) = guard::objection(&before, &after, &guard) else { return Ok(()) };
+        let Some(why) = guard::objection(&before, &after, &instead, &guard) else { return Ok(()) };
         let until_ms = now_ms() + (guard.hold_minutes as i64) * 60_000;
         tracing::error!(version = live, why, "A guard rail takes the policy back");
         self.roll_back("tuner", &why, Some(until_ms))
@@ -579,9 +599,15 @@ impl Desk {
                 self.roll_back(who, &format!("rolled back by {who}"), Some(now_ms() + minutes * 60_000))?;
             }
             Command::Mode(mode, rollout) => {
-                let changed = |switches: Switches| rollout.or(switches.rollout);
-                self.switch(|switches| Switches { mode: Some(mode), rollout: changed(switches), ..switches })?;
-                let rollout = self.shared.mode().1;
+                let settings = self.shared.settings.load();
+                let configured = Some((settings.mode, settings.rollout));
+                let rollout = rollout.unwrap_or(self.shared.mode().1);
+                self.switch(|switches| Switches {
+                    mode: Some(mode),
+                    rollout: Some(rollout),
+                    configured,
+                    ..switches
+                })?;
                 let live = self.shared.live.load().policy.version;
                 let detail = json!({ "mode": mode, "rollout": rollout });
                 audit(&self.shared.store, who, "policy.mode", live, detail, now_ms());

@@ -30,9 +30,32 @@ struct Went {
 
 /// `count` requests from `at_ms` on, a millisecond apart, answered by `a` and `b` in turn.
 fn happen(store: &Store, at_ms: i64, count: u64, went: impl Fn(u64) -> Went) {
+    let in_turn = |decision: &mut DecisionRecord, number: u64| {
+        decision.chosen = ModelName::from(if number.is_multiple_of(2) { "a" } else { "b" });
+    };
+    happen_by(store, at_ms, count, in_turn, went);
+}
+
+/// The same, all answered by `b`, as a policy would have it that knows no doubt.
+fn happen_to_b(store: &Store, at_ms: i64, count: u64, went: impl Fn(u64) -> Went) {
+    let surely = |decision: &mut DecisionRecord, _| {
+        decision.chosen = ModelName::from("b");
+        (decision.candidates[0].propensity, decision.candidates[1].propensity) = (0.0, 1.0);
+        decision.propensity = Some(1.0);
+    };
+    happen_by(store, at_ms, count, surely, went);
+}
+
+fn happen_by(
+    store: &Store,
+    at_ms: i64,
+    count: u64,
+    choose: impl Fn(&mut DecisionRecord, u64),
+    went: impl Fn(u64) -> Went,
+) {
     for number in 0..count {
         let mut decision = decision(at_ms as u64 + number);
-        decision.chosen = ModelName::from(if number.is_multiple_of(2) { "a" } else { "b" });
+        choose(&mut decision, number);
         let went = went(number);
         let mut outcome = outcome(&decision);
         if went.failed {
@@ -90,10 +113,32 @@ fn failures_take_a_version_back_and_hold_the_next() {
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
     desk.retune().unwrap();
-    happen(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
+    happen_to_b(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
     desk.work(Job::Retune, &budgets(&store));
     assert_eq!(desk.shared.live.load().policy.version, 1, "it is judged before its child");
-    assert_eq!(desk.retune().unwrap().ruling, Ruling::Wait, "and held");
+    let held = desk.retune().unwrap();
+    assert_eq!(held.ruling, Ruling::Wait);
+    assert!(held.reason.contains("taken back a while ago"), "{}", held.reason);
+    // What people say meanwhile is learned all the same: it may be the cure.
+    let mut late = decision(now_ms() as u64 + 60);
+    late.chosen = ModelName::from("b");
+    let mut said = vec![feedback(&late, "f", FeedbackKind::Correct(false))];
+    store.append(&[late.clone()], &[outcome(&late)], &mut said).unwrap();
+    desk.take_in(&[late.id]).unwrap();
+    assert_eq!(desk.shared.live.load().revision, 1);
+}
+
+#[test]
+fn a_world_that_got_worse_is_no_policys_fault() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    desk.retune().unwrap();
+    // Both models are asked as the version before would ask them.
+    happen(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
+    happen(&store, now_ms() + 60, 60, |_| judged(false));
+    desk.watch().unwrap();
+    assert_eq!(desk.shared.live.load().policy.version, 2);
 }
 
 #[test]
@@ -103,7 +148,7 @@ fn few_judgements_are_looked_for_further_back() {
     let rarely = |number: u64, good: bool| Went { failed: false, judged: (number % 20 < 2).then_some(good) };
     happen(&store, 1, 1200, |number| rarely(number, true));
     desk.retune().unwrap();
-    happen(&store, now_ms(), 1200, |number| rarely(number, false));
+    happen_to_b(&store, now_ms(), 1200, |number| rarely(number, false));
     desk.watch().unwrap();
     let record = store.snapshot(2).unwrap().unwrap();
     assert_eq!(record.state, SnapshotState::RolledBack);

@@ -127,7 +127,12 @@ pub async fn accept(gateway: &Gateway, id: DecisionId, report: CallReport) -> Re
     }
     // As a restart would add it up from the log: what counts is the last word.
     let more = record.cost_usd.unwrap_or(0.0) - before.and_then(|before| before.cost_usd).unwrap_or(0.0);
-    gateway.owe(entry.decision.request.token.as_deref(), more);
+    let request = &entry.decision.request;
+    gateway.owe(request.token.as_deref(), more);
+    if let (OutcomeStatus::Ok, Some(model)) = (record.status, &record.model) {
+        let cached = record.usage.map_or(u64::from(request.prompt_tokens), |usage| usage.total_tokens());
+        gateway.stays(request.conversation, model, cached);
+    }
     gateway.recorder.outcome(record);
     Ok(())
 }

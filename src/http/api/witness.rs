@@ -1,7 +1,6 @@
 //! What is made of an outcome: a record, a line in the log, metrics, a span, and the API token's account put right.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
@@ -12,7 +11,6 @@ use crate::http::ledger::{self, Conversation};
 use crate::http::middleware::limit::Expected;
 use crate::http::state::Gateway;
 use crate::protocol::{Dialect, RequestId};
-use crate::route::Stay;
 use crate::store::Token;
 use crate::telemetry::{Ended, SPAN_TARGET};
 
@@ -91,18 +89,15 @@ impl Witness {
         if let Some(prediction) = predicted.and_then(|candidate| candidate.prediction.as_ref()) {
             self.gateway.lengths.observe(model, prediction.output_tokens, usage.output_tokens);
         }
-        let sticky = self.gateway.live().config.routing.sticky;
-        if sticky.enabled {
-            let stay = Stay { model: model.clone(), cached_tokens: usage.total_tokens(), at: Instant::now() };
-            for print in self.conversation.prints() {
-                self.gateway.conversations.note(print.0, stay.clone(), sticky.conversations);
-            }
-        }
+        self.gateway.stays(self.conversation.prints(), model, usage.total_tokens());
     }
 
     fn log(&self, outcome: &Outcome, model: &str) {
         let decision = &outcome.decision;
         let usage = outcome.usage.unwrap_or_default();
+        // Kinds and no messages: a vendor's words may quote the prompt.
+        let causes: Vec<String> =
+            outcome.causes.iter().map(|(model, kind)| format!("{model}: {}", kind.as_str())).collect();
         tracing::info!(
             request.id = %self.request_id,
             decision.id = %decision.id,
@@ -116,6 +111,7 @@ impl Witness {
             streamed = outcome.streamed,
             calls = outcome.calls,
             failovers = outcome.failovers,
+            causes = (!causes.is_empty()).then(|| causes.join("; ")),
             tokens.input = usage.prompt_tokens(),
             tokens.cached = usage.cache_read_tokens,
             tokens.output = usage.output_tokens,

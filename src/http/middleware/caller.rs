@@ -189,7 +189,12 @@ pub fn own_page(headers: &HeaderMap, method: &Method) -> Result<(), ApiError> {
     let by_origin =
         text(ORIGIN.as_str()).is_some_and(|origin| origin.split_once("://").map(|(_, name)| name) != host);
     if by_site || by_origin {
-        return Err(ApiError::new(ErrorKind::Permission, "this request comes from another page"));
+        let from = text(ORIGIN.as_str()).unwrap_or("another page");
+        let message = format!(
+            "this request comes from {from} and was sent to {}: a proxy in front must pass the Host header on",
+            host.unwrap_or("nobody")
+        );
+        return Err(ApiError::new(ErrorKind::Permission, message));
     }
     Ok(())
 }
