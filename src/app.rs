@@ -412,6 +412,30 @@ async fn discovering(gateway: Arc<Gateway>, stopped: impl Future<Output = ()>) {
     }
 }
 
+fn take_over_tokens(gateway: &Gateway) {
+    let dir = &gateway.live().config.server.data_dir;
+    let had_some = !gateway.tokens().is_empty();
+    match Tokens::load(dir) {
+        // Revoking the last one leaves an empty list. Without a file everybody on this machine would come in.
+        Ok(tokens) if tokens.is_empty() && had_some && !Tokens::path(dir).exists() => {
+            let file = Tokens::path(dir);
+            tracing::error!(file = %file.display(), "The file of API tokens is gone; the old ones stay in force");
+        }
+        Ok(tokens) => {
+            if tokens.is_empty() && had_some {
+                tracing::warn!(
+                    "No API token is left: where access.auth is \"auto\" this machine comes in without one"
+                );
+            }
+            gateway.set_tokens(tokens);
+            tracing::info!("Took over changed API tokens");
+        }
+        Err(error) => {
+            tracing::error!(error = %error, "API tokens cannot be read; the old ones stay in force")
+        }
+    }
+}
+
 /// Looks at the configuration's files, at the tokens' and at the classifier's head once a second. Polling sees every kind of change (editors that
 /// replace the file, mounted secrets, network disks) and costs a few system calls.
 async fn watching_files(gateway: Arc<Gateway>, args: LoadArgs, mut seen: Seen, stopped: impl Future<Output = ()>) {
@@ -437,15 +461,7 @@ async fn watching_files(gateway: Arc<Gateway>, args: LoadArgs, mut seen: Seen, s
         }
         if now.tokens != seen.tokens {
             seen.tokens = now.tokens;
-            match Tokens::load(&gateway.live().config.server.data_dir) {
-                Ok(tokens) => {
-                    gateway.set_tokens(tokens);
-                    tracing::info!("Took over changed API tokens");
-                }
-                Err(error) => {
-                    tracing::error!(error = %error, "API tokens cannot be read; the old ones stay in force")
-                }
-            }
+            take_over_tokens(&gateway);
         }
         if now.head != seen.head && gateway.classifier.is_ready() {
             swap_head(gateway.classifier.clone(), now.head.0.clone()).await;

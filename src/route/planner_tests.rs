@@ -218,6 +218,15 @@ fn who_fell_out_is_told_with_the_reason() {
 }
 
 #[test]
+fn where_weights_leave_nobody_that_is_said_first() {
+    let off: String =
+        ["small", "large"].map(|name| format!("[[rules]]\nname = '{name}'\nweights = {{ {name} = 0.0 }}\n")).concat();
+    let error = ask(&off, &request("auto"), 1).unwrap_err().to_string();
+    assert!(error.starts_with("no model is available: ") && error.contains("small: its weight is 0"), "{error}");
+    assert!(error.find("small: its weight").unwrap() < error.find("OPENAI_API_KEY").unwrap_or(usize::MAX), "{error}");
+}
+
+#[test]
 fn a_named_model_stands_alone() {
     let plan = ask("", &request("small"), 1).unwrap();
     assert_eq!(names(&plan), ["small"]);

@@ -31,6 +31,8 @@ pub struct Gain {
     pub lower: f64,
     /// Upper end.
     pub upper: f64,
+    /// Share of these choices that would go to another model.
+    pub moved: f64,
     /// Choices' worth of information: importance weights waste the rest.
     pub effective: f64,
     /// Share of importance weights that were cut off.
@@ -86,7 +88,7 @@ pub fn gain(
     new: &Snapshot,
     gate: &Gate,
 ) -> Option<Gain> {
-    let (mut by_live, mut by_new, mut relief) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut by_live, mut by_new, mut relief, mut moved) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
     let expected = Expected::from(lessons.iter().copied(), *new.settings())?;
     for (at, lesson) in lessons.iter().enumerate() {
         let Some(drawn) = &lesson.choice else { continue };
@@ -94,6 +96,7 @@ pub fn gain(
         by_live.push(seen.live);
         by_new.push(seen.new);
         relief.push(seen.relief);
+        moved += seen.moved;
     }
     let settings = ope::Settings { clip: gate.clip, confidence: gate.confidence, ..ope::Settings::default() };
     let compared = |method| ope::compare_beside(&by_new, &by_live, &relief, method, &settings);
@@ -104,6 +107,7 @@ pub fn gain(
     Some(Gain {
         rests_on,
         choices: by_new.len(),
+        moved: moved / by_new.len().max(1) as f64,
         mean: difference.value,
         lower: difference.low,
         upper: difference.high,
@@ -151,6 +155,8 @@ struct Seen {
     new: Logged,
     /// How much less the new one's cost and time take away.
     relief: f64,
+    /// Probability that goes to other models (the distance in total variation).
+    moved: f64,
 }
 
 fn look(lesson: &Lesson, drawn: &Drawn, live: &Snapshot, new: &Snapshot, expected: &Snapshot) -> Option<Seen> {
@@ -181,16 +187,26 @@ fn look(lesson: &Lesson, drawn: &Drawn, live: &Snapshot, new: &Snapshot, expecte
     if !relief.is_finite() || by_live.propensities.iter().chain(&by_new.propensities).any(|share| share.is_nan()) {
         return None;
     }
-    Some(Seen { live: logged(&by_live.propensities), new: logged(&by_new.propensities), relief })
+    let moved = (0..candidates.len()).map(|at| less(at).abs()).sum::<f64>() / 2.0;
+    Some(Seen { live: logged(&by_live.propensities), new: logged(&by_new.propensities), relief, moved })
 }
 
 /// Where the log speaks of less of what a policy does, models of rewards speak for the rest, and nobody has checked them.
 const LEAST_SUPPORT: f64 = 0.8;
 
+/// Where so little moves, hardly anything needs to be spoken of.
+const LITTLE: f64 = 0.05;
+
+/// A gain beyond doubt is believed where the log speaks of no more than this, on so many times the choices that are asked for:
+/// after traffic has moved, half of the log is of another time, and a log of one model alone never speaks of all.
+const SURE_SUPPORT: f64 = 0.5;
+const SURE_CHOICES: f64 = 10.0;
+
 /// What the rule says, and why, as a sentence.
 pub fn rule(gain: Option<&Gain>, gate: &Gate) -> (Ruling, String) {
     let choices = gain.map_or(0, |gain| gain.choices);
-    let Some(Gain { rests_on, mean, lower, upper, support, .. }) = gain.filter(|_| choices >= gate.min_choices)
+    let Some(Gain { rests_on, moved, mean, lower, upper, support, effective, .. }) =
+        gain.filter(|_| choices >= gate.min_choices)
     else {
         let why = format!("{choices} judged choices are too few to say (learning.gate.min_choices)");
         return (Ruling::Wait, why);
@@ -200,7 +216,8 @@ pub fn rule(gain: Option<&Gain>, gate: &Gate) -> (Ruling, String) {
         Evidence::Signals => "by signals alone ",
     };
     let interval = format!("{by}a gain of {mean:+.4} ({lower:+.4} to {upper:+.4}) over {choices} choices");
-    if *support < LEAST_SUPPORT {
+    let is_sure = *lower > 0.0 && *support >= SURE_SUPPORT && *effective >= SURE_CHOICES * gate.min_choices as f64;
+    if *support < LEAST_SUPPORT && *moved >= LITTLE && !is_sure {
         (Ruling::Wait, format!("the log speaks of {:.0} % of what it would do: {interval}", support * 100.0))
     } else if *lower >= -gate.tolerance {
         (Ruling::Promote, interval)

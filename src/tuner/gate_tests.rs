@@ -151,3 +151,17 @@ fn intervals_cover_the_truth_as_often_as_they_say() {
     let share = covered.count() as f64 / 200.0;
     assert!((0.83..=0.97).contains(&share), "{share}");
 }
+
+#[test]
+fn a_log_of_another_time_does_not_hold_what_is_sure() {
+    let gate = Gate::default();
+    let known = gain(&log(100, 3), &taught(&[]), &taught(&[("a", 0.8), ("b", 0.4)]), &gate).unwrap();
+    let ruling = |moved, support, lower, effective| {
+        rule(Some(&Gain { moved, support, lower, upper: 0.5, effective, ..known.clone() }), &gate).0
+    };
+    assert_eq!(ruling(0.01, 0.3, -0.001, 50.0), Ruling::Promote, "it does as the live one does");
+    assert_eq!(ruling(0.5, 0.3, -0.001, 50.0), Ruling::Wait);
+    assert_eq!(ruling(0.9, 0.55, 0.37, 800.0), Ruling::Promote, "a gain beyond doubt");
+    assert_eq!(ruling(0.9, 0.3, 0.37, 800.0), Ruling::Wait, "of which too little speaks");
+    assert_eq!(ruling(0.9, 0.55, 0.37, 100.0), Ruling::Wait, "or too few choices");
+}

@@ -70,6 +70,10 @@ async fn the_last_token_that_goes_does_not_leave_the_door_open() {
     assert_eq!(status(proxy.clone(), "203.0.113.7").await, 200);
     let data = gateway.dir.path().join("data");
     std::fs::remove_file(pointsman::store::Tokens::path(&data)).unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    let nobody = gateway.http.get(&proxy).header("x-forwarded-for", "127.0.0.1").send().await.unwrap();
+    assert_eq!(nobody.status(), 401, "a file that is gone revokes nothing");
+    pointsman::store::Tokens::default().save(&data).unwrap();
     settle(|| gateway.app.gateway.tokens().is_empty(), "the change was not noticed").await;
     for url in [&proxy, &admin] {
         assert_eq!(status(url.clone(), "203.0.113.7").await, 401, "{url}");

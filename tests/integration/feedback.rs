@@ -118,6 +118,34 @@ async fn a_caller_that_only_asked_may_report_what_happened() {
 }
 
 #[tokio::test]
+async fn a_conversation_whose_calls_the_caller_makes_stays_on_its_model() {
+    let gateway = TestGateway::start("").await;
+    let turns = ["What is a monad?", "Shorter, please.", "And in Haskell?"];
+    for number in 0..5 {
+        let mut on: Option<Value> = None;
+        for turn in 0..turns.len() {
+            let mut messages = Vec::new();
+            for said in &turns[..turn] {
+                messages.push(json!({ "role": "user", "content": said }));
+                messages.push(json!({ "role": "assistant", "content": "Well ..." }));
+            }
+            messages.push(json!({ "role": "user", "content": turns[turn] }));
+            let routing = json!({ "conversation": format!("talk-{number}") });
+            let body = json!({ "model": "auto", "messages": messages, "routing": routing });
+            let asked: Value = gateway.post("/api/route", body).await.json().await.unwrap();
+            if let Some(on) = &on {
+                assert_eq!((&asked["chosen"], &asked["mode"]), (on, &json!("sticky")), "turn {turn}");
+            }
+            on = Some(asked["chosen"].clone());
+            let usage = json!({ "input_tokens": 20_000, "output_tokens": 500 });
+            let report = json!({ "decision_id": asked["decision_id"], "status": "ok", "usage": usage });
+            assert_eq!(gateway.post("/api/outcomes", report).await.status(), 202);
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn an_absurd_report_is_refused_and_moves_nobody() {
     let gateway = TestGateway::start("[budget]\nusd_per_day = 10.0").await;
     for _ in 0..3 {
