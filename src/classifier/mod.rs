@@ -11,6 +11,7 @@ pub mod cut;
 pub mod encoder;
 pub mod head;
 mod model;
+mod pace;
 mod priors;
 pub mod prompt;
 mod reading;

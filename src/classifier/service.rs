@@ -8,8 +8,8 @@
 //! 3. and waits at most its budget. When that is over, or the client has gone, nobody waits for its answer any more, and
 //!    the thread skips it.
 //!
-//! **Batching** costs a lone request nothing: the thread takes what waits at that moment, up to so many tokens that the
-//! first in line is not held up by the last, and never waits for more.
+//! **Batching** costs a lone request nothing: the thread takes what waits at that moment, as much as leaves everybody in it in
+//! time, and never waits for more. Who cannot be in time any more is not begun ([`Pace`]).
 //!
 //! **Starting** happens on that thread: load, warm up (weights are touched, pages are mapped), then serve. Until then the
 //! answer is [`Missed::Loading`], and the gateway serves without readings.
@@ -28,14 +28,19 @@ use tokio::sync::oneshot;
 use super::cache::{Cache, Key};
 use super::counters::{Counters, Counts};
 use super::model::{LoadError, Model, ModelInfo};
+use super::pace::Pace;
 use super::priors::Priors;
 use super::prompt::Prompt;
 use super::reading::{Estimate, Missed, Reading};
+use super::tokenizer::Tokens;
 use crate::config;
 use crate::protocol::ChatRequest;
 
 /// Tokens of one batch: what waits is read together up to here. One long prompt fills it.
 const BATCH_TOKENS: usize = 256;
+
+/// Nobody waits for longer.
+const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// The classifier. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
@@ -70,6 +75,8 @@ struct Job {
     prompt: Prompt,
     key: Key,
     asked: Instant,
+    /// Until then somebody waits for it.
+    until: Instant,
     answer: oneshot::Sender<Result<Arc<Reading>, Missed>>,
 }
 
@@ -179,7 +186,7 @@ impl Classifier {
             return Ok(Arc::new(Reading { cached: true, took: asked.elapsed(), ..Reading::clone(&hit) }));
         }
         let (answer, answered) = oneshot::channel();
-        let job = Job { prompt, key, asked, answer };
+        let job = Job { prompt, key, asked, until: asked + budget.min(LONGEST), answer };
         let sent = self.shared.queue.lock().as_ref().map(|queue| queue.try_send(job));
         match sent {
             Some(Ok(())) => {}
@@ -269,8 +276,9 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
         shared.state.store(before);
     }
     let mut next = None;
+    let mut pace = Pace::default();
     while let Some(first) = next.take().or_else(|| jobs.recv().ok()) {
-        next = serve(shared, &model, first, jobs);
+        next = serve(shared, &model, first, jobs, &mut pace);
     }
 }
 
@@ -280,8 +288,8 @@ fn give_up(shared: &Shared, error: &LoadError) {
 }
 
 /// Reads one batch, `first` and what waits behind it; gives back one that no longer had room.
-fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>) -> Option<Job> {
-    let mut batch = Vec::new();
+fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>, pace: &mut Pace) -> Option<Job> {
+    let mut batch: Vec<(Job, Tokens)> = Vec::new();
     let mut tokens = 0;
     let mut waiting = Some(first);
     let mut left = None;
@@ -297,7 +305,16 @@ fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>) -> Op
                 continue;
             }
         };
-        if !batch.is_empty() && tokens + tokenized.ids.len() > BATCH_TOKENS {
+        let now = Instant::now();
+        let in_time = |job: &Job, tokens| pace.fits(tokens, job.until.saturating_duration_since(now));
+        if !in_time(&job, tokenized.ids.len()) {
+            pace.doubt();
+            let _ = job.answer.send(Err(Missed::TooSlow));
+            continue;
+        }
+        let together = tokens + tokenized.ids.len();
+        let all_in_time = batch.iter().map(|(job, _)| job).chain([&job]).all(|job| in_time(job, together));
+        if !batch.is_empty() && (together > BATCH_TOKENS || !all_in_time) {
             left = Some(job);
             break;
         }
@@ -312,7 +329,9 @@ fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>) -> Op
     let read = model.read(batch.iter().map(|(job, tokenized)| (&job.prompt, tokenized)), &priors);
     match read {
         Ok(readings) => {
-            shared.counters.batch(batch.len(), tokens, began.elapsed());
+            let took = began.elapsed();
+            pace.observe(tokens, took);
+            shared.counters.batch(batch.len(), tokens, took);
             for ((job, _), reading) in batch.into_iter().zip(readings) {
                 let reading = Arc::new(Reading { took: job.asked.elapsed(), ..reading });
                 // Estimates for models that have changed since must not be kept.

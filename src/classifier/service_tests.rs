@@ -111,7 +111,8 @@ async fn who_has_left_is_skipped() {
     let job = |text: &str| {
         let (answer, answered) = oneshot::channel();
         let prompt = Prompt::of_text(text);
-        (Job { key: prompt.key(256), prompt, asked: Instant::now(), answer }, answered)
+        let asked = Instant::now();
+        (Job { key: prompt.key(256), prompt, asked, until: asked + PATIENT, answer }, answered)
     };
     let (queue, jobs) = sync_channel(8);
     let (first, gone) = job("left while it waited");
@@ -121,10 +122,25 @@ async fn who_has_left_is_skipped() {
     }
     let (stays, answered) = job("stays");
     queue.send(stays).unwrap();
-    assert!(serve(&classifier.shared, model, first, &jobs).is_none());
+    let mut pace = Pace::default();
+    assert!(serve(&classifier.shared, model, first, &jobs, &mut pace).is_none());
     assert_eq!(answered.await.unwrap().unwrap().tokens, 2);
     let counts = classifier.status().counts;
     assert_eq!((counts.read, counts.abandoned), (1, 3));
+    // Two who came too late to be in time are told, and hold nobody up.
+    pace.observe(1, Duration::from_secs(1));
+    let hurried = |text: &str| {
+        let (job, answered) = job(text);
+        (Job { until: Instant::now() + Duration::from_millis(100), ..job }, answered)
+    };
+    let (first, told) = hurried("in a hurry");
+    let (second, told_too) = hurried("so am I");
+    let (patient, answered) = job("stays as well");
+    queue.send(second).unwrap();
+    queue.send(patient).unwrap();
+    assert!(serve(&classifier.shared, model, first, &jobs, &mut pace).is_none());
+    assert_eq!((told.await.unwrap(), told_too.await.unwrap()), (Err(Missed::TooSlow), Err(Missed::TooSlow)));
+    assert!(answered.await.unwrap().is_ok());
 }
 
 #[tokio::test]

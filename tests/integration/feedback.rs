@@ -130,7 +130,8 @@ async fn a_conversation_whose_calls_the_caller_makes_stays_on_its_model() {
                 messages.push(json!({ "role": "assistant", "content": "Well ..." }));
             }
             messages.push(json!({ "role": "user", "content": turns[turn] }));
-            let routing = json!({ "conversation": format!("talk-{number}") });
+            // The best is chosen at once: from a try-out the conversation may move on.
+            let routing = json!({ "conversation": format!("talk-{number}"), "explore": false });
             let body = json!({ "model": "auto", "messages": messages, "routing": routing });
             let asked: Value = gateway.post("/api/route", body).await.json().await.unwrap();
             if let Some(on) = &on {

@@ -42,7 +42,7 @@ async fn the_deadline_cuts_what_does_not_end() {
 #[tokio::test]
 async fn streams_that_are_cut_say_so_in_their_dialect() {
     let gateway = TestGateway::start("[server]\ndrain_s = 1").await;
-    gateway.sandbox.faults().set("*", Fault::Drip { ms: 2000 }, Times::Always);
+    gateway.sandbox.faults().set("*", Fault::Drip { ms: 400 }, Times::Always);
     let mut readers = Vec::new();
     for (path, model) in [
         ("/v1/chat/completions", "gpt-4o"),
