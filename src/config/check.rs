@@ -240,7 +240,8 @@ fn check_aliases(config: &Config, bad: &mut impl FnMut(String, String)) {
     }
 }
 
-/// What is possible and yet likely a slip: names of models that nobody configured, which a server may list later.
+/// What is possible and yet likely a slip: names of models that nobody configured, which a server may list later, and models
+/// without a price at a vendor.
 pub(super) fn remarks(config: &Config) -> Vec<String> {
     let aliases = config.aliases.iter().map(|(alias, name)| (join("aliases", alias), name));
     let rules = config.rules.iter().enumerate().flat_map(|(index, rule)| {
@@ -253,7 +254,18 @@ pub(super) fn remarks(config: &Config) -> Vec<String> {
         let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         format!("{path}: no model `{name}` is configured: it means one only once a server lists it{hint}")
     };
-    unknown.map(told).collect()
+    unknown.map(told).chain(unpriced(config)).collect()
+}
+
+/// Servers at home are mostly spoken to without encryption, and cost nothing a call.
+fn unpriced(config: &Config) -> impl Iterator<Item = String> {
+    let vendor = |name: &str| config.providers.get(name).is_some_and(|it| it.base_url.starts_with("https://"));
+    let models = config.models.iter().filter(|(_, model)| model.price == Price::default());
+    let bought = models.filter(move |(name, model)| model.places(name).iter().any(|place| vendor(&place.provider)));
+    bought.map(|(name, _)| {
+        let path = join("models", name);
+        format!("{path}.price: there is none, so the model counts as free: for budgets, limits and the choice")
+    })
 }
 
 /// A model that a server will list later is not known yet: a name is refused only where nobody is asked for a list.

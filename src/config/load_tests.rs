@@ -184,6 +184,24 @@ fn values_of_a_form_of_their_own_are_looked_at() {
 }
 
 #[test]
+fn a_vendors_model_without_a_price_is_remarked_upon() {
+    let text = "
+        [providers.far]
+        base_url = 'https://llm.example/v1'
+        [providers.near]
+        base_url = 'http://127.0.0.1:8000/v1'
+        [models.forgotten]
+        provider = 'far'
+        [models.priced]
+        provider = 'far'
+        price = { input = 1.0, output = 2.0 }
+        [models.own]
+        provider = 'near'";
+    let remarks = with_file(text).unwrap().remarks;
+    assert!(remarks.len() == 1 && remarks[0].starts_with("models.forgotten.price: "), "{remarks:?}");
+}
+
+#[test]
 fn a_name_that_no_model_has_is_remarked_upon_where_a_server_may_list_it() {
     let text = "[aliases]\nfast = 'gpt-4o-minni'\n[[rules]]\nname = 'r'\nforbid = ['claude-opus-5.5', 'gpt-4o']";
     let remarks = with_file(text).unwrap().remarks;
