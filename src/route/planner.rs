@@ -346,7 +346,7 @@ struct Reason {
     back: Option<(Duration, Refused)>,
     /// Whether it would serve a shorter prompt.
     too_long: bool,
-    /// Whether its weight keeps it out, and perhaps nothing else.
+    /// Whether nothing but its weight keeps it out.
     weightless: bool,
     /// The request's field that its backends cannot carry, where that is why.
     field: Option<String>,
@@ -381,7 +381,8 @@ fn eligible(
         let weight = verdict.weights.get(name).copied().unwrap_or(model.settings.weight);
         let wanted = verdict.prefer.iter().any(|preferred| preferred == name) || wishes.models.is_some();
         if weight <= 0.0 && !wanted {
-            return Err(Reason { weightless: true, ..reason("its weight is 0".into()) });
+            let weightless = !matches!(model.availability(question.now), Availability::Unavailable(_));
+            return Err(Reason { weightless, ..reason("its weight is 0".into()) });
         }
     }
     demand.check(&model.settings).map_err(&reason)?;
