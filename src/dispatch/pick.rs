@@ -2,7 +2,7 @@
 //!
 //! Two are drawn by weight, and the first is taken unless the second would answer in less than half the time (the
 //! "power of two choices" with peak-EWMA as load: Mitzenmacher 2001). So weights are shares as long as all is well, and
-//! traffic moves away from a slow place before it fails.
+//! traffic moves away from a slow place before it fails. A place of weight 0 stands by: it is called where no other is ready.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,9 +23,12 @@ pub(super) fn pick(
     let ready: Vec<&Arc<Deployment>> = model.ready(now).filter(|place| carries(place)).collect();
     let fresh: Vec<&Arc<Deployment>> = ready.iter().filter(|place| !tried.contains(&place.name)).copied().collect();
     let mut pool = if fresh.is_empty() { ready } else { fresh };
+    if pool.iter().any(|place| place.weight > 0.0) {
+        pool.retain(|place| place.weight > 0.0);
+    }
     let first = draw(&mut pool, chance)?;
     let Some(second) = draw(&mut pool, chance) else { return Some(Arc::clone(first)) };
-    let better = second.cost(now) * second.weight < first.cost(now) * first.weight * CLEARLY;
+    let better = second.wait(now) < first.wait(now) * CLEARLY;
     Some(Arc::clone(if better { second } else { first }))
 }
 
@@ -64,16 +67,18 @@ mod tests {
     use crate::protocol::ErrorKind;
     use crate::upstream::{Catalog, Verdict};
 
-    fn model() -> Arc<Model> {
-        let config: Config = "
-            [providers.a]
-            base_url = 'http://a'
-            [models.m]
-            deployments = [{ provider = 'a', upstream = 'x', weight = 3.0 }, { provider = 'a', upstream = 'y' }]
-        "
-        .parse()
-        .unwrap();
+    /// With the places `a/x` and `a/y`.
+    fn weighing(x: f64, y: f64) -> Arc<Model> {
+        let places = format!(
+            "[providers.a]\nbase_url = 'http://a'\n[models.m]\ndeployments = [\
+             {{ provider = 'a', upstream = 'x', weight = {x:?} }}, {{ provider = 'a', upstream = 'y', weight = {y:?} }}]"
+        );
+        let config: Config = places.parse().unwrap();
         Arc::clone(Catalog::new(&config, &BTreeMap::new(), None).find("m").unwrap())
+    }
+
+    fn model() -> Arc<Model> {
+        weighing(3.0, 1.0)
     }
 
     fn share_of_x(model: &Model) -> f64 {
@@ -113,6 +118,21 @@ mod tests {
         answer_in(&model, "x", Duration::from_millis(900));
         answer_in(&model, "y", Duration::from_millis(100));
         assert!(share_of_x(&model) < 0.01);
+    }
+
+    #[test]
+    fn a_place_of_weight_0_stands_by() {
+        let model = weighing(1.0, 0.0);
+        answer_in(&model, "x", Duration::from_millis(900));
+        answer_in(&model, "y", Duration::from_millis(100));
+        assert!((share_of_x(&model) - 1.0).abs() < 1e-9);
+        let mut half = || 0.5;
+        let place = pick(&model, &["a/x".into()], &|_| true, Instant::now(), &mut half).unwrap();
+        assert_eq!(place.upstream, "y", "once the other has failed");
+        let small = weighing(1.0, 1e-9);
+        answer_in(&small, "x", Duration::from_millis(100));
+        answer_in(&small, "y", Duration::from_millis(100));
+        assert!((share_of_x(&small) - 1.0).abs() < 1e-9, "a small share is small");
     }
 
     #[test]

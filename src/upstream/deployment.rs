@@ -21,7 +21,7 @@ pub struct Deployment {
     pub provider: Arc<Provider>,
     /// The id the provider knows the model by.
     pub upstream: String,
-    /// Its share of the model's traffic, relative to the other places.
+    /// Its share of the model's traffic, relative to the other places; 0 = while no other is ready.
     pub weight: f64,
     health: Arc<Health>,
 }
@@ -205,13 +205,12 @@ impl Deployment {
         Some(Permit { deployment: Arc::clone(self), begun: now, settled: false })
     }
 
-    /// Expected wait for one more call, by weight, seconds.
-    pub fn cost(&self, now: Instant) -> f64 {
+    /// Expected wait for one more call, seconds.
+    pub fn wait(&self, now: Instant) -> f64 {
         let in_flight = self.health.in_flight.load(Ordering::Relaxed);
         let inner = self.health.inner.lock();
         let in_vain = inner.in_vain_until.is_some_and(|until| now < until);
-        let wait = inner.load.cost(in_flight, now) + if in_vain { IN_VAIN_S } else { 0.0 };
-        wait / self.weight.max(1e-6)
+        inner.load.cost(in_flight, now) + if in_vain { IN_VAIN_S } else { 0.0 }
     }
 
     /// Expected time to the first piece; `None` = never measured.
