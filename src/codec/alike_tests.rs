@@ -142,6 +142,21 @@ fn an_answer_may_begin_with_a_byte_order_mark() {
 }
 
 #[test]
+fn usage_may_stand_in_the_last_choice() {
+    let usage = json!({ "prompt_tokens": 19, "completion_tokens": 21, "total_tokens": 40, "cached_tokens": 10 });
+    let chunks = [
+        json!({ "choices": [{ "delta": { "content": "Hi" } }] }),
+        json!({ "choices": [{ "delta": {}, "finish_reason": "stop", "usage": usage }] }),
+    ];
+    let events = decode_in(Dialect::OpenAi, &[&sse(&chunks)]);
+    let counted = events.iter().find_map(|event| match event {
+        StreamEvent::Usage(usage) => Some((usage.input_tokens, usage.cache_read_tokens, usage.output_tokens)),
+        _ => None,
+    });
+    assert_eq!(counted, Some((9, 10, 21)), "{events:?}");
+}
+
+#[test]
 fn a_stream_may_begin_with_a_byte_order_mark() {
     let stream = [&b"\xEF\xBB\xBF"[..], &sse(&[json!({ "choices": [{ "delta": { "content": "one" } }] })])].concat();
     for split in [1, 2, 3, stream.len()] {

@@ -2,7 +2,7 @@
 //!
 //! What is particular: tool results are turns of their own (`role: "tool"`), reasoning is hidden (or in
 //! `reasoning_content`, DeepSeek), `prompt_tokens` includes cached ones, a stream's usage comes in a chunk without
-//! choices, then `[DONE]`.
+//! choices (at Kimi's in the last choice), then `[DONE]`.
 
 pub(super) mod likeness;
 pub(super) mod messages;
@@ -23,12 +23,17 @@ pub(super) struct WireUsage {
     #[serde(default)]
     completion_tokens: Option<f64>,
     #[serde(default)]
+    total_tokens: Option<f64>,
+    #[serde(default)]
     prompt_tokens_details: Option<PromptDetails>,
     #[serde(default)]
     completion_tokens_details: Option<CompletionDetails>,
     /// DeepSeek's name for cached tokens.
     #[serde(default)]
     prompt_cache_hit_tokens: Option<f64>,
+    /// Kimi's.
+    #[serde(default)]
+    cached_tokens: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -45,6 +50,14 @@ struct CompletionDetails {
     reasoning_tokens: Option<f64>,
 }
 
+impl WireUsage {
+    /// Tokens of the answer, thoughts included: xAI and Gemini leave those out of `completion_tokens`, and have them in the total.
+    fn output(&self) -> u64 {
+        let beside = |prompt| count(self.total_tokens).saturating_sub(count(Some(prompt)));
+        count(self.completion_tokens).max(self.prompt_tokens.map_or(0, beside))
+    }
+}
+
 /// A count; below zero and absent are none.
 fn count(wire: Option<f64>) -> u64 {
     // Casts of floats stop at the ends.
@@ -54,14 +67,14 @@ fn count(wire: Option<f64>) -> u64 {
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
         let prompt = wire.prompt_tokens_details.unwrap_or_default();
-        let cached = count(prompt.cached_tokens.or(wire.prompt_cache_hit_tokens));
+        let cached = count(prompt.cached_tokens.or(wire.prompt_cache_hit_tokens).or(wire.cached_tokens));
         let written = count(prompt.cache_write_tokens);
         Self {
             input_tokens: count(wire.prompt_tokens).saturating_sub(cached.saturating_add(written)),
             cache_read_tokens: cached,
             cache_write_tokens: written,
             cache_write_long_tokens: 0,
-            output_tokens: count(wire.completion_tokens),
+            output_tokens: wire.output(),
             reasoning_tokens: count(wire.completion_tokens_details.unwrap_or_default().reasoning_tokens),
         }
     }
@@ -117,5 +130,36 @@ fn finish_text(reason: FinishReason) -> &'static str {
         FinishReason::ToolCalls => "tool_calls",
         FinishReason::ContentFilter => "content_filter",
         FinishReason::Stop | FinishReason::Pause | FinishReason::Other => "stop",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn look_alikes_count_otherwise() {
+        let counts = |wire: Value| {
+            let usage = Usage::from(serde_json::from_value::<WireUsage>(wire).unwrap());
+            (usage.input_tokens, usage.cache_read_tokens, usage.output_tokens)
+        };
+        let xai = json!({
+            "prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135,
+            "completion_tokens_details": { "reasoning_tokens": 94 },
+        });
+        assert_eq!(counts(xai), (32, 0, 103), "thoughts beside the answer");
+        let openai = json!({
+            "prompt_tokens": 32, "completion_tokens": 103, "total_tokens": 135,
+            "completion_tokens_details": { "reasoning_tokens": 94 },
+        });
+        assert_eq!(counts(openai), (32, 0, 103), "thoughts within it");
+        let kimi = json!({ "prompt_tokens": 19, "completion_tokens": 21, "total_tokens": 40, "cached_tokens": 10 });
+        assert_eq!(counts(kimi), (9, 10, 21));
+        assert_eq!(
+            counts(json!({ "completion_tokens": 7, "total_tokens": 40 })),
+            (0, 0, 7),
+            "a prompt that is not told"
+        );
+        assert_eq!(counts(json!({ "prompt_tokens": 50, "completion_tokens": 7, "total_tokens": 40 })), (50, 0, 7));
     }
 }

@@ -28,6 +28,9 @@ struct Choice {
     delta: Option<Delta>,
     #[serde(default)]
     finish_reason: Option<String>,
+    /// Kimi counts here.
+    #[serde(default)]
+    usage: Option<WireUsage>,
 }
 
 #[derive(Default, Deserialize)]
@@ -106,13 +109,15 @@ impl Decoder {
             let (id, model) = (chunk.id.unwrap_or_default(), chunk.model.unwrap_or_default());
             out.push(StreamEvent::Start { id, model });
         }
+        let mut usage = chunk.usage;
         if let Some(choice) = chunk.choices.into_iter().flatten().next() {
+            usage = usage.or(choice.usage);
             self.delta(choice.delta.unwrap_or_default(), out);
             if let Some(reason) = choice.finish_reason {
                 self.finish = Some(finish_of(&reason, !self.calls.is_empty(), self.refuses));
             }
         }
-        out.extend(chunk.usage.map(|counts| StreamEvent::Usage(counts.into())));
+        out.extend(usage.map(|counts| StreamEvent::Usage(counts.into())));
         Ok(())
     }
 
