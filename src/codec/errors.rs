@@ -39,6 +39,9 @@ const OVERFLOW: [&str; 14] = [
 /// How vendors begin who refuse a key with a 400.
 const REFUSED_KEY: [&str; 4] = ["incorrect api key", "invalid api key", "api key not valid", "api key expired"];
 
+/// What OpenRouter and xAI say with a 403 of a prompt that they do not let pass.
+const MODERATED: [&str; 2] = ["your input was flagged", "content violates usage guidelines"];
+
 /// What vendors say with a 400 of a model's id they do not know: DeepSeek and OpenRouter.
 const UNKNOWN_MODEL: [&str; 2] = ["model not exist", "is not a valid model id"];
 
@@ -51,10 +54,18 @@ pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Op
     let mut error = told(&value).unwrap_or_else(|| {
         // HTML from a proxy, or nothing at all: the body says nothing to a client.
         let said = if body.is_empty() { "without saying why" } else { "and what it says cannot be read" };
-        Told { code: String::new(), message: format!("it answers with status {status} {said}"), param: None }
+        let message = format!("it answers with status {status} {said}");
+        Told { code: String::new(), message, param: None, flagged: false }
     });
     error.message = shorten(&error.message);
     let kind = kind(dialect, status, &error);
+    if kind == ErrorKind::ContentFilter
+        && status == 403
+        && let Some(end) = error.message.find(" Team: ")
+    {
+        // xAI goes on with our team and our key.
+        error.message.truncate(end);
+    }
     let said = said(kind, &value).map(|fields| Box::new(Said { dialect, status, fields }));
     ApiError { kind, message: error.message, param: error.param, retry_after, said }
 }
@@ -88,6 +99,8 @@ struct Told {
     code: String,
     message: String,
     param: Option<String>,
+    /// Whether it says why a prompt was not let pass (OpenRouter).
+    flagged: bool,
 }
 
 /// `{"error": {"message", "type", "code", "param"}}`, `{"error": "..."}`, `{"message": ...}`, `{"detail": ...}`.
@@ -101,7 +114,8 @@ fn told(value: &Value) -> Option<Told> {
     let code = |at: &str| error.pointer(at).map(|code| text(code).unwrap_or_else(|| code.to_string()));
     let codes = ["/code", "/type", "/details/error_code"].into_iter().filter_map(code);
     let code = codes.collect::<Vec<_>>().join(" ").to_lowercase();
-    Some(Told { code, message, param: error.get("param").and_then(text) })
+    let flagged = ["/metadata/flagged_input", "/metadata/reasons"].iter().any(|at| error.pointer(at).is_some());
+    Some(Told { code, message, param: error.get("param").and_then(text), flagged })
 }
 
 /// What is said in place of a message: a text, or what FastAPI and Mistral write, `{"detail": [{"loc": [...], "msg": "..."}]}`.
@@ -137,7 +151,8 @@ fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
     if says("insufficient_quota") || says("billing") || message.contains("credit balance") {
         return ErrorKind::Quota;
     }
-    if says("content_filter") || says("content_policy") {
+    let moderated = error.flagged || (status == 403 && MODERATED.iter().any(|phrase| message.contains(phrase)));
+    if says("content_filter") || says("content_policy") || moderated {
         return ErrorKind::ContentFilter;
     }
     // A thread that its vendor has lost or cannot keep: its client knows what to do, and nobody else can.
@@ -336,6 +351,13 @@ mod tests {
                 r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}"#,
                 ErrorKind::Authentication,
             ),
+            (
+                Dialect::OpenAi,
+                403,
+                r#"{"error":{"code":403,"message":"x/y requires moderation on Z. Your input was flagged.","metadata":{"reasons":["violence"],"flagged_input":"...","provider_name":"Z"}}}"#,
+                ErrorKind::ContentFilter,
+            ),
+            (Dialect::OpenAi, 403, r#"{"error":{"code":403,"message":"no","metadata":{}}}"#, ErrorKind::Permission),
             (Dialect::OpenAi, 502, "<html>Bad Gateway</html>", ErrorKind::Upstream),
             (Dialect::OpenAi, 401, "", ErrorKind::Authentication),
             (Dialect::OpenAi, 413, "", ErrorKind::TooLarge),
@@ -403,6 +425,8 @@ mod tests {
             let said = "body.messages.0.name: Extra inputs are not permitted".to_owned();
             assert_eq!(told(422, &body), (ErrorKind::InvalidRequest, said), "{body}");
         }
+        let xai = r#"{"code":"The caller does not have permission to execute the specified operation","error":"Content violates usage guidelines. Team: ours, API key ID: ours, Model: grok-4, Failed check: X"}"#;
+        assert_eq!(told(403, xai), (ErrorKind::ContentFilter, "Content violates usage guidelines.".into()));
         assert_eq!(told(400, "\u{feff}{\"detail\":\"no\"}").1, "no");
         assert_eq!(told(400, r#"{"message":[]}"#).1, "it gives an error without a message");
     }

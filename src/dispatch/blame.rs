@@ -5,8 +5,11 @@ use crate::protocol::{ApiError, ErrorKind};
 /// Puts who gave it before an error's message. What a vendor says of our key is no client's business: some quote a part of
 /// it.
 pub fn named(mut error: ApiError, who: &str) -> ApiError {
-    if matches!(error.kind, ErrorKind::Authentication | ErrorKind::Permission) {
-        error.message = "it refuses our key".into();
+    match error.kind {
+        ErrorKind::Authentication => error.message = "it refuses our key".into(),
+        // To a model, from a region: the key may be good.
+        ErrorKind::Permission => error.message = "it does not permit us this call".into(),
+        _ => {}
     }
     error.message = format!("{who}: {}", error.message);
     error
