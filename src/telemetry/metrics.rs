@@ -1,8 +1,10 @@
 //! Prometheus metrics.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -125,6 +127,8 @@ pub struct Metrics {
     in_flight: Gauge,
     breaker: Family<DeploymentLabels, Gauge>,
     upstream_in_flight: Family<DeploymentLabels, Gauge>,
+    /// Deployments that have such gauges.
+    shown: Mutex<HashSet<DeploymentLabels>>,
     log_written: Family<RecordLabel, Counter>,
     log_dropped: Family<CauseLabel, Counter>,
     log_durable: Gauge,
@@ -149,6 +153,19 @@ pub struct ClassifierFigures<'a> {
     pub ready: bool,
     /// Microseconds of the middle and of the slowest hundredth of the last batches.
     pub batch_us: (u32, u32),
+}
+
+/// A deployment's health.
+#[derive(Debug, Clone, Copy)]
+pub struct DeploymentFigures<'a> {
+    /// The model.
+    pub model: &'a str,
+    /// `provider/upstream-id`.
+    pub deployment: &'a str,
+    /// 0 closed, 1 half open, 2 open.
+    pub breaker: i64,
+    /// Calls open.
+    pub in_flight: i64,
 }
 
 /// What the log's writer did since the start.
@@ -188,6 +205,7 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             breaker: Family::default(),
             upstream_in_flight: Family::default(),
+            shown: Mutex::default(),
             log_written: Family::default(),
             log_dropped: Family::default(),
             log_durable: Gauge::default(),
@@ -285,11 +303,21 @@ impl Metrics {
         self.rejected.get_or_create(&RejectedLabels { endpoint: rejected.endpoint, kind: rejected.kind }).inc();
     }
 
-    /// A deployment's health, as of now: `breaker` is 0 closed, 1 half open, 2 open.
-    pub fn deployment(&self, model: &str, deployment: &str, breaker: i64, in_flight: i64) {
-        let labels = DeploymentLabels { model: model.to_owned(), deployment: deployment.to_owned() };
-        self.breaker.get_or_create(&labels).set(breaker);
-        self.upstream_in_flight.get_or_create(&labels).set(in_flight);
+    /// The health of all deployments there are, as of now; those of before are forgotten.
+    pub fn deployments(&self, all: &[DeploymentFigures<'_>]) {
+        let mut now = HashSet::new();
+        for one in all {
+            let labels = DeploymentLabels { model: one.model.to_owned(), deployment: one.deployment.to_owned() };
+            self.breaker.get_or_create(&labels).set(one.breaker);
+            self.upstream_in_flight.get_or_create(&labels).set(one.in_flight);
+            now.insert(labels);
+        }
+        let mut shown = self.shown.lock();
+        for gone in shown.difference(&now) {
+            self.breaker.remove(gone);
+            self.upstream_in_flight.remove(gone);
+        }
+        *shown = now;
     }
 
     /// The log's writer, as of now.
@@ -331,5 +359,24 @@ impl Metrics {
         // Writing into a string cannot fail.
         let _ = text::encode(&mut out, &self.registry);
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deployments_that_are_gone_are_shown_no_more() {
+        let metrics = Metrics::default();
+        let place = |deployment| DeploymentFigures { model: "m", deployment, breaker: 2, in_flight: 0 };
+        let shown = |all: &[DeploymentFigures<'_>]| {
+            metrics.deployments(all);
+            let text = metrics.render();
+            ["a/x", "a/y"].map(|name| text.matches(&format!("deployment=\"{name}\"")).count())
+        };
+        assert_eq!(shown(&[place("a/x"), place("a/y")]), [2, 2]);
+        assert_eq!(shown(&[place("a/y")]), [0, 2]);
+        assert_eq!(shown(&[place("a/x")]), [2, 0]);
     }
 }

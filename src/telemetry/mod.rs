@@ -14,5 +14,5 @@ mod writer;
 
 pub use line::Line;
 pub use log::{Guard, SPAN_TARGET, TelemetryError, check_filter, init, init_unseen};
-pub use metrics::{ClassifierFigures, Ended, LogFigures, Metrics, Rejected};
+pub use metrics::{ClassifierFigures, DeploymentFigures, Ended, LogFigures, Metrics, Rejected};
 pub use tail::{LEVELS, Tail, tail};

@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 
 use crate::http::middleware::caller::Passer;
 use crate::http::state::{Gateway, now_s};
-use crate::telemetry::{ClassifierFigures, LogFigures};
+use crate::telemetry::{ClassifierFigures, DeploymentFigures, LogFigures};
 use crate::upstream::BreakerState;
 
 /// All metrics in OpenMetrics' text format. Open to whoever reaches the admin listener from a network that may come in, as
@@ -17,6 +17,7 @@ use crate::upstream::BreakerState;
 pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer) -> Response {
     let live = gateway.live();
     let now = Instant::now();
+    let mut deployments = Vec::new();
     for model in live.catalog.models() {
         for place in model.deployments.iter().filter(|place| place.provider.unusable.is_none()) {
             let status = place.status(now);
@@ -25,9 +26,15 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer) -> Response
                 BreakerState::HalfOpen => 1,
                 BreakerState::Open => 2,
             };
-            gateway.metrics.deployment(model.name.as_str(), &place.name, breaker, status.in_flight as i64);
+            deployments.push(DeploymentFigures {
+                model: model.name.as_str(),
+                deployment: &place.name,
+                breaker,
+                in_flight: status.in_flight as i64,
+            });
         }
     }
+    gateway.metrics.deployments(&deployments);
     let (log, store) = (gateway.recorder.status(), gateway.store.health());
     gateway.metrics.log(&LogFigures {
         decisions: log.decisions,
