@@ -1,7 +1,8 @@
 //! A circuit breaker: stops calls to a deployment that keeps failing, and lets one probe through from time to time.
 //!
 //! `Closed` lets calls through and counts failures; `Open` refuses them until a time; `HalfOpen` waits for the verdict on
-//! one probe. A good probe closes it, a bad one opens it again for twice as long. Two things open it: failures in a row
+//! one probe, and lets another through where none comes for long. A good probe closes it, a bad one opens it again for twice as
+//! long. Two things open it: failures in a row
 //! (a dead server), and a large share of failures among the last calls (a sick one).
 //!
 //! It knows no clock: `now` comes in.
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use crate::config;
 
-/// A probe says how it went after so long, about.
+/// Who asks while a probe is under way is told to come back after so long: most say by then how they went.
 const PROBE: Duration = Duration::from_secs(1);
 
 /// The breaker's state, as people see it.
@@ -50,7 +51,7 @@ pub struct Breaker {
 enum State {
     Closed { in_a_row: u32, recent: VecDeque<bool> },
     Open { until: Instant, failed_probes: u32 },
-    HalfOpen { failed_probes: u32 },
+    HalfOpen { since: Instant, failed_probes: u32 },
 }
 
 impl State {
@@ -84,20 +85,25 @@ impl Breaker {
         match self.state {
             State::Closed { .. } => true,
             State::Open { until, .. } => now >= until,
-            State::HalfOpen { .. } => false,
+            State::HalfOpen { since, .. } => now >= since + self.probe_patience(),
         }
     }
 
-    /// Lets a call through or not; a call let through out of `Open` is the probe.
+    /// Lets a call through or not; a call let through out of `Open` is the probe. One that says nothing for as long as the
+    /// breaker first opens is no reason to shut a place that is well: an answer may take minutes, or never come.
     pub fn admit(&mut self, now: Instant) -> bool {
+        let admits = self.would_admit(now);
         match self.state {
-            State::Closed { .. } => true,
-            State::Open { until, failed_probes } if now >= until => {
-                self.state = State::HalfOpen { failed_probes };
-                true
+            State::Open { failed_probes, .. } | State::HalfOpen { failed_probes, .. } if admits => {
+                self.state = State::HalfOpen { since: now, failed_probes };
             }
-            State::Open { .. } | State::HalfOpen { .. } => false,
+            _ => {}
         }
+        admits
+    }
+
+    fn probe_patience(&self) -> Duration {
+        Duration::from_millis(self.settings.open_ms)
     }
 
     /// A call went well.
@@ -125,7 +131,10 @@ impl Breaker {
         match self.state {
             State::Closed { .. } => None,
             State::Open { until, .. } => until.checked_duration_since(now).filter(|pause| !pause.is_zero()),
-            State::HalfOpen { .. } => Some(PROBE),
+            State::HalfOpen { since, .. } => {
+                let left = (since + self.probe_patience()).checked_duration_since(now)?;
+                Some(left.min(PROBE)).filter(|pause| !pause.is_zero())
+            }
         }
     }
 
@@ -140,7 +149,7 @@ impl Breaker {
                 let share = failures / recent.len().max(1) as f64;
                 *in_a_row >= self.settings.consecutive_failures || (full && share >= self.settings.failure_share)
             }
-            State::HalfOpen { failed_probes } => {
+            State::HalfOpen { failed_probes, .. } => {
                 let failed_probes = *failed_probes + 1;
                 return self.open(now, failed_probes);
             }
@@ -153,7 +162,7 @@ impl Breaker {
 
     /// A call ended without a verdict (the client went away): a probe so lost may be tried again at once.
     pub fn abandon(&mut self, now: Instant) {
-        if let State::HalfOpen { failed_probes } = self.state {
+        if let State::HalfOpen { failed_probes, .. } = self.state {
             self.state = State::Open { until: now, failed_probes };
         }
     }
@@ -237,6 +246,21 @@ mod tests {
         assert!(breaker.admit(after(now, 1000)));
         breaker.abandon(after(now, 1000));
         assert!(breaker.admit(after(now, 1000)));
+    }
+
+    #[test]
+    fn a_probe_that_says_nothing_does_not_shut_it() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(settings());
+        (0..3).for_each(|_| breaker.fail(now));
+        assert!(breaker.admit(after(now, 1000)), "the probe, whose answer takes minutes");
+        assert!(!breaker.admit(after(now, 1999)));
+        assert_eq!(breaker.pause(after(now, 1999)), Some(Duration::from_millis(1)));
+        assert!(breaker.admit(after(now, 2000)), "another");
+        assert!(!breaker.would_admit(after(now, 2000)), "one at a time");
+        assert_eq!(breaker.state(after(now, 2000)), BreakerState::HalfOpen);
+        breaker.succeed();
+        assert_eq!(breaker.state(now), BreakerState::Closed);
     }
 
     #[test]
