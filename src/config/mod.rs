@@ -104,6 +104,11 @@ impl Config {
 
     /// Whether servers are asked for models that nobody configured.
     pub fn discovers(&self) -> bool {
-        self.providers.values().any(|provider| provider.enabled && provider.discover)
+        self.providers.values().any(Provider::discovers)
     }
+}
+
+/// So many mebibytes in bytes.
+pub fn mebibytes(count: u64) -> usize {
+    count.checked_mul(1 << 20).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX)
 }

@@ -69,4 +69,9 @@ impl Provider {
     pub fn wants_key(&self) -> bool {
         self.key_env.is_some() || self.key_file.is_some()
     }
+
+    /// Whether it is asked for its models.
+    pub fn discovers(&self) -> bool {
+        self.enabled && self.discover
+    }
 }

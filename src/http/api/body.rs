@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use serde::de::DeserializeOwned;
 
-use crate::config::Limits;
+use crate::config::{self, Limits};
 use crate::protocol::{ApiError, ErrorKind};
 
 /// Reads `body` whole.
@@ -17,7 +17,7 @@ use crate::protocol::{ApiError, ErrorKind};
 ///
 /// `TooLarge`, `Timeout`, or `InvalidRequest` where the client broke off.
 pub async fn read(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
-    let most = usize::try_from(limits.max_body_mb << 20).unwrap_or(usize::MAX);
+    let most = config::mebibytes(limits.max_body_mb);
     let whole = Limited::new(body, most).collect();
     match tokio::time::timeout(Duration::from_secs(limits.body_timeout_s), whole).await {
         Err(_) => Err(ApiError::new(ErrorKind::Timeout, "the body did not arrive in time")),

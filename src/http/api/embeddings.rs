@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::body;
 use crate::codec::{self, Target};
+use crate::config;
 use crate::dispatch;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
@@ -101,7 +102,7 @@ struct CountedTokens {
 async fn call(gateway: &Gateway, live: &Live, provider: &Provider, body: Bytes) -> Result<Bytes, ApiError> {
     let settings = &live.config.dispatch;
     let deadline = tokio::time::Instant::now() + Duration::from_millis(settings.first_byte_timeout_ms);
-    let limit = usize::try_from(settings.max_answer_mb << 20).unwrap_or(usize::MAX);
+    let limit = config::mebibytes(settings.max_answer_mb);
     let call = Call { endpoint: Endpoint::Embeddings, body: Some(body), headers: HeaderMap::new() };
     let told = |error: crate::upstream::CallError| error.told(&provider.name);
     let answer = gateway.dispatcher.client().send(provider, call, deadline).await.map_err(told)?;
