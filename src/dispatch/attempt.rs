@@ -81,7 +81,8 @@ pub(super) struct Opened {
 /// Deadlines of one call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    /// The whole answer, or the first piece of a stream must be here.
+    /// The whole answer must be here, or of a stream that has no content yet the next piece, if that is longer than between two
+    /// others.
     pub(super) first: Instant,
     /// Whether a vendor that works on it may say nothing before that.
     pub(super) silent: bool,
@@ -111,16 +112,21 @@ impl Deadlines {
             idle: Duration::from_millis(settings.idle_timeout_ms),
             sign_of_life: Duration::from_millis(settings.sign_of_life_ms),
             total,
-            limit: usize::try_from(settings.max_answer_mb << 20).unwrap_or(usize::MAX),
+            limit: config::mebibytes(settings.max_answer_mb),
         }
     }
 
-    /// Of a stream that is handed over now: the walk is over, it has its own time. `due` = its next piece has until then, if
-    /// that is longer than between two others.
+    /// Of a stream that is handed over now: the walk is over, it has its own time. `due` = it has no content yet, and its next
+    /// piece has until then.
     pub(super) fn of_stream(settings: &config::Dispatch, due: Option<Instant>) -> Self {
         let now = Instant::now();
         let total = now + Duration::from_millis(settings.stream_timeout_ms);
         Self { first: due.unwrap_or(now), ..Self::new(settings, true, false, total) }
+    }
+
+    /// Content is here: from now on only the time between two pieces counts.
+    pub(super) fn begun(&mut self) {
+        self.first = Instant::now();
     }
 
     /// When the next piece of a stream that lives must be here.

@@ -132,7 +132,7 @@ fn next(error: &ApiError) -> Next {
 struct Walk {
     calls: u32,
     causes: Vec<Cause>,
-    /// No candidate is left beside the one that is tried.
+    /// No other candidate will be tried after this one.
     last: bool,
     /// A prompt did not fit a context of so many tokens.
     too_small: u32,
@@ -183,13 +183,9 @@ impl Dispatcher {
             if model.settings.context <= walk.too_small {
                 continue;
             }
-            walk.last = at + 1 == plan.candidates.len();
-            let found = self.try_model(model, job, settings, total, &mut walk, &mut report).await;
-            report.so_far().calls = walk.calls;
+            walk.last = plan.candidates[at + 1..].iter().all(|later| later.settings.context <= walk.too_small);
             report.so_far().failovers = failovers;
-            report.so_far().causes =
-                walk.causes.iter().map(|cause| (cause.model.clone(), cause.error.kind)).collect();
-            match found {
+            match self.try_model(model, job, settings, total, &mut walk, &mut report).await {
                 Found::Answer(permit, attempted) => {
                     return Ok(answer(model, permit, attempted, job, settings, report, self.closing.clone()));
                 }
@@ -254,6 +250,7 @@ impl Dispatcher {
             }
             let Some(mut permit) = place.admit(std::time::Instant::now()) else { continue };
             walk.calls += 1;
+            report.so_far().calls = walk.calls;
             walk.tried.push(place.name.clone());
             note_place(report, model, &place);
             let deadlines = Deadlines::new(settings, job.request.stream, may_think(model, &job.request), total);
@@ -283,7 +280,7 @@ impl Dispatcher {
             tracing::debug!(model = %model.name, deployment = %place.name, error.kind = error.kind.as_str(), "An upstream call failed");
             report.step(Step::CallFailed(error.kind));
             let step = next(&error);
-            walk.fail(model, error);
+            walk.fail(model, error, report);
             match step {
                 Next::GiveUp => return Found::GiveUp,
                 Next::Larger if !fits_by_far(job, model) => {
@@ -301,7 +298,7 @@ impl Dispatcher {
             }
         }
         if walk.calls == calls {
-            walk.fail(model, unready(model));
+            walk.fail(model, unready(model), report);
         }
         Found::Nothing
     }
@@ -347,7 +344,9 @@ enum Found {
 }
 
 impl Walk {
-    fn fail(&mut self, model: &Model, error: ApiError) {
+    /// Told at once: the client may go away before the walk is over.
+    fn fail(&mut self, model: &Model, error: ApiError, report: &mut Report) {
+        report.so_far().causes.push((model.name.clone(), error.kind));
         self.causes.push(Cause { model: model.name.clone(), error });
     }
 }

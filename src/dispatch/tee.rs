@@ -209,13 +209,8 @@ impl Tee {
         }
         let finished = matches!(event, StreamEvent::Finish { .. });
         if finished {
-            // Some servers never count.
-            let counted = self.report.as_mut().and_then(|report| report.so_far().usage);
-            if counted.is_some_and(|usage| usage.total_tokens() > 0) {
-                self.settle()
-            } else {
-                self.settle_early()
-            }
+            // Some servers never count, or not to the end.
+            self.settle_early();
             went_well(&mut self.permit, self.at_ms);
             if let Some(answer) = self.answer.take() {
                 read_out(answer);
@@ -237,6 +232,7 @@ impl Tee {
         if event.is_content() {
             if report.so_far().first_token.is_none() {
                 went_well(&mut self.permit, self.at_ms);
+                self.deadlines.begun();
             }
             report.first_content();
             let thinking = matches!(
@@ -262,7 +258,7 @@ impl Tee {
         }
     }
 
-    /// Puts a price on an answer that ends early: what the vendor has not counted of it is estimated.
+    /// Puts a price on the answer as far as it came: what the vendor has not counted of it is estimated.
     fn settle_early(&mut self) {
         let Some(report) = &mut self.report else { return };
         let so_far = report.so_far();

@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use pointsman::protocol::ErrorKind;
 use pointsman::sandbox::{Fault, Times};
+use pointsman::upstream::Verdict;
 use serde_json::{Value, json};
 
 use crate::support::mock::{Mock, Script};
-use crate::support::{CLIENTS, TestGateway, ask, error, streamed_text, text};
+use crate::support::{CLIENTS, TestGateway, ask, error, settle, streamed_text, text};
 
 /// `gpt-4o` first, then `claude-sonnet-5-5`, whatever the draw.
 const IN_ORDER: &str = "
@@ -112,13 +114,13 @@ async fn with_no_healthy_model_the_error_is_prompt_and_tells_the_causes() {
 #[tokio::test]
 async fn what_a_vendor_says_of_our_key_is_not_passed_on() {
     let gateway = TestGateway::start(IN_ORDER).await;
-    for status in [401, 403] {
+    for (status, words) in [(401, "it refuses our key"), (403, "it does not permit us this call")] {
         gateway.sandbox.faults().set("*", Fault::Status { status, retry_after: None }, Times::Always);
         for path in CLIENTS {
             let response = gateway.post(path, ask(path, "gpt-4o", "Hello")).await;
             assert_eq!(response.status(), 502, "{path}");
             let told = error(path, &response.json().await.unwrap());
-            assert_eq!(told, "openai/gpt-4o: it refuses our key", "{path}");
+            assert_eq!(told, format!("openai/gpt-4o: {words}"), "{path}");
         }
     }
     gateway.stop().await;
@@ -139,6 +141,46 @@ async fn models_that_are_passed_over_are_no_failovers() {
     // Of a short prompt it is not the declared window that is too small.
     let response = gateway.post("/api/chat", ask("/api/chat", "auto", "Hello")).await;
     assert_eq!(response.headers()["x-pointsman-model"], "gpt-4o-mini");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_an_account_of_what_was_tried() {
+    let settings = format!("{IN_ORDER}[dispatch]\nattempts_per_model = 1\nwhole_answer_timeout_ms = 5000\n");
+    let gateway = TestGateway::start(&settings).await;
+    gateway.sandbox.faults().set("gpt-4o", Fault::Status { status: 500, retry_after: None }, Times::Always);
+    gateway.sandbox.faults().set("claude-sonnet-5-5", Fault::HangBeforeHeaders, Times::Always);
+    let asked = gateway.http.post(gateway.url("/api/chat")).body(ask("/api/chat", "auto", "Hello").to_string());
+    asked.timeout(Duration::from_millis(500)).send().await.unwrap_err();
+    settle(|| gateway.app.gateway.metrics.in_flight() == 0, "the request did not end").await;
+    for (metric, count) in [("retries", 1.0), ("failovers", 1.0), ("upstream_errors", 1.0)] {
+        assert_eq!(gateway.metric(&format!("pointsman_{metric}_total")).await, count, "{metric}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_rest_is_waited_for_where_the_models_after_it_are_too_small() {
+    let overflow = r#"{"error":{"code":"context_length_exceeded","message":"no"}}"#;
+    let small = Mock::start(move |_| Script { head_ms: 300, ..Script::whole(overflow) }).await;
+    let gateway = TestGateway::before(
+        &format!("[providers.small]\nbase_url = 'http://{}/v1'\n", small.address),
+        "[models.small]\nprovider = 'small'\ncontext = 128000\n[routing]\nmax_candidates = 3\n\
+         [[rules]]\nname = 'r'\nprefer = ['small', 'claude-sonnet-5-5', 'gpt-4o-mini']\n",
+    )
+    .await;
+    let long = "word ".repeat(80_000);
+    let asked = gateway.post("/api/chat", ask("/api/chat", "auto", &long));
+    let second_rests = async {
+        settle(|| small.calls() == 1, "the first was not asked").await;
+        let now = Instant::now();
+        let rest = Verdict::Rest(ErrorKind::RateLimited, Some(Duration::from_millis(1500)));
+        let live = gateway.app.gateway.live();
+        live.catalog.find("claude-sonnet-5-5").unwrap().deployments[0].admit(now).unwrap().settle(&rest, now, 0);
+    };
+    let (response, ()) = tokio::join!(asked, second_rests);
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["x-pointsman-model"], "claude-sonnet-5-5");
     gateway.stop().await;
 }
 
@@ -324,7 +366,7 @@ async fn vendors_are_called_through_the_proxy_and_this_machine_without() {
     let proxy = Mock::start(|_| Script::whole(COMPLETION)).await;
     let gateway = TestGateway::before(
         "[providers.far]\nbase_url = 'http://api.vendor.invalid/v1'\n",
-        &format!("[models.far]\nprovider = 'far'\n[dispatch]\nproxy = 'http://user:hush@{}'\n", proxy.address),
+        &format!("[models.far]\nprovider = 'far'\n[dispatch]\nproxy = 'http://user:hush@{}'\nno_proxy = ['near.invalid']\n", proxy.address),
     )
     .await;
     let answer: Value = gateway.post("/api/chat", ask("/api/chat", "far", "Hello")).await.json().await.unwrap();

@@ -109,6 +109,40 @@ async fn a_client_hears_of_a_model_that_thinks_unheard() {
 }
 
 #[tokio::test]
+async fn a_stream_that_has_begun_to_speak_is_waited_for_as_any_other() {
+    let mock = Mock::start(|_| gpt(500, 2, 4000)).await;
+    let settings = "thinking_timeout_ms = 10000\nsign_of_life_ms = 200\nidle_timeout_ms = 700";
+    let gateway = start(&mock, settings).await;
+    let path = "/v1/chat/completions";
+    let stream = gateway.post(path, streamed(path, "silent")).await.text().await.unwrap();
+    assert_eq!(streamed_text(path, &stream), "word", "{stream}");
+    assert!(stream.contains("no answer in time"), "{stream}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_counted_to_its_end_is_estimated() {
+    let events = [
+        json!({ "type": "message_start", "message": { "id": "m", "model": "x",
+            "usage": { "input_tokens": 10, "output_tokens": 1 } } }),
+        json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" } }),
+        json!({ "type": "content_block_delta", "index": 0,
+            "delta": { "type": "text_delta", "text": "word ".repeat(800) } }),
+        json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" } }),
+        json!({ "type": "message_stop" }),
+    ];
+    let pieces: Vec<_> = events.iter().map(|event| (0, said(event))).collect();
+    let mock = Mock::start(move |_| Script::events(pieces.clone())).await;
+    let gateway = start(&mock, "").await;
+    for (at, path) in CLIENTS.into_iter().enumerate() {
+        gateway.post(path, streamed(path, "thinker")).await.text().await.unwrap();
+        let cost = cost(&gateway).await;
+        assert!((cost - 1.011 * (at + 1) as f64).abs() < 1e-6, "{path}: {cost}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_stream_that_flows_is_not_cut_by_the_walks_deadline() {
     let mock = Mock::start(|_| gpt(0, 12, 100)).await;
     let gateway = start(&mock, "total_timeout_ms = 500").await;
