@@ -201,7 +201,14 @@ fn check_model(name: &str, model: &Model, config: &Config, bad: &mut impl FnMut(
     if places.is_empty() {
         bad(format!("{path}.provider"), "is missing: who serves this model?".into());
     }
-    for place in &places {
+    for (at, place) in places.iter().enumerate() {
+        if places[..at].iter().any(|other| (&other.provider, &other.upstream) == (&place.provider, &place.upstream)) {
+            let name = format!("{}/{}", place.provider, place.upstream.as_deref().unwrap_or_default());
+            bad(
+                format!("{path}.deployments"),
+                format!("`{name}` stands there twice: give one place the weight of both"),
+            );
+        }
         if !config.providers.contains_key(&place.provider) {
             let near = nearest(&place.provider, config.providers.keys().map(String::as_str));
             let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
