@@ -14,7 +14,7 @@ pub struct Dispatch {
     pub connect_timeout_ms: u64,
     /// The HTTP proxy through which vendors are called (`http://[user:password@]host:port`); none where absent or empty.
     pub proxy: Option<String>,
-    /// Hosts, domains and networks that are called without it.
+    /// Hosts, domains and networks that are called without it, as this machine always is.
     pub no_proxy: Vec<String>,
     /// Milliseconds from sending the request to the first piece of a streamed answer.
     pub first_byte_timeout_ms: u64,
@@ -52,7 +52,7 @@ impl Default for Dispatch {
             attempts_per_model: 2,
             connect_timeout_ms: 5_000,
             proxy: None,
-            no_proxy: ["localhost", "127.0.0.0/8", "::1"].map(str::to_owned).to_vec(),
+            no_proxy: Vec::new(),
             first_byte_timeout_ms: 60_000,
             thinking_timeout_ms: 300_000,
             whole_answer_timeout_ms: 600_000,

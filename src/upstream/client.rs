@@ -100,6 +100,9 @@ impl CallError {
     }
 }
 
+/// Called without a proxy, whatever is configured: it could not lead here.
+const THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.0/8", "::1"];
+
 thread_local! {
     /// Whose pool of connections this thread uses.
     static POOL: Cell<usize> = const { Cell::new(0) };
@@ -134,7 +137,9 @@ impl Client {
     pub fn new(settings: &config::Dispatch, pools: usize) -> Result<Self, reqwest::Error> {
         // Fails only where another provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let without = NoProxy::from_string(&settings.no_proxy.join(","));
+        let without: Vec<&str> =
+            THIS_MACHINE.into_iter().chain(settings.no_proxy.iter().map(String::as_str)).collect();
+        let without = NoProxy::from_string(&without.join(","));
         let proxy = settings.proxy.as_deref().filter(|address| !address.is_empty());
         let proxy =
             proxy.map(|address| reqwest::Proxy::all(address).map(|proxy| proxy.no_proxy(without))).transpose()?;
