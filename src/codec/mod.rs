@@ -4,11 +4,10 @@
 //! canonical form, so that N formats need N codecs and not N x N. How look-alikes differ from their model is data
 //! ([`Quirks`](crate::config::Quirks)), not a fork.
 //!
-//! **Loss.** Where client and backend speak the same dialect nothing is translated: the body passes through with only
-//! `model` changed ([`pass_request`]), and what the backend is known to refuse, so fields nobody here knows survive. Where they
-//! differ, a field that
-//! cannot be carried over is an error naming it if that changes the meaning, and is listed in [`Encoded::dropped`] if
-//! it does not.
+//! **Loss.** Where client and backend speak the same dialect nothing is translated: the body passes through ([`pass_request`]).
+//! Only `model` is changed, the wish for usage added, and what the backend is known to refuse changed or left out; fields that
+//! nobody here knows survive. Where they differ, a field that cannot be carried over is an error naming it if that changes
+//! the meaning, and is listed in [`Encoded::dropped`] if it does not.
 
 mod anthropic_messages;
 mod carried;
@@ -179,6 +178,7 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
 
 /// The first field of a request that a dialect cannot carry although it changes the meaning; such a request is no error
 /// yet, another backend may carry it. Cheap: nothing is written.
+///
 /// Where client and backend speak the same dialect there is none: the body passes through.
 pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Option<String> {
     match backend {
