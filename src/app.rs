@@ -8,14 +8,14 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::classifier::Classifier;
-use crate::config::{self, Auth, Config, ConfigErrors, LoadArgs, Loaded};
+use crate::config::{self, Auth, Config, ConfigErrors, LoadArgs, Loaded, Stamp, Stamped};
 use crate::dispatch::Dispatcher;
 use crate::http::acts::OVERRIDES;
 use crate::http::session::{BadHash, Door};
@@ -106,12 +106,13 @@ impl Engine {
     ///
     /// See [`StartError`].
     pub fn start(args: LoadArgs, loaded: Loaded) -> Result<Self, StartError> {
+        // Before they are read: reading a long log takes a while, and what is written meanwhile must not be missed.
+        let seen = Seen::now(loaded.files.clone(), &loaded.config);
         let dir = log_dir(&loaded.config, args.sandbox.is_some());
         let (gateway, backstage) = build(&loaded, open_store(&dir, &loaded.config)?)?;
         let gateway = Arc::new(gateway);
         let Backstage { writer, work, news } = backstage;
         let (stop, _) = watch::channel(false);
-        let seen = Seen::now(loaded.files, &loaded.config);
         let tasks = vec![
             tokio::spawn(discovering(Arc::clone(&gateway), stopped(&stop))),
             tokio::spawn(watching_files(Arc::clone(&gateway), args.clone(), seen, stopped(&stop))),
@@ -351,7 +352,7 @@ fn guard(key: &'static str, address: SocketAddr, config: &Config, tokens: &Token
 
 /// Loads the configuration again and takes it over; returns the files it was read from. A panic on the way is an error like
 /// any other: whoever watches the files has tokens to take over, too.
-fn reload(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<PathBuf>, ConfigErrors> {
+fn reload(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<Stamped>, ConfigErrors> {
     unharmed(|| take_over(gateway, args))
 }
 
@@ -362,7 +363,7 @@ fn unharmed<T>(work: impl FnOnce() -> Result<T, ConfigErrors>) -> Result<T, Conf
     })
 }
 
-fn take_over(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<PathBuf>, ConfigErrors> {
+fn take_over(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<Stamped>, ConfigErrors> {
     let Loaded { config, settings, files, .. } = config::load(args)?;
     let late = config::needs_restart(&gateway.live().config, &config);
     if !late.is_empty() {
@@ -392,23 +393,25 @@ fn keep_fixed(mut new: Config, old: &Config) -> Config {
 async fn discovering(gateway: Arc<Gateway>, stopped: impl Future<Output = ()>) {
     let mut stopped = std::pin::pin!(stopped);
     loop {
-        let live = gateway.live();
-        let asked: Vec<String> = live
-            .config
-            .providers
-            .iter()
-            .filter(|(_, provider)| provider.enabled && provider.discover)
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in asked {
-            let Some(provider) = live.catalog.provider(&name) else { continue };
-            let found = discover(gateway.dispatcher.client(), provider).await;
-            gateway.discovered(&name, found);
-        }
+        let round = async {
+            ask_servers(&gateway).await;
+            tokio::time::sleep(DISCOVER_EVERY).await;
+        };
         tokio::select! {
-            () = tokio::time::sleep(DISCOVER_EVERY) => {}
+            () = round => {}
             () = &mut stopped => return,
         }
+    }
+}
+
+/// Asks all servers for their models, one after the other.
+async fn ask_servers(gateway: &Gateway) {
+    let live = gateway.live();
+    for (name, _) in live.config.providers.iter().filter(|(_, provider)| provider.discovers()) {
+        let Some(provider) = live.catalog.provider(name) else { continue };
+        let known = gateway.listing(name);
+        let found = discover(gateway.dispatcher.client(), provider, known.models()).await;
+        gateway.discovered(name, found);
     }
 }
 
@@ -445,19 +448,13 @@ async fn watching_files(gateway: Arc<Gateway>, args: LoadArgs, mut seen: Seen, s
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = &mut stopped => return,
         }
-        let now = Seen::now(seen.files.clone(), &gateway.live().config);
-        if now.config != seen.config {
-            match reload(&gateway, &args) {
-                // Other files may have been read this time.
-                Ok(files) => {
-                    let Seen { files, config, .. } = Seen::now(files, &gateway.live().config);
-                    (seen.files, seen.config) = (files, config);
-                }
-                Err(errors) => {
-                    tracing::error!(errors = %errors, "The changed configuration is wrong; the old one stays in force");
-                    seen.config = now.config;
-                }
-            }
+        let now = Seen::now(seen.files.iter().map(Stamped::again).collect(), &gateway.live().config);
+        if now.files != seen.files {
+            // Other files may have been read this time.
+            seen.files = reload(&gateway, &args).unwrap_or_else(|errors| {
+                tracing::error!(errors = %errors, "The changed configuration is wrong; the old one stays in force");
+                now.files
+            });
         }
         if now.tokens != seen.tokens {
             seen.tokens = now.tokens;
@@ -482,33 +479,22 @@ async fn swap_head(classifier: Classifier, name: String) {
     }
 }
 
-/// When a file was written, and how long it is; `None` = it is not there.
-type Stamp = Option<(SystemTime, u64)>;
-
-/// Files as they were when they were last read.
+/// Files as they were before they were last read.
 struct Seen {
-    files: Vec<PathBuf>,
-    config: Vec<Stamp>,
+    /// The configuration's.
+    files: Vec<Stamped>,
     tokens: Stamp,
     /// The head's name, and its file where that is a path.
     head: (String, Stamp),
 }
 
 impl Seen {
-    fn now(files: Vec<PathBuf>, config: &Config) -> Self {
+    /// The tokens' and the head's as they are now, beside `files`.
+    fn now(files: Vec<Stamped>, config: &Config) -> Self {
         let head = &config.classifier.head;
-        Self {
-            config: files.iter().map(|file| stamp(file)).collect(),
-            tokens: stamp(&Tokens::path(&config.server.data_dir)),
-            head: (head.clone(), stamp(Path::new(head))),
-            files,
-        }
+        let tokens = Stamp::of(&Tokens::path(&config.server.data_dir));
+        Self { files, tokens, head: (head.clone(), Stamp::of(Path::new(head))) }
     }
-}
-
-fn stamp(file: &Path) -> Stamp {
-    let meta = std::fs::metadata(file).ok()?;
-    Some((meta.modified().ok()?, meta.len()))
 }
 
 #[cfg(test)]

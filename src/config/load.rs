@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use super::check::{self, Problem};
 use super::layers::{Layers, Origin, Setting, join};
+use super::stamp::Stamped;
 use super::{Admin, Classifier, Config, Hub, Password, Provider, dotenv, hush};
 
 /// The defaults: every key, with its reason.
@@ -42,8 +43,8 @@ pub struct Loaded {
     pub config: Config,
     /// Every value and who set it, secrets blanked.
     pub settings: Vec<Setting>,
-    /// Files it was read from: a change of one is a reason to load again.
-    pub files: Vec<PathBuf>,
+    /// Files it was read from, as they were before: a change of one is a reason to load again.
+    pub files: Vec<Stamped>,
     /// What is possible and yet likely a slip.
     pub remarks: Vec<String>,
 }
@@ -67,7 +68,7 @@ impl std::error::Error for ConfigErrors {}
 /// Every problem found, each naming the key, the layer that set it and the cure.
 pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     let mut layers = Layers::default();
-    let mut files = Vec::new();
+    let mut files = vec![Stamped::new(args.dir.join(".env"))];
     layers.merge(parse(DEFAULTS, "the embedded config/default.toml")?, &Origin::Default);
 
     let variables = variables(args)?;
@@ -76,8 +77,8 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
         layers.merge(table, &origin);
     }
     if let Some(file) = &args.file {
+        files.push(Stamped::new(file.clone()));
         layers.merge(read(file)?, &Origin::File(file.clone()));
-        files.push(file.clone());
     }
     for (name, value) in &variables {
         let Some(path) = name.strip_prefix(PREFIX) else { continue };
@@ -104,7 +105,6 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     resolve_keys(&mut config.providers, &variables, &args.dir, &mut files)?;
     resolve_hub(&mut config.classifier.hub, &variables, &args.dir)?;
     config.admin.password = password(&config.admin, &variables, &args.dir)?;
-    files.push(args.dir.join(".env"));
     let settings = layers.settings();
     let mut remarks = check::remarks(&config);
     remarks.extend(set_nothing(&variables, &settings));
@@ -185,11 +185,11 @@ fn variables(args: &LoadArgs) -> Result<BTreeMap<String, String>, ConfigErrors> 
     Ok(all)
 }
 
-fn environment_file(args: &LoadArgs, name: &str, files: &mut Vec<PathBuf>) -> Result<(Table, Origin), ConfigErrors> {
+fn environment_file(args: &LoadArgs, name: &str, files: &mut Vec<Stamped>) -> Result<(Table, Origin), ConfigErrors> {
     let path = args.dir.join("config").join(format!("{name}.toml"));
     if path.exists() {
+        files.push(Stamped::new(path.clone()));
         let table = read(&path)?;
-        files.push(path.clone());
         return Ok((table, Origin::File(path)));
     }
     if name == "production" {
@@ -262,13 +262,13 @@ fn resolve_keys(
     providers: &mut BTreeMap<String, Provider>,
     variables: &BTreeMap<String, String>,
     dir: &Path,
-    files: &mut Vec<PathBuf>,
+    files: &mut Vec<Stamped>,
 ) -> Result<(), ConfigErrors> {
     for (name, provider) in providers {
         let variable = provider.key_env.as_deref();
+        files.extend(provider.key_file.as_ref().map(|file| Stamped::new(dir.join(file))));
         provider.key =
             secret(&format!("providers.{name}.key"), variable, provider.key_file.as_deref(), variables, dir)?;
-        files.extend(provider.key_file.as_ref().map(|file| dir.join(file)));
     }
     Ok(())
 }

@@ -140,6 +140,17 @@ fn a_syntax_error_names_file_and_line() {
 }
 
 #[test]
+fn a_model_has_a_place_but_once() {
+    let places = |more: &str| {
+        let text = format!("[models.m]\nprovider = 'openai'\ndeployments = [{{ provider = 'openai'{more} }}]");
+        with_file(&text).map(|_| ()).map_err(|errors| errors.to_string())
+    };
+    let error = places("").unwrap_err();
+    assert!(error.contains("models.m.deployments: `openai/m` stands there twice"), "{error}");
+    assert_eq!(places(", upstream = 'other'"), Ok(()));
+}
+
+#[test]
 fn a_key_in_a_file_is_read_and_its_file_is_watched() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("my.toml");
@@ -147,7 +158,10 @@ fn a_key_in_a_file_is_read_and_its_file_is_watched() {
     fs::write(dir.path().join("key"), "sk-1\n").unwrap();
     let loaded = load(&LoadArgs { file: Some(file), ..args(&dir) }).unwrap();
     assert_eq!(loaded.config.providers["openai"].key.as_ref().unwrap().expose_secret(), "sk-1");
-    assert!(loaded.files.contains(&dir.path().join("key")), "{:?}", loaded.files);
+    let key = loaded.files.iter().find(|file| file.path == dir.path().join("key")).unwrap();
+    assert_eq!(key.again(), *key);
+    fs::write(&key.path, "sk-another\n").unwrap();
+    assert_ne!(key.again(), *key, "what is written after it was read is seen");
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod range;
 mod routing;
 mod rules;
 mod server;
+mod stamp;
 mod store;
 mod telemetry;
 
@@ -54,6 +55,7 @@ pub use quirks::{MaxTokensField, Quirks};
 pub use routing::{Objectives, Routing, Sticky, Strategy, Weights};
 pub use rules::{Rule, Trait, When};
 pub use server::Server;
+pub use stamp::{Stamp, Stamped};
 pub use store::Store;
 pub use telemetry::{LogFormat, Telemetry};
 

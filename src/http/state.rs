@@ -253,6 +253,8 @@ impl Gateway {
         self.resize(config.limits.max_in_flight);
         self.learner.configure(&config.learning);
         self.budgets.configure(&config.budget, now_s());
+        // Who is not asked any more says nothing, neither now nor when it is asked again.
+        self.discovered.lock().retain(|name, _| config.providers.get(name).is_some_and(config::Provider::discovers));
         self.change_live(|before, discovered| {
             // No file holds what operators changed.
             config.overrides = before.config.overrides.clone();
@@ -276,6 +278,11 @@ impl Gateway {
             self.classifier.configure(&models);
         }
         self.live.store(Arc::new(live));
+    }
+
+    /// What is known of a provider's models.
+    pub fn listing(&self, provider: &str) -> Listing {
+        self.discovered.lock().get(provider).cloned().unwrap_or_default()
     }
 
     /// Takes over what a provider listed.

@@ -75,14 +75,17 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The catalog of a configuration and of what servers listed; `before` gives the health of what stays.
+    /// The catalog of a configuration and of what servers listed, as far as they are still to be asked; `before` gives the
+    /// health of what stays.
     pub fn new(config: &Config, discovered: &BTreeMap<String, Listing>, before: Option<&Catalog>) -> Self {
+        let asked = |name: &str| config.providers.get(name).is_some_and(config::Provider::discovers);
+        let listing = |name: &str| discovered.get(name).filter(|_| asked(name));
         let providers: BTreeMap<String, Arc<Provider>> = config
             .providers
             .iter()
             .map(|(name, settings)| {
                 let mut provider = Provider::new(name, settings);
-                let gone = || discovered.get(name)?.gone().map(|reason| format!("{name} does not answer: {reason}"));
+                let gone = || listing(name)?.gone().map(|reason| format!("{name} does not answer: {reason}"));
                 provider.unusable = provider.unusable.take().or_else(gone);
                 (name.clone(), Arc::new(provider))
             })
@@ -112,7 +115,7 @@ impl Catalog {
         for (name, settings) in &config.models {
             add(name, settings.clone(), false);
         }
-        for (provider, listing) in discovered {
+        for (provider, listing) in discovered.iter().filter(|(provider, _)| asked(provider)) {
             for model in listing.models() {
                 let taken = config.models.contains_key(&model.name) || config.aliases.contains_key(&model.name);
                 if !taken {

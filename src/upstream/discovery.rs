@@ -2,7 +2,7 @@
 //!
 //! A server under load may miss its list once and still serve: it counts as gone when it has missed twice in a row, or has
 //! never listed anything. Its models stay known meanwhile, with their health, so that a request for one of them is told
-//! that it is away, and not that there is no such model.
+//! that it is away, and not that there is no such model. What a model can do stays, too, while its server does not say.
 
 use std::time::Duration;
 
@@ -82,6 +82,12 @@ pub struct Found {
 }
 
 impl Found {
+    /// By what `/api/show` says of it.
+    fn shown(name: String, facts: &Value) -> Self {
+        let context = context(facts);
+        Self { name, context, max_output: Some(context.min(8192)), can: capabilities(facts) }
+    }
+
     /// The model as if it had been configured: free, and drawn by `auto` only once somebody gives it a weight.
     pub(super) fn settings(&self, provider: &str) -> config::Model {
         config::Model {
@@ -116,8 +122,8 @@ struct Listed {
     id: String,
 }
 
-/// Asks `provider` for its models.
-pub async fn discover(client: &Client, provider: &Provider) -> Discovered {
+/// Asks `provider` for its models; `known` are those it had before.
+pub async fn discover(client: &Client, provider: &Provider, known: &[Found]) -> Discovered {
     let body = match get(client, provider, Endpoint::Models, None).await {
         Ok(body) => body,
         Err(missed) => return missed,
@@ -142,13 +148,13 @@ pub async fn discover(client: &Client, provider: &Provider) -> Discovered {
     let mut models = Vec::new();
     for tag in tags.models {
         let question = serde_json::json!({ "model": tag.name }).to_string();
-        let facts = match get(client, provider, Endpoint::Show, Some(question)).await {
-            Ok(body) => serde_json::from_slice(&body).unwrap_or(Value::Null),
-            Err(_) => Value::Null,
-        };
-        let context = context(&facts);
-        let can = capabilities(&facts);
-        models.push(Found { name: tag.name, context, max_output: Some(context.min(8192)), can });
+        let told = get(client, provider, Endpoint::Show, Some(question)).await.ok();
+        let facts = told.and_then(|body| serde_json::from_slice(&body).ok());
+        let before = known.iter().find(|model| model.name == tag.name);
+        models.push(match (facts, before) {
+            (None, Some(before)) => before.clone(),
+            (facts, _) => Found::shown(tag.name, &facts.unwrap_or_default()),
+        });
     }
     Discovered::Models(models)
 }
@@ -237,6 +243,27 @@ mod tests {
         assert_eq!(availability(after([listed(), miss()])), Availability::Available);
         let gone = Availability::Unavailable("ollama does not answer: too slow".into());
         assert_eq!(availability(after([listed(), miss(), miss()])), gone);
+    }
+
+    #[test]
+    fn who_is_not_asked_any_more_says_nothing() {
+        let miss = || Discovered::Failed("too slow".into());
+        let known = BTreeMap::from([("ollama".to_owned(), after([listed(), miss(), miss()]))]);
+        let settings = "[providers.ollama]\ndiscover = false\n[models.own]\nprovider = 'ollama'\n";
+        let catalog = Catalog::new(&settings.parse().unwrap(), &known, None);
+        let own = catalog.find("own").unwrap().availability(std::time::Instant::now());
+        assert_eq!(own, Availability::Available);
+        assert!(catalog.find("a").is_none());
+    }
+
+    #[test]
+    fn a_server_of_another_name_keeps_its_models() {
+        let names = ["ollama", "local"].map(|name| (name.to_owned(), after([listed()])));
+        let settings = "[providers.ollama]\nenabled = false\n\
+            [providers.local]\ndialect = 'ollama'\nbase_url = 'http://a'\ndiscover = true\n";
+        let catalog = Catalog::new(&settings.parse().unwrap(), &BTreeMap::from(names), None);
+        let places: Vec<&str> = catalog.find("a").unwrap().deployments.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(places, ["local/a"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod cli;
 mod compaction;
 mod crash;
 mod dashboard;
+mod discovery;
 mod failover;
 mod feedback;
 mod full_disk;

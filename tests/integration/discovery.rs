@@ -1,0 +1,62 @@
+//! Servers that are asked for their models, and are slow to say.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use pointsman::config::Capability;
+use pointsman::upstream::discover;
+use serde_json::json;
+
+use crate::support::mock::{Mock, Script};
+use crate::support::{TestGateway, settle};
+
+/// Lists so many models; what it says of each is scripted.
+async fn server(models: usize, facts: impl Fn() -> Script + Send + Sync + 'static) -> Mock {
+    let names: Vec<_> = (0..models).map(|at| json!({ "name": format!("home-{at}") })).collect();
+    let list = json!({ "models": names }).to_string();
+    Mock::start(move |body| if body.is_empty() { Script::whole(list.clone()) } else { facts() }).await
+}
+
+async fn gateway_before(mock: &Mock) -> TestGateway {
+    let provider =
+        format!("[providers.home]\nbase_url = 'http://{}'\ndialect = 'ollama'\ndiscover = true\n", mock.address);
+    TestGateway::before(&provider, "").await
+}
+
+#[tokio::test]
+async fn what_a_model_can_do_stays_while_its_server_does_not_say() {
+    let busy = Arc::new(AtomicBool::new(false));
+    let facts = json!({ "model_info": { "llama.context_length": 65536 }, "capabilities": ["tools", "vision"] });
+    let mock = {
+        let busy = Arc::clone(&busy);
+        let facts =
+            move || Script::whole(if busy.load(Ordering::Relaxed) { "busy".into() } else { facts.to_string() });
+        server(1, facts).await
+    };
+    let gateway = gateway_before(&mock).await;
+    let inside = &gateway.app.gateway;
+    let found = || inside.live().catalog.find("home-0").map(|model| model.settings.clone());
+    settle(|| found().is_some(), "its models were not found").await;
+    busy.store(true, Ordering::Relaxed);
+    let ask_again = async |known: &[_]| {
+        let live = inside.live();
+        let home = live.catalog.provider("home").unwrap();
+        inside.discovered("home", discover(inside.dispatcher.client(), home, known).await);
+        let settings = found().unwrap();
+        (settings.context, settings.can.contains(&Capability::Tools))
+    };
+    assert_eq!(ask_again(inside.listing("home").models()).await, (65536, true));
+    assert_eq!(ask_again(&[]).await, (8192, false), "a new one of which nothing is known");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_a_slow_server() {
+    let mock = server(40, || Script { head_ms: 60_000, ..Script::whole("{}") }).await;
+    let gateway = gateway_before(&mock).await;
+    settle(|| mock.calls() >= 2, "it was not asked").await;
+    let begun = Instant::now();
+    gateway.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
