@@ -107,7 +107,7 @@ impl Classifier {
             settings: settings.clone(),
             state: ArcSwap::from_pointee(state),
             priors: ArcSwap::from_pointee(Priors::new(models, None)),
-            cache: Mutex::new(Cache::new(usize::try_from(settings.cache_mb << 20).unwrap_or(usize::MAX))),
+            cache: Mutex::new(Cache::new(config::mebibytes(settings.cache_mb))),
             counters: Counters::default(),
             queue: Mutex::new(None),
             thread: Mutex::new(None),
