@@ -42,21 +42,27 @@ async fn the_deadline_cuts_what_does_not_end() {
 #[tokio::test]
 async fn streams_that_are_cut_say_so_in_their_dialect() {
     let gateway = TestGateway::start("[server]\ndrain_s = 1").await;
-    gateway.sandbox.faults().set("*", Fault::Drip { ms: 400 }, Times::Always);
-    let mut readers = Vec::new();
-    for (path, model) in [
+    gateway.sandbox.faults().set("*", Fault::Drip { ms: 700 }, Times::Always);
+    let asked = [
         ("/v1/chat/completions", "gpt-4o"),
         ("/v1/messages", "gpt-4o"),
         ("/v1/messages", "claude-haiku-5-5"),
         ("/api/chat", "gpt-4o"),
-    ] {
-        let mut body = ask(path, model, "Tell me a story");
+    ];
+    let answers = futures::future::join_all(asked.map(|(path, model)| {
+        let mut body = ask(path, model, "Tell me a long story");
         body["stream"] = json!(true);
-        let response = gateway.post(path, body).await;
-        assert_eq!(response.status(), 200, "{path} {model}");
-        assert_eq!(response.headers()["x-accel-buffering"], "no");
-        readers.push(tokio::spawn(response.text()));
-    }
+        gateway.post(path, body)
+    }));
+    let readers: Vec<_> = answers
+        .await
+        .into_iter()
+        .map(|response| {
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.headers()["x-accel-buffering"], "no");
+            tokio::spawn(response.text())
+        })
+        .collect();
     let TestGateway { app, .. } = gateway;
     assert_eq!(app.stop().await, Drain::Cut(4));
     for reader in readers {
