@@ -65,7 +65,9 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
     let user = request.user.as_deref().unwrap_or_default();
     let turns = request.messages.iter().filter(|message| message.is_question()).count();
     let turn = u32::try_from(turns).unwrap_or(u32::MAX).max(1);
-    let print = match &request.routing.conversation {
+    // A client whose template left the name empty has named none.
+    let name = request.routing.conversation.as_deref().filter(|name| !name.is_empty());
+    let print = match name {
         Some(name) => salt.fingerprint(["named", owner, name]),
         None => {
             let mut parts = vec!["begun".to_owned(), owner.to_owned(), user.to_owned()];
@@ -74,7 +76,7 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
             salt.fingerprint(parts.iter().map(String::as_str))
         }
     };
-    let named = request.routing.conversation.is_some() || !user.is_empty();
+    let named = name.is_some() || !user.is_empty();
     let first_call = request.is_in_tool_loop().then(|| request.first_call_of_loop().unwrap_or_default());
     let tool_loop = first_call.map(|id| salt.fingerprint(["loop", &print.to_string(), id]));
     Conversation { print, named, turn, tool_loop }
@@ -228,6 +230,9 @@ mod tests {
         same.routing.conversation = Some("c1".into());
         assert_eq!(print(&named), print(&same));
         assert!(print(&named).named);
+        let mut empty = request(&[(Role::User, "x")]);
+        empty.routing.conversation = Some(String::new());
+        assert!(!print(&empty).named && print(&empty) == print(&request(&[(Role::User, "x")])));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Chooses: candidates, weights, order, and the reasons.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,9 @@ use super::sticky::Stay;
 use crate::bandit::Tradeoff;
 use crate::codec;
 use crate::config::{Routing, Weights};
-use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ErrorKind, NamedObjective, Objective, Usage};
+use crate::protocol::{
+    ApiError, ChatRequest, DecisionId, Dialect, ErrorKind, NamedObjective, Objective, RoutingOptions, Usage,
+};
 use crate::upstream::{Availability, Catalog, Model, Refused};
 
 /// Everything a plan depends on besides configuration.
@@ -165,8 +168,9 @@ pub fn plan(
     }
     let mut excluded = Vec::new();
     let mut able = Vec::new();
+    let lists = Lists::of(catalog, question.allowed, &request.routing);
     for model in pool {
-        match eligible(catalog, &model, &demand, &verdict, mode, question) {
+        match eligible(&lists, &model, &demand, &verdict, mode, question) {
             Ok(()) => able.push(model),
             Err(reason) => excluded.push((model, reason)),
         }
@@ -352,8 +356,27 @@ struct Reason {
     field: Option<String>,
 }
 
+/// Models that somebody listed, by the names of the catalog: looked up once, however many models there are.
+struct Lists<'a> {
+    allowed: Option<BTreeSet<&'a str>>,
+    wished: Option<BTreeSet<&'a str>>,
+    excluded: BTreeSet<&'a str>,
+}
+
+impl<'a> Lists<'a> {
+    fn of(catalog: &'a Catalog, allowed: Option<&'a [String]>, wishes: &'a RoutingOptions) -> Self {
+        let listed =
+            |names: &'a [String]| names.iter().map(|name| catalog.canonical(name)).collect::<BTreeSet<&'a str>>();
+        Self {
+            allowed: allowed.map(listed),
+            wished: wishes.models.as_deref().map(listed),
+            excluded: listed(&wishes.exclude),
+        }
+    }
+}
+
 fn eligible(
-    catalog: &Catalog,
+    lists: &Lists<'_>,
     model: &Model,
     demand: &Demand,
     verdict: &Verdict,
@@ -364,14 +387,14 @@ fn eligible(
         |text: String| Reason { text, passing: false, back: None, too_long: false, weightless: false, field: None };
     let lasting = |text: String| Err(reason(text));
     let name = model.name.as_str();
-    let wishes = &question.request.routing;
-    if question.allowed.is_some_and(|allowed| !catalog.is_among(name, allowed)) {
+    let absent = |list: &Option<BTreeSet<&str>>| list.as_ref().is_some_and(|list| !list.contains(name));
+    if absent(&lists.allowed) {
         return lasting("this API token may not use it".into());
     }
-    if wishes.models.as_ref().is_some_and(|only| !catalog.is_among(name, only)) {
+    if absent(&lists.wished) {
         return lasting("it is not among the request's models".into());
     }
-    if catalog.is_among(name, &wishes.exclude) {
+    if lists.excluded.contains(name) {
         return lasting("the request excludes it".into());
     }
     if let Some(rule) = verdict.forbid.get(name) {
@@ -379,7 +402,7 @@ fn eligible(
     }
     if mode == Mode::Weighted {
         let weight = verdict.weights.get(name).copied().unwrap_or(model.settings.weight);
-        let wanted = verdict.prefer.iter().any(|preferred| preferred == name) || wishes.models.is_some();
+        let wanted = verdict.prefer.iter().any(|preferred| preferred == name) || lists.wished.is_some();
         if weight <= 0.0 && !wanted {
             let weightless = !matches!(model.availability(question.now), Availability::Unavailable(_));
             return Err(Reason { weightless, ..reason("its weight is 0".into()) });

@@ -5,6 +5,45 @@ use http::HeaderMap;
 
 use crate::protocol::{ApiError, NamedObjective, Objective, RoutingOptions};
 
+/// Most tags of a request. They go into its record.
+const TAGS: usize = 32;
+
+/// Most bytes of a tag's name.
+const TAG_NAME: usize = 64;
+
+/// Most bytes of a tag's value.
+const TAG_VALUE: usize = 256;
+
+/// Most models that are listed in one wish.
+const MODELS: usize = 1000;
+
+/// Most bytes of a name: a model's, or a conversation's.
+pub(super) const NAME: usize = 256;
+
+/// Refuses wishes that are larger than anybody needs: they would fill the log, or a core.
+///
+/// # Errors
+///
+/// `InvalidRequest`, naming the wish.
+pub(super) fn check(options: &RoutingOptions) -> Result<(), ApiError> {
+    let too_large = |field: &str, told: String| Err(ApiError::invalid(told).at(field));
+    let RoutingOptions { tags, models, exclude, conversation, .. } = options;
+    let large_tag = |(name, value): (&String, &String)| name.len() > TAG_NAME || value.len() > TAG_VALUE;
+    if tags.len() > TAGS || tags.iter().any(large_tag) {
+        let told = format!("at most {TAGS} tags, with names of {TAG_NAME} bytes and values of {TAG_VALUE}");
+        return too_large("routing.tags", told);
+    }
+    for (field, names) in [("routing.models", models.as_deref().unwrap_or_default()), ("routing.exclude", exclude)] {
+        if names.len() > MODELS || names.iter().any(|name| name.len() > NAME) {
+            return too_large(field, format!("at most {MODELS} models, each with a name of {NAME} bytes"));
+        }
+    }
+    if conversation.as_ref().is_some_and(|name| name.len() > NAME) {
+        return too_large("routing.conversation", format!("a conversation's name has at most {NAME} bytes"));
+    }
+    Ok(())
+}
+
 /// Adds what the headers wish to what the body wished; headers win.
 ///
 /// # Errors
@@ -79,6 +118,31 @@ mod tests {
         assert_eq!(options.objective, Some(Objective::Named(NamedObjective::Cost)));
         assert_eq!(options.models.unwrap(), ["a", "b"]);
         assert_eq!((options.explore, options.tags["team"].as_str()), (Some(false), "legal"));
+    }
+
+    #[test]
+    fn a_wish_has_its_bounds() {
+        let full = || RoutingOptions {
+            tags: (0..TAGS).map(|at| (format!("{at:064}"), "v".repeat(TAG_VALUE))).collect(),
+            models: Some(vec!["m".repeat(NAME); MODELS]),
+            exclude: vec!["m".repeat(NAME); MODELS],
+            conversation: Some("c".repeat(NAME)),
+            ..RoutingOptions::default()
+        };
+        check(&full()).unwrap();
+        let over: [(&str, fn(&mut RoutingOptions)); 6] = [
+            ("routing.tags", |options| drop(options.tags.insert("one more".into(), String::new()))),
+            ("routing.tags", |options| options.tags = [("t".into(), "v".repeat(5 << 20))].into()),
+            ("routing.models", |options| options.models = Some(vec!["a".into(); 100_000])),
+            ("routing.exclude", |options| options.exclude.push(String::new())),
+            ("routing.exclude", |options| options.exclude = vec!["m".repeat(NAME + 1)]),
+            ("routing.conversation", |options| options.conversation = Some("c".repeat(NAME + 1))),
+        ];
+        for (field, grow) in over {
+            let mut options = full();
+            grow(&mut options);
+            assert_eq!(check(&options).unwrap_err().param.as_deref(), Some(field));
+        }
     }
 
     #[test]
