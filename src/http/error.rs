@@ -21,6 +21,11 @@ impl Rejection {
     pub fn new(dialect: Dialect, error: ApiError) -> Self {
         Self { dialect, error }
     }
+
+    /// An error for whoever speaks the gateway's own dialect.
+    pub fn native(error: ApiError) -> Self {
+        Self::new(Dialect::Native, error)
+    }
 }
 
 /// The dialect of an endpoint, by its path.

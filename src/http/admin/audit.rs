@@ -10,7 +10,7 @@ use super::parameters::Parameters;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
-use crate::protocol::{ApiError, Dialect};
+use crate::protocol::ApiError;
 use crate::store::AuditRecord;
 
 /// Most acts at once.
@@ -48,5 +48,5 @@ pub async fn list(
     Parameters(wish): Parameters<Wish>,
 ) -> Result<Json<Acts>, Rejection> {
     let acts = last(&gateway, wish.limit.unwrap_or(200)).await;
-    acts.map(Json).map_err(|error| Rejection::new(Dialect::Native, error))
+    acts.map(Json).map_err(Rejection::native)
 }

@@ -10,7 +10,7 @@ use super::parameters::Parameters;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
-use crate::protocol::{ApiError, DecisionId, Dialect, ErrorKind};
+use crate::protocol::{ApiError, DecisionId, ErrorKind};
 use crate::store::{Entry, Filter, Fingerprint, Mode, Page};
 
 /// Most decisions of a page.
@@ -135,7 +135,7 @@ pub async fn list(
     Operator(_): Operator,
     Parameters(wish): Parameters<Wish>,
 ) -> Result<Json<Page>, Rejection> {
-    find(&gateway, &wish).await.map(Json).map_err(|error| Rejection::new(Dialect::Native, error))
+    find(&gateway, &wish).await.map(Json).map_err(Rejection::native)
 }
 
 /// `GET /api/admin/decisions/{id}`.
@@ -144,7 +144,7 @@ pub async fn explain(
     Operator(_): Operator,
     Path(id): Path<String>,
 ) -> Result<Json<Entry>, Rejection> {
-    one(&gateway, &id).await.map(Json).map_err(|error| Rejection::new(Dialect::Native, error))
+    one(&gateway, &id).await.map(Json).map_err(Rejection::native)
 }
 
 #[cfg(test)]

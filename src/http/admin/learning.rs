@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
-use crate::protocol::{ApiError, Dialect};
+use crate::protocol::ApiError;
 use crate::store::{Glance, Store};
 
 /// Points of the curve.
@@ -167,7 +167,7 @@ fn calibrate(judged: &[Judged]) -> Vec<Bin> {
 
 /// `GET`.
 pub async fn show(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Result<Json<Learning>, Rejection> {
-    known(&gateway).await.map(Json).map_err(|error| Rejection::new(Dialect::Native, error))
+    known(&gateway).await.map(Json).map_err(Rejection::native)
 }
 
 /// Reads it off the log, off the threads that serve.

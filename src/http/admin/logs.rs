@@ -11,7 +11,7 @@ use super::parameters::Parameters;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
-use crate::protocol::{ApiError, Dialect};
+use crate::protocol::ApiError;
 use crate::telemetry::{LEVELS, Line, tail};
 
 /// Which lines.
@@ -35,7 +35,7 @@ impl Wish {
         match level.as_deref() {
             Some(wrong) if !LEVELS.contains(&wrong) => {
                 let error = ApiError::invalid(format!("level must be one of {}", LEVELS.join(", "))).at("level");
-                Err(Rejection::new(Dialect::Native, error))
+                Err(Rejection::native(error))
             }
             _ => Ok(Self { level, text: self.text.to_lowercase(), ..self }),
         }

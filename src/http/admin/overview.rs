@@ -11,7 +11,7 @@ use super::parameters::Parameters;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
-use crate::protocol::{ApiError, Dialect};
+use crate::protocol::ApiError;
 pub use crate::store::Window;
 use crate::store::{SingleModel, Summary};
 
@@ -79,5 +79,5 @@ pub async fn overview(
     Operator(_): Operator,
     Parameters(wish): Parameters<Wish>,
 ) -> Result<Json<Overview>, Rejection> {
-    sum_up(&gateway, wish.window).await.map(Json).map_err(|error| Rejection::new(Dialect::Native, error))
+    sum_up(&gateway, wish.window).await.map(Json).map_err(Rejection::native)
 }

@@ -16,7 +16,7 @@ use crate::http::api::body;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Caller, Operator};
 use crate::http::state::{Gateway, now_s};
-use crate::protocol::{ApiError, Dialect, ErrorKind};
+use crate::protocol::{ApiError, ErrorKind};
 use crate::store::SnapshotRecord;
 use crate::tuner::{BudgetStatus, Command, LearnError, LearnerStatus};
 
@@ -46,7 +46,7 @@ pub async fn view(gateway: &Gateway) -> Result<View, ApiError> {
 
 /// `GET`: what is in force, and all versions.
 pub async fn show(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Result<Json<View>, Rejection> {
-    view(&gateway).await.map(Json).map_err(native)
+    view(&gateway).await.map(Json).map_err(Rejection::native)
 }
 
 /// Which version.
@@ -111,13 +111,13 @@ async fn read<T: serde::de::DeserializeOwned>(gateway: &Gateway, sent: Body) -> 
 }
 
 async fn carry(gateway: &Gateway, caller: &Caller, command: Result<Command, ApiError>) -> Answer {
-    let command = command.map_err(native)?;
+    let command = command.map_err(Rejection::native)?;
     let who = caller.who();
     let done = tokio::time::timeout(PATIENCE, gateway.learner.order(command, &who)).await;
     match done {
         Ok(Ok(status)) => Ok(Json(status)),
-        Ok(Err(error)) => Err(native(told(&error))),
-        Err(_) => Err(native(ApiError::new(
+        Ok(Err(error)) => Err(Rejection::native(told(&error))),
+        Err(_) => Err(Rejection::native(ApiError::new(
             ErrorKind::Timeout,
             "it takes long and goes on; look at /api/admin/policy later",
         ))),
@@ -132,8 +132,4 @@ fn told(error: &LearnError) -> ApiError {
         LearnError::Settings(_) => ErrorKind::Internal,
     };
     ApiError::new(kind, error.to_string())
-}
-
-fn native(error: ApiError) -> Rejection {
-    Rejection::new(Dialect::Native, error)
 }

@@ -46,5 +46,5 @@ pub async fn explain(
         }
         Ok(Json(told))
     };
-    run.await.map_err(|error: ApiError| Rejection::new(Dialect::Native, error))
+    run.await.map_err(Rejection::native)
 }
