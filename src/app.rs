@@ -208,7 +208,7 @@ impl App {
         let mut servers = Vec::new();
         let router = routes::proxy(Arc::clone(&gateway));
         // The first pool is for threads that are no lane: those of the administration, and of programs that embed the engine.
-        let lanes = Arc::new(Lanes::start(lanes(), |lane| use_pool(lane + 1)).map_err(StartError::Lanes)?);
+        let lanes = Arc::new(Lanes::start(lane_count(), |lane| use_pool(lane + 1)).map_err(StartError::Lanes)?);
         let serve = |listener, router| {
             let (lanes, settings, stopped) = (Arc::clone(&lanes), settings.clone(), stopped(&engine.stop));
             let gateway = Arc::clone(&gateway);
@@ -296,7 +296,8 @@ pub struct Backstage {
 /// See [`StartError`].
 pub fn build(loaded: &Loaded, store: Store) -> Result<(Gateway, Backstage), StartError> {
     let config = &loaded.config;
-    let client = Client::new(&config.dispatch, lanes() + 1).map_err(|error| StartError::Client(error.to_string()))?;
+    let client =
+        Client::new(&config.dispatch, lane_count() + 1).map_err(|error| StartError::Client(error.to_string()))?;
     let tokens = Tokens::load(&config.server.data_dir)?;
     let overrides = store.setting(OVERRIDES).unwrap_or_else(|error| {
         tracing::error!(error = %error, "What operators changed of the models cannot be read");
@@ -317,7 +318,7 @@ pub fn build(loaded: &Loaded, store: Store) -> Result<(Gateway, Backstage), Star
 }
 
 /// Threads that serve: one for each core.
-fn lanes() -> usize {
+fn lane_count() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 

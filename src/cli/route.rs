@@ -82,11 +82,21 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
 fn store(config: &Config) -> anyhow::Result<Store> {
     match Store::open_existing(&config.server.data_dir, &config.store) {
         Ok(store) => Ok(store),
-        Err(OpenError::Missing { .. } | OpenError::Locked { .. } | OpenError::Unreadable { .. }) => {
+        Err(OpenError::Missing { .. }) => Ok(Store::in_memory()?),
+        Err(error @ (OpenError::Locked { .. } | OpenError::Unreadable { .. })) => {
+            eprintln!("{}", without(&error, &config.server.listen.to_string()));
             Ok(Store::in_memory()?)
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// What is told where the log cannot be had, of a gateway that listens on `listen`.
+fn without(error: &OpenError, listen: &str) -> String {
+    format!(
+        "{error}.\nSo this is chosen without what was learned, what operators changed and what servers listed; a gateway that \
+         runs here tells what it would choose: POST http://{listen}/api/route"
+    )
 }
 
 fn print(decision: &Decision) {

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use crate::dispatch::{Outcome, Step};
+use crate::dispatch::{Outcome, Status, Step};
 use crate::protocol::{ApiError, DecisionId, Dialect, ModelName};
 use crate::route::Decision;
 
@@ -155,7 +156,8 @@ impl Monitor {
         self.inner.tell(&row);
         rows.rows.push_back(row);
         drop(rows);
-        Ticket { inner: Arc::clone(&self.inner), seq }
+        let over = AtomicBool::new(false);
+        Ticket { place: Arc::new(Place { inner: Arc::clone(&self.inner), seq, over }) }
     }
 
     /// The last requests, oldest first.
@@ -180,17 +182,35 @@ impl Inner {
     }
 }
 
-/// One request's place among the rows.
+/// One request's place among the rows. When the last one is dropped and nothing was said of an end, the client went away
+/// before a model was asked.
 #[derive(Debug, Clone)]
 pub struct Ticket {
+    place: Arc<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
     inner: Arc<Inner>,
     seq: u64,
+    over: AtomicBool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !*self.over.get_mut() {
+            self.change(|row| {
+                row.phase = Phase::Ended;
+                row.status = Some(Status::Cancelled.as_str());
+            });
+        }
+    }
 }
 
 impl Ticket {
     /// A model was chosen.
     pub fn routed(&self, decision: &Decision) {
-        self.change(|row| {
+        self.place.change(|row| {
             row.phase = Phase::Routed;
             row.decision_id = Some(decision.id);
             row.mode = Some(decision.mode.as_str());
@@ -200,7 +220,8 @@ impl Ticket {
 
     /// No model could be chosen.
     pub fn refused(&self, error: &ApiError) {
-        self.change(|row| {
+        self.place.over.store(true, Ordering::Relaxed);
+        self.place.change(|row| {
             row.phase = Phase::Ended;
             row.status = Some(error.kind.as_str());
         });
@@ -208,7 +229,7 @@ impl Ticket {
 
     /// It is a step further.
     pub fn step(&self, step: &Step) {
-        self.change(|row| match step {
+        self.place.change(|row| match step {
             Step::Calling { model, deployment } => {
                 row.phase = Phase::Calling;
                 row.calls += 1;
@@ -228,7 +249,8 @@ impl Ticket {
 
     /// It is over.
     pub fn ended(&self, outcome: &Outcome) {
-        self.change(|row| {
+        self.place.over.store(true, Ordering::Relaxed);
+        self.place.change(|row| {
             row.phase = Phase::Ended;
             row.status = Some(outcome.status.as_str());
             row.latency_ms = Some(ms(outcome.latency));
@@ -241,7 +263,9 @@ impl Ticket {
             }
         });
     }
+}
 
+impl Place {
     fn change(&self, change: impl FnOnce(&mut Passing)) {
         let mut rows = self.inner.rows.lock();
         let first = rows.rows.front().map_or(0, |row| row.seq);
@@ -275,7 +299,7 @@ mod tests {
     fn steps_reach_their_row_and_those_who_watch() {
         let monitor = Monitor::default();
         let ticket = arrive(&monitor);
-        arrive(&monitor);
+        let _other = arrive(&monitor);
         let (rows, mut live) = monitor.watch();
         assert_eq!((rows.len(), rows[0].phase, rows[0].requested.as_str()), (2, Phase::Routing, "auto"));
         ticket.step(&Step::Calling { model: "m".into(), deployment: "p/m".into() });
@@ -295,6 +319,20 @@ mod tests {
         first.step(&Step::Answering(Duration::ZERO));
         let rows = monitor.recent();
         assert_eq!((rows.len(), rows[0].seq), (KEPT, 1));
-        assert!(rows.iter().all(|row| row.phase == Phase::Routing));
+        assert!(rows.iter().all(|row| row.phase == Phase::Ended));
+    }
+
+    #[test]
+    fn who_goes_away_before_a_model_was_asked_is_not_waited_for() {
+        let monitor = Monitor::default();
+        let (ticket, refused) = (arrive(&monitor), arrive(&monitor));
+        let steps = ticket.clone();
+        drop(ticket);
+        assert_eq!(monitor.recent()[0].phase, Phase::Routing, "somebody has it still");
+        drop(steps);
+        refused.refused(&ApiError::invalid("x"));
+        drop(refused);
+        let ends: Vec<_> = monitor.recent().iter().map(|row| (row.phase, row.status)).collect();
+        assert_eq!(ends, [(Phase::Ended, Some("cancelled")), (Phase::Ended, Some("invalid_request"))]);
     }
 }

@@ -125,10 +125,10 @@ async fn connection(
             return;
         }
     };
-    let asked = Arc::new(AtomicBool::new(false));
-    let knows = Arc::clone(&asked);
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asks = Arc::clone(&has_asked);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        knows.store(true, Ordering::Relaxed);
+        asks.store(true, Ordering::Relaxed);
         let mut router = router.clone();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
@@ -140,8 +140,8 @@ async fn connection(
     let connection = builder.serve_connection(TokioIo::new(Patience::new(stream, timeouts.writes)), service);
     let mut connection = std::pin::pin!(connection);
     let mut told = false;
-    let mut strange = true;
-    let mut patience = std::pin::pin!(tokio::time::sleep(timeouts.head));
+    let mut first_request_due = true;
+    let mut head_deadline = std::pin::pin!(tokio::time::sleep(timeouts.head));
     loop {
         tokio::select! {
             // An error here is a client that went away or spoke no HTTP: nothing to answer, nothing to log loudly.
@@ -151,9 +151,9 @@ async fn connection(
                 }
                 return;
             }
-            () = &mut patience, if strange => {
-                strange = false;
-                if !asked.load(Ordering::Relaxed) {
+            () = &mut head_deadline, if first_request_due => {
+                first_request_due = false;
+                if !has_asked.load(Ordering::Relaxed) {
                     tracing::debug!("A client took too long to say what it wants");
                     return;
                 }

@@ -223,10 +223,18 @@ impl Default for Metrics {
         registry.register_with_unit("latency", help, Unit::Seconds, metrics.latency.clone());
         let help = "From arrival to the first piece of content";
         registry.register_with_unit("first_token", help, Unit::Seconds, metrics.first_token.clone());
-        registry.register("tokens", "Tokens as vendors count them", metrics.tokens.clone());
+        registry.register(
+            "tokens",
+            "Tokens as vendors count them, or as estimated where they do not",
+            metrics.tokens.clone(),
+        );
         registry.register("cost_usd", "What answers cost, US dollars", metrics.cost.clone());
         registry.register("upstream_errors", "Failed upstream calls by kind", metrics.errors.clone());
-        registry.register("retries", "Upstream calls beyond the first of a request", metrics.retries.clone());
+        registry.register(
+            "retries",
+            "Upstream calls beyond the first of a request, at the same model or another",
+            metrics.retries.clone(),
+        );
         registry.register("failovers", "Models given up for another", metrics.failovers.clone());
         registry.register("rejected", "Requests refused before any model was asked", metrics.rejected.clone());
         registry.register("in_flight", "Chat requests being answered", metrics.in_flight.clone());

@@ -14,7 +14,8 @@ pub(super) fn told(dropped: &[String]) -> String {
     let mut told = String::new();
     for (at, field) in fields.iter().enumerate() {
         if told.len() + field.len() > LONGEST {
-            return format!("{told} and {} more", fields.len() - at);
+            let more = fields.len() - at;
+            return if told.is_empty() { format!("{more} fields") } else { format!("{told} and {more} more") };
         }
         if at > 0 {
             told.push_str(", ");
@@ -58,5 +59,6 @@ mod tests {
         let (shown, rest) = text.split_once(" and ").unwrap();
         let more: usize = rest.trim_end_matches(" more").parse().unwrap();
         assert_eq!(shown.split(", ").count() + more, 200);
+        assert_eq!(of(["a".repeat(LONGEST + 1), "b".into()]), "2 fields");
     }
 }
