@@ -328,3 +328,42 @@ async fn request_ids_go_out_as_they_came_in() {
     error("/api/chat", &unknown);
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_name_that_was_made_to_lead_here_reads_nothing_either() {
+    let gateway = TestGateway::start("").await;
+    let get = async |url: String, headers: &[(&str, &str)]| {
+        let request =
+            headers.iter().fold(gateway.http.get(url), |request, (name, value)| request.header(*name, *value));
+        request.send().await.unwrap().status().as_u16()
+    };
+    let (foreign, fetched) = (("host", "evil.example:3100"), ("sec-fetch-site", "same-origin"));
+    let browser = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0");
+    for url in [gateway.url("/models"), gateway.url("/v1/models"), gateway.admin_url("/metrics")] {
+        assert_eq!(get(url.clone(), &[foreign, fetched]).await, 403, "{url}");
+        assert_eq!(get(url.clone(), &[foreign, browser]).await, 403, "{url}");
+        assert_eq!(get(url.clone(), &[fetched, browser]).await, 200, "{url}");
+        assert_eq!(get(url.clone(), &[foreign]).await, 200, "a program: {url}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_nobody_answered_uses_nothing_up() {
+    let limits = "[limits]\ntokens_per_minute = 1000\nusd_per_day = 1.0\n[dispatch]\nmax_attempts = 1";
+    let broken = "[providers.openai]\nheaders = { x-sandbox-fault = 'status:500' }";
+    let gateway = TestGateway::start(&format!("{limits}\n{broken}")).await;
+    let long = "word ".repeat(600);
+    let post = async |path: &str, body: Value| gateway.post(path, body).await.status().as_u16();
+    let named = |model: &str| ask("/v1/chat/completions", model, &long);
+    for _ in 0..3 {
+        assert_eq!(post("/v1/chat/completions", named("gpt-4o")).await, 502);
+        assert_eq!(post("/v1/chat/completions", named("nobody")).await, 404);
+        let embed = serde_json::json!({ "model": "openai/text-embedding-3-small", "input": long });
+        assert_eq!(post("/v1/embeddings", embed).await, 502);
+    }
+    settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+    assert_eq!(post("/v1/messages", ask("/v1/messages", "claude-sonnet-5-5", &long)).await, 200);
+    assert_eq!(post("/v1/messages", ask("/v1/messages", "claude-sonnet-5-5", &long)).await, 429);
+    gateway.stop().await;
+}

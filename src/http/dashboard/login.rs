@@ -19,7 +19,7 @@ use crate::http::api::body;
 use crate::http::middleware::caller::{self, SESSION_COOKIE};
 use crate::http::session::{Denied, Entered};
 use crate::http::state::Gateway;
-use crate::protocol::ApiError;
+use crate::protocol::{ApiError, ErrorKind};
 
 /// What the login page is asked for.
 #[derive(Debug, Default, Deserialize)]
@@ -125,19 +125,25 @@ pub(super) async fn leave(
     request: Request<Body>,
 ) -> Response {
     let (head, sent) = request.into_parts();
-    let sent = match read_form(&gateway, sent).await {
+    let read = async {
+        caller::own_page(&head.headers, &Method::POST)?;
+        read_form(&gateway, sent).await
+    };
+    let sent = match read.await {
         Ok(sent) => sent,
         Err(error) => return refused(theme, &error),
     };
+    let outside = Redirect::to("/dashboard/login").into_response();
+    let cookie = caller::cookie(&head.headers, SESSION_COOKIE);
+    let (Some(session), Some(cookie)) = (caller::seated(&head.headers, &gateway), cookie) else { return outside };
     // Signing somebody out by a forged form would be a nuisance, so it wants the token like any other change.
-    let session = caller::seated(&head.headers, &gateway).filter(|session| session.csrf == sent.csrf);
-    if session.is_some()
-        && let Some(cookie) = caller::cookie(&head.headers, SESSION_COOKIE)
-    {
-        gateway.door.leave(cookie);
+    if session.csrf != sent.csrf {
+        let error = ApiError::new(ErrorKind::Permission, "the form is of another session; open the page again");
+        return refused(theme, &error);
     }
+    gateway.door.leave(cookie);
     let gone = format!("{SESSION_COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
-    with_cookie(Redirect::to("/dashboard/login").into_response(), &gone)
+    with_cookie(outside, &gone)
 }
 
 /// Reads a form as a query string, which is what a form's body is.

@@ -5,13 +5,14 @@
 //! [`CSRF_HEADER`]; and whatever comes from a browser must come from the panel itself, by what the browser says of its
 //! origin, and under a name that is this listener's own (a foreign name that was made to lead to loopback is refused).
 //! The same holds for the proxy while nothing but the address lets one in: else any page could spend the operator's keys.
+//! A reading of what a page takes for its own origin says none; there a browser is told by what else it sends.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
-use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, USER_AGENT};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method};
@@ -99,8 +100,11 @@ impl FromRequestParts<Arc<Gateway>> for Passer {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Rejection> {
-        let source = source(parts, &gateway.live().config.access);
-        source.map(|_| Self).map_err(|error| Rejection::new(dialect_of(parts.uri.path()), error))
+        let pass = || {
+            source(parts, &gateway.live().config.access)?;
+            if is_browser(&parts.headers) && !is_closed(gateway) { own_name(&parts.headers) } else { Ok(()) }
+        };
+        pass().map(|()| Self).map_err(|error| Rejection::new(dialect_of(parts.uri.path()), error))
     }
 }
 
@@ -275,8 +279,14 @@ fn own_machine(parts: &Parts, source: Source, cors_origins: &[String]) -> Result
         return Ok(());
     }
     own_page(&parts.headers, &parts.method)?;
-    // Programs say no origin, and may call this machine what they like.
-    if origin.is_some() { own_name(&parts.headers) } else { Ok(()) }
+    // Programs may call this machine what they like.
+    if origin.is_some() || is_browser(&parts.headers) { own_name(&parts.headers) } else { Ok(()) }
+}
+
+/// Whether a browser asks: readings of a page's own origin, as it takes it to be, carry none.
+fn is_browser(headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+    headers.contains_key("sec-fetch-site") || agent.is_some_and(|agent| agent.starts_with("Mozilla/"))
 }
 
 /// What somebody is told who is not on this machine, or may not be, where that alone would let one in.
