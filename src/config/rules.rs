@@ -59,6 +59,12 @@ impl When {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Whether a condition is about the words of the prompt.
+    pub fn reads(&self) -> bool {
+        let words = [&self.keywords, &self.regex, &self.language, &self.script];
+        words.iter().any(|list| !list.is_empty()) || self.has.contains(&Trait::Code)
+    }
 }
 
 /// Something a request can have in it.

@@ -26,6 +26,21 @@ pub use lanes::Lanes;
 pub use server::{Drain, serve};
 pub use state::{Gateway, Live, Parts, PlanRequest};
 
+use crate::protocol::{ApiError, ErrorKind};
+
+/// Does something to its end, whatever becomes of who waits for it: a connection that closes takes its handler with it, at
+/// whatever it was waiting for.
+///
+/// # Errors
+///
+/// Those of `work`; `Internal` where it broke off.
+pub(crate) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|_| Err(ApiError::new(ErrorKind::Internal, "it broke off")))
+}
+
 /// A new id: a UUID of version 7 whose random part comes from the thread's own generator, where `Uuid::now_v7` would ask
 /// the kernel for every one.
 pub(crate) fn fresh_id() -> uuid::Uuid {

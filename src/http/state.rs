@@ -10,7 +10,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::fresh_id;
@@ -22,13 +22,19 @@ use crate::classifier::{Classifier, Missed, Reading};
 use crate::config::{self, Config, Setting, Strategy};
 use crate::dispatch::Dispatcher;
 use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ErrorKind, ModelName};
-use crate::route::{self, Asked, Conversations, Decision, Learned, Lengths, Plan, Question, Rules, Speeds, Stay};
+use crate::route::{
+    self, Asked, Conversations, Decision, Facts, Learned, Lengths, Plan, Question, Rules, Speeds, Stay, Verdict,
+};
 use crate::store::{
     Fingerprint, Order, OutcomeRecord, OutcomeStatus, Span, Store, StoreError, Token, TokenError, Tokens,
 };
 use crate::telemetry::Metrics;
 use crate::tuner::{Budgets, Learner, Recorder};
 use crate::upstream::{Catalog, Discovered, Listing};
+
+/// Reports (feedback, outcomes) taken at once. They wait for the disk, so they have permits of their own: a slow disk must not
+/// keep chats out.
+const REPORTS: usize = 256;
 
 /// How long the log is given to write what stands in its queue.
 const LOG_PATIENCE: Duration = Duration::from_secs(10);
@@ -73,6 +79,13 @@ impl Live {
         Ok(())
     }
 
+    /// What the rules want of a request that no plan is made for: a count, or an embedding.
+    pub fn verdict(&self, request: &ChatRequest, token: Option<&Token>, headers: &HeaderMap) -> Verdict {
+        let token = token.map(|token| token.name.as_str());
+        let facts = Facts::new(request, request.needs(), route::estimate_tokens(request), token, headers);
+        self.rules.apply(&facts)
+    }
+
     /// All models, configured or discovered, by name.
     pub fn models(&self) -> BTreeMap<String, config::Model> {
         self.catalog.models().map(|model| (model.name.to_string(), model.settings.clone())).collect()
@@ -109,8 +122,10 @@ pub struct Gateway {
     live: ArcSwap<Live>,
     tokens: ArcSwap<Tokens>,
     changing_tokens: Mutex<()>,
-    /// Held while what a client says of its own call is weighed against what it said before.
-    pub(super) reporting: tokio::sync::Mutex<()>,
+    /// Permits of reports whose bodies are held and written.
+    reports: Semaphore,
+    /// Held while what a client says of its own call is weighed against what it said before; by the call's decision.
+    reporting: [tokio::sync::Mutex<()>; 64],
     /// Held while operators' changes are kept and put in force.
     pub(super) overriding: tokio::sync::Mutex<()>,
     /// What servers listed, by provider.
@@ -138,7 +153,7 @@ pub struct Gateway {
     /// Draws among models.
     dice: Mutex<SmallRng>,
     /// Requests and tokens per minute of each API token.
-    pub limiter: Limiter,
+    pub limiter: Arc<Limiter>,
     /// Who may sit at the dashboard.
     pub door: Door,
     /// Chat requests as they pass.
@@ -180,7 +195,8 @@ impl Gateway {
             live: ArcSwap::from_pointee(parts.live),
             tokens: ArcSwap::from_pointee(parts.tokens),
             changing_tokens: Mutex::default(),
-            reporting: tokio::sync::Mutex::default(),
+            reports: Semaphore::new(REPORTS),
+            reporting: std::array::from_fn(|_| Default::default()),
             overriding: Default::default(),
             discovered: Mutex::default(),
             dispatcher: parts.dispatcher,
@@ -194,7 +210,7 @@ impl Gateway {
             lengths: Lengths::default(),
             conversations: Conversations::default(),
             dice: Mutex::new(dice),
-            limiter: Limiter::default(),
+            limiter: Arc::default(),
             door: parts.door,
             monitor: Monitor::default(),
             in_flight: Arc::new(Semaphore::new(in_flight)),
@@ -214,6 +230,24 @@ impl Gateway {
             let message = "too many requests are being answered (limits.max_in_flight)";
             ApiError::new(ErrorKind::RateLimited, message).after(Duration::from_secs(1))
         })
+    }
+
+    /// A permit to take one more report, to be held until it is taken.
+    ///
+    /// # Errors
+    ///
+    /// `RateLimited` while many are being taken.
+    pub(super) fn admit_report(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        self.reports.try_acquire().map_err(|_| {
+            let message = "too many reports are being taken; send it again";
+            ApiError::new(ErrorKind::RateLimited, message).after(Duration::from_secs(1))
+        })
+    }
+
+    /// Waits for what is said of one decision to be said by one at a time.
+    pub(super) async fn report_on(&self, decision: DecisionId) -> tokio::sync::MutexGuard<'_, ()> {
+        // The last bits of an id are random.
+        self.reporting[decision.0.as_u128() as usize % self.reporting.len()].lock().await
     }
 
     /// What is in force now. To be loaded once per request, so that all of it agrees.

@@ -55,9 +55,10 @@ impl Model {
         usable.filter_map(|place| place.back(now)).min_by_key(|(wait, _)| *wait)
     }
 
-    /// Deployments that could be called now.
+    /// Deployments that could be called now; none of a model that is disabled.
     pub fn ready(&self, now: Instant) -> impl Iterator<Item = &Arc<Deployment>> {
-        self.deployments.iter().filter(move |place| place.provider.unusable.is_none() && place.check(now).is_ok())
+        let usable = move |place: &&Arc<Deployment>| place.provider.unusable.is_none() && place.check(now).is_ok();
+        self.deployments.iter().filter(|_| self.settings.enabled).filter(usable)
     }
 
     /// Expected time to the first piece of the fastest place; `None` = never measured.

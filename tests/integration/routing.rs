@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::{TestGateway, ask};
+use crate::support::{TestGateway, ask, discovered};
 
 #[tokio::test]
 async fn a_dry_run_explains_and_calls_nobody() {
@@ -115,5 +115,99 @@ async fn weights_that_cannot_be_reckoned_with_are_refused() {
         assert_eq!(response.status(), 400, "{weights}");
         assert!(response.text().await.unwrap().contains("routing.objective"));
     }
+    gateway.stop().await;
+}
+
+/// What the rules must keep at home, and a model that gives embeddings beside the one that is pinned.
+const AT_HOME: &str = "
+[models.embedder]
+provider = 'openai'
+upstream = 'text-embedding-3-small'
+[[rules]]
+name = 'not for sonnet'
+when = { keywords = ['forbidden'] }
+forbid = ['claude-sonnet-5-5', 'embedder']
+[[rules]]
+name = 'secrets stay here'
+when = { regex = ['(?i)confidential'] }
+pin = 'llama3.2'
+[[rules]]
+name = 'the lab stays here'
+when = { tag = { team = 'lab' } }
+pin = 'llama3.2'
+";
+
+#[tokio::test]
+async fn what_a_rule_keeps_at_home_is_not_counted_elsewhere() {
+    let gateway = TestGateway::start(AT_HOME).await;
+    discovered(&gateway).await;
+    let counted = async |text: &str, team: &str| {
+        let body = json!({ "model": "claude-sonnet-5-5", "messages": [{ "role": "user", "content": text }] });
+        let request =
+            gateway.http.post(gateway.url("/v1/messages/count_tokens")).header("x-pointsman-tag-team", team);
+        let response = request.body(body.to_string()).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{text}");
+        response.headers()["x-pointsman-counted"].to_str().unwrap().to_owned()
+    };
+    for (text, team, by) in [
+        ("confidential: x", "sales", "estimate"),
+        ("forbidden: x", "sales", "estimate"),
+        ("from x", "lab", "estimate"),
+        ("anything else", "sales", "vendor"),
+    ] {
+        assert_eq!(counted(text, team).await, by, "{text}");
+    }
+    let counts = gateway.sandbox.seen().into_iter().filter(|seen| seen.path.ends_with("/count_tokens"));
+    assert_eq!(counts.count(), 1);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_rule_keeps_at_home_is_not_embedded_elsewhere() {
+    let gateway = TestGateway::start(AT_HOME).await;
+    discovered(&gateway).await;
+    let embed = async |model: &str, input: Value| {
+        let response = gateway.post("/v1/embeddings", json!({ "model": model, "input": input })).await;
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    for (model, input, status, told) in [
+        ("embedder", json!("anything else"), 200, ""),
+        ("embedder", json!(["a", "Confidential: b"]), 403, "secrets stay here"),
+        ("openai/text-embedding-3-large", json!("confidential"), 403, "secrets stay here"),
+        ("embedder", json!("forbidden"), 403, "not for sonnet"),
+        // The place of a model is that model.
+        ("openai/text-embedding-3-small", json!("forbidden"), 403, "not for sonnet"),
+        ("openai/text-embedding-3-large", json!("forbidden"), 200, ""),
+        // Where the pinned model is served the text may go.
+        ("ollama/nomic-embed-text", json!("confidential"), 200, ""),
+        // Nobody here can read these.
+        ("embedder", json!([[1, 2], [3]]), 400, "send no token ids"),
+    ] {
+        let (code, answer) = embed(model, input.clone()).await;
+        assert_eq!(code, status, "{model} {input}: {answer}");
+        assert!(answer.contains(told), "{answer}");
+    }
+    let sent = gateway.sandbox.seen().into_iter().filter(|seen| seen.path.ends_with("/embeddings"));
+    assert_eq!(sent.count(), 3);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_wish_that_nobody_needs_is_refused_and_not_kept() {
+    let gateway = TestGateway::start("").await;
+    let mut body = ask("/api/route", "auto", "hi");
+    for (wish, value) in [
+        ("tags", json!({ "t": "x".repeat(5 << 20) })),
+        ("models", json!(vec!["nobody"; 100_000])),
+        ("conversation", json!("x".repeat(1 << 20))),
+    ] {
+        body["routing"] = json!({ wish: value });
+        let refused = gateway.post("/api/route", body.clone()).await;
+        assert_eq!(refused.status(), 400, "{wish}");
+        let told: Value = refused.json().await.unwrap();
+        assert_eq!(told["error"]["param"], format!("routing.{wish}"));
+    }
+    let refused = gateway.post("/api/route", ask("/api/route", &"m".repeat(1 << 20), "hi")).await;
+    assert_eq!(refused.status(), 400);
     gateway.stop().await;
 }

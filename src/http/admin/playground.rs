@@ -21,7 +21,7 @@ pub async fn chat(
     Operator(caller): Operator,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Rejection> {
+) -> Response {
     api::chat::native(State(gateway), Chatter(caller), headers, body).await
 }
 

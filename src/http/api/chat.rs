@@ -17,7 +17,7 @@ use crate::dispatch::{Job, Reply, ReplyBody, Report};
 use crate::http::error::Rejection;
 use crate::http::ledger::Asking;
 use crate::http::middleware::caller::{Caller, Chatter};
-use crate::http::middleware::limit::Expected;
+use crate::http::middleware::limit::Amount;
 use crate::http::middleware::request_id::ToldLater;
 use crate::http::monitor::Arrival;
 use crate::http::state::{Gateway, PlanRequest};
@@ -47,7 +47,7 @@ pub async fn native(
     Chatter(caller): Chatter,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Rejection> {
+) -> Response {
     chat(gateway, Dialect::Native, caller, headers, body).await
 }
 
@@ -57,7 +57,7 @@ pub async fn openai(
     Chatter(caller): Chatter,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Rejection> {
+) -> Response {
     chat(gateway, Dialect::OpenAi, caller, headers, body).await
 }
 
@@ -67,22 +67,13 @@ pub async fn anthropic(
     Chatter(caller): Chatter,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Rejection> {
+) -> Response {
     chat(gateway, Dialect::Anthropic, caller, headers, body).await
 }
 
-async fn chat(
-    gateway: Arc<Gateway>,
-    dialect: Dialect,
-    caller: Caller,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Rejection> {
-    let started = Instant::now();
-    answer(gateway, dialect, caller, headers, body, started)
-        .await
-        .map_err(|error| Rejection::new(dialect, error))
-        .or_else(|rejection| Ok(rejection.into_response()))
+async fn chat(gateway: Arc<Gateway>, dialect: Dialect, caller: Caller, headers: HeaderMap, body: Body) -> Response {
+    let answered = answer(gateway, dialect, caller, headers, body, Instant::now()).await;
+    answered.unwrap_or_else(|error| Rejection::new(dialect, error).into_response())
 }
 
 async fn answer(
@@ -101,7 +92,7 @@ async fn answer(
     let bytes = body::read(body, &live.config.limits).await?;
     let request = read_request(dialect, &bytes, &headers)?;
     let estimated = estimate_tokens(&request);
-    gateway.limiter.take(token, &live.config.limits, estimated, started)?;
+    let mut taken = gateway.limiter.take(token, &live.config.limits, estimated, started)?;
     let arrival = Arrival {
         dialect,
         requested: &request.model,
@@ -113,14 +104,12 @@ async fn answer(
     let asked = PlanRequest { request: &request, dialect, headers: &headers, token, conversation };
     let plan = gateway.plan(&live, asked).await.inspect_err(|error| ticket.refused(error))?;
     let decision = Arc::clone(&plan.decision);
-    let expected = expected(&decision);
-    gateway
-        .limiter
-        .expect(token, &live.config.limits, expected, started)
+    taken
+        .expect(token, &live.config.limits, expected(&decision), started)
         .inspect_err(|error| ticket.refused(error))?;
     gateway.record(&decision, Asking { request: &request, dialect, token, conversation, dry_run: false });
     ticket.routed(&decision);
-    let asker = Asker { request_id: caller.request_id.clone(), token, dialect, conversation, estimated, expected };
+    let asker = Asker { request_id: caller.request_id.clone(), token, dialect, conversation, taken };
     let witness = Witness::new(Arc::clone(&gateway), asker, permit);
     let steps = ticket.clone();
     let report = Report::new(Arc::clone(&decision), started, move |outcome| {
@@ -151,9 +140,9 @@ async fn answer(
 }
 
 /// What the answer of the chosen model will take.
-fn expected(decision: &Decision) -> Expected {
+fn expected(decision: &Decision) -> Amount {
     let chosen = decision.candidates.iter().find(|candidate| candidate.model == decision.chosen);
-    let of = |chosen: &Considered| Expected { tokens: chosen.answer_tokens, cost_usd: chosen.cost_usd };
+    let of = |chosen: &Considered| Amount { tokens: chosen.answer_tokens, cost_usd: chosen.cost_usd };
     chosen.map(of).unwrap_or_default()
 }
 
@@ -165,6 +154,11 @@ fn expected(decision: &Decision) -> Expected {
 pub(super) fn read_request(dialect: Dialect, bytes: &[u8], headers: &HeaderMap) -> Result<ChatRequest, ApiError> {
     let mut request = codec::decode_request(dialect, bytes).map_err(|error| packed(headers).unwrap_or(error))?;
     wishes::merge(headers, &mut request.routing)?;
+    wishes::check(&request.routing)?;
+    // What leads to no model is compared with all that there are.
+    if request.model.len() > wishes::NAME {
+        return Err(ApiError::invalid(format!("a model's name has at most {} bytes", wishes::NAME)).at("model"));
+    }
     Ok(request)
 }
 

@@ -1,4 +1,5 @@
-//! `POST /v1/messages/count_tokens`: the vendor counts where the model is one of Anthropic's, else it is estimated.
+//! `POST /v1/messages/count_tokens`: the vendor counts where the model is one of Anthropic's and the rules let the prompt go
+//! to it, else it is estimated.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,13 +12,14 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
-use super::body;
+use super::{body, chat};
 use crate::codec::{self, Target};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
 use crate::http::state::{Gateway, Live};
-use crate::protocol::{ApiError, Dialect};
+use crate::protocol::{ApiError, ChatRequest, Dialect};
 use crate::route::estimate_tokens;
+use crate::store::Token;
 use crate::upstream::{Call, Deployment, Endpoint};
 
 /// A vendor's count is small.
@@ -33,13 +35,14 @@ pub async fn count(
     let live = gateway.live();
     let run = async {
         let _permit = gateway.admit()?;
-        gateway.limiter.enter(caller.token.as_deref(), &live.config.limits, Instant::now())?;
+        let token = caller.token.as_deref();
+        gateway.limiter.enter(token, &live.config.limits, Instant::now())?;
         let bytes = body::read(body, &live.config.limits).await?;
-        let request = codec::decode_request(Dialect::Anthropic, &counted(&bytes)?)?;
+        let request = chat::read_request(Dialect::Anthropic, &with_max_tokens(&bytes)?, &headers)?;
         if live.catalog.find(&request.model).is_some() {
-            live.allow(caller.token.as_deref(), &request.model)?;
+            live.allow(token, &request.model)?;
         }
-        if let Some(place) = vendor(&live, &request.model)
+        if let Some(place) = vendor(&live, &request, token, &headers)
             && let Some(answer) = ask(&gateway, &live, &place, &bytes, &headers).await
         {
             return Ok(reply(answer, "vendor"));
@@ -50,7 +53,7 @@ pub async fn count(
 }
 
 /// The body with the `max_tokens` that a chat needs and a count has not.
-fn counted(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
+fn with_max_tokens(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
     let mut value: Value =
         serde_json::from_slice(bytes).map_err(|_| ApiError::invalid("the body is no valid JSON"))?;
     let fields = value.as_object_mut().ok_or_else(|| ApiError::invalid("the body must be an object"))?;
@@ -58,9 +61,15 @@ fn counted(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
     Ok(value.to_string().into_bytes())
 }
 
-/// A healthy place of the model that counts.
-fn vendor(live: &Live, model: &str) -> Option<Arc<Deployment>> {
-    let model = live.catalog.find(model)?;
+/// A healthy place of the model that counts, unless a rule keeps the prompt from it: then nobody is asked.
+fn vendor(live: &Live, request: &ChatRequest, token: Option<&Token>, headers: &HeaderMap) -> Option<Arc<Deployment>> {
+    let model = live.catalog.find(&request.model)?;
+    let name = model.name.as_str();
+    let verdict = live.verdict(request, token, headers);
+    let pinned_elsewhere = verdict.pin.is_some_and(|pin| live.catalog.canonical(&pin) != name);
+    if pinned_elsewhere || verdict.forbid.contains_key(name) {
+        return None;
+    }
     model.ready(Instant::now()).find(|place| place.provider.dialect == Dialect::Anthropic).cloned()
 }
 

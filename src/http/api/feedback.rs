@@ -19,7 +19,7 @@ use super::body;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Rater;
 use crate::http::state::Gateway;
-use crate::protocol::{ApiError, DecisionId, Dialect, ErrorKind};
+use crate::protocol::{ApiError, DecisionId, ErrorKind};
 use crate::store::{FeedbackKind, FeedbackRecord, Thumb};
 use crate::tuner::{Ack, FeedbackError};
 
@@ -52,10 +52,11 @@ pub async fn give(
     Rater(_): Rater,
     body: Body,
 ) -> Result<Json<Value>, Rejection> {
-    take(&gateway, body).await.map_err(|error| Rejection::new(Dialect::Native, error))
+    take(&gateway, body).await.map_err(Rejection::native)
 }
 
 async fn take(gateway: &Gateway, body: Body) -> Result<Json<Value>, ApiError> {
+    let _permit = gateway.admit_report()?;
     let bytes = body::read(body, &gateway.live().config.limits).await?;
     let record = parse(&bytes, Timestamp::now().as_millisecond())?;
     let (id, decision) = (record.id.clone(), record.decision);

@@ -1,6 +1,7 @@
 //! `POST /api/outcomes`: what happened, told by a caller that only asked which model and called it itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -14,8 +15,11 @@ use super::{body, bounds};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
 use crate::http::state::Gateway;
-use crate::protocol::{ApiError, DecisionId, Dialect, ErrorKind, FinishReason, ModelName, Usage};
+use crate::protocol::{ApiError, DecisionId, ErrorKind, FinishReason, ModelName, Usage};
 use crate::store::{Entry, OutcomeRecord, OutcomeStatus, Seen, signals};
+
+/// The log gets so long, beside its own deadlines.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The body.
 #[derive(Debug, Deserialize)]
@@ -72,10 +76,11 @@ pub async fn report(
     Chatter(_): Chatter,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), Rejection> {
-    take(&gateway, body).await.map_err(|error| Rejection::new(Dialect::Native, error))
+    take(&gateway, body).await.map_err(Rejection::native)
 }
 
 async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let _permit = gateway.admit_report()?;
     let bytes = body::read(body, &gateway.live().config.limits).await?;
     let sent: Sent = body::json(&bytes)?;
     let id: DecisionId =
@@ -98,11 +103,19 @@ async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>)
 /// # Errors
 ///
 /// `NotFound` when there is no such decision or model, `InvalidRequest` when the gateway made the call itself or a figure
-/// is below 0 or more than one call can be, `Unavailable` while the store cannot be read.
+/// is below 0 or more than one call can be, `Unavailable` while the store cannot be read in time.
 pub async fn accept(gateway: &Gateway, id: DecisionId, report: CallReport) -> Result<(), ApiError> {
+    let accepted = tokio::time::timeout(PATIENCE, weigh(gateway, id, report)).await;
+    accepted.unwrap_or_else(|_| {
+        let message = "the log takes too long; send the report again, a later one replaces it";
+        Err(ApiError::new(ErrorKind::Unavailable, message).after(Duration::from_secs(2)))
+    })
+}
+
+async fn weigh(gateway: &Gateway, id: DecisionId, report: CallReport) -> Result<(), ApiError> {
     let live = gateway.live();
     // One after the other, and each sees what the one before said: only the difference is owed.
-    let _one_at_a_time = gateway.reporting.lock().await;
+    let _one_at_a_time = gateway.report_on(id).await;
     gateway.log_is_written().await?;
     let entry = find(gateway, id).await?;
     if !entry.decision.request.dry_run {

@@ -8,7 +8,7 @@ use tracing::{Span, field};
 
 use crate::dispatch::{Outcome, Status};
 use crate::http::ledger::{self, Conversation};
-use crate::http::middleware::limit::Expected;
+use crate::http::middleware::limit::{Amount, Taken};
 use crate::http::state::Gateway;
 use crate::protocol::{Dialect, RequestId};
 use crate::store::Token;
@@ -21,8 +21,7 @@ pub(super) struct Witness {
     token: Option<(String, String)>,
     dialect: Dialect,
     conversation: Conversation,
-    estimated: u32,
-    expected: Expected,
+    taken: Taken,
     span: Span,
     /// Held until the answer is complete.
     _permit: OwnedSemaphorePermit,
@@ -34,23 +33,24 @@ pub(super) struct Asker<'a> {
     pub(super) token: Option<&'a Token>,
     pub(super) dialect: Dialect,
     pub(super) conversation: Conversation,
-    /// Tokens the prompt was taken to have.
-    pub(super) estimated: u32,
-    /// What the answer was taken to take.
-    pub(super) expected: Expected,
+    /// What it was thought to use.
+    pub(super) taken: Taken,
 }
 
 impl Witness {
     pub(super) fn new(gateway: Arc<Gateway>, asker: Asker<'_>, permit: OwnedSemaphorePermit) -> Self {
-        let Asker { request_id, token, dialect, conversation, estimated, expected } = asker;
+        let Asker { request_id, token, dialect, conversation, taken } = asker;
         gateway.metrics.began();
         let token = token.map(|token| (token.id.clone(), token.name.clone()));
         let span = span();
-        Self { gateway, request_id, token, dialect, conversation, estimated, expected, span, _permit: permit }
+        Self { gateway, request_id, token, dialect, conversation, taken, span, _permit: permit }
     }
 
     /// Tells everybody.
-    pub(super) fn hear(self, outcome: &Outcome) {
+    pub(super) fn hear(mut self, outcome: &Outcome) {
+        // Where nobody answered nothing was used.
+        let tokens = outcome.usage.map_or(0, |usage| usage.total_tokens());
+        self.taken.settle(Amount { tokens, cost_usd: outcome.cost.0 });
         let decision = &outcome.decision;
         let model = outcome.model.as_ref().unwrap_or(&decision.chosen).as_str();
         let causes = outcome.causes.iter().map(|(model, kind)| (model.as_str(), kind.as_str())).collect();
@@ -67,11 +67,6 @@ impl Witness {
             failovers: outcome.failovers,
             causes,
         });
-        let id = self.token.as_ref().map(|(id, _)| id.as_str());
-        self.gateway.limiter.spend(id, self.expected.cost_usd, outcome.cost.0);
-        let prompt = u64::from(self.estimated);
-        let counted = outcome.usage.map_or(prompt, |usage| usage.total_tokens());
-        self.gateway.limiter.correct(id, prompt + self.expected.tokens, counted);
         let now_ms = Timestamp::now().as_millisecond();
         let record = ledger::outcome(outcome, now_ms);
         self.gateway.hear_of(&record);

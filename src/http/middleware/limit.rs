@@ -2,9 +2,10 @@
 //! worth, or one day's. Without a limit a bucket holds no end of it, so that one set later begins full.
 //!
 //! What an answer takes is known once it is there. So what is expected of it is taken before it begins, or many asked for at
-//! once would each find the bucket full, and is put right at its end.
+//! once would each find the bucket full, and is put right at its end ([`Taken`]).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -81,13 +82,66 @@ impl Bucket {
     }
 }
 
-/// What an answer is expected to take.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Expected {
-    /// Its own tokens.
+/// Tokens, and US dollars.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Amount {
+    /// Of prompt and answer together.
     pub tokens: u64,
-    /// What it will cost with its prompt, US dollars.
+    /// What they cost.
     pub cost_usd: f64,
+}
+
+/// What was taken of a token's account for one request. Dropped, it is given back: whoever was refused, found nobody to
+/// answer or went away before that has used nothing.
+#[derive(Debug)]
+pub struct Taken {
+    limiter: Arc<Limiter>,
+    token: Option<String>,
+    amount: Amount,
+}
+
+impl Taken {
+    /// Takes what an answer is expected to take beside its prompt's tokens, or says when to come back. Money is given while
+    /// any is left; what an answer overdraws is waited for by the next.
+    ///
+    /// # Errors
+    ///
+    /// `RateLimited`, with a time.
+    pub fn expect(
+        &mut self,
+        token: Option<&Token>,
+        limits: &Limits,
+        expected: Amount,
+        now: Instant,
+    ) -> Result<(), ApiError> {
+        self.limiter.with(token, limits, now, |account, Rates { usd_per_day, .. }| {
+            account.money.any_left(usd_per_day)?;
+            account.money.left -= expected.cost_usd;
+            account.tokens.left -= expected.tokens as f64;
+            Ok(())
+        })?;
+        self.amount.tokens += expected.tokens;
+        self.amount.cost_usd += expected.cost_usd;
+        Ok(())
+    }
+
+    /// Puts right what was taken, by what was used. What is overdrawn is waited for by the next request.
+    pub fn settle(&mut self, used: Amount) {
+        let taken = std::mem::take(&mut self.amount);
+        if taken == used {
+            return;
+        }
+        if let Some(account) = self.limiter.buckets.lock().get_mut(&self.token) {
+            account.tokens.left += taken.tokens as f64 - used.tokens as f64;
+            account.money.left += taken.cost_usd - used.cost_usd;
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.settle(Amount::default());
+    }
 }
 
 impl Limiter {
@@ -107,33 +161,18 @@ impl Limiter {
         })
     }
 
-    /// Takes what an answer is expected to take, beside its prompt's tokens, or says when to come back. Money is given while
-    /// any is left; what an answer overdraws is waited for by the next.
-    ///
-    /// # Errors
-    ///
-    /// `RateLimited`, with a time.
-    pub fn expect(
-        &self,
-        token: Option<&Token>,
-        limits: &Limits,
-        expected: Expected,
-        now: Instant,
-    ) -> Result<(), ApiError> {
-        self.with(token, limits, now, |account, Rates { usd_per_day, .. }| {
-            account.money.any_left(usd_per_day)?;
-            account.money.left -= expected.cost_usd;
-            account.tokens.left -= expected.tokens as f64;
-            Ok(())
-        })
-    }
-
     /// Takes `estimated` tokens for a request that has entered, or says when to come back.
     ///
     /// # Errors
     ///
     /// `RateLimited`, with a time.
-    pub fn take(&self, token: Option<&Token>, limits: &Limits, estimated: u32, now: Instant) -> Result<(), ApiError> {
+    pub fn take(
+        self: &Arc<Self>,
+        token: Option<&Token>,
+        limits: &Limits,
+        estimated: u32,
+        now: Instant,
+    ) -> Result<Taken, ApiError> {
         self.with(token, limits, now, |account, Rates { tokens_per_minute, .. }| {
             let estimated = f64::from(estimated);
             if let Some(wait) = account.tokens.wait(estimated, tokens_per_minute, MINUTE) {
@@ -141,7 +180,9 @@ impl Limiter {
             }
             account.tokens.left -= estimated;
             Ok(())
-        })
+        })?;
+        let amount = Amount { tokens: u64::from(estimated), cost_usd: 0.0 };
+        Ok(Taken { limiter: Arc::clone(self), token: token.map(|token| token.id.clone()), amount })
     }
 
     /// Does something with a token's account as it is `now`, where anything is limited.
@@ -168,22 +209,6 @@ impl Limiter {
         account.tokens.refill(rates.tokens_per_minute, MINUTE, now);
         account.money.refill(rates.usd_per_day, DAY, now);
         take(account, rates)
-    }
-
-    /// Puts the tokens taken right once the vendor has counted. What is overdrawn is waited for by the next request.
-    pub fn correct(&self, token: Option<&str>, taken: u64, counted: u64) {
-        let key = token.map(str::to_owned);
-        if let Some(account) = self.buckets.lock().get_mut(&key) {
-            account.tokens.left -= counted as f64 - taken as f64;
-        }
-    }
-
-    /// Puts the money taken right by what an answer did cost.
-    pub fn spend(&self, token: Option<&str>, taken_usd: f64, cost_usd: f64) {
-        let key = token.map(str::to_owned);
-        if let Some(account) = self.buckets.lock().get_mut(&key) {
-            account.money.left -= cost_usd - taken_usd;
-        }
     }
 
     /// Takes what was spent otherwise than by an answer of this process: before it began (`usd` of the last day, already
@@ -227,15 +252,31 @@ mod tests {
         Limits { requests_per_minute: requests, tokens_per_minute: tokens, ..Limits::default() }
     }
 
-    /// A whole request of so many tokens.
-    fn ask(limiter: &Limiter, limits: &Limits, estimated: u32, now: Instant) -> Result<(), ApiError> {
+    /// A whole request of so many tokens, to be settled.
+    fn begin(limiter: &Arc<Limiter>, limits: &Limits, estimated: u32, now: Instant) -> Result<Taken, ApiError> {
         limiter.enter(None, limits, now)?;
         limiter.take(None, limits, estimated, now)
     }
 
+    /// A whole request that used as many tokens as was thought.
+    fn ask(limiter: &Arc<Limiter>, limits: &Limits, tokens: u32, now: Instant) -> Result<(), ApiError> {
+        spend(limiter, limits, tokens, now, Amount { tokens: u64::from(tokens), cost_usd: 0.0 })
+    }
+
+    /// A whole request, and what it used.
+    fn spend(
+        limiter: &Arc<Limiter>,
+        limits: &Limits,
+        estimated: u32,
+        now: Instant,
+        used: Amount,
+    ) -> Result<(), ApiError> {
+        begin(limiter, limits, estimated, now).map(|mut taken| taken.settle(used))
+    }
+
     #[test]
     fn a_minutes_worth_and_then_evenly() {
-        let (limiter, limits, now) = (Limiter::default(), limits(60, 0), Instant::now());
+        let (limiter, limits, now) = (Arc::default(), limits(60, 0), Instant::now());
         let granted = (0..100).filter(|_| ask(&limiter, &limits, 0, now).is_ok()).count();
         assert_eq!(granted, 60);
         let error = ask(&limiter, &limits, 0, now).unwrap_err();
@@ -244,68 +285,80 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_corrected_by_what_was_counted() {
-        let (limiter, limits, now) = (Limiter::default(), limits(0, 1000), Instant::now());
-        ask(&limiter, &limits, 100, now).unwrap();
-        limiter.correct(None, 100, 2000);
+    fn tokens_are_put_right_by_what_was_counted() {
+        let (limiter, limits, now) = (Arc::default(), limits(0, 1000), Instant::now());
+        spend(&limiter, &limits, 100, now, Amount { tokens: 2000, cost_usd: 0.0 }).unwrap();
         let error = ask(&limiter, &limits, 100, now).unwrap_err();
         assert!(error.retry_after.unwrap() > Duration::from_secs(60));
     }
 
     #[test]
+    fn what_came_to_nothing_is_given_back() {
+        let (limiter, now) = (Arc::default(), Instant::now());
+        let limits = Limits { usd_per_day: 1.0, ..limits(0, 1000) };
+        for _ in 0..5 {
+            let mut taken = begin(&limiter, &limits, 600, now).unwrap();
+            taken.expect(None, &limits, Amount { tokens: 600, cost_usd: 2.0 }, now).unwrap();
+        }
+        let overdrawn = begin(&limiter, &limits, 600, now).unwrap();
+        assert!(begin(&limiter, &limits, 600, now).is_err(), "what is under way is taken");
+        drop(overdrawn);
+        ask(&limiter, &limits, 600, now).unwrap();
+    }
+
+    #[test]
     fn money_is_overdrawn_once_and_then_waited_for() {
-        let (limiter, now) = (Limiter::default(), Instant::now());
+        let (limiter, now) = (Arc::default(), Instant::now());
         let limits = Limits { usd_per_day: 24.0, ..Limits::default() };
-        ask(&limiter, &limits, 0, now).unwrap();
-        limiter.spend(None, 0.0, 26.0);
+        spend(&limiter, &limits, 0, now, Amount { tokens: 0, cost_usd: 26.0 }).unwrap();
         let error = ask(&limiter, &limits, 0, now).unwrap_err();
         let wait = error.retry_after.unwrap().as_secs_f64();
         assert!((wait - 7200.0).abs() < 10.0, "two dollars at one an hour: {wait}");
         assert!(ask(&limiter, &limits, 0, now + Duration::from_secs(7300)).is_ok());
-        let again = Limiter::default();
+        let again: Arc<Limiter> = Arc::default();
         again.owe(None, &limits, 25.0, now);
         assert!(ask(&again, &limits, 0, now).is_err(), "a restart forgives nothing");
     }
 
     #[test]
     fn many_at_once_share_what_is_left() {
-        let (limiter, now) = (Limiter::default(), Instant::now());
+        let (limiter, now) = (Arc::default(), Instant::now());
         let limits = Limits { usd_per_day: 1.0, ..limits(0, 4000) };
-        let begin = |expected: Expected| {
-            ask(&limiter, &limits, 100, now).and_then(|()| limiter.expect(None, &limits, expected, now))
+        let begin = |expected: Amount| {
+            let mut taken = begin(&limiter, &limits, 100, now).ok()?;
+            taken.expect(None, &limits, expected, now).ok().map(|()| taken)
         };
-        let costly = Expected { tokens: 100, cost_usd: 0.3 };
-        assert_eq!((0..10).filter(|_| begin(costly).is_ok()).count(), 4, "the fourth overdraws");
+        let costly = Amount { tokens: 100, cost_usd: 0.3 };
+        let mut under_way: Vec<Taken> = (0..10).filter_map(|_| begin(costly)).collect();
+        assert_eq!(under_way.len(), 4, "the fourth overdraws");
         // Each cost a third of what was expected.
-        (0..4).for_each(|_| limiter.spend(None, 0.3, 0.1));
-        (0..4).for_each(|_| limiter.correct(None, 200, 200));
-        begin(Expected::default()).unwrap();
-        let long = Expected { tokens: 900, cost_usd: 0.0 };
-        assert_eq!((0..10).filter(|_| begin(long).is_ok()).count(), 4, "3,100 tokens are left, the last overdraws");
+        under_way.iter_mut().for_each(|taken| taken.settle(Amount { tokens: 200, cost_usd: 0.1 }));
+        begin(Amount::default()).unwrap().settle(Amount { tokens: 100, cost_usd: 0.0 });
+        let long = Amount { tokens: 900, cost_usd: 0.0 };
+        let under_way: Vec<Taken> = (0..10).filter_map(|_| begin(long)).collect();
+        assert_eq!(under_way.len(), 4, "3,100 tokens are left, the last overdraws");
     }
 
     #[test]
     fn a_limit_set_later_begins_full_whatever_was_used_before() {
-        let (limiter, now) = (Limiter::default(), Instant::now());
+        let (limiter, now) = (Arc::default(), Instant::now());
+        let used = Amount { tokens: 80_000, cost_usd: 100.0 };
         for _ in 0..10 {
-            ask(&limiter, &limits(1000, 0), 50_000, now).unwrap();
-            limiter.spend(None, 0.0, 100.0);
-            limiter.correct(None, 50_000, 80_000);
+            spend(&limiter, &limits(1000, 0), 50_000, now, used).unwrap();
         }
         let all = Limits { usd_per_day: 1.0, ..limits(1000, 1000) };
         ask(&limiter, &all, 900, now).unwrap();
         assert!(ask(&limiter, &all, 900, now).is_err(), "and holds from then on");
         // One taken off, or all, and set again.
         for off in [limits(1000, 0), limits(0, 0)] {
-            ask(&limiter, &off, 50_000, now).unwrap();
-            limiter.spend(None, 0.0, 100.0);
+            spend(&limiter, &off, 50_000, now, used).unwrap();
             ask(&limiter, &all, 900, now).unwrap();
         }
     }
 
     #[test]
     fn a_prompt_larger_than_a_minute_waits_for_a_full_bucket() {
-        let (limiter, limits, now) = (Limiter::default(), limits(0, 1000), Instant::now());
+        let (limiter, limits, now) = (Arc::default(), limits(0, 1000), Instant::now());
         assert!(ask(&limiter, &limits, 5000, now).is_ok());
         assert!(ask(&limiter, &limits, 1, now).is_err());
     }
