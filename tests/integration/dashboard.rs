@@ -1,9 +1,15 @@
 //! The panel: who gets in, who is kept out, and that what others wrote stays text.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::extract::{Path, State};
+use futures::FutureExt;
 use http::header::{COOKIE, LOCATION, SET_COOKIE};
 use pointsman::config::{self, LoadArgs};
+use pointsman::http::admin;
+use pointsman::http::middleware::caller::{Caller, Operator};
 use pointsman::store::Scope;
 use serde_json::{Value, json};
 
@@ -105,6 +111,12 @@ async fn the_panel_opens_by_password_and_closes_on_signing_out() {
             assert!(!text.contains(fetched), "{page} fetches something from elsewhere: {fetched}");
         }
     }
+    // A page elsewhere signs nobody out.
+    let forged = browser.change("POST", "/dashboard/logout").header("origin", "http://evil.example");
+    let forged = forged.body(format!("csrf={}", browser.csrf)).send().await.unwrap();
+    assert_eq!((forged.status().as_u16(), forged.headers().get(SET_COOKIE)), (403, None));
+    let forged = browser.change("POST", "/dashboard/logout").send().await.unwrap();
+    assert_eq!((forged.status().as_u16(), forged.headers().get(SET_COOKIE)), (403, None));
     let out =
         browser.change("POST", "/dashboard/logout").body(format!("csrf={}", browser.csrf)).send().await.unwrap();
     assert_eq!(out.status(), 303);
@@ -174,6 +186,11 @@ async fn a_drained_or_disabled_model_gets_no_traffic() {
     assert_eq!(ask_it().await, 200);
     browser.call("PATCH", "/api/admin/models/gpt-4o", json!({ "enabled": false })).await;
     assert_ne!(ask_it().await, 200);
+    for model in ["gpt-4o", "openai/gpt-4o"] {
+        let refused = gateway.post("/v1/embeddings", json!({ "model": model, "input": "hi" })).await;
+        assert_eq!(refused.status(), 503, "{model}");
+        assert!(refused.text().await.unwrap().contains("it is disabled"));
+    }
     let tested: Value =
         browser.call("POST", "/api/admin/models/gpt-4o-mini/test", json!({})).await.json().await.unwrap();
     assert_eq!(tested["ok"], true, "{tested}");
@@ -361,4 +378,38 @@ async fn an_open_stream_does_not_hold_up_the_drain() {
     assert!(String::from_utf8_lossy(&live.chunk().await.unwrap().unwrap()).contains("ready"));
     let stopped = tokio::time::timeout(Duration::from_secs(4), gateway.stop()).await;
     assert!(stopped.is_ok(), "the drain waited for its deadline");
+}
+
+#[tokio::test]
+async fn an_act_is_done_and_noted_whoever_hangs_up() {
+    let gateway = TestGateway::start("").await;
+    let inner = &gateway.app.gateway;
+    let operator = || {
+        let address = std::net::IpAddr::from([127, 0, 0, 1]);
+        let request_id = pointsman::protocol::RequestId("r".into());
+        Operator(Caller { token: None, session: None, address, request_id })
+    };
+    let state = || State(Arc::clone(inner));
+    // Each handler is looked at once and dropped, as when the connection closes.
+    let sent = Body::from(json!({ "weight": 7.5 }).to_string());
+    let changing = admin::models::change(state(), operator(), Path("gpt-4o".into()), sent);
+    assert!(changing.now_or_never().is_none());
+    let sent = Body::from(json!({ "name": "left", "scopes": ["admin"] }).to_string());
+    assert!(admin::tokens::make(state(), operator(), sent).now_or_never().is_none());
+    let noted = async || {
+        let acts = inner.read_store(|store| store.audits(10)).await.unwrap();
+        let mut actions: Vec<String> = acts.into_iter().map(|act| act.action).collect();
+        actions.sort();
+        actions
+    };
+    for _ in 0..500 {
+        if noted().await.len() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(noted().await, ["model.change", "token.make"]);
+    assert_eq!(inner.live().catalog.find("gpt-4o").unwrap().settings.weight, 7.5);
+    assert_eq!(inner.tokens().all().len(), 1);
+    gateway.stop().await;
 }

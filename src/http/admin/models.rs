@@ -16,7 +16,8 @@ use crate::http::api::{self, body};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Caller, Chatter, Operator};
 use crate::http::state::Gateway;
-use crate::protocol::{ApiError, Dialect, ErrorKind, Price};
+use crate::http::to_the_end;
+use crate::protocol::{ApiError, ErrorKind, Price};
 use crate::upstream::{Availability, Deployment, Model, Status};
 
 /// A test's answer is awaited so long.
@@ -108,9 +109,10 @@ pub async fn change(
 ) -> Result<Json<View>, Rejection> {
     let run = async {
         let bytes = body::read(sent, &gateway.live().config.limits).await?;
-        apply(&gateway, &caller, &name, body::json(&bytes)?).await
+        let change = body::json(&bytes)?;
+        to_the_end(async move { apply(&gateway, &caller, &name, change).await }).await
     };
-    run.await.map(Json).map_err(native)
+    run.await.map(Json).map_err(Rejection::native)
 }
 
 async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Change) -> Result<View, ApiError> {
@@ -166,24 +168,34 @@ pub async fn drain(
 ) -> Result<Json<View>, Rejection> {
     let run = async {
         let (model, which, places) = choose(&gateway, &name, sent).await?;
-        let name = model.name.to_string();
-        gateway
-            .override_model(&name, |known| {
-                for place in &places {
-                    if which.drained {
-                        known.drained.insert(place.name.clone());
-                    } else {
-                        known.drained.remove(&place.name);
-                    }
-                }
-            })
-            .await?;
-        let names: Vec<&str> = places.iter().map(|place| place.name.as_str()).collect();
-        let detail = json!({ "deployments": names, "drained": which.drained });
-        gateway.note(Act::of(&caller, "deployment.drain", name.clone(), detail)).await;
-        Ok(view(&gateway, &*find(&gateway, &name)?, Instant::now()))
+        to_the_end(async move { drain_places(&gateway, &caller, &model, which.drained, &places).await }).await
     };
-    run.await.map(Json).map_err(native)
+    run.await.map(Json).map_err(Rejection::native)
+}
+
+async fn drain_places(
+    gateway: &Arc<Gateway>,
+    caller: &Caller,
+    model: &Model,
+    drained: bool,
+    places: &[Arc<Deployment>],
+) -> Result<View, ApiError> {
+    let name = model.name.as_str();
+    gateway
+        .override_model(name, |known| {
+            for place in places {
+                if drained {
+                    known.drained.insert(place.name.clone());
+                } else {
+                    known.drained.remove(&place.name);
+                }
+            }
+        })
+        .await?;
+    let names: Vec<&str> = places.iter().map(|place| place.name.as_str()).collect();
+    let detail = json!({ "deployments": names, "drained": drained });
+    gateway.note(Act::of(caller, "deployment.drain", name, detail)).await;
+    Ok(view(gateway, &*find(gateway, name)?, Instant::now()))
 }
 
 /// `POST /api/admin/models/{name}/reset`: closes a deployment's breaker and ends its rest.
@@ -196,13 +208,16 @@ pub async fn reset(
     let run = async {
         let (model, _, places) = choose(&gateway, &name, sent).await?;
         let before: Vec<Status> = places.iter().map(|place| place.status(Instant::now())).collect();
-        places.iter().for_each(|place| place.reset());
         let before: Vec<_> = before.iter().map(|status| (&status.name, status.breaker.as_str())).collect();
         let act = Act::of(&caller, "breaker.reset", model.name.as_str(), json!({ "before": before }));
-        gateway.note(act).await;
-        Ok(view(&gateway, &model, Instant::now()))
+        to_the_end(async move {
+            places.iter().for_each(|place| place.reset());
+            gateway.note(act).await;
+            Ok(view(&gateway, &model, Instant::now()))
+        })
+        .await
     };
-    run.await.map(Json).map_err(native)
+    run.await.map(Json).map_err(Rejection::native)
 }
 
 /// How a test went.
@@ -224,7 +239,7 @@ pub async fn test(
     Operator(caller): Operator,
     Path(name): Path<String>,
 ) -> Result<Json<Tested>, Rejection> {
-    let model = find(&gateway, &name).map_err(native)?;
+    let model = find(&gateway, &name).map_err(Rejection::native)?;
     let question = json!({
         "model": model.name,
         "messages": [{ "role": "user", "content": "Answer with the word ready." }],
@@ -234,16 +249,16 @@ pub async fn test(
     let begun = Instant::now();
     let asked = async {
         let sent = Body::from(question.to_string());
-        let response =
-            api::chat::native(State(Arc::clone(&gateway)), Chatter(caller), HeaderMap::new(), sent).await?;
+        let response = api::chat::native(State(Arc::clone(&gateway)), Chatter(caller), HeaderMap::new(), sent).await;
         let deployment = response.headers().get("x-pointsman-backend").and_then(|value| value.to_str().ok());
         let (deployment, good) = (deployment.map(str::to_owned), response.status().is_success());
-        let bytes = body::read(response.into_body(), &gateway.live().config.limits).await.map_err(native)?;
+        let bytes =
+            body::read(response.into_body(), &gateway.live().config.limits).await.map_err(Rejection::native)?;
         Ok::<_, Rejection>((deployment, good, bytes))
     };
     let Ok(answered) = tokio::time::timeout(PATIENCE, asked).await else {
         let error = ApiError::new(ErrorKind::Timeout, format!("{name} did not answer in {} s", PATIENCE.as_secs()));
-        return Err(native(error));
+        return Err(Rejection::native(error));
     };
     let (deployment, ok, bytes) = answered?;
     let latency_ms = begun.elapsed().as_secs_f64() * 1e3;
@@ -276,8 +291,4 @@ fn find(gateway: &Gateway, name: &str) -> Result<Arc<Model>, ApiError> {
     let live = gateway.live();
     let unknown = || ApiError::new(ErrorKind::NotFound, format!("there is no model `{name}`"));
     live.catalog.find(name).cloned().ok_or_else(unknown)
-}
-
-fn native(error: ApiError) -> Rejection {
-    Rejection::new(Dialect::Native, error)
 }

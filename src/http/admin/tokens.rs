@@ -15,7 +15,8 @@ use crate::http::api::body;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
-use crate::protocol::{ApiError, Dialect, ErrorKind};
+use crate::http::to_the_end;
+use crate::protocol::{ApiError, ErrorKind};
 use crate::store::{NewToken, Scope, Token, TokenError};
 
 /// A token, as far as it may be shown: everything but what would let one in.
@@ -105,12 +106,15 @@ pub async fn make(
     let run = async {
         let bytes = body::read(body, &gateway.live().config.limits).await?;
         let wanted: Wanted = body::json(&bytes)?;
-        let made = apart(&gateway, |gateway| add(gateway, wanted)).await??;
-        let detail = json!({ "name": made.token.name, "scopes": made.token.scopes, "models": made.token.models });
-        gateway.note(Act::of(&caller, "token.make", made.token.id.clone(), detail)).await;
-        Ok(made)
+        let made = to_the_end(async move {
+            let made = apart(&gateway, |gateway| add(gateway, wanted)).await??;
+            let detail = json!({ "name": made.token.name, "scopes": made.token.scopes, "models": made.token.models });
+            gateway.note(Act::of(&caller, "token.make", made.token.id.clone(), detail)).await;
+            Ok(made)
+        });
+        made.await
     };
-    run.await.map(|made| (StatusCode::CREATED, Json(made))).map_err(|error| Rejection::new(Dialect::Native, error))
+    run.await.map(|made| (StatusCode::CREATED, Json(made))).map_err(Rejection::native)
 }
 
 /// Changes tokens off the async threads: another process may hold the file for a while.
@@ -150,10 +154,13 @@ pub async fn revoke(
     Operator(caller): Operator,
     Path(id): Path<String>,
 ) -> Result<Json<Shown>, Rejection> {
-    let revoked = apart(&gateway, move |gateway| gateway.change_tokens(|tokens| tokens.revoke(&id)).map_err(told));
-    let token = revoked.await.and_then(|revoked| revoked).map_err(|error| Rejection::new(Dialect::Native, error))?;
-    gateway.note(Act::of(&caller, "token.revoke", token.id.clone(), json!({ "name": token.name }))).await;
-    Ok(Json(Shown::from(&*token)))
+    let revoked = to_the_end(async move {
+        let revoke = move |gateway: &Gateway| gateway.change_tokens(|tokens| tokens.revoke(&id)).map_err(told);
+        let token = apart(&gateway, revoke).await??;
+        gateway.note(Act::of(&caller, "token.revoke", token.id.clone(), json!({ "name": token.name }))).await;
+        Ok(Shown::from(&*token))
+    });
+    revoked.await.map(Json).map_err(Rejection::native)
 }
 
 fn told(error: TokenError) -> ApiError {
