@@ -108,7 +108,15 @@ pub async fn make(
         let wanted: Wanted = body::json(&bytes)?;
         let made = to_the_end(async move {
             let made = apart(&gateway, |gateway| add(gateway, wanted)).await??;
-            let detail = json!({ "name": made.token.name, "scopes": made.token.scopes, "models": made.token.models });
+            let Shown { name, scopes, models, requests_per_minute, tokens_per_minute, usd_per_day, .. } = &made.token;
+            let detail = json!({
+                "name": name,
+                "scopes": scopes,
+                "models": models,
+                "requests_per_minute": requests_per_minute,
+                "tokens_per_minute": tokens_per_minute,
+                "usd_per_day": usd_per_day,
+            });
             gateway.note(Act::of(&caller, "token.make", made.token.id.clone(), detail)).await;
             Ok(made)
         });

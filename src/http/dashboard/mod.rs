@@ -49,6 +49,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 pub fn routes() -> Router<Arc<Gateway>> {
     Router::new()
         .route("/", get(async || Redirect::to("/dashboard")))
+        .route("/dashboard/", get(async || Redirect::to("/dashboard")))
         .route("/dashboard/login", get(login::page).post(login::enter))
         .route("/dashboard/logout", post(login::leave))
         .route("/dashboard", get(overview::page))
