@@ -41,32 +41,29 @@ async fn the_deadline_cuts_what_does_not_end() {
 
 #[tokio::test]
 async fn streams_that_are_cut_say_so_in_their_dialect() {
-    let gateway = TestGateway::start("[server]\ndrain_s = 1").await;
-    gateway.sandbox.faults().set("*", Fault::Drip { ms: 700 }, Times::Always);
-    let asked = [
-        ("/v1/chat/completions", "gpt-4o"),
-        ("/v1/messages", "gpt-4o"),
-        ("/v1/messages", "claude-haiku-5-5"),
-        ("/api/chat", "gpt-4o"),
-    ];
-    let answers = futures::future::join_all(asked.map(|(path, model)| {
+    let cut = async |path: &str, model: &str| {
+        let gateway = TestGateway::start(
+            "[server]\ndrain_s = 1\n[dispatch]\nsign_of_life_ms = 300\nthinking_timeout_ms = 30000\ntotal_timeout_ms = 30000",
+        )
+        .await;
+        gateway.sandbox.faults().set("*", Fault::HangAfterHeaders, Times::Always);
         let mut body = ask(path, model, "Tell me a long story");
         body["stream"] = json!(true);
-        gateway.post(path, body)
-    }));
-    let readers: Vec<_> = answers
-        .await
-        .into_iter()
-        .map(|response| {
-            assert_eq!(response.status(), 200);
-            assert_eq!(response.headers()["x-accel-buffering"], "no");
-            tokio::spawn(response.text())
-        })
-        .collect();
-    let TestGateway { app, .. } = gateway;
-    assert_eq!(app.stop().await, Drain::Cut(4));
-    for reader in readers {
+        let response = gateway.post(path, body).await;
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["x-accel-buffering"]),
+            (200, &"no".parse().unwrap())
+        );
+        let TestGateway { app, .. } = gateway;
+        let reader = tokio::spawn(response.text());
+        assert_eq!(app.stop().await, Drain::Cut(1), "{path} {model}");
         let stream = reader.await.unwrap().expect("a body with an end");
         assert!(stream.contains("error") && stream.contains("the gateway shuts down"), "{stream}");
-    }
+    };
+    tokio::join!(
+        cut("/v1/chat/completions", "deepseek-r1"),
+        cut("/v1/messages", "deepseek-r1"),
+        cut("/v1/messages", "claude-opus-5-5"),
+        cut("/api/chat", "deepseek-r1"),
+    );
 }
