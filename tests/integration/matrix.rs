@@ -316,6 +316,8 @@ async fn beside_chat() {
     let body = json!({ "model": "openai/text-embedding-3-small", "input": ["a", "b"] });
     let answer: Value = gateway.post("/v1/embeddings", body).await.json().await.unwrap();
     assert_eq!((answer["data"].as_array().unwrap().len(), &answer["model"]), (2, &json!("text-embedding-3-small")));
+    let counted = r#"pointsman_requests_total{dialect="embeddings",model="openai",status="ok",mode="named"} 1"#;
+    assert!(gateway.admin("/metrics").await.contains(counted));
     for path in ["/v1/models", "/models", "/health", "/ready"] {
         let response = gateway.http.get(gateway.url(path)).send().await.unwrap();
         assert_eq!(response.status(), 200, "{path}");

@@ -258,6 +258,12 @@ async fn what_a_vendor_says_of_our_key_is_not_passed_on_with_embeddings_either()
     let response = gateway.post("/v1/embeddings", body).await;
     assert_eq!(response.status(), 502);
     assert_eq!(error("/v1/embeddings", &response.json().await.unwrap()), "openai: it refuses our key");
+    let metrics = gateway.admin("/metrics").await;
+    assert!(
+        metrics.contains(r#"pointsman_upstream_errors_total{model="openai",kind="authentication"} 1"#),
+        "{metrics}"
+    );
+    assert!(!metrics.contains("pointsman_rejected_total{"), "a model was asked: {metrics}");
     gateway.stop().await;
 }
 

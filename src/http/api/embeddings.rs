@@ -21,10 +21,12 @@ use crate::dispatch;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
 use crate::http::middleware::limit::{Amount, Taken};
+use crate::http::middleware::request_id::ToldLater;
 use crate::http::state::{Gateway, Live};
 use crate::http::to_the_end;
-use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, Message, Price, Role, Usage};
+use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, Message, Price, RequestId, Role, Usage, Usd};
 use crate::store::Token;
+use crate::telemetry::Ended;
 use crate::upstream::{Availability, Call, Endpoint, Model, Provider};
 
 /// Passes embeddings through. The model is one of the catalog, or `provider/model-id` for any other.
@@ -51,14 +53,25 @@ pub async fn embed(
         let target = Target::new(Dialect::OpenAi, &place.provider.quirks, &place.upstream);
         let body = codec::passthrough_request(&target, &bytes, false)?;
         // The vendor charges for it, whoever hangs up meanwhile.
+        let asker = (caller.request_id.clone(), token.map_or_else(|| "-".to_owned(), |token| token.name.clone()));
         let answer = to_the_end(async move {
-            let answer = call(&gateway, &live, &place.provider, body).await?;
-            settle(&gateway, &mut taken, estimated, place.price(), &answer);
+            gateway.metrics.began();
+            let began = Instant::now();
+            let answer = call(&gateway, &live, &place.provider, body).await;
+            let spent = answer.as_ref().map(|answer| settle(&gateway, &mut taken, estimated, place.price(), answer));
+            tell(&gateway, &place, &asker, began.elapsed(), spent);
             drop(permit);
-            Ok(answer)
+            answer
         });
-        let mut response = answer.await?.into_response();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut response = match answer.await {
+            Ok(bytes) => {
+                let mut response = bytes.into_response();
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+            }
+            Err(error) => Rejection::new(Dialect::OpenAi, error).into_response(),
+        };
+        response.extensions_mut().insert(ToldLater);
         Ok(response)
     };
     run.await.map_err(|error: ApiError| Rejection::new(Dialect::OpenAi, error))
@@ -171,14 +184,56 @@ fn gather<'v>(value: &'v Value, texts: &mut Vec<&'v str>) {
     }
 }
 
-/// Puts accounts right by what the vendor counted.
-fn settle(gateway: &Gateway, taken: &mut Taken, estimated: u32, price: Price, answer: &[u8]) {
+/// Puts accounts right by what the vendor counted: tokens, and their price.
+fn settle(gateway: &Gateway, taken: &mut Taken, estimated: u32, price: Price, answer: &[u8]) -> (Usage, Usd) {
     // Some servers never count.
     let counted = serde_json::from_slice(answer).map(|Counted { usage }| usage.prompt_tokens).ok();
     let tokens = counted.filter(|tokens| *tokens > 0).unwrap_or_else(|| u64::from(estimated));
-    let cost_usd = price.of(&Usage { input_tokens: tokens, ..Usage::default() }).0;
-    taken.settle(Amount { tokens, cost_usd });
-    gateway.budgets.spent(cost_usd, Timestamp::now().as_millisecond() as f64 / 1e3);
+    let usage = Usage { input_tokens: tokens, ..Usage::default() };
+    let cost = price.of(&usage);
+    taken.settle(Amount { tokens, cost_usd: cost.0 });
+    gateway.budgets.spent(cost.0, Timestamp::now().as_millisecond() as f64 / 1e3);
+    (usage, cost)
+}
+
+/// Tells log and metrics of a call that was made.
+fn tell(
+    gateway: &Gateway,
+    place: &Place,
+    (request_id, token): &(RequestId, String),
+    latency: Duration,
+    spent: Result<(Usage, Usd), &ApiError>,
+) {
+    let status = spent.as_ref().map_or_else(|error| error.kind.as_str(), |_| "ok");
+    // Of one that is not configured only its provider: clients make up names without end.
+    let model = place.model.as_ref().map_or(place.provider.name.as_str(), |model| model.name.as_str());
+    let (usage, cost) = spent.ok().unzip();
+    gateway.metrics.ended(&Ended {
+        dialect: "embeddings",
+        model,
+        status,
+        mode: "named",
+        latency,
+        first_token: None,
+        usage,
+        cost: cost.unwrap_or_default(),
+        calls: 1,
+        failovers: 0,
+        causes: (status != "ok").then_some((model, status)).into_iter().collect(),
+    });
+    tracing::info!(
+        request.id = %request_id,
+        token.name = token,
+        dialect = "embeddings",
+        model,
+        provider = place.provider.name,
+        status,
+        tokens.input = usage.map_or(0, |usage| usage.input_tokens),
+        cost_usd = cost.unwrap_or_default().0,
+        latency_ms = latency.as_secs_f64() * 1e3,
+        "{}",
+        if status == "ok" { "Embedded a text" } else { "Failed to embed a text" }
+    );
 }
 
 /// As much of an answer as is counted.
