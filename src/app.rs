@@ -116,7 +116,7 @@ impl Engine {
         let tasks = vec![
             tokio::spawn(discovering(Arc::clone(&gateway), stopped(&stop))),
             tokio::spawn(watching_files(Arc::clone(&gateway), args.clone(), seen, stopped(&stop))),
-            tokio::spawn(keep_house(gateway.store.clone(), stopped(&stop))),
+            tokio::spawn(keep_house(gateway.store.clone(), stop.subscribe())),
             tokio::spawn(adding_up(gateway.store.clone(), stop.subscribe())),
             tokio::spawn(work.run(news, Arc::clone(&gateway.budgets), stopped(&stop))),
         ];

@@ -342,7 +342,7 @@ impl Slice {
         trees.outcomes.apply_batch(self.outcomes)?;
         store.note_written(self.written as u64);
         store.note_freed(self.freed as u64);
-        Ok(())
+        store.save_log_size()
     }
 }
 

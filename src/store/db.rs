@@ -271,6 +271,10 @@ impl Store {
         let _always = self.shared.log_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
+    pub(super) fn set_log_bytes(&self, bytes: u64) {
+        self.shared.log_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     pub(super) fn log_bytes(&self) -> u64 {
         self.shared.log_bytes.load(Ordering::Relaxed)
     }
@@ -282,7 +286,7 @@ impl Store {
 
     /// Of a fresh database it is known that it is empty.
     fn begin_anew(&self) {
-        self.shared.log_bytes.store(0, Ordering::Relaxed);
+        self.set_log_bytes(0);
         self.shared.damaged.store(0, Ordering::Relaxed);
         *self.shared.rollup.lock() = Rollup::new(None);
     }
@@ -386,7 +390,11 @@ impl Store {
         let records = records_in(&place, value);
         tracing::warn!(tree = %String::from_utf8_lossy(&name), records, %error, "what is stored cannot be read and is set aside");
         // In this order a crash between the two leaves it in both places, and the next reader moves it again.
-        if trees.damaged.insert(place, value).is_ok() && tree.remove(key).is_ok() {
+        if trees.damaged.insert(place, value).is_ok()
+            && let Ok(gone) = tree.remove(key)
+        {
+            // A record of a block stays in it.
+            self.note_freed(gone.map_or(0, |gone| gone.len() as u64));
             self.shared.damaged.fetch_add(records, Ordering::Relaxed);
         }
     }

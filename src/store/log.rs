@@ -78,7 +78,7 @@ impl Store {
         let mut round = Round { ends, ..Round::default() };
         for (id, decision) in rows {
             if end_of_blocks.is_some_and(|end| id <= end) {
-                round.alone(id, decision)?;
+                round.alone(trees, id, decision)?;
                 continue;
             }
             round.builder.push(id, decision, round.ends.get(&id).copied())?;
@@ -91,8 +91,10 @@ impl Store {
         for (id, outcome) in std::mem::take(&mut round.ends) {
             let value = encode(outcome)?;
             round.bytes += value.len();
+            round.replaced += length_of(&trees.outcomes, &id)?;
             round.outcomes.insert(&id, value);
         }
+        self.note_freed(round.replaced as u64);
         trees.blocks.apply_batch(round.blocks)?;
         trees.decisions.apply_batch(round.decisions)?;
         trees.outcomes.apply_batch(round.outcomes)?;
@@ -203,12 +205,15 @@ struct Round<'a> {
     decisions: Batch,
     outcomes: Batch,
     bytes: usize,
+    /// Bytes of what it takes the place of.
+    replaced: usize,
 }
 
 impl<'a> Round<'a> {
-    fn alone(&mut self, id: block::Key, record: &'a DecisionRecord) -> Result<(), StoreError> {
+    fn alone(&mut self, trees: &Trees, id: block::Key, record: &'a DecisionRecord) -> Result<(), StoreError> {
         let value = encode(record)?;
         self.bytes += value.len();
+        self.replaced += length_of(&trees.decisions, &id)?;
         self.decisions.insert(&id, value);
         Ok(())
     }
@@ -219,7 +224,7 @@ impl<'a> Round<'a> {
         let members = std::mem::take(&mut self.members);
         if members.len() < 2 || are_known(trees, &members)? {
             self.builder.clear();
-            return members.into_iter().try_for_each(|(id, decision)| self.alone(id, decision));
+            return members.into_iter().try_for_each(|(id, decision)| self.alone(trees, id, decision));
         }
         if let Some((key, value)) = self.builder.finish()? {
             self.bytes += value.len();
@@ -230,6 +235,11 @@ impl<'a> Round<'a> {
         }
         Ok(())
     }
+}
+
+/// Bytes of what stands alone under this id.
+fn length_of(tree: &sled::Tree, id: &block::Key) -> Result<usize, StoreError> {
+    Ok(tree.get(id)?.map_or(0, |value| value.len()))
 }
 
 /// Whether something stands alone under one of these ids, which are in order.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::block;
-use super::db::Store;
+use super::db::{Store, Trees};
 use super::error::StoreError;
 use super::join::key_at;
 
@@ -24,7 +24,8 @@ const SLICE: usize = 256;
 /// How long a suspicious clock is given to be set right.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
-const LOG_BYTES: &str = "retention.log_bytes";
+/// Where the size is kept.
+const LOG_BYTES: &str = "retention.bytes";
 
 /// What retention takes for the time.
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +106,13 @@ impl Store {
                 (None, _) => break,
             }
         }
-        let Some(last) = last else { return Ok(0) };
+        let Some(last) = last else {
+            if next == (None, None) {
+                // A count that is wrong must not outlive the log: it would delete all that comes.
+                self.set_log_bytes(count_bytes(&trees)?);
+            }
+            return Ok(0);
+        };
         // Feedback keys are the decision's and more, so the end must lie behind all that begin with it.
         let mut end = last.to_vec();
         end.extend([0xff; super::FEEDBACK_ID_BYTES + 1]);
@@ -120,6 +127,8 @@ impl Store {
         }
         trees.blocks.apply_batch(gone)?;
         self.note_freed(freed);
+        // At once: a process that dies between two slices must not come back with the size of before, and delete for it.
+        self.save_log_size()?;
         Ok(count)
     }
 
@@ -128,7 +137,8 @@ impl Store {
         LogSize { bytes: self.log_bytes() }
     }
 
-    /// Keeps the size for the next start. A process that is killed forgets what it wrote since the last call.
+    /// Keeps the size for the next start. Whatever deletes, tidies or compacts calls it; a process that is killed forgets what it
+    /// wrote since.
     ///
     /// # Errors
     /// When the database fails.
@@ -146,20 +156,22 @@ impl Store {
         let known: Option<LogSize> = self.setting(LOG_BYTES)?;
         let bytes = match known {
             Some(size) => size.bytes,
-            None => {
-                let trees = self.trees()?;
-                let mut bytes = 0;
-                for tree in [&trees.blocks, &trees.decisions, &trees.outcomes, &trees.feedback] {
-                    for pair in tree {
-                        bytes += pair?.1.len() as u64;
-                    }
-                }
-                bytes
-            }
+            None => count_bytes(&*self.trees()?)?,
         };
-        self.note_written(bytes);
+        self.set_log_bytes(bytes);
         Ok(())
     }
+}
+
+/// Bytes of all records of the log.
+fn count_bytes(trees: &Trees) -> Result<u64, StoreError> {
+    let mut bytes = 0;
+    for tree in [&trees.blocks, &trees.decisions, &trees.outcomes, &trees.feedback] {
+        for pair in tree {
+            bytes += pair?.1.len() as u64;
+        }
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

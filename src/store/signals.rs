@@ -115,13 +115,13 @@ impl AskedAgain {
         let mut places: Vec<usize> = (0..asked.len()).collect();
         places.sort_by_key(|at| std::cmp::Reverse(asked[*at].at_ms));
         let (mut walk, mut told) = (Self::default(), vec![None; asked.len()]);
-        places.into_iter().for_each(|at| told[at] = walk.before(&asked[at]));
+        places.into_iter().for_each(|at| told[at] = walk.take(&asked[at]));
         told
     }
 
     /// Takes the entry before those taken so far and says whether its question was put again soon after its answer;
     /// `None` where that cannot be told, or not yet.
-    pub fn before(&mut self, asked: &Asked) -> Option<bool> {
+    pub fn take(&mut self, asked: &Asked) -> Option<bool> {
         let newest_ms = *self.newest_ms.get_or_insert(asked.at_ms);
         let later = self.later.insert(asked.of?, asked.at_ms);
         let answered_ms = asked.answered_ms?;
@@ -175,11 +175,11 @@ mod tests {
         let mut walk = AskedAgain::default();
         let of = Some((Fingerprint(1), Fingerprint(2)));
         // The walk begins with something much newer.
-        walk.before(&Asked { of: None, at_ms: 10 * AGAIN_WITHIN_MS, answered_ms: None });
+        walk.take(&Asked { of: None, at_ms: 10 * AGAIN_WITHIN_MS, answered_ms: None });
         let told = asked
             .iter()
             .rev()
-            .map(|(at_ms, answered_ms)| walk.before(&Asked { of, at_ms: *at_ms, answered_ms: *answered_ms }));
+            .map(|(at_ms, answered_ms)| walk.take(&Asked { of, at_ms: *at_ms, answered_ms: *answered_ms }));
         let mut told: Vec<_> = told.collect();
         told.reverse();
         told
@@ -197,6 +197,6 @@ mod tests {
     fn what_is_too_young_is_not_known_yet() {
         let mut walk = AskedAgain::default();
         let asked = |at_ms| Asked { of: Some((Fingerprint(1), Fingerprint(2))), at_ms, answered_ms: Some(at_ms + 5) };
-        assert_eq!((walk.before(&asked(5000)), walk.before(&asked(4000))), (None, None));
+        assert_eq!((walk.take(&asked(5000)), walk.take(&asked(4000))), (None, None));
     }
 }

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use crate::store::{Clock, Store, StoreError};
 
-/// Deletes what is too old or too much, until `stopped`.
-pub async fn keep_house(store: Store, stopped: impl Future<Output = ()>) {
-    let mut stopped = std::pin::pin!(stopped);
+/// Deletes what is too old or too much, until `stop` says so or is gone.
+pub async fn keep_house(store: Store, mut stop: watch::Receiver<bool>) {
     let newest_ms = store.newest_ms().unwrap_or_default();
     let clock = Clock::new(jiff::Timestamp::now().as_millisecond(), newest_ms);
     let begun = Instant::now();
@@ -14,13 +15,13 @@ pub async fn keep_house(store: Store, stopped: impl Future<Output = ()>) {
     loop {
         let last = tokio::select! {
             () = tokio::time::sleep(every) => false,
-            () = &mut stopped => true,
+            _ = stop.wait_for(|stop| *stop) => true,
         };
-        let store = store.clone();
+        let (store, stop) = (store.clone(), stop.clone());
         // A slice takes milliseconds; all of them together may take longer than an async thread may be held.
         let done = tokio::task::spawn_blocking(move || match last {
             true => store.save_log_size().map(|()| 0),
-            false => tidy(&store, clock, begun.elapsed()),
+            false => tidy(&store, clock, begun.elapsed(), || *stop.borrow()),
         });
         match done.await {
             Ok(Ok(0)) => {}
@@ -34,19 +35,20 @@ pub async fn keep_house(store: Store, stopped: impl Future<Output = ()>) {
     }
 }
 
-/// Deletes what is due and says how many decisions went.
-fn tidy(store: &Store, clock: Clock, running: Duration) -> Result<usize, StoreError> {
+/// Deletes what is due and says how many decisions went. Who stops waits for a slice, not for all of them.
+fn tidy(store: &Store, clock: Clock, running: Duration, stopped: impl Fn() -> bool) -> Result<usize, StoreError> {
     let settings = store.settings();
     let cutoff_ms = clock.cutoff_ms(settings.max_age_days, running);
     if let Some(cutoff_ms) = cutoff_ms {
         store.forget_acts(cutoff_ms)?;
     }
     let mut all = 0;
-    loop {
+    while !stopped() {
         let count = store.forget_some(cutoff_ms, settings.max_mb << 20)?;
         if count == 0 {
-            return store.save_log_size().map(|()| all);
+            break;
         }
         all += count;
     }
+    store.save_log_size().map(|()| all)
 }

@@ -301,7 +301,7 @@ fn look_through(store: &Store, most: usize, look_at: usize, map: &RewardMap) -> 
     store.walk(&Span::default(), Order::Newest, |entry| {
         looked_at += 1;
         last = Some(entry.decision.id);
-        collected.take(&entry, again.before(&Asked::of(&entry)));
+        collected.take(&entry, again.take(&Asked::of(&entry)));
         !collected.is_full() && looked_at < look_at
     })?;
     if let Some(before) = last.filter(|_| looked_at >= look_at) {

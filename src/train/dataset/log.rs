@@ -179,7 +179,7 @@ fn judge(rows: &mut Vec<Row>) {
     rows.sort_by(|a, b| (a.at_ms, &a.id).cmp(&(b.at_ms, &b.id)));
     let (mut again, mut rates) = (AskedAgain::default(), Rates::default());
     for row in rows.iter_mut().rev() {
-        let again = again.before(&row.asked);
+        let again = again.take(&row.asked);
         row.chances.extend(again.map(|again| (Signal::AskedAgain, again)));
         row.worth.swap(0, usize::from(again == Some(true)));
         rates.note(&row.model, row.chances.iter().copied());
