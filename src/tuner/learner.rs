@@ -102,7 +102,7 @@ pub struct LearnerStatus {
     pub rollout: f64,
     /// The version in force.
     pub live: u64,
-    /// Judgements it has taken in since it was promoted.
+    /// Judgements it has taken in since it was promoted, or began anew beside another head.
     pub revision: u64,
     /// Judgements it rests on in all.
     pub learned_from: u64,
@@ -128,9 +128,13 @@ impl Learner {
     /// When the store fails.
     pub fn open(store: Store, settings: &Learning, now_ms: i64) -> Result<(Self, Work), LearnError> {
         let policy = live::open(&store, live::bandit_settings(&settings.bandit), now_ms)?;
-        let live = match live::State::load(&store, policy.version)? {
+        let (live, heard) = match live::State::load(&store, policy.version)? {
             Some(state) => state.live(*policy.settings()),
-            None => Live::new(policy, 0),
+            None => {
+                let record = store.snapshot(policy.version)?;
+                let made_at_ms = record.map_or(now_ms, |record| record.made_at_ms);
+                (Live::new(policy, 0), live::Heard::until(made_at_ms))
+            }
         };
         let mut switches = Switches::load(&store)?;
         // A clock that was ahead for a moment must not hold everything until then.
@@ -144,7 +148,7 @@ impl Learner {
             settings: ArcSwap::from_pointee(settings.clone()),
             last: Mutex::default(),
         });
-        Ok((Self { shared: Arc::clone(&shared), commands }, Work::new(shared, orders)))
+        Ok((Self { shared: Arc::clone(&shared), commands }, Work::new(shared, heard, orders)))
     }
 
     /// The policy in force.

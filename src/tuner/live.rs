@@ -3,14 +3,14 @@
 //! **Order.** A snapshot is written and flushed before the pointer to it is, and the pointer before anybody chooses by it.
 //! So whatever moment a crash picks, the store's live policy is one that was promoted, whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::learner::LearnError;
 use crate::bandit::{PolicyKind, Settings, Snapshot};
 use crate::config::{Bandit, LearningMode};
-use crate::protocol::ModelName;
+use crate::protocol::{DecisionId, ModelName};
 use crate::store::{AuditRecord, SnapshotRecord, SnapshotState, Store, StoreError};
 
 /// Name of the kept switches.
@@ -38,6 +38,23 @@ impl Live {
     }
 }
 
+/// Which judgements the live policy has. What the log has beyond them is taken in with the next retune, however it was
+/// missed: it waited at a stop, the queue was full, another head was tried meanwhile.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heard {
+    /// Those heard until this moment, in Unix milliseconds, or it is not to have them.
+    pub(super) until_ms: i64,
+    /// And these decisions', whenever they were heard.
+    pub(super) counted: HashSet<DecisionId>,
+}
+
+impl Heard {
+    /// All until a moment.
+    pub(super) fn until(until_ms: i64) -> Self {
+        Self { until_ms, counted: HashSet::new() }
+    }
+}
+
 /// The policy in force with what it has taken in, as it is kept over a restart.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct State {
@@ -45,8 +62,11 @@ pub(super) struct State {
     policy: Snapshot,
     /// Judgements it has taken in since it was promoted.
     revision: u64,
-    /// Unix milliseconds.
-    pub(super) kept_at_ms: i64,
+    /// See [`Heard`]; what was kept without a list had all until then.
+    #[serde(alias = "kept_at_ms")]
+    until_ms: i64,
+    #[serde(default)]
+    counted: HashSet<DecisionId>,
 }
 
 impl State {
@@ -55,16 +75,17 @@ impl State {
         Ok(store.setting::<Self>(STATE)?.filter(|state| state.policy.version == version))
     }
 
-    /// Keeps `live`; on disk when it returns.
-    pub(super) fn save(store: &Store, live: &Live, now_ms: i64) -> Result<(), StoreError> {
-        let state = Self { policy: live.policy.clone(), revision: live.revision, kept_at_ms: now_ms };
-        store.set_setting(STATE, &state)
+    /// Keeps `live` and what it has; on disk when it returns.
+    pub(super) fn save(store: &Store, live: &Live, heard: &Heard) -> Result<(), StoreError> {
+        let Heard { until_ms, counted } = heard.clone();
+        store.set_setting(STATE, &Self { policy: live.policy.clone(), revision: live.revision, until_ms, counted })
     }
 
-    /// What choices are made by.
-    pub(super) fn live(self, settings: Settings) -> Live {
-        let Self { policy, revision, .. } = self;
-        Live::new(if *policy.settings() == settings { policy } else { under(policy, settings) }, revision)
+    /// What choices are made by, and what it has.
+    pub(super) fn live(self, settings: Settings) -> (Live, Heard) {
+        let Self { policy, revision, until_ms, counted } = self;
+        let policy = if *policy.settings() == settings { policy } else { under(policy, settings) };
+        (Live::new(policy, revision), Heard { until_ms, counted })
     }
 }
 

@@ -85,13 +85,17 @@ pub fn begin_anew(live: &Live, space: &str, features: usize) -> Option<Live> {
     Some(Live::new(fresh, 0))
 }
 
-/// The lessons of the head that made the newest features. Of answers whose prompts were not read it is not known beside
-/// which head they were given: they count since another head's last one.
+/// The lessons of the head that made the newest features.
 pub fn of_newest_head(lessons: &[Lesson]) -> Cow<'_, [Lesson]> {
-    let newest = newest_read(lessons);
-    let other = newest.and_then(|newest| lessons.iter().rposition(|lesson| !lesson.fits(&newest.space)));
-    let (Some(newest), Some(other)) = (newest, other) else { return Cow::Borrowed(lessons) };
-    let of_it = |lesson: &Lesson| !lesson.features.is_empty() && lesson.fits(&newest.space);
+    of_head(lessons, newest_read(lessons).map_or("", |newest| &newest.space))
+}
+
+/// The lessons of the head that makes features in `space`; all of them where that is empty. Of answers whose prompts were
+/// not read it is not known beside which head they were given: they count since another head's last one.
+pub fn of_head<'a>(lessons: &'a [Lesson], space: &str) -> Cow<'a, [Lesson]> {
+    let other = lessons.iter().rposition(|lesson| !lesson.fits(space));
+    let Some(other) = other else { return Cow::Borrowed(lessons) };
+    let of_it = |lesson: &Lesson| !lesson.features.is_empty() && lesson.fits(space);
     let all = lessons.iter().enumerate();
     Cow::Owned(all.filter(|(at, lesson)| *at > other || of_it(lesson)).map(|(_, lesson)| lesson.clone()).collect())
 }

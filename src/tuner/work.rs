@@ -3,7 +3,7 @@
 //! One after the other, each off the async threads: the live policy has one writer. What takes long (a retune walks the
 //! log) makes others wait here, and nobody who answers requests.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use super::gate::Ruling;
 use super::guard::{self, Tally, is_by_policy};
 use super::learner::{Command, LearnError, LearnerStatus, Ordered, Shared};
 use super::lesson::{self, Lesson};
-use super::live::{self, Live, State, Switches, audit, bandit_settings};
+use super::live::{self, Heard, Live, State, Switches, audit, bandit_settings};
 use super::retune::{self, Proposal};
 use crate::bandit::Snapshot;
 use crate::config::{Bandit, LearningMode};
@@ -56,8 +56,8 @@ pub struct Work {
 /// What moves between the task and the thread that does the work.
 struct Desk {
     shared: Arc<Shared>,
-    /// Decisions whose judgement the live policy has.
-    counted: HashSet<DecisionId>,
+    /// Which judgements the live policy has. Signals are none: a rating of an answer that only had one is news.
+    heard: Heard,
     /// Judgements since the last retune.
     new: u64,
     /// When the last retune ended; `None` = none yet, and one is due if the log holds anything.
@@ -88,9 +88,9 @@ enum Job {
 }
 
 impl Work {
-    pub(super) fn new(shared: Arc<Shared>, orders: mpsc::Receiver<Ordered>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, heard: Heard, orders: mpsc::Receiver<Ordered>) -> Self {
         // What was judged before the start is in the log and waits for the first retune.
-        Self { desk: Some(Desk::new(shared, None)), orders }
+        Self { desk: Some(Desk::new(shared, heard, None)), orders }
     }
 
     /// Works until `stopped`. `news` are decisions of which something new is known.
@@ -143,18 +143,18 @@ impl Work {
             Err(error) => {
                 // The policy in force is whole: it is swapped as one. Only what was being worked out is lost.
                 tracing::error!(%error, "The learner ended in a panic; the policy stays as it is");
-                Desk::new(shared, Some(Instant::now()))
+                Desk::new(shared, Heard::until(now_ms()), Some(Instant::now()))
             }
         });
     }
 }
 
 impl Desk {
-    fn new(shared: Arc<Shared>, retuned: Option<Instant>) -> Self {
+    fn new(shared: Arc<Shared>, heard: Heard, retuned: Option<Instant>) -> Self {
         let bandit = shared.settings.load().bandit;
         Self {
             shared,
-            counted: HashSet::new(),
+            heard,
             new: 1,
             retuned,
             rest: LEAST_REST,
@@ -244,7 +244,7 @@ impl Desk {
             }
             // A judgement that changes an earlier one holds from the next retune on.
             self.new += 1;
-            if !self.counted.contains(id) {
+            if !self.heard.counted.contains(id) {
                 lessons.push(lesson);
             }
         }
@@ -253,15 +253,21 @@ impl Desk {
         }
         let pinned = self.shared.switches.load().pinned.is_some();
         if settings.online && !pinned && !lessons.is_empty() {
-            self.counted.extend(lessons.iter().map(|lesson| lesson.id));
-            let live = retune::take_in(&self.shared.live.load(), &lessons);
-            self.shared.live.store(Arc::new(live));
+            self.learn(&lessons);
         }
         Ok(())
     }
 
-    /// Lets the live policy begin anew where the newest prompts were read by another head than it learned beside.
-    fn follow_head(&self) -> Result<(), StoreError> {
+    /// Moves the live policy by judgements that it does not have.
+    fn learn(&mut self, lessons: &[Lesson]) {
+        self.heard.counted.extend(lessons.iter().map(|lesson| lesson.id));
+        let live = retune::take_in(&self.shared.live.load(), lessons);
+        self.shared.live.store(Arc::new(live));
+    }
+
+    /// Lets the live policy begin anew where the newest prompts were read by another head than it learned beside. What was
+    /// judged beside this one before is in the log, and waits for a retune as after a start.
+    fn follow_head(&mut self) -> Result<(), StoreError> {
         let (mut newest, mut looked_at) = (None, 0);
         self.shared.store.walk(&Span::default(), Order::Newest, |entry| {
             looked_at += 1;
@@ -272,7 +278,7 @@ impl Desk {
         let live = self.shared.live.load_full();
         let anew = newest.and_then(|(space, features)| retune::begin_anew(&live, &space, features));
         if let Some(anew) = anew {
-            let anew = self.known_beside(&anew)?.unwrap_or(anew);
+            let (anew, until_ms) = self.known_beside(&anew)?.unwrap_or((anew, i64::MIN));
             let (version, space, judgements) = (live.policy.version, anew.policy.space(), anew.policy.learned_from());
             tracing::info!(
                 version,
@@ -281,33 +287,36 @@ impl Desk {
                 "The classifier has another head; the policy begins anew beside it"
             );
             self.shared.live.store(Arc::new(anew));
+            self.heard = Heard::until(until_ms);
+            (self.kept, self.retuned, self.new) = (None, None, self.new.max(1));
         }
         Ok(())
     }
 
-    /// What the newest version that was in force beside the same head knew: it may have been there before.
-    fn known_beside(&self, anew: &Live) -> Result<Option<Live>, StoreError> {
+    /// What the newest version that was in force beside the same head knew, and until when it had heard: it may have been
+    /// there before.
+    fn known_beside(&self, anew: &Live) -> Result<Option<(Live, i64)>, StoreError> {
         let store = &self.shared.store;
         for record in store.snapshots()?.iter().filter(|record| record.state == SnapshotState::Promoted) {
             let known = store.policy::<Snapshot>(record.version)?;
             if let Some(mut policy) = known.filter(|policy| policy.space() == anew.policy.space()) {
                 policy = live::under(policy, *anew.policy.settings());
                 policy.version = anew.policy.version;
-                return Ok(Some(Live::new(policy, 0)));
+                return Ok(Some((Live::new(policy, 0), record.made_at_ms)));
             }
         }
         Ok(None)
     }
 
-    /// Keeps what the live policy has taken in, if there is anything new and the last time is so long ago.
+    /// Keeps the live policy and what it has taken in, if there is anything new and the last time is so long ago.
     fn keep(&mut self, every: Duration) -> Result<(), StoreError> {
         let live = self.shared.live.load_full();
         let now = (live.policy.version, live.revision, Instant::now());
         let is_due = |(version, revision, at): (u64, u64, Instant)| {
             (version, revision) != (now.0, now.1) && at.elapsed() >= every
         };
-        if live.revision > 0 && self.kept.is_none_or(is_due) {
-            State::save(&self.shared.store, &live, now_ms())?;
+        if self.kept.is_none_or(is_due) {
+            State::save(&self.shared.store, &live, &self.heard)?;
             self.kept = Some(now);
         }
         Ok(())
@@ -356,40 +365,38 @@ impl Desk {
         self.shared.live.store(Arc::new(Live::new(policy, live.revision)));
     }
 
-    /// After a start: takes in what was heard since the live version was made, or kept with what it had taken in.
-    fn catch_up(&mut self, lessons: &[Lesson]) -> Result<(), StoreError> {
+    /// Takes in what was judged beside this head and the live policy does not have.
+    fn catch_up(&mut self, lessons: &[Lesson]) {
         let live = self.shared.live.load_full();
-        let Some(record) = self.shared.store.snapshot(live.policy.version)? else { return Ok(()) };
-        let kept = State::load(&self.shared.store, live.policy.version)?.map(|state| state.kept_at_ms);
-        let until_ms = kept.unwrap_or(record.made_at_ms);
-        let judged = |lesson: &&Lesson| lesson.signal.is_none() && !self.counted.contains(&lesson.id);
+        let lessons = match live.policy.space() {
+            "" => retune::of_newest_head(lessons),
+            space => retune::of_head(lessons, space),
+        };
+        let unheard = |lesson: &&Lesson| lesson.signal.is_none() && !self.heard.counted.contains(&lesson.id);
         let (newer, known): (Vec<&Lesson>, Vec<&Lesson>) =
-            lessons.iter().filter(judged).partition(|lesson| lesson.heard_at_ms > until_ms);
+            lessons.iter().filter(unheard).partition(|lesson| lesson.heard_at_ms > self.heard.until_ms);
         let known: Vec<DecisionId> = known.iter().map(|lesson| lesson.id).collect();
         let newer: Vec<Lesson> = newer.into_iter().cloned().collect();
-        self.counted.extend(known);
+        self.heard.counted.extend(known);
         let pinned = self.shared.switches.load().pinned.is_some();
         if !newer.is_empty() && !pinned && self.shared.settings.load().online {
-            self.shared.live.store(Arc::new(retune::take_in(&live, &newer)));
-            self.counted.extend(newer.iter().map(|lesson| lesson.id));
+            self.learn(&newer);
         }
-        Ok(())
     }
 
     /// A new policy from the log, and in force if the rule says so.
     fn retune(&mut self) -> Result<Proposal, LearnError> {
-        let began = Instant::now();
+        let (began, read_at_ms) = (Instant::now(), now_ms());
         let settings = self.shared.settings.load_full();
         let store = self.shared.store.clone();
         // Whatever comes of it, the next try waits for its time.
-        let first = self.retuned.replace(began).is_none();
+        self.retuned = Some(began);
         self.read = Some(store.log_size());
         let collected = lesson::collect(&store, settings.window, &settings.reward)?;
         let lessons = &collected.learned;
         self.follow_head()?;
-        if first {
-            self.catch_up(lessons)?;
-        }
+        self.retuned = Some(began);
+        self.catch_up(lessons);
         let live = self.shared.live.load_full();
         let mut proposal =
             retune::propose(&collected, &live.policy, bandit_settings(&settings.bandit), &settings.gate)?;
@@ -400,13 +407,14 @@ impl Desk {
             proposal.wait("the live version has not shown itself yet");
         }
         if !lessons.is_empty() {
-            self.publish(&mut proposal, &live)?;
+            self.publish(&mut proposal, &live, read_at_ms)?;
         }
         if proposal.ruling == Ruling::Promote && !lessons.is_empty() {
-            self.counted = lessons.iter().map(|lesson| lesson.id).collect();
+            let judged = lessons.iter().filter(|lesson| lesson.signal.is_none());
+            self.heard = Heard { until_ms: read_at_ms, counted: judged.map(|lesson| lesson.id).collect() };
         } else if let Some(oldest) = lessons.first() {
             // What is out of the window is hardly judged again.
-            self.counted.retain(|id| *id >= oldest.id);
+            self.heard.counted.retain(|id| *id >= oldest.id);
         }
         self.rest = (began.elapsed() * REST_PER_WORK).max(LEAST_REST);
         let took_ms = began.elapsed().as_secs_f64() * 1e3;
@@ -424,13 +432,14 @@ impl Desk {
     }
 
     /// Writes a proposal as a version, and puts it in force if that is its ruling.
-    fn publish(&mut self, proposal: &mut Proposal, live: &Live) -> Result<(), StoreError> {
+    fn publish(&mut self, proposal: &mut Proposal, live: &Live, read_at_ms: i64) -> Result<(), StoreError> {
         let store = &self.shared.store;
         let version = store.next_version()?;
         proposal.policy.version = version;
         let record = SnapshotRecord {
             version,
-            made_at_ms: now_ms(),
+            // What is heard from here on it does not have.
+            made_at_ms: read_at_ms,
             promoted_at_ms: None,
             parent: live.policy.version,
             replaced: 0,
@@ -557,7 +566,7 @@ impl Desk {
             live::promote(store, version, Some(why.to_owned()), now_ms())?;
             let policy = live::under(policy, bandit_settings(&self.bandit));
             self.shared.live.store(Arc::new(Live::new(policy, 0)));
-            self.counted.clear();
+            self.heard = Heard::until(now_ms());
         }
         audit(store, who, action, version, json!({ "from": from, "reason": why }), now_ms());
         Ok(())
