@@ -44,10 +44,10 @@ impl Tally {
         Self { window: window as f64, ..Self::default() }
     }
 
-    /// Takes in one request, if the policy chose its model; it counts for `weight`.
+    /// Takes in one request, if the policy chose its model; it counts for `weight`. Calls that somebody else made and told of
+    /// count like any other: all of an embedding program's are. Of a mere preview there is no outcome.
     pub fn add(&mut self, entry: &Entry, weight: f64) {
-        let is_ours = is_by_policy(&entry.decision) && !entry.decision.request.dry_run;
-        let Some(outcome) = entry.outcome.as_ref().filter(|_| is_ours) else { return };
+        let Some(outcome) = entry.outcome.as_ref().filter(|_| is_by_policy(&entry.decision)) else { return };
         if self.ended < self.window {
             self.ended += weight;
             self.failed += weight * f64::from(u8::from(matches!(outcome.status, OutcomeStatus::Failed(_))));

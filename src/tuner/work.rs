@@ -505,7 +505,7 @@ impl Desk {
         Ok(record.map(|record| record.promoted_at_ms.unwrap_or(record.made_at_ms).min(now_ms())))
     }
 
-    /// Whether the live version has made as many choices as guard rails must see of it. Were it replaced before, they would
+    /// Whether the live version has made as many choices, of which the end is known, as guard rails must see of it. Were it replaced before, they would
     /// begin anew with each version and never speak; what it learns meanwhile it learns online.
     fn has_shown_itself(&self, version: u64) -> Result<bool, StoreError> {
         let guard = self.shared.settings.load().guard;
@@ -518,7 +518,7 @@ impl Desk {
         let (mut choices, mut looked_at) = (0, 0);
         self.shared.store.walk(&Span::default(), Order::Newest, |entry| {
             let is_since = entry.decision.at_ms >= since_ms;
-            choices += usize::from(is_since && is_by_policy(&entry.decision));
+            choices += usize::from(is_since && entry.outcome.is_some() && is_by_policy(&entry.decision));
             looked_at += 1;
             is_since && choices < guard.min_requests && looked_at < LOOK_AT
         })?;

@@ -38,12 +38,13 @@ fn happen(store: &Store, at_ms: i64, count: u64, went: impl Fn(u64) -> Went) {
 
 /// The same, all answered by `b`, as a policy would have it that knows no doubt.
 fn happen_to_b(store: &Store, at_ms: i64, count: u64, went: impl Fn(u64) -> Went) {
-    let surely = |decision: &mut DecisionRecord, _| {
-        decision.chosen = ModelName::from("b");
-        (decision.candidates[0].propensity, decision.candidates[1].propensity) = (0.0, 1.0);
-        decision.propensity = Some(1.0);
-    };
-    happen_by(store, at_ms, count, surely, went);
+    happen_by(store, at_ms, count, |decision, _| surely_b(decision), went);
+}
+
+fn surely_b(decision: &mut DecisionRecord) {
+    decision.chosen = ModelName::from("b");
+    (decision.candidates[0].propensity, decision.candidates[1].propensity) = (0.0, 1.0);
+    decision.propensity = Some(1.0);
 }
 
 fn happen_by(
@@ -234,9 +235,7 @@ fn what_was_judged_late_is_learned_once_after_a_restart() {
     store.append(std::slice::from_ref(&late), &[outcome(&late)], &mut [word]).unwrap();
     let mut again = self::desk(&store);
     assert_eq!(again.shared.status().learned_from, 60);
-    // A gate that keeps the version in force, so that what it takes in is seen.
-    let strict = Learning { gate: Gate { min_choices: 1000, ..Gate::default() }, ..Learning::default() };
-    again.shared.settings.store(Arc::new(strict));
+    again.shared.settings.store(Arc::new(strict()));
     again.retune().unwrap();
     assert_eq!(again.shared.status().learned_from, 61);
     again.take_in(&[late.id, decision(5).id]).unwrap();
@@ -293,6 +292,116 @@ fn a_roll_back_goes_to_the_version_that_was_replaced() {
     assert_eq!(desk.carry(Command::Rollback, "me").unwrap().live, 3);
 }
 
+/// A gate that keeps the version in force, so that what it takes in is seen.
+fn strict() -> Learning {
+    Learning { gate: Gate { min_choices: 1000, ..Gate::default() }, ..Learning::default() }
+}
+
+/// What a later process has learned once its first retune is through.
+fn learned_after_a_restart(store: &Store) -> u64 {
+    let mut again = desk_with(store, &strict());
+    again.retune().unwrap();
+    again.shared.status().learned_from
+}
+
+#[test]
+fn what_waited_at_a_stop_is_learned_after_it() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk_with(&store, &strict());
+    happen(&store, 1, 61, |_| judged(true));
+    desk.take_in(&[decision(61).id]).unwrap();
+    desk.work(Job::Stop, &budgets(&store));
+    assert_eq!(learned_after_a_restart(&store), 61);
+    // The second restart finds nothing new, and neither does a changed word.
+    let mut again = desk_with(&store, &strict());
+    again.retune().unwrap();
+    again.work(Job::Stop, &budgets(&store));
+    let mut once_more = desk_with(&store, &strict());
+    once_more.take_in(&[decision(7).id]).unwrap();
+    assert_eq!((once_more.shared.status().learned_from, learned_after_a_restart(&store)), (61, 61));
+}
+
+#[test]
+fn an_outcome_that_comes_after_the_judgement_teaches_nothing_anew() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk_with(&store, &strict());
+    let mut asked = decision(10);
+    asked.request.dry_run = true;
+    let mut said = vec![feedback(&asked, "f", FeedbackKind::Correct(true))];
+    store.append(std::slice::from_ref(&asked), &[] as &[OutcomeRecord], &mut said).unwrap();
+    desk.take_in(&[asked.id]).unwrap();
+    desk.work(Job::Watch, &budgets(&store));
+    let told = OutcomeRecord { at_ms: now_ms() + 1000, ..outcome(&asked) };
+    store.append(&[] as &[DecisionRecord], &[told], &mut []).unwrap();
+    desk.take_in(&[asked.id]).unwrap();
+    desk.work(Job::Stop, &budgets(&store));
+    assert_eq!(learned_after_a_restart(&store), 1);
+}
+
+#[test]
+fn a_retune_that_fails_leaves_what_was_missed_for_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), &config::Store::default(), 0).unwrap().0;
+    happen(&store, 1, 60, |_| judged(true));
+    store.flush().unwrap();
+    let mut desk = desk_with(&store, &strict());
+    store.note_failure(&StoreError::Down("test".into()));
+    assert!(desk.retune().is_err());
+    assert!(store.revive(now_ms()));
+    desk.retune().unwrap();
+    assert_eq!(desk.shared.status().learned_from, 60);
+    desk.take_in(&[decision(5).id]).unwrap();
+    assert_eq!(desk.shared.status().learned_from, 60, "each once");
+}
+
+#[test]
+fn a_rating_of_an_answer_that_had_a_signal_is_learned_at_once() {
+    let store = Store::in_memory().unwrap();
+    let gate = Gate { tolerance: 1.0, ..Gate::default() };
+    let guard = Guard { enabled: false, ..Guard::default() };
+    let mut desk = desk_with(&store, &Learning { gate, guard, ..Learning::default() });
+    happen(&store, 1, 60, |_| judged(true));
+    for number in 100..180 {
+        let mut unjudged = decision(number);
+        unjudged.chosen = ModelName::from(if number < 140 { "a" } else { "b" });
+        let signals = if number < 140 { vec![Signal::Empty] } else { Vec::new() };
+        store.append(&[unjudged.clone()], &[OutcomeRecord { signals, ..outcome(&unjudged) }], &mut []).unwrap();
+    }
+    let proposal = desk.retune().unwrap();
+    assert_eq!((proposal.ruling, proposal.policy.learned_from()), (Ruling::Promote, 100), "{}", proposal.reason);
+    let rated = decision(120);
+    let mut said = vec![feedback(&rated, "f", FeedbackKind::Correct(false))];
+    store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut said).unwrap();
+    for _ in 0..2 {
+        desk.take_in(&[rated.id]).unwrap();
+        assert_eq!(desk.shared.live.load().revision, 1);
+    }
+}
+
+#[test]
+fn calls_that_others_made_are_guarded_and_previews_show_nothing() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    let asked_only = |decision: &mut DecisionRecord, _| decision.request.dry_run = true;
+    happen_by(&store, 1, 60, asked_only, |_| judged(true));
+    assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote);
+    let previewed = now_ms() as u64;
+    for number in 0..60 {
+        let mut preview = decision(previewed + number);
+        preview.request.dry_run = true;
+        store.append(&[preview], &[] as &[OutcomeRecord], &mut []).unwrap();
+    }
+    assert!(!desk.has_shown_itself(2).unwrap());
+    let by_b = |decision: &mut DecisionRecord, number| {
+        asked_only(decision, number);
+        surely_b(decision);
+    };
+    happen_by(&store, now_ms() + 60, 60, by_b, |_| Went { failed: true, judged: None });
+    assert!(desk.has_shown_itself(2).unwrap());
+    desk.watch().unwrap();
+    assert_eq!(desk.shared.live.load().policy.version, 1);
+}
+
 #[test]
 fn a_clock_that_was_ahead_for_a_moment_stops_nothing() {
     let store = Store::in_memory().unwrap();
@@ -316,7 +425,12 @@ fn a_head_that_comes_back_finds_what_was_learned_beside_it() {
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
     desk.retune().unwrap();
-    let mut at_ms = now_ms() as u64;
+    desk.shared.settings.store(Arc::new(strict()));
+    let from = now_ms() + 10;
+    happen(&store, from, 10, |_| judged(true));
+    desk.take_in(&(0..10).map(|number| decision(from as u64 + number).id).collect::<Vec<_>>()).unwrap();
+    assert_eq!(desk.shared.status().learned_from, 70);
+    let mut at_ms = from as u64 + 100;
     let mut read_by = |desk: &mut Desk, space: &str, features: usize| {
         at_ms += 1;
         let mut one = decision(at_ms);
@@ -328,6 +442,10 @@ fn a_head_that_comes_back_finds_what_was_learned_beside_it() {
     };
     assert_eq!(read_by(&mut desk, "newer", 3), (2, "newer".into(), 0));
     assert_eq!(read_by(&mut desk, "test", 2), (2, "test".into(), 60));
+    assert!(desk.is_due(), "and what came after that version was made with a retune, at once");
+    desk.retune().unwrap();
+    assert_eq!(desk.shared.status().learned_from, 70);
+    assert!(!desk.is_due());
 }
 
 #[test]
