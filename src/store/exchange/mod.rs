@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use super::record::Entry;
 
-/// The longest line an import reads.
-const LONGEST_LINE: u64 = 16 << 20;
+/// The longest line an import reads: some times the largest record that is kept, as JSON writes characters in up to six bytes.
+const LONGEST_LINE: u64 = 400 << 20;
 
 /// How a log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,6 +191,10 @@ pub fn read_entries(path: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result
         let length = std::io::Read::take(&mut lines, LONGEST_LINE).read_until(b'\n', &mut bytes).map_err(failed)?;
         if length == 0 {
             break;
+        }
+        if length as u64 == LONGEST_LINE && bytes.last() != Some(&b'\n') {
+            let what = format!("longer than {} MiB", LONGEST_LINE >> 20);
+            return Err(ExchangeError::Line { path: path.to_owned(), line: number, what });
         }
         if bytes.iter().all(u8::is_ascii_whitespace) {
             continue;

@@ -128,6 +128,25 @@ fn columns_say_what_the_table_says() {
 }
 
 #[test]
+fn what_went_out_comes_back_however_long_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.jsonl");
+    let mut long = entry(1);
+    long.decision.prompt = Some("\"".repeat(9 << 20));
+    let mut exporter = Exporter::create(&path, Format::JsonLines).unwrap();
+    exporter.write(&long).unwrap();
+    exporter.write(&entry(2)).unwrap();
+    exporter.finish().unwrap();
+    let mut back = Vec::new();
+    read_entries(&path, |entry| {
+        back.push(entry);
+        true
+    })
+    .unwrap();
+    assert!(back == [long, entry(2)]);
+}
+
+#[test]
 fn a_line_that_is_no_entry_is_named_and_not_quoted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log.jsonl");
