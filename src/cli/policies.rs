@@ -236,7 +236,18 @@ fn try_out(args: &PolicyArgs, data: &Path, json: Option<&Path>) -> anyhow::Resul
     let dataset = dataset::read(data, Split::Train, Limits::default())?;
     let trial = Trial { repetitions: args.repetitions.max(1), requests: args.requests.max(2), seed: 1 };
     let mut table = Table::new();
-    table.set_header(["source", "log", "method", "truth", "bias", "error", "coverage", "width", "effective size"]);
+    table.set_header([
+        "source",
+        "log",
+        "method",
+        "truth",
+        "bias",
+        "error",
+        "coverage",
+        "width",
+        "effective size",
+        "silent",
+    ]);
     let (mut figures, mut too_small) = (Vec::new(), Vec::new());
     for source in 0..dataset.sources.len() as u32 {
         let mut rng = StdRng::seed_from_u64(trial.seed);
@@ -258,6 +269,7 @@ fn try_out(args: &PolicyArgs, data: &Path, json: Option<&Path>) -> anyhow::Resul
                 format!("{:.1} %", verdict.coverage * 100.0),
                 format!("{:.4}", verdict.width),
                 format!("{:.0}", verdict.effective),
+                verdict.silent.to_string(),
             ]);
         }
         figures.push(Tried { source: stream.source, verdicts });

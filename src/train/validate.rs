@@ -31,6 +31,8 @@ pub struct Verdict {
     pub method: Method,
     /// The judged policy's true value.
     pub truth: f64,
+    /// Logs of which it could say nothing; the figures below are of the others, and NaN where there are none.
+    pub silent: usize,
     /// Mean of estimates less truth.
     pub bias: f64,
     /// Root of the mean squared error.
@@ -237,11 +239,12 @@ impl Tally {
     }
 
     fn verdict(self, logging: Logging, truth: f64, repetitions: usize) -> Verdict {
-        let n = repetitions.max(1) as f64;
+        let n = self.errors.len() as f64;
         Verdict {
             logging,
             method: self.method,
             truth,
+            silent: repetitions - self.errors.len(),
             bias: self.errors.iter().sum::<f64>() / n,
             error: (self.errors.iter().map(|error| error * error).sum::<f64>() / n).sqrt(),
             coverage: self.held as f64 / n,
@@ -257,6 +260,21 @@ mod tests {
     use super::*;
     use crate::bandit::Grounds;
     use crate::protocol::ModelName;
+
+    #[test]
+    fn logs_that_say_nothing_are_told_apart() {
+        let tally = |logs: &[Vec<Logged>]| {
+            let mut tally = Tally { method: Method::Ips, ..Tally::new() };
+            logs.iter().for_each(|log| tally.take(log, 0.25));
+            tally.verdict(Logging::Even, 0.25, logs.len())
+        };
+        let logged = Logged { propensity: 0.5, reward: 0.75, target: 0.5, modelled: None };
+        let all = tally(&[vec![logged; 5], vec![logged; 5]]);
+        let some = tally(&[vec![logged; 5], Vec::new(), vec![logged; 5], Vec::new()]);
+        assert_eq!((all.silent, some.silent), (0, 2));
+        assert!((some.bias - 0.5).abs() < 1e-9, "{some:?}");
+        assert_eq!((all.bias, all.error, all.width), (some.bias, some.error, some.width));
+    }
 
     #[test]
     fn weighted_methods_are_unbiased_and_their_intervals_hold() {
