@@ -10,6 +10,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::stats;
 use crate::protocol::{ChatRequest, Message, Tool};
 
 /// Bytes kept at each end of a text, per token that is read. A token of English has four bytes; of anything, rarely
@@ -59,16 +60,14 @@ impl Prompt {
 
     /// The turn's beginning and end that can matter to `max_tokens` tokens; the end is empty where all of it matters.
     pub fn ends(&self, max_tokens: usize) -> (&str, &str) {
-        let room = BYTES_PER_TOKEN * max_tokens;
-        if self.turn.len() <= 2 * room {
-            return (&self.turn, "");
-        }
-        (head(&self.turn, room), tail(&self.turn, room))
+        ends(&self.turn, BYTES_PER_TOKEN * max_tokens)
     }
 
-    /// Two prompts with the same key have the same reading.
+    /// Two prompts with the same key have the same reading: it is made of all that tokens, and all that statistics
+    /// are made of.
     pub fn key(&self, max_tokens: usize) -> [u8; 32] {
-        let (head, tail) = self.ends(max_tokens);
+        let room = (BYTES_PER_TOKEN * max_tokens).max(stats::reach(&self.turn));
+        let (head, tail) = ends(&self.turn, room);
         let mut hash = Sha256::new();
         for text in [head, tail, &self.context] {
             hash.update((text.len() as u64).to_le_bytes());
@@ -87,6 +86,11 @@ fn function(tool: &Tool) -> String {
         "parameters": tool.parameters,
     });
     written.to_string()
+}
+
+/// At most `room` bytes of each end; the second is empty where the first is all.
+fn ends(text: &str, room: usize) -> (&str, &str) {
+    if text.len() <= 2 * room { (text, "") } else { (head(text, room), tail(text, room)) }
 }
 
 /// At most `bytes` of the beginning, whole characters.
@@ -166,6 +170,23 @@ mod tests {
         assert_eq!(plain, key(&[(Role::User, "a")]));
         assert_ne!(plain, key(&[(Role::User, "b")]));
         assert_ne!(plain, key(&[(Role::System, "s"), (Role::User, "a")]));
+    }
+
+    #[test]
+    fn the_key_is_of_all_that_statistics_see() {
+        let text = |inside: &str, from: usize| {
+            let mut text = "x".repeat(60_000);
+            text.replace_range(from..from + inside.len(), inside);
+            Prompt::of_text(text).key(32)
+        };
+        assert_ne!(text("```", 400), text("xxx", 400));
+        assert_ne!(text("```", 60_000 - 400), text("xxx", 400));
+        // Of tools that are on offer the first 16 KiB are read.
+        let tool = |name: &str| {
+            let tools = format!("\n\nAvailable functions:\n{}{{\"name\":\"{name}\"}}", "\n".repeat(15_000));
+            Prompt::of_text(["y".repeat(10_000), tools, "z".repeat(60_000)].concat()).key(32)
+        };
+        assert_ne!(tool("a"), tool("b"));
     }
 
     #[test]

@@ -17,6 +17,12 @@ use words::{GROUPS, Group, LONGEST_WORD, WORDS};
 /// Bytes read at each end of a prompt.
 const WINDOW: usize = 2048;
 
+/// No byte that lies further from both ends of a prompt than this has a part in its statistics.
+pub fn reach(prompt: &str) -> usize {
+    // A character is not cut.
+    if tools::mark(prompt).is_some() { tools::REACH } else { WINDOW + 4 }
+}
+
 /// Names of the statistics, in the order of [`TextStats::values`]; artefacts carry them, so that a head is never fed
 /// statistics it was not fitted to. New ones come last: a head of before them takes the first it knows, and goes on.
 pub const NAMES: [&str; COUNT] = [

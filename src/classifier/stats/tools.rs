@@ -8,6 +8,8 @@ use super::share_of;
 const MARK: &str = "\n\nAvailable functions:\n";
 /// Bytes in which the mark is looked for, and bytes of tools that are read.
 const WINDOW: usize = 16 << 10;
+/// How far into a prompt it looks.
+pub(super) const REACH: usize = 2 * WINDOW + MARK.len();
 /// Most tools that are compared with the question.
 const MOST: usize = 64;
 /// Letters of a word that are compared: so `retrieve` is `retrieving`.
@@ -38,9 +40,14 @@ const FOREIGN: [&str; 4] = ["\"any\"", "\"String\"", "\"HashMap\"", "\"ArrayList
 
 type Stem = [u8; STEM];
 
+/// Where a prompt's tools begin, if it offers any.
+pub(super) fn mark(prompt: &str) -> Option<usize> {
+    super::first_bytes(prompt, WINDOW).find(MARK)
+}
+
 /// The statistics of a prompt, all 0 where it offers no tools. Counts as `ln(1 + n)`, shares in 0..1, flags 0 or 1.
 pub(super) fn of(prompt: &str) -> [f32; COUNT] {
-    let Some(at) = super::first_bytes(prompt, WINDOW).find(MARK) else { return [0.0; COUNT] };
+    let Some(at) = mark(prompt) else { return [0.0; COUNT] };
     let question = &prompt[..at];
     let tools = super::first_bytes(&prompt[at + MARK.len()..], WINDOW);
     let asked = stems(question);
