@@ -7,7 +7,8 @@
 //!    too long. Its SHA-256 is checked against what the hub says.
 //!
 //! The hub's client knows no deadline, so it works on a thread of its own and reports every piece; who waits here waits
-//! with one.
+//! with one. A thread that was silent for too long cannot be ended: it is left where it is, must write nothing more, and the
+//! lock that it holds is taken away from it.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -118,10 +119,15 @@ impl<'a> Remote<'a> {
                     let _ = events.send(Event::Done(result));
                 })
                 .map_err(|error| SourceError::Client(error.to_string()))?;
-            let error = match self.listen(&heard, progress) {
+            let mut begun = false;
+            let error = match self.listen(&heard, progress, &mut begun) {
                 Ok(result) => return Ok(result),
                 Err(error) => error,
             };
+            if begun && matches!(error, SourceError::Silent(_)) {
+                // Whose file had begun has the lock itself, and not another process.
+                self.unlock();
+            }
             if tries >= self.settings.retries || !error.may_pass() {
                 return Err(error);
             }
@@ -131,16 +137,36 @@ impl<'a> Remote<'a> {
         }
     }
 
-    fn listen<T>(&self, heard: &Receiver<Event<T>>, progress: &mut dyn Progress) -> Result<T, SourceError> {
+    /// `begun` = a file was on its way.
+    fn listen<T>(
+        &self,
+        heard: &Receiver<Event<T>>,
+        progress: &mut dyn Progress,
+        begun: &mut bool,
+    ) -> Result<T, SourceError> {
         let silence = Duration::from_secs(self.settings.timeout_s);
         loop {
             match heard.recv_timeout(silence) {
-                Ok(Event::Begin(file, total)) => progress.begin(&file, total),
+                Ok(Event::Begin(file, total)) => {
+                    *begun = true;
+                    progress.begin(&file, total);
+                }
                 Ok(Event::Advance(bytes)) => progress.advance(bytes),
                 Ok(Event::End) => progress.end(),
                 Ok(Event::Done(result)) => return result.map_err(|error| self.told(error)),
                 Err(RecvTimeoutError::Timeout) => return Err(SourceError::Silent(self.settings.timeout_s)),
                 Err(RecvTimeoutError::Disconnected) => return Err(SourceError::Client("its thread ended".into())),
+            }
+        }
+    }
+
+    /// Takes the locks of this repository's files away: a lock is its file, and a new file is a new lock.
+    fn unlock(&self) {
+        let blobs = self.cache.path().join(self.repo().folder_name()).join("blobs");
+        for entry in std::fs::read_dir(blobs).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "lock") {
+                let _ = std::fs::remove_file(path);
             }
         }
     }
@@ -200,17 +226,28 @@ struct Beat<T> {
     events: SyncSender<Event<T>>,
 }
 
+impl<T> Beat<T> {
+    /// The client tells of a piece before it writes it. Once nobody listens another thread writes the file.
+    fn tell(&self, event: Event<T>) {
+        if self.events.send(event).is_err() {
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
+
 impl<T> hf_hub::api::Progress for Beat<T> {
     fn init(&mut self, size: usize, _: &str) {
-        let _ = self.events.send(Event::Begin(self.file.clone(), size as u64));
+        self.tell(Event::Begin(self.file.clone(), size as u64));
     }
 
     fn update(&mut self, size: usize) {
-        let _ = self.events.send(Event::Advance(size as u64));
+        self.tell(Event::Advance(size as u64));
     }
 
     fn finish(&mut self) {
-        let _ = self.events.send(Event::End);
+        self.tell(Event::End);
     }
 }
 

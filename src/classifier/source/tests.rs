@@ -43,6 +43,8 @@ struct Mood {
     refuse: Vec<u16>,
     /// The next so many bodies longer than a kilobyte end in the middle.
     cut: usize,
+    /// The next so many of them stop in the middle, and the connection stays open.
+    stall: usize,
     /// Wants this token.
     token: Option<String>,
     /// Says a wrong hash.
@@ -172,6 +174,13 @@ fn answer(mut stream: TcpStream, files: &HashMap<String, Vec<u8>>, mood: &Mutex<
             let _ = stream.shutdown(std::net::Shutdown::Both);
             return;
         }
+        if mood.stall > 0 && to - from > 1024 {
+            mood.stall -= 1;
+            drop(mood);
+            let _ = stream.write_all(&body[from..from + (to - from) / 2]);
+            let _ = reader.read(&mut [0; 1]);
+            return;
+        }
         let _ = stream.write_all(&body[from..to]);
     }
 }
@@ -275,6 +284,14 @@ fn silence_ends() {
     let hub = Hub::tiny(Mood { silent: true, ..Mood::default() });
     let told = hub.fetch(&config::Hub { timeout_s: 1, ..hub.settings() });
     assert!(matches!(told, Err(SourceError::Silent(1))), "{told:?}");
+}
+
+#[test]
+fn a_silent_download_goes_on_where_it_stopped() {
+    let hub = Hub::tiny(Mood { stall: 1, ..Mood::default() });
+    let files = hub.fetch(&config::Hub { timeout_s: 1, retries: 3, ..hub.settings() }).unwrap();
+    assert!(open(&files).is_ok());
+    assert!(hub.seen().iter().any(|(_, range)| range.ends_with('-') && range != "bytes=0-"), "{:?}", hub.seen());
 }
 
 #[test]
