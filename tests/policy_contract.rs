@@ -364,6 +364,22 @@ fn weights_that_are_no_weights_teach_nothing() {
 }
 
 #[test]
+fn a_prior_that_is_no_number_ruins_nothing() {
+    let names = names(3);
+    for policy in PolicyKind::ALL {
+        let mut snapshot = Snapshot::new(settings(policy)).unwrap();
+        let (features, grounds) = (vec![1.0], Grounds::Fitted);
+        let broken = Seen { model: 0, features, prior: f64::NAN, grounds, reward: 1.0, weight: 1.0 };
+        learn(&mut snapshot, &names, &[broken]);
+        let context = Context { features: &[1.0], space: SPACE, kind: "" };
+        let candidates = candidates(&names, &[0.5, 0.6, 0.7]);
+        let choice = snapshot.choose(&context, &candidates, &Tradeoff::default(), true, 0.5).unwrap();
+        assert!(choice.utilities.iter().all(|utility| utility.is_finite()), "{policy:?}");
+        assert!((choice.propensities.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{policy:?}");
+    }
+}
+
+#[test]
 fn what_moves_all_models_alike_is_no_reason_to_try_one() {
     let names = names(3);
     let candidates: Vec<Candidate<'_>> = candidates(&names, &[0.7, 0.65, 0.6])

@@ -320,7 +320,7 @@ impl Snapshot {
         }
         let mut x = self.x(&observation.context);
         x[1] = logit(observation.prior);
-        let residual = observation.reward.value() - observation.prior.clamp(0.0, 1.0);
+        let residual = observation.reward.value() - sound(observation.prior);
         self.clock += observation.weight;
         self.learned_from += 1;
         let clock = self.clock;

@@ -35,6 +35,9 @@ pub enum LoadError {
     /// The head is not what it should be, or belongs to another encoder.
     #[error("{0}")]
     Head(#[from] HeadError),
+    /// A prompt's states overflow, as with weights of a type that is too small for them.
+    #[error("what was made of the prompt is no number")]
+    NoNumber,
     /// Nothing is loaded yet.
     #[error("the classifier is not ready")]
     NotReady,
@@ -204,14 +207,18 @@ impl Model {
         let pooled = self.encoder.encode(&ids, &head.description().pooling)?;
         let judge = |((prompt, tokens), pooled): (&(&Prompt, &Tokens), Vec<f32>)| {
             let judged = head.read(&pooled, &TextStats::of(&prompt.turn));
+            // It would go into the log, and from there into the policy.
+            if judged.z.iter().chain(&judged.log_odds).any(|value| !value.is_finite()) {
+                return Err(LoadError::NoNumber);
+            }
             let estimates = Arc::new(priors.estimates(Some(&judged)));
-            Reading {
+            Ok(Reading {
                 task: head.task_name(&judged).map(Arc::from),
                 familiarity: judged.familiarity,
                 ..reading(tokens, judged.z.into(), &head.description().space, estimates)
-            }
+            })
         };
-        Ok(batch.iter().zip(pooled).map(judge).collect())
+        batch.iter().zip(pooled).map(judge).collect()
     }
 
     /// Tokens of a text, however many are read of it.

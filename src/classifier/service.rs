@@ -15,6 +15,7 @@
 //! answer is [`Missed::Loading`], and the gateway serves without readings.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -152,7 +153,7 @@ impl Classifier {
         Duration::from_millis(self.shared.settings.budget_ms)
     }
 
-    /// Reads `request`, waiting at most `budget`. Dropping the future takes the prompt out of the queue.
+    /// Reads `request`, waiting at most `budget`. A prompt whose future was dropped is skipped when its turn comes.
     ///
     /// # Errors
     ///
@@ -196,7 +197,7 @@ impl Classifier {
         }
         match tokio::time::timeout(budget, answered).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Missed::Failed("its thread has ended".into())),
+            Ok(Err(_)) => Err(Missed::Failed("the reading broke off".into())),
             Err(_) => Err(Missed::TooSlow),
         }
     }
@@ -232,8 +233,8 @@ impl Classifier {
         ClassifierStatus { state, reason, model, head, counts: self.shared.counters.now(), cached, cached_bytes }
     }
 
-    /// Stops: what waits is answered with [`Missed::Failed`], and the thread is joined unless it takes longer than
-    /// `deadline` (a model that is being downloaded is not waited for).
+    /// Stops: who asks from now on hears [`Missed::Failed`], what waits is still read, and the thread is joined unless that
+    /// takes longer than `deadline` (a model that is being downloaded is not waited for).
     pub async fn stop(&self, deadline: Duration) {
         self.shared.state.store(Arc::new(State::Stopped));
         drop(self.shared.queue.lock().take());
@@ -278,7 +279,12 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
     let mut next = None;
     let mut pace = Pace::default();
     while let Some(first) = next.take().or_else(|| jobs.recv().ok()) {
-        next = serve(shared, &model, first, jobs, &mut pace);
+        // Whatever a prompt brings it to, the next one is read; those that waited with it hear that theirs broke off.
+        let served = catch_unwind(AssertUnwindSafe(|| serve(shared, &model, first, jobs, &mut pace)));
+        next = served.unwrap_or_else(|_| {
+            tracing::error!("The classifier broke off reading a batch; the line before has the place");
+            None
+        });
     }
 }
 

@@ -64,6 +64,9 @@ impl Default for HeadRecipe {
 /// Why a job ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
+    /// The recipe has a number that nothing can be fitted by.
+    #[error("the recipe: {0}")]
+    Recipe(&'static str),
     /// The recipe asks for a source that the data does not have.
     #[error("the data has no source `{0}`, which the recipe names")]
     Source(String),
@@ -127,8 +130,32 @@ pub struct Trained {
 }
 
 impl HeadRecipe {
+    /// A number that nothing can be fitted by, if there is one: found before prompts are read for hours.
+    fn impossible(&self) -> Option<&'static str> {
+        let (fit, trunk, tuned) = (&self.fit, &self.fit.trunk, &self.finetune);
+        let is_share = |share: f32| (0.0..1.0).contains(&share);
+        let is_rate = |rate: f64| rate.is_finite() && rate > 0.0;
+        let is_weight = |weight: f64| weight.is_finite() && weight >= 0.0;
+        let wrong = [
+            (!is_share(trunk.dropout) || !is_share(tuned.dropout), "dropout is a share, at least 0 and below 1"),
+            (
+                !is_rate(f64::from(trunk.rate)) || !is_rate(tuned.rate) || !is_rate(tuned.head_rate),
+                "a learning rate is more than 0",
+            ),
+            (!is_weight(f64::from(trunk.decay)) || !is_weight(tuned.decay), "decay is at least 0"),
+            (!is_weight(f64::from(fit.settle)), "fit.settle is at least 0"),
+            (trunk.batch == 0 || tuned.batch == 0, "a batch has at least 1 prompt"),
+            (trunk.members == 0 || trunk.latent == 0, "there is at least 1 trunk, with at least 1 demand"),
+            (fit.projected == 0, "fit.projected is at least 1"),
+        ];
+        wrong.into_iter().find(|(is_wrong, _)| *is_wrong).map(|(_, what)| what)
+    }
+
     /// What of a data set the recipe means, with a part of train as val where it has none.
     fn narrowed(&self, mut dataset: Dataset) -> Result<Dataset, JobError> {
+        if let Some(what) = self.impossible() {
+            return Err(JobError::Recipe(what));
+        }
         if let Some(missing) = self.sources.iter().find(|source| !dataset.sources.contains(source)) {
             return Err(JobError::Source(missing.clone()));
         }

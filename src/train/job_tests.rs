@@ -88,6 +88,21 @@ fn a_job_trains_reports_resumes_and_its_head_judges_data_it_has_not_seen() {
 }
 
 #[test]
+fn numbers_that_nothing_can_be_fitted_by_are_told_before_anything_is_read() {
+    let told = |change: fn(&mut HeadRecipe)| {
+        let mut recipe = recipe();
+        change(&mut recipe);
+        recipe.impossible()
+    };
+    assert_eq!(told(|_| {}), None);
+    assert_eq!(HeadRecipe::default().impossible(), None);
+    assert!(told(|recipe| recipe.fit.trunk.dropout = 1.0).unwrap().contains("dropout"));
+    assert!(told(|recipe| recipe.fit.settle = -1.0).unwrap().contains("settle"));
+    assert!(told(|recipe| recipe.fit.trunk.rate = f32::NAN).unwrap().contains("rate"));
+    assert!(told(|recipe| recipe.finetune.batch = 0).unwrap().contains("batch"));
+}
+
+#[test]
 fn a_source_that_is_not_there_is_told() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("train.jsonl"), lines(0, 2, ["a", "b"])).unwrap();

@@ -202,6 +202,13 @@ impl Description {
         if self.kinds.iter().any(|count| *count > MOST_KINDS) {
             return Err(HeadError::Malformed("it cannot tell as many tasks apart".into()));
         }
+        let measures = || self.trust.iter().chain([&self.familiarity]);
+        let recall = &self.recall;
+        if !(recall.sharpness.is_finite() && recall.settle.is_finite() && recall.settle >= 0.0)
+            || measures().any(|measure| !measure.near.is_finite() || !measure.far.is_finite())
+        {
+            return Err(HeadError::Malformed("it cannot ask its memory with these numbers".into()));
+        }
         if self.arms.is_empty() {
             return Err(HeadError::Malformed("it knows no model".into()));
         }

@@ -76,7 +76,10 @@ impl Memory {
             for (at, other) in keys.chunks_exact(self.width.max(1)).enumerate() {
                 // Keys are of about the same length, so the product alone tells what is surely too far.
                 let product = product(&key, other) as f32;
-                let bound = if found.len() == most { found[most - 1].0 } else { f32::MIN };
+                let bound = match found.last() {
+                    Some(last) if found.len() == most => last.0,
+                    _ => f32::MIN,
+                };
                 let similarity = product / (length * 127.0);
                 if similarity > bound && skip != Some(first + at) {
                     let place = found.partition_point(|(better, _)| *better >= similarity);
@@ -181,6 +184,11 @@ mod tests {
         assert!(near[0].found[0].0 > 0.98 && near[0].found[1].0 < 0.2);
         assert_eq!(near[1].found[0].1, 3);
         assert_eq!(memory().nearest(&[2.0, 0.2], 1, Some(0))[0].found[0].1, 1, "a prompt is no witness for itself");
+    }
+
+    #[test]
+    fn who_asks_for_no_neighbours_finds_none() {
+        assert!(memory().nearest(&[2.0, 0.2], 0, None).iter().all(|near| near.found.is_empty()));
     }
 
     #[test]
