@@ -3,7 +3,8 @@
 //! Signals speak of bad answers only: of a good one that nobody rated nothing is heard. Taken at their word they would
 //! talk down whoever is used most, whatever the *rate*. So a signal says by how much a model has it more often than the
 //! others do, beyond what chance explains ([`Rates::beyond`]): its lesson is that the answers of this model are worse than
-//! was believed by that share of the way to the signal's value. Equal rates say nothing, and neither does one model alone.
+//! was believed by that share of the way to the signal's value ([`Rates::bent`]). Equal rates say nothing, and neither does
+//! one model alone. Where people have spoken of a model, it is what they said that a signal bends.
 
 use std::collections::HashMap;
 
@@ -30,11 +31,13 @@ impl Count {
     }
 }
 
-/// Counts of signals by model.
+/// Counts of signals by model, and what was judged beside them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rates {
     models: HashMap<ModelName, [Count; SIGNALS.len()]>,
     all: [Count; SIGNALS.len()],
+    /// Sum of what judgements put a model above its prior, and their number.
+    judged: HashMap<ModelName, (f64, f64)>,
 }
 
 /// The signals that may say something of an answer.
@@ -55,6 +58,22 @@ impl Rates {
                 count.had += f64::from(had);
             }
         }
+    }
+
+    /// Takes in a judgement of an answer of `model`, of which `prior` was believed.
+    pub fn note_judged(&mut self, model: &ModelName, prior: f64, reward: f64) {
+        let (above, count) = self.judged.entry(model.clone()).or_default();
+        *above += reward - prior;
+        *count += 1.0;
+    }
+
+    /// What an answer of `model` is worth, in [0, 1], that has this signal, of `value` if it were taken at its word; `None`
+    /// where it says nothing.
+    pub fn bent(&self, model: &ModelName, signal: Signal, prior: f64, value: f64) -> Option<f64> {
+        let beyond = self.beyond(model, signal);
+        let above = self.judged.get(model).map_or(0.0, |(above, count)| above / count);
+        let believed = (prior + above).clamp(0.0, 1.0);
+        (beyond > 0.0).then(|| (believed + beyond * (value - believed)).clamp(0.0, 1.0))
     }
 
     /// The share of answers by which `model` had the signal more often than all other models, beyond chance; 0 where that is

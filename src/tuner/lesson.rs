@@ -11,8 +11,6 @@
 //! What signals say of another policy is another matter: answers with one are all bad, so those without one must be looked at
 //! beside them. [`Lessons::unjudged`] are both.
 
-use std::collections::HashMap;
-
 use crate::bandit::{Candidate, Context, Grounds, Observation, Reward, Tradeoff};
 use crate::config::RewardMap;
 use crate::protocol::{DecisionId, ModelName};
@@ -157,14 +155,11 @@ impl Lesson {
         })
     }
 
-    /// The lesson with its signal weighed against how often all models have it; `None` where it says nothing. `offset` is by
-    /// how much judgements put the model above its prior: where people have spoken, a signal bends what they said.
-    fn weighed(mut self, rates: &Rates, offset: f64) -> Option<Self> {
+    /// The lesson with its signal weighed against how often all models have it; `None` where it says nothing.
+    fn weighed(mut self, rates: &Rates) -> Option<Self> {
         let Some(signal) = self.signal else { return Some(self) };
-        let beyond = rates.beyond(&self.model, signal);
-        let believed = (self.prior + offset).clamp(0.0, 1.0);
-        self.reward = Reward::new((believed + beyond * (self.reward.value() - believed)).clamp(0.0, 1.0)).ok()?;
-        (beyond > 0.0).then_some(self)
+        self.reward = Reward::new(rates.bent(&self.model, signal, self.prior, self.reward.value())?).ok()?;
+        Some(self)
     }
 
     /// The context of the choice.
@@ -268,20 +263,13 @@ impl<'a> Collected<'a> {
 
     /// The lessons, oldest first.
     pub fn finish(self) -> Lessons {
-        let Self { rates, lessons, mut unjudged, .. } = self;
-        let mut judged: HashMap<ModelName, (f64, f64)> = HashMap::new();
+        let Self { mut rates, lessons, mut unjudged, .. } = self;
         for lesson in lessons.iter().filter(|lesson| lesson.signal.is_none()) {
-            let (offset, count) = judged.entry(lesson.model.clone()).or_default();
-            *offset += lesson.reward.value() - lesson.prior;
-            *count += 1.0;
+            rates.note_judged(&lesson.model, lesson.prior, lesson.reward.value());
         }
-        let offset = |model: &ModelName| judged.get(model).map_or(0.0, |(offset, count)| offset / count);
-        let weigh = |lesson: Lesson| {
-            let offset = offset(&lesson.model);
-            lesson.weighed(&rates, offset)
-        };
         unjudged.reverse();
-        Lessons { learned: lessons.into_iter().rev().filter_map(weigh).collect(), unjudged }
+        let learned = lessons.into_iter().rev().filter_map(|lesson| lesson.weighed(&rates)).collect();
+        Lessons { learned, unjudged }
     }
 }
 

@@ -69,7 +69,7 @@ pub enum LogError {
 pub struct LogFound {
     /// Entries.
     pub entries: usize,
-    /// Judged answers.
+    /// Answers with a judgement or a signal.
     pub judged: usize,
     /// Those among them whose prompt is not in the log.
     pub without_text: usize,
@@ -121,7 +121,10 @@ pub fn read_log(path: &Path, map: &RewardMap) -> Result<(Dataset, LogFound), Log
         return Err(LogError::NoTexts { path: path.to_owned(), judged: found.judged });
     }
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    rows.iter().for_each(|row| *counts.entry(row.model.to_string()).or_default() += 1);
+    // Signals alone measure nobody.
+    for row in &rows {
+        *counts.entry(row.model.to_string()).or_default() += usize::from(row.has_judgement());
+    }
     let most = counts.values().copied().max().unwrap_or(0);
     rows.retain(|row| counts[row.model.as_str()] >= FEWEST);
     found.left_out = counts.into_iter().filter(|(_, count)| *count < FEWEST).collect();
@@ -168,9 +171,15 @@ impl Row {
     /// Reward and weight, where there is anything to be said.
     fn judged(&self, rates: &Rates) -> Option<(f64, f64)> {
         let Worth { value, weight, signal } = self.worth[0].filter(|_| !self.model.as_str().is_empty())?;
-        let Some(signal) = signal else { return Some((value, weight)) };
-        let (beyond, prior) = (rates.beyond(&self.model, signal), self.prior?);
-        (beyond > 0.0).then_some((prior + beyond * (value - prior), weight))
+        match signal {
+            Some(signal) => Some((rates.bent(&self.model, signal, self.prior?, value)?, weight)),
+            None => Some((value, weight)),
+        }
+    }
+
+    /// Whether somebody judged it.
+    fn has_judgement(&self) -> bool {
+        self.worth[0].is_some_and(|worth| worth.signal.is_none())
     }
 }
 
@@ -183,6 +192,11 @@ fn judge(rows: &mut Vec<Row>) {
         row.chances.extend(again.map(|again| (Signal::AskedAgain, again)));
         row.worth.swap(0, usize::from(again == Some(true)));
         rates.note(&row.model, row.chances.iter().copied());
+    }
+    for row in rows.iter().filter(|row| row.has_judgement()) {
+        if let (Some(worth), Some(prior)) = (row.worth[0], row.prior) {
+            rates.note_judged(&row.model, prior, worth.value.clamp(0.0, 1.0));
+        }
     }
     let heaviest = rows.iter().filter_map(|row| row.worth[0]).map(|worth| worth.weight).fold(0.0, f64::max);
     rows.retain_mut(|row| {

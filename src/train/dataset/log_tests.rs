@@ -97,6 +97,29 @@ fn signals_count_less_than_judgements_and_only_beyond_what_others_have() {
 }
 
 #[test]
+fn a_signal_bends_what_people_said_and_measures_nobody_by_itself() {
+    let (mut entries, mut number) = (Vec::new(), 0);
+    let mut answer = |model: &str, score: Option<f64>, empty: bool| {
+        number += 1;
+        let mut one = entry(number, model, &format!("Prompt {number}"), score);
+        one["decision"]["candidates"] = json!([{ "model": model, "prior": 0.6, "quality": 0.6, "quality_source": "head",
+            "cost_usd": 0.0, "utility": 0.6, "propensity": 1.0 }]);
+        one["outcome"]["signals"] = if empty { json!(["empty"]) } else { json!([]) };
+        entries.push(one);
+    };
+    (0..30).for_each(|_| answer("a", Some(1.0), false));
+    (0..300).for_each(|at| answer("a", None, at < 60));
+    (0..300).for_each(|at| answer("b", None, at < 6));
+    (0..25).for_each(|_| answer("c", None, true));
+    let (dataset, found) = read(&entries).unwrap();
+    assert_eq!(dataset.arms.iter().map(|arm| arm.model.as_str()).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(found.left_out, [("c".to_owned(), 0)], "nobody has judged it");
+    let bent: Vec<f32> =
+        dataset.records.iter().filter(|it| it.weight == 0.5).map(|it| it.outcomes[0].score).collect();
+    assert!(bent.len() == 60 && bent.iter().all(|score| (0.8..0.95).contains(score)), "{bent:?}");
+}
+
+#[test]
 fn a_conversation_and_a_wording_stay_in_one_split_along_chains() {
     // 40 conversations of three turns, and each shares one wording with the next: all is one group.
     let mut chained = Vec::new();

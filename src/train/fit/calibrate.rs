@@ -24,6 +24,8 @@ pub(super) struct Case {
     pub moved: [f32; WEIGHTS],
     /// What came.
     pub score: f32,
+    /// How much of a judgement that is.
+    pub said: f32,
 }
 
 const WEIGHTS: usize = 2 * OPINIONS;
@@ -128,7 +130,7 @@ fn fit(
             let x = inputs(case);
             let own = weighed(&weights, &x);
             let (error, weight) = response(f64::from(case.usual) + shifts[case.arm] + own, case.score);
-            (x.iter().map(|x| f64::from(*x)).collect(), own + error / weight, weight)
+            (x.iter().map(|x| f64::from(*x)).collect(), own + error / weight, weight * f64::from(case.said))
         });
         let next = least_squares(rows, &centre, &[WEIGHT_RIDGE * pull; WEIGHTS]);
         // A negative weight would be the fit of an accident.
@@ -137,8 +139,8 @@ fn fit(
         for case in cases {
             let odds = f64::from(case.usual) + shifts[case.arm] + weighed(&weights, &inputs(case));
             let (error, weight) = response(odds, case.score);
-            sums[case.arm].0 += error;
-            sums[case.arm].1 += weight;
+            sums[case.arm].0 += error * f64::from(case.said);
+            sums[case.arm].1 += weight * f64::from(case.said);
         }
         for (shift, (error, weight)) in shifts.iter_mut().zip(sums) {
             *shift += (error - SHIFT_RIDGE * pull * *shift) / weight;
@@ -152,7 +154,7 @@ mod tests {
     use super::*;
 
     fn case(arm: usize, moved: [f32; WEIGHTS], score: bool) -> Case {
-        Case { arm, usual: 0.0, moved, score: f32::from(u8::from(score)) }
+        Case { arm, usual: 0.0, moved, score: f32::from(u8::from(score)), said: 1.0 }
     }
 
     #[test]

@@ -476,7 +476,8 @@ impl Bench<'_> {
                     let opinion = at % OPINIONS;
                     if at < OPINIONS { alike[opinion] } else { moves(opinion, arm) - alike[opinion] }
                 });
-                cases.push(Case { arm, usual: usual(arm), moved, score: outcome.score });
+                let said = self.table.said(*row);
+                cases.push(Case { arm, usual: usual(arm), moved, score: outcome.score, said });
             }
         }
         cases

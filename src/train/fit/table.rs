@@ -16,6 +16,8 @@ pub struct Table {
     pub outcomes: Vec<Box<[Outcome]>>,
     /// How much each of a row's outcomes counts.
     weights: Vec<f32>,
+    /// How much of a judgement each row's outcomes are.
+    said: Vec<f32>,
     /// Rows of each split, train, val and test.
     rows: [Vec<usize>; 3],
 }
@@ -34,14 +36,16 @@ impl Table {
             weights.push(record.weight * share(record.outcomes.len()));
             rows[record.split as usize].push(row);
         }
-        Self { inputs, outcomes, weights, rows }
+        let said = dataset.records.iter().map(|record| record.weight).collect();
+        Self { inputs, outcomes, weights, said, rows }
     }
 
     /// A table by hand.
     #[cfg(test)]
     pub(super) fn of(inputs: Matrix, outcomes: Vec<Box<[Outcome]>>, rows: [Vec<usize>; 3]) -> Self {
         let weights = outcomes.iter().map(|outcomes| share(outcomes.len())).collect();
-        Self { inputs, outcomes, weights, rows }
+        let said = vec![1.0; outcomes.len()];
+        Self { inputs, outcomes, weights, said, rows }
     }
 
     /// The rows of a split.
@@ -54,15 +58,24 @@ impl Table {
         self.weights[row]
     }
 
+    /// How much of a judgement a row's outcomes are: 1, or a signal's share.
+    pub fn said(&self, row: usize) -> f32 {
+        self.said[row]
+    }
+
     /// Mean score and number of prompts of each arm over some rows; 0.5 where there are none.
     pub fn means(&self, rows: &[usize], arms: usize) -> Vec<(f32, usize)> {
-        let mut sums = vec![(0.0f64, 0usize); arms];
-        for outcome in rows.iter().flat_map(|row| self.outcomes[*row].iter()) {
-            let sum = &mut sums[outcome.arm as usize];
-            sum.0 += f64::from(outcome.score);
-            sum.1 += 1;
+        let mut sums = vec![(0.0f64, 0.0f64, 0usize); arms];
+        for row in rows {
+            let said = f64::from(self.said[*row]);
+            for outcome in &self.outcomes[*row] {
+                let sum = &mut sums[outcome.arm as usize];
+                sum.0 += said * f64::from(outcome.score);
+                sum.1 += said;
+                sum.2 += 1;
+            }
         }
-        sums.into_iter().map(|(sum, count)| ((sum + 0.5) as f32 / (count + 1) as f32, count)).collect()
+        sums.into_iter().map(|(sum, weight, count)| ((sum + 0.5) as f32 / (weight + 1.0) as f32, count)).collect()
     }
 }
 
@@ -124,5 +137,23 @@ pub(super) fn input(dataset: &Dataset, pooled: &Matrix, projected: usize, seed: 
         scale: statistics_scale,
         key: [1.0, 0.0, 0.0],
         key_states: projected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_a_judgement_counts_half_in_a_models_mean() {
+        let outcome = |score: f32| -> Box<[Outcome]> {
+            let (cost_usd, input_tokens, output_tokens, latency_ms) = (None, None, None, None);
+            [Outcome { arm: 0, score, cost_usd, input_tokens, output_tokens, latency_ms }].into()
+        };
+        let rows = [vec![0, 1, 2, 3], Vec::new(), Vec::new()];
+        let mut table = Table::of(Matrix::zeros(4, 1), [1.0, 1.0, 0.0, 0.0].map(outcome).to_vec(), rows);
+        assert_eq!(table.means(&[0, 1, 2, 3], 1), [(0.5, 4)]);
+        table.said = vec![1.0, 1.0, 0.5, 0.5];
+        assert_eq!(table.means(&[0, 1, 2, 3], 1), [(2.5 / 4.0, 4)]);
     }
 }
