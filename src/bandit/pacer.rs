@@ -109,7 +109,7 @@ impl Pacer {
         if price <= self.unnoticed() * 1.01 { 0.0 } else { price.min(PRICE_HIGH) }
     }
 
-    /// A price at which a whole request's cost is worth a thousandth of a point.
+    /// A price at which a whole request's cost is worth a thousandth of the way from a useless to a perfect answer.
     fn unnoticed(&self) -> f64 {
         if self.usual_usd > 0.0 { (1e-3 / self.usual_usd).clamp(PRICE_LOW, PRICE_HIGH / 2.0) } else { PRICE_LOW }
     }
@@ -133,9 +133,9 @@ impl Pacer {
     }
 }
 
-/// A price at which nobody notices money: a dollar saved is worth a thousandth of a point.
+/// A price at which nobody notices money: a dollar saved is worth a thousandth of the way from a useless to a perfect answer.
 const PRICE_LOW: f64 = 1e-3;
-/// From a price that nobody notices to one at which a usual request's cost is worth a hundred points.
+/// From a price that nobody notices to one at which a usual request's cost is worth a hundred times that way.
 const UNNOTICED_TO_ALL: f64 = 1e5;
 /// A price at which nothing but money counts.
 const PRICE_HIGH: f64 = 1e7;

@@ -7,13 +7,11 @@
 //! - **SNIPS**: the same, divided by the mean weight; a little biased, far less noisy.
 //! - **DM** (direct method): a model of the rewards, asked about every candidate; as good as the model.
 //! - **DR** (doubly robust): the model, corrected by weighted residuals; right where either is right.
-//! - [`mod@replay`]: keeps the requests where a draw from the judged policy agrees with the log.
 //!
 //! Weights beyond a limit are clipped, and the share of clipped ones is told with the estimate: an interval says
 //! nothing about what clipping hides. Nor does it of what the log never shows: the mean weight says how much of the judged
 //! policy the log speaks of ([`Estimate::support`]). Sources: Dudík, Langford and Li, "Doubly Robust Policy Evaluation and Learning" (2011); Swaminathan
-//! and Joachims, "The Self-Normalized Estimator for Counterfactual Learning" (2015); Li and others, "Unbiased Offline
-//! Evaluation of Contextual-bandit-based News Article Recommendation Algorithms" (2011).
+//! and Joachims, "The Self-Normalized Estimator for Counterfactual Learning" (2015).
 //!
 //! IPS and DR can leave the range that rewards have; what is shown of them is cut to it ([`Estimate::possible`]), what is
 //! decided by them is not.
@@ -22,11 +20,9 @@
 
 mod estimate;
 mod interval;
-mod replay;
 
 #[cfg(test)]
 mod tests;
 
 pub use estimate::{Estimate, Logged, Method, Modelled, Settings, compare, compare_beside, estimate};
 pub use interval::IntervalKind;
-pub use replay::{Replayed, replay};

@@ -81,12 +81,9 @@ fn intervals_hold_as_often_as_they_say_also_under_a_skewed_log() {
 
 #[test]
 fn guaranteed_intervals_hold_at_least_as_often() {
-    for kind in [IntervalKind::Betting, IntervalKind::EmpiricalBernstein] {
-        let (_, held) = repeat(&SKEWED, Method::Ips, 0.0, kind);
-        // Of 60 repetitions, 54 are less than chance would leave of a promise of 57.
-        let least = if kind == IntervalKind::Betting { 0.9 } else { 0.95 };
-        assert!(held >= least, "{kind:?}: {held}");
-    }
+    let (_, held) = repeat(&SKEWED, Method::Ips, 0.0, IntervalKind::Betting);
+    // Of 60 repetitions, 54 are less than chance would leave of a promise of 57.
+    assert!(held >= 0.9, "{held}");
 }
 
 #[test]
@@ -151,12 +148,10 @@ fn a_log_that_never_shows_what_the_policy_does_says_so() {
     let own = log.map(|logged| Logged { target: logged.propensity, ..logged });
     let difference = compare(&log, &own, Method::DoublyRobust, &settings).unwrap();
     assert!(difference.support < 0.03 && estimate(&own, Method::Snips, &settings).unwrap().support > 0.99);
-    for interval in [IntervalKind::Betting, IntervalKind::EmpiricalBernstein] {
-        let settings = Settings { interval, ..settings };
-        let seen = estimate(&log, Method::Ips, &settings).unwrap();
-        assert!(seen.high > 1.0, "what was not drawn may weigh as much as the clip: {seen:?}");
-        assert!(estimate(&own, Method::Snips, &settings).is_none(), "there is no guarantee for it");
-    }
+    let settings = Settings { interval: IntervalKind::Betting, ..settings };
+    let seen = estimate(&log, Method::Ips, &settings).unwrap();
+    assert!(seen.high > 1.0, "what was not drawn may weigh as much as the clip: {seen:?}");
+    assert!(estimate(&own, Method::Snips, &settings).is_none(), "there is no guarantee for it");
 }
 
 #[test]
@@ -181,16 +176,6 @@ fn what_is_known_of_each_request_is_part_of_the_difference() {
     let uneven: Vec<f64> = (0..400).map(|at| if at % 100 == 0 { 10.0 } else { 0.0 }).collect();
     let uneven = with(&uneven);
     assert!((uneven.value - even.value).abs() < 1e-9 && width(uneven) > width(even) + 0.1, "{uneven:?}");
-}
-
-#[test]
-fn replay_keeps_what_the_judged_policy_would_have_done() {
-    let mut dice = Dice(77);
-    let log: Vec<(Logged, f64)> = log(20_000, &UNIFORM, 0.0, 4).into_iter().map(|it| (it, dice.unit())).collect();
-    let replayed = replay(&log).unwrap();
-    assert!((replayed.value - truth()).abs() < 0.02, "{replayed:?}");
-    assert!(replayed.kept > 5000 && replayed.kept < 12_000);
-    assert!(replay(&[]).is_none());
 }
 
 #[test]

@@ -54,6 +54,7 @@ proptest! {
             if *restart {
                 compactor = Compactor::resume(&store).unwrap();
             }
+            prop_assert_eq!(store.log_size().bytes, counted(&store));
             let mut all = truth.all();
             prop_assert_eq!(walked(&store, &Span::default(), Order::Oldest), &all[..]);
             all.reverse();

@@ -176,9 +176,49 @@ fn count_bytes(trees: &Trees) -> Result<u64, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::log::tests::decision;
+    use super::super::record::OutcomeRecord;
     use super::*;
+    use crate::config;
 
     const DAY: i64 = 86_400_000;
+
+    /// `count` decisions, each on its own.
+    fn append(store: &Store, count: u16) {
+        for number in 0..count {
+            store.append(&[decision(number, 1)], &[] as &[OutcomeRecord], &mut []).unwrap();
+        }
+    }
+
+    #[test]
+    fn who_dies_between_two_slices_comes_back_with_the_size_that_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Store::open(dir.path(), &config::Store::default(), 0).unwrap().0;
+        let store = open();
+        append(&store, 1500);
+        store.save_log_size().unwrap();
+        let max = store.log_size().bytes / 3;
+        for _ in 0..3 {
+            assert_eq!(store.forget_some(None, max).unwrap(), SLICE);
+        }
+        store.flush().unwrap();
+        drop(store);
+        let again = open();
+        assert_eq!(again.log_size().bytes, count_bytes(&again.trees().unwrap()).unwrap());
+        while again.forget_some(None, max).unwrap() > 0 {}
+        assert!(again.log_size().bytes > max / 2, "{} of {max}", again.log_size().bytes);
+    }
+
+    #[test]
+    fn a_wrong_size_does_not_outlive_the_log() {
+        let store = Store::in_memory().unwrap();
+        append(&store, 300);
+        store.note_written(1 << 30);
+        while store.forget_some(None, 1 << 20).unwrap() > 0 {}
+        append(&store, 300);
+        assert_eq!(store.forget_some(None, 1 << 20).unwrap(), 0);
+        assert_eq!(store.log_size().bytes, count_bytes(&store.trees().unwrap()).unwrap());
+    }
 
     #[test]
     fn age_counts_from_the_start_and_ignores_jumps_of_the_wall_clock() {

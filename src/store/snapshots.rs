@@ -17,7 +17,8 @@ use super::error::StoreError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SnapshotState {
-    /// It was made, and waits for more data before anybody can say that it is no worse.
+    /// It was made, and waits for more data before anybody can say that it is no worse, or was refused: its report's `ruling`
+    /// says which.
     Waiting,
     /// It was in force at some time (the live one is told by [`Store::live_version`]).
     Promoted,

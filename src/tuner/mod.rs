@@ -26,6 +26,6 @@ pub use housekeeping::keep_house;
 pub use learner::{Command, LastRetune, LearnError, Learner, LearnerStatus};
 pub use lesson::Lesson;
 pub use live::{Live, Switches, bandit_settings, in_force, open as open_policy};
-pub use recorder::{Ack, FeedbackError, Progress, Recorder, RecorderStatus, Writer};
+pub use recorder::{Ack, FeedbackError, Recorder, RecorderStatus, Writer};
 pub use retune::{Proposal, begin_anew, of_newest_head, propose, take_in};
 pub use work::Work;

@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::DecisionId;
 use crate::store::{
@@ -75,15 +75,6 @@ pub enum FeedbackError {
     Unavailable(String),
 }
 
-/// How much came in, for those who wait for more (the tuner).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Outcomes written since the start.
-    pub outcomes: u64,
-    /// Feedbacks written since the start.
-    pub feedback: u64,
-}
-
 /// The writer's figures since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RecorderStatus {
@@ -131,7 +122,6 @@ pub struct Recorder {
     keep_prompts: bool,
     salt: Salt,
     figures: Arc<Figures>,
-    progress: watch::Receiver<Progress>,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -169,18 +159,16 @@ impl Recorder {
         let keep_prompts = settings.prompts;
         let salt = store.salt();
         let (queue, commands) = sync_channel(capacity);
-        let (progress_in, progress) = watch::channel(Progress::default());
         let (news_in, news) = mpsc::channel(NEWS);
         let figures = Arc::new(Figures::default());
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn({
             let figures = Arc::clone(&figures);
             let compact_at = Instant::now() + COMPACT_EVERY;
             move || {
-                let (progress, news) = (progress_in, news_in);
-                Loop { store, figures, progress, news, down_since: None, compactor: None, compact_at }.run(&commands);
+                Loop { store, figures, news: news_in, down_since: None, compactor: None, compact_at }.run(&commands);
             }
         })?;
-        let recorder = Self { queue: queue.clone(), capacity, keep_prompts, salt, figures, progress };
+        let recorder = Self { queue: queue.clone(), capacity, keep_prompts, salt, figures };
         Ok((recorder, Writer { queue, thread }, news))
     }
 
@@ -231,11 +219,6 @@ impl Recorder {
     /// Whether prompts are kept at all, so that nobody copies one for nothing.
     pub fn keeps_prompts(&self) -> bool {
         self.keep_prompts
-    }
-
-    /// How much came in so far, and a way to wait for more.
-    pub fn progress(&self) -> watch::Receiver<Progress> {
-        self.progress.clone()
     }
 
     /// The writer's figures.
@@ -331,7 +314,6 @@ fn gather(round: &mut Round, commands: &Receiver<Command>) {
 struct Loop {
     store: Store,
     figures: Arc<Figures>,
-    progress: watch::Sender<Progress>,
     /// Where decisions go of which something new is known.
     news: mpsc::Sender<DecisionId>,
     /// When the database was last found down.
@@ -424,12 +406,6 @@ impl Loop {
                     let _gone = reply.send(verdict(stored, durable));
                 }
                 round.flushes.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
-                if outcomes + new > 0 {
-                    self.progress.send_modify(|progress| {
-                        progress.outcomes += outcomes;
-                        progress.feedback += new;
-                    });
-                }
             }
             Err(error) => {
                 self.figures.lost.fetch_add(decisions + outcomes, Ordering::Relaxed);

@@ -79,13 +79,6 @@ fn slope(from: (f64, f64), to: (f64, f64)) -> f64 {
     if to.0 > from.0 { (to.1 - from.1) / (to.0 - from.0) } else { f64::INFINITY }
 }
 
-/// The share of the way from the best single model to the oracle that a router goes; negative where it falls behind.
-/// `None` where there is no way to go.
-pub fn gap_closed(router: f64, best_single: f64, oracle: f64) -> Option<f64> {
-    let gap = oracle - best_single;
-    (gap > 0.0).then(|| (router - best_single) / gap)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,12 +111,5 @@ mod tests {
         assert!((hull.cost_of(0.5).unwrap() - 2.0).abs() < 1e-12);
         assert_eq!(hull.cost_of(0.1), Some(1.0));
         assert_eq!(hull.cost_of(0.81), None);
-    }
-
-    #[test]
-    fn gap_closed_is_signed() {
-        assert!((gap_closed(0.75, 0.7, 0.9).unwrap() - 0.25).abs() < 1e-9);
-        assert!(gap_closed(0.6, 0.7, 0.9).unwrap() < 0.0);
-        assert_eq!(gap_closed(0.7, 0.7, 0.7), None);
     }
 }
