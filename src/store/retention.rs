@@ -5,9 +5,10 @@
 //! its decisions may go.
 //!
 //! **A clock that lies must not empty the log.** Age is measured against [`Clock`], which starts at the wall clock and
-//! from then on counts on its own, so a jump while the process runs changes nothing. A start that is more than half the
-//! maximal age later than the newest record may be a wrong clock too: for a day nothing is deleted for its age, time
-//! enough to set it right.
+//! from then on counts on its own, so a jump while the process runs changes nothing. Its time is kept for the next start,
+//! as the newest record may have been written by a clock that had jumped. A start that is more than half the
+//! maximal age later may be a wrong clock too: for a day nothing is deleted for its age, and no time kept, time enough to
+//! set it right.
 
 use std::time::Duration;
 
@@ -24,6 +25,11 @@ const SLICE: usize = 256;
 /// How long a suspicious clock is given to be set right.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
+const DAY_MS: i64 = 86_400_000;
+
+/// Where the clock's time is kept.
+const CLOCK: &str = "retention.clock_ms";
+
 /// Where the size is kept.
 const LOG_BYTES: &str = "retention.bytes";
 
@@ -31,27 +37,29 @@ const LOG_BYTES: &str = "retention.bytes";
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start_ms: i64,
-    newest_ms: Option<i64>,
+    last_ms: Option<i64>,
 }
 
 impl Clock {
-    /// A clock that read `start_ms` (Unix) when the process began, with the newest record as old as `newest_ms`.
-    pub fn new(start_ms: i64, newest_ms: Option<i64>) -> Self {
-        Self { start_ms, newest_ms }
+    /// A clock that read `start_ms` (Unix) when the process began; `last_ms` = the time of the process before, or of the
+    /// newest record where that is not known.
+    pub fn new(start_ms: i64, last_ms: Option<i64>) -> Self {
+        Self { start_ms, last_ms }
+    }
+
+    /// The time once the process has run for `running`; `None` while it is not believed.
+    pub fn now_ms(&self, max_age_days: u32, running: Duration) -> Option<i64> {
+        let half_ms = i64::from(max_age_days) * DAY_MS / 2;
+        let gap = self.start_ms - self.last_ms.unwrap_or(self.start_ms);
+        let is_doubted = half_ms > 0 && gap > half_ms && running < GRACE;
+        (!is_doubted).then(|| self.start_ms + running.as_millis() as i64)
     }
 
     /// Decisions before this moment have reached `max_age_days` when the process has run for `running`; `None` while
     /// none is to be deleted for its age.
     pub fn cutoff_ms(&self, max_age_days: u32, running: Duration) -> Option<i64> {
-        let max_age = i64::from(max_age_days) * 86_400_000;
-        if max_age == 0 {
-            return None;
-        }
-        let gap = self.start_ms - self.newest_ms.unwrap_or(self.start_ms);
-        if gap > max_age / 2 && running < GRACE {
-            return None;
-        }
-        Some(self.start_ms + running.as_millis() as i64 - max_age)
+        let max_age = i64::from(max_age_days) * DAY_MS;
+        self.now_ms(max_age_days, running).filter(|_| max_age > 0).map(|now_ms| now_ms - max_age)
     }
 }
 
@@ -132,6 +140,26 @@ impl Store {
         Ok(count)
     }
 
+    /// The clock of a process that began at `start_ms`, by what the one before kept.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn clock(&self, start_ms: i64) -> Result<Clock, StoreError> {
+        let last_ms = match self.setting(CLOCK)? {
+            Some(kept_ms) => Some(kept_ms),
+            None => self.newest_ms()?,
+        };
+        Ok(Clock::new(start_ms, last_ms))
+    }
+
+    /// Keeps the clock's time for the next start.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn keep_clock(&self, now_ms: i64) -> Result<(), StoreError> {
+        self.set_setting(CLOCK, &now_ms)
+    }
+
     /// What the log holds, roughly.
     pub fn log_size(&self) -> LogSize {
         LogSize { bytes: self.log_bytes() }
@@ -181,7 +209,7 @@ mod tests {
     use super::*;
     use crate::config;
 
-    const DAY: i64 = 86_400_000;
+    const DAY: i64 = DAY_MS;
 
     /// `count` decisions, each on its own.
     fn append(store: &Store, count: u16) {
@@ -233,6 +261,19 @@ mod tests {
         let clock = Clock::new(1000 * DAY, Some(100 * DAY));
         assert_eq!(clock.cutoff_ms(90, Duration::from_secs(23 * 3600)), None);
         assert_eq!(clock.cutoff_ms(90, Duration::from_secs(24 * 3600)), Some(911 * DAY));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_while_the_process_runs_is_found_out_at_the_next_start() {
+        let store = Store::in_memory().unwrap();
+        let hour = Duration::from_secs(3600);
+        let first = store.clock(1000 * DAY).unwrap();
+        store.keep_clock(first.now_ms(30, hour).unwrap()).unwrap();
+        // Records were written by a clock that had jumped by forty days, and so does the next start.
+        let second = store.clock(1040 * DAY).unwrap();
+        assert_eq!((second.cutoff_ms(30, hour), second.now_ms(30, hour)), (None, None));
+        assert_eq!(store.clock(1001 * DAY).unwrap().cutoff_ms(30, Duration::ZERO), Some(971 * DAY));
+        assert_eq!(second.now_ms(0, hour), Some(1040 * DAY + 3_600_000), "nothing is deleted for its age");
     }
 
     #[test]

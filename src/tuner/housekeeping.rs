@@ -8,8 +8,8 @@ use crate::store::{Clock, Store, StoreError};
 
 /// Deletes what is too old or too much, until `stop` says so or is gone.
 pub async fn keep_house(store: Store, mut stop: watch::Receiver<bool>) {
-    let newest_ms = store.newest_ms().unwrap_or_default();
-    let clock = Clock::new(jiff::Timestamp::now().as_millisecond(), newest_ms);
+    let start_ms = jiff::Timestamp::now().as_millisecond();
+    let clock = store.clock(start_ms).unwrap_or_else(|_| Clock::new(start_ms, None));
     let begun = Instant::now();
     let every = Duration::from_secs(store.settings().retention_interval_s.max(1));
     loop {
@@ -20,7 +20,7 @@ pub async fn keep_house(store: Store, mut stop: watch::Receiver<bool>) {
         let (store, stop) = (store.clone(), stop.clone());
         // A slice takes milliseconds; all of them together may take longer than an async thread may be held.
         let done = tokio::task::spawn_blocking(move || match last {
-            true => store.save_log_size().map(|()| 0),
+            true => keep(&store, clock, begun.elapsed()).map(|()| 0),
             false => tidy(&store, clock, begun.elapsed(), || *stop.borrow()),
         });
         match done.await {
@@ -50,5 +50,13 @@ fn tidy(store: &Store, clock: Clock, running: Duration, stopped: impl Fn() -> bo
         }
         all += count;
     }
-    store.save_log_size().map(|()| all)
+    keep(store, clock, running).map(|()| all)
+}
+
+/// Keeps what the next start goes by.
+fn keep(store: &Store, clock: Clock, running: Duration) -> Result<(), StoreError> {
+    if let Some(now_ms) = clock.now_ms(store.settings().max_age_days, running) {
+        store.keep_clock(now_ms)?;
+    }
+    store.save_log_size()
 }

@@ -242,9 +242,13 @@ impl Rollup {
         Window::Week.from_ms(self.newest_ms)
     }
 
+    /// A clock that was ahead for a while, or an import from one, must not push out what is now.
+    fn look_from(&mut self, at_ms: i64, now_ms: i64) {
+        self.newest_ms = self.newest_ms.max(at_ms).min(now_ms);
+    }
+
     fn note(&mut self, fact: &Fact, more: bool) {
-        // A clock that was ahead for a moment, or an import from one: it must not push out what is now.
-        self.newest_ms = self.newest_ms.max(fact.at_ms.min(jiff::Timestamp::now().as_millisecond()));
+        self.look_from(fact.at_ms, jiff::Timestamp::now().as_millisecond());
         for (cells, window) in self.levels.iter_mut().zip(Window::ALL) {
             let (_, length) = window.lengths();
             let (from, oldest) = (fact.at_ms.div_euclid(length) * length, window.from_ms(self.newest_ms));

@@ -308,3 +308,14 @@ fn a_database_that_was_replaced_on_the_way_is_counted_anew() {
     assert_eq!(seen, 0, "what is gone is in no sum");
     assert_eq!(store.next_version().unwrap(), 3, "a version means one policy as long as the process runs");
 }
+
+#[test]
+fn a_clock_that_was_ahead_for_a_while_pushes_out_nothing_of_later() {
+    let mut rollup = Rollup::new(None);
+    let hours = |hours: i64| 1_000_000_000_000 + hours * 3_600_000;
+    rollup.look_from(hours(3), hours(3));
+    rollup.look_from(hours(0), hours(0));
+    assert_eq!(rollup.newest_ms, hours(0));
+    rollup.look_from(hours(9), hours(1));
+    assert_eq!(rollup.newest_ms, hours(1), "an entry of tomorrow");
+}
