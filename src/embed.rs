@@ -4,6 +4,9 @@
 //! and log, and the same background tasks that learn from what is reported. The program asks which model a request should
 //! go to, makes the call itself, and tells what came of it.
 //!
+//! It starts without a model to read prompts or a directory to write to, if it must, and says so by `tracing`: the program
+//! should set a subscriber, or look at [`Pointsman::health`].
+//!
 //! ```
 //! use pointsman::config::LoadArgs;
 //! use pointsman::protocol::{ChatRequest, Message, Role, Usage};
@@ -51,6 +54,7 @@ use jiff::Timestamp;
 
 use crate::app::{Engine, StartError};
 use crate::config::{self, LoadArgs};
+use crate::http::api::health;
 use crate::http::api::outcomes::{self, CallReport};
 use crate::http::ledger::Asking;
 use crate::http::{PlanRequest, fresh_id};
@@ -121,6 +125,11 @@ impl Pointsman {
             source: "user".to_owned(),
         };
         self.engine.gateway.recorder.feedback(record).await
+    }
+
+    /// How it is, as `GET /health` tells it.
+    pub fn health(&self) -> serde_json::Value {
+        health::told(&self.engine.gateway)
     }
 
     /// Ends the tasks, and writes what the log still has to take.

@@ -136,7 +136,10 @@ pub struct RoutingOptions {
 
 /// What a route is to optimise.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "it is quality, balanced, cost, speed, or numbers for both cost_per_usd and latency_per_s"
+)]
 pub enum Objective {
     /// One of the named trade-offs.
     Named(NamedObjective),

@@ -38,7 +38,8 @@ const SOURCE_BYTES: usize = 200;
 struct Sent {
     decision_id: String,
     score: Option<f64>,
-    rating: Option<u8>,
+    /// A whole number; languages without any write 4.0.
+    rating: Option<f64>,
     thumbs: Option<Thumb>,
     correct: Option<bool>,
     comment: Option<String>,
@@ -83,9 +84,13 @@ fn parse(bytes: &[u8], at_ms: i64) -> Result<FeedbackRecord, ApiError> {
         let told = "it is no id of a decision: each answer's header x-pointsman-decision has its own";
         ApiError::invalid(told).at("decision_id")
     })?;
+    let stars = |rating: f64| (rating.fract() == 0.0).then_some(rating as u8);
+    let rating = sent.rating.map(|rating| {
+        stars(rating).ok_or_else(|| ApiError::invalid("it is a whole number from 1 to 5").at("rating"))
+    });
     let said = [
         sent.score.map(FeedbackKind::Score),
-        sent.rating.map(FeedbackKind::Rating),
+        rating.transpose()?.map(FeedbackKind::Rating),
         sent.thumbs.map(FeedbackKind::Thumbs),
         sent.correct.map(FeedbackKind::Correct),
     ];
@@ -126,6 +131,8 @@ mod tests {
     fn each_kind_is_read() {
         assert_eq!(parsed("\"score\": 0.5").unwrap().kind, FeedbackKind::Score(0.5));
         assert_eq!(parsed("\"rating\": 4").unwrap().kind, FeedbackKind::Rating(4));
+        assert_eq!(parsed("\"rating\": 4.0").unwrap().kind, FeedbackKind::Rating(4));
+        assert_eq!(parsed("\"rating\": 4.5").unwrap_err().param.as_deref(), Some("rating"));
         assert_eq!(parsed("\"thumbs\": \"down\"").unwrap().kind, FeedbackKind::Thumbs(Thumb::Down));
         let full = parsed("\"correct\": true, \"comment\": \"yes\", \"source\": \"judge\", \"id\": \"a\"").unwrap();
         assert_eq!((full.kind, full.id.as_str()), (FeedbackKind::Correct(true), "a"));

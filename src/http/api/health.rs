@@ -13,6 +13,11 @@ use crate::store::{Health, OpenState};
 
 /// It is alive: 200, with a line per backend.
 pub async fn health(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
+    Json(told(&gateway))
+}
+
+/// How it is.
+pub fn told(gateway: &Gateway) -> Value {
     let live = gateway.live();
     let now = Instant::now();
     let backends: Vec<Value> = live
@@ -32,13 +37,13 @@ pub async fn health(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
             json!({ "name": provider.name, "status": status })
         })
         .collect();
-    Json(json!({
+    json!({
         "status": "ok",
         "version": env!("CARGO_PKG_VERSION"),
         "backends": backends,
         "store": store_line(&gateway.store.health()),
         "classifier": gateway.classifier.status().state,
-    }))
+    })
 }
 
 /// How the store is, in one line without paths.

@@ -31,9 +31,58 @@ struct Sent {
     model: Option<String>,
     latency_ms: Option<f64>,
     first_token_ms: Option<f64>,
-    usage: Option<Usage>,
+    usage: Option<Told>,
     cost_usd: Option<f64>,
     finish_reason: Option<FinishReason>,
+}
+
+/// Token counts in the gateway's own form, or in the forms that vendors' answers have them in.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "it is input_tokens and output_tokens, or the usage of an answer as the vendor gave it"
+)]
+enum Told {
+    OpenAi {
+        prompt_tokens: u64,
+        completion_tokens: u64,
+        #[serde(default)]
+        prompt_tokens_details: Option<Cached>,
+    },
+    Plain {
+        #[serde(flatten)]
+        usage: Usage,
+        /// Anthropic's names.
+        cache_read_input_tokens: Option<u64>,
+        cache_creation_input_tokens: Option<u64>,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+struct Cached {
+    #[serde(default)]
+    cached_tokens: Option<u64>,
+}
+
+impl From<Told> for Usage {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::OpenAi { prompt_tokens, completion_tokens, prompt_tokens_details } => {
+                let cached = prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0);
+                Self {
+                    input_tokens: prompt_tokens.saturating_sub(cached),
+                    cache_read_tokens: cached.min(prompt_tokens),
+                    output_tokens: completion_tokens,
+                    ..Self::default()
+                }
+            }
+            Told::Plain { usage, cache_read_input_tokens, cache_creation_input_tokens } => Self {
+                cache_read_tokens: cache_read_input_tokens.unwrap_or(usage.cache_read_tokens),
+                cache_write_tokens: cache_creation_input_tokens.unwrap_or(usage.cache_write_tokens),
+                ..usage
+            },
+        }
+    }
 }
 
 /// What came of a call that the caller made itself.
@@ -90,7 +139,7 @@ async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>)
         model: sent.model,
         latency_ms: sent.latency_ms,
         first_token_ms: sent.first_token_ms,
-        usage: sent.usage,
+        usage: sent.usage.map(Usage::from),
         cost_usd: sent.cost_usd,
         finish_reason: sent.finish_reason,
     };
@@ -190,4 +239,22 @@ fn status(text: &str) -> Result<OutcomeStatus, ApiError> {
 async fn find(gateway: &Gateway, id: DecisionId) -> Result<Entry, ApiError> {
     let entry = gateway.read_store(move |store| store.entry(id)).await?;
     entry.ok_or_else(|| ApiError::new(ErrorKind::NotFound, "there is no such decision").at("decision_id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_is_taken_as_vendors_give_it() {
+        let read = |usage: Value| serde_json::from_value::<Told>(usage).map(Usage::from);
+        let plain = read(json!({ "input_tokens": 5, "output_tokens": 7, "cache_read_tokens": 3 })).unwrap();
+        let anthropic =
+            json!({ "input_tokens": 5, "output_tokens": 7, "cache_read_input_tokens": 3, "service_tier": "x" });
+        let openai = json!({ "prompt_tokens": 8, "completion_tokens": 7, "total_tokens": 15,
+            "prompt_tokens_details": { "cached_tokens": 3 } });
+        assert_eq!((plain.input_tokens, plain.cache_read_tokens, plain.output_tokens), (5, 3, 7));
+        assert_eq!((read(anthropic).unwrap(), read(openai).unwrap()), (plain, plain));
+        assert!(read(json!({ "tokens": 5 })).unwrap_err().to_string().contains("as the vendor gave it"));
+    }
 }
