@@ -125,7 +125,7 @@ pub fn is_by_policy(decision: &DecisionRecord) -> bool {
 pub fn objection(before: &Tally, after: &Tally, instead: &Tally, guard: &Guard) -> Option<String> {
     let least = guard.min_requests as f64;
     let enough = |count: fn(&Tally) -> f64| count(before) >= least && count(after) >= least;
-    // Whether going back helps, as far as can be told.
+    // Whether going back would, as far as can be told.
     let helps = |count: fn(&Tally) -> f64, figure: fn(&Tally) -> f64| {
         let (was, is) = (figure(before), figure(after));
         let known = (count(instead) / count(after)).min(1.0);
@@ -135,8 +135,8 @@ pub fn objection(before: &Tally, after: &Tally, instead: &Tally, guard: &Guard) 
     if enough(|tally| tally.ended) {
         let (was, is) = (before.failing(), after.failing());
         let error = (was * (1.0 - was) / before.ended + is * (1.0 - is) / after.ended).sqrt();
-        let helps = helps(|tally| tally.ended, Tally::failing);
-        if is - was > guard.error_rise && is - was > SURE * error && helps {
+        let rise = is - was;
+        if rise > guard.error_rise && rise > SURE * error && helps(|tally| tally.ended, Tally::failing) {
             return Some(format!("{:.0} % of requests fail, {:.0} % did before", is * 100.0, was * 100.0));
         }
     }
