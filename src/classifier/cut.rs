@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::encoder::{EncoderError, LayerRole, Role, Weights, gguf_name};
-use super::model::LoadError;
-use super::source::hex;
+use super::model::{LoadError, open};
+use super::source::{Files, hex};
 use super::tokenizer::Tokenizer;
 
 /// What is kept of the base.
@@ -78,8 +78,8 @@ pub struct Cut {
 ///
 /// # Errors
 ///
-/// The base is not the one the recipe names, or has another form than byte-level pairs in GGUF; or a file cannot be read
-/// or written.
+/// The base is not the one the recipe names, has fewer layers than it keeps, or has another form than byte-level pairs in
+/// GGUF; or a file cannot be read or written. What stood at `out` stays then.
 pub fn cut<'a>(
     base: &Path,
     recipe: &Recipe,
@@ -95,6 +95,11 @@ pub fn cut<'a>(
         )));
     }
     let mut weights = Weights::open_gguf(base)?;
+    let there = weights.hyper().layers;
+    if !(1..=there).contains(&recipe.layers) {
+        let wanted = recipe.layers;
+        return Err(malformed(format!("the recipe keeps {wanted} layers, and 1 to {there} can be kept of the base")));
+    }
     let content = weights.content().ok_or_else(|| malformed("the base is no GGUF file".into()))?;
     let tokenizer = Tokenizer::from_gguf(content)?;
     let list = Pieces::read(&content.metadata)?;
@@ -145,7 +150,8 @@ pub fn cut<'a>(
     })
 }
 
-/// Writes a GGUF file and gives its bytes back.
+/// Writes a GGUF file and gives its bytes back. It is written beside `out` and takes its place once it could be opened: what
+/// reads `out` meanwhile (a gateway may) finds the old file or the new one, whole.
 pub(super) fn write_gguf(
     metadata: &BTreeMap<String, Value>,
     tensors: &[(String, QTensor)],
@@ -156,7 +162,13 @@ pub(super) fn write_gguf(
     let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
     write(&mut file, &metadata, &tensors).map_err(EncoderError::from)?;
     let file = file.into_inner();
-    std::fs::write(out, &file).map_err(|error| EncoderError::file(out, error))?;
+    let beside = out.with_extension("part");
+    let opened = || -> Result<(), LoadError> {
+        std::fs::write(&beside, &file).map_err(|error| EncoderError::file(&beside, error))?;
+        open(&Files::Gguf(beside.clone()))?;
+        Ok(std::fs::rename(&beside, out).map_err(|error| EncoderError::file(out, error))?)
+    };
+    opened().inspect_err(|_| drop(std::fs::remove_file(&beside)))?;
     Ok(file)
 }
 

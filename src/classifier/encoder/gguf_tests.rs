@@ -262,7 +262,7 @@ fn a_cut_model_reads_kept_tokens_as_its_base_does_and_is_the_same_every_time() {
     assert_eq!(once.counted, (4, 5));
 
     let (base_encoder, base_tokenizer) = encoder(std::fs::read(&base).unwrap(), Precision::Full);
-    let (cut_encoder, cut_tokenizer) = encoder(bytes, Precision::Full);
+    let (cut_encoder, cut_tokenizer) = encoder(bytes.clone(), Precision::Full);
     assert_eq!(cut_encoder.depth(), 1);
     let states = |encoder: &Encoder, tokenizer: &Tokenizer| {
         encoder.states(&[&tokenizer.ids("th on its own").unwrap()], &[1]).unwrap().remove(0)
@@ -271,6 +271,12 @@ fn a_cut_model_reads_kept_tokens_as_its_base_does_and_is_the_same_every_time() {
     assert!(cosine(&found, &expected) > 0.999_999);
     assert_eq!((base_tokenizer.ids("the").unwrap().len(), cut_tokenizer.ids("the").unwrap().len()), (1, 2));
 
-    let other = cut::Recipe { base_sha256: "0".repeat(64), ..recipe };
-    assert!(cut::cut(&base, &other, prompts.into_iter(), &out).unwrap_err().to_string().contains("SHA-256"));
+    let refused = |recipe: cut::Recipe| cut::cut(&base, &recipe, prompts.into_iter(), &out).unwrap_err().to_string();
+    assert!(refused(cut::Recipe { base_sha256: "0".repeat(64), ..recipe.clone() }).contains("SHA-256"));
+    for layers in [0, 99] {
+        assert!(refused(cut::Recipe { layers, ..recipe.clone() }).contains("can be kept"), "{layers}");
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "the base and what came of it, nothing half written: {left:?}");
+    assert_eq!(std::fs::read(&out).unwrap(), bytes, "what was there before a refusal is there after it");
 }
