@@ -5,14 +5,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::policies::{self, PolicyArgs};
-use crate::classifier::Model;
-use crate::classifier::head::Head;
+use crate::classifier::head::{Head, HeadError};
+use crate::classifier::{LoadError, Model};
 use crate::cli::progress::Bar;
 use crate::train::dataset::{Dataset, Limits, Split, read_judged};
 use crate::train::evaluate::Evaluation;
@@ -32,7 +32,7 @@ pub(super) struct EvaluateArgs {
     /// The head: builtin, or a file
     #[arg(long, default_value = "builtin")]
     head: String,
-    /// The encoder: builtin, a path, or hf:owner/name
+    /// The encoder that the head was trained for: builtin, a path, or hf:owner/name
     #[arg(long, default_value = "builtin")]
     model: String,
     /// Only these models of the data, as it writes them
@@ -76,12 +76,7 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         bail!("{} has no prompts to judge in `{name}`; {there}{notes}", data.display());
     }
     let model = Model::load(&args.policies.config.encoder(&args.model)?)?;
-    let head = match args.head.as_str() {
-        "builtin" => {
-            model.load_head("builtin")?.context("there is no builtin head for this encoder; name one with --head")?
-        }
-        path => Head::load(Path::new(path))?,
-    };
+    let head = head(&model, &args.head)?;
     let mut evaluation = job::evaluate(&head, &dataset, split, &model, &args.cache, &Bar::new())?;
     evaluation.split = name;
     let json = serde_json::to_string_pretty(&evaluation)?;
@@ -97,6 +92,18 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         std::fs::write(path, report::evaluation(&evaluation)).with_context(|| path.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The head, which must be this encoder's: another one's would be judged on states that mean something else.
+fn head(model: &Model, name: &str) -> anyhow::Result<Head> {
+    let refused = |error: LoadError| match error {
+        LoadError::Head(HeadError::Unfit(_)) => {
+            anyhow!("{name}: {error}. --model names the encoder that a head was trained for")
+        }
+        error => error.into(),
+    };
+    let none = || format!("there is no head `{name}` for this encoder; name one with --head");
+    model.load_head(name).map_err(refused)?.with_context(none)
 }
 
 /// A folder that is not there is told before the work, not after it.

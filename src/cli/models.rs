@@ -1,5 +1,6 @@
 //! `pointsman models`: the embedded model, for people.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -102,16 +103,12 @@ fn verify(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
                 checked += 1;
             }
         }
-        Files::Gguf(path) => {
-            println!("{}  {}", file_sha256(&path)?, path.display());
-            checked += named_by_hash(&path)?;
-        }
+        Files::Gguf(path) => checked += verify_file(&path)?,
         Files::Folder(folder) => {
             let mut paths: Vec<_> = std::fs::read_dir(&folder)?.flatten().map(|entry| entry.path()).collect();
             paths.sort();
             for path in paths.into_iter().filter(|path| path.is_file()) {
-                println!("{}  {}", file_sha256(&path)?, path.display());
-                checked += named_by_hash(&path)?;
+                checked += verify_file(&path)?;
             }
         }
     }
@@ -124,17 +121,47 @@ fn verify(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// In a hub's cache a large file is a link to one that is called by its hash. Says how many were compared.
-fn named_by_hash(path: &std::path::Path) -> anyhow::Result<usize> {
+/// Prints a file's hash, and compares it with what is said of the file. Says how many were compared.
+fn verify_file(path: &Path) -> anyhow::Result<usize> {
+    let sha256 = file_sha256(path)?;
+    println!("{sha256}  {}", path.display());
+    if let Some(said) = named_by_hash(path)? {
+        if sha256 != said {
+            bail!("{} is damaged; remove it and pull again", path.display());
+        }
+        return Ok(1);
+    }
+    if let Some((manifest, said)) = named_by_manifest(path)? {
+        if sha256 != said {
+            bail!("{} is not what {} says: {said}", path.display(), manifest.display());
+        }
+        return Ok(1);
+    }
+    Ok(0)
+}
+
+/// In a hub's cache a large file is a link to one that is called by its hash.
+fn named_by_hash(path: &Path) -> anyhow::Result<Option<String>> {
     let file = std::fs::canonicalize(path)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if name.len() != 64 || !name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Ok(0);
+    Ok((name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(name))
+}
+
+/// What `train` made stands in the manifest of the folder above its own, with its hash.
+fn named_by_manifest(path: &Path) -> anyhow::Result<Option<(PathBuf, String)>> {
+    let path = std::path::absolute(path)?;
+    let (Some(file), Some(folder)) = (path.file_name(), path.parent()) else { return Ok(None) };
+    let (Some(models), Some(folder)) = (folder.parent(), folder.file_name()) else { return Ok(None) };
+    let manifest = models.join("manifest.toml");
+    let name = format!("{}/{}", folder.to_string_lossy(), file.to_string_lossy());
+    match Manifest::read(&manifest) {
+        Ok(entries) => Ok(entries.of(&name).map(|entry| (manifest, entry.sha256.clone()))),
+        Err(error) => {
+            // Other programs' files may be called so, too.
+            println!("{} says nothing of models: {error}", manifest.display());
+            Ok(None)
+        }
     }
-    if file_sha256(&file)? != name {
-        bail!("{} is damaged; remove it and pull again", path.display());
-    }
-    Ok(1)
 }
 
 fn info(settings: &config::Classifier) -> anyhow::Result<ExitCode> {

@@ -112,6 +112,37 @@ fn where_nothing_is_gained_nothing_is_written() {
 }
 
 #[test]
+fn what_cannot_be_tuned_is_refused_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("encoder.gguf");
+    let dataset = data(&folder.path().join("data"));
+    let refused = |base: &Files, read| {
+        let cpu = config::Device::Cpu;
+        finetune(&settings(), read, &dataset, base, cpu, &out, &Unheard).unwrap_err().to_string()
+    };
+    let safetensors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder/tiny");
+    let told = refused(&Files::Folder(safetensors.clone()), 2);
+    assert!(told.contains("GGUF") && told.contains(&safetensors.display().to_string()), "{told}");
+    let told = refused(&Files::Gguf(tiny_file(folder.path())), 4);
+    assert!(told.contains("the encoder has 2") && told.contains("[pooling] layers"), "{told}");
+}
+
+/// Hears nothing, because nothing is begun.
+struct Unheard;
+
+impl Progress for Unheard {
+    fn begin(&self, stage: Stage, _total: u64) {
+        panic!("{stage:?} was begun");
+    }
+
+    fn at(&self, _done: u64, _note: &str) -> Result<(), Stopped> {
+        Err(Stopped)
+    }
+
+    fn end(&self) {}
+}
+
+#[test]
 fn what_was_not_tuned_stays_byte_for_byte() {
     let folder = tempfile::tempdir().unwrap();
     let base = tiny_file(folder.path());

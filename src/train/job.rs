@@ -3,6 +3,7 @@
 //! It is resumable where it takes long: features lie on disk, and a second run finds them. Everything else is minutes, and
 //! comes out the same again, because all that is drawn is drawn from the recipe's seed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use super::known::{Known, anyone};
 use super::report;
 use crate::classifier::Model;
 use crate::classifier::encoder::Pooling;
-use crate::classifier::head::{Head, HeadError, Likeness, Matrix};
+use crate::classifier::head::{Description, Head, HeadError, Likeness, Matrix};
 use crate::classifier::source::Files;
 use crate::classifier::stats::TextStats;
 use crate::config;
@@ -32,6 +33,9 @@ const FEWEST: usize = 10;
 pub struct HeadRecipe {
     /// Name and version of the head.
     pub name: String,
+    /// The licence that the head is given in the manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
     /// The data's sources that are used; empty = all.
     pub sources: Vec<String>,
     /// Task families (the part of a task's name before the slash) that are left out of train and val, and are then all
@@ -51,6 +55,7 @@ impl Default for HeadRecipe {
     fn default() -> Self {
         Self {
             name: "head".into(),
+            license: None,
             sources: Vec::new(),
             without: Vec::new(),
             pooling: Pooling { layers: vec![4], mean: true, last: true },
@@ -76,6 +81,9 @@ pub enum JobError {
     /// The same question is learned and tested.
     #[error(transparent)]
     Leak(#[from] Leak),
+    /// The recipe reads layers that the encoder does not have.
+    #[error("the recipe reads layers {0:?}, and the encoder has {1}: `[pooling] layers` of a recipe names others")]
+    Layers(Vec<usize>, usize),
     /// There is too little to learn from.
     #[error("train has {0} prompts with an outcome: too little data, at least {FEWEST} are needed")]
     TooFew(usize),
@@ -187,6 +195,18 @@ impl HeadRecipe {
         }
         Ok(dataset)
     }
+
+    /// Whether an encoder of so many layers can be read by it.
+    ///
+    /// # Errors
+    ///
+    /// It reads layers that are not there.
+    pub fn check(&self, layers: usize) -> Result<(), JobError> {
+        if self.pooling.layers.iter().any(|layer| *layer > layers) {
+            return Err(JobError::Layers(self.pooling.layers.clone(), layers));
+        }
+        Ok(())
+    }
 }
 
 /// Tunes the encoder in `base` by the recipe and writes `encoder.gguf` into `out`, where that made it better on val.
@@ -225,6 +245,7 @@ pub fn train(
     out: &Path,
     progress: &dyn Progress,
 ) -> Result<Trained, JobError> {
+    recipe.check(model.info().layers)?;
     let dataset = recipe.narrowed(dataset)?;
     let origin = origin(model, &recipe.pooling);
     let mut prompts: Vec<&str> = dataset.records.iter().map(|record| &*record.prompt).collect();
@@ -247,7 +268,8 @@ pub fn train(
     let (file, page) = (place("head.safetensors"), place("report.html"));
     std::fs::create_dir_all(out).map_err(|source| JobError::File { path: out.to_owned(), source })?;
     put(&file, &bytes)?;
-    let notes = dataset.notes.clone();
+    let mut notes = dataset.notes.clone();
+    notes.extend(stand_ins_not_measured(head.description()));
     let trained = Trained { head, notes, compared: fitted.compared, val, test, file, report: page };
     put(&trained.report, report::training(recipe, &trained).as_bytes())?;
     put(&place("report.json"), report::training_json(recipe, &trained).as_bytes())?;
@@ -294,6 +316,21 @@ pub fn evaluate(
 
 fn rows_of(dataset: &Dataset, split: Split) -> Vec<usize> {
     (0..dataset.records.len()).filter(|row| dataset.records[*row].split == split).collect()
+}
+
+/// What has to be said of a likeness that names models which the data does not have: it may be a slip.
+fn stand_ins_not_measured(description: &Description) -> Option<String> {
+    let named = description.likeness.0.values().flatten().map(|evidence| evidence.arm.as_str());
+    let absent: BTreeSet<&str> = named.filter(|arm| description.arm(arm).is_none()).collect();
+    let told: Vec<&str> = absent.iter().take(3).copied().collect();
+    let more = if absent.len() > told.len() { ", ..." } else { "" };
+    (!absent.is_empty()).then(|| {
+        format!(
+            "{} stand-ins of the recipe's [likeness] are not measured by this data and stand in for nobody: {}{more}.",
+            absent.len(),
+            told.join(", ")
+        )
+    })
 }
 
 /// Where a model's states come from.

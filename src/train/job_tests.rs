@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::classifier::head::Evidence;
 use crate::config;
 use crate::train::dataset::{Limits, read};
 
@@ -33,6 +34,8 @@ fn lines(from: usize, to: usize, models: [&str; 2]) -> String {
 fn recipe() -> HeadRecipe {
     let mut recipe = HeadRecipe { name: "tiny".into(), ..HeadRecipe::default() };
     recipe.pooling = Pooling::mean_of(2);
+    let stand_in = |arm: &str| Evidence { arm: arm.into(), weight: 1.0 };
+    recipe.likeness.0.insert("poet-*".into(), vec![stand_in("made/poems"), stand_in("made/proems")]);
     recipe.fit.projected = 16;
     recipe.fit.key_states = 16;
     recipe.fit.trunk.hidden = 8;
@@ -57,6 +60,7 @@ fn a_job_trains_reports_resumes_and_its_head_judges_data_it_has_not_seen() {
     let labels = vec![("What a nice day, is it not?".to_owned(), "chat".to_owned())];
     let dataset = || read(&data, Split::Train, Limits::default()).unwrap();
     let trained = train(&recipe(), dataset(), labels.clone(), &model, &cache, &out, &()).unwrap();
+    assert!(trained.notes.iter().any(|note| note.contains("for nobody: made/proems.")), "{:?}", trained.notes);
     let test = trained.test.as_ref().unwrap();
     let source = &test.sources[0];
     assert_eq!(source.prompts, 16);

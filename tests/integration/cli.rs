@@ -111,6 +111,62 @@ fn a_dry_run_without_any_key_says_which_to_set() {
     assert!(stderr(&run).contains("set ANTHROPIC_API_KEY"), "{}", stderr(&run));
 }
 
+/// A Llama of two layers, as safetensors.
+const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/encoder/tiny");
+
+#[test]
+fn a_head_is_judged_on_its_own_encoder_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let line =
+        r#"{"id": "1", "source": "made", "prompt": "hello", "outcomes": {"a": {"score": 1}, "b": {"score": 0}}}"#;
+    std::fs::write(dir.path().join("data.jsonl"), line).unwrap();
+    let head = concat!(env!("CARGO_MANIFEST_DIR"), "/models/builtin/head.safetensors");
+    for head in ["builtin", head] {
+        let run = pointsman(dir.path(), &["evaluate", "--data", "data.jsonl", "--model", TINY, "--head", head]);
+        assert_eq!((run.status.code(), stdout(&run).as_str()), (Some(1), ""), "{head}: {}", stderr(&run));
+    }
+    let run = pointsman(dir.path(), &["evaluate", "--data", "data.jsonl", "--model", TINY, "--head", head]);
+    assert!(stderr(&run).contains("it is for the encoder") && stderr(&run).contains("--model"), "{}", stderr(&run));
+}
+
+#[test]
+fn a_recipe_that_does_not_suit_the_encoder_is_refused_before_data_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("deep.toml"), "[pooling]\nlayers = [4]\nmean = true\nlast = false").unwrap();
+    let train = ["train", "--data", "absent", "--out", "out", "--model", TINY];
+    let deep = pointsman(dir.path(), &[&train[..], &["--recipe", "deep.toml"]].concat());
+    assert!(stderr(&deep).contains("[4], and the encoder has 2: `[pooling] layers`"), "{}", stderr(&deep));
+    // Without a recipe it is read as deep as it is.
+    let plain = pointsman(dir.path(), &train);
+    assert!(stderr(&plain).contains("absent"), "{}", stderr(&plain));
+}
+
+#[test]
+fn models_verify_goes_by_the_manifest_above() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join("own");
+    std::fs::create_dir(&own).unwrap();
+    for entry in std::fs::read_dir(TINY).unwrap().flatten() {
+        std::fs::copy(entry.path(), own.join(entry.file_name())).unwrap();
+    }
+    let verify = || pointsman(dir.path(), &["models", "verify", "own"]);
+    let nothing = stdout(&verify());
+    assert!(nothing.contains("Nothing says"), "{nothing}");
+    let sha256 = nothing.lines().find_map(|line| line.strip_suffix("  own/config.json")).unwrap();
+    let manifest = |sha256: &str| {
+        let entry = format!("file = 'own/config.json'\nkind = 'encoder'\nsha256 = '{sha256}'\nbytes = 1\n");
+        let rest = "license = 'not stated'\nbase = 'made'\nrecipe = ''\n";
+        std::fs::write(dir.path().join("manifest.toml"), format!("[[artifact]]\n{entry}{rest}")).unwrap();
+    };
+    manifest(sha256);
+    assert!(stdout(&verify()).contains("1 files are what they are said to be"), "{}", stderr(&verify()));
+    manifest("0000");
+    assert_eq!(verify().status.code(), Some(1));
+    assert!(stderr(&verify()).contains("manifest.toml says"), "{}", stderr(&verify()));
+    std::fs::write(dir.path().join("manifest.toml"), "someone = 'else'").unwrap();
+    assert!(stdout(&verify()).contains("Nothing says"), "{}", stderr(&verify()));
+}
+
 #[test]
 fn evaluate_takes_a_data_set_or_a_policy() {
     let dir = tempfile::tempdir().unwrap();

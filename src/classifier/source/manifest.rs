@@ -26,7 +26,7 @@ pub struct Artifact {
     pub sha256: String,
     /// Its size.
     pub bytes: u64,
-    /// The licence it comes under.
+    /// The licence it comes under; [`NOT_STATED`] where nobody said.
     pub license: String,
     /// What it was made from.
     pub base: String,
@@ -42,6 +42,9 @@ pub struct Artifact {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<usize>,
 }
+
+/// Stands for a licence that nobody named.
+pub const NOT_STATED: &str = "not stated";
 
 impl Artifact {
     /// Whether these are its bytes.

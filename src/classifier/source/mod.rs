@@ -6,7 +6,7 @@ mod manifest;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-pub use manifest::{Artifact, Manifest};
+pub use manifest::{Artifact, Manifest, NOT_STATED};
 
 use crate::config;
 

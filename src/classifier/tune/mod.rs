@@ -103,14 +103,19 @@ impl Tuner {
     ///
     /// # Errors
     ///
-    /// It cannot be loaded, has fewer layers than are to be read, or the device is not there.
+    /// It is not in a GGUF file, cannot be loaded, has fewer layers than are to be read, or the device is not there.
     pub fn open(files: &Files, on: config::Device, plan: Plan) -> Result<Self, LoadError> {
+        // Before hours of learning, not after them.
+        if let Files::Folder(folder) = files {
+            return Err(write::not_gguf(folder));
+        }
         let device = device(on)?;
         let (mut weights, tokenizer) = open(files)?;
         let layers = weights.hyper().layers;
         if plan.read == 0 || plan.read > layers || plan.tuned == 0 || plan.tuned > plan.read || plan.rank == 0 {
             let what = format!(
-                "{} layers up to layer {} cannot be tuned at rank {}: the encoder has {layers}",
+                "{} layers up to layer {} cannot be tuned at rank {}: the encoder has {layers}. The recipe's `[pooling] layers` \
+                 says which one is read, its `[finetune]` (or --finetune) how many up to it are tuned",
                 plan.tuned, plan.read, plan.rank
             );
             return Err(EncoderError::Malformed(what).into());

@@ -16,6 +16,14 @@ use crate::classifier::encoder::{EncoderError, LayerRole, Role, TUNED, gguf_name
 use crate::classifier::model::{LoadError, open};
 use crate::classifier::source::{Files, hex};
 
+/// Why a folder of safetensors stays as it is.
+const NOT_GGUF: &str = "only an encoder in a GGUF file can be tuned: the tokenizer is taken over from there. A converter of llama.cpp makes one";
+
+/// The refusal of an encoder in a folder.
+pub(super) fn not_gguf(folder: &Path) -> LoadError {
+    cut::malformed(format!("{}: {NOT_GGUF}", folder.display()))
+}
+
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Written {
@@ -27,6 +35,8 @@ pub struct Written {
     pub layers: usize,
     /// Width of the states.
     pub hidden: usize,
+    /// The base's licence, where its file states one.
+    pub license: Option<String>,
 }
 
 /// Writes `tuner`'s encoder to `out`. `base` is what it was opened from; what was not tuned is taken from there byte for byte.
@@ -39,10 +49,9 @@ pub fn write(tuner: &Tuner, base: &Files, out: &Path) -> Result<Written, LoadErr
     let (mut weights, _) = open(base)?;
     let hyper = weights.hyper().clone();
     let Some(content) = weights.content() else {
-        return Err(cut::malformed(
-            "only an encoder in a GGUF file can be tuned: the file holds its tokenizer too".into(),
-        ));
+        return Err(cut::malformed(NOT_GGUF.into()));
     };
+    let license = content.metadata.get("general.license").and_then(|value| value.to_string().ok()).cloned();
     let mut metadata: BTreeMap<String, Value> =
         content.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let has_frequencies = content.tensor_infos.contains_key(FREQUENCIES);
@@ -93,7 +102,8 @@ pub fn write(tuner: &Tuner, base: &Files, out: &Path) -> Result<Written, LoadErr
     // Names the encoder by what was learned: a head and kept states of the base's do not belong to it.
     metadata.insert(TUNED.into(), Value::String(hex(&learned.finalize())));
     let file = write_gguf(&metadata, &tensors, out)?;
-    Ok(Written { sha256: hex(&Sha256::digest(&file)), bytes: file.len() as u64, layers, hidden: hyper.hidden })
+    let sha256 = hex(&Sha256::digest(&file));
+    Ok(Written { sha256, bytes: file.len() as u64, layers, hidden: hyper.hidden, license })
 }
 
 /// With eight bits where rows are of whole blocks, else as they are; rows of heads in GGUF's order.

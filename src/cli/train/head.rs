@@ -8,11 +8,11 @@ use anyhow::{Context, bail};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
-use crate::classifier::Model;
 use crate::classifier::encoder::Pooling;
 use crate::classifier::head::OWN_TRAFFIC;
-use crate::classifier::source::{Artifact, Manifest, Source};
+use crate::classifier::source::{Artifact, Files, Manifest, NOT_STATED, Source};
 use crate::classifier::tune::Written;
+use crate::classifier::{Model, open};
 use crate::cli::WrongUse;
 use crate::cli::evaluate::{print, print_compared};
 use crate::cli::load::ConfigArgs;
@@ -49,7 +49,8 @@ pub(in crate::cli) struct HeadArgs {
     /// Task families that are left out of train and val and then tested alone: work the head has not seen
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
-    /// Fine-tune the last N layers that are read, before the head is fitted; `[finetune]` in the recipe says how
+    /// Fine-tune the last N layers that are read, before the head is fitted; `[finetune]` in the recipe says how. The encoder
+    /// must be a GGUF file
     #[arg(long, value_name = "N")]
     finetune: Option<usize>,
     /// Leave test alone: take val for test, and three in ten of train's questions for val. For choosing settings
@@ -93,13 +94,21 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     recipe.without.extend(args.without.iter().cloned());
     recipe.fit.seed = args.seed.unwrap_or(recipe.fit.seed);
     recipe.finetune.seed = args.seed.unwrap_or(recipe.finetune.seed);
-    if let Some(layers) = args.finetune {
-        recipe.finetune.layers = layers;
-        if layers > 0 && args.recipe.is_none() {
+    let mut settings = args.config.encoder(&args.model)?;
+    let files = settings.model.parse::<Source>()?.fetch(&settings.hub, &mut ())?;
+    let layers = open(&files)?.0.hyper().layers;
+    if let Some(tuned) = args.finetune {
+        recipe.finetune.layers = tuned;
+        if tuned > 0 && args.recipe.is_none() {
             // As training/head.toml reads: what is tuned learns through the mean of one layer.
             recipe.pooling = Pooling::mean_of(4);
         }
     }
+    if args.recipe.is_none() {
+        // An encoder of fewer layers is read at its end.
+        recipe.pooling.layers.iter_mut().for_each(|layer| *layer = layers.min(*layer));
+    }
+    recipe.check(layers)?;
     let limits = Limits { per_source: args.limit, ..Limits::default() };
     let mut dataset =
         args.data.as_ref().map(|data| read(data, Split::Train, limits)).transpose()?.unwrap_or_default();
@@ -111,10 +120,9 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
         dataset.rehearse();
     }
     let labels = labels().context("the labelled prompts")?;
-    let mut settings = args.config.encoder(&args.model)?;
     let mut tuned = None;
     if recipe.finetune.layers > 0 {
-        tuned = tune_encoder(&recipe, dataset.clone(), &settings, out)?;
+        tuned = tune_encoder(&recipe, dataset.clone(), &files, settings.device, out)?;
         if tuned.is_some() {
             settings.model = out.join("encoder.gguf").display().to_string();
         }
@@ -146,12 +154,11 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
 fn tune_encoder(
     recipe: &HeadRecipe,
     dataset: Dataset,
-    settings: &config::Classifier,
+    files: &Files,
+    device: config::Device,
     out: &Path,
 ) -> anyhow::Result<Option<Written>> {
-    let source: Source = settings.model.parse()?;
-    let files = source.fetch(&settings.hub, &mut ())?;
-    let tuned = job::tune(recipe, dataset, &files, settings.device, out, &Bar::new())?;
+    let tuned = job::tune(recipe, dataset, files, device, out, &Bar::new())?;
     let told: Vec<String> = tuned.val.iter().map(|loss| format!("{loss:.4}")).collect();
     println!(
         "Fine-tuning: {} numbers; log-loss on val before and after each pass: {}.",
@@ -235,7 +242,7 @@ fn note(
             kind: "encoder".into(),
             sha256: written.sha256.clone(),
             bytes: written.bytes,
-            license: "apache-2.0".into(),
+            license: written.license.clone().unwrap_or_else(|| NOT_STATED.into()),
             base: format!("{}, fine-tuned on {}", args.model, trained.head.description().trained_on.join(", ")),
             recipe: args.recipe.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
             layers: Some(written.layers),
@@ -248,7 +255,7 @@ fn note(
         kind: "head".into(),
         sha256: crate::classifier::cut::file_sha256(&trained.file)?,
         bytes: bytes.len() as u64,
-        license: "apache-2.0".into(),
+        license: recipe.license.clone().unwrap_or_else(|| NOT_STATED.into()),
         base: format!("trained on {}", trained.head.description().trained_on.join(", ")),
         recipe: args.recipe.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
         layers: recipe.pooling.layers.last().copied(),
