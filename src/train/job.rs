@@ -19,7 +19,7 @@ use super::known::{Known, anyone};
 use super::report;
 use crate::classifier::Model;
 use crate::classifier::encoder::Pooling;
-use crate::classifier::head::{Description, Head, HeadError, Likeness, Matrix};
+use crate::classifier::head::{Description, Head, HeadError, Likeness, MOST_CONTEXT, Matrix};
 use crate::classifier::source::Files;
 use crate::classifier::stats::TextStats;
 use crate::config;
@@ -140,21 +140,36 @@ pub struct Trained {
 impl HeadRecipe {
     /// A number that nothing can be fitted by, if there is one: found before prompts are read for hours.
     fn impossible(&self) -> Option<&'static str> {
-        let (fit, trunk, tuned) = (&self.fit, &self.fit.trunk, &self.finetune);
+        let (fit, trunk, tuned, layers) = (&self.fit, &self.fit.trunk, &self.finetune, &self.pooling.layers);
+        let mut stand_ins = self.likeness.0.values().flatten();
         let is_share = |share: f32| (0.0..1.0).contains(&share);
-        let is_rate = |rate: f64| rate.is_finite() && rate > 0.0;
+        let is_rate = |rate: f64| rate > 0.0 && rate <= 1.0;
         let is_weight = |weight: f64| weight.is_finite() && weight >= 0.0;
         let wrong = [
             (!is_share(trunk.dropout) || !is_share(tuned.dropout), "dropout is a share, at least 0 and below 1"),
             (
                 !is_rate(f64::from(trunk.rate)) || !is_rate(tuned.rate) || !is_rate(tuned.head_rate),
-                "a learning rate is more than 0",
+                "a learning rate is more than 0 and at most 1",
             ),
             (!is_weight(f64::from(trunk.decay)) || !is_weight(tuned.decay), "decay is at least 0"),
             (!is_weight(f64::from(fit.settle)), "fit.settle is at least 0"),
             (trunk.batch == 0 || tuned.batch == 0, "a batch has at least 1 prompt"),
             (trunk.members == 0 || trunk.latent == 0, "there is at least 1 trunk, with at least 1 demand"),
             (fit.projected == 0, "fit.projected is at least 1"),
+            (fit.neighbours == 0, "fit.neighbours is at least 1"),
+            (fit.context > MOST_CONTEXT, "fit.context is at most 32"),
+            (trunk.epochs == 0 || tuned.epochs == 0, "there is at least 1 pass (epochs)"),
+            (tuned.tokens < 2, "finetune.tokens is at least 2"),
+            (
+                tuned.rank == 0 || tuned.hidden == 0 || tuned.latent == 0,
+                "finetune.rank, hidden and latent are at least 1",
+            ),
+            (
+                layers.is_empty() || !layers.is_sorted_by(|one, next| one < next),
+                "pooling.layers names one layer or more, ascending",
+            ),
+            (!self.pooling.mean && !self.pooling.last, "pooling takes the mean, the last token, or both"),
+            (!stand_ins.all(|one| is_weight(f64::from(one.weight))), "a weight of [likeness] is at least 0"),
         ];
         wrong.into_iter().find(|(is_wrong, _)| *is_wrong).map(|(_, what)| what)
     }
@@ -196,12 +211,15 @@ impl HeadRecipe {
         Ok(dataset)
     }
 
-    /// Whether an encoder of so many layers can be read by it.
+    /// Whether anything can be fitted by it, and an encoder of so many layers read.
     ///
     /// # Errors
     ///
-    /// It reads layers that are not there.
+    /// A number is impossible, or layers are not there.
     pub fn check(&self, layers: usize) -> Result<(), JobError> {
+        if let Some(what) = self.impossible() {
+            return Err(JobError::Recipe(what));
+        }
         if self.pooling.layers.iter().any(|layer| *layer > layers) {
             return Err(JobError::Layers(self.pooling.layers.clone(), layers));
         }

@@ -20,6 +20,9 @@ pub const OWN_TRAFFIC: &str = "log";
 /// Most tasks of one source that are told apart.
 pub const MOST_KINDS: usize = 256;
 
+/// Longest context that a bandit is given.
+pub const MOST_CONTEXT: usize = 32;
+
 /// What a head says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Description {
@@ -190,7 +193,7 @@ impl Description {
             return Err(HeadError::Unfit("it was fitted to other text statistics; train it again".into()));
         }
         let sizes = [self.pooled, self.projected, self.hidden, self.latent, self.context];
-        if sizes.iter().any(|size| *size > 1 << 16) || self.context > 32 {
+        if sizes.iter().any(|size| *size > 1 << 16) || self.context > MOST_CONTEXT {
             return Err(HeadError::Malformed(format!("it cannot have these dimensions: {sizes:?}")));
         }
         if !self.trust.is_empty() && self.trust.len() != self.shelves.len() {

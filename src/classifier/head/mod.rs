@@ -32,7 +32,9 @@ use std::path::Path;
 
 pub use ability::{Ability, Evidence};
 pub use attribution::Traces;
-pub use description::{ArmNote, Description, FORMAT, Familiarity, Likeness, MOST_KINDS, OWN_TRAFFIC, Recall};
+pub use description::{
+    ArmNote, Description, FORMAT, Familiarity, Likeness, MOST_CONTEXT, MOST_KINDS, OWN_TRAFFIC, Recall,
+};
 pub use kinds::{Kinds, softmax};
 pub use matrix::{Matrix, add_scaled, dot, logit, sigmoid};
 pub use neighbours::{Memory, Near, Shelf};
