@@ -124,7 +124,7 @@ pub fn cut<'a>(
         tensors.push((FREQUENCIES.into(), tensor(data, dtype, shape)?));
     }
     for layer in 0..recipe.layers {
-        for role in LAYER {
+        for role in LayerRole::ALL {
             let name = gguf_name(Role::Layer(layer, role));
             let (dtype, shape, data) = weights.raw(&name)?;
             tensors.push((name, tensor(data, dtype, shape)?));
@@ -178,19 +178,6 @@ pub(super) const FREQUENCIES: &str = "rope_freqs.weight";
 fn content_has(weights: &Weights, name: &str) -> bool {
     weights.content().is_some_and(|content| content.tensor_infos.contains_key(name))
 }
-
-/// A layer's tensors, in the order they are written.
-pub(super) const LAYER: [LayerRole; 9] = [
-    LayerRole::AttentionNorm,
-    LayerRole::Query,
-    LayerRole::Key,
-    LayerRole::Value,
-    LayerRole::Output,
-    LayerRole::FfnNorm,
-    LayerRole::Gate,
-    LayerRole::Up,
-    LayerRole::Down,
-];
 
 /// A byte-level vocabulary: tokens, and merges in order.
 struct Pieces {

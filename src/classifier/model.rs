@@ -46,6 +46,14 @@ pub enum LoadError {
     Panicked,
 }
 
+impl LoadError {
+    /// Whether it may work later as things are: the hub was not there. A file that came damaged more than once is not fetched
+    /// for ever.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Source(error) if error.may_pass() && !matches!(error, SourceError::Corrupt { .. }))
+    }
+}
+
 /// What a model is, for people.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelInfo {
@@ -63,7 +71,7 @@ pub struct ModelInfo {
     pub vocabulary: usize,
     /// Parameters of those layers and the embeddings.
     pub parameters: usize,
-    /// Changes with its weights: a head belongs to one encoder.
+    /// Changes with all that its states depend on: a head belongs to one encoder.
     pub fingerprint: String,
     /// Bytes that layers and embeddings take in memory.
     pub bytes: usize,
@@ -96,7 +104,7 @@ impl Model {
             max_tokens: settings.max_tokens,
             ..Setup::default()
         };
-        let encoder = Encoder::load(&mut weights, &setup)?;
+        let encoder = Encoder::load(&mut weights, &setup).map_err(|error| named(&files, error))?;
         let hyper = encoder.hyper();
         let info = ModelInfo {
             name: settings.model.clone(),
@@ -106,7 +114,7 @@ impl Model {
             hidden: hyper.hidden,
             vocabulary: hyper.vocab,
             parameters: hyper.vocab * hyper.hidden + encoder.depth() * hyper.layer_parameters(),
-            fingerprint: weights.fingerprint(),
+            fingerprint: weights.fingerprint(tokenizer.made_of()),
             bytes: encoder.bytes(),
             max_tokens: settings.max_tokens,
         };
@@ -151,7 +159,13 @@ impl Model {
             path => Head::load(Path::new(path))?,
         };
         match self.check(&head) {
-            Ok(()) => Ok(Some(head)),
+            Ok(()) => {
+                let fitted = head.description().max_tokens;
+                if fitted != self.info.max_tokens {
+                    tracing::warn!(head = %name, fitted, read = self.info.max_tokens, "The head was fitted to another classifier.max_tokens; what it says of long prompts is less sure");
+                }
+                Ok(Some(head))
+            }
             Err(error) if name == "builtin" && self.info.name != "builtin" => {
                 tracing::warn!(model = %self.info.name, reason = %error, "The builtin head is not used; train one for this model");
                 Ok(None)
@@ -255,6 +269,14 @@ impl Model {
     }
 }
 
+/// An error of a model's weights, with the files it is about.
+fn named(files: &Files, error: EncoderError) -> EncoderError {
+    match files {
+        Files::Builtin(_) => error,
+        Files::Gguf(path) | Files::Folder(path) => error.of(path),
+    }
+}
+
 /// Weights and tokenizer of a model.
 ///
 /// # Errors
@@ -263,7 +285,10 @@ impl Model {
 pub fn open(files: &Files) -> Result<(Weights, Tokenizer), LoadError> {
     let gguf = |weights: Weights| -> Result<(Weights, Tokenizer), LoadError> {
         let content = weights.content().ok_or_else(|| EncoderError::Malformed("not a GGUF file".into()))?;
-        let tokenizer = Tokenizer::from_gguf(content)?;
+        let tokenizer = Tokenizer::from_gguf(content).map_err(|error| match files {
+            Files::Gguf(path) => LoadError::Encoder(EncoderError::file(path, error)),
+            _ => error.into(),
+        })?;
         Ok((weights, tokenizer))
     };
     match files {

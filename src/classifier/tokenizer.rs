@@ -10,6 +10,7 @@
 use std::path::Path;
 
 use candle_core::quantized::gguf_file::{Content, Value};
+use sha2::{Digest, Sha256};
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence as Normalizers};
@@ -45,6 +46,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// Put before every prompt.
     begin: Vec<u32>,
+    /// A hash of what it was made of.
+    made_of: [u8; 32],
 }
 
 /// The tokens that are read of a prompt.
@@ -79,7 +82,8 @@ impl Tokenizer {
         let usual = kind == "llama" || pre.starts_with("llama");
         let begins = flag("tokenizer.ggml.add_bos_token").unwrap_or(usual);
         let begin = super::encoder::gguf_number(content, "tokenizer.ggml.bos_token_id").filter(|_| begins);
-        Ok(Self { inner, begin: begin.map(|id| id as u32).into_iter().collect() })
+        let begin = begin.map(|id| id as u32).into_iter().collect();
+        Ok(Self { inner, begin, made_of: hashed(content) })
     }
 
     /// From a `tokenizer.json`.
@@ -93,7 +97,8 @@ impl Tokenizer {
         inner.with_truncation(None).map_err(told)?.with_padding(None);
         // Its own rules say what stands before a text: what they put around nothing.
         let begin = inner.encode_fast("", true).map_err(told)?.get_ids().first().copied();
-        Ok(Self { inner, begin: begin.into_iter().collect() })
+        let text = std::fs::read(path).map_err(|error| TokenizerError::Malformed(error.to_string()))?;
+        Ok(Self { inner, begin: begin.into_iter().collect(), made_of: Sha256::digest(text).into() })
     }
 
     /// The tokens that are read of `prompt`, at most `max_tokens`.
@@ -137,10 +142,37 @@ impl Tokenizer {
         Ok(self.inner.encode_fast(text, false).map_err(told)?.get_ids().to_vec())
     }
 
+    /// A hash of all that it was made of: where it differs, texts may become other tokens.
+    pub fn made_of(&self) -> &[u8; 32] {
+        &self.made_of
+    }
+
     /// Tokens there are.
     pub fn vocabulary(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
+}
+
+/// Everything in the metadata that is looked at here.
+fn hashed(content: &Content) -> [u8; 32] {
+    fn add(value: &Value, hash: &mut Sha256) {
+        match value {
+            Value::String(text) => {
+                hash.update((text.len() as u64).to_le_bytes());
+                hash.update(text);
+            }
+            Value::Array(values) => values.iter().for_each(|value| add(value, hash)),
+            other => hash.update(format!("{other:?}")),
+        }
+    }
+    let mut hash = Sha256::new();
+    for key in ["model", "pre", "tokens", "scores", "merges", "add_bos_token", "bos_token_id", "add_space_prefix"] {
+        hash.update(key);
+        if let Some(value) = content.metadata.get(&format!("tokenizer.ggml.{key}")) {
+            add(value, &mut hash);
+        }
+    }
+    hash.finalize().into()
 }
 
 fn told(error: tokenizers::Error) -> TokenizerError {

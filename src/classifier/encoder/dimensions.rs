@@ -103,9 +103,22 @@ impl Hyper {
         let heads = size("llama.attention.head_count")?;
         let kv_heads = number(content, "llama.attention.head_count_kv").map_or(heads, |value| value as usize);
         let head_dim = number(content, "llama.attention.key_length").map_or(hidden / heads.max(1), |it| it as usize);
-        let scaling = match text(content, "llama.rope.scaling.type").as_deref() {
-            Some("linear") => Scaling::Linear { factor: number(content, "llama.rope.scaling.factor").unwrap_or(1.0) },
-            _ => Scaling::None,
+        for key in ["llama.rope.dimension_count", "llama.attention.value_length"] {
+            let differs = number(content, key).filter(|found| *found as usize != head_dim);
+            if let Some(found) = differs {
+                return Err(lacking(format!("`{key}` is {found} where a head has {head_dim} dimensions")));
+            }
+        }
+        if let Some(experts) = number(content, "llama.expert_count").filter(|experts| *experts > 0.0) {
+            return Err(lacking(format!("a mixture of {experts} experts")));
+        }
+        let factor =
+            ["llama.rope.scaling.factor", "llama.rope.scale_linear"].iter().find_map(|key| number(content, key));
+        let scaling = match (text(content, "llama.rope.scaling.type").as_deref(), factor) {
+            (Some("none"), _) | (Some("linear") | None, None | Some(1.0)) => Scaling::None,
+            // What a file means that gives a factor alone.
+            (Some("linear") | None, Some(factor)) => Scaling::Linear { factor },
+            (Some(other), _) => return Err(lacking(format!("rope scaling `{other}`"))),
         };
         let tokens = match content.metadata.get("tokenizer.ggml.tokens") {
             Some(Value::Array(tokens)) => tokens.len(),
@@ -136,9 +149,16 @@ impl Hyper {
             return Err(EncoderError::Architecture(file.model_type));
         }
         if file.attention_bias || file.mlp_bias {
-            return Err(EncoderError::Malformed("biases in its layers are not supported".into()));
+            return Err(lacking("biases in its layers".into()));
+        }
+        if let Some(other) = file.hidden_act.filter(|it| !["silu", "swish"].contains(&it.as_str())) {
+            return Err(lacking(format!("the activation `{other}`")));
         }
         let rope = file.rope_parameters.as_ref().or(file.rope_scaling.as_ref());
+        let part = file.partial_rotary_factor.or(rope.and_then(|rope| rope.partial_rotary_factor));
+        if let Some(part) = part.filter(|part| *part != 1.0) {
+            return Err(lacking(format!("partial_rotary_factor {part}")));
+        }
         let theta = file.rope_theta.or(rope.and_then(|rope| rope.rope_theta)).unwrap_or(10_000.0);
         let scaling = rope.map_or(Ok(Scaling::None), RopeFile::scaling)?;
         Self {
@@ -161,14 +181,53 @@ impl Hyper {
         self.hidden * (2 * queries + 2 * keys) + 3 * self.hidden * self.ffn + 2 * self.hidden
     }
 
-    fn checked(self) -> Result<Self, EncoderError> {
-        let sizes = [self.hidden, self.layers, self.heads, self.kv_heads, self.head_dim, self.ffn, self.vocab];
-        let sound = sizes.iter().all(|size| (1..1 << 24).contains(size))
-            && self.heads.is_multiple_of(self.kv_heads)
-            && self.head_dim.is_multiple_of(2)
-            && self.eps.is_finite();
-        if sound { Ok(self) } else { Err(EncoderError::Malformed(format!("impossible dimensions: {self:?}"))) }
+    /// Whether a model can have these dimensions at all.
+    ///
+    /// # Errors
+    ///
+    /// It cannot; the message says by which.
+    pub(super) fn checked(self) -> Result<Self, EncoderError> {
+        let impossible = |what: String| Err(EncoderError::Malformed(format!("impossible: {what}")));
+        let sizes = [
+            ("width", self.hidden),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("key and value heads", self.kv_heads),
+            ("dimensions of a head", self.head_dim),
+            ("width of the feed-forward layer", self.ffn),
+            ("tokens", self.vocab),
+        ];
+        if let Some((name, size)) = sizes.into_iter().find(|(_, size)| !(1..1 << 24).contains(size)) {
+            return impossible(format!("{name}: {size}"));
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return impossible(format!("{} heads share {} key and value heads", self.heads, self.kv_heads));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return impossible(format!("rotary positions of a head of {} dimensions", self.head_dim));
+        }
+        if !(self.eps.is_finite() && self.eps > 0.0) {
+            return impossible(format!("{} under the root of its norms", self.eps));
+        }
+        let theta = self.rope.theta;
+        if !(theta.is_finite() && theta > 0.0) {
+            return impossible(format!("a rotary base of {theta}"));
+        }
+        if let Scaling::Table(divisors) = &self.rope.scaling
+            && divisors.len() != self.head_dim / 2
+        {
+            return impossible(format!("{} rotary divisors for {} frequencies", divisors.len(), self.head_dim / 2));
+        }
+        match self.rope.frequencies(self.head_dim).into_iter().find(|it| !(it.is_finite() && *it > 0.0)) {
+            Some(frequency) => impossible(format!("a rotary frequency of {frequency}; its scaling is wrong")),
+            None => Ok(self),
+        }
     }
+}
+
+/// Read without what it wants its states would be wrong.
+pub(super) fn lacking(what: String) -> EncoderError {
+    EncoderError::Malformed(format!("it wants what is not supported: {what}"))
 }
 
 /// A number of whatever width.
@@ -214,6 +273,8 @@ struct File {
     attention_bias: bool,
     #[serde(default)]
     mlp_bias: bool,
+    hidden_act: Option<String>,
+    partial_rotary_factor: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -221,6 +282,7 @@ struct RopeFile {
     #[serde(alias = "type")]
     rope_type: Option<String>,
     rope_theta: Option<f64>,
+    partial_rotary_factor: Option<f64>,
     factor: Option<f64>,
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
@@ -241,7 +303,7 @@ impl RopeFile {
                 high_freq_factor: need(self.high_freq_factor, "high_freq_factor")?,
                 original_context: need(self.original_max_position_embeddings, "original_max_position_embeddings")?,
             }),
-            Some(other) => Err(EncoderError::Malformed(format!("rope scaling `{other}` is not supported"))),
+            Some(other) => Err(lacking(format!("rope scaling `{other}`"))),
         }
     }
 }
@@ -283,5 +345,10 @@ mod tests {
         assert!(refused("\"num_key_value_heads\":8", "\"num_key_value_heads\":5").contains("impossible"));
         assert!(refused("\"llama3\"", "\"yarn\"").contains("yarn"));
         assert!(refused("\"factor\":32.0,", "").contains("factor"));
+        assert!(refused("\"factor\":32.0", "\"factor\":0.0").contains("frequency"));
+        assert!(refused("500000.0", "-5.0").contains("rotary base"));
+        assert!(refused("1e-05", "-1e-05").contains("norms"));
+        assert!(refused("\"model_type\"", "\"hidden_act\":\"gelu\",\"model_type\"").contains("gelu"));
+        assert!(refused("\"model_type\"", "\"partial_rotary_factor\":0.5,\"model_type\"").contains("partial_rotary"));
     }
 }

@@ -3,6 +3,7 @@
 //! Random weights have no structure that forgives rounding, so the few-bit types are held to little here; what shows a
 //! wrong order or a lost table are the float types, which are held to six digits.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 
 use candle_core::quantized::gguf_file::{Value, write};
@@ -10,9 +11,10 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
 use super::*;
-use crate::classifier::source::Files;
+use crate::classifier::head::Head;
+use crate::classifier::source::{Files, Source, builtin_bytes};
 use crate::classifier::tokenizer::Tokenizer;
-use crate::classifier::{cut, open};
+use crate::classifier::{Model, cut, open};
 use crate::config::Precision;
 
 /// A model to be written as GGUF.
@@ -21,24 +23,12 @@ pub(crate) struct Made {
     pub(crate) tensors: Vec<(Role, Tensor)>,
 }
 
-const LAYER: [LayerRole; 9] = [
-    LayerRole::AttentionNorm,
-    LayerRole::Query,
-    LayerRole::Key,
-    LayerRole::Value,
-    LayerRole::Output,
-    LayerRole::FfnNorm,
-    LayerRole::Gate,
-    LayerRole::Up,
-    LayerRole::Down,
-];
-
 impl Made {
     /// The checkpoint of the parity fixtures.
     fn tiny() -> Self {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/encoder/tiny");
         let mut weights = Weights::open_folder(&folder).unwrap();
-        let roles = (0..2).flat_map(|layer| LAYER.map(|role| Role::Layer(layer, role)));
+        let roles = (0..2).flat_map(|layer| LayerRole::ALL.map(|role| Role::Layer(layer, role)));
         let roles: Vec<Role> = [Role::Embedding, Role::OutputNorm].into_iter().chain(roles).collect();
         let tensors = roles.into_iter().map(|role| (role, weights.tensor(role).unwrap())).collect();
         Self { hyper: weights.hyper().clone(), tensors }
@@ -75,7 +65,7 @@ impl Made {
         let norm = || Tensor::ones(hidden, DType::F32, &Device::Cpu).unwrap();
         let keys = hyper.kv_heads * hyper.head_dim;
         let mut tensors = vec![(Role::Embedding, noise(vocab, hidden))];
-        for (layer, role) in (0..layers).flat_map(|layer| LAYER.map(|role| (layer, role))) {
+        for (layer, role) in (0..layers).flat_map(|layer| LayerRole::ALL.map(|role| (layer, role))) {
             let tensor = match role {
                 LayerRole::AttentionNorm | LayerRole::FfnNorm => norm(),
                 LayerRole::Query | LayerRole::Output => noise(hidden, hidden),
@@ -90,6 +80,11 @@ impl Made {
 
     /// The file, with products of that type.
     pub(crate) fn gguf(&self, dtype: GgmlDType) -> Vec<u8> {
+        self.gguf_with(dtype, &[], &[])
+    }
+
+    /// The file with other metadata and further tensors.
+    fn gguf_with(&self, dtype: GgmlDType, other: &[(&str, Value)], further: &[(&str, Vec<f32>)]) -> Vec<u8> {
         let hyper = &self.hyper;
         let count = |value: usize| Value::U32(value as u32);
         let alphabet: Vec<String> = byte_letters().into_iter().chain(["th".into(), "the".into()]).collect();
@@ -98,7 +93,7 @@ impl Made {
         let tokens: Vec<Value> = tokens.iter().cloned().chain(filler).map(Value::String).collect();
         let kinds = (0..tokens.len()).map(|at| Value::I32(if at == 0 { 3 } else { 1 })).collect();
         let merges = ["t h", "th e"].map(|merge| Value::String(merge.into())).into();
-        let metadata = [
+        let mut metadata = BTreeMap::from([
             ("general.architecture", Value::String("llama".into())),
             ("llama.block_count", count(hyper.layers)),
             ("llama.embedding_length", count(hyper.hidden)),
@@ -113,7 +108,8 @@ impl Made {
             ("tokenizer.ggml.tokens", Value::Array(tokens)),
             ("tokenizer.ggml.token_type", Value::Array(kinds)),
             ("tokenizer.ggml.merges", Value::Array(merges)),
-        ];
+        ]);
+        metadata.extend(other.iter().cloned());
         let mut tensors: Vec<(String, QTensor)> = Vec::new();
         if hyper.rope.scaling != Scaling::None {
             let plain = Rope { theta: hyper.rope.theta, scaling: Scaling::None }.frequencies(hyper.head_dim);
@@ -139,6 +135,10 @@ impl Made {
             };
             let dtype = if tensor.rank() == 1 { GgmlDType::F32 } else { dtype };
             tensors.push((gguf_name(*role), QTensor::quantize(&tensor, dtype).unwrap()));
+        }
+        for (name, numbers) in further {
+            let tensor = Tensor::new(numbers.as_slice(), &Device::Cpu).unwrap();
+            tensors.push(((*name).into(), QTensor::quantize(&tensor, GgmlDType::F32).unwrap()));
         }
         let mut file = Cursor::new(Vec::new());
         let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(key, value)| (*key, value)).collect();
@@ -224,18 +224,99 @@ fn types_with_large_blocks_are_read_and_come_close() {
     }
 }
 
+fn print(files: &Files, precision: Precision) -> String {
+    let (mut weights, tokenizer) = open(files).unwrap();
+    let setup = Setup { device: config::Device::Cpu, precision, threads: 1, ..Setup::default() };
+    Encoder::load(&mut weights, &setup).unwrap();
+    weights.fingerprint(tokenizer.made_of())
+}
+
 #[test]
-fn the_fingerprint_follows_the_weights_and_nothing_else() {
-    let print = |file: Vec<u8>, precision| {
-        let (mut weights, _) = open(&Files::Builtin(file.leak())).unwrap();
-        let setup = Setup { device: config::Device::Cpu, precision, threads: 1, ..Setup::default() };
-        Encoder::load(&mut weights, &setup).unwrap();
-        weights.fingerprint()
-    };
+fn the_fingerprint_follows_all_that_states_depend_on_and_nothing_else() {
+    let print = |file: Vec<u8>, precision| print(&Files::Builtin(file.leak()), precision);
     let made = Made::wide();
     let one = print(made.gguf(GgmlDType::Q8_0), Precision::Full);
     assert_eq!(one, print(made.gguf(GgmlDType::Q8_0), Precision::Int8), "however it is held");
     assert_ne!(one, print(made.gguf(GgmlDType::Q4K), Precision::Full), "other numbers");
+    let with = |key, value| print(made.gguf_with(GgmlDType::Q8_0, &[(key, value)], &[]), Precision::Full);
+    assert_eq!(one, with("general.name", Value::String("another".into())));
+    assert_ne!(one, with("llama.rope.freq_base", Value::F32(1e6)));
+    assert_ne!(one, with("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-6)));
+    assert_ne!(one, with("tokenizer.ggml.pre", Value::String("smollm".into())));
+    assert_ne!(one, with("tokenizer.ggml.add_bos_token", Value::Bool(false)));
+
+    let mut deep = made_llama(6);
+    let before = print(deep.gguf(GgmlDType::Q8_0), Precision::Full);
+    let (_, last) = deep.tensors.last_mut().unwrap();
+    *last = last.affine(2.0, 0.0).unwrap();
+    assert_ne!(before, print(deep.gguf(GgmlDType::Q8_0), Precision::Full), "the deepest layer");
+    let before = print(deep.gguf(GgmlDType::Q8_0), Precision::Full);
+    let (_, embedding) = deep.tensors.first_mut().unwrap();
+    *embedding = embedding.affine(2.0, 0.0).unwrap();
+    assert_ne!(before, print(deep.gguf(GgmlDType::Q8_0), Precision::Full), "the embeddings");
+}
+
+#[test]
+fn the_builtin_encoder_keeps_its_name_wherever_its_file_lies() {
+    let builtin = Source::Builtin.fetch(&config::Hub::default(), &mut ()).unwrap();
+    let Files::Builtin(bytes) = &builtin else { panic!("it is in the binary") };
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.gguf");
+    std::fs::write(&copy, bytes).unwrap();
+    let head = Head::from_bytes(builtin_bytes("builtin/head.safetensors").unwrap()).unwrap();
+    assert_eq!(print(&builtin, Precision::Auto), head.description().encoder);
+    assert_eq!(print(&Files::Gguf(copy), Precision::Full), head.description().encoder);
+}
+
+#[test]
+fn what_a_file_wants_and_cannot_be_given_is_refused_by_the_files_name() {
+    let made = Made::wide();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    let load = |file: Vec<u8>| {
+        std::fs::write(&path, file).unwrap();
+        let name = path.display().to_string();
+        let model = Model::load(&config::Classifier { model: name, threads: 1, ..config::Classifier::default() })?;
+        model.encode_batch(&["Hello"], &Pooling::mean_of(1))
+    };
+    let refused = |other: &[(&str, Value)], further: &[(&str, Vec<f32>)], why: &str| {
+        let told = load(made.gguf_with(GgmlDType::F32, other, further)).unwrap_err().to_string();
+        assert!(told.contains(why), "{told}");
+        assert!(told.contains("m.gguf"), "{told}");
+    };
+    let text = |text: &str| Value::String(text.into());
+    let (kind, factor) = ("llama.rope.scaling.type", "llama.rope.scaling.factor");
+    refused(&[(kind, text("yarn"))], &[], "yarn");
+    refused(&[(kind, text("linear")), (factor, Value::F32(0.0))], &[], "frequency");
+    refused(&[("llama.rope.dimension_count", Value::U32(16))], &[], "rope.dimension_count");
+    refused(&[("llama.expert_count", Value::U32(8))], &[], "experts");
+    for base in [0.0, -5.0, f32::NAN] {
+        refused(&[("llama.rope.freq_base", Value::F32(base))], &[], "rotary base");
+    }
+    refused(&[], &[("blk.0.attn_q.bias", vec![5.0; 256])], "blk.0.attn_q.bias");
+    for table in [vec![1.0; 5], vec![1.0; 50], vec![0.0; 32]] {
+        refused(&[], &[("rope_freqs.weight", table)], "rotary");
+    }
+    refused(&[("tokenizer.ggml.pre", text("other"))], &[], "the tokenizer");
+    refused(&[("llama.feed_forward_length", Value::U32(512))], &[], "blk.0.ffn_gate.weight is [256, 256]");
+    refused(&[("general.architecture", text("bert"))], &[], "bert");
+
+    assert!(
+        load(made.gguf_with(GgmlDType::F32, &[(kind, text("none"))], &[("rope_freqs.weight", vec![1.0; 32])]))
+            .is_ok()
+    );
+    let mut broken = Made::wide();
+    let (_, last) = broken.tensors.last_mut().unwrap();
+    *last = last.affine(f64::NAN, 0.0).unwrap();
+    assert!(load(broken.gguf(GgmlDType::F32)).unwrap_err().to_string().contains("no finite numbers"));
+
+    let file = made.gguf(GgmlDType::F32);
+    for (bytes, why) in
+        [(file.len() - 1, "cut off"), (5_000, "fetch it again"), (100, "fetch it again"), (3, "no GGUF file")]
+    {
+        let told = load(file[..bytes].to_vec()).unwrap_err().to_string();
+        assert!(told.contains(why) && told.contains("m.gguf") && !told.contains('\n'), "{told}");
+    }
 }
 
 #[test]

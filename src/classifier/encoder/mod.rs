@@ -58,13 +58,32 @@ pub enum EncoderError {
     #[error("device `{0}`: {1}")]
     Device(&'static str, String),
     /// A tensor operation failed.
-    #[error("{0}")]
+    #[error("{}", without_backtrace(.0))]
     Tensor(#[from] candle_core::Error),
+}
+
+/// What an operator can use of an error: where in a library it arose is not for them.
+fn without_backtrace(error: &candle_core::Error) -> String {
+    use candle_core::Error;
+    match error {
+        Error::WithBacktrace { inner, .. } => without_backtrace(inner),
+        Error::Context { inner, context } => format!("{context}: {}", without_backtrace(inner)),
+        Error::WithPath { inner, path } => format!("{}: {}", path.display(), without_backtrace(inner)),
+        other => other.to_string(),
+    }
 }
 
 impl EncoderError {
     pub(super) fn file(path: &Path, why: impl std::fmt::Display) -> Self {
         Self::File { path: path.display().to_string(), why: why.to_string() }
+    }
+
+    /// The same, with the file it is about.
+    pub(super) fn of(self, path: &Path) -> Self {
+        match self {
+            Self::File { .. } | Self::Device(..) => self,
+            other => Self::file(path, other),
+        }
     }
 
     fn missing(name: &str) -> Self {
@@ -220,7 +239,7 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// An empty or over-long prompt, a token or a layer that does not exist, or a failing device.
+    /// An empty or over-long prompt, a token or a layer that does not exist, states that are no numbers, or a failing device.
     pub fn encode(&self, prompts: &[&[u32]], pooling: &Pooling) -> Result<Vec<Vec<f32>>, EncoderError> {
         let mut pooled = vec![Vec::with_capacity(pooling.width(self.hyper.hidden)); prompts.len()];
         self.forward(prompts, &pooling.layers, |states, spans| {
@@ -229,6 +248,12 @@ impl Encoder {
                 pooling::pool(rows, self.hyper.hidden, pooling, pooled);
             }
         })?;
+        // Such a state would spoil whatever learns from it, and nothing behind here looks again.
+        if pooled.iter().flatten().any(|value| !value.is_finite()) {
+            return Err(EncoderError::Malformed(
+                "its states are no finite numbers: the weights are damaged, or too large for their type".into(),
+            ));
+        }
         Ok(pooled)
     }
 

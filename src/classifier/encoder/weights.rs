@@ -9,13 +9,14 @@ use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use candle_core::quantized::gguf_file::Content;
+use candle_core::quantized::gguf_file::{Content, TensorInfo};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use super::dimensions::lacking;
 use super::{EncoderError, Hyper, Scaling};
 
 /// A tensor's role.
@@ -42,6 +43,51 @@ pub enum LayerRole {
     Gate,
     Up,
     Down,
+}
+
+impl LayerRole {
+    /// All there are, in the order they are written.
+    pub(in crate::classifier) const ALL: [Self; 9] = [
+        Self::AttentionNorm,
+        Self::Query,
+        Self::Key,
+        Self::Value,
+        Self::Output,
+        Self::FfnNorm,
+        Self::Gate,
+        Self::Up,
+        Self::Down,
+    ];
+
+    /// GGUF's name within a layer.
+    fn in_gguf(self) -> &'static str {
+        match self {
+            Self::AttentionNorm => "attn_norm",
+            Self::Query => "attn_q",
+            Self::Key => "attn_k",
+            Self::Value => "attn_v",
+            Self::Output => "attn_output",
+            Self::FfnNorm => "ffn_norm",
+            Self::Gate => "ffn_gate",
+            Self::Up => "ffn_up",
+            Self::Down => "ffn_down",
+        }
+    }
+
+    /// The published checkpoints' name within a layer.
+    fn in_hub(self) -> &'static str {
+        match self {
+            Self::AttentionNorm => "input_layernorm",
+            Self::Query => "self_attn.q_proj",
+            Self::Key => "self_attn.k_proj",
+            Self::Value => "self_attn.v_proj",
+            Self::Output => "self_attn.o_proj",
+            Self::FfnNorm => "post_attention_layernorm",
+            Self::Gate => "mlp.gate_proj",
+            Self::Up => "mlp.up_proj",
+            Self::Down => "mlp.down_proj",
+        }
+    }
 }
 
 /// Where tensors come from.
@@ -76,13 +122,7 @@ impl Weights {
     /// It cannot be read, or is no Llama.
     pub fn open_gguf(path: &Path) -> Result<Self, EncoderError> {
         let file = std::fs::File::open(path).map_err(|error| EncoderError::file(path, error))?;
-        Self::gguf(Box::new(std::io::BufReader::new(file))).map_err(|error| match error {
-            // What is no GGUF at all is not told by its name.
-            EncoderError::Tensor(error) => {
-                EncoderError::file(path, format!("is no GGUF file that can be read: {error}"))
-            }
-            other => other,
-        })
+        Self::gguf(Box::new(std::io::BufReader::new(file))).map_err(|error| error.of(path))
     }
 
     /// GGUF in memory.
@@ -95,13 +135,24 @@ impl Weights {
     }
 
     fn gguf(mut reader: Box<dyn ReadSeek>) -> Result<Self, EncoderError> {
-        let content = Content::read(&mut reader)?;
+        let content = Content::read(&mut reader).map_err(|error| {
+            let error = EncoderError::from(error);
+            EncoderError::Malformed(format!(
+                "no GGUF file, or a damaged one ({error}); if it should be one, fetch it again"
+            ))
+        })?;
+        whole(&content, &mut reader)?;
         let mut hyper = Hyper::from_gguf(&content)?;
+        let names = content.tensor_infos.keys().map(String::as_str);
+        if let Some(name) = foreign(names, "blk.", "attn_rot_embd", LayerRole::in_gguf) {
+            return Err(lacking(format!("the tensor `{name}`")));
+        }
         if content.tensor_infos.contains_key("rope_freqs.weight") {
             let divisors =
                 content.tensor(&mut reader, "rope_freqs.weight", &Device::Cpu)?.dequantize(&Device::Cpu)?;
             let divisors = divisors.flatten_all()?.to_vec1::<f32>()?;
             hyper.rope.scaling = Scaling::Table(divisors.into_iter().map(f64::from).collect());
+            hyper = hyper.checked()?;
         }
         Ok(Self { file: File::Gguf { content, reader }, hyper, bytes: None, samples: BTreeMap::new() })
     }
@@ -114,11 +165,19 @@ impl Weights {
     pub fn open_folder(folder: &Path) -> Result<Self, EncoderError> {
         let config = folder.join("config.json");
         let text = std::fs::read_to_string(&config).map_err(|error| EncoderError::file(&config, error))?;
-        let hyper = Hyper::from_json(&text)?;
+        let hyper = Hyper::from_json(&text).map_err(|error| error.of(&config))?;
         let shards = shards(folder)?;
         // SAFETY: the files must not be changed while they are mapped. They are model weights in a cache or a folder of
         // the operator's; whoever rewrites them in place under a running gateway breaks it, as with a shared library.
-        let mapped = unsafe { MmapedSafetensors::multi(&shards)? };
+        let mapped = unsafe { MmapedSafetensors::multi(&shards) }.map_err(|error| {
+            let error = EncoderError::from(error);
+            EncoderError::file(folder, format!("its safetensors cannot be read ({error}); cut off? fetch them again"))
+        })?;
+        let tensors = mapped.tensors();
+        let names = tensors.iter().map(|(name, _)| name.as_str());
+        if let Some(name) = foreign(names, "model.layers.", "self_attn.rotary_emb", LayerRole::in_hub) {
+            return Err(lacking(format!("the tensor `{name}`")).of(folder));
+        }
         Ok(Self { file: File::Safetensors(mapped), hyper, bytes: None, samples: BTreeMap::new() })
     }
 
@@ -186,7 +245,8 @@ impl Weights {
         let expected = self.shape(role);
         if tensor.dims() != expected {
             let found = tensor.dims();
-            return Err(EncoderError::Malformed(format!("{role:?} is {found:?} and should be {expected:?}")));
+            let name = self.name(role);
+            return Err(EncoderError::Malformed(format!("{name} is {found:?} and should be {expected:?}")));
         }
         let heads = match (&self.file, role) {
             (File::Gguf { .. }, Role::Layer(_, LayerRole::Query)) => Some(self.hyper.heads),
@@ -197,27 +257,31 @@ impl Weights {
             Some(heads) => interleaved_to_halves(&tensor, heads)?,
             None => tensor,
         };
-        if matches!(role, Role::Layer(0..FINGERPRINT_LAYERS, _)) {
+        // Those of a GGUF file are sampled as they are handed out by whichever device.
+        if role != Role::Embedding || matches!(self.file, File::Safetensors(_)) {
             self.samples.insert(hub_name(role), sample(&tensor)?);
         }
         Ok(tensor)
     }
 
-    /// A name that changes with the weights of the first layers, made of samples of those that were handed out: the same
-    /// for the same model, whatever the device, and cheap for the largest.
-    pub fn fingerprint(&self) -> String {
+    /// A name that changes with all that states depend on: dimensions, rotary positions, what the tokenizer is made of
+    /// (`text_to_tokens`, a hash), and the weights, by samples of those that were handed out. The same for the same model,
+    /// whatever the device, and cheap for the largest.
+    pub fn fingerprint(&self, text_to_tokens: &[u8; 32]) -> String {
         let mut hash = Sha256::new();
-        hash.update(format!("{} {} {} ", self.hyper.vocab, self.hyper.hidden, self.hyper.layers));
+        hash.update(format!("{:?}", self.hyper));
+        hash.update(text_to_tokens);
         for (name, sample) in &self.samples {
             hash.update(name);
             hash.update(sample);
         }
-        // What was tuned may lie behind the layers that are sampled.
+        // What was tuned may lie between the numbers that are sampled.
         if let Some(tuned) = self.content().and_then(|content| super::gguf_text(content, TUNED)) {
             hash.update(tuned);
         }
         let digits: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        format!("llama-{digits}")
+        let name = format!("llama-{digits}");
+        if name == SHIPPED.0 { SHIPPED.1.to_owned() } else { name }
     }
 
     /// The embeddings as they are in a GGUF file, quantised or not; `None` for safetensors. Those of a file that lies in
@@ -240,9 +304,11 @@ impl Weights {
             let start = content.tensor_data_offset.saturating_add(info.offset) as usize;
             let rows = bytes.get(start..).and_then(|rest| rest.get(..dims[0] * row));
             let bytes = rows.ok_or_else(|| EncoderError::Malformed(format!("{name} is cut short")))?;
+            self.samples.insert(hub_name(Role::Embedding), ends(bytes));
             return Ok(Some(Rows::Borrowed { bytes, dtype, row, width: dims[1] }));
         }
         let tensor = info.read(reader, content.tensor_data_offset, &Device::Cpu)?;
+        self.samples.insert(hub_name(Role::Embedding), ends(&tensor.data()?));
         Ok(Some(Rows::Owned(Arc::new(tensor))))
     }
 
@@ -261,6 +327,14 @@ impl Weights {
         reader.seek(SeekFrom::Start(content.tensor_data_offset + info.offset)).map_err(EncoderError::read)?;
         reader.read_exact(&mut data).map_err(EncoderError::read)?;
         Ok((info.ggml_dtype, info.shape.dims().to_vec(), data))
+    }
+
+    /// A tensor's name in the file.
+    fn name(&self, role: Role) -> String {
+        match &self.file {
+            File::Gguf { .. } => gguf_name(role),
+            File::Safetensors(_) => hub_name(role),
+        }
     }
 
     /// Rows of a tensor.
@@ -327,17 +401,61 @@ impl Rows {
 /// GGUF's key for a hash of what was learned, in a file that `train --finetune` wrote.
 pub(in crate::classifier) const TUNED: &str = "pointsman.tuned";
 
-/// Layers whose weights make the fingerprint.
-const FINGERPRINT_LAYERS: usize = 4;
+/// The builtin encoder's fingerprint, and the one by which its head knows it: that head is older than what is hashed now.
+/// The next encoder that is shipped goes without.
+const SHIPPED: (&str, &str) = ("llama-d62a7b13d1203efc", "llama-cad65f74fa9da0a9");
 
 /// A hash of about a thousand of a tensor's numbers.
 fn sample(tensor: &Tensor) -> Result<[u8; 32], EncoderError> {
-    let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
+    let flat = tensor.flatten_all()?;
+    let count = flat.elem_count();
+    let places: Vec<u32> = (0..count as u32).step_by((count / 1024).max(1)).collect();
     let mut hash = Sha256::new();
-    for number in numbers.iter().step_by((numbers.len() / 1024).max(1)) {
+    for number in flat.index_select(&Tensor::new(places, &Device::Cpu)?, 0)?.to_vec1::<f32>()? {
         hash.update(number.to_le_bytes());
     }
     Ok(hash.finalize().into())
+}
+
+/// A hash of the first and the last bytes: of those between pages are read only when they are used.
+fn ends(bytes: &[u8]) -> [u8; 32] {
+    const END: usize = 1024;
+    let mut hash = Sha256::new();
+    hash.update(&bytes[..bytes.len().min(END)]);
+    hash.update(&bytes[bytes.len().saturating_sub(END)..]);
+    hash.finalize().into()
+}
+
+/// That all tensors are within the file: a download that was cut off is told here, and by its name.
+fn whole(content: &Content, reader: &mut dyn ReadSeek) -> Result<(), EncoderError> {
+    let there = reader.seek(SeekFrom::End(0)).map_err(EncoderError::read)?;
+    let end = |info: &TensorInfo| {
+        let (block, bytes) = (info.ggml_dtype.block_size() as u64, info.ggml_dtype.type_size() as u64);
+        let numbers = info.shape.dims().iter().fold(1_u64, |product, size| product.saturating_mul(*size as u64));
+        let size = (numbers / block).saturating_mul(bytes);
+        content.tensor_data_offset.saturating_add(info.offset).saturating_add(size)
+    };
+    let last = content.tensor_infos.iter().map(|(name, info)| (end(info), name)).max();
+    match last.filter(|(end, _)| *end > there) {
+        Some((end, name)) => Err(EncoderError::Malformed(format!(
+            "it has {there} bytes, and `{name}` ends at {end}: it was cut off; fetch it again"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// A layer's tensor that nothing is done with, such as a bias, a further norm, an expert or a scale: what is read without
+/// it comes out wrong. `unused` begins the names of those that a file may have for others.
+fn foreign<'a>(
+    names: impl Iterator<Item = &'a str>,
+    layers: &str,
+    unused: &str,
+    name: fn(LayerRole) -> &'static str,
+) -> Option<&'a str> {
+    let of_a_layer = |full: &'a str| Some((full.strip_prefix(layers)?.split_once('.')?.1, full));
+    let known = |part: &str| LayerRole::ALL.iter().any(|role| part.strip_suffix(".weight") == Some(name(*role)));
+    let foreign = names.filter_map(of_a_layer).filter(|(part, _)| !part.starts_with(unused) && !known(part));
+    foreign.map(|(_, full)| full).min()
 }
 
 /// GGUF's name of a tensor.
@@ -345,20 +463,7 @@ pub(in crate::classifier) fn gguf_name(role: Role) -> String {
     match role {
         Role::Embedding => "token_embd.weight".into(),
         Role::OutputNorm => "output_norm.weight".into(),
-        Role::Layer(layer, role) => {
-            let name = match role {
-                LayerRole::AttentionNorm => "attn_norm",
-                LayerRole::Query => "attn_q",
-                LayerRole::Key => "attn_k",
-                LayerRole::Value => "attn_v",
-                LayerRole::Output => "attn_output",
-                LayerRole::FfnNorm => "ffn_norm",
-                LayerRole::Gate => "ffn_gate",
-                LayerRole::Up => "ffn_up",
-                LayerRole::Down => "ffn_down",
-            };
-            format!("blk.{layer}.{name}.weight")
-        }
+        Role::Layer(layer, role) => format!("blk.{layer}.{}.weight", role.in_gguf()),
     }
 }
 
@@ -367,20 +472,7 @@ fn hub_name(role: Role) -> String {
     match role {
         Role::Embedding => "model.embed_tokens.weight".into(),
         Role::OutputNorm => "model.norm.weight".into(),
-        Role::Layer(layer, role) => {
-            let name = match role {
-                LayerRole::AttentionNorm => "input_layernorm",
-                LayerRole::Query => "self_attn.q_proj",
-                LayerRole::Key => "self_attn.k_proj",
-                LayerRole::Value => "self_attn.v_proj",
-                LayerRole::Output => "self_attn.o_proj",
-                LayerRole::FfnNorm => "post_attention_layernorm",
-                LayerRole::Gate => "mlp.gate_proj",
-                LayerRole::Up => "mlp.up_proj",
-                LayerRole::Down => "mlp.down_proj",
-            };
-            format!("model.layers.{layer}.{name}.weight")
-        }
+        Role::Layer(layer, role) => format!("model.layers.{layer}.{}.weight", role.in_hub()),
     }
 }
 

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::Tuner;
 use super::llama::PRODUCTS;
-use crate::classifier::cut::{self, FREQUENCIES, LAYER, write_gguf};
+use crate::classifier::cut::{self, FREQUENCIES, write_gguf};
 use crate::classifier::encoder::{EncoderError, LayerRole, Role, TUNED, gguf_name};
 use crate::classifier::model::{LoadError, open};
 use crate::classifier::source::{Files, hex};
@@ -75,7 +75,7 @@ pub fn write(tuner: &Tuner, base: &Files, out: &Path) -> Result<Written, LoadErr
                 from += rows;
             }
         }
-        for role in LAYER {
+        for role in LayerRole::ALL {
             let name = gguf_name(Role::Layer(at, role));
             let written = match tuned.iter().find(|(tuned, _)| *tuned == role) {
                 Some((_, tensor)) => {
