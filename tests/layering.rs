@@ -88,7 +88,7 @@ const IMPURE: [&str; 11] = [
 ];
 
 /// Foreign crates and the modules that may name them.
-const DOORS: [(&str, &[&str]); 16] = [
+const DOORS: [(&str, &[&str]); 17] = [
     ("axum", &["http", "sandbox"]),
     ("hyper", &["http", "sandbox"]),
     ("maud", &["http"]),
@@ -98,6 +98,7 @@ const DOORS: [(&str, &[&str]); 16] = [
     ("candle_transformers", &["classifier"]),
     ("tokenizers", &["classifier"]),
     ("hf_hub", &["classifier"]),
+    ("ureq", &["classifier"]),
     ("sled", &["store"]),
     ("parquet", &["store"]),
     ("zstd", &["store"]),

@@ -12,12 +12,13 @@
 //! time, and never waits for more. Who cannot be in time any more is not begun ([`Pace`]).
 //!
 //! **Starting** happens on that thread: load, warm up (weights are touched, pages are mapped), then serve. Until then the
-//! answer is [`Missed::Loading`], and the gateway serves without readings.
+//! answer is [`Missed::Loading`], and the gateway serves without readings. A hub that cannot be reached is asked again, after
+//! seconds at first and every few minutes in the end.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,12 @@ const BATCH_TOKENS: usize = 256;
 /// Nobody waits for longer.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
+/// First pause before a hub that was not there is asked again, doubling up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
 /// The classifier. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
 pub struct Classifier {
@@ -65,7 +72,8 @@ struct Shared {
 #[derive(Debug)]
 enum State {
     Disabled,
-    Loading,
+    /// With why it takes so long, where it does.
+    Loading(Option<String>),
     Ready(Arc<Model>),
     Failed(String),
     Stopped,
@@ -86,7 +94,7 @@ struct Job {
 pub struct ClassifierStatus {
     /// `disabled`, `loading`, `ready`, `failed` or `stopped`.
     pub state: &'static str,
-    /// Why, where it failed.
+    /// Why, where it failed, or loads for longer than it should.
     pub reason: Option<String>,
     /// The model, once it is loaded.
     pub model: Option<ModelInfo>,
@@ -103,7 +111,7 @@ pub struct ClassifierStatus {
 impl Classifier {
     /// Starts loading and returns at once.
     pub fn start(settings: &config::Classifier, models: &BTreeMap<String, config::Model>) -> Self {
-        let state = if settings.enabled { State::Loading } else { State::Disabled };
+        let state = if settings.enabled { State::Loading(None) } else { State::Disabled };
         let shared = Arc::new(Shared {
             settings: settings.clone(),
             state: ArcSwap::from_pointee(state),
@@ -171,7 +179,7 @@ impl Classifier {
         match &**self.shared.state.load() {
             State::Ready(_) => {}
             State::Disabled => return Err(Missed::Disabled),
-            State::Loading => return Err(Missed::Loading),
+            State::Loading(_) => return Err(Missed::Loading),
             State::Failed(reason) => return Err(Missed::Failed(reason.clone())),
             State::Stopped => return Err(Missed::Failed("it is stopped".into())),
         }
@@ -214,14 +222,14 @@ impl Classifier {
 
     /// Whether it is still on its way: the one state that passes by itself.
     pub fn is_loading(&self) -> bool {
-        matches!(&**self.shared.state.load(), State::Loading)
+        matches!(&**self.shared.state.load(), State::Loading(_))
     }
 
     /// How it is.
     pub fn status(&self) -> ClassifierStatus {
         let (state, reason, model) = match &**self.shared.state.load() {
             State::Disabled => ("disabled", None, None),
-            State::Loading => ("loading", None, None),
+            State::Loading(reason) => ("loading", reason.clone(), None),
             State::Ready(model) => ("ready", None, Some(model.info().clone())),
             State::Failed(reason) => ("failed", Some(reason.clone()), None),
             State::Stopped => ("stopped", None, None),
@@ -260,22 +268,31 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
         });
         Ok((model, head))
     };
-    let loaded = std::thread::scope(|scope| {
-        let loading = scope.spawn(load).join();
-        loading.unwrap_or_else(|_| Err(LoadError::Panicked))
-    });
-    let (model, head) = match loaded {
-        Ok((model, head)) => (Arc::new(model), head.map(Arc::new)),
-        Err(error) => return give_up(shared, &error),
+    let mut pause = PAUSE;
+    let (model, head) = loop {
+        let loaded = std::thread::scope(|scope| {
+            let loading = scope.spawn(load).join();
+            loading.unwrap_or_else(|_| Err(LoadError::Panicked))
+        });
+        match loaded {
+            Ok((model, head)) => break (Arc::new(model), head.map(Arc::new)),
+            Err(error) if error.may_pass() => {
+                tracing::warn!(error = %error, again_s = pause.as_secs(), "The classifier's model cannot be fetched yet; routing goes on without it");
+                enter(shared, State::Loading(Some(error.to_string())));
+                // The queue is closed when it is stopped; nothing comes through it before it is ready.
+                if let Err(RecvTimeoutError::Disconnected) = jobs.recv_timeout(pause) {
+                    return;
+                }
+                pause = (2 * pause).min(LONGEST_PAUSE);
+            }
+            Err(error) => return give_up(shared, &error),
+        }
     };
     shared.priors.rcu(|priors| priors.with_head(head.clone()));
     let took_ms = started.elapsed().as_millis() as u64;
     let info = model.info();
     tracing::info!(model = %info.name, device = %info.device, took_ms, "The classifier is ready");
-    let before = shared.state.swap(Arc::new(State::Ready(Arc::clone(&model))));
-    if matches!(&*before, State::Stopped) {
-        shared.state.store(before);
-    }
+    enter(shared, State::Ready(Arc::clone(&model)));
     let mut next = None;
     let mut pace = Pace::default();
     while let Some(first) = next.take().or_else(|| jobs.recv().ok()) {
@@ -285,6 +302,14 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
             tracing::error!("The classifier broke off reading a batch; the line before has the place");
             None
         });
+    }
+}
+
+/// What was stopped meanwhile stays so.
+fn enter(shared: &Shared, state: State) {
+    let before = shared.state.swap(Arc::new(state));
+    if matches!(&*before, State::Stopped) {
+        shared.state.store(before);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where a model comes from: the binary itself, a path, or a hub.
 
+mod blobs;
+mod client;
 mod hub;
 mod manifest;
 
@@ -115,16 +117,32 @@ pub enum SourceError {
         /// What is wrong.
         what: String,
     },
-    /// The hub's client failed.
-    #[error("the hub's client: {0}")]
-    Client(String),
+    /// The hub answers in a way that leads nowhere.
+    #[error("the hub's answer cannot be used: {0}")]
+    Odd(String),
+    /// Another program is at it, and does not get on.
+    #[error("another program holds {lock}, and has brought no byte for {seconds} seconds")]
+    Held {
+        /// The file that shows it.
+        lock: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The cache cannot be written.
+    #[error("{path}: {why}; the model is kept there (classifier.hub.cache_dir)")]
+    Disk {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
 }
 
 impl SourceError {
     /// Whether trying again may help.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::TooOften | Self::Cut(_) | Self::Silent(_) | Self::Corrupt { .. } => true,
+            Self::TooOften | Self::Cut(_) | Self::Silent(_) | Self::Corrupt { .. } | Self::Held { .. } => true,
             Self::Status(status) => *status >= 500,
             _ => false,
         }

@@ -5,12 +5,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::classifier::open;
+use crate::classifier::{Classifier, open};
 
 #[test]
 fn a_name_is_builtin_a_path_or_a_repository() {
@@ -43,16 +44,24 @@ struct Mood {
     refuse: Vec<u16>,
     /// The next so many bodies longer than a kilobyte end in the middle.
     cut: usize,
-    /// The next so many of them stop in the middle, and the connection stays open.
-    stall: usize,
     /// Wants this token.
     token: Option<String>,
     /// Says a wrong hash.
     lie: bool,
     /// Never answers.
     silent: bool,
-    /// Requests so far: path and range.
-    seen: Vec<(String, String)>,
+    /// The next so many bodies longer than a kilobyte stop in the middle, and the connection stays.
+    stall: usize,
+    /// Where bodies longer than a kilobyte are: the hub leads there.
+    storage: Option<String>,
+    /// What `main` is now; `c0ffee` where empty.
+    commit: &'static str,
+    /// Pause before each quarter of a body longer than a kilobyte.
+    slow: Duration,
+    /// Says where bodies begin, and gives them whole.
+    no_ranges: bool,
+    /// Requests so far: path, range and authorization.
+    seen: Vec<(String, String, String)>,
 }
 
 /// A stand-in for the hub.
@@ -101,7 +110,7 @@ impl Hub {
         "hf:owner/tiny".parse::<Source>().unwrap().fetch(settings, &mut ())
     }
 
-    fn seen(&self) -> Vec<(String, String)> {
+    fn seen(&self) -> Vec<(String, String, String)> {
         self.mood.lock().unwrap().seen.clone()
     }
 }
@@ -127,7 +136,7 @@ fn answer(mut stream: TcpStream, files: &HashMap<String, Vec<u8>>, mood: &Mutex<
         };
         let (range, authorization) = (header("range"), header("authorization"));
         let mut mood = mood.lock().unwrap();
-        mood.seen.push((path.clone(), range.clone()));
+        mood.seen.push((path.clone(), range.clone(), authorization.clone()));
         if mood.silent {
             drop(mood);
             let _ = reader.read(&mut [0; 1]);
@@ -142,9 +151,10 @@ fn answer(mut stream: TcpStream, files: &HashMap<String, Vec<u8>>, mood: &Mutex<
             let _ = stream.write_all(format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n").as_bytes());
             continue;
         }
+        let commit = if mood.commit.is_empty() { "c0ffee" } else { mood.commit };
         if path == "/api/models/owner/tiny/revision/main" {
             let siblings: Vec<_> = files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
-            let body = serde_json::json!({ "siblings": siblings, "sha": "c0ffee" }).to_string();
+            let body = serde_json::json!({ "siblings": siblings, "sha": commit }).to_string();
             let head = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
                 body.len()
@@ -152,36 +162,55 @@ fn answer(mut stream: TcpStream, files: &HashMap<String, Vec<u8>>, mood: &Mutex<
             let _ = stream.write_all((head + &body).as_bytes());
             continue;
         }
-        let Some(body) = path.strip_prefix("/owner/tiny/resolve/main/").and_then(|name| files.get(name)) else {
+        let name = path.strip_prefix(&format!("/owner/tiny/resolve/{commit}/"));
+        let Some((name, body)) = name.and_then(|name| Some((name, files.get(name)?))) else {
             let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
             continue;
         };
-        let (from, to) = range.trim_start_matches("bytes=").split_once('-').unwrap();
-        let from: usize = from.parse().unwrap();
-        let to = to.parse::<usize>().map_or(body.len(), |to| to + 1);
         let hash = hex(&Sha256::digest(if mood.lie { b"something else" } else { body.as_slice() }));
-        let head = format!(
-            "HTTP/1.1 206 Partial\r\nx-repo-commit: c0ffee\r\netag: \"{hash}\"\r\ncontent-range: bytes {from}-{}/{}\r\n\
-             content-length: {}\r\n\r\n",
-            to.max(1) - 1,
-            body.len(),
-            to - from,
-        );
+        if let Some(storage) = mood.storage.as_ref().filter(|_| body.len() > 1024) {
+            let head = format!(
+                "HTTP/1.1 302 Found\r\nx-repo-commit: {commit}\r\nx-linked-etag: \"{hash}\"\r\nx-linked-size: {}\r\n\
+                 location: {storage}/owner/tiny/resolve/c0ffee/{name}\r\ncontent-length: 0\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(head.as_bytes());
+            continue;
+        }
+        let (from, to) = range.trim_start_matches("bytes=").split_once('-').unwrap();
+        let from: usize = if mood.no_ranges { 0 } else { from.parse().unwrap() };
+        let to = to.parse::<usize>().ok().filter(|_| !mood.no_ranges).map_or(body.len(), |to| to + 1);
+        let part = match mood.no_ranges {
+            true => "HTTP/1.1 200 OK\r\n".to_owned(),
+            false => {
+                let last = to.max(1) - 1;
+                format!("HTTP/1.1 206 Partial\r\ncontent-range: bytes {from}-{last}/{}\r\n", body.len())
+            }
+        };
+        let head =
+            format!("{part}x-repo-commit: {commit}\r\netag: \"{hash}\"\r\ncontent-length: {}\r\n\r\n", to - from,);
         let _ = stream.write_all(head.as_bytes());
-        if mood.cut > 0 && to - from > 1024 {
-            mood.cut -= 1;
+        let long = to - from > 1024;
+        if long && (mood.cut > 0 || mood.stall > 0) {
             let _ = stream.write_all(&body[from..from + (to - from) / 2]);
+            if mood.stall > 0 {
+                mood.stall -= 1;
+                drop(mood);
+                let _ = reader.read(&mut [0; 1]);
+                return;
+            }
+            mood.cut -= 1;
             let _ = stream.shutdown(std::net::Shutdown::Both);
             return;
         }
-        if mood.stall > 0 && to - from > 1024 {
-            mood.stall -= 1;
-            drop(mood);
-            let _ = stream.write_all(&body[from..from + (to - from) / 2]);
-            let _ = reader.read(&mut [0; 1]);
-            return;
+        let pause = mood.slow;
+        drop(mood);
+        for quarter in body[from..to].chunks((to - from).div_ceil(4).max(1)) {
+            if long {
+                std::thread::sleep(pause);
+            }
+            let _ = stream.write_all(quarter);
         }
-        let _ = stream.write_all(&body[from..to]);
     }
 }
 
@@ -226,7 +255,7 @@ fn a_cut_download_goes_on_where_it_stopped() {
     let hub = Hub::tiny(Mood { cut: 2, ..Mood::default() });
     let files = hub.fetch(&config::Hub { retries: 3, ..hub.settings() }).unwrap();
     assert!(open(&files).is_ok());
-    let resumed = hub.seen().into_iter().filter(|(_, range)| range.ends_with('-') && range != "bytes=0-").count();
+    let resumed = hub.seen().into_iter().filter(|(_, range, _)| range.ends_with('-') && range != "bytes=0-").count();
     assert_eq!(resumed, 2, "{:?}", hub.seen());
 }
 
@@ -236,7 +265,7 @@ fn a_cut_download_is_continued_by_a_later_start() {
     assert!(matches!(hub.fetch(&hub.settings()), Err(SourceError::Cut(_))));
     assert!(hub.fetch(&config::Hub { offline: true, ..hub.settings() }).is_err(), "half a model is none");
     assert!(open(&hub.fetch(&hub.settings()).unwrap()).is_ok());
-    assert!(hub.seen().iter().any(|(_, range)| range.ends_with('-') && range != "bytes=0-"));
+    assert!(hub.seen().iter().any(|(_, range, _)| range.ends_with('-') && range != "bytes=0-"));
 }
 
 #[test]
@@ -263,6 +292,76 @@ fn a_token_goes_with_every_request() {
 }
 
 #[test]
+fn a_token_does_not_go_to_where_the_hub_leads() {
+    let storage = Hub::tiny(Mood::default());
+    let hub =
+        Hub::tiny(Mood { token: Some("secret".into()), storage: Some(storage.address.clone()), ..Mood::default() });
+    let token = Some(SecretString::from("secret".to_owned()));
+    assert!(open(&hub.fetch(&config::Hub { token, ..hub.settings() }).unwrap()).is_ok());
+    assert!(storage.seen().len() > 2, "{:?}", storage.seen());
+    assert!(storage.seen().iter().all(|(_, _, authorization)| authorization.is_empty()), "{:?}", storage.seen());
+}
+
+#[test]
+fn a_failed_pull_leaves_the_model_that_was_there() {
+    let hub = Hub::tiny(Mood::default());
+    let offline = config::Hub { offline: true, ..hub.settings() };
+    let pull = || "hf:owner/tiny".parse::<Source>().unwrap().pull(&hub.settings(), &mut ());
+    let before = pull().unwrap();
+    *hub.mood.lock().unwrap() = Mood { commit: "ba5e", lie: true, ..Mood::default() };
+    assert!(matches!(pull(), Err(SourceError::Corrupt { .. })));
+    assert_eq!(hub.fetch(&offline).unwrap(), before);
+    *hub.mood.lock().unwrap() = Mood { commit: "ba5e", ..Mood::default() };
+    let after = pull().unwrap();
+    assert_eq!(hub.fetch(&offline).unwrap(), after);
+    assert_ne!(after, before);
+    let again = hub.seen().iter().filter(|(_, range, _)| range.ends_with('-')).count();
+    assert_eq!(again, 0, "the same bytes under another commit are not fetched again: {:?}", hub.seen());
+}
+
+#[test]
+fn two_who_start_with_one_cold_cache_share_one_download() {
+    let hub = Hub::tiny(Mood { slow: Duration::from_millis(400), ..Mood::default() });
+    // Shorter than a file takes: what counts is that it grows.
+    let settings = config::Hub { timeout_s: 1, ..hub.settings() };
+    std::thread::scope(|scope| {
+        let both = [0, 1].map(|_| scope.spawn(|| hub.fetch(&settings)));
+        for one in both {
+            assert!(open(&one.join().unwrap().unwrap()).is_ok());
+        }
+    });
+    let mut bodies: Vec<_> = hub.seen().into_iter().filter(|(_, range, _)| range.ends_with('-')).collect();
+    let fetched = bodies.len();
+    bodies.sort();
+    bodies.dedup();
+    assert_eq!(bodies.len(), fetched, "{bodies:?}");
+}
+
+#[test]
+fn after_a_silence_a_download_goes_on() {
+    let hub = Hub::tiny(Mood { stall: 2, ..Mood::default() });
+    let settings = config::Hub { timeout_s: 1, retries: 3, ..hub.settings() };
+    assert!(open(&hub.fetch(&settings).unwrap()).is_ok());
+    assert!(hub.seen().iter().any(|(_, range, _)| range.ends_with('-') && range != "bytes=0-"));
+}
+
+#[test]
+fn a_hub_without_ranges_gives_the_file_from_its_beginning() {
+    let hub = Hub::tiny(Mood { no_ranges: true, cut: 1, ..Mood::default() });
+    assert!(open(&hub.fetch(&config::Hub { retries: 1, ..hub.settings() }).unwrap()).is_ok());
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_named() {
+    let hub = Hub::tiny(Mood::default());
+    let file = hub.cache.path().join("a-file");
+    std::fs::write(&file, "x").unwrap();
+    let told = hub.fetch(&config::Hub { cache_dir: Some(file), retries: 3, ..hub.settings() }).unwrap_err();
+    assert!(told.to_string().contains("a-file") && told.to_string().contains("cache_dir"), "{told}");
+    assert!(!told.may_pass());
+}
+
+#[test]
 fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
     let hub = Hub::tiny(Mood { refuse: vec![429, 503], ..Mood::default() });
     assert!(hub.fetch(&config::Hub { retries: 2, ..hub.settings() }).is_ok());
@@ -279,19 +378,34 @@ fn a_damaged_file_is_refused_and_leaves_the_cache() {
     assert!(open(&hub.fetch(&hub.settings()).unwrap()).is_ok());
 }
 
+#[tokio::test]
+async fn a_gateway_that_starts_before_its_hub_gets_its_model_later() {
+    let hub = Hub::tiny(Mood { refuse: vec![503, 429], ..Mood::default() });
+    let settings = config::Classifier {
+        model: "hf:owner/tiny".into(),
+        threads: 1,
+        hub: config::Hub { retries: 1, ..hub.settings() },
+        ..config::Classifier::default()
+    };
+    let classifier = Classifier::start(&settings, &std::collections::BTreeMap::new());
+    let mut reasons = Vec::new();
+    for _ in 0..3_000 {
+        let status = classifier.status();
+        if status.state != "loading" {
+            break;
+        }
+        reasons.extend(status.reason);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(classifier.status().state, "ready", "{:?}", classifier.status().reason);
+    assert!(reasons.iter().any(|reason| reason.contains("429")), "{reasons:?}");
+}
+
 #[test]
 fn silence_ends() {
     let hub = Hub::tiny(Mood { silent: true, ..Mood::default() });
     let told = hub.fetch(&config::Hub { timeout_s: 1, ..hub.settings() });
     assert!(matches!(told, Err(SourceError::Silent(1))), "{told:?}");
-}
-
-#[test]
-fn a_silent_download_goes_on_where_it_stopped() {
-    let hub = Hub::tiny(Mood { stall: 1, ..Mood::default() });
-    let files = hub.fetch(&config::Hub { timeout_s: 1, retries: 3, ..hub.settings() }).unwrap();
-    assert!(open(&files).is_ok());
-    assert!(hub.seen().iter().any(|(_, range)| range.ends_with('-') && range != "bytes=0-"), "{:?}", hub.seen());
 }
 
 #[test]
