@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::WrongUse;
-use crate::config::{self, Classifier, LoadArgs, Loaded};
+use crate::config::{self, Classifier, LoadArgs, Loaded, Precision};
 
 /// Where the configuration is.
 #[derive(Debug, Clone, Default, Args)]
@@ -42,14 +42,15 @@ impl ConfigArgs {
         })
     }
 
-    /// The settings of an encoder that a command names: the gateway's hub, and nothing else of what the gateway reads with.
+    /// The settings of an encoder that a command names: those that the gateway reads with, so that states are the same. Its
+    /// precision is the file's own: states of either agree, and are kept together.
     ///
     /// # Errors
     ///
     /// What is wrong with the configuration.
     pub(super) fn encoder(&self, model: &str) -> anyhow::Result<Classifier> {
-        let hub = self.load()?.config.classifier.hub;
-        Ok(Classifier { model: model.to_owned(), hub, ..Classifier::default() })
+        let configured = self.load()?.config.classifier;
+        Ok(Classifier { model: model.to_owned(), precision: Precision::default(), ..configured })
     }
 
     /// Loads it.

@@ -73,8 +73,8 @@ pub enum JobError {
     #[error("the recipe: {0}")]
     Recipe(&'static str),
     /// The recipe asks for a source that the data does not have.
-    #[error("the data has no source `{0}`, which the recipe names")]
-    Source(String),
+    #[error("the data has no source `{0}`, which the recipe names, but {1}; `--sources` names others")]
+    Source(String, String),
     /// A task family that is to be left out is not there.
     #[error("the data has no task family `{0}`, but {1}")]
     Family(String, String),
@@ -180,7 +180,7 @@ impl HeadRecipe {
             return Err(JobError::Recipe(what));
         }
         if let Some(missing) = self.sources.iter().find(|source| !dataset.sources.contains(source)) {
-            return Err(JobError::Source(missing.clone()));
+            return Err(JobError::Source(missing.clone(), dataset.sources.join(", ")));
         }
         if !self.sources.is_empty() {
             dataset = dataset.only(&self.sources);

@@ -203,9 +203,11 @@ fn add_log(file: &Path, args: &HeadArgs, recipe: &mut HeadRecipe, dataset: &mut 
     for (model, count) in &found.left_out {
         println!("{model}: only {count} judged answers (at least {FEWEST} are needed): it stays a prior.");
     }
-    // A recipe that names its sources means those of --data.
-    if !recipe.sources.is_empty() {
-        recipe.sources.push(OWN_TRAFFIC.to_owned());
+    // A recipe that names its sources means those of --data; a log alone is all there is.
+    match args.data {
+        None => recipe.sources.clear(),
+        Some(_) if recipe.sources.is_empty() => {}
+        Some(_) => recipe.sources.push(OWN_TRAFFIC.to_owned()),
     }
     Ok(())
 }
