@@ -38,8 +38,9 @@ async fn traffic(gateway: &TestGateway, visits: usize) {
     }
 }
 
-/// Small and quick: what is tested is the road.
+/// Small and quick: what is tested is the road. Its source is one of `--data`, which a log alone does not ask for.
 const RECIPE: &str = "
+sources = ['elsewhere']
 [pooling]
 layers = [2]
 mean = true
