@@ -140,7 +140,13 @@ impl Model {
 
     /// The tokens that are read of a prompt.
     pub(super) fn tokenize(&self, prompt: &Prompt, max_tokens: usize) -> Result<Tokens, LoadError> {
-        Ok(self.tokenizer.encode(prompt, max_tokens)?)
+        let mut tokens = self.tokenizer.encode(prompt, max_tokens)?;
+        // A tokenizer may know words that the model was never given, such as one for padding.
+        tokens.ids.retain(|id| (*id as usize) < self.info.vocabulary);
+        if tokens.ids.is_empty() {
+            tokens.ids.push(0);
+        }
+        Ok(tokens)
     }
 
     /// Loads what `[classifier] head` names: `builtin`, a path, or `none`. The builtin head belongs to the builtin encoder;
@@ -250,7 +256,7 @@ impl Model {
     ///
     /// As for [`Encoder::encode`].
     pub fn encode_batch(&self, prompts: &[&str], pooling: &Pooling) -> Result<Vec<Vec<f32>>, LoadError> {
-        let tokenize = |prompt: &&str| self.tokenizer.encode(&Prompt::of_text(*prompt), self.info.max_tokens);
+        let tokenize = |prompt: &&str| self.tokenize(&Prompt::of_text(*prompt), self.info.max_tokens);
         let tokens: Vec<Tokens> = prompts.iter().map(tokenize).collect::<Result<_, _>>()?;
         let mut pooled = Vec::with_capacity(prompts.len());
         let mut from = 0;

@@ -95,6 +95,8 @@ impl Tokenizer {
         let mut inner = tokenizers::Tokenizer::from_file(path)
             .map_err(|error| TokenizerError::Malformed(format!("{}: {error}", path.display())))?;
         inner.with_truncation(None).map_err(told)?.with_padding(None);
+        // A control token's name in a user's text is text, as it is with GGUF.
+        inner.set_encode_special_tokens(true);
         // Its own rules say what stands before a text: what they put around nothing.
         let begin = inner.encode_fast("", true).map_err(told)?.get_ids().first().copied();
         let text = std::fs::read(path).map_err(|error| TokenizerError::Malformed(error.to_string()))?;

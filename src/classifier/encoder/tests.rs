@@ -132,6 +132,29 @@ fn what_cannot_be_read_is_an_error() {
 }
 
 #[test]
+fn words_that_the_model_was_never_given_are_passed_over_and_control_tokens_are_text() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixtures().join("tiny")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let file = folder.path().join("tokenizer.json");
+    let mut json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let added = |id: u32, content: &str, special: bool| {
+        serde_json::json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": special })
+    };
+    json["added_tokens"] = serde_json::json!([added(0, "<|begin|>", true), added(259, "[PAD]", false)]);
+    std::fs::write(&file, json.to_string()).unwrap();
+    let name = folder.path().display().to_string();
+    let model =
+        Model::load(&config::Classifier { model: name, threads: 1, ..config::Classifier::default() }).unwrap();
+    let states = model.encode_batch(&["the [PAD]", "the ", "[PAD]"], &Pooling::mean_of(2)).unwrap();
+    assert_eq!(states[0], states[1]);
+    assert!(model.count_tokens("<|begin|>").unwrap() > 3);
+}
+
+#[test]
 fn training_and_serving_make_the_same_features() {
     let settings = config::Classifier { threads: 1, ..config::Classifier::default() };
     let model = Model::load(&settings).unwrap();

@@ -48,6 +48,8 @@ struct Mood {
     token: Option<String>,
     /// Says a wrong hash.
     lie: bool,
+    /// Says this instead of a hash.
+    etag: Option<&'static str>,
     /// Never answers.
     silent: bool,
     /// The next so many bodies longer than a kilobyte stop in the middle, and the connection stays.
@@ -168,6 +170,7 @@ fn answer(mut stream: TcpStream, files: &HashMap<String, Vec<u8>>, mood: &Mutex<
             continue;
         };
         let hash = hex(&Sha256::digest(if mood.lie { b"something else" } else { body.as_slice() }));
+        let hash = mood.etag.map_or(hash, str::to_owned);
         if let Some(storage) = mood.storage.as_ref().filter(|_| body.len() > 1024) {
             let head = format!(
                 "HTTP/1.1 302 Found\r\nx-repo-commit: {commit}\r\nx-linked-etag: \"{hash}\"\r\nx-linked-size: {}\r\n\
@@ -406,6 +409,16 @@ fn silence_ends() {
     let hub = Hub::tiny(Mood { silent: true, ..Mood::default() });
     let told = hub.fetch(&config::Hub { timeout_s: 1, ..hub.settings() });
     assert!(matches!(told, Err(SourceError::Silent(1))), "{told:?}");
+}
+
+#[test]
+fn a_hub_names_no_place_outside_the_cache() {
+    let hub = Hub::tiny(Mood { commit: "../../../evil", ..Mood::default() });
+    assert!(matches!(hub.fetch(&hub.settings()), Err(SourceError::Odd(_))));
+    let hub = Hub::tiny(Mood { etag: Some("../../../evil"), ..Mood::default() });
+    let _ = hub.fetch(&hub.settings());
+    assert!(hub.cache.path().join("models--owner--tiny/blobs/---------evil").exists());
+    assert!(!hub.cache.path().join("evil").exists() && !hub.cache.path().parent().unwrap().join("evil").exists());
 }
 
 #[test]
