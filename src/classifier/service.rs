@@ -196,13 +196,7 @@ impl Classifier {
         }
         let (answer, answered) = oneshot::channel();
         let job = Job { prompt, key, asked, until: asked + budget.min(LONGEST), answer };
-        let sent = self.shared.queue.lock().as_ref().map(|queue| queue.try_send(job));
-        match sent {
-            Some(Ok(())) => {}
-            Some(Err(TrySendError::Full(_))) => return Err(Missed::Busy),
-            Some(Err(TrySendError::Disconnected(_))) => return Err(Missed::Failed("its thread has ended".into())),
-            None => return Err(Missed::Failed("it is stopped".into())),
-        }
+        self.shared.put(job)?;
         match tokio::time::timeout(budget, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Missed::Failed("the reading broke off".into())),
@@ -251,6 +245,18 @@ impl Classifier {
             let joined = tokio::task::spawn_blocking(move || thread.join());
             let _ = tokio::time::timeout(deadline, joined).await;
         }
+    }
+}
+
+impl Shared {
+    /// Puts a prompt into the queue.
+    fn put(&self, job: Job) -> Result<(), Missed> {
+        let queue = self.queue.lock();
+        let Some(queue) = queue.as_ref() else { return Err(Missed::Failed("it is stopped".into())) };
+        queue.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => Missed::Busy,
+            TrySendError::Disconnected(_) => Missed::Failed("its thread has ended".into()),
+        })
     }
 }
 

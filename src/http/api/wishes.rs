@@ -130,7 +130,8 @@ mod tests {
             ..RoutingOptions::default()
         };
         check(&full()).unwrap();
-        let over: [(&str, fn(&mut RoutingOptions)); 6] = [
+        type Grow = fn(&mut RoutingOptions);
+        let over: [(&str, Grow); 6] = [
             ("routing.tags", |options| drop(options.tags.insert("one more".into(), String::new()))),
             ("routing.tags", |options| options.tags = [("t".into(), "v".repeat(5 << 20))].into()),
             ("routing.models", |options| options.models = Some(vec!["a".into(); 100_000])),
