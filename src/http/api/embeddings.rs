@@ -61,7 +61,8 @@ pub async fn embed(
             let spent = answer.as_ref().map(|answer| settle(&gateway, &mut taken, estimated, place.price(), answer));
             tell(&gateway, &place, &asker, began.elapsed(), spent);
             drop(permit);
-            answer
+            // Whose fault it is the log and the metrics know; the client's it is not.
+            answer.map_err(|error| ApiError { kind: dispatch::told(error.kind), ..error })
         });
         let mut response = match answer.await {
             Ok(bytes) => {
@@ -257,9 +258,7 @@ async fn call(gateway: &Gateway, live: &Live, provider: &Provider, body: Bytes) 
     let (status, good, wait) = (answer.status(), answer.is_success(), answer.retry_after());
     let bytes = answer.whole(limit, deadline).await.map_err(told)?;
     if !good {
-        let mut error = dispatch::named(codec::decode_error(Dialect::OpenAi, status, &bytes, wait), &provider.name);
-        error.kind = dispatch::told(error.kind);
-        return Err(error);
+        return Err(dispatch::named(codec::decode_error(Dialect::OpenAi, status, &bytes, wait), &provider.name));
     }
     Ok(bytes)
 }
