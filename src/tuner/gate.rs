@@ -197,10 +197,10 @@ const LEAST_SUPPORT: f64 = 0.8;
 /// Where so little moves, hardly anything needs to be spoken of.
 const LITTLE: f64 = 0.05;
 
-/// A gain beyond doubt is believed where the log speaks of no more than this, on so many times the choices that are asked for:
+/// A gain beyond doubt is believed where the log speaks of no more than this, on the worth of so many times the choices that are asked for:
 /// after traffic has moved, half of the log is of another time, and a log of one model alone never speaks of all.
 const SURE_SUPPORT: f64 = 0.5;
-const SURE_CHOICES: f64 = 10.0;
+const SURE_CHOICES: f64 = 3.0;
 
 /// What the rule says, and why, as a sentence.
 pub fn rule(gain: Option<&Gain>, gate: &Gate) -> (Ruling, String) {

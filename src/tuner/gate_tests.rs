@@ -161,7 +161,7 @@ fn a_log_of_another_time_does_not_hold_what_is_sure() {
     };
     assert_eq!(ruling(0.01, 0.3, -0.001, 50.0), Ruling::Promote, "it does as the live one does");
     assert_eq!(ruling(0.5, 0.3, -0.001, 50.0), Ruling::Wait);
-    assert_eq!(ruling(0.9, 0.55, 0.37, 800.0), Ruling::Promote, "a gain beyond doubt");
+    assert_eq!(ruling(0.9, 0.55, 0.37, 150.0), Ruling::Promote, "a gain beyond doubt");
     assert_eq!(ruling(0.9, 0.3, 0.37, 800.0), Ruling::Wait, "of which too little speaks");
-    assert_eq!(ruling(0.9, 0.55, 0.37, 100.0), Ruling::Wait, "or too few choices");
+    assert_eq!(ruling(0.9, 0.55, 0.37, 60.0), Ruling::Wait, "or too few choices");
 }

@@ -505,8 +505,8 @@ impl Desk {
         Ok(record.map(|record| record.promoted_at_ms.unwrap_or(record.made_at_ms).min(now_ms())))
     }
 
-    /// Whether the live version has made as many choices, of which the end is known, as guard rails must see of it. Were it replaced before, they would
-    /// begin anew with each version and never speak; what it learns meanwhile it learns online.
+    /// Whether the live version has made as many choices, of which the end is known, as guard rails must see of it. Were it
+    /// replaced before, they would begin anew with each version and never speak; what it learns meanwhile it learns online.
     fn has_shown_itself(&self, version: u64) -> Result<bool, StoreError> {
         let guard = self.shared.settings.load().guard;
         let (mode, rollout) = self.shared.mode();
