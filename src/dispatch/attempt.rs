@@ -12,7 +12,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::blame::named;
-use super::failover::Job;
+use super::job::Job;
 use super::outcome::Report;
 use crate::codec::{self, Encoded, ForcedCall, StreamDecoder, Target};
 use crate::config::{self, Capability, Refusal};
@@ -50,6 +50,16 @@ pub(super) enum Attempted {
     Whole(Box<Whole>),
     /// A stream that has begun.
     Stream(Box<Opened>),
+}
+
+impl Attempted {
+    /// Whether the answer is here, or has begun; else it only lives.
+    pub(super) fn speaks(&self) -> bool {
+        match self {
+            Self::Whole(_) => true,
+            Self::Stream(opened) => opened.due.is_none(),
+        }
+    }
 }
 
 /// A whole answer.

@@ -11,11 +11,14 @@
 mod attempt;
 mod blame;
 mod failover;
+mod job;
 mod outcome;
 mod pick;
+mod reply;
 mod tee;
 mod usage;
 
 pub use blame::{named, told};
-pub use failover::{Cause, Dispatcher, Failure, Job, Reply, ReplyBody};
+pub use failover::Dispatcher;
+pub use job::{Cause, Failure, Job, Reply, ReplyBody};
 pub use outcome::{Outcome, Report, Status, Step};

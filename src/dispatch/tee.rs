@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Deadlines, Opened};
-use super::failover::Job;
+use super::job::Job;
 use super::outcome::{Report, Status};
 use super::usage::estimated;
 use crate::codec::{self, AnswerMeta, NativeMeta, StreamDecoder, StreamEncoder, WholeEvents};

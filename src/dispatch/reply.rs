@@ -1,0 +1,111 @@
+//! Makes the client's answer of what an upstream gave.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{Attempted, Deadlines, Whole};
+use super::job::{Job, Reply, ReplyBody};
+use super::outcome::{Report, Status};
+use super::tee::Tee;
+use super::usage;
+use crate::codec::{self, AnswerMeta, NativeMeta};
+use crate::config;
+use crate::protocol::{Dialect, Part};
+use crate::upstream::{Model, Permit};
+
+/// An answer in the making.
+pub(super) struct Answering<'a> {
+    /// The model that answers.
+    pub(super) model: &'a Arc<Model>,
+    /// What it answers.
+    pub(super) job: &'a Job,
+    /// For the deadlines of a stream.
+    pub(super) settings: &'a config::Dispatch,
+    /// A stream ends once this is over.
+    pub(super) closing: CancellationToken,
+}
+
+impl Answering<'_> {
+    /// The reply. The report ends here if the answer is whole, and with its stream else.
+    pub(super) fn reply(self, permit: Permit, attempted: Attempted, report: Report) -> Reply {
+        let Self { model, job, settings, closing } = self;
+        let deployment = permit.deployment().name.clone();
+        let meta = AnswerMeta {
+            id: answer_id(job.dialect, &report),
+            model: model.name.to_string(),
+            created: job.at_ms / 1000,
+            native: None,
+        };
+        let (dropped, body) = match attempted {
+            Attempted::Whole(whole) => whole_answer(model, *whole, job, meta, report),
+            Attempted::Stream(mut opened) => {
+                let dropped = std::mem::take(&mut opened.dropped);
+                let deadlines = Deadlines::of_stream(settings, opened.due);
+                let tee = Tee::new(Arc::clone(model), permit, *opened, job, deadlines, meta, report).until(closing);
+                (dropped, ReplyBody::Stream(tee.into_stream()))
+            }
+        };
+        Reply { model: model.name.clone(), deployment, dropped, body }
+    }
+}
+
+/// The answer's id, in the form the client's dialect gives ids.
+fn answer_id(dialect: Dialect, report: &Report) -> String {
+    let id = report.decision_id();
+    match dialect {
+        Dialect::OpenAi => format!("chatcmpl-{}", id.0.as_simple()),
+        Dialect::Anthropic => format!("msg_{}", id.0.as_simple()),
+        Dialect::Ollama | Dialect::Native => id.to_string(),
+    }
+}
+
+fn whole_answer(
+    model: &Model,
+    whole: Whole,
+    job: &Job,
+    mut meta: AnswerMeta,
+    mut report: Report,
+) -> (Vec<String>, ReplyBody) {
+    let response = whole.response;
+    report.settle(usage::of_whole(&response, job.prompt_tokens), &model.settings.price);
+    let so_far = report.so_far();
+    so_far.finish = Some(response.finish_reason);
+    so_far.empty = !response.parts.iter().any(says_something);
+    so_far.must_be_json = json_text(job, &response.parts);
+    report.first_content();
+    let body = match whole.raw {
+        Some(raw) => raw,
+        None => {
+            meta.native = Some(NativeMeta {
+                cost_usd: Some(report.so_far().cost.0),
+                latency_ms: Some(report.elapsed().as_millis() as u64),
+                routing: job.routing.clone(),
+            });
+            codec::encode_response(job.dialect, &response, &meta)
+        }
+    };
+    report.end(Status::Ok);
+    (whole.dropped, ReplyBody::Whole(body))
+}
+
+/// The text of an answer that had to be JSON and called no tool.
+fn json_text(job: &Job, parts: &[Part]) -> Option<String> {
+    let calls = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
+    if job.request.response_format.is_none() || calls {
+        return None;
+    }
+    let text = parts.iter().filter_map(|part| match part {
+        Part::Text { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    Some(text.collect())
+}
+
+fn says_something(part: &Part) -> bool {
+    match part {
+        Part::Text { text, .. } | Part::Refusal { text } => !text.trim().is_empty(),
+        Part::ToolCall { .. } => true,
+        _ => false,
+    }
+}
