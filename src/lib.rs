@@ -6,32 +6,46 @@
 //! happened goes by a bounded queue to the [`tuner`] and from there to the [`store`].
 //!
 //! **The feedback road.** [`http`] validates a rating, the [`tuner`] stores it (acknowledged once it is on disk), joins
-//! it with its decision, and every so often folds the log into a new policy snapshot that [`ope`] compares with the live
-//! one before it takes over. [`train`] does the same offline, with data sets.
+//! it with its decision, and every so often folds the decision log into a new policy snapshot that [`ope`] compares with
+//! the live one before it takes over. [`train`] does the same offline, with data sets.
 //!
 //! Another program can have all of it without HTTP: see [`embed`].
 //!
-//! Modules below stand in the order of the road. An arrow never points back: `tests/layering.rs` checks it.
+//! Modules below are grouped by the part of the road that they belong to. An arrow never points back:
+//! `tests/layering.rs` checks it.
 
+// The front: commands, the gateway as a whole with listeners and without, HTTP.
 pub mod app;
-pub mod bandit;
-pub mod chart;
-pub mod classifier;
 pub mod cli;
-pub mod codec;
-pub mod config;
-pub mod dispatch;
 pub mod embed;
 pub mod http;
-pub mod ope;
-pub mod protocol;
+
+// The road of a request: a plan, then an answer.
+pub mod dispatch;
 pub mod route;
-pub mod sandbox;
-pub mod store;
-pub mod telemetry;
+
+// The road of feedback: while it runs, and offline.
 pub mod train;
 pub mod tuner;
+
+// What both roads use: the embedded model, the database, the vendors.
+pub mod classifier;
+pub mod store;
 pub mod upstream;
+
+// Pure: no clock, no chance, no files, no runtime.
+pub mod bandit;
+pub mod codec;
+pub mod ope;
+pub mod protocol;
+
+// At the bottom, for whoever needs them.
+pub mod chart;
+pub mod config;
+pub mod telemetry;
+
+// A small world to try the gateway in: vendors and users.
+pub mod sandbox;
 
 pub use embed::Pointsman;
 pub use http::api::outcomes::CallReport;

@@ -28,6 +28,9 @@ fn the_default_file_says_what_the_code_defaults_to() {
     assert_eq!(loaded.limits, code.limits);
     assert_eq!(loaded.dispatch, code.dispatch);
     assert_eq!(loaded.routing, code.routing);
+    assert_eq!(loaded.learning, code.learning);
+    assert_eq!(loaded.budget, code.budget);
+    assert_eq!(loaded.classifier, code.classifier);
     assert_eq!(loaded.telemetry, code.telemetry);
     assert_eq!(loaded.store, code.store);
     for name in ["claude-3-opus", "claude-3-sonnet", "claude-3-haiku", "claude-3.5-sonnet", "claude-3.7-sonnet"] {
@@ -41,16 +44,35 @@ fn the_default_file_says_what_the_code_defaults_to() {
 }
 
 #[test]
-fn the_default_file_names_every_scalar_key() {
-    let table: Table = DEFAULTS.parse().unwrap();
+fn the_default_file_names_every_key() {
+    let file = serde_json::to_value(DEFAULTS.parse::<Table>().unwrap()).unwrap();
     let code = serde_json::to_value(Config::default()).unwrap();
-    for section in ["server", "admin", "access", "limits", "dispatch", "routing", "telemetry", "store"] {
-        for (key, value) in code[section].as_object().unwrap() {
-            let named = table[section].get(key).is_some() || DEFAULTS.contains(&format!("# {key} = "));
-            assert!(
-                named || value.is_null() && DEFAULTS.contains(key.as_str()),
-                "{section}.{key} is not in default.toml"
-            );
+    let sections = [
+        "server",
+        "admin",
+        "access",
+        "limits",
+        "dispatch",
+        "routing",
+        "learning",
+        "budget",
+        "classifier",
+        "telemetry",
+        "store",
+    ];
+    for section in sections {
+        names_every_key(section, &code[section], &file[section]);
+    }
+}
+
+/// A key without a default stands in the file as a comment.
+fn names_every_key(path: &str, code: &serde_json::Value, file: &serde_json::Value) {
+    for (key, value) in code.as_object().unwrap() {
+        let path = format!("{path}.{key}");
+        let commented = value.is_null() && DEFAULTS.contains(&format!("# {key} = "));
+        assert!(file.get(key).is_some() || commented, "{path} is not in default.toml");
+        if value.is_object() {
+            names_every_key(&path, value, &file[key]);
         }
     }
 }

@@ -270,7 +270,7 @@ pub enum OutcomeStatus {
     Ok,
     /// The client has an error, or an answer that broke off.
     Failed(ErrorKind),
-    /// The client went away.
+    /// The client went away, or the gateway closed before the answer was complete.
     Cancelled,
 }
 

@@ -1,4 +1,4 @@
-//! Gives every request an id, and one line in the log.
+//! Gives every request an id, and writes the log line of those whose endpoint does not write it itself.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,7 +23,7 @@ static ANTHROPICS: HeaderName = HeaderName::from_static("request-id");
 /// A client's id longer than this is not taken over.
 const LONGEST: usize = 128;
 
-/// Left on a response whose line is written when its stream ends.
+/// Left on a response whose endpoint writes the line, a stream's when it has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct ToldLater;
 

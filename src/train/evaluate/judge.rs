@@ -16,7 +16,8 @@ const BINS: usize = 15;
 const ENOUGH: f64 = 0.5;
 
 /// Judges all `routers`, the first of which is the head; `basis` says of each arm what its predictions rest on.
-/// `chosen` holds the same routers' predictions on val, with val's records, for choosing weights; empty where there is none.
+/// `val` holds the same routers' predictions on val, with val's records, for choosing weights; `None` where there is no
+/// such split.
 pub fn judge(
     head: &str,
     judged: Judged<'_>,
