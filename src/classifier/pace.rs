@@ -2,6 +2,10 @@
 //!
 //! When more is asked than can be read, whoever is begun too late is read in vain, and holds up those behind who would still
 //! have been in time. So who cannot be read within their time is told at once.
+//!
+//! A reading takes so long a token, and so long however few they are: on a device of its own hardly anything but that. Both
+//! are told from batches of different sizes, the newest counting most. Where all had about the same size, time is taken to
+//! grow with the tokens.
 
 use std::time::Duration;
 
@@ -11,31 +15,67 @@ const NEWEST: f64 = 0.3;
 /// A reading may take so many times as long as the usual one.
 const MARGIN: f64 = 1.25;
 
-/// What an expectation keeps each time somebody is turned away by it: a slow moment must not outlast itself for want of
+/// What an expectation keeps each time nobody could be begun by it: a slow moment must not outlast itself for want of
 /// anything new to learn from.
 const DOUBT: f64 = 0.95;
 
-/// Seconds a token takes; absent = nothing was read yet.
+/// Sizes that differ by less than this share tell nothing of what a token takes.
+const ALIKE: f64 = 0.1;
+
+/// What a reading takes; absent = nothing was read yet.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    per_token: Option<f64>,
+    usual: Option<Usual>,
+}
+
+/// The usual batch, and how batches differ from it.
+#[derive(Debug, Clone, Copy)]
+struct Usual {
+    tokens: f64,
+    seconds: f64,
+    /// Variance of the tokens.
+    spread: f64,
+    /// Covariance of tokens and seconds.
+    along: f64,
+}
+
+impl Usual {
+    /// A straight line through the usual batch, between one that goes through nothing and a level one.
+    fn expected(&self, tokens: usize) -> f64 {
+        let through_nothing = self.seconds / self.tokens;
+        let alike = (ALIKE * self.tokens).powi(2);
+        let per_token = (self.along + alike * through_nothing) / (self.spread + alike);
+        self.seconds + per_token.clamp(0.0, through_nothing) * (tokens as f64 - self.tokens)
+    }
 }
 
 impl Pace {
     /// A batch of `tokens` took so long.
     pub(super) fn observe(&mut self, tokens: usize, took: Duration) {
-        let new = took.as_secs_f64() / tokens.max(1) as f64;
-        self.per_token = Some(self.per_token.map_or(new, |usual| usual + NEWEST * (new - usual)));
+        let (tokens, seconds) = (tokens.max(1) as f64, took.as_secs_f64());
+        self.usual = Some(match self.usual {
+            None => Usual { tokens, seconds, spread: 0.0, along: 0.0 },
+            Some(usual) => {
+                let (more, longer) = (tokens - usual.tokens, seconds - usual.seconds);
+                Usual {
+                    tokens: usual.tokens + NEWEST * more,
+                    seconds: usual.seconds + NEWEST * longer,
+                    spread: (1.0 - NEWEST) * (usual.spread + NEWEST * more * more),
+                    along: (1.0 - NEWEST) * (usual.along + NEWEST * more * longer),
+                }
+            }
+        });
     }
 
     /// Whether `tokens` can be read within `left`, as far as is known.
     pub(super) fn fits(&self, tokens: usize, left: Duration) -> bool {
-        self.per_token.is_none_or(|usual| usual * tokens as f64 * MARGIN <= left.as_secs_f64())
+        self.usual.is_none_or(|usual| usual.expected(tokens) * MARGIN <= left.as_secs_f64())
     }
 
-    /// Somebody was turned away.
+    /// Somebody was turned away, and nobody begun.
     pub(super) fn doubt(&mut self) {
-        self.per_token = self.per_token.map(|usual| usual * DOUBT);
+        self.usual =
+            self.usual.map(|usual| Usual { seconds: usual.seconds * DOUBT, along: usual.along * DOUBT, ..usual });
     }
 }
 
@@ -57,6 +97,22 @@ mod tests {
         let mut pace = Pace::default();
         (0..20).for_each(|_| pace.observe(40, ms(40)));
         assert!(pace.fits(40, ms(60)) && !pace.fits(40, ms(45)) && !pace.fits(160, ms(100)));
+    }
+
+    #[test]
+    fn short_prompts_that_take_as_long_as_long_ones_speak_for_them() {
+        let mut pace = Pace::default();
+        for round in 0..30 {
+            pace.observe([12, 15, 18, 255][round % 4], ms(10));
+        }
+        (0..10).for_each(|_| pace.observe(15, ms(10)));
+        assert!(pace.fits(255, ms(20)), "{pace:?}");
+        let mut by_token = Pace::default();
+        for round in 0..30 {
+            let tokens = [12, 15, 18, 255][round % 4];
+            by_token.observe(tokens, ms(tokens as u64));
+        }
+        assert!(by_token.fits(255, ms(330)) && !by_token.fits(255, ms(300)), "{by_token:?}");
     }
 
     #[test]

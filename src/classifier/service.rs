@@ -9,7 +9,7 @@
 //!    the thread skips it.
 //!
 //! **Batching** costs a lone request nothing: the thread takes what waits at that moment, as much as leaves everybody in it in
-//! time, and never waits for more. Who cannot be in time any more is not begun ([`Pace`]).
+//! time, and never waits for more. Who cannot be in time any more is told so and not begun ([`Pace`]).
 //!
 //! **Starting** happens on that thread: load, warm up (weights are touched, pages are mapped), then serve. Until then the
 //! answer is [`Missed::Loading`], and the gateway serves without readings. A hub that cannot be reached is asked again, after
@@ -329,7 +329,7 @@ fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>, pace:
     let mut batch: Vec<(Job, Tokens)> = Vec::new();
     let mut tokens = 0;
     let mut waiting = Some(first);
-    let mut left = None;
+    let (mut left, mut turned_away) = (None, false);
     while let Some(job) = waiting.take().or_else(|| jobs.try_recv().ok()) {
         if job.answer.is_closed() {
             shared.counters.abandoned();
@@ -345,7 +345,7 @@ fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>, pace:
         let now = Instant::now();
         let in_time = |job: &Job, tokens| pace.fits(tokens, job.until.saturating_duration_since(now));
         if !in_time(&job, tokenized.ids.len()) {
-            pace.doubt();
+            turned_away = true;
             let _ = job.answer.send(Err(Missed::TooSlow));
             continue;
         }
@@ -359,12 +359,21 @@ fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>, pace:
         batch.push((job, tokenized));
     }
     if batch.is_empty() {
+        // Once for all of them: a queue full of those who came too late is one sign, not sixty.
+        if turned_away {
+            pace.doubt();
+        }
         return left;
     }
-    let priors = shared.priors.load_full();
+    read(shared, model, batch, &shared.priors.load_full(), pace);
+    left
+}
+
+/// Reads a batch and answers everybody in it.
+fn read(shared: &Shared, model: &Model, batch: Vec<(Job, Tokens)>, priors: &Arc<Priors>, pace: &mut Pace) {
+    let tokens: usize = batch.iter().map(|(_, tokenized)| tokenized.ids.len()).sum();
     let began = Instant::now();
-    let read = model.read(batch.iter().map(|(job, tokenized)| (&job.prompt, tokenized)), &priors);
-    match read {
+    match model.read(batch.iter().map(|(job, tokenized)| (&job.prompt, tokenized)), priors) {
         Ok(readings) => {
             let took = began.elapsed();
             pace.observe(tokens, took);
@@ -373,7 +382,7 @@ fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>, pace:
                 let reading = Arc::new(Reading { took: job.asked.elapsed(), ..reading });
                 // Estimates for models that have changed since must not be kept.
                 let mut cache = shared.cache.lock();
-                if Arc::ptr_eq(&priors, &shared.priors.load_full()) {
+                if Arc::ptr_eq(priors, &shared.priors.load_full()) {
                     cache.put(job.key, Arc::clone(&reading));
                 }
                 drop(cache);
@@ -382,14 +391,15 @@ fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>, pace:
                 }
             }
         }
+        // One prompt whose states are no numbers spoils no other's reading.
+        Err(_) if batch.len() > 1 => batch.into_iter().for_each(|one| read(shared, model, vec![one], priors, pace)),
         Err(error) => {
-            tracing::error!(error = %error, prompts = batch.len(), "The classifier could not read a batch");
+            tracing::error!(%error, "The classifier could not read a prompt");
             for (job, _) in batch {
                 let _ = job.answer.send(Err(Missed::Failed(error.to_string())));
             }
         }
     }
-    left
 }
 
 #[cfg(test)]

@@ -103,17 +103,59 @@ async fn waiting_prompts_are_read_together() {
     assert!(counts.batches < 30, "{counts:?}");
 }
 
+/// A prompt that waits for as long as `patience`, and where its answer comes.
+fn job(text: &str, patience: Duration) -> (Job, oneshot::Receiver<Result<Arc<Reading>, Missed>>) {
+    let (answer, answered) = oneshot::channel();
+    let prompt = Prompt::of_text(text);
+    let asked = Instant::now();
+    (Job { key: prompt.key(256), prompt, asked, until: asked + patience, answer }, answered)
+}
+
+/// How long somebody must be able to wait to have so many tokens read, within a twentieth.
+fn needed(pace: &Pace, tokens: usize) -> Duration {
+    let mut left = Duration::from_micros(1);
+    while !pace.fits(tokens, left) {
+        left = left.mul_f64(1.05) + Duration::from_nanos(1);
+    }
+    left
+}
+
+#[tokio::test]
+async fn a_queue_full_of_prompts_that_came_too_late_does_not_make_the_next_ones_seem_short() {
+    let classifier = ready(&config::Classifier { cache_mb: 0, ..settings() }).await;
+    let state = classifier.shared.state.load_full();
+    let State::Ready(model) = &*state else { panic!("it is ready") };
+    let (queue, jobs) = sync_channel(64);
+    let mut pace = Pace::default();
+    let (first, answered) = job("How late is it?", PATIENT);
+    assert!(serve(&classifier.shared, model, first, &jobs, &mut pace).is_none());
+    let tokens = answered.await.unwrap().unwrap().tokens as usize;
+    for patient in [None, Some(())] {
+        let before = needed(&pace, tokens);
+        let (first, _told) = job("How late is it?", Duration::ZERO);
+        let (late, _told): (Vec<Job>, Vec<_>) = (0..40).map(|_| job("How late is it?", Duration::ZERO)).unzip();
+        late.into_iter().for_each(|late| queue.send(late).unwrap());
+        let patient = patient.map(|()| job("How late is it?", PATIENT));
+        let answered = patient.map(|(patient, answered)| {
+            queue.send(patient).unwrap();
+            answered
+        });
+        assert!(serve(&classifier.shared, model, first, &jobs, &mut pace).is_none());
+        // One doubt, or one reading, which counts for three tenths.
+        assert!(needed(&pace, tokens) > before.mul_f64(0.65), "{pace:?}");
+        if let Some(answered) = answered {
+            assert!(answered.await.unwrap().is_ok());
+        }
+    }
+    assert_eq!(classifier.status().counts.read, 2);
+}
+
 #[tokio::test]
 async fn who_has_left_is_skipped() {
     let classifier = ready(&config::Classifier { cache_mb: 0, ..settings() }).await;
     let state = classifier.shared.state.load_full();
     let State::Ready(model) = &*state else { panic!("it is ready") };
-    let job = |text: &str| {
-        let (answer, answered) = oneshot::channel();
-        let prompt = Prompt::of_text(text);
-        let asked = Instant::now();
-        (Job { key: prompt.key(256), prompt, asked, until: asked + PATIENT, answer }, answered)
-    };
+    let job = |text: &str| job(text, PATIENT);
     let (queue, jobs) = sync_channel(8);
     let (first, gone) = job("left while it waited");
     drop(gone);
