@@ -235,12 +235,15 @@ pub fn finetune(
     Ok(Tuned { val: told, learned: tuner.learned().0, written })
 }
 
-/// Log-odds of each model's mean.
+/// Log-odds of each model's mean, in which a signal counts for its share of a judgement.
 fn levels(dataset: &Dataset, rows: &[usize]) -> Vec<f32> {
     let mut sums = vec![(0.5f64, 1.0f64); dataset.arms.len()];
-    for outcome in rows.iter().flat_map(|row| dataset.records[*row].outcomes.iter()) {
-        let sum = &mut sums[outcome.arm as usize];
-        *sum = (sum.0 + f64::from(outcome.score), sum.1 + 1.0);
+    for record in rows.iter().map(|row| &dataset.records[*row]) {
+        let said = f64::from(record.weight);
+        for outcome in &record.outcomes {
+            let sum = &mut sums[outcome.arm as usize];
+            *sum = (sum.0 + said * f64::from(outcome.score), sum.1 + said);
+        }
     }
     sums.into_iter().map(|(sum, count)| logit((sum / count) as f32)).collect()
 }

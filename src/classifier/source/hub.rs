@@ -150,7 +150,7 @@ fn wanted(names: &[String]) -> Option<Vec<String>> {
 /// Of several GGUF files the one nearest to eight bits.
 fn preferred_gguf(names: &[String]) -> Option<&String> {
     let mut files: Vec<&String> =
-        names.iter().filter(|name| name.ends_with(".gguf") && !name.contains('/')).collect();
+        names.iter().filter(|name| name.ends_with(".gguf") && !name.contains(['/', '\\'])).collect();
     files.sort();
     let of = |kind: &str| files.iter().find(|name| name.to_ascii_lowercase().contains(kind)).copied();
     let best = ["q8_0", "q6_k", "q5_k_m", "q4_k_m"].iter().find_map(|kind| of(kind));
@@ -202,7 +202,8 @@ mod tests {
     fn safetensors_are_preferred_and_of_gguf_the_one_closest_to_eight_bits() {
         let all = names(&["model.safetensors", "config.json", "tokenizer.json", "a.gguf", "README.md"]);
         assert_eq!(wanted(&all).unwrap(), ["config.json", "tokenizer.json", "model.safetensors"]);
-        let some = names(&["m-Q4_K_M.gguf", "m-Q8_0.gguf", "deep/m-F32.gguf", "model.safetensors"]);
+        let some =
+            names(&["m-Q4_K_M.gguf", "m-Q8_0.gguf", "deep/m-Q8_0.gguf", "deep\\m-Q8_0.gguf", "model.safetensors"]);
         assert_eq!(wanted(&some).unwrap(), ["m-Q8_0.gguf"]);
         assert_eq!(wanted(&names(&["pytorch_model.bin", "deep/a.gguf"])), None);
     }
