@@ -116,6 +116,12 @@ impl Exporter {
             Part(beside.into())
         });
         let file = File::create(part.as_ref().map_or(path, |part| &part.0)).map_err(failed)?;
+        // Who hid the one that is there wants its successor hidden, too.
+        if part.is_some()
+            && let Ok(there) = std::fs::metadata(path)
+        {
+            file.set_permissions(there.permissions()).map_err(failed)?;
+        }
         let sink = match format {
             Format::JsonLines => Sink::JsonLines(BufWriter::with_capacity(1 << 16, file)),
             Format::Parquet => {
@@ -157,6 +163,8 @@ impl Exporter {
             }
         }
         if let Some(part) = &part {
+            // First the contents: after a crash the name must not stand for less than it did.
+            File::open(&part.0).and_then(|file| file.sync_all()).map_err(failed)?;
             std::fs::rename(&part.0, &path).map_err(failed)?;
         }
         Ok(count)

@@ -47,6 +47,20 @@ fn entry(number: u128) -> Entry {
     Entry { decision, outcome: Some(outcome), feedback: if rated { vec![feedback] } else { vec![] } }
 }
 
+#[cfg(unix)]
+#[test]
+fn who_hid_the_one_before_finds_its_successor_hidden() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.jsonl");
+    std::fs::write(&path, "of before").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mut export = Exporter::create(&path, Format::JsonLines).unwrap();
+    export.write(&entry(1)).unwrap();
+    assert_eq!(export.finish().unwrap(), 1);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
 #[test]
 fn what_was_there_stays_until_the_new_one_is_whole() {
     let dir = tempfile::tempdir().unwrap();
