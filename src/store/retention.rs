@@ -7,8 +7,8 @@
 //! **A clock that lies must not empty the log.** Age is measured against [`Clock`], which starts at the wall clock and
 //! from then on counts on its own, so a jump while the process runs changes nothing. Its time is kept for the next start,
 //! as the newest record may have been written by a clock that had jumped. A start that is more than half the
-//! maximal age later may be a wrong clock too: for a day nothing is deleted for its age, and no time kept, time enough to
-//! set it right.
+//! maximal age later may be a wrong clock too: until it has run for a day, over restarts, nothing is deleted for its age, and
+//! no time kept, time enough to set it right.
 
 use std::time::Duration;
 
@@ -22,13 +22,16 @@ use super::join::key_at;
 /// Decisions deleted in one go.
 const SLICE: usize = 256;
 
-/// How long a suspicious clock is given to be set right.
+/// How long a suspicious clock is given to be set right; what runs of a few hours each sum up to counts.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
 const DAY_MS: i64 = 86_400_000;
 
 /// Where the clock's time is kept.
 const CLOCK: &str = "retention.clock_ms";
+
+/// Where it is kept how long the time was doubted.
+const DOUBTED: &str = "retention.doubted_ms";
 
 /// Where the size is kept.
 const LOG_BYTES: &str = "retention.bytes";
@@ -38,20 +41,22 @@ const LOG_BYTES: &str = "retention.bytes";
 pub struct Clock {
     start_ms: i64,
     last_ms: Option<i64>,
+    /// How long processes before had run with a time that was doubted.
+    doubted: Duration,
 }
 
 impl Clock {
     /// A clock that read `start_ms` (Unix) when the process began; `last_ms` = the time of the process before, or of the
     /// newest record where that is not known.
     pub fn new(start_ms: i64, last_ms: Option<i64>) -> Self {
-        Self { start_ms, last_ms }
+        Self { start_ms, last_ms, doubted: Duration::ZERO }
     }
 
     /// The time once the process has run for `running`; `None` while it is not believed.
     pub fn now_ms(&self, max_age_days: u32, running: Duration) -> Option<i64> {
         let half_ms = i64::from(max_age_days) * DAY_MS / 2;
         let gap = self.start_ms - self.last_ms.unwrap_or(self.start_ms);
-        let is_doubted = half_ms > 0 && gap > half_ms && running < GRACE;
+        let is_doubted = half_ms > 0 && gap > half_ms && self.doubted + running < GRACE;
         (!is_doubted).then(|| self.start_ms + running.as_millis() as i64)
     }
 
@@ -149,15 +154,25 @@ impl Store {
             Some(kept_ms) => Some(kept_ms),
             None => self.newest_ms()?,
         };
-        Ok(Clock::new(start_ms, last_ms))
+        let doubted = Duration::from_millis(self.setting(DOUBTED)?.unwrap_or(0));
+        Ok(Clock { doubted, ..Clock::new(start_ms, last_ms) })
     }
 
-    /// Keeps the clock's time for the next start.
+    /// Keeps the clock's time for the next start once the process has run for `running`, or for how long it has been doubted.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn keep_clock(&self, now_ms: i64) -> Result<(), StoreError> {
-        self.set_setting(CLOCK, &now_ms)
+    pub fn keep_clock(&self, clock: &Clock, max_age_days: u32, running: Duration) -> Result<(), StoreError> {
+        let now_ms = clock.now_ms(max_age_days, running);
+        let doubted = if now_ms.is_some() { Duration::ZERO } else { clock.doubted + running };
+        if let Some(now_ms) = now_ms {
+            self.set_setting(CLOCK, &now_ms)?;
+        }
+        let doubted_ms = doubted.as_millis() as u64;
+        match self.setting::<u64>(DOUBTED)?.unwrap_or(0) == doubted_ms {
+            true => Ok(()),
+            false => self.set_setting(DOUBTED, &doubted_ms),
+        }
     }
 
     /// What the log holds, roughly.
@@ -268,12 +283,28 @@ mod tests {
         let store = Store::in_memory().unwrap();
         let hour = Duration::from_secs(3600);
         let first = store.clock(1000 * DAY).unwrap();
-        store.keep_clock(first.now_ms(30, hour).unwrap()).unwrap();
+        store.keep_clock(&first, 30, hour).unwrap();
         // Records were written by a clock that had jumped by forty days, and so does the next start.
         let second = store.clock(1040 * DAY).unwrap();
         assert_eq!((second.cutoff_ms(30, hour), second.now_ms(30, hour)), (None, None));
         assert_eq!(store.clock(1001 * DAY).unwrap().cutoff_ms(30, Duration::ZERO), Some(971 * DAY));
         assert_eq!(second.now_ms(0, hour), Some(1040 * DAY + 3_600_000), "nothing is deleted for its age");
+    }
+
+    #[test]
+    fn a_machine_that_is_off_at_night_is_believed_after_a_day_in_all() {
+        let store = Store::in_memory().unwrap();
+        let hours = |count: u64| Duration::from_secs(count * 3600);
+        let run = |day: i64, for_hours: u64| {
+            let clock = store.clock(day * DAY).unwrap();
+            store.keep_clock(&clock, 90, hours(for_hours)).unwrap();
+            clock.cutoff_ms(90, hours(for_hours))
+        };
+        assert_eq!(run(100, 10), Some(10 * DAY + 36_000_000));
+        assert_eq!((run(200, 10), run(201, 10)), (None, None));
+        assert_eq!(run(202, 10), Some(112 * DAY + 36_000_000));
+        assert_eq!(run(203, 1), Some(113 * DAY + 3_600_000), "from there on its time is kept");
+        assert_eq!((run(400, 23), run(401, 0)), (None, None), "and another jump is given a day of its own");
     }
 
     #[test]

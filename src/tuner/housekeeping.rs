@@ -10,6 +10,11 @@ use crate::store::{Clock, Store, StoreError};
 pub async fn keep_house(store: Store, mut stop: watch::Receiver<bool>) {
     let start_ms = jiff::Timestamp::now().as_millisecond();
     let clock = store.clock(start_ms).unwrap_or_else(|_| Clock::new(start_ms, None));
+    if clock.now_ms(store.settings().max_age_days, Duration::ZERO).is_none() {
+        tracing::warn!(
+            "The clock stands more than half of store.max_age_days after the last run's; nothing is deleted for its age until the gateway has run for a day with it"
+        );
+    }
     let begun = Instant::now();
     let every = Duration::from_secs(store.settings().retention_interval_s.max(1));
     loop {
@@ -55,8 +60,6 @@ fn tidy(store: &Store, clock: Clock, running: Duration, stopped: impl Fn() -> bo
 
 /// Keeps what the next start goes by.
 fn keep(store: &Store, clock: Clock, running: Duration) -> Result<(), StoreError> {
-    if let Some(now_ms) = clock.now_ms(store.settings().max_age_days, running) {
-        store.keep_clock(now_ms)?;
-    }
+    store.keep_clock(&clock, store.settings().max_age_days, running)?;
     store.save_log_size()
 }
