@@ -9,8 +9,12 @@
 //! go meanwhile, and tells feedback that the store is unavailable: its sender tries again, and the feedback's id makes
 //! that safe.
 //!
+//! A thread that breaks off in what it writes goes on with the next round; what was in that one is lost and counted, as if the
+//! database had failed.
+//!
 //! The queue keeps order, so a feedback that arrives right behind its decision finds it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -198,7 +202,7 @@ impl Recorder {
         }
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Feedback(Box::new(record), reply)).map_err(FeedbackError::Unavailable)?;
-        answer.await.unwrap_or_else(|_| Err(FeedbackError::Unavailable("it is shutting down".to_owned())))
+        answer.await.unwrap_or_else(|_| Err(FeedbackError::Unavailable("its writer broke off".to_owned())))
     }
 
     /// Waits until everything handed over so far is on disk.
@@ -208,7 +212,7 @@ impl Recorder {
     pub async fn flush(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Flush(reply)).map_err(StoreError::Down)?;
-        answer.await.unwrap_or_else(|_| Err(StoreError::Down("it is shutting down".to_owned())))
+        answer.await.unwrap_or_else(|_| Err(StoreError::Down("its writer broke off".to_owned())))
     }
 
     /// The secret behind the log's fingerprints.
@@ -335,15 +339,27 @@ impl Loop {
             }
             gather(&mut round, commands);
             let close = round.close;
-            self.write(round);
+            let records = (round.decisions.len() + round.outcomes.len()) as u64;
+            // sled asserts that what it reads is what it wrote.
+            if catch_unwind(AssertUnwindSafe(|| self.write(round))).is_err() {
+                self.figures.lost.fetch_add(records, Ordering::Relaxed);
+                self.note_panic();
+            }
             if close {
                 if let Err(error) = self.store.flush() {
                     tracing::error!(%error, "the log could not be flushed at the end");
                 }
                 return;
             }
-            self.compact_if_due();
+            if catch_unwind(AssertUnwindSafe(|| self.compact_if_due())).is_err() {
+                (self.compactor, self.compact_at) = (None, Instant::now() + COMPACT_EVERY);
+                self.note_panic();
+            }
         }
+    }
+
+    fn note_panic(&mut self) {
+        self.note_down(&StoreError::Down("its writer broke off in a panic".to_owned()));
     }
 
     /// Moves some of what has settled into blocks.
