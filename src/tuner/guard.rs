@@ -8,11 +8,13 @@
 //! version before would do no better, and knows less. So it is asked what it would have chosen ([`weight`]), and a policy is
 //! taken back only if going back would undo a good part of the harm. What the requests since do not say of the version before
 //! is taken to be as it was.
+//!
+//! A conversation that stays where it is was opened there by somebody: each of its requests counts as its opening would.
 
-use super::lesson;
+use super::lesson::{self, Drawn};
 use crate::bandit::{Candidate, Context, Snapshot};
 use crate::config::Guard;
-use crate::store::{DecisionRecord, Entry, Mode, OutcomeStatus};
+use crate::store::{DecisionRecord, Entry, Mode, OutcomeRecord, OutcomeStatus};
 
 /// Standard errors that a difference must exceed.
 const SURE: f64 = 2.0;
@@ -37,6 +39,13 @@ pub struct Tally {
     squares: f64,
 }
 
+/// What of a request is counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    outcome: Option<&'a OutcomeRecord>,
+    verdict: Option<f64>,
+}
+
 impl Tally {
     /// Takes in the first `window` requests that come, and as many judgements: where few answers are judged, judgements
     /// reach further than requests.
@@ -44,11 +53,18 @@ impl Tally {
         Self { window: window as f64, ..Self::default() }
     }
 
-    /// Takes in one request, if the policy chose its model; it counts for `weight`. Calls that somebody else made and told of
-    /// count like any other: all of an embedding program's are. Of a mere preview there is no outcome.
-    pub fn add(&mut self, entry: &Entry, weight: f64) {
-        let Some(outcome) = entry.outcome.as_ref().filter(|_| is_by_policy(&entry.decision)) else { return };
-        if self.ended < self.window {
+    /// What of a request there is room for, if the policy chose its model. Calls that somebody else made and told of, or
+    /// judged, count like any other: all of an embedding program's are. Of a mere preview nothing is told.
+    pub fn part<'a>(&self, entry: &'a Entry) -> Option<Part<'a>> {
+        let is_its = is_by_policy(&entry.decision);
+        let outcome = entry.outcome.as_ref().filter(|_| is_its && self.ended < self.window);
+        let verdict = entry.verdict().filter(|_| is_its && self.rated < self.window);
+        (outcome.is_some() || verdict.is_some()).then_some(Part { outcome, verdict })
+    }
+
+    /// Takes in one request, which counts for `weight`.
+    pub fn add(&mut self, part: Part<'_>, weight: f64) {
+        if let Some(outcome) = part.outcome {
             self.ended += weight;
             self.failed += weight * f64::from(u8::from(matches!(outcome.status, OutcomeStatus::Failed(_))));
             if let Some(cost_usd) = outcome.cost_usd {
@@ -57,7 +73,7 @@ impl Tally {
                 self.cost_squares += weight * cost_usd * cost_usd;
             }
         }
-        if let Some(verdict) = entry.verdict().filter(|_| self.rated < self.window) {
+        if let Some(verdict) = part.verdict {
             self.rated += weight;
             self.verdicts += weight * verdict;
             self.squares += weight * verdict * verdict;
@@ -97,22 +113,42 @@ fn squared_error(mean: f64, squares: f64, count: f64) -> f64 {
     (squares / count - mean * mean).max(0.0) / count
 }
 
-/// How much more probably `policy` would have chosen as was chosen: what an entry counts for in what would have happened under
-/// it. 0 where that cannot be told.
-pub fn weight(entry: &Entry, policy: &Snapshot) -> f64 {
+/// How much more probably `policy` would have chosen as was chosen under `live`: what an entry counts for in what would have
+/// happened under it. 0 where that cannot be told.
+pub fn weight(entry: &Entry, policy: &Snapshot, live: &Snapshot) -> f64 {
     let decision = &entry.decision;
-    if decision.mode == Mode::Sticky {
-        // Neither chose: the conversation stayed where it was.
-        return 1.0;
-    }
-    let Some(drawn) = lesson::drawn(entry) else { return 0.0 };
-    let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
+    let stays = decision.mode == Mode::Sticky;
+    let Some(drawn) = lesson::choice(entry) else { return if stays { 1.0 } else { 0.0 } };
     let kind = decision.task.as_deref().unwrap_or_default();
     let context = Context { features: &decision.features, space: &decision.feature_space, kind };
-    let choice = policy.choose(&context, &candidates, &drawn.tradeoff, decision.explore, 0.0);
-    let share = choice.map_or(0.0, |choice| choice.propensities[drawn.chosen]);
-    let weight = share / drawn.candidates[drawn.chosen].propensity;
-    if weight.is_finite() { weight.clamp(0.0, MOST_WEIGHT) } else { 0.0 }
+    let share = |policy: &Snapshot, candidates: &[Candidate<'_>], explore| {
+        let choice = policy.choose(&context, candidates, &drawn.tradeoff, explore, 0.0);
+        choice.map_or(0.0, |choice| choice.propensities[drawn.chosen])
+    };
+    let weight = if stays {
+        // Openings explore, unless somebody forbade it, which is not known of them here.
+        let candidates = at_the_opening(&drawn);
+        share(policy, &candidates, true) / share(live, &candidates, true)
+    } else {
+        let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
+        share(policy, &candidates, decision.explore) / drawn.candidates[drawn.chosen].propensity
+    };
+    match weight.is_finite() {
+        true => weight.clamp(0.0, MOST_WEIGHT),
+        // Neither would have opened it there: it is from before both.
+        false => f64::from(u8::from(stays)),
+    }
+}
+
+/// The candidates of a conversation that stays as its opening had them: none had anything of it in its cache.
+fn at_the_opening(drawn: &Drawn) -> Vec<Candidate<'_>> {
+    // Who leaves throws away what whoever stays saves.
+    let saved = drawn.candidates.iter().map(|way| way.switching_usd).fold(0.0, f64::max);
+    let anew = drawn.candidates.iter().enumerate().map(|(at, way)| {
+        let cost_usd = way.cost_usd + if at == drawn.chosen { saved } else { 0.0 };
+        Candidate { cost_usd, switching_usd: 0.0, ..way.candidate() }
+    });
+    anew.collect()
 }
 
 /// Whether the policy in force chose the model: where it only watched, others did.
@@ -141,8 +177,10 @@ pub fn objection(before: &Tally, after: &Tally, instead: &Tally, guard: &Guard) 
         }
     }
     if enough(|tally| tally.priced) && before.cost_usd > 0.0 {
-        let rise = after.cost() - guard.cost_factor * before.cost();
-        let error = (after.cost_error() + guard.cost_factor.powi(2) * before.cost_error()).sqrt();
+        // Who saves is never taken back for it.
+        let factor = guard.cost_factor.max(1.0);
+        let rise = after.cost() - factor * before.cost();
+        let error = (after.cost_error() + factor.powi(2) * before.cost_error()).sqrt();
         if rise > 0.0 && rise > SURE * error && helps(|tally| tally.priced, Tally::cost) {
             return Some(format!("a request costs ${:.5}, it was ${:.5} before", after.cost(), before.cost()));
         }
@@ -228,6 +266,8 @@ mod tests {
         let failing = blind(&good, &tally(200, 60, 0.01, 0.7), &guard).unwrap();
         assert!(failing.contains("30 %"), "{failing}");
         assert!(blind(&good, &tally(200, 4, 0.05, 0.7), &guard).unwrap().contains("costs"));
+        let odd = Guard { cost_factor: 0.2, ..guard };
+        assert_eq!(blind(&good, &tally(200, 4, 0.008, 0.7), &odd), None, "it saves");
         assert!(blind(&good, &tally(200, 4, 0.01, 0.4), &guard).unwrap().contains("judged"));
     }
 

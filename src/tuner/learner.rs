@@ -136,10 +136,7 @@ impl Learner {
                 (Live::new(policy, 0), live::Heard::until(made_at_ms))
             }
         };
-        let mut switches = Switches::load(&store)?;
-        // A clock that was ahead for a moment must not hold everything until then.
-        let longest_ms = now_ms + settings.guard.hold_minutes as i64 * 60_000;
-        switches.hold_until_ms = switches.hold_until_ms.map(|until| until.min(longest_ms));
+        let switches = Switches::load(&store)?;
         let (commands, orders) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared {
             store,

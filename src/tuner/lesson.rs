@@ -11,6 +11,8 @@
 //! What signals say of another policy is another matter: answers with one are all bad, so those without one must be looked at
 //! beside them. [`Lessons::unjudged`] are both.
 
+use std::collections::BTreeMap;
+
 use crate::bandit::{Candidate, Context, Grounds, Observation, Reward, Tradeoff};
 use crate::config::RewardMap;
 use crate::protocol::{DecisionId, ModelName};
@@ -62,7 +64,7 @@ pub struct Lesson {
     pub weight: f64,
     /// The signal that says so, where nobody judged.
     pub signal: Option<Signal>,
-    /// The choice, where it was left to chance and its model is the one that answered.
+    /// The choice, where it was one among several and left to chance, and its model is the one that answered.
     pub choice: Option<Drawn>,
 }
 
@@ -137,7 +139,10 @@ impl Lesson {
         let known = decision.candidates.iter().find(|candidate| candidate.model == model)?;
         let prior = known.prior?;
         let Worth { value, weight, signal } = worth(prior);
-        let choice = (decision.explore && decision.chosen == model).then(|| drawn(entry)).flatten();
+        let was_drawn = decision.explore && matches!(decision.mode, Mode::Learned | Mode::Weighted);
+        let choice = (was_drawn && decision.chosen == model).then(|| choice(entry)).flatten();
+        // Where there was but one, another policy would have done the same.
+        let choice = choice.filter(|drawn| drawn.candidates.len() > 1);
         Some(Self {
             id: decision.id,
             at_ms: decision.at_ms,
@@ -191,12 +196,9 @@ fn heard_at_ms(entry: &Entry) -> i64 {
     said.max(ended).unwrap_or(entry.decision.at_ms)
 }
 
-/// The choice of an entry, where it was one among several.
-pub(super) fn drawn(entry: &Entry) -> Option<Drawn> {
+/// The choice of an entry, where all is known that it went by.
+pub(super) fn choice(entry: &Entry) -> Option<Drawn> {
     let decision = &entry.decision;
-    if !matches!(decision.mode, Mode::Learned | Mode::Weighted) {
-        return None;
-    }
     let candidates: Option<Vec<Way>> = decision
         .candidates
         .iter()
@@ -216,7 +218,7 @@ pub(super) fn drawn(entry: &Entry) -> Option<Drawn> {
     Some(Drawn { candidates: candidates?, chosen, tradeoff: decision.tradeoff? })
 }
 
-/// Lessons being collected, newest entry first.
+/// Lessons being collected, newest entry first; in any order where all judgements and signals are wanted.
 #[derive(Debug)]
 pub struct Collected<'a> {
     map: &'a RewardMap,
@@ -224,14 +226,15 @@ pub struct Collected<'a> {
     most: usize,
     rates: Rates,
     lessons: Vec<Lesson>,
-    unjudged: Vec<Lesson>,
+    /// By time: the newest are kept, whatever comes first.
+    unjudged: BTreeMap<(i64, DecisionId), Lesson>,
     judged: usize,
 }
 
 impl<'a> Collected<'a> {
     /// Nothing yet; of judgements and of signals the newest `most` are kept.
     pub fn new(map: &'a RewardMap, most: usize) -> Self {
-        Self { map, most, rates: Rates::default(), lessons: Vec::new(), unjudged: Vec::new(), judged: 0 }
+        Self { map, most, rates: Rates::default(), lessons: Vec::new(), unjudged: BTreeMap::new(), judged: 0 }
     }
 
     /// Takes in the entry before those taken so far; `again` = whether its question was soon put again, where that can be
@@ -240,8 +243,14 @@ impl<'a> Collected<'a> {
         if let Some(model) = judged_model(entry) {
             self.rates.note(model, chances(entry, again));
         }
-        if self.unjudged.len() < UNJUDGED {
-            self.unjudged.extend(Lesson::unjudged(entry, again == Some(true), self.map));
+        let at = (entry.decision.at_ms, entry.decision.id);
+        let is_full = self.unjudged.len() >= UNJUDGED;
+        if !is_full || self.unjudged.first_key_value().is_some_and(|(oldest, _)| *oldest < at) {
+            let lesson = Lesson::unjudged(entry, again == Some(true), self.map);
+            self.unjudged.extend(lesson.map(|lesson| (at, lesson)));
+            if self.unjudged.len() > UNJUDGED {
+                self.unjudged.pop_first();
+            }
         }
         self.add(entry, again);
     }
@@ -263,13 +272,12 @@ impl<'a> Collected<'a> {
 
     /// The lessons, oldest first.
     pub fn finish(self) -> Lessons {
-        let Self { mut rates, lessons, mut unjudged, .. } = self;
+        let Self { mut rates, lessons, unjudged, .. } = self;
         for lesson in lessons.iter().filter(|lesson| lesson.signal.is_none()) {
             rates.note_judged(&lesson.model, lesson.prior, lesson.reward.value());
         }
-        unjudged.reverse();
         let learned = lessons.into_iter().rev().filter_map(|lesson| lesson.weighed(&rates)).collect();
-        Lessons { learned, unjudged }
+        Lessons { learned, unjudged: unjudged.into_values().collect() }
     }
 }
 

@@ -152,6 +152,15 @@ fn a_choice_that_could_not_have_gone_otherwise_says_nothing_of_other_policies() 
 }
 
 #[test]
+fn one_candidate_alone_is_no_choice() {
+    let mut only = judged(FeedbackKind::Score(1.0));
+    only.decision.candidates.truncate(1);
+    only.decision.candidates[0].propensity = 1.0;
+    let lesson = lesson(&only).unwrap();
+    assert_eq!((lesson.model.as_str(), lesson.choice), ("a", None), "it is learned from all the same");
+}
+
+#[test]
 fn who_gave_up_waiting_or_only_asked_which_model_complains_of_nothing() {
     let mut cancelled = entry();
     if let Some(outcome) = &mut cancelled.outcome {
@@ -180,6 +189,23 @@ fn unrated(count: u64, empty: [u64; 2]) -> Lessons {
         collected.take(&Entry { decision, outcome: Some(outcome), feedback: Vec::new() }, None);
     }
     collected.finish()
+}
+
+#[test]
+fn the_newest_unjudged_answers_are_kept_whichever_come_first() {
+    let map = RewardMap::default();
+    let entry = |number: u64| {
+        let decision = decision(number);
+        Entry { outcome: Some(outcome(&decision)), decision, feedback: Vec::new() }
+    };
+    let kept = |numbers: &mut dyn Iterator<Item = u64>| {
+        let mut collected = Collected::new(&map, usize::MAX);
+        numbers.for_each(|number| collected.take(&entry(number), None));
+        collected.finish().unjudged.iter().map(|lesson| lesson.at_ms).collect::<Vec<_>>()
+    };
+    let newest: Vec<i64> = (1_001..=5_000).collect();
+    assert_eq!(kept(&mut (1..=5_000).rev()), newest, "as the store has it");
+    assert_eq!(kept(&mut (1..=5_000)), newest, "as an export has it");
 }
 
 #[test]

@@ -59,7 +59,13 @@ pub fn propose(
     policy.learn(lessons.iter().map(Lesson::observation));
     let (rests_on, evidence) = gate::evidence(&lessons, &unjudged, gate.min_choices);
     let gain = gate::gain((rests_on, &evidence), live, &policy, gate);
-    let (ruling, reason) = gate::rule(gain.as_ref(), gate);
+    let choices = evidence.iter().filter(|lesson| lesson.choice.is_some()).count();
+    let (ruling, reason) = match &gain {
+        None if choices >= gate.min_choices => {
+            (Ruling::Wait, format!("the log speaks of nothing that it would do, in {choices} choices"))
+        }
+        _ => gate::rule(gain.as_ref(), gate),
+    };
     Ok(Proposal { policy, gain, ruling, reason })
 }
 

@@ -75,3 +75,21 @@ fn what_was_learned_beside_another_head_is_left_behind() {
     assert_eq!((anew.policy.space(), anew.policy.learned_from(), anew.known.len()), ("newer", 0, 0));
     assert_eq!(begin_anew(&anew, "newer", 5), None);
 }
+
+#[test]
+fn a_policy_that_would_do_nothing_of_what_was_done_is_told_so() {
+    use crate::bandit::PolicyKind;
+    let never = Settings { policy: PolicyKind::Greedy, floor: 0.0, ..Settings::default() };
+    let by_b = |number: u64| {
+        let mut decision = decision(number);
+        decision.chosen = ModelName::from("b");
+        let said = vec![feedback(&decision, "f", FeedbackKind::Correct(false))];
+        let outcome = Some(outcome(&decision));
+        Lesson::of(&Entry { decision, outcome, feedback: said }, false, &RewardMap::default())
+    };
+    let bad: Vec<Lesson> = (1..=60).filter_map(by_b).collect();
+    let live = Snapshot::new(never).unwrap();
+    let proposal = propose(&learned(&bad), &live, never, &Gate::default()).unwrap();
+    assert_eq!((proposal.ruling, proposal.gain), (Ruling::Wait, None));
+    assert!(proposal.reason.contains("nothing that it would do"), "{}", proposal.reason);
+}

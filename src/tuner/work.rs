@@ -44,6 +44,9 @@ const BATCH: usize = 512;
 /// Most decisions that guard rails look at.
 const LOOK_AT: usize = 20_000;
 
+/// Moments that lie further ahead than this are of a clock that was ahead, Unix milliseconds.
+const AHEAD_MS: i64 = 60_000;
+
 /// Newest decisions among which one is looked for whose prompt was read.
 const NEWEST: usize = 100;
 
@@ -183,7 +186,7 @@ impl Desk {
                 self.retune().and(watched)
             }
             Job::Watch => {
-                let settled = self.move_in();
+                let settled = self.move_in().and_then(|()| self.set_right());
                 let kept = settled.and_then(|()| budgets.keep(&self.shared.store)).and_then(|()| self.follow_head());
                 let kept = kept.and_then(|()| self.keep(KEEP_EVERY));
                 self.ask_for_second_askings();
@@ -244,7 +247,7 @@ impl Desk {
             }
             // A judgement that changes an earlier one holds from the next retune on.
             self.new += 1;
-            if !self.heard.counted.contains(id) {
+            if !self.heard.counted.contains(id) && lesson.heard_at_ms > self.heard.until_ms {
                 lessons.push(lesson);
             }
         }
@@ -350,6 +353,27 @@ impl Desk {
             self.kept = None;
         }
         self.revivals = health.revivals;
+        Ok(())
+    }
+
+    /// What a clock that was ahead has left behind must not hold everything until it has caught up: nothing came into force,
+    /// or was heard, later than now, and no hold lasts for longer than holds do.
+    fn set_right(&mut self) -> Result<(), StoreError> {
+        let now = now_ms();
+        let is_ahead = |at_ms: i64| at_ms > now + AHEAD_MS;
+        if is_ahead(self.heard.until_ms) {
+            self.heard.until_ms = now;
+        }
+        let longest = now + self.shared.settings.load().guard.hold_minutes as i64 * 60_000;
+        if self.shared.switches.load().hold_until_ms.is_some_and(|until| until > longest) {
+            self.switch(|switches| Switches { hold_until_ms: Some(longest), ..switches })?;
+        }
+        let version = self.shared.live.load().policy.version;
+        let record = self.shared.store.snapshot(version)?;
+        if let Some(record) = record.filter(|record| record.promoted_at_ms.is_some_and(is_ahead)) {
+            tracing::warn!(version, "The clock was ahead when the live version was promoted; it counts from now");
+            self.shared.store.update_snapshot(&SnapshotRecord { promoted_at_ms: Some(now), ..record })?;
+        }
         Ok(())
     }
 
@@ -475,19 +499,21 @@ impl Desk {
             return Ok(());
         }
         let Some(since_ms) = self.tried_since_ms(live)? else { return Ok(()) };
-        let Some(back_to) = self.before(live)?.map(|version| store.policy(version)).transpose()?.flatten() else {
-            return Ok(());
-        };
+        let back_to = self.before(live)?.map(|version| store.policy::<Snapshot>(version)).transpose()?.flatten();
+        let Some(back_to) = back_to else { return Ok(()) };
+        let policy = self.shared.live.load_full();
         let tally = || Tally::of(guard.window);
         let (mut before, mut after, mut instead) = (tally(), tally(), tally());
         let mut looked_at = 0;
         store.walk(&Span::default(), Order::Newest, |entry| {
             looked_at += 1;
             if entry.decision.at_ms < since_ms {
-                before.add(&entry, 1.0);
-            } else if !after.is_full() {
-                after.add(&entry, 1.0);
-                instead.add(&entry, guard::weight(&entry, &back_to));
+                if let Some(part) = before.part(&entry) {
+                    before.add(part, 1.0);
+                }
+            } else if let Some(part) = after.part(&entry) {
+                after.add(part, 1.0);
+                instead.add(part, guard::weight(&entry, &back_to, &policy.policy));
             }
             !before.is_full() && looked_at < LOOK_AT
         })?;
@@ -501,12 +527,11 @@ impl Desk {
     fn tried_since_ms(&self, version: u64) -> Result<Option<i64>, StoreError> {
         let followed = |record: &SnapshotRecord| record.parent > 0 || record.replaced > 0;
         let record = self.shared.store.snapshot(version)?.filter(followed);
-        // A clock that was ahead for a moment must not make it wait until then.
-        Ok(record.map(|record| record.promoted_at_ms.unwrap_or(record.made_at_ms).min(now_ms())))
+        Ok(record.map(|record| record.promoted_at_ms.unwrap_or(record.made_at_ms)))
     }
 
-    /// Whether the live version has made as many choices, of which the end is known, as guard rails must see of it. Were it
-    /// replaced before, they would begin anew with each version and never speak; what it learns meanwhile it learns online.
+    /// Whether the live version has made as many choices, of which the end or a judgement is known, as guard rails must see of
+    /// it. Were it replaced before, they would begin anew with each version and never speak; what it learns meanwhile it learns online.
     fn has_shown_itself(&self, version: u64) -> Result<bool, StoreError> {
         let guard = self.shared.settings.load().guard;
         let (mode, rollout) = self.shared.mode();
@@ -518,7 +543,8 @@ impl Desk {
         let (mut choices, mut looked_at) = (0, 0);
         self.shared.store.walk(&Span::default(), Order::Newest, |entry| {
             let is_since = entry.decision.at_ms >= since_ms;
-            choices += usize::from(is_since && entry.outcome.is_some() && is_by_policy(&entry.decision));
+            let is_told = entry.outcome.is_some() || !entry.feedback.is_empty();
+            choices += usize::from(is_since && is_told && is_by_policy(&entry.decision));
             looked_at += 1;
             is_since && choices < guard.min_requests && looked_at < LOOK_AT
         })?;
@@ -569,7 +595,9 @@ impl Desk {
             self.heard = Heard::until(now_ms());
         }
         audit(store, who, action, version, json!({ "from": from, "reason": why }), now_ms());
-        Ok(())
+        // At once: whoever comes back with the version alone would learn what it is not to have.
+        self.kept = None;
+        Ok(self.keep(Duration::ZERO)?)
     }
 
     /// Changes the switches, on disk first.
@@ -596,7 +624,6 @@ impl Desk {
             Command::Pin(version) => {
                 self.put_in_force(version, who, "policy.pin", &format!("pinned by {who}"))?;
                 self.switch(|switches| Switches { pinned: Some(version), ..switches })?;
-                self.keep(Duration::ZERO)?;
             }
             Command::Unpin => {
                 self.switch(|switches| Switches { pinned: None, hold_until_ms: None, ..switches })?;

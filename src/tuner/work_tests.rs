@@ -1,9 +1,10 @@
 //! The task at its desk: what it learns, what takes over and when, and what is taken back.
 
 use super::*;
+use crate::bandit::{Context, Grounds, Observation, Reward, Settings};
 use crate::config::{self, Gate, Guard, Learning};
 use crate::protocol::{ErrorKind, ModelName};
-use crate::store::{DecisionRecord, FeedbackKind, OutcomeRecord, OutcomeStatus, Signal, Store};
+use crate::store::{DecisionRecord, FeedbackKind, Mode, OutcomeRecord, OutcomeStatus, Signal, Store};
 use crate::tuner::Learner;
 use crate::tuner::lesson::tests::{decision, feedback, outcome};
 
@@ -370,8 +371,9 @@ fn a_rating_of_an_answer_that_had_a_signal_is_learned_at_once() {
     let proposal = desk.retune().unwrap();
     assert_eq!((proposal.ruling, proposal.policy.learned_from()), (Ruling::Promote, 100), "{}", proposal.reason);
     let rated = decision(120);
-    let mut said = vec![feedback(&rated, "f", FeedbackKind::Correct(false))];
-    store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut said).unwrap();
+    let mut said = feedback(&rated, "f", FeedbackKind::Correct(false));
+    said.at_ms = now_ms() + 1;
+    store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut [said]).unwrap();
     for _ in 0..2 {
         desk.take_in(&[rated.id]).unwrap();
         assert_eq!(desk.shared.live.load().revision, 1);
@@ -403,20 +405,134 @@ fn calls_that_others_made_are_guarded_and_previews_show_nothing() {
 }
 
 #[test]
-fn a_clock_that_was_ahead_for_a_moment_stops_nothing() {
+fn judged_answers_of_others_calls_show_a_version_and_are_guarded() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    let told = |at_ms: i64, by_b: bool, good: bool| {
+        for number in 0..60 {
+            let mut asked = decision(at_ms as u64 + number);
+            asked.request.dry_run = true;
+            if by_b {
+                surely_b(&mut asked);
+            }
+            let mut said = vec![feedback(&asked, "f", FeedbackKind::Correct(good))];
+            store.append(&[asked], &[] as &[OutcomeRecord], &mut said).unwrap();
+        }
+    };
+    told(1, false, true);
+    assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote);
+    assert!(!desk.has_shown_itself(2).unwrap());
+    told(now_ms() + 1, true, false);
+    assert!(desk.has_shown_itself(2).unwrap());
+    desk.watch().unwrap();
+    assert_eq!(desk.shared.live.load().policy.version, 1);
+}
+
+/// Puts a version in force that was taught so often that `liked` is always right and `other` never.
+fn put_in_force(store: &Store, desk: &mut Desk, liked: &str, other: &str) -> u64 {
+    let mut policy = Snapshot::new(Settings::default()).unwrap();
+    for (model, reward) in [(liked, 1.0), (other, 0.0)] {
+        let model = ModelName::from(model);
+        let one = Observation {
+            model: &model,
+            context: Context::default(),
+            prior: 0.5,
+            grounds: Grounds::Fitted,
+            reward: Reward::new(reward).unwrap(),
+            weight: 1.0,
+        };
+        policy.learn(std::iter::repeat_n(one, 300));
+    }
+    policy.version = store.next_version().unwrap();
+    let of_before = store.snapshot(1).unwrap().unwrap();
+    let record = SnapshotRecord { version: policy.version, state: SnapshotState::Waiting, ..of_before };
+    store.put_snapshot(&record, &policy).unwrap();
+    desk.carry(Command::Promote(policy.version), "me").unwrap();
+    policy.version
+}
+
+/// Sixty conversations of five requests each; all but the first stay where they are.
+fn conversations(store: &Store, at_ms: i64, on_b: impl Fn(u64) -> bool, went: impl Fn(u64) -> Went) {
+    let choose = |decision: &mut DecisionRecord, number: u64| {
+        if on_b(number / 5) {
+            surely_b(decision);
+        }
+        if !number.is_multiple_of(5) {
+            (decision.mode, decision.explore) = (Mode::Sticky, false);
+            let chosen = decision.chosen.clone();
+            for way in &mut decision.candidates {
+                way.propensity = f64::from(u8::from(way.model == chosen));
+                way.switching_usd = if way.model == chosen { 0.0 } else { 0.01 };
+            }
+        }
+    };
+    happen_by(store, at_ms, 300, choose, went);
+}
+
+#[test]
+fn conversations_that_stay_where_a_bad_version_opened_them_do_not_speak_for_it() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    let good = put_in_force(&store, &mut desk, "a", "b");
+    happen_by(&store, 1, 300, |_, _| {}, |_| judged(true));
+    put_in_force(&store, &mut desk, "b", "a");
+    conversations(&store, now_ms() + 1, |_| true, |_| judged(false));
+    desk.watch().unwrap();
+    assert_eq!(desk.shared.live.load().policy.version, good);
+}
+
+#[test]
+fn conversations_that_the_version_before_would_have_opened_there_too_speak_for_it() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    put_in_force(&store, &mut desk, "b", "a");
+    happen_to_b(&store, 1, 300, |_| judged(true));
+    let live = put_in_force(&store, &mut desk, "b", "a");
+    // Of both some are from before either.
+    conversations(&store, now_ms() + 1, |number| number % 10 > 0, |_| judged(false));
+    desk.watch().unwrap();
+    assert_eq!(desk.shared.live.load().policy.version, live, "the world got worse");
+}
+
+#[test]
+fn what_a_clock_that_was_ahead_left_behind_stops_nothing() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
     desk.retune().unwrap();
+    let far = now_ms() + 40 * 86_400_000;
     let mut record = store.snapshot(2).unwrap().unwrap();
-    record.promoted_at_ms = Some(now_ms() + 3_600_000);
+    record.promoted_at_ms = Some(far);
     store.update_snapshot(&record).unwrap();
-    happen(&store, now_ms() + 1000, 60, |_| judged(true));
-    assert!(desk.has_shown_itself(2).unwrap());
-    let far = Switches { hold_until_ms: Some(now_ms() + 1_000_000_000), ..Switches::default() };
-    far.save(&store).unwrap();
-    let hold = self::desk(&store).shared.switches.load().hold_until_ms.unwrap();
+    desk.heard.until_ms = far;
+    desk.switch(|switches| Switches { hold_until_ms: Some(far), ..switches }).unwrap();
+    desk.work(Job::Watch, &budgets(&store));
+    let hold = desk.shared.switches.load().hold_until_ms.unwrap();
     assert!(hold <= now_ms() + 60 * 60_000, "{hold}");
+    let from = now_ms() + 1;
+    happen(&store, from, 60, |_| judged(true));
+    assert!(desk.has_shown_itself(2).unwrap());
+    desk.take_in(&[decision(from as u64).id]).unwrap();
+    assert_eq!(desk.shared.live.load().revision, 1, "what is judged from now on is news");
+}
+
+#[test]
+fn a_changed_word_on_an_answer_of_before_waits_for_the_next_retune_after_a_roll_back_too() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    desk.retune().unwrap();
+    desk.carry(Command::Rollback, "me").unwrap();
+    let known = decision(5);
+    let mut changed = feedback(&known, "g", FeedbackKind::Correct(false));
+    changed.at_ms = now_ms() + 1;
+    store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut [changed]).unwrap();
+    desk.take_in(&[known.id]).unwrap();
+    assert_eq!(desk.shared.live.load().revision, 0);
+    // Killed here, the next process does not learn what the version taken back had either.
+    let mut again = desk_with(&store, &strict());
+    again.retune().unwrap();
+    assert_eq!(again.shared.status().learned_from, 0);
 }
 
 #[test]
