@@ -16,6 +16,7 @@ use std::sync::Arc;
 use super::Demand;
 use super::lengths::Lengths;
 use super::plan::{Mode, Prediction};
+use super::ranking::Ranking;
 use super::speed::Speeds;
 use super::sticky::Stay;
 use crate::bandit::{Account, Candidate, Choice, Context, Odds, Snapshot, Tradeoff};
@@ -62,16 +63,11 @@ pub(super) struct Asked<'a> {
     pub(super) explore: bool,
 }
 
-/// What came of it, in the order of the models.
+/// What came of it.
 pub(super) struct Judged {
+    /// In the order of the models.
     pub(super) predictions: Vec<Prediction>,
-    pub(super) propensities: Vec<f64>,
-    /// Indices in the order to try them, the chosen one first.
-    pub(super) order: Vec<usize>,
-    pub(super) mode: Mode,
-    pub(super) explored: bool,
-    pub(super) explore: bool,
-    pub(super) reason: String,
+    pub(super) ranking: Ranking,
 }
 
 /// Judges `able` and chooses one of them; `None` where there is none. `chance` draws from [0, 1).
@@ -118,10 +114,11 @@ pub(super) fn judge(
         let bends = learned.policy.bends(&context, &candidates[at]);
         prediction.account = Account::new(odds[at].as_ref(), prediction.prior, &bends, prediction.quality);
     }
-    Some(match stay {
-        Some(Cached { at, .. }) => settle(choice, predictions, at, in_loop, asked.margin),
-        None => drawn(choice, predictions, explore),
-    })
+    let ranking = match stay {
+        Some(Cached { at, .. }) => settle(choice, at, in_loop, asked.margin),
+        None => drawn(choice, &predictions, explore),
+    };
+    Some(Judged { predictions, ranking })
 }
 
 /// Who was never measured is taken to be as fast as the others are, not to take no time at all.
@@ -133,32 +130,31 @@ fn expect_the_usual(predictions: &mut [Prediction]) {
 }
 
 /// The choice as the policy drew it.
-fn drawn(choice: Choice, predictions: Vec<Prediction>, explore: bool) -> Judged {
+fn drawn(choice: Choice, predictions: &[Prediction], explore: bool) -> Ranking {
     let chosen = &predictions[choice.chosen];
     let reason = if choice.explored {
         format!("a try-out, to learn how it does ({:.1} % likely)", choice.propensities[choice.chosen] * 100.0)
     } else {
         format!("most useful: good with {:.0} %, about ${:.5}", chosen.quality * 100.0, chosen.cost_usd)
     };
-    Judged {
+    Ranking {
+        order: choice.order,
+        propensities: choice.propensities,
         mode: Mode::Learned,
         explored: choice.explored,
-        propensities: choice.propensities,
-        order: choice.order,
-        predictions,
         explore,
         reason,
     }
 }
 
 /// A conversation that is on the model `at`: it stays unless another gains more than `margin`.
-fn settle(choice: Choice, predictions: Vec<Prediction>, at: usize, in_loop: bool, margin: f64) -> Judged {
+fn settle(choice: Choice, at: usize, in_loop: bool, margin: f64) -> Ranking {
     let gain = choice.utilities[choice.chosen] - choice.utilities[at];
     let stays = in_loop || choice.chosen == at || gain <= margin;
     let chosen = if stays { at } else { choice.chosen };
     let mut order: Vec<usize> = choice.order.into_iter().filter(|other| *other != chosen).collect();
     order.insert(0, chosen);
-    let mut propensities = vec![0.0; predictions.len()];
+    let mut propensities = vec![0.0; choice.propensities.len()];
     propensities[chosen] = 1.0;
     let reason = match (in_loop, stays) {
         (true, _) => "inside a tool loop the conversation stays".to_owned(),
@@ -166,7 +162,7 @@ fn settle(choice: Choice, predictions: Vec<Prediction>, at: usize, in_loop: bool
         (false, false) => format!("switching gains {gain:.2} more than it costs"),
     };
     let mode = if stays { Mode::Sticky } else { Mode::Learned };
-    Judged { predictions, propensities, order, mode, explored: false, explore: false, reason }
+    Ranking { order, propensities, mode, explored: false, explore: false, reason }
 }
 
 fn estimate(learned: &Learned<'_>, model: &Model) -> Estimate {

@@ -2,26 +2,32 @@
 //!
 //! [`plan()`] works in steps: what the request asks of a model ([`Demand`]); static rules ([`Rules`]) that pin,
 //! prefer, forbid or weigh; the candidates that are configured, allowed, able and healthy, and for every other model the
-//! reason why it fell out; the choice among them by the learned policy (`learned`) or by weight, with the probability it
+//! reason why it is left out; the choice among them by the learned policy (`learned`) or by weight, with the probability it
 //! was made with. The result is a [`Plan`] for
 //! `dispatch` to walk and a [`Decision`] that explains it.
 //!
 //! Nothing here calls an upstream.
 
 mod demand;
+mod eligible;
+mod error;
 mod learned;
 mod lengths;
 mod plan;
 mod planner;
+mod question;
+mod ranking;
 mod rules;
 mod speed;
 mod sticky;
 
 pub use demand::{Demand, estimate_tokens};
+pub use error::PlanError;
 pub use learned::Learned;
 pub use lengths::Lengths;
 pub use plan::{Considered, Decision, Excluded, Features, Mode, Plan, Prediction, Shadow};
-pub use planner::{Asked, PlanError, Question, plan};
+pub use planner::plan;
+pub use question::{Asked, Question};
 pub use rules::{Facts, RuleHit, Rules, Verdict};
 pub use speed::Speeds;
 pub use sticky::{Conversations, Stay};

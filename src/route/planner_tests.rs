@@ -1,14 +1,16 @@
 //! Planning, as a request would meet it.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
 use super::*;
 use crate::config::Config;
-use crate::protocol::{Dialect, Message, Part, ResponseFormat, Role, Tool, ToolChoice};
+use crate::protocol::{ApiError, ErrorKind, Message, NamedObjective, Part, ResponseFormat, Role, Tool, ToolChoice};
 use crate::upstream::Verdict;
 
 /// Three models that need no key, and one whose key is missing.

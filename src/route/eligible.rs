@@ -1,0 +1,204 @@
+//! Which models of a pool can serve a request now, and what is in the way of the others.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Demand;
+use super::error::PlanError;
+use super::plan::Mode;
+use super::question::Question;
+use super::rules::Verdict;
+use crate::codec;
+use crate::protocol::RoutingOptions;
+use crate::upstream::{Availability, Catalog, Model, Refused};
+
+/// A model that is left out, and why.
+pub(super) type LeftOut = (Arc<Model>, Reason);
+
+/// Why a model is left out.
+pub(super) enum Reason {
+    /// Somebody does not want it, or it is not able.
+    Lasting(String),
+    /// Nothing but its weight keeps it out; `callable` = it could be called now.
+    Weightless { callable: bool },
+    /// Its backends cannot carry a field of the request.
+    Uncarried { field: String, dialect: &'static str },
+    /// It would be there at another time: in how long, and what is in the way till then, where that is known.
+    Unavailable { why: String, back: Option<(Duration, Refused)> },
+    /// It would serve a shorter prompt.
+    TooLong(String),
+}
+
+impl Reason {
+    /// As a clause for people.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Lasting(text) | Self::TooLong(text) | Self::Unavailable { why: text, .. } => text,
+            other => other.to_string(),
+        }
+    }
+
+    fn back(&self) -> Option<(Duration, Refused)> {
+        if let Self::Unavailable { back, .. } = self { *back } else { None }
+    }
+
+    fn field(&self) -> Option<&str> {
+        if let Self::Uncarried { field, .. } = self { Some(field) } else { None }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lasting(text) | Self::TooLong(text) | Self::Unavailable { why: text, .. } => f.write_str(text),
+            Self::Weightless { .. } => f.write_str("its weight is 0"),
+            Self::Uncarried { field, dialect } => {
+                write!(f, "its backend speaks the {dialect} dialect, which cannot carry `{field}`")
+            }
+        }
+    }
+}
+
+/// Those of `pool` that can serve the request, and the others. Where none can now, the one whose vendor's rest is over
+/// first counts, if that is soon enough. The first part is never empty.
+///
+/// # Errors
+///
+/// No model can serve it.
+pub(super) fn split(
+    catalog: &Catalog,
+    pool: Vec<Arc<Model>>,
+    demand: &Demand,
+    verdict: &Verdict,
+    mode: Mode,
+    question: &Question<'_>,
+) -> Result<(Vec<Arc<Model>>, Vec<LeftOut>), PlanError> {
+    let lists = Lists::of(catalog, question.allowed, &question.request.routing);
+    let mut able = Vec::new();
+    let mut excluded = Vec::new();
+    for model in pool {
+        match eligible(&lists, &model, demand, verdict, mode, question) {
+            Ok(()) => able.push(model),
+            Err(reason) => excluded.push((model, reason)),
+        }
+    }
+    if able.is_empty() {
+        let waited_for = soonest(&excluded, demand, question.patience).ok_or_else(|| nobody(&excluded))?;
+        able.push(excluded.swap_remove(waited_for).0);
+    }
+    Ok((able, excluded))
+}
+
+/// Models that somebody listed, by the names of the catalog: looked up once, however many models there are.
+struct Lists<'a> {
+    allowed: Option<BTreeSet<&'a str>>,
+    wished: Option<BTreeSet<&'a str>>,
+    excluded: BTreeSet<&'a str>,
+}
+
+impl<'a> Lists<'a> {
+    fn of(catalog: &'a Catalog, allowed: Option<&'a [String]>, wishes: &'a RoutingOptions) -> Self {
+        let listed =
+            |names: &'a [String]| names.iter().map(|name| catalog.canonical(name)).collect::<BTreeSet<&'a str>>();
+        Self {
+            allowed: allowed.map(listed),
+            wished: wishes.models.as_deref().map(listed),
+            excluded: listed(&wishes.exclude),
+        }
+    }
+}
+
+fn eligible(
+    lists: &Lists<'_>,
+    model: &Model,
+    demand: &Demand,
+    verdict: &Verdict,
+    mode: Mode,
+    question: &Question<'_>,
+) -> Result<(), Reason> {
+    let lasting = |text: String| Err(Reason::Lasting(text));
+    let name = model.name.as_str();
+    let absent = |list: &Option<BTreeSet<&str>>| list.as_ref().is_some_and(|list| !list.contains(name));
+    if absent(&lists.allowed) {
+        return lasting("this API token may not use it".into());
+    }
+    if absent(&lists.wished) {
+        return lasting("it is not among the request's models".into());
+    }
+    if lists.excluded.contains(name) {
+        return lasting("the request excludes it".into());
+    }
+    if let Some(rule) = verdict.forbid.get(name) {
+        return lasting(format!("the rule `{rule}` forbids it"));
+    }
+    if mode == Mode::Weighted {
+        let weight = verdict.weights.get(name).copied().unwrap_or(model.settings.weight);
+        let wanted = verdict.prefer.iter().any(|preferred| preferred == name) || lists.wished.is_some();
+        if weight <= 0.0 && !wanted {
+            let callable = !matches!(model.availability(question.now), Availability::Unavailable(_));
+            return Err(Reason::Weightless { callable });
+        }
+    }
+    demand.check(&model.settings).map_err(Reason::Lasting)?;
+    if let Some((field, dialect)) = uncarried(model, question) {
+        return Err(Reason::Uncarried { field, dialect });
+    }
+    if let Availability::Unavailable(why) = model.availability(question.now) {
+        return Err(Reason::Unavailable { why, back: model.back(question.now) });
+    }
+    // Last, so that only those are told of that a shorter prompt would reach.
+    demand.fits(&model.settings).map_err(Reason::TooLong)
+}
+
+/// The field that none of a model's places can carry, and the dialect of one of them.
+fn uncarried(model: &Model, question: &Question<'_>) -> Option<(String, &'static str)> {
+    let mut first = None;
+    for place in &model.deployments {
+        let dialect = place.provider.dialect;
+        let refused = || codec::refused_part(dialect, &place.provider.quirks, question.request);
+        let field = codec::obstacle(question.client, dialect, question.request).or_else(refused)?;
+        first = first.or(Some((field, dialect.as_str())));
+    }
+    first
+}
+
+/// Of the models that are left out the one whose vendor's rest is over first, within `patience`.
+fn soonest(excluded: &[LeftOut], demand: &Demand, patience: Duration) -> Option<usize> {
+    let rest = |(model, reason): &LeftOut| match reason.back() {
+        Some((wait, Refused::Resting)) if wait <= patience && demand.fits(&model.settings).is_ok() => Some(wait),
+        _ => None,
+    };
+    let resting = excluded.iter().enumerate().filter_map(|(at, out)| Some((at, rest(out)?)));
+    resting.min_by_key(|(_, wait)| *wait).map(|(at, _)| at)
+}
+
+/// What stands in the way of all: of several reasons the one that the client, or time, can do most about.
+fn nobody(excluded: &[LeftOut]) -> PlanError {
+    let those = |which: fn(&Reason) -> bool| {
+        let some = excluded.iter().filter(|(_, reason)| which(reason)).take(8);
+        some.map(|(model, reason)| format!("{}: {reason}", model.name)).collect::<Vec<_>>().join("; ")
+    };
+    let too_long = those(|reason| matches!(reason, Reason::TooLong(_)));
+    let unavailable = those(|reason| matches!(reason, Reason::Unavailable { .. }));
+    if !too_long.is_empty() {
+        PlanError::TooLong(too_long)
+    } else if !unavailable.is_empty() {
+        let back = excluded.iter().filter_map(|(_, reason)| reason.back()).min_by_key(|(wait, _)| *wait);
+        // First those that a word of the operator would bring back.
+        let mut texts = vec![those(|reason| matches!(reason, Reason::Weightless { callable: true })), unavailable];
+        texts.retain(|text| !text.is_empty());
+        PlanError::Unavailable { text: texts.join("; "), back }
+    } else if excluded.is_empty() {
+        PlanError::Unavailable { text: "none is configured".into(), back: None }
+    } else {
+        let first = excluded.first().and_then(|(_, reason)| reason.field());
+        let common = first.filter(|first| excluded.iter().all(|(_, reason)| reason.field() == Some(*first)));
+        let text = those(|_| true);
+        match common {
+            Some(field) => PlanError::Uncarried { field: field.to_owned(), text },
+            None => PlanError::Unable(text),
+        }
+    }
+}

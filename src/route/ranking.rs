@@ -1,0 +1,78 @@
+//! Puts able models in order: by weight, then those a conversation or a rule puts in front.
+
+use std::sync::Arc;
+
+use super::plan::Mode;
+use super::rules::Verdict;
+use crate::upstream::{Catalog, Model};
+
+/// Who stands first, and why; indices and propensities are those of the able models.
+pub(super) struct Ranking {
+    /// Indices in the order to try them, the chosen one first.
+    pub(super) order: Vec<usize>,
+    /// Probability of standing first.
+    pub(super) propensities: Vec<f64>,
+    pub(super) mode: Mode,
+    pub(super) explored: bool,
+    pub(super) explore: bool,
+    pub(super) reason: String,
+}
+
+impl Ranking {
+    /// Puts the models that rules prefer in front, in the rules' order.
+    pub(super) fn prefer(&mut self, preferred: &[usize]) {
+        self.put_first(preferred, "a rule prefers it");
+        if !preferred.is_empty() {
+            self.mode = Mode::Named;
+        }
+    }
+
+    /// Puts the model in front that the conversation is on: its prompt is cached there.
+    pub(super) fn stay(&mut self, at: usize) {
+        self.put_first(&[at], "the conversation stays where it is");
+        self.mode = Mode::Sticky;
+    }
+
+    /// Nothing is left to chance then.
+    fn put_first(&mut self, these: &[usize], reason: &str) {
+        let Some(first) = these.first() else { return };
+        let others: Vec<usize> = self.order.iter().copied().filter(|at| !these.contains(at)).collect();
+        self.order = these.iter().copied().chain(others).collect();
+        self.propensities.fill(0.0);
+        self.propensities[*first] = 1.0;
+        self.explored = false;
+        self.explore = false;
+        self.reason = reason.into();
+    }
+}
+
+/// Preferred models that can serve, in the rules' order.
+pub(super) fn preferred(catalog: &Catalog, verdict: &Verdict, able: &[Arc<Model>]) -> Vec<usize> {
+    let mut places = Vec::new();
+    for model in verdict.prefer.iter().filter_map(|name| catalog.find(name)) {
+        let place = able.iter().position(|other| other.name == model.name);
+        places.extend(place.filter(|place| !places.contains(place)));
+    }
+    places
+}
+
+/// A model's share of the draw, relative to the others.
+pub(super) fn weight(model: &Model, verdict: &Verdict) -> f64 {
+    let weight = verdict.weights.get(model.name.as_str()).copied().unwrap_or(model.settings.weight);
+    // Asked for by name among others, although never drawn: then all such are alike.
+    if weight > 0.0 { weight } else { f64::MIN_POSITIVE }
+}
+
+/// Drawn without replacement with probabilities proportional to the weights (Efraimidis and Spirakis, "Weighted random
+/// sampling with a reservoir", 2006). The propensity is the probability of standing first.
+pub(super) fn by_weight(weights: &[f64], mode: Mode, reason: String, chance: &mut dyn FnMut() -> f64) -> Ranking {
+    let total: f64 = weights.iter().sum();
+    // ln(u) / w orders as u^(1/w) does, without underflow.
+    let keys: Vec<f64> = weights.iter().map(|weight| (1.0 - chance()).max(f64::MIN_POSITIVE).ln() / weight).collect();
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by(|a, b| keys[*b].total_cmp(&keys[*a]));
+    let propensities = weights.iter().map(|weight| weight / total).collect();
+    // A named model stands alone, so nothing was left to chance.
+    let explore = mode == Mode::Weighted;
+    Ranking { order, propensities, mode, explored: false, explore, reason }
+}
