@@ -22,12 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Attempted, Deadlines, Failed, attempt, may_think};
 use super::job::{Cause, Failure, Job, Reply};
-use super::outcome::{Report, Status, Step};
+use super::outcome::{Report, Step};
 use super::reply::Answering;
 use super::{blame, pick};
 use crate::codec;
 use crate::config;
-use crate::protocol::{ApiError, ErrorKind};
+use crate::protocol::{ApiError, ErrorKind, OutcomeStatus};
 use crate::route::Plan;
 use crate::upstream::{Backoff, Client, Deployment, Model, Permit, Refused, RetryBudget, Verdict};
 
@@ -121,7 +121,7 @@ impl Dispatcher {
             }
         }
         let failure = summarise(walk.calls, walk.causes);
-        walk.report.end(Status::Failed(failure.error.kind));
+        walk.report.end(OutcomeStatus::Failed(failure.error.kind));
         Err(failure)
     }
 }

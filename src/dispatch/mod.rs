@@ -21,4 +21,4 @@ mod usage;
 pub use blame::{named, told};
 pub use failover::Dispatcher;
 pub use job::{Cause, Failure, Job, Reply, ReplyBody};
-pub use outcome::{Outcome, Report, Status, Step};
+pub use outcome::{Outcome, Report, Step};

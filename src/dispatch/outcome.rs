@@ -3,30 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::protocol::{Dialect, ErrorKind, FinishReason, ModelName, Price, Usage, Usd};
+use crate::protocol::{Dialect, ErrorKind, FinishReason, ModelName, OutcomeStatus, Price, Usage, Usd};
 use crate::route::Decision;
-
-/// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// The client has the whole answer.
-    Ok,
-    /// The client has an error, or an answer that broke off.
-    Failed(ErrorKind),
-    /// The client went away, or the gateway closed before the answer was complete.
-    Cancelled,
-}
-
-impl Status {
-    /// The status in logs and metrics: `ok`, `cancelled`, or the error's code.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Failed(kind) => kind.as_str(),
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
 
 /// What happened.
 #[derive(Debug, Clone)]
@@ -34,7 +12,7 @@ pub struct Outcome {
     /// The choice it came of.
     pub decision: Arc<Decision>,
     /// How it ended.
-    pub status: Status,
+    pub status: OutcomeStatus,
     /// The model that answered; failover may have moved on from the chosen one.
     pub model: Option<ModelName>,
     /// Its deployment.
@@ -111,7 +89,7 @@ impl Report {
     pub fn new(decision: Arc<Decision>, started: Instant, tell: impl FnOnce(&Outcome) + Send + 'static) -> Self {
         let outcome = Outcome {
             decision,
-            status: Status::Cancelled,
+            status: OutcomeStatus::Cancelled,
             model: None,
             deployment: None,
             provider: None,
@@ -196,7 +174,7 @@ impl Report {
     }
 
     /// Tells how it ended.
-    pub fn end(mut self, status: Status) {
+    pub fn end(mut self, status: OutcomeStatus) {
         self.outcome.status = status;
         self.tell();
     }

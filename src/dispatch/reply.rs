@@ -6,12 +6,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Attempted, Deadlines, Whole};
 use super::job::{Job, Reply, ReplyBody};
-use super::outcome::{Report, Status};
+use super::outcome::Report;
 use super::tee::Tee;
 use super::usage;
 use crate::codec::{self, AnswerMeta, NativeMeta};
 use crate::config;
-use crate::protocol::{Dialect, Part};
+use crate::protocol::{Dialect, OutcomeStatus, Part};
 use crate::upstream::{Model, Permit};
 
 /// An answer in the making.
@@ -85,7 +85,7 @@ fn whole_answer(
             codec::encode_response(job.dialect, &response, &meta)
         }
     };
-    report.end(Status::Ok);
+    report.end(OutcomeStatus::Ok);
     (whole.dropped, ReplyBody::Whole(body))
 }
 

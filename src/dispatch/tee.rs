@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Deadlines, Opened};
 use super::job::Job;
-use super::outcome::{Report, Status};
+use super::outcome::Report;
 use super::usage::estimated;
 use crate::codec::{self, AnswerMeta, NativeMeta, StreamDecoder, StreamEncoder, WholeEvents};
-use crate::protocol::{ApiError, Dialect, ErrorKind, StreamEvent};
+use crate::protocol::{ApiError, Dialect, ErrorKind, OutcomeStatus, StreamEvent};
 use crate::upstream::{Answer, CallError, Model, Permit, Verdict};
 
 /// Text of an answer that had to be JSON is kept up to here, to see whether it is.
@@ -222,7 +222,7 @@ impl Tee {
             Mouth::Passing(_) => {}
         }
         if finished && let Some(report) = self.report.take() {
-            report.end(Status::Ok);
+            report.end(OutcomeStatus::Ok);
         }
     }
 
@@ -284,18 +284,18 @@ impl Tee {
     /// The answer broke off: an error event, and the deployment is told on.
     fn break_off(&mut self, error: &ApiError, out: &mut BytesMut) {
         self.permit.broke_off(error, std::time::Instant::now(), self.at_ms);
-        self.end_early(error, Status::Failed(error.kind), out);
+        self.end_early(error, OutcomeStatus::Failed(error.kind), out);
     }
 
     /// The gateway closes: an error event, and nobody is to blame.
     fn close(&mut self) -> Bytes {
         let mut out = BytesMut::new();
         let error = ApiError::new(ErrorKind::Unavailable, "the gateway shuts down: ask again in a moment");
-        self.end_early(&error, Status::Cancelled, &mut out);
+        self.end_early(&error, OutcomeStatus::Cancelled, &mut out);
         out.freeze()
     }
 
-    fn end_early(&mut self, error: &ApiError, status: Status, out: &mut BytesMut) {
+    fn end_early(&mut self, error: &ApiError, status: OutcomeStatus, out: &mut BytesMut) {
         self.settle_early();
         self.answer = None;
         match &mut self.mouth {

@@ -4,12 +4,12 @@
 //! fingerprints.
 
 use crate::bandit::Grounds;
-use crate::dispatch::{Outcome, Status};
+use crate::dispatch::Outcome;
 use crate::protocol::{ChatRequest, Dialect, Message, Role};
-use crate::route::{Decision, Mode, Prediction};
+use crate::route::{Decision, Prediction};
 use crate::store::{
-    self, CandidateRecord, DecisionRecord, ExcludedRecord, Fingerprint, OutcomeRecord, OutcomeStatus, RequestFacts,
-    Salt, Seen, ShadowRecord, Token, signals,
+    CandidateRecord, DecisionRecord, ExcludedRecord, Fingerprint, OutcomeRecord, RequestFacts, Salt, Seen,
+    ShadowRecord, Token, signals,
 };
 
 /// Who asked, and how.
@@ -137,7 +137,7 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
         tradeoff: decision.tradeoff,
         explore: decision.explore,
         explored: decision.explored,
-        mode: mode(decision.mode),
+        mode: decision.mode,
         shadow: decision.shadow.as_ref().map(|shadow| ShadowRecord {
             model: shadow.model.clone(),
             propensity: shadow.propensity,
@@ -153,29 +153,10 @@ fn source(prediction: &Prediction) -> String {
     if prediction.judged { "posterior".to_owned() } else { prediction.basis.clone() }
 }
 
-fn mode(mode: Mode) -> store::Mode {
-    match mode {
-        Mode::Named => store::Mode::Named,
-        Mode::Weighted => store::Mode::Weighted,
-        Mode::Learned => store::Mode::Learned,
-        Mode::Sticky => store::Mode::Sticky,
-    }
-}
-
-/// How a status is called in the log.
-pub fn status(status: Status) -> OutcomeStatus {
-    match status {
-        Status::Ok => OutcomeStatus::Ok,
-        Status::Failed(kind) => OutcomeStatus::Failed(kind),
-        Status::Cancelled => OutcomeStatus::Cancelled,
-    }
-}
-
 /// The record of an outcome at `at_ms`, Unix milliseconds.
 pub fn outcome(outcome: &Outcome, at_ms: i64) -> OutcomeRecord {
-    let status = status(outcome.status);
     let seen = Seen {
-        status,
+        status: outcome.status,
         finish_reason: outcome.finish,
         empty: outcome.empty,
         must_be_json: outcome.must_be_json.as_deref(),
@@ -186,7 +167,7 @@ pub fn outcome(outcome: &Outcome, at_ms: i64) -> OutcomeRecord {
         at_ms,
         model: outcome.model.clone(),
         backend: outcome.deployment.clone(),
-        status,
+        status: outcome.status,
         attempts: outcome.calls,
         failovers: outcome.failovers,
         usage: outcome.usage,

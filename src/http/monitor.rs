@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use crate::dispatch::{Outcome, Status, Step};
-use crate::protocol::{ApiError, DecisionId, Dialect, ModelName};
+use crate::dispatch::{Outcome, Step};
+use crate::protocol::{ApiError, DecisionId, Dialect, ModelName, OutcomeStatus};
 use crate::route::Decision;
 
 /// Requests that are remembered.
@@ -201,7 +201,7 @@ impl Drop for Place {
         if !*self.over.get_mut() {
             self.change(|row| {
                 row.phase = Phase::Ended;
-                row.status = Some(Status::Cancelled.as_str());
+                row.status = Some(OutcomeStatus::Cancelled.as_str());
             });
         }
     }

@@ -8,9 +8,11 @@ mod error;
 mod event;
 mod ids;
 mod message;
+mod mode;
 mod money;
 mod request;
 mod response;
+mod status;
 mod tool;
 mod usage;
 
@@ -18,10 +20,12 @@ pub use error::{ApiError, ErrorKind, Said};
 pub use event::{StreamEvent, ToolCallDelta};
 pub use ids::{DecisionId, Dialect, ModelName, RequestId};
 pub use message::{ImageSource, Message, Part, Role};
+pub use mode::Mode;
 pub use money::{Price, Usd};
 pub use request::{
     ChatRequest, Effort, NamedObjective, Needs, Objective, Reasoning, ResponseFormat, RoutingOptions, Sampling,
 };
 pub use response::{ChatResponse, FinishReason};
+pub use status::OutcomeStatus;
 pub use tool::{Tool, ToolChoice};
 pub use usage::Usage;

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use super::Demand;
 use super::error::PlanError;
-use super::plan::Mode;
 use super::question::Question;
 use super::rules::Verdict;
 use crate::codec;
-use crate::protocol::RoutingOptions;
+use crate::protocol::{Mode, RoutingOptions};
 use crate::upstream::{Availability, Catalog, Model, Refused};
 
 /// A model that is left out, and why.

@@ -15,13 +15,13 @@ use std::sync::Arc;
 
 use super::Demand;
 use super::lengths::Lengths;
-use super::plan::{Mode, Prediction};
+use super::plan::Prediction;
 use super::ranking::Ranking;
 use super::speed::Speeds;
 use super::sticky::Stay;
 use crate::bandit::{Account, Candidate, Choice, Context, Odds, Snapshot, Tradeoff};
 use crate::classifier::{Estimate, EstimateSource, Missed, Reading};
-use crate::protocol::{ChatRequest, ModelName, Price, Usage};
+use crate::protocol::{ChatRequest, Mode, ModelName, Price, Usage};
 use crate::upstream::Model;
 
 /// Tokens an answer is taken to have where nobody says.

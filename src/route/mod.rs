@@ -25,7 +25,7 @@ pub use demand::{Demand, estimate_tokens};
 pub use error::PlanError;
 pub use learned::Learned;
 pub use lengths::Lengths;
-pub use plan::{Considered, Decision, Excluded, Features, Mode, Plan, Prediction, Shadow};
+pub use plan::{Considered, Decision, Excluded, Features, Plan, Prediction, Shadow};
 pub use planner::plan;
 pub use question::{Asked, Question};
 pub use rules::{Facts, RuleHit, Rules, Verdict};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::bandit::{Account, Grounds, Tradeoff};
 use crate::classifier::{Missed, Reading};
-use crate::protocol::{DecisionId, ModelName, Needs, Objective};
+use crate::protocol::{DecisionId, Mode, ModelName, Needs, Objective};
 use crate::upstream::Model;
 
 /// What `dispatch` walks.
@@ -16,33 +16,6 @@ pub struct Plan {
     pub candidates: Vec<Arc<Model>>,
     /// Why.
     pub decision: Arc<Decision>,
-}
-
-/// How a model came to be chosen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// The client or a rule named it.
-    Named,
-    /// Drawn by configured weights.
-    #[default]
-    Weighted,
-    /// By the learned policy.
-    Learned,
-    /// The conversation stayed where it was.
-    Sticky,
-}
-
-impl Mode {
-    /// The mode in headers, logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Named => "named",
-            Self::Weighted => "weighted",
-            Self::Learned => "learned",
-            Self::Sticky => "sticky",
-        }
-    }
 }
 
 /// A model that could have been chosen.

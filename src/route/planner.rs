@@ -6,14 +6,14 @@ use super::Demand;
 use super::eligible::{self, LeftOut};
 use super::error::PlanError;
 use super::learned::{self, Judged, Learned};
-use super::plan::{Considered, Decision, Excluded, Features, Mode, Plan, Prediction, Shadow};
+use super::plan::{Considered, Decision, Excluded, Features, Plan, Prediction, Shadow};
 use super::question::{Asked, Question};
 use super::ranking::{Ranking, by_weight, preferred, weight};
 use super::rules::{Facts, Rules, Verdict};
 use super::sticky::Stay;
 use crate::bandit::Tradeoff;
 use crate::config::{Routing, Weights};
-use crate::protocol::{ChatRequest, DecisionId, Dialect, Objective, Usage};
+use crate::protocol::{ChatRequest, DecisionId, Dialect, Mode, Objective, Usage};
 use crate::upstream::{Catalog, Model};
 
 /// Makes a plan.

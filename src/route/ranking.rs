@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::plan::Mode;
 use super::rules::Verdict;
+use crate::protocol::Mode;
 use crate::upstream::{Catalog, Model};
 
 /// Who stands first, and why; indices and propensities are those of the able models.

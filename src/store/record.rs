@@ -15,7 +15,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::bandit::{Account, Grounds, Tradeoff};
-use crate::protocol::{DecisionId, Dialect, ErrorKind, FinishReason, ModelName, Needs, Objective, Usage};
+use crate::protocol::{DecisionId, Dialect, FinishReason, ModelName, Needs, Objective, Usage};
+pub use crate::protocol::{Mode, OutcomeStatus};
 
 /// A keyed hash of a text (see [`Salt`](super::Salt)): tells whether two texts are the same, not what they say.
 /// Written as 16 hexadecimal digits.
@@ -46,36 +47,6 @@ impl<'de> Deserialize<'de> for Fingerprint {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// How a model came to be chosen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// The client or a rule named it.
-    Named,
-    /// Drawn by configured weights.
-    #[default]
-    Weighted,
-    /// By the learned policy.
-    Learned,
-    /// The conversation stayed where it was.
-    Sticky,
-    /// Read from somebody else's log, where how it was chosen is not known.
-    Imported,
-}
-
-impl Mode {
-    /// The mode in logs, metrics and filters.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Named => "named",
-            Self::Weighted => "weighted",
-            Self::Learned => "learned",
-            Self::Sticky => "sticky",
-            Self::Imported => "imported",
-        }
     }
 }
 
@@ -260,29 +231,6 @@ pub struct DecisionRecord {
     /// The last user turn, only where `store.prompts` is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-}
-
-/// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutcomeStatus {
-    /// The client has the whole answer.
-    Ok,
-    /// The client has an error, or an answer that broke off.
-    Failed(ErrorKind),
-    /// The client went away, or the gateway closed before the answer was complete.
-    Cancelled,
-}
-
-impl OutcomeStatus {
-    /// The status in filters and columns: `ok`, `cancelled`, or the error's code.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Failed(kind) => kind.as_str(),
-            Self::Cancelled => "cancelled",
-        }
-    }
 }
 
 /// Something an outcome says about the answer without anybody rating it.

@@ -66,13 +66,9 @@ impl Wish {
         };
         let mode = match self.mode.as_str() {
             "" => None,
-            "named" => Some(Mode::Named),
-            "weighted" => Some(Mode::Weighted),
-            "learned" => Some(Mode::Learned),
-            "sticky" => Some(Mode::Sticky),
-            "imported" => Some(Mode::Imported),
-            _ => {
-                return Err(ApiError::invalid("must be named, weighted, learned, sticky or imported").at("mode"));
+            name => {
+                let words = "must be named, weighted, learned, sticky or imported";
+                Some(Mode::named(name).ok_or_else(|| ApiError::invalid(words).at("mode"))?)
             }
         };
         let version = text(&self.policy_version).map(|version| version.parse()).transpose();

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Span, field};
 
-use crate::dispatch::{Outcome, Status};
+use crate::dispatch::Outcome;
 use crate::http::ledger::{self, Conversation};
 use crate::http::middleware::limit::{Amount, Taken};
 use crate::http::state::Gateway;
-use crate::protocol::{Dialect, RequestId};
+use crate::protocol::{Dialect, OutcomeStatus, RequestId};
 use crate::store::Token;
 use crate::telemetry::{Ended, SPAN_TARGET};
 
@@ -78,7 +78,9 @@ impl Witness {
 
     /// What the next choice should know besides: how long the model's answer was, and where the conversation is now.
     fn remember(&self, outcome: &Outcome) {
-        let (Some(model), Some(usage), Status::Ok) = (&outcome.model, outcome.usage, outcome.status) else { return };
+        let (Some(model), Some(usage), OutcomeStatus::Ok) = (&outcome.model, outcome.usage, outcome.status) else {
+            return;
+        };
         let candidates = &outcome.decision.candidates;
         let predicted = candidates.iter().find(|candidate| candidate.model == *model);
         if let Some(prediction) = predicted.and_then(|candidate| candidate.prediction.as_ref()) {
@@ -115,9 +117,9 @@ impl Witness {
             latency_ms = outcome.latency.as_secs_f64() * 1e3,
             "{}",
             match outcome.status {
-                Status::Ok => "Answered a chat",
-                Status::Failed(_) => "Failed a chat",
-                Status::Cancelled => "A chat ended before its answer did",
+                OutcomeStatus::Ok => "Answered a chat",
+                OutcomeStatus::Failed(_) => "Failed a chat",
+                OutcomeStatus::Cancelled => "A chat ended before its answer did",
             }
         );
     }
@@ -135,7 +137,7 @@ impl Witness {
             span.record("gen_ai.usage.input_tokens", usage.prompt_tokens());
             span.record("gen_ai.usage.output_tokens", usage.output_tokens);
         }
-        if let Status::Failed(kind) = outcome.status {
+        if let OutcomeStatus::Failed(kind) = outcome.status {
             span.record("error.type", kind.as_str());
             span.record("otel.status_code", "ERROR");
         }
