@@ -20,7 +20,7 @@ pub struct Point {
     pub x: f64,
     /// Position along the y axis.
     pub y: f64,
-    /// Confidence interval of `y`: drawn as a band under a line, as a whisker through a lone dot.
+    /// Confidence interval of `y`: drawn as a band under the line.
     pub interval: Option<(f64, f64)>,
     /// Said when the point is hovered, before its numbers.
     pub label: Option<String>,
@@ -59,9 +59,8 @@ impl Point {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Line,
-    Dots,
-    /// A line with a dot on each point.
-    Both,
+    /// With a dot on each point.
+    Dotted,
 }
 
 /// Points that belong together and share a colour.
@@ -78,14 +77,9 @@ impl Series {
         Self { name: name.into(), kind: Kind::Line, points }
     }
 
-    /// Lone dots; their intervals become whiskers.
-    pub fn dots(name: impl Into<String>, points: Vec<Point>) -> Self {
-        Self { name: name.into(), kind: Kind::Dots, points }
-    }
-
     /// Dots joined by a line.
     pub fn dotted_line(name: impl Into<String>, points: Vec<Point>) -> Self {
-        Self { name: name.into(), kind: Kind::Both, points }
+        Self { name: name.into(), kind: Kind::Dotted, points }
     }
 }
 
@@ -96,7 +90,6 @@ pub struct Plot {
     x_label: String,
     y_label: String,
     x_scale: Scale,
-    y_scale: Scale,
     x_range: Option<(f64, f64)>,
     y_range: Option<(f64, f64)>,
     series: Vec<Series>,
@@ -160,18 +153,6 @@ impl Plot {
         self
     }
 
-    /// Makes the y axis logarithmic.
-    pub fn log_y(mut self) -> Self {
-        self.y_scale = Scale::Log;
-        self
-    }
-
-    /// Fixes the y axis instead of fitting it to the data.
-    pub fn y_range(mut self, low: f64, high: f64) -> Self {
-        self.y_range = Some((low, high));
-        self
-    }
-
     fn axes(&self) -> (Axis, Axis) {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let ys = points()
@@ -179,7 +160,7 @@ impl Plot {
             .flatten()
             .chain(self.levels.iter().map(|level| level.0));
         let x = Axis::around(points().map(|p| p.x), self.x_scale, self.x_range, WIDTH - LEFT - RIGHT, 6);
-        let y = Axis::around(ys, self.y_scale, self.y_range, HEIGHT - TOP - BOTTOM, 5);
+        let y = Axis::around(ys, Scale::Linear, self.y_range, HEIGHT - TOP - BOTTOM, 5);
         (x, y)
     }
 
@@ -260,14 +241,12 @@ impl Drawing for Plot {
 fn draw_series(svg: &mut Svg, series: &Series, colour: usize, x: &Axis, y: &Axis) {
     let bottom = HEIGHT - BOTTOM;
     let place = |px: f64, py: f64| Some((LEFT + x.at(px)?, bottom - y.at(py)?));
-    if series.kind != Kind::Dots {
-        let upper = series.points.iter().filter_map(|p| place(p.x, p.interval?.1));
-        let lower = series.points.iter().rev().filter_map(|p| place(p.x, p.interval?.0));
-        let band: Vec<_> = upper.chain(lower).collect();
-        svg.path(&format!("band f{colour}"), &band, true, "");
-        let line: Vec<_> = series.points.iter().filter_map(|p| place(p.x, p.y)).collect();
-        svg.path(&format!("line s{colour}"), &line, false, &series.name);
-    }
+    let upper = series.points.iter().filter_map(|p| place(p.x, p.interval?.1));
+    let lower = series.points.iter().rev().filter_map(|p| place(p.x, p.interval?.0));
+    let band: Vec<_> = upper.chain(lower).collect();
+    svg.path(&format!("band f{colour}"), &band, true, "");
+    let line: Vec<_> = series.points.iter().filter_map(|p| place(p.x, p.y)).collect();
+    svg.path(&format!("line s{colour}"), &line, false, &series.name);
     // A long line gets no dots: they would hide it and swell the page. A short one gets small ones to hover.
     if series.kind == Kind::Line && series.points.len() > 80 {
         return;
@@ -275,11 +254,6 @@ fn draw_series(svg: &mut Svg, series: &Series, colour: usize, x: &Axis, y: &Axis
     let radius = if series.kind == Kind::Line { 2.5 } else { 4.5 };
     for point in &series.points {
         let Some(at) = place(point.x, point.y) else { continue };
-        if let (Kind::Dots, Some((low, high))) = (series.kind, point.interval)
-            && let (Some(from), Some(to)) = (place(point.x, low), place(point.x, high))
-        {
-            svg.line("whisker", from, to);
-        }
         let radius = point.weight.map_or(radius, |weight| 2.0 + 8.0 * weight.clamp(0.0, 1.0).sqrt());
         svg.dot(&format!("dot f{colour}"), at, radius, &hover(series, point));
     }
@@ -329,7 +303,7 @@ mod tests {
     #[test]
     fn a_log_axis_leaves_out_what_has_no_place() {
         let points = vec![Point::new(0.0, 1.0), Point::new(0.01, 0.8).named("cheap"), Point::new(1.0, 0.9)];
-        let svg = Plot::new("Cost", "usd", "score").log_x().with(Series::dots("models", points)).svg();
+        let svg = Plot::new("Cost", "usd", "score").log_x().with(Series::dotted_line("models", points)).svg();
         assert_eq!(count(&svg, "<circle"), 2);
         assert!(svg.contains("cheap: x 0.01, y 0.8"));
     }

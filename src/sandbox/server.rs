@@ -178,12 +178,12 @@ impl Sandbox {
         Self::begin(pace, false).await
     }
 
-    /// Starts at full speed and remembers the last requests, for tests.
+    /// Starts at full speed and remembers the last requests.
     ///
     /// # Errors
     ///
     /// When no port can be had.
-    pub async fn for_tests() -> std::io::Result<Self> {
+    pub async fn remembering() -> std::io::Result<Self> {
         Self::begin(Pace::Instant, true).await
     }
 

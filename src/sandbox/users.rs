@@ -79,8 +79,6 @@ pub enum Change {
     Skill(f64),
     /// Factor on its price.
     Price(f64),
-    /// Factor on its latency.
-    Latency(f64),
     /// Share of calls that fail.
     Failures(f64),
 }
@@ -190,14 +188,6 @@ impl World {
     pub fn price_factor(&self, number: u64, model: &str) -> f64 {
         self.product(number, model, |change| match change {
             Change::Price(factor) => Some(factor),
-            _ => None,
-        })
-    }
-
-    /// The factor on `model`'s latency at this visit.
-    pub fn latency_factor(&self, number: u64, model: &str) -> f64 {
-        self.product(number, model, |change| match change {
-            Change::Latency(factor) => Some(factor),
             _ => None,
         })
     }
@@ -360,7 +350,6 @@ mod tests {
         }
         assert_eq!(world.price_factor(599, "claude-haiku-5-5"), 1.0);
         assert_eq!(world.price_factor(600, "claude-haiku-5-5"), 3.0);
-        assert_eq!(world.latency_factor(600, "claude-haiku-5-5"), 1.0);
     }
 
     #[test]

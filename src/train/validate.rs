@@ -119,14 +119,10 @@ fn candidates<'a>(stream: &'a Stream, arms: &[usize], at: usize) -> Vec<Candidat
         .collect()
 }
 
-fn context(stream: &Stream, at: usize) -> Context<'_> {
-    stream.context(at)
-}
-
 fn observation(stream: &Stream, at: usize, arm: usize) -> Option<Observation<'_>> {
     Some(Observation {
         model: &stream.arms[arm],
-        context: context(stream, at),
+        context: stream.context(at),
         prior: stream.items[at].priors.get(arm).copied().unwrap_or(0.5),
         grounds: stream.grounds[arm],
         reward: Reward::new(f64::from(stream.items[at].scores[arm]?).clamp(0.0, 1.0)).ok()?,
@@ -137,7 +133,7 @@ fn observation(stream: &Stream, at: usize, arm: usize) -> Option<Observation<'_>
 fn prompt(stream: &Stream, judged: &Snapshot, at: usize) -> Option<Prompt> {
     let arms = able(stream, at);
     let choice =
-        judged.choose(&context(stream, at), &candidates(stream, &arms, at), &Tradeoff::default(), true, 0.0)?;
+        judged.choose(&stream.context(at), &candidates(stream, &arms, at), &Tradeoff::default(), true, 0.0)?;
     let scores = arms.iter().map(|arm| f64::from(stream.items[at].scores[*arm].unwrap_or(0.0))).collect();
     Some(Prompt { at, arms, scores, targets: choice.propensities })
 }
@@ -204,7 +200,7 @@ fn draw(
         .map(|(at, (which, chosen, propensity))| {
             let prompt = &population[*which];
             let candidates = candidates(stream, &prompt.arms, prompt.at);
-            let expect = |candidate| models[at % 2].quality(&context(stream, prompt.at), candidate);
+            let expect = |candidate| models[at % 2].quality(&stream.context(prompt.at), candidate);
             let expected: Vec<f64> = candidates.iter().map(expect).collect();
             let value = expected.iter().zip(&prompt.targets).map(|(quality, share)| quality * share).sum();
             Logged {

@@ -162,7 +162,7 @@ fn inspect(data: &Path, noted: &[Acknowledged]) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_fifty_kills() {
-    let sandbox = Sandbox::for_tests().await.unwrap();
+    let sandbox = Sandbox::remembering().await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("crash.toml");
     let settings = format!(

@@ -96,7 +96,7 @@ fn fill(file: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_room_answers_go_on_and_nothing_is_promised() {
-    let sandbox = Sandbox::for_tests().await.unwrap();
+    let sandbox = Sandbox::remembering().await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("data")).unwrap();
     let config = dir.path().join("full.toml");

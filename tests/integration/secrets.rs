@@ -15,7 +15,7 @@ const HEADER: &str = "header-secret-99d2";
 
 #[tokio::test]
 async fn nothing_secret_is_ever_emitted() {
-    let sandbox = Sandbox::for_tests().await.unwrap();
+    let sandbox = Sandbox::remembering().await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let config = format!(

@@ -141,7 +141,6 @@ impl Stage {
                     news.push(format!("{model} costs {factor} times as much from here on"));
                     self.dearer(model, factor).await;
                 }
-                Change::Latency(_) => {}
             }
         }
         news

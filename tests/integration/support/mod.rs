@@ -71,7 +71,7 @@ impl TestGateway {
         tokens: &[(&str, &[Scope])],
         variables: &[(&str, &str)],
     ) -> (Self, Vec<String>) {
-        let sandbox = Sandbox::for_tests().await.unwrap();
+        let sandbox = Sandbox::remembering().await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("test.toml");
         let data = dir.path().join("data");
