@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::{Dataset, Split};
 use super::fit::{Progress, Stage, Stopped, moments, rate_at, share};
+use super::patience::Patience;
 use crate::classifier::LoadError;
 use crate::classifier::head::logit;
 use crate::classifier::source::Files;
@@ -192,8 +193,7 @@ pub fn finetune(
         }
     }
     let mut told = vec![tuner.loss(&val)?];
-    let mut best = told[0];
-    let mut since = 0;
+    let mut patience = Patience::new(told[0], settings.patience);
     let mut step = 0;
     for epoch in 0..settings.epochs {
         let mut sum = (0.0, 0);
@@ -214,19 +214,15 @@ pub fn finetune(
         }
         let loss = tuner.loss(&val)?;
         told.push(loss);
-        if loss < best {
-            best = loss;
-            since = 0;
+        if patience.gains(loss) {
             tuner.remember()?;
-        } else {
-            since += 1;
-            if since >= settings.patience.max(1) {
-                break;
-            }
+        }
+        if patience.is_over() {
+            break;
         }
     }
     progress.end();
-    let written = if best < told[0] {
+    let written = if patience.best() < told[0] {
         tuner.recall()?;
         Some(write(&tuner, base, out)?)
     } else {

@@ -8,6 +8,7 @@ pub mod fit;
 pub mod job;
 mod known;
 pub mod metrics;
+mod patience;
 pub mod replay;
 pub mod report;
 pub mod validate;

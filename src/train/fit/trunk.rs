@@ -12,6 +12,7 @@ use super::table::{Table, batches};
 use super::{Progress, Stage, Stopped};
 use crate::classifier::head::{Arms, Matrix, Trunk, add_scaled, dot, sigmoid};
 use crate::train::dataset::Split;
+use crate::train::patience::Patience;
 
 /// How a trunk is fitted.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -212,8 +213,8 @@ fn fit_member(
     ];
     let train = table.rows(Split::Train);
     let val = table.rows(Split::Val);
-    let mut best = (f64::INFINITY, member.clone());
-    let mut since = 0;
+    let mut best = member.clone();
+    let mut patience = Patience::new(f64::INFINITY, settings.patience);
     let steps = (train.len().div_ceil(settings.batch.max(1)) * settings.epochs).max(1);
     let mut step = 0;
     let mut trace = Trace::default();
@@ -238,17 +239,14 @@ fn fit_member(
         // Without val there is nothing to stop by: the last epoch is taken.
         let loss = if val.is_empty() { -(epoch as f64) } else { member.loss(table, val) };
         told(epoch, loss)?;
-        if loss < best.0 {
-            best = (loss, member.clone());
-            since = 0;
-        } else {
-            since += 1;
-            if since >= settings.patience.max(1) {
-                break;
-            }
+        if patience.gains(loss) {
+            best = member.clone();
+        }
+        if patience.is_over() {
+            break;
         }
     }
-    Ok(best.1)
+    Ok(best)
 }
 
 /// Fits `settings.members` trunks and lays them side by side.
