@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::protocol::{Usage, Usd};
 
@@ -187,77 +187,69 @@ pub struct LogFigures {
     pub durable: bool,
 }
 
+/// A new metric, registered.
+fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// Registers one that is in seconds and hands it on.
+fn add_seconds<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    metric
+}
+
 impl Default for Metrics {
     fn default() -> Self {
-        let histogram = || Histogram::new(LATENCY_BUCKETS);
+        let histogram: fn() -> Histogram = || Histogram::new(LATENCY_BUCKETS);
+        let timed = || Family::new_with_constructor(histogram);
         let mut registry = Registry::with_prefix("pointsman");
-        let metrics = Self {
-            registry: Registry::default(),
-            requests: Family::default(),
-            latency: Family::new_with_constructor(histogram),
-            first_token: Family::new_with_constructor(histogram),
-            tokens: Family::default(),
-            cost: Family::default(),
-            errors: Family::default(),
-            retries: Counter::default(),
-            failovers: Counter::default(),
-            rejected: Family::default(),
-            in_flight: Gauge::default(),
-            breaker: Family::default(),
-            upstream_in_flight: Family::default(),
+        let it = &mut registry;
+        Self {
+            requests: add(it, "requests", "Chat requests by how they ended"),
+            latency: add_seconds(it, "latency", "From arrival to the last byte", timed()),
+            first_token: add_seconds(it, "first_token", "From arrival to the first piece of content", timed()),
+            tokens: add(it, "tokens", "Tokens as vendors count them, or as estimated where they do not"),
+            cost: add(it, "cost_usd", "What answers cost, US dollars"),
+            errors: add(it, "upstream_errors", "Failed upstream calls by kind"),
+            retries: add(it, "retries", "Upstream calls beyond the first of a request, at the same model or another"),
+            failovers: add(it, "failovers", "Models given up for another"),
+            rejected: add(it, "rejected", "Requests refused before any model was asked"),
+            in_flight: add(it, "in_flight", "Chat requests being answered"),
+            breaker: add(it, "breaker", "0 closed, 1 half open, 2 open"),
+            upstream_in_flight: add(it, "upstream_in_flight", "Upstream calls open"),
             shown: Mutex::default(),
-            log_written: Family::default(),
-            log_dropped: Family::default(),
-            log_durable: Gauge::default(),
-            log_queued: Gauge::default(),
-            classifier_prompts: Family::default(),
-            classifier_tokens: Counter::default(),
-            classifier_ready: Gauge::default(),
-            classifier_batch: Family::default(),
-            policy_version: Gauge::default(),
-            policy_learned_from: Gauge::default(),
-            budget_price: Gauge::default(),
-        };
-        registry.register("requests", "Chat requests by how they ended", metrics.requests.clone());
-        let help = "From arrival to the last byte";
-        registry.register_with_unit("latency", help, Unit::Seconds, metrics.latency.clone());
-        let help = "From arrival to the first piece of content";
-        registry.register_with_unit("first_token", help, Unit::Seconds, metrics.first_token.clone());
-        registry.register(
-            "tokens",
-            "Tokens as vendors count them, or as estimated where they do not",
-            metrics.tokens.clone(),
-        );
-        registry.register("cost_usd", "What answers cost, US dollars", metrics.cost.clone());
-        registry.register("upstream_errors", "Failed upstream calls by kind", metrics.errors.clone());
-        registry.register(
-            "retries",
-            "Upstream calls beyond the first of a request, at the same model or another",
-            metrics.retries.clone(),
-        );
-        registry.register("failovers", "Models given up for another", metrics.failovers.clone());
-        registry.register("rejected", "Requests refused before any model was asked", metrics.rejected.clone());
-        registry.register("in_flight", "Chat requests being answered", metrics.in_flight.clone());
-        registry.register("breaker", "0 closed, 1 half open, 2 open", metrics.breaker.clone());
-        registry.register("upstream_in_flight", "Upstream calls open", metrics.upstream_in_flight.clone());
-        registry.register("log_written", "Records written to the log", metrics.log_written.clone());
-        let help = "Decisions and outcomes that are not in the log: the queue was full, or the database down";
-        registry.register("log_dropped", help, metrics.log_dropped.clone());
-        let help = "1 = the log is on disk; 0 = it is in memory only, or its disk fails: feedback is refused";
-        registry.register("log_durable", help, metrics.log_durable.clone());
-        registry.register("policy_version", "The learned policy in force", metrics.policy_version.clone());
-        let help = "Judgements the policy in force rests on";
-        registry.register("policy_learned_from", help, metrics.policy_learned_from.clone());
-        let help = "Quality per US dollar that the budget adds to the trade-off";
-        registry.register("budget_price", help, metrics.budget_price.clone());
-        registry.register("log_queued", "Records waiting to be written", metrics.log_queued.clone());
-        let help = "Prompts by what the classifier made of them: read, cached, or why routing went on without";
-        registry.register("classifier_prompts", help, metrics.classifier_prompts.clone());
-        registry.register("classifier_tokens", "Tokens the classifier has read", metrics.classifier_tokens.clone());
-        registry.register("classifier_ready", "1 once it reads prompts", metrics.classifier_ready.clone());
-        let help = "What the last batches took to read";
-        registry.register_with_unit("classifier_batch", help, Unit::Seconds, metrics.classifier_batch.clone());
-        Self { registry, ..metrics }
+            log_written: add(it, "log_written", "Records written to the log"),
+            log_dropped: add(
+                it,
+                "log_dropped",
+                "Decisions and outcomes that are not in the log: the queue was full, or the database down",
+            ),
+            log_durable: add(
+                it,
+                "log_durable",
+                "1 = the log is on disk; 0 = it is in memory only, or its disk fails: feedback is refused",
+            ),
+            log_queued: add(it, "log_queued", "Records waiting to be written"),
+            classifier_prompts: add(
+                it,
+                "classifier_prompts",
+                "Prompts by what the classifier made of them: read, cached, or why routing went on without",
+            ),
+            classifier_tokens: add(it, "classifier_tokens", "Tokens the classifier has read"),
+            classifier_ready: add(it, "classifier_ready", "1 once it reads prompts"),
+            classifier_batch: add_seconds(
+                it,
+                "classifier_batch",
+                "What the last batches took to read",
+                Family::default(),
+            ),
+            policy_version: add(it, "policy_version", "The learned policy in force"),
+            policy_learned_from: add(it, "policy_learned_from", "Judgements the policy in force rests on"),
+            budget_price: add(it, "budget_price", "Quality per US dollar that the budget adds to the trade-off"),
+            registry,
+        }
     }
 }
 
