@@ -371,24 +371,10 @@ fn take_over(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<Stamped>, ConfigE
         tracing::warn!(changed = late.join(", "), "These changes take hold after a restart");
     }
     let live = gateway.live();
-    let kept = keep_fixed(config, &live.config);
+    let kept = config::keep_fixed(config, &live.config);
     gateway.configure(kept, config::keep_fixed_settings(settings, &live.settings));
     tracing::info!("Took over a changed configuration");
     Ok(files)
-}
-
-/// What is read once keeps its value until a restart, so that what is shown is what is in force.
-fn keep_fixed(mut new: Config, old: &Config) -> Config {
-    new.server = old.server.clone();
-    new.admin = old.admin.clone();
-    new.telemetry = old.telemetry.clone();
-    new.store = old.store.clone();
-    new.classifier = config::Classifier { head: new.classifier.head, ..old.classifier.clone() };
-    new.dispatch.connect_timeout_ms = old.dispatch.connect_timeout_ms;
-    new.dispatch.proxy.clone_from(&old.dispatch.proxy);
-    new.dispatch.no_proxy.clone_from(&old.dispatch.no_proxy);
-    new.routing.seed = old.routing.seed;
-    new
 }
 
 async fn discovering(gateway: Arc<Gateway>, stopped: impl Future<Output = ()>) {

@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::check::{self, Problem};
 use super::layers::{Layers, Origin, Setting, join};
 use super::stamp::Stamped;
-use super::{Admin, Classifier, Config, Hub, Password, Provider, dotenv, hush};
+use super::{Admin, Config, Hub, Password, Provider, dotenv, hush};
 
 /// The defaults: every key, with its reason.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -134,43 +134,6 @@ fn not_in_sandbox(layers: &Layers) -> Vec<String> {
         providers.iter().filter(|(name, _)| played(name)).filter_map(|(_, provider)| address(provider)).collect();
     let elsewhere = |provider: &Value| address(provider).is_none_or(|address| !own.contains(&address));
     providers.iter().filter(|(_, provider)| elsewhere(provider)).map(|(name, _)| name.clone()).collect()
-}
-
-/// Sections and keys that are read once, at start (all of the classifier's but its head), and differ between two
-/// configurations.
-pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let mut changed = Vec::new();
-    let mut compare = |name, same: bool| {
-        if !same {
-            changed.push(name);
-        }
-    };
-    compare("server", old.server == new.server);
-    compare("admin", old.admin == new.admin);
-    compare("telemetry", old.telemetry == new.telemetry);
-    compare("store", old.store == new.store);
-    let head = old.classifier.head.clone();
-    compare("classifier", old.classifier == Classifier { head, ..new.classifier.clone() });
-    compare("routing.seed", old.routing.seed == new.routing.seed);
-    compare("dispatch.connect_timeout_ms", old.dispatch.connect_timeout_ms == new.dispatch.connect_timeout_ms);
-    compare("dispatch.proxy", old.dispatch.proxy == new.dispatch.proxy);
-    compare("dispatch.no_proxy", old.dispatch.no_proxy == new.dispatch.no_proxy);
-    changed
-}
-
-/// What [`needs_restart`] looks at, as it stands in the settings: what was read at start, and the rest as it is now.
-pub fn keep_fixed_settings(new: Vec<Setting>, old: &[Setting]) -> Vec<Setting> {
-    let fixed = |setting: &Setting| {
-        let path = setting.path.as_str();
-        let sections = ["server.", "admin.", "telemetry.", "store.", "classifier."];
-        let keys = ["dispatch.connect_timeout_ms", "dispatch.proxy", "dispatch.no_proxy", "routing.seed"];
-        path != "classifier.head"
-            && (keys.contains(&path) || sections.iter().any(|section| path.starts_with(section)))
-    };
-    let mut settings: Vec<Setting> = new.into_iter().filter(|setting| !fixed(setting)).collect();
-    settings.extend(old.iter().filter(|setting| fixed(setting)).cloned());
-    settings.sort_by(|a, b| a.path.cmp(&b.path));
-    settings
 }
 
 /// The process's environment over `.env`.
