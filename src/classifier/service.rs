@@ -269,7 +269,7 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
         model.warm_up()?;
         // Without a head it still waits for one to be named.
         let head = model.load_head(&shared.settings.head).unwrap_or_else(|error| {
-            tracing::error!(head = %shared.settings.head, error = %error, "The head of classifier.head cannot be used; there is none until another is named");
+            tracing::error!(head = %shared.settings.head, %error, "The head of classifier.head cannot be used; there is none until another is named");
             None
         });
         Ok((model, head))
@@ -283,7 +283,7 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
         match loaded {
             Ok((model, head)) => break (Arc::new(model), head.map(Arc::new)),
             Err(error) if error.may_pass() => {
-                tracing::warn!(error = %error, again_s = pause.as_secs(), "The classifier's model cannot be fetched yet; routing goes on without it");
+                tracing::warn!(%error, again_s = pause.as_secs(), "The classifier's model cannot be fetched yet; routing goes on without it");
                 enter(shared, State::Loading(Some(error.to_string())));
                 // The queue is closed when it is stopped; nothing comes through it before it is ready.
                 if let Err(RecvTimeoutError::Disconnected) = jobs.recv_timeout(pause) {
@@ -320,7 +320,7 @@ fn enter(shared: &Shared, state: State) {
 }
 
 fn give_up(shared: &Shared, error: &LoadError) {
-    tracing::error!(error = %error, "The classifier does not start; routing goes on without it");
+    tracing::error!(%error, "The classifier does not start; routing goes on without it");
     shared.state.store(Arc::new(State::Failed(error.to_string())));
 }
 

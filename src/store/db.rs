@@ -388,7 +388,7 @@ impl Store {
         let name = tree.name();
         let place = damaged_key(tree, key);
         let records = records_in(&place, value);
-        tracing::warn!(tree = %String::from_utf8_lossy(&name), records, %error, "what is stored cannot be read and is set aside");
+        tracing::warn!(tree = %String::from_utf8_lossy(&name), records, %error, "A stored record cannot be read and is set aside");
         // In this order a crash between the two leaves it in both places, and the next reader moves it again.
         if trees.damaged.insert(place, value).is_ok()
             && let Ok(gone) = tree.remove(key)

@@ -146,7 +146,7 @@ impl Writer {
     pub fn close(self) {
         // A blocking send: the queue may be full, and it is being emptied.
         if self.queue.send(Command::Close).is_ok() && self.thread.join().is_err() {
-            tracing::error!("the store's writer ended in a panic");
+            tracing::error!("The store's writer ended in a panic");
         }
     }
 }
@@ -347,7 +347,7 @@ impl Loop {
             }
             if close {
                 if let Err(error) = self.store.flush() {
-                    tracing::error!(%error, "the log could not be flushed at the end");
+                    tracing::error!(%error, "The log could not be flushed at the end");
                 }
                 return;
             }
@@ -439,7 +439,7 @@ impl Loop {
 
     fn note_down(&mut self, error: &StoreError) {
         if self.down_since.is_none() {
-            tracing::error!(%error, "the store failed; answers go on, records are dropped and counted until it is back");
+            tracing::error!(%error, "The store failed; answers go on, and records are dropped and counted until it is back");
             self.store.note_failure(error);
             self.down_since = Some(Instant::now());
         }
@@ -448,7 +448,7 @@ impl Loop {
     fn revive_if_due(&mut self) {
         if self.down_since.is_some_and(|since| since.elapsed() >= REVIVE_EVERY) {
             self.down_since = if self.store.revive(jiff::Timestamp::now().as_millisecond()) {
-                tracing::info!("the store is back");
+                tracing::info!("The store is back");
                 None
             } else {
                 Some(Instant::now())
