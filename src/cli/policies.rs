@@ -15,7 +15,7 @@ use super::verdicts::{Verdicts, write_json};
 use crate::bandit::{Candidate, PolicyKind, Settings, Snapshot};
 use crate::config::RewardMap;
 use crate::ope::{self, IntervalKind, Logged, Modelled};
-use crate::store::{Asked, AskedAgain, Entry, OpenError, Store, read_entries};
+use crate::store::{Asked, AskedAgain, Entry, OpenError, Span, Store, read_entries};
 use crate::train::dataset::{self, Limits, Split};
 use crate::train::replay::{Stream, TextReader};
 use crate::train::validate::{Trial, Verdict, validate};
@@ -73,7 +73,7 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
         None => {
             let store = store.as_ref().map_err(|error| anyhow::anyhow!("{error}"));
             let store = store.context("the log cannot be opened; export a running gateway's and say --log FILE")?;
-            lesson::collect(store, usize::MAX, map)?
+            lesson::collect(store, &Span::default(), usize::MAX, map)?
         }
     };
     let choices = |lessons: &[Lesson]| lessons.iter().filter(|lesson| lesson.choice.is_some()).count();

@@ -281,20 +281,25 @@ impl<'a> Collected<'a> {
     }
 }
 
-/// The newest `most` judgements of the log and what signals say besides, oldest first.
+/// The newest `most` judgements of a span of the log and what signals say besides, oldest first.
 ///
 /// # Errors
 ///
 /// When the log cannot be read.
-pub fn collect(store: &Store, most: usize, map: &RewardMap) -> Result<Lessons, StoreError> {
-    look_through(store, most, LOOK_AT, map)
+pub fn collect(store: &Store, span: &Span, most: usize, map: &RewardMap) -> Result<Lessons, StoreError> {
+    look_through(store, span, (most, LOOK_AT), map)
 }
 
-fn look_through(store: &Store, most: usize, look_at: usize, map: &RewardMap) -> Result<Lessons, StoreError> {
+fn look_through(
+    store: &Store,
+    span: &Span,
+    (most, look_at): (usize, usize),
+    map: &RewardMap,
+) -> Result<Lessons, StoreError> {
     let mut collected = Collected::new(map, most);
     let mut again = AskedAgain::default();
     let (mut looked_at, mut last) = (0, None);
-    store.walk(&Span::default(), Order::Newest, |entry| {
+    store.walk(span, Order::Newest, |entry| {
         looked_at += 1;
         last = Some(entry.decision.id);
         collected.take(&entry, again.take(&Asked::of(&entry)));

@@ -283,13 +283,13 @@ fn the_log_gives_its_newest_lessons_oldest_first() {
         put(question * 10 + 5, question, "b", None);
     }
     put(HOUR, 0, "b", Some(0.5));
-    let lessons = collect(&store, 40, &RewardMap::default()).unwrap().learned;
+    let lessons = collect(&store, &Span::default(), 40, &RewardMap::default()).unwrap().learned;
     assert_eq!(lessons.len(), 31, "what was asked again, and what was judged");
     assert!(lessons.is_sorted_by_key(|lesson| lesson.at_ms));
     let (judged, signals) = lessons.split_last().unwrap();
     assert_eq!((judged.reward.value(), judged.signal), (0.5, None));
     assert!(signals.iter().all(|it| it.model.as_str() == "a" && it.reward.value() < 0.3 && it.weight == 0.5));
-    assert_eq!(collect(&store, 1, &RewardMap::default()).unwrap().learned.len(), 1);
+    assert_eq!(collect(&store, &Span::default(), 1, &RewardMap::default()).unwrap().learned.len(), 1);
 }
 
 #[test]
@@ -301,7 +301,9 @@ fn what_was_judged_counts_however_much_has_come_since() {
         let said = (number <= 30).then(|| feedback(&decision, "f", FeedbackKind::Score(0.5)));
         store.append(&[decision], &[outcome], &mut Vec::from_iter(said)).unwrap();
     }
-    let count = |most, look_at| look_through(&store, most, look_at, &RewardMap::default()).unwrap().learned.len();
+    let count = |most, look_at| {
+        look_through(&store, &Span::default(), (most, look_at), &RewardMap::default()).unwrap().learned.len()
+    };
     assert_eq!((count(100, 20), count(100, 200), count(10, 20)), (30, 30, 10));
     assert_eq!(count(100, 185), 30, "each once");
 }

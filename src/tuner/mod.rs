@@ -19,6 +19,7 @@ pub mod lesson;
 mod live;
 mod recorder;
 mod retune;
+mod versions;
 mod work;
 
 pub use budget::{BudgetStatus, Budgets};

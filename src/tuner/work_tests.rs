@@ -4,7 +4,7 @@ use super::*;
 use crate::bandit::{Context, Grounds, Observation, Reward, Settings};
 use crate::config::{self, Gate, Guard, Learning};
 use crate::protocol::{ErrorKind, ModelName};
-use crate::store::{DecisionRecord, FeedbackKind, Mode, OutcomeRecord, OutcomeStatus, Signal, Store};
+use crate::store::{DecisionRecord, FeedbackKind, Mode, OutcomeRecord, OutcomeStatus, Signal, SnapshotRecord, Store};
 use crate::tuner::Learner;
 use crate::tuner::lesson::tests::{decision, feedback, outcome};
 
@@ -79,19 +79,19 @@ fn a_version_shows_itself_before_another_takes_over() {
     let gate = Gate { tolerance: 1.0, ..Gate::default() };
     let mut desk = desk_with(&store, &Learning { gate, ..Learning::default() });
     happen(&store, 1, 60, |_| judged(true));
-    assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote, "nothing was in force before");
+    assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote, "nothing was in force before");
     assert!(store.audits(9).unwrap().is_empty(), "that is routine, and in the snapshot's record");
     happen(&store, now_ms(), 40, |_| judged(true));
-    let early = desk.retune().unwrap();
+    let early = desk.retune(now_ms()).unwrap();
     assert_eq!(early.ruling, Ruling::Wait);
     assert!(early.reason.contains("not shown itself"), "{}", early.reason);
     happen(&store, now_ms() + 40, 20, |_| judged(true));
-    let then = desk.retune().unwrap();
+    let then = desk.retune(now_ms()).unwrap();
     assert_eq!(then.ruling, Ruling::Promote, "{}", then.reason);
 
     let guard = Guard { enabled: false, ..Guard::default() };
     let mut desk = desk_with(&store, &Learning { gate, guard, ..Learning::default() });
-    let unguarded = desk.retune().unwrap();
+    let unguarded = desk.retune(now_ms()).unwrap();
     assert_eq!(unguarded.ruling, Ruling::Promote, "nobody watches, but: {}", unguarded.reason);
 }
 
@@ -102,11 +102,11 @@ fn the_version_to_go_back_to_is_never_pruned() {
     let store = Store::open(dir.path(), &settings, 0).unwrap().0;
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
-    assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote);
+    assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
     for _ in 0..5 {
-        assert_eq!(desk.retune().unwrap().ruling, Ruling::Wait);
+        assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Wait);
     }
-    assert_eq!(desk.before(2).unwrap(), Some(1));
+    assert_eq!(desk.shared.predecessor_of(2).unwrap(), Some(1));
 }
 
 #[test]
@@ -114,11 +114,11 @@ fn failures_take_a_version_back_and_hold_the_next() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune().unwrap();
+    desk.retune(now_ms()).unwrap();
     happen_to_b(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
-    desk.work(Job::Retune, &budgets(&store));
+    desk.work(Job::Retune, &budgets(&store), now_ms());
     assert_eq!(desk.shared.live.load().policy.version, 1, "it is judged before its child");
-    let held = desk.retune().unwrap();
+    let held = desk.retune(now_ms()).unwrap();
     assert_eq!(held.ruling, Ruling::Wait);
     assert!(held.reason.contains("taken back a while ago"), "{}", held.reason);
     // What people say meanwhile is learned all the same: it may be the cure.
@@ -126,7 +126,7 @@ fn failures_take_a_version_back_and_hold_the_next() {
     late.chosen = ModelName::from("b");
     let mut said = vec![feedback(&late, "f", FeedbackKind::Correct(false))];
     store.append(&[late.clone()], &[outcome(&late)], &mut said).unwrap();
-    desk.take_in(&[late.id]).unwrap();
+    desk.take_in(&[late.id], now_ms()).unwrap();
     assert_eq!(desk.shared.live.load().revision, 1);
 }
 
@@ -135,11 +135,11 @@ fn a_world_that_got_worse_is_no_policys_fault() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune().unwrap();
+    desk.retune(now_ms()).unwrap();
     // Both models are asked as the version before would ask them.
     happen(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
     happen(&store, now_ms() + 60, 60, |_| judged(false));
-    desk.watch().unwrap();
+    desk.watch(now_ms()).unwrap();
     assert_eq!(desk.shared.live.load().policy.version, 2);
 }
 
@@ -149,9 +149,9 @@ fn few_judgements_are_looked_for_further_back() {
     let mut desk = desk(&store);
     let rarely = |number: u64, good: bool| Went { failed: false, judged: (number % 20 < 2).then_some(good) };
     happen(&store, 1, 1200, |number| rarely(number, true));
-    desk.retune().unwrap();
+    desk.retune(now_ms()).unwrap();
     happen_to_b(&store, now_ms(), 1200, |number| rarely(number, false));
-    desk.watch().unwrap();
+    desk.watch(now_ms()).unwrap();
     let record = store.snapshot(2).unwrap().unwrap();
     assert_eq!(record.state, SnapshotState::RolledBack);
     assert!(record.reason.contains("judged"), "{}", record.reason);
@@ -162,12 +162,12 @@ fn the_budget_is_kept_whatever_becomes_of_the_watch() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune().unwrap();
+    desk.retune(now_ms()).unwrap();
     let mut first = store.snapshot(1).unwrap().unwrap();
     first.state = SnapshotState::RolledBack;
     store.update_snapshot(&first).unwrap();
     happen(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
-    desk.work(Job::Watch, &budgets(&store));
+    desk.work(Job::Watch, &budgets(&store), now_ms());
     assert_eq!(desk.shared.live.load().policy.version, 2, "there is nothing to go back to");
     assert!(store.setting::<serde_json::Value>("budget.pacers").unwrap().is_some());
 }
@@ -179,11 +179,11 @@ fn what_was_judged_early_is_learned_once_its_end_is_known() {
     let decision = decision(1);
     let mut said = vec![feedback(&decision, "f", FeedbackKind::Correct(false))];
     store.append(std::slice::from_ref(&decision), &[] as &[OutcomeRecord], &mut said).unwrap();
-    desk.take_in(&[decision.id]).unwrap();
+    desk.take_in(&[decision.id], now_ms()).unwrap();
     assert_eq!(desk.shared.live.load().revision, 0, "nobody knows yet whose answer it was");
     let outcome = OutcomeRecord { model: Some(ModelName::from("b")), ..outcome(&decision) };
     store.append(&[] as &[DecisionRecord], &[outcome], &mut []).unwrap();
-    desk.take_in(&[decision.id]).unwrap();
+    desk.take_in(&[decision.id], now_ms()).unwrap();
     let live = desk.shared.live.load_full();
     assert_eq!((live.revision, Vec::from_iter(&live.known)), (1, vec![&ModelName::from("b")]));
 }
@@ -195,11 +195,11 @@ fn a_judgement_behind_a_signal_is_new() {
     let decision = decision(1);
     let outcome = OutcomeRecord { signals: vec![Signal::Empty], ..outcome(&decision) };
     store.append(std::slice::from_ref(&decision), &[outcome], &mut []).unwrap();
-    desk.take_in(&[decision.id]).unwrap();
+    desk.take_in(&[decision.id], now_ms()).unwrap();
     desk.new = 0;
     let mut said = vec![feedback(&decision, "f", FeedbackKind::Correct(true))];
     store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut said).unwrap();
-    desk.take_in(&[decision.id]).unwrap();
+    desk.take_in(&[decision.id], now_ms()).unwrap();
     assert_eq!(desk.new, 1);
 }
 
@@ -209,17 +209,17 @@ fn a_pin_keeps_what_was_learned_and_so_does_a_restart() {
     let mut desk = desk(&store);
     happen(&store, 1, 60, |number| judged(number % 3 > 0));
     let ids: Vec<DecisionId> = (1..=60).map(|number| decision(number).id).collect();
-    desk.take_in(&ids).unwrap();
+    desk.take_in(&ids, now_ms()).unwrap();
     let quality = |desk: &Desk| desk.shared.live.load().policy.arms().map(|arm| arm.level).collect::<Vec<_>>();
     let learned = quality(&desk);
-    let status = desk.carry(Command::Pin(1), "me").unwrap();
+    let status = desk.obey(Command::Pin(1), "me", now_ms()).unwrap();
     assert_eq!((status.learned_from, status.revision, status.pinned), (60, 60, Some(1)));
     let mut again = self::desk(&store);
     assert_eq!((again.shared.status().learned_from, quality(&again)), (60, learned));
     // The restart's first retune finds nothing that is not in it already.
-    again.carry(Command::Unpin, "me").unwrap();
-    again.retune().unwrap();
-    again.take_in(&ids).unwrap();
+    again.obey(Command::Unpin, "me", now_ms()).unwrap();
+    again.retune(now_ms()).unwrap();
+    again.take_in(&ids, now_ms()).unwrap();
     assert_eq!(again.shared.status().learned_from, 60);
 }
 
@@ -228,7 +228,7 @@ fn what_was_judged_late_is_learned_once_after_a_restart() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune().unwrap();
+    desk.retune(now_ms()).unwrap();
     // An answer of before, judged after the version was made.
     let late = decision(9_000);
     let mut word = feedback(&late, "f", FeedbackKind::Correct(true));
@@ -237,9 +237,9 @@ fn what_was_judged_late_is_learned_once_after_a_restart() {
     let mut again = self::desk(&store);
     assert_eq!(again.shared.status().learned_from, 60);
     again.shared.settings.store(Arc::new(strict()));
-    again.retune().unwrap();
+    again.retune(now_ms()).unwrap();
     assert_eq!(again.shared.status().learned_from, 61);
-    again.take_in(&[late.id, decision(5).id]).unwrap();
+    again.take_in(&[late.id, decision(5).id], now_ms()).unwrap();
     assert_eq!(again.shared.status().learned_from, 61, "each once");
 }
 
@@ -249,16 +249,16 @@ fn other_settings_hold_for_the_live_policy_and_for_one_put_in_force() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune().unwrap();
+    desk.retune(now_ms()).unwrap();
     let bandit = Bandit { policy: Some(PolicyName::Greedy), floor: Some(0.0), ..Bandit::default() };
     desk.shared.settings.store(Arc::new(Learning { bandit, ..Learning::default() }));
     assert!(desk.has_other_settings());
-    desk.work(Job::Settle, &budgets(&store));
+    desk.work(Job::ApplySettings, &budgets(&store), now_ms());
     assert!(!desk.has_other_settings());
     let settings = |desk: &Desk| *desk.shared.live.load().policy.settings();
     assert_eq!(settings(&desk), bandit_settings(&bandit));
     assert_eq!(desk.shared.status().learned_from, 60);
-    let status = desk.carry(Command::Pin(1), "me").unwrap();
+    let status = desk.obey(Command::Pin(1), "me", now_ms()).unwrap();
     assert_eq!((status.live, settings(&desk)), (1, bandit_settings(&bandit)));
 }
 
@@ -267,12 +267,12 @@ fn a_database_that_is_begun_anew_is_told_what_is_in_force() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune().unwrap();
-    desk.carry(Command::Pin(2), "me").unwrap();
+    desk.retune(now_ms()).unwrap();
+    desk.obey(Command::Pin(2), "me", now_ms()).unwrap();
     store.note_failure(&StoreError::Down("test".into()));
     assert!(store.revive(now_ms()));
     assert_eq!(store.live_version().unwrap(), None);
-    desk.work(Job::Watch, &budgets(&store));
+    desk.work(Job::Watch, &budgets(&store), now_ms());
     let again = self::desk(&store).shared.status();
     assert_eq!((again.live, again.learned_from, again.pinned), (2, 60, Some(2)));
 }
@@ -284,13 +284,13 @@ fn a_roll_back_goes_to_the_version_that_was_replaced() {
     let mut desk = desk_with(&store, &Learning { guard, ..Learning::default() });
     happen(&store, 1, 60, |_| judged(true));
     for version in 2..=4 {
-        assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote);
+        assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
         assert_eq!(desk.shared.live.load().policy.version, version);
     }
-    desk.carry(Command::Promote(1), "me").unwrap();
-    let status = desk.carry(Command::Rollback, "me").unwrap();
+    desk.obey(Command::Promote(1), "me", now_ms()).unwrap();
+    let status = desk.obey(Command::Rollback, "me", now_ms()).unwrap();
     assert_eq!(status.live, 4, "not the parent of the one that was promoted by mistake, which has none");
-    assert_eq!(desk.carry(Command::Rollback, "me").unwrap().live, 3);
+    assert_eq!(desk.obey(Command::Rollback, "me", now_ms()).unwrap().live, 3);
 }
 
 /// A gate that keeps the version in force, so that what it takes in is seen.
@@ -301,7 +301,7 @@ fn strict() -> Learning {
 /// What a later process has learned once its first retune is through.
 fn learned_after_a_restart(store: &Store) -> u64 {
     let mut again = desk_with(store, &strict());
-    again.retune().unwrap();
+    again.retune(now_ms()).unwrap();
     again.shared.status().learned_from
 }
 
@@ -310,15 +310,15 @@ fn what_waited_at_a_stop_is_learned_after_it() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk_with(&store, &strict());
     happen(&store, 1, 61, |_| judged(true));
-    desk.take_in(&[decision(61).id]).unwrap();
-    desk.work(Job::Stop, &budgets(&store));
+    desk.take_in(&[decision(61).id], now_ms()).unwrap();
+    desk.work(Job::Stop, &budgets(&store), now_ms());
     assert_eq!(learned_after_a_restart(&store), 61);
     // The second restart finds nothing new, and neither does a changed word.
     let mut again = desk_with(&store, &strict());
-    again.retune().unwrap();
-    again.work(Job::Stop, &budgets(&store));
+    again.retune(now_ms()).unwrap();
+    again.work(Job::Stop, &budgets(&store), now_ms());
     let mut once_more = desk_with(&store, &strict());
-    once_more.take_in(&[decision(7).id]).unwrap();
+    once_more.take_in(&[decision(7).id], now_ms()).unwrap();
     assert_eq!((once_more.shared.status().learned_from, learned_after_a_restart(&store)), (61, 61));
 }
 
@@ -330,12 +330,12 @@ fn an_outcome_that_comes_after_the_judgement_teaches_nothing_anew() {
     asked.request.dry_run = true;
     let mut said = vec![feedback(&asked, "f", FeedbackKind::Correct(true))];
     store.append(std::slice::from_ref(&asked), &[] as &[OutcomeRecord], &mut said).unwrap();
-    desk.take_in(&[asked.id]).unwrap();
-    desk.work(Job::Watch, &budgets(&store));
+    desk.take_in(&[asked.id], now_ms()).unwrap();
+    desk.work(Job::Watch, &budgets(&store), now_ms());
     let told = OutcomeRecord { at_ms: now_ms() + 1000, ..outcome(&asked) };
     store.append(&[] as &[DecisionRecord], &[told], &mut []).unwrap();
-    desk.take_in(&[asked.id]).unwrap();
-    desk.work(Job::Stop, &budgets(&store));
+    desk.take_in(&[asked.id], now_ms()).unwrap();
+    desk.work(Job::Stop, &budgets(&store), now_ms());
     assert_eq!(learned_after_a_restart(&store), 1);
 }
 
@@ -347,11 +347,11 @@ fn a_retune_that_fails_leaves_what_was_missed_for_the_next() {
     store.flush().unwrap();
     let mut desk = desk_with(&store, &strict());
     store.note_failure(&StoreError::Down("test".into()));
-    assert!(desk.retune().is_err());
+    assert!(desk.retune(now_ms()).is_err());
     assert!(store.revive(now_ms()));
-    desk.retune().unwrap();
+    desk.retune(now_ms()).unwrap();
     assert_eq!(desk.shared.status().learned_from, 60);
-    desk.take_in(&[decision(5).id]).unwrap();
+    desk.take_in(&[decision(5).id], now_ms()).unwrap();
     assert_eq!(desk.shared.status().learned_from, 60, "each once");
 }
 
@@ -368,14 +368,14 @@ fn a_rating_of_an_answer_that_had_a_signal_is_learned_at_once() {
         let signals = if number < 140 { vec![Signal::Empty] } else { Vec::new() };
         store.append(&[unjudged.clone()], &[OutcomeRecord { signals, ..outcome(&unjudged) }], &mut []).unwrap();
     }
-    let proposal = desk.retune().unwrap();
+    let proposal = desk.retune(now_ms()).unwrap();
     assert_eq!((proposal.ruling, proposal.policy.learned_from()), (Ruling::Promote, 100), "{}", proposal.reason);
     let rated = decision(120);
     let mut said = feedback(&rated, "f", FeedbackKind::Correct(false));
     said.at_ms = now_ms() + 1;
     store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut [said]).unwrap();
     for _ in 0..2 {
-        desk.take_in(&[rated.id]).unwrap();
+        desk.take_in(&[rated.id], now_ms()).unwrap();
         assert_eq!(desk.shared.live.load().revision, 1);
     }
 }
@@ -386,21 +386,21 @@ fn calls_that_others_made_are_guarded_and_previews_show_nothing() {
     let mut desk = desk(&store);
     let asked_only = |decision: &mut DecisionRecord, _| decision.request.dry_run = true;
     happen_by(&store, 1, 60, asked_only, |_| judged(true));
-    assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote);
+    assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
     let previewed = now_ms() as u64;
     for number in 0..60 {
         let mut preview = decision(previewed + number);
         preview.request.dry_run = true;
         store.append(&[preview], &[] as &[OutcomeRecord], &mut []).unwrap();
     }
-    assert!(!desk.has_shown_itself(2).unwrap());
+    assert!(!desk.is_proven(2).unwrap());
     let by_b = |decision: &mut DecisionRecord, number| {
         asked_only(decision, number);
         surely_b(decision);
     };
     happen_by(&store, now_ms() + 60, 60, by_b, |_| Went { failed: true, judged: None });
-    assert!(desk.has_shown_itself(2).unwrap());
-    desk.watch().unwrap();
+    assert!(desk.is_proven(2).unwrap());
+    desk.watch(now_ms()).unwrap();
     assert_eq!(desk.shared.live.load().policy.version, 1);
 }
 
@@ -420,11 +420,11 @@ fn judged_answers_of_others_calls_show_a_version_and_are_guarded() {
         }
     };
     told(1, false, true);
-    assert_eq!(desk.retune().unwrap().ruling, Ruling::Promote);
-    assert!(!desk.has_shown_itself(2).unwrap());
+    assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+    assert!(!desk.is_proven(2).unwrap());
     told(now_ms() + 1, true, false);
-    assert!(desk.has_shown_itself(2).unwrap());
-    desk.watch().unwrap();
+    assert!(desk.is_proven(2).unwrap());
+    desk.watch(now_ms()).unwrap();
     assert_eq!(desk.shared.live.load().policy.version, 1);
 }
 
@@ -447,7 +447,7 @@ fn put_in_force(store: &Store, desk: &mut Desk, liked: &str, other: &str) -> u64
     let of_before = store.snapshot(1).unwrap().unwrap();
     let record = SnapshotRecord { version: policy.version, state: SnapshotState::Waiting, ..of_before };
     store.put_snapshot(&record, &policy).unwrap();
-    desk.carry(Command::Promote(policy.version), "me").unwrap();
+    desk.obey(Command::Promote(policy.version), "me", now_ms()).unwrap();
     policy.version
 }
 
@@ -477,7 +477,7 @@ fn conversations_that_stay_where_a_bad_version_opened_them_do_not_speak_for_it()
     happen_by(&store, 1, 300, |_, _| {}, |_| judged(true));
     put_in_force(&store, &mut desk, "b", "a");
     conversations(&store, now_ms() + 1, |_| true, |_| judged(false));
-    desk.watch().unwrap();
+    desk.watch(now_ms()).unwrap();
     assert_eq!(desk.shared.live.load().policy.version, good);
 }
 
@@ -490,7 +490,7 @@ fn conversations_that_the_version_before_would_have_opened_there_too_speak_for_i
     let live = put_in_force(&store, &mut desk, "b", "a");
     // Of both some are from before either.
     conversations(&store, now_ms() + 1, |number| number % 10 > 0, |_| judged(false));
-    desk.watch().unwrap();
+    desk.watch(now_ms()).unwrap();
     assert_eq!(desk.shared.live.load().policy.version, live, "the world got worse");
 }
 
@@ -499,21 +499,39 @@ fn what_a_clock_that_was_ahead_left_behind_stops_nothing() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune().unwrap();
+    desk.retune(now_ms()).unwrap();
     let far = now_ms() + 40 * 86_400_000;
     let mut record = store.snapshot(2).unwrap().unwrap();
     record.promoted_at_ms = Some(far);
     store.update_snapshot(&record).unwrap();
     desk.heard.until_ms = far;
-    desk.switch(|switches| Switches { hold_until_ms: Some(far), ..switches }).unwrap();
-    desk.work(Job::Watch, &budgets(&store));
+    desk.shared.switch(|switches| Switches { hold_until_ms: Some(far), ..switches }).unwrap();
+    desk.work(Job::Watch, &budgets(&store), now_ms());
     let hold = desk.shared.switches.load().hold_until_ms.unwrap();
     assert!(hold <= now_ms() + 60 * 60_000, "{hold}");
     let from = now_ms() + 1;
     happen(&store, from, 60, |_| judged(true));
-    assert!(desk.has_shown_itself(2).unwrap());
-    desk.take_in(&[decision(from as u64).id]).unwrap();
+    assert!(desk.is_proven(2).unwrap());
+    desk.take_in(&[decision(from as u64).id], now_ms()).unwrap();
     assert_eq!(desk.shared.live.load().revision, 1, "what is judged from now on is news");
+}
+
+#[test]
+fn a_head_is_followed_past_what_a_clock_that_was_ahead_wrote() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    desk.retune(now_ms()).unwrap();
+    assert_eq!(desk.shared.live.load().policy.space(), "test");
+    happen(&store, now_ms() + 86_400_000, 120, |_| judged(true));
+    let mut other = decision(now_ms() as u64);
+    (other.feature_space, other.features) = ("newer".into(), vec![0.5; 3]);
+    let mut said = vec![feedback(&other, "f", FeedbackKind::Correct(true))];
+    store.append(&[other.clone()], &[outcome(&other)], &mut said).unwrap();
+    desk.work(Job::Watch, &budgets(&store), now_ms());
+    assert_eq!(desk.shared.live.load().policy.space(), "newer");
+    let next = desk.retune(now_ms()).unwrap();
+    assert_eq!((next.policy.space(), next.policy.learned_from()), ("newer", 1));
 }
 
 #[test]
@@ -521,17 +539,17 @@ fn a_changed_word_on_an_answer_of_before_waits_for_the_next_retune_after_a_roll_
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune().unwrap();
-    desk.carry(Command::Rollback, "me").unwrap();
+    desk.retune(now_ms()).unwrap();
+    desk.obey(Command::Rollback, "me", now_ms()).unwrap();
     let known = decision(5);
     let mut changed = feedback(&known, "g", FeedbackKind::Correct(false));
     changed.at_ms = now_ms() + 1;
     store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut [changed]).unwrap();
-    desk.take_in(&[known.id]).unwrap();
+    desk.take_in(&[known.id], now_ms()).unwrap();
     assert_eq!(desk.shared.live.load().revision, 0);
     // Killed here, the next process does not learn what the version taken back had either.
     let mut again = desk_with(&store, &strict());
-    again.retune().unwrap();
+    again.retune(now_ms()).unwrap();
     assert_eq!(again.shared.status().learned_from, 0);
 }
 
@@ -540,11 +558,11 @@ fn a_head_that_comes_back_finds_what_was_learned_beside_it() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune().unwrap();
+    desk.retune(now_ms()).unwrap();
     desk.shared.settings.store(Arc::new(strict()));
     let from = now_ms() + 10;
     happen(&store, from, 10, |_| judged(true));
-    desk.take_in(&(0..10).map(|number| decision(from as u64 + number).id).collect::<Vec<_>>()).unwrap();
+    desk.take_in(&(0..10).map(|number| decision(from as u64 + number).id).collect::<Vec<_>>(), now_ms()).unwrap();
     assert_eq!(desk.shared.status().learned_from, 70);
     let mut at_ms = from as u64 + 100;
     let mut read_by = |desk: &mut Desk, space: &str, features: usize| {
@@ -552,14 +570,14 @@ fn a_head_that_comes_back_finds_what_was_learned_beside_it() {
         let mut one = decision(at_ms);
         (one.feature_space, one.features) = (space.into(), vec![0.5; features]);
         store.append(&[one.clone()], &[outcome(&one)], &mut []).unwrap();
-        desk.follow_head().unwrap();
+        desk.follow_head(now_ms()).unwrap();
         let live = desk.shared.live.load_full();
         (live.policy.version, live.policy.space().to_owned(), live.policy.learned_from())
     };
     assert_eq!(read_by(&mut desk, "newer", 3), (2, "newer".into(), 0));
     assert_eq!(read_by(&mut desk, "test", 2), (2, "test".into(), 60));
     assert!(desk.is_due(), "and what came after that version was made with a retune, at once");
-    desk.retune().unwrap();
+    desk.retune(now_ms()).unwrap();
     assert_eq!(desk.shared.status().learned_from, 70);
     assert!(!desk.is_due());
 }
@@ -569,12 +587,12 @@ fn an_operators_promotion_ends_pin_and_hold_once_it_is_done() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune().unwrap();
-    desk.carry(Command::Rollback, "me").unwrap();
-    assert!(desk.carry(Command::Promote(99), "me").is_err());
+    desk.retune(now_ms()).unwrap();
+    desk.obey(Command::Rollback, "me", now_ms()).unwrap();
+    assert!(desk.obey(Command::Promote(99), "me", now_ms()).is_err());
     assert!(desk.shared.switches.load().hold_until_ms.is_some(), "what failed changes nothing");
-    desk.carry(Command::Pin(1), "me").unwrap();
-    let status = desk.carry(Command::Promote(2), "me").unwrap();
+    desk.obey(Command::Pin(1), "me", now_ms()).unwrap();
+    let status = desk.obey(Command::Promote(2), "me", now_ms()).unwrap();
     assert_eq!((status.live, status.pinned, status.hold_until_ms), (2, None, None));
 }
 
@@ -583,16 +601,16 @@ fn beside_another_head_the_live_policy_begins_anew() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune().unwrap();
+    desk.retune(now_ms()).unwrap();
     assert_eq!(desk.shared.live.load().policy.space(), "test");
     let mut other = decision(now_ms() as u64);
     (other.feature_space, other.features) = ("newer".into(), vec![0.5; 3]);
     let mut said = vec![feedback(&other, "f", FeedbackKind::Correct(true))];
     store.append(&[other.clone()], &[outcome(&other)], &mut said).unwrap();
-    desk.work(Job::Watch, &budgets(&store));
+    desk.work(Job::Watch, &budgets(&store), now_ms());
     let live = desk.shared.live.load_full();
     assert_eq!((live.policy.version, live.policy.space(), live.policy.learned_from()), (2, "newer", 0));
-    desk.take_in(&[other.id, decision(3).id]).unwrap();
+    desk.take_in(&[other.id, decision(3).id], now_ms()).unwrap();
     assert_eq!(
         desk.shared.live.load().revision,
         1,

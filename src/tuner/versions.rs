@@ -1,0 +1,170 @@
+//! Versions of the policy: written, put in force, taken back, and found again.
+//!
+//! Each step is on disk before anybody chooses by it ([`live`]). Only [`Work`](super::Work) comes in here, so no two steps
+//! meet.
+
+use serde_json::json;
+
+use super::gate::Ruling;
+use super::learner::{LearnError, Shared};
+use super::live::{self, Live, Switches, audit, bandit_settings};
+use super::retune::Proposal;
+use crate::store::{SnapshotRecord, SnapshotState, StoreError};
+
+/// Moments that lie further ahead than this, in milliseconds, are of a clock that was ahead.
+pub(super) const AHEAD_MS: i64 = 60_000;
+
+impl Shared {
+    /// The version in force.
+    pub(super) fn version(&self) -> u64 {
+        self.live.load().policy.version
+    }
+
+    /// Changes the switches, on disk first.
+    pub(super) fn switch(&self, change: impl FnOnce(Switches) -> Switches) -> Result<(), StoreError> {
+        let switches = change(**self.switches.load());
+        switches.save(&self.store)?;
+        self.switches.store(std::sync::Arc::new(switches));
+        Ok(())
+    }
+
+    /// Writes a proposal as a version, and puts it in force if that is its ruling. What is heard after `read_at_ms` it does
+    /// not have.
+    pub(super) fn publish(
+        &self,
+        proposal: &mut Proposal,
+        parent: u64,
+        read_at_ms: i64,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let version = self.store.next_version()?;
+        proposal.policy.version = version;
+        let record = SnapshotRecord {
+            version,
+            made_at_ms: read_at_ms,
+            promoted_at_ms: None,
+            parent,
+            replaced: 0,
+            origin: "retune".to_owned(),
+            state: SnapshotState::Waiting,
+            reason: proposal.reason.clone(),
+            learned_from: proposal.policy.learned_from(),
+            report: json!({ "gain": proposal.gain, "ruling": proposal.ruling }),
+        };
+        self.store.put_snapshot(&record, &proposal.policy)?;
+        if proposal.ruling == Ruling::Promote {
+            live::promote(&self.store, version, None, now_ms)?;
+            self.live.store(Live::new(proposal.policy.clone(), 0).into());
+        }
+        let in_force = self.version();
+        let spare = [self.switches.load().pinned, self.predecessor_of(in_force)?].into_iter().flatten();
+        let spare: Vec<u64> = [in_force, parent].into_iter().chain(spare).collect();
+        self.store.prune_snapshots(self.store.settings().keep_snapshots, &spare)?;
+        Ok(())
+    }
+
+    /// Puts a stored version in force; the live one stays as it is, with all that it has taken in since.
+    pub(super) fn put_in_force(
+        &self,
+        version: u64,
+        (who, action): (&str, &str),
+        why: &str,
+        now_ms: i64,
+    ) -> Result<(), LearnError> {
+        let from = self.version();
+        if version == from {
+            live::promote(&self.store, version, Some(why.to_owned()), now_ms)?;
+        } else {
+            let policy = self.store.policy(version)?.ok_or(LearnError::UnknownVersion(version))?;
+            live::promote(&self.store, version, Some(why.to_owned()), now_ms)?;
+            let policy = live::under(policy, bandit_settings(&self.settings.load().bandit));
+            self.live.store(Live::new(policy, 0).into());
+        }
+        audit(&self.store, who, action, version, json!({ "from": from, "reason": why }), now_ms);
+        Ok(())
+    }
+
+    /// Puts the version before the live one in force, and holds promotions for as long as a guard rail does.
+    pub(super) fn roll_back(&self, who: &str, why: &str, now_ms: i64) -> Result<(), LearnError> {
+        let live = self.version();
+        let target = self.predecessor_of(live)?.ok_or(LearnError::NothingBefore)?;
+        // The hold first: a crash in between must not let the next retune bring the same policy back at once.
+        let hold_until_ms = Some(self.latest_hold_ms(now_ms));
+        self.switch(|switches| Switches { hold_until_ms, pinned: None, ..switches })?;
+        self.put_in_force(target, (who, "policy.rollback"), why, now_ms)?;
+        if let Some(mut record) = self.store.snapshot(live)? {
+            record.state = SnapshotState::RolledBack;
+            record.reason = why.to_owned();
+            self.store.update_snapshot(&record)?;
+        }
+        Ok(())
+    }
+
+    /// Until when a hold that begins at `now_ms` lasts, Unix milliseconds.
+    fn latest_hold_ms(&self, now_ms: i64) -> i64 {
+        now_ms + self.settings.load().guard.hold_minutes as i64 * 60_000
+    }
+
+    /// The version to go back to from `version`: the one that it replaced, else its parent, else the newest older one that
+    /// was in force.
+    pub(super) fn predecessor_of(&self, version: u64) -> Result<Option<u64>, StoreError> {
+        let all = self.store.snapshots()?;
+        let itself = all.iter().find(|record| record.version == version);
+        let promoted =
+            |record: &&SnapshotRecord| record.version != version && record.state == SnapshotState::Promoted;
+        let named = |version: Option<u64>| all.iter().filter(promoted).find(|it| Some(it.version) == version);
+        let replaced = named(itself.map(|record| record.replaced));
+        let parent = || named(itself.map(|record| record.parent));
+        let newest = || all.iter().filter(promoted).find(|record| record.version < version);
+        Ok(replaced.or_else(parent).or_else(newest).map(|record| record.version))
+    }
+
+    /// Since when a version is in force, Unix milliseconds; `None` for one that followed no other: it is held to nothing.
+    pub(super) fn tried_since_ms(&self, version: u64) -> Result<Option<i64>, StoreError> {
+        let followed = |record: &SnapshotRecord| record.parent > 0 || record.replaced > 0;
+        let record = self.store.snapshot(version)?.filter(followed);
+        Ok(record.map(|record| record.promoted_at_ms.unwrap_or(record.made_at_ms)))
+    }
+
+    /// What a clock that was ahead has left behind must not hold everything until it has caught up: nothing came into force
+    /// later than now, and no hold lasts for longer than holds do.
+    pub(super) fn set_times_right(&self, now_ms: i64) -> Result<(), StoreError> {
+        let latest = self.latest_hold_ms(now_ms);
+        if self.switches.load().hold_until_ms.is_some_and(|until| until > latest) {
+            self.switch(|switches| Switches { hold_until_ms: Some(latest), ..switches })?;
+        }
+        let version = self.version();
+        let is_ahead = |record: &SnapshotRecord| record.promoted_at_ms.is_some_and(|at| at > now_ms + AHEAD_MS);
+        if let Some(record) = self.store.snapshot(version)?.filter(is_ahead) {
+            tracing::warn!(version, "The clock was ahead when the live version was promoted; it counts from now");
+            self.store.update_snapshot(&SnapshotRecord { promoted_at_ms: Some(now_ms), ..record })?;
+        }
+        Ok(())
+    }
+
+    /// A database that broke and was begun anew knows neither the policy in force nor what was switched: both are here. Says
+    /// whether it had to be told.
+    pub(super) fn restore_after_revival(&self, now_ms: i64) -> Result<bool, StoreError> {
+        let live = self.live.load_full();
+        let version = live.policy.version;
+        if self.store.live_version()? == Some(version) {
+            return Ok(false);
+        }
+        self.switches.load().save(&self.store)?;
+        let record = SnapshotRecord {
+            version,
+            made_at_ms: now_ms,
+            promoted_at_ms: None,
+            parent: 0,
+            replaced: 0,
+            origin: "kept".to_owned(),
+            state: SnapshotState::Waiting,
+            reason: "it was in force when the database was begun anew".to_owned(),
+            learned_from: live.policy.learned_from(),
+            report: json!(null),
+        };
+        self.store.put_snapshot(&record, &live.policy)?;
+        live::promote(&self.store, version, None, now_ms)?;
+        Ok(true)
+    }
+}
