@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 use serde::Serialize;
 
 use super::replay::Stream;
-use crate::bandit::{Candidate, Context, Observation, Reward, Settings, SettingsError, Snapshot, Tradeoff};
+use crate::bandit::{Candidate, Observation, Reward, Settings, SettingsError, Snapshot, Tradeoff};
 use crate::ope::{self, Logged, Method, Modelled};
 
 /// How a log is made.
