@@ -197,8 +197,8 @@ const steps = {
     }
     await open("/learning");
     await page.getByRole("button", { name: "Retune now" }).click();
-    await page.locator("#versions > table > tbody > tr").nth(1).waitFor();
-    const second = page.locator("#versions > table > tbody > tr").first();
+    await page.locator("#versions > tbody > tr").nth(1).waitFor();
+    const second = page.locator("#versions > tbody > tr").first();
     await page.getByText("All estimators").first().click();
     const all = page.locator("details.estimators");
     for (const method of ["IPS", "SNIPS", "doubly robust"]) await all.getByText(method, { exact: true }).first().waitFor();

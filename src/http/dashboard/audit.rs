@@ -8,7 +8,7 @@ use maud::{Markup, html as markup};
 
 use super::html;
 use super::layout::Page;
-use super::parts::{badge, empty, moment, trouble};
+use super::parts::{Label, badge, empty, moment, table_box, trouble};
 use super::visitor::Visitor;
 use crate::http::admin::audit;
 use crate::http::state::Gateway;
@@ -27,19 +27,21 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
                 Ok(acts) if acts.acts.is_empty() => {
                     (empty("Nothing was changed yet", "Whoever changes a model, a token or the policy is noted here."))
                 }
-                Ok(acts) => {
-                    div.table-box tabindex="0" role="region" aria-label="Acts" {
-                        table {
-                            thead { tr { @for name in ["When", "Who", "What", "To what", "Particulars"] { th scope="col" { (name) } } } }
-                            tbody { @for act in &acts.acts { (row(act)) } }
-                        }
-                    }
-                }
+                Ok(acts) => { (table_box(Label::Is("Acts"), &table(&acts.acts))) }
             }
         }
     };
     let lead = "Every change by an operator, and every one that the tuner made by itself.";
     html(Page::new("/dashboard/audit", "Audit", lead).render(&gateway, &visitor, &body))
+}
+
+fn table(acts: &[AuditRecord]) -> Markup {
+    markup! {
+        table {
+            thead { tr { @for name in ["When", "Who", "What", "To what", "Particulars"] { th scope="col" { (name) } } } }
+            tbody { @for act in acts { (row(act)) } }
+        }
+    }
 }
 
 fn row(act: &AuditRecord) -> Markup {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use maud::html as markup;
+use maud::{Markup, html as markup};
 
 use super::html;
 use super::layout::Page;
-use super::parts::{badge, empty};
+use super::parts::{Label, badge, empty, table_box};
 use super::visitor::Visitor;
 use crate::http::admin::config;
 use crate::http::state::Gateway;
@@ -39,23 +39,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
             @for (name, values) in sections {
                 details.card open data-group {
                     summary { h2 { (name) } span.muted { (values.len()) } }
-                    div.table-box tabindex="0" role="region" aria-label={ "Settings of " (name) } {
-                        table.settings {
-                            thead { tr { th scope="col" { "Key" } th scope="col" { "Value" } th scope="col" { "Set by" } } }
-                            tbody {
-                                @for setting in values {
-                                    tr data-row data-changed[setting.origin != "default"] {
-                                        td { code { (setting.path) } }
-                                        td { code.value { (setting.value) } }
-                                        td {
-                                            @if setting.origin == "default" { span.muted { "default" } }
-                                            @else { (badge("info", &setting.origin)) }
-                                        }
-                                    }
-                                }
-                            }
-                        }
-                    }
+                    (table_box(Label::Is(&format!("Settings of {name}")), &table(&values)))
                 }
             }
             div data-none hidden { (empty("Nothing matches", "Try fewer letters, or show unchanged settings too.")) }
@@ -64,4 +48,24 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
     let lead =
         "Every value in force and who set it. Edit the file, or send SIGHUP: live sections change without a restart.";
     html(Page::new("/dashboard/configuration", "Configuration", lead).render(&gateway, &visitor, &body))
+}
+
+fn table(settings: &[&config::Value]) -> Markup {
+    markup! {
+        table.settings {
+            thead { tr { th scope="col" { "Key" } th scope="col" { "Value" } th scope="col" { "Set by" } } }
+            tbody {
+                @for setting in settings {
+                    tr data-row data-changed[setting.origin != "default"] {
+                        td { code { (setting.path) } }
+                        td { code.value { (setting.value) } }
+                        td {
+                            @if setting.origin == "default" { span.muted { "default" } }
+                            @else { (badge("info", &setting.origin)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::decisions::{status, verdict_badge};
 use super::html;
 use super::icons::icon;
 use super::layout::Page;
-use super::parts::{badge, empty, moment, ms, or_nothing, percent, share_bar, trouble, usd};
+use super::parts::{Label, badge, empty, moment, ms, or_nothing, percent, share_bar, table_box, trouble, usd};
 use super::visitor::{Visitor, url_query};
 use crate::bandit::Factor;
 use crate::http::admin::decisions;
@@ -74,33 +74,34 @@ fn stat(label: &str, value: &Markup) -> Markup {
 fn candidates(decision: &DecisionRecord) -> Markup {
     let mut sorted: Vec<_> = decision.candidates.iter().collect();
     sorted.sort_by(|a, b| b.propensity.total_cmp(&a.propensity).then(b.utility.total_cmp(&a.utility)));
-    markup! {
-        div.card-head { h2 #candidates-title { "Who could answer" } span.muted { "in order of probability" } }
-        div.table-box tabindex="0" role="region" aria-labelledby="candidates-title" {
-            table {
-                thead {
-                    tr {
-                        th scope="col" { "Model" } th scope="col" { span.hidden { "Drawn" } }
-                        @for name in ["Probability", "Good answer", "Before learning", "Cost", "Latency", "Utility"] { th.num scope="col" { (name) } }
-                    }
+    let table = markup! {
+        table {
+            thead {
+                tr {
+                    th scope="col" { "Model" } th scope="col" { span.hidden { "Drawn" } }
+                    @for name in ["Probability", "Good answer", "Before learning", "Cost", "Latency", "Utility"] { th.num scope="col" { (name) } }
                 }
-                tbody {
-                    @for candidate in sorted {
-                        @let chosen = candidate.model == decision.chosen;
-                        tr {
-                            th scope="row" { (candidate.model) @if chosen { " " (badge("good", "chosen")) } }
-                            td { (share_bar(candidate.propensity, if chosen { "" } else { "second" }, &format!("chosen with {}", percent(candidate.propensity)))) }
-                            td.num { (percent(candidate.propensity)) }
-                            td.num { (percent(candidate.quality)) br; span.muted { (candidate.quality_source) } }
-                            td.num { (or_nothing(candidate.prior, percent)) }
-                            td.num { (usd(candidate.cost_usd)) }
-                            td.num { (or_nothing(candidate.latency_s.map(|seconds| seconds * 1e3), ms)) }
-                            td.num { (format!("{:.3}", candidate.utility)) }
-                        }
+            }
+            tbody {
+                @for candidate in sorted {
+                    @let chosen = candidate.model == decision.chosen;
+                    tr {
+                        th scope="row" { (candidate.model) @if chosen { " " (badge("good", "chosen")) } }
+                        td { (share_bar(candidate.propensity, if chosen { "" } else { "second" }, &format!("chosen with {}", percent(candidate.propensity)))) }
+                        td.num { (percent(candidate.propensity)) }
+                        td.num { (percent(candidate.quality)) br; span.muted { (candidate.quality_source) } }
+                        td.num { (or_nothing(candidate.prior, percent)) }
+                        td.num { (usd(candidate.cost_usd)) }
+                        td.num { (or_nothing(candidate.latency_s.map(|seconds| seconds * 1e3), ms)) }
+                        td.num { (format!("{:.3}", candidate.utility)) }
                     }
                 }
             }
         }
+    };
+    markup! {
+        div.card-head { h2 #candidates-title { "Who could answer" } span.muted { "in order of probability" } }
+        (table_box(Label::By("candidates-title"), &table))
         @if !decision.excluded.is_empty() {
             details data-key="excluded" {
                 summary.muted data-key="excluded-title" { (decision.excluded.len()) " models fell out before the choice" }
@@ -272,40 +273,41 @@ fn reasons(decision: &DecisionRecord) -> Markup {
     factors.sort_by(|a, b| chosen.account.by(*b).abs().total_cmp(&chosen.account.by(*a).abs()).then(a.cmp(b)));
     let widest = factors.iter().map(|factor| chosen.account.by(*factor).abs()).fold(0.01, f64::max);
     let task = decision.task.as_deref();
+    let table = markup! {
+        table.reasons {
+            thead {
+                tr {
+                    th scope="col" { "What" } th scope="col" { span.hidden { "Drawn" } } th.num scope="col" { (chosen.model) }
+                    @for other in &told { th.num scope="col" { (other.model) } }
+                }
+            }
+            tbody {
+                tr {
+                    th scope="row" { (readable(Factor::Base, task)) } td {}
+                    @for candidate in std::iter::once(&chosen).chain(&told) { td.num { (tenths(candidate.account.by(Factor::Base))) } }
+                }
+                @for factor in &factors {
+                    @let by = chosen.account.by(*factor);
+                    tr data-factor=(factor.name()) {
+                        th scope="row" { (readable(*factor, task)) }
+                        td { (moved_bar(by, widest, &format!("{}: {} points", readable(*factor, task), points(by)))) }
+                        td.num { (points(by)) }
+                        @for other in &told { td.num.muted { (points(other.account.by(*factor))) } }
+                    }
+                }
+                tr.sum {
+                    th scope="row" { "Predicted quality" } td {}
+                    @for candidate in std::iter::once(&chosen).chain(&told) { td.num { strong { (tenths(candidate.account.total())) } } }
+                }
+            }
+        }
+    };
     markup! {
         p.hint {
             "How many points of predicted quality each thing moved it, from the model's usual quality down to the prediction. "
             "Within rounding the column adds up."
         }
-        div.table-box tabindex="0" role="region" aria-labelledby="reasons-title" {
-            table.reasons {
-                thead {
-                    tr {
-                        th scope="col" { "What" } th scope="col" { span.hidden { "Drawn" } } th.num scope="col" { (chosen.model) }
-                        @for other in &told { th.num scope="col" { (other.model) } }
-                    }
-                }
-                tbody {
-                    tr {
-                        th scope="row" { (readable(Factor::Base, task)) } td {}
-                        @for candidate in std::iter::once(&chosen).chain(&told) { td.num { (tenths(candidate.account.by(Factor::Base))) } }
-                    }
-                    @for factor in &factors {
-                        @let by = chosen.account.by(*factor);
-                        tr data-factor=(factor.name()) {
-                            th scope="row" { (readable(*factor, task)) }
-                            td { (moved_bar(by, widest, &format!("{}: {} points", readable(*factor, task), points(by)))) }
-                            td.num { (points(by)) }
-                            @for other in &told { td.num.muted { (points(other.account.by(*factor))) } }
-                        }
-                    }
-                    tr.sum {
-                        th scope="row" { "Predicted quality" } td {}
-                        @for candidate in std::iter::once(&chosen).chain(&told) { td.num { strong { (tenths(candidate.account.total())) } } }
-                    }
-                }
-            }
-        }
+        (table_box(Label::By("reasons-title"), &table))
         @if told.len() + 1 < decision.candidates.len() { p.hint { "The " (told.len() + 1) " most probable of " (decision.candidates.len()) " candidates." } }
         p.hint { (decision.features.len()) " features, space " code { (decision.feature_space) } "." }
     }

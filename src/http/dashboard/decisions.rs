@@ -8,7 +8,7 @@ use maud::{Markup, html as markup};
 
 use super::html;
 use super::layout::Page;
-use super::parts::{badge, empty, moment, ms, or_nothing, percent, trouble, usd};
+use super::parts::{Label, badge, empty, moment, ms, or_nothing, percent, table_box, trouble, usd};
 use super::visitor::{Visitor, url_query};
 use crate::http::admin::decisions::{self, Wish};
 use crate::http::state::Gateway;
@@ -33,19 +33,7 @@ pub(super) async fn page(
                 Ok(found) if found.entries.is_empty() => {
                     (empty("No decision here", "Nothing matches the filters, or nothing was asked yet."))
                 }
-                Ok(found) => {
-                    div.table-box tabindex="0" role="region" aria-label="Decisions" {
-                        table.decisions {
-                            thead {
-                                tr {
-                                    @for name in ["When", "Model", "Task", "Chosen", "Status", "Feedback"] { th scope="col" { (name) } }
-                                    @for name in ["Chance", "Latency", "Cost"] { th.num scope="col" { (name) } }
-                                }
-                            }
-                            tbody { @for entry in &found.entries { (row(entry)) } }
-                        }
-                    }
-                }
+                Ok(found) => { (table_box(Label::Is("Decisions"), &table(&found.entries))) }
             }
             @if let Ok(found) = &found {
                 div.pager {
@@ -109,6 +97,20 @@ fn filters(gateway: &Gateway, wish: &Wish) -> Markup {
             }
             button type="submit" { "Filter" }
             @if *wish != Wish::default() { a href="/dashboard/decisions" { "Clear" } }
+        }
+    }
+}
+
+fn table(entries: &[Entry]) -> Markup {
+    markup! {
+        table.decisions {
+            thead {
+                tr {
+                    @for name in ["When", "Model", "Task", "Chosen", "Status", "Feedback"] { th scope="col" { (name) } }
+                    @for name in ["Chance", "Latency", "Cost"] { th.num scope="col" { (name) } }
+                }
+            }
+            tbody { @for entry in entries { (row(entry)) } }
         }
     }
 }

@@ -8,12 +8,24 @@ use maud::html as markup;
 
 use super::html;
 use super::layout::Page;
-use super::parts::empty;
+use super::parts::{Label, empty, table_box};
 use super::visitor::Visitor;
 use crate::http::state::Gateway;
 
 /// `GET`. The rows come by the stream that the page opens.
 pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
+    let table = markup! {
+        table.live {
+            thead {
+                tr {
+                    @for name in ["Came", "Asked for", "Phase", "Model", "First token", "Total", "Tokens", "Cost", "Status"] {
+                        th.num[["First token", "Total", "Tokens", "Cost"].contains(&name)] scope="col" { (name) }
+                    }
+                }
+            }
+            tbody data-rows {}
+        }
+    };
     let body = markup! {
         div.toolbar {
             label.search for="find" {
@@ -25,18 +37,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
             span.muted role="status" data-stream-state { "Connecting" }
         }
         section.card data-monitor="/api/admin/requests/stream" {
-            div.table-box tabindex="0" role="region" aria-label="Requests" {
-                table.live {
-                    thead {
-                        tr {
-                            @for name in ["Came", "Asked for", "Phase", "Model", "First token", "Total", "Tokens", "Cost", "Status"] {
-                                th.num[["First token", "Total", "Tokens", "Cost"].contains(&name)] scope="col" { (name) }
-                            }
-                        }
-                    }
-                    tbody data-rows {}
-                }
-            }
+            (table_box(Label::Is("Requests"), &table))
             div data-empty { (empty("Waiting for requests", "They appear here the moment they arrive. Try one in the playground.")) }
         }
     };

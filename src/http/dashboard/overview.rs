@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::html;
 use super::layout::Page;
-use super::parts::{badge, chart, count, empty, ms, or_nothing, percent, share_bar, trouble, usd};
+use super::parts::{Label, badge, chart, count, empty, ms, or_nothing, percent, share_bar, table_box, trouble, usd};
 use super::visitor::Visitor;
 use crate::chart::{Column, Columns, Plot, Point, Series};
 use crate::http::admin::overview::{self, Alternative, Overview, Window};
@@ -257,26 +257,27 @@ fn spend(found: &Overview) -> Markup {
         Some(found.summary.single_models.get(model)?.quality * bucket.sums.requests as f64)
     });
     let predicted = (answered > 0.0).then(|| quality.sum::<f64>() / answered).filter(|value| *value > 0.0);
-    markup! {
-        div.card-head { h2 #spend-title { "Spend against the alternatives" } span.muted { "95 % intervals" } }
-        div.table-box tabindex="0" role="region" aria-labelledby="spend-title" {
-            table {
-                thead { tr { th scope="col" { "Strategy" } th scope="col" { "" span.hidden { "Drawn" } } th.num scope="col" { "Cost" } th.num scope="col" { "Good answers" } } }
-                tbody {
-                    tr {
-                        th scope="row" { "As it was routed" }
-                        td { (share_bar(scale(spent), "", &usd(spent))) }
-                        td.num { (usd(spent)) }
-                        td.num {
-                            @if rated.rated > 0 { (percent(rated.verdicts / rated.rated as f64)) br; span.muted { "rated" } }
-                            @else { (or_nothing(predicted, percent)) }
-                        }
+    let table = markup! {
+        table {
+            thead { tr { th scope="col" { "Strategy" } th scope="col" { "" span.hidden { "Drawn" } } th.num scope="col" { "Cost" } th.num scope="col" { "Good answers" } } }
+            tbody {
+                tr {
+                    th scope="row" { "As it was routed" }
+                    td { (share_bar(scale(spent), "", &usd(spent))) }
+                    td.num { (usd(spent)) }
+                    td.num {
+                        @if rated.rated > 0 { (percent(rated.verdicts / rated.rated as f64)) br; span.muted { "rated" } }
+                        @else { (or_nothing(predicted, percent)) }
                     }
-                    @if let Some(best) = &found.best_single { (other("Always the best single", best)) }
-                    @if let Some(cheapest) = &found.cheapest { (other("Always the cheapest", cheapest)) }
                 }
+                @if let Some(best) = &found.best_single { (other("Always the best single", best)) }
+                @if let Some(cheapest) = &found.cheapest { (other("Always the cheapest", cheapest)) }
             }
         }
+    };
+    markup! {
+        div.card-head { h2 #spend-title { "Spend against the alternatives" } span.muted { "95 % intervals" } }
+        (table_box(Label::By("spend-title"), &table))
         p.hint { "What others would have cost is predicted per request and corrected by what was really spent; their share of good answers is the prediction made when each request came." }
     }
 }
@@ -285,35 +286,36 @@ fn models(found: &Overview) -> Markup {
     let requests = found.summary.total.sums.requests.max(1) as f64;
     let mut rows: Vec<(&String, &Bucket)> = found.summary.models.iter().collect();
     rows.sort_by(|a, b| b.1.sums.requests.cmp(&a.1.sums.requests).then(a.0.cmp(b.0)));
-    markup! {
-        div.card-head { h2 #models-title { "Share by model" } a href="/dashboard/models" { "All models" } }
-        div.table-box tabindex="0" role="region" aria-labelledby="models-title" {
-            table {
-                thead {
-                    tr {
-                        th scope="col" { "Model" } th scope="col" { span.hidden { "Drawn" } }
-                        @for name in ["Share", "Liked", "Failed", "p50", "Spent"] { th.num scope="col" { (name) } }
-                    }
+    let table = markup! {
+        table {
+            thead {
+                tr {
+                    th scope="col" { "Model" } th scope="col" { span.hidden { "Drawn" } }
+                    @for name in ["Share", "Liked", "Failed", "p50", "Spent"] { th.num scope="col" { (name) } }
                 }
-                tbody {
-                    @for (model, bucket) in rows {
-                        @let sums = &bucket.sums;
-                        @let share = sums.requests as f64 / requests;
-                        tr {
-                            th scope="row" { a href={ "/dashboard/decisions" (super::visitor::url_query(&[("model", model)])) } { (model) } }
-                            td { (share_bar(share, "", &format!("{} requests", sums.requests))) }
-                            td.num { (percent(share)) }
-                            td.num { (or_nothing((sums.rated > 0).then(|| sums.verdicts / sums.rated as f64), percent)) }
-                            td.num {
-                                @if sums.errors > 0 { (badge("bad", &percent(sums.errors as f64 / sums.requests.max(1) as f64))) } @else { "0 %" }
-                            }
-                            td.num { (or_nothing(bucket.p50_ms, ms)) }
-                            td.num { (usd(sums.cost_usd)) }
+            }
+            tbody {
+                @for (model, bucket) in rows {
+                    @let sums = &bucket.sums;
+                    @let share = sums.requests as f64 / requests;
+                    tr {
+                        th scope="row" { a href={ "/dashboard/decisions" (super::visitor::url_query(&[("model", model)])) } { (model) } }
+                        td { (share_bar(share, "", &format!("{} requests", sums.requests))) }
+                        td.num { (percent(share)) }
+                        td.num { (or_nothing((sums.rated > 0).then(|| sums.verdicts / sums.rated as f64), percent)) }
+                        td.num {
+                            @if sums.errors > 0 { (badge("bad", &percent(sums.errors as f64 / sums.requests.max(1) as f64))) } @else { "0 %" }
                         }
+                        td.num { (or_nothing(bucket.p50_ms, ms)) }
+                        td.num { (usd(sums.cost_usd)) }
                     }
                 }
             }
         }
+    };
+    markup! {
+        div.card-head { h2 #models-title { "Share by model" } a href="/dashboard/models" { "All models" } }
+        (table_box(Label::By("models-title"), &table))
     }
 }
 

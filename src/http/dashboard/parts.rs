@@ -96,6 +96,43 @@ pub(super) fn chart(label: &str, chart: &impl Drawing) -> Markup {
     }
 }
 
+/// What names a part of a page to those who do not see it.
+pub(super) enum Label<'a> {
+    /// The heading with this id.
+    By(&'a str),
+    /// These words.
+    Is(&'a str),
+}
+
+/// A table, in a box that can be scrolled where the screen is narrower than the table.
+pub(super) fn table_box(label: Label<'_>, table: &Markup) -> Markup {
+    let (by, is) = match label {
+        Label::By(id) => (Some(id), None),
+        Label::Is(words) => (None, Some(words)),
+    };
+    html! { div.table-box tabindex="0" role="region" aria-labelledby=[by] aria-label=[is] { (table) } }
+}
+
+/// An estimate with its interval around zero; the ends of the box are `widest` away from it.
+pub(super) fn whisker(mean: f64, low: f64, high: f64, widest: f64) -> Markup {
+    let at = |value: f64| format!("{:.1}%", 50.0 + 48.0 * (value / widest).clamp(-1.0, 1.0));
+    let said = format!("{mean:+.4} [{low:+.4}, {high:+.4}]");
+    let kind = if low >= 0.0 {
+        "good"
+    } else if high < 0.0 {
+        "bad"
+    } else {
+        ""
+    };
+    html! {
+        svg class={ "whisker-box " (kind) } aria-hidden="true" data-tip=(said) {
+            line.zero x1="50%" x2="50%" y1="0" y2="100%" {}
+            line.reach x1=(at(low)) x2=(at(high)) y1="50%" y2="50%" {}
+            circle cx=(at(mean)) cy="50%" r="4" {}
+        }
+    }
+}
+
 /// A bar as long as a share of one; `kind` is a second class, `said` what it says when it is pointed at.
 pub(super) fn share_bar(share: f64, kind: &str, said: &str) -> Markup {
     let width = format!("{:.1}%", share.clamp(0.0, 1.0) * 100.0);

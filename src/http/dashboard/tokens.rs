@@ -8,7 +8,7 @@ use maud::{Markup, html as markup};
 
 use super::html;
 use super::layout::Page;
-use super::parts::{badge, empty, field, moment};
+use super::parts::{Label, badge, empty, field, moment, table_box};
 use super::visitor::Visitor;
 use crate::http::admin::tokens::{self, Shown};
 use crate::http::state::Gateway;
@@ -22,19 +22,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
         section #tokens.card data-live="10000" {
             @if all.is_empty() {
                 (empty("No token yet", "Until one exists, only this machine is served. Once one exists, every call needs one."))
-            } @else {
-                div.table-box tabindex="0" role="region" aria-label="API tokens" {
-                    table {
-                        thead {
-                            tr {
-                                @for name in ["Name", "Scopes", "Models", "Limits", "Made"] { th scope="col" { (name) } }
-                                th scope="col" { span.hidden { "Revoke" } }
-                            }
-                        }
-                        tbody { @for token in &all { (row(token)) } }
-                    }
-                }
-            }
+            } @else { (table_box(Label::Is("API tokens"), &table(&all))) }
         }
         section.card {
             h2 { "Make a token" }
@@ -76,6 +64,20 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
     };
     let lead = "Tokens let clients in. Only their hashes are kept, so a lost one is revoked and made anew.";
     html(Page::new("/dashboard/tokens", "API tokens", lead).render(&gateway, &visitor, &body))
+}
+
+fn table(tokens: &[Shown]) -> Markup {
+    markup! {
+        table {
+            thead {
+                tr {
+                    @for name in ["Name", "Scopes", "Models", "Limits", "Made"] { th scope="col" { (name) } }
+                    th scope="col" { span.hidden { "Revoke" } }
+                }
+            }
+            tbody { @for token in tokens { (row(token)) } }
+        }
+    }
 }
 
 fn row(token: &Shown) -> Markup {

@@ -1,0 +1,178 @@
+//! What each estimator says of each version.
+
+use maud::{Markup, html as markup};
+use serde::Deserialize;
+
+use crate::http::dashboard::parts::{Label, percent, table_box};
+use crate::ope::{Estimate, Method};
+use crate::store::SnapshotRecord;
+
+/// What one estimator says of a version.
+struct Estimated<'a> {
+    record: &'a SnapshotRecord,
+    method: Method,
+    /// Over the live one; absent in records that are older than that.
+    gain: Option<Estimate>,
+    new: Option<Estimate>,
+    live: Option<Estimate>,
+}
+
+fn estimated(record: &SnapshotRecord) -> Vec<Estimated<'_>> {
+    let list = |name: &str| -> Vec<Estimate> {
+        let found = record.report.get("gain").and_then(|gain| gain.get(name));
+        found.and_then(|found| Vec::deserialize(found).ok()).unwrap_or_default()
+    };
+    let (gained, new, live) = (list("methods"), list("new"), list("live"));
+    let of = |all: &[Estimate], method: Method| all.iter().find(|one| one.method == method).copied();
+    [Method::Ips, Method::Snips, Method::DoublyRobust]
+        .map(|method| Estimated {
+            record,
+            method,
+            gain: of(&gained, method),
+            new: of(&new, method),
+            live: of(&live, method),
+        })
+        .into_iter()
+        .filter(|one| one.gain.is_some() || one.new.is_some())
+        .collect()
+}
+
+/// The gain of each version by each estimator, and what each says of either policy; nothing where no record has it.
+pub(super) fn details(versions: &[SnapshotRecord]) -> Markup {
+    let all: Vec<Estimated<'_>> = versions.iter().flat_map(estimated).collect();
+    markup! {
+        @if !all.is_empty() {
+            details.estimators data-key="estimators" {
+                summary.muted data-key="estimators-title" { "All estimators" }
+                (table_box(Label::Is("All estimators"), &table(&all)))
+                p.hint { "Gain in utility over the version that was live; quality of either policy's answers. Effective is the sample size that importance weights leave, clipped the share of them that was cut off, support their mean: how much of what a policy does the log speaks of. A quality outside 0 to 1 is shown cut to it; point at it for what was estimated." }
+            }
+        }
+    }
+}
+
+fn table(all: &[Estimated<'_>]) -> Markup {
+    markup! {
+        table {
+            thead {
+                tr {
+                    th scope="col" { "Version" } th scope="col" { "Method" }
+                    @for name in ["Gain", "New policy", "Live policy", "Effective", "Clipped", "Support"] { th.num scope="col" { (name) } }
+                }
+            }
+            tbody { @for one in all { (row(one)) } }
+        }
+    }
+}
+
+fn row(one: &Estimated<'_>) -> Markup {
+    markup! {
+        tr {
+            th scope="row" { "v" (one.record.version) }
+            td { (method(one.method)) }
+            (gained(one.gain))
+            (quality(one.new))
+            (quality(one.live))
+            @match one.gain.or(one.new) {
+                Some(shown) => {
+                    td.num { (format!("{:.0}", shown.effective)) " of " (shown.requests) }
+                    td.num { (percent(shown.clipped)) }
+                    td.num { (percent(shown.support)) }
+                }
+                None => { td {} td {} td {} }
+            }
+        }
+    }
+}
+
+fn gained(found: Option<Estimate>) -> Markup {
+    markup! {
+        td.num {
+            @match found {
+                Some(it) => {
+                    (format!("{:+.4}", it.value)) br;
+                    span.muted { (format!("{:+.4}", it.low)) " to " (format!("{:+.4}", it.high)) }
+                }
+                None => { "–" }
+            }
+        }
+    }
+}
+
+fn quality(found: Option<Estimate>) -> Markup {
+    let raw = found.map(|it| format!("as estimated: {:.3}, {:.3} to {:.3}", it.value, it.low, it.high));
+    let shown = found.map(|it| it.possible());
+    let cut = raw.filter(|_| shown != found);
+    markup! {
+        td.num title=[cut] {
+            @match shown {
+                Some(it) => {
+                    (format!("{:.3}", it.value)) br;
+                    span.muted { (format!("{:.3}", it.low)) " to " (format!("{:.3}", it.high)) }
+                }
+                None => { "–" }
+            }
+        }
+    }
+}
+
+fn method(method: Method) -> &'static str {
+    match method {
+        Method::Ips => "IPS",
+        Method::Snips => "SNIPS",
+        Method::Direct => "direct",
+        Method::DoublyRobust => "doubly robust",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::versions;
+    use super::*;
+    use crate::store::SnapshotState;
+
+    fn record(report: serde_json::Value) -> SnapshotRecord {
+        SnapshotRecord {
+            version: 7,
+            made_at_ms: 0,
+            promoted_at_ms: None,
+            parent: 6,
+            replaced: 6,
+            origin: "retune".into(),
+            state: SnapshotState::Promoted,
+            reason: String::new(),
+            learned_from: 100,
+            report,
+        }
+    }
+
+    #[test]
+    fn every_estimator_is_shown_as_far_as_the_record_has_it() {
+        let told = |method: &str, value: f64| {
+            json!({ "method": method, "value": value, "low": value - 0.1, "high": value + 0.1, "requests": 80,
+                "effective": 41.0, "clipped": 0.05, "largest_weight": 3.0 })
+        };
+        let each = |value: f64| json!([told("ips", value), told("snips", value), told("doubly_robust", value)]);
+        let gain = json!({ "choices": 80, "mean": 0.01, "lower": -0.1, "upper": 0.12 });
+        let first = record(json!({ "gain": gain }));
+        assert_eq!(versions::gain(&first), Some((0.01, -0.1, 0.12, 80)));
+        assert_eq!(details(&[first]).into_string(), "", "a record of the first programs has one number");
+        let mut with = gain.clone();
+        with["new"] = each(0.8);
+        with["live"] = each(0.7);
+        let page = details(&[record(json!({ "gain": with }))]).into_string();
+        assert!(page.contains("SNIPS") && page.contains("0.800") && page.contains("41 of 80"), "{page}");
+        assert!(!page.contains("title=\"as estimated"), "{page}");
+        with["new"] = json!([told("ips", 1.05)]);
+        let page = details(&[record(json!({ "gain": with }))]).into_string();
+        assert!(page.contains("as estimated: 1.050, 0.950 to 1.150") && page.contains(">1.000<"), "{page}");
+        with["new"] = each(0.8);
+        with["methods"] = each(0.123);
+        let page = details(&[record(json!({ "gain": with })), record(serde_json::Value::Null)]).into_string();
+        for text in ["IPS", "SNIPS", "doubly robust", "+0.1230", "+0.0230", "0.700", "5.0 %"] {
+            assert!(page.contains(text), "{text} is not in {page}");
+        }
+    }
+}

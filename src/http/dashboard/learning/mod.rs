@@ -1,0 +1,147 @@
+//! `/dashboard/learning`: the policy in force and those before it, what each is estimated to be worth, whether
+//! predictions come true, which model is good at what; and what an operator may do to it.
+
+mod abilities;
+mod beliefs;
+mod estimators;
+mod steer;
+mod versions;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use jiff::Timestamp;
+use maud::{Markup, html as markup};
+
+use super::html;
+use super::icons::icon;
+use super::layout::Page;
+use super::parts::{badge, chart, count, empty, moment, percent, trouble};
+use super::visitor::Visitor;
+use crate::chart::{Plot, Point, Series};
+use crate::config::LearningMode;
+use crate::http::admin::learning::{self, Learning};
+use crate::http::state::Gateway;
+use crate::store::SnapshotRecord;
+use crate::tuner::LearnerStatus;
+
+/// `GET`.
+pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
+    let (versions, learned) = tokio::join!(gateway.read_store(|store| store.snapshots()), learning::known(&gateway));
+    let body = markup! {
+        div #learning data-live="4000" {
+            @match (&versions, &learned) {
+                (Ok(versions), Ok(learned)) => { (whole(&gateway, versions, learned)) }
+                (Err(error), _) | (_, Err(error)) => { (trouble(&error.message)) }
+            }
+        }
+    };
+    let actions = markup! {
+        button.primary type="button" data-api="POST /api/admin/policy/retune" data-then="retuned" { "Retune now" }
+        button.danger type="button" data-api="POST /api/admin/policy/rollback"
+            data-ask="Put the version before the live one in force, and let nothing new take over for a while?"
+            data-done="The version before is in force again." { "Roll back" }
+    };
+    let lead = "The policy learns from every judged answer. A new version takes over only if it is shown not to fall behind.";
+    let page = Page::new("/dashboard/learning", "Learning", lead).with_actions(actions);
+    html(page.render(&gateway, &visitor, &body))
+}
+
+fn whole(gateway: &Gateway, versions: &[SnapshotRecord], learned: &Learning) -> Markup {
+    let status = &gateway.learner.status();
+    markup! {
+        (state(gateway, status, learned))
+        div.columns {
+            section.card {
+                @if learned.curve.is_empty() {
+                    h2 { "How answers were liked" }
+                    (empty("Nothing was judged yet", "The curve begins with the first feedback: by /api/feedback, in the playground, or on a decision."))
+                } @else { (chart("How answers were liked", &curve(learned))) }
+            }
+            section.card {
+                @if learned.calibration.is_empty() {
+                    h2 { "Do predictions come true?" }
+                    (empty("Nothing to compare yet", "Each judged answer is held against what was predicted of it."))
+                } @else { (chart("Do predictions come true?", &calibration(learned))) }
+            }
+        }
+        section.card aria-labelledby="versions-title" { (versions::card(versions, status)) }
+        div.columns {
+            section.card aria-labelledby="beliefs-title" { (beliefs::card(&status.models)) }
+            section.card aria-labelledby="steer-title" { (steer::card(status)) }
+        }
+        section.card aria-labelledby="ability-title" { (abilities::card(learned)) }
+    }
+}
+
+fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Markup {
+    let classifier = gateway.classifier.status();
+    let judged: u64 = learned.curve.iter().map(|stretch| stretch.judged).sum();
+    let last = learned.curve.last();
+    let stat = |label: &str, value: Markup, sub: Markup| {
+        markup! { div.stat { p.label { (label) } p.value.plain { (value) } p.sub { (sub) } } }
+    };
+    markup! {
+        div.stats {
+            (stat("In force", markup! { "version " (status.live) @if status.pinned.is_some() { " " (badge("warn", "pinned")) } },
+                markup! { "from " (count(status.learned_from)) " judgements, " (count(status.revision)) " since" }))
+            (stat("Acts", match status.mode {
+                LearningMode::Live if status.rollout >= 1.0 => markup! { "on everything" },
+                LearningMode::Live => markup! { "on " (percent(status.rollout)) },
+                LearningMode::Shadow => markup! { "only watches" },
+            }, markup! { @if status.enabled { "and goes on learning" } @else { "learning is off" } }))
+            (stat("Liked lately", markup! { @match last { Some(last) => { (percent(last.liked)) } None => { "–" } } },
+                markup! { "of the last judged, " (count(judged)) " in all" }))
+            (stat("Last retune", markup! { @match status.last_retune.at_ms { Some(at_ms) => { (moment(at_ms)) } None => { "none yet" } } },
+                markup! { (count(status.last_retune.new)) " judgements wait for the next" }))
+            (stat("Classifier", markup! { (classifier.state) },
+                markup! { @match &classifier.reason { Some(reason) => { (reason) } None => { (classifier.cached) " prompts remembered" } } }))
+        }
+        @if !status.last_retune.result.is_empty() { p.muted { "The last retune: " (status.last_retune.result) "." } }
+        @if let Some(until) = status.hold_until_ms.filter(|until| *until > Timestamp::now().as_millisecond()) {
+            div.alert.warn role="status" {
+                (icon("alert"))
+                span { "A policy was taken back. No new one takes over for " ((until - Timestamp::now().as_millisecond()) / 60_000 + 1) " minutes." }
+            }
+        }
+    }
+}
+
+fn clock(at_ms: i64) -> String {
+    let zone = jiff::tz::TimeZone::system();
+    Timestamp::from_millisecond(at_ms)
+        .map(|at| at.to_zoned(zone).strftime("%H:%M:%S").to_string())
+        .unwrap_or_default()
+}
+
+fn curve(learned: &Learning) -> Plot {
+    let mut judged = 0.0;
+    let mut liked = Vec::new();
+    let mut predicted = Vec::new();
+    for stretch in &learned.curve {
+        judged += stretch.judged as f64;
+        let (low, high) = ((stretch.liked - stretch.error).max(0.0), (stretch.liked + stretch.error).min(1.0));
+        let said = format!(
+            "{} to {}\nliked {} [{}, {}]\npredicted {}\npolicy v{}",
+            clock(stretch.from_ms),
+            clock(stretch.until_ms),
+            percent(stretch.liked),
+            percent(low),
+            percent(high),
+            percent(stretch.predicted),
+            stretch.policy_version
+        );
+        liked.push(Point::new(judged, stretch.liked).within(low, high).saying(said.clone()));
+        predicted.push(Point::new(judged, stretch.predicted).saying(said));
+    }
+    Plot::new("How answers were liked", "judged answers", "share liked, 95 % band")
+        .with(Series::dotted_line("liked", liked))
+        .with(Series::line("predicted", predicted))
+}
+
+fn calibration(learned: &Learning) -> Plot {
+    let bins: Vec<(f64, f64, usize)> =
+        learned.calibration.iter().map(|bin| (bin.predicted, bin.liked, bin.judged as usize)).collect();
+    Plot::calibration("Do predictions come true?", &bins)
+}
