@@ -202,7 +202,9 @@ impl Recorder {
         }
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Feedback(Box::new(record), reply)).map_err(FeedbackError::Unavailable)?;
-        answer.await.unwrap_or_else(|_| Err(FeedbackError::Unavailable("its writer broke off".to_owned())))
+        answer
+            .await
+            .unwrap_or_else(|_| Err(FeedbackError::Unavailable("its writer has ended, or broke off".to_owned())))
     }
 
     /// Waits until everything handed over so far is on disk.
@@ -212,7 +214,7 @@ impl Recorder {
     pub async fn flush(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Flush(reply)).map_err(StoreError::Down)?;
-        answer.await.unwrap_or_else(|_| Err(StoreError::Down("its writer broke off".to_owned())))
+        answer.await.unwrap_or_else(|_| Err(StoreError::Down("its writer has ended, or broke off".to_owned())))
     }
 
     /// The secret behind the log's fingerprints.
