@@ -4,14 +4,16 @@
 //! SHA-256 of a cookie is kept, so that a memory dump opens nothing; at most [`MOST_SESSIONS`] exist, the oldest make
 //! room. Each session has a token of its own against forged requests, which every change by cookie must carry.
 //!
-//! **Wrong passwords** slow their address down: after [`FREE_TRIES`] each further one doubles the wait. At most
-//! [`AT_ONCE`] argon2 hashes are computed at a time, since each is meant to cost memory and time.
+//! **Wrong passwords** slow their address down: after [`FREE_TRIES`] each further one doubles the wait. A guess counts
+//! before it is looked at, so that who hangs up has guessed all the same. At most [`AT_ONCE`] argon2 hashes are computed at a
+//! time, since each is meant to cost memory and time.
 //!
 //! **Without a password** there is nothing to guess: the panel opens by a link that is printed where the gateway runs,
 //! works once, and only from the same machine. No clock in here: `now` comes in.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use argon2::Argon2;
@@ -85,6 +87,10 @@ enum Lock {
     Link,
 }
 
+/// Where wrong passwords come from: an address, or the network of an IPv6 address, in which one host has them all. `None` is
+/// everybody for whom there is no room.
+type Origin = Option<IpAddr>;
+
 #[derive(Debug, Clone, Copy)]
 struct Failures {
     count: u32,
@@ -98,10 +104,10 @@ pub struct Door {
     lock: Lock,
     lifetime: Duration,
     sessions: Mutex<HashMap<[u8; 32], Session>>,
-    failures: Mutex<HashMap<IpAddr, Failures>>,
+    failures: Mutex<HashMap<Origin, Failures>>,
     /// The outstanding one-time link's digest.
     link: Mutex<Option<[u8; 32]>>,
-    hashing: Semaphore,
+    hashing: Arc<Semaphore>,
 }
 
 impl Door {
@@ -126,7 +132,7 @@ impl Door {
             sessions: Mutex::default(),
             failures: Mutex::default(),
             link: Mutex::default(),
-            hashing: Semaphore::new(AT_ONCE),
+            hashing: Arc::new(Semaphore::new(AT_ONCE)),
         })
     }
 
@@ -152,19 +158,31 @@ impl Door {
         let right = match &self.lock {
             Lock::Link => return Err(Denied::NoPassword),
             // Digests of equal length, compared as a whole: where they differ tells nothing of the password.
-            Lock::Digest(known) => digest(password) == *known,
+            Lock::Digest(known) => {
+                self.failed(address, now);
+                digest(password) == *known
+            }
             Lock::Argon2(hash) => {
-                let _permit = self.hashing.try_acquire().map_err(|_| Denied::Wait(Duration::from_secs(1)))?;
+                let permit = Arc::clone(&self.hashing).try_acquire_owned();
+                let permit = permit.map_err(|_| Denied::Wait(Duration::from_secs(1)))?;
+                self.failed(address, now);
                 let (hash, password) = (hash.clone(), SecretString::from(password.to_owned()));
-                tokio::task::spawn_blocking(move || is_right(&hash, &password)).await.unwrap_or(false)
+                let hashing = tokio::task::spawn_blocking(move || {
+                    // Until the hash is done, whoever waits for it.
+                    let _permit = permit;
+                    is_right(&hash, &password)
+                });
+                hashing.await.unwrap_or(false)
             }
         };
         // The name is compared last, so that a wrong name takes as long as a wrong password.
         if right && digest(user) == digest(&self.user) {
-            self.failures.lock().remove(&address);
+            let mut failures = self.failures.lock();
+            let origin = origin(&failures, address);
+            failures.remove(&origin);
+            drop(failures);
             return Ok(self.open(now));
         }
-        self.failed(address, now);
         Err(Denied::Wrong)
     }
 
@@ -229,7 +247,8 @@ impl Door {
     }
 
     fn wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
-        let failures = self.failures.lock().get(&address).copied()?;
+        let failures = self.failures.lock();
+        let failures = failures.get(&origin(&failures, address)).copied()?;
         let until = failures.last + pause(failures.count);
         until.checked_duration_since(now).filter(|wait| !wait.is_zero())
     }
@@ -239,12 +258,19 @@ impl Door {
         if failures.len() >= MOST_ADDRESSES {
             failures.retain(|_, known| known.last + LONGEST_WAIT > now);
         }
-        if failures.len() >= MOST_ADDRESSES && !failures.contains_key(&address) {
-            return;
-        }
-        let known = failures.entry(address).or_insert(Failures { count: 0, last: now });
+        let origin = origin(&failures, address);
+        let known = failures.entry(origin).or_insert(Failures { count: 0, last: now });
         *known = Failures { count: known.count.saturating_add(1), last: now };
     }
+}
+
+/// What an address is counted as.
+fn origin(known: &HashMap<Origin, Failures>, address: IpAddr) -> Origin {
+    let origin = Some(match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
+    });
+    if known.len() < MOST_ADDRESSES || known.contains_key(&origin) { origin } else { None }
 }
 
 /// How long to wait after so many wrong passwords.
@@ -281,6 +307,8 @@ fn digest(text: &str) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -338,6 +366,38 @@ mod tests {
         now += LONGEST_WAIT;
         assert!(door.enter(HERE, "admin", "open sesame", now).await.is_ok());
         assert!(door.enter(HERE, "admin", "open sesame", now).await.is_ok(), "and is forgiven");
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_has_guessed_all_the_same() {
+        let hash = hash_password("open sesame").unwrap();
+        let (door, now) = (door(Some(Password::Hash(hash.into()))), Instant::now());
+        for guess in 0..=AT_ONCE {
+            let heard = door.enter(HERE, "admin", "guess", now).now_or_never();
+            let wait = Err(Denied::Wait(Duration::from_secs(1)));
+            assert_eq!(heard, (guess == AT_ONCE).then_some(wait), "hashes that nobody waits for count");
+        }
+        assert_eq!(door.failures.lock()[&Some(HERE)].count, AT_ONCE as u32);
+    }
+
+    #[tokio::test]
+    async fn a_network_of_one_host_is_one_and_those_without_room_are_one() {
+        let (door, now) = (plain(), Instant::now());
+        let wait = Err(Denied::Wait(Duration::from_secs(1)));
+        for host in 0..u128::from(FREE_TRIES) {
+            let address = IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) | host));
+            assert_eq!(door.enter(address, "admin", "guess", now).await, Err(Denied::Wrong));
+        }
+        assert_eq!(door.enter("2001:db8::ffff".parse().unwrap(), "admin", "guess", now).await, wait);
+        let v4 = |at: u32| IpAddr::V4(std::net::Ipv4Addr::from_bits(at));
+        for at in 1..MOST_ADDRESSES as u32 {
+            door.failed(v4(at), now);
+        }
+        for at in 0..FREE_TRIES {
+            door.failed(v4(1 << 24 | at), now);
+        }
+        assert_eq!(door.enter(v4(2 << 24), "admin", "guess", now).await, wait);
+        assert!(door.failures.lock().len() <= MOST_ADDRESSES + 1);
     }
 
     #[test]

@@ -11,20 +11,41 @@ use serde::de::DeserializeOwned;
 use crate::config::{self, Limits};
 use crate::protocol::{ApiError, ErrorKind};
 
+/// Most bytes of a body that holds no prompt: a form, a feedback, an outcome.
+pub const SMALL: usize = 64 << 10;
+
 /// Reads `body` whole.
 ///
 /// # Errors
 ///
 /// `TooLarge`, `Timeout`, or `InvalidRequest` where the client broke off.
 pub async fn read(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
-    let most = config::mebibytes(limits.max_body_mb);
+    let told = || format!("{} MiB (limits.max_body_mb)", limits.max_body_mb);
+    read_within(body, config::mebibytes(limits.max_body_mb), told, limits).await
+}
+
+/// Reads a body of at most [`SMALL`] bytes whole.
+///
+/// # Errors
+///
+/// As [`read`].
+pub async fn read_small(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
+    read_within(body, SMALL, || format!("{} KiB", SMALL >> 10), limits).await
+}
+
+/// Reads a body of at most `most` bytes, which are `told` so.
+async fn read_within(
+    body: Body,
+    most: usize,
+    told: impl FnOnce() -> String,
+    limits: &Limits,
+) -> Result<Bytes, ApiError> {
     let whole = Limited::new(body, most).collect();
     match tokio::time::timeout(Duration::from_secs(limits.body_timeout_s), whole).await {
         Err(_) => Err(ApiError::new(ErrorKind::Timeout, "the body did not arrive in time")),
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let message = format!("the body is larger than {} MiB (limits.max_body_mb)", limits.max_body_mb);
-            Err(ApiError::new(ErrorKind::TooLarge, message))
+            Err(ApiError::new(ErrorKind::TooLarge, format!("the body is larger than {}", told())))
         }
         Ok(Err(_)) => Err(ApiError::invalid("the body could not be read")),
     }
@@ -58,6 +79,15 @@ mod tests {
     #[derive(Debug, serde::Deserialize)]
     struct Named {
         name: String,
+    }
+
+    #[tokio::test]
+    async fn what_holds_no_prompt_is_small() {
+        let limits = Limits::default();
+        assert_eq!(read_small(Body::from(vec![b' '; SMALL]), &limits).await.unwrap().len(), SMALL);
+        let error = read_small(Body::from(vec![b' '; SMALL + 1]), &limits).await.unwrap_err();
+        assert_eq!((error.kind, error.message.as_str()), (ErrorKind::TooLarge, "the body is larger than 64 KiB"));
+        assert!(read(Body::from(vec![b' '; SMALL + 1]), &limits).await.is_ok());
     }
 
     #[test]

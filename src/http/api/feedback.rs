@@ -58,7 +58,7 @@ pub async fn give(
 
 async fn take(gateway: &Gateway, body: Body) -> Result<Json<Value>, ApiError> {
     let _permit = gateway.admit_report()?;
-    let bytes = body::read(body, &gateway.live().config.limits).await?;
+    let bytes = body::read_small(body, &gateway.live().config.limits).await?;
     let record = parse(&bytes, Timestamp::now().as_millisecond())?;
     let (id, decision) = (record.id.clone(), record.decision);
     let stored = tokio::time::timeout(PATIENCE, gateway.recorder.feedback(record)).await;

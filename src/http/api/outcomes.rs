@@ -130,7 +130,7 @@ pub async fn report(
 
 async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>), ApiError> {
     let _permit = gateway.admit_report()?;
-    let bytes = body::read(body, &gateway.live().config.limits).await?;
+    let bytes = body::read_small(body, &gateway.live().config.limits).await?;
     let sent: Sent = body::json(&bytes)?;
     let id: DecisionId =
         sent.decision_id.parse().map_err(|_| ApiError::invalid("it is no id of a decision").at("decision_id"))?;
