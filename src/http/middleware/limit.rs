@@ -2,7 +2,8 @@
 //! worth, or one day's. Without a limit a bucket holds no end of it, so that one set later begins full.
 //!
 //! What an answer takes is known once it is there. So what is expected of it is taken before it begins, or many asked for at
-//! once would each find the bucket full, and is put right at its end ([`Taken`]).
+//! once would each find the bucket full, and is put right at its end ([`Taken`]). Expected money is held and not spent: an
+//! answer may cost a tenth of it, so who finds the rest of a day held is told to come back in a moment, not in hours.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ struct Account {
     requests: Bucket,
     tokens: Bucket,
     money: Bucket,
+    /// US dollars that answers under way are expected to cost.
+    held: f64,
 }
 
 impl Account {
@@ -33,9 +36,26 @@ impl Account {
             requests: Bucket::full(rates.per_minute, now),
             tokens: Bucket::full(rates.tokens_per_minute, now),
             money: Bucket::full(rates.usd_per_day, now),
+            held: 0.0,
+        }
+    }
+
+    /// Whether any of a day's money is left.
+    fn any_money(&self, usd_per_day: f64) -> Result<(), ApiError> {
+        let least = usd_per_day * LEAST_LEFT;
+        match self.money.wait(least, usd_per_day, DAY) {
+            Some(wait) => Err(over(format!("more than ${usd_per_day} per day"), wait)),
+            None if self.money.left - self.held < least => {
+                let what = format!("answers under way may cost all that is left of ${usd_per_day} per day");
+                Err(over(what, MOMENT))
+            }
+            None => Ok(()),
         }
     }
 }
+
+/// Who finds money held is told to come back after so long: many an answer is over by then.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// Seconds in which a bucket of requests or tokens fills.
 const MINUTE: f64 = 60.0;
@@ -72,14 +92,6 @@ impl Bucket {
         let lacking = amount.min(capacity) - self.left;
         (lacking > 0.0).then(|| Duration::from_secs_f64((lacking / capacity * period).min(1e9)))
     }
-
-    /// Of money: whether any of a day's is left.
-    fn any_left(&self, usd_per_day: f64) -> Result<(), ApiError> {
-        match self.wait(usd_per_day * LEAST_LEFT, usd_per_day, DAY) {
-            Some(wait) => Err(over(format!("more than ${usd_per_day} per day"), wait)),
-            None => Ok(()),
-        }
-    }
 }
 
 /// Tokens, and US dollars.
@@ -115,8 +127,8 @@ impl Taken {
         now: Instant,
     ) -> Result<(), ApiError> {
         self.limiter.with(token, limits, now, |account, Rates { usd_per_day, .. }| {
-            account.money.any_left(usd_per_day)?;
-            account.money.left -= expected.cost_usd;
+            account.any_money(usd_per_day)?;
+            account.held += expected.cost_usd;
             account.tokens.left -= expected.tokens as f64;
             Ok(())
         })?;
@@ -128,12 +140,13 @@ impl Taken {
     /// Puts right what was taken, by what was used. What is overdrawn is waited for by the next request.
     pub fn settle(&mut self, used: Amount) {
         let taken = std::mem::take(&mut self.amount);
-        if taken == used {
+        if taken == used && used.cost_usd == 0.0 {
             return;
         }
         if let Some(account) = self.limiter.buckets.lock().get_mut(&self.token) {
             account.tokens.left += taken.tokens as f64 - used.tokens as f64;
-            account.money.left += taken.cost_usd - used.cost_usd;
+            account.held = (account.held - taken.cost_usd).max(0.0);
+            account.money.left -= used.cost_usd;
         }
     }
 }
@@ -155,7 +168,7 @@ impl Limiter {
             if let Some(wait) = account.requests.wait(1.0, per_minute, MINUTE) {
                 return Err(over(format!("more than {per_minute} requests per minute"), wait));
             }
-            account.money.any_left(usd_per_day)?;
+            account.any_money(usd_per_day)?;
             account.requests.left -= 1.0;
             Ok(())
         })
@@ -331,6 +344,8 @@ mod tests {
         let costly = Amount { tokens: 100, cost_usd: 0.3 };
         let mut under_way: Vec<Taken> = (0..10).filter_map(|_| begin(costly)).collect();
         assert_eq!(under_way.len(), 4, "the fourth overdraws");
+        let held = ask(&limiter, &limits, 0, now).unwrap_err();
+        assert!(held.retry_after.unwrap() <= Duration::from_secs(5), "nothing of it is spent: {}", held.message);
         // Each cost a third of what was expected.
         under_way.iter_mut().for_each(|taken| taken.settle(Amount { tokens: 200, cost_usd: 0.1 }));
         begin(Amount::default()).unwrap().settle(Amount { tokens: 100, cost_usd: 0.0 });
