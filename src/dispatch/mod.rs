@@ -22,3 +22,4 @@ pub use blame::{named, told};
 pub use failover::Dispatcher;
 pub use job::{Cause, Failure, Job, Reply, ReplyBody};
 pub use outcome::{Outcome, Report, Step};
+pub use pick::pick;

@@ -13,7 +13,7 @@ use crate::upstream::{Deployment, Model};
 const CLEARLY: f64 = 0.5;
 
 /// A healthy deployment of `model` that `carries` the request, if possible none of those in `tried`.
-pub(super) fn pick(
+pub fn pick(
     model: &Model,
     tried: &[String],
     carries: &dyn Fn(&Deployment) -> bool,

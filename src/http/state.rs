@@ -79,7 +79,7 @@ impl Live {
         Ok(())
     }
 
-    /// What the rules want of a request that no plan is made for: a count, or an embedding.
+    /// What the rules want of a request that no plan is made for: a count.
     pub fn verdict(&self, request: &ChatRequest, token: Option<&Token>, headers: &HeaderMap) -> Verdict {
         let token = token.map(|token| token.name.as_str());
         let facts = Facts::new(request, request.needs(), route::estimate_tokens(request), token, headers);

@@ -153,6 +153,11 @@ impl Rules {
         }
         verdict
     }
+
+    /// The rules that match `facts` as far as can be said without reading the text.
+    pub fn match_unread<'r>(&'r self, facts: &'r Facts<'_>) -> impl Iterator<Item = &'r Rule> {
+        self.rules.iter().filter(|compiled| compiled.matches_unread(facts)).map(|compiled| &compiled.rule)
+    }
 }
 
 fn by_listed_names(rule: &Rule, catalog: &Catalog) -> Rule {
@@ -177,9 +182,14 @@ fn whole(word: &str) -> String {
 
 impl Compiled {
     fn matches(&self, facts: &Facts<'_>) -> bool {
-        let When { language, script, min_tokens, max_tokens, has, token, header, tag, .. } = &self.rule.when;
-        let tokens = facts.prompt_tokens;
         // Cheap conditions first.
+        self.matches_unread(facts) && self.matches_text(facts)
+    }
+
+    /// Whether the conditions hold that are not about the words.
+    fn matches_unread(&self, facts: &Facts<'_>) -> bool {
+        let When { min_tokens, max_tokens, has, token, header, tag, .. } = &self.rule.when;
+        let tokens = facts.prompt_tokens;
         min_tokens.is_none_or(|min| tokens >= min)
             && max_tokens.is_none_or(|max| tokens <= max)
             && (token.is_empty() || facts.token.is_some_and(|name| token.iter().any(|wanted| wanted == name)))
@@ -191,9 +201,14 @@ impl Compiled {
                 let sent = facts.request.routing.tags.get(name);
                 sent.is_some_and(|sent| value == "*" || sent == value)
             })
-            && (self.keywords.is_none() || self.keywords.as_ref().is_some_and(|words| words.is_match(facts.text())))
+            && has.iter().all(|what| *what == Trait::Code || facts.has(*what))
+    }
+
+    fn matches_text(&self, facts: &Facts<'_>) -> bool {
+        let When { language, script, has, .. } = &self.rule.when;
+        (self.keywords.is_none() || self.keywords.as_ref().is_some_and(|words| words.is_match(facts.text())))
             && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.is_match(facts.text())))
-            && has.iter().all(|what| facts.has(*what))
+            && (!has.contains(&Trait::Code) || facts.has_code())
             && (language.is_empty()
                 || facts.tongue().is_some_and(|info| language.iter().any(|code| code == info.lang().code())))
             && (script.is_empty()

@@ -10,6 +10,7 @@ mod compaction;
 mod crash;
 mod dashboard;
 mod discovery;
+mod embeddings;
 mod failover;
 mod feedback;
 mod full_disk;

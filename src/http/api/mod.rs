@@ -5,6 +5,7 @@ mod bounds;
 pub mod chat;
 pub mod count_tokens;
 mod dropped;
+mod embedders;
 pub mod embeddings;
 pub mod feedback;
 pub mod health;

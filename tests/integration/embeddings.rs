@@ -1,0 +1,110 @@
+//! Embeddings: from whichever place of the model is well, within the account, where the rules let them go.
+
+use std::time::Duration;
+
+use pointsman::store::Scope;
+use serde_json::{Value, json};
+
+use crate::support::TestGateway;
+use crate::support::mock::{Mock, Script};
+
+/// An embedding of so many tokens, after so long.
+fn embedding(tokens: u64, after_ms: u64) -> Script {
+    let body = json!({
+        "object": "list", "model": "x", "data": [{ "object": "embedding", "index": 0, "embedding": [0.5] }],
+        "usage": { "prompt_tokens": tokens, "total_tokens": tokens },
+    });
+    Script { head_ms: after_ms, ..Script::whole(body.to_string()) }
+}
+
+/// Providers `a` and `b` at these addresses.
+fn providers(a: std::net::SocketAddr, b: std::net::SocketAddr) -> String {
+    format!("[providers.a]\nbase_url = 'http://{a}/v1'\n[providers.b]\nbase_url = 'http://{b}/v1'\n")
+}
+
+async fn embed(gateway: &TestGateway, input: Value) -> (u16, String) {
+    let response = gateway.post("/v1/embeddings", json!({ "model": "embedder", "input": input })).await;
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn the_next_place_answers_where_one_is_down_and_its_breaker_hears_of_it() {
+    let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let well = Mock::start(|_| embedding(3, 0)).await;
+    let models = "[models.embedder]\ndeployments = [{ provider = 'a' }, { provider = 'b' }]\n\
+        [dispatch.breaker]\nconsecutive_failures = 2\nopen_ms = 60000\n";
+    let gateway = TestGateway::before(&providers(closed, well.address), models).await;
+    for _ in 0..20 {
+        assert_eq!(embed(&gateway, json!("one")).await.0, 200);
+    }
+    assert_eq!(well.calls(), 20);
+    let failed = gateway.metric(r#"pointsman_upstream_errors_total{model="embedder",kind="connection"}"#).await;
+    assert!((failed - 2.0).abs() < 1e-9, "then it is left alone: {failed}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_place_of_weight_0_stands_by() {
+    let (dear, cheap) = (Mock::start(|_| embedding(3, 0)).await, Mock::start(|_| embedding(3, 0)).await);
+    let models = "[models.embedder]\ndeployments = [{ provider = 'a', weight = 0.0 }, { provider = 'b' }]\n";
+    let gateway = TestGateway::before(&providers(dear.address, cheap.address), models).await;
+    for _ in 0..5 {
+        assert_eq!(embed(&gateway, json!("one")).await.0, 200);
+    }
+    assert_eq!((dear.calls(), cheap.calls()), (0, 5));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn it_has_the_time_of_an_answer_that_is_not_streamed_and_what_is_lost_is_paid() {
+    let mock = Mock::start(|body| embedding(3, if body.contains("long") { 2000 } else { 900 })).await;
+    let models = "[models.embedder]\nprovider = 'a'\nprice = { input = 1000.0, output = 0.0 }\n\
+        [dispatch]\nfirst_byte_timeout_ms = 200\nwhole_answer_timeout_ms = 1500\n";
+    let gateway = TestGateway::before(&providers(mock.address, mock.address), models).await;
+    let cost = async || gateway.metric(r#"pointsman_cost_usd_total{model="embedder"}"#).await;
+    assert_eq!(embed(&gateway, json!("one")).await.0, 200);
+    assert!((cost().await - 0.003).abs() < 1e-9);
+    assert_eq!(embed(&gateway, json!("long")).await.0, 504);
+    assert!(cost().await > 0.005, "its vendor was at work");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn many_at_once_share_what_is_left_of_a_day() {
+    let mock = Mock::start(|_| embedding(1000, 300)).await;
+    let models = "[models.embedder]\nprovider = 'a'\nprice = { input = 1000.0, output = 0.0 }\n\
+        [limits]\nusd_per_day = 1.5\n";
+    let gateway = TestGateway::before(&providers(mock.address, mock.address), models).await;
+    // About 1,000 tokens, which are a dollar.
+    let text = "word ".repeat(800);
+    let answers = futures::future::join_all((0..8).map(|_| embed(&gateway, json!(text)))).await;
+    let answered = answers.iter().filter(|(status, _)| *status == 200).count();
+    assert_eq!(answered, 2, "the second overdraws: {answers:?}");
+    assert_eq!(mock.calls(), 2);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn token_ids_are_refused_to_those_alone_whom_the_rule_may_mean() {
+    let rules = "[models.embedder]\nprovider = 'openai'\n\
+        [[rules]]\nname = 'hr stays here'\nwhen = { token = ['hr'], regex = ['salary'] }\npin = 'llama3.2'\n";
+    let scopes: &[Scope] = &[Scope::Chat];
+    let (gateway, tokens) = TestGateway::with_tokens(rules, &[("hr", scopes), ("search", scopes)]).await;
+    for (token, status) in [(&tokens[0], 400), (&tokens[1], 200)] {
+        let body = json!({ "model": "embedder", "input": [[1, 2]] }).to_string();
+        let request = gateway.http.post(gateway.url("/v1/embeddings")).bearer_auth(token).body(body);
+        let response = request.timeout(Duration::from_secs(5)).send().await.unwrap();
+        assert_eq!(response.status(), status, "{}", response.text().await.unwrap());
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_name_that_leads_nowhere_is_not_told_back_whole() {
+    let gateway = TestGateway::start("").await;
+    let body = json!({ "model": "x".repeat(1 << 20), "input": "one" });
+    let response = gateway.post("/v1/embeddings", body).await;
+    assert_eq!(response.status(), 400);
+    assert!(response.text().await.unwrap().len() < 1000);
+    gateway.stop().await;
+}
