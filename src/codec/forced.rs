@@ -4,10 +4,10 @@
 //! their schema ("Structured outputs", ollama/ollama docs/api.md, which advises to put the schema into the prompt too); what it
 //! then says is the call. Where the client leaves the choice among several tools this is no way.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::protocol::{
-    ChatRequest, ChatResponse, Dialect, FinishReason, Part, StreamEvent, Tool, ToolCallDelta, ToolChoice,
+    ApiError, ChatRequest, ChatResponse, Dialect, ErrorKind, FinishReason, Part, StreamEvent, Tool, ToolCallDelta, ToolChoice,
 };
 
 /// Whether a request forces a call, of whichever tool.
@@ -42,47 +42,98 @@ pub(super) fn instruction(tool: &Tool) -> String {
     )
 }
 
-/// Reads what such a server says as the call that it is.
+/// Most bytes of a call's arguments that are held back.
+const MOST: usize = 1 << 20;
+
+/// Reads what such a server says as the call that it is. Not every model is held to the schema, whatever its server says
+/// (ollama/ollama#14645), so the text is looked at first: a stream's is held back until it is whole.
 #[derive(Debug)]
 pub struct ForcedCall {
     name: String,
-    begun: bool,
+    /// What was said so far.
+    text: String,
+    /// The server gave a call by itself.
+    called: bool,
 }
 
 impl ForcedCall {
     /// The call that an answer from a backend of this dialect stands for; `None` = the answer is what it says.
     pub fn of(backend: Dialect, request: &ChatRequest) -> Option<Self> {
         let tool = (backend == Dialect::Ollama).then(|| tool(request)).flatten()?;
-        Some(Self { name: tool.name.clone(), begun: false })
+        Some(Self { name: tool.name.clone(), text: String::new(), called: false })
     }
 
-    /// A piece of a stream.
-    pub(super) fn hear(&mut self, event: &mut StreamEvent) {
+    /// A piece of a stream: appends what of it is to be heard now.
+    ///
+    /// # Errors
+    ///
+    /// `Upstream` where it turns out to be no call.
+    pub(super) fn hear(&mut self, event: StreamEvent, out: &mut Vec<StreamEvent>) -> Result<(), ApiError> {
         match event {
-            StreamEvent::Text(text) => {
-                let start = (!self.begun).then(|| (String::new(), self.name.clone()));
-                self.begun = true;
-                *event = StreamEvent::ToolCall(ToolCallDelta { index: 0, start, arguments: std::mem::take(text) });
+            StreamEvent::Text(text) if self.text.len() + text.len() > MOST => return Err(no_call()),
+            StreamEvent::Text(text) => self.text.push_str(&text),
+            StreamEvent::Finish { mut reason, stop_sequence } => {
+                if let Some(arguments) = self.arguments(&mut reason)? {
+                    let start = Some((String::new(), self.name.clone()));
+                    out.push(StreamEvent::ToolCall(ToolCallDelta { index: 0, start, arguments }));
+                }
+                out.push(StreamEvent::Finish { reason, stop_sequence });
             }
-            StreamEvent::Finish { reason: reason @ FinishReason::Stop, .. } if self.begun => {
-                *reason = FinishReason::ToolCalls;
+            other => {
+                self.called |= matches!(other, StreamEvent::ToolCall(_));
+                out.push(other);
             }
-            _ => {}
         }
+        Ok(())
     }
 
     /// A whole answer.
-    pub fn read(self, response: &mut ChatResponse) {
-        for part in &mut response.parts {
-            if let Part::Text { text, .. } = part {
-                let (name, arguments) = (self.name.clone(), std::mem::take(text));
-                *part = Part::ToolCall { id: String::new(), name, arguments };
-                if response.finish_reason == FinishReason::Stop {
-                    response.finish_reason = FinishReason::ToolCalls;
-                }
-            }
+    ///
+    /// # Errors
+    ///
+    /// `Upstream` where it is no call.
+    pub fn read(mut self, response: &mut ChatResponse) -> Result<(), ApiError> {
+        response.parts.retain(|part| {
+            self.called |= matches!(part, Part::ToolCall { .. });
+            let Part::Text { text, .. } = part else { return true };
+            self.text.push_str(text);
+            false
+        });
+        if let Some(arguments) = self.arguments(&mut response.finish_reason)? {
+            response.parts.push(Part::ToolCall { id: String::new(), name: self.name, arguments });
         }
+        Ok(())
     }
+
+    /// The arguments that the text is, and why an answer ended that stands for a call; `None` = it holds no more calls.
+    fn arguments(&mut self, reason: &mut FinishReason) -> Result<Option<String>, ApiError> {
+        let said = unfenced(&self.text);
+        // Cut off on the client's demand, maybe within its thoughts.
+        let cut = *reason == FinishReason::Length;
+        if self.called || (cut && said.is_empty()) {
+            return Ok(None);
+        }
+        let is_object = serde_json::from_str::<Map<String, Value>>(said).is_ok();
+        if !is_object && !(cut && said.starts_with('{')) {
+            return Err(no_call());
+        }
+        if *reason == FinishReason::Stop {
+            *reason = FinishReason::ToolCalls;
+        }
+        Ok(Some(said.to_owned()))
+    }
+}
+
+fn no_call() -> ApiError {
+    ApiError::new(ErrorKind::Upstream, "it does not say the arguments of the call that it has to make")
+}
+
+/// A text without the marks of Markdown that some models put around JSON.
+fn unfenced(text: &str) -> &str {
+    let text = text.trim();
+    let Some(within) = text.strip_prefix("```") else { return text };
+    let within = within.strip_prefix("json").unwrap_or(within).trim();
+    within.strip_suffix("```").unwrap_or(within).trim()
 }
 
 #[cfg(test)]
@@ -91,6 +142,7 @@ mod tests {
     use super::super::{Target, decode_request, decode_response, encode_request, obstacle};
     use super::*;
     use crate::config::Quirks;
+    use crate::protocol::{Effort, Reasoning};
 
     fn asking(choice: Value, tools: &[&str]) -> ChatRequest {
         let tools: Vec<Value> = tools
@@ -141,33 +193,78 @@ mod tests {
         let request = asking("required".into(), &["look"]);
         let body = br#"{"model":"m","message":{"content":"{\"city\":\"Oslo\"}"},"done":true,"done_reason":"stop"}"#;
         let mut response = decode_response(Dialect::Ollama, body).unwrap();
-        ForcedCall::of(Dialect::Ollama, &request).unwrap().read(&mut response);
+        ForcedCall::of(Dialect::Ollama, &request).unwrap().read(&mut response).unwrap();
         name_calls(&mut response, 7);
         let call =
             Part::ToolCall { id: "call_7_0".into(), name: "look".into(), arguments: r#"{"city":"Oslo"}"#.into() };
         assert_eq!((response.parts, response.finish_reason), (vec![call], FinishReason::ToolCalls));
     }
 
+    /// What the answer in these pieces is read as, whole and streamed: the arguments and why it ended.
+    fn heard(pieces: &[&str], why: &str) -> Result<(Option<String>, FinishReason), ErrorKind> {
+        let request = asking("required".into(), &["look"]);
+        let line = |text: &str, done: bool| {
+            json!({ "model": "m", "message": { "content": text }, "done": done, "done_reason": done.then_some(why) })
+        };
+        let mut decoder =
+            StreamDecoder::new(Dialect::Ollama).asked_at(7).forced(ForcedCall::of(Dialect::Ollama, &request));
+        let mut events = Vec::new();
+        for line in pieces.iter().map(|piece| line(piece, false)).chain([line("", true)]) {
+            decoder.push(format!("{line}\n").as_bytes(), &mut events);
+        }
+        let mut streamed = Ok((None, FinishReason::Other));
+        for event in events {
+            match (event, &mut streamed) {
+                (StreamEvent::ToolCall(call), Ok((arguments, _))) => {
+                    assert_eq!(call.start, Some(("call_7_0".into(), "look".into())));
+                    assert_eq!(arguments.replace(call.arguments), None, "whole");
+                }
+                (StreamEvent::Finish { reason, .. }, Ok((_, why))) => *why = reason,
+                (StreamEvent::Error(error), _) => streamed = Err(error.kind),
+                (event, _) => assert!(!matches!(event, StreamEvent::Text(_)), "{event:?}"),
+            }
+        }
+        let mut whole =
+            decode_response(Dialect::Ollama, line(&pieces.concat(), true).to_string().as_bytes()).unwrap();
+        let read = ForcedCall::of(Dialect::Ollama, &request).unwrap().read(&mut whole);
+        let read = read.map_err(|error| error.kind).map(|()| {
+            let arguments = whole.parts.iter().find_map(|part| match part {
+                Part::ToolCall { arguments, .. } => Some(arguments.clone()),
+                _ => None,
+            });
+            (arguments, whole.finish_reason)
+        });
+        assert_eq!(read, streamed, "{pieces:?}");
+        streamed
+    }
+
     #[test]
     fn a_stream_is_the_call_and_says_where_it_was_cut() {
-        let request = asking("required".into(), &["look"]);
-        for (why, reason) in [("stop", FinishReason::ToolCalls), ("length", FinishReason::Length)] {
-            let forced = ForcedCall::of(Dialect::Ollama, &request);
-            let mut decoder = StreamDecoder::new(Dialect::Ollama).asked_at(7).forced(forced);
-            let lines = format!(
-                "{}\n{}\n{}\n",
-                r#"{"model":"m","message":{"content":"{\"city\":"}}"#,
-                r#"{"model":"m","message":{"content":"\"Oslo\"}"}}"#,
-                json!({ "model": "m", "message": { "content": "" }, "done": true, "done_reason": why }),
-            );
-            let mut events = Vec::new();
-            decoder.push(lines.as_bytes(), &mut events);
-            let start = Some(("call_7_0".to_owned(), "look".to_owned()));
-            let delta = |start, arguments: &str| {
-                StreamEvent::ToolCall(ToolCallDelta { index: 0, start, arguments: arguments.into() })
-            };
-            assert_eq!(events[1..3], [delta(start, r#"{"city":"#), delta(None, r#""Oslo"}"#)]);
-            assert_eq!(events[3..], [StreamEvent::Finish { reason, stop_sequence: None }]);
+        let oslo = r#"{"city":"Oslo"}"#.to_owned();
+        assert_eq!(heard(&[r#"{"city":"#, r#""Oslo"}"#], "stop"), Ok((Some(oslo.clone()), FinishReason::ToolCalls)));
+        assert_eq!(heard(&["```json\n", &oslo, "\n```\n"], "stop"), Ok((Some(oslo), FinishReason::ToolCalls)));
+        let cut = r#"{"city":"Os"#;
+        assert_eq!(heard(&[cut], "length"), Ok((Some(cut.to_owned()), FinishReason::Length)));
+        assert_eq!(heard(&[], "length"), Ok((None, FinishReason::Length)), "it was thinking");
+    }
+
+    #[test]
+    fn what_is_no_call_is_an_error() {
+        for prose in [r#"Sure! {"city":"Oslo"}"#, r#"{"city":"#, "[1]", "Oslo", ""] {
+            assert_eq!(heard(&[prose], "stop"), Err(ErrorKind::Upstream), "{prose}");
         }
+        assert_eq!(heard(&["Let me see"], "length"), Err(ErrorKind::Upstream));
+        assert_eq!(heard(&["{", &" ".repeat(MOST)], "stop"), Err(ErrorKind::Upstream));
+    }
+
+    #[test]
+    fn nobody_is_told_not_to_think_beside_a_schema() {
+        let mut request = asking("required".into(), &["look"]);
+        request.reasoning = Some(Reasoning { effort: Some(Effort::None), ..Reasoning::default() });
+        let quirks = Quirks::default();
+        let target = Target { reasoning: true, ..Target::new(Dialect::Ollama, &quirks, "m") };
+        let encoded = encode_request(&target, &request).unwrap();
+        let body: Value = serde_json::from_slice(&encoded.body).unwrap();
+        assert_eq!((body.get("think"), encoded.dropped), (None, vec!["reasoning".to_owned()]));
     }
 }

@@ -146,11 +146,16 @@ impl Ear {
             out.push(StreamEvent::Error(ApiError::new(ErrorKind::Upstream, "its stream cannot be read")));
             return;
         }
+        if let Some(call) = &mut self.forced {
+            let said: Vec<StreamEvent> = out.drain(from..).collect();
+            if let Err(error) = said.into_iter().try_for_each(|event| call.hear(event, out)) {
+                self.over = Over::Broken;
+                out.push(StreamEvent::Error(error));
+                return;
+            }
+        }
         let mut last = None;
         for (at, event) in out[from..].iter_mut().enumerate() {
-            if let Some(call) = &mut self.forced {
-                call.hear(event);
-            }
             match event {
                 StreamEvent::ToolCall(ToolCallDelta { index, start: Some((id, _)), .. }) => {
                     super::name_call(id, self.at_ms, *index);

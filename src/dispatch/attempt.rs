@@ -237,7 +237,7 @@ pub(super) async fn attempt(
         failed(error)
     })?;
     if let Some(call) = forced {
-        call.read(&mut response);
+        call.read(&mut response).map_err(failed)?;
     }
     codec::name_calls(&mut response, job.at_ms);
     if job.request.stream {

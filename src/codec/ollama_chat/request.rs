@@ -79,8 +79,15 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     };
     out.extend(format.map(|format| ("format".to_owned(), format)));
     match think(request) {
+        // Some servers hold a model that may not think to no schema.
+        Some(false) if forced.is_some() && target.reasoning => dropped.push("reasoning".into()),
         Some(think) if target.reasoning => {
             out.insert("think".into(), json!(think));
+            let effort = request.reasoning.as_ref().and_then(|reasoning| reasoning.effort);
+            // How much, few models let themselves be told, and the others refuse the word.
+            if think && effort.is_some() {
+                dropped.push("reasoning.effort".into());
+            }
         }
         Some(true) => dropped.push("reasoning".into()),
         _ => {}
