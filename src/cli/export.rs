@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
 use super::load::ConfigArgs;
-use crate::store::{ExchangeError, Exporter, Format, Order, Span, Store, hand_over, read_entries};
+use crate::store::{ExchangeError, Exporter, Format, HandOver, Order, Span, Store, read_entries};
 
 /// The arguments.
 ///
@@ -58,9 +58,8 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let wanted = |at_ms: i64| from_ms.is_none_or(|from| at_ms >= from) && at_ms < until_ms;
     let bar = spinner("entries written");
     let mut failed: Option<ExchangeError> = None;
-    let mut exporter;
+    let mut exporter = Exporter::create(&args.file, format)?;
     if let Some(from) = &args.from {
-        exporter = Exporter::create(&args.file, format)?;
         read_entries(from, |entry| {
             if wanted(entry.decision.at_ms) {
                 failed = exporter.write(&entry).err();
@@ -71,18 +70,16 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     } else {
         let loaded = args.config.load()?;
         let dir = &loaded.config.server.data_dir;
+        let _handed = HandOver::of(dir);
         let store = Store::open_existing(dir, &loaded.config.store).context(
             "the log cannot be opened; a running gateway gives its log away itself: GET /api/admin/export",
         )?;
-        exporter = Exporter::create(&args.file, format)?;
         let span = Span { from_ms, until_ms: Some(until_ms), ..Span::default() };
         store.walk(&span, Order::Oldest, |entry| {
             failed = exporter.write(&entry).err();
             bar.inc(1);
             failed.is_none()
         })?;
-        drop(store);
-        hand_over(dir);
     }
     bar.finish_and_clear();
     if let Some(error) = failed {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::export::spinner;
 use super::load::ConfigArgs;
-use crate::store::{Entry, FEEDBACK_ID_BYTES, OpenError, Store, StoreError, hand_over, read_entries};
+use crate::store::{Entry, FEEDBACK_ID_BYTES, HandOver, OpenError, Store, StoreError, read_entries};
 use crate::train::dataset::foreign::{Called, Imported, import};
 
 /// The arguments.
@@ -56,6 +56,7 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let loaded = args.config.load()?;
     let now_ms = Timestamp::now().as_millisecond();
     let (dir, settings) = (&loaded.config.server.data_dir, &loaded.config.store);
+    let handed = HandOver::of(dir);
     // One that is there and broken is left alone: it is not for an import to set it aside and begin another.
     let opened = match Store::open_existing(dir, settings) {
         Err(OpenError::Missing { .. }) => Store::open(dir, settings, now_ms).map(|(store, _)| store),
@@ -65,6 +66,7 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     if !store.is_durable() {
         bail!("the data directory cannot be written");
     }
+    handed.so_far();
     let bar = spinner("entries read");
     let (mut new, mut known) = (0, 0);
     for file in &args.files {
@@ -93,8 +95,6 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     // Retention goes by the size that was kept.
     store.save_log_size()?;
     store.flush()?;
-    drop(store);
-    hand_over(dir);
     bar.finish_and_clear();
     println!("{new} entries imported, {known} were there already");
     Ok(ExitCode::SUCCESS)

@@ -13,9 +13,9 @@ use rand::rngs::StdRng;
 use super::load::ConfigArgs;
 use super::verdicts::{Verdicts, write_json};
 use crate::bandit::{Candidate, PolicyKind, Settings, Snapshot};
-use crate::config::RewardMap;
+use crate::config::{Config, RewardMap};
 use crate::ope::{self, IntervalKind, Logged, Modelled};
-use crate::store::{Asked, AskedAgain, Entry, OpenError, Span, Store, read_entries};
+use crate::store::{Asked, AskedAgain, Entry, HandOver, OpenError, Span, Store, read_entries};
 use crate::train::dataset::{self, Limits, Split};
 use crate::train::replay::{Stream, TextReader};
 use crate::train::validate::{Trial, Verdict, validate};
@@ -67,7 +67,7 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
     let loaded = args.config.load()?;
     let settings = bandit_settings(&loaded.config.learning.bandit);
     let map = &loaded.config.learning.reward;
-    let store = Store::open_existing(&loaded.config.server.data_dir, &loaded.config.store);
+    let (_handed, store) = open(&loaded.config);
     let collected = match &args.log {
         Some(file) => read_lessons(file, map)?,
         None => {
@@ -111,6 +111,13 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
         None => verdicts.print(),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The log, and what hands it back; one that a running gateway has is not ours to give.
+fn open(config: &Config) -> (Option<HandOver>, Result<Store, OpenError>) {
+    let dir = &config.server.data_dir;
+    let store = Store::open_existing(dir, &config.store);
+    (store.is_ok().then(|| HandOver::of(dir)), store)
 }
 
 /// The lessons of an export, which is read twice: whether a question was put again only later entries tell.

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::http::PlanRequest;
 use crate::protocol::{ChatRequest, Dialect, Message, Role};
 use crate::route::Decision;
-use crate::store::{OpenError, Store};
+use crate::store::{HandOver, OpenError, Store};
 
 /// How long the classifier is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,7 +44,8 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
         Some(prompt) => prompt.to_owned(),
     };
     let loaded = args.config.load()?;
-    let (gateway, backstage) = app::build(&loaded, store(&loaded.config)?)?;
+    let (_handed, store) = store(&loaded.config)?;
+    let (gateway, backstage) = app::build(&loaded, store)?;
     let request = ChatRequest {
         model: args.model,
         messages: vec![Message::text(Role::User, prompt)],
@@ -78,14 +79,15 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The store as a running gateway left it; one in memory where there is none, or where it cannot be had.
-fn store(config: &Config) -> anyhow::Result<Store> {
-    match Store::open_existing(&config.server.data_dir, &config.store) {
-        Ok(store) => Ok(store),
-        Err(OpenError::Missing { .. }) => Ok(Store::in_memory()?),
+/// The store as a running gateway left it, and what hands it back; one in memory where there is none, or where it cannot be had.
+fn store(config: &Config) -> anyhow::Result<(Option<HandOver>, Store)> {
+    let dir = &config.server.data_dir;
+    match Store::open_existing(dir, &config.store) {
+        Ok(store) => Ok((Some(HandOver::of(dir)), store)),
+        Err(OpenError::Missing { .. }) => Ok((None, Store::in_memory()?)),
         Err(error @ (OpenError::Locked { .. } | OpenError::Unreadable { .. })) => {
             eprintln!("{}", without(&error, &config.server.listen.to_string()));
-            Ok(Store::in_memory()?)
+            Ok((None, Store::in_memory()?))
         }
         Err(error) => Err(error.into()),
     }

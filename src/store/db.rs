@@ -19,7 +19,7 @@ use super::block::{self, Block};
 use super::encoding;
 use super::error::{OpenError, StoreError};
 use super::fingerprint::Salt;
-use super::place::{self, make_private};
+use super::place::make_private;
 use super::rollup::Rollup;
 use crate::config;
 use crate::protocol::DecisionId;
@@ -502,16 +502,20 @@ fn open_or_replace(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<
     Ok((trees, OpenReport { state: OpenState::Replaced { kept, reason }, migrated_from: None }))
 }
 
-/// Gives the log in `dir` to whom the directory belongs, once nobody has it open: for who opened it as root. See [`place`].
-pub fn hand_over(dir: &Path) {
-    let path = dir.join(DIRECTORY);
+/// Where the log in `dir` is.
+pub(super) fn log_in(dir: &Path) -> PathBuf {
+    dir.join(DIRECTORY)
+}
+
+/// Waits until nobody has the log in `dir` open, for about a second.
+pub(super) fn await_closed(dir: &Path) {
+    let path = log_in(dir);
     let is_free = || {
         let locked = std::fs::File::open(path.join("db")).map(|file| file.try_lock());
         if matches!(locked, Ok(Err(std::fs::TryLockError::WouldBlock))) { Err(Failure::Locked) } else { Ok(()) }
     };
     // sled writes a last file when its last thread ends. Who still has it after that is the service, and owns it.
     let _ = when_free(is_free);
-    place::give_all_to_owner_of(dir, &path);
 }
 
 fn open_at(path: &Path, settings: &config::Store) -> Result<(Trees, Option<u32>), Failure> {

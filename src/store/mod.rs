@@ -43,13 +43,14 @@ mod worth;
 
 pub use audit::AuditRecord;
 pub use compact::{Compacted, Compactor};
-pub use db::{Health, OpenReport, OpenState, Store, hand_over};
+pub use db::{Health, OpenReport, OpenState, Store};
 pub use encoding::{DecodeError, EncodeError};
 pub use error::{OpenError, StoreError};
 pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};
 pub use fingerprint::Salt;
 pub use join::{Order, Span};
 pub use log::{FEEDBACK_ID_BYTES, Stored};
+pub use place::HandOver;
 pub use query::{Filter, Page};
 pub use rates::{Rates, chances};
 pub use record::{

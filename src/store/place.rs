@@ -1,11 +1,14 @@
 //! The data directory: for its owner alone, since the log in it may hold prompts.
 //!
-//! Operators run `token`, `import` and `export` as root beside a service that runs as somebody else. What root makes in the
-//! service's directory is given to whom the directory belongs, or the service could not read it any more.
+//! Operators run `token`, `import`, `export` and others as root beside a service that runs as somebody else. What root makes in
+//! the service's directory is given to whom the directory belongs, or the service could not read it any more. They stay root
+//! meanwhile: the files that they are to read or write elsewhere may be root's alone.
 
 use std::fs::DirBuilder;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use super::db::{await_closed, log_in};
 
 /// Makes `dir`, and what lacks above it, readable by nobody else. One that is there stays as its owner made it.
 ///
@@ -20,28 +23,56 @@ pub(super) fn make_private(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
-/// Gives the file or directory at `path` to whom `dir` belongs. Only root can, and only root has to; a failure leaves it as it
-/// is, and whoever then cannot read it says so.
+/// Gives `path`, and what is in it if it is a directory, to whom `dir` belongs. Only root can, and only root has to; a failure
+/// leaves it as it is, and whoever then cannot read it says so.
+///
+/// The owner may be an enemy by now, who changes names while root goes by them. So what is given away is what was opened and
+/// looked at, and never what a link leads to.
 #[cfg(unix)]
 pub(super) fn give_to_owner_of(dir: &Path, path: &Path) {
-    use std::os::unix::fs::{MetadataExt, lchown};
-    let (Ok(owner), Ok(found)) = (dir.metadata(), path.symlink_metadata()) else { return };
-    // A link may lead anywhere, and a second name may be that of anything.
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let (Ok(owner), Ok(file)) = (dir.metadata(), options.open(path)) else { return };
+    let Ok(found) = file.metadata() else { return };
+    // A second name may be that of anything.
     let is_plain = found.is_dir() || (found.is_file() && found.nlink() == 1);
     if is_plain && (found.uid(), found.gid()) != (owner.uid(), owner.gid()) {
-        let _ = lchown(path, Some(owner.uid()), Some(owner.gid()));
+        let _ = fchown(&file, Some(owner.uid()), Some(owner.gid()));
+    }
+    if found.is_dir() {
+        let within = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let within = if cfg!(target_os = "linux") { Path::new(&within) } else { path };
+        let entries = within.read_dir().into_iter().flatten().flatten();
+        entries.for_each(|entry| give_to_owner_of(dir, &entry.path()));
     }
 }
 
 #[cfg(not(unix))]
 pub(super) fn give_to_owner_of(_: &Path, _: &Path) {}
 
-/// Gives `path` and everything in it to whom `dir` belongs.
-pub(super) fn give_all_to_owner_of(dir: &Path, path: &Path) {
-    give_to_owner_of(dir, path);
-    let is_dir = path.symlink_metadata().is_ok_and(|found| found.is_dir());
-    if let Some(entries) = is_dir.then(|| path.read_dir().ok()).flatten() {
-        entries.flatten().for_each(|entry| give_all_to_owner_of(dir, &entry.path()));
+/// Gives the log in a data directory to whom the directory belongs once it is dropped, on whatever way out: for who opens the
+/// log as root. To be made before the store, so that it is dropped after it.
+#[derive(Debug)]
+pub struct HandOver(PathBuf);
+
+impl HandOver {
+    /// Of the log in `dir`.
+    pub fn of(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+
+    /// Gives away what is there by now: who is stopped by a signal comes to no other end.
+    pub fn so_far(&self) {
+        give_to_owner_of(&self.0, &log_in(&self.0));
+    }
+}
+
+impl Drop for HandOver {
+    fn drop(&mut self) {
+        await_closed(&self.0);
+        self.so_far();
     }
 }
 
@@ -85,7 +116,7 @@ mod tests {
         std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).unwrap();
         Tokens::change(dir.path(), |_| Ok(())).unwrap();
         drop(Store::open(dir.path(), &config::Store::default(), 0).unwrap());
-        crate::store::hand_over(dir.path());
+        drop(HandOver::of(dir.path()));
         fn owners(dir: &Path, into: &mut Vec<u32>) {
             for entry in dir.read_dir().unwrap().flatten() {
                 into.push(entry.metadata().unwrap().uid());

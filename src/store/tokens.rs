@@ -206,11 +206,19 @@ impl Tokens {
         let beside = path.with_extension("json.new");
         let write = || -> std::io::Result<()> {
             make_private(data_dir)?;
-            let mut file = private(&beside)?;
+            // What is there under that name is left over, or led elsewhere by whom the directory belongs to.
+            if let Err(error) = fs::remove_file(&beside)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                return Err(error);
+            }
+            let mut file = private().create_new(true).open(&beside)?;
             file.write_all(serde_json::to_string_pretty(&self.tokens)?.as_bytes())?;
             file.sync_all()?;
             give_to_owner_of(data_dir, &beside);
-            fs::rename(&beside, &path)
+            fs::rename(&beside, &path)?;
+            // A revocation that was confirmed outlasts a power cut.
+            fs::File::open(data_dir)?.sync_all()
         };
         write().map_err(|source| TokenError::Io { path: path.clone(), source })
     }
@@ -228,7 +236,7 @@ impl Tokens {
         // Let go when it is closed.
         let lock = || -> std::io::Result<fs::File> {
             make_private(data_dir)?;
-            let file = private(&path)?;
+            let file = private().create(true).open(&path)?;
             give_to_owner_of(data_dir, &path);
             file.lock()?;
             Ok(file)
@@ -311,13 +319,16 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(DIGITS[usize::from(half)])).collect()
 }
 
-/// A file that only its owner can read.
-fn private(path: &Path) -> std::io::Result<fs::File> {
+/// To open a file to be written that only its owner can read, and no other that a link leads to: root comes here, too.
+fn private() -> fs::OpenOptions {
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    }
+    options
 }
 
 #[cfg(test)]
@@ -387,6 +398,23 @@ mod tests {
             }
         });
         assert_eq!(Tokens::load(dir.path()).unwrap().all().len(), 8);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("shadow");
+        fs::write(&elsewhere, "root").unwrap();
+        let link = |name: &str| std::os::unix::fs::symlink(&elsewhere, dir.path().join(name)).unwrap();
+        link("tokens.json.new");
+        Tokens::change(dir.path(), |tokens| tokens.add(new("ci"), [1; 20], 1)).unwrap();
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "root");
+        assert_eq!(Tokens::load(dir.path()).unwrap().all().len(), 1);
+        fs::remove_file(dir.path().join("tokens.lock")).unwrap();
+        link("tokens.lock");
+        assert!(matches!(Tokens::change(dir.path(), |_| Ok(())), Err(TokenError::Io { .. })));
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "root");
     }
 
     #[test]

@@ -218,6 +218,41 @@ fn what_is_imported_counts_towards_the_logs_size() {
 }
 
 #[test]
+fn what_root_imports_is_the_services_also_where_it_fails() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let dir = tempfile::tempdir().unwrap();
+    if dir.path().metadata().unwrap().uid() != 0 {
+        // Nobody else can give files away, nor makes any that need it.
+        return;
+    }
+    let data = dir.path().join("var");
+    std::fs::create_dir(&data).unwrap();
+    chown(&data, Some(65534), Some(65534)).unwrap();
+    let entry = || serde_json::json!({ "decision": { "id": uuid::Uuid::now_v7(), "at_ms": 1, "chosen": "a", "request": {} } });
+    std::fs::write(dir.path().join("log.jsonl"), format!("{}\n{}\n{{", entry(), entry())).unwrap();
+    let others = || {
+        let mut folders = vec![data.clone()];
+        let mut others = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in folder.read_dir().unwrap().flatten() {
+                let found = entry.metadata().unwrap();
+                folders.extend(found.is_dir().then(|| entry.path()));
+                others.extend((found.uid() != 65534).then(|| entry.path()));
+            }
+        }
+        others
+    };
+    let failed = pointsman(dir.path(), &["import", "log.jsonl"]);
+    assert_eq!(failed.status.code(), Some(1), "{}", stdout(&failed));
+    assert!(data.join("log/db").exists());
+    assert_eq!(others(), Vec::<std::path::PathBuf>::new());
+    for command in [["route", "hello"], ["export", "there/is/none.jsonl"]] {
+        pointsman(dir.path(), &command);
+        assert_eq!(others(), Vec::<std::path::PathBuf>::new(), "{command:?}");
+    }
+}
+
+#[test]
 fn an_export_that_fails_says_so_and_leaves_everything_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let id = uuid::Uuid::now_v7();
