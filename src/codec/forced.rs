@@ -7,7 +7,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::protocol::{
-    ApiError, ChatRequest, ChatResponse, Dialect, ErrorKind, FinishReason, Part, StreamEvent, Tool, ToolCallDelta, ToolChoice,
+    ApiError, ChatRequest, ChatResponse, Dialect, ErrorKind, FinishReason, Part, StreamEvent, Tool, ToolCallDelta,
+    ToolChoice,
 };
 
 /// Whether a request forces a call, of whichever tool.
@@ -203,9 +204,7 @@ mod tests {
     /// What the answer in these pieces is read as, whole and streamed: the arguments and why it ended.
     fn heard(pieces: &[&str], why: &str) -> Result<(Option<String>, FinishReason), ErrorKind> {
         let request = asking("required".into(), &["look"]);
-        let line = |text: &str, done: bool| {
-            json!({ "model": "m", "message": { "content": text }, "done": done, "done_reason": done.then_some(why) })
-        };
+        let line = |text: &str, done: bool| json!({ "model": "m", "message": { "content": text }, "done": done, "done_reason": done.then_some(why) });
         let mut decoder =
             StreamDecoder::new(Dialect::Ollama).asked_at(7).forced(ForcedCall::of(Dialect::Ollama, &request));
         let mut events = Vec::new();

@@ -280,7 +280,7 @@ impl Permit {
 
     /// The call lives, and its first piece is still to come: as a probe it has shown what it had to.
     pub fn lives(&self) {
-        self.deployment.health.inner.lock().breaker.lives();
+        self.deployment.health.inner.lock().breaker.lives(self.begun);
     }
 
     /// Says how the call went. Only the first verdict counts: an answer that began well may still break off, which
@@ -294,26 +294,26 @@ impl Permit {
         match verdict {
             Verdict::Good(latency) => {
                 inner.load.observe(*latency, now);
-                inner.breaker.succeed();
+                inner.breaker.succeed(self.begun);
             }
-            Verdict::Bad(kind) => inner.fail(*kind, now, at_ms),
+            Verdict::Bad(kind) => inner.fail(*kind, self.begun, now, at_ms),
             Verdict::Rest(kind, wait) => {
                 inner.rest_until = Some(now + wait.unwrap_or(SHORT_REST).min(LONGEST_REST));
                 if *kind == ErrorKind::RateLimited {
                     // Too much was asked of it; nothing is wrong with it.
                     inner.note(*kind, at_ms);
-                    inner.breaker.abandon(now);
+                    inner.breaker.abandon(self.begun, now);
                 } else {
-                    inner.fail(*kind, now, at_ms);
+                    inner.fail(*kind, self.begun, now, at_ms);
                 }
             }
             Verdict::InVain(kind) => {
                 inner.in_vain_until = Some(now + IN_VAIN);
                 inner.note(*kind, at_ms);
                 // It answered.
-                inner.breaker.succeed();
+                inner.breaker.succeed(self.begun);
             }
-            Verdict::Unrelated => inner.breaker.succeed(),
+            Verdict::Unrelated => inner.breaker.succeed(self.begun),
         }
     }
 
@@ -322,14 +322,14 @@ impl Permit {
         if !self.settled {
             return self.settle(&Verdict::of(error), now, at_ms);
         }
-        self.deployment.health.inner.lock().fail(error.kind, now, at_ms);
+        self.deployment.health.inner.lock().fail(error.kind, self.begun, now, at_ms);
     }
 }
 
 impl Inner {
-    fn fail(&mut self, kind: ErrorKind, now: Instant, at_ms: i64) {
+    fn fail(&mut self, kind: ErrorKind, begun: Instant, now: Instant, at_ms: i64) {
         self.note(kind, at_ms);
-        self.breaker.fail(now);
+        self.breaker.fail(begun, now);
     }
 
     fn note(&mut self, kind: ErrorKind, at_ms: i64) {
@@ -342,7 +342,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.deployment.health.in_flight.fetch_sub(1, Ordering::Relaxed);
         if !self.settled {
-            self.deployment.health.inner.lock().breaker.abandon(Instant::now());
+            self.deployment.health.inner.lock().breaker.abandon(self.begun, Instant::now());
         }
     }
 }
