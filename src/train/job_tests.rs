@@ -4,7 +4,6 @@ use std::fs;
 
 use super::*;
 use crate::classifier::head::Evidence;
-use crate::config;
 use crate::train::dataset::{Limits, read};
 
 const SUMS: [&str; 4] =
@@ -59,7 +58,9 @@ fn a_job_trains_reports_resumes_and_its_head_judges_data_it_has_not_seen() {
     let (cache, out) = (folder.path().join("cache"), folder.path().join("out"));
     let labels = vec![("What a nice day, is it not?".to_owned(), "chat".to_owned())];
     let dataset = || read(&data, Split::Train, Limits::default()).unwrap();
-    let trained = train(&recipe(), dataset(), labels.clone(), &model, &cache, &out, &()).unwrap();
+    let recipe = recipe();
+    let job = Job { recipe: &recipe, out: &out, cache: &cache, progress: &() };
+    let trained = job.train(dataset(), labels.clone(), &model).unwrap();
     assert!(trained.notes.iter().any(|note| note.contains("for nobody: made/proems.")), "{:?}", trained.notes);
     let test = trained.test.as_ref().unwrap();
     let source = &test.sources[0];
@@ -73,9 +74,9 @@ fn a_job_trains_reports_resumes_and_its_head_judges_data_it_has_not_seen() {
     assert_eq!(json["test"]["sources"][0]["source"], "made");
 
     // Again: nothing has to be read anew, and the same head comes out.
-    let features = cache.join(super::super::features::file_name(&origin(&model, &recipe().pooling)));
+    let features = cache.join(super::super::features::file_name(&origin(&model, &recipe.pooling)));
     let (before, head) = (fs::metadata(&features).unwrap().len(), fs::read(&trained.file).unwrap());
-    train(&recipe(), dataset(), labels, &model, &cache, &out, &()).unwrap();
+    job.train(dataset(), labels, &model).unwrap();
     assert_eq!(fs::metadata(&features).unwrap().len(), before);
     assert_eq!(fs::read(&trained.file).unwrap(), head);
 
@@ -92,42 +93,13 @@ fn a_job_trains_reports_resumes_and_its_head_judges_data_it_has_not_seen() {
 }
 
 #[test]
-fn numbers_that_nothing_can_be_fitted_by_are_told_before_anything_is_read() {
-    let told = |change: fn(&mut HeadRecipe)| {
-        let mut recipe = recipe();
-        change(&mut recipe);
-        recipe.impossible()
-    };
-    assert_eq!(told(|_| {}), None);
-    assert_eq!(HeadRecipe::default().impossible(), None);
-    assert!(told(|recipe| recipe.fit.trunk.dropout = 1.0).unwrap().contains("dropout"));
-    assert!(told(|recipe| recipe.fit.settle = -1.0).unwrap().contains("settle"));
-    assert!(told(|recipe| recipe.fit.trunk.rate = f32::NAN).unwrap().contains("rate"));
-    assert!(told(|recipe| recipe.finetune.batch = 0).unwrap().contains("batch"));
-    assert!(told(|recipe| recipe.fit.trunk.rate = 1e9).unwrap().contains("rate"));
-    assert!(told(|recipe| recipe.fit.neighbours = 0).unwrap().contains("neighbours"));
-    assert!(told(|recipe| recipe.fit.context = 33).unwrap().contains("context"));
-    assert!(told(|recipe| recipe.fit.trunk.epochs = 0).unwrap().contains("epochs"));
-    assert!(told(|recipe| recipe.finetune.tokens = 0).unwrap().contains("tokens"));
-    assert!(told(|recipe| recipe.finetune.rank = 0).unwrap().contains("rank"));
-    assert!(told(|recipe| recipe.pooling.layers.clear()).unwrap().contains("layers"));
-    assert!(told(|recipe| recipe.pooling.layers = vec![3, 1]).unwrap().contains("ascending"));
-    assert!(told(|recipe| recipe.pooling.mean = false).unwrap().contains("mean"));
-    let endless: fn(&mut HeadRecipe) = |recipe| {
-        recipe.likeness.0.values_mut().flatten().for_each(|evidence| evidence.weight = f32::INFINITY);
-    };
-    assert!(told(endless).unwrap().contains("[likeness]"));
-    assert!(matches!(recipe().check(1), Err(JobError::Layers(layers, 1)) if layers == [2]));
-    assert!(recipe().check(2).is_ok());
-}
-
-#[test]
 fn a_source_that_is_not_there_is_told() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("train.jsonl"), lines(0, 2, ["a", "b"])).unwrap();
     let dataset = read(folder.path(), Split::Train, Limits::default()).unwrap();
     let model = Model::load(&config::Classifier { threads: 1, ..config::Classifier::default() }).unwrap();
     let recipe = HeadRecipe { sources: vec!["absent".into()], ..HeadRecipe::default() };
-    let failed = train(&recipe, dataset, Vec::new(), &model, folder.path(), folder.path(), &());
+    let job = Job { recipe: &recipe, out: folder.path(), cache: folder.path(), progress: &() };
+    let failed = job.train(dataset, Vec::new(), &model);
     assert!(matches!(failed, Err(JobError::Source(source, there)) if source == "absent" && !there.is_empty()));
 }

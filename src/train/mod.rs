@@ -1,6 +1,7 @@
 //! The offline job: recorded outcomes -> fit -> report -> promote or refuse.
 
 pub mod dataset;
+pub mod error;
 pub mod evaluate;
 pub mod features;
 pub mod finetune;
@@ -8,7 +9,9 @@ pub mod fit;
 pub mod job;
 mod known;
 pub mod metrics;
+mod notes;
 mod patience;
+pub mod recipe;
 pub mod replay;
 pub mod report;
 pub mod validate;

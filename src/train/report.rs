@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::evaluate::{Evaluation, RouterFigures, SourceFigures};
-use super::job::{HeadRecipe, Trained};
+use super::job::Trained;
+use super::recipe::HeadRecipe;
 use crate::chart::{Bar, Bars, Drawing, Plot, Point, STYLE, Series};
 use crate::train::metrics::Interval;
 

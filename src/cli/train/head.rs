@@ -20,7 +20,8 @@ use crate::cli::progress::Bar;
 use crate::config;
 use crate::train::dataset::log::{FEWEST, read_log};
 use crate::train::dataset::{Dataset, Limits, Split, read};
-use crate::train::job::{self, HeadRecipe, Trained, train};
+use crate::train::job::{Job, Trained};
+use crate::train::recipe::HeadRecipe;
 
 /// Prompts of our own whose task is known.
 const LABELS: &str = include_str!("../../../data/prompts.jsonl");
@@ -120,15 +121,17 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
         dataset.rehearse();
     }
     let labels = labels().context("the labelled prompts")?;
+    let bar = Bar::new();
+    let job = Job { recipe: &recipe, out, cache: &args.cache, progress: &bar };
     let mut tuned = None;
     if recipe.finetune.layers > 0 {
-        tuned = tune_encoder(&recipe, dataset.clone(), &files, settings.device, out)?;
+        tuned = tune_encoder(&job, dataset.clone(), &files, settings.device)?;
         if tuned.is_some() {
             settings.model = out.join("encoder.gguf").display().to_string();
         }
     }
     let model = Model::load(&settings)?;
-    let trained = train(&recipe, dataset, labels, &model, &args.cache, out, &Bar::new())?;
+    let trained = job.train(dataset, labels, &model)?;
     for note in &trained.notes {
         println!("{note}");
     }
@@ -152,13 +155,12 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
 
 /// Tunes the encoder, and says how it went; `None` where val did not gain.
 fn tune_encoder(
-    recipe: &HeadRecipe,
+    job: &Job<'_>,
     dataset: Dataset,
     files: &Files,
     device: config::Device,
-    out: &Path,
 ) -> anyhow::Result<Option<Written>> {
-    let tuned = job::tune(recipe, dataset, files, device, out, &Bar::new())?;
+    let tuned = job.tune(dataset, files, device)?;
     let told: Vec<String> = tuned.val.iter().map(|loss| format!("{loss:.4}")).collect();
     println!(
         "Fine-tuning: {} numbers; log-loss on val before and after each pass: {}.",
@@ -168,7 +170,7 @@ fn tune_encoder(
     match &tuned.written {
         Some(written) => println!(
             "{}: {} layers, {:.1} MB, sha256 {}",
-            out.join("encoder.gguf").display(),
+            job.out.join("encoder.gguf").display(),
             written.layers,
             written.bytes as f64 / 1e6,
             written.sha256

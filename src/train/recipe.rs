@@ -1,0 +1,181 @@
+//! What is to be trained, and whether that can be.
+
+use serde::{Deserialize, Serialize};
+
+use super::dataset::{Dataset, Split};
+use super::error::{FEWEST, JobError};
+use super::finetune::FinetuneSettings;
+use super::fit::{FitError, FitSettings};
+use crate::classifier::encoder::Pooling;
+use crate::classifier::head::{Likeness, MOST_CONTEXT};
+
+/// What is to be trained: a file under `training/`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeadRecipe {
+    /// Name and version of the head.
+    pub name: String,
+    /// The licence that the head is given in the manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// The data's sources that are used; empty = all.
+    pub sources: Vec<String>,
+    /// Task families (the part of a task's name before the slash) that are left out of train and val, and are then all
+    /// that is tested: how does a head do on work it has not seen?
+    pub without: Vec<String>,
+    /// Which of the encoder's states are looked at.
+    pub pooling: Pooling,
+    /// Whether the encoder's last layers learn too, and how.
+    pub finetune: FinetuneSettings,
+    /// The fit's numbers.
+    pub fit: FitSettings,
+    /// Which measured models stand in for models that nobody measured.
+    pub likeness: Likeness,
+}
+
+impl Default for HeadRecipe {
+    fn default() -> Self {
+        Self {
+            name: "head".into(),
+            license: None,
+            sources: Vec::new(),
+            without: Vec::new(),
+            pooling: Pooling { layers: vec![4], mean: true, last: true },
+            finetune: FinetuneSettings::default(),
+            fit: FitSettings::default(),
+            likeness: Likeness::default(),
+        }
+    }
+}
+
+impl HeadRecipe {
+    /// A number that nothing can be fitted by, if there is one: found before prompts are read for hours.
+    fn impossible(&self) -> Option<&'static str> {
+        let (fit, trunk, tuned, layers) = (&self.fit, &self.fit.trunk, &self.finetune, &self.pooling.layers);
+        let mut stand_ins = self.likeness.0.values().flatten();
+        let is_share = |share: f32| (0.0..1.0).contains(&share);
+        let is_rate = |rate: f64| rate > 0.0 && rate <= 1.0;
+        let is_weight = |weight: f64| weight.is_finite() && weight >= 0.0;
+        let wrong = [
+            (!is_share(trunk.dropout) || !is_share(tuned.dropout), "dropout is a share, at least 0 and below 1"),
+            (
+                !is_rate(f64::from(trunk.rate)) || !is_rate(tuned.rate) || !is_rate(tuned.head_rate),
+                "a learning rate is more than 0 and at most 1",
+            ),
+            (!is_weight(f64::from(trunk.decay)) || !is_weight(tuned.decay), "decay is at least 0"),
+            (!is_weight(f64::from(fit.settle)), "fit.settle is at least 0"),
+            (trunk.batch == 0 || tuned.batch == 0, "a batch has at least 1 prompt"),
+            (trunk.members == 0 || trunk.latent == 0, "there is at least 1 trunk, with at least 1 demand"),
+            (fit.projected == 0, "fit.projected is at least 1"),
+            (fit.neighbours == 0, "fit.neighbours is at least 1"),
+            (fit.context > MOST_CONTEXT, "fit.context is at most 32"),
+            (trunk.epochs == 0 || tuned.epochs == 0, "there is at least 1 pass (epochs)"),
+            (tuned.tokens < 2, "finetune.tokens is at least 2"),
+            (
+                tuned.rank == 0 || tuned.hidden == 0 || tuned.latent == 0,
+                "finetune.rank, hidden and latent are at least 1",
+            ),
+            (
+                layers.is_empty() || !layers.is_sorted_by(|one, next| one < next),
+                "pooling.layers names one layer or more, ascending",
+            ),
+            (!self.pooling.mean && !self.pooling.last, "pooling takes the mean, the last token, or both"),
+            (!stand_ins.all(|one| is_weight(f64::from(one.weight))), "a weight of [likeness] is at least 0"),
+        ];
+        wrong.into_iter().find(|(is_wrong, _)| *is_wrong).map(|(_, what)| what)
+    }
+
+    /// What of a data set the recipe means, with a part of train as val where it has none.
+    pub(super) fn narrowed(&self, mut dataset: Dataset) -> Result<Dataset, JobError> {
+        if let Some(what) = self.impossible() {
+            return Err(JobError::Recipe(what));
+        }
+        if let Some(missing) = self.sources.iter().find(|source| !dataset.sources.contains(source)) {
+            return Err(JobError::Source(missing.clone(), dataset.sources.join(", ")));
+        }
+        if !self.sources.is_empty() {
+            dataset = dataset.only(&self.sources);
+        }
+        if let Some(leak) = dataset.leak.take() {
+            return Err(leak.into());
+        }
+        let families = dataset.families();
+        if let Some(missing) = self.without.iter().find(|family| !families.contains(family.as_str())) {
+            let there = families.iter().copied().collect::<Vec<_>>().join(", ");
+            return Err(JobError::Family(missing.clone(), there));
+        }
+        dataset.leave_out(&self.without);
+        match dataset.of(Split::Train).count() {
+            0 => return Err(FitError::Empty(Split::Train).into()),
+            few @ 1..FEWEST => return Err(JobError::TooFew(few)),
+            _ => {}
+        }
+        let cut = dataset.cut_val();
+        if cut > 0 {
+            dataset
+                .notes
+                .push(format!("The data has no val: {cut} prompts of train, about a tenth, were taken for it."));
+        }
+        if !dataset.has(Split::Val) {
+            return Err(JobError::OneQuestion);
+        }
+        Ok(dataset)
+    }
+
+    /// Whether anything can be fitted by it, and an encoder of so many layers read.
+    ///
+    /// # Errors
+    ///
+    /// A number is impossible, or layers are not there.
+    pub fn check(&self, layers: usize) -> Result<(), JobError> {
+        if let Some(what) = self.impossible() {
+            return Err(JobError::Recipe(what));
+        }
+        if self.pooling.layers.iter().any(|layer| *layer > layers) {
+            return Err(JobError::Layers(self.pooling.layers.clone(), layers));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classifier::head::Evidence;
+
+    fn recipe() -> HeadRecipe {
+        let mut recipe = HeadRecipe { pooling: Pooling::mean_of(2), ..HeadRecipe::default() };
+        recipe.likeness.0.insert("poet-*".into(), vec![Evidence { arm: "made/poems".into(), weight: 1.0 }]);
+        recipe
+    }
+
+    #[test]
+    fn numbers_that_nothing_can_be_fitted_by_are_told_before_anything_is_read() {
+        let told = |change: fn(&mut HeadRecipe)| {
+            let mut recipe = recipe();
+            change(&mut recipe);
+            recipe.impossible()
+        };
+        assert_eq!(told(|_| {}), None);
+        assert_eq!(HeadRecipe::default().impossible(), None);
+        assert!(told(|recipe| recipe.fit.trunk.dropout = 1.0).unwrap().contains("dropout"));
+        assert!(told(|recipe| recipe.fit.settle = -1.0).unwrap().contains("settle"));
+        assert!(told(|recipe| recipe.fit.trunk.rate = f32::NAN).unwrap().contains("rate"));
+        assert!(told(|recipe| recipe.finetune.batch = 0).unwrap().contains("batch"));
+        assert!(told(|recipe| recipe.fit.trunk.rate = 1e9).unwrap().contains("rate"));
+        assert!(told(|recipe| recipe.fit.neighbours = 0).unwrap().contains("neighbours"));
+        assert!(told(|recipe| recipe.fit.context = 33).unwrap().contains("context"));
+        assert!(told(|recipe| recipe.fit.trunk.epochs = 0).unwrap().contains("epochs"));
+        assert!(told(|recipe| recipe.finetune.tokens = 0).unwrap().contains("tokens"));
+        assert!(told(|recipe| recipe.finetune.rank = 0).unwrap().contains("rank"));
+        assert!(told(|recipe| recipe.pooling.layers.clear()).unwrap().contains("layers"));
+        assert!(told(|recipe| recipe.pooling.layers = vec![3, 1]).unwrap().contains("ascending"));
+        assert!(told(|recipe| recipe.pooling.mean = false).unwrap().contains("mean"));
+        let endless: fn(&mut HeadRecipe) = |recipe| {
+            recipe.likeness.0.values_mut().flatten().for_each(|evidence| evidence.weight = f32::INFINITY);
+        };
+        assert!(told(endless).unwrap().contains("[likeness]"));
+        assert!(matches!(recipe().check(1), Err(JobError::Layers(layers, 1)) if layers == [2]));
+        assert!(recipe().check(2).is_ok());
+    }
+}
