@@ -10,6 +10,7 @@ pub mod job;
 mod known;
 pub mod metrics;
 mod notes;
+mod parallel;
 mod patience;
 pub mod recipe;
 pub mod replay;

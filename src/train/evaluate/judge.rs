@@ -36,27 +36,27 @@ pub fn judge(
             continue;
         }
         let val = val.map(|(val, routers)| (val, of_source(val), routers)).filter(|(_, rows, _)| !rows.is_empty());
-        let bench = Bench::new(judged, source, rows);
-        let speaks = |router: &&Router| bench.rows.iter().all(|row| !router.quality[*row].is_empty());
+        let judge = SourceJudge::new(judged, source, rows);
+        let speaks = |router: &&Router| judge.rows.iter().all(|row| !router.quality[*row].is_empty());
         let figures = routers.iter().filter(speaks).map(|router| {
             let val = val.as_ref().and_then(|(val, rows, routers)| {
                 let same = routers.iter().find(|other| other.name == router.name)?;
-                Some((Bench::new(*val, source, rows.clone()).with_best(&bench), same))
+                Some((SourceJudge::new(*val, source, rows.clone()).with_best(&judge), same))
             });
-            bench.router(router, val)
+            judge.router(router, val)
         });
         let figures: Vec<RouterFigures> = figures.collect();
-        let (models, calibration) = routers.first().map(|router| bench.models(router, basis)).unwrap_or_default();
+        let (models, calibration) = routers.first().map(|router| judge.models(router, basis)).unwrap_or_default();
         sources.push(SourceFigures {
             source: judged.dataset.sources[source as usize].clone(),
-            prompts: bench.rows.len(),
-            best_single: Named { name: bench.model(bench.best), value: bench.mean_of(bench.best) },
-            best_single_by: bench.best_by,
-            compared: bench.rows_of(bench.best).len(),
-            oracle: mean(bench.rows_of(bench.best).iter().map(|row| best_score(bench.record(*row)))),
+            prompts: judge.rows.len(),
+            best_single: Named { name: judge.model(judge.best), value: judge.mean_of(judge.best) },
+            best_single_by: judge.best_by,
+            compared: judge.rows_of(judge.best).len(),
+            oracle: mean(judge.rows_of(judge.best).iter().map(|row| best_score(judge.record(*row)))),
             routers: figures,
             models,
-            tasks: routers.first().map(|router| bench.tasks(router)).unwrap_or_default(),
+            tasks: routers.first().map(|router| judge.tasks(router)).unwrap_or_default(),
             calibration,
         });
     }
@@ -65,7 +65,7 @@ pub fn judge(
 }
 
 /// The prompts of one source.
-struct Bench<'a> {
+struct SourceJudge<'a> {
     judged: Judged<'a>,
     /// Places within `judged.rows`.
     rows: Vec<usize>,
@@ -87,7 +87,7 @@ struct Choice {
     cost: f64,
 }
 
-impl<'a> Bench<'a> {
+impl<'a> SourceJudge<'a> {
     fn new(judged: Judged<'a>, source: u32, rows: Vec<usize>) -> Self {
         let own: Vec<&Record> = rows.iter().map(|row| &judged.dataset.records[judged.rows[*row]]).collect();
         let train: Vec<&Record> = judged.dataset.of_source(source, Split::Train).collect();
@@ -115,8 +115,8 @@ impl<'a> Bench<'a> {
         Self { judged, rows, arms, best, best_by, best_priced, expected_cost }
     }
 
-    /// Judges by the same best single models as another bench does.
-    fn with_best(mut self, other: &Bench<'_>) -> Self {
+    /// Judges by the same best single models as another judge does.
+    fn with_best(mut self, other: &SourceJudge<'_>) -> Self {
         (self.best, self.best_priced) = (other.best, other.best_priced);
         self.expected_cost.clone_from(&other.expected_cost);
         self
@@ -168,7 +168,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    fn router(&self, router: &Router, val: Option<(Bench<'_>, &Router)>) -> RouterFigures {
+    fn router(&self, router: &Router, val: Option<(SourceJudge<'_>, &Router)>) -> RouterFigures {
         let choices: Vec<f64> = self
             .rows
             .iter()
@@ -231,11 +231,12 @@ impl<'a> Bench<'a> {
         (0..=60).map(|step| 10f64.powf(-3.0 + 0.1 * f64::from(step)) / dearest).collect()
     }
 
-    fn cost(&self, router: &Router, val: Option<(Bench<'_>, &Router)>) -> Option<CostFigures> {
+    fn cost(&self, router: &Router, val: Option<(SourceJudge<'_>, &Router)>) -> Option<CostFigures> {
         let best = self.best_priced.filter(|_| self.expected_cost.len() > 1)?;
         // Its score and cost are known on these, and so the others' are looked at on these.
         let rows = self.rows_of(best);
-        let single = |bench: &Bench<'_>, row: &usize| bench.record(*row).outcome(best).map(|o| f64::from(o.score));
+        let single =
+            |judge: &SourceJudge<'_>, row: &usize| judge.record(*row).outcome(best).map(|o| f64::from(o.score));
         let best_score = mean(rows.iter().filter_map(|row| single(self, row)));
         let costs = rows.iter().filter_map(|row| self.record(*row).outcome(best)?.cost_usd.map(f64::from));
         let costs: Vec<f64> = costs.collect();

@@ -8,7 +8,7 @@ use super::{Judged, Router};
 use crate::classifier::head::{Head, Matrix, Memory, sigmoid};
 use crate::classifier::stats::TextStats;
 use crate::train::dataset::{Dataset, Outcome, Split};
-use crate::train::fit::in_parallel;
+use crate::train::parallel::in_parallel;
 
 /// Most training prompts of a source that are remembered here: reading them is what takes long.
 const MOST: usize = 2_000;

@@ -40,12 +40,17 @@ const ROUNDS: usize = 12;
 
 /// Which opinions may count: trunk, memory, tasks.
 pub(super) type Allowed = [bool; OPINIONS];
+pub(super) const TRUNK: Allowed = [true, false, false];
+pub(super) const MEMORY: Allowed = [false, true, false];
+pub(super) const TASKS: Allowed = [false, false, true];
+pub(super) const TRUNK_AND_MEMORY: Allowed = [true, true, false];
+pub(super) const ALL: Allowed = [true; OPINIONS];
 
 /// Where the weights start, and what they are drawn to.
 fn centre(allowed: Allowed) -> [f64; WEIGHTS] {
     match allowed {
-        [true, true, true] => [0.5, 0.2, 0.3, 0.15, 0.15, 0.7],
-        [true, true, false] => [0.8, 0.2, 0.0, 0.8, 0.2, 0.0],
+        ALL => [0.5, 0.2, 0.3, 0.15, 0.15, 0.7],
+        TRUNK_AND_MEMORY => [0.8, 0.2, 0.0, 0.8, 0.2, 0.0],
         _ => std::array::from_fn(|at| f64::from(u8::from(allowed[at % OPINIONS]))),
     }
 }
@@ -168,14 +173,14 @@ mod tests {
                 case(0, [if up { 3.0 } else { -3.0 }, noise, 0.0, 0.0, 0.0, 0.0], up == right)
             })
             .collect();
-        let calibration = calibrate(&cases, &[0, 1], [true, true, false]);
+        let calibration = calibrate(&cases, &[0, 1], TRUNK_AND_MEMORY);
         let rows = calibration.rows(&[0.0, 0.0]);
         let row = rows.row(0);
         assert!(row[0].abs() < 0.05, "{row:?}");
         assert!((row[1] * 3.0 - 1.0).abs() < 0.08, "{row:?}");
         assert!(row[2] < 0.05, "{row:?}");
         assert!((rows.row(1)[1] - row[1]).abs() < 0.05, "a source without val prompts takes what all share");
-        let alone = calibrate(&cases, &[0, 1], [true, false, false]).rows(&[0.0, 0.0]);
+        let alone = calibrate(&cases, &[0, 1], TRUNK).rows(&[0.0, 0.0]);
         assert_eq!(alone.row(0)[2], 0.0);
     }
 
@@ -190,7 +195,7 @@ mod tests {
                 case(0, [hard, 0.0, 0.0, noise, 0.0, better], (i >> 3) % 100 < (p * 100.0).round() as usize)
             })
             .collect();
-        let row = calibrate(&cases, &[0], [true, true, true]).rows(&[0.3]).row(0).to_vec();
+        let row = calibrate(&cases, &[0], ALL).rows(&[0.3]).row(0).to_vec();
         assert!((row[1] - 1.0).abs() < 0.15 && row[4] < 0.1 && (row[6] - 1.0).abs() < 0.15, "{row:?}");
     }
 
@@ -199,7 +204,7 @@ mod tests {
         // The opinions move nothing; one model does well in three of four cases, the other in one.
         let cases: Vec<Case> =
             (0..800usize).map(|i| case(i % 2, [0.0; WEIGHTS], (i / 2 % 4 == 0) == (i % 2 == 1))).collect();
-        let calibration = calibrate(&cases, &[0, 0], [true, true, true]);
+        let calibration = calibrate(&cases, &[0, 0], ALL);
         assert!((calibration.log_odds(&cases[0]) - 3f32.ln()).abs() < 0.1, "{calibration:?}");
         assert!((calibration.log_odds(&cases[1]) + 3f32.ln()).abs() < 0.1, "{calibration:?}");
     }

@@ -28,11 +28,12 @@ use crate::classifier::head::{
     OPINIONS, Parts, Recall, logit, sigmoid,
 };
 use crate::classifier::stats::TextStats;
-use crate::train::dataset::{Dataset, Split};
+use crate::train::dataset::{Arm, Dataset, Split};
 use crate::train::metrics::{concordance, log_loss};
+use crate::train::parallel::in_parallel;
 
 pub(in crate::train) use adam::rate_at;
-use calibrate::{Allowed, Case, calibrate};
+use calibrate::{ALL, Allowed, Case, MEMORY, TASKS, TRUNK, TRUNK_AND_MEMORY, calibrate};
 pub use table::Table;
 pub(in crate::train) use table::{batches, moments, share};
 pub use trunk::TrunkSettings;
@@ -237,67 +238,45 @@ pub fn fit(
     arms.plain = simple::plain(&table, &means, settings.seed);
     let latents = simple::latents(&table, &trunk);
 
-    let bench = Bench { dataset, table: &table, means: &means, settings };
-    let (memory, recall) = bench.best_memory(&mut input, &arms, &latents, progress)?;
-    let trunk_odds = |row: usize| arms.log_odds(latents.row(row));
-    let logistic_odds = |row: usize| logistic.log_odds(&logistic_trunk.latent(table.inputs.row(row)));
-    let plain_odds = |row: usize| arms.plain_log_odds(input.statistics(table.inputs.row(row)));
-    let opinions = bench.opinions(&memory, &recall, &input, &latents);
+    let fitting = Fitting { dataset, table: &table, means: &means, settings };
+    let (memory, recall) = fitting.best_memory(&mut input, &arms, &latents, progress)?;
     let (counts, kinds) = simple::kinds(&table, dataset, &means, settings.seed);
     let usual: Vec<f32> = means.iter().map(|(mean, _)| logit(*mean)).collect();
     let by_task = |row: &usize| kinds.opinions(&counts, &memory.shelves, table.inputs.row(*row), &usual);
     let by_task: Vec<Vec<f32>> = table.rows(Split::Val).iter().map(by_task).collect();
-    let (seen, told) = (Some(opinions.as_slice()), Some(by_task.as_slice()));
-    let mut compared = vec![
-        bench.compare("text statistics", &bench.cases(&plain_odds, None, None), [true, false, false]),
-        bench.compare("logistic regression", &bench.cases(&logistic_odds, None, None), [true, false, false]),
-    ];
-    let full = bench.cases(&trunk_odds, seen, told);
-    // What can be written as a head: everything but the logistic regression, which is there to be compared with.
-    let writable = [
-        ("memory (kNN)", [false, true, false]),
-        ("tasks", [false, false, true]),
-        ("item-response trunk", [true, false, false]),
-        ("trunk and memory", [true, true, false]),
-        ("trunk, memory and tasks", [true, true, true]),
-    ];
-    compared.extend(writable.map(|(name, allowed)| bench.compare(name, &full, allowed)));
-    let first = compared.len() - writable.len();
-    // Without val nothing can be compared, and the trunk is what stands on its own.
-    let best = (first..compared.len()).min_by(|a, b| compared[*a].log_loss.total_cmp(&compared[*b].log_loss));
-    let chosen = best.filter(|_| dataset.has(Split::Val)).unwrap_or(first + 2);
-    compared[chosen].chosen = true;
-    arms.calibration = calibrate(&full, &bench.sources(), writable[chosen - first].1).rows(&usual);
+    let near = fitting.neighbours(&memory, &recall, &input, &latents);
+    let by_memory: Vec<Vec<f32>> = near.iter().map(|(_, near)| fitting.opinion(&memory, &recall, near)).collect();
+    let by_plain = |row: usize| arms.plain_log_odds(input.statistics(table.inputs.row(row)));
+    let by_logistic = |row: usize| logistic.log_odds(&logistic_trunk.latent(table.inputs.row(row)));
+    let by_trunk = |row: usize| arms.log_odds(latents.row(row));
+    let all = fitting.cases(&by_trunk, Some(&by_memory), Some(&by_task));
+    let (compared, allowed) =
+        fitting.compare_all(&fitting.cases(&by_plain, None, None), &fitting.cases(&by_logistic, None, None), &all);
+    arms.calibration = calibrate(&all, &fitting.sources(), allowed).rows(&usual);
     arms.tokens = simple::tokens(&table, &latents, dataset.arms.len());
 
-    let near = bench.neighbours(&memory, &recall, &input, &latents);
     let familiarity = familiarity(&near);
-    let trust = bench.trust(&near, familiarity.neighbours);
-    let (task_names, tasks) = bench.tasks(&input, labelled);
+    let trust = fitting.trust(&near, familiarity.neighbours);
+    let (task_names, tasks) = fitting.tasks(&input, labelled);
     let z = simple::context(&latents, table.rows(Split::Train), settings.context, settings.seed);
-    let note = |(arm, (mean, prompts)): (usize, &(f32, usize))| ArmNote {
-        source: dataset.sources[dataset.arms[arm].source as usize].clone(),
-        model: dataset.arms[arm].model.clone(),
-        mean: *mean,
-        prompts: *prompts,
-    };
-    let kept = bench.some_latents(&latents);
+    let latents = fitting.some_latents(&latents);
+    let parts = Parts { input, trunk, arms, memory, kinds, z, tasks, latents };
     let description = Description {
         format: FORMAT,
         name: name.to_owned(),
-        space: String::new(),
+        space: space(name, &parts),
         encoder: origin.encoder.clone(),
         pooling: origin.pooling.clone(),
         max_tokens: origin.max_tokens,
         statistics: Description::statistics_of_this_program(),
         pooled: pooled.columns,
-        projected: input.states.turn.columns,
-        hidden: trunk.bias.len(),
-        latent: trunk.second.columns - 1,
+        projected: parts.input.states.turn.columns,
+        hidden: parts.trunk.bias.len(),
+        latent: parts.trunk.second.columns - 1,
         context: settings.context,
-        arms: means.iter().enumerate().map(note).collect(),
+        arms: fitting.notes(),
         tasks: task_names,
-        shelves: memory.shelves.clone(),
+        shelves: parts.memory.shelves.clone(),
         recall,
         familiarity,
         trust,
@@ -306,18 +285,16 @@ pub fn fit(
         trained_on: dataset.sources.clone(),
         seed: settings.seed,
     };
-    let parts = Parts { input, trunk, arms, memory, kinds, z, tasks, latents: kept };
-    let description = Description { space: space(&description, &parts), ..description };
     Ok(Fitted { head: Head::new(description, parts)?, compared })
 }
 
 /// Names a space of contexts by what makes it: the encoder and a hash of the projection's numbers.
-fn space(description: &Description, parts: &Parts) -> String {
+fn space(name: &str, parts: &Parts) -> String {
     let numbers = parts.z.turn.values.iter().chain(&parts.trunk.past.values).chain(&parts.input.states.turn.values);
     let hash = numbers.fold(0xcbf2_9ce4_8422_2325u64, |state, value| {
         (state ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3)
     });
-    format!("{}-{:08x}", description.name, hash >> 32)
+    format!("{name}-{:08x}", hash >> 32)
 }
 
 /// What val's similarities to the training prompts say is usual. Where there is no val, everything is familiar.
@@ -333,14 +310,14 @@ fn familiarity(near: &[(usize, Vec<Near>)]) -> Familiarity {
 }
 
 /// What a fit looks at again and again.
-struct Bench<'a> {
+struct Fitting<'a> {
     dataset: &'a Dataset,
     table: &'a Table,
     means: &'a [(f32, usize)],
     settings: &'a FitSettings,
 }
 
-impl Bench<'_> {
+impl Fitting<'_> {
     fn memory(&self, input: &Input, latents: &Matrix) -> Memory {
         let mut memory = Memory::default();
         let width = input.key_width(latents.columns);
@@ -376,11 +353,7 @@ impl Bench<'_> {
         in_parallel(rows, find)
     }
 
-    fn opinions(&self, memory: &Memory, recall: &Recall, input: &Input, latents: &Matrix) -> Vec<Vec<f32>> {
-        let near = self.neighbours(memory, recall, input, latents);
-        near.iter().map(|(_, near)| self.opinion(memory, recall, near)).collect()
-    }
-
+    /// The log-odds of each model by what its neighbours say.
     fn opinion(&self, memory: &Memory, recall: &Recall, near: &[Near]) -> Vec<f32> {
         let opinions = memory.opinions(near, recall.sharpness, self.means.len());
         opinions.iter().zip(self.means).map(|(opinion, (mean, _))| recall.log_odds(*opinion, *mean)).collect()
@@ -396,7 +369,6 @@ impl Bench<'_> {
     ) -> Result<(Memory, Recall), Stopped> {
         const SPACES: [[f32; 3]; 2] = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]];
         const SHARPNESS: [f32; 3] = [4.0, 8.0, 16.0];
-        let both = [true, true, false];
         let odds = |row: usize| arms.log_odds(latents.row(row));
         let mut best: Option<(f64, Memory, Recall, [f32; 3])> = None;
         progress.begin(Stage::Memory, SPACES.len() as u64);
@@ -410,18 +382,18 @@ impl Bench<'_> {
                 settle: self.settings.settle,
             };
             let near = self.neighbours(&memory, &recall, input, latents);
-            let mut told = f64::INFINITY;
+            let mut lowest = f64::INFINITY;
             for sharpness in SHARPNESS {
                 recall.sharpness = sharpness;
                 let opinions: Vec<Vec<f32>> =
                     near.iter().map(|(_, near)| self.opinion(&memory, &recall, near)).collect();
-                let loss = self.compare("", &self.cases(&odds, Some(&opinions), None), both).log_loss;
-                told = told.min(loss);
+                let loss = self.compare("", &self.cases(&odds, Some(&opinions), None), TRUNK_AND_MEMORY).log_loss;
+                lowest = lowest.min(loss);
                 if best.as_ref().is_none_or(|best| loss < best.0) {
                     best = Some((loss, memory.clone(), recall, space));
                 }
             }
-            progress.at(at as u64 + 1, &format!("val log-loss {told:.4}"))?;
+            progress.at(at as u64 + 1, &format!("val log-loss {lowest:.4}"))?;
         }
         progress.end();
         let (_, memory, recall, space) = best.unwrap_or_else(|| {
@@ -483,9 +455,41 @@ impl Bench<'_> {
         cases
     }
 
+    /// What is noted of each arm.
+    fn notes(&self) -> Vec<ArmNote> {
+        let note = |(arm, (mean, prompts)): (&Arm, &(f32, usize))| ArmNote {
+            source: self.dataset.sources[arm.source as usize].clone(),
+            model: arm.model.clone(),
+            mean: *mean,
+            prompts: *prompts,
+        };
+        self.dataset.arms.iter().zip(self.means).map(note).collect()
+    }
+
     /// The source of each arm.
     fn sources(&self) -> Vec<u32> {
         self.dataset.arms.iter().map(|arm| arm.source).collect()
+    }
+
+    /// All that is tried, given the cases by statistics alone, by logistic regression, and by all three opinions; and which
+    /// opinions did best of what can be written as a head: everything but the first two, which are there to be compared
+    /// with.
+    fn compare_all(&self, plain: &[Case], logistic: &[Case], all: &[Case]) -> (Vec<Compared>, Allowed) {
+        let writable = [
+            ("memory (kNN)", MEMORY),
+            ("tasks", TASKS),
+            ("item-response trunk", TRUNK),
+            ("trunk and memory", TRUNK_AND_MEMORY),
+            ("trunk, memory and tasks", ALL),
+        ];
+        let tried = writable.map(|(name, allowed)| (self.compare(name, all, allowed), allowed));
+        let best = tried.iter().min_by(|(a, _), (b, _)| a.log_loss.total_cmp(&b.log_loss));
+        // Without val nothing can be compared, and the trunk is what stands on its own.
+        let best = best.filter(|_| self.dataset.has(Split::Val)).map_or(TRUNK, |(_, allowed)| *allowed);
+        let mut compared =
+            vec![self.compare("text statistics", plain, TRUNK), self.compare("logistic regression", logistic, TRUNK)];
+        compared.extend(tried.into_iter().map(|(one, allowed)| Compared { chosen: allowed == best, ..one }));
+        (compared, best)
     }
 
     /// Calibrates on each half of val and measures on the other.
@@ -557,21 +561,6 @@ impl Bench<'_> {
         let values = rows.iter().flat_map(|row| latents.row(*row).to_vec()).collect();
         Matrix::of(rows.len(), latents.columns, values)
     }
-}
-
-/// `of` each item, on as many threads as there are cores, in order.
-pub(in crate::train) fn in_parallel<T: Sync, R: Send>(items: &[T], of: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let share = items.len().div_ceil(threads).max(1);
-    std::thread::scope(|scope| {
-        let of = &of;
-        let parts: Vec<_> =
-            items.chunks(share).map(|part| scope.spawn(move || part.iter().map(of).collect::<Vec<R>>())).collect();
-        parts
-            .into_iter()
-            .flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    })
 }
 
 #[cfg(test)]

@@ -77,11 +77,11 @@ pub(super) fn plain(table: &Table, arms: &[(f32, usize)], seed: u64) -> Matrix {
 
 /// A softmax over task labels: input by label, levels as the last row. Labels are weighted so that rare ones count.
 pub(super) fn tasks(inputs: &Matrix, labels: &[(usize, usize)], count: usize, seed: u64) -> Matrix {
-    told(inputs, labels, count, Telling { even: true, decay: 1e-2, dropout: 0.0 }, seed)
+    softmax_weights(inputs, labels, count, SoftmaxSettings { even: true, decay: 1e-2, dropout: 0.0 }, seed)
 }
 
 /// Decay and dropout of the softmax over a source's own tasks, which must not be surer than it may.
-const KINDS: Telling = Telling { even: false, decay: 0.3, dropout: 0.2 };
+const KINDS: SoftmaxSettings = SoftmaxSettings { even: false, decay: 0.3, dropout: 0.2 };
 /// Fewer training prompts than this make no task.
 const FEW_OF_A_KIND: usize = 8;
 /// Weight of a model's mean against its outcomes at a task.
@@ -107,7 +107,7 @@ pub(super) fn kinds(table: &Table, dataset: &Dataset, means: &[(f32, usize)], se
         }
         let labels: Vec<(usize, usize)> =
             tasks.iter().enumerate().flat_map(|(task, rows)| rows.iter().map(move |row| (*row, task))).collect();
-        columns.push(told(&table.inputs, &labels, tasks.len(), KINDS, seed));
+        columns.push(softmax_weights(&table.inputs, &labels, tasks.len(), KINDS, seed));
         for rows in &tasks {
             let mut sums = vec![(0.0f32, 0.0f32); means.len()];
             for outcome in rows.iter().flat_map(|row| table.outcomes[*row].iter()) {
@@ -128,7 +128,7 @@ pub(super) fn kinds(table: &Table, dataset: &Dataset, means: &[(f32, usize)], se
 
 /// How a softmax over labels is fitted.
 #[derive(Clone, Copy)]
-struct Telling {
+struct SoftmaxSettings {
     /// Whether rare labels count more, by the root of how rare they are.
     even: bool,
     /// Weight decay.
@@ -138,7 +138,13 @@ struct Telling {
 }
 
 /// A softmax over labels: input by label, levels as the last row.
-fn told(inputs: &Matrix, labels: &[(usize, usize)], count: usize, how: Telling, seed: u64) -> Matrix {
+fn softmax_weights(
+    inputs: &Matrix,
+    labels: &[(usize, usize)],
+    count: usize,
+    how: SoftmaxSettings,
+    seed: u64,
+) -> Matrix {
     let width = inputs.columns;
     let mut weights = Matrix::zeros(width + 1, count);
     let mut gradient = Matrix::zeros(width + 1, count);

@@ -3,7 +3,7 @@
 use rand::RngExt;
 
 use super::*;
-use crate::train::dataset::{Arm, Outcome, Record};
+use crate::train::dataset::{Outcome, Record};
 
 /// A table of random inputs and outcomes, all of them for training.
 pub(super) fn table(rows: usize, inputs: usize, arms: u32) -> Table {
