@@ -144,8 +144,24 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
             policy_version: decision.policy_version,
         }),
         reason: decision.reason.clone(),
-        prompt: text.filter(|_| prompts),
+        prompt: text.filter(|_| prompts).map(bounded),
     }
+}
+
+/// Most bytes of a question that are kept: more than any model reads of it, and so few that questions nobody pays for (dry
+/// runs) do not push out what was learned from.
+const LONGEST_QUESTION: usize = 64 << 10;
+
+/// A question, of a long one its beginning and its end.
+fn bounded(text: String) -> String {
+    if text.len() <= LONGEST_QUESTION {
+        return text;
+    }
+    let half = LONGEST_QUESTION / 2;
+    let is_end = |at: &usize| text.is_char_boundary(*at);
+    let (first, last) = ((0..=half).rev().find(is_end), (text.len() - half..=text.len()).find(is_end));
+    let (first, last) = (first.unwrap_or(0), last.unwrap_or(text.len()));
+    [&text[..first], &text[last..]].concat()
 }
 
 /// Where a quality is from.
@@ -214,6 +230,14 @@ mod tests {
         let mut empty = request(&[(Role::User, "x")]);
         empty.routing.conversation = Some(String::new());
         assert!(!print(&empty).named && print(&empty) == print(&request(&[(Role::User, "x")])));
+    }
+
+    #[test]
+    fn of_a_long_question_beginning_and_end_are_kept() {
+        assert_eq!(bounded("short".into()), "short");
+        let kept = bounded(format!("begin{}end", "\u{20ac}".repeat(10 << 20)));
+        assert!(kept.len() <= LONGEST_QUESTION && kept.len() > LONGEST_QUESTION - 8, "{}", kept.len());
+        assert!(kept.starts_with("begin\u{20ac}") && kept.ends_with("\u{20ac}end"));
     }
 
     #[test]
