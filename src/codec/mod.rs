@@ -28,11 +28,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::config::Quirks;
 use crate::config::Refusal;
-use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, FinishReason, Part};
+use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, FinishReason, Part, Usage};
 
 pub use forced::ForcedCall;
 pub use stream::{StreamDecoder, StreamEncoder};
@@ -235,6 +236,16 @@ pub fn pass_request(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> 
 /// When the body is no JSON object.
 pub fn passthrough_request(target: &Target<'_>, body: &[u8], stream: bool) -> Result<Bytes, ApiError> {
     splice::request(target, body, stream)
+}
+
+/// The usage of an answer as a vendor gave it, in OpenAI's form or Anthropic's; `None` = it is neither.
+pub(crate) fn usage_of(value: &Value) -> Option<Usage> {
+    let is_number = |key: &str| value.get(key).is_some_and(Value::is_number);
+    if is_number("prompt_tokens") {
+        return openai_chat::WireUsage::deserialize(value).ok().map(Usage::from);
+    }
+    let counts = is_number("input_tokens") && is_number("output_tokens");
+    counts.then(|| anthropic_messages::WireUsage::deserialize(value).ok().map(Usage::from)).flatten()
 }
 
 /// A body without the byte order mark that some servers put before it.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{body, bounds};
+use crate::codec;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
 use crate::http::state::Gateway;
@@ -38,50 +39,23 @@ struct Sent {
 
 /// Token counts in the gateway's own form, or in the forms that vendors' answers have them in.
 #[derive(Debug, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "it is input_tokens and output_tokens, or the usage of an answer as the vendor gave it"
-)]
-enum Told {
-    OpenAi {
-        prompt_tokens: u64,
-        completion_tokens: u64,
-        #[serde(default)]
-        prompt_tokens_details: Option<Cached>,
-    },
-    Plain {
-        #[serde(flatten)]
-        usage: Usage,
-        /// Anthropic's names.
-        cache_read_input_tokens: Option<u64>,
-        cache_creation_input_tokens: Option<u64>,
-    },
-}
+#[serde(try_from = "Value")]
+struct Told(Usage);
 
-#[derive(Debug, Deserialize)]
-struct Cached {
-    #[serde(default)]
-    cached_tokens: Option<u64>,
-}
+impl TryFrom<Value> for Told {
+    type Error = &'static str;
 
-impl From<Told> for Usage {
-    fn from(told: Told) -> Self {
-        match told {
-            Told::OpenAi { prompt_tokens, completion_tokens, prompt_tokens_details } => {
-                let cached = prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0);
-                Self {
-                    input_tokens: prompt_tokens.saturating_sub(cached),
-                    cache_read_tokens: cached.min(prompt_tokens),
-                    output_tokens: completion_tokens,
-                    ..Self::default()
-                }
-            }
-            Told::Plain { usage, cache_read_input_tokens, cache_creation_input_tokens } => Self {
-                cache_read_tokens: cache_read_input_tokens.unwrap_or(usage.cache_read_tokens),
-                cache_write_tokens: cache_creation_input_tokens.unwrap_or(usage.cache_write_tokens),
-                ..usage
-            },
+    fn try_from(told: Value) -> Result<Self, &'static str> {
+        const WRONG: &str = "it is input_tokens and output_tokens, or the usage of an answer as the vendor gave it";
+        let below_zero = |value: &Value| value.as_f64().is_some_and(|number| number < 0.0);
+        if told.as_object().is_some_and(|counts| counts.values().any(below_zero)) {
+            return Err(WRONG);
         }
+        let vendors = codec::usage_of(&told).ok_or(WRONG)?;
+        // Of the same counts: each form has names that the other has not.
+        let Ok(mut usage) = Usage::deserialize(told) else { return Ok(Self(vendors)) };
+        usage.absorb(&vendors);
+        Ok(Self(usage))
     }
 }
 
@@ -139,7 +113,7 @@ async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>)
         model: sent.model,
         latency_ms: sent.latency_ms,
         first_token_ms: sent.first_token_ms,
-        usage: sent.usage.map(Usage::from),
+        usage: sent.usage.map(|Told(usage)| usage),
         cost_usd: sent.cost_usd,
         finish_reason: sent.finish_reason,
     };
@@ -247,7 +221,7 @@ mod tests {
 
     #[test]
     fn usage_is_taken_as_vendors_give_it() {
-        let read = |usage: Value| serde_json::from_value::<Told>(usage).map(Usage::from);
+        let read = |usage: Value| serde_json::from_value::<Told>(usage).map(|Told(usage)| usage);
         let plain = read(json!({ "input_tokens": 5, "output_tokens": 7, "cache_read_tokens": 3 })).unwrap();
         let anthropic =
             json!({ "input_tokens": 5, "output_tokens": 7, "cache_read_input_tokens": 3, "service_tier": "x" });
@@ -255,6 +229,23 @@ mod tests {
             "prompt_tokens_details": { "cached_tokens": 3 } });
         assert_eq!((plain.input_tokens, plain.cache_read_tokens, plain.output_tokens), (5, 3, 7));
         assert_eq!((read(anthropic).unwrap(), read(openai).unwrap()), (plain, plain));
-        assert!(read(json!({ "tokens": 5 })).unwrap_err().to_string().contains("as the vendor gave it"));
+        let long = json!({ "input_tokens": 5, "output_tokens": 7, "cache_creation_input_tokens": 9,
+            "cache_creation": { "ephemeral_1h_input_tokens": 4 } });
+        let long = read(long).unwrap();
+        assert_eq!((long.cache_write_tokens, long.cache_write_long_tokens), (9, 4));
+        // As in a chat.
+        let counts = |usage: Value| {
+            let usage = read(usage).unwrap();
+            (usage.input_tokens, usage.cache_read_tokens, usage.output_tokens)
+        };
+        let xai = json!({ "prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135 });
+        assert_eq!(counts(xai), (32, 0, 103), "thoughts beside the answer");
+        let kimi = json!({ "prompt_tokens": 19, "completion_tokens": 21, "total_tokens": 40, "cached_tokens": 10 });
+        assert_eq!(counts(kimi), (9, 10, 21));
+        let deepseek = json!({ "prompt_tokens": 19, "completion_tokens": 21, "prompt_cache_hit_tokens": 10 });
+        assert_eq!(counts(deepseek), (9, 10, 21));
+        for wrong in [json!({ "tokens": 5 }), json!({ "prompt_tokens": -5, "completion_tokens": 1 }), json!("5")] {
+            assert!(read(wrong).unwrap_err().to_string().contains("as the vendor gave it"));
+        }
     }
 }
