@@ -50,6 +50,21 @@ async fn the_description_and_the_routes_agree() {
 }
 
 #[tokio::test]
+async fn a_path_that_is_no_text_names_nothing() {
+    let gateway = TestGateway::start("").await;
+    for path in ["/api/admin/decisions/%FF", "/api/admin/models/%FF/test", "/api/admin/tokens/%FF"] {
+        let method = if path.ends_with("test") { "POST" } else { "GET" };
+        let method = if path.contains("tokens") { "DELETE" } else { method };
+        let request = gateway.http.request(method.parse().unwrap(), gateway.admin_url(path));
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 404, "{path}");
+        let told: Value = response.json().await.unwrap();
+        assert_eq!(told["error"]["code"], "not_found", "{path}: {told}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn configuration_is_shown_with_its_origins_and_without_secrets() {
     let gateway = TestGateway::start("[limits]\nmax_in_flight = 7").await;
     let shown = gateway.admin("/api/admin/config").await;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use futures::FutureExt;
 use http::header::{COOKIE, LOCATION, SET_COOKIE};
 use pointsman::config::{self, LoadArgs};
-use pointsman::http::admin;
+use pointsman::http::admin::{self, parameters::Named};
 use pointsman::http::middleware::caller::{Caller, Operator};
 use pointsman::store::Scope;
 use serde_json::{Value, json};
@@ -392,7 +392,7 @@ async fn an_act_is_done_and_noted_whoever_hangs_up() {
     let state = || State(Arc::clone(inner));
     // Each handler is looked at once and dropped, as when the connection closes.
     let sent = Body::from(json!({ "weight": 7.5 }).to_string());
-    let changing = admin::models::change(state(), operator(), Path("gpt-4o".into()), sent);
+    let changing = admin::models::change(state(), operator(), Named("gpt-4o".into()), sent);
     assert!(changing.now_or_never().is_none());
     let sent = Body::from(json!({ "name": "left", "scopes": ["admin"] }).to_string());
     assert!(admin::tokens::make(state(), operator(), sent).now_or_never().is_none());

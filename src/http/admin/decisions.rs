@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Deserialize;
 
-use super::parameters::Parameters;
+use super::parameters::{Named, Parameters};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
@@ -138,7 +138,7 @@ pub async fn list(
 pub async fn explain(
     State(gateway): State<Arc<Gateway>>,
     Operator(_): Operator,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<Entry>, Rejection> {
     one(&gateway, &id).await.map(Json).map_err(Rejection::native)
 }

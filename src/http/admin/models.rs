@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::HeaderMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
+use super::parameters::Named;
 use crate::config::ModelOverride;
 use crate::http::acts::Act;
 use crate::http::api::{self, body};
@@ -104,7 +105,7 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Res
 pub async fn change(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
-    Path(name): Path<String>,
+    Named(name): Named,
     sent: Body,
 ) -> Result<Json<View>, Rejection> {
     let run = async {
@@ -163,7 +164,7 @@ fn yes() -> bool {
 pub async fn drain(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
-    Path(name): Path<String>,
+    Named(name): Named,
     sent: Body,
 ) -> Result<Json<View>, Rejection> {
     let run = async {
@@ -202,7 +203,7 @@ async fn drain_places(
 pub async fn reset(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
-    Path(name): Path<String>,
+    Named(name): Named,
     sent: Body,
 ) -> Result<Json<View>, Rejection> {
     let run = async {
@@ -237,7 +238,7 @@ pub struct Tested {
 pub async fn test(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
-    Path(name): Path<String>,
+    Named(name): Named,
 ) -> Result<Json<Tested>, Rejection> {
     let model = find(&gateway, &name).map_err(Rejection::native)?;
     let question = json!({

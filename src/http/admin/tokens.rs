@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::parameters::Named;
 use crate::http::acts::Act;
 use crate::http::api::body;
 use crate::http::error::Rejection;
@@ -160,7 +161,7 @@ fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
 pub async fn revoke(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<Shown>, Rejection> {
     let revoked = to_the_end(async move {
         let revoke = move |gateway: &Gateway| gateway.change_tokens(|tokens| tokens.revoke(&id)).map_err(told);
