@@ -52,7 +52,7 @@ impl Drop for Guard {
         if let Some(provider) = &self.provider
             && let Err(error) = provider.shutdown()
         {
-            eprintln!("pointsman: the last spans were not sent: {error}");
+            tracing::warn!(error = %error, "The last spans were not sent");
         }
     }
 }

@@ -6,14 +6,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry::Context;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::{sleep, timeout};
 
 /// Spans that may wait.
@@ -24,6 +24,9 @@ const BATCH: usize = 512;
 
 /// A span is sent after this time at the latest.
 const EVERY: Duration = Duration::from_secs(2);
+
+/// How long room in a full queue is waited for before another look.
+const NAP: Duration = Duration::from_millis(10);
 
 /// How long a collector may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -106,10 +109,18 @@ impl SpanProcessor for SpanQueue {
         if dropped > 0 {
             tracing::warn!(dropped, "Spans were dropped: the collector could not keep up");
         }
+        let deadline = Instant::now() + patience;
         let (told, heard) = sync_channel(1);
-        self.queue
-            .try_send(Message::Flush(told))
-            .map_err(|_| OTelSdkError::InternalFailure("too many spans wait".into()))?;
-        heard.recv_timeout(patience).map_err(|_| OTelSdkError::Timeout(patience))
+        let mut flush = Message::Flush(told);
+        // A full queue has room again once a batch is sent.
+        while let Err(refused) = self.queue.try_send(flush) {
+            if Instant::now() >= deadline || matches!(refused, TrySendError::Closed(_)) {
+                return Err(OTelSdkError::Timeout(patience));
+            }
+            std::thread::sleep(NAP);
+            flush = refused.into_inner();
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        heard.recv_timeout(left).map_err(|_| OTelSdkError::Timeout(patience))
     }
 }

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use super::visitor::{Theme, admissible, refused, theme};
 use super::{html, icons, layout};
+use crate::config::LogFormat;
 use crate::http::api::body;
 use crate::http::middleware::caller::{self, SESSION_COOKIE};
 use crate::http::session::{Denied, Entered};
@@ -191,12 +192,22 @@ fn own_path(next: &str) -> &str {
 }
 
 /// Prints a one-time link where the gateway runs, if one is due. It goes to the terminal alone: the log is shown on
-/// the panel.
+/// the panel. From a thread of its own, of which there is one for each link: who reads standard error may stand still.
 fn announce_link(gateway: &Gateway, headers: &HeaderMap) {
-    if let Some(link) = gateway.door.new_link() {
-        let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-        eprintln!("The dashboard opens once by this link: http://{host}/dashboard/login?link={link}");
-    }
+    let Some(link) = gateway.door.new_link() else { return };
+    let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let link = format!("http://{host}/dashboard/login?link={link}");
+    let line = match gateway.live().config.telemetry.log_format {
+        LogFormat::Text => format!("The dashboard opens once by this link: {link}"),
+        LogFormat::Json => serde_json::json!({
+            "timestamp": format!("{:.6}", jiff::Timestamp::now()),
+            "level": "INFO",
+            "message": "The dashboard opens once by this link",
+            "dashboard": link,
+        })
+        .to_string(),
+    };
+    let _ = std::thread::Builder::new().name("link".into()).spawn(move || eprintln!("{line}"));
 }
 
 fn form(gateway: &Gateway, theme: Theme, told: Option<&str>, next: &str) -> Markup {
