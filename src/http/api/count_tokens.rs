@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{body, chat};
 use crate::codec::{self, Target};
+use crate::dispatch::pick;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
 use crate::http::state::{Gateway, Live};
@@ -70,7 +71,8 @@ fn vendor(live: &Live, request: &ChatRequest, token: Option<&Token>, headers: &H
     if pinned_elsewhere || verdict.forbid.contains_key(name) {
         return None;
     }
-    model.ready(Instant::now()).find(|place| place.provider.dialect == Dialect::Anthropic).cloned()
+    let counts = |place: &Deployment| place.provider.dialect == Dialect::Anthropic;
+    pick(model, &[], &counts, Instant::now(), &mut rand::random::<f64>)
 }
 
 async fn ask(gateway: &Gateway, live: &Live, place: &Deployment, bytes: &[u8], headers: &HeaderMap) -> Option<Bytes> {
