@@ -79,7 +79,8 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The store as a running gateway left it, and what hands it back; one in memory where there is none, or where it cannot be had.
+/// The store as a running gateway left it, and what hands it back; one in memory where there is none, or where it
+/// cannot be had.
 fn store(config: &Config) -> anyhow::Result<(Option<HandOver>, Store)> {
     let dir = &config.server.data_dir;
     match Store::open_existing(dir, &config.store) {

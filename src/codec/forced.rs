@@ -46,8 +46,8 @@ pub(super) fn instruction(tool: &Tool) -> String {
 /// Most bytes of a call's arguments that are held back.
 const MOST: usize = 1 << 20;
 
-/// Reads what such a server says as the call that it is. Not every model is held to the schema, whatever its server says
-/// (ollama/ollama#14645), so the text is looked at first: a stream's is held back until it is whole.
+/// Reads what such a server says as the call that it is. Not every model is held to the schema, whatever its server
+/// says (ollama/ollama#14645), so the text is looked at first: a stream's is held back until it is whole.
 #[derive(Debug)]
 pub struct ForcedCall {
     name: String,
@@ -106,7 +106,8 @@ impl ForcedCall {
         Ok(())
     }
 
-    /// The arguments that the text is, and why an answer ended that stands for a call; `None` = it holds no more calls.
+    /// The arguments that the text is, and why an answer ended that stands for a call; `None` = it holds no more
+    /// calls.
     fn arguments(&mut self, reason: &mut FinishReason) -> Result<Option<String>, ApiError> {
         let said = unfenced(&self.text);
         // Cut off on the client's demand, maybe within its thoughts.

@@ -148,8 +148,8 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
     }
 }
 
-/// Most bytes of a question that are kept: more than any model reads of it, and so few that questions nobody pays for (dry
-/// runs) do not push out what was learned from.
+/// Most bytes of a question that are kept: more than any model reads of it, and so few that questions nobody pays for
+/// (dry runs) do not push out what was learned from.
 const LONGEST_QUESTION: usize = 64 << 10;
 
 /// A question, of a long one its beginning and its end.

@@ -4,9 +4,9 @@
 //! SHA-256 of a cookie is kept, so that a memory dump opens nothing; at most [`MOST_SESSIONS`] exist, the oldest make
 //! room. Each session has a token of its own against forged requests, which every change by cookie must carry.
 //!
-//! **Wrong passwords** slow their address down: after [`FREE_TRIES`] each further one doubles the wait. A guess counts
-//! before it is looked at, so that who hangs up has guessed all the same. At most [`AT_ONCE`] argon2 hashes are computed at a
-//! time, since each is meant to cost memory and time.
+//! **Wrong passwords** slow their address down: after [`FREE_TRIES`] each further one doubles the wait. A guess
+//! counts before it is looked at, so that who hangs up has guessed all the same. At most [`AT_ONCE`] argon2 hashes
+//! are computed at a time, since each is meant to cost memory and time.
 //!
 //! **Without a password** there is nothing to guess: the panel opens by a link that is printed where the gateway runs,
 //! works once, and only from the same machine. No clock in here: `now` comes in.
@@ -87,8 +87,8 @@ enum Lock {
     Link,
 }
 
-/// Where wrong passwords come from: an address, or the network of an IPv6 address, in which one host has them all. `None` is
-/// everybody for whom there is no room.
+/// Where wrong passwords come from: an address, or the network of an IPv6 address, in which one host has them all.
+/// `None` is everybody for whom there is no room.
 type Origin = Option<IpAddr>;
 
 #[derive(Debug, Clone, Copy)]

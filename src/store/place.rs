@@ -1,8 +1,8 @@
 //! The data directory: for its owner alone, since the log in it may hold prompts.
 //!
-//! Operators run `token`, `import`, `export` and others as root beside a service that runs as somebody else. What root makes in
-//! the service's directory is given to whom the directory belongs, or the service could not read it any more. They stay root
-//! meanwhile: the files that they are to read or write elsewhere may be root's alone.
+//! Operators run `token`, `import`, `export` and others as root beside a service that runs as somebody else. What
+//! root makes in the service's directory is given to whom the directory belongs, or the service could not read it any
+//! more. They stay root meanwhile: the files that they are to read or write elsewhere may be root's alone.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -23,11 +23,11 @@ pub(super) fn make_private(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
-/// Gives `path`, and what is in it if it is a directory, to whom `dir` belongs. Only root can, and only root has to; a failure
-/// leaves it as it is, and whoever then cannot read it says so.
+/// Gives `path`, and what is in it if it is a directory, to whom `dir` belongs. Only root can, and only root has to;
+/// a failure leaves it as it is, and whoever then cannot read it says so.
 ///
-/// The owner may be an enemy by now, who changes names while root goes by them. So what is given away is what was opened and
-/// looked at, and never what a link leads to.
+/// The owner may be an enemy by now, who changes names while root goes by them. So what is given away is what was
+/// opened and looked at, and never what a link leads to.
 #[cfg(unix)]
 pub(super) fn give_to_owner_of(dir: &Path, path: &Path) {
     use std::os::fd::AsRawFd;
@@ -52,8 +52,8 @@ pub(super) fn give_to_owner_of(dir: &Path, path: &Path) {
 #[cfg(not(unix))]
 pub(super) fn give_to_owner_of(_: &Path, _: &Path) {}
 
-/// Gives the log in a data directory to whom the directory belongs once it is dropped, on whatever way out: for who opens the
-/// log as root. To be made before the store, so that it is dropped after it.
+/// Gives the log in a data directory to whom the directory belongs once it is dropped, on whatever way out: for who
+/// opens the log as root. To be made before the store, so that it is dropped after it.
 #[derive(Debug)]
 pub struct HandOver(PathBuf);
 

@@ -319,7 +319,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(DIGITS[usize::from(half)])).collect()
 }
 
-/// To open a file to be written that only its owner can read, and no other that a link leads to: root comes here, too.
+/// To open a file to be written that only its owner can read, and no other that a link leads to: root comes here,
+/// too.
 fn private() -> fs::OpenOptions {
     let mut options = fs::OpenOptions::new();
     options.write(true);

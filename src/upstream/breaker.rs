@@ -1,12 +1,12 @@
 //! A circuit breaker: stops calls to a deployment that keeps failing, and lets one probe through from time to time.
 //!
-//! `Closed` lets calls through and counts failures; `Open` refuses them until a time; `HalfOpen` waits for the verdict on
-//! one probe, and lets another through where none comes for long, each time for twice as long. A good probe closes it, a bad one
-//! opens it again for twice as long. Two things open it: failures in a row
-//! (a dead server), and a large share of failures among the last calls (a sick one).
+//! `Closed` lets calls through and counts failures; `Open` refuses them until a time; `HalfOpen` waits for the
+//! verdict on one probe, and lets another through where none comes for long, each time for twice as long. A good
+//! probe closes it, a bad one opens it again for twice as long. Two things open it: failures in a row (a dead
+//! server), and a large share of failures among the last calls (a sick one).
 //!
-//! A verdict is of a call, which may have begun minutes ago. One that began before the state did says how things were, and
-//! changes nothing: what hung before a probe must not fail it.
+//! A verdict is of a call, which may have begun minutes ago. One that began before the state did says how things
+//! were, and changes nothing: what hung before a probe must not fail it.
 //!
 //! It knows no clock: `now`, and when a call `begun`, come in.
 
@@ -52,7 +52,8 @@ pub struct Breaker {
 
 #[derive(Debug)]
 enum State {
-    /// `since` = when the probe that closed it began; calls before that are of the past. None where it was never open.
+    /// `since` = when the probe that closed it began; calls before that are of the past. None where it was never
+    /// open.
     Closed {
         since: Option<Instant>,
         in_a_row: u32,
@@ -199,7 +200,8 @@ impl Breaker {
         }
     }
 
-    /// A call that began then ended without a verdict (the client went away): a probe so lost may be tried again at once.
+    /// A call that began then ended without a verdict (the client went away): a probe so lost may be tried again at
+    /// once.
     pub fn abandon(&mut self, begun: Instant, now: Instant) {
         if let State::HalfOpen(Probing { first, failed_probes, .. }) = self.state
             && begun >= first

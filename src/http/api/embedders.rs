@@ -1,8 +1,8 @@
-//! Who gives embeddings: the places of a model, or a provider; as far as the rules let the text go there, and one after the
-//! other until one answers.
+//! Who gives embeddings: the places of a model, or a provider; as far as the rules let the text go there, and one
+//! after the other until one answers.
 //!
-//! A place is picked as for a chat, by weight and by how long it takes, its breaker hears how the call went, and each is
-//! asked at most once: nothing waits here, and a client's own retry comes to a place that is well.
+//! A place is picked as for a chat, by weight and by how long it takes, its breaker hears how the call went, and each
+//! is asked at most once: nothing waits here, and a client's own retry comes to a place that is well.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,8 +52,8 @@ struct Failed {
 }
 
 impl Embedders {
-    /// Who serves the model of this name; where `provider/model-id` is the place of one of the catalog, what holds for that
-    /// holds for it.
+    /// Who serves the model of this name; where `provider/model-id` is the place of one of the catalog, what holds
+    /// for that holds for it.
     ///
     /// # Errors
     ///
@@ -100,8 +100,8 @@ impl Embedders {
         }
     }
 
-    /// Leaves out whom a rule keeps the text from: by forbidding the model, or by a pin to one that a provider does not serve
-    /// (a pin is to a model that chats, so of embeddings it says who may see the text).
+    /// Leaves out whom a rule keeps the text from: by forbidding the model, or by a pin to one that a provider does
+    /// not serve (a pin is to a model that chats, so of embeddings it says who may see the text).
     ///
     /// # Errors
     ///
@@ -155,7 +155,8 @@ impl Embedders {
         if left { Ok(()) } else { kept(&hit.name, self.name()) }
     }
 
-    /// Asks one after the other for what `body` wants, until one answers, or says that the request is wrong in itself.
+    /// Asks one after the other for what `body` wants, until one answers, or says that the request is wrong in
+    /// itself.
     pub(super) async fn ask(&self, gateway: &Gateway, live: &Live, body: &Bytes) -> Answered {
         let settings = &live.config.dispatch;
         let total = tokio::time::Instant::now() + Duration::from_millis(settings.total_timeout_ms);

@@ -78,8 +78,8 @@ pub async fn embed(
     run.await.map_err(|error: ApiError| Rejection::new(Dialect::OpenAi, error))
 }
 
-/// Puts accounts right by what vendors charge for: tokens, and their price. Some servers never count, and of a call that was
-/// lost nobody told: then it is as many as was thought.
+/// Puts accounts right by what vendors charge for: tokens, and their price. Some servers never count, and of a call
+/// that was lost nobody told: then it is as many as was thought.
 fn settle(
     gateway: &Gateway,
     taken: &mut Taken,

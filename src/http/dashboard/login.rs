@@ -192,7 +192,8 @@ fn own_path(next: &str) -> &str {
 }
 
 /// Prints a one-time link where the gateway runs, if one is due. It goes to the terminal alone: the log is shown on
-/// the panel. From a thread of its own, of which there is one for each link: who reads standard error may stand still.
+/// the panel. From a thread of its own, of which there is one for each link: who reads standard error may stand
+/// still.
 fn announce_link(gateway: &Gateway, headers: &HeaderMap) {
     let Some(link) = gateway.door.new_link() else { return };
     let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");

@@ -1,9 +1,10 @@
 //! Requests and tokens per minute of each API token, and dollars per day: buckets that fill evenly and hold one minute's
 //! worth, or one day's. Without a limit a bucket holds no end of it, so that one set later begins full.
 //!
-//! What an answer takes is known once it is there. So what is expected of it is taken before it begins, or many asked for at
-//! once would each find the bucket full, and is put right at its end ([`Taken`]). Expected money is held and not spent: an
-//! answer may cost a tenth of it, so who finds the rest of a day held is told to come back in a moment, not in hours.
+//! What an answer takes is known once it is there. So what is expected of it is taken before it begins, or many asked
+//! for at once would each find the bucket full, and is put right at its end ([`Taken`]). Expected money is held and
+//! not spent: an answer may cost a tenth of it, so who finds the rest of a day held is told to come back in a moment,
+//! not in hours.
 
 use std::collections::HashMap;
 use std::sync::Arc;
