@@ -1,10 +1,10 @@
 //! The API as two tables: the proxy's listener, and the admin's.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{delete, get, patch, post, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::error::{Rejection, dialect_of};
@@ -13,114 +13,89 @@ use super::state::Gateway;
 use super::{admin, api, dashboard};
 use crate::protocol::{ApiError, ErrorKind};
 
-/// Every path there is: labels of metrics come from here.
-pub const ENDPOINTS: [&str; 43] = [
-    "/api/chat",
-    "/v1/chat/completions",
-    "/v1/messages",
-    "/v1/messages/count_tokens",
-    "/v1/embeddings",
-    "/v1/models",
-    "/v1/models/{name}",
-    "/models",
-    "/api/route",
-    "/api/outcomes",
-    "/api/feedback",
-    "/health",
-    "/ready",
-    "/metrics",
-    "/openapi.json",
-    "/api/admin/models",
-    "/api/admin/config",
-    "/api/admin/requests",
-    "/api/admin/requests/stream",
-    "/api/admin/logs",
-    "/api/admin/logs/stream",
-    "/api/admin/tokens",
-    "/api/admin/tokens/{id}",
-    "/api/admin/chat",
-    "/api/admin/route",
-    "/api/admin/feedback",
-    "/api/admin/models/{name}",
-    "/api/admin/models/{name}/drain",
-    "/api/admin/models/{name}/reset",
-    "/api/admin/models/{name}/test",
-    "/api/admin/audit",
-    "/api/admin/learning",
-    "/api/admin/overview",
-    "/api/admin/decisions",
-    "/api/admin/decisions/{id}",
-    "/api/admin/export",
-    "/api/admin/policy",
-    "/api/admin/policy/retune",
-    "/api/admin/policy/promote",
-    "/api/admin/policy/pin",
-    "/api/admin/policy/unpin",
-    "/api/admin/policy/rollback",
-    "/api/admin/policy/mode",
-];
+/// A path, and who answers there.
+type Endpoint = (&'static str, MethodRouter<Arc<Gateway>>);
 
 /// What clients talk to.
-pub fn proxy(gateway: Arc<Gateway>) -> Router {
-    let cors = cors(&gateway.live().config.server.cors_origins);
-    let router = Router::new()
+fn of_clients() -> Vec<Endpoint> {
+    vec![
         // Chat, in three dialects
-        .route("/api/chat", post(api::chat::native))
-        .route("/v1/chat/completions", post(api::chat::openai))
-        .route("/v1/messages", post(api::chat::anthropic))
-        .route("/v1/messages/count_tokens", post(api::count_tokens::count))
+        ("/api/chat", post(api::chat::native)),
+        ("/v1/chat/completions", post(api::chat::openai)),
+        ("/v1/messages", post(api::chat::anthropic)),
+        ("/v1/messages/count_tokens", post(api::count_tokens::count)),
         // Beside chat
-        .route("/v1/embeddings", post(api::embeddings::embed))
-        .route("/v1/models", get(api::models::list))
-        .route("/v1/models/{name}", get(api::models::one))
-        .route("/models", get(api::models::overview))
-        .route("/api/route", post(api::route::explain))
+        ("/v1/embeddings", post(api::embeddings::embed)),
+        ("/v1/models", get(api::models::list)),
+        ("/v1/models/{name}", get(api::models::one)),
+        ("/models", get(api::models::overview)),
+        ("/api/route", post(api::route::explain)),
         // What came of it
-        .route("/api/outcomes", post(api::outcomes::report))
-        .route("/api/feedback", post(api::feedback::give))
+        ("/api/outcomes", post(api::outcomes::report)),
+        ("/api/feedback", post(api::feedback::give)),
         // How it is
-        .route("/health", get(api::health::health))
-        .route("/ready", get(api::health::ready));
-    finish(router, gateway, cors)
+        ("/health", get(api::health::health)),
+        ("/ready", get(api::health::ready)),
+    ]
 }
 
 /// What operators talk to.
+fn of_operators() -> Vec<Endpoint> {
+    vec![
+        ("/metrics", get(admin::metrics::metrics)),
+        ("/openapi.json", get(admin::openapi::spec)),
+        ("/api/admin/models", get(admin::models::list)),
+        ("/api/admin/config", get(admin::config::effective)),
+        ("/api/admin/requests", get(admin::requests::list)),
+        ("/api/admin/requests/stream", get(admin::requests::stream)),
+        ("/api/admin/logs", get(admin::logs::list)),
+        ("/api/admin/logs/stream", get(admin::logs::stream)),
+        ("/api/admin/tokens", get(admin::tokens::list).post(admin::tokens::make)),
+        ("/api/admin/tokens/{id}", delete(admin::tokens::revoke)),
+        ("/api/admin/chat", post(admin::playground::chat)),
+        ("/api/admin/route", post(admin::playground::route)),
+        ("/api/admin/feedback", post(admin::playground::feedback)),
+        ("/api/admin/models/{name}", patch(admin::models::change)),
+        ("/api/admin/models/{name}/drain", post(admin::models::drain)),
+        ("/api/admin/models/{name}/reset", post(admin::models::reset)),
+        ("/api/admin/models/{name}/test", post(admin::models::test)),
+        ("/api/admin/audit", get(admin::audit::list)),
+        ("/api/admin/learning", get(admin::learning::show)),
+        ("/api/admin/overview", get(admin::overview::overview)),
+        ("/api/admin/decisions", get(admin::decisions::list)),
+        ("/api/admin/decisions/{id}", get(admin::decisions::explain)),
+        ("/api/admin/export", get(admin::export::export)),
+        ("/api/admin/policy", get(admin::policy::show)),
+        ("/api/admin/policy/retune", post(admin::policy::retune)),
+        ("/api/admin/policy/promote", post(admin::policy::promote)),
+        ("/api/admin/policy/pin", post(admin::policy::pin)),
+        ("/api/admin/policy/unpin", post(admin::policy::unpin)),
+        ("/api/admin/policy/rollback", post(admin::policy::rollback)),
+        ("/api/admin/policy/mode", put(admin::policy::mode)),
+    ]
+}
+
+/// Every path there is but the panel's: labels of metrics come from here.
+pub static ENDPOINTS: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| of_clients().into_iter().chain(of_operators()).map(|(path, _)| path).collect());
+
+/// The proxy's listener.
+pub fn proxy(gateway: Arc<Gateway>) -> Router {
+    let cors = cors(&gateway.live().config.server.cors_origins);
+    finish(router(of_clients()), gateway, cors)
+}
+
+/// The admin's listener.
 pub fn admin(gateway: Arc<Gateway>) -> Router {
-    let router = Router::new()
-        .route("/metrics", get(admin::metrics::metrics))
-        .route("/openapi.json", get(admin::openapi::spec))
-        .route("/api/admin/models", get(admin::models::list))
-        .route("/api/admin/config", get(admin::config::effective))
-        .route("/api/admin/requests", get(admin::requests::list))
-        .route("/api/admin/requests/stream", get(admin::requests::stream))
-        .route("/api/admin/logs", get(admin::logs::list))
-        .route("/api/admin/logs/stream", get(admin::logs::stream))
-        .route("/api/admin/tokens", get(admin::tokens::list).post(admin::tokens::make))
-        .route("/api/admin/tokens/{id}", delete(admin::tokens::revoke))
-        .route("/api/admin/chat", post(admin::playground::chat))
-        .route("/api/admin/route", post(admin::playground::route))
-        .route("/api/admin/feedback", post(admin::playground::feedback))
-        .route("/api/admin/models/{name}", patch(admin::models::change))
-        .route("/api/admin/models/{name}/drain", post(admin::models::drain))
-        .route("/api/admin/models/{name}/reset", post(admin::models::reset))
-        .route("/api/admin/models/{name}/test", post(admin::models::test))
-        .route("/api/admin/audit", get(admin::audit::list))
-        .route("/api/admin/learning", get(admin::learning::show))
-        .route("/api/admin/overview", get(admin::overview::overview))
-        .route("/api/admin/decisions", get(admin::decisions::list))
-        .route("/api/admin/decisions/{id}", get(admin::decisions::explain))
-        .route("/api/admin/export", get(admin::export::export))
-        .route("/api/admin/policy", get(admin::policy::show))
-        .route("/api/admin/policy/retune", post(admin::policy::retune))
-        .route("/api/admin/policy/promote", post(admin::policy::promote))
-        .route("/api/admin/policy/pin", post(admin::policy::pin))
-        .route("/api/admin/policy/unpin", post(admin::policy::unpin))
-        .route("/api/admin/policy/rollback", post(admin::policy::rollback))
-        .route("/api/admin/policy/mode", put(admin::policy::mode))
+    let router = router(of_operators())
         .merge(dashboard::routes())
         .route("/health", get(api::health::health))
         .route("/ready", get(api::health::ready));
     finish(router, gateway, None)
+}
+
+fn router(endpoints: Vec<Endpoint>) -> Router<Arc<Gateway>> {
+    endpoints.into_iter().fold(Router::new(), |router, (path, answer)| router.route(path, answer))
 }
 
 /// What all requests go through, outermost last.
