@@ -256,12 +256,12 @@ pub(super) fn remarks(config: &Config) -> Vec<String> {
         named.map(move |name| (format!("rules[{index}]"), name))
     });
     let unknown = aliases.chain(rules).filter(|(_, name)| !config.knows_model(name));
-    let told = |(path, name): (String, &String)| {
+    let remark = |(path, name): (String, &String)| {
         let near = nearest(name, config.models.keys().map(String::as_str));
         let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         format!("{path}: no model `{name}` is configured: it means one only once a server lists it{hint}")
     };
-    unknown.map(told).chain(unpriced(config)).collect()
+    unknown.map(remark).chain(unpriced(config)).collect()
 }
 
 /// Servers at home are mostly spoken to without encryption, and cost nothing a call.

@@ -100,7 +100,7 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     let mut config = decode(&layers)?;
     let problems = check::semantics(&config);
     if !problems.is_empty() {
-        return Err(told(&layers, problems));
+        return Err(with_origins(&layers, problems));
     }
     resolve_keys(&mut config.providers, &variables, &args.dir, &mut files)?;
     resolve_hub(&mut config.classifier.hub, &variables, &args.dir)?;
@@ -118,8 +118,8 @@ fn set_nothing(variables: &BTreeMap<String, String>, settings: &[Setting]) -> Ve
         let setting = settings.iter().find(|setting| setting.path.replace('.', "_").eq_ignore_ascii_case(&rest))?;
         Some(format!("{PREFIX}{}", setting.path.replace('.', "__").to_uppercase()))
     };
-    let told = |name: &String| Some(format!("the variable {name} sets nothing: did you mean {}?", meant(name)?));
-    variables.keys().filter_map(told).collect()
+    let hint = |name: &String| Some(format!("the variable {name} sets nothing: did you mean {}?", meant(name)?));
+    variables.keys().filter_map(hint).collect()
 }
 
 /// Providers that the sandbox does not play, and that do not lead to it: with it, nobody else is called.
@@ -200,14 +200,14 @@ fn keys_of(path: &str) -> Option<Vec<String>> {
 fn decode(layers: &Layers) -> Result<Config, ConfigErrors> {
     let unknown = check::unknown_keys(layers.table());
     if !unknown.is_empty() {
-        return Err(told(layers, unknown));
+        return Err(with_origins(layers, unknown));
     }
     let value = Value::Table(layers.table().clone());
     serde_path_to_error::deserialize::<_, Config>(value).map_err(|error| {
         let path = error.path().to_string();
         let told_by_serde = error.into_inner().message().to_owned();
         let what = hush::without_value(&told_by_serde) + cure(&told_by_serde);
-        told(layers, vec![Problem { path, what }])
+        with_origins(layers, vec![Problem { path, what }])
     })
 }
 
@@ -300,7 +300,7 @@ fn password(
     Ok(text.map(|text| Password::Plain(SecretString::from(text.clone()))))
 }
 
-fn told(layers: &Layers, problems: Vec<Problem>) -> ConfigErrors {
+fn with_origins(layers: &Layers, problems: Vec<Problem>) -> ConfigErrors {
     let line = |problem: Problem| format!("{}: {} ({})", problem.path, problem.what, layers.origin(&problem.path));
     ConfigErrors(problems.into_iter().map(line).collect())
 }
@@ -319,7 +319,7 @@ impl std::str::FromStr for Config {
         layers.merge(parse(text, "the given text")?, &Origin::File("the given text".into()));
         let config = decode(&layers)?;
         let problems = check::semantics(&config);
-        if problems.is_empty() { Ok(config) } else { Err(told(&layers, problems)) }
+        if problems.is_empty() { Ok(config) } else { Err(with_origins(&layers, problems)) }
     }
 }
 

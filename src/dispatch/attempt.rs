@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::blame::named;
+use super::blame::attributed_to;
 use super::job::Job;
 use super::outcome::Report;
 use crate::codec::{self, Encoded, ForcedCall, StreamDecoder, Target};
@@ -206,7 +206,7 @@ pub(super) async fn attempt(
     // From here on the vendor is at work.
     let failed = |error: ApiError| {
         let too_slow = error.kind == ErrorKind::Timeout;
-        Failed { error: named(error, &place.name), too_slow }
+        Failed { error: attributed_to(error, &place.name), too_slow }
     };
     if let Some(coding) = answer.header("content-encoding").filter(|coding| !coding.eq_ignore_ascii_case("identity"))
     {
@@ -369,5 +369,5 @@ async fn refusal(answer: Answer, dialect: Dialect, place: &Deployment, deadlines
     let now = Instant::now();
     let deadline = (now + SAYING_WHY).min(deadlines.first.max(now + Duration::from_secs(1)));
     let body = answer.whole(ERROR_LIMIT, deadline).await.unwrap_or_default();
-    named(codec::decode_error(dialect, status, &body, retry_after), &place.name)
+    attributed_to(codec::decode_error(dialect, status, &body, retry_after), &place.name)
 }

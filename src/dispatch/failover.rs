@@ -356,18 +356,18 @@ fn summarise(calls: u32, causes: Vec<Cause>) -> Failure {
     let first = causes[0].error.kind;
     let kind = match first {
         _ if causes.iter().any(|cause| cause.error.kind != first) => ErrorKind::Upstream,
-        kind => blame::told(kind),
+        kind => blame::client_kind(kind),
     };
-    let told: Vec<&str> = causes.iter().map(|cause| cause.error.message.as_str()).collect();
+    let messages: Vec<&str> = causes.iter().map(|cause| cause.error.message.as_str()).collect();
     let message = if causes.len() == 1 {
-        told.concat()
+        messages.concat()
     } else {
         let after = match calls {
             0 => String::new(),
             1 => " after 1 call".to_owned(),
             calls => format!(" after {calls} calls"),
         };
-        format!("no model answered{after}: {}", told.join("; "))
+        format!("no model answered{after}: {}", messages.join("; "))
     };
     let mut error = ApiError::new(kind, message);
     error.retry_after = causes.iter().filter_map(|cause| cause.error.retry_after).min();
@@ -378,7 +378,7 @@ fn summarise(calls: u32, causes: Vec<Cause>) -> Failure {
 mod tests {
     use super::*;
 
-    fn told(calls: u32, kinds: &[ErrorKind]) -> String {
+    fn message(calls: u32, kinds: &[ErrorKind]) -> String {
         let cause = |kind: &ErrorKind| Cause { model: "m".into(), error: ApiError::new(*kind, kind.as_str()) };
         let causes = kinds.iter().map(cause).collect();
         summarise(calls, causes).error.message
@@ -387,10 +387,10 @@ mod tests {
     #[test]
     fn only_calls_that_were_made_are_counted() {
         use ErrorKind::{Timeout, Unavailable};
-        assert_eq!(told(0, &[Unavailable, Unavailable]), "no model answered: unavailable; unavailable");
-        assert_eq!(told(1, &[Unavailable, Timeout]), "no model answered after 1 call: unavailable; timeout");
+        assert_eq!(message(0, &[Unavailable, Unavailable]), "no model answered: unavailable; unavailable");
+        assert_eq!(message(1, &[Unavailable, Timeout]), "no model answered after 1 call: unavailable; timeout");
         assert_eq!(
-            told(2, &[Timeout, Timeout, Unavailable]),
+            message(2, &[Timeout, Timeout, Unavailable]),
             "no model answered after 2 calls: timeout; timeout; unavailable"
         );
     }

@@ -57,13 +57,13 @@ impl From<PlanError> for ApiError {
             PlanError::Unavailable { back: Some((_, Refused::Resting)), .. } => ErrorKind::RateLimited,
             PlanError::Unavailable { .. } => ErrorKind::Unavailable,
         };
-        let told = ApiError::new(kind, error.to_string());
+        let api_error = ApiError::new(kind, error.to_string());
         match error {
-            PlanError::Unavailable { back: Some((wait, _)), .. } => told.after(wait),
-            PlanError::Unavailable { back: None, .. } => told,
-            PlanError::Uncarried { field, .. } => told.at(field),
-            PlanError::TooLong(_) => told.at("messages"),
-            _ => told.at("model"),
+            PlanError::Unavailable { back: Some((wait, _)), .. } => api_error.after(wait),
+            PlanError::Unavailable { back: None, .. } => api_error,
+            PlanError::Uncarried { field, .. } => api_error.at(field),
+            PlanError::TooLong(_) => api_error.at("messages"),
+            _ => api_error.at("model"),
         }
     }
 }

@@ -253,8 +253,8 @@ fn a_prompt_too_long_for_all_is_told_as_such() {
     for model in ["auto", "small"] {
         let error = ask("", &ChatRequest { model: model.into(), ..long.clone() }, 1).unwrap_err();
         assert!(matches!(&error, PlanError::TooLong(text) if text.contains("small: about 25")), "{error:?}");
-        let told = ApiError::from(error);
-        assert_eq!((told.kind, told.param.as_deref()), (ErrorKind::ContextOverflow, Some("messages")));
+        let api_error = ApiError::from(error);
+        assert_eq!((api_error.kind, api_error.param.as_deref()), (ErrorKind::ContextOverflow, Some("messages")));
     }
     let barred = "[[rules]]\nname = 'r'\nforbid = ['small', 'large']\n";
     let error = ask(barred, &long, 1).unwrap_err();

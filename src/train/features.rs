@@ -108,11 +108,11 @@ pub fn states(
             shelf.flush()?;
             read_since = 0;
         }
-        let told = progress.at(done as u64, &format!("{at} of {} prompts", missing.len()));
-        if told.is_err() {
+        let reported = progress.at(done as u64, &format!("{at} of {} prompts", missing.len()));
+        if reported.is_err() {
             shelf.flush()?;
         }
-        told?;
+        reported?;
     }
     shelf.flush()?;
     progress.end();
@@ -122,8 +122,8 @@ pub fn states(
 /// The file for states of this origin.
 pub fn file_name(origin: &Origin) -> String {
     let form = String::from_utf8_lossy(MAGIC);
-    let told = format!("{form} {} {:?} {}", origin.encoder, origin.pooling, origin.max_tokens);
-    let hash = Sha256::digest(told.as_bytes());
+    let described = format!("{form} {} {:?} {}", origin.encoder, origin.pooling, origin.max_tokens);
+    let hash = Sha256::digest(described.as_bytes());
     let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("features-{hash}.bin")
 }
@@ -179,11 +179,11 @@ impl Shelf {
             let mut whole = Self::HEAD;
             let mut values = vec![0.0; self.width];
             while bytes.read_exact(&mut entry).is_ok() {
-                let (told, sum) = entry.split_at(entry.len() - 4);
-                if sum != checksum(told) {
+                let (content, sum) = entry.split_at(entry.len() - 4);
+                if sum != checksum(content) {
                     break;
                 }
-                let (key, states) = told.split_at(8);
+                let (key, states) = content.split_at(8);
                 for (value, short) in values.iter_mut().zip(states.chunks_exact(2)) {
                     *value = lengthen(u16::from_le_bytes([short[0], short[1]]));
                 }

@@ -151,30 +151,30 @@ mod tests {
 
     #[test]
     fn numbers_that_nothing_can_be_fitted_by_are_told_before_anything_is_read() {
-        let told = |change: fn(&mut HeadRecipe)| {
+        let impossible = |change: fn(&mut HeadRecipe)| {
             let mut recipe = recipe();
             change(&mut recipe);
             recipe.impossible()
         };
-        assert_eq!(told(|_| {}), None);
+        assert_eq!(impossible(|_| {}), None);
         assert_eq!(HeadRecipe::default().impossible(), None);
-        assert!(told(|recipe| recipe.fit.trunk.dropout = 1.0).unwrap().contains("dropout"));
-        assert!(told(|recipe| recipe.fit.settle = -1.0).unwrap().contains("settle"));
-        assert!(told(|recipe| recipe.fit.trunk.rate = f32::NAN).unwrap().contains("rate"));
-        assert!(told(|recipe| recipe.finetune.batch = 0).unwrap().contains("batch"));
-        assert!(told(|recipe| recipe.fit.trunk.rate = 1e9).unwrap().contains("rate"));
-        assert!(told(|recipe| recipe.fit.neighbours = 0).unwrap().contains("neighbours"));
-        assert!(told(|recipe| recipe.fit.context = 33).unwrap().contains("context"));
-        assert!(told(|recipe| recipe.fit.trunk.epochs = 0).unwrap().contains("epochs"));
-        assert!(told(|recipe| recipe.finetune.tokens = 0).unwrap().contains("tokens"));
-        assert!(told(|recipe| recipe.finetune.rank = 0).unwrap().contains("rank"));
-        assert!(told(|recipe| recipe.pooling.layers.clear()).unwrap().contains("layers"));
-        assert!(told(|recipe| recipe.pooling.layers = vec![3, 1]).unwrap().contains("ascending"));
-        assert!(told(|recipe| recipe.pooling.mean = false).unwrap().contains("mean"));
+        assert!(impossible(|recipe| recipe.fit.trunk.dropout = 1.0).unwrap().contains("dropout"));
+        assert!(impossible(|recipe| recipe.fit.settle = -1.0).unwrap().contains("settle"));
+        assert!(impossible(|recipe| recipe.fit.trunk.rate = f32::NAN).unwrap().contains("rate"));
+        assert!(impossible(|recipe| recipe.finetune.batch = 0).unwrap().contains("batch"));
+        assert!(impossible(|recipe| recipe.fit.trunk.rate = 1e9).unwrap().contains("rate"));
+        assert!(impossible(|recipe| recipe.fit.neighbours = 0).unwrap().contains("neighbours"));
+        assert!(impossible(|recipe| recipe.fit.context = 33).unwrap().contains("context"));
+        assert!(impossible(|recipe| recipe.fit.trunk.epochs = 0).unwrap().contains("epochs"));
+        assert!(impossible(|recipe| recipe.finetune.tokens = 0).unwrap().contains("tokens"));
+        assert!(impossible(|recipe| recipe.finetune.rank = 0).unwrap().contains("rank"));
+        assert!(impossible(|recipe| recipe.pooling.layers.clear()).unwrap().contains("layers"));
+        assert!(impossible(|recipe| recipe.pooling.layers = vec![3, 1]).unwrap().contains("ascending"));
+        assert!(impossible(|recipe| recipe.pooling.mean = false).unwrap().contains("mean"));
         let endless: fn(&mut HeadRecipe) = |recipe| {
             recipe.likeness.0.values_mut().flatten().for_each(|evidence| evidence.weight = f32::INFINITY);
         };
-        assert!(told(endless).unwrap().contains("[likeness]"));
+        assert!(impossible(endless).unwrap().contains("[likeness]"));
         assert!(matches!(recipe().check(1), Err(JobError::Layers(layers, 1)) if layers == [2]));
         assert!(recipe().check(2).is_ok());
     }

@@ -55,10 +55,10 @@ pub fn training(recipe: &HeadRecipe, trained: &Trained) -> String {
 
 /// The same as JSON.
 pub fn training_json(recipe: &HeadRecipe, trained: &Trained) -> String {
-    let told = serde_json::json!({
+    let report = serde_json::json!({
         "recipe": recipe, "notes": trained.notes, "compared": trained.compared, "val": trained.val, "test": trained.test,
     });
-    told.to_string()
+    report.to_string()
 }
 
 /// The report of an evaluation.

@@ -273,7 +273,8 @@ async fn call(
     let limit = config::mebibytes(settings.max_answer_mb);
     let bytes = answer.whole(limit, deadline).await.map_err(|error| told(error, good))?;
     if !good {
-        let error = dispatch::named(codec::decode_error(Dialect::OpenAi, status, &bytes, wait), &provider.name);
+        let error =
+            dispatch::attributed_to(codec::decode_error(Dialect::OpenAi, status, &bytes, wait), &provider.name);
         return Err(Failed { error, lost: false });
     }
     Ok(bytes)

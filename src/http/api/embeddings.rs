@@ -62,7 +62,7 @@ pub async fn embed(
             tell(&gateway, &embedders, &asker, began.elapsed(), &answered, spent);
             drop(permit);
             // Whose fault it is the log and the metrics know; the client's it is not.
-            answered.answer.map_err(|error| ApiError { kind: dispatch::told(error.kind), ..error })
+            answered.answer.map_err(|error| ApiError { kind: dispatch::client_kind(error.kind), ..error })
         });
         let mut response = match answer.await {
             Ok(bytes) => {

@@ -251,10 +251,10 @@ fn asked(decision: &DecisionRecord) -> Markup {
 
 /// What made each prediction: the chosen model's with bars, the others' as numbers beside it.
 fn reasons(decision: &DecisionRecord) -> Markup {
-    let mut told: Vec<&CandidateRecord> =
+    let mut others: Vec<&CandidateRecord> =
         decision.candidates.iter().filter(|candidate| !candidate.account.is_empty()).collect();
-    told.sort_by(|a, b| b.propensity.total_cmp(&a.propensity).then(b.utility.total_cmp(&a.utility)));
-    let Some(chosen) = told.iter().position(|candidate| candidate.model == decision.chosen) else {
+    others.sort_by(|a, b| b.propensity.total_cmp(&a.propensity).then(b.utility.total_cmp(&a.utility)));
+    let Some(chosen) = others.iter().position(|candidate| candidate.model == decision.chosen) else {
         return markup! {
             p.muted {
                 @if decision.features.is_empty() { "Nothing was predicted: it was chosen by name, by weight, or without reading the prompt." }
@@ -262,10 +262,10 @@ fn reasons(decision: &DecisionRecord) -> Markup {
             }
         };
     };
-    let chosen = told.remove(chosen);
-    told.truncate(OTHERS);
+    let chosen = others.remove(chosen);
+    others.truncate(OTHERS);
     let mut factors: Vec<Factor> = Vec::new();
-    for (factor, _) in std::iter::once(&chosen).chain(&told).flat_map(|candidate| candidate.account.parts()) {
+    for (factor, _) in std::iter::once(&chosen).chain(&others).flat_map(|candidate| candidate.account.parts()) {
         if factor != Factor::Base && !factors.contains(&factor) {
             factors.push(factor);
         }
@@ -278,13 +278,13 @@ fn reasons(decision: &DecisionRecord) -> Markup {
             thead {
                 tr {
                     th scope="col" { "What" } th scope="col" { span.hidden { "Drawn" } } th.num scope="col" { (chosen.model) }
-                    @for other in &told { th.num scope="col" { (other.model) } }
+                    @for other in &others { th.num scope="col" { (other.model) } }
                 }
             }
             tbody {
                 tr {
                     th scope="row" { (readable(Factor::Base, task)) } td {}
-                    @for candidate in std::iter::once(&chosen).chain(&told) { td.num { (tenths(candidate.account.by(Factor::Base))) } }
+                    @for candidate in std::iter::once(&chosen).chain(&others) { td.num { (tenths(candidate.account.by(Factor::Base))) } }
                 }
                 @for factor in &factors {
                     @let by = chosen.account.by(*factor);
@@ -292,12 +292,12 @@ fn reasons(decision: &DecisionRecord) -> Markup {
                         th scope="row" { (readable(*factor, task)) }
                         td { (moved_bar(by, widest, &format!("{}: {} points", readable(*factor, task), points(by)))) }
                         td.num { (points(by)) }
-                        @for other in &told { td.num.muted { (points(other.account.by(*factor))) } }
+                        @for other in &others { td.num.muted { (points(other.account.by(*factor))) } }
                     }
                 }
                 tr.sum {
                     th scope="row" { "Predicted quality" } td {}
-                    @for candidate in std::iter::once(&chosen).chain(&told) { td.num { strong { (tenths(candidate.account.total())) } } }
+                    @for candidate in std::iter::once(&chosen).chain(&others) { td.num { strong { (tenths(candidate.account.total())) } } }
                 }
             }
         }
@@ -308,7 +308,7 @@ fn reasons(decision: &DecisionRecord) -> Markup {
             "Within rounding the column adds up."
         }
         (table_box(Label::By("reasons-title"), &table))
-        @if told.len() + 1 < decision.candidates.len() { p.hint { "The " (told.len() + 1) " most probable of " (decision.candidates.len()) " candidates." } }
+        @if others.len() + 1 < decision.candidates.len() { p.hint { "The " (others.len() + 1) " most probable of " (decision.candidates.len()) " candidates." } }
         p.hint { (decision.features.len()) " features, space " code { (decision.feature_space) } "." }
     }
 }

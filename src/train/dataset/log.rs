@@ -140,16 +140,16 @@ impl Row {
         let worth = [worth(&entry, false, map), worth(&entry, true, map)];
         let (asked, chances) = (Asked::of(&entry), chances(&entry, None));
         let model = judged_model(&entry).cloned().unwrap_or_else(|| "".into());
-        let (decision, told) = (entry.decision, entry.outcome);
+        let (decision, ended) = (entry.decision, entry.outcome);
         let prior = decision.candidates.iter().find(|candidate| candidate.model == model).and_then(|it| it.prior);
-        let usage = told.as_ref().and_then(|told| told.usage);
+        let usage = ended.as_ref().and_then(|ended| ended.usage);
         let outcome = Outcome {
             arm: 0,
             score: 0.0,
-            cost_usd: told.as_ref().and_then(|told| told.cost_usd).map(|cost| cost as f32),
+            cost_usd: ended.as_ref().and_then(|ended| ended.cost_usd).map(|cost| cost as f32),
             input_tokens: usage.map(|usage| usage.prompt_tokens() as f32),
             output_tokens: usage.map(|usage| usage.output_tokens as f32),
-            latency_ms: told.and_then(|told| told.latency_ms).map(|latency| latency as f32),
+            latency_ms: ended.and_then(|ended| ended.latency_ms).map(|latency| latency as f32),
         };
         Self {
             id: decision.id.to_string(),

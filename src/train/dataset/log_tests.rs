@@ -148,15 +148,15 @@ fn a_conversation_and_a_wording_stay_in_one_split_along_chains() {
 
 #[test]
 fn what_cannot_be_learned_from_says_why_and_how_to_mend_it() {
-    let told = |entries: &[Value]| read(entries).unwrap_err().to_string();
-    assert!(told(&[entry(0, "a", "p", None)]).contains("none of its 1 entries was judged"));
+    let refusal = |entries: &[Value]| read(entries).unwrap_err().to_string();
+    assert!(refusal(&[entry(0, "a", "p", None)]).contains("none of its 1 entries was judged"));
     let mut silent = many(0, 30, "a");
     silent.iter_mut().for_each(|entry| {
         entry["decision"].as_object_mut().unwrap().remove("prompt");
     });
-    let message = told(&silent);
+    let message = refusal(&silent);
     assert!(message.contains("`prompts = true` under [store]") && message.contains("30 answers"), "{message}");
-    assert!(told(&many(0, 19, "a")).contains("the most are 19"));
+    assert!(refusal(&many(0, 19, "a")).contains("the most are 19"));
 }
 
 #[test]

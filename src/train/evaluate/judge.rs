@@ -64,7 +64,7 @@ pub fn judge(
     Evaluation { head: head.to_owned(), split, prompts: judged.rows.len(), notes: Vec::new(), sources }
 }
 
-/// The prompts of one source.
+/// Judges routers on the prompts of one source.
 struct SourceJudge<'a> {
     judged: Judged<'a>,
     /// Places within `judged.rows`.
@@ -191,15 +191,15 @@ impl<'a> SourceJudge<'a> {
         let by_arm = self.cases(router);
         let all: Vec<(f32, f32)> = by_arm.values().flatten().copied().collect();
         let areas: Vec<f64> = by_arm.values().filter_map(|cases| concordance(cases)).collect();
-        let told = |figure: f64| router.calibrated.then_some(figure);
+        let if_calibrated = |figure: f64| router.calibrated.then_some(figure);
         let ece = |cases: &[(f32, f32)]| expected_calibration_error(&calibration_bins(cases, BINS));
         RouterFigures {
             name: router.name.clone(),
             auroc: (!areas.is_empty()).then(|| mean(areas.iter().copied())),
-            log_loss: told(log_loss(&all)),
-            brier: told(brier(&all)),
-            ece: told(ece(&all)),
-            ece_by_model: told(mean(by_arm.values().map(|cases| ece(cases)))),
+            log_loss: if_calibrated(log_loss(&all)),
+            brier: if_calibrated(brier(&all)),
+            ece: if_calibrated(ece(&all)),
+            ece_by_model: if_calibrated(mean(by_arm.values().map(|cases| ece(cases)))),
             routed,
             against_best_single: against,
             gap_closed: gap.value.is_finite().then_some(gap),
@@ -489,8 +489,8 @@ mod tests {
         assert!((router.gap_closed.unwrap().value - 0.5).abs() < 1e-9, "{:?}", router.gap_closed);
         let cost = router.cost.as_ref().unwrap();
         assert_eq!((cost.best_priced.name.as_str(), cost.prompts), ("dear", 3));
-        let told: Vec<(usize, Option<f64>)> = source.tasks.iter().map(|it| (it.prompts, it.best_single)).collect();
-        assert_eq!(told, [(2, Some(0.5)), (1, Some(1.0))]);
+        let by_task: Vec<(usize, Option<f64>)> = source.tasks.iter().map(|it| (it.prompts, it.best_single)).collect();
+        assert_eq!(by_task, [(2, Some(0.5)), (1, Some(1.0))]);
 
         // Where nothing but `cheap` is judged, `dear` is no model of the source.
         let source = figures(&dataset, &[3]);

@@ -191,7 +191,7 @@ fn fit_member(
     settings: &TrunkSettings,
     rng: &mut StdRng,
     fixed: bool,
-    mut told: impl FnMut(usize, f64) -> Result<(), Stopped>,
+    mut report: impl FnMut(usize, f64) -> Result<(), Stopped>,
 ) -> Result<Member, Stopped> {
     let zero = |matrix: &Matrix| Matrix::zeros(matrix.rows, matrix.columns);
     let mut gradient = Gradient {
@@ -238,7 +238,7 @@ fn fit_member(
         }
         // Without val there is nothing to stop by: the last epoch is taken.
         let loss = if val.is_empty() { -(epoch as f64) } else { member.loss(table, val) };
-        told(epoch, loss)?;
+        report(epoch, loss)?;
         if patience.gains(loss) {
             best = member.clone();
         }
@@ -267,10 +267,10 @@ pub(super) fn fit(
     for at in 0..members {
         let mut rng = StdRng::seed_from_u64(seed.wrapping_add(at as u64));
         let member = Member::new(table.inputs.columns, arms, settings, &mut rng);
-        let told = |epoch: usize, loss: f64| {
+        let report = |epoch: usize, loss: f64| {
             progress.at((at * settings.epochs + epoch + 1) as u64, &format!("val log-loss {loss:.4}"))
         };
-        fitted.push(fit_member(table, member, settings, &mut rng, false, told)?);
+        fitted.push(fit_member(table, member, settings, &mut rng, false, report)?);
     }
     progress.end();
     Ok(side_by_side(&fitted))
@@ -291,8 +291,8 @@ pub(super) fn fit_linear(
     progress.begin(Stage::Logistic, settings.epochs as u64);
     let mut rng = StdRng::seed_from_u64(seed);
     let member = Member::linear(table.inputs.columns, arms);
-    let told = |epoch: usize, loss: f64| progress.at(epoch as u64 + 1, &format!("val log-loss {loss:.4}"));
-    let member = fit_member(table, member, &TrunkSettings { dropout: 0.1, ..*settings }, &mut rng, true, told)?;
+    let report = |epoch: usize, loss: f64| progress.at(epoch as u64 + 1, &format!("val log-loss {loss:.4}"));
+    let member = fit_member(table, member, &TrunkSettings { dropout: 0.1, ..*settings }, &mut rng, true, report)?;
     progress.end();
     Ok(side_by_side(&[member]))
 }

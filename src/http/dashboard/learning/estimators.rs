@@ -150,11 +150,12 @@ mod tests {
 
     #[test]
     fn every_estimator_is_shown_as_far_as_the_record_has_it() {
-        let told = |method: &str, value: f64| {
+        let estimate = |method: &str, value: f64| {
             json!({ "method": method, "value": value, "low": value - 0.1, "high": value + 0.1, "requests": 80,
                 "effective": 41.0, "clipped": 0.05, "largest_weight": 3.0 })
         };
-        let each = |value: f64| json!([told("ips", value), told("snips", value), told("doubly_robust", value)]);
+        let each =
+            |value: f64| json!([estimate("ips", value), estimate("snips", value), estimate("doubly_robust", value)]);
         let gain = json!({ "choices": 80, "mean": 0.01, "lower": -0.1, "upper": 0.12 });
         let first = record(json!({ "gain": gain }));
         assert_eq!(versions::gain(&first), Some((0.01, -0.1, 0.12, 80)));
@@ -165,7 +166,7 @@ mod tests {
         let page = details(&[record(json!({ "gain": with }))]).into_string();
         assert!(page.contains("SNIPS") && page.contains("0.800") && page.contains("41 of 80"), "{page}");
         assert!(!page.contains("title=\"as estimated"), "{page}");
-        with["new"] = json!([told("ips", 1.05)]);
+        with["new"] = json!([estimate("ips", 1.05)]);
         let page = details(&[record(json!({ "gain": with }))]).into_string();
         assert!(page.contains("as estimated: 1.050, 0.950 to 1.150") && page.contains(">1.000<"), "{page}");
         with["new"] = each(0.8);
