@@ -1,8 +1,9 @@
 //! The composition root: configuration -> running gateway.
 //!
-//! [`App::start`] puts the parts together, binds both listeners and starts the tasks ([`Engine`]); [`App::stop`] drains
-//! and joins them. What changes while it runs comes in here: configuration ([`App::reload`], by file or by signal), API tokens
-//! (another process may edit their file), and the lists of servers that are asked for their models.
+//! [`App::start`] puts the parts together, binds both listeners and starts the tasks ([`Engine`]); [`App::stop`]
+//! drains and joins them. What changes while it runs comes in here: configuration ([`App::reload`], by file or by
+//! signal), API tokens (another process may edit their file), and the lists of servers that are asked for their
+//! models.
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -207,7 +208,8 @@ impl App {
         let admin_address = admin.as_ref().map(|listener| address(listener, admin_settings.listen));
         let mut servers = Vec::new();
         let router = routes::proxy(Arc::clone(&gateway));
-        // The first pool is for threads that are no lane: those of the administration, and of programs that embed the engine.
+        // The first pool is for threads that are no lane: those of the administration, and of programs that embed the
+        // engine.
         let lanes = Arc::new(Lanes::start(lane_count(), |lane| use_pool(lane + 1)).map_err(StartError::Lanes)?);
         let serve = |listener, router| {
             let (lanes, settings, stopped) = (Arc::clone(&lanes), settings.clone(), stopped(&engine.stop));
@@ -351,8 +353,8 @@ fn guard(key: &'static str, address: SocketAddr, config: &Config, tokens: &Token
     Err(StartError::Open { key, address, data_dir: config.server.data_dir.clone() })
 }
 
-/// Loads the configuration again and takes it over; returns the files it was read from. A panic on the way is an error like
-/// any other: whoever watches the files has tokens to take over, too.
+/// Loads the configuration again and takes it over; returns the files it was read from. A panic on the way is an
+/// error like any other: whoever watches the files has tokens to take over, too.
 fn reload(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<Stamped>, ConfigErrors> {
     unharmed(|| take_over(gateway, args))
 }
@@ -426,8 +428,8 @@ fn take_over_tokens(gateway: &Gateway) {
     }
 }
 
-/// Looks at the configuration's files, at the tokens' and at the classifier's head once a second. Polling sees every kind of change (editors that
-/// replace the file, mounted secrets, network disks) and costs a few system calls.
+/// Looks at the configuration's files, at the tokens' and at the classifier's head once a second. Polling sees every
+/// kind of change (editors that replace the file, mounted secrets, network disks) and costs a few system calls.
 async fn watching_files(gateway: Arc<Gateway>, args: LoadArgs, mut seen: Seen, stopped: impl Future<Output = ()>) {
     let mut stopped = std::pin::pin!(stopped);
     loop {

@@ -1,7 +1,8 @@
 //! Numeric axes: a range, where the ticks stand, and how a number is written.
 //!
-//! Ticks of a linear axis stand at 1, 2 or 5 times a power of ten (Heckbert, "Nice numbers for graph labels", Graphics
-//! Gems, 1990); those of a logarithmic one at powers of ten, or at 1, 2 and 5 times them where fewer than two decades show.
+//! Ticks of a linear axis stand at 1, 2 or 5 times a power of ten (Heckbert, "Nice numbers for graph labels",
+//! Graphics Gems, 1990); those of a logarithmic one at powers of ten, or at 1, 2 and 5 times them where fewer than
+//! two decades show.
 
 /// How values become positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -119,7 +120,8 @@ fn round_to(value: f64, step: f64) -> f64 {
     (value * unit).round() / unit
 }
 
-/// A number for people: four significant digits at most, thousands and millions by letter, tiny ones in powers of ten.
+/// A number for people: four significant digits at most, thousands and millions by letter, tiny ones in powers of
+/// ten.
 pub fn format_number(value: f64) -> String {
     let size = value.abs();
     match size {

@@ -61,8 +61,8 @@ impl Bars {
         self
     }
 
-    /// Fixes the axis; without it, it starts at zero and fits the data. A range that does not start at zero exaggerates:
-    /// use it only where the whisker is the message.
+    /// Fixes the axis; without it, it starts at zero and fits the data. A range that does not start at zero
+    /// exaggerates: use it only where the whisker is the message.
     pub fn range(mut self, low: f64, high: f64) -> Self {
         self.range = Some((low, high));
         self

@@ -1,15 +1,15 @@
 //! Small charts as SVG text: lines with confidence bands, points, calibration and cost-quality curves, bars.
 //!
-//! Training reports, replay and the dashboard draw with it. A chart is a value that is filled and then rendered to one
-//! `<svg>` element; nothing here reads a clock, a file or the network. Colours are CSS variables of [`STYLE`], which the
-//! page embeds once, so charts follow the page into light and dark; every mark carries a `<title>`, so a pointer resting
-//! on it tells the value and a screen reader can say it.
+//! Training reports, replay and the dashboard draw with it. A chart is a value that is filled and then rendered to
+//! one `<svg>` element; nothing here reads a clock, a file or the network. Colours are CSS variables of [`STYLE`],
+//! which the page embeds once, so charts follow the page into light and dark; every mark carries a `<title>`, so a
+//! pointer resting on it tells the value and a screen reader can say it.
 //!
 //! [`Plot`] has two numeric axes (linear or logarithmic); [`Bars`] has one, with a name for each bar;
 //! [`Columns`] are stacked over time. What it leaves out: interaction beyond hovering.
 //!
-//! A page that is too narrow for a whole chart scrolls it, and then shows title and keys ([`Drawing::keys`]) by itself: in
-//! the chart they have the classes `title` and `key`, to be hidden there.
+//! A page that is too narrow for a whole chart scrolls it, and then shows title and keys ([`Drawing::keys`]) by
+//! itself: in the chart they have the classes `title` and `key`, to be hidden there.
 
 mod axis;
 mod bars;

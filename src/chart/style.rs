@@ -1,7 +1,8 @@
 //! The colours and strokes of all charts, as one style sheet.
 //!
-//! The palette is Okabe and Ito's, which people with colour-blindness can tell apart ("Color Universal Design", 2008),
-//! with its yellow darkened on light ground. Scoped by the class `chart`, so that a page's own rules stay its own.
+//! The palette is Okabe and Ito's, which people with colour-blindness can tell apart ("Color Universal
+//! Design", 2008), with its yellow darkened on light ground. Scoped by the class `chart`, so that a page's own rules
+//! stay its own.
 
 /// The style sheet a page with charts embeds once, without the `<style>` tag around it.
 pub const STYLE: &str = "\

@@ -12,8 +12,8 @@ pub enum Auth {
     Auto,
     /// Every call needs a token, even while none exists.
     Required,
-    /// Nobody needs a token to chat, whatever the listener's address. To be written down, never a default. The panel asks for
-    /// its password all the same, or is open to this machine only.
+    /// Nobody needs a token to chat, whatever the listener's address. To be written down, never a default. The panel
+    /// asks for its password all the same, or is open to this machine only.
     Off,
 }
 

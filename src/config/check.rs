@@ -1,4 +1,5 @@
-//! What a configuration must be before anything starts: keys that exist, values in range, references that lead somewhere.
+//! What a configuration must be before anything starts: keys that exist, values in range, references that lead
+//! somewhere.
 
 use serde_json::Value as Json;
 use toml::{Table, Value};
@@ -247,8 +248,8 @@ fn check_aliases(config: &Config, bad: &mut impl FnMut(String, String)) {
     }
 }
 
-/// What is possible and yet likely a slip: names of models that nobody configured, which a server may list later, and models
-/// without a price at a vendor.
+/// What is possible and yet likely a slip: names of models that nobody configured, which a server may list later, and
+/// models without a price at a vendor.
 pub(super) fn remarks(config: &Config) -> Vec<String> {
     let aliases = config.aliases.iter().map(|(alias, name)| (join("aliases", alias), name));
     let rules = config.rules.iter().enumerate().flat_map(|(index, rule)| {

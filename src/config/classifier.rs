@@ -42,8 +42,8 @@ pub struct Classifier {
     /// The encoder: `builtin`, a path (a GGUF file, or a folder with safetensors and a tokenizer), or
     /// `hf:owner/name[@revision]`.
     pub model: String,
-    /// What turns features into predictions: `builtin`, a path to a safetensors file, or `none`. Live: another one, or a file
-    /// that was written anew, is taken over while it runs.
+    /// What turns features into predictions: `builtin`, a path to a safetensors file, or `none`. Live: another one,
+    /// or a file that was written anew, is taken over while it runs.
     pub head: String,
     /// Where it runs.
     pub device: Device,
@@ -99,7 +99,8 @@ pub struct Hub {
     pub token_env: String,
     /// File that holds it; the hub's own `token` file in the cache is looked at too.
     pub token_file: Option<PathBuf>,
-    /// Where downloads are kept; absent = `$HF_HOME/hub`, else `~/.cache/huggingface/hub`, shared with other programs.
+    /// Where downloads are kept; absent = `$HF_HOME/hub`, else `~/.cache/huggingface/hub`, shared with other
+    /// programs.
     pub cache_dir: Option<PathBuf>,
     /// Never go out: what is not in the cache is an error.
     pub offline: bool,

@@ -12,7 +12,8 @@ pub struct Dispatch {
     pub attempts_per_model: u32,
     /// Milliseconds to connect.
     pub connect_timeout_ms: u64,
-    /// The HTTP proxy through which vendors are called (`http://[user:password@]host:port`); none where absent or empty.
+    /// The HTTP proxy through which vendors are called (`http://[user:password@]host:port`); none where absent or
+    /// empty.
     pub proxy: Option<String>,
     /// Hosts, domains and networks that are called without it, as this machine always is.
     pub no_proxy: Vec<String>,
@@ -24,8 +25,8 @@ pub struct Dispatch {
     pub whole_answer_timeout_ms: u64,
     /// Milliseconds between two pieces of a streamed answer, signs of life included.
     pub idle_timeout_ms: u64,
-    /// Milliseconds after which a stream that lives without content is handed to the client, for whom there is no failover
-    /// from then on; and after which a client who hears nothing gets a sign of life.
+    /// Milliseconds after which a stream that lives without content is handed to the client, for whom there is no
+    /// failover from then on; and after which a client who hears nothing gets a sign of life.
     pub sign_of_life_ms: u64,
     /// Milliseconds to a whole answer, or to the beginning of a stream, retries and failover included.
     pub total_timeout_ms: u64,

@@ -1,6 +1,6 @@
-//! Reads `.env`: lines of `NAME=value`. A value's `$` would begin another variable's name here, and stay what it is for
-//! systemd and for containers that read the same file; a password cut off at it would say nothing. So it is refused where it
-//! is not quoted; `${NAME}` is meant, and stands for the variable.
+//! Reads `.env`: lines of `NAME=value`. A value's `$` would begin another variable's name here, and stay what it is
+//! for systemd and for containers that read the same file; a password cut off at it would say nothing. So it is
+//! refused where it is not quoted; `${NAME}` is meant, and stands for the variable.
 
 use super::load::ConfigErrors;
 
@@ -19,7 +19,8 @@ pub(super) fn read(text: &str, path: &str) -> Result<Vec<(String, String)>, Conf
     dotenvy::from_read_iter(text.as_bytes()).map(|line| line.map_err(wrong)).collect()
 }
 
-/// The first line (from 1) with a `$` that is neither in single quotes, nor escaped, nor in a comment, nor before `{`.
+/// The first line (from 1) with a `$` that is neither in single quotes, nor escaped, nor in a comment, nor before
+/// `{`.
 fn bare_dollar(text: &str) -> Option<usize> {
     let (mut quote, mut escaped, mut comment) = (None, false, false);
     let (mut line, mut before) = (1, '\n');

@@ -1,5 +1,5 @@
-//! Keeps secrets out of what is said of a configuration: people put a key where its variable's name belongs, or into a URL,
-//! and what is then refused or shown must not tell it to whoever reads along.
+//! Keeps secrets out of what is said of a configuration: people put a key where its variable's name belongs, or into
+//! a URL, and what is then refused or shown must not tell it to whoever reads along.
 
 use toml::Value;
 
@@ -24,8 +24,8 @@ pub(super) fn fault_of_variable(name: &str) -> Option<&'static str> {
     )
 }
 
-/// An error of serde's without the value it is about: `invalid type: string "sk-...", expected a map` says which value it
-/// found, and that may be a key.
+/// An error of serde's without the value it is about: `invalid type: string "sk-...", expected a map` says which
+/// value it found, and that may be a key.
 pub(super) fn without_value(message: &str) -> String {
     let cut = || {
         let (kind, rest) = message.split_once(": ").filter(|(kind, _)| kind.starts_with("invalid "))?;

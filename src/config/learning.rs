@@ -87,8 +87,8 @@ pub struct Guard {
     pub enabled: bool,
     /// Requests, and judgements, looked at on each side.
     pub window: usize,
-    /// Requests there must be on each side before anything is said, and choices of the live version before another takes
-    /// over by itself.
+    /// Requests there must be on each side before anything is said, and choices of the live version before another
+    /// takes over by itself.
     pub min_requests: usize,
     /// The share of requests that fail may rise by so much, beyond what chance explains.
     pub error_rise: f64,
@@ -114,9 +114,9 @@ impl Default for Guard {
     }
 }
 
-/// What is made of an answer where nobody judged it: as far as its model has the signal more often than the others do,
-/// beyond chance. A signal that has no value here says nothing of quality: missing is missing, not zero. Errors and timeouts
-/// are matters of reliability and have no place here.
+/// What is made of an answer where nobody judged it: as far as its model has the signal more often than the others
+/// do, beyond chance. A signal that has no value here says nothing of quality: missing is missing, not zero. Errors
+/// and timeouts are matters of reliability and have no place here.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewardMap {

@@ -10,7 +10,8 @@ pub struct Limits {
     pub max_body_mb: u64,
     /// Seconds a client may take to send its body.
     pub body_timeout_s: u64,
-    /// Requests answered at once (chat, embeddings, dry runs, counts); more get 429. Reports have permits of their own.
+    /// Requests answered at once (chat, embeddings, dry runs, counts); more get 429. Reports have permits of their
+    /// own.
     pub max_in_flight: usize,
     /// Requests per minute of one token, where the token itself says nothing; 0 = no limit.
     pub requests_per_minute: u32,

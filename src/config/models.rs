@@ -20,8 +20,8 @@ pub enum Capability {
     Reasoning,
 }
 
-/// What a model may refuse although its vendor's dialect can say it. It is left out or said in another way; only a model that
-/// refuses to be made to call tools, or to go on with an answer, is not asked to.
+/// What a model may refuse although its vendor's dialect can say it. It is left out or said in another way; only a
+/// model that refuses to be made to call tools, or to go on with an answer, is not asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {

@@ -37,8 +37,8 @@ impl MaxTokensField {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quirks {
-    /// The field that bounds an answer's length, where it knows one name only. Unsaid, a request that passes keeps the name
-    /// that the client chose, and one that is translated gets OpenAI's newer one.
+    /// The field that bounds an answer's length, where it knows one name only. Unsaid, a request that passes keeps
+    /// the name that the client chose, and one that is translated gets OpenAI's newer one.
     pub max_tokens_field: Option<MaxTokensField>,
     /// Whether it says its reasoning in `reasoning_content` and wants it back in tool loops (DeepSeek).
     pub reasoning_content: bool,

@@ -1,5 +1,5 @@
-//! How large a whole number may be. The upper ends are no advice: they keep what is multiplied, added to a clock or set
-//! aside in memory from going beyond what a machine holds, which would end in a panic at some later hour.
+//! How large a whole number may be. The upper ends are no advice: they keep what is multiplied, added to a clock or
+//! set aside in memory from going beyond what a machine holds, which would end in a panic at some later hour.
 
 use super::Config;
 

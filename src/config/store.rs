@@ -13,8 +13,8 @@ pub struct Store {
     pub queue: usize,
     /// Decisions with all that came of them, and the audit's acts, are deleted after so many days; 0 = never.
     pub max_age_days: u32,
-    /// The log's records, packed, may take so many MiB, oldest deleted first; 0 = no limit. The file takes up to twice as
-    /// much.
+    /// The log's records, packed, may take so many MiB, oldest deleted first; 0 = no limit. The file takes up to
+    /// twice as much.
     pub max_mb: u64,
     /// Memory for the database's page cache, MiB.
     pub cache_mb: u64,

@@ -1,9 +1,10 @@
 //! One upstream call, from sending the request to a whole answer, or to the first piece of a streamed one.
 //!
-//! **Who lives.** A model that thinks says nothing for minutes. Some vendors send signs of life meanwhile (`message_start`,
-//! pings, comments), some the head of the answer only, some not even that. So a stream that said anything is given the time
-//! between two pieces again and again, one of a model that can reason its own patience before that; and a stream that lives
-//! without content is handed over after [`Deadlines::sign_of_life`], so that the client is not left without headers.
+//! **Who lives.** A model that thinks says nothing for minutes. Some vendors send signs of life meanwhile
+//! (`message_start`, pings, comments), some the head of the answer only, some not even that. So a stream that said
+//! anything is given the time between two pieces again and again, one of a model that can reason its own patience
+//! before that; and a stream that lives without content is handed over after [`Deadlines::sign_of_life`], so that the
+//! client is not left without headers.
 
 use std::time::Duration;
 
@@ -34,7 +35,8 @@ const HELD_LIMIT: usize = 4 << 20;
 pub(super) struct Failed {
     /// Why, with the deployment named.
     pub(super) error: ApiError,
-    /// Whether time ran out on work that the vendor had begun: the same place would take as long again, and be paid again.
+    /// Whether time ran out on work that the vendor had begun: the same place would take as long again, and be paid
+    /// again.
     pub(super) too_slow: bool,
 }
 
@@ -91,8 +93,8 @@ pub(super) struct Opened {
 /// Deadlines of one call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    /// The whole answer must be here, or of a stream that has no content yet the next piece, if that is longer than between two
-    /// others.
+    /// The whole answer must be here, or of a stream that has no content yet the next piece, if that is longer than
+    /// between two others.
     pub(super) first: Instant,
     /// Whether a vendor that works on it may say nothing before that.
     pub(super) silent: bool,
@@ -107,8 +109,8 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Of a call that begins now, of a walk that has until `total`; `stream` = its answer comes in pieces, `thinks` = its
-    /// model may think before it says anything.
+    /// Of a call that begins now, of a walk that has until `total`; `stream` = its answer comes in pieces, `thinks` =
+    /// its model may think before it says anything.
     pub(super) fn new(settings: &config::Dispatch, stream: bool, thinks: bool, total: Instant) -> Self {
         let patience = match (stream, thinks) {
             (true, false) => settings.first_byte_timeout_ms,
@@ -126,8 +128,8 @@ impl Deadlines {
         }
     }
 
-    /// Of a stream that is handed over now: the walk is over, it has its own time. `due` = it has no content yet, and its next
-    /// piece has until then.
+    /// Of a stream that is handed over now: the walk is over, it has its own time. `due` = it has no content yet, and
+    /// its next piece has until then.
     pub(super) fn of_stream(settings: &config::Dispatch, due: Option<Instant>) -> Self {
         let now = Instant::now();
         let total = now + Duration::from_millis(settings.stream_timeout_ms);

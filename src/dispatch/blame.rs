@@ -2,8 +2,8 @@
 
 use crate::protocol::{ApiError, ErrorKind};
 
-/// Puts who gave it before an error's message. What a vendor says of our key is no client's business: some quote a part of
-/// it.
+/// Puts who gave it before an error's message. What a vendor says of our key is no client's business: some quote a
+/// part of it.
 pub fn attributed_to(mut error: ApiError, who: &str) -> ApiError {
     match error.kind {
         ErrorKind::Authentication => error.message = "it refuses our key".into(),
@@ -15,8 +15,8 @@ pub fn attributed_to(mut error: ApiError, who: &str) -> ApiError {
     error
 }
 
-/// The kind that a client is told. What a vendor holds against our key, our account, our names of its models is nothing that
-/// the client could mend by another credential.
+/// The kind that a client is told. What a vendor holds against our key, our account, our names of its models is
+/// nothing that the client could mend by another credential.
 pub fn client_kind(kind: ErrorKind) -> ErrorKind {
     match kind {
         ErrorKind::Authentication | ErrorKind::Permission | ErrorKind::NotFound | ErrorKind::Quota => {

@@ -1,18 +1,20 @@
 //! Walks a plan's models until one answers.
 //!
-//! **Worst case.** One request makes at most `dispatch.max_attempts` upstream calls, at most `dispatch.attempts_per_model` of
-//! them to one model (or one to each of its places, where it has more of them), and takes at most `dispatch.total_timeout_ms`
-//! until a whole answer is here or a stream begins, which then has `dispatch.stream_timeout_ms` of its own. A call to a place
-//! that already failed this request waits first (for as long as its vendor asked, up to `dispatch.max_retry_after_ms`), and is
-//! paid from the retry budget shared by all requests; moving on to another place or model is free, since it does not press on
-//! the one that is down. A place that rests because of others is waited for where no other candidate is left.
+//! **Worst case.** One request makes at most `dispatch.max_attempts` upstream calls, at most
+//! `dispatch.attempts_per_model` of them to one model (or one to each of its places, where it has more of them), and
+//! takes at most `dispatch.total_timeout_ms` until a whole answer is here or a stream begins, which then has
+//! `dispatch.stream_timeout_ms` of its own. A call to a place that already failed this request waits first (for as
+//! long as its vendor asked, up to `dispatch.max_retry_after_ms`), and is paid from the retry budget shared by all
+//! requests; moving on to another place or model is free, since it does not press on the one that is down. A place
+//! that rests because of others is waited for where no other candidate is left.
 //!
-//! **What moves on.** A broken connection, a vendor that does not take the call in time, an overload, a rate limit, a fault of
-//! the upstream: another deployment, the same one after a pause, then the next model. What asking again there would not
-//! mend (an answer that had begun and is not ready in time, an id that the vendor does not know, a refused key, a spent quota):
-//! another deployment, under another key if it is the key's fault, then the next model. A prompt too long for one model: only
-//! models with a larger context; where it should have fitted by far, that place's window is not what it is declared to be, and the
-//! next place is asked. A request that is wrong in itself: nowhere, the client is told.
+//! **What moves on.** A broken connection, a vendor that does not take the call in time, an overload, a rate limit, a
+//! fault of the upstream: another deployment, the same one after a pause, then the next model. What asking again
+//! there would not mend (an answer that had begun and is not ready in time, an id that the vendor does not know, a
+//! refused key, a spent quota): another deployment, under another key if it is the key's fault, then the next model.
+//! A prompt too long for one model: only models with a larger context; where it should have fitted by far, that
+//! place's window is not what it is declared to be, and the next place is asked. A request that is wrong in itself:
+//! nowhere, the client is told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -275,7 +277,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What a failed call means for the calls to come: where they would be in vain, and whether this model is done with.
+    /// What a failed call means for the calls to come: where they would be in vain, and whether this model is done
+    /// with.
     fn learn_from(&mut self, model: &Model, place: &Deployment, failed: Failed) -> Option<Found> {
         let Failed { error, too_slow } = failed;
         if place.check(std::time::Instant::now()) == Err(Refused::Breaker) {

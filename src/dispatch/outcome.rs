@@ -29,8 +29,8 @@ pub struct Outcome {
     pub causes: Vec<(ModelName, ErrorKind)>,
     /// Whether the answer was streamed.
     pub streamed: bool,
-    /// Tokens of the answer. What the vendor did not count (it never does, or the stream ended early) is estimated: it
-    /// charges for them all the same. Where there is no answer, those of the last call that failed at a price.
+    /// Tokens of the answer. What the vendor did not count (it never does, or the stream ended early) is estimated:
+    /// it charges for them all the same. Where there is no answer, those of the last call that failed at a price.
     pub usage: Option<Usage>,
     /// What it cost, `lost` included.
     pub cost: Usd,

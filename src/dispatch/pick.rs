@@ -1,8 +1,9 @@
 //! Which deployment of a model gets the next call.
 //!
 //! Two are drawn by weight, and the first is taken unless the second would answer in less than half the time (the
-//! "power of two choices" with peak-EWMA as load: Mitzenmacher 2001). So weights are shares as long as all is well, and
-//! traffic moves away from a slow place before it fails. A place of weight 0 stands by: it is called where no other is ready.
+//! "power of two choices" with peak-EWMA as load: Mitzenmacher 2001). So weights are shares as long as all is well,
+//! and traffic moves away from a slow place before it fails. A place of weight 0 stands by: it is called where no
+//! other is ready.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,8 +33,8 @@ pub fn pick(
     Some(Arc::clone(if better { second } else { first }))
 }
 
-/// The place among `these` whose rest is over first, and how long that takes: what is left to be waited for when nothing can
-/// be picked.
+/// The place among `these` whose rest is over first, and how long that takes: what is left to be waited for when
+/// nothing can be picked.
 pub(super) fn rested(
     model: &Model,
     these: &dyn Fn(&Deployment) -> bool,

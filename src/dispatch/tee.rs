@@ -2,11 +2,11 @@
 //!
 //! Where client and upstream speak the same dialect the bytes pass through as they came and are decoded on the side;
 //! else each event is encoded anew. Either way the stream ends in one of four ways: the upstream said that it is
-//! complete; it broke off, or the gateway closes, and the client gets an error event in its dialect; or the client went
-//! away, which drops this and with it the call. What was said until then is priced in all four.
+//! complete; it broke off, or the gateway closes, and the client gets an error event in its dialect; or the client
+//! went away, which drops this and with it the call. What was said until then is priced in all four.
 //!
-//! A client that hears nothing for long (the model thinks) gets a sign of life in its dialect: else a proxy on the way, or
-//! the client itself, would take the connection for dead.
+//! A client that hears nothing for long (the model thinks) gets a sign of life in its dialect: else a proxy on the
+//! way, or the client itself, would take the connection for dead.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -317,8 +317,8 @@ fn went_well(permit: &mut Permit, at_ms: i64) {
     permit.settle(&good, now, at_ms);
 }
 
-/// Reads what is left of a body that has said all it had to say: mostly its end, which may come a moment later. A connection
-/// whose answer was not read to its end cannot be used again.
+/// Reads what is left of a body that has said all it had to say: mostly its end, which may come a moment later. A
+/// connection whose answer was not read to its end cannot be used again.
 fn read_out(mut answer: Answer) {
     let rest = async move {
         let deadline = Instant::now() + LAST_BYTES;

@@ -5,7 +5,8 @@ use crate::protocol::{ChatResponse, Part, Usage};
 /// Bytes of an answer that make a token, about.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// What was `said` of an answer's tokens, with what was not: its prompt's, and those of so many bytes that nobody counted.
+/// What was `said` of an answer's tokens, with what was not: its prompt's, and those of so many bytes that nobody
+/// counted.
 pub(super) fn estimated(said: Usage, prompt_tokens: u32, uncounted: u64) -> Usage {
     let mut usage = said;
     if usage.prompt_tokens() == 0 {

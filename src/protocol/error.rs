@@ -82,8 +82,8 @@ pub struct ApiError {
     pub said: Option<Box<Said>>,
 }
 
-/// An error in its vendor's own words. Only of errors that speak of the request: what is held against our key is nobody
-/// else's business.
+/// An error in its vendor's own words. Only of errors that speak of the request: what is held against our key is
+/// nobody else's business.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Said {
     /// The dialect it is said in.

@@ -34,8 +34,8 @@ impl Message {
         Self { role, parts: vec![Part::text(text)], name: None }
     }
 
-    /// Whether a person speaks, and not only tools that were called, or the program that a person works with: what it adds
-    /// to results (Claude Code's `<system-reminder>`) is no question.
+    /// Whether a person speaks, and not only tools that were called, or the program that a person works with: what it
+    /// adds to results (Claude Code's `<system-reminder>`) is no question.
     pub fn is_question(&self) -> bool {
         let brings_results = self.parts.iter().any(|part| matches!(part, Part::ToolResult { .. }));
         let asks = |part: &Part| match part {

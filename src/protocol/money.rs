@@ -49,14 +49,14 @@ pub struct Price {
     /// Per million prompt tokens read from the vendor's cache; the input price where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_read: Option<f64>,
-    /// Per million prompt tokens written to the vendor's cache; the input price where absent. Those that are kept for an hour
-    /// cost twice the input price.
+    /// Per million prompt tokens written to the vendor's cache; the input price where absent. Those that are kept for
+    /// an hour cost twice the input price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_write: Option<f64>,
 }
 
-/// What a token costs that is kept in the cache for an hour, as a multiple of the input price: so at the one vendor that has
-/// such, for all its models.
+/// What a token costs that is kept in the cache for an hour, as a multiple of the input price: so at the one vendor
+/// that has such, for all its models.
 const LONG_WRITE: f64 = 2.0;
 
 impl Price {

@@ -52,7 +52,8 @@ impl Usage {
     }
 }
 
-/// Beyond any window there is or will soon be: a vendor that counts more has slipped, and must not empty anybody's account.
+/// Beyond any window there is or will soon be: a vendor that counts more has slipped, and must not empty anybody's
+/// account.
 pub const MOST_TOKENS: u64 = 100_000_000;
 
 #[cfg(test)]

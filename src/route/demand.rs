@@ -79,8 +79,8 @@ impl Demand {
     }
 }
 
-/// Whether a conversation ends with a text of the assistant's. One that its vendor paused (`pause_turn`) ends with more, and
-/// goes on everywhere.
+/// Whether a conversation ends with a text of the assistant's. One that its vendor paused (`pause_turn`) ends with
+/// more, and goes on everywhere.
 fn is_prefilled(request: &ChatRequest) -> bool {
     let instructs = |role: Role| matches!(role, Role::System | Role::Developer);
     let last = request.messages.iter().rfind(|message| !instructs(message.role));
@@ -91,8 +91,8 @@ fn is_prefilled(request: &ChatRequest) -> bool {
     })
 }
 
-/// Estimates a request's prompt tokens from its characters: about four to a token in Latin script, about one and a half
-/// in Chinese, Japanese and Korean. Vendors count differently by a quarter and more, so nobody bills by this.
+/// Estimates a request's prompt tokens from its characters: about four to a token in Latin script, about one and a
+/// half in Chinese, Japanese and Korean. Vendors count differently by a quarter and more, so nobody bills by this.
 pub fn estimate_tokens(request: &ChatRequest) -> u32 {
     let mut tokens = Tally::default();
     for message in &request.messages {
@@ -116,8 +116,8 @@ struct Tally {
 
 impl Tally {
     fn text(&mut self, text: &str) {
-        // A byte of ASCII is a quarter of a token; two bytes (Cyrillic, accents) make a letter of a bit more than that;
-        // three bytes (Han, kana, hangul) make one of about two thirds of a token.
+        // A byte of ASCII is a quarter of a token; two bytes (Cyrillic, accents) make a letter of a bit more than
+        // that; three bytes (Han, kana, hangul) make one of about two thirds of a token.
         let wide = text.bytes().filter(|byte| *byte >= 0xE0).count() as u64;
         self.quarter_tokens += text.len() as u64 - wide / 4;
     }

@@ -60,8 +60,8 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Those of `pool` that can serve the request, and the others. Where none can now, the one whose vendor's rest is over
-/// first counts, if that is soon enough. The first part is never empty.
+/// Those of `pool` that can serve the request, and the others. Where none can now, the one whose vendor's rest is
+/// over first counts, if that is soon enough. The first part is never empty.
 ///
 /// # Errors
 ///

@@ -1,14 +1,14 @@
 //! The learned choice: predictions for every candidate, their utility, and one draw of the policy among them.
 //!
-//! 1. **Quality**: what the classifier says of each model for this prompt (or, where it could not read it in time, of each
-//!    model in general), corrected by what the policy has learned from feedback.
-//! 2. **Cost**: the prompt, priced as cached where the conversation stays, and as many answer tokens as are expected: by
-//!    the classifier, corrected by how long this model's answers have been ([`Lengths`]).
+//! 1. **Quality**: what the classifier says of each model for this prompt (or, where it could not read it in time, of
+//!    each model in general), corrected by what the policy has learned from feedback.
+//! 2. **Cost**: the prompt, priced as cached where the conversation stays, and as many answer tokens as are expected:
+//!    by the classifier, corrected by how long this model's answers have been ([`Lengths`]).
 //! 3. **Time**: as measured, per token ([`Speeds`]); the others' median for who was not.
 //! 4. **Utility** under the objective, the budget's price added to its cost weight.
 //! 5. **Choice**: the policy draws, with probabilities it says. No try-outs where the request, a rule or the
-//!    configuration forbids them, inside a tool loop, and in a conversation that is under way: that one stays on its model
-//!    unless another promises more utility than switching costs.
+//!    configuration forbids them, inside a tool loop, and in a conversation that is under way: that one stays on its
+//!    model unless another promises more utility than switching costs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! How long each model's answers turn out beside what was expected of them.
 //!
-//! What the classifier says of answers' lengths comes from models that are like this one, or from none, and a cost that is
-//! wrong by half moves a choice as much as several points of quality. So the tokens of real answers are added up beside
-//! those expected, old ones fading, and what is expected next is multiplied by their ratio. It begins at one.
+//! What the classifier says of answers' lengths comes from models that are like this one, or from none, and a cost
+//! that is wrong by half moves a choice as much as several points of quality. So the tokens of real answers are added
+//! up beside those expected, old ones fading, and what is expected next is multiplied by their ratio. It begins at
+//! one.
 
 use std::collections::HashMap;
 

@@ -1,10 +1,9 @@
 //! Canonical request -> [`Plan`]: which models, in which order, and why.
 //!
 //! [`plan()`] works in steps: what the request asks of a model ([`Demand`]); static rules ([`Rules`]) that pin,
-//! prefer, forbid or weigh; the candidates that are configured, allowed, able and healthy, and for every other model the
-//! reason why it is left out; the choice among them by the learned policy (`learned`) or by weight, with the probability it
-//! was made with. The result is a [`Plan`] for
-//! `dispatch` to walk and a [`Decision`] that explains it.
+//! prefer, forbid or weigh; the candidates that are configured, allowed, able and healthy, and for every other model
+//! the reason why it is left out; the choice among them by the learned policy (`learned`) or by weight, with the
+//! probability it was made with. The result is a [`Plan`] for `dispatch` to walk and a [`Decision`] that explains it.
 //!
 //! Nothing here calls an upstream.
 

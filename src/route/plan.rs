@@ -25,7 +25,8 @@ pub struct Considered {
     pub model: ModelName,
     /// Its weight, where the choice is by weight.
     pub weight: f64,
-    /// Expected cost, US dollars: the estimated prompt, and an answer of the length clients ask for or usual ones have.
+    /// Expected cost, US dollars: the estimated prompt, and an answer of the length clients ask for or usual ones
+    /// have.
     pub cost_usd: f64,
     /// Tokens of that answer.
     #[serde(skip)]

@@ -90,8 +90,8 @@ impl Case<'_> {
         Tradeoff { cost_per_usd: cost_per_usd + price, latency_per_s }
     }
 
-    /// Puts the able models in order: by the learned policy where it acts, else by weight (and says what the policy would
-    /// have done).
+    /// Puts the able models in order: by the learned policy where it acts, else by weight (and says what the policy
+    /// would have done).
     fn rank(&self, able: &[Arc<Model>], why: String, chance: &mut dyn FnMut() -> f64) -> Ranked {
         let (settings, verdict, wishes) = (self.settings, &self.verdict, &self.request.routing);
         let asked = learned::Asked {

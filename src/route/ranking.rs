@@ -63,8 +63,8 @@ pub(super) fn weight(model: &Model, verdict: &Verdict) -> f64 {
     if weight > 0.0 { weight } else { f64::MIN_POSITIVE }
 }
 
-/// Drawn without replacement with probabilities proportional to the weights (Efraimidis and Spirakis, "Weighted random
-/// sampling with a reservoir", 2006). The propensity is the probability of standing first.
+/// Drawn without replacement with probabilities proportional to the weights (Efraimidis and Spirakis, "Weighted
+/// random sampling with a reservoir", 2006). The propensity is the probability of standing first.
 pub(super) fn by_weight(weights: &[f64], mode: Mode, reason: String, chance: &mut dyn FnMut() -> f64) -> Ranking {
     let total: f64 = weights.iter().sum();
     // ln(u) / w orders as u^(1/w) does, without underflow.

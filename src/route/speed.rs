@@ -1,7 +1,8 @@
 //! How long each model takes for an answer, by its length: measured, per token.
 //!
 //! An answer's time is nearly proportional to its tokens, plus what passes before the first. So what is averaged is
-//! seconds per `tokens + `[`HEAD_START`], exponentially, and an answer of so many tokens is expected to take as much again.
+//! seconds per `tokens + `[`HEAD_START`], exponentially, and an answer of so many tokens is expected to take as much
+//! again.
 
 use std::collections::HashMap;
 use std::time::Duration;

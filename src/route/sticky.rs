@@ -1,7 +1,8 @@
 //! Conversations and the models they are on, so that a vendor's prompt cache is not thrown away without reason.
 //!
-//! A bounded table in memory. It is not kept over a restart: the caches it stands for live for minutes, too. Entries are
-//! held in two generations; when the younger is full, the older, which nobody has touched since, is dropped as a whole.
+//! A bounded table in memory. It is not kept over a restart: the caches it stands for live for minutes, too. Entries
+//! are held in two generations; when the younger is full, the older, which nobody has touched since, is dropped as a
+//! whole.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

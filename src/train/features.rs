@@ -1,9 +1,9 @@
 //! Pooled states of many prompts, kept on disk, because reading them is what takes long.
 //!
-//! A file belongs to one encoder, pooling and length of reading; its name says which. It is a list of a prompt's hash, its
-//! states (sixteen bits each) and a checksum, only ever added to: a run that was stopped goes on where it was. Runs that go
-//! on at once may share a file: whole entries are added under a lock, and what is not whole is thrown away. Prompts are read in
-//! order of length, so that those of a batch take about equally long.
+//! A file belongs to one encoder, pooling and length of reading; its name says which. It is a list of a prompt's
+//! hash, its states (sixteen bits each) and a checksum, only ever added to: a run that was stopped goes on where it
+//! was. Runs that go on at once may share a file: whole entries are added under a lock, and what is not whole is
+//! thrown away. Prompts are read in order of length, so that those of a batch take about equally long.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -46,7 +46,8 @@ pub enum FeatureError {
 /// Reads prompts: their pooled states, in order.
 pub type Encode<'a> = dyn FnMut(&[&str]) -> Result<Vec<Vec<f32>>, String> + 'a;
 
-/// The states of `prompts`, one a row, `width` numbers each: from the file in `folder`, and from `encode` where it has none.
+/// The states of `prompts`, one a row, `width` numbers each: from the file in `folder`, and from `encode` where it
+/// has none.
 ///
 /// # Errors
 ///
@@ -77,7 +78,8 @@ pub fn states(
     let mut missing: Vec<usize> = (0..prompts.len()).filter(|row| !known[*row]).collect();
     missing.sort_by_key(|row| (prompts[*row].len(), hashes[*row]));
     missing.dedup_by_key(|row| hashes[*row]);
-    // Progress in bytes, because a prompt's time goes with its length; beyond what is read of it, length costs nothing.
+    // Progress in bytes, because a prompt's time goes with its length; beyond what is read of it, length costs
+    // nothing.
     let cost = |row: &usize| prompts[*row].len().clamp(8, 5 * origin.max_tokens);
     let total: usize = missing.iter().map(cost).sum();
     progress.begin(Stage::Features, total as u64);

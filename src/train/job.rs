@@ -1,7 +1,7 @@
 //! The training job from end to end: data, features, fit, measurement, artefact and report.
 //!
-//! It is resumable where it takes long: features lie on disk, and a second run finds them. Everything else is minutes, and
-//! comes out the same again, because all that is drawn is drawn from the recipe's seed.
+//! It is resumable where it takes long: features lie on disk, and a second run finds them. Everything else is
+//! minutes, and comes out the same again, because all that is drawn is drawn from the recipe's seed.
 
 use std::path::{Path, PathBuf};
 
@@ -70,8 +70,8 @@ impl Job<'_> {
         Ok(finetune(&self.recipe.finetune, *read, &dataset, base, device, &file, self.progress)?)
     }
 
-    /// Trains a head and writes `head.safetensors`, `report.json` and `report.html`. `labels` are prompts with nothing but
-    /// a task's name.
+    /// Trains a head and writes `head.safetensors`, `report.json` and `report.html`. `labels` are prompts with
+    /// nothing but a task's name.
     ///
     /// # Errors
     ///

@@ -20,8 +20,8 @@ pub struct HeadRecipe {
     pub license: Option<String>,
     /// The data's sources that are used; empty = all.
     pub sources: Vec<String>,
-    /// Task families (the part of a task's name before the slash) that are left out of train and val, and are then all
-    /// that is tested: how does a head do on work it has not seen?
+    /// Task families (the part of a task's name before the slash) that are left out of train and val, and are then
+    /// all that is tested: how does a head do on work it has not seen?
     pub without: Vec<String>,
     /// Which of the encoder's states are looked at.
     pub pooling: Pooling,

@@ -1,8 +1,8 @@
 //! Are off-policy estimates right? Tried where the truth is known.
 //!
-//! On recorded outcomes every policy's value can be computed. So: draw a log with one policy, estimate another from it, look
-//! whether the truth lies in the interval, and again, a few hundred times. The judged policy is a learned one; the logs are
-//! made by a policy that explores evenly, and by one that names a single model nearly always.
+//! On recorded outcomes every policy's value can be computed. So: draw a log with one policy, estimate another from
+//! it, look whether the truth lies in the interval, and again, a few hundred times. The judged policy is a learned
+//! one; the logs are made by a policy that explores evenly, and by one that names a single model nearly always.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -162,7 +162,8 @@ fn behavior(prompt: &Prompt, logging: Logging, favourite: usize) -> Vec<f64> {
     }
 }
 
-/// A log of `requests` prompts drawn with replacement, with a reward model that was learned on the other half of the log.
+/// A log of `requests` prompts drawn with replacement, with a reward model that was learned on the other half of the
+/// log.
 fn draw(
     stream: &Stream,
     population: &[Prompt],

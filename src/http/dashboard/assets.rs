@@ -1,4 +1,5 @@
-//! Styles, scripts and the icon: in the binary, under names that hold their hash, so that browsers keep them for good.
+//! Styles, scripts and the icon: in the binary, under names that hold their hash, so that browsers keep them for
+//! good.
 
 use std::sync::LazyLock;
 

@@ -1,13 +1,13 @@
 //! The panel an operator keeps open: pages rendered here, on the admin listener.
 //!
-//! A page shows what the admin API answers, by the same functions, and changes things by calling it: a form or a button
-//! names the call (`data-api`), and `assets/core.js` makes it with the session's cookie and token. Parts of a page that
-//! change by themselves (`data-live`) are fetched anew as the same page and put in place. Nothing comes from elsewhere:
-//! styles and scripts are in the binary, under names that hold their hash, and the content security policy allows
-//! nothing else.
+//! A page shows what the admin API answers, by the same functions, and changes things by calling it: a form or a
+//! button names the call (`data-api`), and `assets/core.js` makes it with the session's cookie and token. Parts of a
+//! page that change by themselves (`data-live`) are fetched anew as the same page and put in place. Nothing comes
+//! from elsewhere: styles and scripts are in the binary, under names that hold their hash, and the content security
+//! policy allows nothing else.
 //!
-//! [`login`] is the way in, [`visitor`] tells who is in, [`layout`] is what all pages share, [`parts`] what many do; one
-//! page per file otherwise.
+//! [`login`] is the way in, [`visitor`] tells who is in, [`layout`] is what all pages share, [`parts`] what many do;
+//! one page per file otherwise.
 
 mod assets;
 mod audit;

@@ -1,4 +1,5 @@
-//! `/dashboard/models`: every model and where it is served: status, breaker, load, price, weight, and what can be done.
+//! `/dashboard/models`: every model and where it is served: status, breaker, load, price, weight, and what can be
+//! done.
 
 use std::sync::Arc;
 

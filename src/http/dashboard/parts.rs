@@ -77,8 +77,8 @@ pub(super) fn price(value: f64) -> String {
     format!("${}", (value * 1e6).round() / 1e6)
 }
 
-/// A chart, in a box that can be scrolled where the screen is narrower than the chart can be read. There its title and its
-/// keys stand above the box, so that they are seen wherever it is scrolled to.
+/// A chart, in a box that can be scrolled where the screen is narrower than the chart can be read. There its title
+/// and its keys stand above the box, so that they are seen wherever it is scrolled to.
 pub(super) fn chart(label: &str, chart: &impl Drawing) -> Markup {
     html! {
         div.chart-head aria-hidden="true" {

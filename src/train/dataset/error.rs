@@ -66,7 +66,8 @@ pub enum DatasetError {
         /// Where was looked.
         path: PathBuf,
     },
-    /// Nothing is called by the name of the part that is to be judged, and what else there is could not be told apart.
+    /// Nothing is called by the name of the part that is to be judged, and what else there is could not be told
+    /// apart.
     #[error(
         "{} has no `{wanted}`; there is {found}. Say --split NAME for one of these, or name the one that is meant alone",
         path.display()

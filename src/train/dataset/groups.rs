@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-/// What belongs together: wordings and what else ties them (a conversation, a question), by the records that have both.
+/// What belongs together: wordings and what else ties them (a conversation, a question), by the records that have
+/// both.
 #[derive(Default)]
 pub(super) struct Groups {
     numbers: HashMap<(u8, u64), usize>,

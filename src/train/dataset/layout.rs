@@ -1,8 +1,9 @@
 //! Which files of a data set belong to which split.
 //!
-//! A folder or file called `train`, `val` or `test` (in any case) is that split; `validation`, `dev` and `valid` are val where
-//! nothing is called so. What else lies there is *unnamed*: loose files count as the split that is asked for where no folder
-//! is a split, any other part is read only where it is asked for by name, or is the only one that can be meant.
+//! A folder or file called `train`, `val` or `test` (in any case) is that split; `validation`, `dev` and `valid` are
+//! val where nothing is called so. What else lies there is *unnamed*: loose files count as the split that is asked
+//! for where no folder is a split, any other part is read only where it is asked for by name, or is the only one that
+//! can be meant.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -130,7 +131,8 @@ impl Layout {
         chosen
     }
 
-    /// The one part that can be meant by a split that nothing is called: an unnamed folder, or the loose files together.
+    /// The one part that can be meant by a split that nothing is called: an unnamed folder, or the loose files
+    /// together.
     fn with_other(&self, mut chosen: Chosen, split: Split) -> Result<Chosen, DatasetError> {
         let unnamed: Vec<&Found> = self.found.iter().filter(|found| found.split.is_none()).collect();
         let parts: HashSet<Option<&str>> =

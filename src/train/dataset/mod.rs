@@ -12,11 +12,11 @@
 //! | `task` | benchmark, with the subject after a slash |
 //! | `id`, `group`, `origin` | identity; records that share a question; sub-collection |
 //!
-//! A model absent from `outcomes`, or without a score there, was not run: it did not fail. Fields this list does not have
-//! are ignored.
+//! A model absent from `outcomes`, or without a score there, was not run: it did not fail. Fields this list does not
+//! have are ignored.
 //!
-//! [`mod@read`] streams and validates, [`Dataset`] holds what training and evaluation need, with names interned, what was left
-//! out or supposed, and the first `group` that stands in two splits.
+//! [`mod@read`] streams and validates, [`Dataset`] holds what training and evaluation need, with names interned, what
+//! was left out or supposed, and the first `group` that stands in two splits.
 
 mod error;
 pub mod foreign;
@@ -205,8 +205,8 @@ impl Dataset {
         self.of(split).filter(|record| before.contains(&wording(record))).count()
     }
 
-    /// Adds another data set. A prompt of `other` that stands here too must be in the split it has here, else it is left out,
-    /// because it would be learned and tested; how many those were comes back.
+    /// Adds another data set. A prompt of `other` that stands here too must be in the split it has here, else it is
+    /// left out, because it would be learned and tested; how many those were comes back.
     pub fn join(&mut self, other: Self) -> usize {
         let wording = |record: &Record| read::hash(record.prompt.trim());
         let here: HashMap<u64, Split> = self.records.iter().map(|record| (wording(record), record.split)).collect();
@@ -253,8 +253,9 @@ impl Dataset {
         }
     }
 
-    /// Moves every split back by one, for choosing settings without a look at test: val takes test's place, three in ten of
-    /// train's questions take val's, and what test held is gone. What is chosen so can then be measured once on the real ones.
+    /// Moves every split back by one, for choosing settings without a look at test: val takes test's place, three in
+    /// ten of train's questions take val's, and what test held is gone. What is chosen so can then be measured once
+    /// on the real ones.
     pub fn rehearse(&mut self) {
         self.records.retain(|record| record.split != Split::Test);
         for record in &mut self.records {

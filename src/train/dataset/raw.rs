@@ -1,4 +1,5 @@
-//! A line as it is written, read with patience: texts may be numbers, scores may be true or false, and what is null is absent.
+//! A line as it is written, read with patience: texts may be numbers, scores may be true or false, and what is null
+//! is absent.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,7 +36,8 @@ pub(super) struct RawOutcome {
     pub latency_ms: Option<f64>,
 }
 
-/// Reads a line, and tells whether it held numbers that JSON does not have (Python writes them): they are taken as null.
+/// Reads a line, and tells whether it held numbers that JSON does not have (Python writes them): they are taken as
+/// null.
 pub(super) fn parse(line: &[u8]) -> serde_json::Result<(RawRecord, bool)> {
     let first = match serde_json::from_slice(line) {
         Err(error) if error.is_syntax() => error,

@@ -1,11 +1,11 @@
 //! Reading a data set line by line, with every complaint naming file and line.
 //!
-//! A line may hold at most [`LONGEST_LINE`] bytes and all prompts together [`Limits::prompt_bytes`], so that a wrong file
-//! or a huge one ends in a message and not in swap. With [`Limits::per_source`] the records with the smallest hash of
-//! their id are kept: the same ones on every run, whatever their order in the file.
+//! A line may hold at most [`LONGEST_LINE`] bytes and all prompts together [`Limits::prompt_bytes`], so that a wrong
+//! file or a huge one ends in a message and not in swap. With [`Limits::per_source`] the records with the smallest
+//! hash of their id are kept: the same ones on every run, whatever their order in the file.
 //!
-//! What is merely absent (a score, all outcomes of a prompt, the end of a file that was cut) is left out, counted and told;
-//! what is wrong is refused.
+//! What is merely absent (a score, all outcomes of a prompt, the end of a file that was cut) is left out, counted and
+//! told; what is wrong is refused.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fs::File;
@@ -49,8 +49,8 @@ pub fn read(path: &Path, unsplit: Split, limits: Limits) -> Result<Dataset, Data
     Reader::all(Layout::of(path)?.every(unsplit)?, limits)
 }
 
-/// Reads the data set at `path` for judging the part called `wanted`: a split, or any other folder or loose file. Gives
-/// back the split that its records are in, and the part's name.
+/// Reads the data set at `path` for judging the part called `wanted`: a split, or any other folder or loose file.
+/// Gives back the split that its records are in, and the part's name.
 ///
 /// # Errors
 ///
@@ -288,8 +288,8 @@ fn outcome(arm: u32, score: f64, raw: &RawOutcome) -> Result<Outcome, String> {
     })
 }
 
-/// serde_json's complaint with its column, but without "line 1", which would contradict the file's line. Its text names
-/// fields and types, and quotes at most a wrongly typed scalar.
+/// serde_json's complaint with its column, but without "line 1", which would contradict the file's line. Its text
+/// names fields and types, and quotes at most a wrongly typed scalar.
 fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or(&text);

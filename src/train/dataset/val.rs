@@ -8,9 +8,9 @@ use super::{Dataset, Split};
 const CUT: u64 = 10;
 
 impl Dataset {
-    /// Where there is no val, makes some of train: every tenth question by its hash, the same ones on every run, and at least
-    /// one. What shares a group or a wording stays together. Gives the number of prompts moved; 0 where there was a val, or
-    /// train is a single question.
+    /// Where there is no val, makes some of train: every tenth question by its hash, the same ones on every run, and
+    /// at least one. What shares a group or a wording stays together. Gives the number of prompts moved; 0 where
+    /// there was a val, or train is a single question.
     pub fn cut_val(&mut self) -> usize {
         if self.has(Split::Val) {
             return 0;
@@ -42,8 +42,8 @@ impl Dataset {
     }
 }
 
-/// Short names differ in few bits of their hash, and in none that decide: here every bit depends on all (the first half of
-/// MurmurHash3's finish).
+/// Short names differ in few bits of their hash, and in none that decide: here every bit depends on all (the first
+/// half of MurmurHash3's finish).
 fn mixed(hash: u64) -> u64 {
     let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     mixed ^ (mixed >> 33)

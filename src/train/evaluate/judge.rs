@@ -15,8 +15,8 @@ const BINS: usize = 15;
 /// A model that was run on this share of the prompts may be called the best single one.
 const ENOUGH: f64 = 0.5;
 
-/// Judges all `routers`, the first of which is the head; `basis` says of each arm what its predictions rest on.
-/// `val` holds the same routers' predictions on val, with val's records, for choosing weights; `None` where there is no
+/// Judges all `routers`, the first of which is the head; `basis` says of each arm what its predictions rest on. `val`
+/// holds the same routers' predictions on val, with val's records, for choosing weights; `None` where there is no
 /// such split.
 pub fn judge(
     head: &str,
@@ -141,7 +141,8 @@ impl<'a> SourceJudge<'a> {
         self.rows.iter().copied().filter(|row| self.record(*row).outcome(arm).is_some()).collect()
     }
 
-    /// The outcome of the highest prediction, less `weight` for each dollar; of equal ones, all together as a random draw.
+    /// The outcome of the highest prediction, less `weight` for each dollar; of equal ones, all together as a random
+    /// draw.
     fn choose(&self, router: &Router, row: usize, weight: f64) -> Option<Choice> {
         let record = self.record(row);
         let mut valued: Vec<(f64, &Outcome)> = Vec::with_capacity(record.outcomes.len());
@@ -442,7 +443,8 @@ mod tests {
         assert_eq!(router.gap_closed.unwrap().value, 1.0);
         assert_eq!(router.auroc, Some(1.0));
         let cost = router.cost.as_ref().unwrap();
-        // Cheap on the second and third prompt: (.01 + .001 + .001 + .01) / 4 at score 1, on a line from (0.001, 0.5).
+        // Cheap on the second and third prompt: (.01 + .001 + .001 + .01) / 4 at score 1, on a line from (0.001,
+        // 0.5).
         assert!((cost.frontier.last().unwrap().0 - 0.0055).abs() < 1e-6, "{:?}", cost.frontier);
         assert!(cost.cost_at_best_single.unwrap() < 0.4);
         assert_eq!(router.pair.as_ref().unwrap().strong, "dear");

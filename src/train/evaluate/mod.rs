@@ -1,16 +1,18 @@
 //! How good are routers? Each is a table of predicted quality, prompt by model, and is judged in the same way.
 //!
-//! The routers are the head under test and the baselines it has to beat ([`baselines`]): a random model, the best single
-//! one, prompt length, the task's mean, TF-IDF with logistic regressions, and the nearest neighbours alone. Baselines that
-//! learn are fitted on the source's own `train`; where it has none they are left out, and the report says so.
+//! The routers are the head under test and the baselines it has to beat ([`baselines`]): a random model, the best
+//! single one, prompt length, the task's mean, TF-IDF with logistic regressions, and the nearest neighbours alone.
+//! Baselines that learn are fitted on the source's own `train`; where it has none they are left out, and the report
+//! says so.
 //!
-//! For each source ([`mod@judge`]): how well predictions rank and how well they are calibrated, what the routed choice scores
-//! against the best single model and the oracle, what quality costs, and for two models the curve between them. Intervals
-//! come from drawing prompts again, the same ones for all that is compared.
+//! For each source ([`mod@judge`]): how well predictions rank and how well they are calibrated, what the routed
+//! choice scores against the best single model and the oracle, what quality costs, and for two models the curve
+//! between them. Intervals come from drawing prompts again, the same ones for all that is compared.
 //!
-//! The best single model is the one with the best mean on `train` where the source has it there, because that is what an
-//! operator could have known; else on the prompts that are judged, which flatters it. It must have been run on half of the
-//! prompts (where none was, it is the one that was run on most), and whatever is compared with it is compared on those that it was run on.
+//! The best single model is the one with the best mean on `train` where the source has it there, because that is what
+//! an operator could have known; else on the prompts that are judged, which flatters it. It must have been run on
+//! half of the prompts (where none was, it is the one that was run on most), and whatever is compared with it is
+//! compared on those that it was run on.
 
 pub mod baselines;
 mod judge;

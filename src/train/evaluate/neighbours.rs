@@ -1,7 +1,8 @@
-//! The nearest training prompts' outcomes alone, in the head's own features: what the head's other parts have to add to.
+//! The nearest training prompts' outcomes alone, in the head's own features: what the head's other parts have to add
+//! to.
 //!
-//! The head's memory answers for a source whose models it holds. For any other source a memory of the data's own train is made,
-//! in the same space; where there is none, nothing is said of that source.
+//! The head's memory answers for a source whose models it holds. For any other source a memory of the data's own
+//! train is made, in the same space; where there is none, nothing is said of that source.
 
 use super::baselines::{is_trained, run_models};
 use super::{Judged, Router};
@@ -13,8 +14,8 @@ use crate::train::parallel::in_parallel;
 /// Most training prompts of a source that are remembered here: reading them is what takes long.
 const MOST: usize = 2_000;
 
-/// Training prompts, by index into the data's records, of the sources that the head's memory cannot answer for; [`neighbours`]
-/// needs their states.
+/// Training prompts, by index into the data's records, of the sources that the head's memory cannot answer for;
+/// [`neighbours`] needs their states.
 pub fn to_remember(judged: Judged<'_>, head: &Head) -> Vec<usize> {
     let records = &judged.dataset.records;
     let mut rows = Vec::new();

@@ -1,8 +1,8 @@
 //! TF-IDF with logistic regressions: the classic that a router has to beat.
 //!
 //! Words and pairs of neighbouring words are hashed into [`BUCKETS`], weighted by `(1 + ln tf) * idf` and brought to
-//! length one; each model has a logistic regression on them, fitted by AdaGrad (Duchi and others, JMLR 2011), which suits
-//! features as rare as words.
+//! length one; each model has a logistic regression on them, fitted by AdaGrad (Duchi and others, JMLR 2011), which
+//! suits features as rare as words.
 
 use crate::train::dataset::{Dataset, Record, Split, hash};
 

@@ -1,13 +1,13 @@
 //! How much trunk, memory and tasks count, and the shift of each model that makes their sum come true.
 //!
-//! On val, a model's usual log-odds and what each opinion moves them by are fitted to outcomes: Platt's scaling (1999) with
-//! six inputs. What an opinion says of all models of a source alike (how hard is this?) has a weight, and what it says of
-//! one beyond that (who is the better one?) another: the trunk knows the first, the tasks the second, and one weight for both
-//! would lose either. The weights are shared by all models of a source and drawn to a common centre; only the shifts are a
-//! model's own. Weights of their own would fit val's accidents, and a router that takes the best of many models finds every
-//! accident there is. (Out of fold, on two fifths of train and val, against one weight each for trunk and
-//! memory: share of the gap from best single model to oracle .171 to .228 on `llmrouter9`, .075 to .092 on `mmlu_pro`, .063 to
-//! .076 on `routerdc7`.)
+//! On val, a model's usual log-odds and what each opinion moves them by are fitted to outcomes: Platt's scaling
+//! (1999) with six inputs. What an opinion says of all models of a source alike (how hard is this?) has a weight, and
+//! what it says of one beyond that (who is the better one?) another: the trunk knows the first, the tasks the second,
+//! and one weight for both would lose either. The weights are shared by all models of a source and drawn to a common
+//! centre; only the shifts are a model's own. Weights of their own would fit val's accidents, and a router that takes
+//! the best of many models finds every accident there is. (Out of fold, on two fifths of train and val, against one
+//! weight each for trunk and memory: share of the gap from best single model to oracle .171 to .228 on `llmrouter9`,
+//! .075 to .092 on `mmlu_pro`, .063 to .076 on `routerdc7`.)
 
 use super::simple::least_squares;
 use crate::classifier::head::{CALIBRATION, Matrix, OPINIONS, sigmoid};
@@ -19,8 +19,8 @@ pub(super) struct Case {
     pub arm: usize,
     /// Its usual log-odds.
     pub usual: f32,
-    /// How far each opinion (trunk, memory, tasks) moves all models of the source on average; then how far beyond that it
-    /// moves this one.
+    /// How far each opinion (trunk, memory, tasks) moves all models of the source on average; then how far beyond
+    /// that it moves this one.
     pub moved: [f32; WEIGHTS],
     /// What came.
     pub score: f32,
@@ -30,8 +30,8 @@ pub(super) struct Case {
 
 const WEIGHTS: usize = 2 * OPINIONS;
 
-/// Pull towards the centre, in cases, for a source of one model; it grows with the root of their number, because outcomes
-/// of one prompt are not as many witnesses as they are outcomes.
+/// Pull towards the centre, in cases, for a source of one model; it grows with the root of their number, because
+/// outcomes of one prompt are not as many witnesses as they are outcomes.
 const WEIGHT_RIDGE: f64 = 30.0;
 /// Pull of the shifts to zero.
 const SHIFT_RIDGE: f64 = 2.0;
@@ -71,8 +71,8 @@ impl Calibration {
         (f64::from(case.usual) + self.shifts[case.arm] + weighed(weights, &case.moved)) as f32
     }
 
-    /// As a head keeps it: one row an arm, its level and the weights of the opinions as they are. `usual` are the arms'
-    /// usual log-odds.
+    /// As a head keeps it: one row an arm, its level and the weights of the opinions as they are. `usual` are the
+    /// arms' usual log-odds.
     pub(super) fn rows(&self, usual: &[f32]) -> Matrix {
         let mut rows = Matrix::zeros(self.sources.len(), CALIBRATION);
         for (arm, source) in self.sources.iter().enumerate() {
@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn what_is_hard_and_who_is_better_are_weighed_apart() {
-        // Of what the trunk says, the common part is right and the difference is noise; the tasks know the difference.
+        // Of what the trunk says, the common part is right and the difference is noise; the tasks know the
+        // difference.
         let cases: Vec<Case> = (0..8000usize)
             .map(|i| {
                 let sign = |bit: usize| if (i >> bit) & 1 == 0 { 1.5f32 } else { -1.5 };

@@ -1,7 +1,8 @@
 //! From a data set's task names to the labels that people and rules use.
 //!
-//! Benchmarks name their tasks after themselves; a router's users want to know whether a prompt is code or a translation.
-//! The first fragment that a task's name holds decides. Names that say nothing are left out rather than guessed.
+//! Benchmarks name their tasks after themselves; a router's users want to know whether a prompt is code or a
+//! translation. The first fragment that a task's name holds decides. Names that say nothing are left out rather than
+//! guessed.
 
 /// Fragments of task names, and the label they mean; the first that fits wins.
 const FRAGMENTS: [(&str, &str); 43] = [

@@ -3,9 +3,11 @@
 //! 1. [`table`] standardises the states, turns them to their [`principal`] directions, and adds the statistics.
 //! 2. [`trunk`] fits the item-response trunk with all models at once, and a logistic regression for each model.
 //! 3. A memory is filled with the training prompts, in the space that does best on val.
-//! 4. [`mod@calibrate`] says, on val, how much each opinion counts: trunk, memory, and the source's own tasks. What is
-//!    compared (statistics alone, logistic regression, each opinion, two, and all three) is measured on the half of val that it was not calibrated on, both ways round.
-//! 5. [`simple`] adds the parts that are cheap: what is believed of strange prompts, task labels, tokens, the context.
+//! 4. [`mod@calibrate`] says, on val, how much each opinion counts: trunk, memory, and the source's own tasks. What
+//!    is compared (statistics alone, logistic regression, each opinion, two, and all three) is measured on the half
+//!    of val that it was not calibrated on, both ways round.
+//! 5. [`simple`] adds the parts that are cheap: what is believed of strange prompts, task labels, tokens, the
+//!    context.
 //!
 //! Everything drawn comes from one seed. What it leaves out: `test`, which only the report looks at.
 
@@ -40,10 +42,11 @@ pub use trunk::TrunkSettings;
 
 /// Share of strange prompts among val that familiarity may shrink a little.
 const NEAR_QUANTILE: f32 = 0.10;
-/// Shares of a source's val prompts on which differences between its two models are not believed at all, and not wholly.
+/// Shares of a source's val prompts on which differences between its two models are not believed at all, and not
+/// wholly.
 const TRUST_OF_TWO: (f32, f32) = (0.05, 0.25);
-/// The same where there are more: whoever takes the best of many takes the luckiest error with it, so they are believed on
-/// fewer. (Task families left out of train and val in turn; see `training/README.md`.)
+/// The same where there are more: whoever takes the best of many takes the luckiest error with it, so they are
+/// believed on fewer. (Task families left out of train and val in turn; see `training/README.md`.)
 const TRUST_OF_MANY: (f32, f32) = (0.10, 0.40);
 /// Fewer val prompts of a source than this say nothing of what is usual there.
 const FEW_TO_TRUST: usize = 30;
@@ -471,9 +474,9 @@ impl Fitting<'_> {
         self.dataset.arms.iter().map(|arm| arm.source).collect()
     }
 
-    /// All that is tried, given the cases by statistics alone, by logistic regression, and by all three opinions; and which
-    /// opinions did best of what can be written as a head: everything but the first two, which are there to be compared
-    /// with.
+    /// All that is tried, given the cases by statistics alone, by logistic regression, and by all three opinions; and
+    /// which opinions did best of what can be written as a head: everything but the first two, which are there to be
+    /// compared with.
     fn compare_all(&self, plain: &[Case], logistic: &[Case], all: &[Case]) -> (Vec<Compared>, Allowed) {
         let writable = [
             ("memory (kNN)", MEMORY),

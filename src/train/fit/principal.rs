@@ -1,8 +1,8 @@
 //! Principal directions of the standardised states, by subspace iteration (Halko, Martinsson and Tropp, "Finding
 //! structure with randomness", SIAM Review 2011): a few products with the data, no covariance of all with all.
 //!
-//! Directions are scaled so that their spreads follow the square root of the spread: whitening would make noise as loud as
-//! what matters, and leaving them alone would let the first few drown the rest.
+//! Directions are scaled so that their spreads follow the square root of the spread: whitening would make noise as
+//! loud as what matters, and leaving them alone would let the first few drown the rest.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

@@ -21,10 +21,10 @@ fn epochs(cases: usize) -> usize {
 /// Pull of a model's own weights to what all models share, and of those to zero, per prompt.
 const PLAIN_RIDGE: (f32, f32) = (3e-2, 1e-4);
 
-/// Logistic regressions on statistics: what is believed of prompts unlike all others. Models share one direction, from which
-/// each may differ a little: what is hard for all of them is what holds on work that none was measured on. (With task families
-/// left out of train and val in turn, AUROC on them was .548 so, .527 to .537 with weights of each model's own, and .521 by
-/// length alone; 17 pairs of family and source.)
+/// Logistic regressions on statistics: what is believed of prompts unlike all others. Models share one direction,
+/// from which each may differ a little: what is hard for all of them is what holds on work that none was measured on.
+/// (With task families left out of train and val in turn, AUROC on them was .548 so, .527 to .537 with weights of
+/// each model's own, and .521 by length alone; 17 pairs of family and source.)
 pub(super) fn plain(table: &Table, arms: &[(f32, usize)], seed: u64) -> Matrix {
     const COUNT: usize = stats::COUNT;
     let mut weights = Matrix::zeros(arms.len() + 1, COUNT + 1);
@@ -183,8 +183,8 @@ fn softmax_weights(
     weights
 }
 
-/// Ridge regressions of the logarithm of output tokens on latents, one for each model that has any; the others get the
-/// level -1000.
+/// Ridge regressions of the logarithm of output tokens on latents, one for each model that has any; the others get
+/// the level -1000.
 pub(super) fn tokens(table: &Table, latents: &Matrix, arms: usize) -> Matrix {
     let width = latents.columns + 1;
     let mut weights = Matrix::zeros(arms, width);
@@ -319,7 +319,8 @@ mod tests {
 
     #[test]
     fn models_share_what_is_hard_and_keep_their_levels() {
-        // One statistic decides for both models, of which one does well more often; the second model was asked thrice only.
+        // One statistic decides for both models, of which one does well more often; the second model was asked thrice
+        // only.
         let inputs = Matrix::of(200, stats::COUNT, {
             let row = |at: usize| {
                 (0..stats::COUNT).map(move |column| if column == 0 { (at % 2) as f32 * 2.0 - 1.0 } else { 0.0 })

@@ -122,7 +122,8 @@ pub(super) fn input(dataset: &Dataset, pooled: &Matrix, projected: usize, seed: 
     let (statistics_mean, statistics_scale) = {
         let values: Vec<TextStats> = train.iter().map(|row| TextStats::of(&dataset.records[*row].prompt)).collect();
         let (mut mean, mut scale) = moments(values.iter().map(|stats| stats.values.as_slice()), stats::COUNT);
-        // Of tools, only prompts that offer some say what is usual: among all prompts, any that does would stand at the edge.
+        // Of tools, only prompts that offer some say what is usual: among all prompts, any that does would stand at
+        // the edge.
         let offering = values.iter().filter(|stats| stats.offers_tools()).map(|stats| stats.values.as_slice());
         let (tools_mean, tools_scale) = moments(offering, stats::COUNT);
         mean[stats::PLAIN..].copy_from_slice(&tools_mean[stats::PLAIN..]);

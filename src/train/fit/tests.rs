@@ -91,7 +91,8 @@ fn a_fitted_head_knows_who_does_well_on_prompts_it_has_not_seen() {
         right += usize::from((reading.log_odds[0] > reading.log_odds[1]) == up);
         assert!(reading.z.len() == 4 && reading.z.iter().all(|z| z.is_finite()));
     }
-    // A tenth of the outcomes is noise, and of the val prompts that are least like train's, differences are not believed.
+    // A tenth of the outcomes is noise, and of the val prompts that are least like train's, differences are not
+    // believed.
     assert!(right > 70, "{right} of 100");
     let trust = &head.description().trust;
     assert_eq!(trust.len(), 2, "each source says what is near to it");

@@ -1,8 +1,8 @@
 //! Fitting the trunk and the models' abilities together, by stochastic gradients on log-loss.
 //!
-//! Several trunks are fitted from different draws and laid side by side: their mean is better than the best of them, and
-//! it is still one trunk, with a hidden layer as wide as theirs together. With no hidden layer and as many demands as
-//! models it is a logistic regression for each model, which is how that head is fitted too.
+//! Several trunks are fitted from different draws and laid side by side: their mean is better than the best of them,
+//! and it is still one trunk, with a hidden layer as wide as theirs together. With no hidden layer and as many
+//! demands as models it is a logistic regression for each model, which is how that head is fitted too.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

@@ -24,8 +24,8 @@ impl std::fmt::Display for Interval {
 /// The 95 % percentile interval of `statistic` over `cases` prompts (Efron and Tibshirani, "An introduction to the
 /// bootstrap", 1993, chapter 13).
 ///
-/// The statistic is told how many times each prompt was drawn. For a paired comparison let it return a difference: both
-/// sides then see the same draw. It may return NaN for a draw that it cannot judge; such draws are left out.
+/// The statistic is told how many times each prompt was drawn. For a paired comparison let it return a difference:
+/// both sides then see the same draw. It may return NaN for a draw that it cannot judge; such draws are left out.
 pub fn bootstrap(cases: usize, draws: usize, seed: u64, mut statistic: impl FnMut(&[u32]) -> f64) -> Interval {
     let mut counts = vec![1u32; cases];
     let value = statistic(&counts);

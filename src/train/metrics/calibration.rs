@@ -2,8 +2,8 @@
 
 const NEVER_CERTAIN: f64 = 1e-6;
 
-/// Mean of `-(y ln p + (1 - y) ln (1 - p))`, in nats. Predictions are kept one millionth away from 0 and 1, so that one
-/// wrong certainty costs 13.8 and not infinity.
+/// Mean of `-(y ln p + (1 - y) ln (1 - p))`, in nats. Predictions are kept one millionth away from 0 and 1, so that
+/// one wrong certainty costs 13.8 and not infinity.
 pub fn log_loss(cases: &[(f32, f32)]) -> f64 {
     mean(cases, |p, y| {
         let p = p.clamp(NEVER_CERTAIN, 1.0 - NEVER_CERTAIN);
@@ -49,8 +49,8 @@ pub fn calibration_bins(cases: &[(f32, f32)], bins: usize) -> Vec<Bin> {
     sums
 }
 
-/// Mean distance of predicted and observed over the bins, weighted by their cases (Naeini and others, AAAI 2015; Guo and
-/// others, ICML 2017, who use 15 bins).
+/// Mean distance of predicted and observed over the bins, weighted by their cases (Naeini and others, AAAI 2015; Guo
+/// and others, ICML 2017, who use 15 bins).
 pub fn expected_calibration_error(bins: &[Bin]) -> f64 {
     let total: usize = bins.iter().map(|bin| bin.count).sum();
     let distance: f64 = bins.iter().map(|bin| (bin.predicted - bin.observed).abs() * bin.count as f64).sum();

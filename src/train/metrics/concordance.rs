@@ -1,13 +1,13 @@
 //! Does a higher prediction mean a better answer?
 
-/// The probability that of two cases with different outcomes the one with the better outcome has the higher prediction;
-/// equal predictions count half.
+/// The probability that of two cases with different outcomes the one with the better outcome has the higher
+/// prediction; equal predictions count half.
 ///
-/// With outcomes 0 and 1 it is the area under the ROC curve (Hanley and McNeil, Radiology 1982); with graded outcomes it
-/// is Harrell's concordance index. `None` if all outcomes are equal. Takes time n log n.
+/// With outcomes 0 and 1 it is the area under the ROC curve (Hanley and McNeil, Radiology 1982); with graded outcomes
+/// it is Harrell's concordance index. `None` if all outcomes are equal. Takes time n log n.
 pub fn concordance(cases: &[(f32, f32)]) -> Option<f64> {
-    // Cases enter a counting tree by rank of prediction, in groups of equal outcome from worst to best. What already is
-    // in the tree is worse than what enters, so counting below and equal gives the won and the tied pairs.
+    // Cases enter a counting tree by rank of prediction, in groups of equal outcome from worst to best. What already
+    // is in the tree is worse than what enters, so counting below and equal gives the won and the tied pairs.
     let mut predictions: Vec<f32> = cases.iter().map(|case| case.0).collect();
     predictions.sort_by(f32::total_cmp);
     predictions.dedup();

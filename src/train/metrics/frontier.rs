@@ -1,10 +1,10 @@
 //! Routers over many models: what quality at what cost?
 //!
 //! A router with a weight on cost is a family of points (mean cost, mean score). RouterBench (Hu and others, arXiv
-//! 2403.12031, section 3) draws the *non-decreasing convex hull* over them: any point between two routers is reached by
-//! sending a random share to each, and nobody needs to pay more for less. **AIQ** is the hull's mean height over a range of
-//! costs. Below the router's cheapest point the hull runs from the null router (cost 0, score 0); beyond its dearest it
-//! stays level.
+//! 2403.12031, section 3) draws the *non-decreasing convex hull* over them: any point between two routers is reached
+//! by sending a random share to each, and nobody needs to pay more for less. **AIQ** is the hull's mean height over a
+//! range of costs. Below the router's cheapest point the hull runs from the null router (cost 0, score 0); beyond its
+//! dearest it stays level.
 
 /// The non-decreasing convex hull of a router's points.
 #[derive(Debug, Clone, PartialEq)]

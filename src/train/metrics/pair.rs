@@ -1,11 +1,11 @@
 //! Routers between a strong and a weak model: how much of the strong one's lead do how many of its calls buy?
 //!
-//! Definitions of RouteLLM (Ong and others, arXiv 2406.18665, section 3): the *performance gap recovered* at a share of
-//! strong calls is (router - weak) / (strong - weak); **APGR** is its mean over shares from 0 to 1; **CPT(x)** is the
-//! smallest share of strong calls that recovers x of the gap. RouteLLM's own program takes eleven points (every tenth
-//! quantile of the router's score) and joins them by lines. Here the curve is taken at *every* prompt, which is exact, and
-//! the eleven-point value stands beside it for comparison. Prompts with equal scores are one step of the curve: a router
-//! that cannot tell them apart sends a random share of them.
+//! Definitions of RouteLLM (Ong and others, arXiv 2406.18665, section 3): the *performance gap recovered* at a share
+//! of strong calls is (router - weak) / (strong - weak); **APGR** is its mean over shares from 0 to 1; **CPT(x)** is
+//! the smallest share of strong calls that recovers x of the gap. RouteLLM's own program takes eleven points (every
+//! tenth quantile of the router's score) and joins them by lines. Here the curve is taken at *every* prompt, which is
+//! exact, and the eleven-point value stands beside it for comparison. Prompts with equal scores are one step of the
+//! curve: a router that cannot tell them apart sends a random share of them.
 
 /// The curve of quality over the share of strong calls, as a router's score makes it.
 #[derive(Debug, Clone)]
@@ -18,8 +18,8 @@ pub struct PairCurve {
 type Case = (f32, f32, f32);
 
 impl PairCurve {
-    /// The curve over `cases` of (router's score, strong model's outcome, weak model's outcome): a higher router's score
-    /// goes to the strong model first.
+    /// The curve over `cases` of (router's score, strong model's outcome, weak model's outcome): a higher router's
+    /// score goes to the strong model first.
     pub fn new(cases: &[Case]) -> Self {
         let mut order: Vec<(Case, u32)> = cases.iter().map(|case| (*case, 1)).collect();
         order.sort_by(|a, b| b.0.0.total_cmp(&a.0.0));
@@ -72,7 +72,8 @@ impl PairCurve {
         }
     }
 
-    /// Average performance gap recovered: the integral over the whole curve. `None` where both models are equally good.
+    /// Average performance gap recovered: the integral over the whole curve. `None` where both models are equally
+    /// good.
     pub fn apgr(&self) -> Option<f64> {
         self.recovered(&self.points)
     }
@@ -82,7 +83,8 @@ impl PairCurve {
         self.recovered(&self.deciles())
     }
 
-    /// The smallest share of strong calls at which `gain` of the gap is recovered. `None` where both are equally good.
+    /// The smallest share of strong calls at which `gain` of the gap is recovered. `None` where both are equally
+    /// good.
     pub fn cpt(&self, gain: f64) -> Option<f64> {
         self.first_share(&self.points, gain)
     }

@@ -17,8 +17,8 @@ pub trait Reader {
     fn read(&mut self, records: &[&Record]) -> anyhow::Result<Vec<Vec<f32>>>;
 }
 
-/// Principal components of the text statistics: no model, no outcome, microseconds. Fitted to the prompts it is first given,
-/// as a gateway would to the first prompts that it sees.
+/// Principal components of the text statistics: no model, no outcome, microseconds. Fitted to the prompts it is first
+/// given, as a gateway would to the first prompts that it sees.
 #[derive(Debug, Default)]
 pub struct TextReader {
     wanted: usize,
@@ -95,7 +95,8 @@ impl Components {
     }
 }
 
-/// Eigenvalues and eigenvectors of a symmetric matrix by Jacobi's rotations (Golub and Van Loan, "Matrix Computations", 8.5).
+/// Eigenvalues and eigenvectors of a symmetric matrix by Jacobi's rotations (Golub and Van Loan, "Matrix
+/// Computations", 8.5).
 fn eigen(mut matrix: Vec<Vec<f64>>) -> Vec<(f64, Vec<f64>)> {
     let n = matrix.len();
     let mut vectors: Vec<Vec<f64>> =

@@ -11,9 +11,9 @@ pub(super) struct Single {
     pub level: f64,
 }
 
-/// The best of `arms` models over `prompts`, of which `score` tells what each model's answer was worth, if it was run. It is
-/// the one with the highest mean among those that were run on at least half of them, because with fewer one can be best by
-/// luck; where none was, the one that was run most. `None` = nothing was run.
+/// The best of `arms` models over `prompts`, of which `score` tells what each model's answer was worth, if it was
+/// run. It is the one with the highest mean among those that were run on at least half of them, because with fewer
+/// one can be best by luck; where none was, the one that was run most. `None` = nothing was run.
 pub(super) fn best_single(
     arms: usize,
     prompts: Range<usize>,

@@ -66,7 +66,8 @@ impl Trace {
         self.mean(|answer| answer.reward)
     }
 
-    /// Mean reward over the prompts that the best single model was run on, which regret is about; `None` = there are none.
+    /// Mean reward over the prompts that the best single model was run on, which regret is about; `None` = there are
+    /// none.
     pub fn compared_reward(&self) -> Option<f64> {
         mean(self.answers.iter().filter(|answer| answer.regret.is_some()).map(|answer| answer.reward))
     }

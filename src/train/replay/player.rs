@@ -53,8 +53,9 @@ impl Player {
         }
     }
 
-    /// Index into `candidates` of the chosen one. `known` are their true rewards, which only hindsight looks at, and `single`
-    /// is the candidate that is best in hindsight, where it is among them. `None` = this player has no answer here.
+    /// Index into `candidates` of the chosen one. `known` are their true rewards, which only hindsight looks at, and
+    /// `single` is the candidate that is best in hindsight, where it is among them. `None` = this player has no
+    /// answer here.
     pub(super) fn choose(
         &self,
         context: &Context<'_>,

@@ -42,7 +42,8 @@ pub struct Stream {
     pub space: String,
     /// What each model's prior rests on.
     pub grounds: Vec<Grounds>,
-    /// What an answer of each model usually costs, US dollars: known beforehand, as a price list is. `None` = nobody knows.
+    /// What an answer of each model usually costs, US dollars: known beforehand, as a price list is. `None` = nobody
+    /// knows.
     pub usual_costs: Vec<Option<f64>>,
     /// The prompts, in order.
     pub items: Vec<Item>,
@@ -98,8 +99,8 @@ impl Stream {
         })
     }
 
-    /// The prompts of `source` in `splits`, one after the other, as `head` reads them: what a gateway with that head would
-    /// begin with. States are kept in `cache`.
+    /// The prompts of `source` in `splits`, one after the other, as `head` reads them: what a gateway with that head
+    /// would begin with. States are kept in `cache`.
     ///
     /// # Errors
     ///
@@ -148,8 +149,8 @@ impl Stream {
         })
     }
 
-    /// The same without the models whose cost nobody knows, for where cost decides: unknown is not nothing. Prompts that only
-    /// those answered go with them.
+    /// The same without the models whose cost nobody knows, for where cost decides: unknown is not nothing. Prompts
+    /// that only those answered go with them.
     pub fn priced(mut self) -> Self {
         let priced: Vec<bool> = self.usual_costs.iter().map(Option::is_some).collect();
         if priced.iter().all(|priced| *priced) {

@@ -7,8 +7,8 @@ use super::*;
 use crate::bandit::{Grounds, Settings, Tradeoff};
 use crate::protocol::ModelName;
 
-/// Two kinds of prompt, told by one feature; the first model is good at one kind, the second at the other, the third at
-/// neither but cheap.
+/// Two kinds of prompt, told by one feature; the first model is good at one kind, the second at the other, the third
+/// at neither but cheap.
 fn stream(length: usize) -> Stream {
     stream_of(length, [[0.9, 0.3, 0.4], [0.3, 0.8, 0.4]])
 }
@@ -183,7 +183,8 @@ fn a_report_sums_up_runs() {
     assert_eq!(line.followed[0].0, "drop");
 }
 
-/// Whole numbers of ten prompts: the first model was run on six of them, the second on all, the third on two and best there.
+/// Whole numbers of ten prompts: the first model was run on six of them, the second on all, the third on two and best
+/// there.
 fn partial() -> Stream {
     let mut stream = stream(10);
     for (at, item) in stream.items.iter_mut().enumerate() {

@@ -1,20 +1,20 @@
 //! Other people's files as a data set of recorded outcomes.
 //!
-//! Read are CSV, JSON (an array, one object, or an object with rows under `records` or `data`) and JSON lines, each also
-//! packed with gzip. A row is taken for what it looks like:
+//! Read are CSV, JSON (an array, one object, or an object with rows under `records` or `data`) and JSON lines, each
+//! also packed with gzip. A row is taken for what it looks like:
 //!
 //! - **recorded outcomes** of this project: it has `outcomes`. Its id, group, source, origin and task stay.
-//! - **one column for each model** (RouterBench): columns `MODEL` and `MODEL|total_cost` or `MODEL|model_response`; or an object
-//!   `scores` of model to score (RouterDC).
-//! - **one row for each model** (LLMRouterBench, LLMRouter): it names a model, a prompt and a score; or it is an object with
-//!   `records` whose model and data set stand outside.
-//! - **request logs** of LiteLLM, or in the shape of OpenAI's API: a model, `messages` (or a list as `input`), and a score
-//!   (`score`, `rating` of 1 to 5, `thumbs`, or one of these under `metadata` or `feedback`).
+//! - **one column for each model** (RouterBench): columns `MODEL` and `MODEL|total_cost` or `MODEL|model_response`;
+//!   or an object `scores` of model to score (RouterDC).
+//! - **one row for each model** (LLMRouterBench, LLMRouter): it names a model, a prompt and a score; or it is an
+//!   object with `records` whose model and data set stand outside.
+//! - **request logs** of LiteLLM, or in the shape of OpenAI's API: a model, `messages` (or a list as `input`), and a
+//!   score (`score`, `rating` of 1 to 5, `thumbs`, or one of these under `metadata` or `feedback`).
 //!
-//! Rows without prompt, model or score are left out and counted: nothing is invented, and of what stands outside of rows only
-//! model, data set and prompt are theirs. Scores on a scale to 100 are brought to one, the whole column alike. Rows of one
-//! prompt become one record; two scores of a model on it are averaged. A hash of the group, where there is none of the
-//! prompt, decides the split, 4 : 1 : 1.
+//! Rows without prompt, model or score are left out and counted: nothing is invented, and of what stands outside of
+//! rows only model, data set and prompt are theirs. Scores on a scale to 100 are brought to one, the whole column
+//! alike. Rows of one prompt become one record; two scores of a model on it are averaged. A hash of the group, where
+//! there is none of the prompt, decides the split, 4 : 1 : 1.
 
 mod found;
 mod row;
@@ -102,8 +102,8 @@ impl<'a> Called<'a> {
     }
 }
 
-/// Reads `files` and writes them together under `dir`, in files named by `called`, in the layout that [`read`](super::read())
-/// takes. What these files held before is gone.
+/// Reads `files` and writes them together under `dir`, in files named by `called`, in the layout that
+/// [`read`](super::read()) takes. What these files held before is gone.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! On which scale a file's scores are: told by all numbers of a column, because 1 is the best mark on one scale and nearly the
-//! worst on the other.
+//! On which scale a file's scores are: told by all numbers of a column, because 1 is the best mark on one scale and
+//! nearly the worst on the other.
 
 use std::collections::BTreeMap;
 
