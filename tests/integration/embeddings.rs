@@ -5,8 +5,8 @@ use std::time::Duration;
 use pointsman::store::Scope;
 use serde_json::{Value, json};
 
-use crate::support::TestGateway;
 use crate::support::mock::{Mock, Script};
+use crate::support::{TestGateway, ask};
 
 /// An embedding of so many tokens, after so long.
 fn embedding(tokens: u64, after_ms: u64) -> Script {
@@ -40,6 +40,28 @@ async fn the_next_place_answers_where_one_is_down_and_its_breaker_hears_of_it() 
     assert_eq!(well.calls(), 20);
     let failed = gateway.metric(r#"pointsman_upstream_errors_total{model="embedder",kind="connection"}"#).await;
     assert!((failed - 2.0).abs() < 1e-9, "then it is left alone: {failed}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_gives_none_is_shut_to_no_chat() {
+    let chat = json!({ "id": "c", "model": "x",
+        "choices": [{ "index": 0, "message": { "role": "assistant", "content": "word" }, "finish_reason": "stop" }] });
+    let mock = Mock::start(move |body| {
+        if body.contains("input") {
+            let refused = r#"{"error":{"message":"This server gives no embeddings"}}"#;
+            return Script { status: 501, ..Script::whole(refused) };
+        }
+        Script::whole(chat.to_string())
+    })
+    .await;
+    let models = "[models.embedder]\nprovider = 'a'\n[dispatch.breaker]\nconsecutive_failures = 2\n";
+    let gateway = TestGateway::before(&providers(mock.address, mock.address), models).await;
+    for _ in 0..4 {
+        assert_eq!(embed(&gateway, json!("one")).await.0, 502);
+    }
+    let path = "/v1/chat/completions";
+    assert_eq!(gateway.post(path, ask(path, "embedder", "Hello")).await.status(), 200);
     gateway.stop().await;
 }
 

@@ -1,8 +1,9 @@
 //! Who gives embeddings: the places of a model, or a provider; as far as the rules let the text go there, and one
 //! after the other until one answers.
 //!
-//! A place is picked as for a chat, by weight and by how long it takes, its breaker hears how the call went, and each
-//! is asked at most once: nothing waits here, and a client's own retry comes to a place that is well.
+//! A place is picked as for a chat, by weight and by how long it takes, and each is asked at most once: nothing waits
+//! here, and a client's own retry comes to a place that is well. Its breaker, which is the chats' too, hears how the
+//! call went; not of what it answers: a server that gives no embeddings says so by whatever status.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,6 +50,18 @@ struct Failed {
     error: ApiError,
     /// Its vendor was at work.
     lost: bool,
+    /// It is what the vendor answered.
+    answered: bool,
+}
+
+impl Failed {
+    /// What it says of the place; `None` = nothing, it may chat well all the same.
+    fn verdict(&self) -> Option<Verdict> {
+        let verdict = Verdict::of(&self.error);
+        let is_busy = self.error.kind == ErrorKind::Overloaded;
+        let accuses = matches!(verdict, Verdict::Bad(_) | Verdict::InVain(_)) && !is_busy;
+        (!(self.answered && accuses)).then_some(verdict)
+    }
 }
 
 impl Embedders {
@@ -171,16 +184,18 @@ impl Embedders {
             let answer = call(gateway, settings, &provider, &id, body, total).await;
             if let Some(mut permit) = permit {
                 let now = Instant::now();
-                let good = |_: &Bytes| Verdict::Good(permit.age(now));
-                let verdict = answer.as_ref().map_or_else(|failed| Verdict::of(&failed.error), good);
-                permit.settle(&verdict, now, Timestamp::now().as_millisecond());
+                let good = Verdict::Good(permit.age(now));
+                let verdict = answer.as_ref().map_or_else(Failed::verdict, |_| Some(good));
+                if let Some(verdict) = verdict {
+                    permit.settle(&verdict, now, Timestamp::now().as_millisecond());
+                }
             }
             match answer {
                 Ok(answer) => {
                     so_far.answer = Ok(answer);
                     break;
                 }
-                Err(Failed { error, lost }) => {
+                Err(Failed { error, lost, .. }) => {
                     so_far.lost += u32::from(lost);
                     so_far.causes.push(error.kind);
                     let is_wrong = matches!(error.kind, ErrorKind::InvalidRequest | ErrorKind::ContentFilter);
@@ -261,9 +276,13 @@ async fn call(
     let deadline = tokio::time::Instant::now() + Duration::from_millis(settings.whole_answer_timeout_ms);
     let deadline = deadline.min(total);
     let target = Target::new(Dialect::OpenAi, &provider.quirks, id);
-    let body = codec::passthrough_request(&target, body, false).map_err(|error| Failed { error, lost: false })?;
+    let body = codec::passthrough_request(&target, body, false).map_err(|error| Failed {
+        error,
+        lost: false,
+        answered: false,
+    })?;
     let call = Call { endpoint: Endpoint::Embeddings, body: Some(body), headers: HeaderMap::new() };
-    let told = |error: CallError, lost: bool| Failed { error: error.told(&provider.name), lost };
+    let told = |error: CallError, lost: bool| Failed { error: error.told(&provider.name), lost, answered: false };
     let answer = gateway.dispatcher.client().send(provider, call, deadline).await;
     let answer = answer.map_err(|error| {
         let at_work = matches!(error, CallError::Timeout);
@@ -275,7 +294,7 @@ async fn call(
     if !good {
         let error =
             dispatch::attributed_to(codec::decode_error(Dialect::OpenAi, status, &bytes, wait), &provider.name);
-        return Err(Failed { error, lost: false });
+        return Err(Failed { error, lost: false, answered: true });
     }
     Ok(bytes)
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 pub struct Script {
     /// Before the head.
     pub head_ms: u64,
+    pub status: u16,
     pub media_type: &'static str,
     /// The body's pieces.
     pub pieces: Vec<(u64, String)>,
@@ -24,12 +25,13 @@ pub struct Script {
 impl Script {
     /// Server-sent events.
     pub fn events(pieces: Vec<(u64, String)>) -> Self {
-        Self { head_ms: 0, media_type: "text/event-stream", pieces, end_ms: 0 }
+        Self { head_ms: 0, status: 200, media_type: "text/event-stream", pieces, end_ms: 0 }
     }
 
     /// A whole answer.
     pub fn whole(body: impl Into<String>) -> Self {
-        Self { head_ms: 0, media_type: "application/json", pieces: vec![(0, body.into())], end_ms: 0 }
+        let pieces = vec![(0, body.into())];
+        Self { head_ms: 0, status: 200, media_type: "application/json", pieces, end_ms: 0 }
     }
 }
 
@@ -97,9 +99,10 @@ async fn serve(
             }
         };
         calls.fetch_add(1, Ordering::Relaxed);
-        let Script { head_ms, media_type, pieces, end_ms } = script(&body);
+        let Script { head_ms, status, media_type, pieces, end_ms } = script(&body);
         pause(head_ms).await;
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ntransfer-encoding: chunked\r\n\r\n");
+        let head =
+            format!("HTTP/1.1 {status} Said\r\ncontent-type: {media_type}\r\ntransfer-encoding: chunked\r\n\r\n");
         stream.write_all(head.as_bytes()).await?;
         for (ms, piece) in pieces {
             pause(ms).await;
