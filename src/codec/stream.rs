@@ -49,6 +49,8 @@ enum Over {
     /// The upstream itself said so, in its stream.
     Refused,
     Broken,
+    /// It is not the call that it had to be.
+    NoCall,
 }
 
 impl StreamDecoder {
@@ -125,6 +127,11 @@ impl StreamDecoder {
     pub fn saw_error(&self) -> bool {
         self.ear.over == Over::Refused
     }
+
+    /// Whether it ended because it is not the call that it had to be.
+    pub fn is_no_call(&self) -> bool {
+        self.ear.over == Over::NoCall
+    }
 }
 
 impl Ear {
@@ -149,7 +156,7 @@ impl Ear {
         if let Some(call) = &mut self.forced {
             let said: Vec<StreamEvent> = out.drain(from..).collect();
             if let Err(error) = said.into_iter().try_for_each(|event| call.hear(event, out)) {
-                self.over = Over::Broken;
+                self.over = Over::NoCall;
                 out.push(StreamEvent::Error(error));
                 return;
             }

@@ -38,11 +38,14 @@ pub(super) struct Failed {
     /// Whether time ran out on work that the vendor had begun: the same place would take as long again, and be paid
     /// again.
     pub(super) too_slow: bool,
+    /// Whether the model answered, but not by the call that it had to make: its place is well, and would be told the
+    /// same again.
+    pub(super) no_call: bool,
 }
 
 impl From<ApiError> for Failed {
     fn from(error: ApiError) -> Self {
-        Self { error, too_slow: false }
+        Self { error, too_slow: false, no_call: false }
     }
 }
 
@@ -197,7 +200,7 @@ pub(super) async fn attempt(
             if !too_slow {
                 report.spare();
             }
-            return Err(Failed { error: error.told(&place.name), too_slow });
+            return Err(Failed { too_slow, ..error.told(&place.name).into() });
         }
     };
     if !answer.is_success() {
@@ -208,7 +211,7 @@ pub(super) async fn attempt(
     // From here on the vendor is at work.
     let failed = |error: ApiError| {
         let too_slow = error.kind == ErrorKind::Timeout;
-        Failed { error: attributed_to(error, &place.name), too_slow }
+        Failed { too_slow, ..attributed_to(error, &place.name).into() }
     };
     if let Some(coding) = answer.header("content-encoding").filter(|coding| !coding.eq_ignore_ascii_case("identity"))
     {
@@ -220,7 +223,8 @@ pub(super) async fn attempt(
     if streams {
         let decoder = StreamDecoder::new(dialect).asked_at(job.at_ms).forced(forced);
         let decoder = if passes { decoder.beside() } else { decoder };
-        let opened = open(answer, decoder, passes, deadlines, price, report).await.map_err(failed)?;
+        let opened = open(answer, decoder, passes, deadlines, price, report).await;
+        let opened = opened.map_err(|(error, no_call)| Failed { no_call, ..failed(error) })?;
         return Ok(Attempted::Stream(Box::new(Opened { dropped, ..opened })));
     }
     let deadline = if job.request.stream { deadlines.next() } else { deadlines.first };
@@ -239,7 +243,7 @@ pub(super) async fn attempt(
         failed(error)
     })?;
     if let Some(call) = forced {
-        call.read(&mut response).map_err(failed)?;
+        call.read(&mut response).map_err(|error| Failed { no_call: true, ..failed(error) })?;
     }
     codec::name_calls(&mut response, job.at_ms);
     if job.request.stream {
@@ -271,6 +275,10 @@ pub(super) fn may_think(model: &Model, request: &ChatRequest) -> bool {
 }
 
 /// Reads a stream up to its first piece of content, its end, or until it has lived for long enough.
+///
+/// # Errors
+///
+/// Why it did not begin, and whether because it is not the call that it had to be.
 async fn open(
     mut answer: Answer,
     mut decoder: StreamDecoder,
@@ -278,7 +286,7 @@ async fn open(
     deadlines: Deadlines,
     price: &Price,
     report: &mut Report,
-) -> Result<Opened, ApiError> {
+) -> Result<Opened, (ApiError, bool)> {
     let mut events = Vec::new();
     let mut raw = Vec::new();
     let mut held = 0;
@@ -294,7 +302,7 @@ async fn open(
                 let (answer, raw) = (Some(answer), passes.then_some(raw));
                 return Ok(Opened { answer, decoder, due: Some(due), events, raw, dropped: Vec::new() });
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err((error.into(), false)),
         };
         let ended = chunk.is_none();
         let new = events.len();
@@ -319,7 +327,7 @@ async fn open(
                 report.spare();
             }
             // Content and a failure in one piece: nothing was shown yet, so it may as well fail here.
-            return Err(error.clone());
+            return Err((error.clone(), decoder.is_no_call()));
         }
         let begun = events.iter().any(|event| event.is_content() || matches!(event, StreamEvent::Finish { .. }));
         if begun {
@@ -328,7 +336,7 @@ async fn open(
             return Ok(Opened { answer, decoder, due: None, events, raw, dropped: Vec::new() });
         }
         if ended || held > HELD_LIMIT {
-            return Err(ApiError::new(ErrorKind::Upstream, "its stream says nothing"));
+            return Err((ApiError::new(ErrorKind::Upstream, "its stream says nothing"), false));
         }
         // Past the walk's deadline it is handed over, not cut.
         due = deadlines.first.max(Instant::now() + deadlines.idle);

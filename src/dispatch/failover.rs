@@ -10,8 +10,9 @@
 //!
 //! **What moves on.** A broken connection, a vendor that does not take the call in time, an overload, a rate limit, a
 //! fault of the upstream: another deployment, the same one after a pause, then the next model. What asking again
-//! there would not mend (an answer that had begun and is not ready in time, an id that the vendor does not know, a
-//! refused key, a spent quota): another deployment, under another key if it is the key's fault, then the next model.
+//! there would not mend (an answer that had begun and is not ready in time, or is not the call that it had to be, an
+//! id that the vendor does not know, a refused key, a spent quota): another deployment, under another key if it is the
+//! key's fault, then the next model.
 //! A prompt too long for one model: only models with a larger context; where it should have fitted by far, that
 //! place's window is not what it is declared to be, and the next place is asked. A request that is wrong in itself:
 //! nowhere, the client is told.
@@ -271,7 +272,8 @@ impl<'a> Walk<'a> {
             }
             Err(failed) => {
                 self.report.lose();
-                permit.settle(&Verdict::of(&failed.error), std::time::Instant::now(), job.at_ms);
+                let verdict = if failed.no_call { Verdict::Unrelated } else { Verdict::of(&failed.error) };
+                permit.settle(&verdict, std::time::Instant::now(), job.at_ms);
                 Err(failed)
             }
         }
@@ -280,7 +282,7 @@ impl<'a> Walk<'a> {
     /// What a failed call means for the calls to come: where they would be in vain, and whether this model is done
     /// with.
     fn learn_from(&mut self, model: &Model, place: &Deployment, failed: Failed) -> Option<Found> {
-        let Failed { error, too_slow } = failed;
+        let Failed { error, too_slow, no_call } = failed;
         if place.check(std::time::Instant::now()) == Err(Refused::Breaker) {
             // A vendor's words may quote the prompt; these are ours.
             let why = if error.kind == ErrorKind::Connection { error.message.as_str() } else { error.kind.as_str() };
@@ -301,7 +303,7 @@ impl<'a> Walk<'a> {
                 let same_key = model.deployments.iter().filter(|other| other.provider.name == place.provider.name);
                 self.left.extend(same_key.map(|other| other.name.clone()));
             }
-            Next::Retry if too_slow => self.left.push(place.name.clone()),
+            Next::Retry if too_slow || no_call => self.left.push(place.name.clone()),
             Next::Retry => {}
         }
         None

@@ -281,9 +281,14 @@ impl Tee {
         }
     }
 
-    /// The answer broke off: an error event, and the deployment is told on.
+    /// The answer broke off: an error event, and the deployment is told on; not where it is merely no call.
     fn break_off(&mut self, error: &ApiError, out: &mut BytesMut) {
-        self.permit.broke_off(error, std::time::Instant::now(), self.at_ms);
+        let now = std::time::Instant::now();
+        if self.decoder.is_no_call() {
+            self.permit.settle(&Verdict::Unrelated, now, self.at_ms);
+        } else {
+            self.permit.broke_off(error, now, self.at_ms);
+        }
         self.end_early(error, OutcomeStatus::Failed(error.kind), out);
     }
 

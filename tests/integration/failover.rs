@@ -379,6 +379,44 @@ async fn vendors_are_called_through_the_proxy_and_this_machine_without() {
 }
 
 #[tokio::test]
+async fn a_model_that_does_not_make_the_call_it_has_to_is_asked_once_and_shut_to_nobody() {
+    let line = |message: Value, done: bool| {
+        let why = done.then_some("stop");
+        json!({ "model": "x", "message": message, "done": done, "done_reason": why }).to_string()
+    };
+    let thought = line(json!({ "thinking": "Hm." }), false);
+    let prose = line(json!({ "content": "Sure!" }), true);
+    let mock = Mock::start(move |body| {
+        let body: Value = serde_json::from_str(body).unwrap();
+        if body["stream"] != true {
+            return Script::whole(prose.clone());
+        }
+        let words = if body.to_string().contains("Think") { vec![thought.clone()] } else { Vec::new() };
+        let pieces = words.into_iter().chain([prose.clone()]).map(|line| (50, format!("{line}\n"))).collect();
+        Script { media_type: "application/x-ndjson", ..Script::events(pieces) }
+    })
+    .await;
+    let provider = format!("[providers.home]\nbase_url = 'http://{}'\ndialect = 'ollama'\n", mock.address);
+    let models = "[models.local]\nprovider = 'home'\ncan = ['tools', 'reasoning']\n\
+        [dispatch.breaker]\nconsecutive_failures = 2\nopen_ms = 60000\n";
+    let gateway = TestGateway::before(&provider, models).await;
+    let path = "/v1/chat/completions";
+    for (at, (question, stream)) in [("Go", false), ("Go", true), ("Think", true)].repeat(2).into_iter().enumerate() {
+        let mut body = ask(path, "local", question);
+        body["stream"] = stream.into();
+        body["tool_choice"] = "required".into();
+        body["tools"] = json!([{ "type": "function", "function": { "name": "look" } }]);
+        let response = gateway.post(path, body).await;
+        assert_eq!(response.status(), if question == "Think" { 200 } else { 502 });
+        let told = response.text().await.unwrap();
+        assert!(told.contains("the arguments of the call"), "{told}");
+        assert_eq!(mock.calls(), at + 1, "the same would be said again");
+    }
+    assert_eq!(gateway.post(path, ask(path, "local", "Hello")).await.status(), 200);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn why_there_is_no_answer_is_told() {
     let packed = Mock::start(|_| Script {
         media_type: "application/json\r\ncontent-encoding: gzip",
