@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -89,12 +90,15 @@ pub enum StartError {
     },
 }
 
+/// How the configuration is loaded again: by one at a time, so that what is in force is what was read last.
+type Source = Mutex<LoadArgs>;
+
 /// A gateway at work, without listeners: what [`App`] serves, and what another program embeds.
 #[derive(Debug)]
 pub struct Engine {
     /// What handlers reach.
     pub gateway: Arc<Gateway>,
-    args: LoadArgs,
+    source: Arc<Source>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     writer: Writer,
@@ -110,18 +114,19 @@ impl Engine {
         // Before they are read: reading a long log takes a while, and what is written meanwhile must not be missed.
         let seen = Seen::now(loaded.files.clone(), &loaded.config);
         let dir = log_dir(&loaded.config, args.sandbox.is_some());
+        let source = Arc::new(Source::new(args));
         let (gateway, backstage) = build(&loaded, open_store(&dir, &loaded.config)?)?;
         let gateway = Arc::new(gateway);
         let Backstage { writer, work, news } = backstage;
         let (stop, _) = watch::channel(false);
         let tasks = vec![
             tokio::spawn(discovering(Arc::clone(&gateway), stopped(&stop))),
-            tokio::spawn(watching_files(Arc::clone(&gateway), args.clone(), seen, stopped(&stop))),
+            tokio::spawn(watching_files(Arc::clone(&gateway), Arc::clone(&source), seen, stopped(&stop))),
             tokio::spawn(keep_house(gateway.store.clone(), stop.subscribe())),
             tokio::spawn(adding_up(gateway.store.clone(), stop.subscribe())),
             tokio::spawn(work.run(news, Arc::clone(&gateway.budgets), stopped(&stop))),
         ];
-        Ok(Self { gateway, args, stop, tasks, writer })
+        Ok(Self { gateway, source, stop, tasks, writer })
     }
 
     /// Tells the tasks to end.
@@ -233,7 +238,7 @@ impl App {
     ///
     /// What is wrong with it.
     pub fn reload(&self) -> Result<(), ConfigErrors> {
-        reload(&self.gateway, &self.engine.args).map(drop)
+        reload(&self.gateway, &self.engine.source).map(drop)
     }
 
     /// Drains: open answers get until the configured deadline.
@@ -355,8 +360,8 @@ fn guard(key: &'static str, address: SocketAddr, config: &Config, tokens: &Token
 
 /// Loads the configuration again and takes it over; returns the files it was read from. A panic on the way is an
 /// error like any other: whoever watches the files has tokens to take over, too.
-fn reload(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<Stamped>, ConfigErrors> {
-    unharmed(|| take_over(gateway, args))
+fn reload(gateway: &Gateway, source: &Source) -> Result<Vec<Stamped>, ConfigErrors> {
+    unharmed(|| take_over(gateway, &source.lock()))
 }
 
 fn unharmed<T>(work: impl FnOnce() -> Result<T, ConfigErrors>) -> Result<T, ConfigErrors> {
@@ -430,7 +435,12 @@ fn take_over_tokens(gateway: &Gateway) {
 
 /// Looks at the configuration's files, at the tokens' and at the classifier's head once a second. Polling sees every
 /// kind of change (editors that replace the file, mounted secrets, network disks) and costs a few system calls.
-async fn watching_files(gateway: Arc<Gateway>, args: LoadArgs, mut seen: Seen, stopped: impl Future<Output = ()>) {
+async fn watching_files(
+    gateway: Arc<Gateway>,
+    source: Arc<Source>,
+    mut seen: Seen,
+    stopped: impl Future<Output = ()>,
+) {
     let mut stopped = std::pin::pin!(stopped);
     loop {
         tokio::select! {
@@ -440,7 +450,7 @@ async fn watching_files(gateway: Arc<Gateway>, args: LoadArgs, mut seen: Seen, s
         let now = Seen::now(seen.files.iter().map(Stamped::again).collect(), &gateway.live().config);
         if now.files != seen.files {
             // Other files may have been read this time.
-            seen.files = reload(&gateway, &args).unwrap_or_else(|errors| {
+            seen.files = reload(&gateway, &source).unwrap_or_else(|errors| {
                 tracing::error!(errors = %errors, "The changed configuration is wrong; the old one stays in force");
                 now.files
             });

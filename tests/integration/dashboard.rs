@@ -347,6 +347,9 @@ async fn a_request_is_watched_and_its_decision_explained_and_rated() {
     assert!(seen.contains(&id) && !seen.contains("alert"), "the id and not the prompt");
     drop(live);
 
+    let nothing = browser.get("/dashboard/decisions/%FF").await;
+    assert_eq!(nothing.status(), 404);
+    assert!(nothing.text().await.unwrap().contains("There is no such decision"), "as a page");
     let page = format!("/dashboard/decisions/{id}");
     let mut text = String::new();
     for _ in 0..200 {

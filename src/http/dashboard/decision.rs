@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -25,7 +26,13 @@ use crate::store::{CandidateRecord, DecisionRecord, Entry, FeedbackKind, Feedbac
 const OTHERS: usize = 7;
 
 /// `GET`.
-pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor, Path(id): Path<String>) -> Response {
+pub(super) async fn page(
+    State(gateway): State<Arc<Gateway>>,
+    visitor: Visitor,
+    id: Result<Path<String>, PathRejection>,
+) -> Response {
+    // What is no text names no decision.
+    let id = id.map_or_else(|_| String::new(), |Path(id)| id);
     let found = decisions::one(&gateway, &id).await;
     let (code, body) = match &found {
         Ok(entry) => (StatusCode::OK, whole(entry)),
