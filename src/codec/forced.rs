@@ -1,8 +1,8 @@
 //! A call that a client forces, at a server whose dialect cannot say so.
 //!
-//! A call of one certain tool is that tool's arguments and nothing else. So the server is told whose they are, and held to
-//! their schema ("Structured outputs", ollama/ollama docs/api.md, which advises to put the schema into the prompt too); what it
-//! then says is the call. Where the client leaves the choice among several tools this is no way.
+//! A call of one certain tool is that tool's arguments and nothing else. So the server is told whose they are, and held
+//! to their schema ("Structured outputs", ollama/ollama docs/api.md, which advises to put the schema into the prompt
+//! too); what it then says is the call. Where the client leaves the choice among several tools this is no way.
 
 use serde_json::{Map, Value, json};
 
@@ -47,7 +47,8 @@ pub(super) fn instruction(tool: &Tool) -> String {
 const MOST: usize = 1 << 20;
 
 /// Reads what such a server says as the call that it is. Not every model is held to the schema, whatever its server
-/// says (ollama/ollama#14645), so the text is looked at first: a stream's is held back until it is whole.
+/// says (ollama/ollama#14645), so the text is looked at first: a stream's is held back until it is whole. Thoughts are
+/// not, so where a model thinks aloud, what is no call is told within the stream.
 #[derive(Debug)]
 pub struct ForcedCall {
     name: String,

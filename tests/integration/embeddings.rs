@@ -6,7 +6,7 @@ use pointsman::store::Scope;
 use serde_json::{Value, json};
 
 use crate::support::mock::{Mock, Script};
-use crate::support::{TestGateway, ask};
+use crate::support::{TestGateway, ask, settle};
 
 /// An embedding of so many tokens, after so long.
 fn embedding(tokens: u64, after_ms: u64) -> Script {
@@ -88,6 +88,57 @@ async fn it_has_the_time_of_an_answer_that_is_not_streamed_and_what_is_lost_is_p
     assert!((cost().await - 0.003).abs() < 1e-9);
     assert_eq!(embed(&gateway, json!("long")).await.0, 504);
     assert!(cost().await > 0.005, "its vendor was at work");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn whose_client_is_gone_holds_up_nobody_for_long() {
+    let mock = Mock::start(|_| embedding(3, 60_000)).await;
+    let settings = "[models.embedder]\nprovider = 'a'\n[limits]\nmax_in_flight = 2\n\
+        [dispatch]\nfirst_byte_timeout_ms = 300\nwhole_answer_timeout_ms = 60000\ntotal_timeout_ms = 60000\n\
+        [dispatch.breaker]\nconsecutive_failures = 1\n";
+    let gateway = TestGateway::before(&providers(mock.address, mock.address), settings).await;
+    let begun = std::time::Instant::now();
+    let gone = (0..2).map(|_| tokio::time::timeout(Duration::from_millis(200), embed(&gateway, json!("one"))));
+    assert!(futures::future::join_all(gone).await.iter().all(Result::is_err));
+    assert_eq!(gateway.app.gateway.metrics.in_flight(), 2, "paid for, and perhaps about to be answered");
+    settle(|| gateway.app.gateway.metrics.in_flight() == 0, "they are asked for still").await;
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    let live = gateway.app.gateway.live();
+    let place = &live.catalog.find("embedder").unwrap().deployments[0];
+    assert_eq!(place.check(std::time::Instant::now()), Ok(()), "that a client has no patience says nothing of it");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn why_and_for_how_long_there_is_none_is_told() {
+    let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let well = Mock::start(|_| embedding(3, 0)).await;
+    let settings = "[models.home]\nprovider = 'a'\n\
+        [models.embedder]\ndeployments = [{ provider = 'a' }, { provider = 'b' }]\n\
+        [[rules]]\nname = 'stay'\npin = 'home'\n\
+        [dispatch.breaker]\nconsecutive_failures = 1\nopen_ms = 60000\n";
+    let gateway = TestGateway::before(&providers(closed, well.address), settings).await;
+    embed(&gateway, json!("one")).await;
+    let response = gateway.post("/v1/embeddings", json!({ "model": "embedder", "input": "one" })).await;
+    assert!(response.headers().contains_key("retry-after"));
+    let told = response.text().await.unwrap();
+    assert!(told.contains("embedder: its breaker is open"), "{told}");
+    let never = gateway.post("/v1/embeddings", json!({ "model": "claude-sonnet-5-5", "input": "one" })).await;
+    assert_eq!(never.status(), 400, "in vain, however often");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_soonest_of_all_times_to_come_back_is_told() {
+    let refused = |status, media_type| Script { status, media_type, ..Script::whole("{}") };
+    let busy = Mock::start(move |_| refused(429, "application/json\r\nretry-after: 7")).await;
+    let closed = Mock::start(move |_| refused(401, "application/json")).await;
+    let models = "[models.embedder]\ndeployments = [{ provider = 'a' }, { provider = 'b', weight = 0.0 }]\n";
+    let gateway = TestGateway::before(&providers(busy.address, closed.address), models).await;
+    let response = gateway.post("/v1/embeddings", json!({ "model": "embedder", "input": "one" })).await;
+    assert_eq!((response.status().as_u16(), busy.calls(), closed.calls()), (502, 1, 1));
+    assert_eq!(response.headers()["retry-after"], "7");
     gateway.stop().await;
 }
 

@@ -4,6 +4,8 @@
 //! A place is picked as for a chat, by weight and by how long it takes, and each is asked at most once: nothing waits
 //! here, and a client's own retry comes to a place that is well. Its breaker, which is the chats' too, hears how the
 //! call went; not of what it answers: a server that gives no embeddings says so by whatever status.
+//!
+//! A vendor charges for what it was asked, so who hangs up is answered all the same; but in time, and by nobody else.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::wishes;
 use crate::codec::{self, Target};
@@ -50,17 +53,23 @@ struct Failed {
     error: ApiError,
     /// Its vendor was at work.
     lost: bool,
-    /// It is what the vendor answered.
-    answered: bool,
+    /// It may speak against the place.
+    accuses: bool,
 }
 
 impl Failed {
+    /// Of a call that nobody waited for any more.
+    fn deserted(provider: &Provider) -> Self {
+        let message = format!("{}: no answer in time for a client that is gone", provider.name);
+        Self { error: ApiError::new(ErrorKind::Timeout, message), lost: true, accuses: false }
+    }
+
     /// What it says of the place; `None` = nothing, it may chat well all the same.
     fn verdict(&self) -> Option<Verdict> {
         let verdict = Verdict::of(&self.error);
         let is_busy = self.error.kind == ErrorKind::Overloaded;
-        let accuses = matches!(verdict, Verdict::Bad(_) | Verdict::InVain(_)) && !is_busy;
-        (!(self.answered && accuses)).then_some(verdict)
+        let is_bad = matches!(verdict, Verdict::Bad(_) | Verdict::InVain(_)) && !is_busy;
+        (self.accuses || !is_bad).then_some(verdict)
     }
 }
 
@@ -70,7 +79,7 @@ impl Embedders {
     ///
     /// # Errors
     ///
-    /// `NotFound`; `Unavailable` where nobody can be asked now.
+    /// `NotFound`; `InvalidRequest` where nobody ever gives any; `Unavailable` where nobody can be asked now.
     pub(super) fn of(live: &Live, name: &str) -> Result<Self, ApiError> {
         let listed = live.catalog.find(name);
         let served = || live.catalog.models().find(|model| model.deployments.iter().any(|place| place.name == name));
@@ -79,6 +88,10 @@ impl Embedders {
                 place.provider.url(Endpoint::Embeddings).is_some() && (listed.is_some() || place.name == name)
             };
             let places: Vec<Arc<Deployment>> = model.deployments.iter().filter(gives).cloned().collect();
+            if places.is_empty() {
+                let message = format!("no provider of `{}` gives embeddings", model.name);
+                return Err(ApiError::invalid(message).at("model"));
+            }
             let now = Instant::now();
             if !model.ready(now).any(|ready| is_among(&places, ready)) {
                 return Err(unready(model, &places, now));
@@ -169,19 +182,40 @@ impl Embedders {
     }
 
     /// Asks one after the other for what `body` wants, until one answers, or says that the request is wrong in
-    /// itself.
-    pub(super) async fn ask(&self, gateway: &Gateway, live: &Live, body: &Bytes) -> Answered {
+    /// itself. Once `gone` is cancelled nobody waits for it: the call under way has the time of a stream's first
+    /// piece.
+    pub(super) async fn ask(
+        &self,
+        gateway: &Gateway,
+        live: &Live,
+        body: &Bytes,
+        gone: &CancellationToken,
+    ) -> Answered {
         let settings = &live.config.dispatch;
         let total = tokio::time::Instant::now() + Duration::from_millis(settings.total_timeout_ms);
         let mut tried = Vec::new();
-        let nobody = || ApiError::new(ErrorKind::Unavailable, format!("{}: nobody is ready", self.name()));
+        let nobody = match self {
+            Self::Listed { model, places } => unready(model, places, Instant::now()),
+            Self::Unlisted { .. } => {
+                ApiError::new(ErrorKind::Unavailable, format!("{}: nobody is ready", self.name()))
+            }
+        };
         let (provider, causes) = (self.name().to_owned(), Vec::new());
-        let mut so_far = Answered { answer: Err(nobody()), provider, calls: 0, causes, lost: 0 };
-        while so_far.calls < settings.max_attempts && tokio::time::Instant::now() < total {
+        let mut so_far = Answered { answer: Err(nobody), provider, calls: 0, causes, lost: 0 };
+        let mut soonest: Option<Duration> = None;
+        let mut deserted = std::pin::pin!(async {
+            gone.cancelled().await;
+            tokio::time::sleep(Duration::from_millis(settings.first_byte_timeout_ms)).await;
+        });
+        let is_on = |calls: u32| calls < settings.max_attempts && tokio::time::Instant::now() < total;
+        while is_on(so_far.calls) && !gone.is_cancelled() {
             let Some((provider, id, permit)) = self.next(&mut tried) else { break };
             so_far.calls += 1;
             so_far.provider.clone_from(&provider.name);
-            let answer = call(gateway, settings, &provider, &id, body, total).await;
+            let answer = tokio::select! {
+                answer = call(gateway, settings, &provider, &id, body, total) => answer,
+                () = &mut deserted => Err(Failed::deserted(&provider)),
+            };
             if let Some(mut permit) = permit {
                 let now = Instant::now();
                 let good = Verdict::Good(permit.age(now));
@@ -195,10 +229,14 @@ impl Embedders {
                     so_far.answer = Ok(answer);
                     break;
                 }
-                Err(Failed { error, lost, .. }) => {
+                Err(Failed { mut error, lost, .. }) => {
                     so_far.lost += u32::from(lost);
                     so_far.causes.push(error.kind);
                     let is_wrong = matches!(error.kind, ErrorKind::InvalidRequest | ErrorKind::ContentFilter);
+                    if !is_wrong {
+                        soonest = soonest.into_iter().chain(error.retry_after).min();
+                        error.retry_after = soonest;
+                    }
                     so_far.answer = Err(error);
                     if is_wrong {
                         break;
@@ -237,12 +275,14 @@ fn is_among(places: &[Arc<Deployment>], place: &Deployment) -> bool {
 
 /// Why none of these places of a model can be asked now, and when one can.
 fn unready(model: &Model, places: &[Arc<Deployment>], now: Instant) -> ApiError {
-    let message = match model.availability(now) {
-        Availability::Unavailable(why) => format!("{}: {why}", model.name),
-        Availability::Available => format!("no provider of `{}` gives embeddings now", model.name),
+    let back = places.iter().filter_map(|place| place.back(now)).min_by_key(|(wait, _)| *wait);
+    let message = match (model.availability(now), back) {
+        (Availability::Unavailable(why), _) => format!("{}: {why}", model.name),
+        (Availability::Available, Some((_, why))) => format!("{}: {}", model.name, why.as_str()),
+        (Availability::Available, None) => format!("no provider of `{}` gives embeddings now", model.name),
     };
     let mut error = ApiError::new(ErrorKind::Unavailable, message);
-    error.retry_after = places.iter().filter_map(|place| place.back(now)).map(|(wait, _)| wait).min();
+    error.retry_after = back.map(|(wait, _)| wait);
     error
 }
 
@@ -279,10 +319,10 @@ async fn call(
     let body = codec::passthrough_request(&target, body, false).map_err(|error| Failed {
         error,
         lost: false,
-        answered: false,
+        accuses: false,
     })?;
     let call = Call { endpoint: Endpoint::Embeddings, body: Some(body), headers: HeaderMap::new() };
-    let told = |error: CallError, lost: bool| Failed { error: error.told(&provider.name), lost, answered: false };
+    let told = |error: CallError, lost: bool| Failed { error: error.told(&provider.name), lost, accuses: true };
     let answer = gateway.dispatcher.client().send(provider, call, deadline).await;
     let answer = answer.map_err(|error| {
         let at_work = matches!(error, CallError::Timeout);
@@ -294,7 +334,7 @@ async fn call(
     if !good {
         let error =
             dispatch::attributed_to(codec::decode_error(Dialect::OpenAi, status, &bytes, wait), &provider.name);
-        return Err(Failed { error, lost: false, answered: true });
+        return Err(Failed { error, lost: false, accuses: false });
     }
     Ok(bytes)
 }

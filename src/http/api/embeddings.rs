@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::embedders::{Answered, Embedders};
 use super::{body, wishes};
@@ -52,12 +53,14 @@ pub async fn embed(
         let prompt = Usage { input_tokens: u64::from(estimated), ..Usage::default() };
         let expected = Amount { tokens: 0, cost_usd: embedders.price().of(&prompt).0 };
         taken.expect(token, &live.config.limits, expected, Instant::now())?;
-        // The vendor charges for it, whoever hangs up meanwhile.
+        // The vendor charges for it, whoever hangs up meanwhile; that is said by a drop.
+        let gone = CancellationToken::new();
+        let _waits = gone.clone().drop_guard();
         let asker = (caller.request_id.clone(), token.map_or_else(|| "-".to_owned(), |token| token.name.clone()));
         let answer = to_the_end(async move {
             gateway.metrics.began();
             let began = Instant::now();
-            let answered = embedders.ask(&gateway, &live, &bytes).await;
+            let answered = embedders.ask(&gateway, &live, &bytes, &gone).await;
             let spent = settle(&gateway, &mut taken, estimated, &embedders, &answered);
             tell(&gateway, &embedders, &asker, began.elapsed(), &answered, spent);
             drop(permit);
