@@ -87,7 +87,7 @@ enum Lock {
     Link,
 }
 
-/// Where wrong passwords come from: an address, or the network of an IPv6 address, in which one host has them all.
+/// Where wrong passwords come from: an address, or of an IPv6 address the network of /56, as one site has them all.
 /// `None` is everybody for whom there is no room.
 type Origin = Option<IpAddr>;
 
@@ -267,7 +267,7 @@ impl Door {
 /// What an address is counted as.
 fn origin(known: &HashMap<Origin, Failures>, address: IpAddr) -> Origin {
     let origin = Some(match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !0 << 72)),
         v4 => v4,
     });
     if known.len() < MOST_ADDRESSES || known.contains_key(&origin) { origin } else { None }
@@ -381,11 +381,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_network_of_one_host_is_one_and_those_without_room_are_one() {
+    async fn a_network_of_one_site_is_one_and_those_without_room_are_one() {
         let (door, now) = (plain(), Instant::now());
         let wait = Err(Denied::Wait(Duration::from_secs(1)));
         for host in 0..u128::from(FREE_TRIES) {
-            let address = IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) | host));
+            let address = IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) | (host << 68)));
             assert_eq!(door.enter(address, "admin", "guess", now).await, Err(Denied::Wrong));
         }
         assert_eq!(door.enter("2001:db8::ffff".parse().unwrap(), "admin", "guess", now).await, wait);

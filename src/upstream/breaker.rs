@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::config;
 
-/// Who asks while a probe is under way is told to come back after so long: most say by then how they went.
+/// Who asks while a first probe is under way is told to come back after so long: most say by then how they went.
 const PROBE: Duration = Duration::from_secs(1);
 
 /// The breaker's state, as people see it.
@@ -173,7 +173,8 @@ impl Breaker {
             State::Open { until, .. } => until.checked_duration_since(now).filter(|pause| !pause.is_zero()),
             State::HalfOpen(probing) => {
                 let left = (probing.last + self.patience(probing)).checked_duration_since(now)?;
-                Some(left.min(PROBE)).filter(|pause| !pause.is_zero())
+                let most = if probing.unanswered == 0 { PROBE } else { left };
+                Some(left.min(most)).filter(|pause| !pause.is_zero())
             }
         }
     }
@@ -304,6 +305,7 @@ mod tests {
         assert_eq!(breaker.pause(after(now, 1999)), Some(Duration::from_millis(1)));
         assert!(breaker.admit(after(now, 2000)), "another");
         assert!(!breaker.would_admit(after(now, 2000)), "one at a time");
+        assert_eq!(breaker.pause(after(now, 2000)), Some(Duration::from_secs(2)), "nobody is called back in vain");
         assert_eq!(breaker.state(after(now, 2000)), BreakerState::HalfOpen);
         assert!(!breaker.admit(after(now, 3999)) && breaker.admit(after(now, 4000)), "more and more seldom");
         assert!(!breaker.admit(after(now, 6999)) && breaker.admit(after(now, 7000)), "up to the longest");

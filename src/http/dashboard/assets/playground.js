@@ -109,7 +109,7 @@ if (playground) {
           const usage = data.usage ?? {};
           facts.textContent = [
             `first token ${panel.ms(first)}`,
-            `total ${panel.ms(data.latency_ms ?? performance.now() - begun)}`,
+            `total ${panel.ms(performance.now() - begun)}`,
             usage.output_tokens !== undefined ? `${usage.input_tokens} → ${usage.output_tokens} tokens` : "",
             panel.usd(data.cost_usd),
           ].filter(Boolean).join(" · ");
