@@ -27,7 +27,7 @@ use super::attempt::{Attempted, Deadlines, Failed, attempt, may_think};
 use super::job::{Cause, Failure, Job, Reply};
 use super::outcome::{Report, Step};
 use super::reply::Answering;
-use super::{blame, pick};
+use super::{blame, pick, tee};
 use crate::codec;
 use crate::config;
 use crate::protocol::{ApiError, ErrorKind, OutcomeStatus};
@@ -78,7 +78,7 @@ impl Dispatcher {
         Self { client, budget: RetryBudget::new(settings.retry_budget), closing: CancellationToken::new() }
     }
 
-    /// Ends all streams, each with an error event that says why, and whatever would become one.
+    /// Ends all streams, each with an error event that says why, and whatever would become an answer.
     pub fn close(&self) {
         self.closing.cancel();
     }
@@ -97,8 +97,22 @@ impl Dispatcher {
     ///
     /// # Errors
     ///
-    /// When no model answered; told in the report too.
+    /// When no model answered, told in the report too; when all is closed before one did.
     pub async fn run(
+        &self,
+        plan: &Plan,
+        job: &Job,
+        settings: &config::Dispatch,
+        report: Report,
+    ) -> Result<Reply, Failure> {
+        tokio::select! {
+            biased;
+            reply = self.walk(plan, job, settings, report) => reply,
+            () = self.closing.cancelled() => Err(Failure { error: tee::closed(), causes: Vec::new() }),
+        }
+    }
+
+    async fn walk(
         &self,
         plan: &Plan,
         job: &Job,

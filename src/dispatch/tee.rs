@@ -295,8 +295,7 @@ impl Tee {
     /// The gateway closes: an error event, and nobody is to blame.
     fn close(&mut self) -> Bytes {
         let mut out = BytesMut::new();
-        let error = ApiError::new(ErrorKind::Unavailable, "the gateway shuts down: ask again in a moment");
-        self.end_early(&error, OutcomeStatus::Cancelled, &mut out);
+        self.end_early(&closed(), OutcomeStatus::Cancelled, &mut out);
         out.freeze()
     }
 
@@ -313,6 +312,12 @@ impl Tee {
             report.end(status);
         }
     }
+}
+
+/// What ends an answer that is not over when the gateway closes.
+pub(super) fn closed() -> ApiError {
+    let error = ApiError::new(ErrorKind::Unavailable, "the gateway shuts down: ask again in a moment");
+    error.after(Duration::from_secs(1))
 }
 
 /// Says of a call that was handed over before its first piece that this is here now; of others it was said already.

@@ -36,7 +36,9 @@ async fn the_deadline_cuts_what_does_not_end() {
     settle(|| gateway.sandbox.open() == 1, "the call never began").await;
     let drained = tokio::time::timeout(Duration::from_secs(4), gateway.app.stop()).await.unwrap();
     assert_eq!(drained, Drain::Cut(1));
-    call.abort();
+    let told = call.await.unwrap().expect("an answer all the same");
+    assert_eq!((told.status().as_u16(), &told.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    assert!(told.text().await.unwrap().contains("the gateway shuts down"));
 }
 
 #[tokio::test]
