@@ -18,7 +18,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
         table.live {
             thead {
                 tr {
-                    @for name in ["Came", "Asked for", "Phase", "Model", "First token", "Total", "Tokens", "Cost", "Status"] {
+                    @for name in ["Came", "Asked for", "Phase", "Status", "Model", "First token", "Total", "Tokens", "Cost"] {
                         th.num[["First token", "Total", "Tokens", "Cost"].contains(&name)] scope="col" { (name) }
                     }
                 }

@@ -99,7 +99,11 @@ pub(super) fn admissible(parts: &Parts, gateway: &Gateway) -> Result<std::net::I
 
 /// A page that says no.
 pub(super) fn refused(theme: Theme, error: &ApiError) -> Response {
-    (StatusCode::FORBIDDEN, html(layout::notice(theme, "Not from here", &error.message))).into_response()
+    let (code, title) = match error.kind {
+        ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Too much"),
+        _ => (StatusCode::FORBIDDEN, "Not from here"),
+    };
+    (code, html(layout::notice(theme, title, &error.message))).into_response()
 }
 
 /// A query string of the pairs that have a value, `?` included where there is any.

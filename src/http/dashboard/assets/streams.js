@@ -83,12 +83,12 @@ if (monitor) {
       cell(panel.clock(item.at_ms), "muted"),
       cell([item.requested, panel.make("span", { class: "muted" }, ` ${item.dialect}${item.token ? `, ${item.token}` : ""}`)]),
       cell(phase(item)),
+      cell(badge(item)),
       cell(model(item)),
       cell(panel.ms(item.first_token_ms), "num"),
       cell(panel.ms(item.latency_ms), "num"),
       cell(tokens, "num"),
       cell(panel.usd(item.cost_usd), "num"),
-      cell(badge(item)),
     );
     sifted(row);
   });
