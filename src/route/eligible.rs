@@ -75,6 +75,9 @@ pub(super) fn split(
     question: &Question<'_>,
 ) -> Result<(Vec<Arc<Model>>, Vec<LeftOut>), PlanError> {
     let lists = Lists::of(catalog, question.allowed, &question.request.routing);
+    if let Some(stranger) = lists.stranger(catalog) {
+        return Err(PlanError::Unable(format!("there is no model `{stranger}`")));
+    }
     let mut able = Vec::new();
     let mut excluded = Vec::new();
     for model in pool {
@@ -106,6 +109,14 @@ impl<'a> Lists<'a> {
             wished: wishes.models.as_deref().map(listed),
             excluded: listed(&wishes.exclude),
         }
+    }
+
+    /// One of the wished models, where there is none of them.
+    fn stranger(&self, catalog: &Catalog) -> Option<&'a str> {
+        let mut wished = self.wished.iter().flatten().copied();
+        let first = wished.next()?;
+        let is_known = |name: &str| catalog.find(name).is_some();
+        (!is_known(first) && !wished.any(is_known)).then_some(first)
     }
 }
 

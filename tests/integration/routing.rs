@@ -207,6 +207,10 @@ async fn a_wish_that_nobody_needs_is_refused_and_not_kept() {
         let told: Value = refused.json().await.unwrap();
         assert_eq!(told["error"]["param"], format!("routing.{wish}"));
     }
+    body["routing"] = json!({ "models": ["nope"] });
+    let refused = gateway.post("/api/route", body).await;
+    assert_eq!(refused.status(), 400);
+    assert!(refused.text().await.unwrap().contains("there is no model `nope`"));
     let refused = gateway.post("/api/route", ask("/api/route", &"m".repeat(1 << 20), "hi")).await;
     assert_eq!(refused.status(), 400);
     gateway.stop().await;
