@@ -343,14 +343,16 @@ fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>, pace:
             }
         };
         let now = Instant::now();
-        let in_time = |job: &Job, tokens| pace.fits(tokens, job.until.saturating_duration_since(now));
-        if !in_time(&job, tokenized.ids.len()) {
+        let in_time = |pace: &Pace, job: &Job, tokens| pace.fits(tokens, job.until.saturating_duration_since(now));
+        // Who holds nobody up may find out whether it is still so.
+        let may_try = batch.is_empty() && job.until > now;
+        if !in_time(pace, &job, tokenized.ids.len()) && !(may_try && pace.forget_stale(now)) {
             turned_away = true;
             let _ = job.answer.send(Err(Missed::TooSlow));
             continue;
         }
         let together = tokens + tokenized.ids.len();
-        let all_in_time = batch.iter().map(|(job, _)| job).chain([&job]).all(|job| in_time(job, together));
+        let all_in_time = batch.iter().map(|(job, _)| job).chain([&job]).all(|job| in_time(pace, job, together));
         if !batch.is_empty() && (together > BATCH_TOKENS || !all_in_time) {
             left = Some(job);
             break;
@@ -376,7 +378,7 @@ fn read(shared: &Shared, model: &Model, batch: Vec<(Job, Tokens)>, priors: &Arc<
     match model.read(batch.iter().map(|(job, tokenized)| (&job.prompt, tokenized)), priors) {
         Ok(readings) => {
             let took = began.elapsed();
-            pace.observe(tokens, took);
+            pace.observe(tokens, took, began + took);
             shared.counters.batch(batch.len(), tokens, took);
             for ((job, _), reading) in batch.into_iter().zip(readings) {
                 let reading = Arc::new(Reading { took: job.asked.elapsed(), ..reading });

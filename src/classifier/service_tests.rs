@@ -151,6 +151,22 @@ async fn a_queue_full_of_prompts_that_came_too_late_does_not_make_the_next_ones_
 }
 
 #[tokio::test]
+async fn after_a_slow_moment_who_is_alone_finds_out_whether_it_is_over() {
+    let classifier = ready(&config::Classifier { cache_mb: 0, ..settings() }).await;
+    let state = classifier.shared.state.load_full();
+    let State::Ready(model) = &*state else { panic!("it is ready") };
+    let (_queue, jobs) = sync_channel(8);
+    let long_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+    for (observed, is_read) in [(Instant::now(), false), (long_ago, true)] {
+        let mut pace = Pace::default();
+        pace.observe(1, PATIENT * 2, observed);
+        let (asked, answered) = job("How long is a moment?", PATIENT);
+        assert!(serve(&classifier.shared, model, asked, &jobs, &mut pace).is_none());
+        assert_eq!(answered.await.unwrap().is_ok(), is_read);
+    }
+}
+
+#[tokio::test]
 async fn who_has_left_is_skipped() {
     let classifier = ready(&config::Classifier { cache_mb: 0, ..settings() }).await;
     let state = classifier.shared.state.load_full();
@@ -170,7 +186,7 @@ async fn who_has_left_is_skipped() {
     let counts = classifier.status().counts;
     assert_eq!((counts.read, counts.abandoned), (1, 3));
     // Two who came too late to be in time are told, and hold nobody up.
-    pace.observe(1, Duration::from_secs(1));
+    pace.observe(1, Duration::from_secs(1), Instant::now());
     let hurried = |text: &str| {
         let (job, answered) = job(text);
         (Job { until: Instant::now() + Duration::from_millis(100), ..job }, answered)

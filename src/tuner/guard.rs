@@ -133,11 +133,10 @@ pub fn weight(entry: &Entry, policy: &Snapshot, live: &Snapshot) -> f64 {
         let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
         share(policy, &candidates, decision.explore) / drawn.candidates[drawn.chosen].propensity
     };
-    match weight.is_finite() {
-        true => weight.clamp(0.0, MOST_WEIGHT),
-        // Neither would have opened it there: it is from before both.
-        false => f64::from(u8::from(stays)),
-    }
+    // Nobody drew it: it is never worth more than itself, however hard the version before held to its model. Where neither
+    // would have opened it there it is from before both.
+    let (most, otherwise) = if stays { (1.0, 1.0) } else { (MOST_WEIGHT, 0.0) };
+    if weight.is_finite() { weight.clamp(0.0, most) } else { otherwise }
 }
 
 /// The candidates of a conversation that stays as its opening had them: none had anything of it in its cache.

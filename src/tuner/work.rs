@@ -48,6 +48,10 @@ const LOOK_AT: usize = 20_000;
 /// Newest decisions among which one is looked for whose prompt was read.
 const NEWEST: usize = 100;
 
+/// How long a judgement may take from being heard to the log, milliseconds. What a retune did not find there for that is news
+/// all the same.
+const ON_ITS_WAY_MS: i64 = 10_000;
+
 /// The task's state; [`Work::run`] is the task.
 pub struct Work {
     desk: Option<Desk>,
@@ -401,7 +405,8 @@ impl Desk {
         }
         if proposal.ruling == Ruling::Promote && !lessons.is_empty() {
             let judged = lessons.iter().filter(|lesson| lesson.signal.is_none());
-            self.heard = Heard { until_ms: read_at_ms, counted: judged.map(|lesson| lesson.id).collect() };
+            let counted = judged.map(|lesson| lesson.id).collect();
+            self.heard = Heard { until_ms: read_at_ms - ON_ITS_WAY_MS, counted };
         } else if let Some(oldest) = lessons.first() {
             // What is out of the window is hardly judged again.
             self.heard.counted.retain(|id| *id >= oldest.id);

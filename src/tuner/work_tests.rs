@@ -189,6 +189,23 @@ fn what_was_judged_early_is_learned_once_its_end_is_known() {
 }
 
 #[test]
+fn what_was_on_its_way_to_the_log_while_a_retune_read_it_is_learned_after_it() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    let rated = decision(100);
+    store.append(std::slice::from_ref(&rated), &[outcome(&rated)], &mut []).unwrap();
+    let mut said = feedback(&rated, "f", FeedbackKind::Correct(true));
+    said.at_ms = now_ms();
+    assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+    store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut [said]).unwrap();
+    for _ in 0..2 {
+        desk.take_in(&[rated.id, decision(5).id], now_ms()).unwrap();
+        assert_eq!(desk.shared.live.load().revision, 1, "once, and of what the version has nothing");
+    }
+}
+
+#[test]
 fn a_judgement_behind_a_signal_is_new() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
@@ -492,6 +509,26 @@ fn conversations_that_the_version_before_would_have_opened_there_too_speak_for_i
     conversations(&store, now_ms() + 1, |number| number % 10 > 0, |_| judged(false));
     desk.watch(now_ms()).unwrap();
     assert_eq!(desk.shared.live.load().policy.version, live, "the world got worse");
+}
+
+#[test]
+fn a_conversation_of_before_the_promotion_weighs_no_more_than_itself() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    let [before, live] = [("a", "b"), ("b", "a")].map(|(liked, other)| {
+        let version = put_in_force(&store, &mut desk, liked, other);
+        store.policy::<Snapshot>(version).unwrap().unwrap()
+    });
+    conversations(&store, 1, |_| false, |_| judged(true));
+    let weigh = |number: u64| {
+        let entry = store.entry(decision(number).id).unwrap().unwrap();
+        (entry.decision.mode, entry.decision.chosen.clone(), guard::weight(&entry, &before, &live))
+    };
+    // Each but the first of five stays, on `a` the even ones.
+    let (mode, chosen, weight) = weigh(3);
+    assert_eq!((mode, chosen.as_str(), weight), (Mode::Sticky, "a", 1.0));
+    let (_, _, drawn) = weigh(11);
+    assert!(drawn > 1.0, "an opening there speaks for others like it: {drawn}");
 }
 
 #[test]
