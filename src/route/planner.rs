@@ -180,7 +180,11 @@ fn pool(
     let Some((name, why)) = named else {
         return Ok((Mode::Weighted, catalog.models().cloned().collect(), "drawn by weight".into()));
     };
-    let model = catalog.find(name).ok_or_else(|| unknown(catalog, name))?;
+    let model = catalog.find(name).ok_or_else(|| match &verdict.pin {
+        // No fault of the client's: its server may not have listed it yet.
+        Some(pin) => PlanError::Unavailable { text: format!("{pin} is not there, and {why}"), back: None },
+        None => unknown(catalog, name),
+    })?;
     if question.allowed.is_some_and(|allowed| !catalog.is_among(model.name.as_str(), allowed)) {
         return Err(PlanError::Forbidden(model.name.to_string()));
     }

@@ -273,6 +273,8 @@ fn rules_prefer_forbid_weigh_and_pin() {
         assert_eq!(names(&plan), ["silent"]);
         assert_eq!(plan.decision.rules, ["r"]);
     }
+    let error = ApiError::from(ask(&rule("pin = 'nobody'"), &request("auto"), 1).unwrap_err());
+    assert_eq!(error.kind, ErrorKind::Unavailable, "the client did not ask for it: {error}");
 }
 
 #[test]
