@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::load::ConfigArgs;
 use crate::app::App;
-use crate::config::{self, LoadArgs, LogFormat};
+use crate::config::{self, Auth, LoadArgs, LogFormat};
 use crate::http::Drain;
 use crate::sandbox::{Pace, Sandbox};
 use crate::telemetry;
@@ -108,8 +108,10 @@ fn announce(app: &App, sandbox: bool) {
             log.display()
         );
         let body = r#"{"model": "auto", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}"#;
-        eprintln!("  curl http://{}/api/chat -d '{body}'\n", app.proxy);
-        eprintln!("  curl http://{}/v1/chat/completions -d '{body}'\n", app.proxy);
+        let asks = live.config.access.auth != Auth::Off && !app.gateway.tokens().is_empty();
+        let token = if asks { "-H 'authorization: Bearer pm_...' " } else { "" };
+        eprintln!("  curl {token}http://{}/api/chat -d '{body}'\n", app.proxy);
+        eprintln!("  curl {token}http://{}/v1/chat/completions -d '{body}'\n", app.proxy);
     }
 }
 

@@ -37,6 +37,8 @@ const panel = {
   },
 
   toast(text, bad = false) {
+    // What was refused before is done, or refused anew.
+    for (const old of panel.all("#toasts .bad")) old.remove();
     const toast = panel.make("div", { class: bad ? "toast bad" : "toast" }, text);
     panel.one("#toasts")?.append(toast);
     setTimeout(() => toast.remove(), bad ? 9000 : 4000);
