@@ -55,7 +55,7 @@ pub use overrides::{ModelOverride, Overrides};
 pub use providers::{Provider, Roots};
 pub use quirks::{MaxTokensField, Quirks};
 pub use routing::{Objectives, Routing, Sticky, Strategy, Weights};
-pub use rules::{Rule, Trait, When};
+pub use rules::{Rule, Trait, When, Within};
 pub use server::Server;
 pub use stamp::{Stamp, Stamped};
 pub use store::Store;

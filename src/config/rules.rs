@@ -32,10 +32,12 @@ pub struct Rule {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct When {
-    /// Words in the last user turn, whole and in any case.
+    /// Words in the text, whole and in any case.
     pub keywords: Vec<String>,
-    /// Regular expressions found in the last user turn.
+    /// Regular expressions found in the text.
     pub regex: Vec<String>,
+    /// Which text; by default [`Rule::looks_within`].
+    pub within: Option<Within>,
     /// Languages of the last user turn, as ISO 639-3 codes (`eng`, `deu`, `cmn`).
     pub language: Vec<String>,
     /// Scripts of the last user turn (`Latin`, `Cyrillic`, `Mandarin`).
@@ -54,6 +56,15 @@ pub struct When {
     pub tag: BTreeMap<String, String>,
 }
 
+impl Rule {
+    /// Where it looks for words and patterns. Whoever says which models may see something means it wherever it stands, and
+    /// a conversation is sent again with each turn; what kind of work a request is, its question says.
+    pub fn looks_within(&self) -> Within {
+        let guards = self.pin.is_some() || !self.forbid.is_empty();
+        self.when.within.unwrap_or(if guards { Within::Everything } else { Within::Question })
+    }
+}
+
 impl When {
     /// Whether no condition is given.
     pub fn is_empty(&self) -> bool {
@@ -65,6 +76,16 @@ impl When {
         let words = [&self.keywords, &self.regex, &self.language, &self.script];
         words.iter().any(|list| !list.is_empty()) || self.has.contains(&Trait::Code)
     }
+}
+
+/// A text of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Within {
+    /// The last user turn; inside a tool loop that is still the question.
+    Question,
+    /// All that is sent: instructions, turns, arguments and results of tools, documents that are text.
+    Everything,
 }
 
 /// Something a request can have in it.

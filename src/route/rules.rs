@@ -11,7 +11,7 @@ use regex::{Regex, RegexBuilder};
 use serde::Serialize;
 
 use crate::classifier::stats::TextStats;
-use crate::config::{Rule, Trait, When};
+use crate::config::{Rule, Trait, When, Within};
 use crate::protocol::{ChatRequest, Message, Needs, Objective};
 use crate::upstream::Catalog;
 
@@ -206,8 +206,13 @@ impl Compiled {
 
     fn matches_text(&self, facts: &Facts<'_>) -> bool {
         let When { language, script, has, .. } = &self.rule.when;
-        (self.keywords.is_none() || self.keywords.as_ref().is_some_and(|words| words.is_match(facts.text())))
-            && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.is_match(facts.text())))
+        let stands = |found: &dyn Fn(&str) -> bool| match self.rule.looks_within() {
+            Within::Question => found(facts.text()),
+            Within::Everything => facts.request.any_text(found),
+        };
+        self.keywords.as_ref().is_none_or(|words| stands(&|text| words.is_match(text)))
+            && (self.patterns.is_empty()
+                || stands(&|text| self.patterns.iter().any(|pattern| pattern.is_match(text))))
             && (!has.contains(&Trait::Code) || facts.has_code())
             && (language.is_empty()
                 || facts.tongue().is_some_and(|info| language.iter().any(|code| code == info.lang().code())))
@@ -257,10 +262,39 @@ mod tests {
         let result = Part::ToolResult { call_id: "1".into(), content, is_error: false, cache_control: None };
         request.messages.push(Message { role: Role::Assistant, parts: vec![call], name: None });
         request.messages.push(Message { role: Role::User, parts: vec![result], name: None });
-        let rule = "[[rules]]\nname = 'r'\npin = 'gpt-4o'\nwhen = { keywords = ['confidential'] }\n";
-        assert!(verdict(rule, &request).pin.is_some());
+        let rule = "[[rules]]\nname = 'r'\nprefer = ['gpt-4o']\nwhen = { keywords = ['confidential'] }\n";
+        assert!(!verdict(rule, &request).prefer.is_empty());
         request.messages.push(Message::text(Role::User, "Thank you."));
-        assert!(verdict(rule, &request).pin.is_none(), "only the last question is looked at");
+        assert!(verdict(rule, &request).prefer.is_empty(), "the last question says what kind of work it is");
+    }
+
+    #[test]
+    fn what_must_not_leave_is_found_wherever_it_stands() {
+        let text = |role| Message::text(role, "This is CONFIDENTIAL.");
+        let parts = |parts| Message { role: Role::User, parts, name: None };
+        let arguments = r#"{"query": "confidential"}"#;
+        let call = Part::ToolCall { id: "1".into(), name: "look".into(), arguments: arguments.into() };
+        let content = vec![Part::text("confidential")];
+        let result = Part::ToolResult { call_id: "1".into(), content, is_error: false, cache_control: None };
+        let document = serde_json::json!({"source": {"type": "text", "data": "confidential"}});
+        let document = Part::Foreign { kind: "document".into(), value: document };
+        let places = [text(Role::System), text(Role::User), text(Role::Assistant)];
+        let in_parts = [call, result, document].map(|part| parts(vec![part]));
+        for place in places.into_iter().chain(in_parts) {
+            let mut request = asking("Shorter, please.");
+            request.messages.insert(0, place);
+            let found = |rule: &str| {
+                let rule = format!("[[rules]]\nname = 'r'\n{rule}\n");
+                verdict(&rule, &request)
+            };
+            let by_word = found("pin = 'gpt-4o'\nwhen = { keywords = ['confidential'] }");
+            let by_pattern = found("forbid = ['gpt-4o']\nwhen = { regex = ['(?i)confidential'] }");
+            assert!(by_word.pin.is_some() && !by_pattern.forbid.is_empty(), "{:?}", request.messages[0]);
+            let narrowed = found("pin = 'gpt-4o'\nwhen = { keywords = ['confidential'], within = 'question' }");
+            assert!(narrowed.pin.is_none());
+            let widened = found("prefer = ['gpt-4o']\nwhen = { keywords = ['confidential'], within = 'everything' }");
+            assert!(!widened.prefer.is_empty());
+        }
     }
 
     #[test]
