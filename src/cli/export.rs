@@ -60,13 +60,14 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let mut failed: Option<ExchangeError> = None;
     let mut exporter = Exporter::create(&args.file, format)?;
     if let Some(from) = &args.from {
-        read_entries(from, |entry| {
+        let cut = read_entries(from, |entry| {
             if wanted(entry.decision.at_ms) {
                 failed = exporter.write(&entry).err();
                 bar.inc(1);
             }
             failed.is_none()
         })?;
+        super::tell_cut(from, cut);
     } else {
         let loaded = args.config.load()?;
         let dir = &loaded.config.server.data_dir;

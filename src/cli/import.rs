@@ -79,18 +79,18 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
             }
             Err(error) => Some(error),
         };
-        read_entries(file, |entry| {
+        let read = read_entries(file, |entry| {
             batch.push(entry);
             bar.inc(1);
             if batch.len() >= BATCH {
                 failed = put(&mut batch);
             }
             failed.is_none()
-        })
-        .context(ELSEWHERE)?;
+        });
         if let Some(error) = failed.or_else(|| put(&mut batch)) {
             return Err(error.into());
         }
+        super::tell_cut(file, read.with_context(|| format!("{new} entries are imported, none after these"))?);
     }
     // Retention goes by the size that was kept.
     store.save_log_size()?;

@@ -118,6 +118,13 @@ pub fn run() -> ExitCode {
     })
 }
 
+/// Says that a file ends in the middle of a line, of which `cut` is the number.
+fn tell_cut(file: &std::path::Path, cut: Option<usize>) {
+    if let Some(line) = cut {
+        eprintln!("{}, line {line}: the last line is cut off and left out.", file.display());
+    }
+}
+
 /// An error with its causes, those left out that it has said already.
 fn told(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |text, cause| {

@@ -123,10 +123,11 @@ fn open(config: &Config) -> (Option<HandOver>, Result<Store, OpenError>) {
 /// The lessons of an export, which is read twice: whether a question was put again only later entries tell.
 fn read_lessons(file: &Path, map: &RewardMap) -> anyhow::Result<Lessons> {
     let mut asked = Vec::new();
-    read_entries(file, |entry: Entry| {
+    let cut = read_entries(file, |entry: Entry| {
         asked.push(Asked::of(&entry));
         true
     })?;
+    super::tell_cut(file, cut);
     let mut again = AskedAgain::in_any_order(&asked).into_iter();
     let mut collected = Collected::new(map, usize::MAX);
     read_entries(file, |entry: Entry| {

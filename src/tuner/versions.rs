@@ -91,7 +91,8 @@ impl Shared {
         // The hold first: a crash in between must not let the next retune bring the same policy back at once.
         let hold_until_ms = Some(self.latest_hold_ms(now_ms));
         self.switch(|switches| Switches { hold_until_ms, pinned: None, ..switches })?;
-        self.put_in_force(target, (who, "policy.rollback"), why, now_ms)?;
+        let instead = format!("version {live} was taken back: {why}");
+        self.put_in_force(target, (who, "policy.rollback"), &instead, now_ms)?;
         if let Some(mut record) = self.store.snapshot(live)? {
             record.state = SnapshotState::RolledBack;
             record.reason = why.to_owned();

@@ -229,7 +229,7 @@ fn what_root_imports_is_the_services_also_where_it_fails() {
     std::fs::create_dir(&data).unwrap();
     chown(&data, Some(65534), Some(65534)).unwrap();
     let entry = || serde_json::json!({ "decision": { "id": uuid::Uuid::now_v7(), "at_ms": 1, "chosen": "a", "request": {} } });
-    std::fs::write(dir.path().join("log.jsonl"), format!("{}\n{}\n{{", entry(), entry())).unwrap();
+    std::fs::write(dir.path().join("log.jsonl"), format!("{}\n{}\n{{\n", entry(), entry())).unwrap();
     let others = || {
         let mut folders = vec![data.clone()];
         let mut others = Vec::new();

@@ -193,6 +193,7 @@ fn add_log(file: &Path, args: &HeadArgs, recipe: &mut HeadRecipe, dataset: &mut 
         found.judged - found.without_text,
         found.used - left_out
     );
+    crate::cli::tell_cut(file, found.cut);
     if found.without_text > 0 {
         println!(
             "{} judged answers came while `store.prompts` was off: nothing is learned from them.",

@@ -183,13 +183,14 @@ pub fn line(entry: &Entry) -> Result<Vec<u8>, std::io::Error> {
 }
 
 /// Reads the entries of an export, calling `visit` with each; what it returns ends the reading where it is `false`.
+/// A last line that was cut off, as an export that broke off leaves it, is left out: its number is returned.
 ///
 /// # Errors
 ///
 /// The first line that is no entry, and what else goes wrong.
-pub fn read_entries(path: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result<(), ExchangeError> {
+pub fn read_entries(path: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result<Option<usize>, ExchangeError> {
     if Format::of(path) == Format::Parquet {
-        return parquet::read(path, visit);
+        return parquet::read(path, visit).map(|()| None);
     }
     let failed = |source| ExchangeError::Io { path: path.to_owned(), source };
     let mut lines = BufReader::with_capacity(1 << 16, File::open(path).map_err(failed)?);
@@ -207,19 +208,27 @@ pub fn read_entries(path: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result
         if bytes.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        if !visit(parse(path, number, &bytes)?) {
+        let entry = match serde_json::from_slice(&bytes) {
+            Ok(entry) => entry,
+            // The first line is more likely none of ours than cut off.
+            Err(error) if error.is_eof() && number > 1 && bytes.last() != Some(&b'\n') => return Ok(Some(number)),
+            Err(error) => return Err(no_entry(path, number, &error)),
+        };
+        if !visit(entry) {
             break;
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 fn parse(path: &Path, line: usize, bytes: &[u8]) -> Result<Entry, ExchangeError> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        // Only where, and of which sort: serde quotes what it stumbled over.
-        let what = format!("{:?} error at column {}", error.classify(), error.column());
-        ExchangeError::Line { path: path.to_owned(), line, what }
-    })
+    serde_json::from_slice(bytes).map_err(|error| no_entry(path, line, &error))
+}
+
+fn no_entry(path: &Path, line: usize, error: &serde_json::Error) -> ExchangeError {
+    // Only where, and of which sort: serde quotes what it stumbled over.
+    let what = format!("{:?} error at column {}", error.classify(), error.column());
+    ExchangeError::Line { path: path.to_owned(), line, what }
 }
 
 #[cfg(test)]

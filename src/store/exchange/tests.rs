@@ -171,6 +171,27 @@ fn a_line_that_is_no_entry_is_named_and_not_quoted() {
 }
 
 #[test]
+fn a_last_line_that_was_cut_off_is_left_out_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.jsonl");
+    let good = String::from_utf8(line(&entry(1)).unwrap()).unwrap();
+    let half = &good[..good.len() / 2];
+    let read = |text: String| {
+        std::fs::write(&path, text).unwrap();
+        let mut count = 0;
+        let cut = read_entries(&path, |_| {
+            count += 1;
+            true
+        });
+        (count, cut.ok())
+    };
+    assert_eq!(read(format!("{good}{good}")), (2, Some(None)));
+    assert_eq!(read(format!("{good}{half}")), (1, Some(Some(2))));
+    assert_eq!(read(format!("{good}{half}\n")), (1, None), "a whole line that is none is an error");
+    assert_eq!(read(half.to_owned()), (0, None));
+}
+
+#[test]
 fn somebody_elses_parquet_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("other.parquet");

@@ -69,6 +69,8 @@ pub enum LogError {
 pub struct LogFound {
     /// Entries.
     pub entries: usize,
+    /// A last line that was cut off and is left out, its number.
+    pub cut: Option<usize>,
     /// Answers with a judgement or a signal.
     pub judged: usize,
     /// Those among them whose prompt is not in the log.
@@ -105,11 +107,11 @@ struct Row {
 /// See [`LogError`].
 pub fn read_log(path: &Path, map: &RewardMap) -> Result<(Dataset, LogFound), LogError> {
     let mut rows = Vec::new();
-    read_entries(path, |entry| {
+    let cut = read_entries(path, |entry| {
         rows.push(Row::of(entry, map));
         true
     })?;
-    let mut found = LogFound { entries: rows.len(), ..LogFound::default() };
+    let mut found = LogFound { entries: rows.len(), cut, ..LogFound::default() };
     judge(&mut rows);
     found.judged = rows.len();
     if found.judged == 0 {
