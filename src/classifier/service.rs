@@ -346,7 +346,8 @@ fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>, pace:
         let in_time = |pace: &Pace, job: &Job, tokens| pace.fits(tokens, job.until.saturating_duration_since(now));
         // Who holds nobody up may find out whether it is still so.
         let may_try = batch.is_empty() && job.until > now;
-        if !in_time(pace, &job, tokenized.ids.len()) && !(may_try && pace.forget_stale(now)) {
+        let is_begun = in_time(pace, &job, tokenized.ids.len()) || may_try && pace.forget_stale(now);
+        if !is_begun {
             turned_away = true;
             let _ = job.answer.send(Err(Missed::TooSlow));
             continue;

@@ -117,7 +117,8 @@ impl ForcedCall {
             return Ok(None);
         }
         let is_object = serde_json::from_str::<Map<String, Value>>(said).is_ok();
-        if !is_object && !(cut && said.starts_with('{')) {
+        let begins_one = cut && said.starts_with('{');
+        if !is_object && !begins_one {
             return Err(no_call());
         }
         if *reason == FinishReason::Stop {

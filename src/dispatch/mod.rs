@@ -1,7 +1,7 @@
 //! Plan -> answer stream: walks the candidates until a model answers.
 //!
 //! [`Dispatcher::run`] tries the plan's models in order, and of each model the deployments that are healthy
-//! ([`pick`]). One upstream call is an [`attempt`]. A failed one is tried again elsewhere, or after a pause within
+//! ([`mod@pick`]). One upstream call is an [`attempt`]. A failed one is tried again elsewhere, or after a pause within
 //! the retry budget ([`failover`] states the worst case). A streamed answer is held back until its first piece of
 //! content, or for a while where it lives and says nothing yet, so that what fails before is invisible to the client;
 //! after it there is no way back, and [`tee`] ends a broken stream with an error event in the client's dialect.

@@ -28,8 +28,8 @@ async fn the_description_and_the_routes_agree() {
     let gateway = TestGateway::start("").await;
     let spec: Value = serde_json::from_str(&gateway.admin("/openapi.json").await).unwrap();
     let described: Vec<&str> = spec["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-    for endpoint in pointsman::http::routes::ENDPOINTS.iter().copied() {
-        assert!(described.contains(&endpoint), "{endpoint} is not described");
+    for endpoint in pointsman::http::routes::ENDPOINTS.iter() {
+        assert!(described.contains(endpoint), "{endpoint} is not described");
     }
     for path in &described {
         assert!(pointsman::http::routes::ENDPOINTS.contains(path), "{path} is described and not there");
