@@ -1,6 +1,7 @@
 //! `pointsman evaluate --data DIR`: how good a head is on recorded outcomes, beside what it has to beat; with `--policy`
 //! instead, how good a policy would have been on the log ([`super::policies`]).
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -130,7 +131,8 @@ fn keep_models(dataset: &mut Dataset, models: &[String]) -> anyhow::Result<()> {
         return Ok(());
     }
     if let Some(unknown) = models.iter().find(|model| !dataset.arms.iter().any(|arm| arm.model == **model)) {
-        bail!("the data has no model `{unknown}`");
+        let known: BTreeSet<&str> = dataset.arms.iter().map(|arm| arm.model.as_str()).collect();
+        bail!("the data has no model `{unknown}`, but {}", known.into_iter().collect::<Vec<_>>().join(", "));
     }
     let arms = &dataset.arms;
     for record in &mut dataset.records {

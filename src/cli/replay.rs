@@ -349,7 +349,8 @@ fn line(args: &ReplayArgs, orders: &[Stream], player: &Player, happenings: &[Hap
 
 fn print(report: &Report) {
     let Report { source, requests, models, runs, .. } = report;
-    println!("\n{source}: {requests} requests, {models} models, {runs} runs (95 % intervals over runs)");
+    let runs = if *runs == 1 { "one run".to_owned() } else { format!("{runs} runs (95 % intervals over runs)") };
+    println!("\n{source}: {requests} requests, {models} models, {runs}");
     report.notes.iter().for_each(|note| println!("{note}"));
     let followed: Vec<&str> =
         report.lines.iter().flat_map(|line| line.followed.iter().map(|(name, ..)| name.as_str())).collect();

@@ -98,7 +98,7 @@ impl Verdicts {
 
     /// Prints them as a table.
     pub(super) fn print(&self) {
-        println!("{} judged choices; quality per request, 95 % intervals\n", self.choices);
+        println!("{} choices; quality per request, 95 % intervals\n", self.choices);
         let mut table = Table::new();
         table.set_header(["estimate", "method", "value", "effective size", "clipped weights", "support"]);
         self.verdicts.iter().for_each(|verdict| {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::play::Trace;
 
-/// A mean over runs with its 95 % interval (Student's t over runs).
+/// A mean over runs with its 95 % interval (Student's t over runs); one run has none, and its ends are no numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
     /// Mean over runs.
@@ -32,7 +32,11 @@ impl Spread {
 impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let digits = if self.mean.abs() >= 10.0 { 0 } else { 4 };
-        write!(f, "{:.digits$} [{:.digits$}, {:.digits$}]", self.mean, self.low, self.high)
+        write!(f, "{:.digits$}", self.mean)?;
+        if self.low.is_nan() {
+            return Ok(());
+        }
+        write!(f, " [{:.digits$}, {:.digits$}]", self.low, self.high)
     }
 }
 

@@ -40,7 +40,7 @@ impl Found {
         let text = load(file).map_err(|source| ImportError::Io { path: path.clone(), source })?;
         let name = path.trim_end_matches(".gz").to_ascii_lowercase();
         let rows = if name.ends_with(".csv") { Rows::of_csv(&text) } else { Rows::of_json(&text) };
-        let Rows { unit, rows } = rows.map_err(|what| ImportError::Shape { path: path.clone(), what })?;
+        let Rows { unit, rows, broken } = rows.map_err(|what| ImportError::Shape { path: path.clone(), what })?;
         let around = Map::new();
         let mut scales = Scales::default();
         for (place, row) in &rows {
@@ -58,6 +58,7 @@ impl Found {
         self.report
             .notes
             .extend(percent.iter().map(|column| format!("{path}: `{column}` goes up to 100 and is divided by it")));
+        broken.iter().for_each(|(place, reason)| self.leave_out(|| format!("{unit} {place}: {reason}")));
         let before = self.scores;
         for (place, row) in &rows {
             outcomes(row, &around, &mut |seen| match seen {
@@ -67,7 +68,7 @@ impl Found {
         }
         if self.scores == before {
             let reason = self.report.reason.take().unwrap_or_else(|| "it is empty".into());
-            return Err(ImportError::Nothing { path, rows: rows.len(), reason });
+            return Err(ImportError::Nothing { path, rows: rows.len() + broken.len(), reason });
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ pub(super) struct Rows {
     pub unit: &'static str,
     /// Place, from 1, and row.
     pub rows: Vec<(usize, Value)>,
+    /// Places that hold no row, and why.
+    pub broken: Vec<(usize, String)>,
 }
 
 pub(super) fn load(file: &Path) -> std::io::Result<String> {
@@ -43,20 +45,21 @@ impl Rows {
                 Value::Array(rows) => rows,
                 other => vec![other],
             };
-            return Ok(Self { unit: "entry", rows: (1..).zip(rows.into_iter().map(unpacked)).collect() });
+            let rows = (1..).zip(rows.into_iter().map(unpacked)).collect();
+            return Ok(Self { unit: "entry", rows, broken: Vec::new() });
         }
         let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
         let parse = |(at, line): (usize, &str)| {
             serde_json::from_str(line).map(|row| (at, unpacked(row))).map_err(|error| place(&error, at))
         };
-        Ok(Self { unit: "line", rows: lines.map(parse).collect::<Result<_, _>>()? })
+        Ok(Self { unit: "line", rows: lines.map(parse).collect::<Result<_, _>>()?, broken: Vec::new() })
     }
 
     /// The rows of CSV with a header.
     pub(super) fn of_csv(text: &str) -> Result<Self, String> {
-        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
         let header = reader.headers().map_err(|error| place(&error))?.clone();
-        let mut rows = Vec::new();
+        let (mut rows, mut broken) = (Vec::new(), Vec::new());
         // Counted here: the reader's own count is one behind where lines end in CR LF.
         let (bytes, mut before, mut line) = (text.as_bytes(), 0, 1);
         for record in reader.records() {
@@ -65,11 +68,16 @@ impl Rows {
             let from = from + bytes[from..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
             line += bytes[before..from].iter().filter(|byte| **byte == b'\n').count();
             before = from;
+            // A line that was cut, or a comma outside quotation marks: nobody knows which column is which.
+            if record.len() != header.len() {
+                broken.push((line, format!("{} fields under a header of {}", record.len(), header.len())));
+                continue;
+            }
             let row: Map<String, Value> =
                 header.iter().zip(&record).map(|(name, value)| (name.to_owned(), value.into())).collect();
             rows.push((line, unpacked(Value::Object(row))));
         }
-        Ok(Self { unit: "line", rows })
+        Ok(Self { unit: "line", rows, broken })
     }
 }
 

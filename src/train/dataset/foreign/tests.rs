@@ -151,6 +151,13 @@ fn percents_are_brought_to_one_in_the_whole_column_and_other_scales_are_refused(
 }
 
 #[test]
+fn a_row_of_another_length_than_the_header_is_left_out_and_told() {
+    let (dataset, report) = imported("s.csv", "prompt,model,score\na,m,1\nwell, b,m,0\nc,m,0.5\nd,m\n");
+    assert_eq!((dataset.records.len(), report.left_out), (2, 2));
+    assert_eq!(report.reason.as_deref(), Some("line 3: 4 fields under a header of 3"));
+}
+
+#[test]
 fn logs_come_in_more_shapes_than_one() {
     let spend = r#"{"data":[{"model":"a","input":[{"role":"user","content":[{"type":"input_text","text":"hi"}]}],
         "metadata":"{\"score\":0.5}","startTime":"2025-01-01T00:00:00Z","endTime":"2025-01-01T00:00:01.500Z"}]}"#;
