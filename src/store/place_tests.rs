@@ -1,3 +1,5 @@
+//! Who may look into the data directory, and to whom belongs what root makes in it.
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
