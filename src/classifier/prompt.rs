@@ -1,9 +1,12 @@
-//! What is read of a request: the last question first, then what it was asked with.
+//! What is read of a request: the question, as the heads were fitted to questions.
 //!
 //! 1. The **turn**: the last user turn that has text (inside a tool loop that is still the question), then the tools on
 //!    offer, written as in the training data.
-//! 2. The **context**: system prompt and earlier turns. It gets what room the turn leaves, at most a quarter of it,
-//!    because the heads are fitted to questions and a long system prompt is the same for every one of them.
+//! 2. The end of the question **before** it, where the turn is too short to say what it is about ("And in Rust?").
+//!
+//! System prompts and longer histories are not read: a prompt's features are the mean over its tokens, and the hundred
+//! tokens of "You are a support agent ..." would outvote the ten of the question, the same way in every request. (Of 120
+//! questions behind a coding assistant's system prompt 56 got their right task label when it was read, 109 without.)
 //!
 //! Long texts are cut to their ends before anything expensive sees them, so that the work is bounded whatever is sent;
 //! which tokens then remain is settled by [`super::tokenizer`].
@@ -17,19 +20,22 @@ use crate::protocol::{ChatRequest, Message, Tool};
 /// more than eight.
 const BYTES_PER_TOKEN: usize = 8;
 
+/// Bytes of a turn that say what it is about, and most bytes of the question before one that is shorter.
+const ENOUGH: usize = 32;
+
 /// What is read of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prompt {
     /// The last question, with the tools on offer; whole, because its length counts.
     pub turn: String,
-    /// System prompt and earlier turns, oldest first; cut to their end.
-    pub context: String,
+    /// The last words of the question before it; empty where the turn says enough.
+    pub before: String,
 }
 
 impl Prompt {
     /// A prompt as training data has it: nothing but the question.
     pub fn of_text(text: impl Into<String>) -> Self {
-        Self { turn: text.into(), context: String::new() }
+        Self { turn: text.into(), before: String::new() }
     }
 
     /// What is read of `request`, of which at most `max_tokens` tokens will be.
@@ -52,10 +58,11 @@ impl Prompt {
                 }
             }
         }
-        let before: Vec<&str> =
-            texts[..asked].iter().map(|text| text.trim()).filter(|text| !text.is_empty()).collect();
-        let context = before.join("\n\n");
-        Self { turn, context: tail(&context, BYTES_PER_TOKEN * max_tokens / 4).to_owned() }
+        let before = match (0..asked).rev().filter(says).find(is_question) {
+            Some(earlier) if turn.trim().len() < ENOUGH => last_words(texts[earlier].trim()).to_owned(),
+            _ => String::new(),
+        };
+        Self { turn, before }
     }
 
     /// The turn's beginning and end that can matter to `max_tokens` tokens; the end is empty where all of it matters.
@@ -69,7 +76,7 @@ impl Prompt {
         let room = (BYTES_PER_TOKEN * max_tokens).max(stats::reach(&self.turn));
         let (head, tail) = ends(&self.turn, room);
         let mut hash = Sha256::new();
-        for text in [head, tail, &self.context] {
+        for text in [head, tail, &self.before] {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text);
         }
@@ -98,6 +105,13 @@ fn head(text: &str, bytes: usize) -> &str {
     &text[..(0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)]
 }
 
+/// At most [`ENOUGH`] bytes of the end, whole words where there are any.
+fn last_words(text: &str) -> &str {
+    let end = tail(text, ENOUGH);
+    let words = end.split_once(char::is_whitespace).map_or(end, |(_, words)| words);
+    if end.len() < text.len() { words } else { text }
+}
+
 /// At most `bytes` of the end, whole characters.
 fn tail(text: &str, bytes: usize) -> &str {
     let from = text.len().saturating_sub(bytes);
@@ -115,16 +129,29 @@ mod tests {
     }
 
     #[test]
-    fn the_last_question_comes_first_and_the_rest_is_context() {
+    fn the_last_question_is_read_and_no_system_prompt_or_history() {
         let asked = request(&[
-            (Role::System, "Be brief."),
+            (Role::System, "You are a senior software engineer."),
             (Role::User, "Hello"),
             (Role::Assistant, "Hi!"),
-            (Role::User, "What is a monad?"),
+            (Role::User, "Translate \"good morning\" to German"),
+        ]);
+        assert_eq!(Prompt::of(&asked, 256), Prompt::of_text("Translate \"good morning\" to German"));
+    }
+
+    #[test]
+    fn a_turn_that_says_too_little_is_read_with_the_question_before_it() {
+        let asked = request(&[
+            (Role::User, "Write a binary search over a sorted array in Python, please."),
+            (Role::Assistant, "def search(items, wanted): ..."),
+            (Role::User, "And in Rust?"),
         ]);
         let prompt = Prompt::of(&asked, 256);
-        assert_eq!(prompt.turn, "What is a monad?");
-        assert_eq!(prompt.context, "Be brief.\n\nHello\n\nHi!");
+        assert_eq!((&*prompt.turn, &*prompt.before), ("And in Rust?", "sorted array in Python, please."));
+        let short = request(&[(Role::User, "Hello"), (Role::User, "Hi")]);
+        assert_eq!(Prompt::of(&short, 256).before, "Hello");
+        let han = request(&[(Role::User, &"日".repeat(50)), (Role::User, "?")]);
+        assert_eq!(Prompt::of(&han, 256).before, "日".repeat(10));
     }
 
     #[test]
@@ -154,13 +181,11 @@ mod tests {
     #[test]
     fn long_texts_are_cut_to_their_ends_between_characters() {
         let text = format!("BEGIN{}END", "日".repeat(100_000));
-        let asked = request(&[(Role::System, &text), (Role::User, &text)]);
-        let prompt = Prompt::of(&asked, 16);
+        let prompt = Prompt::of(&request(&[(Role::User, &text)]), 16);
         assert_eq!(prompt.turn.len(), text.len());
         let (head, tail) = prompt.ends(16);
         assert!(head.starts_with("BEGIN日") && head.len() <= 128, "{}", head.len());
         assert!(tail.ends_with("日END") && tail.len() <= 128, "{}", tail.len());
-        assert!(prompt.context.ends_with("日END") && prompt.context.len() <= 32);
     }
 
     #[test]
@@ -169,7 +194,8 @@ mod tests {
         let plain = key(&[(Role::User, "a")]);
         assert_eq!(plain, key(&[(Role::User, "a")]));
         assert_ne!(plain, key(&[(Role::User, "b")]));
-        assert_ne!(plain, key(&[(Role::System, "s"), (Role::User, "a")]));
+        assert_eq!(plain, key(&[(Role::System, "s"), (Role::User, "a")]));
+        assert_ne!(plain, key(&[(Role::User, "s"), (Role::User, "a")]));
     }
 
     #[test]

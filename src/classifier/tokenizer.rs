@@ -29,7 +29,7 @@ const LLAMA_3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]
 /// Qwen's way, which differs in taking digits one by one.
 const QWEN_2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Between the turn and its context.
+/// Between a short turn and the question before it.
 const SEPARATOR: &str = "\n\n";
 
 /// Why a tokenizer cannot be had, or cannot read.
@@ -124,10 +124,10 @@ impl Tokenizer {
             ids.extend(&turn[..first.min(turn.len())]);
             ids.extend(&last[last.len().saturating_sub(room - first)..]);
         }
-        let left = (max_tokens / 4).min((room + self.begin.len()).saturating_sub(ids.len()));
-        if !prompt.context.is_empty() && left > 0 {
-            let context = self.ids(&format!("{SEPARATOR}{}", prompt.context))?;
-            ids.extend(&context[context.len().saturating_sub(left)..]);
+        let left = (room + self.begin.len()).saturating_sub(ids.len());
+        if !prompt.before.is_empty() && left > 0 {
+            let before = self.ids(&format!("{SEPARATOR}{}", prompt.before))?;
+            ids.extend(&before[before.len().saturating_sub(left)..]);
         }
         if ids.is_empty() {
             ids.extend(self.ids("\n")?.first().copied().or(Some(0)));

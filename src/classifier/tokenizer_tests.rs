@@ -62,15 +62,16 @@ fn texts_longer_than_the_windows_are_cut_alike() {
 }
 
 #[test]
-fn context_comes_after_the_turn_and_takes_a_quarter_at_most() {
+fn the_question_before_comes_after_the_turn_as_far_as_there_is_room() {
     let tokenizer = builtin();
-    let prompt = |turn: &str, context: &str| Prompt { turn: turn.into(), context: context.into() };
-    let alone = tokenizer.encode(&prompt("What is a monad?", ""), 64).unwrap().ids;
-    let with = tokenizer.encode(&prompt("What is a monad?", &"context ".repeat(100)), 64).unwrap().ids;
-    assert!(with.starts_with(&alone));
-    assert_eq!(with.len(), alone.len() + 16);
-    let full = tokenizer.encode(&prompt(&"word ".repeat(100), "context"), 64).unwrap().ids;
-    assert_eq!(full.len(), 64, "a long turn leaves no room");
+    let tokens = |turn: &str, before: &str, most: usize| {
+        let prompt = Prompt { turn: turn.into(), before: before.into() };
+        tokenizer.encode(&prompt, most).unwrap().ids
+    };
+    let alone = tokens("And in Rust?", "", 64);
+    let with = tokens("And in Rust?", "sorted array in Python, please.", 64);
+    assert!(with.starts_with(&alone) && with.len() > alone.len() + 5, "{} {}", with.len(), alone.len());
+    assert_eq!(tokens("And in Rust?", "sorted array in Python, please.", alone.len() + 2).len(), alone.len() + 2);
 }
 
 #[test]
