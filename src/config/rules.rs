@@ -84,7 +84,8 @@ impl When {
 pub enum Within {
     /// The last user turn; inside a tool loop that is still the question.
     Question,
-    /// All that is sent: instructions, turns, arguments and results of tools, documents that are text.
+    /// All that is sent: instructions, turns, tools with their arguments and results, schemas, documents that are
+    /// text, and fields that only the client's dialect knows.
     Everything,
 }
 

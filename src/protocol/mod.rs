@@ -15,6 +15,7 @@ mod response;
 mod status;
 mod tool;
 mod usage;
+mod wording;
 
 pub use error::{ApiError, ErrorKind, Said};
 pub use event::{StreamEvent, ToolCallDelta};

@@ -195,28 +195,6 @@ impl ChatRequest {
         self.messages.iter().rev().find(|message| message.is_question())
     }
 
-    /// Whether `found` says so of any text that the messages carry, what stands in tools' arguments and results included.
-    pub fn any_text(&self, found: &dyn Fn(&str) -> bool) -> bool {
-        fn in_value(value: &Value, found: &dyn Fn(&str) -> bool) -> bool {
-            match value {
-                Value::String(text) => found(text),
-                Value::Array(items) => items.iter().any(|item| in_value(item, found)),
-                Value::Object(fields) => fields.values().any(|field| in_value(field, found)),
-                Value::Null | Value::Bool(_) | Value::Number(_) => false,
-            }
-        }
-        fn in_part(part: &Part, found: &dyn Fn(&str) -> bool) -> bool {
-            match part {
-                Part::Text { text, .. } | Part::Thinking { text, .. } | Part::Refusal { text } => found(text),
-                Part::ToolCall { arguments, .. } => found(arguments),
-                Part::ToolResult { content, .. } => content.iter().any(|part| in_part(part, found)),
-                Part::Foreign { value, .. } => in_value(value, found),
-                Part::Image { .. } | Part::RedactedThinking { .. } => false,
-            }
-        }
-        self.messages.iter().flat_map(|message| &message.parts).any(|part| in_part(part, found))
-    }
-
     /// What the request asks of a model beyond text.
     pub fn needs(&self) -> Needs {
         let has_image = |parts: &[Part]| parts.iter().any(|part| matches!(part, Part::Image { .. }));

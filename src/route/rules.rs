@@ -276,10 +276,11 @@ mod tests {
         let call = Part::ToolCall { id: "1".into(), name: "look".into(), arguments: arguments.into() };
         let content = vec![Part::text("confidential")];
         let result = Part::ToolResult { call_id: "1".into(), content, is_error: false, cache_control: None };
+        let escaped = Part::text(r#"{"page": "For us alone:\nconfidential"}"#);
         let document = serde_json::json!({"source": {"type": "text", "data": "confidential"}});
         let document = Part::Foreign { kind: "document".into(), value: document };
         let places = [text(Role::System), text(Role::User), text(Role::Assistant)];
-        let in_parts = [call, result, document].map(|part| parts(vec![part]));
+        let in_parts = [call, result, escaped, document].map(|part| parts(vec![part]));
         for place in places.into_iter().chain(in_parts) {
             let mut request = asking("Shorter, please.");
             request.messages.insert(0, place);
