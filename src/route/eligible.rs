@@ -39,7 +39,8 @@ impl Reason {
         }
     }
 
-    fn back(&self) -> Option<(Duration, Refused)> {
+    /// In how long it is over, and what it is, where it is a matter of time.
+    pub(super) fn back(&self) -> Option<(Duration, Refused)> {
         if let Self::Unavailable { back, .. } = self { *back } else { None }
     }
 
@@ -65,7 +66,7 @@ impl fmt::Display for Reason {
 ///
 /// # Errors
 ///
-/// No model can serve it.
+/// No model can serve it, or it lists models that there are not.
 pub(super) fn split(
     catalog: &Catalog,
     pool: Vec<Arc<Model>>,
@@ -77,6 +78,9 @@ pub(super) fn split(
     let lists = Lists::of(catalog, question.allowed, &question.request.routing);
     if let Some(stranger) = lists.stranger(catalog) {
         return Err(PlanError::Unable(format!("there is no model `{stranger}`")));
+    }
+    if let Some(stranger) = lists.excluded.iter().find(|name| catalog.find(name).is_none()) {
+        return Err(PlanError::UnknownExclusion((*stranger).to_owned()));
     }
     let mut able = Vec::new();
     let mut excluded = Vec::new();

@@ -19,6 +19,9 @@ pub enum PlanError {
         /// `; did you mean ...?`, or nothing.
         hint: String,
     },
+    /// The request excludes a model that there is not. Who excludes something means it, so a slip must not let it in.
+    #[error("the request excludes `{0}`, and there is no such model")]
+    UnknownExclusion(String),
     /// The token may not use it.
     #[error("this API token may not use the model `{0}`")]
     Forbidden(String),
@@ -51,7 +54,9 @@ impl From<PlanError> for ApiError {
         let kind = match &error {
             PlanError::UnknownObjective(_) | PlanError::UnknownModel { .. } => ErrorKind::NotFound,
             PlanError::Forbidden(_) => ErrorKind::Permission,
-            PlanError::Unable(_) | PlanError::Uncarried { .. } => ErrorKind::InvalidRequest,
+            PlanError::UnknownExclusion(_) | PlanError::Unable(_) | PlanError::Uncarried { .. } => {
+                ErrorKind::InvalidRequest
+            }
             PlanError::TooLong(_) => ErrorKind::ContextOverflow,
             // As the request was told that brought the rest about.
             PlanError::Unavailable { back: Some((_, Refused::Resting)), .. } => ErrorKind::RateLimited,
@@ -62,6 +67,7 @@ impl From<PlanError> for ApiError {
             PlanError::Unavailable { back: Some((wait, _)), .. } => api_error.after(wait),
             PlanError::Unavailable { back: None, .. } => api_error,
             PlanError::Uncarried { field, .. } => api_error.at(field),
+            PlanError::UnknownExclusion(_) => api_error.at("routing.exclude"),
             PlanError::TooLong(_) => api_error.at("messages"),
             _ => api_error.at("model"),
         }

@@ -299,6 +299,13 @@ weight = 0.0
     let mut wishing = auto;
     wishing.routing.exclude = vec!["big".into()];
     assert_eq!(names(&ask(other_names, &wishing, 1).unwrap()), ["small"]);
+    wishing.routing.exclude = vec!["bgi".into()];
+    let slip = ask(other_names, &wishing, 1).unwrap_err();
+    assert_eq!(slip, PlanError::UnknownExclusion("bgi".into()));
+    assert_eq!(ApiError::from(slip).param.as_deref(), Some("routing.exclude"));
+    let disabled = format!("{other_names}[models.off]\nprovider = 'open'\nenabled = false\n");
+    wishing.routing.exclude = vec!["off".into()];
+    assert!(ask(&disabled, &wishing, 1).is_ok(), "it is there, and merely cannot be called");
     wishing.routing.exclude.clear();
     wishing.routing.models = Some(vec!["mute".into()]);
     assert_eq!(names(&ask(other_names, &wishing, 1).unwrap()), ["silent"]);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::{TestGateway, ask, discovered};
+use crate::support::{CLIENTS, TestGateway, ask, discovered, error};
 
 #[tokio::test]
 async fn a_dry_run_explains_and_calls_nobody() {
@@ -71,6 +71,18 @@ async fn wishes_come_in_headers_too() {
     let request = request.header("x-pointsman-models", "gpt-4o-mini,gpt-4o").header("x-pointsman-exclude", "gpt-4o");
     let response = request.body(ask("/v1/chat/completions", "auto", "hi").to_string()).send().await.unwrap();
     assert_eq!(response.headers()["x-pointsman-model"], "gpt-4o-mini");
+    for path in CLIENTS {
+        for (name, value) in
+            [("x-pointsman-model", "gpt-4o"), ("x-pointsman-exclude", "gpt-4"), ("x-pointsman-foo", "")]
+        {
+            let request = gateway.http.post(gateway.url(path)).header(name, value);
+            let refused = request.body(ask(path, "auto", "hi").to_string()).send().await.unwrap();
+            assert_eq!(refused.status(), 400, "{path} {name}");
+            let told = error(path, &refused.json().await.unwrap());
+            let named = if name.ends_with("exclude") { "`gpt-4`" } else { name };
+            assert!(told.contains(named), "{told}");
+        }
+    }
     let body = json!({ "model": "auto:cost", "messages": [{ "role": "user", "content": "x" }] });
     let answer: Value = gateway.post("/api/route", body).await.json().await.unwrap();
     assert_eq!(answer["objective"], "cost");

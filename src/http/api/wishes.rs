@@ -3,6 +3,7 @@
 
 use http::HeaderMap;
 
+use crate::http::middleware::caller::CSRF_HEADER;
 use crate::protocol::{ApiError, NamedObjective, Objective, RoutingOptions};
 
 /// Most tags of a request. They go into its record.
@@ -48,7 +49,8 @@ pub(super) fn check(options: &RoutingOptions) -> Result<(), ApiError> {
 ///
 /// # Errors
 ///
-/// When a header's value is none that it can have.
+/// When there is no such header, or its value is none that it can have: who wishes for something must not be taken to
+/// wish for nothing.
 pub(super) fn merge(headers: &HeaderMap, options: &mut RoutingOptions) -> Result<(), ApiError> {
     for (name, value) in headers {
         let Some(wish) = name.as_str().strip_prefix("x-pointsman-") else { continue };
@@ -64,11 +66,21 @@ pub(super) fn merge(headers: &HeaderMap, options: &mut RoutingOptions) -> Result
             _ => {
                 if let Some(tag) = wish.strip_prefix("tag-") {
                     options.tags.insert(tag.to_owned(), value.to_owned());
+                } else if name != CSRF_HEADER {
+                    return Err(unknown(wish));
                 }
             }
         }
     }
     Ok(())
+}
+
+fn unknown(wish: &str) -> ApiError {
+    let message = format!(
+        "there is no header x-pointsman-{wish}: wishes go by x-pointsman-objective, -models, -exclude, -explore, \
+         -failover, -conversation and -tag-NAME"
+    );
+    ApiError::invalid(message).at(format!("x-pointsman-{wish}"))
 }
 
 fn objective(value: &str) -> Result<Objective, ApiError> {
@@ -109,6 +121,7 @@ mod tests {
             ("x-pointsman-models", "a, b"),
             ("x-pointsman-explore", "off"),
             ("x-pointsman-tag-team", "legal"),
+            (CSRF_HEADER, "of the panel"),
             ("x-other", "y"),
         ] {
             headers.insert(http::HeaderName::from_static(name), http::HeaderValue::from_static(value));
@@ -147,12 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_names_the_header() {
-        let headers = HeaderMap::from_iter([(
-            http::HeaderName::from_static("x-pointsman-objective"),
-            http::HeaderValue::from_static("cheap"),
-        )]);
-        let error = merge(&headers, &mut RoutingOptions::default()).unwrap_err();
-        assert_eq!(error.param.as_deref(), Some("x-pointsman-objective"));
+    fn a_slip_names_the_header() {
+        for (name, value) in
+            [("x-pointsman-objective", "cheap"), ("x-pointsman-model", "gpt-4o"), ("x-pointsman-", "")]
+        {
+            let headers =
+                HeaderMap::from_iter([(http::HeaderName::from_static(name), http::HeaderValue::from_static(value))]);
+            let error = merge(&headers, &mut RoutingOptions::default()).unwrap_err();
+            assert_eq!(error.param.as_deref(), Some(name));
+        }
     }
 }
