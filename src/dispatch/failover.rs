@@ -31,7 +31,7 @@ use super::{blame, pick, tee};
 use crate::codec;
 use crate::config;
 use crate::protocol::{ApiError, ErrorKind, OutcomeStatus};
-use crate::route::Plan;
+use crate::route::{Excluded, Plan};
 use crate::upstream::{Backoff, Client, Deployment, Model, Permit, Refused, RetryBudget, Verdict};
 
 /// Makes calls, for all requests.
@@ -137,7 +137,7 @@ impl Dispatcher {
                 Found::Nothing => failovers += 1,
             }
         }
-        let failure = summarise(walk.calls, walk.causes);
+        let failure = summarise(walk.calls, walk.causes, &plan.away);
         walk.report.end(OutcomeStatus::Failed(failure.error.kind));
         Err(failure)
     }
@@ -362,8 +362,9 @@ fn unready(model: &Model) -> ApiError {
     error
 }
 
-/// What the client is told when nobody answered: the common kind of all causes, or a bad gateway.
-fn summarise(calls: u32, causes: Vec<Cause>) -> Failure {
+/// What the client is told when nobody answered: the common kind of all causes, or a bad gateway; and who was not
+/// asked, being `away`.
+fn summarise(calls: u32, causes: Vec<Cause>, away: &[Excluded]) -> Failure {
     let Some(last) = causes.last() else {
         let error = ApiError::new(ErrorKind::Unavailable, "no model could be tried in time");
         return Failure { error, causes };
@@ -378,7 +379,7 @@ fn summarise(calls: u32, causes: Vec<Cause>) -> Failure {
         kind => blame::client_kind(kind),
     };
     let messages: Vec<&str> = causes.iter().map(|cause| cause.error.message.as_str()).collect();
-    let message = if causes.len() == 1 {
+    let mut message = if causes.len() == 1 {
         messages.concat()
     } else {
         let after = match calls {
@@ -388,6 +389,10 @@ fn summarise(calls: u32, causes: Vec<Cause>) -> Failure {
         };
         format!("no model answered{after}: {}", messages.join("; "))
     };
+    if !away.is_empty() {
+        let away: Vec<String> = away.iter().map(|Excluded { model, reason }| format!("{model}: {reason}")).collect();
+        message = format!("{message}; not asked: {}", away.join("; "));
+    }
     let mut error = ApiError::new(kind, message);
     error.retry_after = causes.iter().filter_map(|cause| cause.error.retry_after).min();
     Failure { error, causes }
@@ -400,7 +405,18 @@ mod tests {
     fn message(calls: u32, kinds: &[ErrorKind]) -> String {
         let cause = |kind: &ErrorKind| Cause { model: "m".into(), error: ApiError::new(*kind, kind.as_str()) };
         let causes = kinds.iter().map(cause).collect();
-        summarise(calls, causes).error.message
+        summarise(calls, causes, &[]).error.message
+    }
+
+    #[test]
+    fn who_was_not_asked_is_told_of() {
+        let away = [Excluded { model: "b".into(), reason: "its vendor asked for a rest".into() }];
+        let told = |kind| {
+            let error = ApiError::new(kind, "a: no");
+            summarise(1, vec![Cause { model: "a".into(), error }], &away).error.message
+        };
+        assert_eq!(told(ErrorKind::Overloaded), "a: no; not asked: b: its vendor asked for a rest");
+        assert_eq!(told(ErrorKind::InvalidRequest), "a: no", "the others would say the same");
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use http::HeaderMap;
+use serde_json::Value;
 
 use crate::protocol::{ApiError, ChatRequest, Dialect, ModelName};
+use crate::route::Decision;
 
 /// What is to be answered.
 #[derive(Debug)]
@@ -21,8 +23,21 @@ pub struct Job {
     pub headers: HeaderMap,
     /// Now, in Unix milliseconds.
     pub at_ms: i64,
-    /// What `/api/chat` says of the routing.
-    pub routing: serde_json::Value,
+    /// What `/api/chat` says of the routing, but for who answers.
+    pub routing: Value,
+}
+
+impl Job {
+    /// What `/api/chat` says of the routing where `model` answers, at the deployment `backend`: as the headers do.
+    pub(super) fn routing(&self, decision: &Decision, model: &ModelName, backend: &str) -> Value {
+        let mut told = self.routing.clone();
+        if let Some(fields) = told.as_object_mut() {
+            fields.insert("model".into(), model.as_str().into());
+            fields.insert("backend".into(), backend.into());
+            fields.insert("reason".into(), decision.reason_for(model).into());
+        }
+        told
+    }
 }
 
 /// An answer on its way to the client.

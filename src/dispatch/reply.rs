@@ -38,7 +38,7 @@ impl Answering<'_> {
             native: None,
         };
         let (dropped, body) = match attempted {
-            Attempted::Whole(whole) => whole_answer(model, *whole, job, meta, report),
+            Attempted::Whole(whole) => whole_answer(model, &deployment, *whole, job, meta, report),
             Attempted::Stream(mut opened) => {
                 let dropped = std::mem::take(&mut opened.dropped);
                 let deadlines = Deadlines::of_stream(settings, opened.due);
@@ -62,6 +62,7 @@ fn answer_id(dialect: Dialect, report: &Report) -> String {
 
 fn whole_answer(
     model: &Model,
+    deployment: &str,
     whole: Whole,
     job: &Job,
     mut meta: AnswerMeta,
@@ -80,7 +81,7 @@ fn whole_answer(
             meta.native = Some(NativeMeta {
                 cost_usd: Some(report.so_far().cost.0),
                 latency_ms: Some(report.elapsed().as_millis() as u64),
-                routing: job.routing.clone(),
+                routing: job.routing(&report.so_far().decision, &model.name, deployment),
             });
             codec::encode_response(job.dialect, &response, &meta)
         }

@@ -96,6 +96,7 @@ impl Tee {
             let usage = job.request.stream_usage;
             Mouth::Encoding(Box::new(StreamEncoder::new(job.dialect, meta, usage)))
         };
+        let routing = job.routing(&report.so_far().decision, &model.name, &permit.deployment().name);
         Self {
             model,
             permit,
@@ -107,7 +108,7 @@ impl Tee {
             due: None,
             sign: None,
             at_ms: job.at_ms,
-            routing: job.routing.clone(),
+            routing,
             held: Some((opened.events, opened.raw.unwrap_or_default())),
             uncounted: 0,
             closing: CancellationToken::new(),

@@ -1,5 +1,6 @@
 //! The result of planning: models in order, and the story of the choice.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -14,6 +15,8 @@ use crate::upstream::Model;
 pub struct Plan {
     /// Models in the order to try them; the first is the chosen one. Never empty.
     pub candidates: Vec<Arc<Model>>,
+    /// Models that would be candidates at another time: whoever is told that nobody answered is told of them, too.
+    pub away: Vec<Excluded>,
     /// Why.
     pub decision: Arc<Decision>,
 }
@@ -199,4 +202,14 @@ pub struct Decision {
     pub candidates: Vec<Considered>,
     /// Models that fell out, with reasons.
     pub excluded: Vec<Excluded>,
+}
+
+impl Decision {
+    /// Why `model` answers, who need not be the chosen one: one sentence for people.
+    pub fn reason_for(&self, model: &ModelName) -> Cow<'_, str> {
+        if *model == self.chosen {
+            return Cow::Borrowed(&self.reason);
+        }
+        Cow::Owned(format!("failover from {}", self.chosen))
+    }
 }

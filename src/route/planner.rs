@@ -132,6 +132,10 @@ impl Case<'_> {
             let prediction = predictions.as_ref().map(|all| all[at].clone());
             consider(&able[at], weights[at], ranking.propensities[at], prediction, &self.demand)
         };
+        let failover = request.routing.failover != Some(false);
+        let away = excluded.iter().filter(|(_, reason)| failover && reason.back().is_some());
+        let away = away.map(|(model, reason)| Excluded { model: model.name.clone(), reason: reason.to_string() });
+        let away = away.collect();
         let first = ranking.order[0];
         let decision = Decision {
             id: self.id,
@@ -158,10 +162,9 @@ impl Case<'_> {
                 .map(|(model, reason)| Excluded { model: model.name.clone(), reason: reason.into_text() })
                 .collect(),
         };
-        let failover = request.routing.failover != Some(false);
         let most = if failover { self.settings.max_candidates } else { 1 };
         let candidates = ranking.order.iter().map(|at| Arc::clone(&able[*at])).take(most).collect();
-        Plan { candidates, decision: Arc::new(decision) }
+        Plan { candidates, away, decision: Arc::new(decision) }
     }
 }
 

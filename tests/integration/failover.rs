@@ -9,7 +9,7 @@ use pointsman::upstream::Verdict;
 use serde_json::{Value, json};
 
 use crate::support::mock::{Mock, Script};
-use crate::support::{CLIENTS, TestGateway, ask, error, settle, streamed_text, text};
+use crate::support::{CLIENTS, TestGateway, ask, error, events, settle, streamed_text, text};
 
 /// `gpt-4o` first, then `claude-sonnet-5-5`, whatever the draw.
 const IN_ORDER: &str = "
@@ -76,6 +76,15 @@ async fn one_healthy_model_is_enough() {
             assert!(said.starts_with("[sandbox"), "{fault:?} {path} {stream}: {answer}");
             let expected = if spoils(&fault, stream) { "claude-sonnet-5-5" } else { "gpt-4o" };
             assert_eq!(model.unwrap(), expected, "{fault:?} {path} {stream}");
+            if path == "/api/chat" {
+                let end =
+                    if stream { events(&answer).pop().unwrap() } else { serde_json::from_str(&answer).unwrap() };
+                let routing: &Value = &end["routing"];
+                assert_eq!((&routing["chosen"], &routing["model"]), (&json!("gpt-4o"), &json!(expected)));
+                assert!(routing["backend"].as_str().unwrap().ends_with(expected), "{routing}");
+                let moved = routing["reason"] == "failover from gpt-4o";
+                assert_eq!(moved, expected != "gpt-4o", "{routing}");
+            }
         }
     }
     gateway.stop().await;

@@ -175,7 +175,7 @@ fn passed_on(headers: &HeaderMap) -> HeaderMap {
     known.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// What `/api/chat` says of the routing.
+/// What `/api/chat` says of the routing, but for who answers.
 fn told(dialect: Dialect, decision: &Decision) -> serde_json::Value {
     if dialect != Dialect::Native {
         return serde_json::Value::Null;
@@ -191,7 +191,6 @@ fn told(dialect: Dialect, decision: &Decision) -> serde_json::Value {
         "task": decision.task,
         "features": decision.features,
         "objective": decision.objective,
-        "reason": decision.reason,
         "rules": decision.rules,
     })
 }
@@ -212,11 +211,7 @@ fn respond(dialect: Dialect, request: &ChatRequest, decision: &Decision, reply: 
     say(headers, &MODEL, reply.model.as_str());
     say(headers, &BACKEND, reply.deployment);
     headers.insert(&POLICY, HeaderValue::from(decision.policy_version));
-    if reply.model == decision.chosen {
-        say(headers, &REASON, decision.reason.as_str());
-    } else {
-        say(headers, &REASON, format!("failover from {}", decision.chosen));
-    }
+    say(headers, &REASON, &*decision.reason_for(&reply.model));
     if let Some(missed) = decision.features.as_ref().and_then(|features| features.missed) {
         say(headers, &FEATURES, format!("missed:{missed}"));
     }
