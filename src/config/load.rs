@@ -93,7 +93,8 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     if let Some(sandbox) = &args.sandbox {
         layers.merge(parse(sandbox, "the sandbox's settings")?, &Origin::Sandbox);
         for name in not_in_sandbox(&layers) {
-            layers.set(&["providers".into(), name, "enabled".into()], Value::Boolean(false), &Origin::Sandbox);
+            let place = Value::Table(stand_in(&layers, &name));
+            layers.set(&["providers".into(), name], place, &Origin::Sandbox);
         }
     }
 
@@ -101,6 +102,10 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     let problems = check::semantics(&config);
     if !problems.is_empty() {
         return Err(with_origins(&layers, problems));
+    }
+    if args.sandbox.is_some() {
+        // The stand-ins' key comes from a variable, and would stand behind a vendor's own.
+        config.providers.values_mut().for_each(|provider| provider.key_file = None);
     }
     resolve_keys(&mut config.providers, &variables, &args.dir, &mut files)?;
     resolve_hub(&mut config.classifier.hub, &variables, &args.dir)?;
@@ -120,6 +125,19 @@ fn set_nothing(variables: &BTreeMap<String, String>, settings: &[Setting]) -> Ve
     };
     let hint = |name: &String| Some(format!("the variable {name} sets nothing: did you mean {}?", meant(name)?));
     variables.keys().filter_map(hint).collect()
+}
+
+/// What the sandbox lays over a provider that it does not play: the address of the vendor whose dialect that speaks,
+/// and the stand-ins' key. Where it plays no such vendor, nobody is called.
+fn stand_in(layers: &Layers, name: &str) -> Table {
+    let providers = layers.table().get("providers").and_then(Value::as_table);
+    let set = |name: &str, key: &str| providers?.get(name)?.get(key);
+    let vendor = set(name, "dialect").and_then(Value::as_str).unwrap_or("openai");
+    if layers.origin(&join(&join("providers", vendor), "base_url")) != Origin::Sandbox {
+        return Table::from_iter([("enabled".to_owned(), Value::Boolean(false))]);
+    }
+    let laid = [("base_url", set(vendor, "base_url")), ("key_env", set("openai", "key_env"))];
+    laid.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.clone()))).collect()
 }
 
 /// Providers that the sandbox does not play, and that do not lead to it: with it, nobody else is called.

@@ -283,13 +283,20 @@ fn variables_are_taken_for_what_stands_at_their_key() {
 fn with_the_sandbox_nobody_else_is_called() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("my.toml");
-    let text = "[providers.acme]\nbase_url = 'https://acme.example/v1'\n[providers.stand-in]\nbase_url = 'http://127.0.0.1:9/v1'";
+    let text = "[providers.acme]\nbase_url = 'https://acme.example/v1'\nkey_file = 'none'\n\
+        [providers.off]\nbase_url = 'https://off.example/v1'\nenabled = false\n\
+        [providers.stand-in]\nbase_url = 'http://127.0.0.1:9/v1'";
     fs::write(&file, text).unwrap();
-    let sandbox = Some("[providers.openai]\nbase_url = 'http://127.0.0.1:9/openai/v1'".to_owned());
-    let config = load(&LoadArgs { file: Some(file), sandbox, ..args(&dir) }).unwrap().config;
+    let played = "[providers.openai]\nbase_url = 'http://127.0.0.1:9/openai/v1'\nkey_env = 'SANDBOX'";
+    let (sandbox, environment) = (Some(played.to_owned()), vec![("SANDBOX".to_owned(), "key".to_owned())]);
+    let config = load(&LoadArgs { file: Some(file), sandbox, environment, ..args(&dir) }).unwrap().config;
     let enabled = |name: &str| config.providers[name].enabled;
     assert!(enabled("openai") && enabled("stand-in"));
-    assert!(!enabled("acme") && !enabled("anthropic"));
+    assert!(!enabled("off"), "nor does it call whom the operator disabled");
+    assert!(!enabled("anthropic"), "nobody here speaks its dialect");
+    let acme = &config.providers["acme"];
+    assert_eq!(acme.base_url, "http://127.0.0.1:9/openai/v1");
+    assert!(acme.enabled && acme.key.is_some(), "whose dialect is played is played, too");
 }
 
 #[test]

@@ -46,6 +46,8 @@ fn refusal(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Opt
             () => None,
         };
     }
+    // A look-alike's model may be asked for here, too, and is less choosy.
+    let reasons = model.starts_with("gpt-") && !model.starts_with("gpt-4");
     let old = model.starts_with("gpt-4");
     let newest = model.starts_with("gpt-5.6") || model.starts_with("gpt-6");
     let most = body["max_completion_tokens"].as_u64().or(body["max_tokens"].as_u64()).unwrap_or_default();
@@ -58,10 +60,10 @@ fn refusal(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Opt
             Some("Function tools with reasoning_effort are not supported for this model in /v1/chat/completions.")
         }
         () if old && has("reasoning_effort") => Some("Unrecognized request argument supplied: reasoning_effort"),
-        () if !old && has("temperature") && body["temperature"] != 1.0 => {
+        () if reasons && has("temperature") && body["temperature"] != 1.0 => {
             Some("Unsupported value: 'temperature' does not support this value with this model.")
         }
-        () if !old && has("max_tokens") => Some("Unsupported parameter: use 'max_completion_tokens' instead."),
+        () if reasons && has("max_tokens") => Some("Unsupported parameter: use 'max_completion_tokens' instead."),
         () if messages.iter().any(|turn| !turn["reasoning_content"].is_null()) => {
             Some("Additional properties are not allowed ('reasoning_content' was unexpected)")
         }
