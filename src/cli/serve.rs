@@ -147,7 +147,8 @@ async fn until_stopped(app: App, load: &LoadArgs, signals: &mut Signals) -> anyh
         }
     }
     let seconds = app.gateway.live().config.server.drain_s;
-    tracing::info!(drain_s = seconds, config = ?load.file, "Draining; a second signal ends at once");
+    let file = load.file.as_ref().map(|file| tracing::field::display(file.display()));
+    tracing::info!(drain_s = seconds, config = file, "Draining; a second signal ends at once");
     tokio::select! {
         drain = app.stop() => Ok(match drain {
             Drain::Complete => ExitCode::SUCCESS,

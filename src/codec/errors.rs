@@ -178,7 +178,8 @@ fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
         401 => ErrorKind::Authentication,
         402 => ErrorKind::Quota,
         403 => ErrorKind::Permission,
-        404 => ErrorKind::NotFound,
+        // A model that is retired (410), or an address that takes no chats (405): nothing that the client did.
+        404 | 405 | 410 => ErrorKind::NotFound,
         408 | 504 => ErrorKind::Timeout,
         413 => ErrorKind::TooLarge,
         429 => ErrorKind::RateLimited,
@@ -327,6 +328,8 @@ mod tests {
             ),
             (Dialect::OpenAi, 400, r#"{"error":{"code":"content_filter","message":"x"}}"#, ErrorKind::ContentFilter),
             (Dialect::Ollama, 404, r#"{"error":"model 'x' not found"}"#, ErrorKind::NotFound),
+            (Dialect::OpenAi, 405, "", ErrorKind::NotFound),
+            (Dialect::OpenAi, 410, r#"{"error":{"message":"The model x is retired."}}"#, ErrorKind::NotFound),
             (
                 Dialect::OpenAi,
                 400,

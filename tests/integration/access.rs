@@ -129,6 +129,9 @@ async fn whoever_a_trusted_proxy_names_is_not_the_proxy() {
     ] {
         assert_eq!(status("x-forwarded-for", said.as_bytes()).await, expected, "{said}");
     }
+    let told = gateway.http.get(gateway.url("/v1/models")).header("x-forwarded-for", "6.6.6.6").send().await.unwrap();
+    let told = told.text().await.unwrap();
+    assert!(told.contains("pointsman token new") && !told.contains("trusted_proxies"), "it is named: {told}");
     assert_eq!(status("x-forwarded-for", b"\xff, 6.6.6.6").await, 401);
     assert_eq!(status("forwarded", b"for=6.6.6.6").await, 401, "a proxy that names nobody");
     assert_eq!(status("accept", b"*/*").await, 200, "the proxy's own");

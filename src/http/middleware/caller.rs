@@ -150,7 +150,7 @@ fn is_closed(gateway: &Gateway) -> bool {
 fn at_home(parts: &Parts, source: Source) -> Result<(), ApiError> {
     own_page(&parts.headers, &parts.method)?;
     own_name(&parts.headers)?;
-    if source.is_own_machine(&parts.headers) { Ok(()) } else { Err(elsewhere(&parts.headers)) }
+    if source.is_own_machine(&parts.headers) { Ok(()) } else { Err(elsewhere(source, &parts.headers)) }
 }
 
 /// Whether what let an operator in would do so still: its token is there, its session open, its network not denied.
@@ -271,7 +271,7 @@ fn check(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<(Option<Arc<T
 /// The listener was bound to loopback then, or tokens were there and are gone: what was closed must not stand open.
 fn own_machine(parts: &Parts, source: Source, cors_origins: &[String]) -> Result<(), ApiError> {
     if !source.is_own_machine(&parts.headers) {
-        return Err(elsewhere(&parts.headers));
+        return Err(elsewhere(source, &parts.headers));
     }
     let origin = parts.headers.get(ORIGIN);
     let named = |origin: &HeaderValue| cors_origins.iter().any(|known| known == "*" || origin == known);
@@ -290,12 +290,14 @@ fn is_browser(headers: &HeaderMap) -> bool {
 }
 
 /// What somebody is told who is not on this machine, or may not be, where that alone would let one in.
-fn elsewhere(headers: &HeaderMap) -> ApiError {
+fn elsewhere(source: Source, headers: &HeaderMap) -> ApiError {
     let passed_on = "without an API token only this machine may come in, and a proxy passed this request on: make a \
                      token with `pointsman token new NAME`, or name the proxy in access.trusted_proxies, if it says in \
                      x-forwarded-for for whom it asks";
     let far = "without an API token only this machine may come in: make one with `pointsman token new NAME`";
-    ApiError::new(ErrorKind::Authentication, if ip::is_passed_on(headers) { passed_on } else { far })
+    // A proxy that said for whom it asks is named already.
+    let by_stranger = !source.named && ip::is_passed_on(headers);
+    ApiError::new(ErrorKind::Authentication, if by_stranger { passed_on } else { far })
 }
 
 /// The token that a caller shows.
