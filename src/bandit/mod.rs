@@ -29,6 +29,7 @@ mod policy;
 mod posterior;
 mod reward;
 mod settings;
+mod shape;
 mod snapshot;
 mod utility;
 

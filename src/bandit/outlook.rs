@@ -13,7 +13,7 @@
 //! known to more than five digits.
 
 use super::matrix::{Square, wide_dot};
-use super::posterior::{BASE, Shape};
+use super::shape::{BASE, Shape};
 
 /// The prompt's side: what is the same for all models.
 pub(super) struct View {

@@ -22,31 +22,7 @@ use super::context::Grounds;
 use super::matrix::{Square, Symmetric, dot};
 use super::outlook::Outlook;
 use super::settings::Settings;
-
-/// Level and logit come before the features.
-pub(super) const BASE: usize = 2;
-
-/// What stands where in `x`: level, logit, features, kinds of work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
-    pub(super) features: usize,
-    pub(super) kinds: usize,
-}
-
-impl Shape {
-    pub(super) fn dim(self) -> usize {
-        BASE + self.features + self.kinds
-    }
-
-    /// Where the kinds begin.
-    pub(super) fn kinds_from(self) -> usize {
-        BASE + self.features
-    }
-
-    pub(super) fn is_kind(self, at: usize) -> bool {
-        at >= self.kinds_from()
-    }
-}
+use super::shape::{BASE, Shape};
 
 /// Weighted sums over a model's observations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Grounds;
 use super::policy::PolicyKind;
-use super::posterior::Shape;
+use super::shape::Shape;
 
 /// Observations after which a model is only half new.
 const NEW: f64 = 10.0;

@@ -12,8 +12,9 @@ use super::context::{Candidate, Choice, Context, Grounds, Observation};
 use super::drift::Watch;
 use super::outlook::View;
 use super::policy::best;
-use super::posterior::{BASE, Belief, Beliefs, Moments, Shape, Sums, fit};
+use super::posterior::{Belief, Beliefs, Moments, Sums, fit};
 use super::settings::{Settings, SettingsError};
+use super::shape::{BASE, Shape};
 use super::utility::Tradeoff;
 use crate::protocol::ModelName;
 
