@@ -13,7 +13,8 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Shape};
 use parking_lot::Mutex;
 use rayon::prelude::*;
 
-use super::int8::{Activations, BLOCK, Isa, Matrix};
+use super::int8::{Activations, BLOCK, Matrix};
+use super::isa::Isa;
 use super::vector::{Head, KEYS, ROWS, attend, gate, norm, rotate};
 use super::{EncoderError, Hyper, LayerRole, Role, Span, Weights};
 

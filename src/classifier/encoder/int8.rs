@@ -15,8 +15,8 @@
 
 #![allow(clippy::needless_range_loop)] // several arrays are walked in step, and constant bounds unroll
 
-/// Inputs that share a scale.
-pub(super) const GROUP: usize = 64;
+use super::isa::Isa;
+use super::vector::{GROUP, quantize};
 
 /// Outputs that stand together.
 pub(super) const BLOCK: usize = 64;
@@ -26,43 +26,6 @@ const TILE: usize = 6;
 
 /// Bytes of a block's group.
 const GROUP_BYTES: usize = GROUP * BLOCK;
-
-/// Instructions there may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Isa {
-    /// Whatever the compiler takes for granted.
-    Portable,
-    /// AVX2 and FMA.
-    Avx2,
-    /// AVX-512 with VNNI.
-    Vnni,
-}
-
-impl Isa {
-    /// The best this machine has.
-    pub fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let wide = is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vnni");
-            if wide && is_x86_feature_detected!("fma") {
-                return Self::Vnni;
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Self::Avx2;
-            }
-        }
-        Self::Portable
-    }
-
-    /// All that this machine has.
-    pub fn available() -> Vec<Self> {
-        [Self::Portable, Self::Avx2, Self::Vnni].into_iter().filter(|isa| *isa <= Self::detect()).collect()
-    }
-}
 
 /// A matrix of weights, outputs by inputs, packed.
 #[derive(Debug)]
@@ -164,12 +127,9 @@ impl Activations {
     pub fn set(&mut self, isa: Isa, token: usize, numbers: &[f32]) {
         let row = token * self.groups..(token + 1) * self.groups;
         let values = &mut self.values[row.start * GROUP..row.end * GROUP];
-        super::vector::quantize(isa, numbers, values, &mut self.scales[row.clone()], &mut self.offsets[row]);
+        quantize(isa, numbers, values, &mut self.scales[row.clone()], &mut self.offsets[row]);
     }
 }
-
-/// 1.5 times 2 to the 23rd.
-pub(super) const MAGIC: f32 = 12_582_912.0;
 
 /// One block of outputs by a few tokens.
 struct Tile<'a> {

@@ -6,7 +6,7 @@
 //! 1. [`weights`] reads tensors from GGUF or safetensors, [`dimensions`] how large they are.
 //! 2. [`block`] is the plain way through a layer, with candle's own operations: every device, every type. [`fused`] is
 //!    the fast way on a processor, one candle operation a layer: [`int8`] has its products, [`vector`] what is between
-//!    them. Both give the same states within tolerance.
+//!    them, for each set of instructions ([`isa`]). Both ways give the same states within tolerance.
 //! 3. Several prompts are packed one behind the other, without padding; attention alone knows where each begins.
 //! 4. [`pooling`] makes one vector of each prompt.
 //!
@@ -16,6 +16,7 @@ mod block;
 mod dimensions;
 mod fused;
 mod int8;
+mod isa;
 mod pooling;
 mod vector;
 mod weights;
@@ -27,7 +28,7 @@ use candle_core::{DType, Device, Tensor};
 
 use block::Block;
 use fused::{Angles, Fused, FusedLayer, Workplaces};
-pub use int8::Isa;
+pub use isa::Isa;
 
 pub use dimensions::{Hyper, Rope, Scaling};
 pub(super) use dimensions::{number as gguf_number, text as gguf_text};

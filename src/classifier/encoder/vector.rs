@@ -1,12 +1,19 @@
-//! What a layer does between its products: norm, rotation, attention, gate. Plain loops over fixed lanes, compiled once
-//! for each set of instructions, so that the compiler makes vectors of them.
+//! What a layer does between its products: norm, rotation, attention, gate, and making eight bits of what goes into
+//! the next product. Plain loops over fixed lanes, compiled once for each set of instructions, so that the compiler
+//! makes vectors of them.
 
 #![allow(clippy::needless_range_loop)] // several arrays are walked in step, and constant bounds unroll
 
-use super::int8::{GROUP, Isa, MAGIC};
+use super::isa::Isa;
 
 /// Lanes of a loop that becomes vectors.
 const LANES: usize = 16;
+
+/// Inputs of a product that share a scale.
+pub(super) const GROUP: usize = 64;
+
+/// 1.5 times 2 to the 23rd: added to a float, it leaves the nearest whole number in the low bits.
+const MAGIC: f32 = 12_582_912.0;
 
 /// Query rows that are scored together.
 pub(super) const ROWS: usize = 4;

@@ -1,0 +1,38 @@
+//! Which instructions a processor has for the fast way: asked once, then carried along to every kernel.
+
+/// Instructions there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// Whatever the compiler takes for granted.
+    Portable,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 with VNNI.
+    Vnni,
+}
+
+impl Isa {
+    /// The best this machine has.
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let wide = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vnni");
+            if wide && is_x86_feature_detected!("fma") {
+                return Self::Vnni;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return Self::Avx2;
+            }
+        }
+        Self::Portable
+    }
+
+    /// All that this machine has.
+    pub fn available() -> Vec<Self> {
+        [Self::Portable, Self::Avx2, Self::Vnni].into_iter().filter(|isa| *isa <= Self::detect()).collect()
+    }
+}
