@@ -2,7 +2,7 @@
 //! for systemd and for containers that read the same file; a password cut off at it would say nothing. So it is
 //! refused where it is not quoted; `${NAME}` is meant, and stands for the variable.
 
-use super::load::ConfigErrors;
+use super::errors::{ConfigErrors, one};
 
 /// The variables of `text`, which is what `path` holds.
 ///
@@ -10,7 +10,6 @@ use super::load::ConfigErrors;
 ///
 /// A line that is none, or holds a bare `$`. Never quotes a line: it may hold a key.
 pub(super) fn read(text: &str, path: &str) -> Result<Vec<(String, String)>, ConfigErrors> {
-    let one = |message: String| ConfigErrors(vec![message]);
     if let Some(line) = bare_dollar(text) {
         let cure = "holds a `$`, which begins a variable's name here: write the value in single quotes";
         return Err(one(format!("{path}:{line}: {cure}")));

@@ -1,13 +1,13 @@
 //! Reads the layers, checks the whole, resolves keys.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use toml::{Table, Value};
 
 use super::check::{self, Problem};
+use super::errors::{ConfigErrors, one};
 use super::layers::{Layers, Origin, Setting, join};
 use super::stamp::Stamped;
 use super::{Admin, Config, Hub, Password, Provider, dotenv, hush};
@@ -48,18 +48,6 @@ pub struct Loaded {
     /// What is possible and yet likely a slip.
     pub remarks: Vec<String>,
 }
-
-/// Everything that is wrong, at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigErrors(pub Vec<String>);
-
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n"))
-    }
-}
-
-impl std::error::Error for ConfigErrors {}
 
 /// Loads the configuration.
 ///
@@ -321,10 +309,6 @@ fn password(
 fn with_origins(layers: &Layers, problems: Vec<Problem>) -> ConfigErrors {
     let line = |problem: Problem| format!("{}: {} ({})", problem.path, problem.what, layers.origin(&problem.path));
     ConfigErrors(problems.into_iter().map(line).collect())
-}
-
-fn one(message: String) -> ConfigErrors {
-    ConfigErrors(vec![message])
 }
 
 /// For settings that a test or an embedding program writes as TOML: the defaults with `text` laid over them.
