@@ -100,11 +100,12 @@ fn router(endpoints: Vec<Endpoint>) -> Router<Arc<Gateway>> {
 
 /// What all requests go through, outermost last.
 fn finish(router: Router<Arc<Gateway>>, gateway: Arc<Gateway>, cors: Option<CorsLayer>) -> Router {
+    let watch = request_id::Watch { gateway: Arc::clone(&gateway), endpoints: &ENDPOINTS };
     let router = router
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(Arc::clone(&gateway))
-        .layer(middleware::from_fn_with_state(gateway, request_id::layer));
+        .with_state(gateway)
+        .layer(middleware::from_fn_with_state(watch, request_id::layer));
     match cors {
         Some(cors) => router.layer(cors),
         None => router,

@@ -27,8 +27,17 @@ const LONGEST: usize = 128;
 #[derive(Debug, Clone, Copy)]
 pub struct ToldLater;
 
+/// What the middleware is given.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// Where refusals are counted.
+    pub gateway: Arc<Gateway>,
+    /// The endpoints there are: labels of a metric must be bounded.
+    pub endpoints: &'static [&'static str],
+}
+
 /// The middleware.
-pub async fn layer(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
+pub async fn layer(State(watch): State<Watch>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = id(request.headers());
     request.extensions_mut().insert(id.clone());
@@ -47,7 +56,7 @@ pub async fn layer(State(gateway): State<Arc<Gateway>>, mut request: Request, ne
     if response.extensions().get::<ToldLater>().is_none() {
         let refused = response.extensions().get::<Refused>().map(|refused| refused.0.as_str());
         if let Some(kind) = refused {
-            gateway.metrics.rejected(Rejected { endpoint: known(path), kind });
+            watch.gateway.metrics.rejected(Rejected { endpoint: watch.known(path), kind });
         }
         let latency_ms = started.elapsed().as_secs_f64() * 1e3;
         let status = response.status().as_u16();
@@ -65,9 +74,11 @@ pub async fn layer(State(gateway): State<Arc<Gateway>>, mut request: Request, ne
     response
 }
 
-/// The endpoints there are: labels of a metric must be bounded.
-fn known(path: &str) -> &'static str {
-    super::super::routes::ENDPOINTS.iter().find(|known| **known == path).copied().unwrap_or("(unknown)")
+impl Watch {
+    /// The endpoint at `path`.
+    fn known(&self, path: &str) -> &'static str {
+        self.endpoints.iter().find(|known| **known == path).copied().unwrap_or("(unknown)")
+    }
 }
 
 /// The client's id where it is short and plain, else a new one.
