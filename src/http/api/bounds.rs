@@ -3,7 +3,7 @@
 //! The bounds are generous, so that no honest report meets one: windows grow before the configuration says so, and vendors
 //! charge for more than tokens (searches, priority, long prompts).
 
-use super::outcomes::CallReport;
+use super::call_report::CallReport;
 use crate::config::Model;
 use crate::protocol::{ApiError, Usage};
 

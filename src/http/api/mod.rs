@@ -2,6 +2,7 @@
 
 pub mod body;
 mod bounds;
+mod call_report;
 pub mod chat;
 pub mod count_tokens;
 mod dropped;
