@@ -1,9 +1,10 @@
-//! What all pages share: the head, the way around, the top of the page.
+//! What all pages for who is in share: the way around, the top of the page.
 
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 
-use super::visitor::{Theme, Visitor};
-use super::{assets, icons};
+use super::document::document;
+use super::icons;
+use super::visitor::Visitor;
 use crate::http::state::Gateway;
 
 /// The pages in the order of the way around: path, title, picture. A name without a path begins a group.
@@ -114,44 +115,6 @@ fn way(path: &str, gateway: &Gateway, visitor: &Visitor) -> Markup {
                     }
                 }
             }
-        }
-    }
-}
-
-/// A document without the way around.
-pub(super) fn bare(theme: Theme, title: &str, body: Markup) -> Markup {
-    document(theme, title, None, &body)
-}
-
-/// A page that says one thing.
-pub(super) fn notice(theme: Theme, title: &str, text: &str) -> Markup {
-    let body = html! {
-        main.door id="main" {
-            div.door-card {
-                div.door-brand { (icons::logo()) span { "Pointsman" } }
-                h1 { (title) }
-                p { (text) }
-            }
-        }
-    };
-    bare(theme, title, body)
-}
-
-fn document(theme: Theme, title: &str, csrf: Option<&str>, body: &Markup) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" data-theme=[theme.chosen()] {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                @if let Some(csrf) = csrf { meta name="csrf" content=(csrf); }
-                title { (title) " · Pointsman" }
-                link rel="icon" href=(assets::icon()) type="image/svg+xml";
-                link rel="stylesheet" href=(assets::style());
-                script src=(assets::script()) defer {}
-            }
-            body { (body) }
         }
     }
 }

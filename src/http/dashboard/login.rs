@@ -13,8 +13,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use maud::{Markup, html as markup};
 use serde::Deserialize;
 
-use super::visitor::{Theme, admissible, refused, theme};
-use super::{html, icons, layout};
+use super::theme::{Theme, theme};
+use super::visitor::{admissible, refused};
+use super::{document, html, icons};
 use crate::config::LogFormat;
 use crate::http::api::body;
 use crate::http::middleware::caller::{self, SESSION_COOKIE};
@@ -213,7 +214,7 @@ fn announce_link(gateway: &Gateway, headers: &HeaderMap) {
 
 fn form(gateway: &Gateway, theme: Theme, told: Option<&str>, next: &str) -> Markup {
     let hours = gateway.door.lifetime().as_secs() / 3600;
-    layout::bare(
+    document::bare(
         theme,
         "Sign in",
         markup! {

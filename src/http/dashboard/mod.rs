@@ -6,14 +6,15 @@
 //! from elsewhere: styles and scripts are in the binary, under names that hold their hash, and the content security
 //! policy allows nothing else.
 //!
-//! [`login`] is the way in, [`visitor`] tells who is in, [`layout`] is what all pages share, [`parts`] what many do;
-//! one page per file otherwise.
+//! [`login`] is the way in, [`visitor`] tells who is in. [`document`] is around every page, [`layout`] what all pages
+//! share for who is in, [`parts`] what many do; one page per file otherwise.
 
 mod assets;
 mod audit;
 mod configuration;
 mod decision;
 mod decisions;
+mod document;
 mod icons;
 mod layout;
 mod learning;
@@ -25,6 +26,7 @@ mod overview;
 mod parts;
 mod playground;
 mod reference;
+mod theme;
 mod tokens;
 mod visitor;
 

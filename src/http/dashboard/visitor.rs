@@ -1,14 +1,14 @@
 //! Who looks at a page: somebody with a session, or somebody on the way to the login.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Redirect, Response};
+use http::StatusCode;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
 
-use super::{html, layout};
+use super::theme::{Theme, theme};
+use super::{document, html};
 use crate::http::middleware::caller::{self, SESSION_COOKIE};
 use crate::http::session::Session;
 use crate::http::state::Gateway;
@@ -21,44 +21,6 @@ pub(super) struct Visitor {
     pub(super) session: Session,
     /// Light or dark, where they chose.
     pub(super) theme: Theme,
-}
-
-/// How pages look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Theme {
-    /// As the system does.
-    #[default]
-    System,
-    Light,
-    Dark,
-}
-
-impl Theme {
-    /// The value of `data-theme`, where one was chosen.
-    pub(super) fn chosen(self) -> Option<&'static str> {
-        match self {
-            Self::System => None,
-            Self::Light => Some("light"),
-            Self::Dark => Some("dark"),
-        }
-    }
-}
-
-/// The theme that the browser remembers.
-pub(super) fn theme(headers: &HeaderMap) -> Theme {
-    match caller::cookie(headers, "pointsman_theme") {
-        Some("light") => Theme::Light,
-        Some("dark") => Theme::Dark,
-        _ => Theme::System,
-    }
-}
-
-impl FromRequestParts<Arc<Gateway>> for Theme {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Gateway>) -> Result<Self, Infallible> {
-        Ok(theme(&parts.headers))
-    }
 }
 
 impl FromRequestParts<Arc<Gateway>> for Visitor {
@@ -103,7 +65,7 @@ pub(super) fn refused(theme: Theme, error: &ApiError) -> Response {
         ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Too much"),
         _ => (StatusCode::FORBIDDEN, "Not from here"),
     };
-    (code, html(layout::notice(theme, title, &error.message))).into_response()
+    (code, html(document::notice(theme, title, &error.message))).into_response()
 }
 
 /// A query string of the pairs that have a value, `?` included where there is any.

@@ -1,0 +1,49 @@
+//! Light or dark: the browser remembers it in a cookie, so that a page comes in the right colours at once.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::HeaderMap;
+use http::request::Parts;
+
+use crate::http::middleware::caller;
+use crate::http::state::Gateway;
+
+/// How pages look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Theme {
+    /// As the system does.
+    #[default]
+    System,
+    Light,
+    Dark,
+}
+
+impl Theme {
+    /// The value of `data-theme`, where one was chosen.
+    pub(super) fn chosen(self) -> Option<&'static str> {
+        match self {
+            Self::System => None,
+            Self::Light => Some("light"),
+            Self::Dark => Some("dark"),
+        }
+    }
+}
+
+/// The theme that the browser remembers.
+pub(super) fn theme(headers: &HeaderMap) -> Theme {
+    match caller::cookie(headers, "pointsman_theme") {
+        Some("light") => Theme::Light,
+        Some("dark") => Theme::Dark,
+        _ => Theme::System,
+    }
+}
+
+impl FromRequestParts<Arc<Gateway>> for Theme {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Gateway>) -> Result<Self, Infallible> {
+        Ok(theme(&parts.headers))
+    }
+}
