@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::rows::WIDE;
+use super::rows::{INSIDE, LISTS, WIDE};
 
 const PROMPT: [&str; 6] = ["prompt", "query", "question", "origin_query", "input", "user_input"];
 const MODEL: [&str; 3] = ["model", "model_name", "llm"];
@@ -11,12 +11,6 @@ const TASK: [&str; 6] = ["task", "task_name", "eval_name", "dataset", "dataset_n
 const COST: [&str; 5] = ["cost_usd", "cost", "total_cost", "response_cost", "spend"];
 const INPUT: [&str; 3] = ["input_tokens", "prompt_tokens", "input_token_num"];
 const OUTPUT: [&str; 3] = ["output_tokens", "completion_tokens", "output_token_num"];
-/// Objects that logs keep these fields in.
-pub(super) const INSIDE: [&str; 7] =
-    ["request", "body", "response", "usage", "metadata", "feedback", "model_parameters"];
-/// Lists of rows in an object whose other fields are about all of them.
-pub(super) const LISTS: [&str; 2] = ["records", "data"];
-
 /// What was asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Asked {

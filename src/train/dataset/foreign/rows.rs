@@ -8,10 +8,18 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use serde_json::{Map, Value, json};
 
-use super::row::{INSIDE, LISTS};
-
 /// The largest file that is read, unpacked: it stands in memory while its prompts are brought together.
 const LARGEST: u64 = 2 << 30;
+
+/// Objects that logs keep a row's fields in.
+pub(super) const INSIDE: [&str; 7] =
+    ["request", "body", "response", "usage", "metadata", "feedback", "model_parameters"];
+
+/// Lists of rows in an object whose other fields are about all of them.
+pub(super) const LISTS: [&str; 2] = ["records", "data"];
+
+/// Where [`unpacked`] puts columns for each model: beside `outcomes`, which are this project's own.
+pub(super) const WIDE: &str = "|outcomes";
 
 /// The rows of a file, each with its place.
 pub(super) struct Rows {
@@ -122,6 +130,3 @@ fn unpacked(row: Value) -> Value {
     row.insert(WIDE.into(), Value::Object(outcomes));
     Value::Object(row)
 }
-
-/// Where [`unpacked`] puts columns for each model: beside `outcomes`, which are this project's own.
-pub(super) const WIDE: &str = "|outcomes";
