@@ -10,10 +10,11 @@ use super::error::JobError;
 use super::evaluate::{Evaluation, Judged, Router, baselines, judge, neighbours};
 use super::features::{FeatureError, states};
 use super::finetune::{FinetuneError, Tuned, finetune};
-use super::fit::{Compared, Labelled, Material, Origin, Progress, Stage, Stopped, fit};
+use super::fit::{Labelled, Material, Origin, Progress, Stage, Stopped, fit};
 use super::known::{Known, anyone};
 use super::parallel::in_parallel;
 use super::recipe::HeadRecipe;
+pub use super::trained::Trained;
 use super::{notes, report};
 use crate::classifier::Model;
 use crate::classifier::encoder::Pooling;
@@ -33,25 +34,6 @@ pub struct Job<'a> {
     pub cache: &'a Path,
     /// Who hears how it goes.
     pub progress: &'a dyn Progress,
-}
-
-/// What a job gives.
-#[derive(Debug)]
-pub struct Trained {
-    /// The head.
-    pub head: Head,
-    /// What was left out or supposed in reading the data.
-    pub notes: Vec<String>,
-    /// All that was tried.
-    pub compared: Vec<Compared>,
-    /// On val, where choices were made.
-    pub val: Option<Evaluation>,
-    /// On test, which nothing was chosen by.
-    pub test: Option<Evaluation>,
-    /// The artefact, and the report beside it.
-    pub file: PathBuf,
-    /// The report.
-    pub report: PathBuf,
 }
 
 impl Job<'_> {

@@ -15,4 +15,5 @@ mod patience;
 pub mod recipe;
 pub mod replay;
 pub mod report;
+mod trained;
 pub mod validate;

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::evaluate::{Evaluation, RouterFigures, SourceFigures};
-use super::job::Trained;
 use super::recipe::HeadRecipe;
+use super::trained::Trained;
 use crate::chart::{Bar, Bars, Drawing, Plot, Point, STYLE, Series};
 use crate::train::metrics::Interval;
 

@@ -1,0 +1,26 @@
+//! What a training job gives: its figures, and where it wrote them. The job makes it, the report tells of it.
+
+use std::path::PathBuf;
+
+use super::evaluate::Evaluation;
+use super::fit::Compared;
+use crate::classifier::head::Head;
+
+/// What a job gives.
+#[derive(Debug)]
+pub struct Trained {
+    /// The head.
+    pub head: Head,
+    /// What was left out or supposed in reading the data.
+    pub notes: Vec<String>,
+    /// All that was tried.
+    pub compared: Vec<Compared>,
+    /// On val, where choices were made.
+    pub val: Option<Evaluation>,
+    /// On test, which nothing was chosen by.
+    pub test: Option<Evaluation>,
+    /// The artefact, and the report beside it.
+    pub file: PathBuf,
+    /// The report.
+    pub report: PathBuf,
+}
