@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::answer::{Asked, End, Said, tokens};
 use super::dice::Dice;
 use super::frames::Frames;
-use super::server::{Vendor, too_long};
+use super::vendor::Vendor;
 
 /// `POST /v1/messages`.
 pub(super) fn chat(body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames {
@@ -33,7 +33,7 @@ pub(super) fn chat(body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames
     }
     let mut asked = asked(model, messages, body);
     asked.max_tokens = Some(most);
-    let Some(said) = say(&asked) else { return too_long(Vendor::Anthropic) };
+    let Some(said) = say(&asked) else { return Vendor::Anthropic.overflow() };
     let id = format!("msg_{:016x}", Dice::new(1).about(asked.prompt.as_str()).bits());
     if asked.stream {
         Frames::stream("text/event-stream", stream(&id, model, &said))

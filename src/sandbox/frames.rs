@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::fault::Fault;
 use super::profile::{Pace, Profile};
-use super::server::Watch;
+use super::watch::Watch;
 
 /// What a vendor's format makes of an answer.
 #[derive(Debug)]

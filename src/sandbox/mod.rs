@@ -22,11 +22,14 @@ pub mod score;
 mod server;
 pub mod skill;
 pub mod users;
+mod vendor;
+mod watch;
 
 pub use fault::{Fault, Faults, Times};
 pub use fixed::FixedUpstream;
 pub use profile::{Pace, Profile};
 pub use prompts::{Prompt, Task};
-pub use server::{KEY, Sandbox, Seen, Vendor};
+pub use server::{KEY, Sandbox, Seen};
 pub use skill::Skill;
 pub use users::{Change, Drift, Rating, Verdict, Visit, World};
+pub use vendor::Vendor;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Asked, End, Said};
 use super::frames::Frames;
-use super::server::{Vendor, too_long};
+use super::vendor::Vendor;
 
 /// The models it "has": name, context, capabilities.
 const MODELS: [(&str, u32, &[&str]); 2] =
@@ -20,7 +20,7 @@ pub(super) fn chat(body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames
         return Vendor::Ollama.error(400, "", "messages are missing");
     };
     let asked = asked(model, messages, body);
-    let Some(said) = say(&asked) else { return too_long(Vendor::Ollama) };
+    let Some(said) = say(&asked) else { return Vendor::Ollama.overflow() };
     // Streaming is what it does unless told not to.
     if body["stream"] == false {
         Frames::json(200, &line(model, message(&said.text, said.thinking.as_deref(), &said), Some(&said)))

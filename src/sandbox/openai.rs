@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::answer::{Asked, End, Said};
 use super::dice::Dice;
 use super::frames::Frames;
-use super::server::{Vendor, too_long};
+use super::vendor::Vendor;
 
 /// `POST /chat/completions`.
 pub(super) fn chat(vendor: Vendor, body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames {
@@ -23,7 +23,7 @@ pub(super) fn chat(vendor: Vendor, body: &Value, say: impl Fn(&Asked) -> Option<
         return wrong(message);
     }
     let asked = asked(vendor, model, messages, body);
-    let Some(said) = say(&asked) else { return too_long(vendor) };
+    let Some(said) = say(&asked) else { return vendor.overflow() };
     let id = format!("chatcmpl-{:016x}", Dice::new(1).about(asked.prompt.as_str()).bits());
     if asked.stream {
         let usage = body["stream_options"]["include_usage"] == true;

@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Body;
 use http::{Method, Request, Response};
@@ -20,6 +20,8 @@ use super::answer::{Asked, Said, answer, tokens};
 use super::fault::{Fault, Faults};
 use super::frames::{self, Frames};
 use super::profile::{Pace, Profile};
+use super::vendor::Vendor;
+use super::watch::{Traffic, Watch};
 use super::{anthropic, ollama, openai};
 
 /// The key that every vendor here wants, or one that begins so.
@@ -33,72 +35,6 @@ const CHATS: [&str; 3] = ["/v1/chat/completions", "/v1/messages", "/api/chat"];
 
 /// How many requests are remembered.
 const MEMORY: usize = 4096;
-
-/// Whose wire format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Vendor {
-    /// OpenAI.
-    OpenAi,
-    /// DeepSeek: OpenAI's format with reasoning.
-    DeepSeek,
-    /// Anthropic.
-    Anthropic,
-    /// Ollama.
-    Ollama,
-}
-
-impl Vendor {
-    const ALL: [Self; 4] = [Self::OpenAi, Self::DeepSeek, Self::Anthropic, Self::Ollama];
-
-    fn prefix(self) -> &'static str {
-        match self {
-            Self::OpenAi => "/openai",
-            Self::DeepSeek => "/deepseek",
-            Self::Anthropic => "/anthropic",
-            Self::Ollama => "/ollama",
-        }
-    }
-
-    /// A vendor's error in its own words.
-    pub(super) fn error(self, status: u16, kind: &str, message: &str) -> Frames {
-        let value = match self {
-            Self::OpenAi | Self::DeepSeek => {
-                json!({ "error": { "message": message, "type": kind, "param": null, "code": kind } })
-            }
-            Self::Anthropic => json!({ "type": "error", "error": { "type": kind, "message": message } }),
-            Self::Ollama => json!({ "error": message }),
-        };
-        Frames::json(status, &value)
-    }
-
-    fn overflow(self) -> Frames {
-        match self {
-            Self::OpenAi | Self::DeepSeek => self.error(
-                400,
-                "context_length_exceeded",
-                "This model's maximum context length is smaller than your messages.",
-            ),
-            Self::Anthropic => {
-                self.error(400, "invalid_request_error", "prompt is too long: more tokens than the maximum")
-            }
-            Self::Ollama => self.error(400, "", "the prompt exceeds the context window"),
-        }
-    }
-
-    /// The error that a vendor gives with a status.
-    fn refusal(self, status: u16) -> Frames {
-        let kind = match (self, status) {
-            (Self::Anthropic, 429) => "rate_limit_error",
-            (Self::Anthropic, 529 | 503) => "overloaded_error",
-            (Self::Anthropic, 401) => "authentication_error",
-            (Self::Anthropic, _) => "api_error",
-            (_, 429) => "rate_limit_exceeded",
-            (_, 401) => "invalid_api_key",
-            _ => "server_error",
-        };
-        self.error(status, kind, "The sandbox was told to fail.")
-    }
-}
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -123,40 +59,9 @@ struct World {
     remembers: bool,
     /// Prompts asked before, for the vendors' prompt caches.
     cached: Mutex<HashSet<u64>>,
-    open: AtomicUsize,
-    hung_up: AtomicUsize,
+    traffic: Arc<Traffic>,
     /// About how many tokens an answer has at least.
     talk: AtomicU64,
-}
-
-/// Notices when a client hangs up before an answer is complete.
-#[derive(Debug)]
-pub(super) struct Watch {
-    world: Arc<World>,
-    /// Whether it is a chat: lists and probes come and go as they like.
-    counts: bool,
-    complete: std::cell::Cell<bool>,
-}
-
-impl Watch {
-    fn new(world: Arc<World>, counts: bool) -> Self {
-        world.open.fetch_add(usize::from(counts), Ordering::Relaxed);
-        Self { world, counts, complete: std::cell::Cell::new(false) }
-    }
-
-    /// The answer was sent whole.
-    pub(super) fn complete(&self) {
-        self.complete.set(true);
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.world.open.fetch_sub(usize::from(self.counts), Ordering::Relaxed);
-        if self.counts && !self.complete.get() {
-            self.world.hung_up.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 }
 
 /// Stand-ins for every vendor.
@@ -196,8 +101,7 @@ impl Sandbox {
             seen: Mutex::default(),
             remembers,
             cached: Mutex::default(),
-            open: AtomicUsize::new(0),
-            hung_up: AtomicUsize::new(0),
+            traffic: Arc::default(),
             talk: AtomicU64::new(0),
         });
         let (stop, stopping) = watch::channel(false);
@@ -249,12 +153,12 @@ impl Sandbox {
 
     /// Requests being answered.
     pub fn open(&self) -> usize {
-        self.world.open.load(Ordering::Relaxed)
+        self.world.traffic.open.load(Ordering::Relaxed)
     }
 
     /// Answers that the other side hung up on, or that were cut.
     pub fn hung_up(&self) -> usize {
-        self.world.hung_up.load(Ordering::Relaxed)
+        self.world.traffic.hung_up.load(Ordering::Relaxed)
     }
 
     /// Ends it; open answers are cut.
@@ -291,7 +195,7 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Response
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     let is_chat = CHATS.iter().any(|chat| path.ends_with(chat));
-    let watch = Watch::new(Arc::clone(&world), is_chat);
+    let watch = Watch::new(Arc::clone(&world.traffic), is_chat);
     let vendor = Vendor::ALL.into_iter().find(|vendor| path.starts_with(vendor.prefix()));
     let Some(vendor) = vendor else {
         let frames =
@@ -432,9 +336,4 @@ fn say(world: &World, asked: &Asked, fault: Option<&Fault>) -> Option<Said> {
         said.end = super::answer::End::Complete;
     }
     Some(said)
-}
-
-/// The vendor's error for a prompt that is longer than the model reads.
-pub(super) fn too_long(vendor: Vendor) -> Frames {
-    vendor.overflow()
 }
