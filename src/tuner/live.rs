@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::learner::LearnError;
+use super::error::LearnError;
 use crate::bandit::{PolicyKind, Settings, Snapshot};
 use crate::config::{Bandit, LearningMode};
 use crate::protocol::{DecisionId, ModelName};

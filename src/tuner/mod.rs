@@ -11,6 +11,7 @@
 //! What it leaves out: choosing (`route`, `bandit`), and learning offline (`train`).
 
 mod budget;
+mod error;
 pub mod gate;
 pub mod guard;
 mod housekeeping;
@@ -19,14 +20,17 @@ pub mod lesson;
 mod live;
 mod recorder;
 mod retune;
+mod shared;
 mod versions;
 mod work;
 
 pub use budget::{BudgetStatus, Budgets};
+pub use error::LearnError;
 pub use housekeeping::keep_house;
-pub use learner::{Command, LastRetune, LearnError, Learner, LearnerStatus};
+pub use learner::Learner;
 pub use lesson::Lesson;
 pub use live::{Live, Switches, bandit_settings, in_force, open as open_policy};
 pub use recorder::{Ack, FeedbackError, Recorder, RecorderStatus, Writer};
 pub use retune::{Proposal, begin_anew, of_newest_head, propose, take_in};
+pub use shared::{Command, LastRetune, LearnerStatus};
 pub use work::Work;

@@ -5,10 +5,11 @@
 
 use serde_json::json;
 
+use super::error::LearnError;
 use super::gate::Ruling;
-use super::learner::{LearnError, Shared};
 use super::live::{self, Live, Switches, audit, bandit_settings};
 use super::retune::Proposal;
+use super::shared::Shared;
 use crate::store::{SnapshotRecord, SnapshotState, StoreError};
 
 /// Moments that lie further ahead than this, in milliseconds, are of a clock that was ahead.

@@ -12,12 +12,13 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::budget::Budgets;
+use super::error::LearnError;
 use super::gate::Ruling;
 use super::guard::{self, Tally, is_by_policy};
-use super::learner::{Command, LearnError, LearnerStatus, Ordered, Shared};
 use super::lesson::{self, Lesson};
 use super::live::{self, Heard, Live, State, Switches, audit, bandit_settings};
 use super::retune::{self, Proposal};
+use super::shared::{Command, LearnerStatus, Ordered, Shared};
 use super::versions::AHEAD_MS;
 use crate::bandit::Snapshot;
 use crate::config::{Bandit, LearningMode};
