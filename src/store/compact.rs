@@ -25,10 +25,11 @@ use std::ops::Bound;
 use sled::{Batch, IVec};
 
 use super::block::{self, Block, Builder, Key};
-use super::db::{Store, Trees};
+use super::db::Store;
 use super::encoding;
 use super::error::StoreError;
 use super::join::{Bounds, Cursor, Order, key_at};
+use super::trees::Trees;
 
 /// Rows that one slice unpacks; about ten milliseconds of the writer's time.
 const SLICE: usize = 1024;

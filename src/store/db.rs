@@ -8,7 +8,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::Serialize;
@@ -19,36 +18,12 @@ use super::block::{self, Block};
 use super::encoding;
 use super::error::{OpenError, StoreError};
 use super::fingerprint::Salt;
-use super::place::make_private;
+use super::migrate::migrate;
+use super::place::{DIRECTORY, log_in, make_private};
 use super::rollup::Rollup;
+use super::trees::{BLOCKS, Failure, Trees, when_free};
 use crate::config;
 use crate::protocol::DecisionId;
-
-/// The directory of the database inside the data directory.
-const DIRECTORY: &str = "log";
-
-/// The tree of blocks.
-const BLOCKS: &str = "blocks";
-
-/// The schema this program reads and writes.
-pub(super) const SCHEMA: u32 = 3;
-
-/// The open database: one tree per kind of record.
-#[derive(Debug)]
-pub(super) struct Trees {
-    pub db: sled::Db,
-    /// Decisions and outcomes that came together, see [`block`].
-    pub blocks: sled::Tree,
-    pub decisions: sled::Tree,
-    pub outcomes: sled::Tree,
-    pub feedback: sled::Tree,
-    pub snapshots: sled::Tree,
-    pub policies: sled::Tree,
-    pub settings: sled::Tree,
-    pub audit: sled::Tree,
-    /// Records that could not be read, under the name of their tree.
-    pub damaged: sled::Tree,
-}
 
 /// How the database was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -154,7 +129,7 @@ impl Store {
     /// # Errors
     /// When there is none, another process keeps it, a later program wrote it, or it cannot be read.
     pub fn open_existing(dir: &Path, settings: &config::Store) -> Result<Self, OpenError> {
-        let path = dir.join(DIRECTORY);
+        let path = log_in(dir);
         if !path.join("db").exists() {
             return Err(OpenError::Missing { path: dir.to_owned() });
         }
@@ -413,83 +388,13 @@ fn count_damaged(trees: &Trees) -> u64 {
     trees.damaged.iter().flatten().map(|(place, value)| records_in(&place, &value)).sum()
 }
 
-impl Trees {
-    /// The key of the newest decision.
-    pub fn newest(&self) -> Result<Option<block::Key>, sled::Error> {
-        let alone = self.decisions.last()?.and_then(|(key, _)| block::Key::try_from(&key[..]).ok());
-        let in_block = self.blocks.last()?.and_then(|(_, value)| block::last_id(&value));
-        Ok(alone.max(in_block))
-    }
-
-    /// The block that may have this decision: the last one that does not begin behind it.
-    pub fn block_before(&self, id: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)>, sled::Error> {
-        self.blocks.range(..=id).next_back().transpose()
-    }
-}
-
-/// Why one try to open failed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    #[error("another process has it open")]
-    Locked,
-    #[error("a later program wrote it (schema {0})")]
-    Newer(u32),
-    #[error("{0}")]
-    Unwritable(String),
-    #[error("{0}")]
-    Broken(String),
-}
-
-impl From<sled::Error> for Failure {
-    fn from(error: sled::Error) -> Self {
-        match &error {
-            // sled has no kind of its own for this.
-            sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => Self::Locked,
-            sled::Error::Io(io) => match io.kind() {
-                // A file that ends too early or holds nonsense is the database's fault, all else is its surroundings'.
-                std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData => {
-                    Self::Broken(error.to_string())
-                }
-                _ => Self::Unwritable(error.to_string()),
-            },
-            _ => Self::Broken(error.to_string()),
-        }
-    }
-}
-
-impl Failure {
-    /// For whoever must have the database in `dir`.
-    fn of(self, dir: &Path) -> OpenError {
-        let path = dir.to_owned();
-        match self {
-            Self::Locked => OpenError::Locked { path },
-            Self::Newer(found) => OpenError::Newer { path, found, known: SCHEMA },
-            Self::Unwritable(reason) | Self::Broken(reason) => OpenError::Unreadable { path, reason },
-        }
-    }
-}
-
 fn open_when_free(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
     when_free(|| open_or_replace(dir, settings, now_ms))
 }
 
-/// Opens the files, and waits a second for who has them: sled's own threads hold them a moment longer than its last
-/// handle, and a gateway that is restarted hands over.
-fn when_free<T>(open: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
-    const TRIES: u32 = 50;
-    const PAUSE: Duration = Duration::from_millis(20);
-    for _ in 1..TRIES {
-        match open() {
-            Err(Failure::Locked) => std::thread::sleep(PAUSE),
-            done => return done,
-        }
-    }
-    open()
-}
-
 /// Opens the database; a broken one is set aside and a fresh one begun.
 fn open_or_replace(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
-    let path = dir.join(DIRECTORY);
+    let path = log_in(dir);
     make_private(dir).and_then(|()| make_private(&path)).map_err(|error| Failure::Unwritable(error.to_string()))?;
     let reason = match open_at(&path, settings) {
         Ok((trees, migrated_from)) => return Ok((trees, OpenReport { state: OpenState::Opened, migrated_from })),
@@ -502,22 +407,6 @@ fn open_or_replace(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<
     Ok((trees, OpenReport { state: OpenState::Replaced { kept, reason }, migrated_from: None }))
 }
 
-/// Where the log in `dir` is.
-pub(super) fn log_in(dir: &Path) -> PathBuf {
-    dir.join(DIRECTORY)
-}
-
-/// Waits until nobody has the log in `dir` open, for about a second.
-pub(super) fn await_closed(dir: &Path) {
-    let path = log_in(dir);
-    let is_free = || {
-        let locked = std::fs::File::open(path.join("db")).map(|file| file.try_lock());
-        if matches!(locked, Ok(Err(std::fs::TryLockError::WouldBlock))) { Err(Failure::Locked) } else { Ok(()) }
-    };
-    // sled writes a last file when its last thread ends. Who still has it after that is the service, and owns it.
-    let _ = when_free(is_free);
-}
-
 fn open_at(path: &Path, settings: &config::Store) -> Result<(Trees, Option<u32>), Failure> {
     let config = sled::Config::new()
         .path(path)
@@ -526,8 +415,8 @@ fn open_at(path: &Path, settings: &config::Store) -> Result<(Trees, Option<u32>)
         .mode(sled::Mode::HighThroughput);
     // sled asserts on some damaged files instead of returning an error.
     let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, Failure> {
-        let trees = open_trees(config.open()?)?;
-        let migrated = super::migrate::migrate(&trees)?;
+        let trees = Trees::open(config.open()?)?;
+        let migrated = migrate(&trees)?;
         Ok((trees, migrated))
     }));
     opened.unwrap_or_else(|_| Err(Failure::Broken("the database's files are damaged".to_owned())))
@@ -538,24 +427,9 @@ fn in_memory(settings: &config::Store) -> Result<Trees, OpenError> {
     config
         .open()
         .map_err(Failure::from)
-        .and_then(open_trees)
-        .and_then(|trees| super::migrate::migrate(&trees).map(|_| trees))
+        .and_then(Trees::open)
+        .and_then(|trees| migrate(&trees).map(|_| trees))
         .map_err(|failure| OpenError::Hopeless(failure.to_string()))
-}
-
-fn open_trees(db: sled::Db) -> Result<Trees, Failure> {
-    Ok(Trees {
-        blocks: db.open_tree(BLOCKS)?,
-        decisions: db.open_tree("decisions")?,
-        outcomes: db.open_tree("outcomes")?,
-        feedback: db.open_tree("feedback")?,
-        snapshots: db.open_tree("snapshots")?,
-        policies: db.open_tree("policies")?,
-        settings: db.open_tree("settings")?,
-        audit: db.open_tree("audit")?,
-        damaged: db.open_tree("damaged")?,
-        db,
-    })
 }
 
 /// The database's secret: the one it has, else `known`, else a new one.

@@ -7,9 +7,10 @@ use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
 use super::block::{self, Block, Row};
-use super::db::{Store, Trees};
+use super::db::Store;
 use super::error::StoreError;
 use super::record::{DecisionRecord, Entry, FeedbackRecord, OutcomeRecord};
+use super::trees::Trees;
 use crate::protocol::DecisionId;
 
 /// Which way to walk.

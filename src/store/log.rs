@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use sled::Batch;
 
 use super::block::{self, Block, Builder};
-use super::db::{Store, Trees};
+use super::db::Store;
 use super::encoding::encode;
 use super::error::StoreError;
 use super::record::{DecisionRecord, Entry, FeedbackRecord, OutcomeRecord};
+use super::trees::Trees;
 use crate::protocol::DecisionId;
 
 /// What became of a feedback.

@@ -13,9 +13,9 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::db::{Failure, SCHEMA, Trees};
 use super::encoding;
 use super::record::{DecisionRecord, FeedbackRecord, OutcomeRecord};
+use super::trees::{Failure, SCHEMA, Trees};
 
 const KEY: &str = "schema";
 

@@ -39,6 +39,7 @@ mod settings;
 mod signals;
 mod snapshots;
 mod tokens;
+mod trees;
 mod worth;
 
 pub use audit::AuditRecord;

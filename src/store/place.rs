@@ -8,7 +8,10 @@ use std::fs::DirBuilder;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::db::{await_closed, log_in};
+use super::trees::{Failure, when_free};
+
+/// The directory of the database inside the data directory.
+pub(super) const DIRECTORY: &str = "log";
 
 /// Makes `dir`, and what lacks above it, readable by nobody else. One that is there stays as its owner made it.
 ///
@@ -21,6 +24,22 @@ pub(super) fn make_private(dir: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir)
+}
+
+/// Where the log in `dir` is.
+pub(super) fn log_in(dir: &Path) -> PathBuf {
+    dir.join(DIRECTORY)
+}
+
+/// Waits until nobody has the log in `dir` open, for about a second.
+fn await_closed(dir: &Path) {
+    let path = log_in(dir);
+    let is_free = || {
+        let locked = std::fs::File::open(path.join("db")).map(|file| file.try_lock());
+        if matches!(locked, Ok(Err(std::fs::TryLockError::WouldBlock))) { Err(Failure::Locked) } else { Ok(()) }
+    };
+    // sled writes a last file when its last thread ends. Who still has it after that is the service, and owns it.
+    let _ = when_free(is_free);
 }
 
 /// Gives `path`, and what is in it if it is a directory, to whom `dir` belongs. Only root can, and only root has to;

@@ -15,9 +15,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::block;
-use super::db::{Store, Trees};
+use super::db::Store;
 use super::error::StoreError;
 use super::join::key_at;
+use super::trees::Trees;
 
 /// Decisions deleted in one go.
 const SLICE: usize = 256;

@@ -2,8 +2,8 @@
 //!
 //! **Cells.** Each [`Window`] has cells of its own bucket's length, as many as the window needs; what is older falls out.
 //! An entry is added to its cell when its decision is written. When its outcome or a feedback comes, it is taken out as it
-//! was and added as it is, so sums are those of the log at any time. As it was: the newest [`RECENT`] entries are kept as
-//! small facts (most changes come within seconds), older ones are read from the log.
+//! was and added as it is, so sums are those of the log at any time ([`upkeep`]). As it was: the newest [`RECENT`]
+//! entries are kept as small facts (most changes come within seconds), older ones are read from the log.
 //!
 //! **After a start** the log is walked from its newest entry back, some entries at a time, between other work; until the
 //! oldest window is full a summary says since when it is complete. What is written meanwhile goes by the rule above, and
@@ -15,29 +15,18 @@
 mod cell;
 mod fact;
 mod hist;
+mod upkeep;
 
-use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use self::cell::{Cell, sum_up};
+use self::cell::Cell;
 use self::fact::{Fact, Names};
-use super::db::Store;
-use super::error::StoreError;
-use super::join::{Order, Span, ms_of};
-use super::log::Stored;
-use super::record::{DecisionRecord, FeedbackRecord, OutcomeRecord, OutcomeStatus};
 use crate::protocol::DecisionId;
 
 /// Newest entries that are kept as facts.
 pub const RECENT: usize = 5_000;
-
-/// Entries of an old log that are added up at one go; whoever writes waits as long.
-const GO: usize = 128;
-
-/// Entries of an old log that are added up at most.
-const WALK: usize = 2_000_000;
 
 const MINUTE: i64 = 60_000;
 
@@ -279,169 +268,6 @@ impl Rollup {
         self.note(&after, true);
         if self.recent.contains_key(&id) {
             self.recent.insert(id, after);
-        }
-    }
-}
-
-/// Entries as they were before a change.
-pub(super) struct Before(HashMap<DecisionId, Fact>);
-
-impl Store {
-    /// Entries that are about to change and are not among the recent ones, as they are. What happened to `decisions` is
-    /// new with them.
-    pub(super) fn facts_before(
-        &self,
-        rollup: &mut Rollup,
-        decisions: &[impl Borrow<DecisionRecord>],
-        outcomes: &[impl Borrow<OutcomeRecord>],
-        feedback: &[FeedbackRecord],
-    ) -> Result<Before, StoreError> {
-        let horizon = rollup.horizon_ms();
-        let new: HashSet<DecisionId> = decisions.iter().map(|decision| decision.borrow().id).collect();
-        let mut found = HashMap::new();
-        let ids =
-            outcomes.iter().map(|outcome| outcome.borrow().id).chain(feedback.iter().map(|record| record.decision));
-        for id in ids {
-            let old = ms_of(id.0.as_bytes()).is_none_or(|at_ms| at_ms < horizon);
-            let known = new.contains(&id) || rollup.recent.contains_key(&id) || found.contains_key(&id);
-            if old || known || rollup.is_ahead(id) {
-                continue;
-            }
-            if let Some(entry) = self.entry(id)? {
-                found.insert(id, Fact::of(&entry, &mut rollup.names));
-            }
-        }
-        Ok(Before(found))
-    }
-
-    /// Adds up what has just been written; `before` is from [`Store::facts_before`].
-    pub(super) fn roll_up(
-        &self,
-        rollup: &mut Rollup,
-        Before(mut before): Before,
-        decisions: &[impl Borrow<DecisionRecord>],
-        outcomes: &[impl Borrow<OutcomeRecord>],
-        feedback: &[(&FeedbackRecord, Stored)],
-    ) -> Result<(), StoreError> {
-        let ends: HashMap<DecisionId, &OutcomeRecord> =
-            outcomes.iter().map(Borrow::borrow).map(|outcome| (outcome.id, outcome)).collect();
-        let mut ended = HashSet::new();
-        for decision in decisions.iter().map(Borrow::borrow) {
-            let mut fact = Fact::of_decision(decision, &mut rollup.names);
-            // Most end in the same round, and are added up once.
-            if !rollup.is_ahead(decision.id)
-                && let Some(outcome) = ends.get(&decision.id)
-            {
-                fact.ends(outcome, &mut rollup.names);
-                ended.insert(decision.id);
-            }
-            // Written again: it replaces what was there.
-            if let Some(known) = rollup.recent.remove(&decision.id) {
-                rollup.note(&known, false);
-            }
-            rollup.note(&fact, true);
-            rollup.keep(decision.id, fact.clone());
-            if !rollup.recent.contains_key(&decision.id) {
-                before.insert(decision.id, fact);
-            }
-        }
-        for outcome in outcomes.iter().map(Borrow::borrow) {
-            if ended.contains(&outcome.id) || rollup.is_ahead(outcome.id) {
-                continue;
-            }
-            let known = before.get(&outcome.id).cloned();
-            rollup.change(outcome.id, known, |fact, names| fact.ends(outcome, names));
-            if let Some(fact) = before.get_mut(&outcome.id) {
-                fact.ends(outcome, &mut rollup.names);
-            }
-        }
-        for (record, stored) in feedback {
-            let id = record.decision;
-            if *stored != Stored::New || rollup.is_ahead(id) {
-                continue;
-            }
-            let known = before.get(&id).cloned();
-            let told = rollup.recent.get(&id).or(known.as_ref()).is_some_and(|fact| fact.verdict.is_some());
-            // Of a second opinion the whole entry knows what it makes of the first.
-            let verdict =
-                if told { self.entry(id)?.and_then(|entry| entry.verdict()) } else { Some(record.kind.value()) };
-            rollup.change(id, known, |fact, _| fact.verdict = verdict);
-            if let Some(fact) = before.get_mut(&id) {
-                fact.verdict = verdict;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds up the log as it was found, newest first, until the oldest window is full; `stop` is asked now and then.
-    ///
-    /// # Errors
-    /// When the database fails; what was added up stays.
-    pub fn catch_up(&self, mut stop: impl FnMut() -> bool) -> Result<(), StoreError> {
-        let mut walked = 0;
-        while walked < WALK && !stop() {
-            let mut rollup = self.rollup();
-            let before = match rollup.walk {
-                Walk::Done => break,
-                Walk::Before(newest) => Span { until_id: Some(newest), ..Span::default() },
-                Walk::At(at, _) => Span { before: Some(at), ..Span::default() },
-            };
-            let mut left = GO;
-            let mut last = None;
-            let mut old = false;
-            self.walk(&before, Order::Newest, |entry| {
-                let rollup = &mut *rollup;
-                let fact = Fact::of(&entry, &mut rollup.names);
-                last = Some((entry.decision.id, fact.at_ms));
-                old = fact.at_ms < rollup.horizon_ms() && rollup.recent.len() >= RECENT;
-                rollup.note(&fact, true);
-                rollup.keep(entry.decision.id, fact);
-                left -= 1;
-                left > 0 && !old
-            })?;
-            walked += GO - left;
-            rollup.walk = match last {
-                Some((id, at_ms)) if !old && left == 0 => Walk::At(id, at_ms),
-                _ => Walk::Done,
-            };
-            drop(rollup);
-            // Whoever waited to write comes first.
-            std::thread::yield_now();
-        }
-        Ok(())
-    }
-
-    /// What happened in the window that ends at `until_ms`.
-    pub fn summary(&self, window: Window, until_ms: i64) -> Summary {
-        let from_ms = window.from_ms(until_ms);
-        let rollup = self.rollup();
-        let cells = rollup.levels.iter().zip(Window::ALL).find(|(_, other)| *other == window);
-        let mut summary = cells.map_or_else(Summary::default, |(cells, _)| {
-            sum_up(cells.range(from_ms..until_ms.max(from_ms)), &rollup.names)
-        });
-        summary.complete_since_ms = match rollup.walk {
-            Walk::Done => None,
-            Walk::Before(newest) => ms_of(newest.0.as_bytes()),
-            Walk::At(_, at_ms) => Some(at_ms).filter(|at_ms| *at_ms > from_ms),
-        };
-        summary
-    }
-
-    /// Looks at the newest entries, newest first, at most [`RECENT`].
-    pub fn glance(&self, mut visit: impl FnMut(Glance<'_>)) {
-        let rollup = self.rollup();
-        let names = &rollup.names;
-        for fact in rollup.recent.values().rev() {
-            let answered = fact.end.filter(|end| end.status == OutcomeStatus::Ok && end.answered);
-            visit(Glance {
-                at_ms: fact.at_ms,
-                task: fact.task.map(|task| names.name(task)),
-                answered: answered.map(|_| names.name(fact.model)),
-                verdict: fact.verdict,
-                policy_version: fact.policy_version,
-                fact,
-                names,
-            });
         }
     }
 }

@@ -5,7 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::config;
 use crate::protocol::ModelName;
-use crate::store::record::{Entry, FeedbackKind};
+use crate::store::record::{DecisionRecord, Entry, FeedbackKind, FeedbackRecord, OutcomeRecord, OutcomeStatus};
+use crate::store::{Order, Span, Store, StoreError};
 
 /// A moment on no bucket's edge.
 const NOW: i64 = 1_764_000_123_456;

@@ -1,0 +1,119 @@
+//! The open database: what it consists of, and why it could not be opened.
+//!
+//! Below [`Store`](super::Store), which holds the trees as long as they work: for what looks at the files while there
+//! is no store yet, or none any more.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::block;
+use super::error::OpenError;
+
+/// The tree of blocks.
+pub(super) const BLOCKS: &str = "blocks";
+
+/// The schema this program reads and writes.
+pub(super) const SCHEMA: u32 = 3;
+
+/// The open database: one tree per kind of record.
+#[derive(Debug)]
+pub(super) struct Trees {
+    pub db: sled::Db,
+    /// Decisions and outcomes that came together, see [`block`].
+    pub blocks: sled::Tree,
+    pub decisions: sled::Tree,
+    pub outcomes: sled::Tree,
+    pub feedback: sled::Tree,
+    pub snapshots: sled::Tree,
+    pub policies: sled::Tree,
+    pub settings: sled::Tree,
+    pub audit: sled::Tree,
+    /// Records that could not be read, under the name of their tree.
+    pub damaged: sled::Tree,
+}
+
+impl Trees {
+    /// Those of `db`; what it lacks is made.
+    pub fn open(db: sled::Db) -> Result<Self, Failure> {
+        Ok(Self {
+            blocks: db.open_tree(BLOCKS)?,
+            decisions: db.open_tree("decisions")?,
+            outcomes: db.open_tree("outcomes")?,
+            feedback: db.open_tree("feedback")?,
+            snapshots: db.open_tree("snapshots")?,
+            policies: db.open_tree("policies")?,
+            settings: db.open_tree("settings")?,
+            audit: db.open_tree("audit")?,
+            damaged: db.open_tree("damaged")?,
+            db,
+        })
+    }
+
+    /// The key of the newest decision.
+    pub fn newest(&self) -> Result<Option<block::Key>, sled::Error> {
+        let alone = self.decisions.last()?.and_then(|(key, _)| block::Key::try_from(&key[..]).ok());
+        let in_block = self.blocks.last()?.and_then(|(_, value)| block::last_id(&value));
+        Ok(alone.max(in_block))
+    }
+
+    /// The block that may have this decision: the last one that does not begin behind it.
+    pub fn block_before(&self, id: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)>, sled::Error> {
+        self.blocks.range(..=id).next_back().transpose()
+    }
+}
+
+/// Why one try to open failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("another process has it open")]
+    Locked,
+    #[error("a later program wrote it (schema {0})")]
+    Newer(u32),
+    #[error("{0}")]
+    Unwritable(String),
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<sled::Error> for Failure {
+    fn from(error: sled::Error) -> Self {
+        match &error {
+            // sled has no kind of its own for this.
+            sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => Self::Locked,
+            sled::Error::Io(io) => match io.kind() {
+                // A file that ends too early or holds nonsense is the database's fault, all else is its surroundings'.
+                std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData => {
+                    Self::Broken(error.to_string())
+                }
+                _ => Self::Unwritable(error.to_string()),
+            },
+            _ => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+impl Failure {
+    /// For whoever must have the database in `dir`.
+    pub fn of(self, dir: &Path) -> OpenError {
+        let path = dir.to_owned();
+        match self {
+            Self::Locked => OpenError::Locked { path },
+            Self::Newer(found) => OpenError::Newer { path, found, known: SCHEMA },
+            Self::Unwritable(reason) | Self::Broken(reason) => OpenError::Unreadable { path, reason },
+        }
+    }
+}
+
+/// Opens the files, and waits a second for who has them: sled's own threads hold them a moment longer than its last
+/// handle, and a gateway that is restarted hands over.
+pub(super) fn when_free<T>(open: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
+    const TRIES: u32 = 50;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 1..TRIES {
+        match open() {
+            Err(Failure::Locked) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    open()
+}
