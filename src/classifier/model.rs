@@ -226,7 +226,7 @@ impl Model {
         let ids: Vec<&[u32]> = batch.iter().map(|(_, tokens)| tokens.ids.as_slice()).collect();
         let pooled = self.encoder.encode(&ids, &head.description().pooling)?;
         let judge = |((prompt, tokens), pooled): (&(&Prompt, &Tokens), Vec<f32>)| {
-            let judged = head.read(&pooled, &TextStats::of(&prompt.turn));
+            let judged = head.read(&pooled, &TextStats::of_parts(&prompt.question, &prompt.tools));
             // It would go into the log, and from there into the policy.
             if judged.z.iter().chain(&judged.log_odds).any(|value| !value.is_finite()) {
                 return Err(LoadError::NoNumber);
@@ -256,7 +256,7 @@ impl Model {
     ///
     /// As for [`Encoder::encode`].
     pub fn encode_batch(&self, prompts: &[&str], pooling: &Pooling) -> Result<Vec<Vec<f32>>, LoadError> {
-        let tokenize = |prompt: &&str| self.tokenize(&Prompt::of_text(*prompt), self.info.max_tokens);
+        let tokenize = |prompt: &&str| self.tokenize(&Prompt::of_text(prompt), self.info.max_tokens);
         let tokens: Vec<Tokens> = prompts.iter().map(tokenize).collect::<Result<_, _>>()?;
         let mut pooled = Vec::with_capacity(prompts.len());
         let mut from = 0;

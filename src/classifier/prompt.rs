@@ -1,12 +1,13 @@
 //! What is read of a request: the question, as the heads were fitted to questions.
 //!
-//! 1. The **turn**: the last user turn that has text (inside a tool loop that is still the question), then the tools on
-//!    offer, written as in the training data.
-//! 2. The end of the question **before** it, where the turn is too short to say what it is about ("And in Rust?").
+//! 1. The **question**: the last user turn that has text (inside a tool loop that is still the question).
+//! 2. The end of the question **before** it, where it is too short to say what it is about ("And in Rust?").
+//! 3. The **tools** on offer: not by the encoder, but by statistics that compare them with the question.
 //!
 //! System prompts and longer histories are not read: a prompt's features are the mean over its tokens, and the hundred
-//! tokens of "You are a support agent ..." would outvote the ten of the question, the same way in every request. (Of 120
-//! questions behind a coding assistant's system prompt 56 got their right task label when it was read, 109 without.)
+//! tokens of "You are a support agent ...", or of three functions in JSON, would outvote the ten of the question, the same
+//! way in every request. (Of 120 questions behind a coding assistant's system prompt 56 got the task label that is right,
+//! of 100 with three plain functions 10; of those alone 109 and 91.)
 //!
 //! Long texts are cut to their ends before anything expensive sees them, so that the work is bounded whatever is sent;
 //! which tokens then remain is settled by [`super::tokenizer`].
@@ -20,67 +21,67 @@ use crate::protocol::{ChatRequest, Message, Tool};
 /// more than eight.
 const BYTES_PER_TOKEN: usize = 8;
 
-/// Bytes of a turn that say what it is about, and most bytes of the question before one that is shorter.
+/// Bytes of a question that say what it is about, and most bytes of the question before one that is shorter.
 const ENOUGH: usize = 32;
 
 /// What is read of a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prompt {
-    /// The last question, with the tools on offer; whole, because its length counts.
-    pub turn: String,
-    /// The last words of the question before it; empty where the turn says enough.
+    /// The last question; whole, because its length counts.
+    pub question: String,
+    /// The tools on offer, each in JSON on a line of its own, as far as they are looked at; empty = none.
+    pub tools: String,
+    /// The last words of the question before it; empty where the question says enough.
     pub before: String,
 }
 
 impl Prompt {
-    /// A prompt as training data has it: nothing but the question.
-    pub fn of_text(text: impl Into<String>) -> Self {
-        Self { turn: text.into(), before: String::new() }
+    /// A prompt as training data has it: a question, and the tools behind it if it offers any.
+    pub fn of_text(text: &str) -> Self {
+        let (question, tools) = stats::apart(text);
+        Self { question: question.into(), tools: tools.into(), before: String::new() }
     }
 
-    /// What is read of `request`, of which at most `max_tokens` tokens will be.
-    pub fn of(request: &ChatRequest, max_tokens: usize) -> Self {
+    /// What is read of `request`.
+    pub fn of(request: &ChatRequest) -> Self {
         let texts: Vec<String> = request.messages.iter().map(Message::plain_text).collect();
         let says = |at: &usize| !texts[*at].trim().is_empty();
         let is_question = |at: &usize| request.messages[*at].is_question();
         let asked =
             (0..texts.len()).rev().filter(says).find(is_question).or_else(|| (0..texts.len()).rev().find(says));
         let Some(asked) = asked else { return Self::default() };
-        let mut turn = texts[asked].clone();
-        if !request.tools.is_empty() {
-            turn.push_str("\n\nAvailable functions:");
-            let room = BYTES_PER_TOKEN * max_tokens;
-            for tool in &request.tools {
-                turn.push('\n');
-                turn.push_str(&function(tool));
-                if turn.len() > texts[asked].len() + room {
-                    break;
-                }
+        let mut tools = String::new();
+        for tool in &request.tools {
+            if tools.len() > stats::reach(true) {
+                break;
             }
+            tools.push_str(&function(tool));
+            tools.push('\n');
         }
         let before = match (0..asked).rev().filter(says).find(is_question) {
-            Some(earlier) if turn.trim().len() < ENOUGH => last_words(texts[earlier].trim()).to_owned(),
+            Some(earlier) if texts[asked].trim().len() < ENOUGH => last_words(texts[earlier].trim()).to_owned(),
             _ => String::new(),
         };
-        Self { turn, before }
+        Self { question: texts[asked].clone(), tools, before }
     }
 
-    /// The turn's beginning and end that can matter to `max_tokens` tokens; the end is empty where all of it matters.
+    /// The question's beginning and end that can matter to `max_tokens` tokens; the end is empty where all of it
+    /// matters.
     pub fn ends(&self, max_tokens: usize) -> (&str, &str) {
-        ends(&self.turn, BYTES_PER_TOKEN * max_tokens)
+        ends(&self.question, BYTES_PER_TOKEN * max_tokens)
     }
 
     /// Two prompts with the same key have the same reading: it is made of all that tokens, and all that statistics
     /// are made of.
     pub fn key(&self, max_tokens: usize) -> [u8; 32] {
-        let room = (BYTES_PER_TOKEN * max_tokens).max(stats::reach(&self.turn));
-        let (head, tail) = ends(&self.turn, room);
+        let room = (BYTES_PER_TOKEN * max_tokens).max(stats::reach(!self.tools.is_empty()));
+        let (question, end) = ends(&self.question, room);
         let mut hash = Sha256::new();
-        for text in [head, tail, &self.before] {
+        for text in [question, end, head(&self.tools, stats::reach(true)), &self.before] {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text);
         }
-        hash.update((self.turn.len() as u64).to_le_bytes());
+        hash.update((self.question.len() as u64).to_le_bytes());
         hash.finalize().into()
     }
 }
@@ -136,22 +137,22 @@ mod tests {
             (Role::Assistant, "Hi!"),
             (Role::User, "Translate \"good morning\" to German"),
         ]);
-        assert_eq!(Prompt::of(&asked, 256), Prompt::of_text("Translate \"good morning\" to German"));
+        assert_eq!(Prompt::of(&asked), Prompt::of_text("Translate \"good morning\" to German"));
     }
 
     #[test]
-    fn a_turn_that_says_too_little_is_read_with_the_question_before_it() {
+    fn a_question_that_says_too_little_is_read_with_the_question_before_it() {
         let asked = request(&[
             (Role::User, "Write a binary search over a sorted array in Python, please."),
             (Role::Assistant, "def search(items, wanted): ..."),
             (Role::User, "And in Rust?"),
         ]);
-        let prompt = Prompt::of(&asked, 256);
-        assert_eq!((&*prompt.turn, &*prompt.before), ("And in Rust?", "sorted array in Python, please."));
+        let prompt = Prompt::of(&asked);
+        assert_eq!((&*prompt.question, &*prompt.before), ("And in Rust?", "sorted array in Python, please."));
         let short = request(&[(Role::User, "Hello"), (Role::User, "Hi")]);
-        assert_eq!(Prompt::of(&short, 256).before, "Hello");
+        assert_eq!(Prompt::of(&short).before, "Hello");
         let han = request(&[(Role::User, &"日".repeat(50)), (Role::User, "?")]);
-        assert_eq!(Prompt::of(&han, 256).before, "日".repeat(10));
+        assert_eq!(Prompt::of(&han).before, "日".repeat(10));
     }
 
     #[test]
@@ -160,7 +161,7 @@ mod tests {
         let content = vec![Part::text("sunny")];
         let result = Part::ToolResult { call_id: "1".into(), content, is_error: false, cache_control: None };
         asked.messages.push(Message { role: Role::User, parts: vec![result], name: None });
-        assert_eq!(Prompt::of(&asked, 256).turn, "Weather in Rome?");
+        assert_eq!(Prompt::of(&asked).question, "Weather in Rome?");
     }
 
     #[test]
@@ -173,16 +174,16 @@ mod tests {
             strict: None,
             cache_control: None,
         });
-        let expected = "Weather in Rome?\n\nAvailable functions:\n\
-                        {\"name\":\"weather\",\"description\":\"Tells it\",\"parameters\":{\"type\":\"object\"}}";
-        assert_eq!(Prompt::of(&asked, 256).turn, expected);
+        let written = "Weather in Rome?\n\nAvailable functions:\n\
+                       {\"name\":\"weather\",\"description\":\"Tells it\",\"parameters\":{\"type\":\"object\"}}\n";
+        assert_eq!(Prompt::of(&asked), Prompt::of_text(written));
     }
 
     #[test]
     fn long_texts_are_cut_to_their_ends_between_characters() {
         let text = format!("BEGIN{}END", "日".repeat(100_000));
-        let prompt = Prompt::of(&request(&[(Role::User, &text)]), 16);
-        assert_eq!(prompt.turn.len(), text.len());
+        let prompt = Prompt::of(&request(&[(Role::User, &text)]));
+        assert_eq!(prompt.question.len(), text.len());
         let (head, tail) = prompt.ends(16);
         assert!(head.starts_with("BEGIN日") && head.len() <= 128, "{}", head.len());
         assert!(tail.ends_with("日END") && tail.len() <= 128, "{}", tail.len());
@@ -190,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_key_tells_prompts_apart_by_what_is_read_of_them() {
-        let key = |turns: &[(Role, &str)]| Prompt::of(&request(turns), 256).key(256);
+        let key = |turns: &[(Role, &str)]| Prompt::of(&request(turns)).key(256);
         let plain = key(&[(Role::User, "a")]);
         assert_eq!(plain, key(&[(Role::User, "a")]));
         assert_ne!(plain, key(&[(Role::User, "b")]));
@@ -203,21 +204,21 @@ mod tests {
         let text = |inside: &str, from: usize| {
             let mut text = "x".repeat(60_000);
             text.replace_range(from..from + inside.len(), inside);
-            Prompt::of_text(text).key(32)
+            Prompt::of_text(&text).key(32)
         };
         assert_ne!(text("```", 400), text("xxx", 400));
         assert_ne!(text("```", 60_000 - 400), text("xxx", 400));
         // Of tools that are on offer the first 16 KiB are read.
         let tool = |name: &str| {
-            let tools = format!("\n\nAvailable functions:\n{}{{\"name\":\"{name}\"}}", "\n".repeat(15_000));
-            Prompt::of_text(["y".repeat(10_000), tools, "z".repeat(60_000)].concat()).key(32)
+            let tools = format!("{}{{\"name\":\"{name}\"}}{}", "\n".repeat(15_000), "z".repeat(60_000));
+            Prompt { question: "y".repeat(10_000), tools, ..Prompt::default() }.key(32)
         };
         assert_ne!(tool("a"), tool("b"));
     }
 
     #[test]
     fn a_request_without_text_is_an_empty_prompt() {
-        assert_eq!(Prompt::of(&request(&[]), 256), Prompt::default());
-        assert_eq!(Prompt::of(&request(&[(Role::User, " ")]), 256), Prompt::default());
+        assert_eq!(Prompt::of(&request(&[])), Prompt::default());
+        assert_eq!(Prompt::of(&request(&[(Role::User, " ")])), Prompt::default());
     }
 }

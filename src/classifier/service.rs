@@ -187,7 +187,7 @@ impl Classifier {
             return Err(Missed::TooSlow);
         }
         let max_tokens = self.shared.settings.max_tokens;
-        let prompt = Prompt::of(request, max_tokens);
+        let prompt = Prompt::of(request);
         let key = prompt.key(max_tokens);
         let hit = self.shared.cache.lock().get(&key);
         if let Some(hit) = hit {

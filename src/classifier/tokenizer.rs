@@ -29,7 +29,7 @@ const LLAMA_3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]
 /// Qwen's way, which differs in taking digits one by one.
 const QWEN_2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Between a short turn and the question before it.
+/// Between a short question and the one before it.
 const SEPARATOR: &str = "\n\n";
 
 /// Why a tokenizer cannot be had, or cannot read.
@@ -113,15 +113,15 @@ impl Tokenizer {
         let (head, tail) = prompt.ends(max_tokens);
         let mut ids = self.begin.clone();
         let mut truncated = false;
-        let turn = self.ids(head)?;
-        if tail.is_empty() && turn.len() <= room {
-            ids.extend(&turn);
+        let question = self.ids(head)?;
+        if tail.is_empty() && question.len() <= room {
+            ids.extend(&question);
         } else {
             truncated = true;
             let first = room / 2;
             let end = if tail.is_empty() { Vec::new() } else { self.ids(tail)? };
-            let last = if tail.is_empty() { &turn } else { &end };
-            ids.extend(&turn[..first.min(turn.len())]);
+            let last = if tail.is_empty() { &question } else { &end };
+            ids.extend(&question[..first.min(question.len())]);
             ids.extend(&last[last.len().saturating_sub(room - first)..]);
         }
         let left = (room + self.begin.len()).saturating_sub(ids.len());

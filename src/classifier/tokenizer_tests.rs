@@ -55,17 +55,17 @@ fn a_long_turn_keeps_its_beginning_and_its_end() {
 fn texts_longer_than_the_windows_are_cut_alike() {
     let tokenizer = builtin();
     // The same words, once within the window that is tokenised whole and once far beyond it.
-    let text = |words: usize| Prompt::of_text(format!("Begin {} end", "word ".repeat(words)));
+    let text = |words: usize| Prompt::of_text(&format!("Begin {} end", "word ".repeat(words)));
     let (short, long) = (tokenizer.encode(&text(60), 32).unwrap(), tokenizer.encode(&text(60_000), 32).unwrap());
     assert_eq!(short.ids, long.ids);
     assert!(short.truncated && long.truncated);
 }
 
 #[test]
-fn the_question_before_comes_after_the_turn_as_far_as_there_is_room() {
+fn the_question_before_comes_after_the_question_as_far_as_there_is_room() {
     let tokenizer = builtin();
-    let tokens = |turn: &str, before: &str, most: usize| {
-        let prompt = Prompt { turn: turn.into(), before: before.into() };
+    let tokens = |question: &str, before: &str, most: usize| {
+        let prompt = Prompt { question: question.into(), before: before.into(), ..Prompt::default() };
         tokenizer.encode(&prompt, most).unwrap().ids
     };
     let alone = tokens("And in Rust?", "", 64);

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::fit::{Origin, Progress, Stage, Stopped};
 use crate::classifier::head::Matrix;
+use crate::classifier::stats;
 
 const MAGIC: &[u8; 8] = b"PMFEAT02";
 /// Bytes of prompts read together.
@@ -62,6 +63,8 @@ pub fn states(
 ) -> Result<Matrix, FeatureError> {
     let path = folder.join(file_name(origin));
     fs::create_dir_all(folder).map_err(|source| FeatureError::File { path: folder.to_owned(), source })?;
+    // An encoder reads no tools: prompts that differ in nothing else have one state.
+    let prompts: Vec<&str> = prompts.iter().map(|prompt| stats::apart(prompt).0).collect();
     let hashes: Vec<u64> = prompts.iter().map(|prompt| hash(prompt)).collect();
     let mut rows: HashMap<u64, Vec<usize>> = HashMap::new();
     hashes.iter().enumerate().for_each(|(row, hash)| rows.entry(*hash).or_default().push(row));

@@ -17,10 +17,16 @@ use words::{GROUPS, Group, LONGEST_WORD, WORDS};
 /// Bytes read at each end of a prompt.
 const WINDOW: usize = 2048;
 
-/// No byte that lies further from both ends of a prompt than this has a part in its statistics.
-pub fn reach(prompt: &str) -> usize {
+/// No byte of a question that lies further from both its ends has a part in its statistics.
+pub fn reach(offers_tools: bool) -> usize {
     // A character is not cut.
-    if tools::mark(prompt).is_some() { tools::REACH } else { WINDOW + 4 }
+    if offers_tools { tools::WINDOW } else { WINDOW + 4 }
+}
+
+/// A prompt's question and the tools it offers (a function in JSON on each line; empty = none), where both are one text
+/// as in the training data.
+pub fn apart(prompt: &str) -> (&str, &str) {
+    tools::apart(prompt)
 }
 
 /// Names of the statistics, in the order of [`TextStats::values`]; artefacts carry them, so that a head is never fed
@@ -96,9 +102,16 @@ pub struct TextStats {
 }
 
 impl TextStats {
-    /// The statistics of `prompt`.
+    /// The statistics of `prompt`, which may offer tools behind its question.
     pub fn of(prompt: &str) -> Self {
-        let (head, tail) = ends(prompt);
+        let (question, tools) = apart(prompt);
+        Self::of_parts(question, tools)
+    }
+
+    /// The statistics of a question and the tools it offers, a function in JSON on each line. What an agent can do is the
+    /// same whatever it is asked, so only the statistics that compare the two look at tools.
+    pub fn of_parts(question: &str, tools: &str) -> Self {
+        let (head, tail) = ends(question);
         let mut counts = Counts::default();
         for part in [head, tail] {
             counts.characters(part);
@@ -106,8 +119,8 @@ impl TextStats {
             counts.lines(part);
         }
         let mut values = [0.0; COUNT];
-        values[..PLAIN].copy_from_slice(&counts.values(prompt, head.len() + tail.len()));
-        values[PLAIN..].copy_from_slice(&tools::of(prompt));
+        values[..PLAIN].copy_from_slice(&counts.values(question, head.len() + tail.len()));
+        values[PLAIN..].copy_from_slice(&tools::of(question, tools));
         Self { values }
     }
 

@@ -4,12 +4,10 @@
 
 use super::share_of;
 
-/// What stands between a question and its tools, as `classifier::prompt` and the training data write it.
+/// What stands between a question and its tools where a prompt is one text, as in the training data.
 const MARK: &str = "\n\nAvailable functions:\n";
-/// Bytes in which the mark is looked for, and bytes of tools that are read.
-const WINDOW: usize = 16 << 10;
-/// How far into a prompt it looks.
-pub(super) const REACH: usize = 2 * WINDOW + MARK.len();
+/// Bytes in which the mark is looked for, and bytes that are read of a question and of its tools.
+pub(super) const WINDOW: usize = 16 << 10;
 /// Most tools that are compared with the question.
 const MOST: usize = 64;
 /// Letters of a word that are compared: so `retrieve` is `retrieving`.
@@ -40,16 +38,22 @@ const FOREIGN: [&str; 4] = ["\"any\"", "\"String\"", "\"HashMap\"", "\"ArrayList
 
 type Stem = [u8; STEM];
 
-/// Where a prompt's tools begin, if it offers any.
-pub(super) fn mark(prompt: &str) -> Option<usize> {
-    super::first_bytes(prompt, WINDOW).find(MARK)
+/// A prompt's question and the tools it offers, a function in JSON on each line; empty where it offers none.
+pub(super) fn apart(prompt: &str) -> (&str, &str) {
+    match super::first_bytes(prompt, WINDOW).find(MARK) {
+        Some(at) => (&prompt[..at], &prompt[at + MARK.len()..]),
+        None => (prompt, ""),
+    }
 }
 
-/// The statistics of a prompt, all 0 where it offers no tools. Counts as `ln(1 + n)`, shares in 0..1, flags 0 or 1.
-pub(super) fn of(prompt: &str) -> [f32; COUNT] {
-    let Some(at) = mark(prompt) else { return [0.0; COUNT] };
-    let question = &prompt[..at];
-    let tools = super::first_bytes(&prompt[at + MARK.len()..], WINDOW);
+/// The statistics of a question and its tools, all 0 where there are none. Counts as `ln(1 + n)`, shares in 0..1, flags 0
+/// or 1.
+pub(super) fn of(question: &str, tools: &str) -> [f32; COUNT] {
+    if tools.is_empty() {
+        return [0.0; COUNT];
+    }
+    let question = super::first_bytes(question, WINDOW);
+    let tools = super::first_bytes(tools, WINDOW);
     let asked = stems(question);
     let (mut count, mut best, mut sum) = (0_usize, 0.0_f32, 0.0_f32);
     for tool in tools.lines().take(MOST) {
@@ -126,7 +130,8 @@ mod tests {
     const STOCK: &str = r#"{"name":"stock.price","description":"The price of a share","parameters":{"type":"object","properties":{"symbol":{"type":"any"}}}}"#;
 
     fn get(prompt: &str, name: &str) -> f32 {
-        of(prompt)[NAMES.iter().position(|other| *other == name).unwrap()]
+        let (question, tools) = apart(prompt);
+        of(question, tools)[NAMES.iter().position(|other| *other == name).unwrap()]
     }
 
     #[test]
@@ -144,8 +149,10 @@ mod tests {
 
     #[test]
     fn without_tools_there_is_nothing_to_say() {
-        assert_eq!(of("Weather in Rome and in Oslo?"), [0.0; COUNT]);
-        assert!(of(MARK).iter().all(|value| value.is_finite()));
+        assert_eq!(of("Weather in Rome and in Oslo?", ""), [0.0; COUNT]);
+        assert_eq!(apart("Weather in Rome?"), ("Weather in Rome?", ""));
+        assert_eq!(apart(MARK), ("", ""));
+        assert!(of("", "\n").iter().all(|value| value.is_finite()));
     }
 
     #[test]
