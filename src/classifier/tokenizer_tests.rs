@@ -43,7 +43,7 @@ fn smollm_takes_digits_one_by_one_and_adds_no_space() {
 fn a_long_turn_keeps_its_beginning_and_its_end() {
     let tokenizer = builtin();
     let text = format!("Summarise: {} Thank you.", "word ".repeat(1000));
-    let tokens = tokenizer.encode(&Prompt::of_text(text), 64).unwrap();
+    let tokens = tokenizer.encode(&Prompt::of_text(&text), 64).unwrap();
     assert!(tokens.truncated);
     assert_eq!(tokens.ids.len(), 64);
     let (begin, end) = (tokenizer.ids("Summarise:").unwrap(), tokenizer.ids(" Thank you.").unwrap());

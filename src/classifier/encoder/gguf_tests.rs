@@ -178,7 +178,7 @@ fn gguf_gives_the_states_of_the_checkpoint_it_was_made_of() {
     let (mut weights, reference) = open(&Files::Folder(folder)).unwrap();
     let exact = Encoder::load(&mut weights, &Setup { threads: 1, ..Setup::default() }).unwrap();
     let text = "the theory of everything, 1234 times over ".repeat(4);
-    let prompt = crate::classifier::prompt::Prompt::of_text(text);
+    let prompt = crate::classifier::prompt::Prompt::of_text(&text);
     let expected = exact.states(&[&reference.encode(&prompt, 256).unwrap().ids], &[1, 2]).unwrap();
     let types = [
         (GgmlDType::F32, 0.999_999),

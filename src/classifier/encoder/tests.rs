@@ -65,7 +65,7 @@ fn a_llama_3_checkpoint_gives_the_references_states() {
     for prompt in 0..2 {
         let text: Vec<u8> = expected[&format!("{prompt}.text")].to_vec1().unwrap();
         let text = String::from_utf8(text).unwrap();
-        let tokens = tokenizer.encode(&Prompt::of_text(text), 256).unwrap();
+        let tokens = tokenizer.encode(&Prompt::of_text(&text), 256).unwrap();
         assert_eq!(tokens.ids, ids_of(&expected[&format!("{prompt}.ids")]), "beginning token and pieces");
         let states = encoder.states(&[&tokens.ids], &[0, 1]).unwrap();
         for (layer, states) in states.iter().enumerate() {

@@ -4,7 +4,7 @@
 use http::HeaderMap;
 
 use crate::http::middleware::caller::CSRF_HEADER;
-use crate::protocol::{ApiError, NamedObjective, Objective, RoutingOptions};
+use crate::protocol::{ApiError, Objective, RoutingOptions};
 
 /// Most tags of a request. They go into its record.
 const TAGS: usize = 32;
@@ -83,14 +83,14 @@ fn unknown(wish: &str) -> ApiError {
     ApiError::invalid(message).at(format!("x-pointsman-{wish}"))
 }
 
+/// One of the names, or numbers in JSON.
 fn objective(value: &str) -> Result<Objective, ApiError> {
-    match value {
-        "quality" => Ok(Objective::Named(NamedObjective::Quality)),
-        "balanced" => Ok(Objective::Named(NamedObjective::Balanced)),
-        "cost" => Ok(Objective::Named(NamedObjective::Cost)),
-        "speed" => Ok(Objective::Named(NamedObjective::Speed)),
-        _ => Err(wrong("objective", "quality, balanced, cost or speed")),
-    }
+    let json = if value.starts_with('{') { value.into() } else { serde_json::Value::from(value).to_string() };
+    let found = serde_json::from_str(&json).ok().filter(|objective: &Objective| objective.is_sound());
+    found.ok_or_else(|| {
+        let numbers = r#"{"cost_per_usd": number, "latency_per_s": number}, each from 0 to 1000000"#;
+        wrong("objective", &format!("quality, balanced, cost, speed, or {numbers}"))
+    })
 }
 
 fn list(value: &str) -> Vec<String> {
@@ -112,6 +112,7 @@ fn wrong(wish: &str, wanted: &str) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::NamedObjective;
 
     #[test]
     fn headers_become_options() {
@@ -131,6 +132,23 @@ mod tests {
         assert_eq!(options.objective, Some(Objective::Named(NamedObjective::Cost)));
         assert_eq!(options.models.unwrap(), ["a", "b"]);
         assert_eq!((options.explore, options.tags["team"].as_str()), (Some(false), "legal"));
+    }
+
+    #[test]
+    fn an_objective_may_be_numbers() {
+        let found = objective(r#"{"cost_per_usd": 20, "latency_per_s": 0.01}"#).unwrap();
+        assert_eq!(found, Objective::Weights { cost_per_usd: 20.0, latency_per_s: 0.01 });
+        for wrong in [
+            "",
+            "Quality",
+            "{}",
+            r#"{"cost_per_usd": 20}"#,
+            "{quality}",
+            "20",
+            r#"{"cost_per_usd": -1, "latency_per_s": 0}"#,
+        ] {
+            assert_eq!(objective(wrong).unwrap_err().param.as_deref(), Some("x-pointsman-objective"), "{wrong}");
+        }
     }
 
     #[test]
