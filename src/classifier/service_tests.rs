@@ -8,7 +8,7 @@ use futures::future::join_all;
 
 use super::super::EstimateSource;
 use super::*;
-use crate::protocol::{Message, Role};
+use crate::protocol::{Message, Role, Tool};
 
 const PATIENT: Duration = Duration::from_secs(60);
 
@@ -53,6 +53,32 @@ async fn a_prompt_is_read_once_and_then_remembered() {
     assert!(again.cached);
     assert_eq!(again.features, first.features);
     assert_eq!(classifier.read(&request("Something else"), PATIENT).await.map(|reading| reading.cached), Ok(false));
+}
+
+#[tokio::test]
+async fn a_question_is_read_alike_whatever_is_sent_along() {
+    let classifier = shared().get_or_init(|| async { ready(&settings()).await }).await;
+    let asked = request("Translate \"where is the station\" into three languages.");
+    let alone = classifier.read(&asked, PATIENT).await.unwrap();
+    let mut along = asked.clone();
+    let system = "You are a senior engineer. You write idiomatic Rust, with tests, and explain each function.";
+    along.messages.insert(0, Message::text(Role::System, system));
+    along.messages.insert(1, Message::text(Role::User, "Reverse a linked list, please."));
+    along.messages.insert(2, Message::text(Role::Assistant, "fn reverse(list: List) -> List { todo!() }"));
+    along.tools = ["search_web", "read_file", "run_tests"]
+        .map(|name| Tool {
+            name: name.into(),
+            description: Some("Runs the tests of the workspace".into()),
+            parameters: serde_json::json!({"type": "object", "properties": {"path": {"type": "string"}}}),
+            strict: None,
+            cache_control: None,
+        })
+        .to_vec();
+    let reading = classifier.read(&along, PATIENT).await.unwrap();
+    assert!(alone.task.is_some() && !alone.features.is_empty());
+    assert_eq!((&reading.task, &reading.features), (&alone.task, &alone.features));
+    assert_eq!((reading.familiarity, reading.tokens), (alone.familiarity, alone.tokens));
+    assert_eq!(reading.estimates, alone.estimates);
 }
 
 #[tokio::test]
