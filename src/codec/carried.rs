@@ -2,12 +2,48 @@
 
 use serde_json::Value;
 
-use crate::protocol::{ChatRequest, Part};
+use crate::protocol::{ChatRequest, Dialect, Message, Part, Role};
 
-/// The first part that is refused, by its place and what `refused` says of it; answers of tools are looked into.
-pub(super) fn part(request: &ChatRequest, refused: impl Fn(&Part) -> Option<String>) -> Option<String> {
+/// The first part that is refused, by the place where `client` put it and what `refused` says of it; answers of tools
+/// are looked into.
+pub(super) fn part(
+    client: Dialect,
+    request: &ChatRequest,
+    refused: impl Fn(&Part) -> Option<String>,
+) -> Option<String> {
     let mut turns = request.messages.iter().enumerate();
-    turns.find_map(|(index, message)| among(&message.parts, &format!("messages[{index}]"), &refused))
+    turns.find_map(|(at, message)| {
+        let turn = turn(client, request, at);
+        let brings = |part: &Part| matches!(part, Part::ToolResult { .. });
+        if client == Dialect::Anthropic || !message.parts.first().is_some_and(brings) {
+            return among(&message.parts, &path(turn), &refused);
+        }
+        message.parts.iter().enumerate().find_map(|(index, part)| match part {
+            Part::ToolResult { content, .. } => among(content, &path(turn + index), &refused),
+            _ => None,
+        })
+    })
+}
+
+/// The place of a turn as `client` counts: Anthropic's instructions stand apart, and OpenAI's tools speak one by one,
+/// where their results are one turn here.
+pub(super) fn place(client: Dialect, request: &ChatRequest, at: usize) -> String {
+    path(turn(client, request, at))
+}
+
+fn turn(client: Dialect, request: &ChatRequest, at: usize) -> usize {
+    let messages = &request.messages;
+    if client == Dialect::Anthropic {
+        return at.saturating_sub(messages.first().is_some_and(|first| first.role == Role::System).into());
+    }
+    let results = |message: &Message| {
+        message.parts.iter().filter(|part| matches!(part, Part::ToolResult { .. })).count().saturating_sub(1)
+    };
+    at + messages[..at].iter().map(results).sum::<usize>()
+}
+
+fn path(turn: usize) -> String {
+    format!("messages[{turn}]")
 }
 
 fn among(parts: &[Part], path: &str, refused: &impl Fn(&Part) -> Option<String>) -> Option<String> {

@@ -184,20 +184,28 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
 pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Option<String> {
     match backend {
         _ if client == backend => None,
-        Dialect::OpenAi => openai_chat::request::obstacle(request),
-        Dialect::Anthropic => anthropic_messages::request::obstacle(request),
-        Dialect::Ollama => ollama_chat::request::obstacle(request),
+        Dialect::OpenAi => openai_chat::request::obstacle(client, request),
+        Dialect::Anthropic => anthropic_messages::request::obstacle(client, request),
+        Dialect::Ollama => ollama_chat::request::obstacle(client, request),
         Dialect::Native => None,
     }
 }
 
-/// The first part of a request that a provider is known to refuse although its dialect can say it: it stands in the way as an
-/// [`obstacle`] does, whatever the client speaks.
-pub fn refused_part(backend: Dialect, quirks: &Quirks, request: &ChatRequest) -> Option<String> {
-    if backend != Dialect::OpenAi || quirks.files {
+/// The first part of a request that a provider is known not to take although its dialect can say it: it stands in the
+/// way as an [`obstacle`] does. Files do whatever the client speaks; the beginning of an answer does not where the client
+/// speaks the backend's dialect, and knows what that means there.
+pub fn refused_part(client: Dialect, backend: Dialect, quirks: &Quirks, request: &ChatRequest) -> Option<String> {
+    if backend != Dialect::OpenAi {
         return None;
     }
-    carried::part(request, |part| match part {
+    if client != backend && !quirks.prefill && request.is_prefilled() {
+        let at = request.last_turn()?;
+        return Some(format!("{} (the beginning of an answer)", carried::place(client, request, at)));
+    }
+    if quirks.files {
+        return None;
+    }
+    carried::part(client, request, |part| match part {
         Part::Foreign { kind, value } if kind == "file" || documents::Pdf::of(kind, value).is_some() => {
             Some(kind.clone())
         }

@@ -35,7 +35,9 @@ const MODEST: Quirks = Quirks {
     json_schema: false,
     parallel_tool_calls: false,
     reasoning_effort: false,
+    thinking: false,
     files: false,
+    prefill: false,
     longest_call_id: None,
     leave_out: BTreeSet::new(),
 };

@@ -151,6 +151,47 @@ fn an_answer_that_is_begun_does_not_end_in_a_blank() {
 }
 
 #[test]
+fn an_answer_that_is_begun_is_not_sent_where_it_would_begin_anew() {
+    let turns = json!([{ "role": "user", "content": "x" }, { "role": "assistant", "content": "{" }]);
+    let request = anthropic(&json!({ "max_tokens": 9, "system": "Be brief.", "messages": turns }));
+    let (openai, able) = (Quirks::default(), Quirks { prefill: true, ..Quirks::default() });
+    let refused = |client, backend, quirks| refused_part(client, backend, quirks, &request);
+    let named = Some("messages[1] (the beginning of an answer)".to_owned());
+    assert_eq!(refused(Dialect::Anthropic, Dialect::OpenAi, &openai), named);
+    assert!(refused(Dialect::Native, Dialect::OpenAi, &openai).is_some());
+    assert_eq!(refused(Dialect::OpenAi, Dialect::OpenAi, &openai), None, "its clients know");
+    assert_eq!(refused(Dialect::Anthropic, Dialect::OpenAi, &able), None);
+    for goes_on in [Dialect::Anthropic, Dialect::Ollama] {
+        assert_eq!(refused(Dialect::Anthropic, goes_on, &openai), None);
+    }
+}
+
+#[test]
+fn what_stands_in_the_way_is_where_the_client_put_it() {
+    let picture = json!({ "type": "image", "source": { "type": "url", "url": "https://x/y.png" } });
+    let turns = json!([{ "role": "user", "content": [picture] }]);
+    let request = anthropic(&json!({ "max_tokens": 9, "system": "Be brief.", "messages": turns }));
+    let way = |client, request: &ChatRequest| obstacle(client, Dialect::Ollama, request).unwrap();
+    assert_eq!(way(Dialect::Anthropic, &request), "messages[0].content[0] (a picture by URL)");
+
+    let call = |id: &str| json!({ "id": id, "type": "function", "function": { "name": "f", "arguments": "{}" } });
+    let result = |id: &str, content: Value| json!({ "role": "tool", "tool_call_id": id, "content": content });
+    let picture = json!({ "type": "image_url", "image_url": { "url": "https://x/y.png" } });
+    let begin = [json!({ "role": "assistant", "tool_calls": [call("a"), call("b")] }), result("a", json!("1"))];
+    let with = |more: &[Value]| {
+        let messages = [&begin[..], more].concat();
+        openai(json!({ "messages": messages }))
+    };
+    let asked = with(&[result("b", json!("2")), json!({ "role": "user", "content": [picture] })]);
+    assert_eq!(way(Dialect::OpenAi, &asked), "messages[3].content[0] (a picture by URL)");
+    let shown = with(&[result("b", json!([picture]))]);
+    assert_eq!(way(Dialect::OpenAi, &shown), "messages[2].content[0] (a picture by URL)");
+    let stops = anthropic(&ask(json!({ "max_tokens": 9, "stop_sequences": ["a", "b", "c", "d", "e"] })));
+    let stops = obstacle(Dialect::Anthropic, Dialect::OpenAi, &stops);
+    assert_eq!(stops.as_deref(), Some("stop_sequences"));
+}
+
+#[test]
 fn a_pdf_is_a_pdf_and_a_document_of_words_is_words() {
     let file =
         json!({ "type": "file", "file": { "filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA" } });
@@ -168,9 +209,9 @@ fn a_pdf_is_a_pdf_and_a_document_of_words_is_words() {
     );
     let (quirks, modest) = (Quirks::default(), Quirks { files: false, ..Quirks::default() });
     for request in [&to_claude, &asks(json!([document])), &asks(json!([result]))] {
-        assert_eq!(refused_part(Dialect::OpenAi, &quirks, request), None);
-        assert!(refused_part(Dialect::OpenAi, &modest, request).is_some());
-        assert_eq!(refused_part(Dialect::Anthropic, &modest, request), None);
+        assert_eq!(refused_part(Dialect::OpenAi, Dialect::OpenAi, &quirks, request), None);
+        assert!(refused_part(Dialect::OpenAi, Dialect::OpenAi, &modest, request).is_some());
+        assert_eq!(refused_part(Dialect::OpenAi, Dialect::Anthropic, &modest, request), None);
         assert!(in_the_way(Dialect::Ollama, request).is_some());
     }
 

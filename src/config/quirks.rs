@@ -53,8 +53,12 @@ pub struct Quirks {
     pub parallel_tool_calls: bool,
     /// Whether it knows `reasoning_effort`.
     pub reasoning_effort: bool,
+    /// Whether it is told by the field `thinking` not to think (DeepSeek).
+    pub thinking: bool,
     /// Whether it takes files (PDF) inside a request.
     pub files: bool,
+    /// Whether it goes on with a text of the assistant's that stands last; OpenAI itself answers anew.
+    pub prefill: bool,
     /// Letters that the id of a tool call may have (OpenAI: 40). Unsaid, ids pass as they are.
     pub longest_call_id: Option<usize>,
     /// Top-level fields that it refuses, to be left out.
@@ -71,7 +75,9 @@ impl Default for Quirks {
             json_schema: true,
             parallel_tool_calls: true,
             reasoning_effort: true,
+            thinking: false,
             files: true,
+            prefill: false,
             longest_call_id: None,
             leave_out: BTreeSet::new(),
         }

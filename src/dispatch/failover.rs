@@ -236,7 +236,7 @@ impl<'a> Walk<'a> {
         let carries = |place: &Deployment| {
             let dialect = place.provider.dialect;
             let able = codec::obstacle(self.job.dialect, dialect, request).is_none()
-                && codec::refused_part(dialect, &place.provider.quirks, request).is_none();
+                && codec::refused_part(self.job.dialect, dialect, &place.provider.quirks, request).is_none();
             able && !self.left.contains(&place.name)
         };
         let now = std::time::Instant::now();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Message, Part, Tool, ToolChoice};
+use super::{Message, Part, Role, Tool, ToolChoice};
 
 /// A chat request in no dialect.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -223,6 +223,22 @@ impl ChatRequest {
         })
     }
 
+    /// Whether it must go on with an answer that is begun: its conversation ends with a text of the assistant's. One
+    /// that its vendor paused (`pause_turn`) ends with more, and goes on everywhere.
+    pub fn is_prefilled(&self) -> bool {
+        let text = |part: &Part| matches!(part, Part::Text { text, .. } if !text.trim().is_empty());
+        let more = |part: &Part| matches!(part, Part::Foreign { .. } | Part::ToolCall { .. });
+        self.last_turn().is_some_and(|at| {
+            let Message { role, parts, .. } = &self.messages[at];
+            *role == Role::Assistant && parts.iter().any(text) && !parts.iter().any(more)
+        })
+    }
+
+    /// Where the last turn stands that is no instruction.
+    pub fn last_turn(&self) -> Option<usize> {
+        self.messages.iter().rposition(|message| !matches!(message.role, Role::System | Role::Developer))
+    }
+
     /// Whether it goes on with what was asked before: it brings results of tools that the model has just called.
     pub fn is_in_tool_loop(&self) -> bool {
         let is_result = |part: &Part| matches!(part, Part::ToolResult { .. });
@@ -233,7 +249,6 @@ impl ChatRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Role;
 
     #[test]
     fn results_of_tools_are_no_questions() {

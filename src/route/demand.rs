@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::config::{self, Capability, Refusal};
-use crate::protocol::{ChatRequest, Needs, Part, Role, ToolChoice};
+use crate::protocol::{ChatRequest, Needs, Part, ToolChoice};
 
 /// Tokens a picture is counted as, where nobody knows its size: a middling one at the big vendors.
 const IMAGE_TOKENS: u32 = 1000;
@@ -34,7 +34,7 @@ impl Demand {
             prompt_tokens: estimate_tokens(request),
             max_tokens: request.max_tokens,
             must_call: matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))),
-            prefilled: is_prefilled(request),
+            prefilled: request.is_prefilled(),
         }
     }
 
@@ -77,18 +77,6 @@ impl Demand {
         }
         Ok(())
     }
-}
-
-/// Whether a conversation ends with a text of the assistant's. One that its vendor paused (`pause_turn`) ends with
-/// more, and goes on everywhere.
-fn is_prefilled(request: &ChatRequest) -> bool {
-    let instructs = |role: Role| matches!(role, Role::System | Role::Developer);
-    let last = request.messages.iter().rfind(|message| !instructs(message.role));
-    let text = |part: &Part| matches!(part, Part::Text { text, .. } if !text.trim().is_empty());
-    let more = |part: &Part| matches!(part, Part::Foreign { .. } | Part::ToolCall { .. });
-    last.is_some_and(|last| {
-        last.role == Role::Assistant && last.parts.iter().any(text) && !last.parts.iter().any(more)
-    })
 }
 
 /// Estimates a request's prompt tokens from its characters: about four to a token in Latin script, about one and a

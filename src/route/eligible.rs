@@ -22,8 +22,9 @@ pub(super) enum Reason {
     Lasting(String),
     /// Nothing but its weight keeps it out; `callable` = it could be called now.
     Weightless { callable: bool },
-    /// Its backends cannot carry a field of the request.
-    Uncarried { field: String, dialect: &'static str },
+    /// Its backends cannot carry a field of the request: one of them speaks this dialect, or, where there is none,
+    /// its provider does not take it.
+    Uncarried { field: String, dialect: Option<&'static str> },
     /// It would be there at another time: in how long, and what is in the way till then, where that is known.
     Unavailable { why: String, back: Option<(Duration, Refused)> },
     /// It would serve a shorter prompt.
@@ -54,7 +55,8 @@ impl fmt::Display for Reason {
         match self {
             Self::Lasting(text) | Self::TooLong(text) | Self::Unavailable { why: text, .. } => f.write_str(text),
             Self::Weightless { .. } => f.write_str("its weight is 0"),
-            Self::Uncarried { field, dialect } => {
+            Self::Uncarried { field, dialect: None } => write!(f, "its provider does not take `{field}`"),
+            Self::Uncarried { field, dialect: Some(dialect) } => {
                 write!(f, "its backend speaks the {dialect} dialect, which cannot carry `{field}`")
             }
         }
@@ -166,14 +168,16 @@ fn eligible(
     demand.fits(&model.settings).map_err(Reason::TooLong)
 }
 
-/// The field that none of a model's places can carry, and the dialect of one of them.
-fn uncarried(model: &Model, question: &Question<'_>) -> Option<(String, &'static str)> {
+/// The field that none of a model's places can carry, and the dialect of one of them, where that is why.
+fn uncarried(model: &Model, question: &Question<'_>) -> Option<(String, Option<&'static str>)> {
     let mut first = None;
     for place in &model.deployments {
         let dialect = place.provider.dialect;
-        let refused = || codec::refused_part(dialect, &place.provider.quirks, question.request);
-        let field = codec::obstacle(question.client, dialect, question.request).or_else(refused)?;
-        first = first.or(Some((field, dialect.as_str())));
+        let (client, request) = (question.client, question.request);
+        let unsaid = codec::obstacle(client, dialect, request).map(|field| (field, Some(dialect.as_str())));
+        let refused = || codec::refused_part(client, dialect, &place.provider.quirks, request);
+        let obstacle = unsaid.or_else(|| refused().map(|field| (field, None)))?;
+        first = first.or(Some(obstacle));
     }
     first
 }

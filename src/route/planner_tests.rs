@@ -139,7 +139,10 @@ provider = 'claude'
     document.messages[0].parts[1] = file;
     assert!(names(&ask_in(Dialect::OpenAi, config, &document, 1).unwrap()).len() > 1);
     let fileless = format!("{config}[providers.open.quirks]\nfiles = false\n");
-    assert_eq!(names(&ask_in(Dialect::OpenAi, &fileless, &document, 1).unwrap()), ["opus"]);
+    let plan = ask_in(Dialect::OpenAi, &fileless, &document, 1).unwrap();
+    assert_eq!(names(&plan), ["opus"]);
+    let small = plan.decision.excluded.iter().find(|excluded| excluded.model.as_str() == "small").unwrap();
+    assert_eq!(small.reason, "its provider does not take `messages[0].content[1] (file)`");
 }
 
 #[test]

@@ -95,17 +95,34 @@ async fn a_thread_that_cannot_stay_is_refused_in_the_words_by_which_clients_send
 
 #[tokio::test]
 async fn an_answer_that_is_begun_goes_to_those_who_go_on_with_it() {
-    let gateway = TestGateway::start("").await;
+    let local = "[models.local]\nprovider = 'ollama'\nupstream = 'llama3.2:latest'";
+    let (bare, local) = (TestGateway::start("").await, TestGateway::start(local).await);
     for path in CLIENTS {
         let mut body = ask(path, "auto", "A JSON object, please.");
         body["messages"].as_array_mut().unwrap().push(json!({ "role": "assistant", "content": "{ " }));
+        // To an OpenAI client it is what OpenAI makes of it.
+        let minds = path != "/v1/chat/completions";
         for _ in 0..4 {
-            let response = gateway.post(path, body.clone()).await;
+            let response = local.post(path, body.clone()).await;
             assert_eq!(response.status(), 200, "{path}");
-            assert!(!response.headers()["x-pointsman-model"].to_str().unwrap().starts_with("claude"), "{path}");
+            let model = response.headers()["x-pointsman-model"].to_str().unwrap();
+            assert!(!model.starts_with("claude") && (model == "local" || !minds), "{path}: {model}");
+        }
+        for model in ["auto", "gpt-4o"] {
+            body["model"] = json!(model);
+            let response = bare.post(path, body.clone()).await;
+            assert_eq!(response.status() == 400, minds, "{path}: {}", response.status());
+            if minds {
+                let said = error(path, &response.json().await.unwrap());
+                assert!(
+                    said.contains("answer that is begun") || said.contains("the beginning of an answer"),
+                    "{said}"
+                );
+            }
         }
         body["model"] = json!("claude-sonnet-5-5");
-        assert_eq!(gateway.post(path, body).await.status(), 400, "{path}");
+        assert_eq!(bare.post(path, body).await.status(), 400, "{path}");
     }
-    gateway.stop().await;
+    bare.stop().await;
+    local.stop().await;
 }

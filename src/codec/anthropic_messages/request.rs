@@ -13,8 +13,8 @@ use super::blocks::is_blank;
 use super::ids::Ids;
 use super::{blocks, refusals, schemas};
 use crate::protocol::{
-    ApiError, ChatRequest, Effort, ImageSource, Message, Part, Reasoning, ResponseFormat, Role, Sampling, Tool,
-    ToolChoice,
+    ApiError, ChatRequest, Dialect, Effort, ImageSource, Message, Part, Reasoning, ResponseFormat, Role, Sampling,
+    Tool, ToolChoice,
 };
 
 /// Answers get so many tokens where nobody knows what the model can give: the dialect demands a number.
@@ -195,7 +195,7 @@ const HARMLESS: [&str; 9] = [
 ];
 
 /// The first field that cannot be said here although it changes the meaning.
-pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
+pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String> {
     // The dialect has no blank text; without a signature it takes no thoughts.
     let unsaid = |part: &Part| match part {
         Part::Text { text, .. } | Part::Refusal { text } => is_blank(text),
@@ -219,12 +219,13 @@ pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
         }
         _ => None,
     };
-    carried::part(request, refused).or_else(|| carried::extension(request, &HARMLESS))
+    carried::part(client, request, refused).or_else(|| carried::extension(request, &HARMLESS))
 }
 
 /// Writes a request.
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
-    if let Some(field) = obstacle(request) {
+    // Asked before a backend is chosen; here nobody knows any more who counts how.
+    if let Some(field) = obstacle(Dialect::Native, request) {
         return Err(cannot_carry(&field, "Anthropic's dialect"));
     }
     let mut dropped = Vec::new();

@@ -9,7 +9,7 @@ use super::super::openai_chat::messages::encode_tools;
 use super::super::{Encoded, Target};
 use super::super::{carried, documents, forced};
 use crate::protocol::{
-    ApiError, ChatRequest, Effort, ImageSource, Message, Part, ResponseFormat, Role, Sampling, ToolChoice,
+    ApiError, ChatRequest, Dialect, Effort, ImageSource, Message, Part, ResponseFormat, Role, Sampling, ToolChoice,
 };
 
 /// Extensions of other dialects that may be lost: they say how an answer is kept, billed, or drawn.
@@ -31,7 +31,7 @@ const HARMLESS: [&str; 14] = [
 ];
 
 /// The first field that cannot be said here although it changes the meaning.
-pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
+pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String> {
     if forced::is_wanted(request) && forced::tool(request).is_none() {
         return Some("tool_choice".into());
     }
@@ -40,12 +40,13 @@ pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
         Part::Foreign { kind, .. } if documents::words(part).is_none() => Some(kind.clone()),
         _ => None,
     };
-    carried::part(request, refused).or_else(|| carried::extension(request, &HARMLESS))
+    carried::part(client, request, refused).or_else(|| carried::extension(request, &HARMLESS))
 }
 
 /// Writes a request.
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
-    if let Some(field) = obstacle(request) {
+    // Asked before a backend is chosen; here nobody knows any more who counts how.
+    if let Some(field) = obstacle(Dialect::Native, request) {
         return Err(cannot_carry(&field, "Ollama's dialect"));
     }
     let mut dropped = Vec::new();

@@ -9,7 +9,7 @@ use super::super::json::{Object, cannot_carry, missing, unknown};
 use super::super::user::plain_user;
 use super::super::{Encoded, Target};
 use super::{likeness, messages};
-use crate::protocol::{ApiError, ChatRequest, Effort, Part, Reasoning, ResponseFormat, Sampling};
+use crate::protocol::{ApiError, ChatRequest, Dialect, Effort, Part, Reasoning, ResponseFormat, Sampling};
 
 /// Reads a request.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
@@ -149,12 +149,12 @@ const LONGEST_NAME: usize = 64;
 const MOST_STOPS: usize = 4;
 
 /// The first field that cannot be said here although it changes the meaning.
-pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
+pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String> {
     if request.tools.iter().any(|tool| tool.name.chars().count() > LONGEST_NAME) {
         return Some("tools[].name".into());
     }
     if request.sampling.stop.len() > MOST_STOPS {
-        return Some("stop".into());
+        return Some(if client == Dialect::Anthropic { "stop_sequences" } else { "stop" }.into());
     }
     let refused = |part: &Part| match part {
         Part::Foreign { kind, value } => {
@@ -163,12 +163,13 @@ pub(crate) fn obstacle(request: &ChatRequest) -> Option<String> {
         }
         _ => None,
     };
-    carried::part(request, refused).or_else(|| carried::extension(request, &HARMLESS))
+    carried::part(client, request, refused).or_else(|| carried::extension(request, &HARMLESS))
 }
 
 /// Writes a request.
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
-    if let Some(field) = obstacle(request) {
+    // Asked before a backend is chosen; here nobody knows any more who counts how.
+    if let Some(field) = obstacle(Dialect::Native, request) {
         return Err(cannot_carry(&field, "OpenAI's dialect"));
     }
     let mut dropped = Vec::new();
