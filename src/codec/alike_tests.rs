@@ -78,6 +78,20 @@ fn what_is_null_is_not_there() {
 }
 
 #[test]
+fn a_stream_that_says_nothing_of_why_it_ended_and_stops_is_cut() {
+    for (unsaid, last, whole) in [("", "", false), ("null", "null", false), ("", "length", true)] {
+        let pieces = [unsaid, last].map(|reason| {
+            let choice = json!({ "delta": { "content": "word" }, "finish_reason": reason });
+            format!("data: {}\n\n", json!({ "choices": [choice] }))
+        });
+        let events = decode_in(Dialect::OpenAi, &[pieces.concat().as_bytes()]);
+        let ended = matches!(events.last(), Some(StreamEvent::Finish { reason: FinishReason::Length, .. }));
+        let cut = matches!(events.last(), Some(StreamEvent::Error(_)));
+        assert_eq!((ended, cut), (whole, !whole), "{events:?}");
+    }
+}
+
+#[test]
 fn calls_without_a_word_of_why_it_ended_are_to_be_made() {
     let call = json!({ "index": 0, "id": "a", "function": { "name": "f", "arguments": "{}" } });
     let whole = json!({ "choices": [{ "message": { "content": null, "tool_calls": [call] } }] });

@@ -81,6 +81,22 @@ fn who_does_not_think_beside_tools_is_told_not_to() {
 }
 
 #[test]
+fn who_has_a_word_of_its_own_for_not_thinking_is_told_so() {
+    let quirks = Quirks { thinking: true, reasoning_effort: false, ..Quirks::default() };
+    let deepseek = target(Dialect::OpenAi, &quirks);
+    let off = json!({ "type": "disabled" });
+    let request = anthropic(&ask(json!({ "max_tokens": 50, "thinking": off })));
+    let quiet = passed(&deepseek, &ask(json!({ "reasoning_effort": "none" })));
+    for (body, dropped) in [sent(&deepseek, &request), quiet] {
+        assert_eq!((&body["thinking"], body.get("reasoning_effort"), dropped.len()), (&off, None, 0));
+    }
+    let (body, dropped) = passed(&deepseek, &ask(json!({ "reasoning_effort": "low" })));
+    assert_eq!((body.get("thinking"), dropped), (None, vec!["reasoning".to_owned()]));
+    let mute = Target { reasoning: false, ..deepseek };
+    assert_eq!(sent(&mute, &request).0.get("thinking"), None, "it does not think");
+}
+
+#[test]
 fn claude_gets_schemas_that_it_takes() {
     let inner = json!({ "type": "object", "properties": { "a": { "type": "integer", "minimum": 1 } } });
     let schema = json!({ "type": "object", "properties": { "in": inner } });
@@ -128,6 +144,11 @@ fn claude_gets_no_text_of_nothing_but_space() {
         { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "a", "content": [] }] },
     ]);
     assert_eq!(body["messages"], expected);
+    let messages = ["x", "", "y"]
+        .map(|text| json!({ "role": if text.is_empty() { "assistant" } else { "user" }, "content": text }));
+    let (body, _) = encoded(Dialect::Anthropic, &openai(json!({ "messages": messages })));
+    let said = ["x", "y"].map(|text| json!({ "type": "text", "text": text }));
+    assert_eq!(body["messages"], json!([{ "role": "user", "content": said }]), "they take turns");
     let nothing = openai(json!({ "messages": [{ "role": "user", "content": " \n" }] }));
     assert!(in_the_way(Dialect::Anthropic, &nothing).is_some());
 }

@@ -299,11 +299,12 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
         parts.iter_mut().for_each(|part| ids.fit(part));
         let blocks = blocks::encode(&parts, &path, dropped);
         match merged.last_mut() {
+            // A turn of nothing stands between nobody.
+            _ if blocks.is_empty() => {}
             Some((role, known)) if *role == message.role => known.extend(blocks),
             _ => merged.push((message.role, blocks)),
         }
     }
-    merged.retain(|(_, blocks)| !blocks.is_empty());
     if let Some((Role::Assistant, blocks)) = merged.last_mut() {
         trim(blocks);
     }

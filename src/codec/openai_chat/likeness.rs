@@ -111,7 +111,12 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
 
 fn adapt_effort(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     let tools = body.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
-    let asked = if !thinks(target) {
+    let asked = if target.quirks.thinking && target.reasoning && body.get("reasoning_effort") == Some(&json!("none"))
+    {
+        body.shift_remove("reasoning_effort");
+        body.entry("thinking").or_insert_with(|| json!({ "type": "disabled" }));
+        None
+    } else if !thinks(target) {
         body.shift_remove("reasoning_effort")
     } else if tools && target.refuses(Refusal::ThinkingWithTools) {
         body.insert("reasoning_effort".into(), json!("none")).filter(|asked| asked.is_string() && asked != "none")

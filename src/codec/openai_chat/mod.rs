@@ -111,6 +111,11 @@ fn arguments_text(arguments: Value) -> String {
     }
 }
 
+/// What a server says of why it ended: some say an empty word, or the word "null", where it goes on.
+fn said(reason: Option<String>) -> Option<String> {
+    reason.filter(|reason| !matches!(reason.as_str(), "" | "null"))
+}
+
 /// Why it ended. With `any_call`, "stop" is what a vendor says where it had to call a named tool; it says so of a refusal, too.
 fn finish_of(text: &str, any_call: bool, refuses: bool) -> FinishReason {
     match text {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, errors, unreadable};
-use super::{WireUsage, arguments_text, finish_of, finish_text, messages, text_of, usage};
+use super::{WireUsage, arguments_text, finish_of, finish_text, messages, said, text_of, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
 #[derive(Deserialize)]
@@ -86,7 +86,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     let any_call = any(|part| matches!(part, Part::ToolCall { .. }));
     let refuses = any(|part| matches!(part, Part::Refusal { text } if !text.is_empty()));
     let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
-    let finish_reason = choice.finish_reason.as_deref().map_or(unsaid, |reason| finish_of(reason, any_call, refuses));
+    let finish_reason = said(choice.finish_reason).map_or(unsaid, |reason| finish_of(&reason, any_call, refuses));
     Ok(ChatResponse {
         id: wire.id.unwrap_or_default(),
         model: wire.model.unwrap_or_default(),

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, errors};
-use super::{WireUsage, arguments_text, finish_of, finish_text, text_of, usage};
+use super::{WireUsage, arguments_text, finish_of, finish_text, said, text_of, usage};
 use crate::protocol::{FinishReason, StreamEvent, ToolCallDelta, Usage};
 
 #[derive(Deserialize)]
@@ -113,7 +113,7 @@ impl Decoder {
         if let Some(choice) = chunk.choices.into_iter().flatten().next() {
             usage = usage.or(choice.usage);
             self.delta(choice.delta.unwrap_or_default(), out);
-            if let Some(reason) = choice.finish_reason {
+            if let Some(reason) = said(choice.finish_reason) {
                 self.finish = Some(finish_of(&reason, !self.calls.is_empty(), self.refuses));
             }
         }
