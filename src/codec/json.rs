@@ -134,6 +134,18 @@ impl Object {
         self.fields.into_iter().filter(|(_, value)| !value.is_null()).collect()
     }
 
+    /// Notes in `leftovers` what nobody took; what is null or empty says nothing.
+    pub(super) fn leave(self, leftovers: &mut Vec<String>) {
+        let empty = |value: &Value| match value {
+            Value::Null => true,
+            Value::Array(items) => items.is_empty(),
+            Value::Object(fields) => fields.is_empty(),
+            _ => false,
+        };
+        let left = self.fields.iter().filter(|(_, value)| !empty(value));
+        leftovers.extend(left.map(|(key, _)| self.at(key)));
+    }
+
     /// The object as it came, for what is kept as written.
     pub(super) fn whole(self) -> Value {
         Value::Object(self.fields.into_iter().collect())

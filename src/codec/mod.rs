@@ -192,8 +192,8 @@ pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Opt
 }
 
 /// The first part of a request that a provider is known not to take although its dialect can say it: it stands in the
-/// way as an [`obstacle`] does. Files do whatever the client speaks; the beginning of an answer does not where the client
-/// speaks the backend's dialect, and knows what that means there.
+/// way as an [`obstacle`] does. Files do whatever the client speaks; the beginning of an answer does not where the
+/// client speaks the backend's dialect, and knows what that means there.
 pub fn refused_part(client: Dialect, backend: Dialect, quirks: &Quirks, request: &ChatRequest) -> Option<String> {
     if backend != Dialect::OpenAi {
         return None;

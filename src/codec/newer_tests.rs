@@ -93,6 +93,99 @@ fn what_is_lost_is_told() {
 }
 
 #[test]
+fn fields_that_nobody_knows_are_named_wherever_they_stand() {
+    let body = json!({
+        "max_tokens": 50, "thinking": { "type": "adaptive", "display": "omitted" },
+        "tools": [{ "type": "custom", "name": "f", "input_schema": {}, "input_examples": [{}], "odd": [] }],
+        "messages": [{ "role": "user", "content": [{ "type": "text", "text": "x", "shade": 1 }], "odd": true }],
+    });
+    let request = decode_request(Dialect::Anthropic, body.to_string().as_bytes()).unwrap();
+    for backend in [Dialect::OpenAi, Dialect::Ollama] {
+        let told = encoded(backend, &request).1;
+        let mut lost =
+            ["tools[0].input_examples", "messages[0].content[0].shade", "messages[0].odd", "thinking.display"];
+        lost.sort_unstable();
+        let mut named: Vec<&str> = told.iter().map(String::as_str).collect();
+        named.sort_unstable();
+        assert_eq!(named, lost, "{backend:?}");
+    }
+    let call = json!({ "id": "a", "type": "function", "index": 0, "function": { "name": "f", "arguments": "{}" } });
+    let request = openai(json!({
+        "tools": [{ "type": "function", "function": { "name": "f" }, "shade": 1 }],
+        "messages": [
+            { "role": "assistant", "tool_calls": [call], "annotations": [], "reasoning_details": [{}] },
+            { "role": "user", "content": [{ "type": "image_url", "image_url": { "url": "https://x/y", "odd": 1 } }] },
+        ],
+    }));
+    let lost = ["tools[0].shade", "messages[0].reasoning_details", "messages[1].content[0].image_url.odd"];
+    assert_eq!(encoded(Dialect::Anthropic, &request).1, lost);
+}
+
+#[test]
+fn our_own_dialect_is_strict_inside_too() {
+    let turns = json!([{ "role": "user", "content": "x" }]);
+    let format = json!({ "type": "json_schema", "json_schema": { "schema": {}, "odd": 1 } });
+    for (body, field) in [
+        (json!({ "messages": [{ "role": "user", "content": "x", "odd": 1 }] }), "messages[0].odd"),
+        (json!({ "messages": turns, "tools": [{ "function": { "name": "f", "odd": 1 } }] }), "tools[0].function.odd"),
+        (json!({ "messages": turns, "response_format": format }), "response_format.json_schema.odd"),
+    ] {
+        let refused = decode_request(Dialect::Native, body.to_string().as_bytes()).unwrap_err();
+        assert_eq!(refused.param.as_deref(), Some(field));
+    }
+    let answer = ChatResponse {
+        id: String::new(),
+        model: "m".into(),
+        parts: vec![
+            Part::Thinking { text: "hm".into(), signature: None },
+            Part::ToolCall { id: "a".into(), name: "f".into(), arguments: "{}".into() },
+        ],
+        finish_reason: FinishReason::ToolCalls,
+        stop_sequence: None,
+        usage: None,
+    };
+    let meta = AnswerMeta { id: "id".into(), model: "m".into(), created: 7, native: None };
+    let said: Value = serde_json::from_slice(&encode_response(Dialect::Native, &answer, &meta)).unwrap();
+    let body = json!({ "messages": [said["message"]] });
+    assert!(decode_request(Dialect::Native, body.to_string().as_bytes()).is_ok(), "what it says itself goes back");
+}
+
+#[test]
+fn a_cache_marker_of_a_turn_or_a_tool_goes_to_claude() {
+    let marker = json!({ "type": "ephemeral" });
+    let texts = json!([{ "type": "text", "text": "x" }, { "type": "text", "text": "y" }]);
+    let call = json!({ "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } });
+    let request = openai(json!({
+        "tools": [
+            { "type": "function", "function": { "name": "f" }, "cache_control": marker },
+            { "type": "function", "function": { "name": "g", "cache_control": marker } },
+        ],
+        "messages": [
+            { "role": "system", "content": "Be brief.", "cache_control": marker },
+            { "role": "user", "content": texts, "cache_control": marker },
+            { "role": "assistant", "content": null, "tool_calls": [call] },
+            { "role": "tool", "tool_call_id": "a", "content": "z", "cache_control": marker },
+        ],
+    }));
+    let (body, dropped) = encoded(Dialect::Anthropic, &request);
+    assert_eq!(dropped, Vec::<String>::new());
+    for place in ["/tools/0", "/tools/1", "/system/0", "/messages/0/content/1", "/messages/2/content/0"] {
+        assert_eq!(body.pointer(&format!("{place}/cache_control")), Some(&marker), "{place}: {body}");
+    }
+    assert_eq!(body.pointer("/messages/0/content/0/cache_control"), None);
+}
+
+#[test]
+fn what_was_said_aloud_is_known_to_its_vendor_only() {
+    let turn = json!({ "role": "assistant", "audio": { "id": "audio_1" } });
+    let request = openai(json!({ "messages": [{ "role": "user", "content": "x" }, turn] }));
+    assert_eq!(obstacle(Dialect::OpenAi, Dialect::OpenAi, &request), None);
+    for backend in [Dialect::Anthropic, Dialect::Ollama] {
+        assert_eq!(obstacle(Dialect::OpenAi, backend, &request).as_deref(), Some("messages[1].content[0] (audio)"));
+    }
+}
+
+#[test]
 fn what_is_null_is_not_there() {
     let fields =
         json!({ "messages": [{ "role": "user", "content": "x" }], "logprobs": null, "n": null, "odd": null });

@@ -128,6 +128,34 @@ fn claude_gets_schemas_that_it_takes() {
 }
 
 #[test]
+fn openai_holds_an_answer_to_the_schema_of_who_speaks_to_claude() {
+    let format = |required: Value| {
+        let schema = json!({
+            "type": "object", "properties": { "a": { "type": "string" } }, "required": required,
+            "additionalProperties": false,
+        });
+        let config = json!({ "format": { "type": "json_schema", "schema": schema } });
+        let (body, dropped) =
+            encoded(Dialect::OpenAi, &anthropic(&ask(json!({ "max_tokens": 9, "output_config": config }))));
+        (body["response_format"]["json_schema"].get("strict").cloned(), dropped)
+    };
+    assert_eq!(format(json!(["a"])), (Some(json!(true)), Vec::new()));
+    assert_eq!(format(json!([])), (None, vec!["response_format.json_schema.strict".to_owned()]));
+}
+
+#[test]
+fn what_is_said_of_a_schema_goes_with_it() {
+    let with = |schema: Value| {
+        let format = json!({ "name": "n", "description": "A colour.", "schema": schema });
+        let format = json!({ "type": "json_schema", "json_schema": format });
+        let (body, dropped) = encoded(Dialect::Ollama, &openai(ask(json!({ "response_format": format }))));
+        (body["format"]["description"].clone(), dropped)
+    };
+    assert_eq!(with(json!({ "type": "object" })), (json!("A colour."), Vec::new()));
+    assert_eq!(with(json!({ "description": "In words." })).0, "A colour. In words.");
+}
+
+#[test]
 fn claude_gets_no_text_of_nothing_but_space() {
     let call = json!({ "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } });
     let messages = json!([

@@ -199,8 +199,10 @@ fn a_tool_loop_goes_from_anthropic_to_openai_and_ollama() {
 
 #[test]
 fn a_schema_is_carried_everywhere() {
-    let schema =
-        json!({ "type": "object", "properties": { "n": { "type": "integer" } }, "additionalProperties": false });
+    let schema = json!({
+        "type": "object", "properties": { "n": { "type": "integer" } }, "required": ["n"],
+        "additionalProperties": false,
+    });
     let request = openai(json!({
         "messages": [{ "role": "user", "content": "x" }],
         "response_format": { "type": "json_schema", "json_schema": { "name": "n", "strict": true, "schema": schema } },
@@ -582,8 +584,10 @@ fn request() -> impl Strategy<Value = ChatRequest> {
             request.sampling.stop = stop;
             request.response_format = schema.then(|| ResponseFormat::JsonSchema {
                 name: "answer".into(),
-                schema: json!({ "type": "object", "additionalProperties": false }),
-                strict: None,
+                schema: json!({
+                    "type": "object", "properties": {}, "required": [], "additionalProperties": false,
+                }),
+                strict: Some(true),
             });
             request
         })

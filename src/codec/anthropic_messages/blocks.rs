@@ -6,69 +6,72 @@ use super::super::documents::Pdf;
 use super::super::json::{Object, missing, wrong};
 use crate::protocol::{ApiError, ImageSource, Part};
 
-/// Reads `content`: a string, or blocks.
-pub(crate) fn decode(content: Value, path: &str) -> Result<Vec<Part>, ApiError> {
+/// Reads `content`: a string, or blocks. What is not known is noted in `leftovers`.
+pub(crate) fn decode(content: Value, path: &str, leftovers: &mut Vec<String>) -> Result<Vec<Part>, ApiError> {
     match content {
         Value::String(text) => Ok(vec![Part::text(text)]),
         Value::Array(items) => {
-            let block = |(index, item)| decode_block(item, format!("{path}[{index}]"));
+            let block = |(index, item)| decode_block(item, format!("{path}[{index}]"), leftovers);
             items.into_iter().enumerate().map(block).collect()
         }
         other => Err(wrong(path, "a string or an array of blocks", &other)),
     }
 }
 
-fn decode_block(value: Value, path: String) -> Result<Part, ApiError> {
+fn decode_block(value: Value, path: String, leftovers: &mut Vec<String>) -> Result<Part, ApiError> {
     let mut fields = Object::of(value, path)?;
     let kind = match fields.peek("type") {
         Some(Value::String(kind)) => kind.clone(),
         _ => fields.need_string("type")?,
     };
-    match kind.as_str() {
+    let part = match kind.as_str() {
         // Citations are more than we can say: such a text is kept as written.
         "text" if fields.peek("citations").is_none() => {
-            Ok(Part::Text { text: fields.need_string("text")?, cache_control: fields.take("cache_control") })
+            Part::Text { text: fields.need_string("text")?, cache_control: fields.take("cache_control") }
         }
-        "image" => image(fields),
-        "tool_use" => Ok(Part::ToolCall {
+        // So is a picture by its vendor's own id.
+        "image" if fields.peek("source").is_none_or(|source| source["type"] != "file") => {
+            image(&mut fields, leftovers)?
+        }
+        "tool_use" => Part::ToolCall {
             id: fields.need_string("id")?,
             name: fields.need_string("name")?,
             arguments: fields.take("input").unwrap_or_else(|| json!({})).to_string(),
-        }),
+        },
         "tool_result" => {
             let call_id = fields.need_string("tool_use_id")?;
             let path = fields.at("content");
-            let content = fields.take("content").map(|content| decode(content, &path)).transpose()?;
-            Ok(Part::ToolResult {
+            let content = fields.take("content").map(|content| decode(content, &path, leftovers)).transpose()?;
+            Part::ToolResult {
                 call_id,
                 content: content.unwrap_or_default(),
                 is_error: fields.boolean("is_error")?.unwrap_or(false),
                 cache_control: fields.take("cache_control"),
-            })
+            }
         }
-        "thinking" => Ok(Part::Thinking {
+        "thinking" => Part::Thinking {
             text: fields.need_string("thinking")?,
             // An empty one is what we gave another vendor's thought.
             signature: fields.string("signature")?.filter(|signature| !signature.is_empty()),
-        }),
-        "redacted_thinking" => Ok(Part::RedactedThinking { data: fields.need_string("data")? }),
-        _ => Ok(Part::Foreign { kind, value: fields.whole() }),
-    }
+        },
+        "redacted_thinking" => Part::RedactedThinking { data: fields.need_string("data")? },
+        _ => return Ok(Part::Foreign { kind, value: fields.whole() }),
+    };
+    fields.take("type");
+    fields.leave(leftovers);
+    Ok(part)
 }
 
-fn image(mut fields: Object) -> Result<Part, ApiError> {
+fn image(fields: &mut Object, leftovers: &mut Vec<String>) -> Result<Part, ApiError> {
     let path = fields.at("source");
-    let by_file = fields.peek("source").is_some_and(|source| source["type"] == "file");
-    if by_file {
-        return Ok(Part::Foreign { kind: "image".into(), value: fields.whole() });
-    }
     let source = fields.object("source")?;
     let mut source = source.ok_or_else(|| missing(&path))?;
-    let source = match source.need_string("type")?.as_str() {
+    let picture = match source.need_string("type")?.as_str() {
         "url" => ImageSource::Url(source.need_string("url")?),
         _ => ImageSource::Base64 { media_type: source.need_string("media_type")?, data: source.need_string("data")? },
     };
-    Ok(Part::Image { source, detail: None, cache_control: fields.take("cache_control") })
+    source.leave(leftovers);
+    Ok(Part::Image { source: picture, detail: None, cache_control: fields.take("cache_control") })
 }
 
 /// Writes blocks; what could not be carried over is noted in `dropped`.
@@ -127,7 +130,7 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
 pub(super) fn is_ours(kind: &str, value: &Value) -> bool {
     match kind {
         // Most of these we do look into. Those that came by another dialect are as their client made them.
-        "text" | "image" => decode_block(value.clone(), String::new()).is_ok(),
+        "text" | "image" => decode_block(value.clone(), String::new(), &mut Vec::new()).is_ok(),
         "document" | "search_result" | "server_tool_use" | "mcp_tool_use" | "container_upload" => true,
         _ => kind.ends_with("_tool_result"),
     }

@@ -27,23 +27,24 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     if values.is_empty() {
         return Err(ApiError::invalid("messages must not be empty").at("messages"));
     }
+    let mut leftovers = Vec::new();
     let mut messages = Vec::with_capacity(values.len() + 1);
     if let Some(system) = fields.take("system") {
-        let mut parts = blocks::decode(system, "system")?;
+        let mut parts = blocks::decode(system, "system", &mut leftovers)?;
         parts.retain(|part| !is_billing(part));
         if !parts.is_empty() {
             messages.push(Message { role: Role::System, parts, name: None });
         }
     }
     for (index, value) in values.into_iter().enumerate() {
-        messages.push(turn(Object::of(value, format!("messages[{index}]"))?)?);
+        messages.push(turn(Object::of(value, format!("messages[{index}]"))?, &mut leftovers)?);
     }
     let max_tokens = fields.count("max_tokens")?;
     let lacks = if fields.peek("max_tokens").is_some() { unfit } else { missing };
     let max_tokens = max_tokens.ok_or_else(|| lacks("max_tokens"))?;
-    let (tools, server_tools) = tools(fields.array("tools")?.unwrap_or_default())?;
-    let (tool_choice, parallel_tool_calls) = tool_choice(&mut fields)?;
-    let (reasoning, response_format) = output(&mut fields)?;
+    let (tools, server_tools) = tools(fields.array("tools")?.unwrap_or_default(), &mut leftovers)?;
+    let (tool_choice, parallel_tool_calls) = tool_choice(&mut fields, &mut leftovers)?;
+    let (reasoning, response_format) = output(&mut fields, &mut leftovers)?;
     let stream = fields.boolean("stream")?.unwrap_or(false);
     let mut request = ChatRequest {
         model: fields.string("model")?.unwrap_or_default(),
@@ -63,9 +64,10 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         reasoning,
         stream,
         stream_usage: stream,
-        user: user(&mut fields)?,
+        user: user(&mut fields, &mut leftovers)?,
         routing: Default::default(),
         extensions: Map::new(),
+        leftovers,
     };
     request.extensions = fields.rest();
     if !server_tools.is_empty() {
@@ -74,7 +76,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     Ok(request)
 }
 
-fn turn(mut fields: Object) -> Result<Message, ApiError> {
+fn turn(mut fields: Object, leftovers: &mut Vec<String>) -> Result<Message, ApiError> {
     let role = match fields.need_string("role")?.as_str() {
         "user" => Role::User,
         "assistant" => Role::Assistant,
@@ -83,7 +85,9 @@ fn turn(mut fields: Object) -> Result<Message, ApiError> {
     };
     let path = fields.at("content");
     let content = fields.take("content").ok_or_else(|| missing(&path))?;
-    Ok(Message { role, parts: blocks::decode(content, &path)?, name: None })
+    let parts = blocks::decode(content, &path, leftovers)?;
+    fields.leave(leftovers);
+    Ok(Message { role, parts, name: None })
 }
 
 /// Claude Code's note to its vendor's billing, which it puts before the system prompt. It is no instruction, and different
@@ -93,7 +97,7 @@ fn is_billing(part: &Part) -> bool {
 }
 
 /// Tools of the client's own, and those the vendor runs itself, as written.
-fn tools(values: Vec<Value>) -> Result<(Vec<Tool>, Vec<Value>), ApiError> {
+fn tools(values: Vec<Value>, leftovers: &mut Vec<String>) -> Result<(Vec<Tool>, Vec<Value>), ApiError> {
     let mut own = Vec::new();
     let mut server = Vec::new();
     for (index, value) in values.into_iter().enumerate() {
@@ -110,24 +114,30 @@ fn tools(values: Vec<Value>) -> Result<(Vec<Tool>, Vec<Value>), ApiError> {
             strict: fields.boolean("strict")?,
             cache_control: fields.take("cache_control"),
         });
+        fields.take("type");
+        fields.leave(leftovers);
     }
     Ok((own, server))
 }
 
-fn tool_choice(fields: &mut Object) -> Result<(Option<ToolChoice>, Option<bool>), ApiError> {
+fn tool_choice(
+    fields: &mut Object,
+    leftovers: &mut Vec<String>,
+) -> Result<(Option<ToolChoice>, Option<bool>), ApiError> {
     if !knows(fields.peek("tool_choice"), "type", &["auto", "any", "none", "tool"]) {
         return Ok((None, None));
     }
     let Some(mut choice) = fields.object("tool_choice")? else { return Ok((None, None)) };
     let parallel = choice.boolean("disable_parallel_tool_use")?.map(|disabled| !disabled);
-    let choice = match choice.need_string("type")?.as_str() {
+    let read = match choice.need_string("type")?.as_str() {
         "auto" => ToolChoice::Auto,
         "any" => ToolChoice::Required,
         "none" => ToolChoice::None,
         "tool" => ToolChoice::Named(choice.need_string("name")?),
         _ => return Err(unknown("tool_choice.type", "auto, any, tool, none")),
     };
-    Ok((Some(choice), parallel))
+    choice.leave(leftovers);
+    Ok((Some(read), parallel))
 }
 
 /// Whether a field's `key` is one of the `words` there are, or absent; what is newer than they is left as written.
@@ -136,7 +146,10 @@ fn knows(field: Option<&Value>, key: &str, words: &[&str]) -> bool {
 }
 
 /// `thinking`, and `output_config` with its effort and format.
-fn output(fields: &mut Object) -> Result<(Option<Reasoning>, Option<ResponseFormat>), ApiError> {
+fn output(
+    fields: &mut Object,
+    leftovers: &mut Vec<String>,
+) -> Result<(Option<Reasoning>, Option<ResponseFormat>), ApiError> {
     let mut reasoning: Option<Reasoning> = None;
     if knows(fields.peek("thinking"), "type", &["enabled", "adaptive", "disabled"])
         && let Some(mut thinking) = fields.object("thinking")?
@@ -151,6 +164,7 @@ fn output(fields: &mut Object) -> Result<(Option<Reasoning>, Option<ResponseForm
             "disabled" => reasoning.enabled = Some(false),
             _ => return Err(unknown("thinking.type", "enabled, adaptive, disabled")),
         }
+        thinking.leave(leftovers);
     }
     let mut format = fields.object("output_format")?;
     let effort = fields.peek("output_config").and_then(|output| output.get("effort"));
@@ -161,23 +175,22 @@ fn output(fields: &mut Object) -> Result<(Option<Reasoning>, Option<ResponseForm
             reasoning.get_or_insert_default().effort = Some(effort);
         }
         format = output.object("format")?.or(format);
+        output.leave(leftovers);
     }
-    let format = match format {
-        Some(mut format) => Some(ResponseFormat::JsonSchema {
-            name: "answer".into(),
-            schema: format.take("schema").ok_or_else(|| missing("output_config.format.schema"))?,
-            strict: None,
-        }),
-        None => None,
-    };
-    Ok((reasoning, format))
+    let Some(mut format) = format else { return Ok((reasoning, None)) };
+    let schema = format.take("schema").ok_or_else(|| missing("output_config.format.schema"))?;
+    format.take("type");
+    format.leave(leftovers);
+    // The vendor holds every answer to its schema.
+    let format = ResponseFormat::JsonSchema { name: "answer".into(), schema, strict: Some(true) };
+    Ok((reasoning, Some(format)))
 }
 
-fn user(fields: &mut Object) -> Result<Option<String>, ApiError> {
-    match fields.object("metadata")? {
-        Some(mut metadata) => metadata.string("user_id"),
-        None => Ok(None),
-    }
+fn user(fields: &mut Object, leftovers: &mut Vec<String>) -> Result<Option<String>, ApiError> {
+    let Some(mut metadata) = fields.object("metadata")? else { return Ok(None) };
+    let user = metadata.string("user_id");
+    metadata.leave(leftovers);
+    user
 }
 
 /// Extensions of OpenAI's dialect that may be lost, as `seed` and penalties may: they say how an answer is kept, billed,
@@ -228,7 +241,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if let Some(field) = obstacle(Dialect::Native, request) {
         return Err(cannot_carry(&field, "Anthropic's dialect"));
     }
-    let mut dropped = Vec::new();
+    let mut dropped = request.leftovers.clone();
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));
     let most = match request.max_tokens {

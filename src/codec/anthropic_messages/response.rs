@@ -30,7 +30,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
             return Err(value.get("error").and_then(|_| errors::in_band(&value)).unwrap_or_else(unreadable));
         }
     };
-    let parts = blocks::decode(Value::Array(wire.content), "content").map_err(|_| unreadable())?;
+    let parts = blocks::decode(Value::Array(wire.content), "content", &mut Vec::new()).map_err(|_| unreadable())?;
     Ok(ChatResponse {
         id: wire.id,
         model: wire.model,

@@ -25,7 +25,8 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
             return Err(unknown(key, known));
         }
     }
-    let (tools, others) = messages::decode_tools(fields.array("tools")?.unwrap_or_default())?;
+    let mut leftovers = Vec::new();
+    let (tools, others) = messages::decode_tools(fields.array("tools")?.unwrap_or_default(), &mut leftovers)?;
     if !others.is_empty() {
         return Err(unknown("tools[].type", "function"));
     }
@@ -41,11 +42,11 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let stream = fields.boolean("stream")?.unwrap_or(false);
     let request = ChatRequest {
         model: fields.string("model")?.unwrap_or_default(),
-        messages: messages::decode(values)?,
+        messages: messages::decode(values, &mut leftovers)?,
         tools,
         tool_choice,
         parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
-        response_format: openai::response_format(&mut fields)?,
+        response_format: openai::response_format(&mut fields, &mut leftovers)?,
         max_tokens: fields.count("max_tokens")?,
         sampling: openai::sampling(&mut fields)?,
         reasoning: effort.map(|effort| Reasoning { effort: Some(effort), ..Reasoning::default() }),
@@ -54,11 +55,13 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         user: fields.string("user")?,
         routing,
         extensions: Default::default(),
+        leftovers: Vec::new(),
     };
     if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
         return Err(unfit(key));
     }
-    match fields.rest().keys().next() {
+    leftovers.extend(fields.rest().into_iter().map(|(key, _)| key));
+    match leftovers.first() {
         Some(key) => Err(ApiError::invalid(format!("`{key}` is no field of /api/chat")).at(key.as_str())),
         None => Ok(request),
     }

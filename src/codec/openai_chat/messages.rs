@@ -6,24 +6,29 @@ use super::super::documents::{self, Pdf};
 use super::super::json::{Object, unknown, wrong};
 use crate::protocol::{ApiError, ImageSource, Message, Part, Role, Tool, ToolChoice};
 
-/// Reads `messages`. Tool results that stand together become one user turn, as Anthropic has it.
-pub(crate) fn decode(values: Vec<Value>) -> Result<Vec<Message>, ApiError> {
+/// Reads `messages`. Tool results that stand together become one user turn, as Anthropic has it. What is not known is
+/// noted in `leftovers`.
+pub(crate) fn decode(values: Vec<Value>, leftovers: &mut Vec<String>) -> Result<Vec<Message>, ApiError> {
     let mut messages: Vec<Message> = Vec::with_capacity(values.len());
     let mut after_tool = false;
     for (index, value) in values.into_iter().enumerate() {
         let mut fields = Object::of(value, format!("messages[{index}]"))?;
         let role = fields.need_string("role")?;
         let is_tool = matches!(role.as_str(), "tool" | "function");
-        let message = match role.as_str() {
-            "system" => plain(&mut fields, Role::System)?,
-            "developer" => plain(&mut fields, Role::Developer)?,
-            "user" => plain(&mut fields, Role::User)?,
-            "assistant" => assistant(&mut fields)?,
-            "tool" => tool_result(&mut fields, "tool_call_id")?,
+        let mut message = match role.as_str() {
+            "system" => plain(&mut fields, Role::System, leftovers)?,
+            "developer" => plain(&mut fields, Role::Developer, leftovers)?,
+            "user" => plain(&mut fields, Role::User, leftovers)?,
+            "assistant" => assistant(&mut fields, leftovers)?,
+            "tool" => tool_result(&mut fields, "tool_call_id", leftovers)?,
             // Before there were ids a result named its function.
-            "function" => tool_result(&mut fields, "name")?,
+            "function" => tool_result(&mut fields, "name", leftovers)?,
             _ => return Err(unknown(&fields.at("role"), "system, developer, user, assistant, tool")),
         };
+        if let Some(marker) = message.parts.iter_mut().rev().find_map(marker).filter(|marker| marker.is_none()) {
+            *marker = fields.take("cache_control");
+        }
+        fields.leave(leftovers);
         match messages.last_mut() {
             Some(last) if is_tool && after_tool => last.parts.extend(message.parts),
             _ => messages.push(message),
@@ -33,50 +38,66 @@ pub(crate) fn decode(values: Vec<Value>) -> Result<Vec<Message>, ApiError> {
     Ok(messages)
 }
 
-fn plain(fields: &mut Object, role: Role) -> Result<Message, ApiError> {
+/// Where a part keeps its prompt-cache marker. Some clients mark a whole turn: that is its last part.
+fn marker(part: &mut Part) -> Option<&mut Option<Value>> {
+    match part {
+        Part::Text { cache_control, .. }
+        | Part::Image { cache_control, .. }
+        | Part::ToolResult { cache_control, .. } => Some(cache_control),
+        _ => None,
+    }
+}
+
+fn plain(fields: &mut Object, role: Role, leftovers: &mut Vec<String>) -> Result<Message, ApiError> {
     let path = fields.at("content");
     let parts = match fields.take("content") {
-        Some(content) => content_parts(content, &path)?,
+        Some(content) => content_parts(content, &path, leftovers)?,
         None => return Err(super::super::json::missing(&path)),
     };
     Ok(Message { role, parts, name: fields.string("name")? })
 }
 
 /// A string, or an array of parts.
-fn content_parts(content: Value, path: &str) -> Result<Vec<Part>, ApiError> {
+fn content_parts(content: Value, path: &str, leftovers: &mut Vec<String>) -> Result<Vec<Part>, ApiError> {
     match content {
         Value::String(text) => Ok(vec![Part::text(text)]),
         Value::Array(items) => {
-            let part = |(index, item)| content_part(item, format!("{path}[{index}]"));
+            let part = |(index, item)| content_part(item, format!("{path}[{index}]"), leftovers);
             items.into_iter().enumerate().map(part).collect()
         }
         other => Err(wrong(path, "a string or an array of parts", &other)),
     }
 }
 
-fn content_part(value: Value, path: String) -> Result<Part, ApiError> {
+fn content_part(value: Value, path: String, leftovers: &mut Vec<String>) -> Result<Part, ApiError> {
     let mut fields = Object::of(value, path)?;
     let kind = match fields.peek("type") {
         Some(Value::String(kind)) => kind.clone(),
         _ => fields.need_string("type")?,
     };
-    match kind.as_str() {
-        "text" => Ok(Part::Text { text: fields.need_string("text")?, cache_control: fields.take("cache_control") }),
-        "refusal" => Ok(Part::Refusal { text: fields.need_string("refusal")? }),
-        "image_url" => {
-            let path = fields.at("image_url");
-            let cache_control = fields.take("cache_control");
-            // Some take the URL itself.
-            if let Some(url) = fields.understood("image_url", |url| url.as_str().map(str::to_owned)) {
-                return Ok(Part::Image { source: image_source(url), detail: None, cache_control });
-            }
-            let image = fields.object("image_url")?;
-            let mut image = image.ok_or_else(|| super::super::json::missing(&path))?;
-            let url = image.need_string("url")?;
-            Ok(Part::Image { source: image_source(url), detail: image.string("detail")?, cache_control })
-        }
-        _ => Ok(Part::Foreign { kind, value: fields.whole() }),
+    let part = match kind.as_str() {
+        "text" => Part::Text { text: fields.need_string("text")?, cache_control: fields.take("cache_control") },
+        "refusal" => Part::Refusal { text: fields.need_string("refusal")? },
+        "image_url" => image(&mut fields, leftovers)?,
+        _ => return Ok(Part::Foreign { kind, value: fields.whole() }),
+    };
+    fields.take("type");
+    fields.leave(leftovers);
+    Ok(part)
+}
+
+fn image(fields: &mut Object, leftovers: &mut Vec<String>) -> Result<Part, ApiError> {
+    let path = fields.at("image_url");
+    let cache_control = fields.take("cache_control");
+    // Some take the URL itself.
+    if let Some(url) = fields.understood("image_url", |url| url.as_str().map(str::to_owned)) {
+        return Ok(Part::Image { source: image_source(url), detail: None, cache_control });
     }
+    let image = fields.object("image_url")?;
+    let mut image = image.ok_or_else(|| super::super::json::missing(&path))?;
+    let (url, detail) = (image.need_string("url")?, image.string("detail")?);
+    image.leave(leftovers);
+    Ok(Part::Image { source: image_source(url), detail, cache_control })
 }
 
 /// A data URI holds the picture itself.
@@ -94,7 +115,7 @@ fn media_type(kind: &str) -> String {
     if kind == "image/jpg" { "image/jpeg".into() } else { kind }
 }
 
-fn assistant(fields: &mut Object) -> Result<Message, ApiError> {
+fn assistant(fields: &mut Object, leftovers: &mut Vec<String>) -> Result<Message, ApiError> {
     let mut parts = Vec::new();
     for key in ["reasoning_content", "reasoning"] {
         // Some servers put an object there; only text is reasoning.
@@ -104,24 +125,28 @@ fn assistant(fields: &mut Object) -> Result<Message, ApiError> {
     }
     let path = fields.at("content");
     if let Some(content) = fields.take("content") {
-        parts.extend(content_parts(content, &path)?.into_iter().filter(|part| *part != Part::text("")));
+        parts.extend(content_parts(content, &path, leftovers)?.into_iter().filter(|part| *part != Part::text("")));
     }
     if let Some(text) = fields.string("refusal")? {
         parts.push(Part::Refusal { text });
     }
     let path = fields.at("tool_calls");
     for (index, call) in fields.array("tool_calls")?.unwrap_or_default().into_iter().enumerate() {
-        parts.push(tool_call(Object::of(call, format!("{path}[{index}]"))?)?);
+        parts.push(tool_call(Object::of(call, format!("{path}[{index}]"))?, leftovers)?);
     }
     if let Some(mut function) = fields.object("function_call")? {
         let name = function.need_string("name")?;
         parts.push(Part::ToolCall { id: name.clone(), name, arguments: arguments(&mut function) });
     }
+    // What it said aloud, which only its vendor has kept.
+    if let Some(value) = fields.take("audio") {
+        parts.push(Part::Foreign { kind: "audio".into(), value });
+    }
     Ok(Message { role: Role::Assistant, parts, name: fields.string("name")? })
 }
 
 /// One entry of `tool_calls`; calls of other things than functions are kept as written.
-fn tool_call(mut call: Object) -> Result<Part, ApiError> {
+fn tool_call(mut call: Object, leftovers: &mut Vec<String>) -> Result<Part, ApiError> {
     let other = |kind: &Value| kind.as_str().filter(|kind| *kind != "function").map(str::to_owned);
     if let Some(kind) = call.peek("type").and_then(other) {
         return Ok(Part::Foreign { kind, value: call.whole() });
@@ -131,8 +156,14 @@ fn tool_call(mut call: Object) -> Result<Part, ApiError> {
     let id = call.string("id")?.unwrap_or_default();
     let function = call.object("function")?;
     let mut function = function.ok_or_else(|| super::super::json::missing(&path))?;
-    let name = function.need_string("name")?;
-    Ok(Part::ToolCall { id, name, arguments: arguments(&mut function) })
+    let part = Part::ToolCall { id, name: function.need_string("name")?, arguments: arguments(&mut function) };
+    // Its place in a stream is left over where an answer was put together.
+    for known in ["type", "index"] {
+        call.take(known);
+    }
+    function.leave(leftovers);
+    call.leave(leftovers);
+    Ok(part)
 }
 
 fn arguments(function: &mut Object) -> String {
@@ -145,11 +176,11 @@ fn arguments(function: &mut Object) -> String {
 }
 
 /// A tool's turn, which names the call it answers in the field `call`.
-fn tool_result(fields: &mut Object, call: &str) -> Result<Message, ApiError> {
+fn tool_result(fields: &mut Object, call: &str, leftovers: &mut Vec<String>) -> Result<Message, ApiError> {
     let call_id = fields.need_string(call)?;
     let path = fields.at("content");
     let content = match fields.take("content") {
-        Some(content) => content_parts(content, &path)?,
+        Some(content) => content_parts(content, &path, leftovers)?,
         None => Vec::new(),
     };
     let part = Part::ToolResult { call_id, content, is_error: false, cache_control: None };
@@ -317,8 +348,11 @@ pub(crate) fn encode_call(part: &Part) -> Option<Value> {
     Some(json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } }))
 }
 
-/// Reads `tools`: functions, and those of other kinds, as written.
-pub(crate) fn decode_tools(values: Vec<Value>) -> Result<(Vec<Tool>, Vec<Value>), ApiError> {
+/// Reads `tools`: functions, and those of other kinds, as written. What is not known is noted in `leftovers`.
+pub(crate) fn decode_tools(
+    values: Vec<Value>,
+    leftovers: &mut Vec<String>,
+) -> Result<(Vec<Tool>, Vec<Value>), ApiError> {
     let mut functions = Vec::new();
     let mut others = Vec::new();
     for (index, value) in values.into_iter().enumerate() {
@@ -335,8 +369,12 @@ pub(crate) fn decode_tools(values: Vec<Value>) -> Result<(Vec<Tool>, Vec<Value>)
             description: function.string("description")?,
             parameters: function.take("parameters").unwrap_or_else(|| json!({ "type": "object", "properties": {} })),
             strict: function.boolean("strict")?,
-            cache_control: None,
+            // Clients put it at either place.
+            cache_control: fields.take("cache_control").or_else(|| function.take("cache_control")),
         });
+        fields.take("type");
+        function.leave(leftovers);
+        fields.leave(leftovers);
     }
     Ok((functions, others))
 }

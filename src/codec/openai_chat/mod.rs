@@ -8,6 +8,7 @@ pub(super) mod likeness;
 pub(super) mod messages;
 pub(super) mod request;
 pub(super) mod response;
+mod schemas;
 pub(super) mod stream;
 
 use serde::Deserialize;

@@ -8,7 +8,7 @@ use super::super::documents::{self, Pdf};
 use super::super::json::{Object, cannot_carry, missing, unknown};
 use super::super::user::plain_user;
 use super::super::{Encoded, Target};
-use super::{likeness, messages};
+use super::{likeness, messages, schemas};
 use crate::protocol::{ApiError, ChatRequest, Dialect, Effort, Part, Reasoning, ResponseFormat, Sampling};
 
 /// Reads a request.
@@ -22,16 +22,17 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let effort = fields.understood("reasoning_effort", effort_of);
     let longest = fields.count("max_completion_tokens")?;
     let older = fields.count("max_tokens")?;
-    let (tools, other_tools) = messages::decode_tools(fields.array("tools")?.unwrap_or_default())?;
+    let mut leftovers = Vec::new();
+    let (tools, other_tools) = messages::decode_tools(fields.array("tools")?.unwrap_or_default(), &mut leftovers)?;
     let formats = |format: &Value| FORMATS.contains(&format["type"].as_str().unwrap_or_default());
     let knows_format = fields.peek("response_format").is_none_or(formats);
     let mut request = ChatRequest {
         model: fields.string("model")?.unwrap_or_default(),
-        messages: messages::decode(values)?,
+        messages: messages::decode(values, &mut leftovers)?,
         tools,
         tool_choice: fields.understood("tool_choice", messages::decode_choice),
         parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
-        response_format: if knows_format { response_format(&mut fields)? } else { None },
+        response_format: if knows_format { response_format(&mut fields, &mut leftovers)? } else { None },
         max_tokens: longest.or(older),
         sampling: sampling(&mut fields)?,
         reasoning: effort.map(|effort| Reasoning { effort: Some(effort), ..Reasoning::default() }),
@@ -40,6 +41,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         user: fields.string("user")?,
         routing: Default::default(),
         extensions: fields.rest(),
+        leftovers,
     };
     if !other_tools.is_empty() {
         request.extensions.insert("tools".into(), Value::Array(other_tools));
@@ -73,26 +75,42 @@ pub(crate) fn sampling(fields: &mut Object) -> Result<Sampling, ApiError> {
 const FORMATS: [&str; 3] = ["text", "json_object", "json_schema"];
 
 /// Reads `response_format`, which our own dialect shares.
-pub(crate) fn response_format(fields: &mut Object) -> Result<Option<ResponseFormat>, ApiError> {
+pub(crate) fn response_format(
+    fields: &mut Object,
+    leftovers: &mut Vec<String>,
+) -> Result<Option<ResponseFormat>, ApiError> {
     let Some(mut format) = fields.object("response_format")? else { return Ok(None) };
-    match format.need_string("type")?.as_str() {
-        "text" => Ok(None),
+    let read = match format.need_string("type")?.as_str() {
+        "text" => None,
         // Where some look-alikes want the schema.
-        "json_object" => Ok(Some(match format.take("schema").filter(Value::is_object) {
+        "json_object" => Some(match format.take("schema").filter(Value::is_object) {
             Some(schema) => ResponseFormat::JsonSchema { name: "answer".into(), schema, strict: None },
             None => ResponseFormat::JsonObject,
-        })),
+        }),
         "json_schema" => {
             let schema = format.object("json_schema")?;
-            let mut schema = schema.ok_or_else(|| missing("response_format.json_schema"))?;
-            Ok(Some(ResponseFormat::JsonSchema {
-                name: schema.string("name")?.unwrap_or_else(|| "answer".into()),
-                schema: schema.take("schema").unwrap_or_else(|| json!({})),
-                strict: schema.boolean("strict")?,
-            }))
+            let mut wanted = schema.ok_or_else(|| missing("response_format.json_schema"))?;
+            let mut schema = wanted.take("schema").unwrap_or_else(|| json!({}));
+            if let Some(what) = wanted.understood("description", |what| what.as_str().map(str::to_owned)) {
+                describe(&mut schema, what);
+            }
+            let name = wanted.string("name")?.unwrap_or_else(|| "answer".into());
+            let strict = wanted.boolean("strict")?;
+            wanted.leave(leftovers);
+            Some(ResponseFormat::JsonSchema { name, schema, strict })
         }
-        _ => Err(unknown("response_format.type", &FORMATS.join(", "))),
-    }
+        _ => return Err(unknown("response_format.type", &FORMATS.join(", "))),
+    };
+    format.leave(leftovers);
+    Ok(read)
+}
+
+/// Puts what is said of a schema into it: not every dialect has a place for it beside.
+fn describe(schema: &mut Value, what: String) {
+    let Some(fields) = schema.as_object_mut() else { return };
+    let own = fields.get("description").and_then(Value::as_str);
+    let both = own.map_or(what.clone(), |own| format!("{what} {own}"));
+    fields.insert("description".into(), both.into());
 }
 
 /// Reads an effort, in the words of either vendor; `None` = a word that is new.
@@ -172,7 +190,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if let Some(field) = obstacle(Dialect::Native, request) {
         return Err(cannot_carry(&field, "OpenAI's dialect"));
     }
-    let mut dropped = Vec::new();
+    let mut dropped = request.leftovers.clone();
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));
     out.insert("messages".into(), Value::Array(messages::encode(&request.messages, &mut dropped)));
@@ -189,7 +207,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         out.insert("parallel_tool_calls".into(), json!(parallel));
     }
     if let Some(format) = &request.response_format {
-        out.insert("response_format".into(), encode_format(format));
+        out.insert("response_format".into(), encode_format(format, &mut dropped));
     }
     if let Some(most) = request.max_tokens {
         let most = target.answer_tokens(most, &mut dropped);
@@ -220,12 +238,17 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
 }
 
-fn encode_format(format: &ResponseFormat) -> Value {
+fn encode_format(format: &ResponseFormat, dropped: &mut Vec<String>) -> Value {
     match format {
         ResponseFormat::JsonSchema { name, schema, strict } => {
             let mut inner = json!({ "name": name, "schema": schema });
-            if let Some(strict) = strict {
-                inner["strict"] = json!(strict);
+            match strict {
+                // It would be refused.
+                Some(true) if !schemas::can_be_strict(schema) => {
+                    dropped.push("response_format.json_schema.strict".into());
+                }
+                Some(strict) => inner["strict"] = json!(strict),
+                None => {}
             }
             json!({ "type": "json_schema", "json_schema": inner })
         }
