@@ -16,8 +16,8 @@ type Found<'a> = dyn Fn(&str) -> bool + 'a;
 impl ChatRequest {
     /// Whether `found` says so of any text that is sent: in the messages, what stands in tools' arguments and results
     /// included, then beside them (tools, the schema of the answer, fields that only the client's dialect knows, and
-    /// whatever else the client words). Of a text with escapes it is asked again without them. What pictures show, and
-    /// the name of the model, is not looked at.
+    /// whatever else the client words). Of a text with escapes it is asked again without them. Neither what pictures
+    /// show nor the name of the model is looked at.
     pub fn any_text(&self, found: &dyn Fn(&str) -> bool) -> bool {
         let found = &|text: &str| is_in(text, DEEPEST, found);
         self.messages.iter().any(|message| in_message(message, found)) || self.any_text_beside(found)

@@ -402,7 +402,10 @@ fn who_rests_is_waited_for_where_nobody_else_can_answer_and_the_rest_is_told_whe
         plan(&catalog, &rules, &config.routing, &mut question)
     };
     rest("one", 3);
-    assert_eq!(names(&among(5).unwrap()), ["two"], "the other one can");
+    let other = among(5).unwrap();
+    assert_eq!(names(&other), ["two"], "the other one can");
+    let away: Vec<&str> = other.away.iter().map(|away| away.model.as_str()).collect();
+    assert_eq!(away, ["one"]);
     rest("two", 2);
     let waiting = among(5).unwrap();
     assert_eq!((names(&waiting), waiting.decision.propensity), (vec!["two"], 1.0));
