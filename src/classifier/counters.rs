@@ -22,6 +22,7 @@ pub(super) struct Counters {
     loading: AtomicU64,
     busy: AtomicU64,
     too_slow: AtomicU64,
+    no_head: AtomicU64,
     failed: AtomicU64,
     recent: Mutex<Recent>,
 }
@@ -51,6 +52,8 @@ pub struct Counts {
     pub busy: u64,
     /// Requests whose budget was spent.
     pub too_slow: u64,
+    /// Requests that came while there was no head.
+    pub no_head: u64,
     /// Requests that met an error.
     pub failed: u64,
     /// Microseconds of the middle one among the last batches.
@@ -88,6 +91,7 @@ impl Counters {
             Missed::Loading => add(&self.loading, 1),
             Missed::Busy => add(&self.busy, 1),
             Missed::TooSlow => add(&self.too_slow, 1),
+            Missed::NoHead => add(&self.no_head, 1),
             Missed::Failed(_) => add(&self.failed, 1),
         }
     }
@@ -109,6 +113,7 @@ impl Counters {
             loading: get(&self.loading),
             busy: get(&self.busy),
             too_slow: get(&self.too_slow),
+            no_head: get(&self.no_head),
             failed: get(&self.failed),
             p50_us: quantile(0.5),
             p99_us: quantile(0.99),

@@ -200,29 +200,14 @@ impl Model {
         Err(HeadError::Unfit(unfit).into())
     }
 
-    /// Readings of a batch, in order.
+    /// Readings of a batch by the head of `priors`, in order.
     pub(super) fn read<'a>(
         &self,
         batch: impl Iterator<Item = (&'a Prompt, &'a Tokens)>,
+        head: &Head,
         priors: &Priors,
     ) -> Result<Vec<Reading>, LoadError> {
         let batch: Vec<(&Prompt, &Tokens)> = batch.collect();
-        let reading = |tokens: &Tokens, features: Arc<[f32]>, space: &str, estimates| Reading {
-            features,
-            space: space.into(),
-            task: None,
-            familiarity: 0.0,
-            tokens: tokens.ids.len() as u32,
-            truncated: tokens.truncated,
-            cached: false,
-            took: Duration::ZERO,
-            estimates,
-        };
-        let Some(head) = priors.head() else {
-            let estimates = Arc::new(priors.estimates(None));
-            let plain = |(_, tokens): &(&Prompt, &Tokens)| reading(tokens, [].into(), "none", Arc::clone(&estimates));
-            return Ok(batch.iter().map(plain).collect());
-        };
         let ids: Vec<&[u32]> = batch.iter().map(|(_, tokens)| tokens.ids.as_slice()).collect();
         let pooled = self.encoder.encode(&ids, &head.description().pooling)?;
         let judge = |((prompt, tokens), pooled): (&(&Prompt, &Tokens), Vec<f32>)| {
@@ -231,11 +216,17 @@ impl Model {
             if judged.z.iter().chain(&judged.log_odds).any(|value| !value.is_finite()) {
                 return Err(LoadError::NoNumber);
             }
-            let estimates = Arc::new(priors.estimates(Some(&judged)));
+            let estimates = Arc::new(priors.estimates(&judged));
             Ok(Reading {
                 task: head.task_name(&judged).map(Arc::from),
                 familiarity: judged.familiarity,
-                ..reading(tokens, judged.z.into(), &head.description().space, estimates)
+                features: judged.z.into(),
+                space: head.description().space.as_str().into(),
+                tokens: tokens.ids.len() as u32,
+                truncated: tokens.truncated,
+                cached: false,
+                took: Duration::ZERO,
+                estimates,
             })
         };
         batch.iter().zip(pooled).map(judge).collect()

@@ -79,10 +79,10 @@ impl Priors {
         Some(Estimate { quality, source: ability.source.clone(), ..Estimate::default() })
     }
 
-    /// Estimates for all of them, after `reading` where a head made one.
-    pub(super) fn estimates(&self, reading: Option<&HeadReading>) -> Estimates {
-        let estimate = |name: &String| match (&self.head, reading, self.abilities.get(name)) {
-            (Some(head), Some(reading), Some(ability)) => {
+    /// Estimates for all of them, after the head's `reading`.
+    pub(super) fn estimates(&self, reading: &HeadReading) -> Estimates {
+        let estimate = |name: &String| match (&self.head, self.abilities.get(name)) {
+            (Some(head), Some(ability)) => {
                 let made = head.estimate(reading, ability);
                 let source = ability.source.clone();
                 Estimate { quality: made.quality, output_tokens: made.output_tokens, source, odds: Some(made.odds) }

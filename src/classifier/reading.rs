@@ -11,7 +11,7 @@ use crate::bandit::{Grounds, Odds};
 /// What the classifier made of one prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
-    /// The bandit's context: at most 32 numbers, whitened, bounded; empty where no head is loaded.
+    /// The bandit's context: at most 32 numbers, whitened, bounded.
     pub features: Arc<[f32]>,
     /// Names the encoder and the projection that made the features. Features of two spaces are never comparable.
     pub space: Arc<str>,
@@ -116,6 +116,9 @@ pub enum Missed {
     /// The budget was spent.
     #[error("the classifier did not answer within its budget")]
     TooSlow,
+    /// The model is there, and no head that would say what its states mean.
+    #[error("the classifier has no head to read prompts by")]
+    NoHead,
     /// It does not work; the text says why and holds nothing of a prompt.
     #[error("the classifier does not work: {0}")]
     Failed(String),
@@ -129,6 +132,7 @@ impl Missed {
             Self::Loading => "loading",
             Self::Busy => "busy",
             Self::TooSlow => "too_slow",
+            Self::NoHead => "no_head",
             Self::Failed(_) => "failed",
         }
     }

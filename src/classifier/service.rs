@@ -29,6 +29,7 @@ use tokio::sync::oneshot;
 
 use super::cache::{Cache, Key};
 use super::counters::{Counters, Counts};
+use super::head::Head;
 use super::model::{LoadError, Model, ModelInfo};
 use super::pace::Pace;
 use super::priors::Priors;
@@ -63,6 +64,8 @@ struct Shared {
     priors: ArcSwap<Priors>,
     cache: Mutex<Cache>,
     counters: Counters,
+    /// Why the head that was named is not in force, where there is none.
+    headless: Mutex<Option<String>>,
     /// Gone once it is stopped: the thread ends when its queue is closed.
     queue: Mutex<Option<SyncSender<Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -94,7 +97,7 @@ struct Job {
 pub struct ClassifierStatus {
     /// `disabled`, `loading`, `ready`, `failed` or `stopped`.
     pub state: &'static str,
-    /// Why, where it failed, or loads for longer than it should.
+    /// Why, where it failed, loads for longer than it should, or has no head.
     pub reason: Option<String>,
     /// The model, once it is loaded.
     pub model: Option<ModelInfo>,
@@ -118,6 +121,7 @@ impl Classifier {
             priors: ArcSwap::from_pointee(Priors::new(models, None)),
             cache: Mutex::new(Cache::new(config::mebibytes(settings.cache_mb))),
             counters: Counters::default(),
+            headless: Mutex::new(None),
             queue: Mutex::new(None),
             thread: Mutex::new(None),
         });
@@ -150,7 +154,7 @@ impl Classifier {
     pub fn swap_head(&self, name: &str) -> Result<(), LoadError> {
         let state = self.shared.state.load_full();
         let State::Ready(model) = &*state else { return Err(LoadError::NotReady) };
-        let head = model.load_head(name)?.map(Arc::new);
+        let head = self.shared.load_head(model, name)?;
         self.shared.priors.rcu(|priors| priors.with_head(head.clone()));
         self.shared.cache.lock().clear();
         Ok(())
@@ -183,6 +187,9 @@ impl Classifier {
             State::Failed(reason) => return Err(Missed::Failed(reason.clone())),
             State::Stopped => return Err(Missed::Failed("it is stopped".into())),
         }
+        if self.shared.priors.load().head().is_none() {
+            return Err(Missed::NoHead);
+        }
         if budget.is_zero() {
             return Err(Missed::TooSlow);
         }
@@ -209,7 +216,13 @@ impl Classifier {
         self.shared.priors.load().estimate(model)
     }
 
-    /// Whether it reads prompts now.
+    /// Its state in a few words, for `/health`: one that has nothing to read by is not simply ready.
+    pub fn told(&self) -> &'static str {
+        let has_head = self.shared.priors.load().head().is_some();
+        if self.is_ready() && !has_head { "ready, without a head" } else { self.status().state }
+    }
+
+    /// Whether its model is loaded.
     pub fn is_ready(&self) -> bool {
         matches!(&**self.shared.state.load(), State::Ready(_))
     }
@@ -224,7 +237,7 @@ impl Classifier {
         let (state, reason, model) = match &**self.shared.state.load() {
             State::Disabled => ("disabled", None, None),
             State::Loading(reason) => ("loading", reason.clone(), None),
-            State::Ready(model) => ("ready", None, Some(model.info().clone())),
+            State::Ready(model) => ("ready", self.shared.headless.lock().clone(), Some(model.info().clone())),
             State::Failed(reason) => ("failed", Some(reason.clone()), None),
             State::Stopped => ("stopped", None, None),
         };
@@ -249,6 +262,19 @@ impl Classifier {
 }
 
 impl Shared {
+    /// Loads the head that `name` names, and remembers why there is none where there was none before.
+    fn load_head(&self, model: &Model, name: &str) -> Result<Option<Arc<Head>>, LoadError> {
+        let loaded = model.load_head(name);
+        if self.priors.load().head().is_none() {
+            *self.headless.lock() = match &loaded {
+                Ok(None) if name == "builtin" => Some("the builtin head is for the builtin model only".into()),
+                Ok(_) => None,
+                Err(error) => Some(error.to_string()),
+            };
+        }
+        Ok(loaded?.map(Arc::new))
+    }
+
     /// Puts a prompt into the queue.
     fn put(&self, job: Job) -> Result<(), Missed> {
         let queue = self.queue.lock();
@@ -268,7 +294,7 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
         let model = Model::load(&shared.settings)?;
         model.warm_up()?;
         // Without a head it still waits for one to be named.
-        let head = model.load_head(&shared.settings.head).unwrap_or_else(|error| {
+        let head = shared.load_head(&model, &shared.settings.head).unwrap_or_else(|error| {
             tracing::error!(head = %shared.settings.head, %error, "The head of classifier.head cannot be used; there is none until another is named");
             None
         });
@@ -281,7 +307,7 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
             loading.unwrap_or_else(|_| Err(LoadError::Panicked))
         });
         match loaded {
-            Ok((model, head)) => break (Arc::new(model), head.map(Arc::new)),
+            Ok((model, head)) => break (Arc::new(model), head),
             Err(error) if error.may_pass() => {
                 tracing::warn!(%error, again_s = pause.as_secs(), "The classifier's model cannot be fetched yet; routing goes on without it");
                 enter(shared, State::Loading(Some(error.to_string())));
@@ -374,9 +400,16 @@ fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>, pace:
 
 /// Reads a batch and answers everybody in it.
 fn read(shared: &Shared, model: &Model, batch: Vec<(Job, Tokens)>, priors: &Arc<Priors>, pace: &mut Pace) {
+    let Some(head) = priors.head() else {
+        // It was taken away while they waited.
+        for (job, _) in batch {
+            let _ = job.answer.send(Err(Missed::NoHead));
+        }
+        return;
+    };
     let tokens: usize = batch.iter().map(|(_, tokenized)| tokenized.ids.len()).sum();
     let began = Instant::now();
-    match model.read(batch.iter().map(|(job, tokenized)| (&job.prompt, tokenized)), priors) {
+    match model.read(batch.iter().map(|(job, tokenized)| (&job.prompt, tokenized)), head, priors) {
         Ok(readings) => {
             let took = began.elapsed();
             pace.observe(tokens, took, began + took);

@@ -258,6 +258,27 @@ async fn a_classifier_that_is_off_or_broken_says_so() {
 }
 
 #[tokio::test]
+async fn without_a_head_nothing_counts_as_read_and_why_is_told() {
+    let classifier = ready(&config::Classifier { head: "/nowhere/head.safetensors".into(), ..settings() }).await;
+    assert_eq!(classifier.read(&request("a"), PATIENT).await, Err(Missed::NoHead));
+    let status = classifier.status();
+    assert_eq!((status.counts.read, status.counts.no_head), (0, 1));
+    assert!(status.reason.is_some_and(|reason| reason.contains("/nowhere/head.safetensors")));
+    assert_eq!((status.state, classifier.told()), ("ready", "ready, without a head"));
+    assert_eq!(classifier.prior("known").quality, 0.8, "what is configured still counts");
+    classifier.swap_head("builtin").unwrap();
+    assert!(classifier.read(&request("a"), PATIENT).await.is_ok());
+    assert_eq!((classifier.status().reason, classifier.told()), (None, "ready"));
+    // Who was waiting when it was taken away hears it, too.
+    classifier.swap_head("none").unwrap();
+    let state = classifier.shared.state.load_full();
+    let State::Ready(model) = &*state else { panic!("it is ready") };
+    let (asked, answered) = job("Still there?", PATIENT);
+    assert!(serve(&classifier.shared, model, asked, &sync_channel(1).1, &mut Pace::default()).is_none());
+    assert_eq!(answered.await.unwrap(), Err(Missed::NoHead));
+}
+
+#[tokio::test]
 async fn after_stopping_nothing_hangs() {
     let classifier = ready(&settings()).await;
     classifier.stop(PATIENT).await;

@@ -34,14 +34,27 @@ fn remarks(loaded: Loaded) -> Vec<String> {
     if let Err(error) = telemetry::check_filter(&config.telemetry.log) {
         remarks.push(format!("telemetry.log: {error}"));
     }
+    let (floor, models) = (config.learning.bandit.floor.unwrap_or(0.0), config.models.len());
+    if floor * models as f64 > 0.1 {
+        remarks.push(format!(
+            "learning.bandit.floor: all together keep a tenth at most, so each of {models} keeps {:.4}",
+            0.1 / models as f64
+        ));
+    }
     let classifier = &config.classifier;
     if classifier.enabled {
-        if let Err(error) = classifier.model.parse::<Source>() {
+        // A hub's is fetched at start.
+        let wrong = match classifier.model.parse::<Source>() {
+            Ok(source @ Source::Path(_)) => source.here(&classifier.hub).err(),
+            Ok(_) => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = wrong {
             remarks.push(format!("classifier.model: {error}; nothing will be read"));
         }
         let is_file = !["builtin", "none"].contains(&classifier.head.as_str());
         if is_file && !Path::new(&classifier.head).is_file() {
-            remarks.push(format!("classifier.head: there is no file {}", classifier.head));
+            remarks.push(format!("classifier.head: there is no file {}; nothing will be read", classifier.head));
         }
     }
     remarks

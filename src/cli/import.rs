@@ -51,6 +51,9 @@ const BATCH: usize = 500;
 fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     // Before a log is begun for files that are none.
     for file in &args.files {
+        if file.extension().is_some_and(|it| it.eq_ignore_ascii_case("gz")) {
+            bail!("{} is packed: unpack a log first; only a data set's files (--dataset DIR) may be", file.display());
+        }
         read_entries(file, |_| false).context(ELSEWHERE)?;
     }
     let loaded = args.config.load()?;
@@ -136,16 +139,25 @@ fn make_dataset(args: &ImportArgs, dir: &Path) -> anyhow::Result<ExitCode> {
         let stem = stem.split('.').next().unwrap_or_default().to_owned();
         sources.entry(args.source.clone().unwrap_or(stem)).or_default().push(file);
     }
+    let mut comparable = false;
     for (source, files) in sources {
         let called = if args.source.is_some() { Called::Always(&source) } else { Called::Unless(&source) };
         let Imported { prompts, models, outcomes, left_out, reason, notes } = import(&files, called, dir)?;
         println!("{source}: {prompts} prompts, {models} models, {outcomes} outcomes");
+        comparable |= models > 1;
         notes.iter().for_each(|note| println!("  {note}"));
         if left_out > 0 {
             println!("  {left_out} rows or single outcomes left out, the first: {}", reason.unwrap_or_default());
         }
     }
     println!("Written to {}", dir.display());
+    if !comparable {
+        // As LLMRouterBench is published: a file a model.
+        println!(
+            "Each source has one model, so there is nothing to compare. Files that belong together come together where \
+             --source NAME names them all: import them so, into a folder of their own."
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 

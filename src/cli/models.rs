@@ -22,7 +22,7 @@ pub(super) enum ModelsCommand {
     List(ConfigArgs),
     /// Fetch a model, or look for a newer one: `hf:owner/name[@revision]`
     Pull(NameArgs),
-    /// Load a model and compare its files with their hashes
+    /// Load a model or a head, and compare files with their hashes
     Verify(NameArgs),
     /// What a model is, and how fast it reads on this machine
     Info(NameArgs),
@@ -31,7 +31,8 @@ pub(super) enum ModelsCommand {
 /// A model and where the configuration is.
 #[derive(Debug, Args)]
 pub(super) struct NameArgs {
-    /// builtin, a path, or `hf:owner/name[@revision]`; the configured one where absent
+    /// builtin, a path, or `hf:owner/name[@revision]`; the configured one where absent. `verify` takes a head's file, too,
+    /// and where nothing is named looks at the configured head as well
     model: Option<String>,
     #[command(flatten)]
     config: ConfigArgs,
@@ -52,7 +53,7 @@ pub(super) fn run(command: ModelsCommand) -> anyhow::Result<ExitCode> {
     match command {
         ModelsCommand::List(config) => list(&config.load()?.config.classifier),
         ModelsCommand::Pull(args) => pull(&args.settings()?),
-        ModelsCommand::Verify(args) => verify(&args.settings()?),
+        ModelsCommand::Verify(args) => verify(&args),
         ModelsCommand::Info(args) => info(&args.settings()?),
     }
 }
@@ -72,6 +73,13 @@ fn list(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
         Err(error) => error.to_string(),
     };
     println!("Configured: {} ({there})", settings.model);
+    let head_there = match settings.head.as_str() {
+        "builtin" => "in the binary, for the builtin model",
+        "none" => "no prompt is read",
+        path if Path::new(path).is_file() => "a file",
+        _ => "there is no such file, so no prompt is read",
+    };
+    println!("Its head: {} ({head_there})", settings.head);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -88,7 +96,37 @@ fn pull(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn verify(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
+/// Checks what was named; where nothing was, the configured model with its head.
+fn verify(args: &NameArgs) -> anyhow::Result<ExitCode> {
+    let named = args.model.as_deref();
+    // Weights in such a file alone are no model: those come with a folder around them.
+    let named_head = named.filter(|name| name.ends_with(".safetensors") && Path::new(name).is_file());
+    let configured = args.config.load()?.config.classifier;
+    let settings = if named_head.is_some() { configured } else { args.settings()? };
+    let mut checked = if named_head.is_some() { 0 } else { verify_files(&settings)? };
+    let head = named_head.or_else(|| named.is_none().then_some(settings.head.as_str()));
+    if let Some(path) = head.filter(|head| !["builtin", "none"].contains(head)) {
+        checked += verify_file(Path::new(path)).with_context(|| format!("the head {path}"))?;
+    }
+    let model = Model::load(&settings)?;
+    model.encode_batch(&["Hello"], &Pooling::mean_of(model.info().layers))?;
+    let loaded = match head {
+        None => "the model loads and reads",
+        Some(name) => match model.load_head(name).with_context(|| format!("beside {}", settings.model))? {
+            Some(_) => "the model loads and reads, and the head is for it",
+            None => "the model loads, and has no head to read prompts by",
+        },
+    };
+    match checked {
+        0 => println!("Nothing says what these files should be; {loaded}."),
+        1 => println!("One file is what it is said to be; {loaded}."),
+        _ => println!("{checked} files are what they are said to be; {loaded}."),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the hashes of a model's files, and compares those of which something is said. Says how many were.
+fn verify_files(settings: &config::Classifier) -> anyhow::Result<usize> {
     let source: Source = settings.model.parse()?;
     let files = source.here(&settings.hub)?.with_context(|| format!("{} is not on this machine", settings.model))?;
     let mut checked = 0;
@@ -112,13 +150,7 @@ fn verify(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    let model = Model::load(settings)?;
-    model.encode_batch(&["Hello"], &Pooling::mean_of(model.info().layers))?;
-    match checked {
-        0 => println!("Nothing says what these files should be; the model loads and reads."),
-        _ => println!("{checked} files are what they are said to be; the model loads and reads."),
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(checked)
 }
 
 /// Prints a file's hash, and compares it with what is said of the file. Says how many were compared.

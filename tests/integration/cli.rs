@@ -159,12 +159,60 @@ fn models_verify_goes_by_the_manifest_above() {
         std::fs::write(dir.path().join("manifest.toml"), format!("[[artifact]]\n{entry}{rest}")).unwrap();
     };
     manifest(sha256);
-    assert!(stdout(&verify()).contains("1 files are what they are said to be"), "{}", stderr(&verify()));
+    assert!(stdout(&verify()).contains("One file is what it is said to be"), "{}", stderr(&verify()));
     manifest("0000");
     assert_eq!(verify().status.code(), Some(1));
     assert!(stderr(&verify()).contains("manifest.toml says"), "{}", stderr(&verify()));
     std::fs::write(dir.path().join("manifest.toml"), "someone = 'else'").unwrap();
     assert!(stdout(&verify()).contains("Nothing says"), "{}", stderr(&verify()));
+}
+
+#[test]
+fn a_floor_that_is_cut_off_is_remarked() {
+    let dir = tempfile::tempdir().unwrap();
+    for (floor, is_cut) in [("0.3", true), ("0.0001", false)] {
+        let run = pointsman(dir.path(), &["config", "check", "--set", &format!("learning.bandit.floor={floor}")]);
+        assert!(run.status.success());
+        assert_eq!(stderr(&run).contains("learning.bandit.floor: "), is_cut, "{}", stderr(&run));
+    }
+}
+
+#[test]
+fn what_comes_of_a_file_a_model_is_told_and_a_packed_log_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    for model in ["a", "b"] {
+        let row = format!("{{\"prompt\":\"p\",\"model\":\"{model}\",\"score\":1}}\n");
+        std::fs::write(dir.path().join(format!("{model}.jsonl")), row).unwrap();
+    }
+    let import = |more: &[&str]| {
+        stdout(&pointsman(dir.path(), &[&["import", "a.jsonl", "b.jsonl", "--dataset"], more].concat()))
+    };
+    assert!(import(&["one"]).contains("nothing to compare"));
+    assert!(!import(&["two", "--source", "both"]).contains("nothing to compare"));
+    let packed = pointsman(dir.path(), &["import", "log.jsonl.gz"]);
+    assert!(stderr(&packed).contains("unpack"), "{}", stderr(&packed));
+}
+
+#[test]
+fn models_verify_takes_a_head_and_the_one_that_is_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = concat!(env!("CARGO_MANIFEST_DIR"), "/models/builtin/head.safetensors");
+    std::fs::copy(head, dir.path().join("own.safetensors")).unwrap();
+    let own = ["models", "verify", "own.safetensors"];
+    let verified = pointsman(dir.path(), &own);
+    assert!(stdout(&verified).contains("and the head is for it"), "{}", stderr(&verified));
+    let model = format!("classifier.model='{TINY}'");
+    let beside_another = pointsman(dir.path(), &[&own[..], &["--set", &model]].concat());
+    assert!(stderr(&beside_another).contains("it is for the encoder"), "{}", stderr(&beside_another));
+    for set in ["classifier.head='/nowhere/own.safetensors'", "classifier.model='/nowhere/own.gguf'"] {
+        let verified = pointsman(dir.path(), &["models", "verify", "--set", set]);
+        assert_eq!(verified.status.code(), Some(1));
+        assert!(stderr(&verified).contains("/nowhere/own"), "{}", stderr(&verified));
+        let checked = pointsman(dir.path(), &["config", "check", "--set", set]);
+        assert!(stderr(&checked).contains("/nowhere/own") && checked.status.success(), "{}", stderr(&checked));
+    }
+    let listed = pointsman(dir.path(), &["models", "list", "--set", "classifier.head='/nowhere/own.safetensors'"]);
+    assert!(stdout(&listed).contains("there is no such file"), "{}", stdout(&listed));
 }
 
 #[test]
@@ -263,6 +311,8 @@ fn an_export_that_fails_says_so_and_leaves_everything_as_it_was() {
     let good = || std::fs::read_to_string(dir.path().join("good.jsonl")).unwrap();
     let before = good();
     assert!(before.contains(&id.to_string()));
+    let piped = pointsman(dir.path(), &["export", "-"]);
+    assert_eq!((stdout(&piped), dir.path().join("-").exists()), (before.clone(), false), "{}", stderr(&piped));
     // Onto itself by another name, and from a file that is not there.
     assert!(pointsman(dir.path(), &["export", "./good.jsonl", "--from", "good.jsonl"]).status.success());
     assert_eq!(good(), before);

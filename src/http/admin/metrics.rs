@@ -54,6 +54,7 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer) -> Response
             ("loading", counts.loading),
             ("busy", counts.busy),
             ("too_slow", counts.too_slow),
+            ("no_head", counts.no_head),
             ("failed", counts.failed),
         ],
         tokens: counts.tokens,

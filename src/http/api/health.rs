@@ -42,7 +42,7 @@ pub fn told(gateway: &Gateway) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "backends": backends,
         "store": store_line(&gateway.store.health()),
-        "classifier": gateway.classifier.status().state,
+        "classifier": gateway.classifier.told(),
     })
 }
 
