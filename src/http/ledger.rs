@@ -141,7 +141,7 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
         shadow: decision.shadow.as_ref().map(|shadow| ShadowRecord {
             model: shadow.model.clone(),
             propensity: shadow.propensity,
-            policy_version: decision.policy_version,
+            policy_version: shadow.policy_version,
         }),
         reason: decision.reason.clone(),
         prompt: text.filter(|_| prompts).map(bounded),

@@ -200,22 +200,27 @@ fn inside_a_tool_loop_nothing_moves() {
 #[test]
 fn a_policy_that_watches_says_what_it_would_have_done_and_the_weights_choose() {
     let mut world = World::new("");
+    world.policy.version = 7;
     world.judge("dear", 0.1);
     world.judge("cheap", 0.9);
     let plans: Vec<Plan> = (0..400).map(|seed| world.ask(&calm(), None, false, seed)).collect();
     let dear = plans.iter().filter(|plan| chosen(plan) == "dear").count();
     assert!((150..250).contains(&dear), "{dear} of 400 by equal weights");
     for plan in &plans {
-        assert_eq!(plan.decision.shadow.as_ref().unwrap().model.as_str(), "cheap");
+        let shadow = plan.decision.shadow.as_ref().unwrap();
+        assert_eq!(shadow.model.as_str(), "cheap");
+        assert_eq!((shadow.policy_version, plan.decision.policy_version), (7, 0));
         assert_eq!((plan.decision.mode, plan.decision.propensity), (Mode::Weighted, 0.5));
     }
 }
 
 #[test]
 fn rules_stand_above_the_policy() {
-    let prefer = World::new("[[rules]]\nname = 'r'\nprefer = ['dear']\n");
+    let mut prefer = World::new("[[rules]]\nname = 'r'\nprefer = ['dear']\n");
+    prefer.policy.version = 7;
     let plan = prefer.ask(&request(), None, true, 1);
     assert_eq!((chosen(&plan), plan.decision.propensity, plan.decision.mode), ("dear", 1.0, Mode::Named));
+    assert_eq!(plan.decision.policy_version, 0);
     let pin = World::new("[[rules]]\nname = 'r'\npin = 'silent'\n");
     let plan = pin.ask(&request(), None, true, 1);
     assert_eq!((chosen(&plan), plan.decision.mode), ("silent", Mode::Named));

@@ -81,7 +81,7 @@ pub struct Prediction {
 pub struct Features {
     /// `read`, `cached` or `missed`.
     pub status: &'static str,
-    /// Why there are none: `disabled`, `loading`, `busy`, `too_slow` or `failed`.
+    /// Why there are none: `disabled`, `loading`, `busy`, `too_slow`, `no_head` or `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missed: Option<&'static str>,
     /// The same as a clause for people.
@@ -144,6 +144,8 @@ pub struct Shadow {
     pub model: ModelName,
     /// Probability with which.
     pub propensity: f64,
+    /// The version of the policy that watches.
+    pub policy_version: u64,
 }
 
 /// A model that fell out before the choice.
@@ -168,7 +170,7 @@ pub struct Decision {
     pub chosen: ModelName,
     /// Probability with which it was chosen.
     pub propensity: f64,
-    /// The policy that chose (or watched); 0 = no learned policy.
+    /// The policy that chose; 0 = none: it was not asked, or only watched.
     pub policy_version: u64,
     /// Judgements it had taken in since that version was promoted.
     pub policy_revision: u64,

@@ -90,6 +90,11 @@ impl Case<'_> {
         Tradeoff { cost_per_usd: cost_per_usd + price, latency_per_s }
     }
 
+    /// The learned policy, where it chooses.
+    fn acting(&self) -> Option<&Learned<'_>> {
+        self.learned.filter(|learned| learned.acts)
+    }
+
     /// Puts the able models in order: by the learned policy where it acts, else by weight (and says what the policy
     /// would have done).
     fn rank(&self, able: &[Arc<Model>], why: String, chance: &mut dyn FnMut() -> f64) -> Ranked {
@@ -105,14 +110,16 @@ impl Case<'_> {
         let judged = self.learned.and_then(|learned| learned::judge(learned, able, asked, chance));
         let (predictions, learned_ranking) =
             judged.map(|Judged { predictions, ranking }| (predictions, ranking)).unzip();
-        let acts = self.learned.is_some_and(|learned| learned.acts);
+        let acts = self.acting().is_some();
         let weights: Vec<f64> = able.iter().map(|model| weight(model, verdict)).collect();
         let (mut ranking, shadow) = match learned_ranking {
             Some(ranking) if acts => (ranking, None),
             watching => {
                 let shadow = watching.filter(|_| !acts).map(|ranking| {
                     let first = ranking.order[0];
-                    Shadow { model: able[first].name.clone(), propensity: ranking.propensities[first] }
+                    let (model, propensity) = (able[first].name.clone(), ranking.propensities[first]);
+                    let policy_version = self.learned.map_or(0, |learned| learned.policy.version);
+                    Shadow { model, propensity, policy_version }
                 });
                 (by_weight(&weights, self.mode, why, chance), shadow)
             }
@@ -128,6 +135,8 @@ impl Case<'_> {
     fn record(self, ranked: Ranked, able: Vec<Arc<Model>>, excluded: Vec<LeftOut>) -> Plan {
         let Ranked { ranking, weights, predictions, shadow } = ranked;
         let (request, learned) = (self.request, self.learned);
+        // A rule's preference stands above it.
+        let chose = self.acting().filter(|_| matches!(ranking.mode, Mode::Learned | Mode::Sticky));
         let consider = |at: usize| {
             let prediction = predictions.as_ref().map(|all| all[at].clone());
             consider(&able[at], weights[at], ranking.propensities[at], prediction, &self.demand)
@@ -143,8 +152,8 @@ impl Case<'_> {
             mode: ranking.mode,
             chosen: able[first].name.clone(),
             propensity: ranking.propensities[first],
-            policy_version: learned.map_or(0, |learned| learned.policy.version),
-            policy_revision: learned.map_or(0, |learned| learned.revision),
+            policy_version: chose.map_or(0, |learned| learned.policy.version),
+            policy_revision: chose.map_or(0, |learned| learned.revision),
             explored: ranking.explored,
             explore: ranking.explore,
             shadow,

@@ -204,7 +204,7 @@ pub struct DecisionRecord {
     /// Probability with which it was chosen; absent where it is not known (imports).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub propensity: Option<f64>,
-    /// The policy that chose; 0 = no learned policy.
+    /// The policy that chose; 0 = none: it was not asked, or only watched.
     #[serde(default)]
     pub policy_version: u64,
     /// Judgements it had taken in since that version was promoted.

@@ -233,7 +233,14 @@ async fn each_prediction_is_accounted_for() {
     let told: Value = town.gateway.post("/api/route", body).await.json().await.unwrap();
     let id = told["decision_id"].as_str().unwrap();
     // At once: who knows a decision's id finds it, written or not.
-    let kept: Value = serde_json::from_str(&town.gateway.admin(&format!("/api/admin/decisions/{id}")).await).unwrap();
+    let look = async || -> Value {
+        serde_json::from_str(&town.gateway.admin(&format!("/api/admin/decisions/{id}")).await).unwrap()
+    };
+    let kept = look().await;
+    assert_eq!(kept.get("verdict"), Some(&Value::Null));
+    let thumb = json!({ "decision_id": id, "thumbs": "up" });
+    assert_eq!(town.gateway.post("/api/feedback", thumb).await.status(), 200);
+    assert_eq!(look().await["verdict"], 1.0);
     let kept = kept["decision"]["candidates"].as_array().unwrap();
     let candidates = told["candidates"].as_array().unwrap();
     assert_eq!(candidates.len(), MODELS.len());
@@ -294,6 +301,7 @@ async fn in_shadow_the_weights_choose_and_the_policy_is_heard() {
     let told: Value = town.gateway.post("/api/route", ask.clone()).await.json().await.unwrap();
     assert_eq!(told["mode"], "weighted");
     assert!(told["shadow"]["model"].is_string(), "{told}");
+    assert_eq!((&told["policy_version"], &told["shadow"]["policy_version"]), (&json!(0), &json!(1)), "{told}");
     assert_eq!(put(json!({ "mode": "live", "rollout": 0.3 })).await, 200);
     let mut learned = 0;
     for number in 0..100 {

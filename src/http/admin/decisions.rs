@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::parameters::{Named, Parameters};
 use crate::http::error::Rejection;
@@ -134,13 +134,23 @@ pub async fn list(
     find(&gateway, &wish).await.map(Json).map_err(Rejection::native)
 }
 
+/// A decision with all that came of it.
+#[derive(Debug, Serialize)]
+pub struct Explained {
+    #[serde(flatten)]
+    entry: Entry,
+    /// What its feedback says together, in [0, 1]; `null` = nobody rated.
+    verdict: Option<f64>,
+}
+
 /// `GET /api/admin/decisions/{id}`.
 pub async fn explain(
     State(gateway): State<Arc<Gateway>>,
     Operator(_): Operator,
     Named(id): Named,
-) -> Result<Json<Entry>, Rejection> {
-    one(&gateway, &id).await.map(Json).map_err(Rejection::native)
+) -> Result<Json<Explained>, Rejection> {
+    let entry = one(&gateway, &id).await.map_err(Rejection::native)?;
+    Ok(Json(Explained { verdict: entry.verdict(), entry }))
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Marku
                 markup! { "of the last judged, " (count(judged)) " in all" }))
             (stat("Last retune", markup! { @match status.last_retune.at_ms { Some(at_ms) => { (moment(at_ms)) } None => { "none yet" } } },
                 markup! { (count(status.last_retune.new)) " judgements wait for the next" }))
-            (stat("Classifier", markup! { (classifier.state) },
+            (stat("Classifier", markup! { (gateway.classifier.told()) },
                 markup! { @match &classifier.reason { Some(reason) => { (reason) } None => { (classifier.cached) " prompts remembered" } } }))
         }
         @if !status.last_retune.result.is_empty() { p.muted { "The last retune: " (status.last_retune.result) "." } }
@@ -123,14 +123,17 @@ fn curve(learned: &Learning) -> Plot {
         judged += stretch.judged as f64;
         let (low, high) = ((stretch.liked - stretch.error).max(0.0), (stretch.liked + stretch.error).min(1.0));
         let said = format!(
-            "{} to {}\nliked {} [{}, {}]\npredicted {}\npolicy v{}",
+            "{} to {}\nliked {} [{}, {}]\npredicted {}\n{}",
             clock(stretch.from_ms),
             clock(stretch.until_ms),
             percent(stretch.liked),
             percent(low),
             percent(high),
             percent(stretch.predicted),
-            stretch.policy_version
+            match stretch.policy_version {
+                0 => "chosen without the policy".to_owned(),
+                version => format!("policy v{version}"),
+            }
         );
         liked.push(Point::new(judged, stretch.liked).within(low, high).saying(said.clone()));
         predicted.push(Point::new(judged, stretch.predicted).saying(said));
