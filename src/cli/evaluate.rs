@@ -212,7 +212,7 @@ pub(super) fn print_compared(compared: &[Compared]) -> std::io::Result<()> {
         table.add_row([
             one.name.to_owned(),
             format!("{:.4}", one.log_loss),
-            format!("{:.3}", one.auroc),
+            one.auroc.map_or_else(|| "-".to_owned(), |auroc| format!("{auroc:.3}")),
             chosen.to_owned(),
         ]);
     }

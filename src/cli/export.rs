@@ -1,6 +1,6 @@
 //! `pointsman export`: the log as a file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -20,7 +20,7 @@ use crate::store::{ExchangeError, Exporter, Format, HandOver, Order, Span, Store
 /// and `--from log.jsonl` turns that into Parquet. data/README.md describes both formats.
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// The file to write; a name that ends in .parquet makes it Parquet
+    /// The file to write; a name that ends in .parquet makes it Parquet; "-" = standard output
     file: PathBuf,
     /// The format, where the file's name does not say it
     #[arg(long, value_enum)]
@@ -28,11 +28,11 @@ pub(super) struct ExportArgs {
     /// Convert this export instead of reading the store
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// Not before this moment, as 2026-11-24T00:00:00Z
-    #[arg(long, value_name = "TIME")]
+    /// Not before this moment, as 2026-11-24T00:00:00Z, or this day (UTC), as 2026-11-24
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Timestamp>,
-    /// Before this moment; now, where absent
-    #[arg(long, value_name = "TIME")]
+    /// Before this moment or day; now, where absent
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<Timestamp>,
     #[command(flatten)]
     config: ConfigArgs,
@@ -58,7 +58,9 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let wanted = |at_ms: i64| from_ms.is_none_or(|from| at_ms >= from) && at_ms < until_ms;
     let bar = spinner("entries written");
     let mut failed: Option<ExchangeError> = None;
-    let mut exporter = Exporter::create(&args.file, format)?;
+    let onto_stdout = args.file == Path::new("-");
+    let mut exporter =
+        if onto_stdout { Exporter::standard_output(format)? } else { Exporter::create(&args.file, format)? };
     if let Some(from) = &args.from {
         let cut = read_entries(from, |entry| {
             if wanted(entry.decision.at_ms) {
@@ -87,8 +89,19 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         return Err(error.into());
     }
     let count = exporter.finish()?;
-    println!("{count} entries written to {}", args.file.display());
+    if onto_stdout {
+        eprintln!("{count} entries written");
+    } else {
+        println!("{count} entries written to {}", args.file.display());
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A moment, or the beginning of a day.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let day = || Some(text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp());
+    let told = "it is a moment, as 2026-11-24T00:00:00Z, or a day, as 2026-11-24";
+    text.parse().ok().or_else(day).ok_or_else(|| told.to_owned())
 }
 
 /// A count that moves on a terminal, and nothing elsewhere.
@@ -98,4 +111,16 @@ pub(super) fn spinner(what: &'static str) -> ProgressBar {
         bar.set_style(style);
     }
     bar.with_message(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_its_beginning() {
+        assert_eq!(moment("2026-11-24"), moment("2026-11-24T00:00:00Z"));
+        assert_eq!(moment("2026-11-24T01:00:00+02:00"), moment("2026-11-23T23:00:00Z"));
+        assert!(moment("yesterday").is_err());
+    }
 }

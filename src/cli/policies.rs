@@ -27,7 +27,8 @@ use crate::tuner::{Lesson, bandit_settings, in_force, of_newest_head};
 ///
 /// A policy is `live` (the one in force), a version number, `classifier` (predictions alone, nothing learned), `logged` (what
 /// really chose), `uniform`, `model:NAME`, or the name of a kind (greedy, epsilon_greedy, lin_ucb, thompson, inverse_gap:
-/// what the live one knows, exploring in that way).
+/// what the live one knows, exploring in that way). `live`, versions and kinds are in the store of a stopped gateway alone; an
+/// export has none.
 #[derive(Debug, Args)]
 pub(super) struct PolicyArgs {
     /// The policy to judge
@@ -154,8 +155,9 @@ enum Contender {
 impl Contender {
     fn named(name: &str, store: Result<&Store, &OpenError>, settings: Settings) -> anyhow::Result<Self> {
         let find = |version: Option<u64>| -> anyhow::Result<Snapshot> {
-            let store =
-                store.map_err(|error| anyhow::anyhow!("{error}")).context("the policy cannot be looked up")?;
+            let store = store.map_err(|error| anyhow::anyhow!("{error}")).with_context(|| {
+                format!("{name} is looked up in the store of a stopped gateway, which an export does not replace")
+            })?;
             match version {
                 Some(version) => store.policy(version)?.with_context(|| format!("there is no version {version}")),
                 None => in_force(store)?.context("the store has no policy in force"),

@@ -28,7 +28,8 @@ use crate::train::replay::{
 ///
 /// Regret is what the best single model in hindsight would have had more; a policy that uses the prompt can have less
 /// than none. It is about the prompts that this model was run on. A cost that nobody knows is shown as –; where cost
-/// decides (--cost-weight, --budget), models without any are left out.
+/// decides (--cost-weight, --budget), models without any are left out. The learner and the oracle heed these two; the best
+/// single model and epsilon-greedy go by rewards alone, and so does regret.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
     /// The data set: a folder with train/, val/ and test/, or files of JSON lines (which count as train, in a warm start as test)

@@ -256,6 +256,15 @@ pub(crate) fn usage_of(value: &Value) -> Option<Usage> {
     counts.then(|| anthropic_messages::WireUsage::deserialize(value).ok().map(Usage::from)).flatten()
 }
 
+/// Why an answer ended, in a vendor's word or our own; `None` = in neither.
+pub(crate) fn finish_of(word: &str) -> Option<FinishReason> {
+    let of_vendors = || {
+        let said = [anthropic_messages::finish_of(word), openai_chat::finish_of(word, false, false)];
+        said.into_iter().find(|reason| *reason != FinishReason::Other)
+    };
+    FinishReason::deserialize(Value::from(word)).ok().or_else(of_vendors)
+}
+
 /// A body without the byte order mark that some servers put before it.
 fn unmarked(body: &[u8]) -> &[u8] {
     body.strip_prefix(lines::BYTE_ORDER_MARK).unwrap_or(body)

@@ -35,12 +35,10 @@ pub fn training(recipe: &HeadRecipe, trained: &Trained) -> String {
         "<h2>What was compared on val</h2><table><tr><th>head</th><th>log-loss</th><th>mean AUROC</th></tr>",
     );
     for one in &trained.compared {
+        let auroc = one.auroc.map_or_else(|| "-".to_owned(), |auroc| format!("{auroc:.3}"));
         let (class, note) = if one.chosen { (" class=own", " (chosen)") } else { ("", "") };
-        let _ = write!(
-            page,
-            "<tr{class}><td>{}{note}</td><td>{:.4}</td><td>{:.3}</td></tr>",
-            one.name, one.log_loss, one.auroc
-        );
+        let _ =
+            write!(page, "<tr{class}><td>{}{note}</td><td>{:.4}</td><td>{auroc}</td></tr>", one.name, one.log_loss);
     }
     page.push_str("</table>");
     for evaluation in [&trained.test, &trained.val].into_iter().flatten() {

@@ -118,7 +118,7 @@ fn said(reason: Option<String>) -> Option<String> {
 }
 
 /// Why it ended. With `any_call`, "stop" is what a vendor says where it had to call a named tool; it says so of a refusal, too.
-fn finish_of(text: &str, any_call: bool, refuses: bool) -> FinishReason {
+pub(super) fn finish_of(text: &str, any_call: bool, refuses: bool) -> FinishReason {
     match text {
         "stop" | "eos" if any_call => FinishReason::ToolCalls,
         "stop" if refuses => FinishReason::ContentFilter,

@@ -40,7 +40,8 @@ struct Sent {
     score: Option<f64>,
     /// A whole number; languages without any write 4.0.
     rating: Option<f64>,
-    thumbs: Option<Thumb>,
+    /// Whatever it is: what people send here that is no thumb is told what one is.
+    thumbs: Option<Value>,
     correct: Option<bool>,
     comment: Option<String>,
     source: Option<String>,
@@ -88,10 +89,13 @@ fn parse(bytes: &[u8], at_ms: i64) -> Result<FeedbackRecord, ApiError> {
     let rating = sent.rating.map(|rating| {
         stars(rating).ok_or_else(|| ApiError::invalid("it is a whole number from 1 to 5").at("rating"))
     });
+    let thumbs = sent.thumbs.map(|thumbs| {
+        Thumb::deserialize(thumbs).map_err(|_| ApiError::invalid(r#"it is "up" or "down""#).at("thumbs"))
+    });
     let said = [
         sent.score.map(FeedbackKind::Score),
         rating.transpose()?.map(FeedbackKind::Rating),
-        sent.thumbs.map(FeedbackKind::Thumbs),
+        thumbs.transpose()?.map(FeedbackKind::Thumbs),
         sent.correct.map(FeedbackKind::Correct),
     ];
     let mut said = said.into_iter().flatten();
@@ -134,6 +138,10 @@ mod tests {
         assert_eq!(parsed("\"rating\": 4.0").unwrap().kind, FeedbackKind::Rating(4));
         assert_eq!(parsed("\"rating\": 4.5").unwrap_err().param.as_deref(), Some("rating"));
         assert_eq!(parsed("\"thumbs\": \"down\"").unwrap().kind, FeedbackKind::Thumbs(Thumb::Down));
+        for wrong in ["true", "1", "\"sideways\""] {
+            let told = parsed(&format!("\"thumbs\": {wrong}")).unwrap_err();
+            assert_eq!((told.param.as_deref(), told.message.contains("\"up\"")), (Some("thumbs"), true), "{told:?}");
+        }
         let full = parsed("\"correct\": true, \"comment\": \"yes\", \"source\": \"judge\", \"id\": \"a\"").unwrap();
         assert_eq!((full.kind, full.id.as_str()), (FeedbackKind::Correct(true), "a"));
         assert_eq!((full.source.as_str(), full.comment.as_deref()), ("judge", Some("yes")));

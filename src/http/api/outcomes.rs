@@ -35,7 +35,8 @@ struct Sent {
     first_token_ms: Option<f64>,
     usage: Option<Told>,
     cost_usd: Option<f64>,
-    finish_reason: Option<FinishReason>,
+    /// In our own words, or as vendors' answers have it.
+    finish_reason: Option<String>,
 }
 
 /// Token counts in the gateway's own form, or in the forms that vendors' answers have them in.
@@ -82,7 +83,7 @@ async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>)
         first_token_ms: sent.first_token_ms,
         usage: sent.usage.map(|Told(usage)| usage),
         cost_usd: sent.cost_usd,
-        finish_reason: sent.finish_reason,
+        finish_reason: sent.finish_reason.as_deref().map(finish_reason).transpose()?,
     };
     accept(gateway, id, report).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "decision_id": id, "accepted": true }))))
@@ -176,6 +177,13 @@ fn status(text: &str) -> Result<OutcomeStatus, ApiError> {
     }
 }
 
+fn finish_reason(word: &str) -> Result<FinishReason, ApiError> {
+    codec::finish_of(word).ok_or_else(|| {
+        let told = "it is stop, length, tool_calls, content_filter, pause, other, or the reason of an answer as the vendor gave it";
+        ApiError::invalid(told).at("finish_reason")
+    })
+}
+
 /// The decision, as far as the writer has come.
 async fn find(gateway: &Gateway, id: DecisionId) -> Result<Entry, ApiError> {
     let entry = gateway.read_store(move |store| store.entry(id)).await?;
@@ -185,6 +193,22 @@ async fn find(gateway: &Gateway, id: DecisionId) -> Result<Entry, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reason_of_an_end_is_taken_as_vendors_give_it() {
+        for (word, reason) in [
+            ("stop", FinishReason::Stop),
+            ("end_turn", FinishReason::Stop),
+            ("max_tokens", FinishReason::Length),
+            ("tool_use", FinishReason::ToolCalls),
+            ("function_call", FinishReason::ToolCalls),
+            ("refusal", FinishReason::ContentFilter),
+            ("other", FinishReason::Other),
+        ] {
+            assert_eq!(finish_reason(word), Ok(reason), "{word}");
+        }
+        assert_eq!(finish_reason("bored").unwrap_err().param.as_deref(), Some("finish_reason"));
+    }
 
     #[test]
     fn usage_is_taken_as_vendors_give_it() {

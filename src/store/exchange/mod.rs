@@ -100,6 +100,19 @@ enum Sink {
     Parquet(Box<parquet::Table>),
 }
 
+impl Sink {
+    /// Into `file`, which is called `path`.
+    fn onto(file: File, format: Format, path: &Path) -> Result<Self, ExchangeError> {
+        Ok(match format {
+            Format::JsonLines => Self::JsonLines(BufWriter::with_capacity(1 << 16, file)),
+            Format::Parquet => {
+                let broken = |source| ExchangeError::Parquet { path: path.to_owned(), source };
+                Self::Parquet(Box::new(parquet::Table::new(file).map_err(broken)?))
+            }
+        })
+    }
+}
+
 impl Exporter {
     /// Begins a file, to take the place of one that may be there.
     ///
@@ -122,14 +135,25 @@ impl Exporter {
         {
             file.set_permissions(there.permissions()).map_err(failed)?;
         }
-        let sink = match format {
-            Format::JsonLines => Sink::JsonLines(BufWriter::with_capacity(1 << 16, file)),
-            Format::Parquet => {
-                let broken = |source| ExchangeError::Parquet { path: path.to_owned(), source };
-                Sink::Parquet(Box::new(parquet::Table::new(file).map_err(broken)?))
-            }
-        };
+        let sink = Sink::onto(file, format, path)?;
         Ok(Self { path: path.to_owned(), sink, part, count: 0 })
+    }
+
+    /// Begins on standard output, whatever that leads to.
+    ///
+    /// # Errors
+    ///
+    /// When it is closed.
+    pub fn standard_output(format: Format) -> Result<Self, ExchangeError> {
+        let path = PathBuf::from("standard output");
+        // As it is open: a file behind it may have a beginning that is not ours.
+        #[cfg(unix)]
+        let out = std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned();
+        #[cfg(windows)]
+        let out = std::os::windows::io::AsHandle::as_handle(&std::io::stdout()).try_clone_to_owned();
+        let file = File::from(out.map_err(|source| ExchangeError::Io { path: path.clone(), source })?);
+        let sink = Sink::onto(file, format, &path)?;
+        Ok(Self { path, sink, part: None, count: 0 })
     }
 
     /// Appends an entry.

@@ -189,8 +189,8 @@ pub struct Compared {
     pub name: &'static str,
     /// Log-loss on val, on the half it was not calibrated on; each prompt counts once.
     pub log_loss: f64,
-    /// Mean AUROC over the models, likewise.
-    pub auroc: f64,
+    /// Mean AUROC over the models, likewise; `None` where no model has answers of two kinds.
+    pub auroc: Option<f64>,
     /// Whether it went into the head.
     pub chosen: bool,
 }
@@ -522,7 +522,7 @@ impl Fitting<'_> {
             }
         }
         let areas: Vec<f64> = by_arm.iter().filter_map(|cases| concordance(cases)).collect();
-        let auroc = areas.iter().sum::<f64>() / areas.len().max(1) as f64;
+        let auroc = (!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64);
         Compared { name, log_loss: loss / f64::max(total, 1e-9), auroc, chosen: false }
     }
 
