@@ -135,7 +135,7 @@ impl Object {
     }
 
     /// Notes in `leftovers` what nobody took; what is null or empty says nothing.
-    pub(super) fn leave(self, leftovers: &mut Vec<String>) {
+    pub(super) fn leave(self, leftovers: &mut Map<String, Value>) {
         let empty = |value: &Value| match value {
             Value::Null => true,
             Value::Array(items) => items.is_empty(),
@@ -143,7 +143,7 @@ impl Object {
             _ => false,
         };
         let left = self.fields.iter().filter(|(_, value)| !empty(value));
-        leftovers.extend(left.map(|(key, _)| self.at(key)));
+        leftovers.extend(left.map(|(key, value)| (self.at(key), value.clone())));
     }
 
     /// The object as it came, for what is kept as written.

@@ -40,9 +40,9 @@ pub struct ChatRequest {
     /// speak the same dialect, and are reported as dropped where they do not. Tools of kinds that only it knows are
     /// here under `tools`, as are choices and words that are newer than this gateway under their fields' names.
     pub extensions: Map<String, Value>,
-    /// Fields inside messages, tools and the rest that nobody here knows, by their paths: lost where client and
-    /// backend speak different dialects.
-    pub leftovers: Vec<String>,
+    /// Fields inside messages, tools and the rest that nobody here knows, by their paths, as written: lost where client
+    /// and backend speak different dialects.
+    pub leftovers: Map<String, Value>,
 }
 
 /// How to sample; every field absent means the vendor's default.

@@ -15,9 +15,9 @@ type Found<'a> = dyn Fn(&str) -> bool + 'a;
 
 impl ChatRequest {
     /// Whether `found` says so of any text that is sent: in the messages, what stands in tools' arguments and results
-    /// included, then beside them (tools, the schema of the answer, fields that only the client's dialect knows, and
-    /// whatever else the client words). Of a text with escapes it is asked again without them. Neither what pictures
-    /// show nor the name of the model is looked at.
+    /// included, then beside them (tools, the schema of the answer, fields that nobody or only the client's dialect
+    /// knows, and whatever else the client words). Of a text with escapes it is asked again without them. Neither what
+    /// pictures show nor the name of the model is looked at.
     pub fn any_text(&self, found: &dyn Fn(&str) -> bool) -> bool {
         let found = &|text: &str| is_in(text, DEEPEST, found);
         self.messages.iter().any(|message| in_message(message, found)) || self.any_text_beside(found)
@@ -33,7 +33,7 @@ impl ChatRequest {
             || self.response_format.as_ref().is_some_and(in_format)
             || self.sampling.stop.iter().any(|stop| found(stop))
             || self.user.as_deref().is_some_and(found)
-            || self.extensions.values().any(|field| in_value(field, found))
+            || self.extensions.values().chain(self.leftovers.values()).any(|field| in_value(field, found))
     }
 }
 
@@ -196,6 +196,10 @@ mod tests {
             ChatRequest { messages: vec![named], ..ChatRequest::default() },
             ChatRequest { user: Some("confidential".into()), ..ChatRequest::default() },
             stops,
+            ChatRequest {
+                leftovers: [("tools[0].input_examples".to_owned(), json!(["confidential"]))].into_iter().collect(),
+                ..ChatRequest::default()
+            },
         ] {
             assert!(says(&request, "confidential"), "{request:?}");
         }

@@ -1,13 +1,13 @@
 //! Content blocks.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::documents::Pdf;
 use super::super::json::{Object, missing, wrong};
 use crate::protocol::{ApiError, ImageSource, Part};
 
 /// Reads `content`: a string, or blocks. What is not known is noted in `leftovers`.
-pub(crate) fn decode(content: Value, path: &str, leftovers: &mut Vec<String>) -> Result<Vec<Part>, ApiError> {
+pub(crate) fn decode(content: Value, path: &str, leftovers: &mut Map<String, Value>) -> Result<Vec<Part>, ApiError> {
     match content {
         Value::String(text) => Ok(vec![Part::text(text)]),
         Value::Array(items) => {
@@ -18,7 +18,7 @@ pub(crate) fn decode(content: Value, path: &str, leftovers: &mut Vec<String>) ->
     }
 }
 
-fn decode_block(value: Value, path: String, leftovers: &mut Vec<String>) -> Result<Part, ApiError> {
+fn decode_block(value: Value, path: String, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
     let mut fields = Object::of(value, path)?;
     let kind = match fields.peek("type") {
         Some(Value::String(kind)) => kind.clone(),
@@ -62,7 +62,7 @@ fn decode_block(value: Value, path: String, leftovers: &mut Vec<String>) -> Resu
     Ok(part)
 }
 
-fn image(fields: &mut Object, leftovers: &mut Vec<String>) -> Result<Part, ApiError> {
+fn image(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
     let path = fields.at("source");
     let source = fields.object("source")?;
     let mut source = source.ok_or_else(|| missing(&path))?;

@@ -27,7 +27,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     if values.is_empty() {
         return Err(ApiError::invalid("messages must not be empty").at("messages"));
     }
-    let mut leftovers = Vec::new();
+    let mut leftovers = Map::new();
     let mut messages = Vec::with_capacity(values.len() + 1);
     if let Some(system) = fields.take("system") {
         let mut parts = blocks::decode(system, "system", &mut leftovers)?;
@@ -76,7 +76,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     Ok(request)
 }
 
-fn turn(mut fields: Object, leftovers: &mut Vec<String>) -> Result<Message, ApiError> {
+fn turn(mut fields: Object, leftovers: &mut Map<String, Value>) -> Result<Message, ApiError> {
     let role = match fields.need_string("role")?.as_str() {
         "user" => Role::User,
         "assistant" => Role::Assistant,
@@ -97,7 +97,7 @@ fn is_billing(part: &Part) -> bool {
 }
 
 /// Tools of the client's own, and those the vendor runs itself, as written.
-fn tools(values: Vec<Value>, leftovers: &mut Vec<String>) -> Result<(Vec<Tool>, Vec<Value>), ApiError> {
+fn tools(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> Result<(Vec<Tool>, Vec<Value>), ApiError> {
     let mut own = Vec::new();
     let mut server = Vec::new();
     for (index, value) in values.into_iter().enumerate() {
@@ -122,7 +122,7 @@ fn tools(values: Vec<Value>, leftovers: &mut Vec<String>) -> Result<(Vec<Tool>, 
 
 fn tool_choice(
     fields: &mut Object,
-    leftovers: &mut Vec<String>,
+    leftovers: &mut Map<String, Value>,
 ) -> Result<(Option<ToolChoice>, Option<bool>), ApiError> {
     if !knows(fields.peek("tool_choice"), "type", &["auto", "any", "none", "tool"]) {
         return Ok((None, None));
@@ -148,7 +148,7 @@ fn knows(field: Option<&Value>, key: &str, words: &[&str]) -> bool {
 /// `thinking`, and `output_config` with its effort and format.
 fn output(
     fields: &mut Object,
-    leftovers: &mut Vec<String>,
+    leftovers: &mut Map<String, Value>,
 ) -> Result<(Option<Reasoning>, Option<ResponseFormat>), ApiError> {
     let mut reasoning: Option<Reasoning> = None;
     if knows(fields.peek("thinking"), "type", &["enabled", "adaptive", "disabled"])
@@ -186,7 +186,7 @@ fn output(
     Ok((reasoning, Some(format)))
 }
 
-fn user(fields: &mut Object, leftovers: &mut Vec<String>) -> Result<Option<String>, ApiError> {
+fn user(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Option<String>, ApiError> {
     let Some(mut metadata) = fields.object("metadata")? else { return Ok(None) };
     let user = metadata.string("user_id");
     metadata.leave(leftovers);
@@ -241,7 +241,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if let Some(field) = obstacle(Dialect::Native, request) {
         return Err(cannot_carry(&field, "Anthropic's dialect"));
     }
-    let mut dropped = request.leftovers.clone();
+    let mut dropped: Vec<String> = request.leftovers.keys().cloned().collect();
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));
     let most = match request.max_tokens {

@@ -2,6 +2,8 @@
 
 use super::super::json::{Object, missing, unfit, unknown};
 use super::super::openai_chat::{messages, request as openai};
+use serde_json::Map;
+
 use crate::protocol::{ApiError, ChatRequest, Reasoning, RoutingOptions};
 
 /// Fields that hold whole numbers.
@@ -25,7 +27,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
             return Err(unknown(key, known));
         }
     }
-    let mut leftovers = Vec::new();
+    let mut leftovers = Map::new();
     let (tools, others) = messages::decode_tools(fields.array("tools")?.unwrap_or_default(), &mut leftovers)?;
     if !others.is_empty() {
         return Err(unknown("tools[].type", "function"));
@@ -55,13 +57,13 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         user: fields.string("user")?,
         routing,
         extensions: Default::default(),
-        leftovers: Vec::new(),
+        leftovers: Map::new(),
     };
     if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
         return Err(unfit(key));
     }
-    leftovers.extend(fields.rest().into_iter().map(|(key, _)| key));
-    match leftovers.first() {
+    leftovers.extend(fields.rest());
+    match leftovers.keys().next() {
         Some(key) => Err(ApiError::invalid(format!("`{key}` is no field of /api/chat")).at(key.as_str())),
         None => Ok(request),
     }

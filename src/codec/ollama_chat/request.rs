@@ -49,7 +49,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if let Some(field) = obstacle(Dialect::Native, request) {
         return Err(cannot_carry(&field, "Ollama's dialect"));
     }
-    let mut dropped = request.leftovers.clone();
+    let mut dropped: Vec<String> = request.leftovers.keys().cloned().collect();
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));
     let mut messages = turns(&request.messages, &mut dropped);

@@ -8,7 +8,7 @@ use crate::protocol::{ApiError, ImageSource, Message, Part, Role, Tool, ToolChoi
 
 /// Reads `messages`. Tool results that stand together become one user turn, as Anthropic has it. What is not known is
 /// noted in `leftovers`.
-pub(crate) fn decode(values: Vec<Value>, leftovers: &mut Vec<String>) -> Result<Vec<Message>, ApiError> {
+pub(crate) fn decode(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> Result<Vec<Message>, ApiError> {
     let mut messages: Vec<Message> = Vec::with_capacity(values.len());
     let mut after_tool = false;
     for (index, value) in values.into_iter().enumerate() {
@@ -48,7 +48,7 @@ fn marker(part: &mut Part) -> Option<&mut Option<Value>> {
     }
 }
 
-fn plain(fields: &mut Object, role: Role, leftovers: &mut Vec<String>) -> Result<Message, ApiError> {
+fn plain(fields: &mut Object, role: Role, leftovers: &mut Map<String, Value>) -> Result<Message, ApiError> {
     let path = fields.at("content");
     let parts = match fields.take("content") {
         Some(content) => content_parts(content, &path, leftovers)?,
@@ -58,7 +58,7 @@ fn plain(fields: &mut Object, role: Role, leftovers: &mut Vec<String>) -> Result
 }
 
 /// A string, or an array of parts.
-fn content_parts(content: Value, path: &str, leftovers: &mut Vec<String>) -> Result<Vec<Part>, ApiError> {
+fn content_parts(content: Value, path: &str, leftovers: &mut Map<String, Value>) -> Result<Vec<Part>, ApiError> {
     match content {
         Value::String(text) => Ok(vec![Part::text(text)]),
         Value::Array(items) => {
@@ -69,7 +69,7 @@ fn content_parts(content: Value, path: &str, leftovers: &mut Vec<String>) -> Res
     }
 }
 
-fn content_part(value: Value, path: String, leftovers: &mut Vec<String>) -> Result<Part, ApiError> {
+fn content_part(value: Value, path: String, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
     let mut fields = Object::of(value, path)?;
     let kind = match fields.peek("type") {
         Some(Value::String(kind)) => kind.clone(),
@@ -86,7 +86,7 @@ fn content_part(value: Value, path: String, leftovers: &mut Vec<String>) -> Resu
     Ok(part)
 }
 
-fn image(fields: &mut Object, leftovers: &mut Vec<String>) -> Result<Part, ApiError> {
+fn image(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
     let path = fields.at("image_url");
     let cache_control = fields.take("cache_control");
     // Some take the URL itself.
@@ -115,7 +115,7 @@ fn media_type(kind: &str) -> String {
     if kind == "image/jpg" { "image/jpeg".into() } else { kind }
 }
 
-fn assistant(fields: &mut Object, leftovers: &mut Vec<String>) -> Result<Message, ApiError> {
+fn assistant(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Message, ApiError> {
     let mut parts = Vec::new();
     for key in ["reasoning_content", "reasoning"] {
         // Some servers put an object there; only text is reasoning.
@@ -146,7 +146,7 @@ fn assistant(fields: &mut Object, leftovers: &mut Vec<String>) -> Result<Message
 }
 
 /// One entry of `tool_calls`; calls of other things than functions are kept as written.
-fn tool_call(mut call: Object, leftovers: &mut Vec<String>) -> Result<Part, ApiError> {
+fn tool_call(mut call: Object, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
     let other = |kind: &Value| kind.as_str().filter(|kind| *kind != "function").map(str::to_owned);
     if let Some(kind) = call.peek("type").and_then(other) {
         return Ok(Part::Foreign { kind, value: call.whole() });
@@ -176,7 +176,7 @@ fn arguments(function: &mut Object) -> String {
 }
 
 /// A tool's turn, which names the call it answers in the field `call`.
-fn tool_result(fields: &mut Object, call: &str, leftovers: &mut Vec<String>) -> Result<Message, ApiError> {
+fn tool_result(fields: &mut Object, call: &str, leftovers: &mut Map<String, Value>) -> Result<Message, ApiError> {
     let call_id = fields.need_string(call)?;
     let path = fields.at("content");
     let content = match fields.take("content") {
@@ -351,7 +351,7 @@ pub(crate) fn encode_call(part: &Part) -> Option<Value> {
 /// Reads `tools`: functions, and those of other kinds, as written. What is not known is noted in `leftovers`.
 pub(crate) fn decode_tools(
     values: Vec<Value>,
-    leftovers: &mut Vec<String>,
+    leftovers: &mut Map<String, Value>,
 ) -> Result<(Vec<Tool>, Vec<Value>), ApiError> {
     let mut functions = Vec::new();
     let mut others = Vec::new();

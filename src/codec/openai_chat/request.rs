@@ -22,7 +22,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let effort = fields.understood("reasoning_effort", effort_of);
     let longest = fields.count("max_completion_tokens")?;
     let older = fields.count("max_tokens")?;
-    let mut leftovers = Vec::new();
+    let mut leftovers = Map::new();
     let (tools, other_tools) = messages::decode_tools(fields.array("tools")?.unwrap_or_default(), &mut leftovers)?;
     let formats = |format: &Value| FORMATS.contains(&format["type"].as_str().unwrap_or_default());
     let knows_format = fields.peek("response_format").is_none_or(formats);
@@ -77,7 +77,7 @@ const FORMATS: [&str; 3] = ["text", "json_object", "json_schema"];
 /// Reads `response_format`, which our own dialect shares.
 pub(crate) fn response_format(
     fields: &mut Object,
-    leftovers: &mut Vec<String>,
+    leftovers: &mut Map<String, Value>,
 ) -> Result<Option<ResponseFormat>, ApiError> {
     let Some(mut format) = fields.object("response_format")? else { return Ok(None) };
     let read = match format.need_string("type")?.as_str() {
@@ -190,7 +190,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if let Some(field) = obstacle(Dialect::Native, request) {
         return Err(cannot_carry(&field, "OpenAI's dialect"));
     }
-    let mut dropped = request.leftovers.clone();
+    let mut dropped: Vec<String> = request.leftovers.keys().cloned().collect();
     let mut out = Map::new();
     out.insert("model".into(), json!(target.model));
     out.insert("messages".into(), Value::Array(messages::encode(&request.messages, &mut dropped)));
