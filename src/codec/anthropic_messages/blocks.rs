@@ -130,7 +130,7 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
 pub(super) fn is_ours(kind: &str, value: &Value) -> bool {
     match kind {
         // Most of these we do look into. Those that came by another dialect are as their client made them.
-        "text" | "image" => decode_block(value.clone(), String::new(), &mut Vec::new()).is_ok(),
+        "text" | "image" => decode_block(value.clone(), String::new(), &mut Map::new()).is_ok(),
         "document" | "search_result" | "server_tool_use" | "mcp_tool_use" | "container_upload" => true,
         _ => kind.ends_with("_tool_result"),
     }

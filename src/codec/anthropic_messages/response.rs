@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::{AnswerMeta, documents, errors, unreadable};
 use super::{WireUsage, blocks, finish_of, finish_text, usage};
@@ -30,7 +30,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
             return Err(value.get("error").and_then(|_| errors::in_band(&value)).unwrap_or_else(unreadable));
         }
     };
-    let parts = blocks::decode(Value::Array(wire.content), "content", &mut Vec::new()).map_err(|_| unreadable())?;
+    let parts = blocks::decode(Value::Array(wire.content), "content", &mut Map::new()).map_err(|_| unreadable())?;
     Ok(ChatResponse {
         id: wire.id,
         model: wire.model,
