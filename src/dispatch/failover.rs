@@ -31,7 +31,8 @@ use super::{blame, pick, tee};
 use crate::codec;
 use crate::config;
 use crate::protocol::{ApiError, ErrorKind, OutcomeStatus};
-use crate::route::{Excluded, Plan};
+use crate::route::Excluded;
+use crate::route::Plan;
 use crate::upstream::{Backoff, Client, Deployment, Model, Permit, Refused, RetryBudget, Verdict};
 
 /// Makes calls, for all requests.
