@@ -48,6 +48,9 @@ pub struct When {
     pub max_tokens: Option<u32>,
     /// What the request has in it: all of these.
     pub has: Vec<Trait>,
+    /// Kinds of work as the classifier calls them. Known where the learned policy is asked and the prompt was read in time;
+    /// elsewhere this holds of nothing.
+    pub task: Vec<String>,
     /// Names of API tokens.
     pub token: Vec<String>,
     /// Request headers and the value each must have; `*` = any.

@@ -29,7 +29,9 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let request = question.request;
     let demand = Demand::of(request);
-    let facts = Facts::new(request, demand.needs, demand.prompt_tokens, question.token, question.headers);
+    let read = question.learned.as_ref().and_then(|learned| learned.reading.ok());
+    let facts = Facts::new(request, demand.needs, demand.prompt_tokens, question.token, question.headers)
+        .with_task(read.and_then(|reading| reading.task.as_deref()));
     let verdict = rules.apply(&facts);
     let wanted = Asked::parse(&request.model)?;
     let (mode, pool, why) = pool(catalog, &wanted, &verdict, question)?;

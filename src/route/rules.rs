@@ -62,6 +62,7 @@ pub struct Facts<'a> {
     prompt_tokens: u32,
     token: Option<&'a str>,
     headers: &'a http::HeaderMap,
+    task: Option<&'a str>,
     text: OnceLock<String>,
     tongue: OnceLock<Option<whatlang::Info>>,
     code: OnceLock<bool>,
@@ -82,10 +83,16 @@ impl<'a> Facts<'a> {
             prompt_tokens,
             token,
             headers,
+            task: None,
             text: OnceLock::new(),
             tongue: OnceLock::new(),
             code: OnceLock::new(),
         }
+    }
+
+    /// With the task that the classifier saw, where it read the prompt.
+    pub fn with_task(self, task: Option<&'a str>) -> Self {
+        Self { task, ..self }
     }
 
     /// The last user turn; inside a tool loop that is still the question.
@@ -188,10 +195,11 @@ impl Compiled {
 
     /// Whether the conditions hold that are not about the words.
     fn matches_unread(&self, facts: &Facts<'_>) -> bool {
-        let When { min_tokens, max_tokens, has, token, header, tag, .. } = &self.rule.when;
+        let When { min_tokens, max_tokens, has, task, token, header, tag, .. } = &self.rule.when;
         let tokens = facts.prompt_tokens;
         min_tokens.is_none_or(|min| tokens >= min)
             && max_tokens.is_none_or(|max| tokens <= max)
+            && (task.is_empty() || facts.task.is_some_and(|seen| task.iter().any(|wanted| wanted == seen)))
             && (token.is_empty() || facts.token.is_some_and(|name| token.iter().any(|wanted| wanted == name)))
             && header.iter().all(|(name, value)| {
                 let sent = facts.headers.get(name).and_then(|sent| sent.to_str().ok());
@@ -344,6 +352,18 @@ mod tests {
         assert!(matches("has = ['code']", "def add(a, b):\n    return a + b;\nprint(add(1, 2));"));
         assert!(!matches("has = ['code']", "Write a poem about the sea and the wind."));
         assert!(!matches("has = ['tools']", "x"));
+    }
+
+    #[test]
+    fn a_task_holds_where_the_prompt_was_read() {
+        let rules = "[[rules]]\nname = 'r'\nprefer = ['gpt-4o']\nwhen = { task = ['math', 'code'] }\n";
+        let config: crate::config::Config = rules.parse().unwrap();
+        let (rules, request) = (Rules::new(&config.rules, &Catalog::default()), asking("x"));
+        let headers = http::HeaderMap::new();
+        for (task, holds) in [(Some("code"), true), (Some("chat"), false), (None, false)] {
+            let facts = Facts::new(&request, request.needs(), 1, None, &headers).with_task(task);
+            assert_eq!(!rules.apply(&facts).prefer.is_empty(), holds, "{task:?}");
+        }
     }
 
     #[test]

@@ -215,7 +215,9 @@ async fn without_feedback_nothing_drifts() {
 #[tokio::test]
 async fn each_prediction_is_accounted_for() {
     // However busy the machine is, each prompt is read.
-    let town = Town::start("[classifier]\nenabled = true\nbudget_ms = 10000\n", World::steady(3)).await;
+    let config = "[classifier]\nenabled = true\nbudget_ms = 10000\n\
+        [[rules]]\nname = 'coders'\nexplore = true\nwhen = { task = ['code', 'debug', 'math', 'reasoning'] }\n";
+    let town = Town::start(config, World::steady(3)).await;
     let classifier = town.gateway.app.gateway.classifier.clone();
     for _ in 0..600 {
         if !classifier.is_loading() {
@@ -232,6 +234,8 @@ async fn each_prediction_is_accounted_for() {
     });
     let told: Value = town.gateway.post("/api/route", body).await.json().await.unwrap();
     let id = told["decision_id"].as_str().unwrap();
+    let is_coders = ["code", "debug", "math", "reasoning"].contains(&told["task"].as_str().unwrap());
+    assert_eq!(told["rules"], if is_coders { json!(["coders"]) } else { json!([]) }, "{}", told["task"]);
     // At once: who knows a decision's id finds it, written or not.
     let look = async || -> Value {
         serde_json::from_str(&town.gateway.admin(&format!("/api/admin/decisions/{id}")).await).unwrap()
