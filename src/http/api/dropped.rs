@@ -1,16 +1,16 @@
 //! The header that says which fields of a request could not be carried over.
 
+use std::collections::HashSet;
+
 /// Longest value of the header, in bytes, but for the last words.
 const LONGEST: usize = 1024;
 
 /// Each field once, wherever in a list it stood (`messages[].name`), and no more of them than go into a header.
 pub(super) fn told(dropped: &[String]) -> String {
-    let mut fields: Vec<String> = Vec::new();
-    for field in dropped.iter().map(|field| anywhere(field)) {
-        if !fields.contains(&field) {
-            fields.push(field);
-        }
-    }
+    // There may be as many as a body holds.
+    let mut seen = HashSet::new();
+    let fields: Vec<String> =
+        dropped.iter().map(|field| anywhere(field)).filter(|field| seen.insert(field.clone())).collect();
     let mut told = String::new();
     for (at, field) in fields.iter().enumerate() {
         if told.len() + field.len() > LONGEST {
