@@ -473,7 +473,7 @@ mod the_reader_itself {
     fn finds_a_violation_of_each_kind() {
         let arrow = Source::new("src/store/x.rs", "\nuse crate::{http::Gateway, bandit::Arm};").wrong_arrows();
         assert_eq!(arrow, ["src/store/x.rs:2: store may not use http::Gateway"]);
-        let narrow = Source::new("src/dispatch/x.rs", "use crate::route::{Planner};use crate::route::plan;");
+        let narrow = Source::new("src/dispatch/x.rs", "use crate::route::{Planner};use crate::route::Plan;");
         assert_eq!(narrow.wrong_arrows().len(), 1);
         let pure = Source::new("src/bandit/x.rs", "use crate::config::Learning;").wrong_arrows();
         assert_eq!(pure, ["src/bandit/x.rs:1: bandit may not use config::Learning"]);
