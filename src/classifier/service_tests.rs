@@ -64,7 +64,7 @@ async fn a_question_is_read_alike_whatever_is_sent_along() {
     let system = "You are a senior engineer. You write idiomatic Rust, with tests, and explain each function.";
     along.messages.insert(0, Message::text(Role::System, system));
     along.messages.insert(1, Message::text(Role::User, "Reverse a linked list, please."));
-    along.messages.insert(2, Message::text(Role::Assistant, "fn reverse(list: List) -> List { list.into_iter().rev().collect() }"));
+    along.messages.insert(2, Message::text(Role::Assistant, "fn reverse(list: List) -> List { list.rev() }"));
     along.tools = ["search_web", "read_file", "run_tests"]
         .map(|name| Tool {
             name: name.into(),
