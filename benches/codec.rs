@@ -139,7 +139,13 @@ mod streams {
     #[divan::bench(args = [20, 200])]
     fn anthropic_to_openai(bencher: Bencher<'_, '_>, pieces: usize) {
         let stream = stream(Dialect::Anthropic, pieces);
-        let meta = AnswerMeta { id: "chatcmpl-1".into(), model: "claude".into(), created: 1, native: None };
+        let meta = AnswerMeta {
+            id: "chatcmpl-1".into(),
+            model: "claude".into(),
+            created: 1,
+            native: None,
+            echo: Default::default(),
+        };
         bencher.counter(BytesCount::new(stream.len())).bench(|| {
             let mut decoder = StreamDecoder::new(Dialect::Anthropic);
             let mut encoder = StreamEncoder::new(Dialect::OpenAi, meta.clone(), true);
@@ -167,7 +173,13 @@ mod answer {
 
     #[divan::bench]
     fn openai_to_anthropic(bencher: Bencher<'_, '_>) {
-        let meta = AnswerMeta { id: "msg_1".into(), model: "gpt".into(), created: 1, native: None };
+        let meta = AnswerMeta {
+            id: "msg_1".into(),
+            model: "gpt".into(),
+            created: 1,
+            native: None,
+            echo: Default::default(),
+        };
         bencher.counter(BytesCount::new(ANSWER.len())).bench(|| {
             let response = codec::decode_response(Dialect::OpenAi, black_box(ANSWER)).unwrap();
             codec::encode_response(Dialect::Anthropic, &response, &meta)

@@ -20,7 +20,7 @@ fn piece(index: usize, id: &str, name: &str, arguments: Value) -> Value {
 
 /// The calls that an Anthropic client gets of a stream: name and input of each block.
 fn blocks(stream: &[u8]) -> Vec<(String, Value)> {
-    let meta = AnswerMeta { id: "m".into(), model: "m".into(), created: 0, native: None };
+    let meta = AnswerMeta { id: "m".into(), model: "m".into(), created: 0, native: None, echo: Default::default() };
     let mut encoder = StreamEncoder::new(Dialect::Anthropic, meta, true);
     let mut out = bytes::BytesMut::new();
     decode_in(Dialect::OpenAi, &[stream]).iter().for_each(|event| encoder.encode(event, &mut out));
@@ -103,7 +103,7 @@ fn calls_without_a_word_of_why_it_ended_are_to_be_made() {
 
 #[test]
 fn who_refuses_says_so_to_an_anthropic_client() {
-    let meta = AnswerMeta { id: "m".into(), model: "m".into(), created: 0, native: None };
+    let meta = AnswerMeta { id: "m".into(), model: "m".into(), created: 0, native: None, echo: Default::default() };
     let whole = json!({ "choices": [{ "message": { "content": null, "refusal": "No." }, "finish_reason": "stop" }] });
     let answer = decode_response(Dialect::OpenAi, whole.to_string().as_bytes()).unwrap();
     let told: Value = serde_json::from_slice(&encode_response(Dialect::Anthropic, &answer, &meta)).unwrap();

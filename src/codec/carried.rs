@@ -11,30 +11,35 @@ pub(super) fn part(
     request: &ChatRequest,
     refused: impl Fn(&Part) -> Option<String>,
 ) -> Option<String> {
+    let results = if client == Dialect::Responses { "output" } else { "content" };
     let mut turns = request.messages.iter().enumerate();
     turns.find_map(|(at, message)| {
         let turn = turn(client, request, at);
         let brings = |part: &Part| matches!(part, Part::ToolResult { .. });
         if client == Dialect::Anthropic || !message.parts.first().is_some_and(brings) {
-            return among(&message.parts, &path(turn), &refused);
+            return among(&message.parts, &path(client, turn), "content", &refused);
         }
         message.parts.iter().enumerate().find_map(|(index, part)| match part {
-            Part::ToolResult { content, .. } => among(content, &path(turn + index), &refused),
+            Part::ToolResult { content, .. } => among(content, &path(client, turn + index), results, &refused),
             _ => None,
         })
     })
 }
 
 /// The place of a turn as `client` counts: Anthropic's instructions stand apart, and OpenAI's tools speak one by one,
-/// where their results are one turn here.
+/// where their results are one turn here; so does everything in a list of items.
 pub(super) fn place(client: Dialect, request: &ChatRequest, at: usize) -> String {
-    path(turn(client, request, at))
+    path(client, turn(client, request, at))
 }
 
 fn turn(client: Dialect, request: &ChatRequest, at: usize) -> usize {
     let messages = &request.messages;
-    if client == Dialect::Anthropic {
-        return at.saturating_sub(messages.first().is_some_and(|first| first.role == Role::System).into());
+    match client {
+        Dialect::Anthropic => {
+            return at.saturating_sub(messages.first().is_some_and(|first| first.role == Role::System).into());
+        }
+        Dialect::Responses => return request.items.get(at).copied().unwrap_or(at),
+        Dialect::OpenAi | Dialect::Native | Dialect::Ollama => {}
     }
     let results = |message: &Message| {
         message.parts.iter().filter(|part| matches!(part, Part::ToolResult { .. })).count().saturating_sub(1)
@@ -42,15 +47,17 @@ fn turn(client: Dialect, request: &ChatRequest, at: usize) -> usize {
     at + messages[..at].iter().map(results).sum::<usize>()
 }
 
-fn path(turn: usize) -> String {
-    format!("messages[{turn}]")
+fn path(client: Dialect, turn: usize) -> String {
+    let list = if client == Dialect::Responses { "input" } else { "messages" };
+    format!("{list}[{turn}]")
 }
 
-fn among(parts: &[Part], path: &str, refused: &impl Fn(&Part) -> Option<String>) -> Option<String> {
+/// The same among the parts that stand in the field `list` of what stands at `path`.
+fn among(parts: &[Part], path: &str, list: &str, refused: &impl Fn(&Part) -> Option<String>) -> Option<String> {
     parts.iter().enumerate().find_map(|(index, part)| {
-        let here = || format!("{path}.content[{index}]");
+        let here = || format!("{path}.{list}[{index}]");
         match part {
-            Part::ToolResult { content, .. } => among(content, &here(), refused),
+            Part::ToolResult { content, .. } => among(content, &here(), "content", refused),
             _ => refused(part).map(|what| format!("{} ({what})", here())),
         }
     })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{ErrorBody, unmarked};
+use super::{ErrorBody, own_name, unmarked};
 use crate::protocol::{ApiError, Dialect, ErrorKind, Said};
 
 /// A vendor's message is passed on up to this many characters.
@@ -237,13 +237,14 @@ fn openai_code(kind: ErrorKind) -> &'static str {
 
 fn value(dialect: Dialect, error: &ApiError) -> Value {
     let (_, openai, anthropic) = names(error.kind);
+    let param = error.param.as_deref().map(|param| own_name(dialect, param));
     let mut value = match dialect {
-        Dialect::OpenAi => json!({ "error": {
-            "message": error.message, "type": openai, "param": error.param, "code": openai_code(error.kind),
+        Dialect::OpenAi | Dialect::Responses => json!({ "error": {
+            "message": error.message, "type": openai, "param": param, "code": openai_code(error.kind),
         }}),
         Dialect::Anthropic => json!({ "type": "error", "error": { "type": anthropic, "message": error.message } }),
         Dialect::Native | Dialect::Ollama => json!({ "error": {
-            "code": error.kind.as_str(), "message": error.message, "param": error.param,
+            "code": error.kind.as_str(), "message": error.message, "param": param,
         }}),
     };
     if dialect == Dialect::Anthropic && error.param.as_deref() == Some("thread") {
@@ -275,6 +276,13 @@ pub(super) fn encode_in_stream(dialect: Dialect, error: &ApiError) -> Bytes {
     let value = value(dialect, error);
     Bytes::from(match dialect {
         Dialect::OpenAi => format!("data: {value}\n\n"),
+        Dialect::Responses => {
+            let mut event = json!({ "type": "error", "sequence_number": 0 });
+            for field in ["code", "message", "param"] {
+                event[field] = value["error"][field].clone();
+            }
+            format!("event: error\ndata: {event}\n\n")
+        }
         Dialect::Ollama => format!("{value}\n"),
         Dialect::Anthropic | Dialect::Native => format!("event: error\ndata: {value}\n\n"),
     })

@@ -136,19 +136,23 @@ impl Object {
 
     /// Notes in `leftovers` what nobody took; what is null or empty says nothing.
     pub(super) fn leave(self, leftovers: &mut Map<String, Value>) {
-        let empty = |value: &Value| match value {
-            Value::Null => true,
-            Value::Array(items) => items.is_empty(),
-            Value::Object(fields) => fields.is_empty(),
-            _ => false,
-        };
-        let left = self.fields.iter().filter(|(_, value)| !empty(value));
+        let left = self.fields.iter().filter(|(_, value)| !says_nothing(value));
         leftovers.extend(left.map(|(key, value)| (self.at(key), value.clone())));
     }
 
     /// The object as it came, for what is kept as written.
     pub(super) fn whole(self) -> Value {
         Value::Object(self.fields.into_iter().collect())
+    }
+}
+
+/// Whether a value is null or empty.
+pub(super) fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
     }
 }
 

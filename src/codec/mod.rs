@@ -19,11 +19,13 @@ mod lines;
 mod native;
 mod ollama_chat;
 mod openai_chat;
+mod openai_responses;
 mod splice;
 mod stream;
 mod user;
 mod whole_events;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -127,6 +129,8 @@ pub struct AnswerMeta {
     pub created: i64,
     /// What only our own dialect says.
     pub native: Option<NativeMeta>,
+    /// What the answer repeats of its request, see [`echo`].
+    pub echo: Map<String, Value>,
 }
 
 /// What only our own dialect says of an answer.
@@ -157,6 +161,7 @@ pub struct ErrorBody {
 pub fn decode_request(dialect: Dialect, body: &[u8]) -> Result<ChatRequest, ApiError> {
     match dialect {
         Dialect::OpenAi => openai_chat::request::decode(body),
+        Dialect::Responses => openai_responses::request::decode(body),
         Dialect::Anthropic => anthropic_messages::request::decode(body),
         Dialect::Native => native::request::decode(body),
         Dialect::Ollama => Err(ApiError::invalid("Ollama's dialect is spoken to backends only")),
@@ -174,6 +179,7 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
         Dialect::Anthropic => anthropic_messages::request::encode(target, request),
         Dialect::Ollama => ollama_chat::request::encode(target, request),
         Dialect::Native => Err(ApiError::invalid("our own dialect is spoken to clients only")),
+        Dialect::Responses => Err(ApiError::invalid("OpenAI's Responses are spoken to clients only")),
     }
 }
 
@@ -182,12 +188,21 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
 ///
 /// Where client and backend speak the same dialect there is none: the body passes through.
 pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Option<String> {
-    match backend {
+    let field = match backend {
         _ if client == backend => None,
         Dialect::OpenAi => openai_chat::request::obstacle(client, request),
         Dialect::Anthropic => anthropic_messages::request::obstacle(client, request),
         Dialect::Ollama => ollama_chat::request::obstacle(client, request),
-        Dialect::Native => None,
+        Dialect::Native | Dialect::Responses => None,
+    };
+    field.map(|field| own_name(client, &field).into_owned())
+}
+
+/// A field of a request by the name that `client` knows it by.
+pub fn own_name(client: Dialect, field: &str) -> Cow<'_, str> {
+    match client {
+        Dialect::Responses => openai_responses::own_name(field),
+        _ => Cow::Borrowed(field),
     }
 }
 
@@ -281,7 +296,7 @@ pub fn decode_response(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, Ap
         Dialect::OpenAi => openai_chat::response::decode(body),
         Dialect::Anthropic => anthropic_messages::response::decode(body),
         Dialect::Ollama => ollama_chat::response::decode(body),
-        Dialect::Native => Err(unreadable()),
+        Dialect::Native | Dialect::Responses => Err(unreadable()),
     }
 }
 
@@ -292,7 +307,7 @@ pub fn unread(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
     let said = match dialect {
         Dialect::OpenAi => &value["choices"],
         Dialect::Anthropic => &value["content"],
-        Dialect::Ollama | Dialect::Native => return None,
+        Dialect::Ollama | Dialect::Native | Dialect::Responses => return None,
     };
     let is_error = value.get("error").is_some_and(|error| !error.is_null());
     said.as_array().filter(|said| !said.is_empty() && !is_error).map(|_| ChatResponse {
@@ -321,10 +336,19 @@ fn name_call(id: &mut String, at_ms: i64, index: usize) {
     }
 }
 
+/// What an answer repeats of the request `body`, where the dialect's answers do.
+pub fn echo(dialect: Dialect, body: &[u8]) -> Map<String, Value> {
+    match dialect {
+        Dialect::Responses => openai_responses::echo(body),
+        _ => Map::new(),
+    }
+}
+
 /// Writes an answer for a client.
 pub fn encode_response(dialect: Dialect, response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
     match dialect {
         Dialect::OpenAi => openai_chat::response::encode(response, meta),
+        Dialect::Responses => openai_responses::response::encode(response, meta),
         Dialect::Anthropic => anthropic_messages::response::encode(response, meta),
         Dialect::Native | Dialect::Ollama => native::response::encode(response, meta),
     }
@@ -350,7 +374,7 @@ pub fn encode_stream_error(dialect: Dialect, error: &ApiError) -> Bytes {
 pub fn sign_of_life(dialect: Dialect) -> Bytes {
     Bytes::from_static(match dialect {
         Dialect::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
-        Dialect::OpenAi | Dialect::Native => b": keep-alive\n\n",
+        Dialect::OpenAi | Dialect::Responses | Dialect::Native => b": keep-alive\n\n",
         Dialect::Ollama => b"\n",
     })
 }

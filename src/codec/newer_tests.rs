@@ -144,7 +144,7 @@ fn our_own_dialect_is_strict_inside_too() {
         stop_sequence: None,
         usage: None,
     };
-    let meta = AnswerMeta { id: "id".into(), model: "m".into(), created: 7, native: None };
+    let meta = AnswerMeta { id: "id".into(), model: "m".into(), created: 7, native: None, echo: Default::default() };
     let said: Value = serde_json::from_slice(&encode_response(Dialect::Native, &answer, &meta)).unwrap();
     let body = json!({ "messages": [said["message"]] });
     assert!(decode_request(Dialect::Native, body.to_string().as_bytes()).is_ok(), "what it says itself goes back");

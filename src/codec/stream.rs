@@ -6,7 +6,9 @@
 use bytes::BytesMut;
 
 use super::lines::{Events, JsonLines, TooLong};
-use super::{AnswerMeta, ForcedCall, NativeMeta, anthropic_messages, native, ollama_chat, openai_chat};
+use super::{
+    AnswerMeta, ForcedCall, NativeMeta, anthropic_messages, native, ollama_chat, openai_chat, openai_responses,
+};
 use crate::protocol::{ApiError, Dialect, ErrorKind, StreamEvent, ToolCallDelta};
 
 /// Decodes a backend's stream.
@@ -57,7 +59,7 @@ impl StreamDecoder {
     /// A decoder at the start of a stream.
     pub fn new(dialect: Dialect) -> Self {
         let (frames, dialect) = match dialect {
-            Dialect::OpenAi | Dialect::Native => {
+            Dialect::OpenAi | Dialect::Responses | Dialect::Native => {
                 (Frames::Events(Events::default()), Inner::OpenAi(openai_chat::stream::Decoder::default()))
             }
             Dialect::Anthropic => {
@@ -193,6 +195,7 @@ pub struct StreamEncoder {
 #[derive(Debug)]
 enum Speaker {
     OpenAi(openai_chat::stream::Encoder),
+    Responses(openai_responses::stream::Encoder),
     Anthropic(anthropic_messages::stream::Encoder),
     Native(native::stream::Encoder),
 }
@@ -202,6 +205,7 @@ impl StreamEncoder {
     pub fn new(dialect: Dialect, meta: AnswerMeta, include_usage: bool) -> Self {
         let dialect = match dialect {
             Dialect::OpenAi => Speaker::OpenAi(openai_chat::stream::Encoder::new(meta, include_usage)),
+            Dialect::Responses => Speaker::Responses(openai_responses::stream::Encoder::new(meta)),
             Dialect::Anthropic => Speaker::Anthropic(anthropic_messages::stream::Encoder::new(meta)),
             Dialect::Native | Dialect::Ollama => Speaker::Native(native::stream::Encoder::new(meta)),
         };
@@ -212,6 +216,7 @@ impl StreamEncoder {
     pub fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
         match &mut self.dialect {
             Speaker::OpenAi(encoder) => encoder.encode(event, out),
+            Speaker::Responses(encoder) => encoder.encode(event, out),
             Speaker::Anthropic(encoder) => encoder.encode(event, out),
             Speaker::Native(encoder) => encoder.encode(event, out),
         }

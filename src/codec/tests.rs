@@ -17,7 +17,7 @@ pub(super) fn target(dialect: Dialect, quirks: &Quirks) -> Target<'_> {
 }
 
 fn meta() -> AnswerMeta {
-    AnswerMeta { id: "id-1".into(), model: "listed".into(), created: 7, native: None }
+    AnswerMeta { id: "id-1".into(), model: "listed".into(), created: 7, native: None, echo: Default::default() }
 }
 
 pub(super) fn encoded(dialect: Dialect, request: &ChatRequest) -> (Value, Vec<String>) {

@@ -10,7 +10,7 @@ use super::layers::join;
 use super::models::Place;
 use super::range::ranged;
 use super::{Config, Model, Provider, Rule, When};
-use crate::protocol::Price;
+use crate::protocol::{Dialect, Price};
 
 /// One thing wrong.
 #[derive(Debug, Clone, PartialEq)]
@@ -188,8 +188,9 @@ fn check_provider(name: &str, provider: &Provider, bad: &mut impl FnMut(String, 
             bad(join(&format!("{path}.headers"), header), "is no valid HTTP header".into());
         }
     }
-    if provider.dialect == crate::protocol::Dialect::Native {
-        bad(format!("{path}.dialect"), "`native` is for clients; use openai, anthropic or ollama".into());
+    if matches!(provider.dialect, Dialect::Native | Dialect::Responses) {
+        let told = format!("`{}` is for clients; use openai, anthropic or ollama", provider.dialect.as_str());
+        bad(format!("{path}.dialect"), told);
     }
 }
 

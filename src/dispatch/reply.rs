@@ -36,6 +36,7 @@ impl Answering<'_> {
             model: model.name.to_string(),
             created: job.at_ms / 1000,
             native: None,
+            echo: codec::echo(job.dialect, &job.body),
         };
         let (dropped, body) = match attempted {
             Attempted::Whole(whole) => whole_answer(model, &deployment, *whole, job, meta, report),
@@ -55,6 +56,7 @@ fn answer_id(dialect: Dialect, report: &Report) -> String {
     let id = report.decision_id();
     match dialect {
         Dialect::OpenAi => format!("chatcmpl-{}", id.0.as_simple()),
+        Dialect::Responses => format!("resp_{}", id.0.as_simple()),
         Dialect::Anthropic => format!("msg_{}", id.0.as_simple()),
         Dialect::Ollama | Dialect::Native => id.to_string(),
     }

@@ -32,6 +32,7 @@ impl Rejection {
 pub fn dialect_of(path: &str) -> Dialect {
     match path {
         _ if path.starts_with("/v1/messages") => Dialect::Anthropic,
+        _ if path.starts_with("/v1/responses") => Dialect::Responses,
         _ if path.starts_with("/v1/") => Dialect::OpenAi,
         _ => Dialect::Native,
     }
@@ -88,6 +89,7 @@ mod tests {
             let status =
                 |dialect| Rejection::new(dialect, ApiError::new(kind, "x")).into_response().status().as_u16();
             assert_eq!(status(Dialect::OpenAi), openai, "{kind:?}");
+            assert_eq!(status(Dialect::Responses), openai, "{kind:?}");
             assert_eq!(status(Dialect::Anthropic), anthropic, "{kind:?}");
         }
     }
@@ -102,6 +104,7 @@ mod tests {
     #[test]
     fn endpoints_speak_their_dialect() {
         assert_eq!(dialect_of("/v1/messages/count_tokens"), Dialect::Anthropic);
+        assert_eq!(dialect_of("/v1/responses"), Dialect::Responses);
         assert_eq!(dialect_of("/v1/models"), Dialect::OpenAi);
         assert_eq!(dialect_of("/api/chat"), Dialect::Native);
     }

@@ -19,9 +19,10 @@ type Endpoint = (&'static str, MethodRouter<Arc<Gateway>>);
 /// What clients talk to.
 fn of_clients() -> Vec<Endpoint> {
     vec![
-        // Chat, in three dialects
+        // Chat, in four dialects
         ("/api/chat", post(api::chat::native)),
         ("/v1/chat/completions", post(api::chat::openai)),
+        ("/v1/responses", post(api::chat::responses)),
         ("/v1/messages", post(api::chat::anthropic)),
         ("/v1/messages/count_tokens", post(api::count_tokens::count)),
         // Beside chat
@@ -114,9 +115,9 @@ fn finish(router: Router<Arc<Gateway>>, gateway: Arc<Gateway>, cors: Option<Cors
 
 async fn not_found(uri: http::Uri) -> Rejection {
     let path = uri.path();
-    let message = if path.contains("/responses") {
-        "the Responses API is not spoken here: use /v1/chat/completions"
-    } else if ["/chat/completions", "/messages"].iter().any(|end| path.ends_with(end)) {
+    let message = if path.starts_with("/v1/responses/") {
+        "Pointsman keeps no answers: of the Responses API there is POST /v1/responses, with the whole input"
+    } else if ["/chat/completions", "/responses", "/messages"].iter().any(|end| path.ends_with(end)) {
         "there is no such endpoint: OpenAI's clients take http://HOST:PORT/v1 as their base URL, Anthropic's http://HOST:PORT"
     } else {
         "there is no such endpoint; see /openapi.json on the admin listener"

@@ -88,6 +88,8 @@ impl fmt::Display for RequestId {
 pub enum Dialect {
     /// OpenAI Chat Completions and its many look-alikes.
     OpenAi,
+    /// OpenAI Responses. Client side only.
+    Responses,
     /// Anthropic Messages.
     Anthropic,
     /// Ollama's native `/api/chat` (NDJSON). Upstream only.
@@ -101,6 +103,7 @@ impl Dialect {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OpenAi => "openai",
+            Self::Responses => "responses",
             Self::Anthropic => "anthropic",
             Self::Ollama => "ollama",
             Self::Native => "native",

@@ -43,6 +43,9 @@ pub struct ChatRequest {
     /// Fields inside messages, tools and the rest that nobody here knows, by their paths, as written: lost where client
     /// and backend speak different dialects.
     pub leftovers: Map<String, Value>,
+    /// The item that each turn begins with, where the client's conversation is made of items (OpenAI Responses) and
+    /// several of them make a turn; else empty.
+    pub items: Vec<usize>,
 }
 
 /// How to sample; every field absent means the vendor's default.

@@ -16,7 +16,7 @@ fn target(quirks: &Quirks, dialect: Dialect) -> Target<'_> {
 }
 
 fn meta() -> AnswerMeta {
-    AnswerMeta { id: "id".into(), model: "m".into(), created: 1, native: None }
+    AnswerMeta { id: "id".into(), model: "m".into(), created: 1, native: None, echo: Default::default() }
 }
 
 /// An error without what an input itself put into it: digits, and all from the first quote on.

@@ -68,6 +68,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         routing: Default::default(),
         extensions: Map::new(),
         leftovers,
+        items: Vec::new(),
     };
     request.extensions = fields.rest();
     if !server_tools.is_empty() {

@@ -58,6 +58,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         routing,
         extensions: Default::default(),
         leftovers: Map::new(),
+        items: Vec::new(),
     };
     if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
         return Err(unfit(key));

@@ -55,7 +55,8 @@ fn is_longer(id: &str, most: usize) -> bool {
 /// The fields that say how to sample.
 const SAMPLING: [&str; 5] = ["temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty"];
 
-fn thinks(target: &Target<'_>) -> bool {
+/// Whether `target` is a model that thinks, and can be told how much.
+pub(super) fn thinks(target: &Target<'_>) -> bool {
     target.quirks.reasoning_effort && target.reasoning
 }
 

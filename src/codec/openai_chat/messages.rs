@@ -101,7 +101,7 @@ fn image(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Part
 }
 
 /// A data URI holds the picture itself.
-fn image_source(url: String) -> ImageSource {
+pub(crate) fn image_source(url: String) -> ImageSource {
     let inside = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
     match inside {
         Some((kind, data)) => ImageSource::Base64 { media_type: media_type(kind), data: data.to_owned() },
@@ -166,7 +166,8 @@ fn tool_call(mut call: Object, leftovers: &mut Map<String, Value>) -> Result<Par
     Ok(part)
 }
 
-fn arguments(function: &mut Object) -> String {
+/// A call's arguments as their JSON text.
+pub(crate) fn arguments(function: &mut Object) -> String {
     match function.take("arguments") {
         None => String::new(),
         Some(Value::String(text)) => text,
@@ -364,19 +365,26 @@ pub(crate) fn decode_tools(
         let path = fields.at("function");
         let function = fields.object("function")?;
         let mut function = function.ok_or_else(|| super::super::json::missing(&path))?;
-        functions.push(Tool {
-            name: function.need_string("name")?,
-            description: function.string("description")?,
-            parameters: function.take("parameters").unwrap_or_else(|| json!({ "type": "object", "properties": {} })),
-            strict: function.boolean("strict")?,
-            // Clients put it at either place.
-            cache_control: fields.take("cache_control").or_else(|| function.take("cache_control")),
-        });
+        let mut tool = self::function(&mut function)?;
+        // Clients put it at either place.
+        tool.cache_control = fields.take("cache_control").or(tool.cache_control);
+        functions.push(tool);
         fields.take("type");
         function.leave(leftovers);
         fields.leave(leftovers);
     }
     Ok((functions, others))
+}
+
+/// Reads what a function is.
+pub(crate) fn function(fields: &mut Object) -> Result<Tool, ApiError> {
+    Ok(Tool {
+        name: fields.need_string("name")?,
+        description: fields.string("description")?,
+        parameters: fields.take("parameters").unwrap_or_else(|| json!({ "type": "object", "properties": {} })),
+        strict: fields.boolean("strict")?,
+        cache_control: fields.take("cache_control"),
+    })
 }
 
 /// Writes `tools`.

@@ -42,6 +42,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         routing: Default::default(),
         extensions: fields.rest(),
         leftovers,
+        items: Vec::new(),
     };
     if !other_tools.is_empty() {
         request.extensions.insert("tools".into(), Value::Array(other_tools));
@@ -90,19 +91,24 @@ pub(crate) fn response_format(
         "json_schema" => {
             let schema = format.object("json_schema")?;
             let mut wanted = schema.ok_or_else(|| missing("response_format.json_schema"))?;
-            let mut schema = wanted.take("schema").unwrap_or_else(|| json!({}));
-            if let Some(what) = wanted.understood("description", |what| what.as_str().map(str::to_owned)) {
-                describe(&mut schema, what);
-            }
-            let name = wanted.string("name")?.unwrap_or_else(|| "answer".into());
-            let strict = wanted.boolean("strict")?;
+            let format = json_schema(&mut wanted)?;
             wanted.leave(leftovers);
-            Some(ResponseFormat::JsonSchema { name, schema, strict })
+            Some(format)
         }
         _ => return Err(unknown("response_format.type", &FORMATS.join(", "))),
     };
     format.leave(leftovers);
     Ok(read)
+}
+
+/// Reads a schema, with its name and what is said of it.
+pub(crate) fn json_schema(wanted: &mut Object) -> Result<ResponseFormat, ApiError> {
+    let mut schema = wanted.take("schema").unwrap_or_else(|| json!({}));
+    if let Some(what) = wanted.understood("description", |what| what.as_str().map(str::to_owned)) {
+        describe(&mut schema, what);
+    }
+    let name = wanted.string("name")?.unwrap_or_else(|| "answer".into());
+    Ok(ResponseFormat::JsonSchema { name, schema, strict: wanted.boolean("strict")? })
 }
 
 /// Puts what is said of a schema into it: not every dialect has a place for it beside.
@@ -156,9 +162,32 @@ pub(crate) fn effort_within(budget_tokens: u64) -> Effort {
     }
 }
 
-/// Extensions of Anthropic's dialect that change nothing in what is answered.
-const HARMLESS: [&str; 7] =
-    ["metadata", "service_tier", "container", "context_management", "betas", "cache_control", "speed"];
+/// Extensions of other dialects that change nothing in what is answered; the last four are this one's, too.
+const HARMLESS: [&str; 11] = [
+    "metadata",
+    "service_tier",
+    "container",
+    "context_management",
+    "betas",
+    "cache_control",
+    "speed",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "verbosity",
+];
+
+/// Whether `target` takes an extension as it is: it is one of OpenAI's other dialect.
+fn is_shared(target: &Target<'_>, key: &str, value: &Value) -> bool {
+    match key {
+        "prompt_cache_key" | "prompt_cache_retention" | "safety_identifier" => true,
+        // Models that do not think do not know it.
+        "verbosity" => likeness::thinks(target),
+        // Anthropic's words mean something else, or what is done anyway.
+        "service_tier" => value != "auto" && value != "standard_only",
+        _ => false,
+    }
+}
 
 /// Letters that a tool's name may have.
 const LONGEST_NAME: usize = 64;
@@ -233,7 +262,13 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
             out.insert("stream_options".into(), json!({ "include_usage": true }));
         }
     }
-    dropped.extend(request.extensions.keys().filter(|key| HARMLESS.contains(&key.as_str())).cloned());
+    for (key, value) in request.extensions.iter().filter(|(key, _)| HARMLESS.contains(&key.as_str())) {
+        if is_shared(target, key, value) {
+            out.insert(key.clone(), value.clone());
+        } else {
+            dropped.push(key.clone());
+        }
+    }
     likeness::adapt(target, &mut out, &mut dropped);
     Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
 }

@@ -61,6 +61,16 @@ pub async fn openai(
     chat(gateway, Dialect::OpenAi, caller, headers, body).await
 }
 
+/// `POST /v1/responses`.
+pub async fn responses(
+    State(gateway): State<Arc<Gateway>>,
+    Chatter(caller): Chatter,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    chat(gateway, Dialect::Responses, caller, headers, body).await
+}
+
 /// `POST /v1/messages`.
 pub async fn anthropic(
     State(gateway): State<Arc<Gateway>>,
@@ -216,7 +226,7 @@ fn respond(dialect: Dialect, request: &ChatRequest, decision: &Decision, reply: 
         say(headers, &FEATURES, format!("missed:{missed}"));
     }
     if !reply.dropped.is_empty() {
-        say(headers, &DROPPED, dropped::told(&reply.dropped));
+        say(headers, &DROPPED, dropped::told(dialect, &reply.dropped));
     }
     response
 }

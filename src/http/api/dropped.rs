@@ -2,15 +2,22 @@
 
 use std::collections::HashSet;
 
+use crate::codec::own_name;
+use crate::protocol::Dialect;
+
 /// Longest value of the header, in bytes, but for the last words.
 const LONGEST: usize = 1024;
 
-/// Each field once, wherever in a list it stood (`messages[].name`), and no more of them than go into a header.
-pub(super) fn told(dropped: &[String]) -> String {
+/// Each field once, by the name that `client` knows it by, wherever in a list it stood (`messages[].name`), and no more
+/// of them than go into a header.
+pub(super) fn told(client: Dialect, dropped: &[String]) -> String {
     // There may be as many as a body holds.
     let mut seen = HashSet::new();
-    let fields: Vec<String> =
-        dropped.iter().map(|field| anywhere(field)).filter(|field| seen.insert(field.clone())).collect();
+    let fields: Vec<String> = dropped
+        .iter()
+        .map(|field| anywhere(&own_name(client, field)))
+        .filter(|field| seen.insert(field.clone()))
+        .collect();
     let mut told = String::new();
     for (at, field) in fields.iter().enumerate() {
         if told.len() + field.len() > LONGEST {
@@ -41,7 +48,7 @@ mod tests {
     use super::*;
 
     fn of(fields: impl IntoIterator<Item = String>) -> String {
-        told(&fields.into_iter().collect::<Vec<_>>())
+        told(Dialect::OpenAi, &fields.into_iter().collect::<Vec<_>>())
     }
 
     #[test]

@@ -117,7 +117,7 @@ fn parse(bytes: &[u8], at_ms: i64) -> Result<FeedbackRecord, ApiError> {
 
 /// A decision's id, as headers say it or as the id of an answer that was translated holds it.
 fn decision(text: &str) -> Option<DecisionId> {
-    let bare = ["chatcmpl-", "msg_"].iter().find_map(|prefix| text.strip_prefix(prefix));
+    let bare = ["chatcmpl-", "resp_", "msg_"].iter().find_map(|prefix| text.strip_prefix(prefix));
     bare.unwrap_or(text).parse().ok()
 }
 
@@ -150,8 +150,9 @@ mod tests {
     #[test]
     fn a_decision_is_known_by_the_id_of_its_answer() {
         let id: DecisionId = ID.parse().unwrap();
-        for said in [ID.to_owned(), format!("chatcmpl-{}", id.0.as_simple()), format!("msg_{}", id.0.as_simple())] {
-            assert_eq!(decision(&said), Some(id), "{said}");
+        assert_eq!(decision(ID), Some(id));
+        for kind in ["chatcmpl-", "resp_", "msg_"] {
+            assert_eq!(decision(&format!("{kind}{}", id.0.as_simple())), Some(id), "{kind}");
         }
         assert_eq!(decision("chatcmpl-123"), None, "a vendor's own");
     }

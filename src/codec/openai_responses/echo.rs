@@ -1,0 +1,51 @@
+//! What an answer repeats of its request: clients' types demand most of it.
+
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+/// The fields that are repeated, as the request has them; OpenAI's defaults where it does not, and null where only the
+/// model that answers knows.
+pub(crate) fn of(body: &[u8]) -> Map<String, Value> {
+    // The conversation, which may be long, is passed over.
+    let given: HashMap<String, &RawValue> = serde_json::from_slice(body).unwrap_or_default();
+    let mut echo = Map::new();
+    let usual = [
+        ("instructions", Value::Null),
+        ("max_output_tokens", Value::Null),
+        ("max_tool_calls", Value::Null),
+        ("metadata", json!({})),
+        ("parallel_tool_calls", json!(true)),
+        ("prompt_cache_key", Value::Null),
+        ("reasoning", json!({ "effort": null, "summary": null })),
+        ("safety_identifier", Value::Null),
+        ("temperature", Value::Null),
+        ("text", json!({ "format": { "type": "text" } })),
+        ("tool_choice", json!("auto")),
+        ("tools", json!([])),
+        ("top_p", Value::Null),
+        ("user", Value::Null),
+    ];
+    for (field, usual) in usual {
+        let value = given.get(field).and_then(|raw| serde_json::from_str(raw.get()).ok());
+        echo.insert(field.into(), value.filter(|value: &Value| !value.is_null()).unwrap_or(usual));
+    }
+    // Nothing is ever cut off a prompt here.
+    echo.insert("truncation".into(), json!("disabled"));
+    echo
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_repeats_what_was_asked_for_or_says_what_is_usual() {
+        let echo = of(br#"{"input":"q","temperature":0.5,"tools":null,"metadata":{"a":"b"},"truncation":"auto"}"#);
+        assert_eq!((&echo["temperature"], &echo["metadata"]), (&json!(0.5), &json!({ "a": "b" })));
+        assert_eq!((&echo["tools"], &echo["tool_choice"]), (&json!([]), &json!("auto")), "null says nothing");
+        assert_eq!((echo.get("input"), &echo["truncation"]), (None, &json!("disabled")));
+        assert_eq!(of(b"no JSON")["parallel_tool_calls"], true);
+    }
+}

@@ -1,0 +1,195 @@
+//! The conversation: items as turns.
+
+use serde_json::{Map, Value, json};
+
+use super::super::json::{Object, missing, unknown, wrong};
+use super::super::openai_chat::messages;
+use super::sealed;
+use crate::protocol::{ApiError, Message, Part, Role};
+
+/// Turns, as far as the items were read.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// The turns.
+    pub(super) messages: Vec<Message>,
+    /// The item that each of them begins with.
+    pub(super) items: Vec<usize>,
+}
+
+impl Turns {
+    /// Adds a turn, which begins with the item at `index`.
+    pub(super) fn add(&mut self, index: usize, message: Message) {
+        self.messages.push(message);
+        self.items.push(index);
+    }
+
+    /// Adds an item. What the assistant thinks, says and calls in a row is one turn, and so are the results of calls
+    /// that stand together. What is not known is noted in `leftovers`.
+    pub(super) fn item(
+        &mut self,
+        index: usize,
+        mut fields: Object,
+        leftovers: &mut Map<String, Value>,
+    ) -> Result<(), ApiError> {
+        let kind = match fields.string("type")? {
+            Some(kind) => kind,
+            None if fields.peek("role").is_none() && fields.peek("id").is_some() => "item_reference".into(),
+            None => "message".into(),
+        };
+        match kind.as_str() {
+            "message" => {
+                let message = message(&mut fields, leftovers)?;
+                match message.role {
+                    Role::Assistant => self.go_on(index, message),
+                    _ => self.add(index, message),
+                }
+            }
+            "function_call" => {
+                let (id, name) = (fields.need_string("call_id")?, fields.need_string("name")?);
+                let call = Part::ToolCall { id, name, arguments: messages::arguments(&mut fields) };
+                self.go_on(index, turn(Role::Assistant, vec![call]));
+            }
+            "function_call_output" => {
+                let call_id = fields.need_string("call_id")?;
+                let content = content(&mut fields, "output", leftovers)?;
+                let result = Part::ToolResult { call_id, content, is_error: false, cache_control: None };
+                self.go_on(index, turn(Role::User, vec![result]));
+            }
+            "reasoning" => {
+                if let Some(thought) = thought(&mut fields) {
+                    self.go_on(index, turn(Role::Assistant, vec![thought]));
+                }
+            }
+            "item_reference" => {
+                let told =
+                    format!("{} names an item, and Pointsman keeps none: send the item itself", fields.at("id"));
+                return Err(ApiError::invalid(told).at(fields.at("id")));
+            }
+            _ => {
+                let known = "message, function_call, function_call_output, reasoning";
+                let told = "what tools leave that a vendor runs itself means nothing to another: leave it out";
+                let mut error = unknown(&fields.at("type"), known);
+                error.message = format!("{}; {told}", error.message);
+                return Err(error);
+            }
+        }
+        // Its own name and state say nothing to a model.
+        for known in ["id", "status"] {
+            fields.take(known);
+        }
+        fields.leave(leftovers);
+        Ok(())
+    }
+
+    /// Adds what may belong to the turn before it.
+    fn go_on(&mut self, index: usize, message: Message) {
+        let brings = |part: &Part| matches!(part, Part::ToolResult { .. });
+        let belongs = |last: &Message, begun: usize| match message.role {
+            Role::Assistant => last.role == Role::Assistant,
+            _ => last.parts.first().is_some_and(brings) && begun + last.parts.len() == index,
+        };
+        match (self.messages.last_mut(), self.items.last()) {
+            (Some(last), Some(begun)) if belongs(last, *begun) => last.parts.extend(message.parts),
+            _ => self.add(index, message),
+        }
+    }
+}
+
+fn turn(role: Role, parts: Vec<Part>) -> Message {
+    Message { role, parts, name: None }
+}
+
+fn message(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Message, ApiError> {
+    let role = match fields.need_string("role")?.as_str() {
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "system" => Role::System,
+        "developer" => Role::Developer,
+        _ => return Err(unknown(&fields.at("role"), "user, assistant, system, developer")),
+    };
+    let mut parts = content(fields, "content", leftovers)?;
+    if role == Role::Assistant {
+        parts.retain(|part| *part != Part::text(""));
+    }
+    Ok(turn(role, parts))
+}
+
+/// A field that is a string, or an array of parts.
+fn content(fields: &mut Object, key: &str, leftovers: &mut Map<String, Value>) -> Result<Vec<Part>, ApiError> {
+    let path = fields.at(key);
+    match fields.take(key) {
+        Some(Value::String(text)) => Ok(vec![Part::text(text)]),
+        Some(Value::Array(items)) => {
+            let part = |(index, item)| part(Object::of(item, format!("{path}[{index}]"))?, leftovers);
+            items.into_iter().enumerate().map(part).collect()
+        }
+        Some(other) => Err(wrong(&path, "a string or an array of parts", &other)),
+        None => Err(missing(&path)),
+    }
+}
+
+fn part(mut fields: Object, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
+    if fields.peek("file_id").is_some() {
+        let told = format!("{} names a file, and Pointsman keeps none: send the file itself", fields.at("file_id"));
+        return Err(ApiError::invalid(told).at(fields.at("file_id")));
+    }
+    let part = match fields.need_string("type")?.as_str() {
+        "input_text" | "output_text" => Part::text(fields.need_string("text")?),
+        "refusal" => Part::Refusal { text: fields.need_string("refusal")? },
+        "input_image" => Part::Image {
+            source: messages::image_source(fields.need_string("image_url")?),
+            detail: fields.string("detail")?,
+            cache_control: None,
+        },
+        "input_file" => file(&mut fields)?,
+        "input_audio" => {
+            let audio = fields.take("input_audio");
+            foreign("input_audio", json!({ "type": "input_audio", "input_audio": audio }))
+        }
+        _ => {
+            let known = "input_text, input_image, input_file, input_audio, output_text, refusal";
+            return Err(unknown(&fields.at("type"), known));
+        }
+    };
+    fields.leave(leftovers);
+    Ok(part)
+}
+
+/// A file inside the request as chat completions have it; one by its URL as Anthropic's document, which no other
+/// dialect has.
+fn file(fields: &mut Object) -> Result<Part, ApiError> {
+    let name = fields.string("filename")?;
+    if let Some(url) = fields.string("file_url")? {
+        let mut document = json!({ "type": "document", "source": { "type": "url", "url": url } });
+        if let Some(name) = name {
+            document["title"] = json!(name);
+        }
+        return Ok(foreign("document", document));
+    }
+    let mut file = json!({ "file_data": fields.need_string("file_data")? });
+    if let Some(name) = name {
+        file["filename"] = json!(name);
+    }
+    Ok(foreign("file", json!({ "type": "file", "file": file })))
+}
+
+/// A part in the words of the dialect that has it.
+fn foreign(kind: &str, value: Value) -> Part {
+    Part::Foreign { kind: kind.into(), value }
+}
+
+/// What a model thought. Another gateway's or vendor's sealed thought is nobody's here: it stays behind to be noted, and
+/// what can be read of it goes with it.
+fn thought(fields: &mut Object) -> Option<Part> {
+    let texts = ["content", "summary"].map(|key| text_of(fields.take(key)));
+    if let Some(thought) = fields.understood("encrypted_content", |sealed| sealed::open(sealed.as_str()?)) {
+        return Some(thought);
+    }
+    let text = texts.into_iter().find(|text| !text.is_empty() && fields.peek("encrypted_content").is_none());
+    text.map(|text| Part::Thinking { text, signature: None })
+}
+
+fn text_of(parts: Option<Value>) -> String {
+    let parts = parts.as_ref().and_then(Value::as_array).into_iter().flatten();
+    parts.filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n\n")
+}

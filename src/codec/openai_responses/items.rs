@@ -1,0 +1,133 @@
+//! What an answer is made of: thoughts, messages, calls.
+
+use serde_json::{Value, json};
+
+use super::sealed::seal;
+use crate::protocol::Part;
+
+/// An item of an answer.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A thought, readable or not.
+    Thought(Part),
+    /// Texts and refusals.
+    Message(Vec<Part>),
+    /// A call of a function.
+    Call {
+        /// Id that its result refers to.
+        id: String,
+        /// Name of the function.
+        name: String,
+        /// Arguments as JSON text.
+        arguments: String,
+    },
+}
+
+impl Item {
+    /// The items that the parts of an answer are. What is said in one go is one part of a message.
+    pub(super) fn all(parts: &[Part]) -> Vec<Self> {
+        let mut items = Vec::new();
+        for part in parts {
+            match part {
+                Part::Text { .. } | Part::Refusal { .. } => match items.last_mut() {
+                    Some(Self::Message(said)) => match (said.last_mut(), part) {
+                        (Some(Part::Text { text, .. }), Part::Text { text: more, .. })
+                        | (Some(Part::Refusal { text }), Part::Refusal { text: more }) => text.push_str(more),
+                        _ => said.push(part.clone()),
+                    },
+                    _ => items.push(Self::Message(vec![part.clone()])),
+                },
+                Part::Thinking { .. } | Part::RedactedThinking { .. } => items.push(Self::Thought(part.clone())),
+                Part::ToolCall { id, name, arguments } => {
+                    let (id, name, arguments) = (id.clone(), name.clone(), arguments.clone());
+                    let mut call = Self::Call { id, name, arguments };
+                    call.end();
+                    items.push(call);
+                }
+                Part::Image { .. } | Part::ToolResult { .. } | Part::Foreign { .. } => {}
+            }
+        }
+        items
+    }
+
+    /// Nothing more is said of it: a call without a word of its arguments has none.
+    pub(super) fn end(&mut self) {
+        if let Self::Call { arguments, .. } = self
+            && arguments.is_empty()
+        {
+            arguments.push_str("{}");
+        }
+    }
+
+    /// Its id in the answer `answer`, where it stands at `index`.
+    pub(super) fn id(&self, answer: &str, index: usize) -> String {
+        let kind = match self {
+            Self::Thought(_) => "rs",
+            Self::Message(_) => "msg",
+            Self::Call { .. } => "fc",
+        };
+        format!("{kind}_{}_{index}", answer.strip_prefix("resp_").unwrap_or(answer))
+    }
+
+    /// On the wire.
+    pub(super) fn value(&self, id: &str, status: &str) -> Value {
+        match self {
+            Self::Thought(thought) => {
+                let mut item = json!({ "id": id, "type": "reasoning", "summary": summary(thought) });
+                // It is sealed once it is whole.
+                if status != IN_PROGRESS {
+                    item["encrypted_content"] = json!(seal(thought));
+                }
+                item
+            }
+            Self::Message(said) => json!({
+                "id": id,
+                "type": "message",
+                "status": status,
+                "role": "assistant",
+                "content": said.iter().map(content).collect::<Vec<_>>(),
+            }),
+            Self::Call { id: call, name, arguments } => json!({
+                "id": id,
+                "type": "function_call",
+                "status": status,
+                "call_id": call,
+                "name": name,
+                "arguments": arguments,
+            }),
+        }
+    }
+}
+
+/// The status of an item that is whole.
+pub(super) const COMPLETED: &str = "completed";
+
+/// The status of an item of which more is to come.
+pub(super) const IN_PROGRESS: &str = "in_progress";
+
+/// The items of an answer on the wire; its last one has the status `last`.
+pub(super) fn output(items: &[Item], answer: &str, last: &str) -> Vec<Value> {
+    let status = |index: usize| if index + 1 == items.len() { last } else { COMPLETED };
+    items.iter().enumerate().map(|(index, item)| item.value(&item.id(answer, index), status(index))).collect()
+}
+
+fn summary(thought: &Part) -> Vec<Value> {
+    match thought {
+        Part::Thinking { text, .. } if !text.is_empty() => vec![summary_part(text)],
+        _ => Vec::new(),
+    }
+}
+
+/// A part of a summary.
+pub(super) fn summary_part(text: &str) -> Value {
+    json!({ "type": "summary_text", "text": text })
+}
+
+/// A part of a message.
+pub(super) fn content(part: &Part) -> Value {
+    match part {
+        Part::Refusal { text } => json!({ "type": "refusal", "refusal": text }),
+        Part::Text { text, .. } => json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] }),
+        _ => Value::Null,
+    }
+}

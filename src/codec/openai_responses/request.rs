@@ -1,0 +1,199 @@
+//! The request.
+
+use serde_json::{Map, Value};
+
+use super::super::json::{Object, missing, says_nothing, unfit, unknown, wrong};
+use super::super::openai_chat::{messages, request as openai};
+use super::input::Turns;
+use crate::protocol::{ApiError, ChatRequest, Message, Reasoning, ResponseFormat, Role, Tool, ToolChoice};
+
+/// What builds on something that OpenAI keeps or does later, and what to do instead.
+const REFUSED: [(&str, &str); 4] = [
+    ("previous_response_id", "Pointsman keeps no answers: send the whole conversation in `input`"),
+    ("conversation", "Pointsman keeps no conversations: send the whole one in `input`"),
+    ("prompt", "Pointsman keeps no prompts: send its text in `instructions` and `input`"),
+    ("background", "Pointsman answers at once or not at all: leave `background` out, or stream"),
+];
+
+/// Fields that say how an answer is kept, billed or told, and ask for no other one.
+const LOST: [&str; 12] = [
+    "access_programs",
+    "background_options",
+    "client_metadata",
+    "context_management",
+    "image",
+    "include",
+    "max_tool_calls",
+    "metadata",
+    "prompt_cache_options",
+    "store",
+    "stream_options",
+    "truncation",
+];
+
+/// Fields that hold whole numbers.
+const COUNTS: [&str; 3] = ["max_output_tokens", "top_k", "seed"];
+
+/// Reads a request.
+pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
+    let mut fields = Object::parse(body)?;
+    refuse(&mut fields)?;
+    let mut leftovers = Map::new();
+    let turns = turns(&mut fields, &mut leftovers)?;
+    lose(&mut fields, &mut leftovers);
+    let mut tools = tools(fields.array("tools")?.unwrap_or_default(), &mut leftovers)?;
+    let tool_choice = fields.take("tool_choice").map(|choice| tool_choice(&choice, &mut tools)).transpose()?;
+    let (response_format, verbosity) = text(&mut fields, &mut leftovers)?;
+    let stream = fields.boolean("stream")?.unwrap_or(false);
+    let mut request = ChatRequest {
+        model: fields.string("model")?.unwrap_or_default(),
+        messages: turns.messages,
+        tools,
+        tool_choice,
+        parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
+        response_format,
+        max_tokens: fields.count("max_output_tokens")?,
+        sampling: openai::sampling(&mut fields)?,
+        reasoning: reasoning(&mut fields, &mut leftovers)?,
+        stream,
+        stream_usage: stream,
+        user: user(&mut fields)?,
+        routing: Default::default(),
+        extensions: Map::new(),
+        leftovers,
+        items: turns.items,
+    };
+    if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
+        return Err(unfit(key));
+    }
+    request.extensions = fields.rest();
+    request.extensions.extend(verbosity.map(|verbosity| ("verbosity".to_owned(), verbosity)));
+    Ok(request)
+}
+
+fn refuse(fields: &mut Object) -> Result<(), ApiError> {
+    for (field, told) in REFUSED {
+        match fields.take(field) {
+            None | Some(Value::Bool(false)) => {}
+            Some(_) => return Err(ApiError::invalid(told).at(field)),
+        }
+    }
+    Ok(())
+}
+
+fn turns(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Turns, ApiError> {
+    let mut turns = Turns::default();
+    if let Some(text) = fields.string("instructions")?.filter(|text| !text.is_empty()) {
+        turns.add(0, Message::text(Role::System, text));
+    }
+    let instructions = turns.messages.len();
+    match fields.take("input") {
+        Some(Value::String(text)) => turns.add(0, Message::text(Role::User, text)),
+        Some(Value::Array(items)) => {
+            for (index, item) in items.into_iter().enumerate() {
+                turns.item(index, Object::of(item, format!("input[{index}]"))?, leftovers)?;
+            }
+        }
+        Some(other) => return Err(wrong("input", "a string or an array of items", &other)),
+        None => return Err(missing("input")),
+    }
+    if turns.messages.len() == instructions {
+        return Err(ApiError::invalid("input must not be empty").at("input"));
+    }
+    Ok(turns)
+}
+
+/// Notes what is lost, where it asks for anything but what is done anyway.
+fn lose(fields: &mut Object, leftovers: &mut Map<String, Value>) {
+    let sealed = |wish: &Value| wish == "reasoning.encrypted_content";
+    let is_done = |key: &str, value: &Value| match key {
+        "store" => *value == false,
+        "truncation" => value == "disabled",
+        "stream_options" => value.get("include_obfuscation") == Some(&Value::Bool(false)),
+        "include" => value.as_array().is_some_and(|wishes| wishes.iter().all(sealed)),
+        _ => false,
+    };
+    for key in LOST {
+        if let Some(value) = fields.take(key).filter(|value| !says_nothing(value) && !is_done(key, value)) {
+            leftovers.insert(key.into(), value);
+        }
+    }
+}
+
+fn tools(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> Result<Vec<Tool>, ApiError> {
+    let mut tools = Vec::with_capacity(values.len());
+    for (index, value) in values.into_iter().enumerate() {
+        let mut fields = Object::of(value, format!("tools[{index}]"))?;
+        if fields.need_string("type")? != "function" {
+            let at = fields.at("type");
+            let told = format!(
+                "{at} must be `function`: Pointsman has no tools that a vendor runs itself (web_search, file_search, \
+                 code_interpreter, computer, mcp ...) and no custom ones; leave it out, or offer a function"
+            );
+            return Err(ApiError::invalid(told).at(at));
+        }
+        tools.push(messages::function(&mut fields)?);
+        fields.leave(leftovers);
+    }
+    Ok(tools)
+}
+
+/// Reads `tool_choice`. Of a choice among some of the tools only those are offered.
+fn tool_choice(value: &Value, tools: &mut Vec<Tool>) -> Result<ToolChoice, ApiError> {
+    let name = |value: &Value| value["name"].as_str().map(str::to_owned);
+    let choice = match value["type"].as_str() {
+        Some("function") => name(value).map(ToolChoice::Named),
+        Some("allowed_tools") => {
+            let allowed: Vec<String> =
+                value["tools"].as_array().into_iter().flatten().filter_map(|tool| name(tool)).collect();
+            tools.retain(|tool| allowed.contains(&tool.name));
+            if tools.is_empty() {
+                return Err(ApiError::invalid("tool_choice.tools names none of the tools").at("tool_choice.tools"));
+            }
+            messages::decode_choice(&value["mode"])
+        }
+        _ => messages::decode_choice(value),
+    };
+    choice.ok_or_else(|| unknown("tool_choice", "auto, none, required, a function, allowed_tools"))
+}
+
+/// What the text must be like, and how long-winded.
+fn text(
+    fields: &mut Object,
+    leftovers: &mut Map<String, Value>,
+) -> Result<(Option<ResponseFormat>, Option<Value>), ApiError> {
+    let Some(mut text) = fields.object("text")? else { return Ok((None, None)) };
+    let mut wanted = None;
+    if let Some(mut format) = text.object("format")? {
+        wanted = match format.need_string("type")?.as_str() {
+            "text" => None,
+            "json_object" => Some(ResponseFormat::JsonObject),
+            "json_schema" => Some(openai::json_schema(&mut format)?),
+            _ => return Err(unknown(&format.at("type"), "text, json_object, json_schema")),
+        };
+        format.leave(leftovers);
+    }
+    // The middle is what a model does anyway.
+    let verbosity = text.take("verbosity").filter(|verbosity| verbosity != "medium");
+    text.leave(leftovers);
+    Ok((wanted, verbosity))
+}
+
+/// Reads `reasoning`. A summary of thoughts is told wherever there is one.
+fn reasoning(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Option<Reasoning>, ApiError> {
+    let Some(mut reasoning) = fields.object("reasoning")? else { return Ok(None) };
+    let effort = reasoning.understood("effort", openai::effort_of);
+    for told in ["summary", "generate_summary"] {
+        reasoning.take(told);
+    }
+    reasoning.leave(leftovers);
+    Ok(effort.map(|effort| Reasoning { effort: Some(effort), ..Reasoning::default() }))
+}
+
+/// The end user's id, under its newer name or its older one.
+fn user(fields: &mut Object) -> Result<Option<String>, ApiError> {
+    match fields.string("user")? {
+        Some(user) => Ok(Some(user)),
+        None => fields.string("safety_identifier"),
+    }
+}

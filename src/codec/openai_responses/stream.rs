@@ -1,0 +1,246 @@
+//! The streamed answer: `response.created`, items that open and close, `response.completed`.
+
+use bytes::BytesMut;
+use serde_json::{Value, json};
+
+use super::super::AnswerMeta;
+use super::items::{COMPLETED, IN_PROGRESS, Item, content, summary_part};
+use super::{Stage, object};
+use crate::protocol::{Part, StreamEvent, ToolCallDelta, Usage};
+
+/// Writes events. Calls in a row are open together: other dialects' calls overlap, and never say that one has ended.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    meta: AnswerMeta,
+    started: bool,
+    /// Number of the next event.
+    next: u64,
+    /// All items, as far as they came.
+    items: Vec<Item>,
+    /// From here on they are open.
+    open: usize,
+    usage: Usage,
+}
+
+impl Encoder {
+    pub(crate) fn new(meta: AnswerMeta) -> Self {
+        Self { meta, started: false, next: 0, items: Vec::new(), open: 0, usage: Usage::default() }
+    }
+
+    pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
+        match event {
+            StreamEvent::Start { .. } => self.start(out),
+            StreamEvent::Text(text) => self.say_text(text, out),
+            StreamEvent::Refusal(text) => self.refuse(text, out),
+            StreamEvent::Thinking(text) => self.think(text, out),
+            StreamEvent::ThinkingSignature(signature) => {
+                self.enter_thought(out);
+                if let Some(Item::Thought(Part::Thinking { signature: known, .. })) = self.items.last_mut() {
+                    *known = Some(signature.clone());
+                }
+            }
+            StreamEvent::RedactedThinking(data) => {
+                self.close(COMPLETED, out);
+                self.add(Item::Thought(Part::RedactedThinking { data: data.clone() }), out);
+            }
+            StreamEvent::ToolCall(call) => self.call(call, out),
+            StreamEvent::Usage(counts) => self.usage.absorb(counts),
+            StreamEvent::Finish { reason, .. } => {
+                let stage = Stage::ended(*reason, &self.items);
+                self.close(stage.of_last(), out);
+                self.tell(&stage, out);
+            }
+            StreamEvent::Error(error) => self.tell(&Stage::Broken(error), out),
+        }
+    }
+
+    fn start(&mut self, out: &mut BytesMut) {
+        if std::mem::replace(&mut self.started, true) {
+            return;
+        }
+        let begun = object(&self.meta, &Stage::Begun, &[], None);
+        self.say("response.created", json!({ "response": begun }), out);
+        self.say("response.in_progress", json!({ "response": begun }), out);
+    }
+
+    /// The last event.
+    fn tell(&mut self, stage: &Stage<'_>, out: &mut BytesMut) {
+        self.start(out);
+        let answer = object(&self.meta, stage, &self.items, Some(&self.usage));
+        self.say(&format!("response.{}", stage.status()), json!({ "response": answer }), out);
+    }
+
+    fn say_text(&mut self, text: &str, out: &mut BytesMut) {
+        self.enter_part(&Part::text(""), out);
+        if let Some(Part::Text { text: said, .. }) = self.part_mut() {
+            said.push_str(text);
+        }
+        let delta = json!({ "content_index": self.part_index(), "delta": text, "logprobs": [] });
+        self.say_of_last("response.output_text.delta", delta, out);
+    }
+
+    fn refuse(&mut self, text: &str, out: &mut BytesMut) {
+        self.enter_part(&Part::Refusal { text: String::new() }, out);
+        if let Some(Part::Refusal { text: said }) = self.part_mut() {
+            said.push_str(text);
+        }
+        let delta = json!({ "content_index": self.part_index(), "delta": text });
+        self.say_of_last("response.refusal.delta", delta, out);
+    }
+
+    fn think(&mut self, text: &str, out: &mut BytesMut) {
+        // What comes after a signature is another thought.
+        if matches!(self.items.last(), Some(Item::Thought(Part::Thinking { signature: Some(_), .. }))) {
+            self.close(COMPLETED, out);
+        }
+        self.enter_thought(out);
+        let Some(Item::Thought(Part::Thinking { text: thought, .. })) = self.items.last_mut() else { return };
+        let first = thought.is_empty();
+        thought.push_str(text);
+        if first {
+            let part = json!({ "summary_index": 0, "part": summary_part("") });
+            self.say_of_last("response.reasoning_summary_part.added", part, out);
+        }
+        let delta = json!({ "summary_index": 0, "delta": text });
+        self.say_of_last("response.reasoning_summary_text.delta", delta, out);
+    }
+
+    fn call(&mut self, call: &ToolCallDelta, out: &mut BytesMut) {
+        if let Some((id, name)) = &call.start {
+            if !matches!(self.last_open(), Some(Item::Call { .. })) {
+                self.close(COMPLETED, out);
+            }
+            self.add(Item::Call { id: id.clone(), name: name.clone(), arguments: String::new() }, out);
+        }
+        let mut calls = self.items.iter_mut().enumerate().filter(|(_, item)| matches!(item, Item::Call { .. }));
+        let Some((index, Item::Call { arguments, .. })) = calls.nth(call.index) else { return };
+        // Nobody hears what is said of a call that is over.
+        if index >= self.open && !call.arguments.is_empty() {
+            arguments.push_str(&call.arguments);
+            let delta = json!({ "delta": call.arguments });
+            self.say_of(index, "response.function_call_arguments.delta", delta, out);
+        }
+    }
+
+    fn last_open(&self) -> Option<&Item> {
+        self.items[self.open..].last()
+    }
+
+    /// Makes a readable thought the open item.
+    fn enter_thought(&mut self, out: &mut BytesMut) {
+        if !matches!(self.last_open(), Some(Item::Thought(Part::Thinking { .. }))) {
+            self.close(COMPLETED, out);
+            self.add(Item::Thought(Part::Thinking { text: String::new(), signature: None }), out);
+        }
+    }
+
+    /// Makes a part like `empty` the open one, in a message that is open.
+    fn enter_part(&mut self, empty: &Part, out: &mut BytesMut) {
+        let same = |said: &Part| std::mem::discriminant(said) == std::mem::discriminant(empty);
+        match self.last_open() {
+            Some(Item::Message(said)) if said.last().is_some_and(same) => return,
+            Some(Item::Message(_)) => self.close_part(out),
+            _ => {
+                self.close(COMPLETED, out);
+                self.add(Item::Message(Vec::new()), out);
+            }
+        }
+        if let Some(Item::Message(said)) = self.items.last_mut() {
+            said.push(empty.clone());
+        }
+        let part = json!({ "content_index": self.part_index(), "part": content(empty) });
+        self.say_of_last("response.content_part.added", part, out);
+    }
+
+    fn part_mut(&mut self) -> Option<&mut Part> {
+        match self.items.last_mut() {
+            Some(Item::Message(said)) => said.last_mut(),
+            _ => None,
+        }
+    }
+
+    /// Where the part that was said last stands in its message.
+    fn part_index(&self) -> usize {
+        match self.items.last() {
+            Some(Item::Message(said)) => said.len().saturating_sub(1),
+            _ => 0,
+        }
+    }
+
+    /// Opens an item.
+    fn add(&mut self, item: Item, out: &mut BytesMut) {
+        self.start(out);
+        let index = self.items.len();
+        let added = item.value(&item.id(&self.meta.id, index), IN_PROGRESS);
+        self.items.push(item);
+        self.say("response.output_item.added", json!({ "output_index": index, "item": added }), out);
+    }
+
+    /// Closes what is open; the last item ends with the status `last`.
+    fn close(&mut self, last: &str, out: &mut BytesMut) {
+        for index in self.open..self.items.len() {
+            self.items[index].end();
+            match &self.items[index] {
+                Item::Thought(Part::Thinking { text, .. }) if !text.is_empty() => {
+                    let (part, text) = (summary_part(text), text.clone());
+                    let done = json!({ "summary_index": 0, "text": text });
+                    self.say_of(index, "response.reasoning_summary_text.done", done, out);
+                    let done = json!({ "summary_index": 0, "part": part });
+                    self.say_of(index, "response.reasoning_summary_part.done", done, out);
+                }
+                Item::Thought(_) => {}
+                Item::Message(_) => self.close_part(out),
+                Item::Call { name, arguments, .. } => {
+                    let done = json!({ "name": name, "arguments": arguments });
+                    self.say_of(index, "response.function_call_arguments.done", done, out);
+                }
+            }
+            let status = if index + 1 == self.items.len() { last } else { COMPLETED };
+            let item = &self.items[index];
+            let done = item.value(&item.id(&self.meta.id, index), status);
+            self.say("response.output_item.done", json!({ "output_index": index, "item": done }), out);
+        }
+        self.open = self.items.len();
+    }
+
+    /// Closes the part that was said last.
+    fn close_part(&mut self, out: &mut BytesMut) {
+        let index = self.part_index();
+        let Some(part) = self.part_mut() else { return };
+        let whole = content(part);
+        let (name, done) = match part {
+            Part::Refusal { text } => ("response.refusal.done", json!({ "content_index": index, "refusal": text })),
+            _ => {
+                let done = json!({ "content_index": index, "text": whole["text"], "logprobs": [] });
+                ("response.output_text.done", done)
+            }
+        };
+        self.say_of_last(name, done, out);
+        self.say_of_last("response.content_part.done", json!({ "content_index": index, "part": whole }), out);
+    }
+
+    fn say_of_last(&mut self, name: &str, fields: Value, out: &mut BytesMut) {
+        self.say_of(self.items.len().saturating_sub(1), name, fields, out);
+    }
+
+    /// Says something of the item at `index`.
+    fn say_of(&mut self, index: usize, name: &str, fields: Value, out: &mut BytesMut) {
+        let id = self.items[index].id(&self.meta.id, index);
+        let mut data = json!({ "item_id": id, "output_index": index });
+        extend(&mut data, fields);
+        self.say(name, data, out);
+    }
+
+    fn say(&mut self, name: &str, fields: Value, out: &mut BytesMut) {
+        let mut data = json!({ "type": name, "sequence_number": self.next });
+        extend(&mut data, fields);
+        self.next += 1;
+        out.extend_from_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
+    }
+}
+
+fn extend(data: &mut Value, fields: Value) {
+    if let (Some(data), Value::Object(fields)) = (data.as_object_mut(), fields) {
+        data.extend(fields);
+    }
+}
