@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::protocol::{ChatRequest, Dialect, Message, Part, Role};
 
 /// The first part that is refused, by the place where `client` put it and what `refused` says of it; answers of tools
-/// are looked into.
+/// are looked into. The place is found out only then: to count turns takes a look at all that are before.
 pub(super) fn part(
     client: Dialect,
     request: &ChatRequest,
@@ -14,13 +14,15 @@ pub(super) fn part(
     let results = if client == Dialect::Responses { "output" } else { "content" };
     let mut turns = request.messages.iter().enumerate();
     turns.find_map(|(at, message)| {
-        let turn = turn(client, request, at);
         let brings = |part: &Part| matches!(part, Part::ToolResult { .. });
         if client == Dialect::Anthropic || !message.parts.first().is_some_and(brings) {
-            return among(&message.parts, &path(client, turn), "content", &refused);
+            return among(&message.parts, &|| format!("{}.content", place(client, request, at)), &refused);
         }
         message.parts.iter().enumerate().find_map(|(index, part)| match part {
-            Part::ToolResult { content, .. } => among(content, &path(client, turn + index), results, &refused),
+            Part::ToolResult { content, .. } => {
+                let turn = || path(client, turn(client, request, at) + index);
+                among(content, &|| format!("{}.{results}", turn()), &refused)
+            }
             _ => None,
         })
     })
@@ -52,14 +54,11 @@ fn path(client: Dialect, turn: usize) -> String {
     format!("{list}[{turn}]")
 }
 
-/// The same among the parts that stand in the field `list` of what stands at `path`.
-fn among(parts: &[Part], path: &str, list: &str, refused: &impl Fn(&Part) -> Option<String>) -> Option<String> {
-    parts.iter().enumerate().find_map(|(index, part)| {
-        let here = || format!("{path}.{list}[{index}]");
-        match part {
-            Part::ToolResult { content, .. } => among(content, &here(), "content", refused),
-            _ => refused(part).map(|what| format!("{} ({what})", here())),
-        }
+/// The same among the parts of the list at `list`.
+fn among(parts: &[Part], list: &dyn Fn() -> String, refused: &impl Fn(&Part) -> Option<String>) -> Option<String> {
+    parts.iter().enumerate().find_map(|(index, part)| match part {
+        Part::ToolResult { content, .. } => among(content, &|| format!("{}[{index}].content", list()), refused),
+        _ => refused(part).map(|what| format!("{}[{index}] ({what})", list())),
     })
 }
 

@@ -240,6 +240,22 @@ fn what_stands_in_the_way_is_where_the_client_put_it() {
     assert_eq!(stops.as_deref(), Some("stop_sequences"));
 }
 
+/// The longest conversations that there are are asked about once for every deployment.
+#[test]
+fn a_long_conversation_is_looked_through_in_no_time() {
+    let turn = json!({ "role": "user", "content": "a" });
+    let mut turns = vec![turn; 20_000];
+    turns.push(json!({ "role": "user", "content": [{ "type": "file", "file": { "file_data": "x" } }] }));
+    let request = openai(json!({ "messages": turns }));
+    let begun = std::time::Instant::now();
+    for _ in 0..40 {
+        let there = obstacle(Dialect::OpenAi, Dialect::Ollama, &request);
+        assert_eq!(there.as_deref(), Some("messages[20000].content[0] (file)"));
+    }
+    // By squares it would be half a minute and more.
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+}
+
 #[test]
 fn a_pdf_is_a_pdf_and_a_document_of_words_is_words() {
     let file =
