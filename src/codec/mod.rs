@@ -406,4 +406,6 @@ mod passing_tests;
 #[cfg(test)]
 mod refused_tests;
 #[cfg(test)]
+mod responses_tests;
+#[cfg(test)]
 mod tests;

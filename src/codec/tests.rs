@@ -16,7 +16,7 @@ pub(super) fn target(dialect: Dialect, quirks: &Quirks) -> Target<'_> {
     Target { max_output_tokens: Some(100_000), reasoning: true, ..Target::new(dialect, quirks, "upstream-id") }
 }
 
-fn meta() -> AnswerMeta {
+pub(super) fn meta() -> AnswerMeta {
     AnswerMeta { id: "id-1".into(), model: "listed".into(), created: 7, native: None, echo: Default::default() }
 }
 
@@ -358,7 +358,7 @@ const OLLAMA_STREAM: &str = concat!(
     "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":10,\"eval_count\":5}\n",
 );
 
-const STREAMS: [(Dialect, &str); 3] =
+pub(super) const STREAMS: [(Dialect, &str); 3] =
     [(Dialect::OpenAi, OPENAI_STREAM), (Dialect::Anthropic, ANTHROPIC_STREAM), (Dialect::Ollama, OLLAMA_STREAM)];
 
 pub(super) fn decode_in(dialect: Dialect, pieces: &[&[u8]]) -> Vec<StreamEvent> {
@@ -497,7 +497,7 @@ fn an_anthropic_stream_has_one_start_and_blocks_that_never_overlap() {
 
 // -------------------------------------------------------------------------------------------------------- properties
 
-fn text() -> impl Strategy<Value = String> {
+pub(super) fn text() -> impl Strategy<Value = String> {
     "[a-zA-Z0-9][a-zA-Z0-9 \u{e9}\u{4f60}\"\\\\\n{}\\[\\]:,]{0,23}"
 }
 
@@ -518,7 +518,7 @@ fn user_part() -> impl Strategy<Value = Part> {
 }
 
 /// Conversations that both big dialects can say: user and assistant take turns, calls are answered at once.
-fn conversation() -> impl Strategy<Value = Vec<Message>> {
+pub(super) fn conversation() -> impl Strategy<Value = Vec<Message>> {
     let turn = (vec(user_part(), 1..3), proptest::option::of(text()), vec((text(), 0..100_i64), 0..3));
     (proptest::option::of(text()), vec(turn, 1..4), text()).prop_map(|(system, turns, last)| {
         let mut messages: Vec<Message> = system.map(|text| Message::text(Role::System, text)).into_iter().collect();
@@ -658,7 +658,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_a_decoder_panic(bytes in vec(any::<u8>(), 0..400), junk in "[{}\\[\\]\":,a-z0-9\\\\n ]{0,200}") {
-        for dialect in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Ollama, Dialect::Native] {
+        for dialect in [Dialect::OpenAi, Dialect::Responses, Dialect::Anthropic, Dialect::Ollama, Dialect::Native] {
             for input in [&bytes[..], junk.as_bytes(), format!("data: {junk}\n\n").as_bytes()] {
                 let _ = decode_request(dialect, input);
                 let _ = decode_response(dialect, input);

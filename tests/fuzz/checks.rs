@@ -5,7 +5,7 @@ use pointsman::codec::{self, AnswerMeta, StreamDecoder, StreamEncoder, Target, W
 use pointsman::config::Quirks;
 use pointsman::protocol::{ApiError, ChatRequest, Dialect, StreamEvent};
 
-const CLIENTS: [Dialect; 3] = [Dialect::OpenAi, Dialect::Anthropic, Dialect::Native];
+const CLIENTS: [Dialect; 4] = [Dialect::OpenAi, Dialect::Responses, Dialect::Anthropic, Dialect::Native];
 const BACKENDS: [Dialect; 3] = [Dialect::OpenAi, Dialect::Anthropic, Dialect::Ollama];
 
 /// What an input made the codecs say, in short: inputs that make them say something new are worth keeping.

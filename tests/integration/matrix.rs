@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{BACKENDS, CLIENTS, TestGateway, ask, discovered, error, events, streamed_text, text};
+use crate::support::{BACKENDS, CLIENTS, TestGateway, ask, discovered, error, events, streamed_text, text, turns};
 
 #[tokio::test]
 async fn everybody_can_talk_to_everybody() {
@@ -36,6 +36,7 @@ async fn streams_say_the_same_as_whole_answers() {
             let ending = match path {
                 "/api/chat" => stream.contains("event: end"),
                 "/v1/chat/completions" => stream.ends_with("data: [DONE]\n\n"),
+                "/v1/responses" => events(&stream).pop().is_some_and(|last| last["type"] == "response.completed"),
                 _ => stream.contains("event: message_stop"),
             };
             assert!(ending, "{path} {model}: {stream}");
@@ -46,10 +47,10 @@ async fn streams_say_the_same_as_whole_answers() {
 
 fn tool(path: &str) -> Value {
     let schema = json!({ "type": "object", "properties": { "city": { "type": "string" } }, "required": ["city"] });
-    if path == "/v1/messages" {
-        json!([{ "name": "weather", "description": "Weather now", "input_schema": schema }])
-    } else {
-        json!([{ "type": "function", "function": { "name": "weather", "parameters": schema } }])
+    match path {
+        "/v1/messages" => json!([{ "name": "weather", "description": "Weather now", "input_schema": schema }]),
+        "/v1/responses" => json!([{ "type": "function", "name": "weather", "parameters": schema }]),
+        _ => json!([{ "type": "function", "function": { "name": "weather", "parameters": schema } }]),
     }
 }
 
@@ -58,6 +59,12 @@ fn call(path: &str, answer: &Value) -> (String, Value) {
     if path == "/v1/messages" {
         let block = answer["content"].as_array().unwrap().iter().find(|block| block["type"] == "tool_use").unwrap();
         return (block["id"].as_str().unwrap().to_owned(), block["input"].clone());
+    }
+    if path == "/v1/responses" {
+        let items = answer["output"].as_array().unwrap();
+        let item = items.iter().find(|item| item["type"] == "function_call").unwrap();
+        let arguments = serde_json::from_str(item["arguments"].as_str().unwrap()).unwrap();
+        return (item["call_id"].as_str().unwrap().to_owned(), arguments);
     }
     let message = if path == "/api/chat" { &answer["message"] } else { &answer["choices"][0]["message"] };
     let call = &message["tool_calls"][0];
@@ -81,11 +88,16 @@ async fn a_tool_is_called_and_its_result_is_heard() {
                     { "role": "assistant", "content": answer["content"] },
                     { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": id, "content": "minus three" }] },
                 ])
+            } else if path == "/v1/responses" {
+                let mut more = answer["output"].clone();
+                let result = json!({ "type": "function_call_output", "call_id": id, "output": "minus three" });
+                more.as_array_mut().unwrap().push(result);
+                more
             } else {
                 let message = if path == "/api/chat" { &answer["message"] } else { &answer["choices"][0]["message"] };
                 json!([message, { "role": "tool", "tool_call_id": id, "content": "minus three" }])
             };
-            body["messages"].as_array_mut().unwrap().extend(more.as_array().unwrap().clone());
+            body[turns(path)].as_array_mut().unwrap().extend(more.as_array().unwrap().clone());
             let response = gateway.post(path, body).await;
             let status = response.status();
             let answer: Value = response.json().await.unwrap();
@@ -136,15 +148,16 @@ async fn a_conversation_goes_on_at_another_vendor() {
         for next in ["claude-sonnet-5-5", "gpt-4o", "deepseek-v3.1"] {
             let mut body = ask(path, "deepseek-r1", "Think hard");
             let answer: Value = gateway.post(path, body.clone()).await.json().await.unwrap();
-            let turn = match path {
-                "/api/chat" => answer["message"].clone(),
-                "/v1/chat/completions" => answer["choices"][0]["message"].clone(),
-                _ => json!({ "role": "assistant", "content": answer["content"] }),
+            let mut more = match path {
+                "/api/chat" => vec![answer["message"].clone()],
+                "/v1/chat/completions" => vec![answer["choices"][0]["message"].clone()],
+                "/v1/responses" => answer["output"].as_array().unwrap().clone(),
+                _ => vec![json!({ "role": "assistant", "content": answer["content"] })],
             };
-            assert!(turn.to_string().contains("need not think"), "{turn}");
+            assert!(more[0].to_string().contains("need not think"), "{more:?}");
             body["model"] = json!(next);
-            let more = [turn, json!({ "role": "user", "content": "And now?" })];
-            body["messages"].as_array_mut().unwrap().extend(more);
+            more.push(json!({ "role": "user", "content": "And now?" }));
+            body[turns(path)].as_array_mut().unwrap().extend(more);
             let response = gateway.post(path, body).await;
             assert_eq!(response.status(), 200, "{path} {next}: {}", response.text().await.unwrap());
         }

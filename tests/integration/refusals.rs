@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{CLIENTS, TestGateway, ask, error};
+use super::support::{CLIENTS, TestGateway, ask, error, turns};
 
 async fn sent(gateway: &TestGateway, path: &str, coding: &str, body: &[u8]) -> (u16, Value) {
     let request = gateway.http.post(gateway.url(path)).header("content-encoding", coding).body(body.to_vec());
@@ -38,8 +38,9 @@ async fn a_prompt_that_fits_no_context_is_told_by_the_dialects_own_code() {
         let answer: Value = response.json().await.unwrap();
         let said = error(path, &answer);
         assert!(said.contains("too long") && said.contains("128000"), "{said}");
-        if path == "/v1/chat/completions" {
-            assert_eq!(answer["error"]["code"], "context_length_exceeded");
+        if ["/v1/chat/completions", "/v1/responses"].contains(&path) {
+            let told = (&answer["error"]["code"], &answer["error"]["param"]);
+            assert_eq!(told, (&json!("context_length_exceeded"), &json!(turns(path))));
         }
     }
     gateway.stop().await;
@@ -99,7 +100,7 @@ async fn an_answer_that_is_begun_goes_to_those_who_go_on_with_it() {
     let (bare, local) = (TestGateway::start("").await, TestGateway::start(local).await);
     for path in CLIENTS {
         let mut body = ask(path, "auto", "A JSON object, please.");
-        body["messages"].as_array_mut().unwrap().push(json!({ "role": "assistant", "content": "{ " }));
+        body[turns(path)].as_array_mut().unwrap().push(json!({ "role": "assistant", "content": "{ " }));
         // To an OpenAI client it is what OpenAI makes of it.
         let minds = path != "/v1/chat/completions";
         for _ in 0..4 {

@@ -8,6 +8,8 @@ use std::time::Duration;
 use pointsman::sandbox::{Fault, Sandbox, Times, Vendor};
 use serde_json::{Value, json};
 
+use crate::support::turns;
+
 /// A vendor's key, a prompt, and a header's value that must show up nowhere.
 const KEY: &str = "sandbox-key-7f3a9c";
 const PROMPT: &str = "my-darkest-secret-prompt-51b7";
@@ -80,11 +82,15 @@ async fn nothing_secret_is_ever_emitted() {
         if let Some(fault) = fault {
             sandbox.faults().set("*", fault, Times::Always);
         }
-        for (path, stream) in [("/api/chat", false), ("/v1/chat/completions", true), ("/v1/messages", false)] {
+        for (path, stream) in
+            [("/api/chat", false), ("/v1/chat/completions", true), ("/v1/responses", true), ("/v1/messages", false)]
+        {
             // What the sandbox itself echoes of the prompt is an answer, not a leak: only failures and heads are kept.
-            let body = json!({
-                "model": "mine", "max_tokens": 5, "stream": stream, "messages": [{ "role": "user", "content": PROMPT }],
-            });
+            let mut body = json!({ "model": "mine", "stream": stream });
+            body[turns(path)] = json!([{ "role": "user", "content": PROMPT }]);
+            if path == "/v1/messages" {
+                body["max_tokens"] = json!(5);
+            }
             let response =
                 http.post(format!("{proxy}{path}")).bearer_auth(&token).body(body.to_string()).send().await.unwrap();
             emitted.push_str(&format!("{:?}", response.headers()));
@@ -94,18 +100,15 @@ async fn nothing_secret_is_ever_emitted() {
                 emitted.push_str(&text);
             }
         }
-        for body in [
-            format!("{{\"messages\": \"{PROMPT}\"}}"),
-            format!("{{{PROMPT}"),
-            json!({ "model": "mine", "messages": [{ "role": PROMPT }] }).to_string(),
+        let (chat, responses) = ("/v1/chat/completions", "/v1/responses");
+        for (path, body) in [
+            (chat, format!("{{\"messages\": \"{PROMPT}\"}}")),
+            (chat, format!("{{{PROMPT}")),
+            (chat, json!({ "model": "mine", "messages": [{ "role": PROMPT }] }).to_string()),
+            (responses, json!({ "model": "mine", "input": [{ "type": PROMPT }] }).to_string()),
+            (responses, json!({ "model": "mine", "input": "x", "tools": [{ "type": PROMPT }] }).to_string()),
         ] {
-            let response = http
-                .post(format!("{proxy}/v1/chat/completions"))
-                .bearer_auth(&token)
-                .body(body)
-                .send()
-                .await
-                .unwrap();
+            let response = http.post(format!("{proxy}{path}")).bearer_auth(&token).body(body).send().await.unwrap();
             emitted.push_str(&response.text().await.unwrap());
         }
     }

@@ -64,6 +64,7 @@ async fn streams_that_are_cut_say_so_in_their_dialect() {
     };
     tokio::join!(
         cut("/v1/chat/completions", "deepseek-r1"),
+        cut("/v1/responses", "deepseek-r1"),
         cut("/v1/messages", "deepseek-r1"),
         cut("/v1/messages", "claude-opus-5-5"),
         cut("/api/chat", "deepseek-r1"),

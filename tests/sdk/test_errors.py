@@ -50,6 +50,11 @@ def ask_openai(client=None, **options):
     return (client or openai_client).chat.completions.create(**options)
 
 
+def ask_responses(client=None, **options):
+    options = {"model": "claude-sonnet-5-5", "input": "Why is the sky blue?"} | options
+    return (client or openai_client).responses.create(**options)
+
+
 def ask_anthropic(client=None, **options):
     options = {"model": "claude-sonnet-5-5", "messages": QUESTION, "max_tokens": 100} | options
     return (client or anthropic_client).messages.create(**options)
@@ -66,6 +71,8 @@ class Errors(unittest.TestCase):
     def test_a_wrong_token(self):
         with self.assertRaises(openai.AuthenticationError):
             ask_openai(openai_with("pm_wrong"))
+        with self.assertRaises(openai.AuthenticationError):
+            ask_responses(openai_with("pm_wrong"))
         with self.assertRaises(anthropic.AuthenticationError):
             ask_anthropic(anthropic_with("pm_wrong"))
 
@@ -108,9 +115,29 @@ class Errors(unittest.TestCase):
             ask_anthropic(model="llama3.2", tools=tools, tool_choice={"type": "any"})
         self.assertIn("tool_choice", refused.exception.message)
 
+    def test_what_is_kept_elsewhere_is_refused_with_what_to_do_instead(self):
+        for options, param in [
+            ({"previous_response_id": "resp_1"}, "previous_response_id"),
+            ({"conversation": "conv_1"}, "conversation"),
+            ({"background": True}, "background"),
+            ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+            ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].id"),
+            ({"temperature": "hot"}, "temperature"),
+        ]:
+            with self.subTest(param=param), self.assertRaises(openai.BadRequestError) as refused:
+                ask_responses(**options)
+            self.assertEqual(refused.exception.param, param)
+        with self.assertRaises(openai.NotFoundError) as lost:
+            openai_client.responses.retrieve("resp_1")
+        self.assertIn("keeps no answers", lost.exception.message)
+        with self.assertRaises(openai.NotFoundError):
+            ask_responses(model="gpt-4oo")
+
     def test_what_cannot_be_carried_over_and_changes_nothing_is_told(self):
         raw = openai_client.chat.completions.with_raw_response.create(model="llama3.2", messages=QUESTION, user="u-1")
         self.assertIn("user", raw.headers["x-pointsman-dropped"])
+        raw = openai_client.responses.with_raw_response.create(model="llama3.2", input="Hello", store=True)
+        self.assertEqual(raw.headers["x-pointsman-dropped"], "store")
 
     def test_a_prompt_that_is_too_long(self):
         long = [{"role": "user", "content": "word " * 60_000}]
@@ -133,6 +160,9 @@ class Errors(unittest.TestCase):
         with self.assertRaises(openai.APIError):
             for _ in ask_openai(model="gpt-4o", stream=True):
                 pass
+        last = list(ask_responses(model="gpt-4o", stream=True))[-1]
+        self.assertEqual((last.type, last.response.status), ("response.failed", "failed"))
+        self.assertTrue(last.response.error.message)
         with self.assertRaises(anthropic.APIError):
             for _ in ask_anthropic(model="gpt-4o", stream=True):
                 pass

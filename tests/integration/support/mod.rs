@@ -158,15 +158,21 @@ pub async fn settle(holds: impl Fn() -> bool, otherwise: &str) {
 
 /// A chat of one question in the client's dialect.
 pub fn ask(path: &str, model: &str, question: &str) -> Value {
-    let mut body = json!({ "model": model, "messages": [{ "role": "user", "content": question }] });
+    let mut body = json!({ "model": model });
+    body[turns(path)] = json!([{ "role": "user", "content": question }]);
     if path == "/v1/messages" {
         body["max_tokens"] = json!(200);
     }
     body
 }
 
-/// The three chat endpoints.
-pub const CLIENTS: [&str; 3] = ["/api/chat", "/v1/chat/completions", "/v1/messages"];
+/// The field that holds the turns of a chat.
+pub fn turns(path: &str) -> &'static str {
+    if path == "/v1/responses" { "input" } else { "messages" }
+}
+
+/// The four chat endpoints.
+pub const CLIENTS: [&str; 4] = ["/api/chat", "/v1/chat/completions", "/v1/responses", "/v1/messages"];
 
 /// One model for each kind of backend.
 pub const BACKENDS: [(&str, Vendor); 4] = [
@@ -181,6 +187,11 @@ pub fn text(path: &str, answer: &Value) -> String {
     let text = match path {
         "/api/chat" => &answer["message"]["content"],
         "/v1/chat/completions" => &answer["choices"][0]["message"]["content"],
+        "/v1/responses" => {
+            let items = answer["output"].as_array().unwrap_or_else(|| panic!("no output: {answer}"));
+            let said = items.iter().filter_map(|item| item["content"].as_array()).flatten();
+            return said.filter_map(|part| part["text"].as_str()).collect();
+        }
         _ => {
             let blocks = answer["content"].as_array().unwrap_or_else(|| panic!("no content: {answer}"));
             return blocks.iter().filter_map(|block| block["text"].as_str()).collect();
@@ -211,6 +222,7 @@ pub fn streamed_text(path: &str, stream: &str) -> String {
         let text = match path {
             "/api/chat" => &event["text"],
             "/v1/chat/completions" => &event["choices"][0]["delta"]["content"],
+            "/v1/responses" if event["type"] == "response.output_text.delta" => &event["delta"],
             _ => &event["delta"]["text"],
         };
         text.as_str().map(str::to_owned)

@@ -1,0 +1,542 @@
+//! OpenAI's Responses: what comes in, and what goes out, whole and streamed.
+
+use bytes::BytesMut;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::tests::{STREAMS, conversation, decode_in, encoded, meta, text};
+use super::*;
+use crate::protocol::{
+    ErrorKind, FinishReason, ImageSource, Message, Part, ResponseFormat, Role, StreamEvent, ToolCallDelta,
+    ToolChoice, Usage,
+};
+
+fn read(body: Value) -> Result<ChatRequest, ApiError> {
+    decode_request(Dialect::Responses, body.to_string().as_bytes())
+}
+
+fn with(more: Value) -> Result<ChatRequest, ApiError> {
+    let mut body = json!({ "model": "x", "input": "q" });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    read(body)
+}
+
+/// An answer of these parts, on the wire.
+fn told(parts: Vec<Part>, finish_reason: FinishReason) -> Value {
+    let usage = Usage { input_tokens: 7, cache_read_tokens: 3, output_tokens: 5, ..Usage::default() };
+    let response = ChatResponse {
+        id: "v".into(),
+        model: "v".into(),
+        parts,
+        finish_reason,
+        stop_sequence: None,
+        usage: Some(usage),
+    };
+    serde_json::from_slice(&encode_response(Dialect::Responses, &response, &meta())).unwrap()
+}
+
+// ----------------------------------------------------------------------------------------------------------- requests
+
+#[test]
+fn a_signed_thought_survives_a_tool_loop_through_the_clients_hands() {
+    let call = Part::ToolCall { id: "t1".into(), name: "look".into(), arguments: "{\"zoom\":2}".into() };
+    let thought = Part::Thinking { text: "hm".into(), signature: Some("sig".into()) };
+    let hidden = Part::RedactedThinking { data: "x".into() };
+    let said = vec![thought, hidden, Part::text("Let me see."), call];
+    let answer = told(said.clone(), FinishReason::ToolCalls);
+    let kinds: Vec<&str> =
+        answer["output"].as_array().unwrap().iter().filter_map(|item| item["type"].as_str()).collect();
+    assert_eq!(kinds, ["reasoning", "reasoning", "message", "function_call"]);
+    assert_eq!(answer["output"][0]["summary"], json!([{ "type": "summary_text", "text": "hm" }]));
+
+    let mut input = vec![json!({ "role": "user", "content": "What is this?" })];
+    input.extend(answer["output"].as_array().unwrap().clone());
+    input.push(json!({ "type": "function_call_output", "call_id": "t1", "output": [
+        { "type": "input_text", "text": "a cat" },
+        { "type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "auto" },
+    ] }));
+    let tool = json!({ "type": "function", "name": "look", "parameters": { "type": "object" }, "strict": null });
+    let request = read(json!({
+        "model": "x", "instructions": "Be brief.", "input": input, "tools": [tool], "store": false,
+        "include": ["reasoning.encrypted_content"],
+    }))
+    .unwrap();
+    assert_eq!((request.messages.len(), &request.items), (4, &vec![0, 0, 1, 5]));
+    assert_eq!(request.messages[2].parts, said, "one turn, whole");
+
+    let (anthropic, dropped) = encoded(Dialect::Anthropic, &request);
+    assert_eq!(dropped, Vec::<String>::new());
+    assert_eq!(anthropic["system"], json!([{ "type": "text", "text": "Be brief." }]));
+    assert_eq!(
+        anthropic["messages"][1]["content"],
+        json!([
+            { "type": "thinking", "thinking": "hm", "signature": "sig" },
+            { "type": "redacted_thinking", "data": "x" },
+            { "type": "text", "text": "Let me see." },
+            { "type": "tool_use", "id": "t1", "name": "look", "input": { "zoom": 2 } },
+        ])
+    );
+    assert_eq!(anthropic["messages"][2]["content"][0]["content"][0]["text"], "a cat");
+    let (openai, dropped) = encoded(Dialect::OpenAi, &request);
+    assert_eq!(openai["messages"][2]["tool_calls"][0]["function"]["arguments"], "{\"zoom\":2}");
+    assert_eq!(openai["messages"][3], json!({ "role": "tool", "tool_call_id": "t1", "content": "a cat" }));
+    assert!(dropped.iter().all(|field| field.contains("thinking")), "{dropped:?}");
+    let (ollama, _) = encoded(Dialect::Ollama, &request);
+    assert_eq!(ollama["messages"][2]["thinking"], "hm");
+}
+
+#[test]
+fn a_thought_of_somebody_elses_is_left_out_and_named() {
+    let item = |sealed: Value| json!({ "type": "reasoning", "id": "rs_1", "summary": [{ "type": "summary_text", "text": "hm" }], "encrypted_content": sealed });
+    let input = |sealed: Value| json!({ "input": [{ "role": "user", "content": "q" }, item(sealed)] });
+    let foreign = with(input(json!("gAAAAABo"))).unwrap();
+    assert_eq!(foreign.messages.len(), 1);
+    let (_, dropped) = encoded(Dialect::OpenAi, &foreign);
+    assert_eq!(dropped, ["input[1].encrypted_content"]);
+    let readable = with(input(Value::Null)).unwrap();
+    assert_eq!(readable.messages[1].parts, [Part::Thinking { text: "hm".into(), signature: None }]);
+}
+
+#[test]
+fn what_builds_on_something_kept_is_refused_with_what_to_do_instead() {
+    for (fields, param, cure) in [
+        (json!({ "previous_response_id": "resp_1" }), "previous_response_id", "send the whole conversation"),
+        (json!({ "conversation": { "id": "conv_1" } }), "conversation", "send the whole one"),
+        (json!({ "prompt": { "id": "pmpt_1" } }), "prompt", "send its text"),
+        (json!({ "background": true }), "background", "leave `background` out"),
+        (
+            json!({ "tools": [{ "type": "function", "name": "f" }, { "type": "web_search" }] }),
+            "tools[1].type",
+            "leave it out",
+        ),
+        (json!({ "input": [{ "type": "item_reference", "id": "msg_1" }] }), "input[0].id", "send the item itself"),
+        (json!({ "input": [{ "id": "msg_1" }] }), "input[0].id", "send the item itself"),
+        (json!({ "input": [{ "type": "web_search_call", "id": "ws_1" }] }), "input[0].type", "leave it out"),
+        (
+            json!({ "input": [{ "role": "user", "content": [{ "type": "input_file", "file_id": "f" }] }] }),
+            "input[0].content[0].file_id",
+            "send the file itself",
+        ),
+        (
+            json!({ "input": [{ "role": "user", "content": [{ "type": "text" }] }] }),
+            "input[0].content[0].type",
+            "input_text",
+        ),
+        (json!({ "input": [{ "type": "function_call_output", "call_id": "c" }] }), "input[0].output", "missing"),
+        (json!({ "input": [] }), "input", "empty"),
+        (json!({ "tool_choice": { "type": "web_search" } }), "tool_choice", "one of"),
+        (json!({ "text": { "format": { "type": "grammar" } } }), "text.format.type", "json_schema"),
+        (json!({ "max_output_tokens": -1 }), "max_output_tokens", "not negative"),
+    ] {
+        let error = with(fields).unwrap_err();
+        assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::InvalidRequest, Some(param)));
+        assert!(error.message.contains(cure), "{}", error.message);
+    }
+    for usual in [json!({ "background": false, "previous_response_id": null }), json!({ "store": null, "tools": [] })]
+    {
+        with(usual).unwrap();
+    }
+}
+
+#[test]
+fn what_is_lost_is_named_and_what_openai_knows_goes_on() {
+    let request = with(json!({
+        "store": true, "metadata": { "a": "b" }, "truncation": "auto", "include": ["reasoning.encrypted_content"],
+        "prompt_cache_key": "k", "service_tier": "flex", "safety_identifier": "u-1", "max_output_tokens": 9,
+        "reasoning": { "effort": "low", "summary": "auto" }, "text": { "verbosity": "low" },
+    }))
+    .unwrap();
+    assert_eq!((request.user.as_deref(), request.max_tokens), (Some("u-1"), Some(9)));
+    let (openai, mut dropped) = encoded(Dialect::OpenAi, &request);
+    dropped.sort();
+    assert_eq!(dropped, ["metadata", "store", "truncation"]);
+    assert_eq!(
+        (&openai["prompt_cache_key"], &openai["service_tier"], &openai["verbosity"], &openai["reasoning_effort"]),
+        (&json!("k"), &json!("flex"), &json!("low"), &json!("low"))
+    );
+    let (anthropic, dropped) = encoded(Dialect::Anthropic, &request);
+    assert_eq!(anthropic["output_config"]["effort"], "low");
+    assert_eq!(anthropic["metadata"], json!({ "user_id": "u-1" }));
+    for field in ["store", "metadata", "truncation", "prompt_cache_key", "service_tier", "verbosity"] {
+        assert!(dropped.iter().any(|known| known == field), "{field}: {dropped:?}");
+    }
+    let usual =
+        json!({ "store": false, "truncation": "disabled", "metadata": {}, "text": { "verbosity": "medium" } });
+    for backend in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Ollama] {
+        assert_eq!(encoded(backend, &with(usual.clone()).unwrap()).1, Vec::<String>::new());
+    }
+    let names = ["messages[0].thinking", "max_tokens (at most 9)", "response_format.json_schema.strict", "verbosity"];
+    let own = ["input[0].thinking", "max_output_tokens (at most 9)", "text.format.strict", "text.verbosity"];
+    assert_eq!(names.map(|name| own_name(Dialect::Responses, name)), own);
+    assert_eq!(own_name(Dialect::OpenAi, "max_tokens"), "max_tokens");
+}
+
+#[test]
+fn an_obstacle_is_named_by_its_place_in_the_input() {
+    let picture = json!({ "type": "input_image", "image_url": "https://x/y.png", "detail": "auto" });
+    let request = with(json!({ "instructions": "i", "input": [
+        { "role": "user", "content": "q" },
+        { "type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "gAAAAA" },
+        { "type": "function_call", "call_id": "a", "name": "f", "arguments": "{}" },
+        { "type": "function_call", "call_id": "b", "name": "f", "arguments": "{}" },
+        { "type": "function_call_output", "call_id": "a", "output": "1" },
+        { "type": "function_call_output", "call_id": "b", "output": [{ "type": "input_text", "text": "2" }, picture] },
+        { "role": "user", "content": [{ "type": "input_text", "text": "q" }, picture] },
+    ] }))
+    .unwrap();
+    assert_eq!(request.items, [0, 0, 2, 4, 6]);
+    let found = |request: &ChatRequest| obstacle(Dialect::Responses, Dialect::Ollama, request).unwrap();
+    assert_eq!(found(&request), "input[5].output[1] (a picture by URL)");
+    let mut last = request.clone();
+    last.messages[3].parts.pop();
+    assert_eq!(found(&last), "input[6].content[1] (a picture by URL)");
+    let unknown = with(json!({ "x_new": 1 })).unwrap();
+    for backend in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Ollama] {
+        assert_eq!(obstacle(Dialect::Responses, backend, &unknown).as_deref(), Some("x_new"));
+    }
+    let document = with(json!({ "input": [{ "role": "user", "content": [
+        { "type": "input_file", "file_url": "https://x/y.pdf", "filename": "y.pdf" },
+    ] }] }))
+    .unwrap();
+    assert_eq!(
+        obstacle(Dialect::Responses, Dialect::OpenAi, &document).as_deref(),
+        Some("input[0].content[0] (document)")
+    );
+    let (anthropic, _) = encoded(Dialect::Anthropic, &document);
+    assert_eq!(anthropic["messages"][0]["content"][0]["source"], json!({ "type": "url", "url": "https://x/y.pdf" }));
+    let error = ApiError::new(ErrorKind::ContextOverflow, "x").at("messages");
+    let told: Value = serde_json::from_slice(&encode_error(Dialect::Responses, &error).body).unwrap();
+    assert_eq!((&told["error"]["param"], &told["error"]["type"]), (&json!("input"), &json!("invalid_request_error")));
+}
+
+#[test]
+fn tools_and_formats_are_described_without_a_nest() {
+    let schema = json!({ "type": "object", "properties": {}, "required": [], "additionalProperties": false });
+    let tool = |name: &str| json!({ "type": "function", "name": name, "description": "d", "parameters": schema, "strict": true });
+    let format = json!({ "type": "json_schema", "name": "n", "schema": schema, "strict": true });
+    let tools = json!([tool("f"), tool("g")]);
+    let choosing =
+        |choice: Value| with(json!({ "tools": tools, "tool_choice": choice, "text": { "format": format } })).unwrap();
+    let named = choosing(json!({ "type": "function", "name": "f" }));
+    assert_eq!(named.tool_choice, Some(ToolChoice::Named("f".into())));
+    let format = ResponseFormat::JsonSchema { name: "n".into(), schema: schema.clone(), strict: Some(true) };
+    assert_eq!(named.response_format, Some(format));
+    let allowed =
+        json!({ "type": "allowed_tools", "mode": "required", "tools": [{ "type": "function", "name": "g" }] });
+    let among = choosing(allowed);
+    assert_eq!((among.tools.len(), among.tools[0].name.as_str()), (1, "g"));
+    assert_eq!((among.tool_choice, among.tools[0].strict), (Some(ToolChoice::Required), Some(true)));
+    let (sent, _) = encoded(Dialect::OpenAi, &named);
+    assert_eq!(sent["tools"][0]["function"]["parameters"], schema);
+    assert_eq!(sent["response_format"]["json_schema"]["name"], "n");
+}
+
+#[test]
+fn all_that_is_sent_is_looked_at() {
+    let word = "confidential";
+    let says = |fields: Value| with(fields).unwrap().any_text(&|text| text.contains(word));
+    for fields in [
+        json!({ "instructions": word }),
+        json!({ "input": word }),
+        json!({ "input": [{ "role": "developer", "content": [{ "type": "input_text", "text": word }] }] }),
+        json!({ "input": [{ "type": "function_call_output", "call_id": "c", "output": word }] }),
+        json!({ "input": [{ "type": "function_call", "call_id": "c", "name": "f", "arguments": word }] }),
+        json!({ "input": [{ "type": "reasoning", "summary": [{ "text": word }] }] }),
+        json!({ "tools": [{ "type": "function", "name": "f", "description": word }] }),
+        json!({ "text": { "format": { "type": "json_schema", "name": "n", "schema": { "description": word } } } }),
+        json!({ "metadata": { "project": word } }),
+        json!({ "user": word }),
+        json!({ "x_new": [word] }),
+    ] {
+        assert!(says(fields.clone()), "{fields}");
+    }
+    assert!(!says(json!({})));
+}
+
+// ------------------------------------------------------------------------------------------------------------ answers
+
+#[test]
+fn an_answer_says_whether_it_is_whole() {
+    let call = Part::ToolCall { id: "c".into(), name: "f".into(), arguments: String::new() };
+    let refusal = Part::Refusal { text: "no".into() };
+    let details = |reason: &str| json!({ "reason": reason });
+    for (parts, reason, status, why) in [
+        (vec![Part::text("a")], FinishReason::Stop, "completed", Value::Null),
+        (vec![call], FinishReason::ToolCalls, "completed", Value::Null),
+        (vec![Part::text("a")], FinishReason::Length, "incomplete", details("max_output_tokens")),
+        (vec![Part::text("a")], FinishReason::ContentFilter, "incomplete", details("content_filter")),
+        (vec![refusal], FinishReason::ContentFilter, "completed", Value::Null),
+        (vec![], FinishReason::Other, "completed", Value::Null),
+    ] {
+        let answer = told(parts, reason);
+        assert_eq!((&answer["status"], &answer["incomplete_details"]), (&json!(status), &why));
+        let last = answer["output"].as_array().unwrap().last().cloned();
+        assert!(last.is_none_or(|item| item["status"] == status), "{answer}");
+        assert_eq!((&answer["object"], &answer["store"]), (&json!("response"), &json!(false)));
+    }
+    let answer =
+        told(vec![Part::text("a"), Part::text("b"), Part::Refusal { text: "no".into() }], FinishReason::Stop);
+    assert_eq!(
+        answer["output"][0]["content"],
+        json!([
+            { "type": "output_text", "text": "ab", "annotations": [], "logprobs": [] },
+            { "type": "refusal", "refusal": "no" },
+        ])
+    );
+    let usage = &answer["usage"];
+    assert_eq!((&usage["input_tokens"], &usage["input_tokens_details"]["cached_tokens"]), (&json!(10), &json!(3)));
+    assert_eq!((&usage["output_tokens"], &usage["total_tokens"]), (&json!(5), &json!(15)));
+}
+
+#[test]
+fn an_answer_repeats_its_request() {
+    let echo =
+        echo(Dialect::Responses, br#"{"instructions":"i","tools":[{"type":"function","name":"f"}],"top_p":0.5}"#);
+    let answer = AnswerMeta { echo, ..meta() };
+    let mut out = BytesMut::new();
+    let mut encoder = StreamEncoder::new(Dialect::Responses, answer, true);
+    encoder.encode(&StreamEvent::Start { id: "v".into(), model: "v".into() }, &mut out);
+    for event in events(&out) {
+        let told = &event["response"];
+        assert_eq!((&told["status"], &told["usage"]), (&json!("in_progress"), &Value::Null));
+        assert_eq!(
+            (&told["instructions"], &told["tools"][0]["name"], &told["top_p"]),
+            (&json!("i"), &json!("f"), &json!(0.5))
+        );
+        assert_eq!((&told["tool_choice"], &told["text"]["format"]["type"]), (&json!("auto"), &json!("text")));
+    }
+    assert!(super::echo(Dialect::OpenAi, b"{}").is_empty());
+}
+
+// ------------------------------------------------------------------------------------------------------------ streams
+
+/// The events of a stream, whose names and numbers are right.
+fn events(stream: &[u8]) -> Vec<Value> {
+    let stream = std::str::from_utf8(stream).unwrap();
+    let each = stream.split_terminator("\n\n").enumerate().map(|(number, event)| {
+        let (name, data) = event.strip_prefix("event: ").unwrap().split_once("\ndata: ").unwrap();
+        let data: Value = serde_json::from_str(data).unwrap();
+        assert_eq!((&data["type"], &data["sequence_number"]), (&json!(name), &json!(number)));
+        data
+    });
+    each.collect()
+}
+
+fn heard(said: &[StreamEvent]) -> Vec<Value> {
+    let mut encoder = StreamEncoder::new(Dialect::Responses, meta(), true);
+    let mut out = BytesMut::new();
+    said.iter().for_each(|event| encoder.encode(event, &mut out));
+    events(&out)
+}
+
+/// The answer at the end of a stream, whose events add up to it: what a client that listens to all of them relies on.
+fn listened(events: &[Value]) -> Value {
+    let names: Vec<&str> = events.iter().filter_map(|event| event["type"].as_str()).collect();
+    assert_eq!(names[..2], ["response.created", "response.in_progress"]);
+    let mut items: Vec<Option<Value>> = Vec::new();
+    let mut pieces = std::collections::HashMap::<String, String>::new();
+    for event in &events[2..events.len() - 1] {
+        let at = usize::try_from(event["output_index"].as_u64().unwrap()).unwrap();
+        let part = event.get("content_index").or(event.get("summary_index")).unwrap_or(&Value::Null);
+        let name = event["type"].as_str().unwrap().trim_start_matches("response.");
+        match name {
+            "output_item.added" => {
+                assert_eq!(at, items.len());
+                items.push(None);
+            }
+            "output_item.done" => assert_eq!(items[at].replace(event["item"].clone()), None, "it ends once"),
+            _ => {
+                assert_eq!(items[at], None, "{name} after its item's end");
+                let (kind, step) = name.rsplit_once('.').unwrap();
+                let said = pieces.entry(format!("{kind} {at} {part}")).or_default();
+                match step {
+                    "delta" => said.push_str(event["delta"].as_str().unwrap()),
+                    "done" if kind == "function_call_arguments" && said.is_empty() => {
+                        assert_eq!(event["arguments"], "{}")
+                    }
+                    "done" if !kind.ends_with("part") => {
+                        let whole = ["text", "refusal", "arguments"].into_iter().find_map(|key| event[key].as_str());
+                        assert_eq!(whole, Some(said.as_str()), "{event}");
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    let last = &events[events.len() - 1];
+    let answer = last["response"].clone();
+    let items: Vec<Value> = items.into_iter().map(|item| item.expect("it ends")).collect();
+    assert_eq!(answer["output"], Value::Array(items));
+    assert_eq!(last["type"], format!("response.{}", answer["status"].as_str().unwrap()));
+    answer
+}
+
+/// What the events say as the parts of a whole answer.
+fn parts(said: &[StreamEvent]) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for event in said {
+        match (event, parts.last_mut()) {
+            (StreamEvent::Text(more), Some(Part::Text { text, .. }))
+            | (StreamEvent::Refusal(more), Some(Part::Refusal { text }))
+            | (StreamEvent::Thinking(more), Some(Part::Thinking { text, signature: None })) => text.push_str(more),
+            (StreamEvent::ThinkingSignature(new), Some(Part::Thinking { signature, .. })) => {
+                *signature = Some(new.clone());
+            }
+            (StreamEvent::Text(text), _) => parts.push(Part::text(text.clone())),
+            (StreamEvent::Refusal(text), _) => parts.push(Part::Refusal { text: text.clone() }),
+            (StreamEvent::Thinking(text), _) => parts.push(Part::Thinking { text: text.clone(), signature: None }),
+            (StreamEvent::ThinkingSignature(signature), _) => {
+                parts.push(Part::Thinking { text: String::new(), signature: Some(signature.clone()) });
+            }
+            (StreamEvent::RedactedThinking(data), _) => parts.push(Part::RedactedThinking { data: data.clone() }),
+            (StreamEvent::ToolCall(ToolCallDelta { start: Some((id, name)), arguments, .. }), _) => {
+                let (id, name, arguments) = (id.clone(), name.clone(), arguments.clone());
+                parts.push(Part::ToolCall { id, name, arguments });
+            }
+            (StreamEvent::ToolCall(call), _) => {
+                let calls = parts.iter_mut().filter_map(|part| match part {
+                    Part::ToolCall { arguments, .. } => Some(arguments),
+                    _ => None,
+                });
+                if let Some(arguments) = calls.into_iter().nth(call.index) {
+                    arguments.push_str(&call.arguments);
+                }
+            }
+            _ => {}
+        }
+    }
+    parts
+}
+
+#[test]
+fn every_backends_stream_ends_as_its_whole_answer_would() {
+    for (dialect, stream) in STREAMS {
+        let said = decode_in(dialect, &[stream.as_bytes()]);
+        let answer = listened(&heard(&said));
+        assert_eq!(answer["status"], "completed", "{dialect:?}");
+        assert_eq!(answer["output"], told(parts(&said), FinishReason::ToolCalls)["output"], "{dialect:?}");
+        assert_eq!((&answer["usage"]["input_tokens"], &answer["usage"]["output_tokens"]), (&json!(10), &json!(5)));
+    }
+}
+
+#[test]
+fn calls_that_overlap_are_told_apart() {
+    let call = |index: usize, start: Option<&str>, arguments: &str| {
+        let start = start.map(|id| (id.to_owned(), "f".to_owned()));
+        StreamEvent::ToolCall(ToolCallDelta { index, start, arguments: arguments.into() })
+    };
+    let said = [
+        call(0, Some("a"), "{"),
+        call(1, Some("b"), ""),
+        call(0, None, "}"),
+        StreamEvent::Text("done".into()),
+        call(0, None, "late"),
+        StreamEvent::Finish { reason: FinishReason::ToolCalls, stop_sequence: None },
+    ];
+    let answer = listened(&heard(&said));
+    let called: Vec<_> =
+        (0..2).map(|at| (&answer["output"][at]["call_id"], &answer["output"][at]["arguments"])).collect();
+    assert_eq!(called, [(&json!("a"), &json!("{}")), (&json!("b"), &json!("{}"))]);
+}
+
+#[test]
+fn a_stream_that_breaks_off_has_failed() {
+    for (kind, code) in [
+        (ErrorKind::Connection, "server_error"),
+        (ErrorKind::RateLimited, "rate_limit_exceeded"),
+        (ErrorKind::ContextOverflow, "context_length_exceeded"),
+    ] {
+        for said in [vec![], vec![StreamEvent::Text("half".into())]] {
+            let error = StreamEvent::Error(ApiError::new(kind, "it was cut off"));
+            let all = heard(&[said.clone(), vec![error]].concat());
+            assert_eq!(all[0]["type"], "response.created");
+            let last = all.last().unwrap();
+            assert_eq!(last["type"], "response.failed");
+            let told = &last["response"];
+            assert_eq!(
+                (&told["status"], &told["error"]),
+                (&json!("failed"), &json!({ "code": code, "message": "it was cut off" }))
+            );
+            assert_eq!(told["output"].as_array().unwrap().len(), said.len());
+            assert!(said.is_empty() || told["output"][0]["status"] == "incomplete", "{told}");
+        }
+    }
+}
+
+// --------------------------------------------------------------------------------------------------------- properties
+
+/// A conversation as items.
+fn items(messages: &[Message]) -> Vec<Value> {
+    let mut items = Vec::new();
+    for message in messages {
+        let content = |part: &Part| match part {
+            Part::Text { text, .. } if message.role == Role::Assistant => {
+                json!({ "type": "output_text", "text": text, "annotations": [] })
+            }
+            Part::Text { text, .. } => json!({ "type": "input_text", "text": text }),
+            Part::Image { source: ImageSource::Url(url), .. } => json!({ "type": "input_image", "image_url": url }),
+            Part::Image { source: ImageSource::Base64 { media_type, data }, .. } => {
+                json!({ "type": "input_image", "image_url": format!("data:{media_type};base64,{data}") })
+            }
+            other => panic!("no part of a message: {other:?}"),
+        };
+        let mut said: Vec<Value> = Vec::new();
+        let mut others = Vec::new();
+        for part in &message.parts {
+            match part {
+                Part::ToolCall { id, name, arguments } => others.push(json!({
+                    "type": "function_call", "id": "fc", "status": "completed", "call_id": id, "name": name, "arguments": arguments,
+                })),
+                Part::ToolResult { call_id, content: result, .. } => others.push(json!({
+                    "type": "function_call_output", "call_id": call_id, "output": result.iter().map(content).collect::<Vec<_>>(),
+                })),
+                _ => said.push(content(part)),
+            }
+        }
+        if !said.is_empty() {
+            items.push(json!({ "type": "message", "role": message.role, "content": said }));
+        }
+        items.extend(others);
+    }
+    items
+}
+
+fn piece() -> impl Strategy<Value = StreamEvent> {
+    prop_oneof![
+        text().prop_map(StreamEvent::Text),
+        text().prop_map(StreamEvent::Refusal),
+        text().prop_map(StreamEvent::Thinking),
+        text().prop_map(StreamEvent::ThinkingSignature),
+        text().prop_map(StreamEvent::RedactedThinking),
+        (text(), text()).prop_map(|(id, arguments)| {
+            StreamEvent::ToolCall(ToolCallDelta { index: 0, start: Some((id, "f".into())), arguments })
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, rng_seed: proptest::test_runner::RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_conversation_of_items_is_read_as_its_turns(messages in conversation()) {
+        let items = items(&messages);
+        let request = read(json!({ "input": items })).unwrap();
+        prop_assert_eq!(&request.messages, &messages);
+        prop_assert!(request.leftovers.is_empty() && request.extensions.is_empty());
+        prop_assert!(request.items.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn any_stream_adds_up_to_the_answer_at_its_end(mut said in vec(piece(), 0..12), reason in prop_oneof![Just(FinishReason::Stop), Just(FinishReason::Length)]) {
+        let mut calls = 0;
+        for event in &mut said {
+            if let StreamEvent::ToolCall(call) = event { call.index = calls; calls += 1; }
+        }
+        let whole = told(parts(&said), reason);
+        said.push(StreamEvent::Finish { reason, stop_sequence: None });
+        let answer = listened(&heard(&said));
+        prop_assert_eq!(&answer["output"], &whole["output"]);
+        prop_assert_eq!(&answer["status"], &whole["status"]);
+    }
+}
