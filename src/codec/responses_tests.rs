@@ -395,11 +395,11 @@ fn parts(said: &[StreamEvent]) -> Vec<Part> {
                 parts.push(Part::ToolCall { id, name, arguments });
             }
             (StreamEvent::ToolCall(call), _) => {
-                let calls = parts.iter_mut().filter_map(|part| match part {
+                let mut calls = parts.iter_mut().filter_map(|part| match part {
                     Part::ToolCall { arguments, .. } => Some(arguments),
                     _ => None,
                 });
-                if let Some(arguments) = calls.into_iter().nth(call.index) {
+                if let Some(arguments) = calls.nth(call.index) {
                     arguments.push_str(&call.arguments);
                 }
             }

@@ -61,9 +61,9 @@ impl Turns {
                 }
             }
             "item_reference" => {
-                let told =
-                    format!("{} names an item, and Pointsman keeps none: send the item itself", fields.at("id"));
-                return Err(ApiError::invalid(told).at(fields.at("id")));
+                let at = fields.at("id");
+                let cure = "send the item itself, as clients do that are told `store: false`";
+                return Err(ApiError::invalid(format!("{at} names an item, and Pointsman keeps none: {cure}")).at(at));
             }
             _ => {
                 let known = "message, function_call, function_call_output, reasoning";
