@@ -63,6 +63,7 @@ fn a_signed_thought_survives_a_tool_loop_through_the_clients_hands() {
     }))
     .unwrap();
     assert_eq!((request.messages.len(), &request.items), (4, &vec![0, 0, 1, 5]));
+    assert_eq!((request.is_in_tool_loop(), request.first_call_of_loop()), (true, Some("t1")));
     assert_eq!(request.messages[2].parts, said, "one turn, whole");
 
     let (anthropic, dropped) = encoded(Dialect::Anthropic, &request);
@@ -233,6 +234,38 @@ fn tools_and_formats_are_described_without_a_nest() {
 }
 
 #[test]
+fn a_function_in_a_namespace_is_called_where_it_stands() {
+    let inner = json!({ "type": "function", "name": "spawn", "parameters": { "type": "object" } });
+    let tools = json!([{ "type": "namespace", "name": "agents_", "description": "d", "tools": [inner] }]);
+    let call = json!({ "type": "function_call", "call_id": "c", "namespace": "agents_", "name": "spawn", "arguments": "{}" });
+    let body = json!({ "tools": tools, "input": [{ "role": "user", "content": "q" }, call] });
+    let request = with(body.clone()).unwrap();
+    let called = Part::ToolCall { id: "c".into(), name: "agents__spawn".into(), arguments: "{}".into() };
+    assert_eq!((request.tools[0].name.as_str(), &request.messages[1].parts[0]), ("agents__spawn", &called));
+    assert_eq!(encoded(Dialect::OpenAi, &request).1, ["tools[0].description"]);
+    let meta = AnswerMeta { echo: echo(Dialect::Responses, body.to_string().as_bytes()), ..meta() };
+    let start = Some(("c".to_owned(), "agents__spawn".to_owned()));
+    let delta = ToolCallDelta { index: 0, start, arguments: "{}".into() };
+    let finish = StreamEvent::Finish { reason: FinishReason::ToolCalls, stop_sequence: None };
+    let streamed = listened(&heard_by(meta.clone(), &[StreamEvent::ToolCall(delta), finish]));
+    let whole = ChatResponse {
+        id: "v".into(),
+        model: "v".into(),
+        parts: vec![called],
+        finish_reason: FinishReason::ToolCalls,
+        stop_sequence: None,
+        usage: None,
+    };
+    let whole: Value = serde_json::from_slice(&encode_response(Dialect::Responses, &whole, &meta)).unwrap();
+    for answer in [streamed, whole] {
+        let item = &answer["output"][0];
+        assert_eq!((&item["namespace"], &item["name"]), (&json!("agents_"), &json!("spawn")));
+    }
+    let nested = json!([{ "type": "namespace", "name": "a", "tools": [{ "type": "custom", "name": "x" }] }]);
+    assert_eq!(with(json!({ "tools": nested })).unwrap_err().param.as_deref(), Some("tools[0].tools[0].type"));
+}
+
+#[test]
 fn all_that_is_sent_is_looked_at() {
     let word = "confidential";
     let says = |fields: Value| with(fields).unwrap().any_text(&|text| text.contains(word));
@@ -324,7 +357,11 @@ fn events(stream: &[u8]) -> Vec<Value> {
 }
 
 fn heard(said: &[StreamEvent]) -> Vec<Value> {
-    let mut encoder = StreamEncoder::new(Dialect::Responses, meta(), true);
+    heard_by(meta(), said)
+}
+
+fn heard_by(meta: AnswerMeta, said: &[StreamEvent]) -> Vec<Value> {
+    let mut encoder = StreamEncoder::new(Dialect::Responses, meta, true);
     let mut out = BytesMut::new();
     said.iter().for_each(|event| encoder.encode(event, &mut out));
     events(&out)

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::json::{Object, missing, unknown, wrong};
 use super::super::openai_chat::messages;
+use super::namespaces::joined;
 use super::sealed;
 use crate::protocol::{ApiError, Message, Part, Role};
 
@@ -46,6 +47,7 @@ impl Turns {
             }
             "function_call" => {
                 let (id, name) = (fields.need_string("call_id")?, fields.need_string("name")?);
+                let name = fields.string("namespace")?.map_or(name.clone(), |space| joined(&space, &name));
                 let call = Part::ToolCall { id, name, arguments: messages::arguments(&mut fields) };
                 self.go_on(index, turn(Role::Assistant, vec![call]));
             }

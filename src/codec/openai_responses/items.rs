@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::namespaces::parted;
 use super::sealed::seal;
 use crate::protocol::Part;
 
@@ -16,7 +17,9 @@ pub(super) enum Item {
     Call {
         /// Id that its result refers to.
         id: String,
-        /// Name of the function.
+        /// Where the function stands.
+        namespace: Option<String>,
+        /// Its name there.
         name: String,
         /// Arguments as JSON text.
         arguments: String,
@@ -24,8 +27,16 @@ pub(super) enum Item {
 }
 
 impl Item {
-    /// The items that the parts of an answer are. What is said in one go is one part of a message.
-    pub(super) fn all(parts: &[Part]) -> Vec<Self> {
+    /// A call of a function that is called so in other dialects, among the `tools` that the client offers.
+    pub(super) fn call(id: &str, called: &str, tools: Option<&Value>) -> Self {
+        let (namespace, name) = tools.and_then(|tools| parted(tools, called)).unzip();
+        let name = name.unwrap_or_else(|| called.to_owned());
+        Self::Call { id: id.to_owned(), namespace, name, arguments: String::new() }
+    }
+
+    /// The items that the parts of an answer are, to a client that offers `tools`. What is said in one go is one part of
+    /// a message.
+    pub(super) fn all(parts: &[Part], tools: Option<&Value>) -> Vec<Self> {
         let mut items = Vec::new();
         for part in parts {
             match part {
@@ -39,8 +50,8 @@ impl Item {
                 },
                 Part::Thinking { .. } | Part::RedactedThinking { .. } => items.push(Self::Thought(part.clone())),
                 Part::ToolCall { id, name, arguments } => {
-                    let (id, name, arguments) = (id.clone(), name.clone(), arguments.clone());
-                    let mut call = Self::Call { id, name, arguments };
+                    let mut call = Self::call(id, name, tools);
+                    call.argue(arguments);
                     call.end();
                     items.push(call);
                 }
@@ -48,6 +59,13 @@ impl Item {
             }
         }
         items
+    }
+
+    /// Takes in more of a call's arguments.
+    pub(super) fn argue(&mut self, more: &str) {
+        if let Self::Call { arguments, .. } = self {
+            arguments.push_str(more);
+        }
     }
 
     /// Nothing more is said of it: a call without a word of its arguments has none.
@@ -87,14 +105,20 @@ impl Item {
                 "role": "assistant",
                 "content": said.iter().map(content).collect::<Vec<_>>(),
             }),
-            Self::Call { id: call, name, arguments } => json!({
-                "id": id,
-                "type": "function_call",
-                "status": status,
-                "call_id": call,
-                "name": name,
-                "arguments": arguments,
-            }),
+            Self::Call { id: call, namespace, name, arguments } => {
+                let mut item = json!({
+                    "id": id,
+                    "type": "function_call",
+                    "status": status,
+                    "call_id": call,
+                    "name": name,
+                    "arguments": arguments,
+                });
+                if let Some(namespace) = namespace {
+                    item["namespace"] = json!(namespace);
+                }
+                item
+            }
         }
     }
 }

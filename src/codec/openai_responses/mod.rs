@@ -11,6 +11,7 @@
 mod echo;
 mod input;
 mod items;
+mod namespaces;
 pub(super) mod request;
 pub(super) mod response;
 mod sealed;

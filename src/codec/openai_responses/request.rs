@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::super::json::{Object, missing, says_nothing, unfit, unknown, wrong};
 use super::super::openai_chat::{messages, request as openai};
 use super::input::Turns;
+use super::namespaces::joined;
 use crate::protocol::{ApiError, ChatRequest, Message, Reasoning, ResponseFormat, Role, Tool, ToolChoice};
 
 /// What builds on something that OpenAI keeps or does later, and what to do instead.
@@ -41,7 +42,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let mut leftovers = Map::new();
     let turns = turns(&mut fields, &mut leftovers)?;
     lose(&mut fields, &mut leftovers);
-    let mut tools = tools(fields.array("tools")?.unwrap_or_default(), &mut leftovers)?;
+    let mut tools = tools(fields.array("tools")?.unwrap_or_default(), "tools", &mut leftovers)?;
     let tool_choice = fields.take("tool_choice").map(|choice| tool_choice(&choice, &mut tools)).transpose()?;
     let (response_format, verbosity) = text(&mut fields, &mut leftovers)?;
     let stream = fields.boolean("stream")?.unwrap_or(false);
@@ -120,19 +121,30 @@ fn lose(fields: &mut Object, leftovers: &mut Map<String, Value>) {
     }
 }
 
-fn tools(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> Result<Vec<Tool>, ApiError> {
+/// Reads the tools in the list at `path`: functions, and namespaces of functions.
+fn tools(values: Vec<Value>, path: &str, leftovers: &mut Map<String, Value>) -> Result<Vec<Tool>, ApiError> {
     let mut tools = Vec::with_capacity(values.len());
     for (index, value) in values.into_iter().enumerate() {
-        let mut fields = Object::of(value, format!("tools[{index}]"))?;
-        if fields.need_string("type")? != "function" {
-            let at = fields.at("type");
-            let told = format!(
-                "{at} must be `function`: Pointsman has no tools that a vendor runs itself (web_search, file_search, \
-                 code_interpreter, computer, mcp ...) and no custom ones; leave it out, or offer a function"
-            );
-            return Err(ApiError::invalid(told).at(at));
+        let mut fields = Object::of(value, format!("{path}[{index}]"))?;
+        match fields.need_string("type")?.as_str() {
+            "function" => tools.push(messages::function(&mut fields)?),
+            // None stands in another.
+            "namespace" if path == "tools" => {
+                let (namespace, path) = (fields.need_string("name")?, fields.at("tools"));
+                let mut inside = self::tools(fields.array("tools")?.unwrap_or_default(), &path, leftovers)?;
+                inside.iter_mut().for_each(|tool| tool.name = joined(&namespace, &tool.name));
+                tools.extend(inside);
+            }
+            _ => {
+                let at = fields.at("type");
+                let told = format!(
+                    "{at} must be `function`: Pointsman has no tools that a vendor runs itself (web_search, \
+                     file_search, code_interpreter, computer, mcp ...) and no custom ones; leave it out, or offer a \
+                     function"
+                );
+                return Err(ApiError::invalid(told).at(at));
+            }
         }
-        tools.push(messages::function(&mut fields)?);
         fields.leave(leftovers);
     }
     Ok(tools)

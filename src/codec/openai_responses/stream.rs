@@ -110,13 +110,13 @@ impl Encoder {
             if !matches!(self.last_open(), Some(Item::Call { .. })) {
                 self.close(COMPLETED, out);
             }
-            self.add(Item::Call { id: id.clone(), name: name.clone(), arguments: String::new() }, out);
+            self.add(Item::call(id, name, self.meta.echo.get("tools")), out);
         }
         let mut calls = self.items.iter_mut().enumerate().filter(|(_, item)| matches!(item, Item::Call { .. }));
-        let Some((index, Item::Call { arguments, .. })) = calls.nth(call.index) else { return };
+        let Some((index, item)) = calls.nth(call.index) else { return };
         // Nobody hears what is said of a call that is over.
         if index >= self.open && !call.arguments.is_empty() {
-            arguments.push_str(&call.arguments);
+            item.argue(&call.arguments);
             let delta = json!({ "delta": call.arguments });
             self.say_of(index, "response.function_call_arguments.delta", delta, out);
         }
