@@ -94,7 +94,7 @@ impl Pointsman {
         let headers = HeaderMap::new();
         let conversation = gateway.conversation(request, None);
         let dialect = Dialect::Native;
-        let asked = PlanRequest { request, dialect, headers: &headers, token: None, conversation };
+        let asked = PlanRequest { request, dialect, body: None, headers: &headers, token: None, conversation };
         let plan = gateway.plan(&live, asked).await?;
         gateway.record(&plan.decision, Asking { request, dialect, token: None, conversation, dry_run: true });
         Ok(plan)

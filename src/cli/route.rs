@@ -55,7 +55,7 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
     let conversation = gateway.conversation(&request, None);
     let headers = http::HeaderMap::new();
     let dialect = Dialect::Native;
-    let asked = PlanRequest { request: &request, dialect, headers: &headers, token: None, conversation };
+    let asked = PlanRequest { request: &request, dialect, body: None, headers: &headers, token: None, conversation };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let plan = runtime.block_on(async {
         let patience = tokio::time::Instant::now() + PATIENCE;

@@ -88,7 +88,7 @@ pub enum Within {
     /// The last user turn; inside a tool loop that is still the question.
     Question,
     /// All that is sent: instructions, turns, tools with their arguments and results, schemas, documents that are
-    /// text, and fields that only the client's dialect knows.
+    /// text, fields that only the client's dialect knows, and whatever else stands in a body that is sent as it came.
     Everything,
 }
 

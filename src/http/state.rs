@@ -79,11 +79,11 @@ impl Live {
         Ok(())
     }
 
-    /// What the rules want of a request that no plan is made for: a count.
-    pub fn verdict(&self, request: &ChatRequest, token: Option<&Token>, headers: &HeaderMap) -> Verdict {
+    /// What the rules want of a request, sent as `body`, that no plan is made for: a count.
+    pub fn verdict(&self, request: &ChatRequest, body: &[u8], token: Option<&Token>, headers: &HeaderMap) -> Verdict {
         let token = token.map(|token| token.name.as_str());
         let facts = Facts::new(request, request.needs(), route::estimate_tokens(request), token, headers);
-        self.rules.apply(&facts)
+        self.rules.apply(&facts.with_body(Some(body)))
     }
 
     /// All models, configured or discovered, by name.
@@ -172,6 +172,8 @@ pub struct PlanRequest<'a> {
     pub request: &'a ChatRequest,
     /// The dialect it came in.
     pub dialect: Dialect,
+    /// Its body, where a vendor may get it as it is.
+    pub body: Option<&'a [u8]>,
     /// Its headers.
     pub headers: &'a HeaderMap,
     /// The API token that asks.
@@ -410,6 +412,7 @@ impl Gateway {
         let mut question = Question {
             request: asked.request,
             client: asked.dialect,
+            body: asked.body,
             id: DecisionId(fresh_id()),
             token: asked.token.map(|token| token.name.as_str()),
             allowed: asked.token.and_then(|token| token.models.as_deref()),

@@ -7,6 +7,7 @@
 mod error;
 mod event;
 mod ids;
+mod literal;
 mod message;
 mod mode;
 mod money;

@@ -3,118 +3,182 @@
 //! What stands in JSON that is itself a text (a tool's arguments, mostly its results) is written with escapes there:
 //! `\u6a5f` for a letter beyond ASCII, `\n` right before a word. So such a text is looked at as written and as meant.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use serde_json::Value;
 
-use super::{ChatRequest, Message, Part, ResponseFormat, Tool};
+use super::literal::{self, Literal, unescaped};
+use super::{ChatRequest, ImageSource, Message, Part, ResponseFormat, Tool, ToolChoice};
 
 /// JSON within JSON within JSON is looked into; nobody writes more by accident.
 const DEEPEST: usize = 3;
 
-/// Whether something is found in a text.
-type Found<'a> = dyn Fn(&str) -> bool + 'a;
+/// Bytes from which on a text that could be base64 is: a picture, a file, a vendor's seal.
+const SEALED: usize = 256;
+
+/// Words of the dialects, and of schemas: as names of fields, and as one of the few values that a field of theirs has,
+/// they say nothing of what a request is about.
+const GRAMMAR: &str = "model messages role content name type text system user assistant developer tool tools function \
+    functions description parameters properties required object string number integer boolean array null items enum \
+    const default format schema title strict arguments input output id index image url source data document file files \
+    filename context reasoning thinking thought effort minimal low medium high max budget auto none any all stop stream \
+    store seed temperature metadata voice audio modalities prediction verbosity detail refusal signature summary \
+    annotations citations cache ephemeral ttl 5m 1h base64 enabled disabled adaptive service priority flex instructions \
+    image/png image/jpeg image/gif image/webp application/pdf text/plain";
+
+/// Fields that hold a measure: their numbers say nothing of what a request is about, either.
+const MEASURES: &str = "max_tokens max_completion_tokens max_output_tokens budget_tokens temperature top_p top_k n \
+    top_logprobs seed frequency_penalty presence_penalty index timeout dimensions max_uses minimum maximum \
+    exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength minItems maxItems minProperties maxProperties";
 
 impl ChatRequest {
-    /// Whether `found` says so of any text that is sent: in the messages, what stands in tools' arguments and results
-    /// included, then beside them (tools, the schema of the answer, fields that nobody or only the client's dialect
-    /// knows, and whatever else the client words). Of a text with escapes it is asked again without them. Neither what
-    /// pictures show nor the name of the model is looked at.
-    pub fn any_text(&self, found: &dyn Fn(&str) -> bool) -> bool {
-        let found = &|text: &str| is_in(text, DEEPEST, found);
-        self.messages.iter().any(|message| in_message(message, found)) || self.any_text_beside(found)
-    }
-
-    /// The same for all that is no message.
-    fn any_text_beside(&self, found: &Found<'_>) -> bool {
-        let in_format = |format: &ResponseFormat| match format {
-            ResponseFormat::JsonObject => false,
-            ResponseFormat::JsonSchema { name, schema, .. } => found(name) || in_value(schema, found),
-        };
-        self.tools.iter().any(|tool| in_tool(tool, found))
-            || self.response_format.as_ref().is_some_and(in_format)
-            || self.sampling.stop.iter().any(|stop| found(stop))
-            || self.user.as_deref().is_some_and(found)
-            || self.extensions.values().chain(self.leftovers.values()).any(|field| in_value(field, found))
-    }
-}
-
-fn in_message(message: &Message, found: &Found<'_>) -> bool {
-    message.name.as_deref().is_some_and(found) || message.parts.iter().any(|part| in_part(part, found))
-}
-
-fn in_part(part: &Part, found: &Found<'_>) -> bool {
-    match part {
-        Part::Text { text, .. } | Part::Thinking { text, .. } | Part::Refusal { text } => found(text),
-        Part::ToolCall { name, arguments, .. } => found(name) || found(arguments),
-        Part::ToolResult { content, .. } => content.iter().any(|part| in_part(part, found)),
-        Part::Foreign { value, .. } => in_value(value, found),
-        Part::Image { .. } | Part::RedactedThinking { .. } => false,
-    }
-}
-
-fn in_tool(tool: &Tool, found: &Found<'_>) -> bool {
-    found(&tool.name) || tool.description.as_deref().is_some_and(found) || in_value(&tool.parameters, found)
-}
-
-/// In the values of a JSON value, and in the names that a schema gives to properties. Other names are a dialect's own
-/// (`type`, `source`) and say nothing.
-fn in_value(value: &Value, found: &Found<'_>) -> bool {
-    match value {
-        Value::String(text) => found(text),
-        Value::Array(items) => items.iter().any(|item| in_value(item, found)),
-        Value::Object(fields) => fields.iter().any(|(name, field)| {
-            let mut properties = field.as_object().filter(|_| name == "properties").into_iter().flatten();
-            properties.any(|(name, _)| found(name)) || in_value(field, found)
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    /// Every text that is sent, once: in the messages, what stands in tools' arguments and results included, then
+    /// beside them (tools, the schema of the answer, fields that nobody or only the client's dialect knows, and
+    /// whatever else the client words), names of fields and numbers, too. Where the client's `body` itself may be
+    /// sent, all that stands there is among them, understood here or not. A text with escapes is there again without
+    /// them. Neither what pictures and files show nor the name of the model is.
+    pub fn texts<'a>(&'a self, body: Option<&'a [u8]>) -> HashSet<Cow<'a, str>> {
+        let mut texts = Texts::default();
+        self.messages.iter().for_each(|message| texts.message(message));
+        self.tools.iter().for_each(|tool| texts.tool(tool));
+        if let Some(ToolChoice::Named(name)) = &self.tool_choice {
+            texts.add(name);
+        }
+        let format = self.response_format.as_ref().and_then(|format| match format {
+            ResponseFormat::JsonObject => None,
+            ResponseFormat::JsonSchema { name, schema, .. } => Some((name, schema)),
+        });
+        if let Some((name, schema)) = format {
+            texts.add(name);
+            texts.properties(schema);
+        }
+        self.sampling.stop.iter().chain(&self.user).for_each(|text| texts.add(text));
+        // What says nothing here has said something where it was heard already.
+        let idle = GRAMMAR.split_whitespace().chain([self.model.as_str()]);
+        let idle: Vec<&str> = idle.filter(|word| texts.seen.insert(Cow::Borrowed(*word))).collect();
+        self.messages.iter().flat_map(|message| &message.parts).for_each(|part| texts.foreign(part));
+        let schemas = self.tools.iter().map(|tool| &tool.parameters).chain(format.map(|(_, schema)| schema));
+        schemas.for_each(|schema| texts.value("", schema));
+        for (path, field) in self.extensions.iter().chain(&self.leftovers) {
+            let name = path.rsplit('.').next().unwrap_or_default();
+            texts.add(name);
+            texts.value(name, field);
+        }
+        texts.body(body.and_then(|body| std::str::from_utf8(body).ok()).unwrap_or_default());
+        for word in idle {
+            texts.seen.remove(word);
+        }
+        texts.seen
     }
 }
 
-/// In a text as written, or with its escapes undone up to `depth` times.
-fn is_in(text: &str, depth: usize, found: &Found<'_>) -> bool {
-    found(text) || (depth > 0 && unescaped(text).is_some_and(|meant| is_in(&meant, depth - 1, found)))
+/// Texts that were found.
+#[derive(Default)]
+struct Texts<'a> {
+    seen: HashSet<Cow<'a, str>>,
 }
 
-/// A text with JSON's escapes undone; `None` where it has none.
-fn unescaped(text: &str) -> Option<String> {
-    let mut rest = text;
-    let mut plain = String::new();
-    while let Some(at) = rest.find('\\') {
-        plain.push_str(&rest[..at]);
-        let after = &rest[at + 1..];
-        let (letter, after) = escaped(after).unwrap_or(('\\', after));
-        plain.push(letter);
-        rest = after;
+impl<'a> Texts<'a> {
+    /// Adds a text as written, and with its escapes undone as often as there are any.
+    fn add(&mut self, text: impl Into<Cow<'a, str>>) {
+        let mut next = Some(text.into()).filter(|text| !is_sealed(text));
+        for _ in 0..=DEEPEST {
+            let Some(text) = next.filter(|text| !self.seen.contains(text)) else { return };
+            next = unescaped(&text).map(Cow::Owned);
+            self.seen.insert(text);
+        }
     }
-    plain.push_str(rest);
-    // Every escape is longer than the letter it stands for.
-    (plain.len() < text.len()).then_some(plain)
-}
 
-/// The letter that an escape stands for, by what follows its backslash; and what follows the escape.
-fn escaped(after: &str) -> Option<(char, &str)> {
-    let letter = match after.chars().next()? {
-        'u' => return numbered(&after[1..]),
-        'n' => '\n',
-        'r' => '\r',
-        't' => '\t',
-        'b' => '\u{8}',
-        'f' => '\u{c}',
-        mark @ ('"' | '\\' | '/') => mark,
-        _ => return None,
-    };
-    Some((letter, &after[1..]))
-}
-
-/// A letter by its number, or by two where it is one of those that UTF-16 writes in two units.
-fn numbered(digits: &str) -> Option<(char, &str)> {
-    let unit = |digits: &str| u16::from_str_radix(digits.get(..4)?, 16).ok();
-    let (first, after) = (unit(digits)?, digits.get(4..)?);
-    if let Some(letter) = char::from_u32(first.into()) {
-        return Some((letter, after));
+    fn message(&mut self, message: &'a Message) {
+        message.name.iter().for_each(|name| self.add(name));
+        message.parts.iter().for_each(|part| self.part(part));
     }
-    let second = after.strip_prefix("\\u")?;
-    let letter = char::decode_utf16([first, unit(second)?]).next()?.ok()?;
-    Some((letter, second.get(4..)?))
+
+    fn part(&mut self, part: &'a Part) {
+        match part {
+            Part::Text { text, .. } | Part::Thinking { text, .. } | Part::Refusal { text } => self.add(text),
+            Part::Image { source: ImageSource::Url(url), .. } => self.add(url),
+            Part::ToolCall { id, name, arguments } => {
+                [id, name, arguments].into_iter().for_each(|text| self.add(text))
+            }
+            Part::ToolResult { call_id, content, .. } => {
+                self.add(call_id);
+                content.iter().for_each(|part| self.part(part));
+            }
+            Part::Image { source: ImageSource::Base64 { .. }, .. }
+            | Part::RedactedThinking { .. }
+            | Part::Foreign { .. } => {}
+        }
+    }
+
+    /// What a part holds that only its own dialect knows.
+    fn foreign(&mut self, part: &'a Part) {
+        match part {
+            Part::Foreign { kind, value } => self.value(kind, value),
+            Part::ToolResult { content, .. } => content.iter().for_each(|part| self.foreign(part)),
+            _ => {}
+        }
+    }
+
+    fn tool(&mut self, tool: &'a Tool) {
+        self.add(&tool.name);
+        tool.description.iter().for_each(|text| self.add(text));
+        self.properties(&tool.parameters);
+    }
+
+    /// The names that a schema gives to properties: they are the client's, whatever words they are.
+    fn properties(&mut self, schema: &'a Value) {
+        match schema {
+            Value::Array(items) => items.iter().for_each(|item| self.properties(item)),
+            Value::Object(fields) => fields.iter().for_each(|(name, field)| {
+                let named = field.as_object().filter(|_| name == "properties").into_iter().flatten();
+                named.for_each(|(name, _)| self.add(name));
+                self.properties(field);
+            }),
+            _ => {}
+        }
+    }
+
+    /// The texts, names and numbers of what stands in the field `name`.
+    fn value(&mut self, name: &str, value: &'a Value) {
+        match value {
+            Value::String(text) => self.add(text),
+            Value::Number(number) if !measures(name) => self.add(number.to_string()),
+            Value::Array(items) => items.iter().for_each(|item| self.value(name, item)),
+            Value::Object(fields) => fields.iter().for_each(|(name, field)| {
+                self.add(name);
+                self.value(name, field);
+            }),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// The same of a body as it came.
+    fn body(&mut self, json: &'a str) {
+        let meant = |text: &'a str| unescaped(text).map_or(Cow::Borrowed(text), Cow::Owned);
+        let mut field = Cow::Borrowed("");
+        literal::each(json, |literal| match literal {
+            Literal::Name(name) => {
+                field = meant(name);
+                self.add(field.clone());
+            }
+            Literal::Text(text) => self.add(meant(text)),
+            Literal::Number(number) if !measures(&field) => self.add(number),
+            Literal::Number(_) => {}
+        });
+    }
+}
+
+fn measures(field: &str) -> bool {
+    MEASURES.split_whitespace().any(|measure| measure == field)
+}
+
+/// Whether a text is bytes that were made letters.
+fn is_sealed(text: &str) -> bool {
+    let inside = text.strip_prefix("data:").and_then(|rest| Some(rest.split_once(";base64,")?.1));
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
+    inside.is_some() || (text.len() >= SEALED && text.bytes().all(is_letter))
 }
 
 #[cfg(test)]
@@ -125,23 +189,7 @@ mod tests {
     use crate::protocol::Role;
 
     fn says(request: &ChatRequest, word: &str) -> bool {
-        request.any_text(&|text| text.contains(word))
-    }
-
-    #[test]
-    fn escapes_are_undone() {
-        for (written, meant) in [
-            (r"\u6a5f\u5bc6", "\u{6a5f}\u{5bc6}"),
-            (r#"a\n\"b\"\/\\"#, "a\n\"b\"/\\"),
-            (r"\ud83d\ude00!", "\u{1f600}!"),
-            (r"M\u00fcller", "M\u{fc}ller"),
-        ] {
-            assert_eq!(unescaped(written).as_deref(), Some(meant));
-        }
-        // No escapes, or none that JSON knows; the last is half of a pair.
-        for plain in ["", "plain", r"C:\Users", r"\", r"\u12", r"\u00\u{e9}", r"\ud83d", r"\ud83dx"] {
-            assert_eq!(unescaped(plain), None, "{plain}");
-        }
+        request.texts(None).iter().any(|text| text.contains(word))
     }
 
     #[test]
@@ -203,7 +251,65 @@ mod tests {
         ] {
             assert!(says(&request, "confidential"), "{request:?}");
         }
-        let dialects_own = field("confidential", json!({ "confidential": true }));
-        assert!(!says(&dialects_own, "confidential"), "a field's name is no text");
+        let picture = |url: &str| {
+            let source = ImageSource::Url(url.into());
+            let parts = vec![Part::Image { source, detail: None, cache_control: None }];
+            Message { role: Role::User, parts, name: None }
+        };
+        for request in [
+            field("confidential", json!(true)),
+            field("metadata", json!({ "confidential": 1 })),
+            field("metadata", json!({ "a": [{ "id": "confidential" }] })),
+            ChatRequest { messages: vec![picture("https://x/confidential.png")], ..ChatRequest::default() },
+            ChatRequest { tool_choice: Some(ToolChoice::Named("confidential".into())), ..ChatRequest::default() },
+        ] {
+            assert!(says(&request, "confidential"), "{request:?}");
+        }
+        let card = field("metadata", json!({ "card": 4_111_111_111_111_111_u64, "max_tokens": 16_384 }));
+        assert!(says(&card, "4111111111111111") && !says(&card, "16384"));
+    }
+
+    #[test]
+    fn what_a_dialect_says_itself_is_no_word_of_the_clients() {
+        let schema = json!({ "type": "object", "properties": { "text": { "type": "string", "maxLength": 5000 } } });
+        let body = json!({
+            "model": "auto", "max_tokens": 16_384,
+            "messages": [{ "role": "user", "content": [{ "type": "text", "text": "hi" }] }],
+            "tools": [{ "name": "f", "input_schema": schema }],
+        });
+        let body = body.to_string();
+        let tool =
+            Tool { name: "f".into(), description: None, parameters: schema, strict: None, cache_control: None };
+        let messages = vec![Message::text(Role::User, "hi")];
+        let request = ChatRequest { model: "auto".into(), messages, tools: vec![tool], ..ChatRequest::default() };
+        let mut texts: Vec<_> = request.texts(Some(body.as_bytes())).into_iter().collect();
+        texts.sort_unstable();
+        assert_eq!(texts, ["f", "hi", "input_schema", "maxLength", "max_tokens", "text"]);
+        let asked = ChatRequest { messages: vec![Message::text(Role::User, "model")], ..request };
+        assert!(says(&asked, "model"), "said by the client");
+    }
+
+    #[test]
+    fn of_a_body_nothing_is_overlooked() {
+        let said = |body: &str| {
+            let request = ChatRequest::default();
+            let says = |word: &str| request.texts(Some(body.as_bytes())).iter().any(|text| text.contains(word));
+            says("confidential") || says("4111111111111111")
+        };
+        for body in [
+            r#"{"messages": [{"role": "user", "content": "confidential", "content": "hi"}]}"#,
+            r#"{"messages": [{"reasoning": {"text": "confid\u0065ntial"}}], "messages": []}"#,
+            r#"{"tool_choice": {"type": "auto", "why": ["confidential"]}}"#,
+            r#"{"tool_calls": [{"id": "call_confidential"}]}"#,
+            r#"{"a": {"confid\u0065ntial": null}}"#,
+            r#"{"card": 4111111111111111}"#,
+            r#"{"system": [{"text": "x-anthropic-billing-header: confidential"}]}"#,
+        ] {
+            assert!(said(body), "{body}");
+        }
+        let picture = format!("{}/confidential/", "iVBORw0KGgo".repeat(30));
+        for bytes in [picture.clone(), format!("data:image/png;base64,{picture}")] {
+            assert!(!said(&json!({ "data": bytes }).to_string()), "what a picture shows");
+        }
     }
 }

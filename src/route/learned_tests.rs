@@ -86,6 +86,7 @@ impl World {
         let mut question = Question {
             request,
             client: Dialect::Native,
+            body: None,
             id: DecisionId(Uuid::nil()),
             token: None,
             allowed: None,

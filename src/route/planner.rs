@@ -31,6 +31,7 @@ pub fn plan(
     let demand = Demand::of(request);
     let read = question.learned.as_ref().and_then(|learned| learned.reading.ok());
     let facts = Facts::new(request, demand.needs, demand.prompt_tokens, question.token, question.headers)
+        .with_body(question.body)
         .with_task(read.and_then(|reading| reading.task.as_deref()));
     let verdict = rules.apply(&facts);
     let wanted = Asked::parse(&request.model)?;

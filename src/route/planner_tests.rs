@@ -53,6 +53,7 @@ fn ask_on(
     let mut question = Question {
         request,
         client,
+        body: None,
         id: DecisionId(Uuid::nil()),
         token: None,
         allowed: None,
@@ -325,6 +326,7 @@ fn a_token_for_an_alias_is_one_for_the_model() {
         let mut question = Question {
             request: &request,
             client: Dialect::Native,
+            body: None,
             id: DecisionId(Uuid::nil()),
             token: None,
             allowed: Some(&allowed),
@@ -389,6 +391,7 @@ fn who_rests_is_waited_for_where_nobody_else_can_answer_and_the_rest_is_told_whe
         let mut question = Question {
             request: &request,
             client: Dialect::Native,
+            body: None,
             id: DecisionId(Uuid::nil()),
             token: None,
             allowed: None,

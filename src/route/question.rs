@@ -15,6 +15,8 @@ pub struct Question<'a> {
     pub request: &'a ChatRequest,
     /// The dialect it came in: a backend that speaks it gets the body as it is.
     pub client: Dialect,
+    /// The body, where a backend may get it so.
+    pub body: Option<&'a [u8]>,
     /// The id the decision gets.
     pub id: DecisionId,
     /// Name of the API token that asks.

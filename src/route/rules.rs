@@ -4,7 +4,8 @@
 //! `objective` win over earlier ones, and a `pin` ends the walk. What a rule needs to know of a request (its language,
 //! say) is found out once, and only if some rule asks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::OnceLock;
 
 use regex::{Regex, RegexBuilder};
@@ -63,7 +64,9 @@ pub struct Facts<'a> {
     token: Option<&'a str>,
     headers: &'a http::HeaderMap,
     task: Option<&'a str>,
+    body: Option<&'a [u8]>,
     text: OnceLock<String>,
+    everything: OnceLock<HashSet<Cow<'a, str>>>,
     tongue: OnceLock<Option<whatlang::Info>>,
     code: OnceLock<bool>,
 }
@@ -84,7 +87,9 @@ impl<'a> Facts<'a> {
             token,
             headers,
             task: None,
+            body: None,
             text: OnceLock::new(),
+            everything: OnceLock::new(),
             tongue: OnceLock::new(),
             code: OnceLock::new(),
         }
@@ -95,9 +100,19 @@ impl<'a> Facts<'a> {
         Self { task, ..self }
     }
 
+    /// With the client's body, where it may be sent as it is.
+    pub fn with_body(self, body: Option<&'a [u8]>) -> Self {
+        Self { body, ..self }
+    }
+
     /// The last user turn; inside a tool loop that is still the question.
     fn text(&self) -> &str {
         self.text.get_or_init(|| self.request.question().map(Message::plain_text).unwrap_or_default())
+    }
+
+    /// All that is sent, put together once for all rules.
+    fn everything(&self) -> impl Iterator<Item = &str> {
+        self.everything.get_or_init(|| self.request.texts(self.body)).iter().map(|text| &**text)
     }
 
     fn tongue(&self) -> Option<&whatlang::Info> {
@@ -216,7 +231,7 @@ impl Compiled {
         let When { language, script, has, .. } = &self.rule.when;
         let stands = |found: &dyn Fn(&str) -> bool| match self.rule.looks_within() {
             Within::Question => found(facts.text()),
-            Within::Everything => facts.request.any_text(found),
+            Within::Everything => facts.everything().any(found),
         };
         self.keywords.as_ref().is_none_or(|words| stands(&|text| words.is_match(text)))
             && (self.patterns.is_empty()
@@ -304,6 +319,19 @@ mod tests {
             let widened = found("prefer = ['gpt-4o']\nwhen = { keywords = ['confidential'], within = 'everything' }");
             assert!(!widened.prefer.is_empty());
         }
+    }
+
+    #[test]
+    fn what_is_escaped_is_read_once_however_many_rules_ask() {
+        let rule = "pin = 'gpt-4o'\nwhen = { keywords = ['confidential'], regex = ['top secret'] }";
+        let either = "forbid = ['gpt-4o']\nwhen = { regex = ['top secret'] }";
+        let rules =
+            (0..40).map(|at| format!("[[rules]]\nname = 'a{at}'\n{rule}\n[[rules]]\nname = 'b{at}'\n{either}\n"));
+        let request = asking(&"\\".repeat(8 << 20));
+        let begun = std::time::Instant::now();
+        assert!(verdict(&rules.collect::<String>(), &request).hits.is_empty());
+        // Anew for every condition it took twice as long and more.
+        assert!(begun.elapsed().as_secs() < 3, "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -205,6 +205,42 @@ async fn what_a_rule_keeps_at_home_is_not_embedded_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_body_that_goes_on_as_it_came_is_read_as_it_came() {
+    let rule =
+        "[[rules]]\nname = 'r'\nwhen = { keywords = ['confidential'] }\nforbid = ['gpt-4o', 'claude-opus-5-5']\n";
+    let gateway = TestGateway::start(rule).await;
+    let send = async |path: &str, body: &str| {
+        let request = gateway.http.post(gateway.url(path)).body(body.to_owned());
+        request.send().await.unwrap().status().as_u16()
+    };
+    let (openai, anthropic) = ("/v1/chat/completions", "/v1/messages");
+    for (path, body) in [
+        (
+            openai,
+            r#"{"model": "gpt-4o", "messages": [{"role": "user", "content": "confidential", "content": "hi"}]}"#,
+        ),
+        (
+            openai,
+            r#"{"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "metadata": {"confidential": ""}}"#,
+        ),
+        (
+            openai,
+            r#"{"model": "gpt-4o", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/confidential.png"}}]}]}"#,
+        ),
+        (
+            anthropic,
+            r#"{"model": "claude-opus-5-5", "max_tokens": 9, "system": [{"type": "text", "text": "x-anthropic-billing-header: confidential"}], "messages": [{"role": "user", "content": "hi"}]}"#,
+        ),
+    ] {
+        assert_eq!(send(path, body).await, 400, "{body}");
+    }
+    assert_eq!(send(openai, r#"{"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}"#).await, 200);
+    let sent = gateway.sandbox.seen().into_iter().filter(|seen| seen.body["messages"].is_array());
+    assert_eq!(sent.count(), 1);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_wish_that_nobody_needs_is_refused_and_not_kept() {
     let gateway = TestGateway::start("").await;
     let mut body = ask("/api/route", "auto", "hi");

@@ -118,8 +118,9 @@ fn media_type(kind: &str) -> String {
 fn assistant(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Message, ApiError> {
     let mut parts = Vec::new();
     for key in ["reasoning_content", "reasoning"] {
-        // Some servers put an object there; only text is reasoning.
-        if let Some(Value::String(text)) = fields.take(key).filter(|_| parts.is_empty()) {
+        // Some servers put an object there, and some the same text at both; only text is reasoning.
+        let text = fields.understood(key, |text| text.as_str().map(str::to_owned));
+        if let Some(text) = text.filter(|_| parts.is_empty()) {
             parts.push(Part::Thinking { text, signature: None });
         }
     }
@@ -137,6 +138,7 @@ fn assistant(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<
     if let Some(mut function) = fields.object("function_call")? {
         let name = function.need_string("name")?;
         parts.push(Part::ToolCall { id: name.clone(), name, arguments: arguments(&mut function) });
+        function.leave(leftovers);
     }
     // What it said aloud, which only its vendor has kept.
     if let Some(value) = fields.take("audio") {

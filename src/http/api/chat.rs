@@ -111,7 +111,9 @@ async fn answer(
     };
     let ticket = gateway.monitor.arrive(&arrival);
     let conversation = gateway.conversation(&request, token);
-    let asked = PlanRequest { request: &request, dialect, headers: &headers, token, conversation };
+    let passes = matches!(dialect, Dialect::OpenAi | Dialect::Anthropic);
+    let body = passes.then_some(&*bytes);
+    let asked = PlanRequest { request: &request, dialect, body, headers: &headers, token, conversation };
     let plan = gateway.plan(&live, asked).await.inspect_err(|error| ticket.refused(error))?;
     let decision = Arc::clone(&plan.decision);
     taken

@@ -43,7 +43,7 @@ pub async fn count(
         if live.catalog.find(&request.model).is_some() {
             live.allow(token, &request.model)?;
         }
-        if let Some(place) = vendor(&live, &request, token, &headers)
+        if let Some(place) = vendor(&live, &request, &bytes, token, &headers)
             && let Some(answer) = ask(&gateway, &live, &place, &bytes, &headers).await
         {
             return Ok(reply(answer, "vendor"));
@@ -63,10 +63,16 @@ fn with_max_tokens(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
 }
 
 /// A healthy place of the model that counts, unless a rule keeps the prompt from it: then nobody is asked.
-fn vendor(live: &Live, request: &ChatRequest, token: Option<&Token>, headers: &HeaderMap) -> Option<Arc<Deployment>> {
+fn vendor(
+    live: &Live,
+    request: &ChatRequest,
+    body: &[u8],
+    token: Option<&Token>,
+    headers: &HeaderMap,
+) -> Option<Arc<Deployment>> {
     let model = live.catalog.find(&request.model)?;
     let name = model.name.as_str();
-    let verdict = live.verdict(request, token, headers);
+    let verdict = live.verdict(request, body, token, headers);
     let pinned_elsewhere = verdict.pin.is_some_and(|pin| live.catalog.canonical(&pin) != name);
     if pinned_elsewhere || verdict.forbid.contains_key(name) {
         return None;

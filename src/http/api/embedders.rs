@@ -136,6 +136,7 @@ impl Embedders {
         &mut self,
         live: &Live,
         body: &Value,
+        bytes: &[u8],
         token: Option<&Token>,
         headers: &HeaderMap,
     ) -> Result<(), ApiError> {
@@ -146,12 +147,14 @@ impl Embedders {
         let mut texts = Vec::new();
         let fields = body.as_object().into_iter().flatten().filter(|(field, _)| *field != "model");
         fields.for_each(|(_, value)| gather(value, &mut texts));
-        let mut request =
-            ChatRequest { messages: vec![Message::text(Role::User, texts.join("\n"))], ..ChatRequest::default() };
+        let model = body["model"].as_str().unwrap_or_default().to_owned();
+        let messages = vec![Message::text(Role::User, texts.join("\n"))];
+        let mut request = ChatRequest { model, messages, ..ChatRequest::default() };
         wishes::merge(headers, &mut request.routing)?;
         let ids = token_ids(&body["input"]);
         let tokens = estimate_tokens(&request).saturating_add(ids);
-        let facts = Facts::new(&request, request.needs(), tokens, token.map(|token| token.name.as_str()), headers);
+        let name = token.map(|token| token.name.as_str());
+        let facts = Facts::new(&request, request.needs(), tokens, name, headers).with_body(Some(bytes));
         if ids > 0
             && let Some(rule) = live.rules.match_unread(&facts).filter(keeps).find(|rule| rule.when.reads())
         {

@@ -49,7 +49,7 @@ pub async fn embed(
         }
         live.allow(token, model)?;
         let mut embedders = Embedders::of(&live, model)?;
-        embedders.keep_to_rules(&live, &value, token, &headers)?;
+        embedders.keep_to_rules(&live, &value, &bytes, token, &headers)?;
         let prompt = Usage { input_tokens: u64::from(estimated), ..Usage::default() };
         let expected = Amount { tokens: 0, cost_usd: embedders.price().of(&prompt).0 };
         taken.expect(token, &live.config.limits, expected, Instant::now())?;

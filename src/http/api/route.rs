@@ -33,7 +33,7 @@ pub async fn explain(
         let request = chat::read_request(Dialect::Native, &bytes, &headers)?;
         let conversation = gateway.conversation(&request, token);
         let dialect = Dialect::Native;
-        let asked = PlanRequest { request: &request, dialect, headers: &headers, token, conversation };
+        let asked = PlanRequest { request: &request, dialect, body: None, headers: &headers, token, conversation };
         let plan = gateway.plan(&live, asked).await?;
         gateway.record(&plan.decision, Asking { request: &request, dialect, token, conversation, dry_run: true });
         let order: Vec<&str> = plan.candidates.iter().map(|model| model.name.as_str()).collect();

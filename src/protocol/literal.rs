@@ -1,0 +1,135 @@
+//! JSON as it is written: its literals, and what its escapes stand for.
+
+/// A literal of a JSON text, between its quotes where it has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Literal<'a> {
+    /// The name of a field.
+    Name(&'a str),
+    /// A text.
+    Text(&'a str),
+    /// A number.
+    Number(&'a str),
+}
+
+/// Tells `heard` every literal of `json` in order, however deep it stands: also what a reader passes over because its
+/// field is said twice.
+pub(super) fn each<'a>(json: &'a str, mut heard: impl FnMut(Literal<'a>)) {
+    let bytes = json.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                let end = end_of_text(bytes, at + 1);
+                let text = &json[at + 1..end];
+                at = (end + 1).min(bytes.len());
+                let names = bytes[at..].trim_ascii_start().starts_with(b":");
+                heard(if names { Literal::Name(text) } else { Literal::Text(text) });
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+                let length = bytes[at..].iter().take_while(|byte| is_part(byte)).count();
+                heard(Literal::Number(&json[at..at + length]));
+                at += length;
+            }
+            _ => at += 1,
+        }
+    }
+}
+
+/// Where the text ends that begins at `at`: at its quote.
+fn end_of_text(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(byte) = bytes.get(at).filter(|byte| **byte != b'"') {
+        at += if *byte == b'\\' { 2 } else { 1 };
+    }
+    at.min(bytes.len())
+}
+
+/// A text with JSON's escapes undone; `None` where it has none.
+pub(super) fn unescaped(text: &str) -> Option<String> {
+    let mut rest = text;
+    let mut plain = String::new();
+    while let Some(at) = rest.find('\\') {
+        plain.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let (letter, after) = escaped(after).unwrap_or(('\\', after));
+        plain.push(letter);
+        rest = after;
+    }
+    plain.push_str(rest);
+    // Every escape is longer than the letter it stands for.
+    (plain.len() < text.len()).then_some(plain)
+}
+
+/// The letter that an escape stands for, by what follows its backslash; and what follows the escape.
+fn escaped(after: &str) -> Option<(char, &str)> {
+    let letter = match after.chars().next()? {
+        'u' => return numbered(&after[1..]),
+        'n' => '\n',
+        'r' => '\r',
+        't' => '\t',
+        'b' => '\u{8}',
+        'f' => '\u{c}',
+        mark @ ('"' | '\\' | '/') => mark,
+        _ => return None,
+    };
+    Some((letter, &after[1..]))
+}
+
+/// A letter by its number, or by two where it is one of those that UTF-16 writes in two units.
+fn numbered(digits: &str) -> Option<(char, &str)> {
+    let unit = |digits: &str| u16::from_str_radix(digits.get(..4)?, 16).ok();
+    let (first, after) = (unit(digits)?, digits.get(4..)?);
+    if let Some(letter) = char::from_u32(first.into()) {
+        return Some((letter, after));
+    }
+    let second = after.strip_prefix("\\u")?;
+    let letter = char::decode_utf16([first, unit(second)?]).next()?.ok()?;
+    Some((letter, second.get(4..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_are_told_as_they_are_written() {
+        use Literal::{Name, Number, Text};
+        let read = |json| {
+            let mut all = Vec::new();
+            each(json, |literal| all.push(literal));
+            all
+        };
+        let json = r#"{"a" : [-1.5e3, true, "\\", {"b\"":"c: \"d\""}], "a":4111111111111111111111, "": null}"#;
+        let told = [
+            Name("a"),
+            Number("-1.5e3"),
+            Text(r"\\"),
+            Name(r#"b\""#),
+            Text(r#"c: \"d\""#),
+            Name("a"),
+            Number("4111111111111111111111"),
+            Name(""),
+        ];
+        assert_eq!(read(json), told);
+        // What is no JSON breaks nothing.
+        for odd in ["", r#"""#, r#""\"#, r#""a\""#, "{\"\u{e9}", "-"] {
+            assert!(read(odd).len() <= 1, "{odd}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_undone() {
+        for (written, meant) in [
+            (r"\u6a5f\u5bc6", "\u{6a5f}\u{5bc6}"),
+            (r#"a\n\"b\"\/\\"#, "a\n\"b\"/\\"),
+            (r"\ud83d\ude00!", "\u{1f600}!"),
+            (r"M\u00fcller", "M\u{fc}ller"),
+        ] {
+            assert_eq!(unescaped(written).as_deref(), Some(meant));
+        }
+        // No escapes, or none that JSON knows; the last is half of a pair.
+        for plain in ["", "plain", r"C:\Users", r"\", r"\u12", r"\u00\u{e9}", r"\ud83d", r"\ud83dx"] {
+            assert_eq!(unescaped(plain), None, "{plain}");
+        }
+    }
+}
