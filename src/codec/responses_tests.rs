@@ -268,7 +268,7 @@ fn a_function_in_a_namespace_is_called_where_it_stands() {
 #[test]
 fn all_that_is_sent_is_looked_at() {
     let word = "confidential";
-    let says = |fields: Value| with(fields).unwrap().any_text(&|text| text.contains(word));
+    let says = |fields: Value| with(fields).unwrap().texts(None).iter().any(|text| text.contains(word));
     for fields in [
         json!({ "instructions": word }),
         json!({ "input": word }),
