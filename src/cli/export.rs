@@ -99,9 +99,11 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
 
 /// A moment, or the beginning of a day.
 fn moment(text: &str) -> Result<Timestamp, String> {
+    // A day with a time and no zone is neither: its time would be forgotten.
+    let is_day = text.bytes().all(|letter| letter.is_ascii_digit() || letter == b'-');
     let day = || Some(text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp());
     let told = "it is a moment, as 2026-11-24T00:00:00Z, or a day, as 2026-11-24";
-    text.parse().ok().or_else(day).ok_or_else(|| told.to_owned())
+    text.parse().ok().or_else(|| day().filter(|_| is_day)).ok_or_else(|| told.to_owned())
 }
 
 /// A count that moves on a terminal, and nothing elsewhere.
@@ -121,6 +123,9 @@ mod tests {
     fn a_day_is_its_beginning() {
         assert_eq!(moment("2026-11-24"), moment("2026-11-24T00:00:00Z"));
         assert_eq!(moment("2026-11-24T01:00:00+02:00"), moment("2026-11-23T23:00:00Z"));
-        assert!(moment("yesterday").is_err());
+        for neither in ["yesterday", "2026-11-24T01:00:00", "2026-11-24 01:00", "2026-11-24T01:00:00[Europe/Berlin]"]
+        {
+            assert!(moment(neither).is_err(), "{neither}");
+        }
     }
 }
