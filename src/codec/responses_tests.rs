@@ -221,7 +221,8 @@ fn tools_and_formats_are_described_without_a_nest() {
         |choice: Value| with(json!({ "tools": tools, "tool_choice": choice, "text": { "format": format } })).unwrap();
     let named = choosing(json!({ "type": "function", "name": "f" }));
     assert_eq!(named.tool_choice, Some(ToolChoice::Named("f".into())));
-    let format = ResponseFormat::JsonSchema { name: "n".into(), schema: schema.clone(), strict: Some(true) };
+    let format =
+        ResponseFormat::JsonSchema { name: "n".into(), schema: schema.clone(), strict: Some(true), implied: false };
     assert_eq!(named.response_format, Some(format));
     let allowed =
         json!({ "type": "allowed_tools", "mode": "required", "tools": [{ "type": "function", "name": "g" }] });

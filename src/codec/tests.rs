@@ -588,6 +588,7 @@ fn request() -> impl Strategy<Value = ChatRequest> {
                     "type": "object", "properties": {}, "required": [], "additionalProperties": false,
                 }),
                 strict: Some(true),
+                implied: false,
             });
             request
         })
@@ -600,6 +601,9 @@ fn through(dialect: Dialect, request: &ChatRequest) -> ChatRequest {
     assert_eq!(encoded.dropped, Vec::<String>::new());
     let mut read = decode_request(dialect, &encoded.body).unwrap();
     read.model = request.model.clone();
+    if let Some(ResponseFormat::JsonSchema { implied, .. }) = &mut read.response_format {
+        *implied = false;
+    }
     read
 }
 

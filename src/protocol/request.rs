@@ -92,6 +92,8 @@ pub enum ResponseFormat {
         schema: Value,
         /// Whether the vendor must enforce it.
         strict: Option<bool>,
+        /// Whether nobody asked for that: the client's dialect (Anthropic's) has every answer so.
+        implied: bool,
     },
 }
 

@@ -230,7 +230,12 @@ mod tests {
             ..ChatRequest::default()
         };
         let named = Message { name: Some("confidential".into()), ..Message::text(Role::User, "hi") };
-        let format = ResponseFormat::JsonSchema { name: "answer".into(), schema: schema.clone(), strict: None };
+        let format = ResponseFormat::JsonSchema {
+            name: "answer".into(),
+            schema: schema.clone(),
+            strict: None,
+            implied: false,
+        };
         let mut stops = ChatRequest::default();
         stops.sampling.stop = vec!["confidential".into()];
         for request in [

@@ -183,7 +183,7 @@ fn output(
     format.take("type");
     format.leave(leftovers);
     // The vendor holds every answer to its schema.
-    let format = ResponseFormat::JsonSchema { name: "answer".into(), schema, strict: Some(true) };
+    let format = ResponseFormat::JsonSchema { name: "answer".into(), schema, strict: Some(true), implied: true };
     Ok((reasoning, Some(format)))
 }
 

@@ -85,7 +85,9 @@ pub(crate) fn response_format(
         "text" => None,
         // Where some look-alikes want the schema.
         "json_object" => Some(match format.take("schema").filter(Value::is_object) {
-            Some(schema) => ResponseFormat::JsonSchema { name: "answer".into(), schema, strict: None },
+            Some(schema) => {
+                ResponseFormat::JsonSchema { name: "answer".into(), schema, strict: None, implied: false }
+            }
             None => ResponseFormat::JsonObject,
         }),
         "json_schema" => {
@@ -108,7 +110,7 @@ pub(crate) fn json_schema(wanted: &mut Object) -> Result<ResponseFormat, ApiErro
         describe(&mut schema, what);
     }
     let name = wanted.string("name")?.unwrap_or_else(|| "answer".into());
-    Ok(ResponseFormat::JsonSchema { name, schema, strict: wanted.boolean("strict")? })
+    Ok(ResponseFormat::JsonSchema { name, schema, strict: wanted.boolean("strict")?, implied: false })
 }
 
 /// Puts what is said of a schema into it: not every dialect has a place for it beside.
@@ -275,12 +277,12 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
 
 fn encode_format(format: &ResponseFormat, dropped: &mut Vec<String>) -> Value {
     match format {
-        ResponseFormat::JsonSchema { name, schema, strict } => {
+        ResponseFormat::JsonSchema { name, schema, strict, implied } => {
             let mut inner = json!({ "name": name, "schema": schema });
             match strict {
-                // It would be refused.
-                Some(true) if !schemas::can_be_strict(schema) => {
-                    dropped.push("response_format.json_schema.strict".into());
+                // It would be refused, and the client never said it.
+                Some(true) if *implied && !schemas::can_be_strict(schema) => {
+                    dropped.push("output_config.format (not enforced)".into());
                 }
                 Some(strict) => inner["strict"] = json!(strict),
                 None => {}

@@ -1,10 +1,13 @@
 //! Schemas that OpenAI holds an answer to ("Structured outputs", platform.openai.com): a part of the schema language.
 //! Where `strict` is said of another, the whole request is refused.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
-/// What a strict schema may say, besides schemas inside it.
-const KNOWN: [&str; 15] = [
+/// What a strict schema may say, besides schemas inside it. Where it says `default` it is refused.
+const KNOWN: [&str; 16] = [
+    "$schema",
     "type",
     "required",
     "additionalProperties",
@@ -22,40 +25,57 @@ const KNOWN: [&str; 15] = [
     "maxItems",
 ];
 
+/// Types that there are.
+const TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "object", "array", "null"];
+
+/// How deep schemas may stand in each other.
+const DEEPEST: usize = 10;
+
 /// Formats of texts that it knows.
 const FORMATS: [&str; 9] = ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"];
 
-/// Whether an answer can be held to a schema: an object, every object in it closed, all of their properties required.
+/// Whether an answer can be held to a schema: an object, every object in it closed, all of their properties required,
+/// and no others.
 pub(super) fn can_be_strict(schema: &Value) -> bool {
-    schema["type"] == "object" && is_strict(schema)
+    schema["type"] == "object" && schema.get("anyOf").is_none() && is_strict(schema, schema, DEEPEST)
 }
 
-fn is_strict(schema: &Value) -> bool {
+/// The same of a schema that stands in `root`, where others may stand in it `deep` levels deep.
+fn is_strict(root: &Value, schema: &Value, deep: usize) -> bool {
     let Some(fields) = schema.as_object() else { return false };
-    if fields.contains_key("$ref") {
-        return fields.len() == 1;
+    if let Some(there) = fields.get("$ref") {
+        let leads = |place: &str| place == "#" || place.strip_prefix('#').and_then(|at| root.pointer(at)).is_some();
+        return fields.len() == 1 && there.as_str().is_some_and(leads);
     }
+    let within = |inner: &Value| deep > 0 && is_strict(root, inner, deep - 1);
     let says = |(key, value): (&String, &Value)| match (key.as_str(), value) {
-        ("properties" | "$defs", Value::Object(named)) => named.values().all(is_strict),
-        ("anyOf", Value::Array(ways)) => ways.iter().all(is_strict),
-        ("items", one) => is_strict(one),
+        ("properties" | "$defs" | "definitions", Value::Object(named)) => named.values().all(within),
+        ("anyOf", Value::Array(ways)) => !ways.is_empty() && ways.iter().all(|way| is_strict(root, way, deep)),
+        ("items", one) => within(one),
         ("format", Value::String(format)) => FORMATS.contains(&format.as_str()),
         (key, _) => KNOWN.contains(&key),
     };
-    let typed = fields.contains_key("type") || fields.contains_key("anyOf");
-    typed && (!is_object(fields) || is_closed(fields)) && fields.iter().all(says)
-}
-
-fn is_object(fields: &Map<String, Value>) -> bool {
-    let is = |kind: &Value| kind == "object";
-    fields.get("type").is_some_and(|kind| is(kind) || kind.as_array().is_some_and(|all| all.iter().any(is)))
+    let types = match fields.get("type") {
+        None => Vec::new(),
+        Some(Value::Array(several)) => several.iter().collect(),
+        Some(one) => vec![one],
+    };
+    let is_type = |kind: &&Value| kind.as_str().is_some_and(|kind| TYPES.contains(&kind));
+    let is = |wanted: &str| types.iter().any(|kind| *kind == wanted);
+    (!types.is_empty() || fields.contains_key("anyOf"))
+        && types.iter().all(is_type)
+        && (!is("object") || is_closed(fields))
+        && (!is("array") || fields.contains_key("items"))
+        && fields.iter().all(says)
 }
 
 fn is_closed(fields: &Map<String, Value>) -> bool {
-    let required = fields.get("required").and_then(Value::as_array);
-    let is_required = |name: &String| required.is_some_and(|all| all.iter().any(|one| one == name.as_str()));
+    let names: BTreeSet<Option<&str>> =
+        fields.get("required").and_then(Value::as_array).into_iter().flatten().map(Value::as_str).collect();
+    let properties = fields.get("properties").and_then(Value::as_object);
     fields.get("additionalProperties") == Some(&Value::Bool(false))
-        && fields.get("properties").and_then(Value::as_object).is_some_and(|named| named.keys().all(is_required))
+        && properties
+            .is_some_and(|named| named.keys().map(|name| Some(name.as_str())).collect::<BTreeSet<_>>() == names)
 }
 
 #[cfg(test)]
@@ -71,6 +91,8 @@ mod tests {
                 "type": "object", "properties": { "a": property }, "required": required,
                 "additionalProperties": false,
                 "$defs": { "one": { "type": "string", "format": "date" } },
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "definitions": { "all": { "$ref": "#" } },
             })
         };
         let strict = |property: Value| can_be_strict(&with(property, json!(["a"])));
@@ -78,7 +100,14 @@ mod tests {
         assert!(strict(json!({ "type": "array", "items": { "$ref": "#/$defs/one" }, "minItems": 1 })));
         assert!(strict(json!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "null" }] })));
         assert!(strict(with(json!({ "type": "string" }), json!(["a"]))));
-        assert!(!can_be_strict(&with(json!({ "type": "string" }), json!([]))), "it may be absent");
+        let text = || json!({ "type": "string" });
+        assert!(!can_be_strict(&with(text(), json!([]))), "it may be absent");
+        assert!(!can_be_strict(&with(text(), json!(["a", "b"]))), "there is no b");
+        let nested = |levels: usize| (0..levels).fold(text(), |inner, _| json!({ "type": "array", "items": inner }));
+        assert!(strict(nested(DEEPEST - 1)) && !strict(nested(DEEPEST)));
+        let mut either = with(text(), json!(["a"]));
+        either["anyOf"] = json!([{ "type": "null" }]);
+        assert!(!can_be_strict(&either));
         for loose in [
             json!({ "type": "object", "properties": {} }),
             json!({ "type": "string", "default": "x" }),
@@ -86,6 +115,11 @@ mod tests {
             json!({ "$ref": "#/$defs/one", "description": "A day." }),
             json!({ "oneOf": [{ "type": "null" }] }),
             json!({ "enum": ["x"] }),
+            json!({ "type": "array" }),
+            json!({ "type": "str" }),
+            json!({ "anyOf": [] }),
+            json!({ "$ref": "#/$defs/two" }),
+            json!({ "$ref": "https://x/y.json" }),
             json!({}),
             json!(true),
         ] {
