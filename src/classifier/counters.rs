@@ -23,6 +23,7 @@ pub(super) struct Counters {
     busy: AtomicU64,
     too_slow: AtomicU64,
     no_head: AtomicU64,
+    no_words: AtomicU64,
     failed: AtomicU64,
     recent: Mutex<Recent>,
 }
@@ -54,6 +55,8 @@ pub struct Counts {
     pub too_slow: u64,
     /// Requests that came while there was no head.
     pub no_head: u64,
+    /// Requests without a word to read.
+    pub no_words: u64,
     /// Requests that met an error.
     pub failed: u64,
     /// Microseconds of the middle one among the last batches.
@@ -92,6 +95,7 @@ impl Counters {
             Missed::Busy => add(&self.busy, 1),
             Missed::TooSlow => add(&self.too_slow, 1),
             Missed::NoHead => add(&self.no_head, 1),
+            Missed::NoWords => add(&self.no_words, 1),
             Missed::Failed(_) => add(&self.failed, 1),
         }
     }
@@ -114,6 +118,7 @@ impl Counters {
             busy: get(&self.busy),
             too_slow: get(&self.too_slow),
             no_head: get(&self.no_head),
+            no_words: get(&self.no_words),
             failed: get(&self.failed),
             p50_us: quantile(0.5),
             p99_us: quantile(0.99),

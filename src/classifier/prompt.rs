@@ -15,7 +15,7 @@
 use sha2::{Digest, Sha256};
 
 use super::stats;
-use crate::protocol::{ChatRequest, Message, Tool};
+use crate::protocol::{ChatRequest, Part, Tool};
 
 /// Bytes kept at each end of a text, per token that is read. A token of English has four bytes; of anything, rarely
 /// more than eight.
@@ -44,12 +44,12 @@ impl Prompt {
 
     /// What is read of `request`.
     pub fn of(request: &ChatRequest) -> Self {
-        let texts: Vec<String> = request.messages.iter().map(Message::plain_text).collect();
-        let says = |at: &usize| !texts[*at].trim().is_empty();
-        let is_question = |at: &usize| request.messages[*at].is_question();
-        let asked =
-            (0..texts.len()).rev().filter(says).find(is_question).or_else(|| (0..texts.len()).rev().find(says));
-        let Some(asked) = asked else { return Self::default() };
+        let turns = &request.messages;
+        let says = |at: &usize| turns[*at].parts.iter().any(is_said);
+        let is_question = |at: &usize| turns[*at].is_question();
+        let last = || (0..turns.len()).rev().filter(says);
+        let Some(asked) = last().find(is_question).or_else(|| last().next()) else { return Self::default() };
+        let question = turns[asked].plain_text();
         let mut tools = String::new();
         for tool in &request.tools {
             if tools.len() > stats::reach(true) {
@@ -58,11 +58,10 @@ impl Prompt {
             tools.push_str(&function(tool));
             tools.push('\n');
         }
-        let before = match (0..asked).rev().filter(says).find(is_question) {
-            Some(earlier) if texts[asked].trim().len() < ENOUGH => last_words(texts[earlier].trim()).to_owned(),
-            _ => String::new(),
-        };
-        Self { question: texts[asked].clone(), tools, before }
+        let says_too_little = question.trim().len() < ENOUGH;
+        let earlier = says_too_little.then(|| (0..asked).rev().filter(says).find(is_question)).flatten();
+        let before = earlier.map(|at| last_words(turns[at].plain_text().trim()).to_owned()).unwrap_or_default();
+        Self { question, tools, before }
     }
 
     /// The question's beginning and end that can matter to `max_tokens` tokens; the end is empty where all of it
@@ -84,6 +83,11 @@ impl Prompt {
         hash.update((self.question.len() as u64).to_le_bytes());
         hash.finalize().into()
     }
+}
+
+/// Whether a part has words.
+fn is_said(part: &Part) -> bool {
+    matches!(part, Part::Text { text, .. } if !text.trim().is_empty())
 }
 
 /// A tool as the function-calling prompts of the training data write it.
@@ -122,7 +126,7 @@ fn tail(text: &str, bytes: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Part, Role};
+    use crate::protocol::{Message, Role};
 
     fn request(turns: &[(Role, &str)]) -> ChatRequest {
         let messages = turns.iter().map(|(role, text)| Message::text(*role, *text)).collect();

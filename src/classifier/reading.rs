@@ -119,6 +119,9 @@ pub enum Missed {
     /// The model is there, and no head that would say what its states mean.
     #[error("the classifier has no head to read prompts by")]
     NoHead,
+    /// Nobody said a word: a picture alone, say.
+    #[error("there are no words to read")]
+    NoWords,
     /// It does not work; the text says why and holds nothing of a prompt.
     #[error("the classifier does not work: {0}")]
     Failed(String),
@@ -133,6 +136,7 @@ impl Missed {
             Self::Busy => "busy",
             Self::TooSlow => "too_slow",
             Self::NoHead => "no_head",
+            Self::NoWords => "no_words",
             Self::Failed(_) => "failed",
         }
     }

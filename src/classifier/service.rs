@@ -195,6 +195,9 @@ impl Classifier {
         }
         let max_tokens = self.shared.settings.max_tokens;
         let prompt = Prompt::of(request);
+        if prompt.question.is_empty() {
+            return Err(Missed::NoWords);
+        }
         let key = prompt.key(max_tokens);
         let hit = self.shared.cache.lock().get(&key);
         if let Some(hit) = hit {

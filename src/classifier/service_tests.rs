@@ -279,6 +279,16 @@ async fn without_a_head_nothing_counts_as_read_and_why_is_told() {
 }
 
 #[tokio::test]
+async fn where_nobody_says_a_word_nothing_is_read() {
+    let classifier = ready(&settings()).await;
+    for blank in ["", " \n"] {
+        assert_eq!(classifier.read(&request(blank), PATIENT).await, Err(Missed::NoWords));
+    }
+    let counts = classifier.status().counts;
+    assert_eq!((counts.read, counts.cached, counts.no_words), (0, 0, 2));
+}
+
+#[tokio::test]
 async fn after_stopping_nothing_hangs() {
     let classifier = ready(&settings()).await;
     classifier.stop(PATIENT).await;

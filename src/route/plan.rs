@@ -81,7 +81,7 @@ pub struct Prediction {
 pub struct Features {
     /// `read`, `cached` or `missed`.
     pub status: &'static str,
-    /// Why there are none: `disabled`, `loading`, `busy`, `too_slow`, `no_head` or `failed`.
+    /// Why there are none: `disabled`, `loading`, `busy`, `too_slow`, `no_head`, `no_words` or `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missed: Option<&'static str>,
     /// The same as a clause for people.

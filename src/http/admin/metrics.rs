@@ -55,6 +55,7 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer) -> Response
             ("busy", counts.busy),
             ("too_slow", counts.too_slow),
             ("no_head", counts.no_head),
+            ("no_words", counts.no_words),
             ("failed", counts.failed),
         ],
         tokens: counts.tokens,
