@@ -52,10 +52,17 @@ pub(super) fn check(options: &RoutingOptions) -> Result<(), ApiError> {
 /// When there is no such header, or its value is none that it can have: who wishes for something must not be taken to
 /// wish for nothing.
 pub(super) fn merge(headers: &HeaderMap, options: &mut RoutingOptions) -> Result<(), ApiError> {
-    for (name, value) in headers {
+    for name in headers.keys() {
         let Some(wish) = name.as_str().strip_prefix("x-pointsman-") else { continue };
-        let Ok(value) = value.to_str() else { return Err(wrong(wish, "plain text")) };
-        let value = value.trim();
+        let values = headers.get_all(name).iter().map(|value| value.to_str().map(str::trim));
+        let mut values = values.collect::<Result<Vec<_>, _>>().map_err(|_| wrong(wish, "plain text"))?;
+        values.dedup();
+        // Several lines of a list are one list (RFC 9110, section 5.3).
+        let is_list = matches!(wish, "models" | "exclude");
+        if values.len() > 1 && !is_list && name != CSRF_HEADER {
+            return Err(wrong(wish, "there once"));
+        }
+        let value = &*values.join(",");
         match wish {
             "objective" => options.objective = Some(objective(value)?),
             "models" => options.models = Some(list(value)),
@@ -132,6 +139,24 @@ mod tests {
         assert_eq!(options.objective, Some(Objective::Named(NamedObjective::Cost)));
         assert_eq!(options.models.unwrap(), ["a", "b"]);
         assert_eq!((options.explore, options.tags["team"].as_str()), (Some(false), "legal"));
+    }
+
+    #[test]
+    fn lines_of_one_list_are_one_list_and_nothing_else_is_said_twice() {
+        let sent = |name: &'static str, values: [&'static str; 2]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(http::HeaderName::from_static(name), http::HeaderValue::from_static(value));
+            }
+            let mut options = RoutingOptions { exclude: vec!["of the body".into()], ..RoutingOptions::default() };
+            merge(&headers, &mut options).map(|()| options)
+        };
+        assert_eq!(sent("x-pointsman-exclude", ["a", "b, c"]).unwrap().exclude, ["a", "b", "c"]);
+        assert_eq!(sent("x-pointsman-models", ["a", "b"]).unwrap().models.unwrap(), ["a", "b"]);
+        assert_eq!(sent("x-pointsman-explore", ["off", "off"]).unwrap().explore, Some(false));
+        for name in ["x-pointsman-explore", "x-pointsman-conversation", "x-pointsman-tag-team"] {
+            assert_eq!(sent(name, ["on", "off"]).unwrap_err().param.as_deref(), Some(name));
+        }
     }
 
     #[test]
