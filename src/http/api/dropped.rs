@@ -32,7 +32,7 @@ pub(super) fn told(client: Dialect, dropped: &[String]) -> String {
     told
 }
 
-/// A field without its places in lists.
+/// A field without its places in lists, in letters that may stand in a header: names are the client's own words.
 fn anywhere(field: &str) -> String {
     let mut inside = false;
     let outside = |letter: &char| {
@@ -40,7 +40,8 @@ fn anywhere(field: &str) -> String {
         inside = *letter == '[' || place;
         !place
     };
-    field.chars().filter(outside).collect()
+    let plain = |letter: char| if letter == ' ' || letter.is_ascii_graphic() { letter } else { '?' };
+    field.chars().filter(outside).map(plain).collect()
 }
 
 #[cfg(test)]
@@ -57,6 +58,13 @@ mod tests {
         let names = (0..300).map(|turn| format!("messages[{turn}].content[2].name"));
         let all = thoughts.chain(names).chain(["max_tokens (at most 8192)".into()]);
         assert_eq!(of(all), "messages[].thinking, messages[].content[].name, max_tokens (at most 8192)");
+    }
+
+    #[test]
+    fn whatever_a_name_holds_it_is_told() {
+        let text = of(["messages[0].a\nb".into(), "stör".into(), "seed".into()]);
+        assert_eq!(text, "messages[].a?b, st?r, seed");
+        assert!(http::HeaderValue::try_from(text).is_ok());
     }
 
     #[test]
