@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::protocol::{ChatRequest, Dialect, Message, Part, Role};
+use crate::protocol::{ChatRequest, Dialect, Message, Part};
 
 /// The first part that is refused, by the place where `client` put it and what `refused` says of it; answers of tools
 /// are looked into. The place is found out only then: to count turns takes a look at all that are before.
@@ -16,7 +16,7 @@ pub(super) fn part(
     turns.find_map(|(at, message)| {
         let brings = |part: &Part| matches!(part, Part::ToolResult { .. });
         if client == Dialect::Anthropic || !message.parts.first().is_some_and(brings) {
-            return among(&message.parts, &|| format!("{}.content", place(client, request, at)), &refused);
+            return among(&message.parts, &|| parts(client, request, at), &refused);
         }
         message.parts.iter().enumerate().find_map(|(index, part)| match part {
             Part::ToolResult { content, .. } => {
@@ -31,14 +31,27 @@ pub(super) fn part(
 /// The place of a turn as `client` counts: Anthropic's instructions stand apart, and OpenAI's tools speak one by one,
 /// where their results are one turn here; so does everything in a list of items.
 pub(super) fn place(client: Dialect, request: &ChatRequest, at: usize) -> String {
-    path(client, turn(client, request, at))
+    if is_apart(client, request, at) { SYSTEM.into() } else { path(client, turn(client, request, at)) }
+}
+
+/// The list that its parts stand in.
+fn parts(client: Dialect, request: &ChatRequest, at: usize) -> String {
+    let place = place(client, request, at);
+    if is_apart(client, request, at) { place } else { format!("{place}.content") }
+}
+
+/// Where Anthropic's instructions stand.
+const SYSTEM: &str = "system";
+
+fn is_apart(client: Dialect, request: &ChatRequest, at: usize) -> bool {
+    client == Dialect::Anthropic && request.system_apart && at == 0
 }
 
 fn turn(client: Dialect, request: &ChatRequest, at: usize) -> usize {
     let messages = &request.messages;
     match client {
         Dialect::Anthropic => {
-            return at.saturating_sub(messages.first().is_some_and(|first| first.role == Role::System).into());
+            return at.saturating_sub(request.system_apart.into());
         }
         Dialect::Responses => return request.items.get(at).copied().unwrap_or(at),
         Dialect::OpenAi | Dialect::Native | Dialect::Ollama => {}

@@ -226,6 +226,14 @@ fn what_stands_in_the_way_is_where_the_client_put_it() {
     let request = anthropic(&json!({ "max_tokens": 9, "system": "Be brief.", "messages": turns }));
     let way = |client, request: &ChatRequest| obstacle(client, Dialect::Ollama, request).unwrap();
     assert_eq!(way(Dialect::Anthropic, &request), "messages[0].content[0] (a picture by URL)");
+    // Instructions stand apart, or among the turns, as the client likes.
+    let found = json!({ "type": "search_result", "source": "x", "title": "t", "content": [] });
+    let turns = json!([{ "role": "system", "content": "Be brief." }, { "role": "user", "content": [found.clone()] }]);
+    let among = anthropic(&json!({ "max_tokens": 9, "messages": turns }));
+    let apart = anthropic(&json!({ "max_tokens": 9, "system": [found], "messages": turns }));
+    for (request, place) in [(&among, "messages[1].content[0]"), (&apart, "system[0]")] {
+        assert_eq!(way(Dialect::Anthropic, request), format!("{place} (search_result)"));
+    }
 
     let call = |id: &str| json!({ "id": id, "type": "function", "function": { "name": "f", "arguments": "{}" } });
     let result = |id: &str, content: Value| json!({ "role": "tool", "tool_call_id": id, "content": content });

@@ -601,6 +601,7 @@ fn through(dialect: Dialect, request: &ChatRequest) -> ChatRequest {
     assert_eq!(encoded.dropped, Vec::<String>::new());
     let mut read = decode_request(dialect, &encoded.body).unwrap();
     read.model = request.model.clone();
+    read.system_apart = request.system_apart;
     if let Some(ResponseFormat::JsonSchema { implied, .. }) = &mut read.response_format {
         *implied = false;
     }

@@ -46,6 +46,8 @@ pub struct ChatRequest {
     /// The item that each turn begins with, where the client's conversation is made of items (OpenAI Responses) and
     /// several of them make a turn; else empty.
     pub items: Vec<usize>,
+    /// Whether the first turn stands in a field of its own (Anthropic `system`).
+    pub system_apart: bool,
 }
 
 /// How to sample; every field absent means the vendor's default.

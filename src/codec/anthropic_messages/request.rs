@@ -36,6 +36,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
             messages.push(Message { role: Role::System, parts, name: None });
         }
     }
+    let system_apart = !messages.is_empty();
     for (index, value) in values.into_iter().enumerate() {
         messages.push(turn(Object::of(value, format!("messages[{index}]"))?, &mut leftovers)?);
     }
@@ -69,6 +70,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         extensions: Map::new(),
         leftovers,
         items: Vec::new(),
+        system_apart,
     };
     request.extensions = fields.rest();
     if !server_tools.is_empty() {

@@ -59,6 +59,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         extensions: Default::default(),
         leftovers: Map::new(),
         items: Vec::new(),
+        system_apart: false,
     };
     if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
         return Err(unfit(key));

@@ -43,6 +43,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         extensions: fields.rest(),
         leftovers,
         items: Vec::new(),
+        system_apart: false,
     };
     if !other_tools.is_empty() {
         request.extensions.insert("tools".into(), Value::Array(other_tools));

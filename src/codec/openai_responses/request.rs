@@ -63,6 +63,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         extensions: Map::new(),
         leftovers,
         items: turns.items,
+        system_apart: false,
     };
     if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
         return Err(unfit(key));
