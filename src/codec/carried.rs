@@ -71,7 +71,7 @@ fn path(client: Dialect, turn: usize) -> String {
 fn among(parts: &[Part], list: &dyn Fn() -> String, refused: &impl Fn(&Part) -> Option<String>) -> Option<String> {
     parts.iter().enumerate().find_map(|(index, part)| match part {
         Part::ToolResult { content, .. } => among(content, &|| format!("{}[{index}].content", list()), refused),
-        _ => refused(part).map(|what| format!("{}[{index}] ({what})", list())),
+        _ => refused(part).map(|what| format!("{}[{index}] ({})", list(), short(&what))),
     })
 }
 
@@ -79,7 +79,18 @@ fn among(parts: &[Part], list: &dyn Fn() -> String, refused: &impl Fn(&Part) -> 
 pub(super) fn extension(request: &ChatRequest, harmless: &[&str]) -> Option<String> {
     let mut all = request.extensions.iter();
     all.find(|(key, value)| !harmless.contains(&key.as_str()) && !idle(request, key, value))
-        .map(|(key, _)| key.clone())
+        .map(|(key, _)| short(key))
+}
+
+/// Letters of a client's own word that are told.
+const WORD: usize = 64;
+
+/// The beginning of what a client calls something: it is told of each model that is left out, and kept in the log.
+fn short(word: &str) -> String {
+    match word.char_indices().nth(WORD) {
+        Some((end, _)) => format!("{}...", &word[..end]),
+        None => word.to_owned(),
+    }
 }
 
 /// One choice of text, and no probabilities, is what everybody gives; -1 is how some servers say "no bound".

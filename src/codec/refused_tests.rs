@@ -252,6 +252,18 @@ fn what_stands_in_the_way_is_where_the_client_put_it() {
     assert_eq!(stops.as_deref(), Some("stop_sequences"));
 }
 
+#[test]
+fn of_a_clients_own_word_the_beginning_is_told() {
+    let long = "\u{e9}".repeat(1 << 20);
+    let part = openai(ask(json!({ "messages": [{ "role": "user", "content": [{ "type": long }] }] })));
+    let field = openai(ask(json!({ (long.clone()): 1 })));
+    let word = format!("{}...", "\u{e9}".repeat(64));
+    for backend in [Dialect::Anthropic, Dialect::Ollama] {
+        assert_eq!(obstacle(Dialect::OpenAi, backend, &part), Some(format!("messages[0].content[0] ({word})")));
+        assert_eq!(obstacle(Dialect::OpenAi, backend, &field).as_ref(), Some(&word));
+    }
+}
+
 /// The longest conversations that there are are asked about once for every deployment.
 #[test]
 fn a_long_conversation_is_looked_through_in_no_time() {
