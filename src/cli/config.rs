@@ -7,7 +7,9 @@ use clap::Subcommand;
 
 use super::load::ConfigArgs;
 use crate::classifier::Source;
-use crate::config::Loaded;
+use crate::classifier::head::Head;
+use crate::classifier::source::builtin_bytes;
+use crate::config::{Config, Loaded};
 use crate::telemetry;
 
 /// The subcommands.
@@ -28,9 +30,31 @@ pub(super) enum ConfigCommand {
     },
 }
 
+/// Tasks that rules ask for and the configured head knows nothing of: such a rule never holds.
+pub(super) fn unknown_tasks(config: &Config) -> Vec<String> {
+    let asked =
+        config.rules.iter().enumerate().flat_map(|(at, rule)| rule.when.task.iter().map(move |task| (at, task)));
+    let asked: Vec<(usize, &String)> = asked.collect();
+    if asked.is_empty() {
+        return Vec::new();
+    }
+    let head = match config.classifier.head.as_str() {
+        "builtin" => builtin_bytes("builtin/head.safetensors").map(Head::from_bytes),
+        path => Some(Head::load(Path::new(path))),
+    };
+    // Of one that cannot be had is told elsewhere.
+    let Some(Ok(head)) = head else { return Vec::new() };
+    let known = &head.description().tasks;
+    let told = |(at, task): (usize, &String)| {
+        format!("rules[{at}].when.task: to the head no prompt is `{task}`, but {}", known.join(", "))
+    };
+    asked.into_iter().filter(|(_, task)| !known.contains(task)).map(told).collect()
+}
+
 /// What would only be seen at start, or never.
 fn remarks(loaded: Loaded) -> Vec<String> {
     let Loaded { config, mut remarks, .. } = loaded;
+    remarks.extend(unknown_tasks(&config));
     if let Err(error) = telemetry::check_filter(&config.telemetry.log) {
         remarks.push(format!("telemetry.log: {error}"));
     }
@@ -83,4 +107,23 @@ pub(super) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_in_a_task_is_remarked_upon() {
+        let remarks = |task: &str| {
+            let rule = format!("[[rules]]\nname = 'r'\npin = 'gpt-4o'\nwhen = {{ task = ['code', '{task}'] }}\n");
+            unknown_tasks(&rule.parse().unwrap())
+        };
+        assert_eq!(remarks("math"), Vec::<String>::new());
+        let slip = remarks("mth");
+        assert!(
+            slip.len() == 1 && slip[0].starts_with("rules[0].when.task: ") && slip[0].contains("math"),
+            "{slip:?}"
+        );
+    }
 }
