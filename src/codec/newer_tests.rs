@@ -148,6 +148,9 @@ fn our_own_dialect_is_strict_inside_too() {
     let said: Value = serde_json::from_slice(&encode_response(Dialect::Native, &answer, &meta)).unwrap();
     let body = json!({ "messages": [said["message"]] });
     assert!(decode_request(Dialect::Native, body.to_string().as_bytes()).is_ok(), "what it says itself goes back");
+    let result = json!({ "role": "tool", "tool_call_id": "a", "name": "f", "content": "1" });
+    let body = json!({ "messages": [said["message"], result] });
+    assert!(decode_request(Dialect::Native, body.to_string().as_bytes()).is_ok(), "a tool may say its name");
 }
 
 #[test]

@@ -181,6 +181,8 @@ pub(crate) fn arguments(function: &mut Object) -> String {
 /// A tool's turn, which names the call it answers in the field `call`.
 fn tool_result(fields: &mut Object, call: &str, leftovers: &mut Map<String, Value>) -> Result<Message, ApiError> {
     let call_id = fields.need_string(call)?;
+    // Some say the tool's name, too, as the call does.
+    fields.take("name");
     let path = fields.at("content");
     let content = match fields.take("content") {
         Some(content) => content_parts(content, &path, leftovers)?,
