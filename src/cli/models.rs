@@ -104,9 +104,14 @@ fn verify(args: &NameArgs) -> anyhow::Result<ExitCode> {
     let configured = args.config.load()?.config.classifier;
     let settings = if named_head.is_some() { configured } else { args.settings()? };
     let mut checked = if named_head.is_some() { 0 } else { verify_files(&settings)? };
+    let mut unsaid = "";
     let head = named_head.or_else(|| named.is_none().then_some(settings.head.as_str()));
     if let Some(path) = head.filter(|head| !["builtin", "none"].contains(head)) {
-        checked += verify_file(Path::new(path)).with_context(|| format!("the head {path}"))?;
+        let said = verify_file(Path::new(path)).with_context(|| format!("the head {path}"))?;
+        checked += said;
+        if said == 0 {
+            unsaid = " (the head's is none of them: nothing is said of it)";
+        }
     }
     let model = Model::load(&settings)?;
     model.encode_batch(&["Hello"], &Pooling::mean_of(model.info().layers))?;
@@ -119,8 +124,8 @@ fn verify(args: &NameArgs) -> anyhow::Result<ExitCode> {
     };
     match checked {
         0 => println!("Nothing says what these files should be; {loaded}."),
-        1 => println!("One file is what it is said to be; {loaded}."),
-        _ => println!("{checked} files are what they are said to be; {loaded}."),
+        1 => println!("One file is what it is said to be{unsaid}; {loaded}."),
+        _ => println!("{checked} files are what they are said to be{unsaid}; {loaded}."),
     }
     Ok(ExitCode::SUCCESS)
 }
