@@ -21,7 +21,7 @@ use crate::codec::{self, Target};
 use crate::config::{self, Rule};
 use crate::dispatch::{self, pick};
 use crate::http::state::{Gateway, Live};
-use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, Message, Price, Role};
+use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, Message, Price, Role, RoutingOptions};
 use crate::route::{Facts, estimate_tokens};
 use crate::store::Token;
 use crate::upstream::{Availability, Call, CallError, Deployment, Endpoint, Model, Permit, Provider, Verdict};
@@ -141,6 +141,8 @@ impl Embedders {
         headers: &HeaderMap,
     ) -> Result<(), ApiError> {
         let keeps = |rule: &&Rule| rule.pin.is_some() || !rule.forbid.is_empty();
+        let mut routing = RoutingOptions::default();
+        wishes::merge(headers, &mut routing)?;
         if !live.config.rules.iter().any(|rule| keeps(&rule)) {
             return Ok(());
         }
@@ -149,8 +151,7 @@ impl Embedders {
         fields.for_each(|(_, value)| gather(value, &mut texts));
         let model = body["model"].as_str().unwrap_or_default().to_owned();
         let messages = vec![Message::text(Role::User, texts.join("\n"))];
-        let mut request = ChatRequest { model, messages, ..ChatRequest::default() };
-        wishes::merge(headers, &mut request.routing)?;
+        let request = ChatRequest { model, messages, routing, ..ChatRequest::default() };
         let ids = token_ids(&body["input"]);
         let tokens = estimate_tokens(&request).saturating_add(ids);
         let name = token.map(|token| token.name.as_str());
