@@ -73,7 +73,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
 const PURE: [&str; 4] = ["protocol", "codec", "bandit", "ope"];
 
 /// What the pure modules must not say.
-const IMPURE: [&str; 12] = [
+const IMPURE: [&str; 15] = [
     "tokio::",
     "std::fs",
     "std::env",
@@ -84,6 +84,9 @@ const IMPURE: [&str; 12] = [
     "Timestamp::now",
     "rand::rng;",
     "rand::rng(",
+    "rand::rng as",
+    "rand::{rng,",
+    "rand::random",
     "Uuid::now_v7",
     "Uuid::new_v4",
 ];

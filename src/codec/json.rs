@@ -135,9 +135,9 @@ impl Object {
     }
 
     /// Notes in `leftovers` what nobody took; what is null or empty says nothing.
-    pub(super) fn leave(self, leftovers: &mut Map<String, Value>) {
-        let left = self.fields.iter().filter(|(_, value)| !says_nothing(value));
-        leftovers.extend(left.map(|(key, value)| (self.at(key), value.clone())));
+    pub(super) fn leave(mut self, leftovers: &mut Map<String, Value>) {
+        let left = std::mem::take(&mut self.fields).into_iter().filter(|(_, value)| !says_nothing(value));
+        leftovers.extend(left.map(|(key, value)| (self.at(&key), value)));
     }
 
     /// The object as it came, for what is kept as written.

@@ -2,9 +2,9 @@
 //!
 //! Two answers, a hopeful and a safe one. **Student** takes the mean for normal, corrected for skewness (Hall 1992, "On the Removal of
 //! Skewness by Transformation"): right in the long run, narrow, what reports show and the gate goes by. **Betting**
-//! (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting") holds for any bounded values at
-//! any number of them: `evaluate --guaranteed`. It bets on one value after the other, so the order matters: a log of a
-//! gateway that learns gets better towards its end, and is shuffled first.
+//! (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting") holds for bounded values
+//! that may stand in any order, at any number of them: `evaluate --guaranteed`. It bets on one value after the other, and a
+//! log of a gateway that learns gets better towards its end: it is shuffled first, which makes its values nearly so.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;

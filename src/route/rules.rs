@@ -331,7 +331,7 @@ mod tests {
         let begun = std::time::Instant::now();
         assert!(verdict(&rules.collect::<String>(), &request).hits.is_empty());
         // Anew for every condition it took twice as long and more.
-        assert!(begun.elapsed().as_secs() < 3, "{:?}", begun.elapsed());
+        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
     }
 
     #[test]
