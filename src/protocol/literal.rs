@@ -46,8 +46,11 @@ fn end_of_text(bytes: &[u8], mut at: usize) -> usize {
 
 /// A text with JSON's escapes undone; `None` where it has none.
 pub(super) fn unescaped(text: &str) -> Option<String> {
+    if !text.contains('\\') {
+        return None;
+    }
     let mut rest = text;
-    let mut plain = String::new();
+    let mut plain = String::with_capacity(text.len());
     while let Some(at) = rest.find('\\') {
         plain.push_str(&rest[..at]);
         let after = &rest[at + 1..];

@@ -84,9 +84,11 @@ impl<'a> Texts<'a> {
     fn add(&mut self, text: impl Into<Cow<'a, str>>) {
         let mut next = Some(text.into()).filter(|text| !is_sealed(text));
         for _ in 0..=DEEPEST {
-            let Some(text) = next.filter(|text| !self.seen.contains(text)) else { return };
+            let Some(text) = next else { return };
             next = unescaped(&text).map(Cow::Owned);
-            self.seen.insert(text);
+            if !self.seen.insert(text) {
+                return;
+            }
         }
     }
 
