@@ -40,6 +40,8 @@ pub struct Outcome {
     pub latency: Duration,
     /// From the request's arrival to the first piece of content.
     pub first_token: Option<Duration>,
+    /// The answer's id, as the vendor gave it; streams of few vendors begin without.
+    pub answer_id: Option<String>,
     /// Why the answer ended.
     pub finish: Option<FinishReason>,
     /// Whether the answer had neither text nor a tool call.
@@ -103,6 +105,7 @@ impl Report {
             lost: Usd::default(),
             latency: Duration::ZERO,
             first_token: None,
+            answer_id: None,
             finish: None,
             empty: true,
             must_be_json: None,

@@ -74,6 +74,7 @@ fn whole_answer(
     report.settle(usage::of_whole(&response, job.prompt_tokens), &model.settings.price);
     let so_far = report.so_far();
     so_far.finish = Some(response.finish_reason);
+    so_far.answer_id = Some(response.id.clone()).filter(|id| !id.is_empty());
     so_far.empty = !response.parts.iter().any(says_something);
     so_far.must_be_json = json_text(job, &response.parts);
     report.first_content();

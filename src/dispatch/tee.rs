@@ -254,6 +254,7 @@ impl Tee {
                 so_far.usage.get_or_insert_default().absorb(usage);
                 self.uncounted = 0;
             }
+            StreamEvent::Start { id, .. } if !id.is_empty() => so_far.answer_id = Some(id.clone()),
             StreamEvent::Finish { reason, .. } => so_far.finish = Some(*reason),
             _ => {}
         }

@@ -38,3 +38,17 @@ pub enum FinishReason {
     /// The vendor gave a reason this list does not have.
     Other,
 }
+
+impl FinishReason {
+    /// Its name in the decision log and in the native API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+            Self::ContentFilter => "content_filter",
+            Self::Pause => "pause",
+            Self::Other => "other",
+        }
+    }
+}

@@ -84,7 +84,13 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
         .transpose()?;
     if let Some(provider) = &provider {
         let only = FilterFn::new(|meta| meta.is_span() && meta.target() == SPAN_TARGET);
-        let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("pointsman"));
+        // Where in the source a span begins, and on which thread, is no part of the conventions.
+        let spans = tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("pointsman"))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false);
         layers.push(spans.with_filter(only.with_max_level_hint(LevelFilter::INFO)).boxed());
     }
     tracing_subscriber::registry().with(layers).try_init().map_err(|_| TelemetryError::Twice)?;

@@ -8,6 +8,7 @@
 mod line;
 mod log;
 mod metrics;
+mod span;
 mod spans;
 mod tail;
 mod writer;
@@ -15,4 +16,5 @@ mod writer;
 pub use line::Line;
 pub use log::{Guard, SPAN_TARGET, TelemetryError, check_filter, init, init_unseen};
 pub use metrics::{ClassifierFigures, DeploymentFigures, Ended, LogFigures, Metrics, Rejected};
+pub use span::{join_trace, record_words};
 pub use tail::{LEVELS, Tail, tail};

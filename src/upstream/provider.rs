@@ -71,6 +71,12 @@ impl Provider {
         self.targets.iter().find(|(known, _)| *known == endpoint).map(|(_, url)| url)
     }
 
+    /// Host and port that chats are sent to.
+    pub fn server(&self) -> Option<(&str, u16)> {
+        let url = self.target(Endpoint::Chat)?;
+        Some((url.host_str()?, url.port_or_known_default()?))
+    }
+
     /// The address of an endpoint, where the provider has it.
     pub fn url(&self, endpoint: Endpoint) -> Option<String> {
         let path = match (self.dialect, endpoint) {

@@ -9,7 +9,7 @@ pub(super) mod stream;
 
 use serde_json::{Value, json};
 
-use crate::protocol::{FinishReason, Usage};
+use crate::protocol::Usage;
 
 pub(super) fn usage(usage: &Usage) -> Value {
     json!({
@@ -19,15 +19,4 @@ pub(super) fn usage(usage: &Usage) -> Value {
         "output_tokens": usage.output_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
     })
-}
-
-pub(super) fn finish_text(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
-        FinishReason::ToolCalls => "tool_calls",
-        FinishReason::ContentFilter => "content_filter",
-        FinishReason::Pause => "pause",
-        FinishReason::Other => "other",
-    }
 }

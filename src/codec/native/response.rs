@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::AnswerMeta;
 use super::super::openai_chat::response::turn;
-use super::{finish_text, usage};
+use super::usage;
 use crate::protocol::ChatResponse;
 
 /// Writes a reply.
@@ -15,7 +15,7 @@ pub(crate) fn encode(response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
         "id": meta.id,
         "model": meta.model,
         "message": turn(response),
-        "finish_reason": finish_text(response.finish_reason),
+        "finish_reason": response.finish_reason.as_str(),
         "usage": response.usage.as_ref().map(usage),
         "cost_usd": native.and_then(|native| native.cost_usd),
         "latency_ms": native.and_then(|native| native.latency_ms),

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, NativeMeta, errors};
-use super::{finish_text, usage};
+use super::usage;
 use crate::protocol::{Dialect, StreamEvent, Usage};
 
 /// Writes events.
@@ -40,7 +40,7 @@ impl Encoder {
             StreamEvent::Finish { reason, .. } => {
                 let native = self.meta.native.as_ref();
                 let end = json!({
-                    "finish_reason": finish_text(*reason),
+                    "finish_reason": reason.as_str(),
                     "usage": self.usage.as_ref().map(usage),
                     "cost_usd": native.and_then(|native| native.cost_usd),
                     "latency_ms": native.and_then(|native| native.latency_ms),

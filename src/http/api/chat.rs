@@ -121,7 +121,8 @@ async fn answer(
         .inspect_err(|error| ticket.refused(error))?;
     gateway.record(&decision, Asking { request: &request, dialect, token, conversation, dry_run: false });
     ticket.routed(&decision);
-    let asker = Asker { request_id: caller.request_id.clone(), token, dialect, conversation, taken };
+    let asker =
+        Asker { request_id: caller.request_id.clone(), token, dialect, conversation, taken, headers: &headers };
     let witness = Witness::new(Arc::clone(&gateway), asker, permit);
     let steps = ticket.clone();
     let report = Report::new(Arc::clone(&decision), started, move |outcome| {

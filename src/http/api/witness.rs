@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Span, field};
@@ -12,7 +13,7 @@ use crate::http::middleware::limit::{Amount, Taken};
 use crate::http::state::Gateway;
 use crate::protocol::{Dialect, OutcomeStatus, RequestId};
 use crate::store::Token;
-use crate::telemetry::{Ended, SPAN_TARGET};
+use crate::telemetry::{Ended, SPAN_TARGET, join_trace, record_words};
 
 /// Hears the end of one chat request.
 pub(super) struct Witness {
@@ -35,14 +36,19 @@ pub(super) struct Asker<'a> {
     pub(super) conversation: Conversation,
     /// What it was thought to use.
     pub(super) taken: Taken,
+    /// They may name the trace it is part of.
+    pub(super) headers: &'a HeaderMap,
 }
 
 impl Witness {
     pub(super) fn new(gateway: Arc<Gateway>, asker: Asker<'_>, permit: OwnedSemaphorePermit) -> Self {
-        let Asker { request_id, token, dialect, conversation, taken } = asker;
+        let Asker { request_id, token, dialect, conversation, taken, headers } = asker;
         gateway.metrics.began();
         let token = token.map(|token| (token.id.clone(), token.name.clone()));
         let span = span();
+        if !span.is_disabled() {
+            join_trace(&span, headers);
+        }
         Self { gateway, request_id, token, dialect, conversation, taken, span, _permit: permit }
     }
 
@@ -129,20 +135,34 @@ impl Witness {
         if span.is_disabled() {
             return;
         }
-        span.record("otel.name", format!("chat {model}"));
-        span.record("gen_ai.request.model", outcome.decision.requested.as_str());
+        let requested = outcome.decision.requested.as_str();
+        span.record("otel.name", format!("chat {requested}"));
+        span.record("gen_ai.request.model", requested);
         span.record("gen_ai.response.model", model);
-        span.record("gen_ai.provider.name", outcome.provider.as_deref().unwrap_or("-"));
+        span.record("gen_ai.response.id", outcome.answer_id.as_deref());
+        if let Some(finish) = outcome.finish {
+            record_words(span, "gen_ai.response.finish_reasons", &[finish.as_str()]);
+        }
+        let provider = outcome.provider.as_deref();
+        span.record("gen_ai.provider.name", provider.unwrap_or("-"));
+        let live = self.gateway.live();
+        if let Some((host, port)) = provider.and_then(|name| live.catalog.provider(name)?.server()) {
+            span.record("server.address", host);
+            span.record("server.port", i64::from(port));
+        }
+        // OpenTelemetry knows no numbers without a sign: those would be sent as words.
         if let Some(usage) = outcome.usage {
-            span.record("gen_ai.usage.input_tokens", usage.prompt_tokens());
-            span.record("gen_ai.usage.output_tokens", usage.output_tokens);
+            span.record("gen_ai.usage.input_tokens", usage.prompt_tokens() as i64);
+            span.record("gen_ai.usage.cache_read.input_tokens", usage.cache_read_tokens as i64);
+            span.record("gen_ai.usage.cache_creation.input_tokens", usage.cache_write_tokens as i64);
+            span.record("gen_ai.usage.output_tokens", usage.output_tokens as i64);
         }
         if let OutcomeStatus::Failed(kind) = outcome.status {
             span.record("error.type", kind.as_str());
             span.record("otel.status_code", "ERROR");
         }
         span.record("pointsman.decision.id", outcome.decision.id.to_string());
-        span.record("pointsman.calls", outcome.calls);
+        span.record("pointsman.calls", i64::from(outcome.calls));
     }
 }
 
@@ -158,7 +178,12 @@ fn span() -> Span {
         gen_ai.provider.name = field::Empty,
         gen_ai.request.model = field::Empty,
         gen_ai.response.model = field::Empty,
+        gen_ai.response.id = field::Empty,
+        server.address = field::Empty,
+        server.port = field::Empty,
         gen_ai.usage.input_tokens = field::Empty,
+        gen_ai.usage.cache_read.input_tokens = field::Empty,
+        gen_ai.usage.cache_creation.input_tokens = field::Empty,
         gen_ai.usage.output_tokens = field::Empty,
         error.type = field::Empty,
         pointsman.decision.id = field::Empty,
