@@ -5,14 +5,10 @@
 //! alone takes nothing back: a few long answers are a good part of what all together cost.
 //!
 //! What got worse may be the world: a model that is no longer what it was, a vendor that is down, harder questions. Then the
-//! version before would do no better, and knows less. So it is asked what it would have chosen ([`weight`]), and a policy is
-//! taken back only if going back would undo a good part of the harm. What the requests since do not say of the version before
-//! is taken to be as it was.
-//!
-//! A conversation that stays where it is was opened there by somebody: each of its requests counts as its opening would.
+//! version before would do no better, and knows less. So it is asked what it would have chosen ([`Hindsight`]), and a policy
+//! is taken back only if going back would undo a good part of the harm.
 
-use super::lesson::{self, Drawn};
-use crate::bandit::{Candidate, Context, Snapshot};
+use super::hindsight::Hindsight;
 use crate::config::Guard;
 use crate::store::{DecisionRecord, Entry, Mode, OutcomeRecord, OutcomeStatus};
 
@@ -21,9 +17,6 @@ const SURE: f64 = 2.0;
 
 /// Share of what got worse that going back must undo.
 const WORTH_IT: f64 = 0.4;
-
-/// One request counts for no more than so many.
-const MOST_WEIGHT: f64 = 20.0;
 
 /// What happened to some requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -113,58 +106,20 @@ fn squared_error(mean: f64, squares: f64, count: f64) -> f64 {
     (squares / count - mean * mean).max(0.0) / count
 }
 
-/// How much more probably `policy` would have chosen as was chosen under `live`: what an entry counts for in what would have
-/// happened under it. 0 where that cannot be told.
-pub fn weight(entry: &Entry, policy: &Snapshot, live: &Snapshot) -> f64 {
-    let decision = &entry.decision;
-    let stays = decision.mode == Mode::Sticky;
-    let Some(drawn) = lesson::choice(entry) else { return if stays { 1.0 } else { 0.0 } };
-    let kind = decision.task.as_deref().unwrap_or_default();
-    let context = Context { features: &decision.features, space: &decision.feature_space, kind };
-    let share = |policy: &Snapshot, candidates: &[Candidate<'_>], explore| {
-        let choice = policy.choose(&context, candidates, &drawn.tradeoff, explore, 0.0);
-        choice.map_or(0.0, |choice| choice.propensities[drawn.chosen])
-    };
-    let weight = if stays {
-        // Openings explore, unless somebody forbade it, which is not known of them here.
-        let candidates = at_the_opening(&drawn);
-        share(policy, &candidates, true) / share(live, &candidates, true)
-    } else {
-        let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
-        share(policy, &candidates, decision.explore) / drawn.candidates[drawn.chosen].propensity
-    };
-    // Nobody drew it: it is never worth more than itself, however hard the version before held to its model. Where neither
-    // would have opened it there it is from before both.
-    let (most, otherwise) = if stays { (1.0, 1.0) } else { (MOST_WEIGHT, 0.0) };
-    if weight.is_finite() { weight.clamp(0.0, most) } else { otherwise }
-}
-
-/// The candidates of a conversation that stays as its opening had them: none had anything of it in its cache.
-fn at_the_opening(drawn: &Drawn) -> Vec<Candidate<'_>> {
-    // Who leaves throws away what whoever stays saves.
-    let saved = drawn.candidates.iter().map(|way| way.switching_usd).fold(0.0, f64::max);
-    let anew = drawn.candidates.iter().enumerate().map(|(at, way)| {
-        let cost_usd = way.cost_usd + if at == drawn.chosen { saved } else { 0.0 };
-        Candidate { cost_usd, switching_usd: 0.0, ..way.candidate() }
-    });
-    anew.collect()
-}
-
 /// Whether the policy in force chose the model: where it only watched, others did.
 pub fn is_by_policy(decision: &DecisionRecord) -> bool {
     matches!(decision.mode, Mode::Learned | Mode::Sticky) && decision.shadow.is_none()
 }
 
-/// Why the policy that `after` happened under is to be taken back, if it is; `instead` = the same requests, each with the
-/// [`weight`] of the version before.
-pub fn objection(before: &Tally, after: &Tally, instead: &Tally, guard: &Guard) -> Option<String> {
+/// Why the policy that `after` happened under is to be taken back, if it is; `instead` = the same requests, as the version
+/// before would have had them.
+pub fn objection(before: &Tally, after: &Tally, instead: &Hindsight, guard: &Guard) -> Option<String> {
     let least = guard.min_requests as f64;
     let enough = |count: fn(&Tally) -> f64| count(before) >= least && count(after) >= least;
     // Whether going back would, as far as can be told.
     let helps = |count: fn(&Tally) -> f64, figure: fn(&Tally) -> f64| {
         let (was, is) = (figure(before), figure(after));
-        let known = (count(instead) / count(after)).min(1.0);
-        let would_be = if known > 0.0 { known * figure(instead) + (1.0 - known) * was } else { was };
+        let would_be = instead.figure(count(after), was, count, figure);
         (is - would_be) / (is - was) >= WORTH_IT
     };
     if enough(|tally| tally.ended) {
@@ -198,6 +153,7 @@ pub fn objection(before: &Tally, after: &Tally, instead: &Tally, guard: &Guard) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tuner::hindsight::Would;
 
     fn tally(count: u32, failed: u32, cost_each: f64, verdict: f64) -> Tally {
         let count = f64::from(count);
@@ -218,7 +174,7 @@ mod tests {
 
     /// Where the log says nothing of the version before.
     fn blind(before: &Tally, after: &Tally, guard: &Guard) -> Option<String> {
-        objection(before, after, &Tally::default(), guard)
+        objection(before, after, &Hindsight::default(), guard)
     }
 
     #[test]
@@ -227,13 +183,38 @@ mod tests {
         let before = tally(200, 4, 0.01, 0.7);
         for (failed, cost, verdict) in [(60, 0.01, 0.7), (4, 0.05, 0.7), (4, 0.01, 0.4)] {
             let after = tally(200, failed, cost, verdict);
-            let taken_back = |instead: &Tally| objection(&before, &after, instead, &guard).is_some();
+            let taken_back =
+                |known: &Tally| objection(&before, &after, &Hindsight::knowing(*known), &guard).is_some();
             assert!(taken_back(&before), "it would do as well as before");
             assert!(taken_back(&tally(60, failed * 60 / 200, cost, verdict)), "little speaks of it");
             assert!(!taken_back(&after), "it would do just as badly");
             assert!(!taken_back(&tally(150, failed * 150 / 200, cost, verdict)), "mostly");
             assert!(!taken_back(&tally(200, 100, 0.09, 0.2)), "or worse");
         }
+    }
+
+    #[test]
+    fn a_policy_that_left_a_model_when_it_fell_is_not_taken_back_to_it() {
+        let guard = Guard::default();
+        let before = tally(200, 4, 0.01, 0.9);
+        // `b` fell from 0.9 to 0.1, and what is in force has asked `a` alone since, which gives 0.6.
+        let rated = |model: &str, by: Would, count: u32, good: u32, instead: &mut Hindsight, after: &mut Tally| {
+            for number in 0..count {
+                let part = Part { outcome: None, verdict: Some(f64::from(u8::from(number < good))) };
+                after.add(part, 1.0);
+                instead.add(&model.into(), part, &by);
+            }
+        };
+        let either = |weight| Would { weight, shares: vec![("a".into(), 0.5), ("b".into(), 0.5)] };
+        let taken_back = |fallen: u32| {
+            let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
+            rated("b", either(0.5), fallen, fallen / 10, &mut instead, &mut after);
+            rated("a", either(0.5), 180, 108, &mut instead, &mut after);
+            objection(&before, &after, &instead, &guard).is_some()
+        };
+        assert!(!taken_back(12), "the version before would ask the broken one again");
+        assert!(taken_back(4), "a handful says nothing of a model: it may be as good as it was");
+        assert!(taken_back(0), "nor does nothing at all");
     }
 
     #[test]

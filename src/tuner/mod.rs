@@ -14,6 +14,7 @@ mod budget;
 mod error;
 pub mod gate;
 pub mod guard;
+pub mod hindsight;
 mod housekeeping;
 mod learner;
 pub mod lesson;

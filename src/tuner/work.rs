@@ -15,6 +15,7 @@ use super::budget::Budgets;
 use super::error::LearnError;
 use super::gate::Ruling;
 use super::guard::{self, Tally, is_by_policy};
+use super::hindsight::{Hindsight, Would};
 use super::lesson::{self, Lesson};
 use super::live::{self, Heard, Live, State, Switches, audit, bandit_settings};
 use super::retune::{self, Proposal};
@@ -447,7 +448,7 @@ impl Desk {
         let back_to = back_to.map(|version| store.policy::<Snapshot>(version)).transpose()?.flatten();
         let Some(back_to) = back_to else { return Ok(()) };
         let tally = || Tally::of(guard.window);
-        let (mut before, mut after, mut instead) = (tally(), tally(), tally());
+        let (mut before, mut after, mut instead) = (tally(), tally(), Hindsight::default());
         let mut looked_at = 0;
         store.walk(&Span::default(), Order::Newest, |entry| {
             looked_at += 1;
@@ -457,7 +458,7 @@ impl Desk {
                 }
             } else if let Some(part) = after.part(&entry) {
                 after.add(part, 1.0);
-                instead.add(part, guard::weight(&entry, &back_to, &live.policy));
+                instead.add(&entry.decision.chosen, part, &Would::of(&entry, &back_to, &live.policy));
             }
             !before.is_full() && looked_at < LOOK_AT
         })?;

@@ -522,7 +522,7 @@ fn a_conversation_of_before_the_promotion_weighs_no_more_than_itself() {
     conversations(&store, 1, |_| false, |_| judged(true));
     let weigh = |number: u64| {
         let entry = store.entry(decision(number).id).unwrap().unwrap();
-        (entry.decision.mode, entry.decision.chosen.clone(), guard::weight(&entry, &before, &live))
+        (entry.decision.mode, entry.decision.chosen.clone(), Would::of(&entry, &before, &live).weight)
     };
     // Each but the first of five stays, on `a` the even ones.
     let (mode, chosen, weight) = weigh(3);

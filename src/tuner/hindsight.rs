@@ -1,0 +1,132 @@
+//! What requests say of another policy than the one they happened under: the version before it.
+//!
+//! Pure. Each request counts for how much more probably the other would have chosen the same model: so its figures are what
+//! would have happened. Where what is in force hardly asks a model any more that the other would ask often, this says little
+//! of that model's share; then the share is worth what the model's few answers were, and only where there is but a handful of
+//! them, what things were like before.
+//!
+//! A conversation that stays where it is was opened there by somebody: each of its requests counts as its opening would.
+
+use std::collections::BTreeMap;
+
+use super::guard::{Part, Tally};
+use super::lesson::{self, Drawn};
+use crate::bandit::{Candidate, Context, Snapshot};
+use crate::protocol::ModelName;
+use crate::store::{Entry, Mode};
+
+/// One request counts for no more than so many.
+const MOST_WEIGHT: f64 = 20.0;
+
+/// Requests that must speak of a model before their mean is believed.
+const ENOUGH: f64 = 5.0;
+
+/// What another policy would have done with one request.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Would {
+    /// How much more probably it would have chosen as was chosen: what the request counts for in what would have happened
+    /// under it. 0 where that cannot be told.
+    pub weight: f64,
+    /// How probably it would have chosen each model; empty where that cannot be told.
+    pub shares: Vec<(ModelName, f64)>,
+}
+
+impl Would {
+    /// What `policy` would have done with what `live` got.
+    pub fn of(entry: &Entry, policy: &Snapshot, live: &Snapshot) -> Self {
+        let decision = &entry.decision;
+        let stays = decision.mode == Mode::Sticky;
+        // It is from before both.
+        let as_it_was = || Self { weight: 1.0, shares: vec![(decision.chosen.clone(), 1.0)] };
+        let Some(drawn) = lesson::choice(entry) else { return if stays { as_it_was() } else { Self::default() } };
+        let kind = decision.task.as_deref().unwrap_or_default();
+        let context = Context { features: &decision.features, space: &decision.feature_space, kind };
+        let shares = |policy: &Snapshot, candidates: &[Candidate<'_>], explore| {
+            let choice = policy.choose(&context, candidates, &drawn.tradeoff, explore, 0.0);
+            choice.map_or_else(|| vec![0.0; candidates.len()], |choice| choice.propensities)
+        };
+        let (wanted, had) = if stays {
+            // Openings explore, unless somebody forbade it, which is not known of them here.
+            let candidates = at_the_opening(&drawn);
+            (shares(policy, &candidates, true), shares(live, &candidates, true)[drawn.chosen])
+        } else {
+            let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
+            (shares(policy, &candidates, decision.explore), drawn.candidates[drawn.chosen].propensity)
+        };
+        let weight = wanted[drawn.chosen] / had;
+        // Nobody drew what stays: it is never worth more than itself, however hard the version before held to its model.
+        let most = if stays { 1.0 } else { MOST_WEIGHT };
+        if !weight.is_finite() {
+            // Where neither would have opened it there.
+            return if stays { as_it_was() } else { Self::default() };
+        }
+        let models = drawn.candidates.iter().map(|way| way.model.clone());
+        Self { weight: weight.clamp(0.0, most), shares: models.zip(wanted).collect() }
+    }
+}
+
+/// The candidates of a conversation that stays as its opening had them: none had anything of it in its cache.
+fn at_the_opening(drawn: &Drawn) -> Vec<Candidate<'_>> {
+    // Who leaves throws away what whoever stays saves.
+    let saved = drawn.candidates.iter().map(|way| way.switching_usd).fold(0.0, f64::max);
+    let anew = drawn.candidates.iter().enumerate().map(|(at, way)| {
+        let cost_usd = way.cost_usd + if at == drawn.chosen { saved } else { 0.0 };
+        Candidate { cost_usd, switching_usd: 0.0, ..way.candidate() }
+    });
+    anew.collect()
+}
+
+/// Requests as another policy would have had them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Hindsight {
+    models: BTreeMap<ModelName, OfModel>,
+}
+
+/// What requests say of one model.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct OfModel {
+    /// Those that it got.
+    happened: Tally,
+    /// The same, each with its weight.
+    known: Tally,
+    /// All, each as far as the other policy would have given it to this model: only its counts are of use.
+    share: Tally,
+}
+
+impl Hindsight {
+    /// Takes in one request that `model` was chosen for.
+    pub fn add(&mut self, model: &ModelName, part: Part<'_>, would: &Would) {
+        let own = self.models.entry(model.clone()).or_default();
+        own.happened.add(part, 1.0);
+        own.known.add(part, would.weight);
+        for (model, share) in &would.shares {
+            self.models.entry(model.clone()).or_default().share.add(part, *share);
+        }
+    }
+
+    /// What `figure` would have been over `all` requests that `count` counts; `was` = what it was before them.
+    pub fn figure(&self, all: f64, was: f64, count: fn(&Tally) -> f64, figure: fn(&Tally) -> f64) -> f64 {
+        let (mut sum, mut told) = (0.0, 0.0);
+        for model in self.models.values() {
+            let known = count(&model.known) / all;
+            if known > 0.0 {
+                (sum, told) = (sum + known * figure(&model.known), told + known);
+            }
+            let unknown = count(&model.share) / all - known;
+            if unknown > 0.0 && count(&model.happened) >= ENOUGH {
+                (sum, told) = (sum + unknown * figure(&model.happened), told + unknown);
+            }
+        }
+        let rest = (1.0 - told).max(0.0);
+        (sum + rest * was) / (told + rest)
+    }
+}
+
+#[cfg(test)]
+impl Hindsight {
+    /// Where nothing else is known than what requests say by their weight.
+    pub(super) fn knowing(known: Tally) -> Self {
+        let of = OfModel { known, ..OfModel::default() };
+        Self { models: BTreeMap::from([("m".into(), of)]) }
+    }
+}
