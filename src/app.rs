@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::classifier::Classifier;
 use crate::config::{self, Auth, Config, ConfigErrors, LoadArgs, Loaded, Stamp, Stamped};
 use crate::dispatch::Dispatcher;
-use crate::http::acts::OVERRIDES;
+use crate::http::acts::{OVERRIDES, keep_if_ended};
 use crate::http::session::{BadHash, Door};
 use crate::http::{self, Drain, Gateway, Lanes, Live, Parts, routes};
 use crate::protocol::DecisionId;
@@ -312,6 +312,7 @@ pub fn build(loaded: &Loaded, store: Store) -> Result<(Gateway, Backstage), Star
     });
     let config = Config { overrides: overrides.unwrap_or_default(), ..config.clone() };
     let live = Live::new(config.clone(), loaded.settings.clone(), &Default::default(), None);
+    keep_if_ended(&store, &config.overrides, &live.config.overrides);
     let dispatcher = Dispatcher::new(client, &config.dispatch);
     let door = Door::new(&config.admin)?;
     let now_ms = jiff::Timestamp::now().as_millisecond();

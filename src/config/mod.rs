@@ -53,7 +53,7 @@ pub use learning::{Bandit, Gate, Guard, Learning, LearningMode, PolicyName, Rewa
 pub use limits::Limits;
 pub use load::{DEFAULTS, LoadArgs, Loaded, load};
 pub use models::{Capability, Model, Place, Refusal};
-pub use overrides::{ModelOverride, Overrides};
+pub use overrides::{Configured, ModelOverride, Overrides};
 pub use providers::{Provider, Roots};
 pub use quirks::{MaxTokensField, Quirks};
 pub use routing::{Objectives, Routing, Sticky, Strategy, Weights};

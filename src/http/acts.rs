@@ -9,7 +9,7 @@ use super::middleware::caller::Caller;
 use super::state::{Gateway, Live};
 use crate::config::{ModelOverride, Overrides};
 use crate::protocol::{ApiError, ErrorKind};
-use crate::store::AuditRecord;
+use crate::store::{AuditRecord, Store};
 
 /// The store's name for what operators changed of the models.
 pub const OVERRIDES: &str = "operator.models";
@@ -31,6 +31,15 @@ impl Act {
     /// An act of a caller.
     pub fn of(caller: &Caller, action: &'static str, subject: impl Into<String>, detail: Value) -> Self {
         Self { who: caller.who(), action, subject: subject.into(), detail }
+    }
+}
+
+/// Keeps what operators changed of the models, where the configuration has ended some of it: `was` is what is kept.
+pub fn keep_if_ended(store: &Store, was: &Overrides, is: &Overrides) {
+    if was != is
+        && let Err(error) = store.set_setting(OVERRIDES, is)
+    {
+        tracing::error!(error = %error, "What the configuration ended of operators' changes could not be kept");
     }
 }
 
@@ -61,9 +70,10 @@ impl Gateway {
         change: impl FnOnce(&mut ModelOverride),
     ) -> Result<(ModelOverride, ModelOverride), ApiError> {
         let _one_at_a_time = self.overriding.lock().await;
-        let mut overrides = self.live().config.overrides.clone();
+        let live = self.live();
+        let mut overrides = live.config.overrides.clone();
         let before = overrides.of(model).cloned().unwrap_or_default();
-        overrides.change(model, change);
+        overrides.change(model, live.config.models.get(model), change);
         let after = overrides.of(model).cloned().unwrap_or_default();
         let kept = overrides.clone();
         self.read_store(move |store| store.set_setting(OVERRIDES, &kept)).await.map_err(|error| {

@@ -19,7 +19,7 @@ use super::middleware::limit::Limiter;
 use super::monitor::Monitor;
 use super::session::Door;
 use crate::classifier::{Classifier, Missed, Reading};
-use crate::config::{self, Config, Setting, Strategy};
+use crate::config::{self, Config, Overrides, Setting, Strategy};
 use crate::dispatch::Dispatcher;
 use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ErrorKind, ModelName};
 use crate::route::{
@@ -55,11 +55,14 @@ pub struct Live {
 impl Live {
     /// What `config` and the servers' lists make; `before` gives the health of what stays.
     pub fn new(
-        config: Config,
+        mut config: Config,
         settings: Vec<Setting>,
         discovered: &BTreeMap<String, Listing>,
         before: Option<&Live>,
     ) -> Self {
+        for setting in config.overrides.end_outdated(&config.models) {
+            tracing::warn!(setting, "It is configured otherwise now: what was set on the dashboard ends");
+        }
         let catalog = Catalog::new(&config, discovered, before.map(|before| &before.catalog));
         let rules = Rules::new(&config.rules, &catalog);
         Self { config, settings, catalog, rules }
@@ -291,11 +294,14 @@ impl Gateway {
         self.budgets.configure(&config.budget, now_s());
         // Who is not asked any more says nothing, neither now nor when it is asked again.
         self.discovered.lock().retain(|name, _| config.providers.get(name).is_some_and(config::Provider::discovers));
+        let mut overrides = Overrides::default();
         self.change_live(|before, discovered| {
             // No file holds what operators changed.
-            config.overrides = before.config.overrides.clone();
+            overrides.clone_from(&before.config.overrides);
+            config.overrides = overrides.clone();
             Live::new(config, settings, discovered, Some(before))
         });
+        keep_if_ended(&self.store, &overrides, &self.live().config.overrides);
     }
 
     /// Puts in force what `make` makes of what is, and of what servers listed.

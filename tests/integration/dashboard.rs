@@ -163,13 +163,34 @@ async fn a_forged_change_is_refused_and_a_real_one_is_audited_and_kept() {
         (Some(1.0), Some(7.5))
     );
 
+    // A price without a word on caches leaves theirs alone.
+    let price = |gateway: &TestGateway| gateway.app.gateway.live().catalog.find("gpt-4o").unwrap().settings.price;
+    let cached = price(&gateway).cache_read;
+    assert!(cached.is_some());
+    browser.call("PATCH", path, json!({ "price": { "input": 1.0, "output": 2.0 } })).await;
+    assert_eq!((price(&gateway).input, price(&gateway).cache_read), (1.0, cached));
+    browser.call("PATCH", path, json!({ "price": null })).await;
+
     // A reload of the files keeps it, and so does the store.
     gateway.app.reload().unwrap();
     assert_eq!(weight(&gateway), 7.5);
     let args: LoadArgs = gateway.args.clone();
     let dir = gateway.stop_and_keep().await;
     let app = pointsman::app::App::start(args.clone(), config::load(&args).unwrap()).await.unwrap();
-    assert_eq!(app.gateway.live().catalog.find("gpt-4o").unwrap().settings.weight, 7.5);
+    let weight = || app.gateway.live().catalog.find("gpt-4o").unwrap().settings.weight;
+    assert_eq!(weight(), 7.5);
+    // Until the file says otherwise: that is the newer word, and stays so.
+    let file = args.file.clone().unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}\n[models.gpt-4o]\nweight = 3.0\n")).unwrap();
+    app.reload().unwrap();
+    assert_eq!(weight(), 3.0);
+    std::fs::write(&file, &text).unwrap();
+    app.reload().unwrap();
+    assert_eq!(weight(), 1.0);
+    app.stop().await;
+    let app = pointsman::app::App::start(args.clone(), config::load(&args).unwrap()).await.unwrap();
+    assert_eq!(app.gateway.live().catalog.find("gpt-4o").unwrap().settings.weight, 1.0);
     app.stop().await;
     drop(dir);
 }

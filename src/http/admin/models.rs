@@ -129,6 +129,7 @@ async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Chan
             return Err(ApiError::invalid("a price is from 0 to a million dollars per million tokens").at("price"));
         }
     }
+    let in_force = model.settings.price;
     let name = model.name.to_string();
     let old =
         json!({ "enabled": model.settings.enabled, "weight": model.settings.weight, "price": model.settings.price });
@@ -136,7 +137,7 @@ async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Chan
         .override_model(&name, |known| {
             known.enabled = change.enabled.unwrap_or(known.enabled);
             known.weight = change.weight.unwrap_or(known.weight);
-            known.price = change.price.unwrap_or(known.price);
+            known.price = change.price.map_or(known.price, |price| price.map(|price| with_cache(price, in_force)));
         })
         .await?;
     let model = find(gateway, &name)?;
@@ -144,6 +145,15 @@ async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Chan
         json!({ "enabled": model.settings.enabled, "weight": model.settings.weight, "price": model.settings.price });
     gateway.note(Act::of(caller, "model.change", name, json!({ "before": old, "after": new }))).await;
     Ok(view(gateway, &model, Instant::now()))
+}
+
+/// A price with what it does not say of caches as it is.
+fn with_cache(price: Price, in_force: Price) -> Price {
+    Price {
+        cache_read: price.cache_read.or(in_force.cache_read),
+        cache_write: price.cache_write.or(in_force.cache_write),
+        ..price
+    }
 }
 
 /// Which deployment; all of the model's where absent.
