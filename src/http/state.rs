@@ -13,6 +13,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
+use super::acts::keep_if_ended;
 use super::fresh_id;
 use super::ledger::{self, Asking, Conversation};
 use super::middleware::limit::Limiter;

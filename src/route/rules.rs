@@ -193,10 +193,12 @@ fn by_listed_names(rule: &Rule, catalog: &Catalog) -> Rule {
 }
 
 /// A pattern of a keyword as a whole word. Scripts without spaces know no words, so there it is found anywhere; and a word
-/// that ends in a mark (`C++`) ends there whatever follows.
+/// that ends in a mark (`C++`) ends there whatever follows. Names hold words, too: one of letters also ends at a digit, and
+/// every one at `_`.
 fn whole(word: &str) -> String {
     let bound = |letter: Option<char>| match letter {
-        Some(letter) if word.is_ascii() && (letter.is_ascii_alphanumeric() || letter == '_') => r"\b",
+        Some(letter) if word.is_ascii() && letter.is_ascii_alphabetic() => r"(?:\b|_|\d)",
+        Some(letter) if word.is_ascii() && letter.is_ascii_digit() => r"(?:\b|_)",
         _ => "",
     };
     format!("{}{}{}", bound(word.chars().next()), regex::escape(word), bound(word.chars().next_back()))
@@ -338,6 +340,12 @@ mod tests {
     fn keywords_are_whole_words_in_any_case() {
         assert!(matches("keywords = ['invoice']", "Pay this INVOICE now"));
         assert!(!matches("keywords = ['voice']", "Pay this invoice now"));
+        for name in ["confidential_report_2026.pdf", "read_confidential", "confidential2026", "4confidential_"] {
+            assert!(matches("keywords = ['confidential']", &format!("Summarise {name} for me")), "{name}");
+        }
+        assert!(!matches("keywords = ['confidential']", "In unconfidential_words, confidentially"));
+        assert!(matches("keywords = ['2026']", "report_2026.pdf"));
+        assert!(!matches("keywords = ['2026']", "120267"));
         assert!(matches("keywords = ['\u{5408}\u{540c}']", "\u{8bf7}\u{770b}\u{5408}\u{540c}\u{5427}"));
     }
 
