@@ -72,8 +72,8 @@ fn announce(app: &App, sandbox: bool) {
     let now = std::time::Instant::now();
     let usable = live.catalog.models().filter(|model| model.ready(now).next().is_some()).count();
     if live.config.telemetry.log_format == LogFormat::Json {
-        // Not by way of the log: that is kept, and shown to those who may read it but not sign in.
-        let link = app.gateway.door.new_link().map(|link| format!("/login?link={link}")).unwrap_or_default();
+        // What opens the panel stands in no line: lines are kept, and shown to those who may read them but not sign in.
+        let link = app.admin.and_then(|admin| app.gateway.leave_link(&admin.to_string()));
         let line = serde_json::json!({
             "timestamp": format!("{:.6}", jiff::Timestamp::now()),
             "level": "INFO",
@@ -81,7 +81,8 @@ fn announce(app: &App, sandbox: bool) {
             "version": env!("CARGO_PKG_VERSION"),
             "proxy": format!("http://{}", app.proxy),
             "admin": app.admin.map(|admin| format!("http://{admin}")),
-            "dashboard": app.admin.map(|admin| format!("http://{admin}/dashboard{link}")),
+            "dashboard": app.admin.map(|admin| format!("http://{admin}/dashboard")),
+            "dashboard.link_file": link,
             "models": live.catalog.models().count(),
             "models.callable": usable,
         });
@@ -133,7 +134,8 @@ impl Signals {
     }
 }
 
-/// Serves until a signal: SIGHUP loads the configuration again, SIGTERM and SIGINT drain, a second one ends at once.
+/// Serves until a signal: SIGHUP loads the configuration again, SIGTERM and SIGINT drain, a second one ends at once. A drain
+/// that its deadline cut is no failure: whoever was cut off was told, and a service manager is to see an orderly stop.
 async fn until_stopped(app: App, load: &LoadArgs, signals: &mut Signals) -> anyhow::Result<ExitCode> {
     let Signals { hangup, terminate, interrupt } = signals;
     loop {
@@ -151,13 +153,12 @@ async fn until_stopped(app: App, load: &LoadArgs, signals: &mut Signals) -> anyh
     let file = load.file.as_ref().map(|file| tracing::field::display(file.display()));
     tracing::info!(drain_s = seconds, config = file, "Draining; a second signal ends at once");
     tokio::select! {
-        drain = app.stop() => Ok(match drain {
-            Drain::Complete => ExitCode::SUCCESS,
-            Drain::Cut(open) => {
+        drain = app.stop() => {
+            if let Drain::Cut(open) = drain {
                 tracing::warn!(connections = open, "The drain's deadline passed; open connections were cut");
-                ExitCode::FAILURE
             }
-        }),
+            Ok(ExitCode::SUCCESS)
+        }
         _ = terminate.recv() => Ok(ExitCode::FAILURE),
         _ = interrupt.recv() => Ok(ExitCode::FAILURE),
     }

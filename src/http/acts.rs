@@ -1,5 +1,6 @@
 //! What operators change: in force at once, kept by the store, and noted with who, when, what, and the value before.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,10 +10,13 @@ use super::middleware::caller::Caller;
 use super::state::{Gateway, Live};
 use crate::config::{ModelOverride, Overrides};
 use crate::protocol::{ApiError, ErrorKind};
-use crate::store::{AuditRecord, Store};
+use crate::store::{AuditRecord, Store, write_private};
 
 /// The store's name for what operators changed of the models.
 pub const OVERRIDES: &str = "operator.models";
+
+/// What holds the link that opens the dashboard where there is no password.
+const LINK_FILE: &str = "dashboard.link";
 
 /// An act to be noted.
 #[derive(Debug, Clone)]
@@ -44,6 +48,18 @@ pub fn keep_if_ended(store: &Store, was: &Overrides, is: &Overrides) {
 }
 
 impl Gateway {
+    /// Leaves a link that opens the dashboard at `host` once in a file of the data directory that its owner alone can read;
+    /// where that is. `None` where no link is due, or no file can be written, which the log says.
+    pub fn leave_link(&self, host: &str) -> Option<PathBuf> {
+        let link = self.door.new_link()?;
+        let text = format!("http://{host}/dashboard/login?link={link}\n");
+        let left = write_private(&self.live().config.server.data_dir, LINK_FILE, &text);
+        left.inspect_err(
+            |error| tracing::error!(%error, "The link that opens the dashboard could not be left in a file"),
+        )
+        .ok()
+    }
+
     /// Notes an act, on disk when it returns. A store that is down does not undo what was done: the log has it too.
     pub async fn note(&self, act: Act) {
         tracing::info!(who = act.who, action = act.action, subject = act.subject, detail = %act.detail, "An operator acted");

@@ -8,8 +8,8 @@
 //! counts before it is looked at, so that who hangs up has guessed all the same. At most [`AT_ONCE`] argon2 hashes
 //! are computed at a time, since each is meant to cost memory and time.
 //!
-//! **Without a password** there is nothing to guess: the panel opens by a link that is printed where the gateway runs,
-//! works once, and only from the same machine. No clock in here: `now` comes in.
+//! **Without a password** there is nothing to guess: the panel opens by a link that is printed where the gateway runs, or
+//! left there in a file, works once, and only from the same machine. No clock in here: `now` comes in.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

@@ -51,7 +51,7 @@ pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};
 pub use fingerprint::Salt;
 pub use join::{Order, Span};
 pub use log::{FEEDBACK_ID_BYTES, Stored};
-pub use place::HandOver;
+pub use place::{HandOver, write_private};
 pub use query::{Filter, Page};
 pub use rates::{Rates, chances};
 pub use record::{

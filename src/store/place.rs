@@ -4,8 +4,8 @@
 //! root makes in the service's directory is given to whom the directory belongs, or the service could not read it any
 //! more. They stay root meanwhile: the files that they are to read or write elsewhere may be root's alone.
 
-use std::fs::DirBuilder;
-use std::io;
+use std::fs::{self, DirBuilder};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::trees::{Failure, when_free};
@@ -24,6 +24,38 @@ pub(super) fn make_private(dir: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir)
+}
+
+/// To open a file to be written that only its owner can read, and no other that a link leads to: root comes here,
+/// too.
+pub(super) fn private() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    }
+    options
+}
+
+/// Writes a file of the data directory `dir` that only its owner can read, in place of one of that name; its path.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write_private(dir: &Path, name: &str, text: &str) -> io::Result<PathBuf> {
+    make_private(dir)?;
+    let path = dir.join(name);
+    // Anew: one that is there might be anybody's to read.
+    if let Err(error) = fs::remove_file(&path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    private().create_new(true).open(&path)?.write_all(text.as_bytes())?;
+    give_to_owner_of(dir, &path);
+    Ok(path)
 }
 
 /// Where the log in `dir` is.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::place::{give_to_owner_of, make_private};
+use super::place::{give_to_owner_of, make_private, private};
 
 /// Tokens begin so, for people and for scanners that look for leaked secrets.
 const PREFIX: &str = "pm_";
@@ -318,19 +318,6 @@ fn hash(text: &str) -> String {
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(DIGITS[usize::from(half)])).collect()
-}
-
-/// To open a file to be written that only its owner can read, and no other that a link leads to: root comes here,
-/// too.
-fn private() -> fs::OpenOptions {
-    let mut options = fs::OpenOptions::new();
-    options.write(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    }
-    options
 }
 
 #[cfg(test)]

@@ -219,6 +219,33 @@ async fn a_drained_or_disabled_model_gets_no_traffic() {
 }
 
 #[tokio::test]
+async fn a_link_that_no_line_may_hold_is_left_in_a_file() {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(["serve", "--sandbox", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .args(["--set", "telemetry.log_format='json'"])
+        .current_dir(dir.path())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let line = lines.into_iter().find(|line| line.contains("Pointsman listens")).unwrap();
+    let told: Value = serde_json::from_str(&line).unwrap();
+    let file = dir.path().join(told["dashboard.link_file"].as_str().unwrap());
+    let link = std::fs::read_to_string(&file).unwrap();
+    let entered = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let entered = entered.get(link.trim()).send().await.unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!line.contains("link="), "{line}");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(link.starts_with(told["dashboard"].as_str().unwrap()));
+    assert_eq!(entered.status(), 303);
+}
+
+#[tokio::test]
 async fn without_a_password_a_link_opens_the_panel_once() {
     let gateway = TestGateway::start("").await;
     let mut browser = Browser::new(&gateway);

@@ -6,6 +6,7 @@ use pointsman::http::Drain;
 use pointsman::sandbox::{Fault, Times};
 use serde_json::json;
 
+use crate::support::process::Process;
 use crate::support::{TestGateway, ask, settle, streamed_text};
 
 #[tokio::test]
@@ -69,4 +70,19 @@ async fn streams_that_are_cut_say_so_in_their_dialect() {
         cut("/v1/messages", "claude-opus-5-5"),
         cut("/api/chat", "deepseek-r1"),
     );
+}
+
+#[tokio::test]
+async fn a_process_whose_drain_was_cut_ended_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let hangs = "providers.openai.headers={ x-sandbox-fault = 'hang' }";
+    let process = Process::sandbox(dir.path(), &["--set", "server.drain_s=1", "--set", hangs]);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let url = format!("{}/api/chat", process.proxy);
+    let call = reqwest::Client::new().post(url).body(ask("/api/chat", "gpt-4o", "hi").to_string()).send();
+    let call = tokio::spawn(call);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (said, good) = tokio::task::spawn_blocking(move || process.stop()).await.unwrap();
+    assert!(good && said.contains("The drain's deadline passed"), "{said}");
+    assert_eq!(call.await.unwrap().unwrap().status(), 503);
 }

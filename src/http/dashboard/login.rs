@@ -192,23 +192,19 @@ fn own_path(next: &str) -> &str {
     }
 }
 
-/// Prints a one-time link where the gateway runs, if one is due. It goes to the terminal alone: the log is shown on
-/// the panel. From a thread of its own, of which there is one for each link: who reads standard error may stand
-/// still.
+/// Gives a one-time link where the gateway runs, if one is due: on the terminal alone, as the log is shown on the panel; in
+/// a file where lines are for machines, which keep them. Printed from a thread of its own, of which there is one for each
+/// link: who reads standard error may stand still.
 fn announce_link(gateway: &Gateway, headers: &HeaderMap) {
-    let Some(link) = gateway.door.new_link() else { return };
     let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    let link = format!("http://{host}/dashboard/login?link={link}");
-    let line = match gateway.live().config.telemetry.log_format {
-        LogFormat::Text => format!("The dashboard opens once by this link: {link}"),
-        LogFormat::Json => serde_json::json!({
-            "timestamp": format!("{:.6}", jiff::Timestamp::now()),
-            "level": "INFO",
-            "message": "The dashboard opens once by this link",
-            "dashboard": link,
-        })
-        .to_string(),
-    };
+    if gateway.live().config.telemetry.log_format == LogFormat::Json {
+        if let Some(file) = gateway.leave_link(host) {
+            tracing::info!(file = %file.display(), "A file holds a link that opens the dashboard once");
+        }
+        return;
+    }
+    let Some(link) = gateway.door.new_link() else { return };
+    let line = format!("The dashboard opens once by this link: http://{host}/dashboard/login?link={link}");
     let _ = std::thread::Builder::new().name("link".into()).spawn(move || eprintln!("{line}"));
 }
 
