@@ -101,6 +101,7 @@ fn head(model: &Model, name: &str) -> anyhow::Result<Head> {
         LoadError::Head(HeadError::Unfit(_)) => {
             anyhow!("{name}: {error}. --model names the encoder that a head was trained for")
         }
+        LoadError::Head(error @ HeadError::Malformed(_)) => anyhow!("{name}: {error}"),
         error => error.into(),
     };
     let none = || format!("there is no head `{name}` for this encoder; name one with --head");

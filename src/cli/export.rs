@@ -31,7 +31,7 @@ pub(super) struct ExportArgs {
     /// Not before this moment, as 2026-11-24T00:00:00Z, or this day (UTC), as 2026-11-24
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Timestamp>,
-    /// Before this moment or day; now, where absent
+    /// Before this moment or day; to the end of the log, where absent
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<Timestamp>,
     #[command(flatten)]
@@ -53,9 +53,10 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         Some(FormatArg::Parquet) => Format::Parquet,
         None => Format::of(&args.file),
     };
-    let until_ms = args.until.unwrap_or_else(Timestamp::now).as_millisecond();
+    // No end where none is named: of a clock that was ahead there may be entries after now.
+    let until_ms = args.until.map(Timestamp::as_millisecond);
     let from_ms = args.since.map(Timestamp::as_millisecond);
-    let wanted = |at_ms: i64| from_ms.is_none_or(|from| at_ms >= from) && at_ms < until_ms;
+    let wanted = |at_ms: i64| from_ms.is_none_or(|from| at_ms >= from) && until_ms.is_none_or(|until| at_ms < until);
     let bar = spinner("entries written");
     let mut failed: Option<ExchangeError> = None;
     let onto_stdout = args.file == Path::new("-");
@@ -77,7 +78,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         let store = Store::open_existing(dir, &loaded.config.store).context(
             "the log cannot be opened; a running gateway gives its log away itself: GET /api/admin/export",
         )?;
-        let span = Span { from_ms, until_ms: Some(until_ms), ..Span::default() };
+        let span = Span { from_ms, until_ms, ..Span::default() };
         store.walk(&span, Order::Oldest, |entry| {
             failed = exporter.write(&entry).err();
             bar.inc(1);

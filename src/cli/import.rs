@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use jiff::Timestamp;
 
 use super::export::spinner;
 use super::load::ConfigArgs;
-use crate::store::{Entry, FEEDBACK_ID_BYTES, HandOver, OpenError, Store, StoreError, read_entries};
+use crate::store::{
+    Entry, ExchangeError, FEEDBACK_ID_BYTES, HandOver, OpenError, OpenState, Store, StoreError, read_entries,
+};
 use crate::train::dataset::foreign::{Called, Imported, import};
 
 /// The arguments.
@@ -54,7 +56,10 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         if file.extension().is_some_and(|it| it.eq_ignore_ascii_case("gz")) {
             bail!("{} is packed: unpack a log first; only a data set's files (--dataset DIR) may be", file.display());
         }
-        read_entries(file, |_| false).context(ELSEWHERE)?;
+        read_entries(file, |_| false).map_err(|error| match error {
+            ExchangeError::Io { .. } => anyhow!(error),
+            error => anyhow!("{error}; {ELSEWHERE}"),
+        })?;
     }
     let loaded = args.config.load()?;
     let now_ms = Timestamp::now().as_millisecond();
@@ -66,8 +71,8 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         opened => opened,
     };
     let store = opened.context("the log cannot be opened; stop the gateway first, it alone writes its log")?;
-    if !store.is_durable() {
-        bail!("the data directory cannot be written");
+    if let OpenState::Memory { reason } = store.health().opened.state {
+        bail!("{} cannot be written: {reason}", dir.display());
     }
     handed.so_far();
     let bar = spinner("entries read");

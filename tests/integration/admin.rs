@@ -1,6 +1,7 @@
 //! The admin listener: metrics and the description of the API.
 
-use serde_json::Value;
+use pointsman::store::{DecisionRecord, OutcomeRecord};
+use serde_json::{Value, json};
 
 use crate::support::{TestGateway, ask};
 
@@ -87,5 +88,18 @@ async fn a_wrong_parameter_is_told_in_json() {
         let told: Value = response.json().await.unwrap();
         assert_eq!(told["error"]["code"], "invalid_request", "{path}: {told}");
     }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_export_has_what_a_clock_that_was_ahead_wrote() {
+    let gateway = TestGateway::start("").await;
+    let ahead_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 8_640_000;
+    let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, ahead_s, 0));
+    let decision = json!({ "id": id, "at_ms": ahead_s * 1000, "chosen": "gpt-4o", "request": {} });
+    let decision: DecisionRecord = serde_json::from_value(decision).unwrap();
+    gateway.app.gateway.store.append(&[decision], &[] as &[OutcomeRecord], &mut []).unwrap();
+    let log = gateway.admin("/api/admin/export").await;
+    assert!(log.contains(&id.to_string()), "{log}");
     gateway.stop().await;
 }

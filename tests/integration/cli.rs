@@ -127,6 +127,9 @@ fn a_head_is_judged_on_its_own_encoder_alone() {
     }
     let run = pointsman(dir.path(), &["evaluate", "--data", "data.jsonl", "--model", TINY, "--head", head]);
     assert!(stderr(&run).contains("it is for the encoder") && stderr(&run).contains("--model"), "{}", stderr(&run));
+    std::fs::write(dir.path().join("bad.bin"), "no head").unwrap();
+    let run = pointsman(dir.path(), &["evaluate", "--data", "data.jsonl", "--model", TINY, "--head", "bad.bin"]);
+    assert!(stderr(&run).contains("bad.bin: the head cannot be used"), "{}", stderr(&run));
 }
 
 #[test]
@@ -189,6 +192,15 @@ fn what_comes_of_a_file_a_model_is_told_and_a_packed_log_as_well() {
     };
     assert!(import(&["one"]).contains("nothing to compare"));
     assert!(!import(&["two", "--source", "both"]).contains("nothing to compare"));
+    let missing = pointsman(dir.path(), &["import", "none.jsonl"]);
+    assert!(stderr(&missing).contains("none.jsonl: No such file"), "{}", stderr(&missing));
+    assert!(!stderr(&missing).contains("--dataset"), "{}", stderr(&missing));
+    let foreign = pointsman(dir.path(), &["import", "a.jsonl"]);
+    let (what, cure) = (stderr(&foreign).find("a.jsonl, line 1"), stderr(&foreign).find("--dataset DIR"));
+    assert!(what.is_some() && what < cure, "{}", stderr(&foreign));
+    std::fs::write(dir.path().join("empty.jsonl"), "").unwrap();
+    let unwritable = pointsman(dir.path(), &["import", "empty.jsonl", "--set", "server.data_dir='/proc/none'"]);
+    assert!(stderr(&unwritable).contains("/proc/none cannot be written: "), "{}", stderr(&unwritable));
     let packed = pointsman(dir.path(), &["import", "log.jsonl.gz"]);
     assert!(stderr(&packed).contains("unpack"), "{}", stderr(&packed));
 }
@@ -298,6 +310,46 @@ fn what_root_imports_is_the_services_also_where_it_fails() {
         pointsman(dir.path(), &command);
         assert_eq!(others(), Vec::<std::path::PathBuf>::new(), "{command:?}");
     }
+}
+
+#[test]
+fn an_export_has_what_a_clock_that_was_ahead_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let ahead_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 8_640_000;
+    let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, ahead_s, 0));
+    let entry =
+        serde_json::json!({ "decision": { "id": id, "at_ms": ahead_s * 1000, "chosen": "a", "request": {} } });
+    std::fs::write(dir.path().join("log.jsonl"), format!("{entry}\n")).unwrap();
+    assert!(pointsman(dir.path(), &["import", "log.jsonl"]).status.success());
+    let all = pointsman(dir.path(), &["export", "-"]);
+    assert!(stdout(&all).contains(&id.to_string()), "{}", stderr(&all));
+    let until = pointsman(dir.path(), &["export", "-", "--until", "2026-11-24"]);
+    assert_eq!(stdout(&until), "", "{}", stderr(&until));
+}
+
+#[test]
+fn an_interrupted_measurement_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(["bench", "--json"])
+        .env("TMPDIR", dir.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let left = || dir.path().read_dir().unwrap().flatten().next();
+    // The gateway that it started says something once it listens.
+    let begun = || {
+        let log = left().and_then(|dir| std::fs::metadata(dir.path().join("log")).ok());
+        log.is_some_and(|log| log.len() > 0)
+    };
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !begun() && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(begun(), "it never began");
+    let _ = std::process::Command::new("kill").args(["-INT", &bench.id().to_string()]).status();
+    assert_eq!(bench.wait().unwrap().code(), Some(130));
+    assert!(left().is_none());
 }
 
 #[test]

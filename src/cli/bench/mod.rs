@@ -27,6 +27,9 @@ use crate::sandbox::FixedUpstream;
 /// Turns that direct and gateway take.
 const TURNS: u32 = 5;
 
+/// The exit code of who was interrupted, as shells give it.
+const INTERRUPTED: u8 = 130;
+
 /// The arguments.
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
@@ -75,9 +78,17 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
     match args.upstream {
         Some(address) => runtime.block_on(serve(address, args.wait_ms))?,
-        None => runtime.block_on(bench(&args))?,
+        None => return runtime.block_on(until_interrupted(&args)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Measures; cut short, it still ends the gateway that it started and removes what that wrote.
+async fn until_interrupted(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    tokio::select! {
+        done = bench(args) => done.map(|()| ExitCode::SUCCESS),
+        Ok(()) = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
+    }
 }
 
 async fn serve(address: SocketAddr, wait_ms: RangeInclusive<u64>) -> anyhow::Result<()> {

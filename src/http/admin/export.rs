@@ -30,7 +30,7 @@ const PAGE: usize = 500;
 pub struct Wish {
     /// Not before this, Unix milliseconds.
     from_ms: Option<i64>,
-    /// Before this; now, where absent.
+    /// Before this; to the end of the log as it was when the request came, where absent.
     until_ms: Option<i64>,
 }
 
@@ -48,7 +48,17 @@ pub async fn export(
     Parameters(wish): Parameters<Wish>,
 ) -> Response {
     let now_ms = Timestamp::now().as_millisecond();
-    let until_ms = Some(wish.until_ms.map_or(now_ms, |until| until.min(now_ms)));
+    // Of a clock that was ahead there may be entries after now.
+    let newest = gateway.read_store(|store| {
+        let mut newest_ms = None;
+        store.walk(&Span::default(), Order::Newest, |entry| {
+            newest_ms = Some(entry.decision.at_ms);
+            false
+        })?;
+        Ok::<_, StoreError>(newest_ms)
+    });
+    let end_ms = newest.await.ok().flatten().map_or(now_ms, |newest_ms| now_ms.max(newest_ms + 1));
+    let until_ms = Some(wish.until_ms.map_or(end_ms, |until| until.min(end_ms)));
     let span = Span { from_ms: wish.from_ms, until_ms, ..Span::default() };
     let pages = stream::try_unfold(Position { gateway, span, over: false }, page);
     let headers =
