@@ -71,8 +71,8 @@ struct ResultLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct QuantileLabel {
-    quantile: &'static str,
+struct PercentileLabel {
+    percentile: &'static str,
 }
 
 /// How one chat request ended.
@@ -136,7 +136,7 @@ pub struct Metrics {
     classifier_prompts: Family<ResultLabel, Counter>,
     classifier_tokens: Counter,
     classifier_ready: Gauge,
-    classifier_batch: Family<QuantileLabel, Gauge<f64, AtomicU64>>,
+    classifier_batch: Family<PercentileLabel, Gauge<f64, AtomicU64>>,
     policy_version: Gauge,
     policy_learned_from: Gauge,
     budget_price: Gauge<f64, AtomicU64>,
@@ -341,8 +341,9 @@ impl Metrics {
         }
         self.classifier_tokens.inner().store(figures.tokens, Ordering::Relaxed);
         self.classifier_ready.set(i64::from(figures.ready));
-        for (quantile, micros) in [("0.5", figures.batch_us.0), ("0.99", figures.batch_us.1)] {
-            self.classifier_batch.get_or_create(&QuantileLabel { quantile }).set(f64::from(micros) / 1e6);
+        // `quantile` is a summary's, which this is not.
+        for (percentile, micros) in [("50", figures.batch_us.0), ("99", figures.batch_us.1)] {
+            self.classifier_batch.get_or_create(&PercentileLabel { percentile }).set(f64::from(micros) / 1e6);
         }
     }
 
@@ -378,5 +379,14 @@ mod tests {
         assert_eq!(shown(&[place("a/x"), place("a/y")]), [2, 2]);
         assert_eq!(shown(&[place("a/y")]), [0, 2]);
         assert_eq!(shown(&[place("a/x")]), [2, 0]);
+    }
+
+    #[test]
+    fn no_gauge_has_the_label_of_summaries() {
+        let metrics = Metrics::default();
+        metrics.classifier(&ClassifierFigures { batch_us: (1_500, 9_000), ..ClassifierFigures::default() });
+        let text = metrics.render();
+        assert!(text.contains("pointsman_classifier_batch_seconds{percentile=\"99\"} 0.009"), "{text}");
+        assert!(!text.contains("quantile="), "{text}");
     }
 }

@@ -441,7 +441,8 @@ impl Loop {
 
     fn note_down(&mut self, error: &StoreError) {
         if self.down_since.is_none() {
-            tracing::error!(%error, "The store failed; answers go on, and records are dropped and counted until it is back");
+            let data_dir = self.store.dir().display();
+            tracing::error!(%error, %data_dir, "The store failed; answers go on, and records are dropped and counted until it is back");
             self.store.note_failure(error);
             self.down_since = Some(Instant::now());
         }

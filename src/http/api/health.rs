@@ -54,7 +54,8 @@ fn store_line(health: &Health) -> Value {
         (None, OpenState::Replaced { .. }) => "ok: a fresh one, the damaged one was set aside",
         (None, OpenState::Opened) => "ok",
     };
-    json!({ "status": status, "durable": health.durable, "damaged_records": health.damaged })
+    let durable = health.durable && health.failing.is_none();
+    json!({ "status": status, "durable": durable, "damaged_records": health.damaged })
 }
 
 /// It serves: 200 once started, 503 before and while draining.
@@ -63,4 +64,18 @@ pub async fn ready(State(gateway): State<Arc<Gateway>>) -> (StatusCode, Json<Val
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     // It serves without the classifier, too; who wants to wait for it can see how far it is.
     (status, Json(json!({ "ready": ready, "classifier": gateway.classifier.status().state })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Store, StoreError};
+
+    #[test]
+    fn a_store_that_fails_keeps_nothing() {
+        let store = Store::in_memory().unwrap();
+        assert_eq!(store_line(&store.health())["durable"], store.is_durable());
+        store.note_failure(&StoreError::Down("no space".into()));
+        assert_eq!(store_line(&store.health())["durable"], false);
+    }
 }
