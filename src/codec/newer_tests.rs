@@ -119,6 +119,15 @@ fn fields_that_nobody_knows_are_named_wherever_they_stand() {
     }));
     let lost = ["tools[0].shade", "messages[0].reasoning_details", "messages[1].content[0].image_url.odd"];
     assert_eq!(encoded(Dialect::Anthropic, &request).1, lost);
+    let older = json!({ "name": "f", "arguments": "{}", "odd": 1 });
+    let thought = |more: Value| json!({ "role": "assistant", "reasoning_content": "hm", "reasoning": more, "function_call": older });
+    for (more, lost) in [
+        (json!({ "text": "hm" }), &["messages[0].function_call.odd", "messages[0].reasoning"][..]),
+        (json!("hm"), &["messages[0].function_call.odd"]),
+    ] {
+        let request = openai(json!({ "messages": [thought(more), { "role": "user", "content": "x" }] }));
+        assert_eq!(encoded(Dialect::Ollama, &request).1, lost);
+    }
 }
 
 #[test]

@@ -41,7 +41,8 @@ pub struct ChatRequest {
     /// here under `tools`, as are choices and words that are newer than this gateway under their fields' names.
     pub extensions: Map<String, Value>,
     /// Fields inside messages, tools and the rest that nobody here knows, by their paths, as written: lost where client
-    /// and backend speak different dialects.
+    /// and backend speak different dialects. What is lost in the end, of these, of `extensions` and of what is understood,
+    /// an encoder calls dropped.
     pub leftovers: Map<String, Value>,
     /// The item that each turn begins with, where the client's conversation is made of items (OpenAI Responses) and
     /// several of them make a turn; else empty.

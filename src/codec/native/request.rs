@@ -1,9 +1,9 @@
 //! The request: small, and strict about fields it does not know.
 
-use super::super::json::{Object, missing, unfit, unknown};
-use super::super::openai_chat::{messages, request as openai};
 use serde_json::Map;
 
+use super::super::json::{Object, missing, unfit, unknown};
+use super::super::openai_chat::{messages, request as openai};
 use crate::protocol::{ApiError, ChatRequest, Reasoning, RoutingOptions};
 
 /// Fields that hold whole numbers.
