@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
@@ -19,7 +20,9 @@ const SEALED: usize = 256;
 
 /// Words of the dialects, and of schemas: as names of fields, and as one of the few values that a field of theirs has,
 /// they say nothing of what a request is about.
-const GRAMMAR: &str = "model messages role content name type text system user assistant developer tool tools function \
+static GRAMMAR: LazyLock<HashSet<&str>> = LazyLock::new(|| GRAMMAR_WORDS.split_whitespace().collect());
+
+const GRAMMAR_WORDS: &str = "model messages role content name type text system user assistant developer tool tools function \
     functions description parameters properties required object string number integer boolean array null items enum \
     const default format schema title strict arguments input output id index image url source data document file files \
     filename context reasoning thinking thought effort minimal low medium high max budget auto none any all stop stream \
@@ -28,7 +31,9 @@ const GRAMMAR: &str = "model messages role content name type text system user as
     image/png image/jpeg image/gif image/webp application/pdf text/plain";
 
 /// Fields that hold a measure: their numbers say nothing of what a request is about, either.
-const MEASURES: &str = "max_tokens max_completion_tokens max_output_tokens budget_tokens temperature top_p top_k n \
+static MEASURES: LazyLock<HashSet<&str>> = LazyLock::new(|| MEASURE_WORDS.split_whitespace().collect());
+
+const MEASURE_WORDS: &str = "max_tokens max_completion_tokens max_output_tokens budget_tokens temperature top_p top_k n \
     top_logprobs seed frequency_penalty presence_penalty index timeout dimensions max_uses minimum maximum \
     exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength minItems maxItems minProperties maxProperties";
 
@@ -54,9 +59,8 @@ impl ChatRequest {
             texts.properties(schema);
         }
         self.sampling.stop.iter().chain(&self.user).for_each(|text| texts.add(text));
-        // What says nothing here has said something where it was heard already.
-        let idle = GRAMMAR.split_whitespace().chain([self.model.as_str()]);
-        let idle: Vec<&str> = idle.filter(|word| texts.seen.insert(Cow::Borrowed(*word))).collect();
+        // From here on the dialects' own words come along; what the client said with them is heard already.
+        texts.idle = Some(&self.model);
         self.messages.iter().flat_map(|message| &message.parts).for_each(|part| texts.foreign(part));
         let schemas = self.tools.iter().map(|tool| &tool.parameters).chain(format.map(|(_, schema)| schema));
         schemas.for_each(|schema| texts.value("", schema));
@@ -66,9 +70,6 @@ impl ChatRequest {
             texts.value(name, field);
         }
         texts.body(body.and_then(|body| std::str::from_utf8(body).ok()).unwrap_or_default());
-        for word in idle {
-            texts.seen.remove(word);
-        }
         texts.seen
     }
 }
@@ -77,6 +78,8 @@ impl ChatRequest {
 #[derive(Default)]
 struct Texts<'a> {
     seen: HashSet<Cow<'a, str>>,
+    /// Where dialects' words are passed over: beside them the name of the model.
+    idle: Option<&'a str>,
 }
 
 impl<'a> Texts<'a> {
@@ -84,12 +87,16 @@ impl<'a> Texts<'a> {
     fn add(&mut self, text: impl Into<Cow<'a, str>>) {
         let mut next = Some(text.into()).filter(|text| !is_sealed(text));
         for _ in 0..=DEEPEST {
-            let Some(text) = next else { return };
+            let Some(text) = next.filter(|text| !self.says_nothing(text)) else { return };
             next = unescaped(&text).map(Cow::Owned);
             if !self.seen.insert(text) {
                 return;
             }
         }
+    }
+
+    fn says_nothing(&self, text: &str) -> bool {
+        self.idle.is_some_and(|model| text == model || GRAMMAR.contains(text))
     }
 
     fn message(&mut self, message: &'a Message) {
@@ -173,7 +180,7 @@ impl<'a> Texts<'a> {
 }
 
 fn measures(field: &str) -> bool {
-    MEASURES.split_whitespace().any(|measure| measure == field)
+    MEASURES.contains(field)
 }
 
 /// Whether a text is bytes that were made letters.
