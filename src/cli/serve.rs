@@ -72,7 +72,7 @@ fn announce(app: &App, sandbox: bool) {
     let now = std::time::Instant::now();
     let usable = live.catalog.models().filter(|model| model.ready(now).next().is_some()).count();
     if live.config.telemetry.log_format == LogFormat::Json {
-        // What opens the panel stands in no line: lines are kept, and shown to those who may read them but not sign in.
+        // What opens the panel stands in no line: those are kept, and shown to who may read them but not sign in.
         let link = app.admin.and_then(|admin| app.gateway.leave_link(&admin.to_string()));
         let line = serde_json::json!({
             "timestamp": format!("{:.6}", jiff::Timestamp::now()),
@@ -134,8 +134,9 @@ impl Signals {
     }
 }
 
-/// Serves until a signal: SIGHUP loads the configuration again, SIGTERM and SIGINT drain, a second one ends at once. A drain
-/// that its deadline cut is no failure: whoever was cut off was told, and a service manager is to see an orderly stop.
+/// Serves until a signal: SIGHUP loads the configuration again, SIGTERM and SIGINT drain, a second one ends at once.
+/// A drain that its deadline cut is no failure: whoever was cut off was told, and a service manager is to see an
+/// orderly stop.
 async fn until_stopped(app: App, load: &LoadArgs, signals: &mut Signals) -> anyhow::Result<ExitCode> {
     let Signals { hangup, terminate, interrupt } = signals;
     loop {

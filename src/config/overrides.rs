@@ -95,7 +95,8 @@ impl Overrides {
         settings
     }
 
-    /// Changes the override of a model that is configured as `configured`, if it is; one that says nothing is forgotten.
+    /// Changes the override of a model that is configured as `configured`, if it is; one that says nothing is
+    /// forgotten.
     pub fn change(&mut self, model: &str, configured: Option<&Model>, change: impl FnOnce(&mut ModelOverride)) {
         let own = self.models.entry(model.to_owned()).or_default();
         change(own);

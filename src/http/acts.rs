@@ -48,8 +48,8 @@ pub fn keep_if_ended(store: &Store, was: &Overrides, is: &Overrides) {
 }
 
 impl Gateway {
-    /// Leaves a link that opens the dashboard at `host` once in a file of the data directory that its owner alone can read;
-    /// where that is. `None` where no link is due, or no file can be written, which the log says.
+    /// Leaves a link that opens the dashboard at `host` once in a file of the data directory that its owner alone can
+    /// read; where that is. `None` where no link is due, or no file can be written, which the log says.
     pub fn leave_link(&self, host: &str) -> Option<PathBuf> {
         let link = self.door.new_link()?;
         let text = format!("http://{host}/dashboard/login?link={link}\n");

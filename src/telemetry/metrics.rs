@@ -361,6 +361,26 @@ impl Metrics {
         let _ = text::encode(&mut out, &self.registry);
         out
     }
+
+    /// The same in Prometheus' older text format, which some scrapers read alone: there a counter is called as its
+    /// sample is, and neither units nor an end are said.
+    pub fn render_older(&self) -> String {
+        let text = self.render();
+        let described = |line: &str| line.starts_with("# TYPE ") || line.starts_with("# HELP ");
+        let counters: HashSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+        let mut out = String::new();
+        for line in text.lines().filter(|line| !line.starts_with('#') || described(line)) {
+            match line.splitn(4, ' ').collect::<Vec<_>>()[..] {
+                ["#", what, name, rest] if counters.contains(name) => {
+                    out.extend(["# ", what, " ", name, "_total ", rest]);
+                }
+                _ => out.push_str(line),
+            }
+            out.push('\n');
+        }
+        out
+    }
 }
 
 #[cfg(test)]
@@ -379,6 +399,18 @@ mod tests {
         assert_eq!(shown(&[place("a/x"), place("a/y")]), [2, 2]);
         assert_eq!(shown(&[place("a/y")]), [0, 2]);
         assert_eq!(shown(&[place("a/x")]), [2, 0]);
+    }
+
+    #[test]
+    fn the_older_format_calls_a_counter_as_its_sample() {
+        let metrics = Metrics::default();
+        metrics.rejected(Rejected { endpoint: "/api/chat", kind: "permission" });
+        let text = metrics.render_older();
+        let counter = "# HELP pointsman_rejected_total Requests refused before any model was asked.\n\
+                       # TYPE pointsman_rejected_total counter\npointsman_rejected_total{endpoint=";
+        assert!(text.contains(counter), "{text}");
+        assert!(text.contains("# TYPE pointsman_in_flight gauge\npointsman_in_flight 0\n"), "{text}");
+        assert!(!text.contains("# UNIT") && !text.contains("# EOF"), "{text}");
     }
 
     #[test]

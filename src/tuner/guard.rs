@@ -4,9 +4,9 @@
 //! mean cost of one, and the mean judgement. Each difference must also be more than two standard errors, so that chance
 //! alone takes nothing back: a few long answers are a good part of what all together cost.
 //!
-//! What got worse may be the world: a model that is no longer what it was, a vendor that is down, harder questions. Then the
-//! version before would do no better, and knows less. So it is asked what it would have chosen ([`Hindsight`]), and a policy
-//! is taken back only if going back would undo a good part of the harm.
+//! What got worse may be the world: a model that is no longer what it was, a vendor that is down, harder questions.
+//! Then the version before would do no better, and knows less. So it is asked what it would have chosen
+//! ([`Hindsight`]), and a policy is taken back only if going back would undo a good part of the harm.
 
 use super::hindsight::Hindsight;
 use crate::config::Guard;
@@ -111,8 +111,8 @@ pub fn is_by_policy(decision: &DecisionRecord) -> bool {
     matches!(decision.mode, Mode::Learned | Mode::Sticky) && decision.shadow.is_none()
 }
 
-/// Why the policy that `after` happened under is to be taken back, if it is; `instead` = the same requests, as the version
-/// before would have had them.
+/// Why the policy that `after` happened under is to be taken back, if it is; `instead` = the same requests, as the
+/// version before would have had them.
 pub fn objection(before: &Tally, after: &Tally, instead: &Hindsight, guard: &Guard) -> Option<String> {
     let least = guard.min_requests as f64;
     let enough = |count: fn(&Tally) -> f64| count(before) >= least && count(after) >= least;

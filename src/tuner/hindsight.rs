@@ -1,11 +1,12 @@
 //! What requests say of another policy than the one they happened under: the version before it.
 //!
-//! Pure. Each request counts for how much more probably the other would have chosen the same model: so its figures are what
-//! would have happened. Where what is in force hardly asks a model any more that the other would ask often, this says little
-//! of that model's share; then the share is worth what the model's few answers were, and only where there is but a handful of
-//! them, what things were like before.
+//! Pure. Each request counts for how much more probably the other would have chosen the same model: so its figures
+//! are what would have happened. Where what is in force hardly asks a model any more that the other would ask often,
+//! this says little of that model's share; then the share is worth what the model's few answers were, and only where
+//! there is but a handful of them, what things were like before.
 //!
-//! A conversation that stays where it is was opened there by somebody: each of its requests counts as its opening would.
+//! A conversation that stays where it is was opened there by somebody: each of its requests counts as its opening
+//! would.
 
 use std::collections::BTreeMap;
 
@@ -24,8 +25,8 @@ const ENOUGH: f64 = 5.0;
 /// What another policy would have done with one request.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Would {
-    /// How much more probably it would have chosen as was chosen: what the request counts for in what would have happened
-    /// under it. 0 where that cannot be told.
+    /// How much more probably it would have chosen as was chosen: what the request counts for in what would have
+    /// happened under it. 0 where that cannot be told.
     pub weight: f64,
     /// How probably it would have chosen each model; empty where that cannot be told.
     pub shares: Vec<(ModelName, f64)>,
@@ -54,7 +55,7 @@ impl Would {
             (shares(policy, &candidates, decision.explore), drawn.candidates[drawn.chosen].propensity)
         };
         let weight = wanted[drawn.chosen] / had;
-        // Nobody drew what stays: it is never worth more than itself, however hard the version before held to its model.
+        // Nobody drew what stays: it is never worth more than itself, however hard the other holds to its model.
         let most = if stays { 1.0 } else { MOST_WEIGHT };
         if !weight.is_finite() {
             // Where neither would have opened it there.

@@ -127,7 +127,7 @@ fn a_head_is_judged_on_its_own_encoder_alone() {
     }
     let run = pointsman(dir.path(), &["evaluate", "--data", "data.jsonl", "--model", TINY, "--head", head]);
     assert!(stderr(&run).contains("it is for the encoder") && stderr(&run).contains("--model"), "{}", stderr(&run));
-    std::fs::write(dir.path().join("bad.bin"), "no head").unwrap();
+    std::fs::write(dir.path().join("bad.bin"), "This is no head.").unwrap();
     let run = pointsman(dir.path(), &["evaluate", "--data", "data.jsonl", "--model", TINY, "--head", "bad.bin"]);
     assert!(stderr(&run).contains("bad.bin: the head cannot be used"), "{}", stderr(&run));
 }

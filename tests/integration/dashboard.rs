@@ -230,11 +230,12 @@ async fn a_link_that_no_line_may_hold_is_left_in_a_file() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let line = lines.into_iter().find(|line| line.contains("Pointsman listens")).unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let line = lines.find(|line| line.contains("Pointsman listens")).unwrap();
     let told: Value = serde_json::from_str(&line).unwrap();
     let file = dir.path().join(told["dashboard.link_file"].as_str().unwrap());
     let link = std::fs::read_to_string(&file).unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let entered = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let entered = entered.get(link.trim()).send().await.unwrap();
     child.kill().unwrap();

@@ -81,7 +81,7 @@ async fn a_process_whose_drain_was_cut_ended_well() {
     let url = format!("{}/api/chat", process.proxy);
     let call = reqwest::Client::new().post(url).body(ask("/api/chat", "gpt-4o", "hi").to_string()).send();
     let call = tokio::spawn(call);
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let (said, good) = tokio::task::spawn_blocking(move || process.stop()).await.unwrap();
     assert!(good && said.contains("The drain's deadline passed"), "{said}");
     assert_eq!(call.await.unwrap().unwrap().status(), 503);

@@ -5,16 +5,26 @@ use std::time::Instant;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_TYPE;
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE};
 
 use crate::http::middleware::caller::Passer;
 use crate::http::state::{Gateway, now_s};
 use crate::telemetry::{ClassifierFigures, DeploymentFigures, LogFigures};
 use crate::upstream::BreakerState;
 
-/// All metrics in OpenMetrics' text format. Open to whoever reaches the admin listener from a network that may come in, as
-/// scrapers expect.
-pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer) -> Response {
+/// Whether a scraper names the older text format, and not OpenMetrics.
+fn wants_older(headers: &HeaderMap) -> bool {
+    let names = |kind: &str| {
+        let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|accepted| accepted.to_str().ok());
+        accepted.any(|accepted| accepted.contains(kind))
+    };
+    names("text/plain") && !names("application/openmetrics-text")
+}
+
+/// All metrics in OpenMetrics' text format, or in Prometheus' older one where that alone is asked for. Open to whoever
+/// reaches the admin listener from a network that may come in, as scrapers expect.
+pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer, headers: HeaderMap) -> Response {
     let live = gateway.live();
     let now = Instant::now();
     let mut deployments = Vec::new();
@@ -64,6 +74,24 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer) -> Response
     });
     let policy = gateway.learner.live();
     gateway.metrics.policy(policy.policy.version, policy.policy.learned_from(), gateway.budgets.price(now_s()));
-    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, media_type)], gateway.metrics.render()).into_response()
+    let (media_type, text) = if wants_older(&headers) {
+        ("text/plain; version=0.0.4; charset=utf-8", gateway.metrics.render_older())
+    } else {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", gateway.metrics.render())
+    };
+    ([(CONTENT_TYPE, media_type)], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scrapers_that_know_the_older_format_alone_get_it() {
+        let older =
+            |accepted: &'static str| wants_older(&HeaderMap::from_iter([(ACCEPT, accepted.parse().unwrap())]));
+        assert!(older("application/vnd.google.protobuf;q=0.7,text/plain;version=0.0.4;q=0.3"));
+        assert!(!older("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"));
+        assert!(!older("*/*") && !wants_older(&HeaderMap::new()));
+    }
 }

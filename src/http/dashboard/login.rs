@@ -192,9 +192,9 @@ fn own_path(next: &str) -> &str {
     }
 }
 
-/// Gives a one-time link where the gateway runs, if one is due: on the terminal alone, as the log is shown on the panel; in
-/// a file where lines are for machines, which keep them. Printed from a thread of its own, of which there is one for each
-/// link: who reads standard error may stand still.
+/// Gives a one-time link where the gateway runs, if one is due: on the terminal alone, as the log is shown on the
+/// panel; in a file where lines are for machines, which keep them. Printed from a thread of its own, of which there
+/// is one for each link: who reads standard error may stand still.
 fn announce_link(gateway: &Gateway, headers: &HeaderMap) {
     let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     if gateway.live().config.telemetry.log_format == LogFormat::Json {
@@ -233,6 +233,9 @@ fn form(gateway: &Gateway, theme: Theme, told: Option<&str>, next: &str) -> Mark
                     } @else {
                         h1 { "Open the panel" }
                         p { "No password is set. A one-time link was printed where the gateway runs; open it here." }
+                        @if gateway.live().config.telemetry.log_format == LogFormat::Json {
+                            p { "As its log is for machines, the link is in no line, but in dashboard.link in its data directory." }
+                        }
                         p.hint {
                             "To sign in with a password instead, start the gateway with "
                             code { "POINTSMAN_ADMIN_PASSWORD" } " set, or with a hash made by "
