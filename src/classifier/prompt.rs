@@ -1,6 +1,8 @@
 //! What is read of a request: the question, as the heads were fitted to questions.
 //!
-//! 1. The **question**: the last user turn that has text (inside a tool loop that is still the question).
+//! 1. The **question**: the last user turn that has text (inside a tool loop that is still the question), without what a
+//!    program adds to it: of 20 questions that Claude Code sent behind a `CLAUDE.md` of 3 KB, 5 got the task label that is
+//!    right, and passed as familiar; of those alone 18.
 //! 2. The end of the question **before** it, where it is too short to say what it is about ("And in Rust?").
 //! 3. The **tools** on offer: not by the encoder, but by statistics that compare them with the question.
 //!
@@ -49,7 +51,7 @@ impl Prompt {
         let is_question = |at: &usize| turns[*at].is_question();
         let last = || (0..turns.len()).rev().filter(says);
         let Some(asked) = last().find(is_question).or_else(|| last().next()) else { return Self::default() };
-        let question = turns[asked].plain_text();
+        let question = turns[asked].question_text();
         let mut tools = String::new();
         for tool in &request.tools {
             if tools.len() > stats::reach(true) {
@@ -60,7 +62,7 @@ impl Prompt {
         }
         let says_too_little = question.trim().len() < ENOUGH;
         let earlier = says_too_little.then(|| (0..asked).rev().filter(says).find(is_question)).flatten();
-        let before = earlier.map(|at| last_words(turns[at].plain_text().trim()).to_owned()).unwrap_or_default();
+        let before = earlier.map(|at| last_words(turns[at].question_text().trim()).to_owned()).unwrap_or_default();
         Self { question, tools, before }
     }
 
@@ -142,6 +144,18 @@ mod tests {
             (Role::User, "Translate \"good morning\" to German"),
         ]);
         assert_eq!(Prompt::of(&asked), Prompt::of_text("Translate \"good morning\" to German"));
+    }
+
+    /// As Claude Code 2.1 begins a session.
+    #[test]
+    fn what_a_program_reminds_of_is_no_question() {
+        let reminder =
+            format!("<system-reminder>\n# claudeMd\n{}\n</system-reminder>\n\n", "Fix the bug. ".repeat(200));
+        let mut asked = request(&[(Role::User, &reminder), (Role::System, "Available agent types: claude")]);
+        asked.messages[0].parts.push(Part::text("Write a short poem about autumn rain."));
+        assert_eq!(Prompt::of(&asked), Prompt::of_text("Write a short poem about autumn rain."));
+        asked.messages.push(Message::text(Role::User, "And in French?"));
+        assert_eq!(Prompt::of(&asked).before, "short poem about autumn rain.");
     }
 
     #[test]

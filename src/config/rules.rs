@@ -85,7 +85,8 @@ impl When {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Within {
-    /// The last user turn; inside a tool loop that is still the question.
+    /// The last user turn, without what a client adds to it in `<system-reminder>`; inside a tool loop that is still the
+    /// question.
     Question,
     /// All that is sent: instructions, turns, tools with their arguments and results, schemas, documents that are
     /// text, fields that only the client's dialect knows, and whatever else stands in a body that is sent as it came.

@@ -85,7 +85,7 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
 /// The record of a decision made at `at_ms` (Unix milliseconds); `prompts` = the question is kept.
 pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: bool, at_ms: i64) -> DecisionRecord {
     let Asking { request, dialect, token, conversation, dry_run } = asking;
-    let text = request.question().map(Message::plain_text);
+    let text = request.question().map(Message::question_text);
     let facts = RequestFacts {
         dialect: Some(dialect),
         requested: decision.requested.clone(),

@@ -40,7 +40,7 @@ impl Message {
         let brings_results = self.parts.iter().any(|part| matches!(part, Part::ToolResult { .. }));
         let asks = |part: &Part| match part {
             Part::ToolResult { .. } => false,
-            Part::Text { text, .. } if brings_results => !is_reminders(text),
+            Part::Text { text, .. } if brings_results => !without_reminders(text).is_empty(),
             _ => true,
         };
         self.role == Role::User && self.parts.iter().any(asks)
@@ -58,15 +58,26 @@ impl Message {
             .collect();
         texts.join("\n")
     }
+
+    /// What the person says in it: [`Self::plain_text`] without what the program that they work with puts before or
+    /// behind their words (Claude Code sends the first question of a session behind all that stands in `CLAUDE.md`). A
+    /// turn of nothing else is taken whole.
+    pub fn question_text(&self) -> String {
+        let texts: Vec<&str> = self.parts.iter().filter_map(Part::said).collect();
+        if texts.iter().all(|text| text.trim().is_empty()) { self.plain_text() } else { texts.join("\n") }
+    }
 }
 
-/// Whether a text is nothing but blanks and reminders.
-fn is_reminders(text: &str) -> bool {
+/// How a text begins that a program adds to a person's words (`<system-reminder>...</system-reminder>`).
+const REMINDER: &str = "<system-reminder>";
+
+/// What follows the blanks and the reminders at a text's beginning.
+fn without_reminders(text: &str) -> &str {
     let mut rest = text.trim_start();
-    while let Some(inside) = rest.strip_prefix("<system-reminder>") {
+    while let Some(inside) = rest.strip_prefix(REMINDER) {
         rest = inside.split_once("</system-reminder>").map_or("", |(_, after)| after).trim_start();
     }
-    rest.is_empty()
+    rest
 }
 
 /// A piece of a turn.
@@ -135,6 +146,17 @@ pub enum Part {
 }
 
 impl Part {
+    /// A text part's words, reminders at its beginning left out; nothing where there are no others.
+    fn said(&self) -> Option<&str> {
+        match self {
+            Self::Text { text, .. } if text.trim_start().starts_with(REMINDER) => {
+                Some(without_reminders(text)).filter(|said| !said.is_empty())
+            }
+            Self::Text { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
     /// A text part without a cache marker.
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text { text: text.into(), cache_control: None }
@@ -163,4 +185,30 @@ pub enum ImageSource {
         /// Base64 text.
         data: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_adds_to_a_question_is_no_part_of_it() {
+        let reminder = "<system-reminder>\nContents of CLAUDE.md:\n\nBe brief.\n</system-reminder>\n\n";
+        let turn = |texts: &[&str]| {
+            let parts = texts.iter().map(|text| Part::text(*text)).collect();
+            Message { role: Role::User, parts, name: None }
+        };
+        let said = |texts: &[&str]| turn(texts).question_text();
+        assert_eq!(said(&[reminder, "What is 17 times 23?"]), "What is 17 times 23?");
+        assert_eq!(said(&["What is 17", " times 23?", reminder, reminder]), "What is 17\n times 23?");
+        let together = format!("{reminder}{reminder}What is 17 times 23?");
+        assert_eq!(said(&[&together]), "What is 17 times 23?");
+        // Where the words are a person's own, they stay as they were written.
+        for whole in
+            ["  indented\n", "What does <system-reminder> mean?", "<system-reminder> is never closed", reminder]
+        {
+            assert_eq!(said(&[whole]), whole);
+        }
+        assert_eq!(said(&[reminder, "\n"]), turn(&[reminder, "\n"]).plain_text());
+    }
 }

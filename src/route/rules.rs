@@ -105,9 +105,9 @@ impl<'a> Facts<'a> {
         Self { body, ..self }
     }
 
-    /// The last user turn; inside a tool loop that is still the question.
+    /// The last user turn, what a program adds to it left out; inside a tool loop that is still the question.
     fn text(&self) -> &str {
-        self.text.get_or_init(|| self.request.question().map(Message::plain_text).unwrap_or_default())
+        self.text.get_or_init(|| self.request.question().map(Message::question_text).unwrap_or_default())
     }
 
     /// All that is sent, put together once for all rules.
@@ -321,6 +321,15 @@ mod tests {
             let widened = found("prefer = ['gpt-4o']\nwhen = { keywords = ['confidential'], within = 'everything' }");
             assert!(!widened.prefer.is_empty());
         }
+    }
+
+    #[test]
+    fn what_a_program_adds_to_a_question_is_found_by_rules_that_guard_and_by_no_others() {
+        let mut request = asking("<system-reminder>This is confidential.</system-reminder>");
+        request.messages[0].parts.push(Part::text("Shorter, please."));
+        let when = "when = { keywords = ['confidential'] }";
+        assert!(verdict(&format!("[[rules]]\nname = 'r'\npin = 'gpt-4o'\n{when}"), &request).pin.is_some());
+        assert!(verdict(&format!("[[rules]]\nname = 'r'\nprefer = ['gpt-4o']\n{when}"), &request).prefer.is_empty());
     }
 
     #[test]

@@ -64,6 +64,14 @@ async fn prompts_are_kept_where_the_operator_wants_them() {
     let gateway = TestGateway::start("[store]\nprompts = true").await;
     let id = chat(&gateway, ask("/v1/chat/completions", "gpt-4o", "why is the sky blue?")).await;
     assert_eq!(entry(&gateway, &id).await.decision.prompt.as_deref(), Some("why is the sky blue?"));
+    // Without what a client adds to it.
+    let mut reminded = ask("/v1/messages", "claude-sonnet", "");
+    let parts = ["<system-reminder>\nBe brief.\n</system-reminder>\n", "why is grass green?"];
+    reminded["messages"][0]["content"] = parts.map(|text| json!({ "type": "text", "text": text })).to_vec().into();
+    let response = gateway.post("/v1/messages", reminded).await;
+    let id = response.headers()["x-pointsman-decision"].to_str().unwrap().to_owned();
+    response.bytes().await.unwrap();
+    assert_eq!(entry(&gateway, &id).await.decision.prompt.as_deref(), Some("why is grass green?"));
     gateway.stop().await;
 }
 
