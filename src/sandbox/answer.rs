@@ -1,6 +1,6 @@
 //! What a stand-in says: deterministic, short, and honest about where it comes from.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::dice::Dice;
 
@@ -17,9 +17,11 @@ pub(super) struct Asked {
     /// A tool must be called: any, or this one.
     pub(super) must_call: Option<Option<String>>,
     pub(super) no_call: bool,
+    /// Tools that were called since.
+    pub(super) called: Vec<String>,
     /// What a tool gave back, where the last turn is that.
     pub(super) tool_result: Option<String>,
-    /// The answer must be JSON, of this schema where there is one.
+    /// The answer must be JSON, of this schema where it says something.
     pub(super) json: Option<Value>,
     pub(super) max_tokens: Option<u64>,
     pub(super) thinks: bool,
@@ -116,6 +118,9 @@ pub(super) fn answer(asked: &Asked, cached: u64) -> Said {
 
 fn text(asked: &Asked, dice: Dice) -> String {
     if let Some(schema) = &asked.json {
+        if schema.as_object().is_none_or(|schema| schema.is_empty()) {
+            return json!({ "answer": "sandbox" }).to_string();
+        }
         return example(schema, schema, dice, 0).to_string();
     }
     if let Some(result) = &asked.tool_result {
@@ -153,7 +158,8 @@ fn call(asked: &Asked, dice: Dice) -> Option<(String, String, Value)> {
     let question = asked.question.to_lowercase();
     let wanted = match &asked.must_call {
         Some(Some(name)) => asked.tools.iter().find(|(known, _)| known == name),
-        Some(None) => asked.tools.first(),
+        // Who offers one for the answer itself beside those to find it with wants it called in the end.
+        Some(None) => asked.tools.iter().find(|(name, _)| !asked.called.contains(name)).or(asked.tools.last()),
         None => asked.tools.iter().find(|(name, _)| {
             question.contains("tool") || name.split(['_', '-']).any(|word| word.len() > 3 && question.contains(word))
         }),
@@ -161,6 +167,28 @@ fn call(asked: &Asked, dice: Dice) -> Option<(String, String, Value)> {
     let (name, schema) = wanted?;
     let id = format!("call_{:016x}", dice.about("call").bits());
     Some((id, name.clone(), example(schema, schema, dice, 0)))
+}
+
+/// The schema that a prompt has in it, where whoever asks for JSON can say it in words only: the last one; `{}` where
+/// there is none.
+pub(super) fn schema_in(prompt: &str) -> Value {
+    /// A longer search is not worth it.
+    const TRIES: usize = 1000;
+    let mut found = json!({});
+    let mut from = 0;
+    for (at, _) in prompt.match_indices('{').take(TRIES) {
+        if at < from {
+            continue;
+        }
+        let mut values = serde_json::Deserializer::from_str(&prompt[at..]).into_iter::<Value>();
+        if let Some(Ok(value)) = values.next()
+            && (value["type"] == "object" || value["properties"].is_object())
+        {
+            from = at + values.byte_offset();
+            found = value;
+        }
+    }
+    found
 }
 
 /// A schema is followed so far down.
@@ -191,10 +219,9 @@ fn example(schema: &Value, root: &Value, dice: Dice, depth: usize) -> Value {
         "object" if depth < DEEPEST => {
             let properties = schema["properties"].as_object();
             let fields = properties.into_iter().flatten();
-            let object: Map<String, Value> = fields
+            fields
                 .map(|(key, schema)| (key.clone(), example(schema, root, dice.about(key.as_str()), depth + 1)))
-                .collect();
-            if object.is_empty() && depth == 0 { json!({ "answer": "sandbox" }) } else { Value::Object(object) }
+                .collect()
         }
         "array" if depth < DEEPEST => json!([example(&schema["items"], root, dice, depth + 1)]),
         "integer" => json!(dice.below(100)),
@@ -208,6 +235,44 @@ fn example(schema: &Value, root: &Value, dice: Dice, depth: usize) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn tools(schemas: &[(&str, Value)]) -> Asked {
+        let tools = schemas.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
+        Asked { tools, must_call: Some(None), ..Asked::default() }
+    }
+
+    #[test]
+    fn who_must_call_calls_a_tool_that_was_not_called_yet() {
+        let mut asked = tools(&[("weather", json!({})), ("final_result", json!({}))]);
+        let called = |asked: &Asked| answer(asked, 0).call.unwrap().1;
+        assert_eq!(called(&asked), "weather");
+        asked.called.push("weather".into());
+        asked.tool_result = Some("sunny".into());
+        assert_eq!(called(&asked), "final_result");
+        asked.called.push("final_result".into());
+        assert_eq!(called(&asked), "final_result");
+    }
+
+    #[test]
+    fn a_tool_without_parameters_is_called_without_arguments() {
+        for schema in [json!({ "type": "object", "properties": {} }), json!({}), Value::Null] {
+            assert_eq!(answer(&tools(&[("time_now", schema.clone())]), 0).call.unwrap().2, json!({}), "{schema}");
+        }
+    }
+
+    #[test]
+    fn a_schema_in_words_is_found_in_the_prompt() {
+        let schema = json!({ "type": "object", "properties": { "age": { "type": "object", "properties": {} } } });
+        let prompt =
+            format!("fn main() {{ f({{}}) }} {{\"type\": \"text\"}} JSON Schema:\n{schema:#}\nBob's age {{?");
+        assert_eq!(schema_in(&prompt), schema);
+        assert_eq!(schema_in("Answer in JSON, {like this}"), json!({}));
+        let said = |json: Value| answer(&Asked { json: Some(json), ..Asked::default() }, 0).text;
+        assert_eq!(
+            (said(schema_in(&prompt)), said(json!({}))),
+            (r#"{"age":{}}"#.into(), r#"{"answer":"sandbox"}"#.into())
+        );
+    }
 
     #[test]
     fn a_schema_is_followed_where_it_refers_to_a_part_of_itself() {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Asked, End, Said, tokens};
+use super::answer::{Asked, End, Said, schema_in, tokens};
 use super::dice::Dice;
 use super::frames::Frames;
 use super::vendor::Vendor;
@@ -201,10 +201,22 @@ fn asked(model: &str, messages: &[Value], body: &Value) -> Asked {
         asked.prompt.push('\n');
         if message["role"] == "user" {
             asked.tool_result = result;
+            if asked.tool_result.is_none() {
+                asked.called.clear();
+            }
             if !text.is_empty() || asked.tool_result.is_none() {
                 asked.question = text;
             }
         }
+        let blocks = message["content"].as_array().into_iter().flatten();
+        let calls = blocks.filter(|block| block["type"] == "tool_use");
+        asked.called.extend(calls.filter_map(|call| call["name"].as_str()).map(str::to_owned));
+    }
+    let format = &body["output_config"]["format"];
+    if format["type"] == "json_schema" {
+        asked.json = Some(format["schema"].clone());
+    } else if system.contains("JSON object") {
+        asked.json = Some(schema_in(&asked.prompt));
     }
     for tool in body["tools"].as_array().into_iter().flatten() {
         asked.prompt.push_str(&tool.to_string());
@@ -215,12 +227,6 @@ fn asked(model: &str, messages: &[Value], body: &Value) -> Asked {
         Some("tool") => asked.must_call = Some(body["tool_choice"]["name"].as_str().map(str::to_owned)),
         Some("none") => asked.no_call = true,
         _ => {}
-    }
-    let format = &body["output_config"]["format"];
-    if format["type"] == "json_schema" {
-        asked.json = Some(format["schema"].clone());
-    } else if system.contains("JSON object") {
-        asked.json = Some(json!({}));
     }
     asked.thinks = matches!(body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
     asked.stop = body["stop_sequences"]

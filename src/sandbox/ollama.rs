@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Asked, End, Said};
+use super::answer::{Asked, End, Said, schema_in};
 use super::frames::Frames;
 use super::vendor::Vendor;
 
@@ -50,7 +50,7 @@ fn asked(model: &str, messages: &[Value], body: &Value) -> Asked {
         asked.tools.push((function["name"].as_str().unwrap_or_default().to_owned(), function["parameters"].clone()));
     }
     asked.json = match &body["format"] {
-        Value::String(_) => Some(json!({})),
+        Value::String(_) => Some(schema_in(&asked.prompt)),
         Value::Object(_) => Some(body["format"].clone()),
         _ => None,
     };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Asked, End, Said};
+use super::answer::{Asked, End, Said, schema_in};
 use super::dice::Dice;
 use super::frames::Frames;
 use super::vendor::Vendor;
@@ -91,11 +91,20 @@ fn asked(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Asked
             Some("user") => {
                 asked.question = text;
                 asked.tool_result = None;
+                asked.called.clear();
             }
             Some("tool") => asked.tool_result = Some(text),
-            _ => {}
+            _ => {
+                let calls = message["tool_calls"].as_array().into_iter().flatten();
+                asked.called.extend(calls.filter_map(|call| call["function"]["name"].as_str()).map(str::to_owned));
+            }
         }
     }
+    asked.json = match body["response_format"]["type"].as_str() {
+        Some("json_object") => Some(schema_in(&asked.prompt)),
+        Some("json_schema") => Some(body["response_format"]["json_schema"]["schema"].clone()),
+        _ => None,
+    };
     for tool in body["tools"].as_array().into_iter().flatten() {
         let function = &tool["function"];
         let name = function["name"].as_str().unwrap_or_default().to_owned();
@@ -110,11 +119,6 @@ fn asked(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Asked
         }
         _ => {}
     }
-    asked.json = match body["response_format"]["type"].as_str() {
-        Some("json_object") => Some(json!({})),
-        Some("json_schema") => Some(body["response_format"]["json_schema"]["schema"].clone()),
-        _ => None,
-    };
     asked.max_tokens = body["max_completion_tokens"].as_u64().or(body["max_tokens"].as_u64());
     asked.stop = match &body["stop"] {
         Value::String(stop) => vec![stop.clone()],
