@@ -48,9 +48,6 @@ impl Demand {
         if lacks(self.needs.tools, Capability::Tools) {
             return Err("it cannot call tools".into());
         }
-        if self.must_call && model.refuses.contains(&Refusal::ForcedTools) {
-            return Err("it cannot be made to call a tool".into());
-        }
         if self.prefilled && model.refuses.contains(&Refusal::Prefill) {
             return Err("it does not go on with an answer that is begun".into());
         }
@@ -61,6 +58,11 @@ impl Demand {
             return Err("it cannot hold its answer to a schema".into());
         }
         Ok(())
+    }
+
+    /// Whether it would make a model call a tool that cannot be made to.
+    pub fn forces(&self, model: &config::Model) -> bool {
+        self.must_call && model.refuses.contains(&Refusal::ForcedTools)
     }
 
     /// Whether it fits a model's context; if not, why, as a clause for people.
@@ -179,10 +181,10 @@ mod tests {
         let mut request = request("hi");
         request.tool_choice = Some(ToolChoice::Required);
         let own_head = config::Model { refuses: [Refusal::ForcedTools].into(), ..config::Model::default() };
-        assert_eq!(Demand::of(&request).check(&own_head).unwrap_err(), "it cannot be made to call a tool");
-        assert!(Demand::of(&request).check(&config::Model::default()).is_ok());
+        assert!(Demand::of(&request).forces(&own_head));
+        assert!(!Demand::of(&request).forces(&config::Model::default()));
         request.tool_choice = Some(ToolChoice::Auto);
-        assert!(Demand::of(&request).check(&own_head).is_ok());
+        assert!(!Demand::of(&request).forces(&own_head));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::error::PlanError;
 use super::question::Question;
 use super::rules::Verdict;
 use crate::codec;
+use crate::config::Capability;
 use crate::protocol::{Mode, RoutingOptions};
 use crate::upstream::{Availability, Catalog, Model, Refused};
 
@@ -25,6 +26,8 @@ pub(super) enum Reason {
     /// Its backends cannot carry a field of the request: one of them speaks this dialect, or, where there is none,
     /// its provider does not take it.
     Uncarried { field: String, dialect: Option<&'static str> },
+    /// It cannot be made to call a tool; `by_schema` = it can hold its answer to a schema.
+    Unforced { by_schema: bool },
     /// It would be there at another time: in how long, and what is in the way till then, where that is known.
     Unavailable { why: String, back: Option<(Duration, Refused)> },
     /// It would serve a shorter prompt.
@@ -46,7 +49,11 @@ impl Reason {
     }
 
     fn field(&self) -> Option<&str> {
-        if let Self::Uncarried { field, .. } = self { Some(field) } else { None }
+        match self {
+            Self::Uncarried { field, .. } => Some(field),
+            Self::Unforced { .. } => Some("tool_choice"),
+            _ => None,
+        }
     }
 }
 
@@ -55,6 +62,10 @@ impl fmt::Display for Reason {
         match self {
             Self::Lasting(text) | Self::TooLong(text) | Self::Unavailable { why: text, .. } => f.write_str(text),
             Self::Weightless { .. } => f.write_str("its weight is 0"),
+            Self::Unforced { by_schema } => {
+                let beside = if *by_schema { ", and so does a schema as the answer's format" } else { "" };
+                write!(f, "it cannot be made to call a tool (`tool_choice` \"auto\" works{beside})")
+            }
             Self::Uncarried { field, dialect: None } => write!(f, "its provider does not take `{field}`"),
             Self::Uncarried { field, dialect: Some(dialect) } => {
                 write!(f, "its backend speaks the {dialect} dialect, which cannot carry `{field}`")
@@ -158,6 +169,9 @@ fn eligible(
         }
     }
     demand.check(&model.settings).map_err(Reason::Lasting)?;
+    if demand.forces(&model.settings) {
+        return Err(Reason::Unforced { by_schema: model.settings.can.contains(&Capability::StructuredOutput) });
+    }
     if let Some((field, dialect)) = uncarried(model, question) {
         return Err(Reason::Uncarried { field, dialect });
     }

@@ -28,7 +28,7 @@ pub enum PlanError {
     /// No model is able to serve the request.
     #[error("no model can serve this request: {0}")]
     Unable(String),
-    /// No backend can carry a field of the request.
+    /// No backend can carry a field of the request, or no model does what it says.
     #[error("no model can serve this request: {text}")]
     Uncarried {
         /// The field.

@@ -109,6 +109,16 @@ fn who_cannot_be_made_to_call_a_tool_is_not_asked_to() {
 }
 
 #[test]
+fn who_cannot_be_made_to_call_a_tool_says_what_works() {
+    let config = "[models.own-head]\nrefuses = ['forced_tools']\ncan = ['tools', 'structured_output']\nprovider = 'home'\n\
+        [providers.home]\nbase_url = 'http://127.0.0.1:1/v1'\n";
+    let error = ApiError::from(ask(config, &must_call("own-head"), 1).unwrap_err());
+    assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::InvalidRequest, Some("tool_choice")));
+    let way_out = "(`tool_choice` \"auto\" works, and so does a schema as the answer's format)";
+    assert!(error.message.contains(way_out), "{}", error.message);
+}
+
+#[test]
 fn a_named_model_that_cannot_carry_a_field_is_an_error_that_names_it() {
     let error: ApiError = ask(LOCAL, &must_call("local"), 1).unwrap_err().into();
     assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::InvalidRequest, Some("tool_choice")));
