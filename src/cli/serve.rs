@@ -101,7 +101,8 @@ fn announce(app: &App, sandbox: bool) {
     }
     eprintln!("{usable} of {} models can be called.", live.catalog.models().count());
     if usable == 0 {
-        eprintln!("Set a key (ANTHROPIC_API_KEY, OPENAI_API_KEY, DEEPSEEK_API_KEY), start Ollama, or try --sandbox.");
+        let asked = live.config.providers.iter().filter(|(_, provider)| provider.discovers());
+        eprintln!("{}", advice(asked.map(|(name, _)| name.as_str())));
     }
     if sandbox {
         let log = crate::app::log_dir(&live.config, true);
@@ -114,6 +115,17 @@ fn announce(app: &App, sandbox: bool) {
         let token = if asks { "-H 'authorization: Bearer pm_...' " } else { "" };
         eprintln!("  curl {token}http://{}/api/chat -d '{body}'\n", app.proxy);
         eprintln!("  curl {token}http://{}/v1/chat/completions -d '{body}'\n", app.proxy);
+    }
+}
+
+/// What is said where no model can be called, `asked` being the providers that are asked for their models.
+fn advice<'a>(asked: impl Iterator<Item = &'a str>) -> String {
+    // Which is asked wherever it might be.
+    let servers: Vec<&str> = asked.filter(|name| *name != "ollama").collect();
+    if servers.is_empty() {
+        "Set a key (ANTHROPIC_API_KEY, OPENAI_API_KEY, DEEPSEEK_API_KEY), start Ollama, or try --sandbox.".into()
+    } else {
+        format!("More may come from those that are asked for their models: {}.", servers.join(", "))
     }
 }
 
@@ -162,5 +174,17 @@ async fn until_stopped(app: App, load: &LoadArgs, signals: &mut Signals) -> anyh
         }
         _ = terminate.recv() => Ok(ExitCode::FAILURE),
         _ = interrupt.recv() => Ok(ExitCode::FAILURE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_server_s_list_is_not_told_to_set_a_key() {
+        assert!(advice(["ollama"].into_iter()).contains("OPENAI_API_KEY"));
+        let told = advice(["acme", "ollama", "home"].into_iter());
+        assert_eq!(told, "More may come from those that are asked for their models: acme, home.");
     }
 }
