@@ -8,7 +8,7 @@ use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::error::{Rejection, dialect_of};
-use super::middleware::request_id;
+use super::middleware::{oversize, request_id};
 use super::state::Gateway;
 use super::{admin, api, dashboard};
 use crate::protocol::{ApiError, ErrorKind};
@@ -35,6 +35,7 @@ fn of_clients() -> Vec<Endpoint> {
         ("/api/outcomes", post(api::outcomes::report)),
         ("/api/feedback", post(api::feedback::give)),
         // How it is
+        ("/", get(api::health::hello)),
         ("/health", get(api::health::health)),
         ("/ready", get(api::health::ready)),
     ]
@@ -105,7 +106,8 @@ fn finish(router: Router<Arc<Gateway>>, gateway: Arc<Gateway>, cors: Option<Cors
     let router = router
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(gateway)
+        .with_state(Arc::clone(&gateway))
+        .layer(middleware::from_fn_with_state(gateway, oversize::layer))
         .layer(middleware::from_fn_with_state(watch, request_id::layer));
     match cors {
         Some(cors) => router.layer(cors),

@@ -277,6 +277,15 @@ async fn a_body_that_is_too_large_is_413() {
     let response = gateway.post("/v1/chat/completions", body).await;
     assert_eq!(response.status(), 413);
     assert!(error("/v1/chat/completions", &response.json().await.unwrap()).contains("limits.max_body_mb"));
+    // Who waits to be told to go on need not send it.
+    for (length, told) in [(2 << 20, "HTTP/1.1 413"), (99, "HTTP/1.1 100")] {
+        let mut waiting = tokio::net::TcpStream::connect(gateway.app.proxy).await.unwrap();
+        let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue";
+        waiting.write_all(format!("{head}\r\ncontent-length: {length}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        tokio::time::timeout(Duration::from_secs(5), waiting.read_exact(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(str::from_utf8(&answer), Ok(told));
+    }
     gateway.stop().await;
 }
 

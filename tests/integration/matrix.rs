@@ -336,5 +336,12 @@ async fn beside_chat() {
         assert_eq!(response.status(), 200, "{path}");
         assert!(response.json::<Value>().await.unwrap().is_object());
     }
+    assert_eq!(gateway.http.head(gateway.url("/")).send().await.unwrap().status(), 200);
+    let hello = gateway.http.get(gateway.url("/")).send().await.unwrap().text().await.unwrap();
+    let paths: Vec<&str> = hello.split([' ', ',', '.', '\n']).filter(|word| word.starts_with('/')).collect();
+    assert!(paths.contains(&"/v1/messages"), "{hello}");
+    for path in paths {
+        assert_ne!(gateway.http.get(gateway.url(path)).send().await.unwrap().status(), 404, "{path}");
+    }
     gateway.stop().await;
 }

@@ -20,8 +20,16 @@ pub const SMALL: usize = 64 << 10;
 ///
 /// `TooLarge`, `Timeout`, or `InvalidRequest` where the client broke off.
 pub async fn read(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
-    let told = || format!("{} MiB (limits.max_body_mb)", limits.max_body_mb);
-    read_within(body, config::mebibytes(limits.max_body_mb), told, limits).await
+    read_within(body, config::mebibytes(limits.max_body_mb), || too_large(limits), limits).await
+}
+
+/// What is told of a body that is larger than [`read`] takes.
+pub fn too_large(limits: &Limits) -> ApiError {
+    larger_than(&format!("{} MiB (limits.max_body_mb)", limits.max_body_mb))
+}
+
+fn larger_than(most: &str) -> ApiError {
+    ApiError::new(ErrorKind::TooLarge, format!("the body is larger than {most}"))
 }
 
 /// Reads a body of at most [`SMALL`] bytes whole.
@@ -30,23 +38,27 @@ pub async fn read(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
 ///
 /// As [`read`].
 pub async fn read_small(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
-    read_within(body, SMALL, || format!("{} KiB", SMALL >> 10), limits).await
+    read_within(body, SMALL, || larger_than(&format!("{} KiB", SMALL >> 10)), limits).await
 }
 
-/// Reads a body of at most `most` bytes, which are `told` so.
+/// A byte order mark, which some clients write before their JSON and readers of JSON do not know.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Reads a body of at most `most` bytes, without the byte order mark.
 async fn read_within(
     body: Body,
     most: usize,
-    told: impl FnOnce() -> String,
+    too_large: impl FnOnce() -> ApiError,
     limits: &Limits,
 ) -> Result<Bytes, ApiError> {
     let whole = Limited::new(body, most).collect();
     match tokio::time::timeout(Duration::from_secs(limits.body_timeout_s), whole).await {
         Err(_) => Err(ApiError::new(ErrorKind::Timeout, "the body did not arrive in time")),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(ApiError::new(ErrorKind::TooLarge, format!("the body is larger than {}", told())))
+        Ok(Ok(body)) => {
+            let body = body.to_bytes();
+            Ok(if body.starts_with(MARK) { body.slice(MARK.len()..) } else { body })
         }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(ApiError::invalid("the body could not be read")),
     }
 }
@@ -88,6 +100,12 @@ mod tests {
         let error = read_small(Body::from(vec![b' '; SMALL + 1]), &limits).await.unwrap_err();
         assert_eq!((error.kind, error.message.as_str()), (ErrorKind::TooLarge, "the body is larger than 64 KiB"));
         assert!(read(Body::from(vec![b' '; SMALL + 1]), &limits).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_is_skipped() {
+        let body = read(Body::from("\u{feff}{\"name\": \"\u{feff}\"}"), &Limits::default()).await.unwrap();
+        assert_eq!(json::<Named>(&body).unwrap().name, "\u{feff}");
     }
 
     #[test]

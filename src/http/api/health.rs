@@ -1,4 +1,4 @@
-//! `GET /health` and `GET /ready`, open to all: they say how it is, and nothing of what it does.
+//! `GET /`, `GET /health` and `GET /ready`, open to all: they say how it is, and nothing of what it does.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,6 +10,11 @@ use serde_json::{Value, json};
 
 use crate::http::state::Gateway;
 use crate::store::{Health, OpenState};
+
+/// Somebody is here: 200, with what to ask. Monitors look here, and Claude Code does with `HEAD` whenever it starts.
+pub async fn hello() -> &'static str {
+    "Pointsman. Chat: /v1/chat/completions, /v1/responses, /v1/messages, /api/chat. Models: /v1/models. Health: /health\n"
+}
 
 /// It is alive: 200, with a line per backend.
 pub async fn health(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
