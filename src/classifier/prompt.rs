@@ -155,7 +155,7 @@ mod tests {
         asked.messages[0].parts.push(Part::text("Write a short poem about autumn rain."));
         assert_eq!(Prompt::of(&asked), Prompt::of_text("Write a short poem about autumn rain."));
         asked.messages.push(Message::text(Role::User, "And in French?"));
-        assert_eq!(Prompt::of(&asked).before, "short poem about autumn rain.");
+        assert_eq!(Prompt::of(&asked).before, "a short poem about autumn rain.");
     }
 
     #[test]
