@@ -18,24 +18,15 @@ const DEEPEST: usize = 3;
 /// Bytes from which on a text that could be base64 is: a picture, a file, a vendor's seal.
 const SEALED: usize = 256;
 
-/// Words of the dialects, and of schemas: as names of fields, and as one of the few values that a field of theirs has,
-/// they say nothing of what a request is about.
-static GRAMMAR: LazyLock<HashSet<&str>> = LazyLock::new(|| GRAMMAR_WORDS.split_whitespace().collect());
+/// Words of the dialects, of look-alikes and of schemas: as names of fields, and as one of the few values that a field of
+/// theirs has, they say nothing of what a request is about. From the parameter types of OpenAI's and Anthropic's own
+/// Python libraries (November 2026), Ollama's options, vLLM's parameters, and JSON Schema (draft 2020-12).
+static GRAMMAR: LazyLock<HashSet<&str>> =
+    LazyLock::new(|| include_str!("grammar.txt").split_whitespace().chain(MEASURES.iter().copied()).collect());
 
-const GRAMMAR_WORDS: &str = "model messages role content name type text system user assistant developer tool tools function \
-    functions description parameters properties required object string number integer boolean array null items enum \
-    const default format schema title strict arguments input output id index image url source data document file files \
-    filename context reasoning thinking thought effort minimal low medium high max budget auto none any all stop stream \
-    store seed temperature metadata voice audio modalities prediction verbosity detail refusal signature summary \
-    annotations citations cache ephemeral ttl 5m 1h base64 enabled disabled adaptive service priority flex instructions \
-    image/png image/jpeg image/gif image/webp application/pdf text/plain";
-
-/// Fields that hold a measure: their numbers say nothing of what a request is about, either.
-static MEASURES: LazyLock<HashSet<&str>> = LazyLock::new(|| MEASURE_WORDS.split_whitespace().collect());
-
-const MEASURE_WORDS: &str = "max_tokens max_completion_tokens max_output_tokens budget_tokens temperature top_p top_k n \
-    top_logprobs seed frequency_penalty presence_penalty index timeout dimensions max_uses minimum maximum \
-    exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength minItems maxItems minProperties maxProperties";
+/// Those of them that hold a measure: its number says nothing of what a request is about, either.
+static MEASURES: LazyLock<HashSet<&str>> =
+    LazyLock::new(|| include_str!("measures.txt").split_whitespace().collect());
 
 impl ChatRequest {
     /// Every text that is sent, once: in the messages, what stands in tools' arguments and results included, then
@@ -96,7 +87,7 @@ impl<'a> Texts<'a> {
     }
 
     fn says_nothing(&self, text: &str) -> bool {
-        self.idle.is_some_and(|model| text == model || GRAMMAR.contains(text))
+        self.idle.is_some_and(|model| text == model || GRAMMAR.contains(undated(text)))
     }
 
     fn message(&mut self, message: &'a Message) {
@@ -177,6 +168,12 @@ impl<'a> Texts<'a> {
             Literal::Number(_) => {}
         });
     }
+}
+
+/// A tool of a vendor's without the date of its version, as in `web_search_20260318`.
+fn undated(word: &str) -> &str {
+    let is_date = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
+    word.split_once("_20").filter(|(_, rest)| is_date(rest)).map_or(word, |(name, _)| name)
 }
 
 fn measures(field: &str) -> bool {
@@ -298,9 +295,48 @@ mod tests {
         let request = ChatRequest { model: "auto".into(), messages, tools: vec![tool], ..ChatRequest::default() };
         let mut texts: Vec<_> = request.texts(Some(body.as_bytes())).into_iter().collect();
         texts.sort_unstable();
-        assert_eq!(texts, ["f", "hi", "input_schema", "maxLength", "max_tokens", "text"]);
+        assert_eq!(texts, ["f", "hi", "text"]);
         let asked = ChatRequest { messages: vec![Message::text(Role::User, "model")], ..request };
         assert!(says(&asked, "model"), "said by the client");
+    }
+
+    #[test]
+    fn of_what_libraries_send_only_the_clients_words_are_left() {
+        let anthropic = json!({
+            "model": "m", "max_tokens": 64_000, "stop_sequences": ["END"], "metadata": { "user_id": "u-1" },
+            "thinking": { "type": "enabled", "budget_tokens": 12_000 }, "output_config": { "effort": "high" },
+            "context_management": { "edits": [{ "type": "clear_tool_uses_20250919" }] }, "service_tier": "auto",
+            "tool_choice": { "type": "auto", "disable_parallel_tool_use": true },
+            "tools": [{ "type": "web_search_20260318", "name": "web_search", "max_uses": 12_345 }],
+            "messages": [{ "role": "user", "content": [
+                { "type": "tool_result", "tool_use_id": "t-1", "is_error": false, "content": "42" },
+                { "type": "text", "text": "hi", "cache_control": { "type": "ephemeral", "ttl": "1h" } },
+            ] }],
+        });
+        let openai = json!({
+            "model": "m", "max_completion_tokens": 64_000, "presence_penalty": 0, "frequency_penalty": 0.5, "top_p": 1,
+            "stream": true, "stream_options": { "include_usage": true }, "parallel_tool_calls": false,
+            "prompt_cache_key": "k-1", "safety_identifier": "s-1", "service_tier": "auto", "reasoning_effort": "low",
+            "response_format": { "type": "json_schema", "json_schema": { "name": "n-1", "strict": true, "schema": {
+                "$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object",
+                "additionalProperties": false, "properties": { "p-1": { "type": "string", "maxLength": 16_384 } },
+            } } },
+            "messages": [
+                { "role": "assistant", "content": null, "refusal": null, "annotations": [], "reasoning_content": "",
+                  "tool_calls": [{ "id": "c-1", "type": "function", "function": { "name": "f-1", "arguments": "{}" } }] },
+                { "role": "tool", "tool_call_id": "c-1", "content": "hi" },
+            ],
+        });
+        let left = |body: &Value| {
+            let request = ChatRequest { model: "m".into(), ..ChatRequest::default() };
+            let body = body.to_string();
+            let mut texts: Vec<_> =
+                request.texts(Some(body.as_bytes())).iter().map(|text| text.to_string()).collect();
+            texts.sort_unstable();
+            texts
+        };
+        assert_eq!(left(&anthropic), ["42", "END", "clear_tool_uses_20250919", "edits", "hi", "t-1", "u-1"]);
+        assert_eq!(left(&openai), ["", "c-1", "f-1", "hi", "k-1", "n-1", "p-1", "s-1", "{}"]);
     }
 
     #[test]
