@@ -467,9 +467,8 @@ fn calls_that_overlap_are_told_apart() {
     let said = [
         call(0, Some("a"), "{"),
         call(1, Some("b"), ""),
+        StreamEvent::Text("between".into()),
         call(0, None, "}"),
-        StreamEvent::Text("done".into()),
-        call(0, None, "late"),
         StreamEvent::Finish { reason: FinishReason::ToolCalls, stop_sequence: None },
     ];
     let answer = listened(&heard(&said));

@@ -180,11 +180,18 @@ fn measures(field: &str) -> bool {
     MEASURES.contains(field)
 }
 
-/// Whether a text is bytes that were made letters.
+/// Whether a text is bytes that were made letters: said to be so, or too long and too mixed to be anybody's words.
 fn is_sealed(text: &str) -> bool {
-    let inside = text.strip_prefix("data:").and_then(|rest| Some(rest.split_once(";base64,")?.1));
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
-    inside.is_some() || (text.len() >= SEALED && text.bytes().all(is_letter))
+    if let Some((media, bytes)) = text.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
+        return media.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.+-;=".contains(&byte))
+            && bytes.bytes().all(is_letter);
+    }
+    let count = |wanted: fn(&u8) -> bool| text.bytes().filter(wanted).count();
+    text.len() >= SEALED
+        && text.bytes().all(is_letter)
+        && count(u8::is_ascii_uppercase) >= text.len() / 8
+        && count(u8::is_ascii_digit) >= text.len() / 64
 }
 
 #[cfg(test)]
@@ -356,6 +363,10 @@ mod tests {
             r#"{"system": [{"text": "x-anthropic-billing-header: confidential"}]}"#,
         ] {
             assert!(said(body), "{body}");
+        }
+        let path = format!("/srv/confidential/{}", "a_b-c/".repeat(50));
+        for text in ["data:image/png;base64,iVBORw0KGgo= What is in this confidential picture?", path.as_str()] {
+            assert!(said(&json!({ "text": text }).to_string()), "{text}");
         }
         let picture = format!("{}/confidential/", "iVBORw0KGgo".repeat(30));
         for bytes in [picture.clone(), format!("data:image/png;base64,{picture}")] {

@@ -8,7 +8,8 @@ use super::items::{COMPLETED, IN_PROGRESS, Item, content, summary_part};
 use super::{Stage, object};
 use crate::protocol::{Part, StreamEvent, ToolCallDelta, Usage};
 
-/// Writes events. Calls in a row are open together: other dialects' calls overlap, and never say that one has ended.
+/// Writes events. Calls stay open to the end: other dialects' calls overlap, words may come between their pieces, and
+/// none says that it has ended.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     meta: AnswerMeta,
@@ -17,14 +18,14 @@ pub(crate) struct Encoder {
     next: u64,
     /// All items, as far as they came.
     items: Vec<Item>,
-    /// From here on they are open.
-    open: usize,
+    /// Where the thought or message stands that is open.
+    spoken: Option<usize>,
     usage: Usage,
 }
 
 impl Encoder {
     pub(crate) fn new(meta: AnswerMeta) -> Self {
-        Self { meta, started: false, next: 0, items: Vec::new(), open: 0, usage: Usage::default() }
+        Self { meta, started: false, next: 0, items: Vec::new(), spoken: None, usage: Usage::default() }
     }
 
     pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
@@ -35,19 +36,19 @@ impl Encoder {
             StreamEvent::Thinking(text) => self.think(text, out),
             StreamEvent::ThinkingSignature(signature) => {
                 self.enter_thought(out);
-                if let Some(Item::Thought(Part::Thinking { signature: known, .. })) = self.items.last_mut() {
+                if let Some(Item::Thought(Part::Thinking { signature: known, .. })) = self.spoken_mut() {
                     *known = Some(signature.clone());
                 }
             }
             StreamEvent::RedactedThinking(data) => {
-                self.close(COMPLETED, out);
-                self.add(Item::Thought(Part::RedactedThinking { data: data.clone() }), out);
+                self.hush(COMPLETED, out);
+                self.speak(Item::Thought(Part::RedactedThinking { data: data.clone() }), out);
             }
             StreamEvent::ToolCall(call) => self.call(call, out),
             StreamEvent::Usage(counts) => self.usage.absorb(counts),
             StreamEvent::Finish { reason, .. } => {
                 let stage = Stage::ended(*reason, &self.items);
-                self.close(stage.of_last(), out);
+                self.close_all(stage.of_last(), out);
                 self.tell(&stage, out);
             }
             StreamEvent::Error(error) => self.tell(&Stage::Broken(error), out),
@@ -76,7 +77,7 @@ impl Encoder {
             said.push_str(text);
         }
         let delta = json!({ "content_index": self.part_index(), "delta": text, "logprobs": [] });
-        self.say_of_last("response.output_text.delta", delta, out);
+        self.say_of_spoken("response.output_text.delta", delta, out);
     }
 
     fn refuse(&mut self, text: &str, out: &mut BytesMut) {
@@ -85,75 +86,77 @@ impl Encoder {
             said.push_str(text);
         }
         let delta = json!({ "content_index": self.part_index(), "delta": text });
-        self.say_of_last("response.refusal.delta", delta, out);
+        self.say_of_spoken("response.refusal.delta", delta, out);
     }
 
     fn think(&mut self, text: &str, out: &mut BytesMut) {
         // What comes after a signature is another thought.
-        if matches!(self.items.last(), Some(Item::Thought(Part::Thinking { signature: Some(_), .. }))) {
-            self.close(COMPLETED, out);
+        if matches!(self.spoken(), Some(Item::Thought(Part::Thinking { signature: Some(_), .. }))) {
+            self.hush(COMPLETED, out);
         }
         self.enter_thought(out);
-        let Some(Item::Thought(Part::Thinking { text: thought, .. })) = self.items.last_mut() else { return };
+        let Some(Item::Thought(Part::Thinking { text: thought, .. })) = self.spoken_mut() else { return };
         let first = thought.is_empty();
         thought.push_str(text);
         if first {
             let part = json!({ "summary_index": 0, "part": summary_part("") });
-            self.say_of_last("response.reasoning_summary_part.added", part, out);
+            self.say_of_spoken("response.reasoning_summary_part.added", part, out);
         }
         let delta = json!({ "summary_index": 0, "delta": text });
-        self.say_of_last("response.reasoning_summary_text.delta", delta, out);
+        self.say_of_spoken("response.reasoning_summary_text.delta", delta, out);
     }
 
     fn call(&mut self, call: &ToolCallDelta, out: &mut BytesMut) {
         if let Some((id, name)) = &call.start {
-            if !matches!(self.last_open(), Some(Item::Call { .. })) {
-                self.close(COMPLETED, out);
-            }
+            self.hush(COMPLETED, out);
             self.add(Item::call(id, name, self.meta.echo.get("tools")), out);
         }
         let mut calls = self.items.iter_mut().enumerate().filter(|(_, item)| matches!(item, Item::Call { .. }));
         let Some((index, item)) = calls.nth(call.index) else { return };
-        // Nobody hears what is said of a call that is over.
-        if index >= self.open && !call.arguments.is_empty() {
+        if !call.arguments.is_empty() {
             item.argue(&call.arguments);
             let delta = json!({ "delta": call.arguments });
             self.say_of(index, "response.function_call_arguments.delta", delta, out);
         }
     }
 
-    fn last_open(&self) -> Option<&Item> {
-        self.items[self.open..].last()
+    /// The thought or message that is open.
+    fn spoken(&self) -> Option<&Item> {
+        self.items.get(self.spoken?)
+    }
+
+    fn spoken_mut(&mut self) -> Option<&mut Item> {
+        self.items.get_mut(self.spoken?)
     }
 
     /// Makes a readable thought the open item.
     fn enter_thought(&mut self, out: &mut BytesMut) {
-        if !matches!(self.last_open(), Some(Item::Thought(Part::Thinking { .. }))) {
-            self.close(COMPLETED, out);
-            self.add(Item::Thought(Part::Thinking { text: String::new(), signature: None }), out);
+        if !matches!(self.spoken(), Some(Item::Thought(Part::Thinking { .. }))) {
+            self.hush(COMPLETED, out);
+            self.speak(Item::Thought(Part::Thinking { text: String::new(), signature: None }), out);
         }
     }
 
     /// Makes a part like `empty` the open one, in a message that is open.
     fn enter_part(&mut self, empty: &Part, out: &mut BytesMut) {
         let same = |said: &Part| std::mem::discriminant(said) == std::mem::discriminant(empty);
-        match self.last_open() {
+        match self.spoken() {
             Some(Item::Message(said)) if said.last().is_some_and(same) => return,
             Some(Item::Message(_)) => self.close_part(out),
             _ => {
-                self.close(COMPLETED, out);
-                self.add(Item::Message(Vec::new()), out);
+                self.hush(COMPLETED, out);
+                self.speak(Item::Message(Vec::new()), out);
             }
         }
-        if let Some(Item::Message(said)) = self.items.last_mut() {
+        if let Some(Item::Message(said)) = self.spoken_mut() {
             said.push(empty.clone());
         }
         let part = json!({ "content_index": self.part_index(), "part": content(empty) });
-        self.say_of_last("response.content_part.added", part, out);
+        self.say_of_spoken("response.content_part.added", part, out);
     }
 
     fn part_mut(&mut self) -> Option<&mut Part> {
-        match self.items.last_mut() {
+        match self.spoken_mut() {
             Some(Item::Message(said)) => said.last_mut(),
             _ => None,
         }
@@ -161,10 +164,16 @@ impl Encoder {
 
     /// Where the part that was said last stands in its message.
     fn part_index(&self) -> usize {
-        match self.items.last() {
+        match self.spoken() {
             Some(Item::Message(said)) => said.len().saturating_sub(1),
             _ => 0,
         }
+    }
+
+    /// Opens a thought or a message.
+    fn speak(&mut self, item: Item, out: &mut BytesMut) {
+        self.spoken = Some(self.items.len());
+        self.add(item, out);
     }
 
     /// Opens an item.
@@ -176,31 +185,46 @@ impl Encoder {
         self.say("response.output_item.added", json!({ "output_index": index, "item": added }), out);
     }
 
-    /// Closes what is open; the last item ends with the status `last`.
-    fn close(&mut self, last: &str, out: &mut BytesMut) {
-        for index in self.open..self.items.len() {
-            self.items[index].end();
-            match &self.items[index] {
-                Item::Thought(Part::Thinking { text, .. }) if !text.is_empty() => {
-                    let (part, text) = (summary_part(text), text.clone());
-                    let done = json!({ "summary_index": 0, "text": text });
-                    self.say_of(index, "response.reasoning_summary_text.done", done, out);
-                    let done = json!({ "summary_index": 0, "part": part });
-                    self.say_of(index, "response.reasoning_summary_part.done", done, out);
-                }
-                Item::Thought(_) => {}
-                Item::Message(_) => self.close_part(out),
-                Item::Call { name, arguments, .. } => {
-                    let done = json!({ "name": name, "arguments": arguments });
-                    self.say_of(index, "response.function_call_arguments.done", done, out);
-                }
-            }
-            let status = if index + 1 == self.items.len() { last } else { COMPLETED };
-            let item = &self.items[index];
-            let done = item.value(&item.id(&self.meta.id, index), status);
-            self.say("response.output_item.done", json!({ "output_index": index, "item": done }), out);
+    /// Closes the thought or message that is open, which ends with `status`.
+    fn hush(&mut self, status: &str, out: &mut BytesMut) {
+        if let Some(index) = self.spoken {
+            self.close(index, status, out);
+            self.spoken = None;
         }
-        self.open = self.items.len();
+    }
+
+    /// Closes what is open; the last item ends with the status `last`.
+    fn close_all(&mut self, last: &str, out: &mut BytesMut) {
+        for index in 0..self.items.len() {
+            let status = if index + 1 == self.items.len() { last } else { COMPLETED };
+            match self.items[index] {
+                Item::Call { .. } => self.close(index, status, out),
+                _ if self.spoken == Some(index) => self.hush(status, out),
+                _ => {}
+            }
+        }
+    }
+
+    fn close(&mut self, index: usize, status: &str, out: &mut BytesMut) {
+        self.items[index].end();
+        match &self.items[index] {
+            Item::Thought(Part::Thinking { text, .. }) if !text.is_empty() => {
+                let (part, text) = (summary_part(text), text.clone());
+                let done = json!({ "summary_index": 0, "text": text });
+                self.say_of(index, "response.reasoning_summary_text.done", done, out);
+                let done = json!({ "summary_index": 0, "part": part });
+                self.say_of(index, "response.reasoning_summary_part.done", done, out);
+            }
+            Item::Thought(_) => {}
+            Item::Message(_) => self.close_part(out),
+            Item::Call { name, arguments, .. } => {
+                let done = json!({ "name": name, "arguments": arguments });
+                self.say_of(index, "response.function_call_arguments.done", done, out);
+            }
+        }
+        let item = &self.items[index];
+        let done = item.value(&item.id(&self.meta.id, index), status);
+        self.say("response.output_item.done", json!({ "output_index": index, "item": done }), out);
     }
 
     /// Closes the part that was said last.
@@ -215,12 +239,14 @@ impl Encoder {
                 ("response.output_text.done", done)
             }
         };
-        self.say_of_last(name, done, out);
-        self.say_of_last("response.content_part.done", json!({ "content_index": index, "part": whole }), out);
+        self.say_of_spoken(name, done, out);
+        self.say_of_spoken("response.content_part.done", json!({ "content_index": index, "part": whole }), out);
     }
 
-    fn say_of_last(&mut self, name: &str, fields: Value, out: &mut BytesMut) {
-        self.say_of(self.items.len().saturating_sub(1), name, fields, out);
+    fn say_of_spoken(&mut self, name: &str, fields: Value, out: &mut BytesMut) {
+        if let Some(index) = self.spoken {
+            self.say_of(index, name, fields, out);
+        }
     }
 
     /// Says something of the item at `index`.
