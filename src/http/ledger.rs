@@ -63,16 +63,14 @@ impl Conversation {
 pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -> Conversation {
     let owner = token.map_or("", |token| token.id.as_str());
     let user = request.user.as_deref().unwrap_or_default();
-    let turns = request.messages.iter().filter(|message| message.is_question()).count();
-    let turn = u32::try_from(turns).unwrap_or(u32::MAX).max(1);
+    let turn = u32::try_from(questions(&request.messages)).unwrap_or(u32::MAX).max(1);
     // A client whose template left the name empty has named none.
     let name = request.routing.conversation.as_deref().filter(|name| !name.is_empty());
     let print = match name {
         Some(name) => salt.fingerprint(["named", owner, name]),
         None => {
             let mut parts = vec!["begun".to_owned(), owner.to_owned(), user.to_owned()];
-            let first_question = request.messages.iter().position(|message| message.role == Role::User).unwrap_or(0);
-            parts.extend(request.messages.iter().take(first_question + 1).map(Message::plain_text));
+            parts.extend(beginning(&request.messages).iter().map(Message::plain_text));
             salt.fingerprint(parts.iter().map(String::as_str))
         }
     };
@@ -80,6 +78,28 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
     let first_call = request.is_in_tool_loop().then(|| request.first_call_of_loop().unwrap_or_default());
     let tool_loop = first_call.map(|id| salt.fingerprint(["loop", &print.to_string(), id]));
     Conversation { print, named, turn, tool_loop }
+}
+
+/// How a conversation began: up to the last that was asked before the first answer. Some programs put turns of their own
+/// before the question (Codex: the rules of the project), which every conversation of theirs begins with.
+fn beginning(messages: &[Message]) -> &[Message] {
+    let asks = |message: &Message| message.role == Role::User;
+    let first = messages.iter().position(asks).unwrap_or(0);
+    let answer = messages.iter().skip(first).position(|message| message.role == Role::Assistant);
+    let unanswered = answer.map_or(messages, |after| &messages[..first + after]);
+    let last = unanswered.iter().rposition(asks).unwrap_or(0);
+    messages.get(..=last).unwrap_or_default()
+}
+
+/// How often something was asked; what is asked in several turns without an answer between them is asked once.
+fn questions(messages: &[Message]) -> usize {
+    let mut answered = true;
+    let asks = |message: &&Message| {
+        let first = message.is_question() && answered;
+        answered = message.role == Role::Assistant || (answered && !message.is_question());
+        first
+    };
+    messages.iter().filter(asks).count()
 }
 
 /// The record of a decision made at `at_ms` (Unix milliseconds); `prompts` = the question is kept.
@@ -230,6 +250,20 @@ mod tests {
         let mut empty = request(&[(Role::User, "x")]);
         empty.routing.conversation = Some(String::new());
         assert!(!print(&empty).named && print(&empty) == print(&request(&[(Role::User, "x")])));
+    }
+
+    #[test]
+    fn turns_that_a_program_puts_before_the_question_are_not_the_conversation() {
+        let salt = Salt::new([7; 16]);
+        let known = |request: &ChatRequest| conversation(request, None, &salt);
+        let begun =
+            |question| [(Role::System, "be brief"), (Role::User, "the project's rules"), (Role::User, question)];
+        let (first, other) = (known(&request(&begun("sort this"))), known(&request(&begun("a haiku"))));
+        assert_ne!(first.print, other.print);
+        assert!(!first.is_known());
+        let answered = [(Role::System, "note"), (Role::Assistant, "done"), (Role::User, "thanks")];
+        let later = known(&request(&[&begun("sort this")[..], &answered].concat()));
+        assert_eq!((later.print, later.turn), (first.print, 2));
     }
 
     #[test]

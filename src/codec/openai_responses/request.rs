@@ -157,8 +157,7 @@ fn tool_choice(value: &Value, tools: &mut Vec<Tool>) -> Result<ToolChoice, ApiEr
     let choice = match value["type"].as_str() {
         Some("function") => name(value).map(ToolChoice::Named),
         Some("allowed_tools") => {
-            let allowed: Vec<String> =
-                value["tools"].as_array().into_iter().flatten().filter_map(name).collect();
+            let allowed: Vec<String> = value["tools"].as_array().into_iter().flatten().filter_map(name).collect();
             tools.retain(|tool| allowed.contains(&tool.name));
             if tools.is_empty() {
                 return Err(ApiError::invalid("tool_choice.tools names none of the tools").at("tool_choice.tools"));
