@@ -153,7 +153,7 @@ pub fn objection(before: &Tally, after: &Tally, instead: &Hindsight, guard: &Gua
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tuner::hindsight::Would;
+    use crate::tuner::hindsight::{MOST_WEIGHT, Would};
 
     fn tally(count: u32, failed: u32, cost_each: f64, verdict: f64) -> Tally {
         let count = f64::from(count);
@@ -193,28 +193,44 @@ mod tests {
         }
     }
 
+    /// Takes in `count` requests that `model` got, of whose answers `good` were judged 1, the others 0.
+    fn rated(model: &str, by: &Would, count: u32, good: u32, instead: &mut Hindsight, after: &mut Tally) {
+        for number in 0..count {
+            let part = Part { outcome: None, verdict: Some(f64::from(u8::from(number < good))) };
+            after.add(part, 1.0);
+            instead.add(&model.into(), part, by);
+        }
+    }
+
     #[test]
     fn a_policy_that_left_a_model_when_it_fell_is_not_taken_back_to_it() {
         let guard = Guard::default();
         let before = tally(200, 4, 0.01, 0.9);
         // `b` fell from 0.9 to 0.1, and what is in force has asked `a` alone since, which gives 0.6.
-        let rated = |model: &str, by: Would, count: u32, good: u32, instead: &mut Hindsight, after: &mut Tally| {
-            for number in 0..count {
-                let part = Part { outcome: None, verdict: Some(f64::from(u8::from(number < good))) };
-                after.add(part, 1.0);
-                instead.add(&model.into(), part, &by);
-            }
-        };
         let either = |weight| Would { weight, shares: vec![("a".into(), 0.5), ("b".into(), 0.5)] };
         let taken_back = |fallen: u32| {
             let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
-            rated("b", either(0.5), fallen, fallen / 10, &mut instead, &mut after);
-            rated("a", either(0.5), 180, 108, &mut instead, &mut after);
+            rated("b", &either(0.5), fallen, fallen / 10, &mut instead, &mut after);
+            rated("a", &either(0.5), 180, 108, &mut instead, &mut after);
             objection(&before, &after, &instead, &guard).is_some()
         };
         assert!(!taken_back(12), "the version before would ask the broken one again");
         assert!(taken_back(4), "a handful says nothing of a model: it may be as good as it was");
         assert!(taken_back(0), "nor does nothing at all");
+    }
+
+    #[test]
+    fn a_policy_that_leaves_only_what_is_hard_to_the_good_model_is_taken_back_to_it() {
+        let guard = Guard::default();
+        let before = tally(200, 4, 0.01, 0.9);
+        // The version before asked `b` for everything, which gives 0.97 where it is easy and 0.5 where it is hard. What
+        // is in force asks it for what is hard, and `a` for the rest, which gives 0.5. Both try out 1 in 100.
+        let would = |weight| Would { weight, shares: vec![("a".into(), 0.01), ("b".into(), 0.99)] };
+        let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
+        rated("b", &would(MOST_WEIGHT), 4, 4, &mut instead, &mut after);
+        rated("b", &would(1.0), 75, 37, &mut instead, &mut after);
+        rated("a", &would(0.01), 421, 212, &mut instead, &mut after);
+        assert!(objection(&before, &after, &instead, &guard).is_some());
     }
 
     #[test]

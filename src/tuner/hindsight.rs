@@ -2,8 +2,9 @@
 //!
 //! Pure. Each request counts for how much more probably the other would have chosen the same model: so its figures
 //! are what would have happened. Where what is in force hardly asks a model any more that the other would ask often,
-//! this says little of that model's share; then the share is worth what the model's few answers were, and only where
-//! there is but a handful of them, what things were like before.
+//! they cover little of that model's share; then the rest of it is worth what they say. What a policy leaves to a model
+//! is no fair sample of it (the hard questions, say), so there, too, each counts by its weight. Only where there is but
+//! a handful of them is the rest worth what things were like before.
 //!
 //! A conversation that stays where it is was opened there by somebody: each of its requests counts as its opening
 //! would.
@@ -17,7 +18,7 @@ use crate::protocol::ModelName;
 use crate::store::{Entry, Mode};
 
 /// One request counts for no more than so many.
-const MOST_WEIGHT: f64 = 20.0;
+pub(super) const MOST_WEIGHT: f64 = 20.0;
 
 /// Requests that must speak of a model before their mean is believed.
 const ENOUGH: f64 = 5.0;
@@ -86,8 +87,8 @@ pub struct Hindsight {
 /// What requests say of one model.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct OfModel {
-    /// Those that it got.
-    happened: Tally,
+    /// Those that it got and that the other policy might have given it, too: only its counts are of use.
+    asked: Tally,
     /// The same, each with its weight.
     known: Tally,
     /// All, each as far as the other policy would have given it to this model: only its counts are of use.
@@ -98,8 +99,10 @@ impl Hindsight {
     /// Takes in one request that `model` was chosen for.
     pub fn add(&mut self, model: &ModelName, part: Part<'_>, would: &Would) {
         let own = self.models.entry(model.clone()).or_default();
-        own.happened.add(part, 1.0);
-        own.known.add(part, would.weight);
+        if would.weight > 0.0 {
+            own.asked.add(part, 1.0);
+            own.known.add(part, would.weight);
+        }
         for (model, share) in &would.shares {
             self.models.entry(model.clone()).or_default().share.add(part, *share);
         }
@@ -110,12 +113,10 @@ impl Hindsight {
         let (mut sum, mut told) = (0.0, 0.0);
         for model in self.models.values() {
             let known = count(&model.known) / all;
-            if known > 0.0 {
-                (sum, told) = (sum + known * figure(&model.known), told + known);
-            }
-            let unknown = count(&model.share) / all - known;
-            if unknown > 0.0 && count(&model.happened) >= ENOUGH {
-                (sum, told) = (sum + unknown * figure(&model.happened), told + unknown);
+            let believed = count(&model.asked) >= ENOUGH;
+            let speaks_for = if believed { known.max(count(&model.share) / all) } else { known };
+            if speaks_for > 0.0 {
+                (sum, told) = (sum + speaks_for * figure(&model.known), told + speaks_for);
             }
         }
         let rest = (1.0 - told).max(0.0);
