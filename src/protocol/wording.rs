@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt::{Display, Write};
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -31,9 +32,9 @@ static MEASURES: LazyLock<HashSet<&str>> =
 impl ChatRequest {
     /// Every text that is sent, once: in the messages, what stands in tools' arguments and results included, then
     /// beside them (tools, the schema of the answer, fields that nobody or only the client's dialect knows, and
-    /// whatever else the client words), names of fields and numbers, too. Where the client's `body` itself may be
-    /// sent, all that stands there is among them, understood here or not. A text with escapes is there again without
-    /// them. Neither what pictures and files show nor the name of the model is.
+    /// whatever else the client words), names of fields and numbers, too, these in one text. Where the client's `body`
+    /// itself may be sent, all that stands there is among them, understood here or not. A text with escapes is there
+    /// again without them. Neither what pictures and files show nor the name of the model is.
     pub fn texts<'a>(&'a self, body: Option<&'a [u8]>) -> HashSet<Cow<'a, str>> {
         let mut texts = Texts::default();
         self.messages.iter().for_each(|message| texts.message(message));
@@ -52,16 +53,20 @@ impl ChatRequest {
         self.sampling.stop.iter().chain(&self.user).for_each(|text| texts.add(text));
         // From here on the dialects' own words come along; what the client said with them is heard already.
         texts.idle = Some(&self.model);
-        self.messages.iter().flat_map(|message| &message.parts).for_each(|part| texts.foreign(part));
-        let schemas = self.tools.iter().map(|tool| &tool.parameters).chain(format.map(|(_, schema)| schema));
-        schemas.for_each(|schema| texts.value("", schema));
-        for (path, field) in self.extensions.iter().chain(&self.leftovers) {
-            let name = path.rsplit('.').next().unwrap_or_default();
-            texts.add(name);
-            texts.value(name, field);
+        match body.and_then(|body| std::str::from_utf8(body).ok()) {
+            Some(body) => texts.body(body),
+            None => {
+                self.messages.iter().flat_map(|message| &message.parts).for_each(|part| texts.foreign(part));
+                let schemas = self.tools.iter().map(|tool| &tool.parameters).chain(format.map(|(_, schema)| schema));
+                schemas.for_each(|schema| texts.value("", schema));
+                for (path, field) in self.extensions.iter().chain(&self.leftovers) {
+                    let name = path.rsplit('.').next().unwrap_or_default();
+                    texts.add(name);
+                    texts.value(name, field);
+                }
+            }
         }
-        texts.body(body.and_then(|body| std::str::from_utf8(body).ok()).unwrap_or_default());
-        texts.seen
+        texts.all()
     }
 }
 
@@ -69,6 +74,8 @@ impl ChatRequest {
 #[derive(Default)]
 struct Texts<'a> {
     seen: HashSet<Cow<'a, str>>,
+    /// Numbers, see [`Texts::number`].
+    numbers: String,
     /// Where dialects' words are passed over: beside them the name of the model.
     idle: Option<&'a str>,
 }
@@ -84,6 +91,21 @@ impl<'a> Texts<'a> {
                 return;
             }
         }
+    }
+
+    /// Adds a number. A body can hold a million of them, so they stand in one text, parted by what neither `\s` nor `.`
+    /// steps over.
+    fn number(&mut self, number: impl Display) {
+        // Writing to a String does not fail.
+        let _ = write!(self.numbers, "{number};\n");
+    }
+
+    /// Whatever was found.
+    fn all(mut self) -> HashSet<Cow<'a, str>> {
+        if !self.numbers.is_empty() {
+            self.seen.insert(self.numbers.into());
+        }
+        self.seen
     }
 
     fn says_nothing(&self, text: &str) -> bool {
@@ -144,7 +166,7 @@ impl<'a> Texts<'a> {
     fn value(&mut self, name: &str, value: &'a Value) {
         match value {
             Value::String(text) => self.add(text),
-            Value::Number(number) if !measures(name) => self.add(number.to_string()),
+            Value::Number(number) if !measures(name) => self.number(number),
             Value::Array(items) => items.iter().for_each(|item| self.value(name, item)),
             Value::Object(fields) => fields.iter().for_each(|(name, field)| {
                 self.add(name);
@@ -157,14 +179,15 @@ impl<'a> Texts<'a> {
     /// The same of a body as it came.
     fn body(&mut self, json: &'a str) {
         let meant = |text: &'a str| unescaped(text).map_or(Cow::Borrowed(text), Cow::Owned);
-        let mut field = Cow::Borrowed("");
+        let mut measured = false;
         literal::each(json, |literal| match literal {
             Literal::Name(name) => {
-                field = meant(name);
-                self.add(field.clone());
+                let name = meant(name);
+                measured = measures(&name);
+                self.add(name);
             }
             Literal::Text(text) => self.add(meant(text)),
-            Literal::Number(number) if !measures(&field) => self.add(number),
+            Literal::Number(number) if !measured => self.number(number),
             Literal::Number(_) => {}
         });
     }
@@ -347,6 +370,19 @@ mod tests {
     }
 
     #[test]
+    fn numbers_stand_in_one_text_and_run_into_each_other_by_no_pattern() {
+        let body = r#"{"input": [4111, 1111, 1111, 1111, 4222222222222222], "seed": 5333333333333333}"#;
+        let request = ChatRequest::default();
+        let texts = request.texts(Some(body.as_bytes()));
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        let finds = |pattern: &str| texts.iter().any(|text| regex::Regex::new(pattern).unwrap().is_match(text));
+        assert!(finds(r"\b\d{16}\b") && finds("4111") && !finds("5333"));
+        for across in [r"\b\d{4}[\s-]?\d{4}\b", r"\b\d{4}.?\d{4}\b"] {
+            assert!(!finds(across), "{across}");
+        }
+    }
+
+    #[test]
     fn of_a_body_nothing_is_overlooked() {
         let said = |body: &str| {
             let request = ChatRequest::default();
@@ -360,6 +396,7 @@ mod tests {
             r#"{"tool_calls": [{"id": "call_confidential"}]}"#,
             r#"{"a": {"confid\u0065ntial": null}}"#,
             r#"{"card": 4111111111111111}"#,
+            r#"{"cards": [1, {"n": 2, "card": 4111111111111111}]}"#,
             r#"{"system": [{"text": "x-anthropic-billing-header: confidential"}]}"#,
         ] {
             assert!(said(body), "{body}");
