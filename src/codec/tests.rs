@@ -495,6 +495,28 @@ fn an_anthropic_stream_has_one_start_and_blocks_that_never_overlap() {
     }
 }
 
+#[test]
+fn words_between_the_pieces_of_calls_cut_none_off() {
+    let call = |index: usize, start: bool, arguments: &str| {
+        let start = start.then(|| (index.to_string(), "f".to_owned()));
+        StreamEvent::ToolCall(ToolCallDelta { index, start, arguments: arguments.into() })
+    };
+    let said = [
+        call(0, true, "{\"x\":"),
+        StreamEvent::Text("\n".into()),
+        call(1, true, "{}"),
+        StreamEvent::Thinking("hm".into()),
+        call(0, false, "1}"),
+        StreamEvent::Finish { reason: FinishReason::ToolCalls, stop_sequence: None },
+    ];
+    let heard = gist(&decode_in(Dialect::Anthropic, &[&reencode(Dialect::Anthropic, &said)]));
+    assert_eq!(heard.calls, [("f".to_owned(), json!({ "x": 1 })), ("f".to_owned(), json!({}))]);
+    assert_eq!((heard.text.as_str(), heard.thinking.as_str()), ("\n", "hm"));
+    let whole = [call(0, true, "{}"), StreamEvent::Text("done".into())];
+    let at_once = String::from_utf8(reencode(Dialect::Anthropic, &whole)).unwrap();
+    assert!(at_once.contains("done"), "what comes behind whole calls is not held back");
+}
+
 // -------------------------------------------------------------------------------------------------------- properties
 
 pub(super) fn text() -> impl Strategy<Value = String> {

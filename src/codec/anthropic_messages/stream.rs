@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, errors};
@@ -175,7 +176,8 @@ enum Block {
 }
 
 /// Writes events: exactly one `message_start`, and blocks that never overlap. Other dialects' calls do, and never say that one
-/// has ended; so all but the first of calls in a row are held back until something else is said.
+/// has ended; so all but the first of calls in a row are held back until something else is said. What is said between
+/// the pieces of calls is held back until the answer's end.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     meta: AnswerMeta,
@@ -183,8 +185,12 @@ pub(crate) struct Encoder {
     open: Option<Block>,
     /// Index of the next block.
     next: usize,
+    /// Arguments of the call that is open, as far as they came.
+    arguments: String,
     /// Calls that wait for the open one's end, whole as far as they came.
     waiting: Vec<Waiting>,
+    /// What waits for the end of all calls.
+    words: Vec<StreamEvent>,
     usage: Usage,
 }
 
@@ -199,12 +205,51 @@ struct Waiting {
 
 impl Encoder {
     pub(crate) fn new(meta: AnswerMeta) -> Self {
-        Self { meta, started: false, open: None, next: 0, waiting: Vec::new(), usage: Usage::default() }
+        Self {
+            meta,
+            started: false,
+            open: None,
+            next: 0,
+            arguments: String::new(),
+            waiting: Vec::new(),
+            words: Vec::new(),
+            usage: Usage::default(),
+        }
     }
 
     pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
         match event {
             StreamEvent::Start { .. } => self.start(out),
+            StreamEvent::ToolCall(call) => self.call(call, out),
+            StreamEvent::Usage(counts) => self.usage.absorb(counts),
+            StreamEvent::Finish { reason, stop_sequence } => {
+                self.start(out);
+                self.end_calls(out);
+                for word in std::mem::take(&mut self.words) {
+                    self.utter(&word, out);
+                }
+                self.close(out);
+                let stop = stop_sequence.as_deref();
+                let delta = json!({ "stop_reason": finish_text(*reason, stop), "stop_sequence": stop });
+                say("message_delta", json!({ "delta": delta, "usage": usage(&self.usage) }), out);
+                say("message_stop", json!({}), out);
+            }
+            StreamEvent::Error(error) => out.extend_from_slice(&errors::encode_in_stream(Dialect::Anthropic, error)),
+            word if self.is_mid_call() => self.words.push(word.clone()),
+            word => self.utter(word, out),
+        }
+    }
+
+    /// Whether more is to come of a call: arguments that are whole go on no more.
+    fn is_mid_call(&self) -> bool {
+        let is_cut = |arguments: &str| serde_json::from_str::<IgnoredAny>(arguments).is_err();
+        let is_any_cut = || is_cut(&self.arguments) || self.waiting.iter().any(|call| is_cut(&call.arguments));
+        matches!(self.open, Some(Block::Tool(_))) && (!self.words.is_empty() || is_any_cut())
+    }
+
+    /// Says a piece of a text or a thought.
+    fn utter(&mut self, word: &StreamEvent, out: &mut BytesMut) {
+        match word {
             StreamEvent::Text(text) | StreamEvent::Refusal(text) => {
                 self.enter(Block::Text, json!({ "type": "text", "text": "" }), out);
                 self.delta(json!({ "type": "text_delta", "text": text }), out);
@@ -227,18 +272,11 @@ impl Encoder {
                 say("content_block_stop", json!({ "index": index }), out);
                 self.next += 1;
             }
-            StreamEvent::ToolCall(call) => self.call(call, out),
-            StreamEvent::Usage(counts) => self.usage.absorb(counts),
-            StreamEvent::Finish { reason, stop_sequence } => {
-                self.start(out);
-                self.end_calls(out);
-                self.close(out);
-                let stop = stop_sequence.as_deref();
-                let delta = json!({ "stop_reason": finish_text(*reason, stop), "stop_sequence": stop });
-                say("message_delta", json!({ "delta": delta, "usage": usage(&self.usage) }), out);
-                say("message_stop", json!({}), out);
-            }
-            StreamEvent::Error(error) => out.extend_from_slice(&errors::encode_in_stream(Dialect::Anthropic, error)),
+            StreamEvent::Start { .. }
+            | StreamEvent::ToolCall(_)
+            | StreamEvent::Usage(_)
+            | StreamEvent::Finish { .. }
+            | StreamEvent::Error(_) => {}
         }
     }
 
@@ -286,9 +324,11 @@ impl Encoder {
     fn enter_call(&mut self, index: usize, id: &str, name: &str, out: &mut BytesMut) {
         let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
         self.enter(Block::Tool(index), block, out);
+        self.arguments.clear();
     }
 
-    fn arguments(&self, text: &str, out: &mut BytesMut) {
+    fn arguments(&mut self, text: &str, out: &mut BytesMut) {
+        self.arguments.push_str(text);
         if !text.is_empty() {
             self.delta(json!({ "type": "input_json_delta", "partial_json": text }), out);
         }
