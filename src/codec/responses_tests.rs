@@ -97,6 +97,46 @@ fn a_thought_of_somebody_elses_is_left_out_and_named() {
     assert_eq!(dropped, ["input[1].encrypted_content"]);
     let readable = with(input(Value::Null)).unwrap();
     assert_eq!(readable.messages[1].parts, [Part::Thinking { text: "hm".into(), signature: None }]);
+    let mut full = input(Value::Null);
+    full["input"][1]["content"] = json!([{ "type": "reasoning_text", "text": "well" }]);
+    let full = with(full).unwrap();
+    assert_eq!(full.messages[1].parts, [Part::Thinking { text: "well".into(), signature: None }]);
+    assert!(full.leftovers.contains_key("input[1].summary"), "what is not said is named");
+}
+
+#[test]
+fn results_stand_right_behind_their_calls_wherever_they_were_sent() {
+    let call = |id: &str| json!({ "type": "function_call", "call_id": id, "name": "f", "arguments": "{}" });
+    let result = |id: &str| json!({ "type": "function_call_output", "call_id": id, "output": id });
+    let says = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let hooked = [says("user", "q"), call("a"), says("developer", "note"), result("a")];
+    let asked = [says("user", "q"), call("a"), call("b"), result("a"), says("user", "wait"), result("b")];
+    let late = [says("user", "q"), call("a"), says("user", "wait"), call("b"), result("a"), result("b")];
+    for (input, roles, places) in [
+        (&hooked[..], &["user", "assistant", "tool", "developer"][..], &[0, 1, 3, 2][..]),
+        (&asked, &["user", "assistant", "tool", "tool", "user"], &[0, 1, 3, 5, 4]),
+        (&late, &["user", "assistant", "tool", "user", "assistant", "tool"], &[0, 1, 4, 2, 3, 5]),
+    ] {
+        let request = with(json!({ "input": input })).unwrap();
+        assert_eq!(request.items, places);
+        let (openai, _) = encoded(Dialect::OpenAi, &request);
+        let turns = openai["messages"].as_array().unwrap();
+        assert_eq!(turns.iter().filter_map(|turn| turn["role"].as_str()).collect::<Vec<_>>(), roles);
+    }
+    let request = with(json!({ "input": asked })).unwrap();
+    let (anthropic, _) = encoded(Dialect::Anthropic, &request);
+    let kinds: Vec<_> =
+        anthropic["messages"][2]["content"].as_array().unwrap().iter().map(|block| &block["type"]).collect();
+    assert_eq!(kinds, ["tool_result", "tool_result", "text"]);
+    assert!(with(json!({ "input": hooked })).unwrap().is_in_tool_loop(), "an instruction asks nothing new");
+}
+
+#[test]
+fn a_picture_that_the_assistant_sent_is_named_where_it_is_lost() {
+    let picture = json!({ "type": "input_image", "image_url": "data:image/png;base64,AAAA" });
+    let said = json!({ "role": "assistant", "content": [{ "type": "output_text", "text": "here" }, picture] });
+    let request = with(json!({ "input": [said, { "role": "user", "content": "q" }] })).unwrap();
+    assert_eq!(encoded(Dialect::OpenAi, &request).1, ["messages[0].content[1]"]);
 }
 
 #[test]
@@ -133,6 +173,20 @@ fn what_builds_on_something_kept_is_refused_with_what_to_do_instead() {
         let error = with(fields).unwrap_err();
         assert_eq!((error.kind, error.param.as_deref()), (ErrorKind::InvalidRequest, Some(param)));
         assert!(error.message.contains(cure), "{}", error.message);
+    }
+    for (fields, own) in [
+        (json!({ "messages": [] }), "input"),
+        (json!({ "max_tokens": 9 }), "max_output_tokens"),
+        (json!({ "response_format": { "type": "json_object" } }), "text.format"),
+    ] {
+        let error = with(fields).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some(own));
+        assert!(error.message.ends_with(&format!("is called `{own}` here")), "{}", error.message);
+    }
+    let nested = json!({ "type": "json_schema", "json_schema": { "name": "n", "schema": {}, "strict": true } });
+    let named = json!({ "type": "json_schema", "name": "n" });
+    for (format, absent) in [(nested, "text.format.name"), (named, "text.format.schema")] {
+        assert_eq!(with(json!({ "text": { "format": format } })).unwrap_err().param.as_deref(), Some(absent));
     }
     for usual in [json!({ "background": false, "previous_response_id": null }), json!({ "store": null, "tools": [] })]
     {
@@ -244,6 +298,19 @@ fn a_function_in_a_namespace_is_called_where_it_stands() {
     let called = Part::ToolCall { id: "c".into(), name: "agents__spawn".into(), arguments: "{}".into() };
     assert_eq!((request.tools[0].name.as_str(), &request.messages[1].parts[0]), ("agents__spawn", &called));
     assert_eq!(encoded(Dialect::OpenAi, &request).1, ["tools[0].description"]);
+    let function = |fields: Value| {
+        let mut choice = json!({ "type": "function", "name": "spawn" });
+        choice.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        choice
+    };
+    let chosen = Some(ToolChoice::Named("agents__spawn".into()));
+    for choice in [function(json!({})), function(json!({ "namespace": "agents_" }))] {
+        let mut body = body.clone();
+        body["tool_choice"] = choice.clone();
+        assert_eq!(with(body.clone()).unwrap().tool_choice, chosen);
+        body["tool_choice"] = json!({ "type": "allowed_tools", "mode": "auto", "tools": [choice] });
+        assert_eq!(with(body).unwrap().tools.len(), 1);
+    }
     let meta = AnswerMeta { echo: echo(Dialect::Responses, body.to_string().as_bytes()), ..meta() };
     let start = Some(("c".to_owned(), "agents__spawn".to_owned()));
     let delta = ToolCallDelta { index: 0, start, arguments: "{}".into() };
@@ -390,9 +457,6 @@ fn listened(events: &[Value]) -> Value {
                 let said = pieces.entry(format!("{kind} {at} {part}")).or_default();
                 match step {
                     "delta" => said.push_str(event["delta"].as_str().unwrap()),
-                    "done" if kind == "function_call_arguments" && said.is_empty() => {
-                        assert_eq!(event["arguments"], "{}")
-                    }
                     "done" if !kind.ends_with("part") => {
                         let whole = ["text", "refusal", "arguments"].into_iter().find_map(|key| event[key].as_str());
                         assert_eq!(whole, Some(said.as_str()), "{event}");
@@ -475,6 +539,29 @@ fn calls_that_overlap_are_told_apart() {
     let called: Vec<_> =
         (0..2).map(|at| (&answer["output"][at]["call_id"], &answer["output"][at]["arguments"])).collect();
     assert_eq!(called, [(&json!("a"), &json!("{}")), (&json!("b"), &json!("{}"))]);
+}
+
+#[test]
+fn calls_that_are_cut_off_are_incomplete() {
+    let call =
+        |id: &str, arguments: &str| Part::ToolCall { id: id.into(), name: "f".into(), arguments: arguments.into() };
+    let parts = vec![call("a", "{\"a\":"), call("b", "{}"), call("c", ""), Part::text("d")];
+    let states = |answer: &Value| {
+        let items = answer["output"].as_array().unwrap();
+        items.iter().map(|item| (item["status"].clone(), item["arguments"].clone())).collect::<Vec<_>>()
+    };
+    let wanted = [("incomplete", json!("{\"a\":")), ("completed", json!("{}")), ("incomplete", json!(""))];
+    let wanted: Vec<_> = wanted.map(|(status, arguments)| (json!(status), arguments)).into();
+    assert_eq!(states(&told(parts.clone(), FinishReason::Length))[..3], wanted);
+    let said = ["{\"a\":", "{}", ""].iter().enumerate().map(|(index, arguments)| {
+        let start = Some((index.to_string(), "f".to_owned()));
+        StreamEvent::ToolCall(ToolCallDelta { index, start, arguments: (*arguments).into() })
+    });
+    let said: Vec<_> = said.chain([StreamEvent::Text("d".into())]).collect();
+    let length = StreamEvent::Finish { reason: FinishReason::Length, stop_sequence: None };
+    assert_eq!(states(&listened(&heard(&[said.clone(), vec![length]].concat())))[..3], wanted);
+    let broken = StreamEvent::Error(ApiError::new(ErrorKind::Connection, "x"));
+    assert_eq!(states(&heard(&[said, vec![broken]].concat()).pop().unwrap()["response"])[..3], wanted);
 }
 
 #[test]

@@ -117,8 +117,8 @@ fn finish(router: Router<Arc<Gateway>>, gateway: Arc<Gateway>, cors: Option<Cors
 
 async fn not_found(uri: http::Uri) -> Rejection {
     let path = uri.path();
-    let message = if path.starts_with("/v1/responses/") {
-        "Pointsman keeps no answers: of the Responses API there is POST /v1/responses, with the whole input"
+    let message = if path.starts_with("/v1/responses/") || path.starts_with("/v1/conversations") {
+        "Pointsman keeps no answers: of the Responses API there is POST /v1/responses alone, with the whole input"
     } else if ["/chat/completions", "/responses", "/messages"].iter().any(|end| path.ends_with(end)) {
         "there is no such endpoint: OpenAI's clients take http://HOST:PORT/v1 as their base URL, Anthropic's http://HOST:PORT"
     } else {

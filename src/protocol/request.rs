@@ -250,10 +250,11 @@ impl ChatRequest {
         self.messages.iter().rposition(|message| !matches!(message.role, Role::System | Role::Developer))
     }
 
-    /// Whether it goes on with what was asked before: it brings results of tools that the model has just called.
+    /// Whether it goes on with what was asked before: it brings results of tools that the model has just called, whatever
+    /// instructions follow.
     pub fn is_in_tool_loop(&self) -> bool {
         let is_result = |part: &Part| matches!(part, Part::ToolResult { .. });
-        self.messages.last().is_some_and(|message| message.parts.iter().any(is_result))
+        self.last_turn().is_some_and(|at| self.messages[at].parts.iter().any(is_result))
     }
 }
 

@@ -317,6 +317,9 @@ fn encode_assistant(message: &Message, path: &str, dropped: &mut Vec<String>) ->
         said => encode_content(said, path, dropped),
     };
     turn.insert("content".into(), content);
+    // OpenAI's models do not speak in pictures.
+    let pictures = message.parts.iter().enumerate().filter(|(_, part)| matches!(part, Part::Image { .. }));
+    dropped.extend(pictures.map(|(index, _)| format!("{path}.content[{index}]")));
     let thoughts: Vec<&str> = message
         .parts
         .iter()

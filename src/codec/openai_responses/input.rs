@@ -1,5 +1,7 @@
 //! The conversation: items as turns.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use super::super::json::{Object, missing, unknown, wrong};
@@ -11,15 +13,32 @@ use crate::protocol::{ApiError, Message, Part, Role};
 /// Turns, as far as the items were read.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    /// The turns.
+    /// The turns, as they came.
     pub(super) messages: Vec<Message>,
     /// The item that each of them begins with.
-    pub(super) items: Vec<usize>,
+    items: Vec<usize>,
+    /// The turn that each of them belongs behind: for results the one that calls, else the turn itself.
+    places: Vec<usize>,
+    /// The turn that each call stands in, by its id.
+    calls: HashMap<String, usize>,
 }
 
 impl Turns {
+    /// The turns in order, and the item that each begins with. Here a result is found by its call's id, wherever it
+    /// stands (Codex puts a hook's note before it); other dialects want it right behind the call.
+    pub(super) fn in_order(self) -> (Vec<Message>, Vec<usize>) {
+        let mut turns: Vec<_> = self.places.into_iter().zip(self.messages.into_iter().zip(self.items)).collect();
+        turns.sort_by_key(|(place, _)| *place);
+        turns.into_iter().map(|(_, turn)| turn).unzip()
+    }
+
     /// Adds a turn, which begins with the item at `index`.
     pub(super) fn add(&mut self, index: usize, message: Message) {
+        self.put(index, self.messages.len(), message);
+    }
+
+    fn put(&mut self, index: usize, place: usize, message: Message) {
+        self.places.push(place);
         self.messages.push(message);
         self.items.push(index);
     }
@@ -48,14 +67,16 @@ impl Turns {
             "function_call" => {
                 let (id, name) = (fields.need_string("call_id")?, fields.need_string("name")?);
                 let name = fields.string("namespace")?.map_or(name.clone(), |space| joined(&space, &name));
-                let call = Part::ToolCall { id, name, arguments: messages::arguments(&mut fields) };
+                let call = Part::ToolCall { id: id.clone(), name, arguments: messages::arguments(&mut fields) };
                 self.go_on(index, turn(Role::Assistant, vec![call]));
+                self.calls.insert(id, self.messages.len() - 1);
             }
             "function_call_output" => {
                 let call_id = fields.need_string("call_id")?;
                 let content = content(&mut fields, "output", leftovers)?;
+                let called = self.calls.get(&call_id).copied();
                 let result = Part::ToolResult { call_id, content, is_error: false, cache_control: None };
-                self.go_on(index, turn(Role::User, vec![result]));
+                self.bring(index, called, result);
             }
             "reasoning" => {
                 if let Some(thought) = thought(&mut fields) {
@@ -83,16 +104,29 @@ impl Turns {
         Ok(())
     }
 
-    /// Adds what may belong to the turn before it.
+    /// Adds what the assistant does, which may belong to the turn before it.
     fn go_on(&mut self, index: usize, message: Message) {
-        let brings = |part: &Part| matches!(part, Part::ToolResult { .. });
-        let belongs = |last: &Message, begun: usize| match message.role {
-            Role::Assistant => last.role == Role::Assistant,
-            _ => last.parts.first().is_some_and(brings) && begun + last.parts.len() == index,
-        };
-        match (self.messages.last_mut(), self.items.last()) {
-            (Some(last), Some(begun)) if belongs(last, *begun) => last.parts.extend(message.parts),
+        match self.messages.last_mut() {
+            Some(last) if last.role == Role::Assistant => last.parts.extend(message.parts),
             _ => self.add(index, message),
+        }
+    }
+
+    /// Adds the result of a call of the turn `called`.
+    fn bring(&mut self, index: usize, called: Option<usize>, result: Part) {
+        let brings = |part: &Part| matches!(part, Part::ToolResult { .. });
+        match (self.messages.last_mut(), self.items.last(), self.places.last()) {
+            (Some(last), Some(begun), Some(behind))
+                if last.parts.first().is_some_and(brings)
+                    && begun + last.parts.len() == index
+                    && called.is_none_or(|called| called == *behind) =>
+            {
+                last.parts.push(result);
+            }
+            _ => {
+                let place = called.unwrap_or(self.messages.len());
+                self.put(index, place, turn(Role::User, vec![result]));
+            }
         }
     }
 }
@@ -183,15 +217,19 @@ fn foreign(kind: &str, value: Value) -> Part {
 /// What a model thought. Another gateway's or vendor's sealed thought is nobody's here: it stays behind to be noted, and
 /// what can be read of it goes with it.
 fn thought(fields: &mut Object) -> Option<Part> {
-    let texts = ["content", "summary"].map(|key| text_of(fields.take(key)));
-    if let Some(thought) = fields.understood("encrypted_content", |sealed| sealed::open(sealed.as_str()?)) {
-        return Some(thought);
+    let thought = fields.understood("encrypted_content", |sealed| sealed::open(sealed.as_str()?));
+    if thought.is_some() || fields.peek("encrypted_content").is_some() {
+        fields.take("content");
+        fields.take("summary");
+        return thought;
     }
-    let text = texts.into_iter().find(|text| !text.is_empty() && fields.peek("encrypted_content").is_none());
-    text.map(|text| Part::Thinking { text, signature: None })
+    // A summary of what is said in full stays behind, too.
+    let text = ["content", "summary"].into_iter().find_map(|key| fields.understood(key, text_of))?;
+    Some(Part::Thinking { text, signature: None })
 }
 
-fn text_of(parts: Option<Value>) -> String {
-    let parts = parts.as_ref().and_then(Value::as_array).into_iter().flatten();
-    parts.filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n\n")
+fn text_of(parts: &Value) -> Option<String> {
+    let parts = parts.as_array().into_iter().flatten();
+    let text = parts.filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n\n");
+    Some(text).filter(|text| !text.is_empty())
 }

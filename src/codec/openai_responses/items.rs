@@ -1,5 +1,6 @@
 //! What an answer is made of: thoughts, messages, calls.
 
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::namespaces::parted;
@@ -52,7 +53,6 @@ impl Item {
                 Part::ToolCall { id, name, arguments } => {
                     let mut call = Self::call(id, name, tools);
                     call.argue(arguments);
-                    call.end();
                     items.push(call);
                 }
                 Part::Image { .. } | Part::ToolResult { .. } | Part::Foreign { .. } => {}
@@ -65,15 +65,6 @@ impl Item {
     pub(super) fn argue(&mut self, more: &str) {
         if let Self::Call { arguments, .. } = self {
             arguments.push_str(more);
-        }
-    }
-
-    /// Nothing more is said of it: a call without a word of its arguments has none.
-    pub(super) fn end(&mut self) {
-        if let Self::Call { arguments, .. } = self
-            && arguments.is_empty()
-        {
-            arguments.push_str("{}");
         }
     }
 
@@ -106,6 +97,8 @@ impl Item {
                 "content": said.iter().map(content).collect::<Vec<_>>(),
             }),
             Self::Call { id: call, namespace, name, arguments } => {
+                // A call that ends without a word of its arguments has none.
+                let arguments = if arguments.is_empty() && status == COMPLETED { "{}" } else { arguments };
                 let mut item = json!({
                     "id": id,
                     "type": "function_call",
@@ -131,8 +124,18 @@ pub(super) const IN_PROGRESS: &str = "in_progress";
 
 /// The items of an answer on the wire; its last one has the status `last`.
 pub(super) fn output(items: &[Item], answer: &str, last: &str) -> Vec<Value> {
-    let status = |index: usize| if index + 1 == items.len() { last } else { COMPLETED };
-    items.iter().enumerate().map(|(index, item)| item.value(&item.id(answer, index), status(index))).collect()
+    let value = |(index, item): (usize, &Item)| item.value(&item.id(answer, index), status(items, index, last));
+    items.iter().enumerate().map(value).collect()
+}
+
+/// The status of the item at `index` of an answer that ends so; its last one has the status `last`. Calls are told side
+/// by side: where an answer is cut off, those are whole whose arguments are.
+pub(super) fn status<'a>(items: &[Item], index: usize, last: &'a str) -> &'a str {
+    let is_cut = match &items[index] {
+        Item::Call { arguments, .. } if last != COMPLETED => serde_json::from_str::<IgnoredAny>(arguments).is_err(),
+        _ => false,
+    };
+    if index + 1 == items.len() || is_cut { last } else { COMPLETED }
 }
 
 fn summary(thought: &Part) -> Vec<Value> {

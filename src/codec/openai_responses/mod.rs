@@ -35,7 +35,10 @@ pub(super) fn own_name(field: &str) -> Cow<'_, str> {
         ("response_format.json_schema", "text.format"),
         ("verbosity", "text.verbosity"),
     ];
-    let renamed = NAMES.iter().find_map(|(other, own)| Some(format!("{own}{}", field.strip_prefix(other)?)));
+    let renamed = NAMES.iter().find_map(|(other, own)| {
+        let rest = field.strip_prefix(other).filter(|rest| rest.is_empty() || rest.starts_with(['.', '[', ' ']))?;
+        Some(format!("{own}{rest}"))
+    });
     renamed.map_or(Cow::Borrowed(field), Cow::Owned)
 }
 

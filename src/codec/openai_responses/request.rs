@@ -16,6 +16,15 @@ const REFUSED: [(&str, &str); 4] = [
     ("background", "Pointsman answers at once or not at all: leave `background` out, or stream"),
 ];
 
+/// What is called otherwise in chat completions.
+const RENAMED: [(&str, &str); 5] = [
+    ("messages", "input"),
+    ("max_tokens", "max_output_tokens"),
+    ("max_completion_tokens", "max_output_tokens"),
+    ("response_format", "text.format"),
+    ("reasoning_effort", "reasoning.effort"),
+];
+
 /// Fields that say how an answer is kept, billed or told, and ask for no other one.
 const LOST: [&str; 12] = [
     "access_programs",
@@ -40,7 +49,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let mut fields = Object::parse(body)?;
     refuse(&mut fields)?;
     let mut leftovers = Map::new();
-    let turns = turns(&mut fields, &mut leftovers)?;
+    let (messages, items) = turns(&mut fields, &mut leftovers)?.in_order();
     lose(&mut fields, &mut leftovers);
     let mut tools = tools(fields.array("tools")?.unwrap_or_default(), "tools", &mut leftovers)?;
     let tool_choice = fields.take("tool_choice").map(|choice| tool_choice(&choice, &mut tools)).transpose()?;
@@ -48,7 +57,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let stream = fields.boolean("stream")?.unwrap_or(false);
     let mut request = ChatRequest {
         model: fields.string("model")?.unwrap_or_default(),
-        messages: turns.messages,
+        messages,
         tools,
         tool_choice,
         parallel_tool_calls: fields.boolean("parallel_tool_calls")?,
@@ -62,7 +71,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         routing: Default::default(),
         extensions: Map::new(),
         leftovers,
-        items: turns.items,
+        items,
         system_apart: false,
     };
     if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
@@ -78,6 +87,11 @@ fn refuse(fields: &mut Object) -> Result<(), ApiError> {
         match fields.take(field) {
             None | Some(Value::Bool(false)) => {}
             Some(_) => return Err(ApiError::invalid(told).at(field)),
+        }
+    }
+    for (other, own) in RENAMED {
+        if fields.take(other).is_some() {
+            return Err(ApiError::invalid(format!("`{other}` is called `{own}` here")).at(own));
         }
     }
     Ok(())
@@ -153,7 +167,7 @@ fn tools(values: Vec<Value>, path: &str, leftovers: &mut Map<String, Value>) -> 
 
 /// Reads `tool_choice`. Of a choice among some of the tools only those are offered.
 fn tool_choice(value: &Value, tools: &mut Vec<Tool>) -> Result<ToolChoice, ApiError> {
-    let name = |value: &Value| value["name"].as_str().map(str::to_owned);
+    let name = |value: &Value| chosen(value, tools);
     let choice = match value["type"].as_str() {
         Some("function") => name(value).map(ToolChoice::Named),
         Some("allowed_tools") => {
@@ -169,6 +183,18 @@ fn tool_choice(value: &Value, tools: &mut Vec<Tool>) -> Result<ToolChoice, ApiEr
     choice.ok_or_else(|| unknown("tool_choice", "auto, none, required, a function, allowed_tools"))
 }
 
+/// The name, as others know it, of the function that is chosen among `tools`: it may stand in a namespace.
+fn chosen(value: &Value, tools: &[Tool]) -> Option<String> {
+    let name = value["name"].as_str()?;
+    if let Some(namespace) = value["namespace"].as_str() {
+        return Some(joined(namespace, name));
+    }
+    let stands = |tool: &&Tool| tool.name.strip_suffix(name).is_some_and(|space| space.ends_with("__"));
+    let inside = || tools.iter().find(stands).map(|tool| tool.name.clone());
+    let outside = tools.iter().any(|tool| tool.name == name);
+    if outside { Some(name.to_owned()) } else { inside().or_else(|| Some(name.to_owned())) }
+}
+
 /// What the text must be like, and how long-winded.
 fn text(
     fields: &mut Object,
@@ -180,7 +206,13 @@ fn text(
         wanted = match format.need_string("type")?.as_str() {
             "text" => None,
             "json_object" => Some(ResponseFormat::JsonObject),
-            "json_schema" => Some(openai::json_schema(&mut format)?),
+            "json_schema" => {
+                // Whoever nests them, as in chat completions, would get an answer to no schema.
+                if let Some(absent) = ["name", "schema"].into_iter().find(|key| format.peek(key).is_none()) {
+                    return Err(missing(&format.at(absent)));
+                }
+                Some(openai::json_schema(&mut format)?)
+            }
             _ => return Err(unknown(&format.at("type"), "text, json_object, json_schema")),
         };
         format.leave(leftovers);

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use super::super::AnswerMeta;
-use super::items::{COMPLETED, IN_PROGRESS, Item, content, summary_part};
+use super::items::{self, COMPLETED, IN_PROGRESS, Item, content, summary_part};
 use super::{Stage, object};
 use crate::protocol::{Part, StreamEvent, ToolCallDelta, Usage};
 
@@ -113,10 +113,13 @@ impl Encoder {
         }
         let mut calls = self.items.iter_mut().enumerate().filter(|(_, item)| matches!(item, Item::Call { .. }));
         let Some((index, item)) = calls.nth(call.index) else { return };
-        if !call.arguments.is_empty() {
-            item.argue(&call.arguments);
-            let delta = json!({ "delta": call.arguments });
-            self.say_of(index, "response.function_call_arguments.delta", delta, out);
+        item.argue(&call.arguments);
+        self.say_arguments(index, &call.arguments, out);
+    }
+
+    fn say_arguments(&mut self, index: usize, text: &str, out: &mut BytesMut) {
+        if !text.is_empty() {
+            self.say_of(index, "response.function_call_arguments.delta", json!({ "delta": text }), out);
         }
     }
 
@@ -196,7 +199,7 @@ impl Encoder {
     /// Closes what is open; the last item ends with the status `last`.
     fn close_all(&mut self, last: &str, out: &mut BytesMut) {
         for index in 0..self.items.len() {
-            let status = if index + 1 == self.items.len() { last } else { COMPLETED };
+            let status = items::status(&self.items, index, last);
             match self.items[index] {
                 Item::Call { .. } => self.close(index, status, out),
                 _ if self.spoken == Some(index) => self.hush(status, out),
@@ -206,8 +209,9 @@ impl Encoder {
     }
 
     fn close(&mut self, index: usize, status: &str, out: &mut BytesMut) {
-        self.items[index].end();
-        match &self.items[index] {
+        let item = &self.items[index];
+        let whole = item.value(&item.id(&self.meta.id, index), status);
+        match item {
             Item::Thought(Part::Thinking { text, .. }) if !text.is_empty() => {
                 let (part, text) = (summary_part(text), text.clone());
                 let done = json!({ "summary_index": 0, "text": text });
@@ -218,13 +222,14 @@ impl Encoder {
             Item::Thought(_) => {}
             Item::Message(_) => self.close_part(out),
             Item::Call { name, arguments, .. } => {
-                let done = json!({ "name": name, "arguments": arguments });
+                let done = json!({ "name": name, "arguments": whole["arguments"] });
+                if arguments.is_empty() {
+                    self.say_arguments(index, done["arguments"].as_str().unwrap_or_default(), out);
+                }
                 self.say_of(index, "response.function_call_arguments.done", done, out);
             }
         }
-        let item = &self.items[index];
-        let done = item.value(&item.id(&self.meta.id, index), status);
-        self.say("response.output_item.done", json!({ "output_index": index, "item": done }), out);
+        self.say("response.output_item.done", json!({ "output_index": index, "item": whole }), out);
     }
 
     /// Closes the part that was said last.
