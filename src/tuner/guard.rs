@@ -39,6 +39,13 @@ pub struct Part<'a> {
     verdict: Option<f64>,
 }
 
+impl Part<'_> {
+    /// Its judgement alone, if it has one; `instead` of it, where that is given.
+    pub fn judged(self, instead: Option<f64>) -> Self {
+        Self { outcome: None, verdict: self.verdict.map(|verdict| instead.unwrap_or(verdict)) }
+    }
+}
+
 impl Tally {
     /// Takes in the first `window` requests that come, and as many judgements: where few answers are judged, judgements
     /// reach further than requests.
@@ -153,7 +160,7 @@ pub fn objection(before: &Tally, after: &Tally, instead: &Hindsight, guard: &Gua
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tuner::hindsight::{MOST_WEIGHT, Would};
+    use crate::tuner::hindsight::Would;
 
     fn tally(count: u32, failed: u32, cost_each: f64, verdict: f64) -> Tally {
         let count = f64::from(count);
@@ -207,11 +214,15 @@ mod tests {
         let guard = Guard::default();
         let before = tally(200, 4, 0.01, 0.9);
         // `b` fell from 0.9 to 0.1, and what is in force has asked `a` alone since, which gives 0.6.
-        let either = |weight| Would { weight, shares: vec![("a".into(), 0.5), ("b".into(), 0.5)] };
+        let either = |expected| Would {
+            weight: 0.5,
+            shares: vec![("a".into(), 0.5), ("b".into(), 0.5)],
+            expected: Some(expected),
+        };
         let taken_back = |fallen: u32| {
             let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
-            rated("b", &either(0.5), fallen, fallen / 10, &mut instead, &mut after);
-            rated("a", &either(0.5), 180, 108, &mut instead, &mut after);
+            rated("b", &either(0.9), fallen, fallen / 10, &mut instead, &mut after);
+            rated("a", &either(0.6), 180, 108, &mut instead, &mut after);
             objection(&before, &after, &instead, &guard).is_some()
         };
         assert!(!taken_back(12), "the version before would ask the broken one again");
@@ -223,14 +234,21 @@ mod tests {
     fn a_policy_that_leaves_only_what_is_hard_to_the_good_model_is_taken_back_to_it() {
         let guard = Guard::default();
         let before = tally(200, 4, 0.01, 0.9);
-        // The version before asked `b` for everything, which gives 0.97 where it is easy and 0.5 where it is hard. What
-        // is in force asks it for what is hard, and `a` for the rest, which gives 0.5. Both try out 1 in 100.
-        let would = |weight| Would { weight, shares: vec![("a".into(), 0.01), ("b".into(), 0.99)] };
-        let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
-        rated("b", &would(MOST_WEIGHT), 4, 4, &mut instead, &mut after);
-        rated("b", &would(1.0), 75, 37, &mut instead, &mut after);
-        rated("a", &would(0.01), 421, 212, &mut instead, &mut after);
-        assert!(objection(&before, &after, &instead, &guard).is_some());
+        // The version before asked `b` for everything, which gives 0.97 where it is easy and 0.5 where it is hard, and knew
+        // it. What is in force asks it for what is hard, and `a` for the rest, which gives 0.5. Neither tries out much.
+        let would = |weight, expected| Would {
+            weight,
+            shares: vec![("a".into(), 0.001), ("b".into(), 0.999)],
+            expected: Some(expected),
+        };
+        let taken_back = |expected| {
+            let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
+            rated("b", &would(1.0, expected), 75, 37, &mut instead, &mut after);
+            rated("a", &would(0.001, 0.5), 425, 212, &mut instead, &mut after);
+            objection(&before, &after, &instead, &guard).is_some()
+        };
+        assert!(taken_back(0.5), "`b` is as good as it was");
+        assert!(!taken_back(0.9), "it fell");
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //!
 //! Pure. Each request counts for how much more probably the other would have chosen the same model: so its figures
 //! are what would have happened. Where what is in force hardly asks a model any more that the other would ask often,
-//! they cover little of that model's share; then the rest of it is worth what they say. What a policy leaves to a model
-//! is no fair sample of it (the hard questions, say), so there, too, each counts by its weight. Only where there is but
-//! a handful of them is the rest worth what things were like before.
+//! they cover little of that model's share. What a policy leaves to a model is no fair sample of it (the hard
+//! questions, say), so the rest is not worth what these answers were: each counts by its weight there, too, and
+//! judgements as far as they differ from what the other expected of just these. Only where there is but a handful of
+//! them is the rest worth what things were like before.
 //!
 //! A conversation that stays where it is was opened there by somebody: each of its requests counts as its opening
 //! would.
@@ -18,7 +19,7 @@ use crate::protocol::ModelName;
 use crate::store::{Entry, Mode};
 
 /// One request counts for no more than so many.
-pub(super) const MOST_WEIGHT: f64 = 20.0;
+const MOST_WEIGHT: f64 = 20.0;
 
 /// Requests that must speak of a model before their mean is believed.
 const ENOUGH: f64 = 5.0;
@@ -31,6 +32,8 @@ pub struct Would {
     pub weight: f64,
     /// How probably it would have chosen each model; empty where that cannot be told.
     pub shares: Vec<(ModelName, f64)>,
+    /// The judgement that it would have expected of the answer there was; `None` where that cannot be told.
+    pub expected: Option<f64>,
 }
 
 impl Would {
@@ -39,23 +42,24 @@ impl Would {
         let decision = &entry.decision;
         let stays = decision.mode == Mode::Sticky;
         // It is from before both.
-        let as_it_was = || Self { weight: 1.0, shares: vec![(decision.chosen.clone(), 1.0)] };
+        let as_it_was = || Self { weight: 1.0, shares: vec![(decision.chosen.clone(), 1.0)], expected: None };
         let Some(drawn) = lesson::choice(entry) else { return if stays { as_it_was() } else { Self::default() } };
         let kind = decision.task.as_deref().unwrap_or_default();
         let context = Context { features: &decision.features, space: &decision.feature_space, kind };
-        let shares = |policy: &Snapshot, candidates: &[Candidate<'_>], explore| {
-            let choice = policy.choose(&context, candidates, &drawn.tradeoff, explore, 0.0);
-            choice.map_or_else(|| vec![0.0; candidates.len()], |choice| choice.propensities)
+        let choice = |policy: &Snapshot, candidates: &[Candidate<'_>], explore| {
+            policy.choose(&context, candidates, &drawn.tradeoff, explore, 0.0)
         };
         let (wanted, had) = if stays {
             // Openings explore, unless somebody forbade it, which is not known of them here.
             let candidates = at_the_opening(&drawn);
-            (shares(policy, &candidates, true), shares(live, &candidates, true)[drawn.chosen])
+            let had = choice(live, &candidates, true).map_or(0.0, |choice| choice.propensities[drawn.chosen]);
+            (choice(policy, &candidates, true), had)
         } else {
             let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
-            (shares(policy, &candidates, decision.explore), drawn.candidates[drawn.chosen].propensity)
+            (choice(policy, &candidates, decision.explore), drawn.candidates[drawn.chosen].propensity)
         };
-        let weight = wanted[drawn.chosen] / had;
+        let Some(wanted) = wanted else { return Self::default() };
+        let weight = wanted.propensities[drawn.chosen] / had;
         // Nobody drew what stays: it is never worth more than itself, however hard the other holds to its model.
         let most = if stays { 1.0 } else { MOST_WEIGHT };
         if !weight.is_finite() {
@@ -63,7 +67,11 @@ impl Would {
             return if stays { as_it_was() } else { Self::default() };
         }
         let models = drawn.candidates.iter().map(|way| way.model.clone());
-        Self { weight: weight.clamp(0.0, most), shares: models.zip(wanted).collect() }
+        Self {
+            weight: weight.clamp(0.0, most),
+            shares: models.zip(wanted.propensities).collect(),
+            expected: Some(wanted.qualities[drawn.chosen]),
+        }
     }
 }
 
@@ -91,6 +99,8 @@ struct OfModel {
     asked: Tally,
     /// The same, each with its weight.
     known: Tally,
+    /// Their judgements as the other policy would have expected them.
+    expected: Tally,
     /// All, each as far as the other policy would have given it to this model: only its counts are of use.
     share: Tally,
 }
@@ -102,6 +112,7 @@ impl Hindsight {
         if would.weight > 0.0 {
             own.asked.add(part, 1.0);
             own.known.add(part, would.weight);
+            own.expected.add(part.judged(would.expected), would.weight);
         }
         for (model, share) in &would.shares {
             self.models.entry(model.clone()).or_default().share.add(part, *share);
@@ -113,10 +124,14 @@ impl Hindsight {
         let (mut sum, mut told) = (0.0, 0.0);
         for model in self.models.values() {
             let known = count(&model.known) / all;
-            let believed = count(&model.asked) >= ENOUGH;
-            let speaks_for = if believed { known.max(count(&model.share) / all) } else { known };
-            if speaks_for > 0.0 {
-                (sum, told) = (sum + speaks_for * figure(&model.known), told + speaks_for);
+            if known > 0.0 {
+                (sum, told) = (sum + known * figure(&model.known), told + known);
+            }
+            let unknown = count(&model.share) / all - known;
+            if unknown > 0.0 && count(&model.asked) >= ENOUGH {
+                let is = figure(&model.known);
+                let worth = if count(&model.expected) > 0.0 { was + is - figure(&model.expected) } else { is };
+                (sum, told) = (sum + unknown * worth, told + unknown);
             }
         }
         let rest = (1.0 - told).max(0.0);
