@@ -53,11 +53,13 @@ impl Gateway {
     pub fn leave_link(&self, host: &str) -> Option<PathBuf> {
         let link = self.door.new_link()?;
         let text = format!("http://{host}/dashboard/login?link={link}\n");
-        let left = write_private(&self.live().config.server.data_dir, LINK_FILE, &text);
-        left.inspect_err(
-            |error| tracing::error!(%error, "The link that opens the dashboard could not be left in a file"),
-        )
-        .ok()
+        let dir = self.live().config.server.data_dir.clone();
+        let left = write_private(&dir, LINK_FILE, &text).inspect_err(|error| {
+            self.door.forget_link(&link);
+            let file = dir.join(LINK_FILE);
+            tracing::error!(file = %file.display(), %error, "The link that opens the dashboard could not be left in a file");
+        });
+        left.ok()
     }
 
     /// Notes an act, on disk when it returns. A store that is down does not undo what was done: the log has it too.

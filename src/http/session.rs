@@ -197,6 +197,11 @@ impl Door {
         Some(text)
     }
 
+    /// Takes back a link that could be given to nobody, so that another can be made.
+    pub fn forget_link(&self, text: &str) {
+        self.link.lock().take_if(|link| *link == digest(text));
+    }
+
     /// Lets somebody in by the one-time link, which is used up by it.
     pub fn follow(&self, text: &str, now: Instant) -> Option<Entered> {
         let mut link = self.link.lock();

@@ -236,14 +236,24 @@ async fn a_link_that_no_line_may_hold_is_left_in_a_file() {
     let file = dir.path().join(told["dashboard.link_file"].as_str().unwrap());
     let link = std::fs::read_to_string(&file).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let entered = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-    let entered = entered.get(link.trim()).send().await.unwrap();
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let entered = http.get(link.trim()).send().await.unwrap();
+    // A file that could not be written once is written by the next visit.
+    let _ = std::fs::remove_file(&file);
+    std::fs::create_dir(&file).unwrap();
+    let page = link.split('?').next().unwrap();
+    let hindered = http.get(page).send().await.unwrap().status();
+    std::fs::remove_dir(&file).unwrap();
+    http.get(page).send().await.unwrap();
+    let another = std::fs::read_to_string(&file);
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!line.contains("link="), "{line}");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(link.starts_with(told["dashboard"].as_str().unwrap()));
     assert_eq!(entered.status(), 303);
+    assert_eq!(hindered, 200);
+    assert!(another.is_ok_and(|another| another != link));
 }
 
 #[tokio::test]
