@@ -40,7 +40,10 @@ impl Message {
         let brings_results = self.parts.iter().any(|part| matches!(part, Part::ToolResult { .. }));
         let asks = |part: &Part| match part {
             Part::ToolResult { .. } => false,
-            Part::Text { text, .. } if brings_results => !without_reminders(text).is_empty(),
+            Part::Text { text, .. } if brings_results => {
+                let rest = without_reminders(text);
+                !rest.is_empty() && !rest.starts_with(REMINDER)
+            }
             _ => true,
         };
         self.role == Role::User && self.parts.iter().any(asks)
@@ -59,9 +62,9 @@ impl Message {
         texts.join("\n")
     }
 
-    /// What the person says in it: [`Self::plain_text`] without what the program that they work with puts before or
-    /// behind their words (Claude Code sends the first question of a session behind all that stands in `CLAUDE.md`). A
-    /// turn of nothing else is taken whole.
+    /// What the person says in it: [`Self::plain_text`] without what the program that they work with puts before
+    /// their words, or behind them in a part of its own (Claude Code sends the first question of a session behind
+    /// all that stands in `CLAUDE.md`). A turn of nothing else is taken whole.
     pub fn question_text(&self) -> String {
         let texts: Vec<&str> = self.parts.iter().filter_map(Part::said).collect();
         if texts.iter().all(|text| text.trim().is_empty()) { self.plain_text() } else { texts.join("\n") }
@@ -71,11 +74,13 @@ impl Message {
 /// How a text begins that a program adds to a person's words (`<system-reminder>...</system-reminder>`).
 const REMINDER: &str = "<system-reminder>";
 
-/// What follows the blanks and the reminders at a text's beginning.
+/// What follows the blanks and the reminders at a text's beginning. One that never closes stays.
 fn without_reminders(text: &str) -> &str {
     let mut rest = text.trim_start();
-    while let Some(inside) = rest.strip_prefix(REMINDER) {
-        rest = inside.split_once("</system-reminder>").map_or("", |(_, after)| after).trim_start();
+    while let Some((_, after)) =
+        rest.strip_prefix(REMINDER).and_then(|inside| inside.split_once("</system-reminder>"))
+    {
+        rest = after.trim_start();
     }
     rest
 }
@@ -209,6 +214,8 @@ mod tests {
         {
             assert_eq!(said(&[whole]), whole);
         }
+        let unclosed = "<system-reminder> is never closed. Why?";
+        assert_eq!(said(&[unclosed, "Say."]), format!("{unclosed}\nSay."));
         assert_eq!(said(&[reminder, "\n"]), turn(&[reminder, "\n"]).plain_text());
     }
 }
