@@ -334,15 +334,12 @@ mod tests {
 
     #[test]
     fn what_is_escaped_is_read_once_however_many_rules_ask() {
-        let rule = "pin = 'gpt-4o'\nwhen = { keywords = ['confidential'], regex = ['top secret'] }";
-        let either = "forbid = ['gpt-4o']\nwhen = { regex = ['top secret'] }";
-        let rules =
-            (0..40).map(|at| format!("[[rules]]\nname = 'a{at}'\n{rule}\n[[rules]]\nname = 'b{at}'\n{either}\n"));
-        let request = asking(&"\\".repeat(8 << 20));
-        let begun = std::time::Instant::now();
-        assert!(verdict(&rules.collect::<String>(), &request).hits.is_empty());
-        // Anew for every condition it took twice as long and more.
-        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+        let request = asking(r#"{"page": "For us alone:\nconfidential"}"#);
+        let headers = http::HeaderMap::new();
+        let facts = Facts::new(&request, request.needs(), 1, None, &headers);
+        let [first, again] = [(), ()].map(|()| facts.everything().collect::<Vec<_>>());
+        assert!(first.iter().any(|text| text.contains("\nconfidential")));
+        assert!(first.iter().zip(&again).all(|(first, again)| std::ptr::eq(*first, *again)));
     }
 
     #[test]
