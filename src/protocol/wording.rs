@@ -97,7 +97,7 @@ impl<'a> Texts<'a> {
     /// steps over.
     fn number(&mut self, number: impl Display) {
         // Writing to a String does not fail.
-        let _ = write!(self.numbers, "{number};\n");
+        let _ = writeln!(self.numbers, "{number};");
     }
 
     /// Whatever was found.
