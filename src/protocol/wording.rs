@@ -335,7 +335,7 @@ mod tests {
         let anthropic = json!({
             "model": "m", "max_tokens": 64_000, "stop_sequences": ["END"], "metadata": { "user_id": "u-1" },
             "thinking": { "type": "enabled", "budget_tokens": 12_000 }, "output_config": { "effort": "high" },
-            "context_management": { "edits": [{ "type": "clear_tool_uses_20250919" }] }, "service_tier": "auto",
+            "context_management": { "edits": [{ "type": "clear_thinking_20251015", "keep": "all" }] }, "service_tier": "auto",
             "tool_choice": { "type": "auto", "disable_parallel_tool_use": true },
             "tools": [{ "type": "web_search_20260318", "name": "web_search", "max_uses": 12_345 }],
             "messages": [{ "role": "user", "content": [
@@ -365,7 +365,7 @@ mod tests {
             texts.sort_unstable();
             texts
         };
-        assert_eq!(left(&anthropic), ["42", "END", "clear_tool_uses_20250919", "edits", "hi", "t-1", "u-1"]);
+        assert_eq!(left(&anthropic), ["42", "END", "hi", "t-1", "u-1"]);
         assert_eq!(left(&openai), ["", "c-1", "f-1", "hi", "k-1", "n-1", "p-1", "s-1", "{}"]);
     }
 

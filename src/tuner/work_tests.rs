@@ -529,6 +529,9 @@ fn a_conversation_of_before_the_promotion_weighs_no_more_than_itself() {
     assert_eq!((mode, chosen.as_str(), weight), (Mode::Sticky, "a", 1.0));
     let (_, _, drawn) = weigh(11);
     assert!(drawn > 1.0, "an opening there speaks for others like it: {drawn}");
+    let entry = store.entry(decision(3).id).unwrap().unwrap();
+    let [expected, not] = [(&before, &live), (&live, &before)].map(|(of, live)| Would::of(&entry, of, live).expected);
+    assert!(expected.unwrap() > 0.8 && not.unwrap() < 0.2, "what it would have expected of `a`, which it likes");
 }
 
 #[test]
