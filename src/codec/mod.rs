@@ -14,6 +14,7 @@ mod carried;
 mod documents;
 mod errors;
 mod forced;
+mod in_turn;
 mod json;
 mod lines;
 mod native;

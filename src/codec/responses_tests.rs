@@ -448,6 +448,7 @@ fn listened(events: &[Value]) -> Value {
         match name {
             "output_item.added" => {
                 assert_eq!(at, items.len());
+                assert!(items.iter().all(Option::is_some), "one item is open at a time");
                 items.push(None);
             }
             "output_item.done" => assert_eq!(items[at].replace(event["item"].clone()), None, "it ends once"),

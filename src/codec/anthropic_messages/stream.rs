@@ -2,9 +2,9 @@
 
 use bytes::BytesMut;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::super::in_turn::InTurn;
 use super::super::{AnswerMeta, errors};
 use super::{WireUsage, finish_of, finish_text, usage};
 use crate::protocol::{Dialect, FinishReason, StreamEvent, ToolCallDelta, Usage};
@@ -175,9 +175,7 @@ enum Block {
     Tool(usize),
 }
 
-/// Writes events: exactly one `message_start`, and blocks that never overlap. Other dialects' calls do, and never say that one
-/// has ended; so all but the first of calls in a row are held back until something else is said. What is said between
-/// the pieces of calls is held back until the answer's end.
+/// Writes events: exactly one `message_start`, and blocks that never overlap.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     meta: AnswerMeta,
@@ -185,49 +183,29 @@ pub(crate) struct Encoder {
     open: Option<Block>,
     /// Index of the next block.
     next: usize,
-    /// Arguments of the call that is open, as far as they came.
-    arguments: String,
-    /// Calls that wait for the open one's end, whole as far as they came.
-    waiting: Vec<Waiting>,
-    /// What waits for the end of all calls.
-    words: Vec<StreamEvent>,
+    /// What waits for the end of a call.
+    in_turn: InTurn,
     usage: Usage,
-}
-
-/// A call that is held back.
-#[derive(Debug)]
-struct Waiting {
-    index: usize,
-    id: String,
-    name: String,
-    arguments: String,
 }
 
 impl Encoder {
     pub(crate) fn new(meta: AnswerMeta) -> Self {
-        Self {
-            meta,
-            started: false,
-            open: None,
-            next: 0,
-            arguments: String::new(),
-            waiting: Vec::new(),
-            words: Vec::new(),
-            usage: Usage::default(),
-        }
+        Self { meta, started: false, open: None, next: 0, in_turn: InTurn::default(), usage: Usage::default() }
     }
 
     pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
+        let mut in_turn = std::mem::take(&mut self.in_turn);
+        in_turn.pass(event, |event| self.write(event, out));
+        self.in_turn = in_turn;
+    }
+
+    fn write(&mut self, event: &StreamEvent, out: &mut BytesMut) {
         match event {
             StreamEvent::Start { .. } => self.start(out),
             StreamEvent::ToolCall(call) => self.call(call, out),
             StreamEvent::Usage(counts) => self.usage.absorb(counts),
             StreamEvent::Finish { reason, stop_sequence } => {
                 self.start(out);
-                self.end_calls(out);
-                for word in std::mem::take(&mut self.words) {
-                    self.utter(&word, out);
-                }
                 self.close(out);
                 let stop = stop_sequence.as_deref();
                 let delta = json!({ "stop_reason": finish_text(*reason, stop), "stop_sequence": stop });
@@ -235,21 +213,6 @@ impl Encoder {
                 say("message_stop", json!({}), out);
             }
             StreamEvent::Error(error) => out.extend_from_slice(&errors::encode_in_stream(Dialect::Anthropic, error)),
-            word if self.is_mid_call() => self.words.push(word.clone()),
-            word => self.utter(word, out),
-        }
-    }
-
-    /// Whether more is to come of a call: arguments that are whole go on no more.
-    fn is_mid_call(&self) -> bool {
-        let is_cut = |arguments: &str| serde_json::from_str::<IgnoredAny>(arguments).is_err();
-        let is_any_cut = || is_cut(&self.arguments) || self.waiting.iter().any(|call| is_cut(&call.arguments));
-        matches!(self.open, Some(Block::Tool(_))) && (!self.words.is_empty() || is_any_cut())
-    }
-
-    /// Says a piece of a text or a thought.
-    fn utter(&mut self, word: &StreamEvent, out: &mut BytesMut) {
-        match word {
             StreamEvent::Text(text) | StreamEvent::Refusal(text) => {
                 self.enter(Block::Text, json!({ "type": "text", "text": "" }), out);
                 self.delta(json!({ "type": "text_delta", "text": text }), out);
@@ -263,7 +226,6 @@ impl Encoder {
                 self.delta(json!({ "type": "signature_delta", "signature": signature }), out);
             }
             StreamEvent::RedactedThinking(data) => {
-                self.end_calls(out);
                 self.close(out);
                 self.start(out);
                 let block = json!({ "type": "redacted_thinking", "data": data });
@@ -272,11 +234,6 @@ impl Encoder {
                 say("content_block_stop", json!({ "index": index }), out);
                 self.next += 1;
             }
-            StreamEvent::Start { .. }
-            | StreamEvent::ToolCall(_)
-            | StreamEvent::Usage(_)
-            | StreamEvent::Finish { .. }
-            | StreamEvent::Error(_) => {}
         }
     }
 
@@ -303,42 +260,12 @@ impl Encoder {
     }
 
     fn call(&mut self, call: &ToolCallDelta, out: &mut BytesMut) {
-        match (&call.start, self.open) {
-            (Some((id, name)), Some(Block::Tool(_))) => {
-                let (id, name, arguments) = (id.clone(), name.clone(), call.arguments.clone());
-                self.waiting.push(Waiting { index: call.index, id, name, arguments });
-            }
-            (Some((id, name)), _) => {
-                self.enter_call(call.index, id, name, out);
-                self.arguments(&call.arguments, out);
-            }
-            (None, Some(Block::Tool(open))) if open == call.index => self.arguments(&call.arguments, out),
-            (None, _) => {
-                if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.index == call.index) {
-                    waiting.arguments.push_str(&call.arguments);
-                }
-            }
+        if let Some((id, name)) = &call.start {
+            let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
+            self.enter(Block::Tool(call.index), block, out);
         }
-    }
-
-    fn enter_call(&mut self, index: usize, id: &str, name: &str, out: &mut BytesMut) {
-        let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
-        self.enter(Block::Tool(index), block, out);
-        self.arguments.clear();
-    }
-
-    fn arguments(&mut self, text: &str, out: &mut BytesMut) {
-        self.arguments.push_str(text);
-        if !text.is_empty() {
-            self.delta(json!({ "type": "input_json_delta", "partial_json": text }), out);
-        }
-    }
-
-    /// The calls are over: says those that were held back.
-    fn end_calls(&mut self, out: &mut BytesMut) {
-        for Waiting { index, id, name, arguments } in std::mem::take(&mut self.waiting) {
-            self.enter_call(index, &id, &name, out);
-            self.arguments(&arguments, out);
+        if !call.arguments.is_empty() {
+            self.delta(json!({ "type": "input_json_delta", "partial_json": call.arguments }), out);
         }
     }
 
@@ -348,7 +275,6 @@ impl Encoder {
         if self.open == Some(block) {
             return;
         }
-        self.end_calls(out);
         self.close(out);
         say("content_block_start", json!({ "index": self.next, "content_block": opening }), out);
         self.open = Some(block);

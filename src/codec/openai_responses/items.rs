@@ -1,8 +1,8 @@
 //! What an answer is made of: thoughts, messages, calls.
 
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::super::in_turn::is_whole;
 use super::namespaces::parted;
 use super::sealed::seal;
 use crate::protocol::Part;
@@ -68,6 +68,15 @@ impl Item {
         }
     }
 
+    /// Its status where others follow, in an answer whose last item has the status `last`: calls may be told side by
+    /// side, and several be cut off with the answer.
+    pub(super) fn status<'a>(&self, last: &'a str) -> &'a str {
+        match self {
+            Self::Call { arguments, .. } if !is_whole(arguments) => last,
+            _ => COMPLETED,
+        }
+    }
+
     /// Its id in the answer `answer`, where it stands at `index`.
     pub(super) fn id(&self, answer: &str, index: usize) -> String {
         let kind = match self {
@@ -124,18 +133,9 @@ pub(super) const IN_PROGRESS: &str = "in_progress";
 
 /// The items of an answer on the wire; its last one has the status `last`.
 pub(super) fn output(items: &[Item], answer: &str, last: &str) -> Vec<Value> {
-    let value = |(index, item): (usize, &Item)| item.value(&item.id(answer, index), status(items, index, last));
+    let status = |index: usize, item: &Item| if index + 1 == items.len() { last } else { item.status(last) };
+    let value = |(index, item): (usize, &Item)| item.value(&item.id(answer, index), status(index, item));
     items.iter().enumerate().map(value).collect()
-}
-
-/// The status of the item at `index` of an answer that ends so; its last one has the status `last`. Calls are told side
-/// by side: where an answer is cut off, those are whole whose arguments are.
-pub(super) fn status<'a>(items: &[Item], index: usize, last: &'a str) -> &'a str {
-    let is_cut = match &items[index] {
-        Item::Call { arguments, .. } if last != COMPLETED => serde_json::from_str::<IgnoredAny>(arguments).is_err(),
-        _ => false,
-    };
-    if index + 1 == items.len() || is_cut { last } else { COMPLETED }
 }
 
 fn summary(thought: &Part) -> Vec<Value> {
