@@ -55,6 +55,10 @@ fn alternate(messages: &[Value]) -> Result<(), String> {
     let mut open: Vec<&str> = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         let blocks = message["content"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let brings = |block: &Value| block["type"] == "tool_result";
+        if !blocks.is_sorted_by_key(|block| !brings(block)) {
+            return Err(format!("messages.{index}: `tool_result` blocks must come first"));
+        }
         for block in blocks {
             match block["type"].as_str() {
                 Some("tool_result") => {
@@ -326,4 +330,19 @@ pub(super) fn count(body: &Value) -> Frames {
     let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let asked = asked(body["model"].as_str().unwrap_or_default(), messages, body);
     Frames::json(200, &json!({ "input_tokens": tokens(&asked.prompt) + 8 }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_stand_first_in_their_turn() {
+        let call = json!({ "role": "assistant", "content": [{ "type": "tool_use", "id": "a" }] });
+        let (result, text) =
+            (json!({ "type": "tool_result", "tool_use_id": "a" }), json!({ "type": "text", "text": "t" }));
+        let turn = |blocks: [&Value; 2]| json!({ "role": "user", "content": blocks });
+        assert_eq!(alternate(&[call.clone(), turn([&result, &text])]), Ok(()));
+        assert!(alternate(&[call, turn([&text, &result])]).is_err());
+    }
 }

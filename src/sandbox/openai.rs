@@ -1,5 +1,7 @@
 //! OpenAI's wire format, and DeepSeek's.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::answer::{Asked, End, Said, schema_in};
@@ -19,6 +21,9 @@ pub(super) fn chat(vendor: Vendor, body: &Value, say: impl Fn(&Asked) -> Option<
     if vendor == Vendor::OpenAi && model.contains("deepseek") {
         return vendor.error(404, "model_not_found", "The model does not exist or you do not have access to it.");
     }
+    if !are_answered(messages) {
+        return wrong("An assistant message with 'tool_calls' must be followed by tool messages responding to each.");
+    }
     if let Some(message) = refusal(vendor, model, messages, body) {
         return wrong(message);
     }
@@ -31,6 +36,16 @@ pub(super) fn chat(vendor: Vendor, body: &Value, say: impl Fn(&Asked) -> Option<
     } else {
         Frames::json(200, &whole(&id, model, &said))
     }
+}
+
+/// Whether every call has its result right behind it, as all vendors demand.
+fn are_answered(messages: &[Value]) -> bool {
+    messages.iter().enumerate().all(|(at, message)| {
+        let Some(calls) = message["tool_calls"].as_array() else { return true };
+        let results = messages[at + 1..].iter().take_while(|turn| turn["role"] == "tool");
+        let answered: HashSet<_> = results.filter_map(|result| result["tool_call_id"].as_str()).collect();
+        calls.iter().all(|call| call["id"].as_str().is_some_and(|id| answered.contains(id)))
+    })
 }
 
 /// What the vendor, or this model of it, does not know.
@@ -231,4 +246,20 @@ pub(super) fn embeddings(body: &Value) -> Frames {
             "usage": { "prompt_tokens": tokens, "total_tokens": tokens },
         }),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_want_their_results_right_behind_them() {
+        let calls = json!({ "role": "assistant", "tool_calls": [{ "id": "a" }, { "id": "b" }] });
+        let result = |id: &str| json!({ "role": "tool", "tool_call_id": id, "content": "1" });
+        let note = json!({ "role": "developer", "content": "note" });
+        assert!(are_answered(&[calls.clone(), result("b"), result("a"), note.clone()]));
+        for late in [vec![calls.clone(), result("a"), note.clone(), result("b")], vec![calls, result("a")]] {
+            assert!(!are_answered(&late), "{late:?}");
+        }
+    }
 }
