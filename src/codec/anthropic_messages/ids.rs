@@ -1,9 +1,9 @@
 //! Ids of tool calls as Anthropic takes them: letters, digits, `_` and `-`, and never two calls of one id.
 //!
 //! Other vendors' ids may hold anything, and some servers count their calls anew in every answer. So each call is renamed
-//! where it must be, in the order of the conversation, and a result goes with the newest call of its id.
+//! where it must be, in the order of the conversation, and a result goes with the first call of its id that has none yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::protocol::Part;
 
@@ -12,8 +12,10 @@ use crate::protocol::Part;
 pub(super) struct Ids {
     /// Ids given, and how often each was wanted.
     given: HashMap<String, u32>,
-    /// What the newest call of an id is named.
-    named: HashMap<String, String>,
+    /// What the calls of an id are named that have no result yet.
+    waiting: HashMap<String, VecDeque<String>>,
+    /// What the call of an id is named that had a result last.
+    answered: HashMap<String, String>,
 }
 
 impl Ids {
@@ -22,7 +24,9 @@ impl Ids {
         match part {
             Part::ToolCall { id, .. } => *id = self.name(id),
             Part::ToolResult { call_id, .. } => {
-                *call_id = self.named.get(call_id).cloned().unwrap_or_else(|| plain(call_id));
+                let next = self.waiting.get_mut(call_id).and_then(VecDeque::pop_front);
+                let named = next.or_else(|| self.answered.get(call_id).cloned()).unwrap_or_else(|| plain(call_id));
+                self.answered.insert(std::mem::replace(call_id, named.clone()), named);
             }
             _ => {}
         }
@@ -37,7 +41,7 @@ impl Ids {
             name = format!("{plain}_{wanted}");
         }
         self.given.insert(name.clone(), 1);
-        self.named.insert(id.to_owned(), name.clone());
+        self.waiting.entry(id.to_owned()).or_default().push_back(name.clone());
         name
     }
 }
@@ -78,6 +82,12 @@ mod tests {
         assert_eq!(names[..4], ["call_0", "call_1", "call_0", "call_1"]);
         assert_eq!(names[4..8], ["call_0_2", "call_1_2", "call_0_2", "call_1_2"]);
         assert_eq!(names[8..], ["call_0_2_2", "call_0_2_2"]);
+    }
+
+    #[test]
+    fn two_calls_of_one_id_have_a_result_each() {
+        let names = fitted([call("a"), call("a"), result("a"), result("a"), result("a")]);
+        assert_eq!(names, ["a", "a_2", "a", "a_2", "a_2"]);
     }
 
     #[test]
