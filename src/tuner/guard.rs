@@ -160,7 +160,7 @@ pub fn objection(before: &Tally, after: &Tally, instead: &Hindsight, guard: &Gua
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tuner::hindsight::Would;
+    use crate::tuner::hindsight::{Share, Would};
 
     fn tally(count: u32, failed: u32, cost_each: f64, verdict: f64) -> Tally {
         let count = f64::from(count);
@@ -209,25 +209,34 @@ mod tests {
         }
     }
 
+    /// What the version before would have done: what `a` and `b` get, and the judgements it expects of them.
+    fn would(weight: f64, a: (f64, f64), b: (f64, f64)) -> Would {
+        let share = |model: &str, (probability, expected)| Share {
+            model: model.into(),
+            probability,
+            expected: Some(expected),
+        };
+        Would { weight, shares: vec![share("a", a), share("b", b)] }
+    }
+
     #[test]
     fn a_policy_that_left_a_model_when_it_fell_is_not_taken_back_to_it() {
         let guard = Guard::default();
         let before = tally(200, 4, 0.01, 0.9);
-        // `b` fell from 0.9 to 0.1, and what is in force has asked `a` alone since, which gives 0.6.
-        let either = |expected| Would {
-            weight: 0.5,
-            shares: vec![("a".into(), 0.5), ("b".into(), 0.5)],
-            expected: Some(expected),
-        };
-        let taken_back = |fallen: u32| {
-            let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
-            rated("b", &either(0.9), fallen, fallen / 10, &mut instead, &mut after);
-            rated("a", &either(0.6), 180, 108, &mut instead, &mut after);
-            objection(&before, &after, &instead, &guard).is_some()
-        };
-        assert!(!taken_back(12), "the version before would ask the broken one again");
-        assert!(taken_back(4), "a handful says nothing of a model: it may be as good as it was");
-        assert!(taken_back(0), "nor does nothing at all");
+        // `b` fell from 0.9 to 0.1, and what is in force has asked `a` alone since, which gives 0.6. The version before
+        // knew what they were, or, as it was when it began, nothing of either.
+        for (a, b) in [(0.6, 0.9), (0.6, 0.6)] {
+            let either = would(0.5, (0.5, a), (0.5, b));
+            let taken_back = |fallen: u32| {
+                let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
+                rated("b", &either, fallen, fallen / 10, &mut instead, &mut after);
+                rated("a", &either, 180, 108, &mut instead, &mut after);
+                objection(&before, &after, &instead, &guard).is_some()
+            };
+            assert!(!taken_back(12), "the version before would ask the broken one again");
+            assert!(taken_back(4), "a handful says nothing of a model: it may be as good as it was");
+            assert!(taken_back(0), "nor does nothing at all");
+        }
     }
 
     #[test]
@@ -236,19 +245,14 @@ mod tests {
         let before = tally(200, 4, 0.01, 0.9);
         // The version before asked `b` for everything, which gives 0.97 where it is easy and 0.5 where it is hard, and knew
         // it. What is in force asks it for what is hard, and `a` for the rest, which gives 0.5. Neither tries out much.
-        let would = |weight, expected| Would {
-            weight,
-            shares: vec![("a".into(), 0.001), ("b".into(), 0.999)],
-            expected: Some(expected),
-        };
-        let taken_back = |expected| {
+        let taken_back = |good: u32| {
             let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
-            rated("b", &would(1.0, expected), 75, 37, &mut instead, &mut after);
-            rated("a", &would(0.001, 0.5), 425, 212, &mut instead, &mut after);
+            rated("b", &would(1.0, (0.001, 0.5), (0.999, 0.5)), 75, good, &mut instead, &mut after);
+            rated("a", &would(0.001, (0.001, 0.5), (0.999, 0.97)), 425, 212, &mut instead, &mut after);
             objection(&before, &after, &instead, &guard).is_some()
         };
-        assert!(taken_back(0.5), "`b` is as good as it was");
-        assert!(!taken_back(0.9), "it fell");
+        assert!(taken_back(37), "`b` is as good as it was");
+        assert!(!taken_back(7), "it fell");
     }
 
     #[test]

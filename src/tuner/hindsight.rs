@@ -4,8 +4,8 @@
 //! are what would have happened. Where what is in force hardly asks a model any more that the other would ask often,
 //! they cover little of that model's share. What a policy leaves to a model is no fair sample of it (the hard
 //! questions, say), so the rest is not worth what these answers were: each counts by its weight there, too, and
-//! judgements as far as they differ from what the other expected of just these. Only where there is but a handful of
-//! them is the rest worth what things were like before.
+//! judgements as far as they differ from what the other expected of just these, beside what it expects of the rest.
+//! Only where there is but a handful of them is the rest worth what things were like before.
 //!
 //! A conversation that stays where it is was opened there by somebody: each of its requests counts as its opening
 //! would.
@@ -30,9 +30,18 @@ pub struct Would {
     /// How much more probably it would have chosen as was chosen: what the request counts for in what would have
     /// happened under it. 0 where that cannot be told.
     pub weight: f64,
-    /// How probably it would have chosen each model; empty where that cannot be told.
-    pub shares: Vec<(ModelName, f64)>,
-    /// The judgement that it would have expected of the answer there was; `None` where that cannot be told.
+    /// What it would have given each model; empty where that cannot be told.
+    pub shares: Vec<Share>,
+}
+
+/// What another policy would have given one model of one request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Share {
+    /// The model.
+    pub model: ModelName,
+    /// How probably it would have chosen it.
+    pub probability: f64,
+    /// The judgement that it expects of the answer; `None` where that cannot be told.
     pub expected: Option<f64>,
 }
 
@@ -42,7 +51,10 @@ impl Would {
         let decision = &entry.decision;
         let stays = decision.mode == Mode::Sticky;
         // It is from before both.
-        let as_it_was = || Self { weight: 1.0, shares: vec![(decision.chosen.clone(), 1.0)], expected: None };
+        let as_it_was = || {
+            let share = Share { model: decision.chosen.clone(), probability: 1.0, expected: None };
+            Self { weight: 1.0, shares: vec![share] }
+        };
         let Some(drawn) = lesson::choice(entry) else { return if stays { as_it_was() } else { Self::default() } };
         let kind = decision.task.as_deref().unwrap_or_default();
         let context = Context { features: &decision.features, space: &decision.feature_space, kind };
@@ -66,12 +78,18 @@ impl Would {
             // Where neither would have opened it there.
             return if stays { as_it_was() } else { Self::default() };
         }
-        let models = drawn.candidates.iter().map(|way| way.model.clone());
-        Self {
-            weight: weight.clamp(0.0, most),
-            shares: models.zip(wanted.propensities).collect(),
-            expected: Some(wanted.qualities[drawn.chosen]),
-        }
+        let wants = wanted.propensities.into_iter().zip(wanted.qualities);
+        let shares = drawn.candidates.iter().zip(wants).map(|(way, (probability, quality))| Share {
+            model: way.model.clone(),
+            probability,
+            expected: Some(quality),
+        });
+        Self { weight: weight.clamp(0.0, most), shares: shares.collect() }
+    }
+
+    /// The judgement that it would have expected of `model`'s answer.
+    fn expected(&self, model: &ModelName) -> Option<f64> {
+        self.shares.iter().find(|share| share.model == *model)?.expected
     }
 }
 
@@ -103,6 +121,8 @@ struct OfModel {
     expected: Tally,
     /// All, each as far as the other policy would have given it to this model: only its counts are of use.
     share: Tally,
+    /// The same, by the judgements that the other policy expects.
+    foreseen: Tally,
 }
 
 impl Hindsight {
@@ -112,10 +132,12 @@ impl Hindsight {
         if would.weight > 0.0 {
             own.asked.add(part, 1.0);
             own.known.add(part, would.weight);
-            own.expected.add(part.judged(would.expected), would.weight);
+            own.expected.add(part.judged(would.expected(model)), would.weight);
         }
-        for (model, share) in &would.shares {
-            self.models.entry(model.clone()).or_default().share.add(part, *share);
+        for Share { model, probability, expected } in &would.shares {
+            let of = self.models.entry(model.clone()).or_default();
+            of.share.add(part, *probability);
+            of.foreseen.add(part.judged(*expected), *probability);
         }
     }
 
@@ -130,7 +152,11 @@ impl Hindsight {
             let unknown = count(&model.share) / all - known;
             if unknown > 0.0 && count(&model.asked) >= ENOUGH {
                 let is = figure(&model.known);
-                let worth = if count(&model.expected) > 0.0 { was + is - figure(&model.expected) } else { is };
+                let worth = if count(&model.expected) > 0.0 {
+                    (figure(&model.foreseen) + is - figure(&model.expected)).clamp(0.0, 1.0)
+                } else {
+                    is
+                };
                 (sum, told) = (sum + unknown * worth, told + unknown);
             }
         }

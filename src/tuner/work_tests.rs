@@ -530,8 +530,8 @@ fn a_conversation_of_before_the_promotion_weighs_no_more_than_itself() {
     let (_, _, drawn) = weigh(11);
     assert!(drawn > 1.0, "an opening there speaks for others like it: {drawn}");
     let entry = store.entry(decision(3).id).unwrap().unwrap();
-    let [expected, not] = [(&before, &live), (&live, &before)].map(|(of, live)| Would::of(&entry, of, live).expected);
-    assert!(expected.unwrap() > not.unwrap() + 0.2, "what it would have expected of `a`, which it likes");
+    let expects = |of, live| Would::of(&entry, of, live).shares[0].expected.unwrap();
+    assert!(expects(&before, &live) > expects(&live, &before) + 0.2, "of `a`, which it likes");
 }
 
 #[test]
