@@ -330,9 +330,11 @@ fn an_export_has_what_a_clock_that_was_ahead_wrote() {
 #[test]
 fn an_interrupted_measurement_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
     let mut bench = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"))
         .args(["bench", "--json"])
         .env("TMPDIR", dir.path())
+        .env("POINTSMAN__SERVER__DATA_DIR", elsewhere.path().join("var"))
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
@@ -350,6 +352,7 @@ fn an_interrupted_measurement_leaves_nothing_behind() {
     let _ = std::process::Command::new("kill").args(["-INT", &bench.id().to_string()]).status();
     assert_eq!(bench.wait().unwrap().code(), Some(130));
     assert!(left().is_none());
+    assert!(elsewhere.path().read_dir().unwrap().next().is_none(), "nor where the environment has a gateway's data");
 }
 
 #[test]

@@ -43,10 +43,14 @@ impl Subject {
         command
             .args(["serve", "--config", "bench.toml"])
             .current_dir(&dir)
-            .env("POINTSMAN_BENCH_KEY", "bench")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
+        // Settings of a gateway that runs here are not those of the one that is measured.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"POINTSMAN_")) {
+            command.env_remove(name);
+        }
+        command.env("POINTSMAN_BENCH_KEY", "bench");
         let child = command.spawn().context("the gateway cannot be started")?;
         let mut subject = Self { address, token, child, dir };
         subject.wait().await?;
