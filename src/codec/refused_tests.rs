@@ -81,6 +81,33 @@ fn who_does_not_think_beside_tools_is_told_not_to() {
 }
 
 #[test]
+fn how_much_to_think_is_not_said_to_who_refuses_it() {
+    let (quirks, own_word) = (Quirks::default(), Quirks { thinking: true, ..Quirks::default() });
+    let no = BTreeSet::from([Refusal::NoThinking]);
+    let off = anthropic(&ask(json!({ "max_tokens": 50, "thinking": { "type": "disabled" } })));
+    for quirks in [&quirks, &own_word] {
+        let gpt = Target { refuses: &no, ..target(Dialect::OpenAi, quirks) };
+        for (body, dropped) in [sent(&gpt, &off), passed(&gpt, &ask(json!({ "reasoning_effort": "none" })))] {
+            assert_eq!((body.get("reasoning_effort"), body.get("thinking")), (None, None));
+            assert_eq!(dropped, ["reasoning"]);
+        }
+        let (body, dropped) = passed(&gpt, &ask(json!({ "reasoning_effort": "low" })));
+        assert_eq!((&body["reasoning_effort"], dropped.len()), (&json!("low"), 0));
+    }
+    let local = Target { refuses: &no, ..target(Dialect::Ollama, &quirks) };
+    let (body, dropped) = sent(&local, &off);
+    assert_eq!((body.get("think"), dropped), (None, vec!["reasoning".to_owned()]));
+
+    let words = BTreeSet::from([Refusal::ThinkingEffort]);
+    let gpt = Target { refuses: &words, ..target(Dialect::OpenAi, &quirks) };
+    let budget = json!({ "type": "enabled", "budget_tokens": 2000 });
+    let request = anthropic(&ask(json!({ "max_tokens": 5000, "thinking": budget })));
+    for (body, dropped) in [sent(&gpt, &request), passed(&gpt, &ask(json!({ "reasoning_effort": "high" })))] {
+        assert_eq!((body.get("reasoning_effort"), dropped), (None, vec!["reasoning".to_owned()]));
+    }
+}
+
+#[test]
 fn who_has_a_word_of_its_own_for_not_thinking_is_told_so() {
     let quirks = Quirks { thinking: true, reasoning_effort: false, ..Quirks::default() };
     let deepseek = target(Dialect::OpenAi, &quirks);

@@ -8,6 +8,7 @@ use super::super::json::cannot_carry;
 use super::super::openai_chat::messages::encode_tools;
 use super::super::{Encoded, Target};
 use super::super::{carried, documents, forced};
+use crate::config::Refusal;
 use crate::protocol::{
     ApiError, ChatRequest, Dialect, Effort, ImageSource, Message, Part, ResponseFormat, Role, Sampling, ToolChoice,
 };
@@ -79,9 +80,10 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         (None, None) => None,
     };
     out.extend(format.map(|format| ("format".to_owned(), format)));
+    // Some servers hold a model that may not think to no schema.
+    let must_think = forced.is_some() || target.refuses(Refusal::NoThinking);
     match think(request) {
-        // Some servers hold a model that may not think to no schema.
-        Some(false) if forced.is_some() && target.reasoning => dropped.push("reasoning".into()),
+        Some(false) if must_think && target.reasoning => dropped.push("reasoning".into()),
         Some(think) if target.reasoning => {
             out.insert("think".into(), json!(think));
             let effort = request.reasoning.as_ref().and_then(|reasoning| reasoning.effort);

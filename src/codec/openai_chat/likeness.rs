@@ -20,6 +20,7 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
     target.answers(request.max_tokens)
         && !(request.sampling.steers() && target.refuses(Refusal::Sampling))
         && (thinks(target) || request.reasoning.is_none())
+        && !(effort_of(request) == Some(Effort::None) && target.refuses(Refusal::NoThinking))
         && !(effort_of(request) == Some(Effort::Minimal) && target.refuses(Refusal::MinimalThinking))
         && !(effort_of(request) != Some(Effort::None) && must_not_think(target, request))
         && (quirks.parallel_tool_calls || request.parallel_tool_calls.is_none())
@@ -57,7 +58,7 @@ const SAMPLING: [&str; 5] = ["temperature", "top_p", "top_k", "frequency_penalty
 
 /// Whether `target` is a model that thinks, and can be told how much.
 pub(super) fn thinks(target: &Target<'_>) -> bool {
-    target.quirks.reasoning_effort && target.reasoning
+    target.quirks.reasoning_effort && target.reasoning && !target.refuses(Refusal::ThinkingEffort)
 }
 
 /// Whether there are tools, and `target` does not think beside them: then it must be told not to, or it refuses.
@@ -112,8 +113,10 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
 
 fn adapt_effort(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     let tools = body.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
-    let asked = if target.quirks.thinking && target.reasoning && body.get("reasoning_effort") == Some(&json!("none"))
-    {
+    let off = target.reasoning && body.get("reasoning_effort") == Some(&json!("none"));
+    let asked = if off && target.refuses(Refusal::NoThinking) {
+        body.shift_remove("reasoning_effort")
+    } else if off && target.quirks.thinking {
         body.shift_remove("reasoning_effort");
         body.entry("thinking").or_insert_with(|| json!({ "type": "disabled" }));
         None
