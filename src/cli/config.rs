@@ -9,7 +9,7 @@ use super::load::ConfigArgs;
 use crate::classifier::Source;
 use crate::classifier::head::Head;
 use crate::classifier::source::builtin_bytes;
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, unknown_likes};
 use crate::telemetry;
 
 /// The subcommands.
@@ -30,31 +30,40 @@ pub(super) enum ConfigCommand {
     },
 }
 
-/// Tasks that rules ask for and the configured head knows nothing of: such a rule never holds.
-pub(super) fn unknown_tasks(config: &Config) -> Vec<String> {
-    let asked =
-        config.rules.iter().enumerate().flat_map(|(at, rule)| rule.when.task.iter().map(move |task| (at, task)));
-    let asked: Vec<(usize, &String)> = asked.collect();
-    if asked.is_empty() {
+/// Names that are likely a slip, which only the configured head can tell: tasks that rules ask for, models that others
+/// are said to be like.
+pub(super) fn unknown_to_the_head(config: &Config) -> Vec<String> {
+    let asks = config.rules.iter().any(|rule| !rule.when.task.is_empty());
+    if !asks && config.models.values().all(|model| model.like.is_none()) {
         return Vec::new();
     }
     let head = match config.classifier.head.as_str() {
+        "none" => return unknown_likes(config, |_| false),
         "builtin" => builtin_bytes("builtin/head.safetensors").map(Head::from_bytes),
         path => Some(Head::load(Path::new(path))),
     };
     // Of one that cannot be had is told elsewhere.
     let Some(Ok(head)) = head else { return Vec::new() };
+    let mut told = unknown_tasks(config, &head);
+    told.extend(unknown_likes(config, |name| head.knows(name)));
+    told
+}
+
+/// A rule that asks for one never holds.
+fn unknown_tasks(config: &Config, head: &Head) -> Vec<String> {
+    let asked =
+        config.rules.iter().enumerate().flat_map(|(at, rule)| rule.when.task.iter().map(move |task| (at, task)));
     let known = &head.description().tasks;
     let told = |(at, task): (usize, &String)| {
         format!("rules[{at}].when.task: to the head no prompt is `{task}`, but {}", known.join(", "))
     };
-    asked.into_iter().filter(|(_, task)| !known.contains(task)).map(told).collect()
+    asked.filter(|(_, task)| !known.contains(task)).map(told).collect()
 }
 
 /// What would only be seen at start, or never.
 fn remarks(loaded: Loaded) -> Vec<String> {
     let Loaded { config, mut remarks, .. } = loaded;
-    remarks.extend(unknown_tasks(&config));
+    remarks.extend(unknown_to_the_head(&config));
     if let Err(error) = telemetry::check_filter(&config.telemetry.log) {
         remarks.push(format!("telemetry.log: {error}"));
     }
@@ -117,7 +126,7 @@ mod tests {
     fn a_slip_in_a_task_is_remarked_upon() {
         let remarks = |task: &str| {
             let rule = format!("[[rules]]\nname = 'r'\npin = 'gpt-4o'\nwhen = {{ task = ['code', '{task}'] }}\n");
-            unknown_tasks(&rule.parse().unwrap())
+            unknown_to_the_head(&rule.parse().unwrap())
         };
         assert_eq!(remarks("math"), Vec::<String>::new());
         let slip = remarks("mth");
@@ -125,5 +134,23 @@ mod tests {
             slip.len() == 1 && slip[0].starts_with("rules[0].when.task: ") && slip[0].contains("math"),
             "{slip:?}"
         );
+    }
+
+    #[test]
+    fn a_model_like_one_that_nobody_knows_is_remarked_upon() {
+        let remarks = |more: &str| {
+            let text = format!("[aliases]\nfast = 'gpt-4o-mini'\n[models.\"x.1\"]\nprovider = 'ollama'\n{more}");
+            unknown_to_the_head(&text.parse().unwrap())
+        };
+        for like in ["gpt-4o", "zeroeval/gpt-4o-2024-05-13", "gpt-4o-2024-05-13"] {
+            assert_eq!(remarks(&format!("like = '{like}'")), Vec::<String>::new(), "{like}");
+        }
+        for (like, meant) in [("gtp-4o", "gpt-4o"), ("fast", "gpt-4o-mini")] {
+            let slip = remarks(&format!("like = '{like}'"));
+            let told = format!("models.\"x.1\".like: nothing is known of a model `{like}`; did you mean `{meant}`?");
+            assert_eq!(slip, [told]);
+        }
+        let told = remarks("like = 'gpt-4o-2024-05-13'\n[classifier]\nhead = 'none'");
+        assert_eq!(told.len(), 1, "without a head only the configuration counts: {told:?}");
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::config::unknown_tasks;
+use super::config::unknown_to_the_head;
 use super::load::ConfigArgs;
 use crate::app::App;
 use crate::config::{self, Auth, LoadArgs, LogFormat};
@@ -55,7 +55,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
     let loaded = config::load(&load).context("the configuration is wrong")?;
     let _telemetry = telemetry::init(&loaded.config.telemetry)?;
-    for remark in loaded.remarks.iter().chain(&unknown_tasks(&loaded.config)) {
+    for remark in loaded.remarks.iter().chain(&unknown_to_the_head(&loaded.config)) {
         tracing::warn!(remark, "The configuration may hold a slip");
     }
     let app = App::start(load.clone(), loaded).await?;

@@ -9,7 +9,7 @@ use super::hush::fault_of_variable;
 use super::layers::join;
 use super::models::Place;
 use super::range::ranged;
-use super::{Config, Model, Provider, Rule, When};
+use super::{Config, Dispatch, Model, Provider, Rule, When};
 use crate::protocol::{Dialect, Price};
 
 /// One thing wrong.
@@ -224,12 +224,21 @@ fn check_model(name: &str, model: &Model, config: &Config, bad: &mut impl FnMut(
         bad(format!("{path}.weight"), "must be 0 or more".into());
     }
     let price = &model.price;
-    let prices = [Some(price.input), Some(price.output), price.cache_read, price.cache_write];
-    if prices.into_iter().flatten().any(|price| !(price.is_finite() && price >= 0.0)) {
-        bad(format!("{path}.price"), "must be 0 or more US dollars per million tokens".into());
+    let prices = [
+        ("input", Some(price.input)),
+        ("output", Some(price.output)),
+        ("cache_read", price.cache_read),
+        ("cache_write", price.cache_write),
+    ];
+    for (key, price) in prices {
+        if price.is_some_and(|price| !(price.is_finite() && price >= 0.0)) {
+            bad(format!("{path}.price.{key}"), "must be 0 or more US dollars per million tokens".into());
+        }
     }
-    if model.context == 0 || model.max_output == Some(0) {
-        bad(format!("{path}.context"), "context and max_output must be more than 0".into());
+    for (key, tokens) in [("context", Some(model.context)), ("max_output", model.max_output)] {
+        if tokens == Some(0) {
+            bad(join(&path, key), "must be more than 0".into());
+        }
     }
     if model.score.is_some_and(|score| !(0.0..=1.0).contains(&score)) {
         bad(format!("{path}.score"), "must be between 0 and 1".into());
@@ -264,6 +273,20 @@ pub(super) fn remarks(config: &Config) -> Vec<String> {
         format!("{path}: no model `{name}` is configured: it means one only once a server lists it{hint}")
     };
     unknown.map(remark).chain(unpriced(config)).collect()
+}
+
+/// Likely slips in `like`: models that begin as if nobody had described them, because neither the configuration nor
+/// `knows` (the classifier's head) has what they are said to be like. An alias is a name for clients, and no model.
+pub fn unknown_likes(config: &Config, knows: impl Fn(&str) -> bool) -> Vec<String> {
+    let likes = config.models.iter().filter_map(|(name, model)| Some((name, model.like.as_deref()?)));
+    let unknown = likes.filter(|(_, like)| !config.models.contains_key(*like) && !knows(like));
+    let remark = |(name, like): (&String, &str)| {
+        let near = config.aliases.get(like).map(String::as_str);
+        let near = near.or_else(|| nearest(like, config.models.keys().map(String::as_str)));
+        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        format!("{}.like: nothing is known of a model `{like}`{hint}", join("models", name))
+    };
+    unknown.map(remark).collect()
 }
 
 /// Servers at home are mostly spoken to without encryption, and cost nothing a call.
@@ -342,16 +365,17 @@ fn check_numbers(config: &Config, bad: &mut impl FnMut(String, String)) {
         bad("classifier.max_tokens".into(), "must be between 8 and 8192".into());
     }
     if dispatch.backoff_ms > dispatch.backoff_max_ms {
-        bad("dispatch.backoff_ms".into(), "must not be more than dispatch.backoff_max_ms".into());
+        // A default is not at fault.
+        if dispatch.backoff_ms == Dispatch::default().backoff_ms {
+            bad("dispatch.backoff_max_ms".into(), "must not be less than dispatch.backoff_ms".into());
+        } else {
+            bad("dispatch.backoff_ms".into(), "must not be more than dispatch.backoff_max_ms".into());
+        }
     }
     if !(dispatch.breaker.failure_share > 0.0 && dispatch.breaker.failure_share <= 1.0) {
         bad("dispatch.breaker.failure_share".into(), "must be more than 0 and at most 1".into());
     }
     check_learning(config, bad);
-    let budget = dispatch.retry_budget;
-    if !(budget.ratio >= 0.0 && budget.min_per_s >= 0.0 && budget.ratio.is_finite() && budget.min_per_s.is_finite()) {
-        bad("dispatch.retry_budget".into(), "ratio and min_per_s must be 0 or more".into());
-    }
 }
 
 fn check_learning(config: &Config, bad: &mut impl FnMut(String, String)) {
@@ -365,8 +389,10 @@ fn check_learning(config: &Config, bad: &mut impl FnMut(String, String)) {
     ];
     let amount = |value: f64| value.is_finite() && value >= 0.0;
     for (name, weights) in named {
-        if !(amount(weights.cost_per_usd) && amount(weights.latency_per_s)) {
-            bad(format!("routing.objectives.{name}"), "cost_per_usd and latency_per_s must be 0 or more".into());
+        for (key, weight) in [("cost_per_usd", weights.cost_per_usd), ("latency_per_s", weights.latency_per_s)] {
+            if !amount(weight) {
+                bad(format!("routing.objectives.{name}.{key}"), "must be 0 or more".into());
+            }
         }
     }
     let shares = [
@@ -385,7 +411,10 @@ fn check_learning(config: &Config, bad: &mut impl FnMut(String, String)) {
             bad(path.into(), "must be between 0 and 1".into());
         }
     }
+    let retries = config.dispatch.retry_budget;
     let amounts = [
+        ("dispatch.retry_budget.ratio", retries.ratio),
+        ("dispatch.retry_budget.min_per_s", retries.min_per_s),
         ("routing.sticky.margin", routing.sticky.margin),
         ("learning.gate.tolerance", learning.gate.tolerance),
         ("learning.guard.cost_factor", learning.guard.cost_factor),

@@ -142,6 +142,23 @@ fn every_problem_is_told_at_once() {
 }
 
 #[test]
+fn a_fault_is_told_of_the_key_and_the_file_that_have_it() {
+    for (text, key) in [
+        ("dispatch.retry_budget.ratio = -1.0", "dispatch.retry_budget.ratio"),
+        ("dispatch.retry_budget.min_per_s = nan", "dispatch.retry_budget.min_per_s"),
+        ("routing.objectives.speed.latency_per_s = inf", "routing.objectives.speed.latency_per_s"),
+        ("models.gpt-4o.max_output = 0", "models.gpt-4o.max_output"),
+        ("models.gpt-4o.price.output = -1.0", "models.gpt-4o.price.output"),
+        ("dispatch.backoff_max_ms = 50", "dispatch.backoff_max_ms"),
+        ("dispatch.backoff_ms = 5000", "dispatch.backoff_ms"),
+    ] {
+        let error = with_file(text).unwrap_err();
+        let line = &error.0[0];
+        assert!(error.0.len() == 1 && line.starts_with(&format!("{key}: ")) && line.ends_with("my.toml)"), "{error}");
+    }
+}
+
+#[test]
 fn keys_come_from_the_environment_and_are_never_shown() {
     let dir = tempfile::tempdir().unwrap();
     let loaded =

@@ -44,6 +44,7 @@ use serde::{Deserialize, Serialize};
 pub use access::{Access, Auth};
 pub use admin::{Admin, Password};
 pub use budget::Budget;
+pub use check::unknown_likes;
 pub use classifier::{Classifier, Device, Hub, Precision};
 pub use dispatch::{Breaker, Dispatch, RetryBudget};
 pub use errors::ConfigErrors;
