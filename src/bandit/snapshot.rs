@@ -28,6 +28,8 @@ const LOGIT_REACH: f64 = 4.0;
 const FEATURE_REACH: f64 = 4.0;
 /// A changed model keeps at least this much of its memory, for its slope and leanings.
 const KEPT: f64 = 20.0;
+/// What quality beyond the ends of the scale counts for.
+const BEYOND: f64 = 1e-3;
 
 /// Immutable parameters of a policy, versioned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -272,10 +274,11 @@ impl Snapshot {
             let quality = prior + belief.outlook.bend(&view, logit);
             let spread = belief.outlook.spread(&view, logit);
             unknown.push(spread * self.eagerness(candidate, belief));
-            qualities.push(quality.clamp(0.0, 1.0));
+            let possible = quality.clamp(0.0, 1.0);
+            qualities.push(possible);
             spreads.push(spread);
-            // Unclipped, so that two models near the ceiling can still be told apart.
-            utilities.push(tradeoff.utility(quality, candidate));
+            // Nobody is better than perfect, and a cost is not paid for it; but two beyond can still be told apart.
+            utilities.push(tradeoff.utility(possible, candidate) + BEYOND * (quality - possible));
         }
         let favourite = best(&utilities);
         let mut propensities = vec![0.0; candidates.len()];

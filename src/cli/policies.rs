@@ -29,6 +29,9 @@ use crate::tuner::{Lesson, bandit_settings, in_force, of_newest_head};
 /// really chose), `uniform`, `model:NAME`, or the name of a kind (greedy, epsilon_greedy, lin_ucb, thompson, inverse_gap:
 /// what the live one knows, exploring in that way). `live`, versions and kinds are in the store of a stopped gateway alone; an
 /// export has none.
+///
+/// On what it has learned from, a policy looks better than it is. So only choices judged after that count, where there are as
+/// many as `learning.gate.min_choices`; else all do, and a line says how many it knew.
 #[derive(Debug, Args)]
 pub(super) struct PolicyArgs {
     /// The policy to judge
@@ -95,10 +98,12 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
         );
     }
     let find = |name: &str| Contender::named(name, store.as_ref(), settings);
-    let models = Expected::from(lessons.iter().copied(), settings).context("these settings make no policy")?;
     let (one, other) = (find(judged)?, find(&args.against)?);
     one.is_offered(&lessons)?;
     other.is_offered(&lessons)?;
+    let known_until_ms = one.known_until_ms().max(other.known_until_ms());
+    keep_unknown(&mut lessons, known_until_ms, loaded.config.learning.gate.min_choices);
+    let models = Expected::from(lessons.iter().copied(), settings).context("these settings make no policy")?;
     let (first, second) = (see(&lessons, &one, &models), see(&lessons, &other, &models));
     let interval = if args.guaranteed { IntervalKind::Betting } else { IntervalKind::Student };
     let settings = ope::Settings { clip: args.clip, interval, ..ope::Settings::default() };
@@ -112,6 +117,20 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
         None => verdicts.print(),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Leaves out what a policy had learned from until `known_until_ms`, where at least `enough` choices remain.
+fn keep_unknown(lessons: &mut Vec<&Lesson>, known_until_ms: i64, enough: usize) {
+    let known = lessons.iter().filter(|lesson| lesson.heard_at_ms <= known_until_ms).count();
+    let all = lessons.len();
+    if known > 0 && all - known >= enough {
+        lessons.retain(|lesson| lesson.heard_at_ms > known_until_ms);
+        eprintln!("{known} of {all} judged choices are left out: a policy has learned from them");
+    } else if known > 0 {
+        eprintln!(
+            "a policy has learned from {known} of the {all} judged choices, and looks better on them than it is"
+        );
+    }
 }
 
 /// The log, and what hands it back; one that a running gateway has is not ours to give.
@@ -144,7 +163,8 @@ fn read_lessons(file: &Path, map: &RewardMap) -> anyhow::Result<Lessons> {
 
 /// A policy that is judged.
 enum Contender {
-    Learned(Box<Snapshot>),
+    /// What it knows, and until when (Unix milliseconds) it has learned from the log.
+    Learned(Box<Snapshot>, i64),
     /// A learned one that does not explore.
     Certain(Box<Snapshot>),
     Logged,
@@ -163,21 +183,36 @@ impl Contender {
                 None => in_force(store)?.context("the store has no policy in force"),
             }
         };
-        let live = |policy| Ok::<_, anyhow::Error>(find(None)?.with_settings(Settings { policy, ..settings })?);
+        // What is in force may have taken in everything since it was made.
+        let learned = |policy: Snapshot| {
+            let made = store.ok().and_then(|store| store.snapshot(policy.version).transpose()).transpose()?;
+            let until_ms = match made {
+                _ if policy.learned_from() == 0 => i64::MIN,
+                Some(made) if made.learned_from == policy.learned_from() => made.made_at_ms,
+                _ => i64::MAX,
+            };
+            Ok::<_, anyhow::Error>(Self::Learned(Box::new(policy), until_ms))
+        };
+        let live = |policy| learned(find(None)?.with_settings(Settings { policy, ..settings })?);
         Ok(match name {
             "logged" => Self::Logged,
             "uniform" => Self::Uniform,
             "classifier" => Self::Certain(Box::new(Snapshot::new(settings)?)),
-            "live" => Self::Learned(Box::new(live(settings.policy)?)),
+            "live" => live(settings.policy)?,
             _ if name.starts_with("model:") => Self::Model(name["model:".len()..].to_owned()),
             _ => match (PolicyKind::named(name), name.parse::<u64>()) {
-                (Some(policy), _) => Self::Learned(Box::new(live(policy)?)),
-                (None, Ok(version)) => Self::Learned(Box::new(find(Some(version))?)),
+                (Some(policy), _) => live(policy)?,
+                (None, Ok(version)) => learned(find(Some(version))?)?,
                 _ => bail!(
                     "there is no policy `{name}`; use live, a version, classifier, logged, uniform, model:NAME or a kind"
                 ),
             },
         })
+    }
+
+    /// Until when it has learned from the log, Unix milliseconds.
+    fn known_until_ms(&self) -> i64 {
+        if let Self::Learned(_, until_ms) = self { *until_ms } else { i64::MIN }
     }
 
     /// Refuses a model that no logged choice had: its value would be that of nothing at all.
@@ -200,7 +235,7 @@ impl Contender {
             choice.map_or_else(|| vec![0.0; count], |choice| choice.propensities)
         };
         match self {
-            Self::Learned(snapshot) => of(snapshot, true),
+            Self::Learned(snapshot, _) => of(snapshot, true),
             Self::Certain(snapshot) => of(snapshot, false),
             Self::Logged => drawn.candidates.iter().map(|way| way.propensity).collect(),
             Self::Uniform => vec![1.0 / count as f64; count],

@@ -55,7 +55,7 @@ impl Verdict {
             (Some(it), _) => {
                 let cut = self.uncut.map(|raw| format!(", cut from {raw:.4}")).unwrap_or_default();
                 let value = format!("{:.4} [{:.4}, {:.4}]{cut}", it.value, it.low, it.high);
-                [of, method, value, format!("{:.0}", it.effective), percent(it.clipped), percent(it.support)]
+                [of, method, value, format!("{:.0}", it.effective), percent(it.clipped), percent(it.support.min(1.0))]
             }
             (None, Some(support)) => {
                 [of, method, "the log cannot tell".into(), String::new(), String::new(), percent(support)]

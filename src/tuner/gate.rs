@@ -8,8 +8,11 @@
 //!
 //! What rewards to expect is asked of two models, each fitted to every other judgement, so that none is asked about what it
 //! has seen ([`Expected`]). Of a policy that does what the log hardly ever did they alone would speak: then it waits. The rule
-//! looks at the lower end, not at the mean. Both policies themselves have learned from the
-//! log they are measured on, the live one too, so what that flatters is flattered on both sides.
+//! looks at the lower end, not at the mean.
+//!
+//! Whoever has learned from the log that it is measured on is flattered. Where the live policy has learned from a judgement,
+//! too, that is so on both sides. Where it has not ([`Reach`]), the new one is asked as it would be without: as fitted to the
+//! other half. So the gain is rather that of half the log than of what the log seems to promise.
 
 use serde::Serialize;
 
@@ -69,6 +72,32 @@ pub fn evidence<'a>(learned: &'a [Lesson], unjudged: &'a [Lesson], least: usize)
     }
 }
 
+/// How much of the log the live policy has learned from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// All that was said until then, Unix milliseconds.
+    pub until_ms: i64,
+    /// And so many judgements after that, in the order in which they were heard.
+    pub judgements: u64,
+}
+
+impl Reach {
+    /// It has learned from none of it.
+    pub const NOTHING: Self = Self { until_ms: i64::MIN, judgements: 0 };
+
+    /// Since when what was said is news to it.
+    fn news_since(self, rests_on: Evidence, lessons: &[&Lesson]) -> i64 {
+        let after = match rests_on {
+            Evidence::Judgements => self.judgements as usize,
+            Evidence::Signals => 0,
+        };
+        let heard = lessons.iter().map(|lesson| lesson.heard_at_ms);
+        let mut newer: Vec<i64> = heard.filter(|at| *at > self.until_ms).collect();
+        newer.sort_unstable();
+        newer.get(after).copied().unwrap_or(i64::MAX)
+    }
+}
+
 /// What is to become of a new policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,17 +110,20 @@ pub enum Ruling {
     Refuse,
 }
 
-/// Estimates what `new` would have gained over `live`; `None` where the log says nothing of it.
+/// Estimates what `new` would have gained over `live`, which has learned as far as `reach`; `None` where the log says
+/// nothing of it.
 pub fn gain(
     (rests_on, lessons): (Evidence, &[&Lesson]),
-    live: &Snapshot,
+    (live, reach): (&Snapshot, Reach),
     new: &Snapshot,
     gate: &Gate,
 ) -> Option<Gain> {
     let (mut by_live, mut by_new, mut relief, mut moved) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
     let expected = Expected::from(lessons.iter().copied(), *new.settings())?;
+    let news_since = reach.news_since(rests_on, lessons);
     for (at, lesson) in lessons.iter().enumerate() {
         let Some(drawn) = &lesson.choice else { continue };
+        let new = if lesson.heard_at_ms < news_since { new } else { expected.without(at) };
         let Some(seen) = look(lesson, drawn, live, new, expected.without(at)) else { continue };
         by_live.push(seen.live);
         by_new.push(seen.new);

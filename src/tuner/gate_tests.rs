@@ -46,7 +46,8 @@ fn log(count: u64, seed: u64) -> Vec<Lesson> {
 
 fn gain(lessons: &[Lesson], live: &Snapshot, new: &Snapshot, gate: &Gate) -> Option<Gain> {
     let lessons: Vec<&Lesson> = lessons.iter().collect();
-    super::gain((Evidence::Judgements, &lessons), live, new, gate)
+    // `live` has learned from them as much as `new`.
+    super::gain((Evidence::Judgements, &lessons), (live, Reach { until_ms: i64::MAX, judgements: 0 }), new, gate)
 }
 
 /// A policy that was taught that a model is always as good as `reward`.
@@ -164,4 +165,32 @@ fn a_log_of_another_time_does_not_hold_what_is_sure() {
     assert_eq!(ruling(0.9, 0.55, 0.37, 150.0), Ruling::Promote, "a gain beyond doubt");
     assert_eq!(ruling(0.9, 0.3, 0.37, 800.0), Ruling::Wait, "of which too little speaks");
     assert_eq!(ruling(0.9, 0.55, 0.37, 60.0), Ruling::Wait, "or too few choices");
+}
+
+#[test]
+fn what_the_live_policy_has_not_learned_from_the_new_one_is_asked_as_if_it_had_not_either() {
+    // Of 24 kinds of work both models do each equally well: what a policy makes of 400 judgements is noise.
+    let policy = || Snapshot::new(Settings::default()).unwrap();
+    let (mut flattered, mut fair) = (0.0, 0.0);
+    for seed in 0..20 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut lessons = log(400, seed);
+        for (number, lesson) in lessons.iter_mut().enumerate() {
+            lesson.kind = format!("kind {}", number % 24);
+            lesson.reward = Reward::new(f64::from(u8::from(rng.random::<f64>() < 0.5))).unwrap();
+        }
+        let mut new = policy();
+        new.learn(lessons.iter().map(Lesson::observation));
+        let lessons: Vec<&Lesson> = lessons.iter().collect();
+        let gained = |reach| {
+            let gain = super::gain((Evidence::Judgements, &lessons), (&policy(), reach), &new, &Gate::default());
+            gain.unwrap().mean / 20.0
+        };
+        flattered += gained(Reach { until_ms: i64::MAX, judgements: 0 });
+        fair += gained(Reach::NOTHING);
+        let all_but_the_newest = gained(Reach { until_ms: 199, judgements: 199 }) * 20.0;
+        assert!((all_but_the_newest - gained(Reach { until_ms: 398, judgements: 0 }) * 20.0).abs() < 1e-12);
+    }
+    assert!(flattered > 0.03, "it is measured on what it has learned by heart: {flattered}");
+    assert!(fair.abs() < 0.01, "there is nothing to be gained: {fair}");
 }

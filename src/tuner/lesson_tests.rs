@@ -8,6 +8,7 @@ use crate::store::{
     CandidateRecord, DecisionRecord, FeedbackKind, FeedbackRecord, Fingerprint, OutcomeRecord, OutcomeStatus,
     RequestFacts, Signal, Thumb,
 };
+use crate::tuner::gate::Reach;
 
 /// A decision between two models with equal chances, of which the first was chosen.
 pub(in crate::tuner) fn decision(number: u64) -> DecisionRecord {
@@ -220,7 +221,8 @@ fn who_has_many_bad_answers_sinks_by_about_as_much() {
     use crate::config::Gate;
     let all = unrated(3000, [30, 5]);
     let live = Snapshot::new(Settings::default()).unwrap();
-    let proposal = crate::tuner::propose(&all, &live, Settings::default(), &Gate::default()).unwrap();
+    let proposal =
+        crate::tuner::propose(&all, (&live, Reach::NOTHING), Settings::default(), &Gate::default()).unwrap();
     let lessons = all.learned;
     let quality = |model: &str| {
         let model = ModelName::from(model);
@@ -242,7 +244,8 @@ fn signals_alone_may_bring_a_policy_and_few_judgements_are_none_the_more() {
     use crate::tuner::gate::{Evidence, Ruling};
     let live = Snapshot::new(Settings::default()).unwrap();
     let propose = |lessons: &Lessons| {
-        let proposal = crate::tuner::propose(lessons, &live, Settings::default(), &Gate::default()).unwrap();
+        let proposal =
+            crate::tuner::propose(lessons, (&live, Reach::NOTHING), Settings::default(), &Gate::default()).unwrap();
         (proposal.ruling, proposal.gain.unwrap())
     };
     let all = unrated(3000, [40, 1]);

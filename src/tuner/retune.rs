@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use super::gate::{self, Gain, Ruling};
+use super::gate::{self, Gain, Reach, Ruling};
 use super::lesson::{Lesson, Lessons};
 use super::live::Live;
 use crate::bandit::{Settings, SettingsError, Snapshot};
@@ -39,14 +39,15 @@ impl Proposal {
     }
 }
 
-/// Folds what was learned, oldest first, into a new policy and measures it against `live`.
+/// Folds what was learned, oldest first, into a new policy and measures it against `live`, which has learned as far as
+/// `reach`.
 ///
 /// # Errors
 ///
 /// When the settings are not possible.
 pub fn propose(
     lessons: &Lessons,
-    live: &Snapshot,
+    (live, reach): (&Snapshot, Reach),
     settings: Settings,
     gate: &Gate,
 ) -> Result<Proposal, SettingsError> {
@@ -58,7 +59,7 @@ pub fn propose(
     }
     policy.learn(lessons.iter().map(Lesson::observation));
     let (rests_on, evidence) = gate::evidence(&lessons, &unjudged, gate.min_choices);
-    let gain = gate::gain((rests_on, &evidence), live, &policy, gate);
+    let gain = gate::gain((rests_on, &evidence), (live, reach), &policy, gate);
     let choices = evidence.iter().filter(|lesson| lesson.choice.is_some()).count();
     let (ruling, reason) = match &gain {
         None if choices >= gate.min_choices => {

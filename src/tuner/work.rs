@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::budget::Budgets;
 use super::error::LearnError;
-use super::gate::Ruling;
+use super::gate::{Reach, Ruling};
 use super::guard::{self, Tally, is_by_policy};
 use super::hindsight::{Hindsight, Would};
 use super::lesson::{self, Lesson};
@@ -393,8 +393,8 @@ impl Desk {
         self.retuned = Some(began);
         self.catch_up(lessons);
         let live = self.shared.live.load_full();
-        let mut proposal =
-            retune::propose(&collected, &live.policy, bandit_settings(&settings.bandit), &settings.gate)?;
+        let known = (&live.policy, self.reach_of(&live)?);
+        let mut proposal = retune::propose(&collected, known, bandit_settings(&settings.bandit), &settings.gate)?;
         self.new = 0;
         if let Some(why) = self.shared.switches.load().frozen(read_at_ms) {
             proposal.wait(why);
@@ -427,6 +427,14 @@ impl Desk {
         (last.at_ms, last.took_ms, last.result) = (Some(now_ms()), took_ms, result);
         drop(last);
         Ok(proposal)
+    }
+
+    /// How much of the log a policy has learned from: what its version was made of, and what it has taken in since.
+    fn reach_of(&self, live: &Live) -> Result<Reach, StoreError> {
+        let is_made_of_any = live.policy.learned_from() > live.revision;
+        let made = self.shared.store.snapshot(live.policy.version)?.filter(|_| is_made_of_any);
+        let until_ms = made.map_or(Reach::NOTHING.until_ms, |record| record.made_at_ms);
+        Ok(Reach { until_ms, judgements: live.revision })
     }
 
     /// Takes the live policy back if requests under it do worse than those before.
