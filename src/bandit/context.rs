@@ -48,7 +48,7 @@ pub struct Candidate<'a> {
     pub cost_usd: f64,
     /// Expected seconds until the answer is there; absent = never measured, and then not counted.
     pub latency_s: Option<f64>,
-    /// What moving the conversation to this model throws away (the vendor's prompt cache), US dollars.
+    /// What moving the conversation to this model costs besides (filling its vendor's prompt cache), US dollars.
     pub switching_usd: f64,
 }
 

@@ -106,7 +106,7 @@ pub struct Sticky {
     pub enabled: bool,
     /// A conversation that was silent for so long has lost its vendor's prompt cache and is free again.
     pub minutes: u64,
-    /// Utility that another model must promise beyond what switching costs.
+    /// Utility that another model must promise beyond what staying does, its prompt cache counted.
     pub margin: f64,
     /// Conversations remembered; the longest silent are forgotten first.
     pub conversations: usize,

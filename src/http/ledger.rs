@@ -54,7 +54,7 @@ impl Conversation {
     }
 
     /// The fingerprints it may be found again by, the surest first.
-    pub fn prints(&self) -> impl Iterator<Item = Fingerprint> + use<> {
+    pub fn prints(&self) -> impl Iterator<Item = Fingerprint> + Clone + use<> {
         self.tool_loop.into_iter().chain([self.print])
     }
 }
@@ -132,6 +132,7 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
         grounds: candidate.prediction.as_ref().map_or(Grounds::Nothing, |prediction| prediction.grounds),
         cost_usd: candidate.cost_usd,
         latency_s: candidate.prediction.as_ref().and_then(|prediction| prediction.latency_s),
+        cached_usd: candidate.prediction.as_ref().and_then(|prediction| prediction.cached_usd),
         switching_usd: candidate.prediction.as_ref().map_or(0.0, |prediction| prediction.switching_usd),
         utility: candidate.prediction.as_ref().map_or(0.0, |prediction| prediction.utility),
         propensity: candidate.propensity,

@@ -22,7 +22,7 @@ use super::session::Door;
 use crate::classifier::{Classifier, Missed, Reading};
 use crate::config::{self, Config, Overrides, Setting, Strategy};
 use crate::dispatch::Dispatcher;
-use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ErrorKind, ModelName};
+use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ErrorKind, ModelName, Usage};
 use crate::route::{
     self, Asked, Conversations, Decision, Facts, Learned, Lengths, Plan, Question, Rules, Speeds, Stay, Verdict,
 };
@@ -400,11 +400,7 @@ impl Gateway {
         // One policy for the choice and for what is written of it.
         let policy = self.learner.live();
         let prior = |model: &str| self.classifier.prior(model);
-        let sticky = live.config.routing.sticky;
-        let ttl = Duration::from_secs(sticky.minutes * 60);
-        let stay = (sticky.enabled && asked.conversation.is_known())
-            .then(|| asked.conversation.prints().find_map(|print| self.conversations.find(print.0, ttl, now)))
-            .flatten();
+        let stay = asked.conversation.is_known().then(|| self.stay(live, asked.conversation.prints(), now)).flatten();
         let learned = reading.map(|reading| Learned {
             policy: &policy.policy,
             revision: policy.revision,
@@ -507,14 +503,30 @@ impl Gateway {
         }
     }
 
-    /// Notes that conversations are on `model` now, whose vendor may have `cached_tokens` of each in its cache.
-    pub(super) fn stays(&self, prints: impl IntoIterator<Item = Fingerprint>, model: &ModelName, cached_tokens: u64) {
-        let sticky = self.live().config.routing.sticky;
-        if sticky.enabled {
-            let stay = Stay { model: model.clone(), cached_tokens, at: Instant::now() };
-            for print in prints {
-                self.conversations.note(print.0, stay.clone(), sticky.conversations);
-            }
+    /// Where a conversation is that goes by one of `prints`, the surest first.
+    fn stay(&self, live: &Live, prints: impl IntoIterator<Item = Fingerprint>, now: Instant) -> Option<Stay> {
+        let sticky = live.config.routing.sticky;
+        let ttl = Duration::from_secs(sticky.minutes * 60);
+        let find = |print: Fingerprint| self.conversations.find(print.0, ttl, now);
+        sticky.enabled.then(|| prints.into_iter().find_map(find)).flatten()
+    }
+
+    /// Notes that the conversation that goes by `prints` is on `model` now, whose answer used `usage`. `is_known` = it is
+    /// sure to be the one that went by them before.
+    pub(super) fn stays<P>(&self, prints: P, is_known: bool, model: &ModelName, usage: &Usage)
+    where
+        P: IntoIterator<Item = Fingerprint> + Clone,
+    {
+        let (live, now) = (self.live(), Instant::now());
+        let sticky = live.config.routing.sticky;
+        if !sticky.enabled {
+            return;
+        }
+        let before = is_known.then(|| self.stay(&live, prints.clone(), now)).flatten();
+        let price = live.catalog.find(model.as_str()).map(|model| model.settings.price).unwrap_or_default();
+        let stay = Stay::after(before.as_ref(), model, &price, usage, now);
+        for print in prints {
+            self.conversations.note(print.0, stay.clone(), sticky.conversations);
         }
     }
 

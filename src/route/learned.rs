@@ -2,13 +2,14 @@
 //!
 //! 1. **Quality**: what the classifier says of each model for this prompt (or, where it could not read it in time, of
 //!    each model in general), corrected by what the policy has learned from feedback.
-//! 2. **Cost**: the prompt, priced as cached where the conversation stays, and as many answer tokens as are expected:
-//!    by the classifier, corrected by how long this model's answers have been ([`Lengths`]).
+//! 2. **Cost**: the prompt, priced as cached where the conversation is and its vendor showed that it is, and as many
+//!    answer tokens as are expected: by the classifier, corrected by how long this model's answers have been
+//!    ([`Lengths`]).
 //! 3. **Time**: as measured, per token ([`Speeds`]); the others' median for who was not.
 //! 4. **Utility** under the objective, the budget's price added to its cost weight.
 //! 5. **Choice**: the policy draws, with probabilities it says. No try-outs where the request, a rule or the
 //!    configuration forbids them, inside a tool loop, and in a conversation that is under way: that one stays on its
-//!    model unless another promises more utility than switching costs.
+//!    model unless another promises clearly more utility.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -79,7 +80,8 @@ pub(super) fn judge(
 ) -> Option<Judged> {
     let stay = asked.stay.and_then(|stay| {
         let at = able.iter().position(|model| model.name == stay.model)?;
-        Some(Cached { at, tokens: stay.cached_tokens, price: able[at].settings.price })
+        let tokens = stay.cached_tokens.min(u64::from(asked.demand.prompt_tokens));
+        Some(Cached { at, tokens, is_paid_for: able[at].settings.price.cache_write.is_some() })
     });
     let cached = stay.as_ref();
     let (mut predictions, odds): (Vec<Prediction>, Vec<Option<Odds>>) =
@@ -115,7 +117,10 @@ pub(super) fn judge(
         prediction.account = Account::new(odds[at].as_ref(), prediction.prior, &bends, prediction.quality);
     }
     let ranking = match stay {
-        Some(Cached { at, .. }) => settle(choice, at, in_loop, asked.margin),
+        Some(Cached { at, .. }) => {
+            let is_cached = predictions[at].cached_usd.is_some_and(|saved| saved > 0.0);
+            settle(choice, at, in_loop, is_cached, asked.margin)
+        }
         None => drawn(choice, &predictions, explore),
     };
     Some(Judged { predictions, ranking })
@@ -148,7 +153,7 @@ fn drawn(choice: Choice, predictions: &[Prediction], explore: bool) -> Ranking {
 }
 
 /// A conversation that is on the model `at`: it stays unless another gains more than `margin`.
-fn settle(choice: Choice, at: usize, in_loop: bool, margin: f64) -> Ranking {
+fn settle(choice: Choice, at: usize, in_loop: bool, is_cached: bool, margin: f64) -> Ranking {
     let gain = choice.utilities[choice.chosen] - choice.utilities[at];
     let stays = in_loop || choice.chosen == at || gain <= margin;
     let chosen = if stays { at } else { choice.chosen };
@@ -158,7 +163,8 @@ fn settle(choice: Choice, at: usize, in_loop: bool, margin: f64) -> Ranking {
     propensities[chosen] = 1.0;
     let reason = match (in_loop, stays) {
         (true, _) => "inside a tool loop the conversation stays".to_owned(),
-        (false, true) => "the conversation stays, its prompt is cached there".to_owned(),
+        (false, true) if is_cached => "the conversation stays, its prompt is cached there".to_owned(),
+        (false, true) => "the conversation stays, no other model promises clearly more".to_owned(),
         (false, false) => format!("switching gains {gain:.2} more than it costs"),
     };
     let mode = if stays { Mode::Sticky } else { Mode::Learned };
@@ -182,12 +188,14 @@ fn basis(source: &EstimateSource) -> String {
     }
 }
 
-/// A prompt cache that the conversation has filled.
+/// The prompt cache of the model that the conversation is on.
 struct Cached {
     /// The model, among the able ones.
     at: usize,
+    /// Tokens of the prompt that are in it; 0 = nothing shows that there are any.
     tokens: u64,
-    price: Price,
+    /// Whether filling it cost something.
+    is_paid_for: bool,
 }
 
 fn predict(
@@ -200,7 +208,8 @@ fn predict(
     let expected = estimate.output_tokens.filter(|tokens| *tokens > 0.0).unwrap_or(f64::from(USUAL_ANSWER));
     let output = answer_tokens(model, demand, Some(expected * learned.lengths.ratio(&model.name)));
     let here = cached.is_some_and(|cached| cached.at == at);
-    let tokens = cached.map_or(0, |cached| cached.tokens.min(u64::from(demand.prompt_tokens)));
+    let tokens = cached.map_or(0, |cached| cached.tokens);
+    let price = &model.settings.price;
     let usage = Usage {
         input_tokens: u64::from(demand.prompt_tokens) - if here { tokens } else { 0 },
         cache_read_tokens: if here { tokens } else { 0 },
@@ -218,10 +227,11 @@ fn predict(
         grounds: estimate.source.grounds(),
         judged: known,
         output_tokens: output,
-        cost_usd: model.settings.price.of(&usage).0,
+        cost_usd: price.of(&usage).0,
         latency_s: measured.or_else(|| model.latency().map(|latency| latency.as_secs_f64())),
-        // Who leaves pays once more for filling a cache, here or when it comes back.
-        switching_usd: cached.filter(|_| !here).map_or(0.0, |cached| saved(&cached.price, tokens)),
+        cached_usd: here.then(|| saved(price, tokens)),
+        // That nothing is cached elsewhere is in the price there. Who has paid for filling a cache pays for the next, too.
+        switching_usd: cached.filter(|cached| !here && cached.is_paid_for).map_or(0.0, |_| filling(price, tokens)),
         utility: 0.0,
         account: Account::default(),
     };
@@ -232,6 +242,12 @@ fn predict(
 fn saved(price: &Price, tokens: u64) -> f64 {
     let saving = price.input - price.cache_read.unwrap_or(price.input);
     saving.max(0.0) * tokens as f64 / 1e6
+}
+
+/// What `tokens` tokens cost more that are not only read but kept in the cache, US dollars.
+fn filling(price: &Price, tokens: u64) -> f64 {
+    let more = price.cache_write.unwrap_or(price.input) - price.input;
+    more.max(0.0) * tokens as f64 / 1e6
 }
 
 /// Tokens of the answer: as expected, and no more than the request and the model allow.

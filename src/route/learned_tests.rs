@@ -184,6 +184,59 @@ fn a_conversation_stays_unless_switching_pays() {
     assert!(!plan.decision.explore, "no try-outs in a conversation under way");
 }
 
+/// A long conversation on `dear`, of which the vendor showed so many tokens to be cached.
+fn long_on_dear(world: &World, cached_tokens: u64) -> Plan {
+    let mut long = ChatRequest { model: "auto:cost".into(), ..request() };
+    long.messages = vec![Message::text(Role::User, "word ".repeat(16_000))];
+    let stay = on("dear").map(|stay| Stay { cached_tokens, ..stay });
+    world.ask(&long, stay, true, 1)
+}
+
+fn considered(plan: &Plan, model: &str) -> (f64, Prediction) {
+    let all = &plan.decision.candidates;
+    let it = all.iter().find(|candidate| candidate.model.as_str() == model).unwrap();
+    (it.cost_usd, it.prediction.clone().unwrap())
+}
+
+#[test]
+fn a_conversation_leaves_a_cache_that_costs_more_than_a_cheaper_model_without() {
+    let mut world = World::new("");
+    let plan = long_on_dear(&world, 1_000_000);
+    let (dear, stays) = considered(&plan, "dear");
+    let (cheap, leaves) = considered(&plan, "cheap");
+    assert!(dear > cheap && stays.cached_usd.unwrap() > 0.05, "{dear} {cheap} {stays:?}");
+    assert_eq!((leaves.cached_usd, leaves.switching_usd), (None, 0.0), "its price has no word of a cache in it");
+    assert_eq!((chosen(&plan), plan.decision.mode), ("cheap", Mode::Learned));
+    let full = dear + stays.cached_usd.unwrap();
+    world.config = world.config.replace("input = 0.1, output = 0.4", "input = 5.0, output = 10.0");
+    let plan = long_on_dear(&world, 1_000_000);
+    assert_eq!((chosen(&plan), plan.decision.mode), ("dear", Mode::Sticky));
+    assert!((considered(&plan, "cheap").0 - full).abs() < 1e-9, "who leaves reads all anew, and pays nothing else");
+    assert!(plan.decision.reason.contains("cached"), "{}", plan.decision.reason);
+}
+
+#[test]
+fn what_no_answer_showed_to_be_cached_is_not_priced_so() {
+    let mut world = World::new("");
+    world.config = world.config.replace("input = 0.1, output = 0.4", "input = 5.0, output = 10.0");
+    let plan = long_on_dear(&world, 0);
+    let (cost, stays) = considered(&plan, "dear");
+    assert!((cost - considered(&plan, "cheap").0).abs() < 1e-12);
+    assert_eq!((chosen(&plan), plan.decision.mode, stays.cached_usd), ("dear", Mode::Sticky, Some(0.0)));
+    assert!(!plan.decision.reason.contains("cached"), "{}", plan.decision.reason);
+}
+
+#[test]
+fn who_pays_for_filling_a_cache_pays_for_the_next_too() {
+    let mut world = World::new("");
+    world.config = world.config.replace("output = 0.4", "output = 0.4, cache_write = 0.6");
+    assert_eq!(considered(&long_on_dear(&world, 10_000), "cheap").1.switching_usd, 0.0, "this one fills by itself");
+    world.config = world.config.replace("cache_read = 0.5", "cache_read = 0.5, cache_write = 6.25");
+    let (_, leaves) = considered(&long_on_dear(&world, 10_000), "cheap");
+    assert!((leaves.switching_usd - 0.005).abs() < 1e-9, "{leaves:?}");
+    assert_eq!(considered(&long_on_dear(&world, 0), "cheap").1.switching_usd, 0.0);
+}
+
 #[test]
 fn inside_a_tool_loop_nothing_moves() {
     let mut world = World::new("");

@@ -68,7 +68,12 @@ pub struct Prediction {
     /// Expected seconds until the whole answer is there; absent = never measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_s: Option<f64>,
-    /// What leaving the conversation's model for this one throws away, US dollars.
+    /// What the vendor's prompt cache saves of `cost_usd`, US dollars; absent where the conversation is not on this
+    /// model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_usd: Option<f64>,
+    /// What filling this model's prompt cache would cost beyond `cost_usd`, were the conversation to move here, US
+    /// dollars.
     pub switching_usd: f64,
     /// What was compared.
     pub utility: f64,

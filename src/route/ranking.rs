@@ -27,7 +27,7 @@ impl Ranking {
         }
     }
 
-    /// Puts the model in front that the conversation is on: its prompt is cached there.
+    /// Puts the model in front that the conversation is on: its prompt may be cached there.
     pub(super) fn stay(&mut self, at: usize) {
         self.put_first(&[at], "the conversation stays where it is");
         self.mode = Mode::Sticky;

@@ -9,17 +9,34 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::protocol::ModelName;
+use crate::protocol::{ModelName, Price, Usage};
 
 /// Where a conversation is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stay {
     /// The model that answered last.
     pub model: ModelName,
-    /// Tokens of it that the vendor may have in its prompt cache.
+    /// Tokens of it that the vendor has in its prompt cache, as far as its answers show.
     pub cached_tokens: u64,
     /// When that was.
     pub at: Instant,
+}
+
+impl Stay {
+    /// Where a conversation is that `model`, whose price is `price`, has just answered, using `usage`; `before` = where
+    /// it was until then.
+    pub fn after(before: Option<&Self>, model: &ModelName, price: &Price, usage: &Usage, at: Instant) -> Self {
+        let shown = usage.cache_read_tokens.saturating_add(usage.cache_write_tokens);
+        let is_first = before.is_none_or(|before| before.model != *model);
+        let cached_tokens = match price.cache_write {
+            // A cache whose filling is paid for holds what it was asked to hold, and the answer says how much.
+            Some(_) => shown,
+            // Others fill by themselves, unseen, and it shows when they are read.
+            None if is_first || shown > 0 => usage.total_tokens(),
+            None => 0,
+        };
+        Self { model: model.clone(), cached_tokens, at }
+    }
 }
 
 /// The table, by the conversation's fingerprint.
@@ -71,6 +88,41 @@ mod tests {
         assert!(table.find(9, ttl, now).is_some());
         let kept = (0..10).filter(|key| table.find(*key, ttl, now).is_some()).count();
         assert!((2..=4).contains(&kept), "{kept}");
+    }
+
+    #[test]
+    fn cached_is_what_the_vendor_showed() {
+        let by_itself = Price { input: 2.0, cache_read: Some(0.2), ..Price::default() };
+        let asked_for = Price { cache_write: Some(2.5), ..by_itself };
+        let other = Stay { model: ModelName::from("b"), ..stay(Instant::now()) };
+        let here = stay(Instant::now());
+        let unread = Stay { cached_tokens: 0, ..here.clone() };
+        for (price, before, read, written, cached) in [
+            (by_itself, None, 0, 0, 1100),
+            (by_itself, Some(&other), 0, 0, 1100),
+            (by_itself, Some(&here), 900, 0, 1100),
+            (by_itself, Some(&here), 0, 0, 0),
+            (by_itself, Some(&unread), 0, 0, 0),
+            (by_itself, Some(&unread), 900, 0, 1100),
+            (asked_for, None, 0, 0, 0),
+            (asked_for, None, 0, 800, 800),
+            (asked_for, Some(&here), 700, 100, 800),
+            (asked_for, Some(&here), 0, 0, 0),
+        ] {
+            let usage = Usage {
+                input_tokens: 1000 - read - written,
+                cache_read_tokens: read,
+                cache_write_tokens: written,
+                output_tokens: 100,
+                ..Usage::default()
+            };
+            let after = Stay::after(before, &ModelName::from("a"), &price, &usage, here.at);
+            assert_eq!(
+                (after.model.as_str(), after.cached_tokens),
+                ("a", cached),
+                "{before:?}, {price:?}, {usage:?}"
+            );
+        }
     }
 
     #[test]

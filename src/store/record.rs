@@ -136,7 +136,12 @@ pub struct CandidateRecord {
     /// Expected seconds until the answer is there; absent = nobody was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_s: Option<f64>,
-    /// What leaving the conversation's model for this one throws away, US dollars.
+    /// What the vendor's prompt cache saves of `cost_usd`, US dollars; absent where the conversation was not on this
+    /// model, and in logs of earlier programs: there `switching_usd` of the others has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_usd: Option<f64>,
+    /// What filling this model's prompt cache would have cost beyond `cost_usd`, had the conversation moved here, US
+    /// dollars.
     #[serde(default)]
     pub switching_usd: f64,
     /// What the choice compared; 0 where JSON could not say it.

@@ -16,7 +16,7 @@ use super::guard::{Part, Tally};
 use super::lesson::{self, Drawn};
 use crate::bandit::{Candidate, Context, Snapshot};
 use crate::protocol::ModelName;
-use crate::store::{Entry, Mode};
+use crate::store::{DecisionRecord, Entry, Mode};
 
 /// One request counts for no more than so many.
 const MOST_WEIGHT: f64 = 20.0;
@@ -63,7 +63,7 @@ impl Would {
         };
         let (wanted, had) = if stays {
             // Openings explore, unless somebody forbade it, which is not known of them here.
-            let candidates = at_the_opening(&drawn);
+            let candidates = at_the_opening(decision, &drawn);
             let had = choice(live, &candidates, true).map_or(0.0, |choice| choice.propensities[drawn.chosen]);
             (choice(policy, &candidates, true), had)
         } else {
@@ -94,9 +94,11 @@ impl Would {
 }
 
 /// The candidates of a conversation that stays as its opening had them: none had anything of it in its cache.
-fn at_the_opening(drawn: &Drawn) -> Vec<Candidate<'_>> {
-    // Who leaves throws away what whoever stays saves.
-    let saved = drawn.candidates.iter().map(|way| way.switching_usd).fold(0.0, f64::max);
+fn at_the_opening<'a>(decision: &DecisionRecord, drawn: &'a Drawn) -> Vec<Candidate<'a>> {
+    let told = decision.candidates.iter().find_map(|candidate| candidate.cached_usd);
+    // Earlier programs wrote what whoever stays saves as what the others' switching throws away.
+    let thrown_away = || drawn.candidates.iter().map(|way| way.switching_usd).fold(0.0, f64::max);
+    let saved = told.unwrap_or_else(thrown_away);
     let anew = drawn.candidates.iter().enumerate().map(|(at, way)| {
         let cost_usd = way.cost_usd + if at == drawn.chosen { saved } else { 0.0 };
         Candidate { cost_usd, switching_usd: 0.0, ..way.candidate() }
@@ -171,5 +173,28 @@ impl Hindsight {
     pub(super) fn knowing(known: Tally) -> Self {
         let of = OfModel { known, ..OfModel::default() };
         Self { models: BTreeMap::from([("m".into(), of)]) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuner::lesson::tests::decision;
+
+    #[test]
+    fn at_its_opening_nothing_of_a_conversation_was_cached() {
+        let opened = |cached_usd, switching_usd| {
+            let mut decision = decision(1);
+            decision.candidates[0].cached_usd = cached_usd;
+            decision.candidates[1].switching_usd = switching_usd;
+            let entry = Entry { decision, outcome: None, feedback: Vec::new() };
+            let drawn = lesson::choice(&entry).unwrap();
+            let candidates = at_the_opening(&entry.decision, &drawn);
+            candidates.iter().map(|candidate| (candidate.cost_usd, candidate.switching_usd)).collect::<Vec<_>>()
+        };
+        let anew = [(0.001 + 0.25, 0.0), (0.001, 0.0)];
+        assert_eq!(opened(Some(0.25), 0.125), anew);
+        assert_eq!(opened(None, 0.25), anew, "as earlier programs wrote it");
+        assert_eq!(opened(Some(0.0), 0.125), [(0.001, 0.0), (0.001, 0.0)]);
     }
 }

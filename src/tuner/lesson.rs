@@ -92,7 +92,7 @@ pub struct Way {
     pub cost_usd: f64,
     /// Its expected time, seconds.
     pub latency_s: Option<f64>,
-    /// What moving to it would have thrown away, US dollars.
+    /// What moving to it would have cost besides, US dollars.
     pub switching_usd: f64,
     /// Probability with which it was drawn.
     pub propensity: f64,

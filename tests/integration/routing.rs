@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::support::mock::{Mock, Script};
 use crate::support::{CLIENTS, TestGateway, ask, discovered, error};
 
 #[tokio::test]
@@ -112,6 +113,63 @@ async fn a_tool_loop_stays_on_its_model_from_its_first_step_on() {
                 messages.push(json!({ "role": "tool", "tool_call_id": id, "content": "noon" }));
             }
             assert!(models.iter().all(|model| *model == models[0]), "{extra}: {models:?}");
+        }
+        gateway.stop().await;
+    }
+}
+
+/// Two equally good models of one server, and what `dear` and `cheap` cost.
+async fn two_of(server: &Mock, dear: &str, cheap: &str) -> TestGateway {
+    let models = format!(
+        "[routing]\nobjective = 'cost'\n\
+         [models.dear]\nprovider = 'own'\nscore = 0.8\nprice = {{ output = 0.0, {dear} }}\n\
+         [models.cheap]\nprovider = 'own'\nscore = 0.8\nprice = {{ output = 0.0, {cheap} }}\n"
+    );
+    TestGateway::before(&format!("[providers.own]\nbase_url = 'http://{}/v1'\n", server.address), &models).await
+}
+
+#[tokio::test]
+async fn what_a_conversation_has_in_a_cache_is_what_its_vendor_shows() {
+    const DEAR: &str = "input = 3.0, cache_read = 0.3";
+    for (cached, cheap, after_one, after_two) in [
+        (0, DEAR, ("dear", true), ("dear", false)),
+        (18_000, DEAR, ("dear", true), ("dear", true)),
+        // It costs less than what is read from the cache, too.
+        (18_000, "input = 0.1", ("cheap", true), ("cheap", true)),
+    ] {
+        let usage = json!({ "prompt_tokens": 20_000, "completion_tokens": 300, "total_tokens": 20_300,
+            "prompt_tokens_details": { "cached_tokens": cached } });
+        let choice =
+            json!({ "index": 0, "message": { "role": "assistant", "content": "Well." }, "finish_reason": "stop" });
+        let answer = json!({ "id": "c", "object": "chat.completion", "created": 1, "model": "x",
+            "choices": [choice], "usage": usage });
+        let server = Mock::start(move |_| Script::whole(answer.to_string())).await;
+        let gateway = two_of(&server, DEAR, cheap).await;
+        let mut messages = vec![json!({ "role": "user", "content": "word ".repeat(16_000) })];
+        for (chosen, is_cached) in [after_one, after_two] {
+            let talk = json!({ "messages": messages, "routing": { "conversation": "talk", "models": ["dear"] } });
+            let answered = gateway.post("/api/chat", talk).await;
+            assert_eq!(answered.status(), 200);
+            answered.bytes().await.unwrap();
+            // A moment for what comes after the answer.
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            messages.push(json!({ "role": "assistant", "content": "Well." }));
+            messages.push(json!({ "role": "user", "content": "More." }));
+            let routing = json!({ "conversation": "talk", "models": ["dear", "cheap"] });
+            let talk = json!({ "messages": messages, "routing": routing });
+            let next: Value = gateway.post("/api/route", talk).await.json().await.unwrap();
+            assert_eq!(next["chosen"], chosen, "{next}");
+            let candidates = next["candidates"].as_array().unwrap();
+            let of = |name: &str| candidates.iter().find(|it| it["model"] == name).unwrap();
+            let (dear, cheap) = (of("dear"), of("cheap"));
+            assert_eq!(cheap["switching_usd"], 0.0, "{next}");
+            assert!(cheap.get("cached_usd").is_none(), "{next}");
+            let (cost, saved) = (dear["cost_usd"].as_f64().unwrap(), dear["cached_usd"].as_f64().unwrap());
+            assert_eq!(saved > 0.0, is_cached, "{next}");
+            let full = next["prompt_tokens"].as_f64().unwrap() * 3e-6;
+            assert!((cost + saved - full).abs() < 1e-9, "{next}");
+            let says_so = next["reason"].as_str().unwrap().contains("its prompt is cached there");
+            assert_eq!(says_so, chosen == "dear" && is_cached, "{next}");
         }
         gateway.stop().await;
     }

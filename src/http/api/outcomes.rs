@@ -133,9 +133,13 @@ async fn weigh(gateway: &Gateway, id: DecisionId, report: CallReport) -> Result<
     let more = record.cost_usd.unwrap_or(0.0) - before.and_then(|before| before.cost_usd).unwrap_or(0.0);
     let request = &entry.decision.request;
     gateway.owe(request.token.as_deref(), more);
-    if let (OutcomeStatus::Ok, Some(model)) = (record.status, &record.model) {
-        let cached = record.usage.map_or(u64::from(request.prompt_tokens), |usage| usage.total_tokens());
-        gateway.stays(request.conversation, model, cached);
+    // Put right later it is the same answer, and not the next.
+    let is_told_again = before.is_some_and(|before| (before.status, &before.model) == (record.status, &record.model));
+    if let (OutcomeStatus::Ok, Some(model), false) = (record.status, &record.model, is_told_again) {
+        let asked = Usage { input_tokens: u64::from(request.prompt_tokens), ..Usage::default() };
+        // Inside a tool loop nothing is asked.
+        let is_known = request.conversation_named || request.turn > 1 || request.question.is_none();
+        gateway.stays(request.conversation, is_known, model, &record.usage.unwrap_or(asked));
     }
     gateway.recorder.outcome(record);
     Ok(())

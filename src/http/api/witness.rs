@@ -92,7 +92,8 @@ impl Witness {
         if let Some(prediction) = predicted.and_then(|candidate| candidate.prediction.as_ref()) {
             self.gateway.lengths.observe(model, prediction.output_tokens, usage.output_tokens);
         }
-        self.gateway.stays(self.conversation.prints(), model, usage.total_tokens());
+        let conversation = self.conversation;
+        self.gateway.stays(conversation.prints(), conversation.is_known(), model, &usage);
     }
 
     fn log(&self, outcome: &Outcome, model: &str) {
