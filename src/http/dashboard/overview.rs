@@ -16,10 +16,14 @@ use super::visitor::Visitor;
 use crate::chart::{Column, Columns, Plot, Point, Series};
 use crate::http::admin::overview::{self, Alternative, Overview, Window};
 use crate::http::state::Gateway;
-use crate::store::{Bucket, Order, Span};
+use crate::store::{Bucket, Order, SingleModel, Span};
 
 /// Models that have a colour of their own in a chart; the others are drawn as one.
 const COLOURED: usize = 7;
+
+/// Models that are predicted to be so nearly as good as the best may be better: each is judged where it is asked, and
+/// asked where it is good, so what it would do with the rest is hardly known.
+const NEARLY: f64 = 0.1;
 
 /// `GET`.
 pub(super) async fn page(
@@ -126,13 +130,21 @@ fn stat(label: &str, value: &str, sub: &str) -> Markup {
 
 fn spend_told(found: &Overview) -> String {
     let spent = found.summary.total.sums.cost_usd;
-    match &found.best_single {
-        Some(best) if best.would_be.cost_usd > 0.0 => {
-            let change = 1.0 - spent / best.would_be.cost_usd;
-            let words = if change >= 0.0 { "less" } else { "more" };
-            format!("{} {words} than always {}", percent(change.abs()), best.model)
+    let beside = |cost: f64| {
+        let change = 1.0 - spent / cost;
+        format!("{} {}", percent(change.abs()), if change >= 0.0 { "less" } else { "more" })
+    };
+    let Some(best) = &found.best_single else { return "nothing to compare with yet".to_owned() };
+    let is_near = |it: &SingleModel| it.quality >= best.would_be.quality - NEARLY && it.cost_usd > 0.0;
+    let near = found.summary.single_models.iter().filter(|(_, it)| is_near(it));
+    let mut costs: Vec<(f64, &str)> = near.map(|(model, it)| (it.cost_usd, model.as_str())).collect();
+    costs.sort_by(|a, b| a.0.total_cmp(&b.0));
+    match costs[..] {
+        [] => "nothing to compare with yet".to_owned(),
+        [(cost, model)] => format!("{} than always {model}", beside(cost)),
+        [(least, _), .., (most, _)] => {
+            format!("{} to {} than always one of the {} best", beside(least), beside(most), costs.len())
         }
-        _ => "nothing to compare with yet".to_owned(),
     }
 }
 
@@ -270,7 +282,7 @@ fn spend(found: &Overview) -> Markup {
                         @else { (or_nothing(predicted, percent)) }
                     }
                 }
-                @if let Some(best) = &found.best_single { (other("Always the best single", best)) }
+                @if let Some(best) = &found.best_single { (other("Always the predicted best", best)) }
                 @if let Some(cheapest) = &found.cheapest { (other("Always the cheapest", cheapest)) }
             }
         }
@@ -278,7 +290,7 @@ fn spend(found: &Overview) -> Markup {
     markup! {
         div.card-head { h2 #spend-title { "Spend against the alternatives" } span.muted { "95 % intervals" } }
         (table_box(Label::By("spend-title"), &table))
-        p.hint { "What others would have cost is predicted per request and corrected by what was really spent; their share of good answers is the prediction made when each request came." }
+        p.hint { "What others would have cost is predicted per request and corrected by what was really spent; their share of good answers is the prediction made when each request came: of two that are within ten points either may be the better." }
     }
 }
 
@@ -333,5 +345,31 @@ fn tasks(tasks: &BTreeMap<String, u64>) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Summary;
+
+    #[test]
+    fn what_was_spent_is_told_beside_all_that_may_be_the_best() {
+        let told = |models: &[(&str, f64, f64)]| {
+            let single = |(model, quality, cost_usd): &(&str, f64, f64)| {
+                ((*model).to_owned(), SingleModel { quality: *quality, cost_usd: *cost_usd, cost_error_usd: 0.0 })
+            };
+            let mut summary = Summary { single_models: models.iter().map(single).collect(), ..Summary::default() };
+            summary.total.sums.cost_usd = 0.75;
+            let best_single = models.first().map(single).map(|(model, would_be)| Alternative { model, would_be });
+            let (window, cheapest) = (Window::Hour, None);
+            spend_told(&Overview { window, from_ms: 0, until_ms: 1, bucket_ms: 1, summary, best_single, cheapest })
+        };
+        assert_eq!(told(&[]), "nothing to compare with yet");
+        assert_eq!(told(&[("free", 0.7, 0.0)]), "nothing to compare with yet");
+        assert_eq!(told(&[("free", 0.7, 0.0), ("dear", 0.65, 1.0)]), "25 % less than always dear");
+        assert_eq!(told(&[("dear", 0.9, 1.0), ("cheap", 0.7, 0.1)]), "25 % less than always dear");
+        let three = [("mid", 0.7, 0.5), ("dear", 0.65, 1.5), ("cheap", 0.4, 0.1)];
+        assert_eq!(told(&three), "50 % more to 50 % less than always one of the 2 best");
     }
 }
