@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::reading::Missed;
+use super::timely::{Timely, Turn};
 
 /// How many of the last readings' times are kept for the percentiles.
 const RECENT: usize = 512;
@@ -26,6 +27,7 @@ pub(super) struct Counters {
     no_words: AtomicU64,
     failed: AtomicU64,
     recent: Mutex<Recent>,
+    timely: Mutex<Timely>,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +100,24 @@ impl Counters {
             Missed::NoWords => add(&self.no_words, 1),
             Missed::Failed(_) => add(&self.failed, 1),
         }
+    }
+
+    /// Whether a prompt that could be read was read in time. Tells the log where that turns.
+    pub(super) fn timely(&self, in_time: bool) {
+        match self.timely.lock().note(in_time) {
+            Some(Turn::FellBehind { share }) => tracing::warn!(
+                share,
+                "Most prompts are not read in time and are routed without: the machine is too busy or too slow for \
+                 classifier.budget_ms"
+            ),
+            Some(Turn::CaughtUp { share }) => tracing::info!(share, "Prompts are read in time again"),
+            None => {}
+        }
+    }
+
+    /// The share of the last prompts that was read in time; `None` where there were too few.
+    pub(super) fn in_time(&self) -> Option<f64> {
+        self.timely.lock().share()
     }
 
     pub(super) fn now(&self) -> Counts {

@@ -18,6 +18,7 @@ mod reading;
 mod service;
 pub mod source;
 pub mod stats;
+mod timely;
 pub mod tokenizer;
 pub mod tune;
 

@@ -105,6 +105,9 @@ pub struct ClassifierStatus {
     pub head: Option<(String, String)>,
     /// What happened so far.
     pub counts: Counts,
+    /// The share of the last few hundred prompts that was read in time (or had been read before); `None` where there were
+    /// too few.
+    pub in_time: Option<f64>,
     /// Readings kept.
     pub cached: usize,
     /// Bytes they take.
@@ -172,8 +175,14 @@ impl Classifier {
     /// Why routing has to go on without a reading.
     pub async fn read(&self, request: &ChatRequest, budget: Duration) -> Result<Arc<Reading>, Missed> {
         let result = self.try_read(request, budget).await;
-        if let Err(missed) = &result {
-            self.shared.counters.missed(missed);
+        match &result {
+            Ok(_) => self.shared.counters.timely(true),
+            Err(missed) => {
+                self.shared.counters.missed(missed);
+                if !budget.is_zero() && matches!(missed, Missed::Busy | Missed::TooSlow) {
+                    self.shared.counters.timely(false);
+                }
+            }
         }
         result
     }
@@ -248,7 +257,9 @@ impl Classifier {
         let priors = self.shared.priors.load();
         let head = priors.head().map(|head| head.description());
         let head = head.map(|described| (described.name.clone(), described.space.clone()));
-        ClassifierStatus { state, reason, model, head, counts: self.shared.counters.now(), cached, cached_bytes }
+        let counters = &self.shared.counters;
+        let (counts, in_time) = (counters.now(), counters.in_time());
+        ClassifierStatus { state, reason, model, head, counts, in_time, cached, cached_bytes }
     }
 
     /// Stops: who asks from now on hears [`Missed::Failed`], what waits is still read, and the thread is joined unless that

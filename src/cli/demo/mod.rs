@@ -74,10 +74,14 @@ pub(super) fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
 async fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let world = Arc::new(World::demo(args.seed, args.requests));
     let stage = Stage::set(args.listen, args.admin).await?;
+    stage.warm_up().await;
     eprintln!("\n  Stand-in vendors, a gateway and {} simulated kinds of users are ready.", world.tastes.len());
     eprintln!("  Watch them:  {}\n", stage.link());
     let parts = play(&stage, &world, &args).await?;
     println!("{}", report::table(&parts));
+    if let Some(told) = stage.unread() {
+        println!("\n{told}");
+    }
     if args.keep_open {
         eprintln!("\n  Still serving; Ctrl-C ends it.");
         tokio::signal::ctrl_c().await?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::json;
@@ -37,6 +38,9 @@ const SETTINGS: [(&str, &str); 7] = [
     ("providers.ollama.enabled", "false"),
     ("telemetry.log", "\"info\""),
 ];
+
+/// Longest wait for the classifier.
+const LONGEST_START: Duration = Duration::from_secs(60);
 
 /// About how long answers are, in tokens.
 const TALK: u64 = 250;
@@ -89,6 +93,28 @@ impl Stage {
         let upstream = loaded.config.models.iter().map(id).collect();
         let app = App::start(args, loaded).await?;
         Ok(Self { sandbox, app, dir, upstream })
+    }
+
+    /// Waits until prompts are read, as users who come later would find it.
+    pub(super) async fn warm_up(&self) {
+        let begun = Instant::now();
+        while self.app.gateway.classifier.is_loading() && begun.elapsed() < LONGEST_START {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What is to be said of prompts that were not read in time, if many were not.
+    pub(super) fn unread(&self) -> Option<String> {
+        let counts = self.app.gateway.classifier.status().counts;
+        let missed = counts.too_slow + counts.busy + counts.loading;
+        let share = missed as f64 / (missed + counts.read + counts.cached).max(1) as f64;
+        (share >= 0.1).then(|| {
+            format!(
+                "{:.0} % of the prompts could not be read in time, and were routed without: this machine is busy or \
+                 slow. With more of them read, the routing is better than this.",
+                share * 100.0
+            )
+        })
     }
 
     /// Where the proxy listens.

@@ -316,7 +316,11 @@ fn reasons(decision: &DecisionRecord) -> Markup {
         }
         (table_box(Label::By("reasons-title"), &table))
         @if others.len() + 1 < decision.candidates.len() { p.hint { "The " (others.len() + 1) " most probable of " (decision.candidates.len()) " candidates." } }
-        p.hint { (decision.features.len()) " features, space " code { (decision.feature_space) } "." }
+        @if decision.features.is_empty() {
+            p.hint { "The prompt was not read: these are what is usual of the models." }
+        } @else {
+            p.hint { (decision.features.len()) " features, space " code { (decision.feature_space) } "." }
+        }
     }
 }
 

@@ -96,7 +96,22 @@ fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Marku
             (stat("Last retune", markup! { @match status.last_retune.at_ms { Some(at_ms) => { (moment(at_ms)) } None => { "none yet" } } },
                 markup! { (count(status.last_retune.new)) " judgements wait for the next" }))
             (stat("Classifier", markup! { (gateway.classifier.told()) },
-                markup! { @match &classifier.reason { Some(reason) => { (reason) } None => { (classifier.cached) " prompts remembered" } } }))
+                markup! {
+                    @match (&classifier.reason, classifier.in_time) {
+                        (Some(reason), _) => { (reason) }
+                        (None, Some(share)) => { (percent(share)) " of the last prompts read in time" }
+                        (None, None) => { (classifier.cached) " prompts remembered" }
+                    }
+                }))
+        }
+        @if let Some(share) = classifier.in_time.filter(|share| *share < 0.5) {
+            div.alert.warn role="status" {
+                (icon("alert"))
+                span {
+                    "Only " (percent(share)) " of the last prompts were read in time; the others went by what is known "
+                    "without reading. The machine is too busy, or classifier.budget_ms too little for it."
+                }
+            }
         }
         @if !status.last_retune.result.is_empty() { p.muted { "The last retune: " (status.last_retune.result) "." } }
         @if let Some(until) = status.hold_until_ms.filter(|until| *until > Timestamp::now().as_millisecond()) {
