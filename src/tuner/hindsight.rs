@@ -1,11 +1,14 @@
 //! What requests say of another policy than the one they happened under: the version before it.
 //!
-//! Pure. Each request counts for how much more probably the other would have chosen the same model: so its figures
-//! are what would have happened. Where what is in force hardly asks a model any more that the other would ask often,
-//! they cover little of that model's share. What a policy leaves to a model is no fair sample of it (the hard
-//! questions, say), so the rest is not worth what these answers were: each counts by its weight there, too, and
-//! judgements as far as they differ from what the other expected of just these, beside what it expects of the rest.
-//! Only where there is but a handful of them is the rest worth what things were like before.
+//! Pure. What failed and what was paid: each request counts for how much more probably the other would have chosen the
+//! same model, so its figures are what would have happened. Where what is in force hardly asks a model any more that the
+//! other would ask often, they cover little of that model's share; the rest is worth what they are, or, where there is but
+//! a handful of them, what things were like before.
+//!
+//! Judgements: what a policy leaves to a model is no fair sample of it (the hard questions, say). So the other is asked what
+//! it expects of each model for each request, and that is corrected by how far the newest judgements of that model lie from
+//! what it expected of just these: doubly robust, by model (Dudík, Langford and Li 2011). The newest, since a model that
+//! fell while this was in force was another one before.
 //!
 //! A conversation that stays where it is was opened there by somebody: each of its requests counts as its opening
 //! would.
@@ -23,6 +26,9 @@ const MOST_WEIGHT: f64 = 20.0;
 
 /// Requests that must speak of a model before their mean is believed.
 const ENOUGH: f64 = 5.0;
+
+/// Judgements of a model that say what it is like now.
+const NEWEST: usize = 20;
 
 /// What another policy would have done with one request.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -119,22 +125,30 @@ struct OfModel {
     asked: Tally,
     /// The same, each with its weight.
     known: Tally,
-    /// Their judgements as the other policy would have expected them.
-    expected: Tally,
     /// All, each as far as the other policy would have given it to this model: only its counts are of use.
     share: Tally,
     /// The same, by the judgements that the other policy expects.
     foreseen: Tally,
+    /// The newest that it got and that were judged, each with its weight...
+    newest: Tally,
+    /// ...the same, by the judgements that the other policy would have expected...
+    expected: Tally,
+    /// ...and how many they are.
+    judged: usize,
 }
 
 impl Hindsight {
-    /// Takes in one request that `model` was chosen for.
+    /// Takes in one request that `model` was chosen for; the newest first.
     pub fn add(&mut self, model: &ModelName, part: Part<'_>, would: &Would) {
         let own = self.models.entry(model.clone()).or_default();
         if would.weight > 0.0 {
             own.asked.add(part, 1.0);
             own.known.add(part, would.weight);
-            own.expected.add(part.judged(would.expected(model)), would.weight);
+            if part.is_judged() && own.judged < NEWEST {
+                own.judged += 1;
+                own.newest.add(part, would.weight);
+                own.expected.add(part.judged(would.expected(model)), would.weight);
+            }
         }
         for Share { model, probability, expected } in &would.shares {
             let of = self.models.entry(model.clone()).or_default();
@@ -153,14 +167,21 @@ impl Hindsight {
             }
             let unknown = count(&model.share) / all - known;
             if unknown > 0.0 && count(&model.asked) >= ENOUGH {
-                let is = figure(&model.known);
-                let worth = if count(&model.expected) > 0.0 {
-                    (figure(&model.foreseen) + is - figure(&model.expected)).clamp(0.0, 1.0)
-                } else {
-                    is
-                };
-                (sum, told) = (sum + unknown * worth, told + unknown);
+                (sum, told) = (sum + unknown * figure(&model.known), told + unknown);
             }
+        }
+        let rest = (1.0 - told).max(0.0);
+        (sum + rest * was) / (told + rest)
+    }
+
+    /// What the mean judgement would have been over `all` that there were; `was` = what it was before them.
+    pub fn rating(&self, all: f64, was: f64) -> f64 {
+        let (mut sum, mut told) = (0.0, 0.0);
+        for model in self.models.values().filter(|model| model.share.rated() > 0.0) {
+            let share = model.share.rated() / all;
+            let off =
+                if model.judged as f64 >= ENOUGH { model.newest.rating() - model.expected.rating() } else { 0.0 };
+            (sum, told) = (sum + share * (model.foreseen.rating() + off).clamp(0.0, 1.0), told + share);
         }
         let rest = (1.0 - told).max(0.0);
         (sum + rest * was) / (told + rest)
@@ -169,32 +190,9 @@ impl Hindsight {
 
 #[cfg(test)]
 impl Hindsight {
-    /// Where nothing else is known than what requests say by their weight.
+    /// Where nothing else is known than what requests say by their weight: all by one model.
     pub(super) fn knowing(known: Tally) -> Self {
-        let of = OfModel { known, ..OfModel::default() };
+        let of = OfModel { known, share: known, foreseen: known, ..OfModel::default() };
         Self { models: BTreeMap::from([("m".into(), of)]) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tuner::lesson::tests::decision;
-
-    #[test]
-    fn at_its_opening_nothing_of_a_conversation_was_cached() {
-        let opened = |cached_usd, switching_usd| {
-            let mut decision = decision(1);
-            decision.candidates[0].cached_usd = cached_usd;
-            decision.candidates[1].switching_usd = switching_usd;
-            let entry = Entry { decision, outcome: None, feedback: Vec::new() };
-            let drawn = lesson::choice(&entry).unwrap();
-            let candidates = at_the_opening(&entry.decision, &drawn);
-            candidates.iter().map(|candidate| (candidate.cost_usd, candidate.switching_usd)).collect::<Vec<_>>()
-        };
-        let anew = [(0.001 + 0.25, 0.0), (0.001, 0.0)];
-        assert_eq!(opened(Some(0.25), 0.125), anew);
-        assert_eq!(opened(None, 0.25), anew, "as earlier programs wrote it");
-        assert_eq!(opened(Some(0.0), 0.125), [(0.001, 0.0), (0.001, 0.0)]);
     }
 }

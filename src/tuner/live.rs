@@ -55,6 +55,29 @@ impl Heard {
     }
 }
 
+/// Name of the policy that was in force before, as it was when it was replaced.
+const REPLACED: &str = "policy.replaced_state";
+
+/// A policy that was replaced, with all that it had taken in: what to go back to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Replaced {
+    policy: Snapshot,
+    revision: u64,
+}
+
+impl Replaced {
+    /// The kept one, if it is that of `version`.
+    pub(super) fn load(store: &Store, version: u64) -> Result<Option<Live>, StoreError> {
+        let kept = store.setting::<Self>(REPLACED)?.filter(|kept| kept.policy.version == version);
+        Ok(kept.map(|kept| Live::new(kept.policy, kept.revision)))
+    }
+
+    /// Keeps `live`; on disk when it returns.
+    pub(super) fn save(store: &Store, live: &Live) -> Result<(), StoreError> {
+        store.set_setting(REPLACED, &Self { policy: live.policy.clone(), revision: live.revision })
+    }
+}
+
 /// The policy in force with what it has taken in, as it is kept over a restart.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct State {

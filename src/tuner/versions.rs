@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::error::LearnError;
 use super::gate::Ruling;
-use super::live::{self, Live, Switches, audit, bandit_settings};
+use super::live::{self, Live, Replaced, Switches, audit, bandit_settings};
 use super::retune::Proposal;
 use super::shared::Shared;
 use crate::store::{SnapshotRecord, SnapshotState, StoreError};
@@ -54,6 +54,7 @@ impl Shared {
         };
         self.store.put_snapshot(&record, &proposal.policy)?;
         if proposal.ruling == Ruling::Promote {
+            Replaced::save(&self.store, &self.live.load())?;
             live::promote(&self.store, version, None, now_ms)?;
             self.live.store(Live::new(proposal.policy.clone(), 0).into());
         }
@@ -68,32 +69,37 @@ impl Shared {
     pub(super) fn put_in_force(
         &self,
         version: u64,
-        (who, action): (&str, &str),
+        act: (&str, &str),
         why: &str,
         now_ms: i64,
     ) -> Result<(), LearnError> {
-        let from = self.version();
+        let policy = self.store.policy(version)?.ok_or(LearnError::UnknownVersion(version))?;
+        self.bring(Live::new(policy, 0), act, why, now_ms)
+    }
+
+    fn bring(&self, other: Live, (who, action): (&str, &str), why: &str, now_ms: i64) -> Result<(), LearnError> {
+        let (from, version) = (self.version(), other.policy.version);
         if version == from {
             live::promote(&self.store, version, Some(why.to_owned()), now_ms)?;
         } else {
-            let policy = self.store.policy(version)?.ok_or(LearnError::UnknownVersion(version))?;
+            Replaced::save(&self.store, &self.live.load())?;
             live::promote(&self.store, version, Some(why.to_owned()), now_ms)?;
-            let policy = live::under(policy, bandit_settings(&self.settings.load().bandit));
-            self.live.store(Live::new(policy, 0).into());
+            let policy = live::under(other.policy, bandit_settings(&self.settings.load().bandit));
+            self.live.store(Live::new(policy, other.revision).into());
         }
         audit(&self.store, who, action, version, json!({ "from": from, "reason": why }), now_ms);
         Ok(())
     }
 
-    /// Puts the version before the live one in force, and holds promotions for as long as a guard rail does.
+    /// Puts the version before the live one in force, as it was when it was replaced, and holds promotions for as long as a guard rail does.
     pub(super) fn roll_back(&self, who: &str, why: &str, now_ms: i64) -> Result<(), LearnError> {
         let live = self.version();
-        let target = self.predecessor_of(live)?.ok_or(LearnError::NothingBefore)?;
+        let target = self.before(live)?.ok_or(LearnError::NothingBefore)?;
         // The hold first: a crash in between must not let the next retune bring the same policy back at once.
         let hold_until_ms = Some(self.latest_hold_ms(now_ms));
         self.switch(|switches| Switches { hold_until_ms, pinned: None, ..switches })?;
         let instead = format!("version {live} was taken back: {why}");
-        self.put_in_force(target, (who, "policy.rollback"), &instead, now_ms)?;
+        self.bring(target, (who, "policy.rollback"), &instead, now_ms)?;
         if let Some(mut record) = self.store.snapshot(live)? {
             record.state = SnapshotState::RolledBack;
             record.reason = why.to_owned();
@@ -105,6 +111,16 @@ impl Shared {
     /// Until when a hold that begins at `now_ms` lasts, Unix milliseconds.
     fn latest_hold_ms(&self, now_ms: i64) -> i64 {
         now_ms + self.settings.load().guard.hold_minutes as i64 * 60_000
+    }
+
+    /// What to go back to from `version`: its predecessor as it was when it was replaced, with all that it had taken in;
+    /// where that is not known any more, as it was made.
+    pub(super) fn before(&self, version: u64) -> Result<Option<Live>, StoreError> {
+        let Some(predecessor) = self.predecessor_of(version)? else { return Ok(None) };
+        match Replaced::load(&self.store, predecessor)? {
+            Some(replaced) => Ok(Some(replaced)),
+            None => Ok(self.store.policy(predecessor)?.map(|policy| Live::new(policy, 0))),
+        }
     }
 
     /// The version to go back to from `version`: the one that it replaced, else its parent, else the newest older one that

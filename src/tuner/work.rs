@@ -401,11 +401,16 @@ impl Desk {
         } else if proposal.ruling == Ruling::Promote && !self.is_proven(live.policy.version)? {
             proposal.wait("the live version has not shown itself yet");
         }
-        if !lessons.is_empty() {
+        let same = self.newest_like(&proposal.policy)?;
+        let takes_over = proposal.ruling == Ruling::Promote && same != Some(live.policy.version);
+        let is_new = !lessons.is_empty() && (same.is_none() || takes_over);
+        if is_new {
             // That took a while, and what was answered meanwhile was the version's before.
             self.shared.publish(&mut proposal, live.policy.version, read_at_ms, now_ms())?;
+        } else if let Some(version) = same {
+            proposal.policy.version = version;
         }
-        if proposal.ruling == Ruling::Promote && !lessons.is_empty() {
+        if proposal.ruling == Ruling::Promote && is_new {
             let judged = lessons.iter().filter(|lesson| lesson.signal.is_none());
             let counted = judged.map(|lesson| lesson.id).collect();
             self.heard = Heard { until_ms: read_at_ms - ON_ITS_WAY_MS, counted };
@@ -418,6 +423,7 @@ impl Desk {
         let (version, reason) = (proposal.policy.version, &proposal.reason);
         let result = match proposal.ruling {
             _ if lessons.is_empty() => "nothing in the log is judged yet".to_owned(),
+            _ if !is_new => format!("nothing is new since version {version}"),
             Ruling::Promote => format!("version {version} took over: {reason}"),
             Ruling::Wait => format!("version {version} waits: {reason}"),
             Ruling::Refuse => format!("version {version} was refused: {reason}"),
@@ -427,6 +433,15 @@ impl Desk {
         (last.at_ms, last.took_ms, last.result) = (Some(now_ms()), took_ms, result);
         drop(last);
         Ok(proposal)
+    }
+
+    /// The newest version, if it is the same policy: made of the same log, as after a start.
+    fn newest_like(&self, policy: &Snapshot) -> Result<Option<u64>, StoreError> {
+        let store = &self.shared.store;
+        let Some(version) = store.snapshots()?.iter().map(|record| record.version).max() else { return Ok(None) };
+        let Some(mut newest) = store.policy::<Snapshot>(version)? else { return Ok(None) };
+        newest.version = policy.version;
+        Ok((newest == *policy).then_some(version))
     }
 
     /// How much of the log a policy has learned from: what its version was made of, and what it has taken in since.
@@ -452,9 +467,7 @@ impl Desk {
             return Ok(());
         }
         let Some(since_ms) = self.shared.tried_since_ms(version)? else { return Ok(()) };
-        let back_to = self.shared.predecessor_of(version)?;
-        let back_to = back_to.map(|version| store.policy::<Snapshot>(version)).transpose()?.flatten();
-        let Some(back_to) = back_to else { return Ok(()) };
+        let Some(back_to) = self.shared.before(version)? else { return Ok(()) };
         let tally = || Tally::of(guard.window);
         let (mut before, mut after, mut instead) = (tally(), tally(), Hindsight::default());
         let mut looked_at = 0;
@@ -466,7 +479,7 @@ impl Desk {
                 }
             } else if let Some(part) = after.part(&entry) {
                 after.add(part, 1.0);
-                instead.add(&entry.decision.chosen, part, &Would::of(&entry, &back_to, &live.policy));
+                instead.add(&entry.decision.chosen, part, &Would::of(&entry, &back_to.policy, &live.policy));
             }
             !before.is_full() && looked_at < LOOK_AT
         })?;

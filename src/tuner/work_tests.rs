@@ -1,7 +1,10 @@
 //! The task at its desk: what it learns, what takes over and when, and what is taken back.
 
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
 use super::*;
-use crate::bandit::{Context, Grounds, Observation, Reward, Settings};
+use crate::bandit::{Candidate, Context, Grounds, Observation, Reward, Settings, Tradeoff};
 use crate::config::{self, Gate, Guard, Learning};
 use crate::protocol::{ErrorKind, ModelName};
 use crate::store::{DecisionRecord, FeedbackKind, Mode, OutcomeRecord, OutcomeStatus, Signal, SnapshotRecord, Store};
@@ -103,10 +106,24 @@ fn the_version_to_go_back_to_is_never_pruned() {
     let mut desk = desk(&store);
     happen(&store, 1, 60, |_| judged(true));
     assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
-    for _ in 0..5 {
+    for number in 0..5 {
+        happen(&store, now_ms() + number, 1, |_| judged(true));
         assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Wait);
     }
-    assert_eq!(desk.shared.predecessor_of(2).unwrap(), Some(1));
+    assert_eq!((desk.shared.predecessor_of(2).unwrap(), store.snapshot(3).unwrap()), (Some(1), None));
+}
+
+#[test]
+fn nothing_new_makes_no_new_version() {
+    let store = Store::in_memory().unwrap();
+    happen(&store, 1, 60, |_| judged(true));
+    for _ in 0..3 {
+        // As after so many starts.
+        let proposal = desk(&store).retune(now_ms()).unwrap();
+        assert_eq!((proposal.policy.version, store.snapshots().unwrap().len()), (2, 2), "{}", proposal.reason);
+    }
+    happen(&store, now_ms(), 1, |_| judged(true));
+    assert_eq!(desk(&store).retune(now_ms()).unwrap().policy.version, 3);
 }
 
 #[test]
@@ -122,12 +139,78 @@ fn failures_take_a_version_back_and_hold_the_next() {
     assert_eq!(held.ruling, Ruling::Wait);
     assert!(held.reason.contains("taken back a while ago"), "{}", held.reason);
     // What people say meanwhile is learned all the same: it may be the cure.
+    let held_revision = desk.shared.live.load().revision;
     let mut late = decision(now_ms() as u64 + 60);
     late.chosen = ModelName::from("b");
     let mut said = vec![feedback(&late, "f", FeedbackKind::Correct(false))];
     store.append(&[late.clone()], &[outcome(&late)], &mut said).unwrap();
     desk.take_in(&[late.id], now_ms()).unwrap();
-    assert_eq!(desk.shared.live.load().revision, 1);
+    assert_eq!(desk.shared.live.load().revision, held_revision + 1);
+}
+
+/// `count` requests from `at_ms` on that the policy in force decides, each judged and learned from at once; `liked` = how
+/// often which model's answers are. Looks at the guard rails now and then.
+fn go_on(desk: &mut Desk, at_ms: i64, count: u64, rng: &mut SmallRng, liked: impl Fn(&str) -> f64) {
+    for number in 0..count {
+        let mut decision = decision(at_ms as u64 + number);
+        (decision.features, decision.feature_space) = (Vec::new(), String::new());
+        let live = desk.shared.live.load_full();
+        let candidates: Vec<Candidate<'_>> = decision
+            .candidates
+            .iter()
+            .map(|way| Candidate {
+                model: &way.model,
+                prior: 0.6,
+                grounds: Grounds::Likened,
+                cost_usd: 0.0,
+                latency_s: None,
+                switching_usd: 0.0,
+            })
+            .collect();
+        let tradeoff = Tradeoff::default();
+        let choice = live.policy.choose(&Context::default(), &candidates, &tradeoff, true, rng.random()).unwrap();
+        for (way, propensity) in decision.candidates.iter_mut().zip(choice.propensities) {
+            (way.prior, way.grounds, way.cost_usd, way.propensity) = (Some(0.6), Grounds::Likened, 0.0, propensity);
+        }
+        decision.chosen = decision.candidates[choice.chosen].model.clone();
+        decision.propensity = Some(decision.candidates[choice.chosen].propensity);
+        let good = rng.random::<f64>() < liked(decision.chosen.as_str());
+        let mut said = vec![feedback(&decision, "f", FeedbackKind::Correct(good))];
+        let store = &desk.shared.store;
+        store.append(std::slice::from_ref(&decision), &[outcome(&decision)], &mut said).unwrap();
+        desk.take_in(&[decision.id], decision.at_ms).unwrap();
+        if number % 20 == 19 {
+            desk.watch(now_ms()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_leaves_a_model_when_it_falls_stays_and_one_that_leaves_a_good_one_does_not() {
+    let in_force_then = |seed: u64, then: fn(&str) -> f64, is_swapped: bool| {
+        let store = Store::in_memory().unwrap();
+        let mut desk = desk(&store);
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let at_first = |model: &str| if model == "b" { 0.9 } else { 0.6 };
+        go_on(&mut desk, 1, 200, &mut rng, at_first);
+        assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+        let from = now_ms() + 1;
+        if is_swapped {
+            // As somebody would who knew it the wrong way round.
+            put_in_force(&store, &mut desk, "a", "b");
+        } else {
+            go_on(&mut desk, from, 60, &mut rng, at_first);
+        }
+        let version = desk.shared.live.load().policy.version;
+        go_on(&mut desk, now_ms() + 60, 300, &mut rng, then);
+        desk.shared.live.load().policy.version == version
+    };
+    for seed in 0..6 {
+        let b_falls = |model: &str| if model == "b" { 0.1 } else { 0.6 };
+        assert!(in_force_then(seed, b_falls, false), "{seed}: the version before would ask the broken one again");
+    }
+    let kept = (0..6).filter(|seed| in_force_then(*seed, |model| if model == "b" { 0.9 } else { 0.3 }, true));
+    assert_eq!(kept.count(), 0, "the version before asked the good one");
 }
 
 #[test]
