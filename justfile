@@ -55,7 +55,7 @@ doc:
 
 # A container image called pointsman:dev.
 image:
-    podman build --tag pointsman:dev --file Containerfile .
+    podman build --format docker --tag pointsman:dev --file Containerfile .
 
 # An optimised binary in target/release.
 release:

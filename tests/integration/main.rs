@@ -17,6 +17,7 @@ mod full_disk;
 mod learning;
 mod matrix;
 mod otlp;
+mod packaging;
 mod patience;
 mod refusals;
 mod reload;
