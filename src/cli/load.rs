@@ -1,12 +1,25 @@
 //! Flags that say where the configuration is, shared by all commands that read it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::WrongUse;
 use crate::config::{self, Classifier, LoadArgs, Loaded, Precision};
+
+/// A variable of the environment. One that is not UTF-8 is nobody's business here, unless its name says that it is: then to
+/// pass it over would be to do without what it sets.
+fn variable((name, value): (OsString, OsString)) -> Option<anyhow::Result<(String, String)>> {
+    match (name.to_str(), value.to_str()) {
+        (Some(name), Some(value)) => Some(Ok((name.to_owned(), value.to_owned()))),
+        _ if name.as_encoded_bytes().starts_with(b"POINTSMAN") => {
+            Some(Err(anyhow!("the configuration is wrong: ${} is not UTF-8", name.to_string_lossy())))
+        }
+        _ => None,
+    }
+}
 
 /// Where the configuration is.
 #[derive(Debug, Clone, Default, Args)]
@@ -24,7 +37,7 @@ impl ConfigArgs {
     ///
     /// # Errors
     ///
-    /// When a `--set` is no `KEY=VALUE`.
+    /// When a `--set` is no `KEY=VALUE`, or a variable that begins with `POINTSMAN` is not UTF-8.
     pub(super) fn load_args(&self) -> anyhow::Result<LoadArgs> {
         let flag = |set: &String| {
             let pair = set.split_once('=').filter(|(key, _)| !key.trim().is_empty());
@@ -34,9 +47,7 @@ impl ConfigArgs {
         Ok(LoadArgs {
             dir: std::env::current_dir().context("the current directory cannot be read")?,
             file: self.config.clone(),
-            environment: std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-                .collect(),
+            environment: std::env::vars_os().filter_map(variable).collect::<anyhow::Result<_>>()?,
             flags: self.set.iter().map(flag).collect::<anyhow::Result<_>>()?,
             sandbox: None,
         })

@@ -18,6 +18,7 @@ mod token;
 mod train;
 mod verdicts;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -113,15 +114,20 @@ pub fn run() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| {
-        eprintln!("pointsman: {}", told(&error));
+        say(format_args!("pointsman: {}", told(&error)));
         if error.is::<WrongUse>() { ExitCode::from(2) } else { ExitCode::FAILURE }
     })
+}
+
+/// Writes a line to standard error, at once. Where nobody takes it (its disk is full) the work goes on: `eprintln!` would panic.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Says that a file ends in the middle of a line, of which `cut` is the number.
 fn tell_cut(file: &std::path::Path, cut: Option<usize>) {
     if let Some(line) = cut {
-        eprintln!("{}, line {line}: the last line is cut off and left out.", file.display());
+        say(format_args!("{}, line {line}: the last line is cut off and left out.", file.display()));
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
+use super::say;
 use crate::train::fit::{Progress, Stage, Stopped};
 
 /// Between two lines where there is no terminal.
@@ -40,7 +41,7 @@ impl Progress for Bar {
         bar.set_prefix(stage.as_str());
         let now = Instant::now();
         if !self.terminal {
-            eprintln!("{}", stage.as_str());
+            say(format_args!("{}", stage.as_str()));
         }
         *self.shown.lock() = Some(Shown { bar, stage, total, began: now, told: now });
     }
@@ -53,7 +54,8 @@ impl Progress for Bar {
                 shown.told = Instant::now();
                 let share = done as f64 / shown.total.max(1) as f64;
                 let left = shown.began.elapsed().as_secs_f64() * (1.0 / share.max(1e-6) - 1.0);
-                eprintln!("{}: {:.0} %, about {:.0} s left, {note}", shown.stage.as_str(), 100.0 * share, left);
+                let (stage, percent) = (shown.stage.as_str(), 100.0 * share);
+                say(format_args!("{stage}: {percent:.0} %, about {left:.0} s left, {note}"));
             }
         }
         Ok(())
@@ -63,7 +65,8 @@ impl Progress for Bar {
         if let Some(shown) = self.shown.lock().take() {
             shown.bar.finish_and_clear();
             if !self.terminal {
-                eprintln!("{}: done in {:.0} s", shown.stage.as_str(), shown.began.elapsed().as_secs_f64());
+                let (stage, took) = (shown.stage.as_str(), shown.began.elapsed().as_secs_f64());
+                say(format_args!("{stage}: done in {took:.0} s"));
             }
         }
     }

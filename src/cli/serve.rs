@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::config::unknown_to_the_head;
 use super::load::ConfigArgs;
+use super::say;
 use crate::app::App;
 use crate::config::{self, Auth, LoadArgs, LogFormat};
 use crate::http::Drain;
@@ -86,35 +87,37 @@ fn announce(app: &App, sandbox: bool) {
             "models": live.catalog.models().count(),
             "models.callable": usable,
         });
-        eprintln!("{line}");
+        say(format_args!("{line}"));
         return;
     }
-    eprintln!("Pointsman {} listens on http://{}", env!("CARGO_PKG_VERSION"), app.proxy);
+    say(format_args!("Pointsman {} listens on http://{}", env!("CARGO_PKG_VERSION"), app.proxy));
     if let Some(admin) = app.admin {
-        eprintln!("Metrics and the admin API are on http://{admin}");
+        say(format_args!("Metrics and the admin API are on http://{admin}"));
         match app.gateway.door.new_link() {
             Some(link) => {
-                eprintln!("The dashboard opens once by this link: http://{admin}/dashboard/login?link={link}");
+                say(format_args!(
+                    "The dashboard opens once by this link: http://{admin}/dashboard/login?link={link}"
+                ));
             }
-            None => eprintln!("The dashboard is on http://{admin}/dashboard"),
+            None => say(format_args!("The dashboard is on http://{admin}/dashboard")),
         }
     }
-    eprintln!("{usable} of {} models can be called.", live.catalog.models().count());
+    say(format_args!("{usable} of {} models can be called.", live.catalog.models().count()));
     if usable == 0 {
         let asked = live.config.providers.iter().filter(|(_, provider)| provider.discovers());
-        eprintln!("{}", advice(asked.map(|(name, _)| name.as_str())));
+        say(format_args!("{}", advice(asked.map(|(name, _)| name.as_str()))));
     }
     if sandbox {
         let log = crate::app::log_dir(&live.config, true);
-        eprintln!(
+        say(format_args!(
             "\nEvery answer comes from the sandbox; what is learned of them stays in {}. Try:\n",
             log.display()
-        );
+        ));
         let body = r#"{"model": "auto", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}"#;
         let asks = live.config.access.auth != Auth::Off && !app.gateway.tokens().is_empty();
         let token = if asks { "-H 'authorization: Bearer pm_...' " } else { "" };
-        eprintln!("  curl {token}http://{}/api/chat -d '{body}'\n", app.proxy);
-        eprintln!("  curl {token}http://{}/v1/chat/completions -d '{body}'\n", app.proxy);
+        say(format_args!("  curl {token}http://{}/api/chat -d '{body}'\n", app.proxy));
+        say(format_args!("  curl {token}http://{}/v1/chat/completions -d '{body}'\n", app.proxy));
     }
 }
 

@@ -264,6 +264,39 @@ fn a_start_that_fails_says_once_what_is_wrong_and_what_to_do() {
 }
 
 #[test]
+fn a_variable_that_is_not_utf_8_is_refused_where_its_name_begins_with_ours() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let check = |name: &str| {
+        Command::new(env!("CARGO_BIN_EXE_pointsman"))
+            .args(["config", "check"])
+            .current_dir(dir.path())
+            .env_clear()
+            .env(name, std::ffi::OsStr::from_bytes(b"secret\xff"))
+            .output()
+            .unwrap()
+    };
+    let refused = check("POINTSMAN__SERVER__DATA_DIR");
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("$POINTSMAN__SERVER__DATA_DIR is not UTF-8") && !said.contains("secret"), "{said}");
+    assert!(check("LESS").status.success());
+}
+
+#[test]
+fn what_cannot_be_said_ends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(["config", "check", "--set", "server.lisen=1"])
+        .current_dir(dir.path())
+        .stderr(full)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
 fn what_is_imported_counts_towards_the_logs_size() {
     let dir = tempfile::tempdir().unwrap();
     let settings = pointsman::config::Store::default();

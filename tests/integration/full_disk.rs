@@ -23,19 +23,26 @@ struct Server {
 }
 
 impl Server {
+    /// On a small disk.
     fn start(dir: &Path, config: &Path, key: &(String, String)) -> Self {
-        let (proxy, admin) = (super::crash::free_address(), super::crash::free_address());
         // `exec`, so that the child is the server and is what gets killed.
         let script = format!("mount -t tmpfs -o size={DISK} tmpfs data && exec \"$0\" \"$@\"");
-        let child = Command::new("unshare")
-            .args(["-rm", "sh", "-c", &script, env!("CARGO_BIN_EXE_pointsman")])
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", &script, env!("CARGO_BIN_EXE_pointsman")]);
+        Self::spawn(command, dir, config, key, Stdio::null())
+    }
+
+    /// `command` runs the binary with the arguments that are added; `stderr` is where its lines go.
+    fn spawn(mut command: Command, dir: &Path, config: &Path, key: &(String, String), stderr: Stdio) -> Self {
+        let (proxy, admin) = (super::crash::free_address(), super::crash::free_address());
+        let child = command
             .args(["serve", "--listen", &proxy, "--admin", &admin, "--config"])
             .arg(config)
             .current_dir(dir)
             .env(&key.0, &key.1)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
@@ -92,6 +99,29 @@ fn fill(file: &Path) {
     for size in [1 << 16, 1 << 12, 1] {
         while out.write(&vec![0; size]).is_ok_and(|written| written > 0) {}
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_whose_lines_nobody_takes_serves_all_the_same() {
+    let sandbox = Sandbox::remembering().await.unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    for format in ["text", "json"] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("full.toml");
+        let settings = format!(
+            "{}\n[telemetry]\nlog_format = '{format}'\n[server]\ndata_dir = 'data'\n[classifier]\nenabled = false\n",
+            sandbox.settings()
+        );
+        std::fs::write(&config, settings).unwrap();
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+        let mut server = Server::spawn(command, dir.path(), &config, &Sandbox::variable(), full.into());
+        assert!(server.is_ready().await, "{format}: it ended");
+        server.ask(0).await;
+        let _ = Command::new("kill").args(["-TERM", &server.child.id().to_string()]).status();
+        assert_eq!(server.child.wait().unwrap().code(), Some(0), "{format}");
+    }
+    sandbox.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
