@@ -90,15 +90,41 @@ pub enum StartError {
     },
 }
 
-/// How the configuration is loaded again: by one at a time, so that what is in force is what was read last.
-type Source = Mutex<LoadArgs>;
+/// How the configuration is loaded again: by one at a time, so that what is in force is what was read last, and no change
+/// is taken over twice.
+#[derive(Debug)]
+struct Source {
+    args: LoadArgs,
+    /// The files it was read from, as they were before.
+    files: Vec<Stamped>,
+}
+
+impl Source {
+    fn files_now(&self) -> Vec<Stamped> {
+        self.files.iter().map(Stamped::again).collect()
+    }
+
+    /// Loads the configuration again and takes it over. A panic on the way is an error like any other: whoever watches
+    /// the files has tokens to take over, too.
+    fn reload(&mut self, gateway: &Gateway) -> Result<(), ConfigErrors> {
+        let before = self.files_now();
+        let taken = unharmed(|| take_over(gateway, &self.args));
+        let (files, done) = match taken {
+            // Other files may have been read this time.
+            Ok(files) => (files, Ok(())),
+            Err(errors) => (before, Err(errors)),
+        };
+        self.files = files;
+        done
+    }
+}
 
 /// A gateway at work, without listeners: what [`App`] serves, and what another program embeds.
 #[derive(Debug)]
 pub struct Engine {
     /// What handlers reach.
     pub gateway: Arc<Gateway>,
-    source: Arc<Source>,
+    source: Arc<Mutex<Source>>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     writer: Writer,
@@ -112,9 +138,9 @@ impl Engine {
     /// See [`StartError`].
     pub fn start(args: LoadArgs, loaded: Loaded) -> Result<Self, StartError> {
         // Before they are read: reading a long log takes a while, and what is written meanwhile must not be missed.
-        let seen = Seen::now(loaded.files.clone(), &loaded.config);
+        let seen = Seen::now(&loaded.config);
         let dir = log_dir(&loaded.config, args.sandbox.is_some());
-        let source = Arc::new(Source::new(args));
+        let source = Arc::new(Mutex::new(Source { args, files: loaded.files.clone() }));
         let (gateway, backstage) = build(&loaded, open_store(&dir, &loaded.config)?)?;
         let gateway = Arc::new(gateway);
         let Backstage { writer, work, news } = backstage;
@@ -238,7 +264,7 @@ impl App {
     ///
     /// What is wrong with it.
     pub fn reload(&self) -> Result<(), ConfigErrors> {
-        reload(&self.gateway, &self.engine.source).map(drop)
+        self.engine.source.lock().reload(&self.gateway)
     }
 
     /// Drains: open answers get until the configured deadline.
@@ -278,7 +304,7 @@ pub fn open_store(dir: &Path, config: &Config) -> Result<Store, StartError> {
             tracing::error!(
                 data_dir = %dir.display(),
                 reason,
-                "The data directory cannot be written; the log is in memory, no feedback is taken"
+                "The data directory cannot be written; until a restart the log is in memory, and no feedback is taken"
             );
         }
     }
@@ -359,12 +385,6 @@ fn guard(key: &'static str, address: SocketAddr, config: &Config, tokens: &Token
     Err(StartError::Open { key, address, data_dir: config.server.data_dir.clone() })
 }
 
-/// Loads the configuration again and takes it over; returns the files it was read from. A panic on the way is an
-/// error like any other: whoever watches the files has tokens to take over, too.
-fn reload(gateway: &Gateway, source: &Source) -> Result<Vec<Stamped>, ConfigErrors> {
-    unharmed(|| take_over(gateway, &source.lock()))
-}
-
 fn unharmed<T>(work: impl FnOnce() -> Result<T, ConfigErrors>) -> Result<T, ConfigErrors> {
     std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let message = "taking it over ended in a panic, which the log holds; restart once it is mended";
@@ -372,6 +392,7 @@ fn unharmed<T>(work: impl FnOnce() -> Result<T, ConfigErrors>) -> Result<T, Conf
     })
 }
 
+/// Returns the files it was read from.
 fn take_over(gateway: &Gateway, args: &LoadArgs) -> Result<Vec<Stamped>, ConfigErrors> {
     let Loaded { config, settings, files, .. } = config::load(args)?;
     let late = config::needs_restart(&gateway.live().config, &config);
@@ -438,7 +459,7 @@ fn take_over_tokens(gateway: &Gateway) {
 /// kind of change (editors that replace the file, mounted secrets, network disks) and costs a few system calls.
 async fn watching_files(
     gateway: Arc<Gateway>,
-    source: Arc<Source>,
+    source: Arc<Mutex<Source>>,
     mut seen: Seen,
     stopped: impl Future<Output = ()>,
 ) {
@@ -448,14 +469,8 @@ async fn watching_files(
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = &mut stopped => return,
         }
-        let now = Seen::now(seen.files.iter().map(Stamped::again).collect(), &gateway.live().config);
-        if now.files != seen.files {
-            // Other files may have been read this time.
-            seen.files = reload(&gateway, &source).unwrap_or_else(|errors| {
-                tracing::error!(errors = %errors, "The changed configuration is wrong; the old one stays in force");
-                now.files
-            });
-        }
+        let now = Seen::now(&gateway.live().config);
+        reload_if_changed(&gateway, &source);
         if now.tokens != seen.tokens {
             seen.tokens = now.tokens;
             take_over_tokens(&gateway);
@@ -464,6 +479,15 @@ async fn watching_files(
             swap_head(gateway.classifier.clone(), now.head.0.clone()).await;
             seen.head = now.head;
         }
+    }
+}
+
+fn reload_if_changed(gateway: &Gateway, source: &Mutex<Source>) {
+    let mut source = source.lock();
+    if source.files_now() != source.files
+        && let Err(errors) = source.reload(gateway)
+    {
+        tracing::error!(errors = %errors, "The changed configuration is wrong; the old one stays in force");
     }
 }
 
@@ -479,21 +503,19 @@ async fn swap_head(classifier: Classifier, name: String) {
     }
 }
 
-/// Files as they were before they were last read.
+/// Files as they were before they were last read, but for the configuration's own.
 struct Seen {
-    /// The configuration's.
-    files: Vec<Stamped>,
     tokens: Stamp,
     /// The head's name, and its file where that is a path.
     head: (String, Stamp),
 }
 
 impl Seen {
-    /// The tokens' and the head's as they are now, beside `files`.
-    fn now(files: Vec<Stamped>, config: &Config) -> Self {
+    /// As they are now.
+    fn now(config: &Config) -> Self {
         let head = &config.classifier.head;
         let tokens = Stamp::of(&Tokens::path(&config.server.data_dir));
-        Self { files, tokens, head: (head.clone(), Stamp::of(Path::new(head))) }
+        Self { tokens, head: (head.clone(), Stamp::of(Path::new(head))) }
     }
 }
 

@@ -21,6 +21,20 @@ async fn a_changed_file_is_taken_over_and_a_bad_one_is_not() {
 }
 
 #[tokio::test]
+async fn what_a_signal_took_over_is_not_taken_over_again() {
+    let alone = "[providers.ollama]\ndiscover = false\n";
+    let gateway = TestGateway::start(alone).await;
+    let file = gateway.args.file.clone().unwrap();
+    std::fs::write(&file, format!("{alone}[aliases]\nbest = 'gpt-4o'")).unwrap();
+    gateway.app.reload().unwrap();
+    let live = gateway.app.gateway.live();
+    // Longer than until the files are looked at.
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    assert!(std::sync::Arc::ptr_eq(&live, &gateway.app.gateway.live()));
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_read_at_start_keeps_its_value_and_is_shown_with_it() {
     let gateway = TestGateway::start("").await;
     let file = gateway.args.file.clone().unwrap();

@@ -55,7 +55,9 @@ pub fn told(gateway: &Gateway) -> Value {
 fn store_line(health: &Health) -> Value {
     let status = match (&health.failing, &health.opened.state) {
         (Some(_), _) => "failing: records are dropped and counted, answers go on",
-        (None, OpenState::Memory { .. }) => "in memory: its directory cannot be written, no feedback is taken",
+        (None, OpenState::Memory { .. }) => {
+            "in memory until a restart: its directory could not be written, no feedback is taken"
+        }
         (None, OpenState::Replaced { .. }) => "ok: a fresh one, the damaged one was set aside",
         (None, OpenState::Opened) => "ok",
     };
