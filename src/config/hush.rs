@@ -45,7 +45,8 @@ pub(super) fn shown(value: &Value) -> Value {
     }
 }
 
-fn without_credentials(text: &str) -> String {
+/// A URL as it may be shown, likewise.
+pub(crate) fn without_credentials(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| scheme.bytes().all(is_of_scheme)) else {
         return text.to_owned();
     };

@@ -49,6 +49,7 @@ pub use classifier::{Classifier, Device, Hub, Precision};
 pub use dispatch::{Breaker, Dispatch, RetryBudget};
 pub use errors::ConfigErrors;
 pub use fixed::{keep_fixed, keep_fixed_settings, needs_restart};
+pub(crate) use hush::without_credentials;
 pub use layers::{Origin, Setting};
 pub use learning::{Bandit, Gate, Guard, Learning, LearningMode, PolicyName, RewardMap};
 pub use limits::Limits;

@@ -21,7 +21,7 @@ pub struct Telemetry {
     pub log_format: LogFormat,
     /// What is logged: a level, or `target=level` pairs (`info,pointsman::dispatch=debug`).
     pub log: String,
-    /// Where spans go by OTLP over HTTP (`http://localhost:4318`); absent = nowhere.
+    /// Where spans go by OTLP over HTTP (`http://localhost:4318`, with or without `/v1/traces`); absent = nowhere.
     pub otlp_endpoint: Option<String>,
     /// The service's name in traces.
     pub service_name: String,

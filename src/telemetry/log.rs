@@ -15,7 +15,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 use super::spans::SpanQueue;
 use super::tail::IntoTail;
 use super::writer::{self, WriterThread};
-use crate::config::{LogFormat, Telemetry};
+use crate::config::{LogFormat, Telemetry, without_credentials};
 
 /// Spans of this target go to OTLP, and not into log lines.
 pub const SPAN_TARGET: &str = "pointsman::gen_ai";
@@ -71,7 +71,8 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
     // Only what is there: an absent layer takes everything for wanted, the spans and the least lines of all libraries.
     let mut layers = Vec::new();
     if let Some(writer) = text {
-        let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let plain = std::env::var_os("NO_COLOR").is_some() || std::env::var_os("TERM").is_some_and(|it| it == "dumb");
+        let ansi = std::io::stderr().is_terminal() && !plain;
         let text = fmt::layer().with_ansi(ansi).with_target(false).with_writer(writer);
         layers.push(text.with_filter(lines(settings)?).boxed());
     }
@@ -146,18 +147,30 @@ fn provider(endpoint: &str, service: &str) -> Result<SdkTracerProvider, Telemetr
     let runtime = tokio::runtime::Handle::try_current()?;
     // The exporter speaks TLS through the same library as all else.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_http()
-        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
-        .build()?;
+    let url = traces_url(endpoint);
+    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(&url).build()?;
     let resource = Resource::builder().with_service_name(service.to_owned()).build();
-    let queue = SpanQueue::start(exporter, &resource, &runtime);
+    let queue = SpanQueue::start(exporter, &resource, &runtime, without_credentials(&url));
     Ok(SdkTracerProvider::builder().with_span_processor(queue).with_resource(resource).build())
+}
+
+/// Where spans are posted; `endpoint` is the collector's address, with or without that.
+fn traces_url(endpoint: &str) -> String {
+    let endpoint = endpoint.trim_end_matches('/');
+    format!("{}/v1/traces", endpoint.strip_suffix("/v1/traces").unwrap_or(endpoint))
 }
 
 #[cfg(test)]
 mod tests {
     use super::check_filter;
+
+    #[test]
+    fn an_endpoint_may_be_the_collector_s_or_that_of_traces() {
+        for endpoint in ["http://h:4318", "http://h:4318/", "http://h:4318/v1/traces", "http://h:4318/v1/traces/"] {
+            assert_eq!(traces_url(endpoint), "http://h:4318/v1/traces", "{endpoint}");
+        }
+        assert_eq!(traces_url("https://h/otlp"), "https://h/otlp/v1/traces");
+    }
 
     #[test]
     fn a_misspelt_level_is_told() {

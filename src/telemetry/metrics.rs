@@ -14,9 +14,9 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::protocol::{Usage, Usd};
 
-/// Seconds, from a cached decision to a model that thinks for minutes.
-const LATENCY_BUCKETS: [f64; 16] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+/// Seconds, from a cached decision to a model that thinks for as long as a whole answer may take.
+const LATENCY_BUCKETS: [f64; 18] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {

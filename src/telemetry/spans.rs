@@ -45,16 +45,21 @@ pub(super) struct SpanQueue {
 }
 
 impl SpanQueue {
-    /// A queue whose task runs on `runtime` until the queue is dropped.
-    pub(super) fn start(mut exporter: impl SpanExporter + 'static, resource: &Resource, runtime: &Handle) -> Self {
+    /// A queue whose task runs on `runtime` until the queue is dropped. `collector` is what it is called where it fails.
+    pub(super) fn start(
+        mut exporter: impl SpanExporter + 'static,
+        resource: &Resource,
+        runtime: &Handle,
+        collector: String,
+    ) -> Self {
         exporter.set_resource(resource);
         let (queue, waiting) = mpsc::channel(QUEUE);
-        runtime.spawn(send(exporter, waiting));
+        runtime.spawn(send(exporter, waiting, collector));
         Self { queue, dropped: AtomicU64::new(0) }
     }
 }
 
-async fn send(exporter: impl SpanExporter, mut waiting: mpsc::Receiver<Message>) {
+async fn send(exporter: impl SpanExporter, mut waiting: mpsc::Receiver<Message>, collector: String) {
     let mut ended = false;
     while !ended {
         let (mut batch, mut flush) = (Vec::new(), None);
@@ -79,8 +84,8 @@ async fn send(exporter: impl SpanExporter, mut waiting: mpsc::Receiver<Message>)
             let spans = batch.len();
             match timeout(PATIENCE, exporter.export(batch)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(spans, error = %error, "Spans could not be sent"),
-                Err(_) => tracing::warn!(spans, "Spans could not be sent: the collector does not answer"),
+                Ok(Err(error)) => tracing::warn!(spans, collector, error = %error, "Spans could not be sent"),
+                Err(_) => tracing::warn!(spans, collector, "Spans could not be sent: the collector does not answer"),
             }
         }
         if let Some(told) = flush {
