@@ -422,6 +422,10 @@ impl Desk {
         let took_ms = began.elapsed().as_secs_f64() * 1e3;
         let (version, reason) = (proposal.policy.version, &proposal.reason);
         let result = match proposal.ruling {
+            _ if lessons.is_empty() && store.newest_ms()? >= up_to(read_at_ms).until_ms => {
+                "nothing is judged yet, but for what the log has of times still to come: was the clock set back?"
+                    .to_owned()
+            }
             _ if lessons.is_empty() => "nothing in the log is judged yet".to_owned(),
             _ if !is_new => format!("nothing is new since version {version}"),
             Ruling::Promote => format!("version {version} took over: {reason}"),

@@ -640,6 +640,20 @@ fn what_a_clock_that_was_ahead_left_behind_stops_nothing() {
 }
 
 #[test]
+fn what_a_clock_set_back_does_not_reach_yet_is_told() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    let told = |desk: &mut Desk, at_ms| {
+        desk.retune(at_ms).unwrap();
+        desk.shared.last.lock().result.contains("was the clock set back?")
+    };
+    assert!(!told(&mut desk, now_ms()), "nothing is there");
+    happen(&store, now_ms(), 60, |_| judged(true));
+    assert!(told(&mut desk, now_ms() - 7_200_000));
+    assert!(!told(&mut desk, now_ms()));
+}
+
+#[test]
 fn a_head_is_followed_past_what_a_clock_that_was_ahead_wrote() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
