@@ -14,12 +14,6 @@ fn seconds(key: &str) -> f64 {
     behind(UNIT, key)[0].parse().unwrap()
 }
 
-#[test]
-fn the_image_s_bases_are_found_without_a_default_registry() {
-    let bases = behind(CONTAINERFILE, "FROM ");
-    assert!(bases.len() == 2 && bases.iter().all(|base| base.contains(":")), "{bases:?}");
-}
-
 /// Kubernetes verifies `runAsNonRoot` for numbers only.
 #[test]
 fn the_image_s_user_is_a_number_and_owns_its_folder() {
