@@ -90,8 +90,8 @@ pub enum StartError {
     },
 }
 
-/// How the configuration is loaded again: by one at a time, so that what is in force is what was read last, and no change
-/// is taken over twice.
+/// How the configuration is loaded again: by one at a time, so that what is in force is what was read last, and no
+/// change is taken over twice.
 #[derive(Debug)]
 struct Source {
     args: LoadArgs,
@@ -104,8 +104,8 @@ impl Source {
         self.files.iter().map(Stamped::again).collect()
     }
 
-    /// Loads the configuration again and takes it over. A panic on the way is an error like any other: whoever watches
-    /// the files has tokens to take over, too.
+    /// Loads the configuration again and takes it over. A panic on the way is an error like any other: whoever
+    /// watches the files has tokens to take over, too.
     fn reload(&mut self, gateway: &Gateway) -> Result<(), ConfigErrors> {
         let before = self.files_now();
         let taken = unharmed(|| take_over(gateway, &self.args));

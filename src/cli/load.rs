@@ -9,8 +9,8 @@ use clap::Args;
 use super::WrongUse;
 use crate::config::{self, Classifier, LoadArgs, Loaded, Precision};
 
-/// A variable of the environment. One that is not UTF-8 is nobody's business here, unless its name says that it is: then to
-/// pass it over would be to do without what it sets.
+/// A variable of the environment. One that is not UTF-8 is nobody's business here, unless its name says that it is: then
+/// to pass it over would be to do without what it sets.
 fn variable((name, value): (OsString, OsString)) -> Option<anyhow::Result<(String, String)>> {
     match (name.to_str(), value.to_str()) {
         (Some(name), Some(value)) => Some(Ok((name.to_owned(), value.to_owned()))),

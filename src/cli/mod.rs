@@ -119,7 +119,8 @@ pub fn run() -> ExitCode {
     })
 }
 
-/// Writes a line to standard error, at once. Where nobody takes it (its disk is full) the work goes on: `eprintln!` would panic.
+/// Writes a line to standard error, at once. Where nobody takes it (its disk is full) the work goes on: `eprintln!` would
+/// panic.
 fn say(line: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }

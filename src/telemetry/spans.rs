@@ -45,7 +45,8 @@ pub(super) struct SpanQueue {
 }
 
 impl SpanQueue {
-    /// A queue whose task runs on `runtime` until the queue is dropped. `collector` is what it is called where it fails.
+    /// A queue whose task runs on `runtime` until the queue is dropped. `collector` is what it is called where it
+    /// fails.
     pub(super) fn start(
         mut exporter: impl SpanExporter + 'static,
         resource: &Resource,

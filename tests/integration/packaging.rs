@@ -1,5 +1,5 @@
-//! What puts the binary on a machine: the image's recipe and the systemd unit. Neither can be run here, so what went wrong
-//! with one once is looked for in its text.
+//! What puts the binary on a machine: the image's recipe and the systemd unit. Neither can be run here, so what went
+//! wrong with one once is looked for in its text.
 
 const CONTAINERFILE: &str = include_str!("../../Containerfile");
 const JUSTFILE: &str = include_str!("../../justfile");
