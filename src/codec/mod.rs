@@ -160,13 +160,18 @@ pub struct ErrorBody {
 ///
 /// What is wrong with it, naming the field: `messages[2].content`.
 pub fn decode_request(dialect: Dialect, body: &[u8]) -> Result<ChatRequest, ApiError> {
-    match dialect {
+    let request = match dialect {
         Dialect::OpenAi => openai_chat::request::decode(body),
         Dialect::Responses => openai_responses::request::decode(body),
         Dialect::Anthropic => anthropic_messages::request::decode(body),
         Dialect::Native => native::request::decode(body),
         Dialect::Ollama => Err(ApiError::invalid("Ollama's dialect is spoken to backends only")),
+    }?;
+    // In a dialect that vendors speak, too, it is for them to say.
+    if matches!(dialect, Dialect::Responses | Dialect::Native) && calls_nothing(&request) {
+        return Err(ApiError::invalid("tool_choice demands a call, and there are no tools").at("tool_choice"));
     }
+    Ok(request)
 }
 
 /// Writes a request for a backend.
@@ -191,12 +196,18 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
 pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Option<String> {
     let field = match backend {
         _ if client == backend => None,
+        _ if calls_nothing(request) => Some("tool_choice".into()),
         Dialect::OpenAi => openai_chat::request::obstacle(client, request),
         Dialect::Anthropic => anthropic_messages::request::obstacle(client, request),
         Dialect::Ollama => ollama_chat::request::obstacle(client, request),
         Dialect::Native | Dialect::Responses => None,
     };
     field.map(|field| own_name(client, &field).into_owned())
+}
+
+/// Whether a call is demanded where there is nothing to call.
+fn calls_nothing(request: &ChatRequest) -> bool {
+    forced::is_wanted(request) && request.tools.is_empty() && !request.extensions.contains_key("tools")
 }
 
 /// A field of a request by the name that `client` knows it by.

@@ -280,6 +280,35 @@ fn what_stands_in_the_way_is_where_the_client_put_it() {
 }
 
 #[test]
+fn without_tools_nothing_is_said_of_calling_them() {
+    let body =
+        json!({ "model": "x", "input": "q", "tools": [], "tool_choice": "auto", "parallel_tool_calls": false });
+    let codex = decode_request(Dialect::Responses, body.to_string().as_bytes()).unwrap();
+    let claude = anthropic(&json!({
+        "max_tokens": 9, "messages": [{ "role": "user", "content": "x" }], "tools": [],
+        "tool_choice": { "type": "auto", "disable_parallel_tool_use": true },
+    }));
+    for (backend, request) in [(Dialect::OpenAi, &codex), (Dialect::OpenAi, &claude), (Dialect::Anthropic, &codex)] {
+        let (body, _) = encoded(backend, request);
+        for field in ["tools", "tool_choice", "parallel_tool_calls"] {
+            assert_eq!(body.get(field), None, "{backend:?}");
+        }
+    }
+    let demand = json!({ "messages": [{ "role": "user", "content": "x" }], "input": "x", "tool_choice": "required" });
+    for (dialect, other) in [(Dialect::Responses, "messages"), (Dialect::Native, "input")] {
+        let mut body = demand.clone();
+        body.as_object_mut().unwrap().shift_remove(other);
+        let error = decode_request(dialect, body.to_string().as_bytes()).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("tool_choice"), "{dialect:?}");
+    }
+    let demand = openai(json!({ "messages": [{ "role": "user", "content": "x" }], "tool_choice": "required" }));
+    assert_eq!(obstacle(Dialect::OpenAi, Dialect::OpenAi, &demand), None, "for the vendor to say");
+    for backend in [Dialect::Anthropic, Dialect::Ollama] {
+        assert_eq!(obstacle(Dialect::OpenAi, backend, &demand).as_deref(), Some("tool_choice"));
+    }
+}
+
+#[test]
 fn of_a_clients_own_word_the_beginning_is_told() {
     let long = "\u{e9}".repeat(1 << 20);
     let part = openai(ask(json!({ "messages": [{ "role": "user", "content": [{ "type": long }] }] })));

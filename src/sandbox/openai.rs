@@ -66,7 +66,14 @@ fn refusal(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Opt
     let old = model.starts_with("gpt-4");
     let newest = model.starts_with("gpt-5.6") || model.starts_with("gpt-6");
     let most = body["max_completion_tokens"].as_u64().or(body["max_tokens"].as_u64()).unwrap_or_default();
+    let toolless = body["tools"].as_array().is_none_or(Vec::is_empty);
     match () {
+        () if toolless && has("tool_choice") => {
+            Some("Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.")
+        }
+        () if toolless && has("parallel_tool_calls") => Some(
+            "Invalid value for 'parallel_tool_calls': 'parallel_tool_calls' is only allowed when 'tools' are specified.",
+        ),
         () if most > if old { 16_384 } else { 128_000 } => Some("max_tokens is too large for this model."),
         () if newest && body["reasoning_effort"] == "minimal" => {
             Some("Unsupported value: 'reasoning_effort' does not support 'minimal' with this model.")

@@ -231,12 +231,13 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
             dropped.push("tools[].cache_control".into());
         }
         out.insert("tools".into(), Value::Array(messages::encode_tools(&request.tools)));
-    }
-    if let Some(choice) = &request.tool_choice {
-        out.insert("tool_choice".into(), messages::encode_choice(choice));
-    }
-    if let Some(parallel) = request.parallel_tool_calls {
-        out.insert("parallel_tool_calls".into(), json!(parallel));
+        // Without tools both are refused.
+        if let Some(choice) = &request.tool_choice {
+            out.insert("tool_choice".into(), messages::encode_choice(choice));
+        }
+        if let Some(parallel) = request.parallel_tool_calls {
+            out.insert("parallel_tool_calls".into(), json!(parallel));
+        }
     }
     if let Some(format) = &request.response_format {
         out.insert("response_format".into(), encode_format(format, &mut dropped));
