@@ -195,18 +195,24 @@ fn tool_result(fields: &mut Object, call: &str, leftovers: &mut Map<String, Valu
 /// Writes `messages`; what could not be carried over is noted in `dropped`.
 pub(crate) fn encode(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     let mut out = Vec::with_capacity(messages.len());
+    // What was brought with results waits for those of the next turn: nothing may stand among results.
+    let mut beside = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         let path = format!("messages[{index}]");
         let message = &*documents::in_words(message, &path, dropped);
+        if !message.parts.iter().any(|part| matches!(part, Part::ToolResult { .. })) {
+            out.append(&mut beside);
+        }
         match message.role {
             Role::Assistant => out.push(encode_assistant(message, &path, dropped)),
-            Role::User => encode_user(message, &path, dropped, &mut out),
+            Role::User => encode_user(message, &path, dropped, &mut out, &mut beside),
             Role::System | Role::Developer => {
                 let role = if message.role == Role::Developer { "developer" } else { "system" };
                 out.push(turn(role, encode_content(&message.parts, &path, dropped), message));
             }
         }
     }
+    out.append(&mut beside);
     out
 }
 
@@ -218,9 +224,15 @@ fn turn(role: &str, content: Value, message: &Message) -> Value {
     turn
 }
 
-/// Tool results become turns of their own, before what else the user says. Pictures and files among them follow in a user turn,
-/// since a tool's turn takes text only.
-fn encode_user(message: &Message, path: &str, dropped: &mut Vec<String>, out: &mut Vec<Value>) {
+/// Tool results become turns of their own. What else the user says, and pictures and files among results, since a tool's
+/// turn takes text only, is another turn, which is left `beside` where there are results.
+fn encode_user(
+    message: &Message,
+    path: &str,
+    dropped: &mut Vec<String>,
+    out: &mut Vec<Value>,
+    beside: &mut Vec<Value>,
+) {
     let mut rest: Vec<Part> = Vec::new();
     let mut any_result = false;
     for (index, part) in message.parts.iter().enumerate() {
@@ -240,7 +252,8 @@ fn encode_user(message: &Message, path: &str, dropped: &mut Vec<String>, out: &m
         rest.extend(pictures);
     }
     if !rest.is_empty() || !any_result {
-        out.push(turn("user", encode_content(&rest, path, dropped), message));
+        let turn = turn("user", encode_content(&rest, path, dropped), message);
+        if any_result { beside.push(turn) } else { out.push(turn) }
     }
 }
 
