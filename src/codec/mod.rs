@@ -412,11 +412,15 @@ fn unreadable() -> ApiError {
 #[cfg(test)]
 mod alike_tests;
 #[cfg(test)]
+mod large_tests;
+#[cfg(test)]
 mod newer_tests;
 #[cfg(test)]
 mod passing_tests;
 #[cfg(test)]
 mod refused_tests;
+#[cfg(test)]
+mod responses_stream_tests;
 #[cfg(test)]
 mod responses_tests;
 #[cfg(test)]

@@ -5,7 +5,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::tests::{STREAMS, conversation, decode_in, encoded, meta, text};
+use super::responses_stream_tests::{heard, heard_by, listened, parts};
+use super::tests::{conversation, encoded, meta, text};
 use super::*;
 use crate::protocol::{
     ErrorKind, FinishReason, ImageSource, Message, Part, ResponseFormat, Role, StreamEvent, ToolCallDelta,
@@ -23,7 +24,7 @@ fn with(more: Value) -> Result<ChatRequest, ApiError> {
 }
 
 /// An answer of these parts, on the wire.
-fn told(parts: Vec<Part>, finish_reason: FinishReason) -> Value {
+pub(super) fn told(parts: Vec<Part>, finish_reason: FinishReason) -> Value {
     let usage = Usage { input_tokens: 7, cache_read_tokens: 3, output_tokens: 5, ..Usage::default() };
     let response = ChatResponse {
         id: "v".into(),
@@ -129,6 +130,20 @@ fn results_stand_right_behind_their_calls_wherever_they_were_sent() {
         anthropic["messages"][2]["content"].as_array().unwrap().iter().map(|block| &block["type"]).collect();
     assert_eq!(kinds, ["tool_result", "tool_result", "text"]);
     assert!(with(json!({ "input": hooked })).unwrap().is_in_tool_loop(), "an instruction asks nothing new");
+}
+
+#[test]
+fn a_picture_among_results_tears_them_apart_nowhere() {
+    let call = |id: &str| json!({ "type": "function_call", "call_id": id, "name": "f", "arguments": "{}" });
+    let result = |id: &str, output: Value| json!({ "type": "function_call_output", "call_id": id, "output": output });
+    let picture = json!([{ "type": "input_image", "image_url": "https://x/y.png" }]);
+    let note = json!({ "role": "developer", "content": "note" });
+    let input = json!([call("a"), call("b"), result("a", picture), note, result("b", "b".into())]);
+    let (openai, _) = encoded(Dialect::OpenAi, &with(json!({ "input": input })).unwrap());
+    let turns = openai["messages"].as_array().unwrap();
+    let roles: Vec<_> = turns.iter().filter_map(|turn| turn["role"].as_str()).collect();
+    assert_eq!(roles, ["assistant", "tool", "tool", "user", "developer"]);
+    assert_eq!(turns[3]["content"][0]["image_url"]["url"], "https://x/y.png");
 }
 
 #[test]
@@ -329,8 +344,43 @@ fn a_function_in_a_namespace_is_called_where_it_stands() {
         let item = &answer["output"][0];
         assert_eq!((&item["namespace"], &item["name"]), (&json!("agents_"), &json!("spawn")));
     }
+    let same = json!([tools[0], { "type": "function", "name": "spawn" }]);
+    let choice = json!({ "type": "function", "name": "spawn" });
+    let choice = with(json!({ "tools": same, "tool_choice": choice })).unwrap().tool_choice;
+    assert_eq!(choice, Some(ToolChoice::Named("spawn".into())), "outside goes before inside");
     let nested = json!([{ "type": "namespace", "name": "a", "tools": [{ "type": "custom", "name": "x" }] }]);
     assert_eq!(with(json!({ "tools": nested })).unwrap_err().param.as_deref(), Some("tools[0].tools[0].type"));
+}
+
+#[test]
+fn a_name_that_grows_too_long_or_strange_in_a_namespace_is_another_one_and_found_again() {
+    let space = |name: &str, tool: &str| json!({ "type": "namespace", "name": name, "tools": [{ "type": "function", "name": tool }] });
+    let (long, other) = ("n".repeat(40), format!("{}m", "n".repeat(39)));
+    let tools = json!([space(&long, &long), space(&long, &other), space("my server", "f.g")]);
+    let request = with(json!({ "tools": tools })).unwrap();
+    assert_eq!(obstacle(Dialect::Responses, Dialect::OpenAi, &request), None);
+    let names: std::collections::HashSet<_> = request.tools.iter().map(|tool| tool.name.as_str()).collect();
+    let fits =
+        |name: &&str| name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    assert!(names.len() == 3 && names.iter().all(fits), "{names:?}");
+    let echo = echo(Dialect::Responses, json!({ "tools": tools }).to_string().as_bytes());
+    let called = |name: &str| Part::ToolCall { id: "c".into(), name: name.into(), arguments: "{}".into() };
+    let response = ChatResponse {
+        id: "v".into(),
+        model: "v".into(),
+        parts: request.tools.iter().map(|tool| called(&tool.name)).collect(),
+        finish_reason: FinishReason::ToolCalls,
+        stop_sequence: None,
+        usage: None,
+    };
+    let answer = encode_response(Dialect::Responses, &response, &AnswerMeta { echo, ..meta() });
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    let places: Vec<_> =
+        (0..3).map(|at| &answer["output"][at]).map(|item| (&item["namespace"], &item["name"])).collect();
+    let (long, other) = (json!(long), json!(other));
+    assert_eq!(places, [(&long, &long), (&long, &other), (&json!("my server"), &json!("f.g"))]);
+    let huge = with(json!({ "tools": [space(&"n".repeat(257), "f")] })).unwrap_err();
+    assert_eq!(huge.param.as_deref(), Some("tools[0].name"), "it would be said again of each function in it");
 }
 
 #[test]
@@ -398,7 +448,7 @@ fn an_answer_repeats_its_request() {
     let mut out = BytesMut::new();
     let mut encoder = StreamEncoder::new(Dialect::Responses, answer, true);
     encoder.encode(&StreamEvent::Start { id: "v".into(), model: "v".into() }, &mut out);
-    for event in events(&out) {
+    for event in super::responses_stream_tests::events(&out) {
         let told = &event["response"];
         assert_eq!((&told["status"], &told["usage"]), (&json!("in_progress"), &Value::Null));
         assert_eq!(
@@ -408,185 +458,6 @@ fn an_answer_repeats_its_request() {
         assert_eq!((&told["tool_choice"], &told["text"]["format"]["type"]), (&json!("auto"), &json!("text")));
     }
     assert!(super::echo(Dialect::OpenAi, b"{}").is_empty());
-}
-
-// ------------------------------------------------------------------------------------------------------------ streams
-
-/// The events of a stream, whose names and numbers are right.
-fn events(stream: &[u8]) -> Vec<Value> {
-    let stream = std::str::from_utf8(stream).unwrap();
-    let each = stream.split_terminator("\n\n").enumerate().map(|(number, event)| {
-        let (name, data) = event.strip_prefix("event: ").unwrap().split_once("\ndata: ").unwrap();
-        let data: Value = serde_json::from_str(data).unwrap();
-        assert_eq!((&data["type"], &data["sequence_number"]), (&json!(name), &json!(number)));
-        data
-    });
-    each.collect()
-}
-
-fn heard(said: &[StreamEvent]) -> Vec<Value> {
-    heard_by(meta(), said)
-}
-
-fn heard_by(meta: AnswerMeta, said: &[StreamEvent]) -> Vec<Value> {
-    let mut encoder = StreamEncoder::new(Dialect::Responses, meta, true);
-    let mut out = BytesMut::new();
-    said.iter().for_each(|event| encoder.encode(event, &mut out));
-    events(&out)
-}
-
-/// The answer at the end of a stream, whose events add up to it: what a client that listens to all of them relies on.
-fn listened(events: &[Value]) -> Value {
-    let names: Vec<&str> = events.iter().filter_map(|event| event["type"].as_str()).collect();
-    assert_eq!(names[..2], ["response.created", "response.in_progress"]);
-    let mut items: Vec<Option<Value>> = Vec::new();
-    let mut pieces = std::collections::HashMap::<String, String>::new();
-    for event in &events[2..events.len() - 1] {
-        let at = usize::try_from(event["output_index"].as_u64().unwrap()).unwrap();
-        let part = event.get("content_index").or(event.get("summary_index")).unwrap_or(&Value::Null);
-        let name = event["type"].as_str().unwrap().trim_start_matches("response.");
-        match name {
-            "output_item.added" => {
-                assert_eq!(at, items.len());
-                assert!(items.iter().all(Option::is_some), "one item is open at a time");
-                items.push(None);
-            }
-            "output_item.done" => assert_eq!(items[at].replace(event["item"].clone()), None, "it ends once"),
-            _ => {
-                assert_eq!(items[at], None, "{name} after its item's end");
-                let (kind, step) = name.rsplit_once('.').unwrap();
-                let said = pieces.entry(format!("{kind} {at} {part}")).or_default();
-                match step {
-                    "delta" => said.push_str(event["delta"].as_str().unwrap()),
-                    "done" if !kind.ends_with("part") => {
-                        let whole = ["text", "refusal", "arguments"].into_iter().find_map(|key| event[key].as_str());
-                        assert_eq!(whole, Some(said.as_str()), "{event}");
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-    let last = &events[events.len() - 1];
-    let answer = last["response"].clone();
-    let items: Vec<Value> = items.into_iter().map(|item| item.expect("it ends")).collect();
-    assert_eq!(answer["output"], Value::Array(items));
-    assert_eq!(last["type"], format!("response.{}", answer["status"].as_str().unwrap()));
-    answer
-}
-
-/// What the events say as the parts of a whole answer.
-fn parts(said: &[StreamEvent]) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
-    for event in said {
-        match (event, parts.last_mut()) {
-            (StreamEvent::Text(more), Some(Part::Text { text, .. }))
-            | (StreamEvent::Refusal(more), Some(Part::Refusal { text }))
-            | (StreamEvent::Thinking(more), Some(Part::Thinking { text, signature: None })) => text.push_str(more),
-            (StreamEvent::ThinkingSignature(new), Some(Part::Thinking { signature, .. })) => {
-                *signature = Some(new.clone());
-            }
-            (StreamEvent::Text(text), _) => parts.push(Part::text(text.clone())),
-            (StreamEvent::Refusal(text), _) => parts.push(Part::Refusal { text: text.clone() }),
-            (StreamEvent::Thinking(text), _) => parts.push(Part::Thinking { text: text.clone(), signature: None }),
-            (StreamEvent::ThinkingSignature(signature), _) => {
-                parts.push(Part::Thinking { text: String::new(), signature: Some(signature.clone()) });
-            }
-            (StreamEvent::RedactedThinking(data), _) => parts.push(Part::RedactedThinking { data: data.clone() }),
-            (StreamEvent::ToolCall(ToolCallDelta { start: Some((id, name)), arguments, .. }), _) => {
-                let (id, name, arguments) = (id.clone(), name.clone(), arguments.clone());
-                parts.push(Part::ToolCall { id, name, arguments });
-            }
-            (StreamEvent::ToolCall(call), _) => {
-                let mut calls = parts.iter_mut().filter_map(|part| match part {
-                    Part::ToolCall { arguments, .. } => Some(arguments),
-                    _ => None,
-                });
-                if let Some(arguments) = calls.nth(call.index) {
-                    arguments.push_str(&call.arguments);
-                }
-            }
-            _ => {}
-        }
-    }
-    parts
-}
-
-#[test]
-fn every_backends_stream_ends_as_its_whole_answer_would() {
-    for (dialect, stream) in STREAMS {
-        let said = decode_in(dialect, &[stream.as_bytes()]);
-        let answer = listened(&heard(&said));
-        assert_eq!(answer["status"], "completed", "{dialect:?}");
-        assert_eq!(answer["output"], told(parts(&said), FinishReason::ToolCalls)["output"], "{dialect:?}");
-        assert_eq!((&answer["usage"]["input_tokens"], &answer["usage"]["output_tokens"]), (&json!(10), &json!(5)));
-    }
-}
-
-#[test]
-fn calls_that_overlap_are_told_apart() {
-    let call = |index: usize, start: Option<&str>, arguments: &str| {
-        let start = start.map(|id| (id.to_owned(), "f".to_owned()));
-        StreamEvent::ToolCall(ToolCallDelta { index, start, arguments: arguments.into() })
-    };
-    let said = [
-        call(0, Some("a"), "{"),
-        call(1, Some("b"), ""),
-        StreamEvent::Text("between".into()),
-        call(0, None, "}"),
-        StreamEvent::Finish { reason: FinishReason::ToolCalls, stop_sequence: None },
-    ];
-    let answer = listened(&heard(&said));
-    let called: Vec<_> =
-        (0..2).map(|at| (&answer["output"][at]["call_id"], &answer["output"][at]["arguments"])).collect();
-    assert_eq!(called, [(&json!("a"), &json!("{}")), (&json!("b"), &json!("{}"))]);
-}
-
-#[test]
-fn calls_that_are_cut_off_are_incomplete() {
-    let call =
-        |id: &str, arguments: &str| Part::ToolCall { id: id.into(), name: "f".into(), arguments: arguments.into() };
-    let parts = vec![call("a", "{\"a\":"), call("b", "{}"), call("c", ""), Part::text("d")];
-    let states = |answer: &Value| {
-        let items = answer["output"].as_array().unwrap();
-        items.iter().map(|item| (item["status"].clone(), item["arguments"].clone())).collect::<Vec<_>>()
-    };
-    let wanted = [("incomplete", json!("{\"a\":")), ("completed", json!("{}")), ("incomplete", json!(""))];
-    let wanted: Vec<_> = wanted.map(|(status, arguments)| (json!(status), arguments)).into();
-    assert_eq!(states(&told(parts.clone(), FinishReason::Length))[..3], wanted);
-    let said = ["{\"a\":", "{}", ""].iter().enumerate().map(|(index, arguments)| {
-        let start = Some((index.to_string(), "f".to_owned()));
-        StreamEvent::ToolCall(ToolCallDelta { index, start, arguments: (*arguments).into() })
-    });
-    let said: Vec<_> = said.chain([StreamEvent::Text("d".into())]).collect();
-    let length = StreamEvent::Finish { reason: FinishReason::Length, stop_sequence: None };
-    assert_eq!(states(&listened(&heard(&[said.clone(), vec![length]].concat())))[..3], wanted);
-    let broken = StreamEvent::Error(ApiError::new(ErrorKind::Connection, "x"));
-    assert_eq!(states(&heard(&[said, vec![broken]].concat()).pop().unwrap()["response"])[..3], wanted);
-}
-
-#[test]
-fn a_stream_that_breaks_off_has_failed() {
-    for (kind, code) in [
-        (ErrorKind::Connection, "server_error"),
-        (ErrorKind::RateLimited, "rate_limit_exceeded"),
-        (ErrorKind::ContextOverflow, "context_length_exceeded"),
-    ] {
-        for said in [vec![], vec![StreamEvent::Text("half".into())]] {
-            let error = StreamEvent::Error(ApiError::new(kind, "it was cut off"));
-            let all = heard(&[said.clone(), vec![error]].concat());
-            assert_eq!(all[0]["type"], "response.created");
-            let last = all.last().unwrap();
-            assert_eq!(last["type"], "response.failed");
-            let told = &last["response"];
-            assert_eq!(
-                (&told["status"], &told["error"]),
-                (&json!("failed"), &json!({ "code": code, "message": "it was cut off" }))
-            );
-            assert_eq!(told["output"].as_array().unwrap().len(), said.len());
-            assert!(said.is_empty() || told["output"][0]["status"] == "incomplete", "{told}");
-        }
-    }
 }
 
 // --------------------------------------------------------------------------------------------------------- properties

@@ -222,6 +222,15 @@ impl StreamEncoder {
         }
     }
 
+    /// Bytes of what was said that are kept, about: to be told once more at the end, or because they wait for a call.
+    pub fn kept(&self) -> usize {
+        match &self.dialect {
+            Speaker::Responses(encoder) => encoder.kept(),
+            Speaker::Anthropic(encoder) => encoder.kept(),
+            Speaker::OpenAi(_) | Speaker::Native(_) => 0,
+        }
+    }
+
     /// What our own dialect says at the end; to be called before `Finish`.
     pub fn settle(&mut self, meta: NativeMeta) {
         if let Speaker::Native(encoder) = &mut self.dialect {

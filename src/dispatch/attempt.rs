@@ -107,7 +107,7 @@ pub(super) struct Deadlines {
     pub(super) sign_of_life: Duration,
     /// Everything must be here.
     pub(super) total: Instant,
-    /// Largest whole answer, bytes.
+    /// Largest answer, bytes: a whole one, or what has to be kept of a stream.
     pub(super) limit: usize,
 }
 
@@ -321,7 +321,8 @@ async fn open(
                 report.risk(*said, price);
             }
         }
-        if let Some(StreamEvent::Error(error)) = events.iter().find(|event| matches!(event, StreamEvent::Error(_))) {
+        let new = &events[new..];
+        if let Some(StreamEvent::Error(error)) = new.iter().find(|event| matches!(event, StreamEvent::Error(_))) {
             if said.is_none() && decoder.saw_error() {
                 // It refused to work after all.
                 report.spare();
@@ -329,7 +330,7 @@ async fn open(
             // Content and a failure in one piece: nothing was shown yet, so it may as well fail here.
             return Err((error.clone(), decoder.is_no_call()));
         }
-        let begun = events.iter().any(|event| event.is_content() || matches!(event, StreamEvent::Finish { .. }));
+        let begun = new.iter().any(|event| event.is_content() || matches!(event, StreamEvent::Finish { .. }));
         if begun {
             let answer = (!ended).then_some(answer);
             let raw = passes.then_some(raw);

@@ -3,7 +3,9 @@
 //! Where client and upstream speak the same dialect the bytes pass through as they came and are decoded on the side;
 //! else each event is encoded anew. Either way the stream ends in one of four ways: the upstream said that it is
 //! complete; it broke off, or the gateway closes, and the client gets an error event in its dialect; or the client
-//! went away, which drops this and with it the call. What was said until then is priced in all four.
+//! went away, which drops this and with it the call. What was said until then is priced in all four. Where an answer
+//! has to be kept to be told (the last event of OpenAI's Responses repeats all of it) it breaks off when it is larger
+//! than a whole one may be.
 //!
 //! A client that hears nothing for long (the model thinks) gets a sign of life in its dialect: else a proxy on the
 //! way, or the client itself, would take the connection for dead.
@@ -225,6 +227,19 @@ impl Tee {
         if finished && let Some(report) = self.report.take() {
             report.end(OutcomeStatus::Ok);
         }
+        if self.keeps_too_much() {
+            let error = CallError::TooLarge(self.deadlines.limit).told(&self.permit.deployment().name);
+            self.break_off(&error, out);
+        }
+    }
+
+    /// Whether an answer under way, of which something has to be kept, is larger than a whole one may be.
+    fn keeps_too_much(&self) -> bool {
+        let kept = match &self.mouth {
+            Mouth::Encoding(encoder) => encoder.kept(),
+            Mouth::Passing(_) => 0,
+        };
+        kept > self.deadlines.limit && self.report.is_some()
     }
 
     /// Takes one event into account.

@@ -76,4 +76,14 @@ impl StreamEvent {
             | Self::Error(_) => 0,
         }
     }
+
+    /// Bytes it takes to keep it, about: all of its texts, and itself.
+    pub fn weight(&self) -> usize {
+        let beside = match self {
+            Self::ThinkingSignature(signature) => signature.len(),
+            Self::ToolCall(ToolCallDelta { start: Some((id, _)), .. }) => id.len(),
+            _ => 0,
+        };
+        size_of::<Self>() + self.answer_bytes() + beside
+    }
 }

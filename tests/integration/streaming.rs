@@ -6,6 +6,7 @@ use futures::StreamExt;
 use pointsman::sandbox::{Fault, Times};
 use serde_json::json;
 
+use crate::support::mock::{Mock, Script};
 use crate::support::{BACKENDS, CLIENTS, TestGateway, ask, discovered, events, settle, streamed_text};
 
 #[tokio::test]
@@ -142,6 +143,37 @@ async fn what_a_client_heard_before_it_went_away_is_paid_for() {
             paid = cost;
         }
         paid = 0.0;
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_has_to_be_kept_is_no_larger_than_a_whole_answer() {
+    let words = json!({ "choices": [{ "index": 0, "delta": { "content": "x".repeat(1 << 16) } }] });
+    let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let mock = Mock::start(move |_| {
+        let mut pieces = vec![(0, format!("data: {words}\n\n")); 20];
+        pieces.push((0, end.into()));
+        Script::events(pieces)
+    })
+    .await;
+    let provider = format!("[providers.gpt]\nbase_url = 'http://{}/v1'\n", mock.address);
+    let model = "[models.talker]\nprovider = 'gpt'\n[dispatch]\nmax_answer_mb = 1\n";
+    let gateway = TestGateway::before(&provider, model).await;
+    for path in CLIENTS {
+        let mut body = ask(path, "talker", "Tell me a long story");
+        body["stream"] = json!(true);
+        let stream = gateway.post(path, body).await.text().await.unwrap();
+        let said = streamed_text(path, &stream).len();
+        if path == "/v1/responses" {
+            let last = events(&stream).pop().unwrap();
+            assert_eq!(last["type"], "response.failed");
+            let why = last["response"]["error"]["message"].as_str().unwrap();
+            assert!(why.contains("larger than 1048576 bytes"), "{why}");
+            assert!((15 << 16..18 << 16).contains(&said), "what was said until then was told: {said}");
+        } else {
+            assert_eq!(said, 20 << 16, "{path}: nothing of it has to be kept");
+        }
     }
     gateway.stop().await;
 }

@@ -1,5 +1,7 @@
 //! The streamed answer: `message_start`, blocks that open and close, `message_delta`, `message_stop`.
 
+use std::collections::HashMap;
+
 use bytes::BytesMut;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -75,20 +77,13 @@ struct Ending {
     stop_sequence: Option<String>,
 }
 
-/// A tool call that has begun.
-#[derive(Debug)]
-struct Begun {
-    /// Its block's index.
-    block: usize,
-    /// Whether nothing was said of its arguments yet.
-    bare: bool,
-}
-
 /// What is known of a stream so far.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    /// The tool calls begun, in order.
-    calls: Vec<Begun>,
+    /// Of the tool calls begun, in order: whether nothing was said of their arguments yet.
+    bare: Vec<bool>,
+    /// Which of them a block is.
+    calls: HashMap<usize, usize>,
     ending: Option<(FinishReason, Option<String>)>,
 }
 
@@ -133,8 +128,9 @@ impl Decoder {
                 let start = Some((text("id").unwrap_or_default(), text("name").unwrap_or_default()));
                 let given = block["input"].as_object().filter(|input| !input.is_empty());
                 let arguments = given.map(|_| block["input"].to_string()).unwrap_or_default();
-                self.calls.push(Begun { block: index, bare: arguments.is_empty() });
-                let index = self.calls.len() - 1;
+                self.calls.insert(index, self.bare.len());
+                let index = self.bare.len();
+                self.bare.push(arguments.is_empty());
                 out.push(StreamEvent::ToolCall(ToolCallDelta { index, start, arguments }));
             }
             _ => {}
@@ -148,8 +144,8 @@ impl Decoder {
             Delta::Signature { signature } => out.push(StreamEvent::ThinkingSignature(signature)),
             Delta::InputJson { partial_json } => {
                 // Pieces of a block that is no call of the client's tools (the vendor's own) are nobody's here.
-                if let Some(index) = self.calls.iter().position(|known| known.block == index) {
-                    self.calls[index].bare &= partial_json.is_empty();
+                if let Some(index) = self.calls.get(&index).copied() {
+                    self.bare[index] &= partial_json.is_empty();
                     let call = ToolCallDelta { index, start: None, arguments: partial_json };
                     out.push(StreamEvent::ToolCall(call));
                 }
@@ -160,8 +156,8 @@ impl Decoder {
 
     /// A call without arguments ends without a word of them; other dialects have at least an empty object.
     fn close(&mut self, block: usize, out: &mut Vec<StreamEvent>) {
-        if let Some(index) = self.calls.iter().position(|known| known.block == block && known.bare) {
-            self.calls[index].bare = false;
+        if let Some(index) = self.calls.get(&block).copied().filter(|index| self.bare[*index]) {
+            self.bare[index] = false;
             out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: None, arguments: "{}".into() }));
         }
     }
@@ -193,10 +189,15 @@ impl Encoder {
         Self { meta, started: false, open: None, next: 0, in_turn: InTurn::default(), usage: Usage::default() }
     }
 
+    /// Bytes that are kept, about: what waits for the end of a call.
+    pub(crate) fn kept(&self) -> usize {
+        self.in_turn.kept()
+    }
+
     pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
-        let mut in_turn = std::mem::take(&mut self.in_turn);
-        in_turn.pass(event, |event| self.write(event, out));
-        self.in_turn = in_turn;
+        for event in self.in_turn.pass(event) {
+            self.write(&event, out);
+        }
     }
 
     fn write(&mut self, event: &StreamEvent, out: &mut BytesMut) {

@@ -1,5 +1,7 @@
 //! The request.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -159,15 +161,18 @@ fn options(sampling: &Sampling, max_tokens: Option<u32>) -> Map<String, Value> {
     options
 }
 
+/// Bytes of a tool's name, which stands with each of its results; nobody means a longer one.
+const LONGEST_NAME: usize = 256;
+
 fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     let mut out = Vec::with_capacity(messages.len());
     // A result names its tool, and only the call knows the name.
-    let mut names: Vec<(&str, &str)> = Vec::new();
+    let mut names: HashMap<&str, &str> = HashMap::new();
     for (index, message) in messages.iter().enumerate() {
         let path = format!("messages[{index}]");
         for part in &message.parts {
             if let Part::ToolCall { id, name, .. } = part {
-                names.push((id, name));
+                names.insert(id, name);
             }
         }
         let message = &*documents::in_words(message, &path, dropped);
@@ -185,7 +190,7 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
                 any_result = true;
                 let said = Message { role: Role::User, parts: content.clone(), name: None }.plain_text();
                 let said = if *is_error { format!("Error: {said}") } else { said };
-                let name = names.iter().rev().find(|(id, _)| id == call_id).map(|(_, name)| *name);
+                let name = names.get(call_id.as_str()).filter(|name| name.len() <= LONGEST_NAME);
                 out.push(json!({ "role": "tool", "content": said, "tool_name": name, "tool_call_id": call_id }));
             }
         }

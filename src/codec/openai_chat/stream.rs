@@ -1,5 +1,7 @@
 //! The streamed answer: `chat.completion.chunk` events, then `[DONE]`.
 
+use std::collections::HashMap;
+
 use bytes::BytesMut;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -69,22 +71,16 @@ struct Function {
     arguments: Option<Value>,
 }
 
-/// A call that has begun.
-#[derive(Debug)]
-struct Begun {
-    /// Its index on the wire.
-    wire: usize,
-    id: String,
-}
-
 /// What is known of a stream so far.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     started: bool,
     /// Said already, and told last: usage comes after it.
     finish: Option<FinishReason>,
-    /// In order.
-    calls: Vec<Begun>,
+    /// The ids of the calls that have begun, in order.
+    calls: Vec<String>,
+    /// Which of them has an index on the wire; the newest.
+    newest: HashMap<usize, usize>,
     /// Whether it says that it will not answer.
     refuses: bool,
 }
@@ -142,8 +138,8 @@ impl Decoder {
         let begins = !name.is_empty();
         let wire = call.index.unwrap_or(if begins { self.calls.len() } else { self.calls.len().saturating_sub(1) });
         // Or they give all calls the same; then a name with another id does.
-        let another = |known: &Begun| begins && !id.is_empty() && !known.id.is_empty() && known.id != id;
-        match self.calls.iter().rposition(|known| known.wire == wire).filter(|at| !another(&self.calls[*at])) {
+        let another = |known: &str| begins && !id.is_empty() && !known.is_empty() && known != id;
+        match self.newest.get(&wire).copied().filter(|at| !another(&self.calls[*at])) {
             Some(index) => {
                 if !arguments.is_empty() {
                     out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: None, arguments }));
@@ -151,7 +147,8 @@ impl Decoder {
             }
             None => {
                 let index = self.calls.len();
-                self.calls.push(Begun { wire, id: id.clone() });
+                self.calls.push(id.clone());
+                self.newest.insert(wire, index);
                 out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: Some((id, name)), arguments }));
             }
         }

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::super::in_turn::is_whole;
-use super::namespaces::parted;
+use super::namespaces::Namespaces;
 use super::sealed::seal;
 use crate::protocol::Part;
 
 /// An item of an answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Item {
     /// A thought, readable or not.
     Thought(Part),
@@ -28,16 +28,16 @@ pub(super) enum Item {
 }
 
 impl Item {
-    /// A call of a function that is called so in other dialects, among the `tools` that the client offers.
-    pub(super) fn call(id: &str, called: &str, tools: Option<&Value>) -> Self {
-        let (namespace, name) = tools.and_then(|tools| parted(tools, called)).unzip();
+    /// A call of a function that is called so in other dialects; `namespaces` are the client's.
+    pub(super) fn call(id: &str, called: &str, namespaces: &Namespaces) -> Self {
+        let (namespace, name) = namespaces.parted(called).unzip();
         let name = name.unwrap_or_else(|| called.to_owned());
         Self::Call { id: id.to_owned(), namespace, name, arguments: String::new() }
     }
 
-    /// The items that the parts of an answer are, to a client that offers `tools`. What is said in one go is one part of
-    /// a message.
-    pub(super) fn all(parts: &[Part], tools: Option<&Value>) -> Vec<Self> {
+    /// The items that the parts of an answer are, to a client with these `namespaces`. What is said in one go is one part
+    /// of a message.
+    pub(super) fn all(parts: &[Part], namespaces: &Namespaces) -> Vec<Self> {
         let mut items = Vec::new();
         for part in parts {
             match part {
@@ -51,8 +51,8 @@ impl Item {
                 },
                 Part::Thinking { .. } | Part::RedactedThinking { .. } => items.push(Self::Thought(part.clone())),
                 Part::ToolCall { id, name, arguments } => {
-                    let mut call = Self::call(id, name, tools);
-                    call.argue(arguments);
+                    let mut call = Self::call(id, name, namespaces);
+                    call.add_arguments(arguments);
                     items.push(call);
                 }
                 Part::Image { .. } | Part::ToolResult { .. } | Part::Foreign { .. } => {}
@@ -62,17 +62,20 @@ impl Item {
     }
 
     /// Takes in more of a call's arguments.
-    pub(super) fn argue(&mut self, more: &str) {
+    pub(super) fn add_arguments(&mut self, more: &str) {
         if let Self::Call { arguments, .. } = self {
             arguments.push_str(more);
         }
     }
 
-    /// Its status where others follow, in an answer whose last item has the status `last`: calls may be told side by
-    /// side, and several be cut off with the answer.
-    pub(super) fn status<'a>(&self, last: &'a str) -> &'a str {
+    /// Its status in an answer whose last item has the status `last`, where it stands at the end or others follow. Calls
+    /// may be told side by side, so that several are cut off with the answer; and a cut one is never whole, however the
+    /// answer ends.
+    pub(super) fn status<'a>(&self, last: &'a str, at_the_end: bool) -> &'a str {
         match self {
-            Self::Call { arguments, .. } if !is_whole(arguments) => last,
+            Self::Call { arguments, .. } if arguments.is_empty() => last,
+            Self::Call { arguments, .. } if !is_whole(arguments) => INCOMPLETE,
+            _ if at_the_end => last,
             _ => COMPLETED,
         }
     }
@@ -87,37 +90,42 @@ impl Item {
         format!("{kind}_{}_{index}", answer.strip_prefix("resp_").unwrap_or(answer))
     }
 
-    /// On the wire.
-    pub(super) fn value(&self, id: &str, status: &str) -> Value {
+    /// On the wire. Answers are long: nothing of them is written twice.
+    pub(super) fn value(self, id: String, status: &str) -> Value {
         match self {
             Self::Thought(thought) => {
-                let mut item = json!({ "id": id, "type": "reasoning", "summary": summary(thought) });
                 // It is sealed once it is whole.
-                if status != IN_PROGRESS {
-                    item["encrypted_content"] = json!(seal(thought));
+                let sealed = (status != IN_PROGRESS).then(|| seal(&thought));
+                let mut item = Value::from_iter([
+                    ("id", Value::from(id)),
+                    ("type", "reasoning".into()),
+                    ("summary", summary(thought).into()),
+                ]);
+                if let Some(sealed) = sealed {
+                    item["encrypted_content"] = sealed.into();
                 }
                 item
             }
-            Self::Message(said) => json!({
-                "id": id,
-                "type": "message",
-                "status": status,
-                "role": "assistant",
-                "content": said.iter().map(content).collect::<Vec<_>>(),
-            }),
+            Self::Message(said) => Value::from_iter([
+                ("id", Value::from(id)),
+                ("type", "message".into()),
+                ("status", status.into()),
+                ("role", "assistant".into()),
+                ("content", said.into_iter().map(content).collect()),
+            ]),
             Self::Call { id: call, namespace, name, arguments } => {
                 // A call that ends without a word of its arguments has none.
-                let arguments = if arguments.is_empty() && status == COMPLETED { "{}" } else { arguments };
-                let mut item = json!({
-                    "id": id,
-                    "type": "function_call",
-                    "status": status,
-                    "call_id": call,
-                    "name": name,
-                    "arguments": arguments,
-                });
+                let nothing = arguments.is_empty() && status == COMPLETED;
+                let mut item = Value::from_iter([
+                    ("id", Value::from(id)),
+                    ("type", "function_call".into()),
+                    ("status", status.into()),
+                    ("call_id", call.into()),
+                    ("name", name.into()),
+                    ("arguments", if nothing { "{}".into() } else { arguments.into() }),
+                ]);
                 if let Some(namespace) = namespace {
-                    item["namespace"] = json!(namespace);
+                    item["namespace"] = namespace.into();
                 }
                 item
             }
@@ -128,17 +136,23 @@ impl Item {
 /// The status of an item that is whole.
 pub(super) const COMPLETED: &str = "completed";
 
+/// The status of an item that was cut off.
+pub(super) const INCOMPLETE: &str = "incomplete";
+
 /// The status of an item of which more is to come.
 pub(super) const IN_PROGRESS: &str = "in_progress";
 
 /// The items of an answer on the wire; its last one has the status `last`.
-pub(super) fn output(items: &[Item], answer: &str, last: &str) -> Vec<Value> {
-    let status = |index: usize, item: &Item| if index + 1 == items.len() { last } else { item.status(last) };
-    let value = |(index, item): (usize, &Item)| item.value(&item.id(answer, index), status(index, item));
-    items.iter().enumerate().map(value).collect()
+pub(super) fn output(items: Vec<Item>, answer: &str, last: &str) -> Value {
+    let count = items.len();
+    let value = |(index, item): (usize, Item)| {
+        let (id, status) = (item.id(answer, index), item.status(last, index + 1 == count));
+        item.value(id, status)
+    };
+    items.into_iter().enumerate().map(value).collect()
 }
 
-fn summary(thought: &Part) -> Vec<Value> {
+fn summary(thought: Part) -> Vec<Value> {
     match thought {
         Part::Thinking { text, .. } if !text.is_empty() => vec![summary_part(text)],
         _ => Vec::new(),
@@ -146,15 +160,20 @@ fn summary(thought: &Part) -> Vec<Value> {
 }
 
 /// A part of a summary.
-pub(super) fn summary_part(text: &str) -> Value {
-    json!({ "type": "summary_text", "text": text })
+pub(super) fn summary_part(text: String) -> Value {
+    Value::from_iter([("type", Value::from("summary_text")), ("text", text.into())])
 }
 
 /// A part of a message.
-pub(super) fn content(part: &Part) -> Value {
+pub(super) fn content(part: Part) -> Value {
     match part {
-        Part::Refusal { text } => json!({ "type": "refusal", "refusal": text }),
-        Part::Text { text, .. } => json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] }),
+        Part::Refusal { text } => Value::from_iter([("type", Value::from("refusal")), ("refusal", text.into())]),
+        Part::Text { text, .. } => Value::from_iter([
+            ("type", Value::from("output_text")),
+            ("text", text.into()),
+            ("annotations", json!([])),
+            ("logprobs", json!([])),
+        ]),
         _ => Value::Null,
     }
 }

@@ -22,10 +22,10 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::AnswerMeta;
-use crate::protocol::{ApiError, ErrorKind, FinishReason, Part, Usage};
+use crate::protocol::{ApiError, ErrorKind, FinishReason, Usage};
 
 pub(super) use echo::of as echo;
-use items::Item;
+use items::{INCOMPLETE, Item};
 
 /// A field by the name that it has here, where others speak of chat completions.
 pub(super) fn own_name(field: &str) -> Cow<'_, str> {
@@ -53,14 +53,10 @@ enum Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// The end of an answer of these items. That a model will not answer is an answer, too.
-    fn ended(reason: FinishReason, items: &[Item]) -> Self {
-        let refuses = |item: &Item| match item {
-            Item::Message(said) => said.iter().any(|part| matches!(part, Part::Refusal { .. })),
-            _ => false,
-        };
+    /// The end of an answer. That a model will not answer is an answer, too.
+    fn ended(reason: FinishReason, refuses: bool) -> Self {
         match reason {
-            FinishReason::ContentFilter if items.iter().any(refuses) => Self::Ended(FinishReason::Stop),
+            FinishReason::ContentFilter if refuses => Self::Ended(FinishReason::Stop),
             _ => Self::Ended(reason),
         }
     }
@@ -75,9 +71,9 @@ impl Stage<'_> {
     }
 
     /// The status of the last item.
-    fn of_last(&self) -> &'static str {
+    fn status_of_last(&self) -> &'static str {
         match self.status() {
-            "failed" => "incomplete",
+            "failed" => INCOMPLETE,
             status => status,
         }
     }
@@ -93,7 +89,7 @@ fn why_incomplete(reason: FinishReason) -> Option<&'static str> {
 }
 
 /// An answer, as far as it came.
-fn object(meta: &AnswerMeta, stage: &Stage<'_>, items: &[Item], counts: Option<&Usage>) -> Value {
+fn object(meta: &AnswerMeta, stage: &Stage<'_>, items: Vec<Item>, counts: Option<&Usage>) -> Value {
     let details = match stage {
         Stage::Ended(reason) => why_incomplete(*reason).map(|reason| json!({ "reason": reason })),
         Stage::Begun | Stage::Broken(_) => None,
@@ -111,11 +107,12 @@ fn object(meta: &AnswerMeta, stage: &Stage<'_>, items: &[Item], counts: Option<&
         "error": error,
         "incomplete_details": details,
         "model": meta.model,
-        "output": items::output(items, &meta.id, stage.of_last()),
+        "output": null,
         "previous_response_id": null,
         "store": false,
         "usage": counts.map(usage),
     });
+    answer["output"] = items::output(items, &meta.id, stage.status_of_last());
     for (field, value) in &meta.echo {
         answer[field.as_str()] = value.clone();
     }

@@ -1,11 +1,13 @@
 //! The request.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::super::json::{Object, missing, says_nothing, unfit, unknown, wrong};
 use super::super::openai_chat::{messages, request as openai};
 use super::input::Turns;
-use super::namespaces::joined;
+use super::namespaces::{LONGEST, joined};
 use crate::protocol::{ApiError, ChatRequest, Message, Reasoning, ResponseFormat, Role, Tool, ToolChoice};
 
 /// What builds on something that OpenAI keeps or does later, and what to do instead.
@@ -51,8 +53,12 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let mut leftovers = Map::new();
     let (messages, items) = turns(&mut fields, &mut leftovers)?.in_order();
     lose(&mut fields, &mut leftovers);
-    let mut tools = tools(fields.array("tools")?.unwrap_or_default(), "tools", &mut leftovers)?;
-    let tool_choice = fields.take("tool_choice").map(|choice| tool_choice(&choice, &mut tools)).transpose()?;
+    let mut inside = HashMap::new();
+    let mut tools = tools(fields.array("tools")?.unwrap_or_default(), "tools", &mut inside, &mut leftovers)?;
+    // One of that very name goes before one in a namespace.
+    tools.iter().for_each(|tool| drop(inside.remove(&tool.name)));
+    let choice = fields.take("tool_choice");
+    let tool_choice = choice.map(|choice| tool_choice(&choice, &mut tools, &inside)).transpose()?;
     let (response_format, verbosity) = text(&mut fields, &mut leftovers)?;
     let stream = fields.boolean("stream")?.unwrap_or(false);
     let mut request = ChatRequest {
@@ -136,8 +142,14 @@ fn lose(fields: &mut Object, leftovers: &mut Map<String, Value>) {
     }
 }
 
-/// Reads the tools in the list at `path`: functions, and namespaces of functions.
-fn tools(values: Vec<Value>, path: &str, leftovers: &mut Map<String, Value>) -> Result<Vec<Tool>, ApiError> {
+/// Reads the tools in the list at `path`: functions, and namespaces of functions. What these are called elsewhere is noted
+/// in `inside`, by the name that they have there; the first one counts.
+fn tools(
+    values: Vec<Value>,
+    path: &str,
+    inside: &mut HashMap<String, String>,
+    leftovers: &mut Map<String, Value>,
+) -> Result<Vec<Tool>, ApiError> {
     let mut tools = Vec::with_capacity(values.len());
     for (index, value) in values.into_iter().enumerate() {
         let mut fields = Object::of(value, format!("{path}[{index}]"))?;
@@ -146,9 +158,18 @@ fn tools(values: Vec<Value>, path: &str, leftovers: &mut Map<String, Value>) -> 
             // None stands in another.
             "namespace" if path == "tools" => {
                 let (namespace, path) = (fields.need_string("name")?, fields.at("tools"));
-                let mut inside = self::tools(fields.array("tools")?.unwrap_or_default(), &path, leftovers)?;
-                inside.iter_mut().for_each(|tool| tool.name = joined(&namespace, &tool.name));
-                tools.extend(inside);
+                if namespace.len() > LONGEST {
+                    let told = format!("a namespace's name has at most {LONGEST} bytes");
+                    return Err(ApiError::invalid(told).at(fields.at("name")));
+                }
+                let functions = fields.array("tools")?.unwrap_or_default();
+                let mut functions = self::tools(functions, &path, inside, leftovers)?;
+                for tool in &mut functions {
+                    let called = joined(&namespace, &tool.name);
+                    let name = std::mem::replace(&mut tool.name, called.clone());
+                    inside.entry(name).or_insert(called);
+                }
+                tools.extend(functions);
             }
             _ => {
                 let at = fields.at("type");
@@ -166,12 +187,16 @@ fn tools(values: Vec<Value>, path: &str, leftovers: &mut Map<String, Value>) -> 
 }
 
 /// Reads `tool_choice`. Of a choice among some of the tools only those are offered.
-fn tool_choice(value: &Value, tools: &mut Vec<Tool>) -> Result<ToolChoice, ApiError> {
-    let name = |value: &Value| chosen(value, tools);
+fn tool_choice(
+    value: &Value,
+    tools: &mut Vec<Tool>,
+    inside: &HashMap<String, String>,
+) -> Result<ToolChoice, ApiError> {
+    let name = |value: &Value| chosen(value, inside);
     let choice = match value["type"].as_str() {
         Some("function") => name(value).map(ToolChoice::Named),
         Some("allowed_tools") => {
-            let allowed: Vec<String> = value["tools"].as_array().into_iter().flatten().filter_map(name).collect();
+            let allowed: HashSet<String> = value["tools"].as_array().into_iter().flatten().filter_map(name).collect();
             tools.retain(|tool| allowed.contains(&tool.name));
             if tools.is_empty() {
                 return Err(ApiError::invalid("tool_choice.tools names none of the tools").at("tool_choice.tools"));
@@ -183,16 +208,13 @@ fn tool_choice(value: &Value, tools: &mut Vec<Tool>) -> Result<ToolChoice, ApiEr
     choice.ok_or_else(|| unknown("tool_choice", "auto, none, required, a function, allowed_tools"))
 }
 
-/// The name, as others know it, of the function that is chosen among `tools`: it may stand in a namespace.
-fn chosen(value: &Value, tools: &[Tool]) -> Option<String> {
+/// The name, as others know it, of the function that is chosen: it may stand in a namespace, said or not.
+fn chosen(value: &Value, inside: &HashMap<String, String>) -> Option<String> {
     let name = value["name"].as_str()?;
-    if let Some(namespace) = value["namespace"].as_str() {
-        return Some(joined(namespace, name));
+    match value["namespace"].as_str() {
+        Some(namespace) => Some(joined(namespace, name)),
+        None => Some(inside.get(name).map_or(name, String::as_str).to_owned()),
     }
-    let stands = |tool: &&Tool| tool.name.strip_suffix(name).is_some_and(|space| space.ends_with("__"));
-    let inside = || tools.iter().find(stands).map(|tool| tool.name.clone());
-    let outside = tools.iter().any(|tool| tool.name == name);
-    if outside { Some(name.to_owned()) } else { inside().or_else(|| Some(name.to_owned())) }
 }
 
 /// What the text must be like, and how long-winded.

@@ -14,8 +14,9 @@ const MARK: &str = "pointsman:";
 
 /// Writes a thought.
 pub(super) fn seal(thought: &Part) -> String {
-    let written = serde_json::to_vec(thought).unwrap_or_default();
-    format!("{MARK}{}", STANDARD.encode(written))
+    let mut sealed = MARK.to_owned();
+    STANDARD.encode_string(serde_json::to_vec(thought).unwrap_or_default(), &mut sealed);
+    sealed
 }
 
 /// Reads a thought that [`seal`] wrote; `None` = it is not ours, or not as we wrote it.

@@ -1,4 +1,8 @@
 //! The streamed answer: `response.created`, items that open and close, `response.completed`.
+//!
+//! Its end tells all of it once more, so all of it is kept; how much that is, [`Encoder::kept`] says.
+
+use std::fmt::Write;
 
 use bytes::BytesMut;
 use serde_json::{Value, json};
@@ -6,22 +10,31 @@ use serde_json::{Value, json};
 use super::super::AnswerMeta;
 use super::super::in_turn::InTurn;
 use super::items::{COMPLETED, IN_PROGRESS, Item, content, summary_part};
+use super::namespaces::Namespaces;
 use super::{Stage, object};
 use crate::protocol::{Part, StreamEvent, ToolCallDelta, Usage};
+
+/// Bytes that an item, or a part of one, takes beside its texts, about: it has a dozen names.
+const FRAME: usize = 1 << 10;
 
 /// Writes events. One item is open at a time, as clients are used to.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     meta: AnswerMeta,
+    namespaces: Namespaces,
     started: bool,
     /// Number of the next event.
     next: u64,
     /// All items, as far as they came.
     items: Vec<Item>,
+    /// Bytes that they take.
+    weight: usize,
     /// Whether the last one is open.
     is_open: bool,
     /// What waits for the end of a call.
     in_turn: InTurn,
+    /// Whether the model says that it will not answer.
+    refuses: bool,
     /// The status of the last item, as far as it is known.
     last: &'static str,
     usage: Usage,
@@ -30,36 +43,49 @@ pub(crate) struct Encoder {
 impl Encoder {
     pub(crate) fn new(meta: AnswerMeta) -> Self {
         Self {
+            namespaces: Namespaces::of(meta.echo.get("tools")),
             meta,
             started: false,
             next: 0,
             items: Vec::new(),
+            weight: 0,
             is_open: false,
             in_turn: InTurn::default(),
+            refuses: false,
             last: COMPLETED,
             usage: Usage::default(),
         }
     }
 
+    /// Bytes that are kept, about.
+    pub(crate) fn kept(&self) -> usize {
+        self.weight + self.in_turn.kept()
+    }
+
     pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
         // How an answer ends says how a call did that was not whole by then.
         match event {
-            StreamEvent::Finish { reason, .. } => self.last = Stage::ended(*reason, &self.items).of_last(),
-            StreamEvent::Error(error) => self.last = Stage::Broken(error).of_last(),
+            StreamEvent::Refusal(_) => self.refuses = true,
+            StreamEvent::Finish { reason, .. } => self.last = Stage::ended(*reason, self.refuses).status_of_last(),
+            StreamEvent::Error(error) => self.last = Stage::Broken(error).status_of_last(),
             _ => {}
         }
-        let mut in_turn = std::mem::take(&mut self.in_turn);
-        in_turn.pass(event, |event| self.write(event, out));
-        self.in_turn = in_turn;
+        for event in self.in_turn.pass(event) {
+            self.write(&event, out);
+        }
     }
 
     fn write(&mut self, event: &StreamEvent, out: &mut BytesMut) {
+        if event.is_content() {
+            self.weight += event.weight() - size_of::<StreamEvent>();
+        }
         match event {
             StreamEvent::Start { .. } => self.start(out),
             StreamEvent::Text(text) => self.say_text(text, out),
             StreamEvent::Refusal(text) => self.refuse(text, out),
             StreamEvent::Thinking(text) => self.think(text, out),
             StreamEvent::ThinkingSignature(signature) => {
+                self.end_signed(out);
                 self.enter_thought(out);
                 if let Some(Item::Thought(Part::Thinking { signature: known, .. })) = self.open_mut() {
                     *known = Some(signature.clone());
@@ -71,8 +97,8 @@ impl Encoder {
             StreamEvent::ToolCall(call) => self.call(call, out),
             StreamEvent::Usage(counts) => self.usage.absorb(counts),
             StreamEvent::Finish { reason, .. } => {
-                let stage = Stage::ended(*reason, &self.items);
-                self.close(stage.of_last(), out);
+                let stage = Stage::ended(*reason, self.refuses);
+                self.close(true, out);
                 self.tell(&stage, out);
             }
             StreamEvent::Error(error) => self.tell(&Stage::Broken(error), out),
@@ -83,16 +109,18 @@ impl Encoder {
         if std::mem::replace(&mut self.started, true) {
             return;
         }
-        let begun = object(&self.meta, &Stage::Begun, &[], None);
-        self.say("response.created", json!({ "response": begun }), out);
-        self.say("response.in_progress", json!({ "response": begun }), out);
+        for name in ["response.created", "response.in_progress"] {
+            let begun = object(&self.meta, &Stage::Begun, Vec::new(), None);
+            self.say(name, Value::from_iter([("response", begun)]), out);
+        }
     }
 
     /// The last event.
     fn tell(&mut self, stage: &Stage<'_>, out: &mut BytesMut) {
         self.start(out);
-        let answer = object(&self.meta, stage, &self.items, Some(&self.usage));
-        self.say(&format!("response.{}", stage.status()), json!({ "response": answer }), out);
+        let items = std::mem::take(&mut self.items);
+        let answer = object(&self.meta, stage, items, Some(&self.usage));
+        self.say(&format!("response.{}", stage.status()), Value::from_iter([("response", answer)]), out);
     }
 
     fn say_text(&mut self, text: &str, out: &mut BytesMut) {
@@ -114,16 +142,13 @@ impl Encoder {
     }
 
     fn think(&mut self, text: &str, out: &mut BytesMut) {
-        // What comes after a signature is another thought.
-        if matches!(self.open(), Some(Item::Thought(Part::Thinking { signature: Some(_), .. }))) {
-            self.close(COMPLETED, out);
-        }
+        self.end_signed(out);
         self.enter_thought(out);
         let Some(Item::Thought(Part::Thinking { text: thought, .. })) = self.open_mut() else { return };
         let first = thought.is_empty();
         thought.push_str(text);
         if first {
-            let part = json!({ "summary_index": 0, "part": summary_part("") });
+            let part = json!({ "summary_index": 0, "part": summary_part(String::new()) });
             self.say_of_open("response.reasoning_summary_part.added", part, out);
         }
         let delta = json!({ "summary_index": 0, "delta": text });
@@ -132,10 +157,10 @@ impl Encoder {
 
     fn call(&mut self, call: &ToolCallDelta, out: &mut BytesMut) {
         if let Some((id, name)) = &call.start {
-            self.add(Item::call(id, name, self.meta.echo.get("tools")), out);
+            self.add(Item::call(id, name, &self.namespaces), out);
         }
         if let Some(item) = self.open_mut() {
-            item.argue(&call.arguments);
+            item.add_arguments(&call.arguments);
             self.say_arguments(&call.arguments, out);
         }
     }
@@ -153,6 +178,13 @@ impl Encoder {
 
     fn open_mut(&mut self) -> Option<&mut Item> {
         self.items.last_mut().filter(|_| self.is_open)
+    }
+
+    /// Closes a thought that has its signature: what comes after it is another one.
+    fn end_signed(&mut self, out: &mut BytesMut) {
+        if matches!(self.open(), Some(Item::Thought(Part::Thinking { signature: Some(_), .. }))) {
+            self.close(false, out);
+        }
     }
 
     /// Makes a readable thought the open item.
@@ -173,7 +205,8 @@ impl Encoder {
         if let Some(Item::Message(said)) = self.open_mut() {
             said.push(empty.clone());
         }
-        let part = json!({ "content_index": self.part_index(), "part": content(empty) });
+        self.weight += FRAME;
+        let part = json!({ "content_index": self.part_index(), "part": content(empty.clone()) });
         self.say_of_open("response.content_part.added", part, out);
     }
 
@@ -195,56 +228,67 @@ impl Encoder {
     /// Opens an item, behind the one that was open.
     fn add(&mut self, item: Item, out: &mut BytesMut) {
         self.start(out);
-        let status = self.items.last().map_or(COMPLETED, |item| item.status(self.last));
-        self.close(status, out);
+        self.close(false, out);
         self.is_open = true;
+        self.weight += FRAME;
         let index = self.items.len();
-        let added = item.value(&item.id(&self.meta.id, index), IN_PROGRESS);
+        let added = item.clone().value(item.id(&self.meta.id, index), IN_PROGRESS);
         self.items.push(item);
-        self.say("response.output_item.added", json!({ "output_index": index, "item": added }), out);
+        let added = Value::from_iter([("output_index", index.into()), ("item", added)]);
+        self.say("response.output_item.added", added, out);
     }
 
-    /// Closes the item that is open, which ends with `status`.
-    fn close(&mut self, status: &str, out: &mut BytesMut) {
+    /// Closes the item that is open, at the end of the answer or before another one.
+    fn close(&mut self, at_the_end: bool, out: &mut BytesMut) {
         let Some(item) = self.open() else { return };
-        let index = self.items.len() - 1;
-        let whole = item.value(&item.id(&self.meta.id, index), status);
+        let status = item.status(self.last, at_the_end);
         match item {
             Item::Thought(Part::Thinking { text, .. }) if !text.is_empty() => {
-                let (part, text) = (summary_part(text), text.clone());
-                let done = json!({ "summary_index": 0, "text": text });
+                let done = Value::from_iter([("summary_index", Value::from(0)), ("text", text.as_str().into())]);
+                let part = Value::from_iter([("summary_index", 0.into()), ("part", summary_part(text.clone()))]);
                 self.say_of_open("response.reasoning_summary_text.done", done, out);
-                let done = json!({ "summary_index": 0, "part": part });
-                self.say_of_open("response.reasoning_summary_part.done", done, out);
+                self.say_of_open("response.reasoning_summary_part.done", part, out);
             }
             Item::Thought(_) => {}
             Item::Message(_) => self.close_part(out),
             Item::Call { name, arguments, .. } => {
-                let done = json!({ "name": name, "arguments": whole["arguments"] });
-                if arguments.is_empty() {
-                    self.say_arguments(done["arguments"].as_str().unwrap_or_default(), out);
+                let unsaid = arguments.is_empty() && status == COMPLETED;
+                let whole = if unsaid { "{}" } else { arguments };
+                let done = Value::from_iter([("name", name.as_str().into()), ("arguments", Value::from(whole))]);
+                if unsaid {
+                    self.say_arguments("{}", out);
                 }
                 self.say_of_open("response.function_call_arguments.done", done, out);
             }
         }
+        let Some(item) = self.open().cloned() else { return };
         self.is_open = false;
-        self.say("response.output_item.done", json!({ "output_index": index, "item": whole }), out);
+        let index = self.items.len() - 1;
+        let id = item.id(&self.meta.id, index);
+        let done = Value::from_iter([("output_index", index.into()), ("item", item.value(id, status))]);
+        self.say("response.output_item.done", done, out);
     }
 
     /// Closes the part that was said last.
     fn close_part(&mut self, out: &mut BytesMut) {
         let index = self.part_index();
-        let Some(part) = self.part_mut() else { return };
-        let whole = content(part);
-        let (name, done) = match part {
-            Part::Refusal { text } => ("response.refusal.done", json!({ "content_index": index, "refusal": text })),
-            _ => {
-                let done = json!({ "content_index": index, "text": whole["text"], "logprobs": [] });
-                ("response.output_text.done", done)
+        let Some(part) = self.part_mut().cloned() else { return };
+        let mut done = json!({ "content_index": index });
+        let name = match &part {
+            Part::Text { text, .. } => {
+                done["text"] = text.as_str().into();
+                done["logprobs"] = json!([]);
+                "response.output_text.done"
             }
+            Part::Refusal { text } => {
+                done["refusal"] = text.as_str().into();
+                "response.refusal.done"
+            }
+            _ => return,
         };
         self.say_of_open(name, done, out);
-        self.say_of_open("response.content_part.done", json!({ "content_index": index, "part": whole }), out);
+        let whole = Value::from_iter([("content_index", index.into()), ("part", content(part))]);
+        self.say_of_open("response.content_part.done", whole, out);
     }
 
     /// Says something of the item that is open.
@@ -260,7 +304,8 @@ impl Encoder {
         let mut data = json!({ "type": name, "sequence_number": self.next });
         extend(&mut data, fields);
         self.next += 1;
-        out.extend_from_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
+        // Writing to memory does not fail.
+        let _ = write!(out, "event: {name}\ndata: {data}\n\n");
     }
 }
 
