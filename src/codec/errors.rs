@@ -214,6 +214,7 @@ fn names(kind: ErrorKind) -> (u16, &'static str, &'static str) {
         ErrorKind::Permission => (403, "permission_error", "permission_error"),
         ErrorKind::NotFound => (404, "invalid_request_error", "not_found_error"),
         ErrorKind::TooLarge => (413, "invalid_request_error", "request_too_large"),
+        ErrorKind::SlowBody => (408, "invalid_request_error", "invalid_request_error"),
         ErrorKind::RateLimited => (429, "rate_limit_error", "rate_limit_error"),
         ErrorKind::Overloaded => (503, "overloaded_error", "overloaded_error"),
         ErrorKind::Timeout => (504, "timeout_error", "timeout_error"),

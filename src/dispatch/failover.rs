@@ -69,7 +69,11 @@ fn next(error: &ApiError) -> Next {
         | ErrorKind::Upstream => Next::Retry,
         ErrorKind::Authentication | ErrorKind::Permission | ErrorKind::Quota => Next::OtherKey,
         // How large a body may be says nothing of tokens: a proxy in between may have set it.
-        ErrorKind::TooLarge | ErrorKind::NotFound | ErrorKind::Unavailable | ErrorKind::Internal => Next::Elsewhere,
+        ErrorKind::TooLarge
+        | ErrorKind::SlowBody
+        | ErrorKind::NotFound
+        | ErrorKind::Unavailable
+        | ErrorKind::Internal => Next::Elsewhere,
     }
 }
 

@@ -65,13 +65,14 @@ mod tests {
     use crate::protocol::ErrorKind;
 
     /// Every kind, its status for a client of OpenAI's dialect, and for one of Anthropic's.
-    const TABLE: [(ErrorKind, u16, u16); 15] = [
+    const TABLE: [(ErrorKind, u16, u16); 16] = [
         (ErrorKind::InvalidRequest, 400, 400),
         (ErrorKind::ContextOverflow, 400, 400),
         (ErrorKind::Authentication, 401, 401),
         (ErrorKind::Permission, 403, 403),
         (ErrorKind::NotFound, 404, 404),
         (ErrorKind::TooLarge, 413, 413),
+        (ErrorKind::SlowBody, 408, 408),
         (ErrorKind::RateLimited, 429, 429),
         (ErrorKind::ContentFilter, 400, 400),
         (ErrorKind::Quota, 429, 402),

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     NotFound,
     /// The body is too large (413).
     TooLarge,
+    /// The client took too long to send its body (408).
+    SlowBody,
     /// Over a limit (429).
     RateLimited,
     /// The vendor's filter refused the prompt (400).
@@ -53,6 +55,7 @@ impl ErrorKind {
             Self::Permission => "permission",
             Self::NotFound => "not_found",
             Self::TooLarge => "too_large",
+            Self::SlowBody => "slow_body",
             Self::RateLimited => "rate_limited",
             Self::ContentFilter => "content_filter",
             Self::Quota => "quota",

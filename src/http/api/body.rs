@@ -18,7 +18,7 @@ pub const SMALL: usize = 64 << 10;
 ///
 /// # Errors
 ///
-/// `TooLarge`, `Timeout`, or `InvalidRequest` where the client broke off.
+/// `TooLarge`, `SlowBody`, or `InvalidRequest` where the client broke off.
 pub async fn read(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
     read_within(body, config::mebibytes(limits.max_body_mb), || too_large(limits), limits).await
 }
@@ -53,7 +53,7 @@ async fn read_within(
 ) -> Result<Bytes, ApiError> {
     let whole = Limited::new(body, most).collect();
     match tokio::time::timeout(Duration::from_secs(limits.body_timeout_s), whole).await {
-        Err(_) => Err(ApiError::new(ErrorKind::Timeout, "the body did not arrive in time")),
+        Err(_) => Err(slow(limits)),
         Ok(Ok(body)) => {
             let body = body.to_bytes();
             Ok(if body.starts_with(MARK) { body.slice(MARK.len()..) } else { body })
@@ -61,6 +61,11 @@ async fn read_within(
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(ApiError::invalid("the body could not be read")),
     }
+}
+
+fn slow(limits: &Limits) -> ApiError {
+    let message = format!("the body did not arrive within {} s (limits.body_timeout_s)", limits.body_timeout_s);
+    ApiError::new(ErrorKind::SlowBody, message)
 }
 
 /// A body as JSON.
@@ -100,6 +105,14 @@ mod tests {
         let error = read_small(Body::from(vec![b' '; SMALL + 1]), &limits).await.unwrap_err();
         assert_eq!((error.kind, error.message.as_str()), (ErrorKind::TooLarge, "the body is larger than 64 KiB"));
         assert!(read(Body::from(vec![b' '; SMALL + 1]), &limits).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_the_clients_fault() {
+        let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        let error = read(never, &Limits { body_timeout_s: 0, ..Limits::default() }).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::SlowBody);
+        assert_eq!(error.message, "the body did not arrive within 0 s (limits.body_timeout_s)");
     }
 
     #[tokio::test]

@@ -63,6 +63,7 @@ pub(super) fn admissible(parts: &Parts, gateway: &Gateway) -> Result<std::net::I
 pub(super) fn refused(theme: Theme, error: &ApiError) -> Response {
     let (code, title) = match error.kind {
         ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Too much"),
+        ErrorKind::SlowBody => (StatusCode::REQUEST_TIMEOUT, "Too slow"),
         _ => (StatusCode::FORBIDDEN, "Not from here"),
     };
     (code, html(document::notice(theme, title, &error.message))).into_response()
