@@ -119,6 +119,9 @@ fn who_has_a_word_of_its_own_for_not_thinking_is_told_so() {
     }
     let (body, dropped) = passed(&deepseek, &ask(json!({ "reasoning_effort": "low" })));
     assert_eq!((body.get("thinking"), dropped), (None, vec!["reasoning".to_owned()]));
+    let both = Quirks { thinking: true, ..Quirks::default() };
+    let (body, dropped) = passed(&target(Dialect::OpenAi, &both), &ask(json!({ "reasoning_effort": "none" })));
+    assert_eq!((&body["thinking"], body.get("reasoning_effort"), dropped.len()), (&off, None, 0));
     let mute = Target { reasoning: false, ..deepseek };
     assert_eq!(sent(&mute, &request).0.get("thinking"), None, "it does not think");
 }

@@ -66,7 +66,9 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     }
     leftovers.extend(fields.rest());
     match leftovers.keys().next() {
-        Some(key) => Err(ApiError::invalid(format!("`{key}` is no field of /api/chat")).at(key.as_str())),
+        Some(key) => {
+            Err(ApiError::invalid(format!("`{key}` is no field of /api/chat or /api/route")).at(key.as_str()))
+        }
         None => Ok(request),
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
     target.answers(request.max_tokens)
         && !(request.sampling.steers() && target.refuses(Refusal::Sampling))
         && (thinks(target) || request.reasoning.is_none())
-        && !(effort_of(request) == Some(Effort::None) && target.refuses(Refusal::NoThinking))
+        && !(effort_of(request) == Some(Effort::None) && (quirks.thinking || target.refuses(Refusal::NoThinking)))
         && !(effort_of(request) == Some(Effort::Minimal) && target.refuses(Refusal::MinimalThinking))
         && !(effort_of(request) != Some(Effort::None) && must_not_think(target, request))
         && (quirks.parallel_tool_calls || request.parallel_tool_calls.is_none())
