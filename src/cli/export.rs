@@ -60,6 +60,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let bar = spinner("entries written");
     let mut failed: Option<ExchangeError> = None;
     let onto_stdout = args.file == Path::new("-");
+    let written_as = if format == Format::Parquet { "Parquet" } else { "JSON Lines" };
     let mut exporter =
         if onto_stdout { Exporter::standard_output(format)? } else { Exporter::create(&args.file, format)? };
     if let Some(from) = &args.from {
@@ -93,7 +94,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     if onto_stdout {
         eprintln!("{count} entries written");
     } else {
-        println!("{count} entries written to {}", args.file.display());
+        println!("{count} entries written to {} as {written_as}", args.file.display());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -24,20 +24,19 @@ use crate::tuner::lesson::{self, Collected, Drawn, Lessons};
 use crate::tuner::{Lesson, bandit_settings, in_force, of_newest_head};
 
 /// The arguments.
-///
-/// A policy is `live` (the one in force), a version number, `classifier` (predictions alone, nothing learned), `logged` (what
-/// really chose), `uniform`, `model:NAME`, or the name of a kind (greedy, epsilon_greedy, lin_ucb, thompson, inverse_gap:
-/// what the live one knows, exploring in that way). `live`, versions and kinds are in the store of a stopped gateway alone; an
-/// export has none.
-///
-/// On what it has learned from, a policy looks better than it is. So only choices judged after that count, where there are as
-/// many as `learning.gate.min_choices`; else all do, and a line says how many it knew.
 #[derive(Debug, Args)]
 pub(super) struct PolicyArgs {
-    /// The policy to judge
+    /// The policy to judge: live, a version, classifier, logged, uniform, model:NAME, or a kind
+    ///
+    /// live is the one in force; classifier = predictions alone, nothing learned; logged = what really chose; a kind
+    /// (greedy, epsilon_greedy, lin_ucb, thompson, inverse_gap) = what the live one knows, exploring in that way. live,
+    /// versions and kinds are in the store of a stopped gateway alone; an export has none.
+    ///
+    /// On what it has learned from, a policy looks better than it is. So only choices judged after that count, where
+    /// there are as many as learning.gate.min_choices; else all do, and a line says how many it knew.
     #[arg(long, value_name = "POLICY")]
     policy: Option<String>,
-    /// What it is compared with
+    /// What it is compared with, named likewise
     #[arg(long, value_name = "POLICY", default_value = "logged", requires = "policy")]
     against: String,
     /// An export to read the log from; the store of a stopped gateway, where absent
@@ -180,7 +179,12 @@ impl Contender {
             })?;
             match version {
                 Some(version) => store.policy(version)?.with_context(|| format!("there is no version {version}")),
-                None => in_force(store)?.context("the store has no policy in force"),
+                None => in_force(store)?.with_context(|| {
+                    format!(
+                        "{name} is the policy of the store in server.data_dir, which has none in force (an export holds no \
+                         policies; logged, uniform, classifier and model:NAME need none)"
+                    )
+                }),
             }
         };
         // What is in force may have taken in everything since it was made.

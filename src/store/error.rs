@@ -26,7 +26,7 @@ pub enum OpenError {
         known: u32,
     },
     /// There is nothing to read: asked to open an existing store, found none.
-    #[error("there is no store in {path}")]
+    #[error("there is no store in {path} (server.data_dir; what a sandbox wrote is in its folder `sandbox`)")]
     Missing {
         /// The data directory.
         path: PathBuf,
