@@ -151,6 +151,9 @@ pub(super) fn semantics(config: &Config) -> Vec<Problem> {
         check_rule(index, rule, config, &mut bad);
     }
     check_numbers(config, &mut bad);
+    if config.server.data_dir.as_os_str().is_empty() {
+        bad("server.data_dir".into(), "must not be empty; write . for the current folder".into());
+    }
     check_values(config, &mut bad);
     let named = [
         ("admin.password_env", &config.admin.password_env),

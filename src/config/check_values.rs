@@ -42,7 +42,17 @@ pub(super) fn check_values(config: &Config, bad: &mut impl FnMut(String, String)
             );
         }
     }
+    let hub = config.classifier.hub.endpoint.parse::<http::Uri>();
+    if !hub.is_ok_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some()) {
+        bad("classifier.hub.endpoint".into(), "must begin with http:// or https://".into());
+    }
     for (name, model) in &config.models {
+        if model.upstream.as_deref() == Some("") {
+            bad(
+                format!("{}.upstream", join("models", name)),
+                "must not be empty; leave it out for the model's name".into(),
+            );
+        }
         if let Some(like) = model.like.as_ref().filter(|like| !config.knows_model(like) && !config.discovers()) {
             bad(format!("{}.like", join("models", name)), format!("there is no model `{like}`"));
         }

@@ -226,6 +226,9 @@ fn values_of_a_form_of_their_own_are_looked_at() {
         ),
         ("[providers.ollama]\nenabled = false\n[models.gpt-4o]\nlike = 'no-such'", "models.gpt-4o.like: "),
         ("[access]\ndeny = ['10.0.0.1']", "access.deny[0]: "),
+        ("[server]\ndata_dir = ''", "server.data_dir: "),
+        ("[models.gpt-4o]\nupstream = ''", "models.gpt-4o.upstream: "),
+        ("[classifier.hub]\nendpoint = 'banana'", "classifier.hub.endpoint: "),
         ("[server]\nlisten = 'localhost:3100'", "server.listen: "),
     ] {
         let error = refused(text);
