@@ -278,7 +278,10 @@ fn own_machine(parts: &Parts, source: Source, cors_origins: &[String]) -> Result
     if origin.is_some_and(named) {
         return Ok(());
     }
-    own_page(&parts.headers, &parts.method)?;
+    own_page(&parts.headers, &parts.method).map_err(|error| ApiError {
+        message: format!("{}; other pages are named in server.cors_origins", error.message),
+        ..error
+    })?;
     // Programs may call this machine what they like.
     if origin.is_some() || is_browser(&parts.headers) { own_name(&parts.headers) } else { Ok(()) }
 }
