@@ -152,6 +152,9 @@ async fn no_page_of_anybodys_spends_the_operators_keys() {
     assert_eq!(sent(&[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")]).await, 200);
     assert_eq!(sent(&[("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")]).await, 403);
     assert_eq!(sent(&[("origin", "null")]).await, 403);
+    let page = gateway.http.post(gateway.url("/api/chat")).header("origin", "http://localhost:5173");
+    let told = page.body("{}").send().await.unwrap().text().await.unwrap();
+    assert!(told.contains("server.cors_origins"), "{told}");
     // A name of the page's own that was made to lead here; a program may call this machine what it likes.
     let rebound = [("host", "evil.example:3100"), ("origin", "http://evil.example:3100")];
     assert_eq!(sent(&rebound).await, 403);

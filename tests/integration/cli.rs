@@ -28,6 +28,8 @@ fn stderr(output: &Output) -> String {
 fn exit_codes_tell_failed_from_wrongly_used() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(pointsman(dir.path(), &["--help"]).status.code(), Some(0));
+    let help = stdout(&pointsman(dir.path(), &["evaluate", "--help"]));
+    assert!(help.contains("model:NAME") && help.contains("inverse_gap"), "policies have names: {help}");
     assert_eq!(pointsman(dir.path(), &["fly"]).status.code(), Some(2));
     assert_eq!(pointsman(dir.path(), &["config", "check"]).status.code(), Some(0));
     let wrong = pointsman(dir.path(), &["config", "check", "--set", "server.lisen=1"]);
@@ -395,7 +397,8 @@ fn an_export_that_fails_says_so_and_leaves_everything_as_it_was() {
     let entry = serde_json::json!({ "decision": { "id": id, "at_ms": 1, "chosen": "a", "request": {} } });
     std::fs::write(dir.path().join("log.jsonl"), format!("{entry}\n")).unwrap();
     assert!(pointsman(dir.path(), &["import", "log.jsonl"]).status.success());
-    assert!(pointsman(dir.path(), &["export", "good.jsonl"]).status.success());
+    let exported = pointsman(dir.path(), &["export", "good.jsonl"]);
+    assert!(stdout(&exported).ends_with("good.jsonl as JSON Lines\n"), "{}", stderr(&exported));
     let good = || std::fs::read_to_string(dir.path().join("good.jsonl")).unwrap();
     let before = good();
     assert!(before.contains(&id.to_string()));
