@@ -41,3 +41,6 @@ pub use reward::{Reward, RewardError};
 pub use settings::{DriftSettings, Settings, SettingsError};
 pub use snapshot::{ArmSummary, MAX_FEATURES, MAX_KINDS, Snapshot, SnapshotError};
 pub use utility::Tradeoff;
+
+#[cfg(test)]
+mod worlds_tests;

@@ -51,6 +51,11 @@ impl Moments {
         self.gram.at(0, 0)
     }
 
+    /// How many of each kind of work do.
+    fn kinds(&self, shape: Shape) -> impl Iterator<Item = f64> {
+        (shape.kinds_from()..shape.dim()).map(|at| self.gram.at(at, at))
+    }
+
     /// Mean of reward - prior.
     pub(super) fn level(&self) -> f64 {
         if self.weight() > 0.0 { self.pull[0] / self.weight() } else { 0.0 }
@@ -105,6 +110,8 @@ pub(super) struct Belief {
     pub(super) outlook: Outlook,
     /// How many observations count.
     pub(super) weight: f64,
+    /// How many of each kind of work do; empty of a model that was never seen.
+    pub(super) kinds: Vec<f64>,
     /// Whether the model is what it was.
     pub(super) settled: bool,
 }
@@ -204,6 +211,7 @@ struct Own {
     /// `D`.
     precision: Vec<f64>,
     weight: f64,
+    kinds: Vec<f64>,
     settled: bool,
 }
 
@@ -247,7 +255,8 @@ impl Posterior {
                         information.add_at(row, column, whole - known);
                     }
                 }
-                Own { covariance, pulled, precision, weight: fade * moments.weight(), settled: *settled }
+                let kinds = moments.kinds(shape).map(|count| fade * count).collect();
+                Own { covariance, pulled, precision, weight: fade * moments.weight(), kinds, settled: *settled }
             })
             .collect();
         let (common, log_determinant) = information.inverse().unwrap_or_else(|| (Square::zero(dim), 0.0));
@@ -268,6 +277,7 @@ impl Posterior {
                 mean,
                 level_variance: own.covariance.at(0, 0) + level,
                 weight: own.weight,
+                kinds: own.kinds.clone(),
                 settled: own.settled,
             }
         });
@@ -278,6 +288,7 @@ impl Posterior {
                 mean: self.common_mean.clone(),
                 level_variance: self.common.at(0, 0) + own.at(0, 0),
                 weight: 0.0,
+                kinds: Vec::new(),
                 settled: true,
             }
         });

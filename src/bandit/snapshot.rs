@@ -263,6 +263,7 @@ impl Snapshot {
             return None;
         }
         let view = View::of(&self.x(context), self.shape());
+        let kind = self.kinds.iter().position(|known| known == context.kind);
         let mut qualities = Vec::with_capacity(candidates.len());
         let mut spreads = Vec::with_capacity(candidates.len());
         let mut utilities = Vec::with_capacity(candidates.len());
@@ -273,7 +274,7 @@ impl Snapshot {
             let logit = logit(prior);
             let quality = prior + belief.outlook.bend(&view, logit);
             let spread = belief.outlook.spread(&view, logit);
-            unknown.push(spread * self.eagerness(candidate, belief));
+            unknown.push(spread * self.eagerness(candidate, belief, kind));
             let possible = quality.clamp(0.0, 1.0);
             qualities.push(possible);
             spreads.push(spread);
@@ -299,9 +300,13 @@ impl Snapshot {
     }
 
     /// By how much a candidate counts as less known, or better known, than its posterior says.
-    fn eagerness(&self, candidate: &Candidate<'_>, belief: &Belief) -> f64 {
-        // One that has changed is looked at anew, whatever its prior was fitted to.
-        if belief.settled { self.settings.eager(candidate.grounds, belief.weight) } else { 1.0 }
+    fn eagerness(&self, candidate: &Candidate<'_>, belief: &Belief, kind: Option<usize>) -> f64 {
+        if !belief.settled {
+            // One that has changed is looked at anew, whatever its prior was fitted to.
+            return 1.0;
+        }
+        let of_kind = kind.and_then(|kind| belief.kinds.get(kind)).copied();
+        self.settings.eager(candidate.grounds, belief.weight, of_kind)
     }
 
     /// Folds observations in, in their order. Weights that are not positive numbers are passed over.

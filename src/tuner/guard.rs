@@ -215,7 +215,9 @@ mod tests {
     /// Takes in `count` requests that `model` got, of whose answers `good` were judged 1, the others 0.
     fn rated(model: &str, by: &Would, count: u32, good: u32, instead: &mut Hindsight, after: &mut Tally) {
         for number in 0..count {
-            let part = Part { outcome: None, verdict: Some(f64::from(u8::from(number < good))) };
+            // Evenly among them.
+            let is_good = (number + 1) * good / count > number * good / count;
+            let part = Part { outcome: None, verdict: Some(f64::from(u8::from(is_good))) };
             after.add(part, 1.0);
             instead.add(&model.into(), part, by);
         }

@@ -1,0 +1,67 @@
+//! Worlds in which the learner has to find its way.
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use super::*;
+use crate::protocol::ModelName;
+
+const VISITS: usize = 2000;
+const KINDS: usize = 12;
+
+/// How often which model's answers are liked: three specialists, one that is fair at everything, and one that is not.
+fn liked(model: usize, kind: usize) -> f64 {
+    match model {
+        0 if kind < 2 => 0.95,
+        1 if (2..5).contains(&kind) => 0.95,
+        2 if (5..9).contains(&kind) => 0.95,
+        0..=2 => 0.4,
+        3 => 0.65,
+        _ => 0.3,
+    }
+}
+
+/// The share of its own work that each specialist gets in the last quarter of the visits, of which three in four are judged
+/// and three in twenty taken for other work.
+fn shares_of_specialists(grounds: Grounds, seed: u64) -> [f64; 3] {
+    let models = ["coder", "mather", "linguist", "round", "cheap"].map(ModelName::from);
+    let kinds: Vec<String> = (0..KINDS).map(|kind| format!("kind {kind}")).collect();
+    let candidates = models.each_ref().map(|model| Candidate {
+        model,
+        prior: 0.7,
+        grounds,
+        cost_usd: 0.0,
+        latency_s: None,
+        switching_usd: 0.0,
+    });
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut policy = Snapshot::new(Settings::default()).unwrap();
+    let (mut own, mut all) = ([0.0; 3], [0.0; 3]);
+    for visit in 0..VISITS {
+        let kind = rng.random_range(0..KINDS);
+        let read = if rng.random::<f64>() < 0.15 { rng.random_range(0..KINDS) } else { kind };
+        let context = Context { kind: &kinds[read], ..Context::default() };
+        let chosen = policy.choose(&context, &candidates, &Tradeoff::default(), true, rng.random()).unwrap().chosen;
+        if let Some(specialist) = (0..3).find(|model| visit >= VISITS * 3 / 4 && liked(*model, kind) > 0.9) {
+            all[specialist] += 1.0;
+            own[specialist] += f64::from(u8::from(chosen == specialist));
+        }
+        let reward = f64::from(u8::from(rng.random::<f64>() < liked(chosen, kind)));
+        if rng.random::<f64>() < 0.75 {
+            let reward = Reward::new(reward).unwrap();
+            policy.learn([Observation { model: &models[chosen], context, prior: 0.7, grounds, reward, weight: 1.0 }]);
+        }
+    }
+    [0, 1, 2].map(|specialist| own[specialist] / all[specialist])
+}
+
+#[test]
+fn whoever_is_good_at_some_work_alone_is_found() {
+    for grounds in [Grounds::Likened, Grounds::Nothing] {
+        let shares: Vec<f64> = (0..16).flat_map(|seed| shares_of_specialists(grounds, seed)).collect();
+        let lost = shares.iter().filter(|share| **share < 0.2).count();
+        assert!(lost <= 1, "{lost} of {} never got their work: {grounds:?}", shares.len());
+        let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+        assert!(mean > 0.8, "{grounds:?}: {mean}");
+    }
+}
