@@ -9,7 +9,7 @@ use super::hush::fault_of_variable;
 use super::layers::join;
 use super::models::Place;
 use super::range::ranged;
-use super::{Config, Dispatch, Model, Provider, Rule, When};
+use super::{Config, Dispatch, Model, Provider, Rule, Search, When};
 use crate::protocol::{Dialect, Price};
 
 /// One thing wrong.
@@ -334,11 +334,8 @@ fn check_rule(index: usize, rule: &Rule, config: &Config, bad: &mut impl FnMut(S
     if rule.weights.values().any(|weight| !(weight.is_finite() && *weight >= 0.0)) {
         bad(format!("{path}.weights"), "a weight must be 0 or more".into());
     }
-    for pattern in &rule.when.regex {
-        if let Err(error) = regex::Regex::new(pattern) {
-            let line = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
-            bad(format!("{path}.when.regex"), format!("`{pattern}`: {line}"));
-        }
+    for (key, what) in Search::new(&rule.when).err().unwrap_or_default() {
+        bad(format!("{path}.when.{key}"), what);
     }
     for code in &rule.when.language {
         if whatlang::Lang::from_code(code).is_none() {

@@ -224,6 +224,8 @@ fn values_of_a_form_of_their_own_are_looked_at() {
             "[[rules]]\nname = 'r'\nexplore = false\nwhen = { header = { 'bad header' = '*' } }",
             "rules[0].when.header.",
         ),
+        ("[[rules]]\nname = 'r'\nexplore = false\nwhen = { keywords = ['a', ''] }", "rules[0].when.keywords: "),
+        ("[[rules]]\nname = 'r'\nexplore = false\nwhen = { regex = ['a', '('] }", "rules[0].when.regex: `(`: "),
         ("[providers.ollama]\nenabled = false\n[models.gpt-4o]\nlike = 'no-such'", "models.gpt-4o.like: "),
         ("[access]\ndeny = ['10.0.0.1']", "access.deny[0]: "),
         ("[server]\ndata_dir = ''", "server.data_dir: "),

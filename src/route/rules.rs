@@ -8,11 +8,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::OnceLock;
 
-use regex::{Regex, RegexBuilder};
 use serde::Serialize;
 
 use crate::classifier::stats::TextStats;
-use crate::config::{Rule, Trait, When, Within};
+use crate::config::{Rule, Search, Trait, When, Within};
 use crate::protocol::{ChatRequest, Message, Needs, Objective};
 use crate::upstream::Catalog;
 
@@ -25,8 +24,8 @@ pub struct Rules {
 #[derive(Debug)]
 struct Compiled {
     rule: Rule,
-    keywords: Option<Regex>,
-    patterns: Vec<Regex>,
+    /// Nothing where it cannot be made, which is refused when a configuration is loaded: then no word is found.
+    search: Option<Search>,
 }
 
 /// A rule that matched.
@@ -139,17 +138,10 @@ impl<'a> Facts<'a> {
 }
 
 impl Rules {
-    /// Compiles rules as configured; what does not compile was refused when the configuration was loaded, and is left
-    /// out here. Models get the names that `catalog` lists them under, however the rules call them.
+    /// Compiles rules as configured. Models get the names that `catalog` lists them under, however the rules call them.
     pub fn new(rules: &[Rule], catalog: &Catalog) -> Self {
-        let compile = |rule: &Rule| {
-            let words: Vec<String> = rule.when.keywords.iter().map(|word| whole(word.trim())).collect();
-            let any = words.join("|");
-            let keywords =
-                if words.is_empty() { None } else { RegexBuilder::new(&any).case_insensitive(true).build().ok() };
-            let patterns = rule.when.regex.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect();
-            Compiled { rule: by_listed_names(rule, catalog), keywords, patterns }
-        };
+        let compile =
+            |rule: &Rule| Compiled { rule: by_listed_names(rule, catalog), search: Search::new(&rule.when).ok() };
         Self { rules: rules.iter().map(compile).collect() }
     }
 
@@ -192,18 +184,6 @@ fn by_listed_names(rule: &Rule, catalog: &Catalog) -> Rule {
     }
 }
 
-/// A pattern of a keyword as a whole word. Scripts without spaces know no words, so there it is found anywhere; and a word
-/// that ends in a mark (`C++`) ends there whatever follows. Names hold words, too: one of letters also ends at a digit, and
-/// every one at `_`.
-fn whole(word: &str) -> String {
-    let bound = |letter: Option<char>| match letter {
-        Some(letter) if word.is_ascii() && letter.is_ascii_alphabetic() => r"(?:\b|_|\d)",
-        Some(letter) if word.is_ascii() && letter.is_ascii_digit() => r"(?:\b|_)",
-        _ => "",
-    };
-    format!("{}{}{}", bound(word.chars().next()), regex::escape(word), bound(word.chars().next_back()))
-}
-
 impl Compiled {
     fn matches(&self, facts: &Facts<'_>) -> bool {
         // Cheap conditions first.
@@ -230,14 +210,15 @@ impl Compiled {
     }
 
     fn matches_text(&self, facts: &Facts<'_>) -> bool {
-        let When { language, script, has, .. } = &self.rule.when;
-        let stands = |found: &dyn Fn(&str) -> bool| match self.rule.looks_within() {
-            Within::Question => found(facts.text()),
-            Within::Everything => facts.everything().any(found),
+        let When { keywords, regex, language, script, has, .. } = &self.rule.when;
+        let stands = |found: fn(&Search, &str) -> bool| {
+            self.search.as_ref().is_some_and(|search| match self.rule.looks_within() {
+                Within::Question => found(search, facts.text()),
+                Within::Everything => facts.everything().any(|text| found(search, text)),
+            })
         };
-        self.keywords.as_ref().is_none_or(|words| stands(&|text| words.is_match(text)))
-            && (self.patterns.is_empty()
-                || stands(&|text| self.patterns.iter().any(|pattern| pattern.is_match(text))))
+        (keywords.is_empty() || stands(Search::finds_word))
+            && (regex.is_empty() || stands(Search::finds_pattern))
             && (!has.contains(&Trait::Code) || facts.has_code())
             && (language.is_empty()
                 || facts.tongue().is_some_and(|info| language.iter().any(|code| code == info.lang().code())))
@@ -353,6 +334,38 @@ mod tests {
         assert!(matches("keywords = ['2026']", "report_2026.pdf"));
         assert!(!matches("keywords = ['2026']", "120267"));
         assert!(matches("keywords = ['\u{5408}\u{540c}']", "\u{8bf7}\u{770b}\u{5408}\u{540c}\u{5427}"));
+    }
+
+    #[test]
+    fn keywords_end_at_no_accent_and_overlap() {
+        for part in ["ma\u{e7}on", "mac\u{327}on", "on\u{e9}", "\u{e9}on\u{e9}"] {
+            assert!(!matches("keywords = ['on']", part), "{part}");
+        }
+        assert!(matches("keywords = ['on']", "\u{ab}ON\u{bb}"));
+        assert!(matches("keywords = ['top', 'top secret files', 'secret']", "stop secret"));
+        assert!(matches("keywords = ['GR\u{dc}\u{df}E']", "Gr\u{fc}\u{df}e"));
+    }
+
+    #[test]
+    fn a_list_of_keywords_may_be_long() {
+        let words: Vec<String> = (0..8000).map(|at| format!("customer{at}x")).collect();
+        let of = |count: usize| format!("keywords = {:?}", &words[..count]);
+        for count in [1000, 8000] {
+            assert!(!matches(&of(count), "hello world"), "{count}");
+            assert!(matches(&of(count), "What of Customer7X?"), "{count}");
+        }
+        // A megabyte: as one pattern they would take minutes to look through it.
+        let german = "Gr\u{fc}\u{df}e an die Stra\u{df}e f\u{fc}r Customer ".repeat(26_000);
+        assert!(!matches(&of(800), &german));
+    }
+
+    #[test]
+    fn what_cannot_be_looked_for_is_found_nowhere() {
+        let when = When { regex: vec!["(".into()], ..When::default() };
+        let rule = Rule { when, pin: Some("gpt-4o".into()), ..Rule::default() };
+        let (request, headers) = (asking("hello"), http::HeaderMap::new());
+        let facts = Facts::new(&request, request.needs(), 1, None, &headers);
+        assert_eq!(Rules::new(&[rule], &Catalog::default()).apply(&facts), Verdict::default());
     }
 
     #[test]
