@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Model;
 use super::layers::join;
+use super::{Model, Setting};
 use crate::protocol::Price;
 
 /// What was changed of the models, by name.
@@ -39,7 +39,7 @@ pub struct ModelOverride {
     pub configured: Configured,
 }
 
-/// What was configured of a model when it was changed; absent where it was not, or where nobody noted it.
+/// What was configured of a model when it was changed, of what was changed; nothing where nobody noted it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Configured {
@@ -52,6 +52,9 @@ pub struct Configured {
     /// What it cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
+    /// It was not: a server listed the model.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub discovered: bool,
 }
 
 impl Configured {
@@ -104,27 +107,34 @@ impl Overrides {
             enabled: own.enabled.and(configured.map(|model| model.enabled)),
             weight: own.weight.and(configured.map(|model| model.weight)),
             price: own.price.and(configured.map(|model| model.price)),
+            discovered: configured.is_none(),
         };
         self.forget_empty();
     }
 
-    /// Ends what was set over values that are configured otherwise now; tells the values.
-    pub fn end_outdated(&mut self, models: &BTreeMap<String, Model>) -> Vec<String> {
+    /// Ends what was set over values that are configured otherwise now, or where none was configured over those that
+    /// `settings` set now; tells the values.
+    pub fn end_outdated(&mut self, models: &BTreeMap<String, Model>, settings: &[Setting]) -> Vec<String> {
         let mut ended = Vec::new();
         for (name, own) in &mut self.models {
             let Some(model) = models.get(name) else { continue };
-            let mut end = |key| ended.push(format!("{}.{key}", join("models", name)));
-            if own.configured.enabled.take_if(|then| *then != model.enabled).is_some() {
-                own.enabled = None;
-                end("enabled");
+            let then = own.configured;
+            let mut ends = |key: &str, is_other: bool| {
+                let path = format!("{}.{key}", join("models", name));
+                let ends = is_other || then.discovered && sets(settings, &path);
+                if ends {
+                    ended.push(path);
+                }
+                ends
+            };
+            if own.enabled.is_some() && ends("enabled", then.enabled.is_some_and(|then| then != model.enabled)) {
+                (own.enabled, own.configured.enabled) = (None, None);
             }
-            if own.configured.weight.take_if(|then| *then != model.weight).is_some() {
-                own.weight = None;
-                end("weight");
+            if own.weight.is_some() && ends("weight", then.weight.is_some_and(|then| then != model.weight)) {
+                (own.weight, own.configured.weight) = (None, None);
             }
-            if own.configured.price.take_if(|then| *then != model.price).is_some() {
-                own.price = None;
-                end("price");
+            if own.price.is_some() && ends("price", then.price.is_some_and(|then| then != model.price)) {
+                (own.price, own.configured.price) = (None, None);
             }
         }
         self.forget_empty();
@@ -132,8 +142,14 @@ impl Overrides {
     }
 
     fn forget_empty(&mut self) {
-        self.models.retain(|_, change| *change != ModelOverride::default());
+        self.models.retain(|_, own| *own != ModelOverride { configured: own.configured, ..ModelOverride::default() });
     }
+}
+
+/// Whether one of `settings` is the value at `path`, or a part of it.
+fn sets(settings: &[Setting], path: &str) -> bool {
+    let mut rests = settings.iter().filter_map(|setting| setting.path.strip_prefix(path));
+    rests.any(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 #[cfg(test)]
@@ -151,7 +167,7 @@ mod tests {
         overrides.models.insert("old".into(), ModelOverride { weight: Some(2.0), ..ModelOverride::default() });
         let mut ended = |model: &Model| {
             let all = ["gpt-4.1", "listed", "old"].map(|name| (name.to_owned(), model.clone()));
-            (overrides.end_outdated(&all.into()), overrides.models.len())
+            (overrides.end_outdated(&all.into(), &[]), overrides.models.len())
         };
         assert_eq!(ended(&model), (vec![], 3));
         model.price = price(7.0);
@@ -160,5 +176,26 @@ mod tests {
         assert_eq!(ended(&model), (vec![], 3), "ended is ended");
         model.weight = 3.0;
         assert_eq!(ended(&model), (vec!["models.\"gpt-4.1\".weight".to_owned()], 2));
+    }
+
+    #[test]
+    fn what_comes_to_be_configured_of_a_listed_model_ends_what_was_set_over_it() {
+        let mut overrides = Overrides::default();
+        let price = Some(Price::default());
+        overrides.change("m:8b", None, |own| (own.enabled, own.weight, own.price) = (Some(false), Some(0.1), price));
+        let kept = serde_json::to_string(&overrides).unwrap();
+        let mut overrides: Overrides = serde_json::from_str(&kept).unwrap();
+        let models = BTreeMap::from([("m:8b".to_owned(), Model::default())]);
+        let mut ended = |paths: &[&str]| {
+            let origin = crate::config::Origin::Default;
+            let setting =
+                |path: &&str| Setting { path: (*path).into(), value: String::new(), origin: origin.clone() };
+            let settings: Vec<Setting> = paths.iter().map(setting).collect();
+            (overrides.end_outdated(&models, &settings), overrides.models.len())
+        };
+        let own = |key: &str| format!("models.\"m:8b\".{key}");
+        assert_eq!(ended(&["models.other.enabled", &own("context"), &own("enabled_at")]), (vec![], 1));
+        assert_eq!(ended(&[&own("enabled"), &own("price.input")]), (vec![own("enabled"), own("price")], 1));
+        assert_eq!(ended(&[&own("enabled"), &own("weight")]), (vec![own("weight")], 0));
     }
 }

@@ -61,7 +61,7 @@ impl Live {
         discovered: &BTreeMap<String, Listing>,
         before: Option<&Live>,
     ) -> Self {
-        for setting in config.overrides.end_outdated(&config.models) {
+        for setting in config.overrides.end_outdated(&config.models, &settings) {
             tracing::warn!(setting, "It is configured otherwise now: what was set on the dashboard ends");
         }
         let catalog = Catalog::new(&config, discovered, before.map(|before| &before.catalog));
