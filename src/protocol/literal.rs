@@ -7,8 +7,8 @@ pub(super) enum Literal<'a> {
     Name(&'a str),
     /// A text.
     Text(&'a str),
-    /// A number.
-    Number(&'a str),
+    /// A number, and the name of the field that it is the value of; none in a list.
+    Number(&'a str, Option<&'a str>),
 }
 
 /// Tells `heard` every literal of `json` in order, however deep it stands: also what a reader passes over because its
@@ -16,22 +16,28 @@ pub(super) enum Literal<'a> {
 pub(super) fn each<'a>(json: &'a str, mut heard: impl FnMut(Literal<'a>)) {
     let bytes = json.as_bytes();
     let mut at = 0;
+    // The field whose value comes next.
+    let mut field = None;
     while at < bytes.len() {
         match bytes[at] {
             b'"' => {
                 let end = end_of_text(bytes, at + 1);
                 let text = &json[at + 1..end];
                 at = (end + 1).min(bytes.len());
-                let names = bytes[at..].trim_ascii_start().starts_with(b":");
-                heard(if names { Literal::Name(text) } else { Literal::Text(text) });
+                field = bytes[at..].trim_ascii_start().starts_with(b":").then_some(text);
+                heard(field.map_or(Literal::Text(text), Literal::Name));
             }
             b'-' | b'0'..=b'9' => {
                 let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
                 let length = bytes[at..].iter().take_while(|byte| is_part(byte)).count();
-                heard(Literal::Number(&json[at..at + length]));
+                heard(Literal::Number(&json[at..at + length], field.take()));
                 at += length;
             }
-            _ => at += 1,
+            b':' | b' ' | b'\t' | b'\r' | b'\n' => at += 1,
+            _ => {
+                field = None;
+                at += 1;
+            }
         }
     }
 }
@@ -102,18 +108,20 @@ mod tests {
             each(json, |literal| all.push(literal));
             all
         };
-        let json = r#"{"a" : [-1.5e3, true, "\\", {"b\"":"c: \"d\""}], "a":4111111111111111111111, "": null}"#;
+        let json = r#"{"a" : [-1.5e3, true, "\\", {"b\"":"c: \"d\""}], "a" : 4111111111111111111111, "": null}"#;
         let told = [
             Name("a"),
-            Number("-1.5e3"),
+            Number("-1.5e3", None),
             Text(r"\\"),
             Name(r#"b\""#),
             Text(r#"c: \"d\""#),
             Name("a"),
-            Number("4111111111111111111111"),
+            Number("4111111111111111111111", Some("a")),
             Name(""),
         ];
         assert_eq!(read(json), told);
+        let behind = [Name("n"), Number("1", Some("n")), Number("2", None), Name("n"), Number("3", None)];
+        assert_eq!(read(r#"[{"n": 1}, 2, {"n": null}, 3]"#), behind);
         // What is no JSON breaks nothing.
         for odd in ["", r#"""#, r#""\"#, r#""a\""#, "{\"\u{e9}", "-"] {
             assert!(read(odd).len() <= 1, "{odd}");

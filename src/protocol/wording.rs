@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt::{Display, Write};
+use std::fmt::Write;
 use std::sync::LazyLock;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::literal::{self, Literal, unescaped};
 use super::{ChatRequest, ImageSource, Message, Part, ResponseFormat, Tool, ToolChoice};
@@ -54,15 +54,14 @@ impl ChatRequest {
         // From here on the dialects' own words come along; what the client said with them is heard already.
         texts.idle = Some(&self.model);
         match body.and_then(|body| std::str::from_utf8(body).ok()) {
-            Some(body) => texts.body(body),
+            Some(body) => texts.json(body, Cow::Borrowed),
             None => {
                 self.messages.iter().flat_map(|message| &message.parts).for_each(|part| texts.foreign(part));
                 let schemas = self.tools.iter().map(|tool| &tool.parameters).chain(format.map(|(_, schema)| schema));
-                schemas.for_each(|schema| texts.value("", schema));
+                schemas.for_each(|schema| texts.value(schema));
                 for (path, field) in self.extensions.iter().chain(&self.leftovers) {
                     let name = path.rsplit('.').next().unwrap_or_default();
-                    texts.add(name);
-                    texts.value(name, field);
+                    texts.value(&json!({ name: field }));
                 }
             }
         }
@@ -95,7 +94,7 @@ impl<'a> Texts<'a> {
 
     /// Adds a number. A body can hold a million of them, so they stand in one text, parted by what neither `\s` nor `.`
     /// steps over.
-    fn number(&mut self, number: impl Display) {
+    fn number(&mut self, number: &str) {
         // Writing to a String does not fail.
         let _ = writeln!(self.numbers, "{number};");
     }
@@ -134,10 +133,17 @@ impl<'a> Texts<'a> {
         }
     }
 
-    /// What a part holds that only its own dialect knows.
+    /// What a part holds in words of its own dialect, or in some that stand where those belong.
     fn foreign(&mut self, part: &'a Part) {
         match part {
-            Part::Foreign { kind, value } => self.value(kind, value),
+            Part::Foreign { value, .. } => self.value(value),
+            Part::Image { source, detail, .. } => {
+                let media_type = match source {
+                    ImageSource::Base64 { media_type, .. } => Some(media_type),
+                    ImageSource::Url(_) => None,
+                };
+                detail.iter().chain(media_type).for_each(|text| self.add(text));
+            }
             Part::ToolResult { content, .. } => content.iter().for_each(|part| self.foreign(part)),
             _ => {}
         }
@@ -162,33 +168,19 @@ impl<'a> Texts<'a> {
         }
     }
 
-    /// The texts, names and numbers of what stands in the field `name`.
-    fn value(&mut self, name: &str, value: &'a Value) {
-        match value {
-            Value::String(text) => self.add(text),
-            Value::Number(number) if !measures(name) => self.number(number),
-            Value::Array(items) => items.iter().for_each(|item| self.value(name, item)),
-            Value::Object(fields) => fields.iter().for_each(|(name, field)| {
-                self.add(name);
-                self.value(name, field);
-            }),
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
+    /// The texts, names and numbers of a value, as [`Self::json`].
+    fn value(&mut self, value: &Value) {
+        self.json(&value.to_string(), |text| text.to_owned().into());
     }
 
-    /// The same of a body as it came.
-    fn body(&mut self, json: &'a str) {
-        let meant = |text: &'a str| unescaped(text).map_or(Cow::Borrowed(text), Cow::Owned);
-        let mut measured = false;
+    /// The texts, names and numbers of JSON as it is written, each text as `kept`. A number that is the value of a
+    /// measure is none.
+    fn json<'j>(&mut self, json: &'j str, kept: fn(&'j str) -> Cow<'a, str>) {
+        let meant = |text: &'j str| unescaped(text).map_or_else(|| kept(text), Cow::Owned);
         literal::each(json, |literal| match literal {
-            Literal::Name(name) => {
-                let name = meant(name);
-                measured = measures(&name);
-                self.add(name);
-            }
-            Literal::Text(text) => self.add(meant(text)),
-            Literal::Number(number) if !measured => self.number(number),
-            Literal::Number(_) => {}
+            Literal::Name(text) | Literal::Text(text) => self.add(meant(text)),
+            Literal::Number(_, Some(field)) if measures(&meant(field)) => {}
+            Literal::Number(number, _) => self.number(number),
         });
     }
 }
@@ -219,8 +211,6 @@ fn is_sealed(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::protocol::Role;
 
@@ -292,22 +282,31 @@ mod tests {
         ] {
             assert!(says(&request, "confidential"), "{request:?}");
         }
-        let picture = |url: &str| {
+        let picture = |url: &str, detail: Option<&str>| {
             let source = ImageSource::Url(url.into());
-            let parts = vec![Part::Image { source, detail: None, cache_control: None }];
+            let parts = vec![Part::Image { source, detail: detail.map(str::to_owned), cache_control: None }];
             Message { role: Role::User, parts, name: None }
         };
+        let source = ImageSource::Base64 { media_type: "image/confidential".into(), data: String::new() };
+        let parts = vec![Part::Image { source, detail: None, cache_control: None }];
+        let typed = Message { role: Role::User, parts, name: None };
         for request in [
             field("confidential", json!(true)),
             field("metadata", json!({ "confidential": 1 })),
             field("metadata", json!({ "a": [{ "id": "confidential" }] })),
-            ChatRequest { messages: vec![picture("https://x/confidential.png")], ..ChatRequest::default() },
+            ChatRequest { messages: vec![picture("https://x/confidential.png", None)], ..ChatRequest::default() },
+            ChatRequest { messages: vec![picture("https://x/y", Some("confidential"))], ..ChatRequest::default() },
+            ChatRequest { messages: vec![typed], ..ChatRequest::default() },
             ChatRequest { tool_choice: Some(ToolChoice::Named("confidential".into())), ..ChatRequest::default() },
         ] {
             assert!(says(&request, "confidential"), "{request:?}");
         }
         let card = field("metadata", json!({ "card": 4_111_111_111_111_111_u64, "max_tokens": 16_384 }));
         assert!(says(&card, "4111111111111111") && !says(&card, "16384"));
+        let cards = field("metadata", json!({ "cards": [{ "index": 0 }, 4_111_111_111_111_111_u64] }));
+        assert!(says(&cards, "4111111111111111") && !says(&field("max_uses", json!(16_384)), "16384"));
+        let detailed = ChatRequest { messages: vec![picture("https://x/y", Some("low"))], ..ChatRequest::default() };
+        assert!(!says(&detailed, "low"), "the dialect's own word");
     }
 
     #[test]
@@ -397,6 +396,9 @@ mod tests {
             r#"{"a": {"confid\u0065ntial": null}}"#,
             r#"{"card": 4111111111111111}"#,
             r#"{"cards": [1, {"n": 2, "card": 4111111111111111}]}"#,
+            r#"{"cards": [{"index": 0}, 4111111111111111, {"index": null}]}"#,
+            r#"{"cards": [{"index": null}, 4111111111111111]}"#,
+            r#"{"cards": [{"ind\u0065x": 0}, [4111111111111111]]}"#,
             r#"{"system": [{"text": "x-anthropic-billing-header: confidential"}]}"#,
         ] {
             assert!(said(body), "{body}");
