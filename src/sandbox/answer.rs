@@ -121,7 +121,7 @@ fn text(asked: &Asked, dice: Dice) -> String {
         if schema.as_object().is_none_or(|schema| schema.is_empty()) {
             return json!({ "answer": "sandbox" }).to_string();
         }
-        return example(schema, schema, dice, 0).to_string();
+        return Example::of(schema, dice).to_string();
     }
     if let Some(result) = &asked.tool_result {
         return format!("[sandbox {}] The tool says: {result}", asked.model);
@@ -166,7 +166,7 @@ fn call(asked: &Asked, dice: Dice) -> Option<(String, String, Value)> {
     };
     let (name, schema) = wanted?;
     let id = format!("call_{:016x}", dice.about("call").bits());
-    Some((id, name.clone(), example(schema, schema, dice, 0)))
+    Some((id, name.clone(), Example::of(schema, dice)))
 }
 
 /// The schema that a prompt has in it, where whoever asks for JSON can say it in words only: the last one; `{}` where
@@ -194,41 +194,64 @@ pub(super) fn schema_in(prompt: &str) -> Value {
 /// A schema is followed so far down.
 const DEEPEST: usize = 6;
 
+/// And until about so many letters are written: one that refers to itself in many places would go on for gigabytes.
+const LONGEST: usize = 1 << 20;
+
 /// A value that fits a JSON schema, as far as types, enums and required fields go.
-/// `root` is the schema that references point into.
-fn example(schema: &Value, root: &Value, dice: Dice, depth: usize) -> Value {
-    let referred = || root.pointer(schema["$ref"].as_str()?.strip_prefix('#')?);
-    let one_of = || ["anyOf", "oneOf", "allOf"].iter().find_map(|key| schema[key].get(0));
-    if let Some(other) = referred().or_else(one_of).filter(|_| depth < DEEPEST) {
-        return example(other, root, dice, depth + 1);
+struct Example<'a> {
+    /// The schema that references point into.
+    root: &'a Value,
+    /// Letters that may still be written.
+    left: usize,
+}
+
+impl Example<'_> {
+    fn of(schema: &Value, dice: Dice) -> Value {
+        Example { root: schema, left: LONGEST }.value(schema, dice, 0)
     }
-    if let Some(options) = schema["enum"].as_array().filter(|options| !options.is_empty()) {
-        return options[dice.about(depth).below(options.len())].clone();
-    }
-    if let Some(value) = schema.get("const") {
-        return value.clone();
-    }
-    let kind = match &schema["type"] {
-        Value::String(kind) => kind.as_str(),
-        Value::Array(kinds) => kinds.first().and_then(Value::as_str).unwrap_or("string"),
-        _ if schema.get("properties").is_some() => "object",
-        _ if depth == 0 => "object",
-        _ => "string",
-    };
-    match kind {
-        "object" if depth < DEEPEST => {
-            let properties = schema["properties"].as_object();
-            let fields = properties.into_iter().flatten();
-            fields
-                .map(|(key, schema)| (key.clone(), example(schema, root, dice.about(key.as_str()), depth + 1)))
-                .collect()
+
+    fn value(&mut self, schema: &Value, dice: Dice, depth: usize) -> Value {
+        let goes_on = depth < DEEPEST && self.left > 0;
+        let root = self.root;
+        let referred = || root.pointer(schema["$ref"].as_str()?.strip_prefix('#')?);
+        let one_of = || ["anyOf", "oneOf", "allOf"].iter().find_map(|key| schema[key].get(0));
+        if let Some(other) = referred().or_else(one_of).filter(|_| goes_on) {
+            return self.value(other, dice, depth + 1);
         }
-        "array" if depth < DEEPEST => json!([example(&schema["items"], root, dice, depth + 1)]),
-        "integer" => json!(dice.below(100)),
-        "number" => json!(dice.below(1000) as f64 / 10.0),
-        "boolean" => json!(dice.happens(0.5)),
-        "null" => Value::Null,
-        _ => json!("sandbox"),
+        if let Some(options) = schema["enum"].as_array().filter(|options| !options.is_empty()) {
+            return self.said(options[dice.about(depth).below(options.len())].clone());
+        }
+        if let Some(value) = schema.get("const") {
+            return self.said(value.clone());
+        }
+        let kind = match &schema["type"] {
+            Value::String(kind) => kind.as_str(),
+            Value::Array(kinds) => kinds.first().and_then(Value::as_str).unwrap_or("string"),
+            _ if schema.get("properties").is_some() => "object",
+            _ if depth == 0 => "object",
+            _ => "string",
+        };
+        match kind {
+            "object" if goes_on => {
+                let properties = schema["properties"].as_object();
+                let field = |(key, schema): (&String, &Value)| {
+                    self.left = self.left.saturating_sub(key.len());
+                    (key.clone(), self.value(schema, dice.about(key.as_str()), depth + 1))
+                };
+                properties.into_iter().flatten().map(field).collect()
+            }
+            "array" if goes_on => json!([self.value(&schema["items"], dice, depth + 1)]),
+            "integer" => self.said(json!(dice.below(100))),
+            "number" => self.said(json!(dice.below(1000) as f64 / 10.0)),
+            "boolean" => self.said(json!(dice.happens(0.5))),
+            "null" => self.said(Value::Null),
+            _ => self.said(json!("sandbox")),
+        }
+    }
+
+    fn said(&mut self, value: Value) -> Value {
+        self.left = self.left.saturating_sub(value.to_string().len());
+        value
     }
 }
 
@@ -288,7 +311,23 @@ mod tests {
                 "loop": { "$ref": "#/$defs/Loop" },
             },
         });
-        let value = example(&schema, &schema, Dice::new(1), 0);
+        let value = Example::of(&schema, Dice::new(1));
         assert!(value["inner"]["n"].is_u64() && value["some"].is_u64(), "{value}");
+    }
+
+    #[test]
+    fn a_schema_that_refers_to_itself_everywhere_has_an_end() {
+        let itself = json!({ "$ref": "#" });
+        let fields = |count: usize| (0..count).map(|at| (format!("p{at}"), itself.clone())).collect::<Value>();
+        // 150 in 150 in 150 values would be some 50 MB.
+        let schema = json!({ "type": "object", "properties": fields(150) });
+        let length = Example::of(&schema, Dice::new(1)).to_string().len();
+        assert!((LONGEST / 2..4 * LONGEST).contains(&length), "{length}");
+        let word = "x".repeat(10_000);
+        let mut schema = json!({ "$defs": { "word": { "const": word } }, "type": "object" });
+        schema["properties"] =
+            (0..10_000).map(|at| (at.to_string(), json!({ "$ref": "#/$defs/word" }))).collect::<Value>();
+        let length = Example::of(&schema, Dice::new(1)).to_string().len();
+        assert!((LONGEST / 2..4 * LONGEST).contains(&length), "{length}");
     }
 }
