@@ -63,8 +63,8 @@ pub(super) struct Events {
     begun: bool,
 }
 
-/// What a stream may begin with, and means nothing.
-pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+/// What some write before their JSON, a body or a stream of it: it means nothing, and readers of JSON do not know it.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 impl Events {
     /// Takes in bytes, and calls `each` with the data of every event they complete.

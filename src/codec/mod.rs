@@ -39,6 +39,7 @@ use crate::config::Refusal;
 use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, FinishReason, Part, Usage};
 
 pub use forced::ForcedCall;
+pub(crate) use lines::BYTE_ORDER_MARK;
 pub use stream::{StreamDecoder, StreamEncoder};
 pub use whole_events::WholeEvents;
 
@@ -294,7 +295,7 @@ pub(crate) fn finish_of(word: &str) -> Option<FinishReason> {
 
 /// A body without the byte order mark that some servers put before it.
 fn unmarked(body: &[u8]) -> &[u8] {
-    body.strip_prefix(lines::BYTE_ORDER_MARK).unwrap_or(body)
+    body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body)
 }
 
 /// Reads a backend's answer.

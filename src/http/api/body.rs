@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use serde::de::DeserializeOwned;
 
+use crate::codec::BYTE_ORDER_MARK;
 use crate::config::{self, Limits};
 use crate::protocol::{ApiError, ErrorKind};
 
@@ -41,9 +42,6 @@ pub async fn read_small(body: Body, limits: &Limits) -> Result<Bytes, ApiError> 
     read_within(body, SMALL, || larger_than(&format!("{} KiB", SMALL >> 10)), limits).await
 }
 
-/// A byte order mark, which some clients write before their JSON and readers of JSON do not know.
-const MARK: &[u8] = b"\xef\xbb\xbf";
-
 /// Reads a body of at most `most` bytes, without the byte order mark.
 async fn read_within(
     body: Body,
@@ -56,7 +54,7 @@ async fn read_within(
         Err(_) => Err(slow(limits)),
         Ok(Ok(body)) => {
             let body = body.to_bytes();
-            Ok(if body.starts_with(MARK) { body.slice(MARK.len()..) } else { body })
+            Ok(if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body })
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(ApiError::invalid("the body could not be read")),
