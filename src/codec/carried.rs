@@ -16,12 +16,12 @@ pub(super) fn part(
     turns.find_map(|(at, message)| {
         let brings = |part: &Part| matches!(part, Part::ToolResult { .. });
         if client == Dialect::Anthropic || !message.parts.first().is_some_and(brings) {
-            return among(&message.parts, &|| parts(client, request, at), &refused);
+            return among(&message.parts, &|| list(client, request, at), &refused);
         }
         message.parts.iter().enumerate().find_map(|(index, part)| match part {
             Part::ToolResult { content, .. } => {
-                let turn = || path(client, turn(client, request, at) + index);
-                among(content, &|| format!("{}.{results}", turn()), &refused)
+                let place = || path(client, number(client, request, at) + index);
+                among(content, &|| format!("{}.{results}", place()), &refused)
             }
             _ => None,
         })
@@ -31,11 +31,11 @@ pub(super) fn part(
 /// The place of a turn as `client` counts: Anthropic's instructions stand apart, and OpenAI's tools speak one by one,
 /// where their results are one turn here; so does everything in a list of items.
 pub(super) fn place(client: Dialect, request: &ChatRequest, at: usize) -> String {
-    if is_apart(client, request, at) { SYSTEM.into() } else { path(client, turn(client, request, at)) }
+    if is_apart(client, request, at) { SYSTEM.into() } else { path(client, number(client, request, at)) }
 }
 
 /// The list that its parts stand in.
-fn parts(client: Dialect, request: &ChatRequest, at: usize) -> String {
+fn list(client: Dialect, request: &ChatRequest, at: usize) -> String {
     let place = place(client, request, at);
     if is_apart(client, request, at) { place } else { format!("{place}.content") }
 }
@@ -47,7 +47,8 @@ fn is_apart(client: Dialect, request: &ChatRequest, at: usize) -> bool {
     client == Dialect::Anthropic && request.system_apart && at == 0
 }
 
-fn turn(client: Dialect, request: &ChatRequest, at: usize) -> usize {
+/// The number of a turn.
+fn number(client: Dialect, request: &ChatRequest, at: usize) -> usize {
     let messages = &request.messages;
     match client {
         Dialect::Anthropic => {
@@ -62,9 +63,9 @@ fn turn(client: Dialect, request: &ChatRequest, at: usize) -> usize {
     at + messages[..at].iter().map(results).sum::<usize>()
 }
 
-fn path(client: Dialect, turn: usize) -> String {
+fn path(client: Dialect, number: usize) -> String {
     let list = if client == Dialect::Responses { "input" } else { "messages" };
-    format!("{list}[{turn}]")
+    format!("{list}[{number}]")
 }
 
 /// The same among the parts of the list at `list`.

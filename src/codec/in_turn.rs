@@ -160,7 +160,7 @@ impl Arguments {
 }
 
 /// Whether nothing more can follow of a call's arguments.
-pub(super) fn is_whole(arguments: &str) -> bool {
+fn is_whole(arguments: &str) -> bool {
     arguments.trim_end().ends_with('}') && serde_json::from_str::<IgnoredAny>(arguments).is_ok()
 }
 

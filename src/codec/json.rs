@@ -136,7 +136,7 @@ impl Object {
 
     /// Notes in `leftovers` what nobody took; what is null or empty says nothing.
     pub(super) fn leave(mut self, leftovers: &mut Map<String, Value>) {
-        let left = std::mem::take(&mut self.fields).into_iter().filter(|(_, value)| !says_nothing(value));
+        let left = std::mem::take(&mut self.fields).into_iter().filter(|(_, value)| !is_empty(value));
         leftovers.extend(left.map(|(key, value)| (self.at(&key), value)));
     }
 
@@ -147,7 +147,7 @@ impl Object {
 }
 
 /// Whether a value is null or empty.
-pub(super) fn says_nothing(value: &Value) -> bool {
+pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Array(items) => items.is_empty(),

@@ -196,6 +196,9 @@ fn a_call_that_is_cut_off_by_a_refusal_is_never_whole() {
     let answer = listened(&heard(&said));
     assert_eq!((&answer["status"], &answer["output"][0]["status"]), (&json!("completed"), &json!("incomplete")));
     assert_eq!(answer["output"], told(parts(&said), FinishReason::ContentFilter)["output"]);
+    let odd = Part::ToolCall { id: "a".into(), name: "f".into(), arguments: "null".into() };
+    let odd = told(vec![odd, Part::text("b")], FinishReason::ToolCalls);
+    assert_eq!(odd["output"][0]["status"], "completed", "no object, and yet all of it");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What an answer is made of: thoughts, messages, calls.
 
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::super::in_turn::is_whole;
 use super::namespaces::Namespaces;
 use super::sealed::seal;
 use crate::protocol::Part;
@@ -74,7 +74,7 @@ impl Item {
     pub(super) fn status<'a>(&self, last: &'a str, at_the_end: bool) -> &'a str {
         match self {
             Self::Call { arguments, .. } if arguments.is_empty() => last,
-            Self::Call { arguments, .. } if !is_whole(arguments) => INCOMPLETE,
+            Self::Call { arguments, .. } if is_cut(arguments) => INCOMPLETE,
             _ if at_the_end => last,
             _ => COMPLETED,
         }
@@ -131,6 +131,10 @@ impl Item {
             }
         }
     }
+}
+
+fn is_cut(arguments: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(arguments).is_err()
 }
 
 /// The status of an item that is whole.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::super::json::{Object, missing, says_nothing, unfit, unknown, wrong};
+use super::super::json::{Object, is_empty, missing, unfit, unknown, wrong};
 use super::super::openai_chat::{messages, request as openai};
 use super::input::Turns;
 use super::namespaces::{LONGEST, joined};
@@ -136,7 +136,7 @@ fn lose(fields: &mut Object, leftovers: &mut Map<String, Value>) {
         _ => false,
     };
     for key in LOST {
-        if let Some(value) = fields.take(key).filter(|value| !says_nothing(value) && !is_done(key, value)) {
+        if let Some(value) = fields.take(key).filter(|value| !is_empty(value) && !is_done(key, value)) {
             leftovers.insert(key.into(), value);
         }
     }
