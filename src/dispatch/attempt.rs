@@ -99,6 +99,8 @@ pub(super) struct Deadlines {
     /// The whole answer must be here, or of a stream that has no content yet the next piece, if that is longer than
     /// between two others.
     pub(super) first: Instant,
+    /// The key of the configuration that sets it.
+    set_by: &'static str,
     /// Whether a vendor that works on it may say nothing before that.
     pub(super) silent: bool,
     /// Between two pieces.
@@ -115,14 +117,16 @@ impl Deadlines {
     /// Of a call that begins now, of a walk that has until `total`; `stream` = its answer comes in pieces, `thinks` =
     /// its model may think before it says anything.
     pub(super) fn new(settings: &config::Dispatch, stream: bool, thinks: bool, total: Instant) -> Self {
-        let patience = match (stream, thinks) {
-            (true, false) => settings.first_byte_timeout_ms,
-            (true, true) => settings.first_byte_timeout_ms.max(settings.thinking_timeout_ms),
-            (false, _) => settings.whole_answer_timeout_ms,
+        let first_byte = (settings.first_byte_timeout_ms, "dispatch.first_byte_timeout_ms");
+        let (patience, set_by) = match (stream, thinks) {
+            (true, false) => first_byte,
+            (true, true) => first_byte.max((settings.thinking_timeout_ms, "dispatch.thinking_timeout_ms")),
+            (false, _) => (settings.whole_answer_timeout_ms, "dispatch.whole_answer_timeout_ms"),
         };
         let first = Instant::now() + Duration::from_millis(patience);
         Self {
             first: first.min(total),
+            set_by: if first < total { set_by } else { "dispatch.total_timeout_ms" },
             silent: !stream || thinks,
             idle: Duration::from_millis(settings.idle_timeout_ms),
             sign_of_life: Duration::from_millis(settings.sign_of_life_ms),
@@ -137,6 +141,16 @@ impl Deadlines {
         let now = Instant::now();
         let total = now + Duration::from_millis(settings.stream_timeout_ms);
         Self { first: due.unwrap_or(now), ..Self::new(settings, true, false, total) }
+    }
+
+    /// What went wrong before the vendor said anything; of too long a wait with the key that says how long it may be.
+    fn told(&self, error: CallError) -> ApiError {
+        let late = matches!(error, CallError::Timeout);
+        let mut error = ApiError::from(error);
+        if late {
+            error.message = format!("{} ({})", error.message, self.set_by);
+        }
+        error
     }
 
     /// Content is here: from now on only the time between two pieces counts.
@@ -200,7 +214,9 @@ pub(super) async fn attempt(
             if !too_slow {
                 report.spare();
             }
-            return Err(Failed { too_slow, ..error.told(&place.name).into() });
+            let error = deadlines.told(error);
+            let message = format!("{}: {}", place.name, error.message);
+            return Err(Failed { too_slow, ..ApiError { message, ..error }.into() });
         }
     };
     if !answer.is_success() {
@@ -228,7 +244,8 @@ pub(super) async fn attempt(
         return Ok(Attempted::Stream(Box::new(Opened { dropped, ..opened })));
     }
     let deadline = if job.request.stream { deadlines.next() } else { deadlines.first };
-    let raw = answer.whole(deadlines.limit, deadline).await.map_err(|error| failed(error.into()))?;
+    let raw = answer.whole(deadlines.limit, deadline).await;
+    let raw = raw.map_err(|error| failed(if job.request.stream { error.into() } else { deadlines.told(error) }))?;
     let read = codec::decode_response(dialect, &raw).or_else(|error| {
         // Where it passes through the client may know better.
         let known = if passes && !job.request.stream { codec::unread(dialect, &raw) } else { None };

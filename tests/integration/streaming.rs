@@ -53,6 +53,25 @@ async fn a_stream_that_breaks_off_ends_with_an_error_event_in_the_clients_dialec
 }
 
 #[tokio::test]
+async fn a_deadline_that_passed_is_told_by_its_key() {
+    let waits = "[dispatch]\nmax_attempts = 1\nfirst_byte_timeout_ms = 200\nwhole_answer_timeout_ms = 200\n";
+    for (more, stream, key) in [
+        ("", false, "(dispatch.whole_answer_timeout_ms)"),
+        ("", true, "(dispatch.first_byte_timeout_ms)"),
+        ("total_timeout_ms = 100", false, "(dispatch.total_timeout_ms)"),
+    ] {
+        let gateway = TestGateway::start(&format!("{waits}{more}")).await;
+        gateway.sandbox.faults().set("*", Fault::HangBeforeHeaders, Times::Always);
+        let mut body = ask("/v1/chat/completions", "gpt-4o", "Hello");
+        body["stream"] = json!(stream);
+        let told = gateway.post("/v1/chat/completions", body).await.text().await.unwrap();
+        assert!(told.contains(key), "{key}: {told}");
+        gateway.sandbox.faults().clear();
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_silent_stream_is_ended_by_the_idle_deadline() {
     let gateway = TestGateway::start("[dispatch]\nidle_timeout_ms = 150").await;
     gateway.sandbox.faults().set("*", Fault::Drip { ms: 400 }, Times::Always);
