@@ -109,9 +109,10 @@ fn the_pieces_of_many_calls_find_theirs() {
         format!("data: {event}\n\n")
     };
     // The one dialect was looked through from its end, the other from its beginning.
-    let cases: [(Dialect, &dyn Fn(usize, bool) -> String, usize); 2] =
-        [(Dialect::OpenAi, &openai, 0), (Dialect::Anthropic, &anthropic, many - 1)];
-    for (dialect, piece, far) in cases {
+    type Piece<'a> = &'a dyn Fn(usize, bool) -> String;
+    for (dialect, piece, far) in
+        [(Dialect::OpenAi, &openai as Piece<'_>, 0), (Dialect::Anthropic, &anthropic as Piece<'_>, many - 1)]
+    {
         let (mut decoder, mut events) = (StreamDecoder::new(dialect), Vec::new());
         for at in 0..many {
             decoder.push(piece(at, true).as_bytes(), &mut events);
