@@ -594,3 +594,7 @@ impl std::fmt::Debug for Work {
 #[cfg(test)]
 #[path = "work_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "work_guard_tests.rs"]
+mod guard_tests;

@@ -1,39 +1,35 @@
 //! The task at its desk: what it learns, what takes over and when, and what is taken back.
 
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
-
 use super::*;
-use crate::bandit::{Candidate, Context, Grounds, Observation, Reward, Settings, Tradeoff};
 use crate::config::{self, Gate, Guard, Learning};
 use crate::protocol::{ErrorKind, ModelName};
-use crate::store::{DecisionRecord, FeedbackKind, Mode, OutcomeRecord, OutcomeStatus, Signal, SnapshotRecord, Store};
+use crate::store::{DecisionRecord, FeedbackKind, OutcomeRecord, OutcomeStatus, Signal, Store};
 use crate::tuner::Learner;
 use crate::tuner::lesson::tests::{decision, feedback, outcome};
 
-fn desk_with(store: &Store, settings: &Learning) -> Desk {
+pub(super) fn desk_with(store: &Store, settings: &Learning) -> Desk {
     let (_learner, work) = Learner::open(store.clone(), settings, 0).unwrap();
     work.desk.unwrap()
 }
 
-fn desk(store: &Store) -> Desk {
+pub(super) fn desk(store: &Store) -> Desk {
     desk_with(store, &Learning::default())
 }
 
-fn budgets(store: &Store) -> Budgets {
+pub(super) fn budgets(store: &Store) -> Budgets {
     let settings = config::Budget { usd_per_hour: 1.0, ..config::Budget::default() };
     Budgets::open(store, &settings, 0.0)
 }
 
 /// How one request went.
 #[derive(Clone, Copy)]
-struct Went {
-    failed: bool,
-    judged: Option<bool>,
+pub(super) struct Went {
+    pub(super) failed: bool,
+    pub(super) judged: Option<bool>,
 }
 
 /// `count` requests from `at_ms` on, a millisecond apart, answered by `a` and `b` in turn.
-fn happen(store: &Store, at_ms: i64, count: u64, went: impl Fn(u64) -> Went) {
+pub(super) fn happen(store: &Store, at_ms: i64, count: u64, went: impl Fn(u64) -> Went) {
     let in_turn = |decision: &mut DecisionRecord, number: u64| {
         decision.chosen = ModelName::from(if number.is_multiple_of(2) { "a" } else { "b" });
     };
@@ -41,17 +37,17 @@ fn happen(store: &Store, at_ms: i64, count: u64, went: impl Fn(u64) -> Went) {
 }
 
 /// The same, all answered by `b`, as a policy would have it that knows no doubt.
-fn happen_to_b(store: &Store, at_ms: i64, count: u64, went: impl Fn(u64) -> Went) {
+pub(super) fn happen_to_b(store: &Store, at_ms: i64, count: u64, went: impl Fn(u64) -> Went) {
     happen_by(store, at_ms, count, |decision, _| surely_b(decision), went);
 }
 
-fn surely_b(decision: &mut DecisionRecord) {
+pub(super) fn surely_b(decision: &mut DecisionRecord) {
     decision.chosen = ModelName::from("b");
     (decision.candidates[0].propensity, decision.candidates[1].propensity) = (0.0, 1.0);
     decision.propensity = Some(1.0);
 }
 
-fn happen_by(
+pub(super) fn happen_by(
     store: &Store,
     at_ms: i64,
     count: u64,
@@ -71,7 +67,7 @@ fn happen_by(
     }
 }
 
-fn judged(good: bool) -> Went {
+pub(super) fn judged(good: bool) -> Went {
     Went { failed: false, judged: Some(good) }
 }
 
@@ -124,121 +120,6 @@ fn nothing_new_makes_no_new_version() {
     }
     happen(&store, now_ms(), 1, |_| judged(true));
     assert_eq!(desk(&store).retune(now_ms()).unwrap().policy.version, 3);
-}
-
-#[test]
-fn failures_take_a_version_back_and_hold_the_next() {
-    let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
-    happen(&store, 1, 60, |_| judged(true));
-    desk.retune(now_ms()).unwrap();
-    happen_to_b(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
-    desk.work(Job::Retune, &budgets(&store), now_ms());
-    assert_eq!(desk.shared.live.load().policy.version, 1, "it is judged before its child");
-    let held = desk.retune(now_ms()).unwrap();
-    assert_eq!(held.ruling, Ruling::Wait);
-    assert!(held.reason.contains("taken back a while ago"), "{}", held.reason);
-    // What people say meanwhile is learned all the same: it may be the cure.
-    let held_revision = desk.shared.live.load().revision;
-    let mut late = decision(now_ms() as u64 + 60);
-    late.chosen = ModelName::from("b");
-    let mut said = vec![feedback(&late, "f", FeedbackKind::Correct(false))];
-    store.append(&[late.clone()], &[outcome(&late)], &mut said).unwrap();
-    desk.take_in(&[late.id], now_ms()).unwrap();
-    assert_eq!(desk.shared.live.load().revision, held_revision + 1);
-}
-
-/// `count` requests from `at_ms` on that the policy in force decides, each judged and learned from at once; `liked` = how
-/// often which model's answers are. Looks at the guard rails now and then.
-fn go_on(desk: &mut Desk, at_ms: i64, count: u64, rng: &mut SmallRng, liked: impl Fn(&str) -> f64) {
-    for number in 0..count {
-        let mut decision = decision(at_ms as u64 + number);
-        (decision.features, decision.feature_space) = (Vec::new(), String::new());
-        let live = desk.shared.live.load_full();
-        let candidates: Vec<Candidate<'_>> = decision
-            .candidates
-            .iter()
-            .map(|way| Candidate {
-                model: &way.model,
-                prior: 0.6,
-                grounds: Grounds::Likened,
-                cost_usd: 0.0,
-                latency_s: None,
-                switching_usd: 0.0,
-            })
-            .collect();
-        let tradeoff = Tradeoff::default();
-        let choice = live.policy.choose(&Context::default(), &candidates, &tradeoff, true, rng.random()).unwrap();
-        for (way, propensity) in decision.candidates.iter_mut().zip(choice.propensities) {
-            (way.prior, way.grounds, way.cost_usd, way.propensity) = (Some(0.6), Grounds::Likened, 0.0, propensity);
-        }
-        decision.chosen = decision.candidates[choice.chosen].model.clone();
-        decision.propensity = Some(decision.candidates[choice.chosen].propensity);
-        let good = rng.random::<f64>() < liked(decision.chosen.as_str());
-        let mut said = vec![feedback(&decision, "f", FeedbackKind::Correct(good))];
-        let store = &desk.shared.store;
-        store.append(std::slice::from_ref(&decision), &[outcome(&decision)], &mut said).unwrap();
-        desk.take_in(&[decision.id], decision.at_ms).unwrap();
-        if number % 20 == 19 {
-            desk.watch(now_ms()).unwrap();
-        }
-    }
-}
-
-#[test]
-fn a_policy_that_leaves_a_model_when_it_falls_stays_and_one_that_leaves_a_good_one_does_not() {
-    let in_force_then = |seed: u64, then: fn(&str) -> f64, is_swapped: bool| {
-        let store = Store::in_memory().unwrap();
-        let mut desk = desk(&store);
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let at_first = |model: &str| if model == "b" { 0.9 } else { 0.6 };
-        go_on(&mut desk, 1, 200, &mut rng, at_first);
-        assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
-        let from = now_ms() + 1;
-        if is_swapped {
-            // As somebody would who knew it the wrong way round.
-            put_in_force(&store, &mut desk, "a", "b");
-        } else {
-            go_on(&mut desk, from, 60, &mut rng, at_first);
-        }
-        let version = desk.shared.live.load().policy.version;
-        go_on(&mut desk, now_ms() + 60, 300, &mut rng, then);
-        desk.shared.live.load().policy.version == version
-    };
-    for seed in 0..6 {
-        let b_falls = |model: &str| if model == "b" { 0.1 } else { 0.6 };
-        assert!(in_force_then(seed, b_falls, false), "{seed}: the version before would ask the broken one again");
-    }
-    let kept = (0..6).filter(|seed| in_force_then(*seed, |model| if model == "b" { 0.9 } else { 0.3 }, true));
-    let kept = kept.count();
-    assert!(kept <= 3, "the version before asked the good one: {kept} of 6 stay (those that soon learn better)");
-}
-
-#[test]
-fn a_world_that_got_worse_is_no_policys_fault() {
-    let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
-    happen(&store, 1, 60, |_| judged(true));
-    desk.retune(now_ms()).unwrap();
-    // Both models are asked as the version before would ask them.
-    happen(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
-    happen(&store, now_ms() + 60, 60, |_| judged(false));
-    desk.watch(now_ms()).unwrap();
-    assert_eq!(desk.shared.live.load().policy.version, 2);
-}
-
-#[test]
-fn few_judgements_are_looked_for_further_back() {
-    let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
-    let rarely = |number: u64, good: bool| Went { failed: false, judged: (number % 20 < 2).then_some(good) };
-    happen(&store, 1, 1200, |number| rarely(number, true));
-    desk.retune(now_ms()).unwrap();
-    happen_to_b(&store, now_ms(), 1200, |number| rarely(number, false));
-    desk.watch(now_ms()).unwrap();
-    let record = store.snapshot(2).unwrap().unwrap();
-    assert_eq!(record.state, SnapshotState::RolledBack);
-    assert!(record.reason.contains("judged"), "{}", record.reason);
 }
 
 #[test]
@@ -480,143 +361,6 @@ fn a_rating_of_an_answer_that_had_a_signal_is_learned_at_once() {
         desk.take_in(&[rated.id], now_ms()).unwrap();
         assert_eq!(desk.shared.live.load().revision, 1);
     }
-}
-
-#[test]
-fn calls_that_others_made_are_guarded_and_previews_show_nothing() {
-    let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
-    let asked_only = |decision: &mut DecisionRecord, _| decision.request.dry_run = true;
-    happen_by(&store, 1, 60, asked_only, |_| judged(true));
-    assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
-    let previewed = now_ms() as u64;
-    for number in 0..60 {
-        let mut preview = decision(previewed + number);
-        preview.request.dry_run = true;
-        store.append(&[preview], &[] as &[OutcomeRecord], &mut []).unwrap();
-    }
-    assert!(!desk.is_proven(2).unwrap());
-    let by_b = |decision: &mut DecisionRecord, number| {
-        asked_only(decision, number);
-        surely_b(decision);
-    };
-    happen_by(&store, now_ms() + 60, 60, by_b, |_| Went { failed: true, judged: None });
-    assert!(desk.is_proven(2).unwrap());
-    desk.watch(now_ms()).unwrap();
-    assert_eq!(desk.shared.live.load().policy.version, 1);
-}
-
-#[test]
-fn judged_answers_of_others_calls_show_a_version_and_are_guarded() {
-    let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
-    let told = |at_ms: i64, by_b: bool, good: bool| {
-        for number in 0..60 {
-            let mut asked = decision(at_ms as u64 + number);
-            asked.request.dry_run = true;
-            if by_b {
-                surely_b(&mut asked);
-            }
-            let mut said = vec![feedback(&asked, "f", FeedbackKind::Correct(good))];
-            store.append(&[asked], &[] as &[OutcomeRecord], &mut said).unwrap();
-        }
-    };
-    told(1, false, true);
-    assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
-    assert!(!desk.is_proven(2).unwrap());
-    told(now_ms() + 1, true, false);
-    assert!(desk.is_proven(2).unwrap());
-    desk.watch(now_ms()).unwrap();
-    assert_eq!(desk.shared.live.load().policy.version, 1);
-}
-
-/// Puts a version in force that was taught so often that `liked` is always right and `other` never.
-fn put_in_force(store: &Store, desk: &mut Desk, liked: &str, other: &str) -> u64 {
-    let mut policy = Snapshot::new(Settings::default()).unwrap();
-    for (model, reward) in [(liked, 1.0), (other, 0.0)] {
-        let model = ModelName::from(model);
-        let one = Observation {
-            model: &model,
-            context: Context::default(),
-            prior: 0.5,
-            grounds: Grounds::Fitted,
-            reward: Reward::new(reward).unwrap(),
-            weight: 1.0,
-        };
-        policy.learn(std::iter::repeat_n(one, 300));
-    }
-    policy.version = store.next_version().unwrap();
-    let of_before = store.snapshot(1).unwrap().unwrap();
-    let record = SnapshotRecord { version: policy.version, state: SnapshotState::Waiting, ..of_before };
-    store.put_snapshot(&record, &policy).unwrap();
-    desk.obey(Command::Promote(policy.version), "me", now_ms()).unwrap();
-    policy.version
-}
-
-/// Sixty conversations of five requests each; all but the first stay where they are.
-fn conversations(store: &Store, at_ms: i64, on_b: impl Fn(u64) -> bool, went: impl Fn(u64) -> Went) {
-    let choose = |decision: &mut DecisionRecord, number: u64| {
-        if on_b(number / 5) {
-            surely_b(decision);
-        }
-        if !number.is_multiple_of(5) {
-            (decision.mode, decision.explore) = (Mode::Sticky, false);
-            let chosen = decision.chosen.clone();
-            for way in &mut decision.candidates {
-                way.propensity = f64::from(u8::from(way.model == chosen));
-                way.switching_usd = if way.model == chosen { 0.0 } else { 0.01 };
-            }
-        }
-    };
-    happen_by(store, at_ms, 300, choose, went);
-}
-
-#[test]
-fn conversations_that_stay_where_a_bad_version_opened_them_do_not_speak_for_it() {
-    let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
-    let good = put_in_force(&store, &mut desk, "a", "b");
-    happen_by(&store, 1, 300, |_, _| {}, |_| judged(true));
-    put_in_force(&store, &mut desk, "b", "a");
-    conversations(&store, now_ms() + 1, |_| true, |_| judged(false));
-    desk.watch(now_ms()).unwrap();
-    assert_eq!(desk.shared.live.load().policy.version, good);
-}
-
-#[test]
-fn conversations_that_the_version_before_would_have_opened_there_too_speak_for_it() {
-    let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
-    put_in_force(&store, &mut desk, "b", "a");
-    happen_to_b(&store, 1, 300, |_| judged(true));
-    let live = put_in_force(&store, &mut desk, "b", "a");
-    // Of both some are from before either.
-    conversations(&store, now_ms() + 1, |number| number % 10 > 0, |_| judged(false));
-    desk.watch(now_ms()).unwrap();
-    assert_eq!(desk.shared.live.load().policy.version, live, "the world got worse");
-}
-
-#[test]
-fn a_conversation_of_before_the_promotion_weighs_no_more_than_itself() {
-    let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
-    let [before, live] = [("a", "b"), ("b", "a")].map(|(liked, other)| {
-        let version = put_in_force(&store, &mut desk, liked, other);
-        store.policy::<Snapshot>(version).unwrap().unwrap()
-    });
-    conversations(&store, 1, |_| false, |_| judged(true));
-    let weigh = |number: u64| {
-        let entry = store.entry(decision(number).id).unwrap().unwrap();
-        (entry.decision.mode, entry.decision.chosen.clone(), Would::of(&entry, &before, &live).weight)
-    };
-    // Each but the first of five stays, on `a` the even ones.
-    let (mode, chosen, weight) = weigh(3);
-    assert_eq!((mode, chosen.as_str(), weight), (Mode::Sticky, "a", 1.0));
-    let (_, _, drawn) = weigh(11);
-    assert!(drawn > 1.0, "an opening there speaks for others like it: {drawn}");
-    let entry = store.entry(decision(3).id).unwrap().unwrap();
-    let expects = |of, live| Would::of(&entry, of, live).shares[0].expected.unwrap();
-    assert!(expects(&before, &live) > expects(&live, &before) + 0.2, "of `a`, which it likes");
 }
 
 #[test]
