@@ -39,7 +39,14 @@ pub struct Part<'a> {
     verdict: Option<f64>,
 }
 
-impl Part<'_> {
+impl<'a> Part<'a> {
+    /// What is known of a request, if the policy chose its model. Calls that somebody else made and told of, or judged,
+    /// count like any other: all of an embedding program's are. Of a mere preview nothing is told.
+    pub fn of(entry: &'a Entry) -> Option<Self> {
+        let (outcome, verdict) = (entry.outcome.as_ref(), entry.verdict());
+        let is_told = outcome.is_some() || verdict.is_some();
+        (is_told && is_by_policy(&entry.decision)).then_some(Self { outcome, verdict })
+    }
     /// Whether it was judged.
     pub fn is_judged(&self) -> bool {
         self.verdict.is_some()
@@ -58,12 +65,11 @@ impl Tally {
         Self { window: window as f64, ..Self::default() }
     }
 
-    /// What of a request there is room for, if the policy chose its model. Calls that somebody else made and told of, or
-    /// judged, count like any other: all of an embedding program's are. Of a mere preview nothing is told.
+    /// What of a request there is room for.
     pub fn part<'a>(&self, entry: &'a Entry) -> Option<Part<'a>> {
-        let is_its = is_by_policy(&entry.decision);
-        let outcome = entry.outcome.as_ref().filter(|_| is_its && self.ended < self.window);
-        let verdict = entry.verdict().filter(|_| is_its && self.rated < self.window);
+        let Part { outcome, verdict } = Part::of(entry)?;
+        let outcome = outcome.filter(|_| self.ended < self.window);
+        let verdict = verdict.filter(|_| self.rated < self.window);
         (outcome.is_some() || verdict.is_some()).then_some(Part { outcome, verdict })
     }
 
@@ -96,11 +102,6 @@ impl Tally {
 
     fn cost(&self) -> f64 {
         self.cost_usd / self.priced
-    }
-
-    /// How many judgements it counts.
-    pub fn rated(&self) -> f64 {
-        self.rated
     }
 
     /// Mean judgement.
@@ -161,7 +162,7 @@ pub fn objection(before: &Tally, after: &Tally, instead: &Hindsight, guard: &Gua
         let fall = before.rating() - after.rating();
         let error = (before.rating_error() + after.rating_error()).sqrt();
         let (was, is) = (before.rating(), after.rating());
-        let helps = || is_worth_it(was, is, instead.rating(after.rated, was));
+        let helps = || is_worth_it(was, is, instead.rating(after.rated, is));
         if fall > guard.rating_drop && fall > SURE * error && helps() {
             return Some(format!("answers are judged {is:.2}, they were {was:.2} before"));
         }
@@ -203,12 +204,14 @@ mod tests {
         for (failed, cost, verdict) in [(60, 0.01, 0.7), (4, 0.05, 0.7), (4, 0.01, 0.4)] {
             let after = tally(200, failed, cost, verdict);
             let taken_back =
-                |known: &Tally| objection(&before, &after, &Hindsight::knowing(*known), &guard).is_some();
-            assert!(taken_back(&before), "it would do as well as before");
-            assert!(taken_back(&tally(60, failed * 60 / 200, cost, verdict)), "little speaks of it");
-            assert!(!taken_back(&after), "it would do just as badly");
-            assert!(!taken_back(&tally(150, failed * 150 / 200, cost, verdict)), "mostly");
-            assert!(!taken_back(&tally(200, 100, 0.09, 0.2)), "or worse");
+                |known: &Tally, more| objection(&before, &after, &Hindsight::knowing(*known, more), &guard).is_some();
+            assert!(taken_back(&before, (0.0, 60.0)), "it would do as well as before");
+            assert!(!taken_back(&after, (0.0, 0.0)), "it would do just as badly");
+            assert!(!taken_back(&tally(200, 100, 0.09, 0.2), (0.0, -10.0)), "or worse");
+            if verdict == 0.7 {
+                assert!(taken_back(&tally(60, failed * 60 / 200, cost, verdict), (0.0, 0.0)), "little speaks of it");
+                assert!(!taken_back(&tally(150, failed * 150 / 200, cost, verdict), (0.0, 0.0)), "mostly");
+            }
         }
     }
 
@@ -223,13 +226,16 @@ mod tests {
         }
     }
 
-    /// What the version before would have done: what `a` and `b` get, and the judgements it expects of them.
-    fn would(weight: f64, a: (f64, f64), b: (f64, f64)) -> Would {
+    /// What the version before would have done with what surely went to `went_to`: what `a` and `b` get, and the judgements
+    /// it expects of them.
+    fn would(went_to: &str, a: (f64, f64), b: (f64, f64)) -> Would {
         let share = |model: &str, (probability, expected)| Share {
             model: model.into(),
             probability,
+            more: probability - f64::from(u8::from(model == went_to)),
             expected: Some(expected),
         };
+        let weight = if went_to == "a" { a.0 } else { b.0 };
         Would { weight, shares: vec![share("a", a), share("b", b)] }
     }
 
@@ -240,11 +246,11 @@ mod tests {
         // The version before asked `b` for nearly all, which gave 0.9, as it knew. So did what is in force; then `b` fell to
         // 0.1, and it has asked `a` alone since, which gives 0.6.
         let taken_back = |fallen: u32| {
-            let by = |weight| would(weight, (0.05, 0.6), (0.95, 0.9));
+            let by = |went_to| would(went_to, (0.05, 0.6), (0.95, 0.9));
             let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
-            rated("a", &by(0.05), 180, 108, &mut instead, &mut after);
-            rated("b", &by(1.0), fallen, fallen / 10, &mut instead, &mut after);
-            rated("b", &by(1.0), 60, 54, &mut instead, &mut after);
+            rated("a", &by("a"), 180, 108, &mut instead, &mut after);
+            rated("b", &by("b"), fallen, fallen / 10, &mut instead, &mut after);
+            rated("b", &by("b"), 60, 54, &mut instead, &mut after);
             objection(&before, &after, &instead, &guard).is_some()
         };
         assert!(!taken_back(20), "the version before would ask the broken one again");
@@ -259,8 +265,8 @@ mod tests {
         // it. What is in force asks it for what is hard, and `a` for the rest, which gives 0.5. Neither tries out much.
         let taken_back = |good: u32| {
             let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
-            rated("b", &would(1.0, (0.001, 0.5), (0.999, 0.5)), 75, good, &mut instead, &mut after);
-            rated("a", &would(0.001, (0.001, 0.5), (0.999, 0.97)), 425, 212, &mut instead, &mut after);
+            rated("b", &would("b", (0.001, 0.5), (0.999, 0.5)), 75, good, &mut instead, &mut after);
+            rated("a", &would("a", (0.001, 0.5), (0.999, 0.97)), 425, 212, &mut instead, &mut after);
             objection(&before, &after, &instead, &guard).is_some()
         };
         assert!(taken_back(37), "`b` is as good as it was");

@@ -5,10 +5,11 @@
 //! other would ask often, they cover little of that model's share; the rest is worth what they are, or, where there is but
 //! a handful of them, what things were like before.
 //!
-//! Judgements: what a policy leaves to a model is no fair sample of it (the hard questions, say). So the other is asked what
-//! it expects of each model for each request, and that is corrected by how far the newest judgements of that model lie from
-//! what it expected of just these: doubly robust, by model (Dudík, Langford and Li 2011). The newest, since a model that
-//! fell while this was in force was another one before.
+//! Judgements: where both would choose alike, nothing would have been otherwise. For what each would have given another
+//! model, the other is asked what it expects of both models there (what a policy leaves to a model is no fair sample of
+//! it: the hard questions, say), and that is corrected by how far the newest judgements of a model lie from what it
+//! expected of just these: doubly robust, by model (Dudík, Langford and Li 2011). The newest, since a model that fell
+//! while this was in force was another one before.
 //!
 //! A conversation that stays where it is was opened there by somebody: each of its requests counts as its opening
 //! would.
@@ -47,6 +48,8 @@ pub struct Share {
     pub model: ModelName,
     /// How probably it would have chosen it.
     pub probability: f64,
+    /// How much more probably than what is in force, or, of a conversation that stays, than where it is.
+    pub more: f64,
     /// The judgement that it expects of the answer; `None` where that cannot be told.
     pub expected: Option<f64>,
 }
@@ -58,7 +61,7 @@ impl Would {
         let stays = decision.mode == Mode::Sticky;
         // It is from before both.
         let as_it_was = || {
-            let share = Share { model: decision.chosen.clone(), probability: 1.0, expected: None };
+            let share = Share { model: decision.chosen.clone(), probability: 1.0, more: 0.0, expected: None };
             Self { weight: 1.0, shares: vec![share] }
         };
         let Some(drawn) = lesson::choice(entry) else { return if stays { as_it_was() } else { Self::default() } };
@@ -85,10 +88,9 @@ impl Would {
             return if stays { as_it_was() } else { Self::default() };
         }
         let wants = wanted.propensities.into_iter().zip(wanted.qualities);
-        let shares = drawn.candidates.iter().zip(wants).map(|(way, (probability, quality))| Share {
-            model: way.model.clone(),
-            probability,
-            expected: Some(quality),
+        let shares = drawn.candidates.iter().zip(wants).enumerate().map(|(at, (way, (probability, quality)))| {
+            let had = if stays { f64::from(u8::from(at == drawn.chosen)) } else { way.propensity };
+            Share { model: way.model.clone(), probability, more: probability - had, expected: Some(quality) }
         });
         Self { weight: weight.clamp(0.0, most), shares: shares.collect() }
     }
@@ -127,8 +129,10 @@ struct OfModel {
     known: Tally,
     /// All, each as far as the other policy would have given it to this model: only its counts are of use.
     share: Tally,
-    /// The same, by the judgements that the other policy expects.
-    foreseen: Tally,
+    /// How many more judged requests it would have got than it did...
+    more: f64,
+    /// ...and the sum of the judgements that the other policy expects of them.
+    foreseen: f64,
     /// The newest that it got and that were judged, each with its weight...
     newest: Tally,
     /// ...the same, by the judgements that the other policy would have expected...
@@ -144,17 +148,31 @@ impl Hindsight {
         if would.weight > 0.0 {
             own.asked.add(part, 1.0);
             own.known.add(part, would.weight);
-            if part.is_judged() && own.judged < NEWEST {
-                own.judged += 1;
-                own.newest.add(part, would.weight);
-                own.expected.add(part.judged(would.expected(model)), would.weight);
-            }
         }
-        for Share { model, probability, expected } in &would.shares {
+        for Share { model, probability, more, expected } in &would.shares {
             let of = self.models.entry(model.clone()).or_default();
             of.share.add(part, *probability);
-            of.foreseen.add(part.judged(*expected), *probability);
+            if let Some(expected) = expected.filter(|_| part.is_judged()) {
+                of.more += more;
+                of.foreseen += more * expected;
+            }
         }
+        self.hear(model, part, would);
+    }
+
+    /// Takes in what a judgement says of `model` alone, as of requests that are too old for the rest.
+    pub fn hear(&mut self, model: &ModelName, part: Part<'_>, would: &Would) {
+        let own = self.models.entry(model.clone()).or_default();
+        if part.is_judged() && would.weight > 0.0 && own.judged < NEWEST {
+            own.judged += 1;
+            own.newest.add(part, would.weight);
+            own.expected.add(part.judged(would.expected(model)), would.weight);
+        }
+    }
+
+    /// Whether a further judgement of `model` would be heard.
+    pub fn listens_to(&self, model: &ModelName) -> bool {
+        self.models.get(model).is_none_or(|of| of.judged < NEWEST)
     }
 
     /// What `figure` would have been over `all` requests that `count` counts; `was` = what it was before them.
@@ -174,25 +192,23 @@ impl Hindsight {
         (sum + rest * was) / (told + rest)
     }
 
-    /// What the mean judgement would have been over `all` that there were; `was` = what it was before them.
-    pub fn rating(&self, all: f64, was: f64) -> f64 {
-        let (mut sum, mut told) = (0.0, 0.0);
-        for model in self.models.values().filter(|model| model.share.rated() > 0.0) {
-            let share = model.share.rated() / all;
+    /// What the mean judgement would have been over `all` that there were, where it `is` this.
+    pub fn rating(&self, all: f64, is: f64) -> f64 {
+        let gained = self.models.values().map(|model| {
             let off =
                 if model.judged as f64 >= ENOUGH { model.newest.rating() - model.expected.rating() } else { 0.0 };
-            (sum, told) = (sum + share * (model.foreseen.rating() + off).clamp(0.0, 1.0), told + share);
-        }
-        let rest = (1.0 - told).max(0.0);
-        (sum + rest * was) / (told + rest)
+            model.foreseen + model.more * off
+        });
+        (is + gained.sum::<f64>() / all).clamp(0.0, 1.0)
     }
 }
 
 #[cfg(test)]
 impl Hindsight {
-    /// Where nothing else is known than what requests say by their weight: all by one model.
-    pub(super) fn knowing(known: Tally) -> Self {
-        let of = OfModel { known, share: known, foreseen: known, ..OfModel::default() };
+    /// Where nothing else is known than what requests say by their weight; of their judgements, that another model would
+    /// have had so much `more` of them, as `foreseen`.
+    pub(super) fn knowing(known: Tally, (more, foreseen): (f64, f64)) -> Self {
+        let of = OfModel { known, more, foreseen, ..OfModel::default() };
         Self { models: BTreeMap::from([("m".into(), of)]) }
     }
 }

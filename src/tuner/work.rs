@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 use super::budget::Budgets;
 use super::error::LearnError;
 use super::gate::{Reach, Ruling};
-use super::guard::{self, Tally, is_by_policy};
+use super::guard::{self, Part, Tally, is_by_policy};
 use super::hindsight::{Hindsight, Would};
 use super::lesson::{self, Lesson};
 use super::live::{self, Heard, Live, State, Switches, audit, bandit_settings};
@@ -481,9 +481,15 @@ impl Desk {
                 if let Some(part) = before.part(&entry) {
                     before.add(part, 1.0);
                 }
-            } else if let Some(part) = after.part(&entry) {
-                after.add(part, 1.0);
-                instead.add(&entry.decision.chosen, part, &Would::of(&entry, &back_to.policy, &live.policy));
+            } else {
+                let (chosen, would) = (&entry.decision.chosen, || Would::of(&entry, &back_to.policy, &live.policy));
+                if let Some(part) = after.part(&entry) {
+                    after.add(part, 1.0);
+                    instead.add(chosen, part, &would());
+                } else if let Some(part) = Part::of(&entry).filter(|_| instead.listens_to(chosen)) {
+                    // What is hardly asked any more was judged a while ago.
+                    instead.hear(chosen, part, &would());
+                }
             }
             !before.is_full() && looked_at < LOOK_AT
         })?;
