@@ -47,14 +47,9 @@ impl<'a> Part<'a> {
         let is_told = outcome.is_some() || verdict.is_some();
         (is_told && is_by_policy(&entry.decision)).then_some(Self { outcome, verdict })
     }
-    /// Whether it was judged.
-    pub fn is_judged(&self) -> bool {
-        self.verdict.is_some()
-    }
-
-    /// Its judgement alone, if it has one; `instead` of it, where that is given.
-    pub fn judged(self, instead: Option<f64>) -> Self {
-        Self { outcome: None, verdict: self.verdict.map(|verdict| instead.unwrap_or(verdict)) }
+    /// Its judgement.
+    pub fn verdict(&self) -> Option<f64> {
+        self.verdict
     }
 }
 
@@ -104,8 +99,7 @@ impl Tally {
         self.cost_usd / self.priced
     }
 
-    /// Mean judgement.
-    pub fn rating(&self) -> f64 {
+    fn rating(&self) -> f64 {
         self.verdicts / self.rated
     }
 
@@ -162,7 +156,7 @@ pub fn objection(before: &Tally, after: &Tally, instead: &Hindsight, guard: &Gua
         let fall = before.rating() - after.rating();
         let error = (before.rating_error() + after.rating_error()).sqrt();
         let (was, is) = (before.rating(), after.rating());
-        let helps = || is_worth_it(was, is, instead.rating(after.rated, is));
+        let helps = || is_worth_it(was, is, instead.rating(after.rated, was, is));
         if fall > guard.rating_drop && fall > SURE * error && helps() {
             return Some(format!("answers are judged {is:.2}, they were {was:.2} before"));
         }

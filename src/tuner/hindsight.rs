@@ -118,6 +118,8 @@ fn at_the_opening<'a>(decision: &DecisionRecord, drawn: &'a Drawn) -> Vec<Candid
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Hindsight {
     models: BTreeMap<ModelName, OfModel>,
+    /// Judged requests of which can be told what the other would have done.
+    told: f64,
 }
 
 /// What requests say of one model.
@@ -133,12 +135,17 @@ struct OfModel {
     more: f64,
     /// ...and the sum of the judgements that the other policy expects of them.
     foreseen: f64,
-    /// The newest that it got and that were judged, each with its weight...
-    newest: Tally,
-    /// ...the same, by the judgements that the other policy would have expected...
-    expected: Tally,
-    /// ...and how many they are.
-    judged: usize,
+    /// Those that it got and that were judged, the newest first.
+    judged: Vec<Judged>,
+}
+
+/// What one judgement says of a model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Judged {
+    weight: f64,
+    verdict: f64,
+    /// What the other policy would have expected.
+    expected: f64,
 }
 
 impl Hindsight {
@@ -149,10 +156,13 @@ impl Hindsight {
             own.asked.add(part, 1.0);
             own.known.add(part, would.weight);
         }
+        if part.verdict().is_some() && !would.shares.is_empty() {
+            self.told += 1.0;
+        }
         for Share { model, probability, more, expected } in &would.shares {
             let of = self.models.entry(model.clone()).or_default();
             of.share.add(part, *probability);
-            if let Some(expected) = expected.filter(|_| part.is_judged()) {
+            if let Some(expected) = expected.filter(|_| part.verdict().is_some()) {
                 of.more += more;
                 of.foreseen += more * expected;
             }
@@ -162,17 +172,15 @@ impl Hindsight {
 
     /// Takes in what a judgement says of `model` alone, as of requests that are too old for the rest.
     pub fn hear(&mut self, model: &ModelName, part: Part<'_>, would: &Would) {
-        let own = self.models.entry(model.clone()).or_default();
-        if part.is_judged() && would.weight > 0.0 && own.judged < NEWEST {
-            own.judged += 1;
-            own.newest.add(part, would.weight);
-            own.expected.add(part.judged(would.expected(model)), would.weight);
-        }
+        let Some(verdict) = part.verdict().filter(|_| would.weight > 0.0) else { return };
+        let expected = would.expected(model).unwrap_or(verdict);
+        let judged = &mut self.models.entry(model.clone()).or_default().judged;
+        judged.push(Judged { weight: would.weight, verdict, expected });
     }
 
-    /// Whether a further judgement of `model` would be heard.
+    /// Whether too little was heard of `model`.
     pub fn listens_to(&self, model: &ModelName) -> bool {
-        self.models.get(model).is_none_or(|of| of.judged < NEWEST)
+        self.models.get(model).is_none_or(|of| of.judged.len() < NEWEST)
     }
 
     /// What `figure` would have been over `all` requests that `count` counts; `was` = what it was before them.
@@ -192,14 +200,32 @@ impl Hindsight {
         (sum + rest * was) / (told + rest)
     }
 
-    /// What the mean judgement would have been over `all` that there were, where it `is` this.
-    pub fn rating(&self, all: f64, is: f64) -> f64 {
-        let gained = self.models.values().map(|model| {
-            let off =
-                if model.judged as f64 >= ENOUGH { model.newest.rating() - model.expected.rating() } else { 0.0 };
-            model.foreseen + model.more * off
-        });
-        (is + gained.sum::<f64>() / all).clamp(0.0, 1.0)
+    /// What the mean judgement would have been over `all` that there were, where it `is` this; `was` = what it was before
+    /// them.
+    pub fn rating(&self, all: f64, was: f64, is: f64) -> f64 {
+        let gained = self.models.values().map(|model| model.foreseen + model.more * model.off());
+        let untold = (1.0 - self.told / all).max(0.0);
+        (is + gained.sum::<f64>() / all + untold * (was - is)).clamp(0.0, 1.0)
+    }
+}
+
+impl OfModel {
+    /// How far its judgements lie from what the other policy would have expected of them: of what it would not have had,
+    /// as they are; of what it would have had besides, by their weight, and the newest of them.
+    fn off(&self) -> f64 {
+        if (self.judged.len() as f64) < ENOUGH {
+            return 0.0;
+        }
+        // Of one that is asked all the time there are enough to be sure; one that fell was left soon after.
+        let newest = NEWEST.max(self.judged.len() / 3);
+        let counted = if self.more < 0.0 { self.judged.len() } else { newest };
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for judged in self.judged.iter().take(counted) {
+            let weight = if self.more < 0.0 { 1.0 } else { judged.weight };
+            sum += weight * (judged.verdict - judged.expected);
+            weights += weight;
+        }
+        sum / weights
     }
 }
 
@@ -209,6 +235,6 @@ impl Hindsight {
     /// have had so much `more` of them, as `foreseen`.
     pub(super) fn knowing(known: Tally, (more, foreseen): (f64, f64)) -> Self {
         let of = OfModel { known, more, foreseen, ..OfModel::default() };
-        Self { models: BTreeMap::from([("m".into(), of)]) }
+        Self { models: BTreeMap::from([("m".into(), of)]), told: f64::INFINITY }
     }
 }

@@ -89,13 +89,13 @@ fn a_policy_that_leaves_a_model_when_it_falls_stays_and_one_that_leaves_a_good_o
         go_on(&mut desk, now_ms() + 60, 300, &mut rng, then);
         desk.shared.live.load().policy.version == version
     };
-    for seed in 0..6 {
-        let b_falls = |model: &str| if model == "b" { 0.1 } else { 0.6 };
-        assert!(in_force_then(seed, b_falls, false), "{seed}: the version before would ask the broken one again");
-    }
-    let kept = (0..6).filter(|seed| in_force_then(*seed, |model| if model == "b" { 0.9 } else { 0.3 }, true));
-    let kept = kept.count();
-    assert!(kept <= 3, "the version before asked the good one: {kept} of 6 stay (those that soon learn better)");
+    let stay = |then, is_swapped| (0..20).filter(|seed| in_force_then(*seed, then, is_swapped)).count();
+    // Of a model that was left after a few bad answers it is not known whether it fell.
+    let left = stay(|model| if model == "b" { 0.1 } else { 0.6 }, false);
+    assert!(left >= 15, "the version before would ask the broken one again: {left} of 20 stay");
+    // What soon learns better is not taken back either.
+    let swapped = stay(|model| if model == "b" { 0.9 } else { 0.3 }, true);
+    assert!(swapped <= 10, "the version before asked the good one: {swapped} of 20 stay");
 }
 
 #[test]
