@@ -47,6 +47,7 @@ impl<'a> Part<'a> {
         let is_told = outcome.is_some() || verdict.is_some();
         (is_told && is_by_policy(&entry.decision)).then_some(Self { outcome, verdict })
     }
+
     /// Its judgement.
     pub fn verdict(&self) -> Option<f64> {
         self.verdict
