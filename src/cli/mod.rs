@@ -1,5 +1,11 @@
 //! The command line: one file per subcommand. Exit codes: 0 good, 1 failed, 2 wrong use.
 
+/// A line on standard output. Where it cannot be written (its disk is full) the program ends with a message: std's macro
+/// of this name panics.
+macro_rules! println {
+    ($($part:tt)*) => { $crate::cli::print(format_args!($($part)*)) };
+}
+
 mod bench;
 mod config;
 mod demo;
@@ -109,7 +115,9 @@ pub fn run() -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "pointsman", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pointsman", &mut script);
+            println!("{}", String::from_utf8_lossy(&script).trim_end());
             Ok(ExitCode::SUCCESS)
         }
     };
@@ -123,6 +131,15 @@ pub fn run() -> ExitCode {
 /// panic.
 fn say(line: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// What `println!` does in here.
+fn print(line: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_fmt(line).and_then(|()| out.write_all(b"\n")) {
+        say(format_args!("pointsman: standard output cannot be written: {error}"));
+        std::process::exit(1);
+    }
 }
 
 /// Says that a file ends in the middle of a line, of which `cut` is the number.

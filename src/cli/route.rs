@@ -110,7 +110,7 @@ fn print(decision: &Decision) {
     if let Some(why) = decision.features.as_ref().and_then(|features| features.why.as_deref()) {
         println!("without features: {why}");
     }
-    println!();
+    println!("");
     let mut table = Table::new();
     table.set_header(["candidate", "probability", "quality", "utility", "expected cost", "time to first piece"]);
     for candidate in &decision.candidates {

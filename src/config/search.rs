@@ -71,7 +71,8 @@ fn folded(letter: char) -> char {
     fn single(mut letters: impl ExactSizeIterator<Item = char>) -> Option<char> {
         letters.next().filter(|_| letters.len() == 0)
     }
-    if letter.is_ascii() {
+    // `ı` is a letter of its own, though its upper case is that of `i`.
+    if letter.is_ascii() || letter == 'ı' {
         return letter.to_ascii_lowercase();
     }
     // The way over the upper case brings together what has several lower ones: `ſ` and `s`, `ς` and `σ`.
@@ -121,6 +122,8 @@ mod tests {
         {
             assert_eq!(caseless(one), caseless(other));
         }
-        assert_ne!(caseless("ß"), caseless("ss"));
+        for (one, other) in [("ß", "ss"), ("sınır", "sinir"), ("İ", "i")] {
+            assert_ne!(caseless(one), caseless(other));
+        }
     }
 }

@@ -45,6 +45,27 @@ fn exit_codes_tell_failed_from_wrongly_used() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_under_standard_output_is_an_error_and_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&["config", "print"][..], &["models", "list"], &["completions", "bash"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ended = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+            .args(args)
+            .current_dir(dir.path())
+            .stdout(full)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap();
+        let said = stderr(&ended);
+        assert_eq!(ended.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.starts_with("pointsman: standard output cannot be written: No space left"), "{args:?}: {said}");
+    }
+}
+
 #[test]
 fn a_reader_that_goes_away_ends_a_listing_quietly() {
     let dir = tempfile::tempdir().unwrap();

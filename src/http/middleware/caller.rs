@@ -7,14 +7,13 @@
 //! The same holds for the proxy while nothing but the address lets one in: else any page could spend the operator's keys.
 //! A reading of what a page takes for its own origin says none; there a browser is told by what else it sends.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, USER_AGENT};
 use http::request::Parts;
-use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::ip::{self, Source};
@@ -207,19 +206,28 @@ pub fn own_page(headers: &HeaderMap, method: &Method) -> Result<(), ApiError> {
 ///
 /// # Errors
 ///
-/// `Permission` where the host is neither an address nor this machine's own name.
+/// `Permission` where a host is named that is neither an address nor this machine's own name.
 pub fn own_name(headers: &HeaderMap) -> Result<(), ApiError> {
-    let host =
-        headers.get(HOST).and_then(|value| value.to_str().ok()).and_then(|host| host.parse::<Authority>().ok());
-    let name = host.as_ref().map_or("", |host| host.host());
-    let plain = name.trim_start_matches('[').trim_end_matches(']');
-    if name.is_empty() || name == "localhost" || plain.parse::<IpAddr>().is_ok() {
+    if headers.get_all(HOST).iter().all(|host| host.to_str().is_ok_and(is_this_machine)) {
         return Ok(());
     }
     Err(ApiError::new(
         ErrorKind::Permission,
         "where nothing is asked for, browsers reach this listener by an address or as localhost only",
     ))
+}
+
+/// Whether a host, with or without a port, is an address or this machine's own name. What cannot be read is neither:
+/// browsers look up and send names that no parser of addresses takes (`a{b.example`).
+fn is_this_machine(host: &str) -> bool {
+    let is_port = |port: &str| port.bytes().all(|digit| digit.is_ascii_digit());
+    if let Some((address, port)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return address.parse::<Ipv6Addr>().is_ok()
+            && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
+    }
+    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    let is_own = name.is_empty() || name.eq_ignore_ascii_case("localhost") || name.parse::<Ipv4Addr>().is_ok();
+    is_own && is_port(port)
 }
 
 fn request_id(parts: &Parts) -> RequestId {
@@ -361,7 +369,17 @@ mod tests {
     #[test]
     fn only_own_names_lead_to_an_open_door() {
         let own = |host| own_name(&headers(&[("host", host)])).is_ok();
-        assert!(own("127.0.0.1:3200") && own("localhost:3200") && own("[::1]:3200"));
-        assert!(!own("attacker.example:3200"));
+        for host in ["127.0.0.1:3200", "localhost:3200", "LocalHost", "[::1]:3200", "[::1]", "10.1.2.3", ""] {
+            assert!(own(host), "{host}");
+        }
+        let foreign =
+            ["attacker.example:3200", "a{b.attacker.example", "a\"b.attacker.example:3200", "x:1:", "[::1]x"];
+        for host in foreign.into_iter().chain(["localhost.attacker.example", "me@localhost", "[x]", "127.0.0.1.x"]) {
+            assert!(!own(host), "{host}");
+        }
+        assert!(own_name(&headers(&[])).is_ok(), "no browser");
+        let mut both = headers(&[("host", "localhost")]);
+        both.append(HOST, http::HeaderValue::from_bytes(b"\xe4.attacker.example").unwrap());
+        assert!(own_name(&both).is_err());
     }
 }
