@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::fact::{Fact, Names};
 use super::hist::Histogram;
+use super::ratio::{Ratio, Ratios};
 use super::{Bucket, SingleModel, Summary, Sums};
 use crate::store::record::OutcomeStatus;
 
@@ -21,18 +22,10 @@ struct Tally {
 struct Single {
     count: u64,
     cost: f64,
+    cost_squared: f64,
     quality: f64,
-}
-
-/// Real costs over predicted ones, of the models that answered.
-#[derive(Debug, Clone, Copy, Default)]
-struct Ratio {
-    count: f64,
-    predicted: f64,
-    spent: f64,
-    predicted_squared: f64,
-    spent_squared: f64,
-    product: f64,
+    /// Of the requests that it did serve.
+    ratio: Ratio,
 }
 
 /// The sums of one stretch of time.
@@ -42,7 +35,6 @@ pub(super) struct Cell {
     models: BTreeMap<u32, Tally>,
     tasks: BTreeMap<u32, u64>,
     single: BTreeMap<u32, Single>,
-    ratio: Ratio,
     /// Requests that cost something, whoever chose for them.
     priced: u64,
 }
@@ -122,37 +114,6 @@ impl Tally {
     }
 }
 
-impl Ratio {
-    fn note(&mut self, predicted: f64, spent: f64, sign: f64) {
-        self.count += sign;
-        self.predicted += sign * predicted;
-        self.spent += sign * spent;
-        self.predicted_squared += sign * predicted * predicted;
-        self.spent_squared += sign * spent * spent;
-        self.product += sign * predicted * spent;
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        self.predicted += other.predicted;
-        self.spent += other.spent;
-        self.predicted_squared += other.predicted_squared;
-        self.spent_squared += other.spent_squared;
-        self.product += other.product;
-    }
-
-    /// The ratio and its standard error; one without an error where there is nothing to compare.
-    fn estimate(&self) -> (f64, f64) {
-        if self.predicted <= 0.0 || self.count < 2.0 {
-            return (1.0, 0.0);
-        }
-        let ratio = self.spent / self.predicted;
-        let squares = self.spent_squared - 2.0 * ratio * self.product + ratio * ratio * self.predicted_squared;
-        let variance = squares.max(0.0) / (self.count - 1.0);
-        (ratio, (variance * self.count).sqrt() / self.predicted)
-    }
-}
-
 impl Cell {
     /// Adds an entry, or takes it out.
     pub(super) fn note(&mut self, fact: &Fact, more: bool) {
@@ -172,9 +133,10 @@ impl Cell {
             let single = self.single.entry(option.model).or_default();
             step(&mut single.count, more);
             single.cost += sign * option.cost_usd;
+            single.cost_squared += sign * option.cost_usd * option.cost_usd;
             single.quality += sign * f64::from(option.quality);
             if option.model == fact.model {
-                self.ratio.note(option.cost_usd, spent, sign);
+                single.ratio.note(option.cost_usd, spent, sign);
             }
         }
     }
@@ -191,28 +153,26 @@ impl Cell {
             let single = self.single.entry(*model).or_default();
             single.count += more.count;
             single.cost += more.cost;
+            single.cost_squared += more.cost_squared;
             single.quality += more.quality;
+            single.ratio.merge(&more.ratio);
         }
-        self.ratio.merge(&other.ratio);
         self.priced += other.priced;
     }
 
     fn singles(&self, names: &Names) -> BTreeMap<String, SingleModel> {
         let served = self.single.values().map(|single| single.count).max().unwrap_or(0);
-        let (ratio, error) = self.ratio.estimate();
-        let of = |single: &Single| {
+        let ratios = Ratios::new(self.single.iter().map(|(model, single)| (*model, &single.ratio)));
+        let of = |model: u32, single: &Single| {
             // Requests it could not have served are taken to be like the others.
-            let cost = single.cost * self.priced as f64 / single.count as f64;
-            SingleModel {
-                cost_usd: cost * ratio,
-                cost_error_usd: cost * error * 1.96,
-                quality: single.quality / single.count as f64,
-            }
+            let all = self.priced as f64 / single.count as f64;
+            let (cost_usd, cost_error_usd) = ratios.cost(model, single.cost * all, single.cost_squared * all);
+            SingleModel { cost_usd, cost_error_usd, quality: single.quality / single.count as f64 }
         };
         self.single
             .iter()
             .filter(|(_, single)| single.count > 0 && single.count * 10 >= served * 9)
-            .map(|(model, single)| (names.name(*model).to_owned(), of(single)))
+            .map(|(model, single)| (names.name(*model).to_owned(), of(*model, single)))
             .collect()
     }
 }

@@ -15,6 +15,7 @@
 mod cell;
 mod fact;
 mod hist;
+mod ratio;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -127,10 +128,11 @@ pub struct Bucket {
 /// All requests of a stretch of time, had they gone to one model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct SingleModel {
-    /// US dollars: the model's predicted costs, corrected by how the predictions for the models that answered compare
-    /// with what they cost (a ratio estimate; Cochran, "Sampling Techniques", 3rd ed. 1977, chapter 6).
+    /// US dollars: the model's predicted costs, corrected by how such predictions compare with what was spent: its own
+    /// as far as it answered, else those of the models that did.
     pub cost_usd: f64,
-    /// Half of the 95 % interval around it, from the spread of what was spent around the corrected predictions.
+    /// Half of the 95 % interval around it, from the spread of what was spent around the corrected predictions, and of
+    /// the models around each other.
     pub cost_error_usd: f64,
     /// Mean probability of a good answer, as predicted when the requests came.
     pub quality: f64,

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::ratio::{Ratio, Ratios};
 use super::*;
 use crate::config;
 use crate::protocol::ModelName;
@@ -116,36 +117,39 @@ fn check(store: &Store) {
     }
 }
 
-/// The spend against the alternatives, by the formulas of the book.
+/// The spend against the alternatives, from the costs themselves instead of running sums.
 fn singles(found: &Summary, seen: &[&Entry]) {
-    let (mut pairs, mut all, mut priced) = (Vec::new(), BTreeMap::<String, (f64, f64, f64)>::new(), 0.0);
+    let (mut all, mut priced) = (BTreeMap::<u32, (f64, Vec<f64>, f64, Ratio)>::new(), 0.0);
+    let models = ["a", "b", "c"];
     for entry in seen {
         let Some(end) = &entry.outcome else { continue };
         let Some(spent) = end.cost_usd else { continue };
         priced += 1.0;
         let model = end.model.as_ref().unwrap_or(&entry.decision.chosen);
         for candidate in &entry.decision.candidates {
-            let one = all.entry(candidate.model.to_string()).or_default();
-            *one = (one.0 + 1.0, one.1 + candidate.cost_usd, one.2 + candidate.quality);
+            let number = models.iter().position(|name| candidate.model == ModelName::from(*name)).unwrap() as u32;
+            let one = all.entry(number).or_default();
+            one.0 += 1.0;
+            one.1.push(candidate.cost_usd);
+            one.2 += candidate.quality;
             if candidate.model == *model {
-                pairs.push((candidate.cost_usd, spent));
+                one.3.note(candidate.cost_usd, spent, 1.0);
             }
         }
     }
+    let ratios = Ratios::new(all.iter().map(|(model, one)| (*model, &one.3)));
     let served = all.values().map(|one| one.0).fold(0.0, f64::max);
     all.retain(|_, one| one.0 >= 0.9 * served);
-    assert_eq!(found.single_models.keys().collect::<Vec<_>>(), all.keys().collect::<Vec<_>>());
-    let (n, x, y) = pairs.iter().fold((0.0, 0.0, 0.0), |(n, x, y), pair| (n + 1.0, x + pair.0, y + pair.1));
-    if n < 2.0 {
-        return;
-    }
-    let ratio: f64 = y / x;
-    let variance = pairs.iter().map(|(x, y)| (y - ratio * x).powi(2)).sum::<f64>() / (n - 1.0);
-    for (model, (count, cost, quality)) in all {
-        let one = &found.single_models[&model];
-        let whole = cost * priced / count;
-        assert!((one.cost_usd - whole * ratio).abs() < 1e-9, "{model}");
-        assert!((one.cost_error_usd - 1.96 * whole * (variance * n).sqrt() / x).abs() < 1e-6, "{model}");
+    let names: Vec<&str> = all.keys().map(|number| models[*number as usize]).collect();
+    assert_eq!(found.single_models.keys().collect::<Vec<_>>(), names);
+    for (number, (count, costs, quality, _)) in all {
+        let model = models[number as usize];
+        let one = &found.single_models[model];
+        let share = priced / count;
+        let squares: f64 = costs.iter().map(|cost| cost * cost).sum();
+        let (cost, error) = ratios.cost(number, costs.iter().sum::<f64>() * share, squares * share);
+        assert!((one.cost_usd - cost).abs() < 1e-9, "{model}");
+        assert!((one.cost_error_usd - error).abs() < 1e-6, "{model}");
         assert!((one.quality - quality / count).abs() < 1e-6);
     }
 }
