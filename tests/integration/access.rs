@@ -163,6 +163,21 @@ async fn no_page_of_anybodys_spends_the_operators_keys() {
 }
 
 #[tokio::test]
+async fn where_no_token_is_asked_for_pages_of_elsewhere_spend_nothing_either() {
+    let gateway =
+        TestGateway::start("[access]\nauth = 'off'\n[server]\ncors_origins = ['https://app.example']").await;
+    let sent = async |origin: &str, site: &str| {
+        let request = gateway.http.post(gateway.url("/api/chat")).body(ask("/api/chat", "gpt-4o", "hi").to_string());
+        let request = request.header("origin", origin).header("sec-fetch-site", site);
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(sent("https://evil.example", "cross-site").await, 403);
+    assert_eq!(sent("https://app.example", "cross-site").await, 200);
+    assert_eq!(sent("https://gateway.example", "same-origin").await, 200, "a proxy in front may call us otherwise");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn denied_addresses_stay_outside() {
     let gateway = TestGateway::start("[access]\ndeny = ['127.0.0.0/8']").await;
     let response = gateway.post("/v1/messages", ask("/v1/messages", "gpt-4o", "hi")).await;

@@ -178,6 +178,12 @@ pub fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
+/// Whether a browser says that another page made it send a change. Not all browsers say where a reading comes from, and
+/// no page can read the answer; so readings are let pass.
+fn is_from_elsewhere(headers: &HeaderMap, method: &Method) -> bool {
+    is_change(method) && headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
+}
+
 /// Refuses what another page made a browser send.
 ///
 /// # Errors
@@ -185,9 +191,7 @@ pub fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 /// `Permission` where the browser names another origin.
 pub fn own_page(headers: &HeaderMap, method: &Method) -> Result<(), ApiError> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    // Not all browsers say where a reading comes from, and no page can read the answer; so readings are let pass.
-    let foreign = |site: &str| !matches!(site, "same-origin" | "none");
-    let by_site = is_change(method) && text("sec-fetch-site").is_some_and(foreign);
+    let by_site = is_from_elsewhere(headers, method);
     let host = text(HOST.as_str());
     let by_origin =
         text(ORIGIN.as_str()).is_some_and(|origin| origin.split_once("://").map(|(_, name)| name) != host);
@@ -264,7 +268,16 @@ fn check(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<(Option<Arc<T
     let source = source(parts, access)?;
     let tokens = gateway.tokens();
     let token = match access.auth {
-        Auth::Off => None,
+        Auth::Off => {
+            // Any program may ask, but no page that its users happen to look at: it would spend the keys.
+            let is_named = parts.headers.get(ORIGIN).is_some_and(|origin| names(&server.cors_origins, origin));
+            if is_from_elsewhere(&parts.headers, &parts.method) && !is_named {
+                let message =
+                    "another page made a browser send this; pages that may are named in server.cors_origins";
+                return Err(ApiError::new(ErrorKind::Permission, message));
+            }
+            None
+        }
         Auth::Auto if tokens.is_empty() => {
             own_machine(parts, source, &server.cors_origins)?;
             None
@@ -282,8 +295,7 @@ fn own_machine(parts: &Parts, source: Source, cors_origins: &[String]) -> Result
         return Err(elsewhere(source, &parts.headers));
     }
     let origin = parts.headers.get(ORIGIN);
-    let named = |origin: &HeaderValue| cors_origins.iter().any(|known| known == "*" || origin == known);
-    if origin.is_some_and(named) {
+    if origin.is_some_and(|origin| names(cors_origins, origin)) {
         return Ok(());
     }
     own_page(&parts.headers, &parts.method).map_err(|error| ApiError {
@@ -292,6 +304,11 @@ fn own_machine(parts: &Parts, source: Source, cors_origins: &[String]) -> Result
     })?;
     // Programs may call this machine what they like.
     if origin.is_some() || is_browser(&parts.headers) { own_name(&parts.headers) } else { Ok(()) }
+}
+
+/// Whether the operator named the page, or all pages.
+fn names(cors_origins: &[String], origin: &HeaderValue) -> bool {
+    cors_origins.iter().any(|known| known == "*" || origin == known)
 }
 
 /// Whether a browser asks: readings of a page's own origin, as it takes it to be, carry none.

@@ -128,7 +128,12 @@ impl Exporter {
             beside.push(".part");
             Part(beside.into())
         });
-        let file = File::create(part.as_ref().map_or(path, |part| &part.0)).map_err(failed)?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true);
+        // Prompts may be in it: whoever wants others to read it says so.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(part.as_ref().map_or(path, |part| &part.0)).map_err(failed)?;
         // Who hid the one that is there wants its successor hidden, too.
         if part.is_some()
             && let Ok(there) = std::fs::metadata(path)

@@ -49,16 +49,19 @@ fn entry(number: u128) -> Entry {
 
 #[cfg(unix)]
 #[test]
-fn who_hid_the_one_before_finds_its_successor_hidden() {
+fn an_export_is_its_owners_unless_the_one_before_was_shown_to_others() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log.jsonl");
-    std::fs::write(&path, "of before").unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let mut export = Exporter::create(&path, Format::JsonLines).unwrap();
-    export.write(&entry(1)).unwrap();
-    assert_eq!(export.finish().unwrap(), 1);
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let mode_of_next = || {
+        let mut export = Exporter::create(&path, Format::JsonLines).unwrap();
+        export.write(&entry(1)).unwrap();
+        assert_eq!(export.finish().unwrap(), 1);
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!(mode_of_next(), 0o600, "prompts may be in it");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(mode_of_next(), 0o640);
 }
 
 #[test]
