@@ -29,7 +29,7 @@ use crate::tuner::{Budgets, LearnError, Learner, Recorder, Work, Writer, keep_ho
 use crate::upstream::{Client, discover, use_pool};
 
 /// How often files are looked at for changes.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How long the classifier's thread is waited for at the end.
 const CLASSIFIER_STOP: Duration = Duration::from_secs(2);
@@ -97,6 +97,9 @@ struct Source {
     args: LoadArgs,
     /// The files it was read from, as they were before.
     files: Vec<Stamped>,
+    /// How changed ones looked last time: what is being written may stop at any line, and be a configuration of its own
+    /// there, without the rules at its end.
+    changing: Option<Vec<Stamped>>,
 }
 
 impl Source {
@@ -108,7 +111,14 @@ impl Source {
     /// watches the files has tokens to take over, too.
     fn reload(&mut self, gateway: &Gateway) -> Result<(), ConfigErrors> {
         let before = self.files_now();
-        let taken = unharmed(|| take_over(gateway, &self.args));
+        let lost = before.iter().zip(&self.files).find(|(now, before)| now.stamp.lost_all_since(&before.stamp));
+        let taken = match lost {
+            Some((file, _)) => {
+                let file = file.path.display();
+                Err(ConfigErrors(vec![format!("{file} is empty; if it is to be, another SIGHUP takes it over")]))
+            }
+            None => unharmed(|| take_over(gateway, &self.args)),
+        };
         let (files, done) = match taken {
             // Other files may have been read this time.
             Ok(files) => (files, Ok(())),
@@ -140,7 +150,7 @@ impl Engine {
         // Before they are read: reading a long log takes a while, and what is written meanwhile must not be missed.
         let seen = Seen::now(&loaded.config);
         let dir = log_dir(&loaded.config, args.sandbox.is_some());
-        let source = Arc::new(Mutex::new(Source { args, files: loaded.files.clone() }));
+        let source = Arc::new(Mutex::new(Source { args, files: loaded.files.clone(), changing: None }));
         let (gateway, backstage) = build(&loaded, open_store(&dir, &loaded.config)?)?;
         let gateway = Arc::new(gateway);
         let Backstage { writer, work, news } = backstage;
@@ -455,7 +465,7 @@ fn take_over_tokens(gateway: &Gateway) {
     }
 }
 
-/// Looks at the configuration's files, at the tokens' and at the classifier's head once a second. Polling sees every
+/// Looks at the configuration's files, at the tokens' and at the classifier's head twice a second. Polling sees every
 /// kind of change (editors that replace the file, mounted secrets, network disks) and costs a few system calls.
 async fn watching_files(
     gateway: Arc<Gateway>,
@@ -482,11 +492,13 @@ async fn watching_files(
     }
 }
 
+/// Takes over files that have changed, once they look as they did last time.
 fn reload_if_changed(gateway: &Gateway, source: &Mutex<Source>) {
     let mut source = source.lock();
-    if source.files_now() != source.files
-        && let Err(errors) = source.reload(gateway)
-    {
+    let now = Some(source.files_now()).filter(|now| *now != source.files);
+    let is_whole = now.is_some() && now == source.changing;
+    source.changing = now;
+    if is_whole && let Err(errors) = source.reload(gateway) {
         tracing::error!(errors = %errors, "The changed configuration is wrong; the old one stays in force");
     }
 }

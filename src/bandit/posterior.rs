@@ -138,6 +138,8 @@ pub(super) struct Beliefs {
     newcomers: [Belief; 3],
     /// Standard deviation of a reward around its expectation.
     pub(super) noise: f64,
+    /// How far models of weak priors differ by kind of work, between 0 (the least that is thought possible) and 1.
+    pub(super) fields: f64,
 }
 
 impl Beliefs {
@@ -171,7 +173,7 @@ const SPREADS: [f64; 3] = [0.4, 0.7, 1.0];
 /// likely it makes the rewards seen (empirical Bayes; Morris 1983, "Parametric Empirical Bayes Inference").
 pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Beliefs {
     if shape.kinds == 0 || arms.iter().all(|arm| arm.grounds == Grounds::Fitted) {
-        return Posterior::of(arms, shape, settings).beliefs(shape, settings);
+        return Posterior::of(arms, shape, settings).beliefs(shape, settings, 0.0);
     }
     let with = |weak_kind: f64| Settings { weak_kind, ..*settings };
     let tried = SPREADS.map(|share| {
@@ -185,8 +187,11 @@ pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Belie
         variance += weight * spread.powi(2);
         weights += weight;
     }
+    let variance = variance / weights;
+    let least = SPREADS[0].powi(2);
+    let fields = (variance / settings.weak_kind.powi(2).max(f64::MIN_POSITIVE) - least) / (1.0 - least);
     // Whoever was never tried keeps the whole spread: what was seen of the others says little of it.
-    Posterior::of(arms, shape, &with((variance / weights).sqrt())).beliefs(shape, settings)
+    Posterior::of(arms, shape, &with(variance.sqrt())).beliefs(shape, settings, fields.clamp(0.0, 1.0))
 }
 
 /// The posterior under certain settings, model by model and of what they have in common.
@@ -265,7 +270,7 @@ impl Posterior {
         Self { own, common, common_mean, noise, evidence }
     }
 
-    fn beliefs(self, shape: Shape, settings: &Settings) -> Beliefs {
+    fn beliefs(self, shape: Shape, settings: &Settings, fields: f64) -> Beliefs {
         let times = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).collect::<Vec<_>>();
         let arms = self.own.iter().map(|own| {
             let passed_on = own.covariance.times(&times(&own.precision, &self.common_mean));
@@ -292,6 +297,6 @@ impl Posterior {
                 settled: true,
             }
         });
-        Beliefs { arms: arms.collect(), newcomers, noise: self.noise.sqrt() }
+        Beliefs { arms: arms.collect(), newcomers, noise: self.noise.sqrt(), fields }
     }
 }

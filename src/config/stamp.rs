@@ -1,18 +1,46 @@
 //! How a file is seen to have changed.
 
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// When a file was written, and how long it is, bytes; `None` = it is not there.
+/// How a file looks from outside; `None` = it is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp(Option<(SystemTime, u64)>);
+pub struct Stamp(Option<Look>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Look {
+    written: SystemTime,
+    length: u64,
+    /// Which file it is, and when it last became what it is: builds that can be repeated give all their files one time.
+    identity: [i64; 4],
+}
 
 impl Stamp {
     /// A file as it is now. To be taken before the file is read: what is written while it is read is then seen later.
     pub fn of(file: &Path) -> Self {
         let meta = std::fs::metadata(file).ok();
-        Self(meta.and_then(|meta| Some((meta.modified().ok()?, meta.len()))))
+        Self(meta.and_then(|meta| {
+            Some(Look { written: meta.modified().ok()?, length: meta.len(), identity: identity(&meta) })
+        }))
     }
+
+    /// Whether a file that held something holds nothing now.
+    pub fn lost_all_since(&self, before: &Self) -> bool {
+        let length = |stamp: &Self| stamp.0.map(|look| look.length);
+        length(self) == Some(0) && length(before).is_some_and(|length| length > 0)
+    }
+}
+
+#[cfg(unix)]
+fn identity(meta: &Metadata) -> [i64; 4] {
+    use std::os::unix::fs::MetadataExt;
+    [meta.dev() as i64, meta.ino() as i64, meta.ctime(), meta.ctime_nsec()]
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> [i64; 4] {
+    [0; 4]
 }
 
 /// A file, and how it was before it was read.
@@ -53,5 +81,25 @@ mod tests {
         assert_ne!(written.again(), written);
         std::fs::remove_file(&missing.path).unwrap();
         assert_eq!(written.again(), missing);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_in_the_place_of_another_is_told_from_it_whatever_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, next] = ["file", "next"].map(|name| dir.path().join(name));
+        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        let write = |path: &Path, text: &str| {
+            std::fs::write(path, text).unwrap();
+            std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+        };
+        write(&file, "1");
+        let before = Stamped::new(file.clone());
+        write(&next, "2");
+        std::fs::rename(&next, &file).unwrap();
+        assert_ne!(before.again(), before);
+        assert!(!before.again().stamp.lost_all_since(&before.stamp));
+        write(&file, "");
+        assert!(before.again().stamp.lost_all_since(&before.stamp));
     }
 }

@@ -107,6 +107,10 @@ impl Catalog {
                 let breaker = config.dispatch.breaker;
                 let known = known.map(AsRef::as_ref);
                 let deployment = Deployment::new(Arc::clone(provider), upstream, place.weight, breaker, known);
+                // What was wrong with another address or key is no reason to spare this one.
+                if known.is_some_and(|known| !known.provider.leads_where(&deployment.provider)) {
+                    deployment.reset();
+                }
                 deployment.drain(change.is_some_and(|change| change.drained.contains(&label)));
                 Some(Arc::new(deployment))
             };
@@ -179,7 +183,35 @@ fn unmarked(name: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::protocol::ErrorKind;
+    use crate::upstream::Verdict;
+
+    #[test]
+    fn a_corrected_address_or_key_is_not_spared_for_what_the_old_one_did() {
+        let catalog = |address: &str, key: &str, before: Option<&Catalog>| {
+            let mut config: Config = format!(
+                "[providers.p]\nbase_url = 'http://{address}/v1'\n[models.m]\nprovider = 'p'\nupstream = 'm'\n\
+                 [dispatch.breaker]\nopen_ms = 60000\n"
+            )
+            .parse()
+            .unwrap();
+            config.providers.get_mut("p").unwrap().key = Some(key.to_owned().into());
+            Catalog::new(&config, &BTreeMap::new(), before)
+        };
+        let now = Instant::now();
+        for (address, key) in [("127.0.0.1:2", "a"), ("127.0.0.1:1", "b")] {
+            let old = catalog("127.0.0.1:1", "a", None);
+            while let Some(mut permit) = old.find("m").unwrap().deployments[0].admit(now) {
+                permit.settle(&Verdict::Bad(ErrorKind::Connection), now, 0);
+            }
+            let admits = |catalog: &Catalog| catalog.find("m").unwrap().deployments[0].check(now).is_ok();
+            assert!(!admits(&catalog("127.0.0.1:1", "a", Some(&old))), "as it was");
+            assert!(admits(&catalog(address, key, Some(&old))), "{address} {key}");
+        }
+    }
 
     #[test]
     fn vendors_own_ids_lead_to_the_models_served_under_them() {

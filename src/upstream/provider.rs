@@ -95,6 +95,11 @@ impl Provider {
         Some(format!("{}{path}", self.base_url))
     }
 
+    /// Whether calls reach the same server as those of another do, as the same customer.
+    pub(super) fn leads_where(&self, other: &Self) -> bool {
+        self.base_url == other.base_url && self.headers == other.headers
+    }
+
     /// Headers of every call, the key among them (marked sensitive, so that no debug print shows it).
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
