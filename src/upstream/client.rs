@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, Method};
+use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, Method};
+use jiff::{SignedDuration, Timestamp};
 use reqwest::NoProxy;
 use tokio::time::{Instant, timeout_at};
 
@@ -98,6 +99,20 @@ impl CallError {
             Self::Cut(error)
         }
     }
+}
+
+/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), and OpenAI's `retry-after-ms`. Dates are seen from
+/// the answer's own `Date`, as clocks differ, else from `now`.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.trim());
+    let seconds = |name: HeaderName| text(name)?.parse::<f64>().ok();
+    let date = |name: HeaderName| jiff::fmt::rfc2822::parse(text(name)?).ok().map(|at| at.timestamp());
+    let ms = seconds(HeaderName::from_static("retry-after-ms"));
+    if let Some(wait) = ms.map(|ms| ms / 1e3).or_else(|| seconds(RETRY_AFTER)) {
+        return Duration::try_from_secs_f64(wait).ok();
+    }
+    let wait = date(RETRY_AFTER)?.duration_since(date(DATE).unwrap_or(now));
+    Some(wait.max(SignedDuration::ZERO).unsigned_abs())
 }
 
 /// Called without a proxy, whatever is configured: it could not lead here.
@@ -240,11 +255,9 @@ impl Answer {
         self.response.headers().get(name)?.to_str().ok()
     }
 
-    /// `Retry-After` in its form of seconds, and OpenAI's `retry-after-ms`; the form with a date is rare and ignored.
+    /// How long the vendor wants to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
-        let header = |name: &str| self.response.headers().get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-        let wait = header("retry-after-ms").map(|ms| ms / 1e3).or_else(|| header(RETRY_AFTER.as_str()))?;
-        Duration::try_from_secs_f64(wait).ok()
+        retry_after(self.response.headers(), Timestamp::now())
     }
 
     /// The next piece of the body, or `None` at its end.
@@ -283,9 +296,29 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn a_vendors_wish_to_be_left_alone_is_read_in_all_its_forms() {
+        let now: Timestamp = "2026-11-29T08:00:00Z".parse().unwrap();
+        let wait = |pairs: &[(&'static str, &'static str)]| {
+            let pair = |(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+            retry_after(&pairs.iter().copied().map(pair).collect(), now)
+        };
+        let seconds = |count| Some(Duration::from_secs(count));
+        let at_ten = ("retry-after", "Sun, 29 Nov 2026 08:00:10 GMT");
+        assert_eq!(wait(&[("retry-after", " 7 ")]), seconds(7));
+        assert_eq!(wait(&[("retry-after", "7"), ("retry-after-ms", "250")]), Some(Duration::from_millis(250)));
+        assert_eq!(wait(&[at_ten]), seconds(10));
+        assert_eq!(wait(&[at_ten, ("date", "Sun, 29 Nov 2026 07:59:00 GMT")]), seconds(70), "by the vendor's clock");
+        assert_eq!(wait(&[at_ten, ("date", "Sun, 29 Nov 2026 08:01:00 GMT")]), seconds(0));
+        for nonsense in ["soon", "-3", "NaN", "inf", "1e99", ""] {
+            assert_eq!(wait(&[("retry-after", nonsense)]), None, "{nonsense}");
+        }
+        assert_eq!(wait(&[]), None);
+    }
 
     #[test]
     fn a_providers_beta_stands_beside_the_clients() {
