@@ -8,7 +8,18 @@ use std::collections::{HashMap, VecDeque};
 
 use serde::de::IgnoredAny;
 
+use super::json::written;
 use crate::protocol::{StreamEvent, ToolCallDelta};
+
+/// Bytes that it takes to keep an event, and to say it: JSON writes some letters as six.
+pub(super) fn weight(event: &StreamEvent) -> usize {
+    let text = match event {
+        StreamEvent::Text(text) | StreamEvent::Thinking(text) | StreamEvent::Refusal(text) => text,
+        StreamEvent::ToolCall(call) => &call.arguments,
+        _ => return event.weight(),
+    };
+    event.weight() - text.len() + written(text)
+}
 
 /// What is under way and what waits for it.
 #[derive(Debug, Default)]
@@ -58,7 +69,7 @@ impl InTurn {
                 let at = self.calls.get(&piece.index).map(|at| at - self.gone);
                 if let Some(StreamEvent::ToolCall(call)) = at.and_then(|at| self.held.get_mut(at)) {
                     call.arguments.push_str(&piece.arguments);
-                    self.weight += piece.arguments.len();
+                    self.weight += written(&piece.arguments);
                 }
                 return Vec::new();
             }
@@ -83,7 +94,7 @@ impl InTurn {
         if let StreamEvent::ToolCall(call) = &event {
             self.calls.insert(call.index, self.gone + self.held.len());
         }
-        self.weight += event.weight();
+        self.weight += weight(&event);
         self.held.push_back(event);
     }
 
@@ -94,7 +105,7 @@ impl InTurn {
             self.calls.remove(&call.index);
         }
         self.gone += 1;
-        self.weight -= event.weight();
+        self.weight -= weight(&event);
         Some(event)
     }
 
@@ -213,14 +224,14 @@ mod tests {
         let held = [StreamEvent::Text("words".into()), call(1, true, "{")];
         let weight: usize = held.iter().map(StreamEvent::weight).sum();
         held.into_iter().for_each(|event| pass(&mut in_turn, event));
-        pass(&mut in_turn, call(1, false, "  "));
-        assert_eq!(in_turn.kept(), 6 + weight + 2);
+        pass(&mut in_turn, call(1, false, " \n"));
+        assert_eq!(in_turn.kept(), 6 + weight + 3, "as it is written");
         pass(&mut in_turn, call(0, false, "1}"));
-        assert_eq!(in_turn.kept(), "{  ".len(), "the second is open now");
+        assert_eq!(in_turn.kept(), "{ \n".len(), "the second is open now");
         pass(&mut in_turn, call(1, false, "}"));
         assert_eq!(in_turn.kept(), 0);
         assert_eq!(said.len(), 6);
-        assert_eq!(said[4], call(1, true, "{  "));
+        assert_eq!(said[4], call(1, true, "{ \n"));
     }
 
     /// A model that writes code calls with many braces, and some servers mix the pieces of many calls.

@@ -163,6 +163,17 @@ pub(super) fn whole(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_f64().filter(exact).map(|number| number as u64))
 }
 
+/// Bytes that a text takes as JSON writes it, without its quotes.
+pub(super) fn written(text: &str) -> usize {
+    let letter = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 2,
+        // As `\u0001`.
+        ..b' ' => 6,
+        _ => 1,
+    };
+    text.bytes().map(letter).sum()
+}
+
 /// A field that must be there and is not.
 pub(super) fn missing(path: &str) -> ApiError {
     ApiError::invalid(format!("{path} is missing")).at(path)
@@ -221,6 +232,14 @@ fn trouble(body: &[u8], error: &serde_json::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_as_long_as_json_writes_it() {
+        let all: String = ('\0'..='\u{3ff}').chain(['\u{2028}', '\u{1f600}']).collect();
+        for text in all.split("").chain([all.as_str()]) {
+            assert_eq!(written(text) + 2, Value::from(text).to_string().len(), "{text:?}");
+        }
+    }
 
     #[test]
     fn a_body_that_is_no_json_is_told_why_without_being_quoted() {

@@ -265,7 +265,8 @@ pub fn pass_request(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> 
 }
 
 /// The client's own body for a backend of the same dialect: only `model` is changed, and at OpenAI's the name of the field
-/// that bounds the answer, and the wish for a stream's usage, so that the answer's cost is known. Every other byte stays.
+/// that bounds the answer, and the wish for a stream's usage, so that the answer's cost is known; and what is said of tools
+/// where there are none is left out. Every other byte stays.
 ///
 /// # Errors
 ///

@@ -26,6 +26,43 @@ fn passing_through_changes_the_model_and_nothing_else() {
     assert!(passthrough_request(&target, b"[1]", false).is_err());
 }
 
+#[test]
+fn what_is_said_of_tools_where_there_are_none_goes_to_no_vendor() {
+    let quirks = Quirks::default();
+    let target = target(Dialect::OpenAi, &quirks);
+    let left = |body: &str| {
+        let passed = passthrough_request(&target, body.as_bytes(), false).unwrap();
+        String::from_utf8(passed.to_vec()).unwrap()
+    };
+    for (body, rest) in [
+        (r#"{"model":"m", "tool_choice" : "auto", "x":1.50}"#, r#"{"model":"upstream-id", "x":1.50}"#),
+        (r#"{"tool_choice":"none", "tools": [ ] ,"x":1, "model":"m"}"#, r#"{"x":1, "model":"upstream-id"}"#),
+        (r#"{"tools":[],"model":"m","parallel_tool_calls":true }"#, r#"{"model":"upstream-id" }"#),
+        (r#"{"model":"m","tools":null,"tool_choice":"auto"}"#, r#"{"model":"upstream-id","tools":null}"#),
+        (r#"{"x":1,"parallel_tool_calls":false,"tools":[]}"#, r#"{"model":"upstream-id","x":1}"#),
+        (r#"{"tool_choice":"auto","tools":[]}"#, r#"{"model":"upstream-id"}"#),
+        (r#"{"tool_choice":"auto"}"#, r#"{"model":"upstream-id"}"#),
+    ] {
+        assert_eq!(left(body), rest, "{body}");
+    }
+    // What demands a call, or goes with tools, is the vendor's to judge.
+    for body in [
+        r#"{"model":"upstream-id","tool_choice":"required"}"#,
+        r#"{"model":"upstream-id","tool_choice":{"type":"function","function":{"name":"f"}}}"#,
+        r#"{"model":"upstream-id","tool_choice":"auto","parallel_tool_calls":true,"tools":[{"type":"custom"}]}"#,
+        r#"{"model":"upstream-id","parallel_tool_calls":true,"functions":[{"name":"f"}]}"#,
+    ] {
+        assert_eq!(left(body), body);
+    }
+    let (body, dropped) = passed(
+        &Target { quirks: &MODEST, ..target },
+        json!({ "model": "auto", "tools": [], "tool_choice": "auto", "reasoning_effort": "low", "x_future": 1,
+            "messages": [{ "role": "user", "content": "x" }] }),
+    );
+    assert_eq!((body.get("tools"), body.get("tool_choice"), &body["x_future"]), (None, None, &json!(1)));
+    assert_eq!(dropped, ["reasoning"], "nothing was asked for that is not done");
+}
+
 /// A look-alike that knows little.
 const MODEST: Quirks = Quirks {
     max_tokens_field: Some(MaxTokensField::MaxTokens),

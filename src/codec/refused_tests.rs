@@ -108,6 +108,23 @@ fn how_much_to_think_is_not_said_to_who_refuses_it() {
 }
 
 #[test]
+fn nothing_is_lost_where_who_cannot_think_is_told_not_to() {
+    let quirks = Quirks::default();
+    let off = anthropic(&ask(json!({ "max_tokens": 50, "thinking": { "type": "disabled" } })));
+    let none = ask(json!({ "reasoning_effort": "none" }));
+    for dialect in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Ollama] {
+        let mute = Target { reasoning: false, ..target(dialect, &quirks) };
+        let passed = (dialect == Dialect::OpenAi).then(|| passed(&mute, &none));
+        for (body, dropped) in [sent(&mute, &off), sent(&mute, &openai(none.clone()))].into_iter().chain(passed) {
+            let said = ["reasoning_effort", "thinking", "think"].map(|field| body.get(field));
+            assert_eq!((said, dropped), ([None; 3], Vec::new()), "{dialect:?}");
+        }
+        let (_, dropped) = sent(&mute, &openai(ask(json!({ "reasoning_effort": "low" }))));
+        assert_eq!(dropped, ["reasoning"], "{dialect:?}");
+    }
+}
+
+#[test]
 fn who_has_a_word_of_its_own_for_not_thinking_is_told_so() {
     let quirks = Quirks { thinking: true, reasoning_effort: false, ..Quirks::default() };
     let deepseek = target(Dialect::OpenAi, &quirks);

@@ -235,6 +235,12 @@ fn what_is_told_once_more_at_the_end_is_counted_until_then() {
             kept(Dialect::Responses, said)
         );
     }
+    let signs = "\u{1}".repeat(1 << 16);
+    let least = 6 << 16;
+    for said in [vec![StreamEvent::Text(signs.clone())], vec![call(0, &signs)], vec![call(0, "{"), call(1, &signs)]] {
+        let kept = kept(Dialect::Responses, &said);
+        assert!((least..least + 80_000).contains(&kept), "{kept}: as it is written");
+    }
     assert!(kept(Dialect::Anthropic, &open) > 2 << 16, "it waits for the end of a call");
     for (dialect, said) in [(Dialect::Anthropic, &pieces[..]), (Dialect::OpenAi, &open), (Dialect::Native, &open)] {
         assert_eq!(kept(dialect, said), 0, "{dialect:?}");

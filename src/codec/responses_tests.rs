@@ -353,6 +353,23 @@ fn a_function_in_a_namespace_is_called_where_it_stands() {
 }
 
 #[test]
+fn two_functions_of_one_name_elsewhere_are_refused() {
+    let function = |name: &str| json!({ "type": "function", "name": name });
+    let space = |name: &str, tool: &str| json!({ "type": "namespace", "name": name, "tools": [function(tool)] });
+    for tools in [
+        json!([function("n__a"), space("n", "a")]),
+        json!([space("m", "a"), space("n", "a"), function("n__a")]),
+        json!([space("n_", "a"), space("n", "a")]),
+    ] {
+        let error = with(json!({ "tools": tools })).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("tools"));
+        assert!(error.message.contains("`n__a`"), "{}", error.message);
+    }
+    assert!(with(json!({ "tools": [function("a"), space("n", "a"), space("m", "a")] })).is_ok());
+    assert!(with(json!({ "tools": [function("a"), function("a")] })).is_ok(), "it is for the vendor to say");
+}
+
+#[test]
 fn a_name_that_grows_too_long_or_strange_in_a_namespace_is_another_one_and_found_again() {
     let space = |name: &str, tool: &str| json!({ "type": "namespace", "name": name, "tools": [{ "type": "function", "name": tool }] });
     let (long, other) = ("n".repeat(40), format!("{}m", "n".repeat(39)));

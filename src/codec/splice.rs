@@ -1,5 +1,5 @@
 //! Changes a body without writing it anew: every byte that is not `model` (or the wish for usage, or the name of the field
-//! that bounds the answer) stays as it was.
+//! that bounds the answer, or a field that is [`idle`]) stays as it was.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,8 +14,14 @@ use crate::protocol::{ApiError, Dialect};
 
 /// The client's body for a backend of the same dialect.
 pub(super) fn request(target: &Target<'_>, body: &[u8], stream: bool) -> Result<Bytes, ApiError> {
-    let fields = fields(body)?;
+    let mut fields = fields(body)?;
     let mut edits: Vec<(Range<usize>, String)> = Vec::new();
+    if target.dialect == Dialect::OpenAi {
+        let idle = idle(body, &fields);
+        edits.extend(cuts(body, &fields, &idle).into_iter().map(|cut| (cut, String::new())));
+        let mut is_idle = idle.into_iter();
+        fields.retain(|_| !is_idle.next().unwrap_or_default());
+    }
     let model = serde_json::Value::from(target.model).to_string();
     let mut found = false;
     for field in fields.iter().filter(|field| field.key == "model") {
@@ -41,11 +47,56 @@ pub(super) fn request(target: &Target<'_>, body: &[u8], stream: bool) -> Result<
         }
     }
     if !added.is_empty() {
-        let open = body.iter().position(|byte| *byte == b'{').unwrap_or(0) + 1;
+        let open = opened(body);
         let comma = if fields.is_empty() { "" } else { "," };
         edits.push((open..open, format!("{added}{comma}")));
     }
     Ok(apply(body, edits))
+}
+
+/// Which of the fields ask for nothing, as there are no tools. Vendors refuse them there, each its own (OpenAI
+/// `tool_choice` and `parallel_tool_calls`, DeepSeek a list of no tools), and other dialects leave them out: it would
+/// depend on the model that is chosen whether the request is answered. A call that is demanded is no such field.
+fn idle(body: &[u8], fields: &[Field]) -> Vec<bool> {
+    let written = |field: &Field| &body[field.value.clone()];
+    let is_toolless = |field: &Field| match field.key.as_str() {
+        "tools" => is_empty_list(written(field)) || written(field) == b"null",
+        // Their older form, of which vendors know best what goes with it.
+        "functions" => false,
+        _ => true,
+    };
+    let toolless = fields.iter().all(is_toolless);
+    let is_idle = |field: &Field| match field.key.as_str() {
+        "tools" => is_empty_list(written(field)),
+        "tool_choice" => [&b"\"auto\""[..], b"\"none\""].contains(&written(field)),
+        "parallel_tool_calls" => true,
+        _ => false,
+    };
+    fields.iter().map(|field| toolless && is_idle(field)).collect()
+}
+
+fn is_empty_list(written: &[u8]) -> bool {
+    let within = written.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
+    within.is_some_and(|within| within.trim_ascii().is_empty())
+}
+
+/// Where the fields stand that are `out`, each with a comma that parts it from its neighbour.
+fn cuts(body: &[u8], fields: &[Field], out: &[bool]) -> Vec<Range<usize>> {
+    let kept = out.iter().position(|out| !out).unwrap_or(out.len());
+    let mut cuts = Vec::new();
+    if let Some(last) = fields[..kept].last() {
+        // Before the first that stays there is none to part it from.
+        let comma = body[last.value.end..].iter().position(|byte| *byte == b',').filter(|_| kept < out.len());
+        cuts.push(opened(body)..last.value.end + comma.map_or(0, |comma| comma + 1));
+    }
+    let behind = (kept + 1..out.len()).filter(|at| out[*at]);
+    cuts.extend(behind.map(|at| fields[at - 1].value.end..fields[at].value.end));
+    cuts
+}
+
+/// Where the first field of a body may stand.
+fn opened(body: &[u8]) -> usize {
+    body.iter().position(|byte| *byte == b'{').unwrap_or(0) + 1
 }
 
 /// The field that bounds the answer under the name that is known, where it came under the other.
@@ -71,7 +122,8 @@ fn with_usage(body: &[u8], span: Range<usize>) -> Option<(Range<usize>, String)>
 }
 
 fn apply(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Bytes {
-    edits.sort_by_key(|(span, _)| span.start);
+    // What is added comes before what is cut out there.
+    edits.sort_by_key(|(span, _)| (span.start, span.end));
     let grown: usize = edits.iter().map(|(_, text)| text.len()).sum();
     let mut out = Vec::with_capacity(body.len() + grown);
     let mut at = 0;

@@ -38,7 +38,7 @@ pub struct Dispatch {
     pub backoff_max_ms: u64,
     /// A vendor's `Retry-After` is waited for up to so many milliseconds; a longer one means the next candidate.
     pub max_retry_after_ms: u64,
-    /// Largest buffered answer, MiB: a whole one, or what has to be kept of a stream.
+    /// Largest buffered answer, MiB: a whole one, or what has to be kept of a stream, as JSON writes it.
     pub max_answer_mb: u64,
     /// Limits retries to a share of the traffic.
     pub retry_budget: RetryBudget,

@@ -52,7 +52,7 @@ pub struct Configured {
     /// What it cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
-    /// It was not: a server listed the model.
+    /// What is not noted was not configured: a server listed the model.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub discovered: bool,
 }
@@ -99,16 +99,18 @@ impl Overrides {
     }
 
     /// Changes the override of a model that is configured as `configured`, if it is; one that says nothing is
-    /// forgotten.
+    /// forgotten. What is configured is noted of the values that change: the others were set over what was then.
     pub fn change(&mut self, model: &str, configured: Option<&Model>, change: impl FnOnce(&mut ModelOverride)) {
         let own = self.models.entry(model.to_owned()).or_default();
+        let before = own.clone();
         change(own);
-        own.configured = Configured {
-            enabled: own.enabled.and(configured.map(|model| model.enabled)),
-            weight: own.weight.and(configured.map(|model| model.weight)),
-            price: own.price.and(configured.map(|model| model.price)),
-            discovered: configured.is_none(),
-        };
+        let noted = &mut own.configured;
+        let changed = [
+            note(&mut noted.enabled, before.enabled, own.enabled, configured.map(|model| model.enabled)),
+            note(&mut noted.weight, before.weight, own.weight, configured.map(|model| model.weight)),
+            note(&mut noted.price, before.price, own.price, configured.map(|model| model.price)),
+        ];
+        noted.discovered |= configured.is_none() && changed.contains(&true);
         self.forget_empty();
     }
 
@@ -119,21 +121,21 @@ impl Overrides {
         for (name, own) in &mut self.models {
             let Some(model) = models.get(name) else { continue };
             let then = own.configured;
-            let mut ends = |key: &str, is_other: bool| {
+            let mut ends = |key: &str, is_other: Option<bool>| {
                 let path = format!("{}.{key}", join("models", name));
-                let ends = is_other || then.discovered && sets(settings, &path);
+                let ends = is_other.unwrap_or_else(|| then.discovered && sets(settings, &path));
                 if ends {
                     ended.push(path);
                 }
                 ends
             };
-            if own.enabled.is_some() && ends("enabled", then.enabled.is_some_and(|then| then != model.enabled)) {
+            if own.enabled.is_some() && ends("enabled", then.enabled.map(|then| then != model.enabled)) {
                 (own.enabled, own.configured.enabled) = (None, None);
             }
-            if own.weight.is_some() && ends("weight", then.weight.is_some_and(|then| then != model.weight)) {
+            if own.weight.is_some() && ends("weight", then.weight.map(|then| then != model.weight)) {
                 (own.weight, own.configured.weight) = (None, None);
             }
-            if own.price.is_some() && ends("price", then.price.is_some_and(|then| then != model.price)) {
+            if own.price.is_some() && ends("price", then.price.map(|then| then != model.price)) {
                 (own.price, own.configured.price) = (None, None);
             }
         }
@@ -144,6 +146,20 @@ impl Overrides {
     fn forget_empty(&mut self) {
         self.models.retain(|_, own| *own != ModelOverride { configured: own.configured, ..ModelOverride::default() });
     }
+}
+
+/// Notes what is configured of a value, where it changes; whether it does.
+fn note<T: Copy + PartialEq>(
+    noted: &mut Option<T>,
+    before: Option<T>,
+    now: Option<T>,
+    configured: Option<T>,
+) -> bool {
+    let changes = now != before;
+    if changes {
+        *noted = now.and(configured);
+    }
+    changes
 }
 
 /// Whether one of `settings` is the value at `path`, or a part of it.
@@ -197,5 +213,33 @@ mod tests {
         assert_eq!(ended(&["models.other.enabled", &own("context"), &own("enabled_at")]), (vec![], 1));
         assert_eq!(ended(&[&own("enabled"), &own("price.input")]), (vec![own("enabled"), own("price")], 1));
         assert_eq!(ended(&[&own("enabled"), &own("weight")]), (vec![own("weight")], 0));
+    }
+
+    #[test]
+    fn each_value_was_set_over_what_was_configured_of_it_then() {
+        let set =
+            |path: &str| Setting { path: path.into(), value: String::new(), origin: crate::config::Origin::Default };
+        let listed = Model::default();
+        let models = BTreeMap::from([("m:8b".to_owned(), listed.clone())]);
+        let (enabled, weight) = (set("models.\"m:8b\".enabled"), set("models.\"m:8b\".weight"));
+        let mut overrides = Overrides::default();
+        overrides.change("m:8b", None, |own| own.enabled = Some(!listed.enabled));
+        // A file says something of it now, and another value is set over that.
+        overrides.change("m:8b", Some(&listed), |own| own.weight = Some(listed.weight + 5.0));
+        let unmoved = [weight];
+        assert_eq!(overrides.end_outdated(&models, &unmoved), Vec::<String>::new(), "the weight is as it was then");
+        assert_eq!(overrides.end_outdated(&models, &[enabled]), ["models.\"m:8b\".enabled"]);
+        assert_eq!(
+            overrides.of("m:8b").map(|own| (own.enabled, own.weight)),
+            Some((None, Some(listed.weight + 5.0)))
+        );
+        // The other way round: what a file said of the weight is no longer there when the model is switched off.
+        let mut overrides = Overrides::default();
+        overrides.change("m:8b", Some(&listed), |own| own.weight = Some(listed.weight + 5.0));
+        overrides.change("m:8b", None, |own| own.enabled = Some(false));
+        assert_eq!(overrides.end_outdated(&models, &unmoved), Vec::<String>::new());
+        let heavier = BTreeMap::from([("m:8b".to_owned(), Model { weight: listed.weight + 1.0, ..listed })]);
+        assert_eq!(overrides.end_outdated(&heavier, &[]), ["models.\"m:8b\".weight"]);
+        assert!(overrides.of("m:8b").is_some_and(|own| own.enabled == Some(false)));
     }
 }

@@ -82,7 +82,8 @@ fn folded(letter: char) -> char {
 
 /// Whether what was found at `place` is a word there, and no piece of one. Scripts without spaces know no words, so
 /// of them all counts; and a word that ends in a mark (`C++`) ends there whatever follows. Names hold words, too: one
-/// of letters also ends at a digit, and every one at `_`.
+/// of letters also ends at a digit, and every one at `_`. Where a letter of another script touches it, it ends, too: in
+/// Korean particles always do, in Japanese and Chinese nothing parts words.
 fn is_whole(text: &str, place: Range<usize>) -> bool {
     let ends = |own: Option<char>, beside: Option<char>| match (own, beside) {
         (Some(own), Some(beside)) if own.is_ascii_alphanumeric() => {
@@ -96,10 +97,21 @@ fn is_whole(text: &str, place: Range<usize>) -> bool {
             && ends(word.chars().next_back(), after.chars().next()))
 }
 
-/// A letter, or an accent that stands behind its letter.
+/// A letter that a word of ASCII may go on with: a Latin one, or an accent that stands behind its letter.
 fn is_letter(beside: char) -> bool {
     const ACCENTS: RangeInclusive<char> = '\u{300}'..='\u{36f}';
-    beside.is_alphabetic() || ACCENTS.contains(&beside)
+    // Greek is the first of the others; behind them are Latin's further blocks, its ligatures and its full width.
+    const LATIN: [RangeInclusive<char>; 7] = [
+        '\0'..='\u{36f}',
+        '\u{1d00}'..='\u{1eff}',
+        '\u{2c60}'..='\u{2c7f}',
+        '\u{a720}'..='\u{a7ff}',
+        '\u{ab30}'..='\u{ab6f}',
+        '\u{fb00}'..='\u{fb06}',
+        '\u{ff21}'..='\u{ff5a}',
+    ];
+    let latin = || LATIN.iter().any(|block| block.contains(&beside));
+    ACCENTS.contains(&beside) || beside.is_alphabetic() && latin()
 }
 
 #[cfg(test)]

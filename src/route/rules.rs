@@ -347,6 +347,24 @@ mod tests {
     }
 
     #[test]
+    fn keywords_end_where_another_script_begins() {
+        for text in [
+            "\u{c774} \u{bb38}\u{c11c}\u{b294} confidential\u{c785}\u{b2c8}\u{b2e4}",
+            "\u{3053}\u{306e}\u{6587}\u{66f8}\u{306f}Confidential\u{3067}\u{3059}",
+            "\u{6211}\u{4eec}\u{7684}confidential\u{5408}\u{540c}",
+            "\u{441}\u{43e}\u{432}confidential\u{43d}\u{44b}\u{439}",
+        ] {
+            assert!(matches("keywords = ['confidential']", text), "{text}");
+        }
+        assert!(matches("keywords = ['2026']", "2026\u{b144}"));
+        // Latin goes on beyond ASCII: Icelandic, Vietnamese, Azerbaijani, a ligature, full width.
+        for letter in ['\u{f0}', '\u{1ea1}', '\u{259}', '\u{fb01}', '\u{ff41}'] {
+            assert!(!matches("keywords = ['on']", &format!("on{letter}")), "{letter}");
+            assert!(!matches("keywords = ['on']", &format!("{letter}on")), "{letter}");
+        }
+    }
+
+    #[test]
     fn a_list_of_keywords_may_be_long() {
         let words: Vec<String> = (0..8000).map(|at| format!("customer{at}x")).collect();
         let of = |count: usize| format!("keywords = {:?}", &words[..count]);

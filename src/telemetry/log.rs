@@ -154,10 +154,11 @@ fn provider(endpoint: &str, service: &str) -> Result<SdkTracerProvider, Telemetr
     Ok(SdkTracerProvider::builder().with_span_processor(queue).with_resource(resource).build())
 }
 
-/// Where spans are posted; `endpoint` is the collector's address, with or without that.
+/// Where spans are posted; `endpoint` is the collector's address, with or without that. Some have a query, with a key.
 fn traces_url(endpoint: &str) -> String {
-    let endpoint = endpoint.trim_end_matches('/');
-    format!("{}/v1/traces", endpoint.strip_suffix("/v1/traces").unwrap_or(endpoint))
+    let (address, query) = endpoint.split_at(endpoint.find('?').unwrap_or(endpoint.len()));
+    let address = address.trim_end_matches('/');
+    format!("{}/v1/traces{query}", address.strip_suffix("/v1/traces").unwrap_or(address))
 }
 
 #[cfg(test)]
@@ -170,6 +171,9 @@ mod tests {
             assert_eq!(traces_url(endpoint), "http://h:4318/v1/traces", "{endpoint}");
         }
         assert_eq!(traces_url("https://h/otlp"), "https://h/otlp/v1/traces");
+        for endpoint in ["https://h?key=a/b", "https://h/?key=a/b", "https://h/v1/traces?key=a/b"] {
+            assert_eq!(traces_url(endpoint), "https://h/v1/traces?key=a/b", "{endpoint}");
+        }
     }
 
     #[test]

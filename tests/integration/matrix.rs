@@ -109,6 +109,30 @@ async fn a_tool_is_called_and_its_result_is_heard() {
 }
 
 #[tokio::test]
+async fn what_is_said_of_tools_where_there_are_none_is_in_nobody_s_way() {
+    let gateway = TestGateway::start("").await;
+    discovered(&gateway).await;
+    for path in CLIENTS {
+        let choice = if path == "/v1/messages" { json!({ "type": "auto" }) } else { json!("auto") };
+        for model in BACKENDS.map(|(model, _)| model).into_iter().chain(["gpt-6-sol", "auto"]) {
+            for tools in [Value::Null, json!([])] {
+                let mut body = ask(path, model, "Why is the sky blue?");
+                body["tool_choice"] = choice.clone();
+                if tools.is_array() {
+                    body["tools"] = tools;
+                }
+                if ["/v1/chat/completions", "/v1/responses"].contains(&path) {
+                    body["parallel_tool_calls"] = json!(true);
+                }
+                let response = gateway.post(path, body).await;
+                assert_eq!(response.status(), 200, "{path} {model}: {}", response.text().await.unwrap());
+            }
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_schema_is_held() {
     let gateway = TestGateway::start("").await;
     let shade = json!({ "type": "integer", "minimum": 1 });

@@ -437,7 +437,7 @@ fn encode_output(
         let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
         if target.reasoning && !(forced && asks_to_think(reasoning)) {
             encode_reasoning(reasoning, out, &mut config);
-        } else {
+        } else if asks_to_think(reasoning) {
             dropped.push("reasoning".into());
         }
     }

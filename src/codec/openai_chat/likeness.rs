@@ -131,7 +131,8 @@ fn adapt_effort(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mu
         }
         None
     };
-    if asked.is_some() {
+    // Who cannot think does not, whether it is told so or not.
+    if asked.is_some_and(|asked| !asked.is_null() && (target.reasoning || asked != "none")) {
         dropped.push("reasoning".into());
     }
 }

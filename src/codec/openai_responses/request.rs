@@ -55,6 +55,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     lose(&mut fields, &mut leftovers);
     let mut inside = HashMap::new();
     let mut tools = tools(fields.array("tools")?.unwrap_or_default(), "tools", &mut inside, &mut leftovers)?;
+    refuse_clash(&tools, &inside)?;
     // One of that very name goes before one in a namespace.
     tools.iter().for_each(|tool| drop(inside.remove(&tool.name)));
     let choice = fields.take("tool_choice");
@@ -184,6 +185,21 @@ fn tools(
         fields.leave(leftovers);
     }
     Ok(tools)
+}
+
+/// Refuses functions of one name elsewhere where there are namespaces: nobody could tell which of them is called.
+fn refuse_clash(tools: &[Tool], inside: &HashMap<String, String>) -> Result<(), ApiError> {
+    let mut names = HashSet::new();
+    match tools.iter().find(|tool| !names.insert(tool.name.as_str())) {
+        Some(Tool { name, .. }) if !inside.is_empty() => {
+            let told = format!(
+                "two functions would be called `{name}`, as one in a namespace is called by both names, joined: \
+                 call one of them otherwise"
+            );
+            Err(ApiError::invalid(told).at("tools"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reads `tool_choice`. Of a choice among some of the tools only those are offered.

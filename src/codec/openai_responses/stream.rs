@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use super::super::AnswerMeta;
-use super::super::in_turn::InTurn;
+use super::super::in_turn::{InTurn, weight};
 use super::items::{COMPLETED, IN_PROGRESS, Item, content, summary_part};
 use super::namespaces::Namespaces;
 use super::{Stage, object};
@@ -27,7 +27,7 @@ pub(crate) struct Encoder {
     next: u64,
     /// All items, as far as they came.
     items: Vec<Item>,
-    /// Bytes that they take.
+    /// Bytes that they take, written: all of them are, at once, in the end.
     weight: usize,
     /// Whether the last one is open.
     is_open: bool,
@@ -57,7 +57,7 @@ impl Encoder {
         }
     }
 
-    /// Bytes that are kept, about.
+    /// Bytes that are kept, about, as they will be written.
     pub(crate) fn kept(&self) -> usize {
         self.weight + self.in_turn.kept()
     }
@@ -77,7 +77,7 @@ impl Encoder {
 
     fn write(&mut self, event: &StreamEvent, out: &mut BytesMut) {
         if event.is_content() {
-            self.weight += event.weight() - size_of::<StreamEvent>();
+            self.weight += weight(event) - size_of::<StreamEvent>();
         }
         match event {
             StreamEvent::Start { .. } => self.start(out),
