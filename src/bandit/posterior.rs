@@ -138,7 +138,7 @@ pub(super) struct Beliefs {
     newcomers: [Belief; 3],
     /// Standard deviation of a reward around its expectation.
     pub(super) noise: f64,
-    /// How far models of weak priors differ by kind of work, between 0 (the least that is thought possible) and 1.
+    /// Whether models of weak priors differ by kind of work: 0 where as little as is thought possible, 1 where much.
     pub(super) fields: f64,
 }
 
@@ -187,11 +187,11 @@ pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Belie
         variance += weight * spread.powi(2);
         weights += weight;
     }
-    let variance = variance / weights;
-    let least = SPREADS[0].powi(2);
-    let fields = (variance / settings.weak_kind.powi(2).max(f64::MIN_POSITIVE) - least) / (1.0 - least);
+    let spread = (variance / weights).sqrt();
+    let [least, usual, _] = SPREADS.map(|share| share * settings.weak_kind);
+    let fields = if usual > least { ((spread - least) / (usual - least)).clamp(0.0, 1.0) } else { 0.0 };
     // Whoever was never tried keeps the whole spread: what was seen of the others says little of it.
-    Posterior::of(arms, shape, &with(variance.sqrt())).beliefs(shape, settings, fields.clamp(0.0, 1.0))
+    Posterior::of(arms, shape, &with(spread)).beliefs(shape, settings, fields)
 }
 
 /// The posterior under certain settings, model by model and of what they have in common.

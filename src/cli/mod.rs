@@ -1,7 +1,7 @@
 //! The command line: one file per subcommand. Exit codes: 0 good, 1 failed, 2 wrong use.
 
-/// A line on standard output. Where it cannot be written (its disk is full) the program ends with a message: std's macro
-/// of this name panics.
+/// A line on standard output. Where it cannot be written (its disk is full) the program ends as one that failed, once it
+/// is done: std's macro of this name panics.
 macro_rules! println {
     ($($part:tt)*) => { $crate::cli::print(format_args!($($part)*)) };
 }
@@ -24,8 +24,9 @@ mod token;
 mod train;
 mod verdicts;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -121,10 +122,17 @@ pub fn run() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
     };
-    result.unwrap_or_else(|error| {
+    let code = result.unwrap_or_else(|error| {
         say(format_args!("pointsman: {}", told(&error)));
         if error.is::<WrongUse>() { ExitCode::from(2) } else { ExitCode::FAILURE }
-    })
+    });
+    match UNWRITTEN.get() {
+        Some(error) => {
+            say(format_args!("pointsman: standard output cannot be written: {error}"));
+            ExitCode::FAILURE
+        }
+        None => code,
+    }
 }
 
 /// Writes a line to standard error, at once. Where nobody takes it (its disk is full) the work goes on: `eprintln!` would
@@ -133,12 +141,14 @@ fn say(line: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
+/// Why a line could not be written on standard output.
+static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
+
 /// What `println!` does in here.
 fn print(line: std::fmt::Arguments<'_>) {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     if let Err(error) = out.write_fmt(line).and_then(|()| out.write_all(b"\n")) {
-        say(format_args!("pointsman: standard output cannot be written: {error}"));
-        std::process::exit(1);
+        let _ = UNWRITTEN.set(error);
     }
 }
 
