@@ -19,7 +19,8 @@ use crate::store::{Asked, AskedAgain, Entry, HandOver, OpenError, Span, Store, r
 use crate::train::dataset::{self, Limits, Split};
 use crate::train::replay::{Stream, TextReader};
 use crate::train::validate::{Trial, Verdict, validate};
-use crate::tuner::gate::{Evidence, Expected, evidence};
+use crate::tuner::gate::{Evidence, evidence};
+use crate::tuner::halves::Halves;
 use crate::tuner::lesson::{self, Collected, Drawn, Lessons};
 use crate::tuner::{Lesson, bandit_settings, in_force, of_newest_head};
 
@@ -102,7 +103,7 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
     other.is_offered(&lessons)?;
     let known_until_ms = one.known_until_ms().max(other.known_until_ms());
     keep_unknown(&mut lessons, known_until_ms, loaded.config.learning.gate.min_choices);
-    let models = Expected::from(lessons.iter().copied(), settings).context("these settings make no policy")?;
+    let models = Halves::of_rewards(lessons.iter().copied(), settings).context("these settings make no policy")?;
     let (first, second) = (see(&lessons, &one, &models), see(&lessons, &other, &models));
     let interval = if args.guaranteed { IntervalKind::Betting } else { IntervalKind::Student };
     let settings = ope::Settings { clip: args.clip, interval, ..ope::Settings::default() };
@@ -250,7 +251,7 @@ impl Contender {
     }
 }
 
-fn see(lessons: &[&Lesson], contender: &Contender, models: &Expected) -> Vec<Logged> {
+fn see(lessons: &[&Lesson], contender: &Contender, models: &Halves) -> Vec<Logged> {
     let look = |(at, lesson): (usize, &&Lesson)| {
         let drawn = lesson.choice.as_ref()?;
         let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
