@@ -101,8 +101,7 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
     let (one, other) = (find(judged)?, find(&args.against)?);
     one.is_offered(&lessons)?;
     other.is_offered(&lessons)?;
-    let known_until_ms = one.known_until_ms().max(other.known_until_ms());
-    keep_unknown(&mut lessons, known_until_ms, loaded.config.learning.gate.min_choices);
+    keep_unknown(&mut lessons, one.knows().and(other.knows()), loaded.config.learning.gate.min_choices);
     let models = Halves::of_rewards(lessons.iter().copied(), settings).context("these settings make no policy")?;
     let (first, second) = (see(&lessons, &one, &models), see(&lessons, &other, &models));
     let interval = if args.guaranteed { IntervalKind::Betting } else { IntervalKind::Student };
@@ -119,16 +118,36 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// Leaves out what a policy had learned from until `known_until_ms`, where at least `enough` choices remain.
-fn keep_unknown(lessons: &mut Vec<&Lesson>, known_until_ms: i64, enough: usize) {
-    let known = lessons.iter().filter(|lesson| lesson.heard_at_ms <= known_until_ms).count();
+/// What policies have learned from the log: of what was heard until then (Unix milliseconds) so many lessons at most.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Known {
+    until_ms: i64,
+    most: u64,
+}
+
+impl Known {
+    const NOTHING: Self = Self { until_ms: i64::MIN, most: 0 };
+
+    /// What either policy knows.
+    fn and(self, other: Self) -> Self {
+        Self { until_ms: self.until_ms.max(other.until_ms), most: self.most.saturating_add(other.most) }
+    }
+}
+
+/// Leaves out what a policy may have learned from, where at least `enough` choices remain.
+fn keep_unknown(lessons: &mut Vec<&Lesson>, known: Known, enough: usize) {
+    let is_older = |lesson: &&Lesson| lesson.heard_at_ms <= known.until_ms;
+    let older = lessons.iter().filter(|lesson| is_older(lesson)).count();
     let all = lessons.len();
-    if known > 0 && all - known >= enough {
-        lessons.retain(|lesson| lesson.heard_at_ms > known_until_ms);
-        eprintln!("{known} of {all} judged choices are left out: a policy has learned from them");
-    } else if known > 0 {
+    // What was imported later is older, too, and nobody has learned from it.
+    let learned = older.min(usize::try_from(known.most).unwrap_or(usize::MAX));
+    let told = if learned < older { format!("at most {learned}") } else { learned.to_string() };
+    if older > 0 && all - older >= enough {
+        lessons.retain(|lesson| !is_older(lesson));
+        eprintln!("{older} of {all} judged choices are left out: a policy has learned from {told} of them");
+    } else if older > 0 {
         eprintln!(
-            "a policy has learned from {known} of the {all} judged choices, and looks better on them than it is"
+            "a policy has learned from {told} of the {all} judged choices, and looks better on them than it is"
         );
     }
 }
@@ -163,8 +182,8 @@ fn read_lessons(file: &Path, map: &RewardMap) -> anyhow::Result<Lessons> {
 
 /// A policy that is judged.
 enum Contender {
-    /// What it knows, and until when (Unix milliseconds) it has learned from the log.
-    Learned(Box<Snapshot>, i64),
+    /// What it has learned, and from how much of the log.
+    Learned(Box<Snapshot>, Known),
     /// A learned one that does not explore.
     Certain(Box<Snapshot>),
     Logged,
@@ -196,7 +215,8 @@ impl Contender {
                 Some(made) if made.learned_from == policy.learned_from() => made.made_at_ms,
                 _ => i64::MAX,
             };
-            Ok::<_, anyhow::Error>(Self::Learned(Box::new(policy), until_ms))
+            let known = Known { until_ms, most: policy.learned_from() };
+            Ok::<_, anyhow::Error>(Self::Learned(Box::new(policy), known))
         };
         let live = |policy| learned(find(None)?.with_settings(Settings { policy, ..settings })?);
         Ok(match name {
@@ -215,9 +235,9 @@ impl Contender {
         })
     }
 
-    /// Until when it has learned from the log, Unix milliseconds.
-    fn known_until_ms(&self) -> i64 {
-        if let Self::Learned(_, until_ms) = self { *until_ms } else { i64::MIN }
+    /// What it has learned from the log.
+    fn knows(&self) -> Known {
+        if let Self::Learned(_, known) = self { *known } else { Known::NOTHING }
     }
 
     /// Refuses a model that no logged choice had: its value would be that of nothing at all.

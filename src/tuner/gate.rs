@@ -17,7 +17,7 @@
 use serde::Serialize;
 
 use super::halves::Halves;
-use super::lesson::{Drawn, Lesson};
+use super::lesson::{Drawn, Lesson, ON_ITS_WAY_MS};
 use crate::bandit::{Candidate, Snapshot};
 use crate::config::Gate;
 use crate::ope::{self, Estimate, Logged, Method, Modelled};
@@ -85,6 +85,21 @@ pub struct Reach {
 impl Reach {
     /// It has learned from none of it.
     pub const NOTHING: Self = Self { until_ms: i64::MIN, judgements: 0 };
+
+    /// That of a policy whose version was made at `made_at_ms` of `made_of` lessons, and which has taken in so many
+    /// `judgements` since; `lessons` = what the log has now. An import brings judgements of before that nobody had heard, and
+    /// which of the older ones it knows cannot be told: where there are a good deal more than it was made of, it counts as
+    /// knowing none. What takes over a little later does less harm than what looks better than it is.
+    pub fn of((made_at_ms, made_of): (i64, u64), judgements: u64, lessons: &[Lesson]) -> Self {
+        let settled_ms = made_at_ms.saturating_sub(ON_ITS_WAY_MS);
+        let is_older = |lesson: &&Lesson| lesson.signal.is_none() && lesson.heard_at_ms <= settled_ms;
+        let older = lessons.iter().filter(is_older).count() as u64;
+        if older.saturating_sub(made_of) > made_of / 4 {
+            Self::NOTHING
+        } else {
+            Self { until_ms: made_at_ms, judgements }
+        }
+    }
 
     /// Since when what was said is news to it.
     fn news_since(self, rests_on: Evidence, lessons: &[&Lesson]) -> i64 {

@@ -123,6 +123,26 @@ fn nothing_new_makes_no_new_version() {
 }
 
 #[test]
+fn what_was_imported_after_a_version_was_made_it_does_not_know() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+    let reach = |desk: &Desk| {
+        let collected = lesson::collect(&store, &Span::default(), 20_000, &desk.shared.settings.load().reward);
+        desk.reach_of(&desk.shared.live.load(), &collected.unwrap().learned).unwrap()
+    };
+    let made_at_ms = store.snapshot(2).unwrap().unwrap().made_at_ms;
+    assert_eq!(reach(&desk), Reach { until_ms: made_at_ms, judgements: 0 });
+    // Some that were on their way to the log when the version was made, and a handful of older ones.
+    happen(&store, made_at_ms - 50, 40, |_| judged(true));
+    happen(&store, 100, 5, |_| judged(true));
+    assert_eq!(reach(&desk), Reach { until_ms: made_at_ms, judgements: 0 });
+    happen(&store, 1_000, 240, |_| judged(true));
+    assert_eq!(reach(&desk), Reach::NOTHING, "which of the older ones it knows cannot be told");
+}
+
+#[test]
 fn the_budget_is_kept_whatever_becomes_of_the_watch() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
