@@ -142,7 +142,8 @@ fn keep_unknown(lessons: &mut Vec<&Lesson>, known: Known, enough: usize) {
     // What was imported later is older, too, and nobody has learned from it.
     let learned = older.min(usize::try_from(known.most).unwrap_or(usize::MAX));
     let told = if learned < older { format!("at most {learned}") } else { learned.to_string() };
-    if older > 0 && all - older >= enough {
+    // One at least: of none nothing can be said, whatever is enough.
+    if older > 0 && all - older >= enough.max(1) {
         lessons.retain(|lesson| !is_older(lesson));
         eprintln!("{older} of {all} judged choices are left out: a policy has learned from {told} of them");
     } else if older > 0 {
@@ -359,4 +360,41 @@ fn try_out(args: &PolicyArgs, data: &Path, json: Option<&Path>) -> anyhow::Resul
         println!("{table}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bandit::{Grounds, Reward};
+    use crate::protocol::DecisionId;
+
+    fn lesson(at_ms: i64) -> Lesson {
+        Lesson {
+            id: DecisionId(uuid::Uuid::from_u128(at_ms as u128)),
+            at_ms,
+            heard_at_ms: at_ms,
+            model: "a".into(),
+            features: Vec::new(),
+            space: String::new(),
+            kind: String::new(),
+            prior: 0.5,
+            grounds: Grounds::Likened,
+            reward: Reward::new(1.0).unwrap(),
+            weight: 1.0,
+            signal: None,
+            choice: None,
+        }
+    }
+
+    #[test]
+    fn what_a_policy_knows_is_left_out_where_anything_remains() {
+        let all: Vec<Lesson> = (1..=10).map(lesson).collect();
+        let left = |until_ms, enough| {
+            let mut lessons: Vec<&Lesson> = all.iter().collect();
+            keep_unknown(&mut lessons, Known { until_ms, most: 3 }, enough);
+            lessons.len()
+        };
+        assert_eq!([left(0, 0), left(4, 6), left(4, 7), left(4, 0)], [10, 6, 10, 6]);
+        assert_eq!(left(10, 0), 10, "of none nothing could be said");
+    }
 }
