@@ -19,7 +19,8 @@ use crate::store::{Asked, AskedAgain, Entry, HandOver, OpenError, Span, Store, r
 use crate::train::dataset::{self, Limits, Split};
 use crate::train::replay::{Stream, TextReader};
 use crate::train::validate::{Trial, Verdict, validate};
-use crate::tuner::gate::{Evidence, Expected, evidence};
+use crate::tuner::gate::{Evidence, evidence};
+use crate::tuner::halves::Halves;
 use crate::tuner::lesson::{self, Collected, Drawn, Lessons};
 use crate::tuner::{Lesson, bandit_settings, in_force, of_newest_head};
 
@@ -100,9 +101,8 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
     let (one, other) = (find(judged)?, find(&args.against)?);
     one.is_offered(&lessons)?;
     other.is_offered(&lessons)?;
-    let known_until_ms = one.known_until_ms().max(other.known_until_ms());
-    keep_unknown(&mut lessons, known_until_ms, loaded.config.learning.gate.min_choices);
-    let models = Expected::from(lessons.iter().copied(), settings).context("these settings make no policy")?;
+    keep_unknown(&mut lessons, one.knows().and(other.knows()), loaded.config.learning.gate.min_choices);
+    let models = Halves::of_rewards(lessons.iter().copied(), settings).context("these settings make no policy")?;
     let (first, second) = (see(&lessons, &one, &models), see(&lessons, &other, &models));
     let interval = if args.guaranteed { IntervalKind::Betting } else { IntervalKind::Student };
     let settings = ope::Settings { clip: args.clip, interval, ..ope::Settings::default() };
@@ -118,16 +118,37 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// Leaves out what a policy had learned from until `known_until_ms`, where at least `enough` choices remain.
-fn keep_unknown(lessons: &mut Vec<&Lesson>, known_until_ms: i64, enough: usize) {
-    let known = lessons.iter().filter(|lesson| lesson.heard_at_ms <= known_until_ms).count();
+/// What policies have learned from the log: of what was heard until then (Unix milliseconds) so many lessons at most.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Known {
+    until_ms: i64,
+    most: u64,
+}
+
+impl Known {
+    const NOTHING: Self = Self { until_ms: i64::MIN, most: 0 };
+
+    /// What either policy knows.
+    fn and(self, other: Self) -> Self {
+        Self { until_ms: self.until_ms.max(other.until_ms), most: self.most.saturating_add(other.most) }
+    }
+}
+
+/// Leaves out what a policy may have learned from, where at least `enough` choices remain.
+fn keep_unknown(lessons: &mut Vec<&Lesson>, known: Known, enough: usize) {
+    let is_older = |lesson: &&Lesson| lesson.heard_at_ms <= known.until_ms;
+    let older = lessons.iter().filter(|lesson| is_older(lesson)).count();
     let all = lessons.len();
-    if known > 0 && all - known >= enough {
-        lessons.retain(|lesson| lesson.heard_at_ms > known_until_ms);
-        eprintln!("{known} of {all} judged choices are left out: a policy has learned from them");
-    } else if known > 0 {
+    // What was imported later is older, too, and nobody has learned from it.
+    let learned = older.min(usize::try_from(known.most).unwrap_or(usize::MAX));
+    let told = if learned < older { format!("at most {learned}") } else { learned.to_string() };
+    // One at least: of none nothing can be said, whatever is enough.
+    if older > 0 && all - older >= enough.max(1) {
+        lessons.retain(|lesson| !is_older(lesson));
+        eprintln!("{older} of {all} judged choices are left out: a policy has learned from {told} of them");
+    } else if older > 0 {
         eprintln!(
-            "a policy has learned from {known} of the {all} judged choices, and looks better on them than it is"
+            "a policy has learned from {told} of the {all} judged choices, and looks better on them than it is"
         );
     }
 }
@@ -162,8 +183,8 @@ fn read_lessons(file: &Path, map: &RewardMap) -> anyhow::Result<Lessons> {
 
 /// A policy that is judged.
 enum Contender {
-    /// What it knows, and until when (Unix milliseconds) it has learned from the log.
-    Learned(Box<Snapshot>, i64),
+    /// What it has learned, and from how much of the log.
+    Learned(Box<Snapshot>, Known),
     /// A learned one that does not explore.
     Certain(Box<Snapshot>),
     Logged,
@@ -195,7 +216,8 @@ impl Contender {
                 Some(made) if made.learned_from == policy.learned_from() => made.made_at_ms,
                 _ => i64::MAX,
             };
-            Ok::<_, anyhow::Error>(Self::Learned(Box::new(policy), until_ms))
+            let known = Known { until_ms, most: policy.learned_from() };
+            Ok::<_, anyhow::Error>(Self::Learned(Box::new(policy), known))
         };
         let live = |policy| learned(find(None)?.with_settings(Settings { policy, ..settings })?);
         Ok(match name {
@@ -214,9 +236,9 @@ impl Contender {
         })
     }
 
-    /// Until when it has learned from the log, Unix milliseconds.
-    fn known_until_ms(&self) -> i64 {
-        if let Self::Learned(_, until_ms) = self { *until_ms } else { i64::MIN }
+    /// What it has learned from the log.
+    fn knows(&self) -> Known {
+        if let Self::Learned(_, known) = self { *known } else { Known::NOTHING }
     }
 
     /// Refuses a model that no logged choice had: its value would be that of nothing at all.
@@ -250,7 +272,7 @@ impl Contender {
     }
 }
 
-fn see(lessons: &[&Lesson], contender: &Contender, models: &Expected) -> Vec<Logged> {
+fn see(lessons: &[&Lesson], contender: &Contender, models: &Halves) -> Vec<Logged> {
     let look = |(at, lesson): (usize, &&Lesson)| {
         let drawn = lesson.choice.as_ref()?;
         let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
@@ -338,4 +360,41 @@ fn try_out(args: &PolicyArgs, data: &Path, json: Option<&Path>) -> anyhow::Resul
         println!("{table}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bandit::{Grounds, Reward};
+    use crate::protocol::DecisionId;
+
+    fn lesson(at_ms: i64) -> Lesson {
+        Lesson {
+            id: DecisionId(uuid::Uuid::from_u128(at_ms as u128)),
+            at_ms,
+            heard_at_ms: at_ms,
+            model: "a".into(),
+            features: Vec::new(),
+            space: String::new(),
+            kind: String::new(),
+            prior: 0.5,
+            grounds: Grounds::Likened,
+            reward: Reward::new(1.0).unwrap(),
+            weight: 1.0,
+            signal: None,
+            choice: None,
+        }
+    }
+
+    #[test]
+    fn what_a_policy_knows_is_left_out_where_anything_remains() {
+        let all: Vec<Lesson> = (1..=10).map(lesson).collect();
+        let left = |until_ms, enough| {
+            let mut lessons: Vec<&Lesson> = all.iter().collect();
+            keep_unknown(&mut lessons, Known { until_ms, most: 3 }, enough);
+            lessons.len()
+        };
+        assert_eq!([left(0, 0), left(4, 6), left(4, 7), left(4, 0)], [10, 6, 10, 6]);
+        assert_eq!(left(10, 0), 10, "of none nothing could be said");
+    }
 }

@@ -26,4 +26,26 @@ impl Store {
         self.trees()?.settings.insert(name, encode(value)?)?;
         self.flush()
     }
+
+    /// The names that begin with `prefix`, without it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn settings_under(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let trees = self.trees()?;
+        let mut names = Vec::new();
+        for key in trees.settings.scan_prefix(prefix).keys() {
+            names.push(String::from_utf8_lossy(&key?[prefix.len()..]).into_owned());
+        }
+        Ok(names)
+    }
+
+    /// Forgets the setting called `name`; after a crash it may be there again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn forget_setting(&self, name: &str) -> Result<(), StoreError> {
+        self.trees()?.settings.remove(name)?;
+        Ok(())
+    }
 }

@@ -7,17 +7,18 @@
 //! changes. What cost and time take away of each request is known without estimating, and is part of its difference.
 //!
 //! What rewards to expect is asked of two models, each fitted to every other judgement, so that none is asked about what it
-//! has seen ([`Expected`]). Of a policy that does what the log hardly ever did they alone would speak: then it waits. The rule
+//! has seen ([`Halves`]). Of a policy that does what the log hardly ever did they alone would speak: then it waits. The rule
 //! looks at the lower end, not at the mean.
 //!
 //! Whoever has learned from the log that it is measured on is flattered. Where the live policy has learned from a judgement,
-//! too, that is so on both sides. Where it has not ([`Reach`]), the new one is asked as it would be without: as fitted to the
-//! other half. So the gain is rather that of half the log than of what the log seems to promise.
+//! too, that is so on both sides. Where it has not ([`Reach`]), the new one is asked as it would be without: as learned from
+//! all but that half. So the gain is rather that of half the log than of what the log seems to promise.
 
 use serde::Serialize;
 
-use super::lesson::{Drawn, Lesson};
-use crate::bandit::{Candidate, Settings, Snapshot};
+use super::halves::Halves;
+use super::lesson::{Drawn, Lesson, ON_ITS_WAY_MS};
+use crate::bandit::{Candidate, Snapshot};
 use crate::config::Gate;
 use crate::ope::{self, Estimate, Logged, Method, Modelled};
 
@@ -85,6 +86,21 @@ impl Reach {
     /// It has learned from none of it.
     pub const NOTHING: Self = Self { until_ms: i64::MIN, judgements: 0 };
 
+    /// That of a policy whose version was made at `made_at_ms` of `made_of` lessons, and which has taken in so many
+    /// `judgements` since; `lessons` = what the log has now. An import brings judgements of before that nobody had heard, and
+    /// which of the older ones it knows cannot be told: where there are a good deal more than it was made of, it counts as
+    /// knowing none. What takes over a little later does less harm than what looks better than it is.
+    pub fn of((made_at_ms, made_of): (i64, u64), judgements: u64, lessons: &[Lesson]) -> Self {
+        let settled_ms = made_at_ms.saturating_sub(ON_ITS_WAY_MS);
+        let is_older = |lesson: &&Lesson| lesson.signal.is_none() && lesson.heard_at_ms <= settled_ms;
+        let older = lessons.iter().filter(is_older).count() as u64;
+        if older.saturating_sub(made_of) > made_of / 4 {
+            Self::NOTHING
+        } else {
+            Self { until_ms: made_at_ms, judgements }
+        }
+    }
+
     /// Since when what was said is news to it.
     fn news_since(self, rests_on: Evidence, lessons: &[&Lesson]) -> i64 {
         let after = match rests_on {
@@ -110,20 +126,21 @@ pub enum Ruling {
     Refuse,
 }
 
-/// Estimates what `new` would have gained over `live`, which has learned as far as `reach`; `None` where the log says
-/// nothing of it.
+/// Estimates what `new`, which was made of `learned`, would have gained over `live`, which has learned as far as `reach`;
+/// `None` where the log says nothing of it.
 pub fn gain(
     (rests_on, lessons): (Evidence, &[&Lesson]),
     (live, reach): (&Snapshot, Reach),
-    new: &Snapshot,
+    (new, learned): (&Snapshot, &[Lesson]),
     gate: &Gate,
 ) -> Option<Gain> {
     let (mut by_live, mut by_new, mut relief, mut moved) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
-    let expected = Expected::from(lessons.iter().copied(), *new.settings())?;
+    let expected = Halves::of_rewards(lessons.iter().copied(), *new.settings())?;
+    let unflattered = Halves::of_policy(learned, lessons, *new.settings())?;
     let news_since = reach.news_since(rests_on, lessons);
     for (at, lesson) in lessons.iter().enumerate() {
         let Some(drawn) = &lesson.choice else { continue };
-        let new = if lesson.heard_at_ms < news_since { new } else { expected.without(at) };
+        let new = if lesson.heard_at_ms < news_since { new } else { unflattered.without(at) };
         let Some(seen) = look(lesson, drawn, live, new, expected.without(at)) else { continue };
         by_live.push(seen.live);
         by_new.push(seen.new);
@@ -150,32 +167,6 @@ pub fn gain(
         new: each(&by_new),
         live: each(&by_live),
     })
-}
-
-/// What rewards to expect, for judgements of a log by their place in it: two models, each fitted to every other one.
-pub struct Expected([Snapshot; 2]);
-
-impl Expected {
-    /// Fits both; `None` where the settings are not possible.
-    pub fn from<'a>(lessons: impl IntoIterator<Item = &'a Lesson> + Clone, settings: Settings) -> Option<Self> {
-        // Halves are no streams: nothing fades, and nothing changes suddenly.
-        let settings = Settings { half_life: None, drift: None, ..settings };
-        let fit = |side: usize| {
-            let mut model = Snapshot::new(settings).ok()?;
-            if let Some(seen) = lessons.clone().into_iter().find(|lesson| !lesson.features.is_empty()) {
-                model = model.in_space(&seen.space, seen.features.len());
-            }
-            let others = lessons.clone().into_iter().enumerate().filter(|(at, _)| at % 2 != side);
-            model.learn(others.map(|(_, lesson)| lesson.observation()));
-            Some(model)
-        };
-        Some(Self([fit(0)?, fit(1)?]))
-    }
-
-    /// The model that has not seen the judgement at this place.
-    pub fn without(&self, at: usize) -> &Snapshot {
-        &self.0[at % 2]
-    }
 }
 
 /// The way from a useless to a perfect answer: no choice's cost and time count for more.

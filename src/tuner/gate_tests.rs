@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 use crate::bandit::{Observation, Reward, Settings};
 use crate::protocol::{DecisionId, ModelName};
-use crate::tuner::lesson::Way;
+use crate::tuner::lesson::{self, Way};
 
 /// A log of `count` choices between two models drawn evenly, `a` liked with 0.8 and `b` with 0.4.
 fn log(count: u64, seed: u64) -> Vec<Lesson> {
@@ -45,9 +45,10 @@ fn log(count: u64, seed: u64) -> Vec<Lesson> {
 }
 
 fn gain(lessons: &[Lesson], live: &Snapshot, new: &Snapshot, gate: &Gate) -> Option<Gain> {
-    let lessons: Vec<&Lesson> = lessons.iter().collect();
+    let all: Vec<&Lesson> = lessons.iter().collect();
     // `live` has learned from them as much as `new`.
-    super::gain((Evidence::Judgements, &lessons), (live, Reach { until_ms: i64::MAX, judgements: 0 }), new, gate)
+    let reach = Reach { until_ms: i64::MAX, judgements: 0 };
+    super::gain((Evidence::Judgements, &all), (live, reach), (new, lessons), gate)
 }
 
 /// A policy that was taught that a model is always as good as `reward`.
@@ -181,9 +182,10 @@ fn what_the_live_policy_has_not_learned_from_the_new_one_is_asked_as_if_it_had_n
         }
         let mut new = policy();
         new.learn(lessons.iter().map(Lesson::observation));
-        let lessons: Vec<&Lesson> = lessons.iter().collect();
+        let all: Vec<&Lesson> = lessons.iter().collect();
         let gained = |reach| {
-            let gain = super::gain((Evidence::Judgements, &lessons), (&policy(), reach), &new, &Gate::default());
+            let new = (&new, &lessons[..]);
+            let gain = super::gain((Evidence::Judgements, &all), (&policy(), reach), new, &Gate::default());
             gain.unwrap().mean / 20.0
         };
         flattered += gained(Reach { until_ms: i64::MAX, judgements: 0 });
@@ -193,4 +195,63 @@ fn what_the_live_policy_has_not_learned_from_the_new_one_is_asked_as_if_it_had_n
     }
     assert!(flattered > 0.03, "it is measured on what it has learned by heart: {flattered}");
     assert!(fair.abs() < 0.01, "there is nothing to be gained: {fair}");
+}
+
+/// What `count` unrated requests teach: `a` is the better model at both kinds of work, with fewer empty answers, and mostly
+/// asked for the one that is hard.
+fn unrated(count: u64, seed: u64, empty: [[f64; 2]; 2]) -> lesson::Lessons {
+    use crate::store::{Entry, Signal};
+    use crate::tuner::lesson::tests::{decision, outcome};
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let map = crate::config::RewardMap::default();
+    let mut collected = lesson::Collected::new(&map, 20_000);
+    for number in (1..=count).rev() {
+        let mut decision = decision(number);
+        let kind = usize::from(rng.random::<f64>() < 0.4);
+        (decision.task, decision.features) = (Some(["hard", "easy"][kind].into()), Vec::new());
+        let shares = [[0.8, 0.2], [0.1, 0.9]][kind];
+        let chosen = usize::from(rng.random::<f64>() >= shares[0]);
+        for (at, way) in decision.candidates.iter_mut().enumerate() {
+            (way.prior, way.grounds) = (Some([0.8, 0.75][at]), crate::bandit::Grounds::Likened);
+            way.propensity = shares[at];
+        }
+        decision.chosen = decision.candidates[chosen].model.clone();
+        let mut outcome = outcome(&decision);
+        let is_empty = rng.random::<f64>() < empty[kind][chosen];
+        outcome.signals.extend(is_empty.then_some(Signal::Empty));
+        collected.take(&Entry { decision, outcome: Some(outcome), feedback: Vec::new() }, None);
+    }
+    collected.finish()
+}
+
+/// What signals say that a policy that was made of them gains over one that knows nothing: as the gate has it, and as the
+/// policy itself does on this log.
+fn by_signals(lessons: &lesson::Lessons) -> Option<(Gain, Gain)> {
+    let live = Snapshot::new(Settings::default()).unwrap();
+    let mut new = live.clone();
+    new.learn(lessons.learned.iter().map(Lesson::observation));
+    let (rests_on, evidence) = evidence(&lessons.learned, &lessons.unjudged, 30);
+    let gain = |reach| {
+        super::gain((rests_on, &evidence), (&live, reach), (&new, &lessons.learned), &Gate::default())
+            .filter(|gain| gain.rests_on == Evidence::Signals)
+    };
+    Some((gain(Reach::NOTHING)?, gain(Reach { until_ms: i64::MAX, judgements: 0 })?))
+}
+
+#[test]
+fn where_signals_mislead_a_policy_the_gate_sees_what_it_would_do() {
+    for seed in 0..4 {
+        let lessons = unrated(2000, seed, [[0.40, 0.55], [0.0, 0.02]]);
+        let (claimed, itself) = by_signals(&lessons).unwrap();
+        assert!(itself.upper < 0.0, "it takes the better model for the worse one: {itself:?}");
+        assert!((claimed.mean - itself.mean).abs() < 0.03 && claimed.upper < 0.0, "{claimed:?} of {itself:?}");
+        assert_eq!(rule(Some(&claimed), &Gate { tolerance: 0.0, ..Gate::default() }).0, Ruling::Wait);
+    }
+}
+
+#[test]
+fn equal_rates_of_signals_promise_nothing() {
+    let claimed = |seed| by_signals(&unrated(600, seed, [[0.2, 0.2], [0.2, 0.2]])).map_or(0.0, |gains| gains.0.mean);
+    let mean = (0..60).map(claimed).sum::<f64>() / 60.0;
+    assert!(mean.abs() < 0.005, "{mean}");
 }

@@ -269,6 +269,24 @@ mod tests {
     }
 
     #[test]
+    fn a_fall_of_all_models_is_not_charged_to_a_policy_that_asks_one_of_them_alone() {
+        let guard = Guard::default();
+        // The version before mostly asked `a`, which it expects 0.8 of; what is in force asks `b` alone, which was 0.92. Since
+        // then users judge all answers by a quarter less.
+        let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
+        rated("b", &would("b", (0.8, 0.8), (0.2, 0.92)), 200, 134, &mut instead, &mut after);
+        assert_eq!(objection(&tally(200, 4, 0.01, 0.82), &after, &instead, &guard), None);
+        // A model that broke is another matter: the version before asked it rarely.
+        let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
+        rated("b", &would("b", (0.8, 0.8), (0.2, 0.92)), 200, 0, &mut instead, &mut after);
+        assert!(objection(&tally(200, 4, 0.01, 0.82), &after, &instead, &guard).is_some());
+        // And so is a policy that asks the bad one alone, which was never better than that.
+        let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
+        rated("a", &would("a", (0.05, 0.6), (0.95, 0.9)), 200, 60, &mut instead, &mut after);
+        assert!(objection(&tally(200, 4, 0.01, 0.88), &after, &instead, &guard).is_some());
+    }
+
+    #[test]
     fn what_the_weights_chose_is_not_the_policys_doing() {
         let mut decision = crate::tuner::lesson::tests::decision(1);
         let shadow =

@@ -9,7 +9,8 @@
 //! model, the other is asked what it expects of both models there (what a policy leaves to a model is no fair sample of
 //! it: the hard questions, say), and that is corrected by how far the newest judgements of a model lie from what it
 //! expected of just these: doubly robust, by model (Dudík, Langford and Li 2011). The newest, since a model that fell
-//! while this was in force was another one before.
+//! while this was in force was another one before. A model that is hardly asked any more may have fallen with the others
+//! (users are stricter now) or not (they alone are worse): of their fall half is taken for everybody's, up to a limit.
 //!
 //! A conversation that stays where it is was opened there by somebody: each of its requests counts as its opening
 //! would.
@@ -30,6 +31,13 @@ const ENOUGH: f64 = 5.0;
 
 /// Judgements of a model that say what it is like now.
 const NEWEST: usize = 20;
+
+/// Share of what the models that are asked have lost that is taken for lost by those that are not. Of one model alone it
+/// cannot be told whether it fell or the world did.
+const EVERYBODYS: f64 = 0.5;
+
+/// And no more than this: users who become stricter take something off every answer, a model that breaks loses all.
+const MOST_FALLEN: f64 = 0.15;
 
 /// What another policy would have done with one request.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -203,18 +211,26 @@ impl Hindsight {
     /// What the mean judgement would have been over `all` that there were, where it `is` this; `was` = what it was before
     /// them.
     pub fn rating(&self, all: f64, was: f64, is: f64) -> f64 {
-        let gained = self.models.values().map(|model| model.foreseen + model.more * model.off());
+        let fallen = (EVERYBODYS * self.common_fall()).max(-MOST_FALLEN);
+        let gained = self.models.values().map(|model| model.foreseen + model.more * model.off().unwrap_or(fallen));
         let untold = (1.0 - self.told / all).max(0.0);
         (is + gained.sum::<f64>() / all + untold * (was - is)).clamp(0.0, 1.0)
+    }
+
+    /// How far judgements of the models that are known lie below what the other policy would have expected of them, 0 or less.
+    fn common_fall(&self) -> f64 {
+        let known = self.models.values().filter_map(|model| Some((model.judged.len() as f64, model.off()?)));
+        let (sum, count) = known.fold((0.0, 0.0), |(sum, count), (judged, off)| (sum + judged * off, count + judged));
+        if count > 0.0 { (sum / count).min(0.0) } else { 0.0 }
     }
 }
 
 impl OfModel {
     /// How far its judgements lie from what the other policy would have expected of them: of what it would not have had,
-    /// as they are; of what it would have had besides, by their weight, and the newest of them.
-    fn off(&self) -> f64 {
+    /// as they are; of what it would have had besides, by their weight, and the newest of them. `None` for a handful.
+    fn off(&self) -> Option<f64> {
         if (self.judged.len() as f64) < ENOUGH {
-            return 0.0;
+            return None;
         }
         // Of one that is asked all the time there are enough to be sure; one that fell was left soon after.
         let newest = NEWEST.max(self.judged.len() / 3);
@@ -225,7 +241,7 @@ impl OfModel {
             sum += weight * (judged.verdict - judged.expected);
             weights += weight;
         }
-        sum / weights
+        Some(sum / weights)
     }
 }
 

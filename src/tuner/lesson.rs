@@ -27,6 +27,10 @@ const LOOK_AT: usize = 100_000;
 /// Newest unjudged answers that are kept: enough to tell rates apart, and a few megabytes.
 const UNJUDGED: usize = 4_000;
 
+/// How long a judgement may take from being heard to the log, milliseconds. What a retune did not find there for that is news
+/// all the same.
+pub(super) const ON_ITS_WAY_MS: i64 = 10_000;
+
 /// What the log teaches, and what it says of policies where nobody judged.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lessons {

@@ -55,10 +55,14 @@ impl Heard {
     }
 }
 
-/// Name of the policy that was in force before, as it was when it was replaced.
+/// Name of what an earlier build kept: the policy that was in force before, whichever that was.
 const REPLACED: &str = "policy.replaced_state";
 
-/// A policy that was replaced, with all that it had taken in: what to go back to.
+/// Names of policies as they were when they were replaced: this and the version.
+const REPLACED_OF: &str = "policy.replaced_state.";
+
+/// A policy that was replaced, with all that it had taken in: what to go back to. One is kept of each version that is
+/// stored, so that going back twice comes to what each of them knew.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Replaced {
     policy: Snapshot,
@@ -66,15 +70,27 @@ pub(super) struct Replaced {
 }
 
 impl Replaced {
-    /// The kept one, if it is that of `version`.
+    /// That of `version`, if it was ever replaced.
     pub(super) fn load(store: &Store, version: u64) -> Result<Option<Live>, StoreError> {
-        let kept = store.setting::<Self>(REPLACED)?.filter(|kept| kept.policy.version == version);
+        let kept = match store.setting::<Self>(&format!("{REPLACED_OF}{version}"))? {
+            Some(kept) => Some(kept),
+            None => store.setting::<Self>(REPLACED)?,
+        };
+        let kept = kept.filter(|kept| kept.policy.version == version);
         Ok(kept.map(|kept| Live::new(kept.policy, kept.revision)))
     }
 
     /// Keeps `live`; on disk when it returns.
     pub(super) fn save(store: &Store, live: &Live) -> Result<(), StoreError> {
-        store.set_setting(REPLACED, &Self { policy: live.policy.clone(), revision: live.revision })
+        let name = format!("{REPLACED_OF}{}", live.policy.version);
+        store.set_setting(&name, &Self { policy: live.policy.clone(), revision: live.revision })
+    }
+
+    /// Forgets those of versions that are not stored any more.
+    pub(super) fn prune(store: &Store) -> Result<(), StoreError> {
+        let stored: HashSet<String> = store.snapshots()?.iter().map(|record| record.version.to_string()).collect();
+        let gone = store.settings_under(REPLACED_OF)?.into_iter().filter(|version| !stored.contains(version));
+        gone.map(|version| format!("{REPLACED_OF}{version}")).try_for_each(|name| store.forget_setting(&name))
     }
 }
 

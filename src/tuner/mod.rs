@@ -14,6 +14,7 @@ mod budget;
 mod error;
 pub mod gate;
 pub mod guard;
+pub mod halves;
 pub mod hindsight;
 mod housekeeping;
 mod learner;

@@ -59,7 +59,7 @@ pub fn propose(
     }
     policy.learn(lessons.iter().map(Lesson::observation));
     let (rests_on, evidence) = gate::evidence(&lessons, &unjudged, gate.min_choices);
-    let gain = gate::gain((rests_on, &evidence), (live, reach), &policy, gate);
+    let gain = gate::gain((rests_on, &evidence), (live, reach), (&policy, &lessons), gate);
     let choices = evidence.iter().filter(|lesson| lesson.choice.is_some()).count();
     let (ruling, reason) = match &gain {
         None if choices >= gate.min_choices => {

@@ -62,10 +62,12 @@ impl Shared {
         let spare = [self.switches.load().pinned, self.predecessor_of(in_force)?].into_iter().flatten();
         let spare: Vec<u64> = [in_force, parent].into_iter().chain(spare).collect();
         self.store.prune_snapshots(self.store.settings().keep_snapshots, &spare)?;
+        Replaced::prune(&self.store)?;
         Ok(())
     }
 
-    /// Puts a stored version in force; the live one stays as it is, with all that it has taken in since.
+    /// Puts a stored version in force, as it was when it was replaced; the live one stays as it is, with all that it has taken
+    /// in since.
     pub(super) fn put_in_force(
         &self,
         version: u64,
@@ -73,8 +75,8 @@ impl Shared {
         why: &str,
         now_ms: i64,
     ) -> Result<(), LearnError> {
-        let policy = self.store.policy(version)?.ok_or(LearnError::UnknownVersion(version))?;
-        self.bring(Live::new(policy, 0), act, why, now_ms)
+        let other = self.as_it_was(version)?.ok_or(LearnError::UnknownVersion(version))?;
+        self.bring(other, act, why, now_ms)
     }
 
     fn bring(&self, other: Live, (who, action): (&str, &str), why: &str, now_ms: i64) -> Result<(), LearnError> {
@@ -113,14 +115,15 @@ impl Shared {
         now_ms + self.settings.load().guard.hold_minutes as i64 * 60_000
     }
 
-    /// What to go back to from `version`: its predecessor as it was when it was replaced, with all that it had taken in;
-    /// where that is not known any more, as it was made.
+    /// What to go back to from `version`: its predecessor, as it was.
     pub(super) fn before(&self, version: u64) -> Result<Option<Live>, StoreError> {
-        let Some(predecessor) = self.predecessor_of(version)? else { return Ok(None) };
-        match Replaced::load(&self.store, predecessor)? {
-            Some(replaced) => Ok(Some(replaced)),
-            None => Ok(self.store.policy(predecessor)?.map(|policy| Live::new(policy, 0))),
-        }
+        self.predecessor_of(version)?.map_or(Ok(None), |predecessor| self.as_it_was(predecessor))
+    }
+
+    /// A stored version as it was when it was replaced, with all that it had taken in; where it never was, as it was made.
+    fn as_it_was(&self, version: u64) -> Result<Option<Live>, StoreError> {
+        let Some(made) = self.store.policy(version)? else { return Ok(None) };
+        Ok(Some(Replaced::load(&self.store, version)?.unwrap_or_else(|| Live::new(made, 0))))
     }
 
     /// The version to go back to from `version`: the one that it replaced, else its parent, else the newest older one that

@@ -16,7 +16,7 @@ use super::error::LearnError;
 use super::gate::{Reach, Ruling};
 use super::guard::{self, Part, Tally, is_by_policy};
 use super::hindsight::{Hindsight, Would};
-use super::lesson::{self, Lesson};
+use super::lesson::{self, Lesson, ON_ITS_WAY_MS};
 use super::live::{self, Heard, Live, State, Switches, audit, bandit_settings};
 use super::retune::{self, Proposal};
 use super::shared::{Command, LearnerStatus, Ordered, Shared};
@@ -49,10 +49,6 @@ const LOOK_AT: usize = 20_000;
 
 /// Newest decisions among which one is looked for whose prompt was read.
 const NEWEST: usize = 100;
-
-/// How long a judgement may take from being heard to the log, milliseconds. What a retune did not find there for that is news
-/// all the same.
-const ON_ITS_WAY_MS: i64 = 10_000;
 
 /// The task's state; [`Work::run`] is the task.
 pub struct Work {
@@ -393,7 +389,7 @@ impl Desk {
         self.retuned = Some(began);
         self.catch_up(lessons);
         let live = self.shared.live.load_full();
-        let known = (&live.policy, self.reach_of(&live)?);
+        let known = (&live.policy, self.reach_of(&live, &retune::of_newest_head(lessons))?);
         let mut proposal = retune::propose(&collected, known, bandit_settings(&settings.bandit), &settings.gate)?;
         self.new = 0;
         if let Some(why) = self.shared.switches.load().frozen(read_at_ms) {
@@ -448,12 +444,12 @@ impl Desk {
         Ok((newest == *policy).then_some(version))
     }
 
-    /// How much of the log a policy has learned from: what its version was made of, and what it has taken in since.
-    fn reach_of(&self, live: &Live) -> Result<Reach, StoreError> {
-        let is_made_of_any = live.policy.learned_from() > live.revision;
-        let made = self.shared.store.snapshot(live.policy.version)?.filter(|_| is_made_of_any);
-        let until_ms = made.map_or(Reach::NOTHING.until_ms, |record| record.made_at_ms);
-        Ok(Reach { until_ms, judgements: live.revision })
+    /// How much of `lessons` a policy has learned from: what its version was made of, and what it has taken in since.
+    fn reach_of(&self, live: &Live, lessons: &[Lesson]) -> Result<Reach, StoreError> {
+        let made_of = live.policy.learned_from().saturating_sub(live.revision);
+        let made = self.shared.store.snapshot(live.policy.version)?.filter(|_| made_of > 0);
+        let only_since = Reach { judgements: live.revision, ..Reach::NOTHING };
+        Ok(made.map_or(only_since, |record| Reach::of((record.made_at_ms, made_of), live.revision, lessons)))
     }
 
     /// Takes the live policy back if requests under it do worse than those before.

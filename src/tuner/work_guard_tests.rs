@@ -116,11 +116,12 @@ fn few_judgements_are_looked_for_further_back() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
     let rarely = |number: u64, good: bool| Went { failed: false, judged: (number % 20 < 2).then_some(good) };
+    put_in_force(&store, &mut desk, "a", "b");
     happen(&store, 1, 1200, |number| rarely(number, true));
-    desk.retune(now_ms()).unwrap();
-    happen_to_b(&store, now_ms(), 1200, |number| rarely(number, false));
+    let live = put_in_force(&store, &mut desk, "b", "a");
+    happen_to_b(&store, now_ms() + 1, 1200, |number| rarely(number, false));
     desk.watch(now_ms()).unwrap();
-    let record = store.snapshot(2).unwrap().unwrap();
+    let record = store.snapshot(live).unwrap().unwrap();
     assert_eq!(record.state, SnapshotState::RolledBack);
     assert!(record.reason.contains("judged"), "{}", record.reason);
 }

@@ -123,6 +123,26 @@ fn nothing_new_makes_no_new_version() {
 }
 
 #[test]
+fn what_was_imported_after_a_version_was_made_it_does_not_know() {
+    let store = Store::in_memory().unwrap();
+    let mut desk = desk(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+    let reach = |desk: &Desk| {
+        let collected = lesson::collect(&store, &Span::default(), 20_000, &desk.shared.settings.load().reward);
+        desk.reach_of(&desk.shared.live.load(), &collected.unwrap().learned).unwrap()
+    };
+    let made_at_ms = store.snapshot(2).unwrap().unwrap().made_at_ms;
+    assert_eq!(reach(&desk), Reach { until_ms: made_at_ms, judgements: 0 });
+    // Some that were on their way to the log when the version was made, and a handful of older ones.
+    happen(&store, made_at_ms - 50, 40, |_| judged(true));
+    happen(&store, 100, 5, |_| judged(true));
+    assert_eq!(reach(&desk), Reach { until_ms: made_at_ms, judgements: 0 });
+    happen(&store, 1_000, 240, |_| judged(true));
+    assert_eq!(reach(&desk), Reach::NOTHING, "which of the older ones it knows cannot be told");
+}
+
+#[test]
 fn the_budget_is_kept_whatever_becomes_of_the_watch() {
     let store = Store::in_memory().unwrap();
     let mut desk = desk(&store);
@@ -274,6 +294,57 @@ fn a_roll_back_goes_to_the_version_that_was_replaced() {
     let status = desk.obey(Command::Rollback, "me", now_ms()).unwrap();
     assert_eq!(status.live, 4, "not the parent of the one that was promoted by mistake, which has none");
     assert_eq!(desk.obey(Command::Rollback, "me", now_ms()).unwrap().live, 3);
+}
+
+#[test]
+fn going_back_twice_comes_to_what_each_version_knew_and_so_does_a_promotion() {
+    let store = Store::in_memory().unwrap();
+    let guard = Guard { enabled: false, ..Guard::default() };
+    let mut desk = desk_with(&store, &Learning { guard, ..Learning::default() });
+    let mut at_ms = 1;
+    for version in 1..=3 {
+        assert_eq!(desk.shared.live.load().policy.version, version);
+        // Each learns 60 beside what it was made of.
+        happen(&store, at_ms, 60, |_| judged(true));
+        let ids: Vec<DecisionId> = (0..60).map(|number| decision(at_ms as u64 + number).id).collect();
+        desk.take_in(&ids, now_ms()).unwrap();
+        at_ms = now_ms() + 1_000 * version as i64;
+        if version < 3 {
+            assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+        }
+    }
+    let told = |desk: &Desk| {
+        let status = desk.shared.status();
+        (status.live, status.learned_from, status.revision)
+    };
+    let (v1, v2, v3) = ((1, 60, 60), (2, 120, 60), (3, 180, 60));
+    assert_eq!(told(&desk), v3);
+    for before in [v2, v1] {
+        desk.obey(Command::Rollback, "me", now_ms()).unwrap();
+        assert_eq!(told(&desk), before);
+    }
+    for (order, then) in [(Command::Promote(2), v2), (Command::Pin(3), v3)] {
+        desk.obey(order, "me", now_ms()).unwrap();
+        assert_eq!(told(&desk), then);
+    }
+    assert_eq!(told(&self::desk(&store)), v3, "after a restart, too");
+}
+
+#[test]
+fn what_a_version_knew_is_forgotten_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = config::Store { keep_snapshots: 2, ..config::Store::default() };
+    let store = Store::open(dir.path(), &settings, 0).unwrap().0;
+    let guard = Guard { enabled: false, ..Guard::default() };
+    let mut desk = desk_with(&store, &Learning { guard, ..Learning::default() });
+    happen(&store, 1, 60, |_| judged(true));
+    for number in 0..4 {
+        happen(&store, now_ms() + number, 1, |_| judged(true));
+        assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+    }
+    let stored: Vec<u64> = store.snapshots().unwrap().iter().map(|record| record.version).collect();
+    assert_eq!(stored, [5, 4]);
+    assert_eq!(store.settings_under("policy.replaced_state.").unwrap(), ["4"]);
 }
 
 /// A gate that keeps the version in force, so that what it takes in is seen.

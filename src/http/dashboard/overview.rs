@@ -131,11 +131,15 @@ fn stat(label: &str, value: &str, sub: &str) -> Markup {
 fn spend_told(found: &Overview) -> String {
     let spent = found.summary.total.sums.cost_usd;
     let beside = |cost: f64| {
+        if cost <= 0.0 {
+            // Of nothing there are no shares.
+            return format!("{} more", usd(spent));
+        }
         let change = 1.0 - spent / cost;
         format!("{} {}", percent(change.abs()), if change >= 0.0 { "less" } else { "more" })
     };
     let Some(best) = &found.best_single else { return "nothing to compare with yet".to_owned() };
-    let is_near = |it: &SingleModel| it.quality >= best.would_be.quality - NEARLY && it.cost_usd > 0.0;
+    let is_near = |it: &SingleModel| it.quality >= best.would_be.quality - NEARLY;
     let near = found.summary.single_models.iter().filter(|(_, it)| is_near(it));
     let mut costs: Vec<(f64, &str)> = near.map(|(model, it)| (it.cost_usd, model.as_str())).collect();
     costs.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -143,7 +147,9 @@ fn spend_told(found: &Overview) -> String {
         [] => "nothing to compare with yet".to_owned(),
         [(cost, model)] => format!("{} than always {model}", beside(cost)),
         [(least, _), .., (most, _)] => {
-            format!("{} to {} than always one of the {} best", beside(least), beside(most), costs.len())
+            let (least, most) = (beside(least), beside(most));
+            let range = if least == most { least } else { format!("{least} to {most}") };
+            format!("{range} than always one of the {} best", costs.len())
         }
     }
 }
@@ -366,8 +372,11 @@ mod tests {
             spend_told(&Overview { window, from_ms: 0, until_ms: 1, bucket_ms: 1, summary, best_single, cheapest })
         };
         assert_eq!(told(&[]), "nothing to compare with yet");
-        assert_eq!(told(&[("free", 0.7, 0.0)]), "nothing to compare with yet");
-        assert_eq!(told(&[("free", 0.7, 0.0), ("dear", 0.65, 1.0)]), "25 % less than always dear");
+        assert_eq!(told(&[("free", 0.7, 0.0)]), "$0.7500 more than always free");
+        let one_free = [("free", 0.7, 0.0), ("dear", 0.65, 1.0)];
+        assert_eq!(told(&one_free), "$0.7500 more to 25 % less than always one of the 2 best");
+        let both_free = [("free", 0.7, 0.0), ("too", 0.65, 0.0)];
+        assert_eq!(told(&both_free), "$0.7500 more than always one of the 2 best");
         assert_eq!(told(&[("dear", 0.9, 1.0), ("cheap", 0.7, 0.1)]), "25 % less than always dear");
         let three = [("mid", 0.7, 0.5), ("dear", 0.65, 1.5), ("cheap", 0.4, 0.1)];
         assert_eq!(told(&three), "50 % more to 50 % less than always one of the 2 best");
