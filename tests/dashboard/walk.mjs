@@ -52,6 +52,15 @@ async function until(holds, otherwise) {
   throw new Error(otherwise);
 }
 
+// Until the page has fetched itself anew and put in place what is new.
+async function refreshed(on = page) {
+  await on.waitForResponse((answer) => answer.url() === on.url() && answer.request().resourceType() === "fetch");
+  await on.waitForTimeout(150);
+}
+
+const has = (locator, state) => locator.evaluate((it, state) => it.matches(state), state);
+const card = (name, on = page) => on.locator("section.model", { has: on.getByRole("heading", { name, exact: true }) });
+
 const steps = {
   async "a stranger is sent to the door, and a wrong password stays outside"() {
     await open("/models");
@@ -93,10 +102,10 @@ const steps = {
 
   async "a weight is changed, and traffic moves"() {
     await open("/models");
-    const card = page.locator("section.model", { has: page.getByRole("heading", { name: "deepseek-r1", exact: true }) });
-    await card.getByText("Weight and price").click();
-    await card.getByLabel("Weight", { exact: true }).fill("900000");
-    await card.getByRole("button", { name: "Save" }).click();
+    const it = card("deepseek-r1");
+    await it.getByText("Weight and price").click();
+    await it.getByLabel("Weight", { exact: true }).fill("900000");
+    await it.getByRole("button", { name: "Save" }).click();
     await sees("deepseek-r1 is changed");
     const models = [];
     for (let asked = 0; asked < 12; asked++) models.push((await (await gateway.ask(`Question ${asked}`)).json()).model);
@@ -110,18 +119,31 @@ const steps = {
 
   async "a model is tested, switched off and on again"() {
     await open("/models");
-    const card = page.locator("section.model", { has: page.getByRole("heading", { name: "gpt-4o-mini", exact: true }) });
-    await card.getByRole("button", { name: "Test" }).click();
+    const it = card("gpt-4o-mini");
+    await it.getByRole("button", { name: "Test" }).click();
     await sees("openai/gpt-4o-mini answered in");
-    await card.getByRole("button", { name: "Switch off" }).click();
-    await card.getByText("off", { exact: true }).waitFor();
+    await it.getByRole("button", { name: "Switch off" }).click();
+    await it.getByText("off", { exact: true }).waitFor();
     check(!(await gateway.ask("hi", { model: "gpt-4o-mini" })).ok, "it still answers");
-    await card.getByRole("button", { name: "Switch on" }).click();
-    await card.getByText("ready", { exact: true }).waitFor();
-    await card.getByRole("button", { name: "Drain", exact: true }).click();
-    await card.getByText("drained", { exact: true }).waitFor();
-    await card.getByRole("button", { name: "Undrain" }).click();
-    await card.getByText("ready", { exact: true }).waitFor();
+    await it.getByRole("button", { name: "Switch on" }).click();
+    await it.getByText("ready", { exact: true }).waitFor();
+    await it.getByRole("button", { name: "Drain", exact: true }).click();
+    await it.getByText("drained", { exact: true }).waitFor();
+    await it.getByRole("button", { name: "Undrain" }).click();
+    await it.getByText("ready", { exact: true }).waitFor();
+  },
+
+  async "a key acts on what it was put on, also after the page has changed"() {
+    await open("/models");
+    // Both models are served at one place.
+    await card("gpt-4o").getByRole("button", { name: "Drain", exact: true }).focus();
+    await gateway.ask("hi", { model: "gpt-4o" });
+    await refreshed();
+    await page.keyboard.press("Enter");
+    await card("gpt-4o").getByText("drained", { exact: true }).waitFor();
+    check((await card(HOSTILE).getByText("drained", { exact: true }).count()) === 0, "the other model was drained");
+    await page.keyboard.press("Enter");
+    await card("gpt-4o").getByText("ready", { exact: true }).waitFor();
   },
 
   async "a decision is explained and its answer rated"() {
@@ -357,8 +379,8 @@ const steps = {
     await sees("Your session has ended");
     await signIn();
     check(new URL(page.url()).pathname === "/dashboard/models", `at ${page.url()}`);
-    const card = page.locator("section.model", { has: page.getByRole("heading", { name: "deepseek-r1", exact: true }) });
-    await card.getByText("900000").first().waitFor();
+    const it = card("deepseek-r1");
+    await it.getByText("900000").first().waitFor();
   },
 
   async "signing out closes the door"() {
