@@ -146,6 +146,46 @@ const steps = {
     await card("gpt-4o").getByText("ready", { exact: true }).waitFor();
   },
 
+  async "what is at work on a page stays where it is while the page changes"() {
+    await open("");
+    const row = page.locator("tr", { hasText: "deepseek-r1" }).getByRole("link").first();
+    for (const kept of [page.locator(".chart-box").first(), page.locator(".table-box").first(), row]) {
+      await kept.focus();
+      await gateway.ask("Something new");
+      await refreshed();
+      check(await has(kept, ":focus"), `the focus went from ${await kept.evaluate((it) => it.outerHTML.slice(0, 80))}`);
+    }
+    await page.evaluate(() => getSelection().selectAllChildren(document.querySelector("#models-title")));
+    await page.setViewportSize({ width: 390, height: 844 });
+    const chart = page.locator(".chart-box").first();
+    await chart.evaluate((box) => (box.scrollLeft = -100));
+    await gateway.ask("Something newer");
+    await refreshed();
+    check((await chart.evaluate((box) => box.scrollLeft)) === -100, "the chart jumped back");
+    check((await page.evaluate(() => String(getSelection()))) === "Share by model", "the selection is lost");
+    await page.setViewportSize({ width: 1360, height: 900 });
+    // Rows that move down keep what they are.
+    await open("/decisions");
+    const second = page.locator("table.decisions tbody tr").nth(1).getByRole("link");
+    await second.focus();
+    const led = await second.getAttribute("href");
+    await gateway.ask("Newest");
+    await page.locator("table.decisions tbody tr").nth(2).locator(`a[href="${led}"]`).waitFor();
+    check((await page.evaluate(() => document.activeElement.getAttribute("href"))) === led, "the focus is on another decision");
+    // What was chosen and not yet applied.
+    await open("/learning");
+    await page.selectOption("#mode", "shadow");
+    await page.fill("#rollout", "0.35");
+    await page.locator("h1").click();
+    await refreshed();
+    check((await page.inputValue("#mode")) === "shadow" && (await page.inputValue("#rollout")) === "0.35", "what was chosen is put back");
+    // A filter holds.
+    await open("/models");
+    await page.fill("#find", "gpt-4o-mini");
+    await refreshed();
+    check(!(await card("deepseek-r1").isVisible()), "the filter is forgotten");
+  },
+
   async "a decision is explained and its answer rated"() {
     await open("/decisions");
     await page.locator("table.decisions tbody tr").first().click();

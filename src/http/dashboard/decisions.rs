@@ -38,7 +38,7 @@ pub(super) async fn page(
             @if let Ok(found) = &found {
                 div.pager {
                     @if !first_page { a.button.small href={ "/dashboard/decisions" (query(&wish, "")) } { "Newest" } } @else { span {} }
-                    @if let Some(next) = found.next { a.button.small href={ "/dashboard/decisions" (query(&wish, &next.to_string())) } { "Older" } }
+                    @if let Some(next) = found.next { a.button.small data-key="older" href={ "/dashboard/decisions" (query(&wish, &next.to_string())) } { "Older" } }
                 }
             }
         }
@@ -120,7 +120,7 @@ fn row(entry: &Entry) -> Markup {
     let outcome = entry.outcome.as_ref();
     let answered = outcome.and_then(|outcome| outcome.model.as_ref()).unwrap_or(&decision.chosen);
     markup! {
-        tr.link {
+        tr.link data-key={ "row-" (decision.id) } {
             td { (moment(decision.at_ms)) }
             th scope="row" {
                 a href={ "/dashboard/decisions/" (decision.id) } data-key=(decision.id) { (answered) }

@@ -310,7 +310,7 @@ fn models(found: &Overview) -> Markup {
                 @for (model, bucket) in rows {
                     @let sums = &bucket.sums;
                     @let share = sums.requests as f64 / requests;
-                    tr {
+                    tr data-key={ "model-" (model) } {
                         th scope="row" { a href={ "/dashboard/decisions" (super::visitor::url_query(&[("model", model)])) } { (model) } }
                         td { (share_bar(share, "", &format!("{} requests", sums.requests))) }
                         td.num { (percent(share)) }

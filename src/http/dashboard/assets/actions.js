@@ -46,8 +46,6 @@ async function act(element, body, submitter) {
     const then = after[element.dataset.then];
     if (then) await then(answer, element);
     else panel.toast(answer.message ?? element.dataset.done ?? "Done.");
-    submitter.removeAttribute("aria-busy");
-    submitter.blur();
     if (element.dataset.go) location.assign(element.dataset.go);
     else await panel.refresh();
   } catch (error) {
