@@ -133,6 +133,33 @@ const steps = {
     await it.getByText("ready", { exact: true }).waitFor();
   },
 
+  async "a box that is open holds nothing up, and folds up when it is done"() {
+    await open("/models");
+    const it = card("gpt-4o");
+    const weight = it.getByLabel("Weight", { exact: true });
+    const calls = () => card("gpt-4o-mini").getByText(/ calls$/).textContent();
+    const before = await calls();
+    await it.getByText("Weight and price").click();
+    await weight.fill("7");
+    await gateway.ask("hi", { model: "gpt-4o-mini" });
+    await until(async () => (await calls()) !== before, "the page stands still");
+    check((await weight.inputValue()) === "7", "what was typed is gone");
+    await page.keyboard.press("Escape");
+    check(!(await weight.isVisible()) && (await has(it.locator("summary"), ":focus")), "Escape folds nothing up");
+    await page.keyboard.press("Enter");
+    check((await weight.inputValue()) === "1", "what was not sent is still there");
+    await page.locator("h1").click();
+    check(!(await weight.isVisible()), "a click elsewhere folds nothing up");
+    await it.getByText("Weight and price").click();
+    await weight.fill("7");
+    await it.getByRole("button", { name: "Save" }).click();
+    await sees("gpt-4o is changed");
+    await it.locator("dd").getByText("7", { exact: true }).waitFor();
+    check(!(await weight.isVisible()), "it stays open");
+    await it.getByRole("button", { name: "As configured" }).click();
+    await it.locator("dd").getByText("1", { exact: true }).waitFor();
+  },
+
   async "a key acts on what it was put on, also after the page has changed"() {
     await open("/models");
     // Both models are served at one place.

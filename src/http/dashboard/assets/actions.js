@@ -46,6 +46,7 @@ async function act(element, body, submitter) {
     const then = after[element.dataset.then];
     if (then) await then(answer, element);
     else panel.toast(answer.message ?? element.dataset.done ?? "Done.");
+    shut(element.closest("details.menu"));
     if (element.dataset.go) location.assign(element.dataset.go);
     else await panel.refresh();
   } catch (error) {
@@ -76,6 +77,24 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
   button.textContent = "Copied";
+});
+
+// A box that unfolds over the page folds up when it is done, by Escape, and when something beside it is clicked. What was
+// typed into it and not sent is gone then.
+function shut(box) {
+  if (!box?.open) return;
+  const within = box.contains(document.activeElement);
+  box.open = false;
+  if (within) panel.one("summary", box).focus();
+}
+document.addEventListener("click", (event) => {
+  for (const box of panel.all("details.menu[open]")) if (!box.contains(event.target)) shut(box);
+});
+document.addEventListener("toggle", (event) => {
+  if (event.target.matches("details.menu:not([open])")) panel.one("form", event.target)?.reset();
+}, true);
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") panel.all("details.menu[open]").forEach(shut);
 });
 
 // A select or a check that changes the page's address: filters of a list.
