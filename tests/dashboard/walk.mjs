@@ -160,6 +160,27 @@ const steps = {
     await it.locator("dd").getByText("1", { exact: true }).waitFor();
   },
 
+  async "of two operators neither puts back what the other changed"() {
+    const other = watch(await context.newPage());
+    await other.goto(`${gateway.admin}/dashboard/models`);
+    await card("gpt-4o", other).getByText("Weight and price").click();
+    await open("/models");
+    await card("gpt-4o").getByText("Weight and price").click();
+    await card("gpt-4o").getByLabel("Weight", { exact: true }).fill("5");
+    await card("gpt-4o").getByRole("button", { name: "Save" }).click();
+    await sees("gpt-4o is changed");
+    await card("gpt-4o", other).getByLabel("Price in").fill("2");
+    await card("gpt-4o", other).getByRole("button", { name: "Save" }).click();
+    await other.getByText("gpt-4o is changed").waitFor();
+    const { models } = await (await page.request.get(`${gateway.admin}/api/admin/models`)).json();
+    const told = models.find((model) => model.name === "gpt-4o");
+    check(told.weight === 5 && told.price.input === 2 && told.price.cache_read > 0, JSON.stringify(told));
+    await other.close();
+    await refreshed();
+    await card("gpt-4o").getByRole("button", { name: "As configured" }).click();
+    await card("gpt-4o").locator("dd").getByText("1", { exact: true }).waitFor();
+  },
+
   async "a key acts on what it was put on, also after the page has changed"() {
     await open("/models");
     // Both models are served at one place.

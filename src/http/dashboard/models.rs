@@ -82,15 +82,12 @@ fn card(model: &View, shares: f64) -> Markup {
                 }
                 details.menu {
                     summary.button.small data-key=(id("edit")) { "Weight and price" }
-                    form.menu-box data-api={ "PATCH " (path) } data-done={ (model.name) " is changed." } {
+                    form.menu-box data-api={ "PATCH " (path) } data-changes data-done={ (model.name) " is changed." } {
                         label { "Weight" input name="weight" type="number" step="any" min="0" data-type="number" value=(model.weight) required; }
                         label { "Price in, $ per million tokens"
                             input name="price.input" type="number" step="any" min="0" data-type="number" value=(model.price.input) required; }
                         label { "Price out, $ per million tokens"
                             input name="price.output" type="number" step="any" min="0" data-type="number" value=(model.price.output) required; }
-                        @for (name, value) in [("cache_read", model.price.cache_read), ("cache_write", model.price.cache_write)] {
-                            @if let Some(value) = value { input type="hidden" name={ "price." (name) } data-type="number" value=(value); }
-                        }
                         div.row { button.primary.small type="submit" { "Save" } }
                     }
                 }

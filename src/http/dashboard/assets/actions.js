@@ -1,10 +1,14 @@
 // Forms and buttons that call the admin API: `data-api="METHOD /path"`, with `data-body` for a button's JSON. What they
 // ask before (`data-ask`), say after (`data-done`), and do after (`data-then`) stands in the markup.
 
-// A form's fields as JSON: empty ones are left out, numbers are numbers, lists are lists.
+// A form's fields as JSON: empty ones are left out, numbers are numbers, lists are lists. One with `data-changes` sends
+// what was changed in it and no more, so that it puts back nothing that another changed meanwhile; an object goes whole.
 function gather(form) {
   const body = {};
+  const object = (field) => field.name.split(".")[0];
+  const changed = new Set([...form.elements].filter((field) => field.name && fields.touched(field)).map(object));
   for (const field of form.elements) {
+    if (form.dataset.changes !== undefined && !changed.has(object(field))) continue;
     if (!field.name || field.disabled || (field.type === "checkbox" && !field.checked && field.dataset.type !== "flag")) continue;
     const put = (value) => {
       // `price.input` is a field of an object.
@@ -69,7 +73,12 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   const submitter = event.submitter ?? panel.one("button[type=submit]", form);
   if (submitter.getAttribute("aria-busy")) return;
-  act(form, gather(form), submitter);
+  const body = gather(form);
+  if (form.dataset.changes !== undefined && Object.keys(body).length === 0) {
+    panel.toast("Nothing was changed.");
+    return shut(form.closest("details.menu"));
+  }
+  act(form, body, submitter);
 });
 
 document.addEventListener("click", async (event) => {
