@@ -256,6 +256,9 @@ const steps = {
     await page.locator("#prompt").press("Control+Enter");
     await page.locator("[data-answer]").getByText("[sandbox").waitFor();
     await page.locator("[data-rate]").waitFor();
+    const by = (await page.locator("[data-answer-by]").textContent()).split(" · ")[0];
+    const chosen = page.locator("[data-ranking] tr", { has: page.getByText("chosen", { exact: true }) });
+    check((await chosen.locator("th").textContent()) === `${by} chosen`, `${by} answered, and another is called chosen`);
     await page.getByRole("button", { name: "Good answer" }).click();
     await sees("Thank you");
   },

@@ -26,7 +26,9 @@ const panel = {
     }
     if (!response.ok) {
       const told = await response.json().catch(() => ({}));
-      throw new Error(told.error?.message ?? `The gateway answered ${response.status}.`);
+      const error = new Error(told.error?.message ?? `The gateway answered ${response.status}.`);
+      error.decision = response.headers.get("x-pointsman-decision");
+      throw error;
     }
     return response;
   },
