@@ -472,6 +472,14 @@ const steps = {
     check(new URL(page.url()).pathname === "/dashboard/models", `at ${page.url()}`);
     const it = card("deepseek-r1");
     await it.getByText("900000").first().waitFor();
+    // What was being written is not lost by it.
+    await open("/playground");
+    await page.fill("#prompt", "A long question");
+    await context.clearCookies({ name: "pointsman_session" });
+    await page.getByRole("button", { name: "Send" }).click();
+    await page.waitForURL(/login/);
+    await signIn();
+    check((await page.inputValue("#prompt")) === "A long question", "the question is lost");
   },
 
   async "signing out closes the door"() {

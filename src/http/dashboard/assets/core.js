@@ -34,6 +34,9 @@ const panel = {
   },
 
   signIn() {
+    // What was being written is there again after the login.
+    const draft = panel.one("#prompt")?.value;
+    if (draft) sessionStorage.setItem("draft", draft);
     location.assign(`/dashboard/login?ended=1&next=${encodeURIComponent(location.pathname + location.search)}`);
   },
 

@@ -7,6 +7,10 @@ if (playground) {
   const stop = place("stop");
   let running;
 
+  const draft = sessionStorage.getItem("draft");
+  if (draft) panel.one("#prompt").value = draft;
+  sessionStorage.removeItem("draft");
+
   const request = (stream) => {
     const fields = new FormData(playground);
     const objective = fields.get("objective");
