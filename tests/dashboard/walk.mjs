@@ -246,6 +246,11 @@ const steps = {
     await sees("5 of 5");
     await open("/decisions?rated=true");
     check((await page.locator("table.decisions tbody tr").count()) === 1, "the filter shows others");
+    await page.selectOption("select[name=status]", "error");
+    await page.waitForURL(/status=error/);
+    await page.goBack();
+    await page.waitForURL((url) => !url.search.includes("status=error"));
+    check((await page.inputValue("select[name=status]")) === "", "the filter says what the list is not");
   },
 
   async "the playground ranks, streams and takes a rating"() {

@@ -79,7 +79,8 @@ fn filters(gateway: &Gateway, wish: &Wish) -> Markup {
     let names: Vec<String> = live.catalog.models().map(|model| model.name.to_string()).collect();
     let models: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
     markup! {
-        form.toolbar method="get" action="/dashboard/decisions" data-filters {
+        // A browser that goes back fills in what was chosen last, not what the page before was filtered by.
+        form.toolbar method="get" action="/dashboard/decisions" autocomplete="off" data-filters {
             label.search for="find" {
                 (super::icons::icon("search"))
                 span.hidden { "Text" }

@@ -111,3 +111,5 @@ document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-filters]");
   if (form) form.requestSubmit();
 });
+// A page that was kept as it was left, with what led away from it chosen.
+addEventListener("pageshow", (event) => event.persisted && panel.all("form[data-filters]").forEach((form) => form.reset()));
