@@ -227,6 +227,15 @@ const steps = {
     await page.locator("h1").click();
     await refreshed();
     check((await page.inputValue("#mode")) === "shadow" && (await page.inputValue("#rollout")) === "0.35", "what was chosen is put back");
+    // Any share will do, and the form goes on from what holds then.
+    await page.fill("#rollout", "0.01");
+    await page.getByRole("button", { name: "Apply" }).click();
+    const acts = page.locator(".stat", { hasText: "Acts" });
+    await acts.getByText("only watches").waitFor();
+    await page.selectOption("#mode", "live");
+    await page.fill("#rollout", "1");
+    await page.getByRole("button", { name: "Apply" }).click();
+    await acts.getByText("on everything").waitFor();
     // A filter holds.
     await open("/models");
     await page.fill("#find", "gpt-4o-mini");
