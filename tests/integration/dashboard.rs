@@ -433,6 +433,18 @@ async fn a_request_is_watched_and_its_decision_explained_and_rated() {
 }
 
 #[tokio::test]
+async fn what_is_kept_of_a_question_is_said() {
+    for (extra, said) in
+        [("", "No prompt is shown or kept."), ("[store]\nprompts = true", "each decision keeps its question")]
+    {
+        let gateway = locked(extra).await;
+        let page = Browser::sign_in(&gateway).await.get("/dashboard/monitor").await.text().await.unwrap();
+        assert!(page.contains(said), "{extra}: {said}");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn an_open_stream_does_not_hold_up_the_drain() {
     let gateway = locked("").await;
     let browser = Browser::sign_in(&gateway).await;
