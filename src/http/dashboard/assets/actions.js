@@ -84,8 +84,15 @@ document.addEventListener("submit", (event) => {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
-  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-  button.textContent = "Copied";
+  const text = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    button.textContent = "Copied";
+  } catch {
+    // Browsers let a page copy where it came by TLS, or from this machine.
+    getSelection().selectAllChildren(text);
+    panel.toast("Copying is not allowed here: it is selected, copy it by keyboard.", true);
+  }
 });
 
 // A box that unfolds over the page folds up when it is done, by Escape, and when something beside it is clicked. What was
