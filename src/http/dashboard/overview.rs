@@ -16,7 +16,7 @@ use super::visitor::Visitor;
 use crate::chart::{Column, Columns, Plot, Point, Series};
 use crate::http::admin::overview::{self, Alternative, Overview, Window};
 use crate::http::state::Gateway;
-use crate::store::{Bucket, Order, SingleModel, Span};
+use crate::store::{Bucket, Order, SingleModel, Span, Sums};
 
 /// Models that have a colour of their own in a chart; the others are drawn as one.
 const COLOURED: usize = 7;
@@ -86,7 +86,7 @@ async fn fitting(gateway: &Gateway) -> Window {
 fn whole(gateway: &Gateway, found: &Overview) -> Markup {
     let total = &found.summary.total;
     let sums = &total.sums;
-    let share = |part: u64| if sums.requests > 0 { part as f64 / sums.requests as f64 } else { 0.0 };
+    let share = |part: u64| part as f64 / sums.answers().max(1) as f64;
     let minutes = (found.until_ms - found.from_ms) as f64 / 60_000.0;
     let opinion = if sums.rated > 0 { Some(sums.verdicts / sums.rated as f64) } else { None };
     markup! {
@@ -94,7 +94,7 @@ fn whole(gateway: &Gateway, found: &Overview) -> Markup {
             p.hint { "There is more than could be added up: figures are complete since " (super::parts::moment(since)) "." }
         }
         div.stats.eight {
-            (stat("Requests", &count(sums.requests), &format!("{:.1} per minute, {} in flight", sums.requests as f64 / minutes, gateway.metrics.in_flight())))
+            (stat("Requests", &count(sums.answers()), &format!("{:.1} per minute, {} in flight{}", sums.answers() as f64 / minutes, gateway.metrics.in_flight(), told_of(sums))))
             (stat("Errors", &percent(share(sums.errors)), &format!("{} failed, {} went away", count(sums.errors), count(sums.cancelled))))
             (stat("Latency", &or_nothing(total.p50_ms, ms), &format!("p95 {}, p99 {}", or_nothing(total.p95_ms, ms), or_nothing(total.p99_ms, ms))))
             (stat("First token", &or_nothing(total.first_token_p50_ms, ms), &format!("p95 {}", or_nothing(total.first_token_p95_ms, ms))))
@@ -103,7 +103,7 @@ fn whole(gateway: &Gateway, found: &Overview) -> Markup {
             (stat("Feedback", &or_nothing(opinion, percent), &format!("liked, of {} rated answers", count(sums.rated))))
             (stat("Failovers", &count(sums.failovers), &format!("{} were try-outs", count(sums.explored))))
         }
-        @if sums.requests == 0 {
+        @if sums.answers() == 0 {
             section.card {
                 (empty("No request in this stretch", "Point a client at the proxy, or send a prompt in the playground. Everything shows up here within seconds."))
             }
@@ -122,6 +122,11 @@ fn whole(gateway: &Gateway, found: &Overview) -> Markup {
             }
         }
     }
+}
+
+/// How many of the requests the gateway only chose for.
+fn told_of(sums: &Sums) -> String {
+    if sums.reported > 0 { format!("; {} told by /api/outcomes", count(sums.reported)) } else { String::new() }
 }
 
 fn stat(label: &str, value: &str, sub: &str) -> Markup {
@@ -185,8 +190,8 @@ impl Clock {
 
 fn traffic(found: &Overview) -> Columns {
     let clock = Clock::new(found);
-    let mut busiest: Vec<(&String, u64)> =
-        found.summary.models.iter().map(|(model, bucket)| (model, bucket.sums.requests)).collect();
+    let answers = found.summary.models.iter().map(|(model, bucket)| (model, bucket.sums.answers()));
+    let mut busiest: Vec<(&String, u64)> = answers.filter(|(_, answers)| *answers > 0).collect();
     busiest.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
     let mut names: Vec<String> = busiest.iter().take(COLOURED).map(|(model, _)| (*model).clone()).collect();
     let more = busiest.len() > COLOURED;
@@ -239,7 +244,7 @@ fn liked(found: &Overview) -> Plot {
         .between(found.from_ms as f64, found.until_ms as f64)
         .x_ticks(clock.ticks())
         .with(line(found, "liked, of rated", |bucket| share(bucket.sums.verdicts, bucket.sums.rated), percent))
-        .with(line(found, "failed", |bucket| share(bucket.sums.errors as f64, bucket.sums.requests), percent))
+        .with(line(found, "failed", |bucket| share(bucket.sums.errors as f64, bucket.sums.answers()), percent))
 }
 
 fn spend(found: &Overview) -> Markup {
@@ -264,9 +269,9 @@ fn spend(found: &Overview) -> Markup {
             }
         }
     };
-    let answered: f64 = found.summary.models.values().map(|model| model.sums.requests as f64).sum();
+    let answered: f64 = found.summary.models.values().map(|model| model.sums.answers() as f64).sum();
     let quality = found.summary.models.iter().filter_map(|(model, bucket)| {
-        Some(found.summary.single_models.get(model)?.quality * bucket.sums.requests as f64)
+        Some(found.summary.single_models.get(model)?.quality * bucket.sums.answers() as f64)
     });
     let predicted = (answered > 0.0).then(|| quality.sum::<f64>() / answered).filter(|value| *value > 0.0);
     let table = markup! {
@@ -295,9 +300,10 @@ fn spend(found: &Overview) -> Markup {
 }
 
 fn models(found: &Overview) -> Markup {
-    let requests = found.summary.total.sums.requests.max(1) as f64;
-    let mut rows: Vec<(&String, &Bucket)> = found.summary.models.iter().collect();
-    rows.sort_by(|a, b| b.1.sums.requests.cmp(&a.1.sums.requests).then(a.0.cmp(b.0)));
+    let answers = found.summary.total.sums.answers().max(1) as f64;
+    let answered = |(_, bucket): &(&String, &Bucket)| bucket.sums.answers() + bucket.sums.rated > 0;
+    let mut rows: Vec<(&String, &Bucket)> = found.summary.models.iter().filter(answered).collect();
+    rows.sort_by(|a, b| b.1.sums.answers().cmp(&a.1.sums.answers()).then(a.0.cmp(b.0)));
     let table = markup! {
         table {
             thead {
@@ -309,14 +315,14 @@ fn models(found: &Overview) -> Markup {
             tbody {
                 @for (model, bucket) in rows {
                     @let sums = &bucket.sums;
-                    @let share = sums.requests as f64 / requests;
+                    @let share = sums.answers() as f64 / answers;
                     tr data-key={ "model-" (model) } {
                         th scope="row" { a href={ "/dashboard/decisions" (super::visitor::url_query(&[("model", model)])) } { (model) } }
-                        td { (share_bar(share, "", &format!("{} requests", sums.requests))) }
+                        td { (share_bar(share, "", &format!("{} requests", sums.answers()))) }
                         td.num { (percent(share)) }
                         td.num { (or_nothing((sums.rated > 0).then(|| sums.verdicts / sums.rated as f64), percent)) }
                         td.num {
-                            @if sums.errors > 0 { (badge("bad", &percent(sums.errors as f64 / sums.requests.max(1) as f64))) } @else { "0 %" }
+                            @if sums.errors > 0 { (badge("bad", &percent(sums.errors as f64 / sums.answers().max(1) as f64))) } @else { "0 %" }
                         }
                         td.num { (or_nothing(bucket.p50_ms, ms)) }
                         td.num { (usd(sums.cost_usd)) }
