@@ -31,16 +31,14 @@ pub(super) async fn page(
     visitor: Visitor,
     Query(wish): Query<Asked>,
 ) -> Response {
-    let window = match wish.window {
-        Some(window) => window,
-        None => fitting(&gateway).await,
-    };
+    let oldest = oldest(&gateway).await;
+    let window = wish.window.unwrap_or_else(|| fitting(oldest));
     let found = overview::sum_up(&gateway, window).await;
     let body = markup! {
         div #overview data-live="3000" {
             @match &found {
                 Err(error) => { (trouble(&error.message)) }
-                Ok(found) => { (whole(&gateway, found)) }
+                Ok(found) => { (whole(&gateway, found, oldest)) }
             }
         }
     };
@@ -65,9 +63,9 @@ pub(super) struct Asked {
     window: Option<Window>,
 }
 
-/// An hour; ten minutes where the log is not older than that, so that a first run fills its charts.
-async fn fitting(gateway: &Gateway) -> Window {
-    let oldest = gateway.read_store(|store| {
+/// When the oldest decision of the log was made, Unix milliseconds.
+async fn oldest(gateway: &Gateway) -> Option<i64> {
+    let found = gateway.read_store(|store| {
         let mut oldest = None;
         store.walk(&Span::default(), Order::Oldest, |entry| {
             oldest = Some(entry.decision.at_ms);
@@ -75,19 +73,27 @@ async fn fitting(gateway: &Gateway) -> Window {
         })?;
         Ok(oldest)
     });
-    let (short, _) = Window::TenMinutes.lengths();
-    match oldest.await {
-        Ok(Some(at_ms)) if Timestamp::now().as_millisecond() - at_ms > short => Window::Hour,
-        Ok(Some(_)) => Window::TenMinutes,
-        Ok(None) | Err(_) => Window::Hour,
-    }
+    found.await.ok().flatten()
 }
 
-fn whole(gateway: &Gateway, found: &Overview) -> Markup {
+/// An hour; ten minutes where the log is not older than that, so that a first run fills its charts.
+fn fitting(oldest: Option<i64>) -> Window {
+    let (short, _) = Window::TenMinutes.lengths();
+    let is_young = |at_ms: i64| Timestamp::now().as_millisecond() - at_ms <= short;
+    if oldest.is_some_and(is_young) { Window::TenMinutes } else { Window::Hour }
+}
+
+/// How long there was a log in the stretch; at least a minute, of which a rate can be told.
+fn minutes(from_ms: i64, until_ms: i64, oldest: Option<i64>) -> f64 {
+    let from_ms = oldest.map_or(from_ms, |oldest| oldest.max(from_ms));
+    ((until_ms - from_ms) as f64 / 60_000.0).max(1.0)
+}
+
+fn whole(gateway: &Gateway, found: &Overview, oldest: Option<i64>) -> Markup {
     let total = &found.summary.total;
     let sums = &total.sums;
     let share = |part: u64| part as f64 / sums.answers().max(1) as f64;
-    let minutes = (found.until_ms - found.from_ms) as f64 / 60_000.0;
+    let minutes = minutes(found.from_ms, found.until_ms, oldest);
     let opinion = if sums.rated > 0 { Some(sums.verdicts / sums.rated as f64) } else { None };
     markup! {
         @if let Some(since) = found.summary.complete_since_ms {
@@ -95,13 +101,13 @@ fn whole(gateway: &Gateway, found: &Overview) -> Markup {
         }
         div.stats.eight {
             (stat("Requests", &count(sums.answers()), &format!("{:.1} per minute, {} in flight{}", sums.answers() as f64 / minutes, gateway.metrics.in_flight(), told_of(sums))))
-            (stat("Errors", &percent(share(sums.errors)), &format!("{} failed, {} went away", count(sums.errors), count(sums.cancelled))))
+            (stat("Errors", &percent(share(sums.errors)), &format!("{} failed, {} went away; {} failovers", count(sums.errors), count(sums.cancelled), count(sums.failovers))))
             (stat("Latency", &or_nothing(total.p50_ms, ms), &format!("p95 {}, p99 {}", or_nothing(total.p95_ms, ms), or_nothing(total.p99_ms, ms))))
             (stat("First token", &or_nothing(total.first_token_p50_ms, ms), &format!("p95 {}", or_nothing(total.first_token_p95_ms, ms))))
             (stat("Spent", &usd(sums.cost_usd), &spend_told(found)))
             (stat("Tokens", &count(sums.input_tokens + sums.output_tokens), &format!("{} in, {} out", count(sums.input_tokens), count(sums.output_tokens))))
             (stat("Feedback", &or_nothing(opinion, percent), &format!("liked, of {} rated answers", count(sums.rated))))
-            (stat("Failovers", &count(sums.failovers), &format!("{} were try-outs", count(sums.explored))))
+            (stat("Try-outs", &percent(share(sums.explored)), &format!("{} answers, to learn of the model", count(sums.explored))))
         }
         @if sums.answers() == 0 {
             section.card {
@@ -358,6 +364,14 @@ fn tasks(tasks: &BTreeMap<String, u64>) -> Markup {
 mod tests {
     use super::*;
     use crate::store::Summary;
+
+    #[test]
+    fn a_rate_is_of_the_time_in_which_there_was_a_log() {
+        const HOUR: i64 = 3_600_000;
+        let told = |oldest: Option<i64>| minutes(10 * HOUR, 11 * HOUR, oldest);
+        assert_eq!([None, Some(0), Some(10 * HOUR + HOUR / 2)].map(told), [60.0, 60.0, 30.0]);
+        assert_eq!(told(Some(11 * HOUR - 1)), 1.0, "the first request is no flood");
+    }
 
     #[test]
     fn what_was_spent_is_told_beside_all_that_may_be_the_best() {
