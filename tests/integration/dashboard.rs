@@ -470,6 +470,27 @@ async fn what_callers_tell_of_their_own_calls_is_part_of_the_whole() {
 }
 
 #[tokio::test]
+async fn what_no_model_could_answer_is_no_lull() {
+    let gateway = locked("").await;
+    let browser = Browser::sign_in(&gateway).await;
+    assert_eq!(gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "hi")).await.status(), 200);
+    browser.call("POST", "/api/admin/models/gpt-4o/drain", json!({})).await;
+    for _ in 0..3 {
+        assert_eq!(gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "hi")).await.status(), 503);
+    }
+    // Not for want of a model.
+    assert_eq!(gateway.post("/api/chat", ask("/api/chat", "nothing", "hi")).await.status(), 404);
+    let found = overview(&browser, |found| found["total"]["requests"] == 1).await;
+    assert_eq!(found["refused"], json!({ "gpt-4o": 3 }));
+    let page = browser.get("/dashboard?window=1h").await.text().await.unwrap();
+    assert!(
+        page.contains("3 more were refused, as no model could answer: gpt-4o 3") && page.contains("75 %"),
+        "{page}"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_kept_of_a_question_is_said() {
     for (extra, said) in
         [("", "No prompt is shown or kept."), ("[store]\nprompts = true", "each decision keeps its question")]

@@ -41,7 +41,8 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
             div data-empty { (empty("Waiting for requests", "They appear here the moment they arrive. Try one in the playground.")) }
         }
     };
-    let lead = format!("Every chat request the moment it arrives: routed, called, answered. {}", of_prompts(&gateway));
+    let lead =
+        format!("Every chat request the moment it arrives: routed, called, answered. {}", of_prompts(&gateway));
     html(Page::new("/dashboard/monitor", "Live requests", &lead).render(&gateway, &visitor, &body))
 }
 

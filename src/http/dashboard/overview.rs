@@ -10,6 +10,7 @@ use maud::{Markup, html as markup};
 use serde::Deserialize;
 
 use super::html;
+use super::icons::icon;
 use super::layout::Page;
 use super::parts::{Label, badge, chart, count, empty, ms, or_nothing, percent, share_bar, table_box, trouble, usd};
 use super::visitor::Visitor;
@@ -93,15 +94,18 @@ fn whole(gateway: &Gateway, found: &Overview, oldest: Option<i64>) -> Markup {
     let total = &found.summary.total;
     let sums = &total.sums;
     let share = |part: u64| part as f64 / sums.answers().max(1) as f64;
+    let refused: u64 = found.refused.values().sum();
+    let failed = (sums.errors + refused) as f64 / (sums.answers() + refused).max(1) as f64;
     let minutes = minutes(found.from_ms, found.until_ms, oldest);
     let opinion = if sums.rated > 0 { Some(sums.verdicts / sums.rated as f64) } else { None };
     markup! {
         @if let Some(since) = found.summary.complete_since_ms {
             p.hint { "There is more than could be added up: figures are complete since " (super::parts::moment(since)) "." }
         }
+        @if refused > 0 { (outage(refused, &found.refused)) }
         div.stats.eight {
             (stat("Requests", &count(sums.answers()), &format!("{:.1} per minute, {} in flight{}", sums.answers() as f64 / minutes, gateway.metrics.in_flight(), told_of(sums))))
-            (stat("Errors", &percent(share(sums.errors)), &format!("{} failed, {} went away; {} failovers", count(sums.errors), count(sums.cancelled), count(sums.failovers))))
+            (stat("Errors", &percent(failed), &format!("{} failed, {} went away; {} failovers", count(sums.errors + refused), count(sums.cancelled), count(sums.failovers))))
             (stat("Latency", &or_nothing(total.p50_ms, ms), &format!("p95 {}, p99 {}", or_nothing(total.p95_ms, ms), or_nothing(total.p99_ms, ms))))
             (stat("First token", &or_nothing(total.first_token_p50_ms, ms), &format!("p95 {}", or_nothing(total.first_token_p95_ms, ms))))
             (stat("Spent", &usd(sums.cost_usd), &spend_told(found)))
@@ -125,6 +129,23 @@ fn whole(gateway: &Gateway, found: &Overview, oldest: Option<i64>) -> Markup {
             }
             @if !found.summary.tasks.is_empty() {
                 section.card aria-labelledby="tasks-title" { (tasks(&found.summary.tasks)) }
+            }
+        }
+    }
+}
+
+/// What found no model: a model that is down for long is asked no more, and shows in no other figure.
+fn outage(all: u64, refused: &BTreeMap<String, u64>) -> Markup {
+    let mut most: Vec<(&String, &u64)> = refused.iter().collect();
+    most.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    let named: Vec<String> = most.iter().take(5).map(|(name, count)| format!("{name} {count}")).collect();
+    let more = if most.len() > named.len() { ", and others" } else { "" };
+    markup! {
+        div.alert.warn role="status" {
+            (icon("alert"))
+            span {
+                (count(all)) " more were refused, as no model could answer: " (named.join(", ")) (more) ". "
+                a href="/dashboard/models" { "How the models are doing" }
             }
         }
     }
@@ -322,13 +343,15 @@ fn models(found: &Overview) -> Markup {
                 @for (model, bucket) in rows {
                     @let sums = &bucket.sums;
                     @let share = sums.answers() as f64 / answers;
+                    @let refused = found.refused.get(model).copied().unwrap_or(0);
+                    @let failed = (sums.errors + refused) as f64 / (sums.answers() + refused).max(1) as f64;
                     tr data-key={ "model-" (model) } {
                         th scope="row" { a href={ "/dashboard/decisions" (super::visitor::url_query(&[("model", model)])) } { (model) } }
                         td { (share_bar(share, "", &format!("{} requests", sums.answers()))) }
                         td.num { (percent(share)) }
                         td.num { (or_nothing((sums.rated > 0).then(|| sums.verdicts / sums.rated as f64), percent)) }
                         td.num {
-                            @if sums.errors > 0 { (badge("bad", &percent(sums.errors as f64 / sums.answers().max(1) as f64))) } @else { "0 %" }
+                            @if failed > 0.0 { (badge("bad", &percent(failed))) } @else { "0 %" }
                         }
                         td.num { (or_nothing(bucket.p50_ms, ms)) }
                         td.num { (usd(sums.cost_usd)) }
@@ -383,7 +406,9 @@ mod tests {
             summary.total.sums.cost_usd = 0.75;
             let best_single = models.first().map(single).map(|(model, would_be)| Alternative { model, would_be });
             let (window, cheapest) = (Window::Hour, None);
-            spend_told(&Overview { window, from_ms: 0, until_ms: 1, bucket_ms: 1, summary, best_single, cheapest })
+            let refused = BTreeMap::new();
+            let (from_ms, until_ms, bucket_ms) = (0, 1, 1);
+            spend_told(&Overview { window, from_ms, until_ms, bucket_ms, summary, best_single, cheapest, refused })
         };
         assert_eq!(told(&[]), "nothing to compare with yet");
         assert_eq!(told(&[("free", 0.7, 0.0)]), "nothing to compare with yet");
