@@ -100,7 +100,7 @@ pub fn read(store: &Store) -> Learning {
         model.predicted /= model.considered.max(1) as f64;
         model.liked /= model.judged.max(1) as f64;
     }
-    learning.curve = judged.chunks(judged.len().div_ceil(POINTS).max(5)).map(stretch).collect();
+    learning.curve = curve(&judged);
     learning.calibration = calibrate(&judged);
     learning
 }
@@ -127,6 +127,14 @@ fn note(glance: &Glance<'_>, ability: &mut BTreeMap<String, BTreeMap<String, Abi
     }
     let (_, predicted) = glance.predictions().find(|(model, _)| glance.answered == Some(model))?;
     Some(Judged { at_ms: glance.at_ms, verdict: glance.verdict?, predicted, policy_version: glance.policy_version })
+}
+
+/// Stretches of one length, from the newest answer back: what is over makes the first short, not the last, which stands for
+/// how answers are liked now.
+fn curve(judged: &[Judged]) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = judged.rchunks(judged.len().div_ceil(POINTS).max(5)).map(stretch).collect();
+    stretches.reverse();
+    stretches
 }
 
 fn stretch(judged: &[Judged]) -> Stretch {
@@ -202,6 +210,16 @@ mod tests {
         assert_eq!((stretch.liked, stretch.policy_version), (0.5, 3));
         // 1.96 * 0.5 / sqrt(100), by the sample's own variance.
         assert!((stretch.error - 0.0985).abs() < 1e-3, "{}", stretch.error);
+    }
+
+    #[test]
+    fn the_last_stretch_is_no_single_answer() {
+        let answers: Vec<Judged> = [0.0; 5].into_iter().chain([1.0]).map(|verdict| judged(verdict, 0.5)).collect();
+        let told: Vec<(u64, f64)> = curve(&answers).iter().map(|stretch| (stretch.judged, stretch.liked)).collect();
+        assert_eq!(told, [(1, 0.0), (5, 0.2)]);
+        let many: Vec<Judged> = (0..1000).map(|n| judged(f64::from(n % 2), 0.5)).collect();
+        assert_eq!(curve(&many).last().map(|stretch| stretch.judged), Some(34));
+        assert_eq!(curve(&many).iter().map(|stretch| stretch.judged).sum::<u64>(), 1000);
     }
 
     #[test]
