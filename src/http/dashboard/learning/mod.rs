@@ -136,7 +136,7 @@ fn curve(learned: &Learning) -> Plot {
     let mut predicted = Vec::new();
     for stretch in &learned.curve {
         judged += stretch.judged as f64;
-        let (low, high) = ((stretch.liked - stretch.error).max(0.0), (stretch.liked + stretch.error).min(1.0));
+        let (low, high) = (stretch.low, stretch.high);
         let said = format!(
             "{} to {}\nliked {} [{}, {}]\npredicted {}\n{}",
             clock(stretch.from_ms),
