@@ -111,7 +111,7 @@ impl NewToken {
         {
             return Err(TokenError::Wrong {
                 field: "name",
-                what: format!("a name has 1 to {LONGEST_NAME} characters"),
+                what: format!("a name has 1 to {LONGEST_NAME} characters, no control character among them"),
             });
         }
         if self.scopes.is_empty() {
