@@ -199,8 +199,12 @@ impl Clock {
             60_000..7_200_000 => "%H:%M",
             _ => "%a %H:%M",
         };
-        let zone = jiff::tz::TimeZone::system();
-        Timestamp::from_millisecond(at_ms).map(|at| at.to_zoned(zone).strftime(form).to_string()).unwrap_or_default()
+        written(at_ms, form)
+    }
+
+    /// The zone's short name at the end of the stretch: who looks may be in another.
+    fn zone(&self) -> String {
+        written(self.starts.last().copied().unwrap_or_default(), "%Z")
     }
 
     /// About six of them.
@@ -215,6 +219,11 @@ impl Clock {
     }
 }
 
+fn written(at_ms: i64, form: &str) -> String {
+    let zone = jiff::tz::TimeZone::system();
+    Timestamp::from_millisecond(at_ms).map(|at| at.to_zoned(zone).strftime(form).to_string()).unwrap_or_default()
+}
+
 fn traffic(found: &Overview) -> Columns {
     let clock = Clock::new(found);
     let answers = found.summary.models.iter().map(|(model, bucket)| (model, bucket.sums.answers()));
@@ -225,7 +234,8 @@ fn traffic(found: &Overview) -> Columns {
     if more {
         names.push("other models".to_owned());
     }
-    let mut chart = Columns::new("Requests by the model that answered", "requests", names.clone());
+    let title = format!("Requests by the model that answered; times in {}", clock.zone());
+    let mut chart = Columns::new(title, "requests", names.clone());
     for (index, start) in clock.starts.iter().enumerate() {
         let mut layers = vec![0.0; names.len()];
         for (model, requests) in found.summary.models_over_time.get(start).into_iter().flatten() {
@@ -256,7 +266,7 @@ fn line(
 
 fn latency(found: &Overview) -> Plot {
     let clock = Clock::new(found);
-    Plot::new("Latency, ms", "", "ms")
+    Plot::new("Latency, ms", clock.zone(), "ms")
         .between(found.from_ms as f64, found.until_ms as f64)
         .x_ticks(clock.ticks())
         .with(line(found, "p50", |bucket| bucket.p50_ms, ms))
@@ -267,7 +277,7 @@ fn latency(found: &Overview) -> Plot {
 fn liked(found: &Overview) -> Plot {
     let clock = Clock::new(found);
     let share = |part: f64, whole: u64| (whole > 0).then(|| part / whole as f64);
-    Plot::new("Liked answers and errors, shares", "", "share")
+    Plot::new("Liked answers and errors, shares", clock.zone(), "share")
         .between(found.from_ms as f64, found.until_ms as f64)
         .x_ticks(clock.ticks())
         .with(line(found, "liked, of rated", |bucket| share(bucket.sums.verdicts, bucket.sums.rated), percent))

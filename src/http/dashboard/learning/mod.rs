@@ -146,7 +146,7 @@ fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Marku
 fn clock(at_ms: i64) -> String {
     let zone = jiff::tz::TimeZone::system();
     Timestamp::from_millisecond(at_ms)
-        .map(|at| at.to_zoned(zone).strftime("%H:%M:%S").to_string())
+        .map(|at| at.to_zoned(zone).strftime("%H:%M:%S %Z").to_string())
         .unwrap_or_default()
 }
 
