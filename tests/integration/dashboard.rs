@@ -491,6 +491,29 @@ async fn what_no_model_could_answer_is_no_lull() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_is_said_in_words_for_people() {
+    let gateway = locked("").await;
+    let browser = Browser::sign_in(&gateway).await;
+    for (path, said) in [
+        ("/dashboard?window=30d", "unknown variant"),
+        ("/dashboard/decisions?limit=abc", "limit: must be a whole number from 0 on."),
+    ] {
+        let answer = browser.get(path).await;
+        assert_eq!(answer.status(), 400, "{path}");
+        let page = answer.text().await.unwrap();
+        assert!(page.contains("<h1>There is no such page</h1>") && page.contains(said), "{path}: {page}");
+    }
+    let answer = browser.get("/api/admin/decisions?from_ms=2026-11-29").await;
+    let told: Value = answer.json().await.unwrap();
+    assert_eq!(told["error"]["param"], "from_ms");
+    assert_eq!(told["error"]["message"], "must be Unix milliseconds, a whole number");
+    let refused = browser.call("POST", "/api/admin/tokens", json!({ "name": "a" })).await;
+    assert_eq!(refused.status(), 400);
+    assert!(refused.text().await.unwrap().contains("choose at least one"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_kept_of_a_question_is_said() {
     for (extra, said) in
         [("", "No prompt is shown or kept."), ("[store]\nprompts = true", "each decision keeps its question")]

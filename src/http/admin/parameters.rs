@@ -22,7 +22,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Parameters<T> {
 
 /// What is wrong with a query string: which parameter, and in words for whoever wrote it instead of the reader's own
 /// (`Failed to deserialize query string: limit: invalid digit found in string`).
-fn told(text: &str) -> ApiError {
+pub fn told(text: &str) -> ApiError {
     let why = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
     let is_name = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     let named = why.split_once(": ").filter(|(name, _)| is_name(name));

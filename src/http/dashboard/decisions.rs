@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html as markup};
 
 use super::html;
 use super::layout::Page;
 use super::parts::{Label, badge, empty, moment, ms, or_nothing, percent, table_box, trouble, usd};
-use super::visitor::{Visitor, url_query};
+use super::visitor::{Asked, Visitor, url_query};
 use crate::http::admin::decisions::{self, Wish};
 use crate::http::state::Gateway;
 use crate::store::{Entry, OutcomeStatus};
@@ -18,7 +18,7 @@ use crate::store::{Entry, OutcomeStatus};
 pub(super) async fn page(
     State(gateway): State<Arc<Gateway>>,
     visitor: Visitor,
-    Query(wish): Query<Wish>,
+    Asked(wish): Asked<Wish>,
 ) -> Response {
     let found = decisions::find(&gateway, &wish).await;
     let first_page = wish.before.is_empty();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
 use maud::{Markup, html as markup};
@@ -13,7 +13,7 @@ use super::html;
 use super::icons::icon;
 use super::layout::Page;
 use super::parts::{Label, badge, chart, count, empty, ms, or_nothing, percent, share_bar, table_box, trouble, usd};
-use super::visitor::Visitor;
+use super::visitor::{Asked, Visitor};
 use crate::chart::{Column, Columns, Plot, Point, Series};
 use crate::http::admin::overview::{self, Alternative, Overview, Window};
 use crate::http::state::Gateway;
@@ -30,7 +30,7 @@ const NEARLY: f64 = 0.1;
 pub(super) async fn page(
     State(gateway): State<Arc<Gateway>>,
     visitor: Visitor,
-    Query(wish): Query<Asked>,
+    Asked(wish): Asked<Wish>,
 ) -> Response {
     let oldest = oldest(&gateway).await;
     let window = wish.window.unwrap_or_else(|| fitting(oldest));
@@ -59,7 +59,7 @@ pub(super) async fn page(
 /// What the page is asked for.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Asked {
+pub(super) struct Wish {
     /// How far back.
     window: Option<Window>,
 }
