@@ -215,7 +215,9 @@ impl Clock {
 
     fn tick(&self, index: usize) -> Option<String> {
         let every = self.starts.len().div_ceil(8).max(1);
-        index.is_multiple_of(every).then(|| self.name(self.starts.get(index).copied().unwrap_or_default()))
+        // What stands below the last columns would stick out.
+        let fits = index + every / 4 < self.starts.len();
+        (index.is_multiple_of(every) && fits).then(|| self.name(self.starts.get(index).copied().unwrap_or_default()))
     }
 }
 
@@ -404,6 +406,14 @@ mod tests {
         let told = |oldest: Option<i64>| minutes(10 * HOUR, 11 * HOUR, oldest);
         assert_eq!([None, Some(0), Some(10 * HOUR + HOUR / 2)].map(told), [60.0, 60.0, 30.0]);
         assert_eq!(told(Some(11 * HOUR - 1)), 1.0, "the first request is no flood");
+    }
+
+    #[test]
+    fn no_tick_sticks_out_of_a_chart() {
+        for (buckets, ticks) in [(57, 7), (60, 8), (3, 3)] {
+            let clock = Clock { starts: (0..buckets).collect(), bucket_ms: 10_800_000 };
+            assert_eq!((0..buckets as usize).filter_map(|index| clock.tick(index)).count(), ticks, "{buckets}");
+        }
     }
 
     #[test]
