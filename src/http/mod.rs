@@ -5,7 +5,7 @@
 //! not; the handlers in `api` each stand for one endpoint, and all chat endpoints share one road
 //! ([`api::chat`]). [`ledger`] turns what happened into records.
 //! `admin` is the same for operators, and [`dashboard`] its pages, behind the door in [`session`];
-//! [`monitor`] shows requests as they pass. [`server`] accepts connections and drains them, each on one of the [`lanes`].
+//! [`monitor`] shows requests as they pass, [`refusals`] counts those that found no model. [`server`] accepts connections and drains them, each on one of the [`lanes`].
 
 pub mod acts;
 pub mod admin;
@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod middleware;
 pub mod monitor;
 mod patience;
+pub mod refusals;
 pub mod routes;
 pub mod server;
 pub mod session;

@@ -18,6 +18,7 @@ use super::fresh_id;
 use super::ledger::{self, Asking, Conversation};
 use super::middleware::limit::Limiter;
 use super::monitor::Monitor;
+use super::refusals::Refusals;
 use super::session::Door;
 use crate::classifier::{Classifier, Missed, Reading};
 use crate::config::{self, Config, Overrides, Setting, Strategy};
@@ -162,6 +163,8 @@ pub struct Gateway {
     pub door: Door,
     /// Chat requests as they pass.
     pub monitor: Monitor,
+    /// Those that no model could answer.
+    pub refusals: Refusals,
     /// Permits of requests whose bodies are held and worked on.
     in_flight: Arc<Semaphore>,
     in_flight_limit: Mutex<usize>,
@@ -219,6 +222,7 @@ impl Gateway {
             limiter: Arc::default(),
             door: parts.door,
             monitor: Monitor::default(),
+            refusals: Refusals::default(),
             in_flight: Arc::new(Semaphore::new(in_flight)),
             in_flight_limit: Mutex::new(in_flight),
             ready: AtomicBool::new(false),

@@ -111,11 +111,11 @@ impl NewToken {
         {
             return Err(TokenError::Wrong {
                 field: "name",
-                what: format!("a name has 1 to {LONGEST_NAME} characters"),
+                what: format!("a name has 1 to {LONGEST_NAME} characters, no control character among them"),
             });
         }
         if self.scopes.is_empty() {
-            return wrong("scopes", "a token without a scope opens nothing");
+            return wrong("scopes", "a token without a scope opens nothing: choose at least one");
         }
         if self.usd_per_day.is_some_and(|usd| !(usd.is_finite() && usd >= 0.0)) {
             return wrong("usd_per_day", "a spend is 0 or more US dollars");

@@ -10,6 +10,9 @@ export const PASSWORD = "a long password for the walk";
 // A model and an API token whose names would do harm if any page took them for markup.
 export const HOSTILE = '<img src=x onerror="window.harmed=1">';
 
+// One that no line is long enough for.
+const LONG = "m".repeat(120);
+
 const config = (strategy) => `
 [routing]
 strategy = "${strategy}"
@@ -22,6 +25,10 @@ budget_ms = 10000
 [models.${JSON.stringify(HOSTILE)}]
 provider = "openai"
 upstream = "gpt-4o"
+weight = 0.0
+[models.${LONG}]
+provider = "openai"
+upstream = "gpt-4o-mini"
 weight = 0.0
 [[rules]]
 name = ${JSON.stringify(HOSTILE)}

@@ -432,6 +432,99 @@ async fn a_request_is_watched_and_its_decision_explained_and_rated() {
     gateway.stop().await;
 }
 
+/// The overview as the API has it, once `holds`.
+async fn overview(browser: &Browser, holds: impl Fn(&Value) -> bool) -> Value {
+    let mut found = Value::Null;
+    for _ in 0..200 {
+        found = browser.get("/api/admin/overview?window=1h").await.json().await.unwrap();
+        if holds(&found) {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{found}");
+}
+
+#[tokio::test]
+async fn what_callers_tell_of_their_own_calls_is_part_of_the_whole() {
+    let gateway = locked("").await;
+    let browser = Browser::sign_in(&gateway).await;
+    // One more that nobody acts on.
+    gateway.post("/api/route", ask("/api/chat", "gpt-4o", "hi")).await;
+    for _ in 0..3 {
+        let asked: Value = gateway.post("/api/route", ask("/api/chat", "gpt-4o", "hi")).await.json().await.unwrap();
+        let body = json!({ "decision_id": asked["decision_id"], "status": "error" });
+        assert_eq!(gateway.post("/api/outcomes", body).await.status(), 202);
+    }
+    overview(&browser, |found| found["total"]["errors"] == 3).await;
+    let page = browser.get("/dashboard?window=1h").await.text().await.unwrap();
+    assert!(!page.contains("No request in this stretch") && page.contains("100 %"), "{page}");
+    gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "hi")).await;
+    let found = overview(&browser, |found| found["total"]["requests"] == 1).await;
+    assert_eq!([&found["total"]["dry_runs"], &found["total"]["reported"]], [4, 3]);
+    let over_time = found["models_over_time"].as_object().unwrap().values();
+    assert_eq!(over_time.map(|models| models["gpt-4o"].as_u64().unwrap()).sum::<u64>(), 4);
+    let page = browser.get("/dashboard?window=1h").await.text().await.unwrap();
+    assert!(page.contains("3 told by /api/outcomes") && page.contains("75 %"), "{page}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_no_model_could_answer_is_no_lull() {
+    let gateway = locked("").await;
+    let browser = Browser::sign_in(&gateway).await;
+    assert_eq!(gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "hi")).await.status(), 200);
+    browser.call("POST", "/api/admin/models/gpt-4o/drain", json!({})).await;
+    for _ in 0..3 {
+        assert_eq!(gateway.post("/api/chat", ask("/api/chat", "gpt-4o", "hi")).await.status(), 503);
+    }
+    // Not for want of a model.
+    assert_eq!(gateway.post("/api/chat", ask("/api/chat", "nothing", "hi")).await.status(), 404);
+    let found = overview(&browser, |found| found["total"]["requests"] == 1).await;
+    assert_eq!(found["refused"], json!({ "gpt-4o": 3 }));
+    let page = browser.get("/dashboard?window=1h").await.text().await.unwrap();
+    assert!(
+        page.contains("3 more were refused, as no model could answer: gpt-4o 3") && page.contains("75 %"),
+        "{page}"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_in_words_for_people() {
+    let gateway = locked("").await;
+    let browser = Browser::sign_in(&gateway).await;
+    for (path, said) in [
+        ("/dashboard?window=30d", "unknown variant"),
+        ("/dashboard/decisions?limit=abc", "limit: must be a whole number from 0 on."),
+    ] {
+        let answer = browser.get(path).await;
+        assert_eq!(answer.status(), 400, "{path}");
+        let page = answer.text().await.unwrap();
+        assert!(page.contains("<h1>There is no such page</h1>") && page.contains(said), "{path}: {page}");
+    }
+    let answer = browser.get("/api/admin/decisions?from_ms=2026-11-29").await;
+    let told: Value = answer.json().await.unwrap();
+    assert_eq!(told["error"]["param"], "from_ms");
+    assert_eq!(told["error"]["message"], "must be Unix milliseconds, a whole number");
+    let refused = browser.call("POST", "/api/admin/tokens", json!({ "name": "a" })).await;
+    assert_eq!(refused.status(), 400);
+    assert!(refused.text().await.unwrap().contains("choose at least one"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_question_is_said() {
+    for (extra, said) in
+        [("", "No prompt is shown or kept."), ("[store]\nprompts = true", "each decision keeps its question")]
+    {
+        let gateway = locked(extra).await;
+        let page = Browser::sign_in(&gateway).await.get("/dashboard/monitor").await.text().await.unwrap();
+        assert!(page.contains(said), "{extra}: {said}");
+        gateway.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn an_open_stream_does_not_hold_up_the_drain() {
     let gateway = locked("").await;

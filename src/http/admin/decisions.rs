@@ -71,6 +71,13 @@ impl Wish {
                 Some(Mode::named(name).ok_or_else(|| ApiError::invalid(words).at("mode"))?)
             }
         };
+        if let Some(status) =
+            text(&self.status).filter(|status| !["ok", "cancelled", "error", "open"].contains(&&**status))
+            && serde_json::from_value::<ErrorKind>(status.into()).is_err()
+        {
+            let words = "must be ok, cancelled, open, error (any), or an error's code (timeout, overloaded, ...)";
+            return Err(ApiError::invalid(words).at("status"));
+        }
         let version = text(&self.policy_version).map(|version| version.parse()).transpose();
         let conversation = text(&self.conversation).map(|print| print.parse::<Fingerprint>()).transpose();
         Ok(Filter {
@@ -162,11 +169,19 @@ mod tests {
         let wish = |field: &str, value: &str| {
             serde_json::from_value::<Wish>(serde_json::json!({ field: value })).unwrap().filter()
         };
-        for (field, value) in [("mode", "x"), ("explored", "maybe"), ("policy_version", "-1"), ("conversation", "zz")]
-        {
+        for (field, value) in [
+            ("status", "nope"),
+            ("mode", "x"),
+            ("explored", "maybe"),
+            ("policy_version", "-1"),
+            ("conversation", "zz"),
+        ] {
             assert_eq!(wish(field, value).unwrap_err().param.as_deref(), Some(field));
         }
         assert_eq!(wish("mode", "").unwrap(), Filter::default());
+        for status in ["ok", "cancelled", "open", "error", "timeout", "context_overflow"] {
+            assert_eq!(wish("status", status).unwrap().status.as_deref(), Some(status));
+        }
         assert_eq!(wish("rated", "true").unwrap().rated, Some(true));
     }
 }

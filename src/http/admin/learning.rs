@@ -33,8 +33,10 @@ pub struct Stretch {
     pub judged: u64,
     /// Mean judgement, in [0, 1].
     pub liked: f64,
-    /// Half of its 95 % interval.
-    pub error: f64,
+    /// Where its 95 % interval begins.
+    pub low: f64,
+    /// And where it ends.
+    pub high: f64,
     /// Mean probability of a good answer that was predicted for them.
     pub predicted: f64,
     /// The policy that chose most of them.
@@ -100,7 +102,7 @@ pub fn read(store: &Store) -> Learning {
         model.predicted /= model.considered.max(1) as f64;
         model.liked /= model.judged.max(1) as f64;
     }
-    learning.curve = judged.chunks(judged.len().div_ceil(POINTS).max(5)).map(stretch).collect();
+    learning.curve = curve(&judged);
     learning.calibration = calibrate(&judged);
     learning
 }
@@ -129,11 +131,19 @@ fn note(glance: &Glance<'_>, ability: &mut BTreeMap<String, BTreeMap<String, Abi
     Some(Judged { at_ms: glance.at_ms, verdict: glance.verdict?, predicted, policy_version: glance.policy_version })
 }
 
+/// Stretches of one length, from the newest answer back: what is over makes the first short, not the last, which stands for
+/// how answers are liked now.
+fn curve(judged: &[Judged]) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = judged.rchunks(judged.len().div_ceil(POINTS).max(5)).map(stretch).collect();
+    stretches.reverse();
+    stretches
+}
+
 fn stretch(judged: &[Judged]) -> Stretch {
     let count = judged.len().max(1) as f64;
     let mean = |value: fn(&Judged) -> f64| judged.iter().map(value).sum::<f64>() / count;
     let liked = mean(|answer| answer.verdict);
-    let variance = judged.iter().map(|answer| (answer.verdict - liked).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+    let (low, high) = interval(judged, liked * count);
     let mut versions = BTreeMap::<u64, usize>::new();
     for answer in judged {
         *versions.entry(answer.policy_version).or_default() += 1;
@@ -143,10 +153,22 @@ fn stretch(judged: &[Judged]) -> Stretch {
         until_ms: judged.last().map_or(0, |answer| answer.at_ms),
         judged: judged.len() as u64,
         liked,
-        error: 1.96 * (variance / count).sqrt(),
+        low,
+        high,
         predicted: mean(|answer| answer.predicted),
         policy_version: versions.into_iter().max_by_key(|(_, count)| *count).map_or(0, |(version, _)| version),
     }
+}
+
+/// The 95 % interval of a mean judgement: the normal one, with two answers more that were liked and two that were not
+/// (Agresti and Coull, The American Statistician 52, 1998), so that a few answers of one mind do not pass for certainty.
+fn interval(judged: &[Judged], sum: f64) -> (f64, f64) {
+    let count = judged.len() as f64 + 4.0;
+    let mean = (sum + 2.0) / count;
+    let squares: f64 = judged.iter().map(|answer| answer.verdict.powi(2)).sum();
+    let variance = ((squares + 2.0) / count - mean * mean).max(0.0);
+    let half = 1.96 * (variance / count).sqrt();
+    ((mean - half).max(0.0), (mean + half).min(1.0))
 }
 
 fn calibrate(judged: &[Judged]) -> Vec<Bin> {
@@ -200,8 +222,29 @@ mod tests {
         let answers: Vec<Judged> = (0..100).map(|n| judged(f64::from(n % 2), 0.5)).collect();
         let stretch = stretch(&answers);
         assert_eq!((stretch.liked, stretch.policy_version), (0.5, 3));
-        // 1.96 * 0.5 / sqrt(100), by the sample's own variance.
-        assert!((stretch.error - 0.0985).abs() < 1e-3, "{}", stretch.error);
+        // 1.96 * 0.5 / sqrt(104).
+        assert!((stretch.low - 0.4039).abs() < 1e-4 && (stretch.high - 0.5961).abs() < 1e-4, "{stretch:?}");
+    }
+
+    #[test]
+    fn five_of_one_mind_are_no_certainty() {
+        for (verdict, low, high) in [(0.0, 0.0, 0.49), (1.0, 0.51, 1.0)] {
+            let stretch = stretch(&[judged(verdict, 0.5); 5]);
+            assert!((stretch.low - low).abs() < 0.01 && (stretch.high - high).abs() < 0.01, "{stretch:?}");
+        }
+        // Answers that all are liked by half say more of their mean than such that are liked or not.
+        let half = stretch(&[judged(0.5, 0.5); 100]);
+        assert!(half.low > 0.45 && half.high < 0.55, "{half:?}");
+    }
+
+    #[test]
+    fn the_last_stretch_is_no_single_answer() {
+        let answers: Vec<Judged> = [0.0; 5].into_iter().chain([1.0]).map(|verdict| judged(verdict, 0.5)).collect();
+        let told: Vec<(u64, f64)> = curve(&answers).iter().map(|stretch| (stretch.judged, stretch.liked)).collect();
+        assert_eq!(told, [(1, 0.0), (5, 0.2)]);
+        let many: Vec<Judged> = (0..1000).map(|n| judged(f64::from(n % 2), 0.5)).collect();
+        assert_eq!(curve(&many).last().map(|stretch| stretch.judged), Some(34));
+        assert_eq!(curve(&many).iter().map(|stretch| stretch.judged).sum::<u64>(), 1000);
     }
 
     #[test]

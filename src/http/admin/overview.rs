@@ -1,5 +1,6 @@
 //! `GET /api/admin/overview`: what happened in the last hour, day or week, and what it would have cost otherwise.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -51,6 +52,9 @@ pub struct Overview {
     pub best_single: Option<Alternative>,
     /// Always the cheapest.
     pub cheapest: Option<Alternative>,
+    /// Requests that no model could answer, by what they asked for, as far as the gateway runs: they have no decision and
+    /// are in no other figure.
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// Sums up.
@@ -70,7 +74,8 @@ pub async fn sum_up(gateway: &Gateway, window: Window) -> Result<Overview, ApiEr
         .max_by(|a, b| a.1.quality.total_cmp(&b.1.quality).then(b.1.cost_usd.total_cmp(&a.1.cost_usd)))
         .map(alternative);
     let cheapest = all().min_by(|a, b| a.1.cost_usd.total_cmp(&b.1.cost_usd)).map(alternative);
-    Ok(Overview { window, from_ms, until_ms, bucket_ms, summary, best_single, cheapest })
+    let refused = gateway.refusals.since(from_ms);
+    Ok(Overview { window, from_ms, until_ms, bucket_ms, summary, best_single, cheapest, refused })
 }
 
 /// `GET`.

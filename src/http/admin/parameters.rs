@@ -16,8 +16,29 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Parameters<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
         let read = Query::try_from_uri(&parts.uri).map(|Query(parameters)| Self(parameters));
-        read.map_err(|error| Rejection::new(dialect_of(parts.uri.path()), ApiError::invalid(error.body_text())))
+        read.map_err(|error| Rejection::new(dialect_of(parts.uri.path()), told(&error.body_text())))
     }
+}
+
+/// What is wrong with a query string: which parameter, and in words for whoever wrote it instead of the reader's own
+/// (`Failed to deserialize query string: limit: invalid digit found in string`).
+pub fn told(text: &str) -> ApiError {
+    let why = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
+    let is_name = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let named = why.split_once(": ").filter(|(name, _)| is_name(name));
+    let Some((name, why)) = named else {
+        // No parameter that there is: the reader quotes what it does not know.
+        let unknown = why.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+        return unknown.map_or_else(|| ApiError::invalid(why), |name| ApiError::invalid(why).at(name));
+    };
+    let is_number =
+        ["invalid digit", "cannot parse integer", "number too"].iter().any(|start| why.starts_with(start));
+    let message = match name {
+        name if is_number && name.ends_with("_ms") => "must be Unix milliseconds, a whole number",
+        _ if is_number => "must be a whole number from 0 on",
+        _ => why,
+    };
+    ApiError::invalid(message).at(name)
 }
 
 /// What a path names: a model, a token, a decision. axum's own `Path` answers what is no text in plain text.
@@ -31,5 +52,28 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
         let read = Path::from_request_parts(parts, state).await;
         let unknown = || ApiError::new(ErrorKind::NotFound, "what the path names is no text, and no name here");
         read.map(|Path(name)| Self(name)).map_err(|_| Rejection::new(dialect_of(parts.uri.path()), unknown()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::admin::decisions::Wish;
+
+    #[test]
+    fn a_wrong_parameter_is_named_in_words_for_people() {
+        let read = |query: &str| {
+            let read = Query::<Wish>::try_from_uri(&format!("/api/admin/decisions?{query}").parse().unwrap());
+            let error = told(&read.unwrap_err().body_text());
+            (error.param.unwrap_or_default(), error.message)
+        };
+        for limit in ["-1", "abc", "", "1000000000000000000000"] {
+            let wrong = ("limit".to_owned(), "must be a whole number from 0 on".to_owned());
+            assert_eq!(read(&format!("limit={limit}")), wrong, "{limit}");
+        }
+        let wrong = ("from_ms".to_owned(), "must be Unix milliseconds, a whole number".to_owned());
+        assert_eq!(read("from_ms=2026-11-29T03:16:00Z"), wrong);
+        let (name, message) = read("form_ms=1");
+        assert!(name == "form_ms" && message.starts_with("unknown field `form_ms`, expected"), "{name}: {message}");
     }
 }

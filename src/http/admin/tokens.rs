@@ -68,6 +68,7 @@ pub struct List {
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
     name: String,
+    #[serde(default)]
     scopes: Vec<Scope>,
     #[serde(default)]
     models: Option<Vec<String>>,

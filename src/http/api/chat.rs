@@ -114,7 +114,10 @@ async fn answer(
     let passes = matches!(dialect, Dialect::OpenAi | Dialect::Anthropic);
     let body = passes.then_some(&*bytes);
     let asked = PlanRequest { request: &request, dialect, body, headers: &headers, token, conversation };
-    let plan = gateway.plan(&live, asked).await.inspect_err(|error| ticket.refused(error))?;
+    let plan = gateway.plan(&live, asked).await.inspect_err(|error| {
+        ticket.refused(error);
+        gateway.refusals.note(&request.model, error, Timestamp::now().as_millisecond());
+    })?;
     let decision = Arc::clone(&plan.decision);
     taken
         .expect(token, &live.config.limits, expected(&decision), started)

@@ -39,6 +39,7 @@ static STYLE: LazyLock<Asset> = LazyLock::new(|| {
 static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     let parts = [
         include_str!("assets/core.js"),
+        include_str!("assets/live.js"),
         include_str!("assets/actions.js"),
         include_str!("assets/streams.js"),
         include_str!("assets/playground.js"),

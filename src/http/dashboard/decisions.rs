@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html as markup};
 
 use super::html;
 use super::layout::Page;
 use super::parts::{Label, badge, empty, moment, ms, or_nothing, percent, table_box, trouble, usd};
-use super::visitor::{Visitor, url_query};
+use super::visitor::{Asked, Visitor, url_query};
 use crate::http::admin::decisions::{self, Wish};
 use crate::http::state::Gateway;
 use crate::store::{Entry, OutcomeStatus};
@@ -18,7 +18,7 @@ use crate::store::{Entry, OutcomeStatus};
 pub(super) async fn page(
     State(gateway): State<Arc<Gateway>>,
     visitor: Visitor,
-    Query(wish): Query<Wish>,
+    Asked(wish): Asked<Wish>,
 ) -> Response {
     let found = decisions::find(&gateway, &wish).await;
     let first_page = wish.before.is_empty();
@@ -38,7 +38,7 @@ pub(super) async fn page(
             @if let Ok(found) = &found {
                 div.pager {
                     @if !first_page { a.button.small href={ "/dashboard/decisions" (query(&wish, "")) } { "Newest" } } @else { span {} }
-                    @if let Some(next) = found.next { a.button.small href={ "/dashboard/decisions" (query(&wish, &next.to_string())) } { "Older" } }
+                    @if let Some(next) = found.next { a.button.small data-key="older" href={ "/dashboard/decisions" (query(&wish, &next.to_string())) } { "Older" } }
                 }
             }
         }
@@ -79,7 +79,8 @@ fn filters(gateway: &Gateway, wish: &Wish) -> Markup {
     let names: Vec<String> = live.catalog.models().map(|model| model.name.to_string()).collect();
     let models: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
     markup! {
-        form.toolbar method="get" action="/dashboard/decisions" data-filters {
+        // A browser that goes back fills in what was chosen last, not what the page before was filtered by.
+        form.toolbar method="get" action="/dashboard/decisions" autocomplete="off" data-filters {
             label.search for="find" {
                 (super::icons::icon("search"))
                 span.hidden { "Text" }
@@ -120,7 +121,7 @@ fn row(entry: &Entry) -> Markup {
     let outcome = entry.outcome.as_ref();
     let answered = outcome.and_then(|outcome| outcome.model.as_ref()).unwrap_or(&decision.chosen);
     markup! {
-        tr.link {
+        tr.link data-key={ "row-" (decision.id) } {
             td { (moment(decision.at_ms)) }
             th scope="row" {
                 a href={ "/dashboard/decisions/" (decision.id) } data-key=(decision.id) { (answered) }

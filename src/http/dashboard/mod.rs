@@ -2,8 +2,8 @@
 //!
 //! A page shows what the admin API answers, by the same functions, and changes things by calling it: a form or a
 //! button names the call (`data-api`), and `assets/core.js` makes it with the session's cookie and token. Parts of a
-//! page that change by themselves (`data-live`) are fetched anew as the same page and put in place. Nothing comes
-//! from elsewhere: styles and scripts are in the binary, under names that hold their hash, and the content security
+//! page that change by themselves (`data-live`) are fetched anew as the same page, and what differs is put in place: an
+//! element stays the one it is as long as its `id`, `data-key` or `href` does. Nothing comes from elsewhere: styles and scripts are in the binary, under names that hold their hash, and the content security
 //! policy allows nothing else.
 //!
 //! [`login`] is the way in, [`visitor`] tells who is in. [`document`] is around every page, [`layout`] what all pages

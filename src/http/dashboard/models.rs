@@ -55,7 +55,7 @@ fn card(model: &View, shares: f64) -> Markup {
     let share = if model.available && shares > 0.0 { Some(model.weight / shares) } else { None };
     let id = |what: &str| format!("{what}-{}", model.name);
     markup! {
-        section.card.model data-row data-ready[model.available] aria-label=(model.name) {
+        section.card.model data-key=(id("card")) data-row data-ready[model.available] aria-label=(model.name) {
             div.card-head {
                 h2 { (model.name) }
                 div.row {
@@ -72,7 +72,7 @@ fn card(model: &View, shares: f64) -> Markup {
                 div { dt { "Weight" } dd { (model.weight) } }
                 div { dt { "Share by weight" } dd { (or_nothing(share, percent)) } }
             }
-            @for place in &model.deployments { (deployment(place, &path)) }
+            @for place in &model.deployments { (deployment(place, &model.name, &path)) }
             div.row.model-actions {
                 button.small type="button" data-key=(id("test")) data-api={ "POST " (path) "/test" } { "Test" }
                 button.small type="button" data-key=(id("switch")) data-api={ "PATCH " (path) }
@@ -82,15 +82,12 @@ fn card(model: &View, shares: f64) -> Markup {
                 }
                 details.menu {
                     summary.button.small data-key=(id("edit")) { "Weight and price" }
-                    form.menu-box data-api={ "PATCH " (path) } data-done={ (model.name) " is changed." } {
+                    form.menu-box data-api={ "PATCH " (path) } data-changes data-done={ (model.name) " is changed." } {
                         label { "Weight" input name="weight" type="number" step="any" min="0" data-type="number" value=(model.weight) required; }
                         label { "Price in, $ per million tokens"
                             input name="price.input" type="number" step="any" min="0" data-type="number" value=(model.price.input) required; }
                         label { "Price out, $ per million tokens"
                             input name="price.output" type="number" step="any" min="0" data-type="number" value=(model.price.output) required; }
-                        @for (name, value) in [("cache_read", model.price.cache_read), ("cache_write", model.price.cache_write)] {
-                            @if let Some(value) = value { input type="hidden" name={ "price." (name) } data-type="number" value=(value); }
-                        }
                         div.row { button.primary.small type="submit" { "Save" } }
                     }
                 }
@@ -104,7 +101,9 @@ fn card(model: &View, shares: f64) -> Markup {
     }
 }
 
-fn deployment(place: &Status, path: &str) -> Markup {
+fn deployment(place: &Status, model: &str, path: &str) -> Markup {
+    // Two models may be served at one place.
+    let id = |what: &str| format!("{what}-{model}-{}", place.name);
     let failures = if place.calls > 0 { Some(place.failures as f64 / place.calls as f64) } else { None };
     let (kind, breaker) = match place.breaker {
         BreakerState::Closed => ("good", "breaker closed"),
@@ -119,7 +118,7 @@ fn deployment(place: &Status, path: &str) -> Markup {
         body.to_string()
     };
     markup! {
-        div.place {
+        div.place data-key=(id("place")) {
             div.row {
                 span class={ "dot " (if place.drained { "warn" } else { kind }) } {}
                 strong { (place.name) }
@@ -134,13 +133,13 @@ fn deployment(place: &Status, path: &str) -> Markup {
                 @if let Some(error) = &place.last_error { span.bad { "last: " (error.kind.as_str()) " " (moment(error.at_ms)) } }
             }
             div.row {
-                button.small.quiet type="button" data-key={ "drain-" (place.name) } data-api={ "POST " (path) "/drain" }
+                button.small.quiet type="button" data-key=(id("drain")) data-api={ "POST " (path) "/drain" }
                     data-body=(which(json!({ "drained": !place.drained })))
                     data-done={ @if place.drained { "It gets calls again." } @else { "It gets no further calls." } } {
                     @if place.drained { "Undrain" } @else { "Drain" }
                 }
                 @if place.breaker != BreakerState::Closed {
-                    button.small.quiet type="button" data-key={ "reset-" (place.name) } data-api={ "POST " (path) "/reset" }
+                    button.small.quiet type="button" data-key=(id("reset")) data-api={ "POST " (path) "/reset" }
                         data-body=(which(json!({}))) data-done="The breaker is closed." { "Close the breaker" }
                 }
             }

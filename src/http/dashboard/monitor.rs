@@ -41,6 +41,15 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
             div data-empty { (empty("Waiting for requests", "They appear here the moment they arrive. Try one in the playground.")) }
         }
     };
-    let lead = "Every chat request the moment it arrives: routed, called, answered. No prompt is shown or kept.";
-    html(Page::new("/dashboard/monitor", "Live requests", lead).render(&gateway, &visitor, &body))
+    let lead =
+        format!("Every chat request the moment it arrives: routed, called, answered. {}", of_prompts(&gateway));
+    html(Page::new("/dashboard/monitor", "Live requests", &lead).render(&gateway, &visitor, &body))
+}
+
+fn of_prompts(gateway: &Gateway) -> &'static str {
+    if gateway.live().config.store.prompts {
+        "No prompt is shown here; each decision keeps its question (store.prompts)."
+    } else {
+        "No prompt is shown or kept."
+    }
 }

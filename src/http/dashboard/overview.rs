@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
 use maud::{Markup, html as markup};
 use serde::Deserialize;
 
 use super::html;
+use super::icons::icon;
 use super::layout::Page;
 use super::parts::{Label, badge, chart, count, empty, ms, or_nothing, percent, share_bar, table_box, trouble, usd};
-use super::visitor::Visitor;
+use super::visitor::{Asked, Visitor};
 use crate::chart::{Column, Columns, Plot, Point, Series};
 use crate::http::admin::overview::{self, Alternative, Overview, Window};
 use crate::http::state::Gateway;
-use crate::store::{Bucket, Order, SingleModel, Span};
+use crate::store::{Bucket, Order, SingleModel, Span, Sums};
 
 /// Models that have a colour of their own in a chart; the others are drawn as one.
 const COLOURED: usize = 7;
@@ -29,18 +30,16 @@ const NEARLY: f64 = 0.1;
 pub(super) async fn page(
     State(gateway): State<Arc<Gateway>>,
     visitor: Visitor,
-    Query(wish): Query<Asked>,
+    Asked(wish): Asked<Wish>,
 ) -> Response {
-    let window = match wish.window {
-        Some(window) => window,
-        None => fitting(&gateway).await,
-    };
+    let oldest = oldest(&gateway).await;
+    let window = wish.window.unwrap_or_else(|| fitting(oldest));
     let found = overview::sum_up(&gateway, window).await;
     let body = markup! {
         div #overview data-live="3000" {
             @match &found {
                 Err(error) => { (trouble(&error.message)) }
-                Ok(found) => { (whole(&gateway, found)) }
+                Ok(found) => { (whole(&gateway, found, oldest)) }
             }
         }
     };
@@ -60,14 +59,14 @@ pub(super) async fn page(
 /// What the page is asked for.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Asked {
+pub(super) struct Wish {
     /// How far back.
     window: Option<Window>,
 }
 
-/// An hour; ten minutes where the log is not older than that, so that a first run fills its charts.
-async fn fitting(gateway: &Gateway) -> Window {
-    let oldest = gateway.read_store(|store| {
+/// When the oldest decision of the log was made, Unix milliseconds.
+async fn oldest(gateway: &Gateway) -> Option<i64> {
+    let found = gateway.read_store(|store| {
         let mut oldest = None;
         store.walk(&Span::default(), Order::Oldest, |entry| {
             oldest = Some(entry.decision.at_ms);
@@ -75,35 +74,46 @@ async fn fitting(gateway: &Gateway) -> Window {
         })?;
         Ok(oldest)
     });
-    let (short, _) = Window::TenMinutes.lengths();
-    match oldest.await {
-        Ok(Some(at_ms)) if Timestamp::now().as_millisecond() - at_ms > short => Window::Hour,
-        Ok(Some(_)) => Window::TenMinutes,
-        Ok(None) | Err(_) => Window::Hour,
-    }
+    found.await.ok().flatten()
 }
 
-fn whole(gateway: &Gateway, found: &Overview) -> Markup {
+/// An hour; ten minutes where the log is not older than that, so that a first run fills its charts.
+fn fitting(oldest: Option<i64>) -> Window {
+    let (short, _) = Window::TenMinutes.lengths();
+    let is_young = |at_ms: i64| Timestamp::now().as_millisecond() - at_ms <= short;
+    if oldest.is_some_and(is_young) { Window::TenMinutes } else { Window::Hour }
+}
+
+/// How long there was a log in the stretch; at least a minute, of which a rate can be told.
+fn minutes(from_ms: i64, until_ms: i64, oldest: Option<i64>) -> f64 {
+    let from_ms = oldest.map_or(from_ms, |oldest| oldest.max(from_ms));
+    ((until_ms - from_ms) as f64 / 60_000.0).max(1.0)
+}
+
+fn whole(gateway: &Gateway, found: &Overview, oldest: Option<i64>) -> Markup {
     let total = &found.summary.total;
     let sums = &total.sums;
-    let share = |part: u64| if sums.requests > 0 { part as f64 / sums.requests as f64 } else { 0.0 };
-    let minutes = (found.until_ms - found.from_ms) as f64 / 60_000.0;
+    let share = |part: u64| part as f64 / sums.answers().max(1) as f64;
+    let refused: u64 = found.refused.values().sum();
+    let failed = (sums.errors + refused) as f64 / (sums.answers() + refused).max(1) as f64;
+    let minutes = minutes(found.from_ms, found.until_ms, oldest);
     let opinion = if sums.rated > 0 { Some(sums.verdicts / sums.rated as f64) } else { None };
     markup! {
         @if let Some(since) = found.summary.complete_since_ms {
             p.hint { "There is more than could be added up: figures are complete since " (super::parts::moment(since)) "." }
         }
+        @if refused > 0 { (outage(refused, &found.refused)) }
         div.stats.eight {
-            (stat("Requests", &count(sums.requests), &format!("{:.1} per minute, {} in flight", sums.requests as f64 / minutes, gateway.metrics.in_flight())))
-            (stat("Errors", &percent(share(sums.errors)), &format!("{} failed, {} went away", count(sums.errors), count(sums.cancelled))))
+            (stat("Requests", &count(sums.answers()), &format!("{:.1} per minute, {} in flight{}", sums.answers() as f64 / minutes, gateway.metrics.in_flight(), told_of(sums))))
+            (stat("Errors", &percent(failed), &format!("{} failed, {} went away; {} failovers", count(sums.errors + refused), count(sums.cancelled), count(sums.failovers))))
             (stat("Latency", &or_nothing(total.p50_ms, ms), &format!("p95 {}, p99 {}", or_nothing(total.p95_ms, ms), or_nothing(total.p99_ms, ms))))
             (stat("First token", &or_nothing(total.first_token_p50_ms, ms), &format!("p95 {}", or_nothing(total.first_token_p95_ms, ms))))
             (stat("Spent", &usd(sums.cost_usd), &spend_told(found)))
             (stat("Tokens", &count(sums.input_tokens + sums.output_tokens), &format!("{} in, {} out", count(sums.input_tokens), count(sums.output_tokens))))
             (stat("Feedback", &or_nothing(opinion, percent), &format!("liked, of {} rated answers", count(sums.rated))))
-            (stat("Failovers", &count(sums.failovers), &format!("{} were try-outs", count(sums.explored))))
+            (stat("Try-outs", &percent(share(sums.explored)), &format!("{} answers, to learn of the model", count(sums.explored))))
         }
-        @if sums.requests == 0 {
+        @if sums.answers() == 0 {
             section.card {
                 (empty("No request in this stretch", "Point a client at the proxy, or send a prompt in the playground. Everything shows up here within seconds."))
             }
@@ -122,6 +132,28 @@ fn whole(gateway: &Gateway, found: &Overview) -> Markup {
             }
         }
     }
+}
+
+/// What found no model: a model that is down for long is asked no more, and shows in no other figure.
+fn outage(all: u64, refused: &BTreeMap<String, u64>) -> Markup {
+    let mut most: Vec<(&String, &u64)> = refused.iter().collect();
+    most.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    let named: Vec<String> = most.iter().take(5).map(|(name, count)| format!("{name} {count}")).collect();
+    let more = if most.len() > named.len() { ", and others" } else { "" };
+    markup! {
+        div.alert.warn role="status" {
+            (icon("alert"))
+            span {
+                (count(all)) " more were refused, as no model could answer: " (named.join(", ")) (more) ". "
+                a href="/dashboard/models" { "How the models are doing" }
+            }
+        }
+    }
+}
+
+/// How many of the requests the gateway only chose for.
+fn told_of(sums: &Sums) -> String {
+    if sums.reported > 0 { format!("; {} told by /api/outcomes", count(sums.reported)) } else { String::new() }
 }
 
 fn stat(label: &str, value: &str, sub: &str) -> Markup {
@@ -173,8 +205,12 @@ impl Clock {
             60_000..7_200_000 => "%H:%M",
             _ => "%a %H:%M",
         };
-        let zone = jiff::tz::TimeZone::system();
-        Timestamp::from_millisecond(at_ms).map(|at| at.to_zoned(zone).strftime(form).to_string()).unwrap_or_default()
+        written(at_ms, form)
+    }
+
+    /// The zone's short name at the end of the stretch: who looks may be in another.
+    fn zone(&self) -> String {
+        written(self.starts.last().copied().unwrap_or_default(), "%Z")
     }
 
     /// About six of them.
@@ -185,21 +221,29 @@ impl Clock {
 
     fn tick(&self, index: usize) -> Option<String> {
         let every = self.starts.len().div_ceil(8).max(1);
-        index.is_multiple_of(every).then(|| self.name(self.starts.get(index).copied().unwrap_or_default()))
+        // What stands below the last columns would stick out.
+        let fits = index + every / 4 < self.starts.len();
+        (index.is_multiple_of(every) && fits).then(|| self.name(self.starts.get(index).copied().unwrap_or_default()))
     }
+}
+
+fn written(at_ms: i64, form: &str) -> String {
+    let zone = jiff::tz::TimeZone::system();
+    Timestamp::from_millisecond(at_ms).map(|at| at.to_zoned(zone).strftime(form).to_string()).unwrap_or_default()
 }
 
 fn traffic(found: &Overview) -> Columns {
     let clock = Clock::new(found);
-    let mut busiest: Vec<(&String, u64)> =
-        found.summary.models.iter().map(|(model, bucket)| (model, bucket.sums.requests)).collect();
+    let answers = found.summary.models.iter().map(|(model, bucket)| (model, bucket.sums.answers()));
+    let mut busiest: Vec<(&String, u64)> = answers.filter(|(_, answers)| *answers > 0).collect();
     busiest.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
     let mut names: Vec<String> = busiest.iter().take(COLOURED).map(|(model, _)| (*model).clone()).collect();
     let more = busiest.len() > COLOURED;
     if more {
         names.push("other models".to_owned());
     }
-    let mut chart = Columns::new("Requests by the model that answered", "requests", names.clone());
+    let title = format!("Requests by the model that answered; times in {}", clock.zone());
+    let mut chart = Columns::new(title, "requests", names.clone());
     for (index, start) in clock.starts.iter().enumerate() {
         let mut layers = vec![0.0; names.len()];
         for (model, requests) in found.summary.models_over_time.get(start).into_iter().flatten() {
@@ -230,7 +274,7 @@ fn line(
 
 fn latency(found: &Overview) -> Plot {
     let clock = Clock::new(found);
-    Plot::new("Latency, ms", "", "ms")
+    Plot::new("Latency, ms", clock.zone(), "ms")
         .between(found.from_ms as f64, found.until_ms as f64)
         .x_ticks(clock.ticks())
         .with(line(found, "p50", |bucket| bucket.p50_ms, ms))
@@ -241,11 +285,11 @@ fn latency(found: &Overview) -> Plot {
 fn liked(found: &Overview) -> Plot {
     let clock = Clock::new(found);
     let share = |part: f64, whole: u64| (whole > 0).then(|| part / whole as f64);
-    Plot::new("Liked answers and errors, shares", "", "share")
+    Plot::new("Liked answers and errors, shares", clock.zone(), "share")
         .between(found.from_ms as f64, found.until_ms as f64)
         .x_ticks(clock.ticks())
         .with(line(found, "liked, of rated", |bucket| share(bucket.sums.verdicts, bucket.sums.rated), percent))
-        .with(line(found, "failed", |bucket| share(bucket.sums.errors as f64, bucket.sums.requests), percent))
+        .with(line(found, "failed", |bucket| share(bucket.sums.errors as f64, bucket.sums.answers()), percent))
 }
 
 fn spend(found: &Overview) -> Markup {
@@ -270,9 +314,9 @@ fn spend(found: &Overview) -> Markup {
             }
         }
     };
-    let answered: f64 = found.summary.models.values().map(|model| model.sums.requests as f64).sum();
+    let answered: f64 = found.summary.models.values().map(|model| model.sums.answers() as f64).sum();
     let quality = found.summary.models.iter().filter_map(|(model, bucket)| {
-        Some(found.summary.single_models.get(model)?.quality * bucket.sums.requests as f64)
+        Some(found.summary.single_models.get(model)?.quality * bucket.sums.answers() as f64)
     });
     let predicted = (answered > 0.0).then(|| quality.sum::<f64>() / answered).filter(|value| *value > 0.0);
     let table = markup! {
@@ -301,9 +345,10 @@ fn spend(found: &Overview) -> Markup {
 }
 
 fn models(found: &Overview) -> Markup {
-    let requests = found.summary.total.sums.requests.max(1) as f64;
-    let mut rows: Vec<(&String, &Bucket)> = found.summary.models.iter().collect();
-    rows.sort_by(|a, b| b.1.sums.requests.cmp(&a.1.sums.requests).then(a.0.cmp(b.0)));
+    let answers = found.summary.total.sums.answers().max(1) as f64;
+    let answered = |(_, bucket): &(&String, &Bucket)| bucket.sums.answers() + bucket.sums.rated > 0;
+    let mut rows: Vec<(&String, &Bucket)> = found.summary.models.iter().filter(answered).collect();
+    rows.sort_by(|a, b| b.1.sums.answers().cmp(&a.1.sums.answers()).then(a.0.cmp(b.0)));
     let table = markup! {
         table {
             thead {
@@ -315,14 +360,16 @@ fn models(found: &Overview) -> Markup {
             tbody {
                 @for (model, bucket) in rows {
                     @let sums = &bucket.sums;
-                    @let share = sums.requests as f64 / requests;
-                    tr {
+                    @let share = sums.answers() as f64 / answers;
+                    @let refused = found.refused.get(model).copied().unwrap_or(0);
+                    @let failed = (sums.errors + refused) as f64 / (sums.answers() + refused).max(1) as f64;
+                    tr data-key={ "model-" (model) } {
                         th scope="row" { a href={ "/dashboard/decisions" (super::visitor::url_query(&[("model", model)])) } { (model) } }
-                        td { (share_bar(share, "", &format!("{} requests", sums.requests))) }
+                        td { (share_bar(share, "", &format!("{} requests", sums.answers()))) }
                         td.num { (percent(share)) }
                         td.num { (or_nothing((sums.rated > 0).then(|| sums.verdicts / sums.rated as f64), percent)) }
                         td.num {
-                            @if sums.errors > 0 { (badge("bad", &percent(sums.errors as f64 / sums.requests.max(1) as f64))) } @else { "0 %" }
+                            @if failed > 0.0 { (badge("bad", &percent(failed))) } @else { "0 %" }
                         }
                         td.num { (or_nothing(bucket.p50_ms, ms)) }
                         td.num { (usd(sums.cost_usd)) }
@@ -360,6 +407,22 @@ mod tests {
     use crate::store::Summary;
 
     #[test]
+    fn a_rate_is_of_the_time_in_which_there_was_a_log() {
+        const HOUR: i64 = 3_600_000;
+        let told = |oldest: Option<i64>| minutes(10 * HOUR, 11 * HOUR, oldest);
+        assert_eq!([None, Some(0), Some(10 * HOUR + HOUR / 2)].map(told), [60.0, 60.0, 30.0]);
+        assert_eq!(told(Some(11 * HOUR - 1)), 1.0, "the first request is no flood");
+    }
+
+    #[test]
+    fn no_tick_sticks_out_of_a_chart() {
+        for (buckets, ticks) in [(57, 7), (60, 8), (3, 3)] {
+            let clock = Clock { starts: (0..buckets).collect(), bucket_ms: 10_800_000 };
+            assert_eq!((0..buckets as usize).filter_map(|index| clock.tick(index)).count(), ticks, "{buckets}");
+        }
+    }
+
+    #[test]
     fn what_was_spent_is_told_beside_all_that_may_be_the_best() {
         let told = |models: &[(&str, f64, f64)]| {
             let single = |(model, quality, cost_usd): &(&str, f64, f64)| {
@@ -369,7 +432,9 @@ mod tests {
             summary.total.sums.cost_usd = 0.75;
             let best_single = models.first().map(single).map(|(model, would_be)| Alternative { model, would_be });
             let (window, cheapest) = (Window::Hour, None);
-            spend_told(&Overview { window, from_ms: 0, until_ms: 1, bucket_ms: 1, summary, best_single, cheapest })
+            let refused = BTreeMap::new();
+            let (from_ms, until_ms, bucket_ms) = (0, 1, 1);
+            spend_told(&Overview { window, from_ms, until_ms, bucket_ms, summary, best_single, cheapest, refused })
         };
         assert_eq!(told(&[]), "nothing to compare with yet");
         assert_eq!(told(&[("free", 0.7, 0.0)]), "$0.7500 more than always free");

@@ -83,14 +83,14 @@ fn table(tokens: &[Shown]) -> Markup {
 fn row(token: &Shown) -> Markup {
     let limits = limits_in_words(token.requests_per_minute, token.tokens_per_minute, token.usd_per_day);
     markup! {
-        tr {
+        tr data-key={ "row-" (token.id) } {
             th scope="row" { (token.name) " " code.muted { (token.id) } }
             td { @for scope in &token.scopes { (badge(if *scope == Scope::Admin { "warn" } else { "" }, scope.as_str())) " " } }
             td { @match &token.models { Some(models) => { (models.join(", ")) } None => { span.muted { "all" } } } }
             td { @if limits.is_empty() { span.muted { "as configured" } } @else { (limits.join(", ")) } }
             td { (moment(token.created_ms)) }
             td.end {
-                button.danger.small type="button" data-api={ "DELETE /api/admin/tokens/" (token.id) }
+                button.danger.small type="button" data-key={ "revoke-" (token.id) } data-api={ "DELETE /api/admin/tokens/" (token.id) }
                     data-ask={ "Revoke the token " (token.name) "? Clients that use it are refused from then on." }
                     data-done="The token is revoked." { "Revoke" }
             }

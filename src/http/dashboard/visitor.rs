@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Query};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
 use http::request::Parts;
+use serde::de::DeserializeOwned;
 
 use super::theme::{Theme, theme};
 use super::{document, html};
+use crate::http::admin::parameters::told;
 use crate::http::middleware::caller::{self, SESSION_COOKIE};
 use crate::http::session::Session;
 use crate::http::state::Gateway;
@@ -67,6 +69,26 @@ pub(super) fn refused(theme: Theme, error: &ApiError) -> Response {
         _ => (StatusCode::FORBIDDEN, "Not from here"),
     };
     (code, html(document::notice(theme, title, &error.message))).into_response()
+}
+
+/// What a page is asked for, by its query string; a page says what is wrong with it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Gateway>> for Asked<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Gateway>) -> Result<Self, Response> {
+        Query::try_from_uri(&parts.uri).map(|Query(wish)| Self(wish)).map_err(|error| {
+            let error = told(&error.body_text());
+            let text = match &error.param {
+                Some(name) => format!("In the address: {name}: {}.", error.message),
+                None => format!("In the address: {}.", error.message),
+            };
+            let page = document::notice(theme(&parts.headers), "There is no such page", &text);
+            (StatusCode::BAD_REQUEST, html(page)).into_response()
+        })
+    }
 }
 
 /// A query string of the pairs that have a value, `?` included where there is any.

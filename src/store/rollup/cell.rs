@@ -55,7 +55,8 @@ impl Tally {
         };
         mark(!fact.dry_run, |sums| &mut sums.requests);
         mark(fact.dry_run, |sums| &mut sums.dry_runs);
-        mark(fact.explored, |sums| &mut sums.explored);
+        mark(fact.dry_run && fact.end.is_some(), |sums| &mut sums.reported);
+        mark(fact.explored && (!fact.dry_run || fact.end.is_some()), |sums| &mut sums.explored);
         mark(fact.verdict.is_some(), |sums| &mut sums.rated);
         if let Some(end) = &fact.end {
             mark(matches!(end.status, OutcomeStatus::Failed(_)), |sums| &mut sums.errors);
@@ -84,6 +85,7 @@ impl Tally {
         let (sums, more) = (&mut self.sums, &other.sums);
         sums.requests += more.requests;
         sums.dry_runs += more.dry_runs;
+        sums.reported += more.reported;
         sums.errors += more.errors;
         sums.cancelled += more.cancelled;
         sums.failovers += more.failovers;
@@ -187,8 +189,8 @@ pub(super) fn sum_up<'a>(cells: impl Iterator<Item = (&'a i64, &'a Cell)>, names
         let by_model: BTreeMap<String, u64> = cell
             .models
             .iter()
-            .filter(|(_, tally)| tally.sums.requests > 0)
-            .map(|(model, tally)| (name(model), tally.sums.requests))
+            .filter(|(_, tally)| tally.sums.answers() > 0)
+            .map(|(model, tally)| (name(model), tally.sums.answers()))
             .collect();
         if !by_model.is_empty() {
             summary.models_over_time.insert(*from, by_model);

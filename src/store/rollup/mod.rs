@@ -87,13 +87,15 @@ pub struct Sums {
     pub requests: u64,
     /// Dry runs.
     pub dry_runs: u64,
+    /// Dry runs of which the caller told what came of them.
+    pub reported: u64,
     /// Ended in an error.
     pub errors: u64,
     /// The client went away.
     pub cancelled: u64,
     /// Needed another model than the chosen one.
     pub failovers: u64,
-    /// Were try-outs.
+    /// Answers that were try-outs.
     pub explored: u64,
     /// Tokens of prompts.
     pub input_tokens: u64,
@@ -105,6 +107,14 @@ pub struct Sums {
     pub rated: u64,
     /// Sum of their verdicts, each in [0, 1].
     pub verdicts: f64,
+}
+
+impl Sums {
+    /// What was acted upon, by the gateway or by a caller that told of it: all of which errors, latencies, costs and the
+    /// like are.
+    pub fn answers(&self) -> u64 {
+        self.requests + self.reported
+    }
 }
 
 /// Sums and latencies.
@@ -147,7 +157,7 @@ pub struct Summary {
     pub total: Bucket,
     /// By the model that answered, or was to answer.
     pub models: BTreeMap<String, Bucket>,
-    /// Beginning of each bucket, and the requests of each model in it.
+    /// Beginning of each bucket, and the answers of each model in it.
     pub models_over_time: BTreeMap<i64, BTreeMap<String, u64>>,
     /// Requests by task.
     pub tasks: BTreeMap<String, u64>,

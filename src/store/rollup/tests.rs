@@ -78,7 +78,10 @@ fn check(store: &Store) {
         let sums = &found.total.sums;
         assert_eq!(sums.requests, acted.len() as u64, "{window:?}");
         assert_eq!(sums.dry_runs, (seen.len() - acted.len()) as u64);
-        assert_eq!(sums.explored, seen.iter().filter(|entry| entry.decision.explored).count() as u64);
+        let answered: Vec<&&Entry> =
+            seen.iter().filter(|entry| !entry.decision.request.dry_run || entry.outcome.is_some()).collect();
+        assert_eq!(sums.answers(), answered.len() as u64);
+        assert_eq!(sums.explored, answered.iter().filter(|entry| entry.decision.explored).count() as u64);
         let ends: Vec<&OutcomeRecord> = seen.iter().filter_map(|entry| entry.outcome.as_ref()).collect();
         let failed = |end: &&&OutcomeRecord| matches!(end.status, OutcomeStatus::Failed(_));
         assert_eq!(sums.errors, ends.iter().filter(failed).count() as u64);
@@ -95,7 +98,7 @@ fn check(store: &Store) {
 
         let (_, bucket) = window.lengths();
         let over_time: u64 = found.models_over_time.values().flat_map(BTreeMap::values).sum();
-        assert_eq!(over_time, sums.requests);
+        assert_eq!(over_time, sums.answers());
         for (from, requests) in found.buckets.iter().map(|(from, it)| (from, it.sums.requests + it.sums.dry_runs)) {
             let inside = seen.iter().filter(|entry| (*from..from + bucket).contains(&entry.decision.at_ms)).count();
             assert_eq!(requests, inside as u64);

@@ -1,10 +1,14 @@
 // Forms and buttons that call the admin API: `data-api="METHOD /path"`, with `data-body` for a button's JSON. What they
 // ask before (`data-ask`), say after (`data-done`), and do after (`data-then`) stands in the markup.
 
-// A form's fields as JSON: empty ones are left out, numbers are numbers, lists are lists.
+// A form's fields as JSON: empty ones are left out, numbers are numbers, lists are lists. One with `data-changes` sends
+// what was changed in it and no more, so that it puts back nothing that another changed meanwhile; an object goes whole.
 function gather(form) {
   const body = {};
+  const object = (field) => field.name.split(".")[0];
+  const changed = new Set([...form.elements].filter((field) => field.name && fields.touched(field)).map(object));
   for (const field of form.elements) {
+    if (form.dataset.changes !== undefined && !changed.has(object(field))) continue;
     if (!field.name || field.disabled || (field.type === "checkbox" && !field.checked && field.dataset.type !== "flag")) continue;
     const put = (value) => {
       // `price.input` is a field of an object.
@@ -46,8 +50,7 @@ async function act(element, body, submitter) {
     const then = after[element.dataset.then];
     if (then) await then(answer, element);
     else panel.toast(answer.message ?? element.dataset.done ?? "Done.");
-    submitter.removeAttribute("aria-busy");
-    submitter.blur();
+    shut(element.closest("details.menu"));
     if (element.dataset.go) location.assign(element.dataset.go);
     else await panel.refresh();
   } catch (error) {
@@ -70,14 +73,44 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   const submitter = event.submitter ?? panel.one("button[type=submit]", form);
   if (submitter.getAttribute("aria-busy")) return;
-  act(form, gather(form), submitter);
+  const body = gather(form);
+  if (form.dataset.changes !== undefined && Object.keys(body).length === 0) {
+    panel.toast("Nothing was changed.");
+    return shut(form.closest("details.menu"));
+  }
+  act(form, body, submitter);
 });
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
-  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-  button.textContent = "Copied";
+  const text = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    button.textContent = "Copied";
+  } catch {
+    // Browsers let a page copy where it came by TLS, or from this machine.
+    getSelection().selectAllChildren(text);
+    panel.toast("Copying is not allowed here: it is selected, copy it by keyboard.", true);
+  }
+});
+
+// A box that unfolds over the page folds up when it is done, by Escape, and when something beside it is clicked. What was
+// typed into it and not sent is gone then.
+function shut(box) {
+  if (!box?.open) return;
+  const within = box.contains(document.activeElement);
+  box.open = false;
+  if (within) panel.one("summary", box).focus();
+}
+document.addEventListener("click", (event) => {
+  for (const box of panel.all("details.menu[open]")) if (!box.contains(event.target)) shut(box);
+});
+document.addEventListener("toggle", (event) => {
+  if (event.target.matches("details.menu:not([open])")) panel.one("form", event.target)?.reset();
+}, true);
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") panel.all("details.menu[open]").forEach(shut);
 });
 
 // A select or a check that changes the page's address: filters of a list.
@@ -85,3 +118,5 @@ document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-filters]");
   if (form) form.requestSubmit();
 });
+// A page that was kept as it was left, with what led away from it chosen.
+addEventListener("pageshow", (event) => event.persisted && panel.all("form[data-filters]").forEach((form) => form.reset()));

@@ -1,6 +1,5 @@
 "use strict";
-// What every page uses: calls to the admin API, numbers with units, toasts, theme, menu, filters, tooltips, and parts of
-// the page that keep themselves fresh.
+// What every page uses: calls to the admin API, numbers with units, toasts, theme, menu, filters, tooltips.
 
 const panel = {
   all: (selector, from = document) => [...from.querySelectorAll(selector)],
@@ -27,12 +26,17 @@ const panel = {
     }
     if (!response.ok) {
       const told = await response.json().catch(() => ({}));
-      throw new Error(told.error?.message ?? `The gateway answered ${response.status}.`);
+      const error = new Error(told.error?.message ?? `The gateway answered ${response.status}.`);
+      error.decision = response.headers.get("x-pointsman-decision");
+      throw error;
     }
     return response;
   },
 
   signIn() {
+    // What was being written is there again after the login.
+    const draft = panel.one("#prompt")?.value;
+    if (draft) sessionStorage.setItem("draft", draft);
     location.assign(`/dashboard/login?ended=1&next=${encodeURIComponent(location.pathname + location.search)}`);
   },
 
@@ -105,8 +109,8 @@ document.addEventListener("click", (event) => {
   panel.one("a", row)?.click();
 });
 
-function young() {
-  for (const time of panel.all("[data-ago]")) time.textContent = panel.ago(Number(time.dataset.ago));
+function young(page = document) {
+  for (const time of panel.all("[data-ago]", page)) time.textContent = panel.ago(Number(time.dataset.ago));
 }
 young();
 setInterval(young, 5000);
@@ -155,63 +159,3 @@ function tell(event) {
 }
 document.addEventListener("pointermove", tell);
 document.addEventListener("pointerleave", () => tip && (tip.hidden = true));
-
-// Parts of a page that change by themselves. The page is fetched again and the parts are put in place, unless somebody
-// is at work in one of them.
-const fresh = {
-  busy: false,
-  failures: 0,
-  every: Math.min(...panel.all("[data-live]").map((part) => Number(part.dataset.live)), Infinity),
-
-  async now() {
-    if (this.busy) return;
-    this.busy = true;
-    try {
-      const response = await fetch(location.href, { headers: { accept: "text/html" } });
-      if (response.redirected && new URL(response.url).pathname === "/dashboard/login") return panel.signIn();
-      if (!response.ok) throw new Error(String(response.status));
-      const page = new DOMParser().parseFromString(await response.text(), "text/html");
-      for (const part of panel.all("[data-live]")) {
-        const next = page.getElementById(part.id);
-        const at = document.activeElement;
-        const working = part.contains(at) && at.matches("input, select, textarea, [aria-busy]");
-        if (next && !working && !panel.one("details.menu[open]", part)) this.swap(part, next);
-      }
-      young();
-      this.failed(false);
-    } catch {
-      this.failed(true);
-    } finally {
-      this.busy = false;
-    }
-  },
-
-  // Keeps focus, scrolling and what was unfolded.
-  swap(part, next) {
-    if (part.isEqualNode(next)) return;
-    const focus = part.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
-    const scrolls = panel.all(".table-box", part).map((box) => box.scrollLeft);
-    const opened = panel.all("details[data-key][open]", part).map((box) => box.dataset.key);
-    part.replaceChildren(...next.childNodes);
-    opened.forEach((key) => panel.one(`details[data-key="${CSS.escape(key)}"]`, part)?.setAttribute("open", ""));
-    panel.all(".table-box", part).forEach((box, at) => (box.scrollLeft = scrolls[at] ?? 0));
-    if (focus) panel.one(`[data-key="${CSS.escape(focus)}"]`, part)?.focus();
-  },
-
-  // The second failure in a row is told: one may be a restart.
-  failed(yes) {
-    this.failures = yes ? this.failures + 1 : 0;
-    let note = panel.one("#stale");
-    if (this.failures >= 2 && !note) {
-      note = panel.make("div", { id: "stale", class: "alert warn stale", role: "alert" }, "The gateway does not answer. What you see is from before; trying again.");
-      panel.one("#main").prepend(note);
-    } else if (this.failures === 0) {
-      note?.remove();
-    }
-  },
-};
-panel.refresh = () => fresh.now();
-if (Number.isFinite(fresh.every)) {
-  setInterval(() => document.visibilityState === "visible" && fresh.now(), fresh.every);
-  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && fresh.now());
-}

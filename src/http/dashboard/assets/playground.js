@@ -1,4 +1,4 @@
-// The playground: a dry run, an answer as it streams, and a rating.
+// The playground: a dry run, or an answer as it streams with what chose it, and a rating.
 
 const playground = panel.one("[data-playground]");
 if (playground) {
@@ -6,6 +6,10 @@ if (playground) {
   const [answer, by, facts, rate, ranking, reason] = ["answer", "answer-by", "answer-facts", "rate", "ranking", "ranking-reason"].map(place);
   const stop = place("stop");
   let running;
+
+  const draft = sessionStorage.getItem("draft");
+  if (draft) panel.one("#prompt").value = draft;
+  sessionStorage.removeItem("draft");
 
   const request = (stream) => {
     const fields = new FormData(playground);
@@ -41,14 +45,14 @@ if (playground) {
           candidate.model === decision.chosen ? panel.make("span", { class: "badge good" }, "chosen") : ""),
         panel.make("td", {}, bar(candidate.propensity)),
         panel.make("td", { class: "num" }, panel.percent(candidate.propensity)),
-        panel.make("td", { class: "num" }, candidate.quality === undefined ? "–" : panel.percent(candidate.quality)),
+        panel.make("td", { class: "num" }, candidate.quality === undefined || candidate.quality_source === "default" ? "–" : panel.percent(candidate.quality)),
         panel.make("td", { class: "num" }, panel.usd(candidate.cost_usd)),
         panel.make("td", { class: "num" }, panel.ms(candidate.latency_ms ?? (candidate.latency_s === undefined ? undefined : candidate.latency_s * 1000))),
       );
     const head = ["Model", "", "Probability", "Good answer", "Cost", "First token"].map((name, at) =>
       panel.make("th", { scope: "col", class: at > 1 ? "num" : undefined }, name));
     const table = panel.make("table", {}, panel.make("thead", {}, panel.make("tr", {}, ...head)), panel.make("tbody", {}, ...decision.candidates.map(row)));
-    const out = decision.excluded.map((excluded) => panel.make("li", {}, panel.make("b", {}, excluded.model), `: ${excluded.reason}`));
+    const out = (decision.excluded ?? []).map((excluded) => panel.make("li", {}, panel.make("b", {}, excluded.model), `: ${excluded.reason}`));
     ranking.replaceChildren(
       panel.make("div", { class: "table-box" }, table),
       ...(out.length ? [panel.make("details", {}, panel.make("summary", {}, `${out.length} models fell out`), panel.make("ul", {}, ...out))] : []),
@@ -59,6 +63,15 @@ if (playground) {
   const dryRun = async () => {
     try {
       rank(await (await panel.call("POST", "/api/admin/route", request(false))).json());
+    } catch (error) {
+      trouble(ranking, error);
+    }
+  };
+
+  // What the answer's own choice weighed: a dry run would be another draw.
+  const explain = async (id) => {
+    try {
+      rank((await (await panel.call("GET", `/api/admin/decisions/${id}`)).json()).decision);
     } catch (error) {
       trouble(ranking, error);
     }
@@ -100,6 +113,7 @@ if (playground) {
       by.textContent = [header("model"), header("reason")].filter(Boolean).join(" · ");
       rate.dataset.decision = header("decision");
       panel.one("[data-decision-link]").href = `/dashboard/decisions/${header("decision")}`;
+      explain(header("decision"));
       for await (const { name, data } of events(response)) {
         if (name === "delta") {
           first ??= performance.now() - begun;
@@ -120,6 +134,7 @@ if (playground) {
       rate.hidden = false;
     } catch (error) {
       if (error.name !== "AbortError") trouble(answer, error);
+      if (error.decision) explain(error.decision);
     } finally {
       button.removeAttribute("aria-busy");
       stop.hidden = true;
@@ -128,7 +143,6 @@ if (playground) {
 
   playground.addEventListener("submit", (event) => {
     event.preventDefault();
-    dryRun();
     send();
   });
   playground.addEventListener("keydown", (event) => {

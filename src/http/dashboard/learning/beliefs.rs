@@ -23,7 +23,7 @@ fn table(sorted: &[&ArmSummary]) -> Markup {
             thead { tr { th scope="col" { "Model" } th scope="col" { span.hidden { "Drawn" } } th.num scope="col" { "Better by" } th.num scope="col" { "Judged" } th.num scope="col" { "Shifts" } } }
             tbody {
                 @for arm in sorted {
-                    tr {
+                    tr data-key={ "belief-" (arm.model) } {
                         th scope="row" { (arm.model) }
                         td { (whisker(arm.level, arm.level - 2.0 * arm.spread, arm.level + 2.0 * arm.spread, widest)) }
                         td.num { (format!("{:+.1} ± {:.1}", arm.level * 100.0, arm.spread * 200.0)) span.muted { " points" } }

@@ -23,7 +23,7 @@ use crate::chart::{Plot, Point, Series};
 use crate::config::LearningMode;
 use crate::http::admin::learning::{self, Learning};
 use crate::http::state::Gateway;
-use crate::store::SnapshotRecord;
+use crate::store::{RECENT, SnapshotRecord};
 use crate::tuner::LearnerStatus;
 
 /// `GET`.
@@ -57,13 +57,19 @@ fn whole(gateway: &Gateway, versions: &[SnapshotRecord], learned: &Learning) -> 
                 @if learned.curve.is_empty() {
                     h2 { "How answers were liked" }
                     (empty("Nothing was judged yet", "The curve begins with the first feedback: by /api/feedback, in the playground, or on a decision."))
-                } @else { (chart("How answers were liked", &curve(learned))) }
+                } @else {
+                    (chart("How answers were liked", &curve(learned)))
+                    (reach_told(learned))
+                }
             }
             section.card {
                 @if learned.calibration.is_empty() {
                     h2 { "Do predictions come true?" }
                     (empty("Nothing to compare yet", "Each judged answer is held against what was predicted of it."))
-                } @else { (chart("Do predictions come true?", &calibration(learned))) }
+                } @else {
+                    (chart("Do predictions come true?", &calibration(learned)))
+                    (reach_told(learned))
+                }
             }
         }
         section.card aria-labelledby="versions-title" { (versions::card(versions, status)) }
@@ -71,13 +77,24 @@ fn whole(gateway: &Gateway, versions: &[SnapshotRecord], learned: &Learning) -> 
             section.card aria-labelledby="beliefs-title" { (beliefs::card(&status.models)) }
             section.card aria-labelledby="steer-title" { (steer::card(status)) }
         }
-        section.card aria-labelledby="ability-title" { (abilities::card(learned)) }
+        section.card aria-labelledby="ability-title" { (abilities::card(learned)) (reach_told(learned)) }
     }
+}
+
+/// Which decisions the page rests on, where those are not all.
+fn reach(learned: &Learning) -> Option<String> {
+    (learned.looked_at >= RECENT as u64).then(|| format!("among the newest {} decisions", learned.looked_at))
+}
+
+fn reach_told(learned: &Learning) -> Markup {
+    markup! { @if let Some(reach) = reach(learned) { p.hint { "Judged answers " (reach) "." } } }
 }
 
 fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Markup {
     let classifier = gateway.classifier.status();
     let judged: u64 = learned.curve.iter().map(|stretch| stretch.judged).sum();
+    // The revision counts what the version has heard since it was made, which its sum holds too.
+    let made_of = status.learned_from.saturating_sub(status.revision);
     let last = learned.curve.last();
     let stat = |label: &str, value: Markup, sub: Markup| {
         markup! { div.stat { p.label { (label) } p.value.plain { (value) } p.sub { (sub) } } }
@@ -85,14 +102,17 @@ fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Marku
     markup! {
         div.stats {
             (stat("In force", markup! { "version " (status.live) @if status.pinned.is_some() { " " (badge("warn", "pinned")) } },
-                markup! { "from " (count(status.learned_from)) " judgements, " (count(status.revision)) " since" }))
+                markup! { "from " (count(made_of)) " judgements, " (count(status.revision)) " since" }))
             (stat("Acts", match status.mode {
                 LearningMode::Live if status.rollout >= 1.0 => markup! { "on everything" },
                 LearningMode::Live => markup! { "on " (percent(status.rollout)) },
                 LearningMode::Shadow => markup! { "only watches" },
             }, markup! { @if status.enabled { "and goes on learning" } @else { "learning is off" } }))
             (stat("Liked lately", markup! { @match last { Some(last) => { (percent(last.liked)) } None => { "–" } } },
-                markup! { "of the last judged, " (count(judged)) " in all" }))
+                markup! {
+                    @match last { Some(last) => { "of the last " (last.judged) " judged; " } None => {} }
+                    (count(judged)) " " (reach(learned).unwrap_or_else(|| "in all".to_owned()))
+                }))
             (stat("Last retune", markup! { @match status.last_retune.at_ms { Some(at_ms) => { (moment(at_ms)) } None => { "none yet" } } },
                 markup! { (count(status.last_retune.new)) " judgements wait for the next" }))
             (stat("Classifier", markup! { (gateway.classifier.told()) },
@@ -126,7 +146,7 @@ fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Marku
 fn clock(at_ms: i64) -> String {
     let zone = jiff::tz::TimeZone::system();
     Timestamp::from_millisecond(at_ms)
-        .map(|at| at.to_zoned(zone).strftime("%H:%M:%S").to_string())
+        .map(|at| at.to_zoned(zone).strftime("%H:%M:%S %Z").to_string())
         .unwrap_or_default()
 }
 
@@ -136,7 +156,7 @@ fn curve(learned: &Learning) -> Plot {
     let mut predicted = Vec::new();
     for stretch in &learned.curve {
         judged += stretch.judged as f64;
-        let (low, high) = ((stretch.liked - stretch.error).max(0.0), (stretch.liked + stretch.error).min(1.0));
+        let (low, high) = (stretch.low, stretch.high);
         let said = format!(
             "{} to {}\nliked {} [{}, {}]\npredicted {}\n{}",
             clock(stretch.from_ms),
@@ -162,4 +182,17 @@ fn calibration(learned: &Learning) -> Plot {
     let bins: Vec<(f64, f64, usize)> =
         learned.calibration.iter().map(|bin| (bin.predicted, bin.liked, bin.judged as usize)).collect();
     Plot::calibration("Do predictions come true?", &bins)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_page_rests_on_is_said_where_it_is_not_all() {
+        let learned = |looked_at| Learning { looked_at, ..Learning::default() };
+        assert_eq!(reach(&learned(12)), None);
+        assert_eq!(reach(&learned(RECENT as u64)).as_deref(), Some("among the newest 5000 decisions"));
+        assert!(reach_told(&learned(RECENT as u64)).into_string().contains("Judged answers among the newest"));
+    }
 }

@@ -22,7 +22,7 @@ pub(super) fn card(status: &LearnerStatus) -> Markup {
             }
             div.field {
                 label for="rollout" { "On a share of the conversations" }
-                input #rollout name="rollout" type="number" min="0" max="1" step="0.05" value=(status.rollout) data-type="number" required;
+                input #rollout name="rollout" type="number" min="0" max="1" step="any" value=(status.rollout) data-type="number" required;
                 p.hint { "1 = all of them; the weights choose for the others." }
             }
             div.field { button.primary type="submit" { "Apply" } }

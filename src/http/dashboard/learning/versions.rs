@@ -50,7 +50,7 @@ fn row(record: &SnapshotRecord, status: &LearnerStatus, widest: f64) -> Markup {
     let is_live = record.version == status.live;
     let is_pinned = status.pinned == Some(record.version);
     markup! {
-        tr {
+        tr data-key={ "version-" (record.version) } {
             th scope="row" { "v" (record.version) }
             td { (moment(record.made_at_ms)) br; span.muted { (record.origin) } }
             td {

@@ -1,0 +1,123 @@
+// Parts of a page that change by themselves: the page is fetched again, and a part is made like its new self. What is
+// alike stays the element it is, and with it focus, scrolling, a selection, and a screen reader's place.
+
+const fields = {
+  preset: (select) => Math.max([...select.options].findIndex((option) => option.defaultSelected), 0),
+
+  // Whether somebody changed it since the page told its value.
+  touched(field) {
+    if (field.matches("select")) return field.selectedIndex !== this.preset(field);
+    if (field.matches("[type=checkbox], [type=radio]")) return field.checked !== field.defaultChecked;
+    return field.value !== field.defaultValue;
+  },
+
+  // Takes the value that the page tells.
+  settle(field) {
+    if (field.matches("select")) field.selectedIndex = this.preset(field);
+    else if (field.matches("[type=checkbox], [type=radio]")) field.checked = field.defaultChecked;
+    else field.value = field.defaultValue;
+  },
+};
+
+const fresh = {
+  busy: false,
+  failures: 0,
+  every: Math.min(...panel.all("[data-live]").map((part) => Number(part.dataset.live)), Infinity),
+
+  async now() {
+    if (this.busy) return;
+    this.busy = true;
+    try {
+      const response = await fetch(location.href, { headers: { accept: "text/html" } });
+      if (response.redirected && new URL(response.url).pathname === "/dashboard/login") return panel.signIn();
+      if (!response.ok) throw new Error(String(response.status));
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      young(page);
+      for (const part of panel.all("[data-live]")) {
+        const next = page.getElementById(part.id);
+        if (next) this.swap(part, next);
+      }
+      this.failed(false);
+    } catch {
+      this.failed(true);
+    } finally {
+      this.busy = false;
+    }
+  },
+
+  swap(part, next) {
+    if (part.isEqualNode(next)) return;
+    const at = document.activeElement;
+    const key = part.contains(at) ? at.dataset.key : undefined;
+    this.blend(part, next);
+    // What was filtered out is so still.
+    if (panel.one(`[data-find="${CSS.escape(part.id)}"]`)) sift(part);
+    if (document.activeElement === at) return;
+    // It was moved, or is another element now: the only one of its key, or none.
+    const found = at.isConnected ? [at] : key ? panel.all(`[data-key="${CSS.escape(key)}"]`, part) : [];
+    if (found.length === 1) found[0].focus({ preventScroll: true });
+  },
+
+  // Makes `old` like `next`. Whatever somebody is at work with is left alone: a field with the focus, the value of one
+  // that was changed, what was unfolded, a button under way.
+  blend(old, next) {
+    if (old.isEqualNode(next)) return;
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      old.data = next.data;
+      return;
+    }
+    const isField = old.matches("input, select, textarea");
+    if (isField && old === document.activeElement) return;
+    const settled = isField && !fields.touched(old);
+    const value = isField && old.value;
+    const ours = ["open", "aria-busy"];
+    for (const { name } of [...old.attributes]) if (!next.hasAttribute(name) && !ours.includes(name)) old.removeAttribute(name);
+    for (const { name, value } of [...next.attributes]) {
+      if (old.getAttribute(name) !== value && !ours.includes(name)) old.setAttribute(name, value);
+    }
+    this.children(old, next);
+    if (settled) fields.settle(old);
+    else if (isField) old.value = value;
+  },
+
+  // Two elements are one in two states if they are of a kind and have the same name: a link that leads elsewhere is
+  // another link, even where it stands at the same place.
+  name: (node) => `${node.nodeName} ${node.id || node.dataset?.key || node.getAttribute?.("href") || ""}`,
+
+  children(old, next) {
+    const wanted = new Set([...next.childNodes].map(this.name));
+    for (const child of [...old.childNodes]) if (!wanted.has(this.name(child))) child.remove();
+    let at = old.firstChild;
+    for (const child of [...next.childNodes]) {
+      const name = this.name(child);
+      let like = at;
+      while (like && this.name(like) !== name) like = like.nextSibling;
+      if (like) this.blend(like, child);
+      else like = document.importNode(child, true);
+      if (like === at) at = at.nextSibling;
+      else old.insertBefore(like, at);
+    }
+    while (at) {
+      const after = at.nextSibling;
+      at.remove();
+      at = after;
+    }
+  },
+
+  // The second failure in a row is told: one may be a restart.
+  failed(yes) {
+    this.failures = yes ? this.failures + 1 : 0;
+    let note = panel.one("#stale");
+    if (this.failures >= 2 && !note) {
+      note = panel.make("div", { id: "stale", class: "alert warn stale", role: "alert" }, "The gateway does not answer. What you see is from before; trying again.");
+      panel.one("#main").prepend(note);
+    } else if (this.failures === 0) {
+      note?.remove();
+    }
+  },
+};
+panel.refresh = () => fresh.now();
+if (Number.isFinite(fresh.every)) {
+  setInterval(() => document.visibilityState === "visible" && fresh.now(), fresh.every);
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && fresh.now());
+}
