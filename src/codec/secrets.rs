@@ -1,8 +1,8 @@
 //! What of ours must not come back in a vendor's words.
 //!
-//! A debug page, a proxy in between, some vendors: they quote a request's headers in their error, and the key is one of
-//! them. What a vendor says of an error goes on to the client, so it is searched for what we sent, whole or in an event of
-//! a stream. Good answers pass as they are: what a model says is not the vendor's word on the call.
+//! A debug page, a proxy in between, some vendors: they quote a request's headers in their error, and the key is one
+//! of them. What a vendor says of an error goes on to the client, so it is searched for what we sent, whole or in an
+//! event of a stream. Good answers pass as they are: what a model says is not the vendor's word on the call.
 
 use std::fmt;
 
@@ -147,7 +147,8 @@ mod tests {
     #[test]
     fn a_key_is_hidden_wherever_a_vendor_quotes_it() {
         let body = format!(
-            r#"{{"error":{{"message":"your key Bearer {KEY}","type":"invalid_request_error","code":"oops {KEY}","param":"{KEY}",
+            r#"{{"error":{{"message":"your key Bearer {KEY}","type":"invalid_request_error",
+            "code":"oops {KEY}","param":"{KEY}",
             "x":{{"{KEY}":["Basic dXNlcjpwYXNz", 1, null]}}}}}}"#
         );
         let mut error = decode_error(Dialect::OpenAi, 400, body.as_bytes(), None);

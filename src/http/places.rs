@@ -1,9 +1,9 @@
 //! The places on a listener: as many as connections are served at once, and who gives up theirs when more come.
 //!
-//! A connection that waits for its next request, or for its first, costs nothing until somebody else has no place: then
-//! whoever opens enough of them would shut everybody out. So the newcomer gets the place of the one that has been idle for
-//! longest; of those first whose network may not come in, since they get nothing here but a refusal (and `/health`). Who is
-//! being answered stays: where all are, the newcomer waits.
+//! A connection that waits for its next request, or for its first, costs nothing until somebody else has no place:
+//! then whoever opens enough of them would shut everybody out. So the newcomer gets the place of the one that has been
+//! idle for longest; of those first whose network may not come in, since they get nothing here but a refusal (and
+//! `/health`). Who is being answered stays: where all are, the newcomer waits.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,8 +40,8 @@ pub(super) struct Guest {
     /// Whether its network may come in.
     welcome: bool,
     began: Instant,
-    /// Since when nothing is asked, in microseconds; else [`BUSY`]. An atomic, since it is set twice for every request:
-    /// who looks for the longest idle one looks at all, and that is seldom.
+    /// Since when nothing is asked, in microseconds; else [`BUSY`]. An atomic, since it is set twice for every
+    /// request: who looks for the longest idle one looks at all, and that is seldom.
     idle_since: AtomicU64,
     has_asked: AtomicBool,
     /// It was told to go, and will not be again.

@@ -1,8 +1,8 @@
 //! Accepts connections, serves them, and ends in order.
 //!
-//! Connections beyond the most allowed get the place of one that is idle (see [`places`](super::places)), or wait for one. On
-//! drain no further connection is accepted, idle ones are
-//! closed, and open answers get until the deadline; what is left then may say why it ends, and is cut.
+//! Connections beyond the most allowed get the place of one that is idle (see [`places`](super::places)), or wait for
+//! one. On drain no further connection is accepted, idle ones are closed, and open answers get until the deadline; what
+//! is left then may say why it ends, and is cut.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -45,7 +45,8 @@ pub enum Drain {
 /// How long the last words of cut answers may take to go out.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Serves on `lanes` until `shutdown`, then drains; `may_enter` tells whose network may come in, `close` ends the answers that are not complete by the deadline.
+/// Serves on `lanes` until `shutdown`, then drains; `may_enter` tells whose network may come in, `close` ends the answers
+/// that are not complete by the deadline.
 pub async fn serve(
     listener: TcpListener,
     lanes: &Lanes,
