@@ -128,10 +128,9 @@ impl Places {
         let mut permit = Arc::clone(&self.free).try_acquire_owned().ok();
         while permit.is_none() {
             self.ask_one_to_go();
-            match timeout(NEXT, Arc::clone(&self.free).acquire_owned()).await {
-                Ok(taken) => permit = Some(taken.ok()?),
-                // Whoever was asked is being answered by now, or nobody could be asked.
-                Err(_) => {}
+            // Else whoever was asked is being answered by now, or nobody could be asked.
+            if let Ok(taken) = timeout(NEXT, Arc::clone(&self.free).acquire_owned()).await {
+                permit = Some(taken.ok()?);
             }
         }
         let guest = Guest::new(self.began, welcome);
