@@ -20,6 +20,7 @@ use crate::classifier::Classifier;
 use crate::config::{self, Auth, Config, ConfigErrors, LoadArgs, Loaded, Stamp, Stamped};
 use crate::dispatch::Dispatcher;
 use crate::http::acts::{OVERRIDES, keep_if_ended};
+use crate::http::middleware::ip::may_connect;
 use crate::http::session::{BadHash, Door};
 use crate::http::{self, Drain, Gateway, Lanes, Live, Parts, routes};
 use crate::protocol::DecisionId;
@@ -255,8 +256,12 @@ impl App {
         let serve = |listener, router| {
             let (lanes, settings, stopped) = (Arc::clone(&lanes), settings.clone(), stopped(&engine.stop));
             let gateway = Arc::clone(&gateway);
+            let door = Arc::clone(&gateway);
+            let may_enter = move |peer| may_connect(peer, &door.live().config.access);
             let close = move || gateway.dispatcher.close();
-            tokio::spawn(async move { http::serve(listener, &lanes, router, settings, stopped, close).await })
+            tokio::spawn(
+                async move { http::serve(listener, &lanes, router, settings, may_enter, stopped, close).await },
+            )
         };
         servers.push(serve(proxy, router));
         if let Some(listener) = admin {

@@ -21,6 +21,7 @@ mod native;
 mod ollama_chat;
 mod openai_chat;
 mod openai_responses;
+mod secrets;
 mod splice;
 mod stream;
 mod user;
@@ -40,6 +41,7 @@ use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, FinishReason
 
 pub use forced::ForcedCall;
 pub(crate) use lines::BYTE_ORDER_MARK;
+pub use secrets::Secrets;
 pub use stream::{StreamDecoder, StreamEncoder};
 pub use whole_events::WholeEvents;
 

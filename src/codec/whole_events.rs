@@ -86,7 +86,7 @@ fn last_end(bytes: &[u8]) -> usize {
 }
 
 /// Where the first event ends; one that has no end ends with the bytes.
-fn first_end(bytes: &[u8]) -> usize {
+pub(super) fn first_end(bytes: &[u8]) -> usize {
     let mut lines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
     lines.find(|end| is_end(&bytes[..*end])).unwrap_or(bytes.len())
 }

@@ -15,7 +15,7 @@ pub struct Server {
     pub data_dir: PathBuf,
     /// Seconds that open answers get to end after SIGTERM.
     pub drain_s: u64,
-    /// Connections served at once; further ones wait to be accepted.
+    /// Connections served at once; a further one gets the place of the longest idle, or waits for one.
     pub max_connections: usize,
     /// Seconds a client may take to send its first request's head.
     pub header_timeout_s: u64,

@@ -227,7 +227,7 @@ pub(super) async fn attempt(
     // From here on the vendor is at work.
     let failed = |error: ApiError| {
         let too_slow = error.kind == ErrorKind::Timeout;
-        Failed { too_slow, ..attributed_to(error, &place.name).into() }
+        Failed { too_slow, ..attributed_to(error, &place.name, place.provider.secrets()).into() }
     };
     if let Some(coding) = answer.header("content-encoding").filter(|coding| !coding.eq_ignore_ascii_case("identity"))
     {
@@ -397,5 +397,6 @@ async fn refusal(answer: Answer, dialect: Dialect, place: &Deployment, deadlines
     let now = Instant::now();
     let deadline = (now + SAYING_WHY).min(deadlines.first.max(now + Duration::from_secs(1)));
     let body = answer.whole(ERROR_LIMIT, deadline).await.unwrap_or_default();
-    attributed_to(codec::decode_error(dialect, status, &body, retry_after), &place.name)
+    let error = codec::decode_error(dialect, status, &body, retry_after);
+    attributed_to(error, &place.name, place.provider.secrets())
 }

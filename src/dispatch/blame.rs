@@ -1,10 +1,12 @@
 //! What of a vendor's error is a client's business.
 
+use crate::codec::Secrets;
 use crate::protocol::{ApiError, ErrorKind};
 
 /// Puts who gave it before an error's message. What a vendor says of our key is no client's business: some quote a
-/// part of it.
-pub fn attributed_to(mut error: ApiError, who: &str) -> ApiError {
+/// part of it; and where another error quotes what it was sent, the `secrets` in it are hidden.
+pub fn attributed_to(mut error: ApiError, who: &str, secrets: &Secrets) -> ApiError {
+    secrets.hide_in_error(&mut error);
     match error.kind {
         ErrorKind::Authentication => error.message = "it refuses our key".into(),
         // To a model, from a region: the key may be good.

@@ -305,9 +305,19 @@ impl<'a> Walk<'a> {
         if place.check(std::time::Instant::now()) == Err(Refused::Breaker) {
             // A vendor's words may quote the prompt; these are ours.
             let why = if error.kind == ErrorKind::Connection { error.message.as_str() } else { error.kind.as_str() };
-            tracing::warn!(model = %model.name, deployment = %place.name, why, "A deployment keeps failing and is left alone for a while");
+            tracing::warn!(
+                model = model.name.as_str(),
+                deployment = place.name.as_str(),
+                why,
+                "A deployment keeps failing and is left alone for a while"
+            );
         }
-        tracing::debug!(model = %model.name, deployment = %place.name, error.kind = error.kind.as_str(), "An upstream call failed");
+        tracing::debug!(
+            model = model.name.as_str(),
+            deployment = place.name.as_str(),
+            error.kind = error.kind.as_str(),
+            "An upstream call failed"
+        );
         self.report.step(Step::CallFailed(error.kind));
         let step = next(&error);
         self.fail(model, error);

@@ -187,6 +187,11 @@ impl Tee {
         let mut pieces = raw;
         if let Mouth::Passing(whole) = &mut self.mouth {
             pieces.iter_mut().for_each(|piece| *piece = whole.push(std::mem::take(piece)));
+            if self.decoder.saw_error() {
+                // It is in here, in its vendor's words.
+                let secrets = self.permit.deployment().provider.secrets();
+                pieces.iter_mut().for_each(|piece| *piece = secrets.hide_in_events(std::mem::take(piece)));
+            }
         } else {
             pieces.clear();
         }
@@ -208,7 +213,9 @@ impl Tee {
         }
         self.count(event);
         if let StreamEvent::Error(error) = event {
-            return self.break_off(error, out);
+            let mut error = error.clone();
+            self.permit.deployment().provider.secrets().hide_in_error(&mut error);
+            return self.break_off(&error, out);
         }
         let finished = matches!(event, StreamEvent::Finish { .. });
         if finished {
@@ -321,7 +328,10 @@ impl Tee {
         self.answer = None;
         match &mut self.mouth {
             // The upstream's own error event has passed through, as far as it had an end.
-            Mouth::Passing(whole) if self.decoder.saw_error() => out.extend_from_slice(&whole.finish()),
+            Mouth::Passing(whole) if self.decoder.saw_error() => {
+                let secrets = self.permit.deployment().provider.secrets();
+                out.extend_from_slice(&secrets.hide_in_events(whole.finish()));
+            }
             Mouth::Passing(_) => out.extend_from_slice(&codec::encode_stream_error(self.dialect, error)),
             Mouth::Encoding(encoder) => encoder.encode(&StreamEvent::Error(error.clone()), out),
         }

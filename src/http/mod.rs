@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod middleware;
 pub mod monitor;
 mod patience;
+mod places;
 pub mod refusals;
 pub mod routes;
 pub mod server;

@@ -1,29 +1,37 @@
 //! Accepts connections, serves them, and ends in order.
 //!
-//! Connections beyond the most allowed wait to be accepted. On drain no further connection is accepted, idle ones are
-//! closed, and open answers get until the deadline; what is left then may say why it ends, and is cut.
+//! Connections beyond the most allowed get the place of one that is idle (see [`places`](super::places)), or wait for
+//! one. On drain no further connection is accepted, idle ones are closed, and open answers get until the deadline; what
+//! is left then may say why it ends, and is cut.
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::ConnectInfo;
-use http::Request;
-use hyper::body::Incoming;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
+use super::error::Refused;
 use super::lanes::Lanes;
 use super::patience::Patience;
+use super::places::{Place, Places, Turn};
 use crate::config;
+use crate::protocol::ErrorKind;
 
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,24 +45,22 @@ pub enum Drain {
 /// How long the last words of cut answers may take to go out.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Serves on `lanes` until `shutdown`, then drains; `close` ends the answers that are not complete by the deadline.
+/// Serves on `lanes` until `shutdown`, then drains; `may_enter` tells whose network may come in, `close` ends the answers
+/// that are not complete by the deadline.
 pub async fn serve(
     listener: TcpListener,
     lanes: &Lanes,
     router: Router,
     settings: config::Server,
+    may_enter: impl Fn(IpAddr) -> bool,
     shutdown: impl Future<Output = ()>,
     close: impl FnOnce(),
 ) -> Drain {
-    let permits = Arc::new(Semaphore::new(settings.max_connections));
+    let places = Places::new(settings.max_connections);
     let tasks = TaskTracker::new();
     let (drain, draining) = watch::channel(false);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let permit = tokio::select! {
-            permit = Arc::clone(&permits).acquire_owned() => permit,
-            () = &mut shutdown => break,
-        };
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
@@ -67,15 +73,17 @@ pub async fn serve(
             },
             () = &mut shutdown => break,
         };
+        let place = tokio::select! {
+            place = places.take(may_enter(peer.ip())) => place,
+            () = &mut shutdown => break,
+        };
+        let Some(place) = place else { break };
         // Small answers and stream pieces must not wait for more.
         let _ = stream.set_nodelay(true);
         // Out of this runtime, to be taken up by the lane's.
         let Ok(stream) = stream.into_std() else { continue };
-        let connection = connection(stream, peer, router.clone(), Timeouts::of(&settings), draining.clone());
-        lanes.run(&tasks, async move {
-            connection.await;
-            drop(permit);
-        });
+        let connection = connection(stream, peer, place, router.clone(), Timeouts::of(&settings), draining.clone());
+        lanes.run(&tasks, connection);
     }
     drop(listener);
     let _ = drain.send(true);
@@ -114,6 +122,7 @@ impl Timeouts {
 async fn connection(
     stream: std::net::TcpStream,
     peer: SocketAddr,
+    place: Place,
     router: Router,
     timeouts: Timeouts,
     mut draining: watch::Receiver<bool>,
@@ -125,18 +134,24 @@ async fn connection(
             return;
         }
     };
-    let has_asked = Arc::new(AtomicBool::new(false));
-    let asks = Arc::clone(&has_asked);
+    // The place is given back when the connection is over, by whichever way.
+    let guest = &place.guest;
+    let asking = Arc::clone(guest);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        asks.store(true, Ordering::Relaxed);
+        let turn = asking.ask();
         let mut router = router.clone();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|never| match never {})) }
+        async move {
+            let response = router.call(request).await.unwrap_or_else(|never| match never {});
+            Ok::<_, Infallible>(shown_out(response).map(|body| Answer { body, _turn: turn }))
+        }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     // It runs while a connection is idle, too: a proxy in front that keeps one for longer would meet its end with a request.
     builder.timer(TokioTimer::new()).header_read_timeout(timeouts.idle.max(timeouts.head));
+    // Whose network may not come in has nothing more to ask.
+    builder.keep_alive(guest.is_welcome());
     let connection = builder.serve_connection(TokioIo::new(Patience::new(stream, timeouts.writes)), service);
     let mut connection = std::pin::pin!(connection);
     let mut told = false;
@@ -153,7 +168,7 @@ async fn connection(
             }
             () = &mut head_deadline, if first_request_due => {
                 first_request_due = false;
-                if !has_asked.load(Ordering::Relaxed) {
+                if !guest.has_asked() {
                     tracing::debug!("A client took too long to say what it wants");
                     return;
                 }
@@ -162,6 +177,50 @@ async fn connection(
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
+            () = guest.told_to_go(), if !told => {
+                if !guest.has_asked() {
+                    tracing::debug!("A client that had not said what it wants made room for another");
+                    return;
+                }
+                // What it may have begun to ask by now is answered.
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
         }
+    }
+}
+
+/// Whoever was refused at the door keeps no place there: it asks again with another credential, if it has one.
+fn shown_out(mut response: Response) -> Response {
+    let refused = response.extensions().get::<Refused>().map(|refused| refused.0);
+    if matches!(refused, Some(ErrorKind::Authentication | ErrorKind::Permission)) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// An answer whose client is busy with it until its last byte is on its way.
+struct Answer {
+    body: Body,
+    _turn: Turn,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -140,13 +140,14 @@ pub async fn discover(client: &Client, provider: &Provider, known: &[Found]) -> 
             max_output: None,
             can: vec![Capability::Tools],
         };
-        return Discovered::Models(list.data.into_iter().map(found).collect());
+        let plain = list.data.into_iter().filter(|listed| is_plain(&listed.id));
+        return Discovered::Models(plain.map(found).collect());
     }
     let Ok(tags) = serde_json::from_slice::<Tags>(&body) else {
         return unreadable();
     };
     let mut models = Vec::new();
-    for tag in tags.models {
+    for tag in tags.models.into_iter().filter(|tag| is_plain(&tag.name)) {
         let question = serde_json::json!({ "model": tag.name }).to_string();
         let told = get(client, provider, Endpoint::Show, Some(question)).await.ok();
         let facts = told.and_then(|body| serde_json::from_slice(&body).ok());
@@ -157,6 +158,15 @@ pub async fn discover(client: &Client, provider: &Provider, known: &[Found]) -> 
         });
     }
     Discovered::Models(models)
+}
+
+/// Whether a name can be written down: in a log, on a terminal, in a header, in a list where it has to look unlike all
+/// others. A server that names its models otherwise has no such models.
+fn is_plain(name: &str) -> bool {
+    // Beside the control characters what makes other text stand elsewhere, or no text at all: line ends, directions,
+    // blanks without width.
+    let unseen = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    !name.trim().is_empty() && !name.chars().any(|c| c.is_control() || unseen(c))
 }
 
 async fn get(
@@ -217,6 +227,17 @@ mod tests {
         let mut listing = Listing::default();
         answers.into_iter().for_each(|found| listing.take(found));
         listing
+    }
+
+    #[test]
+    fn names_that_would_not_stand_where_they_are_written_are_none() {
+        for name in ["llama3.2", "sp ace", "ünï", "../../etc", "<b>", "模型:7b"] {
+            assert!(is_plain(name), "{name}");
+        }
+        for name in ["", " ", "evil\r\nx-injected: 1", "a\x1b[31mred", "a\0", "a\u{9b}31m", "a\u{202e}b", "a\u{200b}"]
+        {
+            assert!(!is_plain(name), "{name:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 
+use crate::codec::Secrets;
 use crate::config::{self, Quirks, Roots};
 use crate::protocol::Dialect;
 
@@ -46,11 +47,13 @@ pub struct Provider {
     /// Addresses as calls need them, parsed once.
     targets: Vec<(Endpoint, reqwest::Url)>,
     headers: HeaderMap,
+    secrets: Secrets,
 }
 
 impl Provider {
     /// Prepares a provider as configured.
     pub fn new(name: &str, settings: &config::Provider) -> Self {
+        let headers = headers(settings);
         let mut provider = Self {
             name: name.to_owned(),
             dialect: settings.dialect,
@@ -59,7 +62,8 @@ impl Provider {
             unusable: unusable(settings),
             base_url: settings.base_url.trim_end_matches('/').to_owned(),
             targets: Vec::new(),
-            headers: headers(settings),
+            secrets: secrets(&headers),
+            headers,
         };
         let parsed = |endpoint: Endpoint| Some((endpoint, provider.url(endpoint)?.parse().ok()?));
         provider.targets = Endpoint::ALL.into_iter().filter_map(parsed).collect();
@@ -104,6 +108,11 @@ impl Provider {
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
+
+    /// What of them must not come back in its words.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
 }
 
 fn unusable(settings: &config::Provider) -> Option<String> {
@@ -118,6 +127,13 @@ fn unusable(settings: &config::Provider) -> Option<String> {
         });
     }
     None
+}
+
+/// The key, and all that is configured but for what is no secret by its name: vendors name a wrong version or beta.
+fn secrets(headers: &HeaderMap) -> Secrets {
+    let secret =
+        headers.iter().filter(|(name, value)| value.is_sensitive() && !name.as_str().starts_with("anthropic-"));
+    Secrets::of_headers(secret.filter_map(|(_, value)| value.to_str().ok()))
 }
 
 fn headers(settings: &config::Provider) -> HeaderMap {
@@ -166,6 +182,7 @@ mod tests {
         assert!(!format!("{provider:?}").contains("hush"));
         assert_eq!(provider.url(Endpoint::Chat).unwrap(), "https://example.com/v1/chat/completions");
         assert!(provider.unusable.is_none());
+        assert_eq!(format!("{:?}", provider.secrets()), "Secrets(1)");
     }
 
     #[test]

@@ -52,6 +52,29 @@ async fn what_a_model_can_do_stays_while_its_server_does_not_say() {
 }
 
 #[tokio::test]
+async fn a_name_that_would_break_a_line_of_the_log_is_left_out() {
+    let names = ["evil\r\nx-injected: 1", "a\u{1b}[31mred", "home"];
+    for (dialect, list) in [
+        ("ollama", json!({ "models": names.map(|name| json!({ "name": name })) })),
+        ("openai", json!({ "data": names.map(|name| json!({ "id": name })) })),
+    ] {
+        let list = list.to_string();
+        let mock = Mock::start(move |_| Script::whole(list.clone())).await;
+        let provider = format!(
+            "[providers.home]\nbase_url = 'http://{}'\ndialect = '{dialect}'\ndiscover = true\n",
+            mock.address
+        );
+        let gateway = TestGateway::before(&provider, "").await;
+        let live = || gateway.app.gateway.live();
+        settle(|| live().catalog.find("home").is_some(), "its models were not found").await;
+        for name in &names[..2] {
+            assert!(live().catalog.find(name).is_none(), "{dialect}: {name:?}");
+        }
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn stopping_does_not_wait_for_a_slow_server() {
     let mock = server(40, || Script { head_ms: 60_000, ..Script::whole("{}") }).await;
     let gateway = gateway_before(&mock).await;

@@ -8,6 +8,7 @@ mod admin;
 mod cli;
 mod compaction;
 mod crash;
+mod crowd;
 mod dashboard;
 mod discovery;
 mod embeddings;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use pointsman::sandbox::{Fault, Sandbox, Times, Vendor};
 use serde_json::{Value, json};
 
-use crate::support::turns;
+use crate::support::mock::{Mock, Script};
+use crate::support::{CLIENTS, TestGateway, ask, turns};
 
 /// A vendor's key, a prompt, and a header's value that must show up nowhere.
 const KEY: &str = "sandbox-key-7f3a9c";
@@ -146,4 +147,55 @@ async fn nothing_secret_is_ever_emitted() {
     let seen: Vec<Value> = sandbox.seen().into_iter().map(|seen| seen.body).collect();
     assert!(seen.iter().any(|body| body.to_string().contains(PROMPT)), "the vendor did get the prompt");
     sandbox.stop().await;
+}
+
+/// Refuses, fails, breaks off or answers, as its model is called, and says each time what it was sent.
+fn echo(body: &str) -> Script {
+    let asked: Value = serde_json::from_str(body).unwrap();
+    let error = |status| {
+        let words =
+            json!({ "message": format!("you sent {HEADER}"), "code": HEADER, "headers": { "x-secret": HEADER } });
+        Script { status, ..Script::whole(json!({ "error": words }).to_string()) }
+    };
+    match asked["model"].as_str().unwrap() {
+        "refuses" => error(400),
+        "fails" => error(500),
+        "errs" => error(200),
+        "breaks" => {
+            let content = json!({ "choices": [{ "index": 0, "delta": { "content": "So " } }] });
+            let error = json!({ "error": { "message": format!("you sent {HEADER}") } });
+            let pieces = [content.to_string(), error.to_string()];
+            Script::events(pieces.into_iter().map(|data| (20, format!("data: {data}\n\n"))).collect())
+        }
+        _ => Script::whole(
+            json!({ "choices": [{ "index": 0, "message": { "role": "assistant", "content": HEADER }, "finish_reason": "stop" }] })
+                .to_string(),
+        ),
+    }
+}
+
+#[tokio::test]
+async fn a_vendor_that_quotes_what_it_was_sent_does_not_give_it_to_the_client() {
+    let mock = Mock::start(echo).await;
+    let names = ["refuses", "fails", "errs", "breaks", "answers"];
+    let models: String =
+        names.iter().map(|name| format!("[models.{name}]\nprovider = 'echo'\nupstream = '{name}'\n")).collect();
+    let provider =
+        format!("[providers.echo]\nbase_url = 'http://{}'\nheaders = {{ x-secret = '{HEADER}' }}\n", mock.address);
+    let gateway = TestGateway::before(&provider, &format!("{models}[dispatch]\nmax_attempts = 1\n")).await;
+    for path in CLIENTS {
+        for model in names {
+            let live = gateway.app.gateway.live();
+            live.catalog.models().for_each(|model| model.deployments.iter().for_each(|place| place.reset()));
+            let mut body = ask(path, model, "Hello");
+            body["stream"] = json!(model == "breaks");
+            let told = gateway.post(path, body).await.text().await.unwrap();
+            if model == "answers" {
+                assert!(told.contains(HEADER), "an answer is the model's word: {told}");
+            } else {
+                assert!(told.contains("***") && !told.contains(HEADER), "{path} {model}: {told}");
+            }
+        }
+    }
+    gateway.stop().await;
 }

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use crate::codec::BYTE_ORDER_MARK;
@@ -49,16 +48,45 @@ async fn read_within(
     too_large: impl FnOnce() -> ApiError,
     limits: &Limits,
 ) -> Result<Bytes, ApiError> {
-    let whole = Limited::new(body, most).collect();
-    match tokio::time::timeout(Duration::from_secs(limits.body_timeout_s), whole).await {
-        Err(_) => Err(slow(limits)),
-        Ok(Ok(body)) => {
-            let body = body.to_bytes();
-            Ok(if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body })
-        }
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(ApiError::invalid("the body could not be read")),
+    let whole = tokio::time::timeout(Duration::from_secs(limits.body_timeout_s), gather(body, most)).await;
+    match whole.map_err(|_| slow(limits))? {
+        Ok(body) => Ok(if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body }),
+        Err(Broken::TooLarge) => Err(too_large()),
+        Err(Broken::Cut) => Err(ApiError::invalid("the body could not be read")),
     }
+}
+
+/// Why there is no whole body.
+#[derive(Debug, PartialEq, Eq)]
+enum Broken {
+    /// It is larger than allowed.
+    TooLarge,
+    /// The client broke off.
+    Cut,
+}
+
+/// Puts a body's pieces together as they come. Kept one by one until the last is here they would take many times their
+/// size: each is a handle of its own, and a client may send one byte in each.
+async fn gather(mut body: Body, most: usize) -> Result<Bytes, Broken> {
+    // Most bodies come in one piece: no copy.
+    let mut first = Bytes::new();
+    let mut gathered = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // What is no data are trailers, which nobody reads.
+        let Ok(piece) = frame.map_err(|_| Broken::Cut)?.into_data() else { continue };
+        if first.len().max(gathered.len()) + piece.len() > most {
+            return Err(Broken::TooLarge);
+        }
+        if gathered.is_empty() {
+            if first.is_empty() {
+                first = piece;
+                continue;
+            }
+            gathered.extend_from_slice(&std::mem::take(&mut first));
+        }
+        gathered.extend_from_slice(&piece);
+    }
+    Ok(if gathered.is_empty() { first } else { gathered.freeze() })
 }
 
 fn slow(limits: &Limits) -> ApiError {
@@ -103,6 +131,30 @@ mod tests {
         let error = read_small(Body::from(vec![b' '; SMALL + 1]), &limits).await.unwrap_err();
         assert_eq!((error.kind, error.message.as_str()), (ErrorKind::TooLarge, "the body is larger than 64 KiB"));
         assert!(read(Body::from(vec![b' '; SMALL + 1]), &limits).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_body_is_put_together_of_its_pieces_and_one_piece_is_not_copied() {
+        let pieces = |pieces: &[&'static [u8]]| {
+            let pieces: Vec<_> =
+                pieces.iter().map(|piece| Ok::<_, std::io::Error>(Bytes::from_static(piece))).collect();
+            Body::from_stream(futures::stream::iter(pieces))
+        };
+        assert_eq!(gather(pieces(&[b"a", b"", b"bc", b"d"]), 4).await.unwrap(), "abcd");
+        assert_eq!(gather(pieces(&[b"a", b"bc", b"d"]), 3).await, Err(Broken::TooLarge));
+        assert_eq!(gather(pieces(&[b"abcd"]), 3).await, Err(Broken::TooLarge));
+        assert_eq!(gather(pieces(&[]), 0).await.unwrap(), "");
+        let sole: &'static [u8] = b"in one piece";
+        assert_eq!(gather(pieces(&[sole]), 100).await.unwrap().as_ptr(), sole.as_ptr());
+        let cut = futures::stream::iter([Ok(Bytes::from_static(b"a")), Err(std::io::Error::other("gone"))]);
+        assert_eq!(gather(Body::from_stream(cut), 9).await, Err(Broken::Cut));
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_told_before_all_of_it_is_here() {
+        let bytes = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(b" ")));
+        let error = read_small(Body::from_stream(bytes), &Limits::default()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::TooLarge);
     }
 
     #[tokio::test]

@@ -336,8 +336,8 @@ async fn call(
     let limit = config::mebibytes(settings.max_answer_mb);
     let bytes = answer.whole(limit, deadline).await.map_err(|error| told(error, good))?;
     if !good {
-        let error =
-            dispatch::attributed_to(codec::decode_error(Dialect::OpenAi, status, &bytes, wait), &provider.name);
+        let error = codec::decode_error(Dialect::OpenAi, status, &bytes, wait);
+        let error = dispatch::attributed_to(error, &provider.name, provider.secrets());
         return Err(Failed { error, lost: false, accuses: false });
     }
     Ok(bytes)

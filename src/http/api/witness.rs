@@ -102,12 +102,13 @@ impl Witness {
         // Kinds and no messages: a vendor's words may quote the prompt.
         let causes: Vec<String> =
             outcome.causes.iter().map(|(model, kind)| format!("{model}: {}", kind.as_str())).collect();
+        // Names go as texts, which the log quotes, and not by Display: some are a server's own.
         tracing::info!(
             request.id = %self.request_id,
             decision.id = %decision.id,
             token.name = self.token.as_ref().map_or("-", |(_, name)| name),
             dialect = self.dialect.as_str(),
-            model.chosen = %decision.chosen,
+            model.chosen = decision.chosen.as_str(),
             model,
             deployment = outcome.deployment.as_deref().unwrap_or("-"),
             mode = decision.mode.as_str(),

@@ -79,6 +79,12 @@ fn address_of(text: &[u8]) -> Option<IpAddr> {
     bare.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
 
+/// Whether whoever connects from `peer` may come in: itself, or whom it asks for, being a trusted proxy.
+pub fn may_connect(peer: IpAddr, access: &Access) -> bool {
+    let peer = peer.to_canonical();
+    contains(&access.trusted_proxies, peer) || may_enter(peer, access)
+}
+
 /// Whether `address` may come in.
 pub fn may_enter(address: IpAddr, access: &Access) -> bool {
     let allowed = access.allow.is_empty() || contains(&access.allow, address);
@@ -127,6 +133,16 @@ mod tests {
         assert!(!may_enter(ip("10.9.2.3"), &access));
         assert!(may_enter(ip("2001:db8::1"), &access));
         assert!(!may_enter(ip("2001:db9::1"), &access));
+    }
+
+    #[test]
+    fn a_proxy_may_connect_whatever_is_said_of_its_network() {
+        let access = access("trusted_proxies = ['192.0.2.1/32']\ndeny = ['192.0.2.0/24']\nallow = ['192.0.0.0/8']");
+        let may = |peer: &str| may_connect(ip(peer), &access);
+        assert_eq!(
+            ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2", "::ffff:192.0.2.2", "192.0.3.1", "10.0.0.1"].map(may),
+            [true, true, false, false, true, false]
+        );
     }
 
     fn from(peer: &str, headers: &HeaderMap, access: &Access) -> IpAddr {

@@ -1,0 +1,201 @@
+//! What of ours must not come back in a vendor's words.
+//!
+//! A debug page, a proxy in between, some vendors: they quote a request's headers in their error, and the key is one
+//! of them. What a vendor says of an error goes on to the client, so it is searched for what we sent, whole or in an
+//! event of a stream. Good answers pass as they are: what a model says is not the vendor's word on the call.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::lines::{BYTE_ORDER_MARK, Events};
+use super::whole_events::first_end;
+use crate::protocol::ApiError;
+
+/// What stands in a secret's place.
+const HIDDEN: &str = "***";
+
+/// What is shorter protects nothing (`none`, `ollama`: keys of servers that ask for none), and may be any word.
+const SHORTEST: usize = 8;
+
+/// What stands before a credential in a header.
+const SCHEMES: [&str; 5] = ["bearer", "basic", "token", "apikey", "api-key"];
+
+/// The secrets that a provider is sent.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    /// Longest first: one may be a part of another.
+    values: Vec<String>,
+}
+
+/// Shows none.
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({})", self.values.len())
+    }
+}
+
+impl Secrets {
+    /// What is secret of headers with these values: a credential without its scheme, or all of it.
+    pub fn of_headers<'h>(values: impl IntoIterator<Item = &'h str>) -> Self {
+        let bare = |value: &'h str| match value.split_once(' ') {
+            Some((scheme, credential)) if SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) => {
+                credential.trim()
+            }
+            _ => value.trim(),
+        };
+        let values = values.into_iter().map(bare).filter(|value| value.len() >= SHORTEST);
+        let mut values: Vec<String> = values.map(str::to_owned).collect();
+        values.sort_unstable_by_key(|value| std::cmp::Reverse(value.len()));
+        Self { values }
+    }
+
+    /// Hides them in all that an error says.
+    pub fn hide_in_error(&self, error: &mut ApiError) {
+        self.hide_in_text(&mut error.message);
+        if let Some(param) = &mut error.param {
+            self.hide_in_text(param);
+        }
+        if let Some(said) = &mut error.said {
+            self.hide_in_fields(&mut said.fields);
+        }
+    }
+
+    /// Hides them in the errors among whole server-sent events; an event without one stays as it is, byte for byte.
+    pub fn hide_in_events(&self, events: Bytes) -> Bytes {
+        let mut hidden = Vec::with_capacity(events.len());
+        let mut rest = &events[..];
+        while !rest.is_empty() {
+            let (event, later) = rest.split_at(first_end(rest));
+            match self.hidden_event(event) {
+                Some(event) => hidden.extend_from_slice(&event),
+                None => hidden.extend_from_slice(event),
+            }
+            rest = later;
+        }
+        Bytes::from(hidden)
+    }
+
+    /// The event without what is secret; `None` = it holds no error, or nothing secret in it.
+    fn hidden_event(&self, event: &[u8]) -> Option<Vec<u8>> {
+        let event = event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event);
+        let mut said: Option<Value> = None;
+        let mut reader = Events::default();
+        let each = |data: &[u8]| said = serde_json::from_slice(data).ok();
+        reader.push(event, each).ok()?;
+        reader.finish(|data| said = serde_json::from_slice(data).ok());
+        let said = said.filter(|said| said.get("error").is_some_and(|error| !error.is_null()))?;
+        let mut hidden = said.clone();
+        self.hide_in_value(&mut hidden);
+        if hidden == said {
+            return None;
+        }
+        // Its name, its id, and what it says as one line.
+        let others = event.split_inclusive(|byte| *byte == b'\n');
+        let others = others.filter(|line| !line.starts_with(b"data:") && !line.trim_ascii().is_empty());
+        let mut told = others.collect::<Vec<_>>().concat();
+        told.extend_from_slice(format!("data: {hidden}\n\n").as_bytes());
+        Some(told)
+    }
+
+    fn hide_in_value(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => self.hide_in_text(text),
+            Value::Array(all) => all.iter_mut().for_each(|value| self.hide_in_value(value)),
+            Value::Object(fields) => self.hide_in_fields(fields),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn hide_in_fields(&self, fields: &mut Map<String, Value>) {
+        let hidden = std::mem::take(fields).into_iter().map(|(mut key, mut value)| {
+            self.hide_in_text(&mut key);
+            self.hide_in_value(&mut value);
+            (key, value)
+        });
+        *fields = hidden.collect();
+    }
+
+    fn hide_in_text(&self, text: &mut String) {
+        for value in &self.values {
+            if text.contains(value.as_str()) {
+                *text = text.replace(value.as_str(), HIDDEN);
+            }
+            // A text that was shortened may end in the middle of one.
+            let begun = text.strip_suffix("...").unwrap_or_default();
+            let cut = (SHORTEST..value.len()).rev().filter(|end| value.is_char_boundary(*end));
+            if let Some(end) = cut.filter(|end| begun.ends_with(&value[..*end])).max() {
+                *text = format!("{}{HIDDEN}...", &begun[..begun.len() - end]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decode_error;
+    use super::*;
+    use crate::protocol::{Dialect, ErrorKind};
+
+    const KEY: &str = "sk-evilSECRETkey";
+
+    fn secrets() -> Secrets {
+        Secrets::of_headers(["Bearer sk-evilSECRETkey", "Basic dXNlcjpwYXNz", "identity", "team-of-ours", "short"])
+    }
+
+    #[test]
+    fn a_key_is_hidden_wherever_a_vendor_quotes_it() {
+        let body = format!(
+            r#"{{"error":{{"message":"your key Bearer {KEY}","type":"invalid_request_error",
+            "code":"oops {KEY}","param":"{KEY}",
+            "x":{{"{KEY}":["Basic dXNlcjpwYXNz", 1, null]}}}}}}"#
+        );
+        let mut error = decode_error(Dialect::OpenAi, 400, body.as_bytes(), None);
+        secrets().hide_in_error(&mut error);
+        assert_eq!((error.message.as_str(), error.param.as_deref()), ("your key Bearer ***", Some("***")));
+        let fields = Value::Object(error.said.unwrap().fields);
+        assert_eq!(fields["code"], "oops ***");
+        assert_eq!(fields["x"], serde_json::json!({ "***": ["Basic ***", 1, null] }));
+    }
+
+    #[test]
+    fn a_key_at_the_end_of_what_was_shortened_is_hidden_as_far_as_it_goes() {
+        for at in 470..510 {
+            let said = format!("{}{KEY} and so on {}", "x".repeat(at), "y".repeat(100));
+            let body = serde_json::json!({ "error": { "message": said } }).to_string();
+            let mut error = decode_error(Dialect::OpenAi, 500, body.as_bytes(), None);
+            secrets().hide_in_error(&mut error);
+            assert!(!error.message.contains(&KEY[..SHORTEST]), "{at}: {}", error.message);
+            assert!(error.message.ends_with("..."), "{at}: {}", error.message);
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_stays() {
+        let mut error = ApiError::new(ErrorKind::InvalidRequest, "short: tool_choice must be none, says sk-evil...");
+        let before = error.clone();
+        secrets().hide_in_error(&mut error);
+        assert_eq!(error, before);
+        Secrets::of_headers(["Bearer none", "ollama", ""]).hide_in_error(&mut error);
+        assert_eq!(error, before);
+        assert_eq!(format!("{:?}", secrets()), "Secrets(4)");
+    }
+
+    #[test]
+    fn of_events_only_the_error_that_holds_one_is_written_anew() {
+        let good = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{KEY}\"}}}}],\"error\":null}}\n\n");
+        let error = format!(
+            "event: error\r\ndata: {{\"type\":\"error\",\r\ndata: \"error\":{{\"message\":\"{KEY}\"}}}}\r\n\r\n"
+        );
+        let other = "data: {\"error\":{\"message\":\"no\" }}\n\n: bye\n\n";
+        let hidden = secrets().hide_in_events(Bytes::from(format!("{good}{error}{other}")));
+        let told = "event: error\r\ndata: {\"type\":\"error\",\"error\":{\"message\":\"***\"}}\n\n";
+        assert_eq!(hidden, format!("{good}{told}{other}"));
+        let unended = format!("\u{feff}data: {{\"error\":{{\"message\":\"{KEY}\"}}}}");
+        let hidden = secrets().hide_in_events(Bytes::from(unended));
+        assert_eq!(hidden, "data: {\"error\":{\"message\":\"***\"}}\n\n");
+        let cut = Bytes::from_static(b"data: {\"error\":");
+        assert_eq!(secrets().hide_in_events(cut.clone()), cut);
+    }
+}

@@ -1,0 +1,95 @@
+//! More clients than there are places: who is idle makes room for who asks.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use pointsman::store::Scope;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use crate::support::TestGateway;
+
+/// Far less than a connection may stay idle.
+const SOON: Duration = Duration::from_secs(5);
+
+async fn connect(gateway: &TestGateway, from: Ipv4Addr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    timeout(SOON, socket.connect(gateway.app.proxy)).await.unwrap().unwrap()
+}
+
+/// Asks, and gives the head of the answer.
+async fn ask(stream: &mut TcpStream, path: &str) -> String {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+    let mut told = Vec::new();
+    let answered = async {
+        while !told.windows(4).any(|four| four == b"\r\n\r\n") {
+            assert!(stream.read_buf(&mut told).await.unwrap() > 0, "closed without an answer");
+        }
+    };
+    timeout(SOON, answered).await.expect("no answer");
+    String::from_utf8_lossy(&told).to_lowercase()
+}
+
+/// Waits until the gateway hangs up.
+async fn hung_up(mut stream: TcpStream) {
+    let mut rest = Vec::new();
+    // Whether it says so well or by a reset: it is gone.
+    let _ = timeout(SOON, stream.read_to_end(&mut rest)).await.expect("it is still open");
+}
+
+#[tokio::test]
+async fn who_is_idle_for_longest_makes_room_for_a_newcomer() {
+    let gateway = TestGateway::start("[server]\nmax_connections = 2").await;
+    let here = Ipv4Addr::LOCALHOST;
+    let mut first = connect(&gateway, here).await;
+    assert!(ask(&mut first, "/").await.contains("200 ok"));
+    let mut second = connect(&gateway, here).await;
+    assert!(ask(&mut second, "/").await.contains("200 ok"));
+    let mut third = connect(&gateway, here).await;
+    assert!(ask(&mut third, "/").await.contains("200 ok"));
+    hung_up(first).await;
+    // Those that never say anything, more than there are places.
+    let silent = [connect(&gateway, here).await, connect(&gateway, here).await, connect(&gateway, here).await];
+    hung_up(second).await;
+    hung_up(third).await;
+    let mut last = connect(&gateway, here).await;
+    assert!(ask(&mut last, "/").await.contains("200 ok"));
+    drop((silent, last));
+    gateway.stop().await;
+}
+
+/// All of 127.0.0.0/8 is this machine's own here, and nowhere else.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_may_not_come_in_keeps_no_place_and_takes_nobodys() {
+    let settings = "[server]\nmax_connections = 2\n[access]\ndeny = ['127.0.0.2/32']";
+    let gateway = TestGateway::start(settings).await;
+    let denied = Ipv4Addr::new(127, 0, 0, 2);
+    let mut refused = connect(&gateway, denied).await;
+    let told = ask(&mut refused, "/v1/models").await;
+    assert!(told.contains("403 forbidden") && told.contains("connection: close"), "{told}");
+    hung_up(refused).await;
+    let mut welcome = connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    assert!(ask(&mut welcome, "/").await.contains("200 ok"));
+    let silent = connect(&gateway, denied).await;
+    let mut newcomer = connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    assert!(ask(&mut newcomer, "/").await.contains("200 ok"));
+    hung_up(silent).await;
+    assert!(ask(&mut welcome, "/").await.contains("200 ok"), "it was idle for longer, and may come in");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_refused_at_the_door_keeps_no_place() {
+    let (gateway, tokens) = TestGateway::with_tokens("", &[("a", &[Scope::Chat])]).await;
+    let connection = async |token: &str| {
+        let response = gateway.http.get(gateway.url("/models")).bearer_auth(token).send().await.unwrap();
+        let said = response.headers().get("connection").map(|said| said.to_str().unwrap().to_owned());
+        (response.status().as_u16(), said)
+    };
+    assert_eq!(connection("pm_0000").await, (401, Some("close".into())));
+    assert_eq!(connection(&tokens[0]).await, (200, None));
+    gateway.stop().await;
+}
