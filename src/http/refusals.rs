@@ -34,8 +34,9 @@ impl Refusals {
         }
         let mut minutes = self.minutes.lock();
         let (longest, _) = Window::Week.lengths();
-        let kept = minutes.split_off(&(at_ms - longest - MINUTE));
-        *minutes = kept;
+        while minutes.first_key_value().is_some_and(|(from_ms, _)| *from_ms < at_ms - longest - MINUTE) {
+            minutes.pop_first();
+        }
         let names = minutes.entry(at_ms.div_euclid(MINUTE) * MINUTE).or_default();
         let name = if names.len() < NAMES || names.contains_key(requested) { requested } else { OTHERS };
         *names.entry(name.to_owned()).or_default() += 1;
