@@ -174,11 +174,11 @@ mod tests {
         let settings = config::Provider {
             base_url: "https://example.com/v1/".into(),
             key_env: Some("KEY".into()),
-            key: Some("sk-hush".to_owned().into()),
+            key: Some("sk-hush-hush".to_owned().into()),
             ..config::Provider::default()
         };
         let provider = Provider::new("x", &settings);
-        assert_eq!(provider.headers()[AUTHORIZATION], "Bearer sk-hush");
+        assert_eq!(provider.headers()[AUTHORIZATION], "Bearer sk-hush-hush");
         assert!(!format!("{provider:?}").contains("hush"));
         assert_eq!(provider.url(Endpoint::Chat).unwrap(), "https://example.com/v1/chat/completions");
         assert!(provider.unusable.is_none());
