@@ -26,6 +26,9 @@ const COLOURED: usize = 7;
 /// asked where it is good, so what it would do with the rest is hardly known.
 const NEARLY: f64 = 0.1;
 
+/// Of more models than this that may be the best the range of costs says nothing any more.
+const FEW: usize = 4;
+
 /// `GET`.
 pub(super) async fn page(
     State(gateway): State<Arc<Gateway>>,
@@ -178,6 +181,7 @@ fn spend_told(found: &Overview) -> String {
     match costs[..] {
         [] => "nothing to compare with yet".to_owned(),
         [(cost, model)] => format!("{} than always {model}", beside(cost)),
+        _ if costs.len() > FEW => format!("{} models may be the best to compare with", costs.len()),
         [(least, _), .., (most, _)] => {
             let (least, most) = (beside(least), beside(most));
             let range = if least == most { least } else { format!("{least} to {most}") };
@@ -445,5 +449,7 @@ mod tests {
         assert_eq!(told(&[("dear", 0.9, 1.0), ("cheap", 0.7, 0.1)]), "25 % less than always dear");
         let three = [("mid", 0.7, 0.5), ("dear", 0.65, 1.5), ("cheap", 0.4, 0.1)];
         assert_eq!(told(&three), "50 % more to 50 % less than always one of the 2 best");
+        let five = ["a", "b", "c", "d", "e"].map(|name| (name, 0.7, 1.0));
+        assert_eq!(told(&five), "5 models may be the best to compare with");
     }
 }
