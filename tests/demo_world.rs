@@ -136,5 +136,5 @@ fn what_a_model_is_good_at_is_learned_by_the_kind_of_work() {
         gaps.sum::<f64>() / 3.0
     };
     let (with, without) = (late(learned), late(blind));
-    assert!(with > 0.75 && without < 0.65, "of the way from random to oracle: {with:.2} with, {without:.2} without");
+    assert!(with > 0.72 && without < 0.6, "of the way from random to oracle: {with:.2} with, {without:.2} without");
 }
