@@ -3,7 +3,8 @@
 //! A connection that waits for its next request, or for its first, costs nothing until somebody else has no place:
 //! then whoever opens enough of them would shut everybody out. So the newcomer gets the place of the one that has been
 //! idle for longest; of those first whose network may not come in, since they get nothing here but a refusal (and
-//! `/health`). Who is being answered stays: where all are, the newcomer waits.
+//! `/health`). Who is being answered stays, and who was a moment ago: its next request may be on its way, and would be
+//! lost. Where nobody can be asked, the newcomer waits, and meanwhile every answer is the last one of its connection.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use tokio::time::{Instant, timeout};
 /// Whoever is asked to go is given so long before the next one is asked: it may be answering by now.
 const NEXT: Duration = Duration::from_millis(50);
 
+/// Who is idle for less than this is not asked to go.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// In place of a time: it is being answered.
 const BUSY: u64 = u64::MAX;
 
@@ -25,6 +29,9 @@ const BUSY: u64 = u64::MAX;
 pub(super) struct Places {
     free: Arc<Semaphore>,
     began: Instant,
+    grace: Duration,
+    /// Somebody waits for a place.
+    wanted: AtomicBool,
     taken: Mutex<Taken>,
 }
 
@@ -106,8 +113,9 @@ impl Drop for Turn {
 pub(super) struct Place {
     /// Who has it.
     pub(super) guest: Arc<Guest>,
+    /// Where it is.
+    pub(super) places: Arc<Places>,
     number: u64,
-    places: Arc<Places>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -120,34 +128,54 @@ impl Drop for Place {
 impl Places {
     /// As many as `most`.
     pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { free: Arc::new(Semaphore::new(most)), began: Instant::now(), taken: Mutex::default() })
+        Self::with_grace(most, GRACE)
+    }
+
+    fn with_grace(most: usize, grace: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            free: Arc::new(Semaphore::new(most)),
+            began: Instant::now(),
+            grace,
+            wanted: AtomicBool::new(false),
+            taken: Mutex::default(),
+        })
+    }
+
+    /// Whether somebody waits for a place.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
     }
 
     /// Takes a place, where none is free once somebody has gone. `None` = there will be none any more.
     pub(super) async fn take(self: &Arc<Self>, welcome: bool) -> Option<Place> {
         let mut permit = Arc::clone(&self.free).try_acquire_owned().ok();
         while permit.is_none() {
+            self.wanted.store(true, Ordering::Relaxed);
             self.ask_one_to_go();
             // Else whoever was asked is being answered by now, or nobody could be asked.
             if let Ok(taken) = timeout(NEXT, Arc::clone(&self.free).acquire_owned()).await {
                 permit = Some(taken.ok()?);
             }
         }
+        self.wanted.store(false, Ordering::Relaxed);
         let guest = Guest::new(self.began, welcome);
         let mut taken = self.taken.lock();
         let number = taken.next;
         taken.next += 1;
         taken.guests.insert(number, Arc::clone(&guest));
         drop(taken);
-        Some(Place { guest, number, places: Arc::clone(self), _permit: permit? })
+        Some(Place { guest, places: Arc::clone(self), number, _permit: permit? })
     }
 
     /// Tells the one that is welcome least, and idle for longest, that its place is wanted.
     fn ask_one_to_go(&self) {
         let taken = self.taken.lock();
+        let now = self.began.elapsed();
         let since = |guest: &Guest| guest.idle_since.load(Ordering::Relaxed);
+        let has_rested = |since: u64| since != BUSY && now.saturating_sub(Duration::from_micros(since)) >= self.grace;
         let idle = taken.guests.values().filter(|guest| !guest.is_told.load(Ordering::Relaxed));
-        let idle = idle.map(|guest| (guest.welcome, since(guest), guest)).filter(|(_, since, _)| *since != BUSY);
+        let idle = idle.map(|guest| (guest.welcome, since(guest), guest));
+        let idle = idle.filter(|(welcome, since, _)| has_rested(*since) || !welcome && *since != BUSY);
         if let Some((_, _, guest)) = idle.min_by_key(|(welcome, since, _)| (*welcome, *since)) {
             guest.is_told.store(true, Ordering::Relaxed);
             guest.leave.notify_one();
@@ -163,7 +191,7 @@ mod tests {
 
     /// Places that are taken one after another, by those who are welcome or not.
     async fn taken(welcome: &[bool]) -> (Arc<Places>, Vec<Option<Place>>) {
-        let places = Places::new(welcome.len());
+        let places = Places::with_grace(welcome.len(), Duration::ZERO);
         let mut taken = Vec::new();
         for welcome in welcome {
             taken.push(places.take(*welcome).await);
@@ -207,6 +235,19 @@ mod tests {
         let newcomer = newcomer.await.unwrap();
         assert!(newcomer.is_some());
         assert_eq!(places.taken.lock().guests.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn who_was_idle_for_a_moment_only_stays_and_hears_that_its_place_is_wanted() {
+        let places = Places::new(1);
+        let first = places.take(true).await;
+        assert!(!places.is_wanted());
+        assert!(places.take(true).now_or_never().is_none());
+        assert!(places.is_wanted(), "its next answer is its last");
+        assert_eq!(told(std::slice::from_ref(&first)), [0; 0]);
+        drop(first);
+        assert!(places.take(true).now_or_never().is_some_and(|place| place.is_some()));
+        assert!(!places.is_wanted());
     }
 
     #[tokio::test]

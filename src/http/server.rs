@@ -137,14 +137,17 @@ async fn connection(
     // The place is given back when the connection is over, by whichever way.
     let guest = &place.guest;
     let asking = Arc::clone(guest);
+    let places = Arc::clone(&place.places);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let turn = asking.ask();
         let mut router = router.clone();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
+        let places = Arc::clone(&places);
         async move {
             let response = router.call(request).await.unwrap_or_else(|never| match never {});
-            Ok::<_, Infallible>(shown_out(response).map(|body| Answer { body, _turn: turn }))
+            let response = shown_out(response, places.is_wanted());
+            Ok::<_, Infallible>(response.map(|body| Answer { body, _turn: turn }))
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -190,10 +193,11 @@ async fn connection(
     }
 }
 
-/// Whoever was refused at the door keeps no place there: it asks again with another credential, if it has one.
-fn shown_out(mut response: Response) -> Response {
+/// Whoever was refused at the door keeps no place there: it asks again with another credential, if it has one. Nor does
+/// anybody while others wait.
+fn shown_out(mut response: Response, others_wait: bool) -> Response {
     let refused = response.extensions().get::<Refused>().map(|refused| refused.0);
-    if matches!(refused, Some(ErrorKind::Authentication | ErrorKind::Permission)) {
+    if others_wait || matches!(refused, Some(ErrorKind::Authentication | ErrorKind::Permission)) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
