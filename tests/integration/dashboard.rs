@@ -185,7 +185,7 @@ async fn a_forged_change_is_refused_and_a_real_one_is_audited_and_kept() {
     std::fs::write(&file, format!("{text}\n[models.gpt-4o]\nweight = 3.0\n")).unwrap();
     app.reload().unwrap();
     assert_eq!(weight(), 3.0);
-    std::fs::write(&file, &text).unwrap();
+    std::fs::write(&file, format!("{text}# as before\n")).unwrap();
     app.reload().unwrap();
     assert_eq!(weight(), 1.0);
     app.stop().await;
