@@ -101,32 +101,59 @@ struct Source {
     /// How changed ones looked last time: what is being written may stop at any line, and be a configuration of its own
     /// there, without the rules at its end.
     changing: Option<Vec<Stamped>>,
+    /// Files of what is in force, as they were when it was read.
+    in_force: Vec<Stamped>,
+    /// One of these is empty now, and was refused for it.
+    refused_empty: bool,
+}
+
+/// Who wants the configuration loaded again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    ByHand,
+    ByChange,
 }
 
 impl Source {
+    fn new(args: LoadArgs, files: Vec<Stamped>) -> Self {
+        Self { args, in_force: files.clone(), files, changing: None, refused_empty: false }
+    }
+
     fn files_now(&self) -> Vec<Stamped> {
         self.files.iter().map(Stamped::again).collect()
     }
 
     /// Loads the configuration again and takes it over. A panic on the way is an error like any other: whoever
     /// watches the files has tokens to take over, too.
-    fn reload(&mut self, gateway: &Gateway) -> Result<(), ConfigErrors> {
+    fn reload(&mut self, gateway: &Gateway, wanted: Wanted) -> Result<(), ConfigErrors> {
         let before = self.files_now();
-        let lost = before.iter().zip(&self.files).find(|(now, before)| now.stamp.lost_all_since(&before.stamp));
-        let taken = match lost {
-            Some((file, _)) => {
-                let file = file.path.display();
+        // Who says so twice means it.
+        let emptied = self.emptied().filter(|_| wanted == Wanted::ByChange || !self.refused_empty);
+        self.refused_empty |= emptied.is_some();
+        let taken = match emptied {
+            Some(file) => {
+                let file = file.display();
                 Err(ConfigErrors(vec![format!("{file} is empty; if it is to be, another SIGHUP takes it over")]))
             }
             None => unharmed(|| take_over(gateway, &self.args)),
         };
-        let (files, done) = match taken {
-            // Other files may have been read this time.
-            Ok(files) => (files, Ok(())),
-            Err(errors) => (before, Err(errors)),
-        };
-        self.files = files;
-        done
+        match taken {
+            Ok(files) => {
+                // Other files may have been read this time.
+                *self = Self::new(std::mem::take(&mut self.args), files);
+                Ok(())
+            }
+            Err(errors) => {
+                self.files = before;
+                Err(errors)
+            }
+        }
+    }
+
+    /// A file of what is in force that held something then and holds nothing now.
+    fn emptied(&self) -> Option<PathBuf> {
+        let emptied = self.in_force.iter().find(|file| file.again().stamp.lost_all_since(&file.stamp));
+        emptied.map(|file| file.path.clone())
     }
 }
 
@@ -151,7 +178,7 @@ impl Engine {
         // Before they are read: reading a long log takes a while, and what is written meanwhile must not be missed.
         let seen = Seen::now(&loaded.config);
         let dir = log_dir(&loaded.config, args.sandbox.is_some());
-        let source = Arc::new(Mutex::new(Source { args, files: loaded.files.clone(), changing: None }));
+        let source = Arc::new(Mutex::new(Source::new(args, loaded.files.clone())));
         let (gateway, backstage) = build(&loaded, open_store(&dir, &loaded.config)?)?;
         let gateway = Arc::new(gateway);
         let Backstage { writer, work, news } = backstage;
@@ -279,7 +306,7 @@ impl App {
     ///
     /// What is wrong with it.
     pub fn reload(&self) -> Result<(), ConfigErrors> {
-        self.engine.source.lock().reload(&self.gateway)
+        self.engine.source.lock().reload(&self.gateway, Wanted::ByHand)
     }
 
     /// Drains: open answers get until the configured deadline.
@@ -503,7 +530,7 @@ fn reload_if_changed(gateway: &Gateway, source: &Mutex<Source>) {
     let now = Some(source.files_now()).filter(|now| *now != source.files);
     let is_whole = now.is_some() && now == source.changing;
     source.changing = now;
-    if is_whole && let Err(errors) = source.reload(gateway) {
+    if is_whole && let Err(errors) = source.reload(gateway, Wanted::ByChange) {
         tracing::error!(errors = %errors, "The changed configuration is wrong; the old one stays in force");
     }
 }

@@ -94,7 +94,9 @@ impl Secrets {
         // Its name, its id, and what it says as one line.
         let others = event.split_inclusive(|byte| *byte == b'\n');
         let others = others.filter(|line| !line.starts_with(b"data:") && !line.trim_ascii().is_empty());
-        let mut told = others.collect::<Vec<_>>().concat();
+        let mut others = String::from_utf8_lossy(&others.collect::<Vec<_>>().concat()).into_owned();
+        self.hide_in_text(&mut others);
+        let mut told = others.into_bytes();
         told.extend_from_slice(format!("data: {hidden}\n\n").as_bytes());
         Some(told)
     }

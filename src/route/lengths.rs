@@ -2,8 +2,8 @@
 //!
 //! What the classifier says of answers' lengths comes from models that are like this one, or from none, and a cost
 //! that is wrong by half moves a choice as much as several points of quality. So the tokens of real answers are added
-//! up beside those expected, old ones fading, and what is expected next is multiplied by their ratio. It begins at
-//! one.
+//! up beside those expected, old ones fading, and what is expected next is multiplied by their ratio. It begins where
+//! the other models are: that all answers are short here is known of a model, too, that was never asked.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,22 @@ const MOST: f64 = 10.0;
 /// Ratios by model.
 #[derive(Debug, Default)]
 pub struct Lengths {
-    sums: Mutex<HashMap<ModelName, Sums>>,
+    all: Mutex<All>,
+}
+
+#[derive(Debug, Default)]
+struct All {
+    models: HashMap<ModelName, Sums>,
+    /// Of all models together.
+    leaning: Leaning,
+}
+
+/// What models say of each other: logarithms of their own ratios, weighed by how many answers they rest on, and the sum
+/// of these weights. Nothing at all counts as one model that turns out as expected.
+#[derive(Debug, Clone, Copy, Default)]
+struct Leaning {
+    sum: f64,
+    weight: f64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,13 +48,35 @@ struct Sums {
     came: f64,
 }
 
+fn sane(ratio: f64) -> f64 {
+    ratio.clamp(1.0 / MOST, MOST)
+}
+
 impl Sums {
-    fn ratio(&self) -> f64 {
+    /// Its ratio, where the other models' is `usual`.
+    fn ratio(&self, usual: f64) -> f64 {
         if self.expected <= 0.0 {
-            return 1.0;
+            return usual;
         }
         let first = FIRST * self.expected / self.count;
-        ((first + self.came) / (first + self.expected)).clamp(1.0 / MOST, MOST)
+        sane((usual * first + self.came) / (first + self.expected))
+    }
+
+    fn leaning(&self) -> Leaning {
+        if self.expected <= 0.0 {
+            return Leaning::default();
+        }
+        let weight = self.count / (self.count + FIRST);
+        Leaning { sum: weight * sane(self.came / self.expected).ln(), weight }
+    }
+}
+
+impl All {
+    fn ratio(&self, model: &ModelName) -> f64 {
+        let own = self.models.get(model).copied().unwrap_or_default();
+        let of_own = own.leaning();
+        let others = Leaning { sum: self.leaning.sum - of_own.sum, weight: self.leaning.weight - of_own.weight };
+        own.ratio(sane((others.sum / (others.weight.max(0.0) + 1.0)).exp()))
     }
 }
 
@@ -49,17 +86,21 @@ impl Lengths {
         if !(expected.is_finite() && expected > 0.0) {
             return;
         }
-        let mut all = self.sums.lock();
-        let sums = all.entry(model.clone()).or_default();
-        let plain = expected / sums.ratio();
+        let mut all = self.all.lock();
+        let plain = expected / all.ratio(model);
+        let sums = all.models.entry(model.clone()).or_default();
+        let before = sums.leaning();
         sums.count = sums.count * KEPT + 1.0;
         sums.expected = sums.expected * KEPT + plain;
         sums.came = sums.came * KEPT + came as f64;
+        let after = sums.leaning();
+        all.leaning.sum += after.sum - before.sum;
+        all.leaning.weight += after.weight - before.weight;
     }
 
     /// What to multiply an expectation by.
     pub fn ratio(&self, model: &ModelName) -> f64 {
-        self.sums.lock().get(model).map_or(1.0, Sums::ratio)
+        self.all.lock().ratio(model)
     }
 }
 
@@ -90,5 +131,22 @@ mod tests {
         lengths.observe(&model, f64::NAN, 400);
         lengths.observe(&model, 0.0, 400);
         assert!((lengths.ratio(&model) - 1.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_model_without_answers_is_taken_for_one_like_the_others() {
+        let (lengths, untried) = (Lengths::default(), ModelName::from("untried"));
+        for model in ["a", "b", "c", "d"].map(ModelName::from) {
+            for _ in 0..100 {
+                lengths.observe(&model, 400.0 * lengths.ratio(&model), 200);
+            }
+        }
+        let ratio = lengths.ratio(&untried);
+        assert!((0.5..0.62).contains(&ratio), "{ratio}");
+        // Its own answers are the stronger word.
+        for _ in 0..100 {
+            lengths.observe(&untried, 400.0 * lengths.ratio(&untried), 800);
+        }
+        assert!((lengths.ratio(&untried) - 2.0).abs() < 0.1, "{}", lengths.ratio(&untried));
     }
 }

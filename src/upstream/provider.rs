@@ -129,10 +129,13 @@ fn unusable(settings: &config::Provider) -> Option<String> {
     None
 }
 
-/// The key, and all that is configured but for what is no secret by its name: vendors name a wrong version or beta.
+/// What stands in the names of headers that carry a secret. The values of others are words that vendors use, too.
+const SECRETIVE: [&str; 8] = ["auth", "cookie", "credential", "key", "pass", "secret", "signature", "token"];
+
+/// The key, and what is configured under a name that tells of a secret.
 fn secrets(headers: &HeaderMap) -> Secrets {
-    let secret =
-        headers.iter().filter(|(name, value)| value.is_sensitive() && !name.as_str().starts_with("anthropic-"));
+    let is_secretive = |name: &HeaderName| SECRETIVE.iter().any(|word| name.as_str().contains(word));
+    let secret = headers.iter().filter(|(name, value)| value.is_sensitive() && is_secretive(name));
     Secrets::of_headers(secret.filter_map(|(_, value)| value.to_str().ok()))
 }
 
@@ -183,6 +186,11 @@ mod tests {
         assert_eq!(provider.url(Endpoint::Chat).unwrap(), "https://example.com/v1/chat/completions");
         assert!(provider.unusable.is_none());
         assert_eq!(format!("{:?}", provider.secrets()), "Secrets(1)");
+        let headers =
+            [("x-title", "assistant"), ("x-api-token", "a secret"), ("http-referer", "https://example.com")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let provider = Provider::new("x", &config::Provider { headers, ..settings });
+        assert_eq!(format!("{:?}", provider.secrets()), "Secrets(2)", "a client may read the word `assistant`");
     }
 
     #[test]

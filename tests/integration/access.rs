@@ -174,6 +174,8 @@ async fn where_no_token_is_asked_for_pages_of_elsewhere_spend_nothing_either() {
     assert_eq!(sent("https://evil.example", "cross-site").await, 403);
     assert_eq!(sent("https://app.example", "cross-site").await, 200);
     assert_eq!(sent("https://gateway.example", "same-origin").await, 200, "a proxy in front may call us otherwise");
+    let untold = gateway.http.post(gateway.url("/api/chat")).header("origin", "http://evil.example").body("{}");
+    assert_eq!(untold.send().await.unwrap().status(), 403);
     gateway.stop().await;
 }
 

@@ -21,6 +21,28 @@ async fn a_changed_file_is_taken_over_and_a_bad_one_is_not() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_emptied_is_taken_over_by_who_says_so_twice_alone() {
+    let gateway = TestGateway::start("[aliases]\nbest = 'gpt-4o'").await;
+    let file = gateway.args.file.clone().unwrap();
+    let is_there = || gateway.app.gateway.live().catalog.find("best").is_some();
+    for _ in 0..2 {
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, "").unwrap();
+        // Longer than until a change is taken over.
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        assert!(is_there(), "whatever happened to the empty file");
+    }
+    gateway.app.reload().unwrap();
+    assert!(!is_there(), "it was refused before, and somebody wants it nevertheless");
+    std::fs::write(&file, "[aliases]\nbest = 'gpt-4o'").unwrap();
+    gateway.app.reload().unwrap();
+    std::fs::write(&file, "").unwrap();
+    assert!(gateway.app.reload().unwrap_err().to_string().contains("is empty"));
+    assert!(is_there());
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_a_signal_took_over_is_not_taken_over_again() {
     let alone = "[providers.ollama]\ndiscover = false\n";
     let gateway = TestGateway::start(alone).await;

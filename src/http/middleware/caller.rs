@@ -271,7 +271,13 @@ fn check(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<(Option<Arc<T
         Auth::Off => {
             // Any program may ask, but no page that its users happen to look at: it would spend the keys.
             let is_named = parts.headers.get(ORIGIN).is_some_and(|origin| names(&server.cors_origins, origin));
-            if is_from_elsewhere(&parts.headers, &parts.method) && !is_named {
+            // Browsers tell the site where they trust the way here, else the origin alone.
+            let is_foreign = if parts.headers.contains_key("sec-fetch-site") {
+                is_from_elsewhere(&parts.headers, &parts.method)
+            } else {
+                own_page(&parts.headers, &parts.method).is_err()
+            };
+            if is_foreign && !is_named {
                 let message =
                     "another page made a browser send this; pages that may are named in server.cors_origins";
                 return Err(ApiError::new(ErrorKind::Permission, message));
