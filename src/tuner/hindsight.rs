@@ -37,7 +37,7 @@ const NEWEST: usize = 20;
 const EVERYBODYS: f64 = 0.5;
 
 /// And no more than this: users who become stricter take something off every answer, a model that breaks loses all.
-const MOST_FALLEN: f64 = 0.05;
+const MOST_FALLEN: f64 = 0.1;
 
 /// What another policy would have done with one request.
 #[derive(Debug, Clone, Default, PartialEq)]
