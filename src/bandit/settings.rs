@@ -217,14 +217,15 @@ impl Settings {
     }
 
     /// By how much a model with such a prior counts as less known than its posterior says, after `seen` observations;
-    /// `of_kind` = those of the prompt's kind of work, where that is known, and whether models differ by kind (0 to 1).
-    pub(super) fn eager(&self, grounds: Grounds, seen: f64, of_kind: Option<(f64, f64)>) -> f64 {
+    /// `of_kind` = those of the prompt's kind of work, where that is known; `fields` = whether models differ by kind of
+    /// work (0 to 1).
+    pub(super) fn eager(&self, grounds: Grounds, seen: f64, of_kind: Option<f64>, fields: f64) -> f64 {
         let usual = match grounds {
             Grounds::Fitted => return self.assured,
             Grounds::Likened => self.supposed * (1.0 + self.eagerness * NEW / (NEW + seen)),
             Grounds::Nothing => 1.0 + self.eagerness * NEW / (NEW + seen),
         };
-        of_kind.map_or(usual, |(seen, fields)| usual.max(fields * UNSEEN_KIND * NEW / (NEW + seen)))
+        of_kind.map_or(usual, |of_kind| usual.max(fields * UNSEEN_KIND * NEW / (NEW + of_kind)))
     }
 
     /// What an observation still counts after `age` further ones, of a model that is `settled` or has changed lately.

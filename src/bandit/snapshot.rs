@@ -306,7 +306,7 @@ impl Snapshot {
             return 1.0;
         }
         let of_kind = kind.and_then(|kind| belief.kinds.get(kind)).copied();
-        self.settings.eager(candidate.grounds, belief.weight, of_kind.map(|count| (count, self.beliefs.fields)))
+        self.settings.eager(candidate.grounds, belief.weight, of_kind, self.beliefs.fields)
     }
 
     /// Folds observations in, in their order. Weights that are not positive numbers are passed over.

@@ -29,12 +29,14 @@ pub(super) struct Ratio {
 impl Ratio {
     /// Adds an answer, or takes it out (`sign` -1).
     pub(super) fn note(&mut self, predicted: f64, spent: f64, sign: f64) {
-        self.count += sign;
-        self.predicted += sign * predicted;
-        self.spent += sign * spent;
-        self.predicted_squared += sign * predicted * predicted;
-        self.spent_squared += sign * spent * spent;
-        self.product += sign * predicted * spent;
+        self.merge(&Self {
+            count: sign,
+            predicted: sign * predicted,
+            spent: sign * spent,
+            predicted_squared: sign * predicted * predicted,
+            spent_squared: sign * spent * spent,
+            product: sign * predicted * spent,
+        });
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
