@@ -62,7 +62,8 @@ impl Secrets {
         }
     }
 
-    /// Hides them in the errors among whole server-sent events; an event without one stays as it is, byte for byte.
+    /// Hides them among whole server-sent events in all that is no piece of an answer; an event with nothing to hide
+    /// stays as it is, byte for byte.
     pub fn hide_in_events(&self, events: Bytes) -> Bytes {
         let mut hidden = Vec::with_capacity(events.len());
         let mut rest = &events[..];
@@ -77,7 +78,7 @@ impl Secrets {
         Bytes::from(hidden)
     }
 
-    /// The event without what is secret; `None` = it holds no error, or nothing secret in it.
+    /// The event without what is secret; `None` = it holds nothing secret, or a piece of an answer.
     fn hidden_event(&self, event: &[u8]) -> Option<Vec<u8>> {
         let event = event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event);
         let mut said: Option<Value> = None;
@@ -85,7 +86,16 @@ impl Secrets {
         let each = |data: &[u8]| said = serde_json::from_slice(data).ok();
         reader.push(event, each).ok()?;
         reader.finish(|data| said = serde_json::from_slice(data).ok());
-        let said = said.filter(|said| said.get("error").is_some_and(|error| !error.is_null()))?;
+        let Some(said) = said else {
+            // Not JSON: a vendor's, or a proxy's, plain words.
+            let told = String::from_utf8_lossy(event);
+            let mut hidden = told.clone().into_owned();
+            self.hide_in_text(&mut hidden);
+            return (hidden != told).then(|| hidden.into_bytes());
+        };
+        if is_of_an_answer(&said) {
+            return None;
+        }
         let mut hidden = said.clone();
         self.hide_in_value(&mut hidden);
         if hidden == said {
@@ -132,6 +142,14 @@ impl Secrets {
             }
         }
     }
+}
+
+/// Whether a streamed event of OpenAI's or Anthropic's format is what a model says.
+fn is_of_an_answer(said: &Value) -> bool {
+    let is_error = said.get("error").is_some_and(|error| !error.is_null());
+    let has_choices = said["choices"].as_array().is_some_and(|choices| !choices.is_empty());
+    let kind = said["type"].as_str().unwrap_or_default();
+    !is_error && (has_choices || kind.starts_with("content_block_") || kind.starts_with("message_"))
 }
 
 #[cfg(test)]
@@ -199,5 +217,27 @@ mod tests {
         assert_eq!(hidden, "data: {\"error\":{\"message\":\"***\"}}\n\n");
         let cut = Bytes::from_static(b"data: {\"error\":");
         assert_eq!(secrets().hide_in_events(cut.clone()), cut);
+    }
+
+    #[test]
+    fn an_error_without_its_usual_form_is_searched_too() {
+        for (said, told) in [
+            (format!("data: bad key {KEY}\n\n"), "data: bad key ***\n\n"),
+            (format!("event: error\ndata: \"{KEY}\"\n\n"), "event: error\ndata: \"***\"\n\n"),
+            (
+                format!("data: {{\"type\":\"error\",\"message\":\"{KEY}\"}}\n\n"),
+                "data: {\"type\":\"error\",\"message\":\"***\"}\n\n",
+            ),
+            (
+                format!("data: {{\"choices\":[],\"detail\":\"{KEY}\"}}\n\n"),
+                "data: {\"choices\":[],\"detail\":\"***\"}\n\n",
+            ),
+        ] {
+            assert_eq!(secrets().hide_in_events(Bytes::from(said)), told);
+        }
+        let delta = format!(
+            "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"delta\":{{\"type\":\"text_delta\",\"text\":\"{KEY}\"}}}}\n\n"
+        );
+        assert_eq!(secrets().hide_in_events(Bytes::from(delta.clone())), delta);
     }
 }

@@ -21,6 +21,8 @@ pub(super) type LeftOut = (Arc<Model>, Reason);
 pub(super) enum Reason {
     /// Somebody does not want it, or it is not able.
     Lasting(String),
+    /// The API token may not use it.
+    Forbidden,
     /// Nothing but its weight keeps it out; `callable` = it could be called now.
     Weightless { callable: bool },
     /// Its backends cannot carry a field of the request: one of them speaks this dialect, or, where there is none,
@@ -61,6 +63,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lasting(text) | Self::TooLong(text) | Self::Unavailable { why: text, .. } => f.write_str(text),
+            Self::Forbidden => f.write_str("this API token may not use it"),
             Self::Weightless { .. } => f.write_str("its weight is 0"),
             Self::Unforced { by_schema } => {
                 let beside = if *by_schema { ", and so does a schema as the answer's format" } else { "" };
@@ -149,7 +152,7 @@ fn eligible(
     let name = model.name.as_str();
     let absent = |list: &Option<BTreeSet<&str>>| list.as_ref().is_some_and(|list| !list.contains(name));
     if absent(&lists.allowed) {
-        return lasting("this API token may not use it".into());
+        return Err(Reason::Forbidden);
     }
     if absent(&lists.wished) {
         return lasting("it is not among the request's models".into());
@@ -206,14 +209,20 @@ fn soonest(excluded: &[LeftOut], demand: &Demand, patience: Duration) -> Option<
     resting.min_by_key(|(_, wait)| *wait).map(|(at, _)| at)
 }
 
-/// What stands in the way of all: of several reasons the one that the client, or time, can do most about.
+/// What stands in the way of all: of several reasons the one that the client, or time, can do most about. Models that a
+/// token may not use are not told to whoever holds it.
 fn nobody(excluded: &[LeftOut]) -> PlanError {
+    let told = || excluded.iter().filter(|(_, reason)| !matches!(reason, Reason::Forbidden));
     let those = |which: fn(&Reason) -> bool| {
-        let some = excluded.iter().filter(|(_, reason)| which(reason)).take(8);
+        let some = told().filter(|(_, reason)| which(reason)).take(8);
         some.map(|(model, reason)| format!("{}: {reason}", model.name)).collect::<Vec<_>>().join("; ")
     };
     let too_long = those(|reason| matches!(reason, Reason::TooLong(_)));
-    let unavailable = those(|reason| matches!(reason, Reason::Unavailable { .. }));
+    // Those that will be back, if any will; what else is missing is the operator's to set up.
+    let mut unavailable = those(|reason| reason.back().is_some());
+    if unavailable.is_empty() {
+        unavailable = those(|reason| matches!(reason, Reason::Unavailable { .. }));
+    }
     if !too_long.is_empty() {
         PlanError::TooLong(too_long)
     } else if !unavailable.is_empty() {
@@ -224,9 +233,11 @@ fn nobody(excluded: &[LeftOut]) -> PlanError {
         PlanError::Unavailable { text: texts.join("; "), back }
     } else if excluded.is_empty() {
         PlanError::Unavailable { text: "none is configured".into(), back: None }
+    } else if told().next().is_none() {
+        PlanError::Unable("this API token may use none of them".into())
     } else {
-        let first = excluded.first().and_then(|(_, reason)| reason.field());
-        let common = first.filter(|first| excluded.iter().all(|(_, reason)| reason.field() == Some(*first)));
+        let first = told().next().and_then(|(_, reason)| reason.field());
+        let common = first.filter(|first| told().all(|(_, reason)| reason.field() == Some(*first)));
         let text = those(|_| true);
         match common {
             Some(field) => PlanError::Uncarried { field: field.to_owned(), text },

@@ -325,31 +325,42 @@ weight = 0.0
     assert_eq!(names(&ask(other_names, &wishing, 1).unwrap()), ["silent"]);
 }
 
-#[test]
-fn a_token_for_an_alias_is_one_for_the_model() {
+/// Asks with a token for some models only, where `small` is called `little`, too.
+fn ask_for(allowed: &[&str], request: &ChatRequest) -> Result<Plan, PlanError> {
     let config: Config = format!("{WORLD}[aliases]\nlittle = 'small'\n").parse().unwrap();
     let catalog = Catalog::new(&config, &BTreeMap::new(), None);
-    let allowed = ["little".to_owned()];
+    let allowed: Vec<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
+    let mut chance = || 0.5;
+    let mut question = Question {
+        request,
+        client: Dialect::Native,
+        body: None,
+        id: DecisionId(Uuid::nil()),
+        token: None,
+        allowed: Some(&allowed),
+        headers: &HeaderMap::new(),
+        now: Instant::now(),
+        patience: Duration::ZERO,
+        chance: &mut chance,
+        stay: None,
+        learned: None,
+    };
+    plan(&catalog, &Rules::default(), &config.routing, &mut question)
+}
+
+#[test]
+fn a_token_for_an_alias_is_one_for_the_model() {
     for model in ["auto", "small", "little"] {
-        let request = request(model);
-        let mut chance = || 0.5;
-        let mut question = Question {
-            request: &request,
-            client: Dialect::Native,
-            body: None,
-            id: DecisionId(Uuid::nil()),
-            token: None,
-            allowed: Some(&allowed),
-            headers: &HeaderMap::new(),
-            now: Instant::now(),
-            patience: Duration::ZERO,
-            chance: &mut chance,
-            stay: None,
-            learned: None,
-        };
-        let plan = plan(&catalog, &Rules::default(), &config.routing, &mut question).unwrap();
-        assert_eq!(names(&plan), ["small"], "{model}");
+        assert_eq!(names(&ask_for(&["little"], &request(model)).unwrap()), ["small"], "{model}");
     }
+}
+
+#[test]
+fn a_token_for_some_models_hears_of_no_others() {
+    let schema = ChatRequest { response_format: Some(ResponseFormat::JsonObject), ..request("auto") };
+    let told = |allowed: &[&str]| ask_for(allowed, &schema).unwrap_err();
+    assert_eq!(told(&["small"]), PlanError::Unable("small: it cannot hold its answer to a schema".into()));
+    assert_eq!(told(&["gone"]), PlanError::Unable("this API token may use none of them".into()));
 }
 
 #[test]

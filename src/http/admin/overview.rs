@@ -1,4 +1,4 @@
-//! `GET /api/admin/overview`: what happened in the last hour, day or week, and what it would have cost otherwise.
+//! `GET /api/admin/overview`: what happened in the last hour, day, week or month, and what it would have cost otherwise.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub async fn sum_up(gateway: &Gateway, window: Window) -> Result<Overview, ApiEr
         .max_by(|a, b| a.1.quality.total_cmp(&b.1.quality).then(b.1.cost_usd.total_cmp(&a.1.cost_usd)))
         .map(alternative);
     let cheapest = all().min_by(|a, b| a.1.cost_usd.total_cmp(&b.1.cost_usd)).map(alternative);
-    let refused = gateway.refusals.since(from_ms);
+    let refused = gateway.refusals.within(window, until_ms);
     Ok(Overview { window, from_ms, until_ms, bucket_ms, summary, best_single, cheapest, refused })
 }
 

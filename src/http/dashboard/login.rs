@@ -18,7 +18,7 @@ use super::visitor::{admissible, refused};
 use super::{document, html, icons};
 use crate::config::LogFormat;
 use crate::http::api::body;
-use crate::http::middleware::caller::{self, SESSION_COOKIE};
+use crate::http::middleware::caller;
 use crate::http::session::{Denied, Entered};
 use crate::http::state::Gateway;
 use crate::protocol::{ApiError, ErrorKind};
@@ -143,7 +143,7 @@ pub(super) async fn leave(
         Err(error) => return refused(theme, &error),
     };
     let outside = Redirect::to("/dashboard/login").into_response();
-    let cookie = caller::cookie(&head.headers, SESSION_COOKIE);
+    let cookie = caller::shown_session(&head.headers);
     let (Some(session), Some(cookie)) = (caller::seated(&head.headers, &gateway), cookie) else { return outside };
     // Signing somebody out by a forged form would be a nuisance, so it wants the token like any other change.
     if session.csrf != sent.csrf {
@@ -151,7 +151,7 @@ pub(super) async fn leave(
         return refused(theme, &error);
     }
     gateway.door.leave(cookie);
-    let gone = format!("{SESSION_COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
+    let gone = format!("{}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0", caller::session_cookie(&head.headers));
     with_cookie(outside, &gone)
 }
 
@@ -170,8 +170,8 @@ fn welcome(gateway: &Gateway, headers: &HeaderMap, entered: &Entered, next: &str
     // Behind a proxy that speaks TLS the cookie must never travel without it.
     let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let secure = if secure { "; Secure" } else { "" };
-    let cookie =
-        format!("{SESSION_COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}", entered.cookie);
+    let (name, value) = (caller::session_cookie(headers), &entered.cookie);
+    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
     with_cookie(Redirect::to(next).into_response(), &cookie)
 }
 

@@ -16,8 +16,9 @@ use super::parts::{Label, badge, chart, count, empty, ms, or_nothing, percent, s
 use super::visitor::{Asked, Visitor};
 use crate::chart::{Column, Columns, Plot, Point, Series};
 use crate::http::admin::overview::{self, Alternative, Overview, Window};
-use crate::http::state::Gateway;
+use crate::http::state::{Gateway, now_s};
 use crate::store::{Bucket, Order, SingleModel, Span, Sums};
+use crate::tuner::BudgetStatus;
 
 /// Models that have a colour of their own in a chart; the others are drawn as one.
 const COLOURED: usize = 7;
@@ -116,6 +117,8 @@ fn whole(gateway: &Gateway, found: &Overview, oldest: Option<i64>) -> Markup {
             (stat("Feedback", &or_nothing(opinion, percent), &format!("liked, of {} rated answers", count(sums.rated))))
             (stat("Try-outs", &percent(share(sums.explored)), &format!("{} answers, to learn of the model", count(sums.explored))))
         }
+        @let budgets = gateway.budgets.status(now_s());
+        @if !budgets.is_empty() { section.card aria-labelledby="budget-title" { (budget(&budgets)) } }
         @if sums.answers() == 0 {
             section.card {
                 (empty("No request in this stretch", "Point a client at the proxy, or send a prompt in the playground. Everything shows up here within seconds."))
@@ -207,7 +210,8 @@ impl Clock {
         let form = match self.bucket_ms {
             0..60_000 => "%H:%M:%S",
             60_000..7_200_000 => "%H:%M",
-            _ => "%a %H:%M",
+            7_200_000..40_000_000 => "%a %H:%M",
+            _ => "%b %-d %H:%M",
         };
         written(at_ms, form)
     }
@@ -345,6 +349,34 @@ fn spend(found: &Overview) -> Markup {
         div.card-head { h2 #spend-title { "Spend against the alternatives" } span.muted { "95 % intervals" } }
         (table_box(Label::By("spend-title"), &table))
         p.hint { "What others would have cost is predicted per request and corrected by what was really spent; their share of good answers is the prediction made when each request came: of two that are within ten points either may be the better." }
+    }
+}
+
+/// How spending stands, and what it does to the choice.
+fn budget(budgets: &[BudgetStatus]) -> Markup {
+    let length = |window_s: f64| if window_s < 86_400.0 { "an hour" } else { "a day" };
+    let standing = |budget: &BudgetStatus| match budget.ahead_usd {
+        ahead if ahead > 0.0 => format!("{} ahead of its rate", usd(ahead)),
+        behind => format!("{} left of what might have been spent by now", usd(-behind)),
+    };
+    let table = markup! {
+        table {
+            thead { tr { th scope="col" { "Budget" } th scope="col" { "Spending is" } th.num scope="col" { "A cent counts as" } } }
+            tbody {
+                @for each in budgets {
+                    tr data-key={ "budget-" (each.window_s) } {
+                        th scope="row" { (usd(each.budget_usd)) " " (length(each.window_s)) }
+                        td { (standing(each)) }
+                        td.num { (percent(each.cost_per_usd / 100.0)) " of an answer" }
+                    }
+                }
+            }
+        }
+    };
+    markup! {
+        h2 #budget-title { "Budget" }
+        (table_box(Label::By("budget-title"), &table))
+        p.hint { "While spending is ahead cheaper models are preferred: a model that costs a cent more must be likelier to answer well by as much." }
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::theme::{Theme, theme};
 use super::{document, html};
 use crate::http::admin::parameters::told;
-use crate::http::middleware::caller::{self, SESSION_COOKIE};
+use crate::http::middleware::caller;
 use crate::http::session::Session;
 use crate::http::state::Gateway;
 use crate::protocol::{ApiError, ErrorKind};
@@ -36,7 +36,7 @@ impl FromRequestParts<Arc<Gateway>> for Visitor {
         }
         let wanted = parts.uri.path_and_query().map_or("/dashboard", |path| path.as_str());
         // A cookie that opens nothing any more was a session once.
-        let ended = caller::cookie(&parts.headers, SESSION_COOKIE).is_some();
+        let ended = caller::shown_session(&parts.headers).is_some();
         let query = url_query(&[("next", wanted), ("ended", if ended { "1" } else { "" })]);
         Err(Redirect::to(&format!("/dashboard/login{query}")).into_response())
     }

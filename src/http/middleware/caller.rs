@@ -48,8 +48,15 @@ impl Caller {
     }
 }
 
-/// The cookie of a session.
-pub const SESSION_COOKIE: &str = "pointsman_session";
+/// The name of a session's cookie. Browsers keep cookies by host whatever the port, so the port that this one came to
+/// is in it: else two gateways on one machine would sign each other's operators out.
+pub fn session_cookie(headers: &HeaderMap) -> String {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    match host.rsplit_once(':') {
+        Some((_, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => format!("pointsman_session_{port}"),
+        _ => "pointsman_session".to_owned(),
+    }
+}
 
 /// What a change by cookie must carry.
 pub const CSRF_HEADER: &str = "x-pointsman-csrf";
@@ -168,7 +175,12 @@ fn is_change(method: &Method) -> bool {
 
 /// The session of the request's cookie.
 pub fn seated(headers: &HeaderMap, gateway: &Gateway) -> Option<Session> {
-    gateway.door.session(cookie(headers, SESSION_COOKIE)?, Instant::now())
+    gateway.door.session(shown_session(headers)?, Instant::now())
+}
+
+/// What the request's cookie of a session holds.
+pub fn shown_session(headers: &HeaderMap) -> Option<&str> {
+    cookie(headers, &session_cookie(headers))
 }
 
 /// The value of a cookie.
@@ -373,9 +385,20 @@ mod tests {
 
     #[test]
     fn a_cookie_is_found_among_others() {
-        let headers = headers(&[("cookie", "a=1; pointsman_session=abc; b=2")]);
-        assert_eq!(cookie(&headers, SESSION_COOKIE), Some("abc"));
-        assert_eq!(cookie(&headers, "session"), None);
+        let headers = headers(&[("cookie", "a=1; pointsman_theme=dark; b=2")]);
+        assert_eq!(cookie(&headers, "pointsman_theme"), Some("dark"));
+        assert_eq!(cookie(&headers, "theme"), None);
+    }
+
+    #[test]
+    fn gateways_on_one_host_have_sessions_of_their_own() {
+        let both = "pointsman_session_3201=one; pointsman_session_4201=other; pointsman_session=by name";
+        let shown = |host| shown_session(&headers(&[("host", host), ("cookie", both)])).map(str::to_owned);
+        assert_eq!(shown("127.0.0.1:3201").as_deref(), Some("one"));
+        assert_eq!(shown("[::1]:4201").as_deref(), Some("other"));
+        assert_eq!(shown("gateway.example").as_deref(), Some("by name"));
+        assert_eq!(shown("[::1]").as_deref(), Some("by name"));
+        assert_eq!(shown("127.0.0.1:5201"), None);
     }
 
     #[test]

@@ -9,8 +9,8 @@
 //! oldest window is full a summary says since when it is complete. What is written meanwhile goes by the rule above, and
 //! changes to entries that the walk has not come to are left to it.
 //!
-//! **Bounds.** Some 250 cells, each with a tally and two sparse histograms for each model that was used in it, and the
-//! recent facts: a few megabytes. What retention deletes inside the last week stays in the sums: it happened.
+//! **Bounds.** Some 310 cells, each with a tally and two sparse histograms for each model that was used in it, and the
+//! recent facts: a few megabytes. What retention deletes inside the last month stays in the sums: it happened.
 
 mod cell;
 mod fact;
@@ -47,11 +47,14 @@ pub enum Window {
     /// The last week, in buckets of three hours.
     #[serde(rename = "7d")]
     Week,
+    /// The last thirty days, in buckets of twelve hours.
+    #[serde(rename = "30d")]
+    Month,
 }
 
 impl Window {
     /// All of them, shortest first.
-    pub const ALL: [Self; 4] = [Self::TenMinutes, Self::Hour, Self::Day, Self::Week];
+    pub const ALL: [Self; 5] = [Self::TenMinutes, Self::Hour, Self::Day, Self::Week, Self::Month];
 
     /// As it is written in the query.
     pub fn as_str(self) -> &'static str {
@@ -60,6 +63,7 @@ impl Window {
             Self::Hour => "1h",
             Self::Day => "24h",
             Self::Week => "7d",
+            Self::Month => "30d",
         }
     }
 
@@ -70,6 +74,7 @@ impl Window {
             Self::Hour => (60 * MINUTE, MINUTE),
             Self::Day => (24 * 60 * MINUTE, 20 * MINUTE),
             Self::Week => (7 * 24 * 60 * MINUTE, 180 * MINUTE),
+            Self::Month => (30 * 24 * 60 * MINUTE, 720 * MINUTE),
         }
     }
 
@@ -210,7 +215,7 @@ enum Walk {
 #[derive(Debug)]
 pub(super) struct Rollup {
     names: Names,
-    levels: [BTreeMap<i64, Cell>; 4],
+    levels: [BTreeMap<i64, Cell>; Window::ALL.len()],
     recent: BTreeMap<DecisionId, Fact>,
     /// The newest moment that was seen.
     newest_ms: i64,
@@ -240,7 +245,7 @@ impl Rollup {
 
     /// Before this moment no window looks.
     fn horizon_ms(&self) -> i64 {
-        Window::Week.from_ms(self.newest_ms)
+        Window::Month.from_ms(self.newest_ms)
     }
 
     /// A clock that was ahead for a while, or an import from one, must not push out what is now.
