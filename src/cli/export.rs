@@ -5,17 +5,17 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
 use super::load::ConfigArgs;
+use super::progress::Count;
 use crate::store::{ExchangeError, Exporter, Format, HandOver, Order, Span, Store, read_entries};
 
-/// The arguments.
+/// Write the log to a file, as JSON lines or Parquet
 ///
 /// Reads the log of a gateway that is not running. A running one gives its log away itself, as JSON lines:
 ///
-///   curl -H "authorization: Bearer $TOKEN" http://127.0.0.1:3200/api/admin/export > log.jsonl
+/// curl -H "authorization: Bearer $TOKEN" http://127.0.0.1:3200/api/admin/export > log.jsonl
 ///
 /// and `--from log.jsonl` turns that into Parquet. data/README.md describes both formats.
 #[derive(Debug, Args)]
@@ -57,7 +57,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let until_ms = args.until.map(Timestamp::as_millisecond);
     let from_ms = args.since.map(Timestamp::as_millisecond);
     let wanted = |at_ms: i64| from_ms.is_none_or(|from| at_ms >= from) && until_ms.is_none_or(|until| at_ms < until);
-    let bar = spinner("entries written");
+    let mut count = Count::of("entries written");
     let mut failed: Option<ExchangeError> = None;
     let onto_stdout = args.file == Path::new("-");
     let written_as = if format == Format::Parquet { "Parquet" } else { "JSON Lines" };
@@ -67,7 +67,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         let cut = read_entries(from, |entry| {
             if wanted(entry.decision.at_ms) {
                 failed = exporter.write(&entry).err();
-                bar.inc(1);
+                count.another();
             }
             failed.is_none()
         })?;
@@ -82,11 +82,11 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         let span = Span { from_ms, until_ms, ..Span::default() };
         store.walk(&span, Order::Oldest, |entry| {
             failed = exporter.write(&entry).err();
-            bar.inc(1);
+            count.another();
             failed.is_none()
         })?;
     }
-    bar.finish_and_clear();
+    count.end();
     if let Some(error) = failed {
         return Err(error.into());
     }
@@ -106,15 +106,6 @@ fn moment(text: &str) -> Result<Timestamp, String> {
     let day = || Some(text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp());
     let told = "it is a moment, as 2026-11-24T00:00:00Z, or a day, as 2026-11-24";
     text.parse().ok().or_else(|| day().filter(|_| is_day)).ok_or_else(|| told.to_owned())
-}
-
-/// A count that moves on a terminal, and nothing elsewhere.
-pub(super) fn spinner(what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {elapsed}") {
-        bar.set_style(style);
-    }
-    bar.with_message(what)
 }
 
 #[cfg(test)]

@@ -8,14 +8,14 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use jiff::Timestamp;
 
-use super::export::spinner;
 use super::load::ConfigArgs;
+use super::progress::Count;
 use crate::store::{
     Entry, ExchangeError, FEEDBACK_ID_BYTES, HandOver, OpenError, OpenState, Store, StoreError, read_entries,
 };
 use crate::train::dataset::foreign::{Called, Imported, import};
 
-/// The arguments.
+/// Read an export back, or make a data set of other people's files
 ///
 /// An export of `pointsman export` (JSON lines or Parquet) goes back into the log of a gateway that is not running; what is
 /// there already stays as it is.
@@ -75,7 +75,7 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         bail!("{} cannot be written: {reason}", dir.display());
     }
     handed.so_far();
-    let bar = spinner("entries read");
+    let mut count = Count::of("entries read");
     let (mut new, mut known) = (0, 0);
     for file in &args.files {
         let mut batch: Vec<Entry> = Vec::with_capacity(BATCH);
@@ -89,7 +89,7 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         };
         let read = read_entries(file, |entry| {
             batch.push(entry);
-            bar.inc(1);
+            count.another();
             if batch.len() >= BATCH {
                 failed = put(&mut batch);
             }
@@ -103,7 +103,7 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     // Retention goes by the size that was kept.
     store.save_log_size()?;
     store.flush()?;
-    bar.finish_and_clear();
+    count.end();
     println!("{new} entries imported, {known} were there already");
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ macro_rules! println {
 mod bench;
 mod config;
 mod demo;
+mod descriptors;
 mod evaluate;
 mod export;
 mod import;
@@ -38,6 +39,7 @@ struct Cli {
     command: Command,
 }
 
+/// Where a command's manual is longer than a line it stands over its arguments.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway
@@ -63,11 +65,8 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Hash a password read from standard input, for admin.password_file
     Password,
-    /// Write the log to a file, as JSON lines or Parquet
     Export(export::ExportArgs),
-    /// Read an export back, or make a data set of other people's files
     Import(import::ImportArgs),
-    /// Play recorded outcomes as a stream and see how fast a policy learns
     Replay(replay::ReplayArgs),
     /// Print a completion script for a shell
     Completions {
@@ -98,7 +97,9 @@ pub fn run() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    if !matches!(cli.command, Command::Serve(_) | Command::Demo(_) | Command::Bench(_)) {
+    if matches!(cli.command, Command::Serve(_) | Command::Demo(_) | Command::Bench(_)) {
+        descriptors::raise_limit();
+    } else {
         end_with_the_reader();
     }
     let result = match cli.command {
@@ -178,6 +179,20 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn manuals_are_shown() {
+        for (command, phrase) in [
+            ("export", "not running"),
+            ("import", "what is there already stays"),
+            ("replay", "Regret is what the best single model"),
+        ] {
+            let mut cli = Cli::command();
+            let help = cli.find_subcommand_mut(command).unwrap().render_long_help().to_string();
+            let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(help.contains(phrase), "{help}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! How far long work is: a bar with the time left on a terminal, a line now and then elsewhere.
+//! How far long work is: on a terminal a bar with the time left, or a count where the end is not known; a line now and
+//! then elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -69,5 +70,39 @@ impl Progress for Bar {
                 say(format_args!("{stage}: done in {took:.0} s"));
             }
         }
+    }
+}
+
+/// Counts on standard error, for work whose end is not known.
+pub(super) struct Count {
+    bar: ProgressBar,
+    what: &'static str,
+    terminal: bool,
+    told: Instant,
+}
+
+impl Count {
+    /// Of `what`: "entries read".
+    pub(super) fn of(what: &'static str) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = if terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {elapsed}") {
+            bar.set_style(style);
+        }
+        Self { bar: bar.with_message(what), what, terminal, told: Instant::now() }
+    }
+
+    /// One more.
+    pub(super) fn another(&mut self) {
+        self.bar.inc(1);
+        if !self.terminal && self.told.elapsed() > EVERY {
+            self.told = Instant::now();
+            say(format_args!("{} {}", self.bar.position(), self.what));
+        }
+    }
+
+    /// Clears it away.
+    pub(super) fn end(self) {
+        self.bar.finish_and_clear();
     }
 }

@@ -21,7 +21,7 @@ use crate::train::replay::{
     report,
 };
 
-/// The arguments.
+/// Play recorded outcomes as a stream and see how fast a policy learns
 ///
 /// A data set of recorded outcomes says what every model did with every prompt. It is played as a stream of requests in
 /// which only the chosen model's outcome is revealed, and a policy learns from it as it would from traffic.

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::config::unknown_to_the_head;
 use super::load::ConfigArgs;
-use super::say;
+use super::{descriptors, say};
 use crate::app::App;
 use crate::config::{self, Auth, LoadArgs, LogFormat};
 use crate::http::Drain;
@@ -56,6 +56,11 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
     let loaded = config::load(&load).context("the configuration is wrong")?;
     let _telemetry = telemetry::init(&loaded.config.telemetry)?;
+    let (server, limits) = (&loaded.config.server, &loaded.config.limits);
+    let too_few = descriptors::remark(descriptors::raise_limit(), server.max_connections, limits.max_in_flight);
+    if let Some(remark) = too_few {
+        tracing::warn!(remark, "Connections may be refused");
+    }
     for remark in loaded.remarks.iter().chain(&unknown_to_the_head(&loaded.config)) {
         tracing::warn!(remark, "The configuration may hold a slip");
     }

@@ -37,6 +37,9 @@ pub enum CallError {
     /// No connection.
     #[error("no connection{}", reason(.0))]
     Connect(#[source] reqwest::Error),
+    /// No connection, and the provider has no part in it.
+    #[error("this gateway has no file descriptor left to connect with (ulimit -n)")]
+    NoDescriptor(#[source] reqwest::Error),
     /// The connection broke.
     #[error("the connection broke")]
     Cut(#[source] reqwest::Error),
@@ -46,6 +49,13 @@ pub enum CallError {
     /// The answer is larger than allowed.
     #[error("its answer is larger than {0} bytes")]
     TooLarge(usize),
+}
+
+/// Whether this process, or the machine, may open no more files.
+fn is_short_of_descriptors(error: &(dyn Error + 'static)) -> bool {
+    let is_short = |io: &io::Error| matches!(io.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+    let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
+    causes.any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_short))
 }
 
 /// Why there is no connection, as far as an operator needs it and a client may know it.
@@ -74,6 +84,7 @@ impl From<CallError> for ApiError {
             CallError::Connect(_) | CallError::Cut(_) => ErrorKind::Connection,
             CallError::Timeout => ErrorKind::Timeout,
             CallError::TooLarge(_) => ErrorKind::Upstream,
+            CallError::NoDescriptor(_) => ErrorKind::Unavailable,
         };
         Self::new(kind, error.to_string())
     }
@@ -91,7 +102,9 @@ impl CallError {
         // The URL may hold an address that is nobody's business.
         let error = error.without_url();
         // Time may run out while connecting, too: then nothing was asked.
-        if error.is_connect() {
+        if is_short_of_descriptors(&error) {
+            Self::NoDescriptor(error)
+        } else if error.is_connect() {
             Self::Connect(error)
         } else if error.is_timeout() {
             Self::Timeout
@@ -318,6 +331,13 @@ mod tests {
             assert_eq!(wait(&[("retry-after", nonsense)]), None, "{nonsense}");
         }
         assert_eq!(wait(&[]), None);
+    }
+
+    #[test]
+    fn that_no_file_may_be_opened_is_no_fault_of_the_provider() {
+        let error = io::Error::from_raw_os_error;
+        assert!(is_short_of_descriptors(&error(libc::EMFILE)) && is_short_of_descriptors(&error(libc::ENFILE)));
+        assert!(!is_short_of_descriptors(&error(libc::ECONNREFUSED)));
     }
 
     #[test]
