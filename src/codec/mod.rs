@@ -12,6 +12,7 @@
 mod anthropic_messages;
 mod carried;
 mod documents;
+mod embeddings;
 mod errors;
 mod forced;
 mod in_turn;
@@ -39,6 +40,7 @@ use crate::config::Quirks;
 use crate::config::Refusal;
 use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, FinishReason, Part, Usage};
 
+pub use embeddings::{embeddings_in_base64, vector_in_base64};
 pub use forced::ForcedCall;
 pub(crate) use lines::BYTE_ORDER_MARK;
 pub use secrets::Secrets;

@@ -121,7 +121,8 @@ fn with_usage(body: &[u8], span: Range<usize>) -> Option<(Range<usize>, String)>
     Some((span, options.to_string()))
 }
 
-fn apply(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Bytes {
+/// A body with the text of each of these places, which do not overlap, in another's stead.
+pub(super) fn apply(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Bytes {
     // What is added comes before what is cut out there.
     edits.sort_by_key(|(span, _)| (span.start, span.end));
     let grown: usize = edits.iter().map(|(_, text)| text.len()).sum();

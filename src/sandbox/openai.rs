@@ -8,6 +8,7 @@ use super::answer::{Asked, End, Said, schema_in};
 use super::dice::Dice;
 use super::frames::Frames;
 use super::vendor::Vendor;
+use crate::codec;
 
 /// `POST /chat/completions`.
 pub(super) fn chat(vendor: Vendor, body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames {
@@ -232,14 +233,19 @@ pub(super) fn models() -> Frames {
     Frames::json(200, &json!({ "object": "list", "data": data }))
 }
 
-/// `POST /embeddings`: eight numbers that depend on the text.
+/// `POST /embeddings`: eight numbers that depend on the text, in base64 for who wants them so.
 pub(super) fn embeddings(body: &Value) -> Frames {
     let texts: Vec<&str> = match &body["input"] {
         Value::String(text) => vec![text],
         Value::Array(texts) => texts.iter().filter_map(Value::as_str).collect(),
         _ => return Vendor::OpenAi.error(400, "invalid_request_error", "'input' is required"),
     };
-    let vector = |text: &str| -> Vec<f64> { (0..8).map(|at| Dice::new(5).about(text).about(at).normal()).collect() };
+    let vector = |text: &str| {
+        let numbers = (0..8).map(|at| Dice::new(5).about(text).about(at).normal() as f32);
+        let vector: Vec<f32> = numbers.collect();
+        let packed = body["encoding_format"] == "base64";
+        if packed { json!(codec::vector_in_base64(&vector)) } else { json!(vector) }
+    };
     let data: Vec<Value> = texts
         .iter()
         .enumerate()
@@ -258,6 +264,17 @@ pub(super) fn embeddings(body: &Value) -> Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vectors_come_in_base64_for_who_wants_that() {
+        let vector = |format: &str| {
+            let frames = embeddings(&json!({ "model": "m", "input": "hello", "encoding_format": format }));
+            serde_json::from_slice::<Value>(&frames.pieces.concat()).unwrap()["data"][0]["embedding"].take()
+        };
+        let numbers: Vec<f32> = serde_json::from_value(vector("float")).unwrap();
+        assert_eq!(numbers.len(), 8);
+        assert_eq!(vector("base64"), codec::vector_in_base64(&numbers));
+    }
 
     #[test]
     fn calls_want_their_results_right_behind_them() {

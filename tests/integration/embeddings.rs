@@ -44,6 +44,21 @@ async fn the_next_place_answers_where_one_is_down_and_its_breaker_hears_of_it() 
 }
 
 #[tokio::test]
+async fn base64_comes_where_it_was_asked_for_also_of_a_server_that_does_not_know_it() {
+    let mock = Mock::start(|_| embedding(3, 0)).await;
+    let models = "[models.embedder]\nprovider = 'a'\n";
+    let gateway = TestGateway::before(&providers(mock.address, mock.address), models).await;
+    for (format, vector) in [("float", json!([0.5])), ("base64", json!("AAAAPw=="))] {
+        let body = json!({ "model": "embedder", "input": "one", "encoding_format": format });
+        let response = gateway.post("/v1/embeddings", body).await;
+        let told: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        assert_eq!(told["data"][0]["embedding"], vector);
+        assert_eq!(told["usage"]["prompt_tokens"], 3);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_server_that_gives_none_is_shut_to_no_chat() {
     let chat = json!({ "id": "c", "model": "x",
         "choices": [{ "index": 0, "message": { "role": "assistant", "content": "word" }, "finish_reason": "stop" }] });

@@ -1,4 +1,5 @@
-//! `POST /v1/embeddings`: passes through to who has them ([`super::embedders`]), with only `model` changed.
+//! `POST /v1/embeddings`: passes through to who has them ([`super::embedders`]), with only `model` changed, and base64
+//! where it was asked for, whatever the server knows.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::embedders::{Answered, Embedders};
 use super::{body, wishes};
+use crate::codec;
 use crate::dispatch;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
@@ -53,6 +55,7 @@ pub async fn embed(
         let prompt = Usage { input_tokens: u64::from(estimated), ..Usage::default() };
         let expected = Amount { tokens: 0, cost_usd: embedders.price().of(&prompt).0 };
         taken.expect(token, &live.config.limits, expected, Instant::now())?;
+        let wants_base64 = value["encoding_format"] == "base64";
         // The vendor charges for it, whoever hangs up meanwhile; that is said by a drop.
         let gone = CancellationToken::new();
         let _waits = gone.clone().drop_guard();
@@ -69,6 +72,7 @@ pub async fn embed(
         });
         let mut response = match answer.await {
             Ok(bytes) => {
+                let bytes = if wants_base64 { codec::embeddings_in_base64(bytes) } else { bytes };
                 let mut response = bytes.into_response();
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 response

@@ -1,0 +1,80 @@
+//! Vectors as base64, where a client asked for that and its server writes lists of numbers all the same.
+//!
+//! OpenAI's own clients for Node and .NET ask for it by themselves and read what comes as base64, whatever it is: of a
+//! list they make a shorter vector of other numbers, without an error. Ollama before November 2025, LiteLLM and further
+//! look-alikes do not know the wish.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{splice, unmarked};
+
+/// A vector as OpenAI writes it in base64: 32 bits a number, the lowest byte first.
+pub fn vector_in_base64(vector: &[f32]) -> String {
+    let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+    STANDARD.encode(bytes)
+}
+
+/// An answer of embeddings with its lists of numbers in base64; every other byte stays, and so does what is no such
+/// list.
+pub fn embeddings_in_base64(answer: Bytes) -> Bytes {
+    let start = answer.as_ptr() as usize;
+    let Ok(Wire { data }) = serde_json::from_slice(unmarked(&answer)) else { return answer };
+    let lists = data.iter().filter_map(|item| {
+        let list = item.embedding?.get();
+        let vector: Vec<f32> = serde_json::from_str(list).ok()?;
+        // A borrowed raw value is a slice of the body itself, so its address tells where it stands.
+        let at = list.as_ptr() as usize - start;
+        Some((at..at + list.len(), format!("\"{}\"", vector_in_base64(&vector))))
+    });
+    let edits: Vec<_> = lists.collect();
+    if edits.is_empty() { answer } else { splice::apply(&answer, edits) }
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow)]
+    data: Vec<Item<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(borrow)]
+    embedding: Option<&'a RawValue>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(answer: &str) -> String {
+        String::from_utf8(embeddings_in_base64(Bytes::from(answer.to_owned())).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn lists_of_numbers_become_base64_and_nothing_else_changes() {
+        // Python: base64.b64encode(struct.pack("<3f", 0.5, -1, 3.1415927))
+        let list = r#"{"object": "list", "data": [{"embedding": [ 0.5, -1, 3.141592653589793], "index":0}, {"index": 1, "embedding":[]}], "usage": {"x": 1.50}}"#;
+        let told = r#"{"object": "list", "data": [{"embedding": "AAAAPwAAgL/bD0lA", "index":0}, {"index": 1, "embedding":""}], "usage": {"x": 1.50}}"#;
+        assert_eq!(packed(list), told);
+        assert_eq!(packed(told), told);
+        assert_eq!(packed(&format!("\u{feff}{list}")), format!("\u{feff}{told}"));
+    }
+
+    #[test]
+    fn what_is_no_list_of_numbers_stays() {
+        for answer in [
+            r#"{"data":[{"embedding":[[0.5,1.0],[2.0,3.0]]},{"embedding":null},{}]}"#,
+            r#"{"data":[{"embedding":["0.5"]},{"embedding":{"values":[0.5]}}]}"#,
+            r#"{"data":"none"}"#,
+            r#"[0.5]"#,
+            "data: {}",
+            "",
+        ] {
+            assert_eq!(packed(answer), answer);
+        }
+    }
+}
