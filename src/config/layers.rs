@@ -77,6 +77,24 @@ impl Layers {
         self.merge(layer, origin);
     }
 
+    /// Takes out the defaults' aliases that name a model of one's own, or are its vendor's id for it: whoever added
+    /// that means it.
+    pub(super) fn yield_aliases(&mut self) {
+        let names = |section: &str| self.table.get(section).and_then(Value::as_table).into_iter().flatten();
+        let is_own = |name: &str| self.origin(&join(&join("models", name), "upstream")) != Origin::Default;
+        let is_meant = |alias: &str, (name, model): (&String, &Value)| {
+            let served = model.get("upstream").and_then(Value::as_str) == Some(alias);
+            name == alias || (served && is_own(name))
+        };
+        let is_default = |alias: &str| self.origin(&join("aliases", alias)) == Origin::Default;
+        let aliases = names("aliases").map(|(alias, _)| alias).filter(|alias| is_default(alias));
+        let idle: Vec<String> =
+            aliases.filter(|alias| names("models").any(|model| is_meant(alias, model))).cloned().collect();
+        if let Some(aliases) = self.table.get_mut("aliases").and_then(Value::as_table_mut) {
+            aliases.retain(|alias, _| !idle.iter().any(|idle| idle == alias));
+        }
+    }
+
     /// The merged table.
     pub(super) fn table(&self) -> &Table {
         &self.table

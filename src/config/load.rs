@@ -86,6 +86,7 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
         }
     }
 
+    layers.yield_aliases();
     let mut config = decode(&layers)?;
     let problems = check::semantics(&config);
     if !problems.is_empty() {
@@ -209,12 +210,15 @@ fn decode(layers: &Layers) -> Result<Config, ConfigErrors> {
         return Err(with_origins(layers, unknown));
     }
     let value = Value::Table(layers.table().clone());
-    serde_path_to_error::deserialize::<_, Config>(value).map_err(|error| {
+    let mut config = serde_path_to_error::deserialize::<_, Config>(value).map_err(|error| {
         let path = error.path().to_string();
         let told_by_serde = error.into_inner().message().to_owned();
         let what = hush::without_value(&told_by_serde) + cure(&told_by_serde);
         with_origins(layers, vec![Problem { path, what }])
-    })
+    })?;
+    let is_default = |alias: &&String| layers.origin(&join("aliases", alias)) == Origin::Default;
+    config.default_aliases = config.aliases.keys().filter(is_default).cloned().collect();
+    Ok(config)
 }
 
 /// What to write instead, where the parser does not say.
@@ -319,6 +323,7 @@ impl std::str::FromStr for Config {
         let mut layers = Layers::default();
         layers.merge(parse(DEFAULTS, "the embedded config/default.toml")?, &Origin::Default);
         layers.merge(parse(text, "the given text")?, &Origin::File("the given text".into()));
+        layers.yield_aliases();
         let config = decode(&layers)?;
         let problems = check::semantics(&config);
         if problems.is_empty() { Ok(config) } else { Err(with_origins(&layers, problems)) }

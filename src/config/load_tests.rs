@@ -136,6 +136,39 @@ fn references_to_nothing_are_refused() {
 }
 
 #[test]
+fn a_model_of_ones_own_comes_before_an_alias_of_the_defaults() {
+    let own = "[models.'claude-opus-4-8']\nprovider = 'anthropic'\n[models.small]\nprovider = 'openai'\n\
+        upstream = 'gpt-5.4-nano'\n[aliases]\nclaude-sonnet-5 = 'gpt-4o'\n";
+    let loaded = with_file(own).unwrap();
+    let config = loaded.config;
+    for name in ["claude-opus-4-8", "gpt-5.4-nano"] {
+        assert!(!config.aliases.contains_key(name), "{name}");
+        assert!(!loaded.settings.iter().any(|setting| setting.path == format!("aliases.{name}")), "{name}");
+    }
+    assert_eq!(config.aliases["claude-sonnet-5"], "gpt-4o");
+    assert_eq!(config.aliases["deepseek-chat"], "deepseek-flash", "which a model of the defaults is served under");
+    assert!(!config.default_aliases.contains("claude-sonnet-5"));
+    assert!(config.default_aliases.contains("claude-fable-5"));
+    let both = "[models.mine]\nprovider = 'openai'\n[aliases]\nmine = 'gpt-4o'\n";
+    let error = with_file(both).unwrap_err().to_string();
+    assert!(error.starts_with("aliases.mine: there is a model of this name"), "{error}");
+}
+
+#[test]
+fn what_coding_assistants_ask_for_by_themselves_leads_to_a_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = load(&args(&dir)).unwrap().config;
+    for (name, model) in [
+        ("claude-opus-4-8", "claude-opus-5-5"),
+        ("claude-haiku-4-5-20251001", "claude-haiku-5-5"),
+        ("gpt-6.2-sol", "gpt-6-sol"),
+    ] {
+        assert_eq!(config.aliases[name], model);
+        assert!(config.models.contains_key(model), "{model}");
+    }
+}
+
+#[test]
 fn every_problem_is_told_at_once() {
     let error = with_file("[dispatch]\nmax_attempts = 0\n[models.gpt-4o]\nweight = -1\n").unwrap_err();
     assert_eq!(error.0.len(), 2, "{error}");

@@ -38,7 +38,7 @@ mod stamp;
 mod store;
 mod telemetry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +99,9 @@ pub struct Config {
     pub models: BTreeMap<String, Model>,
     /// Other names for models.
     pub aliases: BTreeMap<String, String>,
+    /// Those among them that nobody wrote but the defaults: a model that a server lists comes before them.
+    #[serde(skip)]
+    pub default_aliases: BTreeSet<String>,
     /// Static rules, in order.
     pub rules: Vec<Rule>,
     /// What operators changed on the dashboard; no file holds it.

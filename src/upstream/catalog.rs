@@ -122,14 +122,16 @@ impl Catalog {
         }
         for (provider, listing) in discovered.iter().filter(|(provider, _)| asked(provider)) {
             for model in listing.models() {
-                let taken = config.models.contains_key(&model.name) || config.aliases.contains_key(&model.name);
-                if !taken {
+                let name = &model.name;
+                let is_alias = config.aliases.contains_key(name) && !config.default_aliases.contains(name);
+                if !config.models.contains_key(name) && !is_alias {
                     add(&model.name, model.settings(provider), true);
                 }
             }
         }
-        let aliases = config.aliases.iter().map(|(alias, name)| (alias.clone(), ModelName::from(name.as_str())));
-        Self { models, aliases: aliases.collect(), providers }
+        let aliases = config.aliases.iter().filter(|(alias, _)| !models.contains_key(alias.as_str()));
+        let aliases = aliases.map(|(alias, name)| (alias.clone(), ModelName::from(name.as_str()))).collect();
+        Self { models, aliases, providers }
     }
 
     /// The model of a name or an alias; Ollama's `llama3.2` also finds `llama3.2:latest`, a vendor's own id

@@ -75,6 +75,20 @@ async fn a_name_that_would_break_a_line_of_the_log_is_left_out() {
 }
 
 #[tokio::test]
+async fn a_model_that_a_server_lists_comes_before_an_alias_of_the_defaults_and_behind_ones_own() {
+    let list = json!({ "data": [{ "id": "claude-opus-4-8" }, { "id": "mine" }] }).to_string();
+    let mock = Mock::start(move |_| Script::whole(list.clone())).await;
+    let provider = format!("[providers.home]\nbase_url = 'http://{}/v1'\ndiscover = true\n", mock.address);
+    let gateway = TestGateway::before(&provider, "[aliases]\nmine = 'gpt-4o'\n").await;
+    let live = || gateway.app.gateway.live();
+    settle(|| live().catalog.canonical("claude-opus-4-8") == "claude-opus-4-8", "it is hidden by an alias").await;
+    assert!(!live().catalog.aliases().contains_key("claude-opus-4-8"));
+    assert_eq!(live().catalog.canonical("mine"), "gpt-4o");
+    assert_eq!(live().catalog.canonical("claude-sonnet-5[1m]"), "claude-sonnet-5-5");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn stopping_does_not_wait_for_a_slow_server() {
     let mock = server(40, || Script { head_ms: 60_000, ..Script::whole("{}") }).await;
     let gateway = gateway_before(&mock).await;
