@@ -159,14 +159,18 @@ fn tool_loop(id: &str) -> Value {
 }
 
 #[test]
-fn a_call_without_a_thought_gets_an_empty_one_where_thoughts_are_wanted_back() {
+fn a_call_without_a_thought_gets_a_blank_one_where_thoughts_are_wanted_back() {
     let deepseek = Quirks { reasoning_content: true, ..Quirks::default() };
-    let (body, dropped) = passed(&target(Dialect::OpenAi, &deepseek), tool_loop("a"));
-    assert_eq!((&body["messages"][1]["reasoning_content"], dropped.len()), (&json!(""), 0));
-    assert_eq!(body["messages"][3].get("reasoning_content"), None);
-    let sent = encode_request(&target(Dialect::OpenAi, &deepseek), &openai(tool_loop("a"))).unwrap();
-    let sent: Value = serde_json::from_slice(&sent.body).unwrap();
-    assert_eq!(sent["messages"][1]["reasoning_content"], "");
+    let mut empty = tool_loop("a");
+    empty["messages"][1]["reasoning_content"] = json!("");
+    for conversation in [tool_loop("a"), empty] {
+        let (body, dropped) = passed(&target(Dialect::OpenAi, &deepseek), conversation.clone());
+        assert_eq!((&body["messages"][1]["reasoning_content"], dropped.len()), (&json!(" "), 0));
+        assert_eq!(body["messages"][3].get("reasoning_content"), None);
+        let sent = encode_request(&target(Dialect::OpenAi, &deepseek), &openai(conversation)).unwrap();
+        let sent: Value = serde_json::from_slice(&sent.body).unwrap();
+        assert_eq!(sent["messages"][1]["reasoning_content"], " ");
+    }
     let plain = Target { reasoning: false, ..target(Dialect::OpenAi, &deepseek) };
     assert_eq!(passed(&plain, tool_loop("a")).0["messages"][1].get("reasoning_content"), None);
     assert_eq!(

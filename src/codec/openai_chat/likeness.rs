@@ -32,6 +32,10 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
         && quirks.leave_out.is_empty()
 }
 
+/// What stands for a thought that is not here. A blank, since the newest of those who want thoughts back (DeepSeek V4 Pro)
+/// is reported to refuse an empty one.
+const UNKNOWN_THOUGHT: &str = " ";
+
 /// Whether a model refuses a call of a tool without the thought before it.
 fn wants_thoughts(target: &Target<'_>) -> bool {
     target.quirks.reasoning_content && target.reasoning
@@ -39,7 +43,8 @@ fn wants_thoughts(target: &Target<'_>) -> bool {
 
 fn is_thoughtless_call(turn: &Message) -> bool {
     let has = |wanted: fn(&Part) -> bool| turn.parts.iter().any(wanted);
-    has(|part| matches!(part, Part::ToolCall { .. })) && !has(|part| matches!(part, Part::Thinking { .. }))
+    let thought = |part: &Part| matches!(part, Part::Thinking { text, .. } if !text.is_empty());
+    has(|part| matches!(part, Part::ToolCall { .. })) && !has(thought)
 }
 
 fn call_id(part: &Part) -> Option<&str> {
@@ -96,9 +101,9 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
         if !quirks.reasoning_content && forget(turn) {
             dropped.push(format!("messages[{index}].thinking"));
         }
-        if wants_thoughts(target) && turn["reasoning_content"].is_null() && calls(turn) {
-            // Another model called, and its thoughts are not here: an empty one is taken.
-            turn["reasoning_content"] = json!("");
+        if wants_thoughts(target) && turn["reasoning_content"].as_str().is_none_or(str::is_empty) && calls(turn) {
+            // Another model called, and its thoughts are not here.
+            turn["reasoning_content"] = json!(UNKNOWN_THOUGHT);
         }
         if let Some(most) = quirks.longest_call_id {
             shorten_ids(turn, most);
