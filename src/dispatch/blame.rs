@@ -17,6 +17,12 @@ pub fn attributed_to(mut error: ApiError, who: &str, secrets: &Secrets) -> ApiEr
     error
 }
 
+/// Whether a vendor will say the same a moment later, too: of our key, or of our name of its model. A quota may be one of
+/// a minute.
+pub fn is_lasting(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Authentication | ErrorKind::Permission | ErrorKind::NotFound)
+}
+
 /// The kind that a client is told. What a vendor holds against our key, our account, our names of its models is
 /// nothing that the client could mend by another credential.
 pub fn client_kind(kind: ErrorKind) -> ErrorKind {

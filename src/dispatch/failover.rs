@@ -30,7 +30,7 @@ use super::reply::Answering;
 use super::{blame, pick, tee};
 use crate::codec;
 use crate::config;
-use crate::protocol::{ApiError, ErrorKind, OutcomeStatus};
+use crate::protocol::{ApiError, ErrorKind, ModelName, OutcomeStatus};
 use crate::route::Excluded;
 use crate::route::Plan;
 use crate::upstream::{Backoff, Client, Deployment, Model, Permit, Refused, RetryBudget, Verdict};
@@ -113,7 +113,7 @@ impl Dispatcher {
         tokio::select! {
             biased;
             reply = self.walk(plan, job, settings, report) => reply,
-            () = self.closing.cancelled() => Err(Failure { error: tee::closed(), causes: Vec::new() }),
+            () = self.closing.cancelled() => Err(Failure { error: tee::closed(), causes: Vec::new(), lasting: false }),
         }
     }
 
@@ -142,7 +142,8 @@ impl Dispatcher {
                 Found::Nothing => failovers += 1,
             }
         }
-        let failure = summarise(walk.calls, walk.causes, &plan.away);
+        let lasting = walk.is_lasting(plan);
+        let failure = Failure { lasting, ..summarise(walk.calls, walk.causes, &plan.away) };
         walk.report.end(OutcomeStatus::Failed(failure.error.kind));
         Err(failure)
     }
@@ -338,6 +339,18 @@ impl<'a> Walk<'a> {
         None
     }
 
+    /// Whether asking again at once would end the same way: all were asked whom this request may be drawn to, and each
+    /// holds against us what time does not mend.
+    fn is_lasting(&self, plan: &Plan) -> bool {
+        let now = std::time::Instant::now();
+        let was_asked = |model: &ModelName| self.causes.iter().any(|cause| cause.model == *model);
+        let is_away = |place: &Arc<Deployment>| !self.tried.contains(&place.name) && place.back(now).is_some();
+        plan.away.is_empty()
+            && plan.decision.candidates.iter().all(|candidate| was_asked(&candidate.model))
+            && self.causes.iter().all(|cause| blame::is_lasting(cause.error.kind))
+            && !plan.candidates.iter().flat_map(|model| &model.deployments).any(is_away)
+    }
+
     /// Told at once: the client may go away before the walk is over.
     fn fail(&mut self, model: &Model, error: ApiError) {
         self.report.so_far().causes.push((model.name.clone(), error.kind));
@@ -382,11 +395,11 @@ fn unready(model: &Model) -> ApiError {
 fn summarise(calls: u32, causes: Vec<Cause>, away: &[Excluded]) -> Failure {
     let Some(last) = causes.last() else {
         let error = ApiError::new(ErrorKind::Unavailable, "no model could be tried in time");
-        return Failure { error, causes };
+        return Failure { error, causes, lasting: false };
     };
     // The request itself was at fault: what the vendor said is what the client needs.
     if matches!(next(&last.error), Next::GiveUp) {
-        return Failure { error: last.error.clone(), causes };
+        return Failure { error: last.error.clone(), causes, lasting: false };
     }
     let first = causes[0].error.kind;
     let kind = match first {
@@ -410,7 +423,7 @@ fn summarise(calls: u32, causes: Vec<Cause>, away: &[Excluded]) -> Failure {
     }
     let mut error = ApiError::new(kind, message);
     error.retry_after = causes.iter().filter_map(|cause| cause.error.retry_after).min();
-    Failure { error, causes }
+    Failure { error, causes, lasting: false }
 }
 
 #[cfg(test)]

@@ -76,4 +76,6 @@ pub struct Failure {
     pub error: ApiError,
     /// What failed, in order.
     pub causes: Vec<Cause>,
+    /// Whether asking again at once would end the same way.
+    pub lasting: bool,
 }

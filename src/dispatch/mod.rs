@@ -18,7 +18,7 @@ mod reply;
 mod tee;
 mod usage;
 
-pub use blame::{attributed_to, client_kind};
+pub use blame::{attributed_to, client_kind, is_lasting};
 pub use failover::Dispatcher;
 pub use job::{Cause, Failure, Job, Reply, ReplyBody};
 pub use outcome::{Outcome, Report, Step};

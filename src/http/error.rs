@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::codec;
 use crate::protocol::{ApiError, Dialect};
@@ -14,12 +14,22 @@ pub struct Rejection {
     pub dialect: Dialect,
     /// What it says.
     pub error: ApiError,
+    /// Whether asking again at once would end the same way.
+    pub lasting: bool,
 }
+
+/// What the SDKs of OpenAI and Anthropic heed, and assistants built on them: a 502 is asked again else, up to ten times.
+static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 impl Rejection {
     /// An error for a client of `dialect`.
     pub fn new(dialect: Dialect, error: ApiError) -> Self {
-        Self { dialect, error }
+        Self { dialect, error, lasting: false }
+    }
+
+    /// The same, where asking again at once would end the same way, or may not.
+    pub fn lasting(self, lasting: bool) -> Self {
+        Self { lasting, ..self }
     }
 
     /// An error for whoever speaks the gateway's own dialect.
@@ -47,6 +57,9 @@ impl IntoResponse for Rejection {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(wait) = self.error.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil() as u64));
+        }
+        if self.lasting {
+            headers.insert(SHOULD_RETRY.clone(), HeaderValue::from_static("false"));
         }
         response.extensions_mut().insert(Refused(self.error.kind));
         response

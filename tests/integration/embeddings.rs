@@ -158,6 +158,19 @@ async fn the_soonest_of_all_times_to_come_back_is_told() {
 }
 
 #[tokio::test]
+async fn a_refused_key_says_that_asking_again_is_in_vain() {
+    for (status, retry) in [(401, Some("false")), (500, None)] {
+        let mock = Mock::start(move |_| Script { status, ..Script::whole("{}") }).await;
+        let models = "[models.embedder]\nprovider = 'a'\n";
+        let gateway = TestGateway::before(&providers(mock.address, mock.address), models).await;
+        let response = gateway.post("/v1/embeddings", json!({ "model": "embedder", "input": "one" })).await;
+        assert_eq!(response.status(), 502);
+        assert_eq!(response.headers().get("x-should-retry").map(|told| told.to_str().unwrap()), retry);
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn many_at_once_share_what_is_left_of_a_day() {
     let mock = Mock::start(|_| embedding(1000, 300)).await;
     let models = "[models.embedder]\nprovider = 'a'\nprice = { input = 1000.0, output = 0.0 }\n\

@@ -136,6 +136,24 @@ async fn what_a_vendor_says_of_our_key_is_not_passed_on() {
 }
 
 #[tokio::test]
+async fn a_failure_that_will_last_says_that_asking_again_is_in_vain() {
+    let gateway = TestGateway::start(IN_ORDER).await;
+    for (model, status, lasts) in
+        [("gpt-4o", 401, true), ("gpt-4o", 404, true), ("gpt-4o", 500, false), ("auto", 401, false)]
+    {
+        gateway.sandbox.faults().set("*", Fault::Status { status, retry_after: None }, Times::Always);
+        for path in CLIENTS {
+            let response = gateway.post(path, ask(path, model, "Hello")).await;
+            assert_eq!(response.status(), 502, "{path} {model} {status}");
+            let told = response.headers().get("x-should-retry").map(|told| told.to_str().unwrap());
+            // Of more models than are tried for a request another may be drawn the next time.
+            assert_eq!(told, lasts.then_some("false"), "{path} {model} {status}");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn models_that_are_passed_over_are_no_failovers() {
     // The second has no larger context than the first, and is not asked.
     let gateway = TestGateway::start(

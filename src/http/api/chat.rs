@@ -146,7 +146,7 @@ async fn answer(
     let mut response = match reply {
         Ok(reply) => respond(dialect, &job.request, &decision, reply),
         Err(failure) => {
-            let mut response = Rejection::new(dialect, failure.error).into_response();
+            let mut response = Rejection::new(dialect, failure.error).lasting(failure.lasting).into_response();
             say(response.headers_mut(), &DECISION, decision.id.to_string());
             response
         }

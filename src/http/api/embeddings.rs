@@ -24,7 +24,7 @@ use crate::http::middleware::limit::{Amount, Taken};
 use crate::http::middleware::request_id::ToldLater;
 use crate::http::state::Gateway;
 use crate::http::to_the_end;
-use crate::protocol::{ApiError, Dialect, RequestId, Usage, Usd};
+use crate::protocol::{ApiError, Dialect, ErrorKind, RequestId, Usage, Usd};
 use crate::telemetry::Ended;
 
 /// Passes embeddings through. The model is one of the catalog, or `provider/model-id` for any other.
@@ -67,22 +67,36 @@ pub async fn embed(
             let spent = settle(&gateway, &mut taken, estimated, &embedders, &answered);
             tell(&gateway, &embedders, &asker, began.elapsed(), &answered, spent);
             drop(permit);
+            let lasting = is_lasting(&embedders, &answered.causes);
             // Whose fault it is the log and the metrics know; the client's it is not.
-            answered.answer.map_err(|error| ApiError { kind: dispatch::client_kind(error.kind), ..error })
+            let told = |error: ApiError| ApiError { kind: dispatch::client_kind(error.kind), ..error };
+            Ok(answered.answer.map_err(|error| Rejection::new(Dialect::OpenAi, told(error)).lasting(lasting)))
         });
         let mut response = match answer.await {
-            Ok(bytes) => {
+            Ok(Ok(bytes)) => {
                 let bytes = if wants_base64 { codec::embeddings_in_base64(bytes) } else { bytes };
                 let mut response = bytes.into_response();
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 response
             }
+            Ok(Err(rejection)) => rejection.into_response(),
             Err(error) => Rejection::new(Dialect::OpenAi, error).into_response(),
         };
         response.extensions_mut().insert(ToldLater);
         Ok(response)
     };
     run.await.map_err(|error: ApiError| Rejection::new(Dialect::OpenAi, error))
+}
+
+/// Whether asking again at once would end the same way: each holds against us what time does not mend, and none is
+/// about to be back.
+fn is_lasting(embedders: &Embedders, causes: &[ErrorKind]) -> bool {
+    let now = Instant::now();
+    let is_away = match embedders {
+        Embedders::Listed { places, .. } => places.iter().any(|place| place.back(now).is_some()),
+        Embedders::Unlisted { .. } => false,
+    };
+    !is_away && !causes.is_empty() && causes.iter().all(|kind| dispatch::is_lasting(*kind))
 }
 
 /// Puts accounts right by what vendors charge for: tokens, and their price. Some servers never count, and of a call
