@@ -127,12 +127,18 @@ async fn not_found(uri: http::Uri) -> Rejection {
     Rejection::new(dialect_of(path), ApiError::new(ErrorKind::NotFound, message))
 }
 
-async fn wrong_method(method: http::Method, uri: http::Uri) -> axum::response::Response {
+async fn wrong_method(method: http::Method, uri: http::Uri, headers: http::HeaderMap) -> axum::response::Response {
     use axum::response::IntoResponse;
-    let said = format!("this endpoint does not take {method}; the header `allow` says what it takes");
+    let (status, said) = if uri.path() == "/v1/responses" && headers.contains_key(http::header::UPGRADE) {
+        // Codex wants a WebSocket first: by this status it knows at once that there is none, by another it asks seven times.
+        (http::StatusCode::UPGRADE_REQUIRED, "no WebSocket is spoken here: POST to this endpoint".to_owned())
+    } else {
+        let said = format!("this endpoint does not take {method}; the header `allow` says what it takes");
+        (http::StatusCode::METHOD_NOT_ALLOWED, said)
+    };
     let error = ApiError::new(ErrorKind::InvalidRequest, said);
     let mut response = Rejection::new(dialect_of(uri.path()), error).into_response();
-    *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+    *response.status_mut() = status;
     response
 }
 

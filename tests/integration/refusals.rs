@@ -47,6 +47,25 @@ async fn a_prompt_that_fits_no_context_is_told_by_the_dialects_own_code() {
 }
 
 #[tokio::test]
+async fn who_wants_a_web_socket_hears_at_once_that_there_is_none() {
+    let gateway = TestGateway::start("").await;
+    for (path, upgrade, status) in
+        [("/v1/responses", true, 426), ("/v1/responses", false, 405), ("/v1/messages", true, 405)]
+    {
+        let mut request = gateway.http.get(gateway.url(path));
+        if upgrade {
+            request = request.header("connection", "upgrade").header("upgrade", "websocket");
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        let answer: Value = response.json().await.unwrap();
+        let said = answer["error"]["message"].as_str().unwrap();
+        assert_eq!(said.contains("WebSocket"), status == 426, "{said}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_method_or_a_model_that_is_not_there_is_named() {
     let gateway = TestGateway::start("[aliases]\nours = 'gpt-4o'").await;
     let response = gateway.http.get(gateway.url("/v1/messages")).send().await.unwrap();
