@@ -43,6 +43,7 @@ use crate::protocol::{ApiError, ChatRequest, ChatResponse, Dialect, FinishReason
 pub use embeddings::{embeddings_in_base64, vector_in_base64};
 pub use forced::ForcedCall;
 pub(crate) use lines::BYTE_ORDER_MARK;
+pub use native::NO_OLLAMA;
 pub use secrets::Secrets;
 pub use stream::{StreamDecoder, StreamEncoder};
 pub use whole_events::WholeEvents;

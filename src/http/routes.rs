@@ -11,6 +11,7 @@ use super::error::{Rejection, dialect_of};
 use super::middleware::{oversize, request_id};
 use super::state::Gateway;
 use super::{admin, api, dashboard};
+use crate::codec;
 use crate::protocol::{ApiError, ErrorKind};
 
 /// A path, and who answers there.
@@ -115,12 +116,26 @@ fn finish(router: Router<Arc<Gateway>>, gateway: Arc<Gateway>, cors: Option<Cors
     }
 }
 
+/// What Ollama's clients call besides `/api/chat`.
+const OF_OLLAMA: [&str; 8] = [
+    "/api/embed",
+    "/api/embeddings",
+    "/api/generate",
+    "/api/ps",
+    "/api/pull",
+    "/api/show",
+    "/api/tags",
+    "/api/version",
+];
+
 async fn not_found(uri: http::Uri) -> Rejection {
     let path = uri.path();
     let message = if path.starts_with("/v1/responses/") || path.starts_with("/v1/conversations") {
         "Pointsman keeps no answers: of the Responses API there is POST /v1/responses alone, with the whole input"
     } else if ["/chat/completions", "/responses", "/messages"].iter().any(|end| path.ends_with(end)) {
         "there is no such endpoint: OpenAI's clients take http://HOST:PORT/v1 as their base URL, Anthropic's http://HOST:PORT"
+    } else if OF_OLLAMA.contains(&path) {
+        codec::NO_OLLAMA
     } else {
         "there is no such endpoint; see /openapi.json on the admin listener"
     };

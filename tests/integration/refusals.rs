@@ -66,6 +66,26 @@ async fn who_wants_a_web_socket_hears_at_once_that_there_is_none() {
 }
 
 #[tokio::test]
+async fn clients_of_ollama_are_told_that_this_is_none() {
+    let gateway = TestGateway::start("").await;
+    let chat = async |agent: &str, stream: bool| {
+        let mut body = ask("/api/chat", "gpt-4o", "hi");
+        body["stream"] = json!(stream);
+        let request = gateway.http.post(gateway.url("/api/chat")).header("user-agent", agent).body(body.to_string());
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let (status, said) = chat("ollama-python/0.6.3 (x86_64 linux) Python/3.12", true).await;
+    assert!(status == 400 && said.contains("no Ollama server"), "{status} {said}");
+    assert_eq!(chat("ollama-python/0.6.3 (x86_64 linux) Python/3.12", false).await.0, 200);
+    assert_eq!(chat("curl/8", true).await.0, 200);
+    let response = gateway.http.get(gateway.url("/api/tags")).send().await.unwrap();
+    assert_eq!(response.status(), 404);
+    assert!(response.text().await.unwrap().contains("no Ollama server"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_method_or_a_model_that_is_not_there_is_named() {
     let gateway = TestGateway::start("[aliases]\nours = 'gpt-4o'").await;
     let response = gateway.http.get(gateway.url("/v1/messages")).send().await.unwrap();

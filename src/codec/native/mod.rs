@@ -9,6 +9,8 @@ pub(super) mod stream;
 
 use serde_json::{Value, json};
 
+pub use request::NO_OLLAMA;
+
 use crate::protocol::Usage;
 
 pub(super) fn usage(usage: &Usage) -> Value {

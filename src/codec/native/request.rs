@@ -9,6 +9,12 @@ use crate::protocol::{ApiError, ChatRequest, Reasoning, RoutingOptions};
 /// Fields that hold whole numbers.
 const COUNTS: [&str; 3] = ["max_tokens", "top_k", "seed"];
 
+/// What clients of Ollama are told, whose `/api/chat` is another.
+pub const NO_OLLAMA: &str = "this is no Ollama server: take its models by OpenAI's API, with /v1 behind the address";
+
+/// Fields by which those clients are known.
+const OF_OLLAMA: [&str; 5] = ["format", "images", "keep_alive", "options", "think"];
+
 /// Reads a request.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let mut fields = Object::parse(body)?;
@@ -67,8 +73,30 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     leftovers.extend(fields.rest());
     match leftovers.keys().next() {
         Some(key) => {
-            Err(ApiError::invalid(format!("`{key}` is no field of /api/chat or /api/route")).at(key.as_str()))
+            let of_ollama = OF_OLLAMA.iter().any(|known| key.rsplit('.').next() == Some(known));
+            let hint = if of_ollama { format!("; {NO_OLLAMA}") } else { String::new() };
+            Err(ApiError::invalid(format!("`{key}` is no field of /api/chat or /api/route{hint}")).at(key.as_str()))
         }
         None => Ok(request),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_it_for_ollamas_is_told_that_it_is_not() {
+        let turn = |more: &str| format!(r#"{{"messages":[{{"role":"user","content":"hi"{more}}}]"#);
+        for (body, field, is_ollamas) in [
+            (turn("") + r#","options":{"num_ctx":4096}}"#, "options", true),
+            (turn("") + r#","think":false}"#, "think", true),
+            (turn(r#","images":["AAAA"]"#) + "}", "messages[0].images", true),
+            (turn("") + r#","optoins":{}}"#, "optoins", false),
+        ] {
+            let error = decode(body.as_bytes()).unwrap_err();
+            assert!(error.message.contains(field), "{}", error.message);
+            assert_eq!(error.message.contains(NO_OLLAMA), is_ollamas, "{}", error.message);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
@@ -171,11 +171,20 @@ pub(super) fn read_request(dialect: Dialect, bytes: &[u8], headers: &HeaderMap) 
     let mut request = codec::decode_request(dialect, bytes).map_err(|error| packed(headers).unwrap_or(error))?;
     wishes::merge(headers, &mut request.routing)?;
     wishes::check(&request.routing)?;
+    // They read a plain answer of ours, and nothing else of it.
+    if dialect == Dialect::Native && (request.stream || !request.tools.is_empty()) && is_ollamas(headers) {
+        return Err(ApiError::invalid(codec::NO_OLLAMA));
+    }
     // What leads to no model is compared with all that there are.
     if request.model.len() > wishes::NAME {
         return Err(ApiError::invalid(format!("a model's name has at most {} bytes", wishes::NAME)).at("model"));
     }
     Ok(request)
+}
+
+/// Whether one of Ollama's own client libraries asks (`ollama-python/0.6.3`, `ollama-js/0.6.0`).
+fn is_ollamas(headers: &HeaderMap) -> bool {
+    headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"ollama"))
 }
 
 /// What to say of a body that cannot be read because it was compressed. Bodies are taken as they are: unpacking them would
