@@ -286,6 +286,11 @@ impl Gateway {
     ) -> Result<T, TokenError> {
         let _one_at_a_time = self.changing_tokens.lock();
         let dir = &self.live().config.server.data_dir;
+        let path = Tokens::path(dir);
+        // A file of the change alone would take all the others out of force.
+        if !self.tokens().is_empty() && !path.exists() {
+            return Err(TokenError::Gone(path));
+        }
         let (tokens, changed) = Tokens::change(dir, change)?;
         self.set_tokens(tokens);
         Ok(changed)

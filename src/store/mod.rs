@@ -39,6 +39,7 @@ mod settings;
 mod signals;
 mod snapshots;
 mod tokens;
+mod transient;
 mod trees;
 mod worth;
 
