@@ -138,7 +138,7 @@ impl Store {
         Self::with(dir, settings, trees, OpenReport { state: OpenState::Opened, migrated_from })
     }
 
-    /// A store that lives in memory and dies with its last handle: for tests and for `demo`.
+    /// A store that lives in memory and dies with its last handle: for tests, and for `route` where there is no log.
     ///
     /// # Errors
     /// When there is no memory for it.
