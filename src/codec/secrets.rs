@@ -9,6 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use super::errors::shorten;
 use super::lines::{BYTE_ORDER_MARK, Events};
 use super::whole_events::first_end;
 use crate::protocol::ApiError;
@@ -51,9 +52,11 @@ impl Secrets {
         Self { values }
     }
 
-    /// Hides them in all that an error says.
+    /// Hides them in all that an error says, and only then shortens its message: cut before, the first letters of a
+    /// secret could stay; and were those looked for, whoever is quoted with a guess would see whether they are right.
     pub fn hide_in_error(&self, error: &mut ApiError) {
         self.hide_in_text(&mut error.message);
+        error.message = shorten(&error.message);
         if let Some(param) = &mut error.param {
             self.hide_in_text(param);
         }
@@ -134,12 +137,6 @@ impl Secrets {
             if text.contains(value.as_str()) {
                 *text = text.replace(value.as_str(), HIDDEN);
             }
-            // A text that was shortened may end in the middle of one.
-            let begun = text.strip_suffix("...").unwrap_or_default();
-            let cut = (SHORTEST..value.len()).rev().filter(|end| value.is_char_boundary(*end));
-            if let Some(end) = cut.filter(|end| begun.ends_with(&value[..*end])).max() {
-                *text = format!("{}{HIDDEN}...", &begun[..begun.len() - end]);
-            }
         }
     }
 }
@@ -154,9 +151,9 @@ fn is_of_an_answer(said: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::decode_error;
+    use super::super::{StreamDecoder, decode_error, decode_response};
     use super::*;
-    use crate::protocol::{Dialect, ErrorKind};
+    use crate::protocol::{Dialect, ErrorKind, StreamEvent};
 
     const KEY: &str = "sk-evilSECRETkey";
 
@@ -180,14 +177,42 @@ mod tests {
     }
 
     #[test]
-    fn a_key_at_the_end_of_what_was_shortened_is_hidden_as_far_as_it_goes() {
+    fn a_key_that_would_be_cut_is_hidden_whole() {
         for at in 470..510 {
             let said = format!("{}{KEY} and so on {}", "x".repeat(at), "y".repeat(100));
             let body = serde_json::json!({ "error": { "message": said } }).to_string();
-            let mut error = decode_error(Dialect::OpenAi, 500, body.as_bytes(), None);
-            secrets().hide_in_error(&mut error);
-            assert!(!error.message.contains(&KEY[..SHORTEST]), "{at}: {}", error.message);
-            assert!(error.message.ends_with("..."), "{at}: {}", error.message);
+            for mut error in [
+                decode_error(Dialect::OpenAi, 500, body.as_bytes(), None),
+                decode_response(Dialect::OpenAi, body.as_bytes()).unwrap_err(),
+                error_in(&format!("data: {body}\n\n")),
+            ] {
+                secrets().hide_in_error(&mut error);
+                assert!(!error.message.contains("sk-"), "{at}: {}", error.message);
+                assert!(error.message.ends_with("..."), "{at}: {}", error.message);
+            }
+        }
+    }
+
+    fn error_in(said: &str) -> ApiError {
+        let mut events = Vec::new();
+        StreamDecoder::new(Dialect::OpenAi).push(said.as_bytes(), &mut events);
+        let error = events.into_iter().find_map(|event| match event {
+            StreamEvent::Error(error) => Some(error),
+            _ => None,
+        });
+        error.unwrap()
+    }
+
+    #[test]
+    fn nobody_learns_a_key_by_what_is_hidden_of_guesses_at_its_beginning() {
+        for end in SHORTEST..KEY.len() {
+            let guess = &KEY[..end];
+            for said in [format!("{}{guess}{}", "x".repeat(500 - end), "z".repeat(50)), format!("got {guess}...")] {
+                let body = serde_json::json!({ "error": { "message": said } }).to_string();
+                let mut error = decode_error(Dialect::OpenAi, 400, body.as_bytes(), None);
+                secrets().hide_in_error(&mut error);
+                assert!(error.message.ends_with(&format!("{guess}...")), "{}", error.message);
+            }
         }
     }
 
