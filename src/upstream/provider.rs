@@ -99,9 +99,10 @@ impl Provider {
         Some(format!("{}{path}", self.base_url))
     }
 
-    /// Whether calls reach the same server as those of another do, as the same customer.
-    pub(super) fn leads_where(&self, other: &Self) -> bool {
-        self.base_url == other.base_url && self.headers == other.headers
+    /// Whether calls reach the same server as those of another do, as the same customer and in the same way.
+    pub fn leads_where(&self, other: &Self) -> bool {
+        let how = |provider: &Self| (provider.dialect, provider.roots);
+        self.base_url == other.base_url && self.headers == other.headers && how(self) == how(other)
     }
 
     /// Headers of every call, the key among them (marked sensitive, so that no debug print shows it).
