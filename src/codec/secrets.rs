@@ -4,6 +4,7 @@
 //! of them. What a vendor says of an error goes on to the client, so it is searched for what we sent, whole or in an
 //! event of a stream. Good answers pass as they are: what a model says is not the vendor's word on the call.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use bytes::Bytes;
@@ -38,17 +39,12 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// What is secret of headers with these values: a credential without its scheme, or all of it.
-    pub fn of_headers<'h>(values: impl IntoIterator<Item = &'h str>) -> Self {
-        let bare = |value: &'h str| match value.split_once(' ') {
-            Some((scheme, credential)) if SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) => {
-                credential.trim()
-            }
-            _ => value.trim(),
-        };
-        let values = values.into_iter().map(bare).filter(|value| value.len() >= SHORTEST);
-        let mut values: Vec<String> = values.map(str::to_owned).collect();
-        values.sort_unstable_by_key(|value| std::cmp::Reverse(value.len()));
+    /// What is secret of headers, by their names and values: see [`secret_parts`].
+    pub fn of_headers<'h>(headers: impl IntoIterator<Item = (&'h str, &'h str)>) -> Self {
+        let parts = headers.into_iter().flat_map(|(name, value)| secret_parts(name, value));
+        let parts = parts.filter(|part| part.len() >= SHORTEST).map(str::to_owned);
+        let mut values: Vec<String> = parts.collect::<BTreeSet<_>>().into_iter().collect();
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Self { values }
     }
 
@@ -141,6 +137,24 @@ impl Secrets {
     }
 }
 
+/// A header's value, of a credential without its scheme; and what may be quoted of it alone: a credential whose scheme
+/// is not known, each cookie's value.
+fn secret_parts<'h>(name: &str, value: &'h str) -> Vec<&'h str> {
+    let whole = match value.split_once(' ') {
+        Some((scheme, credential)) if SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) => credential.trim(),
+        _ => value.trim(),
+    };
+    let mut parts = vec![whole];
+    if name.contains("auth") {
+        parts.extend(whole.split_ascii_whitespace().next_back());
+    }
+    if name.contains("cookie") {
+        let pairs = whole.split(';').filter_map(|pair| pair.split_once('='));
+        parts.extend(pairs.map(|(_, value)| value.trim().trim_matches('"')));
+    }
+    parts
+}
+
 /// Whether a streamed event of OpenAI's or Anthropic's format is what a model says.
 fn is_of_an_answer(said: &Value) -> bool {
     let is_error = said.get("error").is_some_and(|error| !error.is_null());
@@ -158,7 +172,8 @@ mod tests {
     const KEY: &str = "sk-evilSECRETkey";
 
     fn secrets() -> Secrets {
-        Secrets::of_headers(["Bearer sk-evilSECRETkey", "Basic dXNlcjpwYXNz", "identity", "team-of-ours", "short"])
+        let values = ["Bearer sk-evilSECRETkey", "Basic dXNlcjpwYXNz", "identity", "team-of-ours", "short"];
+        Secrets::of_headers(values.map(|value| ("authorization", value)))
     }
 
     #[test]
@@ -174,6 +189,27 @@ mod tests {
         let fields = Value::Object(error.said.unwrap().fields);
         assert_eq!(fields["code"], "oops ***");
         assert_eq!(fields["x"], serde_json::json!({ "***": ["Basic ***", 1, null] }));
+    }
+
+    #[test]
+    fn what_may_be_quoted_alone_is_hidden_alone() {
+        let secrets = Secrets::of_headers([
+            ("authorization", "Key FALSECRET123456"),
+            ("cookie", "session=COOKIESECRET99; theme=dark; id=\"QUOTEDCOOKIE\""),
+            ("x-secret", "two words-of-it"),
+        ]);
+        for (said, told) in [
+            ("Key FALSECRET123456", "***"),
+            ("no FALSECRET123456 here", "no *** here"),
+            ("COOKIESECRET99 in dark", "*** in dark"),
+            ("QUOTEDCOOKIE", "***"),
+            ("words-of-it", "words-of-it"),
+            ("two words-of-it", "***"),
+        ] {
+            let mut error = ApiError::invalid(said);
+            secrets.hide_in_error(&mut error);
+            assert_eq!(error.message, told);
+        }
     }
 
     #[test]
@@ -222,7 +258,8 @@ mod tests {
         let before = error.clone();
         secrets().hide_in_error(&mut error);
         assert_eq!(error, before);
-        Secrets::of_headers(["Bearer none", "ollama", ""]).hide_in_error(&mut error);
+        let values = ["Bearer none", "ollama", ""];
+        Secrets::of_headers(values.map(|value| ("authorization", value))).hide_in_error(&mut error);
         assert_eq!(error, before);
         assert_eq!(format!("{:?}", secrets()), "Secrets(4)");
     }
