@@ -457,6 +457,8 @@ async fn discovering(gateway: Arc<Gateway>, stopped: impl Future<Output = ()>) {
         };
         tokio::select! {
             () = round => {}
+            // Nor is anything made of what was asked in the old way.
+            () = gateway.servers_changed() => {}
             () = &mut stopped => return,
         }
     }

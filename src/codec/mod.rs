@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::config::Quirks;
@@ -334,6 +335,28 @@ pub fn unread(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
         stop_sequence: None,
         usage: None,
     })
+}
+
+/// Looks at an answer of embeddings, which passes on as it is.
+///
+/// # Errors
+///
+/// `Upstream` where it is none; the error it holds, where a status of 200 brought one: then the second is true.
+pub fn check_embeddings(body: &[u8]) -> Result<(), (ApiError, bool)> {
+    #[derive(Deserialize)]
+    struct Wire {
+        error: Option<Value>,
+        data: Option<Vec<IgnoredAny>>,
+    }
+    let body = unmarked(body);
+    match serde_json::from_slice(body) {
+        Ok(Wire { error: None, data: Some(_) }) => Ok(()),
+        _ => {
+            let said: Value = serde_json::from_slice(body).unwrap_or_default();
+            let error = said.get("error").filter(|error| !error.is_null()).and_then(|_| errors::in_band(&said));
+            Err(error.map_or_else(|| (unreadable(), false), |error| (error, true)))
+        }
+    }
 }
 
 /// Gives ids to the calls of an answer whose server gave them none. `at_ms`, when it was asked for, tells one answer's calls

@@ -54,6 +54,29 @@ fn what_is_said_of_tools_where_there_are_none_goes_to_no_vendor() {
     ] {
         assert_eq!(left(body), body);
     }
+    let left_to_anthropic = |body: &str| {
+        let target = Target { dialect: Dialect::Anthropic, ..target };
+        let passed = passthrough_request(&target, body.as_bytes(), false).unwrap();
+        String::from_utf8(passed.to_vec()).unwrap()
+    };
+    for (body, rest) in [
+        (r#"{"model":"m", "tool_choice" : {"type":"auto"}, "x":1.50}"#, r#"{"model":"upstream-id", "x":1.50}"#),
+        (r#"{"tool_choice":{"type":"none"},"tools":[],"model":"m"}"#, r#"{"tools":[],"model":"upstream-id"}"#),
+        (
+            r#"{"model":"m","tool_choice":{"disable_parallel_tool_use":true,"type":"auto"}}"#,
+            r#"{"model":"upstream-id"}"#,
+        ),
+    ] {
+        assert_eq!(left_to_anthropic(body), rest, "{body}");
+    }
+    for body in [
+        r#"{"model":"upstream-id","tool_choice":{"type":"any"}}"#,
+        r#"{"model":"upstream-id","tool_choice":{"type":"auto"},"tools":[{"name":"f"}]}"#,
+        r#"{"model":"upstream-id","tool_choice":{"type":"none"},"mcp_servers":[{"name":"f"}]}"#,
+        r#"{"model":"upstream-id","tool_choice":"auto"}"#,
+    ] {
+        assert_eq!(left_to_anthropic(body), body);
+    }
     let (body, dropped) = passed(
         &Target { quirks: &MODEST, ..target },
         json!({ "model": "auto", "tools": [], "tool_choice": "auto", "reasoning_effort": "low", "x_future": 1,

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::acts::keep_if_ended;
@@ -32,7 +32,7 @@ use crate::store::{
 };
 use crate::telemetry::Metrics;
 use crate::tuner::{Budgets, Learner, Recorder};
-use crate::upstream::{Catalog, Discovered, Listing};
+use crate::upstream::{Catalog, Discovered, Listing, Provider};
 
 /// Reports (feedback, outcomes) taken at once. They wait for the disk, so they have permits of their own: a slow disk must not
 /// keep chats out.
@@ -135,6 +135,8 @@ pub struct Gateway {
     pub(super) overriding: tokio::sync::Mutex<()>,
     /// What servers listed, by provider.
     discovered: Mutex<BTreeMap<String, Listing>>,
+    /// Told once they are to be asked anew.
+    servers_changed: Notify,
     /// Makes calls.
     pub dispatcher: Dispatcher,
     /// Metrics.
@@ -208,6 +210,7 @@ impl Gateway {
             reporting: std::array::from_fn(|_| Default::default()),
             overriding: Default::default(),
             discovered: Mutex::default(),
+            servers_changed: Notify::new(),
             dispatcher: parts.dispatcher,
             metrics: parts.metrics,
             store: parts.store,
@@ -302,8 +305,7 @@ impl Gateway {
         self.resize(config.limits.max_in_flight);
         self.learner.configure(&config.learning);
         self.budgets.configure(&config.budget, now_s());
-        // Who is not asked any more says nothing, neither now nor when it is asked again.
-        self.discovered.lock().retain(|name, _| config.providers.get(name).is_some_and(config::Provider::discovers));
+        self.keep_listings(&config);
         let mut overrides = Overrides::default();
         self.change_live(|before, discovered| {
             // No file holds what operators changed.
@@ -311,7 +313,30 @@ impl Gateway {
             config.overrides = overrides.clone();
             Live::new(config, settings, discovered, Some(before))
         });
+        self.servers_changed.notify_one();
         keep_if_ended(&self.store, &overrides, &self.live().config.overrides);
+    }
+
+    /// Keeps of what servers listed what holds under another configuration.
+    fn keep_listings(&self, config: &Config) {
+        let before = self.live.load();
+        self.discovered.lock().retain(|name, listing| {
+            // Who is not asked any more says nothing, neither now nor when it is asked again.
+            let Some(settings) = config.providers.get(name).filter(|settings| settings.discovers()) else {
+                return false;
+            };
+            let old = before.catalog.provider(name);
+            if old.is_some_and(|old| !Provider::new(name, settings).leads_where(old)) {
+                // That nobody answered at another address says nothing of this one.
+                listing.forgive();
+            }
+            true
+        });
+    }
+
+    /// Waits until who is asked for models, or how, may have changed.
+    pub(crate) async fn servers_changed(&self) {
+        self.servers_changed.notified().await;
     }
 
     /// Puts in force what `make` makes of what is, and of what servers listed.
