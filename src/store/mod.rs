@@ -49,7 +49,7 @@ pub use encoding::{DecodeError, EncodeError};
 pub use error::{OpenError, StoreError};
 pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};
 pub use fingerprint::Salt;
-pub use join::{Order, Span};
+pub use join::{AHEAD_MS, Order, Span};
 pub use log::{FEEDBACK_ID_BYTES, Stored};
 pub use place::{HandOver, write_private};
 pub use query::{Filter, Page};
