@@ -59,7 +59,7 @@ pub use record::{
     OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
 };
 pub use retention::{Clock, LogSize};
-pub use rollup::{Bucket, Glance, RECENT, SingleModel, Summary, Sums, Window};
+pub use rollup::{Bucket, Glance, RECENT, SingleModel, Summary, Sums, Window, let_go};
 pub use signals::{AGAIN_WITHIN_MS, Asked, AskedAgain, Seen, signals};
 pub use snapshots::{SnapshotRecord, SnapshotState};
 pub use tokens::{NewToken, Scope, Token, TokenError, Tokens, limits_in_words};

@@ -23,7 +23,7 @@ use super::shared::{Command, LearnerStatus, Ordered, Shared};
 use crate::bandit::Snapshot;
 use crate::config::{Bandit, LearningMode};
 use crate::protocol::DecisionId;
-use crate::store::{LogSize, Order, SnapshotState, Span, StoreError};
+use crate::store::{AHEAD_MS, LogSize, Order, SnapshotState, Span, StoreError};
 
 /// How often it looks whether something is due.
 const TICK: Duration = Duration::from_millis(500);
