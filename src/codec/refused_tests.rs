@@ -195,6 +195,21 @@ fn openai_holds_an_answer_to_the_schema_of_who_speaks_to_claude() {
 }
 
 #[test]
+fn openai_holds_arguments_to_the_schema_of_who_speaks_to_claude_where_it_can() {
+    let tool = |required: Value| {
+        let schema = json!({
+            "type": "object", "properties": { "a": { "type": "string" }, "b": { "type": "string" } },
+            "required": required, "additionalProperties": false,
+        });
+        let tools = json!([{ "name": "f", "strict": true, "input_schema": schema }]);
+        let (body, dropped) = encoded(Dialect::OpenAi, &anthropic(&ask(json!({ "max_tokens": 9, "tools": tools }))));
+        (body["tools"][0]["function"].get("strict").cloned(), dropped)
+    };
+    assert_eq!(tool(json!(["a", "b"])), (Some(json!(true)), Vec::new()));
+    assert_eq!(tool(json!(["a"])), (None, vec!["tools[0].strict".to_owned()]));
+}
+
+#[test]
 fn what_is_said_of_a_schema_goes_with_it() {
     let with = |schema: Value| {
         let format = json!({ "name": "n", "description": "A colour.", "schema": schema });

@@ -501,7 +501,8 @@ impl Gateway {
     }
 
     /// Takes up what API tokens have spent in the last day, from the log: a restart must not give anybody a fresh day.
-    /// What was spent long ago has come back in part.
+    /// What was spent long ago has come back in part; what a clock spent that was ahead would be owed anew at each restart
+    /// until it has caught up.
     ///
     /// # Errors
     ///
@@ -509,7 +510,7 @@ impl Gateway {
     pub async fn recall_spending(&self) -> Result<(), ApiError> {
         const DAY_MS: i64 = 86_400_000;
         let now_ms = jiff::Timestamp::now().as_millisecond();
-        let span = Span { from_ms: Some(now_ms - DAY_MS), ..Span::default() };
+        let span = Span { from_ms: Some(now_ms - DAY_MS), ..Span::up_to(now_ms) };
         let spent = self
             .read_store(move |store| {
                 let mut spent: BTreeMap<Option<String>, f64> = BTreeMap::new();

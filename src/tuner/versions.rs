@@ -10,10 +10,7 @@ use super::gate::Ruling;
 use super::live::{self, Live, Replaced, Switches, audit, bandit_settings};
 use super::retune::Proposal;
 use super::shared::Shared;
-use crate::store::{SnapshotRecord, SnapshotState, StoreError};
-
-/// Moments that lie further ahead than this, in milliseconds, are of a clock that was ahead.
-pub(super) const AHEAD_MS: i64 = 60_000;
+use crate::store::{AHEAD_MS, SnapshotRecord, SnapshotState, StoreError};
 
 impl Shared {
     /// The version in force.

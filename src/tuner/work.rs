@@ -20,11 +20,10 @@ use super::lesson::{self, Lesson, ON_ITS_WAY_MS};
 use super::live::{self, Heard, Live, State, Switches, audit, bandit_settings};
 use super::retune::{self, Proposal};
 use super::shared::{Command, LearnerStatus, Ordered, Shared};
-use super::versions::AHEAD_MS;
 use crate::bandit::Snapshot;
 use crate::config::{Bandit, LearningMode};
 use crate::protocol::DecisionId;
-use crate::store::{LogSize, Order, SnapshotState, Span, StoreError};
+use crate::store::{AHEAD_MS, LogSize, Order, SnapshotState, Span, StoreError};
 
 /// How often it looks whether something is due.
 const TICK: Duration = Duration::from_millis(500);
@@ -291,7 +290,7 @@ impl Desk {
     /// judged beside this one before is in the log, and waits for a retune as after a start.
     fn follow_head(&mut self, now_ms: i64) -> Result<(), StoreError> {
         let (mut newest, mut looked_at) = (None, 0);
-        self.shared.store.walk(&up_to(now_ms), Order::Newest, |entry| {
+        self.shared.store.walk(&Span::up_to(now_ms), Order::Newest, |entry| {
             looked_at += 1;
             let decision = entry.decision;
             newest = (!decision.features.is_empty()).then_some((decision.feature_space, decision.features.len()));
@@ -383,7 +382,7 @@ impl Desk {
         // Whatever comes of it, the next try waits for its time.
         self.retuned = Some(began);
         self.size_at_retune = Some(store.log_size());
-        let collected = lesson::collect(&store, &up_to(read_at_ms), settings.window, &settings.reward)?;
+        let collected = lesson::collect(&store, &Span::up_to(read_at_ms), settings.window, &settings.reward)?;
         let lessons = &collected.learned;
         self.follow_head(read_at_ms)?;
         self.retuned = Some(began);
@@ -418,7 +417,7 @@ impl Desk {
         let took_ms = began.elapsed().as_secs_f64() * 1e3;
         let (version, reason) = (proposal.policy.version, &proposal.reason);
         let result = match proposal.ruling {
-            _ if lessons.is_empty() && store.newest_ms()? >= up_to(read_at_ms).until_ms => {
+            _ if lessons.is_empty() && store.newest_ms()? >= Span::up_to(read_at_ms).until_ms => {
                 "nothing is judged yet, but for what the log has of times still to come: was the clock set back?"
                     .to_owned()
             }
@@ -575,12 +574,6 @@ impl Desk {
         }
         Ok(self.shared.status())
     }
-}
-
-/// What is learned from at `now_ms`: entries of a clock that was ahead wait until it has caught up, or they would be the newest
-/// for as long.
-fn up_to(now_ms: i64) -> Span {
-    Span { until_ms: Some(now_ms + AHEAD_MS), ..Span::default() }
 }
 
 fn now_ms() -> i64 {

@@ -7,6 +7,7 @@ use super::super::carried;
 use super::super::documents::Pdf;
 use super::super::json::{Object, cannot_carry, missing, unfit, unknown};
 use super::super::openai_chat::request::effort_of;
+use super::super::openai_chat::schemas::can_be_strict;
 use super::super::user::plain_user;
 use super::super::{Encoded, Target};
 use super::blocks::is_blank;
@@ -110,11 +111,14 @@ fn tools(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> Result<(Vec<
             server.push(fields.whole());
             continue;
         }
+        let parameters = fields.take("input_schema").ok_or_else(|| missing(&fields.at("input_schema")))?;
+        // Here a property may be optional all the same, which others refuse.
+        let is_ours_alone = fields.peek("strict") == Some(&Value::Bool(true)) && !can_be_strict(&parameters);
         own.push(Tool {
             name: fields.need_string("name")?,
             description: fields.string("description")?,
-            parameters: fields.take("input_schema").ok_or_else(|| missing(&fields.at("input_schema")))?,
-            strict: fields.boolean("strict")?,
+            parameters,
+            strict: if is_ours_alone { None } else { fields.boolean("strict")? },
             cache_control: fields.take("cache_control"),
         });
         fields.take("type");
