@@ -326,7 +326,10 @@ async fn call(
         accuses: false,
     })?;
     let call = Call { endpoint: Endpoint::Embeddings, body: Some(body), headers: HeaderMap::new() };
-    let told = |error: CallError, lost: bool| Failed { error: error.told(&provider.name), lost, accuses: true };
+    let told = |error: CallError, lost: bool| {
+        let accuses = !matches!(error, CallError::NoDescriptor(_));
+        Failed { error: error.told(&provider.name), lost, accuses }
+    };
     let refused = |error: ApiError, lost: bool| Failed {
         error: dispatch::attributed_to(error, &provider.name, provider.secrets()),
         lost,
