@@ -289,13 +289,50 @@ fn a_model_that_talks_longer_than_expected_is_expected_to_cost_more() {
         plan.decision.candidates.iter().find(|candidate| candidate.model.as_str() == "dear").unwrap().cost_usd
     };
     let before = cost(&world);
-    let tokens = f64::from(USUAL_ANSWER);
     let dear = ModelName::from("dear");
     for _ in 0..100 {
-        world.lengths.observe(&dear, tokens * world.lengths.ratio(&dear), 3 * u64::from(USUAL_ANSWER));
+        world.lengths.observe(&dear, f64::from(USUAL_ANSWER), 3 * u64::from(USUAL_ANSWER), false);
     }
     let after = cost(&world);
     assert!(after > 2.5 * before && after < 3.0 * before, "{before} became {after}");
+}
+
+/// As the end of an answer has it learned.
+fn end(world: &World, plan: &Plan, came: u64) {
+    if let Some(plain) = considered(plan, "dear").1.plain_tokens {
+        world.lengths.observe(&"dear".into(), plain, came, false);
+    }
+}
+
+#[test]
+fn with_many_answers_under_way_the_expected_length_settles() {
+    let world = World::new("");
+    let mut under_way = std::collections::VecDeque::new();
+    let mut told = Vec::new();
+    for number in 0..600 {
+        let plan = world.ask(&request(), None, true, number);
+        told.push(considered(&plan, "dear").1.output_tokens);
+        under_way.push_back(plan);
+        if number >= 200 {
+            end(&world, &under_way.pop_front().unwrap(), 228);
+        }
+    }
+    assert_eq!(told[200], f64::from(USUAL_ANSWER));
+    assert!(told.iter().all(|tokens| (227.0..=400.0).contains(tokens)), "{told:?}");
+    assert!(told[599] < 240.0, "{}", told[599]);
+}
+
+#[test]
+fn what_a_request_allows_says_nothing_of_how_long_answers_are() {
+    let world = World::new("");
+    let brief = ChatRequest { max_tokens: Some(5), ..request() };
+    for number in 0..100 {
+        let plan = world.ask(&brief, None, true, number);
+        assert_eq!(considered(&plan, "dear").1.output_tokens, 5.0);
+        end(&world, &plan, 2);
+    }
+    let long = world.ask(&request(), None, true, 1);
+    assert_eq!(considered(&long, "dear").1.output_tokens, f64::from(USUAL_ANSWER));
 }
 
 #[test]

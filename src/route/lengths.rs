@@ -81,18 +81,20 @@ impl All {
 }
 
 impl Lengths {
-    /// Takes in an answer of which `expected` tokens were expected, by this very ratio.
-    pub fn observe(&self, model: &ModelName, expected: f64, came: u64) {
-        if !(expected.is_finite() && expected > 0.0) {
+    /// Takes in an answer of which `plain` tokens were expected before any ratio: by then the ratio is another than the one
+    /// that it was multiplied by. One that was `cut` off would have been longer: as long as it is expected to be by now, if
+    /// that is more than what came.
+    pub fn observe(&self, model: &ModelName, plain: f64, came: u64, cut: bool) {
+        if !(plain.is_finite() && plain > 0.0) {
             return;
         }
         let mut all = self.all.lock();
-        let plain = expected / all.ratio(model);
+        let least = if cut { plain * all.ratio(model) } else { 0.0 };
         let sums = all.models.entry(model.clone()).or_default();
         let before = sums.leaning();
         sums.count = sums.count * KEPT + 1.0;
         sums.expected = sums.expected * KEPT + plain;
-        sums.came = sums.came * KEPT + came as f64;
+        sums.came = sums.came * KEPT + (came as f64).max(least);
         let after = sums.leaning();
         all.leaning.sum += after.sum - before.sum;
         all.leaning.weight += after.weight - before.weight;
@@ -114,11 +116,11 @@ mod tests {
         assert_eq!(lengths.ratio(&model), 1.0);
         for _ in 0..60 {
             // Twice as long as the classifier says, which says 100.
-            lengths.observe(&model, 100.0 * lengths.ratio(&model), 200);
+            lengths.observe(&model, 100.0, 200, false);
         }
         assert!((lengths.ratio(&model) - 2.0).abs() < 0.1, "{}", lengths.ratio(&model));
         for _ in 0..400 {
-            lengths.observe(&model, 100.0 * lengths.ratio(&model), 50);
+            lengths.observe(&model, 100.0, 50, false);
         }
         assert!((lengths.ratio(&model) - 0.5).abs() < 0.1, "it follows: {}", lengths.ratio(&model));
     }
@@ -126,10 +128,10 @@ mod tests {
     #[test]
     fn the_first_answers_move_it_little_and_nonsense_not_at_all() {
         let (lengths, model) = (Lengths::default(), ModelName::from("a"));
-        lengths.observe(&model, 100.0, 400);
+        lengths.observe(&model, 100.0, 400, false);
         assert!((lengths.ratio(&model) - 1.5).abs() < 1e-9);
-        lengths.observe(&model, f64::NAN, 400);
-        lengths.observe(&model, 0.0, 400);
+        lengths.observe(&model, f64::NAN, 400, false);
+        lengths.observe(&model, 0.0, 400, false);
         assert!((lengths.ratio(&model) - 1.5).abs() < 1e-9);
     }
 
@@ -138,16 +140,33 @@ mod tests {
         let (lengths, untried) = (Lengths::default(), ModelName::from("untried"));
         for model in ["a", "b", "c", "d"].map(ModelName::from) {
             for _ in 0..100 {
-                lengths.observe(&model, 400.0 * lengths.ratio(&model), 200);
+                lengths.observe(&model, 400.0, 200, false);
             }
         }
         let ratio = lengths.ratio(&untried);
         assert!((0.5..0.62).contains(&ratio), "{ratio}");
         // Its own answers are the stronger word.
         for _ in 0..100 {
-            lengths.observe(&untried, 400.0 * lengths.ratio(&untried), 800);
+            lengths.observe(&untried, 400.0, 800, false);
         }
         let ratio = lengths.ratio(&untried);
         assert!((1.8..2.0).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn of_what_was_cut_off_only_that_it_was_longer_is_known() {
+        let (lengths, model) = (Lengths::default(), ModelName::from("a"));
+        for _ in 0..100 {
+            lengths.observe(&model, 100.0, 150, false);
+        }
+        let before = lengths.ratio(&model);
+        for _ in 0..100 {
+            lengths.observe(&model, 100.0, 120, true);
+        }
+        assert!((lengths.ratio(&model) - before).abs() < 0.05, "that is no news: {}", lengths.ratio(&model));
+        for _ in 0..400 {
+            lengths.observe(&model, 100.0, 300, true);
+        }
+        assert!((lengths.ratio(&model) - 3.0).abs() < 0.15, "that is: {}", lengths.ratio(&model));
     }
 }

@@ -62,6 +62,10 @@ pub struct Prediction {
     pub prior: f64,
     /// Expected tokens of the answer.
     pub output_tokens: f64,
+    /// What was expected before it was corrected by how long this model's answers have been; absent where the request or the
+    /// model allows no more than a part of that: how long the answer is says then what was allowed.
+    #[serde(skip)]
+    pub plain_tokens: Option<f64>,
     /// Expected cost, US dollars: the same as the candidate's.
     #[serde(skip)]
     pub cost_usd: f64,
