@@ -17,7 +17,7 @@ use super::visitor::{Asked, Visitor};
 use crate::chart::{Column, Columns, Plot, Point, Series};
 use crate::http::admin::overview::{self, Alternative, Overview, Window};
 use crate::http::state::{Gateway, now_s};
-use crate::store::{Bucket, Order, SingleModel, Span, Sums};
+use crate::store::{Bucket, Order, SingleModel, Span, Summary, Sums};
 use crate::tuner::BudgetStatus;
 
 /// Models that have a colour of their own in a chart; the others are drawn as one.
@@ -322,11 +322,7 @@ fn spend(found: &Overview) -> Markup {
             }
         }
     };
-    let answered: f64 = found.summary.models.values().map(|model| model.sums.answers() as f64).sum();
-    let quality = found.summary.models.iter().filter_map(|(model, bucket)| {
-        Some(found.summary.single_models.get(model)?.quality * bucket.sums.answers() as f64)
-    });
-    let predicted = (answered > 0.0).then(|| quality.sum::<f64>() / answered).filter(|value| *value > 0.0);
+    let predicted = predicted_quality(&found.summary).filter(|value| *value > 0.0);
     let table = markup! {
         table {
             thead { tr { th scope="col" { "Strategy" } th scope="col" { "" span.hidden { "Drawn" } } th.num scope="col" { "Cost" } th.num scope="col" { "Good answers" } } }
@@ -350,6 +346,17 @@ fn spend(found: &Overview) -> Markup {
         (table_box(Label::By("spend-title"), &table))
         p.hint { "What others would have cost is predicted per request and corrected by what was really spent; their share of good answers is the prediction made when each request came: of two that are within ten points either may be the better." }
     }
+}
+
+/// How good the answers were to be by what was predicted of who gave them, of those of whom anything was.
+fn predicted_quality(summary: &Summary) -> Option<f64> {
+    let (mut good, mut answered) = (0.0, 0.0);
+    for (model, bucket) in &summary.models {
+        let Some(single) = summary.single_models.get(model) else { continue };
+        let answers = bucket.sums.answers() as f64;
+        (good, answered) = (good + single.quality * answers, answered + answers);
+    }
+    (answered > 0.0).then(|| good / answered)
 }
 
 /// How spending stands, and what it does to the choice.
@@ -440,7 +447,6 @@ fn tasks(tasks: &BTreeMap<String, u64>) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Summary;
 
     #[test]
     fn a_rate_is_of_the_time_in_which_there_was_a_log() {
@@ -456,6 +462,18 @@ mod tests {
             let clock = Clock { starts: (0..buckets).collect(), bucket_ms: 10_800_000 };
             assert_eq!((0..buckets as usize).filter_map(|index| clock.tick(index)).count(), ticks, "{buckets}");
         }
+    }
+
+    #[test]
+    fn who_is_called_by_name_only_takes_nothing_from_the_share_of_good_answers() {
+        let mut summary = Summary::default();
+        assert_eq!(predicted_quality(&summary), None);
+        let (quality, cost_usd, cost_error_usd) = (0.94, 0.1, 0.0);
+        summary.single_models.insert("a".into(), SingleModel { quality, cost_usd, cost_error_usd });
+        for model in ["a", "by name only"] {
+            summary.models.entry(model.into()).or_default().sums.requests = 10;
+        }
+        assert!((predicted_quality(&summary).unwrap() - 0.94).abs() < 1e-12);
     }
 
     #[test]
