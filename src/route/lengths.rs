@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::protocol::ModelName;
 
@@ -41,7 +42,12 @@ struct Leaning {
     weight: f64,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+/// What is kept of them over a restart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeptLengths(HashMap<ModelName, Sums>);
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Sums {
     count: f64,
     expected: f64,
@@ -81,6 +87,22 @@ impl All {
 }
 
 impl Lengths {
+    /// Those that were kept.
+    pub fn of(KeptLengths(mut models): KeptLengths) -> Self {
+        models.retain(|_, Sums { count, expected, came }| {
+            [*count, *expected, *came].iter().all(|sum| sum.is_finite() && *sum >= 0.0)
+        });
+        let leanings = models.values().map(Sums::leaning);
+        let leaning = leanings
+            .fold(Leaning::default(), |all, one| Leaning { sum: all.sum + one.sum, weight: all.weight + one.weight });
+        Self { all: Mutex::new(All { models, leaning }) }
+    }
+
+    /// What is to be kept.
+    pub fn kept(&self) -> KeptLengths {
+        KeptLengths(self.all.lock().models.clone())
+    }
+
     /// Takes in an answer of which `plain` tokens were expected before any ratio: by then the ratio is another than the one
     /// that it was multiplied by. One that was `cut` off would have been longer: as long as it is expected to be by now, if
     /// that is more than what came.
@@ -133,6 +155,22 @@ mod tests {
         lengths.observe(&model, f64::NAN, 400, false);
         lengths.observe(&model, 0.0, 400, false);
         assert!((lengths.ratio(&model) - 1.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_was_kept_says_the_same_of_all() {
+        let lengths = Lengths::default();
+        for (model, came) in [("a", 200), ("b", 50)] {
+            (0..30).for_each(|_| lengths.observe(&model.into(), 400.0, came, false));
+        }
+        let again = Lengths::of(lengths.kept());
+        for model in ["a", "b", "untried"].map(ModelName::from) {
+            let (ratio, before) = (again.ratio(&model), lengths.ratio(&model));
+            assert!((ratio - before).abs() < 1e-9 && ratio < 0.7, "{model:?}: {ratio} {before}");
+        }
+        let mut kept = lengths.kept();
+        kept.0.values_mut().for_each(|sums| sums.came = f64::NAN);
+        assert_eq!(Lengths::of(kept).ratio(&"a".into()), 1.0);
     }
 
     #[test]
