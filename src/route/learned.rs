@@ -232,6 +232,7 @@ fn predict(
         cost_usd: price.of(&usage).0,
         latency_s: measured.or_else(|| model.latency().map(|latency| latency.as_secs_f64())),
         cached_usd: here.then(|| saved(price, tokens)),
+        cacheable_usd: cached.filter(|_| !here).map(|_| saved(price, tokens)),
         // That nothing is cached elsewhere is in the price there. Who has paid for filling a cache pays for the next, too.
         switching_usd: cached.filter(|cached| !here && cached.is_paid_for).map_or(0.0, |_| filling(price, tokens)),
         utility: 0.0,

@@ -216,6 +216,19 @@ fn a_conversation_leaves_a_cache_that_costs_more_than_a_cheaper_model_without() 
 }
 
 #[test]
+fn what_a_cache_would_have_saved_is_known_of_a_model_that_the_conversation_is_not_on() {
+    let mut world = World::new("");
+    world.config = world.config.replace("output = 0.4", "output = 0.4, cache_read = 0.01");
+    let plan = long_on_dear(&world, 10_000);
+    let (_, stays) = considered(&plan, "dear");
+    let (_, leaves) = considered(&plan, "cheap");
+    let saved = |of: f64| of * (0.1 - 0.01) / (5.0 - 0.5);
+    assert!((leaves.cacheable_usd.unwrap() - saved(stays.cached_usd.unwrap())).abs() < 1e-12, "{leaves:?}");
+    assert_eq!(stays.cacheable_usd, None);
+    assert_eq!(considered(&world.ask(&request(), None, true, 1), "cheap").1.cacheable_usd, None);
+}
+
+#[test]
 fn what_no_answer_showed_to_be_cached_is_not_priced_so() {
     let mut world = World::new("");
     world.config = world.config.replace("input = 0.1, output = 0.4", "input = 5.0, output = 10.0");

@@ -76,6 +76,10 @@ pub struct Prediction {
     /// model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_usd: Option<f64>,
+    /// What its prompt cache would save of `cost_usd` if the conversation, which is on another model, had been on this one, US
+    /// dollars.
+    #[serde(skip)]
+    pub cacheable_usd: Option<f64>,
     /// What filling this model's prompt cache would cost beyond `cost_usd`, were the conversation to move here, US
     /// dollars.
     pub switching_usd: f64,

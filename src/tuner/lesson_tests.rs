@@ -21,6 +21,7 @@ pub(in crate::tuner) fn decision(number: u64) -> DecisionRecord {
         cost_usd: 0.001,
         latency_s: None,
         cached_usd: None,
+        cacheable_usd: None,
         switching_usd: 0.0,
         utility: 0.5,
         propensity: 0.5,

@@ -136,8 +136,8 @@ impl Cell {
         for option in &fact.options {
             let single = self.single.entry(option.model).or_default();
             step(&mut single.count, more);
-            single.cost += sign * option.cost_usd;
-            single.cost_squared += sign * option.cost_usd * option.cost_usd;
+            single.cost += sign * option.alone_usd;
+            single.cost_squared += sign * option.alone_usd * option.alone_usd;
             if option.predicted {
                 step(&mut single.predicted, more);
                 single.quality += sign * f64::from(option.quality);

@@ -233,6 +233,27 @@ fn what_nobody_predicted_is_no_prediction() {
 }
 
 #[test]
+fn a_model_that_a_conversation_was_never_on_would_have_had_its_prompt_cached_too() {
+    let store = Store::in_memory().unwrap();
+    for number in 0..20 {
+        let mut one = decision(NOW - MINUTE, number * 20 + 1);
+        one.request.dry_run = false;
+        // The conversation is on `a`. `b` is its twin, but for what is cached.
+        one.candidates.truncate(2);
+        let [a, b] = &mut one.candidates[..] else { unreachable!() };
+        (a.cost_usd, a.cached_usd) = (0.001, Some(0.009));
+        (b.cost_usd, b.cacheable_usd) = (0.010, Some(0.009));
+        let mut end = outcome(one.id, 1, "a");
+        end.cost_usd = Some(0.001);
+        append(&store, &[one], &[end], &mut []);
+    }
+    let singles = store.summary(Window::Hour, NOW + 1).single_models;
+    for model in ["a", "b"] {
+        assert!((singles[model].cost_usd - 0.02).abs() < 1e-9, "{singles:?}");
+    }
+}
+
+#[test]
 fn an_entry_of_the_future_hides_nothing_of_now() {
     let store = Store::in_memory().unwrap();
     fill(&store, 100, 50 * MINUTE);
