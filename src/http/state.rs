@@ -19,6 +19,7 @@ use super::ledger::{self, Asking, Conversation};
 use super::middleware::limit::Limiter;
 use super::monitor::Monitor;
 use super::refusals::Refusals;
+use super::remember;
 use super::session::Door;
 use crate::classifier::{Classifier, Missed, Reading};
 use crate::config::{self, Config, Overrides, Setting, Strategy};
@@ -202,6 +203,7 @@ impl Gateway {
         let in_flight = parts.live.config.limits.max_in_flight;
         let seed = parts.live.config.routing.seed.unwrap_or_else(rand::random);
         let dice = SmallRng::seed_from_u64(seed);
+        let lengths = remember::lengths(&parts.store);
         Self {
             live: ArcSwap::from_pointee(parts.live),
             tokens: ArcSwap::from_pointee(parts.tokens),
@@ -219,7 +221,7 @@ impl Gateway {
             learner: parts.learner,
             budgets: parts.budgets,
             speeds: Speeds::default(),
-            lengths: Lengths::default(),
+            lengths,
             conversations: Conversations::default(),
             dice: Mutex::new(dice),
             limiter: Arc::default(),

@@ -18,6 +18,7 @@ use super::guard::{self, Part, Tally, is_by_policy};
 use super::hindsight::{Hindsight, Would};
 use super::lesson::{self, Lesson, ON_ITS_WAY_MS};
 use super::live::{self, Heard, Live, State, Switches, audit, bandit_settings};
+use super::made_of::MadeOf;
 use super::retune::{self, Proposal};
 use super::shared::{Command, LearnerStatus, Ordered, Shared};
 use crate::bandit::Snapshot;
@@ -388,7 +389,8 @@ impl Desk {
         self.retuned = Some(began);
         self.catch_up(lessons);
         let live = self.shared.live.load_full();
-        let known = (&live.policy, self.reach_of(&live, &retune::of_newest_head(lessons))?);
+        let reach = self.reach_of(&live)?;
+        let known = (&live.policy, &reach);
         let mut proposal = retune::propose(&collected, known, bandit_settings(&settings.bandit), &settings.gate)?;
         self.new = 0;
         if let Some(why) = self.shared.switches.load().frozen(read_at_ms) {
@@ -443,12 +445,16 @@ impl Desk {
         Ok((newest == *policy).then_some(version))
     }
 
-    /// How much of `lessons` a policy has learned from: what its version was made of, and what it has taken in since.
-    fn reach_of(&self, live: &Live, lessons: &[Lesson]) -> Result<Reach, StoreError> {
-        let made_of = live.policy.learned_from().saturating_sub(live.revision);
-        let made = self.shared.store.snapshot(live.policy.version)?.filter(|_| made_of > 0);
-        let only_since = Reach { judgements: live.revision, ..Reach::NOTHING };
-        Ok(made.map_or(only_since, |record| Reach::of((record.made_at_ms, made_of), live.revision, lessons)))
+    /// How much of the log a policy has learned from: what its version was made of, and what it has taken in since.
+    fn reach_of(&self, live: &Live) -> Result<Reach, StoreError> {
+        let store = &self.shared.store;
+        if live.policy.learned_from() <= live.revision {
+            return Ok(Reach::only_since(live.revision));
+        }
+        let made_of = MadeOf::load(store, &live.policy)?;
+        let since_ms =
+            store.snapshot(live.policy.version)?.map_or(i64::MIN, |record| record.made_at_ms - ON_ITS_WAY_MS);
+        Ok(Reach { made_of, since_ms, judgements: live.revision })
     }
 
     /// Takes the live policy back if requests under it do worse than those before.

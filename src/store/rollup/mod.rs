@@ -157,8 +157,8 @@ pub struct SingleModel {
     /// Half of the 95 % interval around it, from the spread of what was spent around the corrected predictions, and of
     /// the models around each other.
     pub cost_error_usd: f64,
-    /// Mean probability of a good answer, as predicted when the requests came.
-    pub quality: f64,
+    /// Mean probability of a good answer, as predicted when the requests came; `None` = nobody predicted any.
+    pub quality: Option<f64>,
 }
 
 /// A stretch of time in buckets, and its models.

@@ -153,7 +153,7 @@ fn singles(found: &Summary, seen: &[&Entry]) {
         let (cost, error) = ratios.cost(number, costs.iter().sum::<f64>() * share, squares * share);
         assert!((one.cost_usd - cost).abs() < 1e-9, "{model}");
         assert!((one.cost_error_usd - error).abs() < 1e-6, "{model}");
-        assert!((one.quality - quality / count).abs() < 1e-6);
+        assert!((one.quality.unwrap() - quality / count).abs() < 1e-6);
     }
 }
 
@@ -211,8 +211,45 @@ fn models_that_clients_name_say_nothing_of_the_others() {
     let after = store.summary(Window::Hour, NOW + 1).single_models;
     assert_eq!(after.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
     for (model, one) in after {
-        assert!((one.quality - before[&model].quality).abs() < 1e-9, "{model}");
+        assert!((one.quality.unwrap() - before[&model].quality.unwrap()).abs() < 1e-9, "{model}");
         assert!((one.cost_usd / before[&model].cost_usd - 1.5).abs() < 1e-9, "{model}");
+    }
+}
+
+#[test]
+fn what_nobody_predicted_is_no_prediction() {
+    let store = Store::in_memory().unwrap();
+    for number in 0..6 {
+        // As where weights choose: of the answer's cost something is expected, of its worth nothing.
+        let mut one = decision(NOW - MINUTE, number * 20 + 1);
+        one.candidates.iter_mut().for_each(|candidate| (candidate.prior, candidate.quality) = (None, 0.5));
+        one.request.dry_run = false;
+        let end = outcome(one.id, 1, "a");
+        append(&store, &[one], &[end], &mut []);
+    }
+    let singles = store.summary(Window::Hour, NOW + 1).single_models;
+    assert_eq!(singles.values().map(|one| one.quality).collect::<Vec<_>>(), [None; 3]);
+    assert!(singles.values().all(|one| one.cost_usd > 0.0), "{singles:?}");
+}
+
+#[test]
+fn a_model_that_a_conversation_was_never_on_would_have_had_its_prompt_cached_too() {
+    let store = Store::in_memory().unwrap();
+    for number in 0..20 {
+        let mut one = decision(NOW - MINUTE, number * 20 + 1);
+        one.request.dry_run = false;
+        // The conversation is on `a`. `b` is its twin, but for what is cached.
+        one.candidates.truncate(2);
+        let [a, b] = &mut one.candidates[..] else { unreachable!() };
+        (a.cost_usd, a.cached_usd) = (0.001, Some(0.009));
+        (b.cost_usd, b.cacheable_usd) = (0.010, Some(0.009));
+        let mut end = outcome(one.id, 1, "a");
+        end.cost_usd = Some(0.001);
+        append(&store, &[one], &[end], &mut []);
+    }
+    let singles = store.summary(Window::Hour, NOW + 1).single_models;
+    for model in ["a", "b"] {
+        assert!((singles[model].cost_usd - 0.02).abs() < 1e-9, "{singles:?}");
     }
 }
 
