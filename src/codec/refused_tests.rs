@@ -202,8 +202,7 @@ fn openai_holds_arguments_to_the_schema_of_who_speaks_to_claude_where_it_can() {
             "required": required, "additionalProperties": false,
         });
         let tools = json!([{ "name": "f", "strict": true, "input_schema": schema }]);
-        let (body, dropped) =
-            encoded(Dialect::OpenAi, &anthropic(&ask(json!({ "max_tokens": 9, "tools": tools }))));
+        let (body, dropped) = encoded(Dialect::OpenAi, &anthropic(&ask(json!({ "max_tokens": 9, "tools": tools }))));
         (body["tools"][0]["function"].get("strict").cloned(), dropped)
     };
     assert_eq!(tool(json!(["a", "b"])), (Some(json!(true)), Vec::new()));

@@ -280,7 +280,7 @@ fn what_comes_before_entries_of_the_future_is_counted_once() {
     let dir = tempfile::tempdir().unwrap();
     let open = || Store::open(dir.path(), &config::Store::default(), 0).unwrap().0;
     let store = open();
-    (0..300).for_each(|number| append(&store, &[decision(NOW + 1_000 + number, number as u64)], &[], &mut []));
+    (0..300).for_each(|number| append(&store, &[decision(NOW + 60 * MINUTE + number, number as u64)], &[], &mut []));
     store.flush().unwrap();
     drop(store);
     let store = open();
