@@ -77,6 +77,7 @@ const MODEST: Quirks = Quirks {
     prefill: false,
     longest_call_id: None,
     leave_out: BTreeSet::new(),
+    cannot: BTreeSet::new(),
 };
 
 fn passed(target: &Target<'_>, body: Value) -> (Value, Vec<String>) {

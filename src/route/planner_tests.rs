@@ -154,6 +154,18 @@ provider = 'claude'
     assert_eq!(names(&plan), ["opus"]);
     let small = plan.decision.excluded.iter().find(|excluded| excluded.model.as_str() == "small").unwrap();
     assert_eq!(small.reason, "its provider does not take `messages[0].content[1] (file)`");
+
+    let unable = format!("{config}[providers.open.quirks]\ncannot = ['n', 'tools', 'input_audio']\n");
+    let mut wishes = vec![two_choices, request("auto"), request("auto")];
+    wishes[1].extensions.insert("tools".into(), serde_json::json!([{ "type": "custom", "custom": { "name": "x" } }]));
+    wishes[2].messages[0].parts.push(Part::Foreign { kind: "input_audio".into(), value: serde_json::json!({}) });
+    for wish in wishes {
+        assert!(ask_in(Dialect::OpenAi, config, &wish, 1).is_ok());
+        assert!(ask_in(Dialect::OpenAi, &unable, &wish, 1).is_err(), "{wish:?}");
+    }
+    let mut usual = request("auto");
+    usual.extensions.insert("n".into(), 1.into());
+    assert!(ask_in(Dialect::OpenAi, &unable, &usual, 1).is_ok());
 }
 
 #[test]
