@@ -222,7 +222,7 @@ pub fn own_name(client: Dialect, field: &str) -> Cow<'_, str> {
     }
 }
 
-/// The first part of a request that a provider is known not to take although its dialect can say it: it stands in the
+/// The first part or field of a request that a provider is known not to take although its dialect can say it: it stands in the
 /// way as an [`obstacle`] does. Files do whatever the client speaks; the beginning of an answer does not where the
 /// client speaks the backend's dialect, and knows what that means there.
 pub fn refused_part(client: Dialect, backend: Dialect, quirks: &Quirks, request: &ChatRequest) -> Option<String> {
@@ -233,15 +233,17 @@ pub fn refused_part(client: Dialect, backend: Dialect, quirks: &Quirks, request:
         let at = request.last_turn()?;
         return Some(format!("{} (the beginning of an answer)", carried::place(client, request, at)));
     }
-    if quirks.files {
+    if quirks.files && quirks.cannot.is_empty() {
         return None;
     }
-    carried::part(client, request, |part| match part {
-        Part::Foreign { kind, value } if kind == "file" || documents::Pdf::of(kind, value).is_some() => {
+    let is_file = |kind: &str, value: &Value| kind == "file" || documents::Pdf::of(kind, value).is_some();
+    let refused = |part: &Part| match part {
+        Part::Foreign { kind, value } if !quirks.files && is_file(kind, value) || quirks.cannot.contains(kind) => {
             Some(kind.clone())
         }
         _ => None,
-    })
+    };
+    carried::part(client, request, refused).or_else(|| carried::beyond(request, &quirks.cannot))
 }
 
 /// The client's own request for a backend of the same dialect. Nearly always its body passes as [`passthrough_request`] says;

@@ -100,6 +100,7 @@ const MODEST: Quirks = Quirks {
     prefill: false,
     longest_call_id: None,
     leave_out: BTreeSet::new(),
+    cannot: BTreeSet::new(),
 };
 
 fn passed(target: &Target<'_>, body: Value) -> (Value, Vec<String>) {
@@ -143,6 +144,39 @@ fn what_a_look_alike_does_not_know_is_changed_and_the_rest_is_kept() {
     dropped.sort_unstable();
     let lost = ["messages[1].thinking", "parallel_tool_calls", "reasoning", "response_format.json_schema"];
     assert_eq!(dropped, lost);
+}
+
+#[test]
+fn who_thinks_by_itself_is_told_not_to_where_it_must_call() {
+    let quirks = Quirks { thinking: true, reasoning_effort: false, ..Quirks::default() };
+    let deepseek = Target { reasoning: true, ..target(Dialect::OpenAi, &quirks) };
+    let off = json!({ "type": "disabled" });
+    let tools = json!([{ "type": "function", "function": { "name": "f" } }]);
+    let asked = |more: Value| {
+        let mut body = json!({ "model": "m", "tools": tools, "messages": [{ "role": "user", "content": "x" }] });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        passed(&deepseek, body)
+    };
+    for choice in [json!("required"), json!({ "type": "function", "function": { "name": "f" } })] {
+        let (body, dropped) = asked(json!({ "tool_choice": choice }));
+        assert_eq!((&body["thinking"], &body["tool_choice"], dropped.len()), (&off, &choice, 0));
+        for wish in [json!({ "reasoning_effort": "high" }), json!({ "thinking": { "type": "enabled" } })] {
+            let mut wish = wish;
+            wish["tool_choice"] = choice.clone();
+            let (body, dropped) = asked(wish);
+            assert_eq!((&body["thinking"], body.get("reasoning_effort")), (&off, None));
+            assert_eq!(dropped, ["reasoning"]);
+        }
+    }
+    assert_eq!(asked(json!({ "tool_choice": "auto" })).0.get("thinking"), None);
+    let claudes = json!({
+        "max_tokens": 9, "messages": [{ "role": "user", "content": "x" }], "thinking": { "type": "adaptive" },
+        "tools": [{ "name": "f", "input_schema": { "type": "object" } }], "tool_choice": { "type": "any" },
+    });
+    let request = decode_request(Dialect::Anthropic, claudes.to_string().as_bytes()).unwrap();
+    let sent = encode_request(&deepseek, &request).unwrap();
+    let body: Value = serde_json::from_slice(&sent.body).unwrap();
+    assert_eq!((&body["thinking"], sent.dropped), (&off, vec!["reasoning".to_owned()]));
 }
 
 #[test]

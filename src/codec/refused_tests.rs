@@ -573,6 +573,37 @@ fn an_old_claude_thinks_only_where_there_is_room_and_a_thought_before() {
 }
 
 #[test]
+fn what_claude_spent_on_thinking_is_told_and_so_is_what_others_did() {
+    let usage = json!({ "input_tokens": 5, "output_tokens": 7, "output_tokens_details": { "thinking_tokens": 4 } });
+    let answer = json!({ "id": "a", "model": "m", "content": [], "stop_reason": "end_turn", "usage": usage });
+    let response = decode_response(Dialect::Anthropic, answer.to_string().as_bytes()).unwrap();
+    assert_eq!(response.usage.unwrap().reasoning_tokens, 4);
+    let told: Value =
+        serde_json::from_slice(&encode_response(Dialect::Anthropic, &response, &super::tests::meta())).unwrap();
+    assert_eq!(told["usage"]["output_tokens_details"]["thinking_tokens"], 4);
+}
+
+#[test]
+fn what_asks_for_no_other_answer_is_left_out_or_said() {
+    let marker = json!({ "type": "ephemeral" });
+    let asked = openai(json!({
+        "messages": [{ "role": "user", "content": "x" }], "prediction": { "type": "content", "content": "x" },
+        "prompt_cache_options": { "mode": "implicit" }, "cache_control": marker,
+    }));
+    let (body, dropped) = encoded(Dialect::Anthropic, &asked);
+    assert_eq!((&body["cache_control"], dropped.len()), (&marker, 2), "{dropped:?}");
+    assert_eq!(encoded(Dialect::Ollama, &asked).1.len(), 3);
+    let asked = anthropic(&json!({
+        "max_tokens": 9, "messages": [{ "role": "user", "content": "x" }], "thinking": { "type": "between_tools" },
+        "diagnostics": { "previous_message_id": "m" },
+    }));
+    assert!(asked.reasoning.is_some());
+    for backend in [Dialect::OpenAi, Dialect::Ollama] {
+        assert!(encoded(backend, &asked).1.contains(&"diagnostics".to_owned()));
+    }
+}
+
+#[test]
 fn what_is_cached_for_an_hour_is_counted_apart() {
     let usage = json!({
         "input_tokens": 5, "output_tokens": 7, "cache_creation_input_tokens": 110,

@@ -48,7 +48,8 @@ pub struct Gain {
     pub effective: f64,
     /// Share of importance weights that were cut off.
     pub clipped: f64,
-    /// How much of what both policies do the log speaks of, see [`Estimate::support`].
+    /// How much of what both policies do the log speaks of, see [`Estimate::support`]; of what the new one does, where the
+    /// live one has learned from nothing.
     pub support: f64,
     /// The same gain by each method: IPS, SNIPS, doubly robust. The rule goes by the last.
     pub methods: Vec<Estimate>,
@@ -152,6 +153,11 @@ pub fn gain(
     let methods = [Method::Ips, Method::Snips, Method::DoublyRobust];
     let each =
         |log: &[Logged]| methods.into_iter().filter_map(|method| ope::estimate(log, method, &settings)).collect();
+    let of_new: Vec<Estimate> = each(&by_new);
+    // Who has learned from nothing may never have chosen, as beside a log that was imported: what it would do has no claim
+    // to be spoken of.
+    let alone = of_new.iter().find(|one| one.method == Method::DoublyRobust).filter(|_| live.learned_from() == 0);
+    let support = alone.map_or(difference.support, |one| one.support);
     Some(Gain {
         rests_on,
         is_fair: reach.made_of.is_some(),
@@ -162,9 +168,9 @@ pub fn gain(
         upper: difference.high,
         effective: difference.effective,
         clipped: difference.clipped,
-        support: difference.support,
+        support,
         methods: methods.into_iter().filter_map(compared).collect(),
-        new: each(&by_new),
+        new: of_new,
         live: each(&by_live),
     })
 }

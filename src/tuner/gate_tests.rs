@@ -147,6 +147,27 @@ fn what_the_log_never_shows_waits() {
 }
 
 #[test]
+fn beside_an_imported_log_what_nobody_learned_need_not_be_spoken_of() {
+    let gate = Gate::default();
+    let mut lessons = log(400, 4);
+    for lesson in &mut lessons {
+        // Always `a`, with success, where a policy of day one would have taken `b`.
+        (lesson.model, lesson.reward) = (ModelName::from("a"), Reward::new(1.0).unwrap());
+        let drawn = lesson.choice.as_mut().unwrap();
+        drawn.chosen = 0;
+        (drawn.candidates[0].propensity, drawn.candidates[1].propensity) = (0.99, 0.01);
+        drawn.candidates[1].prior = 0.9;
+    }
+    let (untaught, new) = (taught(&[]), taught(&[("a", 1.0), ("b", 0.0)]));
+    let known = gain(&lessons, &untaught, &new, &gate).unwrap();
+    let (ruling, why) = rule(Some(&known), &gate);
+    assert!(ruling == Ruling::Promote && known.support > 0.8, "{why}: {known:?}");
+    let taught_once = taught(&[("c", 0.5)]);
+    let of_both = gain(&lessons, &taught_once, &new, &gate).unwrap();
+    assert!(of_both.support < 0.8, "{of_both:?}");
+}
+
+#[test]
 fn intervals_cover_the_truth_as_often_as_they_say() {
     let gate = Gate { confidence: 0.9, ..Gate::default() };
     let (right, wrong) = (taught(&[("a", 1.0), ("b", 0.0)]), taught(&[("a", 0.0), ("b", 1.0)]));

@@ -158,7 +158,7 @@ fn output(
     leftovers: &mut Map<String, Value>,
 ) -> Result<(Option<Reasoning>, Option<ResponseFormat>), ApiError> {
     let mut reasoning: Option<Reasoning> = None;
-    if knows(fields.peek("thinking"), "type", &["enabled", "adaptive", "disabled"])
+    if knows(fields.peek("thinking"), "type", &["enabled", "adaptive", "between_tools", "disabled"])
         && let Some(mut thinking) = fields.object("thinking")?
     {
         let reasoning = reasoning.get_or_insert_default();
@@ -167,9 +167,9 @@ fn output(
                 reasoning.enabled = Some(true);
                 reasoning.budget_tokens = thinking.count("budget_tokens")?;
             }
-            "adaptive" => reasoning.enabled = Some(true),
+            "adaptive" | "between_tools" => reasoning.enabled = Some(true),
             "disabled" => reasoning.enabled = Some(false),
-            _ => return Err(unknown("thinking.type", "enabled, adaptive, disabled")),
+            _ => return Err(unknown("thinking.type", "enabled, adaptive, between_tools, disabled")),
         }
         thinking.leave(leftovers);
     }
@@ -202,8 +202,11 @@ fn user(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Optio
 
 /// Extensions of OpenAI's dialect that may be lost, as `seed` and penalties may: they say how an answer is kept, billed,
 /// or drawn, and ask for no other one.
-const HARMLESS: [&str; 9] = [
+const HARMLESS: [&str; 12] = [
     "seed",
+    "prediction",
+    "prompt_cache_options",
+    "cache_control",
     "metadata",
     "store",
     "service_tier",
@@ -283,7 +286,11 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if request.stream {
         out.insert("stream".into(), json!(true));
     }
-    dropped.extend(request.extensions.keys().filter(|key| HARMLESS.contains(&key.as_str())).cloned());
+    // This dialect's own, whoever says it.
+    let marker = request.extensions.get("cache_control");
+    out.extend(marker.map(|marker| ("cache_control".to_owned(), marker.clone())));
+    let lost = |key: &&String| HARMLESS.contains(&key.as_str()) && *key != "cache_control";
+    dropped.extend(request.extensions.keys().filter(lost).cloned());
     refusals::adapt(target, &mut out, &mut dropped);
     Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
 }

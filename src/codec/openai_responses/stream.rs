@@ -256,9 +256,9 @@ impl Encoder {
             Item::Message(_) => self.close_part(out),
             Item::Call { tool, arguments, .. } if tool.is_custom => {
                 let input = custom::input(arguments);
-                let done = Value::from_iter([("input", input.as_str().into())]);
+                let done = Value::from_iter([("input", Value::from(input.as_str()))]);
                 if !input.is_empty() {
-                    let delta = Value::from_iter([("delta", input.into())]);
+                    let delta = Value::from_iter([("delta", Value::from(input))]);
                     self.say_of_open("response.custom_tool_call_input.delta", delta, out);
                 }
                 self.say_of_open("response.custom_tool_call_input.done", done, out);

@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::ip::{self, Source};
 use crate::config::{Access, Auth, Config};
-use crate::http::error::{Rejection, dialect_of};
+use crate::http::error::{Rejection, dialect_of, dialect_of_asker};
 use crate::http::session::Session;
 use crate::http::state::Gateway;
 use crate::protocol::{ApiError, ErrorKind, RequestId};
@@ -269,7 +269,9 @@ pub fn source(parts: &Parts, access: &Access) -> Result<Source, ApiError> {
 }
 
 fn enter(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<Caller, Rejection> {
-    let dialect = dialect_of(parts.uri.path());
+    let path = parts.uri.path();
+    let dialect =
+        if path.starts_with("/v1/models") { dialect_of_asker(path, &parts.headers) } else { dialect_of(path) };
     let checked = check(parts, gateway, scope).map_err(|error| Rejection::new(dialect, error));
     checked.map(|(token, address)| Caller { token, session: None, address, request_id: request_id(parts) })
 }
