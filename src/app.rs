@@ -21,6 +21,7 @@ use crate::config::{self, Auth, Config, ConfigErrors, LoadArgs, Loaded, Stamp, S
 use crate::dispatch::Dispatcher;
 use crate::http::acts::{OVERRIDES, keep_if_ended};
 use crate::http::middleware::ip::may_connect;
+use crate::http::remember::keep_lengths;
 use crate::http::session::{BadHash, Door};
 use crate::http::{self, Drain, Gateway, Lanes, Live, Parts, routes};
 use crate::protocol::DecisionId;
@@ -189,6 +190,7 @@ impl Engine {
             tokio::spawn(keep_house(gateway.store.clone(), stop.subscribe())),
             tokio::spawn(adding_up(gateway.store.clone(), stop.subscribe())),
             tokio::spawn(work.run(news, Arc::clone(&gateway.budgets), stopped(&stop))),
+            tokio::spawn(keep_lengths(Arc::clone(&gateway), stopped(&stop))),
         ];
         Ok(Self { gateway, source, stop, tasks, writer })
     }
@@ -457,6 +459,8 @@ async fn discovering(gateway: Arc<Gateway>, stopped: impl Future<Output = ()>) {
         };
         tokio::select! {
             () = round => {}
+            // Nor is anything made of what was asked in the old way.
+            () = gateway.servers_changed() => {}
             () = &mut stopped => return,
         }
     }

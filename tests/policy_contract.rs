@@ -15,6 +15,7 @@ use rand::{RngExt, SeedableRng};
 struct Seen {
     model: usize,
     features: Vec<f32>,
+    kind: &'static str,
     prior: f64,
     grounds: Grounds,
     reward: f64,
@@ -30,7 +31,7 @@ fn names(count: usize) -> Vec<ModelName> {
 fn learn(snapshot: &mut Snapshot, names: &[ModelName], seen: &[Seen]) {
     snapshot.learn(seen.iter().map(|seen| Observation {
         model: &names[seen.model],
-        context: Context { features: &seen.features, space: SPACE, kind: "" },
+        context: Context { features: &seen.features, space: SPACE, kind: seen.kind },
         prior: seen.prior,
         grounds: seen.grounds,
         reward: Reward::new(seen.reward).unwrap(),
@@ -61,8 +62,17 @@ fn settings(policy: PolicyKind) -> Settings {
 fn seen(models: usize) -> impl Strategy<Value = Seen> {
     let grounds = prop_oneof![Just(Grounds::Fitted), Just(Grounds::Likened), Just(Grounds::Nothing)];
     let features = prop_oneof![Just(vec![]), prop::collection::vec(-3.0f32..3.0, 4)];
-    (0..models, features, 0.0f64..=1.0, grounds, 0.0f64..=1.0, 0.1f64..3.0).prop_map(
-        |(model, features, prior, grounds, reward, weight)| Seen { model, features, prior, grounds, reward, weight },
+    let kind = prop::sample::select(vec!["", "code", "math"]);
+    (0..models, features, kind, 0.0f64..=1.0, grounds, 0.0f64..=1.0, 0.1f64..3.0).prop_map(
+        |(model, features, kind, prior, grounds, reward, weight)| Seen {
+            model,
+            features,
+            kind,
+            prior,
+            grounds,
+            reward,
+            weight,
+        },
     )
 }
 
@@ -185,6 +195,7 @@ fn choices_fall_as_often_as_they_say() {
             .map(|at| Seen {
                 model: at % 4,
                 features: vec![rng.random_range(-1.0..1.0), 0.0, 1.0, 0.5],
+                kind: "",
                 prior: 0.6,
                 grounds: Grounds::Fitted,
                 reward: f64::from(rng.random::<f64>() < 0.5 + 0.03 * (at % 4) as f64),
@@ -232,6 +243,7 @@ fn models_come_and_go_and_what_was_learned_stays() {
             .map(|_| Seen {
                 model: 0,
                 features: vec![],
+                kind: "",
                 prior: 0.5,
                 grounds: Grounds::Nothing,
                 reward: 1.0,
@@ -266,6 +278,7 @@ fn feedback_moves_the_choice_by_context() {
                 Seen {
                     model: at % 2,
                     features: vec![side, 0.0, 0.0, 0.0],
+                    kind: "",
                     prior: 0.5,
                     grounds: Grounds::Fitted,
                     reward: f64::from(rng.random::<f64>() < if good { 0.8 } else { 0.2 }),
@@ -296,7 +309,8 @@ fn a_changed_model_is_left_within_150_feedbacks() {
     let mut snapshot = Snapshot::new(Settings::default()).unwrap();
     let mut judge = |snapshot: &mut Snapshot, model: usize, share: f64| {
         let reward = f64::from(rng.random::<f64>() < share);
-        let seen = Seen { model, features: vec![], prior: 0.7, grounds: Grounds::Fitted, reward, weight: 1.0 };
+        let seen =
+            Seen { model, features: vec![], kind: "", prior: 0.7, grounds: Grounds::Fitted, reward, weight: 1.0 };
         learn(snapshot, &names, &[seen]);
     };
     for _ in 0..1000 {
@@ -313,6 +327,33 @@ fn a_changed_model_is_left_within_150_feedbacks() {
         favourite(&snapshot) == 1
     });
     assert!(left.is_some());
+}
+
+#[test]
+fn work_that_comes_in_blocks_by_its_kind_is_learned_as_well_as_mixed() {
+    let names = names(2);
+    let kinds = ["code", "extraction"];
+    // The first is good at code alone, the second fair at both.
+    let liked = [[0.95, 0.35], [0.55, 0.85]];
+    for block in [1, 67, 200] {
+        let mut rng = StdRng::seed_from_u64(5);
+        let mut snapshot = Snapshot::new(Settings::default()).unwrap();
+        for at in 0..1600 {
+            let kind = at / block % 2;
+            let model = rng.random_range(0..2);
+            let reward = f64::from(u8::from(rng.random::<f64>() < liked[model][kind]));
+            let (kind, grounds) = (kinds[kind], Grounds::Likened);
+            let seen = Seen { model, features: vec![], kind, prior: 0.65, grounds, reward, weight: 1.0 };
+            learn(&mut snapshot, &names, &[seen]);
+        }
+        let candidates = candidates(&names, &[0.65, 0.65]);
+        let best = kinds.map(|kind| {
+            let context = Context { kind, ..Context::default() };
+            snapshot.choose(&context, &candidates, &Tradeoff::default(), false, 0.0).unwrap().chosen
+        });
+        assert_eq!(best, [0, 1], "in blocks of {block}");
+        assert!(snapshot.arms().all(|arm| arm.shifts == 0 && arm.weight > 500.0), "in blocks of {block}");
+    }
 }
 
 #[test]
@@ -341,8 +382,15 @@ fn broken_snapshots_and_settings_are_refused() {
     assert!(Snapshot::new(wrong).is_err());
     let names = names(1);
     let mut snapshot = Snapshot::new(Settings::default()).unwrap();
-    let seen =
-        Seen { model: 0, features: vec![1.0; 4], prior: 0.5, grounds: Grounds::Fitted, reward: 1.0, weight: 1.0 };
+    let seen = Seen {
+        model: 0,
+        features: vec![1.0; 4],
+        kind: "",
+        prior: 0.5,
+        grounds: Grounds::Fitted,
+        reward: 1.0,
+        weight: 1.0,
+    };
     learn(&mut snapshot, &names, &[seen]);
     let mut text = serde_json::to_value(&snapshot).unwrap();
     text["features"] = 3.into();
@@ -357,7 +405,8 @@ fn weights_that_are_no_weights_teach_nothing() {
     let names = names(1);
     let mut snapshot = Snapshot::new(Settings::default()).unwrap();
     for weight in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        let seen = Seen { model: 0, features: vec![], prior: 0.5, grounds: Grounds::Fitted, reward: 1.0, weight };
+        let seen =
+            Seen { model: 0, features: vec![], kind: "", prior: 0.5, grounds: Grounds::Fitted, reward: 1.0, weight };
         learn(&mut snapshot, &names, &[seen]);
     }
     assert_eq!(snapshot.learned_from(), 0);
@@ -369,7 +418,7 @@ fn a_prior_that_is_no_number_ruins_nothing() {
     for policy in PolicyKind::ALL {
         let mut snapshot = Snapshot::new(settings(policy)).unwrap();
         let (features, grounds) = (vec![1.0], Grounds::Fitted);
-        let broken = Seen { model: 0, features, prior: f64::NAN, grounds, reward: 1.0, weight: 1.0 };
+        let broken = Seen { model: 0, features, kind: "", prior: f64::NAN, grounds, reward: 1.0, weight: 1.0 };
         learn(&mut snapshot, &names, &[broken]);
         let context = Context { features: &[1.0], space: SPACE, kind: "" };
         let candidates = candidates(&names, &[0.5, 0.6, 0.7]);
@@ -413,7 +462,8 @@ fn a_prompt_that_was_not_read_takes_nothing_from_a_measured_model() {
     let names = names(1);
     let spread = |last: Grounds| {
         let mut snapshot = Snapshot::new(Settings::default()).unwrap();
-        let seen = |grounds| Seen { model: 0, features: vec![], prior: 0.7, grounds, reward: 0.7, weight: 1.0 };
+        let seen =
+            |grounds| Seen { model: 0, features: vec![], kind: "", prior: 0.7, grounds, reward: 0.7, weight: 1.0 };
         learn(&mut snapshot, &names, &vec![seen(Grounds::Fitted); 5]);
         learn(&mut snapshot, &names, &[seen(last)]);
         let candidates = candidates(&names, &[0.7]);

@@ -4,8 +4,11 @@
 //! hundreds of bad ones. So each model has two cumulative sums over how far its rewards lie above, and below, its usual
 //! level; when one passes the threshold, the excursion since it last was zero is taken for the model's new level.
 //!
-//! The level here is of rewards less priors, without features: one number and O(1) per observation, and the verdict does not
-//! depend on how observations are grouped into calls.
+//! The level here is of rewards less priors, of each kind of work for itself: code by day and extraction by night is no
+//! change of the model, and must not be taken for one at each dusk. Features are left out. A few numbers and O(1) per
+//! observation, and the verdict does not depend on how observations are grouped into calls. What a model's sums say of the
+//! kind would not do instead: those of one that has changed fade within tens of observations, and it would seem to change
+//! again whenever it is asked.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,32 +16,43 @@ use super::settings::DriftSettings;
 
 /// Observations before the level counts as known.
 const ACQUAINTED: f64 = 30.0;
-/// Observations the level remembers at most.
+/// Observations a level remembers at most.
 const MEMORY: f64 = 500.0;
+/// How many observations of one kind of work the level of all kinds is worth in that kind's own.
+const KIN: f64 = 3.0;
 
 /// Rewards are taken to spread at least this much: of a model that is nearly always right, two failures prove nothing.
 const LEAST_SPREAD: f64 = 0.3;
 
-/// A change of level.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Shift {
-    /// The new level of rewards less priors.
-    pub(super) level: f64,
-    /// Observations it rests on.
-    pub(super) weight: f64,
+/// What is usual, of all kinds of work or of one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Usual {
+    weight: f64,
+    level: f64,
+}
+
+impl Usual {
+    fn learn(&mut self, residual: f64, weight: f64) {
+        self.weight = (self.weight + weight).min(MEMORY);
+        self.level += (residual - self.level) * weight / self.weight;
+    }
 }
 
 /// The watch over one model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Watch {
     /// Observations since the last change, as far as they are remembered.
     pub(super) weight: f64,
     level: f64,
+    /// Mean square of the deviations from what was usual, and the square of the level.
     square: f64,
     up: Excursion,
     down: Excursion,
     /// Alarms so far.
     pub(super) shifts: u32,
+    /// Work without a kind first, then kind by kind; none in what an earlier program wrote.
+    #[serde(default)]
+    kinds: Vec<Usual>,
 }
 
 /// One of the two sums.
@@ -50,42 +64,91 @@ struct Excursion {
 }
 
 impl Excursion {
-    fn step(&mut self, by: f64, residual: f64, weight: f64) {
+    fn step(&mut self, by: f64, deviation: f64, weight: f64) {
         self.sum += weight * by;
         if self.sum <= 0.0 {
             *self = Self::default();
         } else {
             self.weight += weight;
-            self.total += weight * residual;
+            self.total += weight * deviation;
         }
     }
 }
 
+/// Where the level of work without a kind, or of a kind, is kept.
+fn place(kind: Option<usize>) -> usize {
+    kind.map_or(0, |kind| kind + 1)
+}
+
 impl Watch {
-    /// Takes in a reward less its prior; tells of a shift once it is sure.
-    pub(super) fn see(&mut self, residual: f64, weight: f64, settings: &DriftSettings) -> Option<Shift> {
-        let mut shift = None;
+    /// Takes in a reward less its prior, at the kind of work of that number; tells of a change once it is sure, by the
+    /// number of observations that it rests on. Then [`Watch::usual`] is what it is now.
+    pub(super) fn see(
+        &mut self,
+        kind: Option<usize>,
+        residual: f64,
+        weight: f64,
+        settings: &DriftSettings,
+    ) -> Option<f64> {
+        if weight <= 0.0 {
+            return None;
+        }
+        if self.kinds.is_empty() {
+            // An earlier program summed rewards less priors themselves.
+            (self.up, self.down) = Default::default();
+        }
+        let deviation = residual - self.usual(kind);
+        let variance = (self.square - self.level * self.level).max(0.0);
         if self.weight >= ACQUAINTED {
-            let spread = (self.square - self.level * self.level).max(LEAST_SPREAD * LEAST_SPREAD).sqrt();
-            let off = (residual - self.level) / spread;
-            self.up.step(off - settings.slack, residual, weight);
-            self.down.step(-off - settings.slack, residual, weight);
-            let further = if self.up.sum > self.down.sum { self.up } else { self.down };
-            if further.sum > settings.threshold {
-                shift = Some(Shift { level: further.total / further.weight, weight: further.weight });
-            }
+            let off = deviation / variance.sqrt().max(LEAST_SPREAD);
+            self.up.step(off - settings.slack, deviation, weight);
+            self.down.step(-off - settings.slack, deviation, weight);
         }
-        if let Some(Shift { level, weight }) = shift {
-            let variance = self.square - self.level * self.level;
-            *self =
-                Self { weight, level, square: variance + level * level, shifts: self.shifts + 1, ..Self::default() };
-        } else if weight > 0.0 {
-            self.weight = (self.weight + weight).min(MEMORY);
-            let share = weight / self.weight;
-            self.level += (residual - self.level) * share;
-            self.square += (residual * residual - self.square) * share;
+        let mut all = Usual { weight: self.weight, level: self.level };
+        all.learn(residual, weight);
+        let share = weight / all.weight;
+        let variance = (1.0 - share) * (variance + share * deviation * deviation);
+        Usual { weight: self.weight, level: self.level } = all;
+        let at = place(kind);
+        self.kinds.resize(self.kinds.len().max(at + 1), Usual::default());
+        self.kinds[at].learn(residual, weight);
+        let further = if self.up.sum > self.down.sum { self.up } else { self.down };
+        let shift = (further.sum > settings.threshold).then_some(further);
+        if let Some(shift) = shift {
+            self.move_by(&shift);
         }
-        shift
+        self.square = variance + self.level * self.level;
+        shift.map(|shift| shift.weight)
+    }
+
+    /// The usual reward less prior at a kind of work.
+    fn usual(&self, kind: Option<usize>) -> f64 {
+        let own = self.kinds.get(place(kind)).copied().unwrap_or_default();
+        (own.weight * own.level + KIN * self.level) / (own.weight + KIN)
+    }
+
+    /// The mean of what is usual over `all` observations, so many of them of each kind of work.
+    pub(super) fn usual_of(&self, all: f64, kinds: impl Iterator<Item = f64>) -> f64 {
+        let (mut sum, mut rest) = (0.0, all);
+        for (kind, count) in kinds.enumerate() {
+            sum += count * self.usual(Some(kind));
+            rest -= count;
+        }
+        (sum + rest.max(0.0) * self.usual(None)) / all
+    }
+
+    /// Takes an excursion for the new level, at every kind of work.
+    fn move_by(&mut self, shift: &Excursion) {
+        // What is usual has followed it on the way, the further the larger its share of all that is remembered is.
+        let share = (shift.weight / self.weight).min(0.99);
+        let by = shift.total / shift.weight * share / -(1.0 - share).ln();
+        self.level += by;
+        for usual in &mut self.kinds {
+            *usual = Usual { weight: usual.weight * share, level: usual.level + by };
+        }
+        self.weight = shift.weight;
+        (self.up, self.down) = Default::default();
+        self.shifts += 1;
     }
 }
 
@@ -105,8 +168,8 @@ mod tests {
         }
     }
 
-    fn alarm_after(watch: &mut Watch, mut rewards: impl FnMut() -> f64, most: usize) -> Option<(usize, Shift)> {
-        (0..most).find_map(|at| Some((at + 1, watch.see(rewards(), 1.0, &DriftSettings::default())?)))
+    fn alarm_after(watch: &mut Watch, mut rewards: impl FnMut() -> f64, most: usize) -> Option<usize> {
+        (1..=most).find(|_| watch.see(None, rewards(), 1.0, &DriftSettings::default()).is_some())
     }
 
     #[test]
@@ -115,12 +178,12 @@ mod tests {
         for seed in 0..200 {
             let mut watch = Watch::default();
             alarm_after(&mut watch, coin(0.8, seed), 500);
-            let Some((after, shift)) = alarm_after(&mut watch, coin(0.3, seed + 1000), 150) else {
+            let Some(after) = alarm_after(&mut watch, coin(0.3, seed + 1000), 150) else {
                 late += 1;
                 continue;
             };
             late += usize::from(after > 50);
-            off += usize::from((shift.level - 0.3).abs() > 0.3);
+            off += usize::from((watch.usual(None) - 0.3).abs() > 0.3);
         }
         assert!(late <= 6 && off <= 10, "late {late}, off {off} of 200");
     }
@@ -133,5 +196,59 @@ mod tests {
             let alarms = alarms.count();
             assert!(alarms <= 16, "{alarms} of 200 at {share}");
         }
+    }
+    /// Rewards of a model that is good at the first kind of work and poor at the second, each in blocks; alarms on the way.
+    fn in_blocks(watch: &mut Watch, length: usize, block: usize, by: f64, seed: u64) -> usize {
+        let mut draws = [coin(0.95 + by, seed), coin(0.35 + by, seed + 5000)];
+        let kind = |at: usize| at / block % 2;
+        let settings = DriftSettings::default();
+        (0..length).filter(|at| watch.see(Some(kind(*at)), draws[kind(*at)](), 1.0, &settings).is_some()).count()
+    }
+
+    #[test]
+    fn kinds_of_work_in_blocks_are_no_change() {
+        for block in [30, 67, 150] {
+            let alarms = (0..200).map(|seed| in_blocks(&mut Watch::default(), 600, block, 0.0, seed)).sum::<usize>();
+            assert!(alarms <= 40, "{alarms} in 200 runs in blocks of {block}");
+        }
+        let mut late = 0;
+        for seed in 0..200 {
+            let mut watch = Watch::default();
+            in_blocks(&mut watch, 300, 67, 0.0, seed);
+            late += usize::from(in_blocks(&mut watch, 75, 1, -0.35, seed + 9000) == 0);
+        }
+        assert!(late <= 10, "{late} of 200 falls are seen late or not at all");
+    }
+
+    #[test]
+    fn a_change_at_one_kind_of_work_moves_the_others_with_it() {
+        let mut watch = Watch::default();
+        in_blocks(&mut watch, 400, 1, 0.0, 3);
+        let before = [0, 1].map(|kind| watch.usual(Some(kind)));
+        let settings = DriftSettings::default();
+        let mut fallen = coin(0.3, 4);
+        let seen = (0..100).find_map(|_| watch.see(Some(0), fallen(), 1.0, &settings)).unwrap();
+        assert!(seen < 60.0 && watch.weight == seen && watch.shifts == 1, "{watch:?}");
+        let [first, second] = [0, 1].map(|kind| watch.usual(Some(kind)) - before[kind]);
+        assert!(first < -0.4 && second < -0.3, "moved by {first} and {second}");
+        let mean = watch.usual_of(10.0, [6.0, 4.0].into_iter());
+        assert!((mean - 0.6 * watch.usual(Some(0)) - 0.4 * watch.usual(Some(1))).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_watch_of_an_earlier_program_goes_on_where_it_stood() {
+        let excursion = serde_json::json!({ "sum": 17.0, "weight": 30.0, "total": 24.0 });
+        let none = serde_json::json!({ "sum": 0.0, "weight": 0.0, "total": 0.0 });
+        let old = serde_json::json!({
+            "weight": 400.0, "level": 0.8, "square": 0.8, "up": excursion, "down": none, "shifts": 0
+        });
+        let mut watch: Watch = serde_json::from_value(old).unwrap();
+        let settings = DriftSettings::default();
+        let mut steady = coin(0.8, 1);
+        assert!((0..60).all(|at| watch.see(Some(at % 2), steady(), 1.0, &settings).is_none()), "{watch:?}");
+        let mut fallen = coin(0.3, 2);
+        assert!((0..50).any(|at| watch.see(Some(at % 2), fallen(), 1.0, &settings).is_some()), "{watch:?}");
+        let again: Watch = serde_json::from_value(serde_json::to_value(&watch).unwrap()).unwrap();
+        assert_eq!(again, watch);
     }
 }

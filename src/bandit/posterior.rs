@@ -52,7 +52,7 @@ impl Moments {
     }
 
     /// How many of each kind of work do.
-    fn kinds(&self, shape: Shape) -> impl Iterator<Item = f64> {
+    pub(super) fn kinds(&self, shape: Shape) -> impl Iterator<Item = f64> {
         (shape.kinds_from()..shape.dim()).map(|at| self.gram.at(at, at))
     }
 

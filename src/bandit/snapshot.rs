@@ -332,6 +332,7 @@ impl Snapshot {
         let residual = observation.reward.value() - sound(observation.prior);
         self.clock += observation.weight;
         self.learned_from += 1;
+        let (shape, place) = (self.shape(), self.kinds.iter().position(|known| known == kind));
         let clock = self.clock;
         let arm = self.arms.entry(observation.model.clone()).or_insert_with(|| Arm {
             moments: Moments::new(x.len()),
@@ -346,10 +347,12 @@ impl Snapshot {
         arm.grounds = arm.grounds.max(observation.grounds);
         arm.observations += 1;
         arm.moments.add(&x, residual, observation.weight);
-        let shift = self.settings.drift.and_then(|drift| arm.watch.see(residual, observation.weight, &drift));
-        if let Some(shift) = shift {
-            arm.moments.shift(shift.level - arm.moments.level());
-            let keep = shift.weight.max(KEPT) / arm.moments.weight();
+        let watched =
+            self.settings.drift.and_then(|drift| arm.watch.see(place, residual, observation.weight, &drift));
+        if let Some(rests_on) = watched {
+            let usual = arm.watch.usual_of(arm.moments.weight(), arm.moments.kinds(shape));
+            arm.moments.shift(usual - arm.moments.level());
+            let keep = rests_on.max(KEPT) / arm.moments.weight();
             arm.moments.fade(keep.min(1.0));
         }
     }

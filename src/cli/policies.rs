@@ -273,11 +273,11 @@ impl Contender {
 }
 
 fn see(lessons: &[&Lesson], contender: &Contender, models: &Halves) -> Vec<Logged> {
-    let look = |(at, lesson): (usize, &&Lesson)| {
+    let look = |lesson: &&Lesson| {
         let drawn = lesson.choice.as_ref()?;
         let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
         let shares = contender.shares(lesson, drawn, &candidates);
-        let expect = |candidate| models.without(at).quality(&lesson.context(), candidate);
+        let expect = |candidate| models.without(lesson.id).quality(&lesson.context(), candidate);
         let expected: Vec<f64> = candidates.iter().map(expect).collect();
         let value = expected.iter().zip(&shares).map(|(quality, share)| quality * share).sum();
         Some(Logged {
@@ -287,7 +287,7 @@ fn see(lessons: &[&Lesson], contender: &Contender, models: &Halves) -> Vec<Logge
             modelled: Some(Modelled { chosen: expected[drawn.chosen], value }),
         })
     };
-    lessons.iter().enumerate().filter_map(look).collect()
+    lessons.iter().filter_map(look).collect()
 }
 
 /// Fewer prompts, half of which are judged, make logs that repeat themselves.

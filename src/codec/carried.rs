@@ -1,5 +1,7 @@
 //! What cannot be carried over although its loss would change the meaning: found before a backend is chosen.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::protocol::{ChatRequest, Dialect, Message, Part};
@@ -81,6 +83,13 @@ pub(super) fn extension(request: &ChatRequest, harmless: &[&str]) -> Option<Stri
     let mut all = request.extensions.iter();
     all.find(|(key, value)| !harmless.contains(&key.as_str()) && !idle(request, key, value))
         .map(|(key, _)| short(key))
+}
+
+/// The first field that only the client's dialect knows, is among those that a provider `cannot` take, and asks for more
+/// than everybody gives anyway.
+pub(super) fn beyond(request: &ChatRequest, cannot: &BTreeSet<String>) -> Option<String> {
+    let mut all = request.extensions.iter();
+    all.find(|(key, value)| cannot.contains(*key) && !idle(request, key, value)).map(|(key, _)| short(key))
 }
 
 /// Letters of a client's own word that are told.

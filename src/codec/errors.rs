@@ -45,6 +45,7 @@ const MODERATED: [&str; 2] = ["your input was flagged", "content violates usage 
 /// What vendors say with a 400 of a model's id they do not know: DeepSeek and OpenRouter.
 const UNKNOWN_MODEL: [&str; 2] = ["model not exist", "is not a valid model id"];
 
+/// The message is whole: it is shortened once our secrets are hidden in it.
 pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Option<Duration>) -> ApiError {
     let value = match serde_json::from_slice(unmarked(body)).unwrap_or(Value::Null) {
         // So Google has it.
@@ -57,7 +58,6 @@ pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Op
         let message = format!("it answers with status {status} {said}");
         Told { code: String::new(), message, param: None, flagged: false }
     });
-    error.message = shorten(&error.message);
     let kind = kind(dialect, status, &error);
     if kind == ErrorKind::ContentFilter
         && status == 403
@@ -86,11 +86,11 @@ fn said(kind: ErrorKind, value: &Value) -> Option<Map<String, Value>> {
     (Value::Object(fields.clone()).to_string().len() <= LONGEST_SAID).then_some(fields)
 }
 
-/// An error inside a body or a stream event, where its status was 200.
+/// An error inside a body or a stream event, where its status was 200. Its message is whole, too.
 pub(super) fn in_band(value: &Value) -> Option<ApiError> {
     let error = told(value)?;
     let kind = kind(Dialect::OpenAi, 200, &error);
-    Some(ApiError { kind, message: shorten(&error.message), param: error.param, retry_after: None, said: None })
+    Some(ApiError { kind, message: error.message, param: error.param, retry_after: None, said: None })
 }
 
 /// What an error body says.
@@ -140,7 +140,8 @@ fn sentence(said: &Value) -> Option<String> {
 
 fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
     let says = |word: &str| error.code.contains(word);
-    let message = error.message.to_lowercase();
+    // What a client hears: what comes after may be all that the client wrote.
+    let message = shorten(&error.message).to_lowercase();
     let overflow = says("context_length_exceeded")
         || says("context_overflow")
         || says("exceed_context_size")
@@ -196,7 +197,7 @@ fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
     }
 }
 
-fn shorten(message: &str) -> String {
+pub(super) fn shorten(message: &str) -> String {
     match message.char_indices().nth(LONGEST_MESSAGE) {
         Some((end, _)) => format!("{}...", &message[..end]),
         None => message.to_owned(),

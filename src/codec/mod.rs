@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::config::Quirks;
@@ -224,7 +225,7 @@ pub fn own_name(client: Dialect, field: &str) -> Cow<'_, str> {
     }
 }
 
-/// The first part of a request that a provider is known not to take although its dialect can say it: it stands in the
+/// The first part or field of a request that a provider is known not to take although its dialect can say it: it stands in the
 /// way as an [`obstacle`] does. Files do whatever the client speaks; the beginning of an answer does not where the
 /// client speaks the backend's dialect, and knows what that means there.
 pub fn refused_part(client: Dialect, backend: Dialect, quirks: &Quirks, request: &ChatRequest) -> Option<String> {
@@ -235,15 +236,17 @@ pub fn refused_part(client: Dialect, backend: Dialect, quirks: &Quirks, request:
         let at = request.last_turn()?;
         return Some(format!("{} (the beginning of an answer)", carried::place(client, request, at)));
     }
-    if quirks.files {
+    if quirks.files && quirks.cannot.is_empty() {
         return None;
     }
-    carried::part(client, request, |part| match part {
-        Part::Foreign { kind, value } if kind == "file" || documents::Pdf::of(kind, value).is_some() => {
+    let is_file = |kind: &str, value: &Value| kind == "file" || documents::Pdf::of(kind, value).is_some();
+    let refused = |part: &Part| match part {
+        Part::Foreign { kind, value } if !quirks.files && is_file(kind, value) || quirks.cannot.contains(kind) => {
             Some(kind.clone())
         }
         _ => None,
-    })
+    };
+    carried::part(client, request, refused).or_else(|| carried::beyond(request, &quirks.cannot))
 }
 
 /// The client's own request for a backend of the same dialect. Nearly always its body passes as [`passthrough_request`] says;
@@ -337,6 +340,28 @@ pub fn unread(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
         stop_sequence: None,
         usage: None,
     })
+}
+
+/// Looks at an answer of embeddings, which passes on as it is.
+///
+/// # Errors
+///
+/// `Upstream` where it is none; the error it holds, where a status of 200 brought one: then the second is true.
+pub fn check_embeddings(body: &[u8]) -> Result<(), (ApiError, bool)> {
+    #[derive(Deserialize)]
+    struct Wire {
+        error: Option<Value>,
+        data: Option<Vec<IgnoredAny>>,
+    }
+    let body = unmarked(body);
+    match serde_json::from_slice(body) {
+        Ok(Wire { error: None, data: Some(_) }) => Ok(()),
+        _ => {
+            let said: Value = serde_json::from_slice(body).unwrap_or_default();
+            let error = said.get("error").filter(|error| !error.is_null()).and_then(|_| errors::in_band(&said));
+            Err(error.map_or_else(|| (unreadable(), false), |error| (error, true)))
+        }
+    }
 }
 
 /// Gives ids to the calls of an answer whose server gave them none. `at_ms`, when it was asked for, tells one answer's calls

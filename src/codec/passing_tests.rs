@@ -54,6 +54,29 @@ fn what_is_said_of_tools_where_there_are_none_goes_to_no_vendor() {
     ] {
         assert_eq!(left(body), body);
     }
+    let left_to_anthropic = |body: &str| {
+        let target = Target { dialect: Dialect::Anthropic, ..target };
+        let passed = passthrough_request(&target, body.as_bytes(), false).unwrap();
+        String::from_utf8(passed.to_vec()).unwrap()
+    };
+    for (body, rest) in [
+        (r#"{"model":"m", "tool_choice" : {"type":"auto"}, "x":1.50}"#, r#"{"model":"upstream-id", "x":1.50}"#),
+        (r#"{"tool_choice":{"type":"none"},"tools":[],"model":"m"}"#, r#"{"tools":[],"model":"upstream-id"}"#),
+        (
+            r#"{"model":"m","tool_choice":{"disable_parallel_tool_use":true,"type":"auto"}}"#,
+            r#"{"model":"upstream-id"}"#,
+        ),
+    ] {
+        assert_eq!(left_to_anthropic(body), rest, "{body}");
+    }
+    for body in [
+        r#"{"model":"upstream-id","tool_choice":{"type":"any"}}"#,
+        r#"{"model":"upstream-id","tool_choice":{"type":"auto"},"tools":[{"name":"f"}]}"#,
+        r#"{"model":"upstream-id","tool_choice":{"type":"none"},"mcp_servers":[{"name":"f"}]}"#,
+        r#"{"model":"upstream-id","tool_choice":"auto"}"#,
+    ] {
+        assert_eq!(left_to_anthropic(body), body);
+    }
     let (body, dropped) = passed(
         &Target { quirks: &MODEST, ..target },
         json!({ "model": "auto", "tools": [], "tool_choice": "auto", "reasoning_effort": "low", "x_future": 1,
@@ -77,6 +100,7 @@ const MODEST: Quirks = Quirks {
     prefill: false,
     longest_call_id: None,
     leave_out: BTreeSet::new(),
+    cannot: BTreeSet::new(),
 };
 
 fn passed(target: &Target<'_>, body: Value) -> (Value, Vec<String>) {
@@ -120,6 +144,39 @@ fn what_a_look_alike_does_not_know_is_changed_and_the_rest_is_kept() {
     dropped.sort_unstable();
     let lost = ["messages[1].thinking", "parallel_tool_calls", "reasoning", "response_format.json_schema"];
     assert_eq!(dropped, lost);
+}
+
+#[test]
+fn who_thinks_by_itself_is_told_not_to_where_it_must_call() {
+    let quirks = Quirks { thinking: true, reasoning_effort: false, ..Quirks::default() };
+    let deepseek = Target { reasoning: true, ..target(Dialect::OpenAi, &quirks) };
+    let off = json!({ "type": "disabled" });
+    let tools = json!([{ "type": "function", "function": { "name": "f" } }]);
+    let asked = |more: Value| {
+        let mut body = json!({ "model": "m", "tools": tools, "messages": [{ "role": "user", "content": "x" }] });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        passed(&deepseek, body)
+    };
+    for choice in [json!("required"), json!({ "type": "function", "function": { "name": "f" } })] {
+        let (body, dropped) = asked(json!({ "tool_choice": choice }));
+        assert_eq!((&body["thinking"], &body["tool_choice"], dropped.len()), (&off, &choice, 0));
+        for wish in [json!({ "reasoning_effort": "high" }), json!({ "thinking": { "type": "enabled" } })] {
+            let mut wish = wish;
+            wish["tool_choice"] = choice.clone();
+            let (body, dropped) = asked(wish);
+            assert_eq!((&body["thinking"], body.get("reasoning_effort")), (&off, None));
+            assert_eq!(dropped, ["reasoning"]);
+        }
+    }
+    assert_eq!(asked(json!({ "tool_choice": "auto" })).0.get("thinking"), None);
+    let claudes = json!({
+        "max_tokens": 9, "messages": [{ "role": "user", "content": "x" }], "thinking": { "type": "adaptive" },
+        "tools": [{ "name": "f", "input_schema": { "type": "object" } }], "tool_choice": { "type": "any" },
+    });
+    let request = decode_request(Dialect::Anthropic, claudes.to_string().as_bytes()).unwrap();
+    let sent = encode_request(&deepseek, &request).unwrap();
+    let body: Value = serde_json::from_slice(&sent.body).unwrap();
+    assert_eq!((&body["thinking"], sent.dropped), (&off, vec!["reasoning".to_owned()]));
 }
 
 #[test]

@@ -195,6 +195,21 @@ fn openai_holds_an_answer_to_the_schema_of_who_speaks_to_claude() {
 }
 
 #[test]
+fn openai_holds_arguments_to_the_schema_of_who_speaks_to_claude_where_it_can() {
+    let tool = |required: Value| {
+        let schema = json!({
+            "type": "object", "properties": { "a": { "type": "string" }, "b": { "type": "string" } },
+            "required": required, "additionalProperties": false,
+        });
+        let tools = json!([{ "name": "f", "strict": true, "input_schema": schema }]);
+        let (body, dropped) = encoded(Dialect::OpenAi, &anthropic(&ask(json!({ "max_tokens": 9, "tools": tools }))));
+        (body["tools"][0]["function"].get("strict").cloned(), dropped)
+    };
+    assert_eq!(tool(json!(["a", "b"])), (Some(json!(true)), Vec::new()));
+    assert_eq!(tool(json!(["a"])), (None, vec!["tools[0].strict".to_owned()]));
+}
+
+#[test]
 fn what_is_said_of_a_schema_goes_with_it() {
     let with = |schema: Value| {
         let format = json!({ "name": "n", "description": "A colour.", "schema": schema });
@@ -555,6 +570,37 @@ fn an_old_claude_thinks_only_where_there_is_room_and_a_thought_before() {
     let (body, dropped) = sent(&old, &openai(json!({ "messages": messages, "reasoning_effort": "high" })));
     assert_eq!(body.get("thinking"), None);
     assert_eq!(dropped, ["messages[1].thinking", "reasoning"]);
+}
+
+#[test]
+fn what_claude_spent_on_thinking_is_told_and_so_is_what_others_did() {
+    let usage = json!({ "input_tokens": 5, "output_tokens": 7, "output_tokens_details": { "thinking_tokens": 4 } });
+    let answer = json!({ "id": "a", "model": "m", "content": [], "stop_reason": "end_turn", "usage": usage });
+    let response = decode_response(Dialect::Anthropic, answer.to_string().as_bytes()).unwrap();
+    assert_eq!(response.usage.unwrap().reasoning_tokens, 4);
+    let told: Value =
+        serde_json::from_slice(&encode_response(Dialect::Anthropic, &response, &super::tests::meta())).unwrap();
+    assert_eq!(told["usage"]["output_tokens_details"]["thinking_tokens"], 4);
+}
+
+#[test]
+fn what_asks_for_no_other_answer_is_left_out_or_said() {
+    let marker = json!({ "type": "ephemeral" });
+    let asked = openai(json!({
+        "messages": [{ "role": "user", "content": "x" }], "prediction": { "type": "content", "content": "x" },
+        "prompt_cache_options": { "mode": "implicit" }, "cache_control": marker,
+    }));
+    let (body, dropped) = encoded(Dialect::Anthropic, &asked);
+    assert_eq!((&body["cache_control"], dropped.len()), (&marker, 2), "{dropped:?}");
+    assert_eq!(encoded(Dialect::Ollama, &asked).1.len(), 3);
+    let asked = anthropic(&json!({
+        "max_tokens": 9, "messages": [{ "role": "user", "content": "x" }], "thinking": { "type": "between_tools" },
+        "diagnostics": { "previous_message_id": "m" },
+    }));
+    assert!(asked.reasoning.is_some());
+    for backend in [Dialect::OpenAi, Dialect::Ollama] {
+        assert!(encoded(backend, &asked).1.contains(&"diagnostics".to_owned()));
+    }
 }
 
 #[test]

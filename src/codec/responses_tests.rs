@@ -348,8 +348,81 @@ fn a_function_in_a_namespace_is_called_where_it_stands() {
     let choice = json!({ "type": "function", "name": "spawn" });
     let choice = with(json!({ "tools": same, "tool_choice": choice })).unwrap().tool_choice;
     assert_eq!(choice, Some(ToolChoice::Named("spawn".into())), "outside goes before inside");
-    let nested = json!([{ "type": "namespace", "name": "a", "tools": [{ "type": "custom", "name": "x" }] }]);
+    let nested = json!([{ "type": "namespace", "name": "a", "tools": [{ "type": "mcp", "name": "x" }] }]);
     assert_eq!(with(json!({ "tools": nested })).unwrap_err().param.as_deref(), Some("tools[0].tools[0].type"));
+}
+
+#[test]
+fn a_custom_tool_takes_a_text_wherever_it_is_offered() {
+    let format = json!({ "type": "grammar", "syntax": "lark", "definition": "start: /x/" });
+    let custom = |name: &str| json!({ "type": "custom", "name": name, "description": "d", "format": format });
+    let space = json!({ "type": "namespace", "name": "functions", "tools": [
+        custom("exec"), { "type": "function", "name": "wait", "parameters": { "type": "object" } },
+    ] });
+    let offer = json!({ "type": "additional_tools", "role": "developer", "tools": [space] });
+    let call = json!({
+        "type": "custom_tool_call", "call_id": "c", "namespace": "functions", "name": "exec", "input": "text(\"1\")",
+    });
+    let result = json!({ "type": "custom_tool_call_output", "call_id": "c", "output": "1" });
+    let question = json!({ "role": "user", "content": "q" });
+    let choice = json!({ "type": "custom", "name": "patch" });
+    let body = json!({
+        "tools": [custom("patch"), custom("patch")], "tool_choice": choice,
+        "input": [offer, question, call, result, offer],
+    });
+    let request = with(body.clone()).unwrap();
+    let names: Vec<&str> = request.tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(names, ["patch", "patch", "functions__exec", "functions__wait"], "offered again it is the same");
+    assert_eq!(request.tool_choice, Some(ToolChoice::Named("patch".into())));
+    let exec = &request.tools[2];
+    assert_eq!(exec.description.as_deref(), Some("d\n\nThe text must follow this grammar (lark):\nstart: /x/"));
+    assert_eq!((&exec.parameters["required"], request.items), (&json!(["input"]), vec![1, 2, 3]));
+    let called = |name: &str, arguments: &str| Part::ToolCall {
+        id: "c".into(),
+        name: name.into(),
+        arguments: arguments.into(),
+    };
+    let whole = r#"{"input":"text(\"1\")"}"#;
+    assert_eq!(request.messages[1].parts, [called("functions__exec", whole)]);
+    assert!(matches!(&request.messages[2].parts[0], Part::ToolResult { call_id, .. } if call_id == "c"));
+
+    let meta = AnswerMeta { echo: echo(Dialect::Responses, body.to_string().as_bytes()), ..meta() };
+    let cut = r#"{"input":"te"#;
+    for (name, arguments, input) in [
+        ("functions__exec", whole, "text(\"1\")"),
+        ("patch", whole, "text(\"1\")"),
+        ("patch", "\"x\"", "x"),
+        ("patch", cut, cut),
+    ] {
+        let start = Some(("c".to_owned(), name.to_owned()));
+        let (first, second) = arguments.split_at(2);
+        let delta = |start, arguments: &str| {
+            StreamEvent::ToolCall(ToolCallDelta { index: 0, start, arguments: arguments.into() })
+        };
+        let finish = StreamEvent::Finish { reason: FinishReason::ToolCalls, stop_sequence: None };
+        let events = heard_by(meta.clone(), &[delta(start, first), delta(None, second), finish]);
+        let of = |kind: &str| events.iter().find(|event| event["type"] == format!("response.{kind}")).unwrap();
+        assert_eq!(of("custom_tool_call_input.delta")["delta"], input);
+        assert_eq!(of("custom_tool_call_input.done")["input"], input);
+        let whole = ChatResponse {
+            id: "v".into(),
+            model: "v".into(),
+            parts: vec![called(name, arguments)],
+            finish_reason: FinishReason::ToolCalls,
+            stop_sequence: None,
+            usage: None,
+        };
+        let whole: Value = serde_json::from_slice(&encode_response(Dialect::Responses, &whole, &meta)).unwrap();
+        assert_eq!(whole["output"], of("completed")["response"]["output"]);
+        let item = &whole["output"][0];
+        assert_eq!((&item["type"], &item["input"]), (&json!("custom_tool_call"), &json!(input)));
+        let namespace = (name != "patch").then(|| json!("functions"));
+        assert_eq!(item.get("namespace"), namespace.as_ref());
+        assert_eq!(item["status"], if input == cut { "incomplete" } else { "completed" });
+        let kinds: Vec<&str> =
+            meta.echo["tools"].as_array().unwrap().iter().filter_map(|tool| tool["type"].as_str()).collect();
+        assert_eq!(kinds, ["namespace", "custom", "custom"]);
+    }
 }
 
 #[test]

@@ -4,11 +4,13 @@
 //! of them. What a vendor says of an error goes on to the client, so it is searched for what we sent, whole or in an
 //! event of a stream. Good answers pass as they are: what a model says is not the vendor's word on the call.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use super::errors::shorten;
 use super::lines::{BYTE_ORDER_MARK, Events};
 use super::whole_events::first_end;
 use crate::protocol::ApiError;
@@ -37,23 +39,20 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// What is secret of headers with these values: a credential without its scheme, or all of it.
-    pub fn of_headers<'h>(values: impl IntoIterator<Item = &'h str>) -> Self {
-        let bare = |value: &'h str| match value.split_once(' ') {
-            Some((scheme, credential)) if SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) => {
-                credential.trim()
-            }
-            _ => value.trim(),
-        };
-        let values = values.into_iter().map(bare).filter(|value| value.len() >= SHORTEST);
-        let mut values: Vec<String> = values.map(str::to_owned).collect();
-        values.sort_unstable_by_key(|value| std::cmp::Reverse(value.len()));
+    /// What is secret of headers, by their names and values: see [`secret_parts`].
+    pub fn of_headers<'h>(headers: impl IntoIterator<Item = (&'h str, &'h str)>) -> Self {
+        let parts = headers.into_iter().flat_map(|(name, value)| secret_parts(name, value));
+        let parts = parts.filter(|part| part.len() >= SHORTEST).map(str::to_owned);
+        let mut values: Vec<String> = parts.collect::<BTreeSet<_>>().into_iter().collect();
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Self { values }
     }
 
-    /// Hides them in all that an error says.
+    /// Hides them in all that an error says, and only then shortens its message: cut before, the first letters of a
+    /// secret could stay; and were those looked for, whoever is quoted with a guess would see whether they are right.
     pub fn hide_in_error(&self, error: &mut ApiError) {
         self.hide_in_text(&mut error.message);
+        error.message = shorten(&error.message);
         if let Some(param) = &mut error.param {
             self.hide_in_text(param);
         }
@@ -134,14 +133,26 @@ impl Secrets {
             if text.contains(value.as_str()) {
                 *text = text.replace(value.as_str(), HIDDEN);
             }
-            // A text that was shortened may end in the middle of one.
-            let begun = text.strip_suffix("...").unwrap_or_default();
-            let cut = (SHORTEST..value.len()).rev().filter(|end| value.is_char_boundary(*end));
-            if let Some(end) = cut.filter(|end| begun.ends_with(&value[..*end])).max() {
-                *text = format!("{}{HIDDEN}...", &begun[..begun.len() - end]);
-            }
         }
     }
+}
+
+/// A header's value, of a credential without its scheme; and what may be quoted of it alone: a credential whose scheme
+/// is not known, each cookie's value.
+fn secret_parts<'h>(name: &str, value: &'h str) -> Vec<&'h str> {
+    let whole = match value.split_once(' ') {
+        Some((scheme, credential)) if SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) => credential.trim(),
+        _ => value.trim(),
+    };
+    let mut parts = vec![whole];
+    if name.contains("auth") {
+        parts.extend(whole.split_ascii_whitespace().next_back());
+    }
+    if name.contains("cookie") {
+        let pairs = whole.split(';').filter_map(|pair| pair.split_once('='));
+        parts.extend(pairs.map(|(_, value)| value.trim().trim_matches('"')));
+    }
+    parts
 }
 
 /// Whether a streamed event of OpenAI's or Anthropic's format is what a model says.
@@ -154,14 +165,15 @@ fn is_of_an_answer(said: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::decode_error;
+    use super::super::{StreamDecoder, decode_error, decode_response};
     use super::*;
-    use crate::protocol::{Dialect, ErrorKind};
+    use crate::protocol::{Dialect, ErrorKind, StreamEvent};
 
     const KEY: &str = "sk-evilSECRETkey";
 
     fn secrets() -> Secrets {
-        Secrets::of_headers(["Bearer sk-evilSECRETkey", "Basic dXNlcjpwYXNz", "identity", "team-of-ours", "short"])
+        let values = ["Bearer sk-evilSECRETkey", "Basic dXNlcjpwYXNz", "identity", "team-of-ours", "short"];
+        Secrets::of_headers(values.map(|value| ("authorization", value)))
     }
 
     #[test]
@@ -180,14 +192,63 @@ mod tests {
     }
 
     #[test]
-    fn a_key_at_the_end_of_what_was_shortened_is_hidden_as_far_as_it_goes() {
+    fn what_may_be_quoted_alone_is_hidden_alone() {
+        let secrets = Secrets::of_headers([
+            ("authorization", "Key FALSECRET123456"),
+            ("cookie", "session=COOKIESECRET99; theme=dark; id=\"QUOTEDCOOKIE\""),
+            ("x-secret", "two words-of-it"),
+        ]);
+        for (said, told) in [
+            ("Key FALSECRET123456", "***"),
+            ("no FALSECRET123456 here", "no *** here"),
+            ("COOKIESECRET99 in dark", "*** in dark"),
+            ("QUOTEDCOOKIE", "***"),
+            ("words-of-it", "words-of-it"),
+            ("two words-of-it", "***"),
+        ] {
+            let mut error = ApiError::invalid(said);
+            secrets.hide_in_error(&mut error);
+            assert_eq!(error.message, told);
+        }
+    }
+
+    #[test]
+    fn a_key_that_would_be_cut_is_hidden_whole() {
         for at in 470..510 {
             let said = format!("{}{KEY} and so on {}", "x".repeat(at), "y".repeat(100));
             let body = serde_json::json!({ "error": { "message": said } }).to_string();
-            let mut error = decode_error(Dialect::OpenAi, 500, body.as_bytes(), None);
-            secrets().hide_in_error(&mut error);
-            assert!(!error.message.contains(&KEY[..SHORTEST]), "{at}: {}", error.message);
-            assert!(error.message.ends_with("..."), "{at}: {}", error.message);
+            for mut error in [
+                decode_error(Dialect::OpenAi, 500, body.as_bytes(), None),
+                decode_response(Dialect::OpenAi, body.as_bytes()).unwrap_err(),
+                error_in(&format!("data: {body}\n\n")),
+            ] {
+                secrets().hide_in_error(&mut error);
+                assert!(!error.message.contains("sk-"), "{at}: {}", error.message);
+                assert!(error.message.ends_with("..."), "{at}: {}", error.message);
+            }
+        }
+    }
+
+    fn error_in(said: &str) -> ApiError {
+        let mut events = Vec::new();
+        StreamDecoder::new(Dialect::OpenAi).push(said.as_bytes(), &mut events);
+        let error = events.into_iter().find_map(|event| match event {
+            StreamEvent::Error(error) => Some(error),
+            _ => None,
+        });
+        error.unwrap()
+    }
+
+    #[test]
+    fn nobody_learns_a_key_by_what_is_hidden_of_guesses_at_its_beginning() {
+        for end in SHORTEST..KEY.len() {
+            let guess = &KEY[..end];
+            for said in [format!("{}{guess}{}", "x".repeat(500 - end), "z".repeat(50)), format!("got {guess}...")] {
+                let body = serde_json::json!({ "error": { "message": said } }).to_string();
+                let mut error = decode_error(Dialect::OpenAi, 400, body.as_bytes(), None);
+                secrets().hide_in_error(&mut error);
+                assert!(error.message.ends_with(&format!("{guess}...")), "{}", error.message);
+            }
         }
     }
 
@@ -197,7 +258,8 @@ mod tests {
         let before = error.clone();
         secrets().hide_in_error(&mut error);
         assert_eq!(error, before);
-        Secrets::of_headers(["Bearer none", "ollama", ""]).hide_in_error(&mut error);
+        let values = ["Bearer none", "ollama", ""];
+        Secrets::of_headers(values.map(|value| ("authorization", value))).hide_in_error(&mut error);
         assert_eq!(error, before);
         assert_eq!(format!("{:?}", secrets()), "Secrets(4)");
     }

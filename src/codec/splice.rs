@@ -16,12 +16,10 @@ use crate::protocol::{ApiError, Dialect};
 pub(super) fn request(target: &Target<'_>, body: &[u8], stream: bool) -> Result<Bytes, ApiError> {
     let mut fields = fields(body)?;
     let mut edits: Vec<(Range<usize>, String)> = Vec::new();
-    if target.dialect == Dialect::OpenAi {
-        let idle = idle(body, &fields);
-        edits.extend(cuts(body, &fields, &idle).into_iter().map(|cut| (cut, String::new())));
-        let mut is_idle = idle.into_iter();
-        fields.retain(|_| !is_idle.next().unwrap_or_default());
-    }
+    let idle = idle(target.dialect, body, &fields);
+    edits.extend(cuts(body, &fields, &idle).into_iter().map(|cut| (cut, String::new())));
+    let mut is_idle = idle.into_iter();
+    fields.retain(|_| !is_idle.next().unwrap_or_default());
     let model = serde_json::Value::from(target.model).to_string();
     let mut found = false;
     for field in fields.iter().filter(|field| field.key == "model") {
@@ -55,24 +53,32 @@ pub(super) fn request(target: &Target<'_>, body: &[u8], stream: bool) -> Result<
 }
 
 /// Which of the fields ask for nothing, as there are no tools. Vendors refuse them there, each its own (OpenAI
-/// `tool_choice` and `parallel_tool_calls`, DeepSeek a list of no tools), and other dialects leave them out: it would
-/// depend on the model that is chosen whether the request is answered. A call that is demanded is no such field.
-fn idle(body: &[u8], fields: &[Field]) -> Vec<bool> {
+/// `tool_choice` and `parallel_tool_calls`, Anthropic `tool_choice`, DeepSeek a list of no tools), and other dialects
+/// leave them out: it would depend on the model that is chosen whether the request is answered. A call that is demanded
+/// is no such field.
+fn idle(dialect: Dialect, body: &[u8], fields: &[Field]) -> Vec<bool> {
     let written = |field: &Field| &body[field.value.clone()];
     let is_toolless = |field: &Field| match field.key.as_str() {
         "tools" => is_empty_list(written(field)) || written(field) == b"null",
-        // Their older form, of which vendors know best what goes with it.
-        "functions" => false,
+        // Their older form, and what brings tools of its own: vendors know best what goes with these.
+        "functions" | "mcp_servers" => false,
         _ => true,
     };
     let toolless = fields.iter().all(is_toolless);
-    let is_idle = |field: &Field| match field.key.as_str() {
-        "tools" => is_empty_list(written(field)),
-        "tool_choice" => [&b"\"auto\""[..], b"\"none\""].contains(&written(field)),
-        "parallel_tool_calls" => true,
+    let is_idle = |field: &Field| match (dialect, field.key.as_str()) {
+        (Dialect::OpenAi, "tools") => is_empty_list(written(field)),
+        (Dialect::OpenAi, "tool_choice") => [&b"\"auto\""[..], b"\"none\""].contains(&written(field)),
+        (Dialect::OpenAi, "parallel_tool_calls") => true,
+        (Dialect::Anthropic, "tool_choice") => demands_nothing(written(field)),
         _ => false,
     };
     fields.iter().map(|field| toolless && is_idle(field)).collect()
+}
+
+/// Whether a choice in Anthropic's form leaves it to the model, or wants no call.
+fn demands_nothing(written: &[u8]) -> bool {
+    let choice: serde_json::Value = serde_json::from_slice(written).unwrap_or_default();
+    matches!(choice["type"].as_str(), Some("auto" | "none"))
 }
 
 fn is_empty_list(written: &[u8]) -> bool {

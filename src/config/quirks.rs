@@ -63,6 +63,9 @@ pub struct Quirks {
     pub longest_call_id: Option<usize>,
     /// Top-level fields that it refuses, to be left out.
     pub leave_out: BTreeSet<String>,
+    /// Top-level fields and kinds of parts that it refuses and that ask for another answer: it is not asked then. Of
+    /// `tools` and `tool_choice` that is what only OpenAI knows.
+    pub cannot: BTreeSet<String>,
 }
 
 impl Default for Quirks {
@@ -80,6 +83,7 @@ impl Default for Quirks {
             prefill: false,
             longest_call_id: None,
             leave_out: BTreeSet::new(),
+            cannot: BTreeSet::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::codec;
 use crate::protocol::{ApiError, Dialect};
@@ -45,6 +45,14 @@ pub fn dialect_of(path: &str) -> Dialect {
         _ if path.starts_with("/v1/responses") => Dialect::Responses,
         _ if path.starts_with("/v1/") => Dialect::OpenAi,
         _ => Dialect::Native,
+    }
+}
+
+/// The same where it is not sure: what there is of models both vendors' clients ask for, and of what there is not.
+pub fn dialect_of_asker(path: &str, headers: &HeaderMap) -> Dialect {
+    match dialect_of(path) {
+        Dialect::OpenAi if headers.contains_key("anthropic-version") => Dialect::Anthropic,
+        dialect => dialect,
     }
 }
 
@@ -121,5 +129,11 @@ mod tests {
         assert_eq!(dialect_of("/v1/responses"), Dialect::Responses);
         assert_eq!(dialect_of("/v1/models"), Dialect::OpenAi);
         assert_eq!(dialect_of("/api/chat"), Dialect::Native);
+        let claudes = HeaderMap::from_iter([(
+            http::HeaderName::from_static("anthropic-version"),
+            HeaderValue::from_static("1"),
+        )]);
+        assert_eq!(dialect_of_asker("/v1/files", &claudes), Dialect::Anthropic);
+        assert_eq!(dialect_of_asker("/v1/files", &HeaderMap::new()), Dialect::OpenAi);
     }
 }

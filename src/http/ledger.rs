@@ -133,6 +133,7 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
         cost_usd: candidate.cost_usd,
         latency_s: candidate.prediction.as_ref().and_then(|prediction| prediction.latency_s),
         cached_usd: candidate.prediction.as_ref().and_then(|prediction| prediction.cached_usd),
+        cacheable_usd: candidate.prediction.as_ref().and_then(|prediction| prediction.cacheable_usd),
         switching_usd: candidate.prediction.as_ref().map_or(0.0, |prediction| prediction.switching_usd),
         utility: candidate.prediction.as_ref().map_or(0.0, |prediction| prediction.utility),
         propensity: candidate.propensity,

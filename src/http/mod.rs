@@ -19,6 +19,7 @@ pub mod monitor;
 mod patience;
 mod places;
 pub mod refusals;
+pub mod remember;
 pub mod routes;
 pub mod server;
 pub mod session;

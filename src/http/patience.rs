@@ -2,38 +2,48 @@
 //!
 //! An answer's deadlines are kept where it is made, and nobody asks for more of it while the connection's buffers are full.
 //! So a client that stops reading would hold its place and the vendor's call without end: here the write that gets
-//! nowhere fails, which drops the answer and with it the call.
+//! nowhere fails, which drops the answer and with it the call. Whose place is wanted has less time: see
+//! [`places`](super::places).
 
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::places::Guest;
+
 /// A stream whose writes fail once nothing of them was taken for so long.
 #[derive(Debug)]
 pub(super) struct Patience<S> {
     stream: S,
     longest: Duration,
+    guest: Arc<Guest>,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patience<S> {
-    pub(super) fn new(stream: S, longest: Duration) -> Self {
-        Self { stream, longest, waiting: None }
+    pub(super) fn new(stream: S, longest: Duration, guest: Arc<Guest>) -> Self {
+        Self { stream, longest, guest, waiting: None }
     }
 
     /// What a write gives, or the end of the patience with it.
     fn bear<T>(&mut self, written: Poll<Result<T>>, context: &mut Context<'_>) -> Poll<Result<T>> {
         if written.is_ready() {
-            self.waiting = None;
+            if self.waiting.take().is_some() {
+                self.guest.takes(true);
+            }
             return written;
         }
         let longest = self.longest;
+        if self.waiting.is_none() {
+            self.guest.takes(false);
+        }
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(longest)));
         ready!(waiting.as_mut().poll(context));
         Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the client takes nothing of its answer")))
@@ -85,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn who_takes_nothing_is_given_up_and_who_takes_a_little_now_and_then_is_not() {
         let (ours, mut theirs) = tokio::io::duplex(8);
-        let mut ours = Patience::new(ours, LONGEST);
+        let mut ours = Patience::new(ours, LONGEST, Guest::new(tokio::time::Instant::now(), true));
         let slow = tokio::spawn(async move {
             for _ in 0..8 {
                 tokio::time::sleep(LONGEST / 5).await;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use crate::protocol::{ApiError, ErrorKind};
-use crate::store::Window;
+use crate::store::{AHEAD_MS, Window, let_go};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -32,22 +32,21 @@ pub struct Refusals {
 #[derive(Debug)]
 struct Level {
     step_ms: i64,
-    kept_ms: i64,
+    /// Stretches that are kept: a window is partly in its first and its last, and so is the time that a clock was ahead.
+    most: usize,
     counts: BTreeMap<i64, BTreeMap<String, u64>>,
 }
 
 impl Level {
     fn new(step_ms: i64, window: Window) -> Self {
-        Self { step_ms, kept_ms: window.lengths().0 + step_ms, counts: BTreeMap::new() }
+        Self { step_ms, most: (window.lengths().0 / step_ms + 4) as usize, counts: BTreeMap::new() }
     }
 
     fn note(&mut self, requested: &str, at_ms: i64) {
-        while self.counts.first_key_value().is_some_and(|(from_ms, _)| *from_ms < at_ms - self.kept_ms) {
-            self.counts.pop_first();
-        }
         let names = self.counts.entry(self.start(at_ms)).or_default();
         let name = if names.len() < NAMES || names.contains_key(requested) { requested } else { OTHERS };
         *names.entry(name.to_owned()).or_default() += 1;
+        let_go(&mut self.counts, self.most, |from_ms, _| *from_ms > at_ms + AHEAD_MS);
     }
 
     fn start(&self, at_ms: i64) -> i64 {
@@ -76,8 +75,8 @@ impl Refusals {
         let [minutes, hours] = &*self.levels.lock();
         let level = if window.lengths().0 <= Window::Day.lengths().0 { minutes } else { hours };
         let mut all = BTreeMap::new();
-        for (name, count) in level.counts.range(level.start(window.from_ms(until_ms))..).flat_map(|(_, names)| names)
-        {
+        let from_ms = level.start(window.from_ms(until_ms));
+        for (name, count) in level.counts.range(from_ms..until_ms).flat_map(|(_, names)| names) {
             *all.entry(name.clone()).or_default() += count;
         }
         all
@@ -115,7 +114,20 @@ mod tests {
             refusals.note(&number.to_string(), &error, NOW);
         }
         assert_eq!(refusals.within(Window::Hour, NOW + 1)[OTHERS], 100 - NAMES as u64);
-        refusals.note("later", &error, NOW + 31 * 24 * HOUR);
-        assert_eq!(refusals.levels.lock().each_ref().map(|level| level.counts.len()), [1, 1]);
+        (0..1000).for_each(|hour| refusals.note("later", &error, NOW + hour * HOUR));
+        (0..2000).for_each(|minute| refusals.note("later", &error, NOW + 1000 * HOUR + minute * MINUTE));
+        assert_eq!(refusals.levels.lock().each_ref().map(|level| level.counts.len()), [24 * 60 + 4, 30 * 24 + 4]);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_costs_nothing_that_is_shown_once_it_is_right() {
+        let refusals = Refusals::default();
+        let error = ApiError::new(ErrorKind::Unavailable, "");
+        (0..30).for_each(|day| refusals.note("a", &error, NOW - day * 24 * HOUR));
+        (0..1430).for_each(|minute| refusals.note("a", &error, NOW + 365 * 24 * HOUR + minute * MINUTE));
+        let later = NOW + 1430 * MINUTE;
+        refusals.note("a", &error, later);
+        let count = |window| refusals.within(window, later + 1)["a"];
+        assert_eq!((count(Window::Hour), count(Window::Day), count(Window::Month)), (1, 2, 31));
     }
 }

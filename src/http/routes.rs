@@ -7,7 +7,7 @@ use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::error::{Rejection, dialect_of};
+use super::error::{Rejection, dialect_of, dialect_of_asker};
 use super::middleware::{oversize, request_id};
 use super::state::Gateway;
 use super::{admin, api, dashboard};
@@ -128,7 +128,7 @@ const OF_OLLAMA: [&str; 8] = [
     "/api/version",
 ];
 
-async fn not_found(uri: http::Uri) -> Rejection {
+async fn not_found(uri: http::Uri, headers: http::HeaderMap) -> Rejection {
     let path = uri.path();
     let message = if path.starts_with("/v1/responses/") || path.starts_with("/v1/conversations") {
         "Pointsman keeps no answers: of the Responses API there is POST /v1/responses alone, with the whole input"
@@ -139,7 +139,7 @@ async fn not_found(uri: http::Uri) -> Rejection {
     } else {
         "there is no such endpoint; see /openapi.json on the admin listener"
     };
-    Rejection::new(dialect_of(path), ApiError::new(ErrorKind::NotFound, message))
+    Rejection::new(dialect_of_asker(path, &headers), ApiError::new(ErrorKind::NotFound, message))
 }
 
 async fn wrong_method(method: http::Method, uri: http::Uri, headers: http::HeaderMap) -> axum::response::Response {

@@ -29,7 +29,7 @@ use tower_service::Service;
 use super::error::Refused;
 use super::lanes::Lanes;
 use super::patience::Patience;
-use super::places::{Place, Places, Turn};
+use super::places::{Coming, Place, Places, Turn};
 use crate::config;
 use crate::protocol::ErrorKind;
 
@@ -139,12 +139,14 @@ async fn connection(
     let asking = Arc::clone(guest);
     let places = Arc::clone(&place.places);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let turn = asking.ask();
+        let asking = Arc::clone(&asking);
         let mut router = router.clone();
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| Body::new(Coming::new(body, &asking)));
         request.extensions_mut().insert(ConnectInfo(peer));
         let places = Arc::clone(&places);
         async move {
+            // Not before: of those that are sent in a row, one is begun once the answer before is on its way.
+            let turn = asking.ask();
             let response = router.call(request).await.unwrap_or_else(|never| match never {});
             let response = shown_out(response, places.is_wanted());
             Ok::<_, Infallible>(response.map(|body| Answer { body, _turn: turn }))
@@ -155,7 +157,8 @@ async fn connection(
     builder.timer(TokioTimer::new()).header_read_timeout(timeouts.idle.max(timeouts.head));
     // Whose network may not come in has nothing more to ask.
     builder.keep_alive(guest.is_welcome());
-    let connection = builder.serve_connection(TokioIo::new(Patience::new(stream, timeouts.writes)), service);
+    let connection =
+        builder.serve_connection(TokioIo::new(Patience::new(stream, timeouts.writes, Arc::clone(guest))), service);
     let mut connection = std::pin::pin!(connection);
     let mut told = false;
     let mut first_request_due = true;
@@ -180,9 +183,9 @@ async fn connection(
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = guest.told_to_go(), if !told => {
-                if !guest.has_asked() {
-                    tracing::debug!("A client that had not said what it wants made room for another");
+            () = guest.told_to_go() => {
+                if guest.can_go_at_once() {
+                    tracing::debug!("A client that said nothing in full, or takes no answer, made room for another");
                     return;
                 }
                 // What it may have begun to ask by now is answered.

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use super::acts::keep_if_ended;
@@ -19,6 +19,7 @@ use super::ledger::{self, Asking, Conversation};
 use super::middleware::limit::Limiter;
 use super::monitor::Monitor;
 use super::refusals::Refusals;
+use super::remember;
 use super::session::Door;
 use crate::classifier::{Classifier, Missed, Reading};
 use crate::config::{self, Config, Overrides, Setting, Strategy};
@@ -32,7 +33,7 @@ use crate::store::{
 };
 use crate::telemetry::Metrics;
 use crate::tuner::{Budgets, Learner, Recorder};
-use crate::upstream::{Catalog, Discovered, Listing};
+use crate::upstream::{Catalog, Discovered, Listing, Provider};
 
 /// Reports (feedback, outcomes) taken at once. They wait for the disk, so they have permits of their own: a slow disk must not
 /// keep chats out.
@@ -135,6 +136,8 @@ pub struct Gateway {
     pub(super) overriding: tokio::sync::Mutex<()>,
     /// What servers listed, by provider.
     discovered: Mutex<BTreeMap<String, Listing>>,
+    /// Told once they are to be asked anew.
+    servers_changed: Notify,
     /// Makes calls.
     pub dispatcher: Dispatcher,
     /// Metrics.
@@ -200,6 +203,7 @@ impl Gateway {
         let in_flight = parts.live.config.limits.max_in_flight;
         let seed = parts.live.config.routing.seed.unwrap_or_else(rand::random);
         let dice = SmallRng::seed_from_u64(seed);
+        let lengths = remember::lengths(&parts.store);
         Self {
             live: ArcSwap::from_pointee(parts.live),
             tokens: ArcSwap::from_pointee(parts.tokens),
@@ -208,6 +212,7 @@ impl Gateway {
             reporting: std::array::from_fn(|_| Default::default()),
             overriding: Default::default(),
             discovered: Mutex::default(),
+            servers_changed: Notify::new(),
             dispatcher: parts.dispatcher,
             metrics: parts.metrics,
             store: parts.store,
@@ -216,7 +221,7 @@ impl Gateway {
             learner: parts.learner,
             budgets: parts.budgets,
             speeds: Speeds::default(),
-            lengths: Lengths::default(),
+            lengths,
             conversations: Conversations::default(),
             dice: Mutex::new(dice),
             limiter: Arc::default(),
@@ -286,6 +291,11 @@ impl Gateway {
     ) -> Result<T, TokenError> {
         let _one_at_a_time = self.changing_tokens.lock();
         let dir = &self.live().config.server.data_dir;
+        let path = Tokens::path(dir);
+        // A file of the change alone would take all the others out of force.
+        if !self.tokens().is_empty() && !path.exists() {
+            return Err(TokenError::Gone(path));
+        }
         let (tokens, changed) = Tokens::change(dir, change)?;
         self.set_tokens(tokens);
         Ok(changed)
@@ -297,8 +307,7 @@ impl Gateway {
         self.resize(config.limits.max_in_flight);
         self.learner.configure(&config.learning);
         self.budgets.configure(&config.budget, now_s());
-        // Who is not asked any more says nothing, neither now nor when it is asked again.
-        self.discovered.lock().retain(|name, _| config.providers.get(name).is_some_and(config::Provider::discovers));
+        self.keep_listings(&config);
         let mut overrides = Overrides::default();
         self.change_live(|before, discovered| {
             // No file holds what operators changed.
@@ -306,7 +315,30 @@ impl Gateway {
             config.overrides = overrides.clone();
             Live::new(config, settings, discovered, Some(before))
         });
+        self.servers_changed.notify_one();
         keep_if_ended(&self.store, &overrides, &self.live().config.overrides);
+    }
+
+    /// Keeps of what servers listed what holds under another configuration.
+    fn keep_listings(&self, config: &Config) {
+        let before = self.live.load();
+        self.discovered.lock().retain(|name, listing| {
+            // Who is not asked any more says nothing, neither now nor when it is asked again.
+            let Some(settings) = config.providers.get(name).filter(|settings| settings.discovers()) else {
+                return false;
+            };
+            let old = before.catalog.provider(name);
+            if old.is_some_and(|old| !Provider::new(name, settings).leads_where(old)) {
+                // That nobody answered at another address says nothing of this one.
+                listing.forgive();
+            }
+            true
+        });
+    }
+
+    /// Waits until who is asked for models, or how, may have changed.
+    pub(crate) async fn servers_changed(&self) {
+        self.servers_changed.notified().await;
     }
 
     /// Puts in force what `make` makes of what is, and of what servers listed.
@@ -471,7 +503,8 @@ impl Gateway {
     }
 
     /// Takes up what API tokens have spent in the last day, from the log: a restart must not give anybody a fresh day.
-    /// What was spent long ago has come back in part.
+    /// What was spent long ago has come back in part; what a clock spent that was ahead would be owed anew at each restart
+    /// until it has caught up.
     ///
     /// # Errors
     ///
@@ -479,7 +512,7 @@ impl Gateway {
     pub async fn recall_spending(&self) -> Result<(), ApiError> {
         const DAY_MS: i64 = 86_400_000;
         let now_ms = jiff::Timestamp::now().as_millisecond();
-        let span = Span { from_ms: Some(now_ms - DAY_MS), ..Span::default() };
+        let span = Span { from_ms: Some(now_ms - DAY_MS), ..Span::up_to(now_ms) };
         let spent = self
             .read_store(move |store| {
                 let mut spent: BTreeMap<Option<String>, f64> = BTreeMap::new();

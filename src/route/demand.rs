@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::config::{self, Capability, Refusal};
-use crate::protocol::{ChatRequest, Needs, Part, ToolChoice};
+use crate::protocol::{ChatRequest, Needs, Part, ResponseFormat, ToolChoice};
 
 /// Tokens a picture is counted as, where nobody knows its size: a middling one at the big vendors.
 const IMAGE_TOKENS: u32 = 1000;
@@ -16,6 +16,8 @@ const MESSAGE_TOKENS: u32 = 4;
 pub struct Demand {
     /// Beyond text.
     pub needs: Needs,
+    /// Whether the answer must be a JSON object, whichever.
+    pub any_object: bool,
     /// Estimated prompt tokens.
     pub prompt_tokens: u32,
     /// Most tokens of the answer, where the client says so.
@@ -31,6 +33,7 @@ impl Demand {
     pub fn of(request: &ChatRequest) -> Self {
         Self {
             needs: request.needs(),
+            any_object: request.response_format == Some(ResponseFormat::JsonObject),
             prompt_tokens: estimate_tokens(request),
             max_tokens: request.max_tokens,
             must_call: matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))),

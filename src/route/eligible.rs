@@ -11,7 +11,7 @@ use super::question::Question;
 use super::rules::Verdict;
 use crate::codec;
 use crate::config::Capability;
-use crate::protocol::{Mode, RoutingOptions};
+use crate::protocol::{Dialect, Mode, Needs, RoutingOptions};
 use crate::upstream::{Availability, Catalog, Model, Refused};
 
 /// A model that is left out, and why.
@@ -107,7 +107,7 @@ pub(super) fn split(
         }
     }
     if able.is_empty() {
-        let waited_for = soonest(&excluded, demand, question.patience).ok_or_else(|| nobody(&excluded))?;
+        let waited_for = soonest(&excluded, demand, question.patience).ok_or_else(|| nobody(&excluded, demand))?;
         able.push(excluded.swap_remove(waited_for).0);
     }
     Ok((able, excluded))
@@ -171,7 +171,10 @@ fn eligible(
             return Err(Reason::Weightless { callable });
         }
     }
-    demand.check(&model.settings).map_err(Reason::Lasting)?;
+    // Claude is told in words of any JSON object, for which it need not be able to hold to a schema.
+    let in_words = demand.any_object && model.deployments.iter().all(|it| it.provider.dialect == Dialect::Anthropic);
+    let needs = Needs { structured_output: demand.needs.structured_output && !in_words, ..demand.needs };
+    Demand { needs, ..*demand }.check(&model.settings).map_err(Reason::Lasting)?;
     if demand.forces(&model.settings) {
         return Err(Reason::Unforced { by_schema: model.settings.can.contains(&Capability::StructuredOutput) });
     }
@@ -211,7 +214,7 @@ fn soonest(excluded: &[LeftOut], demand: &Demand, patience: Duration) -> Option<
 
 /// What stands in the way of all: of several reasons the one that the client, or time, can do most about. Models that a
 /// token may not use are not told to whoever holds it.
-fn nobody(excluded: &[LeftOut]) -> PlanError {
+fn nobody(excluded: &[LeftOut], demand: &Demand) -> PlanError {
     let told = || excluded.iter().filter(|(_, reason)| !matches!(reason, Reason::Forbidden));
     let those = |which: fn(&Reason) -> bool| {
         let some = told().filter(|(_, reason)| which(reason)).take(8);
@@ -224,7 +227,9 @@ fn nobody(excluded: &[LeftOut]) -> PlanError {
         unavailable = those(|reason| matches!(reason, Reason::Unavailable { .. }));
     }
     if !too_long.is_empty() {
-        PlanError::TooLong(too_long)
+        let able = told().filter(|(_, reason)| matches!(reason, Reason::TooLong(_)));
+        let most = able.map(|(model, _)| model.settings.context).max().unwrap_or_default();
+        PlanError::TooLong { tokens: demand.prompt_tokens, most, text: too_long }
     } else if !unavailable.is_empty() {
         let back = excluded.iter().filter_map(|(_, reason)| reason.back()).min_by_key(|(wait, _)| *wait);
         // First those that a word of the operator would bring back.

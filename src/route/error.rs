@@ -37,8 +37,15 @@ pub enum PlanError {
         text: String,
     },
     /// The prompt is too long for every model that could serve it else.
-    #[error("the prompt is too long: {0}")]
-    TooLong(String),
+    #[error("the prompt is too long: {tokens} tokens > {most} maximum: {text}")]
+    TooLong {
+        /// About how many tokens it has. Claude Code reads by these two how much to leave out.
+        tokens: u32,
+        /// What the largest of them takes.
+        most: u32,
+        /// Which models, and why.
+        text: String,
+    },
     /// Able models exist, and none can be called now.
     #[error("no model is available: {text}")]
     Unavailable {
@@ -57,7 +64,7 @@ impl From<PlanError> for ApiError {
             PlanError::UnknownExclusion(_) | PlanError::Unable(_) | PlanError::Uncarried { .. } => {
                 ErrorKind::InvalidRequest
             }
-            PlanError::TooLong(_) => ErrorKind::ContextOverflow,
+            PlanError::TooLong { .. } => ErrorKind::ContextOverflow,
             // As the request was told that brought the rest about.
             PlanError::Unavailable { back: Some((_, Refused::Resting)), .. } => ErrorKind::RateLimited,
             PlanError::Unavailable { .. } => ErrorKind::Unavailable,
@@ -68,7 +75,7 @@ impl From<PlanError> for ApiError {
             PlanError::Unavailable { back: None, .. } => api_error,
             PlanError::Uncarried { field, .. } => api_error.at(field),
             PlanError::UnknownExclusion(_) => api_error.at("routing.exclude"),
-            PlanError::TooLong(_) => api_error.at("messages"),
+            PlanError::TooLong { .. } => api_error.at("messages"),
             _ => api_error.at("model"),
         }
     }

@@ -207,6 +207,7 @@ fn predict(
     let estimate = estimate(learned, model);
     let expected = estimate.output_tokens.filter(|tokens| *tokens > 0.0).unwrap_or(f64::from(USUAL_ANSWER));
     let output = answer_tokens(model, demand, Some(expected * learned.lengths.ratio(&model.name)));
+    let is_allowed = answer_tokens(model, demand, Some(expected)) >= expected;
     let here = cached.is_some_and(|cached| cached.at == at);
     let tokens = cached.map_or(0, |cached| cached.tokens);
     let price = &model.settings.price;
@@ -227,9 +228,11 @@ fn predict(
         grounds: estimate.source.grounds(),
         judged: known,
         output_tokens: output,
+        plain_tokens: Some(expected).filter(|_| is_allowed),
         cost_usd: price.of(&usage).0,
         latency_s: measured.or_else(|| model.latency().map(|latency| latency.as_secs_f64())),
         cached_usd: here.then(|| saved(price, tokens)),
+        cacheable_usd: cached.filter(|_| !here).map(|_| saved(price, tokens)),
         // That nothing is cached elsewhere is in the price there. Who has paid for filling a cache pays for the next, too.
         switching_usd: cached.filter(|cached| !here && cached.is_paid_for).map_or(0.0, |_| filling(price, tokens)),
         utility: 0.0,

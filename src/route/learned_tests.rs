@@ -216,6 +216,19 @@ fn a_conversation_leaves_a_cache_that_costs_more_than_a_cheaper_model_without() 
 }
 
 #[test]
+fn what_a_cache_would_have_saved_is_known_of_a_model_that_the_conversation_is_not_on() {
+    let mut world = World::new("");
+    world.config = world.config.replace("output = 0.4", "output = 0.4, cache_read = 0.01");
+    let plan = long_on_dear(&world, 10_000);
+    let (_, stays) = considered(&plan, "dear");
+    let (_, leaves) = considered(&plan, "cheap");
+    let saved = |of: f64| of * (0.1 - 0.01) / (5.0 - 0.5);
+    assert!((leaves.cacheable_usd.unwrap() - saved(stays.cached_usd.unwrap())).abs() < 1e-12, "{leaves:?}");
+    assert_eq!(stays.cacheable_usd, None);
+    assert_eq!(considered(&world.ask(&request(), None, true, 1), "cheap").1.cacheable_usd, None);
+}
+
+#[test]
 fn what_no_answer_showed_to_be_cached_is_not_priced_so() {
     let mut world = World::new("");
     world.config = world.config.replace("input = 0.1, output = 0.4", "input = 5.0, output = 10.0");
@@ -289,13 +302,50 @@ fn a_model_that_talks_longer_than_expected_is_expected_to_cost_more() {
         plan.decision.candidates.iter().find(|candidate| candidate.model.as_str() == "dear").unwrap().cost_usd
     };
     let before = cost(&world);
-    let tokens = f64::from(USUAL_ANSWER);
     let dear = ModelName::from("dear");
     for _ in 0..100 {
-        world.lengths.observe(&dear, tokens * world.lengths.ratio(&dear), 3 * u64::from(USUAL_ANSWER));
+        world.lengths.observe(&dear, f64::from(USUAL_ANSWER), 3 * u64::from(USUAL_ANSWER), false);
     }
     let after = cost(&world);
     assert!(after > 2.5 * before && after < 3.0 * before, "{before} became {after}");
+}
+
+/// As the end of an answer has it learned.
+fn end(world: &World, plan: &Plan, came: u64) {
+    if let Some(plain) = considered(plan, "dear").1.plain_tokens {
+        world.lengths.observe(&"dear".into(), plain, came, false);
+    }
+}
+
+#[test]
+fn with_many_answers_under_way_the_expected_length_settles() {
+    let world = World::new("");
+    let mut under_way = std::collections::VecDeque::new();
+    let mut told = Vec::new();
+    for number in 0..600 {
+        let plan = world.ask(&request(), None, true, number);
+        told.push(considered(&plan, "dear").1.output_tokens);
+        under_way.push_back(plan);
+        if number >= 200 {
+            end(&world, &under_way.pop_front().unwrap(), 228);
+        }
+    }
+    assert_eq!(told[200], f64::from(USUAL_ANSWER));
+    assert!(told.iter().all(|tokens| (227.0..=400.0).contains(tokens)), "{told:?}");
+    assert!(told[599] < 240.0, "{}", told[599]);
+}
+
+#[test]
+fn what_a_request_allows_says_nothing_of_how_long_answers_are() {
+    let world = World::new("");
+    let brief = ChatRequest { max_tokens: Some(5), ..request() };
+    for number in 0..100 {
+        let plan = world.ask(&brief, None, true, number);
+        assert_eq!(considered(&plan, "dear").1.output_tokens, 5.0);
+        end(&world, &plan, 2);
+    }
+    let long = world.ask(&request(), None, true, 1);
+    assert_eq!(considered(&long, "dear").1.output_tokens, f64::from(USUAL_ANSWER));
 }
 
 #[test]

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::protocol::ModelName;
 
@@ -41,7 +42,12 @@ struct Leaning {
     weight: f64,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+/// What is kept of them over a restart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeptLengths(HashMap<ModelName, Sums>);
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Sums {
     count: f64,
     expected: f64,
@@ -81,18 +87,36 @@ impl All {
 }
 
 impl Lengths {
-    /// Takes in an answer of which `expected` tokens were expected, by this very ratio.
-    pub fn observe(&self, model: &ModelName, expected: f64, came: u64) {
-        if !(expected.is_finite() && expected > 0.0) {
+    /// Those that were kept.
+    pub fn of(KeptLengths(mut models): KeptLengths) -> Self {
+        models.retain(|_, Sums { count, expected, came }| {
+            [*count, *expected, *came].iter().all(|sum| sum.is_finite() && *sum >= 0.0)
+        });
+        let leanings = models.values().map(Sums::leaning);
+        let leaning = leanings
+            .fold(Leaning::default(), |all, one| Leaning { sum: all.sum + one.sum, weight: all.weight + one.weight });
+        Self { all: Mutex::new(All { models, leaning }) }
+    }
+
+    /// What is to be kept.
+    pub fn kept(&self) -> KeptLengths {
+        KeptLengths(self.all.lock().models.clone())
+    }
+
+    /// Takes in an answer of which `plain` tokens were expected before any ratio: by then the ratio is another than the one
+    /// that it was multiplied by. One that was `cut` off would have been longer: as long as it is expected to be by now, if
+    /// that is more than what came.
+    pub fn observe(&self, model: &ModelName, plain: f64, came: u64, cut: bool) {
+        if !(plain.is_finite() && plain > 0.0) {
             return;
         }
         let mut all = self.all.lock();
-        let plain = expected / all.ratio(model);
+        let least = if cut { plain * all.ratio(model) } else { 0.0 };
         let sums = all.models.entry(model.clone()).or_default();
         let before = sums.leaning();
         sums.count = sums.count * KEPT + 1.0;
         sums.expected = sums.expected * KEPT + plain;
-        sums.came = sums.came * KEPT + came as f64;
+        sums.came = sums.came * KEPT + (came as f64).max(least);
         let after = sums.leaning();
         all.leaning.sum += after.sum - before.sum;
         all.leaning.weight += after.weight - before.weight;
@@ -114,11 +138,11 @@ mod tests {
         assert_eq!(lengths.ratio(&model), 1.0);
         for _ in 0..60 {
             // Twice as long as the classifier says, which says 100.
-            lengths.observe(&model, 100.0 * lengths.ratio(&model), 200);
+            lengths.observe(&model, 100.0, 200, false);
         }
         assert!((lengths.ratio(&model) - 2.0).abs() < 0.1, "{}", lengths.ratio(&model));
         for _ in 0..400 {
-            lengths.observe(&model, 100.0 * lengths.ratio(&model), 50);
+            lengths.observe(&model, 100.0, 50, false);
         }
         assert!((lengths.ratio(&model) - 0.5).abs() < 0.1, "it follows: {}", lengths.ratio(&model));
     }
@@ -126,11 +150,27 @@ mod tests {
     #[test]
     fn the_first_answers_move_it_little_and_nonsense_not_at_all() {
         let (lengths, model) = (Lengths::default(), ModelName::from("a"));
-        lengths.observe(&model, 100.0, 400);
+        lengths.observe(&model, 100.0, 400, false);
         assert!((lengths.ratio(&model) - 1.5).abs() < 1e-9);
-        lengths.observe(&model, f64::NAN, 400);
-        lengths.observe(&model, 0.0, 400);
+        lengths.observe(&model, f64::NAN, 400, false);
+        lengths.observe(&model, 0.0, 400, false);
         assert!((lengths.ratio(&model) - 1.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_was_kept_says_the_same_of_all() {
+        let lengths = Lengths::default();
+        for (model, came) in [("a", 200), ("b", 50)] {
+            (0..30).for_each(|_| lengths.observe(&model.into(), 400.0, came, false));
+        }
+        let again = Lengths::of(lengths.kept());
+        for model in ["a", "b", "untried"].map(ModelName::from) {
+            let (ratio, before) = (again.ratio(&model), lengths.ratio(&model));
+            assert!((ratio - before).abs() < 1e-9 && ratio < 0.7, "{model:?}: {ratio} {before}");
+        }
+        let mut kept = lengths.kept();
+        kept.0.values_mut().for_each(|sums| sums.came = f64::NAN);
+        assert_eq!(Lengths::of(kept).ratio(&"a".into()), 1.0);
     }
 
     #[test]
@@ -138,16 +178,33 @@ mod tests {
         let (lengths, untried) = (Lengths::default(), ModelName::from("untried"));
         for model in ["a", "b", "c", "d"].map(ModelName::from) {
             for _ in 0..100 {
-                lengths.observe(&model, 400.0 * lengths.ratio(&model), 200);
+                lengths.observe(&model, 400.0, 200, false);
             }
         }
         let ratio = lengths.ratio(&untried);
         assert!((0.5..0.62).contains(&ratio), "{ratio}");
         // Its own answers are the stronger word.
         for _ in 0..100 {
-            lengths.observe(&untried, 400.0 * lengths.ratio(&untried), 800);
+            lengths.observe(&untried, 400.0, 800, false);
         }
         let ratio = lengths.ratio(&untried);
         assert!((1.8..2.0).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn of_what_was_cut_off_only_that_it_was_longer_is_known() {
+        let (lengths, model) = (Lengths::default(), ModelName::from("a"));
+        for _ in 0..100 {
+            lengths.observe(&model, 100.0, 150, false);
+        }
+        let before = lengths.ratio(&model);
+        for _ in 0..100 {
+            lengths.observe(&model, 100.0, 120, true);
+        }
+        assert!((lengths.ratio(&model) - before).abs() < 0.05, "that is no news: {}", lengths.ratio(&model));
+        for _ in 0..400 {
+            lengths.observe(&model, 100.0, 300, true);
+        }
+        assert!((lengths.ratio(&model) - 3.0).abs() < 0.15, "that is: {}", lengths.ratio(&model));
     }
 }

@@ -62,6 +62,10 @@ pub struct Prediction {
     pub prior: f64,
     /// Expected tokens of the answer.
     pub output_tokens: f64,
+    /// What was expected before it was corrected by how long this model's answers have been; absent where the request or the
+    /// model allows no more than a part of that: how long the answer is says then what was allowed.
+    #[serde(skip)]
+    pub plain_tokens: Option<f64>,
     /// Expected cost, US dollars: the same as the candidate's.
     #[serde(skip)]
     pub cost_usd: f64,
@@ -72,6 +76,10 @@ pub struct Prediction {
     /// model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_usd: Option<f64>,
+    /// What its prompt cache would save of `cost_usd` if the conversation, which is on another model, had been on this one, US
+    /// dollars.
+    #[serde(skip)]
+    pub cacheable_usd: Option<f64>,
     /// What filling this model's prompt cache would cost beyond `cost_usd`, were the conversation to move here, US
     /// dollars.
     pub switching_usd: f64,

@@ -154,6 +154,18 @@ provider = 'claude'
     assert_eq!(names(&plan), ["opus"]);
     let small = plan.decision.excluded.iter().find(|excluded| excluded.model.as_str() == "small").unwrap();
     assert_eq!(small.reason, "its provider does not take `messages[0].content[1] (file)`");
+
+    let unable = format!("{config}[providers.open.quirks]\ncannot = ['n', 'tools', 'input_audio']\n");
+    let mut wishes = vec![two_choices, request("auto"), request("auto")];
+    wishes[1].extensions.insert("tools".into(), serde_json::json!([{ "type": "custom", "custom": { "name": "x" } }]));
+    wishes[2].messages[0].parts.push(Part::Foreign { kind: "input_audio".into(), value: serde_json::json!({}) });
+    for wish in wishes {
+        assert!(ask_in(Dialect::OpenAi, config, &wish, 1).is_ok());
+        assert!(ask_in(Dialect::OpenAi, &unable, &wish, 1).is_err(), "{wish:?}");
+    }
+    let mut usual = request("auto");
+    usual.extensions.insert("n".into(), 1.into());
+    assert!(ask_in(Dialect::OpenAi, &unable, &usual, 1).is_ok());
 }
 
 #[test]
@@ -261,18 +273,31 @@ fn only_able_models_are_candidates() {
 }
 
 #[test]
+fn any_json_object_is_asked_of_claude_in_words() {
+    let config = "[providers.claude]\nbase_url = 'http://127.0.0.1:2'\ndialect = 'anthropic'\n\
+        [models.old]\nprovider = 'claude'\ncan = []\n";
+    let asked = |format| ask(config, &ChatRequest { response_format: Some(format), ..request("old") }, 1);
+    assert_eq!(names(&asked(ResponseFormat::JsonObject).unwrap()), ["old"]);
+    let schema =
+        ResponseFormat::JsonSchema { name: "n".into(), schema: serde_json::json!({}), strict: None, implied: false };
+    assert_eq!(asked(schema).unwrap_err(), PlanError::Unable("old: it cannot hold its answer to a schema".into()));
+}
+
+#[test]
 fn a_prompt_too_long_for_all_is_told_as_such() {
     let long =
         ChatRequest { messages: vec![Message::text(Role::User, "word ".repeat(2_000_000))], ..request("auto") };
     for model in ["auto", "small"] {
         let error = ask("", &ChatRequest { model: model.into(), ..long.clone() }, 1).unwrap_err();
-        assert!(matches!(&error, PlanError::TooLong(text) if text.contains("small: about 25")), "{error:?}");
+        assert!(matches!(&error, PlanError::TooLong { text, .. } if text.contains("small: about 25")), "{error:?}");
+        let most = crate::config::Model::default().context;
+        assert!(error.to_string().contains(&format!(" tokens > {most} maximum: ")), "{error}");
         let api_error = ApiError::from(error);
         assert_eq!((api_error.kind, api_error.param.as_deref()), (ErrorKind::ContextOverflow, Some("messages")));
     }
     let barred = "[[rules]]\nname = 'r'\nforbid = ['small', 'large']\n";
     let error = ask(barred, &long, 1).unwrap_err();
-    assert!(!matches!(error, PlanError::TooLong(_)), "a shorter prompt would not help: {error:?}");
+    assert!(!matches!(error, PlanError::TooLong { .. }), "a shorter prompt would not help: {error:?}");
 }
 
 #[test]

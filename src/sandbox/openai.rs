@@ -54,11 +54,21 @@ fn refusal(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Opt
     let has = |field: &str| !body[field].is_null();
     let format = &body["response_format"]["type"];
     if vendor == Vendor::DeepSeek {
+        let forced = body["tool_choice"] == "required" || body["tool_choice"].is_object();
+        let thinks = ["flash", "v4"].iter().any(|name| model.contains(name));
+        let custom = body["tools"].as_array().into_iter().flatten().any(|tool| tool["function"].is_null());
         let mute = || !body["messages"].to_string().to_lowercase().contains("json");
         return match () {
             () if messages.iter().any(|turn| turn["role"] == "developer") => Some("unknown variant `developer`"),
             () if format == "json_schema" => Some("This response_format type is unavailable now"),
             () if format == "json_object" && mute() => Some("Prompt must contain the word 'json' in some form."),
+            () if forced && thinks && body["thinking"]["type"] != "disabled" => {
+                Some("Thinking mode does not support this tool_choice")
+            }
+            () if body["n"].as_u64().is_some_and(|choices| choices > 1) => {
+                Some("Invalid n value (currently only n = 1 is supported)")
+            }
+            () if custom => Some("tools: missing field `function`"),
             () => None,
         };
     }

@@ -21,6 +21,7 @@ use super::fingerprint::Salt;
 use super::migrate::migrate;
 use super::place::{DIRECTORY, log_in, make_private};
 use super::rollup::Rollup;
+use super::transient;
 use super::trees::{BLOCKS, Failure, Trees, when_free};
 use crate::config;
 use crate::protocol::DecisionId;
@@ -137,7 +138,7 @@ impl Store {
         Self::with(dir, settings, trees, OpenReport { state: OpenState::Opened, migrated_from })
     }
 
-    /// A store that lives in memory and dies with its last handle: for tests and for `demo`.
+    /// A store that lives in memory and dies with its last handle: for tests, and for `route` where there is no log.
     ///
     /// # Errors
     /// When there is no memory for it.
@@ -423,7 +424,8 @@ fn open_at(path: &Path, settings: &config::Store) -> Result<(Trees, Option<u32>)
 }
 
 fn in_memory(settings: &config::Store) -> Result<Trees, OpenError> {
-    let config = sled::Config::new().temporary(true).cache_capacity(settings.cache_mb.max(1) << 20);
+    let dir = transient::directory().map_err(|error| OpenError::Hopeless(error.to_string()))?;
+    let config = sled::Config::new().path(dir).temporary(true).cache_capacity(settings.cache_mb.max(1) << 20);
     config
         .open()
         .map_err(Failure::from)

@@ -13,6 +13,9 @@ use super::record::{DecisionRecord, Entry, FeedbackRecord, OutcomeRecord};
 use super::trees::Trees;
 use crate::protocol::DecisionId;
 
+/// Moments that lie further ahead than this, in milliseconds, are of a clock that was ahead.
+pub const AHEAD_MS: i64 = 60_000;
+
 /// Which way to walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -44,6 +47,12 @@ pub(super) fn key_at(ms: i64) -> [u8; 16] {
 }
 
 impl Span {
+    /// All that is known at `now_ms`: entries of a clock that was ahead wait until it has caught up, or they would be the
+    /// newest for as long.
+    pub fn up_to(now_ms: i64) -> Self {
+        Self { until_ms: Some(now_ms + AHEAD_MS), ..Self::default() }
+    }
+
     fn bounds(&self) -> Bounds {
         let from = self.from_ms.map(|ms| Bound::Included(key_at(ms).to_vec()));
         let after = self.after.map(|id| Bound::Excluded(id.0.as_bytes().to_vec()));

@@ -39,6 +39,7 @@ mod settings;
 mod signals;
 mod snapshots;
 mod tokens;
+mod transient;
 mod trees;
 mod worth;
 
@@ -49,7 +50,7 @@ pub use encoding::{DecodeError, EncodeError};
 pub use error::{OpenError, StoreError};
 pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};
 pub use fingerprint::Salt;
-pub use join::{Order, Span};
+pub use join::{AHEAD_MS, Order, Span};
 pub use log::{FEEDBACK_ID_BYTES, Stored};
 pub use place::{HandOver, write_private};
 pub use query::{Filter, Page};
@@ -59,7 +60,7 @@ pub use record::{
     OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
 };
 pub use retention::{Clock, LogSize};
-pub use rollup::{Bucket, Glance, RECENT, SingleModel, Summary, Sums, Window};
+pub use rollup::{Bucket, Glance, RECENT, SingleModel, Summary, Sums, Window, let_go};
 pub use signals::{AGAIN_WITHIN_MS, Asked, AskedAgain, Seen, signals};
 pub use snapshots::{SnapshotRecord, SnapshotState};
 pub use tokens::{NewToken, Scope, Token, TokenError, Tokens, limits_in_words};

@@ -140,6 +140,10 @@ pub struct CandidateRecord {
     /// model, and in logs of earlier programs: there `switching_usd` of the others has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_usd: Option<f64>,
+    /// What its prompt cache would have saved of `cost_usd` if the conversation, which was on another model, had been on this
+    /// one, US dollars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cacheable_usd: Option<f64>,
     /// What filling this model's prompt cache would have cost beyond `cost_usd`, had the conversation moved here, US
     /// dollars.
     #[serde(default)]

@@ -181,14 +181,24 @@ impl Store {
         LogSize { bytes: self.log_bytes() }
     }
 
-    /// Keeps the size for the next start. Whatever deletes, tidies or compacts calls it; a process that is killed forgets what it
-    /// wrote since.
+    /// Keeps the size for the next start. Whatever deletes, tidies or compacts calls it; what a process that is killed wrote
+    /// since is unknown till the next one counts.
     ///
     /// # Errors
     /// When the database fails.
     pub fn save_log_size(&self) -> Result<(), StoreError> {
         let bytes = super::encoding::encode(&self.log_size())?;
         self.trees()?.settings.insert(LOG_BYTES, bytes)?;
+        Ok(())
+    }
+
+    /// Counts the size anew: who was killed, or stopped in an import, has kept one of before.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn recount_log(&self) -> Result<(), StoreError> {
+        let _still = self.hold_still();
+        self.set_log_bytes(count_bytes(&*self.trees()?)?);
         Ok(())
     }
 
@@ -251,6 +261,23 @@ mod tests {
         assert_eq!(again.log_size().bytes, count_bytes(&again.trees().unwrap()).unwrap());
         while again.forget_some(None, max).unwrap() > 0 {}
         assert!(again.log_size().bytes > max / 2, "{} of {max}", again.log_size().bytes);
+    }
+
+    #[test]
+    fn what_was_written_after_the_size_was_kept_counts_once_it_is_counted_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Store::open(dir.path(), &config::Store::default(), 0).unwrap().0;
+        let store = open();
+        append(&store, 100);
+        store.save_log_size().unwrap();
+        append(&store, 1000);
+        store.flush().unwrap();
+        let written = store.log_size();
+        drop(store);
+        let again = open();
+        assert!(again.log_size().bytes < written.bytes / 5);
+        again.recount_log().unwrap();
+        assert_eq!(again.log_size(), written);
     }
 
     #[test]

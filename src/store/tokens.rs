@@ -151,6 +151,9 @@ pub enum TokenError {
         /// Why.
         source: serde_json::Error,
     },
+    /// It was there once.
+    #[error("{} is gone: restore it, or restart the gateway to begin without tokens", .0.display())]
+    Gone(PathBuf),
     /// There is no such token.
     #[error("there is no token `{0}`")]
     Unknown(String),

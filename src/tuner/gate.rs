@@ -12,21 +12,28 @@
 //!
 //! Whoever has learned from the log that it is measured on is flattered. Where the live policy has learned from a judgement,
 //! too, that is so on both sides. Where it has not ([`Reach`]), the new one is asked as it would be without: as learned from
-//! all but that half. So the gain is rather that of half the log than of what the log seems to promise.
+//! all but half of such news. So the gain is rather that of half the news than of what the log seems to promise.
+
+use std::collections::HashSet;
 
 use serde::Serialize;
 
 use super::halves::Halves;
-use super::lesson::{Drawn, Lesson, ON_ITS_WAY_MS};
+use super::lesson::{Drawn, Lesson};
+use super::made_of::MadeOf;
 use crate::bandit::{Candidate, Snapshot};
 use crate::config::Gate;
 use crate::ope::{self, Estimate, Logged, Method, Modelled};
+use crate::protocol::DecisionId;
 
 /// What a new policy would gain.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gain {
     /// What it rests on.
     pub rests_on: Evidence,
+    /// Whether it is known which of them the live policy has learned from: where not, it alone may know them by heart.
+    #[serde(skip)]
+    pub is_fair: bool,
     /// Choices it is estimated from.
     pub choices: usize,
     /// Utility gained per choice.
@@ -41,7 +48,8 @@ pub struct Gain {
     pub effective: f64,
     /// Share of importance weights that were cut off.
     pub clipped: f64,
-    /// How much of what both policies do the log speaks of, see [`Estimate::support`].
+    /// How much of what both policies do the log speaks of, see [`Estimate::support`]; of what the new one does, where the
+    /// live one has learned from nothing.
     pub support: f64,
     /// The same gain by each method: IPS, SNIPS, doubly robust. The rule goes by the last.
     pub methods: Vec<Estimate>,
@@ -74,43 +82,35 @@ pub fn evidence<'a>(learned: &'a [Lesson], unjudged: &'a [Lesson], least: usize)
 }
 
 /// How much of the log the live policy has learned from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reach {
-    /// All that was said until then, Unix milliseconds.
-    pub until_ms: i64,
-    /// And so many judgements after that, in the order in which they were heard.
+    /// What its version was made of. `None` where nobody noted that: then it counts as knowing nothing of it, since what takes
+    /// over a little later does less harm than what looks better than it is.
+    pub made_of: Option<MadeOf>,
+    /// Of what was said since then, Unix milliseconds...
+    pub since_ms: i64,
+    /// ...it has taken in so many judgements, in the order in which they were heard.
     pub judgements: u64,
 }
 
 impl Reach {
-    /// It has learned from none of it.
-    pub const NOTHING: Self = Self { until_ms: i64::MIN, judgements: 0 };
-
-    /// That of a policy whose version was made at `made_at_ms` of `made_of` lessons, and which has taken in so many
-    /// `judgements` since; `lessons` = what the log has now. An import brings judgements of before that nobody had heard, and
-    /// which of the older ones it knows cannot be told: where there are a good deal more than it was made of, it counts as
-    /// knowing none. What takes over a little later does less harm than what looks better than it is.
-    pub fn of((made_at_ms, made_of): (i64, u64), judgements: u64, lessons: &[Lesson]) -> Self {
-        let settled_ms = made_at_ms.saturating_sub(ON_ITS_WAY_MS);
-        let is_older = |lesson: &&Lesson| lesson.signal.is_none() && lesson.heard_at_ms <= settled_ms;
-        let older = lessons.iter().filter(is_older).count() as u64;
-        if older.saturating_sub(made_of) > made_of / 4 {
-            Self::NOTHING
-        } else {
-            Self { until_ms: made_at_ms, judgements }
-        }
+    /// It has learned from none of it but what it has taken in since.
+    pub fn only_since(judgements: u64) -> Self {
+        Self { made_of: Some(MadeOf::default()), since_ms: i64::MIN, judgements }
     }
 
-    /// Since when what was said is news to it.
-    fn news_since(self, rests_on: Evidence, lessons: &[&Lesson]) -> i64 {
-        let after = match rests_on {
-            Evidence::Judgements => self.judgements as usize,
-            Evidence::Signals => 0,
-        };
-        let heard = lessons.iter().map(|lesson| lesson.heard_at_ms);
-        let mut newer: Vec<i64> = heard.filter(|at| *at > self.until_ms).collect();
-        newer.sort_unstable();
-        newer.get(after).copied().unwrap_or(i64::MAX)
+    /// Which of `lessons` are news to it.
+    pub(super) fn news(&self, rests_on: Evidence, lessons: &[&Lesson]) -> HashSet<DecisionId> {
+        let knows = |id| self.made_of.as_ref().is_some_and(|made_of| made_of.has(rests_on, id));
+        let mut news: Vec<&Lesson> = lessons.iter().copied().filter(|lesson| !knows(lesson.id)).collect();
+        if rests_on == Evidence::Judgements {
+            // A sort that is stable: of two heard at once the older came first.
+            news.sort_by_key(|lesson| lesson.heard_at_ms);
+            let from = news.partition_point(|lesson| lesson.heard_at_ms <= self.since_ms);
+            let taken_in = usize::try_from(self.judgements).unwrap_or(usize::MAX).min(news.len() - from);
+            news.drain(from..from + taken_in);
+        }
+        news.into_iter().map(|lesson| lesson.id).collect()
     }
 }
 
@@ -130,18 +130,18 @@ pub enum Ruling {
 /// `None` where the log says nothing of it.
 pub fn gain(
     (rests_on, lessons): (Evidence, &[&Lesson]),
-    (live, reach): (&Snapshot, Reach),
+    (live, reach): (&Snapshot, &Reach),
     (new, learned): (&Snapshot, &[Lesson]),
     gate: &Gate,
 ) -> Option<Gain> {
     let (mut by_live, mut by_new, mut relief, mut moved) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
     let expected = Halves::of_rewards(lessons.iter().copied(), *new.settings())?;
-    let unflattered = Halves::of_policy(learned, lessons, *new.settings())?;
-    let news_since = reach.news_since(rests_on, lessons);
-    for (at, lesson) in lessons.iter().enumerate() {
+    let news = reach.news(rests_on, lessons);
+    let unflattered = Halves::of_policy(learned, &news, *new.settings())?;
+    for lesson in lessons {
         let Some(drawn) = &lesson.choice else { continue };
-        let new = if lesson.heard_at_ms < news_since { new } else { unflattered.without(at) };
-        let Some(seen) = look(lesson, drawn, live, new, expected.without(at)) else { continue };
+        let new = if news.contains(&lesson.id) { unflattered.without(lesson.id) } else { new };
+        let Some(seen) = look(lesson, drawn, live, new, expected.without(lesson.id)) else { continue };
         by_live.push(seen.live);
         by_new.push(seen.new);
         relief.push(seen.relief);
@@ -153,8 +153,14 @@ pub fn gain(
     let methods = [Method::Ips, Method::Snips, Method::DoublyRobust];
     let each =
         |log: &[Logged]| methods.into_iter().filter_map(|method| ope::estimate(log, method, &settings)).collect();
+    let of_new: Vec<Estimate> = each(&by_new);
+    // Who has learned from nothing may never have chosen, as beside a log that was imported: what it would do has no claim
+    // to be spoken of.
+    let alone = of_new.iter().find(|one| one.method == Method::DoublyRobust).filter(|_| live.learned_from() == 0);
+    let support = alone.map_or(difference.support, |one| one.support);
     Some(Gain {
         rests_on,
+        is_fair: reach.made_of.is_some(),
         choices: by_new.len(),
         moved: moved / by_new.len().max(1) as f64,
         mean: difference.value,
@@ -162,9 +168,9 @@ pub fn gain(
         upper: difference.high,
         effective: difference.effective,
         clipped: difference.clipped,
-        support: difference.support,
+        support,
         methods: methods.into_iter().filter_map(compared).collect(),
-        new: each(&by_new),
+        new: of_new,
         live: each(&by_live),
     })
 }
@@ -228,7 +234,7 @@ const SURE_CHOICES: f64 = 3.0;
 /// What the rule says, and why, as a sentence.
 pub fn rule(gain: Option<&Gain>, gate: &Gate) -> (Ruling, String) {
     let choices = gain.map_or(0, |gain| gain.choices);
-    let Some(Gain { rests_on, moved, mean, lower, upper, support, effective, .. }) =
+    let Some(Gain { rests_on, is_fair, moved, mean, lower, upper, support, effective, .. }) =
         gain.filter(|_| choices >= gate.min_choices)
     else {
         let why = format!("{choices} judged choices are too few to say (learning.gate.min_choices)");
@@ -244,6 +250,9 @@ pub fn rule(gain: Option<&Gain>, gate: &Gate) -> (Ruling, String) {
         (Ruling::Wait, format!("the log speaks of {:.0} % of what it would do: {interval}", support * 100.0))
     } else if *lower >= -gate.tolerance {
         (Ruling::Promote, interval)
+    } else if !is_fair {
+        let why = "what the live version was made of was not noted, so it looks better than it is";
+        (Ruling::Wait, format!("{why}: {interval}"))
     } else if *upper < 0.0 && *rests_on == Evidence::Judgements {
         (Ruling::Refuse, format!("it is worse: {interval}"))
     } else {

@@ -47,8 +47,12 @@ fn log(count: u64, seed: u64) -> Vec<Lesson> {
 fn gain(lessons: &[Lesson], live: &Snapshot, new: &Snapshot, gate: &Gate) -> Option<Gain> {
     let all: Vec<&Lesson> = lessons.iter().collect();
     // `live` has learned from them as much as `new`.
-    let reach = Reach { until_ms: i64::MAX, judgements: 0 };
-    super::gain((Evidence::Judgements, &all), (live, reach), (new, lessons), gate)
+    super::gain((Evidence::Judgements, &all), (live, &made_of(lessons)), (new, lessons), gate)
+}
+
+/// The reach of a version that was made of `lessons`, and has taken in nothing since.
+fn made_of(lessons: &[Lesson]) -> Reach {
+    Reach { made_of: Some(MadeOf::new("", lessons, lessons)), since_ms: i64::MAX, judgements: 0 }
 }
 
 /// A policy that was taught that a model is always as good as `reward`.
@@ -143,6 +147,27 @@ fn what_the_log_never_shows_waits() {
 }
 
 #[test]
+fn beside_an_imported_log_what_nobody_learned_need_not_be_spoken_of() {
+    let gate = Gate::default();
+    let mut lessons = log(400, 4);
+    for lesson in &mut lessons {
+        // Always `a`, with success, where a policy of day one would have taken `b`.
+        (lesson.model, lesson.reward) = (ModelName::from("a"), Reward::new(1.0).unwrap());
+        let drawn = lesson.choice.as_mut().unwrap();
+        drawn.chosen = 0;
+        (drawn.candidates[0].propensity, drawn.candidates[1].propensity) = (0.99, 0.01);
+        drawn.candidates[1].prior = 0.9;
+    }
+    let (untaught, new) = (taught(&[]), taught(&[("a", 1.0), ("b", 0.0)]));
+    let known = gain(&lessons, &untaught, &new, &gate).unwrap();
+    let (ruling, why) = rule(Some(&known), &gate);
+    assert!(ruling == Ruling::Promote && known.support > 0.8, "{why}: {known:?}");
+    let taught_once = taught(&[("c", 0.5)]);
+    let of_both = gain(&lessons, &taught_once, &new, &gate).unwrap();
+    assert!(of_both.support < 0.8, "{of_both:?}");
+}
+
+#[test]
 fn intervals_cover_the_truth_as_often_as_they_say() {
     let gate = Gate { confidence: 0.9, ..Gate::default() };
     let (right, wrong) = (taught(&[("a", 1.0), ("b", 0.0)]), taught(&[("a", 0.0), ("b", 1.0)]));
@@ -174,27 +199,84 @@ fn what_the_live_policy_has_not_learned_from_the_new_one_is_asked_as_if_it_had_n
     let policy = || Snapshot::new(Settings::default()).unwrap();
     let (mut flattered, mut fair) = (0.0, 0.0);
     for seed in 0..20 {
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let mut lessons = log(400, seed);
-        for (number, lesson) in lessons.iter_mut().enumerate() {
-            lesson.kind = format!("kind {}", number % 24);
-            lesson.reward = Reward::new(f64::from(u8::from(rng.random::<f64>() < 0.5))).unwrap();
-        }
+        let lessons = noise(400, 24, seed);
         let mut new = policy();
         new.learn(lessons.iter().map(Lesson::observation));
         let all: Vec<&Lesson> = lessons.iter().collect();
         let gained = |reach| {
             let new = (&new, &lessons[..]);
-            let gain = super::gain((Evidence::Judgements, &all), (&policy(), reach), new, &Gate::default());
+            let gain = super::gain((Evidence::Judgements, &all), (&policy(), &reach), new, &Gate::default());
             gain.unwrap().mean / 20.0
         };
-        flattered += gained(Reach { until_ms: i64::MAX, judgements: 0 });
-        fair += gained(Reach::NOTHING);
-        let all_but_the_newest = gained(Reach { until_ms: 199, judgements: 199 }) * 20.0;
-        assert!((all_but_the_newest - gained(Reach { until_ms: 398, judgements: 0 }) * 20.0).abs() < 1e-12);
+        flattered += gained(made_of(&lessons));
+        fair += gained(Reach::only_since(0));
+        let taken_in = Reach { since_ms: 199, judgements: 199, ..made_of(&lessons[..200]) };
+        assert_eq!(gained(taken_in), gained(made_of(&lessons[..399])));
     }
     assert!(flattered > 0.03, "it is measured on what it has learned by heart: {flattered}");
     assert!(fair.abs() < 0.01, "there is nothing to be gained: {fair}");
+}
+
+/// A log of `kinds` kinds of work in which both models do equally well.
+fn noise(count: u64, kinds: usize, seed: u64) -> Vec<Lesson> {
+    let mut rng = SmallRng::seed_from_u64(1_000 + seed);
+    let mut lessons = log(count, seed);
+    for (number, lesson) in lessons.iter_mut().enumerate() {
+        lesson.kind = format!("kind {}", number % kinds);
+        lesson.reward = Reward::new(f64::from(u8::from(rng.random::<f64>() < 0.5))).unwrap();
+    }
+    lessons
+}
+
+#[test]
+fn an_import_into_a_store_that_has_learned_promises_and_threatens_nothing() {
+    let gate = Gate::default();
+    let (mut noted, mut not_noted) = (0.0, 0.0);
+    for seed in 0..20 {
+        // 400 were learned. 150 more were imported since, and say that they are older.
+        let mut lessons = noise(550, 24, seed);
+        lessons.iter_mut().for_each(|lesson| lesson.heard_at_ms = 0);
+        let policy_of = |lessons: &[Lesson]| {
+            let mut policy = Snapshot::new(Settings::default()).unwrap();
+            policy.learn(lessons.iter().map(Lesson::observation));
+            policy
+        };
+        let (live, new) = (policy_of(&lessons[150..]), policy_of(&lessons));
+        let all: Vec<&Lesson> = lessons.iter().collect();
+        let gained = |made_of: Option<MadeOf>| {
+            let reach = Reach { made_of, since_ms: 1, judgements: 0 };
+            let gain = super::gain((Evidence::Judgements, &all), (&live, &reach), (&new, &lessons), &gate).unwrap();
+            assert!(gain.is_fair || rule(Some(&gain), &gate).0 != Ruling::Refuse, "{gain:?}");
+            gain.mean / 20.0
+        };
+        noted += gained(made_of(&lessons[150..]).made_of);
+        not_noted += gained(None);
+    }
+    assert!(noted.abs() < 0.015, "there is nothing to be gained or lost: {noted}");
+    assert!(not_noted < 2.0 * noted - 0.01, "the live one alone knows most of it by heart: {not_noted}, {noted}");
+}
+
+#[test]
+fn two_kinds_of_work_in_turn_are_no_halves() {
+    for seed in 0..3 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut lessons = log(600, seed);
+        for (number, lesson) in lessons.iter_mut().enumerate() {
+            let kind = number % 2;
+            lesson.kind = ["extract", "write"][kind].into();
+            let good = [[0.9, 0.4], [0.4, 0.9]][kind][lesson.choice.as_ref().unwrap().chosen];
+            lesson.reward = Reward::new(f64::from(u8::from(rng.random::<f64>() < good))).unwrap();
+        }
+        let live = Snapshot::new(Settings::default()).unwrap();
+        let mut new = live.clone();
+        new.learn(lessons.iter().map(Lesson::observation));
+        let all: Vec<&Lesson> = lessons.iter().collect();
+        let reach = Reach::only_since(0);
+        let gain = super::gain((Evidence::Judgements, &all), (&live, &reach), (&new, &lessons), &Gate::default());
+        let gain = gain.unwrap();
+        // From each of both half of the time to the better one: 0.25.
+        assert!(gain.mean > 0.15 && gain.lower > 0.0, "{gain:?}");
+    }
 }
 
 /// What `count` unrated requests teach: `a` is the better model at both kinds of work, with fewer empty answers, and mostly
@@ -232,10 +314,10 @@ fn by_signals(lessons: &lesson::Lessons) -> Option<(Gain, Gain)> {
     new.learn(lessons.learned.iter().map(Lesson::observation));
     let (rests_on, evidence) = evidence(&lessons.learned, &lessons.unjudged, 30);
     let gain = |reach| {
-        super::gain((rests_on, &evidence), (&live, reach), (&new, &lessons.learned), &Gate::default())
+        super::gain((rests_on, &evidence), (&live, &reach), (&new, &lessons.learned), &Gate::default())
             .filter(|gain| gain.rests_on == Evidence::Signals)
     };
-    Some((gain(Reach::NOTHING)?, gain(Reach { until_ms: i64::MAX, judgements: 0 })?))
+    Some((gain(Reach::only_since(0))?, gain(made_of(&lessons.unjudged))?))
 }
 
 #[test]

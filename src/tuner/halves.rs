@@ -1,9 +1,10 @@
 //! Two models of the same make, each fitted to one half of a log, so that none is asked about what it has seen.
 //!
-//! Pure. The halves are every other piece of the evidence that a policy is measured on, by its place in it. What of the log
-//! is not measured on may be known to both.
+//! Pure. A piece of evidence is in one half or the other by its decision's id: by its place, two kinds of work in turn would be
+//! one half each, and each model be asked about the kind that it has never seen. What of the log is not measured on may be
+//! known to both.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use super::lesson::Lesson;
 use crate::bandit::{Settings, Snapshot};
@@ -20,18 +21,14 @@ impl Halves {
     ) -> Option<Self> {
         // Whoever expects rewards of all times takes them all alike: nothing fades, and nothing changes suddenly.
         let settings = Settings { half_life: None, drift: None, ..settings };
-        Self::fitted(settings, |side| {
-            let others = evidence.clone().into_iter().enumerate().filter(move |(at, _)| side_of(*at) != side);
-            others.map(|(_, lesson)| lesson).collect()
-        })
+        Self::fitted(settings, |side| evidence.clone().into_iter().filter(|it| side_of(it.id) != side).collect())
     }
 
-    /// The policy that `learned` makes under `settings`, as it would be without one half of the evidence: it forgets, notices
+    /// The policy that `learned` makes under `settings`, as it would be without one half of the `news`: it forgets, notices
     /// changes and weighs signals as the whole one does. Without that it would be another policy's gain that is measured.
-    pub fn of_policy(learned: &[Lesson], evidence: &[&Lesson], settings: Settings) -> Option<Self> {
-        let sides: HashMap<DecisionId, usize> =
-            evidence.iter().enumerate().map(|(at, lesson)| (lesson.id, side_of(at))).collect();
-        Self::fitted(settings, |side| learned.iter().filter(|it| sides.get(&it.id) != Some(&side)).collect())
+    pub fn of_policy(learned: &[Lesson], news: &HashSet<DecisionId>, settings: Settings) -> Option<Self> {
+        let is_in = |id: DecisionId, side| side_of(id) == side && news.contains(&id);
+        Self::fitted(settings, |side| learned.iter().filter(|it| !is_in(it.id, side)).collect())
     }
 
     /// One that learns what `others` of each side there are.
@@ -48,14 +45,14 @@ impl Halves {
         Some(Self([fit(0)?, fit(1)?]))
     }
 
-    /// The one that has not seen the piece of evidence at this place.
-    pub fn without(&self, at: usize) -> &Snapshot {
-        &self.0[side_of(at)]
+    /// The one that has not seen the piece of evidence with this id.
+    pub fn without(&self, id: DecisionId) -> &Snapshot {
+        &self.0[side_of(id)]
     }
 }
 
-fn side_of(at: usize) -> usize {
-    at % 2
+fn side_of(id: DecisionId) -> usize {
+    (id.mixed() % 2) as usize
 }
 
 #[cfg(test)]
@@ -76,31 +73,46 @@ mod tests {
         (1..=count).filter_map(lesson).collect()
     }
 
+    fn ids(lessons: &[Lesson]) -> HashSet<DecisionId> {
+        lessons.iter().map(|lesson| lesson.id).collect()
+    }
+
     #[test]
     fn a_half_knows_all_but_the_other_and_what_is_not_measured_on() {
         let learned = judged(60, 20);
         let evidence: Vec<&Lesson> = learned[..40].iter().collect();
-        let halves = Halves::of_policy(&learned, &evidence, Settings::default()).unwrap();
-        assert_eq!((halves.without(0).learned_from(), halves.without(7).learned_from()), (40, 40));
-        let (even, odd): (Vec<_>, Vec<_>) = learned[..40].iter().enumerate().partition(|(at, _)| at % 2 == 0);
-        for (side, known) in [(0, odd), (1, even)] {
+        let halves = Halves::of_policy(&learned, &ids(&learned[..40]), Settings::default()).unwrap();
+        let of_side = |side| evidence.iter().copied().filter(move |lesson| side_of(lesson.id) == side);
+        for side in [0, 1] {
+            assert!((15..=25).contains(&of_side(side).count()), "{}", of_side(side).count());
             let mut fitted = Snapshot::new(Settings::default()).unwrap().in_space("test", 2);
-            fitted.learn(known.into_iter().map(|(_, lesson)| lesson).chain(&learned[40..]).map(Lesson::observation));
-            assert_eq!(halves.without(side), &fitted);
+            fitted.learn(of_side(1 - side).chain(&learned[40..]).map(Lesson::observation));
+            let one = of_side(side).next().unwrap();
+            assert_eq!(halves.without(one.id), &fitted);
         }
         let rewards = Halves::of_rewards(evidence.iter().copied(), Settings::default()).unwrap();
-        assert_eq!(rewards.without(0).learned_from(), 20);
+        let known = [0, 1].map(|side| rewards.0[side].learned_from());
+        assert_eq!(known, [1, 0].map(|side| of_side(side).count() as u64));
     }
 
     #[test]
     fn a_policy_s_halves_notice_what_the_policy_notices_and_expectations_do_not() {
         let learned = judged(600, 100);
-        let evidence: Vec<&Lesson> = learned.iter().collect();
-        let shifts =
-            |halves: &Halves| [0, 1].map(|side| halves.without(side).arms().map(|arm| arm.shifts).sum::<u32>());
-        let noticed = shifts(&Halves::of_policy(&learned, &evidence, Settings::default()).unwrap());
+        let shifts = |halves: &Halves| [0, 1].map(|side| halves.0[side].arms().map(|arm| arm.shifts).sum::<u32>());
+        let noticed = shifts(&Halves::of_policy(&learned, &ids(&learned), Settings::default()).unwrap());
         assert!(noticed.iter().all(|shifts| *shifts > 0), "{noticed:?}");
-        let rewards = Halves::of_rewards(evidence.iter().copied(), Settings::default()).unwrap();
+        let rewards = Halves::of_rewards(&learned, Settings::default()).unwrap();
         assert_eq!(shifts(&rewards), [0, 0]);
+    }
+
+    #[test]
+    fn no_rhythm_of_ids_is_a_half_s() {
+        for step in 1..=12_u128 {
+            for first in 0..step {
+                let ids = (0..1_000).map(|number| DecisionId(uuid::Uuid::from_u128(first + step * number)));
+                let there = ids.filter(|id| side_of(*id) == 1).count();
+                assert!((400..=600).contains(&there), "{there} of every {step}");
+            }
+        }
     }
 }

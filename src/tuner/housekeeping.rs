@@ -17,6 +17,7 @@ pub async fn keep_house(store: Store, mut stop: watch::Receiver<bool>) {
     }
     let begun = Instant::now();
     let every = Duration::from_secs(store.settings().retention_interval_s.max(1));
+    let mut counted = false;
     loop {
         let last = tokio::select! {
             () = tokio::time::sleep(every) => false,
@@ -26,9 +27,16 @@ pub async fn keep_house(store: Store, mut stop: watch::Receiver<bool>) {
         // A slice takes milliseconds; all of them together may take longer than an async thread may be held.
         let done = tokio::task::spawn_blocking(move || match last {
             true => keep(&store, clock, begun.elapsed()).map(|()| 0),
-            false => tidy(&store, clock, begun.elapsed(), || *stop.borrow()),
+            false => {
+                if !counted {
+                    store.recount_log()?;
+                }
+                tidy(&store, clock, begun.elapsed(), || *stop.borrow())
+            }
         });
-        match done.await {
+        let done = done.await;
+        counted |= matches!(done, Ok(Ok(_)));
+        match done {
             Ok(Ok(0)) => {}
             Ok(Ok(count)) => tracing::info!(decisions = count, "Deleted the log's oldest entries"),
             Ok(Err(error)) => tracing::warn!(%error, "The log could not be tidied"),

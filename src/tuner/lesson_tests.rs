@@ -21,6 +21,7 @@ pub(in crate::tuner) fn decision(number: u64) -> DecisionRecord {
         cost_usd: 0.001,
         latency_s: None,
         cached_usd: None,
+        cacheable_usd: None,
         switching_usd: 0.0,
         utility: 0.5,
         propensity: 0.5,
@@ -223,7 +224,7 @@ fn who_has_many_bad_answers_sinks_by_about_as_much() {
     let all = unrated(3000, [30, 5]);
     let live = Snapshot::new(Settings::default()).unwrap();
     let proposal =
-        crate::tuner::propose(&all, (&live, Reach::NOTHING), Settings::default(), &Gate::default()).unwrap();
+        crate::tuner::propose(&all, (&live, &Reach::only_since(0)), Settings::default(), &Gate::default()).unwrap();
     let lessons = all.learned;
     let quality = |model: &str| {
         let model = ModelName::from(model);
@@ -246,7 +247,8 @@ fn signals_alone_may_bring_a_policy_and_few_judgements_are_none_the_more() {
     let live = Snapshot::new(Settings::default()).unwrap();
     let propose = |lessons: &Lessons| {
         let proposal =
-            crate::tuner::propose(lessons, (&live, Reach::NOTHING), Settings::default(), &Gate::default()).unwrap();
+            crate::tuner::propose(lessons, (&live, &Reach::only_since(0)), Settings::default(), &Gate::default())
+                .unwrap();
         (proposal.ruling, proposal.gain.unwrap())
     };
     let all = unrated(3000, [40, 1]);

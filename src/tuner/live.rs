@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::error::LearnError;
+use super::made_of::MADE_OF;
 use crate::bandit::{PolicyKind, Settings, Snapshot};
 use crate::config::{Bandit, LearningMode};
 use crate::protocol::{DecisionId, ModelName};
@@ -85,13 +86,16 @@ impl Replaced {
         let name = format!("{REPLACED_OF}{}", live.policy.version);
         store.set_setting(&name, &Self { policy: live.policy.clone(), revision: live.revision })
     }
+}
 
-    /// Forgets those of versions that are not stored any more.
-    pub(super) fn prune(store: &Store) -> Result<(), StoreError> {
-        let stored: HashSet<String> = store.snapshots()?.iter().map(|record| record.version.to_string()).collect();
-        let gone = store.settings_under(REPLACED_OF)?.into_iter().filter(|version| !stored.contains(version));
-        gone.map(|version| format!("{REPLACED_OF}{version}")).try_for_each(|name| store.forget_setting(&name))
+/// Forgets what is kept beside versions that are not stored any more.
+pub(super) fn forget_gone(store: &Store) -> Result<(), StoreError> {
+    let stored: HashSet<String> = store.snapshots()?.iter().map(|record| record.version.to_string()).collect();
+    for kept in [REPLACED_OF, MADE_OF] {
+        let gone = store.settings_under(kept)?.into_iter().filter(|version| !stored.contains(version));
+        gone.map(|version| format!("{kept}{version}")).try_for_each(|name| store.forget_setting(&name))?;
     }
+    Ok(())
 }
 
 /// The policy in force with what it has taken in, as it is kept over a restart.

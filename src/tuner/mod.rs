@@ -20,6 +20,7 @@ mod housekeeping;
 mod learner;
 pub mod lesson;
 mod live;
+pub mod made_of;
 mod recorder;
 mod retune;
 mod shared;

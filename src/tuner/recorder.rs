@@ -124,6 +124,7 @@ pub struct Recorder {
     queue: SyncSender<Command>,
     capacity: usize,
     keep_prompts: bool,
+    durable: bool,
     salt: Salt,
     figures: Arc<Figures>,
 }
@@ -161,7 +162,7 @@ impl Recorder {
         let settings = store.settings();
         let capacity = settings.queue.max(1);
         let keep_prompts = settings.prompts;
-        let salt = store.salt();
+        let (durable, salt) = (store.is_durable(), store.salt());
         let (queue, commands) = sync_channel(capacity);
         let (news_in, news) = mpsc::channel(NEWS);
         let figures = Arc::new(Figures::default());
@@ -172,7 +173,7 @@ impl Recorder {
                 Loop { store, figures, news: news_in, down_since: None, compactor: None, compact_at }.run(&commands);
             }
         })?;
-        let recorder = Self { queue: queue.clone(), capacity, keep_prompts, salt, figures };
+        let recorder = Self { queue: queue.clone(), capacity, keep_prompts, durable, salt, figures };
         Ok((recorder, Writer { queue, thread }, news))
     }
 
@@ -192,13 +193,17 @@ impl Recorder {
     /// Hands over a feedback and waits until the disk has it.
     ///
     /// # Errors
-    /// When there is no such decision, the value makes no sense, or the store cannot take it now.
+    /// When there is no such decision, the value makes no sense, or the store cannot take it now. One in memory takes none:
+    /// an acknowledgement is a promise.
     pub async fn feedback(&self, record: FeedbackRecord) -> Result<Ack, FeedbackError> {
         if !record.kind.is_valid() {
             return Err(FeedbackError::Invalid("a score is from 0 to 1, a rating from 1 to 5"));
         }
         if record.id.is_empty() || record.id.len() > FEEDBACK_ID_BYTES {
             return Err(FeedbackError::Invalid("a feedback's id has 1 to 200 bytes"));
+        }
+        if !self.durable {
+            return Err(FeedbackError::Unavailable("its directory cannot be written".to_owned()));
         }
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Feedback(Box::new(record), reply)).map_err(FeedbackError::Unavailable)?;
@@ -418,10 +423,9 @@ impl Loop {
                     let _later = self.news.try_send(id);
                 }
                 self.figures.feedback.fetch_add(new, Ordering::Relaxed);
-                let durable = self.store.is_durable();
                 for (reply, stored) in round.replies.into_iter().zip(stored) {
                     // Nobody may be waiting any more; the record is safe all the same.
-                    let _gone = reply.send(verdict(stored, durable));
+                    let _gone = reply.send(verdict(stored));
                 }
                 round.flushes.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
             }
@@ -460,11 +464,10 @@ impl Loop {
     }
 }
 
-/// What a sender is told. A feedback that is only in memory is not acknowledged.
-fn verdict(stored: Stored, durable: bool) -> Result<Ack, FeedbackError> {
+/// What a sender is told.
+fn verdict(stored: Stored) -> Result<Ack, FeedbackError> {
     match stored {
         Stored::UnknownDecision => Err(FeedbackError::Unknown),
-        _ if !durable => Err(FeedbackError::Unavailable("its directory cannot be written".to_owned())),
         Stored::New => Ok(Ack::Stored),
         Stored::Duplicate => Ok(Ack::Duplicate),
     }

@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use super::gate::{self, Gain, Reach, Ruling};
 use super::lesson::{Lesson, Lessons};
 use super::live::Live;
+use super::made_of::MadeOf;
 use crate::bandit::{Settings, SettingsError, Snapshot};
 use crate::config::Gate;
 
@@ -23,6 +24,8 @@ use crate::config::Gate;
 pub struct Proposal {
     /// The policy; its version is not given yet.
     pub policy: Snapshot,
+    /// What it was made of.
+    pub made_of: MadeOf,
     /// What it would gain; absent where the log says nothing of it.
     pub gain: Option<Gain>,
     /// What the rule says.
@@ -47,7 +50,7 @@ impl Proposal {
 /// When the settings are not possible.
 pub fn propose(
     lessons: &Lessons,
-    (live, reach): (&Snapshot, Reach),
+    (live, reach): (&Snapshot, &Reach),
     settings: Settings,
     gate: &Gate,
 ) -> Result<Proposal, SettingsError> {
@@ -67,7 +70,8 @@ pub fn propose(
         }
         _ => gate::rule(gain.as_ref(), gate),
     };
-    Ok(Proposal { policy, gain, ruling, reason })
+    let made_of = MadeOf::new(policy.space(), &lessons, &unjudged);
+    Ok(Proposal { policy, made_of, gain, ruling, reason })
 }
 
 /// The live policy with further lessons taken in; those of another head's teach it nothing.

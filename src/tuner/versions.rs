@@ -10,10 +10,7 @@ use super::gate::Ruling;
 use super::live::{self, Live, Replaced, Switches, audit, bandit_settings};
 use super::retune::Proposal;
 use super::shared::Shared;
-use crate::store::{SnapshotRecord, SnapshotState, StoreError};
-
-/// Moments that lie further ahead than this, in milliseconds, are of a clock that was ahead.
-pub(super) const AHEAD_MS: i64 = 60_000;
+use crate::store::{AHEAD_MS, SnapshotRecord, SnapshotState, StoreError};
 
 impl Shared {
     /// The version in force.
@@ -52,6 +49,7 @@ impl Shared {
             learned_from: proposal.policy.learned_from(),
             report: json!({ "gain": proposal.gain, "ruling": proposal.ruling }),
         };
+        proposal.made_of.save(&self.store, version)?;
         self.store.put_snapshot(&record, &proposal.policy)?;
         if proposal.ruling == Ruling::Promote {
             Replaced::save(&self.store, &self.live.load())?;
@@ -62,8 +60,7 @@ impl Shared {
         let spare = [self.switches.load().pinned, self.predecessor_of(in_force)?].into_iter().flatten();
         let spare: Vec<u64> = [in_force, parent].into_iter().chain(spare).collect();
         self.store.prune_snapshots(self.store.settings().keep_snapshots, &spare)?;
-        Replaced::prune(&self.store)?;
-        Ok(())
+        live::forget_gone(&self.store)
     }
 
     /// Puts a stored version in force, as it was when it was replaced; the live one stays as it is, with all that it has taken

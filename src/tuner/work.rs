@@ -18,13 +18,13 @@ use super::guard::{self, Part, Tally, is_by_policy};
 use super::hindsight::{Hindsight, Would};
 use super::lesson::{self, Lesson, ON_ITS_WAY_MS};
 use super::live::{self, Heard, Live, State, Switches, audit, bandit_settings};
+use super::made_of::MadeOf;
 use super::retune::{self, Proposal};
 use super::shared::{Command, LearnerStatus, Ordered, Shared};
-use super::versions::AHEAD_MS;
 use crate::bandit::Snapshot;
 use crate::config::{Bandit, LearningMode};
 use crate::protocol::DecisionId;
-use crate::store::{LogSize, Order, SnapshotState, Span, StoreError};
+use crate::store::{AHEAD_MS, LogSize, Order, SnapshotState, Span, StoreError};
 
 /// How often it looks whether something is due.
 const TICK: Duration = Duration::from_millis(500);
@@ -291,7 +291,7 @@ impl Desk {
     /// judged beside this one before is in the log, and waits for a retune as after a start.
     fn follow_head(&mut self, now_ms: i64) -> Result<(), StoreError> {
         let (mut newest, mut looked_at) = (None, 0);
-        self.shared.store.walk(&up_to(now_ms), Order::Newest, |entry| {
+        self.shared.store.walk(&Span::up_to(now_ms), Order::Newest, |entry| {
             looked_at += 1;
             let decision = entry.decision;
             newest = (!decision.features.is_empty()).then_some((decision.feature_space, decision.features.len()));
@@ -383,13 +383,14 @@ impl Desk {
         // Whatever comes of it, the next try waits for its time.
         self.retuned = Some(began);
         self.size_at_retune = Some(store.log_size());
-        let collected = lesson::collect(&store, &up_to(read_at_ms), settings.window, &settings.reward)?;
+        let collected = lesson::collect(&store, &Span::up_to(read_at_ms), settings.window, &settings.reward)?;
         let lessons = &collected.learned;
         self.follow_head(read_at_ms)?;
         self.retuned = Some(began);
         self.catch_up(lessons);
         let live = self.shared.live.load_full();
-        let known = (&live.policy, self.reach_of(&live, &retune::of_newest_head(lessons))?);
+        let reach = self.reach_of(&live)?;
+        let known = (&live.policy, &reach);
         let mut proposal = retune::propose(&collected, known, bandit_settings(&settings.bandit), &settings.gate)?;
         self.new = 0;
         if let Some(why) = self.shared.switches.load().frozen(read_at_ms) {
@@ -418,7 +419,7 @@ impl Desk {
         let took_ms = began.elapsed().as_secs_f64() * 1e3;
         let (version, reason) = (proposal.policy.version, &proposal.reason);
         let result = match proposal.ruling {
-            _ if lessons.is_empty() && store.newest_ms()? >= up_to(read_at_ms).until_ms => {
+            _ if lessons.is_empty() && store.newest_ms()? >= Span::up_to(read_at_ms).until_ms => {
                 "nothing is judged yet, but for what the log has of times still to come: was the clock set back?"
                     .to_owned()
             }
@@ -444,12 +445,16 @@ impl Desk {
         Ok((newest == *policy).then_some(version))
     }
 
-    /// How much of `lessons` a policy has learned from: what its version was made of, and what it has taken in since.
-    fn reach_of(&self, live: &Live, lessons: &[Lesson]) -> Result<Reach, StoreError> {
-        let made_of = live.policy.learned_from().saturating_sub(live.revision);
-        let made = self.shared.store.snapshot(live.policy.version)?.filter(|_| made_of > 0);
-        let only_since = Reach { judgements: live.revision, ..Reach::NOTHING };
-        Ok(made.map_or(only_since, |record| Reach::of((record.made_at_ms, made_of), live.revision, lessons)))
+    /// How much of the log a policy has learned from: what its version was made of, and what it has taken in since.
+    fn reach_of(&self, live: &Live) -> Result<Reach, StoreError> {
+        let store = &self.shared.store;
+        if live.policy.learned_from() <= live.revision {
+            return Ok(Reach::only_since(live.revision));
+        }
+        let made_of = MadeOf::load(store, &live.policy)?;
+        let since_ms =
+            store.snapshot(live.policy.version)?.map_or(i64::MIN, |record| record.made_at_ms - ON_ITS_WAY_MS);
+        Ok(Reach { made_of, since_ms, judgements: live.revision })
     }
 
     /// Takes the live policy back if requests under it do worse than those before.
@@ -575,12 +580,6 @@ impl Desk {
         }
         Ok(self.shared.status())
     }
-}
-
-/// What is learned from at `now_ms`: entries of a clock that was ahead wait until it has caught up, or they would be the newest
-/// for as long.
-fn up_to(now_ms: i64) -> Span {
-    Span { until_ms: Some(now_ms + AHEAD_MS), ..Span::default() }
 }
 
 fn now_ms() -> i64 {

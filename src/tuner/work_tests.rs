@@ -5,6 +5,7 @@ use crate::config::{self, Gate, Guard, Learning};
 use crate::protocol::{ErrorKind, ModelName};
 use crate::store::{DecisionRecord, FeedbackKind, OutcomeRecord, OutcomeStatus, Signal, Store};
 use crate::tuner::Learner;
+use crate::tuner::gate::Evidence;
 use crate::tuner::lesson::tests::{decision, feedback, outcome};
 
 pub(super) fn desk_with(store: &Store, settings: &Learning) -> Desk {
@@ -125,21 +126,41 @@ fn nothing_new_makes_no_new_version() {
 #[test]
 fn what_was_imported_after_a_version_was_made_it_does_not_know() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let gate = Gate { tolerance: 1.0, ..Gate::default() };
+    let mut desk = desk_with(&store, &Learning { gate, ..Learning::default() });
     happen(&store, 1, 60, |_| judged(true));
-    assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
-    let reach = |desk: &Desk| {
-        let collected = lesson::collect(&store, &Span::default(), 20_000, &desk.shared.settings.load().reward);
-        desk.reach_of(&desk.shared.live.load(), &collected.unwrap().learned).unwrap()
+    // Signals teach as well, and are no judgements.
+    for number in 100..180 {
+        let mut unjudged = decision(number);
+        unjudged.chosen = ModelName::from(if number < 140 { "a" } else { "b" });
+        let signals = if number < 140 { vec![Signal::Empty] } else { Vec::new() };
+        store.append(&[unjudged.clone()], &[OutcomeRecord { signals, ..outcome(&unjudged) }], &mut []).unwrap();
+    }
+    let made = desk.retune(now_ms()).unwrap();
+    assert_eq!((made.ruling, made.policy.learned_from()), (Ruling::Promote, 100));
+    let news = |desk: &Desk, rests_on| {
+        let settings = desk.shared.settings.load();
+        let collected = lesson::collect(&store, &Span::default(), 20_000, &settings.reward).unwrap();
+        let lessons = match rests_on {
+            Evidence::Judgements => collected.learned.iter().filter(|lesson| lesson.signal.is_none()).collect(),
+            Evidence::Signals => Vec::from_iter(&collected.unjudged),
+        };
+        desk.reach_of(&desk.shared.live.load()).unwrap().news(rests_on, &lessons).len()
     };
-    let made_at_ms = store.snapshot(2).unwrap().unwrap().made_at_ms;
-    assert_eq!(reach(&desk), Reach { until_ms: made_at_ms, judgements: 0 });
-    // Some that were on their way to the log when the version was made, and a handful of older ones.
-    happen(&store, made_at_ms - 50, 40, |_| judged(true));
-    happen(&store, 100, 5, |_| judged(true));
-    assert_eq!(reach(&desk), Reach { until_ms: made_at_ms, judgements: 0 });
-    happen(&store, 1_000, 240, |_| judged(true));
-    assert_eq!(reach(&desk), Reach::NOTHING, "which of the older ones it knows cannot be told");
+    let (judgements, signals) = (Evidence::Judgements, Evidence::Signals);
+    assert_eq!((news(&desk, judgements), news(&desk, signals)), (0, 0));
+    happen(&store, 1_000, 40, |_| judged(true));
+    happen(&store, 2_000, 30, |_| Went { failed: false, judged: None });
+    let now_ms = now_ms();
+    happen(&store, now_ms, 7, |_| judged(true));
+    assert_eq!((news(&desk, judgements), news(&desk, signals)), (47, 30));
+    desk.take_in(&(0..7).map(|number| decision(now_ms as u64 + number).id).collect::<Vec<_>>(), now_ms).unwrap();
+    assert_eq!((desk.shared.live.load().revision, news(&desk, judgements)), (7, 40));
+    // After a restart, too; of a version that an earlier build made it is not known.
+    let desk = self::desk(&store);
+    assert_eq!(desk.reach_of(&desk.shared.live.load()).unwrap().made_of, Some(made.made_of));
+    store.forget_setting("policy.made_of.2").unwrap();
+    assert_eq!(desk.reach_of(&desk.shared.live.load()).unwrap().made_of, None);
 }
 
 #[test]
@@ -345,6 +366,7 @@ fn what_a_version_knew_is_forgotten_with_it() {
     let stored: Vec<u64> = store.snapshots().unwrap().iter().map(|record| record.version).collect();
     assert_eq!(stored, [5, 4]);
     assert_eq!(store.settings_under("policy.replaced_state.").unwrap(), ["4"]);
+    assert_eq!(store.settings_under("policy.made_of.").unwrap(), ["4", "5"]);
 }
 
 /// A gate that keeps the version in force, so that what it takes in is seen.

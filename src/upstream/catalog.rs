@@ -192,10 +192,10 @@ mod tests {
     use crate::upstream::Verdict;
 
     #[test]
-    fn a_corrected_address_or_key_is_not_spared_for_what_the_old_one_did() {
-        let catalog = |address: &str, key: &str, before: Option<&Catalog>| {
+    fn a_corrected_way_or_key_is_not_spared_for_what_the_old_one_did() {
+        let catalog = |way: &str, key: &str, before: Option<&Catalog>| {
             let mut config: Config = format!(
-                "[providers.p]\nbase_url = 'http://{address}/v1'\n[models.m]\nprovider = 'p'\nupstream = 'm'\n\
+                "[providers.p]\nbase_url = 'http://127.0.0.1:{way}\n[models.m]\nprovider = 'p'\nupstream = 'm'\n\
                  [dispatch.breaker]\nopen_ms = 60000\n"
             )
             .parse()
@@ -204,14 +204,20 @@ mod tests {
             Catalog::new(&config, &BTreeMap::new(), before)
         };
         let now = Instant::now();
-        for (address, key) in [("127.0.0.1:2", "a"), ("127.0.0.1:1", "b")] {
-            let old = catalog("127.0.0.1:1", "a", None);
+        let as_it_was = "1/v1'";
+        for (way, key) in [
+            ("2/v1'", "a"),
+            (as_it_was, "b"),
+            ("1/v1'\nroots = 'system'", "a"),
+            ("1/v1'\ndialect = 'anthropic'", "a"),
+        ] {
+            let old = catalog(as_it_was, "a", None);
             while let Some(mut permit) = old.find("m").unwrap().deployments[0].admit(now) {
                 permit.settle(&Verdict::Bad(ErrorKind::Connection), now, 0);
             }
             let admits = |catalog: &Catalog| catalog.find("m").unwrap().deployments[0].check(now).is_ok();
-            assert!(!admits(&catalog("127.0.0.1:1", "a", Some(&old))), "as it was");
-            assert!(admits(&catalog(address, key, Some(&old))), "{address} {key}");
+            assert!(!admits(&catalog(as_it_was, "a", Some(&old))), "as it was");
+            assert!(admits(&catalog(way, key, Some(&old))), "{way} {key}");
         }
     }
 

@@ -59,6 +59,11 @@ impl Listing {
         }
     }
 
+    /// Forgets that it gave nothing: it is asked in another way now.
+    pub fn forgive(&mut self) {
+        self.missed = None;
+    }
+
     /// The models it has, as far as is known.
     pub fn models(&self) -> &[Found] {
         self.models.as_deref().unwrap_or_default()

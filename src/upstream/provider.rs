@@ -99,9 +99,10 @@ impl Provider {
         Some(format!("{}{path}", self.base_url))
     }
 
-    /// Whether calls reach the same server as those of another do, as the same customer.
-    pub(super) fn leads_where(&self, other: &Self) -> bool {
-        self.base_url == other.base_url && self.headers == other.headers
+    /// Whether calls reach the same server as those of another do, as the same customer and in the same way.
+    pub fn leads_where(&self, other: &Self) -> bool {
+        let how = |provider: &Self| (provider.dialect, provider.roots);
+        self.base_url == other.base_url && self.headers == other.headers && how(self) == how(other)
     }
 
     /// Headers of every call, the key among them (marked sensitive, so that no debug print shows it).
@@ -129,14 +130,33 @@ fn unusable(settings: &config::Provider) -> Option<String> {
     None
 }
 
-/// What stands in the names of headers that carry a secret. The values of others are words that vendors use, too.
-const SECRETIVE: [&str; 8] = ["auth", "cookie", "credential", "key", "pass", "secret", "signature", "token"];
+/// One of the words of a header's name that tells of a secret, or its end (`apikey`). The values of others are words
+/// that vendors use, too.
+const SECRETIVE: [&str; 13] = [
+    "apikey",
+    "auth",
+    "authorization",
+    "cookie",
+    "credential",
+    "credentials",
+    "key",
+    "pass",
+    "passphrase",
+    "password",
+    "secret",
+    "signature",
+    "token",
+];
+
+fn is_secretive(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    SECRETIVE.iter().any(|told| name.ends_with(told) || name.split(['-', '_']).any(|word| word == *told))
+}
 
 /// The key, and what is configured under a name that tells of a secret.
 fn secrets(headers: &HeaderMap) -> Secrets {
-    let is_secretive = |name: &HeaderName| SECRETIVE.iter().any(|word| name.as_str().contains(word));
     let secret = headers.iter().filter(|(name, value)| value.is_sensitive() && is_secretive(name));
-    Secrets::of_headers(secret.filter_map(|(_, value)| value.to_str().ok()))
+    Secrets::of_headers(secret.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))))
 }
 
 fn headers(settings: &config::Provider) -> HeaderMap {
@@ -191,6 +211,13 @@ mod tests {
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let provider = Provider::new("x", &config::Provider { headers, ..settings });
         assert_eq!(format!("{:?}", provider.secrets()), "Secrets(2)", "a client may read the word `assistant`");
+        let is_secretive = |name| is_secretive(&HeaderName::from_static(name));
+        for name in ["x-api-key", "apikey", "ocp-apim-subscription-key", "x-portkey-api-key", "cookie", "x_token"] {
+            assert!(is_secretive(name), "{name}");
+        }
+        for name in ["x-portkey-provider", "x-title", "x-author", "x-passthrough", "http-referer"] {
+            assert!(!is_secretive(name), "{name}");
+        }
     }
 
     #[test]

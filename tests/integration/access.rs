@@ -176,6 +176,20 @@ async fn where_no_token_is_asked_for_pages_of_elsewhere_spend_nothing_either() {
     assert_eq!(sent("https://gateway.example", "same-origin").await, 200, "a proxy in front may call us otherwise");
     let untold = gateway.http.post(gateway.url("/api/chat")).header("origin", "http://evil.example").body("{}");
     assert_eq!(untold.send().await.unwrap().status(), 403);
+    // A name of the page's own that was made to lead here; a program may ask by any.
+    let named = async |headers: &[(&str, &str)]| {
+        let request = gateway.http.post(gateway.url("/api/chat")).body(ask("/api/chat", "gpt-4o", "hi").to_string());
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.send().await.unwrap().status().as_u16()
+    };
+    let (host, origin) = (("host", "evil.example:3100"), ("origin", "http://evil.example:3100"));
+    let browser = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0");
+    assert_eq!(named(&[host, origin]).await, 403);
+    assert_eq!(named(&[host, browser]).await, 403);
+    assert_eq!(named(&[host, origin, ("x-forwarded-for", "10.0.0.1")]).await, 403, "pages may write that, too");
+    assert_eq!(named(&[host, origin, ("sec-fetch-site", "same-origin")]).await, 200, "by TLS, so by its own name");
+    assert_eq!(named(&[host, ("x-forwarded-for", "10.0.0.1")]).await, 200);
+    assert_eq!(named(&[host]).await, 200);
     gateway.stop().await;
 }
 

@@ -92,7 +92,7 @@ async fn a_wrong_parameter_is_told_in_json() {
 }
 
 #[tokio::test]
-async fn an_export_has_what_a_clock_that_was_ahead_wrote() {
+async fn what_a_clock_that_was_ahead_wrote_is_exported_and_shown_where_it_is_asked_for() {
     let gateway = TestGateway::start("").await;
     let ahead_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 8_640_000;
     let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, ahead_s, 0));
@@ -101,5 +101,15 @@ async fn an_export_has_what_a_clock_that_was_ahead_wrote() {
     gateway.app.gateway.store.append(&[decision], &[] as &[OutcomeRecord], &mut []).unwrap();
     let log = gateway.admin("/api/admin/export").await;
     assert!(log.contains(&id.to_string()), "{log}");
+    // Among the newest decisions it would stand first for as long.
+    let list = gateway.admin("/api/admin/decisions").await;
+    assert!(!list.contains(&id.to_string()), "{list}");
+    let later = format!("until_ms={}", ahead_s * 1000 + 1);
+    for page in ["/api/admin/decisions", "/dashboard/decisions"] {
+        let list = gateway.admin(&format!("{page}?{later}")).await;
+        assert!(list.contains(&id.to_string()), "{page}: {list}");
+    }
+    let page = gateway.admin("/dashboard/decisions").await;
+    assert!(page.contains(&later) && !page.contains(&id.to_string()), "{page}");
     gateway.stop().await;
 }

@@ -82,6 +82,52 @@ async fn who_may_not_come_in_keeps_no_place_and_takes_nobodys() {
 }
 
 #[tokio::test]
+async fn who_does_not_go_on_with_its_body_or_takes_no_answers_keeps_no_place() {
+    let gateway = TestGateway::start("[server]\nmax_connections = 2").await;
+    let begun = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{";
+    let mut half = [connect(&gateway, Ipv4Addr::LOCALHOST).await, connect(&gateway, Ipv4Addr::LOCALHOST).await];
+    for half in &mut half {
+        half.write_all(begun.as_bytes()).await.unwrap();
+    }
+    let mut deaf = Vec::new();
+    for _ in 0..2 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = timeout(SOON, socket.connect(gateway.app.proxy)).await.unwrap().unwrap();
+        assert!(ask(&mut stream, "/").await.contains("200 ok"), "others' bodies do not come");
+        deaf.push(stream);
+    }
+    for stream in &mut deaf {
+        let asked = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000);
+        while let Ok(written) = timeout(Duration::from_millis(300), stream.write_all(asked.as_bytes())).await {
+            written.unwrap();
+        }
+    }
+    let mut newcomer = connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    assert!(ask(&mut newcomer, "/").await.contains("200 ok"), "others take nothing of their answers");
+    drop((half, deaf, newcomer));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn whose_body_goes_on_coming_keeps_its_place_while_others_wait() {
+    let gateway = TestGateway::start("[server]\nmax_connections = 1").await;
+    let mut slow = connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8\r\n\r\n";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut newcomer = connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    for byte in b"no json." {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        slow.write_all(&[*byte]).await.unwrap();
+    }
+    let mut told = Vec::new();
+    timeout(SOON, slow.read_to_end(&mut told)).await.unwrap().unwrap();
+    assert!(told.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&told));
+    assert!(ask(&mut newcomer, "/").await.contains("200 ok"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn who_is_refused_at_the_door_keeps_no_place() {
     let (gateway, tokens) = TestGateway::with_tokens("", &[("a", &[Scope::Chat])]).await;
     let connection = async |token: &str| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use pointsman::config::Capability;
+use pointsman::config::{self, Capability, Loaded};
 use pointsman::upstream::discover;
 use serde_json::json;
 
@@ -85,6 +85,27 @@ async fn a_model_that_a_server_lists_comes_before_an_alias_of_the_defaults_and_b
     assert!(!live().catalog.aliases().contains_key("claude-opus-4-8"));
     assert_eq!(live().catalog.canonical("mine"), "gpt-4o");
     assert_eq!(live().catalog.canonical("claude-sonnet-5[1m]"), "claude-sonnet-5-5");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_corrected_address_is_asked_at_once_and_not_spared_for_what_the_old_one_did() {
+    let closed = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+    let mock = server(1, || Script::whole("{}")).await;
+    let provider = format!("[providers.home]\nbase_url = 'http://{closed}'\ndialect = 'ollama'\ndiscover = true\n");
+    let gateway = TestGateway::before(&provider, "[models.own]\nprovider = 'home'").await;
+    let live = || gateway.app.gateway.live();
+    let unusable = || live().catalog.provider("home").unwrap().unusable.clone();
+    settle(|| unusable().is_some(), "it does answer").await;
+    let mut args = gateway.args.clone();
+    args.sandbox = args.sandbox.map(|all| all.replace(&closed.to_string(), &mock.address.to_string()));
+    let Loaded { config, settings, .. } = config::load(&args).unwrap();
+    gateway.app.gateway.configure(config, settings);
+    assert_eq!(unusable(), None, "that nobody answers there is known of the old address");
+    let begun = Instant::now();
+    settle(|| live().catalog.find("home-0").is_some(), "it was not asked").await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "only with the next round: {:?}", begun.elapsed());
+    assert_eq!(unusable(), None);
     gateway.stop().await;
 }
 

@@ -93,6 +93,31 @@ async fn a_place_of_weight_0_stands_by() {
 }
 
 #[tokio::test]
+async fn what_is_no_embedding_is_a_failure_whatever_its_status_and_the_next_place_answers() {
+    let well = Mock::start(|_| embedding(3, 0)).await;
+    let refused = r#"{"error":{"message":"bad Bearer sk-ours-and-secret","type":"server_error"}}"#;
+    let stream = "data: {\"error\":{\"message\":\"sk-ours-and-secret\"}}\n\n";
+    for (said, is_paid) in [(refused, false), (stream, true), (r#"{"embeddings":[[0.5]]}"#, true), ("", true)] {
+        let bad = Mock::start(move |_| Script::whole(said)).await;
+        let key = "headers = { authorization = 'Bearer sk-ours-and-secret' }\n[providers.b]";
+        let settings = providers(bad.address, well.address).replace("[providers.b]", key);
+        let models = "[models.embedder]\nprice = { input = 1000.0, output = 0.0 }\n\
+            deployments = [{ provider = 'a' }, { provider = 'b', weight = 0.0 }]\n[models.lonely]\nprovider = 'a'\n";
+        let gateway = TestGateway::before(&settings, models).await;
+        assert_eq!(embed(&gateway, json!("one")).await.0, 200, "{said}");
+        assert_eq!(bad.calls(), 1);
+        let cost = gateway.metric(r#"pointsman_cost_usd_total{model="embedder"}"#).await;
+        assert_eq!(cost > 0.004, is_paid, "{said}: its vendor was at work, or was not: {cost}");
+        let response = gateway.post("/v1/embeddings", json!({ "model": "lonely", "input": "one" })).await;
+        assert_eq!(response.status(), 502, "{said}");
+        let told = response.text().await.unwrap();
+        assert!(!told.contains("sk-ours"), "{told}");
+        assert_eq!(told.contains("bad Bearer ***"), said == refused, "{told}");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn it_has_the_time_of_an_answer_that_is_not_streamed_and_what_is_lost_is_paid() {
     let mock = Mock::start(|body| embedding(3, if body.contains("long") { 2000 } else { 900 })).await;
     let models = "[models.embedder]\nprovider = 'a'\nprice = { input = 1000.0, output = 0.0 }\n\

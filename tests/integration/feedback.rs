@@ -1,7 +1,7 @@
 //! What is recorded of a request, and what people say of it.
 
 use pointsman::protocol::DecisionId;
-use pointsman::store::{Entry, Mode, OutcomeStatus, Scope, Signal};
+use pointsman::store::{DecisionRecord, Entry, Mode, OutcomeRecord, OutcomeStatus, Scope, Signal};
 use serde_json::{Value, json};
 
 use crate::support::{TestGateway, ask};
@@ -196,6 +196,29 @@ async fn what_was_reported_counts_alike_before_and_after_a_restart() {
     // What is put right is right at once.
     assert_eq!(post(app.proxy, "/api/outcomes", report(0.1)).await.status(), 202);
     assert_eq!(post(app.proxy, "/api/route", dry_run()).await.status(), 200);
+    app.stop().await;
+    sandbox.stop().await;
+    drop(dir);
+}
+
+#[tokio::test]
+async fn what_a_clock_that_was_ahead_spent_is_not_owed_anew_after_a_restart() {
+    let gateway = TestGateway::start("[limits]\nusd_per_day = 0.5").await;
+    let ahead_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 8_640_000;
+    let id = uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, ahead_s, 0));
+    let at_ms = ahead_s * 1000;
+    let decision = json!({ "id": id, "at_ms": at_ms, "chosen": "gpt-4o", "request": {} });
+    let outcome = json!({ "id": id, "at_ms": at_ms, "status": "ok", "cost_usd": 0.6 });
+    let decision: DecisionRecord = serde_json::from_value(decision).unwrap();
+    let outcome: OutcomeRecord = serde_json::from_value(outcome).unwrap();
+    gateway.app.gateway.store.append(&[decision], &[outcome], &mut []).unwrap();
+    let (args, http) = (gateway.args.clone(), gateway.http.clone());
+    let (dir, sandbox) = gateway.stop_and_keep().await;
+    let app = pointsman::app::App::start(args.clone(), pointsman::config::load(&args).unwrap()).await.unwrap();
+    assert_eq!(app.gateway.store.newest_ms().unwrap(), Some(at_ms as i64));
+    let body = ask("/api/chat", "gpt-4o", "hi").to_string();
+    let answer = http.post(format!("http://{}/api/chat", app.proxy)).body(body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
     app.stop().await;
     sandbox.stop().await;
     drop(dir);

@@ -113,6 +113,12 @@ async fn a_method_or_a_model_that_is_not_there_is_named() {
         let (status, answer) = get(&format!("/v1/models/{name}"), "2023-06-01").await;
         assert_eq!((status, &answer["error"]["type"]), (404, &json!("not_found_error")));
     }
+    let (status, answer) = get("/v1/files", "2023-06-01").await;
+    assert_eq!(
+        (status, &answer["type"], &answer["error"]["type"]),
+        (404, &json!("error"), &json!("not_found_error"))
+    );
+    assert_eq!(get("/v1/files", "").await.1["error"]["code"], "not_found");
     gateway.stop().await;
 }
 

@@ -30,6 +30,8 @@ pub(super) struct WireUsage {
     cache_creation_input_tokens: Option<u64>,
     #[serde(default)]
     cache_creation: Option<WireCreation>,
+    #[serde(default)]
+    output_tokens_details: Option<WireOutput>,
 }
 
 /// What was written to the cache, by how long it is kept.
@@ -37,6 +39,13 @@ pub(super) struct WireUsage {
 struct WireCreation {
     #[serde(default)]
     ephemeral_1h_input_tokens: Option<u64>,
+}
+
+/// What the answer's tokens went into.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct WireOutput {
+    #[serde(default)]
+    thinking_tokens: Option<u64>,
 }
 
 impl From<WireUsage> for Usage {
@@ -50,18 +59,22 @@ impl From<WireUsage> for Usage {
                 .and_then(|written| written.ephemeral_1h_input_tokens)
                 .unwrap_or_default(),
             output_tokens: wire.output_tokens.unwrap_or_default(),
-            reasoning_tokens: 0,
+            reasoning_tokens: wire.output_tokens_details.and_then(|spent| spent.thinking_tokens).unwrap_or_default(),
         }
     }
 }
 
 pub(super) fn usage(usage: &Usage) -> Value {
-    json!({
+    let mut told = json!({
         "input_tokens": usage.input_tokens,
         "cache_creation_input_tokens": usage.cache_write_tokens,
         "cache_read_input_tokens": usage.cache_read_tokens,
         "output_tokens": usage.output_tokens,
-    })
+    });
+    if usage.reasoning_tokens > 0 {
+        told["output_tokens_details"] = json!({ "thinking_tokens": usage.reasoning_tokens });
+    }
+    told
 }
 
 pub(super) fn finish_of(text: &str) -> FinishReason {

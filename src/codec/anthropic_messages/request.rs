@@ -7,6 +7,7 @@ use super::super::carried;
 use super::super::documents::Pdf;
 use super::super::json::{Object, cannot_carry, missing, unfit, unknown};
 use super::super::openai_chat::request::effort_of;
+use super::super::openai_chat::schemas::can_be_strict;
 use super::super::user::plain_user;
 use super::super::{Encoded, Target};
 use super::blocks::is_blank;
@@ -110,11 +111,14 @@ fn tools(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> Result<(Vec<
             server.push(fields.whole());
             continue;
         }
+        let parameters = fields.take("input_schema").ok_or_else(|| missing(&fields.at("input_schema")))?;
+        // Here a property may be optional all the same, which others refuse.
+        let is_ours_alone = fields.peek("strict") == Some(&Value::Bool(true)) && !can_be_strict(&parameters);
         own.push(Tool {
             name: fields.need_string("name")?,
             description: fields.string("description")?,
-            parameters: fields.take("input_schema").ok_or_else(|| missing(&fields.at("input_schema")))?,
-            strict: fields.boolean("strict")?,
+            parameters,
+            strict: if is_ours_alone { None } else { fields.boolean("strict")? },
             cache_control: fields.take("cache_control"),
         });
         fields.take("type");
@@ -154,7 +158,7 @@ fn output(
     leftovers: &mut Map<String, Value>,
 ) -> Result<(Option<Reasoning>, Option<ResponseFormat>), ApiError> {
     let mut reasoning: Option<Reasoning> = None;
-    if knows(fields.peek("thinking"), "type", &["enabled", "adaptive", "disabled"])
+    if knows(fields.peek("thinking"), "type", &["enabled", "adaptive", "between_tools", "disabled"])
         && let Some(mut thinking) = fields.object("thinking")?
     {
         let reasoning = reasoning.get_or_insert_default();
@@ -163,9 +167,9 @@ fn output(
                 reasoning.enabled = Some(true);
                 reasoning.budget_tokens = thinking.count("budget_tokens")?;
             }
-            "adaptive" => reasoning.enabled = Some(true),
+            "adaptive" | "between_tools" => reasoning.enabled = Some(true),
             "disabled" => reasoning.enabled = Some(false),
-            _ => return Err(unknown("thinking.type", "enabled, adaptive, disabled")),
+            _ => return Err(unknown("thinking.type", "enabled, adaptive, between_tools, disabled")),
         }
         thinking.leave(leftovers);
     }
@@ -198,8 +202,11 @@ fn user(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Optio
 
 /// Extensions of OpenAI's dialect that may be lost, as `seed` and penalties may: they say how an answer is kept, billed,
 /// or drawn, and ask for no other one.
-const HARMLESS: [&str; 9] = [
+const HARMLESS: [&str; 12] = [
     "seed",
+    "prediction",
+    "prompt_cache_options",
+    "cache_control",
     "metadata",
     "store",
     "service_tier",
@@ -279,7 +286,11 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if request.stream {
         out.insert("stream".into(), json!(true));
     }
-    dropped.extend(request.extensions.keys().filter(|key| HARMLESS.contains(&key.as_str())).cloned());
+    // This dialect's own, whoever says it.
+    let marker = request.extensions.get("cache_control");
+    out.extend(marker.map(|marker| ("cache_control".to_owned(), marker.clone())));
+    let lost = |key: &&String| HARMLESS.contains(&key.as_str()) && *key != "cache_control";
+    dropped.extend(request.extensions.keys().filter(lost).cloned());
     refusals::adapt(target, &mut out, &mut dropped);
     Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
 }

@@ -16,8 +16,11 @@ use crate::protocol::{
 };
 
 /// Extensions of other dialects that may be lost: they say how an answer is kept, billed, or drawn.
-const HARMLESS: [&str; 14] = [
+const HARMLESS: [&str; 17] = [
     "seed",
+    "prediction",
+    "prompt_cache_options",
+    "diagnostics",
     "metadata",
     "store",
     "service_tier",

@@ -5,11 +5,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::Target;
 use super::super::user::short;
+use super::super::{Target, forced};
+use super::messages;
 use crate::config::MaxTokensField;
 use crate::config::Refusal;
-use crate::protocol::{ChatRequest, Effort, Message, Part, ResponseFormat, Role};
+use crate::protocol::{ChatRequest, Effort, Message, Part, ResponseFormat, Role, ToolChoice};
 
 /// Whether `target` takes the request as OpenAI's dialect says it. A look at what is decoded: most requests pass.
 pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
@@ -22,7 +23,7 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
         && (thinks(target) || request.reasoning.is_none())
         && !(effort_of(request) == Some(Effort::None) && (quirks.thinking || target.refuses(Refusal::NoThinking)))
         && !(effort_of(request) == Some(Effort::Minimal) && target.refuses(Refusal::MinimalThinking))
-        && !(effort_of(request) != Some(Effort::None) && must_not_think(target, request))
+        && !(must_not_think(target, request) && (effort_of(request) != Some(Effort::None) || quirks.thinking))
         && (quirks.parallel_tool_calls || request.parallel_tool_calls.is_none())
         && (quirks.json_schema || !matches!(request.response_format, Some(ResponseFormat::JsonSchema { .. })))
         && (quirks.developer_role || turns.iter().all(|turn| turn.role != Role::Developer))
@@ -66,10 +67,17 @@ pub(super) fn thinks(target: &Target<'_>) -> bool {
     target.quirks.reasoning_effort && target.reasoning && !target.refuses(Refusal::ThinkingEffort)
 }
 
-/// Whether there are tools, and `target` does not think beside them: then it must be told not to, or it refuses.
+/// Whether there are tools, and `target` does not think beside them, or not where it must call one: then it must be told not
+/// to, or it refuses.
 pub(super) fn must_not_think(target: &Target<'_>, request: &ChatRequest) -> bool {
     let tools = !request.tools.is_empty() || request.extensions.contains_key("tools");
-    tools && thinks(target) && target.refuses(Refusal::ThinkingWithTools)
+    let beside_tools = tools && thinks(target) && target.refuses(Refusal::ThinkingWithTools);
+    beside_tools || thinks_by_itself(target) && forced::is_wanted(request)
+}
+
+/// Whether `target` thinks unless it is told not to by the field `thinking`. While it does it cannot be made to call.
+fn thinks_by_itself(target: &Target<'_>) -> bool {
+    target.quirks.thinking && target.reasoning && !target.refuses(Refusal::NoThinking)
 }
 
 fn effort_of(request: &ChatRequest) -> Option<Effort> {
@@ -119,7 +127,15 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
 fn adapt_effort(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     let tools = body.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
     let off = target.reasoning && body.get("reasoning_effort") == Some(&json!("none"));
-    let asked = if off && target.refuses(Refusal::NoThinking) {
+    let forced = matches!(
+        body.get("tool_choice").and_then(messages::decode_choice),
+        Some(ToolChoice::Required | ToolChoice::Named(_))
+    );
+    let asked = if forced && thinks_by_itself(target) {
+        let thinking = body.insert("thinking".into(), json!({ "type": "disabled" }));
+        let asked = thinking.and_then(|mut thinking| Some(thinking.get_mut("type")?.take()));
+        body.shift_remove("reasoning_effort").or(asked).filter(|asked| *asked != "none" && *asked != "disabled")
+    } else if off && target.refuses(Refusal::NoThinking) {
         body.shift_remove("reasoning_effort")
     } else if off && target.quirks.thinking {
         body.shift_remove("reasoning_effort");

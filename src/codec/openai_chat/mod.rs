@@ -8,7 +8,7 @@ pub(super) mod likeness;
 pub(super) mod messages;
 pub(super) mod request;
 pub(super) mod response;
-mod schemas;
+pub(super) mod schemas;
 pub(super) mod stream;
 
 use serde::Deserialize;

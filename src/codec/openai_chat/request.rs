@@ -166,8 +166,9 @@ pub(crate) fn effort_within(budget_tokens: u64) -> Effort {
 }
 
 /// Extensions of other dialects that change nothing in what is answered; the last four are this one's, too.
-const HARMLESS: [&str; 11] = [
+const HARMLESS: [&str; 12] = [
     "metadata",
+    "diagnostics",
     "service_tier",
     "container",
     "context_management",

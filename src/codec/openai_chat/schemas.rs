@@ -36,7 +36,7 @@ const FORMATS: [&str; 9] = ["date-time", "time", "date", "duration", "email", "h
 
 /// Whether an answer can be held to a schema: an object, every object in it closed, all of their properties required,
 /// and no others.
-pub(super) fn can_be_strict(schema: &Value) -> bool {
+pub(crate) fn can_be_strict(schema: &Value) -> bool {
     schema["type"] == "object" && schema.get("anyOf").is_none() && is_strict(schema, schema, DEEPEST)
 }
 

@@ -1,7 +1,9 @@
 //! What an answer repeats of its request: clients' types demand most of it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -31,9 +33,38 @@ pub(crate) fn of(body: &[u8]) -> Map<String, Value> {
         let value = given.get(field).and_then(|raw| serde_json::from_str(raw.get()).ok());
         echo.insert(field.into(), value.filter(|value: &Value| !value.is_null()).unwrap_or(usual));
     }
+    let offered = given.get("input").map(|input| tools_among(input.get())).unwrap_or_default();
+    if let Some(tools) = echo.get_mut("tools").and_then(Value::as_array_mut) {
+        // The last word counts, and what looks for a tool takes the first that it finds.
+        tools.splice(0..0, offered);
+    }
     // Nothing is ever cut off a prompt here.
     echo.insert("truncation".into(), json!("disabled"));
     echo
+}
+
+/// The tools that stand among the items of a conversation, the last first.
+fn tools_among(input: &str) -> Vec<Value> {
+    const KIND: &str = "additional_tools";
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(default, rename = "type", borrow)]
+        kind: Option<Cow<'a, str>>,
+        #[serde(default, borrow)]
+        tools: Option<&'a RawValue>,
+    }
+    if !input.contains(KIND) {
+        return Vec::new();
+    }
+    let items: Vec<Item<'_>> = serde_json::from_str(input).unwrap_or_default();
+    let lists = items.into_iter().rev().filter(|item| item.kind.as_deref() == Some(KIND));
+    let mut tools = Vec::new();
+    for tool in lists.filter_map(|item| serde_json::from_str::<Vec<Value>>(item.tools?.get()).ok()).flatten() {
+        if !tools.contains(&tool) {
+            tools.push(tool);
+        }
+    }
+    tools
 }
 
 #[cfg(test)]

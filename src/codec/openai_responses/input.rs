@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::json::{Object, missing, unknown, wrong};
 use super::super::openai_chat::messages;
 use super::namespaces::joined;
-use super::sealed;
+use super::{custom, sealed};
 use crate::protocol::{ApiError, Message, Part, Role};
 
 /// Turns, as far as the items were read.
@@ -21,6 +21,8 @@ pub(super) struct Turns {
     places: Vec<usize>,
     /// The turn that each call stands in, by its id.
     calls: HashMap<String, usize>,
+    /// Lists of tools that stand among the items, and the place of each.
+    pub(super) tools: Vec<(String, Vec<Value>)>,
 }
 
 impl Turns {
@@ -64,14 +66,18 @@ impl Turns {
                     _ => self.add(index, message),
                 }
             }
-            "function_call" => {
+            "function_call" | "custom_tool_call" => {
                 let (id, name) = (fields.need_string("call_id")?, fields.need_string("name")?);
                 let name = fields.string("namespace")?.map_or(name.clone(), |space| joined(&space, &name));
-                let call = Part::ToolCall { id: id.clone(), name, arguments: messages::arguments(&mut fields) };
+                let arguments = match kind.as_str() {
+                    "custom_tool_call" => custom::arguments(&fields.need_string("input")?),
+                    _ => messages::arguments(&mut fields),
+                };
+                let call = Part::ToolCall { id: id.clone(), name, arguments };
                 self.go_on(index, turn(Role::Assistant, vec![call]));
                 self.calls.insert(id, self.messages.len() - 1);
             }
-            "function_call_output" => {
+            "function_call_output" | "custom_tool_call_output" => {
                 let call_id = fields.need_string("call_id")?;
                 let content = content(&mut fields, "output", leftovers)?;
                 let called = self.calls.get(&call_id).copied();
@@ -83,13 +89,19 @@ impl Turns {
                     self.go_on(index, turn(Role::Assistant, vec![thought]));
                 }
             }
+            "additional_tools" => {
+                let path = fields.at("tools");
+                self.tools.push((path, fields.array("tools")?.unwrap_or_default()));
+                fields.take("role");
+            }
             "item_reference" => {
                 let at = fields.at("id");
                 let cure = "send the item itself, as clients do that are told `store: false`";
                 return Err(ApiError::invalid(format!("{at} names an item, and Pointsman keeps none: {cure}")).at(at));
             }
             _ => {
-                let known = "message, function_call, function_call_output, reasoning";
+                let known = "message, function_call, function_call_output, custom_tool_call, custom_tool_call_output, \
+                             additional_tools, reasoning";
                 let told = "what tools leave that a vendor runs itself means nothing to another: leave it out";
                 let mut error = unknown(&fields.at("type"), known);
                 error.message = format!("{}; {told}", error.message);

@@ -3,7 +3,8 @@
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::namespaces::Namespaces;
+use super::custom;
+use super::namespaces::{Namespaces, Place};
 use super::sealed::seal;
 use crate::protocol::Part;
 
@@ -14,25 +15,21 @@ pub(super) enum Item {
     Thought(Part),
     /// Texts and refusals.
     Message(Vec<Part>),
-    /// A call of a function.
+    /// A call of a tool.
     Call {
         /// Id that its result refers to.
         id: String,
-        /// Where the function stands.
-        namespace: Option<String>,
-        /// Its name there.
-        name: String,
+        /// The tool.
+        tool: Place,
         /// Arguments as JSON text.
         arguments: String,
     },
 }
 
 impl Item {
-    /// A call of a function that is called so in other dialects; `namespaces` are the client's.
+    /// A call of a tool that is called so in other dialects; `namespaces` are the client's.
     pub(super) fn call(id: &str, called: &str, namespaces: &Namespaces) -> Self {
-        let (namespace, name) = namespaces.parted(called).unzip();
-        let name = name.unwrap_or_else(|| called.to_owned());
-        Self::Call { id: id.to_owned(), namespace, name, arguments: String::new() }
+        Self::Call { id: id.to_owned(), tool: namespaces.place(called), arguments: String::new() }
     }
 
     /// The items that the parts of an answer are, to a client with these `namespaces`. What is said in one go is one part
@@ -85,6 +82,7 @@ impl Item {
         let kind = match self {
             Self::Thought(_) => "rs",
             Self::Message(_) => "msg",
+            Self::Call { tool, .. } if tool.is_custom => "ctc",
             Self::Call { .. } => "fc",
         };
         format!("{kind}_{}_{index}", answer.strip_prefix("resp_").unwrap_or(answer))
@@ -113,18 +111,23 @@ impl Item {
                 ("role", "assistant".into()),
                 ("content", said.into_iter().map(content).collect()),
             ]),
-            Self::Call { id: call, namespace, name, arguments } => {
+            Self::Call { id: call, tool, arguments } => {
                 // A call that ends without a word of its arguments has none.
                 let nothing = arguments.is_empty() && status == COMPLETED;
+                let (kind, key, arguments) = match tool.is_custom {
+                    true => ("custom_tool_call", "input", custom::input(&arguments)),
+                    false if nothing => ("function_call", "arguments", "{}".to_owned()),
+                    false => ("function_call", "arguments", arguments),
+                };
                 let mut item = Value::from_iter([
                     ("id", Value::from(id)),
-                    ("type", "function_call".into()),
+                    ("type", kind.into()),
                     ("status", status.into()),
                     ("call_id", call.into()),
-                    ("name", name.into()),
-                    ("arguments", if nothing { "{}".into() } else { arguments.into() }),
+                    ("name", tool.name.into()),
+                    (key, arguments.into()),
                 ]);
-                if let Some(namespace) = namespace {
+                if let Some(namespace) = tool.namespace {
                     item["namespace"] = namespace.into();
                 }
                 item

@@ -4,10 +4,14 @@
 //! messages; tools and schemas are described without a nest; an answer repeats what was asked for; a stream names,
 //! opens and closes every item and every part of one, counts its events, and ends without `[DONE]`.
 //!
+//! Custom tools take a text as it is: see [`custom`]. Tools may come among the items, too (Codex): what was offered last
+//! under a name counts.
+//!
 //! OpenAI can keep conversations, answers and prompts, and run tools of its own. Here nothing is kept and nothing run:
 //! a request that builds on either is refused with what to do instead. Thoughts go through the client's hands, see
 //! [`sealed`].
 
+mod custom;
 mod echo;
 mod input;
 mod items;

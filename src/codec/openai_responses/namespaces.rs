@@ -1,4 +1,4 @@
-//! Functions in namespaces, which no other dialect has: elsewhere a function's name says where it stands.
+//! Tools in namespaces, which no other dialect has: elsewhere a tool's name says where it stands.
 
 use std::collections::HashMap;
 
@@ -28,31 +28,50 @@ pub(super) fn joined(namespace: &str, name: &str) -> String {
     format!("{beginning}_{}", &short(&whole)[..TELLING])
 }
 
-/// Where the functions stand that a client offers in namespaces.
+/// What a client calls a tool.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Place {
+    /// Where it stands.
+    pub(super) namespace: Option<String>,
+    /// Its name there.
+    pub(super) name: String,
+    /// Whether it takes a text as it is.
+    pub(super) is_custom: bool,
+}
+
+/// The tools that a client offers in namespaces, and its custom ones.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
-    /// Namespace and name of each, by the name that it has elsewhere.
-    functions: HashMap<String, (String, String)>,
+    /// By the name that each has elsewhere.
+    tools: HashMap<String, Place>,
 }
 
 impl Namespaces {
     /// Those among the `tools` that a client offers.
     pub(super) fn of(tools: Option<&Value>) -> Self {
-        let mut functions = HashMap::new();
-        let all = tools.and_then(Value::as_array).into_iter().flatten();
-        for space in all.filter(|tool| tool["type"] == "namespace") {
-            let namespace = space["name"].as_str().unwrap_or_default();
+        let mut found = Self::default();
+        let all = || tools.and_then(Value::as_array).into_iter().flatten();
+        for space in all().filter(|tool| tool["type"] == "namespace") {
             let inside = space["tools"].as_array().into_iter().flatten();
-            for name in inside.filter_map(|tool| tool["name"].as_str()) {
-                let place = || (namespace.to_owned(), name.to_owned());
-                functions.entry(joined(namespace, name)).or_insert_with(place);
-            }
+            inside.for_each(|tool| found.add(space["name"].as_str().or(Some("")), tool));
         }
-        Self { functions }
+        all().filter(|tool| tool["type"] == "custom").for_each(|tool| found.add(None, tool));
+        found
     }
 
-    /// The namespace and the name of a function that is called so elsewhere; `None` = it stands in none.
-    pub(super) fn parted(&self, called: &str) -> Option<(String, String)> {
-        self.functions.get(called).cloned()
+    fn add(&mut self, namespace: Option<&str>, tool: &Value) {
+        let Some(name) = tool["name"].as_str() else { return };
+        let called = namespace.map_or(name.to_owned(), |namespace| joined(namespace, name));
+        self.tools.entry(called).or_insert_with(|| Place {
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+            is_custom: tool["type"] == "custom",
+        });
+    }
+
+    /// What the client calls a tool that is called so elsewhere.
+    pub(super) fn place(&self, called: &str) -> Place {
+        let plain = || Place { name: called.to_owned(), ..Place::default() };
+        self.tools.get(called).cloned().unwrap_or_else(plain)
     }
 }

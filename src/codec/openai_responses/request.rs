@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::super::json::{Object, is_empty, missing, unfit, unknown, wrong};
 use super::super::openai_chat::{messages, request as openai};
+use super::custom;
 use super::input::Turns;
 use super::namespaces::{LONGEST, joined};
 use crate::protocol::{ApiError, ChatRequest, Message, Reasoning, ResponseFormat, Role, Tool, ToolChoice};
@@ -51,11 +52,21 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let mut fields = Object::parse(body)?;
     refuse(&mut fields)?;
     let mut leftovers = Map::new();
-    let (messages, items) = turns(&mut fields, &mut leftovers)?.in_order();
+    let mut turns = turns(&mut fields, &mut leftovers)?;
+    let mut lists = vec![("tools".to_owned(), fields.array("tools")?.unwrap_or_default())];
+    lists.append(&mut turns.tools);
+    let (messages, items) = turns.in_order();
     lose(&mut fields, &mut leftovers);
     let mut inside = HashMap::new();
-    let mut tools = tools(fields.array("tools")?.unwrap_or_default(), "tools", &mut inside, &mut leftovers)?;
-    refuse_clash(&tools, &inside)?;
+    let mut tools: Vec<Tool> = Vec::new();
+    for (path, list) in lists {
+        let list = self::tools(list, &path, false, &mut inside, &mut leftovers)?;
+        refuse_clash(&list, &inside, &path)?;
+        // Offered again, as with each turn.
+        let names: HashSet<&str> = list.iter().map(|tool| tool.name.as_str()).collect();
+        tools.retain(|tool| !names.contains(tool.name.as_str()));
+        tools.extend(list);
+    }
     // One of that very name goes before one in a namespace.
     tools.iter().for_each(|tool| drop(inside.remove(&tool.name)));
     let choice = fields.take("tool_choice");
@@ -143,11 +154,12 @@ fn lose(fields: &mut Object, leftovers: &mut Map<String, Value>) {
     }
 }
 
-/// Reads the tools in the list at `path`: functions, and namespaces of functions. What these are called elsewhere is noted
-/// in `inside`, by the name that they have there; the first one counts.
+/// Reads the tools in the list at `path`: functions, custom tools, and namespaces of both. What these are called elsewhere
+/// is noted in `inside`, by the name that they have there; the first one counts.
 fn tools(
     values: Vec<Value>,
     path: &str,
+    in_namespace: bool,
     inside: &mut HashMap<String, String>,
     leftovers: &mut Map<String, Value>,
 ) -> Result<Vec<Tool>, ApiError> {
@@ -156,15 +168,16 @@ fn tools(
         let mut fields = Object::of(value, format!("{path}[{index}]"))?;
         match fields.need_string("type")?.as_str() {
             "function" => tools.push(messages::function(&mut fields)?),
+            "custom" => tools.push(custom::tool(&mut fields, leftovers)?),
             // None stands in another.
-            "namespace" if path == "tools" => {
+            "namespace" if !in_namespace => {
                 let (namespace, path) = (fields.need_string("name")?, fields.at("tools"));
                 if namespace.len() > LONGEST {
                     let told = format!("a namespace's name has at most {LONGEST} bytes");
                     return Err(ApiError::invalid(told).at(fields.at("name")));
                 }
                 let functions = fields.array("tools")?.unwrap_or_default();
-                let mut functions = self::tools(functions, &path, inside, leftovers)?;
+                let mut functions = self::tools(functions, &path, true, inside, leftovers)?;
                 for tool in &mut functions {
                     let called = joined(&namespace, &tool.name);
                     let name = std::mem::replace(&mut tool.name, called.clone());
@@ -175,9 +188,8 @@ fn tools(
             _ => {
                 let at = fields.at("type");
                 let told = format!(
-                    "{at} must be `function`: Pointsman has no tools that a vendor runs itself (web_search, \
-                     file_search, code_interpreter, computer, mcp ...) and no custom ones; leave it out, or offer a \
-                     function"
+                    "{at} must be `function` or `custom`: Pointsman has no tools that a vendor runs itself \
+                     (web_search, file_search, code_interpreter, computer, mcp ...); leave it out, or offer a function"
                 );
                 return Err(ApiError::invalid(told).at(at));
             }
@@ -188,7 +200,7 @@ fn tools(
 }
 
 /// Refuses functions of one name elsewhere where there are namespaces: nobody could tell which of them is called.
-fn refuse_clash(tools: &[Tool], inside: &HashMap<String, String>) -> Result<(), ApiError> {
+fn refuse_clash(tools: &[Tool], inside: &HashMap<String, String>, path: &str) -> Result<(), ApiError> {
     let mut names = HashSet::new();
     match tools.iter().find(|tool| !names.insert(tool.name.as_str())) {
         Some(Tool { name, .. }) if !inside.is_empty() => {
@@ -196,7 +208,7 @@ fn refuse_clash(tools: &[Tool], inside: &HashMap<String, String>) -> Result<(), 
                 "two functions would be called `{name}`, as one in a namespace is called by both names, joined: \
                  call one of them otherwise"
             );
-            Err(ApiError::invalid(told).at("tools"))
+            Err(ApiError::invalid(told).at(path))
         }
         _ => Ok(()),
     }
@@ -210,7 +222,7 @@ fn tool_choice(
 ) -> Result<ToolChoice, ApiError> {
     let name = |value: &Value| chosen(value, inside);
     let choice = match value["type"].as_str() {
-        Some("function") => name(value).map(ToolChoice::Named),
+        Some("function" | "custom") => name(value).map(ToolChoice::Named),
         Some("allowed_tools") => {
             let allowed: HashSet<String> = value["tools"].as_array().into_iter().flatten().filter_map(name).collect();
             tools.retain(|tool| allowed.contains(&tool.name));

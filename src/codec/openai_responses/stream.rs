@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::AnswerMeta;
 use super::super::in_turn::{InTurn, weight};
+use super::custom;
 use super::items::{COMPLETED, IN_PROGRESS, Item, content, summary_part};
 use super::namespaces::Namespaces;
 use super::{Stage, object};
@@ -165,8 +166,10 @@ impl Encoder {
         }
     }
 
+    /// Says more of a call's arguments. Of a custom tool's text it is known once they are whole what it is.
     fn say_arguments(&mut self, text: &str, out: &mut BytesMut) {
-        if !text.is_empty() {
+        let is_custom = matches!(self.open(), Some(Item::Call { tool, .. }) if tool.is_custom);
+        if !text.is_empty() && !is_custom {
             self.say_of_open("response.function_call_arguments.delta", json!({ "delta": text }), out);
         }
     }
@@ -251,10 +254,19 @@ impl Encoder {
             }
             Item::Thought(_) => {}
             Item::Message(_) => self.close_part(out),
-            Item::Call { name, arguments, .. } => {
+            Item::Call { tool, arguments, .. } if tool.is_custom => {
+                let input = custom::input(arguments);
+                let done = Value::from_iter([("input", Value::from(input.as_str()))]);
+                if !input.is_empty() {
+                    let delta = Value::from_iter([("delta", Value::from(input))]);
+                    self.say_of_open("response.custom_tool_call_input.delta", delta, out);
+                }
+                self.say_of_open("response.custom_tool_call_input.done", done, out);
+            }
+            Item::Call { tool, arguments, .. } => {
                 let unsaid = arguments.is_empty() && status == COMPLETED;
                 let whole = if unsaid { "{}" } else { arguments };
-                let done = Value::from_iter([("name", name.as_str().into()), ("arguments", Value::from(whole))]);
+                let done = Value::from_iter([("name", tool.name.as_str().into()), ("arguments", Value::from(whole))]);
                 if unsaid {
                     self.say_arguments("{}", out);
                 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::parameters::{Named, Parameters};
@@ -11,7 +12,7 @@ use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
 use crate::http::state::Gateway;
 use crate::protocol::{ApiError, DecisionId, ErrorKind};
-use crate::store::{Entry, Filter, Fingerprint, Mode, Page};
+use crate::store::{Entry, Filter, Fingerprint, Mode, Page, Span, Store};
 
 /// Most decisions of a page.
 const MOST: usize = 200;
@@ -22,7 +23,7 @@ const MOST: usize = 200;
 pub struct Wish {
     /// Not before this, Unix milliseconds.
     pub from_ms: Option<i64>,
-    /// Before this.
+    /// Before this; a minute from now where absent, as entries of a clock that was ahead would be the newest for as long.
     pub until_ms: Option<i64>,
     /// Chosen or answered by this model.
     pub model: String,
@@ -104,7 +105,8 @@ impl Wish {
 ///
 /// When a parameter is wrong, or the store is down.
 pub async fn find(gateway: &Gateway, wish: &Wish) -> Result<Page, ApiError> {
-    let filter = wish.filter()?;
+    let mut filter = wish.filter()?;
+    filter.until_ms = filter.until_ms.or(Span::up_to(Timestamp::now().as_millisecond()).until_ms);
     let before = match wish.before.as_str() {
         "" => None,
         id => {
@@ -113,6 +115,12 @@ pub async fn find(gateway: &Gateway, wish: &Wish) -> Result<Page, ApiError> {
     };
     let limit = wish.limit.unwrap_or(50).min(MOST);
     gateway.read_store(move |store| store.decisions(&filter, before, limit)).await
+}
+
+/// The moment of the newest decision, where a clock wrote it that was ahead.
+pub async fn ahead_ms(gateway: &Gateway) -> Option<i64> {
+    let newest_ms = gateway.read_store(Store::newest_ms).await.ok().flatten();
+    newest_ms.filter(|at_ms| Span::up_to(Timestamp::now().as_millisecond()).until_ms <= Some(*at_ms))
 }
 
 /// One decision with all that came of it.

@@ -70,8 +70,10 @@ pub async fn sum_up(gateway: &Gateway, window: Window) -> Result<Overview, ApiEr
     let all = || summary.single_models.iter();
     let alternative =
         |(model, would_be): (&String, &SingleModel)| Alternative { model: model.clone(), would_be: *would_be };
+    let quality = |it: &(&String, &SingleModel)| it.1.quality.unwrap_or_default();
     let best_single = all()
-        .max_by(|a, b| a.1.quality.total_cmp(&b.1.quality).then(b.1.cost_usd.total_cmp(&a.1.cost_usd)))
+        .filter(|it| it.1.quality.is_some())
+        .max_by(|a, b| quality(a).total_cmp(&quality(b)).then(b.1.cost_usd.total_cmp(&a.1.cost_usd)))
         .map(alternative);
     let cheapest = all().min_by(|a, b| a.1.cost_usd.total_cmp(&b.1.cost_usd)).map(alternative);
     let refused = gateway.refusals.within(window, until_ms);

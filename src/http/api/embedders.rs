@@ -326,7 +326,15 @@ async fn call(
         accuses: false,
     })?;
     let call = Call { endpoint: Endpoint::Embeddings, body: Some(body), headers: HeaderMap::new() };
-    let told = |error: CallError, lost: bool| Failed { error: error.told(&provider.name), lost, accuses: true };
+    let told = |error: CallError, lost: bool| {
+        let accuses = !matches!(error, CallError::NoDescriptor(_));
+        Failed { error: error.told(&provider.name), lost, accuses }
+    };
+    let refused = |error: ApiError, lost: bool| Failed {
+        error: dispatch::attributed_to(error, &provider.name, provider.secrets()),
+        lost,
+        accuses: false,
+    };
     let answer = gateway.dispatcher.client().send(provider, call, deadline).await;
     let answer = answer.map_err(|error| {
         let at_work = matches!(error, CallError::Timeout);
@@ -337,8 +345,11 @@ async fn call(
     let bytes = answer.whole(limit, deadline).await.map_err(|error| told(error, good))?;
     if !good {
         let error = codec::decode_error(Dialect::OpenAi, status, &bytes, wait);
-        let error = dispatch::attributed_to(error, &provider.name, provider.secrets());
-        return Err(Failed { error, lost: false, accuses: false });
+        return Err(refused(error, false));
     }
-    Ok(bytes)
+    match codec::check_embeddings(&bytes) {
+        Ok(()) => Ok(bytes),
+        // A refusal told with status 200 has begun nothing.
+        Err((error, is_told)) => Err(refused(error, !is_told)),
+    }
 }

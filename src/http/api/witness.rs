@@ -11,7 +11,7 @@ use crate::dispatch::Outcome;
 use crate::http::ledger::{self, Conversation};
 use crate::http::middleware::limit::{Amount, Taken};
 use crate::http::state::Gateway;
-use crate::protocol::{Dialect, OutcomeStatus, RequestId};
+use crate::protocol::{Dialect, FinishReason, OutcomeStatus, RequestId};
 use crate::store::Token;
 use crate::telemetry::{Ended, SPAN_TARGET, join_trace, record_words};
 
@@ -89,8 +89,9 @@ impl Witness {
         };
         let candidates = &outcome.decision.candidates;
         let predicted = candidates.iter().find(|candidate| candidate.model == *model);
-        if let Some(prediction) = predicted.and_then(|candidate| candidate.prediction.as_ref()) {
-            self.gateway.lengths.observe(model, prediction.output_tokens, usage.output_tokens);
+        if let Some(plain) = predicted.and_then(|candidate| candidate.prediction.as_ref()?.plain_tokens) {
+            let cut = outcome.finish == Some(FinishReason::Length);
+            self.gateway.lengths.observe(model, plain, usage.output_tokens, cut);
         }
         let conversation = self.conversation;
         self.gateway.stays(conversation.prints(), conversation.is_known(), model, &usage);

@@ -21,6 +21,7 @@ pub(super) async fn page(
     Asked(wish): Asked<Wish>,
 ) -> Response {
     let found = decisions::find(&gateway, &wish).await;
+    let ahead_ms = if wish.until_ms.is_none() { decisions::ahead_ms(&gateway).await } else { None };
     let first_page = wish.before.is_empty();
     let body = markup! {
         (filters(&gateway, &wish))
@@ -34,6 +35,12 @@ pub(super) async fn page(
                     (empty("No decision here", "Nothing matches the filters, or nothing was asked yet."))
                 }
                 Ok(found) => { (table_box(Label::Is("Decisions"), &table(&found.entries))) }
+            }
+            @if let Some(ahead_ms) = ahead_ms {
+                p.hint {
+                    "A clock that was ahead left entries of up to " (moment(ahead_ms)) ", which are not shown before their time. "
+                    a data-key="ahead" href={ "/dashboard/decisions" (url_query(&[("until_ms", &(ahead_ms + 1).to_string())])) } { "Show them" }
+                }
             }
             @if let Ok(found) = &found {
                 div.pager {
@@ -49,7 +56,10 @@ pub(super) async fn page(
 
 /// The filters as a query, from another place on.
 fn query(wish: &Wish, before: &str) -> String {
+    let number = |number: Option<i64>| number.map_or(String::new(), |number| number.to_string());
     url_query(&[
+        ("from_ms", &number(wish.from_ms)),
+        ("until_ms", &number(wish.until_ms)),
         ("text", &wish.text),
         ("model", &wish.model),
         ("status", &wish.status),

@@ -17,7 +17,7 @@ use super::visitor::{Asked, Visitor};
 use crate::chart::{Column, Columns, Plot, Point, Series};
 use crate::http::admin::overview::{self, Alternative, Overview, Window};
 use crate::http::state::{Gateway, now_s};
-use crate::store::{Bucket, Order, SingleModel, Span, Sums};
+use crate::store::{Bucket, Order, SingleModel, Span, Summary, Sums};
 use crate::tuner::BudgetStatus;
 
 /// Models that have a colour of their own in a chart; the others are drawn as one.
@@ -176,8 +176,9 @@ fn spend_told(found: &Overview) -> String {
         let change = 1.0 - spent / cost;
         format!("{} {}", percent(change.abs()), if change >= 0.0 { "less" } else { "more" })
     };
-    let Some(best) = &found.best_single else { return "nothing to compare with yet".to_owned() };
-    let is_near = |it: &SingleModel| it.quality >= best.would_be.quality - NEARLY;
+    let best = found.best_single.as_ref().and_then(|best| best.would_be.quality);
+    let Some(best) = best else { return "nothing to compare with yet".to_owned() };
+    let is_near = |it: &SingleModel| it.quality.is_some_and(|quality| quality >= best - NEARLY);
     let near = found.summary.single_models.iter().filter(|(_, it)| is_near(it));
     let mut costs: Vec<(f64, &str)> = near.map(|(model, it)| (it.cost_usd, model.as_str())).collect();
     costs.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -318,15 +319,11 @@ fn spend(found: &Overview) -> Markup {
                 th scope="row" { (title) br; span.muted { (other.model) } }
                 td { (share_bar(scale(would_be.cost_usd), "second", &format!("{} [{}, {}]", usd(would_be.cost_usd), usd(low), usd(high)))) }
                 td.num { (usd(would_be.cost_usd)) br; span.muted { (usd(low)) " to " (usd(high)) } }
-                td.num { (percent(would_be.quality)) }
+                td.num { (or_nothing(would_be.quality, percent)) }
             }
         }
     };
-    let answered: f64 = found.summary.models.values().map(|model| model.sums.answers() as f64).sum();
-    let quality = found.summary.models.iter().filter_map(|(model, bucket)| {
-        Some(found.summary.single_models.get(model)?.quality * bucket.sums.answers() as f64)
-    });
-    let predicted = (answered > 0.0).then(|| quality.sum::<f64>() / answered).filter(|value| *value > 0.0);
+    let predicted = predicted_quality(&found.summary).filter(|value| *value > 0.0);
     let table = markup! {
         table {
             thead { tr { th scope="col" { "Strategy" } th scope="col" { "" span.hidden { "Drawn" } } th.num scope="col" { "Cost" } th.num scope="col" { "Good answers" } } }
@@ -350,6 +347,17 @@ fn spend(found: &Overview) -> Markup {
         (table_box(Label::By("spend-title"), &table))
         p.hint { "What others would have cost is predicted per request and corrected by what was really spent; their share of good answers is the prediction made when each request came: of two that are within ten points either may be the better." }
     }
+}
+
+/// How good the answers were to be by what was predicted of who gave them, of those of whom anything was.
+fn predicted_quality(summary: &Summary) -> Option<f64> {
+    let (mut good, mut answered) = (0.0, 0.0);
+    for (model, bucket) in &summary.models {
+        let Some(quality) = summary.single_models.get(model).and_then(|single| single.quality) else { continue };
+        let answers = bucket.sums.answers() as f64;
+        (good, answered) = (good + quality * answers, answered + answers);
+    }
+    (answered > 0.0).then(|| good / answered)
 }
 
 /// How spending stands, and what it does to the choice.
@@ -440,7 +448,6 @@ fn tasks(tasks: &BTreeMap<String, u64>) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Summary;
 
     #[test]
     fn a_rate_is_of_the_time_in_which_there_was_a_log() {
@@ -459,10 +466,23 @@ mod tests {
     }
 
     #[test]
+    fn who_is_called_by_name_only_takes_nothing_from_the_share_of_good_answers() {
+        let mut summary = Summary::default();
+        assert_eq!(predicted_quality(&summary), None);
+        let (quality, cost_usd, cost_error_usd) = (Some(0.94), 0.1, 0.0);
+        summary.single_models.insert("a".into(), SingleModel { quality, cost_usd, cost_error_usd });
+        for model in ["a", "by name only"] {
+            summary.models.entry(model.into()).or_default().sums.requests = 10;
+        }
+        assert!((predicted_quality(&summary).unwrap() - 0.94).abs() < 1e-12);
+    }
+
+    #[test]
     fn what_was_spent_is_told_beside_all_that_may_be_the_best() {
         let told = |models: &[(&str, f64, f64)]| {
             let single = |(model, quality, cost_usd): &(&str, f64, f64)| {
-                ((*model).to_owned(), SingleModel { quality: *quality, cost_usd: *cost_usd, cost_error_usd: 0.0 })
+                let quality = Some(*quality);
+                ((*model).to_owned(), SingleModel { quality, cost_usd: *cost_usd, cost_error_usd: 0.0 })
             };
             let mut summary = Summary { single_models: models.iter().map(single).collect(), ..Summary::default() };
             summary.total.sums.cost_usd = 0.75;

@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::ip::{self, Source};
 use crate::config::{Access, Auth, Config};
-use crate::http::error::{Rejection, dialect_of};
+use crate::http::error::{Rejection, dialect_of, dialect_of_asker};
 use crate::http::session::Session;
 use crate::http::state::Gateway;
 use crate::protocol::{ApiError, ErrorKind, RequestId};
@@ -269,7 +269,9 @@ pub fn source(parts: &Parts, access: &Access) -> Result<Source, ApiError> {
 }
 
 fn enter(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<Caller, Rejection> {
-    let dialect = dialect_of(parts.uri.path());
+    let path = parts.uri.path();
+    let dialect =
+        if path.starts_with("/v1/models") { dialect_of_asker(path, &parts.headers) } else { dialect_of(path) };
     let checked = check(parts, gateway, scope).map_err(|error| Rejection::new(dialect, error));
     checked.map(|(token, address)| Caller { token, session: None, address, request_id: request_id(parts) })
 }
@@ -283,15 +285,17 @@ fn check(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<(Option<Arc<T
         Auth::Off => {
             // Any program may ask, but no page that its users happen to look at: it would spend the keys.
             let is_named = parts.headers.get(ORIGIN).is_some_and(|origin| names(&server.cors_origins, origin));
-            // Browsers tell the site where they trust the way here, else the origin alone.
+            // Browsers tell the site where they trust the way here, else the origin alone: that may be a name which was
+            // made to lead to this machine, and its page may write that a proxy passed it on.
             let is_foreign = if parts.headers.contains_key("sec-fetch-site") {
                 is_from_elsewhere(&parts.headers, &parts.method)
             } else {
-                own_page(&parts.headers, &parts.method).is_err()
+                let leads_here = source.address.is_loopback() && !source.named && is_by_page(&parts.headers);
+                own_page(&parts.headers, &parts.method).is_err() || leads_here && own_name(&parts.headers).is_err()
             };
             if is_foreign && !is_named {
-                let message =
-                    "another page made a browser send this; pages that may are named in server.cors_origins";
+                let message = "another page made a browser send this; pages that may are named in \
+                     server.cors_origins, a proxy of this machine in access.trusted_proxies";
                 return Err(ApiError::new(ErrorKind::Permission, message));
             }
             None
@@ -320,8 +324,12 @@ fn own_machine(parts: &Parts, source: Source, cors_origins: &[String]) -> Result
         message: format!("{}; other pages are named in server.cors_origins", error.message),
         ..error
     })?;
-    // Programs may call this machine what they like.
-    if origin.is_some() || is_browser(&parts.headers) { own_name(&parts.headers) } else { Ok(()) }
+    if is_by_page(&parts.headers) { own_name(&parts.headers) } else { Ok(()) }
+}
+
+/// Whether a page may have made a browser ask. Programs may call this machine what they like.
+fn is_by_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) || is_browser(headers)
 }
 
 /// Whether the operator named the page, or all pages.

@@ -23,6 +23,8 @@ struct Single {
     count: u64,
     cost: f64,
     cost_squared: f64,
+    /// Those of which its quality was predicted, and the sum of what was.
+    predicted: u64,
     quality: f64,
     /// Of the requests that it did serve.
     ratio: Ratio,
@@ -134,9 +136,12 @@ impl Cell {
         for option in &fact.options {
             let single = self.single.entry(option.model).or_default();
             step(&mut single.count, more);
-            single.cost += sign * option.cost_usd;
-            single.cost_squared += sign * option.cost_usd * option.cost_usd;
-            single.quality += sign * f64::from(option.quality);
+            single.cost += sign * option.alone_usd;
+            single.cost_squared += sign * option.alone_usd * option.alone_usd;
+            if option.predicted {
+                step(&mut single.predicted, more);
+                single.quality += sign * f64::from(option.quality);
+            }
             if option.model == fact.model {
                 single.ratio.note(option.cost_usd, spent, sign);
             }
@@ -156,6 +161,7 @@ impl Cell {
             single.count += more.count;
             single.cost += more.cost;
             single.cost_squared += more.cost_squared;
+            single.predicted += more.predicted;
             single.quality += more.quality;
             single.ratio.merge(&more.ratio);
         }
@@ -169,7 +175,8 @@ impl Cell {
             // Requests it could not have served are taken to be like the others.
             let all = self.priced as f64 / single.count as f64;
             let (cost_usd, cost_error_usd) = ratios.cost(model, single.cost * all, single.cost_squared * all);
-            SingleModel { cost_usd, cost_error_usd, quality: single.quality / single.count as f64 }
+            let quality = (single.predicted > 0).then(|| single.quality / single.predicted as f64);
+            SingleModel { cost_usd, cost_error_usd, quality }
         };
         self.single
             .iter()

@@ -37,6 +37,8 @@ pub(super) struct Choosable {
     pub(super) predicted: bool,
     /// Expected cost, US dollars.
     pub(super) cost_usd: f64,
+    /// The same if it had answered all of the conversation so far.
+    pub(super) alone_usd: f64,
 }
 
 /// How it ended.
@@ -90,6 +92,7 @@ impl Fact {
                     quality: candidate.quality as f32,
                     predicted: candidate.prior.is_some(),
                     cost_usd: candidate.cost_usd,
+                    alone_usd: candidate.cost_usd - candidate.cacheable_usd.unwrap_or_default(),
                 })
                 .collect(),
             end: None,

@@ -9,6 +9,10 @@
 //! oldest window is full a summary says since when it is complete. What is written meanwhile goes by the rule above, and
 //! changes to entries that the walk has not come to are left to it.
 //!
+//! **A clock that was ahead** for a while must cost nothing that is shown once it is right again: each window has room for
+//! so many cells, and where there are more the one that lies furthest in the future goes first, else the oldest. That is
+//! never one that a window still shows, as what came while the clock was ahead took no longer than it took.
+//!
 //! **Bounds.** Some 310 cells, each with a tally and two sparse histograms for each model that was used in it, and the
 //! recent facts: a few megabytes. What retention deletes inside the last month stays in the sums: it happened.
 
@@ -25,9 +29,13 @@ use serde::{Deserialize, Serialize};
 use self::cell::Cell;
 use self::fact::{Fact, Names};
 use crate::protocol::DecisionId;
+use crate::store::join::AHEAD_MS;
 
 /// Newest entries that are kept as facts.
 pub const RECENT: usize = 5_000;
+
+/// Cells beyond those of a window's length: it begins and ends within one, and so does the time that a clock was ahead.
+const SPARE: i64 = 4;
 
 const MINUTE: i64 = 60_000;
 
@@ -149,8 +157,8 @@ pub struct SingleModel {
     /// Half of the 95 % interval around it, from the spread of what was spent around the corrected predictions, and of
     /// the models around each other.
     pub cost_error_usd: f64,
-    /// Mean probability of a good answer, as predicted when the requests came.
-    pub quality: f64,
+    /// Mean probability of a good answer, as predicted when the requests came; `None` = nobody predicted any.
+    pub quality: Option<f64>,
 }
 
 /// A stretch of time in buckets, and its models.
@@ -200,6 +208,17 @@ impl<'a> Glance<'a> {
     }
 }
 
+/// Leaves the `most` newest. What `is_ahead` is of a clock that was, and goes first: what comes by the right one must not
+/// make room for it.
+pub fn let_go<K: Ord, V>(all: &mut BTreeMap<K, V>, most: usize, is_ahead: impl Fn(&K, &V) -> bool) {
+    while all.len() > most {
+        match all.last_key_value() {
+            Some((key, value)) if is_ahead(key, value) => all.pop_last(),
+            _ => all.pop_first(),
+        };
+    }
+}
+
 /// How far the walk over an old log is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Walk {
@@ -245,7 +264,9 @@ impl Rollup {
 
     /// Before this moment no window looks.
     fn horizon_ms(&self) -> i64 {
-        Window::Month.from_ms(self.newest_ms)
+        let [.., months] = &self.levels;
+        let from_ms = Window::Month.from_ms(self.newest_ms);
+        months.first_key_value().map_or(from_ms, |(first, _)| from_ms.min(*first))
     }
 
     /// A clock that was ahead for a while, or an import from one, must not push out what is now.
@@ -254,25 +275,27 @@ impl Rollup {
     }
 
     fn note(&mut self, fact: &Fact, more: bool) {
-        self.look_from(fact.at_ms, jiff::Timestamp::now().as_millisecond());
+        self.note_at(fact, more, jiff::Timestamp::now().as_millisecond());
+    }
+
+    fn note_at(&mut self, fact: &Fact, more: bool, now_ms: i64) {
+        self.look_from(fact.at_ms, now_ms);
         for (cells, window) in self.levels.iter_mut().zip(Window::ALL) {
-            let (_, length) = window.lengths();
-            let (from, oldest) = (fact.at_ms.div_euclid(length) * length, window.from_ms(self.newest_ms));
-            if from >= oldest {
+            let (length, bucket) = window.lengths();
+            let (from, oldest) = (fact.at_ms.div_euclid(bucket) * bucket, window.from_ms(self.newest_ms));
+            // One that is still there is kept right, however old it is.
+            if from >= oldest || cells.contains_key(&from) {
                 cells.entry(from).or_default().note(fact, more);
             }
-            while cells.first_key_value().is_some_and(|(first, _)| *first < oldest) {
-                cells.pop_first();
-            }
+            let_go(cells, (length / bucket + SPARE) as usize, |from, _| *from > now_ms + AHEAD_MS);
         }
     }
 
     fn keep(&mut self, id: DecisionId, fact: Fact) {
-        if self.recent.len() < RECENT || self.recent.first_key_value().is_some_and(|(oldest, _)| *oldest < id) {
-            self.recent.insert(id, fact);
-        }
-        while self.recent.len() > RECENT {
-            self.recent.pop_first();
+        self.recent.insert(id, fact);
+        if self.recent.len() > RECENT {
+            let now_ms = jiff::Timestamp::now().as_millisecond();
+            let_go(&mut self.recent, RECENT, |_, fact| fact.at_ms > now_ms + AHEAD_MS);
         }
     }
 

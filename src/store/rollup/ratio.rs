@@ -12,6 +12,9 @@ const USUAL_SPREAD: f64 = 0.3;
 /// Answers that the spread which all models share counts beside a model's own: of a few answers the own is chance.
 const SHARED: f64 = 10.0;
 
+/// Standard deviation of the ratio of which nothing is known: where no answers tell, a prediction may be off by twice that.
+const UNKNOWN_SPREAD: f64 = 0.5;
+
 /// The least that a ratio is uncertain by, as a share of all models' one.
 const LEAST: f64 = 1e-3;
 
@@ -83,7 +86,8 @@ impl Ratios {
         let known: Vec<(u32, f64, &Ratio)> =
             models.filter_map(|(model, sums)| Some((model, sums.value()?, sums))).collect();
         if known.is_empty() {
-            return Self { own: BTreeMap::new(), other: Estimate { ratio: 1.0, variance: 0.0 }, noise: 0.0 };
+            let other = Estimate { ratio: 1.0, variance: UNKNOWN_SPREAD.powi(2) };
+            return Self { own: BTreeMap::new(), other, noise: 0.0 };
         }
         let total =
             |of: &dyn Fn(f64, &Ratio) -> f64| known.iter().map(|(_, ratio, sums)| of(*ratio, sums)).sum::<f64>();
@@ -193,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_compare_leaves_the_prediction() {
+    fn nothing_to_compare_leaves_the_prediction_and_much_doubt() {
         let one = |predicted, spent| {
             let mut ratio = Ratio::default();
             ratio.note(predicted, spent, 1.0);
@@ -202,7 +206,7 @@ mod tests {
         let mut free = one(0.0, 0.0);
         free.note(0.0, 0.0, 1.0);
         for ratio in [Ratio::default(), one(1.0, 3.0), free] {
-            assert_eq!(Ratios::new([(0, &ratio)].into_iter()).cost(0, 2.0, 1.0), (2.0, 0.0));
+            assert_eq!(Ratios::new([(0, &ratio)].into_iter()).cost(0, 2.0, 1.0), (2.0, 1.96));
         }
         let mut nothing_spent = one(1.0, 0.0);
         nothing_spent.note(1.0, 0.0, 1.0);

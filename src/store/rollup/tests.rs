@@ -153,7 +153,7 @@ fn singles(found: &Summary, seen: &[&Entry]) {
         let (cost, error) = ratios.cost(number, costs.iter().sum::<f64>() * share, squares * share);
         assert!((one.cost_usd - cost).abs() < 1e-9, "{model}");
         assert!((one.cost_error_usd - error).abs() < 1e-6, "{model}");
-        assert!((one.quality - quality / count).abs() < 1e-6);
+        assert!((one.quality.unwrap() - quality / count).abs() < 1e-6);
     }
 }
 
@@ -211,8 +211,45 @@ fn models_that_clients_name_say_nothing_of_the_others() {
     let after = store.summary(Window::Hour, NOW + 1).single_models;
     assert_eq!(after.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
     for (model, one) in after {
-        assert!((one.quality - before[&model].quality).abs() < 1e-9, "{model}");
+        assert!((one.quality.unwrap() - before[&model].quality.unwrap()).abs() < 1e-9, "{model}");
         assert!((one.cost_usd / before[&model].cost_usd - 1.5).abs() < 1e-9, "{model}");
+    }
+}
+
+#[test]
+fn what_nobody_predicted_is_no_prediction() {
+    let store = Store::in_memory().unwrap();
+    for number in 0..6 {
+        // As where weights choose: of the answer's cost something is expected, of its worth nothing.
+        let mut one = decision(NOW - MINUTE, number * 20 + 1);
+        one.candidates.iter_mut().for_each(|candidate| (candidate.prior, candidate.quality) = (None, 0.5));
+        one.request.dry_run = false;
+        let end = outcome(one.id, 1, "a");
+        append(&store, &[one], &[end], &mut []);
+    }
+    let singles = store.summary(Window::Hour, NOW + 1).single_models;
+    assert_eq!(singles.values().map(|one| one.quality).collect::<Vec<_>>(), [None; 3]);
+    assert!(singles.values().all(|one| one.cost_usd > 0.0), "{singles:?}");
+}
+
+#[test]
+fn a_model_that_a_conversation_was_never_on_would_have_had_its_prompt_cached_too() {
+    let store = Store::in_memory().unwrap();
+    for number in 0..20 {
+        let mut one = decision(NOW - MINUTE, number * 20 + 1);
+        one.request.dry_run = false;
+        // The conversation is on `a`. `b` is its twin, but for what is cached.
+        one.candidates.truncate(2);
+        let [a, b] = &mut one.candidates[..] else { unreachable!() };
+        (a.cost_usd, a.cached_usd) = (0.001, Some(0.009));
+        (b.cost_usd, b.cacheable_usd) = (0.010, Some(0.009));
+        let mut end = outcome(one.id, 1, "a");
+        end.cost_usd = Some(0.001);
+        append(&store, &[one], &[end], &mut []);
+    }
+    let singles = store.summary(Window::Hour, NOW + 1).single_models;
+    for model in ["a", "b"] {
+        assert!((singles[model].cost_usd - 0.02).abs() < 1e-9, "{singles:?}");
     }
 }
 
@@ -276,13 +313,31 @@ fn a_log_that_is_found_is_added_up_while_it_goes_on() {
 }
 
 #[test]
+fn what_comes_before_entries_of_the_future_is_counted_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Store::open(dir.path(), &config::Store::default(), 0).unwrap().0;
+    let store = open();
+    (0..300).for_each(|number| append(&store, &[decision(NOW + 60 * MINUTE + number, number as u64)], &[], &mut []));
+    store.flush().unwrap();
+    drop(store);
+    let store = open();
+    let mut goes = 0;
+    store.catch_up(|| std::mem::replace(&mut goes, 1) > 0).unwrap();
+    let one = decision(NOW, 1_001);
+    append(&store, std::slice::from_ref(&one), &[outcome(one.id, 1, "b")], &mut [said(one.id, "user", 1.0)]);
+    store.catch_up(|| false).unwrap();
+    let found = store.summary(Window::Hour, NOW + 1).total.sums;
+    assert_eq!((found.requests, found.rated), (1, 1));
+}
+
+#[test]
 fn what_no_window_shows_is_let_go() {
     let store = Store::in_memory().unwrap();
     fill(&store, 900, 30 * 24 * 60 * MINUTE);
     check(&store);
     for (cells, window) in store.rollup().levels.iter().zip(Window::ALL) {
         let (length, bucket) = window.lengths();
-        assert!(cells.len() as i64 <= length / bucket + 1, "{window:?}: {} cells", cells.len());
+        assert!(cells.len() as i64 <= length / bucket + SPARE, "{window:?}: {} cells", cells.len());
     }
 }
 
@@ -326,4 +381,31 @@ fn a_clock_that_was_ahead_for_a_while_pushes_out_nothing_of_later() {
     assert_eq!(rollup.newest_ms, hours(0));
     rollup.look_from(hours(9), hours(1));
     assert_eq!(rollup.newest_ms, hours(1), "an entry of tomorrow");
+}
+
+#[test]
+fn a_clock_that_was_ahead_costs_nothing_that_is_shown_once_it_is_right() {
+    let mut rollup = Rollup::new(None);
+    let mut number = 0;
+    let mut note = |at_ms: i64| {
+        number += 1;
+        let mut one = decision(at_ms, number);
+        one.request.dry_run = false;
+        let fact = Fact::of_decision(&one, &mut rollup.names);
+        rollup.note_at(&fact, true, at_ms);
+    };
+    let hour = 60 * MINUTE;
+    let year = 365 * 24 * hour;
+    (0..30 * 24).for_each(|back| note(NOW - (30 * 24 - back) * hour));
+    // Two days long it stands a year ahead.
+    (0..2 * 24 * 6).for_each(|on| note(NOW + year + on * hour / 6));
+    let later = NOW + 2 * 24 * hour;
+    (0..60).for_each(|on| note(later + on * 10_000));
+    let until_ms = later + 600_000;
+    for (cells, window) in rollup.levels.iter().zip(Window::ALL) {
+        let from_ms = window.from_ms(until_ms);
+        let shown = cell::sum_up(cells.range(from_ms..until_ms), &rollup.names);
+        let wanted = 60 + (0..30 * 24).filter(|back| NOW - (30 * 24 - back) * hour >= from_ms).count();
+        assert_eq!(shown.total.sums.requests, wanted as u64, "{window:?}");
+    }
 }

@@ -63,11 +63,13 @@ impl Store {
             outcomes.iter().map(Borrow::borrow).map(|outcome| (outcome.id, outcome)).collect();
         let mut ended = HashSet::new();
         for decision in decisions.iter().map(Borrow::borrow) {
+            // Behind entries of a clock that was ahead: the walk finds it in the log.
+            if rollup.is_ahead(decision.id) {
+                continue;
+            }
             let mut fact = Fact::of_decision(decision, &mut rollup.names);
             // Most end in the same round, and are added up once.
-            if !rollup.is_ahead(decision.id)
-                && let Some(outcome) = ends.get(&decision.id)
-            {
+            if let Some(outcome) = ends.get(&decision.id) {
                 fact.ends(outcome, &mut rollup.names);
                 ended.insert(decision.id);
             }

@@ -28,7 +28,9 @@ const fresh = {
     if (this.busy) return;
     this.busy = true;
     try {
-      const response = await fetch(location.href, { headers: { accept: "text/html" } });
+      // Who takes in what is asked and never answers must not keep the next try waiting.
+      const signal = AbortSignal.timeout(10_000);
+      const response = await fetch(location.href, { headers: { accept: "text/html" }, signal });
       if (response.redirected && new URL(response.url).pathname === "/dashboard/login") return panel.signIn();
       if (!response.ok) throw new Error(String(response.status));
       const page = new DOMParser().parseFromString(await response.text(), "text/html");

@@ -1,0 +1,103 @@
+//! Where a database is that is to die with its process.
+//!
+//! sled keeps one that is "temporary" in files, too, which anybody on the machine may read and which outlive a process
+//! that is killed. Ours has a directory for its owner alone, and the next one of its kind clears away what was left.
+
+use std::fs::{self, DirBuilder, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+/// What the directories' names begin with.
+const PREFIX: &str = "pointsman-";
+
+/// A directory that is younger may be of a database that is just being opened.
+const YOUNG: Duration = Duration::from_secs(60);
+
+/// A fresh directory: in memory, where the system has a place for files there.
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub(super) fn directory() -> io::Result<PathBuf> {
+    let in_memory = Path::new("/dev/shm");
+    let parent = if in_memory.is_dir() { in_memory.to_owned() } else { std::env::temp_dir() };
+    clear_away(&parent);
+    make(&parent).or_else(|_| make(&std::env::temp_dir()))
+}
+
+fn make(parent: &Path) -> io::Result<PathBuf> {
+    let path = parent.join(format!("{PREFIX}{}", Uuid::now_v7()));
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(&path)?;
+    Ok(path)
+}
+
+/// Removes what no process has open any more. Others' directories cannot be opened, and stay.
+fn clear_away(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_ours =
+            entry.file_name().to_string_lossy().strip_prefix(PREFIX).is_some_and(|id| id.parse::<Uuid>().is_ok());
+        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if is_ours && age().is_some_and(|age| age > YOUNG) && is_left(&entry.path()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether nobody has the database in it open: sled locks its file.
+fn is_left(dir: &Path) -> bool {
+    match fs::File::open(dir.join("db")) {
+        Ok(file) => !matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_its_owners_alone_and_ends_with_the_database() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = directory().unwrap();
+        assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+        let db = sled::Config::new().path(&dir).temporary(true).open().unwrap();
+        assert!(!is_left(&dir), "it is open");
+        drop(db);
+        // sled's last thread may hold it for a moment.
+        let gone = || {
+            (0..100).any(|_| {
+                std::thread::sleep(Duration::from_millis(20));
+                !dir.exists()
+            })
+        };
+        assert!(gone());
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_cleared_away() {
+        let parent = tempfile::tempdir().unwrap();
+        let made = |is_old: bool, file: Option<&str>| {
+            let dir = make(parent.path()).unwrap();
+            file.inspect(|name| fs::write(dir.join(name), "").unwrap());
+            if is_old {
+                let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+                fs::File::open(&dir).unwrap().set_modified(hour_ago).unwrap();
+            }
+            dir
+        };
+        let (young, left) = (made(false, None), made(true, Some("db")));
+        let held = made(true, Some("db"));
+        let lock = fs::File::open(held.join("db")).unwrap();
+        lock.lock().unwrap();
+        let foreign = parent.path().join("pointsman-of-somebody");
+        fs::create_dir(&foreign).unwrap();
+        clear_away(parent.path());
+        assert_eq!([&young, &left, &held, &foreign].map(|dir| dir.exists()), [true, false, true, true]);
+    }
+}
