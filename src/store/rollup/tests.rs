@@ -323,7 +323,7 @@ fn what_comes_before_entries_of_the_future_is_counted_once() {
     let store = open();
     let mut goes = 0;
     store.catch_up(|| std::mem::replace(&mut goes, 1) > 0).unwrap();
-    let one = decision(NOW, 1_001);
+    let one = decision(NOW, 1_002);
     append(&store, std::slice::from_ref(&one), &[outcome(one.id, 1, "b")], &mut [said(one.id, "user", 1.0)]);
     store.catch_up(|| false).unwrap();
     let found = store.summary(Window::Hour, NOW + 1).total.sums;
