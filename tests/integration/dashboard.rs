@@ -495,7 +495,7 @@ async fn what_is_wrong_is_said_in_words_for_people() {
     let gateway = locked("").await;
     let browser = Browser::sign_in(&gateway).await;
     for (path, said) in [
-        ("/dashboard?window=30d", "unknown variant"),
+        ("/dashboard?window=90d", "unknown variant"),
         ("/dashboard/decisions?limit=abc", "limit: must be a whole number from 0 on."),
     ] {
         let answer = browser.get(path).await;
