@@ -23,6 +23,7 @@ fn decision(id: DecisionId) -> DecisionRecord {
         cost_usd: 0.001,
         latency_s: Some(1.5),
         cached_usd: None,
+        cacheable_usd: None,
         switching_usd: 0.0,
         utility: 0.6,
         propensity: 0.1,

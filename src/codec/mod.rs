@@ -176,7 +176,7 @@ pub fn decode_request(dialect: Dialect, body: &[u8]) -> Result<ChatRequest, ApiE
     }?;
     // In a dialect that vendors speak, too, it is for them to say.
     if matches!(dialect, Dialect::Responses | Dialect::Native) && calls_nothing(&request) {
-        return Err(ApiError::invalid("tool_choice demands a call, and there are no tools").at("tool_choice"));
+        return Err(nothing_to_call());
     }
     Ok(request)
 }
@@ -187,6 +187,9 @@ pub fn decode_request(dialect: Dialect, body: &[u8]) -> Result<ChatRequest, ApiE
 ///
 /// When the backend's dialect cannot say what the request means; names the field.
 pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
+    if calls_nothing(request) {
+        return Err(nothing_to_call());
+    }
     match target.dialect {
         Dialect::OpenAi => openai_chat::request::encode(target, request),
         Dialect::Anthropic => anthropic_messages::request::encode(target, request),
@@ -215,6 +218,10 @@ pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Opt
 /// Whether a call is demanded where there is nothing to call.
 fn calls_nothing(request: &ChatRequest) -> bool {
     forced::is_wanted(request) && request.tools.is_empty() && !request.extensions.contains_key("tools")
+}
+
+fn nothing_to_call() -> ApiError {
+    ApiError::invalid("tool_choice demands a call, and there are no tools").at("tool_choice")
 }
 
 /// A field of a request by the name that `client` knows it by.

@@ -1,10 +1,11 @@
 //! Where the fuzzer starts: a good example of everything, and some bad ones.
 
-pub const REQUESTS: [&str; 12] = [
+pub const REQUESTS: [&str; 13] = [
     r#"{"model":"auto","messages":[{"role":"user","content":"hi"}]}"#,
     r#"{"model":"auto","messages":[{"role":"system","content":"s"},{"role":"user","content":""}]}"#,
     r#"{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true},"temperature":0.5,"stop":["a","b"],"messages":[{"role":"system","content":"s"},{"role":"developer","content":[{"type":"text","text":"d"}]},{"role":"user","name":"n","content":[{"type":"text","text":"t"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA","detail":"low"}}]}],"max_completion_tokens":5,"reasoning_effort":"low","seed":1,"user":"u","unknown":{"x":[1]}}"#,
     r#"{"model":"gpt-4o","messages":[{"role":"user","content":"q"},{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"x\":1}"}}]},{"role":"tool","tool_call_id":"c1","content":"r"}],"tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object"},"strict":true}}],"tool_choice":{"type":"function","function":{"name":"f"}},"parallel_tool_calls":false}"#,
+    r#"{"model":"gpt-4o","messages":[{"role":"user","content":"q"}],"tool_choice":{"type":"function","function":{"name":"f"}}}"#,
     r#"{"model":"deepseek-r1","messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a","reasoning_content":"r"},{"role":"user","content":"q2"}],"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object"},"strict":true}}}"#,
     r#"{"model":"claude-sonnet","max_tokens":10,"system":"s","messages":[{"role":"user","content":"q"}]}"#,
     r#"{"model":"claude-sonnet","max_tokens":10,"stream":true,"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}],"messages":[{"role":"user","content":[{"type":"text","text":"t"},{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}}]},{"role":"assistant","content":[{"type":"thinking","thinking":"h","signature":"s"},{"type":"redacted_thinking","data":"x"},{"type":"tool_use","id":"t1","name":"f","input":{"x":1}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":[{"type":"text","text":"r"}],"is_error":true}]}],"tools":[{"name":"f","input_schema":{"type":"object"}}],"tool_choice":{"type":"tool","name":"f"},"thinking":{"type":"enabled","budget_tokens":1024},"stop_sequences":["x"],"top_k":5,"metadata":{"user_id":"u"}}"#,
