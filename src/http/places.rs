@@ -7,8 +7,8 @@
 //! lost. Where nobody can be asked, the newcomer waits, and meanwhile every answer is the last one of its connection.
 //!
 //! Nor does anybody keep a place by being slow with us: whose request's body does not go on coming is idle as well, and
-//! goes without an answer; and who was told to go, has been answered, and takes nothing of that, is given up. Whoever
-//! goes on, however slowly, is waited for.
+//! goes without an answer; and who was told to go, has been answered, and takes nothing of that for ten seconds, is
+//! given up. Whoever goes on is waited for.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -28,6 +28,10 @@ const NEXT: Duration = Duration::from_millis(50);
 
 /// Who is idle for less than this is not asked to go.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Who is told to go, and takes nothing of its answer for so many times as long, is given up. The system tells of what
+/// was taken only once a third of its buffers (up to megabytes) is free: of a slow reader that may be seconds late.
+const BEARABLE: u32 = 10;
 
 /// In place of a time: it is being answered.
 const BUSY: u64 = u64::MAX;
@@ -151,7 +155,10 @@ impl Guest {
     fn is_overdue(&self, now: Duration, grace: Duration) -> bool {
         let at = |time: &AtomicU64| time.load(Ordering::Relaxed);
         let told = at(&self.told_at);
-        let waits = if self.body_waits.load(Ordering::Relaxed) { &self.idle_since } else { &self.stuck_since };
+        let (waits, grace) = match self.body_waits.load(Ordering::Relaxed) {
+            true => (&self.idle_since, grace),
+            false => (&self.stuck_since, grace * BEARABLE),
+        };
         let is_answered = at(&self.idle_since) != BUSY;
         let since = told.max(at(waits));
         is_answered && since != NEVER && now.saturating_sub(Duration::from_micros(since)) >= grace
@@ -435,7 +442,8 @@ mod tests {
         place.guest.takes(false);
         place.guest.told_at.store(0, Ordering::Relaxed);
         assert!(!place.guest.is_overdue(GRACE, GRACE));
-        assert!(place.guest.is_overdue(2 * GRACE, GRACE));
+        assert!(!place.guest.is_overdue(9 * GRACE, GRACE), "a slow reader may be taking something");
+        assert!(place.guest.is_overdue(11 * GRACE, GRACE));
         place.guest.told_at.store(3_000_000, Ordering::Relaxed);
         assert!(!place.guest.is_overdue(3 * GRACE, GRACE));
     }

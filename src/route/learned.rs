@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Demand;
-use super::lengths::Lengths;
+use super::lengths::{Expected, Lengths};
 use super::plan::Prediction;
 use super::ranking::Ranking;
 use super::speed::Speeds;
@@ -206,8 +206,9 @@ fn predict(
 ) -> (Prediction, Option<Odds>) {
     let estimate = estimate(learned, model);
     let expected = estimate.output_tokens.filter(|tokens| *tokens > 0.0).unwrap_or(f64::from(USUAL_ANSWER));
-    let output = answer_tokens(model, demand, Some(expected * learned.lengths.ratio(&model.name)));
-    let is_allowed = answer_tokens(model, demand, Some(expected)) >= expected;
+    let allowed = answer_tokens(model, demand, Some(expected));
+    let expected = Expected { tokens: allowed, bounded: allowed < expected };
+    let output = answer_tokens(model, demand, Some(learned.lengths.expect(&model.name, expected)));
     let here = cached.is_some_and(|cached| cached.at == at);
     let tokens = cached.map_or(0, |cached| cached.tokens);
     let price = &model.settings.price;
@@ -228,7 +229,7 @@ fn predict(
         grounds: estimate.source.grounds(),
         judged: known,
         output_tokens: output,
-        plain_tokens: Some(expected).filter(|_| is_allowed),
+        expected,
         cost_usd: price.of(&usage).0,
         latency_s: measured.or_else(|| model.latency().map(|latency| latency.as_secs_f64())),
         cached_usd: here.then(|| saved(price, tokens)),

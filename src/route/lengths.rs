@@ -4,6 +4,9 @@
 //! that is wrong by half moves a choice as much as several points of quality. So the tokens of real answers are added
 //! up beside those expected, old ones fading, and what is expected next is multiplied by their ratio. It begins where
 //! the other models are: that all answers are short here is known of a model, too, that was never asked.
+//!
+//! Answers of which a request, or a model, allows less than is expected are added up apart, beside what was allowed:
+//! five tokens allowed for one word say nothing of stories, nor stories of those.
 
 use std::collections::HashMap;
 
@@ -21,10 +24,20 @@ const KEPT: f64 = 0.99;
 /// A ratio beyond this (or below its inverse) is some mistake.
 const MOST: f64 = 10.0;
 
+/// What is expected of an answer, before any ratio.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expected {
+    /// Tokens: what was read of the prompt, or what is allowed.
+    pub tokens: f64,
+    /// Whether no more is allowed than that.
+    pub bounded: bool,
+}
+
 /// Ratios by model.
 #[derive(Debug, Default)]
 pub struct Lengths {
-    all: Mutex<All>,
+    /// Of answers that could be as long as expected, and of the others.
+    all: Mutex<[All; 2]>,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +58,7 @@ struct Leaning {
 /// What is kept of them over a restart.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct KeptLengths(HashMap<ModelName, Sums>);
+pub struct KeptLengths([HashMap<ModelName, Sums>; 2]);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Sums {
@@ -78,6 +91,16 @@ impl Sums {
 }
 
 impl All {
+    fn of(mut models: HashMap<ModelName, Sums>) -> Self {
+        models.retain(|_, Sums { count, expected, came }| {
+            [*count, *expected, *came].iter().all(|sum| sum.is_finite() && *sum >= 0.0)
+        });
+        let leanings = models.values().map(Sums::leaning);
+        let leaning = leanings
+            .fold(Leaning::default(), |all, one| Leaning { sum: all.sum + one.sum, weight: all.weight + one.weight });
+        Self { models, leaning }
+    }
+
     fn ratio(&self, model: &ModelName) -> f64 {
         let own = self.models.get(model).copied().unwrap_or_default();
         let of_own = own.leaning();
@@ -88,29 +111,24 @@ impl All {
 
 impl Lengths {
     /// Those that were kept.
-    pub fn of(KeptLengths(mut models): KeptLengths) -> Self {
-        models.retain(|_, Sums { count, expected, came }| {
-            [*count, *expected, *came].iter().all(|sum| sum.is_finite() && *sum >= 0.0)
-        });
-        let leanings = models.values().map(Sums::leaning);
-        let leaning = leanings
-            .fold(Leaning::default(), |all, one| Leaning { sum: all.sum + one.sum, weight: all.weight + one.weight });
-        Self { all: Mutex::new(All { models, leaning }) }
+    pub fn of(KeptLengths(kept): KeptLengths) -> Self {
+        Self { all: Mutex::new(kept.map(All::of)) }
     }
 
     /// What is to be kept.
     pub fn kept(&self) -> KeptLengths {
-        KeptLengths(self.all.lock().models.clone())
+        KeptLengths(self.all.lock().each_ref().map(|all| all.models.clone()))
     }
 
-    /// Takes in an answer of which `plain` tokens were expected before any ratio: by then the ratio is another than the one
-    /// that it was multiplied by. One that was `cut` off would have been longer: as long as it is expected to be by now, if
-    /// that is more than what came.
-    pub fn observe(&self, model: &ModelName, plain: f64, came: u64, cut: bool) {
+    /// Takes in an answer of which so much was expected before any ratio: by then the ratio is another than the one that
+    /// it was multiplied by. One that was `cut` off would have been longer: as long as it is expected to be by now, if that
+    /// is more than what came.
+    pub fn observe(&self, model: &ModelName, expected: Expected, came: u64, cut: bool) {
+        let plain = expected.tokens;
         if !(plain.is_finite() && plain > 0.0) {
             return;
         }
-        let mut all = self.all.lock();
+        let all = &mut self.all.lock()[usize::from(expected.bounded)];
         let least = if cut { plain * all.ratio(model) } else { 0.0 };
         let sums = all.models.entry(model.clone()).or_default();
         let before = sums.leaning();
@@ -122,9 +140,9 @@ impl Lengths {
         all.leaning.weight += after.weight - before.weight;
     }
 
-    /// What to multiply an expectation by.
-    pub fn ratio(&self, model: &ModelName) -> f64 {
-        self.all.lock().ratio(model)
+    /// How many tokens to expect after all.
+    pub fn expect(&self, model: &ModelName, expected: Expected) -> f64 {
+        expected.tokens * self.all.lock()[usize::from(expected.bounded)].ratio(model)
     }
 }
 
@@ -132,45 +150,53 @@ impl Lengths {
 mod tests {
     use super::*;
 
+    fn free(tokens: f64) -> Expected {
+        Expected { tokens, bounded: false }
+    }
+
+    fn ratio(lengths: &Lengths, model: &ModelName) -> f64 {
+        lengths.expect(model, free(1.0))
+    }
+
     #[test]
     fn what_comes_corrects_what_is_expected() {
         let (lengths, model) = (Lengths::default(), ModelName::from("a"));
-        assert_eq!(lengths.ratio(&model), 1.0);
+        assert_eq!(ratio(&lengths, &model), 1.0);
         for _ in 0..60 {
             // Twice as long as the classifier says, which says 100.
-            lengths.observe(&model, 100.0, 200, false);
+            lengths.observe(&model, free(100.0), 200, false);
         }
-        assert!((lengths.ratio(&model) - 2.0).abs() < 0.1, "{}", lengths.ratio(&model));
+        assert!((ratio(&lengths, &model) - 2.0).abs() < 0.1, "{}", ratio(&lengths, &model));
         for _ in 0..400 {
-            lengths.observe(&model, 100.0, 50, false);
+            lengths.observe(&model, free(100.0), 50, false);
         }
-        assert!((lengths.ratio(&model) - 0.5).abs() < 0.1, "it follows: {}", lengths.ratio(&model));
+        assert!((ratio(&lengths, &model) - 0.5).abs() < 0.1, "it follows: {}", ratio(&lengths, &model));
     }
 
     #[test]
     fn the_first_answers_move_it_little_and_nonsense_not_at_all() {
         let (lengths, model) = (Lengths::default(), ModelName::from("a"));
-        lengths.observe(&model, 100.0, 400, false);
-        assert!((lengths.ratio(&model) - 1.5).abs() < 1e-9);
-        lengths.observe(&model, f64::NAN, 400, false);
-        lengths.observe(&model, 0.0, 400, false);
-        assert!((lengths.ratio(&model) - 1.5).abs() < 1e-9);
+        lengths.observe(&model, free(100.0), 400, false);
+        assert!((ratio(&lengths, &model) - 1.5).abs() < 1e-9);
+        lengths.observe(&model, free(f64::NAN), 400, false);
+        lengths.observe(&model, free(0.0), 400, false);
+        assert!((ratio(&lengths, &model) - 1.5).abs() < 1e-9);
     }
 
     #[test]
     fn what_was_kept_says_the_same_of_all() {
         let lengths = Lengths::default();
         for (model, came) in [("a", 200), ("b", 50)] {
-            (0..30).for_each(|_| lengths.observe(&model.into(), 400.0, came, false));
+            (0..30).for_each(|_| lengths.observe(&model.into(), free(400.0), came, false));
         }
         let again = Lengths::of(lengths.kept());
         for model in ["a", "b", "untried"].map(ModelName::from) {
-            let (ratio, before) = (again.ratio(&model), lengths.ratio(&model));
-            assert!((ratio - before).abs() < 1e-9 && ratio < 0.7, "{model:?}: {ratio} {before}");
+            let (told, before) = (ratio(&again, &model), ratio(&lengths, &model));
+            assert!((told - before).abs() < 1e-9 && told < 0.7, "{model:?}: {told} {before}");
         }
         let mut kept = lengths.kept();
-        kept.0.values_mut().for_each(|sums| sums.came = f64::NAN);
-        assert_eq!(Lengths::of(kept).ratio(&"a".into()), 1.0);
+        kept.0[0].values_mut().for_each(|sums| sums.came = f64::NAN);
+        assert_eq!(ratio(&Lengths::of(kept), &"a".into()), 1.0);
     }
 
     #[test]
@@ -178,33 +204,47 @@ mod tests {
         let (lengths, untried) = (Lengths::default(), ModelName::from("untried"));
         for model in ["a", "b", "c", "d"].map(ModelName::from) {
             for _ in 0..100 {
-                lengths.observe(&model, 400.0, 200, false);
+                lengths.observe(&model, free(400.0), 200, false);
             }
         }
-        let ratio = lengths.ratio(&untried);
-        assert!((0.5..0.62).contains(&ratio), "{ratio}");
+        let told = ratio(&lengths, &untried);
+        assert!((0.5..0.62).contains(&told), "{told}");
         // Its own answers are the stronger word.
         for _ in 0..100 {
-            lengths.observe(&untried, 400.0, 800, false);
+            lengths.observe(&untried, free(400.0), 800, false);
         }
-        let ratio = lengths.ratio(&untried);
-        assert!((1.8..2.0).contains(&ratio), "{ratio}");
+        let told = ratio(&lengths, &untried);
+        assert!((1.8..2.0).contains(&told), "{told}");
     }
 
     #[test]
     fn of_what_was_cut_off_only_that_it_was_longer_is_known() {
         let (lengths, model) = (Lengths::default(), ModelName::from("a"));
         for _ in 0..100 {
-            lengths.observe(&model, 100.0, 150, false);
+            lengths.observe(&model, free(100.0), 150, false);
         }
-        let before = lengths.ratio(&model);
+        let before = ratio(&lengths, &model);
         for _ in 0..100 {
-            lengths.observe(&model, 100.0, 120, true);
+            lengths.observe(&model, free(100.0), 120, true);
         }
-        assert!((lengths.ratio(&model) - before).abs() < 0.05, "that is no news: {}", lengths.ratio(&model));
+        assert!((ratio(&lengths, &model) - before).abs() < 0.05, "that is no news: {}", ratio(&lengths, &model));
         for _ in 0..400 {
-            lengths.observe(&model, 100.0, 300, true);
+            lengths.observe(&model, free(100.0), 300, true);
         }
-        assert!((lengths.ratio(&model) - 3.0).abs() < 0.15, "that is: {}", lengths.ratio(&model));
+        assert!((ratio(&lengths, &model) - 3.0).abs() < 0.15, "that is: {}", ratio(&lengths, &model));
+    }
+
+    #[test]
+    fn answers_that_may_not_be_longer_are_learned_apart() {
+        let (lengths, model) = (Lengths::default(), ModelName::from("a"));
+        let bounded = Expected { tokens: 256.0, bounded: true };
+        for _ in 0..200 {
+            lengths.observe(&model, bounded, 30, false);
+        }
+        let told = lengths.expect(&model, bounded);
+        assert!((28.0..40.0).contains(&told), "{told}");
+        assert_eq!(ratio(&lengths, &model), 1.0, "of those that may be longer nothing is known");
+        let again = Lengths::of(lengths.kept());
+        assert!((again.expect(&model, bounded) - told).abs() < 1e-9);
     }
 }

@@ -23,7 +23,7 @@ mod sticky;
 pub use demand::{Demand, estimate_tokens};
 pub use error::PlanError;
 pub use learned::Learned;
-pub use lengths::{KeptLengths, Lengths};
+pub use lengths::{Expected, KeptLengths, Lengths};
 pub use plan::{Considered, Decision, Excluded, Features, Plan, Prediction, Shadow};
 pub use planner::plan;
 pub use question::{Asked, Question};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::lengths::Expected;
 use crate::bandit::{Account, Grounds, Tradeoff};
 use crate::classifier::{Missed, Reading};
 use crate::protocol::{DecisionId, Mode, ModelName, Needs, Objective};
@@ -62,10 +63,9 @@ pub struct Prediction {
     pub prior: f64,
     /// Expected tokens of the answer.
     pub output_tokens: f64,
-    /// What was expected before it was corrected by how long this model's answers have been; absent where the request or the
-    /// model allows no more than a part of that: how long the answer is says then what was allowed.
+    /// What was expected before it was corrected by how long this model's answers have been.
     #[serde(skip)]
-    pub plain_tokens: Option<f64>,
+    pub expected: Expected,
     /// Expected cost, US dollars: the same as the candidate's.
     #[serde(skip)]
     pub cost_usd: f64,

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::support::TestGateway;
 
 /// Far less than a connection may stay idle.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 
 async fn connect(gateway: &TestGateway, from: Ipv4Addr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();

@@ -89,9 +89,9 @@ impl Witness {
         };
         let candidates = &outcome.decision.candidates;
         let predicted = candidates.iter().find(|candidate| candidate.model == *model);
-        if let Some(plain) = predicted.and_then(|candidate| candidate.prediction.as_ref()?.plain_tokens) {
+        if let Some(prediction) = predicted.and_then(|candidate| candidate.prediction.as_ref()) {
             let cut = outcome.finish == Some(FinishReason::Length);
-            self.gateway.lengths.observe(model, plain, usage.output_tokens, cut);
+            self.gateway.lengths.observe(model, prediction.expected, usage.output_tokens, cut);
         }
         let conversation = self.conversation;
         self.gateway.stays(conversation.prints(), conversation.is_known(), model, &usage);
