@@ -361,8 +361,13 @@ pub fn check_embeddings(body: &[u8]) -> Result<(), (ApiError, bool)> {
         data: Option<Vec<IgnoredAny>>,
     }
     let body = unmarked(body);
+    let says_nothing = |error: &Value| match error {
+        Value::String(text) => text.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => true,
+    };
     match serde_json::from_slice(body) {
-        Ok(Wire { error: None, data: Some(_) }) => Ok(()),
+        Ok(Wire { error, data: Some(_) }) if error.as_ref().is_none_or(says_nothing) => Ok(()),
         _ => {
             let said: Value = serde_json::from_slice(body).unwrap_or_default();
             let error = said.get("error").filter(|error| !error.is_null()).and_then(|_| errors::in_band(&said));

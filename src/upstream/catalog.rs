@@ -130,7 +130,16 @@ impl Catalog {
             }
         }
         let aliases = config.aliases.iter().filter(|(alias, _)| !models.contains_key(alias.as_str()));
-        let aliases = aliases.map(|(alias, name)| (alias.clone(), ModelName::from(name.as_str()))).collect();
+        // An alias may lead to another; those that lead nowhere are refused with the configuration, or not listed yet.
+        let end = |first: &String| {
+            let mut name: &str = first;
+            for _ in 0..config.aliases.len() {
+                let Some(next) = config.aliases.get(name).filter(|_| !models.contains_key(name)) else { break };
+                name = next;
+            }
+            ModelName::from(name)
+        };
+        let aliases = aliases.map(|(alias, name)| (alias.clone(), end(name))).collect();
         Self { models, aliases, providers }
     }
 
@@ -190,6 +199,14 @@ mod tests {
     use super::*;
     use crate::protocol::ErrorKind;
     use crate::upstream::Verdict;
+
+    #[test]
+    fn an_alias_may_lead_to_another() {
+        let config: Config = "[aliases]\nteam = 'claude-opus-4-8'\nround = 'about'\nabout = 'round'".parse().unwrap();
+        let catalog = Catalog::new(&config, &BTreeMap::new(), None);
+        assert_eq!(catalog.find("team").unwrap().name.as_str(), "claude-opus-5-5");
+        assert!(catalog.find("round").is_none());
+    }
 
     #[test]
     fn a_corrected_way_or_key_is_not_spared_for_what_the_old_one_did() {

@@ -90,7 +90,9 @@ impl Witness {
         let candidates = &outcome.decision.candidates;
         let predicted = candidates.iter().find(|candidate| candidate.model == *model);
         if let Some(prediction) = predicted.and_then(|candidate| candidate.prediction.as_ref()) {
-            let cut = outcome.finish == Some(FinishReason::Length);
+            // Where a server has a limit of its own, and ends there whatever is asked, its answers are as long as that.
+            let is_long = usage.output_tokens as f64 >= prediction.expected.tokens;
+            let cut = outcome.finish == Some(FinishReason::Length) && is_long;
             self.gateway.lengths.observe(model, prediction.expected, usage.output_tokens, cut);
         }
         let conversation = self.conversation;

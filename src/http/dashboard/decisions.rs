@@ -106,6 +106,9 @@ fn filters(gateway: &Gateway, wish: &Wish) -> Markup {
             @for (name, value) in [("task", &wish.task), ("token", &wish.token), ("conversation", &wish.conversation), ("policy_version", &wish.policy_version)] {
                 @if !value.is_empty() { input type="hidden" name=(name) value=(value); (badge("info", &format!("{name}: {value}"))) }
             }
+            @for (name, moment) in [("from_ms", wish.from_ms), ("until_ms", wish.until_ms)] {
+                @if let Some(moment) = moment { input type="hidden" name=(name) value=(moment); }
+            }
             button type="submit" { "Filter" }
             @if *wish != Wish::default() { a href="/dashboard/decisions" { "Clear" } }
         }

@@ -360,6 +360,14 @@ fn predicted_quality(summary: &Summary) -> Option<f64> {
     (answered > 0.0).then(|| good / answered)
 }
 
+/// What a price in quality per US dollar makes of a cent, for people.
+fn cent(quality_per_usd: f64) -> String {
+    match quality_per_usd / 100.0 {
+        part if part <= 1.0 => format!("{} of an answer", percent(part)),
+        _ => "more than an answer".to_owned(),
+    }
+}
+
 /// How spending stands, and what it does to the choice.
 fn budget(budgets: &[BudgetStatus]) -> Markup {
     let length = |window_s: f64| if window_s < 86_400.0 { "an hour" } else { "a day" };
@@ -369,13 +377,13 @@ fn budget(budgets: &[BudgetStatus]) -> Markup {
     };
     let table = markup! {
         table {
-            thead { tr { th scope="col" { "Budget" } th scope="col" { "Spending is" } th.num scope="col" { "A cent counts as" } } }
+            thead { tr { th scope="col" { "Budget" } th scope="col" { "Spending is" } th.num scope="col" { "Adds to what a cent counts" } } }
             tbody {
                 @for each in budgets {
                     tr data-key={ "budget-" (each.window_s) } {
                         th scope="row" { (usd(each.budget_usd)) " " (length(each.window_s)) }
                         td { (standing(each)) }
-                        td.num { (percent(each.cost_per_usd / 100.0)) " of an answer" }
+                        td.num { (cent(each.cost_per_usd)) }
                     }
                 }
             }
@@ -384,7 +392,7 @@ fn budget(budgets: &[BudgetStatus]) -> Markup {
     markup! {
         h2 #budget-title { "Budget" }
         (table_box(Label::By("budget-title"), &table))
-        p.hint { "While spending is ahead cheaper models are preferred: a model that costs a cent more must be likelier to answer well by as much." }
+        p.hint { "While spending is ahead cheaper models are preferred: a model that costs a cent more must be likelier to answer well by what all budgets add, beside what the objective asks." }
     }
 }
 
