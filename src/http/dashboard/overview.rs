@@ -373,7 +373,7 @@ fn budget(budgets: &[BudgetStatus]) -> Markup {
     let length = |window_s: f64| if window_s < 86_400.0 { "an hour" } else { "a day" };
     let standing = |budget: &BudgetStatus| match budget.ahead_usd {
         ahead if ahead > 0.0 => format!("{} ahead of its rate", usd(ahead)),
-        behind => format!("{} left of what might have been spent by now", usd(-behind)),
+        behind => format!("{} left of what might have been spent by now", usd(behind.abs())),
     };
     let table = markup! {
         table {
@@ -463,6 +463,17 @@ mod tests {
         let told = |oldest: Option<i64>| minutes(10 * HOUR, 11 * HOUR, oldest);
         assert_eq!([None, Some(0), Some(10 * HOUR + HOUR / 2)].map(told), [60.0, 60.0, 30.0]);
         assert_eq!(told(Some(11 * HOUR - 1)), 1.0, "the first request is no flood");
+    }
+
+    #[test]
+    fn how_a_budget_stands_is_told() {
+        let status =
+            |window_s, ahead_usd, cost_per_usd| BudgetStatus { window_s, budget_usd: 5.0, ahead_usd, cost_per_usd };
+        let told = budget(&[status(3600.0, 0.5, 8.0), status(86_400.0, 0.0, 200.0)]).into_string();
+        for part in ["an hour", "$0.5000 ahead of its rate", "8.0 % of an answer", "a day", "more than an answer"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(!told.contains("$-") && !told.contains("-$"), "nothing left is no debt: {told}");
     }
 
     #[test]
