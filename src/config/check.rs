@@ -5,10 +5,10 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::check_values::check_values;
-use super::hush::fault_of_variable;
 use super::layers::join;
-use super::models::Place;
+use super::models::Deployment;
 use super::range::ranged;
+use super::redact::variable_name_fault;
 use super::{Config, Dispatch, Model, Provider, Rule, Search, When};
 use crate::protocol::{Dialect, Price};
 
@@ -33,8 +33,8 @@ const ANY: &str = "*";
 /// Every key there is, as a sample configuration written out: one entry in each map and list.
 fn shape() -> Json {
     let full = Price { cache_read: Some(0.0), cache_write: Some(0.0), ..Price::default() };
-    let place = Place { provider: String::new(), upstream: None, weight: 1.0 };
-    let model = Model { price: full, deployments: vec![place], ..Model::default() };
+    let deployment = Deployment { provider: String::new(), upstream: None, weight: 1.0 };
+    let model = Model { price: full, deployments: vec![deployment], ..Model::default() };
     let provider = Provider { headers: [(ANY.into(), String::new())].into(), ..Provider::default() };
     let any = [(ANY.to_owned(), String::new())];
     let when = When { header: any.clone().into(), tag: any.clone().into(), ..When::default() };
@@ -161,7 +161,7 @@ pub(super) fn semantics(config: &Config) -> Vec<Problem> {
     ];
     // Empty = from no variable.
     for (path, variable) in named.into_iter().filter(|(_, variable)| !variable.is_empty()) {
-        if let Some(fault) = fault_of_variable(variable) {
+        if let Some(fault) = variable_name_fault(variable) {
             bad(path.into(), fault.into());
         }
     }
@@ -182,7 +182,7 @@ fn check_provider(name: &str, provider: &Provider, bad: &mut impl FnMut(String, 
     }
     // Empty = from no variable.
     let variable = provider.key_env.as_deref().filter(|name| !name.is_empty());
-    if let Some(fault) = variable.and_then(fault_of_variable) {
+    if let Some(fault) = variable.and_then(variable_name_fault) {
         bad(format!("{path}.key_env"), fault.into());
     }
     for (header, value) in &provider.headers {
@@ -202,24 +202,27 @@ fn check_model(name: &str, model: &Model, config: &Config, bad: &mut impl FnMut(
     if name == "auto" || name.starts_with("auto:") {
         bad(path.clone(), "`auto` means that Pointsman chooses; give the model another name".into());
     }
-    let places = model.places(name);
-    if places.is_empty() {
+    let deployments = model.all_deployments(name);
+    if deployments.is_empty() {
         bad(format!("{path}.provider"), "is missing: who serves this model?".into());
     }
-    for (at, place) in places.iter().enumerate() {
-        if places[..at].iter().any(|other| (&other.provider, &other.upstream) == (&place.provider, &place.upstream)) {
-            let name = format!("{}/{}", place.provider, place.upstream.as_deref().unwrap_or_default());
+    for (at, deployment) in deployments.iter().enumerate() {
+        if deployments[..at]
+            .iter()
+            .any(|other| (&other.provider, &other.upstream) == (&deployment.provider, &deployment.upstream))
+        {
+            let name = format!("{}/{}", deployment.provider, deployment.upstream.as_deref().unwrap_or_default());
             bad(
                 format!("{path}.deployments"),
-                format!("`{name}` stands there twice: give one place the weight of both"),
+                format!("`{name}` stands there twice: give one deployment the weight of both"),
             );
         }
-        if !config.providers.contains_key(&place.provider) {
-            let near = nearest(&place.provider, config.providers.keys().map(String::as_str));
+        if !config.providers.contains_key(&deployment.provider) {
+            let near = nearest(&deployment.provider, config.providers.keys().map(String::as_str));
             let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-            bad(format!("{path}.provider"), format!("there is no provider `{}`{hint}", place.provider));
+            bad(format!("{path}.provider"), format!("there is no provider `{}`{hint}", deployment.provider));
         }
-        if !(place.weight.is_finite() && place.weight >= 0.0) {
+        if !(deployment.weight.is_finite() && deployment.weight >= 0.0) {
             bad(format!("{path}.deployments"), "a weight must be 0 or more".into());
         }
     }
@@ -296,7 +299,9 @@ pub fn unknown_likes(config: &Config, knows: impl Fn(&str) -> bool) -> Vec<Strin
 fn unpriced(config: &Config) -> impl Iterator<Item = String> {
     let vendor = |name: &str| config.providers.get(name).is_some_and(|it| it.base_url.starts_with("https://"));
     let models = config.models.iter().filter(|(_, model)| model.price == Price::default());
-    let bought = models.filter(move |(name, model)| model.places(name).iter().any(|place| vendor(&place.provider)));
+    let bought = models.filter(move |(name, model)| {
+        model.all_deployments(name).iter().any(|deployment| vendor(&deployment.provider))
+    });
     bought.map(|(name, _)| {
         let path = join("models", name);
         format!("{path}.price: there is none, so the model counts as free: for budgets, limits and the choice")

@@ -1,4 +1,4 @@
-//! Reads the layers, checks the whole, resolves keys.
+//! Loads a configuration: reads the layers, checks the result, resolves secrets.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,29 +10,29 @@ use super::check::{self, Problem};
 use super::errors::{ConfigErrors, one};
 use super::layers::{Layers, Origin, Setting, join};
 use super::stamp::Stamped;
-use super::{Admin, Config, Hub, Password, Provider, dotenv, hush};
+use super::{Admin, Config, Hub, Password, Provider, dotenv, redact};
 
 /// The defaults: every key, with its reason.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
-/// The environment that comes with the binary.
+/// The environment file that comes with the binary.
 const PRODUCTION: &str = include_str!("../../config/production.toml");
 
-/// Variables that set configuration begin so; `__` stands between the keys of a path.
+/// Prefix of variables that set configuration; `__` separates the keys of a path.
 const PREFIX: &str = "POINTSMAN__";
 
-/// Where to look, handed in so that nothing here reaches for the process.
+/// What a configuration is loaded from, passed in so that nothing here reads the process's own state.
 #[derive(Debug, Clone, Default)]
 pub struct LoadArgs {
-    /// The directory that `config/` and `.env` are looked for in.
+    /// The directory that holds `config/` and `.env`.
     pub dir: PathBuf,
     /// `--config`.
     pub file: Option<PathBuf>,
-    /// The process's environment.
+    /// The process's environment variables.
     pub environment: Vec<(String, String)>,
     /// Settings from flags: the flag, the path, the value as TOML or as bare text.
     pub flags: Vec<(String, String, String)>,
-    /// A last layer as TOML, which the sandbox lays over all upstreams.
+    /// The last layer, as TOML: the sandbox's, over all upstreams.
     pub sandbox: Option<String>,
 }
 
@@ -41,11 +41,11 @@ pub struct LoadArgs {
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// Every value and who set it, secrets blanked.
+    /// Every value in force with its origin, secrets blanked.
     pub settings: Vec<Setting>,
-    /// Files it was read from, as they were before: a change of one is a reason to load again.
+    /// The files read, as they were before: a change of one is a reason to load again.
     pub files: Vec<Stamped>,
-    /// What is possible and yet likely a slip.
+    /// Remarks on what is possible and yet likely a mistake.
     pub remarks: Vec<String>,
 }
 
@@ -53,7 +53,7 @@ pub struct Loaded {
 ///
 /// # Errors
 ///
-/// Every problem found, each naming the key, the layer that set it and the cure.
+/// Every problem found, each with the key, the layer that set it and the remedy.
 pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     let mut layers = Layers::default();
     let mut files = vec![Stamped::new(args.dir.join(".env"))];
@@ -81,19 +81,19 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     if let Some(sandbox) = &args.sandbox {
         layers.merge(parse(sandbox, "the sandbox's settings")?, &Origin::Sandbox);
         for name in not_in_sandbox(&layers) {
-            let place = Value::Table(stand_in(&layers, &name));
-            layers.set(&["providers".into(), name], place, &Origin::Sandbox);
+            let provider = Value::Table(stand_in(&layers, &name));
+            layers.set(&["providers".into(), name], provider, &Origin::Sandbox);
         }
     }
 
-    layers.yield_aliases();
+    layers.drop_shadowed_aliases();
     let mut config = decode(&layers)?;
     let problems = check::semantics(&config);
     if !problems.is_empty() {
         return Err(with_origins(&layers, problems));
     }
     if args.sandbox.is_some() {
-        // The stand-ins' key comes from a variable, and would stand behind a vendor's own.
+        // A key file would win over the variable that holds the sandbox's key.
         config.providers.values_mut().for_each(|provider| provider.key_file = None);
     }
     resolve_keys(&mut config.providers, &variables, &args.dir, &mut files)?;
@@ -105,7 +105,7 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     Ok(Loaded { config, settings, files, remarks })
 }
 
-/// Variables that would set something, had they two underscores where they have one.
+/// Remarks on variables that set nothing, but would with two underscores in place of one.
 fn set_nothing(variables: &BTreeMap<String, String>, settings: &[Setting]) -> Vec<String> {
     let meant = |name: &str| {
         let rest = name.strip_prefix("POINTSMAN_").filter(|_| !name.starts_with(PREFIX))?.replace("__", "_");
@@ -116,8 +116,8 @@ fn set_nothing(variables: &BTreeMap<String, String>, settings: &[Setting]) -> Ve
     variables.keys().filter_map(hint).collect()
 }
 
-/// What the sandbox lays over a provider that it does not play: the address of the vendor whose dialect that speaks,
-/// and the stand-ins' key. Where it plays no such vendor, nobody is called.
+/// What the sandbox sets on a provider outside it: the address of the sandbox's vendor that speaks the same dialect,
+/// and the sandbox's key. Without such a vendor the provider is disabled.
 fn stand_in(layers: &Layers, name: &str) -> Table {
     let providers = layers.table().get("providers").and_then(Value::as_table);
     let set = |name: &str, key: &str| providers?.get(name)?.get(key);
@@ -129,7 +129,7 @@ fn stand_in(layers: &Layers, name: &str) -> Table {
     laid.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.clone()))).collect()
 }
 
-/// Providers that the sandbox does not play, and that do not lead to it: with it, nobody else is called.
+/// Providers that the sandbox neither replaces nor is the server of: with it, no other server is called.
 fn not_in_sandbox(layers: &Layers) -> Vec<String> {
     let Some(providers) = layers.table().get("providers").and_then(Value::as_table) else { return Vec::new() };
     let address = |provider: &Value| {
@@ -143,7 +143,7 @@ fn not_in_sandbox(layers: &Layers) -> Vec<String> {
     providers.iter().filter(|(_, provider)| elsewhere(provider)).map(|(name, _)| name.clone()).collect()
 }
 
-/// The process's environment over `.env`.
+/// The variables of `.env`, overridden by the process's environment.
 fn variables(args: &LoadArgs) -> Result<BTreeMap<String, String>, ConfigErrors> {
     let mut all = BTreeMap::new();
     let path = args.dir.join(".env");
@@ -184,13 +184,13 @@ fn parse(text: &str, from: &str) -> Result<Table, ConfigErrors> {
     })
 }
 
-/// A value as TOML where it is TOML, else as text: `2`, `true`, `["a"]`, `gpt-4o`.
+/// A value as TOML if it is valid TOML, else as text: `2`, `true`, `["a"]`, `gpt-4o`.
 fn guess(text: &str) -> Value {
     let parsed = format!("v = {text}").parse::<Table>().ok();
     parsed.and_then(|mut table| table.remove("v")).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// The keys of a path as TOML writes it.
+/// The keys of a path written as TOML.
 fn keys_of(path: &str) -> Option<Vec<String>> {
     let mut table = format!("{path} = 0").parse::<Table>().ok()?;
     let mut keys = Vec::new();
@@ -213,7 +213,7 @@ fn decode(layers: &Layers) -> Result<Config, ConfigErrors> {
     let mut config = serde_path_to_error::deserialize::<_, Config>(value).map_err(|error| {
         let path = error.path().to_string();
         let told_by_serde = error.into_inner().message().to_owned();
-        let what = hush::without_value(&told_by_serde) + cure(&told_by_serde);
+        let what = redact::without_value(&told_by_serde) + cure(&told_by_serde);
         with_origins(layers, vec![Problem { path, what }])
     })?;
     let is_default = |alias: &&String| layers.origin(&join("aliases", alias)) == Origin::Default;
@@ -221,7 +221,7 @@ fn decode(layers: &Layers) -> Result<Config, ConfigErrors> {
     Ok(config)
 }
 
-/// What to write instead, where the parser does not say.
+/// What to write instead, where the parser's message does not say.
 fn cure(what: &str) -> &'static str {
     let cures = [
         ("invalid IP address syntax", ": write a network as in 10.0.0.0/8, one address as in 10.0.0.1/32"),
@@ -246,7 +246,7 @@ fn resolve_keys(
     Ok(())
 }
 
-/// The hub's token and cache, as that ecosystem's variables say where the configuration does not.
+/// Resolves the hub's token, and what the hub's usual variables (`HF_HOME`...) say about cache, address and offline mode.
 fn resolve_hub(hub: &mut Hub, variables: &BTreeMap<String, String>, dir: &Path) -> Result<(), ConfigErrors> {
     let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
     hub.token = secret("classifier.hub.token", Some(&hub.token_env), hub.token_file.as_deref(), variables, dir)?;
@@ -267,7 +267,7 @@ fn resolve_hub(hub: &mut Hub, variables: &BTreeMap<String, String>, dir: &Path) 
     Ok(())
 }
 
-/// A secret from a file, else from a variable; what no HTTP header could carry is refused.
+/// A secret from a file, else from a variable; refused if no HTTP header could carry it.
 fn secret(
     key: &str,
     variable: Option<&str>,
@@ -315,7 +315,7 @@ fn with_origins(layers: &Layers, problems: Vec<Problem>) -> ConfigErrors {
     ConfigErrors(problems.into_iter().map(line).collect())
 }
 
-/// For settings that a test or an embedding program writes as TOML: the defaults with `text` laid over them.
+/// The defaults with `text` (TOML) merged over them, for tests and embedding programs.
 impl std::str::FromStr for Config {
     type Err = ConfigErrors;
 
@@ -323,7 +323,7 @@ impl std::str::FromStr for Config {
         let mut layers = Layers::default();
         layers.merge(parse(DEFAULTS, "the embedded config/default.toml")?, &Origin::Default);
         layers.merge(parse(text, "the given text")?, &Origin::File("the given text".into()));
-        layers.yield_aliases();
+        layers.drop_shadowed_aliases();
         let config = decode(&layers)?;
         let problems = check::semantics(&config);
         if problems.is_empty() { Ok(config) } else { Err(with_origins(&layers, problems)) }

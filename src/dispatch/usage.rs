@@ -1,12 +1,12 @@
-//! What an answer took where its vendor does not say so.
+//! Estimates of an answer's tokens where its vendor does not count them.
 
 use crate::protocol::{ChatResponse, Part, Usage};
 
-/// Bytes of an answer that make a token, about.
+/// Bytes per token, about.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// What was `said` of an answer's tokens, with what was not: its prompt's, and those of so many bytes that nobody
-/// counted.
+/// The vendor's count (`said`), completed by estimates: the prompt's tokens if it counted none, and those of
+/// `uncounted` bytes of the answer.
 pub(super) fn estimated(said: Usage, prompt_tokens: u32, uncounted: u64) -> Usage {
     let mut usage = said;
     if usage.prompt_tokens() == 0 {
@@ -16,9 +16,9 @@ pub(super) fn estimated(said: Usage, prompt_tokens: u32, uncounted: u64) -> Usag
     usage
 }
 
-/// What a whole answer took.
+/// Tokens of a whole answer: the vendor's count, else an estimate.
 pub(super) fn of_whole(response: &ChatResponse, prompt_tokens: u32) -> Usage {
-    // Taken in as pieces of a stream are: no count is believed beyond what can be.
+    // Absorbed, as a stream's usage is: that bounds counts that cannot be true.
     let counted = response.usage.map(|said| {
         let mut usage = Usage::default();
         usage.absorb(&said);
