@@ -390,10 +390,7 @@ fn unready(model: &Model) -> ApiError {
             format!("no deployment is healthy{last}")
         }
     };
-    let kind = match available_in {
-        Some((_, Refused::Resting)) => ErrorKind::RateLimited,
-        _ => ErrorKind::Unavailable,
-    };
+    let kind = available_in.map_or(ErrorKind::Unavailable, |(_, refused)| refused.kind());
     let mut error = ApiError::new(kind, format!("{}: {why}", model.name));
     error.retry_after = available_in.map(|(wait, _)| wait);
     error

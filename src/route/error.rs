@@ -65,9 +65,9 @@ impl From<PlanError> for ApiError {
                 ErrorKind::InvalidRequest
             }
             PlanError::TooLong { .. } => ErrorKind::ContextOverflow,
-            // As the request was told that brought the rest about.
-            PlanError::Unavailable { available_in: Some((_, Refused::Resting)), .. } => ErrorKind::RateLimited,
-            PlanError::Unavailable { .. } => ErrorKind::Unavailable,
+            PlanError::Unavailable { available_in, .. } => {
+                available_in.map_or(ErrorKind::Unavailable, |(_, refused)| refused.kind())
+            }
         };
         let api_error = ApiError::new(kind, error.to_string());
         match error {

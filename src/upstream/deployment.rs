@@ -99,6 +99,15 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// The kind of error that a client gets when nothing else can answer. During the vendor's pause that is the kind that
+    /// the request got which brought the pause about.
+    pub fn kind(self) -> ErrorKind {
+        match self {
+            Self::Resting => ErrorKind::RateLimited,
+            Self::Breaker | Self::Drained => ErrorKind::Unavailable,
+        }
+    }
+
     /// The reason as a clause for people.
     pub fn as_str(self) -> &'static str {
         match self {

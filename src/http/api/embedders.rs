@@ -285,7 +285,8 @@ fn unready(model: &Model, places: &[Arc<Deployment>], now: Instant) -> ApiError 
         (Availability::Available, Some((_, why))) => format!("{}: {}", model.name, why.as_str()),
         (Availability::Available, None) => format!("no provider of `{}` gives embeddings now", model.name),
     };
-    let mut error = ApiError::new(ErrorKind::Unavailable, message);
+    let kind = available_in.map_or(ErrorKind::Unavailable, |(_, refused)| refused.kind());
+    let mut error = ApiError::new(kind, message);
     error.retry_after = available_in.map(|(wait, _)| wait);
     error
 }
