@@ -1,6 +1,5 @@
 //! The learned choice: predictions for every candidate, their utility, and the policy's draw among them.
 //!
-//!
 //! 1. **Quality**: the classifier's estimate of each model for this prompt (or, where it could not read the prompt in
 //!    time, of each model in general), corrected by what the policy has learned from feedback.
 //! 2. **Cost**: the prompt, at the cache's price where the vendor showed that it is cached, and the expected answer

@@ -33,13 +33,13 @@ impl Endpoint {
 /// A provider, ready to be called.
 #[derive(Debug)]
 pub struct Provider {
-    /// Its key in the configuration.
+    /// Its name in the configuration.
     pub name: String,
     /// The wire format it speaks.
     pub dialect: Dialect,
     /// How it differs from its dialect.
     pub quirks: Quirks,
-    /// Which certificate authorities are believed.
+    /// Which certificate authorities are trusted.
     pub roots: Roots,
     /// Why it cannot be called; `None` = it can.
     pub unusable: Option<String>,
@@ -150,7 +150,7 @@ const SECRET_WORDS: [&str; 13] = [
 
 fn names_a_secret(name: &HeaderName) -> bool {
     let name = name.as_str();
-    SECRET_WORDS.iter().any(|told| name.ends_with(told) || name.split(['-', '_']).any(|word| word == *told))
+    SECRET_WORDS.iter().any(|secret| name.ends_with(secret) || name.split(['-', '_']).any(|word| word == *secret))
 }
 
 /// The values of the key and of configured headers with a secret's name.
