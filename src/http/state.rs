@@ -26,7 +26,8 @@ use crate::config::{self, Config, Overrides, Setting, Strategy};
 use crate::dispatch::Dispatcher;
 use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ErrorKind, ModelName, Usage};
 use crate::route::{
-    self, Asked, Conversations, Decision, Facts, Learned, Lengths, Plan, Question, Rules, Speeds, Stay, Verdict,
+    self, Conversations, Decision, Facts, Learned, Lengths, Plan, PlanError, Question, RequestedModel, RuleEffect,
+    Rules, Speeds, Stay,
 };
 use crate::store::{
     Fingerprint, Order, OutcomeRecord, OutcomeStatus, Span, Store, StoreError, Token, TokenError, Tokens,
@@ -79,14 +80,19 @@ impl Live {
     pub fn allow(&self, token: Option<&Token>, model: &str) -> Result<(), ApiError> {
         let allowed = token.and_then(|token| token.models.as_deref());
         if allowed.is_some_and(|allowed| !self.catalog.is_among(model, allowed)) {
-            let message = format!("this API token may not use the model `{model}`");
-            return Err(ApiError::new(ErrorKind::Permission, message));
+            return Err(PlanError::Forbidden(model.to_owned()).into());
         }
         Ok(())
     }
 
     /// What the rules want of a request, sent as `body`, that no plan is made for: a count.
-    pub fn verdict(&self, request: &ChatRequest, body: &[u8], token: Option<&Token>, headers: &HeaderMap) -> Verdict {
+    pub fn verdict(
+        &self,
+        request: &ChatRequest,
+        body: &[u8],
+        token: Option<&Token>,
+        headers: &HeaderMap,
+    ) -> RuleEffect {
         let token = token.map(|token| token.name.as_str());
         let facts = Facts::new(request, request.needs(), route::estimate_tokens(request), token, headers);
         self.rules.apply(&facts.with_body(Some(body)))
@@ -328,9 +334,9 @@ impl Gateway {
                 return false;
             };
             let old = before.catalog.provider(name);
-            if old.is_some_and(|old| !Provider::new(name, settings).leads_where(old)) {
+            if old.is_some_and(|old| !Provider::new(name, settings).reaches_same_server_as(old)) {
                 // That nobody answered at another address says nothing of this one.
-                listing.forgive();
+                listing.reset_misses();
             }
             true
         });
@@ -372,7 +378,7 @@ impl Gateway {
         let mut discovered = self.discovered.lock();
         let known = discovered.entry(provider.to_owned()).or_default();
         let before = known.clone();
-        known.take(found);
+        known.update(found);
         if *known == before {
             return;
         }
@@ -417,7 +423,7 @@ impl Gateway {
     /// When no model can serve the request, as the client is to be told it.
     pub async fn plan(&self, live: &Live, asked: PlanRequest<'_>) -> Result<Plan, ApiError> {
         let learns = live.config.routing.strategy == Strategy::Learned;
-        let auto = matches!(Asked::parse(&asked.request.model), Ok(Asked::Auto(_)));
+        let auto = matches!(RequestedModel::parse(&asked.request.model), Ok(RequestedModel::Auto(_)));
         if !(learns && auto) {
             return self.plan_with(live, asked, None);
         }

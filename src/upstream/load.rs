@@ -1,15 +1,15 @@
 //! How busy a deployment is: peak-EWMA, the expected wait for one more call.
 //!
-//! A moving average of latency that jumps up at once to a slow answer and comes down slowly, times the calls in flight
-//! (Finagle's "peak EWMA" balancer). A deployment that turns slow is so avoided before it fails. Nothing measured yet
-//! counts as fast, so that a new deployment gets its first calls.
+//! It is a moving average of latency, which rises at once with a slow answer and falls slowly, times the calls in
+//! flight (Finagle's "peak EWMA" balancer). So a deployment that turns slow is avoided before it fails. An unmeasured
+//! one counts as fast, so that a new deployment gets its first calls.
 
 use std::time::{Duration, Instant};
 
-/// After so long without an answer, half of what was known is forgotten.
+/// The average halves in this time without an answer.
 const HALF_LIFE: Duration = Duration::from_secs(10);
 
-/// Latency assumed of what was never measured, seconds.
+/// Latency assumed before the first measurement, in seconds.
 const UNKNOWN_S: f64 = 0.001;
 
 /// A moving average of latency that follows peaks at once.
@@ -26,7 +26,7 @@ impl Default for PeakEwma {
 }
 
 impl PeakEwma {
-    /// Takes in one latency.
+    /// Takes in one measured latency.
     pub fn observe(&mut self, latency: Duration, now: Instant) {
         let latency = latency.as_secs_f64();
         let decayed = self.decayed(now);
@@ -39,12 +39,12 @@ impl PeakEwma {
         self.at = Some(now);
     }
 
-    /// The expected wait for one more call with `in_flight` calls open, seconds.
+    /// The expected wait for one more call while `in_flight` are open, in seconds.
     pub fn cost(&self, in_flight: usize, now: Instant) -> f64 {
         self.decayed(now) * (in_flight as f64 + 1.0)
     }
 
-    /// The latency it expects, where something was measured.
+    /// The expected latency; `None` = never measured.
     pub fn latency(&self) -> Option<Duration> {
         self.at.map(|_| Duration::from_secs_f64(self.seconds))
     }

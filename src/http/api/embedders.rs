@@ -24,7 +24,7 @@ use crate::http::state::{Gateway, Live};
 use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, Message, Price, Role, RoutingOptions};
 use crate::route::{Facts, estimate_tokens};
 use crate::store::Token;
-use crate::upstream::{Availability, Call, CallError, Deployment, Endpoint, Model, Permit, Provider, Verdict};
+use crate::upstream::{Availability, Call, CallError, CallVerdict, Deployment, Endpoint, Model, Permit, Provider};
 
 /// Who may be asked.
 pub(super) enum Embedders {
@@ -65,10 +65,10 @@ impl Failed {
     }
 
     /// What it says of the place; `None` = nothing, it may chat well all the same.
-    fn verdict(&self) -> Option<Verdict> {
-        let verdict = Verdict::of(&self.error);
+    fn verdict(&self) -> Option<CallVerdict> {
+        let verdict = CallVerdict::of(&self.error);
         let is_busy = self.error.kind == ErrorKind::Overloaded;
-        let is_bad = matches!(verdict, Verdict::Bad(_) | Verdict::InVain(_)) && !is_busy;
+        let is_bad = matches!(verdict, CallVerdict::Bad(_) | CallVerdict::InVain(_)) && !is_busy;
         (self.accuses || !is_bad).then_some(verdict)
     }
 }
@@ -182,7 +182,7 @@ impl Embedders {
             }
             Self::Unlisted { provider, .. } => is_home(provider),
         };
-        if left { Ok(()) } else { kept(&hit.name, self.name()) }
+        if left { Ok(()) } else { kept(hit, self.name()) }
     }
 
     /// Asks one after the other for what `body` wants, until one answers, or says that the request is wrong in
@@ -222,7 +222,7 @@ impl Embedders {
             };
             if let Some(mut permit) = permit {
                 let now = Instant::now();
-                let good = Verdict::Good(permit.age(now));
+                let good = CallVerdict::Good(permit.age(now));
                 let verdict = answer.as_ref().map_or_else(Failed::verdict, |_| Some(good));
                 if let Some(verdict) = verdict {
                     permit.settle(&verdict, now, Timestamp::now().as_millisecond());
@@ -279,14 +279,15 @@ fn is_among(places: &[Arc<Deployment>], place: &Deployment) -> bool {
 
 /// Why none of these places of a model can be asked now, and when one can.
 fn unready(model: &Model, places: &[Arc<Deployment>], now: Instant) -> ApiError {
-    let back = places.iter().filter_map(|place| place.back(now)).min_by_key(|(wait, _)| *wait);
-    let message = match (model.availability(now), back) {
+    let available_in = places.iter().filter_map(|place| place.available_in(now)).min_by_key(|(wait, _)| *wait);
+    let message = match (model.availability(now), available_in) {
         (Availability::Unavailable(why), _) => format!("{}: {why}", model.name),
         (Availability::Available, Some((_, why))) => format!("{}: {}", model.name, why.as_str()),
         (Availability::Available, None) => format!("no provider of `{}` gives embeddings now", model.name),
     };
-    let mut error = ApiError::new(ErrorKind::Unavailable, message);
-    error.retry_after = back.map(|(wait, _)| wait);
+    let kind = available_in.map_or(ErrorKind::Unavailable, |(_, refused)| refused.kind());
+    let mut error = ApiError::new(kind, message);
+    error.retry_after = available_in.map(|(wait, _)| wait);
     error
 }
 
@@ -328,7 +329,7 @@ async fn call(
     let call = Call { endpoint: Endpoint::Embeddings, body: Some(body), headers: HeaderMap::new() };
     let told = |error: CallError, lost: bool| {
         let accuses = !matches!(error, CallError::NoDescriptor(_));
-        Failed { error: error.told(&provider.name), lost, accuses }
+        Failed { error: error.attributed_to(&provider.name), lost, accuses }
     };
     let refused = |error: ApiError, lost: bool| Failed {
         error: dispatch::attributed_to(error, &provider.name, provider.secrets()),

@@ -93,7 +93,7 @@ pub async fn embed(
 fn is_lasting(embedders: &Embedders, causes: &[ErrorKind]) -> bool {
     let now = Instant::now();
     let is_away = match embedders {
-        Embedders::Listed { places, .. } => places.iter().any(|place| place.back(now).is_some()),
+        Embedders::Listed { places, .. } => places.iter().any(|place| place.available_in(now).is_some()),
         Embedders::Unlisted { .. } => false,
     };
     !is_away && !causes.is_empty() && causes.iter().all(|kind| dispatch::is_lasting(*kind))
