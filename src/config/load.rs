@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
 use toml::{Table, Value};
 
 use super::check::{self, Problem};
 use super::errors::{ConfigErrors, one};
 use super::layers::{Layers, Origin, Setting, join};
 use super::stamp::Stamped;
-use super::{Admin, Config, Hub, Password, Provider, dotenv, redact};
+use super::{Config, dotenv, keys, redact, remarks, sandboxed, secrets};
 
 /// The defaults: every key, with its reason.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -71,24 +70,24 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     for (name, value) in &variables {
         let Some(path) = name.strip_prefix(PREFIX) else { continue };
         let segments: Vec<String> = path.split("__").map(str::to_owned).collect();
-        let path = check::spell(layers.table(), &segments);
-        layers.set(&path, check::fit(&path, value, guess(value)), &Origin::Variable(name.clone()));
+        let path = keys::path_of_variable(layers.table(), &segments);
+        layers.set(&path, keys::typed(&path, value, toml_or_text(value)), &Origin::Variable(name.clone()));
     }
     for (flag, path, value) in &args.flags {
-        let keys = keys_of(path).ok_or_else(|| ConfigErrors(vec![format!("{flag}: `{path}` is no key")]))?;
-        layers.set(&keys, check::fit(&keys, value, guess(value)), &Origin::Flag(flag.clone()));
+        let segments = keys_of(path).ok_or_else(|| ConfigErrors(vec![format!("{flag}: `{path}` is no key")]))?;
+        layers.set(&segments, keys::typed(&segments, value, toml_or_text(value)), &Origin::Flag(flag.clone()));
     }
     if let Some(sandbox) = &args.sandbox {
         layers.merge(parse(sandbox, "the sandbox's settings")?, &Origin::Sandbox);
-        for name in not_in_sandbox(&layers) {
-            let provider = Value::Table(stand_in(&layers, &name));
+        for name in sandboxed::outside(&layers) {
+            let provider = Value::Table(sandboxed::replacement(&layers, &name));
             layers.set(&["providers".into(), name], provider, &Origin::Sandbox);
         }
     }
 
     layers.drop_shadowed_aliases();
     let mut config = decode(&layers)?;
-    let problems = check::semantics(&config);
+    let problems = check::problems(&config);
     if !problems.is_empty() {
         return Err(with_origins(&layers, problems));
     }
@@ -96,17 +95,17 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
         // A key file would win over the variable that holds the sandbox's key.
         config.providers.values_mut().for_each(|provider| provider.key_file = None);
     }
-    resolve_keys(&mut config.providers, &variables, &args.dir, &mut files)?;
-    resolve_hub(&mut config.classifier.hub, &variables, &args.dir)?;
-    config.admin.password = password(&config.admin, &variables, &args.dir)?;
+    secrets::resolve_keys(&mut config.providers, &variables, &args.dir, &mut files)?;
+    secrets::resolve_hub(&mut config.classifier.hub, &variables, &args.dir)?;
+    config.admin.password = secrets::resolve_password(&config.admin, &variables, &args.dir)?;
     let settings = layers.settings();
-    let mut remarks = check::remarks(&config);
-    remarks.extend(set_nothing(&variables, &settings));
+    let mut remarks = remarks::remarks(&config);
+    remarks.extend(near_misses(&variables, &settings));
     Ok(Loaded { config, settings, files, remarks })
 }
 
 /// Remarks on variables that set nothing, but would with two underscores in place of one.
-fn set_nothing(variables: &BTreeMap<String, String>, settings: &[Setting]) -> Vec<String> {
+fn near_misses(variables: &BTreeMap<String, String>, settings: &[Setting]) -> Vec<String> {
     let meant = |name: &str| {
         let rest = name.strip_prefix("POINTSMAN_").filter(|_| !name.starts_with(PREFIX))?.replace("__", "_");
         let setting = settings.iter().find(|setting| setting.path.replace('.', "_").eq_ignore_ascii_case(&rest))?;
@@ -114,33 +113,6 @@ fn set_nothing(variables: &BTreeMap<String, String>, settings: &[Setting]) -> Ve
     };
     let hint = |name: &String| Some(format!("the variable {name} sets nothing: did you mean {}?", meant(name)?));
     variables.keys().filter_map(hint).collect()
-}
-
-/// What the sandbox sets on a provider outside it: the address of the sandbox's vendor that speaks the same dialect,
-/// and the sandbox's key. Without such a vendor the provider is disabled.
-fn stand_in(layers: &Layers, name: &str) -> Table {
-    let providers = layers.table().get("providers").and_then(Value::as_table);
-    let set = |name: &str, key: &str| providers?.get(name)?.get(key);
-    let vendor = set(name, "dialect").and_then(Value::as_str).unwrap_or("openai");
-    if layers.origin(&join(&join("providers", vendor), "base_url")) != Origin::Sandbox {
-        return Table::from_iter([("enabled".to_owned(), Value::Boolean(false))]);
-    }
-    let laid = [("base_url", set(vendor, "base_url")), ("key_env", set("openai", "key_env"))];
-    laid.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.clone()))).collect()
-}
-
-/// Providers that the sandbox neither replaces nor is the server of: with it, no other server is called.
-fn not_in_sandbox(layers: &Layers) -> Vec<String> {
-    let Some(providers) = layers.table().get("providers").and_then(Value::as_table) else { return Vec::new() };
-    let address = |provider: &Value| {
-        let url = provider.get("base_url")?.as_str()?.parse::<http::Uri>().ok()?;
-        url.authority().map(|authority| authority.as_str().to_owned())
-    };
-    let played = |name: &str| layers.origin(&join(&join("providers", name), "base_url")) == Origin::Sandbox;
-    let own: Vec<_> =
-        providers.iter().filter(|(name, _)| played(name)).filter_map(|(_, provider)| address(provider)).collect();
-    let elsewhere = |provider: &Value| address(provider).is_none_or(|address| !own.contains(&address));
-    providers.iter().filter(|(_, provider)| elsewhere(provider)).map(|(name, _)| name.clone()).collect()
 }
 
 /// The variables of `.env`, overridden by the process's environment.
@@ -185,7 +157,7 @@ fn parse(text: &str, from: &str) -> Result<Table, ConfigErrors> {
 }
 
 /// A value as TOML if it is valid TOML, else as text: `2`, `true`, `["a"]`, `gpt-4o`.
-fn guess(text: &str) -> Value {
+fn toml_or_text(text: &str) -> Value {
     let parsed = format!("v = {text}").parse::<Table>().ok();
     parsed.and_then(|mut table| table.remove("v")).unwrap_or_else(|| Value::String(text.to_owned()))
 }
@@ -205,7 +177,7 @@ fn keys_of(path: &str) -> Option<Vec<String>> {
 }
 
 fn decode(layers: &Layers) -> Result<Config, ConfigErrors> {
-    let unknown = check::unknown_keys(layers.table());
+    let unknown = keys::unknown_keys(layers.table());
     if !unknown.is_empty() {
         return Err(with_origins(layers, unknown));
     }
@@ -213,7 +185,7 @@ fn decode(layers: &Layers) -> Result<Config, ConfigErrors> {
     let mut config = serde_path_to_error::deserialize::<_, Config>(value).map_err(|error| {
         let path = error.path().to_string();
         let told_by_serde = error.into_inner().message().to_owned();
-        let what = redact::without_value(&told_by_serde) + cure(&told_by_serde);
+        let what = redact::without_value(&told_by_serde) + remedy(&told_by_serde);
         with_origins(layers, vec![Problem { path, what }])
     })?;
     let is_default = |alias: &&String| layers.origin(&join("aliases", alias)) == Origin::Default;
@@ -222,92 +194,13 @@ fn decode(layers: &Layers) -> Result<Config, ConfigErrors> {
 }
 
 /// What to write instead, where the parser's message does not say.
-fn cure(what: &str) -> &'static str {
-    let cures = [
+fn remedy(what: &str) -> &'static str {
+    let remedies = [
         ("invalid IP address syntax", ": write a network as in 10.0.0.0/8, one address as in 10.0.0.1/32"),
         ("invalid socket address syntax", ": write ADDRESS:PORT as in 127.0.0.1:3100; names are not looked up"),
         ("unit variant, expected string only", ": write it as text, in quotes"),
     ];
-    cures.into_iter().find(|(said, _)| what.contains(said)).map_or("", |(_, cure)| cure)
-}
-
-fn resolve_keys(
-    providers: &mut BTreeMap<String, Provider>,
-    variables: &BTreeMap<String, String>,
-    dir: &Path,
-    files: &mut Vec<Stamped>,
-) -> Result<(), ConfigErrors> {
-    for (name, provider) in providers {
-        let variable = provider.key_env.as_deref();
-        files.extend(provider.key_file.as_ref().map(|file| Stamped::new(dir.join(file))));
-        provider.key =
-            secret(&format!("providers.{name}.key"), variable, provider.key_file.as_deref(), variables, dir)?;
-    }
-    Ok(())
-}
-
-/// Resolves the hub's token, and what the hub's usual variables (`HF_HOME`...) say about cache, address and offline mode.
-fn resolve_hub(hub: &mut Hub, variables: &BTreeMap<String, String>, dir: &Path) -> Result<(), ConfigErrors> {
-    let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
-    hub.token = secret("classifier.hub.token", Some(&hub.token_env), hub.token_file.as_deref(), variables, dir)?;
-    if hub.cache_dir.is_none() {
-        hub.cache_dir = given("HF_HUB_CACHE").map(PathBuf::from).or_else(|| {
-            let home = given("HF_HOME").map(PathBuf::from);
-            home.or_else(|| given("HOME").map(|home| Path::new(home).join(".cache/huggingface")))
-                .map(|it| it.join("hub"))
-        });
-    }
-    if hub.endpoint == Hub::default().endpoint
-        && let Some(endpoint) = given("HF_ENDPOINT")
-    {
-        hub.endpoint = endpoint.trim_end_matches('/').to_owned();
-    }
-    let on = |value: &String| ["1", "true", "yes", "on"].contains(&value.to_ascii_lowercase().as_str());
-    hub.offline |= given("HF_HUB_OFFLINE").is_some_and(on);
-    Ok(())
-}
-
-/// A secret from a file, else from a variable; refused if no HTTP header could carry it.
-fn secret(
-    key: &str,
-    variable: Option<&str>,
-    file: Option<&Path>,
-    variables: &BTreeMap<String, String>,
-    dir: &Path,
-) -> Result<Option<SecretString>, ConfigErrors> {
-    let text = match file {
-        Some(file) => {
-            let path = dir.join(file);
-            let read = std::fs::read_to_string(&path);
-            Some(read.map_err(|error| one(format!("{key}_file: {}: {error}", path.display())))?)
-        }
-        None => variable.and_then(|variable| variables.get(variable)).cloned(),
-    };
-    let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    if text.as_ref().is_some_and(|text| text.parse::<http::HeaderValue>().is_err()) {
-        let source = match (file, variable) {
-            (Some(file), _) => format!("{key}_file: {}", file.display()),
-            (None, variable) => format!("{key}_env: {}", variable.unwrap_or_default()),
-        };
-        return Err(one(format!("{source} holds a line break or another character that no HTTP header can carry")));
-    }
-    Ok(text.map(SecretString::from))
-}
-
-/// The dashboard's password: the file's hash, else the variable's text.
-fn password(
-    admin: &Admin,
-    variables: &BTreeMap<String, String>,
-    dir: &Path,
-) -> Result<Option<Password>, ConfigErrors> {
-    if let Some(file) = &admin.password_file {
-        let path = dir.join(file);
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| one(format!("admin.password_file: {}: {error}", path.display())))?;
-        return Ok(Some(Password::Hash(SecretString::from(text.trim().to_owned()))));
-    }
-    let text = variables.get(&admin.password_env).filter(|text| !text.is_empty());
-    Ok(text.map(|text| Password::Plain(SecretString::from(text.clone()))))
+    remedies.into_iter().find(|(message, _)| what.contains(message)).map_or("", |(_, remedy)| remedy)
 }
 
 fn with_origins(layers: &Layers, problems: Vec<Problem>) -> ConfigErrors {
@@ -325,7 +218,7 @@ impl std::str::FromStr for Config {
         layers.merge(parse(text, "the given text")?, &Origin::File("the given text".into()));
         layers.drop_shadowed_aliases();
         let config = decode(&layers)?;
-        let problems = check::semantics(&config);
+        let problems = check::problems(&config);
         if problems.is_empty() { Ok(config) } else { Err(with_origins(&layers, problems)) }
     }
 }

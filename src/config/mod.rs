@@ -5,7 +5,7 @@
 //! (`POINTSMAN__SECTION__KEY`); flags ([`layers`]). Every value knows which layer set it.
 //!
 //! **Strict.** An unknown key, a value out of range or a reference to nothing stops the start, and the message names
-//! the key, the layer and the remedy ([`check`]).
+//! the key, the layer and the remedy ([`keys`], [`check`]).
 //!
 //! **Secrets** are not values in here: a provider names the environment variable or the file that holds its key, and
 //! [`mod@load`] resolves it into a field that is neither printed nor serialised.
@@ -14,25 +14,29 @@ mod access;
 mod admin;
 mod budget;
 mod check;
-mod check_values;
 mod classifier;
 mod dispatch;
 mod dotenv;
 mod errors;
 mod fixed;
+mod keys;
 mod layers;
 mod learning;
 mod limits;
 mod load;
 mod models;
+mod nearest;
 mod overrides;
 mod providers;
 mod quirks;
 mod range;
 mod redact;
+mod remarks;
 mod routing;
 mod rules;
+mod sandboxed;
 mod search;
+mod secrets;
 mod server;
 mod stamp;
 mod store;
@@ -45,7 +49,6 @@ use serde::{Deserialize, Serialize};
 pub use access::{Access, Auth};
 pub use admin::{Admin, Password};
 pub use budget::Budget;
-pub use check::unknown_likes;
 pub use classifier::{Classifier, Device, Hub, Precision};
 pub use dispatch::{Breaker, Dispatch, RetryBudget};
 pub use errors::ConfigErrors;
@@ -55,10 +58,12 @@ pub use learning::{Bandit, Gate, Guard, Learning, LearningMode, PolicyName, Rewa
 pub use limits::Limits;
 pub use load::{DEFAULTS, LoadArgs, Loaded, load};
 pub use models::{Capability, Deployment, Model, Refusal};
+pub use nearest::did_you_mean;
 pub use overrides::{Configured, ModelOverride, Overrides};
 pub use providers::{Provider, Roots};
 pub use quirks::{MaxTokensField, Quirks};
 pub(crate) use redact::without_credentials;
+pub use remarks::unknown_likes;
 pub use routing::{Objectives, Routing, Sticky, Strategy, Weights};
 pub use rules::{Rule, Trait, When, Within};
 pub use search::Search;

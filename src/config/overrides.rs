@@ -82,18 +82,18 @@ impl Overrides {
     pub fn settings(&self) -> Vec<(String, String)> {
         let mut settings = Vec::new();
         for (name, change) in &self.models {
-            let mut said = |key: &str, value: Option<String>| {
+            let mut add = |key: &str, value: Option<String>| {
                 let path = format!("{}.{key}", join("models", name));
                 settings.extend(value.map(|value| (path, value)));
             };
-            said("enabled", change.enabled.map(|enabled| enabled.to_string()));
-            said("weight", change.weight.map(|weight| format!("{weight:?}")));
+            add("enabled", change.enabled.map(|enabled| enabled.to_string()));
+            add("weight", change.weight.map(|weight| format!("{weight:?}")));
             let price =
                 |of: fn(&Price) -> Option<f64>| change.price.as_ref().and_then(of).map(|usd| format!("{usd:?}"));
-            said("price.input", price(|price| Some(price.input)));
-            said("price.output", price(|price| Some(price.output)));
-            said("price.cache_read", price(|price| price.cache_read));
-            said("price.cache_write", price(|price| price.cache_write));
+            add("price.input", price(|price| Some(price.input)));
+            add("price.output", price(|price| Some(price.output)));
+            add("price.cache_read", price(|price| price.cache_read));
+            add("price.cache_write", price(|price| price.cache_write));
         }
         settings
     }

@@ -49,7 +49,7 @@ impl Search {
 fn words(keywords: &[String]) -> Result<AhoCorasick, String> {
     let words: Vec<String> = keywords.iter().map(|word| caseless(word.trim())).collect();
     if words.iter().any(String::is_empty) {
-        return Err("an empty word stands in every text".into());
+        return Err("an empty word is in every text".into());
     }
     AhoCorasick::new(words).map_err(|error| error.to_string())
 }

@@ -302,8 +302,8 @@ impl Attempt<'_> {
         });
         let mut response = read.map_err(|error| {
             // An error with status 200: the vendor has not begun to work.
-            let said = serde_json::from_slice::<serde_json::Value>(&raw);
-            if said.is_ok_and(|said| said.get("error").is_some_and(|error| !error.is_null())) {
+            let body = serde_json::from_slice::<serde_json::Value>(&raw);
+            if body.is_ok_and(|body| body.get("error").is_some_and(|error| !error.is_null())) {
                 report.clear_charge();
             }
             self.failed(error)

@@ -361,12 +361,12 @@ impl<'a> Walk<'a> {
     }
 
     fn note_deployment(&mut self, model: &Model, deployment: &Deployment) {
-        let so_far = self.report.outcome_mut();
-        so_far.calls = self.calls;
-        so_far.model = Some(model.name.clone());
-        so_far.deployment = Some(deployment.name.clone());
-        so_far.provider = Some(deployment.provider.name.clone());
-        so_far.backend_dialect = Some(deployment.provider.dialect);
+        let outcome = self.report.outcome_mut();
+        outcome.calls = self.calls;
+        outcome.model = Some(model.name.clone());
+        outcome.deployment = Some(deployment.name.clone());
+        outcome.provider = Some(deployment.provider.name.clone());
+        outcome.backend_dialect = Some(deployment.provider.dialect);
         self.report.notify(Step::Calling { model: model.name.clone(), deployment: deployment.name.clone() });
     }
 }

@@ -30,13 +30,13 @@ pub struct Job {
 impl Job {
     /// The `routing` object of an answer by `model` at the deployment `backend`; it says the same as the headers.
     pub(super) fn routing(&self, decision: &Decision, model: &ModelName, backend: &str) -> Value {
-        let mut told = self.routing.clone();
-        if let Some(fields) = told.as_object_mut() {
+        let mut routing = self.routing.clone();
+        if let Some(fields) = routing.as_object_mut() {
             fields.insert("model".into(), model.as_str().into());
             fields.insert("backend".into(), backend.into());
             fields.insert("reason".into(), decision.reason_for(model).into());
         }
-        told
+        routing
     }
 }
 

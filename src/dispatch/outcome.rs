@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use crate::codec::NativeMeta;
 use crate::protocol::{Dialect, ErrorKind, FinishReason, ModelName, OutcomeStatus, Price, Usage, Usd};
 use crate::route::Decision;
 
@@ -155,17 +158,17 @@ impl Report {
     /// Counts the charge of the call under way as lost: it gave no answer.
     pub fn write_off(&mut self) {
         let Some((usage, cost)) = self.charge.take() else { return };
-        let so_far = &mut self.outcome;
-        so_far.usage = Some(usage);
-        so_far.lost += cost;
-        so_far.cost = so_far.lost;
+        let outcome = &mut self.outcome;
+        outcome.usage = Some(usage);
+        outcome.lost += cost;
+        outcome.cost = outcome.lost;
     }
 
     /// Sets the answer's tokens, and its cost with all that was lost before it.
     pub fn settle(&mut self, usage: Usage, price: &Price) {
-        let so_far = &mut self.outcome;
-        so_far.usage = Some(usage);
-        so_far.cost = so_far.lost + price.of(&usage);
+        let outcome = &mut self.outcome;
+        outcome.usage = Some(usage);
+        outcome.cost = outcome.lost + price.of(&usage);
     }
 
     /// The decision's id.
@@ -173,9 +176,13 @@ impl Report {
         self.outcome.decision.id
     }
 
-    /// Time since the request arrived.
-    pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+    /// What `/api/chat` says about an answer besides its content.
+    pub(super) fn native_meta(&self, routing: Value) -> NativeMeta {
+        NativeMeta {
+            cost_usd: Some(self.outcome.cost.0),
+            latency_ms: Some(self.started.elapsed().as_millis() as u64),
+            routing,
+        }
     }
 
     /// Reports that the request ended with `status`.

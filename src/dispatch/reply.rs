@@ -9,7 +9,7 @@ use super::job::{Job, Reply, ReplyBody};
 use super::outcome::Report;
 use super::tee::Tee;
 use super::usage;
-use crate::codec::{self, AnswerMeta, NativeMeta};
+use crate::codec::{self, AnswerMeta};
 use crate::config;
 use crate::protocol::{Dialect, OutcomeStatus, Part};
 use crate::upstream::{Model, Permit};
@@ -73,20 +73,17 @@ fn whole_answer(
 ) -> (Vec<String>, ReplyBody) {
     let response = whole.response;
     report.settle(usage::of_whole(&response, job.prompt_tokens), &model.settings.price);
-    let so_far = report.outcome_mut();
-    so_far.finish = Some(response.finish_reason);
-    so_far.answer_id = Some(response.id.clone()).filter(|id| !id.is_empty());
-    so_far.empty = !response.parts.iter().any(says_something);
-    so_far.must_be_json = json_text(job, &response.parts);
+    let outcome = report.outcome_mut();
+    outcome.finish = Some(response.finish_reason);
+    outcome.answer_id = Some(response.id.clone()).filter(|id| !id.is_empty());
+    outcome.empty = !response.parts.iter().any(says_something);
+    outcome.must_be_json = json_text(job, &response.parts);
     report.first_content();
     let body = match whole.raw {
         Some(raw) => raw,
         None => {
-            meta.native = Some(NativeMeta {
-                cost_usd: Some(report.outcome_mut().cost.0),
-                latency_ms: Some(report.elapsed().as_millis() as u64),
-                routing: job.routing(&report.outcome_mut().decision, &model.name, deployment),
-            });
+            let routing = job.routing(&report.outcome_mut().decision, &model.name, deployment);
+            meta.native = Some(report.native_meta(routing));
             codec::encode_response(job.dialect, &response, &meta)
         }
     };

@@ -24,7 +24,7 @@ use super::attempt::{Deadlines, Opened};
 use super::job::Job;
 use super::outcome::Report;
 use super::usage::estimated;
-use crate::codec::{self, AnswerMeta, NativeMeta, StreamDecoder, StreamEncoder, WholeEvents};
+use crate::codec::{self, AnswerMeta, StreamDecoder, StreamEncoder, WholeEvents};
 use crate::protocol::{ApiError, Dialect, ErrorKind, OutcomeStatus, StreamEvent};
 use crate::upstream::{Answer, CallError, CallVerdict, Model, Permit};
 
@@ -196,12 +196,12 @@ impl Tee {
         } else {
             pieces.clear();
         }
-        let mut said = BytesMut::new();
+        let mut encoded = BytesMut::new();
         for event in events {
-            self.on_event(event, &mut said);
+            self.on_event(event, &mut encoded);
         }
-        if !said.is_empty() {
-            pieces.push(said.freeze());
+        if !encoded.is_empty() {
+            pieces.push(encoded.freeze());
         }
         // The usual case: one piece in, the same piece out, no copy.
         if pieces.len() == 1 { pieces.remove(0) } else { Bytes::from(pieces.concat()) }
@@ -266,8 +266,8 @@ impl Tee {
             report.outcome_mut().empty &= thinking;
             self.uncounted_bytes += event.answer_bytes() as u64;
         }
-        let so_far = report.outcome_mut();
-        match (event, &mut so_far.must_be_json) {
+        let outcome = report.outcome_mut();
+        match (event, &mut outcome.must_be_json) {
             (StreamEvent::Text(text), Some(kept)) if kept.len() + text.len() <= MAX_JSON_TEXT_BYTES => {
                 kept.push_str(text)
             }
@@ -276,11 +276,11 @@ impl Tee {
         }
         match event {
             StreamEvent::Usage(usage) => {
-                so_far.usage.get_or_insert_default().absorb(usage);
+                outcome.usage.get_or_insert_default().absorb(usage);
                 self.uncounted_bytes = 0;
             }
-            StreamEvent::Start { id, .. } if !id.is_empty() => so_far.answer_id = Some(id.clone()),
-            StreamEvent::Finish { reason, .. } => so_far.finish = Some(*reason),
+            StreamEvent::Start { id, .. } if !id.is_empty() => outcome.answer_id = Some(id.clone()),
+            StreamEvent::Finish { reason, .. } => outcome.finish = Some(*reason),
             _ => {}
         }
     }
@@ -288,10 +288,10 @@ impl Tee {
     /// Prices the answer as far as it came; tokens that the vendor has not counted are estimated.
     fn settle_early(&mut self) {
         let Some(report) = &mut self.report else { return };
-        let so_far = report.outcome_mut();
-        let said = so_far.usage.unwrap_or_default();
-        so_far.usage =
-            Some(estimated(said, so_far.decision.prompt_tokens, std::mem::take(&mut self.uncounted_bytes)));
+        let outcome = report.outcome_mut();
+        let counted = outcome.usage.unwrap_or_default();
+        outcome.usage =
+            Some(estimated(counted, outcome.decision.prompt_tokens, std::mem::take(&mut self.uncounted_bytes)));
         self.settle();
     }
 
@@ -301,11 +301,7 @@ impl Tee {
         let usage = report.outcome_mut().usage.unwrap_or_default();
         report.settle(usage, &self.model.settings.price);
         if let Output::Encoded(encoder) = &mut self.output {
-            encoder.settle(NativeMeta {
-                cost_usd: Some(report.outcome_mut().cost.0),
-                latency_ms: Some(report.elapsed().as_millis() as u64),
-                routing: self.routing.take(),
-            });
+            encoder.settle(report.native_meta(self.routing.take()));
         }
     }
 

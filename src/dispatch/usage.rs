@@ -5,10 +5,10 @@ use crate::protocol::{ChatResponse, Part, Usage};
 /// Bytes per token, about.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// The vendor's count (`said`), completed by estimates: the prompt's tokens if it counted none, and those of
+/// The vendor's count (`counted`), completed by estimates: the prompt's tokens if it counted none, and those of
 /// `uncounted` bytes of the answer.
-pub(super) fn estimated(said: Usage, prompt_tokens: u32, uncounted: u64) -> Usage {
-    let mut usage = said;
+pub(super) fn estimated(counted: Usage, prompt_tokens: u32, uncounted: u64) -> Usage {
+    let mut usage = counted;
     if usage.prompt_tokens() == 0 {
         usage.input_tokens = u64::from(prompt_tokens);
     }
@@ -19,9 +19,9 @@ pub(super) fn estimated(said: Usage, prompt_tokens: u32, uncounted: u64) -> Usag
 /// Tokens of a whole answer: the vendor's count, else an estimate.
 pub(super) fn of_whole(response: &ChatResponse, prompt_tokens: u32) -> Usage {
     // Absorbed, as a stream's usage is: that bounds counts that cannot be true.
-    let counted = response.usage.map(|said| {
+    let counted = response.usage.map(|counted| {
         let mut usage = Usage::default();
-        usage.absorb(&said);
+        usage.absorb(&counted);
         usage
     });
     let counted = counted.filter(|usage| usage.total_tokens() > 0);

@@ -26,8 +26,8 @@ use crate::config::{self, Config, Overrides, Setting, Strategy};
 use crate::dispatch::Dispatcher;
 use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ErrorKind, ModelName, Usage};
 use crate::route::{
-    self, Conversations, Decision, Facts, Learned, Lengths, Plan, Question, RequestedModel, RuleEffect, Rules,
-    Speeds, Stay,
+    self, Conversations, Decision, Facts, Learned, Lengths, Plan, PlanError, Question, RequestedModel, RuleEffect,
+    Rules, Speeds, Stay,
 };
 use crate::store::{
     Fingerprint, Order, OutcomeRecord, OutcomeStatus, Span, Store, StoreError, Token, TokenError, Tokens,
@@ -80,8 +80,7 @@ impl Live {
     pub fn allow(&self, token: Option<&Token>, model: &str) -> Result<(), ApiError> {
         let allowed = token.and_then(|token| token.models.as_deref());
         if allowed.is_some_and(|allowed| !self.catalog.is_among(model, allowed)) {
-            let message = format!("this API token may not use the model `{model}`");
-            return Err(ApiError::new(ErrorKind::Permission, message));
+            return Err(PlanError::Forbidden(model.to_owned()).into());
         }
         Ok(())
     }

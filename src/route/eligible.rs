@@ -216,36 +216,36 @@ fn soonest(excluded: &[LeftOut], demand: &Demand, patience: Duration) -> Option<
 /// The error when no model can serve: of several reasons the one that the client, or time, can do most about. Models
 /// that the token may not use are not named.
 fn none_eligible(excluded: &[LeftOut], demand: &Demand) -> PlanError {
-    let told = || excluded.iter().filter(|(_, reason)| !matches!(reason, Reason::Forbidden));
-    let those = |which: fn(&Reason) -> bool| {
-        let some = told().filter(|(_, reason)| which(reason)).take(8);
+    let visible = || excluded.iter().filter(|(_, reason)| !matches!(reason, Reason::Forbidden));
+    let described = |which: fn(&Reason) -> bool| {
+        let some = visible().filter(|(_, reason)| which(reason)).take(8);
         some.map(|(model, reason)| format!("{}: {reason}", model.name)).collect::<Vec<_>>().join("; ")
     };
-    let too_long = those(|reason| matches!(reason, Reason::TooLong(_)));
+    let too_long = described(|reason| matches!(reason, Reason::TooLong(_)));
     // Preferably those that will be back by themselves; the others wait for the operator.
-    let mut unavailable = those(|reason| reason.available_in().is_some());
+    let mut unavailable = described(|reason| reason.available_in().is_some());
     if unavailable.is_empty() {
-        unavailable = those(|reason| matches!(reason, Reason::Unavailable { .. }));
+        unavailable = described(|reason| matches!(reason, Reason::Unavailable { .. }));
     }
     if !too_long.is_empty() {
-        let able = told().filter(|(_, reason)| matches!(reason, Reason::TooLong(_)));
+        let able = visible().filter(|(_, reason)| matches!(reason, Reason::TooLong(_)));
         let most = able.map(|(model, _)| model.settings.context).max().unwrap_or_default();
         PlanError::TooLong { tokens: demand.prompt_tokens, most, text: too_long }
     } else if !unavailable.is_empty() {
         let available_in =
             excluded.iter().filter_map(|(_, reason)| reason.available_in()).min_by_key(|(wait, _)| *wait);
         // First those that the operator could add by a weight.
-        let mut texts = vec![those(|reason| matches!(reason, Reason::Weightless { callable: true })), unavailable];
+        let mut texts = vec![described(|reason| matches!(reason, Reason::Weightless { callable: true })), unavailable];
         texts.retain(|text| !text.is_empty());
         PlanError::Unavailable { text: texts.join("; "), available_in }
     } else if excluded.is_empty() {
         PlanError::Unavailable { text: "none is configured".into(), available_in: None }
-    } else if told().next().is_none() {
+    } else if visible().next().is_none() {
         PlanError::Unable("this API token may use none of them".into())
     } else {
-        let first = told().next().and_then(|(_, reason)| reason.field());
-        let common = first.filter(|first| told().all(|(_, reason)| reason.field() == Some(*first)));
-        let text = those(|_| true);
+        let first = visible().next().and_then(|(_, reason)| reason.field());
+        let common = first.filter(|first| visible().all(|(_, reason)| reason.field() == Some(*first)));
+        let text = described(|_| true);
         match common {
             Some(field) => PlanError::Uncarried { field: field.to_owned(), text },
             None => PlanError::Unable(text),

@@ -12,7 +12,7 @@ use super::ranking::{Ranking, by_weight, preferred, weight};
 use super::rules::{Facts, RuleEffect, Rules};
 use super::sticky::Stay;
 use crate::bandit::Tradeoff;
-use crate::config::{Routing, Weights};
+use crate::config::{Routing, Weights, did_you_mean};
 use crate::protocol::{ChatRequest, DecisionId, Dialect, Mode, Objective, Usage};
 use crate::upstream::{Catalog, Model};
 
@@ -223,9 +223,7 @@ fn last_hit(effect: &RuleEffect) -> &str {
 fn unknown(catalog: &Catalog, name: &str) -> PlanError {
     let aliases = catalog.aliases().keys().map(String::as_str).filter(|alias| catalog.find(alias).is_some());
     let names = catalog.models().map(|model| model.name.as_str()).chain(aliases);
-    let scored = names.map(|known| (strsim::jaro_winkler(name, known), known));
-    let near = scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0));
-    let hint = near.map(|(_, near)| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let hint = did_you_mean(name, names);
     PlanError::UnknownModel { name: name.to_owned(), hint }
 }
 

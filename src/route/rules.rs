@@ -202,14 +202,14 @@ impl Compiled {
 
     fn matches_text(&self, facts: &Facts<'_>) -> bool {
         let When { keywords, regex, language, script, has, .. } = &self.rule.when;
-        let stands = |found: fn(&Search, &str) -> bool| {
+        let found_in_text = |found: fn(&Search, &str) -> bool| {
             self.search.as_ref().is_some_and(|search| match self.rule.looks_within() {
                 Within::Question => found(search, facts.text()),
                 Within::Everything => facts.everything().any(|text| found(search, text)),
             })
         };
-        (keywords.is_empty() || stands(Search::finds_word))
-            && (regex.is_empty() || stands(Search::finds_pattern))
+        (keywords.is_empty() || found_in_text(Search::finds_word))
+            && (regex.is_empty() || found_in_text(Search::finds_pattern))
             && (!has.contains(&Trait::Code) || facts.has_code())
             && (language.is_empty()
                 || facts.language().is_some_and(|info| language.iter().any(|code| code == info.lang().code())))

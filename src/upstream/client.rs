@@ -65,11 +65,11 @@ fn connect_hint(error: &reqwest::Error) -> &'static str {
         if cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
             return ": nothing listens at its address";
         }
-        let told = cause.to_string();
-        if told.starts_with("dns error") {
+        let text = cause.to_string();
+        if text.starts_with("dns error") {
             return ": its name is not known";
         }
-        if told.contains("certificate") {
+        if text.contains("certificate") {
             return ": its certificate is not trusted";
         }
         next = cause.source();

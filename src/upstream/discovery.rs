@@ -155,8 +155,8 @@ pub async fn discover(client: &Client, provider: &Provider, known: &[ListedModel
     let mut models = Vec::new();
     for tag in tags.models.into_iter().filter(|tag| is_plain(&tag.name)) {
         let question = serde_json::json!({ "model": tag.name }).to_string();
-        let told = get(client, provider, Endpoint::Show, Some(question)).await.ok();
-        let facts = told.and_then(|body| serde_json::from_slice(&body).ok());
+        let answer = get(client, provider, Endpoint::Show, Some(question)).await.ok();
+        let facts = answer.and_then(|body| serde_json::from_slice(&body).ok());
         let before = known.iter().find(|model| model.name == tag.name);
         models.push(match (facts, before) {
             (None, Some(before)) => before.clone(),

@@ -150,7 +150,7 @@ const SECRET_WORDS: [&str; 13] = [
 
 fn names_a_secret(name: &HeaderName) -> bool {
     let name = name.as_str();
-    SECRET_WORDS.iter().any(|told| name.ends_with(told) || name.split(['-', '_']).any(|word| word == *told))
+    SECRET_WORDS.iter().any(|secret| name.ends_with(secret) || name.split(['-', '_']).any(|word| word == *secret))
 }
 
 /// The values of the key and of configured headers with a secret's name.
