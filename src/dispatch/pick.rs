@@ -30,8 +30,19 @@ pub fn pick(
     }
     let first = draw(&mut pool, chance)?;
     let Some(second) = draw(&mut pool, chance) else { return Some(Arc::clone(first)) };
-    let better = second.expected_wait_s(now) < first.expected_wait_s(now) * SWITCH_BELOW;
-    Some(Arc::clone(if better { second } else { first }))
+    let [wait_first, wait_second] = expected_waits_s([first, second], now);
+    Some(Arc::clone(if wait_second < wait_first * SWITCH_BELOW { second } else { first }))
+}
+
+/// How long each of two deployments would take for one more call, in seconds, with the calls that they have in flight
+/// held against their weights: otherwise the heavier one, which rightly has more of them, would pass for the slower.
+fn expected_waits_s(pair: [&Arc<Deployment>; 2], now: Instant) -> [f64; 2] {
+    let in_flight: usize = pair.iter().map(|deployment| deployment.in_flight()).sum();
+    let weight: f64 = pair.iter().map(|deployment| deployment.weight).sum();
+    pair.map(|deployment| {
+        let share = if weight > 0.0 { deployment.weight / weight } else { 0.5 };
+        deployment.expected_wait_s(in_flight as f64 * share, now)
+    })
 }
 
 /// The `usable` deployment whose vendor's pause ends first, and the time left: the one to wait for when [`pick`]
@@ -113,6 +124,29 @@ mod tests {
         answer_in(&model, "x", Duration::from_millis(100));
         answer_in(&model, "y", Duration::from_millis(100));
         assert!((share_of_x(&model) - 0.75).abs() < 0.03);
+    }
+
+    #[test]
+    fn weights_are_shares_of_calls_in_flight_too() {
+        for (x, y, clients) in [(3.0, 1.0, 16), (9.0, 1.0, 4), (9.0, 1.0, 16), (1.0, 1.0, 16)] {
+            let model = weighing(x, y);
+            let mut rng = SmallRng::seed_from_u64(3);
+            let mut chance = || rng.random::<f64>();
+            let now = Instant::now();
+            let mut open = std::collections::VecDeque::new();
+            let mut of_x = 0;
+            for _ in 0..4000 {
+                if open.len() == clients {
+                    let mut permit: crate::upstream::Permit = open.pop_front().unwrap();
+                    permit.settle(&CallVerdict::Good(Duration::from_millis(150)), now, 0);
+                }
+                let picked = pick(&model, &[], &|_| true, now, &mut chance).unwrap();
+                of_x += usize::from(picked.upstream == "x");
+                open.push_back(picked.admit(now).unwrap());
+            }
+            let (share, fair) = (of_x as f64 / 4000.0, x / (x + y));
+            assert!((share - fair).abs() < 0.05, "{x}:{y} with {clients} clients: {share:.3}");
+        }
     }
 
     #[test]

@@ -114,9 +114,18 @@ impl CallError {
     }
 }
 
+/// Longest wait that is believed. Some servers put a point in time (seconds since 1970) where seconds are expected,
+/// and a client told to wait for decades would.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// The wait that a vendor asks for; `None` = it names none, or one beyond [`MAX_RETRY_AFTER`].
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    stated_wait(headers, now).filter(|wait| *wait <= MAX_RETRY_AFTER)
+}
+
 /// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), or OpenAI's `retry-after-ms`. A date is compared
 /// with the answer's own `Date`, as clocks differ, else with `now`.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+fn stated_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.trim());
     let seconds = |name: HeaderName| text(name)?.parse::<f64>().ok();
     let date = |name: HeaderName| jiff::fmt::rfc2822::parse(text(name)?).ok().map(|at| at.timestamp());
@@ -327,7 +336,7 @@ mod tests {
         assert_eq!(wait(&[at_ten]), seconds(10));
         assert_eq!(wait(&[at_ten, ("date", "Sun, 29 Nov 2026 07:59:00 GMT")]), seconds(70), "by the vendor's clock");
         assert_eq!(wait(&[at_ten, ("date", "Sun, 29 Nov 2026 08:01:00 GMT")]), seconds(0));
-        for nonsense in ["soon", "-3", "NaN", "inf", "1e99", ""] {
+        for nonsense in ["soon", "-3", "NaN", "inf", "1e99", "1795945133", ""] {
             assert_eq!(wait(&[("retry-after", nonsense)]), None, "{nonsense}");
         }
         assert_eq!(wait(&[]), None);

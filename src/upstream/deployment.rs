@@ -217,12 +217,17 @@ impl Deployment {
         Some(Permit { deployment: Arc::clone(self), begun: now, settled: false })
     }
 
-    /// Expected wait for one more call, in seconds.
-    pub fn expected_wait_s(&self, now: Instant) -> f64 {
-        let in_flight = self.health.in_flight.load(Ordering::Relaxed);
+    /// Calls that are being made.
+    pub fn in_flight(&self) -> usize {
+        self.health.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Expected wait for one more call, in seconds, where `fair` calls in flight would be its share.
+    pub fn expected_wait_s(&self, fair: f64, now: Instant) -> f64 {
+        let in_flight = self.in_flight();
         let inner = self.health.inner.lock();
         let in_vain = inner.in_vain_until.is_some_and(|until| now < until);
-        inner.load.cost(in_flight, now) + if in_vain { IN_VAIN_PENALTY_S } else { 0.0 }
+        inner.load.cost(in_flight, fair, now) + if in_vain { IN_VAIN_PENALTY_S } else { 0.0 }
     }
 
     /// Expected time to the first piece; `None` = never measured.
@@ -239,7 +244,7 @@ impl Deployment {
             weight: self.weight,
             breaker: inner.breaker.state(now),
             drained: inner.drained,
-            in_flight: self.health.in_flight.load(Ordering::Relaxed),
+            in_flight: self.in_flight(),
             latency_ms: inner.load.latency().map(|latency| latency.as_secs_f64() * 1e3),
             calls: inner.calls,
             failures: inner.failures,

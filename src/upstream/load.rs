@@ -2,7 +2,8 @@
 //!
 //! It is a moving average of latency, which rises at once with a slow answer and falls slowly, times the calls in
 //! flight (Finagle's "peak EWMA" balancer). So a deployment that turns slow is avoided before it fails. An unmeasured
-//! one counts as fast, so that a new deployment gets its first calls.
+//! one counts as fast, so that a new deployment gets its first calls. Calls in flight count relative to the
+//! deployment's fair share of them: one of weight 9 beside one of weight 1 is not busy because it holds nine of ten.
 
 use std::time::{Duration, Instant};
 
@@ -39,9 +40,10 @@ impl PeakEwma {
         self.at = Some(now);
     }
 
-    /// The expected wait for one more call while `in_flight` are open, in seconds.
-    pub fn cost(&self, in_flight: usize, now: Instant) -> f64 {
-        self.decayed(now) * (in_flight as f64 + 1.0)
+    /// The expected wait for one more call, in seconds, while `in_flight` calls are open and `fair` of them would be
+    /// this deployment's share.
+    pub fn cost(&self, in_flight: usize, fair: f64, now: Instant) -> f64 {
+        self.decayed(now) * (in_flight as f64 + 1.0) / (fair + 1.0)
     }
 
     /// The expected latency; `None` = never measured.
@@ -69,10 +71,11 @@ mod tests {
         let mut load = PeakEwma::default();
         load.observe(Duration::from_millis(10), start);
         load.observe(Duration::from_millis(500), start);
-        assert!((load.cost(0, start) - 0.5).abs() < 1e-9);
-        assert!((load.cost(3, start) - 2.0).abs() < 1e-9);
-        assert!(load.cost(0, start + HALF_LIFE) < 0.26);
+        assert!((load.cost(0, 0.0, start) - 0.5).abs() < 1e-9);
+        assert!((load.cost(3, 0.0, start) - 2.0).abs() < 1e-9);
+        assert!((load.cost(3, 3.0, start) - 0.5).abs() < 1e-9, "its share of calls makes it no slower");
+        assert!(load.cost(0, 0.0, start + HALF_LIFE) < 0.26);
         load.observe(Duration::from_millis(10), start + HALF_LIFE);
-        assert!(load.cost(0, start + HALF_LIFE) < 0.26);
+        assert!(load.cost(0, 0.0, start + HALF_LIFE) < 0.26);
     }
 }

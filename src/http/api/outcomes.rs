@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 struct Sent {
     decision_id: String,
     /// `ok`, `cancelled`, `error`, or the code of an error.
-    status: String,
+    status: Option<String>,
     model: Option<String>,
     latency_ms: Option<f64>,
     first_token_ms: Option<f64>,
@@ -77,7 +77,7 @@ async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>)
     let id: DecisionId =
         sent.decision_id.parse().map_err(|_| ApiError::invalid("it is no id of a decision").at("decision_id"))?;
     let report = CallReport {
-        status: status(&sent.status)?,
+        status: status(sent.status.as_deref())?,
         model: sent.model,
         latency_ms: sent.latency_ms,
         first_token_ms: sent.first_token_ms,
@@ -170,14 +170,13 @@ fn record(
     }
 }
 
-fn status(text: &str) -> Result<OutcomeStatus, ApiError> {
-    match text {
+fn status(text: Option<&str>) -> Result<OutcomeStatus, ApiError> {
+    let invalid = || ApiError::invalid("it is ok, cancelled, error, timeout, or another error code").at("status");
+    match text.ok_or_else(invalid)? {
         "ok" => Ok(OutcomeStatus::Ok),
         "cancelled" => Ok(OutcomeStatus::Cancelled),
         "error" => Ok(OutcomeStatus::Failed(ErrorKind::Upstream)),
-        code => serde_json::from_value(Value::String(code.to_owned())).map(OutcomeStatus::Failed).map_err(|_| {
-            ApiError::invalid("it is ok, cancelled, error, timeout, or another error code").at("status")
-        }),
+        code => serde_json::from_value(Value::String(code.to_owned())).map(OutcomeStatus::Failed).map_err(|_| invalid()),
     }
 }
 
