@@ -75,7 +75,7 @@ fn whole_answer(
     let so_far = report.so_far();
     so_far.finish = Some(response.finish_reason);
     so_far.answer_id = Some(response.id.clone()).filter(|id| !id.is_empty());
-    so_far.empty = !response.parts.iter().any(says_something);
+    so_far.empty = !response.parts.iter().any(Part::says_something);
     so_far.must_be_json = json_text(job, &response.parts);
     report.first_content();
     let body = match whole.raw {
@@ -104,12 +104,4 @@ fn json_text(job: &Job, parts: &[Part]) -> Option<String> {
         _ => None,
     });
     Some(text.collect())
-}
-
-fn says_something(part: &Part) -> bool {
-    match part {
-        Part::Text { text, .. } | Part::Refusal { text } => !text.trim().is_empty(),
-        Part::ToolCall { .. } => true,
-        _ => false,
-    }
 }

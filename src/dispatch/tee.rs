@@ -258,11 +258,7 @@ impl Tee {
                 self.deadlines.begun();
             }
             report.first_content();
-            let thinking = matches!(
-                event,
-                StreamEvent::Thinking(_) | StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_)
-            );
-            report.so_far().empty &= thinking;
+            report.so_far().empty &= !event.says_something();
             self.uncounted += event.answer_bytes() as u64;
         }
         let so_far = report.so_far();

@@ -63,6 +63,16 @@ impl StreamEvent {
         )
     }
 
+    /// Whether a client has something to read or to do, as [`Part::says_something`](super::Part::says_something) says of
+    /// a whole answer's parts.
+    pub fn says_something(&self) -> bool {
+        match self {
+            Self::Text(text) | Self::Refusal(text) => !text.trim().is_empty(),
+            Self::ToolCall(_) => true,
+            _ => false,
+        }
+    }
+
     /// Bytes of the answer it carries: what the vendor made for it, and charges for.
     pub fn answer_bytes(&self) -> usize {
         match self {

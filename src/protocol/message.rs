@@ -162,6 +162,15 @@ impl Part {
         }
     }
 
+    /// Whether a client has something to read or to do: text or a refusal that is not blank, or a tool call.
+    pub fn says_something(&self) -> bool {
+        match self {
+            Self::Text { text, .. } | Self::Refusal { text } => !text.trim().is_empty(),
+            Self::ToolCall { .. } => true,
+            _ => false,
+        }
+    }
+
     /// A text part without a cache marker.
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text { text: text.into(), cache_control: None }
