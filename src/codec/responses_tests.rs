@@ -257,10 +257,10 @@ fn an_obstacle_is_named_by_its_place_in_the_input() {
     .unwrap();
     assert_eq!(request.items, [0, 0, 2, 4, 6]);
     let found = |request: &ChatRequest| obstacle(Dialect::Responses, Dialect::Ollama, request).unwrap();
-    assert_eq!(found(&request), "input[5].output[1] (a picture by URL)");
+    assert_eq!(found(&request), "input[5].output[1] (an image by URL)");
     let mut last = request.clone();
     last.messages[3].parts.pop();
-    assert_eq!(found(&last), "input[6].content[1] (a picture by URL)");
+    assert_eq!(found(&last), "input[6].content[1] (an image by URL)");
     let unknown = with(json!({ "x_new": 1 })).unwrap();
     for backend in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Ollama] {
         assert_eq!(obstacle(Dialect::Responses, backend, &unknown).as_deref(), Some("x_new"));

@@ -18,7 +18,8 @@ use super::outcome::Report;
 use crate::codec::{self, Encoded, ForcedCall, StreamDecoder, Target};
 use crate::config::{self, Capability, Refusal};
 use crate::protocol::{
-    ApiError, ChatRequest, ChatResponse, Dialect, Effort, ErrorKind, Part, Price, StreamEvent, ToolCallDelta, Usage,
+    ApiError, ChatRequest, ChatResponse, Dialect, ErrorKind, Part, Price, Reasoning, StreamEvent, ToolCallDelta,
+    Usage,
 };
 use crate::upstream::{Answer, Call, CallError, Client, Deployment, Endpoint, Model};
 
@@ -238,7 +239,7 @@ pub(super) async fn attempt(
     let streams = job.request.stream && answer.media_type() != "application/json";
     if streams {
         let decoder = StreamDecoder::new(dialect).asked_at(job.at_ms).forced(forced);
-        let decoder = if passes { decoder.beside() } else { decoder };
+        let decoder = if passes { decoder.lenient() } else { decoder };
         let opened = open(answer, decoder, passes, deadlines, price, report).await;
         let opened = opened.map_err(|(error, no_call)| Failed { no_call, ..failed(error) })?;
         return Ok(Attempted::Stream(Box::new(Opened { dropped, ..opened })));
@@ -248,19 +249,18 @@ pub(super) async fn attempt(
     let raw = raw.map_err(|error| failed(if job.request.stream { error.into() } else { deadlines.told(error) }))?;
     let read = codec::decode_response(dialect, &raw).or_else(|error| {
         // Where it passes through the client may know better.
-        let known = if passes && !job.request.stream { codec::unread(dialect, &raw) } else { None };
+        let known = if passes && !job.request.stream { codec::opaque_response(dialect, &raw) } else { None };
         known.ok_or(error)
     });
     let mut response = read.map_err(|error| {
         // A refusal told with status 200 has begun nothing.
-        let said = serde_json::from_slice::<serde_json::Value>(&raw);
-        if said.is_ok_and(|said| said.get("error").is_some_and(|error| !error.is_null())) {
+        if codec::tells_error(&raw) {
             report.spare();
         }
         failed(error)
     })?;
     if let Some(call) = forced {
-        call.read(&mut response).map_err(|error| Failed { no_call: true, ..failed(error) })?;
+        call.apply(&mut response).map_err(|error| Failed { no_call: true, ..failed(error) })?;
     }
     codec::name_calls(&mut response, job.at_ms);
     if job.request.stream {
@@ -284,10 +284,7 @@ fn reasons(model: &Model) -> bool {
 
 /// Whether it may do so over this request: who cannot be told not to does so all the same.
 pub(super) fn may_think(model: &Model, request: &ChatRequest) -> bool {
-    let told_not_to = request
-        .reasoning
-        .as_ref()
-        .is_some_and(|reasoning| reasoning.enabled == Some(false) || reasoning.effort == Some(Effort::None));
+    let told_not_to = request.reasoning.as_ref().is_some_and(Reasoning::is_off);
     reasons(model) && (!told_not_to || model.settings.refuses.contains(&Refusal::NoThinking))
 }
 

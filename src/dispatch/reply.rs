@@ -11,7 +11,7 @@ use super::tee::Tee;
 use super::usage;
 use crate::codec::{self, AnswerMeta, NativeMeta};
 use crate::config;
-use crate::protocol::{Dialect, OutcomeStatus, Part};
+use crate::protocol::{OutcomeStatus, Part};
 use crate::upstream::{Model, Permit};
 
 /// An answer in the making.
@@ -32,7 +32,7 @@ impl Answering<'_> {
         let Self { model, job, settings, closing } = self;
         let deployment = permit.deployment().name.clone();
         let meta = AnswerMeta {
-            id: answer_id(job.dialect, &report),
+            id: report.decision_id().as_answer_id(job.dialect),
             model: model.name.to_string(),
             created: job.at_ms / 1000,
             native: None,
@@ -48,17 +48,6 @@ impl Answering<'_> {
             }
         };
         Reply { model: model.name.clone(), deployment, dropped, body }
-    }
-}
-
-/// The answer's id, in the form the client's dialect gives ids.
-fn answer_id(dialect: Dialect, report: &Report) -> String {
-    let id = report.decision_id();
-    match dialect {
-        Dialect::OpenAi => format!("chatcmpl-{}", id.0.as_simple()),
-        Dialect::Responses => format!("resp_{}", id.0.as_simple()),
-        Dialect::Anthropic => format!("msg_{}", id.0.as_simple()),
-        Dialect::Ollama | Dialect::Native => id.to_string(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What happens in a streamed answer, piece by piece.
+//! The canonical form of a streamed answer, piece by piece.
 
 use super::{ApiError, FinishReason, Usage};
 
@@ -50,7 +50,7 @@ pub struct ToolCallDelta {
 }
 
 impl StreamEvent {
-    /// Whether the event carries a piece of the answer, so that from here on failover would be visible.
+    /// Whether the event carries a piece of the answer: once a client has one, failover would be visible.
     pub fn is_content(&self) -> bool {
         matches!(
             self,
@@ -73,7 +73,7 @@ impl StreamEvent {
         }
     }
 
-    /// Bytes of the answer it carries: what the vendor made for it, and charges for.
+    /// Bytes of the answer that the event carries: what the vendor generated and charges for.
     pub fn answer_bytes(&self) -> usize {
         match self {
             Self::Text(text) | Self::Thinking(text) | Self::Refusal(text) => text.len(),
@@ -87,13 +87,13 @@ impl StreamEvent {
         }
     }
 
-    /// Bytes it takes to keep it, about: all of its texts, and itself.
-    pub fn weight(&self) -> usize {
-        let beside = match self {
+    /// Bytes of memory that the event takes, about: its texts and the event itself.
+    pub fn memory_bytes(&self) -> usize {
+        let unpaid = match self {
             Self::ThinkingSignature(signature) => signature.len(),
             Self::ToolCall(ToolCallDelta { start: Some((id, _)), .. }) => id.len(),
             _ => 0,
         };
-        size_of::<Self>() + self.answer_bytes() + beside
+        size_of::<Self>() + self.answer_bytes() + unpaid
     }
 }

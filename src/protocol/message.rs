@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Who speaks.
+/// Who speaks in a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -15,6 +15,13 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+}
+
+impl Role {
+    /// Whether a turn of this role holds instructions, and no part of the conversation.
+    pub fn is_instruction(self) -> bool {
+        matches!(self, Self::System | Self::Developer)
+    }
 }
 
 /// One turn.
@@ -34,10 +41,10 @@ impl Message {
         Self { role, parts: vec![Part::text(text)], name: None }
     }
 
-    /// Whether a person speaks, and not only tools that were called, or the program that a person works with: what it
-    /// adds to results (Claude Code's `<system-reminder>`) is no question.
+    /// Whether a person speaks. Tool results are no question, nor is what a client program adds to them (Claude Code's
+    /// `<system-reminder>`).
     pub fn is_question(&self) -> bool {
-        let brings_results = self.parts.iter().any(|part| matches!(part, Part::ToolResult { .. }));
+        let brings_results = self.parts.iter().any(Part::is_tool_result);
         let asks = |part: &Part| match part {
             Part::ToolResult { .. } => false,
             Part::Text { text, .. } if brings_results => {
@@ -62,19 +69,19 @@ impl Message {
         texts.join("\n")
     }
 
-    /// What the person says in it: [`Self::plain_text`] without what the program that they work with puts before
-    /// their words, or behind them in a part of its own (Claude Code sends the first question of a session behind
-    /// all that stands in `CLAUDE.md`). A turn of nothing else is taken whole.
+    /// What the person says: [`Self::plain_text`] without the reminders that a client program puts before the person's
+    /// words, or after them in a part of its own (Claude Code puts the content of `CLAUDE.md` before the first question
+    /// of a session). A turn that holds nothing but reminders is taken whole.
     pub fn question_text(&self) -> String {
-        let texts: Vec<&str> = self.parts.iter().filter_map(Part::said).collect();
+        let texts: Vec<&str> = self.parts.iter().filter_map(Part::words).collect();
         if texts.iter().all(|text| text.trim().is_empty()) { self.plain_text() } else { texts.join("\n") }
     }
 }
 
-/// How a text begins that a program adds to a person's words (`<system-reminder>...</system-reminder>`).
+/// The tag that opens what a client program adds to a person's words; `</system-reminder>` closes it.
 const REMINDER: &str = "<system-reminder>";
 
-/// What follows the blanks and the reminders at a text's beginning. One that never closes stays.
+/// The text after its leading blanks and reminders. A reminder that is never closed counts as text.
 fn without_reminders(text: &str) -> &str {
     let mut rest = text.trim_start();
     while let Some((_, after)) =
@@ -95,9 +102,9 @@ pub enum Part {
         /// Prompt-cache marker (Anthropic `cache_control`), as written.
         cache_control: Option<Value>,
     },
-    /// A picture.
+    /// An image.
     Image {
-        /// Where its bytes are.
+        /// The image's bytes, or where to fetch them.
         source: ImageSource,
         /// OpenAI's `detail` (`low`, `high`, `auto`).
         detail: Option<String>,
@@ -124,7 +131,7 @@ pub enum Part {
         /// Prompt-cache marker, as written.
         cache_control: Option<Value>,
     },
-    /// The model's reasoning. Must go back unchanged inside a tool loop, and never into the text.
+    /// The model's reasoning. It must go back to its vendor unchanged inside a tool loop, and is never part of the text.
     Thinking {
         /// The reasoning; may be empty where the vendor hides it.
         text: String,
@@ -151,8 +158,8 @@ pub enum Part {
 }
 
 impl Part {
-    /// A text part's words, reminders at its beginning left out; nothing where there are no others.
-    fn said(&self) -> Option<&str> {
+    /// A text part's words without leading reminders; `None` where nothing is left, or where the part is no text.
+    fn words(&self) -> Option<&str> {
         match self {
             Self::Text { text, .. } if text.trim_start().starts_with(REMINDER) => {
                 Some(without_reminders(text)).filter(|said| !said.is_empty())
@@ -176,7 +183,12 @@ impl Part {
         Self::Text { text: text.into(), cache_control: None }
     }
 
-    /// Its prompt-cache marker.
+    /// Whether this is what a tool gave back.
+    pub fn is_tool_result(&self) -> bool {
+        matches!(self, Self::ToolResult { .. })
+    }
+
+    /// The part's prompt-cache marker.
     pub fn cache_control(&self) -> Option<&Value> {
         match self {
             Self::Text { cache_control, .. }
@@ -187,12 +199,12 @@ impl Part {
     }
 }
 
-/// Where a picture's bytes are.
+/// An image's bytes, or where to fetch them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ImageSource {
-    /// To be fetched by the vendor.
+    /// The vendor fetches it.
     Url(String),
-    /// In the request.
+    /// The bytes stand in the request.
     Base64 {
         /// For instance `image/png`.
         media_type: String,
