@@ -1,8 +1,8 @@
 //! Documents and cited texts, translated between dialects.
 //!
-//! A PDF inside a request is a `document` for Anthropic and a `file` for OpenAI. A document of plain text, and a text with
-//! citations, become plain texts elsewhere. A file that is only named by a vendor's id cannot be translated, nor can a
-//! document that the answer is to cite.
+//! A PDF inside a request is a `document` for Anthropic and a `file` for OpenAI. A document of plain text, and a text
+//! with citations, become plain texts elsewhere. A file that is only named by a vendor's id cannot be translated, nor
+//! can a document that the answer is to cite.
 
 use std::borrow::Cow;
 

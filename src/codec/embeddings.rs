@@ -1,7 +1,8 @@
 //! Vectors as base64, for clients that asked for base64 and servers that write lists of numbers all the same.
 //!
-//! OpenAI's own clients for Node and .NET always ask for base64 and read any answer as such: of a list they make a shorter
-//! vector of other numbers, without an error. Ollama before November 2025, LiteLLM and other look-alikes ignore the wish.
+//! OpenAI's own clients for Node and .NET always ask for base64 and read any answer as such: of a list they make a
+//! shorter vector of other numbers, without an error. Ollama before November 2025, LiteLLM and other look-alikes ignore
+//! the wish.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -108,7 +108,8 @@ struct Told {
     flagged: bool,
 }
 
-/// Reads the shapes in use: `{"error": {"message", "type", "code", "param"}}`, `{"error": "..."}`, `{"message": ...}`, `{"detail": ...}`.
+/// Reads the shapes in use: `{"error": {"message", "type", "code", "param"}}`, `{"error": "..."}`, `{"message": ...}`,
+/// `{"detail": ...}`.
 fn told(value: &Value) -> Option<Told> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let (error, holder) = match value.get("error") {
@@ -123,8 +124,8 @@ fn told(value: &Value) -> Option<Told> {
     Some(Told { code, message, param: error.get("param").and_then(text), flagged })
 }
 
-/// The message as one sentence: a string, or what FastAPI and Mistral write, `{"detail": [{"loc": [...], "msg": "..."}]}`.
-/// Other fields are left out, since they quote the request.
+/// The message as one sentence: a string, or what FastAPI and Mistral write,
+/// `{"detail": [{"loc": [...], "msg": "..."}]}`. Other fields are left out, since they quote the request.
 fn sentence(said: &Value) -> Option<String> {
     match said {
         Value::String(text) => Some(text.clone()),
@@ -171,8 +172,8 @@ fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
     if says("rate_limit") {
         return ErrorKind::RateLimited;
     }
-    // xAI and Gemini refuse our key with a 400, which is not the client's fault. Only the message's beginning counts: what
-    // follows may quote the request.
+    // xAI and Gemini refuse our key with a 400, which is not the client's fault. Only the message's beginning counts:
+    // what follows may quote the request.
     let of_our_key = || says("api_key") || REFUSED_KEY.iter().any(|phrase| message.starts_with(phrase));
     if matches!(status, 200..=299 | 400) && of_our_key() {
         return ErrorKind::Authentication;

@@ -1,8 +1,8 @@
 //! A forced tool call at a server whose dialect cannot force one (Ollama).
 //!
-//! A call of a given tool is nothing but that tool's arguments. So the model is told to write them, the server holds the
-//! answer to their schema ("Structured outputs", ollama/ollama docs/api.md, which advises to put the schema into the
-//! prompt too), and the text that comes is turned into the call. This works only where the request leaves one tool.
+//! A call of a given tool is nothing but that tool's arguments. So the model is told to write them, the server holds
+//! the answer to their schema ("Structured outputs", ollama/ollama docs/api.md, which advises to put the schema into
+//! the prompt too), and the text that comes is turned into the call. This works only where the request leaves one tool.
 
 use serde_json::{Map, Value, json};
 
@@ -42,8 +42,8 @@ pub(super) fn instruction(tool: &Tool) -> String {
 const MAX_ARGUMENTS_BYTES: usize = 1 << 20;
 
 /// Turns the text of such an answer into the call. Not every model keeps to the schema, whatever its server says
-/// (ollama/ollama#14645), so the text is checked first: a stream's is held back until it is whole. Reasoning is not held
-/// back; after some, a failed check can only be told within the stream.
+/// (ollama/ollama#14645), so the text is checked first: a stream's is held back until it is whole. Reasoning is not
+/// held back; after some, a failed check can only be told within the stream.
 #[derive(Debug)]
 pub struct ForcedCall {
     name: String,

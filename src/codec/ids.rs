@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 /// Characters of an id that every vendor takes.
 const MAX_ID_CHARS: usize = 64;
 
-/// An end user's id: the id itself where every vendor takes it, else its hash, which stays the same for the same user. One
-/// vendor refuses ids that look like an e-mail address or a telephone number, others long ones.
+/// An end user's id: the id itself where every vendor takes it, else its hash, which stays the same for the same user.
+/// One vendor refuses ids that look like an e-mail address or a telephone number, others long ones.
 pub(super) fn plain_user(id: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
     let telephone = id.len() > 6 && !id.contains(|letter: char| letter.is_ascii_alphabetic());

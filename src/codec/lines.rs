@@ -19,8 +19,8 @@ struct Lines {
     buffer: Vec<u8>,
     /// Bytes at the front that were returned already.
     used: usize,
-    /// Bytes at the front that hold no further line end, so that a long line in many pieces is searched once and not once
-    /// per piece.
+    /// Bytes at the front that hold no further line end, so that a long line in many pieces is searched once and not
+    /// once per piece.
     searched: usize,
 }
 
@@ -59,7 +59,8 @@ impl Lines {
     }
 }
 
-/// Reads server-sent events and gives the data of each. Event names are not needed: all dialects repeat them in the data.
+/// Reads server-sent events and gives the data of each. Event names are not needed: all dialects repeat them in the
+/// data.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     lines: Lines,

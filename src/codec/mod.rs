@@ -1,13 +1,13 @@
 //! Wire formats <-> the canonical forms of `protocol`; pure.
 //!
 //! One folder per dialect, each with `request`, `response` and `stream`, each decoding into and encoding out of the
-//! canonical form, so that N formats need N codecs and not N x N. How a look-alike differs from the vendor whose format it
-//! copies is data ([`Quirks`](crate::config::Quirks)), not a fork.
+//! canonical form, so that N formats need N codecs and not N x N. How a look-alike differs from the vendor whose format
+//! it copies is data ([`Quirks`](crate::config::Quirks)), not a fork.
 //!
-//! **Loss.** Where client and backend speak the same dialect nothing is translated: the body passes through ([`pass_request`]).
-//! Only `model` is changed, usage asked for, and what the backend is known to refuse changed or left out; unknown fields
-//! survive. Where the dialects differ, a field that cannot be carried over is an error that names it if its loss changes
-//! the meaning (see [`obstacles`]), and is listed in [`Encoded::dropped`] if not.
+//! **Loss.** Where client and backend speak the same dialect nothing is translated: the body passes through
+//! ([`pass_request`]). Only `model` is changed, usage asked for, and what the backend is known to refuse changed or
+//! left out; unknown fields survive. Where the dialects differ, a field that cannot be carried over is an error that
+//! names it if its loss changes the meaning (see [`obstacles`]), and is listed in [`Encoded::dropped`] if not.
 
 mod anthropic_messages;
 mod documents;
@@ -198,8 +198,8 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
     }
 }
 
-/// The first part or field of a request that `backend` cannot say although its loss would change the meaning. The request
-/// is no error yet: another backend may be able to say it. Cheap, since nothing is written.
+/// The first part or field of a request that `backend` cannot say although its loss would change the meaning. The
+/// request is no error yet: another backend may be able to say it. Cheap, since nothing is written.
 ///
 /// `None` where client and backend speak the same dialect: the body passes through.
 pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Option<String> {
@@ -231,9 +231,9 @@ pub fn own_name(client: Dialect, field: &str) -> Cow<'_, str> {
     }
 }
 
-/// The first part or field of a request that a provider is known to refuse although its dialect can say it; it rules the
-/// provider out as an [`obstacle`] does. A begun answer (prefill) rules it out only where client and backend speak different
-/// dialects: a client of the backend's own knows what a prefill means there.
+/// The first part or field of a request that a provider is known to refuse although its dialect can say it; it rules
+/// the provider out as an [`obstacle`] does. A begun answer (prefill) rules it out only where client and backend speak
+/// different dialects: a client of the backend's own knows what a prefill means there.
 pub fn refused_part(client: Dialect, backend: Dialect, quirks: &Quirks, request: &ChatRequest) -> Option<String> {
     if backend != Dialect::OpenAi {
         return None;
@@ -256,9 +256,9 @@ pub fn refused_part(client: Dialect, backend: Dialect, quirks: &Quirks, request:
         .or_else(|| obstacles::refused_extension(request, &quirks.cannot))
 }
 
-/// The client's own request for a backend of the same dialect. Nearly always the body passes as [`passthrough_request`] says.
-/// Where the backend would refuse something (a field it does not know, another vendor's reasoning), that is changed or left
-/// out, and every other field stays.
+/// The client's own request for a backend of the same dialect. Nearly always the body passes as [`passthrough_request`]
+/// says. Where the backend would refuse something (a field it does not know, another vendor's reasoning), that is
+/// changed or left out, and every other field stays.
 ///
 /// # Errors
 ///
@@ -321,8 +321,9 @@ pub fn tells_error(body: &[u8]) -> bool {
     serde_json::from_slice(without_bom(body)).is_ok_and(|value| errors::is_told(&value))
 }
 
-/// Stands for an answer that [`decode_response`] could not read but that has the outer shape of one. A client of the backend's
-/// own dialect gets the bytes themselves and may understand them. `None` = no such shape, or the body tells an error.
+/// Stands for an answer that [`decode_response`] could not read but that has the outer shape of one. A client of the
+/// backend's own dialect gets the bytes themselves and may understand them. `None` = no such shape, or the body tells
+/// an error.
 pub fn opaque_response(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
     let value: serde_json::Value = serde_json::from_slice(without_bom(body)).ok()?;
     let said = match dialect {
@@ -367,8 +368,8 @@ pub fn check_embeddings(body: &[u8]) -> Result<(), (ApiError, bool)> {
     }
 }
 
-/// Gives ids to the tool calls of an answer whose server gave them none. An id may not come twice in a conversation, so it
-/// holds `at_ms`, the time of the request.
+/// Gives ids to the tool calls of an answer whose server gave them none. An id may not come twice in a conversation, so
+/// it holds `at_ms`, the time of the request.
 pub fn name_calls(response: &mut ChatResponse, at_ms: i64) {
     let ids = response.parts.iter_mut().filter_map(|part| match part {
         Part::ToolCall { id, .. } => Some(id),

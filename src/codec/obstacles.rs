@@ -126,13 +126,13 @@ pub(super) fn is_harmless(backend: Dialect, field: &str) -> bool {
 }
 
 /// The first field of the client's dialect that `backend` may not lose and that asks for more than every model gives.
-pub(super) fn lost_extension(request: &ChatRequest, backend: Dialect) -> Option<String> {
+pub(super) fn untranslatable_extension(request: &ChatRequest, backend: Dialect) -> Option<String> {
     let mut all = request.extensions.iter();
     all.find(|(key, value)| !is_harmless(backend, key) && !is_default(request, key, value)).map(|(key, _)| short(key))
 }
 
-/// The first field of the client's dialect that is among those a provider `cannot` take and that asks for more than every
-/// model gives.
+/// The first field of the client's dialect that is among those a provider `cannot` take and that asks for more than
+/// every model gives.
 pub(super) fn refused_extension(request: &ChatRequest, cannot: &BTreeSet<String>) -> Option<String> {
     let mut all = request.extensions.iter();
     all.find(|(key, value)| cannot.contains(*key) && !is_default(request, key, value)).map(|(key, _)| short(key))

@@ -1,8 +1,8 @@
 //! Hides the gateway's own secrets in vendors' errors.
 //!
 //! Debug pages, proxies and some vendors quote a request's headers in their errors, the API key among them. A vendor's
-//! error goes on to the client, so it is searched for the secrets that were sent, both in whole bodies and in events of a
-//! stream. Good answers pass unsearched: they hold the model's words and not the vendor's.
+//! error goes on to the client, so it is searched for the secrets that were sent, both in whole bodies and in events of
+//! a stream. Good answers pass unsearched: they hold the model's words and not the vendor's.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,7 +18,8 @@ use crate::protocol::ApiError;
 /// What replaces a secret.
 const HIDDEN: &str = "***";
 
-/// Shorter values are not hidden: they protect nothing (`none`, `ollama`: keys for servers without any) and may be any word.
+/// Shorter values are not hidden: they protect nothing (`none`, `ollama`: keys for servers without any) and may be any
+/// word.
 const MIN_SECRET_BYTES: usize = 8;
 
 /// The schemes that stand before a credential in a header.
@@ -48,8 +49,9 @@ impl Secrets {
         Self { values }
     }
 
-    /// Hides the secrets in an error, and cuts its message only then. Cut first, the message could end with the beginning of
-    /// a secret, which is no match; and hiding beginnings, too, would show a client that sends guesses which of them is right.
+    /// Hides the secrets in an error, and cuts its message only then. Cut first, the message could end with the
+    /// beginning of a secret, which is no match; and hiding beginnings, too, would show a client that sends guesses
+    /// which of them is right.
     pub fn hide_in_error(&self, error: &mut ApiError) {
         self.hide_in_text(&mut error.message);
         error.message = shorten(&error.message);

@@ -1,7 +1,7 @@
 //! Puts the events of a stream in sequence, for dialects whose items or blocks must not overlap.
 //!
-//! In OpenAI's dialect the pieces of several calls, and text, may be interleaved, and no event says that a call has ended.
-//! Here a call is open until its arguments are whole JSON; all other events wait until then, in order.
+//! In OpenAI's dialect the pieces of several calls, and text, may be interleaved, and no event says that a call has
+//! ended. Here a call is open until its arguments are whole JSON; other content waits until then, in order.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};

@@ -12,9 +12,9 @@ use super::Target;
 use crate::config::MaxTokensField;
 use crate::protocol::{ApiError, Dialect};
 
-/// The client's own body for a backend of the same dialect. Only these change: `model`; at OpenAI's the name of the field
-/// that bounds the answer, and the wish for a stream's usage, by which the answer is priced; and what is said of tools
-/// where there are none, which is left out. Every other byte stays.
+/// The client's own body for a backend of the same dialect. Only these change: `model`; at OpenAI's the name of the
+/// field that bounds the answer, and the wish for a stream's usage, by which the answer is priced; and what is said of
+/// tools where there are none, which is left out. Every other byte stays.
 ///
 /// # Errors
 ///
@@ -60,13 +60,14 @@ pub fn passthrough_request(target: &Target<'_>, body: &[u8], stream: bool) -> Re
 
 /// Which of the fields speak of tools where the request has none, and are left out. Vendors refuse them, each its own
 /// (OpenAI `tool_choice` and `parallel_tool_calls`, Anthropic `tool_choice`, DeepSeek an empty list of tools), and
-/// translated requests go without them: whether the request is answered must not depend on the chosen model. A choice that
-/// demands a call stays.
+/// translated requests go without them: whether the request is answered must not depend on the chosen model. A choice
+/// that demands a call stays.
 fn idle(dialect: Dialect, body: &[u8], fields: &[Field]) -> Vec<bool> {
     let written = |field: &Field| &body[field.value.clone()];
     let is_toolless = |field: &Field| match field.key.as_str() {
         "tools" => is_empty_list(written(field)) || written(field) == b"null",
-        // The older form of tools, and a field that brings tools of its own: the vendor is to judge what goes with these.
+        // The older form of tools, and a field that brings tools of its own: the vendor is to judge what goes with
+        // these.
         "functions" | "mcp_servers" => false,
         _ => true,
     };

@@ -86,8 +86,8 @@ impl StreamDecoder {
         self
     }
 
-    /// For a stream whose bytes the client gets themselves: frames that cannot be read are skipped, since the client may
-    /// understand them.
+    /// For a stream whose bytes the client gets themselves: frames that cannot be read are skipped, since the client
+    /// may understand them.
     pub fn lenient(mut self) -> Self {
         self.state.lenient = true;
         self

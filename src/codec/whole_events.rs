@@ -1,5 +1,5 @@
-//! Passes a vendor's server-sent events on byte for byte, but only whole ones: an event of the gateway's own (the stream broke
-//! off) then never follows half an event, where no client could read it.
+//! Passes a vendor's server-sent events on byte for byte, but only whole ones: an event of the gateway's own (the
+//! stream broke off) then never follows half an event, where no client could read it.
 //!
 //! The usage event of OpenAI's dialect is taken out for a client that did not ask for it: the gateway always does.
 

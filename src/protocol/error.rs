@@ -46,7 +46,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Whether the request itself is at fault, so that another model or another try would change nothing.
+    /// Whether the request itself is at fault, so that neither another model nor another try is worthwhile.
     pub fn is_requests_fault(self) -> bool {
         matches!(self, Self::InvalidRequest | Self::ContentFilter)
     }

@@ -63,8 +63,8 @@ impl StreamEvent {
         )
     }
 
-    /// Whether a client has something to read or to do, as [`Part::says_something`](super::Part::says_something) says of
-    /// a whole answer's parts.
+    /// Whether a client has something to read or to do, as [`Part::says_something`](super::Part::says_something) says
+    /// of a whole answer's parts.
     pub fn says_something(&self) -> bool {
         match self {
             Self::Text(text) | Self::Refusal(text) => !text.trim().is_empty(),

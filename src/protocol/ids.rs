@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 /// The name of a model as *this gateway* lists it (`gpt-4o`), which is also the name of its arm.
 ///
-/// It is neither the id by which the upstream knows the model (`upstream` in the configuration) nor an alias: aliases are
-/// resolved to a `ModelName` once, when a request arrives.
+/// It is neither the id by which the upstream knows the model (`upstream` in the configuration) nor an alias: aliases
+/// are resolved to a `ModelName` once, when a request arrives.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ModelName(Arc<str>);

@@ -11,8 +11,8 @@ pub(super) enum Literal<'a> {
     Number(&'a str, Option<&'a str>),
 }
 
-/// Calls `visit` with every literal of `json` in order, however deep it stands. Unlike a parser it also sees both values
-/// of a field that is written twice.
+/// Calls `visit` with every literal of `json` in order, however deep it stands. Unlike a parser it also sees both
+/// values of a field that is written twice.
 pub(super) fn each<'a>(json: &'a str, mut visit: impl FnMut(Literal<'a>)) {
     let bytes = json.as_bytes();
     let mut at = 0;

@@ -131,7 +131,8 @@ pub enum Part {
         /// Prompt-cache marker, as written.
         cache_control: Option<Value>,
     },
-    /// The model's reasoning. It must go back to its vendor unchanged inside a tool loop, and is never part of the text.
+    /// The model's reasoning. It must go back to its vendor unchanged inside a tool loop, and is never part of the
+    /// text.
     Thinking {
         /// The reasoning; may be empty where the vendor hides it.
         text: String,

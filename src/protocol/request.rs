@@ -70,7 +70,7 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// Whether anything differs from what vendors do by default. `stop` and `seed` do not count: no model refuses them.
+    /// Whether anything differs from what vendors do by default. `stop` and `seed` do not count.
     pub fn is_unusual(&self) -> bool {
         let other_than = |usual: f64| move |wanted: f64| wanted != usual;
         self.temperature.is_some_and(other_than(1.0))
@@ -135,7 +135,7 @@ pub enum Effort {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RoutingOptions {
-    /// What to optimise for; where absent, the configuration says.
+    /// What to optimise for; where absent, the model's name (`auto:cost`), a rule or the configuration says.
     pub objective: Option<Objective>,
     /// Only these models.
     pub models: Option<Vec<String>>,

@@ -20,8 +20,8 @@ const MAX_UNESCAPES: usize = 3;
 const MIN_BASE64_BYTES: usize = 256;
 
 /// Words of the wire formats and of JSON Schema: as field names and as enumerated values they say nothing about a
-/// request's content. From the parameter types of OpenAI's and Anthropic's own Python libraries (November 2026), Ollama's
-/// options, vLLM's parameters, and JSON Schema (draft 2020-12).
+/// request's content. From the parameter types of OpenAI's and Anthropic's own Python libraries (November 2026),
+/// Ollama's options, vLLM's parameters, and JSON Schema (draft 2020-12).
 static GRAMMAR: LazyLock<HashSet<&str>> =
     LazyLock::new(|| include_str!("grammar.txt").split_whitespace().chain(MEASURES.iter().copied()).collect());
 
@@ -31,10 +31,10 @@ static MEASURES: LazyLock<HashSet<&str>> =
 
 impl ChatRequest {
     /// Every text that would be sent, each once: the messages with tool arguments and results, then tools, the answer's
-    /// schema, unknown fields and everything else that the client words. Field names are included, and all numbers, these
-    /// as one text. Where the client's `body` itself may be sent, everything in it is included, understood here or not.
-    /// A text with escapes stands there again without them. The content of images and files is left out, and so is the
-    /// model's name.
+    /// schema, unknown fields and everything else that the client words. Field names are included, and all numbers,
+    /// these as one text. Where the client's `body` itself may be sent, everything in it is included, understood here
+    /// or not. A text with escapes stands there again without them. The content of images and files is left out, and so
+    /// is the model's name.
     pub fn texts<'a>(&'a self, body: Option<&'a [u8]>) -> HashSet<Cow<'a, str>> {
         let mut texts = Texts::default();
         self.messages.iter().for_each(|message| texts.message(message));
@@ -92,8 +92,8 @@ impl<'a> Texts<'a> {
         }
     }
 
-    /// Adds a number. A body can hold a million of them, so they form one text, each ended by `;` and a line break, which
-    /// neither `\s` nor `.` of a pattern matches across.
+    /// Adds a number. A body can hold a million of them, so they form one text, each ended by `;` and a line break,
+    /// which neither `\s` nor `.` of a pattern matches across.
     fn number(&mut self, number: &str) {
         // Writing to a String does not fail.
         let _ = writeln!(self.numbers, "{number};");

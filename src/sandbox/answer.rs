@@ -169,8 +169,8 @@ fn call(query: &Query, dice: Dice) -> Option<(String, String, Value)> {
     Some((id, name.clone(), Example::of(schema, dice)))
 }
 
-/// The last JSON schema in a prompt's text, `{}` if there is none: clients put it there where the dialect has no field for
-/// it.
+/// The last JSON schema in a prompt's text, `{}` if there is none: clients put it there where the dialect has no field
+/// for it.
 pub(super) fn schema_in(prompt: &str) -> Value {
     /// Braces that are tried as the beginning of a schema.
     const MAX_TRIES: usize = 1000;

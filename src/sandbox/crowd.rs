@@ -1,4 +1,5 @@
-//! Sends the requests of a [`World`]'s users to a gateway: `/api/chat` to ask, `/api/feedback` to rate, as any client would.
+//! Sends the requests of a [`World`]'s users to a gateway: `/api/chat` to ask, `/api/feedback` to rate, as any client
+//! would.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! An upstream that always gives the same answer, as fast as a socket allows: benchmarks put it behind the gateway.
 //!
 //! It speaks just enough HTTP/1.1: requests with `content-length` on keep-alive connections. The answer is in OpenAI's
-//! format, streamed where the request says `"stream":true`. Each piece is written on its own, as vendors do. An optional wait
-//! before each answer keeps many requests in flight at once.
+//! format, streamed where the request says `"stream":true`. Each piece is written on its own, as vendors do. An
+//! optional wait before each answer keeps many requests in flight at once.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;

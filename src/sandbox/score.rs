@@ -1,9 +1,11 @@
-//! The result of a run, and the results that other ways to choose would have had: the part of a demo that knows the truth.
+//! The result of a run, and the results that other ways to choose would have had: the part of a demo that knows the
+//! truth.
 //!
 //! Pure. For each visit the world gives the probability that the user likes each model's answer; prices give what that
-//! answer would have cost (answers are equally long for all models). **Reward** is the probability of being liked minus the
-//! cost, weighted by the gateway's own objective. **Regret** is the distance to the oracle's reward: the oracle takes the
-//! model with the highest reward at each visit, which nobody can know beforehand. Latency is left out, as in [`World`].
+//! answer would have cost (answers are equally long for all models). **Reward** is the probability of being liked minus
+//! the cost, weighted by the gateway's own objective. **Regret** is the distance to the oracle's reward: the oracle
+//! takes the model with the highest reward at each visit, which nobody can know beforehand. Latency is left out, as in
+//! [`World`].
 
 use std::collections::BTreeMap;
 

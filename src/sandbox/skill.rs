@@ -1,10 +1,10 @@
 //! How good the sandbox's models *pretend* to be: the truth that a demo's learner has to discover.
 //!
-//! A skill is a logit: at 0 a user likes half of the answers to a prompt of medium difficulty, at 2 the user likes 88 %. It is
-//! the sum of the model's general ability, its strength or weakness at the task, and its loss in other languages than
-//! English. The numbers are invented so that routing pays: expensive models are best on hard prompts, cheap ones as good on
-//! easy ones, some have a speciality, and no model is best at everything. They say nothing about the real models of these
-//! names.
+//! A skill is a logit: at 0 a user likes half of the answers to a prompt of medium difficulty, at 2 the user likes 88
+//! %. It is the sum of the model's general ability, its strength or weakness at the task, and its loss in other
+//! languages than English. The numbers are invented so that routing pays: expensive models are best on hard prompts,
+//! cheap ones as good on easy ones, some have a speciality, and no model is best at everything. They say nothing about
+//! the real models of these names.
 
 use std::collections::BTreeMap;
 

@@ -1,14 +1,14 @@
 //! Simulated users: who asks what next, whether they like the answer, and whether and when they rate it.
 //!
 //! A [`World`] is a pure function of its seed. `visit(n)` is the n-th question: a kind of user and a prompt.
-//! `chance(visit, model)` is the true probability that this user likes this model's answer, which a demo may use to compute
-//! regret and a learner never sees. `verdict(visit, model)` is one draw from it, with a rating if the user gives one: late,
-//! coarse, and more likely from annoyed users, as in life. The draw for a visit uses one number for all models (common
-//! random numbers), so a better model never loses by luck.
+//! `chance(visit, model)` is the true probability that this user likes this model's answer, which a demo may use to
+//! compute regret and a learner never sees. `verdict(visit, model)` is one draw from it, with a rating if the user
+//! gives one: late, coarse, and more likely from annoyed users, as in life. The draw for a visit uses one number for
+//! all models (common random numbers), so a better model never loses by luck.
 //!
-//! The world may change on the way ([`Drift`]): a model gets worse, more expensive or starts to fail. Changes happen at a
-//! visit, not at a time, so that a fast machine and a slow one see the same world. Latency does not enter the verdict: it
-//! is part of the routing objective.
+//! The world may change on the way ([`Drift`]): a model gets worse, more expensive or starts to fail. Changes happen at
+//! a visit, not at a time, so that a fast machine and a slow one see the same world. Latency does not enter the
+//! verdict: it is part of the routing objective.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! Fits a body in Anthropic's dialect to a model that refuses some of what the dialect can say, and removes other vendors'
-//! reasoning from a conversation that goes on here.
+//! Fits a body in Anthropic's dialect to a model that refuses some of what the dialect can say, and removes other
+//! vendors' reasoning from a conversation that goes on here.
 //!
-//! Both translated bodies and clients' own go through [`adapt`]; [`takes`] tells whether a client's own needs it. All other
-//! fields stay.
+//! Both translated bodies and clients' own go through [`adapt`]; [`takes`] tells whether a client's own needs it. All
+//! other fields stay.
 
 use serde_json::{Map, Value, json};
 
@@ -116,7 +116,8 @@ fn budget_for(effort: Effort) -> u64 {
     }
 }
 
-/// Removes other vendors' reasoning, which Anthropic refuses without its own signature, and turns that held nothing else.
+/// Removes other vendors' reasoning, which Anthropic refuses without its own signature, and turns that held nothing
+/// else.
 fn remove_unsigned(body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     let Some(turns) = body.get_mut("messages").and_then(Value::as_array_mut) else { return };
     for (index, turn) in turns.iter_mut().enumerate() {

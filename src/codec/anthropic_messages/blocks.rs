@@ -1,4 +1,4 @@
-//! Anthropic's content blocks <-> [`Part`]s. Blocks of unknown types, and known ones with fields that a part cannot hold, are
+//! Anthropic's content blocks <-> [`Part`]s. Blocks of unknown types, texts with citations and images by file id are
 //! kept as written.
 
 use serde_json::{Map, Value, json};

@@ -1,7 +1,8 @@
 //! Ids of tool calls as Anthropic takes them: letters, digits, `_` and `-`, each id once in a conversation.
 //!
-//! Other vendors' ids may hold any character, and some servers number their calls anew in every answer. So calls are renamed
-//! where necessary, in the order of the conversation, and a result belongs to the first call of its id that has none yet.
+//! Other vendors' ids may hold any character, and some servers number their calls anew in every answer. So calls are
+//! renamed where necessary, in the order of the conversation, and a result belongs to the first call of its id that has
+//! none yet.
 
 use std::collections::{HashMap, VecDeque};
 

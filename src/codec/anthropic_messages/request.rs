@@ -1,7 +1,7 @@
 //! Anthropic's request <-> [`ChatRequest`].
 //!
-//! Reading: `system` becomes a first turn, blocks become parts, unknown fields go to `leftovers` and `extensions`. Writing:
-//! turns alternate, tool results stand first in theirs, and [`adapt`] then leaves out what the model refuses.
+//! Reading: `system` becomes a first turn, blocks become parts, unknown fields go to `leftovers` and `extensions`.
+//! Writing: turns alternate, tool results stand first in theirs, and [`adapt`] then leaves out what the model refuses.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -94,8 +94,8 @@ fn turn(mut fields: Object, leftovers: &mut Map<String, Value>) -> Result<Messag
     Ok(Message { role, parts, name: None })
 }
 
-/// Whether this is the billing note that Claude Code puts before the system prompt. The note is no instruction and differs
-/// every time: kept, it would make each turn a new conversation and defeat other vendors' prompt caches.
+/// Whether this is the billing note that Claude Code puts before the system prompt. The note is no instruction and
+/// differs every time: kept, it would make each turn a new conversation and defeat other vendors' prompt caches.
 fn is_billing(part: &Part) -> bool {
     matches!(part, Part::Text { text, .. } if text.starts_with("x-anthropic-billing-header:"))
 }
@@ -226,7 +226,7 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
         _ => None,
     };
     obstacles::refused_part(client, request, refused)
-        .or_else(|| obstacles::lost_extension(request, Dialect::Anthropic))
+        .or_else(|| obstacles::untranslatable_extension(request, Dialect::Anthropic))
 }
 
 /// Writes a request.
@@ -425,7 +425,7 @@ fn encode_output(
     let mut config = Map::new();
     if let Some(reasoning) = &request.reasoning {
         // A demanded call and thinking exclude each other.
-        if target.reasoning && !(request.must_call() && !reasoning.is_off()) {
+        if target.reasoning && (reasoning.is_off() || !request.must_call()) {
             encode_reasoning(reasoning, out, &mut config);
         } else if !reasoning.is_off() {
             dropped.push("reasoning".into());

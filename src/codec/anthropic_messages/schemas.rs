@@ -1,7 +1,7 @@
 //! JSON schemas as Anthropic takes them ("Structured outputs", "Tool use", docs.anthropic.com).
 //!
-//! An answer's schema must close every object and may have no bounds (`minimum`, `maxLength`): these go into the description,
-//! as the vendor's own libraries do. A tool's schema must be an object at the top.
+//! An answer's schema must close every object and may have no bounds (`minimum`, `maxLength`): these go into the
+//! description, as the vendor's own libraries do. A tool's schema must be an object at the top.
 
 use serde_json::{Map, Value, json};
 
@@ -111,8 +111,8 @@ fn is_object(fields: &Map<String, Value>) -> bool {
     named || fields.contains_key("properties")
 }
 
-/// The schema of a tool's arguments as Anthropic takes it, and whether something was lost: an object without `anyOf`, `oneOf`
-/// and `allOf` at the top. The properties of these stay, as optional ones.
+/// The schema of a tool's arguments as Anthropic takes it, and whether something was lost: an object without `anyOf`,
+/// `oneOf` and `allOf` at the top. The properties of these stay, as optional ones.
 pub(super) fn of_arguments(schema: &Value) -> (Value, bool) {
     let mut fields = schema.as_object().cloned().unwrap_or_default();
     let choices: Vec<Value> =

@@ -1,4 +1,5 @@
-//! Anthropic's streamed answer <-> events: `message_start`, blocks that open and close, `message_delta`, `message_stop`.
+//! Anthropic's streamed answer <-> events: `message_start`, blocks that open and close, `message_delta`,
+//! `message_stop`.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-//! The native request -> [`ChatRequest`]. Unknown fields are errors: no vendor reads this dialect, so nobody else could.
+//! The native request -> [`ChatRequest`]. Unknown fields are errors: no vendor reads this dialect, so nobody else
+//! could.
 
 use serde_json::Map;
 
@@ -10,7 +11,7 @@ use crate::protocol::{ApiError, ChatRequest, Objective, Reasoning, RoutingOption
 const COUNTS: [&str; 3] = ["max_tokens", "top_k", "seed"];
 
 /// The hint for clients of Ollama, which has another `/api/chat`.
-pub const NO_OLLAMA: &str = "this is no Ollama server: take its models by OpenAI's API, with /v1 behind the address";
+pub const NO_OLLAMA: &str = "this is no Ollama server: use its models through OpenAI's API, at this address with /v1";
 
 /// Fields by which clients of Ollama are recognised.
 const OF_OLLAMA: [&str; 5] = ["format", "images", "keep_alive", "options", "think"];

@@ -1,7 +1,7 @@
 //! [`ChatRequest`] -> Ollama's request.
 //!
-//! Tool results are turns of their own, images stand beside the text, sampling goes into `options`, and a call that must be
-//! made is asked for by [`forced`]. The context window is sized to the request.
+//! Tool results are turns of their own, images stand beside the text, sampling goes into `options`, and a call that
+//! must be made is asked for by [`forced`]. The context window is sized to the request.
 
 use std::collections::HashMap;
 
@@ -28,7 +28,8 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
         Part::Foreign { kind, .. } if documents::words(part).is_none() => Some(kind.clone()),
         _ => None,
     };
-    obstacles::refused_part(client, request, refused).or_else(|| obstacles::lost_extension(request, Dialect::Ollama))
+    obstacles::refused_part(client, request, refused)
+        .or_else(|| obstacles::untranslatable_extension(request, Dialect::Ollama))
 }
 
 /// Writes a request.
@@ -111,12 +112,12 @@ const DEFAULT_WINDOW: u32 = 4096;
 /// Tokens reserved for an answer whose length the client does not limit.
 const ANSWER_ROOM: u32 = 1024;
 
-/// Tokens reserved for an answer at most: programs allow far more than they get (Claude Code 32,000 tokens and up), and the
-/// server allocates memory for the whole window.
+/// Tokens reserved for an answer at most: programs allow far more than they get (Claude Code 32,000 tokens and up), and
+/// the server allocates memory for the whole window.
 const MAX_ANSWER_ROOM: u32 = 4096;
 
-/// The context window that the request needs, in tokens, where that is more than the default. A power of two, because the
-/// server reloads the model whenever the window changes.
+/// The context window that the request needs, in tokens, where that is more than the default. A power of two, because
+/// the server reloads the model whenever the window changes.
 fn window(target: &Target<'_>, max_tokens: Option<u32>) -> Option<u32> {
     let most = target.context?;
     // The estimate may be a quarter too low.

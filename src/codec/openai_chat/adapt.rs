@@ -1,8 +1,8 @@
-//! Fits a body in OpenAI's dialect to a provider that takes less than OpenAI ([`Quirks`](crate::config::Quirks)), and to a
-//! model that refuses some of what the dialect can say ([`Refusal`]).
+//! Fits a body in OpenAI's dialect to a provider that takes less than OpenAI ([`Quirks`](crate::config::Quirks)), and
+//! to a model that refuses some of what the dialect can say ([`Refusal`]).
 //!
-//! Both translated bodies and clients' own go through [`adapt`]; [`takes`] tells whether a client's own needs it. All other
-//! fields stay.
+//! Both translated bodies and clients' own go through [`adapt`]; [`takes`] tells whether a client's own needs it. All
+//! other fields stay.
 
 use serde_json::{Map, Value, json};
 
@@ -69,8 +69,8 @@ pub(super) fn thinks(target: &Target<'_>) -> bool {
     target.quirks.reasoning_effort && target.reasoning && !target.refuses(Refusal::ThinkingEffort)
 }
 
-/// Whether `target` refuses the request unless thinking is switched off: some models do not think where there are tools,
-/// others not where they must call one.
+/// Whether `target` refuses the request unless thinking is switched off: some models do not think where there are
+/// tools, others not where they must call one.
 pub(super) fn must_not_think(target: &Target<'_>, request: &ChatRequest) -> bool {
     let tools = !request.tools.is_empty() || request.extensions.contains_key("tools");
     let beside_tools = tools && thinks(target) && target.refuses(Refusal::ThinkingWithTools);

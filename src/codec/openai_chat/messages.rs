@@ -6,8 +6,8 @@ use super::super::documents::{self, Pdf};
 use super::super::json::{Object, unknown, wrong};
 use crate::protocol::{ApiError, ImageSource, Message, Part, Role, Tool, ToolChoice};
 
-/// Reads `messages`. Neighbouring tool results become one user turn, as in Anthropic's dialect. Unknown fields are noted
-/// in `leftovers`.
+/// Reads `messages`. Neighbouring tool results become one user turn, as in Anthropic's dialect. Unknown fields are
+/// noted in `leftovers`.
 pub(crate) fn decode(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> Result<Vec<Message>, ApiError> {
     let mut messages: Vec<Message> = Vec::with_capacity(values.len());
     let mut after_tool = false;
@@ -224,8 +224,8 @@ fn turn(role: &str, content: Value, message: &Message) -> Value {
     turn
 }
 
-/// Writes a user's turn. Tool results become turns of their own, which hold only text. Everything else, with the images and
-/// files of results, becomes another turn, which is left in `beside` where there are results.
+/// Writes a user's turn. Tool results become turns of their own, which hold only text. Everything else, with the images
+/// and files of results, becomes another turn, which is left in `beside` where there are results.
 fn encode_user(
     message: &Message,
     path: &str,

@@ -52,7 +52,8 @@ struct CompletionDetails {
 }
 
 impl WireUsage {
-    /// Tokens of the answer with reasoning, which xAI and Gemini count in `total_tokens` but not in `completion_tokens`.
+    /// Tokens of the answer with reasoning, which xAI and Gemini count in `total_tokens` but not in
+    /// `completion_tokens`.
     fn output(&self) -> u64 {
         let beside = |prompt| count(self.total_tokens).saturating_sub(count(Some(prompt)));
         count(self.completion_tokens).max(self.prompt_tokens.map_or(0, beside))
@@ -117,8 +118,8 @@ fn real_reason(reason: Option<String>) -> Option<String> {
     reason.filter(|reason| !matches!(reason.as_str(), "" | "null"))
 }
 
-/// The finish reason of a vendor's word. Vendors say "stop" also after a call that was forced, hence `any_call`, and after a
-/// refusal, hence `refuses`.
+/// The finish reason of a vendor's word. Vendors say "stop" also after a call that was forced, hence `any_call`, and
+/// after a refusal, hence `refuses`.
 pub(super) fn finish_of(text: &str, any_call: bool, refuses: bool) -> FinishReason {
     match text {
         "stop" | "eos" if any_call => FinishReason::ToolCalls,

@@ -1,7 +1,7 @@
 //! OpenAI's request <-> [`ChatRequest`].
 //!
-//! Reading: turns are read by [`messages`], unknown fields go to `leftovers` and `extensions`. Writing: [`adapt`] then changes
-//! or leaves out what the provider or the model refuses.
+//! Reading: turns are read by [`messages`], unknown fields go to `leftovers` and `extensions`. Writing: [`adapt`] then
+//! changes or leaves out what the provider or the model refuses.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -199,7 +199,8 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
         }
         _ => None,
     };
-    obstacles::refused_part(client, request, refused).or_else(|| obstacles::lost_extension(request, Dialect::OpenAi))
+    obstacles::refused_part(client, request, refused)
+        .or_else(|| obstacles::untranslatable_extension(request, Dialect::OpenAi))
 }
 
 /// Writes a request.

@@ -1,5 +1,5 @@
-//! The schemas that OpenAI can enforce ("Structured outputs", platform.openai.com): a subset of JSON Schema. A request that
-//! says `strict` with any other schema is refused as a whole.
+//! The schemas that OpenAI can enforce ("Structured outputs", platform.openai.com): a subset of JSON Schema. A request
+//! that says `strict` with any other schema is refused as a whole.
 
 use std::collections::BTreeSet;
 

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-/// The repeated fields, as the request has them. Absent ones get OpenAI's default, or null where it depends on the model.
+/// The repeated fields, as the request has them. Absent ones get OpenAI's default, or null where it depends on the
+/// model.
 pub(crate) fn of(body: &[u8]) -> Map<String, Value> {
     // Raw values: the conversation may be long and is not parsed.
     let given: HashMap<String, &RawValue> = serde_json::from_slice(body).unwrap_or_default();

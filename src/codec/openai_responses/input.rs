@@ -26,8 +26,8 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// The turns with results moved right behind their calls, and the index of each turn's first item. This dialect finds
-    /// results by id, wherever they stand (Codex puts a hook's note before some); other dialects do not.
+    /// The turns with results moved right behind their calls, and the index of each turn's first item. This dialect
+    /// finds results by id, wherever they stand (Codex puts a hook's note before some); other dialects do not.
     pub(super) fn in_order(self) -> (Vec<Message>, Vec<usize>) {
         let mut turns: Vec<_> = self.places.into_iter().zip(self.messages.into_iter().zip(self.items)).collect();
         turns.sort_by_key(|(place, _)| *place);
@@ -102,7 +102,7 @@ impl Turns {
             _ => {
                 let known = "message, function_call, function_call_output, custom_tool_call, custom_tool_call_output, \
                              additional_tools, reasoning";
-                let told = "what tools leave that a vendor runs itself means nothing to another: leave it out";
+                let told = "items of tools that a vendor runs itself mean nothing to another vendor: leave them out";
                 let mut error = unknown(&fields.at("type"), known);
                 error.message = format!("{}; {told}", error.message);
                 return Err(error);
@@ -202,8 +202,8 @@ fn part(mut fields: Object, leftovers: &mut Map<String, Value>) -> Result<Part, 
     Ok(part)
 }
 
-/// Reads a file: one inside the request into the form of chat completions, one by URL into Anthropic's `document`, since no
-/// other dialect has that.
+/// Reads a file: one inside the request into the form of chat completions, one by URL into Anthropic's `document`,
+/// since no other dialect has that.
 fn file(fields: &mut Object) -> Result<Part, ApiError> {
     let name = fields.string("filename")?;
     if let Some(url) = fields.string("file_url")? {
@@ -225,8 +225,8 @@ fn foreign(kind: &str, value: Value) -> Part {
     Part::Foreign { kind: kind.into(), value }
 }
 
-/// Reads a `reasoning` item. Encrypted content of another gateway or vendor is of no use here: it stays in `fields`, to be
-/// noted as lost, and its readable text is taken away with it.
+/// Reads a `reasoning` item. Encrypted content of another gateway or vendor is of no use here: it stays in `fields`, to
+/// be noted as lost, and its readable text is taken away with it.
 fn reasoning(fields: &mut Object) -> Option<Part> {
     let thought = fields.understood("encrypted_content", |sealed| sealed::open(sealed.as_str()?));
     if thought.is_some() || fields.peek("encrypted_content").is_some() {

@@ -64,8 +64,8 @@ impl Item {
         }
     }
 
-    /// The item's status in an answer whose last item has the status `last`. Calls may be interleaved, so an answer that
-    /// breaks off can cut several of them; a call with broken arguments is incomplete however the answer ends.
+    /// The item's status in an answer whose last item has the status `last`. Calls may be interleaved, so an answer
+    /// that breaks off can cut several of them; a call with broken arguments is incomplete however the answer ends.
     pub(super) fn status<'a>(&self, last: &'a str, at_the_end: bool) -> &'a str {
         match self {
             Self::Call { arguments, .. } if arguments.is_empty() => last,

@@ -1,14 +1,14 @@
 //! OpenAI Responses ("API reference: Responses", "Streaming events", platform.openai.com), spoken to clients.
 //!
 //! What is particular: a conversation is a list of items, in which reasoning, calls and their results stand beside the
-//! messages; tools and schemas are not nested in a further object; an answer repeats fields of its request; a stream opens
-//! and closes every item and every part of one, numbers its events, and ends without `[DONE]`.
+//! messages; tools and schemas are not nested in a further object; an answer repeats fields of its request; a stream
+//! opens and closes every item and every part of one, numbers its events, and ends without `[DONE]`.
 //!
-//! Custom tools take plain text, see [`custom`]. Tools may also come among the items (Codex): of several tools with one name
-//! the last one counts.
+//! Custom tools take plain text, see [`custom`]. Tools may also come among the items (Codex): of several tools with one
+//! name the last one counts.
 //!
-//! OpenAI can store conversations, answers and prompts, and run tools of its own. The gateway does neither: a request that
-//! needs it is refused with what to do instead. Reasoning travels through the client, see [`sealed`].
+//! OpenAI can store conversations, answers and prompts, and run tools of its own. The gateway does neither: a request
+//! that needs it is refused with what to do instead. Reasoning travels through the client, see [`sealed`].
 
 mod custom;
 mod echo;

@@ -1,7 +1,7 @@
 //! The Responses request -> [`ChatRequest`].
 //!
-//! `input` is read by [`Turns`]; tools in namespaces get the names that other dialects know; fields that need something stored
-//! are refused; fields that may be lost go to `leftovers`.
+//! `input` is read by [`Turns`]; tools in namespaces get the names that other dialects know; fields that need something
+//! stored are refused; fields that may be lost go to `leftovers`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -158,8 +158,8 @@ fn lose(fields: &mut Object, leftovers: &mut Map<String, Value>) {
     }
 }
 
-/// Reads the tools in the list at `path`: functions, custom tools, and namespaces of both. For tools in namespaces `inside`
-/// maps the bare name to the name in other dialects; of several the first counts.
+/// Reads the tools in the list at `path`: functions, custom tools, and namespaces of both. For tools in namespaces
+/// `inside` maps the bare name to the name in other dialects; of several the first counts.
 fn tools(
     values: Vec<Value>,
     path: &str,
@@ -210,8 +210,8 @@ fn refuse_clash(tools: &[Tool], inside: &HashMap<String, String>, path: &str) ->
     match tools.iter().find(|tool| !names.insert(tool.name.as_str())) {
         Some(Tool { name, .. }) if !inside.is_empty() => {
             let told = format!(
-                "two functions would be called `{name}`, as one in a namespace is called by both names, joined: \
-                 call one of them otherwise"
+                "two functions would have the name `{name}`, since a namespace is joined with the names of its \
+                 functions: rename one of them"
             );
             Err(ApiError::invalid(told).at(path))
         }

@@ -1,8 +1,8 @@
 //! Reasoning that travels through the client.
 //!
-//! Vendors want reasoning back unchanged and signed, and this dialect has no field for a signature. Its `encrypted_content`,
-//! which clients keep and send back unread, holds the whole reasoning part. It is encoded and not encrypted: it holds
-//! nothing that the client does not get anyway.
+//! Vendors want reasoning back unchanged and signed, and this dialect has no field for a signature. Its
+//! `encrypted_content`, which clients keep and send back unread, holds the whole reasoning part. It is encoded and not
+//! encrypted: it holds nothing that the client does not get anyway.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
