@@ -69,7 +69,7 @@ pub(super) fn words(part: &Part) -> Option<String> {
     }
 }
 
-/// Such a part as a plain text part; any other part as it is.
+/// A part that is nothing but text (see [`words`]) as a plain text part; any other part as it is.
 pub(super) fn plain(part: Part) -> Part {
     let Some(text) = words(&part) else { return part };
     let Part::Foreign { value, .. } = &part else { return part };

@@ -52,11 +52,11 @@ pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Op
         Value::Array(mut all) if !all.is_empty() => all.swap_remove(0),
         value => value,
     };
-    let mut error = told(&value).unwrap_or_else(|| {
+    let mut error = parse(&value).unwrap_or_else(|| {
         // HTML from a proxy, or an empty body: of no use to a client.
         let said = if body.is_empty() { "without saying why" } else { "and what it says cannot be read" };
         let message = format!("it answers with status {status} {said}");
-        Told { code: String::new(), message, param: None, flagged: false }
+        Parsed { code: String::new(), message, param: None, flagged: false }
     });
     let kind = kind(dialect, status, &error);
     if kind == ErrorKind::ContentFilter
@@ -86,20 +86,20 @@ fn vendors_fields(kind: ErrorKind, value: &Value) -> Option<Map<String, Value>> 
     (Value::Object(fields.clone()).to_string().len() <= MAX_VENDOR_FIELDS_BYTES).then_some(fields)
 }
 
-/// Whether a body, or an event of a stream, tells an error.
-pub(super) fn is_told(value: &Value) -> bool {
+/// Whether a body, or an event of a stream, reports an error.
+pub(super) fn holds_error(value: &Value) -> bool {
     value.get("error").is_some_and(|error| !error.is_null())
 }
 
-/// The error that a body or a stream event tells although the status was 200. Its message is whole, too.
+/// The error that a body or a stream event reports although the status was 200. Its message is whole, too.
 pub(super) fn in_band(value: &Value) -> Option<ApiError> {
-    let error = told(value)?;
+    let error = parse(value)?;
     let kind = kind(Dialect::OpenAi, 200, &error);
     Some(ApiError { kind, message: error.message, param: error.param, retry_after: None, vendor: None })
 }
 
 /// What an error body says.
-struct Told {
+struct Parsed {
     /// Code, type and Anthropic's `details.error_code`, in lower case, joined by blanks.
     code: String,
     message: String,
@@ -110,7 +110,7 @@ struct Told {
 
 /// Reads the shapes in use: `{"error": {"message", "type", "code", "param"}}`, `{"error": "..."}`, `{"message": ...}`,
 /// `{"detail": ...}`.
-fn told(value: &Value) -> Option<Told> {
+fn parse(value: &Value) -> Option<Parsed> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let (error, holder) = match value.get("error") {
         Some(Value::Null) | None => (value, value.get("message").or_else(|| value.get("detail"))?),
@@ -121,7 +121,7 @@ fn told(value: &Value) -> Option<Told> {
     let codes = ["/code", "/type", "/details/error_code"].into_iter().filter_map(code);
     let code = codes.collect::<Vec<_>>().join(" ").to_lowercase();
     let flagged = ["/metadata/flagged_input", "/metadata/reasons"].iter().any(|at| error.pointer(at).is_some());
-    Some(Told { code, message, param: error.get("param").and_then(text), flagged })
+    Some(Parsed { code, message, param: error.get("param").and_then(text), flagged })
 }
 
 /// The message as one sentence: a string, or what FastAPI and Mistral write,
@@ -144,7 +144,7 @@ fn sentence(said: &Value) -> Option<String> {
     }
 }
 
-fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
+fn kind(dialect: Dialect, status: u16, error: &Parsed) -> ErrorKind {
     let says = |word: &str| error.code.contains(word);
     // Only the part that a client would see: the rest may quote the whole request.
     let message = shorten(&error.message).to_lowercase();

@@ -41,7 +41,7 @@ pub(super) fn instruction(tool: &Tool) -> String {
 /// Bytes of a call's arguments that are held back at most.
 const MAX_ARGUMENTS_BYTES: usize = 1 << 20;
 
-/// Turns the text of such an answer into the call. Not every model keeps to the schema, whatever its server says
+/// Turns an answer to [`instruction`] into the call. Not every model keeps to the schema, whatever its server says
 /// (ollama/ollama#14645), so the text is checked first: a stream's is held back until it is whole. Reasoning is not
 /// held back; after some, a failed check can only be told within the stream.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub struct ForcedCall {
 }
 
 impl ForcedCall {
-    /// The call that answers of such a backend stand for; `None` = nothing is to be turned into a call.
+    /// The call that an answer of `backend` stands for; `None` = the answer is to stay as it is.
     pub fn of(backend: Dialect, request: &ChatRequest) -> Option<Self> {
         let tool = (backend == Dialect::Ollama).then(|| tool(request)).flatten()?;
         Some(Self { name: tool.name.clone(), text: String::new(), called: false })

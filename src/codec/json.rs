@@ -212,7 +212,7 @@ pub(super) fn wrong(path: &str, wanted: &str, got: &Value) -> ApiError {
     ApiError::invalid(format!("{path} must be {wanted}, not {kind}")).at(path)
 }
 
-/// The error for a number that is no token count: broken, negative or too large.
+/// The error for a number that is fractional, negative or too large.
 pub(super) fn unfit(path: &str) -> ApiError {
     ApiError::invalid(format!("{path} must be a whole number, not negative and not too large")).at(path)
 }

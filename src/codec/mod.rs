@@ -305,7 +305,7 @@ fn without_bom(body: &[u8]) -> &[u8] {
 ///
 /// # Errors
 ///
-/// `Upstream` when the answer cannot be read; the error that it tells, where one came with a status of 200.
+/// `Upstream` when the answer cannot be read; the error that it reports, where one came with a status of 200.
 pub fn decode_response(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, ApiError> {
     let body = without_bom(body);
     match dialect {
@@ -316,9 +316,9 @@ pub fn decode_response(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, Ap
     }
 }
 
-/// Whether the body of an answer with a status of 200 tells an error.
-pub fn tells_error(body: &[u8]) -> bool {
-    serde_json::from_slice(without_bom(body)).is_ok_and(|value| errors::is_told(&value))
+/// Whether the body of an answer with a status of 200 reports an error.
+pub fn reports_error(body: &[u8]) -> bool {
+    serde_json::from_slice(without_bom(body)).is_ok_and(|value| errors::holds_error(&value))
 }
 
 /// Stands for an answer that [`decode_response`] could not read but that has the outer shape of one. A client of the
@@ -331,7 +331,7 @@ pub fn opaque_response(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
         Dialect::Anthropic => &value["content"],
         Dialect::Ollama | Dialect::Native | Dialect::Responses => return None,
     };
-    said.as_array().filter(|said| !said.is_empty() && !errors::is_told(&value)).map(|_| ChatResponse {
+    said.as_array().filter(|said| !said.is_empty() && !errors::holds_error(&value)).map(|_| ChatResponse {
         id: String::new(),
         model: String::new(),
         parts: vec![Part::text(said.to_string())],
@@ -345,7 +345,7 @@ pub fn opaque_response(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
 ///
 /// # Errors
 ///
-/// `Upstream` and false where it is none; the error that it tells, and true, where one came with a status of 200.
+/// `Upstream` and false where it is none; the error that it reports, and true, where one came with a status of 200.
 pub fn check_embeddings(body: &[u8]) -> Result<(), (ApiError, bool)> {
     #[derive(Deserialize)]
     struct Wire {
@@ -362,7 +362,7 @@ pub fn check_embeddings(body: &[u8]) -> Result<(), (ApiError, bool)> {
         Ok(Wire { error, data: Some(_) }) if error.as_ref().is_none_or(says_nothing) => Ok(()),
         _ => {
             let said: Value = serde_json::from_slice(body).unwrap_or_default();
-            let error = errors::is_told(&said).then(|| errors::in_band(&said)).flatten();
+            let error = errors::holds_error(&said).then(|| errors::in_band(&said)).flatten();
             Err(error.map_or_else(|| (unreadable(), false), |error| (error, true)))
         }
     }
@@ -440,7 +440,7 @@ pub fn encode_token_count(tokens: u32) -> Bytes {
     Bytes::from(format!("{{\"input_tokens\":{tokens}}}"))
 }
 
-/// Parses an answer's body; where that fails, the error that the body tells.
+/// Parses an answer's body; where that fails, the error that the body reports.
 fn parse_answer<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).or_else(|_| {
         let value: Value = serde_json::from_slice(body).map_err(|_| unreadable())?;

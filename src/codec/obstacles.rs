@@ -138,7 +138,7 @@ pub(super) fn refused_extension(request: &ChatRequest, cannot: &BTreeSet<String>
     all.find(|(key, value)| cannot.contains(*key) && !is_default(request, key, value)).map(|(key, _)| short(key))
 }
 
-/// A client's own word, cut: it is told for each model that is left out, and kept in the decision log.
+/// A client's own word, cut: it is repeated for each model that is excluded, and kept in the decision log.
 fn short(word: &str) -> String {
     cut(word, 64)
 }

@@ -168,7 +168,7 @@ fn what_builds_on_something_kept_is_refused_with_what_to_do_instead() {
         ),
         (json!({ "input": [{ "type": "item_reference", "id": "msg_1" }] }), "input[0].id", "send the item itself"),
         (json!({ "input": [{ "id": "msg_1" }] }), "input[0].id", "send the item itself"),
-        (json!({ "input": [{ "type": "web_search_call", "id": "ws_1" }] }), "input[0].type", "leave it out"),
+        (json!({ "input": [{ "type": "web_search_call", "id": "ws_1" }] }), "input[0].type", "leave them out"),
         (
             json!({ "input": [{ "role": "user", "content": [{ "type": "input_file", "file_id": "f" }] }] }),
             "input[0].content[0].file_id",

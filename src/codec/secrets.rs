@@ -10,7 +10,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::errors::{is_told, shorten};
+use super::errors::{holds_error, shorten};
 use super::lines::{BYTE_ORDER_MARK, Events};
 use super::whole_events::first_end;
 use crate::protocol::ApiError;
@@ -161,7 +161,7 @@ fn secret_parts<'h>(name: &str, value: &'h str) -> Vec<&'h str> {
 fn is_of_an_answer(said: &Value) -> bool {
     let has_choices = said["choices"].as_array().is_some_and(|choices| !choices.is_empty());
     let kind = said["type"].as_str().unwrap_or_default();
-    !is_told(said) && (has_choices || kind.starts_with("content_block_") || kind.starts_with("message_"))
+    !holds_error(said) && (has_choices || kind.starts_with("content_block_") || kind.starts_with("message_"))
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ enum DialectDecoder {
 enum End {
     Open,
     Finished,
-    /// The upstream told an error in its stream.
+    /// The upstream reported an error in its stream.
     Refused,
     Broken,
     /// The answer is not the call that was forced.
@@ -128,7 +128,7 @@ impl StreamDecoder {
         out.push(last);
     }
 
-    /// Whether the upstream told an error in its stream, so that a client of the same dialect has seen it.
+    /// Whether the upstream reported an error in its stream, so that a client of the same dialect has seen it.
     pub fn saw_error(&self) -> bool {
         self.state.end == End::Refused
     }

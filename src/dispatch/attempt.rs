@@ -254,7 +254,7 @@ pub(super) async fn attempt(
     });
     let mut response = read.map_err(|error| {
         // A refusal told with status 200 has begun nothing.
-        if codec::tells_error(&raw) {
+        if codec::reports_error(&raw) {
             report.spare();
         }
         failed(error)

@@ -29,9 +29,9 @@ pub enum StreamEvent {
     Usage(Usage),
     /// The answer is complete.
     Finish {
-        /// Why.
+        /// Why the answer ended.
         reason: FinishReason,
-        /// The stop string that was met.
+        /// The stop string that ended the answer.
         stop_sequence: Option<String>,
     },
     /// The answer broke off.

@@ -27,9 +27,9 @@ impl Role {
 /// One turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks.
+    /// The speaker.
     pub role: Role,
-    /// What is said, in order.
+    /// The content, in order.
     pub parts: Vec<Part>,
     /// The participant's name, where the dialect has one.
     pub name: Option<String>,
@@ -146,7 +146,7 @@ pub enum Part {
     },
     /// The model declines (OpenAI `refusal`).
     Refusal {
-        /// What it says.
+        /// The refusal's text.
         text: String,
     },
     /// A part that only its own dialect knows (audio, files, documents, search results...), kept as written.

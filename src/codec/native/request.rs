@@ -1,5 +1,4 @@
-//! The native request -> [`ChatRequest`]. Unknown fields are errors: no vendor reads this dialect, so nobody else
-//! could.
+//! The native request -> [`ChatRequest`]. Unknown fields are errors: no backend would ever read them.
 
 use serde_json::Map;
 
