@@ -92,7 +92,8 @@ impl Objectives {
             Objective::Named(NamedObjective::Cost) => self.cost,
             Objective::Named(NamedObjective::Speed) => self.speed,
             Objective::Weights { cost_per_usd, latency_per_s } => {
-                let sound = |weight: f64| if weight.is_nan() { 0.0 } else { weight.clamp(0.0, Objective::HEAVIEST) };
+                let sound =
+                    |weight: f64| if weight.is_nan() { 0.0 } else { weight.clamp(0.0, Objective::MAX_WEIGHT) };
                 Weights { cost_per_usd: sound(cost_per_usd), latency_per_s: sound(latency_per_s) }
             }
         }

@@ -18,7 +18,7 @@ use super::vendor_error::attributed_to;
 use crate::codec::{self, Encoded, ForcedCall, StreamDecoder, Target};
 use crate::config::{self, Capability, Refusal};
 use crate::protocol::{
-    ApiError, ChatRequest, ChatResponse, Dialect, Effort, ErrorKind, Part, StreamEvent, ToolCallDelta, Usage,
+    ApiError, ChatRequest, ChatResponse, Dialect, ErrorKind, Part, Reasoning, StreamEvent, ToolCallDelta, Usage,
 };
 use crate::upstream::{Answer, Call, CallError, Client, Deployment, Endpoint, Model};
 
@@ -297,19 +297,18 @@ impl Attempt<'_> {
         let raw = raw.map_err(|error| self.failed(if stream { error.into() } else { deadlines.describe(error) }))?;
         let read = codec::decode_response(dialect, &raw).or_else(|error| {
             // Where bytes pass through, the client may understand what we do not.
-            let known = if self.passes() && !stream { codec::unread(dialect, &raw) } else { None };
+            let known = if self.passes() && !stream { codec::opaque_response(dialect, &raw) } else { None };
             known.ok_or(error)
         });
         let mut response = read.map_err(|error| {
             // An error with status 200: the vendor has not begun to work.
-            let body = serde_json::from_slice::<serde_json::Value>(&raw);
-            if body.is_ok_and(|body| body.get("error").is_some_and(|error| !error.is_null())) {
+            if codec::reports_error(&raw) {
                 report.clear_charge();
             }
             self.failed(error)
         })?;
         if let Some(call) = ForcedCall::of(dialect, &self.job.request) {
-            call.read(&mut response).map_err(|error| Failed { no_call: true, ..self.failed(error) })?;
+            call.apply(&mut response).map_err(|error| Failed { no_call: true, ..self.failed(error) })?;
         }
         codec::name_calls(&mut response, self.job.at_ms);
         Ok((response, raw))
@@ -320,7 +319,7 @@ impl Attempt<'_> {
         let (passes, deadlines) = (self.passes(), &self.deadlines);
         let forced = ForcedCall::of(self.dialect(), &self.job.request);
         let decoder = StreamDecoder::new(self.dialect()).asked_at(self.job.at_ms).forced(forced);
-        let mut decoder = if passes { decoder.beside() } else { decoder };
+        let mut decoder = if passes { decoder.lenient() } else { decoder };
         let mut events = Vec::new();
         let mut raw = Vec::new();
         let mut held_bytes = 0;
@@ -387,10 +386,7 @@ fn can_reason(model: &Model) -> bool {
 
 /// Whether the model may think over this request; one that cannot be told not to may do so in any case.
 pub(super) fn may_think(model: &Model, request: &ChatRequest) -> bool {
-    let told_not_to = request
-        .reasoning
-        .as_ref()
-        .is_some_and(|reasoning| reasoning.enabled == Some(false) || reasoning.effort == Some(Effort::None));
+    let told_not_to = request.reasoning.as_ref().is_some_and(Reasoning::is_off);
     can_reason(model) && (!told_not_to || model.settings.refuses.contains(&Refusal::NoThinking))
 }
 

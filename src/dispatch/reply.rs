@@ -11,7 +11,7 @@ use super::tee::Tee;
 use super::usage;
 use crate::codec::{self, AnswerMeta};
 use crate::config;
-use crate::protocol::{Dialect, OutcomeStatus, Part};
+use crate::protocol::{OutcomeStatus, Part};
 use crate::upstream::{Model, Permit};
 
 /// What a reply is made from, besides the answer itself.
@@ -32,7 +32,7 @@ impl Answering<'_> {
         let Self { model, job, settings, closing } = self;
         let deployment = permit.deployment().name.clone();
         let meta = AnswerMeta {
-            id: answer_id(job.dialect, &report),
+            id: report.decision_id().as_answer_id(job.dialect),
             model: model.name.to_string(),
             created: job.at_ms / 1000,
             native: None,
@@ -52,17 +52,6 @@ impl Answering<'_> {
     }
 }
 
-/// The answer's id, in the form of the client's dialect.
-fn answer_id(dialect: Dialect, report: &Report) -> String {
-    let id = report.decision_id();
-    match dialect {
-        Dialect::OpenAi => format!("chatcmpl-{}", id.0.as_simple()),
-        Dialect::Responses => format!("resp_{}", id.0.as_simple()),
-        Dialect::Anthropic => format!("msg_{}", id.0.as_simple()),
-        Dialect::Ollama | Dialect::Native => id.to_string(),
-    }
-}
-
 fn whole_answer(
     model: &Model,
     deployment: &str,
@@ -76,7 +65,7 @@ fn whole_answer(
     let outcome = report.outcome_mut();
     outcome.finish = Some(response.finish_reason);
     outcome.answer_id = Some(response.id.clone()).filter(|id| !id.is_empty());
-    outcome.empty = !response.parts.iter().any(says_something);
+    outcome.empty = !response.parts.iter().any(Part::says_something);
     outcome.must_be_json = json_text(job, &response.parts);
     report.first_content();
     let body = match whole.raw {
@@ -102,12 +91,4 @@ fn json_text(job: &Job, parts: &[Part]) -> Option<String> {
         _ => None,
     });
     Some(text.collect())
-}
-
-fn says_something(part: &Part) -> bool {
-    match part {
-        Part::Text { text, .. } | Part::Refusal { text } => !text.trim().is_empty(),
-        Part::ToolCall { .. } => true,
-        _ => false,
-    }
 }

@@ -259,11 +259,7 @@ impl Tee {
                 self.deadlines.content_began();
             }
             report.first_content();
-            let thinking = matches!(
-                event,
-                StreamEvent::Thinking(_) | StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_)
-            );
-            report.outcome_mut().empty &= thinking;
+            report.outcome_mut().empty &= !event.says_something();
             self.uncounted_bytes += event.answer_bytes() as u64;
         }
         let outcome = report.outcome_mut();

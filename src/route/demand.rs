@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::config::{self, Capability, Refusal};
-use crate::protocol::{ChatRequest, Needs, Part, ResponseFormat, ToolChoice};
+use crate::protocol::{ChatRequest, Needs, Part, ResponseFormat};
 
 /// Tokens counted for an image, whose size is not known: a middling one at the big vendors.
 const IMAGE_TOKENS: u32 = 1000;
@@ -36,7 +36,7 @@ impl Demand {
             any_object: request.response_format == Some(ResponseFormat::JsonObject),
             prompt_tokens: estimate_tokens(request),
             max_tokens: request.max_tokens,
-            must_call: matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))),
+            must_call: request.must_call(),
             prefilled: request.is_prefilled(),
         }
     }
@@ -150,7 +150,7 @@ fn text_bytes(value: &Value) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Message, Role};
+    use crate::protocol::{Message, Role, ToolChoice};
 
     fn request(text: &str) -> ChatRequest {
         ChatRequest { messages: vec![Message::text(Role::User, text)], ..ChatRequest::default() }

@@ -436,7 +436,7 @@ async fn a_model_that_does_not_make_the_call_it_has_to_is_asked_once_and_shut_to
         let response = gateway.post(path, body).await;
         assert_eq!(response.status(), if question == "Think" { 200 } else { 502 });
         let told = response.text().await.unwrap();
-        assert!(told.contains("the arguments of the call"), "{told}");
+        assert!(told.contains("the tool call that was demanded"), "{told}");
         assert_eq!(mock.calls(), at + 1, "the same would be said again");
     }
     assert_eq!(gateway.post(path, ask(path, "local", "Hello")).await.status(), 200);

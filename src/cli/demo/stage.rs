@@ -64,7 +64,7 @@ impl Stage {
         let dir = std::env::temp_dir().join(format!("pointsman-demo-{}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
         let sandbox = Sandbox::start(Pace::Real).await.context("the sandbox")?;
-        sandbox.talk(TALK);
+        sandbox.set_answer_tokens(TALK);
         let flag = |key: &str, value: String| ("demo".to_owned(), key.to_owned(), value);
         let mut flags: Vec<_> = SETTINGS.iter().map(|(key, value)| flag(key, (*value).to_owned())).collect();
         flags.push(flag("server.listen", format!("\"{}\"", free(proxy))));

@@ -69,7 +69,7 @@ impl Wish {
             "" => None,
             name => {
                 let words = "must be named, weighted, learned, sticky or imported";
-                Some(Mode::named(name).ok_or_else(|| ApiError::invalid(words).at("mode"))?)
+                Some(Mode::from_name(name).ok_or_else(|| ApiError::invalid(words).at("mode"))?)
             }
         };
         if let Some(status) =

@@ -236,7 +236,7 @@ impl Embedders {
                 Err(Failed { mut error, lost, .. }) => {
                     so_far.lost += u32::from(lost);
                     so_far.causes.push(error.kind);
-                    let is_wrong = matches!(error.kind, ErrorKind::InvalidRequest | ErrorKind::ContentFilter);
+                    let is_wrong = error.kind.is_requests_fault();
                     if !is_wrong {
                         soonest = soonest.into_iter().chain(error.retry_after).min();
                         error.retry_after = soonest;

@@ -81,7 +81,7 @@ async fn take(gateway: &Gateway, body: Body) -> Result<Json<Value>, ApiError> {
 /// Reads a body that arrived at `at_ms`.
 fn parse(bytes: &[u8], at_ms: i64) -> Result<FeedbackRecord, ApiError> {
     let sent: Sent = body::json(bytes)?;
-    let decision = decision(&sent.decision_id).ok_or_else(|| {
+    let decision = DecisionId::from_answer_id(&sent.decision_id).ok_or_else(|| {
         let told = "it is no id of a decision: each answer's header x-pointsman-decision has its own";
         ApiError::invalid(told).at("decision_id")
     })?;
@@ -115,12 +115,6 @@ fn parse(bytes: &[u8], at_ms: i64) -> Result<FeedbackRecord, ApiError> {
     Ok(FeedbackRecord { id, decision, at_ms, seq: 0, kind, comment: sent.comment, source })
 }
 
-/// A decision's id, as headers say it or as the id of an answer that was translated holds it.
-fn decision(text: &str) -> Option<DecisionId> {
-    let bare = ["chatcmpl-", "resp_", "msg_"].iter().find_map(|prefix| text.strip_prefix(prefix));
-    bare.unwrap_or(text).parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,16 +139,6 @@ mod tests {
         let full = parsed("\"correct\": true, \"comment\": \"yes\", \"source\": \"judge\", \"id\": \"a\"").unwrap();
         assert_eq!((full.kind, full.id.as_str()), (FeedbackKind::Correct(true), "a"));
         assert_eq!((full.source.as_str(), full.comment.as_deref()), ("judge", Some("yes")));
-    }
-
-    #[test]
-    fn a_decision_is_known_by_the_id_of_its_answer() {
-        let id: DecisionId = ID.parse().unwrap();
-        assert_eq!(decision(ID), Some(id));
-        for kind in ["chatcmpl-", "resp_", "msg_"] {
-            assert_eq!(decision(&format!("{kind}{}", id.0.as_simple())), Some(id), "{kind}");
-        }
-        assert_eq!(decision("chatcmpl-123"), None, "a vendor's own");
     }
 
     #[test]

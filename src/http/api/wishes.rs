@@ -93,10 +93,11 @@ fn unknown(wish: &str) -> ApiError {
 /// One of the names, or numbers in JSON.
 fn objective(value: &str) -> Result<Objective, ApiError> {
     let json = if value.starts_with('{') { value.into() } else { serde_json::Value::from(value).to_string() };
-    let found = serde_json::from_str(&json).ok().filter(|objective: &Objective| objective.is_sound());
+    let found = serde_json::from_str(&json).ok().filter(|objective: &Objective| objective.is_valid());
     found.ok_or_else(|| {
-        let numbers = r#"{"cost_per_usd": number, "latency_per_s": number}, each from 0 to 1000000"#;
-        wrong("objective", &format!("quality, balanced, cost, speed, or {numbers}"))
+        let numbers = r#"{"cost_per_usd": number, "latency_per_s": number}"#;
+        let most = Objective::MAX_WEIGHT;
+        wrong("objective", &format!("quality, balanced, cost, speed, or {numbers}, each from 0 to {most}"))
     })
 }
 
