@@ -8,13 +8,13 @@
 mod line;
 mod log;
 mod metrics;
-mod span;
-mod spans;
+mod trace_context;
+mod exporter;
 mod tail;
 mod writer;
 
 pub use line::Line;
 pub use log::{Guard, SPAN_TARGET, TelemetryError, check_filter, init, init_unseen};
 pub use metrics::{ClassifierFigures, DeploymentFigures, Ended, LogFigures, Metrics, Rejected};
-pub use span::{join_trace, record_words};
+pub use trace_context::{join_trace, record_words};
 pub use tail::{LEVELS, Tail, tail};
