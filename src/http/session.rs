@@ -41,7 +41,7 @@ const MAX_HASHES: usize = 2;
 /// Most addresses whose failures are counted apart.
 const MAX_ADDRESSES: usize = 4096;
 
-/// Somebody who is signed in.
+/// The session of a signed-in user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// Who.
@@ -164,7 +164,7 @@ impl SignIn {
         }
         let right = match &self.credential {
             Credential::Link => return Err(Denied::NoPassword),
-            // Digests, not passwords, are compared: the time that takes reveals nothing of the password.
+            // Digests are compared, not passwords, so that the time of the comparison reveals nothing of the password.
             Credential::Digest(known) => {
                 self.failed(address, now);
                 digest(password) == *known

@@ -165,7 +165,7 @@ impl Drop for WriterThread {
 mod tests {
     use super::*;
 
-    /// Tells what is written, once it is allowed to.
+    /// A writer that blocks until it is allowed to write, and reports what was written.
     struct Gate {
         open: Receiver<()>,
         told: SyncSender<String>,

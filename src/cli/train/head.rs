@@ -101,7 +101,7 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     if let Some(tuned) = args.finetune {
         recipe.finetune.layers = tuned;
         if tuned > 0 && args.recipe.is_none() {
-            // As training/head.toml reads: what is tuned learns through the mean of one layer.
+            // As in training/head.toml: a tuned encoder learns through the mean of one layer.
             recipe.pooling = Pooling::mean_of(4);
         }
     }

@@ -39,7 +39,7 @@ pub struct View {
     pub weight: f64,
     /// US dollars per million tokens.
     pub price: Price,
-    /// Whether a server listed it and nobody configured it.
+    /// Whether a server lists it and it is not configured.
     pub discovered: bool,
     /// Operators' changes of it.
     pub overridden: ModelOverride,

@@ -60,7 +60,7 @@ fn with_max_tokens(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
     Ok(value.to_string().into_bytes())
 }
 
-/// A healthy place of the model that counts, unless a rule keeps the prompt from it: then nobody is asked.
+/// A healthy deployment of the model that can count, unless a rule keeps the prompt from the model.
 fn vendor(
     live: &LiveConfig,
     request: &ChatRequest,

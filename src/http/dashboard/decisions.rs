@@ -89,7 +89,7 @@ fn filters(gateway: &Gateway, query: &Query) -> Markup {
     let names: Vec<String> = live.catalog.models().map(|model| model.name.to_string()).collect();
     let models: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
     markup! {
-        // A browser that goes back fills in what was chosen last, not what the page before was filtered by.
+        // No autocompletion: a browser that goes back would fill in the last choice, not this page's filters.
         form.toolbar method="get" action="/dashboard/decisions" autocomplete="off" data-filters {
             label.search for="find" {
                 (super::icons::icon("search"))
