@@ -54,7 +54,10 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     // Checked first, so that no decision log is created for files that are no exports.
     for file in &args.files {
         if file.extension().is_some_and(|it| it.eq_ignore_ascii_case("gz")) {
-            bail!("{} is compressed: unpack an export first; only files for a data set (--dataset DIR) may be", file.display());
+            bail!(
+                "{} is compressed: unpack an export first; only files for a data set (--dataset DIR) may be",
+                file.display()
+            );
         }
         read_entries(file, |_| false).map_err(|error| match error {
             ExchangeError::Io { .. } => anyhow!(error),
@@ -70,8 +73,8 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         Err(OpenError::Missing { .. }) => Store::open(dir, settings, now_ms).map(|(store, _)| store),
         opened => opened,
     };
-    let store =
-        opened.context("the decision log cannot be opened; stop the gateway first, only one process may write to it")?;
+    let store = opened
+        .context("the decision log cannot be opened; stop the gateway first, only one process may write to it")?;
     if let OpenState::Memory { reason } = store.health().opened.state {
         bail!("{} cannot be written: {reason}", dir.display());
     }

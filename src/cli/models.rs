@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::load::ConfigArgs;
 use crate::classifier::encoder::Pooling;
-use crate::classifier::source::{Artifact, Files, Manifest, DownloadProgress, Source};
+use crate::classifier::source::{Artifact, DownloadProgress, Files, Manifest, Source};
 use crate::classifier::{Model, cut::file_sha256, source::builtin_bytes};
 use crate::config;
 

@@ -92,7 +92,9 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
     let (rests_on, mut lessons) = evidence(&learned, &unjudged, 1);
     lessons.retain(|lesson| lesson.choice.is_some());
     if lessons.is_empty() {
-        bail!("the decision log has no judged choice that was drawn at random: other policies cannot be judged by it");
+        bail!(
+            "the decision log has no judged choice that was drawn at random: other policies cannot be judged by it"
+        );
     }
     if rests_on == Evidence::Signals {
         eprintln!(
@@ -132,7 +134,10 @@ impl Known {
 
     /// What one policy or the other knows.
     fn and(self, other: Self) -> Self {
-        Self { until_ms: self.until_ms.max(other.until_ms), max_lessons: self.max_lessons.saturating_add(other.max_lessons) }
+        Self {
+            until_ms: self.until_ms.max(other.until_ms),
+            max_lessons: self.max_lessons.saturating_add(other.max_lessons),
+        }
     }
 }
 

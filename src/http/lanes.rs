@@ -46,7 +46,8 @@ impl Lanes {
     /// When the operating system gives no thread.
     pub fn start(count: usize, begin: impl Fn(usize) + Clone + Send + 'static) -> io::Result<Self> {
         let lanes = (0..count.max(1)).map(|number| {
-            let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build()?;
+            let runtime =
+                Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build()?;
             let (running, ended) = oneshot::channel();
             let begin = begin.clone();
             let handle = runtime.handle().clone();

@@ -302,8 +302,7 @@ impl Slots {
             return;
         }
         let since = |activity: &Activity| activity.idle_since.load(Ordering::Relaxed);
-        let is_long =
-            |since: u64| since != BUSY && now.saturating_sub(Duration::from_micros(since)) >= self.min_idle;
+        let is_long = |since: u64| since != BUSY && now.saturating_sub(Duration::from_micros(since)) >= self.min_idle;
         let idle = open().filter(|activity| activity.evicted_at.load(Ordering::Relaxed) == NEVER);
         let idle = idle.map(|activity| (activity.allowed, since(activity), activity));
         let idle = idle.filter(|(allowed, since, _)| is_long(*since) || !allowed && *since != BUSY);
@@ -391,7 +390,11 @@ mod tests {
         let mut body = WatchedBody::new(axum::body::Body::from_stream(pieces), activity);
         let nobody: [usize; 0] = [];
         slots.evict_one();
-        assert_eq!((told(&taken), activity.may_close_at_once()), (nobody.to_vec(), false), "nobody looks at its body yet");
+        assert_eq!(
+            (told(&taken), activity.may_close_at_once()),
+            (nobody.to_vec(), false),
+            "nobody looks at its body yet"
+        );
         sender.unbounded_send(Ok(b"a")).unwrap();
         assert!(body.frame().await.is_some());
         slots.evict_one();

@@ -14,11 +14,11 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-use super::operator_acts::save_if_ended;
 use super::fresh_id;
 use super::ledger::{self, Asking, Conversation};
 use super::middleware::limit::Limiter;
 use super::monitor::Monitor;
+use super::operator_acts::save_if_ended;
 use super::refusals::Refusals;
 use super::remember;
 use super::session::SignIn;

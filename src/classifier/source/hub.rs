@@ -16,7 +16,7 @@ use secrecy::SecretString;
 
 use super::blobs::{Blob, disk};
 use super::client::Client;
-use super::{Files, DownloadProgress, SourceError};
+use super::{DownloadProgress, Files, SourceError};
 use crate::config;
 
 /// First pause before another try, doubling up to [`LONGEST_PAUSE`].

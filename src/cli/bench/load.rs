@@ -103,7 +103,8 @@ struct Connection {
 
 impl Connection {
     async fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = tokio::time::timeout(EXCHANGE_TIMEOUT, TcpStream::connect(address)).await.context("no connection")??;
+        let stream =
+            tokio::time::timeout(EXCHANGE_TIMEOUT, TcpStream::connect(address)).await.context("no connection")??;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(16 << 10) })
     }

@@ -109,7 +109,8 @@ async fn play(stage: &Stage, world: &Arc<World>, args: &DemoArgs) -> anyhow::Res
         }
         let next = crowd.clone();
         asking.spawn(async move { (number, next.ask(number).await) });
-        while let Some(done) = if asking.len() >= MAX_WAITING { asking.join_next().await } else { asking.try_join_next() }
+        while let Some(done) =
+            if asking.len() >= MAX_WAITING { asking.join_next().await } else { asking.try_join_next() }
         {
             game.take(done?, &crowd, &mut rating, stage);
         }

@@ -12,10 +12,10 @@ use serde_json::json;
 
 use super::parameters::Named;
 use crate::config::ModelOverride;
-use crate::http::operator_acts::Act;
 use crate::http::api::{self, body};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Caller, Chatter, Operator};
+use crate::http::operator_acts::Act;
 use crate::http::state::Gateway;
 use crate::http::to_the_end;
 use crate::protocol::{ApiError, ErrorKind, Price};

@@ -63,7 +63,9 @@ mod tests {
     #[test]
     fn a_wrong_parameter_is_named_in_words_for_people() {
         let read = |query: &str| {
-            let read = axum::extract::Query::<Query>::try_from_uri(&format!("/api/admin/decisions?{query}").parse().unwrap());
+            let read = axum::extract::Query::<Query>::try_from_uri(
+                &format!("/api/admin/decisions?{query}").parse().unwrap(),
+            );
             let error = query_error(&read.unwrap_err().body_text());
             (error.param.unwrap_or_default(), error.message)
         };

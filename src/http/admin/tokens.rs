@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::parameters::Named;
-use crate::http::operator_acts::Act;
 use crate::http::api::body;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
+use crate::http::operator_acts::Act;
 use crate::http::state::Gateway;
 use crate::http::to_the_end;
 use crate::protocol::{ApiError, ErrorKind};

@@ -150,7 +150,10 @@ mod tests {
     #[tokio::test]
     async fn what_holds_no_prompt_is_small() {
         let limits = Limits::default();
-        assert_eq!(read_small(Body::from(vec![b' '; MAX_SMALL_BYTES]), &limits).await.unwrap().len(), MAX_SMALL_BYTES);
+        assert_eq!(
+            read_small(Body::from(vec![b' '; MAX_SMALL_BYTES]), &limits).await.unwrap().len(),
+            MAX_SMALL_BYTES
+        );
         let error = read_small(Body::from(vec![b' '; MAX_SMALL_BYTES + 1]), &limits).await.unwrap_err();
         assert_eq!((error.kind, error.message.as_str()), (ErrorKind::TooLarge, "the body is larger than 64 KiB"));
         assert!(read(Body::from(vec![b' '; MAX_SMALL_BYTES + 1]), &limits).await.is_ok());

@@ -174,7 +174,11 @@ pub(super) fn read_request(dialect: Dialect, bytes: &[u8], headers: &HeaderMap) 
     }
     // An unknown name is compared with all known ones.
     if request.model.len() > routing_headers::MAX_NAME_BYTES {
-        return Err(ApiError::invalid(format!("a model's name has at most {} bytes", routing_headers::MAX_NAME_BYTES)).at("model"));
+        return Err(ApiError::invalid(format!(
+            "a model's name has at most {} bytes",
+            routing_headers::MAX_NAME_BYTES
+        ))
+        .at("model"));
     }
     Ok(request)
 }

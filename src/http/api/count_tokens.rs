@@ -79,7 +79,13 @@ fn vendor(
     pick(model, &[], &counts, Instant::now(), &mut rand::random::<f64>)
 }
 
-async fn ask(gateway: &Gateway, live: &LiveConfig, place: &Deployment, bytes: &[u8], headers: &HeaderMap) -> Option<Bytes> {
+async fn ask(
+    gateway: &Gateway,
+    live: &LiveConfig,
+    place: &Deployment,
+    bytes: &[u8],
+    headers: &HeaderMap,
+) -> Option<Bytes> {
     let target = Target::new(Dialect::Anthropic, &place.provider.quirks, &place.upstream);
     let body = codec::passthrough_request(&target, bytes, false).ok()?;
     let beta = HeaderName::from_static("anthropic-beta");

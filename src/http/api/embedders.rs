@@ -84,10 +84,12 @@ impl Embedders {
     /// called now.
     pub(super) fn of(live: &LiveConfig, name: &str) -> Result<Self, ApiError> {
         let listed = live.catalog.find(name);
-        let served = || live.catalog.models().find(|model| model.deployments.iter().any(|deployment| deployment.name == name));
+        let served =
+            || live.catalog.models().find(|model| model.deployments.iter().any(|deployment| deployment.name == name));
         if let Some(model) = listed.or_else(served) {
             let gives = |deployment: &&Arc<Deployment>| {
-                deployment.provider.url(Endpoint::Embeddings).is_some() && (listed.is_some() || deployment.name == name)
+                deployment.provider.url(Endpoint::Embeddings).is_some()
+                    && (listed.is_some() || deployment.name == name)
             };
             let deployments: Vec<Arc<Deployment>> = model.deployments.iter().filter(gives).cloned().collect();
             if deployments.is_empty() {
@@ -265,7 +267,8 @@ impl Embedders {
         };
         loop {
             let now = Instant::now();
-            let fresh = |deployment: &Deployment| is_among(deployments, deployment) && !tried.contains(&deployment.name);
+            let fresh =
+                |deployment: &Deployment| is_among(deployments, deployment) && !tried.contains(&deployment.name);
             let deployment = pick(model, &[], &fresh, now, &mut rand::random::<f64>)?;
             tried.push(deployment.name.clone());
             if let Some(permit) = deployment.admit(now) {

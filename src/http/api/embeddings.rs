@@ -45,7 +45,11 @@ pub async fn embed(
         let model = value["model"].as_str().ok_or_else(|| ApiError::invalid("model is missing").at("model"))?;
         // An unknown name stands in the error.
         if model.len() > routing_headers::MAX_NAME_BYTES {
-            return Err(ApiError::invalid(format!("a model's name has at most {} bytes", routing_headers::MAX_NAME_BYTES)).at("model"));
+            return Err(ApiError::invalid(format!(
+                "a model's name has at most {} bytes",
+                routing_headers::MAX_NAME_BYTES
+            ))
+            .at("model"));
         }
         live.allow(token, model)?;
         let mut embedders = Embedders::of(&live, model)?;

@@ -15,4 +15,3 @@ pub mod outcomes;
 mod record;
 pub mod route;
 mod routing_headers;
-

@@ -27,19 +27,27 @@ pub(super) const MAX_NAME_BYTES: usize = 256;
 pub(super) fn check(options: &RoutingOptions) -> Result<(), ApiError> {
     let too_large = |field: &str, message: String| Err(ApiError::invalid(message).at(field));
     let RoutingOptions { tags, models, exclude, conversation, .. } = options;
-    let large_tag = |(name, value): (&String, &String)| name.len() > MAX_TAG_NAME_BYTES || value.len() > MAX_TAG_VALUE_BYTES;
+    let large_tag =
+        |(name, value): (&String, &String)| name.len() > MAX_TAG_NAME_BYTES || value.len() > MAX_TAG_VALUE_BYTES;
     if tags.len() > MAX_TAGS || tags.iter().any(large_tag) {
-        let message =
-            format!("at most {MAX_TAGS} tags, with names of {MAX_TAG_NAME_BYTES} bytes and values of {MAX_TAG_VALUE_BYTES}");
+        let message = format!(
+            "at most {MAX_TAGS} tags, with names of {MAX_TAG_NAME_BYTES} bytes and values of {MAX_TAG_VALUE_BYTES}"
+        );
         return too_large("routing.tags", message);
     }
     for (field, names) in [("routing.models", models.as_deref().unwrap_or_default()), ("routing.exclude", exclude)] {
         if names.len() > MAX_MODELS || names.iter().any(|name| name.len() > MAX_NAME_BYTES) {
-            return too_large(field, format!("at most {MAX_MODELS} models, each with a name of {MAX_NAME_BYTES} bytes"));
+            return too_large(
+                field,
+                format!("at most {MAX_MODELS} models, each with a name of {MAX_NAME_BYTES} bytes"),
+            );
         }
     }
     if conversation.as_ref().is_some_and(|name| name.len() > MAX_NAME_BYTES) {
-        return too_large("routing.conversation", format!("a conversation's name has at most {MAX_NAME_BYTES} bytes"));
+        return too_large(
+            "routing.conversation",
+            format!("a conversation's name has at most {MAX_NAME_BYTES} bytes"),
+        );
     }
     Ok(())
 }

@@ -350,8 +350,7 @@ fn elsewhere(source: Source, headers: &HeaderMap) -> ApiError {
     let passed_on = "without an API token only programs of this machine may call, and a proxy passed this request on: \
                      make a token with `pointsman token new NAME`, or list the proxy in access.trusted_proxies, if it \
                      names its client in x-forwarded-for";
-    let far =
-        "without an API token only programs of this machine may call: make one with `pointsman token new NAME`";
+    let far = "without an API token only programs of this machine may call: make one with `pointsman token new NAME`";
     // A proxy that named its client is a trusted one already.
     let by_stranger = !source.named && ip::is_passed_on(headers);
     ApiError::new(ErrorKind::Authentication, if by_stranger { passed_on } else { far })
