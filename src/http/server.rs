@@ -197,8 +197,8 @@ async fn connection(
     }
 }
 
-/// Closes the connection after a refused credential, for which the client needs no open one, and after every answer
-/// while newcomers wait for a slot.
+/// Adds `connection: close` where the credential or the network was refused, so that such clients hold no slot, and to
+/// every answer while newcomers wait for one.
 fn close_if_refused(mut response: Response, others_wait: bool) -> Response {
     let refused = response.extensions().get::<Refused>().map(|refused| refused.0);
     if others_wait || matches!(refused, Some(ErrorKind::Authentication | ErrorKind::Permission)) {
