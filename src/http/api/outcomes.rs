@@ -177,7 +177,9 @@ fn status(text: Option<&str>) -> Result<OutcomeStatus, ApiError> {
         "ok" => Ok(OutcomeStatus::Ok),
         "cancelled" => Ok(OutcomeStatus::Cancelled),
         "error" => Ok(OutcomeStatus::Failed(ErrorKind::Upstream)),
-        code => serde_json::from_value(Value::String(code.to_owned())).map(OutcomeStatus::Failed).map_err(|_| invalid()),
+        code => {
+            serde_json::from_value(Value::String(code.to_owned())).map(OutcomeStatus::Failed).map_err(|_| invalid())
+        }
     }
 }
 
