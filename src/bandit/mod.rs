@@ -13,27 +13,27 @@
 //! **How it explores.** One of the [`PolicyKind`]s, all under one contract (`tests/policy_contract.rs`): propensities sum
 //! to one, each eligible model keeps its floor, and with exploration off the best model by utility is chosen with certainty.
 //!
-//! **How it explains.** An [`Account`] says of a predicted quality how many points each thing moved it.
+//! **How it explains.** An [`Attribution`] says of a predicted quality how many points each thing moved it.
 //!
 //! What it leaves out: clock, chance and files. A draw from [0, 1) comes in as an argument; what is spent is watched by
 //! [`Pacer`], which is told the time.
 
-mod account;
+mod attribution;
 mod context;
 mod drift;
 mod matrix;
 mod normal;
-mod outlook;
 mod pacer;
 mod policy;
 mod posterior;
+mod predictive;
 mod reward;
 mod settings;
 mod shape;
 mod snapshot;
 mod utility;
 
-pub use account::{Account, Bends, Factor, Odds};
+pub use attribution::{Attribution, Corrections, Factor, Odds};
 pub use context::{Candidate, Choice, Context, Grounds, Observation};
 pub use pacer::{Pacer, PacerSettings};
 pub use policy::PolicyKind;

@@ -2,7 +2,7 @@
 //!
 //! **The model.** With `x = [1, logit P, z, k]`, reward = `P + x . (s + v_m) + noise`: `P` is the classifier's probability, `s` what
 //! all models have in common, `v_m` what is the model's own; both begin at 0 with variances of [`Settings`]. So before any
-//! feedback the expectation *is* the classifier's, and with feedback it bends: up or down, steeper or flatter in `P`,
+//! feedback the expectation *is* the classifier's, and with feedback it corrections: up or down, steeper or flatter in `P`,
 //! leaning with the prompt's features `z`, and by its kind of work `k` (1 at its place, 0 at the others; [`Shape`]). Kinds
 //! may vary more than leanings do: what a model is good at can be said in a word, and a few ratings should say it.
 //!
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Grounds;
 use super::matrix::{Square, Symmetric, dot};
-use super::outlook::Outlook;
+use super::predictive::Predictive;
 use super::settings::Settings;
 use super::shape::{BASE, Shape};
 
@@ -107,7 +107,7 @@ pub(super) struct Belief {
     /// The variance of its level, with that of what all models have in common.
     level_variance: f64,
     /// Its mean, and what would be left of its covariance if what all models have in common were known.
-    pub(super) outlook: Outlook,
+    pub(super) predictive: Predictive,
     /// How many observations count.
     pub(super) weight: f64,
     /// How many of each kind of work do; empty of a model that was never seen.
@@ -278,7 +278,7 @@ impl Posterior {
             // Of the whole covariance only this entry is ever asked for.
             let level = self.common.quadratic(&times(&own.precision, own.covariance.row(0)));
             Belief {
-                outlook: Outlook::new(&mean, &own.covariance, shape),
+                predictive: Predictive::new(&mean, &own.covariance, shape),
                 mean,
                 level_variance: own.covariance.at(0, 0) + level,
                 weight: own.weight,
@@ -289,7 +289,7 @@ impl Posterior {
         let newcomers = Grounds::ALL.map(|grounds| {
             let own = Square::diagonal(&settings.own_variances(shape, grounds));
             Belief {
-                outlook: Outlook::new(&self.common_mean, &own, shape),
+                predictive: Predictive::new(&self.common_mean, &own, shape),
                 mean: self.common_mean.clone(),
                 level_variance: self.common.at(0, 0) + own.at(0, 0),
                 weight: 0.0,

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::account::Bends;
+use super::attribution::Corrections;
 use super::context::{Candidate, Choice, Context, Grounds, Observation};
 use super::drift::Watch;
-use super::outlook::View;
 use super::policy::best;
 use super::posterior::{Belief, Beliefs, Moments, Sums, fit};
+use super::predictive::PromptTerms;
 use super::settings::{Settings, SettingsError};
 use super::shape::{BASE, Shape};
 use super::utility::Tradeoff;
@@ -233,20 +233,20 @@ impl Snapshot {
 
     /// Expected quality of a candidate, in [0, 1].
     pub fn quality(&self, context: &Context<'_>, candidate: &Candidate<'_>) -> f64 {
-        let view = View::of(&self.x(context), self.shape());
+        let terms = PromptTerms::of(&self.x(context), self.shape());
         let prior = sound(candidate.prior);
-        (prior + self.belief(candidate).outlook.bend(&view, logit(prior))).clamp(0.0, 1.0)
+        (prior + self.belief(candidate).predictive.bend(&terms, logit(prior))).clamp(0.0, 1.0)
     }
 
     /// What feedback has taught of a candidate, for this prompt: its prior and these add up to its quality, but for the
     /// ends of the scale.
-    pub fn bends(&self, context: &Context<'_>, candidate: &Candidate<'_>) -> Bends {
+    pub fn corrections(&self, context: &Context<'_>, candidate: &Candidate<'_>) -> Corrections {
         let mut x = self.x(context);
         x[1] = logit(candidate.prior);
         let mut terms = self.belief(candidate).mean().iter().zip(&x).map(|(weight, x)| weight * x);
         let (level, hardness) = (terms.next().unwrap_or(0.0), terms.next().unwrap_or(0.0));
         let leanings = terms.by_ref().take(self.features).collect();
-        Bends { level, hardness, leanings, kind: terms.sum() }
+        Corrections { level, hardness, leanings, kind: terms.sum() }
     }
 
     /// Chooses one of `candidates`. `chance` is a uniform draw from [0, 1); without `explore` it is not looked at, and the
@@ -262,7 +262,7 @@ impl Snapshot {
         if candidates.is_empty() {
             return None;
         }
-        let view = View::of(&self.x(context), self.shape());
+        let terms = PromptTerms::of(&self.x(context), self.shape());
         let kind = self.kinds.iter().position(|known| known == context.kind);
         let mut qualities = Vec::with_capacity(candidates.len());
         let mut spreads = Vec::with_capacity(candidates.len());
@@ -272,8 +272,8 @@ impl Snapshot {
             let belief = self.belief(candidate);
             let prior = sound(candidate.prior);
             let logit = logit(prior);
-            let quality = prior + belief.outlook.bend(&view, logit);
-            let spread = belief.outlook.spread(&view, logit);
+            let quality = prior + belief.predictive.bend(&terms, logit);
+            let spread = belief.predictive.spread(&terms, logit);
             unknown.push(spread * self.eagerness(candidate, belief, kind));
             let possible = quality.clamp(0.0, 1.0);
             qualities.push(possible);

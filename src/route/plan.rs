@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::lengths::Expected;
-use crate::bandit::{Account, Grounds, Tradeoff};
+use crate::bandit::{Attribution, Grounds, Tradeoff};
 use crate::classifier::{Missed, Reading};
 use crate::protocol::{DecisionId, Mode, ModelName, Needs, Objective};
 use crate::upstream::Model;
@@ -86,7 +86,7 @@ pub struct Prediction {
     /// What was compared.
     pub utility: f64,
     /// What `quality` is made of: the model's usual quality and what moved it; adds up to it within a ten-thousandth.
-    pub account: Account,
+    pub account: Attribution,
 }
 
 /// What the classifier made of the prompt.

@@ -14,9 +14,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bandit::{Account, Grounds, Tradeoff};
+use crate::bandit::{Attribution, Grounds, Tradeoff};
 use crate::protocol::{DecisionId, Dialect, FinishReason, ModelName, Needs, Objective, Usage};
 pub use crate::protocol::{Mode, OutcomeStatus};
+
+/// A record whose time lies further in the future than this, milliseconds, was written while the clock was wrong.
+pub const AHEAD_MS: i64 = 60_000;
 
 /// A keyed hash of a text (see [`Salt`](super::Salt)): tells whether two texts are the same, not what they say.
 /// Written as 16 hexadecimal digits.
@@ -154,8 +157,8 @@ pub struct CandidateRecord {
     /// Probability with which it was to be chosen.
     pub propensity: f64,
     /// What `quality` is made of; empty where nothing was predicted, and in logs of earlier programs.
-    #[serde(default, skip_serializing_if = "Account::is_empty")]
-    pub account: Account,
+    #[serde(default, skip_serializing_if = "Attribution::is_empty")]
+    pub account: Attribution,
 }
 
 /// A number as JSON says it, which has no word for infinity: `null`.

@@ -4,11 +4,11 @@
 //!    prompt and those of this one probability is a curve; each summand gets its share of the way along the straight line
 //!    between the two (Aumann and Shapley, "Values of Non-Atomic Games", 1974), which for one curve of a sum is its share of
 //!    the sum. So shares add up, whatever the curve.
-//! 2. What feedback has taught is linear in points already ([`Bends`]).
+//! 2. What feedback has taught is linear in points already ([`Corrections`]).
 //! 3. What is left is the edge of the scale: no quality is below 0 or above 1.
 //!
 //! Kept in ten-thousandths, so that a log entry stays small; what rounding leaves belongs to the base, so that an
-//! [`Account`] adds up to the predicted quality to that digit.
+//! [`Attribution`] adds up to the predicted quality to that digit.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -144,7 +144,7 @@ pub struct Odds {
 
 /// What feedback has taught of one model, for one prompt, in quality: a sum.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Bends {
+pub struct Corrections {
     /// Everywhere.
     pub level: f64,
     /// At this kind of work.
@@ -157,14 +157,14 @@ pub struct Bends {
 
 /// A predicted quality as a sum, in ten-thousandths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Account {
+pub struct Attribution {
     parts: Vec<(Factor, i32)>,
 }
 
-impl Account {
+impl Attribution {
     /// The account of a `quality` that began as `prior` and was bent; `odds` say what the prior is made of, where a prompt
     /// was read.
-    pub fn new(odds: Option<&Odds>, prior: f64, bends: &Bends, quality: f64) -> Self {
+    pub fn new(odds: Option<&Odds>, prior: f64, corrections: &Corrections, quality: f64) -> Self {
         let mut parts: Vec<(Factor, f64)> = Vec::with_capacity(Factor::HEAD.len() + 8);
         if let Some(odds) = odds {
             let base = f64::from(odds.base);
@@ -174,15 +174,19 @@ impl Account {
             let slope = if way.abs() > 1e-6 { rise / way } else { prior * (1.0 - prior) };
             parts.extend(Factor::HEAD.into_iter().zip(odds.moved.map(|moved| f64::from(moved) * slope)));
         }
-        parts.push((Factor::Level, bends.level));
-        parts.push((Factor::Kind, bends.kind));
-        parts.push((Factor::Hardness, bends.hardness));
-        let mut leanings: Vec<(usize, f64)> = bends.leanings.iter().copied().enumerate().collect();
+        parts.push((Factor::Level, corrections.level));
+        parts.push((Factor::Kind, corrections.kind));
+        parts.push((Factor::Hardness, corrections.hardness));
+        let mut leanings: Vec<(usize, f64)> = corrections.leanings.iter().copied().enumerate().collect();
         leanings.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
         let number = |at: usize| u8::try_from(at + 1).unwrap_or(u8::MAX);
         parts.extend(leanings.iter().take(NAMED).map(|(at, by)| (Factor::Direction(number(*at)), *by)));
         parts.push((Factor::Directions, leanings.iter().skip(NAMED).map(|(_, by)| by).sum()));
-        let bent = prior + bends.level + bends.kind + bends.hardness + bends.leanings.iter().sum::<f64>();
+        let bent = prior
+            + corrections.level
+            + corrections.kind
+            + corrections.hardness
+            + corrections.leanings.iter().sum::<f64>();
         parts.push((Factor::Limit, quality - bent));
 
         let units = |by: f64| (by * UNITS).round() as i32;
@@ -226,7 +230,7 @@ struct Told<'a> {
     by: f64,
 }
 
-impl Serialize for Account {
+impl Serialize for Attribution {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             serializer.collect_seq(self.parts().map(|(factor, by)| Told { factor: factor.name(), by }))
@@ -236,7 +240,7 @@ impl Serialize for Account {
     }
 }
 
-impl<'de> Deserialize<'de> for Account {
+impl<'de> Deserialize<'de> for Attribution {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let readable = deserializer.is_human_readable();
         deserializer.deserialize_seq(Reader { readable })
@@ -249,13 +253,13 @@ struct Reader {
 }
 
 impl<'de> Visitor<'de> for Reader {
-    type Value = Account;
+    type Value = Attribution;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the summands of a predicted quality")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Account, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Attribution, A::Error> {
         let mut parts = Vec::new();
         if self.readable {
             while let Some(Told { factor, by }) = seq.next_element()? {
@@ -267,7 +271,7 @@ impl<'de> Visitor<'de> for Reader {
                 parts.extend(Factor::coded(code).map(|factor| (factor, by)));
             }
         }
-        Ok(Account { parts })
+        Ok(Attribution { parts })
     }
 }
 
@@ -283,9 +287,10 @@ mod tests {
     #[test]
     fn it_adds_up_and_each_summand_goes_its_own_way() {
         let (odds, prior) = odds(0.4, [1.0, -0.3, 0.2, 0.0, 0.0, -0.5, 0.0, 0.0, 0.0, 0.6, 0.0]);
-        let bends = Bends { level: -0.05, kind: 0.04, hardness: 0.01, leanings: vec![0.002, -0.03, 0.0, 0.02, 0.01] };
+        let corrections =
+            Corrections { level: -0.05, kind: 0.04, hardness: 0.01, leanings: vec![0.002, -0.03, 0.0, 0.02, 0.01] };
         let quality = prior - 0.05 + 0.04 + 0.01 + 0.002;
-        let account = Account::new(Some(&odds), prior, &bends, quality);
+        let account = Attribution::new(Some(&odds), prior, &corrections, quality);
         assert!((account.total() - quality).abs() < 1e-4, "{account:?} is not {quality}");
         assert!((account.by(Factor::Base) - sigmoid(0.4)).abs() < 1e-3);
         assert!(account.by(Factor::Task) > 0.0 && account.by(Factor::Code) < 0.0);
@@ -299,8 +304,8 @@ mod tests {
 
     #[test]
     fn what_the_scale_cuts_off_is_told() {
-        let bends = Bends { level: 0.3, ..Bends::default() };
-        let account = Account::new(None, 0.9, &bends, 1.0);
+        let corrections = Corrections { level: 0.3, ..Corrections::default() };
+        let account = Attribution::new(None, 0.9, &corrections, 1.0);
         assert!((account.total() - 1.0).abs() < 1e-9);
         assert!((account.by(Factor::Limit) + 0.2).abs() < 1e-4, "{account:?}");
         assert!((account.by(Factor::Base) - 0.9).abs() < 1e-4);
@@ -309,16 +314,16 @@ mod tests {
     #[test]
     fn it_comes_back_from_json_and_from_the_log() {
         let (odds, prior) = odds(-1.0, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, -2.0]);
-        let bends = Bends { level: 0.1, kind: 0.0, hardness: -0.1, leanings: vec![0.01; 32] };
-        let account = Account::new(Some(&odds), prior, &bends, prior + 0.32);
+        let corrections = Corrections { level: 0.1, kind: 0.0, hardness: -0.1, leanings: vec![0.01; 32] };
+        let account = Attribution::new(Some(&odds), prior, &corrections, prior + 0.32);
         let json = serde_json::to_string(&account).unwrap();
         assert!(json.contains(r#"{"factor":"base","by":"#) && json.contains("learned_direction_1"), "{json}");
-        assert_eq!(serde_json::from_str::<Account>(&json).unwrap(), account);
+        assert_eq!(serde_json::from_str::<Attribution>(&json).unwrap(), account);
         let bytes = rmp_serde::to_vec_named(&account).unwrap();
-        assert_eq!(rmp_serde::from_slice::<Account>(&bytes).unwrap(), account);
+        assert_eq!(rmp_serde::from_slice::<Attribution>(&bytes).unwrap(), account);
         assert!(bytes.len() < 80, "{} bytes in each candidate of each log entry", bytes.len());
         let later = r#"[{"factor":"moon","by":0.1},{"factor":"base","by":0.5}]"#;
-        assert_eq!(serde_json::from_str::<Account>(later).unwrap().total(), 0.5);
+        assert_eq!(serde_json::from_str::<Attribution>(later).unwrap().total(), 0.5);
     }
 
     #[test]

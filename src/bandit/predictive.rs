@@ -6,7 +6,7 @@
 //! - `m_c . c + m_l l + m_k`
 //! - `c' M_cc c + 2 (l M_l + M_k) . c + l^2 M_ll + 2 l M_kl + M_kk`
 //!
-//! A [`View`] holds `c` and the products `c c'`; an [`Outlook`] holds a model's numbers in the order in which they meet
+//! A [`PromptTerms`] holds `c` and the products `c c'`; an [`Predictive`] holds a model's numbers in the order in which they meet
 //! those. Then `c' M_cc c` is one sum of products over a triangle, and of the rows for kinds one is read: a quarter of the
 //! memory, and a fifth of the multiplications, of `x' M x` over the whole matrix. With fifty models memory is what counts:
 //! their matrices do not fit next to the processor, these do, and in half precision of the rest (f32): a spread need not be
@@ -16,7 +16,7 @@ use super::matrix::{Square, wide_dot};
 use super::shape::{BASE, Shape};
 
 /// The prompt's side: what is the same for all models.
-pub(super) struct View {
+pub(super) struct PromptTerms {
     /// `c`; without the features where there are none.
     shared: Vec<f64>,
     /// The lower triangle of `c c'`, row by row; what is off the diagonal twice, for its mirror image.
@@ -24,7 +24,7 @@ pub(super) struct View {
     kind: Option<usize>,
 }
 
-impl View {
+impl PromptTerms {
     /// Of `x`, whose logit is not looked at.
     pub(super) fn of(x: &[f64], shape: Shape) -> Self {
         let (features, kinds) = x[BASE..].split_at(shape.features);
@@ -43,7 +43,7 @@ impl View {
 
 /// A model's side: the mean of its bend, and the covariance of what is its own in it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Outlook {
+pub(super) struct Predictive {
     /// Over `c`.
     mean: Vec<f64>,
     mean_logit: f64,
@@ -69,7 +69,7 @@ fn triangle(side: usize) -> usize {
     side * (side + 1) / 2
 }
 
-impl Outlook {
+impl Predictive {
     pub(super) fn new(mean: &[f64], own: &Square, shape: Shape) -> Self {
         // Where `c` stands in `x`; the logit stands at 1.
         let places: Vec<usize> = std::iter::once(0).chain(BASE..shape.kinds_from()).collect();
@@ -93,19 +93,19 @@ impl Outlook {
     }
 
     /// Expected bend.
-    pub(super) fn bend(&self, view: &View, logit: f64) -> f64 {
-        let kind = view.kind.map_or(0.0, |kind| self.mean_kinds[kind]);
-        wide_dot(&self.mean, &view.shared) + self.mean_logit * logit + kind
+    pub(super) fn bend(&self, terms: &PromptTerms, logit: f64) -> f64 {
+        let kind = terms.kind.map_or(0.0, |kind| self.mean_kinds[kind]);
+        wide_dot(&self.mean, &terms.shared) + self.mean_logit * logit + kind
     }
 
     /// Standard deviation of what is the model's own in the bend. What all models have in common moves them together: it
     /// is no reason to try one of them rather than another.
-    pub(super) fn spread(&self, view: &View, logit: f64) -> f64 {
-        let mut variance = f64::from(wide_dot(&self.triangle, &view.products));
-        variance += logit * (2.0 * wide_dot(&self.logit.shared, &view.shared) + logit * self.logit.itself);
-        if let Some(kind) = view.kind {
+    pub(super) fn spread(&self, terms: &PromptTerms, logit: f64) -> f64 {
+        let mut variance = f64::from(wide_dot(&self.triangle, &terms.products));
+        variance += logit * (2.0 * wide_dot(&self.logit.shared, &terms.shared) + logit * self.logit.itself);
+        if let Some(kind) = terms.kind {
             let row = &self.kinds[kind];
-            variance += 2.0 * (wide_dot(&row.shared, &view.shared) + logit * row.logit) + row.itself;
+            variance += 2.0 * (wide_dot(&row.shared, &terms.shared) + logit * row.logit) + row.itself;
         }
         variance.max(0.0).sqrt()
     }
@@ -145,10 +145,10 @@ mod tests {
             }
             let (own, _) = precision.inverse().unwrap();
             let mean: Vec<f64> = (0..shape.dim()).map(|at| number(at, 9)).collect();
-            let (outlook, view) = (Outlook::new(&mean, &own, shape), View::of(&x, shape));
-            prop_assert!((outlook.bend(&view, logit) - dot(&mean, &x)).abs() < 1e-12);
+            let (predictive, terms) = (Predictive::new(&mean, &own, shape), PromptTerms::of(&x, shape));
+            prop_assert!((predictive.bend(&terms, logit) - dot(&mean, &x)).abs() < 1e-12);
             let variance = dot(&own.times(&x), &x);
-            prop_assert!((outlook.spread(&view, logit).powi(2) - variance).abs() < 1e-4 * variance);
+            prop_assert!((predictive.spread(&terms, logit).powi(2) - variance).abs() < 1e-4 * variance);
         }
     }
 }
