@@ -27,7 +27,7 @@ use crate::http::{self, Drain, Gateway, Lanes, Live, Parts, routes};
 use crate::protocol::DecisionId;
 use crate::store::{OpenError, OpenState, Store, TokenError, Tokens};
 use crate::telemetry::Metrics;
-use crate::tuner::{Budgets, LearnError, Learner, Recorder, Work, Writer, keep_house};
+use crate::tuner::{Budgets, LearnError, Learner, LearnerTask, Recorder, Writer, keep_house};
 use crate::upstream::{Client, discover, use_pool};
 
 /// How often files are looked at for changes.
@@ -361,7 +361,7 @@ pub struct Backstage {
     /// Writes the log.
     pub writer: Writer,
     /// Learns from it.
-    pub work: Work,
+    pub work: LearnerTask,
     /// What there is to learn from.
     pub news: mpsc::Receiver<DecisionId>,
 }

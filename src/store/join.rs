@@ -9,12 +9,9 @@ use std::sync::Arc;
 use super::block::{self, Block, Row};
 use super::db::Store;
 use super::error::StoreError;
-use super::record::{DecisionRecord, Entry, FeedbackRecord, OutcomeRecord};
+use super::record::{AHEAD_MS, DecisionRecord, Entry, FeedbackRecord, OutcomeRecord};
 use super::trees::Trees;
 use crate::protocol::DecisionId;
-
-/// Moments that lie further ahead than this, in milliseconds, are of a clock that was ahead.
-pub const AHEAD_MS: i64 = 60_000;
 
 /// Which way to walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -50,14 +50,14 @@ pub use encoding::{DecodeError, EncodeError};
 pub use error::{OpenError, StoreError};
 pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};
 pub use fingerprint::Salt;
-pub use join::{AHEAD_MS, Order, Span};
+pub use join::{Order, Span};
 pub use log::{FEEDBACK_ID_BYTES, Stored};
 pub use place::{HandOver, write_private};
 pub use query::{Filter, Page};
 pub use rates::{Rates, chances};
 pub use record::{
-    CandidateRecord, DecisionRecord, Entry, ExcludedRecord, FeedbackKind, FeedbackRecord, Fingerprint, Mode,
-    OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
+    AHEAD_MS, CandidateRecord, DecisionRecord, Entry, ExcludedRecord, FeedbackKind, FeedbackRecord, Fingerprint,
+    Mode, OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
 };
 pub use retention::{Clock, LogSize};
 pub use rollup::{Bucket, Glance, RECENT, SingleModel, Summary, Sums, Window, let_go};

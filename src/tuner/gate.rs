@@ -7,20 +7,20 @@
 //! changes. What cost and time take away of each request is known without estimating, and is part of its difference.
 //!
 //! What rewards to expect is asked of two models, each fitted to every other judgement, so that none is asked about what it
-//! has seen ([`Halves`]). Of a policy that does what the log hardly ever did they alone would speak: then it waits. The rule
+//! has seen ([`CrossFit`]). Of a policy that does what the log hardly ever did they alone would speak: then it waits. The rule
 //! looks at the lower end, not at the mean.
 //!
 //! Whoever has learned from the log that it is measured on is flattered. Where the live policy has learned from a judgement,
-//! too, that is so on both sides. Where it has not ([`Reach`]), the new one is asked as it would be without: as learned from
+//! too, that is so on both sides. Where it has not ([`Knowledge`]), the new one is asked as it would be without: as learned from
 //! all but half of such news. So the gain is rather that of half the news than of what the log seems to promise.
 
 use std::collections::HashSet;
 
 use serde::Serialize;
 
-use super::halves::Halves;
-use super::lesson::{Drawn, Lesson};
-use super::made_of::MadeOf;
+use super::cross_fit::CrossFit;
+use super::lesson::{Evidence, Lesson, SampledChoice};
+use super::trained_on::TrainedOn;
 use crate::bandit::{Candidate, Snapshot};
 use crate::config::Gate;
 use crate::ope::{self, Estimate, Logged, Method, Modelled};
@@ -59,16 +59,6 @@ pub struct Gain {
     pub live: Vec<Estimate>,
 }
 
-/// What a gain is estimated from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Evidence {
-    /// Judged answers.
-    Judgements,
-    /// Answers that nobody judged: how often they had a signal of a bad one.
-    Signals,
-}
-
 /// The answers to estimate a gain from. Judged ones, beside which answers with a signal would stand for the bad ones alone.
 /// Where there are fewer than `least` and signals teach anything: all that nobody judged, with a signal or without.
 pub fn evidence<'a>(learned: &'a [Lesson], unjudged: &'a [Lesson], least: usize) -> (Evidence, Vec<&'a Lesson>) {
@@ -83,30 +73,30 @@ pub fn evidence<'a>(learned: &'a [Lesson], unjudged: &'a [Lesson], least: usize)
 
 /// How much of the log the live policy has learned from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reach {
+pub struct Knowledge {
     /// What its version was made of. `None` where nobody noted that: then it counts as knowing nothing of it, since what takes
     /// over a little later does less harm than what looks better than it is.
-    pub made_of: Option<MadeOf>,
+    pub trained_on: Option<TrainedOn>,
     /// Of what was said since then, Unix milliseconds...
     pub since_ms: i64,
-    /// ...it has taken in so many judgements, in the order in which they were heard.
+    /// ...it has taken in so many judgements, in the order in which they were taken_in.
     pub judgements: u64,
 }
 
-impl Reach {
+impl Knowledge {
     /// It has learned from none of it but what it has taken in since.
     pub fn only_since(judgements: u64) -> Self {
-        Self { made_of: Some(MadeOf::default()), since_ms: i64::MIN, judgements }
+        Self { trained_on: Some(TrainedOn::default()), since_ms: i64::MIN, judgements }
     }
 
     /// Which of `lessons` are news to it.
-    pub(super) fn news(&self, rests_on: Evidence, lessons: &[&Lesson]) -> HashSet<DecisionId> {
-        let knows = |id| self.made_of.as_ref().is_some_and(|made_of| made_of.has(rests_on, id));
+    pub(super) fn unseen(&self, rests_on: Evidence, lessons: &[&Lesson]) -> HashSet<DecisionId> {
+        let knows = |id| self.trained_on.as_ref().is_some_and(|trained_on| trained_on.has(rests_on, id));
         let mut news: Vec<&Lesson> = lessons.iter().copied().filter(|lesson| !knows(lesson.id)).collect();
         if rests_on == Evidence::Judgements {
             // A sort that is stable: of two heard at once the older came first.
-            news.sort_by_key(|lesson| lesson.heard_at_ms);
-            let from = news.partition_point(|lesson| lesson.heard_at_ms <= self.since_ms);
+            news.sort_by_key(|lesson| lesson.learnable_at_ms);
+            let from = news.partition_point(|lesson| lesson.learnable_at_ms <= self.since_ms);
             let taken_in = usize::try_from(self.judgements).unwrap_or(usize::MAX).min(news.len() - from);
             news.drain(from..from + taken_in);
         }
@@ -126,18 +116,18 @@ pub enum Ruling {
     Refuse,
 }
 
-/// Estimates what `new`, which was made of `learned`, would have gained over `live`, which has learned as far as `reach`;
+/// Estimates what `new`, which was made of `learned`, would have gained over `live`, which has learned as far as `knowledge`;
 /// `None` where the log says nothing of it.
 pub fn gain(
     (rests_on, lessons): (Evidence, &[&Lesson]),
-    (live, reach): (&Snapshot, &Reach),
+    (live, knowledge): (&Snapshot, &Knowledge),
     (new, learned): (&Snapshot, &[Lesson]),
     gate: &Gate,
 ) -> Option<Gain> {
     let (mut by_live, mut by_new, mut relief, mut moved) = (Vec::new(), Vec::new(), Vec::new(), 0.0);
-    let expected = Halves::of_rewards(lessons.iter().copied(), *new.settings())?;
-    let news = reach.news(rests_on, lessons);
-    let unflattered = Halves::of_policy(learned, &news, *new.settings())?;
+    let expected = CrossFit::of_rewards(lessons.iter().copied(), *new.settings())?;
+    let news = knowledge.unseen(rests_on, lessons);
+    let unflattered = CrossFit::of_policy(learned, &news, *new.settings())?;
     for lesson in lessons {
         let Some(drawn) = &lesson.choice else { continue };
         let new = if news.contains(&lesson.id) { unflattered.without(lesson.id) } else { new };
@@ -160,7 +150,7 @@ pub fn gain(
     let support = alone.map_or(difference.support, |one| one.support);
     Some(Gain {
         rests_on,
-        is_fair: reach.made_of.is_some(),
+        is_fair: knowledge.trained_on.is_some(),
         choices: by_new.len(),
         moved: moved / by_new.len().max(1) as f64,
         mean: difference.value,
@@ -188,7 +178,13 @@ struct Seen {
     moved: f64,
 }
 
-fn look(lesson: &Lesson, drawn: &Drawn, live: &Snapshot, new: &Snapshot, expected: &Snapshot) -> Option<Seen> {
+fn look(
+    lesson: &Lesson,
+    drawn: &SampledChoice,
+    live: &Snapshot,
+    new: &Snapshot,
+    expected: &Snapshot,
+) -> Option<Seen> {
     let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
     let context = lesson.context();
     // The draw itself is of no interest, its probabilities are.

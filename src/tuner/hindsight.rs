@@ -17,8 +17,8 @@
 
 use std::collections::BTreeMap;
 
-use super::guard::{Part, Tally};
-use super::lesson::{self, Drawn};
+use super::lesson::{self, SampledChoice};
+use super::tally::{Part, Tally};
 use crate::bandit::{Candidate, Context, Snapshot};
 use crate::protocol::ModelName;
 use crate::store::{DecisionRecord, Entry, Mode};
@@ -41,7 +41,7 @@ const MOST_FALLEN: f64 = 0.1;
 
 /// What another policy would have done with one request.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Would {
+pub struct Counterfactual {
     /// How much more probably it would have chosen as was chosen: what the request counts for in what would have
     /// happened under it. 0 where that cannot be told.
     pub weight: f64,
@@ -62,7 +62,7 @@ pub struct Share {
     pub expected: Option<f64>,
 }
 
-impl Would {
+impl Counterfactual {
     /// What `policy` would have done with what `live` got.
     pub fn of(entry: &Entry, policy: &Snapshot, live: &Snapshot) -> Self {
         let decision = &entry.decision;
@@ -110,7 +110,7 @@ impl Would {
 }
 
 /// The candidates of a conversation that stays as its opening had them: none had anything of it in its cache.
-fn at_the_opening<'a>(decision: &DecisionRecord, drawn: &'a Drawn) -> Vec<Candidate<'a>> {
+fn at_the_opening<'a>(decision: &DecisionRecord, drawn: &'a SampledChoice) -> Vec<Candidate<'a>> {
     let told = decision.candidates.iter().find_map(|candidate| candidate.cached_usd);
     // Earlier programs wrote what whoever stays saves as what the others' switching throws away.
     let thrown_away = || drawn.candidates.iter().map(|way| way.switching_usd).fold(0.0, f64::max);
@@ -158,7 +158,7 @@ struct Judged {
 
 impl Hindsight {
     /// Takes in one request that `model` was chosen for; the newest first.
-    pub fn add(&mut self, model: &ModelName, part: Part<'_>, would: &Would) {
+    pub fn add(&mut self, model: &ModelName, part: Part<'_>, would: &Counterfactual) {
         let own = self.models.entry(model.clone()).or_default();
         if would.weight > 0.0 {
             own.asked.add(part, 1.0);
@@ -179,7 +179,7 @@ impl Hindsight {
     }
 
     /// Takes in what a judgement says of `model` alone, as of requests that are too old for the rest.
-    pub fn hear(&mut self, model: &ModelName, part: Part<'_>, would: &Would) {
+    pub fn hear(&mut self, model: &ModelName, part: Part<'_>, would: &Counterfactual) {
         let Some(verdict) = part.verdict().filter(|_| would.weight > 0.0) else { return };
         let expected = would.expected(model).unwrap_or(verdict);
         let judged = &mut self.models.entry(model.clone()).or_default().judged;
@@ -246,11 +246,15 @@ impl OfModel {
 }
 
 #[cfg(test)]
-impl Hindsight {
-    /// Where nothing else is known than what requests say by their weight; of their judgements, that another model would
-    /// have had so much `more` of them, as `foreseen`.
-    pub(super) fn knowing(known: Tally, (more, foreseen): (f64, f64)) -> Self {
-        let of = OfModel { known, more, foreseen, ..OfModel::default() };
-        Self { models: BTreeMap::from([("m".into(), of)]), told: f64::INFINITY }
+mod tests {
+    use super::*;
+
+    impl Hindsight {
+        /// For the guard's tests: one model `m` with these weighted sums, which the other policy would have given `more`
+        /// of the judged requests; it expects judgements of them that sum to `foreseen`.
+        pub(in crate::tuner) fn knowing(known: Tally, (more, foreseen): (f64, f64)) -> Self {
+            let of = OfModel { known, more, foreseen, ..OfModel::default() };
+            Self { models: BTreeMap::from([("m".into(), of)]), told: f64::INFINITY }
+        }
     }
 }

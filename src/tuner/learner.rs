@@ -1,7 +1,7 @@
 //! The door to the learner: which policy is in force, and what operators may do to it.
 //!
 //! Whoever chooses takes the policy once per request ([`Learner::live`]), so that the choice and the propensity in the log
-//! agree. Everything that changes it goes through one queue to one task ([`Work`](super::Work)), so that no two changes meet.
+//! agree. Everything that changes it goes through one queue to one task ([`LearnerTask`](super::LearnerTask)), so that no two changes meet.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::LearnError;
-use super::live::{self, Live, Switches};
+use super::live::{self, LivePolicy, Switches};
 use super::shared::{Command, LearnerStatus, Ordered, Shared};
-use super::work::Work;
+use super::task::LearnerTask;
 use crate::config::{Learning, LearningMode};
 use crate::store::{SnapshotRecord, Store, StoreError};
 
@@ -27,19 +27,19 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// Takes up the policy in force; [`Work`] is to be run.
+    /// Takes up the policy in force; [`LearnerTask`] is to be run.
     ///
     /// # Errors
     ///
     /// When the store fails.
-    pub fn open(store: Store, settings: &Learning, now_ms: i64) -> Result<(Self, Work), LearnError> {
+    pub fn open(store: Store, settings: &Learning, now_ms: i64) -> Result<(Self, LearnerTask), LearnError> {
         let policy = live::open(&store, live::bandit_settings(&settings.bandit), now_ms)?;
-        let (live, heard) = match live::State::load(&store, policy.version)? {
+        let (live, taken_in) = match live::State::load(&store, policy.version)? {
             Some(state) => state.live(*policy.settings()),
             None => {
                 let record = store.snapshot(policy.version)?;
                 let made_at_ms = record.map_or(now_ms, |record| record.made_at_ms);
-                (Live::new(policy, 0), live::Heard::until(made_at_ms))
+                (LivePolicy::new(policy, 0), live::TakenIn::until(made_at_ms))
             }
         };
         let switches = Switches::load(&store)?;
@@ -51,11 +51,11 @@ impl Learner {
             settings: ArcSwap::from_pointee(settings.clone()),
             last: Mutex::default(),
         });
-        Ok((Self { shared: Arc::clone(&shared), commands }, Work::new(shared, heard, orders)))
+        Ok((Self { shared: Arc::clone(&shared), commands }, LearnerTask::new(shared, taken_in, orders)))
     }
 
     /// The policy in force.
-    pub fn live(&self) -> Arc<Live> {
+    pub fn live(&self) -> Arc<LivePolicy> {
         self.shared.live.load_full()
     }
 

@@ -13,6 +13,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::bandit::{Candidate, Context, Grounds, Observation, Reward, Tradeoff};
 use crate::config::RewardMap;
 use crate::protocol::{DecisionId, ModelName};
@@ -41,6 +43,16 @@ pub struct Lessons {
     pub unjudged: Vec<Lesson>,
 }
 
+/// What a gain is estimated from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// Judged answers.
+    Judgements,
+    /// Answers that nobody judged: how often they had a signal of a bad one.
+    Signals,
+}
+
 /// One judged answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lesson {
@@ -49,7 +61,7 @@ pub struct Lesson {
     /// When it was made, in Unix milliseconds.
     pub at_ms: i64,
     /// When it first could be learned: judged, and its end known. Unix milliseconds.
-    pub heard_at_ms: i64,
+    pub learnable_at_ms: i64,
     /// The model that answered.
     pub model: ModelName,
     /// The context of the choice.
@@ -69,14 +81,14 @@ pub struct Lesson {
     /// The signal that says so, where nobody judged.
     pub signal: Option<Signal>,
     /// The choice, where it was one among several and left to chance, and its model is the one that answered.
-    pub choice: Option<Drawn>,
+    pub choice: Option<SampledChoice>,
 }
 
 /// A choice that might have gone otherwise, with the probability of each way.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Drawn {
+pub struct SampledChoice {
     /// The candidates as they were judged then.
-    pub candidates: Vec<Way>,
+    pub candidates: Vec<LoggedCandidate>,
     /// Which of them was drawn.
     pub chosen: usize,
     /// What a dollar and a second were worth.
@@ -85,7 +97,7 @@ pub struct Drawn {
 
 /// One candidate of a drawn choice.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Way {
+pub struct LoggedCandidate {
     /// The model.
     pub model: ModelName,
     /// What was believed of it before any feedback.
@@ -102,7 +114,7 @@ pub struct Way {
     pub propensity: f64,
 }
 
-impl Way {
+impl LoggedCandidate {
     /// The candidate as a policy gets it.
     pub fn candidate(&self) -> Candidate<'_> {
         Candidate {
@@ -150,7 +162,7 @@ impl Lesson {
         Some(Self {
             id: decision.id,
             at_ms: decision.at_ms,
-            heard_at_ms: heard_at_ms(entry),
+            learnable_at_ms: learnable_at_ms(entry),
             prior,
             grounds: known.grounds,
             features: decision.features.clone(),
@@ -194,20 +206,20 @@ impl Lesson {
     }
 }
 
-fn heard_at_ms(entry: &Entry) -> i64 {
+fn learnable_at_ms(entry: &Entry) -> i64 {
     let said = entry.feedback.iter().map(|feedback| feedback.at_ms).min();
     let ended = entry.outcome.as_ref().map(|outcome| outcome.at_ms);
     said.max(ended).unwrap_or(entry.decision.at_ms)
 }
 
 /// The choice of an entry, where all is known that it went by.
-pub(super) fn choice(entry: &Entry) -> Option<Drawn> {
+pub(super) fn choice(entry: &Entry) -> Option<SampledChoice> {
     let decision = &entry.decision;
-    let candidates: Option<Vec<Way>> = decision
+    let candidates: Option<Vec<LoggedCandidate>> = decision
         .candidates
         .iter()
         .map(|candidate| {
-            Some(Way {
+            Some(LoggedCandidate {
                 model: candidate.model.clone(),
                 prior: candidate.prior?,
                 grounds: candidate.grounds,
@@ -219,7 +231,7 @@ pub(super) fn choice(entry: &Entry) -> Option<Drawn> {
         })
         .collect();
     let chosen = decision.candidates.iter().position(|candidate| candidate.model == decision.chosen)?;
-    Some(Drawn { candidates: candidates?, chosen, tradeoff: decision.tradeoff? })
+    Some(SampledChoice { candidates: candidates?, chosen, tradeoff: decision.tradeoff? })
 }
 
 /// Lessons being collected, newest entry first; in any order where all judgements and signals are wanted.

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::error::LearnError;
-use super::made_of::MADE_OF;
+use super::trained_on::TRAINED_ON;
 use crate::bandit::{PolicyKind, Settings, Snapshot};
 use crate::config::{Bandit, LearningMode};
 use crate::protocol::{DecisionId, ModelName};
@@ -22,7 +22,7 @@ const STATE: &str = "policy.live_state";
 
 /// A policy that choices are made by. Immutable: a change makes a new one.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Live {
+pub struct LivePolicy {
     /// The policy; its version is the one that was promoted.
     pub policy: Snapshot,
     /// Judgements it has taken in since.
@@ -31,7 +31,7 @@ pub struct Live {
     pub known: BTreeSet<ModelName>,
 }
 
-impl Live {
+impl LivePolicy {
     /// `policy`, with so many judgements taken in since its version was promoted.
     pub fn new(policy: Snapshot, revision: u64) -> Self {
         let known = policy.arms().filter(|arm| arm.observations > 0).map(|arm| arm.model).collect();
@@ -42,14 +42,14 @@ impl Live {
 /// Which judgements the live policy has. What the log has beyond them is taken in with the next retune, however it was
 /// missed: it waited at a stop, the queue was full, another head was tried meanwhile.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Heard {
+pub(super) struct TakenIn {
     /// Those heard until this moment, in Unix milliseconds, or it is not to have them.
     pub(super) until_ms: i64,
-    /// And these decisions', whenever they were heard.
+    /// And these decisions', whenever they were taken_in.
     pub(super) counted: HashSet<DecisionId>,
 }
 
-impl Heard {
+impl TakenIn {
     /// All until a moment.
     pub(super) fn until(until_ms: i64) -> Self {
         Self { until_ms, counted: HashSet::new() }
@@ -72,17 +72,17 @@ pub(super) struct Replaced {
 
 impl Replaced {
     /// That of `version`, if it was ever replaced.
-    pub(super) fn load(store: &Store, version: u64) -> Result<Option<Live>, StoreError> {
+    pub(super) fn load(store: &Store, version: u64) -> Result<Option<LivePolicy>, StoreError> {
         let kept = match store.setting::<Self>(&format!("{REPLACED_OF}{version}"))? {
             Some(kept) => Some(kept),
             None => store.setting::<Self>(REPLACED)?,
         };
         let kept = kept.filter(|kept| kept.policy.version == version);
-        Ok(kept.map(|kept| Live::new(kept.policy, kept.revision)))
+        Ok(kept.map(|kept| LivePolicy::new(kept.policy, kept.revision)))
     }
 
     /// Keeps `live`; on disk when it returns.
-    pub(super) fn save(store: &Store, live: &Live) -> Result<(), StoreError> {
+    pub(super) fn save(store: &Store, live: &LivePolicy) -> Result<(), StoreError> {
         let name = format!("{REPLACED_OF}{}", live.policy.version);
         store.set_setting(&name, &Self { policy: live.policy.clone(), revision: live.revision })
     }
@@ -91,7 +91,7 @@ impl Replaced {
 /// Forgets what is kept beside versions that are not stored any more.
 pub(super) fn forget_gone(store: &Store) -> Result<(), StoreError> {
     let stored: HashSet<String> = store.snapshots()?.iter().map(|record| record.version.to_string()).collect();
-    for kept in [REPLACED_OF, MADE_OF] {
+    for kept in [REPLACED_OF, TRAINED_ON] {
         let gone = store.settings_under(kept)?.into_iter().filter(|version| !stored.contains(version));
         gone.map(|version| format!("{kept}{version}")).try_for_each(|name| store.forget_setting(&name))?;
     }
@@ -105,7 +105,7 @@ pub(super) struct State {
     policy: Snapshot,
     /// Judgements it has taken in since it was promoted.
     revision: u64,
-    /// See [`Heard`]; what was kept without a list had all until then.
+    /// See [`TakenIn`]; what was kept without a list had all until then.
     #[serde(alias = "kept_at_ms")]
     until_ms: i64,
     #[serde(default)]
@@ -119,16 +119,16 @@ impl State {
     }
 
     /// Keeps `live` and what it has; on disk when it returns.
-    pub(super) fn save(store: &Store, live: &Live, heard: &Heard) -> Result<(), StoreError> {
-        let Heard { until_ms, counted } = heard.clone();
+    pub(super) fn save(store: &Store, live: &LivePolicy, taken_in: &TakenIn) -> Result<(), StoreError> {
+        let TakenIn { until_ms, counted } = taken_in.clone();
         store.set_setting(STATE, &Self { policy: live.policy.clone(), revision: live.revision, until_ms, counted })
     }
 
     /// What choices are made by, and what it has.
-    pub(super) fn live(self, settings: Settings) -> (Live, Heard) {
+    pub(super) fn live(self, settings: Settings) -> (LivePolicy, TakenIn) {
         let Self { policy, revision, until_ms, counted } = self;
         let policy = if *policy.settings() == settings { policy } else { under(policy, settings) };
-        (Live::new(policy, revision), Heard { until_ms, counted })
+        (LivePolicy::new(policy, revision), TakenIn { until_ms, counted })
     }
 }
 

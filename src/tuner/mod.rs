@@ -5,35 +5,36 @@
 //! 2. A judged answer is a [`Lesson`]. The live policy takes each in at once, as its beliefs allow ([`take_in`]).
 //! 3. Now and then the whole log is folded into a new policy ([`propose`]), which takes over only if the [`gate`] says
 //!    that it does not fall behind; [`guard`] rails take one back that does worse than what was before.
-//! 4. [`Learner`] is the door: which policy is in force, and what operators may do to it. [`Work`] is the task behind it.
+//! 4. [`Learner`] is the door: which policy is in force, and what operators may do to it. [`LearnerTask`] is the task behind it.
 //! 5. [`Budgets`] hold the spending by the price of a dollar.
 //!
 //! What it leaves out: choosing (`route`, `bandit`), and learning offline (`train`).
 
 mod budget;
+pub mod cross_fit;
 mod error;
 pub mod gate;
 pub mod guard;
-pub mod halves;
 pub mod hindsight;
 mod housekeeping;
 mod learner;
 pub mod lesson;
 mod live;
-pub mod made_of;
 mod recorder;
 mod retune;
 mod shared;
+mod tally;
+mod task;
+pub mod trained_on;
 mod versions;
-mod work;
 
 pub use budget::{BudgetStatus, Budgets};
 pub use error::LearnError;
 pub use housekeeping::keep_house;
 pub use learner::Learner;
 pub use lesson::Lesson;
-pub use live::{Live, Switches, bandit_settings, in_force, open as open_policy};
+pub use live::{LivePolicy, Switches, bandit_settings, in_force, open as open_policy};
 pub use recorder::{Ack, FeedbackError, Recorder, RecorderStatus, Writer};
 pub use retune::{Proposal, begin_anew, of_newest_head, propose, take_in};
 pub use shared::{Command, LastRetune, LearnerStatus};
-pub use work::Work;
+pub use task::LearnerTask;

@@ -12,10 +12,10 @@
 
 use std::borrow::Cow;
 
-use super::gate::{self, Gain, Reach, Ruling};
+use super::gate::{self, Gain, Knowledge, Ruling};
 use super::lesson::{Lesson, Lessons};
-use super::live::Live;
-use super::made_of::MadeOf;
+use super::live::LivePolicy;
+use super::trained_on::TrainedOn;
 use crate::bandit::{Settings, SettingsError, Snapshot};
 use crate::config::Gate;
 
@@ -25,7 +25,7 @@ pub struct Proposal {
     /// The policy; its version is not given yet.
     pub policy: Snapshot,
     /// What it was made of.
-    pub made_of: MadeOf,
+    pub trained_on: TrainedOn,
     /// What it would gain; absent where the log says nothing of it.
     pub gain: Option<Gain>,
     /// What the rule says.
@@ -43,14 +43,14 @@ impl Proposal {
 }
 
 /// Folds what was learned, oldest first, into a new policy and measures it against `live`, which has learned as far as
-/// `reach`.
+/// `knowledge`.
 ///
 /// # Errors
 ///
 /// When the settings are not possible.
 pub fn propose(
     lessons: &Lessons,
-    (live, reach): (&Snapshot, &Reach),
+    (live, knowledge): (&Snapshot, &Knowledge),
     settings: Settings,
     gate: &Gate,
 ) -> Result<Proposal, SettingsError> {
@@ -62,7 +62,7 @@ pub fn propose(
     }
     policy.learn(lessons.iter().map(Lesson::observation));
     let (rests_on, evidence) = gate::evidence(&lessons, &unjudged, gate.min_choices);
-    let gain = gate::gain((rests_on, &evidence), (live, reach), (&policy, &lessons), gate);
+    let gain = gate::gain((rests_on, &evidence), (live, knowledge), (&policy, &lessons), gate);
     let choices = evidence.iter().filter(|lesson| lesson.choice.is_some()).count();
     let (ruling, reason) = match &gain {
         None if choices >= gate.min_choices => {
@@ -70,30 +70,30 @@ pub fn propose(
         }
         _ => gate::rule(gain.as_ref(), gate),
     };
-    let made_of = MadeOf::new(policy.space(), &lessons, &unjudged);
-    Ok(Proposal { policy, made_of, gain, ruling, reason })
+    let trained_on = TrainedOn::new(policy.space(), &lessons, &unjudged);
+    Ok(Proposal { policy, trained_on, gain, ruling, reason })
 }
 
 /// The live policy with further lessons taken in; those of another head's teach it nothing.
-pub fn take_in(live: &Live, lessons: &[Lesson]) -> Live {
+pub fn take_in(live: &LivePolicy, lessons: &[Lesson]) -> LivePolicy {
     let mut policy = live.policy.clone();
     let before = policy.learned_from();
     let fitting = lessons.iter().filter(|lesson| lesson.fits(live.policy.space()));
     policy.learn(fitting.map(Lesson::observation));
     let taken_in = policy.learned_from() - before;
-    Live::new(policy, live.revision + taken_in)
+    LivePolicy::new(policy, live.revision + taken_in)
 }
 
 /// The live policy without what it learned beside another head than the one that makes features in `space`; `None` where it
 /// learned beside this one, or beside none.
-pub fn begin_anew(live: &Live, space: &str, features: usize) -> Option<Live> {
+pub fn begin_anew(live: &LivePolicy, space: &str, features: usize) -> Option<LivePolicy> {
     let policy = &live.policy;
     if policy.space().is_empty() || policy.space() == space {
         return None;
     }
     let mut fresh = Snapshot::new(*policy.settings()).ok()?.in_space(space, features);
     fresh.version = policy.version;
-    Some(Live::new(fresh, 0))
+    Some(LivePolicy::new(fresh, 0))
 }
 
 /// The lessons of the head that made the newest features.

@@ -1,4 +1,4 @@
-//! What the door to the learner ([`Learner`](super::Learner)) and the task behind it ([`Work`](super::Work)) share:
+//! What the door to the learner ([`Learner`](super::Learner)) and the task behind it ([`LearnerTask`](super::LearnerTask)) share:
 //! the state that the one shows and the other changes, and the orders that go from the one to the other.
 
 use arc_swap::ArcSwap;
@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::error::LearnError;
-use super::live::{Live, Switches};
+use super::live::{LivePolicy, Switches};
 use crate::bandit::{ArmSummary, Settings};
 use crate::config::{Learning, LearningMode};
 use crate::store::Store;
@@ -40,7 +40,7 @@ pub(super) struct Ordered {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) store: Store,
-    pub(super) live: ArcSwap<Live>,
+    pub(super) live: ArcSwap<LivePolicy>,
     pub(super) switches: ArcSwap<Switches>,
     pub(super) settings: ArcSwap<Learning>,
     pub(super) last: Mutex<LastRetune>,

@@ -1,13 +1,13 @@
 //! Versions of the policy: written, put in force, taken back, and found again.
 //!
-//! Each step is on disk before anybody chooses by it ([`live`]). Only [`Work`](super::Work) comes in here, so no two steps
+//! Each step is on disk before anybody chooses by it ([`live`]). Only [`LearnerTask`](super::LearnerTask) comes in here, so no two steps
 //! meet.
 
 use serde_json::json;
 
 use super::error::LearnError;
 use super::gate::Ruling;
-use super::live::{self, Live, Replaced, Switches, audit, bandit_settings};
+use super::live::{self, LivePolicy, Replaced, Switches, audit, bandit_settings};
 use super::retune::Proposal;
 use super::shared::Shared;
 use crate::store::{AHEAD_MS, SnapshotRecord, SnapshotState, StoreError};
@@ -49,12 +49,12 @@ impl Shared {
             learned_from: proposal.policy.learned_from(),
             report: json!({ "gain": proposal.gain, "ruling": proposal.ruling }),
         };
-        proposal.made_of.save(&self.store, version)?;
+        proposal.trained_on.save(&self.store, version)?;
         self.store.put_snapshot(&record, &proposal.policy)?;
         if proposal.ruling == Ruling::Promote {
             Replaced::save(&self.store, &self.live.load())?;
             live::promote(&self.store, version, None, now_ms)?;
-            self.live.store(Live::new(proposal.policy.clone(), 0).into());
+            self.live.store(LivePolicy::new(proposal.policy.clone(), 0).into());
         }
         let in_force = self.version();
         let spare = [self.switches.load().pinned, self.predecessor_of(in_force)?].into_iter().flatten();
@@ -76,7 +76,13 @@ impl Shared {
         self.bring(other, act, why, now_ms)
     }
 
-    fn bring(&self, other: Live, (who, action): (&str, &str), why: &str, now_ms: i64) -> Result<(), LearnError> {
+    fn bring(
+        &self,
+        other: LivePolicy,
+        (who, action): (&str, &str),
+        why: &str,
+        now_ms: i64,
+    ) -> Result<(), LearnError> {
         let (from, version) = (self.version(), other.policy.version);
         if version == from {
             live::promote(&self.store, version, Some(why.to_owned()), now_ms)?;
@@ -84,7 +90,7 @@ impl Shared {
             Replaced::save(&self.store, &self.live.load())?;
             live::promote(&self.store, version, Some(why.to_owned()), now_ms)?;
             let policy = live::under(other.policy, bandit_settings(&self.settings.load().bandit));
-            self.live.store(Live::new(policy, other.revision).into());
+            self.live.store(LivePolicy::new(policy, other.revision).into());
         }
         audit(&self.store, who, action, version, json!({ "from": from, "reason": why }), now_ms);
         Ok(())
@@ -113,14 +119,14 @@ impl Shared {
     }
 
     /// What to go back to from `version`: its predecessor, as it was.
-    pub(super) fn before(&self, version: u64) -> Result<Option<Live>, StoreError> {
+    pub(super) fn before(&self, version: u64) -> Result<Option<LivePolicy>, StoreError> {
         self.predecessor_of(version)?.map_or(Ok(None), |predecessor| self.as_it_was(predecessor))
     }
 
     /// A stored version as it was when it was replaced, with all that it had taken in; where it never was, as it was made.
-    fn as_it_was(&self, version: u64) -> Result<Option<Live>, StoreError> {
+    fn as_it_was(&self, version: u64) -> Result<Option<LivePolicy>, StoreError> {
         let Some(made) = self.store.policy(version)? else { return Ok(None) };
-        Ok(Some(Replaced::load(&self.store, version)?.unwrap_or_else(|| Live::new(made, 0))))
+        Ok(Some(Replaced::load(&self.store, version)?.unwrap_or_else(|| LivePolicy::new(made, 0))))
     }
 
     /// The version to go back to from `version`: the one that it replaced, else its parent, else the newest older one that

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use self::cell::Cell;
 use self::fact::{Fact, Names};
 use crate::protocol::DecisionId;
-use crate::store::join::AHEAD_MS;
+use crate::store::record::AHEAD_MS;
 
 /// Newest entries that are kept as facts.
 pub const RECENT: usize = 5_000;

@@ -7,18 +7,17 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::gate::Evidence;
-use super::lesson::Lesson;
+use super::lesson::{Evidence, Lesson};
 use crate::bandit::Snapshot;
 use crate::protocol::DecisionId;
 use crate::store::{Store, StoreError};
 
 /// Names of the notes: this and the version.
-pub(super) const MADE_OF: &str = "policy.made_of.";
+pub(super) const TRAINED_ON: &str = "policy.made_of.";
 
 /// The answers, by [`mark`]s of their decisions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MadeOf {
+pub struct TrainedOn {
     /// What made their features: the live policy may have begun anew beside another head.
     space: String,
     judged: HashSet<u32>,
@@ -26,7 +25,7 @@ pub struct MadeOf {
     unjudged: HashSet<u32>,
 }
 
-impl MadeOf {
+impl TrainedOn {
     /// Of what was `learned` and what nobody judged.
     pub fn new(space: &str, learned: &[Lesson], unjudged: &[Lesson]) -> Self {
         let judged = learned.iter().filter(|lesson| lesson.signal.is_none());
@@ -49,13 +48,13 @@ impl MadeOf {
     /// Those of `policy`; `None` where an earlier build made its version, or that was made beside another head than the one
     /// that the policy is beside now.
     pub(super) fn load(store: &Store, policy: &Snapshot) -> Result<Option<Self>, StoreError> {
-        let noted = store.setting::<Self>(&format!("{MADE_OF}{}", policy.version))?;
+        let noted = store.setting::<Self>(&format!("{TRAINED_ON}{}", policy.version))?;
         Ok(noted.filter(|noted| noted.space.is_empty() || noted.space == policy.space()))
     }
 
     /// Notes them as those of `version`; on disk when it returns.
     pub(super) fn save(&self, store: &Store, version: u64) -> Result<(), StoreError> {
-        store.set_setting(&format!("{MADE_OF}{version}"), self)
+        store.set_setting(&format!("{TRAINED_ON}{version}"), self)
     }
 }
 

@@ -11,9 +11,9 @@ use crate::bandit::{Settings, Snapshot};
 use crate::protocol::DecisionId;
 
 /// The two, in the order of the halves that they have not seen.
-pub struct Halves([Snapshot; 2]);
+pub struct CrossFit([Snapshot; 2]);
 
-impl Halves {
+impl CrossFit {
     /// What rewards to expect, fitted to the evidence itself; `None` where the settings are not possible.
     pub fn of_rewards<'a>(
         evidence: impl IntoIterator<Item = &'a Lesson> + Clone,
@@ -81,7 +81,7 @@ mod tests {
     fn a_half_knows_all_but_the_other_and_what_is_not_measured_on() {
         let learned = judged(60, 20);
         let evidence: Vec<&Lesson> = learned[..40].iter().collect();
-        let halves = Halves::of_policy(&learned, &ids(&learned[..40]), Settings::default()).unwrap();
+        let halves = CrossFit::of_policy(&learned, &ids(&learned[..40]), Settings::default()).unwrap();
         let of_side = |side| evidence.iter().copied().filter(move |lesson| side_of(lesson.id) == side);
         for side in [0, 1] {
             assert!((15..=25).contains(&of_side(side).count()), "{}", of_side(side).count());
@@ -90,7 +90,7 @@ mod tests {
             let one = of_side(side).next().unwrap();
             assert_eq!(halves.without(one.id), &fitted);
         }
-        let rewards = Halves::of_rewards(evidence.iter().copied(), Settings::default()).unwrap();
+        let rewards = CrossFit::of_rewards(evidence.iter().copied(), Settings::default()).unwrap();
         let known = [0, 1].map(|side| rewards.0[side].learned_from());
         assert_eq!(known, [1, 0].map(|side| of_side(side).count() as u64));
     }
@@ -98,10 +98,10 @@ mod tests {
     #[test]
     fn a_policy_s_halves_notice_what_the_policy_notices_and_expectations_do_not() {
         let learned = judged(600, 100);
-        let shifts = |halves: &Halves| [0, 1].map(|side| halves.0[side].arms().map(|arm| arm.shifts).sum::<u32>());
-        let noticed = shifts(&Halves::of_policy(&learned, &ids(&learned), Settings::default()).unwrap());
+        let shifts = |halves: &CrossFit| [0, 1].map(|side| halves.0[side].arms().map(|arm| arm.shifts).sum::<u32>());
+        let noticed = shifts(&CrossFit::of_policy(&learned, &ids(&learned), Settings::default()).unwrap());
         assert!(noticed.iter().all(|shifts| *shifts > 0), "{noticed:?}");
-        let rewards = Halves::of_rewards(&learned, Settings::default()).unwrap();
+        let rewards = CrossFit::of_rewards(&learned, Settings::default()).unwrap();
         assert_eq!(shifts(&rewards), [0, 0]);
     }
 

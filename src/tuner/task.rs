@@ -13,14 +13,15 @@ use tokio::time::MissedTickBehavior;
 
 use super::budget::Budgets;
 use super::error::LearnError;
-use super::gate::{Reach, Ruling};
-use super::guard::{self, Part, Tally, is_by_policy};
-use super::hindsight::{Hindsight, Would};
+use super::gate::{Knowledge, Ruling};
+use super::guard;
+use super::hindsight::{Counterfactual, Hindsight};
 use super::lesson::{self, Lesson, ON_ITS_WAY_MS};
-use super::live::{self, Heard, Live, State, Switches, audit, bandit_settings};
-use super::made_of::MadeOf;
+use super::live::{self, LivePolicy, State, Switches, TakenIn, audit, bandit_settings};
 use super::retune::{self, Proposal};
 use super::shared::{Command, LearnerStatus, Ordered, Shared};
+use super::tally::{Part, Tally, is_by_policy};
+use super::trained_on::TrainedOn;
 use crate::bandit::Snapshot;
 use crate::config::{Bandit, LearningMode};
 use crate::protocol::DecisionId;
@@ -50,17 +51,17 @@ const LOOK_AT: usize = 20_000;
 /// Newest decisions among which one is looked for whose prompt was read.
 const NEWEST: usize = 100;
 
-/// The task's state; [`Work::run`] is the task.
-pub struct Work {
-    desk: Option<Desk>,
+/// The task's state; [`LearnerTask::run`] is the task.
+pub struct LearnerTask {
+    worker: Option<Worker>,
     orders: mpsc::Receiver<Ordered>,
 }
 
 /// What moves between the task and the thread that does the work.
-struct Desk {
+struct Worker {
     shared: Arc<Shared>,
     /// Which judgements the live policy has. Signals are none: a rating of an answer that only had one is news.
-    heard: Heard,
+    taken_in: TakenIn,
     /// Judgements since the last retune.
     new: u64,
     /// When the last retune ended; `None` = none yet, and one is due if the log holds anything.
@@ -87,13 +88,13 @@ enum Job {
     /// Takes over changed settings of exploring and forgetting.
     ApplySettings,
     Stop,
-    Obey(Ordered),
+    Execute(Ordered),
 }
 
-impl Work {
-    pub(super) fn new(shared: Arc<Shared>, heard: Heard, orders: mpsc::Receiver<Ordered>) -> Self {
+impl LearnerTask {
+    pub(super) fn new(shared: Arc<Shared>, taken_in: TakenIn, orders: mpsc::Receiver<Ordered>) -> Self {
         // What was judged before the start is in the log and waits for the first retune.
-        Self { desk: Some(Desk::new(shared, heard, None)), orders }
+        Self { worker: Some(Worker::new(shared, taken_in, None)), orders }
     }
 
     /// Works until `stopped`. `news` are decisions of which something new is known.
@@ -112,14 +113,14 @@ impl Work {
         loop {
             let job = tokio::select! {
                 () = &mut stopped => break,
-                Some(order) = self.orders.recv() => Job::Obey(order),
+                Some(order) = self.orders.recv() => Job::Execute(order),
                 count = news.recv_many(&mut ids, BATCH), if !news.is_closed() || !news.is_empty() => match count {
                     0 => continue,
                     _ => Job::TakeIn(std::mem::take(&mut ids)),
                 },
-                _ = ticks.tick() => match &self.desk {
-                    Some(desk) if desk.has_other_settings() => Job::ApplySettings,
-                    Some(desk) if desk.is_due() => Job::Retune,
+                _ = ticks.tick() => match &self.worker {
+                    Some(worker) if worker.has_other_settings() => Job::ApplySettings,
+                    Some(worker) if worker.is_due() => Job::Retune,
                     _ if watched.elapsed() >= WATCH_EVERY => {
                         watched = Instant::now();
                         Job::Watch
@@ -134,30 +135,30 @@ impl Work {
 
     /// Does one thing off the async threads.
     async fn carry_out(&mut self, job: Job, budgets: &Arc<Budgets>) {
-        let Some(mut desk) = self.desk.take() else { return };
-        let shared = Arc::clone(&desk.shared);
+        let Some(mut worker) = self.worker.take() else { return };
+        let shared = Arc::clone(&worker.shared);
         let budgets = Arc::clone(budgets);
         let done = tokio::task::spawn_blocking(move || {
-            desk.work(job, &budgets, now_ms());
-            desk
+            worker.work(job, &budgets, now_ms());
+            worker
         });
-        self.desk = Some(match done.await {
-            Ok(desk) => desk,
+        self.worker = Some(match done.await {
+            Ok(worker) => worker,
             Err(error) => {
                 // The policy in force is whole: it is swapped as one. Only what was being worked out is lost.
                 tracing::error!(%error, "The learner ended in a panic; the policy stays as it is");
-                Desk::new(shared, Heard::until(now_ms()), Some(Instant::now()))
+                Worker::new(shared, TakenIn::until(now_ms()), Some(Instant::now()))
             }
         });
     }
 }
 
-impl Desk {
-    fn new(shared: Arc<Shared>, heard: Heard, retuned: Option<Instant>) -> Self {
+impl Worker {
+    fn new(shared: Arc<Shared>, taken_in: TakenIn, retuned: Option<Instant>) -> Self {
         let bandit = shared.settings.load().bandit;
         Self {
             shared,
-            heard,
+            taken_in,
             new: 1,
             retuned,
             rest_until_next: LEAST_REST,
@@ -199,8 +200,8 @@ impl Desk {
                 let kept = budgets.keep(&self.shared.store);
                 self.save_state(Duration::ZERO).and(kept).map_err(LearnError::from)
             }
-            Job::Obey(Ordered { command, who, reply }) => {
-                let done = self.obey(command, &who, now_ms);
+            Job::Execute(Ordered { command, who, reply }) => {
+                let done = self.execute(command, &who, now_ms);
                 if let Err(error) = &done {
                     tracing::warn!(%error, who, ?command, "A command to the learner was not carried out");
                 }
@@ -226,9 +227,9 @@ impl Desk {
             self.revivals = health.revivals;
         }
         self.shared.set_times_right(now_ms)?;
-        if self.heard.until_ms > now_ms + AHEAD_MS {
+        if self.taken_in.until_ms > now_ms + AHEAD_MS {
             // That clock was ahead, too: what is judged from now on is news.
-            self.heard.until_ms = now_ms;
+            self.taken_in.until_ms = now_ms;
         }
         budgets.keep(&self.shared.store)?;
         self.follow_head(now_ms)?;
@@ -266,7 +267,7 @@ impl Desk {
             }
             // A judgement that changes an earlier one holds from the next retune on.
             self.new += 1;
-            if !self.heard.counted.contains(id) && lesson.heard_at_ms > self.heard.until_ms {
+            if !self.taken_in.counted.contains(id) && lesson.learnable_at_ms > self.taken_in.until_ms {
                 lessons.push(lesson);
             }
         }
@@ -282,7 +283,7 @@ impl Desk {
 
     /// Moves the live policy by judgements that it does not have.
     fn learn(&mut self, lessons: &[Lesson]) {
-        self.heard.counted.extend(lessons.iter().map(|lesson| lesson.id));
+        self.taken_in.counted.extend(lessons.iter().map(|lesson| lesson.id));
         let live = retune::take_in(&self.shared.live.load(), lessons);
         self.shared.live.store(Arc::new(live));
     }
@@ -309,22 +310,22 @@ impl Desk {
                 "The classifier has another head; the policy begins anew beside it"
             );
             self.shared.live.store(Arc::new(anew));
-            self.heard = Heard::until(until_ms);
+            self.taken_in = TakenIn::until(until_ms);
             (self.kept, self.retuned, self.new) = (None, None, self.new.max(1));
         }
         Ok(())
     }
 
-    /// What the newest version that was in force beside the same head knew, and until when it had heard: it may have been
+    /// What the newest version that was in force beside the same head knew, and until when it had taken_in: it may have been
     /// there before.
-    fn known_beside(&self, anew: &Live) -> Result<Option<(Live, i64)>, StoreError> {
+    fn known_beside(&self, anew: &LivePolicy) -> Result<Option<(LivePolicy, i64)>, StoreError> {
         let store = &self.shared.store;
         for record in store.snapshots()?.iter().filter(|record| record.state == SnapshotState::Promoted) {
             let known = store.policy::<Snapshot>(record.version)?;
             if let Some(mut policy) = known.filter(|policy| policy.space() == anew.policy.space()) {
                 policy = live::under(policy, *anew.policy.settings());
                 policy.version = anew.policy.version;
-                return Ok(Some((Live::new(policy, 0), record.made_at_ms)));
+                return Ok(Some((LivePolicy::new(policy, 0), record.made_at_ms)));
             }
         }
         Ok(None)
@@ -338,7 +339,7 @@ impl Desk {
             (version, revision) != (now.0, now.1) && at.elapsed() >= every
         };
         if self.kept.is_none_or(is_due) {
-            State::save(&self.shared.store, &live, &self.heard)?;
+            State::save(&self.shared.store, &live, &self.taken_in)?;
             self.kept = Some(now);
         }
         Ok(())
@@ -353,7 +354,7 @@ impl Desk {
         self.bandit = self.shared.settings.load().bandit;
         let live = self.shared.live.load();
         let policy = live::under(live.policy.clone(), bandit_settings(&self.bandit));
-        self.shared.live.store(Arc::new(Live::new(policy, live.revision)));
+        self.shared.live.store(Arc::new(LivePolicy::new(policy, live.revision)));
     }
 
     /// Takes in what was judged beside this head and the live policy does not have.
@@ -363,12 +364,12 @@ impl Desk {
             "" => retune::of_newest_head(lessons),
             space => retune::of_head(lessons, space),
         };
-        let unheard = |lesson: &&Lesson| lesson.signal.is_none() && !self.heard.counted.contains(&lesson.id);
+        let unheard = |lesson: &&Lesson| lesson.signal.is_none() && !self.taken_in.counted.contains(&lesson.id);
         let (newer, known): (Vec<&Lesson>, Vec<&Lesson>) =
-            lessons.iter().filter(unheard).partition(|lesson| lesson.heard_at_ms > self.heard.until_ms);
+            lessons.iter().filter(unheard).partition(|lesson| lesson.learnable_at_ms > self.taken_in.until_ms);
         let known: Vec<DecisionId> = known.iter().map(|lesson| lesson.id).collect();
         let newer: Vec<Lesson> = newer.into_iter().cloned().collect();
-        self.heard.counted.extend(known);
+        self.taken_in.counted.extend(known);
         let pinned = self.shared.switches.load().pinned.is_some();
         if !newer.is_empty() && !pinned && self.shared.settings.load().online {
             self.learn(&newer);
@@ -389,8 +390,8 @@ impl Desk {
         self.retuned = Some(began);
         self.catch_up(lessons);
         let live = self.shared.live.load_full();
-        let reach = self.reach_of(&live)?;
-        let known = (&live.policy, &reach);
+        let knowledge = self.knowledge_of(&live)?;
+        let known = (&live.policy, &knowledge);
         let mut proposal = retune::propose(&collected, known, bandit_settings(&settings.bandit), &settings.gate)?;
         self.new = 0;
         if let Some(why) = self.shared.switches.load().frozen(read_at_ms) {
@@ -410,10 +411,10 @@ impl Desk {
         if proposal.ruling == Ruling::Promote && is_new {
             let judged = lessons.iter().filter(|lesson| lesson.signal.is_none());
             let counted = judged.map(|lesson| lesson.id).collect();
-            self.heard = Heard { until_ms: read_at_ms - ON_ITS_WAY_MS, counted };
+            self.taken_in = TakenIn { until_ms: read_at_ms - ON_ITS_WAY_MS, counted };
         } else if let Some(oldest) = lessons.first() {
             // What is out of the window is hardly judged again.
-            self.heard.counted.retain(|id| *id >= oldest.id);
+            self.taken_in.counted.retain(|id| *id >= oldest.id);
         }
         self.rest_until_next = (began.elapsed() * REST_PER_WORK).max(LEAST_REST);
         let took_ms = began.elapsed().as_secs_f64() * 1e3;
@@ -446,15 +447,15 @@ impl Desk {
     }
 
     /// How much of the log a policy has learned from: what its version was made of, and what it has taken in since.
-    fn reach_of(&self, live: &Live) -> Result<Reach, StoreError> {
+    fn knowledge_of(&self, live: &LivePolicy) -> Result<Knowledge, StoreError> {
         let store = &self.shared.store;
         if live.policy.learned_from() <= live.revision {
-            return Ok(Reach::only_since(live.revision));
+            return Ok(Knowledge::only_since(live.revision));
         }
-        let made_of = MadeOf::load(store, &live.policy)?;
+        let trained_on = TrainedOn::load(store, &live.policy)?;
         let since_ms =
             store.snapshot(live.policy.version)?.map_or(i64::MIN, |record| record.made_at_ms - ON_ITS_WAY_MS);
-        Ok(Reach { made_of, since_ms, judgements: live.revision })
+        Ok(Knowledge { trained_on, since_ms, judgements: live.revision })
     }
 
     /// Takes the live policy back if requests under it do worse than those before.
@@ -483,7 +484,8 @@ impl Desk {
                     before.add(part, 1.0);
                 }
             } else {
-                let (chosen, would) = (&entry.decision.chosen, || Would::of(&entry, &back_to.policy, &live.policy));
+                let (chosen, would) =
+                    (&entry.decision.chosen, || Counterfactual::of(&entry, &back_to.policy, &live.policy));
                 if let Some(part) = after.part(&entry) {
                     after.add(part, 1.0);
                     instead.add(chosen, part, &would());
@@ -530,7 +532,7 @@ impl Desk {
         let from = self.shared.version();
         let done = change(&self.shared);
         if self.shared.version() != from {
-            self.heard = Heard::until(now_ms);
+            self.taken_in = TakenIn::until(now_ms);
         }
         // At once: whoever comes back with the version alone would learn what it is not to have.
         self.kept = None;
@@ -538,7 +540,7 @@ impl Desk {
         done
     }
 
-    fn obey(&mut self, command: Command, who: &str, now_ms: i64) -> Result<LearnerStatus, LearnError> {
+    fn execute(&mut self, command: Command, who: &str, now_ms: i64) -> Result<LearnerStatus, LearnError> {
         match command {
             Command::Retune => {
                 let version = self.retune(now_ms)?.policy.version;
@@ -586,16 +588,16 @@ fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
-impl std::fmt::Debug for Work {
+impl std::fmt::Debug for LearnerTask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Work").finish_non_exhaustive()
+        f.debug_struct("LearnerTask").finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-#[path = "work_tests.rs"]
+#[path = "task_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "work_guard_tests.rs"]
+#[path = "task_guard_tests.rs"]
 mod guard_tests;
