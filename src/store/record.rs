@@ -306,6 +306,27 @@ pub struct OutcomeRecord {
     pub signals: Vec<Signal>,
 }
 
+impl OutcomeRecord {
+    /// The end of a request of which nothing is known but when and how it ended.
+    pub fn ended(id: DecisionId, at_ms: i64, status: OutcomeStatus) -> Self {
+        Self {
+            id,
+            at_ms,
+            model: None,
+            backend: None,
+            status,
+            attempts: 0,
+            failovers: 0,
+            usage: None,
+            cost_usd: None,
+            latency_ms: None,
+            first_token_ms: None,
+            finish_reason: None,
+            signals: Vec::new(),
+        }
+    }
+}
+
 /// A thumb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

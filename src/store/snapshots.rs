@@ -57,6 +57,24 @@ pub struct SnapshotRecord {
     pub report: Value,
 }
 
+impl SnapshotRecord {
+    /// The record of a version that was just made and is not in force yet, of no parent and without a report.
+    pub fn waiting(version: u64, origin: &str, reason: &str, made_at_ms: i64) -> Self {
+        Self {
+            version,
+            made_at_ms,
+            promoted_at_ms: None,
+            parent: 0,
+            replaced: 0,
+            origin: origin.to_owned(),
+            state: SnapshotState::Waiting,
+            reason: reason.to_owned(),
+            learned_from: 0,
+            report: Value::Null,
+        }
+    }
+}
+
 const LIVE: &str = "policy.live";
 const LAST_VERSION: &str = "policy.last_version";
 
@@ -180,18 +198,7 @@ mod tests {
     use super::*;
 
     fn record(version: u64) -> SnapshotRecord {
-        SnapshotRecord {
-            version,
-            made_at_ms: version as i64,
-            promoted_at_ms: None,
-            parent: version - 1,
-            replaced: 0,
-            origin: "retune".to_owned(),
-            state: SnapshotState::Waiting,
-            reason: String::new(),
-            learned_from: 0,
-            report: Value::Null,
-        }
+        SnapshotRecord { parent: version - 1, ..SnapshotRecord::waiting(version, "retune", "", version as i64) }
     }
 
     #[test]

@@ -52,19 +52,11 @@ pub(in crate::tuner) fn decision(number: u64) -> DecisionRecord {
 
 pub(in crate::tuner) fn outcome(decision: &DecisionRecord) -> OutcomeRecord {
     OutcomeRecord {
-        id: decision.id,
-        at_ms: decision.at_ms + 1,
         model: Some(decision.chosen.clone()),
-        backend: None,
-        status: OutcomeStatus::Ok,
         attempts: 1,
-        failovers: 0,
-        usage: None,
         cost_usd: Some(0.001),
         latency_ms: Some(5.0),
-        first_token_ms: None,
-        finish_reason: None,
-        signals: Vec::new(),
+        ..OutcomeRecord::ended(decision.id, decision.at_ms + 1, OutcomeStatus::Ok)
     }
 }
 

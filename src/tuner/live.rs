@@ -235,18 +235,8 @@ pub fn open(store: &Store, settings: Settings, now_ms: i64) -> Result<Snapshot, 
     }
     let mut policy = Snapshot::new(settings)?;
     policy.version = store.next_version()?;
-    let record = SnapshotRecord {
-        version: policy.version,
-        made_at_ms: now_ms,
-        promoted_at_ms: None,
-        parent: 0,
-        replaced: 0,
-        origin: "start".to_owned(),
-        state: SnapshotState::Waiting,
-        reason: "the first: it knows what the classifier says, and nothing else".to_owned(),
-        learned_from: 0,
-        report: serde_json::Value::Null,
-    };
+    let reason = "the first: it knows what the classifier says, and nothing else";
+    let record = SnapshotRecord::waiting(policy.version, "start", reason, now_ms);
     store.put_snapshot(&record, &policy)?;
     promote(store, policy.version, None, now_ms)?;
     Ok(policy)

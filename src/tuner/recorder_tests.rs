@@ -37,19 +37,11 @@ fn decision(number: u64) -> DecisionRecord {
 
 fn outcome(number: u64) -> OutcomeRecord {
     OutcomeRecord {
-        id: id(number),
-        at_ms: number as i64 + 1,
         model: Some(ModelName::from("a")),
-        backend: None,
-        status: OutcomeStatus::Ok,
         attempts: 1,
-        failovers: 0,
-        usage: None,
         cost_usd: Some(0.001),
         latency_ms: Some(12.5),
-        first_token_ms: None,
-        finish_reason: None,
-        signals: Vec::new(),
+        ..OutcomeRecord::ended(id(number), number as i64 + 1, OutcomeStatus::Ok)
     }
 }
 

@@ -38,16 +38,10 @@ impl Shared {
         let version = self.store.next_version()?;
         proposal.policy.version = version;
         let record = SnapshotRecord {
-            version,
-            made_at_ms: read_at_ms,
-            promoted_at_ms: None,
             parent,
-            replaced: 0,
-            origin: "retune".to_owned(),
-            state: SnapshotState::Waiting,
-            reason: proposal.reason.clone(),
             learned_from: proposal.policy.learned_from(),
             report: json!({ "gain": proposal.gain, "ruling": proposal.ruling }),
+            ..SnapshotRecord::waiting(version, "retune", &proposal.reason, read_at_ms)
         };
         proposal.trained_on.save(&self.store, version)?;
         self.store.put_snapshot(&record, &proposal.policy)?;
@@ -175,17 +169,10 @@ impl Shared {
             return Ok(false);
         }
         self.switches.load().save(&self.store)?;
+        let reason = "it was in force when the database was begun anew";
         let record = SnapshotRecord {
-            version,
-            made_at_ms: now_ms,
-            promoted_at_ms: None,
-            parent: 0,
-            replaced: 0,
-            origin: "kept".to_owned(),
-            state: SnapshotState::Waiting,
-            reason: "it was in force when the database was begun anew".to_owned(),
             learned_from: live.policy.learned_from(),
-            report: json!(null),
+            ..SnapshotRecord::waiting(version, "kept", reason, now_ms)
         };
         self.store.put_snapshot(&record, &live.policy)?;
         live::promote(&self.store, version, None, now_ms)?;
