@@ -1,8 +1,8 @@
-//! What all records have in common, for zstd to refer to.
+//! The zstd dictionary: field names and values that most records have in common.
 //!
-//! **Part of the format.** A record can only be unpacked with the very dictionary it was packed with. So nothing here may
-//! change: a better one would get a version byte of its own in [`encoding`](super::encoding), and this one would stay to
-//! read what is there. Fields that are added later are written out; that costs a few bytes and breaks nothing.
+//! **Part of the format.** A record can only be unpacked with the same dictionary it was packed with. So nothing here may
+//! change: a better dictionary would get a version byte of its own in [`encoding`](super::encoding), and this one would stay
+//! for existing records. Names of later fields are written out, which costs a few bytes and breaks nothing.
 
 /// Names of fields and common values, in the order in which records have them.
 const WORDS: &[&str] = &[
@@ -99,7 +99,7 @@ const WORDS: &[&str] = &[
     "prompt",
     "the client named it",
     "most useful: good with ",
-    // A model that fell out, and a candidate: most of most records, so they come last, where references are shortest.
+    // An excluded model, and a candidate: the bulk of most records, so they come last, where references are shortest.
     "is not set",
     "its breaker is open",
     "it is disabled",

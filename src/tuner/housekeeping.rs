@@ -68,6 +68,6 @@ fn tidy(store: &Store, clock: Clock, running: Duration, stopped: impl Fn() -> bo
 
 /// Keeps what the next start goes by.
 fn keep(store: &Store, clock: Clock, running: Duration) -> Result<(), StoreError> {
-    store.keep_clock(&clock, store.settings().max_age_days, running)?;
+    store.save_clock(&clock, store.settings().max_age_days, running)?;
     store.save_log_size()
 }

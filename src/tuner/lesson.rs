@@ -179,7 +179,7 @@ impl Lesson {
     /// The lesson with its signal weighed against how often all models have it; `None` where it says nothing.
     fn weighed(mut self, rates: &Rates) -> Option<Self> {
         let Some(signal) = self.signal else { return Some(self) };
-        self.reward = Reward::new(rates.bent(&self.model, signal, self.prior, self.reward.value())?).ok()?;
+        self.reward = Reward::new(rates.reward(&self.model, signal, self.prior, self.reward.value())?).ok()?;
         Some(self)
     }
 
