@@ -1,30 +1,29 @@
-//! Guard rails: whether requests under a new policy do so much worse than those before it that it is to be taken back.
+//! Guard rails: whether requests under a new policy go so much worse than those before it that it is rolled back.
 //!
-//! Pure. Three things are compared, each only once there is enough on both sides: the share of requests that fail, the
-//! mean cost of one, and the mean judgement. Each difference must also be more than two standard errors, so that chance
-//! alone takes nothing back: a few long answers are a good part of what all together cost.
+//! Pure. Three figures are compared, each only once there is enough on both sides: the share of requests that fail, the
+//! mean cost of a request, and the mean judgement. Each difference must also exceed two standard errors, so that chance
+//! alone rolls nothing back: a few long answers can be a good part of the whole cost.
 //!
-//! What got worse may be the world: a model that is no longer what it was, a vendor that is down, harder questions.
-//! Then the version before would do no better, and knows less. So it is asked what it would have chosen
-//! ([`Hindsight`]), and a policy is taken back only if going back would undo a good part of the harm.
+//! The cause may be the world instead of the policy: a model that changed, a vendor that is down, harder questions. Then the
+//! version before would do no better, and knows less. So its counterfactual figures on the same requests are estimated
+//! ([`Hindsight`]), and a policy is rolled back only if going back would undo a good part of the harm.
 
 use super::hindsight::Hindsight;
 use super::tally::Tally;
 use crate::config::Guard;
 
 /// Standard errors that a difference must exceed.
-const SURE: f64 = 2.0;
+const MIN_STANDARD_ERRORS: f64 = 2.0;
 
-/// Share of what got worse that going back must undo.
-const WORTH_IT: f64 = 0.4;
+/// Share of the harm that going back must undo.
+const MIN_UNDONE: f64 = 0.4;
 
-/// Why the policy that `after` happened under is to be taken back, if it is; `instead` = the same requests, as the
-/// version before would have had them.
+/// Why the policy that was in force during `after` is to be rolled back, if it is; `instead` holds the counterfactual
+/// figures of the version before on the same requests.
 pub fn objection(before: &Tally, after: &Tally, instead: &Hindsight, guard: &Guard) -> Option<String> {
     let least = guard.min_requests as f64;
     let enough = |count: fn(&Tally) -> f64| count(before) >= least && count(after) >= least;
-    // Whether going back would, as far as can be told.
-    let is_worth_it = |was: f64, is: f64, would_be: f64| (is - would_be) / (is - was) >= WORTH_IT;
+    let is_worth_it = |was: f64, is: f64, would_be: f64| (is - would_be) / (is - was) >= MIN_UNDONE;
     let helps = |count: fn(&Tally) -> f64, figure: fn(&Tally) -> f64| {
         let was = figure(before);
         is_worth_it(was, figure(after), instead.figure(count(after), was, count, figure))
@@ -33,16 +32,17 @@ pub fn objection(before: &Tally, after: &Tally, instead: &Hindsight, guard: &Gua
         let (was, is) = (before.failing(), after.failing());
         let error = (was * (1.0 - was) / before.ended + is * (1.0 - is) / after.ended).sqrt();
         let rise = is - was;
-        if rise > guard.error_rise && rise > SURE * error && helps(|tally| tally.ended, Tally::failing) {
+        if rise > guard.error_rise && rise > MIN_STANDARD_ERRORS * error && helps(|tally| tally.ended, Tally::failing)
+        {
             return Some(format!("{:.0} % of requests fail, {:.0} % did before", is * 100.0, was * 100.0));
         }
     }
     if enough(|tally| tally.priced) && before.cost_usd > 0.0 {
-        // Who saves is never taken back for it.
+        // A factor below 1 would roll back a policy that saves money.
         let factor = guard.cost_factor.max(1.0);
         let rise = after.cost() - factor * before.cost();
         let error = (after.cost_error() + factor.powi(2) * before.cost_error()).sqrt();
-        if rise > 0.0 && rise > SURE * error && helps(|tally| tally.priced, Tally::cost) {
+        if rise > 0.0 && rise > MIN_STANDARD_ERRORS * error && helps(|tally| tally.priced, Tally::cost) {
             return Some(format!("a request costs ${:.5}, it was ${:.5} before", after.cost(), before.cost()));
         }
     }
@@ -51,7 +51,7 @@ pub fn objection(before: &Tally, after: &Tally, instead: &Hindsight, guard: &Gua
         let error = (before.rating_error() + after.rating_error()).sqrt();
         let (was, is) = (before.rating(), after.rating());
         let helps = || is_worth_it(was, is, instead.rating(after.rated, was, is));
-        if fall > guard.rating_drop && fall > SURE * error && helps() {
+        if fall > guard.rating_drop && fall > MIN_STANDARD_ERRORS * error && helps() {
             return Some(format!("answers are judged {is:.2}, they were {was:.2} before"));
         }
     }

@@ -147,15 +147,15 @@ async fn a_store_in_memory_acknowledges_nothing() {
 #[tokio::test]
 async fn the_end_of_what_was_judged_early_is_news() {
     let dir = tempfile::tempdir().unwrap();
-    let (recorder, writer, mut news) = Recorder::start(store_in(dir.path())).unwrap();
+    let (recorder, writer, mut changed) = Recorder::start(store_in(dir.path())).unwrap();
     recorder.decision(decision(1));
     recorder.decision(decision(2));
     recorder.feedback(feedback(1, "x", FeedbackKind::Rating(4))).await.unwrap();
-    assert_eq!(news.try_recv(), Ok(id(1)));
+    assert_eq!(changed.try_recv(), Ok(id(1)));
     recorder.outcome(outcome(1));
     recorder.outcome(outcome(2));
     recorder.flush().await.unwrap();
-    assert_eq!(news.try_recv(), Ok(id(1)));
-    assert!(news.try_recv().is_err(), "of an answer that nobody judged there is none");
+    assert_eq!(changed.try_recv(), Ok(id(1)));
+    assert!(changed.try_recv().is_err(), "of an answer that nobody judged there is none");
     writer.close();
 }

@@ -1,11 +1,11 @@
 //! Sums over requests: how many failed, what they cost, how they were judged.
 //!
-//! [`guard`](super::guard) compares two of them; [`hindsight`](super::hindsight) weighs the requests of one by what
-//! another policy would have chosen. Pure.
+//! Pure. [`guard`](super::guard) compares the sums before and under a policy; [`hindsight`](super::hindsight) weights each
+//! request by how probably another policy would have chosen the same model.
 
 use crate::store::{DecisionRecord, Entry, Mode, OutcomeRecord, OutcomeStatus};
 
-/// What happened to some requests.
+/// Weighted counts and sums over some requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Tally {
     pub(super) window: f64,
@@ -19,7 +19,7 @@ pub struct Tally {
     pub(super) squares: f64,
 }
 
-/// What of a request is counted.
+/// The end and the judgement of one request, as far as they are counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'a> {
     pub(super) outcome: Option<&'a OutcomeRecord>,
@@ -27,28 +27,28 @@ pub struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// What is known of a request, if the policy chose its model. Calls that somebody else made and told of, or judged,
-    /// count like any other: all of an embedding program's are. Of a mere preview nothing is told.
+    /// End and judgement of a request whose model the policy chose. Dry runs count if their caller reported the outcome or
+    /// a judgement (all calls of a program that embeds the gateway are such); `None` for a mere preview.
     pub fn of(entry: &'a Entry) -> Option<Self> {
         let (outcome, verdict) = (entry.outcome.as_ref(), entry.verdict());
         let is_told = outcome.is_some() || verdict.is_some();
         (is_told && is_by_policy(&entry.decision)).then_some(Self { outcome, verdict })
     }
 
-    /// Its judgement.
+    /// The judgement, in [0, 1].
     pub fn verdict(&self) -> Option<f64> {
         self.verdict
     }
 }
 
 impl Tally {
-    /// Takes in the first `window` requests that come, and as many judgements: where few answers are judged, judgements
-    /// reach further than requests.
+    /// An empty tally with room for `window` ends and as many judgements, counted apart: where few answers are judged, the
+    /// judgements reach further back.
     pub fn of(window: usize) -> Self {
         Self { window: window as f64, ..Self::default() }
     }
 
-    /// What of a request there is room for.
+    /// The part of a request that there is still room for.
     pub fn part<'a>(&self, entry: &'a Entry) -> Option<Part<'a>> {
         let Part { outcome, verdict } = Part::of(entry)?;
         let outcome = outcome.filter(|_| self.ended < self.window);
@@ -56,7 +56,7 @@ impl Tally {
         (outcome.is_some() || verdict.is_some()).then_some(Part { outcome, verdict })
     }
 
-    /// Takes in one request, which counts for `weight`.
+    /// Adds one request with this weight.
     pub fn add(&mut self, part: Part<'_>, weight: f64) {
         if let Some(outcome) = part.outcome {
             self.ended += weight;
@@ -74,7 +74,7 @@ impl Tally {
         }
     }
 
-    /// Whether it takes in no more.
+    /// Whether there is room for nothing more.
     pub fn is_full(&self) -> bool {
         self.ended >= self.window && self.rated >= self.window
     }
@@ -107,7 +107,7 @@ fn squared_error(mean: f64, squares: f64, count: f64) -> f64 {
     (squares / count - mean * mean).max(0.0) / count
 }
 
-/// Whether the policy in force chose the model: where it only watched, others did.
+/// Whether the policy in force chose the model: not so in shadow mode or outside the rollout's share.
 pub fn is_by_policy(decision: &DecisionRecord) -> bool {
     matches!(decision.mode, Mode::Learned | Mode::Sticky) && decision.shadow.is_none()
 }

@@ -17,7 +17,7 @@ fn failures_take_a_version_back_and_hold_the_next() {
     happen(&store, 1, 60, |_| judged(true));
     worker.retune(now_ms()).unwrap();
     happen_to_b(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
-    worker.work(Job::Retune, &budgets(&store), now_ms());
+    worker.perform(Job::Retune, &budgets(&store), now_ms());
     assert_eq!(worker.shared.live.load().policy.version, 1, "it is judged before its child");
     let held = worker.retune(now_ms()).unwrap();
     assert_eq!(held.ruling, Ruling::Wait);

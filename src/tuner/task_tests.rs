@@ -84,7 +84,7 @@ fn a_version_shows_itself_before_another_takes_over() {
     happen(&store, now_ms(), 40, |_| judged(true));
     let early = worker.retune(now_ms()).unwrap();
     assert_eq!(early.ruling, Ruling::Wait);
-    assert!(early.reason.contains("not shown itself"), "{}", early.reason);
+    assert!(early.reason.contains("too few requests yet"), "{}", early.reason);
     happen(&store, now_ms() + 40, 20, |_| judged(true));
     let then = worker.retune(now_ms()).unwrap();
     assert_eq!(then.ruling, Ruling::Promote, "{}", then.reason);
@@ -138,7 +138,7 @@ fn what_was_imported_after_a_version_was_made_it_does_not_know() {
     }
     let made = worker.retune(now_ms()).unwrap();
     assert_eq!((made.ruling, made.policy.learned_from()), (Ruling::Promote, 100));
-    let news = |worker: &Worker, rests_on| {
+    let unseen = |worker: &Worker, rests_on| {
         let settings = worker.shared.settings.load();
         let collected = lesson::collect(&store, &Span::default(), 20_000, &settings.reward).unwrap();
         let lessons = match rests_on {
@@ -148,14 +148,14 @@ fn what_was_imported_after_a_version_was_made_it_does_not_know() {
         worker.knowledge_of(&worker.shared.live.load()).unwrap().unseen(rests_on, &lessons).len()
     };
     let (judgements, signals) = (Evidence::Judgements, Evidence::Signals);
-    assert_eq!((news(&worker, judgements), news(&worker, signals)), (0, 0));
+    assert_eq!((unseen(&worker, judgements), unseen(&worker, signals)), (0, 0));
     happen(&store, 1_000, 40, |_| judged(true));
     happen(&store, 2_000, 30, |_| Went { failed: false, judged: None });
     let now_ms = now_ms();
     happen(&store, now_ms, 7, |_| judged(true));
-    assert_eq!((news(&worker, judgements), news(&worker, signals)), (47, 30));
+    assert_eq!((unseen(&worker, judgements), unseen(&worker, signals)), (47, 30));
     worker.take_in(&(0..7).map(|number| decision(now_ms as u64 + number).id).collect::<Vec<_>>(), now_ms).unwrap();
-    assert_eq!((worker.shared.live.load().revision, news(&worker, judgements)), (7, 40));
+    assert_eq!((worker.shared.live.load().revision, unseen(&worker, judgements)), (7, 40));
     // After a restart, too; of a version that an earlier build made it is not known.
     let worker = self::worker(&store);
     assert_eq!(worker.knowledge_of(&worker.shared.live.load()).unwrap().trained_on, Some(made.trained_on));
@@ -173,7 +173,7 @@ fn the_budget_is_kept_whatever_becomes_of_the_watch() {
     first.state = SnapshotState::RolledBack;
     store.update_snapshot(&first).unwrap();
     happen(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
-    worker.work(Job::Watch, &budgets(&store), now_ms());
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
     assert_eq!(worker.shared.live.load().policy.version, 2, "there is nothing to go back to");
     assert!(store.setting::<serde_json::Value>("budget.pacers").unwrap().is_some());
 }
@@ -276,7 +276,7 @@ fn other_settings_hold_for_the_live_policy_and_for_one_put_in_force() {
     let bandit = Bandit { policy: Some(PolicyName::Greedy), floor: Some(0.0), ..Bandit::default() };
     worker.shared.settings.store(Arc::new(Learning { bandit, ..Learning::default() }));
     assert!(worker.has_other_settings());
-    worker.work(Job::ApplySettings, &budgets(&store), now_ms());
+    worker.perform(Job::ApplySettings, &budgets(&store), now_ms());
     assert!(!worker.has_other_settings());
     let settings = |worker: &Worker| *worker.shared.live.load().policy.settings();
     assert_eq!(settings(&worker), bandit_settings(&bandit));
@@ -295,7 +295,7 @@ fn a_database_that_is_begun_anew_is_told_what_is_in_force() {
     store.note_failure(&StoreError::Down("test".into()));
     assert!(store.revive(now_ms()));
     assert_eq!(store.live_version().unwrap(), None);
-    worker.work(Job::Watch, &budgets(&store), now_ms());
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
     let again = self::worker(&store).shared.status();
     assert_eq!((again.live, again.learned_from, again.pinned), (2, 60, Some(2)));
 }
@@ -387,12 +387,12 @@ fn what_waited_at_a_stop_is_learned_after_it() {
     let mut worker = worker_with(&store, &strict());
     happen(&store, 1, 61, |_| judged(true));
     worker.take_in(&[decision(61).id], now_ms()).unwrap();
-    worker.work(Job::Stop, &budgets(&store), now_ms());
+    worker.perform(Job::Stop, &budgets(&store), now_ms());
     assert_eq!(learned_after_a_restart(&store), 61);
     // The second restart finds nothing new, and neither does a changed word.
     let mut again = worker_with(&store, &strict());
     again.retune(now_ms()).unwrap();
-    again.work(Job::Stop, &budgets(&store), now_ms());
+    again.perform(Job::Stop, &budgets(&store), now_ms());
     let mut once_more = worker_with(&store, &strict());
     once_more.take_in(&[decision(7).id], now_ms()).unwrap();
     assert_eq!((once_more.shared.status().learned_from, learned_after_a_restart(&store)), (61, 61));
@@ -407,11 +407,11 @@ fn an_outcome_that_comes_after_the_judgement_teaches_nothing_anew() {
     let mut said = vec![feedback(&asked, "f", FeedbackKind::Correct(true))];
     store.append(std::slice::from_ref(&asked), &[] as &[OutcomeRecord], &mut said).unwrap();
     worker.take_in(&[asked.id], now_ms()).unwrap();
-    worker.work(Job::Watch, &budgets(&store), now_ms());
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
     let told = OutcomeRecord { at_ms: now_ms() + 1000, ..outcome(&asked) };
     store.append(&[] as &[DecisionRecord], &[told], &mut []).unwrap();
     worker.take_in(&[asked.id], now_ms()).unwrap();
-    worker.work(Job::Stop, &budgets(&store), now_ms());
+    worker.perform(Job::Stop, &budgets(&store), now_ms());
     assert_eq!(learned_after_a_restart(&store), 1);
 }
 
@@ -468,7 +468,7 @@ fn what_a_clock_that_was_ahead_left_behind_stops_nothing() {
     store.update_snapshot(&record).unwrap();
     worker.taken_in.until_ms = far;
     worker.shared.switch(|switches| Switches { hold_until_ms: Some(far), ..switches }).unwrap();
-    worker.work(Job::Watch, &budgets(&store), now_ms());
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
     let hold = worker.shared.switches.load().hold_until_ms.unwrap();
     assert!(hold <= now_ms() + 60 * 60_000, "{hold}");
     let from = now_ms() + 1;
@@ -504,7 +504,7 @@ fn a_head_is_followed_past_what_a_clock_that_was_ahead_wrote() {
     (other.feature_space, other.features) = ("newer".into(), vec![0.5; 3]);
     let mut said = vec![feedback(&other, "f", FeedbackKind::Correct(true))];
     store.append(&[other.clone()], &[outcome(&other)], &mut said).unwrap();
-    worker.work(Job::Watch, &budgets(&store), now_ms());
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
     assert_eq!(worker.shared.live.load().policy.space(), "newer");
     let next = worker.retune(now_ms()).unwrap();
     assert_eq!((next.policy.space(), next.policy.learned_from()), ("newer", 1));
@@ -584,7 +584,7 @@ fn beside_another_head_the_live_policy_begins_anew() {
     (other.feature_space, other.features) = ("newer".into(), vec![0.5; 3]);
     let mut said = vec![feedback(&other, "f", FeedbackKind::Correct(true))];
     store.append(&[other.clone()], &[outcome(&other)], &mut said).unwrap();
-    worker.work(Job::Watch, &budgets(&store), now_ms());
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
     let live = worker.shared.live.load_full();
     assert_eq!((live.policy.version, live.policy.space(), live.policy.learned_from()), (2, "newer", 0));
     worker.take_in(&[other.id, decision(3).id], now_ms()).unwrap();

@@ -1,7 +1,7 @@
-//! Which answers a version was made of: what else the log has is news to it, whenever it was judged.
+//! The answers that a version was trained on; all others in the log are unseen by it.
 //!
-//! Told by the time alone an import of older judgements would count as known. So a retune notes the decisions beside the
-//! version that it makes, four bytes of each.
+//! A time alone would not do: an import of older judgements would count as seen. So a retune stores the decisions beside the
+//! version that it makes, as a hash of four bytes each.
 
 use std::collections::HashSet;
 
@@ -12,21 +12,21 @@ use crate::bandit::Snapshot;
 use crate::protocol::DecisionId;
 use crate::store::{Store, StoreError};
 
-/// Names of the notes: this and the version.
+/// Prefix of the settings that hold them; the version follows.
 pub(super) const TRAINED_ON: &str = "policy.made_of.";
 
 /// The answers, by [`mark`]s of their decisions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrainedOn {
-    /// What made their features: the live policy may have begun anew beside another head.
+    /// The feature space of that version: the live policy may have begun anew with another head since.
     space: String,
     judged: HashSet<u32>,
-    /// Those of which it only knew whether they had signals: judged since, they are news.
+    /// Answers of which only the signals were known: a judgement that came since is unseen.
     unjudged: HashSet<u32>,
 }
 
 impl TrainedOn {
-    /// Of what was `learned` and what nobody judged.
+    /// Of the lessons `learned` and the `unjudged` answers.
     pub fn new(space: &str, learned: &[Lesson], unjudged: &[Lesson]) -> Self {
         let judged = learned.iter().filter(|lesson| lesson.signal.is_none());
         Self {
@@ -36,7 +36,7 @@ impl TrainedOn {
         }
     }
 
-    /// Whether it has this answer, as one of that kind of evidence.
+    /// Whether this answer is among them, as that kind of evidence.
     pub fn has(&self, rests_on: Evidence, id: DecisionId) -> bool {
         let marks = match rests_on {
             Evidence::Judgements => &self.judged,
@@ -45,20 +45,20 @@ impl TrainedOn {
         marks.contains(&mark(id))
     }
 
-    /// Those of `policy`; `None` where an earlier build made its version, or that was made beside another head than the one
-    /// that the policy is beside now.
+    /// The answers that the version of `policy` was trained on; `None` where an earlier build made it, or where the policy
+    /// has begun anew with another head.
     pub(super) fn load(store: &Store, policy: &Snapshot) -> Result<Option<Self>, StoreError> {
-        let noted = store.setting::<Self>(&format!("{TRAINED_ON}{}", policy.version))?;
-        Ok(noted.filter(|noted| noted.space.is_empty() || noted.space == policy.space()))
+        let saved = store.setting::<Self>(&format!("{TRAINED_ON}{}", policy.version))?;
+        Ok(saved.filter(|saved| saved.space.is_empty() || saved.space == policy.space()))
     }
 
-    /// Notes them as those of `version`; on disk when it returns.
+    /// Saves them as those of `version`; on disk when it returns.
     pub(super) fn save(&self, store: &Store, version: u64) -> Result<(), StoreError> {
         store.set_setting(&format!("{TRAINED_ON}{version}"), self)
     }
 }
 
-/// Of answers that are none of 20,000 one in 200,000 is taken for one of them.
+/// A hash: beside 20,000 stored answers, one other answer in 200,000 is mistaken for one of them.
 fn mark(id: DecisionId) -> u32 {
     (id.mixed() >> 32) as u32
 }
