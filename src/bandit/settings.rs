@@ -12,7 +12,7 @@ const NEW: f64 = 10.0;
 /// Factor on the spread of a model of a weak prior at a kind of work that it was not judged at yet, where models differ
 /// by kind of work. With Thompson's scale it makes up the whole spread of the posterior: other work says little about this
 /// one, and narrower draws left one specialist in fifteen untried for good (`worlds_tests`). Where models do not differ by
-/// kind, it would cost points for nothing (training/README.md).
+/// kind, it would cost points for nothing (training/RESULTS.md).
 const UNSEEN_KIND: f64 = 2.5;
 
 /// Prior variances, forgetting and exploration. The defaults are what did best in `pointsman replay`.
