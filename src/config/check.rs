@@ -261,8 +261,8 @@ fn check_aliases(config: &Config, bad: &mut impl FnMut(String, String)) {
     }
 }
 
-/// What is possible and yet likely a slip: names of models that nobody configured, which a server may list later, and
-/// models without a price at a vendor.
+/// What is possible and yet likely a slip: names of models that nobody configured, which a server may list later, pins
+/// that name a default alias, and models without a price at a vendor.
 pub(super) fn remarks(config: &Config) -> Vec<String> {
     let aliases = config.aliases.iter().map(|(alias, name)| (join("aliases", alias), name));
     let rules = config.rules.iter().enumerate().flat_map(|(index, rule)| {
@@ -275,7 +275,18 @@ pub(super) fn remarks(config: &Config) -> Vec<String> {
         let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         format!("{path}: no model `{name}` is configured: it means one only once a server lists it{hint}")
     };
-    unknown.map(remark).chain(unpriced(config)).collect()
+    unknown.map(remark).chain(pinned_aliases(config)).chain(unpriced(config)).collect()
+}
+
+/// Pins that name one of the defaults' aliases: a rule that is to keep prompts at a server of one's own would lead them
+/// to a vendor while that server lists no model of this name.
+fn pinned_aliases(config: &Config) -> impl Iterator<Item = String> {
+    let pins = config.rules.iter().enumerate().filter_map(|(index, rule)| Some((index, rule.pin.as_deref()?)));
+    let aliases = pins.filter(|(_, pin)| config.default_aliases.contains(*pin) && config.discovers());
+    aliases.map(|(index, pin)| {
+        let model = &config.aliases[pin];
+        format!("rules[{index}].pin: `{pin}` is a default alias, which means `{model}` while no server lists `{pin}`")
+    })
 }
 
 /// Likely slips in `like`: models that begin as if nobody had described them, because neither the configuration nor

@@ -87,6 +87,12 @@ pub struct Found {
 }
 
 impl Found {
+    /// A model of which nothing but the name is known.
+    #[cfg(test)]
+    pub(super) fn named(name: &str) -> Self {
+        Self::shown(name.to_owned(), &Value::Null)
+    }
+
     /// By what `/api/show` says of it.
     fn shown(name: String, facts: &Value) -> Self {
         let context = context(facts);
