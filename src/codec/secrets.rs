@@ -29,6 +29,8 @@ const SCHEMES: [&str; 5] = ["bearer", "basic", "token", "apikey", "api-key"];
 pub struct Secrets {
     /// Longest first: one may be a part of another.
     values: Vec<String>,
+    /// The values, and what JSON may make of them.
+    written: BTreeSet<String>,
 }
 
 /// Shows none.
@@ -45,7 +47,14 @@ impl Secrets {
         let parts = parts.filter(|part| part.len() >= SHORTEST).map(str::to_owned);
         let mut values: Vec<String> = parts.collect::<BTreeSet<_>>().into_iter().collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        Self { values }
+        let written = values.iter().flat_map(|value| written(value)).collect();
+        Self { values, written }
+    }
+
+    /// Whether a secret stands in `bytes`, as it is or escaped in JSON.
+    pub fn stand_in(&self, bytes: &[u8]) -> bool {
+        let said = String::from_utf8_lossy(bytes);
+        self.written.iter().any(|value| said.contains(value))
     }
 
     /// Hides them in all that an error says, and only then shortens its message: cut before, the first letters of a
@@ -155,12 +164,20 @@ fn secret_parts<'h>(name: &str, value: &'h str) -> Vec<&'h str> {
     parts
 }
 
+/// A secret as it is, and as a JSON string has it, with its slashes escaped or not.
+fn written(secret: &str) -> [String; 3] {
+    let json = Value::from(secret).to_string();
+    let json = &json[1..json.len() - 1];
+    [secret.to_owned(), json.to_owned(), json.replace('/', "\\/")]
+}
+
 /// Whether a streamed event of OpenAI's or Anthropic's format is what a model says.
 fn is_of_an_answer(said: &Value) -> bool {
-    let is_error = said.get("error").is_some_and(|error| !error.is_null());
-    let has_choices = said["choices"].as_array().is_some_and(|choices| !choices.is_empty());
+    let tells_error = |value: &Value| value.get("error").is_some_and(|error| !error.is_null());
+    let choices = said["choices"].as_array().filter(|choices| !choices.is_empty());
+    let is_error = tells_error(said) || choices.into_iter().flatten().any(tells_error);
     let kind = said["type"].as_str().unwrap_or_default();
-    !is_error && (has_choices || kind.starts_with("content_block_") || kind.starts_with("message_"))
+    !is_error && (choices.is_some() || kind.starts_with("content_block_") || kind.starts_with("message_"))
 }
 
 #[cfg(test)]
@@ -282,6 +299,16 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_found_however_json_writes_it() {
+        let secrets = Secrets::of_headers([("authorization", "Basic dXNl/jpw"), ("cookie", "a=\"b\\c\"12345")]);
+        for said in ["x dXNl/jpw x", r"dXNl\/jpw", r#"{"x":"a=\"b\\c\"12345"}"#, r#"a="b\c"12345"#] {
+            assert!(secrets.stand_in(said.as_bytes()), "{said}");
+        }
+        assert!(secrets.stand_in(b"\xff dXNl/jpw"));
+        assert!(!secrets.stand_in(b"dXNl jpw") && !Secrets::default().stand_in(b""));
+    }
+
+    #[test]
     fn an_error_without_its_usual_form_is_searched_too() {
         for (said, told) in [
             (format!("data: bad key {KEY}\n\n"), "data: bad key ***\n\n"),
@@ -294,7 +321,12 @@ mod tests {
                 format!("data: {{\"choices\":[],\"detail\":\"{KEY}\"}}\n\n"),
                 "data: {\"choices\":[],\"detail\":\"***\"}\n\n",
             ),
+            (
+                format!("data: {{\"choices\":[{{\"error\":{{\"message\":\"{KEY}\"}}}}]}}\n\n"),
+                "data: {\"choices\":[{\"error\":{\"message\":\"***\"}}]}\n\n",
+            ),
         ] {
+            assert!(secrets().stand_in(said.as_bytes()));
             assert_eq!(secrets().hide_in_events(Bytes::from(said)), told);
         }
         let delta = format!(

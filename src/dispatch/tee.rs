@@ -187,10 +187,11 @@ impl Tee {
         let mut pieces = raw;
         if let Mouth::Passing(whole) = &mut self.mouth {
             pieces.iter_mut().for_each(|piece| *piece = whole.push(std::mem::take(piece)));
-            if self.decoder.saw_error() {
-                // It is in here, in its vendor's words.
-                let secrets = self.permit.deployment().provider.secrets();
-                pieces.iter_mut().for_each(|piece| *piece = secrets.hide_in_events(std::mem::take(piece)));
+            // The decoder knows errors of the usual form alone; a proxy's plain words, for instance, it passes over.
+            let secrets = self.permit.deployment().provider.secrets();
+            let searched = |piece: &Bytes| self.decoder.saw_error() || secrets.stand_in(piece);
+            for piece in pieces.iter_mut().filter(|piece| searched(piece)) {
+                *piece = secrets.hide_in_events(std::mem::take(piece));
             }
         } else {
             pieces.clear();
@@ -228,7 +229,10 @@ impl Tee {
         }
         match &mut self.mouth {
             Mouth::Encoding(encoder) => encoder.encode(event, out),
-            Mouth::Passing(whole) if finished => out.extend_from_slice(&whole.finish()),
+            Mouth::Passing(whole) if finished => {
+                let secrets = self.permit.deployment().provider.secrets();
+                out.extend_from_slice(&secrets.hide_in_events(whole.finish()));
+            }
             Mouth::Passing(_) => {}
         }
         if finished && let Some(report) = self.report.take() {
