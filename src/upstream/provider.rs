@@ -130,32 +130,23 @@ fn unusable(settings: &config::Provider) -> Option<String> {
     None
 }
 
-/// One of the words of a header's name that tells of a secret, or its end (`apikey`). The values of others are words
-/// that vendors use, too.
-const SECRETIVE: [&str; 13] = [
-    "apikey",
-    "auth",
-    "authorization",
-    "cookie",
-    "credential",
-    "credentials",
-    "key",
-    "pass",
-    "passphrase",
-    "password",
-    "secret",
-    "signature",
-    "token",
-];
+/// Parts of words that mark a header's name as a secret's (`apikey`, `x-authn`, `passwd`). The values of other headers may
+/// be common words, which must stay readable in error messages.
+const SECRET_WORDS: [&str; 9] =
+    ["auth", "cookie", "credential", "key", "pass", "pwd", "secret", "signature", "token"];
 
-fn is_secretive(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    SECRETIVE.iter().any(|told| name.ends_with(told) || name.split(['-', '_']).any(|word| word == *told))
+/// Words that hold such a part and mark no secret.
+const HARMLESS_WORDS: [&str; 8] =
+    ["author", "authority", "authors", "bypass", "keyword", "keywords", "passthrough", "portkey"];
+
+fn names_a_secret(name: &HeaderName) -> bool {
+    let mut words = name.as_str().split(['-', '_']).filter(|word| !HARMLESS_WORDS.contains(word));
+    words.any(|word| SECRET_WORDS.iter().any(|secret| word.contains(secret)))
 }
 
 /// The key, and what is configured under a name that tells of a secret.
 fn secrets(headers: &HeaderMap) -> Secrets {
-    let secret = headers.iter().filter(|(name, value)| value.is_sensitive() && is_secretive(name));
+    let secret = headers.iter().filter(|(name, value)| value.is_sensitive() && names_a_secret(name));
     Secrets::of_headers(secret.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))))
 }
 
@@ -211,12 +202,17 @@ mod tests {
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let provider = Provider::new("x", &config::Provider { headers, ..settings });
         assert_eq!(format!("{:?}", provider.secrets()), "Secrets(2)", "a client may read the word `assistant`");
-        let is_secretive = |name| is_secretive(&HeaderName::from_static(name));
+        let names_a_secret = |name| names_a_secret(&HeaderName::from_static(name));
         for name in ["x-api-key", "apikey", "ocp-apim-subscription-key", "x-portkey-api-key", "cookie", "x_token"] {
-            assert!(is_secretive(name), "{name}");
+            assert!(names_a_secret(name), "{name}");
+        }
+        for name in
+            ["x-authentication", "x-authn", "x-oauth2", "x-passwd", "passcode", "x-secrets", "x-key1", "tokens"]
+        {
+            assert!(names_a_secret(name), "{name}");
         }
         for name in ["x-portkey-provider", "x-title", "x-author", "x-passthrough", "http-referer"] {
-            assert!(!is_secretive(name), "{name}");
+            assert!(!names_a_secret(name), "{name}");
         }
     }
 
