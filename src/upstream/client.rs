@@ -51,11 +51,26 @@ pub enum CallError {
     TooLarge(usize),
 }
 
-/// Whether this process, or the machine, may open no more files.
-fn is_short_of_descriptors(error: &(dyn Error + 'static)) -> bool {
+/// Whether this process, or the machine, may open no more files. A resolver that fails for want of a descriptor does not
+/// say so: `open_some` tries whether there are any.
+fn is_short_of_descriptors(error: &(dyn Error + 'static), open_some: impl Fn() -> io::Result<()>) -> bool {
     let is_short = |io: &io::Error| matches!(io.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
     let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
-    causes.any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_short))
+    causes.any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(is_short)
+            || is_unresolved(cause) && open_some().is_err_and(|io| is_short(&io))
+    })
+}
+
+/// Opens as many descriptors as a resolver may need at once (its files, its sockets).
+fn open_some() -> io::Result<()> {
+    let files: io::Result<Vec<_>> = (0..4).map(|_| std::fs::File::open("/dev/null")).collect();
+    files.map(drop)
+}
+
+/// Whether this cause is that the server's name could not be resolved.
+fn is_unresolved(cause: &dyn Error) -> bool {
+    cause.to_string().starts_with("dns error")
 }
 
 /// Why there is no connection, as far as an operator needs it and a client may know it.
@@ -65,11 +80,10 @@ fn reason(error: &reqwest::Error) -> &'static str {
         if cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
             return ": nobody listens at its address";
         }
-        let told = cause.to_string();
-        if told.starts_with("dns error") {
+        if is_unresolved(cause) {
             return ": its name is not known";
         }
-        if told.contains("certificate") {
+        if cause.to_string().contains("certificate") {
             return ": its certificate is not trusted";
         }
         next = cause.source();
@@ -102,7 +116,7 @@ impl CallError {
         // The URL may hold an address that is nobody's business.
         let error = error.without_url();
         // Time may run out while connecting, too: then nothing was asked.
-        if is_short_of_descriptors(&error) {
+        if is_short_of_descriptors(&error, open_some) {
             Self::NoDescriptor(error)
         } else if error.is_connect() {
             Self::Connect(error)
@@ -336,8 +350,12 @@ mod tests {
     #[test]
     fn that_no_file_may_be_opened_is_no_fault_of_the_provider() {
         let error = io::Error::from_raw_os_error;
-        assert!(is_short_of_descriptors(&error(libc::EMFILE)) && is_short_of_descriptors(&error(libc::ENFILE)));
-        assert!(!is_short_of_descriptors(&error(libc::ECONNREFUSED)));
+        let is_short = |error: io::Error| is_short_of_descriptors(&error, open_some);
+        assert!(is_short(error(libc::EMFILE)) && is_short(error(libc::ENFILE)));
+        assert!(!is_short(error(libc::ECONNREFUSED)) && !is_short(io::Error::other("dns error: no such name")));
+        let unresolved = io::Error::other("dns error: Temporary failure in name resolution");
+        assert!(is_short_of_descriptors(&unresolved, || Err(error(libc::EMFILE))));
+        assert!(!is_short_of_descriptors(&error(libc::ECONNREFUSED), || Err(error(libc::EMFILE))));
     }
 
     #[test]
