@@ -151,6 +151,16 @@ impl Guest {
         !self.has_asked() || self.body_waits.load(Ordering::Relaxed) || self.is_given_up.load(Ordering::Relaxed)
     }
 
+    /// Times since when the guest asks nothing and takes nothing; they change when it goes on.
+    pub(super) fn pace(&self) -> (u64, u64) {
+        (self.idle_since.load(Ordering::Relaxed), self.stuck_since.load(Ordering::Relaxed))
+    }
+
+    /// Waits again for a guest that was given up and went on after all.
+    pub(super) fn wait_on(&self) {
+        self.is_given_up.store(false, Ordering::Relaxed);
+    }
+
     /// Whether it was told to go, and for so long neither sends what it asks nor takes what it is answered.
     fn is_overdue(&self, now: Duration, grace: Duration) -> bool {
         let at = |time: &AtomicU64| time.load(Ordering::Relaxed);
