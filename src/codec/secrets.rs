@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::errors::shorten;
 use super::lines::{BYTE_ORDER_MARK, Events};
+use super::unmarked;
 use super::whole_events::first_end;
 use crate::protocol::ApiError;
 
@@ -84,6 +85,20 @@ impl Secrets {
             rest = later;
         }
         Bytes::from(hidden)
+    }
+
+    /// Hides them in a whole answer that is none: an error in a choice's place. Others stay as they are, byte for byte.
+    pub fn hide_in_answer(&self, answer: Bytes) -> Bytes {
+        if !self.stand_in(&answer) {
+            return answer;
+        }
+        match serde_json::from_slice::<Value>(unmarked(&answer)) {
+            Ok(mut said) if !is_of_an_answer(&said) => {
+                self.hide_in_value(&mut said);
+                Bytes::from(said.to_string())
+            }
+            _ => answer,
+        }
     }
 
     /// The event without what is secret; `None` = it holds nothing secret, or a piece of an answer.
@@ -171,13 +186,13 @@ fn written(secret: &str) -> [String; 3] {
     [secret.to_owned(), json.to_owned(), json.replace('/', "\\/")]
 }
 
-/// Whether a streamed event of OpenAI's or Anthropic's format is what a model says.
+/// Whether an answer of OpenAI's or Anthropic's format, or an event of its stream, is what a model says.
 fn is_of_an_answer(said: &Value) -> bool {
     let tells_error = |value: &Value| value.get("error").is_some_and(|error| !error.is_null());
     let choices = said["choices"].as_array().filter(|choices| !choices.is_empty());
     let is_error = tells_error(said) || choices.into_iter().flatten().any(tells_error);
     let kind = said["type"].as_str().unwrap_or_default();
-    !is_error && (choices.is_some() || kind.starts_with("content_block_") || kind.starts_with("message_"))
+    !is_error && (choices.is_some() || kind.starts_with("content_block_") || kind.starts_with("message"))
 }
 
 #[cfg(test)]
@@ -296,6 +311,20 @@ mod tests {
         assert_eq!(hidden, "data: {\"error\":{\"message\":\"***\"}}\n\n");
         let cut = Bytes::from_static(b"data: {\"error\":");
         assert_eq!(secrets().hide_in_events(cut.clone()), cut);
+    }
+
+    #[test]
+    fn of_whole_answers_the_errors_alone_are_written_anew() {
+        let error = format!("\u{feff}{{\"choices\": [{{\"error\":{{\"message\":\"{KEY}\"}}}}]}}");
+        let told = "{\"choices\":[{\"error\":{\"message\":\"***\"}}]}";
+        assert_eq!(secrets().hide_in_answer(Bytes::from(error)), told);
+        for said in [
+            format!("{{\"choices\": [{{\"message\":{{\"content\":\"{KEY}\"}}}}]}}"),
+            format!("{{\"type\": \"message\", \"content\": [{{\"text\":\"{KEY}\"}}]}}"),
+            "{\"choices\": [{\"error\": {\"message\": \"no\"}}]}".to_owned(),
+        ] {
+            assert_eq!(secrets().hide_in_answer(Bytes::from(said.clone())), said);
+        }
     }
 
     #[test]

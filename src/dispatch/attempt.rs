@@ -274,7 +274,8 @@ pub(super) async fn attempt(
         };
         return Ok(Attempted::Stream(Box::new(opened)));
     }
-    Ok(Attempted::Whole(Box::new(Whole { response, raw: passes.then_some(raw), dropped })))
+    let raw = passes.then(|| place.provider.secrets().hide_in_answer(raw));
+    Ok(Attempted::Whole(Box::new(Whole { response, raw, dropped })))
 }
 
 /// Whether a model can think before it says anything.

@@ -161,6 +161,7 @@ fn echo(body: &str) -> Script {
         "refuses" => error(400),
         "fails" => error(500),
         "errs" => error(200),
+        "chooses" => Script::whole(json!({ "choices": [{ "error": { "message": HEADER } }] }).to_string()),
         "breaks" => {
             let content = json!({ "choices": [{ "index": 0, "delta": { "content": "So " } }] });
             let error = json!({ "error": { "message": format!("you sent {HEADER}") } });
@@ -177,7 +178,7 @@ fn echo(body: &str) -> Script {
 #[tokio::test]
 async fn a_vendor_that_quotes_what_it_was_sent_does_not_give_it_to_the_client() {
     let mock = Mock::start(echo).await;
-    let names = ["refuses", "fails", "errs", "breaks", "answers"];
+    let names = ["refuses", "fails", "errs", "breaks", "chooses", "answers"];
     let models: String =
         names.iter().map(|name| format!("[models.{name}]\nprovider = 'echo'\nupstream = '{name}'\n")).collect();
     let provider =
@@ -192,6 +193,8 @@ async fn a_vendor_that_quotes_what_it_was_sent_does_not_give_it_to_the_client() 
             let told = gateway.post(path, body).await.text().await.unwrap();
             if model == "answers" {
                 assert!(told.contains(HEADER), "an answer is the model's word: {told}");
+            } else if model == "chooses" && path != "/v1/chat/completions" {
+                assert!(!told.contains(HEADER), "others do not hear of it: {path}: {told}");
             } else {
                 assert!(told.contains("***") && !told.contains(HEADER), "{path} {model}: {told}");
             }
