@@ -12,7 +12,7 @@ const NEW: f64 = 10.0;
 /// Factor on the spread of a model of a weak prior at a kind of work that it was not judged at yet, where models differ
 /// by kind of work. Beside Thompson's scale it makes the whole spread of the posterior: what it did at other work says
 /// little of this one, and narrower draws left one specialist in fifteen untried for good (`worlds_tests`). Where models
-/// do not differ so, it would cost points for nothing (training/README.md).
+/// do not differ so, it would cost points for nothing (training/RESULTS.md).
 const UNSEEN_KIND: f64 = 2.5;
 
 /// How beliefs begin, how fast they move, and how to explore. The defaults are what did best in `pointsman replay`.

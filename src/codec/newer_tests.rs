@@ -267,7 +267,7 @@ fn a_piece_that_cannot_be_read_does_not_end_a_stream_that_passes_beside() {
     let strange = "data: {\"choices\":[{\"delta\":{\"tool_calls\":7}}]}\n\n";
     let parts = "data: {\"choices\":[{\"delta\":{\"content\":[{\"type\":\"text\",\"text\":\"in parts\"}]}}]}\n\n";
     let stream = [parts, strange, OPENAI_STREAM].concat();
-    let mut decoder = StreamDecoder::new(Dialect::OpenAi).beside();
+    let mut decoder = StreamDecoder::new(Dialect::OpenAi).lenient();
     let mut events = Vec::new();
     decoder.push(stream.as_bytes(), &mut events);
     assert!(matches!(events.last(), Some(StreamEvent::Finish { .. })), "{events:?}");
@@ -294,7 +294,7 @@ fn one_choice_is_what_everybody_gives_however_it_is_written() {
     let cannot = [String::from("n")].into();
     for (n, wanted) in [(json!(1), None), (json!(1.0), None), (json!(2), Some("n")), (json!(1.5), Some("n"))] {
         let request = openai(json!({ "model": "m", "messages": [{ "role": "user", "content": "q" }], "n": n }));
-        assert_eq!(carried::beyond(&request, &cannot).as_deref(), wanted, "{n}");
+        assert_eq!(obstacles::refused_extension(&request, &cannot).as_deref(), wanted, "{n}");
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::store::{Clock, Store, StoreError};
 
-/// Deletes what is too old or too much, until `stop` says so or is gone.
-pub async fn keep_house(store: Store, mut stop: watch::Receiver<bool>) {
+/// Deletes what is too old or too much, until `stop`.
+pub async fn keep_house(store: Store, stop: CancellationToken) {
     let start_ms = jiff::Timestamp::now().as_millisecond();
     let clock = store.clock(start_ms).unwrap_or_else(|_| Clock::new(start_ms, None));
     if clock.now_ms(store.settings().max_age_days, Duration::ZERO).is_none() {
@@ -21,7 +21,7 @@ pub async fn keep_house(store: Store, mut stop: watch::Receiver<bool>) {
     loop {
         let last = tokio::select! {
             () = tokio::time::sleep(every) => false,
-            _ = stop.wait_for(|stop| *stop) => true,
+            () = stop.cancelled() => true,
         };
         let (store, stop) = (store.clone(), stop.clone());
         // A slice takes milliseconds; all of them together may take longer than an async thread may be held.
@@ -31,7 +31,7 @@ pub async fn keep_house(store: Store, mut stop: watch::Receiver<bool>) {
                 if !counted {
                     store.recount_log()?;
                 }
-                tidy(&store, clock, begun.elapsed(), || *stop.borrow())
+                tidy(&store, clock, begun.elapsed(), || stop.is_cancelled())
             }
         });
         let done = done.await;

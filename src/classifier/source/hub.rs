@@ -16,7 +16,7 @@ use secrecy::SecretString;
 
 use super::blobs::{Blob, disk};
 use super::client::Client;
-use super::{Files, Progress, SourceError};
+use super::{DownloadProgress, Files, SourceError};
 use crate::config;
 
 /// First pause before another try, doubling up to [`LONGEST_PAUSE`].
@@ -60,10 +60,10 @@ impl<'a> Remote<'a> {
         folder.is_dir().then_some(folder)
     }
 
-    /// Asks the hub and downloads what is missing.
-    pub(super) fn download(&self, progress: &mut dyn Progress) -> Result<Files, SourceError> {
+    /// Asks the hub and downloads what is missing. Offline, the files in the cache are all there is.
+    pub(super) fn download(&self, progress: &mut dyn DownloadProgress) -> Result<Files, SourceError> {
         if self.settings.offline {
-            return Err(SourceError::Offline(self.repository.into()));
+            return self.cached().ok_or_else(|| SourceError::Offline(self.repository.into()));
         }
         // Where nobody named a token, the one that the hub's own programs keep beside the cache.
         let token = self.settings.token.clone().or_else(|| self.cache.token().map(SecretString::from));
@@ -90,7 +90,7 @@ impl<'a> Remote<'a> {
         client: &Client<'_>,
         name: &str,
         commit: &str,
-        progress: &mut dyn Progress,
+        progress: &mut dyn DownloadProgress,
     ) -> Result<PathBuf, SourceError> {
         let there = self.cache.repo(self.repo()).pointer_path(commit).join(name);
         if there.is_file() {

@@ -1,5 +1,5 @@
-//! `/dashboard/models`: every model and where it is served: status, breaker, load, price, weight, and what can be
-//! done.
+//! `/dashboard/models`: every model with its deployments: status, breaker, load, price, weight, and the changes an
+//! operator may make.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use super::html;
 use super::layout::Page;
 use super::parts::{badge, count, empty, moment, ms, or_nothing, percent, price};
-use super::visitor::{Visitor, percent as encoded};
+use super::visitor::{Visitor, percent_encoded};
 use crate::http::admin::models::{self, View};
 use crate::http::state::Gateway;
 use crate::upstream::{BreakerState, Status};
@@ -19,7 +19,7 @@ use crate::upstream::{BreakerState, Status};
 /// `GET`.
 pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
     let mut all = models::all(&gateway).models;
-    // Those that take part first, each group by name.
+    // Callable models first, then enabled ones, each group by name.
     all.sort_by_key(|model| (!model.available, !model.enabled));
     let ready = all.iter().filter(|model| model.available).count();
     let resting = all.iter().filter(|model| model.enabled && !model.available).count();
@@ -51,7 +51,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
 }
 
 fn card(model: &View, shares: f64) -> Markup {
-    let path = format!("/api/admin/models/{}", encoded(&model.name).replace('/', "%2F"));
+    let path = format!("/api/admin/models/{}", percent_encoded(&model.name).replace('/', "%2F"));
     let share = if model.available && shares > 0.0 { Some(model.weight / shares) } else { None };
     let id = |what: &str| format!("{what}-{}", model.name);
     markup! {
@@ -102,7 +102,7 @@ fn card(model: &View, shares: f64) -> Markup {
 }
 
 fn deployment(place: &Status, model: &str, path: &str) -> Markup {
-    // Two models may be served at one place.
+    // Two models may have deployments of one name.
     let id = |what: &str| format!("{what}-{model}-{}", place.name);
     let failures = if place.calls > 0 { Some(place.failures as f64 / place.calls as f64) } else { None };
     let (kind, breaker) = match place.breaker {

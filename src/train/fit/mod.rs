@@ -46,7 +46,7 @@ const NEAR_QUANTILE: f32 = 0.10;
 /// wholly.
 const TRUST_OF_TWO: (f32, f32) = (0.05, 0.25);
 /// The same where there are more: whoever takes the best of many takes the luckiest error with it, so they are
-/// believed on fewer. (Task families left out of train and val in turn; see `training/README.md`.)
+/// believed on fewer. (Task families left out of train and val in turn; see `training/RESULTS.md`.)
 const TRUST_OF_MANY: (f32, f32) = (0.10, 0.40);
 /// Fewer val prompts of a source than this say nothing of what is usual there.
 const FEW_TO_TRUST: usize = 30;

@@ -1,4 +1,5 @@
-//! What is made of an outcome: a record, a line in the log, metrics, a span, and the API token's account put right.
+//! Records the outcome of a chat request: in the decision log, in a log line, in metrics and a span; and settles the API
+//! token's limits.
 
 use std::sync::Arc;
 
@@ -15,8 +16,8 @@ use crate::protocol::{Dialect, FinishReason, OutcomeStatus, RequestId};
 use crate::store::Token;
 use crate::telemetry::{Ended, SPAN_TARGET, join_trace, record_words};
 
-/// Hears the end of one chat request.
-pub(super) struct Witness {
+/// One chat request whose outcome will be recorded.
+pub(super) struct Recording {
     gateway: Arc<Gateway>,
     request_id: RequestId,
     token: Option<(String, String)>,
@@ -28,19 +29,19 @@ pub(super) struct Witness {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Who asked, and how.
+/// The caller of a chat request.
 pub(super) struct Asker<'a> {
     pub(super) request_id: RequestId,
     pub(super) token: Option<&'a Token>,
     pub(super) dialect: Dialect,
     pub(super) conversation: Conversation,
-    /// What it was thought to use.
+    /// The expected use, taken from the token's limits.
     pub(super) taken: Taken,
-    /// They may name the trace it is part of.
+    /// The request's headers, which may name the trace it is part of.
     pub(super) headers: &'a HeaderMap,
 }
 
-impl Witness {
+impl Recording {
     pub(super) fn new(gateway: Arc<Gateway>, asker: Asker<'_>, permit: OwnedSemaphorePermit) -> Self {
         let Asker { request_id, token, dialect, conversation, taken, headers } = asker;
         gateway.metrics.began();
@@ -52,9 +53,9 @@ impl Witness {
         Self { gateway, request_id, token, dialect, conversation, taken, span, _permit: permit }
     }
 
-    /// Tells everybody.
-    pub(super) fn hear(mut self, outcome: &Outcome) {
-        // Where nobody answered nothing was used.
+    /// Records the outcome everywhere.
+    pub(super) fn finish(mut self, outcome: &Outcome) {
+        // A request that no model answered has used nothing.
         let tokens = outcome.usage.map_or(0, |usage| usage.total_tokens());
         self.taken.settle(Amount { tokens, cost_usd: outcome.cost.0 });
         let decision = &outcome.decision;
@@ -75,14 +76,14 @@ impl Witness {
         });
         let now_ms = Timestamp::now().as_millisecond();
         let record = ledger::outcome(outcome, now_ms);
-        self.gateway.hear_of(&record);
+        self.gateway.observe(&record);
         self.gateway.recorder.outcome(record);
         self.remember(outcome);
         self.fill_span(outcome, model);
         self.log(outcome, model);
     }
 
-    /// What the next choice should know besides: how long the model's answer was, and where the conversation is now.
+    /// Learns for the next choices how long the model's answer was, and that the conversation is on this model now.
     fn remember(&self, outcome: &Outcome) {
         let (Some(model), Some(usage), OutcomeStatus::Ok) = (&outcome.model, outcome.usage, outcome.status) else {
             return;
@@ -90,22 +91,23 @@ impl Witness {
         let candidates = &outcome.decision.candidates;
         let predicted = candidates.iter().find(|candidate| candidate.model == *model);
         if let Some(prediction) = predicted.and_then(|candidate| candidate.prediction.as_ref()) {
-            // Where a server has a limit of its own, and ends there whatever is asked, its answers are as long as that.
+            // An answer cut short of the expected length says little. One cut at the expected length or later counts in
+            // full: a server's own limit is how long its answers are.
             let is_long = usage.output_tokens as f64 >= prediction.expected.tokens;
             let cut = outcome.finish == Some(FinishReason::Length) && is_long;
             self.gateway.lengths.observe(model, prediction.expected, usage.output_tokens, cut);
         }
         let conversation = self.conversation;
-        self.gateway.stays(conversation.prints(), conversation.is_known(), model, &usage);
+        self.gateway.note_stay(conversation.prints(), conversation.is_known(), model, &usage);
     }
 
     fn log(&self, outcome: &Outcome, model: &str) {
         let decision = &outcome.decision;
         let usage = outcome.usage.unwrap_or_default();
-        // Kinds and no messages: a vendor's words may quote the prompt.
+        // Kinds, not messages: a vendor's words may quote the prompt.
         let causes: Vec<String> =
             outcome.causes.iter().map(|(model, kind)| format!("{model}: {}", kind.as_str())).collect();
-        // Names go as texts, which the log quotes, and not by Display: some are a server's own.
+        // Names are passed as strings, which log lines quote, and not by Display: some are a server's own.
         tracing::info!(
             request.id = %self.request_id,
             decision.id = %decision.id,
@@ -155,7 +157,7 @@ impl Witness {
             span.record("server.address", host);
             span.record("server.port", i64::from(port));
         }
-        // OpenTelemetry knows no numbers without a sign: those would be sent as words.
+        // OpenTelemetry has no unsigned numbers: they would be sent as text.
         if let Some(usage) = outcome.usage {
             span.record("gen_ai.usage.input_tokens", usage.prompt_tokens() as i64);
             span.record("gen_ai.usage.cache_read.input_tokens", usage.cache_read_tokens as i64);

@@ -1,9 +1,9 @@
-//! A connection whose client has to take what is written to it.
+//! A connection that fails when its client stops reading.
 //!
-//! An answer's deadlines are kept where it is made, and nobody asks for more of it while the connection's buffers are full.
-//! So a client that stops reading would hold its place and the vendor's call without end: here the write that gets
-//! nowhere fails, which drops the answer and with it the call. Whose place is wanted has less time: see
-//! [`places`](super::places).
+//! The deadlines of an answer are kept where it is made, and nothing asks for more of it while the connection's buffers
+//! are full. So a client that stops reading would hold its slot and the vendor's call without end. Here a write that
+//! makes no progress fails, which drops the answer and with it the call. An evicted connection has less time: see
+//! [`slots`](super::slots).
 
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice, Result};
@@ -15,51 +15,51 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use super::places::Guest;
+use super::slots::Activity;
 
-/// A stream whose writes fail once nothing of them was taken for so long.
+/// A stream whose writes fail once the client has read nothing for `longest`.
 #[derive(Debug)]
-pub(super) struct Patience<S> {
+pub(super) struct WriteTimeout<S> {
     stream: S,
     longest: Duration,
-    guest: Arc<Guest>,
+    activity: Arc<Activity>,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patience<S> {
-    pub(super) fn new(stream: S, longest: Duration, guest: Arc<Guest>) -> Self {
-        Self { stream, longest, guest, waiting: None }
+impl<S> WriteTimeout<S> {
+    pub(super) fn new(stream: S, longest: Duration, activity: Arc<Activity>) -> Self {
+        Self { stream, longest, activity, waiting: None }
     }
 
-    /// What a write gives, or the end of the patience with it.
-    fn bear<T>(&mut self, written: Poll<Result<T>>, context: &mut Context<'_>) -> Poll<Result<T>> {
+    /// The result of a write; while it is pending, an error once the time is over.
+    fn limit<T>(&mut self, written: Poll<Result<T>>, context: &mut Context<'_>) -> Poll<Result<T>> {
         if written.is_ready() {
             if self.waiting.take().is_some() {
-                self.guest.takes(true);
+                self.activity.set_reading(true);
             }
             return written;
         }
         let longest = self.longest;
         if self.waiting.is_none() {
-            self.guest.takes(false);
+            self.activity.set_reading(false);
         }
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(longest)));
         ready!(waiting.as_mut().poll(context));
-        Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the client takes nothing of its answer")))
+        Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the client reads nothing of its answer")))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.bear(written, context)
+        self.limit(written, context)
     }
 
     fn poll_write_vectored(
@@ -68,7 +68,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.bear(written, context)
+        self.limit(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -95,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn who_takes_nothing_is_given_up_and_who_takes_a_little_now_and_then_is_not() {
         let (ours, mut theirs) = tokio::io::duplex(8);
-        let mut ours = Patience::new(ours, LONGEST, Guest::new(tokio::time::Instant::now(), true));
+        let mut ours = WriteTimeout::new(ours, LONGEST, Activity::new(tokio::time::Instant::now(), true));
         let slow = tokio::spawn(async move {
             for _ in 0..8 {
                 tokio::time::sleep(LONGEST / 5).await;

@@ -1,15 +1,15 @@
-//! What of a vendor's error is a client's business.
+//! Vendors' errors as clients may see them.
 
 use crate::codec::Secrets;
 use crate::protocol::{ApiError, ErrorKind};
 
-/// Puts who gave it before an error's message. What a vendor says of our key is no client's business: some quote a
-/// part of it; and where another error quotes what it was sent, the `secrets` in it are hidden.
+/// Puts the source (`who`) before the error's message and hides `secrets` in it. Messages about our key or
+/// permissions are replaced: some vendors quote a part of the key, and it is no client's business.
 pub fn attributed_to(mut error: ApiError, who: &str, secrets: &Secrets) -> ApiError {
     secrets.hide_in_error(&mut error);
     match error.kind {
         ErrorKind::Authentication => error.message = "it refuses our key".into(),
-        // To a model, from a region: the key may be good.
+        // For this model, or from this region: the key may be good.
         ErrorKind::Permission => error.message = "it does not permit us this call".into(),
         _ => {}
     }
@@ -17,14 +17,14 @@ pub fn attributed_to(mut error: ApiError, who: &str, secrets: &Secrets) -> ApiEr
     error
 }
 
-/// Whether a vendor will say the same a moment later, too: of our key, or of our name of its model. A quota may be one of
-/// a minute.
+/// Whether the vendor would answer the same a moment later: it refuses our key, or does not know the model. A quota
+/// may be one of a minute, so it does not count.
 pub fn is_lasting(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Authentication | ErrorKind::Permission | ErrorKind::NotFound)
 }
 
-/// The kind that a client is told. What a vendor holds against our key, our account, our names of its models is
-/// nothing that the client could mend by another credential.
+/// The kind of error that a client is told. Trouble with our key, our account or our names of models becomes a fault
+/// of the upstream: the client's own credential has no part in it.
 pub fn client_kind(kind: ErrorKind) -> ErrorKind {
     match kind {
         ErrorKind::Authentication | ErrorKind::Permission | ErrorKind::NotFound | ErrorKind::Quota => {

@@ -1,4 +1,5 @@
-//! What operators change: in force at once, kept by the store, and noted with who, when, what, and the value before.
+//! Operators' changes: in force at once, saved in the store, and noted in the audit with who, when, what, and the value
+//! before.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,62 +8,63 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::middleware::caller::Caller;
-use super::state::{Gateway, Live};
+use super::state::{Gateway, LiveConfig};
 use crate::config::{ModelOverride, Overrides};
 use crate::protocol::{ApiError, ErrorKind};
 use crate::store::{AuditRecord, Store, write_private};
 
-/// The store's name for what operators changed of the models.
+/// The store's key of operators' changes of the models.
 pub const OVERRIDES: &str = "operator.models";
 
-/// What holds the link that opens the dashboard where there is no password.
+/// The file of the data directory that holds the one-time sign-in link.
 const LINK_FILE: &str = "dashboard.link";
 
-/// An act to be noted.
+/// An operator's act, for the audit.
 #[derive(Debug, Clone)]
 pub struct Act {
-    /// Who.
+    /// Who acted.
     pub who: String,
-    /// What, as a dotted verb.
+    /// What was done: `token.make`, `model.change`...
     pub action: &'static str,
-    /// To what.
+    /// What it was done to: a token's id, a model's name...
     pub subject: String,
-    /// Particulars: mostly `before` and `after`.
+    /// Particulars, mostly `before` and `after`.
     pub detail: Value,
 }
 
 impl Act {
-    /// An act of a caller.
+    /// An act of `caller`.
     pub fn of(caller: &Caller, action: &'static str, subject: impl Into<String>, detail: Value) -> Self {
         Self { who: caller.who(), action, subject: subject.into(), detail }
     }
 }
 
-/// Keeps what operators changed of the models, where the configuration has ended some of it: `was` is what is kept.
-pub fn keep_if_ended(store: &Store, was: &Overrides, is: &Overrides) {
+/// Saves operators' changes of the models where a new configuration has ended some of them; `was` is what is saved now.
+pub fn save_if_ended(store: &Store, was: &Overrides, is: &Overrides) {
     if was != is
         && let Err(error) = store.set_setting(OVERRIDES, is)
     {
-        tracing::error!(error = %error, "What the configuration ended of operators' changes could not be kept");
+        tracing::error!(error = %error, "Operators' changes that the configuration ended could not be removed from the store");
     }
 }
 
 impl Gateway {
-    /// Leaves a link that opens the dashboard at `host` once in a file of the data directory that its owner alone can
-    /// read; where that is. `None` where no link is due, or no file can be written, which the log says.
+    /// Writes a one-time link to the dashboard at `host` into a file of the data directory that only its owner can read,
+    /// and returns the file's path. `None` where no link is due, or (which is logged) the file cannot be written.
     pub fn leave_link(&self, host: &str) -> Option<PathBuf> {
-        let link = self.door.new_link()?;
+        let link = self.sign_in.new_link()?;
         let text = format!("http://{host}/dashboard/login?link={link}\n");
         let dir = self.live().config.server.data_dir.clone();
         let left = write_private(&dir, LINK_FILE, &text).inspect_err(|error| {
-            self.door.forget_link(&link);
+            self.sign_in.forget_link(&link);
             let file = dir.join(LINK_FILE);
             tracing::error!(file = %file.display(), %error, "The link that opens the dashboard could not be left in a file");
         });
         left.ok()
     }
 
-    /// Notes an act, on disk when it returns. A store that is down does not undo what was done: the log has it too.
+    /// Notes an act in the audit, on disk when this returns, and in a log line, which is all there is of it while the
+    /// store is down.
     pub async fn note(&self, act: Act) {
         tracing::info!(who = act.who, action = act.action, subject = act.subject, detail = %act.detail, "An operator acted");
         let record = AuditRecord {
@@ -73,15 +75,15 @@ impl Gateway {
             detail: act.detail,
         };
         if let Err(error) = self.read_store(move |store| store.audit(&record)).await {
-            tracing::error!(error = %error, "An act could not be noted");
+            tracing::error!(error = %error, "An operator's act could not be written to the audit");
         }
     }
 
-    /// Changes what is overridden of a model: kept first, then in force. Returns it as it was and as it is.
+    /// Changes a model's overrides: saved first, then in force. Returns them as they were and as they are.
     ///
     /// # Errors
     ///
-    /// `Unavailable` when the store cannot keep it; then nothing is changed.
+    /// `Unavailable` when the store cannot save them; then nothing is changed.
     pub async fn override_model(
         self: &Arc<Self>,
         model: &str,
@@ -97,16 +99,16 @@ impl Gateway {
         self.read_store(move |store| store.set_setting(OVERRIDES, &kept)).await.map_err(|error| {
             ApiError::new(ErrorKind::Unavailable, format!("the change was not made: {}", error.message))
         })?;
-        self.overridden(overrides);
+        self.put_in_force(overrides);
         Ok((before, after))
     }
 
-    /// Takes over what operators changed.
-    pub fn overridden(&self, overrides: Overrides) {
+    /// Puts operators' changes in force.
+    pub fn put_in_force(&self, overrides: Overrides) {
         self.change_live(|before, discovered| {
             let mut config = before.config.clone();
             config.overrides = overrides;
-            Live::new(config, before.settings.clone(), discovered, Some(before))
+            LiveConfig::new(config, before.settings.clone(), discovered, Some(before))
         });
     }
 }

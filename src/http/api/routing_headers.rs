@@ -1,4 +1,4 @@
-//! Wishes for the routing that come in headers, since OpenAI's and Anthropic's bodies have no place for them:
+//! Routing options in headers, since OpenAI's and Anthropic's bodies have no field for them:
 //! `x-pointsman-objective`, `-models`, `-exclude`, `-explore`, `-failover`, `-conversation`, `-tag-<name>`.
 
 use http::HeaderMap;
@@ -6,75 +6,81 @@ use http::HeaderMap;
 use crate::http::middleware::caller::CSRF_HEADER;
 use crate::protocol::{ApiError, Objective, RoutingOptions};
 
-/// Most tags of a request. They go into its record.
-const TAGS: usize = 32;
+/// Most tags of a request; they go into its record.
+const MAX_TAGS: usize = 32;
 
-/// Most bytes of a tag's name.
-const TAG_NAME: usize = 64;
+const MAX_TAG_NAME_BYTES: usize = 64;
 
-/// Most bytes of a tag's value.
-const TAG_VALUE: usize = 256;
+const MAX_TAG_VALUE_BYTES: usize = 256;
 
-/// Most models that are listed in one wish.
-const MODELS: usize = 1000;
+/// Most models listed in one option.
+const MAX_MODELS: usize = 1000;
 
-/// Most bytes of a name: a model's, or a conversation's.
-pub(super) const NAME: usize = 256;
+/// Most bytes of a model's or a conversation's name.
+pub(super) const MAX_NAME_BYTES: usize = 256;
 
-/// Refuses wishes that are larger than anybody needs: they would fill the log, or a core.
+/// Refuses options that are larger than anybody needs: they would fill the decision log, or keep a core busy.
 ///
 /// # Errors
 ///
-/// `InvalidRequest`, naming the wish.
+/// `InvalidRequest`, naming the option.
 pub(super) fn check(options: &RoutingOptions) -> Result<(), ApiError> {
-    let too_large = |field: &str, told: String| Err(ApiError::invalid(told).at(field));
+    let too_large = |field: &str, message: String| Err(ApiError::invalid(message).at(field));
     let RoutingOptions { tags, models, exclude, conversation, .. } = options;
-    let large_tag = |(name, value): (&String, &String)| name.len() > TAG_NAME || value.len() > TAG_VALUE;
-    if tags.len() > TAGS || tags.iter().any(large_tag) {
-        let told = format!("at most {TAGS} tags, with names of {TAG_NAME} bytes and values of {TAG_VALUE}");
-        return too_large("routing.tags", told);
+    let large_tag =
+        |(name, value): (&String, &String)| name.len() > MAX_TAG_NAME_BYTES || value.len() > MAX_TAG_VALUE_BYTES;
+    if tags.len() > MAX_TAGS || tags.iter().any(large_tag) {
+        let message = format!(
+            "at most {MAX_TAGS} tags, with names of {MAX_TAG_NAME_BYTES} bytes and values of {MAX_TAG_VALUE_BYTES}"
+        );
+        return too_large("routing.tags", message);
     }
     for (field, names) in [("routing.models", models.as_deref().unwrap_or_default()), ("routing.exclude", exclude)] {
-        if names.len() > MODELS || names.iter().any(|name| name.len() > NAME) {
-            return too_large(field, format!("at most {MODELS} models, each with a name of {NAME} bytes"));
+        if names.len() > MAX_MODELS || names.iter().any(|name| name.len() > MAX_NAME_BYTES) {
+            return too_large(
+                field,
+                format!("at most {MAX_MODELS} models, each with a name of {MAX_NAME_BYTES} bytes"),
+            );
         }
     }
-    if conversation.as_ref().is_some_and(|name| name.len() > NAME) {
-        return too_large("routing.conversation", format!("a conversation's name has at most {NAME} bytes"));
+    if conversation.as_ref().is_some_and(|name| name.len() > MAX_NAME_BYTES) {
+        return too_large(
+            "routing.conversation",
+            format!("a conversation's name has at most {MAX_NAME_BYTES} bytes"),
+        );
     }
     Ok(())
 }
 
-/// Adds what the headers wish to what the body wished; headers win.
+/// Lays the headers' options over those of the body.
 ///
 /// # Errors
 ///
-/// When there is no such header, or its value is none that it can have: who wishes for something must not be taken to
-/// wish for nothing.
+/// When there is no such header, or its value is wrong: an option must not be ignored in silence.
 pub(super) fn merge(headers: &HeaderMap, options: &mut RoutingOptions) -> Result<(), ApiError> {
     for name in headers.keys() {
-        let Some(wish) = name.as_str().strip_prefix("x-pointsman-") else { continue };
+        let Some(option) = name.as_str().strip_prefix("x-pointsman-") else { continue };
         let values = headers.get_all(name).iter().map(|value| value.to_str().map(str::trim));
-        let mut values = values.collect::<Result<Vec<_>, _>>().map_err(|_| wrong(wish, "plain text"))?;
+        let mut values = values.collect::<Result<Vec<_>, _>>().map_err(|_| wrong(option, "plain text"))?;
         values.dedup();
-        // Several lines of a list are one list (RFC 9110, section 5.3).
-        let is_list = matches!(wish, "models" | "exclude");
+        // A list may be spread over several header lines (RFC 9110, section 5.3).
+        let is_list = matches!(option, "models" | "exclude");
         if values.len() > 1 && !is_list && name != CSRF_HEADER {
-            return Err(wrong(wish, "there once"));
+            return Err(wrong(option, "sent once"));
         }
         let value = &*values.join(",");
-        match wish {
+        match option {
             "objective" => options.objective = Some(objective(value)?),
             "models" => options.models = Some(list(value)),
             "exclude" => options.exclude = list(value),
-            "explore" => options.explore = Some(flag(wish, value)?),
-            "failover" => options.failover = Some(flag(wish, value)?),
+            "explore" => options.explore = Some(flag(option, value)?),
+            "failover" => options.failover = Some(flag(option, value)?),
             "conversation" => options.conversation = Some(value.to_owned()),
             _ => {
-                if let Some(tag) = wish.strip_prefix("tag-") {
+                if let Some(tag) = option.strip_prefix("tag-") {
                     options.tags.insert(tag.to_owned(), value.to_owned());
                 } else if name != CSRF_HEADER {
-                    return Err(unknown(wish));
+                    return Err(unknown(option));
                 }
             }
         }
@@ -82,21 +88,22 @@ pub(super) fn merge(headers: &HeaderMap, options: &mut RoutingOptions) -> Result
     Ok(())
 }
 
-fn unknown(wish: &str) -> ApiError {
+fn unknown(option: &str) -> ApiError {
     let message = format!(
-        "there is no header x-pointsman-{wish}: wishes go by x-pointsman-objective, -models, -exclude, -explore, \
+        "there is no header x-pointsman-{option}: routing options are x-pointsman-objective, -models, -exclude, -explore, \
          -failover, -conversation and -tag-NAME"
     );
-    ApiError::invalid(message).at(format!("x-pointsman-{wish}"))
+    ApiError::invalid(message).at(format!("x-pointsman-{option}"))
 }
 
-/// One of the names, or numbers in JSON.
+/// An objective by its name, or as JSON with numbers.
 fn objective(value: &str) -> Result<Objective, ApiError> {
     let json = if value.starts_with('{') { value.into() } else { serde_json::Value::from(value).to_string() };
-    let found = serde_json::from_str(&json).ok().filter(|objective: &Objective| objective.is_sound());
+    let found = serde_json::from_str(&json).ok().filter(|objective: &Objective| objective.is_valid());
     found.ok_or_else(|| {
-        let numbers = r#"{"cost_per_usd": number, "latency_per_s": number}, each from 0 to 1000000"#;
-        wrong("objective", &format!("quality, balanced, cost, speed, or {numbers}"))
+        let numbers = r#"{"cost_per_usd": number, "latency_per_s": number}"#;
+        let most = Objective::MAX_WEIGHT;
+        wrong("objective", &format!("quality, balanced, cost, speed, or {numbers}, each from 0 to {most}"))
     })
 }
 
@@ -104,16 +111,16 @@ fn list(value: &str) -> Vec<String> {
     value.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-fn flag(wish: &str, value: &str) -> Result<bool, ApiError> {
+fn flag(option: &str, value: &str) -> Result<bool, ApiError> {
     match value {
         "true" | "1" | "on" => Ok(true),
         "false" | "0" | "off" => Ok(false),
-        _ => Err(wrong(wish, "true or false")),
+        _ => Err(wrong(option, "true or false")),
     }
 }
 
-fn wrong(wish: &str, wanted: &str) -> ApiError {
-    ApiError::invalid(format!("the header x-pointsman-{wish} must be {wanted}")).at(format!("x-pointsman-{wish}"))
+fn wrong(option: &str, wanted: &str) -> ApiError {
+    ApiError::invalid(format!("the header x-pointsman-{option} must be {wanted}")).at(format!("x-pointsman-{option}"))
 }
 
 #[cfg(test)]
@@ -129,7 +136,7 @@ mod tests {
             ("x-pointsman-models", "a, b"),
             ("x-pointsman-explore", "off"),
             ("x-pointsman-tag-team", "legal"),
-            (CSRF_HEADER, "of the panel"),
+            (CSRF_HEADER, "of the dashboard"),
             ("x-other", "y"),
         ] {
             headers.insert(http::HeaderName::from_static(name), http::HeaderValue::from_static(value));
@@ -179,10 +186,10 @@ mod tests {
     #[test]
     fn a_wish_has_its_bounds() {
         let full = || RoutingOptions {
-            tags: (0..TAGS).map(|at| (format!("{at:064}"), "v".repeat(TAG_VALUE))).collect(),
-            models: Some(vec!["m".repeat(NAME); MODELS]),
-            exclude: vec!["m".repeat(NAME); MODELS],
-            conversation: Some("c".repeat(NAME)),
+            tags: (0..MAX_TAGS).map(|at| (format!("{at:064}"), "v".repeat(MAX_TAG_VALUE_BYTES))).collect(),
+            models: Some(vec!["m".repeat(MAX_NAME_BYTES); MAX_MODELS]),
+            exclude: vec!["m".repeat(MAX_NAME_BYTES); MAX_MODELS],
+            conversation: Some("c".repeat(MAX_NAME_BYTES)),
             ..RoutingOptions::default()
         };
         check(&full()).unwrap();
@@ -192,8 +199,8 @@ mod tests {
             ("routing.tags", |options| options.tags = [("t".into(), "v".repeat(5 << 20))].into()),
             ("routing.models", |options| options.models = Some(vec!["a".into(); 100_000])),
             ("routing.exclude", |options| options.exclude.push(String::new())),
-            ("routing.exclude", |options| options.exclude = vec!["m".repeat(NAME + 1)]),
-            ("routing.conversation", |options| options.conversation = Some("c".repeat(NAME + 1))),
+            ("routing.exclude", |options| options.exclude = vec!["m".repeat(MAX_NAME_BYTES + 1)]),
+            ("routing.conversation", |options| options.conversation = Some("c".repeat(MAX_NAME_BYTES + 1))),
         ];
         for (field, grow) in over {
             let mut options = full();

@@ -1,43 +1,43 @@
-//! One thing after another, for dialects whose items or blocks never overlap.
+//! Puts the events of a stream in sequence, for dialects whose items or blocks must not overlap.
 //!
-//! Elsewhere calls may: their pieces mix with those of others and with words, and none says that it has ended. Nothing
-//! is begun here while a call is open whose arguments are not whole yet; what comes before that waits, in order.
+//! In OpenAI's dialect the pieces of several calls, and text, may be interleaved, and no event says that a call has
+//! ended. Here a call is open until its arguments are whole JSON; other content waits until then, in order.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 
 use serde::de::IgnoredAny;
 
-use super::json::written;
+use super::json::escaped_len;
 use crate::protocol::{StreamEvent, ToolCallDelta};
 
-/// Bytes that it takes to keep an event, and to say it: JSON writes some letters as six.
-pub(super) fn weight(event: &StreamEvent) -> usize {
+/// Bytes that an event takes in memory, with its text as JSON writes it: some characters as six.
+pub(super) fn written_bytes(event: &StreamEvent) -> usize {
     let text = match event {
         StreamEvent::Text(text) | StreamEvent::Thinking(text) | StreamEvent::Refusal(text) => text,
         StreamEvent::ToolCall(call) => &call.arguments,
-        _ => return event.weight(),
+        _ => return event.memory_bytes(),
     };
-    event.weight() - text.len() + written(text)
+    event.memory_bytes() - text.len() + escaped_len(text)
 }
 
-/// What is under way and what waits for it.
+/// The open call and the events that wait for its end.
 #[derive(Debug, Default)]
-pub(super) struct InTurn {
-    /// The call that is open: its index, and its arguments as far as they came.
+pub(super) struct Sequencer {
+    /// The open call: its index, and its arguments so far.
     open: Option<(usize, Arguments)>,
-    /// What waits for its end; calls with all their arguments so far.
+    /// The waiting events; a waiting call holds all its arguments so far.
     held: VecDeque<StreamEvent>,
-    /// Bytes that this takes.
+    /// Bytes of `held`, see [`written_bytes`].
     weight: usize,
-    /// The calls that wait, by their index: how many events were held before each, since the beginning.
+    /// The waiting calls by their index: how many events were ever held before each.
     calls: HashMap<usize, usize>,
-    /// How many events wait no more.
+    /// How many events were held and are released.
     gone: usize,
 }
 
-impl InTurn {
-    /// Takes in an event; what may be said now, in order. At the end of a stream that is all.
+impl Sequencer {
+    /// Takes in an event and returns the events that are due, in order. At the end of a stream all are.
     pub(super) fn pass<'e>(&mut self, event: &'e StreamEvent) -> Vec<Cow<'e, StreamEvent>> {
         let mut due = Vec::new();
         match event {
@@ -56,12 +56,12 @@ impl InTurn {
         due
     }
 
-    /// Bytes that are kept here, about.
+    /// Bytes that are held back, about.
     pub(super) fn kept(&self) -> usize {
         self.weight + self.open.as_ref().map_or(0, |(_, arguments)| arguments.text.len())
     }
 
-    /// A piece of a call. One that has ended has no more.
+    /// Takes in a further piece of a call. Pieces of a call that has ended are dropped.
     fn go_on<'e>(&mut self, piece: &ToolCallDelta, event: &'e StreamEvent) -> Vec<Cow<'e, StreamEvent>> {
         match &mut self.open {
             Some((index, arguments)) if *index == piece.index => arguments.push(&piece.arguments),
@@ -69,7 +69,7 @@ impl InTurn {
                 let at = self.calls.get(&piece.index).map(|at| at - self.gone);
                 if let Some(StreamEvent::ToolCall(call)) = at.and_then(|at| self.held.get_mut(at)) {
                     call.arguments.push_str(&piece.arguments);
-                    self.weight += written(&piece.arguments);
+                    self.weight += escaped_len(&piece.arguments);
                 }
                 return Vec::new();
             }
@@ -94,18 +94,18 @@ impl InTurn {
         if let StreamEvent::ToolCall(call) = &event {
             self.calls.insert(call.index, self.gone + self.held.len());
         }
-        self.weight += weight(&event);
+        self.weight += written_bytes(&event);
         self.held.push_back(event);
     }
 
-    /// The first of what waits, which does no more.
+    /// Takes the first waiting event.
     fn release(&mut self) -> Option<StreamEvent> {
         let event = self.held.pop_front()?;
         if let StreamEvent::ToolCall(call) = &event {
             self.calls.remove(&call.index);
         }
         self.gone += 1;
-        self.weight -= weight(&event);
+        self.weight -= written_bytes(&event);
         Some(event)
     }
 
@@ -114,17 +114,17 @@ impl InTurn {
     }
 }
 
-/// A call's arguments as they come in. That they are whole is known without reading them anew for every piece: an object
-/// can only be over where its last brace closes.
+/// A call's arguments as they come in. Whether they are whole is checked only where the last open brace closes, so that
+/// they are not parsed anew for every piece.
 #[derive(Debug, Default)]
 struct Arguments {
-    /// All of it, until they are over.
+    /// The arguments, until they are whole.
     text: String,
-    /// How many braces and brackets are open.
+    /// Open braces and brackets.
     depth: usize,
     in_text: bool,
     is_escaped: bool,
-    /// Whether they are whole; absent = that is not known yet. What is not is never to be.
+    /// Whether the arguments are whole JSON; `None` = not known yet, `Some(false)` = they never will be.
     ended: Option<bool>,
 }
 
@@ -138,7 +138,7 @@ impl Arguments {
     fn push(&mut self, piece: &str) {
         for (at, byte) in piece.bytes().enumerate() {
             if self.ended.is_some() {
-                // Behind an object only blanks may stand.
+                // Only blanks may follow an object.
                 if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
                     self.ended = Some(false);
                 }
@@ -152,7 +152,7 @@ impl Arguments {
         }
     }
 
-    /// Whether the last of what is open closes here.
+    /// Whether `byte` closes the last open brace or bracket.
     fn closes(&mut self, byte: u8) -> bool {
         match byte {
             _ if self.is_escaped => self.is_escaped = false,
@@ -170,7 +170,7 @@ impl Arguments {
     }
 }
 
-/// Whether nothing more can follow of a call's arguments.
+/// Whether a call's arguments are a whole JSON object.
 fn is_whole(arguments: &str) -> bool {
     arguments.trim_end().ends_with('}') && serde_json::from_str::<IgnoredAny>(arguments).is_ok()
 }
@@ -212,24 +212,24 @@ mod tests {
 
     #[test]
     fn what_waits_is_counted_until_it_is_said() {
-        let mut in_turn = InTurn::default();
+        let mut sequencer = Sequencer::default();
         let mut said = Vec::new();
-        let mut pass = |in_turn: &mut InTurn, event: StreamEvent| {
-            said.extend(in_turn.pass(&event).into_iter().map(Cow::into_owned));
+        let mut pass = |sequencer: &mut Sequencer, event: StreamEvent| {
+            said.extend(sequencer.pass(&event).into_iter().map(Cow::into_owned));
         };
-        pass(&mut in_turn, StreamEvent::Text("not kept".into()));
-        assert_eq!(in_turn.kept(), 0);
-        pass(&mut in_turn, call(0, true, "{\"a\": "));
-        assert_eq!(in_turn.kept(), 6);
+        pass(&mut sequencer, StreamEvent::Text("not kept".into()));
+        assert_eq!(sequencer.kept(), 0);
+        pass(&mut sequencer, call(0, true, "{\"a\": "));
+        assert_eq!(sequencer.kept(), 6);
         let held = [StreamEvent::Text("words".into()), call(1, true, "{")];
-        let weight: usize = held.iter().map(StreamEvent::weight).sum();
-        held.into_iter().for_each(|event| pass(&mut in_turn, event));
-        pass(&mut in_turn, call(1, false, " \n"));
-        assert_eq!(in_turn.kept(), 6 + weight + 3, "as it is written");
-        pass(&mut in_turn, call(0, false, "1}"));
-        assert_eq!(in_turn.kept(), "{ \n".len(), "the second is open now");
-        pass(&mut in_turn, call(1, false, "}"));
-        assert_eq!(in_turn.kept(), 0);
+        let weight: usize = held.iter().map(StreamEvent::memory_bytes).sum();
+        held.into_iter().for_each(|event| pass(&mut sequencer, event));
+        pass(&mut sequencer, call(1, false, " \n"));
+        assert_eq!(sequencer.kept(), 6 + weight + 3, "as it is written");
+        pass(&mut sequencer, call(0, false, "1}"));
+        assert_eq!(sequencer.kept(), "{ \n".len(), "the second is open now");
+        pass(&mut sequencer, call(1, false, "}"));
+        assert_eq!(sequencer.kept(), 0);
         assert_eq!(said.len(), 6);
         assert_eq!(said[4], call(1, true, "{ \n"));
     }
@@ -237,9 +237,9 @@ mod tests {
     /// A model that writes code calls with many braces, and some servers mix the pieces of many calls.
     #[test]
     fn long_calls_with_much_behind_them_pass_in_no_time() {
-        let mut in_turn = InTurn::default();
+        let mut sequencer = Sequencer::default();
         let (mut said, calls) = (0, 100_000);
-        let mut pass = |event: StreamEvent| said += in_turn.pass(&event).len();
+        let mut pass = |event: StreamEvent| said += sequencer.pass(&event).len();
         pass(call(0, true, "{\"a\": \""));
         (1..=calls).for_each(|index| pass(call(index, true, "{")));
         // Read anew for every piece, and looked for one by one, they would take many minutes.

@@ -1,7 +1,7 @@
-//! Every text of a request, for whoever asks what stands in it before it may leave.
+//! Every text of a request, for rules that search it before it may leave the gateway.
 //!
-//! What stands in JSON that is itself a text (a tool's arguments, mostly its results) is written with escapes there:
-//! `\u6a5f` for a letter beyond ASCII, `\n` right before a word. So such a text is looked at as written and as meant.
+//! Strings that hold JSON themselves (a tool's arguments, often its results) contain escapes: `\u6a5f` for a character
+//! beyond ASCII, `\n` right before a word. Such a text is searched both as written and with its escapes undone.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,28 +13,28 @@ use serde_json::{Value, json};
 use super::literal::{self, Literal, unescaped};
 use super::{ChatRequest, ImageSource, Message, Part, ResponseFormat, Tool, ToolChoice};
 
-/// JSON within JSON within JSON is looked into; nobody writes more by accident.
-const DEEPEST: usize = 3;
+/// How often escapes are undone: JSON within JSON within JSON. Nobody nests deeper by accident.
+const MAX_UNESCAPES: usize = 3;
 
-/// Bytes from which on a text that could be base64 is: a picture, a file, a vendor's seal.
-const SEALED: usize = 256;
+/// Length from which a text that could be base64 is taken for it: an image, a file, a vendor's encrypted reasoning.
+const MIN_BASE64_BYTES: usize = 256;
 
-/// Words of the dialects, of look-alikes and of schemas: as names of fields, and as one of the few values that a field of
-/// theirs has, they say nothing of what a request is about. From the parameter types of OpenAI's and Anthropic's own
-/// Python libraries (November 2026), Ollama's options, vLLM's parameters, and JSON Schema (draft 2020-12).
+/// Words of the wire formats and of JSON Schema: as field names and as enumerated values they say nothing about a
+/// request's content. From the parameter types of OpenAI's and Anthropic's own Python libraries (November 2026),
+/// Ollama's options, vLLM's parameters, and JSON Schema (draft 2020-12).
 static GRAMMAR: LazyLock<HashSet<&str>> =
     LazyLock::new(|| include_str!("grammar.txt").split_whitespace().chain(MEASURES.iter().copied()).collect());
 
-/// Those of them that hold a measure: its number says nothing of what a request is about, either.
+/// Fields of the wire formats that hold a measure (`max_tokens`): the number says nothing about the content, either.
 static MEASURES: LazyLock<HashSet<&str>> =
     LazyLock::new(|| include_str!("measures.txt").split_whitespace().collect());
 
 impl ChatRequest {
-    /// Every text that is sent, once: in the messages, what stands in tools' arguments and results included, then
-    /// beside them (tools, the schema of the answer, fields that nobody or only the client's dialect knows, and
-    /// whatever else the client words), names of fields and numbers, too, these in one text. Where the client's `body`
-    /// itself may be sent, all that stands there is among them, understood here or not. A text with escapes is there
-    /// again without them. Neither what pictures and files show nor the name of the model is.
+    /// Every text that would be sent, each once: the messages with tool arguments and results, then tools, the answer's
+    /// schema, unknown fields and everything else that the client words. Field names are included, and all numbers,
+    /// these as one text. Where the client's `body` itself may be sent, everything in it is included, understood here
+    /// or not. A text with escapes stands there again without them. The content of images and files is left out, and so
+    /// is the model's name.
     pub fn texts<'a>(&'a self, body: Option<&'a [u8]>) -> HashSet<Cow<'a, str>> {
         let mut texts = Texts::default();
         self.messages.iter().for_each(|message| texts.message(message));
@@ -51,8 +51,8 @@ impl ChatRequest {
             texts.properties(schema);
         }
         self.sampling.stop.iter().chain(&self.user).for_each(|text| texts.add(text));
-        // From here on the dialects' own words come along; what the client said with them is heard already.
-        texts.idle = Some(&self.model);
+        // From here on the dialects' own words come along; the client's uses of the same words are already in.
+        texts.ignored = Some(&self.model);
         match body.and_then(|body| std::str::from_utf8(body).ok()) {
             Some(body) => texts.json(body, Cow::Borrowed),
             None => {
@@ -69,22 +69,22 @@ impl ChatRequest {
     }
 }
 
-/// Texts that were found.
+/// The texts found so far.
 #[derive(Default)]
 struct Texts<'a> {
     seen: HashSet<Cow<'a, str>>,
     /// Numbers, see [`Texts::number`].
     numbers: String,
-    /// Where dialects' words are passed over: beside them the name of the model.
-    idle: Option<&'a str>,
+    /// `Some` = the dialects' own words are left out from now on, and this, the model's name.
+    ignored: Option<&'a str>,
 }
 
 impl<'a> Texts<'a> {
     /// Adds a text as written, and with its escapes undone as often as there are any.
     fn add(&mut self, text: impl Into<Cow<'a, str>>) {
-        let mut next = Some(text.into()).filter(|text| !is_sealed(text));
-        for _ in 0..=DEEPEST {
-            let Some(text) = next.filter(|text| !self.says_nothing(text)) else { return };
+        let mut next = Some(text.into()).filter(|text| !is_base64(text));
+        for _ in 0..=MAX_UNESCAPES {
+            let Some(text) = next.filter(|text| !self.is_ignored(text)) else { return };
             next = unescaped(&text).map(Cow::Owned);
             if !self.seen.insert(text) {
                 return;
@@ -92,14 +92,14 @@ impl<'a> Texts<'a> {
         }
     }
 
-    /// Adds a number. A body can hold a million of them, so they stand in one text, parted by what neither `\s` nor `.`
-    /// steps over.
+    /// Adds a number. A body can hold a million of them, so they form one text, each ended by `;` and a line break,
+    /// which neither `\s` nor `.` of a pattern matches across.
     fn number(&mut self, number: &str) {
         // Writing to a String does not fail.
         let _ = writeln!(self.numbers, "{number};");
     }
 
-    /// Whatever was found.
+    /// All texts that were found, the numbers as one of them.
     fn all(mut self) -> HashSet<Cow<'a, str>> {
         if !self.numbers.is_empty() {
             self.seen.insert(self.numbers.into());
@@ -107,8 +107,8 @@ impl<'a> Texts<'a> {
         self.seen
     }
 
-    fn says_nothing(&self, text: &str) -> bool {
-        self.idle.is_some_and(|model| text == model || GRAMMAR.contains(undated(text)))
+    fn is_ignored(&self, text: &str) -> bool {
+        self.ignored.is_some_and(|model| text == model || GRAMMAR.contains(undated(text)))
     }
 
     fn message(&mut self, message: &'a Message) {
@@ -133,7 +133,7 @@ impl<'a> Texts<'a> {
         }
     }
 
-    /// What a part holds in words of its own dialect, or in some that stand where those belong.
+    /// The texts of a part that stand in fields of its dialect: foreign parts whole, an image's detail and media type.
     fn foreign(&mut self, part: &'a Part) {
         match part {
             Part::Foreign { value, .. } => self.value(value),
@@ -155,7 +155,7 @@ impl<'a> Texts<'a> {
         self.properties(&tool.parameters);
     }
 
-    /// The names that a schema gives to properties: they are the client's, whatever words they are.
+    /// The names of a schema's properties: these are the client's words, even where a dialect has the same word.
     fn properties(&mut self, schema: &'a Value) {
         match schema {
             Value::Array(items) => items.iter().for_each(|item| self.properties(item)),
@@ -168,13 +168,13 @@ impl<'a> Texts<'a> {
         }
     }
 
-    /// The texts, names and numbers of a value, as [`Self::json`].
+    /// Adds the strings, names and numbers of a value, as [`Self::json`] does.
     fn value(&mut self, value: &Value) {
         self.json(&value.to_string(), |text| text.to_owned().into());
     }
 
-    /// The texts, names and numbers of JSON as it is written, each text as `kept`. A number that is the value of a
-    /// measure is none.
+    /// Adds the strings, field names and numbers of a JSON text, each string as `kept` makes it. The numbers of
+    /// [`MEASURES`] are left out.
     fn json<'j>(&mut self, json: &'j str, kept: fn(&'j str) -> Cow<'a, str>) {
         let meant = |text: &'j str| unescaped(text).map_or_else(|| kept(text), Cow::Owned);
         literal::each(json, |literal| match literal {
@@ -185,7 +185,7 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// A tool of a vendor's without the date of its version, as in `web_search_20260318`.
+/// A vendor's tool type without the date of its version (`web_search_20260318`).
 fn undated(word: &str) -> &str {
     let is_date = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
     word.split_once("_20").filter(|(_, rest)| is_date(rest)).map_or(word, |(name, _)| name)
@@ -195,15 +195,15 @@ fn measures(field: &str) -> bool {
     MEASURES.contains(field)
 }
 
-/// Whether a text is bytes that were made letters: said to be so, or too long and too mixed to be anybody's words.
-fn is_sealed(text: &str) -> bool {
+/// Whether a text is base64: a data URI, or too long and too mixed to be words.
+fn is_base64(text: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
     if let Some((media, bytes)) = text.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
         return media.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.+-;=".contains(&byte))
             && bytes.bytes().all(is_letter);
     }
     let count = |wanted: fn(&u8) -> bool| text.bytes().filter(wanted).count();
-    text.len() >= SEALED
+    text.len() >= MIN_BASE64_BYTES
         && text.bytes().all(is_letter)
         && count(u8::is_ascii_uppercase) >= text.len() / 8
         && count(u8::is_ascii_digit) >= text.len() / 64

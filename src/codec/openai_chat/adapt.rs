@@ -1,25 +1,26 @@
-//! What OpenAI itself would take as what a look-alike takes, or one of OpenAI's models that cannot do it all.
+//! Fits a body in OpenAI's dialect to a provider that takes less than OpenAI ([`Quirks`](crate::config::Quirks)), and
+//! to a model that refuses some of what the dialect can say ([`Refusal`]).
 //!
-//! The one place where a body is changed for the [`Quirks`](crate::config::Quirks) of a provider: those that were translated
-//! go through here, and the client's own, which keep every other field.
+//! Both translated bodies and clients' own go through [`adapt`]; [`takes`] tells whether a client's own needs it. All
+//! other fields stay.
 
 use serde_json::{Map, Value, json};
 
-use super::super::user::short;
-use super::super::{Target, forced};
+use super::super::Target;
+use super::super::ids::hashed;
 use super::messages;
 use crate::config::MaxTokensField;
 use crate::config::Refusal;
-use crate::protocol::{ChatRequest, Effort, Message, Part, ResponseFormat, Role, ToolChoice};
+use crate::protocol::{ChatRequest, Effort, Message, Part, ResponseFormat, Role};
 
-/// Whether `target` takes the request as OpenAI's dialect says it. A look at what is decoded: most requests pass.
+/// Whether `target` takes the request as it is; most requests do. Looks only at the decoded form.
 pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
     let quirks = target.quirks;
     let turns = &request.messages;
     let thought = |part: &Part| matches!(part, Part::Thinking { .. });
     let parts = || turns.iter().flat_map(|turn| &turn.parts);
-    target.answers(request.max_tokens)
-        && !(request.sampling.steers() && target.refuses(Refusal::Sampling))
+    target.can_answer(request.max_tokens)
+        && !(request.sampling.is_unusual() && target.refuses(Refusal::Sampling))
         && (thinks(target) || request.reasoning.is_none())
         && !(effort_of(request) == Some(Effort::None) && (quirks.thinking || target.refuses(Refusal::NoThinking)))
         && !(effort_of(request) == Some(Effort::Minimal) && target.refuses(Refusal::MinimalThinking))
@@ -28,21 +29,22 @@ pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
         && (quirks.json_schema || !matches!(request.response_format, Some(ResponseFormat::JsonSchema { .. })))
         && (quirks.developer_role || turns.iter().all(|turn| turn.role != Role::Developer))
         && (quirks.reasoning_content || !parts().any(thought))
-        && !(wants_thoughts(target) && turns.iter().any(is_thoughtless_call))
+        && !(wants_reasoning(target) && turns.iter().any(calls_without_reasoning))
         && quirks.longest_call_id.is_none_or(|most| !parts().filter_map(call_id).any(|id| is_longer(id, most)))
         && quirks.leave_out.is_empty()
 }
 
-/// What stands for a thought that is not here. A blank, since the newest of those who want thoughts back (DeepSeek V4 Pro)
-/// is reported to refuse an empty one.
-const UNKNOWN_THOUGHT: &str = " ";
+/// Stands for reasoning that is not known, where a model requires some. A blank, since DeepSeek V4 Pro is reported to
+/// refuse an empty one.
+const UNKNOWN_REASONING: &str = " ";
 
-/// Whether a model refuses a call of a tool without the thought before it.
-fn wants_thoughts(target: &Target<'_>) -> bool {
+/// Whether a model refuses earlier tool calls without the reasoning that led to them.
+fn wants_reasoning(target: &Target<'_>) -> bool {
     target.quirks.reasoning_content && target.reasoning
 }
 
-fn is_thoughtless_call(turn: &Message) -> bool {
+/// Whether a turn calls a tool and has no reasoning.
+fn calls_without_reasoning(turn: &Message) -> bool {
     let has = |wanted: fn(&Part) -> bool| turn.parts.iter().any(wanted);
     let thought = |part: &Part| matches!(part, Part::Thinking { text, .. } if !text.is_empty());
     has(|part| matches!(part, Part::ToolCall { .. })) && !has(thought)
@@ -62,20 +64,20 @@ fn is_longer(id: &str, most: usize) -> bool {
 /// The fields that say how to sample.
 const SAMPLING: [&str; 5] = ["temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty"];
 
-/// Whether `target` is a model that thinks, and can be told how much.
+/// Whether `target` is a model that thinks and takes `reasoning_effort`.
 pub(super) fn thinks(target: &Target<'_>) -> bool {
     target.quirks.reasoning_effort && target.reasoning && !target.refuses(Refusal::ThinkingEffort)
 }
 
-/// Whether there are tools, and `target` does not think beside them, or not where it must call one: then it must be told not
-/// to, or it refuses.
+/// Whether `target` refuses the request unless thinking is switched off: some models do not think where there are
+/// tools, others not where they must call one.
 pub(super) fn must_not_think(target: &Target<'_>, request: &ChatRequest) -> bool {
     let tools = !request.tools.is_empty() || request.extensions.contains_key("tools");
     let beside_tools = tools && thinks(target) && target.refuses(Refusal::ThinkingWithTools);
-    beside_tools || thinks_by_itself(target) && forced::is_wanted(request)
+    beside_tools || thinks_by_itself(target) && request.must_call()
 }
 
-/// Whether `target` thinks unless it is told not to by the field `thinking`. While it does it cannot be made to call.
+/// Whether `target` thinks unless the field `thinking` says not to. While it thinks, it refuses forced calls.
 fn thinks_by_itself(target: &Target<'_>) -> bool {
     target.quirks.thinking && target.reasoning && !target.refuses(Refusal::NoThinking)
 }
@@ -84,11 +86,11 @@ fn effort_of(request: &ChatRequest) -> Option<Effort> {
     request.reasoning.as_ref()?.effort
 }
 
-/// Changes in `body` what `target` would refuse; what is lost is noted in `dropped`.
+/// Changes what `target` would refuse in `body`; losses are noted in `dropped`.
 pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     let quirks = target.quirks;
     for field in [MaxTokensField::MaxCompletionTokens, MaxTokensField::MaxTokens] {
-        target.bound(body, field.as_str(), dropped);
+        target.cap(body, field.as_str(), dropped);
     }
     if target.refuses(Refusal::Sampling) {
         let lost = SAMPLING.into_iter().filter(|field| body.shift_remove(*field).is_some());
@@ -106,12 +108,13 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
         if !quirks.developer_role && turn["role"] == "developer" {
             turn["role"] = json!("system");
         }
-        if !quirks.reasoning_content && forget(turn) {
+        if !quirks.reasoning_content && remove_reasoning(turn) {
             dropped.push(format!("messages[{index}].thinking"));
         }
-        if wants_thoughts(target) && turn["reasoning_content"].as_str().is_none_or(str::is_empty) && calls(turn) {
-            // Another model called, and its thoughts are not here.
-            turn["reasoning_content"] = json!(UNKNOWN_THOUGHT);
+        if wants_reasoning(target) && turn["reasoning_content"].as_str().is_none_or(str::is_empty) && has_calls(turn)
+        {
+            // Another model made the call, and its reasoning is not known.
+            turn["reasoning_content"] = json!(UNKNOWN_REASONING);
         }
         if let Some(most) = quirks.longest_call_id {
             shorten_ids(turn, most);
@@ -124,13 +127,12 @@ pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped:
     }
 }
 
+/// Says how much to think in the form that the model understands.
 fn adapt_effort(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     let tools = body.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
     let off = target.reasoning && body.get("reasoning_effort") == Some(&json!("none"));
-    let forced = matches!(
-        body.get("tool_choice").and_then(messages::decode_choice),
-        Some(ToolChoice::Required | ToolChoice::Named(_))
-    );
+    let choice = body.get("tool_choice").and_then(messages::decode_choice);
+    let forced = choice.is_some_and(|choice| choice.demands_call());
     let asked = if forced && thinks_by_itself(target) {
         let thinking = body.insert("thinking".into(), json!({ "type": "disabled" }));
         let asked = thinking.and_then(|mut thinking| Some(thinking.get_mut("type")?.take()));
@@ -152,21 +154,21 @@ fn adapt_effort(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mu
         }
         None
     };
-    // Who cannot think does not, whether it is told so or not.
+    // A model that cannot think loses nothing with `none`.
     if asked.is_some_and(|asked| !asked.is_null() && (target.reasoning || asked != "none")) {
         dropped.push("reasoning".into());
     }
 }
 
-fn calls(turn: &Value) -> bool {
+fn has_calls(turn: &Value) -> bool {
     turn["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty())
 }
 
-/// Gives calls whose ids are too long others, and their results the same.
+/// Replaces call ids that are longer than `most` characters, in calls and results alike.
 fn shorten_ids(turn: &mut Value, most: usize) {
     let shorten = |id: &mut Value| {
         if let Some(long) = id.as_str().filter(|id| is_longer(id, most)) {
-            *id = Value::String(short(long).chars().take(most).collect());
+            *id = Value::String(hashed(long).chars().take(most).collect());
         }
     };
     turn.get_mut("tool_call_id").into_iter().for_each(shorten);
@@ -174,7 +176,7 @@ fn shorten_ids(turn: &mut Value, most: usize) {
     calls.into_iter().flatten().filter_map(|call| call.get_mut("id")).for_each(shorten);
 }
 
-/// Takes the schema out of `response_format`, of which any JSON object is left.
+/// Takes the schema out of `response_format`, which then asks for any JSON object.
 fn take_schema(body: &mut Map<String, Value>) -> Option<Value> {
     let format = body.get_mut("response_format").filter(|format| format["type"] == "json_schema")?;
     let schema = format.pointer_mut("/json_schema/schema").map_or_else(|| json!({}), Value::take);
@@ -182,14 +184,14 @@ fn take_schema(body: &mut Map<String, Value>) -> Option<Value> {
     Some(schema)
 }
 
-/// The schema as an instruction. The word JSON must be there, or `json_object` is refused.
+/// The schema as an instruction. It must hold the word JSON, or vendors refuse `json_object`.
 fn in_words(schema: &Value) -> Value {
     let text = format!("Answer with one JSON object and nothing else. It must match this JSON Schema:\n{schema}");
     json!({ "role": "system", "content": text })
 }
 
-/// Takes a turn's reasoning out, which OpenAI has no field for. Whether there was any.
-fn forget(turn: &mut Value) -> bool {
+/// Removes a turn's reasoning, for which OpenAI has no field. Returns whether there was any.
+fn remove_reasoning(turn: &mut Value) -> bool {
     let Some(turn) = turn.as_object_mut() else { return false };
     let taken = ["reasoning_content", "reasoning"].map(|field| turn.shift_remove(field));
     taken.iter().flatten().any(Value::is_string)

@@ -1,7 +1,8 @@
-//! What Anthropic's dialect can say and this model refuses, and thoughts of other vendors in a conversation that goes on here.
+//! Fits a body in Anthropic's dialect to a model that refuses some of what the dialect can say, and removes other
+//! vendors' reasoning from a conversation that goes on here.
 //!
-//! The one place where a body is changed for that: those that were translated go through here, and the client's own, which
-//! keep every other field.
+//! Both translated bodies and clients' own go through [`adapt`]; [`takes`] tells whether a client's own needs it. All
+//! other fields stay.
 
 use serde_json::{Map, Value, json};
 
@@ -11,16 +12,17 @@ use super::super::openai_chat::request::{effort_of, effort_text, effort_within};
 use crate::config::Refusal;
 use crate::protocol::{ChatRequest, Effort, Part, Reasoning};
 
-/// Whether `target` takes the request as the dialect says it. A look at what is decoded: most requests pass.
+/// Whether `target` takes the request as it is; most requests do. Looks only at the decoded form.
 pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
     let unsigned = |part: &Part| matches!(part, Part::Thinking { signature: None, .. });
-    target.answers(request.max_tokens)
-        && !(request.sampling.steers() && target.refuses(Refusal::Sampling))
-        && request.reasoning.as_ref().is_none_or(|reasoning| thinks_so(target, reasoning))
+    target.can_answer(request.max_tokens)
+        && !(request.sampling.is_unusual() && target.refuses(Refusal::Sampling))
+        && request.reasoning.as_ref().is_none_or(|reasoning| takes_reasoning(target, reasoning))
         && !request.messages.iter().flat_map(|turn| &turn.parts).any(unsigned)
 }
 
-fn thinks_so(target: &Target<'_>, reasoning: &Reasoning) -> bool {
+/// Whether `target` can be told in this way how much to think.
+fn takes_reasoning(target: &Target<'_>, reasoning: &Reasoning) -> bool {
     match reasoning {
         Reasoning { enabled: Some(false), .. } => !target.refuses(Refusal::NoThinking),
         Reasoning { budget_tokens: Some(_), .. } => !target.refuses(Refusal::ThinkingBudget),
@@ -28,27 +30,27 @@ fn thinks_so(target: &Target<'_>, reasoning: &Reasoning) -> bool {
     }
 }
 
-/// Changes in `body` what `target` would refuse; what is lost is noted in `dropped`.
+/// Changes what `target` would refuse in `body`; losses are noted in `dropped`.
 pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
-    target.bound(body, "max_tokens", dropped);
+    target.cap(body, "max_tokens", dropped);
     if target.refuses(Refusal::Sampling) {
         for field in ["temperature", "top_p", "top_k"] {
-            // What was bent to the scale before is named already.
+            // A temperature that was clamped before is noted already.
             if body.shift_remove(field).is_some() && !dropped.iter().any(|named| named == field) {
                 dropped.push(field.to_owned());
             }
         }
     }
     adapt_thinking(target, body, dropped);
-    forget(body, dropped);
+    remove_unsigned(body, dropped);
     fit_budget(body, dropped);
 }
 
-/// Says how much to think in the way that the model understands.
+/// Says how much to think in the form that the model understands.
 fn adapt_thinking(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     let thinking = body.get("thinking").unwrap_or(&Value::Null);
     let budget = thinking["budget_tokens"].as_u64();
-    // Where models take budgets, thoughts can be read unless it is said otherwise; the newest are the other way round.
+    // Models that take budgets show their reasoning by default, the newest do not.
     let display = thinking.get("display").cloned().unwrap_or_else(|| json!("summarized"));
     match thinking["type"].as_str() {
         Some("disabled") if target.refuses(Refusal::NoThinking) => {
@@ -76,16 +78,16 @@ fn adapt_thinking(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &
     }
 }
 
-/// The least budget for thoughts.
-const LEAST_BUDGET: u64 = 1024;
+/// The smallest thinking budget that is accepted, in tokens.
+const MIN_BUDGET_TOKENS: u64 = 1024;
 
-/// A budget for thoughts counts within `max_tokens`, must be smaller, and has a least size; and where tools were called without
-/// a thought before, none may follow. Where there is no room for thoughts, there are none.
+/// Lowers the thinking budget below `max_tokens`, which includes it. Thinking is removed where no room is left for the
+/// smallest budget, and in a tool loop that began without thinking, where the vendor allows none to follow.
 fn fit_budget(body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     let most = body.get("max_tokens").and_then(whole).unwrap_or(u64::MAX);
-    let rash = body.get("messages").and_then(Value::as_array).is_some_and(|turns| called_rashly(turns));
+    let unthought = body.get("messages").and_then(Value::as_array).is_some_and(|turns| called_unthought(turns));
     let Some(thinking) = body.get_mut("thinking").filter(|thinking| thinking["type"] == "enabled") else { return };
-    if most <= LEAST_BUDGET || rash {
+    if most <= MIN_BUDGET_TOKENS || unthought {
         body.shift_remove("thinking");
         dropped.push("reasoning".into());
     } else if thinking["budget_tokens"].as_u64().is_some_and(|budget| budget >= most) {
@@ -93,8 +95,8 @@ fn fit_budget(body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     }
 }
 
-/// Whether the conversation ends with results of tools that were called without a thought of this vendor's before.
-fn called_rashly(turns: &[Value]) -> bool {
+/// Whether the conversation ends with results of tools that were called without thinking of this vendor's before.
+fn called_unthought(turns: &[Value]) -> bool {
     let open = turns.last().is_some_and(|turn| blocks(turn).iter().any(|block| block["type"] == "tool_result"));
     let thought = |block: &Value| matches!(block["type"].as_str(), Some("thinking" | "redacted_thinking"));
     let answer = turns.iter().rfind(|turn| turn["role"] == "assistant");
@@ -105,7 +107,7 @@ fn blocks(turn: &Value) -> &[Value] {
     turn["content"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// An effort in words as a budget in tokens.
+/// A thinking budget, in tokens, for an effort in words.
 fn budget_for(effort: Effort) -> u64 {
     match effort {
         Effort::None | Effort::Minimal | Effort::Low => 2048,
@@ -114,8 +116,9 @@ fn budget_for(effort: Effort) -> u64 {
     }
 }
 
-/// Leaves other vendors' thoughts out: this one takes none without its own signature. A turn of nothing else goes with them.
-fn forget(body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+/// Removes other vendors' reasoning, which Anthropic refuses without its own signature, and turns that held nothing
+/// else.
+fn remove_unsigned(body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     let Some(turns) = body.get_mut("messages").and_then(Value::as_array_mut) else { return };
     for (index, turn) in turns.iter_mut().enumerate() {
         let Some(blocks) = turn.get_mut("content").and_then(Value::as_array_mut) else { continue };

@@ -1,31 +1,32 @@
-//! Keeps secrets out of what is said of a configuration: people put a key where its variable's name belongs, or into
-//! a URL, and what is then refused or shown must not tell it to whoever reads along.
+//! Keeps secrets out of messages about a configuration: people put a key where its variable's name belongs, or into a
+//! URL, and an error message or a page must not repeat it.
 
 use toml::Value;
 
-/// Letters and digits in one piece that a key has, at least; names of variables so long are made of words.
-const KEY_LENGTH: usize = 16;
+/// Least length of a run of letters and digits that looks like a key; parts of variables' names are shorter, or
+/// words.
+const MIN_KEY_LENGTH: usize = 16;
 
-/// What is wrong with `name` as the name of an environment variable, if anything is. Never holds `name`.
-pub(super) fn fault_of_variable(name: &str) -> Option<&'static str> {
+/// What is wrong with `name` as the name of an environment variable, if anything. The text never contains `name`.
+pub(super) fn variable_name_fault(name: &str) -> Option<&'static str> {
     let mut letters = name.bytes();
     let begins = letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
     let is_name = begins && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == b'_');
     if !is_name {
         return Some("is no name of a variable; put a key itself into .env, and the name it has there in here");
     }
-    // Some vendors' keys are made of what names are made of.
+    // Some vendors' keys consist of characters that names may have.
     let like_a_key = name.split('_').any(|part| {
         let has = |kind: fn(&u8) -> bool| part.as_bytes().iter().any(kind);
-        part.len() >= KEY_LENGTH && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit)
+        part.len() >= MIN_KEY_LENGTH && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit)
     });
     like_a_key.then_some(
         "looks like a key and not like a variable's name; put it into .env, and the name it has there in here",
     )
 }
 
-/// An error of serde's without the value it is about: `invalid type: string "sk-...", expected a map` says which
-/// value it found, and that may be a key.
+/// A serde error without the offending value: `invalid type: string "sk-...", expected a map` quotes the value, which
+/// may be a key.
 pub(super) fn without_value(message: &str) -> String {
     let cut = || {
         let (kind, rest) = message.split_once(": ").filter(|(kind, _)| kind.starts_with("invalid "))?;
@@ -36,16 +37,16 @@ pub(super) fn without_value(message: &str) -> String {
     cut().unwrap_or_else(|| message.to_owned())
 }
 
-/// A value as it may be shown: of a URL neither who signs in nor its query, which often holds a key.
-pub(super) fn shown(value: &Value) -> Value {
+/// A value as it may be shown: URLs without credentials and query, which often hold a key.
+pub(super) fn redacted(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(without_credentials(text)),
-        Value::Array(items) => Value::Array(items.iter().map(shown).collect()),
+        Value::Array(items) => Value::Array(items.iter().map(redacted).collect()),
         other => other.clone(),
     }
 }
 
-/// A URL as it may be shown, likewise.
+/// A URL as it may be shown: without credentials and query.
 pub(crate) fn without_credentials(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| scheme.bytes().all(is_of_scheme)) else {
         return text.to_owned();
@@ -71,12 +72,12 @@ mod tests {
     fn a_key_is_no_name() {
         for name in ["OPENAI_API_KEY", "_x", "key2", "a_rather_long_name_in_lower_case", "AZURE_OPENAI_KEY_REGION_2"]
         {
-            assert_eq!(fault_of_variable(name), None, "{name}");
+            assert_eq!(variable_name_fault(name), None, "{name}");
         }
         for key in
             ["", "sk-proj-SECRET123", "1abc", "a key", "gsk_9SecretSecretSecret42", "hf_0123456789abcdefABCDEF"]
         {
-            assert!(fault_of_variable(key).is_some(), "{key}");
+            assert!(variable_name_fault(key).is_some(), "{key}");
         }
     }
 
@@ -107,7 +108,7 @@ mod tests {
             ("what is this://a?", "what is this://a?"),
             ("hf:owner/name@revision", "hf:owner/name@revision"),
         ] {
-            assert_eq!(shown(&Value::String(text.into())), Value::String(seen.into()));
+            assert_eq!(redacted(&Value::String(text.into())), Value::String(seen.into()));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Spans on their way to a collector.
+//! Sends spans to a collector.
 //!
-//! The exporter's HTTP client lives on tokio, and the SDK's own batching does not: it runs the exporter on a thread
-//! without a runtime, where that client cannot work. So spans wait here in a bounded queue, and a task sends them in
-//! batches. A collector that is slow or gone costs spans, which are counted, and never a request.
+//! The exporter's HTTP client needs tokio, but the SDK's own batching runs the exporter on a thread without a runtime. So
+//! spans wait here in a bounded queue, and a task sends them in batches. A collector that is slow or gone costs spans,
+//! which are counted, and never a request.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -16,28 +16,28 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::{sleep, timeout};
 
-/// Spans that may wait.
-const QUEUE: usize = 4096;
+/// Most spans that wait to be sent.
+const QUEUE_SPANS: usize = 4096;
 
-/// Spans sent at once.
-const BATCH: usize = 512;
+/// Most spans sent at once.
+const BATCH_SPANS: usize = 512;
 
-/// A span is sent after this time at the latest.
-const EVERY: Duration = Duration::from_secs(2);
+/// The longest time that a batch is gathered.
+const BATCH_EVERY: Duration = Duration::from_secs(2);
 
-/// How long room in a full queue is waited for before another look.
-const NAP: Duration = Duration::from_millis(10);
+/// The pause before another try to put a message into a full queue.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long a collector may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 enum Message {
     Span(Box<SpanData>),
-    /// Send what is there, and say so.
+    /// Send all spans before this, then confirm.
     Flush(SyncSender<()>),
 }
 
-/// Takes spans as they end.
+/// Queues spans as they end.
 #[derive(Debug)]
 pub(super) struct SpanQueue {
     queue: mpsc::Sender<Message>,
@@ -45,8 +45,7 @@ pub(super) struct SpanQueue {
 }
 
 impl SpanQueue {
-    /// A queue whose task runs on `runtime` until the queue is dropped. `collector` is what it is called where it
-    /// fails.
+    /// A queue whose task runs on `runtime` until the queue is dropped. `collector` is the name in warnings.
     pub(super) fn start(
         mut exporter: impl SpanExporter + 'static,
         resource: &Resource,
@@ -54,7 +53,7 @@ impl SpanQueue {
         collector: String,
     ) -> Self {
         exporter.set_resource(resource);
-        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (queue, waiting) = mpsc::channel(QUEUE_SPANS);
         runtime.spawn(send(exporter, waiting, collector));
         Self { queue, dropped: AtomicU64::new(0) }
     }
@@ -64,8 +63,8 @@ async fn send(exporter: impl SpanExporter, mut waiting: mpsc::Receiver<Message>,
     let mut ended = false;
     while !ended {
         let (mut batch, mut flush) = (Vec::new(), None);
-        let mut deadline = std::pin::pin!(sleep(EVERY));
-        while batch.len() < BATCH {
+        let mut deadline = std::pin::pin!(sleep(BATCH_EVERY));
+        while batch.len() < BATCH_SPANS {
             tokio::select! {
                 message = waiting.recv() => match message {
                     Some(Message::Span(span)) => batch.push(*span),
@@ -83,14 +82,14 @@ async fn send(exporter: impl SpanExporter, mut waiting: mpsc::Receiver<Message>,
         }
         if !batch.is_empty() {
             let spans = batch.len();
-            match timeout(PATIENCE, exporter.export(batch)).await {
+            match timeout(SEND_TIMEOUT, exporter.export(batch)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(spans, collector, error = %error, "Spans could not be sent"),
                 Err(_) => tracing::warn!(spans, collector, "Spans could not be sent: the collector does not answer"),
             }
         }
         if let Some(told) = flush {
-            // Fails where nobody waits any more.
+            // An error means that the flush is no longer waited for.
             let _ = told.try_send(());
         }
     }
@@ -106,10 +105,10 @@ impl SpanProcessor for SpanQueue {
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        self.shutdown_with_timeout(PATIENCE)
+        self.shutdown_with_timeout(SEND_TIMEOUT)
     }
 
-    /// Waits until what was queued is sent. The runtime must have another thread to do it on.
+    /// Waits until all queued spans are sent. The runtime must have another thread for that.
     fn shutdown_with_timeout(&self, patience: Duration) -> OTelSdkResult {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
@@ -123,7 +122,7 @@ impl SpanProcessor for SpanQueue {
             if Instant::now() >= deadline || matches!(refused, TrySendError::Closed(_)) {
                 return Err(OTelSdkError::Timeout(patience));
             }
-            std::thread::sleep(NAP);
+            std::thread::sleep(RETRY_PAUSE);
             flush = refused.into_inner();
         }
         let left = deadline.saturating_duration_since(Instant::now());

@@ -1,4 +1,4 @@
-//! What spans have and the fields of `tracing` have not: lists of words, and a place in somebody else's trace.
+//! Adds to spans what `tracing` cannot: list attributes, and the client's trace as parent.
 
 use std::collections::HashMap;
 
@@ -10,19 +10,19 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// Gives a span a list of words.
+/// Sets a list of words as an attribute of a span.
 pub fn record_words(span: &Span, key: &'static str, words: &[&'static str]) {
     let words = words.iter().map(|word| StringValue::from(*word)).collect();
     span.set_attribute(key, Value::Array(Array::String(words)));
 }
 
-/// Makes a span part of the trace that the client is in, where its headers say so (W3C "Trace Context"). To be called
-/// before the span is entered.
+/// Makes a span part of the client's trace, if the request's headers name one (W3C "Trace Context"). To be called before
+/// the span is entered.
 pub fn join_trace(span: &Span, headers: &HeaderMap) {
     let sent = |name: &str| Some((name.to_owned(), headers.get(name)?.to_str().ok()?.to_owned()));
     let sent: HashMap<String, String> = ["traceparent", "tracestate"].into_iter().filter_map(sent).collect();
     let context = TraceContextPropagator::new().extract(&sent);
     if context.span().span_context().is_valid() && span.set_parent(context).is_err() {
-        tracing::debug!("A span stands alone: it had begun before its trace was known");
+        tracing::debug!("A span could not join its client's trace: it had begun before");
     }
 }

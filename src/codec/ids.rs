@@ -1,24 +1,24 @@
-//! Ids as every vendor takes them: an end user's, and short ones.
+//! Ids that every vendor takes, made of ids that some vendors refuse.
 
 use sha2::{Digest, Sha256};
 
-/// Letters that every vendor takes.
-const LONGEST: usize = 64;
+/// Characters of an id that every vendor takes.
+const MAX_ID_CHARS: usize = 64;
 
-/// The id itself, where it is a plain one, else one made of it: the same for the same user, and of those letters that are taken
-/// everywhere. One vendor refuses what looks like an address or a telephone number, others what is long.
+/// An end user's id: the id itself where every vendor takes it, else its hash, which stays the same for the same user.
+/// One vendor refuses ids that look like an e-mail address or a telephone number, others long ones.
 pub(super) fn plain_user(id: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
     let telephone = id.len() > 6 && !id.contains(|letter: char| letter.is_ascii_alphabetic());
-    if !id.is_empty() && id.len() <= LONGEST && id.chars().all(plain) && !telephone {
+    if !id.is_empty() && id.len() <= MAX_ID_CHARS && id.chars().all(plain) && !telephone {
         return id.to_owned();
     }
-    short(id)
+    hashed(id)
 }
 
-/// An id of 32 letters made of any: the same for the same one.
-pub(super) fn short(id: &str) -> String {
-    Sha256::digest(id).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+/// The hash of an id, as 32 hexadecimal digits.
+pub(super) fn hashed(id: &str) -> String {
+    format!("{:x}", Sha256::digest(id))[..32].to_owned()
 }
 
 #[cfg(test)]
