@@ -31,7 +31,7 @@ use crate::http::{self, Drain, Gateway, Lanes, LiveConfig, Parts, routes};
 use crate::protocol::DecisionId;
 use crate::store::{OpenError, OpenState, Store, TokenError, Tokens};
 use crate::telemetry::Metrics;
-use crate::tuner::{Budgets, LearnError, Learner, Recorder, Work, Writer, keep_house};
+use crate::tuner::{Budgets, LearnError, Learner, LearnerTask, Recorder, Writer, keep_house};
 use crate::upstream::{Client, use_pool};
 
 /// How long the classifier's thread may take to end.
@@ -292,7 +292,7 @@ pub struct Backstage {
     /// Writes the decision log; to be closed at the end.
     pub writer: Writer,
     /// Learns from it; to be run.
-    pub work: Work,
+    pub work: LearnerTask,
     /// Decisions with something new to learn from.
     pub news: mpsc::Receiver<DecisionId>,
 }

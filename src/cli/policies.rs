@@ -20,9 +20,9 @@ use crate::store::{Asked, AskedAgain, Entry, HandOver, OpenError, Span, Store, r
 use crate::train::dataset::{self, Limits, Split};
 use crate::train::replay::{Stream, TextReader};
 use crate::train::validate::{Trial, Verdict, validate};
-use crate::tuner::gate::{Evidence, evidence};
-use crate::tuner::halves::Halves;
-use crate::tuner::lesson::{self, Collected, Drawn, Lessons};
+use crate::tuner::cross_fit::CrossFit;
+use crate::tuner::gate::evidence;
+use crate::tuner::lesson::{self, Collected, Evidence, Lessons, SampledChoice};
 use crate::tuner::{Lesson, bandit_settings, in_force, of_newest_head};
 
 /// The arguments.
@@ -106,7 +106,7 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
     one.is_offered(&lessons)?;
     other.is_offered(&lessons)?;
     keep_unknown(&mut lessons, one.knows().and(other.knows()), loaded.config.learning.gate.min_choices);
-    let models = Halves::of_rewards(lessons.iter().copied(), settings).context("these settings make no policy")?;
+    let models = CrossFit::of_rewards(lessons.iter().copied(), settings).context("these settings make no policy")?;
     let (first, second) = (see(&lessons, &one, &models), see(&lessons, &other, &models));
     let interval = if args.guaranteed { IntervalKind::Betting } else { IntervalKind::Student };
     let settings = ope::Settings { clip: args.clip, interval, ..ope::Settings::default() };
@@ -143,7 +143,7 @@ impl Known {
 
 /// Leaves out the lessons that a policy may have learned from, if at least `enough` choices remain.
 fn keep_unknown(lessons: &mut Vec<&Lesson>, known: Known, enough: usize) {
-    let is_older = |lesson: &&Lesson| lesson.heard_at_ms <= known.until_ms;
+    let is_older = |lesson: &&Lesson| lesson.learnable_at_ms <= known.until_ms;
     let older = lessons.iter().filter(|lesson| is_older(lesson)).count();
     let all = lessons.len();
     // Lessons imported later may be older, too, although no policy has learned from them.
@@ -261,7 +261,7 @@ impl Contender {
     }
 
     /// Its probabilities over the candidates of a logged choice.
-    fn shares(&self, lesson: &Lesson, drawn: &Drawn, candidates: &[Candidate<'_>]) -> Vec<f64> {
+    fn shares(&self, lesson: &Lesson, drawn: &SampledChoice, candidates: &[Candidate<'_>]) -> Vec<f64> {
         let count = candidates.len();
         let of = |snapshot: &Snapshot, explore| {
             let choice = snapshot.choose(&lesson.context(), candidates, &drawn.tradeoff, explore, 0.0);
@@ -279,7 +279,7 @@ impl Contender {
     }
 }
 
-fn see(lessons: &[&Lesson], contender: &Contender, models: &Halves) -> Vec<Logged> {
+fn see(lessons: &[&Lesson], contender: &Contender, models: &CrossFit) -> Vec<Logged> {
     let look = |lesson: &&Lesson| {
         let drawn = lesson.choice.as_ref()?;
         let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
@@ -379,7 +379,7 @@ mod tests {
         Lesson {
             id: DecisionId(uuid::Uuid::from_u128(at_ms as u128)),
             at_ms,
-            heard_at_ms: at_ms,
+            learnable_at_ms: at_ms,
             model: "a".into(),
             features: Vec::new(),
             space: String::new(),

@@ -19,7 +19,7 @@ use super::plan::Prediction;
 use super::ranking::Ranking;
 use super::speed::Speeds;
 use super::sticky::Stay;
-use crate::bandit::{Account, Candidate, Choice, Context, Odds, Snapshot, Tradeoff};
+use crate::bandit::{Attribution, Candidate, Choice, Context, Odds, Snapshot, Tradeoff};
 use crate::classifier::{Estimate, EstimateSource, Missed, Reading};
 use crate::protocol::{ChatRequest, Mode, ModelName, Price, Usage};
 use crate::upstream::Model;
@@ -112,8 +112,8 @@ pub(super) fn judge(
     for (at, prediction) in predictions.iter_mut().enumerate() {
         prediction.quality = choice.qualities[at];
         prediction.utility = choice.utilities[at];
-        let bends = learned.policy.bends(&context, &candidates[at]);
-        prediction.account = Account::new(odds[at].as_ref(), prediction.prior, &bends, prediction.quality);
+        let corrections = learned.policy.corrections(&context, &candidates[at]);
+        prediction.account = Attribution::new(odds[at].as_ref(), prediction.prior, &corrections, prediction.quality);
     }
     let ranking = match stay {
         Some(Cached { at, .. }) => {
@@ -237,7 +237,7 @@ fn predict(
         // cache pays for filling the next one, too.
         switching_usd: cached.filter(|cached| !here && cached.is_paid_for).map_or(0.0, |_| filling(price, tokens)),
         utility: 0.0,
-        account: Account::default(),
+        account: Attribution::default(),
     };
     (prediction, estimate.odds)
 }

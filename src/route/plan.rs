@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::lengths::Expected;
-use crate::bandit::{Account, Grounds, Tradeoff};
+use crate::bandit::{Attribution, Grounds, Tradeoff};
 use crate::classifier::{Missed, Reading};
 use crate::protocol::{DecisionId, Mode, ModelName, Needs, Objective};
 use crate::upstream::Model;
@@ -86,7 +86,7 @@ pub struct Prediction {
     pub utility: f64,
     /// How `quality` is made up: the model's usual quality and what moved it; the sum is exact within a
     /// ten-thousandth.
-    pub account: Account,
+    pub account: Attribution,
 }
 
 /// The classifier's reading of the prompt.

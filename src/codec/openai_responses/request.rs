@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::super::json::{Object, is_empty, missing, unfit, unknown, wrong};
+use super::super::json::{Object, is_empty, missing, not_a_count, unknown_value, wrong_type};
 use super::super::openai_chat::{messages, request as openai};
 use super::custom;
 use super::input::Turns;
@@ -99,7 +99,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         system_apart: false,
     };
     if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
-        return Err(unfit(key));
+        return Err(not_a_count(key));
     }
     request.extensions = fields.rest();
     request.extensions.extend(verbosity.map(|verbosity| ("verbosity".to_owned(), verbosity)));
@@ -135,7 +135,7 @@ fn turns(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Turn
                 turns.item(index, Object::of(item, format!("input[{index}]"))?, leftovers)?;
             }
         }
-        Some(other) => return Err(wrong("input", "a string or an array of items", &other)),
+        Some(other) => return Err(wrong_type("input", "a string or an array of items", &other)),
         None => return Err(missing("input")),
     }
     if turns.messages.len() == instructions {
@@ -241,7 +241,7 @@ fn tool_choice(
         }
         _ => messages::decode_choice(value),
     };
-    choice.ok_or_else(|| unknown("tool_choice", "auto, none, required, a function, allowed_tools"))
+    choice.ok_or_else(|| unknown_value("tool_choice", "auto, none, required, a function, allowed_tools"))
 }
 
 /// The name in other dialects of a chosen function; its namespace may be given or not.
@@ -271,7 +271,7 @@ fn text(
                 }
                 Some(openai::json_schema(&mut format)?)
             }
-            _ => return Err(unknown(&format.at("type"), "text, json_object, json_schema")),
+            _ => return Err(unknown_value(&format.at("type"), "text, json_object, json_schema")),
         };
         format.leave(leftovers);
     }

@@ -155,11 +155,7 @@ fn record(
     let CallReport { status, finish_reason, usage, .. } = report;
     let seen = Seen { status, finish_reason, empty: false, must_be_json: None };
     OutcomeRecord {
-        id,
-        at_ms: Timestamp::now().as_millisecond(),
-        status,
         attempts: 1,
-        failovers: 0,
         usage,
         cost_usd: report.cost_usd.or_else(|| price(&model, usage.as_ref()?)),
         latency_ms: report.latency_ms,
@@ -167,7 +163,7 @@ fn record(
         finish_reason,
         signals: signals(&seen),
         model: Some(model),
-        backend: None,
+        ..OutcomeRecord::ended(id, Timestamp::now().as_millisecond(), status)
     }
 }
 
@@ -177,7 +173,9 @@ fn status(text: Option<&str>) -> Result<OutcomeStatus, ApiError> {
         "ok" => Ok(OutcomeStatus::Ok),
         "cancelled" => Ok(OutcomeStatus::Cancelled),
         "error" => Ok(OutcomeStatus::Failed(ErrorKind::Upstream)),
-        code => serde_json::from_value(Value::String(code.to_owned())).map(OutcomeStatus::Failed).map_err(|_| invalid()),
+        code => {
+            serde_json::from_value(Value::String(code.to_owned())).map(OutcomeStatus::Failed).map_err(|_| invalid())
+        }
     }
 }
 

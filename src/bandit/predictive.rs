@@ -1,31 +1,31 @@
-//! Beliefs laid out for choosing: what depends on the prompt alone is worked out once for all models.
+//! The posterior predictive distribution of a model's correction, laid out so that what depends on the prompt alone is
+//! computed once for all models.
 //!
 //! For `x = [1, l, z, k]` (see [`posterior`](super::posterior)) only the logit `l` is a candidate's own. So with `c = [1, z]`,
-//! and the kind `k` as an index, mean and variance of a bend are
+//! and the kind `k` as an index, mean and variance of a correction are
 //!
 //! - `m_c . c + m_l l + m_k`
 //! - `c' M_cc c + 2 (l M_l + M_k) . c + l^2 M_ll + 2 l M_kl + M_kk`
 //!
-//! A [`View`] holds `c` and the products `c c'`; an [`Outlook`] holds a model's numbers in the order in which they meet
-//! those. Then `c' M_cc c` is one sum of products over a triangle, and of the rows for kinds one is read: a quarter of the
-//! memory, and a fifth of the multiplications, of `x' M x` over the whole matrix. With fifty models memory is what counts:
-//! their matrices do not fit next to the processor, these do, and in half precision of the rest (f32): a spread need not be
-//! known to more than five digits.
+//! [`PromptTerms`] has `c` and the products `c c'`; [`Predictive`] has a model's numbers in the same order. Then `c' M_cc c` is
+//! one sum of products over a triangle, and only one of the rows for kinds is read: a quarter of the memory, and a fifth of
+//! the multiplications, of `x' M x` over the whole matrix. With fifty models memory traffic is the cost: the full matrices do
+//! not fit into the processor's cache, these do. The triangle is f32, since a spread needs no more than five digits.
 
 use super::matrix::{Square, wide_dot};
 use super::shape::{BASE, Shape};
 
-/// The prompt's side: what is the same for all models.
-pub(super) struct View {
+/// The terms of one prompt, which are the same for all models.
+pub(super) struct PromptTerms {
     /// `c`; without the features where there are none.
     shared: Vec<f64>,
-    /// The lower triangle of `c c'`, row by row; what is off the diagonal twice, for its mirror image.
+    /// The lower triangle of `c c'`, row by row. Entries off the diagonal are doubled, for their mirror images.
     products: Vec<f32>,
     kind: Option<usize>,
 }
 
-impl View {
-    /// Of `x`, whose logit is not looked at.
+impl PromptTerms {
+    /// The terms of `x`, whose logit is ignored.
     pub(super) fn of(x: &[f64], shape: Shape) -> Self {
         let (features, kinds) = x[BASE..].split_at(shape.features);
         let features = if features.iter().all(|z| *z == 0.0) { &[] } else { features };
@@ -41,10 +41,10 @@ impl View {
     }
 }
 
-/// A model's side: the mean of its bend, and the covariance of what is its own in it.
+/// One model's belief: the mean of its correction, and the covariance of its own part of it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Outlook {
-    /// Over `c`.
+pub(super) struct Predictive {
+    /// Mean weights of `c`.
     mean: Vec<f64>,
     mean_logit: f64,
     mean_kinds: Vec<f64>,
@@ -54,14 +54,14 @@ pub(super) struct Outlook {
     kinds: Vec<Row>,
 }
 
-/// What one entry of `x` that is not in `c` has in common with the others.
+/// Covariances of one entry of `x` that is not in `c`.
 #[derive(Debug, Clone, PartialEq)]
 struct Row {
-    /// With `c`.
+    /// With the entries of `c`.
     shared: Vec<f64>,
     /// With the logit.
     logit: f64,
-    /// With itself.
+    /// Its variance.
     itself: f64,
 }
 
@@ -69,9 +69,9 @@ fn triangle(side: usize) -> usize {
     side * (side + 1) / 2
 }
 
-impl Outlook {
+impl Predictive {
     pub(super) fn new(mean: &[f64], own: &Square, shape: Shape) -> Self {
-        // Where `c` stands in `x`; the logit stands at 1.
+        // Indices of `c` in `x`; the logit has index 1.
         let places: Vec<usize> = std::iter::once(0).chain(BASE..shape.kinds_from()).collect();
         let row = |at: usize| Row {
             shared: places.iter().map(|place| own.at(at, *place)).collect(),
@@ -92,20 +92,20 @@ impl Outlook {
         }
     }
 
-    /// Expected bend.
-    pub(super) fn bend(&self, view: &View, logit: f64) -> f64 {
-        let kind = view.kind.map_or(0.0, |kind| self.mean_kinds[kind]);
-        wide_dot(&self.mean, &view.shared) + self.mean_logit * logit + kind
+    /// Expected correction.
+    pub(super) fn correction(&self, terms: &PromptTerms, logit: f64) -> f64 {
+        let kind = terms.kind.map_or(0.0, |kind| self.mean_kinds[kind]);
+        wide_dot(&self.mean, &terms.shared) + self.mean_logit * logit + kind
     }
 
-    /// Standard deviation of what is the model's own in the bend. What all models have in common moves them together: it
-    /// is no reason to try one of them rather than another.
-    pub(super) fn spread(&self, view: &View, logit: f64) -> f64 {
-        let mut variance = f64::from(wide_dot(&self.triangle, &view.products));
-        variance += logit * (2.0 * wide_dot(&self.logit.shared, &view.shared) + logit * self.logit.itself);
-        if let Some(kind) = view.kind {
+    /// Standard deviation of the model's own part of the correction. The part that all models have in common moves them
+    /// together, so it is no reason to try one rather than another.
+    pub(super) fn spread(&self, terms: &PromptTerms, logit: f64) -> f64 {
+        let mut variance = f64::from(wide_dot(&self.triangle, &terms.products));
+        variance += logit * (2.0 * wide_dot(&self.logit.shared, &terms.shared) + logit * self.logit.itself);
+        if let Some(kind) = terms.kind {
             let row = &self.kinds[kind];
-            variance += 2.0 * (wide_dot(&row.shared, &view.shared) + logit * row.logit) + row.itself;
+            variance += 2.0 * (wide_dot(&row.shared, &terms.shared) + logit * row.logit) + row.itself;
         }
         variance.max(0.0).sqrt()
     }
@@ -145,10 +145,10 @@ mod tests {
             }
             let (own, _) = precision.inverse().unwrap();
             let mean: Vec<f64> = (0..shape.dim()).map(|at| number(at, 9)).collect();
-            let (outlook, view) = (Outlook::new(&mean, &own, shape), View::of(&x, shape));
-            prop_assert!((outlook.bend(&view, logit) - dot(&mean, &x)).abs() < 1e-12);
+            let (predictive, terms) = (Predictive::new(&mean, &own, shape), PromptTerms::of(&x, shape));
+            prop_assert!((predictive.correction(&terms, logit) - dot(&mean, &x)).abs() < 1e-12);
             let variance = dot(&own.times(&x), &x);
-            prop_assert!((outlook.spread(&view, logit).powi(2) - variance).abs() < 1e-4 * variance);
+            prop_assert!((predictive.spread(&terms, logit).powi(2) - variance).abs() < 1e-4 * variance);
         }
     }
 }

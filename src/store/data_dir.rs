@@ -1,8 +1,8 @@
-//! The data directory: for its owner alone, since the log in it may hold prompts.
+//! The data directory: private to its owner, since the decision log in it may hold prompts.
 //!
-//! Operators run `token`, `import`, `export` and others as root beside a service that runs as somebody else. What
-//! root makes in the service's directory is given to whom the directory belongs, or the service could not read it any
-//! more. They stay root meanwhile: the files that they are to read or write elsewhere may be root's alone.
+//! Operators run `token`, `import`, `export` and others as root beside a service that runs as another user. Files that root
+//! makes in the service's directory are given to the directory's owner, or the service could not read them any more. The
+//! commands stay root meanwhile: files that they read or write elsewhere may be root's alone.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
@@ -13,11 +13,11 @@ use super::trees::{Failure, when_free};
 /// The directory of the database inside the data directory.
 pub(super) const DIRECTORY: &str = "log";
 
-/// Makes `dir`, and what lacks above it, readable by nobody else. One that is there stays as its owner made it.
+/// Creates `dir` and missing parents with access for the owner alone. An existing directory is left unchanged.
 ///
 /// # Errors
 ///
-/// When it cannot be made.
+/// When it cannot be created.
 pub(super) fn make_private(dir: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -26,8 +26,7 @@ pub(super) fn make_private(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
-/// To open a file to be written that only its owner can read, and no other that a link leads to: root comes here,
-/// too.
+/// Options to open a file for writing that only its owner can read. They follow no link, since root uses them, too.
 pub(super) fn private() -> fs::OpenOptions {
     let mut options = fs::OpenOptions::new();
     options.write(true);
@@ -39,7 +38,7 @@ pub(super) fn private() -> fs::OpenOptions {
     options
 }
 
-/// Writes a file of the data directory `dir` that only its owner can read, in place of one of that name; its path.
+/// Writes a file in the data directory `dir` that only its owner can read, replacing one of that name; returns its path.
 ///
 /// # Errors
 ///
@@ -47,7 +46,7 @@ pub(super) fn private() -> fs::OpenOptions {
 pub fn write_private(dir: &Path, name: &str, text: &str) -> io::Result<PathBuf> {
     make_private(dir)?;
     let path = dir.join(name);
-    // Anew: one that is there might be anybody's to read.
+    // Removed and created anew: an existing file might be readable by others.
     if let Err(error) = fs::remove_file(&path)
         && error.kind() != io::ErrorKind::NotFound
     {
@@ -58,27 +57,27 @@ pub fn write_private(dir: &Path, name: &str, text: &str) -> io::Result<PathBuf> 
     Ok(path)
 }
 
-/// Where the log in `dir` is.
+/// The decision log's directory in `dir`.
 pub(super) fn log_in(dir: &Path) -> PathBuf {
     dir.join(DIRECTORY)
 }
 
-/// Waits until nobody has the log in `dir` open, for about a second.
+/// Waits until no process has the decision log in `dir` open, for about a second.
 fn await_closed(dir: &Path) {
     let path = log_in(dir);
     let is_free = || {
         let locked = std::fs::File::open(path.join("db")).map(|file| file.try_lock());
         if matches!(locked, Ok(Err(std::fs::TryLockError::WouldBlock))) { Err(Failure::Locked) } else { Ok(()) }
     };
-    // sled writes a last file when its last thread ends. Who still has it after that is the service, and owns it.
+    // sled's last thread writes a last file. A process that has the log open after that is the service, which owns it.
     let _ = when_free(is_free);
 }
 
-/// Gives `path`, and what is in it if it is a directory, to whom `dir` belongs. Only root can, and only root has to;
-/// a failure leaves it as it is, and whoever then cannot read it says so.
+/// Gives `path`, and its contents if it is a directory, to the owner of `dir`. Only root can and needs to; a failure changes
+/// nothing, and a process that then cannot read the file reports that.
 ///
-/// The owner may be an enemy by now, who changes names while root goes by them. So what is given away is what was
-/// opened and looked at, and never what a link leads to.
+/// The owner may be hostile and rename files meanwhile. So ownership changes by the opened descriptor, after it was checked,
+/// and never through a link.
 #[cfg(unix)]
 pub(super) fn give_to_owner_of(dir: &Path, path: &Path) {
     use std::os::fd::AsRawFd;
@@ -87,7 +86,7 @@ pub(super) fn give_to_owner_of(dir: &Path, path: &Path) {
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     let (Ok(owner), Ok(file)) = (dir.metadata(), options.open(path)) else { return };
     let Ok(found) = file.metadata() else { return };
-    // A second name may be that of anything.
+    // A file with a second name (hard link) may be any file of the system.
     let is_plain = found.is_dir() || (found.is_file() && found.nlink() == 1);
     if is_plain && (found.uid(), found.gid()) != (owner.uid(), owner.gid()) {
         let _ = fchown(&file, Some(owner.uid()), Some(owner.gid()));
@@ -103,18 +102,18 @@ pub(super) fn give_to_owner_of(dir: &Path, path: &Path) {
 #[cfg(not(unix))]
 pub(super) fn give_to_owner_of(_: &Path, _: &Path) {}
 
-/// Gives the log in a data directory to whom the directory belongs once it is dropped, on whatever way out: for who
-/// opens the log as root. To be made before the store, so that it is dropped after it.
+/// On drop, gives the decision log in a data directory to the directory's owner: for commands that may open it as root. It must
+/// be made before the store, so that it is dropped after it.
 #[derive(Debug)]
 pub struct HandOver(PathBuf);
 
 impl HandOver {
-    /// Of the log in `dir`.
+    /// For the decision log in `dir`.
     pub fn of(dir: &Path) -> Self {
         Self(dir.to_owned())
     }
 
-    /// Gives away what is there by now: who is stopped by a signal comes to no other end.
+    /// Gives away the files so far: a process that is stopped by a signal never drops it.
     pub fn so_far(&self) {
         give_to_owner_of(&self.0, &log_in(&self.0));
     }
@@ -128,5 +127,5 @@ impl Drop for HandOver {
 }
 
 #[cfg(all(test, unix))]
-#[path = "place_tests.rs"]
+#[path = "data_dir_tests.rs"]
 mod tests;

@@ -1,20 +1,20 @@
-//! The task at its desk: what it learns, what takes over and when, and what is taken back.
+//! The learner's task: what it learns, what takes over and when, and what is taken back.
 
 use super::*;
 use crate::config::{self, Gate, Guard, Learning};
 use crate::protocol::{ErrorKind, ModelName};
 use crate::store::{DecisionRecord, FeedbackKind, OutcomeRecord, OutcomeStatus, Signal, Store};
 use crate::tuner::Learner;
-use crate::tuner::gate::Evidence;
+use crate::tuner::lesson::Evidence;
 use crate::tuner::lesson::tests::{decision, feedback, outcome};
 
-pub(super) fn desk_with(store: &Store, settings: &Learning) -> Desk {
+pub(super) fn worker_with(store: &Store, settings: &Learning) -> Worker {
     let (_learner, work) = Learner::open(store.clone(), settings, 0).unwrap();
-    work.desk.unwrap()
+    work.worker.unwrap()
 }
 
-pub(super) fn desk(store: &Store) -> Desk {
-    desk_with(store, &Learning::default())
+pub(super) fn worker(store: &Store) -> Worker {
+    worker_with(store, &Learning::default())
 }
 
 pub(super) fn budgets(store: &Store) -> Budgets {
@@ -77,21 +77,21 @@ fn a_version_shows_itself_before_another_takes_over() {
     let store = Store::in_memory().unwrap();
     // A gate that lets everything pass that the log speaks of.
     let gate = Gate { tolerance: 1.0, ..Gate::default() };
-    let mut desk = desk_with(&store, &Learning { gate, ..Learning::default() });
+    let mut worker = worker_with(&store, &Learning { gate, ..Learning::default() });
     happen(&store, 1, 60, |_| judged(true));
-    assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote, "nothing was in force before");
+    assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote, "nothing was in force before");
     assert!(store.audits(9).unwrap().is_empty(), "that is routine, and in the snapshot's record");
     happen(&store, now_ms(), 40, |_| judged(true));
-    let early = desk.retune(now_ms()).unwrap();
+    let early = worker.retune(now_ms()).unwrap();
     assert_eq!(early.ruling, Ruling::Wait);
-    assert!(early.reason.contains("not shown itself"), "{}", early.reason);
+    assert!(early.reason.contains("too few requests yet"), "{}", early.reason);
     happen(&store, now_ms() + 40, 20, |_| judged(true));
-    let then = desk.retune(now_ms()).unwrap();
+    let then = worker.retune(now_ms()).unwrap();
     assert_eq!(then.ruling, Ruling::Promote, "{}", then.reason);
 
     let guard = Guard { enabled: false, ..Guard::default() };
-    let mut desk = desk_with(&store, &Learning { gate, guard, ..Learning::default() });
-    let unguarded = desk.retune(now_ms()).unwrap();
+    let mut worker = worker_with(&store, &Learning { gate, guard, ..Learning::default() });
+    let unguarded = worker.retune(now_ms()).unwrap();
     assert_eq!(unguarded.ruling, Ruling::Promote, "nobody watches, but: {}", unguarded.reason);
 }
 
@@ -100,14 +100,14 @@ fn the_version_to_go_back_to_is_never_pruned() {
     let dir = tempfile::tempdir().unwrap();
     let settings = config::Store { keep_snapshots: 2, ..config::Store::default() };
     let store = Store::open(dir.path(), &settings, 0).unwrap().0;
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     happen(&store, 1, 60, |_| judged(true));
-    assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+    assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote);
     for number in 0..5 {
         happen(&store, now_ms() + number, 1, |_| judged(true));
-        assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Wait);
+        assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Wait);
     }
-    assert_eq!((desk.shared.predecessor_of(2).unwrap(), store.snapshot(3).unwrap()), (Some(1), None));
+    assert_eq!((worker.shared.predecessor_of(2).unwrap(), store.snapshot(3).unwrap()), (Some(1), None));
 }
 
 #[test]
@@ -116,18 +116,18 @@ fn nothing_new_makes_no_new_version() {
     happen(&store, 1, 60, |_| judged(true));
     for _ in 0..3 {
         // As after so many starts.
-        let proposal = desk(&store).retune(now_ms()).unwrap();
+        let proposal = worker(&store).retune(now_ms()).unwrap();
         assert_eq!((proposal.policy.version, store.snapshots().unwrap().len()), (2, 2), "{}", proposal.reason);
     }
     happen(&store, now_ms(), 1, |_| judged(true));
-    assert_eq!(desk(&store).retune(now_ms()).unwrap().policy.version, 3);
+    assert_eq!(worker(&store).retune(now_ms()).unwrap().policy.version, 3);
 }
 
 #[test]
 fn what_was_imported_after_a_version_was_made_it_does_not_know() {
     let store = Store::in_memory().unwrap();
     let gate = Gate { tolerance: 1.0, ..Gate::default() };
-    let mut desk = desk_with(&store, &Learning { gate, ..Learning::default() });
+    let mut worker = worker_with(&store, &Learning { gate, ..Learning::default() });
     happen(&store, 1, 60, |_| judged(true));
     // Signals teach as well, and are no judgements.
     for number in 100..180 {
@@ -136,111 +136,111 @@ fn what_was_imported_after_a_version_was_made_it_does_not_know() {
         let signals = if number < 140 { vec![Signal::Empty] } else { Vec::new() };
         store.append(&[unjudged.clone()], &[OutcomeRecord { signals, ..outcome(&unjudged) }], &mut []).unwrap();
     }
-    let made = desk.retune(now_ms()).unwrap();
+    let made = worker.retune(now_ms()).unwrap();
     assert_eq!((made.ruling, made.policy.learned_from()), (Ruling::Promote, 100));
-    let news = |desk: &Desk, rests_on| {
-        let settings = desk.shared.settings.load();
+    let unseen = |worker: &Worker, rests_on| {
+        let settings = worker.shared.settings.load();
         let collected = lesson::collect(&store, &Span::default(), 20_000, &settings.reward).unwrap();
         let lessons = match rests_on {
             Evidence::Judgements => collected.learned.iter().filter(|lesson| lesson.signal.is_none()).collect(),
             Evidence::Signals => Vec::from_iter(&collected.unjudged),
         };
-        desk.reach_of(&desk.shared.live.load()).unwrap().news(rests_on, &lessons).len()
+        worker.knowledge_of(&worker.shared.live.load()).unwrap().unseen(rests_on, &lessons).len()
     };
     let (judgements, signals) = (Evidence::Judgements, Evidence::Signals);
-    assert_eq!((news(&desk, judgements), news(&desk, signals)), (0, 0));
+    assert_eq!((unseen(&worker, judgements), unseen(&worker, signals)), (0, 0));
     happen(&store, 1_000, 40, |_| judged(true));
     happen(&store, 2_000, 30, |_| Went { failed: false, judged: None });
     let now_ms = now_ms();
     happen(&store, now_ms, 7, |_| judged(true));
-    assert_eq!((news(&desk, judgements), news(&desk, signals)), (47, 30));
-    desk.take_in(&(0..7).map(|number| decision(now_ms as u64 + number).id).collect::<Vec<_>>(), now_ms).unwrap();
-    assert_eq!((desk.shared.live.load().revision, news(&desk, judgements)), (7, 40));
+    assert_eq!((unseen(&worker, judgements), unseen(&worker, signals)), (47, 30));
+    worker.take_in(&(0..7).map(|number| decision(now_ms as u64 + number).id).collect::<Vec<_>>(), now_ms).unwrap();
+    assert_eq!((worker.shared.live.load().revision, unseen(&worker, judgements)), (7, 40));
     // After a restart, too; of a version that an earlier build made it is not known.
-    let desk = self::desk(&store);
-    assert_eq!(desk.reach_of(&desk.shared.live.load()).unwrap().made_of, Some(made.made_of));
+    let worker = self::worker(&store);
+    assert_eq!(worker.knowledge_of(&worker.shared.live.load()).unwrap().trained_on, Some(made.trained_on));
     store.forget_setting("policy.made_of.2").unwrap();
-    assert_eq!(desk.reach_of(&desk.shared.live.load()).unwrap().made_of, None);
+    assert_eq!(worker.knowledge_of(&worker.shared.live.load()).unwrap().trained_on, None);
 }
 
 #[test]
 fn the_budget_is_kept_whatever_becomes_of_the_watch() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune(now_ms()).unwrap();
+    worker.retune(now_ms()).unwrap();
     let mut first = store.snapshot(1).unwrap().unwrap();
     first.state = SnapshotState::RolledBack;
     store.update_snapshot(&first).unwrap();
     happen(&store, now_ms(), 60, |_| Went { failed: true, judged: None });
-    desk.work(Job::Watch, &budgets(&store), now_ms());
-    assert_eq!(desk.shared.live.load().policy.version, 2, "there is nothing to go back to");
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
+    assert_eq!(worker.shared.live.load().policy.version, 2, "there is nothing to go back to");
     assert!(store.setting::<serde_json::Value>("budget.pacers").unwrap().is_some());
 }
 
 #[test]
 fn what_was_judged_early_is_learned_once_its_end_is_known() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     let decision = decision(1);
     let mut said = vec![feedback(&decision, "f", FeedbackKind::Correct(false))];
     store.append(std::slice::from_ref(&decision), &[] as &[OutcomeRecord], &mut said).unwrap();
-    desk.take_in(&[decision.id], now_ms()).unwrap();
-    assert_eq!(desk.shared.live.load().revision, 0, "nobody knows yet whose answer it was");
+    worker.take_in(&[decision.id], now_ms()).unwrap();
+    assert_eq!(worker.shared.live.load().revision, 0, "nobody knows yet whose answer it was");
     let outcome = OutcomeRecord { model: Some(ModelName::from("b")), ..outcome(&decision) };
     store.append(&[] as &[DecisionRecord], &[outcome], &mut []).unwrap();
-    desk.take_in(&[decision.id], now_ms()).unwrap();
-    let live = desk.shared.live.load_full();
+    worker.take_in(&[decision.id], now_ms()).unwrap();
+    let live = worker.shared.live.load_full();
     assert_eq!((live.revision, Vec::from_iter(&live.known)), (1, vec![&ModelName::from("b")]));
 }
 
 #[test]
 fn what_was_on_its_way_to_the_log_while_a_retune_read_it_is_learned_after_it() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     happen(&store, 1, 60, |_| judged(true));
     let rated = decision(100);
     store.append(std::slice::from_ref(&rated), &[outcome(&rated)], &mut []).unwrap();
     let mut said = feedback(&rated, "f", FeedbackKind::Correct(true));
     said.at_ms = now_ms();
-    assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+    assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote);
     store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut [said]).unwrap();
     for _ in 0..2 {
-        desk.take_in(&[rated.id, decision(5).id], now_ms()).unwrap();
-        assert_eq!(desk.shared.live.load().revision, 1, "once, and of what the version has nothing");
+        worker.take_in(&[rated.id, decision(5).id], now_ms()).unwrap();
+        assert_eq!(worker.shared.live.load().revision, 1, "once, and of what the version has nothing");
     }
 }
 
 #[test]
 fn a_judgement_behind_a_signal_is_new() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     let decision = decision(1);
     let outcome = OutcomeRecord { signals: vec![Signal::Empty], ..outcome(&decision) };
     store.append(std::slice::from_ref(&decision), &[outcome], &mut []).unwrap();
-    desk.take_in(&[decision.id], now_ms()).unwrap();
-    desk.new = 0;
+    worker.take_in(&[decision.id], now_ms()).unwrap();
+    worker.new = 0;
     let mut said = vec![feedback(&decision, "f", FeedbackKind::Correct(true))];
     store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut said).unwrap();
-    desk.take_in(&[decision.id], now_ms()).unwrap();
-    assert_eq!(desk.new, 1);
+    worker.take_in(&[decision.id], now_ms()).unwrap();
+    assert_eq!(worker.new, 1);
 }
 
 #[test]
 fn a_pin_keeps_what_was_learned_and_so_does_a_restart() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     happen(&store, 1, 60, |number| judged(number % 3 > 0));
     let ids: Vec<DecisionId> = (1..=60).map(|number| decision(number).id).collect();
-    desk.take_in(&ids, now_ms()).unwrap();
-    let quality = |desk: &Desk| desk.shared.live.load().policy.arms().map(|arm| arm.level).collect::<Vec<_>>();
-    let learned = quality(&desk);
-    let status = desk.obey(Command::Pin(1), "me", now_ms()).unwrap();
+    worker.take_in(&ids, now_ms()).unwrap();
+    let quality = |worker: &Worker| worker.shared.live.load().policy.arms().map(|arm| arm.level).collect::<Vec<_>>();
+    let learned = quality(&worker);
+    let status = worker.execute(Command::Pin(1), "me", now_ms()).unwrap();
     assert_eq!((status.learned_from, status.revision, status.pinned), (60, 60, Some(1)));
-    let mut again = self::desk(&store);
+    let mut again = self::worker(&store);
     assert_eq!((again.shared.status().learned_from, quality(&again)), (60, learned));
     // The restart's first retune finds nothing that is not in it already.
-    again.obey(Command::Unpin, "me", now_ms()).unwrap();
+    again.execute(Command::Unpin, "me", now_ms()).unwrap();
     again.retune(now_ms()).unwrap();
     again.take_in(&ids, now_ms()).unwrap();
     assert_eq!(again.shared.status().learned_from, 60);
@@ -249,15 +249,15 @@ fn a_pin_keeps_what_was_learned_and_so_does_a_restart() {
 #[test]
 fn what_was_judged_late_is_learned_once_after_a_restart() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune(now_ms()).unwrap();
+    worker.retune(now_ms()).unwrap();
     // An answer of before, judged after the version was made.
     let late = decision(9_000);
     let mut word = feedback(&late, "f", FeedbackKind::Correct(true));
     word.at_ms = now_ms() + 10;
     store.append(std::slice::from_ref(&late), &[outcome(&late)], &mut [word]).unwrap();
-    let mut again = self::desk(&store);
+    let mut again = self::worker(&store);
     assert_eq!(again.shared.status().learned_from, 60);
     again.shared.settings.store(Arc::new(strict()));
     again.retune(now_ms()).unwrap();
@@ -270,33 +270,33 @@ fn what_was_judged_late_is_learned_once_after_a_restart() {
 fn other_settings_hold_for_the_live_policy_and_for_one_put_in_force() {
     use crate::config::PolicyName;
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune(now_ms()).unwrap();
+    worker.retune(now_ms()).unwrap();
     let bandit = Bandit { policy: Some(PolicyName::Greedy), floor: Some(0.0), ..Bandit::default() };
-    desk.shared.settings.store(Arc::new(Learning { bandit, ..Learning::default() }));
-    assert!(desk.has_other_settings());
-    desk.work(Job::ApplySettings, &budgets(&store), now_ms());
-    assert!(!desk.has_other_settings());
-    let settings = |desk: &Desk| *desk.shared.live.load().policy.settings();
-    assert_eq!(settings(&desk), bandit_settings(&bandit));
-    assert_eq!(desk.shared.status().learned_from, 60);
-    let status = desk.obey(Command::Pin(1), "me", now_ms()).unwrap();
-    assert_eq!((status.live, settings(&desk)), (1, bandit_settings(&bandit)));
+    worker.shared.settings.store(Arc::new(Learning { bandit, ..Learning::default() }));
+    assert!(worker.has_other_settings());
+    worker.perform(Job::ApplySettings, &budgets(&store), now_ms());
+    assert!(!worker.has_other_settings());
+    let settings = |worker: &Worker| *worker.shared.live.load().policy.settings();
+    assert_eq!(settings(&worker), bandit_settings(&bandit));
+    assert_eq!(worker.shared.status().learned_from, 60);
+    let status = worker.execute(Command::Pin(1), "me", now_ms()).unwrap();
+    assert_eq!((status.live, settings(&worker)), (1, bandit_settings(&bandit)));
 }
 
 #[test]
 fn a_database_that_is_begun_anew_is_told_what_is_in_force() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune(now_ms()).unwrap();
-    desk.obey(Command::Pin(2), "me", now_ms()).unwrap();
+    worker.retune(now_ms()).unwrap();
+    worker.execute(Command::Pin(2), "me", now_ms()).unwrap();
     store.note_failure(&StoreError::Down("test".into()));
     assert!(store.revive(now_ms()));
     assert_eq!(store.live_version().unwrap(), None);
-    desk.work(Job::Watch, &budgets(&store), now_ms());
-    let again = self::desk(&store).shared.status();
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
+    let again = self::worker(&store).shared.status();
     assert_eq!((again.live, again.learned_from, again.pinned), (2, 60, Some(2)));
 }
 
@@ -304,51 +304,51 @@ fn a_database_that_is_begun_anew_is_told_what_is_in_force() {
 fn a_roll_back_goes_to_the_version_that_was_replaced() {
     let store = Store::in_memory().unwrap();
     let guard = Guard { enabled: false, ..Guard::default() };
-    let mut desk = desk_with(&store, &Learning { guard, ..Learning::default() });
+    let mut worker = worker_with(&store, &Learning { guard, ..Learning::default() });
     happen(&store, 1, 60, |_| judged(true));
     for version in 2..=4 {
         happen(&store, now_ms() + version as i64, 1, |_| judged(true));
-        assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
-        assert_eq!(desk.shared.live.load().policy.version, version);
+        assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+        assert_eq!(worker.shared.live.load().policy.version, version);
     }
-    desk.obey(Command::Promote(1), "me", now_ms()).unwrap();
-    let status = desk.obey(Command::Rollback, "me", now_ms()).unwrap();
+    worker.execute(Command::Promote(1), "me", now_ms()).unwrap();
+    let status = worker.execute(Command::Rollback, "me", now_ms()).unwrap();
     assert_eq!(status.live, 4, "not the parent of the one that was promoted by mistake, which has none");
-    assert_eq!(desk.obey(Command::Rollback, "me", now_ms()).unwrap().live, 3);
+    assert_eq!(worker.execute(Command::Rollback, "me", now_ms()).unwrap().live, 3);
 }
 
 #[test]
 fn going_back_twice_comes_to_what_each_version_knew_and_so_does_a_promotion() {
     let store = Store::in_memory().unwrap();
     let guard = Guard { enabled: false, ..Guard::default() };
-    let mut desk = desk_with(&store, &Learning { guard, ..Learning::default() });
+    let mut worker = worker_with(&store, &Learning { guard, ..Learning::default() });
     let mut at_ms = 1;
     for version in 1..=3 {
-        assert_eq!(desk.shared.live.load().policy.version, version);
+        assert_eq!(worker.shared.live.load().policy.version, version);
         // Each learns 60 beside what it was made of.
         happen(&store, at_ms, 60, |_| judged(true));
         let ids: Vec<DecisionId> = (0..60).map(|number| decision(at_ms as u64 + number).id).collect();
-        desk.take_in(&ids, now_ms()).unwrap();
+        worker.take_in(&ids, now_ms()).unwrap();
         at_ms = now_ms() + 1_000 * version as i64;
         if version < 3 {
-            assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+            assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote);
         }
     }
-    let told = |desk: &Desk| {
-        let status = desk.shared.status();
+    let told = |worker: &Worker| {
+        let status = worker.shared.status();
         (status.live, status.learned_from, status.revision)
     };
     let (v1, v2, v3) = ((1, 60, 60), (2, 120, 60), (3, 180, 60));
-    assert_eq!(told(&desk), v3);
+    assert_eq!(told(&worker), v3);
     for before in [v2, v1] {
-        desk.obey(Command::Rollback, "me", now_ms()).unwrap();
-        assert_eq!(told(&desk), before);
+        worker.execute(Command::Rollback, "me", now_ms()).unwrap();
+        assert_eq!(told(&worker), before);
     }
     for (order, then) in [(Command::Promote(2), v2), (Command::Pin(3), v3)] {
-        desk.obey(order, "me", now_ms()).unwrap();
-        assert_eq!(told(&desk), then);
+        worker.execute(order, "me", now_ms()).unwrap();
+        assert_eq!(told(&worker), then);
     }
-    assert_eq!(told(&self::desk(&store)), v3, "after a restart, too");
+    assert_eq!(told(&self::worker(&store)), v3, "after a restart, too");
 }
 
 #[test]
@@ -357,11 +357,11 @@ fn what_a_version_knew_is_forgotten_with_it() {
     let settings = config::Store { keep_snapshots: 2, ..config::Store::default() };
     let store = Store::open(dir.path(), &settings, 0).unwrap().0;
     let guard = Guard { enabled: false, ..Guard::default() };
-    let mut desk = desk_with(&store, &Learning { guard, ..Learning::default() });
+    let mut worker = worker_with(&store, &Learning { guard, ..Learning::default() });
     happen(&store, 1, 60, |_| judged(true));
     for number in 0..4 {
         happen(&store, now_ms() + number, 1, |_| judged(true));
-        assert_eq!(desk.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+        assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote);
     }
     let stored: Vec<u64> = store.snapshots().unwrap().iter().map(|record| record.version).collect();
     assert_eq!(stored, [5, 4]);
@@ -376,7 +376,7 @@ fn strict() -> Learning {
 
 /// What a later process has learned once its first retune is through.
 fn learned_after_a_restart(store: &Store) -> u64 {
-    let mut again = desk_with(store, &strict());
+    let mut again = worker_with(store, &strict());
     again.retune(now_ms()).unwrap();
     again.shared.status().learned_from
 }
@@ -384,16 +384,16 @@ fn learned_after_a_restart(store: &Store) -> u64 {
 #[test]
 fn what_waited_at_a_stop_is_learned_after_it() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk_with(&store, &strict());
+    let mut worker = worker_with(&store, &strict());
     happen(&store, 1, 61, |_| judged(true));
-    desk.take_in(&[decision(61).id], now_ms()).unwrap();
-    desk.work(Job::Stop, &budgets(&store), now_ms());
+    worker.take_in(&[decision(61).id], now_ms()).unwrap();
+    worker.perform(Job::Stop, &budgets(&store), now_ms());
     assert_eq!(learned_after_a_restart(&store), 61);
     // The second restart finds nothing new, and neither does a changed word.
-    let mut again = desk_with(&store, &strict());
+    let mut again = worker_with(&store, &strict());
     again.retune(now_ms()).unwrap();
-    again.work(Job::Stop, &budgets(&store), now_ms());
-    let mut once_more = desk_with(&store, &strict());
+    again.perform(Job::Stop, &budgets(&store), now_ms());
+    let mut once_more = worker_with(&store, &strict());
     once_more.take_in(&[decision(7).id], now_ms()).unwrap();
     assert_eq!((once_more.shared.status().learned_from, learned_after_a_restart(&store)), (61, 61));
 }
@@ -401,17 +401,17 @@ fn what_waited_at_a_stop_is_learned_after_it() {
 #[test]
 fn an_outcome_that_comes_after_the_judgement_teaches_nothing_anew() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk_with(&store, &strict());
+    let mut worker = worker_with(&store, &strict());
     let mut asked = decision(10);
     asked.request.dry_run = true;
     let mut said = vec![feedback(&asked, "f", FeedbackKind::Correct(true))];
     store.append(std::slice::from_ref(&asked), &[] as &[OutcomeRecord], &mut said).unwrap();
-    desk.take_in(&[asked.id], now_ms()).unwrap();
-    desk.work(Job::Watch, &budgets(&store), now_ms());
+    worker.take_in(&[asked.id], now_ms()).unwrap();
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
     let told = OutcomeRecord { at_ms: now_ms() + 1000, ..outcome(&asked) };
     store.append(&[] as &[DecisionRecord], &[told], &mut []).unwrap();
-    desk.take_in(&[asked.id], now_ms()).unwrap();
-    desk.work(Job::Stop, &budgets(&store), now_ms());
+    worker.take_in(&[asked.id], now_ms()).unwrap();
+    worker.perform(Job::Stop, &budgets(&store), now_ms());
     assert_eq!(learned_after_a_restart(&store), 1);
 }
 
@@ -421,14 +421,14 @@ fn a_retune_that_fails_leaves_what_was_missed_for_the_next() {
     let store = Store::open(dir.path(), &config::Store::default(), 0).unwrap().0;
     happen(&store, 1, 60, |_| judged(true));
     store.flush().unwrap();
-    let mut desk = desk_with(&store, &strict());
+    let mut worker = worker_with(&store, &strict());
     store.note_failure(&StoreError::Down("test".into()));
-    assert!(desk.retune(now_ms()).is_err());
+    assert!(worker.retune(now_ms()).is_err());
     assert!(store.revive(now_ms()));
-    desk.retune(now_ms()).unwrap();
-    assert_eq!(desk.shared.status().learned_from, 60);
-    desk.take_in(&[decision(5).id], now_ms()).unwrap();
-    assert_eq!(desk.shared.status().learned_from, 60, "each once");
+    worker.retune(now_ms()).unwrap();
+    assert_eq!(worker.shared.status().learned_from, 60);
+    worker.take_in(&[decision(5).id], now_ms()).unwrap();
+    assert_eq!(worker.shared.status().learned_from, 60, "each once");
 }
 
 #[test]
@@ -436,7 +436,7 @@ fn a_rating_of_an_answer_that_had_a_signal_is_learned_at_once() {
     let store = Store::in_memory().unwrap();
     let gate = Gate { tolerance: 1.0, ..Gate::default() };
     let guard = Guard { enabled: false, ..Guard::default() };
-    let mut desk = desk_with(&store, &Learning { gate, guard, ..Learning::default() });
+    let mut worker = worker_with(&store, &Learning { gate, guard, ..Learning::default() });
     happen(&store, 1, 60, |_| judged(true));
     for number in 100..180 {
         let mut unjudged = decision(number);
@@ -444,88 +444,88 @@ fn a_rating_of_an_answer_that_had_a_signal_is_learned_at_once() {
         let signals = if number < 140 { vec![Signal::Empty] } else { Vec::new() };
         store.append(&[unjudged.clone()], &[OutcomeRecord { signals, ..outcome(&unjudged) }], &mut []).unwrap();
     }
-    let proposal = desk.retune(now_ms()).unwrap();
+    let proposal = worker.retune(now_ms()).unwrap();
     assert_eq!((proposal.ruling, proposal.policy.learned_from()), (Ruling::Promote, 100), "{}", proposal.reason);
     let rated = decision(120);
     let mut said = feedback(&rated, "f", FeedbackKind::Correct(false));
     said.at_ms = now_ms() + 1;
     store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut [said]).unwrap();
     for _ in 0..2 {
-        desk.take_in(&[rated.id], now_ms()).unwrap();
-        assert_eq!(desk.shared.live.load().revision, 1);
+        worker.take_in(&[rated.id], now_ms()).unwrap();
+        assert_eq!(worker.shared.live.load().revision, 1);
     }
 }
 
 #[test]
 fn what_a_clock_that_was_ahead_left_behind_stops_nothing() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune(now_ms()).unwrap();
+    worker.retune(now_ms()).unwrap();
     let far = now_ms() + 40 * 86_400_000;
     let mut record = store.snapshot(2).unwrap().unwrap();
     record.promoted_at_ms = Some(far);
     store.update_snapshot(&record).unwrap();
-    desk.heard.until_ms = far;
-    desk.shared.switch(|switches| Switches { hold_until_ms: Some(far), ..switches }).unwrap();
-    desk.work(Job::Watch, &budgets(&store), now_ms());
-    let hold = desk.shared.switches.load().hold_until_ms.unwrap();
+    worker.taken_in.until_ms = far;
+    worker.shared.switch(|switches| Switches { hold_until_ms: Some(far), ..switches }).unwrap();
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
+    let hold = worker.shared.switches.load().hold_until_ms.unwrap();
     assert!(hold <= now_ms() + 60 * 60_000, "{hold}");
     let from = now_ms() + 1;
     happen(&store, from, 60, |_| judged(true));
-    assert!(desk.is_proven(2).unwrap());
-    desk.take_in(&[decision(from as u64).id], now_ms()).unwrap();
-    assert_eq!(desk.shared.live.load().revision, 1, "what is judged from now on is news");
+    assert!(worker.is_proven(2).unwrap());
+    worker.take_in(&[decision(from as u64).id], now_ms()).unwrap();
+    assert_eq!(worker.shared.live.load().revision, 1, "what is judged from now on is news");
 }
 
 #[test]
 fn what_a_clock_set_back_does_not_reach_yet_is_told() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
-    let told = |desk: &mut Desk, at_ms| {
-        desk.retune(at_ms).unwrap();
-        desk.shared.last.lock().result.contains("was the clock set back?")
+    let mut worker = worker(&store);
+    let told = |worker: &mut Worker, at_ms| {
+        worker.retune(at_ms).unwrap();
+        worker.shared.last.lock().result.contains("was the clock set back?")
     };
-    assert!(!told(&mut desk, now_ms()), "nothing is there");
+    assert!(!told(&mut worker, now_ms()), "nothing is there");
     happen(&store, now_ms(), 60, |_| judged(true));
-    assert!(told(&mut desk, now_ms() - 7_200_000));
-    assert!(!told(&mut desk, now_ms()));
+    assert!(told(&mut worker, now_ms() - 7_200_000));
+    assert!(!told(&mut worker, now_ms()));
 }
 
 #[test]
 fn a_head_is_followed_past_what_a_clock_that_was_ahead_wrote() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune(now_ms()).unwrap();
-    assert_eq!(desk.shared.live.load().policy.space(), "test");
+    worker.retune(now_ms()).unwrap();
+    assert_eq!(worker.shared.live.load().policy.space(), "test");
     happen(&store, now_ms() + 86_400_000, 120, |_| judged(true));
     let mut other = decision(now_ms() as u64);
     (other.feature_space, other.features) = ("newer".into(), vec![0.5; 3]);
     let mut said = vec![feedback(&other, "f", FeedbackKind::Correct(true))];
     store.append(&[other.clone()], &[outcome(&other)], &mut said).unwrap();
-    desk.work(Job::Watch, &budgets(&store), now_ms());
-    assert_eq!(desk.shared.live.load().policy.space(), "newer");
-    let next = desk.retune(now_ms()).unwrap();
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
+    assert_eq!(worker.shared.live.load().policy.space(), "newer");
+    let next = worker.retune(now_ms()).unwrap();
     assert_eq!((next.policy.space(), next.policy.learned_from()), ("newer", 1));
 }
 
 #[test]
 fn a_changed_word_on_an_answer_of_before_waits_for_the_next_retune_after_a_roll_back_too() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune(now_ms()).unwrap();
-    desk.obey(Command::Rollback, "me", now_ms()).unwrap();
-    assert_eq!(desk.shared.live.load().revision, 60, "as it was when it was replaced");
+    worker.retune(now_ms()).unwrap();
+    worker.execute(Command::Rollback, "me", now_ms()).unwrap();
+    assert_eq!(worker.shared.live.load().revision, 60, "as it was when it was replaced");
     let known = decision(5);
     let mut changed = feedback(&known, "g", FeedbackKind::Correct(false));
     changed.at_ms = now_ms() + 1;
     store.append(&[] as &[DecisionRecord], &[] as &[OutcomeRecord], &mut [changed]).unwrap();
-    desk.take_in(&[known.id], now_ms()).unwrap();
-    assert_eq!(desk.shared.live.load().revision, 60);
+    worker.take_in(&[known.id], now_ms()).unwrap();
+    assert_eq!(worker.shared.live.load().revision, 60);
     // Killed here, the next process does not learn it either.
-    let mut again = desk_with(&store, &strict());
+    let mut again = worker_with(&store, &strict());
     again.retune(now_ms()).unwrap();
     assert_eq!(again.shared.status().learned_from, 60);
 }
@@ -533,63 +533,63 @@ fn a_changed_word_on_an_answer_of_before_waits_for_the_next_retune_after_a_roll_
 #[test]
 fn a_head_that_comes_back_finds_what_was_learned_beside_it() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune(now_ms()).unwrap();
-    desk.shared.settings.store(Arc::new(strict()));
+    worker.retune(now_ms()).unwrap();
+    worker.shared.settings.store(Arc::new(strict()));
     let from = now_ms() + 10;
     happen(&store, from, 10, |_| judged(true));
-    desk.take_in(&(0..10).map(|number| decision(from as u64 + number).id).collect::<Vec<_>>(), now_ms()).unwrap();
-    assert_eq!(desk.shared.status().learned_from, 70);
+    worker.take_in(&(0..10).map(|number| decision(from as u64 + number).id).collect::<Vec<_>>(), now_ms()).unwrap();
+    assert_eq!(worker.shared.status().learned_from, 70);
     let mut at_ms = from as u64 + 100;
-    let mut read_by = |desk: &mut Desk, space: &str, features: usize| {
+    let mut read_by = |worker: &mut Worker, space: &str, features: usize| {
         at_ms += 1;
         let mut one = decision(at_ms);
         (one.feature_space, one.features) = (space.into(), vec![0.5; features]);
         store.append(&[one.clone()], &[outcome(&one)], &mut []).unwrap();
-        desk.follow_head(now_ms()).unwrap();
-        let live = desk.shared.live.load_full();
+        worker.follow_head(now_ms()).unwrap();
+        let live = worker.shared.live.load_full();
         (live.policy.version, live.policy.space().to_owned(), live.policy.learned_from())
     };
-    assert_eq!(read_by(&mut desk, "newer", 3), (2, "newer".into(), 0));
-    assert_eq!(read_by(&mut desk, "test", 2), (2, "test".into(), 60));
-    assert!(desk.is_due(), "and what came after that version was made with a retune, at once");
-    desk.retune(now_ms()).unwrap();
-    assert_eq!(desk.shared.status().learned_from, 70);
-    assert!(!desk.is_due());
+    assert_eq!(read_by(&mut worker, "newer", 3), (2, "newer".into(), 0));
+    assert_eq!(read_by(&mut worker, "test", 2), (2, "test".into(), 60));
+    assert!(worker.is_due(), "and what came after that version was made with a retune, at once");
+    worker.retune(now_ms()).unwrap();
+    assert_eq!(worker.shared.status().learned_from, 70);
+    assert!(!worker.is_due());
 }
 
 #[test]
 fn an_operators_promotion_ends_pin_and_hold_once_it_is_done() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune(now_ms()).unwrap();
-    desk.obey(Command::Rollback, "me", now_ms()).unwrap();
-    assert!(desk.obey(Command::Promote(99), "me", now_ms()).is_err());
-    assert!(desk.shared.switches.load().hold_until_ms.is_some(), "what failed changes nothing");
-    desk.obey(Command::Pin(1), "me", now_ms()).unwrap();
-    let status = desk.obey(Command::Promote(2), "me", now_ms()).unwrap();
+    worker.retune(now_ms()).unwrap();
+    worker.execute(Command::Rollback, "me", now_ms()).unwrap();
+    assert!(worker.execute(Command::Promote(99), "me", now_ms()).is_err());
+    assert!(worker.shared.switches.load().hold_until_ms.is_some(), "what failed changes nothing");
+    worker.execute(Command::Pin(1), "me", now_ms()).unwrap();
+    let status = worker.execute(Command::Promote(2), "me", now_ms()).unwrap();
     assert_eq!((status.live, status.pinned, status.hold_until_ms), (2, None, None));
 }
 
 #[test]
 fn beside_another_head_the_live_policy_begins_anew() {
     let store = Store::in_memory().unwrap();
-    let mut desk = desk(&store);
+    let mut worker = worker(&store);
     happen(&store, 1, 60, |_| judged(true));
-    desk.retune(now_ms()).unwrap();
-    assert_eq!(desk.shared.live.load().policy.space(), "test");
+    worker.retune(now_ms()).unwrap();
+    assert_eq!(worker.shared.live.load().policy.space(), "test");
     let mut other = decision(now_ms() as u64);
     (other.feature_space, other.features) = ("newer".into(), vec![0.5; 3]);
     let mut said = vec![feedback(&other, "f", FeedbackKind::Correct(true))];
     store.append(&[other.clone()], &[outcome(&other)], &mut said).unwrap();
-    desk.work(Job::Watch, &budgets(&store), now_ms());
-    let live = desk.shared.live.load_full();
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
+    let live = worker.shared.live.load_full();
     assert_eq!((live.policy.version, live.policy.space(), live.policy.learned_from()), (2, "newer", 0));
-    desk.take_in(&[other.id, decision(3).id], now_ms()).unwrap();
+    worker.take_in(&[other.id, decision(3).id], now_ms()).unwrap();
     assert_eq!(
-        desk.shared.live.load().revision,
+        worker.shared.live.load().revision,
         1,
         "late words on the old head's choices say nothing beside the new one"
     );

@@ -1,4 +1,4 @@
-//! Who may look into the data directory, and to whom belongs what root makes in it.
+//! Permissions of the data directory, and the owner of files that root makes in it.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 

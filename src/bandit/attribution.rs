@@ -1,14 +1,13 @@
-//! What a predicted quality is made of: a model's usual quality, and how many points each thing known of the prompt moved it.
+//! The attribution of a predicted quality: a model's quality on an average prompt, and how many points each factor moved it.
 //!
-//! 1. The classifier's head speaks in log-odds, and its summands are known exactly ([`Odds`]). Between the odds of an average
-//!    prompt and those of this one probability is a curve; each summand gets its share of the way along the straight line
-//!    between the two (Aumann and Shapley, "Values of Non-Atomic Games", 1974), which for one curve of a sum is its share of
-//!    the sum. So shares add up, whatever the curve.
-//! 2. What feedback has taught is linear in points already ([`Bends`]).
-//! 3. What is left is the edge of the scale: no quality is below 0 or above 1.
+//! 1. The classifier's head predicts log-odds, a sum with known summands ([`Odds`]). The change of probability from an average
+//!    prompt to this one is divided among them along the straight line between the two (Aumann and Shapley, "Values of
+//!    Non-Atomic Games", 1974); for a function of one sum, that is in proportion to the summands. So the shares add up.
+//! 2. What feedback has taught is a sum in points already ([`Corrections`]).
+//! 3. The rest is the limit of the scale: no quality is below 0 or above 1.
 //!
-//! Kept in ten-thousandths, so that a log entry stays small; what rounding leaves belongs to the base, so that an
-//! [`Account`] adds up to the predicted quality to that digit.
+//! Stored in ten-thousandths, so that a log entry stays small. The remainder of rounding goes to the base, so that an
+//! [`Attribution`] adds up to the predicted quality to that digit.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,22 +15,22 @@ use std::fmt;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Parts of one, as they are kept.
+/// Stored units per 1.0.
 const UNITS: f64 = 10_000.0;
 
-/// Learned directions that are named one by one; the others are told together.
-const NAMED: usize = 3;
+/// Learned directions that are listed one by one; the others are summed up.
+const MAX_DIRECTIONS: usize = 3;
 
-/// Something that moved a prediction.
+/// A factor that moved a prediction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Factor {
     /// The model on an average prompt, before any feedback.
     Base,
-    /// What the encoder read of the kind of work that is asked for.
+    /// The kind of work, as the encoder read it.
     Task,
-    /// Everything else that the encoder read.
+    /// The rest of the encoder's reading.
     Reading,
-    /// How long the prompt is, in bytes, words, lines.
+    /// Length of the prompt in bytes, words, lines.
     Length,
     /// Languages and scripts.
     Language,
@@ -47,15 +46,15 @@ pub enum Factor {
     Tools,
     /// How models did on the training prompts that are most like this one.
     Similar,
-    /// The prompt is unlike the training data, so what was read counts less.
+    /// The prompt is unlike the training data, so the reading counts less.
     Unfamiliar,
-    /// Feedback: the model is better or worse than was thought.
+    /// Feedback: the model is better or worse than its prior everywhere.
     Level,
-    /// Feedback: it is so for this kind of work.
+    /// Feedback: the model is better or worse at this kind of work.
     Kind,
-    /// Feedback: it is so the more, the easier or harder the prompt.
+    /// Feedback: the model is better or worse on prompts as easy or hard as this one (slope in the prior's logit).
     Hardness,
-    /// Feedback: the model leans with this direction of the features, counted from 1.
+    /// Feedback: the model is better or worse along this direction of the features, counted from 1.
     Direction(u8),
     /// Feedback: all other directions.
     Directions,
@@ -66,7 +65,7 @@ pub enum Factor {
 /// The first code of a [`Factor::Direction`].
 const DIRECTION: u8 = 64;
 
-/// Factors without a number, their codes and their names. A code never changes its meaning: logs hold them.
+/// Factors without a number, their codes and their names. A code never changes its meaning: stored records have them.
 const FACTORS: [(Factor, u8, &str); 17] = [
     (Factor::Base, 0, "base"),
     (Factor::Task, 1, "task"),
@@ -88,7 +87,7 @@ const FACTORS: [(Factor, u8, &str); 17] = [
 ];
 
 impl Factor {
-    /// Those on the head's side, in the order of [`Odds::moved`].
+    /// The head's factors, in the order of [`Odds::moved`].
     pub const HEAD: [Self; 11] = [
         Self::Task,
         Self::Reading,
@@ -103,7 +102,7 @@ impl Factor {
         Self::Unfamiliar,
     ];
 
-    /// Its name in JSON.
+    /// The factor's name in JSON.
     pub fn name(self) -> Cow<'static, str> {
         match self {
             Self::Direction(number) => format!("learned_direction_{number}").into(),
@@ -133,57 +132,61 @@ impl Factor {
     }
 }
 
-/// The log-odds of a good answer as a sum.
+/// The head's log-odds of a good answer, as a sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Odds {
-    /// Of the model on an average prompt.
+    /// The model's log-odds on an average prompt.
     pub base: f32,
     /// What each of [`Factor::HEAD`] adds for this prompt.
     pub moved: [f32; Factor::HEAD.len()],
 }
 
-/// What feedback has taught of one model, for one prompt, in quality: a sum.
+/// The learned correction of one model's prior for one prompt, in points of quality, as a sum.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Bends {
-    /// Everywhere.
+pub struct Corrections {
+    /// For all prompts.
     pub level: f64,
-    /// At this kind of work.
+    /// For this kind of work.
     pub kind: f64,
-    /// With the logit of the prior.
+    /// By the logit of the prior.
     pub hardness: f64,
-    /// With each feature.
+    /// By each feature.
     pub leanings: Vec<f64>,
 }
 
-/// A predicted quality as a sum, in ten-thousandths.
+/// A predicted quality as a sum over factors, in ten-thousandths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Account {
+pub struct Attribution {
     parts: Vec<(Factor, i32)>,
 }
 
-impl Account {
-    /// The account of a `quality` that began as `prior` and was bent; `odds` say what the prior is made of, where a prompt
-    /// was read.
-    pub fn new(odds: Option<&Odds>, prior: f64, bends: &Bends, quality: f64) -> Self {
+impl Attribution {
+    /// The attribution of a `quality` that is `prior` plus `corrections`, cut to [0, 1]; `odds` are the prior's summands,
+    /// where the prompt was read.
+    pub fn new(odds: Option<&Odds>, prior: f64, corrections: &Corrections, quality: f64) -> Self {
         let mut parts: Vec<(Factor, f64)> = Vec::with_capacity(Factor::HEAD.len() + 8);
         if let Some(odds) = odds {
             let base = f64::from(odds.base);
-            let way: f64 = odds.moved.iter().map(|moved| f64::from(*moved)).sum();
+            let moved: f64 = odds.moved.iter().map(|moved| f64::from(*moved)).sum();
             let rise = prior - sigmoid(base);
-            // Where the odds did not move, no summand did much either: the slope of the curve stands for its chord.
-            let slope = if way.abs() > 1e-6 { rise / way } else { prior * (1.0 - prior) };
+            // Where the log-odds hardly moved, the tangent's slope replaces the chord's.
+            let slope = if moved.abs() > 1e-6 { rise / moved } else { prior * (1.0 - prior) };
             parts.extend(Factor::HEAD.into_iter().zip(odds.moved.map(|moved| f64::from(moved) * slope)));
         }
-        parts.push((Factor::Level, bends.level));
-        parts.push((Factor::Kind, bends.kind));
-        parts.push((Factor::Hardness, bends.hardness));
-        let mut leanings: Vec<(usize, f64)> = bends.leanings.iter().copied().enumerate().collect();
+        parts.push((Factor::Level, corrections.level));
+        parts.push((Factor::Kind, corrections.kind));
+        parts.push((Factor::Hardness, corrections.hardness));
+        let mut leanings: Vec<(usize, f64)> = corrections.leanings.iter().copied().enumerate().collect();
         leanings.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
         let number = |at: usize| u8::try_from(at + 1).unwrap_or(u8::MAX);
-        parts.extend(leanings.iter().take(NAMED).map(|(at, by)| (Factor::Direction(number(*at)), *by)));
-        parts.push((Factor::Directions, leanings.iter().skip(NAMED).map(|(_, by)| by).sum()));
-        let bent = prior + bends.level + bends.kind + bends.hardness + bends.leanings.iter().sum::<f64>();
-        parts.push((Factor::Limit, quality - bent));
+        parts.extend(leanings.iter().take(MAX_DIRECTIONS).map(|(at, by)| (Factor::Direction(number(*at)), *by)));
+        parts.push((Factor::Directions, leanings.iter().skip(MAX_DIRECTIONS).map(|(_, by)| by).sum()));
+        let corrected = prior
+            + corrections.level
+            + corrections.kind
+            + corrections.hardness
+            + corrections.leanings.iter().sum::<f64>();
+        parts.push((Factor::Limit, quality - corrected));
 
         let units = |by: f64| (by * UNITS).round() as i32;
         let mut kept: Vec<(Factor, i32)> =
@@ -193,22 +196,22 @@ impl Account {
         Self { parts: kept }
     }
 
-    /// Its summands, the base first: quality, 0.01 = one point. Those that round to nothing are left out.
+    /// The summands, the base first; 0.01 = one point of quality. Those that round to 0 are left out.
     pub fn parts(&self) -> impl Iterator<Item = (Factor, f64)> + '_ {
         self.parts.iter().map(|(factor, by)| (*factor, f64::from(*by) / UNITS))
     }
 
-    /// What one factor did; 0 where it is not told.
+    /// The summand of one factor; 0 where it is absent.
     pub fn by(&self, factor: Factor) -> f64 {
         self.parts().find(|(other, _)| *other == factor).map_or(0.0, |(_, by)| by)
     }
 
-    /// What it adds up to.
+    /// The sum of all summands.
     pub fn total(&self) -> f64 {
         self.parts.iter().map(|(_, by)| f64::from(*by)).sum::<f64>() / UNITS
     }
 
-    /// Whether nothing is told.
+    /// Whether it has no summands.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
@@ -218,47 +221,47 @@ fn sigmoid(odds: f64) -> f64 {
     1.0 / (1.0 + (-odds).exp())
 }
 
-/// A summand as people read it.
+/// A summand in human-readable formats.
 #[derive(Serialize, Deserialize)]
-struct Told<'a> {
+struct Summand<'a> {
     #[serde(borrow)]
     factor: Cow<'a, str>,
     by: f64,
 }
 
-impl Serialize for Account {
+impl Serialize for Attribution {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            serializer.collect_seq(self.parts().map(|(factor, by)| Told { factor: factor.name(), by }))
+            serializer.collect_seq(self.parts().map(|(factor, by)| Summand { factor: factor.name(), by }))
         } else {
             serializer.collect_seq(self.parts.iter().flat_map(|(factor, by)| [factor.code(), *by]))
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Account {
+impl<'de> Deserialize<'de> for Attribution {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let readable = deserializer.is_human_readable();
         deserializer.deserialize_seq(Reader { readable })
     }
 }
 
-/// Reads both forms. What a later program tells and this one does not know is passed over.
+/// Reads both forms. Factors of later versions, which this one does not know, are skipped.
 struct Reader {
     readable: bool,
 }
 
 impl<'de> Visitor<'de> for Reader {
-    type Value = Account;
+    type Value = Attribution;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the summands of a predicted quality")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Account, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Attribution, A::Error> {
         let mut parts = Vec::new();
         if self.readable {
-            while let Some(Told { factor, by }) = seq.next_element()? {
+            while let Some(Summand { factor, by }) = seq.next_element()? {
                 parts.extend(Factor::named(&factor).map(|factor| (factor, (by * UNITS).round() as i32)));
             }
         } else {
@@ -267,7 +270,7 @@ impl<'de> Visitor<'de> for Reader {
                 parts.extend(Factor::coded(code).map(|factor| (factor, by)));
             }
         }
-        Ok(Account { parts })
+        Ok(Attribution { parts })
     }
 }
 
@@ -283,9 +286,10 @@ mod tests {
     #[test]
     fn it_adds_up_and_each_summand_goes_its_own_way() {
         let (odds, prior) = odds(0.4, [1.0, -0.3, 0.2, 0.0, 0.0, -0.5, 0.0, 0.0, 0.0, 0.6, 0.0]);
-        let bends = Bends { level: -0.05, kind: 0.04, hardness: 0.01, leanings: vec![0.002, -0.03, 0.0, 0.02, 0.01] };
+        let corrections =
+            Corrections { level: -0.05, kind: 0.04, hardness: 0.01, leanings: vec![0.002, -0.03, 0.0, 0.02, 0.01] };
         let quality = prior - 0.05 + 0.04 + 0.01 + 0.002;
-        let account = Account::new(Some(&odds), prior, &bends, quality);
+        let account = Attribution::new(Some(&odds), prior, &corrections, quality);
         assert!((account.total() - quality).abs() < 1e-4, "{account:?} is not {quality}");
         assert!((account.by(Factor::Base) - sigmoid(0.4)).abs() < 1e-3);
         assert!(account.by(Factor::Task) > 0.0 && account.by(Factor::Code) < 0.0);
@@ -299,8 +303,8 @@ mod tests {
 
     #[test]
     fn what_the_scale_cuts_off_is_told() {
-        let bends = Bends { level: 0.3, ..Bends::default() };
-        let account = Account::new(None, 0.9, &bends, 1.0);
+        let corrections = Corrections { level: 0.3, ..Corrections::default() };
+        let account = Attribution::new(None, 0.9, &corrections, 1.0);
         assert!((account.total() - 1.0).abs() < 1e-9);
         assert!((account.by(Factor::Limit) + 0.2).abs() < 1e-4, "{account:?}");
         assert!((account.by(Factor::Base) - 0.9).abs() < 1e-4);
@@ -309,16 +313,16 @@ mod tests {
     #[test]
     fn it_comes_back_from_json_and_from_the_log() {
         let (odds, prior) = odds(-1.0, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, -2.0]);
-        let bends = Bends { level: 0.1, kind: 0.0, hardness: -0.1, leanings: vec![0.01; 32] };
-        let account = Account::new(Some(&odds), prior, &bends, prior + 0.32);
+        let corrections = Corrections { level: 0.1, kind: 0.0, hardness: -0.1, leanings: vec![0.01; 32] };
+        let account = Attribution::new(Some(&odds), prior, &corrections, prior + 0.32);
         let json = serde_json::to_string(&account).unwrap();
         assert!(json.contains(r#"{"factor":"base","by":"#) && json.contains("learned_direction_1"), "{json}");
-        assert_eq!(serde_json::from_str::<Account>(&json).unwrap(), account);
+        assert_eq!(serde_json::from_str::<Attribution>(&json).unwrap(), account);
         let bytes = rmp_serde::to_vec_named(&account).unwrap();
-        assert_eq!(rmp_serde::from_slice::<Account>(&bytes).unwrap(), account);
+        assert_eq!(rmp_serde::from_slice::<Attribution>(&bytes).unwrap(), account);
         assert!(bytes.len() < 80, "{} bytes in each candidate of each log entry", bytes.len());
         let later = r#"[{"factor":"moon","by":0.1},{"factor":"base","by":0.5}]"#;
-        assert_eq!(serde_json::from_str::<Account>(later).unwrap().total(), 0.5);
+        assert_eq!(serde_json::from_str::<Attribution>(later).unwrap().total(), 0.5);
     }
 
     #[test]

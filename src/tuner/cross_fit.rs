@@ -1,8 +1,8 @@
-//! Two models of the same make, each fitted to one half of a log, so that none is asked about what it has seen.
+//! Cross-fitting: two models with the same settings, each fitted without one half of the evidence and asked only about that
+//! half, so that neither is asked about a reward that it has seen.
 //!
-//! Pure. A piece of evidence is in one half or the other by its decision's id: by its place, two kinds of work in turn would be
-//! one half each, and each model be asked about the kind that it has never seen. What of the log is not measured on may be
-//! known to both.
+//! Pure. The half of a lesson follows from a hash of its decision's id. Alternating by position would put two alternating
+//! kinds of work into one half each, and each model would be asked about a kind that it has never seen.
 
 use std::collections::HashSet;
 
@@ -10,34 +10,34 @@ use super::lesson::Lesson;
 use crate::bandit::{Settings, Snapshot};
 use crate::protocol::DecisionId;
 
-/// The two, in the order of the halves that they have not seen.
-pub struct Halves([Snapshot; 2]);
+/// The two models; each stands at the index of the half that it has not seen.
+pub struct CrossFit([Snapshot; 2]);
 
-impl Halves {
-    /// What rewards to expect, fitted to the evidence itself; `None` where the settings are not possible.
+impl CrossFit {
+    /// Reward models fitted to the evidence alone; `None` where the settings are out of range.
     pub fn of_rewards<'a>(
         evidence: impl IntoIterator<Item = &'a Lesson> + Clone,
         settings: Settings,
     ) -> Option<Self> {
-        // Whoever expects rewards of all times takes them all alike: nothing fades, and nothing changes suddenly.
+        // The evidence spans all times, so nothing fades and no sudden change is acted on.
         let settings = Settings { half_life: None, drift: None, ..settings };
         Self::fitted(settings, |side| evidence.clone().into_iter().filter(|it| side_of(it.id) != side).collect())
     }
 
-    /// The policy that `learned` makes under `settings`, as it would be without one half of the `news`: it forgets, notices
-    /// changes and weighs signals as the whole one does. Without that it would be another policy's gain that is measured.
-    pub fn of_policy(learned: &[Lesson], news: &HashSet<DecisionId>, settings: Settings) -> Option<Self> {
-        let is_in = |id: DecisionId, side| side_of(id) == side && news.contains(&id);
+    /// The policy trained on `learned`, without one half of the `unseen` lessons. The settings stay as they are: a model that
+    /// forgot or noticed changes otherwise would be another policy.
+    pub fn of_policy(learned: &[Lesson], unseen: &HashSet<DecisionId>, settings: Settings) -> Option<Self> {
+        let is_in = |id: DecisionId, side| side_of(id) == side && unseen.contains(&id);
         Self::fitted(settings, |side| learned.iter().filter(|it| !is_in(it.id, side)).collect())
     }
 
-    /// One that learns what `others` of each side there are.
+    /// For each side, a model fitted to the lessons that `others` gives for it.
     fn fitted<'a>(settings: Settings, others: impl Fn(usize) -> Vec<&'a Lesson>) -> Option<Self> {
         let fit = |side: usize| {
             let mut model = Snapshot::new(settings).ok()?;
             let others = others(side);
-            if let Some(seen) = others.iter().find(|lesson| !lesson.features.is_empty()) {
-                model = model.in_space(&seen.space, seen.features.len());
+            if let Some(read) = others.iter().find(|lesson| !lesson.features.is_empty()) {
+                model = model.in_space(&read.space, read.features.len());
             }
             model.learn(others.into_iter().map(Lesson::observation));
             Some(model)
@@ -45,7 +45,7 @@ impl Halves {
         Some(Self([fit(0)?, fit(1)?]))
     }
 
-    /// The one that has not seen the piece of evidence with this id.
+    /// The model that has not seen the lesson of this decision.
     pub fn without(&self, id: DecisionId) -> &Snapshot {
         &self.0[side_of(id)]
     }
@@ -81,7 +81,7 @@ mod tests {
     fn a_half_knows_all_but_the_other_and_what_is_not_measured_on() {
         let learned = judged(60, 20);
         let evidence: Vec<&Lesson> = learned[..40].iter().collect();
-        let halves = Halves::of_policy(&learned, &ids(&learned[..40]), Settings::default()).unwrap();
+        let halves = CrossFit::of_policy(&learned, &ids(&learned[..40]), Settings::default()).unwrap();
         let of_side = |side| evidence.iter().copied().filter(move |lesson| side_of(lesson.id) == side);
         for side in [0, 1] {
             assert!((15..=25).contains(&of_side(side).count()), "{}", of_side(side).count());
@@ -90,7 +90,7 @@ mod tests {
             let one = of_side(side).next().unwrap();
             assert_eq!(halves.without(one.id), &fitted);
         }
-        let rewards = Halves::of_rewards(evidence.iter().copied(), Settings::default()).unwrap();
+        let rewards = CrossFit::of_rewards(evidence.iter().copied(), Settings::default()).unwrap();
         let known = [0, 1].map(|side| rewards.0[side].learned_from());
         assert_eq!(known, [1, 0].map(|side| of_side(side).count() as u64));
     }
@@ -98,10 +98,10 @@ mod tests {
     #[test]
     fn a_policy_s_halves_notice_what_the_policy_notices_and_expectations_do_not() {
         let learned = judged(600, 100);
-        let shifts = |halves: &Halves| [0, 1].map(|side| halves.0[side].arms().map(|arm| arm.shifts).sum::<u32>());
-        let noticed = shifts(&Halves::of_policy(&learned, &ids(&learned), Settings::default()).unwrap());
+        let shifts = |halves: &CrossFit| [0, 1].map(|side| halves.0[side].arms().map(|arm| arm.shifts).sum::<u32>());
+        let noticed = shifts(&CrossFit::of_policy(&learned, &ids(&learned), Settings::default()).unwrap());
         assert!(noticed.iter().all(|shifts| *shifts > 0), "{noticed:?}");
-        let rewards = Halves::of_rewards(&learned, Settings::default()).unwrap();
+        let rewards = CrossFit::of_rewards(&learned, Settings::default()).unwrap();
         assert_eq!(shifts(&rewards), [0, 0]);
     }
 
