@@ -468,6 +468,7 @@ fn what_a_clock_that_was_ahead_left_behind_stops_nothing() {
     store.update_snapshot(&record).unwrap();
     worker.taken_in.until_ms = far;
     worker.shared.switch(|switches| Switches { hold_until_ms: Some(far), ..switches }).unwrap();
+    worker.clock_settles_at = Instant::now();
     worker.perform(Job::Watch, &budgets(&store), now_ms());
     let hold = worker.shared.switches.load().hold_until_ms.unwrap();
     assert!(hold <= now_ms() + 60 * 60_000, "{hold}");
@@ -476,6 +477,28 @@ fn what_a_clock_that_was_ahead_left_behind_stops_nothing() {
     assert!(worker.is_proven(2).unwrap());
     worker.take_in(&[decision(from as u64).id], now_ms()).unwrap();
     assert_eq!(worker.shared.live.load().revision, 1, "what is judged from now on is news");
+}
+
+#[test]
+fn a_start_before_the_clock_is_set_ends_no_hold_and_teaches_nothing_twice() {
+    let store = Store::in_memory().unwrap();
+    let mut worker = worker(&store);
+    happen(&store, now_ms() - 60_000, 60, |_| judged(true));
+    assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+    worker.execute(Command::Rollback, "me", now_ms()).unwrap();
+    let told = |worker: &Worker| {
+        let status = worker.shared.status();
+        (status.live, status.learned_from, status.hold_until_ms)
+    };
+    let taken_back = told(&worker);
+    assert_eq!((taken_back.0, taken_back.1), (1, 0));
+    let mut worker = self::worker(&store);
+    let year_ms = 365 * 86_400_000;
+    for job in [Job::Watch, Job::Retune] {
+        worker.perform(job, &budgets(&store), now_ms() - year_ms);
+    }
+    worker.perform(Job::Retune, &budgets(&store), now_ms());
+    assert_eq!(told(&worker), taken_back);
 }
 
 #[test]
