@@ -401,7 +401,7 @@ impl Worker {
         self.retuned = Some(began);
         self.catch_up(lessons);
         let live = self.shared.live.load_full();
-        let knowledge = self.knowledge_of(&live)?;
+        let knowledge = self.knowledge_of(&live, read_at_ms)?;
         let known = (&live.policy, &knowledge);
         let mut proposal = retune::propose(&collected, known, bandit_settings(&settings.bandit), &settings.gate)?;
         self.new = 0;
@@ -457,14 +457,16 @@ impl Worker {
         Ok((newest == *policy).then_some(version))
     }
 
-    /// What a policy has learned from: the answers that its version was trained on, and the judgements taken in since.
-    fn knowledge_of(&self, live: &LivePolicy) -> Result<Knowledge, StoreError> {
+    /// What a policy has learned from: the answers that its version was trained on, and the judgements taken in since. A version
+    /// made while the clock was ahead has taken in the first of all other judgements.
+    fn knowledge_of(&self, live: &LivePolicy, now_ms: i64) -> Result<Knowledge, StoreError> {
         let store = &self.shared.store;
         if live.policy.learned_from() <= live.revision {
             return Ok(Knowledge::only_since(live.revision));
         }
         let trained_on = TrainedOn::load(store, &live.policy)?;
-        let since_ms = store.snapshot(live.policy.version)?.map_or(i64::MIN, |record| record.made_at_ms - ARRIVAL_MS);
+        let record = store.snapshot(live.policy.version)?.filter(|record| record.made_at_ms <= now_ms + AHEAD_MS);
+        let since_ms = record.map_or(i64::MIN, |record| record.made_at_ms - ARRIVAL_MS);
         Ok(Knowledge { trained_on, since_ms, judgements: live.revision })
     }
 
