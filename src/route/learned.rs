@@ -204,10 +204,13 @@ fn predict(
     cached: Option<&Cached>,
 ) -> (Prediction, Option<Odds>) {
     let estimate = estimate(learned, model);
-    let expected = estimate.output_tokens.filter(|tokens| *tokens > 0.0).unwrap_or(f64::from(USUAL_ANSWER_TOKENS));
-    let allowed = answer_tokens(model, demand, Some(expected));
-    let expected = Expected { tokens: allowed, bounded: allowed < expected };
-    let output = answer_tokens(model, demand, Some(learned.lengths.expect(&model.name, expected)));
+    let predicted = estimate.output_tokens.filter(|tokens| *tokens > 0.0);
+    let tokens = predicted.unwrap_or(f64::from(USUAL_ANSWER_TOKENS));
+    let allowed = answer_tokens(model, demand, Some(tokens));
+    let reading = learned.reading.ok().filter(|_| predicted.is_some());
+    let space = reading.map_or_else(|| "".into(), |reading| Arc::clone(&reading.space));
+    let expected = Expected { tokens: allowed, bounded: allowed < tokens, space };
+    let output = answer_tokens(model, demand, Some(learned.lengths.expect(&model.name, &expected)));
     let here = cached.is_some_and(|cached| cached.at == at);
     let tokens = cached.map_or(0, |cached| cached.tokens);
     let price = &model.settings.price;

@@ -95,7 +95,7 @@ impl Recording {
             // full: a server's own limit is how long its answers are.
             let is_long = usage.output_tokens as f64 >= prediction.expected.tokens;
             let cut = outcome.finish == Some(FinishReason::Length) && is_long;
-            self.gateway.lengths.observe(model, prediction.expected, usage.output_tokens, cut);
+            self.gateway.lengths.observe(model, &prediction.expected, usage.output_tokens, cut);
         }
         let conversation = self.conversation;
         self.gateway.note_stay(conversation.prints(), conversation.is_known(), model, &usage);
