@@ -304,7 +304,12 @@ fn a_model_that_talks_longer_than_expected_is_expected_to_cost_more() {
     let before = cost(&world);
     let dear = ModelName::from("dear");
     for _ in 0..100 {
-        let expected = Expected { tokens: f64::from(USUAL_ANSWER_TOKENS), bounded: false, space: "".into() };
+        let expected = Expected {
+            tokens: f64::from(USUAL_ANSWER_TOKENS),
+            bounded: false,
+            most: f64::INFINITY,
+            space: "".into(),
+        };
         world.lengths.observe(&dear, &expected, 3 * u64::from(USUAL_ANSWER_TOKENS), false);
     }
     let after = cost(&world);

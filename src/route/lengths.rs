@@ -36,6 +36,8 @@ pub struct Expected {
     pub tokens: f64,
     /// Whether `tokens` is the bound.
     pub bounded: bool,
+    /// The bound: most tokens that the request and the model allow.
+    pub most: f64,
     /// The space of the head that predicted it; empty = the usual length, whatever the prompt.
     pub space: Arc<str>,
 }
@@ -134,8 +136,8 @@ impl Lengths {
     }
 
     /// Takes in an answer of `came` tokens, for which `expected` was predicted before the ratio (not after: the ratio
-    /// has changed since). One that was `cut` off would have been longer: it counts as long as expected by now, if
-    /// that is more than what came.
+    /// has changed since). One that was `cut` off at the bound would have been longer: it counts as long as expected
+    /// by now, if that is more than what came. One that was cut earlier, by the server's own limit, is as long as that.
     pub fn observe(&self, model: &ModelName, expected: &Expected, came: u64, cut: bool) {
         let plain = expected.tokens;
         if !(plain.is_finite() && plain > 0.0) {
@@ -147,7 +149,8 @@ impl Lengths {
             all.retain(|space, _| space.is_empty() || expected.space.is_empty());
         }
         let all = &mut all.entry(Arc::clone(&expected.space)).or_default()[usize::from(expected.bounded)];
-        let least = if cut { plain * all.ratio(model) } else { 0.0 };
+        // Some vendors stop a token before the bound.
+        let least = if cut && came as f64 + 1.0 >= expected.most { plain * all.ratio(model) } else { 0.0 };
         let sums = all.models.entry(model.clone()).or_default();
         let before = sums.log_ratios();
         sums.count = sums.count * DECAY + 1.0;
@@ -171,7 +174,7 @@ mod tests {
     use super::*;
 
     fn free(tokens: f64) -> Expected {
-        Expected { tokens, bounded: false, space: "".into() }
+        Expected { tokens, bounded: false, most: f64::INFINITY, space: "".into() }
     }
 
     fn ratio(lengths: &Lengths, model: &ModelName) -> f64 {
@@ -244,12 +247,13 @@ mod tests {
             lengths.observe(&model, &free(100.0), 150, false);
         }
         let before = ratio(&lengths, &model);
+        let at_most = |most: f64| Expected { most, ..free(100.0) };
         for _ in 0..100 {
-            lengths.observe(&model, &free(100.0), 120, true);
+            lengths.observe(&model, &at_most(120.0), 120, true);
         }
         assert!((ratio(&lengths, &model) - before).abs() < 0.05, "that is no news: {}", ratio(&lengths, &model));
         for _ in 0..400 {
-            lengths.observe(&model, &free(100.0), 300, true);
+            lengths.observe(&model, &at_most(300.0), 300, true);
         }
         assert!((ratio(&lengths, &model) - 3.0).abs() < 0.15, "that is: {}", ratio(&lengths, &model));
     }
@@ -257,7 +261,7 @@ mod tests {
     #[test]
     fn answers_that_may_not_be_longer_are_learned_apart() {
         let (lengths, model) = (Lengths::default(), ModelName::from("a"));
-        let bounded = Expected { bounded: true, ..free(256.0) };
+        let bounded = Expected { bounded: true, most: 256.0, ..free(256.0) };
         for _ in 0..200 {
             lengths.observe(&model, &bounded, 30, false);
         }
@@ -266,6 +270,24 @@ mod tests {
         assert_eq!(ratio(&lengths, &model), 1.0, "of those that may be longer nothing is known");
         let again = Lengths::of(lengths.kept());
         assert!((again.expect(&model, &bounded) - told).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_servers_own_limit_is_how_long_its_answers_are() {
+        let (lengths, model) = (Lengths::default(), ModelName::from("a"));
+        // The other models' answers are five times as long as expected; this server ends each of its own at 512.
+        for other in ["b", "c", "d", "e"].map(ModelName::from) {
+            (0..100).for_each(|_| lengths.observe(&other, &free(178.0), 890, false));
+        }
+        for most in [f64::INFINITY, 4_096.0] {
+            let expected = Expected { most, ..free(178.0) };
+            assert!(lengths.expect(&model, &expected) > 510.0);
+            (0..500).for_each(|_| lengths.observe(&model, &expected, 512, true));
+            let told = lengths.expect(&model, &expected);
+            assert!((510.0..525.0).contains(&told), "{told}");
+            // Longer answers before, as with a limit that was set since.
+            (0..200).for_each(|_| lengths.observe(&model, &expected, 690, false));
+        }
     }
 
     #[test]
