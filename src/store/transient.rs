@@ -88,7 +88,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let made = std::process::Command::new("mkfifo").arg(dir.path().join("db")).status().unwrap();
         assert!(made.success());
-        let (send, told) = std::sync::mpsc::channel();
+        let (send, told) = std::sync::mpsc::sync_channel(1);
         let path = dir.path().to_owned();
         std::thread::spawn(move || send.send(is_leftover(&path)));
         assert!(told.recv_timeout(Duration::from_secs(10)).is_ok());
