@@ -16,8 +16,9 @@ pub(super) struct Object {
 impl Object {
     /// Parses a body, which must be an object.
     pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let value: Value = serde_json::from_slice(body)
-            .map_err(|error| ApiError::invalid(format!("the body is no valid JSON: {}", trouble(body, &error))))?;
+        let value: Value = serde_json::from_slice(body).map_err(|error| {
+            ApiError::invalid(format!("the body is no valid JSON: {}", parse_problem(body, &error)))
+        })?;
         Self::of(value, String::new())
     }
 
@@ -25,7 +26,7 @@ impl Object {
     pub(super) fn of(value: Value, path: String) -> Result<Self, ApiError> {
         match value {
             Value::Object(map) => Ok(Self { path, fields: map.into_iter().collect() }),
-            other => Err(wrong(&path, "an object", &other)),
+            other => Err(wrong_type(&path, "an object", &other)),
         }
     }
 
@@ -57,7 +58,7 @@ impl Object {
         match self.take(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(wrong(&self.at(key), "a string", &other)),
+            Some(other) => Err(wrong_type(&self.at(key), "a string", &other)),
         }
     }
 
@@ -69,7 +70,7 @@ impl Object {
         match self.take(key) {
             None => Ok(None),
             Some(Value::Number(number)) => Ok(number.as_f64()),
-            Some(other) => Err(wrong(&self.at(key), "a number", &other)),
+            Some(other) => Err(wrong_type(&self.at(key), "a number", &other)),
         }
     }
 
@@ -88,7 +89,7 @@ impl Object {
 
     fn numeric<T>(&mut self, key: &str, read: impl FnOnce(&Value) -> Option<T>) -> Result<Option<T>, ApiError> {
         match self.peek(key) {
-            Some(value) if !value.is_number() => Err(wrong(&self.at(key), "a whole number", value)),
+            Some(value) if !value.is_number() => Err(wrong_type(&self.at(key), "a whole number", value)),
             _ => Ok(self.understood(key, read)),
         }
     }
@@ -97,7 +98,7 @@ impl Object {
         match self.take(key) {
             None => Ok(None),
             Some(Value::Bool(value)) => Ok(Some(value)),
-            Some(other) => Err(wrong(&self.at(key), "true or false", &other)),
+            Some(other) => Err(wrong_type(&self.at(key), "true or false", &other)),
         }
     }
 
@@ -105,7 +106,7 @@ impl Object {
         match self.take(key) {
             None => Ok(None),
             Some(Value::Array(items)) => Ok(Some(items)),
-            Some(other) => Err(wrong(&self.at(key), "an array", &other)),
+            Some(other) => Err(wrong_type(&self.at(key), "an array", &other)),
         }
     }
 
@@ -128,7 +129,7 @@ impl Object {
         let path = self.at(key);
         let text = |value: Value, path: &str| match value {
             Value::String(text) => Ok(text),
-            other => Err(wrong(path, "a string", &other)),
+            other => Err(wrong_type(path, "a string", &other)),
         };
         match self.take(key) {
             None => Ok(Vec::new()),
@@ -197,7 +198,7 @@ pub(super) fn missing(path: &str) -> ApiError {
 }
 
 /// The error for a field of the wrong type. The value is not quoted: it may be somebody's prompt.
-pub(super) fn wrong(path: &str, wanted: &str, got: &Value) -> ApiError {
+pub(super) fn wrong_type(path: &str, wanted: &str, got: &Value) -> ApiError {
     let kind = match got {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -213,12 +214,12 @@ pub(super) fn wrong(path: &str, wanted: &str, got: &Value) -> ApiError {
 }
 
 /// The error for a number that is fractional, negative or too large.
-pub(super) fn unfit(path: &str) -> ApiError {
+pub(super) fn not_a_count(path: &str) -> ApiError {
     ApiError::invalid(format!("{path} must be a whole number, not negative and not too large")).at(path)
 }
 
 /// The error for a value that is not among the known ones.
-pub(super) fn unknown(path: &str, wanted: &str) -> ApiError {
+pub(super) fn unknown_value(path: &str, wanted: &str) -> ApiError {
     ApiError::invalid(format!("{path} must be one of {wanted}")).at(path)
 }
 
@@ -228,7 +229,7 @@ pub(super) fn cannot_carry(field: &str, backend: &str) -> ApiError {
 }
 
 /// What is wrong with a body, and where. The text around it is not quoted.
-fn trouble(body: &[u8], error: &serde_json::Error) -> String {
+fn parse_problem(body: &[u8], error: &serde_json::Error) -> String {
     if body.trim_ascii().is_empty() {
         return "it is empty".into();
     }

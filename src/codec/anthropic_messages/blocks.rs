@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::documents::Pdf;
-use super::super::json::{Object, missing, wrong};
+use super::super::json::{Object, missing, wrong_type};
 use crate::protocol::{ApiError, ImageSource, Part};
 
 /// Reads `content`: a string, or blocks. Unknown fields are noted in `leftovers`.
@@ -15,7 +15,7 @@ pub(crate) fn decode(content: Value, path: &str, leftovers: &mut Map<String, Val
             let block = |(index, item)| decode_block(item, format!("{path}[{index}]"), leftovers);
             items.into_iter().enumerate().map(block).collect()
         }
-        other => Err(wrong(path, "a string or an array of blocks", &other)),
+        other => Err(wrong_type(path, "a string or an array of blocks", &other)),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::documents::Pdf;
 use super::super::ids::plain_user;
-use super::super::json::{Object, cannot_carry, missing, unfit, unknown};
+use super::super::json::{Object, cannot_carry, missing, not_a_count, unknown_value};
 use super::super::obstacles;
 use super::super::openai_chat::request::effort_of;
 use super::super::openai_chat::schemas::can_be_strict;
@@ -42,7 +42,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         messages.push(turn(Object::of(value, format!("messages[{index}]"))?, &mut leftovers)?);
     }
     let max_tokens = fields.count("max_tokens")?;
-    let lacks = if fields.peek("max_tokens").is_some() { unfit } else { missing };
+    let lacks = if fields.peek("max_tokens").is_some() { not_a_count } else { missing };
     let max_tokens = max_tokens.ok_or_else(|| lacks("max_tokens"))?;
     let (tools, server_tools) = tools(fields.array("tools")?.unwrap_or_default(), &mut leftovers)?;
     let (tool_choice, parallel_tool_calls) = tool_choice(&mut fields, &mut leftovers)?;
@@ -85,7 +85,7 @@ fn turn(mut fields: Object, leftovers: &mut Map<String, Value>) -> Result<Messag
         "user" => Role::User,
         "assistant" => Role::Assistant,
         "system" => Role::System,
-        _ => return Err(unknown(&fields.at("role"), "user, assistant")),
+        _ => return Err(unknown_value(&fields.at("role"), "user, assistant")),
     };
     let path = fields.at("content");
     let content = fields.take("content").ok_or_else(|| missing(&path))?;
@@ -131,7 +131,7 @@ fn tool_choice(
     fields: &mut Object,
     leftovers: &mut Map<String, Value>,
 ) -> Result<(Option<ToolChoice>, Option<bool>), ApiError> {
-    if !knows(fields.peek("tool_choice"), "type", &["auto", "any", "none", "tool"]) {
+    if !is_known(fields.peek("tool_choice"), "type", &["auto", "any", "none", "tool"]) {
         return Ok((None, None));
     }
     let Some(mut choice) = fields.object("tool_choice")? else { return Ok((None, None)) };
@@ -141,14 +141,14 @@ fn tool_choice(
         "any" => ToolChoice::Required,
         "none" => ToolChoice::None,
         "tool" => ToolChoice::Named(choice.need_string("name")?),
-        _ => return Err(unknown("tool_choice.type", "auto, any, tool, none")),
+        _ => return Err(unknown_value("tool_choice.type", "auto, any, tool, none")),
     };
     choice.leave(leftovers);
     Ok((Some(read), parallel))
 }
 
 /// Whether the value of `key` in a field is one of `words`, or absent. A field with a newer value is kept as written.
-fn knows(field: Option<&Value>, key: &str, words: &[&str]) -> bool {
+fn is_known(field: Option<&Value>, key: &str, words: &[&str]) -> bool {
     field.and_then(|field| field.get(key)).is_none_or(|word| word.as_str().is_some_and(|word| words.contains(&word)))
 }
 
@@ -158,7 +158,7 @@ fn output(
     leftovers: &mut Map<String, Value>,
 ) -> Result<(Option<Reasoning>, Option<ResponseFormat>), ApiError> {
     let mut reasoning: Option<Reasoning> = None;
-    if knows(fields.peek("thinking"), "type", &["enabled", "adaptive", "between_tools", "disabled"])
+    if is_known(fields.peek("thinking"), "type", &["enabled", "adaptive", "between_tools", "disabled"])
         && let Some(mut thinking) = fields.object("thinking")?
     {
         let reasoning = reasoning.get_or_insert_default();
@@ -169,7 +169,7 @@ fn output(
             }
             "adaptive" | "between_tools" => reasoning.enabled = Some(true),
             "disabled" => reasoning.enabled = Some(false),
-            _ => return Err(unknown("thinking.type", "enabled, adaptive, between_tools, disabled")),
+            _ => return Err(unknown_value("thinking.type", "enabled, adaptive, between_tools, disabled")),
         }
         thinking.leave(leftovers);
     }
@@ -247,7 +247,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     let mut turns = turns(&request.messages, &mut dropped);
     if turns.is_empty() {
         // Instructions alone are a valid conversation elsewhere; here they become the user's turn.
-        turns.push(said(Role::User, &std::mem::take(&mut system)));
+        turns.push(encode_turn(Role::User, &std::mem::take(&mut system)));
     } else if turns[0]["role"] == "assistant" {
         // The first turn must be the user's.
         turns.insert(0, json!({ "role": "user", "content": "." }));
@@ -315,7 +315,7 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     if let Some((Role::Assistant, blocks)) = merged.last_mut() {
         trim(blocks);
     }
-    merged.iter().map(|(role, blocks)| said(*role, blocks)).collect()
+    merged.iter().map(|(role, blocks)| encode_turn(*role, blocks)).collect()
 }
 
 /// Trims the end of a prefill, which may not end with a blank.
@@ -325,7 +325,7 @@ fn trim(blocks: &mut [Value]) {
     }
 }
 
-fn said(role: Role, blocks: &[Value]) -> Value {
+fn encode_turn(role: Role, blocks: &[Value]) -> Value {
     let role = if role == Role::Assistant { "assistant" } else { "user" };
     // One text alone stays a string, as most clients write it.
     match blocks {

@@ -213,8 +213,8 @@ impl Encoder {
                 self.close(out);
                 let stop = stop_sequence.as_deref();
                 let delta = json!({ "stop_reason": finish_text(*reason, stop), "stop_sequence": stop });
-                say("message_delta", json!({ "delta": delta, "usage": usage(&self.usage) }), out);
-                say("message_stop", json!({}), out);
+                emit("message_delta", json!({ "delta": delta, "usage": usage(&self.usage) }), out);
+                emit("message_stop", json!({}), out);
             }
             StreamEvent::Error(error) => out.extend_from_slice(&errors::encode_in_stream(Dialect::Anthropic, error)),
             StreamEvent::Text(text) | StreamEvent::Refusal(text) => {
@@ -234,8 +234,8 @@ impl Encoder {
                 self.start(out);
                 let block = json!({ "type": "redacted_thinking", "data": data });
                 let index = self.next;
-                say("content_block_start", json!({ "index": index, "content_block": block }), out);
-                say("content_block_stop", json!({ "index": index }), out);
+                emit("content_block_start", json!({ "index": index, "content_block": block }), out);
+                emit("content_block_stop", json!({ "index": index }), out);
                 self.next += 1;
             }
         }
@@ -256,7 +256,7 @@ impl Encoder {
             "stop_sequence": null,
             "usage": usage(&Usage { output_tokens: 0, ..self.usage }),
         });
-        say("message_start", json!({ "message": message }), out);
+        emit("message_start", json!({ "message": message }), out);
     }
 
     fn enter_thinking(&mut self, out: &mut BytesMut) {
@@ -280,23 +280,23 @@ impl Encoder {
             return;
         }
         self.close(out);
-        say("content_block_start", json!({ "index": self.next, "content_block": opening }), out);
+        emit("content_block_start", json!({ "index": self.next, "content_block": opening }), out);
         self.open = Some(block);
     }
 
     fn close(&mut self, out: &mut BytesMut) {
         if self.open.take().is_some() {
-            say("content_block_stop", json!({ "index": self.next }), out);
+            emit("content_block_stop", json!({ "index": self.next }), out);
             self.next += 1;
         }
     }
 
     fn delta(&self, delta: Value, out: &mut BytesMut) {
-        say("content_block_delta", json!({ "index": self.next, "delta": delta }), out);
+        emit("content_block_delta", json!({ "index": self.next, "delta": delta }), out);
     }
 }
 
-fn say(name: &str, fields: Value, out: &mut BytesMut) {
+fn emit(name: &str, fields: Value, out: &mut BytesMut) {
     let mut data = json!({ "type": name });
     extend(&mut data, fields);
     write_event(name, &data, out);

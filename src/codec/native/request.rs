@@ -2,7 +2,7 @@
 
 use serde_json::Map;
 
-use super::super::json::{Object, unfit, unknown};
+use super::super::json::{Object, not_a_count, unknown_value};
 use super::super::openai_chat::{messages, request as openai};
 use crate::protocol::{ApiError, ChatRequest, Objective, Reasoning, RoutingOptions};
 
@@ -27,13 +27,13 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         ("tool_choice", "auto, none, required, a function"),
     ] {
         if fields.peek(key).is_some() {
-            return Err(unknown(key, known));
+            return Err(unknown_value(key, known));
         }
     }
     let mut leftovers = Map::new();
     let (tools, others) = messages::decode_tools(fields.array("tools")?.unwrap_or_default(), &mut leftovers)?;
     if !others.is_empty() {
-        return Err(unknown("tools[].type", "function"));
+        return Err(unknown_value("tools[].type", "function"));
     }
     let routing = match fields.take("routing") {
         Some(value) => serde_json::from_value::<RoutingOptions>(value)
@@ -66,7 +66,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         system_apart: false,
     };
     if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
-        return Err(unfit(key));
+        return Err(not_a_count(key));
     }
     leftovers.extend(fields.rest());
     match leftovers.keys().next() {

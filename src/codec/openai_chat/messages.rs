@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::documents::{self, Pdf};
-use super::super::json::{Object, unknown, wrong};
+use super::super::json::{Object, unknown_value, wrong_type};
 use crate::protocol::{ApiError, ImageSource, Message, Part, Role, Tool, ToolChoice};
 
 /// Reads `messages`. Neighbouring tool results become one user turn, as in Anthropic's dialect. Unknown fields are
@@ -16,14 +16,14 @@ pub(crate) fn decode(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> 
         let role = fields.need_string("role")?;
         let is_tool = matches!(role.as_str(), "tool" | "function");
         let mut message = match role.as_str() {
-            "system" => plain(&mut fields, Role::System, leftovers)?,
-            "developer" => plain(&mut fields, Role::Developer, leftovers)?,
-            "user" => plain(&mut fields, Role::User, leftovers)?,
+            "system" => text_turn(&mut fields, Role::System, leftovers)?,
+            "developer" => text_turn(&mut fields, Role::Developer, leftovers)?,
+            "user" => text_turn(&mut fields, Role::User, leftovers)?,
             "assistant" => assistant(&mut fields, leftovers)?,
             "tool" => tool_result(&mut fields, "tool_call_id", leftovers)?,
             // The older form, in which a result names its function.
             "function" => tool_result(&mut fields, "name", leftovers)?,
-            _ => return Err(unknown(&fields.at("role"), "system, developer, user, assistant, tool")),
+            _ => return Err(unknown_value(&fields.at("role"), "system, developer, user, assistant, tool")),
         };
         if let Some(marker) = message.parts.iter_mut().rev().find_map(marker).filter(|marker| marker.is_none()) {
             *marker = fields.take("cache_control");
@@ -48,7 +48,7 @@ fn marker(part: &mut Part) -> Option<&mut Option<Value>> {
     }
 }
 
-fn plain(fields: &mut Object, role: Role, leftovers: &mut Map<String, Value>) -> Result<Message, ApiError> {
+fn text_turn(fields: &mut Object, role: Role, leftovers: &mut Map<String, Value>) -> Result<Message, ApiError> {
     let path = fields.at("content");
     let parts = match fields.take("content") {
         Some(content) => content_parts(content, &path, leftovers)?,
@@ -65,7 +65,7 @@ fn content_parts(content: Value, path: &str, leftovers: &mut Map<String, Value>)
             let part = |(index, item)| content_part(item, format!("{path}[{index}]"), leftovers);
             items.into_iter().enumerate().map(part).collect()
         }
-        other => Err(wrong(path, "a string or an array of parts", &other)),
+        other => Err(wrong_type(path, "a string or an array of parts", &other)),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::documents::{self, Pdf};
 use super::super::ids::plain_user;
-use super::super::json::{Object, cannot_carry, missing, unknown};
+use super::super::json::{Object, cannot_carry, missing, unknown_value};
 use super::super::obstacles;
 use super::super::{Encoded, Target};
 use super::{adapt, messages, schemas};
@@ -98,7 +98,7 @@ pub(crate) fn response_format(
             wanted.leave(leftovers);
             Some(format)
         }
-        _ => return Err(unknown("response_format.type", &FORMATS.join(", "))),
+        _ => return Err(unknown_value("response_format.type", &FORMATS.join(", "))),
     };
     format.leave(leftovers);
     Ok(read)

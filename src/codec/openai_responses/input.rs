@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::super::json::{Object, missing, unknown, wrong};
+use super::super::json::{Object, missing, unknown_value, wrong_type};
 use super::super::openai_chat::messages;
 use super::namespaces::joined;
 use super::{custom, sealed};
@@ -103,7 +103,7 @@ impl Turns {
                 let known = "message, function_call, function_call_output, custom_tool_call, custom_tool_call_output, \
                              additional_tools, reasoning";
                 let told = "items of tools that a vendor runs itself mean nothing to another vendor: leave them out";
-                let mut error = unknown(&fields.at("type"), known);
+                let mut error = unknown_value(&fields.at("type"), known);
                 error.message = format!("{}; {told}", error.message);
                 return Err(error);
             }
@@ -152,7 +152,7 @@ fn message(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Me
         "assistant" => Role::Assistant,
         "system" => Role::System,
         "developer" => Role::Developer,
-        _ => return Err(unknown(&fields.at("role"), "user, assistant, system, developer")),
+        _ => return Err(unknown_value(&fields.at("role"), "user, assistant, system, developer")),
     };
     let mut parts = content(fields, "content", leftovers)?;
     if role == Role::Assistant {
@@ -170,7 +170,7 @@ fn content(fields: &mut Object, key: &str, leftovers: &mut Map<String, Value>) -
             let part = |(index, item)| part(Object::of(item, format!("{path}[{index}]"))?, leftovers);
             items.into_iter().enumerate().map(part).collect()
         }
-        Some(other) => Err(wrong(&path, "a string or an array of parts", &other)),
+        Some(other) => Err(wrong_type(&path, "a string or an array of parts", &other)),
         None => Err(missing(&path)),
     }
 }
@@ -195,7 +195,7 @@ fn part(mut fields: Object, leftovers: &mut Map<String, Value>) -> Result<Part, 
         }
         _ => {
             let known = "input_text, input_image, input_file, input_audio, output_text, refusal";
-            return Err(unknown(&fields.at("type"), known));
+            return Err(unknown_value(&fields.at("type"), known));
         }
     };
     fields.leave(leftovers);

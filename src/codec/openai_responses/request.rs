@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::super::json::{Object, is_empty, missing, unfit, unknown, wrong};
+use super::super::json::{Object, is_empty, missing, not_a_count, unknown_value, wrong_type};
 use super::super::openai_chat::{messages, request as openai};
 use super::custom;
 use super::input::Turns;
@@ -61,15 +61,18 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let (messages, items) = turns.in_order();
     lose(&mut fields, &mut leftovers);
     let mut inside = HashMap::new();
-    let mut tools: Vec<Tool> = Vec::new();
-    for (path, list) in lists {
+    let mut offered = Vec::new();
+    // The last list that offers each name.
+    let mut last = HashMap::new();
+    for (at, (path, list)) in lists.into_iter().enumerate() {
         let list = self::tools(list, &path, false, &mut inside, &mut leftovers)?;
         refuse_clash(&list, &inside, &path)?;
-        // A later list, as Codex sends with each turn, replaces tools of the same name.
-        let names: HashSet<&str> = list.iter().map(|tool| tool.name.as_str()).collect();
-        tools.retain(|tool| !names.contains(tool.name.as_str()));
-        tools.extend(list);
+        last.extend(list.iter().map(|tool| (tool.name.clone(), at)));
+        offered.extend(list.into_iter().map(|tool| (at, tool)));
     }
+    // A later list, as Codex sends with each turn, replaces tools of the same name.
+    let kept = offered.into_iter().filter(|(at, tool)| last.get(&tool.name) == Some(at));
+    let mut tools: Vec<Tool> = kept.map(|(_, tool)| tool).collect();
     // A tool of the bare name wins over one in a namespace.
     tools.iter().for_each(|tool| drop(inside.remove(&tool.name)));
     let choice = fields.take("tool_choice");
@@ -96,7 +99,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         system_apart: false,
     };
     if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
-        return Err(unfit(key));
+        return Err(not_a_count(key));
     }
     request.extensions = fields.rest();
     request.extensions.extend(verbosity.map(|verbosity| ("verbosity".to_owned(), verbosity)));
@@ -132,7 +135,7 @@ fn turns(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Turn
                 turns.item(index, Object::of(item, format!("input[{index}]"))?, leftovers)?;
             }
         }
-        Some(other) => return Err(wrong("input", "a string or an array of items", &other)),
+        Some(other) => return Err(wrong_type("input", "a string or an array of items", &other)),
         None => return Err(missing("input")),
     }
     if turns.messages.len() == instructions {
@@ -238,7 +241,7 @@ fn tool_choice(
         }
         _ => messages::decode_choice(value),
     };
-    choice.ok_or_else(|| unknown("tool_choice", "auto, none, required, a function, allowed_tools"))
+    choice.ok_or_else(|| unknown_value("tool_choice", "auto, none, required, a function, allowed_tools"))
 }
 
 /// The name in other dialects of a chosen function; its namespace may be given or not.
@@ -268,7 +271,7 @@ fn text(
                 }
                 Some(openai::json_schema(&mut format)?)
             }
-            _ => return Err(unknown(&format.at("type"), "text, json_object, json_schema")),
+            _ => return Err(unknown_value(&format.at("type"), "text, json_object, json_schema")),
         };
         format.leave(leftovers);
     }

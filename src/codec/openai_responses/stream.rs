@@ -82,9 +82,9 @@ impl Encoder {
         }
         match event {
             StreamEvent::Start { .. } => self.start(out),
-            StreamEvent::Text(text) => self.say_text(text, out),
-            StreamEvent::Refusal(text) => self.refuse(text, out),
-            StreamEvent::Thinking(text) => self.think(text, out),
+            StreamEvent::Text(text) => self.write_text(text, out),
+            StreamEvent::Refusal(text) => self.write_refusal(text, out),
+            StreamEvent::Thinking(text) => self.write_reasoning(text, out),
             StreamEvent::ThinkingSignature(signature) => {
                 self.end_signed(out);
                 self.enter_thought(out);
@@ -95,7 +95,7 @@ impl Encoder {
             StreamEvent::RedactedThinking(data) => {
                 self.add(Item::Thought(Part::RedactedThinking { data: data.clone() }), out);
             }
-            StreamEvent::ToolCall(call) => self.call(call, out),
+            StreamEvent::ToolCall(call) => self.write_call(call, out),
             StreamEvent::Usage(counts) => self.usage.absorb(counts),
             StreamEvent::Finish { reason, .. } => {
                 let stage = Stage::ended(*reason, self.refuses);
@@ -112,7 +112,7 @@ impl Encoder {
         }
         for name in ["response.created", "response.in_progress"] {
             let begun = object(&self.meta, &Stage::Begun, Vec::new(), None);
-            self.say(name, Value::from_iter([("response", begun)]), out);
+            self.emit(name, Value::from_iter([("response", begun)]), out);
         }
     }
 
@@ -121,28 +121,28 @@ impl Encoder {
         self.start(out);
         let items = std::mem::take(&mut self.items);
         let answer = object(&self.meta, stage, items, Some(&self.usage));
-        self.say(&format!("response.{}", stage.status()), Value::from_iter([("response", answer)]), out);
+        self.emit(&format!("response.{}", stage.status()), Value::from_iter([("response", answer)]), out);
     }
 
-    fn say_text(&mut self, text: &str, out: &mut BytesMut) {
+    fn write_text(&mut self, text: &str, out: &mut BytesMut) {
         self.enter_part(&Part::text(""), out);
         if let Some(Part::Text { text: said, .. }) = self.part_mut() {
             said.push_str(text);
         }
         let delta = json!({ "content_index": self.part_index(), "delta": text, "logprobs": [] });
-        self.say_of_open("response.output_text.delta", delta, out);
+        self.emit_about_open("response.output_text.delta", delta, out);
     }
 
-    fn refuse(&mut self, text: &str, out: &mut BytesMut) {
+    fn write_refusal(&mut self, text: &str, out: &mut BytesMut) {
         self.enter_part(&Part::Refusal { text: String::new() }, out);
         if let Some(Part::Refusal { text: said }) = self.part_mut() {
             said.push_str(text);
         }
         let delta = json!({ "content_index": self.part_index(), "delta": text });
-        self.say_of_open("response.refusal.delta", delta, out);
+        self.emit_about_open("response.refusal.delta", delta, out);
     }
 
-    fn think(&mut self, text: &str, out: &mut BytesMut) {
+    fn write_reasoning(&mut self, text: &str, out: &mut BytesMut) {
         self.end_signed(out);
         self.enter_thought(out);
         let Some(Item::Thought(Part::Thinking { text: thought, .. })) = self.open_mut() else { return };
@@ -150,27 +150,27 @@ impl Encoder {
         thought.push_str(text);
         if first {
             let part = json!({ "summary_index": 0, "part": summary_part(String::new()) });
-            self.say_of_open("response.reasoning_summary_part.added", part, out);
+            self.emit_about_open("response.reasoning_summary_part.added", part, out);
         }
         let delta = json!({ "summary_index": 0, "delta": text });
-        self.say_of_open("response.reasoning_summary_text.delta", delta, out);
+        self.emit_about_open("response.reasoning_summary_text.delta", delta, out);
     }
 
-    fn call(&mut self, call: &ToolCallDelta, out: &mut BytesMut) {
+    fn write_call(&mut self, call: &ToolCallDelta, out: &mut BytesMut) {
         if let Some((id, name)) = &call.start {
             self.add(Item::call(id, name, &self.namespaces), out);
         }
         if let Some(item) = self.open_mut() {
             item.add_arguments(&call.arguments);
-            self.say_arguments(&call.arguments, out);
+            self.write_arguments(&call.arguments, out);
         }
     }
 
     /// Writes a piece of a call's arguments. A custom tool's text is known only once they are whole.
-    fn say_arguments(&mut self, text: &str, out: &mut BytesMut) {
+    fn write_arguments(&mut self, text: &str, out: &mut BytesMut) {
         let is_custom = matches!(self.open(), Some(Item::Call { tool, .. }) if tool.is_custom);
         if !text.is_empty() && !is_custom {
-            self.say_of_open("response.function_call_arguments.delta", json!({ "delta": text }), out);
+            self.emit_about_open("response.function_call_arguments.delta", json!({ "delta": text }), out);
         }
     }
 
@@ -210,7 +210,7 @@ impl Encoder {
         }
         self.weight += FRAME_BYTES;
         let part = json!({ "content_index": self.part_index(), "part": content(empty.clone()) });
-        self.say_of_open("response.content_part.added", part, out);
+        self.emit_about_open("response.content_part.added", part, out);
     }
 
     fn part_mut(&mut self) -> Option<&mut Part> {
@@ -238,7 +238,7 @@ impl Encoder {
         let added = item.clone().value(item.id(&self.meta.id, index), IN_PROGRESS);
         self.items.push(item);
         let added = Value::from_iter([("output_index", index.into()), ("item", added)]);
-        self.say("response.output_item.added", added, out);
+        self.emit("response.output_item.added", added, out);
     }
 
     /// Closes the open item, at the end of the answer or before another item.
@@ -249,8 +249,8 @@ impl Encoder {
             Item::Thought(Part::Thinking { text, .. }) if !text.is_empty() => {
                 let done = Value::from_iter([("summary_index", Value::from(0)), ("text", text.as_str().into())]);
                 let part = Value::from_iter([("summary_index", 0.into()), ("part", summary_part(text.clone()))]);
-                self.say_of_open("response.reasoning_summary_text.done", done, out);
-                self.say_of_open("response.reasoning_summary_part.done", part, out);
+                self.emit_about_open("response.reasoning_summary_text.done", done, out);
+                self.emit_about_open("response.reasoning_summary_part.done", part, out);
             }
             Item::Thought(_) => {}
             Item::Message(_) => self.close_part(out),
@@ -259,18 +259,18 @@ impl Encoder {
                 let done = Value::from_iter([("input", Value::from(input.as_str()))]);
                 if !input.is_empty() {
                     let delta = Value::from_iter([("delta", Value::from(input))]);
-                    self.say_of_open("response.custom_tool_call_input.delta", delta, out);
+                    self.emit_about_open("response.custom_tool_call_input.delta", delta, out);
                 }
-                self.say_of_open("response.custom_tool_call_input.done", done, out);
+                self.emit_about_open("response.custom_tool_call_input.done", done, out);
             }
             Item::Call { tool, arguments, .. } => {
                 let unsaid = arguments.is_empty() && status == COMPLETED;
                 let whole = if unsaid { "{}" } else { arguments };
                 let done = Value::from_iter([("name", tool.name.as_str().into()), ("arguments", Value::from(whole))]);
                 if unsaid {
-                    self.say_arguments("{}", out);
+                    self.write_arguments("{}", out);
                 }
-                self.say_of_open("response.function_call_arguments.done", done, out);
+                self.emit_about_open("response.function_call_arguments.done", done, out);
             }
         }
         let Some(item) = self.open().cloned() else { return };
@@ -278,7 +278,7 @@ impl Encoder {
         let index = self.items.len() - 1;
         let id = item.id(&self.meta.id, index);
         let done = Value::from_iter([("output_index", index.into()), ("item", item.value(id, status))]);
-        self.say("response.output_item.done", done, out);
+        self.emit("response.output_item.done", done, out);
     }
 
     /// Closes the open part.
@@ -298,21 +298,21 @@ impl Encoder {
             }
             _ => return,
         };
-        self.say_of_open(name, done, out);
+        self.emit_about_open(name, done, out);
         let whole = Value::from_iter([("content_index", index.into()), ("part", content(part))]);
-        self.say_of_open("response.content_part.done", whole, out);
+        self.emit_about_open("response.content_part.done", whole, out);
     }
 
     /// Writes an event about the open item.
-    fn say_of_open(&mut self, name: &str, fields: Value, out: &mut BytesMut) {
+    fn emit_about_open(&mut self, name: &str, fields: Value, out: &mut BytesMut) {
         let Some(item) = self.open() else { return };
         let index = self.items.len() - 1;
         let mut data = json!({ "item_id": item.id(&self.meta.id, index), "output_index": index });
         extend(&mut data, fields);
-        self.say(name, data, out);
+        self.emit(name, data, out);
     }
 
-    fn say(&mut self, name: &str, fields: Value, out: &mut BytesMut) {
+    fn emit(&mut self, name: &str, fields: Value, out: &mut BytesMut) {
         let mut data = json!({ "type": name, "sequence_number": self.next });
         extend(&mut data, fields);
         self.next += 1;

@@ -29,8 +29,8 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer, headers: He
     let now = Instant::now();
     let mut deployments = Vec::new();
     for model in live.catalog.models() {
-        for place in model.deployments.iter().filter(|place| place.provider.unusable.is_none()) {
-            let status = place.status(now);
+        for deployment in model.deployments.iter().filter(|deployment| deployment.provider.unusable.is_none()) {
+            let status = deployment.status(now);
             let breaker = match status.breaker {
                 BreakerState::Closed => 0,
                 BreakerState::HalfOpen => 1,
@@ -38,7 +38,7 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer, headers: He
             };
             deployments.push(DeploymentFigures {
                 model: model.name.as_str(),
-                deployment: &place.name,
+                deployment: &deployment.name,
                 breaker,
                 in_flight: status.in_flight as i64,
             });

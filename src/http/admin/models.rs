@@ -75,7 +75,7 @@ fn view(gateway: &Gateway, model: &Model, now: Instant) -> View {
         price: model.settings.price,
         discovered: model.discovered,
         overridden: gateway.live().config.overrides.of(model.name.as_str()).cloned().unwrap_or_default(),
-        deployments: model.deployments.iter().map(|place| place.status(now)).collect(),
+        deployments: model.deployments.iter().map(|deployment| deployment.status(now)).collect(),
     }
 }
 
@@ -178,32 +178,33 @@ pub async fn drain(
     sent: Body,
 ) -> Result<Json<View>, Rejection> {
     let run = async {
-        let (model, which, places) = choose(&gateway, &name, sent).await?;
-        to_the_end(async move { drain_places(&gateway, &caller, &model, which.drained, &places).await }).await
+        let (model, which, deployments) = choose(&gateway, &name, sent).await?;
+        to_the_end(async move { drain_deployments(&gateway, &caller, &model, which.drained, &deployments).await })
+            .await
     };
     run.await.map(Json).map_err(Rejection::native)
 }
 
-async fn drain_places(
+async fn drain_deployments(
     gateway: &Arc<Gateway>,
     caller: &Caller,
     model: &Model,
     drained: bool,
-    places: &[Arc<Deployment>],
+    deployments: &[Arc<Deployment>],
 ) -> Result<View, ApiError> {
     let name = model.name.as_str();
     gateway
         .override_model(name, |known| {
-            for place in places {
+            for deployment in deployments {
                 if drained {
-                    known.drained.insert(place.name.clone());
+                    known.drained.insert(deployment.name.clone());
                 } else {
-                    known.drained.remove(&place.name);
+                    known.drained.remove(&deployment.name);
                 }
             }
         })
         .await?;
-    let names: Vec<&str> = places.iter().map(|place| place.name.as_str()).collect();
+    let names: Vec<&str> = deployments.iter().map(|deployment| deployment.name.as_str()).collect();
     let detail = json!({ "deployments": names, "drained": drained });
     gateway.note(Act::of(caller, "deployment.drain", name, detail)).await;
     Ok(view(gateway, &*find(gateway, name)?, Instant::now()))
@@ -217,12 +218,12 @@ pub async fn reset(
     sent: Body,
 ) -> Result<Json<View>, Rejection> {
     let run = async {
-        let (model, _, places) = choose(&gateway, &name, sent).await?;
-        let before: Vec<Status> = places.iter().map(|place| place.status(Instant::now())).collect();
+        let (model, _, deployments) = choose(&gateway, &name, sent).await?;
+        let before: Vec<Status> = deployments.iter().map(|deployment| deployment.status(Instant::now())).collect();
         let before: Vec<_> = before.iter().map(|status| (&status.name, status.breaker.as_str())).collect();
         let act = Act::of(&caller, "breaker.reset", model.name.as_str(), json!({ "before": before }));
         to_the_end(async move {
-            places.iter().for_each(|place| place.reset());
+            deployments.iter().for_each(|deployment| deployment.reset());
             gateway.note(act).await;
             Ok(view(&gateway, &model, Instant::now()))
         })
@@ -291,12 +292,13 @@ async fn choose(
     let bytes = body::read(sent, &gateway.live().config.limits).await?;
     let which: Which = if bytes.is_empty() { Which { deployment: None, drained: true } } else { body::json(&bytes)? };
     let model = find(gateway, name)?;
-    let wanted = |place: &&Arc<Deployment>| which.deployment.as_ref().is_none_or(|wanted| *wanted == place.name);
-    let places: Vec<Arc<Deployment>> = model.deployments.iter().filter(wanted).cloned().collect();
-    if places.is_empty() {
+    let wanted =
+        |deployment: &&Arc<Deployment>| which.deployment.as_ref().is_none_or(|wanted| *wanted == deployment.name);
+    let deployments: Vec<Arc<Deployment>> = model.deployments.iter().filter(wanted).cloned().collect();
+    if deployments.is_empty() {
         return Err(ApiError::invalid(format!("`{name}` has no such deployment")).at("deployment"));
     }
-    Ok((model, which, places))
+    Ok((model, which, deployments))
 }
 
 fn find(gateway: &Gateway, name: &str) -> Result<Arc<Model>, ApiError> {

@@ -41,8 +41,8 @@ pub async fn count(
         if live.catalog.find(&request.model).is_some() {
             live.allow(token, &request.model)?;
         }
-        if let Some(place) = vendor(&live, &request, &bytes, token, &headers)
-            && let Some(answer) = ask(&gateway, &live, &place, &bytes, &headers).await
+        if let Some(deployment) = vendor(&live, &request, &bytes, token, &headers)
+            && let Some(answer) = ask(&gateway, &live, &deployment, &bytes, &headers).await
         {
             return Ok(reply(answer, "vendor"));
         }
@@ -75,25 +75,25 @@ fn vendor(
     if pinned_elsewhere || verdict.forbid.contains_key(name) {
         return None;
     }
-    let counts = |place: &Deployment| place.provider.dialect == Dialect::Anthropic;
+    let counts = |deployment: &Deployment| deployment.provider.dialect == Dialect::Anthropic;
     pick(model, &[], &counts, Instant::now(), &mut rand::random::<f64>)
 }
 
 async fn ask(
     gateway: &Gateway,
     live: &LiveConfig,
-    place: &Deployment,
+    deployment: &Deployment,
     bytes: &[u8],
     headers: &HeaderMap,
 ) -> Option<Bytes> {
-    let target = Target::new(Dialect::Anthropic, &place.provider.quirks, &place.upstream);
+    let target = Target::new(Dialect::Anthropic, &deployment.provider.quirks, &deployment.upstream);
     let body = codec::passthrough_request(&target, bytes, false).ok()?;
     let beta = HeaderName::from_static("anthropic-beta");
     let headers = headers.get_all(&beta).iter().map(|value| (beta.clone(), value.clone())).collect();
     let patience = Duration::from_millis(live.config.dispatch.first_byte_timeout_ms.min(10_000));
     let deadline = tokio::time::Instant::now() + patience;
     let call = Call { endpoint: Endpoint::CountTokens, body: Some(body), headers };
-    let answer = gateway.dispatcher.client().send(&place.provider, call, deadline).await.ok()?;
+    let answer = gateway.dispatcher.client().send(&deployment.provider, call, deadline).await.ok()?;
     if !answer.is_success() {
         return None;
     }

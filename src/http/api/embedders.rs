@@ -282,9 +282,10 @@ fn is_among(deployments: &[Arc<Deployment>], deployment: &Deployment) -> bool {
     deployments.iter().any(|other| other.name == deployment.name)
 }
 
-/// Why none of these places of a model can be asked now, and when one can.
-fn unready(model: &Model, places: &[Arc<Deployment>], now: Instant) -> ApiError {
-    let available_in = places.iter().filter_map(|place| place.available_in(now)).min_by_key(|(wait, _)| *wait);
+/// The error where none of these deployments can be called now, with the time when one can.
+fn unready(model: &Model, deployments: &[Arc<Deployment>], now: Instant) -> ApiError {
+    let available_in =
+        deployments.iter().filter_map(|deployment| deployment.available_in(now)).min_by_key(|(wait, _)| *wait);
     let message = match (model.availability(now), available_in) {
         (Availability::Unavailable(why), _) => format!("{}: {why}", model.name),
         (Availability::Available, Some((_, why))) => format!("{}: {}", model.name, why.as_str()),

@@ -29,10 +29,11 @@ pub fn report(gateway: &Gateway) -> Value {
         .catalog
         .providers()
         .map(|provider| {
-            let places = live.catalog.models().flat_map(|model| &model.deployments);
-            let mut places = places.filter(|place| place.provider.name == provider.name).peekable();
-            let none = places.peek().is_none();
-            let sick = places.filter(|place| place.check(now).is_err()).count();
+            let deployments = live.catalog.models().flat_map(|model| &model.deployments);
+            let mut deployments =
+                deployments.filter(|deployment| deployment.provider.name == provider.name).peekable();
+            let none = deployments.peek().is_none();
+            let sick = deployments.filter(|deployment| deployment.check(now).is_err()).count();
             let status = match &provider.unusable {
                 Some(reason) => reason.clone(),
                 None if none => "serves no model".into(),

@@ -63,8 +63,8 @@ fn listed(live: &LiveConfig, name: &str, anthropic: bool) -> Value {
     if anthropic {
         return json!({ "type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z" });
     }
-    let place = live.catalog.find(name).and_then(|model| model.deployments.first());
-    let owner = place.map_or("pointsman", |place| place.provider.name.as_str());
+    let deployment = live.catalog.find(name).and_then(|model| model.deployments.first());
+    let owner = deployment.map_or("pointsman", |deployment| deployment.provider.name.as_str());
     json!({ "id": name, "object": "model", "created": 0, "owned_by": owner })
 }
 
@@ -90,7 +90,7 @@ fn entry(model: &Model, live: &LiveConfig, now: Instant) -> Value {
     };
     let aliases = live.catalog.aliases().iter().filter(|(_, target)| **target == model.name);
     let aliases: Vec<&str> = aliases.map(|(alias, _)| alias.as_str()).collect();
-    let providers: Vec<&str> = model.deployments.iter().map(|place| place.provider.name.as_str()).collect();
+    let providers: Vec<&str> = model.deployments.iter().map(|deployment| deployment.provider.name.as_str()).collect();
     json!({
         "name": model.name,
         "status": status,
