@@ -305,12 +305,12 @@ mod tests {
         let lengths = Lengths::of(lengths.kept());
         for expected in [by("one", 190.0), free(400.0)] {
             let told = lengths.expect(&model, &expected);
-            assert!((185.0..200.0).contains(&told), "{told} by {expected:?}");
+            assert!((185.0..205.0).contains(&told), "{told} by {expected:?}");
         }
         // Another head says half of it, and the first is forgotten.
         (0..200).for_each(|_| lengths.observe(&model, &by("other", 95.0), 190, false));
         let told = ["other", "one", ""].map(|space| lengths.expect(&model, &by(space, 100.0)).round());
-        assert!((195.0..=200.0).contains(&told[0]) && told[1] == 100.0 && told[2] < 50.0, "{told:?}");
+        assert!((195.0..=200.0).contains(&told[0]) && told[1] == 100.0 && told[2] < 55.0, "{told:?}");
         assert_eq!(lengths.kept().0.len(), 2);
     }
 }

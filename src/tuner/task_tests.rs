@@ -485,13 +485,14 @@ fn a_start_before_the_clock_is_set_ends_no_hold_and_teaches_nothing_twice() {
     let mut worker = worker(&store);
     happen(&store, now_ms() - 60_000, 60, |_| judged(true));
     assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+    happen(&store, now_ms() - 30_000, 7, |_| judged(true));
     worker.execute(Command::Rollback, "me", now_ms()).unwrap();
     let told = |worker: &Worker| {
         let status = worker.shared.status();
         (status.live, status.learned_from, status.hold_until_ms)
     };
     let taken_back = told(&worker);
-    assert_eq!((taken_back.0, taken_back.1), (1, 0));
+    assert_eq!((taken_back.0, taken_back.1), (1, 60));
     let mut worker = self::worker(&store);
     let year_ms = 365 * 86_400_000;
     for job in [Job::Watch, Job::Retune] {
