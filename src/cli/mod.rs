@@ -185,7 +185,7 @@ mod tests {
     fn manuals_are_shown() {
         for (command, phrase) in [
             ("export", "not running"),
-            ("import", "what is there already stays"),
+            ("import", "entries that are there already stay"),
             ("replay", "Regret is what the best single model"),
         ] {
             let mut cli = Cli::command();

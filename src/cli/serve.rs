@@ -193,6 +193,6 @@ mod tests {
     fn who_waits_for_a_server_s_list_is_not_told_to_set_a_key() {
         assert!(advice(["ollama"].into_iter()).contains("OPENAI_API_KEY"));
         let told = advice(["acme", "ollama", "home"].into_iter());
-        assert_eq!(told, "More may come from those that are asked for their models: acme, home.");
+        assert_eq!(told, "Models may still come from the servers that are asked for them: acme, home.");
     }
 }
