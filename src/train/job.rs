@@ -10,7 +10,8 @@ use super::error::JobError;
 use super::evaluate::{Evaluation, Judged, Router, baselines, judge, neighbours};
 use super::features::{FeatureError, states};
 use super::finetune::{FinetuneError, Tuned, finetune};
-use super::fit::{Labelled, Material, Origin, Progress, Stage, Stopped, fit};
+use super::fit::{Fitted, HeldOut, Labelled, Material, Origin, Progress, Stage, Stopped, fit};
+use super::in_force::{self, AgainstInForce, Measured};
 use super::known::{Known, anyone};
 use super::parallel::in_parallel;
 use super::recipe::HeadRecipe;
@@ -32,6 +33,8 @@ pub struct Job<'a> {
     pub out: &'a Path,
     /// The folder that prompts' states are kept in between runs.
     pub cache: &'a Path,
+    /// The head in force, as `classifier.head` names it: the new one is compared with it.
+    pub in_force: &'a str,
     /// Who hears how it goes.
     pub progress: &'a dyn Progress,
 }
@@ -78,14 +81,55 @@ impl Job<'_> {
             (dataset.has(split)).then(|| evaluate_split(&head, &dataset, split, &pooled, progress)).transpose()
         };
         let (val, test) = (of(Split::Val)?, of(Split::Test)?);
+        let in_force = self.against_in_force(&head, &fitted.held_out, &dataset, &pooled, model)?;
         let (file, page) = (self.place("head.safetensors")?, self.place("report.html")?);
         put(&file, &bytes)?;
         let mut said = dataset.notes.clone();
         said.extend(notes::stand_ins_not_measured(head.description()));
-        let trained = Trained { head, notes: said, compared: fitted.compared, val, test, file, report: page };
+        let Fitted { compared, curve, .. } = fitted;
+        let trained = Trained { head, notes: said, compared, curve, in_force, val, test, file, report: page };
         put(&trained.report, report::training(recipe, &trained).as_bytes())?;
         put(&self.place("report.json")?, report::training_json(recipe, &trained).as_bytes())?;
         Ok(trained)
+    }
+
+    /// Compares `head` with the head in force, on the halves of val that calibrations of `held_out` were not fitted to.
+    fn against_in_force(
+        &self,
+        head: &Head,
+        held_out: &[HeldOut; 2],
+        dataset: &Dataset,
+        pooled: &Matrix,
+        model: &Model,
+    ) -> Result<AgainstInForce, JobError> {
+        let name = self.in_force;
+        let old = match model.load_head(name) {
+            Ok(Some(old)) => old,
+            Ok(None) if name == "none" => return Ok(AgainstInForce::not_compared(name, "there is none")),
+            Ok(None) => return Ok(AgainstInForce::not_compared(name, "it is for another encoder")),
+            Err(error) => return Ok(AgainstInForce::not_compared(name, &error.to_string())),
+        };
+        let abilities = |head: &Head| (0..dataset.arms.len()).map(|arm| Known::of(head, dataset, arm)).collect();
+        let (new_abilities, old_abilities): (Vec<Known>, Vec<Known>) = (abilities(head), abilities(&old));
+        let rows: Vec<usize> = held_out.iter().flat_map(|half| &half.rows).copied().collect();
+        if let Some(why) = in_force::unmeasured(dataset, &rows, &old_abilities) {
+            return Ok(AgainstInForce::not_compared(name, &why));
+        }
+        let seed = head.description().seed;
+        let judged = |rows| Judged { dataset, split: Split::Val, rows, seed };
+        let predicted = |head: &Head, rows| predictions(head, judged(rows), &new_abilities, pooled);
+        let mut new = Measured { as_written: predicted(head, &rows), held_out: predicted(head, &[]) };
+        for half in held_out {
+            let mut parts = head.parts().clone();
+            parts.arms.calibration = half.calibration.clone();
+            let head = Head::new(head.description().clone(), parts)?;
+            new.held_out.quality.extend(predicted(&head, &half.rows).quality);
+        }
+        let prompts: Vec<&str> = rows.iter().map(|row| &*dataset.records[*row].prompt).collect();
+        let read = read_states(model, &old.description().pooling, &prompts, self.cache, self.progress)?;
+        let pooled = scattered(&read, &rows, dataset.records.len());
+        let old = predictions(&old, judged(&rows), &old_abilities, &pooled);
+        Ok(AgainstInForce::compared(name, dataset, &rows, &new, &old, seed))
     }
 
     /// A file of the results.
@@ -122,10 +166,7 @@ pub fn evaluate(
     let prompts: Vec<&str> = rows.iter().map(|row| &*dataset.records[*row].prompt).collect();
     let pooling = &head.description().pooling;
     let read = read_states(model, pooling, &prompts, cache, progress)?;
-    let mut pooled = Matrix::zeros(dataset.records.len(), read.columns);
-    for (at, row) in rows.iter().enumerate() {
-        pooled.row_mut(*row).copy_from_slice(read.row(at));
-    }
+    let pooled = scattered(&read, &rows, dataset.records.len());
     let mut evaluation = evaluate_split(head, dataset, split, &pooled, progress)?;
     evaluation.notes.splice(0..0, dataset.notes.iter().cloned());
     Ok(evaluation)
@@ -142,6 +183,15 @@ fn read_states(
     let width = pooling.width(model.info().hidden);
     let mut encode = |batch: &[&str]| model.encode_batch(batch, pooling).map_err(|error| error.to_string());
     states(cache, &origin(model, pooling), width, prompts, &mut encode, progress)
+}
+
+/// States of some records, at the rows of a matrix that has one for each of `records`.
+fn scattered(read: &Matrix, rows: &[usize], records: usize) -> Matrix {
+    let mut pooled = Matrix::zeros(records, read.columns);
+    for (at, row) in rows.iter().enumerate() {
+        pooled.row_mut(*row).copy_from_slice(read.row(at));
+    }
+    pooled
 }
 
 fn rows_of(dataset: &Dataset, split: Split) -> Vec<usize> {

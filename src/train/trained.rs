@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::evaluate::Evaluation;
-use super::fit::Compared;
+use super::fit::{Compared, Epoch};
+use super::in_force::AgainstInForce;
 use crate::classifier::head::Head;
 
 /// What a job gives.
@@ -15,6 +16,10 @@ pub struct Trained {
     pub notes: Vec<String>,
     /// All that was tried.
     pub compared: Vec<Compared>,
+    /// How the trunk learned.
+    pub curve: Vec<Epoch>,
+    /// The head beside the one in force.
+    pub in_force: AgainstInForce,
     /// On val, where choices were made.
     pub val: Option<Evaluation>,
     /// On test, which nothing was chosen by.

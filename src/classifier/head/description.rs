@@ -28,8 +28,12 @@ pub const MOST_CONTEXT: usize = 32;
 pub struct Description {
     /// Version of the layout.
     pub format: u32,
-    /// A name for people, with a version.
+    /// A name for people.
     pub name: String,
+    /// The beginning of a hash of everything else in the file (see [`Head::versioned`](super::Head::versioned)): the same
+    /// data, recipe and seed give the same version. Empty in heads from before there were versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub version: String,
     /// Names encoder and projection: contexts of two spaces are never comparable.
     pub space: String,
     /// The encoder whose states it reads.

@@ -30,6 +30,8 @@ mod parts;
 
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 pub use ability::{Ability, Evidence};
 pub use attribution::Traces;
 pub use description::{
@@ -114,6 +116,18 @@ impl Head {
         parts.check(&description)?;
         let reference = parts.reference();
         Ok(Self { description, parts, reference })
+    }
+
+    /// This head with a version made from its content: the first twelve hexadecimal digits of the SHA-256 of its bytes
+    /// without a version.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::to_bytes`].
+    pub fn versioned(mut self) -> Result<Self, HeadError> {
+        self.description.version.clear();
+        self.description.version = format!("{:x}", Sha256::digest(self.to_bytes()?))[..12].to_owned();
+        Ok(self)
     }
 
     /// Reads a head's file.

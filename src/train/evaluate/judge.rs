@@ -363,7 +363,7 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// The mean of `value` over drawn prompts; those without a value do not count.
-fn weighted(counts: &[u32], value: impl Fn(usize) -> f64) -> f64 {
+pub(in crate::train) fn weighted(counts: &[u32], value: impl Fn(usize) -> f64) -> f64 {
     let (mut sum, mut total) = (0.0, 0.0);
     for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
         let value = value(at);

@@ -25,6 +25,7 @@ use crate::train::dataset::{Dataset, Split};
 use crate::train::metrics::{Bin, Interval};
 
 pub use judge::judge;
+pub(in crate::train) use judge::weighted;
 
 /// Draws of a bootstrap.
 pub const DRAWS: usize = 1_000;

@@ -38,7 +38,7 @@ pub(in crate::train) use adam::rate_at;
 use calibrate::{ALL, Allowed, Case, MEMORY, TASKS, TRUNK, TRUNK_AND_MEMORY, calibrate};
 pub use table::Table;
 pub(in crate::train) use table::{batches, moments, share};
-pub use trunk::TrunkSettings;
+pub use trunk::{Epoch, TrunkSettings};
 
 /// Share of strange prompts among val that familiarity may shrink a little.
 const NEAR_QUANTILE: f32 = 0.10;
@@ -202,6 +202,19 @@ pub struct Fitted {
     pub head: Head,
     /// All that was tried.
     pub compared: Vec<Compared>,
+    /// How the trunk learned; empty without val.
+    pub curve: Vec<Epoch>,
+    /// The halves of val, for measuring the head on prompts that it was not calibrated on.
+    pub held_out: [HeldOut; 2],
+}
+
+/// Half of val, and what the other half says of it.
+#[derive(Debug)]
+pub struct HeldOut {
+    /// Records of this half, by index into [`Dataset::records`].
+    pub rows: Vec<usize>,
+    /// The calibration of the head's opinions when fitted to the other half alone, one row for each arm.
+    pub calibration: Matrix,
 }
 
 /// What a head is fitted to.
@@ -236,7 +249,7 @@ pub fn fit(
     let mut input = table::input(dataset, pooled, settings.projected, settings.seed);
     let table = Table::new(dataset, pooled, &input);
     let means = table.means(table.rows(Split::Train), dataset.arms.len());
-    let (trunk, mut arms) = trunk::fit(&table, &means, &settings.trunk, settings.seed, progress)?;
+    let (trunk, mut arms, curve) = trunk::fit(&table, &means, &settings.trunk, settings.seed, progress)?;
     let (logistic_trunk, logistic) = trunk::fit_linear(&table, &means, &settings.trunk, settings.seed, progress)?;
     arms.plain = simple::plain(&table, &means, settings.seed);
     let latents = simple::latents(&table, &trunk);
@@ -256,6 +269,7 @@ pub fn fit(
     let (compared, allowed) =
         fitting.compare_all(&fitting.cases(&by_plain, None, None), &fitting.cases(&by_logistic, None, None), &all);
     arms.calibration = calibrate(&all, &fitting.sources(), allowed).rows(&usual);
+    let held_out = fitting.held_out(&all, allowed, &usual);
     arms.tokens = simple::tokens(&table, &latents, dataset.arms.len());
 
     let familiarity = familiarity(&near);
@@ -266,6 +280,7 @@ pub fn fit(
     let parts = Parts { input, trunk, arms, memory, kinds, z, tasks, latents };
     let description = Description {
         format: FORMAT,
+        version: String::new(),
         name: name.to_owned(),
         space: space(name, &parts),
         encoder: origin.encoder.clone(),
@@ -288,7 +303,7 @@ pub fn fit(
         trained_on: dataset.sources.clone(),
         seed: settings.seed,
     };
-    Ok(Fitted { head: Head::new(description, parts)?, compared })
+    Ok(Fitted { head: Head::new(description, parts)?.versioned()?, compared, curve, held_out })
 }
 
 /// Names a space of contexts by what makes it: the encoder and a hash of the projection's numbers.
@@ -310,6 +325,17 @@ fn familiarity(near: &[(usize, Vec<Near>)]) -> Familiarity {
     let middle = quantile(0.5).unwrap_or(0.0);
     // As far below the tenth percentile as that is below the middle, twice: there nothing of val is.
     Familiarity { near, far: (near - 2.0 * (middle - near).max(0.05)).max(-1.0), ..measure }
+}
+
+/// Half of val.
+#[derive(Default)]
+struct Half {
+    /// Records of its prompts.
+    rows: Vec<usize>,
+    /// The cases of all of them.
+    cases: Vec<Case>,
+    /// The weight of each case.
+    weights: Vec<f32>,
 }
 
 /// What a fit looks at again and again.
@@ -495,26 +521,43 @@ impl Fitting<'_> {
         (compared, best)
     }
 
-    /// Calibrates on each half of val and measures on the other.
-    fn compare(&self, name: &'static str, cases: &[Case], allowed: Allowed) -> Compared {
-        let mut halves = [Vec::new(), Vec::new()];
-        let mut from = 0;
-        let mut order: Vec<usize> = (0..self.table.rows(Split::Val).len()).collect();
-        let mut side = vec![0; order.len()];
+    /// Val cut in two at random, prompt by prompt, given the cases of all its prompts.
+    fn halves(&self, cases: &[Case]) -> [Half; 2] {
+        let val = self.table.rows(Split::Val);
+        let mut order: Vec<usize> = (0..val.len()).collect();
+        let mut side = vec![0; val.len()];
         order.shuffle(&mut StdRng::seed_from_u64(self.settings.seed));
         order.iter().enumerate().for_each(|(at, prompt)| side[*prompt] = at % 2);
-        for (at, row) in self.table.rows(Split::Val).iter().enumerate() {
-            let count = self.table.outcomes[*row].len();
-            halves[side[at]].extend(cases[from..from + count].iter().map(|case| (*case, self.table.weight(*row))));
-            from += count;
+        let mut halves = [Half::default(), Half::default()];
+        let mut rest = cases;
+        for (row, side) in val.iter().zip(side) {
+            let (own, later) = rest.split_at(self.table.outcomes[*row].len());
+            let half = &mut halves[side];
+            half.rows.push(*row);
+            half.cases.extend(own);
+            half.weights.extend(own.iter().map(|_| self.table.weight(*row)));
+            rest = later;
         }
+        halves
+    }
+
+    /// Both halves of val, each with the calibration that the other gives.
+    fn held_out(&self, cases: &[Case], allowed: Allowed, usual: &[f32]) -> [HeldOut; 2] {
+        let [one, other] = self.halves(cases);
+        let calibration = |half: &Half| calibrate(&half.cases, &self.sources(), allowed).rows(usual);
+        let (by_one, by_other) = (calibration(&one), calibration(&other));
+        [HeldOut { rows: one.rows, calibration: by_other }, HeldOut { rows: other.rows, calibration: by_one }]
+    }
+
+    /// Calibrates on each half of val and measures on the other.
+    fn compare(&self, name: &'static str, cases: &[Case], allowed: Allowed) -> Compared {
+        let halves = self.halves(cases);
         let arms = self.means.len();
         let mut by_arm: Vec<Vec<(f32, f32)>> = vec![Vec::new(); arms];
         let (mut loss, mut total) = (0.0, 0.0);
         for (fitted, measured) in [(0, 1), (1, 0)] {
-            let fitted: Vec<Case> = halves[fitted].iter().map(|(case, _)| *case).collect();
-            let calibration = calibrate(&fitted, &self.sources(), allowed);
-            for (case, weight) in &halves[measured] {
+            let calibration = calibrate(&halves[fitted].cases, &self.sources(), allowed);
+            for (case, weight) in halves[measured].cases.iter().zip(&halves[measured].weights) {
                 let p = sigmoid(calibration.log_odds(case));
                 by_arm[case.arm].push((p, case.score));
                 loss += f64::from(*weight) * log_loss(&[(p, case.score)]);
