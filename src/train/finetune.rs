@@ -1,10 +1,11 @@
 //! `pointsman train --finetune N`: the encoder's last layers learn from the training prompts before a head is fitted.
 //!
-//! 1. All prompts of train and val are tokenised, and read as the encoder is: what its states are standardised with.
-//! 2. A head alone learns on those states, so that its first errors do not tear the encoder apart.
-//! 3. Both learn together ([`crate::classifier::tune`]), the rate up over a tenth of the way and then down a cosine. After
-//!    each pass val says how it goes; the best pass is kept, and without gain for a while it stops.
-//! 4. Where no pass was better than the encoder as it was, nothing is written: a head on it is what there is.
+//! 1. All prompts of train and val are tokenised and encoded as the encoder is now; states are standardised by these.
+//! 2. A head alone learns on these states, so that its first, large errors do not change the encoder.
+//! 3. Both learn together ([`crate::classifier::tune`]), the rate up over a tenth of the way and then down a cosine.
+//!    The loss on val is measured after each pass; the best pass is kept, and tuning stops after some passes without
+//!    gain.
+//! 4. Where no pass was better than the encoder as it was, nothing is written.
 
 use std::path::Path;
 
@@ -25,14 +26,14 @@ use crate::config;
 
 /// Largest standardised statistic.
 const CLIP: f32 = 4.0;
-/// Batches whose prompts are sorted by length together, so that little is padded.
+/// Batches whose prompts are sorted by length together, so that little is padding.
 const SORTED_TOGETHER: usize = 16;
 
 /// How an encoder is tuned: the recipe's numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FinetuneSettings {
-    /// Layers tuned, counted back from the one that is read; 0 = the encoder stays as it is.
+    /// Layers tuned, counted back from the one that is read; 0 = no fine-tuning.
     pub layers: usize,
     /// Rank of the change of each product.
     pub rank: usize,
@@ -44,21 +45,21 @@ pub struct FinetuneSettings {
     pub decay: f64,
     /// Share of the head's inputs and hidden values that are left out at random.
     pub dropout: f32,
-    /// Tokens read of a prompt: its first and last half of so many. Serving may read more.
+    /// Tokens read of a prompt, half of them from each end of a longer one. Serving may read more.
     pub tokens: usize,
     /// Prompts in a step.
     pub batch: usize,
-    /// Tokens in a lot, which bounds memory: about 100 kB each and layer.
+    /// Tokens in a lot, which bounds memory: about 100 kB for each token and layer.
     pub lot: usize,
     /// Passes of the head alone.
     pub warm_up: usize,
     /// Passes of both.
     pub epochs: usize,
-    /// Passes without gain on val before it stops.
+    /// Passes without gain on val before tuning stops.
     pub patience: usize,
     /// Width of the head's hidden layer.
     pub hidden: usize,
-    /// Demands.
+    /// Demands (latent dimensions) of the head.
     pub latent: usize,
     /// Most training prompts; 0 = all.
     pub prompts: usize,
@@ -95,29 +96,29 @@ pub enum FinetuneError {
     /// It cannot be loaded, or a computation failed.
     #[error(transparent)]
     Encoder(#[from] LoadError),
-    /// One of the two splits that are needed is not there.
+    /// Train or val is empty.
     #[error("the data has no prompts in `{0}`, which fine-tuning needs")]
     Empty(Split),
-    /// Only the mean of one layer can be tuned for.
+    /// The recipe reads something other than the mean of one layer.
     #[error("fine-tuning wants a recipe that reads the mean of one layer (pooling: one layer, mean, not last)")]
     Pooling,
-    /// Asked to stop.
+    /// The work was asked to stop.
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
 
-/// What came of it.
+/// The result of fine-tuning.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Tuned {
     /// Log-loss on val after each pass; the first is the head's on the encoder as it was.
     pub val: Vec<f64>,
     /// Numbers that were learned in the encoder.
     pub learned: usize,
-    /// The file, where a pass was better than none.
+    /// The written encoder, where a pass was better than none.
     pub written: Option<Written>,
 }
 
-/// Everything known of one prompt.
+/// One prompt as the tuner takes it.
 struct Line {
     ids: Vec<u32>,
     pooled: Vec<f32>,
@@ -133,7 +134,7 @@ impl Line {
     }
 }
 
-/// Tunes the encoder in `base` for reading layer `read`, and writes it to `out` where val gained.
+/// Tunes the encoder in `base` for reading layer `read`, and writes it to `out` where the loss on val fell.
 ///
 /// # Errors
 ///
@@ -231,7 +232,7 @@ pub fn finetune(
     Ok(Tuned { val: told, learned: tuner.learned().0, written })
 }
 
-/// Log-odds of each model's mean, in which a signal counts for its share of a judgement.
+/// Log-odds of each model's mean score over the training prompts, weighted by record.
 fn levels(dataset: &Dataset, rows: &[usize]) -> Vec<f32> {
     let mut sums = vec![(0.5f64, 1.0f64); dataset.arms.len()];
     for record in rows.iter().map(|row| &dataset.records[*row]) {
@@ -244,7 +245,7 @@ fn levels(dataset: &Dataset, rows: &[usize]) -> Vec<f32> {
     sums.into_iter().map(|(sum, count)| logit((sum / count) as f32)).collect()
 }
 
-/// All prompts, read with the encoder as it is.
+/// All prompts, encoded as the encoder is now.
 fn lines(
     dataset: &Dataset,
     rows: &[usize],
@@ -279,7 +280,7 @@ fn lines(
     Ok(lines)
 }
 
-/// Standardises statistics here and states in the tuner, by the training prompts.
+/// Standardises statistics in place, and has the tuner standardise states, by the training prompts.
 fn standardise(lines: &mut [Line], trained: usize, tuner: &mut Tuner) -> Result<(), LoadError> {
     let (mean, scale) = moments(lines[..trained].iter().map(|line| line.pooled.as_slice()), tuner.width());
     tuner.standardise(&mean, &scale)?;
@@ -292,7 +293,7 @@ fn standardise(lines: &mut [Line], trained: usize, tuner: &mut Tuner) -> Result<
     Ok(())
 }
 
-/// Batches of prompts of about one length, in an order of their own.
+/// Batches of prompts of about one length, in random order.
 fn by_length(lines: &[Line], size: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lines.len()).collect();
     order.shuffle(rng);

@@ -1,7 +1,7 @@
 //! The training job from end to end: data, features, fit, measurement, artefact and report.
 //!
-//! It is resumable where it takes long: features lie on disk, and a second run finds them. Everything else is
-//! minutes, and comes out the same again, because all that is drawn is drawn from the recipe's seed.
+//! The long part can be resumed: features are cached on disk, and a second run finds them. The rest takes minutes and
+//! is reproducible, because all random numbers come from the recipe's seed.
 
 use std::path::{Path, PathBuf};
 
@@ -24,23 +24,23 @@ use crate::classifier::source::Files;
 use crate::classifier::stats::TextStats;
 use crate::config;
 
-/// A recipe, and where it is at work.
+/// A training job: its recipe, and where it reads and writes.
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
-    /// What is to be trained.
+    /// The recipe.
     pub recipe: &'a HeadRecipe,
-    /// The folder that results go to; it is made.
+    /// The folder for results; it is created.
     pub out: &'a Path,
-    /// The folder that prompts' states are kept in between runs.
+    /// The folder where prompts' states are cached between runs.
     pub cache: &'a Path,
-    /// The head in force, as `classifier.head` names it: the new one is compared with it.
+    /// The head in force, as `classifier.head` names it; the new head is compared with it.
     pub in_force: &'a str,
-    /// Who hears how it goes.
+    /// Hears how the job goes.
     pub progress: &'a dyn Progress,
 }
 
 impl Job<'_> {
-    /// Tunes the encoder in `base` by the recipe and writes `encoder.gguf`, where that made it better on val.
+    /// Tunes the encoder in `base` by the recipe, and writes `encoder.gguf` if it became better on val.
     ///
     /// # Errors
     ///
@@ -55,8 +55,8 @@ impl Job<'_> {
         Ok(finetune(&self.recipe.finetune, *read, &dataset, base, device, &file, self.progress)?)
     }
 
-    /// Trains a head and writes `head.safetensors`, `report.json` and `report.html`. `labels` are prompts with
-    /// nothing but a task's name.
+    /// Trains a head and writes `head.safetensors`, `report.json` and `report.html`. `labels` are prompts with the
+    /// label of their task.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl Job<'_> {
         let labelled = Labelled { pooled: Matrix::of(labels.len(), pooled.columns, own), prompts: labels };
         let material = Material { dataset: &dataset, pooled: &pooled, labelled: &labelled, origin: &origin };
         let fitted = fit(&recipe.name, recipe.likeness.clone(), &material, &recipe.fit, progress)?;
-        // What is measured is what was written: the file's rounding is part of the head.
+        // The head is measured as it is written: the file's rounding is part of it.
         let bytes = fitted.head.to_bytes()?;
         let head = Head::from_bytes(&bytes)?;
         let of = |split| {
@@ -132,7 +132,7 @@ impl Job<'_> {
         Ok(AgainstInForce::compared(name, dataset, &rows, &new, &old, seed))
     }
 
-    /// A file of the results.
+    /// The path of a result, in a folder that exists.
     fn place(&self, name: &str) -> Result<PathBuf, JobError> {
         let failed = |source| JobError::File { path: self.out.to_owned(), source };
         std::fs::create_dir_all(self.out).map_err(failed)?;
@@ -158,7 +158,7 @@ pub fn evaluate(
     }
     let own = rows_of(dataset, split);
     let judged = Judged { dataset, split, rows: &own, seed: head.description().seed };
-    // Weights on cost are chosen on val; of train, states are needed only of what the head's memory lacks.
+    // Weights on cost are chosen on val; of train, only the prompts that the head's memory lacks are needed.
     let mut rows = neighbours::to_remember(judged, head);
     rows.extend(own.iter().copied().chain(rows_of(dataset, Split::Val)));
     rows.sort_unstable();
@@ -172,7 +172,7 @@ pub fn evaluate(
     Ok(evaluation)
 }
 
-/// The states of `prompts`, from `cache` as far as they are there.
+/// The states of `prompts`, from `cache` or by the encoder.
 fn read_states(
     model: &Model,
     pooling: &Pooling,
@@ -198,7 +198,7 @@ fn rows_of(dataset: &Dataset, split: Split) -> Vec<usize> {
     (0..dataset.records.len()).filter(|row| dataset.records[*row].split == split).collect()
 }
 
-/// Where a model's states come from.
+/// Identity of the states that `model` and `pooling` give.
 pub fn origin(model: &Model, pooling: &Pooling) -> Origin {
     let info = model.info();
     Origin { encoder: info.fingerprint.clone(), pooling: pooling.clone(), max_tokens: info.max_tokens }

@@ -1,4 +1,4 @@
-//! A report as one HTML page that needs nothing else: tables, and charts as SVG within it.
+//! A report as one self-contained HTML page: tables, and charts as inline SVG.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use super::trained::Trained;
 use crate::chart::{Bar, Bars, Drawing, Plot, Point, STYLE, Series};
 use crate::train::metrics::Interval;
 
-/// The page's own look; charts bring theirs.
+/// Styles of the page; charts have their own.
 const PAGE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;\
 color:light-dark(#1a1a1a,#e8e8e8);background:light-dark(#fff,#16181c);color-scheme:light dark}\
 table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}\
@@ -76,7 +76,7 @@ fn push_curve(page: &mut String, curve: &[Epoch]) {
     );
 }
 
-/// The same as JSON.
+/// The report of a training job as JSON.
 pub fn training_json(recipe: &HeadRecipe, trained: &Trained) -> String {
     let report = serde_json::json!({
         "version": trained.head.description().version, "recipe": recipe, "notes": trained.notes,
@@ -148,7 +148,7 @@ fn push_source(page: &mut String, source: &SourceFigures) {
     push_details(page, source);
 }
 
-/// What the comparisons of a source rest on, where that is not what one would think.
+/// Remarks on comparisons of a source that are over fewer prompts, or with another model, than one would expect.
 pub fn remarks(source: &SourceFigures) -> Vec<String> {
     let mut remarks = Vec::new();
     let SourceFigures { prompts, compared, best_single, .. } = source;

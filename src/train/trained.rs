@@ -1,4 +1,4 @@
-//! What a training job gives: its figures, and where it wrote them. The job makes it, the report tells of it.
+//! The result of a training job, which the report shows.
 
 use std::path::PathBuf;
 
@@ -7,14 +7,14 @@ use super::fit::{Compared, Epoch};
 use super::in_force::AgainstInForce;
 use crate::classifier::head::Head;
 
-/// What a job gives.
+/// The result of a training job.
 #[derive(Debug)]
 pub struct Trained {
     /// The head.
     pub head: Head,
-    /// What was left out or supposed in reading the data.
+    /// Notes on what was left out or assumed while reading the data.
     pub notes: Vec<String>,
-    /// All that was tried.
+    /// The alternatives that were compared.
     pub compared: Vec<Compared>,
     /// How the trunk learned.
     pub curve: Vec<Epoch>,
@@ -24,8 +24,8 @@ pub struct Trained {
     pub val: Option<Evaluation>,
     /// On test, which nothing was chosen by.
     pub test: Option<Evaluation>,
-    /// The artefact, and the report beside it.
+    /// Path of the head.
     pub file: PathBuf,
-    /// The report.
+    /// Path of the report's page.
     pub report: PathBuf,
 }

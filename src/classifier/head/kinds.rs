@@ -1,9 +1,9 @@
-//! What a source's own tasks say: which of them a prompt is like, and how well each model does at those.
+//! The tasks opinion: which of a source's own tasks a prompt is like, and how well each model does at these.
 //!
-//! A benchmark's models differ from task to task more than from prompt to prompt, and there is little else that says which
-//! of the good ones is the best on a prompt: of the differences that a trunk sees between them most are noise, and whoever
-//! takes the best of many finds it. So the tasks are read from the prompt (a softmax over each source's own), and a model's
-//! expected mean over them is the third opinion on it.
+//! A benchmark's models differ more between tasks than between prompts, and there is little else that tells which of
+//! the good ones is best on a prompt: most of the differences that a trunk predicts between them are noise, which
+//! choosing the best of many selects for. So the task is predicted from the prompt (a softmax over each source's own
+//! tasks), and a model's expected mean over tasks is the third opinion on it.
 
 use super::artefact::Artefact;
 use super::matrix::{Matrix, add_scaled, logit};
@@ -13,15 +13,16 @@ use super::{Description, HeadError};
 /// The tasks of all sources.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Kinds {
-    /// Input by task, and a last row of levels; the sources' tasks side by side, in the order of the shelves.
+    /// Softmax weights, input by task, and a last row of levels; the sources' tasks side by side, in the order of the
+    /// shelves.
     pub told: Matrix,
-    /// Mean score: for each source and each of its tasks, one for each of its arms.
+    /// Mean scores: for each source and each of its tasks, one for each of its arms.
     pub means: Vec<f32>,
 }
 
 impl Kinds {
-    /// Log-odds of each arm by the tasks of its source; by its mean where the source has no tasks. `counts` says how many
-    /// tasks each of the `shelves` has, `usual` the log-odds of each arm's mean.
+    /// Log-odds of each arm by the tasks of its source, or of its mean where the source has no tasks. `counts` holds
+    /// the number of tasks of each of the `shelves`, `usual` the log-odds of each arm's mean.
     pub fn opinions(&self, counts: &[usize], shelves: &[Shelf], x: &[f32], usual: &[f32]) -> Vec<f32> {
         let mut opinions = usual.to_vec();
         let Some((weights, levels)) = self.told.values.split_at_checked(x.len() * self.told.columns) else {
@@ -68,7 +69,7 @@ impl Kinds {
         artefact.put("kinds.means", &[self.means.len()], &self.means);
     }
 
-    /// A head of before has none.
+    /// An older head has none.
     pub(super) fn take(artefact: &Artefact, description: &Description, input: usize) -> Result<Self, HeadError> {
         let columns: usize = description.kinds.iter().sum();
         if columns == 0 {
@@ -83,7 +84,7 @@ impl Kinds {
     }
 }
 
-/// Scores become shares of one.
+/// Softmax, in place.
 pub fn softmax(scores: &mut [f32]) {
     let largest = scores.iter().copied().fold(f32::MIN, f32::max);
     scores.iter_mut().for_each(|score| *score = (*score - largest).exp());

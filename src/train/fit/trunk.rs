@@ -22,11 +22,11 @@ pub struct TrunkSettings {
     pub members: usize,
     /// Hidden width of each.
     pub hidden: usize,
-    /// Demands of each.
+    /// Demands (latent dimensions) of each.
     pub latent: usize,
     /// Passes over the training prompts.
     pub epochs: usize,
-    /// Passes without gain on val before it stops.
+    /// Passes without gain on val before the fit stops.
     pub patience: usize,
     /// Prompts in a batch.
     pub batch: usize,
@@ -87,7 +87,7 @@ struct Gradient {
     level: Vec<f32>,
 }
 
-/// What one prompt's way through the trunk left behind for the way back.
+/// Intermediate values of one prompt's forward pass, for the backward pass.
 #[derive(Default)]
 struct Trace {
     x: Vec<f32>,
@@ -154,7 +154,7 @@ impl Member {
         dot(self.ability.row(arm), demands) + difficulty + self.level[arm]
     }
 
-    /// Adds a prompt's gradient.
+    /// Adds a prompt's gradient to `gradient`. With `fixed`, abilities and difficulty are constants.
     fn learn(&self, table: &Table, row: usize, share: f32, trace: &Trace, gradient: &mut Gradient, fixed: bool) {
         let weight = table.weight(row) * share;
         let mut by_latent = vec![0.0; trace.latent.len()];
@@ -252,7 +252,7 @@ fn fit_member(
             level.step(&mut member.level, &mut gradient.level, rate);
             step += 1;
         }
-        // Without val there is nothing to stop by: the last epoch is taken.
+        // Without val there is no early stopping: each epoch counts as a gain, and the last is taken.
         let loss = if val.is_empty() { -(epoch as f64) } else { member.loss(table, val) };
         report(epoch, loss)?;
         if patience.gains(loss) {

@@ -1,10 +1,10 @@
-//! Many runs summed up.
+//! Summary of many runs.
 
 use serde::Serialize;
 
 use super::play::Trace;
 
-/// A mean over runs with its 95 % interval (Student's t over runs); one run has none, and its ends are no numbers.
+/// A mean over runs with its 95 % interval (Student's t over runs). With one run there is none, and both ends are NaN.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
     /// Mean over runs.
@@ -16,7 +16,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of these runs' values.
+    /// Mean and interval of the runs' values.
     pub fn of(values: &[f64]) -> Self {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n.max(1.0);
@@ -52,14 +52,14 @@ fn t_975(freedom: usize) -> f64 {
 /// One player over all runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Line {
-    /// Who played.
+    /// Name of the player.
     pub player: String,
     /// Mean reward per request.
     pub reward: Spread,
     /// The same over the prompts that the best single model was run on; absent where it was run on all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compared_reward: Option<Spread>,
-    /// Mean cost, US dollars, of the answers whose cost is known; absent = of none.
+    /// Mean cost in US dollars of the answers whose cost is known; absent where there are none.
     pub cost_usd: Option<Spread>,
     /// Share of the answers whose cost is known.
     pub cost_known: f64,
@@ -68,7 +68,7 @@ pub struct Line {
     /// Spending over the budget, as a share; absent without a budget.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_error: Option<Spread>,
-    /// For each happening: its name, median ratings until it was followed, and the share of runs that followed it.
+    /// For each event: its name, median ratings until it was followed, and the share of runs that followed it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub followed: Vec<(String, Option<usize>, f64)>,
     /// Regret up to equally spaced requests.
@@ -86,7 +86,7 @@ pub struct Report {
     pub models: usize,
     /// Runs of each player.
     pub runs: usize,
-    /// What has to be said beside the figures.
+    /// Notes to be read with the figures.
     pub notes: Vec<String>,
     /// One line for each player.
     pub lines: Vec<Line>,
