@@ -25,11 +25,6 @@ impl Patience {
         better
     }
 
-    /// The lowest loss so far.
-    pub(super) fn best(&self) -> f64 {
-        self.best
-    }
-
     /// Whether the fit should stop.
     pub(super) fn is_over(&self) -> bool {
         self.since >= self.most
@@ -45,7 +40,7 @@ mod tests {
         let mut patience = Patience::new(1.0, 2);
         let passes = [0.9, 0.95, 0.8, 0.8, 0.9].map(|loss| (patience.gains(loss), patience.is_over()));
         assert_eq!(passes, [(true, false), (false, false), (true, false), (false, false), (false, true)]);
-        assert_eq!(patience.best(), 0.8);
+        assert_eq!(patience.best, 0.8);
         let mut none = Patience::new(1.0, 0);
         assert!(!none.gains(f64::NAN) && none.is_over(), "nought is one");
     }
