@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::load::ConfigArgs;
 use crate::classifier::encoder::Pooling;
-use crate::classifier::source::{Artifact, Files, Manifest, Progress, Source};
+use crate::classifier::source::{Artifact, DownloadProgress, Files, Manifest, Source};
 use crate::classifier::{Model, cut::file_sha256, source::builtin_bytes};
 use crate::config;
 
@@ -239,7 +239,7 @@ struct Bar {
     bar: Option<ProgressBar>,
 }
 
-impl Progress for Bar {
+impl DownloadProgress for Bar {
     fn begin(&mut self, file: &str, total: u64) {
         // The hub's client says it once per try.
         if self.file != file {

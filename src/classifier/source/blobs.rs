@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::client::{Client, Described};
-use super::{Progress, SourceError};
+use super::{DownloadProgress, SourceError};
 
 /// Bytes read at once.
 const PIECE: usize = 64 << 10;
@@ -38,7 +38,7 @@ pub(super) struct Blob<'a> {
 
 impl Blob<'_> {
     /// Downloads the file, or waits for another download of it.
-    pub(super) fn bring(&self, progress: &mut dyn Progress) -> Result<(), SourceError> {
+    pub(super) fn bring(&self, progress: &mut dyn DownloadProgress) -> Result<(), SourceError> {
         std::fs::create_dir_all(&self.folder).map_err(|error| disk(&self.folder, &error))?;
         let (blob, part) = (self.path(""), self.path(".part"));
         let _lock = self.lock(&part)?;
@@ -108,7 +108,7 @@ impl Blob<'_> {
     }
 
     /// Adds what is missing to `part`.
-    fn grow(&self, part: &Path, progress: &mut dyn Progress) -> Result<(), SourceError> {
+    fn grow(&self, part: &Path, progress: &mut dyn DownloadProgress) -> Result<(), SourceError> {
         let told = |error: Error| disk(part, &error);
         let mut file = OpenOptions::new().create(true).append(true).open(part).map_err(told)?;
         let mut have = file.metadata().map_err(told)?.len();

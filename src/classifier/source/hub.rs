@@ -16,7 +16,7 @@ use secrecy::SecretString;
 
 use super::blobs::{Blob, disk};
 use super::client::Client;
-use super::{Files, Progress, SourceError};
+use super::{DownloadProgress, Files, SourceError};
 use crate::config;
 
 /// First pause before another try; it doubles up to [`LONGEST_PAUSE`].
@@ -61,7 +61,7 @@ impl<'a> Remote<'a> {
     }
 
     /// Asks the hub and downloads what is missing.
-    pub(super) fn download(&self, progress: &mut dyn Progress) -> Result<Files, SourceError> {
+    pub(super) fn download(&self, progress: &mut dyn DownloadProgress) -> Result<Files, SourceError> {
         if self.settings.offline {
             return Err(SourceError::Offline(self.repository.into()));
         }
@@ -90,7 +90,7 @@ impl<'a> Remote<'a> {
         client: &Client<'_>,
         name: &str,
         commit: &str,
-        progress: &mut dyn Progress,
+        progress: &mut dyn DownloadProgress,
     ) -> Result<PathBuf, SourceError> {
         let there = self.cache.repo(self.repo()).pointer_path(commit).join(name);
         if there.is_file() {

@@ -150,7 +150,7 @@ impl SourceError {
 }
 
 /// Hears how a download goes.
-pub trait Progress {
+pub trait DownloadProgress {
     /// A file begins; `total` bytes, of which some may be there from an earlier try.
     fn begin(&mut self, _file: &str, _total: u64) {}
     /// Some more bytes have arrived.
@@ -159,7 +159,7 @@ pub trait Progress {
     fn end(&mut self) {}
 }
 
-impl Progress for () {}
+impl DownloadProgress for () {}
 
 impl FromStr for Source {
     type Err = SourceError;
@@ -196,7 +196,7 @@ impl Source {
     /// # Errors
     ///
     /// See [`SourceError`].
-    pub fn fetch(&self, hub: &config::Hub, progress: &mut dyn Progress) -> Result<Files, SourceError> {
+    pub fn fetch(&self, hub: &config::Hub, progress: &mut dyn DownloadProgress) -> Result<Files, SourceError> {
         match self.here(hub)? {
             Some(files) => Ok(files),
             None => self.pull(hub, progress),
@@ -223,7 +223,7 @@ impl Source {
     /// # Errors
     ///
     /// See [`SourceError`].
-    pub fn pull(&self, hub: &config::Hub, progress: &mut dyn Progress) -> Result<Files, SourceError> {
+    pub fn pull(&self, hub: &config::Hub, progress: &mut dyn DownloadProgress) -> Result<Files, SourceError> {
         match self {
             Self::Hub { repository, revision } => hub::Remote::new(hub, repository, revision)?.download(progress),
             Self::Builtin | Self::Path(_) => self.fetch(hub, progress),

@@ -223,7 +223,7 @@ struct Heard {
     bytes: u64,
 }
 
-impl Progress for Heard {
+impl DownloadProgress for Heard {
     fn begin(&mut self, file: &str, _: u64) {
         if self.files.last().is_none_or(|last| last != file) {
             self.files.push(file.to_owned());
