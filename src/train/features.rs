@@ -76,8 +76,8 @@ pub fn states(
             known[*row] = true;
         }
     };
-    let mut shelf = Shelf::open(&path, width)?;
-    shelf.read(&mut |hash, values| put(hash, values, &mut known))?;
+    let mut cached = CacheFile::open(&path, width)?;
+    cached.read(&mut |hash, values| put(hash, values, &mut known))?;
     let mut missing: Vec<usize> = (0..prompts.len()).filter(|row| !known[*row]).collect();
     missing.sort_by_key(|row| (prompts[*row].len(), hashes[*row]));
     missing.dedup_by_key(|row| hashes[*row]);
@@ -99,26 +99,26 @@ pub fn states(
             if values.len() != width {
                 return Err(FeatureError::Encoder(format!("{} states instead of {width}", values.len())));
             }
-            let short: Vec<u16> = values.iter().map(|value| shorten(*value)).collect();
-            shelf.add(hashes[*row], &short);
+            let short: Vec<u16> = values.iter().map(|value| to_bf16(*value)).collect();
+            cached.add(hashes[*row], &short);
             // Rounded as in the file, so that a resumed run gives the same head.
-            let values: Vec<f32> = short.iter().map(|value| lengthen(*value)).collect();
+            let values: Vec<f32> = short.iter().map(|value| from_bf16(*value)).collect();
             put(hashes[*row], &values, &mut known);
         }
         done += bytes;
         read_since += end - at;
         at = end;
         if read_since >= FLUSH {
-            shelf.flush()?;
+            cached.flush()?;
             read_since = 0;
         }
         let reported = progress.at(done as u64, &format!("{at} of {} prompts", missing.len()));
         if reported.is_err() {
-            shelf.flush()?;
+            cached.flush()?;
         }
         reported?;
     }
-    shelf.flush()?;
+    cached.flush()?;
     progress.end();
     Ok(states)
 }
@@ -127,13 +127,12 @@ pub fn states(
 pub fn file_name(origin: &Origin) -> String {
     let form = String::from_utf8_lossy(MAGIC);
     let described = format!("{form} {} {:?} {}", origin.encoder, origin.pooling, origin.max_tokens);
-    let hash = Sha256::digest(described.as_bytes());
-    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("features-{hash}.bin")
+    let hash = format!("{:x}", Sha256::digest(described.as_bytes()));
+    format!("features-{}.bin", &hash[..16])
 }
 
 /// The file, and the entries to be appended to it.
-struct Shelf {
+struct CacheFile {
     path: PathBuf,
     file: File,
     width: usize,
@@ -141,7 +140,7 @@ struct Shelf {
     waiting: Vec<u8>,
 }
 
-impl Shelf {
+impl CacheFile {
     /// Bytes before the first entry.
     const HEAD: u64 = 12;
 
@@ -189,7 +188,7 @@ impl Shelf {
                 }
                 let (key, states) = content.split_at(8);
                 for (value, short) in values.iter_mut().zip(states.chunks_exact(2)) {
-                    *value = lengthen(u16::from_le_bytes([short[0], short[1]]));
+                    *value = from_bf16(u16::from_le_bytes([short[0], short[1]]));
                 }
                 each(u64::from_le_bytes(key.try_into().unwrap_or_default()), &values);
                 whole += entry.len() as u64;
@@ -236,12 +235,12 @@ fn checksum(bytes: &[u8]) -> [u8; 4] {
 }
 
 /// `value` as bfloat16, rounded to even.
-fn shorten(value: f32) -> u16 {
+fn to_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
     ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
 }
 
-fn lengthen(value: u16) -> f32 {
+fn from_bf16(value: u16) -> f32 {
     f32::from_bits(u32::from(value) << 16)
 }
 

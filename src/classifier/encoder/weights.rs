@@ -279,8 +279,8 @@ impl Weights {
         if let Some(tuned) = self.content().and_then(|content| super::gguf_text(content, TUNED)) {
             hash.update(tuned);
         }
-        let digits: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let name = format!("llama-{digits}");
+        let digits = format!("{:x}", hash.finalize());
+        let name = format!("llama-{}", &digits[..16]);
         if name == SHIPPED.0 { SHIPPED.1.to_owned() } else { name }
     }
 
