@@ -5,7 +5,7 @@
 //! comparison of policies on the same requests.
 //!
 //! 1. [`Stream`] holds the prompts with features, predictions of the head where there is one, and all outcomes.
-//! 2. [`Happenings`] are events that change the world while a replay runs: a price goes up, a model gets worse, one is
+//! 2. [`Events`] are events that change the world while a replay runs: a price goes up, a model gets worse, one is
 //!    added, one recovers.
 //! 3. [`Player`]s choose: a learned policy, and the policies that it is compared with.
 //! 4. [`mod@play`] runs one of them once; [`Report`] sums up many runs, with intervals.
@@ -14,8 +14,8 @@
 //! taken anew for each stretch between them. A policy that uses the prompt can have negative regret. Only prompts that
 //! the best model was run on count.
 
+mod events;
 mod features;
-mod happening;
 mod hindsight;
 mod play;
 mod player;
@@ -25,8 +25,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use events::{Event, Events};
 pub use features::{Reader, TextReader};
-pub use happening::{Happening, Happenings};
 pub use play::{Answer, Conditions, Trace, compared_with, play};
 pub use player::{Blind, Player};
 pub use report::{Line, Report, Spread, report};

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::happening::{Happening, Happenings};
+use super::events::{Event, Events};
 use super::hindsight::{Single, best_single};
 use super::player::Player;
 use super::stream::Stream;
@@ -26,7 +26,7 @@ pub struct Conditions {
     /// Budget: mean US dollars per request, kept by a price on top of the trade-off's.
     pub budget_usd: Option<f64>,
     /// Events during the pass.
-    pub happenings: Happenings,
+    pub events: Events,
     /// Seed of everything drawn.
     pub seed: u64,
 }
@@ -58,7 +58,7 @@ pub struct Trace {
     /// Request by request.
     pub answers: Vec<Answer>,
     /// For each event, the number of ratings until the player followed it; `None` = it never did.
-    pub followed: Vec<(Happening, Option<usize>)>,
+    pub followed: Vec<(Event, Option<usize>)>,
 }
 
 impl Trace {
@@ -113,21 +113,21 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 /// The end of each stretch and the best single model in it.
-fn references(stream: &Stream, happenings: &Happenings) -> Vec<(usize, Option<Single>)> {
-    let score = |at, arm| happenings.score(stream, at, arm);
-    let stretches = happenings.stretches(stream.items.len()).into_iter();
+fn references(stream: &Stream, events: &Events) -> Vec<(usize, Option<Single>)> {
+    let score = |at, arm| events.score(stream, at, arm);
+    let stretches = events.stretches(stream.items.len()).into_iter();
     stretches.map(|(from, until)| (until, best_single(stream.arms.len(), from..until, score))).collect()
 }
 
 /// The models that are the best single one in some stretch, and the share of prompts that it was run on.
-pub fn compared_with(stream: &Stream, happenings: &Happenings) -> (Vec<usize>, f64) {
-    let references = references(stream, happenings);
+pub fn compared_with(stream: &Stream, events: &Events) -> (Vec<usize>, f64) {
+    let references = references(stream, events);
     let mut arms: Vec<usize> = references.iter().filter_map(|(_, single)| Some((*single)?.arm)).collect();
     arms.sort_unstable();
     arms.dedup();
     let is_run = |at: &usize| {
         let single = references.iter().find(|(until, _)| at < until).and_then(|(_, single)| *single);
-        single.is_some_and(|single| happenings.score(stream, *at, single.arm).is_some())
+        single.is_some_and(|single| events.score(stream, *at, single.arm).is_some())
     };
     let length = stream.items.len();
     (arms, (0..length).filter(is_run).count() as f64 / length.max(1) as f64)
@@ -144,8 +144,8 @@ struct Pending {
 /// Plays `player` over `stream` once.
 pub fn play(stream: &Stream, mut player: Player, conditions: &Conditions) -> Trace {
     let mut rng = StdRng::seed_from_u64(conditions.seed);
-    let happenings = &conditions.happenings;
-    let references = references(stream, happenings);
+    let events = &conditions.events;
+    let references = references(stream, events);
     let mut pacer = conditions.budget_usd.map(|usd| {
         // One request a second, and a window of a thousand seconds.
         let settings = PacerSettings { budget_usd: usd * 1000.0, window_s: 1000.0 };
@@ -156,12 +156,12 @@ pub fn play(stream: &Stream, mut player: Player, conditions: &Conditions) -> Tra
     let mut rated = 0;
     let mut answers = Vec::with_capacity(stream.items.len());
     for (at, item) in stream.items.iter().enumerate() {
-        let scores: Vec<Option<f32>> = (0..stream.arms.len()).map(|arm| happenings.score(stream, at, arm)).collect();
+        let scores: Vec<Option<f32>> = (0..stream.arms.len()).map(|arm| events.score(stream, at, arm)).collect();
         let candidates: Vec<(usize, Candidate<'_>)> = scores
             .iter()
             .enumerate()
             .filter(|(_, score)| score.is_some())
-            .map(|(arm, _)| (arm, candidate(stream, happenings, at, arm)))
+            .map(|(arm, _)| (arm, candidate(stream, events, at, arm)))
             .collect();
         if candidates.is_empty() {
             continue;
@@ -180,7 +180,7 @@ pub fn play(stream: &Stream, mut player: Player, conditions: &Conditions) -> Tra
         };
         let arm = candidates[chosen].0;
         let cost_usd = item.costs[arm].map(f64::from).or(stream.usual_costs[arm]);
-        let cost_usd = cost_usd.map(|cost| cost * happenings.price(at, arm));
+        let cost_usd = cost_usd.map(|cost| cost * events.price(at, arm));
         if let Some(pacer) = &mut pacer {
             pacer.spent(cost_usd.unwrap_or(0.0), at as f64);
         }
@@ -207,21 +207,21 @@ pub fn play(stream: &Stream, mut player: Player, conditions: &Conditions) -> Tra
             batch.clear();
         }
     }
-    let followed = happenings
+    let followed = events
         .all()
         .iter()
-        .filter_map(|(when, happening)| Some((*happening, followed(&answers, *when, *happening, happenings.star())?)))
+        .filter_map(|(when, event)| Some((*event, followed(&answers, *when, *event, events.star())?)))
         .collect();
     Trace { answers, followed }
 }
 
-fn candidate<'a>(stream: &'a Stream, happenings: &Happenings, at: usize, arm: usize) -> Candidate<'a> {
+fn candidate<'a>(stream: &'a Stream, events: &Events, at: usize, arm: usize) -> Candidate<'a> {
     Candidate {
         model: &stream.arms[arm],
         prior: stream.items[at].priors.get(arm).copied().unwrap_or(0.5),
         grounds: stream.grounds[arm],
         // A cost can be unknown here only if cost does not count, see `Stream::priced`.
-        cost_usd: stream.usual_costs[arm].unwrap_or(0.0) * happenings.price(at, arm),
+        cost_usd: stream.usual_costs[arm].unwrap_or(0.0) * events.price(at, arm),
         latency_s: None,
         switching_usd: 0.0,
     }
@@ -245,8 +245,8 @@ const WINDOW: usize = 50;
 /// Number of ratings until the best model's share of a window had fallen below a fifth (after a drop), or no other
 /// model had a larger one (after it was added or recovered). A raised price does not say where to go, so there is
 /// nothing to follow.
-fn followed(answers: &[Answer], when: usize, happening: Happening, star: usize) -> Option<Option<usize>> {
-    if happening == Happening::Price {
+fn followed(answers: &[Answer], when: usize, event: Event, star: usize) -> Option<Option<usize>> {
+    if event == Event::Price {
         return None;
     }
     let mut shares = std::collections::BTreeMap::<usize, usize>::new();
@@ -262,8 +262,8 @@ fn followed(answers: &[Answer], when: usize, happening: Happening, star: usize) 
             *count -= 1;
         }
         let own = shares.get(&star).copied().unwrap_or(0);
-        let there = match happening {
-            Happening::Drop => own * 5 < WINDOW,
+        let there = match event {
+            Event::Drop => own * 5 < WINDOW,
             _ => shares.values().all(|count| *count <= own),
         };
         if there {

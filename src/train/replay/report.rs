@@ -100,15 +100,15 @@ pub fn report(player: String, traces: &[Trace], budget_usd: Option<f64>) -> Line
     let over = |of: &dyn Fn(&Trace) -> f64| Spread::of(&traces.iter().map(of).collect::<Vec<_>>());
     let curves: Vec<Vec<f64>> = traces.iter().map(|trace| trace.curve(POINTS)).collect();
     let points = curves.iter().map(Vec::len).min().unwrap_or(0);
-    let happenings = traces.first().map_or(&[][..], |trace| &trace.followed);
-    let followed = happenings.iter().enumerate().map(|(at, (happening, _))| {
+    let events = traces.first().map_or(&[][..], |trace| &trace.followed);
+    let followed = events.iter().enumerate().map(|(at, (event, _))| {
         let mut waits: Vec<usize> =
             traces.iter().filter_map(|trace| trace.followed.get(at).and_then(|(_, waited)| *waited)).collect();
         waits.sort_unstable();
         let share = waits.len() as f64 / traces.len() as f64;
         // The median over all runs, those that never followed counting as longest.
         let median = waits.get(traces.len() / 2).copied();
-        (happening.name().to_owned(), median, share)
+        (event.name().to_owned(), median, share)
     });
     let over_known = |of: &dyn Fn(&Trace) -> Option<f64>| {
         let values: Vec<f64> = traces.iter().filter_map(of).collect();

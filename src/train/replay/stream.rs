@@ -8,7 +8,7 @@ use super::super::dataset::{Dataset, Record, Split};
 use super::super::features::states;
 use super::super::fit::Progress;
 use super::super::job::origin;
-use super::super::known::{Known, anyone};
+use super::super::known::{Known, average_ability};
 use super::features::Reader;
 use crate::bandit::{Context, Grounds};
 use crate::classifier::Model;
@@ -119,7 +119,7 @@ impl Stream {
             arms.iter().map(|arm| ModelName::new(dataset.arms[*arm as usize].model.as_str())).collect();
         let notes = priors_note(&known, &names).into_iter().collect();
         let abilities: Vec<Ability> =
-            known.into_iter().map(|known| known.ability.unwrap_or_else(|| anyone(head))).collect();
+            known.into_iter().map(|known| known.ability.unwrap_or_else(|| average_ability(head))).collect();
         let records: Vec<&Record> = splits.iter().flat_map(|split| dataset.of_source(source, *split)).collect();
         let prompts: Vec<&str> = records.iter().map(|record| &*record.prompt).collect();
         let pooling = &head.description().pooling;
