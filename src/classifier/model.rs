@@ -35,13 +35,13 @@ pub enum LoadError {
     #[error("{0}")]
     Head(#[from] HeadError),
     /// A prompt's states are not finite, as with weights of a type that overflows.
-    #[error("what was made of the prompt is no number")]
+    #[error("the prompt's states are not finite numbers")]
     NoNumber,
     /// The model is not loaded yet.
     #[error("the classifier is not ready")]
     NotReady,
     /// Loading panicked.
-    #[error("loading broke off; the log has the place")]
+    #[error("loading panicked; the log lines say where")]
     Panicked,
 }
 

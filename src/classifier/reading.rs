@@ -111,16 +111,16 @@ pub enum Missed {
     #[error("the classifier is still loading its model")]
     Loading,
     /// The queue is full.
-    #[error("too many prompts wait for the classifier")]
+    #[error("the classifier's queue is full")]
     Busy,
     /// The budget was spent.
     #[error("the classifier did not answer within its budget")]
     TooSlow,
     /// The model is loaded, but there is no head for it.
-    #[error("the classifier has no head to read prompts by")]
+    #[error("the classifier has no head")]
     NoHead,
     /// The request has no text, as with an image alone.
-    #[error("there are no words to read")]
+    #[error("the request has no text to read")]
     NoWords,
     /// Reading failed; the text says why and quotes nothing of a prompt.
     #[error("the classifier does not work: {0}")]

@@ -217,7 +217,7 @@ impl Classifier {
         self.shared.put(job)?;
         match tokio::time::timeout(budget, answered).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Missed::Failed("the reading broke off".into())),
+            Ok(Err(_)) => Err(Missed::Failed("the reading ended without an answer".into())),
             Err(_) => Err(Missed::TooSlow),
         }
     }
@@ -228,7 +228,7 @@ impl Classifier {
     }
 
     /// The state as a word for `/health`; a classifier without a head is not simply ready.
-    pub fn told(&self) -> &'static str {
+    pub fn state_word(&self) -> &'static str {
         let has_head = self.shared.priors.load().head().is_some();
         if self.is_ready() && !has_head { "ready, without a head" } else { self.status().state }
     }

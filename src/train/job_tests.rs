@@ -66,7 +66,7 @@ fn a_job_trains_reports_resumes_and_its_head_judges_data_it_has_not_seen() {
         "Not compared with the head in force (builtin): it has not measured 2 of the data's 2 models: poems, sums.";
     assert_eq!(trained.in_force.summary, why);
     assert!(trained.curve.len() > 1 && trained.curve.iter().all(|epoch| epoch.trunks == 1), "{:?}", trained.curve);
-    assert!(trained.notes.iter().any(|note| note.contains("for nobody: made/proems.")), "{:?}", trained.notes);
+    assert!(trained.notes.iter().any(|note| note.contains("no effect: made/proems.")), "{:?}", trained.notes);
     let test = trained.test.as_ref().unwrap();
     let source = &test.sources[0];
     assert_eq!(source.prompts, 16);

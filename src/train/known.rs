@@ -9,7 +9,7 @@ const LEARNED: &str = "learned";
 
 /// A head's ability for one arm of the data.
 pub(super) struct Known {
-    /// `None` = the head has none; [`anyone`] is used instead.
+    /// `None` = the head has none; [`average_ability`] is used instead.
     pub ability: Option<Ability>,
     /// What the ability rests on, in words.
     pub basis: String,
@@ -57,7 +57,7 @@ impl Known {
 }
 
 /// The ability used for an unknown model: the mean of all models that the head was fitted to.
-pub(super) fn anyone(head: &Head) -> Ability {
+pub(super) fn average_ability(head: &Head) -> Ability {
     let arms = head.description().arms.len();
     Ability {
         parts: (0..arms).map(|arm| (arm, 1.0 / arms as f32)).collect(),

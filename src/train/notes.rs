@@ -15,7 +15,7 @@ pub(super) fn stand_ins_not_measured(description: &Description) -> Option<String
     let more = if absent.len() > names.len() { ", ..." } else { "" };
     (!absent.is_empty()).then(|| {
         format!(
-            "{} stand-ins of the recipe's [likeness] are not measured by this data and stand in for nobody: {}{more}.",
+            "{} stand-ins of the recipe's [likeness] are no models of this data and have no effect: {}{more}.",
             absent.len(),
             names.join(", ")
         )
@@ -74,8 +74,8 @@ pub(super) fn of_single_answers(dataset: &Dataset, split: Split, source: u32) ->
     let single = answers.peek().is_some() && answers.all(|count| count == 1) && dataset.arms_of(source).len() > 1;
     single.then(|| {
         format!(
-            "Of each prompt of {} the answer of one model is known, so nothing is chosen there: AUROC, log-loss and ECE \
-             mean what they say; scores and gaps are those of the models that were asked. `evaluate --policy` judges choices.",
+            "Each prompt of {} has the answer of one model only, so there is no choice to measure: AUROC, log-loss and ECE \
+             are sound; scores and gaps are those of the models that were asked. `evaluate --policy` judges choices.",
             dataset.sources[source as usize]
         )
     })

@@ -216,7 +216,7 @@ mod tests {
         parts.tasks.row_mut(1).copy_from_slice(&[0.5, -0.5]);
         let mut told = Matrix::zeros(parts.tasks.rows, 2);
         told.row_mut(0).copy_from_slice(&[1.5, -1.0]);
-        parts.kinds = Kinds { told, means: vec![0.8, 0.1, 0.3, 0.6] };
+        parts.kinds = Kinds { weights: told, means: vec![0.8, 0.1, 0.3, 0.6] };
         parts.arms.calibration = Matrix::of(2, CALIBRATION, [0.1, 0.9, 0.4, 0.3, 0.3, 0.2, 0.8].repeat(2));
         let mut description = plain.description().clone();
         description.kinds = vec![2];

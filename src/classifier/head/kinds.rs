@@ -15,7 +15,7 @@ use super::{Description, HeadError};
 pub struct Kinds {
     /// Softmax weights, input by task, and a last row of levels; the sources' tasks side by side, in the order of the
     /// shelves.
-    pub told: Matrix,
+    pub weights: Matrix,
     /// Mean scores: for each source and each of its tasks, one for each of its arms.
     pub means: Vec<f32>,
 }
@@ -25,11 +25,11 @@ impl Kinds {
     /// the number of tasks of each of the `shelves`, `usual` the log-odds of each arm's mean.
     pub fn opinions(&self, counts: &[usize], shelves: &[Shelf], x: &[f32], usual: &[f32]) -> Vec<f32> {
         let mut opinions = usual.to_vec();
-        let Some((weights, levels)) = self.told.values.split_at_checked(x.len() * self.told.columns) else {
+        let Some((weights, levels)) = self.weights.values.split_at_checked(x.len() * self.weights.columns) else {
             return opinions;
         };
         let mut scores = levels.to_vec();
-        for (value, row) in x.iter().zip(weights.chunks_exact(self.told.columns.max(1))) {
+        for (value, row) in x.iter().zip(weights.chunks_exact(self.weights.columns.max(1))) {
             add_scaled(&mut scores, *value, row);
         }
         let (mut scores, mut means) = (scores.as_mut_slice(), self.means.as_slice());
@@ -53,8 +53,8 @@ impl Kinds {
         let tasks: usize = description.kinds.iter().sum();
         let means: usize =
             description.kinds.iter().zip(&description.shelves).map(|(count, shelf)| count * shelf.arms.len()).sum();
-        let rows = if tasks == 0 { self.told.rows } else { input + 1 };
-        let shape = (self.told.rows, self.told.columns, self.told.values.len());
+        let rows = if tasks == 0 { self.weights.rows } else { input + 1 };
+        let shape = (self.weights.rows, self.weights.columns, self.weights.values.len());
         if shape != (rows, tasks, rows * tasks) || self.means.len() != means {
             return Err(HeadError::Malformed(format!(
                 "its sources' tasks: {shape:?} and {} means",
@@ -65,7 +65,7 @@ impl Kinds {
     }
 
     pub(super) fn put(&self, artefact: &mut Artefact) {
-        artefact.put_short("kinds.told", &[self.told.rows, self.told.columns], &self.told.values);
+        artefact.put_short("kinds.told", &[self.weights.rows, self.weights.columns], &self.weights.values);
         artefact.put("kinds.means", &[self.means.len()], &self.means);
     }
 
@@ -78,7 +78,7 @@ impl Kinds {
         let means = description.kinds.iter().zip(&description.shelves).map(|(count, shelf)| count * shelf.arms.len());
         let values = artefact.floats("kinds.told", &[input + 1, columns])?;
         Ok(Self {
-            told: Matrix { rows: input + 1, columns, values },
+            weights: Matrix { rows: input + 1, columns, values },
             means: artefact.floats("kinds.means", &[means.sum()])?,
         })
     }
@@ -100,7 +100,7 @@ mod tests {
     fn a_model_is_worth_what_it_is_at_the_tasks_that_a_prompt_is_like() {
         // Two sources; the second has no tasks. The first state tells the first source's tasks apart.
         let shelves = [Shelf { prompts: 4, arms: vec![0, 2] }, Shelf { prompts: 1, arms: vec![1] }];
-        let kinds = Kinds { told: Matrix::of(2, 2, vec![9.0, -9.0, 0.0, 0.0]), means: vec![0.9, 0.2, 0.3, 0.8] };
+        let kinds = Kinds { weights: Matrix::of(2, 2, vec![9.0, -9.0, 0.0, 0.0]), means: vec![0.9, 0.2, 0.3, 0.8] };
         let of = |x: f32| kinds.opinions(&[2, 0], &shelves, &[x], &[0.0, 0.7, 0.0]);
         let close = |found: f32, wanted: f32| assert!((found - wanted).abs() < 1e-4, "{found} {wanted}");
         close(of(1.0)[0], logit(0.9));

@@ -47,7 +47,7 @@ pub fn told(gateway: &Gateway) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "backends": backends,
         "store": store_line(&gateway.store.health()),
-        "classifier": gateway.classifier.told(),
+        "classifier": gateway.classifier.state_word(),
     })
 }
 

@@ -38,7 +38,7 @@ pub enum DatasetError {
         source: std::io::Error,
     },
     /// A file is truncated, or not of the kind that its name says.
-    #[error("{}, line {line}: cannot be read on: {source}", path.display())]
+    #[error("{}, line {line}: reading failed here: {source}", path.display())]
     Broken {
         /// Which file.
         path: PathBuf,
@@ -80,7 +80,7 @@ pub enum DatasetError {
         found: String,
     },
     /// A file is there both compressed and uncompressed.
-    #[error("{} lies beside the same file packed or unpacked: its prompts would count twice; take one away", path.display())]
+    #[error("{} is there compressed and uncompressed: its prompts would count twice; remove one of the two", path.display())]
     Twins {
         /// One of the two.
         path: PathBuf,

@@ -25,7 +25,7 @@ pub(super) struct Case {
     /// Score of the outcome.
     pub score: f32,
     /// Weight of the record.
-    pub said: f32,
+    pub weight: f32,
 }
 
 const WEIGHTS: usize = 2 * OPINIONS;
@@ -135,7 +135,7 @@ fn fit(
             let x = inputs(case);
             let own = weighed(&weights, &x);
             let (error, weight) = response(f64::from(case.usual) + shifts[case.arm] + own, case.score);
-            (x.iter().map(|x| f64::from(*x)).collect(), own + error / weight, weight * f64::from(case.said))
+            (x.iter().map(|x| f64::from(*x)).collect(), own + error / weight, weight * f64::from(case.weight))
         });
         let next = least_squares(rows, &centre, &[WEIGHT_RIDGE * pull; WEIGHTS]);
         // A negative weight can only fit noise.
@@ -144,8 +144,8 @@ fn fit(
         for case in cases {
             let odds = f64::from(case.usual) + shifts[case.arm] + weighed(&weights, &inputs(case));
             let (error, weight) = response(odds, case.score);
-            sums[case.arm].0 += error * f64::from(case.said);
-            sums[case.arm].1 += weight * f64::from(case.said);
+            sums[case.arm].0 += error * f64::from(case.weight);
+            sums[case.arm].1 += weight * f64::from(case.weight);
         }
         for (shift, (error, weight)) in shifts.iter_mut().zip(sums) {
             *shift += (error - SHIFT_RIDGE * pull * *shift) / weight;
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     fn case(arm: usize, moved: [f32; WEIGHTS], score: bool) -> Case {
-        Case { arm, usual: 0.0, moved, score: f32::from(u8::from(score)), said: 1.0 }
+        Case { arm, usual: 0.0, moved, score: f32::from(u8::from(score)), weight: 1.0 }
     }
 
     #[test]

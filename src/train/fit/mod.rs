@@ -479,8 +479,8 @@ impl Fitting<'_> {
                     let opinion = at % OPINIONS;
                     if at < OPINIONS { alike[opinion] } else { moves(opinion, arm) - alike[opinion] }
                 });
-                let said = self.table.said(*row);
-                cases.push(Case { arm, usual: usual(arm), moved, score: outcome.score, said });
+                let weight = self.table.record_weight(*row);
+                cases.push(Case { arm, usual: usual(arm), moved, score: outcome.score, weight });
             }
         }
         cases

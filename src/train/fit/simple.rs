@@ -122,7 +122,7 @@ pub(super) fn kinds(table: &Table, dataset: &Dataset, means: &[(f32, usize)], se
     let total = counts.iter().sum();
     let rows = if total == 0 { 0 } else { table.inputs.columns + 1 };
     let values = (0..rows).flat_map(|row| columns.iter().flat_map(move |own| own.row(row).to_vec()));
-    all.told = Matrix::of(rows, total, values.collect());
+    all.weights = Matrix::of(rows, total, values.collect());
     (counts, all)
 }
 

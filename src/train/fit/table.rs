@@ -17,7 +17,7 @@ pub struct Table {
     /// Weight of each of a row's outcomes.
     weights: Vec<f32>,
     /// Weight of each record.
-    said: Vec<f32>,
+    record_weights: Vec<f32>,
     /// Rows of each split, train, val and test.
     rows: [Vec<usize>; 3],
 }
@@ -36,16 +36,16 @@ impl Table {
             weights.push(record.weight * share(record.outcomes.len()));
             rows[record.split as usize].push(row);
         }
-        let said = dataset.records.iter().map(|record| record.weight).collect();
-        Self { inputs, outcomes, weights, said, rows }
+        let record_weights = dataset.records.iter().map(|record| record.weight).collect();
+        Self { inputs, outcomes, weights, record_weights, rows }
     }
 
     /// A table from its parts, all records of weight 1.
     #[cfg(test)]
     pub(super) fn of(inputs: Matrix, outcomes: Vec<Box<[Outcome]>>, rows: [Vec<usize>; 3]) -> Self {
         let weights = outcomes.iter().map(|outcomes| share(outcomes.len())).collect();
-        let said = vec![1.0; outcomes.len()];
-        Self { inputs, outcomes, weights, said, rows }
+        let record_weights = vec![1.0; outcomes.len()];
+        Self { inputs, outcomes, weights, record_weights, rows }
     }
 
     /// The rows of a split.
@@ -59,8 +59,8 @@ impl Table {
     }
 
     /// Weight of a row's record: 1 for a judgement, less for a signal.
-    pub fn said(&self, row: usize) -> f32 {
-        self.said[row]
+    pub fn record_weight(&self, row: usize) -> f32 {
+        self.record_weights[row]
     }
 
     /// Mean score and number of prompts of each arm over some rows, smoothed by half a success in one; 0.5 where there
@@ -68,11 +68,11 @@ impl Table {
     pub fn means(&self, rows: &[usize], arms: usize) -> Vec<(f32, usize)> {
         let mut sums = vec![(0.0f64, 0.0f64, 0usize); arms];
         for row in rows {
-            let said = f64::from(self.said[*row]);
+            let record_weights = f64::from(self.record_weights[*row]);
             for outcome in &self.outcomes[*row] {
                 let sum = &mut sums[outcome.arm as usize];
-                sum.0 += said * f64::from(outcome.score);
-                sum.1 += said;
+                sum.0 += record_weights * f64::from(outcome.score);
+                sum.1 += record_weights;
                 sum.2 += 1;
             }
         }
@@ -156,7 +156,7 @@ mod tests {
         let rows = [vec![0, 1, 2, 3], Vec::new(), Vec::new()];
         let mut table = Table::of(Matrix::zeros(4, 1), [1.0, 1.0, 0.0, 0.0].map(outcome).to_vec(), rows);
         assert_eq!(table.means(&[0, 1, 2, 3], 1), [(0.5, 4)]);
-        table.said = vec![1.0, 1.0, 0.5, 0.5];
+        table.record_weights = vec![1.0, 1.0, 0.5, 0.5];
         assert_eq!(table.means(&[0, 1, 2, 3], 1), [(2.5 / 4.0, 4)]);
     }
 }
