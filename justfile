@@ -23,7 +23,7 @@ lint:
 
 # All tests, or those whose names contain the given words.
 test *filter:
-    cargo test --locked "$@"
+    cargo test --locked -- "$@"
 
 # Licences, banned crates, known vulnerabilities (needs cargo-deny).
 deny:
@@ -47,7 +47,7 @@ config *args:
 
 # Benchmarks, or those whose names contain the given words.
 bench *filter:
-    cargo bench --locked "$@"
+    cargo bench --locked -- "$@"
 
 # The documentation, private items included: it is written for those who change the code.
 doc:

@@ -54,19 +54,11 @@ fn decision(id: DecisionId) -> DecisionRecord {
 
 fn outcome(id: DecisionId) -> OutcomeRecord {
     OutcomeRecord {
-        id,
-        at_ms: 2,
         model: Some(ModelName::from("vendor/model-0")),
-        backend: None,
-        status: OutcomeStatus::Ok,
         attempts: 1,
-        failovers: 0,
-        usage: None,
         cost_usd: Some(0.001),
         latency_ms: Some(12.5),
-        first_token_ms: None,
-        finish_reason: None,
-        signals: Vec::new(),
+        ..OutcomeRecord::ended(id, 2, OutcomeStatus::Ok)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Routing inside another program, without HTTP.
 //!
 //! [`Pointsman`] is the gateway without its listeners: the same configuration, the same catalog, rules, classifier, policy
-//! and log, and the same background tasks that learn from what is reported. The program asks which model a request should
-//! go to, makes the call itself, and tells what came of it.
+//! and decision log, and the same background tasks that learn from what is reported. The program asks which model a
+//! request should go to, makes the call itself, and reports its outcome.
 //!
-//! It starts without a model to read prompts or a directory to write to, if it must, and says so by `tracing`: the program
-//! should set a subscriber, or look at [`Pointsman::health`].
+//! Where there is no model to read prompts, or no directory that can be written, it starts all the same and says so by
+//! `tracing`: the program should set a subscriber, or look at [`Pointsman::health`].
 //!
 //! ```
 //! use pointsman::config::LoadArgs;
@@ -37,7 +37,7 @@
 //! println!("{}: {} ({:.0} %)", decision.chosen, decision.reason, decision.propensity * 100.0);
 //! assert_eq!(plan.candidates[0].name, decision.chosen);
 //!
-//! // ... call `plan.candidates` in order until one answers, and tell what happened:
+//! // ... call `plan.candidates` in order until one answers, and report what happened:
 //! let mut report = CallReport::new(OutcomeStatus::Ok);
 //! report.latency_ms = Some(812.0);
 //! report.usage = Some(Usage { input_tokens: 14, output_tokens: 120, ..Usage::default() });
@@ -70,8 +70,8 @@ pub struct Pointsman {
 }
 
 impl Pointsman {
-    /// Loads the configuration as `serve` would, opens the log, and starts the tasks that learn from it. Within a tokio
-    /// runtime.
+    /// Loads the configuration as `serve` would, opens the decision log, and starts the tasks that learn from it. Within a
+    /// tokio runtime.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl Pointsman {
         Ok(Self { engine })
     }
 
-    /// Which models a request should go to, in the order to try them, and why. The decision goes to the log.
+    /// Which models a request should go to, in the order to try them, and why. The decision goes to the decision log.
     ///
     /// # Errors
     ///
@@ -100,20 +100,20 @@ impl Pointsman {
         Ok(plan)
     }
 
-    /// Tells what came of a call. A later report about the same decision replaces it.
+    /// Reports the outcome of a call. A later report about the same decision replaces it.
     ///
     /// # Errors
     ///
-    /// When there is no such decision, or the log cannot be read now.
+    /// When there is no such decision, or the decision log cannot be read now.
     pub async fn report_outcome(&self, decision: DecisionId, report: CallReport) -> Result<(), ApiError> {
         outcomes::accept(&self.engine.gateway, decision, report).await
     }
 
-    /// Tells what somebody thinks of an answer; returns once it is on disk.
+    /// Reports what somebody thinks of an answer; returns once that is on disk.
     ///
     /// # Errors
     ///
-    /// When there is no such decision, the value makes no sense, or the log cannot take it now.
+    /// When there is no such decision, the value is out of range, or the decision log cannot take it now.
     pub async fn report_feedback(&self, decision: DecisionId, kind: FeedbackKind) -> Result<Ack, FeedbackError> {
         let record = FeedbackRecord {
             id: fresh_id().to_string(),
@@ -127,12 +127,12 @@ impl Pointsman {
         self.engine.gateway.recorder.feedback(record).await
     }
 
-    /// How it is, as `GET /health` tells it.
+    /// The answer of `GET /health`.
     pub fn health(&self) -> serde_json::Value {
-        health::told(&self.engine.gateway)
+        health::report(&self.engine.gateway)
     }
 
-    /// Ends the tasks, and writes what the log still has to take.
+    /// Ends the tasks, and writes the records that still wait for the decision log.
     pub async fn shutdown(self) {
         self.engine.stop().await;
     }

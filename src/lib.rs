@@ -33,13 +33,13 @@ pub mod classifier;
 pub mod store;
 pub mod upstream;
 
-// Pure: no clock, no chance, no files, no runtime.
+// Pure: no clock, no randomness, no files, no runtime.
 pub mod bandit;
 pub mod codec;
 pub mod ope;
 pub mod protocol;
 
-// At the bottom, for whoever needs them.
+// At the bottom, open to all but the pure modules.
 pub mod chart;
 pub mod config;
 pub mod telemetry;

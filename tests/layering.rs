@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 /// pure modules, which see `protocol` (and each other where listed) and nothing else.
 const ARROWS: [(&str, &[&str]); 18] = [
     ("cli", &["app", "http", "train", "sandbox", "route", "tuner", "classifier", "store", "ope", "bandit", "chart"]),
-    // The front door for other programs, beside the command line.
+    // The library for other programs, beside the command line.
     ("embed", &["app", "http", "route", "tuner", "store"]),
     ("app", &["http", "dispatch", "tuner", "classifier", "upstream", "store"]),
     ("http", &["route", "dispatch", "tuner", "classifier", "upstream", "store", "codec", "ope", "bandit", "chart"]),
     ("train", &["classifier", "store", "ope", "bandit", "chart"]),
-    // It plays the vendors and the users, so it knows the formats and the front door, and nothing of the gateway.
+    // It plays the vendors and the users, so it knows the wire formats, and nothing of the gateway.
     ("sandbox", &["codec"]),
     ("route", &["classifier", "upstream", "codec", "bandit"]),
     ("dispatch", &["route::Plan", "route::Decision", "route::Excluded", "upstream", "codec"]),

@@ -5,25 +5,25 @@ use serde::{Deserialize, Serialize};
 use super::reward::Reward;
 use crate::protocol::ModelName;
 
-/// What is known of one request.
+/// One request, as a choice sees it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Context<'a> {
     /// Features of the prompt, centred on 0 with a spread of about 1. Empty where the classifier did not answer in time:
     /// then the choice goes by what is known of the models alone.
     pub features: &'a [f32],
-    /// What made the features. A policy that learned in another space goes without them.
+    /// The feature space: which classifier's head made the features. A policy of another space ignores them.
     pub space: &'a str,
-    /// The kind of work that is asked for, in a word (`code`, `translation`...); empty where nobody said one.
+    /// The kind of work that is asked for, in a word (`code`, `translation`...); empty where unknown.
     pub kind: &'a str,
 }
 
-/// What the prior of a model rests on; the weaker, the sooner feedback overrules it.
+/// The grounds of a model's prior: what it rests on. The weaker they are, the sooner feedback overrules the prior.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grounds {
     /// Nothing: a default.
     Nothing,
-    /// Another model it is said to be like, or a benchmark score.
+    /// A similar model that the configuration names, or a benchmark score.
     Likened,
     /// Outcomes of this model on prompts of all kinds.
     #[default]
@@ -42,13 +42,13 @@ pub struct Candidate<'a> {
     pub model: &'a ModelName,
     /// Probability of a good answer to this prompt before any learning from traffic, in [0, 1].
     pub prior: f64,
-    /// What that probability rests on.
+    /// What the prior rests on.
     pub grounds: Grounds,
     /// Expected cost of the answer, US dollars.
     pub cost_usd: f64,
-    /// Expected seconds until the answer is there; absent = never measured, and then not counted.
+    /// Expected seconds until the answer is complete; absent = never measured, and then not counted.
     pub latency_s: Option<f64>,
-    /// What moving the conversation to this model costs besides (filling its vendor's prompt cache), US dollars.
+    /// Additional cost of moving the conversation to this model (filling its vendor's prompt cache), US dollars.
     pub switching_usd: f64,
 }
 
@@ -57,21 +57,21 @@ pub struct Candidate<'a> {
 pub struct Choice {
     /// Index of the chosen candidate.
     pub chosen: usize,
-    /// Probability with which each was to be chosen; they sum to 1.
+    /// Probability of choosing each; they sum to 1.
     pub propensities: Vec<f64>,
     /// Expected quality, in [0, 1].
     pub qualities: Vec<f64>,
-    /// Standard deviation of the belief about the expected quality: how much there is to find out.
+    /// Standard deviation of the belief about the expected quality: how much there is to learn.
     pub spreads: Vec<f64>,
-    /// What was compared, see [`Tradeoff::utility`](super::Tradeoff::utility).
+    /// The utilities that were compared, see [`Tradeoff::utility`](super::Tradeoff::utility).
     pub utilities: Vec<f64>,
     /// Candidates in the order to try them: the chosen one, then by falling utility.
     pub order: Vec<usize>,
-    /// Whether another candidate had a higher utility, and this one was drawn to find out.
+    /// Whether another candidate had a higher utility: then this one was drawn to learn about it.
     pub explored: bool,
 }
 
-/// What came of one choice.
+/// The result of one choice, to learn from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Observation<'a> {
     /// The model that answered.

@@ -1,30 +1,30 @@
-//! Notices that a model has become another one.
+//! Change detection: notices that a model has suddenly become better or worse.
 //!
-//! Vendors swap models behind a name. Fading alone is slow to see it: a model with a thousand good answers stays good for
-//! hundreds of bad ones. So each model has two cumulative sums over how far its rewards lie above, and below, its usual
-//! level; when one passes the threshold, the excursion since it last was zero is taken for the model's new level.
+//! Vendors swap models behind a name. Fading alone is slow to notice: a model with a thousand good answers stays good for
+//! hundreds of bad ones. So each model has a two-sided CUSUM test over its rewards around their usual level; when one of the
+//! sums passes the threshold, the mean since that sum last was zero is taken for the model's new level.
 //!
-//! The level here is of rewards less priors, of each kind of work for itself: code by day and extraction by night is no
-//! change of the model, and must not be taken for one at each dusk. Features are left out. A few numbers and O(1) per
-//! observation, and the verdict does not depend on how observations are grouped into calls. What a model's sums say of the
-//! kind would not do instead: those of one that has changed fade within tens of observations, and it would seem to change
-//! again whenever it is asked.
+//! The level is that of rewards less priors, for each kind of work apart: a change of traffic from code by day to extraction by
+//! night is no change of the model. Features are left out. It takes a few numbers and O(1) per observation, and the result
+//! does not depend on how observations are grouped into calls. The posterior's own sums per kind would not do instead: those
+//! of a changed model fade within tens of observations, and it would seem to change again with each new one.
 
 use serde::{Deserialize, Serialize};
 
 use super::settings::DriftSettings;
 
-/// Observations before the level counts as known.
-const ACQUAINTED: f64 = 30.0;
-/// Observations a level remembers at most.
-const MEMORY: f64 = 500.0;
-/// How many observations of one kind of work the level of all kinds is worth in that kind's own.
-const KIN: f64 = 3.0;
+/// Observations before the test begins.
+const MIN_OBSERVATIONS: f64 = 30.0;
+/// Most observations that a level remembers.
+const MAX_MEMORY: f64 = 500.0;
+/// Weight of the level of all kinds in the level of one kind, in observations.
+const SHRINKAGE: f64 = 3.0;
 
-/// Rewards are taken to spread at least this much: of a model that is nearly always right, two failures prove nothing.
-const LEAST_SPREAD: f64 = 0.3;
+/// Least standard deviation that rewards are assumed to have: two failures of a model that is nearly always right prove
+/// nothing.
+const MIN_SPREAD: f64 = 0.3;
 
-/// What is usual, of all kinds of work or of one.
+/// The usual reward less prior, of all kinds of work or of one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Usual {
     weight: f64,
@@ -33,29 +33,29 @@ struct Usual {
 
 impl Usual {
     fn learn(&mut self, residual: f64, weight: f64) {
-        self.weight = (self.weight + weight).min(MEMORY);
+        self.weight = (self.weight + weight).min(MAX_MEMORY);
         self.level += (residual - self.level) * weight / self.weight;
     }
 }
 
-/// The watch over one model.
+/// The change detector of one model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Watch {
-    /// Observations since the last change, as far as they are remembered.
+    /// Observations since the last change, at most [`MAX_MEMORY`].
     pub(super) weight: f64,
     level: f64,
-    /// Mean square of the deviations from what was usual, and the square of the level.
+    /// Mean squared deviation from the usual, plus the square of the level.
     square: f64,
     up: Excursion,
     down: Excursion,
-    /// Alarms so far.
+    /// Changes detected so far.
     pub(super) shifts: u32,
-    /// Work without a kind first, then kind by kind; none in what an earlier program wrote.
+    /// Work without a kind first, then each kind; empty in records of earlier programs.
     #[serde(default)]
     kinds: Vec<Usual>,
 }
 
-/// One of the two sums.
+/// One of the two cumulative sums, with the observations since it last was zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Excursion {
     sum: f64,
@@ -75,15 +75,15 @@ impl Excursion {
     }
 }
 
-/// Where the level of work without a kind, or of a kind, is kept.
-fn place(kind: Option<usize>) -> usize {
+/// Index in [`Watch::kinds`].
+fn index(kind: Option<usize>) -> usize {
     kind.map_or(0, |kind| kind + 1)
 }
 
 impl Watch {
-    /// Takes in a reward less its prior, at the kind of work of that number; tells of a change once it is sure, by the
-    /// number of observations that it rests on. Then [`Watch::usual`] is what it is now.
-    pub(super) fn see(
+    /// Takes in a reward less its prior, at the kind of work of that number. On a detected change, returns the number of
+    /// observations since it, and [`Watch::usual`] gives the new level.
+    pub(super) fn observe(
         &mut self,
         kind: Option<usize>,
         residual: f64,
@@ -94,13 +94,13 @@ impl Watch {
             return None;
         }
         if self.kinds.is_empty() {
-            // An earlier program summed rewards less priors themselves.
+            // Earlier programs summed the rewards less priors themselves, which do not compare with deviations.
             (self.up, self.down) = Default::default();
         }
         let deviation = residual - self.usual(kind);
         let variance = (self.square - self.level * self.level).max(0.0);
-        if self.weight >= ACQUAINTED {
-            let off = deviation / variance.sqrt().max(LEAST_SPREAD);
+        if self.weight >= MIN_OBSERVATIONS {
+            let off = deviation / variance.sqrt().max(MIN_SPREAD);
             self.up.step(off - settings.slack, deviation, weight);
             self.down.step(-off - settings.slack, deviation, weight);
         }
@@ -109,7 +109,7 @@ impl Watch {
         let share = weight / all.weight;
         let variance = (1.0 - share) * (variance + share * deviation * deviation);
         Usual { weight: self.weight, level: self.level } = all;
-        let at = place(kind);
+        let at = index(kind);
         self.kinds.resize(self.kinds.len().max(at + 1), Usual::default());
         self.kinds[at].learn(residual, weight);
         let further = if self.up.sum > self.down.sum { self.up } else { self.down };
@@ -123,11 +123,11 @@ impl Watch {
 
     /// The usual reward less prior at a kind of work.
     fn usual(&self, kind: Option<usize>) -> f64 {
-        let own = self.kinds.get(place(kind)).copied().unwrap_or_default();
-        (own.weight * own.level + KIN * self.level) / (own.weight + KIN)
+        let own = self.kinds.get(index(kind)).copied().unwrap_or_default();
+        (own.weight * own.level + SHRINKAGE * self.level) / (own.weight + SHRINKAGE)
     }
 
-    /// The mean of what is usual over `all` observations, so many of them of each kind of work.
+    /// The mean usual reward less prior over `all` observations, of which `kinds` gives the number of each kind.
     pub(super) fn usual_of(&self, all: f64, kinds: impl Iterator<Item = f64>) -> f64 {
         let (mut sum, mut rest) = (0.0, all);
         for (kind, count) in kinds.enumerate() {
@@ -137,9 +137,9 @@ impl Watch {
         (sum + rest.max(0.0) * self.usual(None)) / all
     }
 
-    /// Takes an excursion for the new level, at every kind of work.
+    /// Takes the mean of an excursion for the new level, for every kind of work.
     fn move_by(&mut self, shift: &Excursion) {
-        // What is usual has followed it on the way, the further the larger its share of all that is remembered is.
+        // The level has already followed the excursion in part, the more the larger the excursion's share of the memory.
         let share = (shift.weight / self.weight).min(0.99);
         let by = shift.total / shift.weight * share / -(1.0 - share).ln();
         self.level += by;
@@ -169,7 +169,7 @@ mod tests {
     }
 
     fn alarm_after(watch: &mut Watch, mut rewards: impl FnMut() -> f64, most: usize) -> Option<usize> {
-        (1..=most).find(|_| watch.see(None, rewards(), 1.0, &DriftSettings::default()).is_some())
+        (1..=most).find(|_| watch.observe(None, rewards(), 1.0, &DriftSettings::default()).is_some())
     }
 
     #[test]
@@ -202,7 +202,7 @@ mod tests {
         let mut draws = [coin(0.95 + by, seed), coin(0.35 + by, seed + 5000)];
         let kind = |at: usize| at / block % 2;
         let settings = DriftSettings::default();
-        (0..length).filter(|at| watch.see(Some(kind(*at)), draws[kind(*at)](), 1.0, &settings).is_some()).count()
+        (0..length).filter(|at| watch.observe(Some(kind(*at)), draws[kind(*at)](), 1.0, &settings).is_some()).count()
     }
 
     #[test]
@@ -227,7 +227,7 @@ mod tests {
         let before = [0, 1].map(|kind| watch.usual(Some(kind)));
         let settings = DriftSettings::default();
         let mut fallen = coin(0.3, 4);
-        let seen = (0..100).find_map(|_| watch.see(Some(0), fallen(), 1.0, &settings)).unwrap();
+        let seen = (0..100).find_map(|_| watch.observe(Some(0), fallen(), 1.0, &settings)).unwrap();
         assert!(seen < 60.0 && watch.weight == seen && watch.shifts == 1, "{watch:?}");
         let [first, second] = [0, 1].map(|kind| watch.usual(Some(kind)) - before[kind]);
         assert!(first < -0.4 && second < -0.3, "moved by {first} and {second}");
@@ -245,9 +245,9 @@ mod tests {
         let mut watch: Watch = serde_json::from_value(old).unwrap();
         let settings = DriftSettings::default();
         let mut steady = coin(0.8, 1);
-        assert!((0..60).all(|at| watch.see(Some(at % 2), steady(), 1.0, &settings).is_none()), "{watch:?}");
+        assert!((0..60).all(|at| watch.observe(Some(at % 2), steady(), 1.0, &settings).is_none()), "{watch:?}");
         let mut fallen = coin(0.3, 2);
-        assert!((0..50).any(|at| watch.see(Some(at % 2), fallen(), 1.0, &settings).is_some()), "{watch:?}");
+        assert!((0..50).any(|at| watch.observe(Some(at % 2), fallen(), 1.0, &settings).is_some()), "{watch:?}");
         let again: Watch = serde_json::from_value(serde_json::to_value(&watch).unwrap()).unwrap();
         assert_eq!(again, watch);
     }

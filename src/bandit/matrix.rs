@@ -1,4 +1,4 @@
-//! Small symmetric matrices: what the posterior needs and no more.
+//! Small symmetric matrices: only what the posterior needs.
 //!
 //! Dimensions are 50 at most, so everything is dense, row by row, in f64.
 
@@ -46,7 +46,7 @@ impl Symmetric {
     pub(super) fn add_outer(&mut self, x: &[f64], weight: f64) {
         let mut entries = self.lower.iter_mut();
         for (row, scale) in x.iter().enumerate() {
-            // The shorter side first: zip takes from its first before it knows that the second is at its end.
+            // The shorter side first: zip takes from the first before it finds the second exhausted.
             for (x, entry) in x[..=row].iter().zip(entries.by_ref()) {
                 *entry += weight * scale * x;
             }
@@ -69,8 +69,8 @@ impl Symmetric {
         self.lower.iter_mut().for_each(|entry| *entry *= factor);
     }
 
-    /// A matrix of dimension `dim` with entries of this one: `places` are pairs of an old and a new index, rising. All
-    /// others are 0.
+    /// A matrix of dimension `dim` with this one's entries at other indices; the rest is 0. `places` are rising pairs of an
+    /// old and a new index.
     pub(super) fn placed(&self, places: &[(usize, usize)], dim: usize) -> Self {
         let mut placed = Self::zero(dim);
         for (at, (row, new_row)) in places.iter().enumerate() {
@@ -168,8 +168,8 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// The same for choosing, summed in sixteen lanes: that compiles to vector instructions which need not wait for each other,
-/// as one sum along a row does not. The longer side is looked at as far as the shorter goes.
+/// The dot product summed in sixteen lanes, for choosing: it compiles to independent vector instructions, where a single sum
+/// would wait for each addition. The longer side is cut to the shorter.
 pub(super) fn wide_dot<T>(a: &[T], b: &[T]) -> T
 where
     T: Copy + Default + Mul<Output = T> + AddAssign,

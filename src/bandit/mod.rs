@@ -1,39 +1,39 @@
 //! Contextual bandits with exact propensities; pure.
 //!
 //! **What it decides.** For each request there is a [`Context`] (features of the prompt) and a changing set of
-//! [`Candidate`]s (models that could answer). A [`Snapshot`] knows, for every model, how far its answers turn out better
-//! or worse than the classifier said ([`posterior`]), turns that into a utility ([`Tradeoff`]) and chooses with known
-//! probabilities ([`Choice`]), which whoever calls writes down: without them nothing could be said later of how another
-//! policy would have done ([`crate::ope`]).
+//! [`Candidate`]s (models that could answer). A [`Snapshot`] believes, for every model, how far its answers turn out better
+//! or worse than the classifier's prior ([`posterior`]), computes each candidate's expected quality ([`predictive`]) and
+//! utility ([`Tradeoff`]), and chooses with known probabilities ([`Choice`]). The caller logs them: off-policy evaluation of
+//! another policy needs them ([`crate::ope`]).
 //!
 //! **How it learns.** [`Snapshot::learn`] folds [`Observation`]s into sums per model; the posterior follows from the sums
 //! alone, so learning in pieces and learning at once give the same policy. Old observations fade ([`Settings::half_life`]),
-//! and a sudden change of a model is noticed and acted on ([`drift`]).
+//! and a sudden change of a model is detected and acted on ([`drift`]).
 //!
 //! **How it explores.** One of the [`PolicyKind`]s, all under one contract (`tests/policy_contract.rs`): propensities sum
 //! to one, each eligible model keeps its floor, and with exploration off the best model by utility is chosen with certainty.
 //!
-//! **How it explains.** An [`Account`] says of a predicted quality how many points each thing moved it.
+//! **How it explains.** An [`Attribution`] says how many points each factor moved a predicted quality.
 //!
-//! What it leaves out: clock, chance and files. A draw from [0, 1) comes in as an argument; what is spent is watched by
-//! [`Pacer`], which is told the time.
+//! What it leaves out: clock, randomness and files. A draw from [0, 1) comes in as an argument; [`Pacer`], which keeps
+//! spending within a budget, is given the time.
 
-mod account;
+mod attribution;
 mod context;
 mod drift;
 mod matrix;
 mod normal;
-mod outlook;
 mod pacer;
 mod policy;
 mod posterior;
+mod predictive;
 mod reward;
 mod settings;
 mod shape;
 mod snapshot;
 mod utility;
 
-pub use account::{Account, Bends, Factor, Odds};
+pub use attribution::{Attribution, Corrections, Factor, Odds};
 pub use context::{Candidate, Choice, Context, Grounds, Observation};
 pub use pacer::{Pacer, PacerSettings};
 pub use policy::PolicyKind;

@@ -1,13 +1,13 @@
 //! Logarithms of the standard normal distribution function, from a table.
 //!
-//! Thompson propensities need thousands of values within microseconds. A table with straight lines between its entries is
-//! wrong by less than 1e-4, and that does not matter: the propensities *are* what comes out, whatever the table says.
+//! Thompson propensities need thousands of values within microseconds. A table with linear interpolation is wrong by less than
+//! 1e-4. That makes no logged propensity wrong: the choice is drawn from the very probabilities that the table gives.
 
 use std::sync::LazyLock;
 
 /// Entries per unit.
 const STEPS: f64 = 64.0;
-/// Beyond this many standard deviations there is nothing.
+/// The table ends at this many standard deviations.
 pub(super) const REACH: f64 = 6.0;
 const ENTRIES: usize = (2.0 * REACH * STEPS) as usize + 2;
 
@@ -42,7 +42,7 @@ impl Normal {
     /// Logarithm of the probability of a value below `x`; flat beyond [`REACH`].
     pub(super) fn log_below(self, x: f64) -> f64 {
         let at = ((x + REACH) * STEPS).clamp(0.0, (ENTRIES - 2) as f64);
-        // Through 32 bits: unsigned 64 have no instruction of their own, and this is most of what choosing costs.
+        // By way of i32: converting to u64 takes several instructions, and this line is most of the cost of choosing.
         let entry = at as i32;
         let (low, high) = (self.0[entry as usize], self.0[entry as usize + 1]);
         low + (high - low) * (at - f64::from(entry))

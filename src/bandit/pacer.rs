@@ -1,18 +1,17 @@
-//! Keeps spending at a budget's rate by making money dearer or cheaper.
+//! Budget pacing: keeps spending at a budget's rate by raising or lowering the price of a dollar.
 //!
-//! A budget of so many dollars per hour is a constraint on the average; its Lagrange multiplier is a price in quality per
-//! dollar that is added to the trade-off. The multiplier goes up while spending runs ahead of the budget and down while it
-//! lags (online dual descent: Balseiro, Lu and Mirrokni, "Dual Mirror Descent for Online Allocation Problems", 2020). The
+//! A budget per hour is a constraint on the average; its Lagrange multiplier is a price in quality per dollar that is added to
+//! the trade-off. The multiplier rises while spending runs ahead of the budget and falls while it lags (online dual descent: Balseiro, Lu and Mirrokni, "Dual Mirror Descent for Online Allocation Problems", 2020). The
 //! step is multiplicative in the price, because what one dollar is worth differs by orders of magnitude between
 //! models: a request may cost a cent or a thousandth of one.
 //!
-//! A second term looks at what was over- or underspent so far in the window, so that the *sum* comes out right and not only the
-//! rate. Traffic comes in bursts and rests at night: what a pause saves, up to a whole budget, is there to be spent, and
-//! while any of it is left nothing makes money dearer. Pure: whoever calls tells the time and the cost.
+//! A second term is proportional to what was over- or underspent so far in the window, so that the *sum* comes out right and
+//! not only the rate. Traffic comes in bursts and rests at night: what a pause saves, up to a whole budget, may be spent, and
+//! while any of it is left the price does not rise. Pure: the caller passes the time and the cost.
 
 use serde::{Deserialize, Serialize};
 
-/// What the pacer holds, and how.
+/// A budget.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PacerSettings {
@@ -28,48 +27,49 @@ pub struct Pacer {
     settings: PacerSettings,
     /// Logarithm of the price, in quality per US dollar.
     log_price: f64,
-    /// Dollars spent less dollars allowed, forgotten over a window.
+    /// Dollars spent less dollars allowed at `at_s`; decays over a window.
     ahead_usd: f64,
+    /// Time of the last request, seconds.
     at_s: f64,
-    /// What a request usually costs, US dollars; 0 = none was seen.
+    /// Running mean of a request's cost, US dollars; 0 = no request yet.
     #[serde(default)]
     usual_usd: f64,
 }
 
-/// How far the price moves for a whole budget's window of overspending.
+/// Change of the log price per whole budget overspent.
 const RATE_GAIN: f64 = 80.0;
-/// Share of the newest request in what one usually costs.
-const USUAL: f64 = 0.05;
-/// Share of a budget that is behind as it happens in even traffic; more than that was saved.
+/// Weight of the newest request in the running mean of costs.
+const NEWEST_SHARE: f64 = 0.05;
+/// Share of a budget by which even traffic may lag; more than that counts as savings.
 const SAVED: f64 = 0.02;
-/// How far it leans for what is ahead already.
+/// Change of the log price per whole budget that is ahead so far.
 const SUM_GAIN: f64 = 12.0;
 
 impl Pacer {
-    /// A pacer that begins at `now_s` with money at `price` quality per US dollar (0 = not at all).
+    /// A pacer that begins at `now_s` with a price of `price` quality per US dollar (0 = none).
     pub fn new(settings: PacerSettings, price: f64, now_s: f64) -> Self {
         let log_price = price.max(PRICE_LOW).ln();
         Self { settings, log_price, ahead_usd: 0.0, at_s: now_s, usual_usd: 0.0 }
     }
 
-    /// The budget it holds.
+    /// The budget.
     pub fn settings(&self) -> &PacerSettings {
         &self.settings
     }
 
-    /// Another budget from now on. What was learned of the price stays where there is less to spend; of a price that held a
-    /// smaller budget nothing is known but that it is too high, and it goes up in a few requests but comes down in hours.
+    /// Changes the budget. The learned price stays where the new rate is not higher. Otherwise it is reset, as it would be too
+    /// high, and a price rises within a few requests but falls within hours.
     pub fn set_budget(&mut self, settings: PacerSettings) {
         let rate = |settings: &PacerSettings| settings.budget_usd / settings.window_s.max(1e-9);
         if rate(&settings) > rate(&self.settings) {
-            self.log_price = self.log_price.min(self.unnoticed().ln());
+            self.log_price = self.log_price.min(self.negligible().ln());
         }
         self.settings = settings;
         let budget = settings.budget_usd;
         (self.ahead_usd, self.usual_usd) = (self.ahead_usd.clamp(-budget, budget), self.usual_usd.min(budget));
     }
 
-    /// Whether its state is one that spending leads to: what is kept in a store may be from a time that believed anything.
+    /// Whether its state is one that spending can lead to: a stored state may be of an earlier program without these limits.
     pub fn is_sound(&self) -> bool {
         let budget = self.settings.budget_usd;
         let price = PRICE_LOW.ln()..=PRICE_HIGH.ln();
@@ -86,19 +86,19 @@ impl Pacer {
         let (allowed, ahead_usd) = self.at(now_s);
         self.at_s = now_s;
         let budget = self.budget();
-        // One request counts for the whole budget at most, whatever it is said to have cost.
+        // One request counts for the whole budget at most.
         let cost_usd = cost_usd.min(budget);
-        // Nobody may save up more than a whole budget and then burn it.
+        // Savings are limited to one whole budget.
         self.ahead_usd = (ahead_usd + cost_usd).clamp(-budget, budget);
         let step = ((cost_usd - allowed) / budget).clamp(-0.02, 0.02);
-        // A burst that savings pay for is no reason to make money dearer.
+        // A burst that savings pay for does not raise the price.
         let step = if self.ahead_usd > -SAVED * budget { step } else { step.min(0.0) };
-        let share = if self.usual_usd > 0.0 { USUAL } else { 1.0 };
+        let share = if self.usual_usd > 0.0 { NEWEST_SHARE } else { 1.0 };
         self.usual_usd += share * (cost_usd - self.usual_usd);
-        // Between a price that nobody notices and one that decides everything; beyond them there is nothing to be gone
-        // through step by step.
-        let low = self.unnoticed().ln();
-        let high = (UNNOTICED_TO_ALL * self.unnoticed()).min(PRICE_HIGH).ln();
+        // Between a negligible price and one that decides everything: beyond these, further steps would only delay the way
+        // back.
+        let low = self.negligible().ln();
+        let high = (NEGLIGIBLE_TO_ALL * self.negligible()).min(PRICE_HIGH).ln();
         self.log_price = (self.log_price.max(low) + RATE_GAIN * step).clamp(low, high);
     }
 
@@ -106,23 +106,23 @@ impl Pacer {
     pub fn cost_per_usd(&self, now_s: f64) -> f64 {
         let lean = SUM_GAIN * self.ahead_usd(now_s) / self.budget();
         let price = (self.log_price + lean).exp();
-        if price <= self.unnoticed() * 1.01 { 0.0 } else { price.min(PRICE_HIGH) }
+        if price <= self.negligible() * 1.01 { 0.0 } else { price.min(PRICE_HIGH) }
     }
 
-    /// A price at which a whole request's cost is worth a thousandth of the way from a useless to a perfect answer.
-    fn unnoticed(&self) -> f64 {
+    /// The price at which a usual request's cost is worth 0.001 of quality (1 = from a useless to a perfect answer).
+    fn negligible(&self) -> f64 {
         if self.usual_usd > 0.0 { (1e-3 / self.usual_usd).clamp(PRICE_LOW, PRICE_HIGH / 2.0) } else { PRICE_LOW }
     }
 
-    /// Dollars spent ahead of the budget's rate at `now_s`, negative where behind; forgotten over a window.
+    /// Dollars spent ahead of the budget's rate at `now_s`, negative where behind; decays over a window.
     pub fn ahead_usd(&self, now_s: f64) -> f64 {
         self.at(now_s).1.max(-self.budget())
     }
 
-    /// What was allowed since the last request, and what is ahead of it, if nothing more was spent until `now_s`.
+    /// Dollars allowed since the last request, and dollars ahead at `now_s` if nothing was spent since.
     fn at(&self, now_s: f64) -> (f64, f64) {
         let window = self.settings.window_s.max(1e-9);
-        // A clock that jumps back is no time at all; one that jumps ahead earns at most a window.
+        // A clock that jumps back counts as no time; one that jumps ahead earns one window at most.
         let passed = (now_s - self.at_s).clamp(0.0, window);
         let allowed = self.budget() * passed / window;
         (allowed, self.ahead_usd * (-passed / window).exp() - allowed)
@@ -133,11 +133,11 @@ impl Pacer {
     }
 }
 
-/// A price at which nobody notices money: a dollar saved is worth a thousandth of the way from a useless to a perfect answer.
+/// Lowest price, quality per US dollar: a dollar is worth 0.001 of quality.
 const PRICE_LOW: f64 = 1e-3;
-/// From a price that nobody notices to one at which a usual request's cost is worth a hundred times that way.
-const UNNOTICED_TO_ALL: f64 = 1e5;
-/// A price at which nothing but money counts.
+/// Factor from the negligible price to one at which a usual request's cost is worth 100 (quality ends at 1).
+const NEGLIGIBLE_TO_ALL: f64 = 1e5;
+/// Highest price, quality per US dollar: nothing but money counts.
 const PRICE_HIGH: f64 = 1e7;
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
 //! How to explore: from beliefs about utilities to a probability for each candidate.
 //!
-//! Every policy here says its probabilities *exactly*; the choice is then one draw from them. Thompson sampling, which is
-//! usually drawn and not said, is said by integrating numerically over its own beliefs ([`thompson`]).
+//! Every policy gives its probabilities *exactly*; the choice is one draw from them. Thompson sampling, which usually draws
+//! without knowing its probabilities, computes them by numerical integration over its beliefs ([`thompson`]).
 
 use serde::{Deserialize, Serialize};
 
 use super::normal::{Normal, REACH};
 
-/// The policies there are.
+/// The exploration policies.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum PolicyKind {
     /// Always the best by expected utility.
     Greedy,
-    /// The best, and with probability `epsilon` any (Sutton and Barto, "Reinforcement Learning", section 2.2).
+    /// The best; with probability `epsilon` any at random (Sutton and Barto, "Reinforcement Learning", section 2.2).
     EpsilonGreedy {
-        /// Share of requests given to chance.
+        /// Share of requests chosen at random.
         epsilon: f64,
     },
     /// The best by expected utility plus `width` standard deviations (Li and others, "A Contextual-Bandit Approach to
@@ -24,7 +24,7 @@ pub enum PolicyKind {
         /// How many standard deviations of optimism.
         width: f64,
     },
-    /// Each as often as it is the best by the beliefs (Thompson 1933; Agrawal and Goyal 2013 for linear ones), with spreads
+    /// Each with the probability that it is the best under the beliefs (Thompson 1933; Agrawal and Goyal 2013 for linear ones), with spreads
     /// multiplied by `scale`.
     Thompson {
         /// 1 = as uncertain as the posterior says; less explores less.
@@ -50,7 +50,7 @@ impl PolicyKind {
         }
     }
 
-    /// The policy of that name with the parameters that did best in `pointsman replay`.
+    /// The policy of that name, with the parameters that did best in `pointsman replay`.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|policy| policy.name() == name)
     }
@@ -64,7 +64,7 @@ impl PolicyKind {
         Self::InverseGap { gain: 4.0 },
     ];
 
-    /// Whether the parameters make sense.
+    /// Whether the parameters are in range.
     pub(super) fn is_sound(self) -> bool {
         match self {
             Self::Greedy => true,
@@ -76,7 +76,7 @@ impl PolicyKind {
     }
 
     /// Probabilities over candidates whose utilities have these means and standard deviations; they sum to 1.
-    /// `seen` is how many observations the beliefs rest on.
+    /// `seen` is the number of observations that the beliefs rest on.
     pub(super) fn probabilities(self, means: &[f64], spreads: &[f64], seen: f64) -> Vec<f64> {
         let count = means.len() as f64;
         let best = best(means);
@@ -88,8 +88,9 @@ impl PolicyKind {
                 shares[best] += 1.0 - epsilon;
             }
             Self::LinUcb { width } => {
-                let hopes: Vec<f64> = means.iter().zip(spreads).map(|(mean, spread)| mean + width * spread).collect();
-                shares[self::best(&hopes)] = 1.0;
+                let upper_bounds: Vec<f64> =
+                    means.iter().zip(spreads).map(|(mean, spread)| mean + width * spread).collect();
+                shares[self::best(&upper_bounds)] = 1.0;
             }
             Self::Thompson { scale } => thompson(means, spreads, scale, &mut shares),
             Self::InverseGap { gain } => {
@@ -116,9 +117,9 @@ pub(super) fn best(values: &[f64]) -> usize {
     best
 }
 
-/// Points at which the distribution of the best draw is looked at.
+/// Points at which the distribution of the best draw is evaluated.
 const GRID: usize = 64;
-/// Draws beyond this many standard deviations are not counted.
+/// The grid ends this many standard deviations from the means.
 const TAIL: f64 = 4.5;
 
 /// Probability of each candidate to have the largest of independent normal draws.
@@ -133,12 +134,12 @@ fn thompson(means: &[f64], spreads: &[f64], scale: f64, shares: &mut [f64]) {
     };
     let (low, high) = (ends(-1.0), ends(1.0));
     let step = (high - low) / (GRID - 1) as f64;
-    // Whoever cannot reach the lower end is never the best.
+    // A candidate that cannot reach the lower end is never the best.
     let able = (0..means.len()).filter(|at| means[*at] + REACH * spread(*at) > low);
     let normal = Normal::new();
     let mut racers: Vec<Racer> = able.map(|at| Racer::at(low, at, means[at], 1.0 / spread(at), normal)).collect();
     let mut mass_before = racers.iter().map(|racer| racer.log_below).sum::<f64>().exp();
-    // What lies below the lower end goes by the same rule, as growth from nothing.
+    // The mass below the grid goes to the candidate with the best mean.
     shares[best(means)] = mass_before;
     let mut log_mass_of_done = 0.0;
     for point in 1..GRID {
@@ -157,7 +158,7 @@ fn thompson(means: &[f64], spreads: &[f64], scale: f64, shares: &mut [f64]) {
             racers.iter().for_each(|racer| shares[racer.at] += weight * racer.grown);
         }
         mass_before = mass;
-        // Whoever is sure to lie below will not grow any more.
+        // A candidate that surely lies below `t` grows no more.
         racers.retain(|racer| {
             let done = racer.mean + REACH / racer.slope < t;
             log_mass_of_done += if done { racer.log_below } else { 0.0 };
@@ -168,16 +169,16 @@ fn thompson(means: &[f64], spreads: &[f64], scale: f64, shares: &mut [f64]) {
     shares.iter_mut().for_each(|share| *share /= total);
 }
 
-/// One of the candidates that may have the largest draw, at a point of the grid.
+/// A candidate that may have the largest draw, at a point of the grid.
 struct Racer {
-    /// Its place among the candidates.
+    /// Index of the candidate.
     at: usize,
     mean: f64,
     /// 1 / standard deviation.
     slope: f64,
-    /// `ln F_k` there.
+    /// `ln F_k` at the point.
     log_below: f64,
-    /// By how much that is more than at the point before.
+    /// Growth of `ln F_k` since the point before.
     grown: f64,
 }
 

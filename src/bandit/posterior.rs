@@ -1,26 +1,26 @@
-//! What is believed of each model: Bayesian linear regression of how far rewards lie from the prior.
+//! The posterior of each model's correction: hierarchical Bayesian linear regression of reward less prior.
 //!
-//! **The model.** With `x = [1, logit P, z, k]`, reward = `P + x . (s + v_m) + noise`: `P` is the classifier's probability, `s` what
-//! all models have in common, `v_m` what is the model's own; both begin at 0 with variances of [`Settings`]. So before any
-//! feedback the expectation *is* the classifier's, and with feedback it bends: up or down, steeper or flatter in `P`,
-//! leaning with the prompt's features `z`, and by its kind of work `k` (1 at its place, 0 at the others; [`Shape`]). Kinds
-//! may vary more than leanings do: what a model is good at can be said in a word, and a few ratings should say it.
+//! **The model.** With `x = [1, logit P, z, k]`, reward = `P + x . (s + v_m) + noise`: `P` is the classifier's probability, `s`
+//! the effects that all models have in common, `v_m` the model's own; both have mean 0 and the variances of [`Settings`]. So
+//! before any feedback the expectation *is* the classifier's. Feedback adds a **correction** `x . (s + v_m)`: up or down, by
+//! the logit of `P`, by the prompt's features `z`, and by its kind of work `k` (one-hot; [`Shape`]). Kinds may vary more than
+//! features: what a model is good at can be said in a word, and a few ratings should say it.
 //!
-//! **The sums.** Per model `A = sum w x x'`, `b = sum w x r` with `r` = reward - P, and `c = sum w r r` ([`Moments`]). Everything
-//! else follows from them ([`fit`]): with `D` the prior precision, `C = (D + A/n)^-1` (`n` the noise variance) and everything
+//! **The sums.** Per model `A = sum w x x'`, `b = sum w x r` with `r` = reward - P, and `c = sum w r r` ([`Moments`]). The rest
+//! follows from them ([`fit`]): with `D` the prior precision, `C = (D + A/n)^-1` (`n` the noise variance) and everything
 //! about `s` integrated out exactly (Lindley and Smith 1972, "Bayes Estimates for the Linear Model"):
 //!
 //! - information on `s`: `S = D_s + sum (D - D C D)`, `h = sum D C b/n`, mean `S^-1 h`
 //! - model: mean `C b/n + C D s`, covariance `C + C D S^-1 D C`.
 //!
-//! A reward in [0, 1] is no Gaussian; the linear form is kept because its sums forget, merge and recompute exactly, and
-//! because the bend is small where the classifier is any good.
+//! A reward in [0, 1] is not Gaussian; the linear form is used because its sums fade, merge and recompute exactly, and because
+//! the correction is small where the classifier is any good.
 
 use serde::{Deserialize, Serialize};
 
 use super::context::Grounds;
 use super::matrix::{Square, Symmetric, dot};
-use super::outlook::Outlook;
+use super::predictive::Predictive;
 use super::settings::Settings;
 use super::shape::{BASE, Shape};
 
@@ -46,12 +46,12 @@ impl Moments {
         self.gram.is_sound() && self.gram.dim() == self.pull.len() && numbers
     }
 
-    /// How many observations count, after fading.
+    /// Number of observations, after fading.
     pub(super) fn weight(&self) -> f64 {
         self.gram.at(0, 0)
     }
 
-    /// How many of each kind of work do.
+    /// Number of observations of each kind of work, after fading.
     pub(super) fn kinds(&self, shape: Shape) -> impl Iterator<Item = f64> {
         (shape.kinds_from()..shape.dim()).map(|at| self.gram.at(at, at))
     }
@@ -75,7 +75,7 @@ impl Moments {
         self.square *= factor;
     }
 
-    /// As if every reward so far had been `by` higher.
+    /// Adds `by` to every reward so far.
     pub(super) fn shift(&mut self, by: f64) {
         self.square += 2.0 * by * self.pull[0] + by * by * self.weight();
         for at in 0..self.dim() {
@@ -83,8 +83,8 @@ impl Moments {
         }
     }
 
-    /// The same in another shape. Other features: what was learned of level, slope and kinds stays, what leaned on
-    /// features is gone. More kinds: all stays, of the new ones nothing was seen.
+    /// The sums in another shape. With another number of features, level, slope and kinds stay and the features' sums are
+    /// dropped. With more kinds everything stays, and the new ones' sums are 0.
     pub(super) fn reshaped(&self, from: Shape, to: Shape) -> Self {
         let keep = if from.features == to.features { from.kinds_from() } else { BASE };
         let kinds = (0..from.kinds.min(to.kinds)).map(|kind| (from.kinds_from() + kind, to.kinds_from() + kind));
@@ -94,83 +94,83 @@ impl Moments {
         Self { gram: self.gram.placed(&places, to.dim()), pull, square: self.square }
     }
 
-    /// Squares of residuals around their own mean.
+    /// Sum of squared residuals around their own mean.
     fn scatter(&self) -> f64 {
         (self.square - self.pull[0] * self.level()).max(0.0)
     }
 }
 
-/// What is believed of one model's bend.
+/// The posterior of one model's correction.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Belief {
     mean: Vec<f64>,
-    /// The variance of its level, with that of what all models have in common.
+    /// Variance of the level, common effects included.
     level_variance: f64,
-    /// Its mean, and what would be left of its covariance if what all models have in common were known.
-    pub(super) outlook: Outlook,
-    /// How many observations count.
+    /// The mean, and the covariance given the common effects, laid out for choosing.
+    pub(super) predictive: Predictive,
+    /// Number of observations, after fading.
     pub(super) weight: f64,
-    /// How many of each kind of work do; empty of a model that was never seen.
+    /// Number of observations of each kind of work; empty for a model that was never seen.
     pub(super) kinds: Vec<f64>,
-    /// Whether the model is what it was.
+    /// Whether the model has not changed lately.
     pub(super) settled: bool,
 }
 
 impl Belief {
-    /// Expected bend, as weights of what stands in `x`.
+    /// Mean weights of `x`.
     pub(super) fn mean(&self) -> &[f64] {
         &self.mean
     }
 
-    /// Standard deviation of the bend on an average prompt.
+    /// Standard deviation of the correction on an average prompt.
     pub(super) fn level_spread(&self) -> f64 {
         self.level_variance.max(0.0).sqrt()
     }
 }
 
-/// Beliefs about all models, and about one that was never seen.
+/// Beliefs about all models, and about models that were never seen.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Beliefs {
     /// In the order the moments came in.
     pub(super) arms: Vec<Belief>,
-    /// A model that was never seen is what all have in common and its own prior variance: one for each of
-    /// [`Grounds::ALL`], in that order.
+    /// Beliefs about a model that was never seen (the common effects, with its own prior variance), one for each of
+    /// [`Grounds::ALL`] in that order.
     newcomers: [Belief; 3],
     /// Standard deviation of a reward around its expectation.
     pub(super) noise: f64,
-    /// Whether models of weak priors differ by kind of work: 0 where as little as is thought possible, 1 where much.
+    /// How much models of weak priors differ by kind of work: 0 = as little as [`SPREADS`] allows, 1 = much.
     pub(super) fields: f64,
 }
 
 impl Beliefs {
-    /// About a model that was never seen.
+    /// The belief about a model that was never seen.
     pub(super) fn newcomer(&self, grounds: Grounds) -> &Belief {
         &self.newcomers[grounds as usize]
     }
 }
 
-/// How many observations the configured noise is worth against the seen one.
+/// Weight of the configured noise against the observed one, in observations.
 const NOISE_WEIGHT: f64 = 50.0;
 
-/// A model's sums as they count now.
+/// A model's sums, and how much they count now.
 pub(super) struct Sums<'a> {
     pub(super) moments: &'a Moments,
-    /// What each observation still counts.
+    /// Factor that the sums have faded by.
     pub(super) fade: f64,
     /// What its prior rests on.
     pub(super) grounds: Grounds,
-    /// Whether it is what it was.
+    /// Whether the model has not changed lately.
     pub(super) settled: bool,
 }
 
-/// Shares of [`Settings::weak_kind`] that are weighed against each other.
+/// Shares of [`Settings::weak_kind`] that are averaged by their evidence.
 const SPREADS: [f64; 3] = [0.4, 0.7, 1.0];
 
-/// The posterior of `arms` (sums as they count now). A function of the sums alone.
+/// The posterior of `arms`. A function of the sums alone.
 ///
-/// How far models differ by the kind of work is not known beforehand: in one place they are nearly alike, in another each
-/// has its own field. So where priors are weak, their variance is the mean of what [`SPREADS`] gives, each weighed by how
-/// likely it makes the rewards seen (empirical Bayes; Morris 1983, "Parametric Empirical Bayes Inference").
+/// How far models differ by the kind of work is not known beforehand: for one user they are nearly alike, for another each is
+/// a specialist. So where priors are weak, that variance is the mean over [`SPREADS`], weighted by the marginal likelihood of
+/// the rewards (empirical Bayes; Morris 1983, "Parametric Empirical Bayes Inference").
 pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Beliefs {
     if shape.kinds == 0 || arms.iter().all(|arm| arm.grounds == Grounds::Fitted) {
         return Posterior::of(arms, shape, settings).beliefs(shape, settings, 0.0);
@@ -190,11 +190,11 @@ pub(super) fn fit(arms: &[Sums<'_>], shape: Shape, settings: &Settings) -> Belie
     let spread = (variance / weights).sqrt();
     let [least, usual, _] = SPREADS.map(|share| share * settings.weak_kind);
     let fields = if usual > least { ((spread - least) / (usual - least)).clamp(0.0, 1.0) } else { 0.0 };
-    // Whoever was never tried keeps the whole spread: what was seen of the others says little of it.
+    // A model that was never tried keeps the whole spread: the others' observations say little about it.
     Posterior::of(arms, shape, &with(spread)).beliefs(shape, settings, fields)
 }
 
-/// The posterior under certain settings, model by model and of what they have in common.
+/// The posterior under given settings: of each model, and of the common effects.
 struct Posterior {
     own: Vec<Own>,
     /// `S^-1`.
@@ -202,12 +202,12 @@ struct Posterior {
     /// `S^-1 h`.
     common_mean: Vec<f64>,
     noise: f64,
-    /// The logarithm of how likely the settings make the rewards seen (less what does not depend on the variances): with
+    /// Log marginal likelihood of the rewards, less terms that do not depend on the prior variances: with
     /// `u = b/n`, `sum (log|D| - log|D + A/n| + u' C u) / 2 + (log|D_s| - log|S| + h' S^-1 h) / 2`.
     evidence: f64,
 }
 
-/// One model, as if what all have in common were known.
+/// One model, given the common effects.
 struct Own {
     /// `C`.
     covariance: Square,
@@ -246,7 +246,7 @@ impl Posterior {
                 let precision = inverses(&settings.own_variances(shape, *grounds));
                 let mut total = Symmetric::diagonal(&precision);
                 total.add(&moments.gram, fade / noise);
-                // The prior precision makes it positive definite; if rounding ever broke that, the prior alone is the belief.
+                // The prior precision makes it positive definite; should rounding ever break that, the belief is the prior.
                 let inverse = total.inverse().or_else(|| Symmetric::diagonal(&precision).inverse());
                 let (covariance, log_determinant) = inverse.unwrap_or_else(|| (Square::zero(dim), 0.0));
                 let scaled: Vec<f64> = moments.pull.iter().map(|pull| pull * fade / noise).collect();
@@ -275,10 +275,10 @@ impl Posterior {
         let arms = self.own.iter().map(|own| {
             let passed_on = own.covariance.times(&times(&own.precision, &self.common_mean));
             let mean: Vec<f64> = own.pulled.iter().zip(passed_on).map(|(mean, more)| mean + more).collect();
-            // Of the whole covariance only this entry is ever asked for.
+            // The only entry of the whole covariance that is ever used.
             let level = self.common.quadratic(&times(&own.precision, own.covariance.row(0)));
             Belief {
-                outlook: Outlook::new(&mean, &own.covariance, shape),
+                predictive: Predictive::new(&mean, &own.covariance, shape),
                 mean,
                 level_variance: own.covariance.at(0, 0) + level,
                 weight: own.weight,
@@ -289,7 +289,7 @@ impl Posterior {
         let newcomers = Grounds::ALL.map(|grounds| {
             let own = Square::diagonal(&settings.own_variances(shape, grounds));
             Belief {
-                outlook: Outlook::new(&self.common_mean, &own, shape),
+                predictive: Predictive::new(&self.common_mean, &own, shape),
                 mean: self.common_mean.clone(),
                 level_variance: self.common.at(0, 0) + own.at(0, 0),
                 weight: 0.0,

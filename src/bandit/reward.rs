@@ -1,4 +1,4 @@
-//! A reward is a number in [0, 1], checked once, where it comes in.
+//! The reward: a number in [0, 1], checked once, at construction.
 
 use serde::{Deserialize, Serialize};
 

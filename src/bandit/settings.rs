@@ -1,4 +1,4 @@
-//! What a policy is made with.
+//! The bandit's settings: prior variances, noise, forgetting, exploration.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,65 +6,62 @@ use super::context::Grounds;
 use super::policy::PolicyKind;
 use super::shape::Shape;
 
-/// Observations after which a model is only half new.
+/// Observations after which half of a new model's extra exploration is gone.
 const NEW: f64 = 10.0;
 
 /// Factor on the spread of a model of a weak prior at a kind of work that it was not judged at yet, where models differ
-/// by kind of work. Beside Thompson's scale it makes the whole spread of the posterior: what it did at other work says
-/// little of this one, and narrower draws left one specialist in fifteen untried for good (`worlds_tests`). Where models
-/// do not differ so, it would cost points for nothing (training/RESULTS.md).
+/// by kind of work. With Thompson's scale it makes up the whole spread of the posterior: other work says little about this
+/// one, and narrower draws left one specialist in fifteen untried for good (`worlds_tests`). Where models do not differ by
+/// kind, it would cost points for nothing (training/RESULTS.md).
 const UNSEEN_KIND: f64 = 2.5;
 
-/// How beliefs begin, how fast they move, and how to explore. The defaults are what did best in `pointsman replay`.
+/// Prior variances, forgetting and exploration. The defaults are what did best in `pointsman replay`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// How to explore.
+    /// The exploration policy.
     pub policy: PolicyKind,
-    /// Least probability of each eligible model, as long as all floors together take no more than a tenth.
+    /// Least probability of each eligible model; all floors together take a tenth at most.
     pub floor: f64,
     /// Standard deviation of a reward around its expectation, before any is seen.
     pub noise: f64,
-    /// How far a model's quality may lie from its prior everywhere: a standard deviation, for [`Grounds::Fitted`].
+    /// Prior standard deviation of a model's correction for all prompts, for [`Grounds::Fitted`].
     pub level: f64,
-    /// How far it may lean with the logit of the prior, per unit: a standard deviation.
+    /// Prior standard deviation of the correction's slope in the logit of the prior, for [`Grounds::Fitted`].
     pub slope: f64,
-    /// How far it may lean with each feature, per unit, otherwise than the other models: a standard deviation.
+    /// Prior standard deviation of a model's own slope in each feature, for [`Grounds::Fitted`].
     pub lean: f64,
-    /// How far a model may be better or worse at one kind of work than its prior says, beyond its level: a standard
-    /// deviation, for [`Grounds::Fitted`].
+    /// Prior standard deviation of a model's correction at one kind of work, beyond its level, for [`Grounds::Fitted`].
     pub kind: f64,
-    /// The most it may be where the prior is by likeness or rests on nothing; feedback tells how much of that it is
-    /// (see `posterior`). Wide: a kind is one number, and tens of ratings tell it, where leanings on many features take
-    /// thousands.
+    /// The largest such standard deviation for weaker grounds; feedback decides how much of it is used (see `posterior`).
+    /// Wide: a kind is one number that tens of ratings determine, while slopes in many features take thousands.
     pub weak_kind: f64,
-    /// How far all models together may be better or worse at one kind of work: a standard deviation.
+    /// Prior standard deviation of the correction that all models have in common at one kind of work.
     pub common_kind: f64,
-    /// How far all models together may lean with each feature: a standard deviation. Some prompts are hard for
-    /// everybody; what is known of that does not look like a difference between models.
+    /// Prior standard deviation of the slope in each feature that all models have in common: some prompts are hard for all
+    /// models, which must not look like a difference between them.
     pub common_lean: f64,
     /// Share of the variances of level and slope that all models have in common (users stricter than the benchmark, say),
     /// 0 to below 1.
     pub shared: f64,
-    /// Factor on the standard deviations of level and slope where the prior is by likeness or score.
+    /// Factor on the standard deviations of level and slope for [`Grounds::Likened`].
     pub likened: f64,
-    /// The same where the prior rests on nothing.
+    /// Factor on the standard deviations of level and slope for [`Grounds::Nothing`].
     pub groundless: f64,
-    /// Factor on what such a weak prior leaves to be learned besides: own leanings, and, where no model's prior is fitted,
-    /// everything that the models have in common. A fitted head has read the features already.
+    /// Factor on the standard deviation of own slopes in features for weaker grounds than [`Grounds::Fitted`], and on that of
+    /// all common effects where no model's prior is fitted. A fitted head has read the features already.
     pub weak: f64,
-    /// Factor on the spread of a model whose prior is fitted, when deciding what to try out: 0 = never for its own sake.
-    /// Between models that were all measured there is less to win by trying than it costs, and the best by the beliefs is
-    /// found out about anyway, because it is chosen.
+    /// Factor on the spread of a model whose prior is fitted, for exploration: 0 = none. Between models that were all measured
+    /// there is less to win by trying than it costs, and the best by the beliefs is learned about anyway, by being chosen.
     pub assured: f64,
-    /// The same for a model whose prior is by likeness or score, and whatever its eagerness: something is known of it.
+    /// Factor on the spread of a model for [`Grounds::Likened`], for exploration, besides its eagerness.
     pub supposed: f64,
-    /// How much less than its posterior says a model of such a weak prior counts as known while it is new: spreads are
-    /// multiplied by `1 + eagerness x 10 / (10 + observations)`. Without it an unlucky first impression can last.
+    /// Extra exploration of a new model with a weak prior: its spread is multiplied by
+    /// `1 + eagerness x 10 / (10 + observations)`. Without it an unlucky first impression can last.
     pub eagerness: f64,
-    /// Feedbacks (of all models together) after which an observation counts half; absent = all count alike for ever.
+    /// Feedbacks (of all models together) after which an observation counts half; absent = no fading.
     pub half_life: Option<f64>,
-    /// Notice sudden changes; absent = leave them to fading.
+    /// Detection of sudden changes; absent = fading alone.
     pub drift: Option<DriftSettings>,
 }
 
@@ -98,15 +95,15 @@ impl Default for Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DriftSettings {
-    /// Smaller shifts than twice this are let pass.
+    /// Shifts smaller than twice this are ignored.
     pub slack: f64,
-    /// The alarm: higher is slower and surer.
+    /// Threshold of the sums: higher is slower and surer.
     pub threshold: f64,
-    /// Observations of a changed model until it is settled again. Before that its prior counts as resting on nothing:
-    /// what it was fitted to is not what answers now.
+    /// Observations of a changed model until it is settled again. Before that its prior counts as [`Grounds::Nothing`]: it was
+    /// fitted to another model.
     pub settled: f64,
-    /// Feedbacks (of all models together) after which what is known of an unsettled model counts half. So one that got
-    /// worse is tried again about once in so many, and found again where it has recovered.
+    /// Half-life of an unsettled model's observations, in feedbacks of all models together. So a model that got worse is tried
+    /// again about once in so many, and used again where it has recovered.
     pub recheck: f64,
 }
 
@@ -116,24 +113,24 @@ impl Default for DriftSettings {
     }
 }
 
-/// Settings that make no policy.
+/// A setting that is out of range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{field} is {value}, but must be {must}")]
 pub struct SettingsError {
-    /// The setting.
+    /// The setting's name.
     pub field: &'static str,
-    /// What it says.
+    /// Its value.
     pub value: String,
-    /// What it may say.
+    /// The range, as a clause.
     pub must: &'static str,
 }
 
 impl Settings {
-    /// Whether the numbers are in range.
+    /// Checks that all numbers are in range.
     ///
     /// # Errors
     ///
-    /// The first that is not.
+    /// The first one that is not.
     pub fn check(&self) -> Result<(), SettingsError> {
         let wrong = |field, value: String, must| Err(SettingsError { field, value, must });
         if !self.policy.is_sound() {
@@ -182,7 +179,7 @@ impl Settings {
         self.floor.min(0.1 / count.max(1) as f64)
     }
 
-    /// Variances of what each model has of its own: level, slope, leanings on features, and kinds of work.
+    /// Prior variances of a model's own effects: level, slope, features, kinds of work.
     pub(super) fn own_variances(&self, shape: Shape, grounds: Grounds) -> Vec<f64> {
         let doubt = match grounds {
             Grounds::Fitted => 1.0,
@@ -203,11 +200,11 @@ impl Settings {
         if grounds == Grounds::Fitted { 1.0 } else { self.weak }
     }
 
-    /// Variances of what all models have in common; `grounds` are the best that any of them has.
+    /// Prior variances of the common effects; `grounds` are the firmest that any model has.
     pub(super) fn common_variances(&self, shape: Shape, grounds: Grounds) -> Vec<f64> {
         let weakness = self.weakness(grounds);
         let of = |at| match at {
-            // A share of nothing is kept a little above it, so that its inverse is a number.
+            // Above 0 even where nothing is shared, since it is inverted.
             0 => (self.shared * (weakness * self.level).powi(2)).max(1e-12),
             1 => (self.shared * (weakness * self.slope).powi(2)).max(1e-12),
             _ if shape.is_kind(at) => (weakness * self.common_kind).powi(2),
@@ -216,9 +213,8 @@ impl Settings {
         (0..shape.dim()).map(of).collect()
     }
 
-    /// By how much a model with such a prior counts as less known than its posterior says, after `seen` observations;
-    /// `of_kind` = those of the prompt's kind of work, where that is known; `fields` = whether models differ by kind of
-    /// work (0 to 1).
+    /// Factor on a model's spread for exploration, after `seen` observations; `of_kind` = those at the prompt's kind of work,
+    /// where that is known; `fields` = how much models differ by kind of work (0 to 1).
     pub(super) fn eager(&self, grounds: Grounds, seen: f64, of_kind: Option<f64>, fields: f64) -> f64 {
         let usual = match grounds {
             Grounds::Fitted => return self.assured,
@@ -228,7 +224,7 @@ impl Settings {
         of_kind.map_or(usual, |of_kind| usual.max(fields * UNSEEN_KIND * NEW / (NEW + of_kind)))
     }
 
-    /// What an observation still counts after `age` further ones, of a model that is `settled` or has changed lately.
+    /// Weight of an observation after `age` further feedbacks; it falls faster for a model that is not `settled`.
     pub(super) fn fade(&self, age: f64, settled: bool) -> f64 {
         let recheck = if settled { None } else { self.drift.map(|drift| drift.recheck) };
         let half_life = recheck.into_iter().chain(self.half_life).min_by(f64::total_cmp);

@@ -1,11 +1,11 @@
-//! What stands where in `x`, the numbers that a bend is a weighted sum of: level, logit, features, kinds of work.
+//! The layout of `x`, the regressors of a correction: level, logit, features, kinds of work.
 //!
-//! Sums, prior variances and outlooks are all laid out so ([`posterior`](super::posterior)), and must agree on it.
+//! Sums, prior variances and predictive distributions ([`posterior`](super::posterior)) share this layout.
 
-/// Level and logit come before the features.
+/// Number of regressors before the features: level and logit.
 pub(super) const BASE: usize = 2;
 
-/// How many features and kinds of work there are, and with that the place of each in `x`.
+/// The numbers of features and of kinds of work, and with them the index of each in `x`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) features: usize,
@@ -17,7 +17,7 @@ impl Shape {
         BASE + self.features + self.kinds
     }
 
-    /// Where the kinds begin.
+    /// Index of the first kind.
     pub(super) fn kinds_from(self) -> usize {
         BASE + self.features
     }

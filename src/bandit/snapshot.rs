@@ -1,41 +1,41 @@
-//! A policy's parameters at one moment: what it chooses with and what it learns into.
+//! A policy's parameters at one moment, for choosing and for learning.
 //!
-//! Written and read whole (serde, any format). Beliefs are not stored, they follow from the sums; a snapshot whose sums
-//! do not fit together is refused when it is read.
+//! Written and read whole (serde, any format). Beliefs are not stored but computed from the sums; a snapshot whose sums do not
+//! fit together is refused when it is read.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::account::Bends;
+use super::attribution::Corrections;
 use super::context::{Candidate, Choice, Context, Grounds, Observation};
 use super::drift::Watch;
-use super::outlook::View;
 use super::policy::best;
 use super::posterior::{Belief, Beliefs, Moments, Sums, fit};
+use super::predictive::PromptTerms;
 use super::settings::{Settings, SettingsError};
 use super::shape::{BASE, Shape};
 use super::utility::Tradeoff;
 use crate::protocol::ModelName;
 
-/// Most features a context may have; further ones are not looked at.
+/// Most features a context may have; further ones are ignored.
 pub const MAX_FEATURES: usize = 32;
-/// Most kinds of work that are told apart; further ones are like none.
+/// Most kinds of work that are told apart; further ones count as none.
 pub const MAX_KINDS: usize = 16;
-/// Logits are clipped to this.
-const LOGIT_REACH: f64 = 4.0;
+/// Logits are clipped to plus and minus this.
+const MAX_LOGIT: f64 = 4.0;
 /// Features are clipped to this many standard deviations.
-const FEATURE_REACH: f64 = 4.0;
-/// A changed model keeps at least this much of its memory, for its slope and leanings.
-const KEPT: f64 = 20.0;
-/// What quality beyond the ends of the scale counts for.
+const MAX_FEATURE: f64 = 4.0;
+/// Observations that a changed model keeps at least, for its slopes.
+const MIN_KEPT: f64 = 20.0;
+/// Weight of predicted quality beyond the ends of the scale.
 const BEYOND: f64 = 1e-3;
 
 /// Immutable parameters of a policy, versioned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
 pub struct Snapshot {
-    /// Given by whoever keeps it; 0 = not kept.
+    /// The version that the store gave it; 0 = not stored.
     pub version: u64,
     settings: Settings,
     space: String,
@@ -48,25 +48,25 @@ pub struct Snapshot {
     places: BTreeMap<ModelName, usize>,
 }
 
-/// What is remembered of one model.
+/// What was learned of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Arm {
     moments: Moments,
-    /// The clock at which the sums were right; since then they have faded.
+    /// The clock (sum of weights learned, all models) at which the sums were last faded.
     clock: f64,
     grounds: Grounds,
     watch: Watch,
     observations: u64,
 }
 
-/// The form that is written.
+/// The stored form.
 #[derive(Clone, Serialize, Deserialize)]
 struct Stored {
     version: u64,
     settings: Settings,
     space: String,
     features: usize,
-    /// Kinds of work, in the order they were first seen; none in what an earlier program wrote.
+    /// Kinds of work, in the order they were first seen; absent in snapshots of earlier programs.
     #[serde(default)]
     kinds: Vec<String>,
     learned_from: u64,
@@ -80,56 +80,56 @@ impl Stored {
     }
 }
 
-/// A snapshot that cannot be used.
+/// Why a stored snapshot is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SnapshotError {
     /// Its settings are out of range.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The sums of a model have the wrong size, or hold something that is not a number.
-    #[error("what is remembered of the model `{0}` does not fit the snapshot")]
+    /// The sums of a model have the wrong size, or are not all numbers.
+    #[error("the sums of the model `{0}` do not fit the snapshot")]
     Arm(ModelName),
-    /// More features than may be.
+    /// More features than [`MAX_FEATURES`].
     #[error("it was learned over {0} features; at most {MAX_FEATURES} are possible")]
     Features(usize),
-    /// More kinds of work than may be.
+    /// More kinds of work than [`MAX_KINDS`].
     #[error("it tells {0} kinds of work apart; at most {MAX_KINDS} are possible")]
     Kinds(usize),
 }
 
-/// What a snapshot believes of one model, for people.
+/// A snapshot's belief about one model, for the dashboard and the API.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ArmSummary {
     /// The model.
     pub model: ModelName,
-    /// Observations in all.
+    /// Number of observations.
     pub observations: u64,
-    /// How many of them still count.
+    /// Number of observations after fading.
     pub weight: f64,
-    /// Mean of reward - prior over what still counts; 0 where nothing does.
+    /// Mean of reward - prior over those; 0 where there are none.
     pub residual: f64,
     /// Expected reward - prior for an average prompt.
     pub level: f64,
     /// Standard deviation of that belief.
     pub spread: f64,
-    /// How often a sudden change was noticed.
+    /// Number of sudden changes detected.
     pub shifts: u32,
 }
 
 impl Arm {
-    /// Whether it is what it was, or has been what it is now for long enough.
+    /// Whether it never changed suddenly, or has enough observations since.
     fn is_settled(&self, settings: &Settings) -> bool {
         self.watch.shifts == 0 || settings.drift.is_none_or(|drift| self.watch.weight >= drift.settled)
     }
 
-    /// What its sums still count at `clock`.
+    /// Factor that its sums have faded by at `clock`.
     fn fade(&self, settings: &Settings, clock: f64) -> f64 {
         settings.fade(clock - self.clock, self.is_settled(settings))
     }
 }
 
 impl Snapshot {
-    /// A policy that knows the priors and nothing else.
+    /// A policy without observations: it expects what the priors say.
     ///
     /// # Errors
     ///
@@ -159,11 +159,11 @@ impl Snapshot {
         Ok(Self::from_sound(Stored { settings, ..self.clone().into() }))
     }
 
-    /// The same knowledge for features of another make: levels and kinds stay, leanings on features are dropped.
+    /// The same knowledge for another feature space: levels and kinds stay, slopes in features are dropped.
     pub fn in_space(&self, space: &str, features: usize) -> Self {
         let mut stored = Stored::from(self.clone());
         let from = stored.shape();
-        // Features of another make are other features, were there as many of them.
+        // Dropped even where both spaces have the same number of features.
         let gone = Shape { features: 0, ..from };
         stored.features = features.min(MAX_FEATURES);
         stored.space = space.to_owned();
@@ -174,8 +174,8 @@ impl Snapshot {
         Self::from_sound(stored)
     }
 
-    /// Makes room for one more kind of work.
-    fn meet(&mut self, kind: &str) {
+    /// Adds a kind of work.
+    fn add_kind(&mut self, kind: &str) {
         let from = self.shape();
         self.kinds.push(kind.to_owned());
         let to = self.shape();
@@ -203,22 +203,22 @@ impl Snapshot {
         &self.settings
     }
 
-    /// What made the features it learned over; empty = it has seen none.
+    /// The feature space it learned in; empty = it has seen no features.
     pub fn space(&self) -> &str {
         &self.space
     }
 
-    /// Observations it has learned from.
+    /// Number of observations it has learned from.
     pub fn learned_from(&self) -> u64 {
         self.learned_from
     }
 
-    /// Standard deviation of a reward around its expectation, as seen so far.
+    /// Estimated standard deviation of a reward around its expectation.
     pub fn noise(&self) -> f64 {
         self.beliefs.noise
     }
 
-    /// The models it has seen.
+    /// Its beliefs about the models it has observed.
     pub fn arms(&self) -> impl Iterator<Item = ArmSummary> + '_ {
         self.arms.iter().zip(&self.beliefs.arms).map(move |((model, arm), belief)| ArmSummary {
             model: model.clone(),
@@ -233,24 +233,24 @@ impl Snapshot {
 
     /// Expected quality of a candidate, in [0, 1].
     pub fn quality(&self, context: &Context<'_>, candidate: &Candidate<'_>) -> f64 {
-        let view = View::of(&self.x(context), self.shape());
+        let terms = PromptTerms::of(&self.x(context), self.shape());
         let prior = sound(candidate.prior);
-        (prior + self.belief(candidate).outlook.bend(&view, logit(prior))).clamp(0.0, 1.0)
+        (prior + self.belief(candidate).predictive.correction(&terms, logit(prior))).clamp(0.0, 1.0)
     }
 
-    /// What feedback has taught of a candidate, for this prompt: its prior and these add up to its quality, but for the
-    /// ends of the scale.
-    pub fn bends(&self, context: &Context<'_>, candidate: &Candidate<'_>) -> Bends {
+    /// The learned corrections of a candidate's prior for this prompt. Added to the prior they give its quality, before that is
+    /// cut to [0, 1].
+    pub fn corrections(&self, context: &Context<'_>, candidate: &Candidate<'_>) -> Corrections {
         let mut x = self.x(context);
         x[1] = logit(candidate.prior);
         let mut terms = self.belief(candidate).mean().iter().zip(&x).map(|(weight, x)| weight * x);
         let (level, hardness) = (terms.next().unwrap_or(0.0), terms.next().unwrap_or(0.0));
         let leanings = terms.by_ref().take(self.features).collect();
-        Bends { level, hardness, leanings, kind: terms.sum() }
+        Corrections { level, hardness, leanings, kind: terms.sum() }
     }
 
-    /// Chooses one of `candidates`. `chance` is a uniform draw from [0, 1); without `explore` it is not looked at, and the
-    /// best by utility is chosen with probability 1. `None` where there is no candidate.
+    /// Chooses one of `candidates`. `chance` is a uniform draw from [0, 1); without `explore` it is ignored, and the best by
+    /// utility is chosen with probability 1. `None` where there is no candidate.
     pub fn choose(
         &self,
         context: &Context<'_>,
@@ -262,7 +262,7 @@ impl Snapshot {
         if candidates.is_empty() {
             return None;
         }
-        let view = View::of(&self.x(context), self.shape());
+        let terms = PromptTerms::of(&self.x(context), self.shape());
         let kind = self.kinds.iter().position(|known| known == context.kind);
         let mut qualities = Vec::with_capacity(candidates.len());
         let mut spreads = Vec::with_capacity(candidates.len());
@@ -272,13 +272,13 @@ impl Snapshot {
             let belief = self.belief(candidate);
             let prior = sound(candidate.prior);
             let logit = logit(prior);
-            let quality = prior + belief.outlook.bend(&view, logit);
-            let spread = belief.outlook.spread(&view, logit);
+            let quality = prior + belief.predictive.correction(&terms, logit);
+            let spread = belief.predictive.spread(&terms, logit);
             unknown.push(spread * self.eagerness(candidate, belief, kind));
             let possible = quality.clamp(0.0, 1.0);
             qualities.push(possible);
             spreads.push(spread);
-            // Nobody is better than perfect, and a cost is not paid for it; but two beyond can still be told apart.
+            // Quality beyond the scale pays for no cost, but still orders candidates.
             utilities.push(tradeoff.utility(possible, candidate) + BEYOND * (quality - possible));
         }
         let favourite = best(&utilities);
@@ -299,17 +299,17 @@ impl Snapshot {
         Some(Choice { chosen, propensities, qualities, spreads, utilities, order, explored })
     }
 
-    /// By how much a candidate counts as less known, or better known, than its posterior says.
+    /// Factor on a candidate's spread for exploration.
     fn eagerness(&self, candidate: &Candidate<'_>, belief: &Belief, kind: Option<usize>) -> f64 {
         if !belief.settled {
-            // One that has changed is looked at anew, whatever its prior was fitted to.
+            // A changed model is explored by its posterior alone, whatever its prior was fitted to.
             return 1.0;
         }
         let of_kind = kind.and_then(|kind| belief.kinds.get(kind)).copied();
         self.settings.eager(candidate.grounds, belief.weight, of_kind, self.beliefs.fields)
     }
 
-    /// Folds observations in, in their order. Weights that are not positive numbers are passed over.
+    /// Folds in observations, in their order. Those whose weight is not a positive number are skipped.
     pub fn learn<'a>(&mut self, observations: impl IntoIterator<Item = Observation<'a>>) {
         for observation in observations {
             if observation.weight.is_finite() && observation.weight > 0.0 {
@@ -325,7 +325,7 @@ impl Snapshot {
             *self = self.in_space(space, features.len());
         }
         if !kind.is_empty() && self.kinds.len() < MAX_KINDS && !self.kinds.iter().any(|known| known == kind) {
-            self.meet(kind);
+            self.add_kind(kind);
         }
         let mut x = self.x(&observation.context);
         x[1] = logit(observation.prior);
@@ -343,28 +343,28 @@ impl Snapshot {
         });
         arm.moments.fade(arm.fade(&self.settings, clock));
         arm.clock = clock;
-        // The firmest its prior ever had: a reading that was missed takes nothing from what is known of the model.
+        // The firmest grounds so far: one prompt that was not read does not weaken the model's prior.
         arm.grounds = arm.grounds.max(observation.grounds);
         arm.observations += 1;
         arm.moments.add(&x, residual, observation.weight);
-        let watched =
-            self.settings.drift.and_then(|drift| arm.watch.see(place, residual, observation.weight, &drift));
-        if let Some(rests_on) = watched {
+        let changed =
+            self.settings.drift.and_then(|drift| arm.watch.observe(place, residual, observation.weight, &drift));
+        if let Some(since_change) = changed {
             let usual = arm.watch.usual_of(arm.moments.weight(), arm.moments.kinds(shape));
             arm.moments.shift(usual - arm.moments.level());
-            let keep = rests_on.max(KEPT) / arm.moments.weight();
+            let keep = since_change.max(MIN_KEPT) / arm.moments.weight();
             arm.moments.fade(keep.min(1.0));
         }
     }
 
-    /// Works the beliefs out anew from the sums.
+    /// Computes the beliefs from the sums.
     fn refresh(&mut self) {
         let sums: Vec<_> = self
             .arms
             .values()
             .map(|arm| {
                 let settled = arm.is_settled(&self.settings);
-                // Of a model that is not what it was, a prior says nothing.
+                // A changed model's prior was fitted to another model.
                 let grounds = if settled { arm.grounds } else { Grounds::Nothing };
                 Sums { moments: &arm.moments, fade: arm.fade(&self.settings, self.clock), grounds, settled }
             })
@@ -373,7 +373,7 @@ impl Snapshot {
         self.places = self.arms.keys().enumerate().map(|(at, model)| (model.clone(), at)).collect();
     }
 
-    /// `[1, 0, z, k]`: the logit is each candidate's own and comes in later.
+    /// `[1, 0, z, k]`: the logit differs by candidate and is set later.
     fn x(&self, context: &Context<'_>) -> Vec<f64> {
         let shape = self.shape();
         let mut x = vec![0.0; shape.dim()];
@@ -384,13 +384,13 @@ impl Snapshot {
         if context.space == self.space && context.features.len() >= self.features {
             for (slot, feature) in x[BASE..shape.kinds_from()].iter_mut().zip(context.features) {
                 let feature = f64::from(*feature);
-                *slot = if feature.is_finite() { feature.clamp(-FEATURE_REACH, FEATURE_REACH) } else { 0.0 };
+                *slot = if feature.is_finite() { feature.clamp(-MAX_FEATURE, MAX_FEATURE) } else { 0.0 };
             }
         }
         x
     }
 
-    /// What is believed of a candidate's model.
+    /// The belief about a candidate's model.
     fn belief(&self, candidate: &Candidate<'_>) -> &Belief {
         let place = self.places.get(candidate.model);
         place.map_or_else(|| self.beliefs.newcomer(candidate.grounds), |at| &self.beliefs.arms[*at])
@@ -403,7 +403,7 @@ fn sound(prior: f64) -> f64 {
 
 fn logit(prior: f64) -> f64 {
     let prior = if prior.is_finite() { prior.clamp(1e-6, 1.0 - 1e-6) } else { 0.5 };
-    (prior / (1.0 - prior)).ln().clamp(-LOGIT_REACH, LOGIT_REACH)
+    (prior / (1.0 - prior)).ln().clamp(-MAX_LOGIT, MAX_LOGIT)
 }
 
 /// The index at which the running sum of `propensities` passes `chance`.
@@ -415,7 +415,7 @@ fn draw(propensities: &[f64], chance: f64) -> usize {
             return at;
         }
     }
-    // Rounding may leave a crumb; it belongs to the last that can be chosen at all.
+    // A remainder of rounding belongs to the last candidate with a positive probability.
     propensities.iter().rposition(|share| *share > 0.0).unwrap_or(0)
 }
 

@@ -1,4 +1,4 @@
-//! One number to compare candidates by.
+//! The utility: one number to compare candidates by.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,13 +15,13 @@ pub struct Tradeoff {
 }
 
 impl Tradeoff {
-    /// `quality - cost_per_usd x (cost + switching) - latency_per_s x latency`. What is not known is not counted:
-    /// a model whose latency was never measured is not punished for it.
+    /// `quality - cost_per_usd x (cost + switching) - latency_per_s x latency`. An unknown latency counts as 0: a model that
+    /// was never measured is not punished for it.
     pub fn utility(&self, quality: f64, candidate: &Candidate<'_>) -> f64 {
         quality - self.burden(candidate)
     }
 
-    /// What the candidate's cost and latency take away.
+    /// The utility that the candidate's cost and latency take away.
     pub fn burden(&self, candidate: &Candidate<'_>) -> f64 {
         self.cost_per_usd * (candidate.cost_usd + candidate.switching_usd)
             + self.latency_per_s * candidate.latency_s.unwrap_or(0.0)

@@ -62,7 +62,7 @@ impl Axis {
         Self { scale, low, high, length, ticks }
     }
 
-    /// Position of `value` from the axis' low end, clamped to its ends; `None` where the scale has no place for it.
+    /// Position of `value` from the axis' low end, clamped to its ends; `None` for a value that the scale cannot show.
     pub fn at(&self, value: f64) -> Option<f64> {
         if !value.is_finite() || (self.scale == Scale::Log && value <= 0.0) {
             return None;
@@ -74,7 +74,7 @@ impl Axis {
         Some(share.clamp(0.0, 1.0) * self.length)
     }
 
-    /// Where ticks stand.
+    /// Values at the ticks.
     pub fn ticks(&self) -> &[f64] {
         &self.ticks
     }

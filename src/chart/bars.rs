@@ -1,4 +1,4 @@
-//! Horizontal bars, one for each named thing: models by score, policies by value.
+//! Horizontal bars with a name each: models by score, policies by value.
 
 use super::axis::{Axis, Scale, format_number};
 use super::style::COLOURS;
@@ -12,13 +12,13 @@ const RIGHT: f64 = 56.0;
 /// One bar.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bar {
-    /// What it stands for.
+    /// Its label.
     pub name: String,
-    /// How long it is; not finite means "unknown" and draws no bar.
+    /// Its length; not finite means "unknown" and draws no bar.
     pub value: f64,
     /// Confidence interval, drawn as a whisker.
     pub interval: Option<(f64, f64)>,
-    /// Which colour, counted from 0; bars of one kind share one.
+    /// The number of its colour, from 0.
     pub colour: usize,
 }
 

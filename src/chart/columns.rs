@@ -1,4 +1,4 @@
-//! Stacked columns over time: how much, and what it is made of.
+//! Stacked columns over time: a total and its parts.
 
 use super::Drawing;
 use super::axis::{Axis, Scale, format_number};
@@ -16,11 +16,11 @@ const LEGEND_ROW: f64 = 18.0;
 /// One column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Column {
-    /// What it stands for, said when it is hovered: a moment, mostly.
+    /// Its name, shown on hover: a moment, mostly.
     pub name: String,
-    /// What stands below it, where something does.
+    /// The label below it, if any.
     pub tick: Option<String>,
-    /// The height of each layer, from the bottom; not finite or negative means none.
+    /// Height of each layer, from the bottom; a layer that is not finite or negative is not drawn.
     pub layers: Vec<f64>,
 }
 
@@ -34,7 +34,7 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// An empty chart; `unit` follows the numbers that are said, `layers` names the layers from the bottom.
+    /// An empty chart; `unit` follows the numbers shown on hover, `layers` names the layers from the bottom.
     pub fn new(title: impl Into<String>, unit: impl Into<String>, layers: Vec<String>) -> Self {
         Self { title: title.into(), unit: unit.into(), layers, columns: Vec::new() }
     }
@@ -51,8 +51,8 @@ impl Columns {
             let (Some(from), Some(to)) = (y.at(below), y.at(below + height)) else { continue };
             below += height;
             let name = self.layers.get(layer).map_or("", String::as_str);
-            let said = format!("{}\n{name}: {} {}", column.name, format_number(height), self.unit);
-            svg.rect(&format!("f{}", layer % COLOURS), (left, bottom - to), (width, to - from), said.trim());
+            let text = format!("{}\n{name}: {} {}", column.name, format_number(height), self.unit);
+            svg.rect(&format!("f{}", layer % COLOURS), (left, bottom - to), (width, to - from), text.trim());
         }
     }
 

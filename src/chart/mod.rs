@@ -29,6 +29,6 @@ pub trait Drawing {
     /// The chart as one `<svg>` element.
     fn svg(&self) -> String;
 
-    /// What stands in its legend: the number of the colour (class `f0` and so on) and what has it.
+    /// The legend's entries: the number of the colour (class `f0` and so on), and the name of what has it.
     fn keys(&self) -> Vec<(usize, &str)>;
 }

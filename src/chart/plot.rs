@@ -22,10 +22,10 @@ pub struct Point {
     pub y: f64,
     /// Confidence interval of `y`: drawn as a band under the line.
     pub interval: Option<(f64, f64)>,
-    /// Said when the point is hovered, before its numbers.
+    /// Shown on hover, before the numbers.
     pub label: Option<String>,
-    /// Said when the point is hovered, in place of everything else.
-    pub said: Option<String>,
+    /// Shown on hover, in place of everything else.
+    pub hover: Option<String>,
     /// Area of the dot relative to the largest, 0..1; counts in a calibration chart.
     pub weight: Option<f64>,
 }
@@ -33,7 +33,7 @@ pub struct Point {
 impl Point {
     /// A bare point.
     pub fn new(x: f64, y: f64) -> Self {
-        Self { x, y, interval: None, label: None, said: None, weight: None }
+        Self { x, y, interval: None, label: None, hover: None, weight: None }
     }
 
     /// With a confidence interval of its `y`.
@@ -42,13 +42,13 @@ impl Point {
         self
     }
 
-    /// With all that is said when it is hovered.
+    /// With the text shown on hover.
     pub fn saying(mut self, text: impl Into<String>) -> Self {
-        self.said = Some(text.into());
+        self.hover = Some(text.into());
         self
     }
 
-    /// With a name of its own.
+    /// With a label.
     pub fn named(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
@@ -260,8 +260,8 @@ fn draw_series(svg: &mut Svg, series: &Series, colour: usize, x: &Axis, y: &Axis
 }
 
 fn hover(series: &Series, point: &Point) -> String {
-    if let Some(said) = &point.said {
-        return said.clone();
+    if let Some(text) = &point.hover {
+        return text.clone();
     }
     let name = point.label.as_deref().unwrap_or(&series.name);
     let gap = if name.is_empty() { "" } else { ": " };

@@ -9,7 +9,7 @@ pub(super) struct Svg {
 
 impl Svg {
     /// Opens an element of `width` x `height` user units that scales with its container; `label` is what a screen
-    /// reader says for the whole.
+    /// reader says.
     pub fn new(width: f64, height: f64, label: &str) -> Self {
         let mut out = String::with_capacity(4096);
         let _ = write!(
@@ -46,7 +46,7 @@ impl Svg {
         let _ = write!(self.out, r#"{}">{}</path>"#, if close { "Z" } else { "" }, title_tag(title));
     }
 
-    /// A dot that says `title` when pointed at.
+    /// A dot with `title` shown on hover.
     pub fn dot(&mut self, class: &str, at: (f64, f64), radius: f64, title: &str) {
         let _ = write!(
             self.out,
@@ -58,7 +58,7 @@ impl Svg {
         );
     }
 
-    /// A rectangle that says `title` when pointed at.
+    /// A rectangle with `title` shown on hover.
     pub fn rect(&mut self, class: &str, at: (f64, f64), size: (f64, f64), title: &str) {
         let _ = write!(
             self.out,

@@ -15,9 +15,9 @@ use crate::telemetry;
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Say whether it is right, and if not, everything that is wrong
+    /// Check the configuration, and list everything that is wrong
     Check(ConfigArgs),
-    /// Print every value and who set it; secrets are blanked
+    /// Print every value and where it was set; secrets are blanked
     Print {
         #[command(flatten)]
         config: ConfigArgs,
@@ -30,8 +30,7 @@ pub(super) enum ConfigCommand {
     },
 }
 
-/// Names that are likely a slip, which only the configured head can tell: tasks that rules ask for, models that others
-/// are said to be like.
+/// Likely typing mistakes that only the configured head reveals: unknown tasks in rules, unknown models in `like`.
 pub(super) fn unknown_to_the_head(config: &Config) -> Vec<String> {
     let asks = config.rules.iter().any(|rule| !rule.when.task.is_empty());
     if !asks && config.models.values().all(|model| model.like.is_none()) {
@@ -42,25 +41,25 @@ pub(super) fn unknown_to_the_head(config: &Config) -> Vec<String> {
         "builtin" => builtin_bytes("builtin/head.safetensors").map(Head::from_bytes),
         path => Some(Head::load(Path::new(path))),
     };
-    // Of one that cannot be had is told elsewhere.
+    // A head that cannot be loaded is reported elsewhere.
     let Some(Ok(head)) = head else { return Vec::new() };
-    let mut told = unknown_tasks(config, &head);
-    told.extend(unknown_likes(config, |name| head.knows(name)));
-    told
+    let mut unknown = unknown_tasks(config, &head);
+    unknown.extend(unknown_likes(config, |name| head.knows(name)));
+    unknown
 }
 
-/// A rule that asks for one never holds.
+/// Remarks on unknown tasks: a rule that asks for one never matches.
 fn unknown_tasks(config: &Config, head: &Head) -> Vec<String> {
     let asked =
         config.rules.iter().enumerate().flat_map(|(at, rule)| rule.when.task.iter().map(move |task| (at, task)));
     let known = &head.description().tasks;
-    let told = |(at, task): (usize, &String)| {
-        format!("rules[{at}].when.task: to the head no prompt is `{task}`, but {}", known.join(", "))
+    let remark = |(at, task): (usize, &String)| {
+        format!("rules[{at}].when.task: the head has no task `{task}`, but {}", known.join(", "))
     };
-    asked.filter(|(_, task)| !known.contains(task)).map(told).collect()
+    asked.filter(|(_, task)| !known.contains(task)).map(remark).collect()
 }
 
-/// What would only be seen at start, or never.
+/// Remarks on values that are valid but likely mistakes, which would show only at start, or never.
 fn remarks(loaded: Loaded) -> Vec<String> {
     let Loaded { config, mut remarks, .. } = loaded;
     remarks.extend(unknown_to_the_head(&config));
@@ -70,24 +69,24 @@ fn remarks(loaded: Loaded) -> Vec<String> {
     let (floor, models) = (config.learning.bandit.floor.unwrap_or(0.0), config.models.len());
     if floor * models as f64 > 0.1 {
         remarks.push(format!(
-            "learning.bandit.floor: all together keep a tenth at most, so each of {models} keeps {:.4}",
+            "learning.bandit.floor: all models together get a tenth at most, so each of {models} gets {:.4}",
             0.1 / models as f64
         ));
     }
     let classifier = &config.classifier;
     if classifier.enabled {
-        // A hub's is fetched at start.
+        // A hub's model is fetched at start.
         let wrong = match classifier.model.parse::<Source>() {
             Ok(source @ Source::Path(_)) => source.here(&classifier.hub).err(),
             Ok(_) => None,
             Err(error) => Some(error),
         };
         if let Some(error) = wrong {
-            remarks.push(format!("classifier.model: {error}; nothing will be read"));
+            remarks.push(format!("classifier.model: {error}; no prompt will be read"));
         }
         let is_file = !["builtin", "none"].contains(&classifier.head.as_str());
         if is_file && !Path::new(&classifier.head).is_file() {
-            remarks.push(format!("classifier.head: there is no file {}; nothing will be read", classifier.head));
+            remarks.push(format!("classifier.head: there is no file {}; no prompt will be read", classifier.head));
         }
     }
     remarks

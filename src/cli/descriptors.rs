@@ -1,29 +1,30 @@
-//! How many files, connections among them, the process may have open.
+//! The limit of open files (`RLIMIT_NOFILE`), which counts connections, too.
 //!
 //! Shells and containers often set a soft limit of 1,024, for programs that use `select(2)`, below a hard one that is
-//! many times higher. A gateway holds two for each request under way, so it takes what it is allowed, as Go's runtime does.
+//! many times higher. A gateway holds two connections for each request under way, so it raises the soft limit to the hard
+//! one, as Go's runtime does.
 
-/// Raises the soft limit to the hard one where that is possible, and says what it is then; `None` = it cannot be read.
+/// Raises the soft limit to the hard one if possible, and returns it as it is then; `None` = it cannot be read.
 pub(super) fn raise_limit() -> Option<u64> {
     let mut limit = read()?;
     let soft = limit.rlim_cur;
     limit.rlim_cur = limit.rlim_max;
-    // SAFETY: it reads a value that lives through the call.
+    // SAFETY: the call reads a value that outlives it.
     let is_raised = limit.rlim_max > soft && unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } == 0;
     Some(if is_raised { limit.rlim_max } else { soft })
 }
 
 fn read() -> Option<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: it writes to a value that lives through the call.
+    // SAFETY: the call writes to a value that outlives it.
     let is_read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
     is_read.then_some(limit)
 }
 
-/// What is to be said where `allowed` files are too few for as many connections: each request under way has one to
-/// its client and one to a vendor, and the decision log and the rest have some.
+/// A remark if `allowed` open files are too few: each request under way has a connection to its client and one to a
+/// vendor, and the decision log and the rest need some files.
 pub(super) fn remark(allowed: Option<u64>, max_connections: usize, max_in_flight: usize) -> Option<String> {
-    let wanted = (max_connections + max_in_flight) as u64 + OTHERS;
+    let wanted = (max_connections + max_in_flight) as u64 + OTHER_FILES;
     let allowed = allowed.filter(|allowed| *allowed < wanted)?;
     Some(format!(
         "the process may open {allowed} files, and server.max_connections and limits.max_in_flight may take {wanted}: \
@@ -31,8 +32,8 @@ pub(super) fn remark(allowed: Option<u64>, max_connections: usize, max_in_flight
     ))
 }
 
-/// Files that are no connection of a client's and of no request.
-const OTHERS: u64 = 128;
+/// Open files that are no connections.
+const OTHER_FILES: u64 = 128;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
-//! `pointsman evaluate --data DIR`: how good a head is on recorded outcomes, beside what it has to beat; with `--policy`
-//! instead, how good a policy would have been on the log ([`super::policies`]).
+//! `pointsman evaluate --data DIR`: how good a head is on recorded outcomes, compared with its baselines; with `--policy`
+//! instead, how good a policy would have been on the decision log ([`super::policies`]).
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -34,18 +34,18 @@ pub(super) struct EvaluateArgs {
     #[arg(long, default_value = "builtin")]
     head: String,
     /// The encoder that the head was trained for: builtin, a path, or hf:owner/name
-    #[arg(long, default_value = "builtin")]
+    #[arg(long, visible_alias = "encoder", default_value = "builtin")]
     model: String,
     /// Only these models of the data, as it writes them
     #[arg(long, value_delimiter = ',')]
     models: Vec<String>,
     /// Only these sources of the data
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, alias = "source", value_delimiter = ',')]
     sources: Vec<String>,
     /// Most prompts of each source and split
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: Option<usize>,
-    /// Where prompts' states are kept between runs
+    /// Where the encoder's states of prompts are kept between runs
     #[arg(long, value_name = "DIR", default_value = "var/features")]
     cache: PathBuf,
     /// Write all figures as JSON ("-" = standard output, instead of the tables)
@@ -54,14 +54,14 @@ pub(super) struct EvaluateArgs {
     /// Write a page with tables and charts
     #[arg(long, value_name = "FILE", conflicts_with_all = ["policy", "validate"])]
     html: Option<PathBuf>,
-    #[command(flatten, next_help_heading = "Policies, from the log")]
+    #[command(flatten, next_help_heading = "Policies, from the decision log")]
     policies: PolicyArgs,
 }
 
 pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     let Some(data) = &args.data else { return policies::run(&args.policies, args.json.as_deref()) };
     for file in [&args.json, &args.html].into_iter().flatten() {
-        check_place(file)?;
+        check_writable(file)?;
     }
     let limits = Limits { per_source: args.limit, ..Limits::default() };
     let (mut dataset, split, name) = read_judged(data, &args.split, limits)?;
@@ -71,7 +71,7 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         let there: Vec<&str> = Split::ALL.into_iter().filter(|it| dataset.has(*it)).map(Split::as_str).collect();
         let there = match there.as_slice() {
             [] => "nor anywhere else".to_owned(),
-            names => format!("there are some in {}, say --split NAME", names.join(", ")),
+            names => format!("there are some in {}; choose with --split NAME", names.join(", ")),
         };
         let notes: String = dataset.notes.iter().map(|note| format!("\n{note}")).collect();
         bail!("{} has no prompts to judge in `{name}`; {there}{notes}", data.display());
@@ -95,7 +95,7 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The head, which must be this encoder's: another one's would be judged on states that mean something else.
+/// Loads the head, which must be of this encoder: to another one the encoder's states would mean nothing.
 fn head(model: &Model, name: &str) -> anyhow::Result<Head> {
     let refused = |error: LoadError| match error {
         LoadError::Head(HeadError::Unfit(_)) => {
@@ -108,11 +108,11 @@ fn head(model: &Model, name: &str) -> anyhow::Result<Head> {
     model.load_head(name).map_err(refused)?.with_context(none)
 }
 
-/// A folder that is not there is told before the work, not after it.
-fn check_place(file: &Path) -> anyhow::Result<()> {
+/// Checks before the long work that its result can be written.
+fn check_writable(file: &Path) -> anyhow::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if file.is_dir() || !folder.is_dir() {
-        bail!("{} cannot be written: it must be a file in a folder that is there", file.display());
+        bail!("{} cannot be written: it must be a file in an existing folder", file.display());
     }
     Ok(())
 }
@@ -205,7 +205,7 @@ pub(super) fn print(evaluation: &Evaluation) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Prints what a training compared.
+/// Prints the heads that a training compared.
 pub(super) fn print_compared(compared: &[Compared]) -> std::io::Result<()> {
     let mut table = table(&["head, on val", "log-loss", "mean AUROC", ""]);
     for one in compared {

@@ -1,4 +1,4 @@
-//! `pointsman export`: the log as a file.
+//! `pointsman export`: the decision log as a file.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,9 +11,9 @@ use super::load::ConfigArgs;
 use super::progress::Count;
 use crate::store::{ExchangeError, Exporter, Format, HandOver, Order, Span, Store, read_entries};
 
-/// Write the log to a file, as JSON lines or Parquet
+/// Write the decision log to a file, as JSON lines or Parquet
 ///
-/// Reads the log of a gateway that is not running. A running one gives its log away itself, as JSON lines:
+/// Reads the decision log of a gateway that is not running. A running one exports it itself, as JSON lines:
 ///
 /// curl -H "authorization: Bearer $TOKEN" http://127.0.0.1:3200/api/admin/export > log.jsonl
 ///
@@ -22,7 +22,7 @@ use crate::store::{ExchangeError, Exporter, Format, HandOver, Order, Span, Store
 pub(super) struct ExportArgs {
     /// The file to write; a name that ends in .parquet makes it Parquet; "-" = standard output
     file: PathBuf,
-    /// The format, where the file's name does not say it
+    /// The format, if the file's name does not say it
     #[arg(long, value_enum)]
     format: Option<FormatArg>,
     /// Convert this export instead of reading the store
@@ -31,7 +31,7 @@ pub(super) struct ExportArgs {
     /// Not before this moment, as 2026-11-24T00:00:00Z, or this day (UTC), as 2026-11-24
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Timestamp>,
-    /// Before this moment or day; to the end of the log, where absent
+    /// Before this moment or day; to the end of the decision log if absent
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<Timestamp>,
     #[command(flatten)]
@@ -53,7 +53,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         Some(FormatArg::Parquet) => Format::Parquet,
         None => Format::of(&args.file),
     };
-    // No end where none is named: of a clock that was ahead there may be entries after now.
+    // No end by default: a clock that was ahead may have left entries later than now.
     let until_ms = args.until.map(Timestamp::as_millisecond);
     let from_ms = args.since.map(Timestamp::as_millisecond);
     let wanted = |at_ms: i64| from_ms.is_none_or(|from| at_ms >= from) && until_ms.is_none_or(|until| at_ms < until);
@@ -71,13 +71,13 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
             }
             failed.is_none()
         })?;
-        super::tell_cut(from, cut);
+        super::warn_cut(from, cut);
     } else {
         let loaded = args.config.load()?;
         let dir = &loaded.config.server.data_dir;
         let _handed = HandOver::of(dir);
         let store = Store::open_existing(dir, &loaded.config.store).context(
-            "the log cannot be opened; a running gateway gives its log away itself: GET /api/admin/export",
+            "the decision log cannot be opened; a running gateway exports it itself: GET /api/admin/export",
         )?;
         let span = Span { from_ms, until_ms, ..Span::default() };
         store.walk(&span, Order::Oldest, |entry| {
@@ -101,11 +101,11 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
 
 /// A moment, or the beginning of a day.
 fn moment(text: &str) -> Result<Timestamp, String> {
-    // A day with a time and no zone is neither: its time would be forgotten.
+    // A time without a zone is refused: parsed as a day it would lose its time.
     let is_day = text.bytes().all(|letter| letter.is_ascii_digit() || letter == b'-');
     let day = || Some(text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp());
-    let told = "it is a moment, as 2026-11-24T00:00:00Z, or a day, as 2026-11-24";
-    text.parse().ok().or_else(|| day().filter(|_| is_day)).ok_or_else(|| told.to_owned())
+    let wrong = "must be a moment, as 2026-11-24T00:00:00Z, or a day, as 2026-11-24";
+    text.parse().ok().or_else(|| day().filter(|_| is_day)).ok_or_else(|| wrong.to_owned())
 }
 
 #[cfg(test)]

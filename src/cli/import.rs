@@ -1,4 +1,4 @@
-//! `pointsman import`: an export back into a log, or other people's files into a data set.
+//! `pointsman import`: an export back into a decision log, or other programs' files into a data set.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use crate::store::{
 };
 use crate::train::dataset::foreign::{Called, Imported, import};
 
-/// Read an export back, or make a data set of other people's files
+/// Read an export back, or make a data set of other programs' files
 ///
-/// An export of `pointsman export` (JSON lines or Parquet) goes back into the log of a gateway that is not running; what is
-/// there already stays as it is.
+/// An export of `pointsman export` (JSON lines or Parquet) goes back into the decision log of a gateway that is not running;
+/// entries that are there already stay as they are.
 ///
-/// Everything else becomes a data set for `train`, `evaluate` and `replay` (--dataset DIR): recorded outcomes of this
+/// Other files become a data set for `train`, `evaluate` and `replay` (--dataset DIR): recorded outcomes of this
 /// project, RouterBench and LLMRouterBench tables (CSV, JSON, JSON lines; one column or one row for each model), and request logs
 /// of LiteLLM or in the shape of OpenAI's API, as far as they carry a prompt, a model and a score.
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub(super) struct ImportArgs {
     /// Make a data set here, with train/, val/ and test/
     #[arg(long, value_name = "DIR")]
     dataset: Option<PathBuf>,
-    /// What the data set calls the source, of all files; what their records say, else each file's name, where absent
+    /// The source's name in the data set, for all files; if absent, the name in their records, else each file's name
     #[arg(long, value_name = "NAME", requires = "dataset")]
     source: Option<String>,
     #[command(flatten)]
@@ -45,32 +45,36 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What may have been meant by a file that is no export.
-const ELSEWHERE: &str = "to make a data set of a file from elsewhere, say --dataset DIR";
+/// The hint for a file that is no export.
+const MEANT_DATASET: &str = "to make a data set of another program's file, add --dataset DIR";
 /// Entries written to the store at once.
-const BATCH: usize = 500;
+const BATCH_ENTRIES: usize = 500;
 
 fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
-    // Before a log is begun for files that are none.
+    // Checked first, so that no decision log is created for files that are no exports.
     for file in &args.files {
         if file.extension().is_some_and(|it| it.eq_ignore_ascii_case("gz")) {
-            bail!("{} is packed: unpack a log first; only a data set's files (--dataset DIR) may be", file.display());
+            bail!(
+                "{} is compressed: unpack an export first; only files for a data set (--dataset DIR) may be",
+                file.display()
+            );
         }
         read_entries(file, |_| false).map_err(|error| match error {
             ExchangeError::Io { .. } => anyhow!(error),
-            error => anyhow!("{error}; {ELSEWHERE}"),
+            error => anyhow!("{error}; {MEANT_DATASET}"),
         })?;
     }
     let loaded = args.config.load()?;
     let now_ms = Timestamp::now().as_millisecond();
     let (dir, settings) = (&loaded.config.server.data_dir, &loaded.config.store);
     let handed = HandOver::of(dir);
-    // One that is there and broken is left alone: it is not for an import to set it aside and begin another.
+    // A damaged log is left alone: an import must not set it aside and begin another.
     let opened = match Store::open_existing(dir, settings) {
         Err(OpenError::Missing { .. }) => Store::open(dir, settings, now_ms).map(|(store, _)| store),
         opened => opened,
     };
-    let store = opened.context("the log cannot be opened; stop the gateway first, it alone writes its log")?;
+    let store = opened
+        .context("the decision log cannot be opened; stop the gateway first, only one process may write to it")?;
     if let OpenState::Memory { reason } = store.health().opened.state {
         bail!("{} cannot be written: {reason}", dir.display());
     }
@@ -78,7 +82,7 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let mut count = Count::of("entries read");
     let (mut new, mut known) = (0, 0);
     for file in &args.files {
-        let mut batch: Vec<Entry> = Vec::with_capacity(BATCH);
+        let mut batch: Vec<Entry> = Vec::with_capacity(BATCH_ENTRIES);
         let mut failed: Option<StoreError> = None;
         let mut put = |batch: &mut Vec<Entry>| match append(&store, std::mem::take(batch)) {
             Ok((added, there)) => {
@@ -90,7 +94,7 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         let read = read_entries(file, |entry| {
             batch.push(entry);
             count.another();
-            if batch.len() >= BATCH {
+            if batch.len() >= BATCH_ENTRIES {
                 failed = put(&mut batch);
             }
             failed.is_none()
@@ -98,9 +102,9 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         if let Some(error) = failed.or_else(|| put(&mut batch)) {
             return Err(error.into());
         }
-        super::tell_cut(file, read.with_context(|| format!("{new} entries are imported, none after these"))?);
+        super::warn_cut(file, read.with_context(|| format!("{new} entries are imported, none after these"))?);
     }
-    // Retention goes by the size that was kept.
+    // Retention goes by the saved size.
     store.save_log_size()?;
     store.flush()?;
     count.end();
@@ -108,8 +112,8 @@ fn into_log(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Appends what is new of `entries`; counts new ones and known ones. To a known one an outcome and feedback may have come
-/// since it was imported.
+/// Appends what is new in `entries`, and returns the numbers of new and known ones. To a known one an outcome and feedback
+/// may have been added since it was imported.
 fn append(store: &Store, entries: Vec<Entry>) -> Result<(u64, u64), StoreError> {
     let (mut decisions, mut outcomes, mut feedback) = (Vec::new(), Vec::new(), Vec::new());
     let mut known = 0;
@@ -118,7 +122,7 @@ fn append(store: &Store, entries: Vec<Entry>) -> Result<(u64, u64), StoreError> 
         let there = store.entry(id)?;
         let has_ended = there.as_ref().is_some_and(|there| there.outcome.is_some());
         outcomes.extend(entry.outcome.filter(|_| !has_ended));
-        // As the gateway itself would take it.
+        // Feedback that the gateway itself would refuse is left out.
         feedback.extend(entry.feedback.into_iter().filter(|said| {
             said.decision == id && said.kind.is_valid() && (1..=FEEDBACK_ID_BYTES).contains(&said.id.len())
         }));
@@ -137,7 +141,7 @@ fn make_dataset(args: &ImportArgs, dir: &Path) -> anyhow::Result<ExitCode> {
             "--source `{name}` also names files: letters, digits, `.`, `-`, `_` and blanks, and no dot to begin with"
         );
     }
-    // A source is written once: what came of one file must not be overwritten by the next.
+    // Files of one source are imported together: each import writes the source anew.
     let mut sources: BTreeMap<String, Vec<&Path>> = BTreeMap::new();
     for file in &args.files {
         let stem = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -157,16 +161,16 @@ fn make_dataset(args: &ImportArgs, dir: &Path) -> anyhow::Result<ExitCode> {
     }
     println!("Written to {}", dir.display());
     if !comparable {
-        // As LLMRouterBench is published: a file a model.
+        // LLMRouterBench is published so: one file per model.
         println!(
-            "Each source has one model, so there is nothing to compare. Files that belong together come together where \
-             --source NAME names them all: import them so, into a folder of their own."
+            "Each source has one model, so there is nothing to compare. To join files that belong together, import them \
+             with --source NAME, into a folder of their own."
         );
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a source's name can be a file's, too, and of no other folder.
+/// Whether a source's name can name a file, too, and not one of another folder.
 fn names_a_file(name: &str) -> bool {
     let is_plain = |c: char| c.is_alphanumeric() || ".-_ ".contains(c);
     !name.is_empty() && !name.starts_with('.') && name.chars().all(is_plain)

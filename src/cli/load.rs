@@ -9,8 +9,8 @@ use clap::Args;
 use super::WrongUse;
 use crate::config::{self, Classifier, LoadArgs, Loaded, Precision};
 
-/// A variable of the environment. One that is not UTF-8 is nobody's business here, unless its name says that it is: then
-/// to pass it over would be to do without what it sets.
+/// A variable of the environment. One that is not UTF-8 is ignored, unless its name begins with `POINTSMAN`: then a
+/// setting would be lost without a word.
 fn variable((name, value): (OsString, OsString)) -> Option<anyhow::Result<(String, String)>> {
     match (name.to_str(), value.to_str()) {
         (Some(name), Some(value)) => Some(Ok((name.to_owned(), value.to_owned()))),
@@ -33,7 +33,7 @@ pub(super) struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// Everything that loading looks at.
+    /// All inputs of loading.
     ///
     /// # Errors
     ///
@@ -53,8 +53,8 @@ impl ConfigArgs {
         })
     }
 
-    /// The settings of an encoder that a command names: those that the gateway reads with, so that states are the same. Its
-    /// precision is the file's own: states of either agree, and are kept together.
+    /// The configured settings with another encoder, so that it reads prompts as the gateway does. The precision is the
+    /// file's own: the states agree with those of the configured precision, and share a cache.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl ConfigArgs {
         Ok(Classifier { model: model.to_owned(), precision: Precision::default(), ..configured })
     }
 
-    /// Loads it.
+    /// Loads the configuration.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! The command line: one file per subcommand. Exit codes: 0 good, 1 failed, 2 wrong use.
 
-/// A line on standard output. Where it cannot be written (its disk is full) the program ends as one that failed, once it
-/// is done: std's macro of this name panics.
+/// Prints a line on standard output. If it cannot be written (a full disk) the program goes on and exits as failed in the
+/// end, where std's macro of this name would panic.
 macro_rules! println {
     ($($part:tt)*) => { $crate::cli::print(format_args!($($part)*)) };
 }
@@ -39,29 +39,29 @@ struct Cli {
     command: Command,
 }
 
-/// Where a command's manual is longer than a line it stands over its arguments.
+/// The commands; a manual longer than a line stands at the command's arguments.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway
     Serve(serve::ServeArgs),
     /// Show the whole thing at work: stand-in vendors, simulated users, the gateway and its dashboard
     Demo(demo::DemoArgs),
-    /// Say which model a prompt would go to, and why, without calling any
+    /// Show which model a prompt would go to, and why, without calling any
     Route(route::RouteArgs),
-    /// Check the configuration, or print what is in force
+    /// Check the configuration, or print its values
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Measure what the gateway costs: latency it adds, requests per second, memory
+    /// Measure the gateway: latency it adds, requests per second, memory
     Bench(bench::BenchArgs),
-    /// List, fetch, verify the embedded model; say what it is and how fast it reads
+    /// List, fetch and verify embedded models; show what one is and how fast it reads
     #[command(subcommand)]
     Models(models::ModelsCommand),
     /// Retrain the head from recorded outcomes; or cut an encoder out of a base model
     Train(train::TrainArgs),
-    /// Measure a head on recorded outcomes beside what it has to beat, or a policy on the log beside another
+    /// Compare a head with its baselines on recorded outcomes, or a policy with another on the decision log
     Evaluate(evaluate::EvaluateArgs),
     /// Hash a password read from standard input, for admin.password_file
     Password,
@@ -75,15 +75,15 @@ enum Command {
     },
 }
 
-/// The command line is not what it should be, which clap could not see.
+/// A mistake in the command line that clap cannot see.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct WrongUse(String);
 
-/// Lets whoever reads what is printed go away (`pointsman config print | head`), as with other commands: Rust's runtime would
-/// have printing panic instead. Servers must not end so: there a closed pipe is a log that nobody reads.
+/// Ends the process silently when the reader of its output goes away (`pointsman config print | head`), as other commands
+/// do; by default Rust makes printing panic. Not for servers: there a closed pipe only means that nobody reads log lines.
 fn end_with_the_reader() {
-    // SAFETY: no handler of our own is put in place, and no other thread runs yet.
+    // SAFETY: no handler of our own is installed, and no other thread runs yet.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
@@ -124,7 +124,7 @@ pub fn run() -> ExitCode {
         }
     };
     let code = result.unwrap_or_else(|error| {
-        say(format_args!("pointsman: {}", told(&error)));
+        say(format_args!("pointsman: {}", with_causes(&error)));
         if error.is::<WrongUse>() { ExitCode::from(2) } else { ExitCode::FAILURE }
     });
     match UNWRITTEN.get() {
@@ -136,16 +136,16 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Writes a line to standard error, at once. Where nobody takes it (its disk is full) the work goes on: `eprintln!` would
+/// Writes a line to standard error by one call. If that fails (a full disk) the work goes on, where `eprintln!` would
 /// panic.
 fn say(line: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Why a line could not be written on standard output.
+/// The first failure to write to standard output.
 static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
 
-/// What `println!` does in here.
+/// The function behind `println!`.
 fn print(line: std::fmt::Arguments<'_>) {
     let mut out = io::stdout().lock();
     if let Err(error) = out.write_fmt(line).and_then(|()| out.write_all(b"\n")) {
@@ -153,15 +153,15 @@ fn print(line: std::fmt::Arguments<'_>) {
     }
 }
 
-/// Says that a file ends in the middle of a line, of which `cut` is the number.
-fn tell_cut(file: &std::path::Path, cut: Option<usize>) {
+/// Warns that a file ends in the middle of line number `cut`.
+fn warn_cut(file: &std::path::Path, cut: Option<usize>) {
     if let Some(line) = cut {
         say(format_args!("{}, line {line}: the last line is cut off and left out.", file.display()));
     }
 }
 
-/// An error with its causes, those left out that it has said already.
-fn told(error: &anyhow::Error) -> String {
+/// An error with its causes, leaving out those that its text already contains.
+fn with_causes(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |text, cause| {
         let cause = cause.to_string();
         match text.as_str() {
@@ -198,6 +198,6 @@ mod tests {
     #[test]
     fn an_error_says_nothing_twice() {
         let error = anyhow::anyhow!("no space").context("b: no space").context("a");
-        assert_eq!(told(&error), "a: b: no space");
+        assert_eq!(with_causes(&error), "a: b: no space");
     }
 }

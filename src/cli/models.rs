@@ -1,4 +1,4 @@
-//! `pointsman models`: the embedded model, for people.
+//! `pointsman models`: lists, fetches, verifies and describes embedded models.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,21 +18,21 @@ use crate::config;
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelsCommand {
-    /// What is in the binary, and what is configured
+    /// List the models in the binary and the configured one
     List(ConfigArgs),
     /// Fetch a model, or look for a newer one: `hf:owner/name[@revision]`
     Pull(NameArgs),
     /// Load a model or a head, and compare files with their hashes
     Verify(NameArgs),
-    /// What a model is, and how fast it reads on this machine
+    /// Show what a model is, and how fast it reads on this machine
     Info(NameArgs),
 }
 
 /// A model and where the configuration is.
 #[derive(Debug, Args)]
 pub(super) struct NameArgs {
-    /// builtin, a path, or `hf:owner/name[@revision]`; the configured one where absent. `verify` takes a head's file, too,
-    /// and where nothing is named looks at the configured head as well
+    /// builtin, a path, or `hf:owner/name[@revision]`; the configured one if absent. `verify` takes a head's file, too,
+    /// and without a name also verifies the configured head
     model: Option<String>,
     #[command(flatten)]
     config: ConfigArgs,
@@ -86,7 +86,7 @@ fn list(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
 fn pull(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
     let source: Source = settings.model.parse()?;
     if !matches!(source, Source::Hub { .. }) {
-        bail!("{} needs no fetching; only hf:owner/name does", settings.model);
+        bail!("{} needs no fetching, only hf:owner/name does", settings.model);
     }
     let mut bar = Bar::default();
     let files = source.pull(&settings.hub, &mut bar)?;
@@ -96,21 +96,21 @@ fn pull(settings: &config::Classifier) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Checks what was named; where nothing was, the configured model with its head.
+/// Verifies the named model or head; without a name the configured model with its head.
 fn verify(args: &NameArgs) -> anyhow::Result<ExitCode> {
     let named = args.model.as_deref();
-    // Weights in such a file alone are no model: those come with a folder around them.
+    // A model's safetensors come in a folder; a file alone is a head.
     let named_head = named.filter(|name| name.ends_with(".safetensors") && Path::new(name).is_file());
     let configured = args.config.load()?.config.classifier;
     let settings = if named_head.is_some() { configured } else { args.settings()? };
     let mut checked = if named_head.is_some() { 0 } else { verify_files(&settings)? };
-    let mut unsaid = "";
+    let mut unknown = "";
     let head = named_head.or_else(|| named.is_none().then_some(settings.head.as_str()));
     if let Some(path) = head.filter(|head| !["builtin", "none"].contains(head)) {
-        let said = verify_file(Path::new(path)).with_context(|| format!("the head {path}"))?;
-        checked += said;
-        if said == 0 {
-            unsaid = " (the head's is none of them: nothing is said of it)";
+        let compared = verify_file(Path::new(path)).with_context(|| format!("the head {path}"))?;
+        checked += compared;
+        if compared == 0 {
+            unknown = " (the head's is none of them: its hash is not known)";
         }
     }
     let model = Model::load(&settings)?;
@@ -123,14 +123,14 @@ fn verify(args: &NameArgs) -> anyhow::Result<ExitCode> {
         },
     };
     match checked {
-        0 => println!("Nothing says what these files should be; {loaded}."),
-        1 => println!("One file is what it is said to be{unsaid}; {loaded}."),
-        _ => println!("{checked} files are what they are said to be{unsaid}; {loaded}."),
+        0 => println!("No hash of these files is known; {loaded}."),
+        1 => println!("One file has the right hash{unknown}; {loaded}."),
+        _ => println!("{checked} files have the right hashes{unknown}; {loaded}."),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the hashes of a model's files, and compares those of which something is said. Says how many were.
+/// Prints the hashes of a model's files, and compares those whose right hash is known; returns the number of these.
 fn verify_files(settings: &config::Classifier) -> anyhow::Result<usize> {
     let source: Source = settings.model.parse()?;
     let files = source.here(&settings.hub)?.with_context(|| format!("{} is not on this machine", settings.model))?;
@@ -158,34 +158,34 @@ fn verify_files(settings: &config::Classifier) -> anyhow::Result<usize> {
     Ok(checked)
 }
 
-/// Prints a file's hash, and compares it with what is said of the file. Says how many were compared.
+/// Prints a file's hash, and compares it with the right one if that is known; returns the number of compared files.
 fn verify_file(path: &Path) -> anyhow::Result<usize> {
     let sha256 = file_sha256(path)?;
     println!("{sha256}  {}", path.display());
-    if let Some(said) = named_by_hash(path)? {
-        if sha256 != said {
+    if let Some(right) = hash_in_name(path)? {
+        if sha256 != right {
             bail!("{} is damaged; remove it and pull again", path.display());
         }
         return Ok(1);
     }
-    if let Some((manifest, said)) = named_by_manifest(path)? {
-        if sha256 != said {
-            bail!("{} is not what {} says: {said}", path.display(), manifest.display());
+    if let Some((manifest, right)) = hash_in_manifest(path)? {
+        if sha256 != right {
+            bail!("{} is not what {} says: {right}", path.display(), manifest.display());
         }
         return Ok(1);
     }
     Ok(0)
 }
 
-/// In a hub's cache a large file is a link to one that is called by its hash.
-fn named_by_hash(path: &Path) -> anyhow::Result<Option<String>> {
+/// The hash of a large file in a hub's cache, which is a link to a file named by its hash.
+fn hash_in_name(path: &Path) -> anyhow::Result<Option<String>> {
     let file = std::fs::canonicalize(path)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok((name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(name))
 }
 
-/// What `train` made stands in the manifest of the folder above its own, with its hash.
-fn named_by_manifest(path: &Path) -> anyhow::Result<Option<(PathBuf, String)>> {
+/// The hash of a file made by `train`, from the manifest in the folder above its own.
+fn hash_in_manifest(path: &Path) -> anyhow::Result<Option<(PathBuf, String)>> {
     let path = std::path::absolute(path)?;
     let (Some(file), Some(folder)) = (path.file_name(), path.parent()) else { return Ok(None) };
     let (Some(models), Some(folder)) = (folder.parent(), folder.file_name()) else { return Ok(None) };
@@ -194,8 +194,8 @@ fn named_by_manifest(path: &Path) -> anyhow::Result<Option<(PathBuf, String)>> {
     match Manifest::read(&manifest) {
         Ok(entries) => Ok(entries.of(&name).map(|entry| (manifest, entry.sha256.clone()))),
         Err(error) => {
-            // Other programs' files may be called so, too.
-            println!("{} says nothing of models: {error}", manifest.display());
+            // Other programs have files of this name, too.
+            println!("{} is no manifest of models: {error}", manifest.display());
             Ok(None)
         }
     }
@@ -232,7 +232,7 @@ fn size(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-/// A progress bar on a terminal, a line a file otherwise.
+/// A progress bar on a terminal, a line for each file otherwise.
 #[derive(Default)]
 struct Bar {
     file: String,
@@ -241,7 +241,7 @@ struct Bar {
 
 impl DownloadProgress for Bar {
     fn begin(&mut self, file: &str, total: u64) {
-        // The hub's client says it once per try.
+        // The hub's client calls this once per try.
         if self.file != file {
             file.clone_into(&mut self.file);
             let bar = ProgressBar::new(total);

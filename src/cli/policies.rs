@@ -1,4 +1,5 @@
-//! `pointsman evaluate --policy A --against B`: what one policy would have earned more than another, from the log.
+//! `pointsman evaluate --policy A --against B`: how much more one policy would have earned than another, by the decision
+//! log.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,9 +20,9 @@ use crate::store::{Asked, AskedAgain, Entry, HandOver, OpenError, Span, Store, r
 use crate::train::dataset::{self, Limits, Split};
 use crate::train::replay::{Stream, TextReader};
 use crate::train::validate::{Trial, Verdict, validate};
-use crate::tuner::gate::{Evidence, evidence};
-use crate::tuner::halves::Halves;
-use crate::tuner::lesson::{self, Collected, Drawn, Lessons};
+use crate::tuner::cross_fit::CrossFit;
+use crate::tuner::gate::evidence;
+use crate::tuner::lesson::{self, Collected, Evidence, Lessons, SampledChoice};
 use crate::tuner::{Lesson, bandit_settings, in_force, of_newest_head};
 
 /// The arguments.
@@ -29,45 +30,45 @@ use crate::tuner::{Lesson, bandit_settings, in_force, of_newest_head};
 pub(super) struct PolicyArgs {
     /// The policy to judge: live, a version, classifier, logged, uniform, model:NAME, or a kind
     ///
-    /// live is the one in force; classifier = predictions alone, nothing learned; logged = what really chose; a kind
-    /// (greedy, epsilon_greedy, lin_ucb, thompson, inverse_gap) = what the live one knows, exploring in that way. live,
-    /// versions and kinds are in the store of a stopped gateway alone; an export has none.
+    /// live = the one in force; classifier = predictions alone, nothing learned; logged = the one that really chose; a kind
+    /// (greedy, epsilon_greedy, lin_ucb, thompson, inverse_gap) = the live one's knowledge, exploring in that way. live,
+    /// versions and kinds need the store of a stopped gateway; an export has no policies.
     ///
-    /// On what it has learned from, a policy looks better than it is. So only choices judged after that count, where
-    /// there are as many as learning.gate.min_choices; else all do, and a line says how many it knew.
+    /// On choices that it has learned from, a policy looks better than it is. So only choices judged after that count, if
+    /// there are at least learning.gate.min_choices; else all count, and a line says how many it has learned from.
     #[arg(long, value_name = "POLICY")]
     policy: Option<String>,
-    /// What it is compared with, named likewise
+    /// The policy it is compared with, named in the same way
     #[arg(long, value_name = "POLICY", default_value = "logged", requires = "policy")]
     against: String,
-    /// An export to read the log from; the store of a stopped gateway, where absent
+    /// An export to read the decision log from; the store of a stopped gateway if absent
     #[arg(long, value_name = "FILE", requires = "policy")]
     log: Option<PathBuf>,
-    /// Weights above this are clipped
+    /// Importance weights above this are clipped
     #[arg(long, default_value_t = 200.0, requires = "policy")]
     clip: f64,
-    /// Intervals that hold for any log of this length, and are much wider; there is none for snips
+    /// Intervals that hold for any decision log of this length, and are much wider; there is none for snips
     #[arg(long, requires = "policy")]
     guaranteed: bool,
-    /// Judge the judging instead: draw logs from these recorded outcomes, where the truth is known
+    /// Validate the estimators instead: draw logs from these recorded outcomes, where the true value is known
     #[arg(long, value_name = "DIR", conflicts_with = "policy")]
     validate: Option<PathBuf>,
-    /// Logs drawn in a validation
+    /// Logs drawn for the validation
     #[arg(long, default_value_t = 200, requires = "validate")]
     repetitions: usize,
-    /// Requests of each of them
+    /// Requests of each log
     #[arg(long, default_value_t = 2000, requires = "validate")]
     requests: usize,
     #[command(flatten)]
     pub(super) config: ConfigArgs,
 }
 
-/// Judges, and prints what is found or writes it to `json` (`-` = standard output).
+/// Compares the policies, and prints the result or writes it to `json` (`-` = standard output).
 pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<ExitCode> {
     if let Some(data) = &args.validate {
         return try_out(args, data, json);
     }
-    let Some(judged) = &args.policy else { bail!("say which policy to judge: --policy live") };
+    let Some(judged) = &args.policy else { bail!("name a policy to judge, as in --policy live") };
     let loaded = args.config.load()?;
     let settings = bandit_settings(&loaded.config.learning.bandit);
     let map = &loaded.config.learning.reward;
@@ -76,25 +77,28 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
         Some(file) => read_lessons(file, map)?,
         None => {
             let store = store.as_ref().map_err(|error| anyhow::anyhow!("{error}"));
-            let store = store.context("the log cannot be opened; export a running gateway's and say --log FILE")?;
+            let store = store
+                .context("the decision log cannot be opened; export that of a running gateway, and add --log FILE")?;
             lesson::collect(store, &Span::default(), usize::MAX, map)?
         }
     };
     let choices = |lessons: &[Lesson]| lessons.iter().filter(|lesson| lesson.choice.is_some()).count();
     let all = choices(&collected.learned);
-    // Those of another head were measured against other priors.
+    // Choices made with another head have other priors.
     let (learned, unjudged) = (of_newest_head(&collected.learned), of_newest_head(&collected.unjudged));
     if choices(&learned) < all {
-        eprintln!("{} judged choices were made beside other heads and are left out", all - choices(&learned));
+        eprintln!("{} judged choices were made with other heads and are left out", all - choices(&learned));
     }
     let (rests_on, mut lessons) = evidence(&learned, &unjudged, 1);
     lessons.retain(|lesson| lesson.choice.is_some());
     if lessons.is_empty() {
-        bail!("the log has no judged choice that was left to chance: nothing can be said of another policy");
+        bail!(
+            "the decision log has no judged choice that was drawn at random: other policies cannot be judged by it"
+        );
     }
     if rests_on == Evidence::Signals {
         eprintln!(
-            "nobody judged a choice: an answer is worth what was believed of its model, or what a signal says of it"
+            "there is no feedback on any choice: an answer counts for its model's expected quality, or its signal's value"
         );
     }
     let find = |name: &str| Contender::named(name, store.as_ref(), settings);
@@ -102,7 +106,7 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
     one.is_offered(&lessons)?;
     other.is_offered(&lessons)?;
     keep_unknown(&mut lessons, one.knows().and(other.knows()), loaded.config.learning.gate.min_choices);
-    let models = Halves::of_rewards(lessons.iter().copied(), settings).context("these settings make no policy")?;
+    let models = CrossFit::of_rewards(lessons.iter().copied(), settings).context("these settings make no policy")?;
     let (first, second) = (see(&lessons, &one, &models), see(&lessons, &other, &models));
     let interval = if args.guaranteed { IntervalKind::Betting } else { IntervalKind::Student };
     let settings = ope::Settings { clip: args.clip, interval, ..ope::Settings::default() };
@@ -118,31 +122,34 @@ pub(super) fn run(args: &PolicyArgs, json: Option<&Path>) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// What policies have learned from the log: of what was heard until then (Unix milliseconds) so many lessons at most.
+/// What a policy may have learned from: at most `max_lessons` of the lessons up to `until_ms` (Unix milliseconds).
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Known {
     until_ms: i64,
-    most: u64,
+    max_lessons: u64,
 }
 
 impl Known {
-    const NOTHING: Self = Self { until_ms: i64::MIN, most: 0 };
+    const NOTHING: Self = Self { until_ms: i64::MIN, max_lessons: 0 };
 
-    /// What either policy knows.
+    /// What one policy or the other knows.
     fn and(self, other: Self) -> Self {
-        Self { until_ms: self.until_ms.max(other.until_ms), most: self.most.saturating_add(other.most) }
+        Self {
+            until_ms: self.until_ms.max(other.until_ms),
+            max_lessons: self.max_lessons.saturating_add(other.max_lessons),
+        }
     }
 }
 
-/// Leaves out what a policy may have learned from, where at least `enough` choices remain.
+/// Leaves out the lessons that a policy may have learned from, if at least `enough` choices remain.
 fn keep_unknown(lessons: &mut Vec<&Lesson>, known: Known, enough: usize) {
-    let is_older = |lesson: &&Lesson| lesson.heard_at_ms <= known.until_ms;
+    let is_older = |lesson: &&Lesson| lesson.learnable_at_ms <= known.until_ms;
     let older = lessons.iter().filter(|lesson| is_older(lesson)).count();
     let all = lessons.len();
-    // What was imported later is older, too, and nobody has learned from it.
-    let learned = older.min(usize::try_from(known.most).unwrap_or(usize::MAX));
+    // Lessons imported later may be older, too, although no policy has learned from them.
+    let learned = older.min(usize::try_from(known.max_lessons).unwrap_or(usize::MAX));
     let told = if learned < older { format!("at most {learned}") } else { learned.to_string() };
-    // One at least: of none nothing can be said, whatever is enough.
+    // At least one must remain, even if `enough` is 0.
     if older > 0 && all - older >= enough.max(1) {
         lessons.retain(|lesson| !is_older(lesson));
         eprintln!("{older} of {all} judged choices are left out: a policy has learned from {told} of them");
@@ -153,21 +160,21 @@ fn keep_unknown(lessons: &mut Vec<&Lesson>, known: Known, enough: usize) {
     }
 }
 
-/// The log, and what hands it back; one that a running gateway has is not ours to give.
+/// The decision log, and the guard that hands its files back to their owner; none if the log could not be opened.
 fn open(config: &Config) -> (Option<HandOver>, Result<Store, OpenError>) {
     let dir = &config.server.data_dir;
     let store = Store::open_existing(dir, &config.store);
     (store.is_ok().then(|| HandOver::of(dir)), store)
 }
 
-/// The lessons of an export, which is read twice: whether a question was put again only later entries tell.
+/// The lessons of an export. It is read twice, since only later entries show whether a question was asked again.
 fn read_lessons(file: &Path, map: &RewardMap) -> anyhow::Result<Lessons> {
     let mut asked = Vec::new();
     let cut = read_entries(file, |entry: Entry| {
         asked.push(Asked::of(&entry));
         true
     })?;
-    super::tell_cut(file, cut);
+    super::warn_cut(file, cut);
     let mut again = AskedAgain::in_any_order(&asked).into_iter();
     let mut collected = Collected::new(map, usize::MAX);
     read_entries(file, |entry: Entry| {
@@ -181,12 +188,12 @@ fn read_lessons(file: &Path, map: &RewardMap) -> anyhow::Result<Lessons> {
     Ok(lessons)
 }
 
-/// A policy that is judged.
+/// A policy to judge.
 enum Contender {
-    /// What it has learned, and from how much of the log.
+    /// A learned one, with what it has learned from.
     Learned(Box<Snapshot>, Known),
     /// A learned one that does not explore.
-    Certain(Box<Snapshot>),
+    Exploiting(Box<Snapshot>),
     Logged,
     Uniform,
     Model(String),
@@ -196,7 +203,7 @@ impl Contender {
     fn named(name: &str, store: Result<&Store, &OpenError>, settings: Settings) -> anyhow::Result<Self> {
         let find = |version: Option<u64>| -> anyhow::Result<Snapshot> {
             let store = store.map_err(|error| anyhow::anyhow!("{error}")).with_context(|| {
-                format!("{name} is looked up in the store of a stopped gateway, which an export does not replace")
+                format!("{name} is looked up in the store of a stopped gateway; an export holds no policies")
             })?;
             match version {
                 Some(version) => store.policy(version)?.with_context(|| format!("there is no version {version}")),
@@ -208,7 +215,7 @@ impl Contender {
                 }),
             }
         };
-        // What is in force may have taken in everything since it was made.
+        // The policy in force may have learned from everything since it was made.
         let learned = |policy: Snapshot| {
             let made = store.ok().and_then(|store| store.snapshot(policy.version).transpose()).transpose()?;
             let until_ms = match made {
@@ -216,14 +223,14 @@ impl Contender {
                 Some(made) if made.learned_from == policy.learned_from() => made.made_at_ms,
                 _ => i64::MAX,
             };
-            let known = Known { until_ms, most: policy.learned_from() };
+            let known = Known { until_ms, max_lessons: policy.learned_from() };
             Ok::<_, anyhow::Error>(Self::Learned(Box::new(policy), known))
         };
         let live = |policy| learned(find(None)?.with_settings(Settings { policy, ..settings })?);
         Ok(match name {
             "logged" => Self::Logged,
             "uniform" => Self::Uniform,
-            "classifier" => Self::Certain(Box::new(Snapshot::new(settings)?)),
+            "classifier" => Self::Exploiting(Box::new(Snapshot::new(settings)?)),
             "live" => live(settings.policy)?,
             _ if name.starts_with("model:") => Self::Model(name["model:".len()..].to_owned()),
             _ => match (PolicyKind::named(name), name.parse::<u64>()) {
@@ -236,12 +243,12 @@ impl Contender {
         })
     }
 
-    /// What it has learned from the log.
+    /// What it has learned from.
     fn knows(&self) -> Known {
         if let Self::Learned(_, known) = self { *known } else { Known::NOTHING }
     }
 
-    /// Refuses a model that no logged choice had: its value would be that of nothing at all.
+    /// Refuses a model that was a candidate in no logged choice: nothing could be estimated of it.
     fn is_offered(&self, lessons: &[&Lesson]) -> anyhow::Result<()> {
         let Self::Model(name) = self else { return Ok(()) };
         let ways = lessons.iter().filter_map(|lesson| lesson.choice.as_ref()).flat_map(|drawn| &drawn.candidates);
@@ -254,7 +261,7 @@ impl Contender {
     }
 
     /// Its probabilities over the candidates of a logged choice.
-    fn shares(&self, lesson: &Lesson, drawn: &Drawn, candidates: &[Candidate<'_>]) -> Vec<f64> {
+    fn shares(&self, lesson: &Lesson, drawn: &SampledChoice, candidates: &[Candidate<'_>]) -> Vec<f64> {
         let count = candidates.len();
         let of = |snapshot: &Snapshot, explore| {
             let choice = snapshot.choose(&lesson.context(), candidates, &drawn.tradeoff, explore, 0.0);
@@ -262,7 +269,7 @@ impl Contender {
         };
         match self {
             Self::Learned(snapshot, _) => of(snapshot, true),
-            Self::Certain(snapshot) => of(snapshot, false),
+            Self::Exploiting(snapshot) => of(snapshot, false),
             Self::Logged => drawn.candidates.iter().map(|way| way.propensity).collect(),
             Self::Uniform => vec![1.0 / count as f64; count],
             Self::Model(name) => {
@@ -272,7 +279,7 @@ impl Contender {
     }
 }
 
-fn see(lessons: &[&Lesson], contender: &Contender, models: &Halves) -> Vec<Logged> {
+fn see(lessons: &[&Lesson], contender: &Contender, models: &CrossFit) -> Vec<Logged> {
     let look = |lesson: &&Lesson| {
         let drawn = lesson.choice.as_ref()?;
         let candidates: Vec<Candidate<'_>> = drawn.candidates.iter().map(|way| way.candidate()).collect();
@@ -290,19 +297,19 @@ fn see(lessons: &[&Lesson], contender: &Contender, models: &Halves) -> Vec<Logge
     lessons.iter().filter_map(look).collect()
 }
 
-/// Fewer prompts, half of which are judged, make logs that repeat themselves.
-const FEWEST_PROMPTS: usize = 400;
-/// Of two models, one of which a log nearly always names, there is little to estimate.
-const FEWEST_MODELS: usize = 3;
+/// Fewest prompts of a source: with fewer, half of which are judged, logs repeat themselves.
+const MIN_PROMPTS: usize = 400;
+/// Fewest models of a source: with two, one of which is in nearly every choice of a log, there is little to estimate.
+const MIN_MODELS: usize = 3;
 
-/// The judging judged on one source.
+/// The validation on one source.
 #[derive(serde::Serialize)]
 struct Tried {
     source: String,
     verdicts: Vec<Verdict>,
 }
 
-/// Draws logs from recorded outcomes and compares estimates with the truth.
+/// Draws logs from recorded outcomes and compares the estimates with the true values.
 fn try_out(args: &PolicyArgs, data: &Path, json: Option<&Path>) -> anyhow::Result<ExitCode> {
     let dataset = dataset::read(data, Split::Train, Limits::default())?;
     let trial = Trial { repetitions: args.repetitions.max(1), requests: args.requests.max(2), seed: 1 };
@@ -324,7 +331,7 @@ fn try_out(args: &PolicyArgs, data: &Path, json: Option<&Path>) -> anyhow::Resul
         let mut rng = StdRng::seed_from_u64(trial.seed);
         let stream = Stream::cold(&dataset, source, &Split::ALL, &mut TextReader::new(12), &mut rng)?;
         let (prompts, models) = (stream.items.len(), stream.arms.len());
-        if prompts < FEWEST_PROMPTS || models < FEWEST_MODELS {
+        if prompts < MIN_PROMPTS || models < MIN_MODELS {
             too_small.push(format!("{} ({prompts} prompts, {models} models)", stream.source));
             continue;
         }
@@ -345,7 +352,7 @@ fn try_out(args: &PolicyArgs, data: &Path, json: Option<&Path>) -> anyhow::Resul
         }
         figures.push(Tried { source: stream.source, verdicts });
     }
-    let least = format!("at least {FEWEST_PROMPTS} prompts and {FEWEST_MODELS} models are needed to draw logs from");
+    let least = format!("at least {MIN_PROMPTS} prompts and {MIN_MODELS} models are needed to draw logs from");
     if figures.is_empty() {
         bail!("{least}, and the data has {}", too_small.join(", "));
     }
@@ -372,7 +379,7 @@ mod tests {
         Lesson {
             id: DecisionId(uuid::Uuid::from_u128(at_ms as u128)),
             at_ms,
-            heard_at_ms: at_ms,
+            learnable_at_ms: at_ms,
             model: "a".into(),
             features: Vec::new(),
             space: String::new(),
@@ -391,7 +398,7 @@ mod tests {
         let all: Vec<Lesson> = (1..=10).map(lesson).collect();
         let left = |until_ms, enough| {
             let mut lessons: Vec<&Lesson> = all.iter().collect();
-            keep_unknown(&mut lessons, Known { until_ms, most: 3 }, enough);
+            keep_unknown(&mut lessons, Known { until_ms, max_lessons: 3 }, enough);
             lessons.len()
         };
         assert_eq!([left(0, 0), left(4, 6), left(4, 7), left(4, 0)], [10, 6, 10, 6]);

@@ -1,5 +1,5 @@
-//! How far long work is: on a terminal a bar with the time left, or a count where the end is not known; a line now and
-//! then elsewhere.
+//! Progress of long work: on a terminal a bar with the time left, or a count where the total is not known; elsewhere a line
+//! now and then.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use super::say;
 use crate::train::fit::{Progress, Stage, Stopped};
 
-/// Between two lines where there is no terminal.
-const EVERY: Duration = Duration::from_secs(20);
+/// The pause between two lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(20);
 
-/// Shows how far a job is, on standard error.
+/// Shows a job's progress on standard error.
 pub(super) struct Bar {
     shown: Mutex<Option<Shown>>,
     terminal: bool,
@@ -51,7 +51,7 @@ impl Progress for Bar {
         if let Some(shown) = &mut *self.shown.lock() {
             shown.bar.set_position(done);
             shown.bar.set_message(note.to_owned());
-            if !self.terminal && shown.told.elapsed() > EVERY {
+            if !self.terminal && shown.told.elapsed() > LINE_EVERY {
                 shown.told = Instant::now();
                 let share = done as f64 / shown.total.max(1) as f64;
                 let left = shown.began.elapsed().as_secs_f64() * (1.0 / share.max(1e-6) - 1.0);
@@ -73,7 +73,7 @@ impl Progress for Bar {
     }
 }
 
-/// Counts on standard error, for work whose end is not known.
+/// Shows a count on standard error, for work whose total is not known.
 pub(super) struct Count {
     bar: ProgressBar,
     what: &'static str,
@@ -82,7 +82,7 @@ pub(super) struct Count {
 }
 
 impl Count {
-    /// Of `what`: "entries read".
+    /// A count of `what`: "entries read".
     pub(super) fn of(what: &'static str) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = if terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
@@ -92,16 +92,16 @@ impl Count {
         Self { bar: bar.with_message(what), what, terminal, told: Instant::now() }
     }
 
-    /// One more.
+    /// Counts one more.
     pub(super) fn another(&mut self) {
         self.bar.inc(1);
-        if !self.terminal && self.told.elapsed() > EVERY {
+        if !self.terminal && self.told.elapsed() > LINE_EVERY {
             self.told = Instant::now();
             say(format_args!("{} {}", self.bar.position(), self.what));
         }
     }
 
-    /// Clears it away.
+    /// Removes the count.
     pub(super) fn end(self) {
         self.bar.finish_and_clear();
     }

@@ -22,12 +22,12 @@ use crate::train::replay::{
 
 /// Play recorded outcomes as a stream and see how fast a policy learns
 ///
-/// A data set of recorded outcomes says what every model did with every prompt. It is played as a stream of requests in
+/// A data set of recorded outcomes has every model's outcome for every prompt. It is played as a stream of requests in
 /// which only the chosen model's outcome is revealed, and a policy learns from it as it would from traffic.
 ///
-/// Regret is what the best single model in hindsight would have had more; a policy that uses the prompt can have less
-/// than none. It is about the prompts that this model was run on. A cost that nobody knows is shown as –; where cost
-/// decides (--cost-weight, --budget), models without any are left out. The learner and the oracle heed these two; the best
+/// Regret is how much more the best single model in hindsight would have earned; a policy that uses the prompt can have
+/// negative regret. It is computed on the prompts that this model was run on. An unknown cost is shown as –; where cost
+/// counts (--cost-weight, --budget), models without any are left out. The learner and the oracle use these two; the best
 /// single model and epsilon-greedy go by rewards alone, and so does regret.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
@@ -37,7 +37,7 @@ pub(super) struct ReplayArgs {
     /// Begin with what a head predicts; without it, begin with nothing
     #[arg(long)]
     warm: bool,
-    /// The splits that are played [default: val and then test where warm, everything in one where not]
+    /// The splits that are played [default: val and then test with --warm, everything without]
     #[arg(long, value_delimiter = ',', value_parser = ["train", "val", "test"], hide_possible_values = true)]
     splits: Vec<String>,
     /// Leave test alone: take val for test, and three in ten of train's questions for val. For choosing settings
@@ -49,14 +49,14 @@ pub(super) struct ReplayArgs {
     /// The head of a warm start: builtin, or a file
     #[arg(long, default_value = "builtin", requires = "warm", value_name = "HEAD")]
     head: String,
-    /// The encoder it belongs to: builtin, a path, or hf:owner/name
-    #[arg(long, default_value = "builtin", requires = "warm", value_name = "MODEL")]
+    /// The encoder that the head was trained for: builtin, a path, or hf:owner/name
+    #[arg(long, alias = "model", default_value = "builtin", requires = "warm", value_name = "MODEL")]
     encoder: String,
-    /// Where prompts' states are kept between runs
+    /// Where the encoder's states of prompts are kept between runs
     #[arg(long, value_name = "DIR", default_value = "var/features")]
     cache: PathBuf,
     /// Only these sources
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    #[arg(long, visible_alias = "sources", value_delimiter = ',', value_name = "NAMES")]
     source: Vec<String>,
     /// The policies to play
     #[arg(long, value_enum, value_delimiter = ',', default_value = "thompson")]
@@ -64,25 +64,25 @@ pub(super) struct ReplayArgs {
     /// Share of answers that nobody rates
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     missing: f64,
-    /// Requests that go by before a rating arrives
+    /// Requests that pass before a rating arrives
     #[arg(long, default_value_t = 0, value_name = "N")]
     delay: usize,
     /// Ratings learned from at once
     #[arg(long, default_value_t = 10, value_name = "N")]
     batch: usize,
-    /// What happens on the way, at equal distances: price, drop, new, recover
+    /// Events on the way, at equal distances: price, drop, new, recover
     #[arg(long, value_delimiter = ',', value_name = "EVENTS")]
     events: Vec<String>,
     /// Quality given up to save one US dollar on one request
     #[arg(long, default_value_t = 0.0, value_name = "WEIGHT")]
     cost_weight: f64,
-    /// US dollars per request to be held on average
+    /// US dollars per request that may be spent on average
     #[arg(long, value_name = "USD")]
     budget: Option<f64>,
     /// Runs of each player, each in another order
     #[arg(long, default_value_t = 5, value_name = "N")]
     runs: usize,
-    /// Where chance begins
+    /// The seed of everything drawn
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Features made of each prompt in a cold start
@@ -97,15 +97,15 @@ pub(super) struct ReplayArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum PolicyArg {
-    /// Always the best by expected utility
+    /// Always the model with the best expected utility
     Greedy,
-    /// The best, and now and then any
+    /// The best, and now and then a random one
     EpsilonGreedy,
-    /// The best with a bonus for the unknown
+    /// The best with a bonus for uncertainty
     LinUcb,
-    /// Each as often as it is the best by the beliefs
+    /// Each with its probability of being the best
     Thompson,
-    /// Each inverse to its gap behind the best
+    /// Each with a probability inverse to its gap behind the best
     InverseGap,
 }
 
@@ -164,11 +164,11 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     }
     let mut failed = Vec::new();
     for source in sources {
-        // What goes wrong with one source must not lose what the others give.
+        // An error in one source must not lose the results of the others.
         match replay(args, settings, &dataset, source, start.as_ref(), &events) {
             Ok(report) => {
                 print(&report);
-                // What is said of all of the data has been printed once.
+                // Notes on the whole data set have been printed once.
                 let notes = dataset.notes.iter().cloned().chain(report.notes).collect();
                 reports.push(Report { notes, ..report });
             }
@@ -187,7 +187,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The sources that have prompts in `splits`; of the others is said what they have.
+/// The sources that have prompts in `splits`; for the others a line says what they have.
 fn playable(dataset: &Dataset, sources: Vec<u32>, splits: &[Split]) -> anyhow::Result<Vec<u32>> {
     let count = |source: u32, split: Split| dataset.of_source(source, split).count();
     let (played, empty): (Vec<u32>, Vec<u32>) =
@@ -205,7 +205,7 @@ fn playable(dataset: &Dataset, sources: Vec<u32>, splits: &[Split]) -> anyhow::R
         (true, true) => bail!("the data holds no records"),
         (true, false) => bail!("nothing to play: no prompts in {wanted} (--splits), but {}", empty.join("; ")),
         (false, true) => {}
-        (false, false) => eprintln!("Not played, for want of prompts in {wanted}: {}", empty.join("; ")),
+        (false, false) => eprintln!("Not played, without prompts in {wanted}: {}", empty.join("; ")),
     }
     Ok(played)
 }
@@ -267,7 +267,7 @@ fn replay(
         players.push(Player::frozen(settings)?);
     }
     for policy in &args.policy {
-        // A kind that the settings name is played as they say, any other with its own best parameters.
+        // The kind named by the settings has their parameters, any other its own best ones.
         let policy = policy.kind();
         let named = policy.name() == settings.policy.name();
         players.push(Player::learned(if named { settings } else { Settings { policy, ..settings } })?);
@@ -283,14 +283,14 @@ fn replay(
     })
 }
 
-/// What has to be said of a stream beside the figures.
+/// Notes on a stream beside its figures.
 fn notes(args: &ReplayArgs, dataset: &Dataset, source: u32, stream: &Stream, events: &[Event]) -> Vec<String> {
     let mut notes = stream.notes.clone();
     let has = |split| dataset.of_source(source, split).next().is_some();
     if args.warm && !has(Split::Train) && !has(Split::Val) {
         notes.push(
-            "All prompts count as test: there is no train or val that could say how these models do, only the head as it is, \
-             and what an answer usually costs is their mean over test itself."
+            "All prompts count as test: there is no train or val to show how good these models are, only the head, and \
+             the usual cost of an answer is the mean over test itself."
                 .to_owned(),
         );
     }
@@ -302,8 +302,8 @@ fn notes(args: &ReplayArgs, dataset: &Dataset, source: u32, stream: &Stream, eve
     if share < 1.0 {
         let names: Vec<&str> = singles.iter().map(|arm| stream.arms[*arm].as_str()).collect();
         notes.push(format!(
-            "The best single model in hindsight ({}) was run on {:.1} % of the prompts: its reward and cost, and everybody's \
-             regret, are of those.",
+            "The best single model in hindsight ({}) was run on {:.1} % of the prompts: its reward and cost, and all \
+             regrets, are computed on those.",
             names.join(", "),
             share * 100.0
         ));
@@ -379,14 +379,14 @@ fn print(report: &Report) {
     println!("{table}");
 }
 
-/// Mean cost of a thousand answers, with the share that it is known of where it is not of all.
+/// The mean cost of a thousand answers, with the share of answers whose cost is known if that is not all.
 fn cost(line: &Line) -> String {
     let Some(cost) = line.cost_usd else { return "–".into() };
     let usd = format!("{:.3}", cost.mean * 1000.0);
-    if line.cost_known < 1.0 { format!("{usd} (known of {:.1} %)", line.cost_known * 100.0) } else { usd }
+    if line.cost_known < 1.0 { format!("{usd} (known for {:.1} %)", line.cost_known * 100.0) } else { usd }
 }
 
-/// Writes what has been played so far, and the chart of what was played last.
+/// Writes all reports so far, and the chart of the last one.
 fn write(dir: &Path, reports: &[Report]) -> anyhow::Result<()> {
     let path = dir.join("replay.json");
     std::fs::write(&path, serde_json::to_string_pretty(reports)?)
@@ -396,7 +396,7 @@ fn write(dir: &Path, reports: &[Report]) -> anyhow::Result<()> {
 
 fn draw(dir: &Path, report: &Report) -> anyhow::Result<()> {
     let mut plot = Plot::new(format!("Regret: {}", report.source), "request", "cumulative regret");
-    // Random and oracle would squeeze the others into a line.
+    // Random and oracle would stretch the scale until the others look flat.
     for line in report.lines.iter().filter(|line| !["random", "oracle"].contains(&line.player.as_str())) {
         let step = report.requests as f64 / line.curve.len().max(1) as f64;
         let points = line.curve.iter().enumerate().map(|(at, spread)| {
@@ -405,9 +405,9 @@ fn draw(dir: &Path, report: &Report) -> anyhow::Result<()> {
         });
         plot = plot.with(Series::line(line.player.clone(), points.collect()));
     }
-    // Alone in a file, the chart has to bring its colours.
+    // A chart in a file of its own needs its styles in it.
     let svg = plot.svg().replacen('>', &format!("><style>{STYLE}</style>"), 1);
-    // A source may be called like a path, which a file must not.
+    // A source's name may contain characters of a path.
     let name = report.source.replace(|c: char| !(c.is_alphanumeric() || "._-".contains(c)), "_");
     let path = dir.join(format!("{name}.svg"));
     std::fs::write(&path, svg).with_context(|| format!("{} cannot be written", path.display()))

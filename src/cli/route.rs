@@ -16,8 +16,8 @@ use crate::protocol::{ChatRequest, Dialect, Message, Role};
 use crate::route::Decision;
 use crate::store::{HandOver, OpenError, Store};
 
-/// How long the classifier is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the classifier may take to load.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -58,8 +58,8 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
     let asked = PlanRequest { request: &request, dialect, body: None, headers: &headers, token: None, conversation };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let plan = runtime.block_on(async {
-        let patience = tokio::time::Instant::now() + PATIENCE;
-        while gateway.classifier.is_loading() && tokio::time::Instant::now() < patience {
+        let deadline = tokio::time::Instant::now() + LOAD_TIMEOUT;
+        while gateway.classifier.is_loading() && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let plan = gateway.plan(&live, asked).await;
@@ -79,8 +79,8 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The store as a running gateway left it, and what hands it back; one in memory where there is none, or where it
-/// cannot be had.
+/// The store as the last gateway left it, with the guard that hands its files back to their owner; one in memory if there
+/// is none, or it cannot be opened.
 fn store(config: &Config) -> anyhow::Result<(Option<HandOver>, Store)> {
     let dir = &config.server.data_dir;
     match Store::open_existing(dir, &config.store) {
@@ -94,11 +94,11 @@ fn store(config: &Config) -> anyhow::Result<(Option<HandOver>, Store)> {
     }
 }
 
-/// What is told where the log cannot be had, of a gateway that listens on `listen`.
+/// The warning where the decision log cannot be opened; `listen` is the address of the gateway.
 fn without(error: &OpenError, listen: &str) -> String {
     format!(
-        "{error}.\nSo this is chosen without what was learned, what operators changed and what servers listed; a gateway that \
-         runs here tells what it would choose: POST http://{listen}/api/route"
+        "{error}.\nSo this choice ignores what was learned, what operators changed and what servers listed; ask the running \
+         gateway what it would choose: POST http://{listen}/api/route"
     )
 }
 

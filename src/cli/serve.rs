@@ -35,13 +35,13 @@ pub(super) struct ServeArgs {
 pub(super) fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
     let code = runtime.block_on(serve(args));
-    // What still runs after the drain was cut is not waited for.
+    // Tasks that still run after the drain was cut are not waited for.
     runtime.shutdown_background();
     code
 }
 
 async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    // First of all: a signal during the start waits until it can be heard.
+    // First of all, so that a signal during the start is not lost.
     let mut signals = Signals::listen()?;
     let mut load = args.config.load_args()?;
     let mut flag = |name: &str, key: &str, value: Option<SocketAddr>| {
@@ -62,7 +62,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         tracing::warn!(remark, "Connections may be refused");
     }
     for remark in loaded.remarks.iter().chain(&unknown_to_the_head(&loaded.config)) {
-        tracing::warn!(remark, "The configuration may hold a slip");
+        tracing::warn!(remark, "The configuration may hold a mistake");
     }
     let app = App::start(load.clone(), loaded).await?;
     announce(&app, sandbox.is_some());
@@ -78,7 +78,7 @@ fn announce(app: &App, sandbox: bool) {
     let now = std::time::Instant::now();
     let usable = live.catalog.models().filter(|model| model.ready(now).next().is_some()).count();
     if live.config.telemetry.log_format == LogFormat::Json {
-        // What opens the panel stands in no line: those are kept, and shown to who may read them but not sign in.
+        // The sign-in link is in no log line: those are stored, and shown to people who may not sign in.
         let link = app.admin.and_then(|admin| app.gateway.leave_link(&admin.to_string()));
         let line = serde_json::json!({
             "timestamp": format!("{:.6}", jiff::Timestamp::now()),
@@ -98,7 +98,7 @@ fn announce(app: &App, sandbox: bool) {
     say(format_args!("Pointsman {} listens on http://{}", env!("CARGO_PKG_VERSION"), app.proxy));
     if let Some(admin) = app.admin {
         say(format_args!("Metrics and the admin API are on http://{admin}"));
-        match app.gateway.door.new_link() {
+        match app.gateway.sign_in.new_link() {
             Some(link) => {
                 say(format_args!(
                     "The dashboard opens once by this link: http://{admin}/dashboard/login?link={link}"
@@ -115,7 +115,7 @@ fn announce(app: &App, sandbox: bool) {
     if sandbox {
         let log = crate::app::log_dir(&live.config, true);
         say(format_args!(
-            "\nEvery answer comes from the sandbox; what is learned of them stays in {}. Try:\n",
+            "\nEvery answer comes from the sandbox; what is learned from them stays in {}. Try:\n",
             log.display()
         ));
         let body = r#"{"model": "auto", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}"#;
@@ -126,18 +126,18 @@ fn announce(app: &App, sandbox: bool) {
     }
 }
 
-/// What is said where no model can be called, `asked` being the providers that are asked for their models.
+/// The advice where no model can be called; `asked` are the providers that are asked for their models.
 fn advice<'a>(asked: impl Iterator<Item = &'a str>) -> String {
-    // Which is asked wherever it might be.
+    // Ollama is asked by default, installed or not.
     let servers: Vec<&str> = asked.filter(|name| *name != "ollama").collect();
     if servers.is_empty() {
         "Set a key (ANTHROPIC_API_KEY, OPENAI_API_KEY, DEEPSEEK_API_KEY), start Ollama, or try --sandbox.".into()
     } else {
-        format!("More may come from those that are asked for their models: {}.", servers.join(", "))
+        format!("Models may still come from the servers that are asked for them: {}.", servers.join(", "))
     }
 }
 
-/// What operators and service managers send.
+/// The signals that operators and service managers send.
 struct Signals {
     hangup: Signal,
     terminate: Signal,
@@ -155,8 +155,8 @@ impl Signals {
 }
 
 /// Serves until a signal: SIGHUP loads the configuration again, SIGTERM and SIGINT drain, a second one ends at once.
-/// A drain that its deadline cut is no failure: whoever was cut off was told, and a service manager is to see an
-/// orderly stop.
+/// A drain cut by its deadline is no failure: the clients got an error event, and a service manager should see an orderly
+/// stop.
 async fn until_stopped(app: App, load: &LoadArgs, signals: &mut Signals) -> anyhow::Result<ExitCode> {
     let Signals { hangup, terminate, interrupt } = signals;
     loop {

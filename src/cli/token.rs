@@ -13,9 +13,9 @@ use crate::store::{NewToken, Scope, Tokens, limits_in_words};
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
-    /// Make a token; its text is printed once and kept nowhere
+    /// Make a token; its text is printed once and stored nowhere
     New {
-        /// What its owner calls it; rules may refer to it
+        /// The token's name; rules may refer to it
         name: String,
         /// What it may be used for
         #[arg(long, value_delimiter = ',', default_value = "chat,feedback")]
@@ -35,12 +35,12 @@ pub(super) enum TokenCommand {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// List the tokens there are
+    /// List all tokens
     List {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Take a token away, by id or name; a running gateway notices within a second
+    /// Revoke a token, by id or name; a running gateway notices within a second
     Revoke {
         /// Its id or name
         token: String,
@@ -127,12 +127,12 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses names that lead to no model. One that a server may list later is only remarked upon.
+/// Refuses names of no model; one that a server may list later only gets a remark.
 fn check_models(config: &Config, names: &[String]) -> anyhow::Result<()> {
     let is_auto = |name: &str| name == "auto" || name.starts_with("auto:");
     for name in names.iter().filter(|name| !name.trim().is_empty() && !is_auto(name) && !config.knows_model(name)) {
         anyhow::ensure!(config.discovers(), "there is no model `{name}`");
-        eprintln!("No model `{name}` is configured: the token opens it once a server lists it.");
+        eprintln!("No model `{name}` is configured: the token may use it once a server lists it.");
     }
     Ok(())
 }

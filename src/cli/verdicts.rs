@@ -1,4 +1,4 @@
-//! What `evaluate --policy` says of two policies, as a table or as JSON.
+//! The result of `evaluate --policy` for two policies, as a table or as JSON.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,17 +9,18 @@ use serde::Serialize;
 
 use crate::ope::{self, Estimate, Logged, Method};
 
-/// Below this share more of what a policy would do lies outside of the log than in it, and weights speak for too little.
-const LEAST_SUPPORT: f64 = 0.5;
+/// Least support of an estimate: below it more of a policy's choices are outside the decision log than in it, and the
+/// importance weights cover too little.
+const MIN_SUPPORT: f64 = 0.5;
 
-/// All that is said.
+/// The whole result.
 #[derive(Debug, Serialize)]
 pub(super) struct Verdicts {
     /// Judged choices.
     choices: usize,
-    /// What has to be said beside the figures.
+    /// Notes beside the figures.
     notes: Vec<String>,
-    /// One for each policy and for their difference, by each method.
+    /// By each method, one for each policy and one for their difference.
     verdicts: Vec<Verdict>,
 }
 
@@ -28,20 +29,20 @@ pub(super) struct Verdicts {
 struct Verdict {
     of: String,
     method: Method,
-    /// Cut to what is possible; absent = it cannot be said.
+    /// Cut to the possible range; absent = nothing can be estimated.
     estimate: Option<Estimate>,
     /// The value before it was cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     uncut: Option<f64>,
-    /// How much of what the policy does the log speaks of, where it speaks of too little.
+    /// The share of the policy's choices that the decision log covers, if that is too little.
     #[serde(skip_serializing_if = "Option::is_none")]
     too_little_support: Option<f64>,
 }
 
 impl Verdict {
     fn new(of: &str, method: Method, found: Option<Estimate>, cut: impl Fn(&Estimate) -> Estimate) -> Self {
-        // The direct method goes by its model of the rewards, whatever the log shows.
-        let unsupported = found.filter(|it| method != Method::Direct && it.support < LEAST_SUPPORT);
+        // The direct method needs no support: it goes by its model of the rewards.
+        let unsupported = found.filter(|it| method != Method::Direct && it.support < MIN_SUPPORT);
         let estimate = found.filter(|_| unsupported.is_none());
         let shown = estimate.as_ref().map(cut);
         let uncut = estimate.map(|it| it.value).filter(|raw| shown.is_some_and(|shown| shown.value != *raw));
@@ -58,15 +59,15 @@ impl Verdict {
                 [of, method, value, format!("{:.0}", it.effective), percent(it.clipped), percent(it.support.min(1.0))]
             }
             (None, Some(support)) => {
-                [of, method, "the log cannot tell".into(), String::new(), String::new(), percent(support)]
+                [of, method, "too little support".into(), String::new(), String::new(), percent(support)]
             }
-            (None, None) => [of, method, "cannot be said".into(), String::new(), String::new(), String::new()],
+            (None, None) => [of, method, "no estimate".into(), String::new(), String::new(), String::new()],
         }
     }
 }
 
 impl Verdicts {
-    /// Judges one policy and another, seen over the same log.
+    /// Judges two policies on the same decision log.
     pub(super) fn of(
         (judged, one): (&str, &[Logged]),
         (against, other): (&str, &[Logged]),
@@ -88,9 +89,9 @@ impl Verdicts {
         let mut notes = Vec::new();
         if verdicts.iter().any(|verdict| verdict.too_little_support.is_some()) {
             notes.push(format!(
-                "The log cannot tell where it speaks of less than {:.0} % of what a policy does (support). The direct method \
-                 then says what its model of the rewards expects, and nothing has checked that.",
-                LEAST_SUPPORT * 100.0
+                "There is no estimate where the decision log covers less than {:.0} % of a policy's choices (support). The \
+                 direct method then goes by its model of the rewards alone, which nothing has checked.",
+                MIN_SUPPORT * 100.0
             ));
         }
         Self { choices: one.len(), notes, verdicts }
@@ -135,7 +136,7 @@ mod tests {
         for verdict in &verdicts.verdicts {
             let is_told = verdict.of == "logged" || verdict.method == Method::Direct;
             assert_eq!(verdict.estimate.is_some(), is_told, "{verdict:?}");
-            assert_eq!(verdict.cells()[2] == "the log cannot tell", !is_told, "{verdict:?}");
+            assert_eq!(verdict.cells()[2] == "too little support", !is_told, "{verdict:?}");
         }
         assert_eq!(verdicts.notes.len(), 1);
     }

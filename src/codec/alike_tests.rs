@@ -182,7 +182,7 @@ fn a_stream_may_begin_with_a_byte_order_mark() {
 
 #[test]
 fn an_answer_that_cannot_be_read_is_told_from_none() {
-    let known = |dialect, body: &str| unread(dialect, body.as_bytes()).is_some();
+    let known = |dialect, body: &str| opaque_response(dialect, body.as_bytes()).is_some();
     assert!(known(Dialect::OpenAi, r#"{"choices":[{"message":"word"}],"error":null}"#));
     assert!(known(Dialect::Anthropic, r#"{"content":[{"type":5}]}"#));
     for body in [r#"{"choices":[]}"#, r#"{"choices":[1],"error":"x"}"#, r#"{"status":"ok"}"#, "<html>", "[1]"] {

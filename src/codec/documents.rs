@@ -1,8 +1,8 @@
-//! Documents and cited texts: what one dialect has a part of its own for, and another says otherwise.
+//! Documents and cited texts, translated between dialects.
 //!
-//! A PDF inside a request is a `document` at Anthropic's and a `file` at OpenAI's. A document of plain text, and a text with
-//! citations, are texts to everybody. What only names a file that a vendor keeps stays with that vendor, and so does a document
-//! that the answer is to cite.
+//! A PDF inside a request is a `document` for Anthropic and a `file` for OpenAI. A document of plain text, and a text
+//! with citations, become plain texts elsewhere. A file that is only named by a vendor's id cannot be translated, nor
+//! can a document that the answer is to cite.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub(super) struct Pdf<'a> {
 }
 
 impl<'a> Pdf<'a> {
-    /// The PDF that a part is, in whichever dialect it came.
+    /// The PDF in a part of either dialect; `None` = the part is no PDF.
     pub(super) fn of(kind: &str, value: &'a Value) -> Option<Self> {
         match kind {
             "file" => Some(Self {
@@ -34,13 +34,13 @@ impl<'a> Pdf<'a> {
         }
     }
 
-    /// As OpenAI's dialect says it, which demands a name.
+    /// The PDF in OpenAI's dialect, which requires a name.
     pub(super) fn file(&self) -> Value {
         let name = self.name.unwrap_or("document.pdf");
         json!({ "type": "file", "file": { "filename": name, "file_data": format!("{DATA_URI}{}", self.base64) } })
     }
 
-    /// As Anthropic's dialect says it.
+    /// The PDF in Anthropic's dialect.
     pub(super) fn document(&self) -> Value {
         let source = json!({ "type": "base64", "media_type": "application/pdf", "data": self.base64 });
         let mut document = json!({ "type": "document", "source": source });
@@ -55,7 +55,7 @@ fn wants_citations(document: &Value) -> bool {
     document["citations"]["enabled"] == true
 }
 
-/// What a part says in words that every dialect has, where that is all of it.
+/// The text of a part that is nothing but text, in a form that not every dialect has.
 pub(super) fn words(part: &Part) -> Option<String> {
     let Part::Foreign { kind, value } = part else { return None };
     match kind.as_str() {
@@ -69,7 +69,7 @@ pub(super) fn words(part: &Part) -> Option<String> {
     }
 }
 
-/// A part as a text, where it is no more than words.
+/// A part that is nothing but text (see [`words`]) as a plain text part; any other part as it is.
 pub(super) fn plain(part: Part) -> Part {
     let Some(text) = words(&part) else { return part };
     let Part::Foreign { value, .. } = &part else { return part };
@@ -77,7 +77,7 @@ pub(super) fn plain(part: Part) -> Part {
     Part::Text { text, cache_control: marker.cloned() }
 }
 
-/// A turn with all that is no more than words as texts; what is lost of it is noted in `dropped`.
+/// A turn whose parts were all put through [`plain`]; citations that are lost are noted in `dropped`.
 pub(super) fn in_words<'a>(message: &'a Message, path: &str, dropped: &mut Vec<String>) -> Cow<'a, Message> {
     if !message.parts.iter().any(has_words) {
         return Cow::Borrowed(message);

@@ -1,8 +1,8 @@
-//! Vectors as base64, where a client asked for that and its server writes lists of numbers all the same.
+//! Vectors as base64, for clients that asked for base64 and servers that write lists of numbers all the same.
 //!
-//! OpenAI's own clients for Node and .NET ask for it by themselves and read what comes as base64, whatever it is: of a
-//! list they make a shorter vector of other numbers, without an error. Ollama before November 2025, LiteLLM and further
-//! look-alikes do not know the wish.
+//! OpenAI's own clients for Node and .NET always ask for base64 and read any answer as such: of a list they make a
+//! shorter vector of other numbers, without an error. Ollama before November 2025, LiteLLM and other look-alikes ignore
+//! the wish.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,19 +10,18 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{splice, unmarked};
+use super::{splice, without_bom};
 
-/// A vector as OpenAI writes it in base64: 32 bits a number, the lowest byte first.
+/// A vector in OpenAI's base64: 32-bit floats, little endian.
 pub fn vector_in_base64(vector: &[f32]) -> String {
     let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
     STANDARD.encode(bytes)
 }
 
-/// An answer of embeddings with its lists of numbers in base64; every other byte stays, and so does what is no such
-/// list.
+/// An answer of embeddings with its lists of numbers in base64; every other byte stays.
 pub fn embeddings_in_base64(answer: Bytes) -> Bytes {
     let start = answer.as_ptr() as usize;
-    let Ok(Wire { data }) = serde_json::from_slice(unmarked(&answer)) else { return answer };
+    let Ok(Wire { data }) = serde_json::from_slice(without_bom(&answer)) else { return answer };
     let lists = data.iter().filter_map(|item| {
         let list = item.embedding?.get();
         let vector: Vec<f32> = serde_json::from_str(list).ok()?;

@@ -1,21 +1,21 @@
-//! Errors on the wire: what a vendor's error means, and how each dialect tells one.
+//! Errors on the wire: reading a vendor's error, and writing one in a client's dialect.
 //!
-//! Statuses and types as documented by the vendors: OpenAI "Error codes", Anthropic "Errors". Kinds are told by code
-//! first, then by phrase (context overflow has no code everywhere), then by status.
+//! Statuses and types as documented by the vendors: OpenAI "Error codes", Anthropic "Errors". A kind is told by code
+//! first, then by phrase (not every vendor has a code for context overflow), then by status.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{ErrorBody, own_name, unmarked};
-use crate::protocol::{ApiError, Dialect, ErrorKind, Said};
+use super::{ErrorBody, own_name, without_bom};
+use crate::protocol::{ApiError, Dialect, ErrorKind, VendorError};
 
-/// A vendor's message is passed on up to this many characters.
-const LONGEST_MESSAGE: usize = 500;
+/// Characters of a vendor's message that are passed on.
+const MAX_MESSAGE_CHARS: usize = 500;
 
-/// What else a vendor says of an error is passed on up to so many bytes.
-const LONGEST_SAID: usize = 4096;
+/// Bytes of a vendor's other error fields, as JSON; more are not passed on.
+const MAX_VENDOR_FIELDS_BYTES: usize = 4096;
 
 /// Phrases that vendors and look-alikes use when a prompt does not fit.
 const OVERFLOW: [&str; 14] = [
@@ -36,75 +36,81 @@ const OVERFLOW: [&str; 14] = [
     "prompt exceeds max length",
 ];
 
-/// How vendors begin who refuse a key with a 400.
+/// Beginnings of the messages of vendors that refuse an API key with a 400.
 const REFUSED_KEY: [&str; 4] = ["incorrect api key", "invalid api key", "api key not valid", "api key expired"];
 
-/// What OpenRouter and xAI say with a 403 of a prompt that they do not let pass.
+/// Phrases with which OpenRouter and xAI refuse a prompt, with a 403.
 const MODERATED: [&str; 2] = ["your input was flagged", "content violates usage guidelines"];
 
-/// What vendors say with a 400 of a model's id they do not know: DeepSeek and OpenRouter.
+/// Phrases with which DeepSeek and OpenRouter refuse an unknown model id, with a 400.
 const UNKNOWN_MODEL: [&str; 2] = ["model not exist", "is not a valid model id"];
 
-/// The message is whole: it is shortened once our secrets are hidden in it.
+/// Reads a vendor's error. The message comes whole; it is cut once our secrets are hidden in it.
 pub(super) fn decode(dialect: Dialect, status: u16, body: &[u8], retry_after: Option<Duration>) -> ApiError {
-    let value = match serde_json::from_slice(unmarked(body)).unwrap_or(Value::Null) {
-        // So Google has it.
+    let value = match serde_json::from_slice(without_bom(body)).unwrap_or(Value::Null) {
+        // Google wraps the object in an array.
         Value::Array(mut all) if !all.is_empty() => all.swap_remove(0),
         value => value,
     };
-    let mut error = told(&value).unwrap_or_else(|| {
-        // HTML from a proxy, or nothing at all: the body says nothing to a client.
+    let mut error = parse(&value).unwrap_or_else(|| {
+        // HTML from a proxy, or an empty body: of no use to a client.
         let said = if body.is_empty() { "without saying why" } else { "and what it says cannot be read" };
         let message = format!("it answers with status {status} {said}");
-        Told { code: String::new(), message, param: None, flagged: false }
+        Parsed { code: String::new(), message, param: None, flagged: false }
     });
     let kind = kind(dialect, status, &error);
     if kind == ErrorKind::ContentFilter
         && status == 403
         && let Some(end) = error.message.find(" Team: ")
     {
-        // xAI goes on with our team and our key.
+        // What follows at xAI names our team and our key.
         error.message.truncate(end);
     }
-    let said = said(kind, &value).map(|fields| Box::new(Said { dialect, status, fields }));
-    ApiError { kind, message: error.message, param: error.param, retry_after, said }
+    let vendor = vendors_fields(kind, &value).map(|fields| Box::new(VendorError { dialect, status, fields }));
+    ApiError { kind, message: error.message, param: error.param, retry_after, vendor }
 }
 
-/// The fields of a vendor's error that its own clients look for, where it speaks of the request.
-fn said(kind: ErrorKind, value: &Value) -> Option<Map<String, Value>> {
-    if !matches!(kind, ErrorKind::InvalidRequest | ErrorKind::ContentFilter) {
+/// The fields of a vendor's error that its own clients look for, where the request is at fault.
+fn vendors_fields(kind: ErrorKind, value: &Value) -> Option<Map<String, Value>> {
+    if !kind.is_requests_fault() {
         return None;
     }
     let mut fields = value.get("error")?.as_object()?.clone();
-    // The message goes its own way: shortened, and with the name of who said it.
+    // The message is passed on apart: cut, and with the vendor's name before it.
     fields.retain(|key, value| match key.as_str() {
         "message" => false,
-        // Some write the status there.
+        // Some vendors write the status as a number there.
         "code" | "type" | "param" => value.is_string(),
         _ => !value.is_null(),
     });
-    (Value::Object(fields.clone()).to_string().len() <= LONGEST_SAID).then_some(fields)
+    (Value::Object(fields.clone()).to_string().len() <= MAX_VENDOR_FIELDS_BYTES).then_some(fields)
 }
 
-/// An error inside a body or a stream event, where its status was 200. Its message is whole, too.
+/// Whether a body, or an event of a stream, reports an error.
+pub(super) fn holds_error(value: &Value) -> bool {
+    value.get("error").is_some_and(|error| !error.is_null())
+}
+
+/// The error that a body or a stream event reports although the status was 200. Its message is whole, too.
 pub(super) fn in_band(value: &Value) -> Option<ApiError> {
-    let error = told(value)?;
+    let error = parse(value)?;
     let kind = kind(Dialect::OpenAi, 200, &error);
-    Some(ApiError { kind, message: error.message, param: error.param, retry_after: None, said: None })
+    Some(ApiError { kind, message: error.message, param: error.param, retry_after: None, vendor: None })
 }
 
 /// What an error body says.
-struct Told {
-    /// Code, type and Anthropic's finer code, in lower case, joined by blanks.
+struct Parsed {
+    /// Code, type and Anthropic's `details.error_code`, in lower case, joined by blanks.
     code: String,
     message: String,
     param: Option<String>,
-    /// Whether it says why a prompt was not let pass (OpenRouter).
+    /// Whether the body says why a prompt was refused by a filter (OpenRouter).
     flagged: bool,
 }
 
-/// `{"error": {"message", "type", "code", "param"}}`, `{"error": "..."}`, `{"message": ...}`, `{"detail": ...}`.
-fn told(value: &Value) -> Option<Told> {
+/// Reads the shapes in use: `{"error": {"message", "type", "code", "param"}}`, `{"error": "..."}`, `{"message": ...}`,
+/// `{"detail": ...}`.
+fn parse(value: &Value) -> Option<Parsed> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let (error, holder) = match value.get("error") {
         Some(Value::Null) | None => (value, value.get("message").or_else(|| value.get("detail"))?),
@@ -115,11 +121,11 @@ fn told(value: &Value) -> Option<Told> {
     let codes = ["/code", "/type", "/details/error_code"].into_iter().filter_map(code);
     let code = codes.collect::<Vec<_>>().join(" ").to_lowercase();
     let flagged = ["/metadata/flagged_input", "/metadata/reasons"].iter().any(|at| error.pointer(at).is_some());
-    Some(Told { code, message, param: error.get("param").and_then(text), flagged })
+    Some(Parsed { code, message, param: error.get("param").and_then(text), flagged })
 }
 
-/// What is said in place of a message: a text, or what FastAPI and Mistral write, `{"detail": [{"loc": [...], "msg": "..."}]}`.
-/// Nothing else of it, since it quotes the request.
+/// The message as one sentence: a string, or what FastAPI and Mistral write,
+/// `{"detail": [{"loc": [...], "msg": "..."}]}`. Other fields are left out, since they quote the request.
 fn sentence(said: &Value) -> Option<String> {
     match said {
         Value::String(text) => Some(text.clone()),
@@ -138,9 +144,9 @@ fn sentence(said: &Value) -> Option<String> {
     }
 }
 
-fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
+fn kind(dialect: Dialect, status: u16, error: &Parsed) -> ErrorKind {
     let says = |word: &str| error.code.contains(word);
-    // What a client hears: what comes after may be all that the client wrote.
+    // Only the part that a client would see: the rest may quote the whole request.
     let message = shorten(&error.message).to_lowercase();
     let overflow = says("context_length_exceeded")
         || says("context_overflow")
@@ -156,7 +162,7 @@ fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
     if says("content_filter") || says("content_policy") || moderated {
         return ErrorKind::ContentFilter;
     }
-    // A thread that its vendor has lost or cannot keep: its client knows what to do, and nobody else can.
+    // A thread that the vendor has lost or cannot keep: only the client can send the whole conversation.
     if says("thread_") {
         return ErrorKind::InvalidRequest;
     }
@@ -166,8 +172,8 @@ fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
     if says("rate_limit") {
         return ErrorKind::RateLimited;
     }
-    // xAI and Gemini refuse a key with 400; none of ours is the client's fault. What a vendor quotes of a request never stands
-    // at the beginning.
+    // xAI and Gemini refuse our key with a 400, which is not the client's fault. Only the message's beginning counts:
+    // what follows may quote the request.
     let of_our_key = || says("api_key") || REFUSED_KEY.iter().any(|phrase| message.starts_with(phrase));
     if matches!(status, 200..=299 | 400) && of_our_key() {
         return ErrorKind::Authentication;
@@ -179,15 +185,15 @@ fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
         401 => ErrorKind::Authentication,
         402 => ErrorKind::Quota,
         403 => ErrorKind::Permission,
-        // A model that is retired (410), or an address that takes no chats (405): nothing that the client did.
+        // A retired model (410), or an address that takes no chats (405): not the client's fault.
         404 | 405 | 410 => ErrorKind::NotFound,
         408 | 504 => ErrorKind::Timeout,
         413 => ErrorKind::TooLarge,
         429 => ErrorKind::RateLimited,
         503 | 529 => ErrorKind::Overloaded,
-        // A conflict, too early: vendors' own clients try again.
+        // A conflict, or too early: vendors' own clients try again.
         409 | 425 => ErrorKind::Upstream,
-        // Ollama says "try pulling it first" with a 400 in old versions.
+        // Old versions of Ollama say "try pulling it first" with a 400.
         400 if dialect == Dialect::Ollama && message.contains("not found") => ErrorKind::NotFound,
         400 if says("model_not_found") || UNKNOWN_MODEL.iter().any(|phrase| message.contains(phrase)) => {
             ErrorKind::NotFound
@@ -197,14 +203,20 @@ fn kind(dialect: Dialect, status: u16, error: &Told) -> ErrorKind {
     }
 }
 
+/// A vendor's message, cut to what is passed on.
 pub(super) fn shorten(message: &str) -> String {
-    match message.char_indices().nth(LONGEST_MESSAGE) {
-        Some((end, _)) => format!("{}...", &message[..end]),
-        None => message.to_owned(),
+    cut(message, MAX_MESSAGE_CHARS)
+}
+
+/// The first `most` characters of a text; dots stand for the rest.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
-/// Status, OpenAI type, Anthropic type.
+/// An error kind's HTTP status, OpenAI type and Anthropic type.
 fn names(kind: ErrorKind) -> (u16, &'static str, &'static str) {
     match kind {
         ErrorKind::InvalidRequest | ErrorKind::ContextOverflow | ErrorKind::ContentFilter => {
@@ -237,6 +249,7 @@ fn openai_code(kind: ErrorKind) -> &'static str {
     }
 }
 
+/// The error as the JSON of a dialect.
 fn value(dialect: Dialect, error: &ApiError) -> Value {
     let (_, openai, anthropic) = names(error.kind);
     let param = error.param.as_deref().map(|param| own_name(dialect, param));
@@ -250,18 +263,18 @@ fn value(dialect: Dialect, error: &ApiError) -> Value {
         }}),
     };
     if dialect == Dialect::Anthropic && error.param.as_deref() == Some("thread") {
-        // By this its clients know that they must send the whole conversation.
+        // By this code Anthropic's clients know that they must send the whole conversation.
         value["error"]["details"] = json!({ "error_code": "thread_unsupported_request", "unsupported": ["thread"] });
     }
-    for (field, own) in said_in(dialect, error).iter().flat_map(|said| &said.fields) {
+    for (field, own) in vendor_error(dialect, error).iter().flat_map(|vendor| &vendor.fields) {
         value["error"][field.as_str()] = own.clone();
     }
     value
 }
 
-/// What its vendor said of an error, where that is in this dialect.
-fn said_in(dialect: Dialect, error: &ApiError) -> Option<&Said> {
-    error.said.as_deref().filter(|said| said.dialect == dialect)
+/// The vendor's own error, where the vendor speaks this dialect.
+fn vendor_error(dialect: Dialect, error: &ApiError) -> Option<&VendorError> {
+    error.vendor.as_deref().filter(|vendor| vendor.dialect == dialect)
 }
 
 pub(super) fn encode(dialect: Dialect, error: &ApiError) -> ErrorBody {
@@ -270,7 +283,7 @@ pub(super) fn encode(dialect: Dialect, error: &ApiError) -> ErrorBody {
         (Dialect::Anthropic | Dialect::Native, ErrorKind::Quota) => 402,
         (_, kind) => names(kind).0,
     };
-    let status = said_in(dialect, error).map_or(usual, |said| said.status);
+    let status = vendor_error(dialect, error).map_or(usual, |vendor| vendor.status);
     ErrorBody { status, body: Bytes::from(value(dialect, error).to_string()) }
 }
 

@@ -1,8 +1,8 @@
-//! A call that a client forces, at a server whose dialect cannot say so.
+//! A forced tool call at a server whose dialect cannot force one (Ollama).
 //!
-//! A call of one certain tool is that tool's arguments and nothing else. So the server is told whose they are, and held
-//! to their schema ("Structured outputs", ollama/ollama docs/api.md, which advises to put the schema into the prompt
-//! too); what it then says is the call. Where the client leaves the choice among several tools this is no way.
+//! A call of a given tool is nothing but that tool's arguments. So the model is told to write them, the server holds
+//! the answer to their schema ("Structured outputs", ollama/ollama docs/api.md, which advises to put the schema into
+//! the prompt too), and the text that comes is turned into the call. This works only where the request leaves one tool.
 
 use serde_json::{Map, Value, json};
 
@@ -11,12 +11,7 @@ use crate::protocol::{
     ToolChoice,
 };
 
-/// Whether a request forces a call, of whichever tool.
-pub(super) fn is_wanted(request: &ChatRequest) -> bool {
-    matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)))
-}
-
-/// The tool that must be called, where a request leaves just one.
+/// The tool that must be called, where the request leaves only one.
 pub(super) fn tool(request: &ChatRequest) -> Option<&Tool> {
     match (&request.tool_choice, request.tools.as_slice()) {
         (Some(ToolChoice::Named(name)), tools) => tools.iter().find(|tool| tool.name == *name),
@@ -25,7 +20,7 @@ pub(super) fn tool(request: &ChatRequest) -> Option<&Tool> {
     }
 }
 
-/// The schema of the arguments: of an object, whatever the tool says of it.
+/// The schema of a tool's arguments; any object where the tool has none.
 pub(super) fn schema(tool: &Tool) -> Value {
     match &tool.parameters {
         Value::Object(fields) if fields.is_empty() => json!({ "type": "object" }),
@@ -34,7 +29,7 @@ pub(super) fn schema(tool: &Tool) -> Value {
     }
 }
 
-/// What the model is told in place of the tools.
+/// The instruction that the model gets in place of the tools.
 pub(super) fn instruction(tool: &Tool) -> String {
     let what = tool.description.as_deref().map(|text| format!(" It does this: {text}")).unwrap_or_default();
     let (name, schema) = (&tool.name, schema(tool));
@@ -43,36 +38,36 @@ pub(super) fn instruction(tool: &Tool) -> String {
     )
 }
 
-/// Most bytes of a call's arguments that are held back.
-const MOST: usize = 1 << 20;
+/// Bytes of a call's arguments that are held back at most.
+const MAX_ARGUMENTS_BYTES: usize = 1 << 20;
 
-/// Reads what such a server says as the call that it is. Not every model is held to the schema, whatever its server
-/// says (ollama/ollama#14645), so the text is looked at first: a stream's is held back until it is whole. Thoughts are
-/// not, so where a model thinks aloud, what is no call is told within the stream.
+/// Turns an answer to [`instruction`] into the call. Not every model keeps to the schema, whatever its server says
+/// (ollama/ollama#14645), so the text is checked first: a stream's is held back until it is whole. Reasoning is not
+/// held back; after some, a failed check can only be told within the stream.
 #[derive(Debug)]
 pub struct ForcedCall {
     name: String,
-    /// What was said so far.
+    /// The text so far.
     text: String,
-    /// The server gave a call by itself.
+    /// Whether the server made a call by itself.
     called: bool,
 }
 
 impl ForcedCall {
-    /// The call that an answer from a backend of this dialect stands for; `None` = the answer is what it says.
+    /// The call that an answer of `backend` stands for; `None` = the answer is to stay as it is.
     pub fn of(backend: Dialect, request: &ChatRequest) -> Option<Self> {
         let tool = (backend == Dialect::Ollama).then(|| tool(request)).flatten()?;
         Some(Self { name: tool.name.clone(), text: String::new(), called: false })
     }
 
-    /// A piece of a stream: appends what of it is to be heard now.
+    /// Takes in an event of a stream and appends the events that are due.
     ///
     /// # Errors
     ///
-    /// `Upstream` where it turns out to be no call.
-    pub(super) fn hear(&mut self, event: StreamEvent, out: &mut Vec<StreamEvent>) -> Result<(), ApiError> {
+    /// `Upstream` where the text turns out to be no call.
+    pub(super) fn on_event(&mut self, event: StreamEvent, out: &mut Vec<StreamEvent>) -> Result<(), ApiError> {
         match event {
-            StreamEvent::Text(text) if self.text.len() + text.len() > MOST => return Err(no_call()),
+            StreamEvent::Text(text) if self.text.len() + text.len() > MAX_ARGUMENTS_BYTES => return Err(no_call()),
             StreamEvent::Text(text) => self.text.push_str(&text),
             StreamEvent::Finish { mut reason, stop_sequence } => {
                 if let Some(arguments) = self.arguments(&mut reason)? {
@@ -89,12 +84,12 @@ impl ForcedCall {
         Ok(())
     }
 
-    /// A whole answer.
+    /// Turns the text of a whole answer into the call.
     ///
     /// # Errors
     ///
-    /// `Upstream` where it is no call.
-    pub fn read(mut self, response: &mut ChatResponse) -> Result<(), ApiError> {
+    /// `Upstream` where the text is no call.
+    pub fn apply(mut self, response: &mut ChatResponse) -> Result<(), ApiError> {
         response.parts.retain(|part| {
             self.called |= matches!(part, Part::ToolCall { .. });
             let Part::Text { text, .. } = part else { return true };
@@ -107,11 +102,11 @@ impl ForcedCall {
         Ok(())
     }
 
-    /// The arguments that the text is, and why an answer ended that stands for a call; `None` = it holds no more
-    /// calls.
+    /// The call's arguments in the text; `reason` becomes that of a call. `None` = the server made a call by itself, or
+    /// the answer was cut off before the arguments began.
     fn arguments(&mut self, reason: &mut FinishReason) -> Result<Option<String>, ApiError> {
         let said = unfenced(&self.text);
-        // Cut off on the client's demand, maybe within its thoughts.
+        // Cut off by the client's own limit, perhaps within the reasoning.
         let cut = *reason == FinishReason::Length;
         if self.called || (cut && said.is_empty()) {
             return Ok(None);
@@ -129,10 +124,10 @@ impl ForcedCall {
 }
 
 fn no_call() -> ApiError {
-    ApiError::new(ErrorKind::Upstream, "it does not say the arguments of the call that it has to make")
+    ApiError::new(ErrorKind::Upstream, "its answer is not the tool call that was demanded")
 }
 
-/// A text without the marks of Markdown that some models put around JSON.
+/// A text without the Markdown fence that some models put around JSON.
 fn unfenced(text: &str) -> &str {
     let text = text.trim();
     let Some(within) = text.strip_prefix("```") else { return text };
@@ -197,7 +192,7 @@ mod tests {
         let request = asking("required".into(), &["look"]);
         let body = br#"{"model":"m","message":{"content":"{\"city\":\"Oslo\"}"},"done":true,"done_reason":"stop"}"#;
         let mut response = decode_response(Dialect::Ollama, body).unwrap();
-        ForcedCall::of(Dialect::Ollama, &request).unwrap().read(&mut response).unwrap();
+        ForcedCall::of(Dialect::Ollama, &request).unwrap().apply(&mut response).unwrap();
         name_calls(&mut response, 7);
         let call =
             Part::ToolCall { id: "call_7_0".into(), name: "look".into(), arguments: r#"{"city":"Oslo"}"#.into() };
@@ -228,7 +223,7 @@ mod tests {
         }
         let mut whole =
             decode_response(Dialect::Ollama, line(&pieces.concat(), true).to_string().as_bytes()).unwrap();
-        let read = ForcedCall::of(Dialect::Ollama, &request).unwrap().read(&mut whole);
+        let read = ForcedCall::of(Dialect::Ollama, &request).unwrap().apply(&mut whole);
         let read = read.map_err(|error| error.kind).map(|()| {
             let arguments = whole.parts.iter().find_map(|part| match part {
                 Part::ToolCall { arguments, .. } => Some(arguments.clone()),
@@ -256,7 +251,7 @@ mod tests {
             assert_eq!(heard(&[prose], "stop"), Err(ErrorKind::Upstream), "{prose}");
         }
         assert_eq!(heard(&["Let me see"], "length"), Err(ErrorKind::Upstream));
-        assert_eq!(heard(&["{", &" ".repeat(MOST)], "stop"), Err(ErrorKind::Upstream));
+        assert_eq!(heard(&["{", &" ".repeat(MAX_ARGUMENTS_BYTES)], "stop"), Err(ErrorKind::Upstream));
     }
 
     #[test]

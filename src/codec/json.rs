@@ -1,30 +1,32 @@
-//! Takes typed fields out of JSON objects, with errors that name the field as the client wrote it.
+//! Reading JSON objects field by field, with errors that name the field as the client wrote it.
 
 use serde_json::{Map, Value};
 
 use crate::protocol::ApiError;
 
-/// A JSON object being taken apart; what is left in the end is what nobody knew.
+/// A JSON object that is taken apart; the fields left in the end are the unknown ones.
 #[derive(Debug)]
 pub(super) struct Object {
+    /// Path from the body's root; empty for the body itself.
     path: String,
-    /// So few that looking through them is quicker than hashing.
+    /// A `Vec`: objects have few fields, and a scan beats hashing.
     fields: Vec<(String, Value)>,
 }
 
 impl Object {
-    /// The object that a whole body is.
+    /// Parses a body, which must be an object.
     pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let value: Value = serde_json::from_slice(body)
-            .map_err(|error| ApiError::invalid(format!("the body is no valid JSON: {}", trouble(body, &error))))?;
+        let value: Value = serde_json::from_slice(body).map_err(|error| {
+            ApiError::invalid(format!("the body is no valid JSON: {}", parse_problem(body, &error)))
+        })?;
         Self::of(value, String::new())
     }
 
-    /// The object at `path`.
+    /// A value that must be an object; `path` is where it stands.
     pub(super) fn of(value: Value, path: String) -> Result<Self, ApiError> {
         match value {
             Value::Object(map) => Ok(Self { path, fields: map.into_iter().collect() }),
-            other => Err(wrong(&path, "an object", &other)),
+            other => Err(wrong_type(&path, "an object", &other)),
         }
     }
 
@@ -45,7 +47,7 @@ impl Object {
         Some(value).filter(|value| !value.is_null())
     }
 
-    /// Takes a field that `read` understands; any other stays, to be kept as written.
+    /// Takes a field if `read` understands it; else the field stays, to be kept as written.
     pub(super) fn understood<T>(&mut self, key: &str, read: impl FnOnce(&Value) -> Option<T>) -> Option<T> {
         let understood = self.peek(key).and_then(read)?;
         self.take(key);
@@ -56,7 +58,7 @@ impl Object {
         match self.take(key) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(wrong(&self.at(key), "a string", &other)),
+            Some(other) => Err(wrong_type(&self.at(key), "a string", &other)),
         }
     }
 
@@ -68,17 +70,17 @@ impl Object {
         match self.take(key) {
             None => Ok(None),
             Some(Value::Number(number)) => Ok(number.as_f64()),
-            Some(other) => Err(wrong(&self.at(key), "a number", &other)),
+            Some(other) => Err(wrong_type(&self.at(key), "a number", &other)),
         }
     }
 
-    /// A whole number that is not negative. Another number stays, to be kept as written: what it means (-1 = no bound) is
-    /// for the backend to know.
+    /// Takes a whole number that is not negative. Any other number stays, to be kept as written: only the backend knows
+    /// what it means (-1 = no bound).
     pub(super) fn count(&mut self, key: &str) -> Result<Option<u32>, ApiError> {
         self.numeric(key, |value| whole(value).and_then(|number| u32::try_from(number).ok()))
     }
 
-    /// A whole number; another number stays, to be kept as written.
+    /// Takes a whole number; any other number stays, to be kept as written.
     pub(super) fn integer(&mut self, key: &str) -> Result<Option<i64>, ApiError> {
         self.numeric(key, |value| {
             value.as_i64().or_else(|| whole(value).and_then(|number| i64::try_from(number).ok()))
@@ -87,7 +89,7 @@ impl Object {
 
     fn numeric<T>(&mut self, key: &str, read: impl FnOnce(&Value) -> Option<T>) -> Result<Option<T>, ApiError> {
         match self.peek(key) {
-            Some(value) if !value.is_number() => Err(wrong(&self.at(key), "a whole number", value)),
+            Some(value) if !value.is_number() => Err(wrong_type(&self.at(key), "a whole number", value)),
             _ => Ok(self.understood(key, read)),
         }
     }
@@ -96,7 +98,7 @@ impl Object {
         match self.take(key) {
             None => Ok(None),
             Some(Value::Bool(value)) => Ok(Some(value)),
-            Some(other) => Err(wrong(&self.at(key), "true or false", &other)),
+            Some(other) => Err(wrong_type(&self.at(key), "true or false", &other)),
         }
     }
 
@@ -104,8 +106,17 @@ impl Object {
         match self.take(key) {
             None => Ok(None),
             Some(Value::Array(items)) => Ok(Some(items)),
-            Some(other) => Err(wrong(&self.at(key), "an array", &other)),
+            Some(other) => Err(wrong_type(&self.at(key), "an array", &other)),
         }
+    }
+
+    /// Takes `messages`, an array that must not be empty.
+    pub(super) fn messages(&mut self) -> Result<Vec<Value>, ApiError> {
+        let values = self.array("messages")?.ok_or_else(|| missing("messages"))?;
+        if values.is_empty() {
+            return Err(ApiError::invalid("messages must not be empty").at("messages"));
+        }
+        Ok(values)
     }
 
     pub(super) fn object(&mut self, key: &str) -> Result<Option<Object>, ApiError> {
@@ -113,12 +124,12 @@ impl Object {
         self.take(key).map(|value| Object::of(value, path)).transpose()
     }
 
-    /// An array of strings, or one string.
+    /// Takes an array of strings, or one string.
     pub(super) fn strings(&mut self, key: &str) -> Result<Vec<String>, ApiError> {
         let path = self.at(key);
         let text = |value: Value, path: &str| match value {
             Value::String(text) => Ok(text),
-            other => Err(wrong(path, "a string", &other)),
+            other => Err(wrong_type(path, "a string", &other)),
         };
         match self.take(key) {
             None => Ok(Vec::new()),
@@ -129,20 +140,27 @@ impl Object {
         }
     }
 
-    /// What nobody took; `null` counts as absent.
+    /// The fields that were not taken; `null` counts as absent.
     pub(super) fn rest(self) -> Map<String, Value> {
         self.fields.into_iter().filter(|(_, value)| !value.is_null()).collect()
     }
 
-    /// Notes in `leftovers` what nobody took; what is null or empty says nothing.
+    /// Adds the fields that were not taken to `leftovers`, by their paths; null and empty ones are skipped.
     pub(super) fn leave(mut self, leftovers: &mut Map<String, Value>) {
         let left = std::mem::take(&mut self.fields).into_iter().filter(|(_, value)| !is_empty(value));
         leftovers.extend(left.map(|(key, value)| (self.at(&key), value)));
     }
 
-    /// The object as it came, for what is kept as written.
+    /// All fields that were not taken, for an object that is kept as written.
     pub(super) fn whole(self) -> Value {
         Value::Object(self.fields.into_iter().collect())
+    }
+}
+
+/// Adds the fields of one object to another.
+pub(super) fn extend(object: &mut Value, fields: Value) {
+    if let (Some(object), Value::Object(fields)) = (object.as_object_mut(), fields) {
+        object.extend(fields);
     }
 }
 
@@ -156,15 +174,15 @@ pub(super) fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A number that is whole and not negative, however it is written: JSON knows no difference between 1 and 1.0.
+/// A number that is whole and not negative, in either spelling: JSON makes no difference between 1 and 1.0.
 pub(super) fn whole(value: &Value) -> Option<u64> {
-    // Beyond 2^53 a float has no ones.
+    // Beyond 2^53 an f64 skips whole numbers.
     let exact = |number: &f64| number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(number);
     value.as_u64().or_else(|| value.as_f64().filter(exact).map(|number| number as u64))
 }
 
-/// Bytes that a text takes as JSON writes it, without its quotes.
-pub(super) fn written(text: &str) -> usize {
+/// Bytes of a text in JSON, with escapes and without quotes.
+pub(super) fn escaped_len(text: &str) -> usize {
     let letter = |byte: u8| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 2,
         // As `\u0001`.
@@ -174,13 +192,13 @@ pub(super) fn written(text: &str) -> usize {
     text.bytes().map(letter).sum()
 }
 
-/// A field that must be there and is not.
+/// The error for a required field that is absent.
 pub(super) fn missing(path: &str) -> ApiError {
     ApiError::invalid(format!("{path} is missing")).at(path)
 }
 
-/// A field of the wrong kind. The value is not quoted: it may be somebody's prompt.
-pub(super) fn wrong(path: &str, wanted: &str, got: &Value) -> ApiError {
+/// The error for a field of the wrong type. The value is not quoted: it may be somebody's prompt.
+pub(super) fn wrong_type(path: &str, wanted: &str, got: &Value) -> ApiError {
     let kind = match got {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -195,23 +213,23 @@ pub(super) fn wrong(path: &str, wanted: &str, got: &Value) -> ApiError {
     ApiError::invalid(format!("{path} must be {wanted}, not {kind}")).at(path)
 }
 
-/// A number that its field does not hold.
-pub(super) fn unfit(path: &str) -> ApiError {
+/// The error for a number that is fractional, negative or too large.
+pub(super) fn not_a_count(path: &str) -> ApiError {
     ApiError::invalid(format!("{path} must be a whole number, not negative and not too large")).at(path)
 }
 
-/// A field whose value is none of those there are.
-pub(super) fn unknown(path: &str, wanted: &str) -> ApiError {
+/// The error for a value that is not among the known ones.
+pub(super) fn unknown_value(path: &str, wanted: &str) -> ApiError {
     ApiError::invalid(format!("{path} must be one of {wanted}")).at(path)
 }
 
-/// A field that means something the backend's dialect cannot say.
+/// The error for a field whose meaning the backend's dialect cannot say.
 pub(super) fn cannot_carry(field: &str, backend: &str) -> ApiError {
     ApiError::invalid(format!("`{field}` cannot be carried over to a backend that speaks {backend}")).at(field)
 }
 
-/// What is wrong with a body, and where, without the text around it.
-fn trouble(body: &[u8], error: &serde_json::Error) -> String {
+/// What is wrong with a body, and where. The text around it is not quoted.
+fn parse_problem(body: &[u8], error: &serde_json::Error) -> String {
     if body.trim_ascii().is_empty() {
         return "it is empty".into();
     }
@@ -219,7 +237,7 @@ fn trouble(body: &[u8], error: &serde_json::Error) -> String {
         return "it ends too early".into();
     }
     let place = format!("line {}, column {}", error.line(), error.column());
-    // The parser has no kind for this one.
+    // serde_json has no error category for this.
     if error.to_string().starts_with("recursion limit") {
         return format!("it is nested too deeply at {place}");
     }
@@ -237,7 +255,7 @@ mod tests {
     fn a_text_is_as_long_as_json_writes_it() {
         let all: String = ('\0'..='\u{3ff}').chain(['\u{2028}', '\u{1f600}']).collect();
         for text in all.split("").chain([all.as_str()]) {
-            assert_eq!(written(text) + 2, Value::from(text).to_string().len(), "{text:?}");
+            assert_eq!(escaped_len(text) + 2, Value::from(text).to_string().len(), "{text:?}");
         }
     }
 

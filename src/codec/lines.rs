@@ -1,21 +1,26 @@
-//! Cuts a stream of bytes into the messages it carries: server-sent events (WHATWG HTML, "Server-sent events") or lines
-//! of JSON. Any split of the bytes gives the same messages.
+//! Cuts a stream of bytes into messages: server-sent events (WHATWG HTML, "Server-sent events") or lines of JSON. The
+//! messages do not depend on how the bytes were split.
 
-/// A message longer than this is not believed.
-const LONGEST: usize = 8 << 20;
+use std::fmt::Write;
 
-/// The message is longer than anything an honest server sends.
+use bytes::BytesMut;
+use serde_json::Value;
+
+/// The longest message that is accepted.
+const MAX_MESSAGE_BYTES: usize = 8 << 20;
+
+/// A message is longer than [`MAX_MESSAGE_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooLong;
 
-/// Gathers bytes into lines.
+/// Cuts bytes into lines.
 #[derive(Debug, Default)]
 struct Lines {
     buffer: Vec<u8>,
-    /// Bytes at the front that were given out already.
+    /// Bytes at the front that were returned already.
     used: usize,
-    /// Bytes at the front that are known to end no further line, so that a long line that comes in many pieces is
-    /// searched once and not once for every piece.
+    /// Bytes at the front that hold no further line end, so that a long line in many pieces is searched once and not
+    /// once per piece.
     searched: usize,
 }
 
@@ -24,7 +29,7 @@ impl Lines {
         self.buffer.drain(..self.used);
         self.searched = self.searched.saturating_sub(self.used);
         self.used = 0;
-        if self.buffer.len() + bytes.len() > LONGEST {
+        if self.buffer.len() + bytes.len() > MAX_MESSAGE_BYTES {
             return Err(TooLong);
         }
         self.buffer.extend_from_slice(bytes);
@@ -45,7 +50,7 @@ impl Lines {
         Some(line.strip_suffix(b"\r").unwrap_or(line))
     }
 
-    /// What is left at the end of the body.
+    /// The last line of a body, if it has no line end.
     fn rest(&mut self) -> Option<Vec<u8>> {
         let rest = self.buffer.split_off(self.used);
         self.buffer.clear();
@@ -54,16 +59,17 @@ impl Lines {
     }
 }
 
-/// Server-sent events: gives out the data of each. Event names are not needed: all our dialects repeat them inside.
+/// Reads server-sent events and gives the data of each. Event names are not needed: all dialects repeat them in the
+/// data.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     lines: Lines,
     data: Vec<u8>,
-    /// The first line is over.
+    /// Whether the first line was read: only that may begin with a byte order mark.
     begun: bool,
 }
 
-/// What some write before their JSON, a body or a stream of it: it means nothing, and readers of JSON do not know it.
+/// The byte order mark of UTF-8. Some servers write it before a body or a stream; JSON parsers refuse it.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 impl Events {
@@ -74,14 +80,14 @@ impl Events {
             let marked = !std::mem::replace(&mut self.begun, true);
             let line = line.strip_prefix(BYTE_ORDER_MARK).filter(|_| marked).unwrap_or(line);
             field(line, &mut self.data, &mut each);
-            if self.data.len() > LONGEST {
+            if self.data.len() > MAX_MESSAGE_BYTES {
                 return Err(TooLong);
             }
         }
         Ok(())
     }
 
-    /// The body ended: some servers forget the last empty line.
+    /// Ends the stream: some servers leave out the last empty line.
     pub(super) fn finish(&mut self, mut each: impl FnMut(&[u8])) {
         if let Some(line) = self.lines.rest() {
             field(&line, &mut self.data, &mut each);
@@ -104,7 +110,13 @@ fn field(line: &[u8], data: &mut Vec<u8>, each: &mut impl FnMut(&[u8])) {
     }
 }
 
-/// Lines of JSON.
+/// Writes a server-sent event that has a name.
+pub(super) fn write_event(name: &str, data: &Value, out: &mut BytesMut) {
+    // Writing to memory does not fail.
+    let _ = write!(out, "event: {name}\ndata: {data}\n\n");
+}
+
+/// Reads lines of JSON (NDJSON).
 #[derive(Debug, Default)]
 pub(super) struct JsonLines {
     lines: Lines,
@@ -122,7 +134,7 @@ impl JsonLines {
         Ok(())
     }
 
-    /// The body ended: the last line may lack its end.
+    /// Ends the stream: the last line may have no line end.
     pub(super) fn finish(&mut self, mut each: impl FnMut(&[u8])) {
         if let Some(line) = self.lines.rest().filter(|line| !line.trim_ascii().is_empty()) {
             each(&line);

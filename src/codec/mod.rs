@@ -1,31 +1,31 @@
 //! Wire formats <-> the canonical forms of `protocol`; pure.
 //!
 //! One folder per dialect, each with `request`, `response` and `stream`, each decoding into and encoding out of the
-//! canonical form, so that N formats need N codecs and not N x N. How look-alikes differ from their model is data
-//! ([`Quirks`](crate::config::Quirks)), not a fork.
+//! canonical form, so that N formats need N codecs and not N x N. How a look-alike differs from the vendor whose format
+//! it copies is data ([`Quirks`](crate::config::Quirks)), not a fork.
 //!
-//! **Loss.** Where client and backend speak the same dialect nothing is translated: the body passes through ([`pass_request`]).
-//! Only `model` is changed, the wish for usage added, and what the backend is known to refuse changed or left out; fields that
-//! nobody here knows survive. Where they differ, a field that cannot be carried over is an error naming it if that changes
-//! the meaning, and is listed in [`Encoded::dropped`] if it does not.
+//! **Loss.** Where client and backend speak the same dialect nothing is translated: the body passes through
+//! ([`pass_request`]). Only `model` is changed, usage asked for, and what the backend is known to refuse changed or
+//! left out; unknown fields survive. Where the dialects differ, a field that cannot be carried over is an error that
+//! names it if its loss changes the meaning (see [`obstacles`]), and is listed in [`Encoded::dropped`] if not.
 
 mod anthropic_messages;
-mod carried;
 mod documents;
 mod embeddings;
 mod errors;
 mod forced;
-mod in_turn;
+mod ids;
 mod json;
 mod lines;
 mod native;
+mod obstacles;
 mod ollama_chat;
 mod openai_chat;
 mod openai_responses;
 mod secrets;
+mod sequencer;
 mod splice;
 mod stream;
-mod user;
 mod whole_events;
 
 use std::borrow::Cow;
@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value};
 
 use crate::config::Quirks;
@@ -46,31 +46,32 @@ pub use forced::ForcedCall;
 pub(crate) use lines::BYTE_ORDER_MARK;
 pub use native::NO_OLLAMA;
 pub use secrets::Secrets;
+pub use splice::passthrough_request;
 pub use stream::{StreamDecoder, StreamEncoder};
 pub use whole_events::WholeEvents;
 
-/// Whom a request is encoded for.
+/// The model and provider that a request is encoded for.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
-    /// The dialect.
+    /// The provider's dialect.
     pub dialect: Dialect,
-    /// How the provider differs from it.
+    /// How the provider differs from its dialect.
     pub quirks: &'a Quirks,
     /// The id the provider knows the model by.
     pub model: &'a str,
-    /// Most tokens the model can answer with, where that is known; fills `max_tokens` where the dialect demands it.
+    /// Most tokens that the model can answer with, where known; fills `max_tokens` where the dialect requires it.
     pub max_output_tokens: Option<u32>,
     /// Whether the model can think.
     pub reasoning: bool,
-    /// Tokens that prompt and answer may have together, for a server that must be told how much to keep in mind.
+    /// The context window in tokens, for a server that must be told how large a window to load (Ollama).
     pub context: Option<u32>,
-    /// About how many tokens the prompt has.
+    /// Estimated tokens of the prompt.
     pub prompt_tokens: u32,
-    /// What the model refuses of what the dialect can say.
+    /// What the model refuses although the dialect can say it.
     pub refuses: &'a BTreeSet<Refusal>,
 }
 
-static NOTHING: BTreeSet<Refusal> = BTreeSet::new();
+static NO_REFUSALS: BTreeSet<Refusal> = BTreeSet::new();
 
 impl<'a> Target<'a> {
     /// A model of which nothing is known but its id.
@@ -83,22 +84,20 @@ impl<'a> Target<'a> {
             reasoning: false,
             context: None,
             prompt_tokens: 0,
-            refuses: &NOTHING,
+            refuses: &NO_REFUSALS,
         }
     }
 
     fn refuses(&self, what: Refusal) -> bool {
         self.refuses.contains(&what)
     }
-}
 
-impl Target<'_> {
-    /// Whether the model can answer as long as a client wants.
-    fn answers(&self, wanted: Option<u32>) -> bool {
+    /// Whether the model can give an answer of as many tokens as a client allows.
+    fn can_answer(&self, wanted: Option<u32>) -> bool {
         wanted.unwrap_or_default() <= self.max_output_tokens.unwrap_or(u32::MAX)
     }
 
-    /// The tokens an answer may have where a client wants `wanted`: a vendor refuses more than its model can give.
+    /// The limit for an answer where a client wants `wanted` tokens: vendors refuse more than the model can give.
     fn answer_tokens(&self, wanted: u32, dropped: &mut Vec<String>) -> u32 {
         let able = self.max_output_tokens.unwrap_or(u32::MAX);
         if wanted > able {
@@ -107,11 +106,11 @@ impl Target<'_> {
         wanted.min(able)
     }
 
-    /// Holds `field` of a body to what the model can give.
-    fn bound(&self, body: &mut Map<String, Value>, field: &str, dropped: &mut Vec<String>) {
+    /// Lowers the limit in `field` of a body to what the model can give.
+    fn cap(&self, body: &mut Map<String, Value>, field: &str, dropped: &mut Vec<String>) {
         let Some(wanted) = body.get_mut(field) else { return };
         let number = json::whole(wanted).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
-        if let Some(number) = number.filter(|number| !self.answers(Some(*number))) {
+        if let Some(number) = number.filter(|number| !self.can_answer(Some(*number))) {
             *wanted = Value::from(self.answer_tokens(number, dropped));
         }
     }
@@ -120,33 +119,33 @@ impl Target<'_> {
 /// A request in a backend's dialect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
-    /// The body.
+    /// The HTTP body.
     pub body: Bytes,
-    /// Fields that could not be carried over, or not in full, and do not change the meaning.
+    /// Fields that were lost, wholly or in part, without changing the meaning.
     pub dropped: Vec<String>,
 }
 
-/// What an answer says of itself besides its content.
+/// What an answer in a client's dialect says besides its content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnswerMeta {
     /// The answer's id.
     pub id: String,
     /// The model as this gateway lists it.
     pub model: String,
-    /// When, in Unix seconds.
+    /// Time of the answer, in Unix seconds.
     pub created: i64,
-    /// What only our own dialect says.
+    /// What only the native dialect says.
     pub native: Option<NativeMeta>,
-    /// What the answer repeats of its request, see [`echo`].
+    /// Fields of the request that the answer repeats, see [`echo`].
     pub echo: Map<String, Value>,
 }
 
-/// What only our own dialect says of an answer.
+/// What only the native dialect says of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NativeMeta {
-    /// What it cost, US dollars; estimated where the vendor did not say how many tokens it took.
+    /// The cost in US dollars; estimated where the vendor reported no tokens.
     pub cost_usd: Option<f64>,
-    /// From the request's arrival to its end, milliseconds.
+    /// Milliseconds from the request's arrival to the answer's end.
     pub latency_ms: Option<u64>,
     /// How the model was chosen.
     pub routing: Value,
@@ -165,7 +164,7 @@ pub struct ErrorBody {
 ///
 /// # Errors
 ///
-/// What is wrong with it, naming the field: `messages[2].content`.
+/// What is wrong with the request, with the field's path: `messages[2].content`.
 pub fn decode_request(dialect: Dialect, body: &[u8]) -> Result<ChatRequest, ApiError> {
     let request = match dialect {
         Dialect::OpenAi => openai_chat::request::decode(body),
@@ -174,8 +173,8 @@ pub fn decode_request(dialect: Dialect, body: &[u8]) -> Result<ChatRequest, ApiE
         Dialect::Native => native::request::decode(body),
         Dialect::Ollama => Err(ApiError::invalid("Ollama's dialect is spoken to backends only")),
     }?;
-    // In a dialect that vendors speak, too, it is for them to say.
-    if matches!(dialect, Dialect::Responses | Dialect::Native) && calls_nothing(&request) {
+    // Of a dialect that vendors speak, too, the vendor is to judge that.
+    if matches!(dialect, Dialect::Responses | Dialect::Native) && demands_absent_call(&request) {
         return Err(nothing_to_call());
     }
     Ok(request)
@@ -185,9 +184,9 @@ pub fn decode_request(dialect: Dialect, body: &[u8]) -> Result<ChatRequest, ApiE
 ///
 /// # Errors
 ///
-/// When the backend's dialect cannot say what the request means; names the field.
+/// When the backend's dialect cannot say what the request means; the error names the field.
 pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
-    if calls_nothing(request) {
+    if demands_absent_call(request) {
         return Err(nothing_to_call());
     }
     match target.dialect {
@@ -199,14 +198,14 @@ pub fn encode_request(target: &Target<'_>, request: &ChatRequest) -> Result<Enco
     }
 }
 
-/// The first field of a request that a dialect cannot carry although it changes the meaning; such a request is no error
-/// yet, another backend may carry it. Cheap: nothing is written.
+/// The first part or field of a request that `backend` cannot say although its loss would change the meaning. The
+/// request is no error yet: another backend may be able to say it. Cheap, since nothing is written.
 ///
-/// Where client and backend speak the same dialect there is none: the body passes through.
+/// `None` where client and backend speak the same dialect: the body passes through.
 pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Option<String> {
     let field = match backend {
         _ if client == backend => None,
-        _ if calls_nothing(request) => Some("tool_choice".into()),
+        _ if demands_absent_call(request) => Some("tool_choice".into()),
         Dialect::OpenAi => openai_chat::request::obstacle(client, request),
         Dialect::Anthropic => anthropic_messages::request::obstacle(client, request),
         Dialect::Ollama => ollama_chat::request::obstacle(client, request),
@@ -215,16 +214,16 @@ pub fn obstacle(client: Dialect, backend: Dialect, request: &ChatRequest) -> Opt
     field.map(|field| own_name(client, &field).into_owned())
 }
 
-/// Whether a call is demanded where there is nothing to call.
-fn calls_nothing(request: &ChatRequest) -> bool {
-    forced::is_wanted(request) && request.tools.is_empty() && !request.extensions.contains_key("tools")
+/// Whether the request demands a tool call but offers no tools.
+fn demands_absent_call(request: &ChatRequest) -> bool {
+    request.must_call() && request.tools.is_empty() && !request.extensions.contains_key("tools")
 }
 
 fn nothing_to_call() -> ApiError {
     ApiError::invalid("tool_choice demands a call, and there are no tools").at("tool_choice")
 }
 
-/// A field of a request by the name that `client` knows it by.
+/// A field's name, or path, in the client's dialect.
 pub fn own_name(client: Dialect, field: &str) -> Cow<'_, str> {
     match client {
         Dialect::Responses => openai_responses::own_name(field),
@@ -232,16 +231,16 @@ pub fn own_name(client: Dialect, field: &str) -> Cow<'_, str> {
     }
 }
 
-/// The first part or field of a request that a provider is known not to take although its dialect can say it: it stands in the
-/// way as an [`obstacle`] does. Files do whatever the client speaks; the beginning of an answer does not where the
-/// client speaks the backend's dialect, and knows what that means there.
+/// The first part or field of a request that a provider is known to refuse although its dialect can say it; it rules
+/// the provider out as an [`obstacle`] does. A begun answer (prefill) rules it out only where client and backend speak
+/// different dialects: a client of the backend's own knows what a prefill means there.
 pub fn refused_part(client: Dialect, backend: Dialect, quirks: &Quirks, request: &ChatRequest) -> Option<String> {
     if backend != Dialect::OpenAi {
         return None;
     }
     if client != backend && !quirks.prefill && request.is_prefilled() {
         let at = request.last_turn()?;
-        return Some(format!("{} (the beginning of an answer)", carried::place(client, request, at)));
+        return Some(format!("{} (the beginning of an answer)", obstacles::path_of_turn(client, request, at)));
     }
     if quirks.files && quirks.cannot.is_empty() {
         return None;
@@ -253,12 +252,13 @@ pub fn refused_part(client: Dialect, backend: Dialect, quirks: &Quirks, request:
         }
         _ => None,
     };
-    carried::part(client, request, refused).or_else(|| carried::beyond(request, &quirks.cannot))
+    obstacles::refused_part(client, request, refused)
+        .or_else(|| obstacles::refused_extension(request, &quirks.cannot))
 }
 
-/// The client's own request for a backend of the same dialect. Nearly always its body passes as [`passthrough_request`] says;
-/// else what the backend would refuse (a field it does not know, another vendor's thoughts) is changed or left out, and every
-/// other field stays.
+/// The client's own request for a backend of the same dialect. Nearly always the body passes as [`passthrough_request`]
+/// says. Where the backend would refuse something (a field it does not know, another vendor's reasoning), that is
+/// changed or left out, and every other field stays.
 ///
 /// # Errors
 ///
@@ -266,31 +266,18 @@ pub fn refused_part(client: Dialect, backend: Dialect, quirks: &Quirks, request:
 pub fn pass_request(target: &Target<'_>, request: &ChatRequest, body: &[u8]) -> Result<Encoded, ApiError> {
     let mut dropped = Vec::new();
     let adapt = match target.dialect {
-        Dialect::OpenAi if !openai_chat::likeness::takes(target, request) => openai_chat::likeness::adapt,
-        Dialect::Anthropic if !anthropic_messages::refusals::takes(target, request) => {
-            anthropic_messages::refusals::adapt
-        }
-        _ => return Ok(Encoded { body: splice::request(target, body, request.stream)?, dropped }),
+        Dialect::OpenAi if !openai_chat::adapt::takes(target, request) => openai_chat::adapt::adapt,
+        Dialect::Anthropic if !anthropic_messages::adapt::takes(target, request) => anthropic_messages::adapt::adapt,
+        _ => return Ok(Encoded { body: passthrough_request(target, body, request.stream)?, dropped }),
     };
     let mut fields: Map<String, Value> =
         serde_json::from_slice(body).map_err(|_| ApiError::invalid("the body is no JSON object"))?;
     adapt(target, &mut fields, &mut dropped);
     let body = Value::Object(fields).to_string();
-    Ok(Encoded { body: splice::request(target, body.as_bytes(), request.stream)?, dropped })
+    Ok(Encoded { body: passthrough_request(target, body.as_bytes(), request.stream)?, dropped })
 }
 
-/// The client's own body for a backend of the same dialect: only `model` is changed, and at OpenAI's the name of the field
-/// that bounds the answer, and the wish for a stream's usage, so that the answer's cost is known; and what is said of tools
-/// where there are none is left out. Every other byte stays.
-///
-/// # Errors
-///
-/// When the body is no JSON object.
-pub fn passthrough_request(target: &Target<'_>, body: &[u8], stream: bool) -> Result<Bytes, ApiError> {
-    splice::request(target, body, stream)
-}
-
-/// The usage of an answer as a vendor gave it, in OpenAI's form or Anthropic's; `None` = it is neither.
+/// The usage in a vendor's `usage` object, in OpenAI's form or Anthropic's; `None` = in neither.
 pub(crate) fn usage_of(value: &Value) -> Option<Usage> {
     let is_number = |key: &str| value.get(key).is_some_and(Value::is_number);
     if is_number("prompt_tokens") {
@@ -300,7 +287,7 @@ pub(crate) fn usage_of(value: &Value) -> Option<Usage> {
     counts.then(|| anthropic_messages::WireUsage::deserialize(value).ok().map(Usage::from)).flatten()
 }
 
-/// Why an answer ended, in a vendor's word or our own; `None` = in neither.
+/// The finish reason of a vendor's word, or of a canonical one; `None` = unknown.
 pub(crate) fn finish_of(word: &str) -> Option<FinishReason> {
     let of_vendors = || {
         let said = [anthropic_messages::finish_of(word), openai_chat::finish_of(word, false, false)];
@@ -309,8 +296,8 @@ pub(crate) fn finish_of(word: &str) -> Option<FinishReason> {
     FinishReason::deserialize(Value::from(word)).ok().or_else(of_vendors)
 }
 
-/// A body without the byte order mark that some servers put before it.
-fn unmarked(body: &[u8]) -> &[u8] {
+/// A body without the byte order mark (BOM) that some servers put before it.
+fn without_bom(body: &[u8]) -> &[u8] {
     body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body)
 }
 
@@ -318,9 +305,9 @@ fn unmarked(body: &[u8]) -> &[u8] {
 ///
 /// # Errors
 ///
-/// `Upstream` when it cannot be read; the error it holds, where a status of 200 brought one.
+/// `Upstream` when the answer cannot be read; the error that it reports, where one came with a status of 200.
 pub fn decode_response(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, ApiError> {
-    let body = unmarked(body);
+    let body = without_bom(body);
     match dialect {
         Dialect::OpenAi => openai_chat::response::decode(body),
         Dialect::Anthropic => anthropic_messages::response::decode(body),
@@ -329,17 +316,22 @@ pub fn decode_response(dialect: Dialect, body: &[u8]) -> Result<ChatResponse, Ap
     }
 }
 
-/// An answer of which nothing is understood but that it is one: for a client of the backend's own dialect, who gets it as it
-/// is and may know better. `None` = it is none, or says that it is an error.
-pub fn unread(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
-    let value: serde_json::Value = serde_json::from_slice(unmarked(body)).ok()?;
+/// Whether the body of an answer with a status of 200 reports an error.
+pub fn reports_error(body: &[u8]) -> bool {
+    serde_json::from_slice(without_bom(body)).is_ok_and(|value| errors::holds_error(&value))
+}
+
+/// Stands for an answer that [`decode_response`] could not read but that has the outer shape of one. A client of the
+/// backend's own dialect gets the bytes themselves and may understand them. `None` = no such shape, or the body tells
+/// an error.
+pub fn opaque_response(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
+    let value: serde_json::Value = serde_json::from_slice(without_bom(body)).ok()?;
     let said = match dialect {
         Dialect::OpenAi => &value["choices"],
         Dialect::Anthropic => &value["content"],
         Dialect::Ollama | Dialect::Native | Dialect::Responses => return None,
     };
-    let is_error = value.get("error").is_some_and(|error| !error.is_null());
-    said.as_array().filter(|said| !said.is_empty() && !is_error).map(|_| ChatResponse {
+    said.as_array().filter(|said| !said.is_empty() && !errors::holds_error(&value)).map(|_| ChatResponse {
         id: String::new(),
         model: String::new(),
         parts: vec![Part::text(said.to_string())],
@@ -349,18 +341,18 @@ pub fn unread(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
     })
 }
 
-/// Looks at an answer of embeddings, which passes on as it is.
+/// Checks that a body is an answer of embeddings; it is passed on as it is.
 ///
 /// # Errors
 ///
-/// `Upstream` where it is none; the error it holds, where a status of 200 brought one: then the second is true.
+/// `Upstream` and false where it is none; the error that it reports, and true, where one came with a status of 200.
 pub fn check_embeddings(body: &[u8]) -> Result<(), (ApiError, bool)> {
     #[derive(Deserialize)]
     struct Wire {
         error: Option<Value>,
         data: Option<Vec<IgnoredAny>>,
     }
-    let body = unmarked(body);
+    let body = without_bom(body);
     let says_nothing = |error: &Value| match error {
         Value::String(text) => text.is_empty(),
         Value::Object(fields) => fields.is_empty(),
@@ -370,14 +362,14 @@ pub fn check_embeddings(body: &[u8]) -> Result<(), (ApiError, bool)> {
         Ok(Wire { error, data: Some(_) }) if error.as_ref().is_none_or(says_nothing) => Ok(()),
         _ => {
             let said: Value = serde_json::from_slice(body).unwrap_or_default();
-            let error = said.get("error").filter(|error| !error.is_null()).and_then(|_| errors::in_band(&said));
+            let error = errors::holds_error(&said).then(|| errors::in_band(&said)).flatten();
             Err(error.map_or_else(|| (unreadable(), false), |error| (error, true)))
         }
     }
 }
 
-/// Gives ids to the calls of an answer whose server gave them none. `at_ms`, when it was asked for, tells one answer's calls
-/// from another's: within a conversation an id may not come twice.
+/// Gives ids to the tool calls of an answer whose server gave them none. An id may not come twice in a conversation, so
+/// it holds `at_ms`, the time of the request.
 pub fn name_calls(response: &mut ChatResponse, at_ms: i64) {
     let ids = response.parts.iter_mut().filter_map(|part| match part {
         Part::ToolCall { id, .. } => Some(id),
@@ -392,7 +384,7 @@ fn name_call(id: &mut String, at_ms: i64, index: usize) {
     }
 }
 
-/// What an answer repeats of the request `body`, where the dialect's answers do.
+/// The fields of the request `body` that the dialect's answers repeat.
 pub fn echo(dialect: Dialect, body: &[u8]) -> Map<String, Value> {
     match dialect {
         Dialect::Responses => openai_responses::echo(body),
@@ -410,12 +402,12 @@ pub fn encode_response(dialect: Dialect, response: &ChatResponse, meta: &AnswerM
     }
 }
 
-/// Reads a backend's error: its kind by code, status or phrase, and its message.
+/// Reads a backend's error: its kind, told by code, phrase or status, and its message.
 pub fn decode_error(dialect: Dialect, status: u16, body: &[u8], retry_after: Option<Duration>) -> ApiError {
     errors::decode(dialect, status, body, retry_after)
 }
 
-/// Writes an error for a client, with the status its dialect gives that kind.
+/// Writes an error for a client, with the status that its dialect gives the kind.
 pub fn encode_error(dialect: Dialect, error: &ApiError) -> ErrorBody {
     errors::encode(dialect, error)
 }
@@ -425,8 +417,8 @@ pub fn encode_stream_error(dialect: Dialect, error: &ApiError) -> Bytes {
     errors::encode_in_stream(dialect, error)
 }
 
-/// What a client hears while an answer is under way and says nothing, so that the connection is not taken for dead: what
-/// each dialect has for it, which no client takes for a piece of the answer.
+/// What a client is sent while an answer is silent, so that nobody takes the connection for dead: the dialect's own
+/// keep-alive, which no client takes for a piece of the answer.
 pub fn sign_of_life(dialect: Dialect) -> Bytes {
     Bytes::from_static(match dialect {
         Dialect::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
@@ -435,7 +427,7 @@ pub fn sign_of_life(dialect: Dialect) -> Bytes {
     })
 }
 
-/// The media type of a stream.
+/// The media type of the dialect's streams.
 pub fn stream_content_type(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Ollama => "application/x-ndjson",
@@ -448,7 +440,15 @@ pub fn encode_token_count(tokens: u32) -> Bytes {
     Bytes::from(format!("{{\"input_tokens\":{tokens}}}"))
 }
 
-/// An answer that is not what its dialect says it must be.
+/// Parses an answer's body; where that fails, the error that the body reports.
+fn parse_answer<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).or_else(|_| {
+        let value: Value = serde_json::from_slice(body).map_err(|_| unreadable())?;
+        Err(value.get("error").and_then(|_| errors::in_band(&value)).unwrap_or_else(unreadable))
+    })
+}
+
+/// The error for an answer that is not what its dialect says it must be.
 fn unreadable() -> ApiError {
     ApiError::new(crate::protocol::ErrorKind::Upstream, "its answer cannot be read")
 }

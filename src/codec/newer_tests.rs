@@ -267,7 +267,7 @@ fn a_piece_that_cannot_be_read_does_not_end_a_stream_that_passes_beside() {
     let strange = "data: {\"choices\":[{\"delta\":{\"tool_calls\":7}}]}\n\n";
     let parts = "data: {\"choices\":[{\"delta\":{\"content\":[{\"type\":\"text\",\"text\":\"in parts\"}]}}]}\n\n";
     let stream = [parts, strange, OPENAI_STREAM].concat();
-    let mut decoder = StreamDecoder::new(Dialect::OpenAi).beside();
+    let mut decoder = StreamDecoder::new(Dialect::OpenAi).lenient();
     let mut events = Vec::new();
     decoder.push(stream.as_bytes(), &mut events);
     assert!(matches!(events.last(), Some(StreamEvent::Finish { .. })), "{events:?}");

@@ -287,7 +287,7 @@ fn what_stands_in_the_way_is_where_the_client_put_it() {
     let turns = json!([{ "role": "user", "content": [picture] }]);
     let request = anthropic(&json!({ "max_tokens": 9, "system": "Be brief.", "messages": turns }));
     let way = |client, request: &ChatRequest| obstacle(client, Dialect::Ollama, request).unwrap();
-    assert_eq!(way(Dialect::Anthropic, &request), "messages[0].content[0] (a picture by URL)");
+    assert_eq!(way(Dialect::Anthropic, &request), "messages[0].content[0] (an image by URL)");
     // Instructions stand apart, or among the turns, as the client likes.
     let found = json!({ "type": "search_result", "source": "x", "title": "t", "content": [] });
     let turns = json!([{ "role": "system", "content": "Be brief." }, { "role": "user", "content": [found.clone()] }]);
@@ -306,9 +306,9 @@ fn what_stands_in_the_way_is_where_the_client_put_it() {
         openai(json!({ "messages": messages }))
     };
     let asked = with(&[result("b", json!("2")), json!({ "role": "user", "content": [picture] })]);
-    assert_eq!(way(Dialect::OpenAi, &asked), "messages[3].content[0] (a picture by URL)");
+    assert_eq!(way(Dialect::OpenAi, &asked), "messages[3].content[0] (an image by URL)");
     let shown = with(&[result("b", json!([picture]))]);
-    assert_eq!(way(Dialect::OpenAi, &shown), "messages[2].content[0] (a picture by URL)");
+    assert_eq!(way(Dialect::OpenAi, &shown), "messages[2].content[0] (an image by URL)");
     let stops = anthropic(&ask(json!({ "max_tokens": 9, "stop_sequences": ["a", "b", "c", "d", "e"] })));
     let stops = obstacle(Dialect::Anthropic, Dialect::OpenAi, &stops);
     assert_eq!(stops.as_deref(), Some("stop_sequences"));

@@ -168,7 +168,7 @@ fn what_builds_on_something_kept_is_refused_with_what_to_do_instead() {
         ),
         (json!({ "input": [{ "type": "item_reference", "id": "msg_1" }] }), "input[0].id", "send the item itself"),
         (json!({ "input": [{ "id": "msg_1" }] }), "input[0].id", "send the item itself"),
-        (json!({ "input": [{ "type": "web_search_call", "id": "ws_1" }] }), "input[0].type", "leave it out"),
+        (json!({ "input": [{ "type": "web_search_call", "id": "ws_1" }] }), "input[0].type", "leave them out"),
         (
             json!({ "input": [{ "role": "user", "content": [{ "type": "input_file", "file_id": "f" }] }] }),
             "input[0].content[0].file_id",
@@ -257,10 +257,10 @@ fn an_obstacle_is_named_by_its_place_in_the_input() {
     .unwrap();
     assert_eq!(request.items, [0, 0, 2, 4, 6]);
     let found = |request: &ChatRequest| obstacle(Dialect::Responses, Dialect::Ollama, request).unwrap();
-    assert_eq!(found(&request), "input[5].output[1] (a picture by URL)");
+    assert_eq!(found(&request), "input[5].output[1] (an image by URL)");
     let mut last = request.clone();
     last.messages[3].parts.pop();
-    assert_eq!(found(&last), "input[6].content[1] (a picture by URL)");
+    assert_eq!(found(&last), "input[6].content[1] (an image by URL)");
     let unknown = with(json!({ "x_new": 1 })).unwrap();
     for backend in [Dialect::OpenAi, Dialect::Anthropic, Dialect::Ollama] {
         assert_eq!(obstacle(Dialect::Responses, backend, &unknown).as_deref(), Some("x_new"));

@@ -1,8 +1,8 @@
-//! What of ours must not come back in a vendor's words.
+//! Hides the gateway's own secrets in vendors' errors.
 //!
-//! A debug page, a proxy in between, some vendors: they quote a request's headers in their error, and the key is one
-//! of them. What a vendor says of an error goes on to the client, so it is searched for what we sent, whole or in an
-//! event of a stream. Good answers pass as they are: what a model says is not the vendor's word on the call.
+//! Debug pages, proxies and some vendors quote a request's headers in their errors, the API key among them. A vendor's
+//! error goes on to the client, so it is searched for the secrets that were sent, both in whole bodies and in events of
+//! a stream. Good answers pass unsearched: they hold the model's words and not the vendor's.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,28 +10,29 @@ use std::fmt;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::errors::shorten;
+use super::errors::{holds_error, shorten};
 use super::lines::{BYTE_ORDER_MARK, Events};
 use super::whole_events::first_end;
 use crate::protocol::ApiError;
 
-/// What stands in a secret's place.
+/// What replaces a secret.
 const HIDDEN: &str = "***";
 
-/// What is shorter protects nothing (`none`, `ollama`: keys of servers that ask for none), and may be any word.
-const SHORTEST: usize = 8;
+/// Shorter values are not hidden: they protect nothing (`none`, `ollama`: keys for servers without any) and may be any
+/// word.
+const MIN_SECRET_BYTES: usize = 8;
 
-/// What stands before a credential in a header.
+/// The schemes that stand before a credential in a header.
 const SCHEMES: [&str; 5] = ["bearer", "basic", "token", "apikey", "api-key"];
 
-/// The secrets that a provider is sent.
+/// The secrets that requests to one provider carry.
 #[derive(Clone, Default)]
 pub struct Secrets {
-    /// Longest first: one may be a part of another.
+    /// Longest first, since one may be a part of another.
     values: Vec<String>,
 }
 
-/// Shows none.
+/// Shows only how many there are.
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secrets({})", self.values.len())
@@ -39,30 +40,31 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// What is secret of headers, by their names and values: see [`secret_parts`].
+    /// The secrets in headers, given by name and value: see [`secret_parts`].
     pub fn of_headers<'h>(headers: impl IntoIterator<Item = (&'h str, &'h str)>) -> Self {
         let parts = headers.into_iter().flat_map(|(name, value)| secret_parts(name, value));
-        let parts = parts.filter(|part| part.len() >= SHORTEST).map(str::to_owned);
+        let parts = parts.filter(|part| part.len() >= MIN_SECRET_BYTES).map(str::to_owned);
         let mut values: Vec<String> = parts.collect::<BTreeSet<_>>().into_iter().collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Self { values }
     }
 
-    /// Hides them in all that an error says, and only then shortens its message: cut before, the first letters of a
-    /// secret could stay; and were those looked for, whoever is quoted with a guess would see whether they are right.
+    /// Hides the secrets in an error, and cuts its message only then. Cut first, the message could end with the
+    /// beginning of a secret, which is no match; and hiding beginnings, too, would show a client that sends guesses
+    /// which of them is right.
     pub fn hide_in_error(&self, error: &mut ApiError) {
         self.hide_in_text(&mut error.message);
         error.message = shorten(&error.message);
         if let Some(param) = &mut error.param {
             self.hide_in_text(param);
         }
-        if let Some(said) = &mut error.said {
-            self.hide_in_fields(&mut said.fields);
+        if let Some(vendor) = &mut error.vendor {
+            self.hide_in_fields(&mut vendor.fields);
         }
     }
 
-    /// Hides them among whole server-sent events in all that is no piece of an answer; an event with nothing to hide
-    /// stays as it is, byte for byte.
+    /// Hides the secrets in those of some whole server-sent events that hold no piece of an answer. An event without a
+    /// secret stays as it is, byte for byte.
     pub fn hide_in_events(&self, events: Bytes) -> Bytes {
         let mut hidden = Vec::with_capacity(events.len());
         let mut rest = &events[..];
@@ -77,7 +79,7 @@ impl Secrets {
         Bytes::from(hidden)
     }
 
-    /// The event without what is secret; `None` = it holds nothing secret, or a piece of an answer.
+    /// The event with its secrets hidden; `None` = it holds no secret, or a piece of an answer.
     fn hidden_event(&self, event: &[u8]) -> Option<Vec<u8>> {
         let event = event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event);
         let mut said: Option<Value> = None;
@@ -86,7 +88,7 @@ impl Secrets {
         reader.push(event, each).ok()?;
         reader.finish(|data| said = serde_json::from_slice(data).ok());
         let Some(said) = said else {
-            // Not JSON: a vendor's, or a proxy's, plain words.
+            // Not JSON: plain text of a vendor or a proxy.
             let told = String::from_utf8_lossy(event);
             let mut hidden = told.clone().into_owned();
             self.hide_in_text(&mut hidden);
@@ -100,7 +102,7 @@ impl Secrets {
         if hidden == said {
             return None;
         }
-        // Its name, its id, and what it says as one line.
+        // The event's other lines (name, id), and its data as one line.
         let others = event.split_inclusive(|byte| *byte == b'\n');
         let others = others.filter(|line| !line.starts_with(b"data:") && !line.trim_ascii().is_empty());
         let mut others = String::from_utf8_lossy(&others.collect::<Vec<_>>().concat()).into_owned();
@@ -137,8 +139,8 @@ impl Secrets {
     }
 }
 
-/// A header's value, of a credential without its scheme; and what may be quoted of it alone: a credential whose scheme
-/// is not known, each cookie's value.
+/// The secrets in a header's value: the value without a known scheme, and what may be quoted of it alone (a credential
+/// after an unknown scheme, the value of each cookie).
 fn secret_parts<'h>(name: &str, value: &'h str) -> Vec<&'h str> {
     let whole = match value.split_once(' ') {
         Some((scheme, credential)) if SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) => credential.trim(),
@@ -155,12 +157,11 @@ fn secret_parts<'h>(name: &str, value: &'h str) -> Vec<&'h str> {
     parts
 }
 
-/// Whether a streamed event of OpenAI's or Anthropic's format is what a model says.
+/// Whether an event in OpenAI's or Anthropic's format holds the model's words.
 fn is_of_an_answer(said: &Value) -> bool {
-    let is_error = said.get("error").is_some_and(|error| !error.is_null());
     let has_choices = said["choices"].as_array().is_some_and(|choices| !choices.is_empty());
     let kind = said["type"].as_str().unwrap_or_default();
-    !is_error && (has_choices || kind.starts_with("content_block_") || kind.starts_with("message_"))
+    !holds_error(said) && (has_choices || kind.starts_with("content_block_") || kind.starts_with("message_"))
 }
 
 #[cfg(test)]
@@ -186,7 +187,7 @@ mod tests {
         let mut error = decode_error(Dialect::OpenAi, 400, body.as_bytes(), None);
         secrets().hide_in_error(&mut error);
         assert_eq!((error.message.as_str(), error.param.as_deref()), ("your key Bearer ***", Some("***")));
-        let fields = Value::Object(error.said.unwrap().fields);
+        let fields = Value::Object(error.vendor.unwrap().fields);
         assert_eq!(fields["code"], "oops ***");
         assert_eq!(fields["x"], serde_json::json!({ "***": ["Basic ***", 1, null] }));
     }
@@ -241,7 +242,7 @@ mod tests {
 
     #[test]
     fn nobody_learns_a_key_by_what_is_hidden_of_guesses_at_its_beginning() {
-        for end in SHORTEST..KEY.len() {
+        for end in MIN_SECRET_BYTES..KEY.len() {
             let guess = &KEY[..end];
             for said in [format!("{}{guess}{}", "x".repeat(500 - end), "z".repeat(50)), format!("got {guess}...")] {
                 let body = serde_json::json!({ "error": { "message": said } }).to_string();

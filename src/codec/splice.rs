@@ -1,5 +1,5 @@
-//! Changes a body without writing it anew: every byte that is not `model` (or the wish for usage, or the name of the field
-//! that bounds the answer, or a field that is [`idle`]) stays as it was.
+//! Edits a JSON body in place of parsing it and writing it anew: every byte outside the edits stays as it was. See
+//! [`passthrough_request`] for what is edited.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,8 +12,14 @@ use super::Target;
 use crate::config::MaxTokensField;
 use crate::protocol::{ApiError, Dialect};
 
-/// The client's body for a backend of the same dialect.
-pub(super) fn request(target: &Target<'_>, body: &[u8], stream: bool) -> Result<Bytes, ApiError> {
+/// The client's own body for a backend of the same dialect. Only these change: `model`; at OpenAI's the name of the
+/// field that bounds the answer, and the wish for a stream's usage, by which the answer is priced; and what is said of
+/// tools where there are none, which is left out. Every other byte stays.
+///
+/// # Errors
+///
+/// When the body is no JSON object.
+pub fn passthrough_request(target: &Target<'_>, body: &[u8], stream: bool) -> Result<Bytes, ApiError> {
     let mut fields = fields(body)?;
     let mut edits: Vec<(Range<usize>, String)> = Vec::new();
     let idle = idle(target.dialect, body, &fields);
@@ -45,22 +51,23 @@ pub(super) fn request(target: &Target<'_>, body: &[u8], stream: bool) -> Result<
         }
     }
     if !added.is_empty() {
-        let open = opened(body);
+        let open = after_brace(body);
         let comma = if fields.is_empty() { "" } else { "," };
         edits.push((open..open, format!("{added}{comma}")));
     }
     Ok(apply(body, edits))
 }
 
-/// Which of the fields ask for nothing, as there are no tools. Vendors refuse them there, each its own (OpenAI
-/// `tool_choice` and `parallel_tool_calls`, Anthropic `tool_choice`, DeepSeek a list of no tools), and other dialects
-/// leave them out: it would depend on the model that is chosen whether the request is answered. A call that is demanded
-/// is no such field.
+/// Which of the fields speak of tools where the request has none, and are left out. Vendors refuse them, each its own
+/// (OpenAI `tool_choice` and `parallel_tool_calls`, Anthropic `tool_choice`, DeepSeek an empty list of tools), and
+/// translated requests go without them: whether the request is answered must not depend on the chosen model. A choice
+/// that demands a call stays.
 fn idle(dialect: Dialect, body: &[u8], fields: &[Field]) -> Vec<bool> {
     let written = |field: &Field| &body[field.value.clone()];
     let is_toolless = |field: &Field| match field.key.as_str() {
         "tools" => is_empty_list(written(field)) || written(field) == b"null",
-        // Their older form, and what brings tools of its own: vendors know best what goes with these.
+        // The older form of tools, and a field that brings tools of its own: the vendor is to judge what goes with
+        // these.
         "functions" | "mcp_servers" => false,
         _ => true,
     };
@@ -75,7 +82,7 @@ fn idle(dialect: Dialect, body: &[u8], fields: &[Field]) -> Vec<bool> {
     fields.iter().map(|field| toolless && is_idle(field)).collect()
 }
 
-/// Whether a choice in Anthropic's form leaves it to the model, or wants no call.
+/// Whether a `tool_choice` in Anthropic's form demands no call.
 fn demands_nothing(written: &[u8]) -> bool {
     let choice: serde_json::Value = serde_json::from_slice(written).unwrap_or_default();
     matches!(choice["type"].as_str(), Some("auto" | "none"))
@@ -86,26 +93,26 @@ fn is_empty_list(written: &[u8]) -> bool {
     within.is_some_and(|within| within.trim_ascii().is_empty())
 }
 
-/// Where the fields stand that are `out`, each with a comma that parts it from its neighbour.
+/// The ranges to cut so that the fields marked in `out` are gone, commas included.
 fn cuts(body: &[u8], fields: &[Field], out: &[bool]) -> Vec<Range<usize>> {
     let kept = out.iter().position(|out| !out).unwrap_or(out.len());
     let mut cuts = Vec::new();
     if let Some(last) = fields[..kept].last() {
-        // Before the first that stays there is none to part it from.
+        // Everything before the first field that stays goes, with the comma behind it.
         let comma = body[last.value.end..].iter().position(|byte| *byte == b',').filter(|_| kept < out.len());
-        cuts.push(opened(body)..last.value.end + comma.map_or(0, |comma| comma + 1));
+        cuts.push(after_brace(body)..last.value.end + comma.map_or(0, |comma| comma + 1));
     }
     let behind = (kept + 1..out.len()).filter(|at| out[*at]);
     cuts.extend(behind.map(|at| fields[at - 1].value.end..fields[at].value.end));
     cuts
 }
 
-/// Where the first field of a body may stand.
-fn opened(body: &[u8]) -> usize {
+/// Position behind the body's opening brace.
+fn after_brace(body: &[u8]) -> usize {
     body.iter().position(|byte| *byte == b'{').unwrap_or(0) + 1
 }
 
-/// The field that bounds the answer under the name that is known, where it came under the other.
+/// The edit that gives the limit of the answer's length the name that the provider knows.
 fn renamed_limit(body: &[u8], fields: &[Field], known: MaxTokensField) -> Option<(Range<usize>, String)> {
     let (known, other) = (known.as_str(), known.other().as_str());
     let field = fields.iter().find(|field| field.key == other)?;
@@ -117,7 +124,7 @@ fn renamed_limit(body: &[u8], fields: &[Field], known: MaxTokensField) -> Option
     Some((start..before.len(), format!("\"{known}\"")))
 }
 
-/// `stream_options` with `include_usage` on, and whatever else is in it.
+/// The edit that sets `include_usage` in `stream_options` and keeps its other fields.
 fn with_usage(body: &[u8], span: Range<usize>) -> Option<(Range<usize>, String)> {
     let mut options: serde_json::Value = serde_json::from_slice(&body[span.clone()]).ok()?;
     if options.is_null() {
@@ -127,9 +134,9 @@ fn with_usage(body: &[u8], span: Range<usize>) -> Option<(Range<usize>, String)>
     Some((span, options.to_string()))
 }
 
-/// A body with the text of each of these places, which do not overlap, in another's stead.
+/// The body with each range replaced by its text. The ranges must not overlap.
 pub(super) fn apply(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Bytes {
-    // What is added comes before what is cut out there.
+    // An insertion comes before a cut at the same place.
     edits.sort_by_key(|(span, _)| (span.start, span.end));
     let grown: usize = edits.iter().map(|(_, text)| text.len()).sum();
     let mut out = Vec::with_capacity(body.len() + grown);
@@ -143,7 +150,7 @@ pub(super) fn apply(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Byte
     Bytes::from(out)
 }
 
-/// A top-level field and where its value stands.
+/// A top-level field and the range of its value.
 struct Field {
     key: String,
     value: Range<usize>,
@@ -157,7 +164,7 @@ fn fields(body: &[u8]) -> Result<Vec<Field>, ApiError> {
         .map_err(|_| ApiError::invalid("the body is no JSON object"))
 }
 
-/// Notes where each top-level value stands.
+/// Collects the range of each top-level value.
 struct Spans {
     start: usize,
 }

@@ -1,4 +1,4 @@
-//! Streamed answers, whatever the dialect: bytes -> events, events -> bytes.
+//! Streamed answers in any dialect: bytes -> events, events -> bytes.
 //!
 //! The decoders promise what `protocol::StreamEvent` asks for: `Finish` is the last event, an `Error` ends the stream,
 //! and after either nothing follows, however the bytes were split.
@@ -15,19 +15,19 @@ use crate::protocol::{ApiError, Dialect, ErrorKind, StreamEvent, ToolCallDelta};
 #[derive(Debug)]
 pub struct StreamDecoder {
     frames: Frames,
-    ear: Ear,
+    state: DecoderState,
 }
 
-/// Hears what the frames hold.
+/// Everything of a decoder but its framing.
 #[derive(Debug)]
-struct Ear {
-    dialect: Inner,
-    over: Over,
-    /// Whether the client gets the bytes themselves.
-    beside: bool,
-    /// When the answer was asked for.
+struct DecoderState {
+    dialect: DialectDecoder,
+    end: End,
+    /// Whether frames that cannot be read are skipped.
+    lenient: bool,
+    /// Time of the request, in Unix milliseconds.
     at_ms: i64,
-    /// The call that the text is.
+    /// The forced call that the text stands for.
     forced: Option<ForcedCall>,
 }
 
@@ -38,20 +38,21 @@ enum Frames {
 }
 
 #[derive(Debug)]
-enum Inner {
+enum DialectDecoder {
     OpenAi(openai_chat::stream::Decoder),
     Anthropic(anthropic_messages::stream::Decoder),
     Ollama(ollama_chat::stream::Decoder),
 }
 
+/// Whether and how the stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
-    No,
+enum End {
+    Open,
     Finished,
-    /// The upstream itself said so, in its stream.
+    /// The upstream reported an error in its stream.
     Refused,
     Broken,
-    /// It is not the call that it had to be.
+    /// The answer is not the call that was forced.
     NoCall,
 }
 
@@ -60,105 +61,107 @@ impl StreamDecoder {
     pub fn new(dialect: Dialect) -> Self {
         let (frames, dialect) = match dialect {
             Dialect::OpenAi | Dialect::Responses | Dialect::Native => {
-                (Frames::Events(Events::default()), Inner::OpenAi(openai_chat::stream::Decoder::default()))
+                (Frames::Events(Events::default()), DialectDecoder::OpenAi(openai_chat::stream::Decoder::default()))
             }
-            Dialect::Anthropic => {
-                (Frames::Events(Events::default()), Inner::Anthropic(anthropic_messages::stream::Decoder::default()))
-            }
+            Dialect::Anthropic => (
+                Frames::Events(Events::default()),
+                DialectDecoder::Anthropic(anthropic_messages::stream::Decoder::default()),
+            ),
             Dialect::Ollama => {
-                (Frames::Lines(JsonLines::default()), Inner::Ollama(ollama_chat::stream::Decoder::default()))
+                (Frames::Lines(JsonLines::default()), DialectDecoder::Ollama(ollama_chat::stream::Decoder::default()))
             }
         };
-        Self { frames, ear: Ear { dialect, over: Over::No, beside: false, at_ms: 0, forced: None } }
+        Self { frames, state: DecoderState { dialect, end: End::Open, lenient: false, at_ms: 0, forced: None } }
     }
 
-    /// For an answer that was asked for at `at_ms`, by which calls are named as [`super::name_calls`] does.
+    /// For a request of `at_ms`, from which calls without ids get theirs, as [`super::name_calls`] does.
     pub fn asked_at(mut self, at_ms: i64) -> Self {
-        self.ear.at_ms = at_ms;
+        self.state.at_ms = at_ms;
         self
     }
 
-    /// For an answer that stands for a call.
+    /// For an answer whose text stands for a forced call.
     pub fn forced(mut self, call: Option<ForcedCall>) -> Self {
-        self.ear.forced = call;
+        self.state.forced = call;
         self
     }
 
-    /// For a stream whose bytes pass through beside it: what cannot be read is left out, the client may know better.
-    pub fn beside(mut self) -> Self {
-        self.ear.beside = true;
+    /// For a stream whose bytes the client gets themselves: frames that cannot be read are skipped, since the client
+    /// may understand them.
+    pub fn lenient(mut self) -> Self {
+        self.state.lenient = true;
         self
     }
 
-    /// Takes in bytes and appends the events they complete.
+    /// Takes in bytes and appends the events that they complete.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<StreamEvent>) {
-        let Self { frames, ear } = self;
-        let each = |data: &[u8]| ear.hear(data, out);
+        let Self { frames, state } = self;
+        let each = |data: &[u8]| state.on_frame(data, out);
         let pushed = match frames {
             Frames::Events(events) => events.push(bytes, each),
             Frames::Lines(lines) => lines.push(bytes, each),
         };
-        if let (Err(TooLong), Over::No) = (pushed, self.ear.over) {
-            self.ear.over = Over::Broken;
+        if let (Err(TooLong), End::Open) = (pushed, self.state.end) {
+            self.state.end = End::Broken;
             out.push(StreamEvent::Error(ApiError::new(ErrorKind::Upstream, "a piece of its stream is too long")));
         }
     }
 
-    /// The body ended: a stream that has not said so was cut.
+    /// Ends the body: a stream without its own end was cut off.
     pub fn finish(&mut self, out: &mut Vec<StreamEvent>) {
-        let Self { frames, ear } = self;
-        let each = |data: &[u8]| ear.hear(data, out);
+        let Self { frames, state } = self;
+        let each = |data: &[u8]| state.on_frame(data, out);
         match frames {
             Frames::Events(events) => events.finish(each),
             Frames::Lines(lines) => lines.finish(each),
         }
-        if self.ear.over != Over::No {
+        if self.state.end != End::Open {
             return;
         }
-        let last = match &mut self.ear.dialect {
-            Inner::OpenAi(decoder) => decoder.end(),
-            Inner::Anthropic(_) | Inner::Ollama(_) => None,
+        let last = match &mut self.state.dialect {
+            DialectDecoder::OpenAi(decoder) => decoder.end(),
+            DialectDecoder::Anthropic(_) | DialectDecoder::Ollama(_) => None,
         };
         let cut = || StreamEvent::Error(ApiError::new(ErrorKind::Connection, "its stream was cut off"));
         let last = last.unwrap_or_else(cut);
-        self.ear.over = if matches!(last, StreamEvent::Error(_)) { Over::Broken } else { Over::Finished };
+        self.state.end = if matches!(last, StreamEvent::Error(_)) { End::Broken } else { End::Finished };
         out.push(last);
     }
 
-    /// Whether the upstream told an error in its own stream, so that a client of the same dialect has seen it.
+    /// Whether the upstream reported an error in its stream, so that a client of the same dialect has seen it.
     pub fn saw_error(&self) -> bool {
-        self.ear.over == Over::Refused
+        self.state.end == End::Refused
     }
 
-    /// Whether it ended because it is not the call that it had to be.
+    /// Whether the stream ended because it is not the call that was forced.
     pub fn is_no_call(&self) -> bool {
-        self.ear.over == Over::NoCall
+        self.state.end == End::NoCall
     }
 }
 
-impl Ear {
-    fn hear(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) {
-        if self.over != Over::No {
+impl DecoderState {
+    fn on_frame(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) {
+        if self.end != End::Open {
             return;
         }
         let from = out.len();
-        let heard = match &mut self.dialect {
-            Inner::OpenAi(decoder) => decoder.hear(data, out),
-            Inner::Anthropic(decoder) => decoder.hear(data, out),
-            Inner::Ollama(decoder) => decoder.hear(data, out),
+        let decoded = match &mut self.dialect {
+            DialectDecoder::OpenAi(decoder) => decoder.decode(data, out),
+            DialectDecoder::Anthropic(decoder) => decoder.decode(data, out),
+            DialectDecoder::Ollama(decoder) => decoder.decode(data, out),
         };
-        if heard.is_err() && self.beside {
+        if decoded.is_err() && self.lenient {
             return;
         }
-        if heard.is_err() {
-            self.over = Over::Broken;
+        if decoded.is_err() {
+            self.end = End::Broken;
             out.push(StreamEvent::Error(ApiError::new(ErrorKind::Upstream, "its stream cannot be read")));
             return;
         }
         if let Some(call) = &mut self.forced {
             let said: Vec<StreamEvent> = out.drain(from..).collect();
-            if let Err(error) = said.into_iter().try_for_each(|event| call.hear(event, out)) {
-                self.over = Over::NoCall;
+            if let Err(error) = said.into_iter().try_for_each(|event| call.on_event(event, out)) {
+                self.end = End::NoCall;
                 out.push(StreamEvent::Error(error));
                 return;
             }
@@ -178,9 +181,9 @@ impl Ear {
         }
         if let Some(last) = last {
             out.truncate(from + last + 1);
-            self.over = match out.last() {
-                Some(StreamEvent::Error(_)) => Over::Refused,
-                _ => Over::Finished,
+            self.end = match out.last() {
+                Some(StreamEvent::Error(_)) => End::Refused,
+                _ => End::Finished,
             };
         }
     }
@@ -189,11 +192,11 @@ impl Ear {
 /// Encodes a stream for a client.
 #[derive(Debug)]
 pub struct StreamEncoder {
-    dialect: Speaker,
+    dialect: DialectEncoder,
 }
 
 #[derive(Debug)]
-enum Speaker {
+enum DialectEncoder {
     OpenAi(openai_chat::stream::Encoder),
     Responses(openai_responses::stream::Encoder),
     Anthropic(anthropic_messages::stream::Encoder),
@@ -201,39 +204,39 @@ enum Speaker {
 }
 
 impl StreamEncoder {
-    /// An encoder at the start of a stream. `include_usage`: whether an OpenAI client asked for it.
+    /// An encoder at the start of a stream. `include_usage`: whether an OpenAI client asked for usage.
     pub fn new(dialect: Dialect, meta: AnswerMeta, include_usage: bool) -> Self {
         let dialect = match dialect {
-            Dialect::OpenAi => Speaker::OpenAi(openai_chat::stream::Encoder::new(meta, include_usage)),
-            Dialect::Responses => Speaker::Responses(openai_responses::stream::Encoder::new(meta)),
-            Dialect::Anthropic => Speaker::Anthropic(anthropic_messages::stream::Encoder::new(meta)),
-            Dialect::Native | Dialect::Ollama => Speaker::Native(native::stream::Encoder::new(meta)),
+            Dialect::OpenAi => DialectEncoder::OpenAi(openai_chat::stream::Encoder::new(meta, include_usage)),
+            Dialect::Responses => DialectEncoder::Responses(openai_responses::stream::Encoder::new(meta)),
+            Dialect::Anthropic => DialectEncoder::Anthropic(anthropic_messages::stream::Encoder::new(meta)),
+            Dialect::Native | Dialect::Ollama => DialectEncoder::Native(native::stream::Encoder::new(meta)),
         };
         Self { dialect }
     }
 
-    /// Appends what a client gets for `event`.
+    /// Appends the bytes that a client gets for `event`.
     pub fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
         match &mut self.dialect {
-            Speaker::OpenAi(encoder) => encoder.encode(event, out),
-            Speaker::Responses(encoder) => encoder.encode(event, out),
-            Speaker::Anthropic(encoder) => encoder.encode(event, out),
-            Speaker::Native(encoder) => encoder.encode(event, out),
+            DialectEncoder::OpenAi(encoder) => encoder.encode(event, out),
+            DialectEncoder::Responses(encoder) => encoder.encode(event, out),
+            DialectEncoder::Anthropic(encoder) => encoder.encode(event, out),
+            DialectEncoder::Native(encoder) => encoder.encode(event, out),
         }
     }
 
-    /// Bytes of what was said that are kept, about: to be told once more at the end, or because they wait for a call.
+    /// Bytes of the answer that are kept, about: to be repeated at the end (Responses), or until an open call ends.
     pub fn kept(&self) -> usize {
         match &self.dialect {
-            Speaker::Responses(encoder) => encoder.kept(),
-            Speaker::Anthropic(encoder) => encoder.kept(),
-            Speaker::OpenAi(_) | Speaker::Native(_) => 0,
+            DialectEncoder::Responses(encoder) => encoder.kept(),
+            DialectEncoder::Anthropic(encoder) => encoder.kept(),
+            DialectEncoder::OpenAi(_) | DialectEncoder::Native(_) => 0,
         }
     }
 
-    /// What our own dialect says at the end; to be called before `Finish`.
+    /// Sets what the native dialect says at the end; to be called before `Finish`.
     pub fn settle(&mut self, meta: NativeMeta) {
-        if let Speaker::Native(encoder) = &mut self.dialect {
+        if let DialectEncoder::Native(encoder) = &mut self.dialect {
             encoder.settle(meta);
         }
     }

@@ -62,7 +62,7 @@ fn what_ollama_cannot_carry_is_told_before_and_refused_after() {
         (with(json!({ "tool_choice": "required", "tools": [tool, other] })), "tool_choice"),
         (with(json!({ "tool_choice": { "type": "function", "function": { "name": "stranger" } } })), "tool_choice"),
         (with(json!({ "n": 2 })), "n"),
-        (with(picture), "messages[0].content[0] (a picture by URL)"),
+        (with(picture), "messages[0].content[0] (an image by URL)"),
     ] {
         assert_eq!(obstacle(Dialect::OpenAi, Dialect::Ollama, &request).as_deref(), Some(field));
         let refused = encode_request(&target(Dialect::Ollama, &quirks), &request).unwrap_err();

@@ -1,15 +1,15 @@
-//! Passes server-sent events on as they came, and whole ones only: what we have to say ourselves (that the stream broke
-//! off) then never stands behind half an event of the vendor's, where no client could read it.
+//! Passes a vendor's server-sent events on byte for byte, but only whole ones: an event of the gateway's own (the
+//! stream broke off) then never follows half an event, where no client could read it.
 //!
-//! A client that did not ask for its usage does not get the event that only we asked for.
+//! The usage event of OpenAI's dialect is taken out for a client that did not ask for it: the gateway always does.
 
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 
-/// A stream of events on its way through.
+/// A stream of events that passes through.
 #[derive(Debug, Default)]
 pub struct WholeEvents {
-    /// The beginning of an event whose end has not come.
+    /// The beginning of an event whose end has not come yet.
     begun: BytesMut,
     without_usage: bool,
 }
@@ -21,18 +21,18 @@ struct Chunk {
 }
 
 impl WholeEvents {
-    /// `without_usage`: takes out the event of OpenAI's dialect that has usage and no choices.
+    /// `without_usage`: whether to take out the event that has usage and no choices.
     pub fn new(without_usage: bool) -> Self {
         Self { begun: BytesMut::new(), without_usage }
     }
 
-    /// Takes in bytes, gives out those of whole events. No copy is made of a piece that ends where an event does.
+    /// Takes in bytes and returns those of whole events. A piece that ends where an event ends is not copied.
     pub fn push(&mut self, mut bytes: Bytes) -> Bytes {
         if self.begun.is_empty() {
             self.begun.extend_from_slice(&bytes.split_off(last_end(&bytes)));
             return self.passed(bytes);
         }
-        // An event's end may be cut anywhere: the longest one has three bytes.
+        // The end of an event (at most three bytes) may be split, so two bytes are searched again.
         let searched = self.begun.len().saturating_sub(2);
         self.begun.extend_from_slice(&bytes);
         let whole = match last_end(&self.begun[searched..]) {
@@ -42,7 +42,7 @@ impl WholeEvents {
         self.passed(whole)
     }
 
-    /// What is left once the stream has ended well: some servers forget the last event's empty line.
+    /// The rest, once the stream has ended well: some servers leave out the last event's empty line.
     pub fn finish(&mut self) -> Bytes {
         let rest = self.begun.split().freeze();
         self.passed(rest)
@@ -54,7 +54,7 @@ impl WholeEvents {
 }
 
 fn without_usage(events: Bytes) -> Bytes {
-    // Made once there is something to leave out.
+    // Only filled once there is something to leave out.
     let mut kept: Option<BytesMut> = None;
     let mut at = 0;
     while at < events.len() {
@@ -75,17 +75,17 @@ fn is_usage(event: &[u8]) -> bool {
     serde_json::from_slice::<Chunk>(data).is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
 }
 
-/// Whether an empty line stands at the end.
+/// Whether the bytes end with an empty line.
 fn is_end(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\n\n") || bytes.ends_with(b"\n\r\n")
 }
 
-/// Where the last whole event ends; 0 = there is none.
+/// The end of the last whole event; 0 = there is none.
 fn last_end(bytes: &[u8]) -> usize {
     (1..=bytes.len()).rev().find(|end| is_end(&bytes[..*end])).unwrap_or(0)
 }
 
-/// Where the first event ends; one that has no end ends with the bytes.
+/// The end of the first event; all bytes where it has no end.
 pub(super) fn first_end(bytes: &[u8]) -> usize {
     let mut lines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
     lines.find(|end| is_end(&bytes[..*end])).unwrap_or(bytes.len())

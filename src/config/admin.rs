@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 /// The dashboard's password, as resolved at load.
 #[derive(Debug, Clone)]
 pub enum Password {
-    /// As written in the environment.
+    /// Plain text, from the environment.
     Plain(SecretString),
-    /// As an argon2 hash (a PHC string), from a file.
+    /// An argon2 hash (a PHC string), from a file.
     Hash(SecretString),
 }
 
@@ -32,7 +32,7 @@ impl Eq for Password {}
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
-    /// Whether there is one.
+    /// Whether the listener is opened.
     pub enabled: bool,
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
@@ -44,7 +44,7 @@ pub struct Admin {
     pub password_file: Option<PathBuf>,
     /// Hours until a session ends.
     pub session_hours: u64,
-    /// The password, as resolved at load; without one the panel opens by a one-time link, on loopback only. Never
+    /// The password, as resolved at load; `None` = the dashboard opens by a one-time link, on loopback only. Never
     /// printed, never serialised.
     #[serde(skip)]
     pub password: Option<Password>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A spend to be held by choosing cheaper models in time, never by refusing. Live.
+/// A budget kept by choosing cheaper models in time, never by refusing requests. Live.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Budget {

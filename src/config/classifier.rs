@@ -1,4 +1,4 @@
-//! The embedded model: which, where it runs, and how long a prompt may take.
+//! The embedded model: which one, where it runs, and how long a prompt may take.
 
 use std::path::PathBuf;
 
@@ -9,55 +9,55 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
-    /// The graphics processor this build supports and this machine has, else the processor.
+    /// The GPU that this build supports and this machine has, else the CPU.
     #[default]
     Auto,
-    /// The processor.
+    /// The CPU.
     Cpu,
-    /// NVIDIA; needs a build with the `cuda` feature.
+    /// An NVIDIA GPU; needs a build with the `cuda` feature.
     Cuda,
-    /// Apple; needs a build with the `metal` feature.
+    /// An Apple GPU; needs a build with the `metal` feature.
     Metal,
 }
 
-/// How the weights are held on the processor.
+/// How weights are held on the CPU.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// `int8` where the file is quantised, `full` where it is not.
     #[default]
     Auto,
-    /// Eight bits a weight: four times faster, and a quarter of the memory.
+    /// Eight bits per weight: four times faster, and a quarter of the memory.
     Int8,
     /// Floats, as exact as the file.
     Full,
 }
 
-/// The embedded model. Fixed at start, but for the head.
+/// The embedded model. Fixed at start, except for the head.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Classifier {
-    /// Off: `auto` routes without having read the prompt.
+    /// `false`: `auto` routes without a reading of the prompt.
     pub enabled: bool,
     /// The encoder: `builtin`, a path (a GGUF file, or a folder with safetensors and a tokenizer), or
     /// `hf:owner/name[@revision]`.
     pub model: String,
-    /// What turns features into predictions: `builtin`, a path to a safetensors file, or `none`. Live: another one,
-    /// or a file that was written anew, is taken over while it runs.
+    /// The head, which turns features into predictions: `builtin`, a path to a safetensors file, or `none`. Live:
+    /// another head, or a file written anew, is taken over while the gateway runs.
     pub head: String,
     /// Where it runs.
     pub device: Device,
-    /// How the weights are held on the processor.
+    /// How weights are held on the CPU.
     pub precision: Precision,
-    /// Processor threads for one prompt; 0 = as many as there are cores.
+    /// CPU threads for one prompt; 0 = one per core.
     pub threads: usize,
-    /// Milliseconds a request waits for its reading; then it is routed without one.
+    /// Milliseconds a request waits for the reading of its prompt; then it is routed without one.
     pub budget_ms: u64,
-    /// Prompts that may wait; when it is full, further ones are routed without a reading.
+    /// Prompts that may wait; beyond them requests are routed without a reading.
     pub queue: usize,
-    /// Tokens read of a prompt: its beginning and its end.
+    /// Tokens read of a longer prompt: its beginning and its end.
     pub max_tokens: usize,
-    /// Memory for readings of prompts seen before, MiB; 0 = none are kept.
+    /// Memory for cached readings, MiB; 0 = no cache.
     pub cache_mb: u64,
     /// Where `hf:` models come from.
     pub hub: Hub,
@@ -82,7 +82,7 @@ impl Default for Classifier {
 }
 
 impl PartialEq for Classifier {
-    /// Secrets apart: the hub's token is looked up by its name.
+    /// All but the token itself, which its variable's or file's name stands for.
     fn eq(&self, other: &Self) -> bool {
         let key = |it: &Self| serde_json::to_value(it).unwrap_or_default();
         key(self) == key(other)
@@ -97,16 +97,16 @@ pub struct Hub {
     pub endpoint: String,
     /// Environment variable that holds the access token that gated models ask for.
     pub token_env: String,
-    /// File that holds it; the hub's own `token` file in the cache is looked at too.
+    /// File that holds the token; the hub's own `token` file in the cache is read, too.
     pub token_file: Option<PathBuf>,
     /// Where downloads are kept; absent = `$HF_HOME/hub`, else `~/.cache/huggingface/hub`, shared with other
     /// programs.
     pub cache_dir: Option<PathBuf>,
-    /// Never go out: what is not in the cache is an error.
+    /// `true`: no downloads; what is not in the cache is an error.
     pub offline: bool,
-    /// Further tries after a cut or refused download; each goes on where the last one stopped.
+    /// Retries after an interrupted or refused download; each resumes where the last one stopped.
     pub retries: usize,
-    /// Seconds without a byte before a try is given up.
+    /// Seconds without a byte after which a download has failed.
     pub timeout_s: u64,
     /// The token, as resolved at load. Never printed, never serialised.
     #[serde(skip)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a plan is walked. Live.
+/// How a plan is carried out. Live, except for connecting and the proxy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dispatch {
@@ -10,23 +10,24 @@ pub struct Dispatch {
     pub max_attempts: u32,
     /// Most calls to one model before the next candidate is tried.
     pub attempts_per_model: u32,
-    /// Milliseconds to connect.
+    /// Milliseconds to connect. Fixed at start.
     pub connect_timeout_ms: u64,
-    /// The HTTP proxy through which vendors are called (`http://[user:password@]host:port`); none where absent or
-    /// empty.
+    /// The HTTP proxy through which vendors are called (`http://[user:password@]host:port`); none if absent or empty.
+    /// Fixed at start.
     pub proxy: Option<String>,
-    /// Hosts, domains and networks that are called without it, as this machine always is.
+    /// Hosts, domains and networks that are called without the proxy, as this machine always is. Fixed at start.
     pub no_proxy: Vec<String>,
     /// Milliseconds from sending the request to the first piece of a streamed answer.
     pub first_byte_timeout_ms: u64,
-    /// The same of a model that can reason: many vendors send nothing, not even a head, while it thinks.
+    /// The same for a model that can reason: many vendors send nothing, not even headers, while it thinks.
     pub thinking_timeout_ms: u64,
-    /// Milliseconds from sending the request to the end of a whole answer: vendors say nothing before it is complete.
+    /// Milliseconds from sending the request to the end of a whole answer: vendors send nothing before it is
+    /// complete.
     pub whole_answer_timeout_ms: u64,
     /// Milliseconds between two pieces of a streamed answer, signs of life included.
     pub idle_timeout_ms: u64,
-    /// Milliseconds after which a stream that lives without content is handed to the client, for whom there is no
-    /// failover from then on; and after which a client who hears nothing gets a sign of life.
+    /// Milliseconds after which a stream without content is handed to the client (from then on without failover), and
+    /// after which a client that receives nothing gets a sign of life.
     pub sign_of_life_ms: u64,
     /// Milliseconds to a whole answer, or to the beginning of a stream, retries and failover included.
     pub total_timeout_ms: u64,
@@ -34,13 +35,13 @@ pub struct Dispatch {
     pub stream_timeout_ms: u64,
     /// First pause before a retry, milliseconds; doubles, with full jitter.
     pub backoff_ms: u64,
-    /// Longest pause.
+    /// Longest pause before a retry, milliseconds.
     pub backoff_max_ms: u64,
-    /// A vendor's `Retry-After` is waited for up to so many milliseconds; a longer one means the next candidate.
+    /// Longest `Retry-After` that is waited for, milliseconds; with a longer one the next candidate is tried.
     pub max_retry_after_ms: u64,
-    /// Largest buffered answer, MiB: a whole one, or what has to be kept of a stream, as JSON writes it.
+    /// Largest buffered answer, MiB: a whole one, or what has to be kept of a stream, measured as JSON.
     pub max_answer_mb: u64,
-    /// Limits retries to a share of the traffic.
+    /// Keeps retries to a share of the traffic.
     pub retry_budget: RetryBudget,
     /// When a failing deployment is left alone.
     pub breaker: Breaker,
@@ -71,7 +72,7 @@ impl Default for Dispatch {
     }
 }
 
-/// Retries may be so much of the traffic, so that an outage is not made worse by them.
+/// Keeps retries to a share of the traffic, so that they do not make an outage worse.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryBudget {
@@ -91,15 +92,15 @@ impl Default for RetryBudget {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Breaker {
-    /// So many failures in a row open it.
+    /// Failures in a row that open the breaker.
     pub consecutive_failures: u32,
-    /// So large a share of failures among the last `window` calls opens it.
+    /// Share of failures among the last `window` calls that opens the breaker.
     pub failure_share: f64,
-    /// How many calls that share looks back on; it needs to be full.
+    /// Calls in the window; the share counts only once the window is full.
     pub window: u32,
-    /// Milliseconds it stays open before one probe; doubles with every failed probe.
+    /// Milliseconds the breaker stays open before one probe; doubles with every failed probe.
     pub open_ms: u64,
-    /// Longest time open.
+    /// Longest time the breaker stays open, milliseconds.
     pub max_open_ms: u64,
 }
 

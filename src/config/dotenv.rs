@@ -1,14 +1,14 @@
-//! Reads `.env`: lines of `NAME=value`. A value's `$` would begin another variable's name here, and stay what it is
-//! for systemd and for containers that read the same file; a password cut off at it would say nothing. So it is
-//! refused where it is not quoted; `${NAME}` is meant, and stands for the variable.
+//! Reads `.env`: lines of `NAME=value`. Here an unquoted `$` in a value would begin another variable's name, while
+//! systemd and containers that read the same file keep it as it is. A password would be cut off at it without a word,
+//! so it is refused instead; `${NAME}` is allowed, and replaced by the variable.
 
 use super::errors::{ConfigErrors, one};
 
-/// The variables of `text`, which is what `path` holds.
+/// The variables in `text`, the content of the file `path`.
 ///
 /// # Errors
 ///
-/// A line that is none, or holds a bare `$`. Never quotes a line: it may hold a key.
+/// A line of another form, or one with a bare `$`. Errors never quote a line: it may hold a key.
 pub(super) fn read(text: &str, path: &str) -> Result<Vec<(String, String)>, ConfigErrors> {
     if let Some(line) = bare_dollar(text) {
         let cure = "holds a `$`, which begins a variable's name here: write the value in single quotes";

@@ -1,8 +1,8 @@
-//! Why a configuration cannot be had: handed up by each file that reads a part of it, told to whoever loads the whole.
+//! The errors of loading a configuration.
 
 use std::fmt;
 
-/// Everything that is wrong, at once.
+/// Everything wrong with a configuration, one message per problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<String>);
 
@@ -14,7 +14,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// Where reading cannot go on: this alone.
+/// The only error, where reading cannot go on.
 pub(super) fn one(message: String) -> ConfigErrors {
     ConfigErrors(vec![message])
 }

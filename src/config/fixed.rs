@@ -1,15 +1,15 @@
-//! What is read once, at start: a change of it takes hold after a restart.
+//! Settings that are read once, at start: a change takes effect after a restart.
 
 use super::{Classifier, Config, Setting};
 
-/// A section or a key that is read at start.
+/// A section or key that is read at start.
 struct Fixed {
     name: &'static str,
     is_same: fn(&Config, &Config) -> bool,
     keep: fn(&mut Config, &Config),
 }
 
-/// One field of the configuration, by its path.
+/// One entry of [`FIXED`]; the fields are the path in [`Config`].
 macro_rules! fixed {
     ($name:literal, $($field:ident).+) => {
         Fixed {
@@ -20,7 +20,7 @@ macro_rules! fixed {
     };
 }
 
-/// All of them.
+/// All sections and keys that are read at start.
 const FIXED: [Fixed; 9] = [
     fixed!("server", server),
     fixed!("admin", admin),
@@ -33,7 +33,7 @@ const FIXED: [Fixed; 9] = [
     fixed!("dispatch.no_proxy", dispatch.no_proxy),
 ];
 
-/// The one part of a fixed section that is taken over while the gateway runs.
+/// The one key of a fixed section that is taken over while the gateway runs.
 const NOT_FIXED: &str = "classifier.head";
 
 /// The old classifier with the new one's head.
@@ -45,18 +45,18 @@ fn keep_classifier(new: &mut Config, old: &Config) {
     new.classifier = with_head_of(new, old);
 }
 
-/// Names of what differs between two configurations and is read at start.
+/// Names of fixed sections and keys that differ between two configurations.
 pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     FIXED.iter().filter(|fixed| !(fixed.is_same)(new, old)).map(|fixed| fixed.name).collect()
 }
 
-/// A new configuration in which what is read at start has its old value: so that what is shown is what is in force.
+/// The new configuration with the old values of fixed settings: what is shown is then what is in force.
 pub fn keep_fixed(mut new: Config, old: &Config) -> Config {
     FIXED.iter().for_each(|fixed| (fixed.keep)(&mut new, old));
     new
 }
 
-/// The same for what is shown of it.
+/// The same for the list of settings as shown.
 pub fn keep_fixed_settings(new: Vec<Setting>, old: &[Setting]) -> Vec<Setting> {
     let mut settings: Vec<Setting> = new.into_iter().filter(|setting| !is_fixed(&setting.path)).collect();
     settings.extend(old.iter().filter(|setting| is_fixed(&setting.path)).cloned());

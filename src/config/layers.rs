@@ -1,7 +1,7 @@
-//! Layers of settings laid over each other, and which one won where.
+//! Layers of settings merged over each other, with the origin of each value.
 //!
-//! Tables are merged key by key; everything else (an array too) is replaced as a whole. A path is written as TOML
-//! writes it: `models."gpt-4.1".price.input`.
+//! Tables are merged key by key; all other values, arrays too, are replaced as a whole. A path is written as in TOML:
+//! `models."gpt-4.1".price.input`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,15 +10,15 @@ use std::path::PathBuf;
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::hush;
+use super::redact;
 
-/// Who set a value.
+/// The layer that set a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// The defaults in the binary.
     Default,
-    /// The environment's file as embedded in the binary.
+    /// The environment's file, as embedded in the binary.
     Embedded(String),
     /// A file.
     File(PathBuf),
@@ -43,14 +43,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One value that is in force.
+/// One value in force.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Setting {
     /// Its key.
     pub path: String,
-    /// Its value as TOML, secrets blanked.
+    /// Its value as TOML, with secrets blanked.
     pub value: String,
-    /// Who set it.
+    /// The layer that set it.
     pub origin: Origin,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Lays `table` over what is there.
+    /// Merges `table` over what is there.
     pub(super) fn merge(&mut self, table: Table, origin: &Origin) {
         merge(&mut self.table, table, "", origin, &mut self.origins);
     }
@@ -77,9 +77,9 @@ impl Layers {
         self.merge(layer, origin);
     }
 
-    /// Takes out the defaults' aliases that name a model of one's own, or are its vendor's id for it: whoever added
-    /// that means it.
-    pub(super) fn yield_aliases(&mut self) {
+    /// Removes default aliases that equal the name of a model, or the vendor's id of a model that the operator added:
+    /// that model is meant, then.
+    pub(super) fn drop_shadowed_aliases(&mut self) {
         let names = |section: &str| self.table.get(section).and_then(Value::as_table).into_iter().flatten();
         let is_own = |name: &str| self.origin(&join(&join("models", name), "upstream")) != Origin::Default;
         let is_meant = |alias: &str, (name, model): (&String, &Value)| {
@@ -100,7 +100,7 @@ impl Layers {
         &self.table
     }
 
-    /// Who set the value at `path`, or what stands below it.
+    /// The origin of the value at `path`, or of what stands below it.
     pub(super) fn origin(&self, path: &str) -> Origin {
         let below = |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with(['.', '[']));
         let exact = self.origins.get(path);
@@ -109,7 +109,7 @@ impl Layers {
             let parents = self.origins.iter().filter(|(key, _)| path.starts_with(key.as_str()));
             parents.max_by_key(|(key, _)| key.len()).map(|(_, origin)| origin)
         };
-        // Of something that is missing: whoever wrote what stands beside it.
+        // For a missing key: the origin of its neighbours.
         let beside = || {
             let parent = parent(path)?;
             let beside = |key: &str| key.strip_prefix(parent).is_some_and(|rest| rest.starts_with('.'));
@@ -121,11 +121,11 @@ impl Layers {
         found.or_else(above).or_else(beside).cloned().unwrap_or(Origin::Default)
     }
 
-    /// Every leaf with its origin, in order of path.
+    /// Every leaf with its origin, sorted by path.
     pub(super) fn settings(&self) -> Vec<Setting> {
         let mut found = Vec::new();
         leaves(&self.table, "", &mut |path, value| {
-            let shown = if is_secret(path) { "\"***\"".to_owned() } else { hush::shown(value).to_string() };
+            let shown = if is_secret(path) { "\"***\"".to_owned() } else { redact::redacted(value).to_string() };
             found.push(Setting { path: path.to_owned(), value: shown, origin: self.origin(path) });
         });
         found.sort_by(|a, b| a.path.cmp(&b.path));
@@ -138,7 +138,7 @@ fn parent(path: &str) -> Option<&str> {
     path.strip_suffix('"').map_or_else(|| path.rfind('.'), |quoted| quoted.rfind(".\"")).map(|end| &path[..end])
 }
 
-/// Headers often carry keys, whatever they are called.
+/// Whether the value is blanked: headers often carry keys, whatever their name.
 fn is_secret(path: &str) -> bool {
     path.starts_with("providers.") && path.contains(".headers.")
 }

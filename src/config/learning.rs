@@ -17,27 +17,27 @@ pub enum LearningMode {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Learning {
-    /// Whether feedback changes the policy. Off: the policy stays as it is, feedback is still kept.
+    /// Whether feedback changes the policy; it is kept in any case.
     pub enabled: bool,
-    /// Whether the policy acts. The admin API may set another, which then outlives a restart.
+    /// Whether the policy acts. A mode set through the admin API wins, and outlives a restart.
     pub mode: LearningMode,
-    /// In mode `live`: the share of conversations it acts on; the weights choose for the others.
+    /// Share of conversations the policy acts on in mode `live`; the weights choose for the others.
     pub rollout: f64,
-    /// A retune begins after so many seconds, if there is anything new.
+    /// Seconds between retunes, if there is anything new.
     pub interval_s: u64,
-    /// Or as soon as so many new judgements are there.
+    /// New judgements after which a retune begins earlier.
     pub min_feedback: u64,
     /// Whether each judgement moves the live policy at once, between retunes.
     pub online: bool,
-    /// Most judgements, the newest, that a retune learns from.
+    /// Judgements that a retune learns from, the newest.
     pub window: usize,
-    /// What a new policy must show.
+    /// What a new policy must show before it takes over.
     pub gate: Gate,
     /// What takes a policy back.
     pub guard: Guard,
     /// What signals are worth as rewards.
     pub reward: RewardMap,
-    /// How it explores and forgets.
+    /// How the policy explores and forgets.
     pub bandit: Bandit,
 }
 
@@ -63,13 +63,13 @@ impl Default for Learning {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gate {
-    /// Judged choices made at random that the estimate must rest on.
+    /// Judged random choices that the estimate needs.
     pub min_choices: usize,
     /// Confidence of the interval around the estimated gain.
     pub confidence: f64,
-    /// The interval's lower end may lie so far below 0, in points of utility.
+    /// How far below 0 the interval's lower end may lie, in points of utility.
     pub tolerance: f64,
-    /// Importance weights are cut off here.
+    /// Upper bound of importance weights.
     pub clip: f64,
 }
 
@@ -79,24 +79,24 @@ impl Default for Gate {
     }
 }
 
-/// What takes a policy back. Each compares requests since the promotion with as many before it.
+/// What takes a policy back. Each criterion compares requests since the promotion with as many before it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Guard {
-    /// Whether it watches.
+    /// Whether policies are watched.
     pub enabled: bool,
-    /// Requests, and judgements, looked at on each side.
+    /// Requests, and judgements, compared on each side.
     pub window: usize,
-    /// Requests there must be on each side before anything is said, and choices of the live version before another
-    /// takes over by itself.
+    /// Requests needed on each side before a comparison, and choices of the live version needed before another takes
+    /// over by itself.
     pub min_requests: usize,
-    /// The share of requests that fail may rise by so much, beyond what chance explains.
+    /// Allowed rise of the share of failed requests, beyond what chance explains.
     pub error_rise: f64,
-    /// Mean cost of a request may rise to so many times what it was, and as far beyond as chance explains.
+    /// Allowed factor on the mean cost of a request, beyond what chance explains.
     pub cost_factor: f64,
-    /// The mean judgement may fall by so much, beyond what chance explains.
+    /// Allowed fall of the mean judgement, beyond what chance explains.
     pub rating_drop: f64,
-    /// After a roll-back no new policy takes over for so many minutes.
+    /// Minutes after a roll-back in which no new policy takes over.
     pub hold_minutes: u64,
 }
 
@@ -114,25 +114,25 @@ impl Default for Guard {
     }
 }
 
-/// What is made of an answer where nobody judged it: as far as its model has the signal more often than the others
-/// do, beyond chance. A signal that has no value here says nothing of quality: missing is missing, not zero. Errors
-/// and timeouts are matters of reliability and have no place here.
+/// Rewards in place of judgements, for answers that nobody judged: a signal counts as far as the model has it more
+/// often than the others, beyond chance. A signal without a value says nothing about quality (missing, not zero).
+/// Errors and timeouts concern reliability and are not among the signals.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewardMap {
-    /// How much a judgement counts.
+    /// Weight of a judgement.
     pub feedback_weight: f64,
-    /// How much a signal counts beside it.
+    /// Weight of a signal.
     pub signal_weight: f64,
-    /// Neither text nor a tool call came.
+    /// Reward of an answer with neither text nor a tool call.
     pub empty: Option<f64>,
-    /// JSON was asked for and did not come.
+    /// Reward of an answer that should be JSON and is not.
     pub format_violated: Option<f64>,
-    /// The same question came again in the same conversation.
+    /// Reward of an answer after which the same question came again in its conversation.
     pub asked_again: Option<f64>,
-    /// The answer ran into the token limit.
+    /// Reward of an answer that ran into the token limit.
     pub truncated: Option<f64>,
-    /// The client went away before the answer was complete.
+    /// Reward of an answer whose client went away before it was complete.
     pub cancelled: Option<f64>,
 }
 
@@ -150,7 +150,7 @@ impl Default for RewardMap {
     }
 }
 
-/// The kinds of policy there are; `bandit::PolicyKind` says what each does.
+/// Names of the kinds of policy; `bandit::PolicyKind` says what each does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -163,7 +163,7 @@ pub enum PolicyName {
 }
 
 impl PolicyName {
-    /// The name.
+    /// The name in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Greedy => "greedy",
@@ -175,14 +175,14 @@ impl PolicyName {
     }
 }
 
-/// How the policy explores and forgets. An absent value is the learner's own, which won its comparison.
+/// How the policy explores and forgets. An absent value is the learner's default, which won its comparison.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bandit {
     /// The kind of policy.
     pub policy: Option<PolicyName>,
-    /// Judgements after which an old one counts half.
+    /// Number of later judgements after which an old one counts half.
     pub half_life: Option<f64>,
-    /// Probability that each eligible model keeps in any case.
+    /// Least probability of each eligible model.
     pub floor: Option<f64>,
 }

@@ -10,14 +10,14 @@ pub struct Limits {
     pub max_body_mb: u64,
     /// Seconds a client may take to send its body.
     pub body_timeout_s: u64,
-    /// Requests answered at once (chat, embeddings, dry runs, counts); more get 429. Reports have permits of their
-    /// own.
+    /// Requests answered at once (chat, embeddings, dry runs, counts); more get 429. Feedback and outcomes have
+    /// permits of their own.
     pub max_in_flight: usize,
-    /// Requests per minute of one token, where the token itself says nothing; 0 = no limit.
+    /// Requests per minute of one API token, unless the token has a limit of its own; 0 = no limit.
     pub requests_per_minute: u32,
-    /// Tokens (prompt and answer) per minute of one API token; 0 = no limit.
+    /// Tokens (prompt and answer) per minute of one API token, likewise; 0 = no limit.
     pub tokens_per_minute: u64,
-    /// US dollars that one API token may spend per day; 0 = no limit.
+    /// US dollars that one API token may spend per day, likewise; 0 = no limit.
     pub usd_per_day: f64,
 }
 

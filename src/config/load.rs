@@ -1,38 +1,37 @@
-//! Reads the layers, checks the whole, resolves keys.
+//! Loads a configuration: reads the layers, checks the result, resolves secrets.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
 use toml::{Table, Value};
 
 use super::check::{self, Problem};
 use super::errors::{ConfigErrors, one};
 use super::layers::{Layers, Origin, Setting, join};
 use super::stamp::Stamped;
-use super::{Admin, Config, Hub, Password, Provider, dotenv, hush};
+use super::{Config, dotenv, keys, redact, remarks, sandboxed, secrets};
 
 /// The defaults: every key, with its reason.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
-/// The environment that comes with the binary.
+/// The environment file that comes with the binary.
 const PRODUCTION: &str = include_str!("../../config/production.toml");
 
-/// Variables that set configuration begin so; `__` stands between the keys of a path.
+/// Prefix of variables that set configuration; `__` separates the keys of a path.
 const PREFIX: &str = "POINTSMAN__";
 
-/// Where to look, handed in so that nothing here reaches for the process.
+/// What a configuration is loaded from, passed in so that nothing here reads the process's own state.
 #[derive(Debug, Clone, Default)]
 pub struct LoadArgs {
-    /// The directory that `config/` and `.env` are looked for in.
+    /// The directory that holds `config/` and `.env`.
     pub dir: PathBuf,
     /// `--config`.
     pub file: Option<PathBuf>,
-    /// The process's environment.
+    /// The process's environment variables.
     pub environment: Vec<(String, String)>,
     /// Settings from flags: the flag, the path, the value as TOML or as bare text.
     pub flags: Vec<(String, String, String)>,
-    /// A last layer as TOML, which the sandbox lays over all upstreams.
+    /// The last layer, as TOML: the sandbox's, over all upstreams.
     pub sandbox: Option<String>,
 }
 
@@ -41,11 +40,11 @@ pub struct LoadArgs {
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// Every value and who set it, secrets blanked.
+    /// Every value in force with its origin, secrets blanked.
     pub settings: Vec<Setting>,
-    /// Files it was read from, as they were before: a change of one is a reason to load again.
+    /// The files read, as they were before: a change of one is a reason to load again.
     pub files: Vec<Stamped>,
-    /// What is possible and yet likely a slip.
+    /// Remarks on what is possible and yet likely a mistake.
     pub remarks: Vec<String>,
 }
 
@@ -53,7 +52,7 @@ pub struct Loaded {
 ///
 /// # Errors
 ///
-/// Every problem found, each naming the key, the layer that set it and the cure.
+/// Every problem found, each with the key, the layer that set it and the remedy.
 pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     let mut layers = Layers::default();
     let mut files = vec![Stamped::new(args.dir.join(".env"))];
@@ -71,42 +70,42 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     for (name, value) in &variables {
         let Some(path) = name.strip_prefix(PREFIX) else { continue };
         let segments: Vec<String> = path.split("__").map(str::to_owned).collect();
-        let path = check::spell(layers.table(), &segments);
-        layers.set(&path, check::fit(&path, value, guess(value)), &Origin::Variable(name.clone()));
+        let path = keys::path_of_variable(layers.table(), &segments);
+        layers.set(&path, keys::typed(&path, value, toml_or_text(value)), &Origin::Variable(name.clone()));
     }
     for (flag, path, value) in &args.flags {
-        let keys = keys_of(path).ok_or_else(|| ConfigErrors(vec![format!("{flag}: `{path}` is no key")]))?;
-        layers.set(&keys, check::fit(&keys, value, guess(value)), &Origin::Flag(flag.clone()));
+        let segments = keys_of(path).ok_or_else(|| ConfigErrors(vec![format!("{flag}: `{path}` is no key")]))?;
+        layers.set(&segments, keys::typed(&segments, value, toml_or_text(value)), &Origin::Flag(flag.clone()));
     }
     if let Some(sandbox) = &args.sandbox {
         layers.merge(parse(sandbox, "the sandbox's settings")?, &Origin::Sandbox);
-        for name in not_in_sandbox(&layers) {
-            let place = Value::Table(stand_in(&layers, &name));
-            layers.set(&["providers".into(), name], place, &Origin::Sandbox);
+        for name in sandboxed::outside(&layers) {
+            let provider = Value::Table(sandboxed::replacement(&layers, &name));
+            layers.set(&["providers".into(), name], provider, &Origin::Sandbox);
         }
     }
 
-    layers.yield_aliases();
+    layers.drop_shadowed_aliases();
     let mut config = decode(&layers)?;
-    let problems = check::semantics(&config);
+    let problems = check::problems(&config);
     if !problems.is_empty() {
         return Err(with_origins(&layers, problems));
     }
     if args.sandbox.is_some() {
-        // The stand-ins' key comes from a variable, and would stand behind a vendor's own.
+        // A key file would win over the variable that holds the sandbox's key.
         config.providers.values_mut().for_each(|provider| provider.key_file = None);
     }
-    resolve_keys(&mut config.providers, &variables, &args.dir, &mut files)?;
-    resolve_hub(&mut config.classifier.hub, &variables, &args.dir)?;
-    config.admin.password = password(&config.admin, &variables, &args.dir)?;
+    secrets::resolve_keys(&mut config.providers, &variables, &args.dir, &mut files)?;
+    secrets::resolve_hub(&mut config.classifier.hub, &variables, &args.dir)?;
+    config.admin.password = secrets::resolve_password(&config.admin, &variables, &args.dir)?;
     let settings = layers.settings();
-    let mut remarks = check::remarks(&config);
-    remarks.extend(set_nothing(&variables, &settings));
+    let mut remarks = remarks::remarks(&config);
+    remarks.extend(near_misses(&variables, &settings));
     Ok(Loaded { config, settings, files, remarks })
 }
 
-/// Variables that would set something, had they two underscores where they have one.
-fn set_nothing(variables: &BTreeMap<String, String>, settings: &[Setting]) -> Vec<String> {
+/// Remarks on variables that set nothing, but would with two underscores in place of one.
+fn near_misses(variables: &BTreeMap<String, String>, settings: &[Setting]) -> Vec<String> {
     let meant = |name: &str| {
         let rest = name.strip_prefix("POINTSMAN_").filter(|_| !name.starts_with(PREFIX))?.replace("__", "_");
         let setting = settings.iter().find(|setting| setting.path.replace('.', "_").eq_ignore_ascii_case(&rest))?;
@@ -116,34 +115,7 @@ fn set_nothing(variables: &BTreeMap<String, String>, settings: &[Setting]) -> Ve
     variables.keys().filter_map(hint).collect()
 }
 
-/// What the sandbox lays over a provider that it does not play: the address of the vendor whose dialect that speaks,
-/// and the stand-ins' key. Where it plays no such vendor, nobody is called.
-fn stand_in(layers: &Layers, name: &str) -> Table {
-    let providers = layers.table().get("providers").and_then(Value::as_table);
-    let set = |name: &str, key: &str| providers?.get(name)?.get(key);
-    let vendor = set(name, "dialect").and_then(Value::as_str).unwrap_or("openai");
-    if layers.origin(&join(&join("providers", vendor), "base_url")) != Origin::Sandbox {
-        return Table::from_iter([("enabled".to_owned(), Value::Boolean(false))]);
-    }
-    let laid = [("base_url", set(vendor, "base_url")), ("key_env", set("openai", "key_env"))];
-    laid.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.clone()))).collect()
-}
-
-/// Providers that the sandbox does not play, and that do not lead to it: with it, nobody else is called.
-fn not_in_sandbox(layers: &Layers) -> Vec<String> {
-    let Some(providers) = layers.table().get("providers").and_then(Value::as_table) else { return Vec::new() };
-    let address = |provider: &Value| {
-        let url = provider.get("base_url")?.as_str()?.parse::<http::Uri>().ok()?;
-        url.authority().map(|authority| authority.as_str().to_owned())
-    };
-    let played = |name: &str| layers.origin(&join(&join("providers", name), "base_url")) == Origin::Sandbox;
-    let own: Vec<_> =
-        providers.iter().filter(|(name, _)| played(name)).filter_map(|(_, provider)| address(provider)).collect();
-    let elsewhere = |provider: &Value| address(provider).is_none_or(|address| !own.contains(&address));
-    providers.iter().filter(|(_, provider)| elsewhere(provider)).map(|(name, _)| name.clone()).collect()
-}
-
-/// The process's environment over `.env`.
+/// The variables of `.env`, overridden by the process's environment.
 fn variables(args: &LoadArgs) -> Result<BTreeMap<String, String>, ConfigErrors> {
     let mut all = BTreeMap::new();
     let path = args.dir.join(".env");
@@ -184,13 +156,13 @@ fn parse(text: &str, from: &str) -> Result<Table, ConfigErrors> {
     })
 }
 
-/// A value as TOML where it is TOML, else as text: `2`, `true`, `["a"]`, `gpt-4o`.
-fn guess(text: &str) -> Value {
+/// A value as TOML if it is valid TOML, else as text: `2`, `true`, `["a"]`, `gpt-4o`.
+fn toml_or_text(text: &str) -> Value {
     let parsed = format!("v = {text}").parse::<Table>().ok();
     parsed.and_then(|mut table| table.remove("v")).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// The keys of a path as TOML writes it.
+/// The keys of a path written as TOML.
 fn keys_of(path: &str) -> Option<Vec<String>> {
     let mut table = format!("{path} = 0").parse::<Table>().ok()?;
     let mut keys = Vec::new();
@@ -205,7 +177,7 @@ fn keys_of(path: &str) -> Option<Vec<String>> {
 }
 
 fn decode(layers: &Layers) -> Result<Config, ConfigErrors> {
-    let unknown = check::unknown_keys(layers.table());
+    let unknown = keys::unknown_keys(layers.table());
     if !unknown.is_empty() {
         return Err(with_origins(layers, unknown));
     }
@@ -213,7 +185,7 @@ fn decode(layers: &Layers) -> Result<Config, ConfigErrors> {
     let mut config = serde_path_to_error::deserialize::<_, Config>(value).map_err(|error| {
         let path = error.path().to_string();
         let told_by_serde = error.into_inner().message().to_owned();
-        let what = hush::without_value(&told_by_serde) + cure(&told_by_serde);
+        let what = redact::without_value(&told_by_serde) + remedy(&told_by_serde);
         with_origins(layers, vec![Problem { path, what }])
     })?;
     let is_default = |alias: &&String| layers.origin(&join("aliases", alias)) == Origin::Default;
@@ -221,93 +193,14 @@ fn decode(layers: &Layers) -> Result<Config, ConfigErrors> {
     Ok(config)
 }
 
-/// What to write instead, where the parser does not say.
-fn cure(what: &str) -> &'static str {
-    let cures = [
+/// What to write instead, where the parser's message does not say.
+fn remedy(what: &str) -> &'static str {
+    let remedies = [
         ("invalid IP address syntax", ": write a network as in 10.0.0.0/8, one address as in 10.0.0.1/32"),
         ("invalid socket address syntax", ": write ADDRESS:PORT as in 127.0.0.1:3100; names are not looked up"),
         ("unit variant, expected string only", ": write it as text, in quotes"),
     ];
-    cures.into_iter().find(|(said, _)| what.contains(said)).map_or("", |(_, cure)| cure)
-}
-
-fn resolve_keys(
-    providers: &mut BTreeMap<String, Provider>,
-    variables: &BTreeMap<String, String>,
-    dir: &Path,
-    files: &mut Vec<Stamped>,
-) -> Result<(), ConfigErrors> {
-    for (name, provider) in providers {
-        let variable = provider.key_env.as_deref();
-        files.extend(provider.key_file.as_ref().map(|file| Stamped::new(dir.join(file))));
-        provider.key =
-            secret(&format!("providers.{name}.key"), variable, provider.key_file.as_deref(), variables, dir)?;
-    }
-    Ok(())
-}
-
-/// The hub's token and cache, as that ecosystem's variables say where the configuration does not.
-fn resolve_hub(hub: &mut Hub, variables: &BTreeMap<String, String>, dir: &Path) -> Result<(), ConfigErrors> {
-    let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
-    hub.token = secret("classifier.hub.token", Some(&hub.token_env), hub.token_file.as_deref(), variables, dir)?;
-    if hub.cache_dir.is_none() {
-        hub.cache_dir = given("HF_HUB_CACHE").map(PathBuf::from).or_else(|| {
-            let home = given("HF_HOME").map(PathBuf::from);
-            home.or_else(|| given("HOME").map(|home| Path::new(home).join(".cache/huggingface")))
-                .map(|it| it.join("hub"))
-        });
-    }
-    if hub.endpoint == Hub::default().endpoint
-        && let Some(endpoint) = given("HF_ENDPOINT")
-    {
-        hub.endpoint = endpoint.trim_end_matches('/').to_owned();
-    }
-    let on = |value: &String| ["1", "true", "yes", "on"].contains(&value.to_ascii_lowercase().as_str());
-    hub.offline |= given("HF_HUB_OFFLINE").is_some_and(on);
-    Ok(())
-}
-
-/// A secret from a file, else from a variable; what no HTTP header could carry is refused.
-fn secret(
-    key: &str,
-    variable: Option<&str>,
-    file: Option<&Path>,
-    variables: &BTreeMap<String, String>,
-    dir: &Path,
-) -> Result<Option<SecretString>, ConfigErrors> {
-    let text = match file {
-        Some(file) => {
-            let path = dir.join(file);
-            let read = std::fs::read_to_string(&path);
-            Some(read.map_err(|error| one(format!("{key}_file: {}: {error}", path.display())))?)
-        }
-        None => variable.and_then(|variable| variables.get(variable)).cloned(),
-    };
-    let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    if text.as_ref().is_some_and(|text| text.parse::<http::HeaderValue>().is_err()) {
-        let source = match (file, variable) {
-            (Some(file), _) => format!("{key}_file: {}", file.display()),
-            (None, variable) => format!("{key}_env: {}", variable.unwrap_or_default()),
-        };
-        return Err(one(format!("{source} holds a line break or another character that no HTTP header can carry")));
-    }
-    Ok(text.map(SecretString::from))
-}
-
-/// The dashboard's password: the file's hash, else the variable's text.
-fn password(
-    admin: &Admin,
-    variables: &BTreeMap<String, String>,
-    dir: &Path,
-) -> Result<Option<Password>, ConfigErrors> {
-    if let Some(file) = &admin.password_file {
-        let path = dir.join(file);
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| one(format!("admin.password_file: {}: {error}", path.display())))?;
-        return Ok(Some(Password::Hash(SecretString::from(text.trim().to_owned()))));
-    }
-    let text = variables.get(&admin.password_env).filter(|text| !text.is_empty());
-    Ok(text.map(|text| Password::Plain(SecretString::from(text.clone()))))
+    remedies.into_iter().find(|(message, _)| what.contains(message)).map_or("", |(_, remedy)| remedy)
 }
 
 fn with_origins(layers: &Layers, problems: Vec<Problem>) -> ConfigErrors {
@@ -315,7 +208,7 @@ fn with_origins(layers: &Layers, problems: Vec<Problem>) -> ConfigErrors {
     ConfigErrors(problems.into_iter().map(line).collect())
 }
 
-/// For settings that a test or an embedding program writes as TOML: the defaults with `text` laid over them.
+/// The defaults with `text` (TOML) merged over them, for tests and embedding programs.
 impl std::str::FromStr for Config {
     type Err = ConfigErrors;
 
@@ -323,9 +216,9 @@ impl std::str::FromStr for Config {
         let mut layers = Layers::default();
         layers.merge(parse(DEFAULTS, "the embedded config/default.toml")?, &Origin::Default);
         layers.merge(parse(text, "the given text")?, &Origin::File("the given text".into()));
-        layers.yield_aliases();
+        layers.drop_shadowed_aliases();
         let config = decode(&layers)?;
-        let problems = check::semantics(&config);
+        let problems = check::problems(&config);
         if problems.is_empty() { Ok(config) } else { Err(with_origins(&layers, problems)) }
     }
 }

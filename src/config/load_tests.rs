@@ -218,7 +218,7 @@ fn a_model_has_a_place_but_once() {
         with_file(&text).map(|_| ()).map_err(|errors| errors.to_string())
     };
     let error = places("").unwrap_err();
-    assert!(error.contains("models.m.deployments: `openai/m` stands there twice"), "{error}");
+    assert!(error.contains("models.m.deployments: `openai/m` is listed twice"), "{error}");
     assert_eq!(places(", upstream = 'other'"), Ok(()));
 }
 

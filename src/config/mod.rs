@@ -4,35 +4,39 @@
 //! reads `config/production.toml`, or the copy embedded in the binary); `--config FILE`; `.env` and the environment
 //! (`POINTSMAN__SECTION__KEY`); flags ([`layers`]). Every value knows which layer set it.
 //!
-//! **Strict.** An unknown key, a value out of range or a reference to nothing refuses to start, and the message names
-//! the key, the layer and the cure ([`check`]).
+//! **Strict.** An unknown key, a value out of range or a reference to nothing stops the start, and the message names
+//! the key, the layer and the remedy ([`keys`], [`check`]).
 //!
-//! **Secrets** are never in here as values: a provider names the environment variable or the file that holds its key,
-//! and [`mod@load`] resolves it into a field that is neither printed nor serialised.
+//! **Secrets** are not values in here: a provider names the environment variable or the file that holds its key, and
+//! [`mod@load`] resolves it into a field that is neither printed nor serialised.
 
 mod access;
 mod admin;
 mod budget;
 mod check;
-mod check_values;
 mod classifier;
 mod dispatch;
 mod dotenv;
 mod errors;
 mod fixed;
-mod hush;
+mod keys;
 mod layers;
 mod learning;
 mod limits;
 mod load;
 mod models;
+mod nearest;
 mod overrides;
 mod providers;
 mod quirks;
 mod range;
+mod redact;
+mod remarks;
 mod routing;
 mod rules;
+mod sandboxed;
 mod search;
+mod secrets;
 mod server;
 mod stamp;
 mod store;
@@ -45,20 +49,21 @@ use serde::{Deserialize, Serialize};
 pub use access::{Access, Auth};
 pub use admin::{Admin, Password};
 pub use budget::Budget;
-pub use check::unknown_likes;
 pub use classifier::{Classifier, Device, Hub, Precision};
 pub use dispatch::{Breaker, Dispatch, RetryBudget};
 pub use errors::ConfigErrors;
 pub use fixed::{keep_fixed, keep_fixed_settings, needs_restart};
-pub(crate) use hush::without_credentials;
 pub use layers::{Origin, Setting};
 pub use learning::{Bandit, Gate, Guard, Learning, LearningMode, PolicyName, RewardMap};
 pub use limits::Limits;
 pub use load::{DEFAULTS, LoadArgs, Loaded, load};
-pub use models::{Capability, Model, Place, Refusal};
+pub use models::{Capability, Deployment, Model, Refusal};
+pub use nearest::did_you_mean;
 pub use overrides::{Configured, ModelOverride, Overrides};
 pub use providers::{Provider, Roots};
 pub use quirks::{MaxTokensField, Quirks};
+pub(crate) use redact::without_credentials;
+pub use remarks::unknown_likes;
 pub use routing::{Objectives, Routing, Sticky, Strategy, Weights};
 pub use rules::{Rule, Trait, When, Within};
 pub use search::Search;
@@ -75,17 +80,17 @@ pub struct Config {
     pub server: Server,
     /// The admin listener.
     pub admin: Admin,
-    /// Who may come in.
+    /// API tokens and client addresses.
     pub access: Access,
-    /// How much they may ask.
+    /// Limits on requests and tokens.
     pub limits: Limits,
     /// Deadlines, retries, breakers.
     pub dispatch: Dispatch,
     /// How `auto` chooses.
     pub routing: Routing,
-    /// How feedback changes that.
+    /// How feedback changes routing.
     pub learning: Learning,
-    /// What it may spend.
+    /// What routing may spend.
     pub budget: Budget,
     /// The embedded model.
     pub classifier: Classifier,
@@ -93,13 +98,13 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// The database.
     pub store: Store,
-    /// Who serves models.
+    /// Providers, by name.
     pub providers: BTreeMap<String, Provider>,
-    /// The models, by the name they have here.
+    /// Models, by the name they have here.
     pub models: BTreeMap<String, Model>,
     /// Other names for models.
     pub aliases: BTreeMap<String, String>,
-    /// Those among them that nobody wrote but the defaults: a model that a server lists comes before them.
+    /// Aliases that come from the defaults alone: a model that a server lists under the same name wins over them.
     #[serde(skip)]
     pub default_aliases: BTreeSet<String>,
     /// Static rules, in order.
@@ -115,13 +120,13 @@ impl Config {
         self.models.contains_key(name) || self.aliases.contains_key(name)
     }
 
-    /// Whether servers are asked for models that nobody configured.
+    /// Whether any server is asked for its models.
     pub fn discovers(&self) -> bool {
         self.providers.values().any(Provider::discovers)
     }
 }
 
-/// So many mebibytes in bytes.
+/// Mebibytes in bytes.
 pub fn mebibytes(count: u64) -> usize {
     count.checked_mul(1 << 20).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX)
 }

@@ -12,64 +12,64 @@ use crate::protocol::Price;
 pub enum Capability {
     /// Call tools.
     Tools,
-    /// See pictures.
+    /// See images.
     Vision,
-    /// Hold its answer to a JSON schema.
+    /// Answer by a JSON schema.
     StructuredOutput,
     /// Think before it answers.
     Reasoning,
 }
 
-/// What a model may refuse although its vendor's dialect can say it. It is left out or said in another way; only a
-/// model that refuses to be made to call tools, or to go on with an answer, is not asked to.
+/// What a model answers with an error although its vendor's dialect can say it. The field is left out or replaced;
+/// only for `forced_tools` and `prefill` another model is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// How to sample: temperature, `top_p`, `top_k`, penalties.
+    /// Sampling fields: temperature, `top_p`, `top_k`, penalties.
     Sampling,
-    /// That it must call a tool.
+    /// Being made to call a tool.
     ForcedTools,
-    /// To go on with an answer that is begun: a conversation that ends with the assistant's text.
+    /// Going on with the beginning of an answer: a conversation that ends with the assistant's text.
     Prefill,
-    /// Not to think.
+    /// Being told not to think.
     NoThinking,
     /// How much to think, in tokens.
     ThinkingBudget,
     /// How much to think, in words.
     ThinkingEffort,
-    /// To think as little as there is a word for (`minimal`).
+    /// The word `minimal` for how much to think.
     MinimalThinking,
-    /// To think where there are tools.
+    /// Thinking where there are tools.
     ThinkingWithTools,
 }
 
-/// A model. Live. The defaults are those of a model nobody described.
+/// A model. Live. The defaults are those of a model without a description.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Model {
     /// Whether it takes part.
     pub enabled: bool,
-    /// The provider that serves it, where there is one; several stand in `deployments`.
+    /// The provider that serves it, if there is only one; several stand in `deployments`.
     pub provider: Option<String>,
-    /// The id that provider knows it by; the model's own name where absent.
+    /// The id that the provider knows it by; absent = the model's own name.
     pub upstream: Option<String>,
-    /// Further places that serve it.
-    pub deployments: Vec<Place>,
+    /// Further deployments that serve it.
+    pub deployments: Vec<Deployment>,
     /// US dollars per million tokens.
     pub price: Price,
     /// Tokens that prompt and answer may have together.
     pub context: u32,
-    /// Most tokens of an answer; where absent nobody knows, and what a client wishes is sent as it is.
+    /// Most tokens of an answer; absent = unknown, and a request's `max_tokens` is sent as it is.
     pub max_output: Option<u32>,
     /// What it can do beyond text.
     pub can: BTreeSet<Capability>,
-    /// What it refuses.
+    /// Request features it refuses.
     pub refuses: BTreeSet<Refusal>,
     /// Its share of `auto` under the strategy `weighted`, relative to the others; 0 = only by name.
     pub weight: f64,
-    /// A model whose record stands in for this one's until it has its own.
+    /// A model whose record stands in until this one has its own.
     pub like: Option<String>,
-    /// How good it is on a scale from 0 to 1, where no model is like it.
+    /// Quality from 0 to 1, for a model without `like`.
     pub score: Option<f64>,
 }
 
@@ -93,29 +93,31 @@ impl Default for Model {
 }
 
 impl Model {
-    /// All places that serve it; `name` is the model's own.
-    pub fn places(&self, name: &str) -> Vec<Place> {
-        let own = self.provider.as_ref().map(|provider| Place {
+    /// All deployments, `provider` included; `name` is the model's own.
+    pub fn all_deployments(&self, name: &str) -> Vec<Deployment> {
+        let own = self.provider.as_ref().map(|provider| Deployment {
             provider: provider.clone(),
             upstream: self.upstream.clone(),
             weight: 1.0,
         });
-        let named =
-            |place: Place| Place { upstream: Some(place.upstream.unwrap_or_else(|| name.to_owned())), ..place };
+        let named = |deployment: Deployment| Deployment {
+            upstream: Some(deployment.upstream.unwrap_or_else(|| name.to_owned())),
+            ..deployment
+        };
         own.into_iter().chain(self.deployments.iter().cloned()).map(named).collect()
     }
 }
 
-/// One place that serves a model.
+/// A deployment: a model's id at a provider.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Place {
+pub struct Deployment {
     /// A key of `[providers]`.
     pub provider: String,
-    /// The id that provider knows the model by; the model's own name where absent.
+    /// The id that the provider knows the model by; absent = the model's own name.
     #[serde(default)]
     pub upstream: Option<String>,
-    /// Its share of the model's traffic, relative to the other places.
+    /// Its share of the model's traffic, relative to the other deployments.
     #[serde(default = "one")]
     pub weight: f64,
 }

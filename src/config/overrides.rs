@@ -1,6 +1,6 @@
-//! What operators changed on the dashboard: laid over the configuration, kept by the store, and not part of any file.
+//! Changes made on the dashboard: applied over the configuration, kept by the store, in no file.
 //!
-//! The newer word holds: where the configuration's own value has changed since, it ends what was set over it.
+//! The newer value wins: an override ends when the configured value below it changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::layers::join;
 use super::{Model, Setting};
 use crate::protocol::Price;
 
-/// What was changed of the models, by name.
+/// All overrides.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Overrides {
@@ -18,7 +18,7 @@ pub struct Overrides {
     pub models: BTreeMap<String, ModelOverride>,
 }
 
-/// What was changed of one model; what is absent is as configured.
+/// The override of one model; absent fields are as configured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModelOverride {
@@ -28,18 +28,18 @@ pub struct ModelOverride {
     /// Its share under the strategy `weighted`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
-    /// What it costs.
+    /// Its price.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
-    /// Deployments that get no further calls.
+    /// Names of deployments that get no further calls.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub drained: BTreeSet<String>,
-    /// What is configured instead, as it was then.
+    /// The configured values at the time of the change.
     #[serde(skip_serializing_if = "Configured::is_empty")]
     pub configured: Configured,
 }
 
-/// What was configured of a model when it was changed, of what was changed; nothing where nobody noted it.
+/// Configured values of a model when they were overridden; empty in records that noted none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Configured {
@@ -49,10 +49,10 @@ pub struct Configured {
     /// Its share under the strategy `weighted`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
-    /// What it cost.
+    /// Its price.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
-    /// What is not noted was not configured: a server listed the model.
+    /// Whether values not noted here were not configured: a server had listed the model.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub discovered: bool,
 }
@@ -64,7 +64,7 @@ impl Configured {
 }
 
 impl ModelOverride {
-    /// Lays it over what is configured.
+    /// Applies it over what is configured.
     pub fn apply(&self, model: &mut Model) {
         model.enabled = self.enabled.unwrap_or(model.enabled);
         model.weight = self.weight.unwrap_or(model.weight);
@@ -78,28 +78,28 @@ impl Overrides {
         self.models.get(model)
     }
 
-    /// What is changed, as settings: keys and values as TOML.
+    /// The overridden values as settings: keys and values as TOML.
     pub fn settings(&self) -> Vec<(String, String)> {
         let mut settings = Vec::new();
         for (name, change) in &self.models {
-            let mut said = |key: &str, value: Option<String>| {
+            let mut add = |key: &str, value: Option<String>| {
                 let path = format!("{}.{key}", join("models", name));
                 settings.extend(value.map(|value| (path, value)));
             };
-            said("enabled", change.enabled.map(|enabled| enabled.to_string()));
-            said("weight", change.weight.map(|weight| format!("{weight:?}")));
+            add("enabled", change.enabled.map(|enabled| enabled.to_string()));
+            add("weight", change.weight.map(|weight| format!("{weight:?}")));
             let price =
                 |of: fn(&Price) -> Option<f64>| change.price.as_ref().and_then(of).map(|usd| format!("{usd:?}"));
-            said("price.input", price(|price| Some(price.input)));
-            said("price.output", price(|price| Some(price.output)));
-            said("price.cache_read", price(|price| price.cache_read));
-            said("price.cache_write", price(|price| price.cache_write));
+            add("price.input", price(|price| Some(price.input)));
+            add("price.output", price(|price| Some(price.output)));
+            add("price.cache_read", price(|price| price.cache_read));
+            add("price.cache_write", price(|price| price.cache_write));
         }
         settings
     }
 
-    /// Changes the override of a model that is configured as `configured`, if it is; one that says nothing is
-    /// forgotten. What is configured is noted of the values that change: the others were set over what was then.
+    /// Changes the override of a model that is configured as `configured` (`None` = a server listed it); an empty
+    /// override is removed. The configured value is noted for each value that changes, and kept for the others.
     pub fn change(&mut self, model: &str, configured: Option<&Model>, change: impl FnOnce(&mut ModelOverride)) {
         let own = self.models.entry(model.to_owned()).or_default();
         let before = own.clone();
@@ -114,8 +114,8 @@ impl Overrides {
         self.forget_empty();
     }
 
-    /// Ends what was set over values that are configured otherwise now, or where none was configured over those that
-    /// `settings` set now; tells the values.
+    /// Ends overrides whose configured value has changed, or, where there was none, is among `settings` now; returns
+    /// their keys.
     pub fn end_outdated(&mut self, models: &BTreeMap<String, Model>, settings: &[Setting]) -> Vec<String> {
         let mut ended = Vec::new();
         for (name, own) in &mut self.models {
@@ -148,7 +148,7 @@ impl Overrides {
     }
 }
 
-/// Notes what is configured of a value, where it changes; whether it does.
+/// Notes the configured value if the override changes; returns whether it does.
 fn note<T: Copy + PartialEq>(
     noted: &mut Option<T>,
     before: Option<T>,

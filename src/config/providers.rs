@@ -1,4 +1,4 @@
-//! Who serves models.
+//! Providers: vendors and servers that serve models.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 use super::Quirks;
 use crate::protocol::Dialect;
 
-/// Which certificate authorities are believed.
+/// Which certificate authorities are trusted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Roots {
     /// Mozilla's list, as built into the binary.
     #[default]
     Bundled,
-    /// The operating system's, for a company's own authority.
+    /// The operating system's list, for a company's own authority.
     System,
 }
 
-/// A vendor or a server of one's own. Live.
+/// A vendor or an own server. Live.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Provider {
@@ -28,17 +28,18 @@ pub struct Provider {
     pub enabled: bool,
     /// The wire format it speaks.
     pub dialect: Dialect,
-    /// Where: up to and without `/chat/completions` (OpenAI), `/v1/messages` (Anthropic), `/api/chat` (Ollama).
+    /// The base URL: up to and without `/chat/completions` (OpenAI), `/v1/messages` (Anthropic), `/api/chat`
+    /// (Ollama).
     pub base_url: String,
-    /// Environment variable that holds its key; absent = it wants none.
+    /// Environment variable that holds its key; absent = it needs none.
     pub key_env: Option<String>,
-    /// File that holds its key.
+    /// File that holds its key; wins over the variable.
     pub key_file: Option<PathBuf>,
     /// Headers sent with every call.
     pub headers: BTreeMap<String, String>,
-    /// Which certificate authorities are believed.
+    /// Which certificate authorities are trusted.
     pub roots: Roots,
-    /// Whether its models are asked for and added (Ollama's list call, OpenAI's `/models`).
+    /// Whether its list of models is read, and the models added (Ollama's list call, OpenAI's `/models`).
     pub discover: bool,
     /// How it differs from its dialect.
     pub quirks: Quirks,
@@ -65,12 +66,12 @@ impl Default for Provider {
 }
 
 impl Provider {
-    /// Whether it asks for a key.
+    /// Whether it needs a key.
     pub fn wants_key(&self) -> bool {
         self.key_env.is_some() || self.key_file.is_some()
     }
 
-    /// Whether it is asked for its models.
+    /// Whether its list of models is read.
     pub fn discovers(&self) -> bool {
         self.enabled && self.discover
     }

@@ -24,7 +24,7 @@ impl MaxTokensField {
         }
     }
 
-    /// The one it is not.
+    /// The other of the two names.
     pub fn other(self) -> Self {
         match self {
             Self::MaxCompletionTokens => Self::MaxTokens,
@@ -37,34 +37,34 @@ impl MaxTokensField {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quirks {
-    /// The field that bounds an answer's length, where it knows one name only. Unsaid, a request that passes keeps
-    /// the name that the client chose, and one that is translated gets OpenAI's newer one.
+    /// The field that bounds an answer's length, if the provider knows one name only. Absent: a request that passes
+    /// through keeps the client's name for it, and a translated one gets OpenAI's newer name.
     pub max_tokens_field: Option<MaxTokensField>,
-    /// Whether it says its reasoning in `reasoning_content` and wants it back in tool loops (DeepSeek).
+    /// Whether it gives its reasoning in `reasoning_content` and wants it back in tool loops (DeepSeek).
     pub reasoning_content: bool,
-    /// Whether it knows the role `developer`; else that turn goes as `system`.
+    /// Whether it knows the role `developer`; else such a turn is sent as `system`.
     pub developer_role: bool,
     /// Whether it knows `stream_options.include_usage`.
     pub stream_usage: bool,
-    /// Whether it knows `response_format` with a JSON schema; else the schema is said in words, and any
-    /// JSON object is asked for.
+    /// Whether it knows `response_format` with a JSON schema; else the schema is put into words, and any JSON object
+    /// is asked for.
     pub json_schema: bool,
     /// Whether it knows `parallel_tool_calls`.
     pub parallel_tool_calls: bool,
     /// Whether it knows `reasoning_effort`.
     pub reasoning_effort: bool,
-    /// Whether it is told by the field `thinking` not to think (DeepSeek).
+    /// Whether the field `thinking` tells it not to think (DeepSeek).
     pub thinking: bool,
     /// Whether it takes files (PDF) inside a request.
     pub files: bool,
-    /// Whether it goes on with a text of the assistant's that stands last; OpenAI itself answers anew.
+    /// Whether it continues an assistant's text at the end of the conversation; OpenAI itself answers anew.
     pub prefill: bool,
-    /// Letters that the id of a tool call may have (OpenAI: 40). Unsaid, ids pass as they are.
+    /// Most characters of a tool call's id (OpenAI: 40). Absent: ids pass as they are.
     pub longest_call_id: Option<usize>,
-    /// Top-level fields that it refuses, to be left out.
+    /// Top-level fields that it refuses; they are left out.
     pub leave_out: BTreeSet<String>,
-    /// Top-level fields and kinds of parts that it refuses and that ask for another answer: it is not asked then. Of
-    /// `tools` and `tool_choice` that is what only OpenAI knows.
+    /// Top-level fields and kinds of parts that it refuses and that change the answer: requests with them go elsewhere. Of
+    /// `tools` and `tool_choice` this means what only OpenAI knows.
     pub cannot: BTreeSet<String>,
 }
 

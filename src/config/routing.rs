@@ -21,17 +21,17 @@ pub enum Strategy {
 pub struct Routing {
     /// What chooses among the candidates.
     pub strategy: Strategy,
-    /// What is optimised where a request says nothing.
+    /// The objective where neither request nor rule names one.
     pub objective: Objective,
     /// What the named objectives mean in numbers.
     pub objectives: Objectives,
     /// Most models tried for one request.
     pub max_candidates: usize,
-    /// Whether the learned policy may try out; a rule or a request may switch it off for itself.
+    /// Whether the learned policy may explore; a rule or a request may switch it off for itself.
     pub explore: bool,
     /// When a conversation stays on its model.
     pub sticky: Sticky,
-    /// Begins the row of draws, so that a run can be repeated; absent = nobody can foresee them. Fixed at start.
+    /// Seed of the random draws, to repeat a run; absent = unpredictable. Fixed at start.
     pub seed: Option<u64>,
 }
 
@@ -49,7 +49,8 @@ impl Default for Routing {
     }
 }
 
-/// What a dollar and a second are worth in points of quality, 1 being the way from a useless to a perfect answer.
+/// What a dollar and a second are worth in points of quality; 1 is the difference between a useless and a perfect
+/// answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Weights {
@@ -83,7 +84,7 @@ impl Default for Objectives {
 }
 
 impl Objectives {
-    /// An objective in numbers; weights that cannot be reckoned with are brought within bounds.
+    /// The weights of an objective; NaN counts as 0, others are clamped to 0..=`Objective::HEAVIEST`.
     pub fn weights(&self, objective: Objective) -> Weights {
         match objective {
             Objective::Named(NamedObjective::Quality) => self.quality,
@@ -91,7 +92,8 @@ impl Objectives {
             Objective::Named(NamedObjective::Cost) => self.cost,
             Objective::Named(NamedObjective::Speed) => self.speed,
             Objective::Weights { cost_per_usd, latency_per_s } => {
-                let sound = |weight: f64| if weight.is_nan() { 0.0 } else { weight.clamp(0.0, Objective::HEAVIEST) };
+                let sound =
+                    |weight: f64| if weight.is_nan() { 0.0 } else { weight.clamp(0.0, Objective::MAX_WEIGHT) };
                 Weights { cost_per_usd: sound(cost_per_usd), latency_per_s: sound(latency_per_s) }
             }
         }
@@ -104,9 +106,10 @@ impl Objectives {
 pub struct Sticky {
     /// Whether conversations stay at all.
     pub enabled: bool,
-    /// A conversation that was silent for so long has lost its vendor's prompt cache and is free again.
+    /// Minutes of silence after which the vendor's prompt cache is taken to be gone, and the conversation is free
+    /// again.
     pub minutes: u64,
-    /// Utility that another model must promise beyond what staying does, its prompt cache counted.
+    /// Utility that another model must gain beyond staying, prompt cache included.
     pub margin: f64,
     /// Conversations remembered; the longest silent are forgotten first.
     pub conversations: usize,

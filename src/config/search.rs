@@ -1,9 +1,9 @@
-//! What a rule looks for in a text, made ready to be found: its words and its patterns.
+//! A rule's search for words and patterns in a text.
 //!
-//! A list of words may be long (the customers of a house), a text, too (all that a coding assistant has read), and
-//! the worker that looks serves nobody else meanwhile. So words are not made a pattern, which can take minutes where
-//! both are long: an automaton finds all of them in one walk over the text, and each that it finds is then looked at,
-//! whether it stands there as a whole.
+//! Lists of words may be long (a company's customers), and so may texts (all that a coding assistant has read), and
+//! the worker that searches does nothing else meanwhile. So words are not turned into a pattern, which can take
+//! minutes if both are long: an automaton finds all of them in one pass over the text, and each find is then tested
+//! for being a whole word.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -12,20 +12,20 @@ use regex::Regex;
 
 use super::When;
 
-/// What a rule looks for.
+/// A compiled search.
 #[derive(Debug)]
 pub struct Search {
-    /// Its words, [`caseless`].
+    /// The words, in [`caseless`] form.
     words: AhoCorasick,
     patterns: Vec<Regex>,
 }
 
 impl Search {
-    /// What `when` looks for.
+    /// Compiles the keywords and patterns of `when`.
     ///
     /// # Errors
     ///
-    /// Every key that says what cannot be looked for, and why that cannot.
+    /// Each key with an invalid entry, and what is wrong with it.
     pub fn new(when: &When) -> Result<Self, Vec<(&'static str, String)>> {
         let mut faults = Vec::new();
         let words = words(&when.keywords).map_err(|fault| faults.push(("keywords", fault))).ok();
@@ -34,13 +34,13 @@ impl Search {
         words.filter(|_| faults.is_empty()).map(|words| Self { words, patterns }).ok_or(faults)
     }
 
-    /// Whether one of the words stands in `text`, whole and in any case.
+    /// Whether one of the words is in `text`, whole and in any case.
     pub fn finds_word(&self, text: &str) -> bool {
         let text = caseless(text);
         self.words.find_overlapping_iter(&text).any(|found| is_whole(&text, found.range()))
     }
 
-    /// Whether one of the patterns is found in `text`.
+    /// Whether one of the patterns matches in `text`.
     pub fn finds_pattern(&self, text: &str) -> bool {
         self.patterns.iter().any(|pattern| pattern.is_match(text))
     }
@@ -49,7 +49,7 @@ impl Search {
 fn words(keywords: &[String]) -> Result<AhoCorasick, String> {
     let words: Vec<String> = keywords.iter().map(|word| caseless(word.trim())).collect();
     if words.iter().any(String::is_empty) {
-        return Err("an empty word stands in every text".into());
+        return Err("an empty word is in every text".into());
     }
     AhoCorasick::new(words).map_err(|error| error.to_string())
 }
@@ -61,46 +61,47 @@ fn pattern(written: &str) -> Result<Regex, String> {
     })
 }
 
-/// A text with each letter in the form that it shares with its other cases.
+/// The text with each letter folded to one form for all cases.
 fn caseless(text: &str) -> String {
     if text.is_ascii() { text.to_ascii_lowercase() } else { text.chars().map(folded).collect() }
 }
 
-/// A letter in that form. One that is several in another case (`ß` would be `SS`) stays what it is.
+/// The letter's form for all cases. A letter that becomes several in another case (`ß`: `SS`) stays as it is.
 fn folded(letter: char) -> char {
     fn single(mut letters: impl ExactSizeIterator<Item = char>) -> Option<char> {
         letters.next().filter(|_| letters.len() == 0)
     }
-    // `ı` is a letter of its own, though its upper case is that of `i`.
+    // `ı` is a letter of its own, although its upper case is that of `i`.
     if letter.is_ascii() || letter == 'ı' {
         return letter.to_ascii_lowercase();
     }
-    // The way over the upper case brings together what has several lower ones: `ſ` and `s`, `ς` and `σ`.
+    // By way of the upper case, letters with several lower cases become one: `ſ` and `s`, `ς` and `σ`.
     let upper = single(letter.to_uppercase()).unwrap_or(letter);
     single(upper.to_lowercase()).unwrap_or(upper)
 }
 
-/// Whether what was found at `place` is a word there, and no piece of one. Scripts without spaces know no words, so
-/// of them all counts; and a word that ends in a mark (`C++`) ends there whatever follows. Names hold words, too: one
-/// of letters also ends at a digit, and every one at `_`. Where a letter of another script touches it, it ends, too: in
-/// Korean particles always do, in Japanese and Chinese nothing parts words.
-fn is_whole(text: &str, place: Range<usize>) -> bool {
+/// Whether the find at `range` is a whole word. In scripts without spaces every find counts, and a word that ends in
+/// a mark (`C++`) ends there whatever follows. Words inside names count: a word also ends at `_`, and one of letters
+/// at a digit. A word also ends at a letter of another script: Korean particles follow without a space, as does
+/// everything in Japanese and Chinese.
+fn is_whole(text: &str, range: Range<usize>) -> bool {
     let ends = |own: Option<char>, beside: Option<char>| match (own, beside) {
         (Some(own), Some(beside)) if own.is_ascii_alphanumeric() => {
             !(is_letter(beside) || own.is_ascii_digit() && beside.is_ascii_digit())
         }
         _ => true,
     };
-    let (before, word, after) = (&text[..place.start], &text[place.clone()], &text[place.end..]);
+    let (before, word, after) = (&text[..range.start], &text[range.clone()], &text[range.end..]);
     !word.is_ascii()
         || (ends(word.chars().next(), before.chars().next_back())
             && ends(word.chars().next_back(), after.chars().next()))
 }
 
-/// A letter that a word of ASCII may go on with: a Latin one, or an accent that stands behind its letter.
+/// Whether a word in ASCII would continue with this character: a Latin letter, or an accent that combines with the
+/// letter before it.
 fn is_letter(beside: char) -> bool {
     const ACCENTS: RangeInclusive<char> = '\u{300}'..='\u{36f}';
-    // Greek is the first of the others; behind them are Latin's further blocks, its ligatures and its full width.
+    // Greek is the first of the other scripts; beyond lie Latin's further blocks, ligatures and full-width forms.
     const LATIN: [RangeInclusive<char>; 7] = [
         '\0'..='\u{36f}',
         '\u{1d00}'..='\u{1eff}',

@@ -1,10 +1,10 @@
-//! How a file is seen to have changed.
+//! Detects changes of files.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// How a file looks from outside; `None` = it is not there.
+/// A file's metadata; `None` = there is no such file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp(Option<Look>);
 
@@ -12,12 +12,14 @@ pub struct Stamp(Option<Look>);
 struct Look {
     written: SystemTime,
     length: u64,
-    /// Which file it is, and when it last became what it is: builds that can be repeated give all their files one time.
+    /// Device, inode and time of the last change of status: reproducible builds give all their files one modification
+    /// time.
     identity: [i64; 4],
 }
 
 impl Stamp {
-    /// A file as it is now. To be taken before the file is read: what is written while it is read is then seen later.
+    /// The file as it is now. To be taken before the file is read, so that a change while it is read is noticed
+    /// later.
     pub fn of(file: &Path) -> Self {
         let meta = std::fs::metadata(file).ok();
         Self(meta.and_then(|meta| {
@@ -25,7 +27,7 @@ impl Stamp {
         }))
     }
 
-    /// Whether a file that held something holds nothing now.
+    /// Whether the file is empty now and was not before.
     pub fn lost_all_since(&self, before: &Self) -> bool {
         let length = |stamp: &Self| stamp.0.map(|look| look.length);
         length(self) == Some(0) && length(before).is_some_and(|length| length > 0)
@@ -43,17 +45,17 @@ fn identity(_: &Metadata) -> [i64; 4] {
     [0; 4]
 }
 
-/// A file, and how it was before it was read.
+/// A file, and its stamp from before it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamped {
-    /// The file.
+    /// The file's path.
     pub path: PathBuf,
-    /// How it was.
+    /// The stamp.
     pub stamp: Stamp,
 }
 
 impl Stamped {
-    /// A file that is read next.
+    /// A file about to be read.
     pub fn new(path: PathBuf) -> Self {
         let stamp = Stamp::of(&path);
         Self { path, stamp }

@@ -2,23 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The store. Fixed at start, but for retention.
+/// The store. Fixed at start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
-    /// Whether the last user turn of each request is kept. Off: features are kept, and they are enough for
-    /// the policy's retunes; a new head (`pointsman train --log`) needs the prompts.
+    /// Whether the last user turn of each request is kept. Features are kept in any case, enough for the policy's
+    /// retunes; a new head (`pointsman train --log`) needs the prompts.
     pub prompts: bool,
-    /// Records that may wait for the disk; when it is full, further ones are dropped and counted, and answers go on.
+    /// Records that may wait for the disk; further ones are dropped and counted, and answers go on.
     pub queue: usize,
-    /// Decisions with all that came of them, and the audit's acts, are deleted after so many days; 0 = never.
+    /// Days after which decisions with all that belongs to them, and audit entries, are deleted; 0 = never.
     pub max_age_days: u32,
-    /// The log's records, packed, may take so many MiB, oldest deleted first; 0 = no limit. The file takes up to
+    /// MiB that packed records of the decision log may take, oldest deleted first; 0 = no limit. The file takes up to
     /// twice as much.
     pub max_mb: u64,
     /// Memory for the database's page cache, MiB.
     pub cache_mb: u64,
-    /// How often retention is looked after, in seconds.
+    /// Seconds between runs of retention.
     pub retention_interval_s: u64,
     /// Policy snapshots kept besides the live and pinned ones.
     pub keep_snapshots: usize,

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a log line looks.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text, for people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -17,11 +17,12 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
-    /// How a log line looks.
+    /// The format of log lines.
     pub log_format: LogFormat,
     /// What is logged: a level, or `target=level` pairs (`info,pointsman::dispatch=debug`).
     pub log: String,
-    /// Where spans go by OTLP over HTTP (`http://localhost:4318`, with or without `/v1/traces`); absent = nowhere.
+    /// Where spans are sent by OTLP over HTTP (`http://localhost:4318`, with or without `/v1/traces`); absent =
+    /// nowhere.
     pub otlp_endpoint: Option<String>,
     /// The service's name in traces.
     pub service_name: String,

@@ -1,10 +1,10 @@
 //! One upstream call, from sending the request to a whole answer, or to the first piece of a streamed one.
 //!
-//! **Who lives.** A model that thinks says nothing for minutes. Some vendors send signs of life meanwhile
-//! (`message_start`, pings, comments), some the head of the answer only, some not even that. So a stream that said
-//! anything is given the time between two pieces again and again, one of a model that can reason its own patience
-//! before that; and a stream that lives without content is handed over after [`Deadlines::sign_of_life`], so that the
-//! client is not left without headers.
+//! **Signs of life.** A model that thinks may send no content for minutes. Some vendors send something meanwhile
+//! (`message_start`, pings, comments), some only the answer's headers, some not even these. So a stream that has sent
+//! anything gets [`Deadlines::idle`] for each further piece; before that a model that can reason gets a time of its
+//! own; and a stream without content is handed over after [`Deadlines::sign_of_life`], so that the client is not left
+//! without headers.
 
 use std::time::Duration;
 
@@ -12,34 +12,34 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::blame::attributed_to;
 use super::job::Job;
 use super::outcome::Report;
+use super::vendor_error::attributed_to;
 use crate::codec::{self, Encoded, ForcedCall, StreamDecoder, Target};
 use crate::config::{self, Capability, Refusal};
 use crate::protocol::{
-    ApiError, ChatRequest, ChatResponse, Dialect, Effort, ErrorKind, Part, Price, StreamEvent, ToolCallDelta, Usage,
+    ApiError, ChatRequest, ChatResponse, Dialect, ErrorKind, Part, Reasoning, StreamEvent, ToolCallDelta, Usage,
 };
 use crate::upstream::{Answer, Call, CallError, Client, Deployment, Endpoint, Model};
 
-/// An error message from an upstream is read up to here.
-const ERROR_LIMIT: usize = 256 << 10;
+/// Longest error body read from an upstream.
+const MAX_ERROR_BYTES: usize = 256 << 10;
 
-/// And waited for so long.
-const SAYING_WHY: Duration = Duration::from_secs(10);
+/// How long to wait for an error's body.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Pieces of a stream that are held back before the first content come to no more than this.
-const HELD_LIMIT: usize = 4 << 20;
+/// Most bytes of a stream held back before its first content.
+const MAX_HELD_BYTES: usize = 4 << 20;
 
 /// A call that failed.
 pub(super) struct Failed {
     /// Why, with the deployment named.
     pub(super) error: ApiError,
-    /// Whether time ran out on work that the vendor had begun: the same place would take as long again, and be paid
-    /// again.
+    /// Whether time ran out on work that the vendor had begun: the same deployment would take as long again, and charge
+    /// for it again.
     pub(super) too_slow: bool,
-    /// Whether the model answered, but not by the call that it had to make: its place is well, and would be told the
-    /// same again.
+    /// Whether the model answered, but without the tool call that it had to make: the deployment is healthy, and would
+    /// answer the same again.
     pub(super) no_call: bool,
 }
 
@@ -49,17 +49,17 @@ impl From<ApiError> for Failed {
     }
 }
 
-/// What a good call gives.
+/// The result of a good call.
 pub(super) enum Attempted {
     /// A whole answer.
     Whole(Box<Whole>),
-    /// A stream that has begun.
+    /// A stream that has begun, or shows signs of life.
     Stream(Box<Opened>),
 }
 
 impl Attempted {
-    /// Whether the answer is here, or has begun; else it only lives.
-    pub(super) fn speaks(&self) -> bool {
+    /// Whether there is an answer, or the beginning of one; else the stream has only shown signs of life.
+    pub(super) fn has_begun(&self) -> bool {
         match self {
             Self::Whole(_) => true,
             Self::Stream(opened) => opened.due.is_none(),
@@ -69,7 +69,7 @@ impl Attempted {
 
 /// A whole answer.
 pub(super) struct Whole {
-    /// What it says.
+    /// The answer.
     pub(super) response: ChatResponse,
     /// Its bytes, where client and upstream speak the same dialect.
     pub(super) raw: Option<Bytes>,
@@ -77,17 +77,17 @@ pub(super) struct Whole {
     pub(super) dropped: Vec<String>,
 }
 
-/// A stream whose first piece of content (or whose end) is here, or that has shown for a while that it lives.
+/// A stream whose first piece of content (or whose end) is here, or that has shown signs of life for a while.
 pub(super) struct Opened {
-    /// The rest, where there is one.
+    /// The rest of the answer; `None` = it is all here.
     pub(super) answer: Option<Answer>,
-    /// Reads it.
+    /// Decodes the rest.
     pub(super) decoder: StreamDecoder,
-    /// When its next piece must be here, where it has no content yet.
+    /// When the next piece must be here, if there is no content yet.
     pub(super) due: Option<Instant>,
-    /// What was read.
+    /// What was read so far.
     pub(super) events: Vec<StreamEvent>,
-    /// The same as bytes, where they pass through.
+    /// The same as bytes, where bytes pass through.
     pub(super) raw: Option<Vec<Bytes>>,
     /// Request fields that could not be carried over.
     pub(super) dropped: Vec<String>,
@@ -96,38 +96,38 @@ pub(super) struct Opened {
 /// Deadlines of one call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadlines {
-    /// The whole answer must be here, or of a stream that has no content yet the next piece, if that is longer than
-    /// between two others.
+    /// When a whole answer must be here; of a stream without content yet, the earliest time at which a missing piece
+    /// ends it.
     pub(super) first: Instant,
-    /// The key of the configuration that sets it.
+    /// The key of the configuration that sets `first`.
     set_by: &'static str,
-    /// Whether a vendor that works on it may say nothing before that.
-    pub(super) silent: bool,
-    /// Between two pieces.
+    /// Whether a vendor at work may send nothing before `first`.
+    pub(super) may_be_silent: bool,
+    /// Longest time between two pieces.
     pub(super) idle: Duration,
-    /// The client hears something at least so often, once there is anything to hear.
+    /// Longest silence towards the client, once its answer is handed over.
     pub(super) sign_of_life: Duration,
-    /// Everything must be here.
+    /// When everything must be here.
     pub(super) total: Instant,
     /// Largest answer, bytes: a whole one, or what has to be kept of a stream.
     pub(super) limit: usize,
 }
 
 impl Deadlines {
-    /// Of a call that begins now, of a walk that has until `total`; `stream` = its answer comes in pieces, `thinks` =
-    /// its model may think before it says anything.
+    /// Deadlines of a call that begins now, for a request that has until `total`; `stream` = its answer comes in
+    /// pieces, `thinks` = its model may think before it sends anything.
     pub(super) fn new(settings: &config::Dispatch, stream: bool, thinks: bool, total: Instant) -> Self {
         let first_byte = (settings.first_byte_timeout_ms, "dispatch.first_byte_timeout_ms");
-        let (patience, set_by) = match (stream, thinks) {
+        let (timeout_ms, set_by) = match (stream, thinks) {
             (true, false) => first_byte,
             (true, true) => first_byte.max((settings.thinking_timeout_ms, "dispatch.thinking_timeout_ms")),
             (false, _) => (settings.whole_answer_timeout_ms, "dispatch.whole_answer_timeout_ms"),
         };
-        let first = Instant::now() + Duration::from_millis(patience);
+        let first = Instant::now() + Duration::from_millis(timeout_ms);
         Self {
             first: first.min(total),
             set_by: if first < total { set_by } else { "dispatch.total_timeout_ms" },
-            silent: !stream || thinks,
+            may_be_silent: !stream || thinks,
             idle: Duration::from_millis(settings.idle_timeout_ms),
             sign_of_life: Duration::from_millis(settings.sign_of_life_ms),
             total,
@@ -135,16 +135,16 @@ impl Deadlines {
         }
     }
 
-    /// Of a stream that is handed over now: the walk is over, it has its own time. `due` = it has no content yet, and
-    /// its next piece has until then.
+    /// Deadlines of a stream that is handed over now: failover is over, and the stream has its own time. `due` = it has
+    /// no content yet, and its next piece has until then.
     pub(super) fn of_stream(settings: &config::Dispatch, due: Option<Instant>) -> Self {
         let now = Instant::now();
         let total = now + Duration::from_millis(settings.stream_timeout_ms);
         Self { first: due.unwrap_or(now), ..Self::new(settings, true, false, total) }
     }
 
-    /// What went wrong before the vendor said anything; of too long a wait with the key that says how long it may be.
-    fn told(&self, error: CallError) -> ApiError {
+    /// An error from before the vendor sent anything; a timeout names the key of the configuration that sets it.
+    fn describe(&self, error: CallError) -> ApiError {
         let late = matches!(error, CallError::Timeout);
         let mut error = ApiError::from(error);
         if late {
@@ -154,216 +154,244 @@ impl Deadlines {
     }
 
     /// Content is here: from now on only the time between two pieces counts.
-    pub(super) fn begun(&mut self) {
+    pub(super) fn content_began(&mut self) {
         self.first = Instant::now();
     }
 
-    /// When the next piece of a stream that lives must be here.
-    pub(super) fn next(&self) -> Instant {
+    /// When the next piece of a stream must be here.
+    pub(super) fn next_piece(&self) -> Instant {
         self.first.max((Instant::now() + self.idle).min(self.total))
     }
 
-    /// When a stream that lives from now on is handed over, content or not.
+    /// When a stream whose first sign of life comes now is handed over, content or not.
     fn hand_over(&self) -> Instant {
         (Instant::now() + self.sign_of_life).min(self.total)
     }
 }
 
-/// Makes one call. What its vendor will charge for, come what may, is at risk in the report meanwhile.
-///
-/// # Errors
-///
-/// Whatever went wrong before the first piece of content, with the deployment named.
-pub(super) async fn attempt(
-    client: &Client,
-    model: &Model,
-    place: &Deployment,
-    job: &Job,
-    deadlines: Deadlines,
-    report: &mut Report,
-) -> Result<Attempted, Failed> {
-    let dialect = place.provider.dialect;
-    let target = Target {
-        dialect,
-        quirks: &place.provider.quirks,
-        model: &place.upstream,
-        max_output_tokens: model.settings.max_output,
-        reasoning: reasons(model),
-        context: Some(model.settings.context),
-        prompt_tokens: job.prompt_tokens,
-        refuses: &model.settings.refuses,
-    };
-    let passes = dialect == job.dialect;
-    let Encoded { body, dropped } = if passes {
-        codec::pass_request(&target, &job.request, &job.body)?
-    } else {
-        codec::encode_request(&target, &job.request)?
-    };
-    let forced = ForcedCall::of(dialect, &job.request);
-    let headers = if passes { job.headers.clone() } else { HeaderMap::new() };
-    let call = Call { endpoint: Endpoint::Chat, body: Some(body), headers };
-    let price = &model.settings.price;
-    let prompt = Usage { input_tokens: u64::from(job.prompt_tokens), ..Usage::default() };
-    if deadlines.silent {
-        report.risk(prompt, price);
-    }
-    let answer = match client.send(&place.provider, call, deadlines.first).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            let too_slow = deadlines.silent && matches!(error, CallError::Timeout);
-            if !too_slow {
-                report.spare();
-            }
-            let error = deadlines.told(error);
-            let message = format!("{}: {}", place.name, error.message);
-            return Err(Failed { too_slow, ..ApiError { message, ..error }.into() });
-        }
-    };
-    if !answer.is_success() {
-        report.spare();
-        return Err(refusal(answer, dialect, place, deadlines).await.into());
-    }
-    report.risk(prompt, price);
-    // From here on the vendor is at work.
-    let failed = |error: ApiError| {
-        let too_slow = error.kind == ErrorKind::Timeout;
-        Failed { too_slow, ..attributed_to(error, &place.name, place.provider.secrets()).into() }
-    };
-    if let Some(coding) = answer.header("content-encoding").filter(|coding| !coding.eq_ignore_ascii_case("identity"))
-    {
-        let message = format!("its answer is coded ({coding}), although none was asked for");
-        return Err(failed(ApiError::new(ErrorKind::Upstream, message)));
-    }
-    // Some servers answer a stream request with a whole answer.
-    let streams = job.request.stream && answer.media_type() != "application/json";
-    if streams {
-        let decoder = StreamDecoder::new(dialect).asked_at(job.at_ms).forced(forced);
-        let decoder = if passes { decoder.beside() } else { decoder };
-        let opened = open(answer, decoder, passes, deadlines, price, report).await;
-        let opened = opened.map_err(|(error, no_call)| Failed { no_call, ..failed(error) })?;
-        return Ok(Attempted::Stream(Box::new(Opened { dropped, ..opened })));
-    }
-    let deadline = if job.request.stream { deadlines.next() } else { deadlines.first };
-    let raw = answer.whole(deadlines.limit, deadline).await;
-    let raw = raw.map_err(|error| failed(if job.request.stream { error.into() } else { deadlines.told(error) }))?;
-    let read = codec::decode_response(dialect, &raw).or_else(|error| {
-        // Where it passes through the client may know better.
-        let known = if passes && !job.request.stream { codec::unread(dialect, &raw) } else { None };
-        known.ok_or(error)
-    });
-    let mut response = read.map_err(|error| {
-        // A refusal told with status 200 has begun nothing.
-        let said = serde_json::from_slice::<serde_json::Value>(&raw);
-        if said.is_ok_and(|said| said.get("error").is_some_and(|error| !error.is_null())) {
-            report.spare();
-        }
-        failed(error)
-    })?;
-    if let Some(call) = forced {
-        call.read(&mut response).map_err(|error| Failed { no_call: true, ..failed(error) })?;
-    }
-    codec::name_calls(&mut response, job.at_ms);
-    if job.request.stream {
-        let opened = Opened {
-            answer: None,
-            decoder: StreamDecoder::new(dialect),
-            due: None,
-            events: played(response),
-            raw: None,
-            dropped,
-        };
-        return Ok(Attempted::Stream(Box::new(opened)));
-    }
-    Ok(Attempted::Whole(Box::new(Whole { response, raw: passes.then_some(raw), dropped })))
+/// One call of a deployment.
+pub(super) struct Attempt<'a> {
+    pub(super) model: &'a Model,
+    pub(super) deployment: &'a Deployment,
+    pub(super) job: &'a Job,
+    pub(super) deadlines: Deadlines,
 }
 
-/// Whether a model can think before it says anything.
-fn reasons(model: &Model) -> bool {
+impl Attempt<'_> {
+    /// Makes the call. Meanwhile the report knows what its vendor charges for even if it fails.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong before the first piece of content, with the deployment named.
+    pub(super) async fn run(self, client: &Client, report: &mut Report) -> Result<Attempted, Failed> {
+        let (call, dropped) = self.encode()?;
+        let answer = self.send(client, call, report).await?;
+        let stream = self.job.request.stream;
+        // Some servers answer a stream request with a whole answer.
+        if stream && answer.media_type() != "application/json" {
+            let opened = self.open(answer, report).await?;
+            return Ok(Attempted::Stream(Box::new(Opened { dropped, ..opened })));
+        }
+        let (response, raw) = self.read_whole(answer, report).await?;
+        if stream {
+            let opened = Opened {
+                answer: None,
+                decoder: StreamDecoder::new(self.dialect()),
+                due: None,
+                events: as_events(response),
+                raw: None,
+                dropped,
+            };
+            return Ok(Attempted::Stream(Box::new(opened)));
+        }
+        Ok(Attempted::Whole(Box::new(Whole { response, raw: self.passes().then_some(raw), dropped })))
+    }
+
+    /// The dialect that the deployment speaks.
+    fn dialect(&self) -> Dialect {
+        self.deployment.provider.dialect
+    }
+
+    /// Whether bytes pass through, since client and deployment speak the same dialect.
+    fn passes(&self) -> bool {
+        self.dialect() == self.job.dialect
+    }
+
+    /// An error from when the vendor was at work.
+    fn failed(&self, error: ApiError) -> Failed {
+        let too_slow = error.kind == ErrorKind::Timeout;
+        let provider = &self.deployment.provider;
+        Failed { too_slow, ..attributed_to(error, &self.deployment.name, provider.secrets()).into() }
+    }
+
+    /// The call, and request fields that could not be carried over.
+    fn encode(&self) -> Result<(Call, Vec<String>), Failed> {
+        let settings = &self.model.settings;
+        let target = Target {
+            dialect: self.dialect(),
+            quirks: &self.deployment.provider.quirks,
+            model: &self.deployment.upstream,
+            max_output_tokens: settings.max_output,
+            reasoning: can_reason(self.model),
+            context: Some(settings.context),
+            prompt_tokens: self.job.prompt_tokens,
+            refuses: &settings.refuses,
+        };
+        let Encoded { body, dropped } = if self.passes() {
+            codec::pass_request(&target, &self.job.request, &self.job.body)?
+        } else {
+            codec::encode_request(&target, &self.job.request)?
+        };
+        let headers = if self.passes() { self.job.headers.clone() } else { HeaderMap::new() };
+        Ok((Call { endpoint: Endpoint::Chat, body: Some(body), headers }, dropped))
+    }
+
+    /// Sends the call; gives an answer with a good status, which the vendor charges for.
+    async fn send(&self, client: &Client, call: Call, report: &mut Report) -> Result<Answer, Failed> {
+        let Self { model, deployment, deadlines, .. } = self;
+        let price = &model.settings.price;
+        let prompt = Usage { input_tokens: u64::from(self.job.prompt_tokens), ..Usage::default() };
+        if deadlines.may_be_silent {
+            report.charge_if_lost(prompt, price);
+        }
+        let answer = match client.send(&deployment.provider, call, deadlines.first).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let too_slow = deadlines.may_be_silent && matches!(error, CallError::Timeout);
+                if !too_slow {
+                    report.clear_charge();
+                }
+                let error = deadlines.describe(error);
+                let message = format!("{}: {}", deployment.name, error.message);
+                return Err(Failed { too_slow, ..ApiError { message, ..error }.into() });
+            }
+        };
+        if !answer.is_success() {
+            report.clear_charge();
+            return Err(self.read_error(answer).await.into());
+        }
+        report.charge_if_lost(prompt, price);
+        let coding = answer.header("content-encoding").filter(|coding| !coding.eq_ignore_ascii_case("identity"));
+        if let Some(coding) = coding {
+            let message = format!("its answer is coded ({coding}), although none was asked for");
+            return Err(self.failed(ApiError::new(ErrorKind::Upstream, message)));
+        }
+        Ok(answer)
+    }
+
+    /// The error that an answer with a bad status holds.
+    async fn read_error(&self, answer: Answer) -> ApiError {
+        let (status, retry_after) = (answer.status(), answer.retry_after());
+        let now = Instant::now();
+        let deadline = (now + ERROR_BODY_TIMEOUT).min(self.deadlines.first.max(now + Duration::from_secs(1)));
+        let body = answer.whole(MAX_ERROR_BYTES, deadline).await.unwrap_or_default();
+        let error = codec::decode_error(self.dialect(), status, &body, retry_after);
+        attributed_to(error, &self.deployment.name, self.deployment.provider.secrets())
+    }
+
+    /// Reads a whole answer, and keeps its bytes.
+    async fn read_whole(&self, answer: Answer, report: &mut Report) -> Result<(ChatResponse, Bytes), Failed> {
+        let (dialect, deadlines, stream) = (self.dialect(), &self.deadlines, self.job.request.stream);
+        let deadline = if stream { deadlines.next_piece() } else { deadlines.first };
+        let raw = answer.whole(deadlines.limit, deadline).await;
+        let raw = raw.map_err(|error| self.failed(if stream { error.into() } else { deadlines.describe(error) }))?;
+        let read = codec::decode_response(dialect, &raw).or_else(|error| {
+            // Where bytes pass through, the client may understand what we do not.
+            let known = if self.passes() && !stream { codec::opaque_response(dialect, &raw) } else { None };
+            known.ok_or(error)
+        });
+        let mut response = read.map_err(|error| {
+            // An error with status 200: the vendor has not begun to work.
+            if codec::reports_error(&raw) {
+                report.clear_charge();
+            }
+            self.failed(error)
+        })?;
+        if let Some(call) = ForcedCall::of(dialect, &self.job.request) {
+            call.apply(&mut response).map_err(|error| Failed { no_call: true, ..self.failed(error) })?;
+        }
+        codec::name_calls(&mut response, self.job.at_ms);
+        Ok((response, raw))
+    }
+
+    /// Reads a stream up to its first piece of content, its end, or until it has shown signs of life for long enough.
+    async fn open(&self, mut answer: Answer, report: &mut Report) -> Result<Opened, Failed> {
+        let (passes, deadlines) = (self.passes(), &self.deadlines);
+        let forced = ForcedCall::of(self.dialect(), &self.job.request);
+        let decoder = StreamDecoder::new(self.dialect()).asked_at(self.job.at_ms).forced(forced);
+        let mut decoder = if passes { decoder.lenient() } else { decoder };
+        let mut events = Vec::new();
+        let mut raw = Vec::new();
+        let mut held_bytes = 0;
+        let mut counted: Option<Usage> = None;
+        let mut due = deadlines.first;
+        // Where a vendor may send nothing while its model thinks, the answer's headers are a sign of life.
+        let mut hand_over = deadlines.may_be_silent.then(|| deadlines.hand_over());
+        loop {
+            let wait = hand_over.map_or(due, |at| at.min(due));
+            let chunk = match answer.chunk(wait).await {
+                Ok(chunk) => chunk,
+                Err(CallError::Timeout) if wait < due => {
+                    let (answer, raw) = (Some(answer), passes.then_some(raw));
+                    return Ok(Opened { answer, decoder, due: Some(due), events, raw, dropped: Vec::new() });
+                }
+                Err(error) => return Err(self.failed(error.into())),
+            };
+            let ended = chunk.is_none();
+            let new = events.len();
+            match chunk {
+                Some(chunk) => {
+                    held_bytes += chunk.len();
+                    decoder.push(&chunk, &mut events);
+                    raw.push(chunk);
+                }
+                None => decoder.finish(&mut events),
+            }
+            let new = &events[new..];
+            for event in new {
+                if let StreamEvent::Usage(usage) = event {
+                    let counted = counted.get_or_insert_default();
+                    counted.absorb(usage);
+                    report.charge_if_lost(*counted, &self.model.settings.price);
+                }
+            }
+            if let Some(StreamEvent::Error(error)) = new.iter().find(|event| matches!(event, StreamEvent::Error(_))) {
+                if counted.is_none() && decoder.saw_error() {
+                    // The vendor refused after all, before any work.
+                    report.clear_charge();
+                }
+                // Even where content came in the same piece: the client has seen nothing yet, so failover is possible.
+                return Err(Failed { no_call: decoder.is_no_call(), ..self.failed(error.clone()) });
+            }
+            let begun = new.iter().any(|event| event.is_content() || matches!(event, StreamEvent::Finish { .. }));
+            if begun {
+                let answer = (!ended).then_some(answer);
+                let raw = passes.then_some(raw);
+                return Ok(Opened { answer, decoder, due: None, events, raw, dropped: Vec::new() });
+            }
+            if ended || held_bytes > MAX_HELD_BYTES {
+                return Err(self.failed(ApiError::new(ErrorKind::Upstream, "its stream holds no content")));
+            }
+            // Beyond `total` the stream is handed over, not ended.
+            due = deadlines.first.max(Instant::now() + deadlines.idle);
+            hand_over.get_or_insert_with(|| deadlines.hand_over());
+        }
+    }
+}
+
+/// Whether a model can think before it answers.
+fn can_reason(model: &Model) -> bool {
     model.settings.can.contains(&Capability::Reasoning)
 }
 
-/// Whether it may do so over this request: who cannot be told not to does so all the same.
+/// Whether the model may think over this request; one that cannot be told not to may do so in any case.
 pub(super) fn may_think(model: &Model, request: &ChatRequest) -> bool {
-    let told_not_to = request
-        .reasoning
-        .as_ref()
-        .is_some_and(|reasoning| reasoning.enabled == Some(false) || reasoning.effort == Some(Effort::None));
-    reasons(model) && (!told_not_to || model.settings.refuses.contains(&Refusal::NoThinking))
+    let told_not_to = request.reasoning.as_ref().is_some_and(Reasoning::is_off);
+    can_reason(model) && (!told_not_to || model.settings.refuses.contains(&Refusal::NoThinking))
 }
 
-/// Reads a stream up to its first piece of content, its end, or until it has lived for long enough.
-///
-/// # Errors
-///
-/// Why it did not begin, and whether because it is not the call that it had to be.
-async fn open(
-    mut answer: Answer,
-    mut decoder: StreamDecoder,
-    passes: bool,
-    deadlines: Deadlines,
-    price: &Price,
-    report: &mut Report,
-) -> Result<Opened, (ApiError, bool)> {
-    let mut events = Vec::new();
-    let mut raw = Vec::new();
-    let mut held = 0;
-    let mut said = None;
-    let mut due = deadlines.first;
-    // Where a vendor may say nothing while its model thinks, the head is a sign of life.
-    let mut hand_over = deadlines.silent.then(|| deadlines.hand_over());
-    loop {
-        let wait = hand_over.map_or(due, |at| at.min(due));
-        let chunk = match answer.chunk(wait).await {
-            Ok(chunk) => chunk,
-            Err(CallError::Timeout) if wait < due => {
-                let (answer, raw) = (Some(answer), passes.then_some(raw));
-                return Ok(Opened { answer, decoder, due: Some(due), events, raw, dropped: Vec::new() });
-            }
-            Err(error) => return Err((error.into(), false)),
-        };
-        let ended = chunk.is_none();
-        let new = events.len();
-        match chunk {
-            Some(chunk) => {
-                held += chunk.len();
-                decoder.push(&chunk, &mut events);
-                raw.push(chunk);
-            }
-            None => decoder.finish(&mut events),
-        }
-        for event in &events[new..] {
-            if let StreamEvent::Usage(usage) = event {
-                let said = said.get_or_insert_with(Usage::default);
-                said.absorb(usage);
-                report.risk(*said, price);
-            }
-        }
-        let new = &events[new..];
-        if let Some(StreamEvent::Error(error)) = new.iter().find(|event| matches!(event, StreamEvent::Error(_))) {
-            if said.is_none() && decoder.saw_error() {
-                // It refused to work after all.
-                report.spare();
-            }
-            // Content and a failure in one piece: nothing was shown yet, so it may as well fail here.
-            return Err((error.clone(), decoder.is_no_call()));
-        }
-        let begun = new.iter().any(|event| event.is_content() || matches!(event, StreamEvent::Finish { .. }));
-        if begun {
-            let answer = (!ended).then_some(answer);
-            let raw = passes.then_some(raw);
-            return Ok(Opened { answer, decoder, due: None, events, raw, dropped: Vec::new() });
-        }
-        if ended || held > HELD_LIMIT {
-            return Err((ApiError::new(ErrorKind::Upstream, "its stream says nothing"), false));
-        }
-        // Past the walk's deadline it is handed over, not cut.
-        due = deadlines.first.max(Instant::now() + deadlines.idle);
-        hand_over.get_or_insert_with(|| deadlines.hand_over());
-    }
-}
-
-/// A whole answer as the stream it should have been.
-fn played(response: ChatResponse) -> Vec<StreamEvent> {
+/// A whole answer as the events of the stream it should have been.
+fn as_events(response: ChatResponse) -> Vec<StreamEvent> {
     let mut events = vec![StreamEvent::Start { id: response.id, model: response.model }];
     let mut calls = 0;
     for part in response.parts {
@@ -389,14 +417,4 @@ fn played(response: ChatResponse) -> Vec<StreamEvent> {
     events.extend(response.usage.map(StreamEvent::Usage));
     events.push(StreamEvent::Finish { reason: response.finish_reason, stop_sequence: response.stop_sequence });
     events
-}
-
-/// An answer with a bad status as an error.
-async fn refusal(answer: Answer, dialect: Dialect, place: &Deployment, deadlines: Deadlines) -> ApiError {
-    let (status, retry_after) = (answer.status(), answer.retry_after());
-    let now = Instant::now();
-    let deadline = (now + SAYING_WHY).min(deadlines.first.max(now + Duration::from_secs(1)));
-    let body = answer.whole(ERROR_LIMIT, deadline).await.unwrap_or_default();
-    let error = codec::decode_error(dialect, status, &body, retry_after);
-    attributed_to(error, &place.name, place.provider.secrets())
 }

@@ -1,21 +1,20 @@
 //! Walks a plan's models until one answers.
 //!
 //! **Worst case.** One request makes at most `dispatch.max_attempts` upstream calls, at most
-//! `dispatch.attempts_per_model` of them to one model (or one to each of its places, where it has more of them), and
+//! `dispatch.attempts_per_model` of them to one model (or one to each of its deployments, where it has more of them), and
 //! takes at most `dispatch.total_timeout_ms` until a whole answer is here or a stream begins, which then has
-//! `dispatch.stream_timeout_ms` of its own. A call to a place that already failed this request waits first (for as
-//! long as its vendor asked, up to `dispatch.max_retry_after_ms`), and is paid from the retry budget shared by all
-//! requests; moving on to another place or model is free, since it does not press on the one that is down. A place
-//! that rests because of others is waited for where no other candidate is left.
+//! `dispatch.stream_timeout_ms` of its own. A repeated call to a deployment that already failed this request waits
+//! first (as long as its vendor asked, up to `dispatch.max_retry_after_ms`), and is paid from the retry budget shared
+//! by all requests; moving on to another deployment or model is free, since it puts no load on the one that is down.
+//! A deployment that pauses because of other requests is waited for where no other candidate is left.
 //!
-//! **What moves on.** A broken connection, a vendor that does not take the call in time, an overload, a rate limit, a
-//! fault of the upstream: another deployment, the same one after a pause, then the next model. What asking again
-//! there would not mend (an answer that had begun and is not ready in time, or is not the call that it had to be, an
-//! id that the vendor does not know, a refused key, a spent quota): another deployment, under another key if it is the
-//! key's fault, then the next model.
-//! A prompt too long for one model: only models with a larger context; where it should have fitted by far, that
-//! place's window is not what it is declared to be, and the next place is asked. A request that is wrong in itself:
-//! nowhere, the client is told.
+//! **Failover.** A broken connection, a vendor that does not take the call in time, an overload, a rate limit, a
+//! fault of the upstream: another deployment, the same one after a pause, then the next model. What a retry there
+//! would not mend (an answer that had begun and is not ready in time, or that lacks the demanded tool call; an id
+//! that the vendor does not know, a refused key, a spent quota): another deployment, under another key if the key is
+//! the cause, then the next model. A prompt too long for one model: only models with a larger context; but where it
+//! should have fitted by far, the deployment's context is smaller than declared, and the model's next deployment is
+//! asked. A request that is wrong in itself: no failover, the client is told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,52 +22,52 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Attempted, Deadlines, Failed, attempt, may_think};
+use super::attempt::{Attempt, Attempted, Deadlines, Failed, may_think};
 use super::job::{Cause, Failure, Job, Reply};
 use super::outcome::{Report, Step};
 use super::reply::Answering;
-use super::{blame, pick, tee};
+use super::{pick, tee, vendor_error};
 use crate::codec;
 use crate::config;
 use crate::protocol::{ApiError, ErrorKind, ModelName, OutcomeStatus};
 use crate::route::Excluded;
 use crate::route::Plan;
-use crate::upstream::{Backoff, Client, Deployment, Model, Permit, Refused, RetryBudget, Verdict};
+use crate::upstream::{Backoff, CallVerdict, Client, Deployment, Model, Permit, Refused, RetryBudget};
 
-/// Makes calls, for all requests.
+/// Makes the upstream calls of all requests.
 #[derive(Debug)]
 pub struct Dispatcher {
     client: Client,
     budget: RetryBudget,
-    /// Streams end once this is over.
+    /// Cancelled at shutdown: all streams end then.
     closing: CancellationToken,
 }
 
 /// What to do after a failed attempt.
 enum Next {
-    /// Tell the client.
+    /// No further call: tell the client.
     GiveUp,
-    /// Another place of the model, or the same after a pause; then the next model.
+    /// Another deployment of the model, or the same after a pause; then the next model.
     Retry,
-    /// Another place of the model, never this one; then the next model.
+    /// Another deployment of the model, never this one; then the next model.
     Elsewhere,
-    /// Another place of the model under another key; then the next model.
+    /// Another deployment of the model under another key; then the next model.
     OtherKey,
-    /// A place with a larger context.
-    Larger,
+    /// Another model, with a larger context.
+    LargerContext,
 }
 
 fn next(error: &ApiError) -> Next {
     match error.kind {
         ErrorKind::InvalidRequest | ErrorKind::ContentFilter => Next::GiveUp,
-        ErrorKind::ContextOverflow => Next::Larger,
+        ErrorKind::ContextOverflow => Next::LargerContext,
         ErrorKind::RateLimited
         | ErrorKind::Overloaded
         | ErrorKind::Timeout
         | ErrorKind::Connection
         | ErrorKind::Upstream => Next::Retry,
         ErrorKind::Authentication | ErrorKind::Permission | ErrorKind::Quota => Next::OtherKey,
-        // How large a body may be says nothing of tokens: a proxy in between may have set it.
+        // A limit on the body's bytes says nothing about tokens: a proxy in between may have set it.
         ErrorKind::TooLarge
         | ErrorKind::SlowBody
         | ErrorKind::NotFound
@@ -83,7 +82,7 @@ impl Dispatcher {
         Self { client, budget: RetryBudget::new(settings.retry_budget), closing: CancellationToken::new() }
     }
 
-    /// Ends all streams, each with an error event that says why, and whatever would become an answer.
+    /// Ends all streams, each with an error event that says why, and all requests that have no answer yet.
     pub fn close(&self) {
         self.closing.cancel();
     }
@@ -93,16 +92,16 @@ impl Dispatcher {
         self.budget.configure(settings.retry_budget);
     }
 
-    /// The connections, for calls that are not chat.
+    /// The HTTP client, for calls that are not chat.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Answers `job` by one of the plan's models. The report ends with the answer, or here when there is none.
+    /// Answers `job` with one of the plan's models. The report ends with the answer, or here when there is none.
     ///
     /// # Errors
     ///
-    /// When no model answered, told in the report too; when all is closed before one did.
+    /// When no model answered (the report says so, too), or when the gateway shuts down before one did.
     pub async fn run(
         &self,
         plan: &Plan,
@@ -113,7 +112,7 @@ impl Dispatcher {
         tokio::select! {
             biased;
             reply = self.walk(plan, job, settings, report) => reply,
-            () = self.closing.cancelled() => Err(Failure { error: tee::closed(), causes: Vec::new(), lasting: false }),
+            () = self.closing.cancelled() => Err(Failure { error: tee::shutting_down(), causes: Vec::new(), lasting: false }),
         }
     }
 
@@ -132,14 +131,14 @@ impl Dispatcher {
                 continue;
             }
             walk.last = !plan.candidates[at + 1..].iter().any(|later| walk.may_fit(later));
-            walk.report.so_far().failovers = failovers;
+            walk.report.outcome_mut().failovers = failovers;
             match walk.try_model(model).await {
-                Found::Answer(permit, attempted) => {
+                Tried::Answered(permit, attempted) => {
                     let answering = Answering { model, job, settings, closing: self.closing.clone() };
                     return Ok(answering.reply(permit, attempted, walk.report));
                 }
-                Found::GiveUp => break,
-                Found::Nothing => failovers += 1,
+                Tried::GiveUp => break,
+                Tried::NoAnswer => failovers += 1,
             }
         }
         let lasting = walk.is_lasting(plan);
@@ -149,31 +148,31 @@ impl Dispatcher {
     }
 }
 
-/// What trying a model gave.
-enum Found {
-    Answer(Permit, Attempted),
-    Nothing,
+/// The result of trying one model.
+enum Tried {
+    Answered(Permit, Attempted),
+    NoAnswer,
     GiveUp,
 }
 
-/// One request on its way, and what it has been through.
+/// One request on its way through the plan, and what has happened to it.
 struct Walk<'a> {
     client: &'a Client,
     budget: &'a RetryBudget,
     job: &'a Job,
     settings: &'a config::Dispatch,
-    /// When it is over.
+    /// When the walk must be over.
     total: Instant,
     report: Report,
     calls: u32,
     causes: Vec<Cause>,
     /// No other candidate will be tried after this one.
     last: bool,
-    /// A prompt did not fit a context of so many tokens.
-    too_small: u32,
+    /// Largest context, in tokens, that the prompt did not fit.
+    overflowed: u32,
     tried: Vec<String>,
-    /// Places where asking (again) would be in vain.
-    left: Vec<String>,
+    /// Deployments where a (further) call would be in vain.
+    ruled_out: Vec<String>,
 }
 
 impl<'a> Walk<'a> {
@@ -188,223 +187,230 @@ impl<'a> Walk<'a> {
             calls: 0,
             causes: Vec::new(),
             last: false,
-            too_small: 0,
+            overflowed: 0,
             tried: Vec::new(),
-            left: Vec::new(),
+            ruled_out: Vec::new(),
         }
     }
 
-    /// Whether a model's context is larger than those the prompt was too long for.
+    /// Whether the model's context is larger than those the prompt did not fit.
     fn may_fit(&self, model: &Model) -> bool {
-        model.settings.context > self.too_small
+        model.settings.context > self.overflowed
     }
 
-    /// Calls a model's places, one after another, until one answers or asking on would be in vain.
-    async fn try_model(&mut self, model: &Arc<Model>) -> Found {
+    /// Calls the model's deployments, one after another, until one answers or further calls would be in vain.
+    async fn try_model(&mut self, model: &Arc<Model>) -> Tried {
         let calls = self.calls;
         let rounds_of_one = self.settings.attempts_per_model;
-        let places = u32::try_from(model.deployments.len()).unwrap_or(u32::MAX);
-        for round in 0..rounds_of_one.max(places) {
+        let deployments = u32::try_from(model.deployments.len()).unwrap_or(u32::MAX);
+        for round in 0..rounds_of_one.max(deployments) {
             if self.calls >= self.settings.max_attempts || Instant::now() >= self.total {
-                return Found::GiveUp;
+                return Tried::GiveUp;
             }
-            let Some((place, rest)) = self.next_place(model) else { break };
-            let again = self.tried.contains(&place.name);
+            let Some((deployment, rest)) = self.next_deployment(model) else { break };
+            let again = self.tried.contains(&deployment.name);
             if again && round >= rounds_of_one {
                 break;
             }
-            // The same place again: only if retries are not too many already.
+            // A retry at the same deployment: only within the retry budget.
             if again && !self.budget.withdraw(std::time::Instant::now()) {
-                return Found::Nothing;
+                return Tried::NoAnswer;
             }
             if again || !rest.is_zero() {
-                let Some(pause) = self.pause(rest, round) else { return Found::GiveUp };
+                let Some(pause) = self.pause(rest, round) else { return Tried::GiveUp };
                 tokio::time::sleep(pause).await;
             }
-            let Some(permit) = place.admit(std::time::Instant::now()) else { continue };
-            let failed = match self.call(model, &place, permit).await {
-                Ok((permit, attempted)) => return Found::Answer(permit, attempted),
+            let Some(permit) = deployment.admit(std::time::Instant::now()) else { continue };
+            let failed = match self.call(model, &deployment, permit).await {
+                Ok((permit, attempted)) => return Tried::Answered(permit, attempted),
                 Err(failed) => failed,
             };
-            if let Some(found) = self.learn_from(model, &place, failed) {
+            if let Some(found) = self.learn_from(model, &deployment, failed) {
                 return found;
             }
         }
         if self.calls == calls {
-            self.fail(model, unready(model));
+            self.record_failure(model, unready(model));
         }
-        Found::Nothing
+        Tried::NoAnswer
     }
 
-    /// The place to call next, and how long its vendor's rest still takes.
-    fn next_place(&self, model: &Model) -> Option<(Arc<Deployment>, Duration)> {
+    /// The deployment to call next, and the time left of the pause that its vendor asked for.
+    fn next_deployment(&self, model: &Model) -> Option<(Arc<Deployment>, Duration)> {
         let request = &self.job.request;
-        let carries = |place: &Deployment| {
-            let dialect = place.provider.dialect;
+        let carries = |deployment: &Deployment| {
+            let dialect = deployment.provider.dialect;
             let able = codec::obstacle(self.job.dialect, dialect, request).is_none()
-                && codec::refused_part(self.job.dialect, dialect, &place.provider.quirks, request).is_none();
-            able && !self.left.contains(&place.name)
+                && codec::refused_part(self.job.dialect, dialect, &deployment.provider.quirks, request).is_none();
+            able && !self.ruled_out.contains(&deployment.name)
         };
         let now = std::time::Instant::now();
         let ready = pick::pick(model, &self.tried, &carries, now, &mut rand::random::<f64>);
-        ready.map(|place| (place, Duration::ZERO)).or_else(|| {
-            let worth = |place: &Deployment| carries(place) && (self.last || self.tried.contains(&place.name));
-            // Beyond that the next candidate is better.
+        ready.map(|deployment| (deployment, Duration::ZERO)).or_else(|| {
+            let worth =
+                |deployment: &Deployment| carries(deployment) && (self.last || self.tried.contains(&deployment.name));
+            // After a longer pause the next candidate is better.
             let patience = Duration::from_millis(self.settings.max_retry_after_ms);
-            pick::rested(model, &worth, now).filter(|(_, rest)| *rest <= patience)
+            pick::first_rested(model, &worth, now).filter(|(_, rest)| *rest <= patience)
         })
     }
 
-    /// How long to wait for a rest to be over, or before asking again; `None` = the walk would be over first.
+    /// How long to wait before the next call, the vendor's pause included; `None` = longer than the walk may take.
     fn pause(&self, rest: Duration, round: u32) -> Option<Duration> {
         let backoff = Backoff {
             first: Duration::from_millis(self.settings.backoff_ms),
             longest: Duration::from_millis(self.settings.backoff_max_ms),
         };
-        // Not all at once who wait for the same.
+        // Jitter also after a vendor's pause: all requests that wait for it must not come back together.
         let pause = rest + backoff.pause(round.saturating_sub(1), rand::random());
         (Instant::now() + pause < self.total).then_some(pause)
     }
 
-    /// Makes one call, and tells the place how it went.
+    /// Makes one call, and reports its result to the deployment.
     async fn call(
         &mut self,
         model: &Model,
-        place: &Deployment,
+        deployment: &Deployment,
         mut permit: Permit,
     ) -> Result<(Permit, Attempted), Failed> {
         self.calls += 1;
-        self.tried.push(place.name.clone());
-        self.note_place(model, place);
+        self.tried.push(deployment.name.clone());
+        self.note_deployment(model, deployment);
         let job = self.job;
         let thinks = may_think(model, &job.request);
         let deadlines = Deadlines::new(self.settings, job.request.stream, thinks, self.total);
-        match attempt(self.client, model, place, job, deadlines, &mut self.report).await {
+        match (Attempt { model, deployment, job, deadlines }).run(self.client, &mut self.report).await {
             Ok(attempted) => {
-                self.report.spare();
-                if attempted.speaks() {
+                self.report.clear_charge();
+                if attempted.has_begun() {
                     let now = std::time::Instant::now();
-                    permit.settle(&Verdict::Good(permit.age(now)), now, job.at_ms);
+                    permit.settle(&CallVerdict::Good(permit.age(now)), now, job.at_ms);
                 } else {
-                    permit.lives();
+                    permit.responds();
                 }
                 Ok((permit, attempted))
             }
             Err(failed) => {
-                self.report.lose();
-                let verdict = if failed.no_call { Verdict::Unrelated } else { Verdict::of(&failed.error) };
+                self.report.write_off();
+                let verdict = if failed.no_call { CallVerdict::Unrelated } else { CallVerdict::of(&failed.error) };
                 permit.settle(&verdict, std::time::Instant::now(), job.at_ms);
                 Err(failed)
             }
         }
     }
 
-    /// What a failed call means for the calls to come: where they would be in vain, and whether this model is done
-    /// with.
-    fn learn_from(&mut self, model: &Model, place: &Deployment, failed: Failed) -> Option<Found> {
+    /// Takes a failed call into account: which deployments to leave out from now on, and whether to end with this
+    /// model.
+    fn learn_from(&mut self, model: &Model, deployment: &Deployment, failed: Failed) -> Option<Tried> {
         let Failed { error, too_slow, no_call } = failed;
-        if place.check(std::time::Instant::now()) == Err(Refused::Breaker) {
-            // A vendor's words may quote the prompt; these are ours.
+        if deployment.check(std::time::Instant::now()) == Err(Refused::Breaker) {
+            // A vendor's words may quote the prompt; those of a connection error are ours.
             let why = if error.kind == ErrorKind::Connection { error.message.as_str() } else { error.kind.as_str() };
             tracing::warn!(
                 model = model.name.as_str(),
-                deployment = place.name.as_str(),
+                deployment = deployment.name.as_str(),
                 why,
                 "A deployment keeps failing and is left alone for a while"
             );
         }
         tracing::debug!(
             model = model.name.as_str(),
-            deployment = place.name.as_str(),
+            deployment = deployment.name.as_str(),
             error.kind = error.kind.as_str(),
             "An upstream call failed"
         );
-        self.report.step(Step::CallFailed(error.kind));
+        self.report.notify(Step::CallFailed(error.kind));
         let step = next(&error);
-        self.fail(model, error);
+        self.record_failure(model, error);
         match step {
-            Next::GiveUp => return Some(Found::GiveUp),
-            Next::Larger if !fits_by_far(self.job, model) => {
-                self.too_small = self.too_small.max(model.settings.context);
-                return Some(Found::Nothing);
+            Next::GiveUp => return Some(Tried::GiveUp),
+            Next::LargerContext if !fits_by_far(self.job, model) => {
+                self.overflowed = self.overflowed.max(model.settings.context);
+                return Some(Tried::NoAnswer);
             }
-            Next::Larger | Next::Elsewhere => self.left.push(place.name.clone()),
+            Next::LargerContext | Next::Elsewhere => self.ruled_out.push(deployment.name.clone()),
             Next::OtherKey => {
-                let same_key = model.deployments.iter().filter(|other| other.provider.name == place.provider.name);
-                self.left.extend(same_key.map(|other| other.name.clone()));
+                let same_key =
+                    model.deployments.iter().filter(|other| other.provider.name == deployment.provider.name);
+                self.ruled_out.extend(same_key.map(|other| other.name.clone()));
             }
-            Next::Retry if too_slow || no_call => self.left.push(place.name.clone()),
+            Next::Retry if too_slow || no_call => self.ruled_out.push(deployment.name.clone()),
             Next::Retry => {}
         }
         None
     }
 
-    /// Whether asking again at once would end the same way: all were asked whom this request may be drawn to, and each
-    /// holds against us what time does not mend.
+    /// Whether the same request would fail in the same way if sent again at once: every candidate was asked, and time
+    /// mends none of their errors.
     fn is_lasting(&self, plan: &Plan) -> bool {
         let now = std::time::Instant::now();
         let was_asked = |model: &ModelName| self.causes.iter().any(|cause| cause.model == *model);
-        let is_away = |place: &Arc<Deployment>| !self.tried.contains(&place.name) && place.back(now).is_some();
+        let is_away = |deployment: &Arc<Deployment>| {
+            !self.tried.contains(&deployment.name) && deployment.available_in(now).is_some()
+        };
         plan.away.is_empty()
             && plan.decision.candidates.iter().all(|candidate| was_asked(&candidate.model))
-            && self.causes.iter().all(|cause| blame::is_lasting(cause.error.kind))
+            && self.causes.iter().all(|cause| vendor_error::is_lasting(cause.error.kind))
             && !plan.candidates.iter().flat_map(|model| &model.deployments).any(is_away)
     }
 
-    /// Told at once: the client may go away before the walk is over.
-    fn fail(&mut self, model: &Model, error: ApiError) {
-        self.report.so_far().causes.push((model.name.clone(), error.kind));
+    /// Recorded in the report at once, as the client may go away before the walk is over.
+    fn record_failure(&mut self, model: &Model, error: ApiError) {
+        self.report.outcome_mut().causes.push((model.name.clone(), error.kind));
         self.causes.push(Cause { model: model.name.clone(), error });
     }
 
-    fn note_place(&mut self, model: &Model, place: &Deployment) {
-        let so_far = self.report.so_far();
-        so_far.calls = self.calls;
-        so_far.model = Some(model.name.clone());
-        so_far.deployment = Some(place.name.clone());
-        so_far.provider = Some(place.provider.name.clone());
-        so_far.backend_dialect = Some(place.provider.dialect);
-        self.report.step(Step::Calling { model: model.name.clone(), deployment: place.name.clone() });
+    fn note_deployment(&mut self, model: &Model, deployment: &Deployment) {
+        let outcome = self.report.outcome_mut();
+        outcome.calls = self.calls;
+        outcome.model = Some(model.name.clone());
+        outcome.deployment = Some(deployment.name.clone());
+        outcome.provider = Some(deployment.provider.name.clone());
+        outcome.backend_dialect = Some(deployment.provider.dialect);
+        self.report.notify(Step::Calling { model: model.name.clone(), deployment: deployment.name.clone() });
     }
 }
 
-/// Whether a prompt has room to spare in a model's declared window, even if its tokens were counted badly.
+/// Whether the prompt fits the model's declared context even if its tokens were badly underestimated.
 fn fits_by_far(job: &Job, model: &Model) -> bool {
     job.prompt_tokens < model.settings.context / 2
 }
 
-/// Why a model could not even be asked, and when it can.
+/// Why the model could not even be called, and when it can be.
 fn unready(model: &Model) -> ApiError {
     let now = std::time::Instant::now();
-    let back = model.back(now);
-    let last = || model.deployments.iter().filter_map(|place| place.status(now).last_error).max_by_key(|it| it.at_ms);
-    let (kind, why) = match back {
-        Some((_, Refused::Resting)) => (ErrorKind::RateLimited, Refused::Resting.as_str().to_owned()),
+    let available_in = model.available_in(now);
+    let last = || {
+        model.deployments.iter().filter_map(|deployment| deployment.status(now).last_error).max_by_key(|it| it.at_ms)
+    };
+    let why = match available_in {
+        Some((_, Refused::Resting)) => Refused::Resting.as_str().to_owned(),
         _ => {
             let last = last().map(|it| format!(" (last error: {})", it.kind.as_str())).unwrap_or_default();
-            (ErrorKind::Unavailable, format!("no place is healthy{last}"))
+            format!("no deployment is healthy{last}")
         }
     };
+    let kind = available_in.map_or(ErrorKind::Unavailable, |(_, refused)| refused.kind());
     let mut error = ApiError::new(kind, format!("{}: {why}", model.name));
-    error.retry_after = back.map(|(wait, _)| wait);
+    error.retry_after = available_in.map(|(wait, _)| wait);
     error
 }
 
-/// What the client is told when nobody answered: the common kind of all causes, or a bad gateway; and who was not
-/// asked, being `away`.
+/// The error for the client when no model answered: the kind that all causes share, else a bad gateway. The message
+/// also names the models that were `away` and so not asked.
 fn summarise(calls: u32, causes: Vec<Cause>, away: &[Excluded]) -> Failure {
     let Some(last) = causes.last() else {
         let error = ApiError::new(ErrorKind::Unavailable, "no model could be tried in time");
         return Failure { error, causes, lasting: false };
     };
-    // The request itself was at fault: what the vendor said is what the client needs.
+    // The request itself was at fault: the client needs the vendor's message as it is.
     if matches!(next(&last.error), Next::GiveUp) {
         return Failure { error: last.error.clone(), causes, lasting: false };
     }
     let first = causes[0].error.kind;
     let kind = match first {
         _ if causes.iter().any(|cause| cause.error.kind != first) => ErrorKind::Upstream,
-        kind => blame::client_kind(kind),
+        kind => vendor_error::client_kind(kind),
     };
     let messages: Vec<&str> = causes.iter().map(|cause| cause.error.message.as_str()).collect();
     let mut message = if causes.len() == 1 {
@@ -438,12 +444,12 @@ mod tests {
 
     #[test]
     fn who_was_not_asked_is_told_of() {
-        let away = [Excluded { model: "b".into(), reason: "its vendor asked for a rest".into() }];
+        let away = [Excluded { model: "b".into(), reason: "its vendor asked for a pause".into() }];
         let told = |kind| {
             let error = ApiError::new(kind, "a: no");
             summarise(1, vec![Cause { model: "a".into(), error }], &away).error.message
         };
-        assert_eq!(told(ErrorKind::Overloaded), "a: no; not asked: b: its vendor asked for a rest");
+        assert_eq!(told(ErrorKind::Overloaded), "a: no; not asked: b: its vendor asked for a pause");
         assert_eq!(told(ErrorKind::InvalidRequest), "a: no", "the others would say the same");
     }
 

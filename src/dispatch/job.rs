@@ -1,4 +1,4 @@
-//! What is to be answered, and what came of it.
+//! What dispatch is given ([`Job`]) and what it gives back ([`Reply`] or [`Failure`]).
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -8,12 +8,12 @@ use serde_json::Value;
 use crate::protocol::{ApiError, ChatRequest, Dialect, ModelName};
 use crate::route::Decision;
 
-/// What is to be answered.
+/// A request to be answered.
 #[derive(Debug)]
 pub struct Job {
     /// The request.
     pub request: ChatRequest,
-    /// About how many tokens its prompt has.
+    /// Estimated tokens of its prompt.
     pub prompt_tokens: u32,
     /// The request as the client sent it.
     pub body: Bytes,
@@ -21,22 +21,22 @@ pub struct Job {
     pub dialect: Dialect,
     /// Client headers that a vendor of the same dialect should see (`anthropic-beta`).
     pub headers: HeaderMap,
-    /// Now, in Unix milliseconds.
+    /// The present time, in Unix milliseconds.
     pub at_ms: i64,
-    /// What `/api/chat` says of the routing, but for who answers.
+    /// The `routing` object of `/api/chat`'s answers, without the fields that depend on who answers.
     pub routing: Value,
 }
 
 impl Job {
-    /// What `/api/chat` says of the routing where `model` answers, at the deployment `backend`: as the headers do.
+    /// The `routing` object of an answer by `model` at the deployment `backend`; it says the same as the headers.
     pub(super) fn routing(&self, decision: &Decision, model: &ModelName, backend: &str) -> Value {
-        let mut told = self.routing.clone();
-        if let Some(fields) = told.as_object_mut() {
+        let mut routing = self.routing.clone();
+        if let Some(fields) = routing.as_object_mut() {
             fields.insert("model".into(), model.as_str().into());
             fields.insert("backend".into(), backend.into());
             fields.insert("reason".into(), decision.reason_for(model).into());
         }
-        told
+        routing
     }
 }
 
@@ -52,30 +52,30 @@ pub struct Reply {
     pub body: ReplyBody,
 }
 
-/// A body, whole or as it comes.
+/// An answer's body.
 pub enum ReplyBody {
-    /// Whole.
+    /// The whole answer.
     Whole(Bytes),
-    /// As it comes. Dropping it ends the call at the vendor.
+    /// The answer in pieces. Dropping the stream ends the call at the vendor.
     Stream(BoxStream<'static, Result<Bytes, std::convert::Infallible>>),
 }
 
-/// One thing that failed.
+/// A failed call, or a model that could not be called.
 #[derive(Debug, Clone)]
 pub struct Cause {
     /// The model.
     pub model: ModelName,
-    /// What went wrong, the deployment named.
+    /// What went wrong, with the deployment named.
     pub error: ApiError,
 }
 
-/// No model answered.
+/// Why no model answered.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// What the client is told.
+    /// The error that the client gets.
     pub error: ApiError,
-    /// What failed, in order.
+    /// All failures, in order.
     pub causes: Vec<Cause>,
-    /// Whether asking again at once would end the same way.
+    /// Whether the same request would fail in the same way if sent again at once.
     pub lasting: bool,
 }

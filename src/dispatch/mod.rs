@@ -1,15 +1,15 @@
 //! Plan -> answer stream: walks the candidates until a model answers.
 //!
-//! [`Dispatcher::run`] tries the plan's models in order, and of each model the deployments that are healthy
-//! ([`mod@pick`]). One upstream call is an [`attempt`]. A failed one is tried again elsewhere, or after a pause within
-//! the retry budget ([`failover`] states the worst case). A streamed answer is held back until its first piece of
-//! content, or for a while where it lives and says nothing yet, so that what fails before is invisible to the client;
-//! after it there is no way back, and [`tee`] ends a broken stream with an error event in the client's dialect.
+//! [`Dispatcher::run`] tries the plan's models in order, and of each model the healthy deployments ([`mod@pick`]).
+//! One upstream call is an [`attempt`]. A failed one is repeated at another deployment, or at the same one after a
+//! pause and within the retry budget ([`failover`] states the worst case). A streamed answer is held back until its
+//! first piece of content (a silent one for [`attempt::Deadlines::sign_of_life`]), so that earlier failures are
+//! invisible to the client; after it there is no failover, and [`tee`] ends a broken stream with an error event in
+//! the client's dialect.
 //!
-//! What happened is told once, when the answer really ended ([`Outcome`]).
+//! The [`Outcome`] is reported once, when the answer has really ended.
 
 mod attempt;
-mod blame;
 mod failover;
 mod job;
 mod outcome;
@@ -17,9 +17,10 @@ mod pick;
 mod reply;
 mod tee;
 mod usage;
+mod vendor_error;
 
-pub use blame::{attributed_to, client_kind, is_lasting};
 pub use failover::Dispatcher;
 pub use job::{Cause, Failure, Job, Reply, ReplyBody};
 pub use outcome::{Outcome, Report, Step};
 pub use pick::pick;
+pub use vendor_error::{attributed_to, client_kind, is_lasting};

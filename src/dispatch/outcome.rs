@@ -1,17 +1,20 @@
-//! What happened, told once, when the answer really ended.
+//! The outcome of a request, reported once, when the answer has really ended.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use crate::codec::NativeMeta;
 use crate::protocol::{Dialect, ErrorKind, FinishReason, ModelName, OutcomeStatus, Price, Usage, Usd};
 use crate::route::Decision;
 
-/// What happened.
+/// What became of a request.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// The choice it came of.
+    /// The routing decision behind it.
     pub decision: Arc<Decision>,
-    /// How it ended.
+    /// How the request ended.
     pub status: OutcomeStatus,
     /// The model that answered; failover may have moved on from the chosen one.
     pub model: Option<ModelName>,
@@ -25,59 +28,61 @@ pub struct Outcome {
     pub calls: u32,
     /// Models that were tried before the one that answered.
     pub failovers: u32,
-    /// What failed on the way, in order.
+    /// Failed calls and models that could not be called, in order.
     pub causes: Vec<(ModelName, ErrorKind)>,
     /// Whether the answer was streamed.
     pub streamed: bool,
-    /// Tokens of the answer. What the vendor did not count (it never does, or the stream ended early) is estimated:
-    /// it charges for them all the same. Where there is no answer, those of the last call that failed at a price.
+    /// Tokens of the answer. What the vendor did not count (it never does, or the stream ended early) is estimated,
+    /// since it charges for it all the same. Without an answer: tokens of the latest failed call that the vendor
+    /// charges for.
     pub usage: Option<Usage>,
-    /// What it cost, `lost` included.
+    /// Cost of all calls, `lost` included.
     pub cost: Usd,
-    /// What calls cost that gave no answer.
+    /// Cost of calls that gave no answer.
     pub lost: Usd,
-    /// From the request's arrival to the end.
+    /// Time from the request's arrival to the end.
     pub latency: Duration,
-    /// From the request's arrival to the first piece of content.
+    /// Time from the request's arrival to the first piece of content.
     pub first_token: Option<Duration>,
-    /// The answer's id, as the vendor gave it; streams of few vendors begin without.
+    /// The answer's id, as the vendor gave it; a few vendors' streams have none.
     pub answer_id: Option<String>,
     /// Why the answer ended.
     pub finish: Option<FinishReason>,
     /// Whether the answer had neither text nor a tool call.
     pub empty: bool,
-    /// The answer's text where it had to be JSON; absent where it need not, called a tool, or grew too long to keep.
+    /// The answer's text where it had to be JSON; `None` if it did not have to be, called a tool, or was too long to
+    /// keep.
     pub must_be_json: Option<String>,
 }
 
-/// A step of a request on its way, for those who watch.
+/// A step of a request, for the live monitor.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// An upstream is asked.
+    /// An upstream call begins.
     Calling {
         /// The model.
         model: ModelName,
         /// Its deployment.
         deployment: String,
     },
-    /// That call failed.
+    /// The call failed.
     CallFailed(ErrorKind),
-    /// The first piece of content is here, so long after the request's arrival.
+    /// The first piece of content is here; time since the request's arrival.
     Answering(Duration),
 }
 
-/// Who hears how a request ended.
-type Tell = dyn FnOnce(&Outcome) + Send;
+/// Receives the outcome.
+type OnEnd = dyn FnOnce(&Outcome) + Send;
 
-/// Gathers the outcome of one request and tells it exactly once: when it is [ended](Report::end), or when it is
+/// Gathers the outcome of one request and reports it exactly once: when it is [ended](Report::end), or when it is
 /// dropped, which means that the client went away.
 pub struct Report {
     outcome: Outcome,
     started: Instant,
-    /// Tokens, and their price, of a call under way that its vendor charges for whatever becomes of it.
-    risk: Option<(Usage, Usd)>,
-    tell: Option<Box<Tell>>,
-    watch: Option<Box<dyn FnMut(Step) + Send>>,
+    /// Tokens and price of the call under way, if its vendor charges for it even when it fails.
+    charge: Option<(Usage, Usd)>,
+    on_end: Option<Box<OnEnd>>,
+    on_step: Option<Box<dyn FnMut(Step) + Send>>,
 }
 
 impl std::fmt::Debug for Report {
@@ -87,8 +92,8 @@ impl std::fmt::Debug for Report {
 }
 
 impl Report {
-    /// A report on the request that arrived at `started`; `tell` hears the end.
-    pub fn new(decision: Arc<Decision>, started: Instant, tell: impl FnOnce(&Outcome) + Send + 'static) -> Self {
+    /// A report on the request that arrived at `started`; `on_end` receives the outcome.
+    pub fn new(decision: Arc<Decision>, started: Instant, on_end: impl FnOnce(&Outcome) + Send + 'static) -> Self {
         let outcome = Outcome {
             decision,
             status: OutcomeStatus::Cancelled,
@@ -110,60 +115,60 @@ impl Report {
             empty: true,
             must_be_json: None,
         };
-        Self { outcome, started, risk: None, tell: Some(Box::new(tell)), watch: None }
+        Self { outcome, started, charge: None, on_end: Some(Box::new(on_end)), on_step: None }
     }
 
-    /// With somebody who hears every step on the way.
-    pub fn watched(mut self, watch: impl FnMut(Step) + Send + 'static) -> Self {
-        self.watch = Some(Box::new(watch));
+    /// Adds a watcher that is told every step.
+    pub fn watched(mut self, on_step: impl FnMut(Step) + Send + 'static) -> Self {
+        self.on_step = Some(Box::new(on_step));
         self
     }
 
-    /// It is a step further.
-    pub fn step(&mut self, step: Step) {
-        if let Some(watch) = &mut self.watch {
-            watch(step);
+    /// Tells the watcher, if there is one, that the request has reached `step`.
+    pub fn notify(&mut self, step: Step) {
+        if let Some(on_step) = &mut self.on_step {
+            on_step(step);
         }
     }
 
-    /// What is known so far.
-    pub fn so_far(&mut self) -> &mut Outcome {
+    /// The outcome as far as known, to be filled in.
+    pub fn outcome_mut(&mut self) -> &mut Outcome {
         &mut self.outcome
     }
 
-    /// The first piece of content is here.
+    /// Notes that the first piece of content is here.
     pub fn first_content(&mut self) {
         if self.outcome.first_token.is_none() {
             let elapsed = self.started.elapsed();
             self.outcome.first_token = Some(elapsed);
-            self.step(Step::Answering(elapsed));
+            self.notify(Step::Answering(elapsed));
         }
     }
 
-    /// A call is under way that its vendor charges for whatever becomes of it: for so many tokens so far.
-    pub fn risk(&mut self, usage: Usage, price: &Price) {
-        self.risk = Some((usage, price.of(&usage)));
+    /// Notes that the vendor charges for `usage` of the call under way, even if it fails.
+    pub fn charge_if_lost(&mut self, usage: Usage, price: &Price) {
+        self.charge = Some((usage, price.of(&usage)));
     }
 
-    /// The vendor will not charge for the call under way, or for no other reason than its answer.
-    pub fn spare(&mut self) {
-        self.risk = None;
+    /// Notes that the call under way costs nothing unless its answer is used.
+    pub fn clear_charge(&mut self) {
+        self.charge = None;
     }
 
-    /// The call under way came to nothing: what it put at risk is lost.
-    pub fn lose(&mut self) {
-        let Some((usage, cost)) = self.risk.take() else { return };
-        let so_far = &mut self.outcome;
-        so_far.usage = Some(usage);
-        so_far.lost += cost;
-        so_far.cost = so_far.lost;
+    /// Counts the charge of the call under way as lost: it gave no answer.
+    pub fn write_off(&mut self) {
+        let Some((usage, cost)) = self.charge.take() else { return };
+        let outcome = &mut self.outcome;
+        outcome.usage = Some(usage);
+        outcome.lost += cost;
+        outcome.cost = outcome.lost;
     }
 
-    /// The tokens of the answer, and what it cost with all that was lost before it.
+    /// Sets the answer's tokens, and its cost with all that was lost before it.
     pub fn settle(&mut self, usage: Usage, price: &Price) {
-        let so_far = &mut self.outcome;
-        so_far.usage = Some(usage);
-        so_far.cost = so_far.lost + price.of(&usage);
+        let outcome = &mut self.outcome;
+        outcome.usage = Some(usage);
+        outcome.cost = outcome.lost + price.of(&usage);
     }
 
     /// The decision's id.
@@ -171,28 +176,32 @@ impl Report {
         self.outcome.decision.id
     }
 
-    /// Time since the request arrived.
-    pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+    /// What `/api/chat` says about an answer besides its content.
+    pub(super) fn native_meta(&self, routing: Value) -> NativeMeta {
+        NativeMeta {
+            cost_usd: Some(self.outcome.cost.0),
+            latency_ms: Some(self.started.elapsed().as_millis() as u64),
+            routing,
+        }
     }
 
-    /// Tells how it ended.
+    /// Reports that the request ended with `status`.
     pub fn end(mut self, status: OutcomeStatus) {
         self.outcome.status = status;
-        self.tell();
+        self.finish();
     }
 
-    fn tell(&mut self) {
-        self.lose();
-        if let Some(tell) = self.tell.take() {
+    fn finish(&mut self) {
+        self.write_off();
+        if let Some(on_end) = self.on_end.take() {
             self.outcome.latency = self.started.elapsed();
-            tell(&self.outcome);
+            on_end(&self.outcome);
         }
     }
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
-        self.tell();
+        self.finish();
     }
 }

@@ -1,19 +1,19 @@
-//! Which deployment of a model gets the next call.
+//! Chooses the deployment of a model that gets the next call.
 //!
-//! Two are drawn by weight, and the first is taken unless the second would answer in less than half the time (the
-//! "power of two choices" with peak-EWMA as load: Mitzenmacher 2001). So weights are shares as long as all is well,
-//! and traffic moves away from a slow place before it fails. A place of weight 0 stands by: it is called where no
-//! other is ready.
+//! Two are drawn by weight, and the first is taken unless the second is expected to answer in less than half the time
+//! (the "power of two choices" with peak-EWMA as load: Mitzenmacher 2001). So weights are shares as long as all is
+//! well, and traffic moves away from a slow deployment before it fails. A deployment of weight 0 stands by: it is
+//! called where no other is ready.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::upstream::{Deployment, Model};
 
-/// How much better the second must look.
-const CLEARLY: f64 = 0.5;
+/// The second is taken when its expected wait is less than this share of the first's.
+const SWITCH_BELOW: f64 = 0.5;
 
-/// A healthy deployment of `model` that `carries` the request, if possible none of those in `tried`.
+/// A healthy deployment of `model` that `carries` the request, preferably none of those in `tried`.
 pub fn pick(
     model: &Model,
     tried: &[String],
@@ -21,36 +21,49 @@ pub fn pick(
     now: Instant,
     chance: &mut dyn FnMut() -> f64,
 ) -> Option<Arc<Deployment>> {
-    let ready: Vec<&Arc<Deployment>> = model.ready(now).filter(|place| carries(place)).collect();
-    let fresh: Vec<&Arc<Deployment>> = ready.iter().filter(|place| !tried.contains(&place.name)).copied().collect();
+    let ready: Vec<&Arc<Deployment>> = model.ready(now).filter(|deployment| carries(deployment)).collect();
+    let fresh: Vec<&Arc<Deployment>> =
+        ready.iter().filter(|deployment| !tried.contains(&deployment.name)).copied().collect();
     let mut pool = if fresh.is_empty() { ready } else { fresh };
-    if pool.iter().any(|place| place.weight > 0.0) {
-        pool.retain(|place| place.weight > 0.0);
+    if pool.iter().any(|deployment| deployment.weight > 0.0) {
+        pool.retain(|deployment| deployment.weight > 0.0);
     }
     let first = draw(&mut pool, chance)?;
     let Some(second) = draw(&mut pool, chance) else { return Some(Arc::clone(first)) };
-    let better = second.wait(now) < first.wait(now) * CLEARLY;
-    Some(Arc::clone(if better { second } else { first }))
+    let [wait_first, wait_second] = expected_waits_s([first, second], now);
+    Some(Arc::clone(if wait_second < wait_first * SWITCH_BELOW { second } else { first }))
 }
 
-/// The place among `these` whose rest is over first, and how long that takes: what is left to be waited for when
-/// nothing can be picked.
-pub(super) fn rested(
+/// How long each of two deployments would take for one more call, in seconds, with the calls that they have in flight
+/// held against their weights: otherwise the heavier one, which rightly has more of them, would pass for the slower.
+fn expected_waits_s(pair: [&Arc<Deployment>; 2], now: Instant) -> [f64; 2] {
+    let in_flight: usize = pair.iter().map(|deployment| deployment.in_flight()).sum();
+    let weight: f64 = pair.iter().map(|deployment| deployment.weight).sum();
+    pair.map(|deployment| {
+        let share = if weight > 0.0 { deployment.weight / weight } else { 0.5 };
+        deployment.expected_wait_s(in_flight as f64 * share, now)
+    })
+}
+
+/// The `usable` deployment whose vendor's pause ends first, and the time left: the one to wait for when [`pick`]
+/// finds none.
+pub(super) fn first_rested(
     model: &Model,
-    these: &dyn Fn(&Deployment) -> bool,
+    usable: &dyn Fn(&Deployment) -> bool,
     now: Instant,
 ) -> Option<(Arc<Deployment>, Duration)> {
-    let usable = model.deployments.iter().filter(|place| place.provider.unusable.is_none() && these(place));
-    let resting = usable.filter_map(|place| Some((Arc::clone(place), place.rest(now)?)));
+    let callable =
+        model.deployments.iter().filter(|deployment| deployment.provider.unusable.is_none() && usable(deployment));
+    let resting = callable.filter_map(|deployment| Some((Arc::clone(deployment), deployment.rest_left(now)?)));
     resting.min_by_key(|(_, rest)| *rest)
 }
 
-/// Takes one out of the pool, with a probability proportional to its weight.
+/// Takes a random deployment out of the pool, with a probability proportional to its weight.
 fn draw<'a>(pool: &mut Vec<&'a Arc<Deployment>>, chance: &mut dyn FnMut() -> f64) -> Option<&'a Arc<Deployment>> {
-    let total: f64 = pool.iter().map(|place| place.weight).sum();
+    let total: f64 = pool.iter().map(|deployment| deployment.weight).sum();
     let mut left = chance() * total;
-    let at = pool.iter().position(|place| {
-        left -= place.weight;
+    let at = pool.iter().position(|deployment| {
+        left -= deployment.weight;
         left < 0.0
     });
     if pool.is_empty() { None } else { Some(pool.swap_remove(at.unwrap_or(pool.len() - 1))) }
@@ -66,15 +79,15 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::protocol::ErrorKind;
-    use crate::upstream::{Catalog, Verdict};
+    use crate::upstream::{CallVerdict, Catalog};
 
-    /// With the places `a/x` and `a/y`.
+    /// With the deployments `a/x` and `a/y`.
     fn weighing(x: f64, y: f64) -> Arc<Model> {
-        let places = format!(
+        let deployments = format!(
             "[providers.a]\nbase_url = 'http://a'\n[models.m]\ndeployments = [\
              {{ provider = 'a', upstream = 'x', weight = {x:?} }}, {{ provider = 'a', upstream = 'y', weight = {y:?} }}]"
         );
-        let config: Config = places.parse().unwrap();
+        let config: Config = deployments.parse().unwrap();
         Arc::clone(Catalog::new(&config, &BTreeMap::new(), None).find("m").unwrap())
     }
 
@@ -86,22 +99,22 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(7);
         let mut chance = || rng.random::<f64>();
         let picks = (0..4000).filter_map(|_| pick(model, &[], &|_| true, Instant::now(), &mut chance));
-        picks.filter(|place| place.upstream == "x").count() as f64 / 4000.0
+        picks.filter(|deployment| deployment.upstream == "x").count() as f64 / 4000.0
     }
 
     fn answer_in(model: &Model, upstream: &str, latency: Duration) {
-        let place = model.deployments.iter().find(|place| place.upstream == upstream).unwrap();
-        let mut permit = place.admit(Instant::now()).unwrap();
-        permit.settle(&Verdict::Good(latency), Instant::now(), 0);
+        let deployment = model.deployments.iter().find(|deployment| deployment.upstream == upstream).unwrap();
+        let mut permit = deployment.admit(Instant::now()).unwrap();
+        permit.settle(&CallVerdict::Good(latency), Instant::now(), 0);
     }
 
     #[test]
-    fn a_place_that_cannot_carry_the_request_is_not_asked() {
+    fn a_deployment_that_cannot_carry_the_request_is_not_asked() {
         let model = model();
         let mut chance = || 0.0;
-        let carries = |place: &Deployment| place.name == "a/y";
-        let place = pick(&model, &[], &carries, Instant::now(), &mut chance).unwrap();
-        assert_eq!(place.name, "a/y");
+        let carries = |deployment: &Deployment| deployment.name == "a/y";
+        let deployment = pick(&model, &[], &carries, Instant::now(), &mut chance).unwrap();
+        assert_eq!(deployment.name, "a/y");
         assert!(pick(&model, &[], &|_| false, Instant::now(), &mut chance).is_none());
     }
 
@@ -114,7 +127,30 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_place_is_left() {
+    fn weights_are_shares_of_calls_in_flight_too() {
+        for (x, y, clients) in [(3.0, 1.0, 16), (9.0, 1.0, 4), (9.0, 1.0, 16), (1.0, 1.0, 16)] {
+            let model = weighing(x, y);
+            let mut rng = SmallRng::seed_from_u64(3);
+            let mut chance = || rng.random::<f64>();
+            let now = Instant::now();
+            let mut open = std::collections::VecDeque::new();
+            let mut of_x = 0;
+            for _ in 0..4000 {
+                if open.len() == clients {
+                    let mut permit: crate::upstream::Permit = open.pop_front().unwrap();
+                    permit.settle(&CallVerdict::Good(Duration::from_millis(150)), now, 0);
+                }
+                let picked = pick(&model, &[], &|_| true, now, &mut chance).unwrap();
+                of_x += usize::from(picked.upstream == "x");
+                open.push_back(picked.admit(now).unwrap());
+            }
+            let (share, fair) = (of_x as f64 / 4000.0, x / (x + y));
+            assert!((share - fair).abs() < 0.05, "{x}:{y} with {clients} clients: {share:.3}");
+        }
+    }
+
+    #[test]
+    fn a_slow_deployment_is_left() {
         let model = model();
         answer_in(&model, "x", Duration::from_millis(900));
         answer_in(&model, "y", Duration::from_millis(100));
@@ -122,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn a_place_of_weight_0_stands_by() {
+    fn a_deployment_of_weight_0_stands_by() {
         let model = weighing(1.0, 0.0);
         answer_in(&model, "x", Duration::from_millis(900));
         answer_in(&model, "y", Duration::from_millis(100));
         assert!((share_of_x(&model) - 1.0).abs() < 1e-9);
         let mut half = || 0.5;
-        let place = pick(&model, &["a/x".into()], &|_| true, Instant::now(), &mut half).unwrap();
-        assert_eq!(place.upstream, "y", "once the other has failed");
+        let deployment = pick(&model, &["a/x".into()], &|_| true, Instant::now(), &mut half).unwrap();
+        assert_eq!(deployment.upstream, "y", "once the other has failed");
         let small = weighing(1.0, 1e-9);
         answer_in(&small, "x", Duration::from_millis(100));
         answer_in(&small, "y", Duration::from_millis(100));
@@ -137,26 +173,29 @@ mod tests {
     }
 
     #[test]
-    fn of_the_places_that_rest_the_first_to_be_done_is_waited_for() {
+    fn of_the_deployments_that_rest_the_first_to_be_done_is_waited_for() {
         let model = model();
         let now = Instant::now();
-        assert!(rested(&model, &|_| true, now).is_none(), "nobody rests");
-        for (place, seconds) in model.deployments.iter().zip([9, 1]) {
-            let verdict = Verdict::Rest(ErrorKind::Overloaded, Some(Duration::from_secs(seconds)));
-            place.admit(now).unwrap().settle(&verdict, now, 0);
+        assert!(first_rested(&model, &|_| true, now).is_none(), "nobody rests");
+        for (deployment, seconds) in model.deployments.iter().zip([9, 1]) {
+            let verdict = CallVerdict::Rest(ErrorKind::Overloaded, Some(Duration::from_secs(seconds)));
+            deployment.admit(now).unwrap().settle(&verdict, now, 0);
         }
-        let (place, rest) = rested(&model, &|_| true, now).unwrap();
-        assert_eq!((place.upstream.as_str(), rest), ("y", Duration::from_secs(1)));
-        assert_eq!(rested(&model, &|place| place.name == "a/x", now).unwrap().1, Duration::from_secs(9));
-        assert!(rested(&model, &|_| false, now).is_none());
+        let (deployment, rest) = first_rested(&model, &|_| true, now).unwrap();
+        assert_eq!((deployment.upstream.as_str(), rest), ("y", Duration::from_secs(1)));
+        assert_eq!(
+            first_rested(&model, &|deployment| deployment.name == "a/x", now).unwrap().1,
+            Duration::from_secs(9)
+        );
+        assert!(first_rested(&model, &|_| false, now).is_none());
     }
 
     #[test]
-    fn a_tried_place_is_avoided_while_there_is_another() {
+    fn a_tried_deployment_is_avoided_while_there_is_another() {
         let model = model();
         let mut half = || 0.5;
-        let place = pick(&model, &["a/x".into()], &|_| true, Instant::now(), &mut half).unwrap();
-        assert_eq!(place.upstream, "y");
+        let deployment = pick(&model, &["a/x".into()], &|_| true, Instant::now(), &mut half).unwrap();
+        assert_eq!(deployment.upstream, "y");
         assert!(pick(&model, &["a/x".into(), "a/y".into()], &|_| true, Instant::now(), &mut half).is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! Makes the client's answer of what an upstream gave.
+//! Turns an upstream's answer into the client's.
 
 use std::sync::Arc;
 
@@ -9,30 +9,30 @@ use super::job::{Job, Reply, ReplyBody};
 use super::outcome::Report;
 use super::tee::Tee;
 use super::usage;
-use crate::codec::{self, AnswerMeta, NativeMeta};
+use crate::codec::{self, AnswerMeta};
 use crate::config;
-use crate::protocol::{Dialect, OutcomeStatus, Part};
+use crate::protocol::{OutcomeStatus, Part};
 use crate::upstream::{Model, Permit};
 
-/// An answer in the making.
+/// What a reply is made from, besides the answer itself.
 pub(super) struct Answering<'a> {
     /// The model that answers.
     pub(super) model: &'a Arc<Model>,
-    /// What it answers.
+    /// The request it answers.
     pub(super) job: &'a Job,
-    /// For the deadlines of a stream.
+    /// Settings, for the deadlines of a stream.
     pub(super) settings: &'a config::Dispatch,
-    /// A stream ends once this is over.
+    /// Cancelled when the gateway shuts down: the stream ends then.
     pub(super) closing: CancellationToken,
 }
 
 impl Answering<'_> {
-    /// The reply. The report ends here if the answer is whole, and with its stream else.
+    /// The reply. A whole answer ends the report here; a stream ends it with itself.
     pub(super) fn reply(self, permit: Permit, attempted: Attempted, report: Report) -> Reply {
         let Self { model, job, settings, closing } = self;
         let deployment = permit.deployment().name.clone();
         let meta = AnswerMeta {
-            id: answer_id(job.dialect, &report),
+            id: report.decision_id().as_answer_id(job.dialect),
             model: model.name.to_string(),
             created: job.at_ms / 1000,
             native: None,
@@ -43,22 +43,12 @@ impl Answering<'_> {
             Attempted::Stream(mut opened) => {
                 let dropped = std::mem::take(&mut opened.dropped);
                 let deadlines = Deadlines::of_stream(settings, opened.due);
-                let tee = Tee::new(Arc::clone(model), permit, *opened, job, deadlines, meta, report).until(closing);
+                let tee =
+                    Tee::new(Arc::clone(model), permit, *opened, job, deadlines, meta, report).with_shutdown(closing);
                 (dropped, ReplyBody::Stream(tee.into_stream()))
             }
         };
         Reply { model: model.name.clone(), deployment, dropped, body }
-    }
-}
-
-/// The answer's id, in the form the client's dialect gives ids.
-fn answer_id(dialect: Dialect, report: &Report) -> String {
-    let id = report.decision_id();
-    match dialect {
-        Dialect::OpenAi => format!("chatcmpl-{}", id.0.as_simple()),
-        Dialect::Responses => format!("resp_{}", id.0.as_simple()),
-        Dialect::Anthropic => format!("msg_{}", id.0.as_simple()),
-        Dialect::Ollama | Dialect::Native => id.to_string(),
     }
 }
 
@@ -72,20 +62,17 @@ fn whole_answer(
 ) -> (Vec<String>, ReplyBody) {
     let response = whole.response;
     report.settle(usage::of_whole(&response, job.prompt_tokens), &model.settings.price);
-    let so_far = report.so_far();
-    so_far.finish = Some(response.finish_reason);
-    so_far.answer_id = Some(response.id.clone()).filter(|id| !id.is_empty());
-    so_far.empty = !response.parts.iter().any(says_something);
-    so_far.must_be_json = json_text(job, &response.parts);
+    let outcome = report.outcome_mut();
+    outcome.finish = Some(response.finish_reason);
+    outcome.answer_id = Some(response.id.clone()).filter(|id| !id.is_empty());
+    outcome.empty = !response.parts.iter().any(Part::says_something);
+    outcome.must_be_json = json_text(job, &response.parts);
     report.first_content();
     let body = match whole.raw {
         Some(raw) => raw,
         None => {
-            meta.native = Some(NativeMeta {
-                cost_usd: Some(report.so_far().cost.0),
-                latency_ms: Some(report.elapsed().as_millis() as u64),
-                routing: job.routing(&report.so_far().decision, &model.name, deployment),
-            });
+            let routing = job.routing(&report.outcome_mut().decision, &model.name, deployment);
+            meta.native = Some(report.native_meta(routing));
             codec::encode_response(job.dialect, &response, &meta)
         }
     };
@@ -104,12 +91,4 @@ fn json_text(job: &Job, parts: &[Part]) -> Option<String> {
         _ => None,
     });
     Some(text.collect())
-}
-
-fn says_something(part: &Part) -> bool {
-    match part {
-        Part::Text { text, .. } | Part::Refusal { text } => !text.trim().is_empty(),
-        Part::ToolCall { .. } => true,
-        _ => false,
-    }
 }

@@ -1,14 +1,14 @@
 //! Streams an answer to the client while measuring it.
 //!
-//! Where client and upstream speak the same dialect the bytes pass through as they came and are decoded on the side;
-//! else each event is encoded anew. Either way the stream ends in one of four ways: the upstream said that it is
-//! complete; it broke off, or the gateway closes, and the client gets an error event in its dialect; or the client
-//! went away, which drops this and with it the call. What was said until then is priced in all four. Where an answer
-//! has to be kept to be told (the last event of OpenAI's Responses repeats all of it) it breaks off when it is larger
-//! than a whole one may be.
+//! Where client and upstream speak the same dialect the bytes pass through unchanged and are decoded on the side;
+//! else each event is encoded anew. Either way the stream ends in one of four ways: the upstream says that it is
+//! complete; it breaks off, or the gateway shuts down, and the client gets an error event in its dialect; or the
+//! client goes away, which drops the [`Tee`] and with it the call. The answer as far as it came is priced in all
+//! four. Where the answer has to be kept (the last event of OpenAI's Responses repeats all of it), it breaks off when
+//! it grows larger than a whole answer may be.
 //!
-//! A client that hears nothing for long (the model thinks) gets a sign of life in its dialect: else a proxy on the
-//! way, or the client itself, would take the connection for dead.
+//! During a long silence (the model thinks) the client gets a sign of life in its dialect: else a proxy on the way,
+//! or the client itself, would take the connection for dead.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,56 +24,57 @@ use super::attempt::{Deadlines, Opened};
 use super::job::Job;
 use super::outcome::Report;
 use super::usage::estimated;
-use crate::codec::{self, AnswerMeta, NativeMeta, StreamDecoder, StreamEncoder, WholeEvents};
+use crate::codec::{self, AnswerMeta, StreamDecoder, StreamEncoder, WholeEvents};
 use crate::protocol::{ApiError, Dialect, ErrorKind, OutcomeStatus, StreamEvent};
-use crate::upstream::{Answer, CallError, Model, Permit, Verdict};
+use crate::upstream::{Answer, CallError, CallVerdict, Model, Permit};
 
-/// Text of an answer that had to be JSON is kept up to here, to see whether it is.
-const KEPT_TEXT: usize = 1 << 20;
+/// Text of an answer that had to be JSON is kept up to this length, to see whether it is JSON.
+const MAX_JSON_TEXT_BYTES: usize = 1 << 20;
 
-/// The end of a body is waited for so long after the end of what it says, so that its connection may serve again.
-const LAST_BYTES: Duration = Duration::from_secs(1);
+/// How long to read on after the answer's last event for the end of the body, so that the connection can be used
+/// again.
+const LAST_BYTES_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How the client gets its bytes.
-enum Mouth {
-    /// As they came.
-    Passing(WholeEvents),
-    /// Encoded anew.
-    Encoding(Box<StreamEncoder>),
+/// How the client gets the answer.
+enum Output {
+    /// The upstream's bytes, in whole events.
+    Passthrough(WholeEvents),
+    /// Each event encoded in the client's dialect.
+    Encoded(Box<StreamEncoder>),
 }
 
-/// A stream on its way.
+/// A stream on its way to the client.
 pub(super) struct Tee {
     model: Arc<Model>,
     permit: Permit,
     answer: Option<Answer>,
     decoder: StreamDecoder,
-    mouth: Mouth,
+    output: Output,
     dialect: Dialect,
     deadlines: Deadlines,
-    /// When the next piece must be here; absent = one just came.
+    /// When the upstream's next piece must be here; `None` = to be set when the client asks for more.
     due: Option<Instant>,
-    /// When the client must hear something again; absent = it just did.
-    sign: Option<Instant>,
+    /// When the client must get a sign of life; `None` = to be set when the client asks for more.
+    sign_due: Option<Instant>,
     at_ms: i64,
     routing: serde_json::Value,
-    /// Read before the stream was handed over: events, and the bytes they came in.
+    /// Pieces read before the stream was handed over: events, and the bytes they came in.
     held: Option<(Vec<StreamEvent>, Vec<Bytes>)>,
     /// Bytes of the answer since the vendor last counted its tokens.
-    uncounted: u64,
-    /// The gateway closes when this is over.
+    uncounted_bytes: u64,
+    /// Cancelled when the gateway shuts down.
     closing: CancellationToken,
-    /// Present until the end was told.
+    /// Taken when the end is reported.
     report: Option<Report>,
 }
 
-/// What a stream hears next.
-enum Heard {
+/// What comes next from the upstream.
+enum Input {
     /// Pieces of the answer: events, and the bytes they came in where they pass through.
     Pieces(Vec<StreamEvent>, Vec<Bytes>),
-    /// Nothing for long.
+    /// Nothing, for so long that the client needs a sign of life.
     Silence,
-    /// The gateway closes.
+    /// The gateway shuts down.
     Closing,
 }
 
@@ -87,39 +88,39 @@ impl Tee {
         meta: AnswerMeta,
         mut report: Report,
     ) -> Self {
-        // That of calls before this one; it is in what was lost.
-        report.so_far().usage = None;
-        report.so_far().streamed = true;
-        report.so_far().must_be_json = job.request.response_format.is_some().then(String::new);
-        let mouth = if opened.raw.is_some() {
+        // Usage of earlier, failed calls; its cost is already in `lost`.
+        report.outcome_mut().usage = None;
+        report.outcome_mut().streamed = true;
+        report.outcome_mut().must_be_json = job.request.response_format.is_some().then(String::new);
+        let output = if opened.raw.is_some() {
             let asked_by_us = job.dialect == Dialect::OpenAi && !job.request.stream_usage;
-            Mouth::Passing(WholeEvents::new(asked_by_us))
+            Output::Passthrough(WholeEvents::new(asked_by_us))
         } else {
             let usage = job.request.stream_usage;
-            Mouth::Encoding(Box::new(StreamEncoder::new(job.dialect, meta, usage)))
+            Output::Encoded(Box::new(StreamEncoder::new(job.dialect, meta, usage)))
         };
-        let routing = job.routing(&report.so_far().decision, &model.name, &permit.deployment().name);
+        let routing = job.routing(&report.outcome_mut().decision, &model.name, &permit.deployment().name);
         Self {
             model,
             permit,
             answer: opened.answer,
             decoder: opened.decoder,
-            mouth,
+            output,
             dialect: job.dialect,
             deadlines,
             due: None,
-            sign: None,
+            sign_due: None,
             at_ms: job.at_ms,
             routing,
             held: Some((opened.events, opened.raw.unwrap_or_default())),
-            uncounted: 0,
+            uncounted_bytes: 0,
             closing: CancellationToken::new(),
             report: Some(report),
         }
     }
 
-    /// With an end, should `closing` be over before the answer is.
-    pub(super) fn until(mut self, closing: CancellationToken) -> Self {
+    /// Makes the stream end early once `closing` is cancelled.
+    pub(super) fn with_shutdown(mut self, closing: CancellationToken) -> Self {
         self.closing = closing;
         self
     }
@@ -137,77 +138,77 @@ impl Tee {
         loop {
             self.report.as_ref()?;
             let bytes = match self.read().await {
-                Heard::Pieces(events, raw) => self.speak(&events, raw),
-                Heard::Silence => codec::sign_of_life(self.dialect),
-                Heard::Closing => self.close(),
+                Input::Pieces(events, raw) => self.forward(&events, raw),
+                Input::Silence => codec::sign_of_life(self.dialect),
+                Input::Closing => self.close(),
             };
             if !bytes.is_empty() {
-                self.sign = None;
+                self.sign_due = None;
                 return Some(bytes);
             }
         }
     }
 
-    /// What comes next.
-    async fn read(&mut self) -> Heard {
+    /// Waits for the upstream's next piece, a silence, or the shutdown.
+    async fn read(&mut self) -> Input {
         if let Some((events, raw)) = self.held.take() {
-            return Heard::Pieces(events, raw);
+            return Input::Pieces(events, raw);
         }
         let mut events = Vec::new();
         let Some(answer) = &mut self.answer else {
             self.decoder.finish(&mut events);
-            return Heard::Pieces(events, Vec::new());
+            return Input::Pieces(events, Vec::new());
         };
-        // Counted from when somebody waits for it: a client that takes its time is not the vendor's silence.
-        let due = *self.due.get_or_insert_with(|| self.deadlines.next());
-        let sign = *self.sign.get_or_insert_with(|| Instant::now() + self.deadlines.sign_of_life);
+        // Set only when the client asks for more: a slow client is not the vendor's silence.
+        let due = *self.due.get_or_insert_with(|| self.deadlines.next_piece());
+        let sign = *self.sign_due.get_or_insert_with(|| Instant::now() + self.deadlines.sign_of_life);
         let chunk = tokio::select! {
             biased;
             chunk = answer.chunk(due.min(sign)) => chunk,
-            () = self.closing.cancelled() => return Heard::Closing,
+            () = self.closing.cancelled() => return Input::Closing,
         };
         match chunk {
             Ok(Some(chunk)) => {
                 self.due = None;
                 self.decoder.push(&chunk, &mut events);
-                return Heard::Pieces(events, vec![chunk]);
+                return Input::Pieces(events, vec![chunk]);
             }
             Ok(None) => self.decoder.finish(&mut events),
-            Err(CallError::Timeout) if sign < due => return Heard::Silence,
+            Err(CallError::Timeout) if sign < due => return Input::Silence,
             Err(error) => {
-                let error = error.told(&self.permit.deployment().name);
+                let error = error.attributed_to(&self.permit.deployment().name);
                 events.push(StreamEvent::Error(error));
             }
         }
         self.answer = None;
-        Heard::Pieces(events, Vec::new())
+        Input::Pieces(events, Vec::new())
     }
 
-    fn speak(&mut self, events: &[StreamEvent], raw: Vec<Bytes>) -> Bytes {
+    fn forward(&mut self, events: &[StreamEvent], raw: Vec<Bytes>) -> Bytes {
         let mut pieces = raw;
-        if let Mouth::Passing(whole) = &mut self.mouth {
+        if let Output::Passthrough(whole) = &mut self.output {
             pieces.iter_mut().for_each(|piece| *piece = whole.push(std::mem::take(piece)));
             if self.decoder.saw_error() {
-                // It is in here, in its vendor's words.
+                // The vendor's error message is in these bytes.
                 let secrets = self.permit.deployment().provider.secrets();
                 pieces.iter_mut().for_each(|piece| *piece = secrets.hide_in_events(std::mem::take(piece)));
             }
         } else {
             pieces.clear();
         }
-        let mut said = BytesMut::new();
+        let mut encoded = BytesMut::new();
         for event in events {
-            self.hear(event, &mut said);
+            self.on_event(event, &mut encoded);
         }
-        if !said.is_empty() {
-            pieces.push(said.freeze());
+        if !encoded.is_empty() {
+            pieces.push(encoded.freeze());
         }
         // The usual case: one piece in, the same piece out, no copy.
         if pieces.len() == 1 { pieces.remove(0) } else { Bytes::from(pieces.concat()) }
     }
 
     /// Takes one event into account, and encodes it where bytes do not pass through.
-    fn hear(&mut self, event: &StreamEvent, out: &mut BytesMut) {
+    fn on_event(&mut self, event: &StreamEvent, out: &mut BytesMut) {
         if self.report.is_none() {
             return;
         }
@@ -219,121 +220,117 @@ impl Tee {
         }
         let finished = matches!(event, StreamEvent::Finish { .. });
         if finished {
-            // Some servers never count, or not to the end.
+            // Some servers never count tokens, or not to the end.
             self.settle_early();
-            went_well(&mut self.permit, self.at_ms);
+            settle_good(&mut self.permit, self.at_ms);
             if let Some(answer) = self.answer.take() {
-                read_out(answer);
+                read_to_end(answer);
             }
         }
-        match &mut self.mouth {
-            Mouth::Encoding(encoder) => encoder.encode(event, out),
-            Mouth::Passing(whole) if finished => out.extend_from_slice(&whole.finish()),
-            Mouth::Passing(_) => {}
+        match &mut self.output {
+            Output::Encoded(encoder) => encoder.encode(event, out),
+            Output::Passthrough(whole) if finished => out.extend_from_slice(&whole.finish()),
+            Output::Passthrough(_) => {}
         }
         if finished && let Some(report) = self.report.take() {
             report.end(OutcomeStatus::Ok);
         }
         if self.keeps_too_much() {
-            let error = CallError::TooLarge(self.deadlines.limit).told(&self.permit.deployment().name);
+            let error = CallError::TooLarge(self.deadlines.limit).attributed_to(&self.permit.deployment().name);
             self.break_off(&error, out);
         }
     }
 
-    /// Whether an answer under way, of which something has to be kept, is larger than a whole one may be.
+    /// Whether more is kept of an unfinished answer than a whole answer may have.
     fn keeps_too_much(&self) -> bool {
-        let kept = match &self.mouth {
-            Mouth::Encoding(encoder) => encoder.kept(),
-            Mouth::Passing(_) => 0,
+        let kept = match &self.output {
+            Output::Encoded(encoder) => encoder.kept(),
+            Output::Passthrough(_) => 0,
         };
         kept > self.deadlines.limit && self.report.is_some()
     }
 
-    /// Takes one event into account.
+    /// Adds one event to the outcome.
     fn count(&mut self, event: &StreamEvent) {
         let Some(report) = &mut self.report else { return };
         if event.is_content() {
-            if report.so_far().first_token.is_none() {
-                went_well(&mut self.permit, self.at_ms);
-                self.deadlines.begun();
+            if report.outcome_mut().first_token.is_none() {
+                settle_good(&mut self.permit, self.at_ms);
+                self.deadlines.content_began();
             }
             report.first_content();
-            let thinking = matches!(
-                event,
-                StreamEvent::Thinking(_) | StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_)
-            );
-            report.so_far().empty &= thinking;
-            self.uncounted += event.answer_bytes() as u64;
+            report.outcome_mut().empty &= !event.says_something();
+            self.uncounted_bytes += event.answer_bytes() as u64;
         }
-        let so_far = report.so_far();
-        match (event, &mut so_far.must_be_json) {
-            (StreamEvent::Text(text), Some(kept)) if kept.len() + text.len() <= KEPT_TEXT => kept.push_str(text),
+        let outcome = report.outcome_mut();
+        match (event, &mut outcome.must_be_json) {
+            (StreamEvent::Text(text), Some(kept)) if kept.len() + text.len() <= MAX_JSON_TEXT_BYTES => {
+                kept.push_str(text)
+            }
             (StreamEvent::Text(_) | StreamEvent::ToolCall(_), kept) => *kept = None,
             _ => {}
         }
         match event {
             StreamEvent::Usage(usage) => {
-                so_far.usage.get_or_insert_default().absorb(usage);
-                self.uncounted = 0;
+                outcome.usage.get_or_insert_default().absorb(usage);
+                self.uncounted_bytes = 0;
             }
-            StreamEvent::Start { id, .. } if !id.is_empty() => so_far.answer_id = Some(id.clone()),
-            StreamEvent::Finish { reason, .. } => so_far.finish = Some(*reason),
+            StreamEvent::Start { id, .. } if !id.is_empty() => outcome.answer_id = Some(id.clone()),
+            StreamEvent::Finish { reason, .. } => outcome.finish = Some(*reason),
             _ => {}
         }
     }
 
-    /// Puts a price on the answer as far as it came: what the vendor has not counted of it is estimated.
+    /// Prices the answer as far as it came; tokens that the vendor has not counted are estimated.
     fn settle_early(&mut self) {
         let Some(report) = &mut self.report else { return };
-        let so_far = report.so_far();
-        let said = so_far.usage.unwrap_or_default();
-        so_far.usage = Some(estimated(said, so_far.decision.prompt_tokens, std::mem::take(&mut self.uncounted)));
+        let outcome = report.outcome_mut();
+        let counted = outcome.usage.unwrap_or_default();
+        outcome.usage =
+            Some(estimated(counted, outcome.decision.prompt_tokens, std::mem::take(&mut self.uncounted_bytes)));
         self.settle();
     }
 
-    /// Puts a price on the answer before it ends.
+    /// Prices the answer by its usage.
     fn settle(&mut self) {
         let Some(report) = &mut self.report else { return };
-        let usage = report.so_far().usage.unwrap_or_default();
+        let usage = report.outcome_mut().usage.unwrap_or_default();
         report.settle(usage, &self.model.settings.price);
-        if let Mouth::Encoding(encoder) = &mut self.mouth {
-            encoder.settle(NativeMeta {
-                cost_usd: Some(report.so_far().cost.0),
-                latency_ms: Some(report.elapsed().as_millis() as u64),
-                routing: self.routing.take(),
-            });
+        if let Output::Encoded(encoder) = &mut self.output {
+            encoder.settle(report.native_meta(self.routing.take()));
         }
     }
 
-    /// The answer broke off: an error event, and the deployment is told on; not where it is merely no call.
+    /// Ends an answer that broke off: an error event, and a failure of the deployment, unless the answer only lacks
+    /// the tool call it had to make.
     fn break_off(&mut self, error: &ApiError, out: &mut BytesMut) {
         let now = std::time::Instant::now();
         if self.decoder.is_no_call() {
-            self.permit.settle(&Verdict::Unrelated, now, self.at_ms);
+            self.permit.settle(&CallVerdict::Unrelated, now, self.at_ms);
         } else {
             self.permit.broke_off(error, now, self.at_ms);
         }
         self.end_early(error, OutcomeStatus::Failed(error.kind), out);
     }
 
-    /// The gateway closes: an error event, and nobody is to blame.
+    /// Ends the answer because the gateway shuts down: an error event, and no failure of the deployment.
     fn close(&mut self) -> Bytes {
         let mut out = BytesMut::new();
-        self.end_early(&closed(), OutcomeStatus::Cancelled, &mut out);
+        self.end_early(&shutting_down(), OutcomeStatus::Cancelled, &mut out);
         out.freeze()
     }
 
     fn end_early(&mut self, error: &ApiError, status: OutcomeStatus, out: &mut BytesMut) {
         self.settle_early();
         self.answer = None;
-        match &mut self.mouth {
-            // The upstream's own error event has passed through, as far as it had an end.
-            Mouth::Passing(whole) if self.decoder.saw_error() => {
+        match &mut self.output {
+            // The upstream's own error event has passed through, except for what was not yet a whole event.
+            Output::Passthrough(whole) if self.decoder.saw_error() => {
                 let secrets = self.permit.deployment().provider.secrets();
                 out.extend_from_slice(&secrets.hide_in_events(whole.finish()));
             }
-            Mouth::Passing(_) => out.extend_from_slice(&codec::encode_stream_error(self.dialect, error)),
-            Mouth::Encoding(encoder) => encoder.encode(&StreamEvent::Error(error.clone()), out),
+            Output::Passthrough(_) => out.extend_from_slice(&codec::encode_stream_error(self.dialect, error)),
+            Output::Encoded(encoder) => encoder.encode(&StreamEvent::Error(error.clone()), out),
         }
         if let Some(report) = self.report.take() {
             report.end(status);
@@ -341,24 +338,24 @@ impl Tee {
     }
 }
 
-/// What ends an answer that is not over when the gateway closes.
-pub(super) fn closed() -> ApiError {
+/// The error that ends unfinished answers at shutdown.
+pub(super) fn shutting_down() -> ApiError {
     let error = ApiError::new(ErrorKind::Unavailable, "the gateway shuts down: ask again in a moment");
     error.after(Duration::from_secs(1))
 }
 
-/// Says of a call that was handed over before its first piece that this is here now; of others it was said already.
-fn went_well(permit: &mut Permit, at_ms: i64) {
+/// Reports a good call, if nothing was reported before: a stream handed over without content had no result yet.
+fn settle_good(permit: &mut Permit, at_ms: i64) {
     let now = std::time::Instant::now();
-    let good = Verdict::Good(permit.age(now));
+    let good = CallVerdict::Good(permit.age(now));
     permit.settle(&good, now, at_ms);
 }
 
-/// Reads what is left of a body that has said all it had to say: mostly its end, which may come a moment later. A
-/// connection whose answer was not read to its end cannot be used again.
-fn read_out(mut answer: Answer) {
+/// Reads the rest of a body after its last event, mostly just its end, which may come a moment later. A connection
+/// whose answer was not read to its end cannot be used again.
+fn read_to_end(mut answer: Answer) {
     let rest = async move {
-        let deadline = Instant::now() + LAST_BYTES;
+        let deadline = Instant::now() + LAST_BYTES_TIMEOUT;
         while let Ok(Some(_)) = answer.chunk(deadline).await {}
     };
     let mut rest = Box::pin(rest);
@@ -367,7 +364,7 @@ fn read_out(mut answer: Answer) {
     }
 }
 
-/// The client went away, or nobody asked for the rest: what was said is paid for.
+/// The client went away: the answer as far as it came is paid for.
 impl Drop for Tee {
     fn drop(&mut self) {
         for event in self.held.take().into_iter().flat_map(|(events, _)| events) {

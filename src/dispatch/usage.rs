@@ -1,14 +1,14 @@
-//! What an answer took where its vendor does not say so.
+//! Estimates of an answer's tokens where its vendor does not count them.
 
 use crate::protocol::{ChatResponse, Part, Usage};
 
-/// Bytes of an answer that make a token, about.
+/// Bytes per token, about.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// What was `said` of an answer's tokens, with what was not: its prompt's, and those of so many bytes that nobody
-/// counted.
-pub(super) fn estimated(said: Usage, prompt_tokens: u32, uncounted: u64) -> Usage {
-    let mut usage = said;
+/// The vendor's count (`counted`), completed by estimates: the prompt's tokens if it counted none, and those of
+/// `uncounted` bytes of the answer.
+pub(super) fn estimated(counted: Usage, prompt_tokens: u32, uncounted: u64) -> Usage {
+    let mut usage = counted;
     if usage.prompt_tokens() == 0 {
         usage.input_tokens = u64::from(prompt_tokens);
     }
@@ -16,12 +16,12 @@ pub(super) fn estimated(said: Usage, prompt_tokens: u32, uncounted: u64) -> Usag
     usage
 }
 
-/// What a whole answer took.
+/// Tokens of a whole answer: the vendor's count, else an estimate.
 pub(super) fn of_whole(response: &ChatResponse, prompt_tokens: u32) -> Usage {
-    // Taken in as pieces of a stream are: no count is believed beyond what can be.
-    let counted = response.usage.map(|said| {
+    // Absorbed, as a stream's usage is: that bounds counts that cannot be true.
+    let counted = response.usage.map(|counted| {
         let mut usage = Usage::default();
-        usage.absorb(&said);
+        usage.absorb(&counted);
         usage
     });
     let counted = counted.filter(|usage| usage.total_tokens() > 0);

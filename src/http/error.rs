@@ -1,4 +1,4 @@
-//! Every failure as a client is told it: in the dialect of the endpoint it called.
+//! Errors as HTTP answers, in the dialect of the endpoint that was called.
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -10,15 +10,16 @@ use crate::protocol::{ApiError, Dialect};
 /// An error on its way to a client.
 #[derive(Debug, Clone)]
 pub struct Rejection {
-    /// The dialect it is told in.
+    /// The dialect it is written in.
     pub dialect: Dialect,
-    /// What it says.
+    /// The error.
     pub error: ApiError,
-    /// Whether asking again at once would end the same way.
+    /// Whether trying again at once would end the same way.
     pub lasting: bool,
 }
 
-/// What the SDKs of OpenAI and Anthropic heed, and assistants built on them: a 502 is asked again else, up to ten times.
+/// The SDKs of OpenAI and Anthropic, and assistants built on them, obey this header; without it they repeat a 502 up to
+/// ten times.
 static SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 impl Rejection {
@@ -27,12 +28,12 @@ impl Rejection {
         Self { dialect, error, lasting: false }
     }
 
-    /// The same, where asking again at once would end the same way, or may not.
+    /// The same, with `lasting` set.
     pub fn lasting(self, lasting: bool) -> Self {
         Self { lasting, ..self }
     }
 
-    /// An error for whoever speaks the gateway's own dialect.
+    /// An error in the gateway's own dialect.
     pub fn native(error: ApiError) -> Self {
         Self::new(Dialect::Native, error)
     }
@@ -48,7 +49,8 @@ pub fn dialect_of(path: &str) -> Dialect {
     }
 }
 
-/// The same where it is not sure: what there is of models both vendors' clients ask for, and of what there is not.
+/// The dialect of an endpoint that clients of both vendors call (lists of models, paths that do not exist), by the
+/// headers of Anthropic's.
 pub fn dialect_of_asker(path: &str, headers: &HeaderMap) -> Dialect {
     match dialect_of(path) {
         Dialect::OpenAi if headers.contains_key("anthropic-version") => Dialect::Anthropic,
@@ -58,9 +60,9 @@ pub fn dialect_of_asker(path: &str, headers: &HeaderMap) -> Dialect {
 
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        let told = codec::encode_error(self.dialect, &self.error);
-        let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, told.body).into_response();
+        let encoded = codec::encode_error(self.dialect, &self.error);
+        let status = StatusCode::from_u16(encoded.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, encoded.body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(wait) = self.error.retry_after {
@@ -74,7 +76,7 @@ impl IntoResponse for Rejection {
     }
 }
 
-/// Left on a response, so that the log and the metrics can name the kind.
+/// Left on a response, so that log lines and metrics can name the error's kind.
 #[derive(Debug, Clone, Copy)]
 pub struct Refused(pub crate::protocol::ErrorKind);
 

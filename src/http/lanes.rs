@@ -2,8 +2,8 @@
 //!
 //! tokio's shared runtime moves a task to whichever thread is free. For a proxy that is mostly a loss: a request is a few
 //! microseconds of work between waits, and waking another core for each of them costs more than the work. On a lane, a
-//! client's connection, its requests and the calls made for them to vendors wake one another on one thread. Lanes do not
-//! share work, so a new connection goes where the fewest are open.
+//! client's connection, its requests and the calls made for them to vendors all run on one thread. Lanes do not share
+//! work, so a new connection goes to the lane with the fewest open ones.
 
 use std::future::Future;
 use std::io;
@@ -17,22 +17,22 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::TaskTracker;
 
-/// Threads a lane may take for work that blocks (reading the store).
-const BLOCKING: usize = 16;
+/// Most threads of a lane for work that blocks (reading the store).
+const MAX_BLOCKING_THREADS: usize = 16;
 
-/// How often a lane wakes up by itself.
+/// How often a lane wakes up by itself; see [`ticking`].
 const TICK: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Lane {
     runtime: Handle,
     open: Arc<AtomicUsize>,
-    // Dropped, it ends the lane's thread.
+    /// Ends the lane's thread when it is dropped.
     _running: oneshot::Sender<()>,
     _thread: JoinHandle<()>,
 }
 
-/// The lanes of a server. Dropping them ends their threads, and whatever still runs there.
+/// The lanes of a server. Dropping them ends their threads and all tasks that still run there.
 #[derive(Debug)]
 pub struct Lanes {
     lanes: Vec<Lane>,
@@ -46,7 +46,8 @@ impl Lanes {
     /// When the operating system gives no thread.
     pub fn start(count: usize, begin: impl Fn(usize) + Clone + Send + 'static) -> io::Result<Self> {
         let lanes = (0..count.max(1)).map(|number| {
-            let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING).build()?;
+            let runtime =
+                Builder::new_current_thread().enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build()?;
             let (running, ended) = oneshot::channel();
             let begin = begin.clone();
             let handle = runtime.handle().clone();
@@ -54,7 +55,7 @@ impl Lanes {
                 begin(number);
                 runtime.block_on(async {
                     tokio::select! {
-                        // An error is the sender's end, which is what is waited for.
+                        // Ends with an error when the sender is dropped, which is what is waited for.
                         _ = ended => {}
                         () = ticking() => {}
                     }
@@ -66,22 +67,22 @@ impl Lanes {
         Ok(Self { lanes: lanes.collect::<io::Result<_>>()? })
     }
 
-    /// Runs `task` on the lane with the least to do, and lets `tasks` wait for it.
+    /// Runs `task` on the lane with the fewest open connections, tracked by `tasks`.
     pub fn run(&self, tasks: &TaskTracker, task: impl Future<Output = ()> + Send + 'static) {
         let Some(lane) = self.lanes.iter().min_by_key(|lane| lane.open.load(Ordering::Relaxed)) else { return };
-        let place = Place::take(&lane.open);
+        let counted = OpenConnection::count(&lane.open);
         let task = async move {
-            let _place = place;
+            let _counted = counted;
             task.await;
         };
         tasks.spawn_on(task, &lane.runtime);
     }
 }
 
-/// Wakes a lane once a second, so that it never sleeps longer than to the deadline of a request.
+/// Wakes a lane once a second, so that setting a request's deadline never has to wake it.
 ///
-/// A timer that is due before the runtime would wake up by itself costs a system call, to make it look again, and a turn
-/// of its loop for nothing. Nearly all deadlines are farther away than a second.
+/// A timer set for a time before the runtime's next wake-up costs a system call and an idle turn of its loop. Nearly all
+/// deadlines are farther away than a second, so with this tick that is never needed for them.
 async fn ticking() {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -90,17 +91,17 @@ async fn ticking() {
     }
 }
 
-/// One of a lane's open connections.
-struct Place(Arc<AtomicUsize>);
+/// Counts as one of a lane's open connections until it is dropped.
+struct OpenConnection(Arc<AtomicUsize>);
 
-impl Place {
-    fn take(open: &Arc<AtomicUsize>) -> Self {
+impl OpenConnection {
+    fn count(open: &Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(open))
     }
 }
 
-impl Drop for Place {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

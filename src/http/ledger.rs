@@ -1,6 +1,6 @@
-//! What the log gets to know of a request: a decision and an outcome as records.
+//! Makes the records of the decision log: a decision and an outcome.
 //!
-//! No text of a prompt goes in unless `store.prompts` is on; a question and a conversation are told apart by keyed
+//! No text of a prompt goes in unless `store.prompts` is on; questions and conversations are identified by keyed
 //! fingerprints.
 
 use crate::bandit::Grounds;
@@ -12,59 +12,60 @@ use crate::store::{
     ShadowRecord, Token, signals,
 };
 
-/// Who asked, and how.
+/// The request that a decision was made for.
 #[derive(Debug, Clone, Copy)]
 pub struct Asking<'a> {
     /// The request.
     pub request: &'a ChatRequest,
-    /// The dialect it came in.
+    /// The dialect the request came in.
     pub dialect: Dialect,
-    /// The API token it came with.
+    /// The API token the request came with.
     pub token: Option<&'a Token>,
-    /// The conversation it belongs to.
+    /// The conversation the request belongs to.
     pub conversation: Conversation,
-    /// Whether the caller only wants to know.
+    /// Whether the gateway makes no call: the caller only asked which model to use.
     pub dry_run: bool,
 }
 
-/// A conversation, recognised.
+/// The conversation that a request belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conversation {
-    /// Its fingerprint.
+    /// The conversation's fingerprint.
     pub print: Fingerprint,
-    /// Whether the caller named it or its user; else only its first turns speak for it, which two people may share.
+    /// Whether the caller named the conversation or its user; else it is recognised by its first turns alone, which two
+    /// people may share.
     pub named: bool,
-    /// Questions put in it so far, this one included.
+    /// Questions asked in the conversation so far, this one included.
     pub turn: u32,
-    /// The tool loop it is in, by the loop's first call: vendors give each call an id of its own, so that two loops that
+    /// The tool loop under way, by the id of its first call: vendors give each call another id, so that two loops that
     /// began with the same words at the same time are told apart.
     pub tool_loop: Option<Fingerprint>,
 }
 
 impl Conversation {
-    /// Its place in [0, 1), the same for all its turns.
+    /// The conversation's place in [0, 1), for a rollout by shares; the same for all its turns.
     pub fn place(&self) -> f64 {
         // The upper 53 bits, as many as a float tells apart.
         (self.print.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Whether it is known to be the same conversation as one with this fingerprint before it.
+    /// Whether it is surely the same conversation as an earlier one with this fingerprint.
     pub fn is_known(&self) -> bool {
         self.named || self.turn > 1 || self.tool_loop.is_some()
     }
 
-    /// The fingerprints it may be found again by, the surest first.
+    /// The fingerprints that the conversation may be found again by, the surest first.
     pub fn prints(&self) -> impl Iterator<Item = Fingerprint> + Clone + use<> {
         self.tool_loop.into_iter().chain([self.print])
     }
 }
 
-/// The conversation of a request: by its name, else by what it began with and who asks.
+/// The conversation of a request: by its name, else by its first turns, the API token and the user.
 pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -> Conversation {
     let owner = token.map_or("", |token| token.id.as_str());
     let user = request.user.as_deref().unwrap_or_default();
     let turn = u32::try_from(questions(&request.messages)).unwrap_or(u32::MAX).max(1);
-    // A client whose template left the name empty has named none.
+    // An empty name, as a client's template may leave it, is none.
     let name = request.routing.conversation.as_deref().filter(|name| !name.is_empty());
     let print = match name {
         Some(name) => salt.fingerprint(["named", owner, name]),
@@ -80,8 +81,8 @@ pub fn conversation(request: &ChatRequest, token: Option<&Token>, salt: &Salt) -
     Conversation { print, named, turn, tool_loop }
 }
 
-/// How a conversation began: up to the last that was asked before the first answer. Some programs put turns of their own
-/// before the question (Codex: the rules of the project), which every conversation of theirs begins with.
+/// The beginning of a conversation: up to the last user turn before the first answer. The first user turn would not do:
+/// some programs (Codex: the rules of the project) begin each conversation with the same turns before the question.
 fn beginning(messages: &[Message]) -> &[Message] {
     let asks = |message: &Message| message.role == Role::User;
     let first = messages.iter().position(asks).unwrap_or(0);
@@ -91,7 +92,7 @@ fn beginning(messages: &[Message]) -> &[Message] {
     messages.get(..=last).unwrap_or_default()
 }
 
-/// How often something was asked; what is asked in several turns without an answer between them is asked once.
+/// The number of questions; several user turns in a row, without an answer between them, are one.
 fn questions(messages: &[Message]) -> usize {
     let mut answered = true;
     let asks = |message: &&Message| {
@@ -102,7 +103,7 @@ fn questions(messages: &[Message]) -> usize {
     messages.iter().filter(asks).count()
 }
 
-/// The record of a decision made at `at_ms` (Unix milliseconds); `prompts` = the question is kept.
+/// The record of a decision made at `at_ms` (Unix milliseconds); `prompts` = with the question's text.
 pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: bool, at_ms: i64) -> DecisionRecord {
     let Asking { request, dialect, token, conversation, dry_run } = asking;
     let text = request.question().map(Message::question_text);
@@ -115,7 +116,7 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
         prompt_tokens: decision.prompt_tokens,
         max_tokens: request.max_tokens,
         stream: request.stream,
-        // The steps of a tool loop all go on with one question, and none but the first asks it.
+        // A question counts once: the later steps of a tool loop go on with it and do not ask it again.
         question: text.as_deref().filter(|_| !request.is_in_tool_loop()).map(|text| salt.fingerprint([text])),
         conversation: Some(conversation.print),
         conversation_named: conversation.named,
@@ -170,28 +171,28 @@ pub fn decision(decision: &Decision, asking: Asking<'_>, salt: &Salt, prompts: b
     }
 }
 
-/// Most bytes of a question that are kept: more than any model reads of it, and so few that questions nobody pays for
-/// (dry runs) do not push out what was learned from.
-const LONGEST_QUESTION: usize = 64 << 10;
+/// Most bytes of a question that are stored: more than the encoder reads of it, and so few that dry runs, which cost their
+/// callers nothing, do not push older entries out of the decision log.
+const MAX_QUESTION_BYTES: usize = 64 << 10;
 
-/// A question, of a long one its beginning and its end.
+/// A question; of one that is too long, its beginning and its end.
 fn bounded(text: String) -> String {
-    if text.len() <= LONGEST_QUESTION {
+    if text.len() <= MAX_QUESTION_BYTES {
         return text;
     }
-    let half = LONGEST_QUESTION / 2;
-    let is_end = |at: &usize| text.is_char_boundary(*at);
-    let (first, last) = ((0..=half).rev().find(is_end), (text.len() - half..=text.len()).find(is_end));
+    let half = MAX_QUESTION_BYTES / 2;
+    let is_boundary = |at: &usize| text.is_char_boundary(*at);
+    let (first, last) = ((0..=half).rev().find(is_boundary), (text.len() - half..=text.len()).find(is_boundary));
     let (first, last) = (first.unwrap_or(0), last.unwrap_or(text.len()));
     [&text[..first], &text[last..]].concat()
 }
 
-/// Where a quality is from.
+/// Where a predicted quality comes from.
 fn source(prediction: &Prediction) -> String {
     if prediction.judged { "posterior".to_owned() } else { prediction.basis.clone() }
 }
 
-/// The record of an outcome at `at_ms`, Unix milliseconds.
+/// The record of an outcome at `at_ms` (Unix milliseconds).
 pub fn outcome(outcome: &Outcome, at_ms: i64) -> OutcomeRecord {
     let seen = Seen {
         status: outcome.status,
@@ -272,7 +273,7 @@ mod tests {
     fn of_a_long_question_beginning_and_end_are_kept() {
         assert_eq!(bounded("short".into()), "short");
         let kept = bounded(format!("begin{}end", "\u{20ac}".repeat(10 << 20)));
-        assert!(kept.len() <= LONGEST_QUESTION && kept.len() > LONGEST_QUESTION - 8, "{}", kept.len());
+        assert!(kept.len() <= MAX_QUESTION_BYTES && kept.len() > MAX_QUESTION_BYTES - 8, "{}", kept.len());
         assert!(kept.starts_with("begin\u{20ac}") && kept.ends_with("\u{20ac}end"));
     }
 

@@ -1,13 +1,13 @@
 //! HTTP in, HTTP out (the only home of axum).
 //!
-//! [`routes`] is the API as one table, [`state`] what handlers can reach, [`error`] every failure as a client of its
-//! dialect is told it. Before a handler runs, `middleware` gives the request an id, tells who calls, and refuses who may
-//! not; the handlers in `api` each stand for one endpoint, and all chat endpoints share one road
-//! ([`api::chat`]). [`ledger`] turns what happened into records.
-//! `admin` is the same for operators, and [`dashboard`] its pages, behind the door in [`session`];
-//! [`monitor`] shows requests as they pass, [`refusals`] counts those that found no model. [`server`] accepts connections and drains them, each on one of the [`lanes`].
+//! [`routes`] is the API as one table, [`state`] what handlers can reach, [`error`] every failure in the dialect of the
+//! client that gets it. Before a handler runs, `middleware` gives the request an id, identifies the caller, and refuses
+//! those that may not call; each handler in `api` serves one endpoint, and all chat endpoints share one road
+//! ([`api::chat`]). [`ledger`] turns decisions and outcomes into records.
+//! `admin` is the API for operators, and [`dashboard`] its pages, behind the sign-in of [`session`];
+//! [`monitor`] shows requests as they pass, [`refusals`] counts those that found no model. [`server`] accepts connections
+//! and drains them, each on one of the [`lanes`].
 
-pub mod acts;
 pub mod admin;
 pub mod api;
 pub mod dashboard;
@@ -16,27 +16,28 @@ pub mod lanes;
 pub mod ledger;
 pub mod middleware;
 pub mod monitor;
-mod patience;
-mod places;
+pub mod operator_acts;
 pub mod refusals;
 pub mod remember;
 pub mod routes;
 pub mod server;
 pub mod session;
+mod slots;
 pub mod state;
+mod write_timeout;
 
 pub use lanes::Lanes;
 pub use server::{Drain, serve};
-pub use state::{Gateway, Live, Parts, PlanRequest};
+pub use state::{Gateway, LiveConfig, Parts, PlanRequest};
 
 use crate::protocol::{ApiError, ErrorKind};
 
-/// Does something to its end, whatever becomes of who waits for it: a connection that closes takes its handler with it, at
-/// whatever it was waiting for.
+/// Runs `work` to its end even if the caller is dropped: a connection that closes drops its handler, at whatever it was
+/// waiting for.
 ///
 /// # Errors
 ///
-/// Those of `work`; `Internal` where it broke off.
+/// Those of `work`; `Internal` where it panicked.
 pub(crate) async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {

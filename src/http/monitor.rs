@@ -1,7 +1,7 @@
-//! Chat requests as they pass, for those who watch: the last [`KEPT`] of them, and every step of those under way.
+//! Chat requests as they pass, for the dashboard: the last [`MAX_REQUESTS`], and every step of those under way.
 //!
-//! Bounded on both sides: old requests make room, and a watcher that is too slow is told what it missed in number, not
-//! in full. Nothing of a prompt or an answer is in here.
+//! Bounded on both sides: old requests make room, and a watcher that is too slow is told how many events it missed. No
+//! part of a prompt or an answer is in here.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::dispatch::{Outcome, Step};
 use crate::protocol::{ApiError, DecisionId, Dialect, ModelName, OutcomeStatus};
 use crate::route::Decision;
 
-/// Requests that are remembered.
-pub const KEPT: usize = 200;
+/// Most requests that are remembered.
+pub const MAX_REQUESTS: usize = 200;
 
-/// Steps that a watcher may be behind.
-const BEHIND: usize = 1024;
+/// Events that a watcher may be behind before it misses some.
+const MAX_LAG: usize = 1024;
 
-/// How far a request is.
+/// The phase a request is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -31,56 +31,56 @@ pub enum Phase {
     Routing,
     /// A model was chosen.
     Routed,
-    /// An upstream is being asked.
+    /// A vendor is being called.
     Calling,
-    /// An upstream failed; what comes next is being decided.
+    /// A call failed; whether and where to try again is being decided.
     Retrying,
     /// The answer is on its way to the client.
     Answering,
-    /// It is over.
+    /// The request has ended, well or not.
     Ended,
 }
 
-/// One request, as far as it is.
+/// One request, as known so far.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Passing {
-    /// Its number since the start.
+    /// The request's number since the gateway started.
     pub seq: u64,
     /// When it came, in Unix milliseconds.
     pub at_ms: i64,
-    /// How far it is.
+    /// The phase it is in.
     pub phase: Phase,
     /// The client's dialect.
     pub dialect: &'static str,
     /// The model as the client wrote it.
     pub requested: String,
-    /// Name of the API token it came with.
+    /// The name of the API token it came with.
     pub token: Option<String>,
     /// Whether the answer is streamed.
     pub stream: bool,
-    /// Its decision.
+    /// The id of its decision.
     pub decision_id: Option<DecisionId>,
     /// How the model was chosen.
     pub mode: Option<&'static str>,
-    /// The model that is asked, or answered.
+    /// The model that is called, or answered.
     pub model: Option<ModelName>,
-    /// Its deployment.
+    /// The deployment that is called, or answered.
     pub deployment: Option<String>,
     /// Upstream calls so far.
     pub calls: u32,
-    /// What the last failed call failed of.
+    /// The error code of the last failed call.
     pub failure: Option<&'static str>,
     /// How it ended: `ok`, `cancelled`, or an error's code.
     pub status: Option<&'static str>,
-    /// From arrival to the first piece.
+    /// From arrival to the first piece of the answer, milliseconds.
     pub first_token_ms: Option<f64>,
-    /// From arrival to the end.
+    /// From arrival to the end, milliseconds.
     pub latency_ms: Option<f64>,
     /// Tokens of the prompt.
     pub input_tokens: Option<u64>,
     /// Tokens of the answer.
     pub output_tokens: Option<u64>,
-    /// What it cost, US dollars.
+    /// The cost in US dollars.
     pub cost_usd: Option<f64>,
 }
 
@@ -97,7 +97,7 @@ struct Rows {
     next: u64,
 }
 
-/// All requests under way, and the last ones.
+/// The last requests, those under way among them.
 #[derive(Debug, Clone)]
 pub struct Monitor {
     inner: Arc<Inner>,
@@ -105,19 +105,19 @@ pub struct Monitor {
 
 impl Default for Monitor {
     fn default() -> Self {
-        let live = broadcast::Sender::new(BEHIND);
+        let live = broadcast::Sender::new(MAX_LAG);
         Self { inner: Arc::new(Inner { rows: Mutex::default(), live }) }
     }
 }
 
-/// What a request's arrival is noted by.
+/// What is known of a request when it arrives.
 #[derive(Debug, Clone)]
 pub struct Arrival<'a> {
     /// The client's dialect.
     pub dialect: Dialect,
     /// The model as the client wrote it.
     pub requested: &'a str,
-    /// Name of the API token.
+    /// The name of the API token.
     pub token: Option<&'a str>,
     /// Whether the answer is streamed.
     pub stream: bool,
@@ -129,7 +129,7 @@ impl Monitor {
         let mut rows = self.inner.rows.lock();
         let seq = rows.next;
         rows.next += 1;
-        if rows.rows.len() >= KEPT {
+        if rows.rows.len() >= MAX_REQUESTS {
             rows.rows.pop_front();
         }
         let row = Passing {
@@ -137,7 +137,7 @@ impl Monitor {
             at_ms: Timestamp::now().as_millisecond(),
             phase: Phase::Routing,
             dialect: arrival.dialect.as_str(),
-            requested: if arrival.requested.is_empty() { "auto".into() } else { short(arrival.requested) },
+            requested: if arrival.requested.is_empty() { "auto".into() } else { shortened(arrival.requested) },
             token: arrival.token.map(str::to_owned),
             stream: arrival.stream,
             decision_id: None,
@@ -153,11 +153,11 @@ impl Monitor {
             output_tokens: None,
             cost_usd: None,
         };
-        self.inner.tell(&row);
+        self.inner.publish(&row);
         rows.rows.push_back(row);
         drop(rows);
-        let over = AtomicBool::new(false);
-        Ticket { place: Arc::new(Place { inner: Arc::clone(&self.inner), seq, over }) }
+        let ended = AtomicBool::new(false);
+        Ticket { row: Arc::new(RowHandle { inner: Arc::clone(&self.inner), seq, ended }) }
     }
 
     /// The last requests, oldest first.
@@ -165,16 +165,16 @@ impl Monitor {
         self.inner.rows.lock().rows.iter().cloned().collect()
     }
 
-    /// The last requests, and every step from here on.
+    /// The last requests, oldest first, and every step from now on.
     pub fn watch(&self) -> (Vec<Passing>, broadcast::Receiver<Arc<Passing>>) {
-        // Subscribed under the lock, so that no step falls between the two.
+        // Subscribed under the lock, so that no step is missed in between.
         let rows = self.inner.rows.lock();
         (rows.rows.iter().cloned().collect(), self.inner.live.subscribe())
     }
 }
 
 impl Inner {
-    fn tell(&self, row: &Passing) {
+    fn publish(&self, row: &Passing) {
         if self.live.receiver_count() > 0 {
             // An error means that the last watcher just left.
             let _ = self.live.send(Arc::new(row.clone()));
@@ -182,23 +182,23 @@ impl Inner {
     }
 }
 
-/// One request's place among the rows. When the last one is dropped and nothing was said of an end, the client went away
-/// before a model was asked.
+/// Updates one request's row. When its last clone is dropped before an end was noted, the client went away before a
+/// model was called.
 #[derive(Debug, Clone)]
 pub struct Ticket {
-    place: Arc<Place>,
+    row: Arc<RowHandle>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct RowHandle {
     inner: Arc<Inner>,
     seq: u64,
-    over: AtomicBool,
+    ended: AtomicBool,
 }
 
-impl Drop for Place {
+impl Drop for RowHandle {
     fn drop(&mut self) {
-        if !*self.over.get_mut() {
+        if !*self.ended.get_mut() {
             self.change(|row| {
                 row.phase = Phase::Ended;
                 row.status = Some(OutcomeStatus::Cancelled.as_str());
@@ -208,9 +208,9 @@ impl Drop for Place {
 }
 
 impl Ticket {
-    /// A model was chosen.
+    /// Notes that a model was chosen.
     pub fn routed(&self, decision: &Decision) {
-        self.place.change(|row| {
+        self.row.change(|row| {
             row.phase = Phase::Routed;
             row.decision_id = Some(decision.id);
             row.mode = Some(decision.mode.as_str());
@@ -218,18 +218,18 @@ impl Ticket {
         });
     }
 
-    /// No model could be chosen.
+    /// Notes that no model could be chosen.
     pub fn refused(&self, error: &ApiError) {
-        self.place.over.store(true, Ordering::Relaxed);
-        self.place.change(|row| {
+        self.row.ended.store(true, Ordering::Relaxed);
+        self.row.change(|row| {
             row.phase = Phase::Ended;
             row.status = Some(error.kind.as_str());
         });
     }
 
-    /// It is a step further.
+    /// Notes a step of the dispatch.
     pub fn step(&self, step: &Step) {
-        self.place.change(|row| match step {
+        self.row.change(|row| match step {
             Step::Calling { model, deployment } => {
                 row.phase = Phase::Calling;
                 row.calls += 1;
@@ -247,10 +247,10 @@ impl Ticket {
         });
     }
 
-    /// It is over.
+    /// Notes the outcome.
     pub fn ended(&self, outcome: &Outcome) {
-        self.place.over.store(true, Ordering::Relaxed);
-        self.place.change(|row| {
+        self.row.ended.store(true, Ordering::Relaxed);
+        self.row.change(|row| {
             row.phase = Phase::Ended;
             row.status = Some(outcome.status.as_str());
             row.latency_ms = Some(ms(outcome.latency));
@@ -265,14 +265,14 @@ impl Ticket {
     }
 }
 
-impl Place {
+impl RowHandle {
     fn change(&self, change: impl FnOnce(&mut Passing)) {
         let mut rows = self.inner.rows.lock();
         let first = rows.rows.front().map_or(0, |row| row.seq);
         let at = self.seq.checked_sub(first).and_then(|at| usize::try_from(at).ok());
         if let Some(row) = at.and_then(|at| rows.rows.get_mut(at)) {
             change(row);
-            self.inner.tell(row);
+            self.inner.publish(row);
         }
     }
 }
@@ -281,8 +281,8 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// A client's text may be of any length.
-fn short(text: &str) -> String {
+/// The first 120 characters: a client's text may be of any length.
+fn shortened(text: &str) -> String {
     text.chars().take(120).collect()
 }
 
@@ -315,10 +315,10 @@ mod tests {
     fn old_requests_make_room_and_their_steps_go_nowhere() {
         let monitor = Monitor::default();
         let first = arrive(&monitor);
-        (0..KEPT).for_each(|_| drop(arrive(&monitor)));
+        (0..MAX_REQUESTS).for_each(|_| drop(arrive(&monitor)));
         first.step(&Step::Answering(Duration::ZERO));
         let rows = monitor.recent();
-        assert_eq!((rows.len(), rows[0].seq), (KEPT, 1));
+        assert_eq!((rows.len(), rows[0].seq), (MAX_REQUESTS, 1));
         assert!(rows.iter().all(|row| row.phase == Phase::Ended));
     }
 

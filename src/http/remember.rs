@@ -1,44 +1,45 @@
-//! How long answers turn out, kept over a restart: who begins anew takes each for the usual one, and routes by that.
+//! Keeps the learned lengths of answers over a restart: without them, each answer is taken to be of the usual length,
+//! and routing goes by that.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use super::state::Gateway;
 use crate::route::Lengths;
 use crate::store::Store;
 
-/// Name of what is kept.
-const KEPT: &str = "route.lengths";
+/// The store's key of the lengths.
+const LENGTHS: &str = "route.lengths";
 
-/// How often it is, if there was an answer.
-const EVERY: Duration = Duration::from_secs(60);
+/// How often changed lengths are saved.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
 
-/// The lengths as they were kept last.
+/// The lengths as they were saved last.
 pub(super) fn lengths(store: &Store) -> Lengths {
-    let kept = store.setting(KEPT).unwrap_or_else(|error| {
-        tracing::warn!(%error, "How long answers were is not known; each is taken for the usual one");
+    let kept = store.setting(LENGTHS).unwrap_or_else(|error| {
+        tracing::warn!(%error, "The lengths of earlier answers cannot be read; each model's is taken to be the usual one");
         None
     });
     kept.map(Lengths::of).unwrap_or_default()
 }
 
-/// Keeps them until `stopped`, and then once more.
-pub async fn keep_lengths(gateway: Arc<Gateway>, stopped: impl Future<Output = ()>) {
-    let mut stopped = pin!(stopped);
+/// Saves the lengths now and then until `stop`, and then once more.
+pub async fn keep_lengths(gateway: Arc<Gateway>, stop: CancellationToken) {
     let mut kept = gateway.lengths.kept();
     loop {
         let is_last = tokio::select! {
-            () = tokio::time::sleep(EVERY) => false,
-            () = &mut stopped => true,
+            () = tokio::time::sleep(SAVE_EVERY) => false,
+            () = stop.cancelled() => true,
         };
         let now = gateway.lengths.kept();
         if now != kept {
             let (store, sums) = (gateway.store.clone(), now.clone());
-            match tokio::task::spawn_blocking(move || store.set_setting(KEPT, &sums)).await {
+            match tokio::task::spawn_blocking(move || store.set_setting(LENGTHS, &sums)).await {
                 Ok(Ok(())) => kept = now,
-                Ok(Err(error)) => tracing::warn!(%error, "How long answers were could not be kept"),
-                Err(error) => tracing::error!(%error, "Keeping how long answers were ended in a panic"),
+                Ok(Err(error)) => tracing::warn!(%error, "The lengths of answers could not be saved"),
+                Err(error) => tracing::error!(%error, "Saving the lengths of answers ended in a panic"),
             }
         }
         if is_last {

@@ -1,4 +1,4 @@
-//! The API as two tables: the proxy's listener, and the admin's.
+//! The API as two tables: the proxy listener's and the admin listener's.
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,10 +14,10 @@ use super::{admin, api, dashboard};
 use crate::codec;
 use crate::protocol::{ApiError, ErrorKind};
 
-/// A path, and who answers there.
+/// A path and its handlers.
 type Endpoint = (&'static str, MethodRouter<Arc<Gateway>>);
 
-/// What clients talk to.
+/// The endpoints for clients.
 fn of_clients() -> Vec<Endpoint> {
     vec![
         // Chat, in four dialects
@@ -32,17 +32,17 @@ fn of_clients() -> Vec<Endpoint> {
         ("/v1/models/{name}", get(api::models::one)),
         ("/models", get(api::models::overview)),
         ("/api/route", post(api::route::explain)),
-        // What came of it
+        // Reports
         ("/api/outcomes", post(api::outcomes::report)),
         ("/api/feedback", post(api::feedback::give)),
-        // How it is
+        // Health
         ("/", get(api::health::hello)),
         ("/health", get(api::health::health)),
         ("/ready", get(api::health::ready)),
     ]
 }
 
-/// What operators talk to.
+/// The endpoints for operators.
 fn of_operators() -> Vec<Endpoint> {
     vec![
         ("/metrics", get(admin::metrics::metrics)),
@@ -78,17 +78,17 @@ fn of_operators() -> Vec<Endpoint> {
     ]
 }
 
-/// Every path there is but the panel's: labels of metrics come from here.
+/// Every path but the dashboard's: the labels of metrics come from here.
 pub static ENDPOINTS: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| of_clients().into_iter().chain(of_operators()).map(|(path, _)| path).collect());
 
-/// The proxy's listener.
+/// The router of the proxy listener.
 pub fn proxy(gateway: Arc<Gateway>) -> Router {
     let cors = cors(&gateway.live().config.server.cors_origins);
     finish(router(of_clients()), gateway, cors)
 }
 
-/// The admin's listener.
+/// The router of the admin listener.
 pub fn admin(gateway: Arc<Gateway>) -> Router {
     let router = router(of_operators())
         .merge(dashboard::routes())
@@ -101,7 +101,7 @@ fn router(endpoints: Vec<Endpoint>) -> Router<Arc<Gateway>> {
     endpoints.into_iter().fold(Router::new(), |router, (path, answer)| router.route(path, answer))
 }
 
-/// What all requests go through, outermost last.
+/// Adds the middleware that all requests go through, the outermost last.
 fn finish(router: Router<Arc<Gateway>>, gateway: Arc<Gateway>, cors: Option<CorsLayer>) -> Router {
     let watch = request_id::Watch { gateway: Arc::clone(&gateway), endpoints: &ENDPOINTS };
     let router = router
@@ -116,7 +116,7 @@ fn finish(router: Router<Arc<Gateway>>, gateway: Arc<Gateway>, cors: Option<Cors
     }
 }
 
-/// What Ollama's clients call besides `/api/chat`.
+/// Paths that Ollama's clients call besides `/api/chat`.
 const OF_OLLAMA: [&str; 8] = [
     "/api/embed",
     "/api/embeddings",
@@ -145,8 +145,8 @@ async fn not_found(uri: http::Uri, headers: http::HeaderMap) -> Rejection {
 async fn wrong_method(method: http::Method, uri: http::Uri, headers: http::HeaderMap) -> axum::response::Response {
     use axum::response::IntoResponse;
     let (status, said) = if uri.path() == "/v1/responses" && headers.contains_key(http::header::UPGRADE) {
-        // Codex wants a WebSocket first: by this status it knows at once that there is none, by another it asks seven times.
-        (http::StatusCode::UPGRADE_REQUIRED, "no WebSocket is spoken here: POST to this endpoint".to_owned())
+        // Codex tries a WebSocket first: this status makes it fall back at once, any other only after seven tries.
+        (http::StatusCode::UPGRADE_REQUIRED, "there are no WebSockets here: POST to this endpoint".to_owned())
     } else {
         let said = format!("this endpoint does not take {method}; the header `allow` says what it takes");
         (http::StatusCode::METHOD_NOT_ALLOWED, said)

@@ -1,8 +1,8 @@
 //! Accepts connections, serves them, and ends in order.
 //!
-//! Connections beyond the most allowed get the place of one that is idle (see [`places`](super::places)), or wait for
-//! one. On drain no further connection is accepted, idle ones are closed, and open answers get until the deadline; what
-//! is left then may say why it ends, and is cut.
+//! A connection beyond `server.max_connections` gets the slot of an idle one, or waits for it (see
+//! [`slots`](super::slots)). On drain no further connection is accepted, idle ones are closed, and open answers get until
+//! the deadline; those still open then may say why they end, and are cut.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -22,14 +22,14 @@ use http::{HeaderValue, Request};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::error::Refused;
 use super::lanes::Lanes;
-use super::patience::Patience;
-use super::places::{Coming, Place, Places, Turn};
+use super::slots::{Busy, Slot, Slots, WatchedBody};
+use super::write_timeout::WriteTimeout;
 use crate::config;
 use crate::protocol::ErrorKind;
 
@@ -38,14 +38,14 @@ use crate::protocol::ErrorKind;
 pub enum Drain {
     /// Every answer was completed.
     Complete,
-    /// The deadline passed with so many connections open.
+    /// The deadline passed with this many connections open.
     Cut(usize),
 }
 
-/// How long the last words of cut answers may take to go out.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long the error events that end cut answers may take to go out.
+const LAST_EVENTS: Duration = Duration::from_millis(500);
 
-/// Serves on `lanes` until `shutdown`, then drains; `may_enter` tells whose network may come in, `close` ends the answers
+/// Serves on `lanes` until `shutdown`, then drains; `may_enter` says which networks are allowed, `close` ends the answers
 /// that are not complete by the deadline.
 pub async fn serve(
     listener: TcpListener,
@@ -56,9 +56,10 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
     close: impl FnOnce(),
 ) -> Drain {
-    let places = Places::new(settings.max_connections);
+    let slots = Slots::new(settings.max_connections);
     let tasks = TaskTracker::new();
-    let (drain, draining) = watch::channel(false);
+    let draining = CancellationToken::new();
+    let drain = draining.clone().drop_guard();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let (stream, peer) = tokio::select! {
@@ -73,39 +74,39 @@ pub async fn serve(
             },
             () = &mut shutdown => break,
         };
-        let place = tokio::select! {
-            place = places.take(may_enter(peer.ip())) => place,
+        let slot = tokio::select! {
+            slot = slots.take(may_enter(peer.ip())) => slot,
             () = &mut shutdown => break,
         };
-        let Some(place) = place else { break };
+        let Some(slot) = slot else { break };
         // Small answers and stream pieces must not wait for more.
         let _ = stream.set_nodelay(true);
         // Out of this runtime, to be taken up by the lane's.
         let Ok(stream) = stream.into_std() else { continue };
-        let connection = connection(stream, peer, place, router.clone(), Timeouts::of(&settings), draining.clone());
+        let connection = connection(stream, peer, slot, router.clone(), Timeouts::of(&settings), draining.clone());
         lanes.run(&tasks, connection);
     }
     drop(listener);
-    let _ = drain.send(true);
+    drop(drain);
     tasks.close();
     if tokio::time::timeout(Duration::from_secs(settings.drain_s), tasks.wait()).await.is_ok() {
         return Drain::Complete;
     }
     let cut = tasks.len();
     close();
-    let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
+    let _ = tokio::time::timeout(LAST_EVENTS, tasks.wait()).await;
     Drain::Cut(cut)
 }
 
-/// How long a client is waited for.
+/// How long a client may take.
 #[derive(Clone, Copy)]
 struct Timeouts {
     /// To send its first request's head.
     head: Duration,
-    /// To send another one's, from the end of the answer before.
+    /// To send the next request's head, from the end of the answer before.
     idle: Duration,
-    /// To take something of its answer.
-    writes: Duration,
+    /// To read anything of its answer.
+    write: Duration,
 }
 
 impl Timeouts {
@@ -114,7 +115,7 @@ impl Timeouts {
         Self {
             head: seconds(settings.header_timeout_s),
             idle: seconds(settings.keep_alive_s),
-            writes: seconds(settings.write_timeout_s),
+            write: seconds(settings.write_timeout_s),
         }
     }
 }
@@ -122,10 +123,10 @@ impl Timeouts {
 async fn connection(
     stream: std::net::TcpStream,
     peer: SocketAddr,
-    place: Place,
+    slot: Slot,
     router: Router,
     timeouts: Timeouts,
-    mut draining: watch::Receiver<bool>,
+    draining: CancellationToken,
 ) {
     let stream = match tokio::net::TcpStream::from_std(stream) {
         Ok(stream) => stream,
@@ -134,33 +135,33 @@ async fn connection(
             return;
         }
     };
-    // The place is given back when the connection is over, by whichever way.
-    let guest = &place.guest;
-    let asking = Arc::clone(guest);
-    let places = Arc::clone(&place.places);
+    // The slot is freed when this function ends, in whichever way.
+    let activity = Arc::clone(&slot.activity);
+    let slots = Arc::clone(&slot.slots);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let asking = Arc::clone(&asking);
+        let activity = Arc::clone(&activity);
         let mut router = router.clone();
-        let mut request = request.map(|body| Body::new(Coming::new(body, &asking)));
+        let mut request = request.map(|body| Body::new(WatchedBody::new(body, &activity)));
         request.extensions_mut().insert(ConnectInfo(peer));
-        let places = Arc::clone(&places);
+        let slots = Arc::clone(&slots);
         async move {
-            // Not before: of those that are sent in a row, one is begun once the answer before is on its way.
-            let turn = asking.ask();
+            // In here, not above: a pipelined request begins once the answer before it is on its way.
+            let busy = activity.begin_request();
             let response = router.call(request).await.unwrap_or_else(|never| match never {});
-            let response = shown_out(response, places.is_wanted());
-            Ok::<_, Infallible>(response.map(|body| Answer { body, _turn: turn }))
+            let response = close_if_refused(response, slots.has_waiters());
+            Ok::<_, Infallible>(response.map(|body| Answer { body, _busy: busy }))
         }
     });
+    let activity = &slot.activity;
     let mut builder = hyper::server::conn::http1::Builder::new();
-    // It runs while a connection is idle, too: a proxy in front that keeps one for longer would meet its end with a request.
+    // hyper's timer runs while a connection is idle, too: a proxy in front that keeps one for longer than that would send
+    // a request into a closed connection.
     builder.timer(TokioTimer::new()).header_read_timeout(timeouts.idle.max(timeouts.head));
-    // Whose network may not come in has nothing more to ask.
-    builder.keep_alive(guest.is_welcome());
-    let connection =
-        builder.serve_connection(TokioIo::new(Patience::new(stream, timeouts.writes, Arc::clone(guest))), service);
-    let mut connection = std::pin::pin!(connection);
-    let mut told = false;
+    // A client of a refused network has nothing more to ask.
+    builder.keep_alive(activity.is_allowed());
+    let stream = TokioIo::new(WriteTimeout::new(stream, timeouts.write, Arc::clone(activity)));
+    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
+    let mut is_closing = false;
     let mut first_request_due = true;
     let mut head_deadline = std::pin::pin!(tokio::time::sleep(timeouts.head));
     loop {
@@ -174,31 +175,31 @@ async fn connection(
             }
             () = &mut head_deadline, if first_request_due => {
                 first_request_due = false;
-                if !guest.has_asked() {
-                    tracing::debug!("A client took too long to say what it wants");
+                if !activity.has_sent_request() {
+                    tracing::debug!("A client took too long to send its first request");
                     return;
                 }
             }
-            _ = draining.changed(), if !told => {
-                told = true;
+            () = draining.cancelled(), if !is_closing => {
+                is_closing = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = guest.told_to_go() => {
-                if guest.can_go_at_once() {
-                    tracing::debug!("A client that said nothing in full, or takes no answer, made room for another");
+            () = activity.evicted() => {
+                if activity.may_close_at_once() {
+                    tracing::debug!("A connection without a complete request, or whose client reads no answer, made room for another");
                     return;
                 }
-                // What it may have begun to ask by now is answered.
-                told = true;
+                // A request that has come by now is still answered.
+                is_closing = true;
                 connection.as_mut().graceful_shutdown();
             }
         }
     }
 }
 
-/// Whoever was refused at the door keeps no place there: it asks again with another credential, if it has one. Nor does
-/// anybody while others wait.
-fn shown_out(mut response: Response, others_wait: bool) -> Response {
+/// Adds `connection: close` where the credential or the network was refused, so that such clients hold no slot, and to
+/// every answer while newcomers wait for one.
+fn close_if_refused(mut response: Response, others_wait: bool) -> Response {
     let refused = response.extensions().get::<Refused>().map(|refused| refused.0);
     if others_wait || matches!(refused, Some(ErrorKind::Authentication | ErrorKind::Permission)) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -206,10 +207,10 @@ fn shown_out(mut response: Response, others_wait: bool) -> Response {
     response
 }
 
-/// An answer whose client is busy with it until its last byte is on its way.
+/// The body of an answer: its connection is busy until the last byte is on its way.
 struct Answer {
     body: Body,
-    _turn: Turn,
+    _busy: Busy,
 }
 
 impl HttpBody for Answer {

@@ -1,15 +1,15 @@
-//! The dashboard's door: passwords, one-time links, sessions.
+//! Sign-in to the dashboard: passwords, one-time links, sessions.
 //!
 //! **Sessions** live in memory and end with the process, after their hours, or when their owner signs out. Only the
-//! SHA-256 of a cookie is kept, so that a memory dump opens nothing; at most [`MOST_SESSIONS`] exist, the oldest make
-//! room. Each session has a token of its own against forged requests, which every change by cookie must carry.
+//! SHA-256 of a cookie is kept, so that a memory dump opens nothing; at most [`MAX_SESSIONS`] exist, the oldest make
+//! room. Each session has its own CSRF token, which every change by cookie must carry.
 //!
 //! **Wrong passwords** slow their address down: after [`FREE_TRIES`] each further one doubles the wait. A guess
-//! counts before it is looked at, so that who hangs up has guessed all the same. At most [`AT_ONCE`] argon2 hashes
-//! are computed at a time, since each is meant to cost memory and time.
+//! counts before it is checked, so a client that hangs up early has guessed all the same. At most [`MAX_HASHES`] argon2
+//! hashes are computed at a time, since each is meant to cost memory and time.
 //!
-//! **Without a password** there is nothing to guess: the panel opens by a link that is printed where the gateway runs, or
-//! left there in a file, works once, and only from the same machine. No clock in here: `now` comes in.
+//! **Without a password** there is nothing to guess: the dashboard opens by a link that is printed where the gateway
+//! runs, or left there in a file; it works once, and only from the same machine. No clock in here: `now` comes in.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,27 +26,27 @@ use tokio::sync::Semaphore;
 
 use crate::config::{Admin, Password};
 
-/// Most sessions at a time.
-pub const MOST_SESSIONS: usize = 64;
+/// Most sessions at a time; a further one ends the oldest.
+pub const MAX_SESSIONS: usize = 64;
 
 /// Wrong passwords an address may give before it has to wait.
 pub const FREE_TRIES: u32 = 5;
 
 /// The longest wait after a wrong password.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const MAX_WAIT: Duration = Duration::from_secs(300);
 
-/// Hashes computed at a time.
-const AT_ONCE: usize = 2;
+/// Most argon2 hashes computed at a time.
+const MAX_HASHES: usize = 2;
 
-/// Addresses whose failures are remembered.
-const MOST_ADDRESSES: usize = 4096;
+/// Most addresses whose failures are counted apart.
+const MAX_ADDRESSES: usize = 4096;
 
-/// Somebody who is signed in.
+/// The session of a signed-in user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// Who.
     pub user: String,
-    /// What a change by cookie must carry, so that no other page can forge one.
+    /// The CSRF token: a change by cookie must carry it, so that no other page can forge one.
     pub csrf: String,
     /// When it ends.
     pub ends: Instant,
@@ -54,21 +54,21 @@ pub struct Session {
 
 /// A session that just began.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entered {
+pub struct SignedIn {
     /// The cookie's value; kept nowhere here.
     pub cookie: String,
     /// The session.
     pub session: Session,
 }
 
-/// Why nobody was let in.
+/// Why a sign-in failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
     /// The name or the password is wrong.
     Wrong,
-    /// Too many wrong ones: to come back after this.
+    /// Too many wrong passwords: try again after this time.
     Wait(Duration),
-    /// There is no password: the link is the way in.
+    /// No password is configured: only the one-time link signs in.
     NoPassword,
 }
 
@@ -77,18 +77,19 @@ pub enum Denied {
 #[error("admin.password_file holds no argon2 hash (make one with `pointsman password`)")]
 pub struct BadHash;
 
+/// What a sign-in is checked against.
 #[derive(Debug)]
-enum Lock {
-    /// The SHA-256 of the password: it is in this process's environment anyway, a slow hash would protect nothing.
+enum Credential {
+    /// The SHA-256 of a password that is in this process's environment anyway: a slow hash would protect nothing.
     Digest([u8; 32]),
     /// An argon2 hash.
     Argon2(SecretString),
-    /// None.
+    /// No password, only one-time links.
     Link,
 }
 
-/// Where wrong passwords come from: an address, or of an IPv6 address the network of /56, as one site has them all.
-/// `None` is everybody for whom there is no room.
+/// Where wrong passwords come from: an IPv4 address, or the /56 network of an IPv6 address, since one site has all of
+/// it. `None` stands for all addresses beyond [`MAX_ADDRESSES`].
 type Origin = Option<IpAddr>;
 
 #[derive(Debug, Clone, Copy)]
@@ -97,11 +98,11 @@ struct Failures {
     last: Instant,
 }
 
-/// Who may sit at the dashboard.
+/// Sign-in to the dashboard, and who is signed in.
 #[derive(Debug)]
-pub struct Door {
+pub struct SignIn {
     user: String,
-    lock: Lock,
+    credential: Credential,
     lifetime: Duration,
     sessions: Mutex<HashMap<[u8; 32], Session>>,
     failures: Mutex<HashMap<Origin, Failures>>,
@@ -110,35 +111,35 @@ pub struct Door {
     hashing: Arc<Semaphore>,
 }
 
-impl Door {
-    /// A door as it is configured.
+impl SignIn {
+    /// The sign-in that `settings` configure.
     ///
     /// # Errors
     ///
-    /// When the file holds no hash.
+    /// When `admin.password_file` holds no argon2 hash.
     pub fn new(settings: &Admin) -> Result<Self, BadHash> {
-        let lock = match &settings.password {
-            Some(Password::Plain(text)) => Lock::Digest(digest(text.expose_secret())),
+        let credential = match &settings.password {
+            Some(Password::Plain(text)) => Credential::Digest(digest(text.expose_secret())),
             Some(Password::Hash(text)) => {
                 PasswordHash::new(text.expose_secret()).map_err(|_| BadHash)?;
-                Lock::Argon2(text.clone())
+                Credential::Argon2(text.clone())
             }
-            None => Lock::Link,
+            None => Credential::Link,
         };
         Ok(Self {
             user: settings.user.clone(),
-            lock,
+            credential,
             lifetime: Duration::from_secs(settings.session_hours.saturating_mul(3600)),
             sessions: Mutex::default(),
             failures: Mutex::default(),
             link: Mutex::default(),
-            hashing: Arc::new(Semaphore::new(AT_ONCE)),
+            hashing: Arc::new(Semaphore::new(MAX_HASHES)),
         })
     }
 
-    /// Whether there is a password; without one the link is the way in.
+    /// Whether there is a password; without one only the one-time link signs in.
     pub fn has_password(&self) -> bool {
-        !matches!(self.lock, Lock::Link)
+        !matches!(self.credential, Credential::Link)
     }
 
     /// How long a session lasts.
@@ -146,29 +147,35 @@ impl Door {
         self.lifetime
     }
 
-    /// Lets somebody in by name and password.
+    /// Signs in by name and password.
     ///
     /// # Errors
     ///
     /// See [`Denied`].
-    pub async fn enter(&self, address: IpAddr, user: &str, password: &str, now: Instant) -> Result<Entered, Denied> {
+    pub async fn with_password(
+        &self,
+        address: IpAddr,
+        user: &str,
+        password: &str,
+        now: Instant,
+    ) -> Result<SignedIn, Denied> {
         if let Some(wait) = self.wait(address, now) {
             return Err(Denied::Wait(wait));
         }
-        let right = match &self.lock {
-            Lock::Link => return Err(Denied::NoPassword),
-            // Digests of equal length, compared as a whole: where they differ tells nothing of the password.
-            Lock::Digest(known) => {
+        let right = match &self.credential {
+            Credential::Link => return Err(Denied::NoPassword),
+            // Digests are compared, not passwords, so that the time of the comparison reveals nothing of the password.
+            Credential::Digest(known) => {
                 self.failed(address, now);
                 digest(password) == *known
             }
-            Lock::Argon2(hash) => {
+            Credential::Argon2(hash) => {
                 let permit = Arc::clone(&self.hashing).try_acquire_owned();
                 let permit = permit.map_err(|_| Denied::Wait(Duration::from_secs(1)))?;
                 self.failed(address, now);
                 let (hash, password) = (hash.clone(), SecretString::from(password.to_owned()));
                 let hashing = tokio::task::spawn_blocking(move || {
-                    // Until the hash is done, whoever waits for it.
+                    // Held until the hash is done, even if the client has hung up.
                     let _permit = permit;
                     is_right(&hash, &password)
                 });
@@ -197,13 +204,13 @@ impl Door {
         Some(text)
     }
 
-    /// Takes back a link that could be given to nobody, so that another can be made.
+    /// Withdraws a link that reached nobody, so that another can be made.
     pub fn forget_link(&self, text: &str) {
         self.link.lock().take_if(|link| *link == digest(text));
     }
 
-    /// Lets somebody in by the one-time link, which is used up by it.
-    pub fn follow(&self, text: &str, now: Instant) -> Option<Entered> {
+    /// Signs in by the one-time link, which is used up by it.
+    pub fn with_link(&self, text: &str, now: Instant) -> Option<SignedIn> {
         let mut link = self.link.lock();
         if *link != Some(digest(text)) || self.has_password() {
             return None;
@@ -213,7 +220,7 @@ impl Door {
         Some(self.open(now))
     }
 
-    /// The session of a cookie, if it is one and has not ended.
+    /// The open session of a cookie.
     pub fn session(&self, cookie: &str, now: Instant) -> Option<Session> {
         let mut sessions = self.sessions.lock();
         let key = digest(cookie);
@@ -225,30 +232,30 @@ impl Door {
         Some(session.clone())
     }
 
-    /// Whether a session is open still: its owner has not signed out, and its hours are not over.
+    /// Whether a session is still open: not signed out, not expired, not pushed out by newer ones.
     pub fn is_open(&self, session: &Session, now: Instant) -> bool {
         let sessions = self.sessions.lock();
         session.ends > now && sessions.values().any(|known| known == session)
     }
 
     /// Ends the session of a cookie.
-    pub fn leave(&self, cookie: &str) {
+    pub fn sign_out(&self, cookie: &str) {
         self.sessions.lock().remove(&digest(cookie));
     }
 
-    fn open(&self, now: Instant) -> Entered {
+    fn open(&self, now: Instant) -> SignedIn {
         let cookie = secret();
         let session = Session { user: self.user.clone(), csrf: secret(), ends: now + self.lifetime };
         let mut sessions = self.sessions.lock();
         sessions.retain(|_, session| session.ends > now);
-        while sessions.len() >= MOST_SESSIONS {
+        while sessions.len() >= MAX_SESSIONS {
             let oldest = sessions.iter().min_by_key(|(_, session)| session.ends).map(|(key, _)| *key);
             if let Some(key) = oldest {
                 sessions.remove(&key);
             }
         }
         sessions.insert(digest(&cookie), session.clone());
-        Entered { cookie, session }
+        SignedIn { cookie, session }
     }
 
     fn wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
@@ -260,8 +267,8 @@ impl Door {
 
     fn failed(&self, address: IpAddr, now: Instant) {
         let mut failures = self.failures.lock();
-        if failures.len() >= MOST_ADDRESSES {
-            failures.retain(|_, known| known.last + LONGEST_WAIT > now);
+        if failures.len() >= MAX_ADDRESSES {
+            failures.retain(|_, known| known.last + MAX_WAIT > now);
         }
         let origin = origin(&failures, address);
         let known = failures.entry(origin).or_insert(Failures { count: 0, last: now });
@@ -269,22 +276,22 @@ impl Door {
     }
 }
 
-/// What an address is counted as.
+/// The origin that the failures of an address are counted under.
 fn origin(known: &HashMap<Origin, Failures>, address: IpAddr) -> Origin {
     let origin = Some(match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !0 << 72)),
-        // Whoever is on this machine has sixteen million addresses.
+        // 127.0.0.0/8: a local client could use any of sixteen million addresses.
         v4 if v4.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         v4 => v4,
     });
-    if known.len() < MOST_ADDRESSES || known.contains_key(&origin) { origin } else { None }
+    if known.len() < MAX_ADDRESSES || known.contains_key(&origin) { origin } else { None }
 }
 
-/// How long to wait after so many wrong passwords.
+/// The wait after `count` wrong passwords.
 fn pause(count: u32) -> Duration {
     match count.checked_sub(FREE_TRIES) {
         None => Duration::ZERO,
-        Some(beyond) => Duration::from_secs(1 << beyond.min(20)).min(LONGEST_WAIT),
+        Some(beyond) => Duration::from_secs(1 << beyond.min(20)).min(MAX_WAIT),
     }
 }
 
@@ -320,119 +327,119 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    fn door(password: Option<Password>) -> Door {
-        Door::new(&Admin { password, ..Admin::default() }).unwrap()
+    fn sign_in(password: Option<Password>) -> SignIn {
+        SignIn::new(&Admin { password, ..Admin::default() }).unwrap()
     }
 
-    fn plain() -> Door {
-        door(Some(Password::Plain("open sesame".to_owned().into())))
+    fn plain() -> SignIn {
+        sign_in(Some(Password::Plain("open sesame".to_owned().into())))
     }
 
     #[tokio::test]
     async fn the_right_password_opens_and_a_wrong_one_or_name_does_not() {
         let hash = hash_password("open sesame").unwrap();
         assert!(hash.starts_with("$argon2id$"));
-        for door in [plain(), door(Some(Password::Hash(hash.into())))] {
+        for sign_in in [plain(), sign_in(Some(Password::Hash(hash.into())))] {
             let now = Instant::now();
-            let entered = door.enter(HERE, "admin", "open sesame", now).await.unwrap();
-            assert_eq!(door.session(&entered.cookie, now).unwrap(), entered.session);
-            assert_ne!(entered.cookie, entered.session.csrf);
-            assert_eq!(door.enter(HERE, "admin", "open", now).await, Err(Denied::Wrong));
-            assert_eq!(door.enter(HERE, "root", "open sesame", now).await, Err(Denied::Wrong));
+            let signed_in = sign_in.with_password(HERE, "admin", "open sesame", now).await.unwrap();
+            assert_eq!(sign_in.session(&signed_in.cookie, now).unwrap(), signed_in.session);
+            assert_ne!(signed_in.cookie, signed_in.session.csrf);
+            assert_eq!(sign_in.with_password(HERE, "admin", "open", now).await, Err(Denied::Wrong));
+            assert_eq!(sign_in.with_password(HERE, "root", "open sesame", now).await, Err(Denied::Wrong));
         }
     }
 
     #[tokio::test]
     async fn a_session_ends_by_time_and_by_hand() {
-        let (door, now) = (plain(), Instant::now());
-        let entered = door.enter(HERE, "admin", "open sesame", now).await.unwrap();
+        let (sign_in, now) = (plain(), Instant::now());
+        let signed_in = sign_in.with_password(HERE, "admin", "open sesame", now).await.unwrap();
         let late = now + Duration::from_secs(12 * 3600);
-        assert!(door.session(&entered.cookie, late - Duration::from_secs(1)).is_some());
-        assert!(door.is_open(&entered.session, now) && !door.is_open(&entered.session, late));
-        assert!(door.session(&entered.cookie, late).is_none());
-        let again = door.enter(HERE, "admin", "open sesame", now).await.unwrap();
-        door.leave(&again.cookie);
-        assert!(!door.is_open(&again.session, now));
-        assert!(door.session(&again.cookie, now).is_none());
+        assert!(sign_in.session(&signed_in.cookie, late - Duration::from_secs(1)).is_some());
+        assert!(sign_in.is_open(&signed_in.session, now) && !sign_in.is_open(&signed_in.session, late));
+        assert!(sign_in.session(&signed_in.cookie, late).is_none());
+        let again = sign_in.with_password(HERE, "admin", "open sesame", now).await.unwrap();
+        sign_in.sign_out(&again.cookie);
+        assert!(!sign_in.is_open(&again.session, now));
+        assert!(sign_in.session(&again.cookie, now).is_none());
     }
 
     #[tokio::test]
     async fn guessing_gets_slower_for_its_address_alone() {
-        let (door, mut now) = (plain(), Instant::now());
+        let (sign_in, mut now) = (plain(), Instant::now());
         for _ in 0..FREE_TRIES {
-            assert_eq!(door.enter(HERE, "admin", "guess", now).await, Err(Denied::Wrong));
+            assert_eq!(sign_in.with_password(HERE, "admin", "guess", now).await, Err(Denied::Wrong));
         }
         for seconds in [1, 2, 4, 8] {
-            let wait = door.enter(HERE, "admin", "open sesame", now).await.unwrap_err();
+            let wait = sign_in.with_password(HERE, "admin", "open sesame", now).await.unwrap_err();
             assert_eq!(wait, Denied::Wait(Duration::from_secs(seconds)), "even the right one waits");
             now += Duration::from_secs(seconds);
-            assert_eq!(door.enter(HERE, "admin", "guess", now).await, Err(Denied::Wrong));
+            assert_eq!(sign_in.with_password(HERE, "admin", "guess", now).await, Err(Denied::Wrong));
         }
         let elsewhere: IpAddr = "10.0.0.9".parse().unwrap();
-        assert!(door.enter(elsewhere, "admin", "open sesame", now).await.is_ok());
-        now += LONGEST_WAIT;
-        assert!(door.enter(HERE, "admin", "open sesame", now).await.is_ok());
-        assert!(door.enter(HERE, "admin", "open sesame", now).await.is_ok(), "and is forgiven");
+        assert!(sign_in.with_password(elsewhere, "admin", "open sesame", now).await.is_ok());
+        now += MAX_WAIT;
+        assert!(sign_in.with_password(HERE, "admin", "open sesame", now).await.is_ok());
+        assert!(sign_in.with_password(HERE, "admin", "open sesame", now).await.is_ok(), "and is forgiven");
     }
 
     #[tokio::test]
     async fn who_hangs_up_has_guessed_all_the_same() {
         let hash = hash_password("open sesame").unwrap();
-        let (door, now) = (door(Some(Password::Hash(hash.into()))), Instant::now());
-        for guess in 0..=AT_ONCE {
-            let heard = door.enter(HERE, "admin", "guess", now).now_or_never();
+        let (sign_in, now) = (sign_in(Some(Password::Hash(hash.into()))), Instant::now());
+        for guess in 0..=MAX_HASHES {
+            let heard = sign_in.with_password(HERE, "admin", "guess", now).now_or_never();
             let wait = Err(Denied::Wait(Duration::from_secs(1)));
-            assert_eq!(heard, (guess == AT_ONCE).then_some(wait), "hashes that nobody waits for count");
+            assert_eq!(heard, (guess == MAX_HASHES).then_some(wait), "hashes that nobody waits for count");
         }
-        assert_eq!(door.failures.lock()[&Some(HERE)].count, AT_ONCE as u32);
+        assert_eq!(sign_in.failures.lock()[&Some(HERE)].count, MAX_HASHES as u32);
     }
 
     #[tokio::test]
     async fn a_network_of_one_site_is_one_and_those_without_room_are_one() {
-        let (door, now) = (plain(), Instant::now());
+        let (sign_in, now) = (plain(), Instant::now());
         let wait = Err(Denied::Wait(Duration::from_secs(1)));
         for host in 0..u128::from(FREE_TRIES) {
             let address = IpAddr::V6(Ipv6Addr::from_bits((0x2001_0db8 << 96) | (host << 68)));
-            assert_eq!(door.enter(address, "admin", "guess", now).await, Err(Denied::Wrong));
+            assert_eq!(sign_in.with_password(address, "admin", "guess", now).await, Err(Denied::Wrong));
         }
-        assert_eq!(door.enter("2001:db8::ffff".parse().unwrap(), "admin", "guess", now).await, wait);
+        assert_eq!(sign_in.with_password("2001:db8::ffff".parse().unwrap(), "admin", "guess", now).await, wait);
         let v4 = |at: u32| IpAddr::V4(std::net::Ipv4Addr::from_bits(at));
-        for at in 1..MOST_ADDRESSES as u32 {
-            door.failed(v4(at), now);
+        for at in 1..MAX_ADDRESSES as u32 {
+            sign_in.failed(v4(at), now);
         }
         for at in 0..FREE_TRIES {
-            door.failed(v4(1 << 24 | at), now);
+            sign_in.failed(v4(1 << 24 | at), now);
         }
-        assert_eq!(door.enter(v4(2 << 24), "admin", "guess", now).await, wait);
-        assert!(door.failures.lock().len() <= MOST_ADDRESSES + 1);
+        assert_eq!(sign_in.with_password(v4(2 << 24), "admin", "guess", now).await, wait);
+        assert!(sign_in.failures.lock().len() <= MAX_ADDRESSES + 1);
     }
 
     #[test]
     fn a_link_works_once_and_only_without_a_password() {
-        let (door, now) = (door(None), Instant::now());
-        let link = door.new_link().unwrap();
-        assert_eq!(door.new_link(), None, "one at a time");
-        assert!(door.follow("another", now).is_none());
-        assert!(door.follow(&link, now).is_some());
-        assert!(door.follow(&link, now).is_none());
-        assert_ne!(door.new_link().unwrap(), link);
+        let (sign_in, now) = (sign_in(None), Instant::now());
+        let link = sign_in.new_link().unwrap();
+        assert_eq!(sign_in.new_link(), None, "one at a time");
+        assert!(sign_in.with_link("another", now).is_none());
+        assert!(sign_in.with_link(&link, now).is_some());
+        assert!(sign_in.with_link(&link, now).is_none());
+        assert_ne!(sign_in.new_link().unwrap(), link);
         assert_eq!(plain().new_link(), None);
     }
 
     #[test]
     fn sessions_are_bounded() {
-        let (door, now) = (door(None), Instant::now());
-        let first = door.open(now).cookie;
-        for second in 1..=MOST_SESSIONS as u64 {
-            door.open(now + Duration::from_secs(second));
+        let (sign_in, now) = (sign_in(None), Instant::now());
+        let first = sign_in.open(now).cookie;
+        for second in 1..=MAX_SESSIONS as u64 {
+            sign_in.open(now + Duration::from_secs(second));
         }
-        assert!(door.session(&first, now).is_none());
-        assert_eq!(door.sessions.lock().len(), MOST_SESSIONS);
+        assert!(sign_in.session(&first, now).is_none());
+        assert_eq!(sign_in.sessions.lock().len(), MAX_SESSIONS);
     }
 
     #[test]
     fn a_file_without_a_hash_is_refused() {
         let admin = Admin { password: Some(Password::Hash("hunter2".to_owned().into())), ..Admin::default() };
-        assert!(Door::new(&admin).is_err());
+        assert!(SignIn::new(&admin).is_err());
     }
 }

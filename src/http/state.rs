@@ -1,4 +1,5 @@
-//! What handlers can reach.
+//! What handlers can reach: [`LiveConfig`], the configuration in force and all that is made of it, and the [`Gateway`],
+//! which swaps it, admits requests, makes plans and reads the decision log.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,20 +14,21 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-use super::acts::keep_if_ended;
 use super::fresh_id;
 use super::ledger::{self, Asking, Conversation};
 use super::middleware::limit::Limiter;
 use super::monitor::Monitor;
+use super::operator_acts::save_if_ended;
 use super::refusals::Refusals;
 use super::remember;
-use super::session::Door;
+use super::session::SignIn;
 use crate::classifier::{Classifier, Missed, Reading};
 use crate::config::{self, Config, Overrides, Setting, Strategy};
 use crate::dispatch::Dispatcher;
 use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ErrorKind, ModelName, Usage};
 use crate::route::{
-    self, Asked, Conversations, Decision, Facts, Learned, Lengths, Plan, Question, Rules, Speeds, Stay, Verdict,
+    self, Conversations, Decision, Facts, Learned, Lengths, Plan, PlanError, Question, RequestedModel, RuleEffect,
+    Rules, Speeds, Stay,
 };
 use crate::store::{
     Fingerprint, Order, OutcomeRecord, OutcomeStatus, Span, Store, StoreError, Token, TokenError, Tokens,
@@ -35,16 +37,16 @@ use crate::telemetry::Metrics;
 use crate::tuner::{Budgets, Learner, Recorder};
 use crate::upstream::{Catalog, Discovered, Listing, Provider};
 
-/// Reports (feedback, outcomes) taken at once. They wait for the disk, so they have permits of their own: a slow disk must not
-/// keep chats out.
-const REPORTS: usize = 256;
+/// Reports (feedback, outcomes) handled at once. They wait for the disk, so they have permits of their own: a slow disk
+/// must not keep chats out.
+const MAX_REPORTS: usize = 256;
 
-/// How long the log is given to write what stands in its queue.
-const LOG_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the recorder may take to write what waits in its queue.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a configuration made: read once per request, swapped as a whole.
+/// The configuration in force, and what is made of it: read once per request, swapped as a whole.
 #[derive(Debug)]
-pub struct Live {
+pub struct LiveConfig {
     /// The configuration.
     pub config: Config,
     /// Every value and who set it.
@@ -55,16 +57,17 @@ pub struct Live {
     pub rules: Rules,
 }
 
-impl Live {
-    /// What `config` and the servers' lists make; `before` gives the health of what stays.
+impl LiveConfig {
+    /// Builds the catalog and the rules of `config` and the models that servers list; deployments that stay keep their
+    /// health in `before`.
     pub fn new(
         mut config: Config,
         settings: Vec<Setting>,
         discovered: &BTreeMap<String, Listing>,
-        before: Option<&Live>,
+        before: Option<&LiveConfig>,
     ) -> Self {
         for setting in config.overrides.end_outdated(&config.models, &settings) {
-            tracing::warn!(setting, "It is configured otherwise now: what was set on the dashboard ends");
+            tracing::warn!(setting, "The configured value has changed: the dashboard's change of it ends");
         }
         let catalog = Catalog::new(&config, discovered, before.map(|before| &before.catalog));
         let rules = Rules::new(&config.rules, &catalog);
@@ -79,14 +82,19 @@ impl Live {
     pub fn allow(&self, token: Option<&Token>, model: &str) -> Result<(), ApiError> {
         let allowed = token.and_then(|token| token.models.as_deref());
         if allowed.is_some_and(|allowed| !self.catalog.is_among(model, allowed)) {
-            let message = format!("this API token may not use the model `{model}`");
-            return Err(ApiError::new(ErrorKind::Permission, message));
+            return Err(PlanError::Forbidden(model.to_owned()).into());
         }
         Ok(())
     }
 
-    /// What the rules want of a request, sent as `body`, that no plan is made for: a count.
-    pub fn verdict(&self, request: &ChatRequest, body: &[u8], token: Option<&Token>, headers: &HeaderMap) -> Verdict {
+    /// What the rules say of a request, sent as `body`, that only counts tokens and gets no plan.
+    pub fn verdict(
+        &self,
+        request: &ChatRequest,
+        body: &[u8],
+        token: Option<&Token>,
+        headers: &HeaderMap,
+    ) -> RuleEffect {
         let token = token.map(|token| token.name.as_str());
         let facts = Facts::new(request, request.needs(), route::estimate_tokens(request), token, headers);
         self.rules.apply(&facts.with_body(Some(body)))
@@ -100,99 +108,99 @@ impl Live {
 
 /// The finished parts a gateway is made of.
 pub struct Parts {
-    /// What the configuration made.
-    pub live: Live,
+    /// The configuration in force.
+    pub live: LiveConfig,
     /// Makes calls.
     pub dispatcher: Dispatcher,
     /// API tokens.
     pub tokens: Tokens,
     /// Metrics.
     pub metrics: Metrics,
-    /// The log, to be read.
+    /// The decision log, for reading.
     pub store: Store,
-    /// The log, to be written.
+    /// The decision log, for writing.
     pub recorder: Recorder,
-    /// Who may sit at the dashboard.
-    pub door: Door,
+    /// Sign-in to the dashboard.
+    pub sign_in: SignIn,
     /// Reads prompts.
     pub classifier: Classifier,
     /// The learned policy.
     pub learner: Learner,
-    /// What may be spent.
+    /// Spending against its budgets.
     pub budgets: Arc<Budgets>,
 }
 
 /// The gateway: everything a handler can reach.
 #[derive(Debug)]
 pub struct Gateway {
-    live: ArcSwap<Live>,
+    live: ArcSwap<LiveConfig>,
     tokens: ArcSwap<Tokens>,
     changing_tokens: Mutex<()>,
-    /// Permits of reports whose bodies are held and written.
+    /// Permits of reports in progress.
     reports: Semaphore,
-    /// Held while what a client says of its own call is weighed against what it said before; by the call's decision.
+    /// Held while a client's report of its own call is compared with its earlier one; picked by the decision's id.
     reporting: [tokio::sync::Mutex<()>; 64],
-    /// Held while operators' changes are kept and put in force.
+    /// Held while operators' changes are saved and put in force.
     pub(super) overriding: tokio::sync::Mutex<()>,
-    /// What servers listed, by provider.
+    /// The models that servers list, by provider.
     discovered: Mutex<BTreeMap<String, Listing>>,
-    /// Told once they are to be asked anew.
+    /// Notified once servers are to be asked for their models at once.
     servers_changed: Notify,
     /// Makes calls.
     pub dispatcher: Dispatcher,
     /// Metrics.
     pub metrics: Metrics,
-    /// The log, to be read.
+    /// The decision log, for reading.
     pub store: Store,
-    /// The log, to be written.
+    /// The decision log, for writing.
     pub recorder: Recorder,
     /// Reads prompts.
     pub classifier: Classifier,
     /// The learned policy.
     pub learner: Learner,
-    /// What may be spent.
+    /// Spending against its budgets.
     pub budgets: Arc<Budgets>,
-    /// How long models take.
+    /// Measured speed of each model.
     pub speeds: Speeds,
-    /// How long their answers are.
+    /// Measured lengths of each model's answers.
     pub lengths: Lengths,
-    /// Where conversations are.
+    /// The model that each conversation is on.
     pub conversations: Conversations,
-    /// Draws among models.
+    /// Randomness for the choice of a model.
     dice: Mutex<SmallRng>,
-    /// Requests and tokens per minute of each API token.
+    /// Requests and tokens per minute, and dollars per day, of each API token.
     pub limiter: Arc<Limiter>,
-    /// Who may sit at the dashboard.
-    pub door: Door,
+    /// Sign-in to the dashboard.
+    pub sign_in: SignIn,
     /// Chat requests as they pass.
     pub monitor: Monitor,
-    /// Those that no model could answer.
+    /// Counts of requests that no model could answer.
     pub refusals: Refusals,
-    /// Permits of requests whose bodies are held and worked on.
+    /// Permits of requests in progress.
     in_flight: Arc<Semaphore>,
     in_flight_limit: Mutex<usize>,
     ready: AtomicBool,
     draining: CancellationToken,
 }
 
-/// What a plan is asked for.
+/// What a plan is made for.
 #[derive(Debug, Clone, Copy)]
 pub struct PlanRequest<'a> {
     /// The request.
     pub request: &'a ChatRequest,
-    /// The dialect it came in.
+    /// The dialect the request came in.
     pub dialect: Dialect,
-    /// Its body, where a vendor may get it as it is.
+    /// The request's body, where a vendor may get it unchanged.
     pub body: Option<&'a [u8]>,
-    /// Its headers.
+    /// The request's headers.
     pub headers: &'a HeaderMap,
-    /// The API token that asks.
+    /// The API token the request came with.
     pub token: Option<&'a Token>,
-    /// The conversation it belongs to.
+    /// The conversation the request belongs to.
     pub conversation: Conversation,
 }
 
-/// Now in Unix seconds, as budgets count.
+/// Now, in Unix seconds.
 pub(super) fn now_s() -> f64 {
     jiff::Timestamp::now().as_millisecond() as f64 / 1e3
 }
@@ -208,7 +216,7 @@ impl Gateway {
             live: ArcSwap::from_pointee(parts.live),
             tokens: ArcSwap::from_pointee(parts.tokens),
             changing_tokens: Mutex::default(),
-            reports: Semaphore::new(REPORTS),
+            reports: Semaphore::new(MAX_REPORTS),
             reporting: std::array::from_fn(|_| Default::default()),
             overriding: Default::default(),
             discovered: Mutex::default(),
@@ -225,7 +233,7 @@ impl Gateway {
             conversations: Conversations::default(),
             dice: Mutex::new(dice),
             limiter: Arc::default(),
-            door: parts.door,
+            sign_in: parts.sign_in,
             monitor: Monitor::default(),
             refusals: Refusals::default(),
             in_flight: Arc::new(Semaphore::new(in_flight)),
@@ -235,11 +243,11 @@ impl Gateway {
         }
     }
 
-    /// A permit to answer one more request, to be held until its answer is complete.
+    /// A permit to answer a request, to be held until the answer is complete.
     ///
     /// # Errors
     ///
-    /// `RateLimited` while `limits.max_in_flight` are being answered.
+    /// `RateLimited` while `limits.max_in_flight` requests are being answered.
     pub fn admit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| {
             let message = "too many requests are being answered (limits.max_in_flight)";
@@ -247,26 +255,26 @@ impl Gateway {
         })
     }
 
-    /// A permit to take one more report, to be held until it is taken.
+    /// A permit to handle a report, to be held until that is done.
     ///
     /// # Errors
     ///
-    /// `RateLimited` while many are being taken.
+    /// `RateLimited` while [`MAX_REPORTS`] are being handled.
     pub(super) fn admit_report(&self) -> Result<SemaphorePermit<'_>, ApiError> {
         self.reports.try_acquire().map_err(|_| {
-            let message = "too many reports are being taken; send it again";
+            let message = "too many reports are being handled; send this one again";
             ApiError::new(ErrorKind::RateLimited, message).after(Duration::from_secs(1))
         })
     }
 
-    /// Waits for what is said of one decision to be said by one at a time.
+    /// Waits until no other report on this decision is being handled.
     pub(super) async fn report_on(&self, decision: DecisionId) -> tokio::sync::MutexGuard<'_, ()> {
         // The last bits of an id are random.
         self.reporting[decision.0.as_u128() as usize % self.reporting.len()].lock().await
     }
 
-    /// What is in force now. To be loaded once per request, so that all of it agrees.
-    pub fn live(&self) -> Arc<Live> {
+    /// The configuration in force now. To be loaded once per request, so that all parts of its handling agree.
+    pub fn live(&self) -> Arc<LiveConfig> {
         self.live.load_full()
     }
 
@@ -275,12 +283,12 @@ impl Gateway {
         self.tokens.load_full()
     }
 
-    /// Takes over tokens.
+    /// Puts other API tokens in force.
     pub fn set_tokens(&self, tokens: Tokens) {
         self.tokens.store(Arc::new(tokens));
     }
 
-    /// Changes the API tokens, in their file and in force. What another process wrote meanwhile is kept.
+    /// Changes the API tokens, in their file and in force. Changes that another process made meanwhile are kept.
     ///
     /// # Errors
     ///
@@ -292,7 +300,7 @@ impl Gateway {
         let _one_at_a_time = self.changing_tokens.lock();
         let dir = &self.live().config.server.data_dir;
         let path = Tokens::path(dir);
-        // A file of the change alone would take all the others out of force.
+        // A new file would hold this change alone, and take all other tokens out of force.
         if !self.tokens().is_empty() && !path.exists() {
             return Err(TokenError::Gone(path));
         }
@@ -301,7 +309,7 @@ impl Gateway {
         Ok(changed)
     }
 
-    /// Takes over a configuration. Within a tokio runtime.
+    /// Puts another configuration in force. Within a tokio runtime.
     pub fn configure(&self, mut config: Config, settings: Vec<Setting>) {
         self.dispatcher.configure(&config.dispatch);
         self.resize(config.limits.max_in_flight);
@@ -310,48 +318,48 @@ impl Gateway {
         self.keep_listings(&config);
         let mut overrides = Overrides::default();
         self.change_live(|before, discovered| {
-            // No file holds what operators changed.
+            // Operators' changes are in no file.
             overrides.clone_from(&before.config.overrides);
             config.overrides = overrides.clone();
-            Live::new(config, settings, discovered, Some(before))
+            LiveConfig::new(config, settings, discovered, Some(before))
         });
         self.servers_changed.notify_one();
-        keep_if_ended(&self.store, &overrides, &self.live().config.overrides);
+        save_if_ended(&self.store, &overrides, &self.live().config.overrides);
     }
 
-    /// Keeps of what servers listed what holds under another configuration.
+    /// Drops the lists of models that no longer hold under another configuration.
     fn keep_listings(&self, config: &Config) {
         let before = self.live.load();
         self.discovered.lock().retain(|name, listing| {
-            // Who is not asked any more says nothing, neither now nor when it is asked again.
+            // A server that is not asked any more lists nothing, also when it is asked again later.
             let Some(settings) = config.providers.get(name).filter(|settings| settings.discovers()) else {
                 return false;
             };
             let old = before.catalog.provider(name);
-            if old.is_some_and(|old| !Provider::new(name, settings).leads_where(old)) {
-                // That nobody answered at another address says nothing of this one.
-                listing.forgive();
+            if old.is_some_and(|old| !Provider::new(name, settings).reaches_same_server_as(old)) {
+                // Failures at the old address say nothing about the new one.
+                listing.reset_misses();
             }
             true
         });
     }
 
-    /// Waits until who is asked for models, or how, may have changed.
+    /// Waits until the servers that are asked for models, or their settings, may have changed.
     pub(crate) async fn servers_changed(&self) {
         self.servers_changed.notified().await;
     }
 
-    /// Puts in force what `make` makes of what is, and of what servers listed.
-    pub(super) fn change_live(&self, make: impl FnOnce(&Live, &BTreeMap<String, Listing>) -> Live) {
-        // Under this lock, so that no two changes are made of the same past.
+    /// Puts in force what `make` builds of the configuration in force and the lists of models.
+    pub(super) fn change_live(&self, make: impl FnOnce(&LiveConfig, &BTreeMap<String, Listing>) -> LiveConfig) {
+        // Under this lock, so that no two changes build on the same predecessor.
         let discovered = self.discovered.lock();
         let before = self.live.load();
         self.take_over(&before, make(&before, &discovered));
     }
 
     /// Puts another configuration or catalog in force.
-    fn take_over(&self, before: &Live, live: Live) {
-        // Readings kept hold estimates of the models there were.
+    fn take_over(&self, before: &LiveConfig, live: LiveConfig) {
+        // Cached readings hold estimates for the old models.
         let models = live.models();
         if models != before.models() {
             self.classifier.configure(&models);
@@ -359,12 +367,12 @@ impl Gateway {
         self.live.store(Arc::new(live));
     }
 
-    /// What is known of a provider's models.
+    /// The models that a provider lists, as far as known.
     pub fn listing(&self, provider: &str) -> Listing {
         self.discovered.lock().get(provider).cloned().unwrap_or_default()
     }
 
-    /// Takes over what a provider listed.
+    /// Puts in force the models that a provider listed.
     pub fn discovered(&self, provider: &str, found: Discovered) {
         if let Discovered::Unlisted(reason) = &found {
             tracing::debug!(provider, reason, "A server does not list its models");
@@ -372,31 +380,31 @@ impl Gateway {
         let mut discovered = self.discovered.lock();
         let known = discovered.entry(provider.to_owned()).or_default();
         let before = known.clone();
-        known.take(found);
+        known.update(found);
         if *known == before {
             return;
         }
         let before = self.live.load();
-        let live = Live::new(before.config.clone(), before.settings.clone(), &discovered, Some(&before));
+        let live = LiveConfig::new(before.config.clone(), before.settings.clone(), &discovered, Some(&before));
         self.take_over(&before, live);
     }
 
-    /// Takes in what the next choice should know of a call, whoever made it: what it cost, and how fast the model was.
-    pub(super) fn hear_of(&self, call: &OutcomeRecord) {
+    /// Learns the cost of a call and the model's speed for the next choices, whoever made the call.
+    pub(super) fn observe(&self, call: &OutcomeRecord) {
         self.budgets.spent(call.cost_usd.unwrap_or(0.0), call.at_ms as f64 / 1e3);
         let took = call.latency_ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok());
-        let whole = call.status == OutcomeStatus::Ok && call.failovers == 0;
-        if let (Some(model), Some(usage), Some(took), true) = (&call.model, call.usage, took, whole) {
+        let is_plain = call.status == OutcomeStatus::Ok && call.failovers == 0;
+        if let (Some(model), Some(usage), Some(took), true) = (&call.model, call.usage, took, is_plain) {
             self.speeds.observe(model, took, usage.output_tokens);
         }
     }
 
-    /// Whether it serves: started, and not draining.
+    /// Whether the gateway serves: started, and not draining.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
 
-    /// Says whether it serves. Once it does no longer, endless streams end, so that the drain can.
+    /// Sets whether the gateway serves. `false` also ends the dashboard's endless streams, which the drain would wait for.
     pub fn set_ready(&self, ready: bool) {
         if !ready {
             self.draining.cancel();
@@ -404,20 +412,20 @@ impl Gateway {
         self.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// Waits until it drains.
+    /// Waits until the gateway drains.
     pub fn draining(&self) -> impl Future<Output = ()> + Send + use<> {
         self.draining.clone().cancelled_owned()
     }
 
-    /// Makes a plan under a new decision id. Where the learned policy is asked, the prompt is read first, within the
-    /// classifier's budget.
+    /// Makes a plan under a new decision id. Where the learned policy chooses, the classifier reads the prompt first,
+    /// within its time budget.
     ///
     /// # Errors
     ///
-    /// When no model can serve the request, as the client is to be told it.
-    pub async fn plan(&self, live: &Live, asked: PlanRequest<'_>) -> Result<Plan, ApiError> {
+    /// When no model can serve the request; the error is fit for the client.
+    pub async fn plan(&self, live: &LiveConfig, asked: PlanRequest<'_>) -> Result<Plan, ApiError> {
         let learns = live.config.routing.strategy == Strategy::Learned;
-        let auto = matches!(Asked::parse(&asked.request.model), Ok(Asked::Auto(_)));
+        let auto = matches!(RequestedModel::parse(&asked.request.model), Ok(RequestedModel::Auto(_)));
         if !(learns && auto) {
             return self.plan_with(live, asked, None);
         }
@@ -427,13 +435,13 @@ impl Gateway {
 
     fn plan_with(
         &self,
-        live: &Live,
+        live: &LiveConfig,
         asked: PlanRequest<'_>,
         reading: Option<&Result<Arc<Reading>, Missed>>,
     ) -> Result<Plan, ApiError> {
         let mut chance = || self.dice.lock().random::<f64>();
         let now = Instant::now();
-        // One policy for the choice and for what is written of it.
+        // Loaded once, so that the choice and its record are of one policy.
         let policy = self.learner.live();
         let prior = |model: &str| self.classifier.prior(model);
         let stay = asked.conversation.is_known().then(|| self.stay(live, asked.conversation.prints(), now)).flatten();
@@ -470,7 +478,7 @@ impl Gateway {
         ledger::conversation(request, token, &self.recorder.salt())
     }
 
-    /// Reads the log, off the threads that serve.
+    /// Reads the decision log, off the threads that serve connections.
     ///
     /// # Errors
     ///
@@ -485,30 +493,31 @@ impl Gateway {
         done.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
     }
 
-    /// Waits until the log has what stood in its queue: who was just told a decision's id may ask for it.
+    /// Waits until the records in the recorder's queue are written: a client may ask for a decision whose id it has just
+    /// been told.
     ///
     /// # Errors
     ///
     /// `Unavailable` while the store is down or too slow.
-    pub async fn log_is_written(&self) -> Result<(), ApiError> {
+    pub async fn flush_log(&self) -> Result<(), ApiError> {
         let down = |why: String| {
             ApiError::new(ErrorKind::Unavailable, format!("the store cannot be read: {why}"))
                 .after(Duration::from_secs(2))
         };
-        match tokio::time::timeout(LOG_PATIENCE, self.recorder.flush()).await {
+        match tokio::time::timeout(FLUSH_TIMEOUT, self.recorder.flush()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(down(error.to_string())),
             Err(_) => Err(down("it takes too long".into())),
         }
     }
 
-    /// Takes up what API tokens have spent in the last day, from the log: a restart must not give anybody a fresh day.
-    /// What was spent long ago has come back in part; what a clock spent that was ahead would be owed anew at each restart
-    /// until it has caught up.
+    /// Charges API tokens what they have spent in the last day, from the decision log: a restart must not give them a
+    /// fresh daily limit. An older expense counts for less, as the limit has refilled since. Entries of a clock that was
+    /// ahead are left out: they would be charged again at each restart until that time has come.
     ///
     /// # Errors
     ///
-    /// `Unavailable` while the store is down; then everybody begins a fresh day.
+    /// `Unavailable` while the store is down; then all tokens begin with a fresh limit.
     pub async fn recall_spending(&self) -> Result<(), ApiError> {
         const DAY_MS: i64 = 86_400_000;
         let now_ms = jiff::Timestamp::now().as_millisecond();
@@ -531,7 +540,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Puts `usd` on the account of the API token of this id (`None` = of everybody without one), where it still is one.
+    /// Charges `usd` to the API token of this id, if it still exists; `None` = to all callers without a token.
     pub(super) fn owe(&self, id: Option<&str>, usd: f64) {
         let (tokens, live) = (self.tokens(), self.live());
         let token = id.and_then(|id| tokens.all().iter().map(|token| &**token).find(|token| token.id == id));
@@ -540,17 +549,17 @@ impl Gateway {
         }
     }
 
-    /// Where a conversation is that goes by one of `prints`, the surest first.
-    fn stay(&self, live: &Live, prints: impl IntoIterator<Item = Fingerprint>, now: Instant) -> Option<Stay> {
+    /// The model that a conversation is on; of its fingerprints `prints`, the surest first, the first one known counts.
+    fn stay(&self, live: &LiveConfig, prints: impl IntoIterator<Item = Fingerprint>, now: Instant) -> Option<Stay> {
         let sticky = live.config.routing.sticky;
         let ttl = Duration::from_secs(sticky.minutes * 60);
         let find = |print: Fingerprint| self.conversations.find(print.0, ttl, now);
         sticky.enabled.then(|| prints.into_iter().find_map(find)).flatten()
     }
 
-    /// Notes that the conversation that goes by `prints` is on `model` now, whose answer used `usage`. `is_known` = it is
-    /// sure to be the one that went by them before.
-    pub(super) fn stays<P>(&self, prints: P, is_known: bool, model: &ModelName, usage: &Usage)
+    /// Notes that the conversation with the fingerprints `prints` is on `model` now, whose answer used `usage`. `is_known`
+    /// = it is surely the one that had these fingerprints before.
+    pub(super) fn note_stay<P>(&self, prints: P, is_known: bool, model: &ModelName, usage: &Usage)
     where
         P: IntoIterator<Item = Fingerprint> + Clone,
     {
@@ -567,15 +576,15 @@ impl Gateway {
         }
     }
 
-    /// Hands a decision to the log. Never waits.
+    /// Hands a decision to the recorder. Never waits.
     pub fn record(&self, decision: &Decision, asking: Asking<'_>) {
         let now_ms = jiff::Timestamp::now().as_millisecond();
         let recorder = &self.recorder;
         recorder.decision(ledger::decision(decision, asking, &recorder.salt(), recorder.keeps_prompts(), now_ms));
     }
 
-    /// More or fewer chat requests at once. Fewer takes hold as running ones end: permits that are out are waited for,
-    /// ahead of new requests, and not given out again.
+    /// Changes how many requests are answered at once. A lower limit takes hold as running requests end: their permits are
+    /// taken back, ahead of new requests.
     fn resize(&self, wanted: usize) {
         let mut limit = self.in_flight_limit.lock();
         let before = std::mem::replace(&mut *limit, wanted);

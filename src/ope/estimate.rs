@@ -4,35 +4,35 @@ use serde::{Deserialize, Serialize};
 
 use super::interval::{Bounds, IntervalKind, interval, score};
 
-/// One logged choice, seen by one policy that is to be judged.
+/// One logged choice, and the evaluated policy's probability of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Logged {
     /// Probability with which the chosen model was chosen, above 0.
     pub propensity: f64,
-    /// What came of it, in [0, 1].
+    /// The reward, in [0, 1].
     pub reward: f64,
-    /// Probability with which the judged policy would have chosen the same model.
+    /// Probability with which the evaluated policy would have chosen the same model.
     pub target: f64,
-    /// What a model of the rewards says; needed for DM and DR.
+    /// The reward model's predictions; needed for DM and DR.
     pub modelled: Option<Modelled>,
 }
 
-/// What a model of the rewards says of one request. It must not have seen that request's reward.
+/// A reward model's predictions for one request, whose reward it must not have seen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Modelled {
     /// Expected reward of the model that was chosen.
     pub chosen: f64,
-    /// Expected reward under the judged policy: over all candidates, probability times expectation.
+    /// Expected reward under the evaluated policy: over all candidates, probability times expectation.
     pub value: f64,
 }
 
-/// How to estimate.
+/// The estimators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// Inverse propensity scoring.
     Ips,
-    /// The same, self-normalised.
+    /// Self-normalised inverse propensity scoring.
     Snips,
     /// The direct method.
     Direct,
@@ -55,15 +55,15 @@ impl Method {
     }
 }
 
-/// How careful to be.
+/// Clipping of weights, and the interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Largest weight; above it is clipped.
+    /// Weights are clipped to this.
     pub clip: f64,
-    /// How often the interval is to hold, 0.95 = 19 times of 20.
+    /// Confidence level of the interval, 0.95 = it holds 19 times of 20.
     pub confidence: f64,
-    /// Which interval.
+    /// The kind of interval.
     pub interval: IntervalKind,
 }
 
@@ -73,10 +73,10 @@ impl Default for Settings {
     }
 }
 
-/// An estimated value with what there is to say about its trustworthiness.
+/// An estimated value with its interval and diagnostics.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// How it was estimated.
+    /// The estimator.
     pub method: Method,
     /// Expected reward per request.
     pub value: f64,
@@ -86,34 +86,34 @@ pub struct Estimate {
     pub high: f64,
     /// Requests in the log.
     pub requests: usize,
-    /// Effective sample size `(sum w)^2 / sum w^2` (Kish 1965): as many requests from the judged policy itself would say
-    /// about as much.
+    /// Effective sample size `(sum w)^2 / sum w^2` (Kish 1965): about as many requests of the evaluated policy itself would
+    /// give the same precision.
     pub effective: f64,
     /// Share of weights that were clipped.
     pub clipped: f64,
     /// Largest weight before clipping.
     pub largest_weight: f64,
-    /// Mean weight, after clipping. Near 1 where the log shows what the judged policy does; less where it hardly ever does
-    /// what that policy would, and nearly everything is left to the model of the rewards. Of two policies the smaller.
+    /// Mean weight after clipping. Near 1 where the log covers what the evaluated policy does; less where it rarely took those
+    /// actions, and the estimate rests on the reward model. Of two compared policies, the smaller.
     #[serde(default = "whole")]
     pub support: f64,
 }
 
-/// The support of estimates from before it was told.
+/// The support of stored estimates from before it was recorded.
 fn whole() -> f64 {
     1.0
 }
 
 impl Estimate {
-    /// Value and interval cut to what a mean of rewards can be, 0 to 1: for showing. IPS and the doubly robust estimate can lie
-    /// outside, as the weights of a log do not sum to what they are expected to. An interval that holds the truth still does
-    /// when cut, and a value comes nearer to it; but cut values are biased, so differences and gates go by the raw ones. Not
-    /// for what [`compare`] gives, see [`Estimate::possible_difference`].
+    /// Value and interval cut to the range of a mean of rewards, 0 to 1, for display. IPS and the doubly robust estimate can lie
+    /// outside, since a log's weights do not sum to their expectation. A cut interval still holds the truth, and a cut value
+    /// lies nearer to it, but cut values are biased: differences and gates go by the raw ones. For results of [`compare`] use
+    /// [`Estimate::possible_difference`].
     pub fn possible(&self) -> Self {
         self.within(0.0, 1.0)
     }
 
-    /// The same for a difference ([`compare`]): -1 to 1.
+    /// Value and interval of a difference ([`compare`]), cut to -1 to 1.
     pub fn possible_difference(&self) -> Self {
         self.within(-1.0, 1.0)
     }
@@ -124,25 +124,25 @@ impl Estimate {
     }
 }
 
-/// Least support under which what little there is may be blown up to the whole.
-const LEAST_SUPPORT: f64 = 0.1;
+/// Least support for SNIPS, which scales what the log covers up to the whole.
+const MIN_SUPPORT: f64 = 0.1;
 
-/// Estimates the judged policy's value. `None` for an empty log, a method that needs a model where there is none, a
-/// propensity that is not positive, or where the log says nothing of that policy: all weights are zero (under SNIPS, their
-/// mean is below a tenth). Nor is there a guaranteed interval of SNIPS, whose parts are not independent.
+/// Estimates the evaluated policy's value. `None` for an empty log, a missing reward model, a propensity that is not positive,
+/// or weights that are all zero (for SNIPS: whose mean is below a tenth). Also for SNIPS with a guaranteed interval, since its
+/// contributions are not independent.
 pub fn estimate(log: &[Logged], method: Method, settings: &Settings) -> Option<Estimate> {
     let parts = contributions(log, method, settings)?;
     let mut estimate = finish(parts, &[], method, log, settings);
     let few = estimate.effective < FEWEST;
     if few && method == Method::Snips && settings.interval == IntervalKind::Student {
-        // Where the few that count all went alike, their spread says nothing, and how far rewards spread at all must do.
+        // The few rewards that count may all be alike; then their spread says nothing, and that of all rewards is used.
         let (low, high) = score(estimate.value, estimate.effective, dispersion(log), settings.confidence);
         (estimate.low, estimate.high) = (low, high);
     }
     Some(estimate)
 }
 
-/// Variance of the log's rewards over that of rewards of 0 and 1 with the same mean: 1 for right and wrong, less for marks.
+/// Variance of the log's rewards over that of rewards of 0 and 1 with the same mean: 1 for right or wrong, less for grades.
 fn dispersion(log: &[Logged]) -> f64 {
     let n = log.len() as f64;
     let mean = log.iter().map(|logged| logged.reward).sum::<f64>() / n;
@@ -156,8 +156,8 @@ pub fn compare(one: &[Logged], other: &[Logged], method: Method, settings: &Sett
     compare_beside(one, other, &[], method, settings)
 }
 
-/// The same, where `one` is also better by what is `known` of each request without estimating (as a lower cost is); empty =
-/// nothing is.
+/// [`compare`] with a `known` part of the difference per request, which is added without estimating (a lower cost, say); empty
+/// = none.
 pub fn compare_beside(
     one: &[Logged],
     other: &[Logged],
@@ -178,14 +178,14 @@ pub fn compare_beside(
             },
         })
     };
-    // The one of which the log says less limits what it says of the difference.
+    // The policy that the log covers less limits the comparison.
     let one = finish(difference()?, known, method, one, settings);
     let other = finish(difference()?, known, method, other, settings);
     let support = one.support.min(other.support);
     Some(Estimate { support, ..if one.effective <= other.effective { one } else { other } })
 }
 
-/// One value per request whose mean is the estimate, and between which bounds such values can lie, whatever is drawn.
+/// One value per request, whose mean is the estimate, and the bounds of such values.
 struct Contributions {
     values: Vec<f64>,
     bounds: Bounds,
@@ -195,17 +195,17 @@ fn weight(logged: &Logged, settings: &Settings) -> f64 {
     (logged.target / logged.propensity).min(settings.clip)
 }
 
-/// A spread that rests on few effective requests comes out too small more often than not, and Student's quantile, made
-/// for equal weights, does not make up for it. Variances of weighted residuals are taken larger by this over the effective
-/// size. Fitted on recorded outcomes: without it 95 % intervals held in 83 to 96 % of skewed logs with 20 to 100
-/// effective requests.
+/// Variance correction for few effective requests, doubly robust: the variance of weighted residuals is multiplied by
+/// 1 + this / effective size. Their spread comes out too small more often than not, and Student's quantile, made for equal
+/// weights, does not make up for it. Fitted on recorded outcomes: without it 95 % intervals held in 83 to 96 % of skewed
+/// logs with 20 to 100 effective requests.
 const FEW: f64 = 15.0;
-/// The same where the weights are normalised by their own sum.
+/// The variance correction of SNIPS, whose weights are normalised by their own sum.
 const FEW_NORMALISED: f64 = 30.0;
-/// Effective requests below which it can well happen that all of them went alike.
+/// Effective requests below which all their rewards may well be alike.
 const FEWEST: f64 = 60.0;
 
-/// By what over the effective size the variance of a method's values is taken larger.
+/// The variance correction of a method: [`allow_for_few`] divides it by the effective size.
 fn few(method: Method) -> f64 {
     match method {
         Method::Ips | Method::Direct => 0.0,
@@ -214,7 +214,7 @@ fn few(method: Method) -> f64 {
     }
 }
 
-/// Moves values away from their mean, so that their variance grows by `1 + few / effective`.
+/// Moves values away from their mean, so that their variance is multiplied by `1 + few / effective`.
 fn allow_for_few(values: &mut [f64], effective: f64, few: f64) {
     if effective <= 0.0 {
         return;
@@ -241,15 +241,15 @@ fn contributions(log: &[Logged], method: Method, settings: &Settings) -> Option<
             bounds: Bounds { low: 0.0, high: settings.clip },
         },
         Method::Snips => {
-            if mean_weight < LEAST_SUPPORT || settings.interval != IntervalKind::Student {
+            if mean_weight < MIN_SUPPORT || settings.interval != IntervalKind::Student {
                 return None;
             }
             let pairs = || log.iter().zip(&weights);
             let value = pairs().map(|(logged, weight)| weight * logged.reward).sum::<f64>()
                 / (mean_weight * log.len() as f64);
-            // The value plus each request's influence on it: the mean is the value, the spread its error. A request that
-            // carries much of the weight pulls the value towards itself and so looks closer than it is; dividing by what the
-            // others carry undoes that (the jackknife, as HC3 in regression).
+            // The value plus each request's influence on it: the mean is the value, the spread its error. A request with much
+            // of the weight pulls the value towards itself and so looks closer than it is; dividing by the others' share of the
+            // weight undoes that (the jackknife, as HC3 in regression).
             let influence = |(logged, weight): (&Logged, &f64)| {
                 let others = (1.0 - weight / (mean_weight * log.len() as f64)).max(0.1);
                 weight * (logged.reward - value) / (mean_weight * others)
@@ -277,7 +277,7 @@ fn contributions(log: &[Logged], method: Method, settings: &Settings) -> Option<
     })
 }
 
-/// The estimate that `parts` come to, seen over `log`, with what is `known` of each request besides.
+/// The estimate from `parts`, with the weights of `log`, and the `known` part of each request's value.
 fn finish(parts: Contributions, known: &[f64], method: Method, log: &[Logged], settings: &Settings) -> Estimate {
     let Contributions { mut values, mut bounds } = parts;
     let weights = || log.iter().map(|logged| weight(logged, settings));

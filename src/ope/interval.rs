@@ -1,36 +1,35 @@
-//! How far the mean of independent values may lie from the truth.
+//! Confidence intervals of a mean.
 //!
-//! Two answers, a hopeful and a safe one. **Student** takes the mean for normal, corrected for skewness (Hall 1992, "On the Removal of
-//! Skewness by Transformation"): right in the long run, narrow, what reports show and the gate goes by. **Betting**
-//! (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting") holds for bounded values
-//! that may stand in any order, at any number of them: `evaluate --guaranteed`. It bets on one value after the other, and a
-//! log of a gateway that learns gets better towards its end: it is shuffled first, which makes its values nearly so.
+//! An asymptotic and a guaranteed one. **Student** takes the mean for normal, corrected for skewness (Hall 1992, "On the
+//! Removal of Skewness by Transformation"): narrow, and right for large samples; reports and the gate use it. **Betting**
+//! (Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting") holds for any number of bounded,
+//! exchangeable values: `evaluate --guaranteed`. It bets on one value after the other, and the log of a gateway that learns
+//! gets better towards its end; shuffling it first makes the values nearly exchangeable.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-/// Which interval.
+/// The kinds of interval.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IntervalKind {
     /// By the central limit theorem, with Student's quantile and corrected for skewness.
     #[default]
     Student,
-    /// By a bet that the truth is elsewhere; guaranteed.
+    /// By betting against each possible mean; guaranteed.
     Betting,
 }
 
-/// Between what values can lie.
+/// The least and the largest possible value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Bounds {
     pub(super) low: f64,
     pub(super) high: f64,
 }
 
-/// Lower and upper end of the interval around the mean of `values`, which weigh as much as `effective` values would
-/// that all count alike.
+/// Lower and upper end of the interval around the mean of `values`, whose effective sample size is `effective`.
 pub(super) fn interval(
     values: &[f64],
     effective: f64,
@@ -81,7 +80,7 @@ fn student(values: &[f64], effective: f64, mean: f64, miss: f64) -> (f64, f64) {
         return (mean, mean);
     }
     let third = values.iter().map(|value| ((value - mean) / spread).powi(3)).sum::<f64>() / n;
-    // Few values tell little of a third moment; beyond this the expansion does not hold anyway.
+    // Few values determine no third moment; beyond this limit the expansion does not hold anyway.
     let skew = (third / n.sqrt()).clamp(-0.5, 0.5);
     let quantile = student_quantile(1.0 - miss / 2.0, (effective.min(n) - 1.0).max(4.0));
     let undo = |y: f64| {

@@ -1,4 +1,4 @@
-//! An error as a client of any dialect can be told it.
+//! The canonical error: a kind, a message, and what the dialects can add to it.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use serde_json::{Map, Value};
 
 use super::Dialect;
 
-/// What went wrong, in the categories the dialects share. Each dialect maps a kind to its own status and type.
+/// What went wrong, in the categories that the dialects share. Each dialect maps a kind to its own status and type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
-    /// The request is malformed or asks what cannot be done (400).
+    /// The request is malformed or asks for what cannot be done (400).
     InvalidRequest,
     /// The prompt does not fit the model (400).
     ContextOverflow,
     /// No or a wrong credential (401).
     Authentication,
-    /// Not allowed (403).
+    /// The credential does not allow it (403).
     Permission,
     /// No such model, decision or path (404).
     NotFound,
@@ -25,7 +25,7 @@ pub enum ErrorKind {
     TooLarge,
     /// The client took too long to send its body (408).
     SlowBody,
-    /// Over a limit (429).
+    /// A rate limit is exceeded (429).
     RateLimited,
     /// The vendor's filter refused the prompt (400).
     ContentFilter,
@@ -33,19 +33,24 @@ pub enum ErrorKind {
     Quota,
     /// The vendor is overloaded (503, 529).
     Overloaded,
-    /// It took too long (504, 408).
+    /// A deadline passed (504, 408).
     Timeout,
     /// No connection to the upstream, or it was cut (502).
     Connection,
-    /// The upstream failed or answered what cannot be read (502, 500).
+    /// The upstream failed, or its answer cannot be read (502, 500).
     Upstream,
     /// No model can serve the request (503).
     Unavailable,
-    /// A fault of our own (500).
+    /// The gateway itself failed (500).
     Internal,
 }
 
 impl ErrorKind {
+    /// Whether the request itself is at fault, so that neither another model nor another try is worthwhile.
+    pub fn is_requests_fault(self) -> bool {
+        matches!(self, Self::InvalidRequest | Self::ContentFilter)
+    }
+
     /// The kind's stable code, for logs, metrics and error bodies.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -69,7 +74,7 @@ impl ErrorKind {
     }
 }
 
-/// An error to be told to a client, or told by an upstream.
+/// An error for a client, or from an upstream.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
@@ -79,28 +84,28 @@ pub struct ApiError {
     pub message: String,
     /// The request field at fault.
     pub param: Option<String>,
-    /// When to come back.
+    /// How long to wait before trying again.
     pub retry_after: Option<Duration>,
-    /// What its vendor said, where a client of the same dialect may hear it.
-    pub said: Option<Box<Said>>,
+    /// The vendor's own error, where a client of the same dialect may see it.
+    pub vendor: Option<Box<VendorError>>,
 }
 
-/// An error in its vendor's own words. Only of errors that speak of the request: what is held against our key is
-/// nobody else's business.
+/// An error in its vendor's own words. Kept only where the request is at fault: clients must not learn what a vendor
+/// says of the gateway's key.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Said {
-    /// The dialect it is said in.
+pub struct VendorError {
+    /// The vendor's dialect.
     pub dialect: Dialect,
-    /// The HTTP status it came with.
+    /// The HTTP status that it came with.
     pub status: u16,
-    /// The fields of its `error` object, but for the message.
+    /// The fields of the vendor's `error` object except the message.
     pub fields: Map<String, Value>,
 }
 
 impl ApiError {
     /// An error of `kind` with a message for people.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), param: None, retry_after: None, said: None }
+        Self { kind, message: message.into(), param: None, retry_after: None, vendor: None }
     }
 
     /// A malformed request.
@@ -114,7 +119,7 @@ impl ApiError {
         self
     }
 
-    /// Says when to come back.
+    /// Says how long to wait before trying again.
     pub fn after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self

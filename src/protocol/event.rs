@@ -1,4 +1,4 @@
-//! What happens in a streamed answer, piece by piece.
+//! The canonical form of a streamed answer, piece by piece.
 
 use super::{ApiError, FinishReason, Usage};
 
@@ -29,9 +29,9 @@ pub enum StreamEvent {
     Usage(Usage),
     /// The answer is complete.
     Finish {
-        /// Why.
+        /// Why the answer ended.
         reason: FinishReason,
-        /// The stop string that was met.
+        /// The stop string that ended the answer.
         stop_sequence: Option<String>,
     },
     /// The answer broke off.
@@ -50,7 +50,7 @@ pub struct ToolCallDelta {
 }
 
 impl StreamEvent {
-    /// Whether the event carries a piece of the answer, so that from here on failover would be visible.
+    /// Whether the event carries a piece of the answer: once a client has one, failover would be visible.
     pub fn is_content(&self) -> bool {
         matches!(
             self,
@@ -63,7 +63,17 @@ impl StreamEvent {
         )
     }
 
-    /// Bytes of the answer it carries: what the vendor made for it, and charges for.
+    /// Whether a client has something to read or to do, as [`Part::says_something`](super::Part::says_something) says
+    /// of a whole answer's parts.
+    pub fn says_something(&self) -> bool {
+        match self {
+            Self::Text(text) | Self::Refusal(text) => !text.trim().is_empty(),
+            Self::ToolCall(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Bytes of the answer that the event carries: what the vendor generated and charges for.
     pub fn answer_bytes(&self) -> usize {
         match self {
             Self::Text(text) | Self::Thinking(text) | Self::Refusal(text) => text.len(),
@@ -77,13 +87,13 @@ impl StreamEvent {
         }
     }
 
-    /// Bytes it takes to keep it, about: all of its texts, and itself.
-    pub fn weight(&self) -> usize {
-        let beside = match self {
+    /// Bytes of memory that the event takes, about: its texts and the event itself.
+    pub fn memory_bytes(&self) -> usize {
+        let unpaid = match self {
             Self::ThinkingSignature(signature) => signature.len(),
             Self::ToolCall(ToolCallDelta { start: Some((id, _)), .. }) => id.len(),
             _ => 0,
         };
-        size_of::<Self>() + self.answer_bytes() + beside
+        size_of::<Self>() + self.answer_bytes() + unpaid
     }
 }

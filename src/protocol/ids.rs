@@ -9,14 +9,14 @@ use uuid::Uuid;
 
 /// The name of a model as *this gateway* lists it (`gpt-4o`), which is also the name of its arm.
 ///
-/// It is not the id the upstream knows the model by (see `config::Deployment::upstream`), and not an alias:
-/// aliases are resolved to a `ModelName` once, at the door.
+/// It is neither the id by which the upstream knows the model (`upstream` in the configuration) nor an alias: aliases
+/// are resolved to a `ModelName` once, when a request arrives.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ModelName(Arc<str>);
 
 impl ModelName {
-    /// Takes over a name; cheap to clone from here on.
+    /// A name from text; clones share it.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self(name.into())
     }
@@ -59,14 +59,34 @@ impl Borrow<str> for ModelName {
 pub struct DecisionId(pub Uuid);
 
 impl DecisionId {
-    /// A number that goes by all of the id, as even as chance where ids were counted up: the mixer of SplitMix64 (Steele, Lea,
-    /// Flood 2014). The same in each release.
+    /// A hash of the whole id, evenly spread even over ids that were counted up: the mixer of SplitMix64 (Steele, Lea,
+    /// Flood 2014). It is the same in every release.
     pub fn mixed(self) -> u64 {
         let (high, low) = self.0.as_u64_pair();
         let mut bits = high ^ low;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         bits ^ (bits >> 31)
+    }
+}
+
+impl DecisionId {
+    /// The id that an answer has in `dialect`: the decision's, in the form that the dialect gives ids.
+    pub fn as_answer_id(self, dialect: Dialect) -> String {
+        match dialect.answer_prefix() {
+            "" => self.to_string(),
+            prefix => format!("{prefix}{}", self.0.as_simple()),
+        }
+    }
+
+    /// The decision behind an answer's id, in whichever dialect, or the decision's own id.
+    pub fn from_answer_id(id: &str) -> Option<Self> {
+        let bare = Dialect::ALL.into_iter().find_map(|dialect| {
+            Some(dialect.answer_prefix())
+                .filter(|prefix| !prefix.is_empty())
+                .and_then(|prefix| id.strip_prefix(prefix))
+        });
+        bare.unwrap_or(id).parse().ok()
     }
 }
 
@@ -84,7 +104,7 @@ impl std::str::FromStr for DecisionId {
     }
 }
 
-/// Identifies one HTTP request in logs and answers; the client's own `x-request-id` where it sent a sane one.
+/// Identifies one HTTP request in log lines and answers; the client's own `x-request-id` where it sent a valid one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(pub Arc<str>);
 
@@ -111,6 +131,18 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    const ALL: [Self; 5] = [Self::OpenAi, Self::Responses, Self::Anthropic, Self::Ollama, Self::Native];
+
+    /// The prefix of the dialect's answer ids.
+    pub fn answer_prefix(self) -> &'static str {
+        match self {
+            Self::OpenAi => "chatcmpl-",
+            Self::Responses => "resp_",
+            Self::Anthropic => "msg_",
+            Self::Ollama | Self::Native => "",
+        }
+    }
+
     /// The dialect's name in logs, metrics and configuration.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -120,5 +152,20 @@ impl Dialect {
             Self::Ollama => "ollama",
             Self::Native => "native",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answers_id_leads_back_to_its_decision() {
+        let decision: DecisionId = "019332a0-0000-7000-8000-000000000001".parse().unwrap();
+        for dialect in Dialect::ALL {
+            assert_eq!(DecisionId::from_answer_id(&decision.as_answer_id(dialect)), Some(decision), "{dialect:?}");
+        }
+        assert_eq!(decision.as_answer_id(Dialect::Anthropic), "msg_019332a0000070008000000000000001");
+        assert_eq!(DecisionId::from_answer_id("chatcmpl-123"), None, "a vendor's own");
     }
 }

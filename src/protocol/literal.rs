@@ -1,19 +1,19 @@
-//! JSON as it is written: its literals, and what its escapes stand for.
+//! The literals of a JSON text, read without parsing it, and the characters that its escapes stand for.
 
-/// A literal of a JSON text, between its quotes where it has them.
+/// A literal of a JSON text, without its quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Literal<'a> {
     /// The name of a field.
     Name(&'a str),
-    /// A text.
+    /// A string that is a value.
     Text(&'a str),
-    /// A number, and the name of the field that it is the value of; none in a list.
+    /// A number, and the name of its field; `None` in an array.
     Number(&'a str, Option<&'a str>),
 }
 
-/// Tells `heard` every literal of `json` in order, however deep it stands: also what a reader passes over because its
-/// field is said twice.
-pub(super) fn each<'a>(json: &'a str, mut heard: impl FnMut(Literal<'a>)) {
+/// Calls `visit` with every literal of `json` in order, however deep it stands. Unlike a parser it also sees both
+/// values of a field that is written twice.
+pub(super) fn each<'a>(json: &'a str, mut visit: impl FnMut(Literal<'a>)) {
     let bytes = json.as_bytes();
     let mut at = 0;
     // The field whose value comes next.
@@ -25,12 +25,12 @@ pub(super) fn each<'a>(json: &'a str, mut heard: impl FnMut(Literal<'a>)) {
                 let text = &json[at + 1..end];
                 at = (end + 1).min(bytes.len());
                 field = bytes[at..].trim_ascii_start().starts_with(b":").then_some(text);
-                heard(field.map_or(Literal::Text(text), Literal::Name));
+                visit(field.map_or(Literal::Text(text), Literal::Name));
             }
             b'-' | b'0'..=b'9' => {
                 let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
                 let length = bytes[at..].iter().take_while(|byte| is_part(byte)).count();
-                heard(Literal::Number(&json[at..at + length], field.take()));
+                visit(Literal::Number(&json[at..at + length], field.take()));
                 at += length;
             }
             b':' | b' ' | b'\t' | b'\r' | b'\n' => at += 1,
@@ -42,7 +42,7 @@ pub(super) fn each<'a>(json: &'a str, mut heard: impl FnMut(Literal<'a>)) {
     }
 }
 
-/// Where the text ends that begins at `at`: at its quote.
+/// Position of the quote that closes the string which begins at `at`.
 fn end_of_text(bytes: &[u8], mut at: usize) -> usize {
     while let Some(byte) = bytes.get(at).filter(|byte| **byte != b'"') {
         at += if *byte == b'\\' { 2 } else { 1 };
@@ -65,11 +65,11 @@ pub(super) fn unescaped(text: &str) -> Option<String> {
         rest = after;
     }
     plain.push_str(rest);
-    // Every escape is longer than the letter it stands for.
+    // Every escape is longer than the character it stands for.
     (plain.len() < text.len()).then_some(plain)
 }
 
-/// The letter that an escape stands for, by what follows its backslash; and what follows the escape.
+/// The character that an escape stands for, and what follows the escape; `after` is what follows the backslash.
 fn escaped(after: &str) -> Option<(char, &str)> {
     let letter = match after.chars().next()? {
         'u' => return numbered(&after[1..]),
@@ -84,7 +84,7 @@ fn escaped(after: &str) -> Option<(char, &str)> {
     Some((letter, &after[1..]))
 }
 
-/// A letter by its number, or by two where it is one of those that UTF-16 writes in two units.
+/// The character of a `\u` escape, or of two where UTF-16 needs a surrogate pair.
 fn numbered(digits: &str) -> Option<(char, &str)> {
     let unit = |digits: &str| u16::from_str_radix(digits.get(..4)?, 16).ok();
     let (first, after) = (unit(digits)?, digits.get(4..)?);

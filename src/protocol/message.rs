@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Who speaks.
+/// Who speaks in a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -17,12 +17,19 @@ pub enum Role {
     Assistant,
 }
 
+impl Role {
+    /// Whether a turn of this role holds instructions, and no part of the conversation.
+    pub fn is_instruction(self) -> bool {
+        matches!(self, Self::System | Self::Developer)
+    }
+}
+
 /// One turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks.
+    /// The speaker.
     pub role: Role,
-    /// What is said, in order.
+    /// The content, in order.
     pub parts: Vec<Part>,
     /// The participant's name, where the dialect has one.
     pub name: Option<String>,
@@ -34,10 +41,10 @@ impl Message {
         Self { role, parts: vec![Part::text(text)], name: None }
     }
 
-    /// Whether a person speaks, and not only tools that were called, or the program that a person works with: what it
-    /// adds to results (Claude Code's `<system-reminder>`) is no question.
+    /// Whether a person speaks. Tool results are no question, nor is what a client program adds to them (Claude Code's
+    /// `<system-reminder>`).
     pub fn is_question(&self) -> bool {
-        let brings_results = self.parts.iter().any(|part| matches!(part, Part::ToolResult { .. }));
+        let brings_results = self.parts.iter().any(Part::is_tool_result);
         let asks = |part: &Part| match part {
             Part::ToolResult { .. } => false,
             Part::Text { text, .. } if brings_results => {
@@ -62,19 +69,19 @@ impl Message {
         texts.join("\n")
     }
 
-    /// What the person says in it: [`Self::plain_text`] without what the program that they work with puts before
-    /// their words, or behind them in a part of its own (Claude Code sends the first question of a session behind
-    /// all that stands in `CLAUDE.md`). A turn of nothing else is taken whole.
+    /// What the person says: [`Self::plain_text`] without the reminders that a client program puts before the person's
+    /// words, or after them in a part of its own (Claude Code puts the content of `CLAUDE.md` before the first question
+    /// of a session). A turn that holds nothing but reminders is taken whole.
     pub fn question_text(&self) -> String {
-        let texts: Vec<&str> = self.parts.iter().filter_map(Part::said).collect();
+        let texts: Vec<&str> = self.parts.iter().filter_map(Part::words).collect();
         if texts.iter().all(|text| text.trim().is_empty()) { self.plain_text() } else { texts.join("\n") }
     }
 }
 
-/// How a text begins that a program adds to a person's words (`<system-reminder>...</system-reminder>`).
+/// The tag that opens what a client program adds to a person's words; `</system-reminder>` closes it.
 const REMINDER: &str = "<system-reminder>";
 
-/// What follows the blanks and the reminders at a text's beginning. One that never closes stays.
+/// The text after its leading blanks and reminders. A reminder that is never closed counts as text.
 fn without_reminders(text: &str) -> &str {
     let mut rest = text.trim_start();
     while let Some((_, after)) =
@@ -95,9 +102,9 @@ pub enum Part {
         /// Prompt-cache marker (Anthropic `cache_control`), as written.
         cache_control: Option<Value>,
     },
-    /// A picture.
+    /// An image.
     Image {
-        /// Where its bytes are.
+        /// The image's bytes, or where to fetch them.
         source: ImageSource,
         /// OpenAI's `detail` (`low`, `high`, `auto`).
         detail: Option<String>,
@@ -124,7 +131,8 @@ pub enum Part {
         /// Prompt-cache marker, as written.
         cache_control: Option<Value>,
     },
-    /// The model's reasoning. Must go back unchanged inside a tool loop, and never into the text.
+    /// The model's reasoning. It must go back to its vendor unchanged inside a tool loop, and is never part of the
+    /// text.
     Thinking {
         /// The reasoning; may be empty where the vendor hides it.
         text: String,
@@ -138,7 +146,7 @@ pub enum Part {
     },
     /// The model declines (OpenAI `refusal`).
     Refusal {
-        /// What it says.
+        /// The refusal's text.
         text: String,
     },
     /// A part that only its own dialect knows (audio, files, documents, search results...), kept as written.
@@ -151,8 +159,8 @@ pub enum Part {
 }
 
 impl Part {
-    /// A text part's words, reminders at its beginning left out; nothing where there are no others.
-    fn said(&self) -> Option<&str> {
+    /// A text part's words without leading reminders; `None` where nothing is left, or where the part is no text.
+    fn words(&self) -> Option<&str> {
         match self {
             Self::Text { text, .. } if text.trim_start().starts_with(REMINDER) => {
                 Some(without_reminders(text)).filter(|said| !said.is_empty())
@@ -162,12 +170,26 @@ impl Part {
         }
     }
 
+    /// Whether a client has something to read or to do: text or a refusal that is not blank, or a tool call.
+    pub fn says_something(&self) -> bool {
+        match self {
+            Self::Text { text, .. } | Self::Refusal { text } => !text.trim().is_empty(),
+            Self::ToolCall { .. } => true,
+            _ => false,
+        }
+    }
+
     /// A text part without a cache marker.
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text { text: text.into(), cache_control: None }
     }
 
-    /// Its prompt-cache marker.
+    /// Whether this is what a tool gave back.
+    pub fn is_tool_result(&self) -> bool {
+        matches!(self, Self::ToolResult { .. })
+    }
+
+    /// The part's prompt-cache marker.
     pub fn cache_control(&self) -> Option<&Value> {
         match self {
             Self::Text { cache_control, .. }
@@ -178,12 +200,12 @@ impl Part {
     }
 }
 
-/// Where a picture's bytes are.
+/// An image's bytes, or where to fetch them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ImageSource {
-    /// To be fetched by the vendor.
+    /// The vendor fetches it.
     Url(String),
-    /// In the request.
+    /// The bytes stand in the request.
     Base64 {
         /// For instance `image/png`.
         media_type: String,

@@ -14,11 +14,11 @@ mod money;
 mod request;
 mod response;
 mod status;
+mod texts;
 mod tool;
 mod usage;
-mod wording;
 
-pub use error::{ApiError, ErrorKind, Said};
+pub use error::{ApiError, ErrorKind, VendorError};
 pub use event::{StreamEvent, ToolCallDelta};
 pub use ids::{DecisionId, Dialect, ModelName, RequestId};
 pub use message::{ImageSource, Message, Part, Role};

@@ -11,11 +11,11 @@ pub enum Mode {
     /// Drawn by configured weights.
     #[default]
     Weighted,
-    /// By the learned policy.
+    /// Chosen by the learned policy.
     Learned,
-    /// The conversation stayed where it was.
+    /// The conversation stayed with its model.
     Sticky,
-    /// Read from somebody else's log, where how it was chosen is not known.
+    /// Imported from another system's log, which does not say how the model was chosen.
     Imported,
 }
 
@@ -31,8 +31,8 @@ impl Mode {
         }
     }
 
-    /// The mode that is written so.
-    pub fn named(name: &str) -> Option<Self> {
+    /// The mode of this name, see [`Self::as_str`].
+    pub fn from_name(name: &str) -> Option<Self> {
         let all = [Self::Named, Self::Weighted, Self::Learned, Self::Sticky, Self::Imported];
         all.into_iter().find(|mode| mode.as_str() == name)
     }

@@ -49,15 +49,15 @@ pub struct Price {
     /// Per million prompt tokens read from the vendor's cache; the input price where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_read: Option<f64>,
-    /// Per million prompt tokens written to the vendor's cache; the input price where absent. Those that are kept for
+    /// Per million prompt tokens written to the vendor's cache; the input price where absent. Tokens that are kept for
     /// an hour cost twice the input price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_write: Option<f64>,
 }
 
-/// What a token costs that is kept in the cache for an hour, as a multiple of the input price: so at the one vendor
-/// that has such, for all its models.
-const LONG_WRITE: f64 = 2.0;
+/// The price of a token that is kept in the cache for an hour, as a multiple of the input price. Only Anthropic has
+/// such a cache, with this factor for all its models.
+const LONG_CACHE_WRITE_FACTOR: f64 = 2.0;
 
 impl Price {
     /// What `usage` costs at this price.
@@ -66,7 +66,7 @@ impl Price {
         let per_million = usage.input_tokens as f64 * self.input
             + usage.cache_read_tokens as f64 * self.cache_read.unwrap_or(self.input)
             + (usage.cache_write_tokens - long) as f64 * self.cache_write.unwrap_or(self.input)
-            + long as f64 * LONG_WRITE * self.input
+            + long as f64 * LONG_CACHE_WRITE_FACTOR * self.input
             + usage.output_tokens as f64 * self.output;
         Usd(per_million / 1e6)
     }

@@ -1,4 +1,4 @@
-//! The canonical chat request.
+//! The canonical chat request: what every dialect decodes into and encodes out of.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +16,17 @@ pub struct ChatRequest {
     pub messages: Vec<Message>,
     /// Tools the model may call.
     pub tools: Vec<Tool>,
-    /// Whether it must.
+    /// Whether the model must call one, and which.
     pub tool_choice: Option<ToolChoice>,
-    /// Whether several calls may come in one turn.
+    /// Whether the model may make several calls in one turn.
     pub parallel_tool_calls: Option<bool>,
     /// Shape the answer must have.
     pub response_format: Option<ResponseFormat>,
     /// Most tokens to generate.
     pub max_tokens: Option<u32>,
-    /// How to sample.
+    /// How the vendor is to sample.
     pub sampling: Sampling,
-    /// How much to think first.
+    /// How much the model is to think before it answers.
     pub reasoning: Option<Reasoning>,
     /// Whether the answer streams.
     pub stream: bool,
@@ -36,29 +36,28 @@ pub struct ChatRequest {
     pub user: Option<String>,
     /// Wishes for the routing itself (`routing` in our own dialect, `x-pointsman-*` headers in the others).
     pub routing: RoutingOptions,
-    /// Top-level fields only the client's dialect knows, as written. They survive where client and backend
-    /// speak the same dialect, and are reported as dropped where they do not. Tools of kinds that only it knows are
-    /// here under `tools`, as are choices and words that are newer than this gateway under their fields' names.
+    /// Top-level fields that only the client's dialect knows, as written. A backend of the same dialect gets them; any
+    /// other gets none, and the answer reports them as dropped. Tools of kinds that only the client's dialect has stand
+    /// here under `tools`, and values that are newer than this gateway under their field's name.
     pub extensions: Map<String, Value>,
-    /// Fields inside messages, tools and the rest that nobody here knows, by their paths, as written: lost where client
-    /// and backend speak different dialects. What is lost in the end, of these, of `extensions` and of what is understood,
-    /// an encoder calls dropped.
+    /// Unknown fields inside messages, tools and other objects, by their paths, as written. They are lost where client
+    /// and backend speak different dialects; encoders report every loss as "dropped".
     pub leftovers: Map<String, Value>,
-    /// The item that each turn begins with, where the client's conversation is made of items (OpenAI Responses) and
-    /// several of them make a turn; else empty.
+    /// For each turn the index of the item that it begins with. Only OpenAI Responses has items, of which several make
+    /// one turn; empty in all other dialects.
     pub items: Vec<usize>,
-    /// Whether the first turn stands in a field of its own (Anthropic `system`).
+    /// Whether the first turn came in a field of its own (Anthropic `system`).
     pub system_apart: bool,
 }
 
-/// How to sample; every field absent means the vendor's default.
+/// Sampling parameters; an absent one means the vendor's default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Sampling {
-    /// Temperature.
+    /// Softmax temperature.
     pub temperature: Option<f64>,
-    /// Nucleus mass.
+    /// Nucleus sampling: the probability mass kept.
     pub top_p: Option<f64>,
-    /// Candidates kept (Anthropic, Ollama).
+    /// How many of the likeliest tokens are kept (Anthropic, Ollama).
     pub top_k: Option<u32>,
     /// Strings that end the answer.
     pub stop: Vec<String>,
@@ -71,8 +70,8 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// Whether it asks for anything but what vendors do anyway.
-    pub fn steers(&self) -> bool {
+    /// Whether anything differs from what vendors do by default. `stop` and `seed` do not count.
+    pub fn is_unusual(&self) -> bool {
         let other_than = |usual: f64| move |wanted: f64| wanted != usual;
         self.temperature.is_some_and(other_than(1.0))
             || self.top_p.is_some_and(other_than(1.0))
@@ -82,12 +81,12 @@ impl Sampling {
     }
 }
 
-/// Shape the answer must have.
+/// The shape that an answer must have.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ResponseFormat {
     /// Any JSON object.
     JsonObject,
-    /// JSON held to a schema.
+    /// JSON that matches a schema.
     JsonSchema {
         /// The schema's name.
         name: String,
@@ -95,12 +94,12 @@ pub enum ResponseFormat {
         schema: Value,
         /// Whether the vendor must enforce it.
         strict: Option<bool>,
-        /// Whether nobody asked for that: the client's dialect (Anthropic's) has every answer so.
+        /// Whether `strict` comes from the client's dialect (Anthropic enforces every schema) and not from the client.
         implied: bool,
     },
 }
 
-/// How much to think before answering.
+/// How much a model is to think before it answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reasoning {
     /// In words (OpenAI `reasoning_effort`).
@@ -109,6 +108,13 @@ pub struct Reasoning {
     pub budget_tokens: Option<u32>,
     /// `Some(false)` switches thinking off where it would be on.
     pub enabled: Option<bool>,
+}
+
+impl Reasoning {
+    /// Whether the client wants no thinking.
+    pub fn is_off(&self) -> bool {
+        self.enabled == Some(false) || self.effort == Some(Effort::None)
+    }
 }
 
 /// Reasoning effort in words.
@@ -125,27 +131,27 @@ pub enum Effort {
     Max,
 }
 
-/// What the caller wishes of the routing.
+/// What a caller asks of the routing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RoutingOptions {
-    /// What to optimise for; the route's or the configuration's where absent.
+    /// What to optimise for; where absent, the model's name (`auto:cost`), a rule or the configuration says.
     pub objective: Option<Objective>,
     /// Only these models.
     pub models: Option<Vec<String>>,
     /// Not these models.
     pub exclude: Vec<String>,
-    /// `false`: always the best guess, never a try-out.
+    /// `false`: always the model that is estimated best, never exploration.
     pub explore: Option<bool>,
-    /// Names the conversation, so that it stays on its model; else it is recognised by its first turns.
+    /// The conversation's name, which keeps it on its model; without one it is recognised by its first turns.
     pub conversation: Option<String>,
     /// `false`: no failover to another model than the chosen one.
     pub failover: Option<bool>,
-    /// Free labels that rules and the log can see.
+    /// Free labels, for rules to match and for the decision log.
     pub tags: BTreeMap<String, String>,
 }
 
-/// What a route is to optimise.
+/// What the choice of a model is to optimise.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(
     untagged,
@@ -164,21 +170,21 @@ pub enum Objective {
 }
 
 impl Objective {
-    /// Most that a dollar or a second may be worth, in points of quality.
-    pub const HEAVIEST: f64 = 1e6;
+    /// The largest weight: points of quality that a dollar or a second may be worth.
+    pub const MAX_WEIGHT: f64 = 1e6;
 
-    /// Whether its weights can be reckoned with: from 0 to [`Self::HEAVIEST`].
-    pub fn is_sound(self) -> bool {
+    /// Whether all weights are within 0 and [`Self::MAX_WEIGHT`].
+    pub fn is_valid(self) -> bool {
         match self {
             Self::Named(_) => true,
             Self::Weights { cost_per_usd, latency_per_s } => {
-                [cost_per_usd, latency_per_s].iter().all(|weight| (0.0..=Self::HEAVIEST).contains(weight))
+                [cost_per_usd, latency_per_s].iter().all(|weight| (0.0..=Self::MAX_WEIGHT).contains(weight))
             }
         }
     }
 }
 
-/// The trade-offs that have names.
+/// The named trade-offs between quality, cost and latency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -192,21 +198,26 @@ pub enum NamedObjective {
 /// What a model must be able to do to serve a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
-    /// It must call tools.
+    /// Tool calls.
     pub tools: bool,
-    /// It must see pictures.
+    /// Images in the prompt.
     pub vision: bool,
-    /// It must hold its answer to a JSON schema or at least to JSON.
+    /// Answers in JSON, with or without a schema.
     pub structured_output: bool,
 }
 
 impl ChatRequest {
-    /// The last turn in which a person says something: inside a tool loop that is still the question.
+    /// The last turn in which a person says something; inside a tool loop that is still the question.
     pub fn question(&self) -> Option<&Message> {
         self.messages.iter().rev().find(|message| message.is_question())
     }
 
-    /// What the request asks of a model beyond text.
+    /// Whether the model must call a tool.
+    pub fn must_call(&self) -> bool {
+        self.tool_choice.as_ref().is_some_and(ToolChoice::demands_call)
+    }
+
+    /// What a model must be able to do beyond text.
     pub fn needs(&self) -> Needs {
         let has_image = |parts: &[Part]| parts.iter().any(|part| matches!(part, Part::Image { .. }));
         let vision = self.messages.iter().any(|message| {
@@ -234,8 +245,8 @@ impl ChatRequest {
         })
     }
 
-    /// Whether it must go on with an answer that is begun: its conversation ends with a text of the assistant's. One
-    /// that its vendor paused (`pause_turn`) ends with more, and goes on everywhere.
+    /// Whether the model is to continue an answer that is begun (prefill): the conversation ends with text of the
+    /// assistant's. A turn that its vendor paused (`pause_turn`) ends with a call or a foreign part and is no prefill.
     pub fn is_prefilled(&self) -> bool {
         let text = |part: &Part| matches!(part, Part::Text { text, .. } if !text.trim().is_empty());
         let more = |part: &Part| matches!(part, Part::Foreign { .. } | Part::ToolCall { .. });
@@ -245,16 +256,14 @@ impl ChatRequest {
         })
     }
 
-    /// Where the last turn stands that is no instruction.
+    /// Index of the last turn that holds no instructions.
     pub fn last_turn(&self) -> Option<usize> {
-        self.messages.iter().rposition(|message| !matches!(message.role, Role::System | Role::Developer))
+        self.messages.iter().rposition(|message| !message.role.is_instruction())
     }
 
-    /// Whether it goes on with what was asked before: it brings results of tools that the model has just called, whatever
-    /// instructions follow.
+    /// Whether the last turn, instructions apart, brings results of tools that the model has just called.
     pub fn is_in_tool_loop(&self) -> bool {
-        let is_result = |part: &Part| matches!(part, Part::ToolResult { .. });
-        self.last_turn().is_some_and(|at| self.messages[at].parts.iter().any(is_result))
+        self.last_turn().is_some_and(|at| self.messages[at].parts.iter().any(Part::is_tool_result))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The canonical chat answer.
+//! The canonical whole answer.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,13 +11,13 @@ pub struct ChatResponse {
     pub id: String,
     /// The model as the vendor names it.
     pub model: String,
-    /// What was said: text, thinking, tool calls, refusal, in order.
+    /// The content, in order: text, thinking, tool calls, refusal.
     pub parts: Vec<Part>,
-    /// Why it ended.
+    /// Why the answer ended.
     pub finish_reason: FinishReason,
-    /// The stop string that was met, where the vendor says so.
+    /// The stop string that ended the answer, where the vendor reports it.
     pub stop_sequence: Option<String>,
-    /// What it took, where the vendor says so.
+    /// The tokens, where the vendor reports them.
     pub usage: Option<Usage>,
 }
 
@@ -25,13 +25,13 @@ pub struct ChatResponse {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// It was complete, or met a stop string.
+    /// The answer is complete, or met a stop string.
     Stop,
-    /// It ran into the token limit.
+    /// The answer reached the token limit.
     Length,
-    /// It wants tools called.
+    /// The model calls tools.
     ToolCalls,
-    /// A filter cut it, or the model refused.
+    /// A filter cut the answer off, or the model refused.
     ContentFilter,
     /// The vendor paused a long turn (Anthropic `pause_turn`).
     Pause,
@@ -40,7 +40,7 @@ pub enum FinishReason {
 }
 
 impl FinishReason {
-    /// Its name in the decision log and in the native API.
+    /// The reason's name in the decision log and in the native API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stop => "stop",

@@ -8,7 +8,7 @@ use serde_json::Value;
 pub struct Tool {
     /// The function's name.
     pub name: String,
-    /// What it does, for the model to read.
+    /// What the function does, for the model to read.
     pub description: Option<String>,
     /// JSON Schema of its arguments object.
     pub parameters: Value,
@@ -18,7 +18,7 @@ pub struct Tool {
     pub cache_control: Option<Value>,
 }
 
-/// Whether and which tool must be called.
+/// Whether the model must call a tool, and which.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToolChoice {
     /// The model decides.
@@ -29,4 +29,11 @@ pub enum ToolChoice {
     Required,
     /// This tool must be called.
     Named(String),
+}
+
+impl ToolChoice {
+    /// Whether the model must call a tool.
+    pub fn demands_call(&self) -> bool {
+        matches!(self, Self::Required | Self::Named(_))
+    }
 }

@@ -15,7 +15,7 @@ pub struct Usage {
     #[serde(default)]
     pub cache_write_tokens: u64,
     /// The part of `cache_write_tokens` that is kept for an hour (Anthropic), which costs more.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub cache_write_long_tokens: u64,
     /// Generated tokens, reasoning included.
     pub output_tokens: u64,
@@ -24,7 +24,7 @@ pub struct Usage {
     pub reasoning_tokens: u64,
 }
 
-fn is_none(tokens: &u64) -> bool {
+fn is_zero(tokens: &u64) -> bool {
     *tokens == 0
 }
 
@@ -39,10 +39,10 @@ impl Usage {
         self.prompt_tokens().saturating_add(self.output_tokens)
     }
 
-    /// Takes over every count that `newer` knows better: streams report usage in pieces (Anthropic's
-    /// `message_start`, then `message_delta`), each field cumulative. More than [`MOST_TOKENS`] is not believed.
+    /// Takes over every count of `newer` that is higher: streams report usage in pieces (Anthropic's
+    /// `message_start`, then `message_delta`), each field cumulative. Counts are cut to [`MAX_PLAUSIBLE_TOKENS`].
     pub fn absorb(&mut self, newer: &Usage) {
-        let better = |known: u64, newer: u64| known.max(newer.min(MOST_TOKENS));
+        let better = |known: u64, newer: u64| known.max(newer.min(MAX_PLAUSIBLE_TOKENS));
         self.input_tokens = better(self.input_tokens, newer.input_tokens);
         self.cache_read_tokens = better(self.cache_read_tokens, newer.cache_read_tokens);
         self.cache_write_tokens = better(self.cache_write_tokens, newer.cache_write_tokens);
@@ -52,9 +52,9 @@ impl Usage {
     }
 }
 
-/// Beyond any window there is or will soon be: a vendor that counts more has slipped, and must not empty anybody's
-/// account.
-pub const MOST_TOKENS: u64 = 100_000_000;
+/// More tokens than any context window has or will soon have. A vendor that reports more is wrong, and must not use up
+/// anybody's budget.
+pub const MAX_PLAUSIBLE_TOKENS: u64 = 100_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -64,7 +64,7 @@ mod tests {
     fn the_newest_count_counts_unless_it_is_absurd() {
         let mut usage = Usage { input_tokens: 10, ..Usage::default() };
         usage.absorb(&Usage { input_tokens: 12, output_tokens: u64::MAX, ..Usage::default() });
-        assert_eq!((usage.input_tokens, usage.output_tokens), (12, MOST_TOKENS));
+        assert_eq!((usage.input_tokens, usage.output_tokens), (12, MAX_PLAUSIBLE_TOKENS));
         let absurd = Usage { input_tokens: u64::MAX, cache_read_tokens: 1, output_tokens: 1, ..Usage::default() };
         assert_eq!(absurd.total_tokens(), u64::MAX, "as an old log may hold it");
     }

@@ -1,81 +1,81 @@
-//! What a request asks of a model, and whether a model is up to it.
+//! What a request demands of a model, and whether a model can serve it.
 
 use serde_json::Value;
 
 use crate::config::{self, Capability, Refusal};
-use crate::protocol::{ChatRequest, Needs, Part, ResponseFormat, ToolChoice};
+use crate::protocol::{ChatRequest, Needs, Part, ResponseFormat};
 
-/// Tokens a picture is counted as, where nobody knows its size: a middling one at the big vendors.
+/// Tokens counted for an image, whose size is not known: a middling one at the big vendors.
 const IMAGE_TOKENS: u32 = 1000;
 
 /// Tokens that frame one message.
 const MESSAGE_TOKENS: u32 = 4;
 
-/// What a request asks of a model.
+/// What a request demands of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
-    /// Beyond text.
+    /// Abilities beyond text.
     pub needs: Needs,
-    /// Whether the answer must be a JSON object, whichever.
+    /// Whether the answer must be a JSON object without a given schema.
     pub any_object: bool,
     /// Estimated prompt tokens.
     pub prompt_tokens: u32,
-    /// Most tokens of the answer, where the client says so.
+    /// The client's limit on the answer's tokens.
     pub max_tokens: Option<u32>,
-    /// Whether it must call a tool.
+    /// Whether the answer must call a tool.
     pub must_call: bool,
-    /// Whether it must go on with an answer that is begun.
+    /// Whether the request ends with the beginning of the answer (prefill).
     pub prefilled: bool,
 }
 
 impl Demand {
-    /// What `request` asks.
+    /// The demand of `request`.
     pub fn of(request: &ChatRequest) -> Self {
         Self {
             needs: request.needs(),
             any_object: request.response_format == Some(ResponseFormat::JsonObject),
             prompt_tokens: estimate_tokens(request),
             max_tokens: request.max_tokens,
-            must_call: matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))),
+            must_call: request.must_call(),
             prefilled: request.is_prefilled(),
         }
     }
 
-    /// Whether a model has what it needs; if not, why, as a clause for people.
+    /// Whether the model has the abilities it needs.
     ///
     /// # Errors
     ///
-    /// The reason.
+    /// The reason, as a clause for people.
     pub fn check(&self, model: &config::Model) -> Result<(), String> {
         let lacks = |needed: bool, capability: Capability| needed && !model.can.contains(&capability);
         if lacks(self.needs.tools, Capability::Tools) {
             return Err("it cannot call tools".into());
         }
         if self.prefilled && model.refuses.contains(&Refusal::Prefill) {
-            return Err("it does not go on with an answer that is begun".into());
+            return Err("it does not go on with the beginning of an answer (prefill)".into());
         }
         if lacks(self.needs.vision, Capability::Vision) {
-            return Err("it cannot see pictures".into());
+            return Err("it cannot see images".into());
         }
         if lacks(self.needs.structured_output, Capability::StructuredOutput) {
-            return Err("it cannot hold its answer to a schema".into());
+            return Err("it has no structured output".into());
         }
         Ok(())
     }
 
-    /// Whether it would make a model call a tool that cannot be made to.
+    /// Whether it demands a tool call of a model that refuses to be made to call one.
     pub fn forces(&self, model: &config::Model) -> bool {
         self.must_call && model.refuses.contains(&Refusal::ForcedTools)
     }
 
-    /// Whether it fits a model's context; if not, why, as a clause for people.
+    /// Whether the prompt fits the model's context.
     ///
     /// # Errors
     ///
-    /// The reason.
+    /// The reason, as a clause for people.
     pub fn fits(&self, model: &config::Model) -> Result<(), String> {
-        // The estimate errs by a quarter either way: only a prompt that surely does not fit is turned away here, and
-        // the vendor's own refusal moves the others on.
+        // The estimate errs by a quarter either way: only a prompt that surely does not fit is turned away here.
+        // Others fail over when the vendor refuses them.
         let surely = self.prompt_tokens / 5 * 4;
         if surely > model.context {
             return Err(format!("about {} tokens do not fit its context of {}", self.prompt_tokens, model.context));
@@ -85,7 +85,7 @@ impl Demand {
 }
 
 /// Estimates a request's prompt tokens from its characters: about four to a token in Latin script, about one and a
-/// half in Chinese, Japanese and Korean. Vendors count differently by a quarter and more, so nobody bills by this.
+/// half in Chinese, Japanese and Korean. Vendors differ by a quarter and more, so this is not for billing.
 pub fn estimate_tokens(request: &ChatRequest) -> u32 {
     let mut tokens = Tally::default();
     for message in &request.messages {
@@ -102,15 +102,15 @@ pub fn estimate_tokens(request: &ChatRequest) -> u32 {
 
 #[derive(Default)]
 struct Tally {
-    /// Four of these make a token.
+    /// Quarters of a token.
     quarter_tokens: u64,
     fixed: u32,
 }
 
 impl Tally {
     fn text(&mut self, text: &str) {
-        // A byte of ASCII is a quarter of a token; two bytes (Cyrillic, accents) make a letter of a bit more than
-        // that; three bytes (Han, kana, hangul) make one of about two thirds of a token.
+        // In quarters of a token: an ASCII byte counts one; a letter of two bytes (Cyrillic, accents) two; one of
+        // three bytes (Han, kana, hangul) about two thirds of a token.
         let wide = text.bytes().filter(|byte| *byte >= 0xE0).count() as u64;
         self.quarter_tokens += text.len() as u64 - wide / 4;
     }
@@ -125,7 +125,7 @@ impl Tally {
             }
             Part::ToolResult { content, .. } => content.iter().for_each(|part| self.part(part)),
             Part::RedactedThinking { data } => self.text(data),
-            // A file's bytes say little of its tokens: no more than a picture's.
+            // A file's bytes say little about its tokens: it counts no more than an image.
             Part::Foreign { value, .. } => {
                 self.quarter_tokens += text_bytes(value).min(4 * u64::from(IMAGE_TOKENS));
             }
@@ -137,7 +137,7 @@ impl Tally {
     }
 }
 
-/// Bytes of the texts inside, without writing anything.
+/// Bytes of all texts inside, without serialising the value.
 fn text_bytes(value: &Value) -> u64 {
     match value {
         Value::String(text) => text.len() as u64,
@@ -150,7 +150,7 @@ fn text_bytes(value: &Value) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Message, Role};
+    use crate::protocol::{Message, Role, ToolChoice};
 
     fn request(text: &str) -> ChatRequest {
         ChatRequest { messages: vec![Message::text(Role::User, text)], ..ChatRequest::default() }
@@ -174,7 +174,7 @@ mod tests {
         request.response_format = Some(crate::protocol::ResponseFormat::JsonObject);
         let demand = Demand::of(&request);
         let plain = config::Model::default();
-        assert_eq!(demand.check(&plain).unwrap_err(), "it cannot hold its answer to a schema");
+        assert_eq!(demand.check(&plain).unwrap_err(), "it has no structured output");
         let able = config::Model { can: [Capability::StructuredOutput].into(), ..plain };
         assert!(demand.check(&able).is_ok());
     }

@@ -1,4 +1,4 @@
-//! Which models of a pool can serve a request now, and what is in the way of the others.
+//! Which models of a pool can serve a request now, and why the others cannot.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,36 +8,36 @@ use std::time::Duration;
 use super::Demand;
 use super::error::PlanError;
 use super::question::Question;
-use super::rules::Verdict;
+use super::rules::RuleEffect;
 use crate::codec;
 use crate::config::Capability;
 use crate::protocol::{Dialect, Mode, Needs, RoutingOptions};
 use crate::upstream::{Availability, Catalog, Model, Refused};
 
-/// A model that is left out, and why.
+/// An excluded model, and why.
 pub(super) type LeftOut = (Arc<Model>, Reason);
 
-/// Why a model is left out.
+/// Why a model is excluded.
 pub(super) enum Reason {
-    /// Somebody does not want it, or it is not able.
+    /// The token's or the request's lists or a rule exclude it, or it lacks an ability.
     Lasting(String),
     /// The API token may not use it.
     Forbidden,
-    /// Nothing but its weight keeps it out; `callable` = it could be called now.
+    /// Only its weight excludes it; `callable` = it could be called now.
     Weightless { callable: bool },
-    /// Its backends cannot carry a field of the request: one of them speaks this dialect, or, where there is none,
-    /// its provider does not take it.
+    /// Its backends cannot carry a field of the request: one of them speaks `dialect`, which lacks the field; `None`
+    /// = its provider refuses the field.
     Uncarried { field: String, dialect: Option<&'static str> },
-    /// It cannot be made to call a tool; `by_schema` = it can hold its answer to a schema.
+    /// It cannot be made to call a tool; `by_schema` = it could answer by a JSON schema.
     Unforced { by_schema: bool },
-    /// It would be there at another time: in how long, and what is in the way till then, where that is known.
-    Unavailable { why: String, back: Option<(Duration, Refused)> },
-    /// It would serve a shorter prompt.
+    /// It cannot be called now; when it can be, and what is in the way until then, if known.
+    Unavailable { why: String, available_in: Option<(Duration, Refused)> },
+    /// Its context is too small for the prompt.
     TooLong(String),
 }
 
 impl Reason {
-    /// As a clause for people.
+    /// The reason as a clause for people.
     pub(super) fn into_text(self) -> String {
         match self {
             Self::Lasting(text) | Self::TooLong(text) | Self::Unavailable { why: text, .. } => text,
@@ -45,9 +45,9 @@ impl Reason {
         }
     }
 
-    /// In how long it is over, and what it is, where it is a matter of time.
-    pub(super) fn back(&self) -> Option<(Duration, Refused)> {
-        if let Self::Unavailable { back, .. } = self { *back } else { None }
+    /// When the model is available again, and what is in the way until then, if waiting helps.
+    pub(super) fn available_in(&self) -> Option<(Duration, Refused)> {
+        if let Self::Unavailable { available_in, .. } = self { *available_in } else { None }
     }
 
     fn field(&self) -> Option<&str> {
@@ -77,43 +77,44 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Those of `pool` that can serve the request, and the others. Where none can now, the one whose vendor's rest is
-/// over first counts, if that is soon enough. The first part is never empty.
+/// Splits `pool` into models that can serve the request, never none, and the others. Where none can now, the one
+/// whose vendor's pause ends first is taken, if it ends within the question's `patience`.
 ///
 /// # Errors
 ///
-/// No model can serve it, or it lists models that there are not.
+/// No model can serve the request, or it lists models that do not exist.
 pub(super) fn split(
     catalog: &Catalog,
     pool: Vec<Arc<Model>>,
     demand: &Demand,
-    verdict: &Verdict,
+    effect: &RuleEffect,
     mode: Mode,
     question: &Question<'_>,
 ) -> Result<(Vec<Arc<Model>>, Vec<LeftOut>), PlanError> {
     let lists = Lists::of(catalog, question.allowed, &question.request.routing);
-    if let Some(stranger) = lists.stranger(catalog) {
-        return Err(PlanError::Unable(format!("there is no model `{stranger}`")));
+    if let Some(unknown) = lists.unknown(catalog) {
+        return Err(PlanError::Unable(format!("there is no model `{unknown}`")));
     }
-    if let Some(stranger) = lists.excluded.iter().find(|name| catalog.find(name).is_none()) {
-        return Err(PlanError::UnknownExclusion((*stranger).to_owned()));
+    if let Some(unknown) = lists.excluded.iter().find(|name| catalog.find(name).is_none()) {
+        return Err(PlanError::UnknownExclusion((*unknown).to_owned()));
     }
     let mut able = Vec::new();
     let mut excluded = Vec::new();
     for model in pool {
-        match eligible(&lists, &model, demand, verdict, mode, question) {
+        match eligible(&lists, &model, demand, effect, mode, question) {
             Ok(()) => able.push(model),
             Err(reason) => excluded.push((model, reason)),
         }
     }
     if able.is_empty() {
-        let waited_for = soonest(&excluded, demand, question.patience).ok_or_else(|| nobody(&excluded, demand))?;
+        let waited_for =
+            soonest(&excluded, demand, question.patience).ok_or_else(|| none_eligible(&excluded, demand))?;
         able.push(excluded.swap_remove(waited_for).0);
     }
     Ok((able, excluded))
 }
 
-/// Models that somebody listed, by the names of the catalog: looked up once, however many models there are.
+/// Lists of models, resolved to the catalog's names once, however many models there are.
 struct Lists<'a> {
     allowed: Option<BTreeSet<&'a str>>,
     wished: Option<BTreeSet<&'a str>>,
@@ -131,8 +132,8 @@ impl<'a> Lists<'a> {
         }
     }
 
-    /// One of the wished models, where there is none of them.
-    fn stranger(&self, catalog: &Catalog) -> Option<&'a str> {
+    /// One of the models the request asks for, if none of them exists.
+    fn unknown(&self, catalog: &Catalog) -> Option<&'a str> {
         let mut wished = self.wished.iter().flatten().copied();
         let first = wished.next()?;
         let is_known = |name: &str| catalog.find(name).is_some();
@@ -144,7 +145,7 @@ fn eligible(
     lists: &Lists<'_>,
     model: &Model,
     demand: &Demand,
-    verdict: &Verdict,
+    effect: &RuleEffect,
     mode: Mode,
     question: &Question<'_>,
 ) -> Result<(), Reason> {
@@ -160,18 +161,18 @@ fn eligible(
     if lists.excluded.contains(name) {
         return lasting("the request excludes it".into());
     }
-    if let Some(rule) = verdict.forbid.get(name) {
+    if let Some(rule) = effect.forbid.get(name) {
         return lasting(format!("the rule `{rule}` forbids it"));
     }
     if mode == Mode::Weighted {
-        let weight = verdict.weights.get(name).copied().unwrap_or(model.settings.weight);
-        let wanted = verdict.prefer.iter().any(|preferred| preferred == name) || lists.wished.is_some();
+        let weight = effect.weights.get(name).copied().unwrap_or(model.settings.weight);
+        let wanted = effect.prefer.iter().any(|preferred| preferred == name) || lists.wished.is_some();
         if weight <= 0.0 && !wanted {
             let callable = !matches!(model.availability(question.now), Availability::Unavailable(_));
             return Err(Reason::Weightless { callable });
         }
     }
-    // Claude is told in words of any JSON object, for which it need not be able to hold to a schema.
+    // Anthropic's models are told in words to answer with a JSON object, which needs no structured output.
     let in_words = demand.any_object && model.deployments.iter().all(|it| it.provider.dialect == Dialect::Anthropic);
     let needs = Needs { structured_output: demand.needs.structured_output && !in_words, ..demand.needs };
     Demand { needs, ..*demand }.check(&model.settings).map_err(Reason::Lasting)?;
@@ -182,29 +183,29 @@ fn eligible(
         return Err(Reason::Uncarried { field, dialect });
     }
     if let Availability::Unavailable(why) = model.availability(question.now) {
-        return Err(Reason::Unavailable { why, back: model.back(question.now) });
+        return Err(Reason::Unavailable { why, available_in: model.available_in(question.now) });
     }
-    // Last, so that only those are told of that a shorter prompt would reach.
+    // Last, so that "too long" is only said of models that a shorter prompt could use.
     demand.fits(&model.settings).map_err(Reason::TooLong)
 }
 
-/// The field that none of a model's places can carry, and the dialect of one of them, where that is why.
+/// A field that some deployment cannot carry, if each lacks one; with the dialect, if that is the reason.
 fn uncarried(model: &Model, question: &Question<'_>) -> Option<(String, Option<&'static str>)> {
     let mut first = None;
-    for place in &model.deployments {
-        let dialect = place.provider.dialect;
+    for deployment in &model.deployments {
+        let dialect = deployment.provider.dialect;
         let (client, request) = (question.client, question.request);
         let unsaid = codec::obstacle(client, dialect, request).map(|field| (field, Some(dialect.as_str())));
-        let refused = || codec::refused_part(client, dialect, &place.provider.quirks, request);
+        let refused = || codec::refused_part(client, dialect, &deployment.provider.quirks, request);
         let obstacle = unsaid.or_else(|| refused().map(|field| (field, None)))?;
         first = first.or(Some(obstacle));
     }
     first
 }
 
-/// Of the models that are left out the one whose vendor's rest is over first, within `patience`.
+/// The excluded model whose vendor's pause ends first, within `patience`.
 fn soonest(excluded: &[LeftOut], demand: &Demand, patience: Duration) -> Option<usize> {
-    let rest = |(model, reason): &LeftOut| match reason.back() {
+    let rest = |(model, reason): &LeftOut| match reason.available_in() {
         Some((wait, Refused::Resting)) if wait <= patience && demand.fits(&model.settings).is_ok() => Some(wait),
         _ => None,
     };
@@ -212,38 +213,40 @@ fn soonest(excluded: &[LeftOut], demand: &Demand, patience: Duration) -> Option<
     resting.min_by_key(|(_, wait)| *wait).map(|(at, _)| at)
 }
 
-/// What stands in the way of all: of several reasons the one that the client, or time, can do most about. Models that a
-/// token may not use are not told to whoever holds it.
-fn nobody(excluded: &[LeftOut], demand: &Demand) -> PlanError {
-    let told = || excluded.iter().filter(|(_, reason)| !matches!(reason, Reason::Forbidden));
-    let those = |which: fn(&Reason) -> bool| {
-        let some = told().filter(|(_, reason)| which(reason)).take(8);
+/// The error when no model can serve: of several reasons the one that the client, or time, can do most about. Models
+/// that the token may not use are not named.
+fn none_eligible(excluded: &[LeftOut], demand: &Demand) -> PlanError {
+    let visible = || excluded.iter().filter(|(_, reason)| !matches!(reason, Reason::Forbidden));
+    let described = |which: fn(&Reason) -> bool| {
+        let some = visible().filter(|(_, reason)| which(reason)).take(8);
         some.map(|(model, reason)| format!("{}: {reason}", model.name)).collect::<Vec<_>>().join("; ")
     };
-    let too_long = those(|reason| matches!(reason, Reason::TooLong(_)));
-    // Those that will be back, if any will; what else is missing is the operator's to set up.
-    let mut unavailable = those(|reason| reason.back().is_some());
+    let too_long = described(|reason| matches!(reason, Reason::TooLong(_)));
+    // Preferably those that will be back by themselves; the others wait for the operator.
+    let mut unavailable = described(|reason| reason.available_in().is_some());
     if unavailable.is_empty() {
-        unavailable = those(|reason| matches!(reason, Reason::Unavailable { .. }));
+        unavailable = described(|reason| matches!(reason, Reason::Unavailable { .. }));
     }
     if !too_long.is_empty() {
-        let able = told().filter(|(_, reason)| matches!(reason, Reason::TooLong(_)));
+        let able = visible().filter(|(_, reason)| matches!(reason, Reason::TooLong(_)));
         let most = able.map(|(model, _)| model.settings.context).max().unwrap_or_default();
         PlanError::TooLong { tokens: demand.prompt_tokens, most, text: too_long }
     } else if !unavailable.is_empty() {
-        let back = excluded.iter().filter_map(|(_, reason)| reason.back()).min_by_key(|(wait, _)| *wait);
-        // First those that a word of the operator would bring back.
-        let mut texts = vec![those(|reason| matches!(reason, Reason::Weightless { callable: true })), unavailable];
+        let available_in =
+            excluded.iter().filter_map(|(_, reason)| reason.available_in()).min_by_key(|(wait, _)| *wait);
+        // First those that the operator could add by a weight.
+        let mut texts =
+            vec![described(|reason| matches!(reason, Reason::Weightless { callable: true })), unavailable];
         texts.retain(|text| !text.is_empty());
-        PlanError::Unavailable { text: texts.join("; "), back }
+        PlanError::Unavailable { text: texts.join("; "), available_in }
     } else if excluded.is_empty() {
-        PlanError::Unavailable { text: "none is configured".into(), back: None }
-    } else if told().next().is_none() {
+        PlanError::Unavailable { text: "none is configured".into(), available_in: None }
+    } else if visible().next().is_none() {
         PlanError::Unable("this API token may use none of them".into())
     } else {
-        let first = told().next().and_then(|(_, reason)| reason.field());
-        let common = first.filter(|first| told().all(|(_, reason)| reason.field() == Some(*first)));
-        let text = those(|_| true);
+        let first = visible().next().and_then(|(_, reason)| reason.field());
+        let common = first.filter(|first| visible().all(|(_, reason)| reason.field() == Some(*first)));
+        let text = described(|_| true);
         match common {
             Some(field) => PlanError::Uncarried { field: field.to_owned(), text },
             None => PlanError::Unable(text),

@@ -1,4 +1,4 @@
-//! Why there is no plan, and what a client is told of it.
+//! Why there is no plan, and what the client is told.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ pub enum PlanError {
         /// `; did you mean ...?`, or nothing.
         hint: String,
     },
-    /// The request excludes a model that there is not. Who excludes something means it, so a slip must not let it in.
+    /// The request excludes a model that does not exist. An error, since a typing slip must not let the model in.
     #[error("the request excludes `{0}`, and there is no such model")]
     UnknownExclusion(String),
-    /// The token may not use it.
+    /// The API token may not use it.
     #[error("this API token may not use the model `{0}`")]
     Forbidden(String),
     /// No model is able to serve the request.
@@ -36,12 +36,12 @@ pub enum PlanError {
         /// Which models, and why.
         text: String,
     },
-    /// The prompt is too long for every model that could serve it else.
+    /// The prompt is too long for every model that could serve it otherwise.
     #[error("the prompt is too long: {tokens} tokens > {most} maximum: {text}")]
     TooLong {
-        /// About how many tokens it has. Claude Code reads by these two how much to leave out.
+        /// Estimated tokens of the prompt. Claude Code reads from `tokens` and `most` how much to leave out.
         tokens: u32,
-        /// What the largest of them takes.
+        /// The largest context among these models, in tokens.
         most: u32,
         /// Which models, and why.
         text: String,
@@ -51,8 +51,8 @@ pub enum PlanError {
     Unavailable {
         /// Which, and why.
         text: String,
-        /// When the first of them can be called again, and what is in its way, where that is a matter of time.
-        back: Option<(Duration, Refused)>,
+        /// When the first of them can be called again, and what is in the way until then, if waiting helps.
+        available_in: Option<(Duration, Refused)>,
     },
 }
 
@@ -65,14 +65,14 @@ impl From<PlanError> for ApiError {
                 ErrorKind::InvalidRequest
             }
             PlanError::TooLong { .. } => ErrorKind::ContextOverflow,
-            // As the request was told that brought the rest about.
-            PlanError::Unavailable { back: Some((_, Refused::Resting)), .. } => ErrorKind::RateLimited,
-            PlanError::Unavailable { .. } => ErrorKind::Unavailable,
+            PlanError::Unavailable { available_in, .. } => {
+                available_in.map_or(ErrorKind::Unavailable, |(_, refused)| refused.kind())
+            }
         };
         let api_error = ApiError::new(kind, error.to_string());
         match error {
-            PlanError::Unavailable { back: Some((wait, _)), .. } => api_error.after(wait),
-            PlanError::Unavailable { back: None, .. } => api_error,
+            PlanError::Unavailable { available_in: Some((wait, _)), .. } => api_error.after(wait),
+            PlanError::Unavailable { available_in: None, .. } => api_error,
             PlanError::Uncarried { field, .. } => api_error.at(field),
             PlanError::UnknownExclusion(_) => api_error.at("routing.exclude"),
             PlanError::TooLong { .. } => api_error.at("messages"),

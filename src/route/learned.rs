@@ -1,15 +1,14 @@
-//! The learned choice: predictions for every candidate, their utility, and one draw of the policy among them.
+//! The learned choice: predictions for every candidate, their utility, and the policy's draw among them.
 //!
-//! 1. **Quality**: what the classifier says of each model for this prompt (or, where it could not read it in time, of
-//!    each model in general), corrected by what the policy has learned from feedback.
-//! 2. **Cost**: the prompt, priced as cached where the conversation is and its vendor showed that it is, and as many
-//!    answer tokens as are expected: by the classifier, corrected by how long this model's answers have been
-//!    ([`Lengths`]).
-//! 3. **Time**: as measured, per token ([`Speeds`]); the others' median for who was not.
-//! 4. **Utility** under the objective, the budget's price added to its cost weight.
-//! 5. **Choice**: the policy draws, with probabilities it says. No try-outs where the request, a rule or the
-//!    configuration forbids them, inside a tool loop, and in a conversation that is under way: that one stays on its
-//!    model unless another promises clearly more utility.
+//! 1. **Quality**: the classifier's estimate of each model for this prompt (or, where it could not read the prompt in
+//!    time, of each model in general), corrected by what the policy has learned from feedback.
+//! 2. **Cost**: the prompt, at the cache's price where the vendor showed that it is cached, and the expected answer
+//!    tokens: the classifier's, corrected by how long this model's answers have been ([`Lengths`]).
+//! 3. **Time**: as measured, per token ([`Speeds`]); the median of the others for a model without a measurement.
+//! 4. **Utility** under the objective, with the budget's price added to its cost weight.
+//! 5. **Choice**: a draw by the policy, with known probabilities. No exploration where the request, a rule or the
+//!    configuration forbids it, inside a tool loop, or in a conversation under way: that one stays on its model unless
+//!    another promises clearly more utility.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,73 +19,73 @@ use super::plan::Prediction;
 use super::ranking::Ranking;
 use super::speed::Speeds;
 use super::sticky::Stay;
-use crate::bandit::{Account, Candidate, Choice, Context, Odds, Snapshot, Tradeoff};
+use crate::bandit::{Attribution, Candidate, Choice, Context, Odds, Snapshot, Tradeoff};
 use crate::classifier::{Estimate, EstimateSource, Missed, Reading};
 use crate::protocol::{ChatRequest, Mode, ModelName, Price, Usage};
 use crate::upstream::Model;
 
-/// Tokens an answer is taken to have where nobody says.
-const USUAL_ANSWER: u32 = 400;
+/// Tokens of an answer where nothing better is known.
+const USUAL_ANSWER_TOKENS: u32 = 400;
 
-/// What the learned choice goes by.
+/// What the learned choice is based on.
 pub struct Learned<'a> {
     /// The policy.
     pub policy: &'a Snapshot,
-    /// Judgements it has taken in since its version was promoted.
+    /// Judgements the policy has taken in since its version was promoted.
     pub revision: u64,
-    /// Models it has seen feedback on.
+    /// Models the policy has seen feedback on.
     pub known: &'a BTreeSet<ModelName>,
     /// The prompt as the classifier read it, or why it did not.
     pub reading: Result<&'a Reading, &'a Missed>,
-    /// What is believed of a model without reading the prompt.
+    /// The estimate of a model, by name, without reading the prompt.
     pub prior: &'a dyn Fn(&str) -> Estimate,
-    /// What a dollar costs in quality on top of the objective, so that a budget holds.
+    /// Points of quality per US dollar, added to the objective's cost weight to keep the budget.
     pub budget_price: f64,
-    /// How long models take.
+    /// How fast models answer.
     pub speeds: &'a Speeds,
-    /// How long their answers are.
+    /// How long models' answers are.
     pub lengths: &'a Lengths,
-    /// Whether the policy acts; else the weights do, and it only says what it would have done.
+    /// Whether the policy chooses; else it only watches, and the weights choose.
     pub acts: bool,
 }
 
-/// The question as the policy gets it.
+/// The request as the policy sees it.
 #[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct PolicyInput<'a> {
     pub(super) request: &'a ChatRequest,
     pub(super) demand: &'a Demand,
     pub(super) tradeoff: Tradeoff,
-    /// Where the conversation is, if it is under way.
+    /// The conversation's model and prompt cache, if it is under way.
     pub(super) stay: Option<&'a Stay>,
-    /// What another model must promise beyond the cost of switching.
+    /// Utility another model must gain beyond the cost of switching.
     pub(super) margin: f64,
-    /// Whether try-outs are allowed, as far as configuration, rules and request go.
+    /// Whether exploration is allowed by configuration, rules and request.
     pub(super) explore: bool,
 }
 
-/// What came of it.
+/// The result of [`judge`].
 pub(super) struct Judged {
-    /// In the order of the models.
+    /// One for each model, in their order.
     pub(super) predictions: Vec<Prediction>,
     pub(super) ranking: Ranking,
 }
 
-/// Judges `able` and chooses one of them; `None` where there is none. `chance` draws from [0, 1).
+/// Predicts for each of `able` and chooses one; `None` if there is none. `chance` draws from [0, 1).
 pub(super) fn judge(
     learned: &Learned<'_>,
     able: &[Arc<Model>],
-    asked: Asked<'_>,
+    input: PolicyInput<'_>,
     chance: &mut dyn FnMut() -> f64,
 ) -> Option<Judged> {
-    let stay = asked.stay.and_then(|stay| {
+    let stay = input.stay.and_then(|stay| {
         let at = able.iter().position(|model| model.name == stay.model)?;
-        let tokens = stay.cached_tokens.min(u64::from(asked.demand.prompt_tokens));
+        let tokens = stay.cached_tokens.min(u64::from(input.demand.prompt_tokens));
         Some(Cached { at, tokens, is_paid_for: able[at].settings.price.cache_write.is_some() })
     });
     let cached = stay.as_ref();
     let (mut predictions, odds): (Vec<Prediction>, Vec<Option<Odds>>) =
-        able.iter().enumerate().map(|(at, model)| predict(learned, (at, model), asked.demand, cached)).unzip();
-    expect_the_usual(&mut predictions);
+        able.iter().enumerate().map(|(at, model)| predict(learned, (at, model), input.demand, cached)).unzip();
+    fill_unknown_latency(&mut predictions);
     let candidates: Vec<Candidate<'_>> = able
         .iter()
         .zip(&predictions)
@@ -107,34 +106,34 @@ pub(super) fn judge(
         },
         Err(_) => Context::default(),
     };
-    let in_loop = asked.request.is_in_tool_loop();
-    let explore = asked.explore && !in_loop && stay.is_none();
-    let choice = learned.policy.choose(&context, &candidates, &asked.tradeoff, explore, chance())?;
+    let in_loop = input.request.is_in_tool_loop();
+    let explore = input.explore && !in_loop && stay.is_none();
+    let choice = learned.policy.choose(&context, &candidates, &input.tradeoff, explore, chance())?;
     for (at, prediction) in predictions.iter_mut().enumerate() {
         prediction.quality = choice.qualities[at];
         prediction.utility = choice.utilities[at];
-        let bends = learned.policy.bends(&context, &candidates[at]);
-        prediction.account = Account::new(odds[at].as_ref(), prediction.prior, &bends, prediction.quality);
+        let corrections = learned.policy.corrections(&context, &candidates[at]);
+        prediction.account = Attribution::new(odds[at].as_ref(), prediction.prior, &corrections, prediction.quality);
     }
     let ranking = match stay {
         Some(Cached { at, .. }) => {
             let is_cached = predictions[at].cached_usd.is_some_and(|saved| saved > 0.0);
-            settle(choice, at, in_loop, is_cached, asked.margin)
+            stay_or_switch(choice, at, in_loop, is_cached, input.margin)
         }
         None => drawn(choice, &predictions, explore),
     };
     Some(Judged { predictions, ranking })
 }
 
-/// Who was never measured is taken to be as fast as the others are, not to take no time at all.
-fn expect_the_usual(predictions: &mut [Prediction]) {
+/// Gives models without a measured latency the median of the others, instead of none at all.
+fn fill_unknown_latency(predictions: &mut [Prediction]) {
     let mut measured: Vec<f64> = predictions.iter().filter_map(|prediction| prediction.latency_s).collect();
     measured.sort_by(f64::total_cmp);
     let usual = measured.get(measured.len() / 2).copied();
     predictions.iter_mut().for_each(|prediction| prediction.latency_s = prediction.latency_s.or(usual));
 }
 
-/// The choice as the policy drew it.
+/// The ranking as the policy drew it.
 fn drawn(choice: Choice, predictions: &[Prediction], explore: bool) -> Ranking {
     let chosen = &predictions[choice.chosen];
     let reason = if choice.explored {
@@ -152,8 +151,8 @@ fn drawn(choice: Choice, predictions: &[Prediction], explore: bool) -> Ranking {
     }
 }
 
-/// A conversation that is on the model `at`: it stays unless another gains more than `margin`.
-fn settle(choice: Choice, at: usize, in_loop: bool, is_cached: bool, margin: f64) -> Ranking {
+/// The ranking for a conversation on the model `at`: it stays unless another model gains more than `margin`.
+fn stay_or_switch(choice: Choice, at: usize, in_loop: bool, is_cached: bool, margin: f64) -> Ranking {
     let gain = choice.utilities[choice.chosen] - choice.utilities[at];
     let stays = in_loop || choice.chosen == at || gain <= margin;
     let chosen = if stays { at } else { choice.chosen };
@@ -178,7 +177,7 @@ fn estimate(learned: &Learned<'_>, model: &Model) -> Estimate {
     }
 }
 
-/// What a prior rests on, for people and for the log.
+/// What a prior rests on, as shown and recorded.
 fn basis(source: &EstimateSource) -> String {
     match source {
         EstimateSource::Learned => "head".into(),
@@ -188,13 +187,13 @@ fn basis(source: &EstimateSource) -> String {
     }
 }
 
-/// The prompt cache of the model that the conversation is on.
+/// The prompt cache of the conversation's model.
 struct Cached {
-    /// The model, among the able ones.
+    /// The model's index among the able ones.
     at: usize,
-    /// Tokens of the prompt that are in it; 0 = nothing shows that there are any.
+    /// Tokens of the prompt that are in the cache; 0 = no answer showed any.
     tokens: u64,
-    /// Whether filling it cost something.
+    /// Whether the vendor charges for filling the cache.
     is_paid_for: bool,
 }
 
@@ -205,7 +204,7 @@ fn predict(
     cached: Option<&Cached>,
 ) -> (Prediction, Option<Odds>) {
     let estimate = estimate(learned, model);
-    let expected = estimate.output_tokens.filter(|tokens| *tokens > 0.0).unwrap_or(f64::from(USUAL_ANSWER));
+    let expected = estimate.output_tokens.filter(|tokens| *tokens > 0.0).unwrap_or(f64::from(USUAL_ANSWER_TOKENS));
     let allowed = answer_tokens(model, demand, Some(expected));
     let expected = Expected { tokens: allowed, bounded: allowed < expected };
     let output = answer_tokens(model, demand, Some(learned.lengths.expect(&model.name, expected)));
@@ -234,32 +233,33 @@ fn predict(
         latency_s: measured.or_else(|| model.latency().map(|latency| latency.as_secs_f64())),
         cached_usd: here.then(|| saved(price, tokens)),
         cacheable_usd: cached.filter(|_| !here).map(|_| saved(price, tokens)),
-        // That nothing is cached elsewhere is in the price there. Who has paid for filling a cache pays for the next, too.
+        // The lack of a cache is in the other model's `cost_usd`. Beyond it, a conversation that paid for filling a
+        // cache pays for filling the next one, too.
         switching_usd: cached.filter(|cached| !here && cached.is_paid_for).map_or(0.0, |_| filling(price, tokens)),
         utility: 0.0,
-        account: Account::default(),
+        account: Attribution::default(),
     };
     (prediction, estimate.odds)
 }
 
-/// What reading `tokens` tokens from the cache saves, US dollars.
+/// What reading `tokens` from the cache saves, US dollars.
 fn saved(price: &Price, tokens: u64) -> f64 {
     let saving = price.input - price.cache_read.unwrap_or(price.input);
     saving.max(0.0) * tokens as f64 / 1e6
 }
 
-/// What `tokens` tokens cost more that are not only read but kept in the cache, US dollars.
+/// What writing `tokens` to the cache costs beyond reading them as input, US dollars.
 fn filling(price: &Price, tokens: u64) -> f64 {
     let more = price.cache_write.unwrap_or(price.input) - price.input;
     more.max(0.0) * tokens as f64 / 1e6
 }
 
-/// Tokens of the answer: as expected, and no more than the request and the model allow.
+/// Tokens of the answer: as expected, but within what request and model allow.
 pub(super) fn answer_tokens(model: &Model, demand: &Demand, expected: Option<f64>) -> f64 {
     let most = demand.max_tokens.unwrap_or(u32::MAX).min(model.settings.max_output.unwrap_or(u32::MAX));
     expected
         .filter(|tokens| tokens.is_finite() && *tokens > 0.0)
-        .unwrap_or(f64::from(USUAL_ANSWER))
+        .unwrap_or(f64::from(USUAL_ANSWER_TOKENS))
         .min(f64::from(most))
 }
 

@@ -304,8 +304,8 @@ fn a_model_that_talks_longer_than_expected_is_expected_to_cost_more() {
     let before = cost(&world);
     let dear = ModelName::from("dear");
     for _ in 0..100 {
-        let expected = Expected { tokens: f64::from(USUAL_ANSWER), bounded: false };
-        world.lengths.observe(&dear, expected, 3 * u64::from(USUAL_ANSWER), false);
+        let expected = Expected { tokens: f64::from(USUAL_ANSWER_TOKENS), bounded: false };
+        world.lengths.observe(&dear, expected, 3 * u64::from(USUAL_ANSWER_TOKENS), false);
     }
     let after = cost(&world);
     assert!(after > 2.5 * before && after < 3.0 * before, "{before} became {after}");
@@ -329,7 +329,7 @@ fn with_many_answers_under_way_the_expected_length_settles() {
             end(&world, &under_way.pop_front().unwrap(), 228);
         }
     }
-    assert_eq!(told[200], f64::from(USUAL_ANSWER));
+    assert_eq!(told[200], f64::from(USUAL_ANSWER_TOKENS));
     assert!(told.iter().all(|tokens| (227.0..=400.0).contains(tokens)), "{told:?}");
     assert!(told[599] < 240.0, "{}", told[599]);
 }
@@ -345,7 +345,7 @@ fn what_a_request_allows_says_nothing_of_how_long_answers_are() {
         end(&world, &plan, 2);
     }
     let long = world.ask(&request(), None, true, 1);
-    assert_eq!(considered(&long, "dear").1.output_tokens, f64::from(USUAL_ANSWER));
+    assert_eq!(considered(&long, "dear").1.output_tokens, f64::from(USUAL_ANSWER_TOKENS));
 }
 
 #[test]

@@ -1,12 +1,13 @@
-//! How long each model's answers turn out beside what was expected of them.
+//! How long each model's answers are, compared with what was expected of them.
 //!
-//! What the classifier says of answers' lengths comes from models that are like this one, or from none, and a cost
-//! that is wrong by half moves a choice as much as several points of quality. So the tokens of real answers are added
-//! up beside those expected, old ones fading, and what is expected next is multiplied by their ratio. It begins where
-//! the other models are: that all answers are short here is known of a model, too, that was never asked.
+//! The classifier knows answer lengths of similar models only, or of none, and a cost that is wrong by half moves a
+//! choice as much as several points of quality. So for each model the tokens of real answers and the expected ones
+//! are summed up, with old ones fading, and the next expectation is multiplied by their ratio. A model's ratio begins
+//! at that of the other models: if all answers are short here, a new model's will be, too.
 //!
-//! Answers of which a request, or a model, allows less than is expected are added up apart, beside what was allowed:
-//! five tokens allowed for one word say nothing of stories, nor stories of those.
+//! Answers whose length is bounded below what is expected (by the request or the model) have sums of their own,
+//! compared with the bound: a limit of five tokens says nothing about stories, and stories nothing about such
+//! answers.
 
 use std::collections::HashMap;
 
@@ -15,47 +16,47 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::ModelName;
 
-/// Answers that the beginning counts as.
-const FIRST: f64 = 5.0;
+/// How many answers the initial ratio counts for.
+const PRIOR_ANSWERS: f64 = 5.0;
 
 /// What an answer keeps of its weight at each later one: the last hundred or so count.
-const KEPT: f64 = 0.99;
+const DECAY: f64 = 0.99;
 
-/// A ratio beyond this (or below its inverse) is some mistake.
-const MOST: f64 = 10.0;
+/// Ratios beyond this (or below its inverse) are mistakes.
+const MAX_RATIO: f64 = 10.0;
 
-/// What is expected of an answer, before any ratio.
+/// The expected length of an answer, before the ratio.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Expected {
-    /// Tokens: what was read of the prompt, or what is allowed.
+    /// Expected tokens: the prediction, or the bound if that is lower.
     pub tokens: f64,
-    /// Whether no more is allowed than that.
+    /// Whether `tokens` is the bound.
     pub bounded: bool,
 }
 
-/// Ratios by model.
+/// Ratios of real to expected lengths, by model.
 #[derive(Debug, Default)]
 pub struct Lengths {
-    /// Of answers that could be as long as expected, and of the others.
-    all: Mutex<[All; 2]>,
+    /// Unbounded answers, and bounded ones.
+    all: Mutex<[ByModel; 2]>,
 }
 
 #[derive(Debug, Default)]
-struct All {
+struct ByModel {
     models: HashMap<ModelName, Sums>,
-    /// Of all models together.
-    leaning: Leaning,
+    /// Sum over all models.
+    log_ratios: LogRatios,
 }
 
-/// What models say of each other: logarithms of their own ratios, weighed by how many answers they rest on, and the sum
-/// of these weights. Nothing at all counts as one model that turns out as expected.
+/// Logarithms of the models' ratios, weighted by how many answers each rests on, and the sum of these weights: from
+/// them follows the initial ratio of a model. The prior counts as one model with ratio 1.
 #[derive(Debug, Clone, Copy, Default)]
-struct Leaning {
+struct LogRatios {
     sum: f64,
     weight: f64,
 }
 
-/// What is kept of them over a restart.
+/// What is kept over a restart.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeptLengths([HashMap<ModelName, Sums>; 2]);
@@ -67,62 +68,65 @@ struct Sums {
     came: f64,
 }
 
-fn sane(ratio: f64) -> f64 {
-    ratio.clamp(1.0 / MOST, MOST)
+fn bounded_ratio(ratio: f64) -> f64 {
+    ratio.clamp(1.0 / MAX_RATIO, MAX_RATIO)
 }
 
 impl Sums {
-    /// Its ratio, where the other models' is `usual`.
+    /// The model's ratio, where the other models' is `usual`.
     fn ratio(&self, usual: f64) -> f64 {
         if self.expected <= 0.0 {
             return usual;
         }
-        let first = FIRST * self.expected / self.count;
-        sane((usual * first + self.came) / (first + self.expected))
+        let first = PRIOR_ANSWERS * self.expected / self.count;
+        bounded_ratio((usual * first + self.came) / (first + self.expected))
     }
 
-    fn leaning(&self) -> Leaning {
+    fn log_ratios(&self) -> LogRatios {
         if self.expected <= 0.0 {
-            return Leaning::default();
+            return LogRatios::default();
         }
-        let weight = self.count / (self.count + FIRST);
-        Leaning { sum: weight * sane(self.came / self.expected).ln(), weight }
+        let weight = self.count / (self.count + PRIOR_ANSWERS);
+        LogRatios { sum: weight * bounded_ratio(self.came / self.expected).ln(), weight }
     }
 }
 
-impl All {
+impl ByModel {
     fn of(mut models: HashMap<ModelName, Sums>) -> Self {
         models.retain(|_, Sums { count, expected, came }| {
             [*count, *expected, *came].iter().all(|sum| sum.is_finite() && *sum >= 0.0)
         });
-        let leanings = models.values().map(Sums::leaning);
-        let leaning = leanings
-            .fold(Leaning::default(), |all, one| Leaning { sum: all.sum + one.sum, weight: all.weight + one.weight });
-        Self { models, leaning }
+        let all_log_ratios = models.values().map(Sums::log_ratios);
+        let log_ratios = all_log_ratios.fold(LogRatios::default(), |all, one| LogRatios {
+            sum: all.sum + one.sum,
+            weight: all.weight + one.weight,
+        });
+        Self { models, log_ratios }
     }
 
     fn ratio(&self, model: &ModelName) -> f64 {
         let own = self.models.get(model).copied().unwrap_or_default();
-        let of_own = own.leaning();
-        let others = Leaning { sum: self.leaning.sum - of_own.sum, weight: self.leaning.weight - of_own.weight };
-        own.ratio(sane((others.sum / (others.weight.max(0.0) + 1.0)).exp()))
+        let of_own = own.log_ratios();
+        let others =
+            LogRatios { sum: self.log_ratios.sum - of_own.sum, weight: self.log_ratios.weight - of_own.weight };
+        own.ratio(bounded_ratio((others.sum / (others.weight.max(0.0) + 1.0)).exp()))
     }
 }
 
 impl Lengths {
-    /// Those that were kept.
+    /// Restores what was kept.
     pub fn of(KeptLengths(kept): KeptLengths) -> Self {
-        Self { all: Mutex::new(kept.map(All::of)) }
+        Self { all: Mutex::new(kept.map(ByModel::of)) }
     }
 
-    /// What is to be kept.
+    /// What is to be kept over a restart.
     pub fn kept(&self) -> KeptLengths {
         KeptLengths(self.all.lock().each_ref().map(|all| all.models.clone()))
     }
 
-    /// Takes in an answer of which so much was expected before any ratio: by then the ratio is another than the one that
-    /// it was multiplied by. One that was `cut` off would have been longer: as long as it is expected to be by now, if that
-    /// is more than what came.
+    /// Takes in an answer of `came` tokens, for which `expected` was predicted before the ratio (not after: the ratio
+    /// has changed since). One that was `cut` off would have been longer: it counts as long as expected by now, if
+    /// that is more than what came.
     pub fn observe(&self, model: &ModelName, expected: Expected, came: u64, cut: bool) {
         let plain = expected.tokens;
         if !(plain.is_finite() && plain > 0.0) {
@@ -131,16 +135,16 @@ impl Lengths {
         let all = &mut self.all.lock()[usize::from(expected.bounded)];
         let least = if cut { plain * all.ratio(model) } else { 0.0 };
         let sums = all.models.entry(model.clone()).or_default();
-        let before = sums.leaning();
-        sums.count = sums.count * KEPT + 1.0;
-        sums.expected = sums.expected * KEPT + plain;
-        sums.came = sums.came * KEPT + (came as f64).max(least);
-        let after = sums.leaning();
-        all.leaning.sum += after.sum - before.sum;
-        all.leaning.weight += after.weight - before.weight;
+        let before = sums.log_ratios();
+        sums.count = sums.count * DECAY + 1.0;
+        sums.expected = sums.expected * DECAY + plain;
+        sums.came = sums.came * DECAY + (came as f64).max(least);
+        let after = sums.log_ratios();
+        all.log_ratios.sum += after.sum - before.sum;
+        all.log_ratios.weight += after.weight - before.weight;
     }
 
-    /// How many tokens to expect after all.
+    /// The expected tokens, corrected by the model's ratio.
     pub fn expect(&self, model: &ModelName, expected: Expected) -> f64 {
         expected.tokens * self.all.lock()[usize::from(expected.bounded)].ratio(model)
     }

@@ -1,9 +1,9 @@
-//! Canonical request -> [`Plan`]: which models, in which order, and why.
+//! Request -> [`Plan`]: which models, in which order, and why.
 //!
-//! [`plan()`] works in steps: what the request asks of a model ([`Demand`]); static rules ([`Rules`]) that pin,
-//! prefer, forbid or weigh; the candidates that are configured, allowed, able and healthy, and for every other model
-//! the reason why it is left out; the choice among them by the learned policy (`learned`) or by weight, with the
-//! probability it was made with. The result is a [`Plan`] for `dispatch` to walk and a [`Decision`] that explains it.
+//! [`plan()`] works in steps: what the request demands of a model ([`Demand`]); static rules ([`Rules`]) that pin,
+//! prefer, forbid or weigh models; the candidates that are configured, allowed, able and healthy, and for every other
+//! model the reason why it is excluded; the choice among them by the learned policy (`learned`) or by weight, with
+//! its probability. The result is a [`Plan`] for `dispatch` to walk and a [`Decision`] that explains it.
 //!
 //! Nothing here calls an upstream.
 
@@ -26,7 +26,7 @@ pub use learned::Learned;
 pub use lengths::{Expected, KeptLengths, Lengths};
 pub use plan::{Considered, Decision, Excluded, Features, Plan, Prediction, Shadow};
 pub use planner::plan;
-pub use question::{Asked, Question};
-pub use rules::{Facts, RuleHit, Rules, Verdict};
+pub use question::{Question, RequestedModel};
+pub use rules::{Facts, RuleEffect, Rules};
 pub use speed::Speeds;
 pub use sticky::{Conversations, Stay};

@@ -1,4 +1,4 @@
-//! The result of planning: models in order, and the story of the choice.
+//! The result of planning: models in order, and the reasons for the choice.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::lengths::Expected;
-use crate::bandit::{Account, Grounds, Tradeoff};
+use crate::bandit::{Attribution, Grounds, Tradeoff};
 use crate::classifier::{Missed, Reading};
 use crate::protocol::{DecisionId, Mode, ModelName, Needs, Objective};
 use crate::upstream::Model;
@@ -16,9 +16,9 @@ use crate::upstream::Model;
 pub struct Plan {
     /// Models in the order to try them; the first is the chosen one. Never empty.
     pub candidates: Vec<Arc<Model>>,
-    /// Models that would be candidates at another time: whoever is told that nobody answered is told of them, too.
+    /// Models that would be candidates at another time; named in the error if no model answers.
     pub away: Vec<Excluded>,
-    /// Why.
+    /// The choice, explained.
     pub decision: Arc<Decision>,
 }
 
@@ -27,34 +27,33 @@ pub struct Plan {
 pub struct Considered {
     /// The model.
     pub model: ModelName,
-    /// Its weight, where the choice is by weight.
+    /// Its weight in a choice by weight.
     pub weight: f64,
-    /// Expected cost, US dollars: the estimated prompt, and an answer of the length clients ask for or usual ones
-    /// have.
+    /// Expected cost, US dollars, for the estimated prompt and `answer_tokens`.
     pub cost_usd: f64,
-    /// Tokens of that answer.
+    /// Expected tokens of the answer.
     #[serde(skip)]
     pub answer_tokens: u64,
-    /// Expected milliseconds to the first piece; absent = never measured.
+    /// Expected milliseconds to the first piece of the answer; absent = never measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<f64>,
-    /// Probability with which it was to be chosen.
+    /// Probability of being chosen.
     pub propensity: f64,
-    /// What the learned policy expected of it; absent where it was not asked.
+    /// The learned policy's prediction; absent where the policy was not asked.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<Prediction>,
 }
 
-/// What is expected of a model for one request.
+/// What the learned policy expects of a model for one request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Prediction {
     /// Probability of a good answer, in [0, 1].
     pub quality: f64,
-    /// `learned`: from outcomes of this very model; `prior`: from what it is likened to.
+    /// `learned`: from this model's own outcomes; `prior`: from what the model is likened to.
     pub source: &'static str,
     /// What the prior rests on: `head`, `like <model>`, `score` or `default`.
     pub basis: String,
-    /// How firm the prior is.
+    /// How certain the prior is.
     #[serde(skip)]
     pub grounds: Grounds,
     /// Whether feedback from this gateway's own traffic has corrected the prior.
@@ -63,10 +62,10 @@ pub struct Prediction {
     pub prior: f64,
     /// Expected tokens of the answer.
     pub output_tokens: f64,
-    /// What was expected before it was corrected by how long this model's answers have been.
+    /// Expected tokens before the correction by [`Lengths`](super::Lengths).
     #[serde(skip)]
     pub expected: Expected,
-    /// Expected cost, US dollars: the same as the candidate's.
+    /// Expected cost, US dollars; the same as [`Considered::cost_usd`].
     #[serde(skip)]
     pub cost_usd: f64,
     /// Expected seconds until the whole answer is there; absent = never measured.
@@ -76,52 +75,53 @@ pub struct Prediction {
     /// model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_usd: Option<f64>,
-    /// What its prompt cache would save of `cost_usd` if the conversation, which is on another model, had been on this one, US
-    /// dollars.
+    /// What this model's prompt cache would save of `cost_usd`, US dollars, if the conversation had been on it;
+    /// `None` where the conversation is on this model, or not under way.
     #[serde(skip)]
     pub cacheable_usd: Option<f64>,
-    /// What filling this model's prompt cache would cost beyond `cost_usd`, were the conversation to move here, US
+    /// What filling this model's prompt cache would cost beyond `cost_usd` if the conversation moved here, US
     /// dollars.
     pub switching_usd: f64,
-    /// What was compared.
+    /// The quantity by which models are compared.
     pub utility: f64,
-    /// What `quality` is made of: the model's usual quality and what moved it; adds up to it within a ten-thousandth.
-    pub account: Account,
+    /// How `quality` is made up: the model's usual quality and what moved it; the sum is exact within a
+    /// ten-thousandth.
+    pub account: Attribution,
 }
 
-/// What the classifier made of the prompt.
+/// The classifier's reading of the prompt.
 #[derive(Debug, Clone, Serialize)]
 pub struct Features {
     /// `read`, `cached` or `missed`.
     pub status: &'static str,
-    /// Why there are none: `disabled`, `loading`, `busy`, `too_slow`, `no_head`, `no_words` or `failed`.
+    /// Why there is no reading: `disabled`, `loading`, `busy`, `too_slow`, `no_head`, `no_words` or `failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missed: Option<&'static str>,
-    /// The same as a clause for people.
+    /// `missed` as a clause for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Milliseconds it took.
+    /// Milliseconds the reading took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub took_ms: Option<f64>,
-    /// Tokens read.
+    /// Tokens read of the prompt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u32>,
     /// Whether the prompt was longer than what was read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
-    /// 1 = like the training data, 0 = nothing like it.
+    /// How much the prompt is like the training data: 1 = like it, 0 = not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub familiarity: Option<f32>,
-    /// The context, for the log; empty where there is none.
+    /// The feature vector, for the decision log; empty where there is no reading.
     #[serde(skip)]
     pub vector: Arc<[f32]>,
-    /// What made it.
+    /// Which encoder and projection made `vector`; vectors of different spaces cannot be compared.
     #[serde(skip)]
     pub space: Arc<str>,
 }
 
 impl Features {
-    /// Of a reading, or of the lack of one.
+    /// The features of a reading, or the reason why there is none.
     pub fn of(reading: Result<&Reading, &Missed>) -> Self {
         match reading {
             Ok(reading) => Self {
@@ -150,18 +150,18 @@ impl Features {
     }
 }
 
-/// What a policy that only watches would have chosen.
+/// What a policy that only watches (mode `shadow`) would have chosen.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shadow {
     /// The model.
     pub model: ModelName,
-    /// Probability with which.
+    /// Probability of that choice.
     pub propensity: f64,
-    /// The version of the policy that watches.
+    /// The watching policy's version.
     pub policy_version: u64,
 }
 
-/// A model that fell out before the choice.
+/// A model excluded before the choice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Excluded {
     /// The model.
@@ -173,7 +173,7 @@ pub struct Excluded {
 /// One choice of a model, explained.
 #[derive(Debug, Clone, Serialize)]
 pub struct Decision {
-    /// Its id: outcome and feedback refer to it.
+    /// The id that outcome and feedback refer to.
     pub id: DecisionId,
     /// The model as the client wrote it.
     pub requested: String,
@@ -181,46 +181,46 @@ pub struct Decision {
     pub mode: Mode,
     /// The chosen model.
     pub chosen: ModelName,
-    /// Probability with which it was chosen.
+    /// Probability of the choice.
     pub propensity: f64,
-    /// The policy that chose; 0 = none: it was not asked, or only watched.
+    /// Version of the policy that chose; 0 = no policy chose.
     pub policy_version: u64,
-    /// Judgements it had taken in since that version was promoted.
+    /// Judgements the policy had taken in since that version was promoted.
     pub policy_revision: u64,
-    /// Whether another model looked better, and this one was chosen to find out.
+    /// Whether this was exploration: another model looked better.
     pub explored: bool,
-    /// Whether it might have been a try-out.
+    /// Whether exploration was allowed.
     pub explore: bool,
-    /// What the policy that only watched would have chosen.
+    /// What the watching policy would have chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadow>,
-    /// The task the classifier saw.
+    /// The task the classifier recognised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<Arc<str>>,
-    /// What the classifier made of the prompt; absent where it was not asked.
+    /// The classifier's reading; absent where the classifier was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<Features>,
-    /// What a dollar and a second were worth.
+    /// What a dollar and a second were worth, in points of quality.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tradeoff: Option<Tradeoff>,
-    /// One sentence for people.
+    /// The reason for the choice: one clause for people.
     pub reason: String,
-    /// What was optimised.
+    /// The objective optimised.
     pub objective: Objective,
-    /// What a model had to be able to do.
+    /// Abilities the request needs.
     pub needs: Needs,
     /// Estimated prompt tokens.
     pub prompt_tokens: u32,
     /// Names of the static rules that matched, in order.
     pub rules: Vec<String>,
-    /// Models that could have been chosen, in the order they would be tried.
+    /// Models that could have been chosen, in the order of trying.
     pub candidates: Vec<Considered>,
-    /// Models that fell out, with reasons.
+    /// Models excluded, with reasons.
     pub excluded: Vec<Excluded>,
 }
 
 impl Decision {
-    /// Why `model` answers, who need not be the chosen one: one sentence for people.
+    /// Why `model` answers, whether it is the chosen one or not: one clause for people.
     pub fn reason_for(&self, model: &ModelName) -> Cow<'_, str> {
         if *model == self.chosen {
             return Cow::Borrowed(&self.reason);

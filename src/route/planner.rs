@@ -1,4 +1,4 @@
-//! Chooses: candidates, order, and the reasons.
+//! Makes the plan: candidates, their order, and the reasons.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use super::eligible::{self, LeftOut};
 use super::error::PlanError;
 use super::learned::{self, Judged, Learned};
 use super::plan::{Considered, Decision, Excluded, Features, Plan, Prediction, Shadow};
-use super::question::{Asked, Question};
+use super::question::{Question, RequestedModel};
 use super::ranking::{Ranking, by_weight, preferred, weight};
-use super::rules::{Facts, Rules, Verdict};
+use super::rules::{Facts, RuleEffect, Rules};
 use super::sticky::Stay;
 use crate::bandit::Tradeoff;
-use crate::config::{Routing, Weights};
+use crate::config::{Routing, Weights, did_you_mean};
 use crate::protocol::{ChatRequest, DecisionId, Dialect, Mode, Objective, Usage};
 use crate::upstream::{Catalog, Model};
 
-/// Makes a plan.
+/// Plans a request.
 ///
 /// # Errors
 ///
@@ -33,17 +33,20 @@ pub fn plan(
     let facts = Facts::new(request, demand.needs, demand.prompt_tokens, question.token, question.headers)
         .with_body(question.body)
         .with_task(read.and_then(|reading| reading.task.as_deref()));
-    let verdict = rules.apply(&facts);
-    let wanted = Asked::parse(&request.model)?;
-    let (mode, pool, why) = pool(catalog, &wanted, &verdict, question)?;
-    if question.client == Dialect::Anthropic && request.extensions.contains_key("thread") && strays(mode, &pool) {
+    let effect = rules.apply(&facts);
+    let requested = RequestedModel::parse(&request.model)?;
+    let (mode, pool, why) = pool(catalog, &requested, &effect, question)?;
+    if question.client == Dialect::Anthropic
+        && request.extensions.contains_key("thread")
+        && may_change_deployment(mode, &pool)
+    {
         let text = "the vendor that keeps its thread may not be the one that is asked; send the whole conversation";
         return Err(PlanError::Uncarried { field: "thread".into(), text: text.into() });
     }
-    let (able, excluded) = eligible::split(catalog, pool, &demand, &verdict, mode, question)?;
+    let (able, excluded) = eligible::split(catalog, pool, &demand, &effect, mode, question)?;
     let objective =
-        request.routing.objective.or(wanted.objective()).or(verdict.objective).unwrap_or(settings.objective);
-    // Who was named is neither judged nor left to chance.
+        request.routing.objective.or(requested.objective()).or(effect.objective).unwrap_or(settings.objective);
+    // A named or pinned model is neither predicted nor left to chance.
     let open = mode == Mode::Weighted;
     let case = Case {
         id: question.id,
@@ -51,7 +54,7 @@ pub fn plan(
         catalog,
         settings,
         demand,
-        verdict,
+        effect,
         mode,
         objective,
         learned: question.learned.as_ref().filter(|_| open),
@@ -61,27 +64,27 @@ pub fn plan(
     Ok(case.record(ranked, able, excluded))
 }
 
-/// A request, and what is known of it before a model is chosen.
+/// A request with everything known before the models are ranked.
 struct Case<'a> {
     id: DecisionId,
     request: &'a ChatRequest,
     catalog: &'a Catalog,
     settings: &'a Routing,
     demand: Demand,
-    verdict: Verdict,
+    effect: RuleEffect,
     mode: Mode,
     objective: Objective,
-    /// What the learned policy goes by, where it may choose or watch.
+    /// What the learned policy is based on, where it may choose or watch.
     learned: Option<&'a Learned<'a>>,
-    /// Where the conversation is, if it is under way and free to move.
+    /// The conversation's model, if it is under way and free to move.
     stay: Option<&'a Stay>,
 }
 
-/// The able models in order, and what that goes by.
+/// The able models in order, and the numbers behind it.
 struct Ranked {
     ranking: Ranking,
     weights: Vec<f64>,
-    /// Absent where the learned policy was not asked.
+    /// One for each model; `None` where the learned policy was not asked.
     predictions: Option<Vec<Prediction>>,
     shadow: Option<Shadow>,
 }
@@ -93,28 +96,28 @@ impl Case<'_> {
         Tradeoff { cost_per_usd: cost_per_usd + price, latency_per_s }
     }
 
-    /// The learned policy, where it chooses.
+    /// The learned policy, if it chooses.
     fn acting(&self) -> Option<&Learned<'_>> {
         self.learned.filter(|learned| learned.acts)
     }
 
-    /// Puts the able models in order: by the learned policy where it acts, else by weight (and says what the policy
-    /// would have done).
+    /// Ranks the able models: by the learned policy if it acts, else by weight, with what the policy would have
+    /// chosen.
     fn rank(&self, able: &[Arc<Model>], why: String, chance: &mut dyn FnMut() -> f64) -> Ranked {
-        let (settings, verdict, wishes) = (self.settings, &self.verdict, &self.request.routing);
-        let asked = learned::Asked {
+        let (settings, effect, wishes) = (self.settings, &self.effect, &self.request.routing);
+        let input = learned::PolicyInput {
             request: self.request,
             demand: &self.demand,
             tradeoff: self.tradeoff(),
             stay: self.stay,
             margin: settings.sticky.margin,
-            explore: settings.explore && verdict.explore != Some(false) && wishes.explore != Some(false),
+            explore: settings.explore && effect.explore != Some(false) && wishes.explore != Some(false),
         };
-        let judged = self.learned.and_then(|learned| learned::judge(learned, able, asked, chance));
+        let judged = self.learned.and_then(|learned| learned::judge(learned, able, input, chance));
         let (predictions, learned_ranking) =
             judged.map(|Judged { predictions, ranking }| (predictions, ranking)).unzip();
         let acts = self.acting().is_some();
-        let weights: Vec<f64> = able.iter().map(|model| weight(model, verdict)).collect();
+        let weights: Vec<f64> = able.iter().map(|model| weight(model, effect)).collect();
         let (mut ranking, shadow) = match learned_ranking {
             Some(ranking) if acts => (ranking, None),
             watching => {
@@ -130,22 +133,22 @@ impl Case<'_> {
         if !acts && let Some(at) = self.stay.and_then(|stay| able.iter().position(|model| model.name == stay.model)) {
             ranking.stay(at);
         }
-        ranking.prefer(&preferred(self.catalog, verdict, able));
+        ranking.prefer(&preferred(self.catalog, effect, able));
         Ranked { ranking, weights, predictions, shadow }
     }
 
-    /// The plan, with the story of the choice.
+    /// The plan, with the decision that explains it.
     fn record(self, ranked: Ranked, able: Vec<Arc<Model>>, excluded: Vec<LeftOut>) -> Plan {
         let Ranked { ranking, weights, predictions, shadow } = ranked;
         let (request, learned) = (self.request, self.learned);
-        // A rule's preference stands above it.
+        // Not the policy's choice where a rule's preference went before it.
         let chose = self.acting().filter(|_| matches!(ranking.mode, Mode::Learned | Mode::Sticky));
         let consider = |at: usize| {
             let prediction = predictions.as_ref().map(|all| all[at].clone());
             consider(&able[at], weights[at], ranking.propensities[at], prediction, &self.demand)
         };
         let failover = request.routing.failover != Some(false);
-        let away = excluded.iter().filter(|(_, reason)| failover && reason.back().is_some());
+        let away = excluded.iter().filter(|(_, reason)| failover && reason.available_in().is_some());
         let away = away.map(|(model, reason)| Excluded { model: model.name.clone(), reason: reason.to_string() });
         let away = away.collect();
         let first = ranking.order[0];
@@ -168,7 +171,7 @@ impl Case<'_> {
             objective: self.objective,
             needs: self.demand.needs,
             prompt_tokens: self.demand.prompt_tokens,
-            rules: self.verdict.hits.into_iter().map(|hit| hit.name).collect(),
+            rules: self.effect.hits,
             excluded: excluded
                 .into_iter()
                 .map(|(model, reason)| Excluded { model: model.name.clone(), reason: reason.into_text() })
@@ -180,24 +183,26 @@ impl Case<'_> {
     }
 }
 
-/// The models to look at, how one of them will be chosen, and a clause that says so.
+/// The models to consider, how one of them will be chosen, and a clause that says so.
 fn pool(
     catalog: &Catalog,
-    asked: &Asked,
-    verdict: &Verdict,
+    requested: &RequestedModel,
+    effect: &RuleEffect,
     question: &Question<'_>,
 ) -> Result<(Mode, Vec<Arc<Model>>, String), PlanError> {
-    let named = match (&verdict.pin, asked) {
-        (Some(pin), _) => Some((pin, format!("the rule `{}` pins it", last_hit(verdict)))),
-        (None, Asked::Model(name)) => Some((name, "the client named it".to_owned())),
-        (None, Asked::Auto(_)) => None,
+    let named = match (&effect.pin, requested) {
+        (Some(pin), _) => Some((pin, format!("the rule `{}` pins it", last_hit(effect)))),
+        (None, RequestedModel::Model(name)) => Some((name, "the client named it".to_owned())),
+        (None, RequestedModel::Auto(_)) => None,
     };
     let Some((name, why)) = named else {
         return Ok((Mode::Weighted, catalog.models().cloned().collect(), "drawn by weight".into()));
     };
-    let model = catalog.find(name).ok_or_else(|| match &verdict.pin {
-        // No fault of the client's: its server may not have listed it yet.
-        Some(pin) => PlanError::Unavailable { text: format!("{pin} is not there, and {why}"), back: None },
+    let model = catalog.find(name).ok_or_else(|| match &effect.pin {
+        // Not the client's fault: the pinned model's server may not have listed it yet.
+        Some(pin) => {
+            PlanError::Unavailable { text: format!("there is no model `{pin}` now, and {why}"), available_in: None }
+        }
         None => unknown(catalog, name),
     })?;
     if question.allowed.is_some_and(|allowed| !catalog.is_among(model.name.as_str(), allowed)) {
@@ -206,21 +211,19 @@ fn pool(
     Ok((Mode::Named, vec![Arc::clone(model)], why))
 }
 
-/// Whether one request of a conversation may go elsewhere than the one before.
-fn strays(mode: Mode, pool: &[Arc<Model>]) -> bool {
+/// Whether two requests of a conversation may go to different deployments.
+fn may_change_deployment(mode: Mode, pool: &[Arc<Model>]) -> bool {
     mode != Mode::Named || pool.iter().any(|model| model.deployments.len() > 1)
 }
 
-fn last_hit(verdict: &Verdict) -> &str {
-    verdict.hits.last().map_or("", |hit| hit.name.as_str())
+fn last_hit(effect: &RuleEffect) -> &str {
+    effect.hits.last().map_or("", String::as_str)
 }
 
 fn unknown(catalog: &Catalog, name: &str) -> PlanError {
     let aliases = catalog.aliases().keys().map(String::as_str).filter(|alias| catalog.find(alias).is_some());
     let names = catalog.models().map(|model| model.name.as_str()).chain(aliases);
-    let scored = names.map(|known| (strsim::jaro_winkler(name, known), known));
-    let near = scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0));
-    let hint = near.map(|(_, near)| format!("; did you mean `{near}`?")).unwrap_or_default();
+    let hint = did_you_mean(name, names);
     PlanError::UnknownModel { name: name.to_owned(), hint }
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::*;
 use crate::config::Config;
 use crate::protocol::{ApiError, ErrorKind, Message, NamedObjective, Part, ResponseFormat, Role, Tool, ToolChoice};
-use crate::upstream::Verdict;
+use crate::upstream::CallVerdict;
 
 /// Three models that need no key, and one whose key is missing.
 const WORLD: &str = "
@@ -102,7 +102,7 @@ fn who_cannot_be_made_to_call_a_tool_is_not_asked_to() {
         .map(|excluded| excluded.reason.as_str())
         .collect();
     assert_eq!(reasons, ["its backend speaks the ollama dialect, which cannot carry `tool_choice`"]);
-    assert!(names(&ask(LOCAL, &must_call("both"), 1).unwrap()).contains(&"both"), "its other place can");
+    assert!(names(&ask(LOCAL, &must_call("both"), 1).unwrap()).contains(&"both"), "its other deployment can");
     let mut free = must_call("local");
     free.tool_choice = Some(ToolChoice::Auto);
     assert_eq!(names(&ask(LOCAL, &free, 1).unwrap()), ["local"]);
@@ -269,7 +269,7 @@ fn only_able_models_are_candidates() {
     assert_eq!(names(&plan), ["large"]);
     let named = ChatRequest { model: "small".into(), ..request };
     let error = ask("", &named, 1).unwrap_err();
-    assert_eq!(error, PlanError::Unable("small: it cannot hold its answer to a schema".into()));
+    assert_eq!(error, PlanError::Unable("small: it has no structured output".into()));
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn any_json_object_is_asked_of_claude_in_words() {
     assert_eq!(names(&asked(ResponseFormat::JsonObject).unwrap()), ["old"]);
     let schema =
         ResponseFormat::JsonSchema { name: "n".into(), schema: serde_json::json!({}), strict: None, implied: false };
-    assert_eq!(asked(schema).unwrap_err(), PlanError::Unable("old: it cannot hold its answer to a schema".into()));
+    assert_eq!(asked(schema).unwrap_err(), PlanError::Unable("old: it has no structured output".into()));
 }
 
 #[test]
@@ -384,7 +384,7 @@ fn a_token_for_an_alias_is_one_for_the_model() {
 fn a_token_for_some_models_hears_of_no_others() {
     let schema = ChatRequest { response_format: Some(ResponseFormat::JsonObject), ..request("auto") };
     let told = |allowed: &[&str]| ask_for(allowed, &schema).unwrap_err();
-    assert_eq!(told(&["small"]), PlanError::Unable("small: it cannot hold its answer to a schema".into()));
+    assert_eq!(told(&["small"]), PlanError::Unable("small: it has no structured output".into()));
     assert_eq!(told(&["gone"]), PlanError::Unable("this API token may use none of them".into()));
 }
 
@@ -424,10 +424,10 @@ fn who_rests_is_waited_for_where_nobody_else_can_answer_and_the_rest_is_told_whe
     let catalog = Catalog::new(&config, &BTreeMap::new(), None);
     let now = Instant::now();
     let rest = |model: &str, seconds| {
-        let verdict = Verdict::Rest(ErrorKind::RateLimited, Some(Duration::from_secs(seconds)));
-        let place = &catalog.find(model).unwrap().deployments[0];
-        place.reset();
-        place.admit(now).unwrap().settle(&verdict, now, 0);
+        let verdict = CallVerdict::Rest(ErrorKind::RateLimited, Some(Duration::from_secs(seconds)));
+        let deployment = &catalog.find(model).unwrap().deployments[0];
+        deployment.reset();
+        deployment.admit(now).unwrap().settle(&verdict, now, 0);
     };
     let among = |patience| {
         let mut request = request("auto");

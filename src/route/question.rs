@@ -1,4 +1,4 @@
-//! What a plan answers.
+//! What [`plan()`](super::plan()) is asked.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use crate::protocol::{ChatRequest, DecisionId, Dialect, NamedObjective, Objectiv
 pub struct Question<'a> {
     /// The request.
     pub request: &'a ChatRequest,
-    /// The dialect it came in: a backend that speaks it gets the body as it is.
+    /// The client's dialect: a backend that speaks it gets the body as it is.
     pub client: Dialect,
-    /// The body, where a backend may get it so.
+    /// The request's body, where a backend may get it as it is.
     pub body: Option<&'a [u8]>,
-    /// The id the decision gets.
+    /// The id the decision will have.
     pub id: DecisionId,
     /// Name of the API token that asks.
     pub token: Option<&'a str>,
@@ -25,29 +25,29 @@ pub struct Question<'a> {
     pub allowed: Option<&'a [String]>,
     /// The request's headers.
     pub headers: &'a HeaderMap,
-    /// The moment, for breakers and rests.
+    /// The present time, for breakers and pauses.
     pub now: Instant,
-    /// A vendor that asked for a rest is waited for so long, where nobody else can answer.
+    /// The longest pause of a vendor that is waited for, where no other model can answer.
     pub patience: Duration,
     /// Draws from [0, 1).
     pub chance: &'a mut dyn FnMut() -> f64,
-    /// Where the conversation is, if it is under way.
+    /// The conversation's model, if it is under way.
     pub stay: Option<Stay>,
-    /// What the learned policy goes by; `None` = the weights choose.
+    /// What the learned policy is based on; `None` = the weights choose.
     pub learned: Option<Learned<'a>>,
 }
 
-/// What the client asked for in `model`.
+/// The request's `model` field, read.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Asked {
-    /// Any model, under an objective where one is named (`auto:cost`).
+pub enum RequestedModel {
+    /// Any model, under this objective if one is named (`auto:cost`).
     Auto(Option<NamedObjective>),
-    /// This one.
+    /// The model of this name.
     Model(String),
 }
 
-impl Asked {
-    /// Reads `model`; nothing is `auto`.
+impl RequestedModel {
+    /// Reads the field; empty means `auto`.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Asked {
         }
     }
 
-    /// The objective it names.
+    /// The objective named.
     pub(super) fn objective(&self) -> Option<Objective> {
         match self {
             Self::Auto(objective) => objective.map(Objective::Named),

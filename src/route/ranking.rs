@@ -1,16 +1,16 @@
-//! Puts able models in order: by weight, then those a conversation or a rule puts in front.
+//! Ranks able models: by weight, then with those in front that a conversation or a rule prefers.
 
 use std::sync::Arc;
 
-use super::rules::Verdict;
+use super::rules::RuleEffect;
 use crate::protocol::Mode;
 use crate::upstream::{Catalog, Model};
 
-/// Who stands first, and why; indices and propensities are those of the able models.
+/// Able models in order, and why; indices are those of the able models.
 pub(super) struct Ranking {
     /// Indices in the order to try them, the chosen one first.
     pub(super) order: Vec<usize>,
-    /// Probability of standing first.
+    /// Each model's probability of being first.
     pub(super) propensities: Vec<f64>,
     pub(super) mode: Mode,
     pub(super) explored: bool,
@@ -19,7 +19,7 @@ pub(super) struct Ranking {
 }
 
 impl Ranking {
-    /// Puts the models that rules prefer in front, in the rules' order.
+    /// Puts the models that rules prefer first, in the rules' order.
     pub(super) fn prefer(&mut self, preferred: &[usize]) {
         self.put_first(preferred, "a rule prefers it");
         if !preferred.is_empty() {
@@ -27,13 +27,13 @@ impl Ranking {
         }
     }
 
-    /// Puts the model in front that the conversation is on: its prompt may be cached there.
+    /// Puts the conversation's model first: the prompt may be cached there.
     pub(super) fn stay(&mut self, at: usize) {
         self.put_first(&[at], "the conversation stays where it is");
         self.mode = Mode::Sticky;
     }
 
-    /// Nothing is left to chance then.
+    /// Puts these first, for certain: their propensity becomes 1, and there is no exploration.
     fn put_first(&mut self, these: &[usize], reason: &str) {
         let Some(first) = these.first() else { return };
         let others: Vec<usize> = self.order.iter().copied().filter(|at| !these.contains(at)).collect();
@@ -46,25 +46,25 @@ impl Ranking {
     }
 }
 
-/// Preferred models that can serve, in the rules' order.
-pub(super) fn preferred(catalog: &Catalog, verdict: &Verdict, able: &[Arc<Model>]) -> Vec<usize> {
-    let mut places = Vec::new();
-    for model in verdict.prefer.iter().filter_map(|name| catalog.find(name)) {
-        let place = able.iter().position(|other| other.name == model.name);
-        places.extend(place.filter(|place| !places.contains(place)));
+/// Preferred models that are able, in the rules' order.
+pub(super) fn preferred(catalog: &Catalog, effect: &RuleEffect, able: &[Arc<Model>]) -> Vec<usize> {
+    let mut positions = Vec::new();
+    for model in effect.prefer.iter().filter_map(|name| catalog.find(name)) {
+        let position = able.iter().position(|other| other.name == model.name);
+        positions.extend(position.filter(|at| !positions.contains(at)));
     }
-    places
+    positions
 }
 
-/// A model's share of the draw, relative to the others.
-pub(super) fn weight(model: &Model, verdict: &Verdict) -> f64 {
-    let weight = verdict.weights.get(model.name.as_str()).copied().unwrap_or(model.settings.weight);
-    // Asked for by name among others, although never drawn: then all such are alike.
+/// A model's weight in the draw, relative to the others.
+pub(super) fn weight(model: &Model, effect: &RuleEffect) -> f64 {
+    let weight = effect.weights.get(model.name.as_str()).copied().unwrap_or(model.settings.weight);
+    // Models of weight 0 that were listed by name: equal among themselves, after all others.
     if weight > 0.0 { weight } else { f64::MIN_POSITIVE }
 }
 
-/// Drawn without replacement with probabilities proportional to the weights (Efraimidis and Spirakis, "Weighted
-/// random sampling with a reservoir", 2006). The propensity is the probability of standing first.
+/// A draw without replacement with probabilities proportional to the weights (Efraimidis and Spirakis, "Weighted
+/// random sampling with a reservoir", 2006). The propensity is the probability of being first.
 pub(super) fn by_weight(weights: &[f64], mode: Mode, reason: String, chance: &mut dyn FnMut() -> f64) -> Ranking {
     let total: f64 = weights.iter().sum();
     // ln(u) / w orders as u^(1/w) does, without underflow.
@@ -72,7 +72,7 @@ pub(super) fn by_weight(weights: &[f64], mode: Mode, reason: String, chance: &mu
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_by(|a, b| keys[*b].total_cmp(&keys[*a]));
     let propensities = weights.iter().map(|weight| weight / total).collect();
-    // A named model stands alone, so nothing was left to chance.
+    // A named model is the only one: nothing is left to chance.
     let explore = mode == Mode::Weighted;
     Ranking { order, propensities, mode, explored: false, explore, reason }
 }

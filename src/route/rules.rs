@@ -1,14 +1,12 @@
 //! Static rules: conditions on a request, and what they do to the choice.
 //!
-//! Rules are looked at in order. Each that matches does its part: `forbid` and `prefer` add up, later `weights` and
-//! `objective` win over earlier ones, and a `pin` ends the walk. What a rule needs to know of a request (its language,
-//! say) is found out once, and only if some rule asks.
+//! Rules are applied in order. Effects of matching ones accumulate: `forbid` and `prefer` add up, later `weights` and
+//! `objective` win over earlier ones, and a `pin` ends the list. Costly facts about a request (its language, say) are
+//! computed once, and only if some rule asks.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::OnceLock;
-
-use serde::Serialize;
 
 use crate::classifier::stats::TextStats;
 use crate::config::{Rule, Search, Trait, When, Within};
@@ -24,37 +22,30 @@ pub struct Rules {
 #[derive(Debug)]
 struct Compiled {
     rule: Rule,
-    /// Nothing where it cannot be made, which is refused when a configuration is loaded: then no word is found.
+    /// `None` where a keyword or pattern is invalid, which loading the configuration refuses: then no text matches.
     search: Option<Search>,
 }
 
-/// A rule that matched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RuleHit {
-    /// Its name.
-    pub name: String,
-}
-
-/// What the matching rules want together.
+/// The combined effect of the matching rules.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Verdict {
-    /// Rules that matched, in order.
-    pub hits: Vec<RuleHit>,
-    /// Only this model.
+pub struct RuleEffect {
+    /// Names of the rules that matched, in order.
+    pub hits: Vec<String>,
+    /// The only model allowed.
     pub pin: Option<String>,
-    /// These first, in order.
+    /// Models to try first, in order.
     pub prefer: Vec<String>,
-    /// Not these, and which rule says so.
+    /// Models not allowed, with the rule that forbids each.
     pub forbid: BTreeMap<String, String>,
     /// Weights in place of the configured ones.
     pub weights: BTreeMap<String, f64>,
-    /// What to optimise.
+    /// The objective to optimise.
     pub objective: Option<Objective>,
-    /// Whether try-outs are allowed.
+    /// Whether exploration is allowed.
     pub explore: Option<bool>,
 }
 
-/// What rules can ask of a request.
+/// What rules can test of a request.
 #[derive(Debug)]
 pub struct Facts<'a> {
     request: &'a ChatRequest,
@@ -66,12 +57,12 @@ pub struct Facts<'a> {
     body: Option<&'a [u8]>,
     text: OnceLock<String>,
     everything: OnceLock<HashSet<Cow<'a, str>>>,
-    tongue: OnceLock<Option<whatlang::Info>>,
+    language: OnceLock<Option<whatlang::Info>>,
     code: OnceLock<bool>,
 }
 
 impl<'a> Facts<'a> {
-    /// The facts of `request`, sent with the API token of the name `token`.
+    /// The facts of `request`; `token` is the name of the API token it came with.
     pub fn new(
         request: &'a ChatRequest,
         needs: Needs,
@@ -89,36 +80,36 @@ impl<'a> Facts<'a> {
             body: None,
             text: OnceLock::new(),
             everything: OnceLock::new(),
-            tongue: OnceLock::new(),
+            language: OnceLock::new(),
             code: OnceLock::new(),
         }
     }
 
-    /// With the task that the classifier saw, where it read the prompt.
+    /// Adds the task that the classifier recognised, if it read the prompt.
     pub fn with_task(self, task: Option<&'a str>) -> Self {
         Self { task, ..self }
     }
 
-    /// With the client's body, where it may be sent as it is.
+    /// Adds the client's body, where it may be sent as it is.
     pub fn with_body(self, body: Option<&'a [u8]>) -> Self {
         Self { body, ..self }
     }
 
-    /// The last user turn, what a program adds to it left out; inside a tool loop that is still the question.
+    /// The last user turn without what client programs add to it; inside a tool loop that is still the question.
     fn text(&self) -> &str {
         self.text.get_or_init(|| self.request.question().map(Message::question_text).unwrap_or_default())
     }
 
-    /// All that is sent, put together once for all rules.
+    /// All texts that are sent, gathered once for all rules.
     fn everything(&self) -> impl Iterator<Item = &str> {
         self.everything.get_or_init(|| self.request.texts(self.body)).iter().map(|text| &**text)
     }
 
-    fn tongue(&self) -> Option<&whatlang::Info> {
-        self.tongue.get_or_init(|| whatlang::detect(self.text())).as_ref()
+    fn language(&self) -> Option<&whatlang::Info> {
+        self.language.get_or_init(|| whatlang::detect(self.text())).as_ref()
     }
 
-    /// Source code: a fence, or several marks that prose does not have.
+    /// Whether there is source code: a fence, or several marks that prose does not have.
     fn has_code(&self) -> bool {
         *self.code.get_or_init(|| {
             let stats = TextStats::of(self.text());
@@ -138,37 +129,37 @@ impl<'a> Facts<'a> {
 }
 
 impl Rules {
-    /// Compiles rules as configured. Models get the names that `catalog` lists them under, however the rules call them.
+    /// Compiles the configured rules. Names of models are resolved to those that `catalog` lists.
     pub fn new(rules: &[Rule], catalog: &Catalog) -> Self {
         let compile =
             |rule: &Rule| Compiled { rule: by_listed_names(rule, catalog), search: Search::new(&rule.when).ok() };
         Self { rules: rules.iter().map(compile).collect() }
     }
 
-    /// What the rules that match `facts` want.
-    pub fn apply(&self, facts: &Facts<'_>) -> Verdict {
-        let mut verdict = Verdict::default();
+    /// The combined effect of the rules that match `facts`.
+    pub fn apply(&self, facts: &Facts<'_>) -> RuleEffect {
+        let mut effect = RuleEffect::default();
         for compiled in self.rules.iter().filter(|compiled| compiled.matches(facts)) {
             let rule = &compiled.rule;
-            verdict.hits.push(RuleHit { name: rule.name.clone() });
+            effect.hits.push(rule.name.clone());
             for model in &rule.forbid {
-                verdict.forbid.entry(model.clone()).or_insert_with(|| rule.name.clone());
+                effect.forbid.entry(model.clone()).or_insert_with(|| rule.name.clone());
             }
-            let known: BTreeSet<&String> = verdict.prefer.iter().collect();
+            let known: BTreeSet<&String> = effect.prefer.iter().collect();
             let fresh: Vec<String> = rule.prefer.iter().filter(|model| !known.contains(model)).cloned().collect();
-            verdict.prefer.extend(fresh);
-            verdict.weights.extend(rule.weights.clone());
-            verdict.objective = rule.objective.or(verdict.objective);
-            verdict.explore = rule.explore.or(verdict.explore);
+            effect.prefer.extend(fresh);
+            effect.weights.extend(rule.weights.clone());
+            effect.objective = rule.objective.or(effect.objective);
+            effect.explore = rule.explore.or(effect.explore);
             if rule.pin.is_some() {
-                verdict.pin = rule.pin.clone();
+                effect.pin = rule.pin.clone();
                 break;
             }
         }
-        verdict
+        effect
     }
 
-    /// The rules that match `facts` as far as can be said without reading the text.
+    /// Rules whose conditions hold as far as they can be tested without reading the text.
     pub fn match_unread<'r>(&'r self, facts: &'r Facts<'_>) -> impl Iterator<Item = &'r Rule> {
         self.rules.iter().filter(|compiled| compiled.matches_unread(facts)).map(|compiled| &compiled.rule)
     }
@@ -190,7 +181,7 @@ impl Compiled {
         self.matches_unread(facts) && self.matches_text(facts)
     }
 
-    /// Whether the conditions hold that are not about the words.
+    /// Whether all conditions hold that are not about the text.
     fn matches_unread(&self, facts: &Facts<'_>) -> bool {
         let When { min_tokens, max_tokens, has, task, token, header, tag, .. } = &self.rule.when;
         let tokens = facts.prompt_tokens;
@@ -211,19 +202,19 @@ impl Compiled {
 
     fn matches_text(&self, facts: &Facts<'_>) -> bool {
         let When { keywords, regex, language, script, has, .. } = &self.rule.when;
-        let stands = |found: fn(&Search, &str) -> bool| {
+        let found_in_text = |found: fn(&Search, &str) -> bool| {
             self.search.as_ref().is_some_and(|search| match self.rule.looks_within() {
                 Within::Question => found(search, facts.text()),
                 Within::Everything => facts.everything().any(|text| found(search, text)),
             })
         };
-        (keywords.is_empty() || stands(Search::finds_word))
-            && (regex.is_empty() || stands(Search::finds_pattern))
+        (keywords.is_empty() || found_in_text(Search::finds_word))
+            && (regex.is_empty() || found_in_text(Search::finds_pattern))
             && (!has.contains(&Trait::Code) || facts.has_code())
             && (language.is_empty()
-                || facts.tongue().is_some_and(|info| language.iter().any(|code| code == info.lang().code())))
+                || facts.language().is_some_and(|info| language.iter().any(|code| code == info.lang().code())))
             && (script.is_empty()
-                || facts.tongue().is_some_and(|info| {
+                || facts.language().is_some_and(|info| {
                     let found = info.script();
                     script.iter().any(|name| name == found.name())
                 }))
@@ -239,7 +230,7 @@ mod tests {
         ChatRequest { messages: vec![Message::text(Role::User, text)], ..ChatRequest::default() }
     }
 
-    fn verdict(rules: &str, request: &ChatRequest) -> Verdict {
+    fn effect(rules: &str, request: &ChatRequest) -> RuleEffect {
         let config: crate::config::Config = rules.parse().unwrap();
         let headers = http::HeaderMap::from_iter([(
             http::HeaderName::from_static("x-team"),
@@ -257,7 +248,7 @@ mod tests {
 
     fn matches(when: &str, text: &str) -> bool {
         let rules = format!("[[rules]]\nname = 'r'\npin = 'gpt-4o'\nwhen = {{ {when} }}\n");
-        verdict(&rules, &asking(text)).pin.is_some()
+        effect(&rules, &asking(text)).pin.is_some()
     }
 
     #[test]
@@ -269,9 +260,9 @@ mod tests {
         request.messages.push(Message { role: Role::Assistant, parts: vec![call], name: None });
         request.messages.push(Message { role: Role::User, parts: vec![result], name: None });
         let rule = "[[rules]]\nname = 'r'\nprefer = ['gpt-4o']\nwhen = { keywords = ['confidential'] }\n";
-        assert!(!verdict(rule, &request).prefer.is_empty());
+        assert!(!effect(rule, &request).prefer.is_empty());
         request.messages.push(Message::text(Role::User, "Thank you."));
-        assert!(verdict(rule, &request).prefer.is_empty(), "the last question says what kind of work it is");
+        assert!(effect(rule, &request).prefer.is_empty(), "the last question says what kind of work it is");
     }
 
     #[test]
@@ -292,7 +283,7 @@ mod tests {
             request.messages.insert(0, place);
             let found = |rule: &str| {
                 let rule = format!("[[rules]]\nname = 'r'\n{rule}\n");
-                verdict(&rule, &request)
+                effect(&rule, &request)
             };
             let by_word = found("pin = 'gpt-4o'\nwhen = { keywords = ['confidential'] }");
             let by_pattern = found("forbid = ['gpt-4o']\nwhen = { regex = ['(?i)confidential'] }");
@@ -309,8 +300,8 @@ mod tests {
         let mut request = asking("<system-reminder>This is confidential.</system-reminder>");
         request.messages[0].parts.push(Part::text("Shorter, please."));
         let when = "when = { keywords = ['confidential'] }";
-        assert!(verdict(&format!("[[rules]]\nname = 'r'\npin = 'gpt-4o'\n{when}"), &request).pin.is_some());
-        assert!(verdict(&format!("[[rules]]\nname = 'r'\nprefer = ['gpt-4o']\n{when}"), &request).prefer.is_empty());
+        assert!(effect(&format!("[[rules]]\nname = 'r'\npin = 'gpt-4o'\n{when}"), &request).pin.is_some());
+        assert!(effect(&format!("[[rules]]\nname = 'r'\nprefer = ['gpt-4o']\n{when}"), &request).prefer.is_empty());
     }
 
     #[test]
@@ -383,7 +374,7 @@ mod tests {
         let rule = Rule { when, pin: Some("gpt-4o".into()), ..Rule::default() };
         let (request, headers) = (asking("hello"), http::HeaderMap::new());
         let facts = Facts::new(&request, request.needs(), 1, None, &headers);
-        assert_eq!(Rules::new(&[rule], &Catalog::default()).apply(&facts), Verdict::default());
+        assert_eq!(Rules::new(&[rule], &Catalog::default()).apply(&facts), RuleEffect::default());
     }
 
     #[test]
@@ -460,11 +451,11 @@ mod tests {
             name = 'three'
             forbid = ['claude-opus-5-5']
         ";
-        let verdict = verdict(rules, &asking("hello"));
-        let names: Vec<&str> = verdict.hits.iter().map(|hit| hit.name.as_str()).collect();
+        let effect = effect(rules, &asking("hello"));
+        let names: Vec<&str> = effect.hits.iter().map(String::as_str).collect();
         assert_eq!(names, ["one", "two"]);
-        assert_eq!(verdict.pin.as_deref(), Some("claude-opus-5-5"));
-        assert_eq!(verdict.prefer, ["gpt-6-sol", "gpt-6-luna"]);
-        assert_eq!(verdict.forbid["gpt-4o"], "one");
+        assert_eq!(effect.pin.as_deref(), Some("claude-opus-5-5"));
+        assert_eq!(effect.prefer, ["gpt-6-sol", "gpt-6-luna"]);
+        assert_eq!(effect.forbid["gpt-4o"], "one");
     }
 }

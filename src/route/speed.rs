@@ -1,8 +1,8 @@
-//! How long each model takes for an answer, by its length: measured, per token.
+//! How long each model takes per token of an answer, as measured.
 //!
-//! An answer's time is nearly proportional to its tokens, plus what passes before the first. So what is averaged is
-//! seconds per `tokens + `[`HEAD_START`], exponentially, and an answer of so many tokens is expected to take as much
-//! again.
+//! An answer's time is nearly proportional to its tokens, plus the time before the first. So the average is of
+//! seconds per (tokens + [`HEAD_START_TOKENS`]), exponentially weighted, and the expected time is that average times
+//! the same sum.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,34 +11,34 @@ use parking_lot::Mutex;
 
 use crate::protocol::ModelName;
 
-/// The time before the first token, counted in tokens.
-const HEAD_START: f64 = 20.0;
+/// The time before the first token, expressed in tokens.
+const HEAD_START_TOKENS: f64 = 20.0;
 
-/// Share of the newest answer in the average.
-const NEWEST: f64 = 0.1;
+/// Weight of the newest answer in the average.
+const NEWEST_SHARE: f64 = 0.1;
 
-/// Averages by model.
+/// Average seconds per token, by model.
 #[derive(Debug, Default)]
 pub struct Speeds {
     per_token: Mutex<HashMap<ModelName, f64>>,
 }
 
 impl Speeds {
-    /// Takes in a whole answer.
+    /// Takes in the time that a whole answer took.
     pub fn observe(&self, model: &ModelName, took: Duration, output_tokens: u64) {
-        let measured = took.as_secs_f64() / (output_tokens as f64 + HEAD_START);
+        let measured = took.as_secs_f64() / (output_tokens as f64 + HEAD_START_TOKENS);
         let mut all = self.per_token.lock();
         match all.get_mut(model) {
-            Some(average) => *average += NEWEST * (measured - *average),
+            Some(average) => *average += NEWEST_SHARE * (measured - *average),
             None => {
                 all.insert(model.clone(), measured);
             }
         }
     }
 
-    /// Expected seconds for an answer of so many tokens; `None` = never measured.
+    /// Expected seconds for an answer of `output_tokens`; `None` = never measured.
     pub fn expect(&self, model: &ModelName, output_tokens: f64) -> Option<f64> {
-        self.per_token.lock().get(model).map(|per_token| per_token * (output_tokens + HEAD_START))
+        self.per_token.lock().get(model).map(|per_token| per_token * (output_tokens + HEAD_START_TOKENS))
     }
 }
 

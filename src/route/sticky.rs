@@ -1,8 +1,8 @@
 //! Conversations and the models they are on, so that a vendor's prompt cache is not thrown away without reason.
 //!
-//! A bounded table in memory. It is not kept over a restart: the caches it stands for live for minutes, too. Entries
-//! are held in two generations; when the younger is full, the older, which nobody has touched since, is dropped as a
-//! whole.
+//! A bounded table in memory. It is not kept over a restart: the caches it stands for live for minutes only. Entries
+//! are held in two generations; when the younger is full, the older, whose conversations have all been silent since,
+//! is dropped as a whole.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,27 +11,28 @@ use parking_lot::Mutex;
 
 use crate::protocol::{ModelName, Price, Usage};
 
-/// Where a conversation is.
+/// A conversation's model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stay {
     /// The model that answered last.
     pub model: ModelName,
-    /// Tokens of it that the vendor has in its prompt cache, as far as its answers show.
+    /// Tokens that the vendor has in its prompt cache, as far as its answers show.
     pub cached_tokens: u64,
-    /// When that was.
+    /// When it last answered.
     pub at: Instant,
 }
 
 impl Stay {
-    /// Where a conversation is that `model`, whose price is `price`, has just answered, using `usage`; `before` = where
-    /// it was until then.
+    /// The stay after `model`, with that `price`, has answered the conversation with `usage`; `before` = the stay
+    /// until then.
     pub fn after(before: Option<&Self>, model: &ModelName, price: &Price, usage: &Usage, at: Instant) -> Self {
         let shown = usage.cache_read_tokens.saturating_add(usage.cache_write_tokens);
         let is_first = before.is_none_or(|before| before.model != *model);
         let cached_tokens = match price.cache_write {
-            // A cache whose filling is paid for holds what it was asked to hold, and the answer says how much.
+            // A cache that the vendor charges for filling holds what it was asked to hold, and the answer says how
+            // much.
             Some(_) => shown,
-            // Others fill by themselves, unseen, and it shows when they are read.
+            // Other caches fill by themselves, and show only when they are read.
             None if is_first || shown > 0 => usage.total_tokens(),
             None => 0,
         };
@@ -39,7 +40,7 @@ impl Stay {
     }
 }
 
-/// The table, by the conversation's fingerprint.
+/// The table of conversations, by fingerprint.
 #[derive(Debug, Default)]
 pub struct Conversations {
     generations: Mutex<Generations>,
@@ -52,14 +53,14 @@ struct Generations {
 }
 
 impl Conversations {
-    /// Where the conversation is, unless it has been silent for longer than `ttl`.
+    /// The conversation's stay, unless it has been silent for longer than `ttl`.
     pub fn find(&self, conversation: u64, ttl: Duration, now: Instant) -> Option<Stay> {
         let generations = self.generations.lock();
         let stay = generations.young.get(&conversation).or_else(|| generations.old.get(&conversation))?;
         (now.saturating_duration_since(stay.at) <= ttl).then(|| stay.clone())
     }
 
-    /// Notes where it is now, and forgets the longest silent beyond `most`.
+    /// Notes the conversation's stay; beyond `most` entries, the longest silent are forgotten.
     pub fn note(&self, conversation: u64, stay: Stay, most: usize) {
         let mut generations = self.generations.lock();
         if generations.young.len() >= (most / 2).max(1) && !generations.young.contains_key(&conversation) {

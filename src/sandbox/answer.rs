@@ -1,35 +1,35 @@
-//! What a stand-in says: deterministic, short, and honest about where it comes from.
+//! The stand-ins' answers: deterministic, short, and clear about where they come from.
 
 use serde_json::{Value, json};
 
 use super::dice::Dice;
 
-/// What was asked, whatever the wire format.
+/// A request, in no wire format.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Asked {
+pub(super) struct Query {
     pub(super) model: String,
-    /// The last thing the user said.
+    /// The user's last words.
     pub(super) question: String,
-    /// All text of the prompt, for counting and for the cache.
+    /// All text of the prompt, to count tokens and for the prompt cache.
     pub(super) prompt: String,
     /// Tools by name, with their schemas.
     pub(super) tools: Vec<(String, Value)>,
-    /// A tool must be called: any, or this one.
+    /// `Some` = a tool must be called: any, or this one.
     pub(super) must_call: Option<Option<String>>,
     pub(super) no_call: bool,
-    /// Tools that were called since.
+    /// The tools called since the question.
     pub(super) called: Vec<String>,
-    /// What a tool gave back, where the last turn is that.
+    /// The last turn's tool result, where it is one.
     pub(super) tool_result: Option<String>,
-    /// The answer must be JSON, of this schema where it says something.
+    /// `Some` = the answer must be JSON, of this schema unless it is empty.
     pub(super) json: Option<Value>,
     pub(super) max_tokens: Option<u64>,
     pub(super) thinks: bool,
     pub(super) stream: bool,
     pub(super) stop: Vec<String>,
     pub(super) images: usize,
-    /// About how many tokens an answer in prose has at least.
-    pub(super) talk: u64,
+    /// Tokens that an answer in prose has on average, about; short ones are lengthened.
+    pub(super) mean_tokens: u64,
 }
 
 /// Why an answer ends.
@@ -41,9 +41,9 @@ pub(super) enum End {
     StopString(String),
 }
 
-/// What is said.
+/// An answer, in no wire format.
 #[derive(Debug, Clone)]
-pub(super) struct Said {
+pub(super) struct Answer {
     pub(super) thinking: Option<String>,
     pub(super) text: String,
     pub(super) call: Option<(String, String, Value)>,
@@ -53,7 +53,7 @@ pub(super) struct Said {
     pub(super) output_tokens: u64,
 }
 
-impl Said {
+impl Answer {
     /// The text in pieces of a few words, as a model streams it.
     pub(super) fn pieces(&self) -> Vec<&str> {
         let mut pieces = Vec::new();
@@ -70,97 +70,97 @@ impl Said {
     }
 }
 
-/// About four characters make a token; enough for play.
+/// Estimated tokens of a text, at four characters each.
 pub(super) fn tokens(text: &str) -> u64 {
     (text.chars().count() as u64).div_ceil(4)
 }
 
-/// Answers. `cached` is how many tokens of the prompt were asked before.
-pub(super) fn answer(asked: &Asked, cached: u64) -> Said {
-    let dice = Dice::new(11).about(asked.model.as_str()).about(asked.prompt.as_str());
-    let prompt_tokens = tokens(&asked.prompt) + 8 + 85 * asked.images as u64;
-    let thinking = asked.thinks.then(|| {
+/// Makes the answer. `cached` is how many tokens of the prompt come from the prompt cache.
+pub(super) fn answer(query: &Query, cached: u64) -> Answer {
+    let dice = Dice::new(11).about(query.model.as_str()).about(query.prompt.as_str());
+    let prompt_tokens = tokens(&query.prompt) + 8 + 85 * query.images as u64;
+    let thinking = query.thinks.then(|| {
         format!(
             "The user asks {} words; a sandbox need not think for long.",
-            asked.question.split_whitespace().count()
+            query.question.split_whitespace().count()
         )
     });
-    let call = call(asked, dice);
+    let call = call(query, dice);
     let mut text = match &call {
         Some(_) => String::new(),
-        None => text(asked, dice),
+        None => text(query, dice),
     };
     let mut end = if call.is_some() { End::Tool } else { End::Complete };
-    if let Some(stop) = asked.stop.iter().find(|stop| !stop.is_empty() && text.contains(stop.as_str())) {
+    if let Some(stop) = query.stop.iter().find(|stop| !stop.is_empty() && text.contains(stop.as_str())) {
         text.truncate(text.find(stop.as_str()).unwrap_or(text.len()));
         end = End::StopString(stop.clone());
     }
-    if let Some(most) = asked.max_tokens
+    if let Some(most) = query.max_tokens
         && call.is_none()
         && tokens(&text) > most
     {
         text = text.chars().take(most as usize * 4).collect();
         end = End::Length;
     }
-    let said = tokens(&text)
+    let output_tokens = tokens(&text)
         + thinking.as_deref().map_or(0, tokens)
         + call.as_ref().map_or(0, |(_, _, arguments)| tokens(&arguments.to_string()) + 4);
-    Said {
+    Answer {
         thinking,
         text,
         call,
         end,
         prompt_tokens,
         cached_tokens: cached.min(prompt_tokens),
-        output_tokens: said.max(1),
+        output_tokens: output_tokens.max(1),
     }
 }
 
-fn text(asked: &Asked, dice: Dice) -> String {
-    if let Some(schema) = &asked.json {
+fn text(query: &Query, dice: Dice) -> String {
+    if let Some(schema) = &query.json {
         if schema.as_object().is_none_or(|schema| schema.is_empty()) {
             return json!({ "answer": "sandbox" }).to_string();
         }
         return Example::of(schema, dice).to_string();
     }
-    if let Some(result) = &asked.tool_result {
-        return format!("[sandbox {}] The tool says: {result}", asked.model);
+    if let Some(result) = &query.tool_result {
+        return format!("[sandbox {}] The tool says: {result}", query.model);
     }
     let openings = ["Here is", "This would be", "You would get", "Imagine"];
     let opening = openings[dice.about("opening").below(openings.len())];
-    let start: String = asked.question.chars().take(60).collect();
-    let pictures = if asked.images > 0 { format!(" I see {} picture(s).", asked.images) } else { String::new() };
+    let start: String = query.question.chars().take(60).collect();
+    let pictures = if query.images > 0 { format!(" I see {} picture(s).", query.images) } else { String::new() };
     let short = format!(
         "[sandbox {}] {opening} an answer to \"{}\".{pictures} No model was asked, and nothing was spent.",
-        asked.model,
+        query.model,
         start.replace('\n', " ")
     );
-    at_length(short, asked)
+    at_length(short, query)
 }
 
-/// Goes on for as long as a model would, where that is wanted: the same length for every model, since it is the
-/// question that asks for a long answer or a short one.
-fn at_length(mut text: String, asked: &Asked) -> String {
+/// Lengthens an answer to 0.5 to 1.5 times [`Query::mean_tokens`]. The factor depends on the question alone: it is the
+/// question that calls for a long answer or a short one, whatever the model.
+fn at_length(mut text: String, query: &Query) -> String {
     const GOING_ON: &str = " And so on: the sandbox only fills the space that an answer would take.";
-    let spread = 0.5 + Dice::new(13).about(asked.question.as_str()).unit();
-    let wanted = (asked.talk as f64 * spread) as u64;
+    let spread = 0.5 + Dice::new(13).about(query.question.as_str()).unit();
+    let wanted = (query.mean_tokens as f64 * spread) as u64;
     while tokens(&text) < wanted {
         text.push_str(GOING_ON);
     }
     text
 }
 
-/// A call where one is demanded, or where tools are there and the question speaks of them.
-fn call(asked: &Asked, dice: Dice) -> Option<(String, String, Value)> {
-    if asked.no_call || asked.tool_result.is_some() && asked.must_call.is_none() {
+/// A tool call, where one is demanded, or where the question mentions a tool.
+fn call(query: &Query, dice: Dice) -> Option<(String, String, Value)> {
+    if query.no_call || query.tool_result.is_some() && query.must_call.is_none() {
         return None;
     }
-    let question = asked.question.to_lowercase();
-    let wanted = match &asked.must_call {
-        Some(Some(name)) => asked.tools.iter().find(|(known, _)| known == name),
-        // Who offers one for the answer itself beside those to find it with wants it called in the end.
-        Some(None) => asked.tools.iter().find(|(name, _)| !asked.called.contains(name)).or(asked.tools.last()),
-        None => asked.tools.iter().find(|(name, _)| {
+    let question = query.question.to_lowercase();
+    let wanted = match &query.must_call {
+        Some(Some(name)) => query.tools.iter().find(|(known, _)| known == name),
+        // Some clients offer a tool for the final answer after those to find it with: uncalled tools come first.
+        Some(None) => query.tools.iter().find(|(name, _)| !query.called.contains(name)).or(query.tools.last()),
+        None => query.tools.iter().find(|(name, _)| {
             question.contains("tool") || name.split(['_', '-']).any(|word| word.len() > 3 && question.contains(word))
         }),
     };
@@ -169,14 +169,14 @@ fn call(asked: &Asked, dice: Dice) -> Option<(String, String, Value)> {
     Some((id, name.clone(), Example::of(schema, dice)))
 }
 
-/// The schema that a prompt has in it, where whoever asks for JSON can say it in words only: the last one; `{}` where
-/// there is none.
+/// The last JSON schema in a prompt's text, `{}` if there is none: clients put it there where the dialect has no field
+/// for it.
 pub(super) fn schema_in(prompt: &str) -> Value {
-    /// A longer search is not worth it.
-    const TRIES: usize = 1000;
+    /// Braces that are tried as the beginning of a schema.
+    const MAX_TRIES: usize = 1000;
     let mut found = json!({});
     let mut from = 0;
-    for (at, _) in prompt.match_indices('{').take(TRIES) {
+    for (at, _) in prompt.match_indices('{').take(MAX_TRIES) {
         if at < from {
             continue;
         }
@@ -191,27 +191,27 @@ pub(super) fn schema_in(prompt: &str) -> Value {
     found
 }
 
-/// A schema is followed so far down.
-const DEEPEST: usize = 6;
+/// How deep a schema is followed.
+const MAX_DEPTH: usize = 6;
 
-/// And until about so many letters are written: one that refers to itself in many places would go on for gigabytes.
-const LONGEST: usize = 1 << 20;
+/// Characters written, about: a schema that refers to itself in many places could make gigabytes.
+const MAX_CHARS: usize = 1 << 20;
 
 /// A value that fits a JSON schema, as far as types, enums and required fields go.
 struct Example<'a> {
-    /// The schema that references point into.
+    /// The whole schema, into which `$ref`s point.
     root: &'a Value,
-    /// Letters that may still be written.
+    /// Characters that may still be written.
     left: usize,
 }
 
 impl Example<'_> {
     fn of(schema: &Value, dice: Dice) -> Value {
-        Example { root: schema, left: LONGEST }.value(schema, dice, 0)
+        Example { root: schema, left: MAX_CHARS }.value(schema, dice, 0)
     }
 
     fn value(&mut self, schema: &Value, dice: Dice, depth: usize) -> Value {
-        let goes_on = depth < DEEPEST && self.left > 0;
+        let goes_on = depth < MAX_DEPTH && self.left > 0;
         let root = self.root;
         let referred = || root.pointer(schema["$ref"].as_str()?.strip_prefix('#')?);
         let one_of = || ["anyOf", "oneOf", "allOf"].iter().find_map(|key| schema[key].get(0));
@@ -219,10 +219,10 @@ impl Example<'_> {
             return self.value(other, dice, depth + 1);
         }
         if let Some(options) = schema["enum"].as_array().filter(|options| !options.is_empty()) {
-            return self.said(options[dice.about(depth).below(options.len())].clone());
+            return self.counted(options[dice.about(depth).below(options.len())].clone());
         }
         if let Some(value) = schema.get("const") {
-            return self.said(value.clone());
+            return self.counted(value.clone());
         }
         let kind = match &schema["type"] {
             Value::String(kind) => kind.as_str(),
@@ -241,15 +241,15 @@ impl Example<'_> {
                 properties.into_iter().flatten().map(field).collect()
             }
             "array" if goes_on => json!([self.value(&schema["items"], dice, depth + 1)]),
-            "integer" => self.said(json!(dice.below(100))),
-            "number" => self.said(json!(dice.below(1000) as f64 / 10.0)),
-            "boolean" => self.said(json!(dice.happens(0.5))),
-            "null" => self.said(Value::Null),
-            _ => self.said(json!("sandbox")),
+            "integer" => self.counted(json!(dice.below(100))),
+            "number" => self.counted(json!(dice.below(1000) as f64 / 10.0)),
+            "boolean" => self.counted(json!(dice.happens(0.5))),
+            "null" => self.counted(Value::Null),
+            _ => self.counted(json!("sandbox")),
         }
     }
 
-    fn said(&mut self, value: Value) -> Value {
+    fn counted(&mut self, value: Value) -> Value {
         self.left = self.left.saturating_sub(value.to_string().len());
         value
     }
@@ -259,21 +259,21 @@ impl Example<'_> {
 mod tests {
     use super::*;
 
-    fn tools(schemas: &[(&str, Value)]) -> Asked {
+    fn tools(schemas: &[(&str, Value)]) -> Query {
         let tools = schemas.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
-        Asked { tools, must_call: Some(None), ..Asked::default() }
+        Query { tools, must_call: Some(None), ..Query::default() }
     }
 
     #[test]
     fn who_must_call_calls_a_tool_that_was_not_called_yet() {
-        let mut asked = tools(&[("weather", json!({})), ("final_result", json!({}))]);
-        let called = |asked: &Asked| answer(asked, 0).call.unwrap().1;
-        assert_eq!(called(&asked), "weather");
-        asked.called.push("weather".into());
-        asked.tool_result = Some("sunny".into());
-        assert_eq!(called(&asked), "final_result");
-        asked.called.push("final_result".into());
-        assert_eq!(called(&asked), "final_result");
+        let mut query = tools(&[("weather", json!({})), ("final_result", json!({}))]);
+        let called = |query: &Query| answer(query, 0).call.unwrap().1;
+        assert_eq!(called(&query), "weather");
+        query.called.push("weather".into());
+        query.tool_result = Some("sunny".into());
+        assert_eq!(called(&query), "final_result");
+        query.called.push("final_result".into());
+        assert_eq!(called(&query), "final_result");
     }
 
     #[test]
@@ -290,9 +290,9 @@ mod tests {
             format!("fn main() {{ f({{}}) }} {{\"type\": \"text\"}} JSON Schema:\n{schema:#}\nBob's age {{?");
         assert_eq!(schema_in(&prompt), schema);
         assert_eq!(schema_in("Answer in JSON, {like this}"), json!({}));
-        let said = |json: Value| answer(&Asked { json: Some(json), ..Asked::default() }, 0).text;
+        let answer = |json: Value| answer(&Query { json: Some(json), ..Query::default() }, 0).text;
         assert_eq!(
-            (said(schema_in(&prompt)), said(json!({}))),
+            (answer(schema_in(&prompt)), answer(json!({}))),
             (r#"{"age":{}}"#.into(), r#"{"answer":"sandbox"}"#.into())
         );
     }
@@ -322,12 +322,12 @@ mod tests {
         // 150 in 150 in 150 values would be some 50 MB.
         let schema = json!({ "type": "object", "properties": fields(150) });
         let length = Example::of(&schema, Dice::new(1)).to_string().len();
-        assert!((LONGEST / 2..4 * LONGEST).contains(&length), "{length}");
+        assert!((MAX_CHARS / 2..4 * MAX_CHARS).contains(&length), "{length}");
         let word = "x".repeat(10_000);
         let mut schema = json!({ "$defs": { "word": { "const": word } }, "type": "object" });
         schema["properties"] =
             (0..10_000).map(|at| (at.to_string(), json!({ "$ref": "#/$defs/word" }))).collect::<Value>();
         let length = Example::of(&schema, Dice::new(1)).to_string().len();
-        assert!((LONGEST / 2..4 * LONGEST).contains(&length), "{length}");
+        assert!((MAX_CHARS / 2..4 * MAX_CHARS).contains(&length), "{length}");
     }
 }

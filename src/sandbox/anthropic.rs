@@ -1,14 +1,14 @@
-//! Anthropic's wire format.
+//! The stand-in for Anthropic: its wire format, and the requests that it refuses.
 
 use serde_json::{Value, json};
 
-use super::answer::{Asked, End, Said, schema_in, tokens};
+use super::answer::{Answer, End, Query, schema_in, tokens};
 use super::dice::Dice;
 use super::frames::Frames;
 use super::vendor::Vendor;
 
 /// `POST /v1/messages`.
-pub(super) fn chat(body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames {
+pub(super) fn chat(body: &Value, answer_to: impl Fn(&Query) -> Option<Answer>) -> Frames {
     let wrong = |message: &str| Vendor::Anthropic.error(400, "invalid_request_error", message);
     let Some(messages) = body["messages"].as_array().filter(|messages| !messages.is_empty()) else {
         return wrong("messages: at least one message is required");
@@ -23,35 +23,36 @@ pub(super) fn chat(body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames
         return Vendor::Anthropic.error(404, "not_found_error", &format!("model: {model}"));
     }
     if !body["thread"].is_null() {
-        return Frames::json(400, &threadless());
+        return Frames::json(400, &no_threads());
     }
-    if let Err(message) = alternate(messages) {
+    if let Err(message) = check_turns(messages) {
         return wrong(&message);
     }
-    if let Some(message) = refusal(model, messages, body).or_else(|| unfit(model, most, messages, body)) {
+    if let Some(message) = refusal(model, messages, body).or_else(|| invalid_field(model, most, messages, body)) {
         return wrong(message);
     }
-    let mut asked = asked(model, messages, body);
-    asked.max_tokens = Some(most);
-    let Some(said) = say(&asked) else { return Vendor::Anthropic.overflow() };
-    let id = format!("msg_{:016x}", Dice::new(1).about(asked.prompt.as_str()).bits());
-    if asked.stream {
-        Frames::stream("text/event-stream", stream(&id, model, &said))
+    let mut query = query(model, messages, body);
+    query.max_tokens = Some(most);
+    let Some(answer) = answer_to(&query) else { return Vendor::Anthropic.overflow() };
+    let id = format!("msg_{:016x}", Dice::new(1).about(query.prompt.as_str()).bits());
+    if query.stream {
+        Frames::stream("text/event-stream", stream(&id, model, &answer))
     } else {
-        Frames::json(200, &whole(&id, model, &said))
+        Frames::json(200, &whole(&id, model, &answer))
     }
 }
 
-/// Nothing is kept from one request to the next; by the code the vendor's clients know that they must send everything.
-fn threadless() -> Value {
+/// The error for a request that continues a stored thread: its code tells the vendor's clients to send everything.
+fn no_threads() -> Value {
     let details = json!({ "error_code": "thread_unsupported_request", "unsupported": ["thread"] });
     json!({ "type": "error", "error": {
         "type": "invalid_request_error", "message": "thread: not supported here", "details": details,
     }})
 }
 
-/// Every call has its result at the start of the next turn, as the vendor demands.
-fn alternate(messages: &[Value]) -> Result<(), String> {
+/// Checks that every tool result stands at the start of its turn and answers a call of the turn before, as the vendor
+/// demands, and that no text is blank.
+fn check_turns(messages: &[Value]) -> Result<(), String> {
     let mut open: Vec<&str> = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         let blocks = message["content"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -84,7 +85,7 @@ fn alternate(messages: &[Value]) -> Result<(), String> {
     Ok(())
 }
 
-/// What does not go together, and thoughts that are not the vendor's own.
+/// The vendor's error for fields that exclude each other or that the model refuses, and for foreign signatures.
 fn refusal(model: &str, messages: &[Value], body: &Value) -> Option<&'static str> {
     let has = |field: &str| !body[field].is_null();
     let thinking = body["thinking"]["type"].as_str();
@@ -117,7 +118,7 @@ fn refusal(model: &str, messages: &[Value], body: &Value) -> Option<&'static str
     }
 }
 
-/// Whether the answer is begun: its last turn is a text of the assistant's.
+/// Whether the request begins the answer itself (prefill): the last turn is text of the assistant's.
 fn prefilled(messages: &[Value]) -> bool {
     let last = messages.last().filter(|turn| turn["role"] == "assistant");
     last.is_some_and(|turn| {
@@ -126,8 +127,8 @@ fn prefilled(messages: &[Value]) -> bool {
     })
 }
 
-/// Fields whose values the vendor does not take.
-fn unfit(model: &str, most: u64, messages: &[Value], body: &Value) -> Option<&'static str> {
+/// The vendor's error for a field with an invalid value.
+fn invalid_field(model: &str, most: u64, messages: &[Value], body: &Value) -> Option<&'static str> {
     let able = if model.ends_with("-5-5") || model.ends_with("-5-1") { 128_000 } else { 64_000 };
     let blank = |stop: &Value| stop.as_str().is_none_or(|stop| stop.trim().is_empty());
     let mut stops = body["stop_sequences"].as_array().into_iter().flatten();
@@ -158,7 +159,7 @@ fn unfit(model: &str, most: u64, messages: &[Value], body: &Value) -> Option<&'s
     }
 }
 
-/// What is wrong with the schema of an answer: objects that are open, and bounds.
+/// The vendor's error for an answer's schema that has open objects or bounds.
 fn wrong_schema(schema: &Value) -> Option<&'static str> {
     match schema {
         Value::Object(fields)
@@ -175,7 +176,7 @@ fn wrong_schema(schema: &Value) -> Option<&'static str> {
     }
 }
 
-fn texts(content: &Value, asked: &mut Asked, results: &mut Option<String>) -> String {
+fn texts(content: &Value, query: &mut Query, results: &mut Option<String>) -> String {
     match content {
         Value::String(text) => text.clone(),
         Value::Array(blocks) => {
@@ -183,8 +184,8 @@ fn texts(content: &Value, asked: &mut Asked, results: &mut Option<String>) -> St
             for block in blocks {
                 match block["type"].as_str() {
                     Some("text") => out.push_str(block["text"].as_str().unwrap_or_default()),
-                    Some("image") => asked.images += 1,
-                    Some("tool_result") => *results = Some(texts(&block["content"], asked, &mut None)),
+                    Some("image") => query.images += 1,
+                    Some("tool_result") => *results = Some(texts(&block["content"], query, &mut None)),
                     _ => {}
                 }
             }
@@ -194,57 +195,57 @@ fn texts(content: &Value, asked: &mut Asked, results: &mut Option<String>) -> St
     }
 }
 
-fn asked(model: &str, messages: &[Value], body: &Value) -> Asked {
-    let mut asked = Asked { model: model.to_owned(), stream: body["stream"] == true, ..Asked::default() };
-    let system = texts(&body["system"], &mut asked, &mut None);
-    asked.prompt.push_str(&system);
+fn query(model: &str, messages: &[Value], body: &Value) -> Query {
+    let mut query = Query { model: model.to_owned(), stream: body["stream"] == true, ..Query::default() };
+    let system = texts(&body["system"], &mut query, &mut None);
+    query.prompt.push_str(&system);
     for message in messages {
         let mut result = None;
-        let text = texts(&message["content"], &mut asked, &mut result);
-        asked.prompt.push_str(&text);
-        asked.prompt.push('\n');
+        let text = texts(&message["content"], &mut query, &mut result);
+        query.prompt.push_str(&text);
+        query.prompt.push('\n');
         if message["role"] == "user" {
-            asked.tool_result = result;
-            if asked.tool_result.is_none() {
-                asked.called.clear();
+            query.tool_result = result;
+            if query.tool_result.is_none() {
+                query.called.clear();
             }
-            if !text.is_empty() || asked.tool_result.is_none() {
-                asked.question = text;
+            if !text.is_empty() || query.tool_result.is_none() {
+                query.question = text;
             }
         }
         let blocks = message["content"].as_array().into_iter().flatten();
         let calls = blocks.filter(|block| block["type"] == "tool_use");
-        asked.called.extend(calls.filter_map(|call| call["name"].as_str()).map(str::to_owned));
+        query.called.extend(calls.filter_map(|call| call["name"].as_str()).map(str::to_owned));
     }
     let format = &body["output_config"]["format"];
     if format["type"] == "json_schema" {
-        asked.json = Some(format["schema"].clone());
+        query.json = Some(format["schema"].clone());
     } else if system.contains("JSON object") {
-        asked.json = Some(schema_in(&asked.prompt));
+        query.json = Some(schema_in(&query.prompt));
     }
     for tool in body["tools"].as_array().into_iter().flatten() {
-        asked.prompt.push_str(&tool.to_string());
-        asked.tools.push((tool["name"].as_str().unwrap_or_default().to_owned(), tool["input_schema"].clone()));
+        query.prompt.push_str(&tool.to_string());
+        query.tools.push((tool["name"].as_str().unwrap_or_default().to_owned(), tool["input_schema"].clone()));
     }
     match body["tool_choice"]["type"].as_str() {
-        Some("any") => asked.must_call = Some(None),
-        Some("tool") => asked.must_call = Some(body["tool_choice"]["name"].as_str().map(str::to_owned)),
-        Some("none") => asked.no_call = true,
+        Some("any") => query.must_call = Some(None),
+        Some("tool") => query.must_call = Some(body["tool_choice"]["name"].as_str().map(str::to_owned)),
+        Some("none") => query.no_call = true,
         _ => {}
     }
-    asked.thinks = matches!(body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
-    asked.stop = body["stop_sequences"]
+    query.thinks = matches!(body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
+    query.stop = body["stop_sequences"]
         .as_array()
         .into_iter()
         .flatten()
         .filter_map(Value::as_str)
         .map(str::to_owned)
         .collect();
-    asked
+    query
 }
 
-fn stop(said: &Said) -> (&'static str, Value) {
-    match &said.end {
+fn stop(answer: &Answer) -> (&'static str, Value) {
+    match &answer.end {
         End::Complete => ("end_turn", Value::Null),
         End::Length => ("max_tokens", Value::Null),
         End::Tool => ("tool_use", Value::Null),
@@ -252,43 +253,43 @@ fn stop(said: &Said) -> (&'static str, Value) {
     }
 }
 
-fn usage(said: &Said, output: u64) -> Value {
+fn usage(answer: &Answer, output: u64) -> Value {
     json!({
-        "input_tokens": said.prompt_tokens - said.cached_tokens,
+        "input_tokens": answer.prompt_tokens - answer.cached_tokens,
         "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": said.cached_tokens,
+        "cache_read_input_tokens": answer.cached_tokens,
         "output_tokens": output,
     })
 }
 
 const SIGNATURE: &str = "c2FuZGJveCBzaWduYXR1cmU=";
 
-fn whole(id: &str, model: &str, said: &Said) -> Value {
+fn whole(id: &str, model: &str, answer: &Answer) -> Value {
     let mut content = Vec::new();
-    if let Some(thinking) = &said.thinking {
+    if let Some(thinking) = &answer.thinking {
         content.push(json!({ "type": "thinking", "thinking": thinking, "signature": SIGNATURE }));
     }
-    if !said.text.is_empty() {
-        content.push(json!({ "type": "text", "text": said.text }));
+    if !answer.text.is_empty() {
+        content.push(json!({ "type": "text", "text": answer.text }));
     }
-    if let Some((id, name, input)) = &said.call {
+    if let Some((id, name, input)) = &answer.call {
         content.push(json!({ "type": "tool_use", "id": id, "name": name, "input": input }));
     }
-    let (reason, sequence) = stop(said);
+    let (reason, sequence) = stop(answer);
     json!({
         "id": id, "type": "message", "role": "assistant", "model": model, "content": content,
-        "stop_reason": reason, "stop_sequence": sequence, "usage": usage(said, said.output_tokens),
+        "stop_reason": reason, "stop_sequence": sequence, "usage": usage(answer, answer.output_tokens),
     })
 }
 
-fn stream(id: &str, model: &str, said: &Said) -> Vec<String> {
+fn stream(id: &str, model: &str, answer: &Answer) -> Vec<String> {
     let event = |name: &str, mut data: Value| {
         data["type"] = json!(name);
         format!("event: {name}\ndata: {data}\n\n")
     };
     let message = json!({
         "id": id, "type": "message", "role": "assistant", "model": model, "content": [],
-        "stop_reason": null, "stop_sequence": null, "usage": usage(said, 1),
+        "stop_reason": null, "stop_sequence": null, "usage": usage(answer, 1),
     });
     let mut pieces = vec![event("message_start", json!({ "message": message })), event("ping", json!({}))];
     let mut index = 0;
@@ -300,27 +301,27 @@ fn stream(id: &str, model: &str, said: &Said) -> Vec<String> {
         pieces.push(event("content_block_stop", json!({ "index": index })));
         index += 1;
     };
-    if let Some(thinking) = &said.thinking {
+    if let Some(thinking) = &answer.thinking {
         let deltas = vec![
             json!({ "type": "thinking_delta", "thinking": thinking }),
             json!({ "type": "signature_delta", "signature": SIGNATURE }),
         ];
         block(json!({ "type": "thinking", "thinking": "", "signature": "" }), deltas);
     }
-    if !said.text.is_empty() {
-        let deltas = said.pieces().into_iter().map(|text| json!({ "type": "text_delta", "text": text })).collect();
+    if !answer.text.is_empty() {
+        let deltas = answer.pieces().into_iter().map(|text| json!({ "type": "text_delta", "text": text })).collect();
         block(json!({ "type": "text", "text": "" }), deltas);
     }
-    if let Some((id, name, input)) = &said.call {
+    if let Some((id, name, input)) = &answer.call {
         let input = input.to_string();
         let middle = (0..=input.len() / 2).rev().find(|at| input.is_char_boundary(*at)).unwrap_or(0);
         let parts = [&input[..middle], &input[middle..]];
         let deltas = parts.iter().map(|part| json!({ "type": "input_json_delta", "partial_json": part })).collect();
         block(json!({ "type": "tool_use", "id": id, "name": name, "input": {} }), deltas);
     }
-    let (reason, sequence) = stop(said);
+    let (reason, sequence) = stop(answer);
     let delta = json!({ "stop_reason": reason, "stop_sequence": sequence });
-    pieces.push(event("message_delta", json!({ "delta": delta, "usage": usage(said, said.output_tokens) })));
+    pieces.push(event("message_delta", json!({ "delta": delta, "usage": usage(answer, answer.output_tokens) })));
     pieces.push(event("message_stop", json!({})));
     pieces
 }
@@ -328,8 +329,8 @@ fn stream(id: &str, model: &str, said: &Said) -> Vec<String> {
 /// `POST /v1/messages/count_tokens`.
 pub(super) fn count(body: &Value) -> Frames {
     let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let asked = asked(body["model"].as_str().unwrap_or_default(), messages, body);
-    Frames::json(200, &json!({ "input_tokens": tokens(&asked.prompt) + 8 }))
+    let query = query(body["model"].as_str().unwrap_or_default(), messages, body);
+    Frames::json(200, &json!({ "input_tokens": tokens(&query.prompt) + 8 }))
 }
 
 #[cfg(test)]
@@ -342,7 +343,7 @@ mod tests {
         let (result, text) =
             (json!({ "type": "tool_result", "tool_use_id": "a" }), json!({ "type": "text", "text": "t" }));
         let turn = |blocks: [&Value; 2]| json!({ "role": "user", "content": blocks });
-        assert_eq!(alternate(&[call.clone(), turn([&result, &text])]), Ok(()));
-        assert!(alternate(&[call, turn([&text, &result])]).is_err());
+        assert_eq!(check_turns(&[call.clone(), turn([&result, &text])]), Ok(()));
+        assert!(check_turns(&[call, turn([&text, &result])]).is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! The users of a [`World`] at a gateway's door: they ask by `/api/chat`, and rate by `/api/feedback`, as any client does.
+//! Sends the requests of a [`World`]'s users to a gateway: `/api/chat` to ask, `/api/feedback` to rate, as any client
+//! would.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,24 +8,24 @@ use serde_json::{Value, json};
 
 use super::users::{Rating, Verdict, World};
 
-/// Nobody waits longer for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a user waits for an answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why a user got nothing.
+/// Why a request to the gateway failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CrowdError {
     /// No answer, or none that can be read.
     #[error("{0}")]
     Http(#[from] reqwest::Error),
-    /// The gateway said no.
+    /// The gateway answered with an error status.
     #[error("the gateway answered {0}")]
     Refused(u16),
 }
 
-/// One answer.
+/// A gateway's answer and the user's verdict.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answered {
-    /// The decision behind it.
+    /// The decision's id.
     pub decision: String,
     /// The model that answered.
     pub model: String,
@@ -32,13 +33,13 @@ pub struct Answered {
     pub input_tokens: u64,
     /// Tokens of the answer.
     pub output_tokens: u64,
-    /// What it cost, US dollars.
+    /// The cost in US dollars.
     pub cost_usd: f64,
-    /// What the user makes of it, said or unsaid.
+    /// The user's verdict, rated or not.
     pub verdict: Verdict,
 }
 
-/// All users of a world, at one gateway.
+/// All users of a world, as clients of one gateway.
 #[derive(Debug, Clone)]
 pub struct Crowd {
     http: reqwest::Client,
@@ -53,13 +54,13 @@ impl Crowd {
     ///
     /// When no HTTP client can be made.
     pub fn new(base: String, world: Arc<World>) -> Result<Self, CrowdError> {
-        // The client wants TLS even where it speaks none.
+        // The HTTP client needs a TLS provider even for plain HTTP.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
+        let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
         Ok(Self { http, base, world })
     }
 
-    /// The n-th visit's question, and what its user makes of the answer.
+    /// Asks the n-th visit's question and returns the answer with the user's verdict.
     ///
     /// # Errors
     ///
@@ -70,7 +71,7 @@ impl Crowd {
         let body = json!({
             "model": "auto",
             "messages": [{ "role": "user", "content": visit.prompt.prompt }],
-            // Each visit is a conversation of its own, though two may begin with the same words.
+            // Each visit is a conversation of its own, even if two begin with the same words.
             "routing": { "conversation": format!("visit {number}"), "tags": { "user": user } },
         });
         let reply = self.post("/api/chat", &body).await?;
@@ -87,11 +88,11 @@ impl Crowd {
         })
     }
 
-    /// Says what a user makes of an answer.
+    /// Sends a user's rating of an answer.
     ///
     /// # Errors
     ///
-    /// When the gateway does not take it.
+    /// When the gateway does not accept it.
     pub async fn rate(&self, decision: &str, rating: Rating) -> Result<(), CrowdError> {
         let mut body = json!({ "decision_id": decision, "source": "user", "id": decision });
         match rating {

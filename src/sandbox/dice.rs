@@ -1,30 +1,30 @@
-//! Chance that can be looked up instead of drawn.
+//! Deterministic randomness: draws that depend only on what they are about.
 //!
 //! Everything random in the sandbox is a hash of *what it is about* (seed, model, prompt, purpose) and not the next
 //! number of a generator: the same question gets the same answer whatever happened in between, on however many threads,
 //! and two models asked the same thing can be compared on the same luck. The hash is 64-bit FNV-1a over the parts,
-//! finished by the mixer of SplitMix64 (Steele, Lea, Flood 2014), which is plenty for play and useless for secrets.
+//! finished by the mixer of SplitMix64 (Steele, Lea, Flood 2014). Good enough for simulation, useless for secrets.
 
 use std::hash::{Hash, Hasher};
 
-/// A die whose faces depend on everything it was told, in order.
+/// A random value that depends on everything it is about, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// A die of its own for each seed.
+    /// The dice of a seed.
     pub fn new(seed: u64) -> Self {
         Self(mix(seed ^ 0xcbf2_9ce4_8422_2325))
     }
 
-    /// The die that also depends on `part`.
+    /// The dice that also depend on `part`.
     pub fn about(self, part: impl Hash) -> Self {
         let mut hasher = Fnv(self.0);
         part.hash(&mut hasher);
         Self(mix(hasher.0))
     }
 
-    /// 64 bits.
+    /// 64 random bits.
     pub fn bits(self) -> u64 {
         self.0
     }
@@ -39,7 +39,7 @@ impl Dice {
         (self.unit() * n as f64) as usize
     }
 
-    /// Whether a thing of probability `p` happens.
+    /// True with probability `p`.
     pub fn happens(self, p: f64) -> bool {
         self.unit() < p
     }
@@ -62,7 +62,7 @@ fn mix(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// FNV-1a. The standard library's hasher promises no stable output between releases, and figures in a README must stay.
+/// FNV-1a. The standard library's hasher may change between releases, and the README's figures must stay reproducible.
 struct Fnv(u64);
 
 impl Hasher for Fnv {

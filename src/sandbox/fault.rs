@@ -1,4 +1,4 @@
-//! Faults on demand.
+//! Faults on demand, for the stand-in upstreams.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use super::dice::Dice;
 pub enum Fault {
     /// The connection is closed without an answer.
     Refuse,
-    /// Nothing ever comes.
+    /// No answer ever comes.
     HangBeforeHeaders,
-    /// The head comes, and nothing more.
+    /// The headers come, and nothing more.
     HangAfterHeaders,
     /// The vendor's own error of this status.
     Status {
@@ -22,35 +22,35 @@ pub enum Fault {
         /// `Retry-After`, in seconds.
         retry_after: Option<u64>,
     },
-    /// 200, and a body that is no JSON.
+    /// Status 200 with a body that is not JSON.
     Garbage,
-    /// The connection breaks in the middle of the piece after so many of a stream, or of a whole answer.
+    /// The connection breaks in the middle of a piece of a stream, or of a whole answer.
     Cut {
         /// Pieces that come through whole.
         after: usize,
     },
-    /// The vendor's own error event after so many pieces of a stream.
+    /// The vendor's own error event within a stream.
     StreamError {
-        /// Pieces that come through.
+        /// Pieces that come through before the error.
         after: usize,
     },
-    /// 200, and an error where the answer should be.
+    /// Status 200 with an error in place of the answer.
     OkThenError,
-    /// So many milliseconds before each piece.
+    /// A slow stream.
     Drip {
-        /// The pause.
+        /// Milliseconds before each piece.
         ms: u64,
     },
-    /// An answer of so many MiB.
+    /// A huge answer.
     Huge {
-        /// The size.
+        /// Size in MiB.
         mib: usize,
     },
     /// An HTML page with status 200.
     WrongContentType,
     /// The vendor's error for a prompt that is too long.
     ContextOverflow,
-    /// An answer that says nothing.
+    /// An answer without content.
     Empty,
 }
 
@@ -84,30 +84,30 @@ impl Fault {
 pub enum Times {
     /// Every time.
     Always,
-    /// The first so many times.
+    /// The first n times.
     First(u64),
-    /// This share of the times, as the dice say.
+    /// With this probability, by the dice.
     Share(f64),
 }
 
-/// Faults that are set, by the vendor's model id; `*` is all models.
+/// The faults set, by the vendor's model id; `*` stands for all models.
 #[derive(Debug, Default)]
 pub struct Faults {
     set: Mutex<BTreeMap<String, (Fault, Times, u64)>>,
 }
 
 impl Faults {
-    /// Sets a model's fault; `*` sets it for all that have none of their own.
+    /// Sets a model's fault; `*` is for all models without one of their own.
     pub fn set(&self, model: &str, fault: Fault, times: Times) {
         self.set.lock().insert(model.to_owned(), (fault, times, 0));
     }
 
-    /// Takes all faults away.
+    /// Removes all faults.
     pub fn clear(&self) {
         self.set.lock().clear();
     }
 
-    /// What goes wrong with the next request to `model`.
+    /// The fault of the next request to `model`, if any.
     pub(super) fn next(&self, model: &str) -> Option<Fault> {
         let mut set = self.set.lock();
         let key = if set.contains_key(model) { model } else { "*" };

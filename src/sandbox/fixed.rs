@@ -1,8 +1,8 @@
-//! An upstream that always says the same, as fast as a socket allows: what benchmarks measure a gateway against.
+//! An upstream that always gives the same answer, as fast as a socket allows: benchmarks put it behind the gateway.
 //!
-//! It speaks just enough HTTP/1.1: requests with `content-length` on connections that stay open. The answer is OpenAI's,
-//! whole, or in pieces where the request says `"stream":true`. Each piece is written by itself, as vendors do. Where it is
-//! told to it waits before each answer, so that many are under way at once.
+//! It speaks just enough HTTP/1.1: requests with `content-length` on keep-alive connections. The answer is in OpenAI's
+//! format, streamed where the request says `"stream":true`. Each piece is written on its own, as vendors do. An
+//! optional wait before each answer keeps many requests in flight at once.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -15,10 +15,10 @@ use tokio::task::JoinHandle;
 /// Pieces of a streamed answer.
 const PIECES: usize = 16;
 
-/// A head longer than this is no benchmark.
-const LONGEST_HEAD: usize = 16 << 10;
+/// The longest request head that is read; a longer one closes the connection.
+const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// A running upstream. Dropping it ends it.
+/// A running upstream; dropping it stops it.
 #[derive(Debug)]
 pub struct FixedUpstream {
     /// Where it listens.
@@ -27,11 +27,11 @@ pub struct FixedUpstream {
 }
 
 impl FixedUpstream {
-    /// Starts at `address` (port 0 takes a free one) and waits so many milliseconds before each answer, evenly spread.
+    /// Starts at `address` (port 0 takes a free one). The wait before each answer is drawn uniformly from `wait_ms`.
     ///
     /// # Errors
     ///
-    /// When the port cannot be had.
+    /// When the port cannot be bound.
     pub async fn start(address: SocketAddr, wait_ms: RangeInclusive<u64>) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -57,7 +57,7 @@ impl Drop for FixedUpstream {
     }
 }
 
-/// Answers until the other side closes; whatever else goes wrong ends the connection too.
+/// Answers requests until the client closes; any error ends the connection, too.
 async fn serve(mut stream: TcpStream, wait_ms: RangeInclusive<u64>) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let whole = whole_answer();
@@ -68,7 +68,7 @@ async fn serve(mut stream: TcpStream, wait_ms: RangeInclusive<u64>) -> std::io::
             if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
                 break end + 4;
             }
-            if buffer.len() > LONGEST_HEAD || stream.read_buf(&mut buffer).await? == 0 {
+            if buffer.len() > MAX_HEAD_BYTES || stream.read_buf(&mut buffer).await? == 0 {
                 return Ok(());
             }
         };
@@ -117,7 +117,7 @@ fn whole_answer() -> Vec<u8> {
         .into_bytes()
 }
 
-/// The head, and each event as a chunk.
+/// The pieces of a streamed answer: the first holds the head, each event is an HTTP chunk.
 fn streamed_answer() -> Vec<Vec<u8>> {
     let chunk = |text: String| format!("{:x}\r\n{text}\r\n", text.len()).into_bytes();
     let event = |value: serde_json::Value| chunk(format!("data: {value}\n\n"));

@@ -1,4 +1,4 @@
-//! An answer on the wire: a status, a media type, and pieces with pauses between them.
+//! An answer on the wire: status, media type, and pieces with pauses between them.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::profile::{Pace, Profile};
 use super::watch::Watch;
 
-/// What a vendor's format makes of an answer.
+/// An answer in a vendor's format.
 #[derive(Debug)]
 pub(super) struct Frames {
     pub(super) status: u16,
@@ -43,9 +43,8 @@ impl Frames {
     }
 }
 
-/// Spoils frames as a fault on the body wants it; what concerns the connection or needs the vendor's words was done
-/// before.
-pub(super) fn spoil(frames: &mut Frames, fault: &Fault) {
+/// Applies those faults that replace the body; all others are handled elsewhere.
+pub(super) fn apply_fault(frames: &mut Frames, fault: &Fault) {
     match fault {
         Fault::Garbage => {
             let text = if frames.is_stream() { "data: {not json\n\n" } else { "{not json" };
@@ -63,12 +62,12 @@ pub(super) fn spoil(frames: &mut Frames, fault: &Fault) {
     }
 }
 
-/// An error that closes the connection.
+/// The error that closes the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("the sandbox cuts the connection")]
 pub(super) struct Cut;
 
-/// Sends frames: at the model's pace, and with whatever goes wrong on the way.
+/// Sends an answer at the model's pace, with the faults that concern its delivery.
 pub(super) fn send(
     frames: Frames,
     pace: Pace,
@@ -95,7 +94,7 @@ pub(super) fn send(
         watch.complete();
         return response.body(Body::from(pieces.remove(0))).unwrap_or_default();
     }
-    // What breaks off breaks off in the middle.
+    // The piece at which the connection breaks is sent in half.
     let cut = cut.map(|after| if whole { 0 } else { after });
     if let Some(piece) = cut.and_then(|after| pieces.get_mut(after)) {
         *piece = piece.slice(..piece.len() / 2);

@@ -1,11 +1,11 @@
-//! A small world to try the gateway in: stand-in upstreams that speak the real wire formats with faults on demand, and
-//! simulated users who ask, like, dislike and sometimes say so ([`users`]; [`crowd`] brings them to a gateway's door, and
-//! [`score`] knows what they would have made of other models). One piece of code behind `serve --sandbox`, `demo` and the
+//! A simulated world to try the gateway in: stand-in upstreams that speak the real wire formats, with faults on demand,
+//! and simulated users who ask, like, dislike and sometimes say so ([`users`]; [`crowd`] sends their requests to a
+//! gateway, and [`score`] compares its choices with all others). The same code serves `serve --sandbox`, `demo` and the
 //! tests' fake upstream. Nothing here is random at run time: see [`dice`].
 //!
-//! **Upstreams.** [`Sandbox::start`] opens one server on loopback for all vendors. A request is read by the vendor's own
-//! rules ([`openai`], [`anthropic`], [`ollama`]; written apart from `codec`, so that a mistake there cannot hide here),
-//! answered by [`answer`], paced by the model's [`profile`], and spoilt by [`fault`]s where somebody set one.
+//! **Upstreams.** [`Sandbox::start`] opens one server on loopback for all vendors. A request is checked by the vendor's
+//! own rules ([`openai`], [`anthropic`], [`ollama`]; written apart from `codec`, so that a mistake there cannot hide
+//! here), answered by [`answer`], delayed by the model's [`profile`], and spoilt by a [`fault`] where one is set.
 
 mod answer;
 mod anthropic;
@@ -29,7 +29,7 @@ pub use fault::{Fault, Faults, Times};
 pub use fixed::FixedUpstream;
 pub use profile::{Pace, Profile};
 pub use prompts::{Prompt, Task};
-pub use server::{KEY, Sandbox, Seen};
+pub use server::{KEY, Sandbox, SeenRequest};
 pub use skill::Skill;
 pub use users::{Change, Drift, Rating, Verdict, Visit, World};
 pub use vendor::Vendor;

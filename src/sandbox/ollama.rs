@@ -1,17 +1,17 @@
-//! Ollama's wire format.
+//! The stand-in for Ollama: its wire format.
 
 use serde_json::{Value, json};
 
-use super::answer::{Asked, End, Said, schema_in};
+use super::answer::{Answer, End, Query, schema_in};
 use super::frames::Frames;
 use super::vendor::Vendor;
 
-/// The models it "has": name, context, capabilities.
+/// The models that it lists: name, context in tokens, capabilities.
 const MODELS: [(&str, u32, &[&str]); 2] =
     [("llama3.2:latest", 8192, &["completion", "tools"]), ("qwen3:4b", 8192, &["completion", "tools", "thinking"])];
 
 /// `POST /api/chat`.
-pub(super) fn chat(body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames {
+pub(super) fn chat(body: &Value, answer_to: impl Fn(&Query) -> Option<Answer>) -> Frames {
     let model = body["model"].as_str().unwrap_or_default();
     if !MODELS.iter().any(|(name, ..)| *name == model) {
         return Vendor::Ollama.error(404, "", &format!("model '{model}' not found"));
@@ -19,84 +19,84 @@ pub(super) fn chat(body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames
     let Some(messages) = body["messages"].as_array() else {
         return Vendor::Ollama.error(400, "", "messages are missing");
     };
-    let asked = asked(model, messages, body);
-    let Some(said) = say(&asked) else { return Vendor::Ollama.overflow() };
-    // Streaming is what it does unless told not to.
+    let query = query(model, messages, body);
+    let Some(answer) = answer_to(&query) else { return Vendor::Ollama.overflow() };
+    // Streaming is the default here.
     if body["stream"] == false {
-        Frames::json(200, &line(model, message(&said.text, said.thinking.as_deref(), &said), Some(&said)))
+        Frames::json(200, &line(model, message(&answer.text, answer.thinking.as_deref(), &answer), Some(&answer)))
     } else {
-        Frames::stream("application/x-ndjson", stream(model, &said))
+        Frames::stream("application/x-ndjson", stream(model, &answer))
     }
 }
 
-fn asked(model: &str, messages: &[Value], body: &Value) -> Asked {
-    let mut asked = Asked { model: model.to_owned(), stream: body["stream"] != false, ..Asked::default() };
+fn query(model: &str, messages: &[Value], body: &Value) -> Query {
+    let mut query = Query { model: model.to_owned(), stream: body["stream"] != false, ..Query::default() };
     for message in messages {
         let text = message["content"].as_str().unwrap_or_default().to_owned();
-        asked.images += message["images"].as_array().map_or(0, Vec::len);
-        asked.prompt.push_str(&text);
-        asked.prompt.push('\n');
+        query.images += message["images"].as_array().map_or(0, Vec::len);
+        query.prompt.push_str(&text);
+        query.prompt.push('\n');
         match message["role"].as_str() {
             Some("user") => {
-                asked.question = text;
-                asked.tool_result = None;
+                query.question = text;
+                query.tool_result = None;
             }
-            Some("tool") => asked.tool_result = Some(text),
+            Some("tool") => query.tool_result = Some(text),
             _ => {}
         }
     }
     for tool in body["tools"].as_array().into_iter().flatten() {
         let function = &tool["function"];
-        asked.tools.push((function["name"].as_str().unwrap_or_default().to_owned(), function["parameters"].clone()));
+        query.tools.push((function["name"].as_str().unwrap_or_default().to_owned(), function["parameters"].clone()));
     }
-    asked.json = match &body["format"] {
-        Value::String(_) => Some(schema_in(&asked.prompt)),
+    query.json = match &body["format"] {
+        Value::String(_) => Some(schema_in(&query.prompt)),
         Value::Object(_) => Some(body["format"].clone()),
         _ => None,
     };
-    asked.thinks = body["think"] == true;
+    query.thinks = body["think"] == true;
     let options = &body["options"];
-    asked.max_tokens = options["num_predict"].as_u64();
-    asked.stop =
+    query.max_tokens = options["num_predict"].as_u64();
+    query.stop =
         options["stop"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-    asked
+    query
 }
 
-fn message(text: &str, thinking: Option<&str>, said: &Said) -> Value {
+fn message(text: &str, thinking: Option<&str>, answer: &Answer) -> Value {
     let mut message = json!({ "role": "assistant", "content": text });
     if let Some(thinking) = thinking {
         message["thinking"] = json!(thinking);
     }
-    if let Some((_, name, arguments)) = &said.call {
+    if let Some((_, name, arguments)) = &answer.call {
         message["tool_calls"] = json!([{ "function": { "name": name, "arguments": arguments } }]);
     }
     message
 }
 
-fn line(model: &str, message: Value, end: Option<&Said>) -> Value {
+fn line(model: &str, message: Value, end: Option<&Answer>) -> Value {
     let mut line = json!({
         "model": model, "created_at": "2026-11-01T00:00:00Z", "message": message, "done": end.is_some(),
     });
-    if let Some(said) = end {
-        line["done_reason"] = json!(if said.end == End::Length { "length" } else { "stop" });
-        line["prompt_eval_count"] = json!(said.prompt_tokens);
-        line["eval_count"] = json!(said.output_tokens);
+    if let Some(answer) = end {
+        line["done_reason"] = json!(if answer.end == End::Length { "length" } else { "stop" });
+        line["prompt_eval_count"] = json!(answer.prompt_tokens);
+        line["eval_count"] = json!(answer.output_tokens);
         line["total_duration"] = json!(1_000_000);
     }
     line
 }
 
-fn stream(model: &str, said: &Said) -> Vec<String> {
+fn stream(model: &str, answer: &Answer) -> Vec<String> {
     let piece = |message: Value| format!("{}\n", line(model, message, None));
     let mut pieces = Vec::new();
-    if let Some(thinking) = &said.thinking {
+    if let Some(thinking) = &answer.thinking {
         pieces.push(piece(json!({ "role": "assistant", "content": "", "thinking": thinking })));
     }
-    pieces.extend(said.pieces().into_iter().map(|text| piece(json!({ "role": "assistant", "content": text }))));
-    if said.call.is_some() {
-        pieces.push(piece(message("", None, said)));
+    pieces.extend(answer.pieces().into_iter().map(|text| piece(json!({ "role": "assistant", "content": text }))));
+    if answer.call.is_some() {
+        pieces.push(piece(message("", None, answer)));
     }
-    pieces.push(format!("{}\n", line(model, json!({ "role": "assistant", "content": "" }), Some(said))));
+    pieces.push(format!("{}\n", line(model, json!({ "role": "assistant", "content": "" }), Some(answer))));
     pieces
 }
 

@@ -1,17 +1,17 @@
-//! OpenAI's wire format, and DeepSeek's.
+//! The stand-in for OpenAI and DeepSeek: their wire format, and the requests that they refuse.
 
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::answer::{Asked, End, Said, schema_in};
+use super::answer::{Answer, End, Query, schema_in};
 use super::dice::Dice;
 use super::frames::Frames;
 use super::vendor::Vendor;
 use crate::codec;
 
 /// `POST /chat/completions`.
-pub(super) fn chat(vendor: Vendor, body: &Value, say: impl Fn(&Asked) -> Option<Said>) -> Frames {
+pub(super) fn chat(vendor: Vendor, body: &Value, answer_to: impl Fn(&Query) -> Option<Answer>) -> Frames {
     let wrong = |message: &str| vendor.error(400, "invalid_request_error", message);
     let Some(messages) = body["messages"].as_array().filter(|messages| !messages.is_empty()) else {
         return wrong("Missing required parameter: 'messages'.");
@@ -28,18 +28,18 @@ pub(super) fn chat(vendor: Vendor, body: &Value, say: impl Fn(&Asked) -> Option<
     if let Some(message) = refusal(vendor, model, messages, body) {
         return wrong(message);
     }
-    let asked = asked(vendor, model, messages, body);
-    let Some(said) = say(&asked) else { return vendor.overflow() };
-    let id = format!("chatcmpl-{:016x}", Dice::new(1).about(asked.prompt.as_str()).bits());
-    if asked.stream {
+    let query = query(vendor, model, messages, body);
+    let Some(answer) = answer_to(&query) else { return vendor.overflow() };
+    let id = format!("chatcmpl-{:016x}", Dice::new(1).about(query.prompt.as_str()).bits());
+    if query.stream {
         let usage = body["stream_options"]["include_usage"] == true;
-        Frames::stream("text/event-stream", stream(&id, model, &said, usage))
+        Frames::stream("text/event-stream", stream(&id, model, &answer, usage))
     } else {
-        Frames::json(200, &whole(&id, model, &said))
+        Frames::json(200, &whole(&id, model, &answer))
     }
 }
 
-/// Whether every call has its result right behind it, as all vendors demand.
+/// Whether every call's result follows right behind it, as all vendors demand.
 fn are_answered(messages: &[Value]) -> bool {
     messages.iter().enumerate().all(|(at, message)| {
         let Some(calls) = message["tool_calls"].as_array() else { return true };
@@ -49,7 +49,7 @@ fn are_answered(messages: &[Value]) -> bool {
     })
 }
 
-/// What the vendor, or this model of it, does not know.
+/// The vendor's error for a request that it, or the model, refuses.
 fn refusal(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Option<&'static str> {
     let has = |field: &str| !body[field].is_null();
     let format = &body["response_format"]["type"];
@@ -72,7 +72,7 @@ fn refusal(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Opt
             () => None,
         };
     }
-    // A look-alike's model may be asked for here, too, and is less choosy.
+    // Models of look-alikes, which may be asked for here, too, refuse less.
     let reasons = model.starts_with("gpt-") && !model.starts_with("gpt-4");
     let old = model.starts_with("gpt-4");
     let newest = model.starts_with("gpt-5.6") || model.starts_with("gpt-6");
@@ -104,8 +104,8 @@ fn refusal(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Opt
     }
 }
 
-fn asked(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Asked {
-    let mut asked = Asked { model: model.to_owned(), stream: body["stream"] == true, ..Asked::default() };
+fn query(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Query {
+    let mut query = Query { model: model.to_owned(), stream: body["stream"] == true, ..Query::default() };
     for message in messages {
         let mut text = String::new();
         match &message["content"] {
@@ -113,80 +113,80 @@ fn asked(vendor: Vendor, model: &str, messages: &[Value], body: &Value) -> Asked
             Value::Array(parts) => {
                 for part in parts {
                     text.push_str(part["text"].as_str().unwrap_or_default());
-                    asked.images += usize::from(part["type"] == "image_url");
+                    query.images += usize::from(part["type"] == "image_url");
                 }
             }
             _ => {}
         }
-        asked.prompt.push_str(&text);
-        asked.prompt.push('\n');
+        query.prompt.push_str(&text);
+        query.prompt.push('\n');
         match message["role"].as_str() {
             Some("user") => {
-                asked.question = text;
-                asked.tool_result = None;
-                asked.called.clear();
+                query.question = text;
+                query.tool_result = None;
+                query.called.clear();
             }
-            Some("tool") => asked.tool_result = Some(text),
+            Some("tool") => query.tool_result = Some(text),
             _ => {
                 let calls = message["tool_calls"].as_array().into_iter().flatten();
-                asked.called.extend(calls.filter_map(|call| call["function"]["name"].as_str()).map(str::to_owned));
+                query.called.extend(calls.filter_map(|call| call["function"]["name"].as_str()).map(str::to_owned));
             }
         }
     }
-    asked.json = match body["response_format"]["type"].as_str() {
-        Some("json_object") => Some(schema_in(&asked.prompt)),
+    query.json = match body["response_format"]["type"].as_str() {
+        Some("json_object") => Some(schema_in(&query.prompt)),
         Some("json_schema") => Some(body["response_format"]["json_schema"]["schema"].clone()),
         _ => None,
     };
     for tool in body["tools"].as_array().into_iter().flatten() {
         let function = &tool["function"];
         let name = function["name"].as_str().unwrap_or_default().to_owned();
-        asked.prompt.push_str(&function.to_string());
-        asked.tools.push((name, function["parameters"].clone()));
+        query.prompt.push_str(&function.to_string());
+        query.tools.push((name, function["parameters"].clone()));
     }
     match &body["tool_choice"] {
-        Value::String(choice) if choice == "required" => asked.must_call = Some(None),
-        Value::String(choice) if choice == "none" => asked.no_call = true,
+        Value::String(choice) if choice == "required" => query.must_call = Some(None),
+        Value::String(choice) if choice == "none" => query.no_call = true,
         Value::Object(choice) => {
-            asked.must_call = Some(choice["function"]["name"].as_str().map(str::to_owned));
+            query.must_call = Some(choice["function"]["name"].as_str().map(str::to_owned));
         }
         _ => {}
     }
-    asked.max_tokens = body["max_completion_tokens"].as_u64().or(body["max_tokens"].as_u64());
-    asked.stop = match &body["stop"] {
+    query.max_tokens = body["max_completion_tokens"].as_u64().or(body["max_tokens"].as_u64());
+    query.stop = match &body["stop"] {
         Value::String(stop) => vec![stop.clone()],
         Value::Array(stops) => stops.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
     };
-    asked.thinks = vendor == Vendor::DeepSeek && model.contains("reasoner");
-    asked
+    query.thinks = vendor == Vendor::DeepSeek && model.contains("reasoner");
+    query
 }
 
-fn finish(said: &Said) -> &'static str {
-    match said.end {
+fn finish(answer: &Answer) -> &'static str {
+    match answer.end {
         End::Complete | End::StopString(_) => "stop",
         End::Length => "length",
         End::Tool => "tool_calls",
     }
 }
 
-fn usage(said: &Said) -> Value {
-    let thought = said.thinking.as_deref().map_or(0, super::answer::tokens);
+fn usage(answer: &Answer) -> Value {
+    let thought = answer.thinking.as_deref().map_or(0, super::answer::tokens);
     json!({
-        "prompt_tokens": said.prompt_tokens,
-        "completion_tokens": said.output_tokens,
-        "total_tokens": said.prompt_tokens + said.output_tokens,
-        "prompt_tokens_details": { "cached_tokens": said.cached_tokens },
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.output_tokens,
+        "total_tokens": answer.prompt_tokens + answer.output_tokens,
+        "prompt_tokens_details": { "cached_tokens": answer.cached_tokens },
         "completion_tokens_details": { "reasoning_tokens": thought },
     })
 }
 
-fn whole(id: &str, model: &str, said: &Said) -> Value {
-    let mut message = json!({ "role": "assistant", "content": said.text, "refusal": null });
-    if let Some(thinking) = &said.thinking {
+fn whole(id: &str, model: &str, answer: &Answer) -> Value {
+    let mut message = json!({ "role": "assistant", "content": answer.text, "refusal": null });
+    if let Some(thinking) = &answer.thinking {
         message["reasoning_content"] = json!(thinking);
     }
-    if let Some((id, name, arguments)) = &said.call {
+    if let Some((id, name, arguments)) = &answer.call {
         message["content"] = Value::Null;
         message["tool_calls"] = json!([{
             "id": id, "type": "function", "function": { "name": name, "arguments": arguments.to_string() },
@@ -195,12 +195,12 @@ fn whole(id: &str, model: &str, said: &Said) -> Value {
     json!({
         "id": id, "object": "chat.completion", "created": 1_700_000_000, "model": model,
         "system_fingerprint": "fp_sandbox",
-        "choices": [{ "index": 0, "message": message, "logprobs": null, "finish_reason": finish(said) }],
-        "usage": usage(said),
+        "choices": [{ "index": 0, "message": message, "logprobs": null, "finish_reason": finish(answer) }],
+        "usage": usage(answer),
     })
 }
 
-fn stream(id: &str, model: &str, said: &Said, with_usage: bool) -> Vec<String> {
+fn stream(id: &str, model: &str, answer: &Answer, with_usage: bool) -> Vec<String> {
     let chunk = |choices: Value, usage: Value| {
         let mut chunk = json!({
             "id": id, "object": "chat.completion.chunk", "created": 1_700_000_000, "model": model,
@@ -213,11 +213,11 @@ fn stream(id: &str, model: &str, said: &Said, with_usage: bool) -> Vec<String> {
     };
     let delta = |delta: Value| chunk(json!([{ "index": 0, "delta": delta, "finish_reason": null }]), Value::Null);
     let mut pieces = vec![delta(json!({ "role": "assistant", "content": "" }))];
-    if let Some(thinking) = &said.thinking {
+    if let Some(thinking) = &answer.thinking {
         pieces.push(delta(json!({ "reasoning_content": thinking })));
     }
-    pieces.extend(said.pieces().into_iter().map(|piece| delta(json!({ "content": piece }))));
-    if let Some((id, name, arguments)) = &said.call {
+    pieces.extend(answer.pieces().into_iter().map(|piece| delta(json!({ "content": piece }))));
+    if let Some((id, name, arguments)) = &answer.call {
         let start =
             json!({ "index": 0, "id": id, "type": "function", "function": { "name": name, "arguments": "" } });
         pieces.push(delta(json!({ "tool_calls": [start] })));
@@ -227,9 +227,9 @@ fn stream(id: &str, model: &str, said: &Said, with_usage: bool) -> Vec<String> {
             pieces.push(delta(json!({ "tool_calls": [{ "index": 0, "function": { "arguments": part } }] })));
         }
     }
-    pieces.push(chunk(json!([{ "index": 0, "delta": {}, "finish_reason": finish(said) }]), Value::Null));
+    pieces.push(chunk(json!([{ "index": 0, "delta": {}, "finish_reason": finish(answer) }]), Value::Null));
     if with_usage {
-        pieces.push(chunk(json!([]), usage(said)));
+        pieces.push(chunk(json!([]), usage(answer)));
     }
     pieces.push("data: [DONE]\n\n".into());
     pieces
@@ -243,7 +243,7 @@ pub(super) fn models() -> Frames {
     Frames::json(200, &json!({ "object": "list", "data": data }))
 }
 
-/// `POST /embeddings`: eight numbers that depend on the text, in base64 for who wants them so.
+/// `POST /embeddings`: vectors of eight numbers that depend on the text, as lists or in base64.
 pub(super) fn embeddings(body: &Value) -> Frames {
     let texts: Vec<&str> = match &body["input"] {
         Value::String(text) => vec![text],

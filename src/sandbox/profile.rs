@@ -1,20 +1,20 @@
-//! How fast a stand-in is, and how much it can read.
+//! A stand-in's speed and context window.
 
 use std::time::Duration;
 
 /// How the sandbox keeps time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
-    /// Everything at once: for tests and benchmarks.
+    /// No pauses: for tests and benchmarks.
     Instant,
-    /// Like a quick vendor: tens of milliseconds to the first word.
+    /// Like a fast vendor: tens of milliseconds to the first word.
     Real,
-    /// Like a quick vendor, so many times slower.
+    /// Like a fast vendor, slower by this factor.
     Scaled(f64),
 }
 
 impl Pace {
-    /// What becomes of a time of a real vendor.
+    /// A real vendor's time, at this pace.
     pub fn of(self, time: Duration) -> Duration {
         match self {
             Self::Instant => Duration::ZERO,
@@ -24,19 +24,19 @@ impl Pace {
     }
 }
 
-/// One stand-in's times and size.
+/// The timing and the context window of a stand-in.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Profile {
-    /// To the first word.
+    /// Time to the first word.
     pub first: Duration,
-    /// From word to word.
+    /// Time per further word.
     pub each: Duration,
-    /// Tokens that a prompt may have.
+    /// Tokens that fit in a prompt.
     pub context: u64,
 }
 
 impl Profile {
-    /// The profile of a model by its vendor's id: large ones are slow, small ones quick, thinkers slowest.
+    /// The profile of a model, by its vendor's id: large models are slow, small ones fast, reasoning ones slowest.
     pub fn of(model: &str) -> Self {
         let any = |words: &[&str]| words.iter().any(|word| model.contains(word));
         let (first, each) = if any(&["reasoner", "r1", "fable"]) {

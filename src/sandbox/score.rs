@@ -1,34 +1,36 @@
-//! What came of a run, and what would have come of other ways to choose: the part of a demo that knows the truth.
+//! The result of a run, and the results that other ways to choose would have had: the part of a demo that knows the
+//! truth.
 //!
-//! Pure. For each visit the world tells how probably its user likes what each model answers; prices tell what that answer
-//! would have cost (answers are equally long for all models). **Reward** is the probability of being liked less what the
-//! answer costs, by the gateway's own objective. **Regret** is what the oracle's reward exceeds it by: the model with
-//! the highest reward at each visit, which nobody can know beforehand. Waiting times are left out, as in [`World`].
+//! Pure. For each visit the world gives the probability that the user likes each model's answer; prices give what that
+//! answer would have cost (answers are equally long for all models). **Reward** is the probability of being liked minus
+//! the cost, weighted by the gateway's own objective. **Regret** is the distance to the oracle's reward: the oracle
+//! takes the model with the highest reward at each visit, which nobody can know beforehand. Latency is left out, as in
+//! [`World`].
 
 use std::collections::BTreeMap;
 
 use super::users::{Visit, World};
 use crate::protocol::{Price, Usage};
 
-/// What the truth is measured with.
+/// What rewards are computed with.
 #[derive(Debug, Clone)]
 pub struct Scale {
-    /// The models that could have answered, and their prices at first.
+    /// The models that could have answered, and their initial prices.
     pub prices: BTreeMap<String, Price>,
     /// Reward lost per US dollar.
     pub cost_per_usd: f64,
 }
 
-/// Sums over visits.
+/// Totals over visits.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Sums {
-    /// Visits.
+    /// Number of visits.
     pub visits: f64,
-    /// Probabilities of being liked.
+    /// Sum of the probabilities of being liked.
     pub liked: f64,
-    /// US dollars.
+    /// Cost in US dollars.
     pub cost_usd: f64,
-    /// Rewards.
+    /// Sum of the rewards.
     pub reward: f64,
 }
 
@@ -48,28 +50,28 @@ impl Sums {
     }
 }
 
-/// A run against its alternatives.
+/// The totals of a run and of its alternatives.
 #[derive(Debug, Clone)]
 pub struct Score {
     scale: Scale,
-    /// As it was routed.
+    /// With the models that the gateway chose.
     pub routed: Sums,
-    /// A model by lot.
+    /// Expected with a uniformly random model.
     pub random: Sums,
-    /// The best model at each visit.
+    /// With the best model at each visit.
     pub oracle: Sums,
-    /// Always the same model.
+    /// By model: with always that model.
     pub single: BTreeMap<String, Sums>,
 }
 
 impl Score {
-    /// Nothing yet.
+    /// A score without visits.
     pub fn new(scale: Scale) -> Self {
         let single = scale.prices.keys().map(|model| (model.clone(), Sums::default())).collect();
         Self { scale, routed: Sums::default(), random: Sums::default(), oracle: Sums::default(), single }
     }
 
-    /// Adds a visit: the model that answered (none where all failed), and the tokens it took.
+    /// Adds a visit: the model that answered (`None` where all failed), and the answer's tokens.
     pub fn add(&mut self, world: &World, visit: &Visit, answered: Option<&str>, usage: &Usage) {
         let mut best: Option<(f64, f64, f64)> = None;
         let mut mean = (0.0, 0.0, 0.0);
@@ -87,7 +89,7 @@ impl Score {
                 best = Some((liked, cost, reward));
             }
             if answered == Some(model.as_str()) {
-                // It did answer, so that it might have failed counts no more.
+                // It did answer, so its failure rate no longer counts.
                 let liked = world.chance(visit, model);
                 chosen = (liked, cost, liked - self.scale.cost_per_usd * cost);
             }
@@ -108,13 +110,13 @@ impl Score {
         }
     }
 
-    /// The model that would have earned most, had it answered everything.
+    /// The model with the highest total reward, had it answered everything.
     pub fn best_single(&self) -> Option<(&str, Sums)> {
         let best = self.single.iter().max_by(|a, b| a.1.reward.total_cmp(&b.1.reward));
         best.map(|(model, sums)| (model.as_str(), *sums))
     }
 
-    /// How much of the way from a random choice to the oracle's the routing went; 0 = none of it, 1 = all.
+    /// The share of the gap between random choice and oracle that the routing closed: 0 = none, 1 = all.
     pub fn gap_closed(&self) -> Option<f64> {
         let gap = self.oracle.reward - self.random.reward;
         (gap > 1e-9).then(|| (self.routed.reward - self.random.reward) / gap)

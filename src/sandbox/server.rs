@@ -1,4 +1,4 @@
-//! One server on loopback that plays every vendor.
+//! One server on loopback that stands in for every vendor.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::answer::{Asked, Said, answer, tokens};
+use super::answer::{Answer, Query, answer, tokens};
 use super::fault::{Fault, Faults};
 use super::frames::{self, Frames};
 use super::profile::{Pace, Profile};
@@ -24,22 +24,22 @@ use super::vendor::Vendor;
 use super::watch::{Traffic, Watch};
 use super::{anthropic, ollama, openai};
 
-/// The key that every vendor here wants, or one that begins so.
+/// The API key that every vendor here accepts, and any key that begins with it.
 pub const KEY: &str = "sandbox-key";
 
-/// The variable that the sandbox's own configuration takes the key from.
+/// The environment variable from which the sandbox's configuration takes the key.
 const KEY_VARIABLE: &str = "POINTSMAN_SANDBOX_KEY";
 
-/// Endpoints that faults are about.
-const CHATS: [&str; 3] = ["/v1/chat/completions", "/v1/messages", "/api/chat"];
+/// The endpoints to which faults apply.
+const CHAT_PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/messages", "/api/chat"];
 
-/// How many requests are remembered.
-const MEMORY: usize = 4096;
+/// Requests that are remembered.
+const MAX_SEEN: usize = 4096;
 
-/// A request as it came.
+/// A request as it came in.
 #[derive(Debug, Clone)]
-pub struct Seen {
-    /// Whose format.
+pub struct SeenRequest {
+    /// The vendor it was sent to.
     pub vendor: Vendor,
     /// The path below the vendor's base.
     pub path: String,
@@ -47,28 +47,29 @@ pub struct Seen {
     pub model: String,
     /// The body.
     pub body: Value,
-    /// Headers, lower case.
+    /// The headers, names in lower case.
     pub headers: Vec<(String, String)>,
 }
 
+/// What all connections share.
 #[derive(Debug)]
-struct World {
+struct Shared {
     pace: Pace,
     faults: Faults,
-    seen: Mutex<VecDeque<Seen>>,
+    seen: Mutex<VecDeque<SeenRequest>>,
     remembers: bool,
-    /// Prompts asked before, for the vendors' prompt caches.
+    /// Hashes of earlier prompts, for the vendors' prompt caches.
     cached: Mutex<HashSet<u64>>,
     traffic: Arc<Traffic>,
-    /// About how many tokens an answer has at least.
-    talk: AtomicU64,
+    /// See [`Sandbox::set_answer_tokens`].
+    answer_tokens: AtomicU64,
 }
 
-/// Stand-ins for every vendor.
+/// The running stand-ins for all vendors.
 #[derive(Debug)]
 pub struct Sandbox {
     address: SocketAddr,
-    world: Arc<World>,
+    shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -78,16 +79,16 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// When no port can be had.
+    /// When no port can be bound.
     pub async fn start(pace: Pace) -> std::io::Result<Self> {
         Self::begin(pace, false).await
     }
 
-    /// Starts at full speed and remembers the last requests.
+    /// Starts without pauses and remembers the last requests, for tests: see [`Self::seen`].
     ///
     /// # Errors
     ///
-    /// When no port can be had.
+    /// When no port can be bound.
     pub async fn remembering() -> std::io::Result<Self> {
         Self::begin(Pace::Instant, true).await
     }
@@ -95,18 +96,18 @@ impl Sandbox {
     async fn begin(pace: Pace, remembers: bool) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let world = Arc::new(World {
+        let shared = Arc::new(Shared {
             pace,
             faults: Faults::default(),
             seen: Mutex::default(),
             remembers,
             cached: Mutex::default(),
             traffic: Arc::default(),
-            talk: AtomicU64::new(0),
+            answer_tokens: AtomicU64::new(0),
         });
         let (stop, stopping) = watch::channel(false);
-        let task = tokio::spawn(accept(listener, Arc::clone(&world), stopping));
-        Ok(Self { address, world, stop, task })
+        let task = tokio::spawn(accept(listener, Arc::clone(&shared), stopping));
+        Ok(Self { address, shared, stop, task })
     }
 
     /// A vendor's base address, as an operator would configure it.
@@ -115,7 +116,7 @@ impl Sandbox {
         format!("http://{}{}{version}", self.address, vendor.prefix())
     }
 
-    /// Configuration that sends every vendor's traffic here.
+    /// Configuration, as TOML, that sends every vendor's traffic here.
     pub fn settings(&self) -> String {
         let provider = |name: &str, vendor: Vendor| {
             let key =
@@ -131,54 +132,54 @@ impl Sandbox {
         .join("\n")
     }
 
-    /// The variable that [`Sandbox::settings`] takes its key from, and the key.
+    /// The environment variable from which [`Sandbox::settings`] takes the key, and its value.
     pub fn variable() -> (String, String) {
         (KEY_VARIABLE.to_owned(), KEY.to_owned())
     }
 
-    /// Faults, to be set and cleared while it runs.
+    /// The faults, to be set and cleared at run time.
     pub fn faults(&self) -> &Faults {
-        &self.world.faults
+        &self.shared.faults
     }
 
-    /// Makes answers in prose about so many tokens long, as real ones are; else they are short.
-    pub fn talk(&self, tokens: u64) {
-        self.world.talk.store(tokens, Ordering::Relaxed);
+    /// Makes answers in prose this many tokens long on average. By default they are short.
+    pub fn set_answer_tokens(&self, tokens: u64) {
+        self.shared.answer_tokens.store(tokens, Ordering::Relaxed);
     }
 
     /// The last requests, oldest first.
-    pub fn seen(&self) -> Vec<Seen> {
-        self.world.seen.lock().iter().cloned().collect()
+    pub fn seen(&self) -> Vec<SeenRequest> {
+        self.shared.seen.lock().iter().cloned().collect()
     }
 
-    /// Requests being answered.
+    /// Number of requests being answered.
     pub fn open(&self) -> usize {
-        self.world.traffic.open.load(Ordering::Relaxed)
+        self.shared.traffic.open.load(Ordering::Relaxed)
     }
 
-    /// Answers that the other side hung up on, or that were cut.
+    /// Number of answers that were not sent to the end: the client hung up, or a fault cut them.
     pub fn hung_up(&self) -> usize {
-        self.world.traffic.hung_up.load(Ordering::Relaxed)
+        self.shared.traffic.hung_up.load(Ordering::Relaxed)
     }
 
-    /// Ends it; open answers are cut.
+    /// Stops the server; open answers are cut.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         let _ = self.task.await;
     }
 }
 
-async fn accept(listener: TcpListener, world: Arc<World>, mut stopping: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
                 let _ = stream.set_nodelay(true);
-                let world = Arc::clone(&world);
+                let shared = Arc::clone(&shared);
                 connections.spawn(async move {
-                    let service = hyper::service::service_fn(move |request| serve(Arc::clone(&world), request));
-                    // A client that hangs up is what half of the tests are about.
+                    let service = hyper::service::service_fn(move |request| serve(Arc::clone(&shared), request));
+                    // An error here is mostly a client that hung up, as many tests do.
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
@@ -190,12 +191,12 @@ async fn accept(listener: TcpListener, world: Arc<World>, mut stopping: watch::R
     }
 }
 
-/// An error here closes the connection without an answer.
-async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Response<Body>, frames::Cut> {
+/// Answers a request; an error closes the connection without an answer.
+async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, frames::Cut> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
-    let is_chat = CHATS.iter().any(|chat| path.ends_with(chat));
-    let watch = Watch::new(Arc::clone(&world.traffic), is_chat);
+    let is_chat = CHAT_PATHS.iter().any(|chat| path.ends_with(chat));
+    let watch = Watch::new(Arc::clone(&shared.traffic), is_chat);
     let vendor = Vendor::ALL.into_iter().find(|vendor| path.starts_with(vendor.prefix()));
     let Some(vendor) = vendor else {
         let frames =
@@ -206,15 +207,15 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Response
     let bytes = body.collect().await.map_err(|_| frames::Cut)?.to_bytes();
     let value: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
     let model = value["model"].as_str().unwrap_or_default().to_owned();
-    if world.remembers {
-        remember(&world, vendor, &path, &model, &value, &head.headers);
+    if shared.remembers {
+        remember(&shared, vendor, &path, &model, &value, &head.headers);
     }
     let header = head.headers.get("x-sandbox-fault").and_then(|fault| Fault::parse(fault.to_str().ok()?));
-    let fault = header.or_else(|| if is_chat { world.faults.next(&model) } else { None });
+    let fault = header.or_else(|| if is_chat { shared.faults.next(&model) } else { None });
     match &fault {
         Some(Fault::Refuse) => return Err(frames::Cut),
         Some(Fault::HangBeforeHeaders) => {
-            // The watch must go with the request when the client gives up.
+            // Pending, so that the watch is dropped when the client gives up.
             std::future::pending::<()>().await;
         }
         _ => {}
@@ -225,10 +226,10 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Response
         }
         Some(Fault::ContextOverflow) => vendor.overflow(),
         Some(Fault::OkThenError) => ok_then_error(vendor, value["stream"] == true),
-        _ => reply(&world, vendor, &head.method, &path, &head.headers, &value, fault.as_ref()),
+        _ => reply(&shared, vendor, &head.method, &path, &head.headers, &value, fault.as_ref()),
     };
     if let Some(fault) = &fault {
-        frames::spoil(&mut frames, fault);
+        frames::apply_fault(&mut frames, fault);
     }
     if let Some(Fault::StreamError { after }) = fault
         && frames.is_stream()
@@ -236,28 +237,28 @@ async fn serve(world: Arc<World>, request: Request<Incoming>) -> Result<Response
         frames.pieces.truncate(after);
         frames.pieces.extend(ok_then_error(vendor, true).pieces);
     }
-    Ok(frames::send(frames, world.pace, Profile::of(&model), fault.as_ref(), watch))
+    Ok(frames::send(frames, shared.pace, Profile::of(&model), fault.as_ref(), watch))
 }
 
-fn remember(world: &World, vendor: Vendor, path: &str, model: &str, body: &Value, headers: &http::HeaderMap) {
+fn remember(shared: &Shared, vendor: Vendor, path: &str, model: &str, body: &Value, headers: &http::HeaderMap) {
     let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned())
     };
-    let seen = Seen {
+    let seen = SeenRequest {
         vendor,
         path: path.to_owned(),
         model: model.to_owned(),
         body: body.clone(),
         headers: headers.iter().map(header).collect(),
     };
-    let mut memory = world.seen.lock();
-    if memory.len() >= MEMORY {
+    let mut memory = shared.seen.lock();
+    if memory.len() >= MAX_SEEN {
         memory.pop_front();
     }
     memory.push_back(seen);
 }
 
-/// An error with status 200, as some servers give it.
+/// An error with status 200, as some servers send it.
 fn ok_then_error(vendor: Vendor, stream: bool) -> Frames {
     let mut error = vendor.error(200, "overloaded_error", "Overloaded in the middle of it.");
     if stream {
@@ -274,7 +275,7 @@ fn ok_then_error(vendor: Vendor, stream: bool) -> Frames {
 }
 
 fn reply(
-    world: &World,
+    shared: &Shared,
     vendor: Vendor,
     method: &Method,
     path: &str,
@@ -290,16 +291,16 @@ fn reply(
     if post && body.is_null() {
         return vendor.error(400, "invalid_request_error", "We could not parse the JSON body of your request.");
     }
-    let say = |asked: &Asked| say(world, asked, fault);
+    let answer_to = |query: &Query| answer_to(shared, query, fault);
     match (vendor, path, post) {
-        (Vendor::OpenAi | Vendor::DeepSeek, "/v1/chat/completions", true) => openai::chat(vendor, body, say),
+        (Vendor::OpenAi | Vendor::DeepSeek, "/v1/chat/completions", true) => openai::chat(vendor, body, answer_to),
         (Vendor::OpenAi | Vendor::DeepSeek, "/v1/models", false) => openai::models(),
         (Vendor::OpenAi, "/v1/embeddings", true) | (Vendor::Ollama, "/v1/embeddings", true) => {
             openai::embeddings(body)
         }
-        (Vendor::Anthropic, "/v1/messages", true) => anthropic::chat(body, say),
+        (Vendor::Anthropic, "/v1/messages", true) => anthropic::chat(body, answer_to),
         (Vendor::Anthropic, "/v1/messages/count_tokens", true) => anthropic::count(body),
-        (Vendor::Ollama, "/api/chat", true) => ollama::chat(body, say),
+        (Vendor::Ollama, "/api/chat", true) => ollama::chat(body, answer_to),
         (Vendor::Ollama, "/api/tags", false) => ollama::tags(),
         (Vendor::Ollama, "/api/show", true) => ollama::show(body),
         _ => vendor.error(404, "not_found_error", "There is no such endpoint."),
@@ -313,27 +314,27 @@ fn has_key(headers: &http::HeaderMap) -> bool {
     begins("x-api-key", KEY) || begins("authorization", &format!("Bearer {KEY}"))
 }
 
-/// The answer, unless the prompt is longer than the model reads.
-fn say(world: &World, asked: &Asked, fault: Option<&Fault>) -> Option<Said> {
-    let asked = &Asked { talk: world.talk.load(Ordering::Relaxed), ..asked.clone() };
-    if tokens(&asked.prompt) > Profile::of(&asked.model).context {
+/// The answer; `None` where the prompt does not fit the model's context window.
+fn answer_to(shared: &Shared, query: &Query, fault: Option<&Fault>) -> Option<Answer> {
+    let query = &Query { mean_tokens: shared.answer_tokens.load(Ordering::Relaxed), ..query.clone() };
+    if tokens(&query.prompt) > Profile::of(&query.model).context {
         return None;
     }
-    let key = super::dice::Dice::new(3).about(asked.model.as_str()).about(asked.prompt.as_str()).bits();
-    let mut cache = world.cached.lock();
+    let key = super::dice::Dice::new(3).about(query.model.as_str()).about(query.prompt.as_str()).bits();
+    let mut cache = shared.cached.lock();
     if cache.len() > 100_000 {
         cache.clear();
     }
-    // Vendors cache from about a thousand tokens on.
-    let long = tokens(&asked.prompt) >= 1024;
-    let cached = if long && !cache.insert(key) { tokens(&asked.prompt) / 128 * 128 } else { 0 };
+    // Vendors cache prompts of about a thousand tokens and more.
+    let long = tokens(&query.prompt) >= 1024;
+    let cached = if long && !cache.insert(key) { tokens(&query.prompt) / 128 * 128 } else { 0 };
     drop(cache);
-    let mut said = answer(asked, cached);
+    let mut answer = answer(query, cached);
     if fault == Some(&Fault::Empty) {
-        said.text.clear();
-        said.call = None;
-        said.thinking = None;
-        said.end = super::answer::End::Complete;
+        answer.text.clear();
+        answer.call = None;
+        answer.thinking = None;
+        answer.end = super::answer::End::Complete;
     }
-    Some(said)
+    Some(answer)
 }

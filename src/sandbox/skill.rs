@@ -1,28 +1,28 @@
-//! How good the sandbox's models *pretend* to be: the truth that a demo's learner has to find out.
+//! How good the sandbox's models *pretend* to be: the truth that a demo's learner has to discover.
 //!
-//! A skill is a logit: 0 means that a user likes half of the answers to a prompt of middling difficulty, 2 that he likes
-//! 88 %. It is the model's general ability, plus what it is especially good or bad at, plus what it loses outside English.
-//! The numbers are invented. They are shaped so that routing pays: the dear models are best on hard prompts, cheap
-//! ones are as good on easy ones, some have a speciality, and no model is best at everything. They say nothing about the
-//! real models of these names.
+//! A skill is a logit: at 0 a user likes half of the answers to a prompt of medium difficulty, at 2 the user likes 88
+//! %. It is the sum of the model's general ability, its strength or weakness at the task, and its loss in other
+//! languages than English. The numbers are invented so that routing pays: expensive models are best on hard prompts,
+//! cheap ones as good on easy ones, some have a speciality, and no model is best at everything. They say nothing about
+//! the real models of these names.
 
 use std::collections::BTreeMap;
 
 use super::dice::Dice;
 use super::prompts::Task;
 
-/// What one model can do, as logits.
+/// The abilities of one model, as logits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Skill {
     /// General ability.
     pub general: f64,
-    /// What a step of difficulty (1 to 5, 3 is middling) costs it.
+    /// Loss per step of difficulty (1 to 5; 3 is medium).
     pub per_difficulty: f64,
-    /// What it is better or worse at than in general.
+    /// Tasks at which the model is better or worse than in general.
     pub tasks: BTreeMap<Task, f64>,
-    /// What it loses in a language that is not English.
+    /// Loss in a language other than English.
     pub other_languages: f64,
-    /// Languages in which it is better or worse than that.
+    /// Languages with a value of their own, in place of `other_languages`.
     pub languages: BTreeMap<&'static str, f64>,
 }
 
@@ -38,7 +38,7 @@ impl Skill {
         self.general + task + abroad - self.per_difficulty * (f64::from(difficulty) - 3.0)
     }
 
-    /// A model nobody described: middling, with strengths of its own that depend on its name only.
+    /// The skill of a model that is not in [`builtin`]: medium, with strengths that depend only on its name.
     pub fn of_unknown(model: &str) -> Self {
         let dice = Dice::new(0).about(model);
         let tasks = Task::ALL.iter().map(|task| (*task, 0.5 * dice.about(task.as_str()).normal())).collect();
@@ -52,7 +52,7 @@ impl Skill {
     }
 }
 
-/// The built-in models by their names in `config/default.toml`.
+/// The skills of the built-in models, by their names in `config/default.toml`.
 pub fn builtin() -> BTreeMap<String, Skill> {
     use Task::*;
     let mut skills = BTreeMap::new();

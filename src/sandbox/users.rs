@@ -1,14 +1,14 @@
-//! Simulated users: who asks what next, how they like the answer, and whether and when they say so.
+//! Simulated users: who asks what next, whether they like the answer, and whether and when they rate it.
 //!
-//! A [`World`] is a pure function of its seed. `visit(n)` is the n-th question: a user with tastes and a prompt.
-//! `chance(visit, model)` is the true probability that this user likes what this model answers, which a demo may use to
-//! compute regret, and a learner never sees. `verdict(visit, model)` is one draw from it, and the rating that follows, if
-//! one follows: late, coarse, and more likely from those who are annoyed, as in life. The draw for a visit
-//! uses one number for all models (common random numbers), so a better model never loses by luck.
+//! A [`World`] is a pure function of its seed. `visit(n)` is the n-th question: a kind of user and a prompt.
+//! `chance(visit, model)` is the true probability that this user likes this model's answer, which a demo may use to
+//! compute regret and a learner never sees. `verdict(visit, model)` is one draw from it, with a rating if the user
+//! gives one: late, coarse, and more likely from annoyed users, as in life. The draw for a visit uses one number for
+//! all models (common random numbers), so a better model never loses by luck.
 //!
-//! The world may change on the way ([`Drift`]): a model gets worse, dearer, slower or starts to fail. When is counted
-//! in visits, not in time, so that a fast machine and a slow one see the same world. Latency does not enter the
-//! verdict: what waiting costs is the routing objective's business.
+//! The world may change on the way ([`Drift`]): a model gets worse, more expensive or starts to fail. Changes happen at
+//! a visit, not at a time, so that a fast machine and a slow one see the same world. Latency does not enter the
+//! verdict: it is part of the routing objective.
 
 use std::collections::BTreeMap;
 
@@ -19,23 +19,23 @@ use super::skill::{self, Skill};
 /// A kind of user.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taste {
-    /// What to call them on a dashboard.
+    /// Name on the dashboard.
     pub name: &'static str,
-    /// Share of the visits, relative to the others'.
+    /// Weight among the kinds: how many of the visits are theirs.
     pub share: f64,
-    /// Logit added to every verdict: negative is hard to please.
+    /// Logit added to every verdict: negative means hard to please.
     pub mildness: f64,
-    /// Tasks they come with, relative to how often the prompts have them; absent is 1.
+    /// Factors on how often prompts of a task are drawn; 1 where absent.
     pub asks: BTreeMap<Task, f64>,
-    /// Families of models (a prefix of the name) whose manner they like or dislike, as logits.
+    /// Logits for families of models, given by name prefix, whose style they like or dislike.
     pub fancies: Vec<(&'static str, f64)>,
-    /// Probability that a contented user rates.
+    /// Probability that a user who likes the answer rates it.
     pub rates: f64,
-    /// Probability that an annoyed one does.
+    /// Probability that a user who does not like the answer rates it.
     pub complains: f64,
-    /// Mean seconds until a rating comes, exponentially distributed.
+    /// Mean of the exponentially distributed delay of a rating, in seconds.
     pub delay_s: f64,
-    /// The form of their ratings.
+    /// The form of the ratings.
     pub scale: Scale,
 }
 
@@ -46,11 +46,11 @@ pub enum Scale {
     Thumbs,
     /// One to five.
     Stars,
-    /// Right or wrong, for those who check.
+    /// Right or wrong, by users who check.
     Correct,
 }
 
-/// A rating as it comes in.
+/// A rating as it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rating {
     /// Up or down.
@@ -72,12 +72,12 @@ pub struct Drift {
     pub change: Change,
 }
 
-/// What may change about a model.
+/// A change of a model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Change {
-    /// Logits added to every verdict.
+    /// Logit added to every verdict.
     Skill(f64),
-    /// Factor on its price.
+    /// Factor on the price.
     Price(f64),
     /// Share of calls that fail.
     Failures(f64),
@@ -90,29 +90,29 @@ pub struct Visit {
     pub number: u64,
     /// Index into [`World::tastes`].
     pub taste: usize,
-    /// What is asked.
+    /// The prompt.
     pub prompt: &'static Prompt,
 }
 
-/// What came of an answer.
+/// What a user makes of an answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Verdict {
-    /// Whether the user liked it, said or unsaid.
+    /// Whether the user liked the answer, rated or not.
     pub liked: bool,
-    /// The rating and the seconds until it comes, if one comes.
+    /// The rating, if one is given, and the seconds until it comes.
     pub rating: Option<(Rating, f64)>,
 }
 
-/// Users, what they want, and what the models can do.
+/// The users, their tastes, and the models' abilities.
 #[derive(Debug, Clone)]
 pub struct World {
-    /// The seed of all chance.
+    /// The seed of everything random.
     pub seed: u64,
     /// The kinds of users.
     pub tastes: Vec<Taste>,
     /// The models' true abilities, by the gateway's names; others get [`Skill::of_unknown`].
     pub skills: BTreeMap<String, Skill>,
-    /// What changes on the way.
+    /// The changes on the way.
     pub drift: Vec<Drift>,
 }
 
@@ -122,7 +122,7 @@ impl World {
         Self { seed, tastes: tastes(), skills: skill::builtin(), drift: Vec::new() }
     }
 
-    /// The demo's world: of `visits` questions, one model degrades half-way and another's price trebles at two thirds.
+    /// The demo's world of `visits` questions: one model degrades half-way, another's price triples at two thirds.
     pub fn demo(seed: u64, visits: u64) -> Self {
         let drift = vec![
             Drift { model: "gpt-6-luna".into(), from: visits / 2, change: Change::Skill(-2.0) },
@@ -143,7 +143,7 @@ impl World {
         Visit { number, taste, prompt }
     }
 
-    /// The true probability that the visitor likes what `model` answers.
+    /// The true probability that the user likes the answer of `model`.
     pub fn chance(&self, visit: &Visit, model: &str) -> f64 {
         let Prompt { task, language, difficulty, .. } = visit.prompt;
         let able = match self.skills.get(model) {
@@ -162,7 +162,7 @@ impl World {
         1.0 / (1.0 + (-(able + liking + drift)).exp())
     }
 
-    /// How the visitor takes what `model` answered.
+    /// The user's verdict on the answer of `model`.
     pub fn verdict(&self, visit: &Visit, model: &str) -> Verdict {
         let dice = Dice::new(self.seed).about(visit.number);
         let liked = dice.about("liking").unit() < self.chance(visit, model);
@@ -179,12 +179,12 @@ impl World {
         Verdict { liked, rating }
     }
 
-    /// The model of `models` that the visitor most probably likes: the oracle of quality.
+    /// The model whose answer the user most probably likes: the oracle of quality.
     pub fn best<'m>(&self, visit: &Visit, models: &[&'m str]) -> Option<&'m str> {
         models.iter().copied().max_by(|a, b| self.chance(visit, a).total_cmp(&self.chance(visit, b)))
     }
 
-    /// The factor on `model`'s price at this visit.
+    /// The factor on the price of `model` at this visit.
     pub fn price_factor(&self, number: u64, model: &str) -> f64 {
         self.product(number, model, |change| match change {
             Change::Price(factor) => Some(factor),
@@ -192,7 +192,7 @@ impl World {
         })
     }
 
-    /// The share of `model`'s calls that fail at this visit.
+    /// The share of calls to `model` that fail at this visit.
     pub fn failure_rate(&self, number: u64, model: &str) -> f64 {
         let rate = self.sum(number, model, |change| match change {
             Change::Failures(rate) => Some(rate),
@@ -215,7 +215,7 @@ impl World {
     }
 }
 
-/// The index that the share `at` (0 to 1) of the total weight falls on.
+/// The index at the share `at` (0 to 1) of the total weight.
 fn weighted(weights: impl Iterator<Item = f64> + Clone, at: f64) -> usize {
     let total: f64 = weights.clone().sum();
     let mut left = at * total;

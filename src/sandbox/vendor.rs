@@ -1,10 +1,10 @@
-//! Who is played, and how each of them says no.
+//! The vendors that the sandbox stands in for, and the form of their errors.
 
 use serde_json::json;
 
 use super::frames::Frames;
 
-/// Whose wire format.
+/// A vendor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Vendor {
     /// OpenAI.
@@ -20,7 +20,7 @@ pub enum Vendor {
 impl Vendor {
     pub(super) const ALL: [Self; 4] = [Self::OpenAi, Self::DeepSeek, Self::Anthropic, Self::Ollama];
 
-    /// What its paths begin with here.
+    /// The prefix of the vendor's paths on the sandbox's server.
     pub(super) fn prefix(self) -> &'static str {
         match self {
             Self::OpenAi => "/openai",
@@ -30,7 +30,7 @@ impl Vendor {
         }
     }
 
-    /// A vendor's error in its own words.
+    /// An error in the vendor's format.
     pub(super) fn error(self, status: u16, kind: &str, message: &str) -> Frames {
         let value = match self {
             Self::OpenAi | Self::DeepSeek => {
@@ -42,7 +42,7 @@ impl Vendor {
         Frames::json(status, &value)
     }
 
-    /// The error for a prompt that is longer than the model reads.
+    /// The vendor's error for a prompt that does not fit the context window.
     pub(super) fn overflow(self) -> Frames {
         match self {
             Self::OpenAi | Self::DeepSeek => self.error(
@@ -57,7 +57,7 @@ impl Vendor {
         }
     }
 
-    /// The error that a vendor gives with a status.
+    /// The vendor's error for a status.
     pub(super) fn refusal(self, status: u16) -> Frames {
         let kind = match (self, status) {
             (Self::Anthropic, 429) => "rate_limit_error",

@@ -1,35 +1,35 @@
-//! Watches each answer go out, and counts those that the other side did not wait for.
+//! Counts the answers under way, and those that were not sent to the end.
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Chats under way and lost.
+/// Counts of chat answers.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
-    /// Being answered.
+    /// Being sent.
     pub(super) open: AtomicUsize,
-    /// Ended before the answer did.
+    /// Ended before the answer was complete.
     pub(super) hung_up: AtomicUsize,
 }
 
-/// Notices when a client hangs up before an answer is complete.
+/// Lives as long as an answer; if it is dropped before [`Self::complete`], the client hung up.
 #[derive(Debug)]
 pub(super) struct Watch {
     traffic: Arc<Traffic>,
-    /// Whether it is a chat: lists and probes come and go as they like.
+    /// Whether the request is a chat; others are not counted.
     counts: bool,
     complete: Cell<bool>,
 }
 
 impl Watch {
-    /// An answer begins.
+    /// Starts with an answer.
     pub(super) fn new(traffic: Arc<Traffic>, counts: bool) -> Self {
         traffic.open.fetch_add(usize::from(counts), Ordering::Relaxed);
         Self { traffic, counts, complete: Cell::new(false) }
     }
 
-    /// The answer was sent whole.
+    /// Marks the answer as sent to the end.
     pub(super) fn complete(&self) {
         self.complete.set(true);
     }

@@ -1,5 +1,5 @@
-//! Who changed what: every act of an operator, and every time that a guard rail takes a policy back. That a retune's version
-//! took over by the gate's ruling is routine, and told by its snapshot's record. Acts are kept as long as the log.
+//! The audit: every act of an operator, and every rollback by a guard rail. A retune's version that the gate promotes is not an
+//! act; its snapshot's record tells of it. Acts are kept as long as the decision log.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,15 +11,15 @@ use super::error::StoreError;
 /// One act.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditRecord {
-    /// When, in Unix milliseconds.
+    /// Time, Unix milliseconds.
     pub at_ms: i64,
-    /// Who: a token's id, `dashboard`, `cli`, `tuner`.
+    /// Who did it: a token's id, `dashboard`, `cli`, `tuner`.
     pub who: String,
-    /// What was done, as a dotted verb: `policy.promote`, `model.disable`.
+    /// The act, as a dotted verb: `policy.promote`, `model.disable`.
     pub action: String,
-    /// To what.
+    /// What it was done to.
     pub subject: String,
-    /// Particulars. Never a secret.
+    /// Details. Never a secret.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub detail: Value,
 }
@@ -37,7 +37,7 @@ impl Store {
         self.flush()
     }
 
-    /// Deletes acts from before `cutoff_ms` (Unix milliseconds), and says how many.
+    /// Deletes acts from before `cutoff_ms` (Unix milliseconds); the number deleted.
     ///
     /// # Errors
     /// When the database fails.

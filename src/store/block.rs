@@ -1,8 +1,8 @@
-//! Many decisions as one value: what the database holds for each value costs more than a packed decision.
+//! Many decisions as one value: the database's overhead for each value is larger than a packed decision.
 //!
 //! A **block** has decisions in order of their ids, each with its outcome where that is known: those of one round of the
-//! writer, or what [`compact`](super::compact) put together later. It stands under the id of its first decision; no two blocks overlap (both see to it), so the
-//! block that may have a decision is the last one that does not begin behind it.
+//! writer, or what [`compact`](super::compact) put together later. Its key is the id of its first decision. Blocks never
+//! overlap, so the only block that can have a decision is the last one that does not begin after it.
 //!
 //! ```text
 //! version (1 byte: 3)  decisions (u16)  id of the last (16 bytes)  zstd frame, with the dictionary, of:
@@ -10,7 +10,7 @@
 //!     per decision: id (16 bytes)  length of the decision (u32)  length of the outcome (u32; 0 = absent)
 //! ```
 //!
-//! All numbers are big-endian. What stands before the frame is enough to keep blocks apart and to delete them.
+//! All numbers are big-endian. The head before the frame is enough to find and to delete blocks.
 
 use std::ops::Range;
 
@@ -21,25 +21,25 @@ use super::encoding::{self, DecodeError, EncodeError};
 /// The version byte of a block; single records have lower ones, see [`encoding`].
 const VERSION: u8 = 3;
 
-/// Most decisions in a block. Who wants one of them unpacks them all, and more would not pack better.
-pub(super) const MOST: usize = 64;
+/// Most decisions in a block. Reading one of them unpacks them all, and more would not pack better.
+pub(super) const MAX_DECISIONS: usize = 64;
 
-/// A block is full when its records have so many bytes, unpacked. sled writes a page of up to 16 values at once and keeps
-/// pages beyond an eighth of a megabyte in files of their own.
-const FULL: usize = 24 << 10;
+/// Unpacked bytes of records from which a block is full. sled writes a page of up to 16 values at once and keeps pages beyond
+/// an eighth of a megabyte in files of their own.
+const FULL_BYTES: usize = 24 << 10;
 
 /// Bytes before the frame.
 const HEAD: usize = 1 + 2 + ID;
 
 const ID: usize = 16;
 
-/// Bytes of a decision's place in the table.
+/// Bytes of a decision's entry in the table.
 const PLACE: usize = ID + 4 + 4;
 
 /// An id as it stands in keys.
 pub(super) type Key = [u8; ID];
 
-/// A block in the making.
+/// A block under construction.
 #[derive(Debug, Default)]
 pub(super) struct Builder {
     records: Vec<u8>,
@@ -52,12 +52,12 @@ impl Builder {
         self.table.len() / PLACE
     }
 
-    /// Whether the next decision belongs in another block.
+    /// Whether the next decision must go into another block.
     pub fn is_full(&self) -> bool {
-        self.len() >= MOST || self.records.len() >= FULL
+        self.len() >= MAX_DECISIONS || self.records.len() >= FULL_BYTES
     }
 
-    /// Appends a decision, whose id comes after those before it, and its outcome.
+    /// Appends a decision and its outcome. Ids must rise.
     pub fn push<D: Serialize, O: Serialize>(
         &mut self,
         id: Key,
@@ -73,7 +73,7 @@ impl Builder {
         self.note(id, began, middle)
     }
 
-    /// As [`Builder::push`], with what [`encoding::append`] made of both.
+    /// Appends a decision and its outcome, both encoded by [`encoding::append`]. Ids must rise.
     pub fn push_plain(&mut self, id: Key, decision: &[u8], outcome: Option<&[u8]>) -> Result<(), EncodeError> {
         let began = self.records.len();
         self.records.extend_from_slice(decision);
@@ -82,7 +82,7 @@ impl Builder {
         self.note(id, began, middle)
     }
 
-    /// Enters into the table what was appended to the records.
+    /// Adds the table's entry for what was just appended to the records.
     fn note(&mut self, id: Key, began: usize, middle: usize) -> Result<(), EncodeError> {
         self.table.extend(id);
         for length in [middle - began, self.records.len() - middle] {
@@ -114,20 +114,20 @@ impl Builder {
     }
 }
 
-/// The id of the last decision in a block's value, by its head.
+/// The id of the last decision in a block, read from its head.
 pub(super) fn last_id(value: &[u8]) -> Option<Key> {
     head(value).ok().map(|(_, last)| last)
 }
 
-/// How many decisions a block's value says that it has, readable or not; at least one.
+/// The number of decisions that a block's head claims, whether the block can be read or not; at least 1.
 pub(super) fn claimed(value: &[u8]) -> usize {
-    head(value).map_or(1, |(count, _)| count.clamp(1, MOST))
+    head(value).map_or(1, |(count, _)| count.clamp(1, MAX_DECISIONS))
 }
 
-/// Whether so little is in a block that it should be one with others.
+/// Whether a block is so small that it should be merged with others.
 pub(super) fn is_roomy(value: &[u8]) -> bool {
     let bytes = value.get(HEAD..).and_then(encoding::plain_size);
-    claimed(value) < MOST / 2 && bytes.is_some_and(|bytes| bytes < FULL / 2)
+    claimed(value) < MAX_DECISIONS / 2 && bytes.is_some_and(|bytes| bytes < FULL_BYTES / 2)
 }
 
 fn head(value: &[u8]) -> Result<(usize, Key), DecodeError> {
@@ -140,7 +140,7 @@ fn head(value: &[u8]) -> Result<(usize, Key), DecodeError> {
     count.map(usize::from).zip(last).ok_or(DecodeError::Block("its head is cut off"))
 }
 
-/// A decision's place in a block.
+/// Where a decision and its outcome are in a block's records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     id: Key,
@@ -148,14 +148,14 @@ struct Place {
     outcome: Range<usize>,
 }
 
-/// A decision in a block, as [`encoding::read`] takes it.
+/// A decision in a block, encoded for [`encoding::read`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row<'a> {
-    /// Its id.
+    /// The decision's id.
     pub id: Key,
     /// The decision.
     pub decision: &'a [u8],
-    /// Its outcome.
+    /// Its outcome, where known.
     pub outcome: Option<&'a [u8]>,
 }
 
@@ -170,7 +170,7 @@ impl Block {
     /// Unpacks a block's value.
     ///
     /// # Errors
-    /// When it is no block, or any part of it does not fit the others.
+    /// When it is not a block, or its parts do not fit each other.
     pub fn open(value: &[u8]) -> Result<Self, DecodeError> {
         let (count, last) = head(value)?;
         let records = encoding::unpack(&value[HEAD..])?;
@@ -203,7 +203,7 @@ impl Block {
         self.places.len()
     }
 
-    /// A decision by its place, which must be below [`Block::len`].
+    /// The decision at index `at`, which must be below [`Block::len`].
     pub fn row(&self, at: usize) -> Row<'_> {
         let Place { id, decision, outcome } = self.places[at].clone();
         let outcome = (!outcome.is_empty()).then(|| &self.records[outcome]);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     fn records() -> impl Strategy<Value = Records> {
-        btree_map(any::<Key>(), (any::<String>(), proptest::option::of(vec(any::<u8>(), 0..200))), 1..MOST)
+        btree_map(any::<Key>(), (any::<String>(), proptest::option::of(vec(any::<u8>(), 0..200))), 1..MAX_DECISIONS)
     }
 
     proptest! {
@@ -272,7 +272,7 @@ mod tests {
             if let Ok(opened) = Block::open(&bad) {
                 let _all_there = (0..opened.len()).map(|at| opened.row(at).decision.len()).sum::<usize>();
             }
-            prop_assert!((1..=MOST).contains(&claimed(&bad)));
+            prop_assert!((1..=MAX_DECISIONS).contains(&claimed(&bad)));
             prop_assert!(Block::open(&good[..cut.index(good.len())]).is_err());
         }
     }

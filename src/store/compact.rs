@@ -1,23 +1,22 @@
-//! Compaction: what stands alone moves into blocks once it has settled, and small blocks become full ones.
+//! Compaction: single records move into blocks once they have settled, and small blocks are merged into full ones.
 //!
-//! A decision that came alone, and an outcome that came after its decision was written, stand alone at first (see
-//! `Store::append`), where each costs the database as much as a whole block. Ten seconds later most answers
-//! are there, two minutes later nearly all, and after twenty minutes the slowest agent's: so three [`Pass`]es follow the
-//! log at these distances. Each goes on from where it was, in order of ids, a slice at a time:
+//! A decision that came alone, and an outcome that came after its decision was written, are single records at first (see
+//! `Store::append`), and each costs the database as much as a whole block. Ten seconds after a decision most answers are
+//! complete, after two minutes nearly all, after twenty minutes also the slowest agent's: so three [`Pass`]es follow the log
+//! at these distances. Each continues where it stopped, in order of ids, one slice at a time:
 //!
-//! 1. The next **source** is a block with all that stands alone within its range, or a decision between two blocks.
-//! 2. The sources' rows fill a **group**; when it is full it becomes a block in place of those that it came from. A block
-//!    that is full enough, and has nothing standing alone within its range, ends the group and is left as it is.
-//! 3. The last group is not full yet: it is left as it was, and the next slice begins with it.
-//! 4. The new blocks are brought to disk, and only then what stood alone is deleted.
+//! 1. The next **source** is a block with all single records within its range, or the single records of one id between blocks.
+//! 2. The sources' rows fill a **group**; a full group is written as one block, which replaces its sources. A block that is
+//!    full enough, without single records within its range, ends the group and stays as it is.
+//! 3. The last group is not full yet: its sources stay, and the next slice begins with them.
+//! 4. The new blocks are flushed, and only then the single records are deleted.
 //!
-//! **Crashes** between the two leave a record in both places, saying the same; the pass goes over it again, since where it
-//! was is noted last. **Readers** who walk over the log meanwhile would miss what moves behind their backs: compaction waits
-//! for its next turn while there is one ([`Store::try_to_move`]). Who looks for one decision reads what stands alone first
-//! and finds it in either place.
+//! **Crashes** between the two leave a record in both places with the same content; the pass handles it again, since its
+//! position is saved last. **Readers** that walk the log would miss records that move meanwhile: while there is one, compaction
+//! waits for its next turn ([`Store::try_to_move`]). A look-up of one decision reads single records first and finds it in
+//! either place.
 //!
-//! Outcomes of decisions that are not there stay alone, and so do records that cannot be unpacked, until a reader sets
-//! them aside.
+//! Outcomes without a decision stay single records, and so do records that cannot be unpacked, until a reader sets them aside.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -31,44 +30,44 @@ use super::error::StoreError;
 use super::join::{Bounds, Cursor, Order, key_at};
 use super::trees::Trees;
 
-/// Rows that one slice unpacks; about ten milliseconds of the writer's time.
-const SLICE: usize = 1024;
+/// Most rows that one slice unpacks; about ten milliseconds of the writer's time.
+const MAX_ROWS: usize = 1024;
 
-/// Blocks that one slice looks at, in all.
-const LOOKS: usize = 8192;
+/// Most sources that one slice looks at.
+const MAX_SOURCES: usize = 8192;
 
 const DAY_MS: i64 = 86_400_000;
 
-/// What became of a slice.
+/// The result of a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compacted {
-    /// All that has settled is in place.
+    /// Nothing settled is left to move.
     Done,
     /// There is more to do.
     More,
-    /// Somebody walks over the log: to be tried again.
+    /// A reader walks the log: to be tried again.
     Busy,
 }
 
-/// Follows the log and compacts it. Only the log's writer may have one.
+/// Compacts the log as it grows. Only the log's writer may have one.
 #[derive(Debug)]
 pub struct Compactor {
     passes: [Pass; 3],
 }
 
-/// One way through the log, at a distance from its end.
+/// One pass over the log, at a distance from its end.
 #[derive(Debug)]
 struct Pass {
-    /// Where it is noted how far it came.
+    /// The setting that holds its position.
     name: &'static str,
-    /// Decisions become so old before it comes to them, milliseconds.
+    /// Age from which it handles decisions, milliseconds.
     behind_ms: i64,
-    /// The first id that it has not dealt with.
+    /// The first id that it has not handled.
     from: Key,
 }
 
 impl Compactor {
-    /// Goes on where the last process was.
+    /// Continues where the last process stopped.
     ///
     /// # Errors
     /// When the database fails.
@@ -99,15 +98,15 @@ impl Compactor {
 }
 
 impl Pass {
-    /// One slice; whether there is more.
+    /// Takes one slice; returns whether there is more.
     fn step(&mut self, store: &Store, now_ms: i64) -> Result<bool, StoreError> {
         let trees = store.trees()?;
         if self.from > key_at(now_ms.saturating_add(DAY_MS)) {
-            // The clock was ahead for a while; what came since must not wait until it is there.
+            // The clock was ahead for a while; newer decisions must not wait until it has caught up.
             let newest = trees.block_before(&key_at(now_ms))?;
             self.from = newest.and_then(|(key, _)| Key::try_from(&key[..]).ok()).unwrap_or_default();
         }
-        // A block that began before, from an import say, must not be overlapped.
+        // A new block must not overlap one that began before, from an import say.
         if let Some((key, value)) = trees.block_before(&self.from)?
             && block::last_id(&value).is_some_and(|last| last >= self.from)
         {
@@ -121,7 +120,7 @@ impl Pass {
         let mut slice = Slice { from: self.from, ..Slice::default() };
         let mut looks = 0;
         let more = loop {
-            if slice.rows >= SLICE || looks >= LOOKS {
+            if slice.rows >= MAX_ROWS || looks >= MAX_SOURCES {
                 break true;
             }
             let Some(source) = sources.next()? else { break false };
@@ -139,14 +138,14 @@ impl Pass {
     }
 }
 
-/// What stands alone under one id.
+/// The single records of one id.
 #[derive(Default)]
 struct Alone {
     decision: Option<IVec>,
     outcome: Option<IVec>,
 }
 
-/// A block with what stands alone within its range, or what stands alone under one id.
+/// A block with the single records within its range, or the single records of one id.
 struct Source {
     first: Key,
     last: Key,
@@ -154,7 +153,7 @@ struct Source {
     alone: BTreeMap<Key, Alone>,
 }
 
-/// All sources from an id on, up to those that reach to the end.
+/// All sources from an id on that end before `end`.
 struct Sources<'a> {
     store: &'a Store,
     trees: &'a Trees,
@@ -211,22 +210,23 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// The group in the making: where it began, and what becomes superfluous with it.
+/// The group under construction, and the values that its block will replace, with their lengths.
 #[derive(Default)]
 struct Group {
     sources: usize,
-    /// It begins or ends within a source, whose other rows are in another group.
+    /// Whether it begins or ends within a source, whose other rows are in another group.
     cut: bool,
+    /// Its first id.
     from: Key,
     blocks: Vec<(Key, usize)>,
     decisions: Vec<(Key, usize)>,
     outcomes: Vec<(Key, usize)>,
 }
 
-/// What one slice does.
+/// The work of one slice.
 #[derive(Default)]
 struct Slice {
-    /// Where the next one begins.
+    /// The first id of the next slice.
     from: Key,
     rows: usize,
     builder: Builder,
@@ -244,9 +244,9 @@ impl Slice {
         let after = (u128::from_be_bytes(last).saturating_add(1)).to_be_bytes();
         let opened = match &block {
             Some(value) if alone.is_empty() && !block::is_roomy(value) => None,
-            // One that cannot be unpacked ends the group too; the next reader sets it aside.
+            // A block that cannot be unpacked ends the group too; the next reader sets it aside.
             Some(value) => Block::open(value).ok(),
-            // An outcome whose decision is not there.
+            // An outcome without a decision.
             None if alone.values().all(|it| it.decision.is_none()) => {
                 if self.group.sources == 0 {
                     self.from = after;
@@ -299,7 +299,7 @@ impl Slice {
         Ok(())
     }
 
-    /// Makes a block of the group, if that changes anything.
+    /// Writes the group as a block, if that changes anything.
     fn close(&mut self) -> Result<(), StoreError> {
         let group = std::mem::take(&mut self.group);
         let changes = group.sources > 1 || group.cut || !(group.decisions.is_empty() && group.outcomes.is_empty());
@@ -317,7 +317,7 @@ impl Slice {
                 self.freed += length;
             }
         }
-        // After the removals: the first of the old blocks may have the same key.
+        // After the removals: the first replaced block may have the same key.
         if let Some((key, value)) = self.builder.finish()? {
             self.written += value.len();
             self.blocks.insert(&key, value);
@@ -325,7 +325,8 @@ impl Slice {
         Ok(())
     }
 
-    /// Leaves the last group for the next slice. If the block that some of its rows were in is gone by now, it becomes one.
+    /// Leaves the last group to the next slice, unless its first rows are of a source that this slice replaces: then it is
+    /// written.
     fn end(&mut self) -> Result<(), StoreError> {
         if self.group.sources > 0 {
             self.from = self.group.from;

@@ -120,8 +120,8 @@ fn late_outcomes_and_lone_decisions_end_in_full_blocks() {
         let mut compactor = Compactor::resume(&store).unwrap();
         compact(&mut compactor, &store, LATER);
         let (decisions, outcomes) = alone(&store);
-        assert!(decisions.max(outcomes) < block::MOST, "{decisions} and {outcomes} left");
-        assert!(blocks(&store) <= count / block::MOST + 1);
+        assert!(decisions.max(outcomes) < block::MAX_DECISIONS, "{decisions} and {outcomes} left");
+        assert!(blocks(&store) <= count / block::MAX_DECISIONS + 1);
         assert!(store.log_size().bytes * 2 < large);
         assert_eq!(store.log_size().bytes, counted(&store));
         assert_eq!(walked(&store, &Span::default(), Order::Oldest), truth.all());
@@ -182,7 +182,7 @@ fn it_waits_while_somebody_reads() {
         .unwrap();
     assert_eq!((seen, alone(&store).0), (200, 200));
     compact(&mut compactor, &store, LATER);
-    assert!(alone(&store).0 < block::MOST);
+    assert!(alone(&store).0 < block::MAX_DECISIONS);
 }
 
 #[test]
@@ -214,6 +214,6 @@ fn a_clock_that_was_ahead_for_a_while_does_not_stop_it() {
     compactor.passes[1].behind_ms = i64::MAX;
     compactor.passes[2].behind_ms = i64::MAX;
     compact(&mut compactor, &store, LATER);
-    assert!(alone(&store).0 < block::MOST);
+    assert!(alone(&store).0 < block::MAX_DECISIONS);
     assert_eq!(walked(&store, &Span::default(), Order::Oldest), truth.all());
 }

@@ -15,28 +15,28 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::block::{self, Block};
+use super::data_dir::{DIRECTORY, log_in, make_private};
 use super::encoding;
 use super::error::{OpenError, StoreError};
 use super::fingerprint::Salt;
 use super::migrate::migrate;
-use super::place::{DIRECTORY, log_in, make_private};
 use super::rollup::Rollup;
 use super::transient;
 use super::trees::{BLOCKS, Failure, Trees, when_free};
 use crate::config;
 use crate::protocol::DecisionId;
 
-/// How the database was found.
+/// In what state the database was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum OpenState {
-    /// It is the one from last time, or a first one.
+    /// The existing database, or a new one in a new directory.
     Opened,
-    /// It could not be read: it was set aside and a fresh one begun.
+    /// The existing one could not be read: it was set aside and a new one begun.
     Replaced {
-        /// Where the broken one is kept.
+        /// Where the broken one is now.
         kept: PathBuf,
-        /// What was wrong with it.
+        /// The error.
         reason: String,
     },
     /// The directory cannot be written: records live in memory and die with the process; no feedback is acknowledged.
@@ -46,30 +46,30 @@ pub enum OpenState {
     },
 }
 
-/// What opening found.
+/// The result of opening the database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OpenReport {
-    /// How the database was found.
+    /// In what state it was opened.
     #[serde(flatten)]
     pub state: OpenState,
-    /// The schema version it had, where it had to be migrated.
+    /// The schema version that it was migrated from, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migrated_from: Option<u32>,
 }
 
-/// How the store is, for `/health` and the dashboard.
+/// The store's health, for `/health` and the dashboard.
 #[derive(Debug, Clone, Serialize)]
 pub struct Health {
-    /// How it was opened.
+    /// In what state it was opened last.
     pub opened: OpenReport,
-    /// What is wrong now, if anything is.
+    /// The current failure, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failing: Option<String>,
-    /// Times it was closed and opened anew after a failure.
+    /// Number of times it was reopened after a failure.
     pub revivals: u64,
-    /// Records set aside because they could not be read, since it was made.
+    /// Number of unreadable records set aside since the database was made.
     pub damaged: u64,
-    /// Size of its files, bytes.
+    /// Size of the database's files.
     pub bytes_on_disk: u64,
     /// Whether what is acknowledged survives the process.
     pub durable: bool,
@@ -87,11 +87,11 @@ struct Shared {
     damaged: AtomicU64,
     /// Bytes of records in the log, as retention counts them.
     log_bytes: AtomicU64,
-    /// The highest version a snapshot was given, which a database that is replaced on the way forgets.
+    /// The highest version given to a snapshot. In memory, since a database that is replaced while running forgets it.
     version: AtomicU64,
     rollup: Mutex<Rollup>,
-    /// Held for reading by who walks over the trees, for writing by [`compact`](super::compact), which moves records from one
-    /// to another.
+    /// Held for reading during walks over the trees, for writing by [`compact`](super::compact), which moves records between
+    /// them.
     still: RwLock<()>,
 }
 
@@ -108,10 +108,10 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store in the directory `dir`, making it where there is none. `now_ms` names what is set aside.
+    /// Opens the store in the directory `dir`, and creates it where there is none. A broken database is renamed with `now_ms`.
     ///
     /// # Errors
-    /// When another process has it and keeps it for a second, or a later program wrote it: both are for the operator to
+    /// When another process has it open for longer than a second, or a later program wrote it: both are for the operator to
     /// settle. Damage and a directory that cannot be written are no errors, see [`OpenReport`].
     pub fn open(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Self, OpenReport), OpenError> {
         let (trees, report) = match open_when_free(dir, settings, now_ms) {
@@ -125,10 +125,10 @@ impl Store {
         Ok((Self::with(dir, settings, trees, report.clone())?, report))
     }
 
-    /// Opens the store in `dir` only if there is one: for commands that read. What cannot be read is left as it is.
+    /// Opens the store in `dir` only if there is one, for commands that read. A store that cannot be read is left unchanged.
     ///
     /// # Errors
-    /// When there is none, another process keeps it, a later program wrote it, or it cannot be read.
+    /// When there is none, another process has it open, a later program wrote it, or it cannot be read.
     pub fn open_existing(dir: &Path, settings: &config::Store) -> Result<Self, OpenError> {
         let path = log_in(dir);
         if !path.join("db").exists() {
@@ -138,10 +138,10 @@ impl Store {
         Self::with(dir, settings, trees, OpenReport { state: OpenState::Opened, migrated_from })
     }
 
-    /// A store that lives in memory and dies with its last handle: for tests, and for `route` where there is no log.
+    /// A temporary store that is deleted with its last handle: for tests, and for `route` where there is no log.
     ///
     /// # Errors
-    /// When there is no memory for it.
+    /// When it cannot be made.
     pub fn in_memory() -> Result<Self, OpenError> {
         let settings = config::Store::default();
         let trees = in_memory(&settings)?;
@@ -183,17 +183,17 @@ impl Store {
         &self.shared.dir
     }
 
-    /// What it was told to keep.
+    /// The configuration it was opened with.
     pub fn settings(&self) -> &config::Store {
         &self.shared.settings
     }
 
-    /// Whether what is acknowledged survives the process.
+    /// Whether acknowledged records survive the process: not those of a store in memory.
     pub fn is_durable(&self) -> bool {
         self.shared.durable
     }
 
-    /// How it is.
+    /// The store's health.
     pub fn health(&self) -> Health {
         // One lock at a time: guards taken inside the literal would live to its end.
         let opened = self.shared.report.lock().clone();
@@ -208,7 +208,7 @@ impl Store {
         }
     }
 
-    /// The trees, for one call.
+    /// The trees, to be held for one call only.
     pub(super) fn trees(&self) -> Result<Arc<Trees>, StoreError> {
         let trees = self.shared.trees.read().as_ref().map(Arc::clone);
         trees.ok_or_else(|| StoreError::Down(self.shared.failing.lock().clone().unwrap_or_default()))
@@ -217,23 +217,23 @@ impl Store {
     /// Waits until everything written so far is on disk.
     ///
     /// # Errors
-    /// When it cannot be brought there.
+    /// When the database fails.
     pub fn flush(&self) -> Result<(), StoreError> {
         self.trees()?.db.flush()?;
         Ok(())
     }
 
-    /// The sums over time. Held while the log is written, so that they are those of the log.
+    /// The sums over time. Locked while the log is written, so that they agree with it.
     pub(super) fn rollup(&self) -> MutexGuard<'_, Rollup> {
         self.shared.rollup.lock()
     }
 
-    /// While this is held no record moves from one tree to another. Many may hold it, and one more than once.
+    /// While the guard is held, no record moves between trees. Several guards can be held at once, also by one thread.
     pub(super) fn hold_still(&self) -> RwLockReadGuard<'_, ()> {
         self.shared.still.read()
     }
 
-    /// Leave to move records, if nobody walks over them. Only a try: who waits would make new readers wait.
+    /// The permission to move records, if no walk is under way. It never waits: a waiting writer would block new readers.
     pub(super) fn try_to_move(&self) -> Option<RwLockWriteGuard<'_, ()>> {
         self.shared.still.try_write()
     }
@@ -255,19 +255,19 @@ impl Store {
         self.shared.log_bytes.load(Ordering::Relaxed)
     }
 
-    /// Notes that a snapshot was given this version, and says which is the highest so far.
+    /// Notes that a snapshot was given this version; the highest version so far.
     pub(super) fn note_version(&self, version: u64) -> u64 {
         self.shared.version.fetch_max(version, Ordering::Relaxed).max(version)
     }
 
-    /// Of a fresh database it is known that it is empty.
+    /// Resets size, count of damaged records and sums for a new, empty database.
     fn begin_anew(&self) {
         self.set_log_bytes(0);
         self.shared.damaged.store(0, Ordering::Relaxed);
         *self.shared.rollup.lock() = Rollup::new(None);
     }
 
-    /// Notes that the database failed and closes it, so that it can be opened anew.
+    /// Notes that the database failed and closes it, so that it can be reopened.
     pub fn note_failure(&self, error: &StoreError) {
         let mut failing = self.shared.failing.lock();
         if failing.is_none() {
@@ -277,8 +277,8 @@ impl Store {
         *self.shared.trees.write() = None;
     }
 
-    /// Opens a closed database anew. `false` while it still cannot be opened (or a reader still holds the old one).
-    /// Only the writer calls it; readers meanwhile see that the store is down.
+    /// Reopens a closed database. `false` while it cannot be opened (or a reader still holds the old one). Only the writer
+    /// calls it; readers meanwhile get [`StoreError::Down`].
     pub fn revive(&self, now_ms: i64) -> bool {
         if self.shared.trees.read().is_some() {
             return true;
@@ -290,7 +290,7 @@ impl Store {
                 .map_err(|error| Failure::Unwritable(error.to_string())),
         };
         let revived = opened.and_then(|(trees, report)| {
-            // Fingerprints must stay comparable within a run, so a fresh database takes over the secret.
+            // Fingerprints must stay comparable within a run, so a new database takes over the secret.
             salt_of(&trees, Some(self.shared.salt)).map_err(|error| Failure::Unwritable(error.to_string()))?;
             Ok((trees, report))
         });
@@ -312,7 +312,7 @@ impl Store {
         }
     }
 
-    /// Reads a value; one that cannot be read is moved to the damaged ones and counted.
+    /// Decodes a value; an unreadable one is moved to the damaged records and counted.
     pub(super) fn read<T: DeserializeOwned>(
         &self,
         trees: &Trees,
@@ -329,7 +329,7 @@ impl Store {
         }
     }
 
-    /// Unpacks a block; one that cannot be unpacked is moved to the damaged ones, and all its records are counted.
+    /// Unpacks a block; an unreadable one is moved to the damaged records, and all its records are counted.
     pub(super) fn open_block(&self, trees: &Trees, key: &[u8], value: &[u8]) -> Option<Block> {
         match Block::open(value) {
             Ok(block) => Some(block),
@@ -340,7 +340,7 @@ impl Store {
         }
     }
 
-    /// Reads a record of a block; one that cannot be read is copied to the damaged ones of `tree` and counted, once.
+    /// Decodes a record of a block; an unreadable one is copied to the damaged records of `tree` and counted, once.
     pub(super) fn read_row<T: DeserializeOwned>(
         &self,
         trees: &Trees,
@@ -365,11 +365,11 @@ impl Store {
         let place = damaged_key(tree, key);
         let records = records_in(&place, value);
         tracing::warn!(tree = %String::from_utf8_lossy(&name), records, %error, "A stored record cannot be read and is set aside");
-        // In this order a crash between the two leaves it in both places, and the next reader moves it again.
+        // In this order a crash between the two leaves the record in both places, and the next reader moves it again.
         if trees.damaged.insert(place, value).is_ok()
             && let Ok(gone) = tree.remove(key)
         {
-            // A record of a block stays in it.
+            // Nothing is freed for a record of a block: it stays in the block.
             self.note_freed(gone.map_or(0, |gone| gone.len() as u64));
             self.shared.damaged.fetch_add(records, Ordering::Relaxed);
         }
@@ -380,7 +380,7 @@ fn damaged_key(tree: &sled::Tree, key: &[u8]) -> Vec<u8> {
     [&tree.name()[..], &[0], key].concat()
 }
 
-/// Records in a value that was set aside.
+/// Number of records in a value that was set aside.
 fn records_in(place: &[u8], value: &[u8]) -> u64 {
     if place.starts_with(BLOCKS.as_bytes()) { block::claimed(value) as u64 } else { 1 }
 }
@@ -393,7 +393,7 @@ fn open_when_free(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(
     when_free(|| open_or_replace(dir, settings, now_ms))
 }
 
-/// Opens the database; a broken one is set aside and a fresh one begun.
+/// Opens the database; a broken one is set aside and a new one begun.
 fn open_or_replace(dir: &Path, settings: &config::Store, now_ms: i64) -> Result<(Trees, OpenReport), Failure> {
     let path = log_in(dir);
     make_private(dir).and_then(|()| make_private(&path)).map_err(|error| Failure::Unwritable(error.to_string()))?;
@@ -434,7 +434,7 @@ fn in_memory(settings: &config::Store) -> Result<Trees, OpenError> {
         .map_err(|failure| OpenError::Hopeless(failure.to_string()))
 }
 
-/// The database's secret: the one it has, else `known`, else a new one.
+/// The database's salt: the stored one, else `known`, else a new one.
 fn salt_of(trees: &Trees, known: Option<Salt>) -> Result<Salt, StoreError> {
     const KEY: &str = "salt";
     if let Some(bytes) = trees.settings.get(KEY)?

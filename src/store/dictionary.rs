@@ -1,8 +1,8 @@
-//! What all records have in common, for zstd to refer to.
+//! The zstd dictionary: field names and values that most records have in common.
 //!
-//! **Part of the format.** A record can only be unpacked with the very dictionary it was packed with. So nothing here may
-//! change: a better one would get a version byte of its own in [`encoding`](super::encoding), and this one would stay to
-//! read what is there. Fields that are added later are written out; that costs a few bytes and breaks nothing.
+//! **Part of the format.** A record can only be unpacked with the same dictionary it was packed with. So nothing here may
+//! change: a better dictionary would get a version byte of its own in [`encoding`](super::encoding), and this one would stay
+//! for existing records. Names of later fields are written out, which costs a few bytes and breaks nothing.
 
 /// Names of fields and common values, in the order in which records have them.
 const WORDS: &[&str] = &[
@@ -99,7 +99,7 @@ const WORDS: &[&str] = &[
     "prompt",
     "the client named it",
     "most useful: good with ",
-    // A model that fell out, and a candidate: most of most records, so they come last, where references are shortest.
+    // An excluded model, and a candidate: the bulk of most records, so they come last, where references are shortest.
     "is not set",
     "its breaker is open",
     "it is disabled",
@@ -139,7 +139,10 @@ mod tests {
     #[test]
     fn it_is_what_records_were_packed_with() {
         const SUM: &str = "ea991511699f56f5a8d43d4104956181b75e87efdb0f6a8e6c884a7482f5736d";
-        let sum: String = Sha256::digest(super::bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(sum, SUM, "a changed dictionary makes every stored record unreadable");
+        assert_eq!(
+            format!("{:x}", Sha256::digest(super::bytes())),
+            SUM,
+            "a changed dictionary makes every stored record unreadable"
+        );
     }
 }

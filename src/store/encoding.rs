@@ -1,12 +1,11 @@
-//! How records become bytes: one version byte, then MessagePack with field names, packed by zstd.
+//! Records as bytes: one version byte, then MessagePack with field names, packed by zstd.
 //!
-//! Field names make a record readable by an older or a newer program: unknown fields are passed over, missing ones
-//! take their default. So a new field needs no migration; only a field that changes its meaning does, and then the
-//! version byte tells which meaning it has. MessagePack and not JSON because features and propensities must come
-//! back bit for bit.
+//! Field names make a record readable by an older or a newer program: unknown fields are skipped, missing ones take their
+//! default. So a new field needs no migration; only a field that changes its meaning does, and then the version byte tells
+//! which meaning it has. MessagePack and not JSON because features and propensities must come back bit for bit.
 //!
-//! The names are most of a record, and the same in all of them. zstd knows them from a [`dictionary`] and writes each as a
-//! reference (RFC 8878, section 5), which leaves about a third, and as much less for the database to hold and to move.
+//! Field names are most of a record, and the same in all of them. zstd has them in a [`dictionary`] and writes each as a
+//! reference (RFC 8878, section 5), which leaves about a third for the database to hold and to move.
 
 use std::cell::RefCell;
 use std::sync::LazyLock;
@@ -24,33 +23,33 @@ pub(super) const VERSION: u8 = 2;
 /// The version before: MessagePack as it is.
 const UNPACKED: u8 = 1;
 
-/// A level beyond zstd's first gains little on texts this short.
+/// zstd's compression level; higher ones gain little on records this short.
 const LEVEL: i32 = 1;
 
-/// No record is larger: a prompt has at most the size of a request.
-const LARGEST: usize = 64 << 20;
+/// Most bytes of an unpacked record: a prompt is at most as large as a request.
+const MAX_BYTES: usize = 64 << 20;
 
-/// Why a record could not be made bytes.
+/// Why a record cannot be encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// It has a value that MessagePack does not know.
+    /// It has a value that MessagePack cannot express.
     #[error(transparent)]
     Shape(#[from] rmp_serde::encode::Error),
     /// It cannot be packed.
     #[error(transparent)]
     Packing(#[from] std::io::Error),
-    /// It is larger than anything that is kept.
+    /// It is larger than a block can hold.
     #[error("it is too large")]
     TooLarge,
 }
 
-/// Why bytes are no record.
+/// Why bytes cannot be decoded as a record.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// There is nothing.
+    /// There are no bytes.
     #[error("the record is empty")]
     Empty,
-    /// A later program wrote it, or it is garbage.
+    /// A later program wrote it, or it is damaged.
     #[error("the record has version {0}, which this program does not know")]
     Version(u8),
     /// It cannot be unpacked.
@@ -59,7 +58,7 @@ pub enum DecodeError {
     /// A block of records whose parts do not fit each other.
     #[error("the block of records is damaged: {0}")]
     Block(&'static str),
-    /// It does not have the shape it should have.
+    /// It does not have the fields of the expected record.
     #[error("the record cannot be read: {0}")]
     Shape(#[from] rmp_serde::decode::Error),
 }
@@ -70,7 +69,7 @@ static READ_WITH: LazyLock<DecoderDictionary<'static>> =
     LazyLock::new(|| DecoderDictionary::copy(&dictionary::bytes()));
 
 thread_local! {
-    // Each is some hundred kilobytes of tables, which take longer to make than a record to pack.
+    // Each has some hundred kilobytes of tables, which take longer to make than a record takes to pack.
     static PACKER: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
     static UNPACKER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
@@ -92,7 +91,7 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError
     }
 }
 
-/// What [`encode`] packed, as [`append`] writes it.
+/// Unpacks what [`encode`] made into the form of [`append`].
 pub(super) fn plain(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
     match bytes.split_first() {
         None => Err(DecodeError::Empty),
@@ -102,17 +101,17 @@ pub(super) fn plain(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
     }
 }
 
-/// Appends a record as it is before packing: blocks pack many at once.
+/// Appends a record unpacked, for blocks, which pack many at once.
 pub(super) fn append<T: Serialize>(bytes: &mut Vec<u8>, record: &T) -> Result<(), EncodeError> {
     Ok(rmp_serde::encode::write_named(bytes, record)?)
 }
 
-/// What [`append`] wrote.
+/// Decodes what [`append`] wrote.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     Ok(rmp_serde::from_slice(bytes)?)
 }
 
-/// What [`append`] wrote, as a value of its own.
+/// What [`append`] wrote, as a value that [`decode`] reads.
 pub(super) fn alone(bytes: &[u8]) -> Vec<u8> {
     [&[UNPACKED], bytes].concat()
 }
@@ -129,20 +128,20 @@ pub(super) fn pack(plain: &[u8], bytes: &mut Vec<u8>) -> Result<(), std::io::Err
     })
 }
 
-/// The size of what [`pack`] appended, before packing, as far as it says so.
+/// The unpacked size of what [`pack`] appended, where its frame states it.
 pub(super) fn plain_size(packed: &[u8]) -> Option<usize> {
     Decompressor::upper_bound(packed)
 }
 
-/// What [`pack`] appended.
+/// Unpacks what [`pack`] appended.
 pub(super) fn unpack(packed: &[u8]) -> Result<Vec<u8>, std::io::Error> {
     UNPACKER.with_borrow_mut(|unpacker| {
         let unpacker = match unpacker {
             Some(unpacker) => unpacker,
             None => unpacker.insert(Decompressor::with_prepared_dictionary(&READ_WITH)?),
         };
-        // What the frame says of its size is only believed up to what a record can have: damage must not take all memory.
-        unpacker.decompress(packed, plain_size(packed).unwrap_or(LARGEST).min(LARGEST))
+        // The frame's claim of its size is limited: damage must not take all memory.
+        unpacker.decompress(packed, plain_size(packed).unwrap_or(MAX_BYTES).min(MAX_BYTES))
     })
 }
 

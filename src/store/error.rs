@@ -1,10 +1,10 @@
-//! What can go wrong in the store, in the terms of its callers.
+//! Errors of the store, in its callers' terms.
 
 use std::path::PathBuf;
 
 use super::encoding::EncodeError;
 
-/// Why the store cannot be opened at all. Everything else is lived with, see [`OpenState`](super::OpenState).
+/// Why the store cannot be opened at all. Lesser damage is handled, see [`OpenState`](super::OpenState).
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
@@ -25,13 +25,13 @@ pub enum OpenError {
         /// The newest version this program knows.
         known: u32,
     },
-    /// There is nothing to read: asked to open an existing store, found none.
+    /// There is no store to read.
     #[error("there is no store in {path} (server.data_dir; what a sandbox wrote is in its folder `sandbox`)")]
     Missing {
         /// The data directory.
         path: PathBuf,
     },
-    /// There is one, and it cannot be read as it is. It was left alone.
+    /// The store cannot be read; it was left unchanged.
     #[error("{path} cannot be read: {reason}. If only its directory cannot be written, copy it to one that can")]
     Unreadable {
         /// The data directory.
@@ -47,13 +47,13 @@ pub enum OpenError {
 /// Why a read or a write did not happen.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The database failed; its own words.
+    /// The database failed; sled's message.
     #[error("the database failed: {0}")]
     Database(#[from] sled::Error),
-    /// The database is closed after a failure and has not come back yet.
+    /// The database is closed after a failure and not reopened yet.
     #[error("the database is not available: {0}")]
     Down(String),
-    /// A record could not be made into bytes.
+    /// A record could not be encoded.
     #[error("a record cannot be encoded: {0}")]
     Encode(String),
 }

@@ -1,16 +1,16 @@
-//! The secret that makes fingerprints: same text, same number, and no way back by guessing.
+//! Keyed fingerprints of texts: the same text gives the same number, and guesses cannot be checked without the key.
 
 use sha2::{Digest, Sha256};
 
 use super::record::Fingerprint;
 
-/// A store's own secret, made once and kept in its settings. A plain hash of a short prompt could be found by hashing
-/// guesses; one keyed with this cannot, not even by who holds an export.
+/// A store's secret key, made once and kept in its settings. A plain hash of a short prompt could be found by hashing guesses;
+/// a keyed one cannot, not even by the holder of an export.
 #[derive(Clone, Copy)]
 pub struct Salt([u8; 16]);
 
 impl Salt {
-    /// Takes over 16 random bytes.
+    /// A salt of 16 random bytes.
     pub fn new(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }

@@ -1,6 +1,6 @@
-//! Walking the log: decisions in order of time, each joined with what came of it.
+//! Walking the decision log: decisions in order of time, each joined with its outcome and feedback.
 //!
-//! All trees are ordered by decision, so the join is a merge: one pass over each, no look-ups.
+//! All trees are ordered by decision id, so it is a merge join: one pass over each, no look-ups.
 
 use std::cmp::Ordering;
 use std::ops::{Bound, Range, RangeBounds};
@@ -9,23 +9,20 @@ use std::sync::Arc;
 use super::block::{self, Block, Row};
 use super::db::Store;
 use super::error::StoreError;
-use super::record::{DecisionRecord, Entry, FeedbackRecord, OutcomeRecord};
+use super::record::{AHEAD_MS, DecisionRecord, Entry, FeedbackRecord, OutcomeRecord};
 use super::trees::Trees;
 use crate::protocol::DecisionId;
 
-/// Moments that lie further ahead than this, in milliseconds, are of a clock that was ahead.
-pub const AHEAD_MS: i64 = 60_000;
-
-/// Which way to walk.
+/// The direction of a walk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// From the oldest on.
+    /// Oldest first.
     Oldest,
-    /// From the newest back.
+    /// Newest first.
     Newest,
 }
 
-/// Which decisions to walk over, by Unix milliseconds and by id; everything by default.
+/// A range of decisions, by Unix milliseconds and by id; all by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
     /// Not before this.
@@ -34,21 +31,21 @@ pub struct Span {
     pub until_ms: Option<i64>,
     /// Only ids up to this one.
     pub until_id: Option<DecisionId>,
-    /// Only ids before this one: where a page from the newest goes on.
+    /// Only ids before this one: for the next page, newest first.
     pub before: Option<DecisionId>,
-    /// Only ids after this one: where a page from the oldest goes on.
+    /// Only ids after this one: for the next page, oldest first.
     pub after: Option<DecisionId>,
 }
 
-/// The smallest key of a moment: the first 48 bits of a UUIDv7 are its Unix milliseconds.
+/// The smallest key at a time: the first 48 bits of a UUIDv7 are its Unix milliseconds.
 pub(super) fn key_at(ms: i64) -> [u8; 16] {
     let ms = u64::try_from(ms).unwrap_or(0).min((1 << 48) - 1);
     ((u128::from(ms)) << 80).to_be_bytes()
 }
 
 impl Span {
-    /// All that is known at `now_ms`: entries of a clock that was ahead wait until it has caught up, or they would be the
-    /// newest for as long.
+    /// Everything up to `now_ms`. Entries that a wrong clock dated further ahead are left out, or they would stay the newest
+    /// until the clock has caught up.
     pub fn up_to(now_ms: i64) -> Self {
         Self { until_ms: Some(now_ms + AHEAD_MS), ..Self::default() }
     }
@@ -64,7 +61,7 @@ impl Span {
         };
         let until = self.until_ms.map(|ms| key_at(ms).to_vec());
         let before = self.before.map(|id| id.0.as_bytes().to_vec());
-        // The least key behind it: outcomes have the same, feedback's are longer.
+        // The smallest key after all that belong to the id: an outcome's key equals the decision's, a feedback's is longer.
         let up_to =
             self.until_id.and_then(|id| id.0.as_u128().checked_add(1)).map(|next| next.to_be_bytes().to_vec());
         let before = match (before, up_to) {
@@ -79,7 +76,7 @@ impl Span {
         (lower, upper)
     }
 
-    /// Whether the bounds leave anything; sled's ranges must not be upside down.
+    /// Whether the bounds exclude everything; sled must not be given a reversed range.
     fn is_empty(bounds: &Bounds) -> bool {
         match bounds {
             (Bound::Included(lower), Bound::Excluded(upper)) => lower >= upper,
@@ -89,10 +86,10 @@ impl Span {
     }
 }
 
-/// Keys from one to another.
+/// A range of keys.
 pub(super) type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
-/// One tree walked in either direction, one step looked ahead.
+/// A walk over one tree in either direction, with the next pair read ahead.
 pub(super) struct Cursor {
     iter: sled::Iter,
     order: Order,
@@ -115,7 +112,7 @@ impl Cursor {
         Ok(std::mem::replace(&mut self.ahead, next.transpose()?))
     }
 
-    /// The next pair whose key begins with `id`, passing over pairs of decisions that are not there.
+    /// The next pair whose key begins with `id`; skips pairs of decisions that do not exist.
     fn next_of(&mut self, id: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)>, StoreError> {
         while let Some((key, _)) = &self.ahead {
             let prefix = &key[..id.len().min(key.len())];
@@ -135,18 +132,18 @@ impl Cursor {
     }
 }
 
-/// All decisions in order: those that stand alone, and those in blocks.
+/// All decisions in order, merged from single records and blocks.
 struct Decisions<'a> {
     store: &'a Store,
     trees: &'a Trees,
     bounds: &'a Bounds,
     alone: Cursor,
     blocks: Cursor,
-    /// The block that is walked, and those of its rows that are still to come.
+    /// The current block, and its remaining rows.
     open: Option<(Arc<Block>, Range<usize>)>,
 }
 
-/// A decision where it stands; in both places when it was written again: then what stands alone counts.
+/// A decision's single record, or its row in a block. It has both where it was written again; then the single record counts.
 struct Found {
     id: block::Key,
     alone: Option<sled::IVec>,
@@ -174,7 +171,7 @@ impl<'a> Decisions<'a> {
         Ok(Self { store, trees, bounds, alone, blocks, open: None })
     }
 
-    /// The next row's id; opens the next block where the last is through.
+    /// The next row, which stays the next until [`Decisions::pass`]; opens the next block at the end of one.
     fn next_row(&mut self) -> Result<Option<(Arc<Block>, usize)>, StoreError> {
         let bounds = (self.bounds.0.as_ref().map(|it| &it[..]), self.bounds.1.as_ref().map(|it| &it[..]));
         loop {
@@ -200,7 +197,7 @@ impl<'a> Decisions<'a> {
         }
     }
 
-    /// Goes past the row that [`Decisions::next_row`] has found.
+    /// Skips the row that [`Decisions::next_row`] returned.
     fn pass(&mut self) {
         if let Some((_, rows)) = &mut self.open {
             let _passed = match self.blocks.order {
@@ -232,10 +229,11 @@ impl<'a> Decisions<'a> {
 }
 
 impl Store {
-    /// Walks over the entries of `span`, calling `visit` with each until it says `false`.
+    /// Walks over the entries of `span`, calling `visit` with each until it returns `false`. Entries whose decision cannot be
+    /// read are set aside and skipped.
     ///
     /// # Errors
-    /// When the database fails. Entries whose decision cannot be read are set aside and passed over.
+    /// When the database fails.
     pub fn walk(&self, span: &Span, order: Order, mut visit: impl FnMut(Entry) -> bool) -> Result<(), StoreError> {
         let trees = self.trees()?;
         let _still = self.hold_still();
@@ -243,8 +241,7 @@ impl Store {
         if Span::is_empty(&bounds) {
             return Ok(());
         }
-        // A feedback's key is longer than its decision's, so the decision's excluded lower bound would not exclude it;
-        // the merge passes over it.
+        // A feedback's key is longer than its decision's, so an excluded lower bound does not exclude it; the merge skips it.
         let mut decisions = Decisions::new(self, &trees, &bounds, order)?;
         let mut outcomes = Cursor::new(&trees.outcomes, &bounds, order)?;
         let mut feedback = Cursor::new(&trees.feedback, &bounds, order)?;
@@ -278,8 +275,8 @@ impl Store {
         Ok(all)
     }
 
-    /// Walks over the entries before `before` that have feedback, newest first, calling `visit` with each until it says
-    /// `false`. Where few are judged that is far quicker than a walk over all.
+    /// Walks over the entries before `before` that have feedback, newest first, calling `visit` with each until it returns
+    /// `false`. Where few are judged this is far quicker than a walk over all.
     ///
     /// # Errors
     /// When the database fails.
@@ -308,7 +305,7 @@ impl Store {
     }
 }
 
-/// The moment in a key, see [`key_at`].
+/// The time in a key, Unix milliseconds; see [`key_at`].
 pub(super) fn ms_of(key: &[u8]) -> Option<i64> {
     let first: [u8; 8] = key.get(..8)?.try_into().ok()?;
     Some((u64::from_be_bytes(first) >> 16) as i64)

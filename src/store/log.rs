@@ -1,9 +1,9 @@
-//! Writing the log and reading one entry of it.
+//! Writing the decision log, and reading one entry of it.
 //!
-//! **What stands in blocks.** The decisions of one call, in order, as many to a [`block`] as fit, each with its outcome if
-//! that is of the same call. Blocks must not overlap, and what stands alone is newer than what a block has: so a decision
-//! stands alone that comes before the end of an earlier block (ids of one millisecond are in no order), and so do those of
-//! which one is known already.
+//! **What goes into blocks.** The decisions of one call, in order, as many to a [`block`] as fit, each with its outcome if that
+//! is of the same call. Blocks must not overlap, and a single record must be newer than what a block has under the same id. So
+//! a decision becomes a single record if its id lies before the end of an earlier block (ids of one millisecond are in no
+//! order), and so do all decisions of a block if single records of one of them exist.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -18,28 +18,28 @@ use super::record::{DecisionRecord, Entry, FeedbackRecord, OutcomeRecord};
 use super::trees::Trees;
 use crate::protocol::DecisionId;
 
-/// What became of a feedback.
+/// The result of storing a feedback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
-    /// It is in the log.
+    /// It was stored.
     New,
-    /// The log had one of this decision and id already, and keeps that one.
+    /// The log already had a feedback of this decision and id, which stays.
     Duplicate,
     /// There is no such decision.
     UnknownDecision,
 }
 
-/// Most bytes of a feedback's own id.
+/// Most bytes of a feedback's id.
 pub const FEEDBACK_ID_BYTES: usize = 200;
 
 impl Store {
-    /// Appends to the log, decisions first, so that a feedback may be about a decision of the same call. What happened
-    /// to each feedback comes back in order. Nothing is on disk before the next [`Store::flush`].
+    /// Appends to the log, decisions first, so that a feedback may be about a decision of the same call. Returns the result
+    /// for each feedback, in order. Nothing is surely on disk before the next [`Store::flush`].
     ///
     /// An outcome that is reported again replaces the one before; a feedback does not.
     ///
     /// # Errors
-    /// When the database fails; then part of it may be there.
+    /// When the database fails; part of the records may have been written.
     pub fn append(
         &self,
         decisions: &[impl Borrow<DecisionRecord>],
@@ -60,14 +60,14 @@ impl Store {
         Ok(stored)
     }
 
-    /// Writes decisions and outcomes, and says how many bytes.
+    /// Writes decisions and outcomes; the number of bytes.
     fn put(
         &self,
         trees: &Trees,
         decisions: &[impl Borrow<DecisionRecord>],
         outcomes: &[impl Borrow<OutcomeRecord>],
     ) -> Result<usize, StoreError> {
-        // In order of ids; of two with the same the later counts.
+        // In order of ids; of two with the same id the later counts.
         let rows: BTreeMap<block::Key, &DecisionRecord> =
             decisions.iter().map(Borrow::borrow).map(|it| (it.id.0.into_bytes(), it)).collect();
         let ends: BTreeMap<block::Key, &OutcomeRecord> =
@@ -102,7 +102,7 @@ impl Store {
         Ok(round.bytes)
     }
 
-    /// The last id of the block that begins last among those that do not begin behind `id`.
+    /// The last id of the last block that does not begin after `id`.
     fn end_of_blocks(&self, trees: &Trees, id: &block::Key) -> Result<Option<block::Key>, StoreError> {
         let Some((key, value)) = trees.block_before(id)? else { return Ok(None) };
         Ok(block::last_id(&value).or_else(|| {
@@ -128,7 +128,7 @@ impl Store {
         self.has(&*self.trees()?, id.0.as_bytes())
     }
 
-    /// Whether a decision has any feedback, as far as the database can say.
+    /// Whether a decision has any feedback; `false` where the database fails.
     pub fn is_judged(&self, id: DecisionId) -> bool {
         self.trees().is_ok_and(|trees| matches!(trees.feedback.scan_prefix(id.0.as_bytes()).next(), Some(Ok(_))))
     }
@@ -137,7 +137,7 @@ impl Store {
         Ok(trees.decisions.contains_key(id)? || self.block_with(trees, id)?.is_some())
     }
 
-    /// A decision with all that came of it.
+    /// A decision with its outcome and feedback.
     ///
     /// # Errors
     /// When the database fails.
@@ -185,7 +185,7 @@ impl Store {
         if trees.feedback.contains_key(&key)? {
             return Ok(Stored::Duplicate);
         }
-        // sled's ids only ever grow, over restarts too, whatever the clock does.
+        // sled's generated ids always grow, also over restarts and whatever the clock does.
         record.seq = trees.db.generate_id()?;
         let value = encode(record)?;
         *written += value.len();
@@ -194,10 +194,10 @@ impl Store {
     }
 }
 
-/// What one call writes.
+/// What one call of [`Store::append`] writes.
 #[derive(Default)]
 struct Round<'a> {
-    /// Outcomes that are in no block.
+    /// Outcomes that are not in a block yet.
     ends: BTreeMap<block::Key, &'a OutcomeRecord>,
     builder: Builder,
     /// The decisions in the builder.
@@ -206,7 +206,7 @@ struct Round<'a> {
     decisions: Batch,
     outcomes: Batch,
     bytes: usize,
-    /// Bytes of what it takes the place of.
+    /// Bytes of the values that are replaced.
     replaced: usize,
 }
 
@@ -219,8 +219,8 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Makes a block of what is in the builder; a single decision, and what would be hidden by older records that stand
-    /// alone, is left alone.
+    /// Writes the builder's decisions as a block; as single records where there is only one, or where older single records
+    /// would hide the block's rows.
     fn close_block(&mut self, trees: &Trees) -> Result<(), StoreError> {
         let members = std::mem::take(&mut self.members);
         if members.len() < 2 || are_known(trees, &members)? {
@@ -238,12 +238,12 @@ impl<'a> Round<'a> {
     }
 }
 
-/// Bytes of what stands alone under this id.
+/// Bytes of the single record of this id.
 fn length_of(tree: &sled::Tree, id: &block::Key) -> Result<usize, StoreError> {
     Ok(tree.get(id)?.map_or(0, |value| value.len()))
 }
 
-/// Whether something stands alone under one of these ids, which are in order.
+/// Whether there is a single record of one of these ids, which are in order.
 fn are_known(trees: &Trees, members: &[(block::Key, &DecisionRecord)]) -> Result<bool, StoreError> {
     let (Some((first, _)), Some((last, _))) = (members.first(), members.last()) else { return Ok(false) };
     for tree in [&trees.decisions, &trees.outcomes] {

@@ -1,15 +1,15 @@
-//! Bringing an older database up to the schema of this program.
+//! Migration of an older database to the schema of this program.
 //!
-//! The schema version stands in the settings. A step rewrites record by record, can be repeated after a crash in the
-//! middle (what is already new is left alone), and raises the version only when all is on disk. What it cannot read it
-//! leaves in place: the first reader sets it aside.
+//! The settings have the schema version. A step rewrites record by record, can be repeated after a crash (migrated records are
+//! skipped), and raises the version only when all is on disk. Records that it cannot read stay, and the first reader sets them
+//! aside.
 //!
 //! | version | what changed |
 //! | --- | --- |
 //! | 0 | records are JSON text |
 //! | 1 | records are a version byte and MessagePack, so that floats come back bit for bit |
 //! | 2 | records are packed, see [`encoding`]. Older ones are read as they are, so nothing is rewritten |
-//! | 3 | there are [blocks](super::block). Records that stand alone are still read, so nothing is rewritten |
+//! | 3 | there are [blocks](super::block). Single records are still read, so nothing is rewritten |
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -19,7 +19,7 @@ use super::trees::{Failure, SCHEMA, Trees};
 
 const KEY: &str = "schema";
 
-/// Brings the database up to [`SCHEMA`] and says from which version, where there was something to do.
+/// Migrates the database to [`SCHEMA`]; the version it had, where it had records to migrate.
 pub(super) fn migrate(trees: &Trees) -> Result<Option<u32>, Failure> {
     let found = match trees.settings.get(KEY)? {
         Some(bytes) => match <[u8; 4]>::try_from(&bytes[..]) {

@@ -2,17 +2,17 @@
 //!
 //! **Layout.** One sled database in `<data_dir>/log`, a tree per kind of record. Decisions and outcomes are keyed by
 //! the decision's UUIDv7, so keys stand in order of time; feedback by decision and feedback id. Values are one version
-//! byte and MessagePack ([`encoding`]). What comes in together stands together, in a tree of [`block`]s; alone stand
-//! decisions that came alone or late, and outcomes that came after their decision was written, until [`compact`] moves
-//! them into blocks. What stands alone is newer than what a block has under the same id.
+//! byte and MessagePack ([`encoding`]). Decisions that are written together form a [`block`], one value for many records.
+//! Decisions that came alone or late, and outcomes that came after their decision was written, are single records until
+//! [`compact`] moves them into blocks. A single record is newer than what a block has under the same id.
 //!
-//! **Writing.** One thread (`tuner::Recorder`) writes; everybody may read. What is durable when: a feedback once it is
-//! acknowledged, a snapshot once it is promoted, decisions and outcomes within half a second.
+//! **Writing.** One thread (`tuner::Recorder`) writes; any thread may read. Durable are: a feedback once it is acknowledged, a
+//! snapshot once it is promoted, decisions and outcomes within half a second.
 //!
 //! **When things break** ([`Store::open`], [`db`]): a record that cannot be read is set aside and counted; a database that
 //! cannot be read is set aside as a whole (renamed to `log.broken-<time>`) and a fresh one begun; a directory that cannot
-//! be written gives a store in memory that says so; a database that fails while it runs (full disk) is closed, tried
-//! again every few seconds, and what could not be written meanwhile is counted. None of it stops an answer.
+//! be written gives a store in memory, and [`Health`] says so; a database that fails while it runs (full disk) is closed and
+//! reopened every few seconds, and records lost meanwhile are counted. None of it stops an answer.
 //!
 //! API tokens are *not* in here: they are a file of hashes beside it (`tokens`), so that a broken database never locks
 //! clients out.
@@ -20,6 +20,7 @@
 mod audit;
 mod block;
 mod compact;
+mod data_dir;
 pub mod db;
 mod dictionary;
 mod encoding;
@@ -29,7 +30,6 @@ mod fingerprint;
 mod join;
 mod log;
 mod migrate;
-mod place;
 mod query;
 mod rates;
 pub mod record;
@@ -45,19 +45,19 @@ mod worth;
 
 pub use audit::AuditRecord;
 pub use compact::{Compacted, Compactor};
+pub use data_dir::{HandOver, write_private};
 pub use db::{Health, OpenReport, OpenState, Store};
 pub use encoding::{DecodeError, EncodeError};
 pub use error::{OpenError, StoreError};
 pub use exchange::{ExchangeError, Exporter, Format, line, read_entries};
 pub use fingerprint::Salt;
-pub use join::{AHEAD_MS, Order, Span};
+pub use join::{Order, Span};
 pub use log::{FEEDBACK_ID_BYTES, Stored};
-pub use place::{HandOver, write_private};
 pub use query::{Filter, Page};
 pub use rates::{Rates, chances};
 pub use record::{
-    CandidateRecord, DecisionRecord, Entry, ExcludedRecord, FeedbackKind, FeedbackRecord, Fingerprint, Mode,
-    OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
+    AHEAD_MS, CandidateRecord, DecisionRecord, Entry, ExcludedRecord, FeedbackKind, FeedbackRecord, Fingerprint,
+    Mode, OutcomeRecord, OutcomeStatus, RequestFacts, ShadowRecord, Signal, Thumb,
 };
 pub use retention::{Clock, LogSize};
 pub use rollup::{Bucket, Glance, RECENT, SingleModel, Summary, Sums, Window, let_go};

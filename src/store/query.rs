@@ -1,7 +1,7 @@
-//! What the dashboard asks of the log one by one: pages of decisions.
+//! Pages of decisions, searched in the decision log, for the dashboard and the API.
 //!
-//! A question walks the log from the newest back and stops when its time is over, so that a rare filter on a large log is
-//! answered in parts and never stalls: a page says where the next one goes on. Sums are kept, see [`rollup`](super::rollup).
+//! A query walks the log from the newest decision back and stops when its time is over, so that a rare match in a large log is
+//! found in parts and never stalls: a page says where the next one begins. Sums over time come from [`rollup`](super::rollup).
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,13 @@ use super::join::{Order, Span};
 use super::record::{Entry, Fingerprint, Mode, OutcomeStatus};
 use crate::protocol::DecisionId;
 
-/// How long one question looks for what passes.
-const LOOK_FOR: Duration = Duration::from_millis(60);
+/// How long one query walks at most.
+const MAX_TIME: Duration = Duration::from_millis(60);
 
-/// Records looked at between two looks at the clock, and at least.
+/// Entries read between two looks at the clock.
 const STRIDE: usize = 128;
 
-/// Which decisions to show; every field that is absent lets all pass.
+/// Which decisions to show; an absent field does not filter.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
@@ -29,11 +29,11 @@ pub struct Filter {
     pub until_ms: Option<i64>,
     /// Chosen or answered by this model.
     pub model: Option<String>,
-    /// Ended so: `ok`, `cancelled`, an error code, or `error` for any error.
+    /// Ended with this status: `ok`, `cancelled`, an error code, `error` for any error, or `open`.
     pub status: Option<String>,
-    /// Chosen so.
+    /// Chosen in this mode.
     pub mode: Option<Mode>,
-    /// By this policy.
+    /// Chosen by this policy version.
     pub policy_version: Option<u64>,
     /// Only explored ones, or only others.
     pub explored: Option<bool>,
@@ -45,7 +45,7 @@ pub struct Filter {
     pub conversation: Option<Fingerprint>,
     /// Only with feedback, or only without.
     pub rated: Option<bool>,
-    /// Text in the id, the reason, the task, a rule's name, a tag or a comment; in any case.
+    /// Text in the id, the reason, the task, a rule's name, a tag or a comment; upper or lower case.
     pub text: Option<String>,
 }
 
@@ -92,14 +92,14 @@ fn has_text(entry: &Entry, wish: &str) -> bool {
 pub struct Page {
     /// The entries.
     pub entries: Vec<Entry>,
-    /// Where the next page goes on; absent when this was the last.
+    /// Where the next page begins; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<DecisionId>,
 }
 
 impl Store {
-    /// The decisions that pass `filter`, newest first, at most `limit`, from `before` on. A page may be short or empty
-    /// and still have a `next`: so many records were looked at in vain.
+    /// The decisions that pass `filter`, newest first, at most `limit`, older than `before`. A page may be short or even empty
+    /// and still have a `next`, when its time was over.
     ///
     /// # Errors
     /// When the database fails.
@@ -113,7 +113,7 @@ impl Store {
         }
         let mut looked_at = 0_usize;
         let mut last = None;
-        let until = Instant::now() + LOOK_FOR;
+        let until = Instant::now() + MAX_TIME;
         self.walk(&span, Order::Newest, |entry| {
             let late = looked_at > 0 && looked_at.is_multiple_of(STRIDE) && Instant::now() >= until;
             if page.entries.len() >= limit || late {

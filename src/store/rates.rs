@@ -1,18 +1,18 @@
-//! How often answers of each model had a signal, against those of all others.
+//! Rates of signals: how often answers of each model have a signal, compared with all other models.
 //!
-//! Signals speak of bad answers only: of a good one that nobody rated nothing is heard. Taken at their word they would
-//! talk down whoever is used most, whatever the *rate*. So a signal says by how much a model has it more often than the
-//! others do, beyond what chance explains ([`Rates::beyond`]): its lesson is that the answers of this model are worse than
-//! was believed by that share of the way to the signal's value ([`Rates::bent`]). Equal rates say nothing, and neither does
-//! one model alone. Where people have spoken of a model, it is what they said that a signal bends.
+//! Signals exist for bad answers only; a good answer that nobody rated has none. Taken at face value they would count against
+//! the model that is used most, whatever its *rate*. So a signal's reward follows from the model's excess rate: the share of
+//! answers by which it has the signal more often than the others, beyond chance ([`Rates::excess`]). The reward moves from the
+//! expected quality towards the signal's value by that share ([`Rates::reward`]). Equal rates teach nothing, and neither does
+//! a single model. The expected quality is the prior, corrected by the model's mean judgement where people have judged it.
 
 use std::collections::HashMap;
 
 use super::record::{Entry, OutcomeStatus, Signal};
 use crate::protocol::ModelName;
 
-/// Standard errors that a difference of rates must exceed; what is beyond them counts.
-const SURE: f64 = 2.0;
+/// Standard errors that are subtracted from a difference of rates.
+const STANDARD_ERRORS: f64 = 2.0;
 
 /// How many answers could have had a signal, and how many had it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -31,21 +31,21 @@ impl Count {
     }
 }
 
-/// Counts of signals by model, and what was judged beside them.
+/// Counts of signals by model, and the models' mean judgements.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rates {
     models: HashMap<ModelName, [Count; SIGNALS.len()]>,
     all: [Count; SIGNALS.len()],
-    /// Sum of what judgements put a model above its prior, and their number.
+    /// Sum of judgement less prior over a model's judged answers, and their number.
     judged: HashMap<ModelName, (f64, f64)>,
 }
 
-/// The signals that may say something of an answer.
+/// The signals that may teach something about an answer.
 const SIGNALS: [Signal; 5] =
     [Signal::Empty, Signal::FormatViolated, Signal::AskedAgain, Signal::Truncated, Signal::Cancelled];
 
 impl Rates {
-    /// Takes in an answer of `model` that had some of the signals it could have had.
+    /// Counts an answer of `model`: for each signal it could have had, whether it had it.
     pub fn note(&mut self, model: &ModelName, chances: impl IntoIterator<Item = (Signal, bool)>) {
         if !self.models.contains_key(model) {
             self.models.insert(model.clone(), Default::default());
@@ -60,41 +60,40 @@ impl Rates {
         }
     }
 
-    /// Takes in a judgement of an answer of `model`, of which `prior` was believed.
+    /// Counts a judgement of an answer of `model` with this prior.
     pub fn note_judged(&mut self, model: &ModelName, prior: f64, reward: f64) {
         let (above, count) = self.judged.entry(model.clone()).or_default();
         *above += reward - prior;
         *count += 1.0;
     }
 
-    /// What an answer of `model` is worth, in [0, 1], that has this signal, of `value` if it were taken at its word; `None`
-    /// where it says nothing.
-    pub fn bent(&self, model: &ModelName, signal: Signal, prior: f64, value: f64) -> Option<f64> {
-        let beyond = self.beyond(model, signal);
+    /// The reward, in [0, 1], of an answer of `model` that has this signal, whose nominal value is `value`; `None` where the
+    /// model has no excess of the signal.
+    pub fn reward(&self, model: &ModelName, signal: Signal, prior: f64, value: f64) -> Option<f64> {
+        let excess = self.excess(model, signal);
         let above = self.judged.get(model).map_or(0.0, |(above, count)| above / count);
-        let believed = (prior + above).clamp(0.0, 1.0);
-        (beyond > 0.0).then(|| (believed + beyond * (value - believed)).clamp(0.0, 1.0))
+        let expected = (prior + above).clamp(0.0, 1.0);
+        (excess > 0.0).then(|| (expected + excess * (value - expected)).clamp(0.0, 1.0))
     }
 
-    /// The share of answers by which `model` had the signal more often than all other models, beyond chance; 0 where that is
-    /// none.
-    pub fn beyond(&self, model: &ModelName, signal: Signal) -> f64 {
+    /// The share of answers by which `model` has the signal more often than all other models, beyond chance; 0 if it does not.
+    pub fn excess(&self, model: &ModelName, signal: Signal) -> f64 {
         let at = SIGNALS.iter().position(|it| *it == signal);
         let Some((at, counts)) = at.zip(self.models.get(model)) else { return 0.0 };
         let (own, all) = (counts[at], self.all[at]);
         let others = Count { could: all.could - own.could, had: all.had - own.had };
         let ((rate, error), (usual, usual_error)) = (own.rate(), others.rate());
-        (rate - usual - SURE * (error + usual_error).sqrt()).max(0.0)
+        (rate - usual - STANDARD_ERRORS * (error + usual_error).sqrt()).max(0.0)
     }
 }
 
-/// The signals that an entry's answer could have had, and whether it had them; `again` = whether its question was soon
-/// put again, where that can be told.
+/// The signals that an entry's answer could have had, and whether it had them; `again` = whether its question was soon asked
+/// again, where that is known.
 pub fn chances(entry: &Entry, again: Option<bool>) -> Vec<(Signal, bool)> {
     let Some(outcome) = &entry.outcome else { return Vec::new() };
     let had = |signal| outcome.signals.contains(&signal);
     let request = &entry.decision.request;
-    // Of a call that somebody else made it is known how it ended, and not what was said.
+    // Of a dry run's call, made by the caller, only the end is known, not the answer.
     let seen = !request.dry_run;
     match outcome.status {
         OutcomeStatus::Failed(_) => Vec::new(),
@@ -128,7 +127,7 @@ mod tests {
     }
 
     fn beyond(models: &[(&str, u32, u32)], model: &str) -> f64 {
-        rates(models).beyond(&model.into(), Signal::Empty)
+        rates(models).excess(&model.into(), Signal::Empty)
     }
 
     #[test]

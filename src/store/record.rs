@@ -1,12 +1,12 @@
-//! What the log holds: a decision, how its request ended, and what people said of it.
+//! The records of the decision log: a decision, how its request ended, and the feedback on it.
 //!
-//! The three are written at different times by different hands and share nothing but the [`DecisionId`]: a decision
-//! when the model is chosen, an outcome when the answer really ended, any number of feedbacks minutes or days later
-//! (or even before the outcome). [`Entry`] is the three joined.
+//! The three are written at different times and share only the [`DecisionId`]: a decision when the model is chosen, an outcome
+//! when the answer really ended, any number of feedbacks minutes or days later (or even before the outcome). [`Entry`] joins
+//! the three.
 //!
-//! A record holds what is needed to explain a choice and to learn from it again: features, candidates, propensities,
-//! policy version. It holds no text of a prompt or an answer, unless `store.prompts` is on; a question and a
-//! conversation are told apart by keyed [`Fingerprint`]s, which nobody without the store's own secret can guess back.
+//! A record has what is needed to explain a choice and to learn from it again: features, candidates, propensities, policy
+//! version. It has no text of a prompt or an answer, unless `store.prompts` is on; questions and conversations are identified
+//! by keyed [`Fingerprint`]s, which cannot be guessed without the store's secret.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,11 +14,14 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bandit::{Account, Grounds, Tradeoff};
+use crate::bandit::{Attribution, Grounds, Tradeoff};
 use crate::protocol::{DecisionId, Dialect, FinishReason, ModelName, Needs, Objective, Usage};
 pub use crate::protocol::{Mode, OutcomeStatus};
 
-/// A keyed hash of a text (see [`Salt`](super::Salt)): tells whether two texts are the same, not what they say.
+/// A record whose time lies further in the future than this, milliseconds, was written while the clock was wrong.
+pub const AHEAD_MS: i64 = 60_000;
+
+/// A keyed hash of a text (see [`Salt`](super::Salt)): shows whether two texts are the same, not what they are.
 /// Written as 16 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(pub u64);
@@ -50,7 +53,7 @@ impl<'de> Deserialize<'de> for Fingerprint {
     }
 }
 
-/// What was known of a request when its model was chosen.
+/// The request, as known when its model was chosen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RequestFacts {
@@ -62,31 +65,31 @@ pub struct RequestFacts {
     /// Names of the static rules that matched, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<String>,
-    /// What was optimised.
+    /// The objective of the choice.
     pub objective: Objective,
-    /// What a model had to be able to do.
+    /// Capabilities that a model had to have.
     pub needs: Needs,
     /// Estimated prompt tokens.
     pub prompt_tokens: u32,
-    /// Most tokens the client let be generated.
+    /// The client's limit of generated tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
     /// Whether the answer was to be streamed.
     pub stream: bool,
-    /// The last user turn, as a fingerprint; absent inside a tool loop, where nothing is asked.
+    /// Fingerprint of the last user turn; absent inside a tool loop, where there is no new question.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub question: Option<Fingerprint>,
-    /// The conversation, as a fingerprint.
+    /// Fingerprint of the conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Fingerprint>,
-    /// Whether the caller named the conversation or its user; else only its first turns speak for it.
+    /// Whether the caller named the conversation or its user; otherwise it is recognised by its first turns.
     pub conversation_named: bool,
     /// User turns in the conversation, this one included.
     pub turn: u32,
     /// Id of the API token that asked; never the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// Free labels.
+    /// The caller's labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// Asked through `/api/route`: the caller makes the call and may report an outcome.
@@ -115,7 +118,7 @@ impl Default for RequestFacts {
     }
 }
 
-/// One model that could have been chosen, and what was predicted of it.
+/// One model that could have been chosen, with its predictions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CandidateRecord {
     /// The model.
@@ -128,42 +131,41 @@ pub struct CandidateRecord {
     /// Where `quality` is from: `posterior` where feedback has corrected the prior, else what the prior rests on: `head`,
     /// `like <model>`, `score` or `default`.
     pub quality_source: String,
-    /// How firm the prior was.
+    /// What the prior rests on.
     #[serde(default)]
     pub grounds: Grounds,
     /// Expected cost, US dollars.
     pub cost_usd: f64,
-    /// Expected seconds until the answer is there; absent = nobody was measured.
+    /// Expected seconds until the answer is complete; absent = never measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_s: Option<f64>,
-    /// What the vendor's prompt cache saves of `cost_usd`, US dollars; absent where the conversation was not on this
-    /// model, and in logs of earlier programs: there `switching_usd` of the others has it.
+    /// Saving by the vendor's prompt cache, already taken off `cost_usd`, US dollars; absent where the conversation was not on
+    /// this model, and in records of earlier programs, which have it as `switching_usd` of the other candidates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_usd: Option<f64>,
-    /// What its prompt cache would have saved of `cost_usd` if the conversation, which was on another model, had been on this
-    /// one, US dollars.
+    /// Saving of `cost_usd` that its prompt cache would have given if the conversation, which was on another model, had been on
+    /// this one, US dollars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cacheable_usd: Option<f64>,
-    /// What filling this model's prompt cache would have cost beyond `cost_usd`, had the conversation moved here, US
-    /// dollars.
+    /// Cost beyond `cost_usd` of filling this model's prompt cache, had the conversation moved to it, US dollars.
     #[serde(default)]
     pub switching_usd: f64,
-    /// What the choice compared; 0 where JSON could not say it.
-    #[serde(deserialize_with = "number_or_nothing")]
+    /// The utility that the choice compared; 0 where it was not finite and the record came from JSON.
+    #[serde(deserialize_with = "number_or_zero")]
     pub utility: f64,
-    /// Probability with which it was to be chosen.
+    /// Probability of choosing it.
     pub propensity: f64,
-    /// What `quality` is made of; empty where nothing was predicted, and in logs of earlier programs.
-    #[serde(default, skip_serializing_if = "Account::is_empty")]
-    pub account: Account,
+    /// The summands of `quality`; empty where nothing was predicted, and in records of earlier programs.
+    #[serde(default, skip_serializing_if = "Attribution::is_empty")]
+    pub account: Attribution,
 }
 
-/// A number as JSON says it, which has no word for infinity: `null`.
-fn number_or_nothing<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+/// A number; `null`, which JSON has in place of infinity, becomes 0.
+fn number_or_zero<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(0.0))
 }
 
-/// One model that fell out before the choice.
+/// One model that was excluded before the choice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExcludedRecord {
     /// The model.
@@ -172,14 +174,14 @@ pub struct ExcludedRecord {
     pub reason: String,
 }
 
-/// What a policy that only watches would have chosen.
+/// What a policy in shadow would have chosen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ShadowRecord {
     /// The model.
     pub model: ModelName,
     /// Probability with which it was chosen.
     pub propensity: f64,
-    /// The watching policy's version.
+    /// The shadow policy's version.
     pub policy_version: u64,
 }
 
@@ -188,32 +190,32 @@ pub struct ShadowRecord {
 pub struct DecisionRecord {
     /// Its id.
     pub id: DecisionId,
-    /// When, in Unix milliseconds.
+    /// Time of the choice, Unix milliseconds.
     pub at_ms: i64,
-    /// What was asked.
+    /// The request.
     #[serde(default)]
     pub request: RequestFacts,
-    /// The context `z`; empty where the classifier did not answer in time.
+    /// The features `z`; empty where the classifier did not answer in time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<f32>,
-    /// What made the features: only vectors of one space can be compared. Empty where there are none.
+    /// The feature space: only features of one space can be compared. Empty where there are none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub feature_space: String,
-    /// The task the classifier saw.
+    /// The task that the classifier recognised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
     /// Models that could have been chosen, with predictions and propensities.
     #[serde(default)]
     pub candidates: Vec<CandidateRecord>,
-    /// Models that fell out, with reasons.
+    /// Excluded models, with reasons.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<ExcludedRecord>,
     /// The model that was chosen (failover may have moved on: see [`OutcomeRecord::model`]).
     pub chosen: ModelName,
-    /// Probability with which it was chosen; absent where it is not known (imports).
+    /// Probability with which it was chosen; absent where unknown (imports).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub propensity: Option<f64>,
-    /// The policy that chose; 0 = none: it was not asked, or only watched.
+    /// The version of the policy that chose; 0 = none: it was not asked, or in shadow.
     #[serde(default)]
     pub policy_version: u64,
     /// Judgements it had taken in since that version was promoted.
@@ -222,19 +224,19 @@ pub struct DecisionRecord {
     /// What a dollar and a second were worth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tradeoff: Option<Tradeoff>,
-    /// Whether it might have been a try-out: only then do the propensities say what else could have happened.
+    /// Whether exploration was on: only then do the propensities say what else could have been chosen.
     #[serde(default)]
     pub explore: bool,
-    /// Whether another model looked better, and this one was chosen to find out.
+    /// Whether another model had a higher utility, and this one was drawn to learn about it.
     #[serde(default)]
     pub explored: bool,
-    /// How it came to be chosen.
+    /// How the model was chosen.
     #[serde(default)]
     pub mode: Mode,
-    /// What the watching policy would have chosen, in shadow mode and outside the rollout's share.
+    /// What the shadow policy would have chosen, in shadow mode and outside the rollout's share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<ShadowRecord>,
-    /// One sentence for people.
+    /// Why, in one sentence for people.
     #[serde(default)]
     pub reason: String,
     /// The last user turn, only where `store.prompts` is on.
@@ -242,19 +244,19 @@ pub struct DecisionRecord {
     pub prompt: Option<String>,
 }
 
-/// Something an outcome says about the answer without anybody rating it.
+/// A sign of a bad answer that needs no rating.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
-    /// It ended in an error that was the backend's.
+    /// The request ended in an error of the backend.
     Error,
-    /// It took too long.
+    /// The request ended in a timeout.
     Timeout,
-    /// It ran into the token limit.
+    /// The answer ran into the token limit.
     Truncated,
-    /// The client went away before it was complete.
+    /// The client left before the answer was complete.
     Cancelled,
-    /// It had neither text nor a tool call.
+    /// The answer had neither text nor a tool call.
     Empty,
     /// JSON was asked for and did not come.
     FormatViolated,
@@ -267,7 +269,7 @@ pub enum Signal {
 pub struct OutcomeRecord {
     /// The decision it belongs to.
     pub id: DecisionId,
-    /// When, in Unix milliseconds.
+    /// Time of the end, Unix milliseconds.
     pub at_ms: i64,
     /// The model that answered, or was asked last; absent when none was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -275,7 +277,7 @@ pub struct OutcomeRecord {
     /// The deployment that answered, or was asked last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
-    /// How it ended.
+    /// The status it ended with.
     pub status: OutcomeStatus,
     /// Upstream calls made.
     #[serde(default)]
@@ -289,18 +291,39 @@ pub struct OutcomeRecord {
     /// What it cost in US dollars, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
-    /// From arrival to the last byte.
+    /// Milliseconds from arrival to the last byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<f64>,
-    /// From arrival to the first piece of the answer.
+    /// Milliseconds from arrival to the first piece of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_token_ms: Option<f64>,
     /// Why the model stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<FinishReason>,
-    /// What the outcome says about the answer, see [`signals`](fn@super::signals).
+    /// Signals of a bad answer, see [`signals`](fn@super::signals).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<Signal>,
+}
+
+impl OutcomeRecord {
+    /// The end of a request of which nothing is known but when and how it ended.
+    pub fn ended(id: DecisionId, at_ms: i64, status: OutcomeStatus) -> Self {
+        Self {
+            id,
+            at_ms,
+            model: None,
+            backend: None,
+            status,
+            attempts: 0,
+            failovers: 0,
+            usage: None,
+            cost_usd: None,
+            latency_ms: None,
+            first_token_ms: None,
+            finish_reason: None,
+            signals: Vec::new(),
+        }
+    }
 }
 
 /// A thumb.
@@ -312,7 +335,7 @@ pub enum Thumb {
     Down,
 }
 
-/// What was said of an answer, as it was said. Written as on the wire: `{"rating": 4}`.
+/// A judgement of an answer, in the form it was given. Serialised as on the wire: `{"rating": 4}`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FeedbackKind {
@@ -322,7 +345,7 @@ pub enum FeedbackKind {
     Rating(u8),
     /// A thumb.
     Thumbs(Thumb),
-    /// Right or wrong, from a check that knows.
+    /// Right or wrong, by an objective check.
     Correct(bool),
 }
 
@@ -347,29 +370,29 @@ impl FeedbackKind {
     }
 }
 
-/// What somebody said of an answer.
+/// One feedback on an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FeedbackRecord {
     /// Names this feedback among those of its decision: the same id again is a repetition, not a second opinion.
     pub id: String,
     /// The decision it is about.
     pub decision: DecisionId,
-    /// When it arrived, in Unix milliseconds.
+    /// Time of arrival, Unix milliseconds.
     pub at_ms: i64,
-    /// Place in the order of arrival, given by the store; unlike `at_ms` it never goes back.
+    /// Number in the order of arrival, given by the store; unlike `at_ms` it never goes back.
     #[serde(default)]
     pub seq: u64,
-    /// What was said.
+    /// The judgement.
     pub kind: FeedbackKind,
-    /// In words.
+    /// A comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
-    /// Who or what said it: a user, a judge, a test.
+    /// Who or what judged: a user, a judge, a test.
     #[serde(default)]
     pub source: String,
 }
 
-/// A decision and everything that came of it.
+/// A decision with its outcome and feedback.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The decision.
@@ -385,17 +408,17 @@ pub struct Entry {
 impl Entry {
     /// The verdict of all feedback, in [0, 1]; `None` where there is none: missing is missing, not zero.
     ///
-    /// Of one source the last word counts (a person may change their mind); different sources are averaged.
+    /// Each source counts with its last feedback (a person may change their mind); different sources are averaged.
     pub fn verdict(&self) -> Option<f64> {
-        let mut last_words: BTreeMap<&str, (u64, f64)> = BTreeMap::new();
+        let mut by_source: BTreeMap<&str, (u64, f64)> = BTreeMap::new();
         for feedback in &self.feedback {
-            let word = last_words.entry(&feedback.source).or_insert((feedback.seq, feedback.kind.value()));
-            if feedback.seq >= word.0 {
-                *word = (feedback.seq, feedback.kind.value());
+            let last = by_source.entry(&feedback.source).or_insert((feedback.seq, feedback.kind.value()));
+            if feedback.seq >= last.0 {
+                *last = (feedback.seq, feedback.kind.value());
             }
         }
-        let count = last_words.len();
-        (count > 0).then(|| last_words.values().map(|(_, value)| value).sum::<f64>() / count as f64)
+        let count = by_source.len();
+        (count > 0).then(|| by_source.values().map(|(_, value)| value).sum::<f64>() / count as f64)
     }
 
     /// The model whose answer the client saw, which after a failover is not the chosen one.

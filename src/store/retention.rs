@@ -1,14 +1,14 @@
-//! Forgetting: the log keeps so many days and so many bytes, and the oldest go first.
+//! Retention: the decision log is limited in age and in bytes; the oldest entries are deleted first.
 //!
-//! [`Store::forget_some`] deletes one slice, so that the writer can go on between slices. A slice ends at a decision, and
-//! with it goes everything up to that decision's key: outcomes and feedback, orphans too. A block goes as a whole, once all
-//! its decisions may go.
+//! [`Store::forget_some`] deletes one slice, so that the writer can go on between slices. A slice ends at a decision and
+//! deletes everything up to that decision's key: outcomes and feedback, orphans too. A block is deleted as a whole, once all
+//! its decisions may be.
 //!
-//! **A clock that lies must not empty the log.** Age is measured against [`Clock`], which starts at the wall clock and
-//! from then on counts on its own, so a jump while the process runs changes nothing. Its time is kept for the next start,
-//! as the newest record may have been written by a clock that had jumped. A start that is more than half the
-//! maximal age later may be a wrong clock too: until it has run for a day, over restarts, nothing is deleted for its age, and
-//! no time kept, time enough to set it right.
+//! **A wrong clock must not empty the log.** Age is measured by [`Clock`], which starts at the wall clock and then counts the
+//! process's running time, so a jump while the process runs changes nothing. Its time is saved for the next start, as the
+//! newest record may have been written by a clock that had jumped. A start more than half the maximal age after the saved time
+//! is doubted: until processes have run for a day with it, nothing is deleted for its age and no time is saved, so that the
+//! clock can be corrected.
 
 use std::time::Duration;
 
@@ -20,40 +20,40 @@ use super::error::StoreError;
 use super::join::key_at;
 use super::trees::Trees;
 
-/// Decisions deleted in one go.
+/// Decisions from which a slice is complete.
 const SLICE: usize = 256;
 
-/// How long a suspicious clock is given to be set right; what runs of a few hours each sum up to counts.
+/// Running time, summed over processes, after which a doubted clock is believed.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Where the clock's time is kept.
+/// The setting that holds the clock's time.
 const CLOCK: &str = "retention.clock_ms";
 
-/// Where it is kept how long the time was doubted.
+/// The setting that holds how long the time has been doubted.
 const DOUBTED: &str = "retention.doubted_ms";
 
-/// Where the size is kept.
+/// The setting that holds the log's size.
 const LOG_BYTES: &str = "retention.bytes";
 
-/// What retention takes for the time.
+/// The time for retention: the wall clock at the start plus the running time.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start_ms: i64,
     last_ms: Option<i64>,
-    /// How long processes before had run with a time that was doubted.
+    /// How long earlier processes had run with the time in doubt.
     doubted: Duration,
 }
 
 impl Clock {
-    /// A clock that read `start_ms` (Unix) when the process began; `last_ms` = the time of the process before, or of the
-    /// newest record where that is not known.
+    /// A clock that read `start_ms` (Unix) when the process began; `last_ms` = the time that the process before saved, or of the
+    /// newest record where there is none.
     pub fn new(start_ms: i64, last_ms: Option<i64>) -> Self {
         Self { start_ms, last_ms, doubted: Duration::ZERO }
     }
 
-    /// The time once the process has run for `running`; `None` while it is not believed.
+    /// The time when the process has run for `running`; `None` while it is doubted.
     pub fn now_ms(&self, max_age_days: u32, running: Duration) -> Option<i64> {
         let half_ms = i64::from(max_age_days) * DAY_MS / 2;
         let gap = self.start_ms - self.last_ms.unwrap_or(self.start_ms);
@@ -61,24 +61,24 @@ impl Clock {
         (!is_doubted).then(|| self.start_ms + running.as_millis() as i64)
     }
 
-    /// Decisions before this moment have reached `max_age_days` when the process has run for `running`; `None` while
-    /// none is to be deleted for its age.
+    /// Decisions before this moment (Unix milliseconds) are older than `max_age_days` when the process has run for `running`;
+    /// `None` while none may be deleted for its age.
     pub fn cutoff_ms(&self, max_age_days: u32, running: Duration) -> Option<i64> {
         let max_age = i64::from(max_age_days) * DAY_MS;
         self.now_ms(max_age_days, running).filter(|_| max_age > 0).map(|now_ms| now_ms - max_age)
     }
 }
 
-/// What the log holds, roughly.
+/// The size of the decision log, roughly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogSize {
-    /// Bytes of its records, packed; the file takes up to twice as much.
+    /// Bytes of its packed records; the files take up to twice as much.
     pub bytes: u64,
 }
 
 impl Store {
-    /// Deletes the oldest slice if it is before `cutoff_ms` or the log is larger than `max_bytes` (0 = no limit), and
-    /// says how many decisions went; 0 = there is nothing to do.
+    /// Deletes the oldest slice if it is before `cutoff_ms` or the log is larger than `max_bytes` (0 = no limit); the number of
+    /// decisions deleted, 0 = nothing is due.
     ///
     /// # Errors
     /// When the database fails.
@@ -98,7 +98,7 @@ impl Store {
         while count < SLICE {
             match &next {
                 (alone, Some((key, value))) if alone.as_ref().is_none_or(|alone| key <= alone) => {
-                    // Behind a block with a broken head nobody knows what it has, and it goes with what is before it.
+                    // A block with a broken head does not say where it ends; it is deleted by its key.
                     let end = block::last_id(value).map_or_else(|| key.clone(), |end| sled::IVec::from(&end));
                     if !may_go(&end) {
                         break;
@@ -122,12 +122,12 @@ impl Store {
         }
         let Some(last) = last else {
             if next == (None, None) {
-                // A count that is wrong must not outlive the log: it would delete all that comes.
+                // The log is empty. A wrong count must not survive that: it would delete all new entries.
                 self.set_log_bytes(count_bytes(&trees)?);
             }
             return Ok(0);
         };
-        // Feedback keys are the decision's and more, so the end must lie behind all that begin with it.
+        // A feedback's key begins with its decision's, so the end must lie after all such keys.
         let mut end = last.to_vec();
         end.extend([0xff; super::FEEDBACK_ID_BYTES + 1]);
         for tree in [&trees.feedback, &trees.outcomes, &trees.decisions] {
@@ -141,12 +141,12 @@ impl Store {
         }
         trees.blocks.apply_batch(gone)?;
         self.note_freed(freed);
-        // At once: a process that dies between two slices must not come back with the size of before, and delete for it.
+        // Saved at once: a process that dies between two slices must not restart with the old size, and delete too much.
         self.save_log_size()?;
         Ok(count)
     }
 
-    /// The clock of a process that began at `start_ms`, by what the one before kept.
+    /// The clock of a process that began at `start_ms`, with the times that the process before saved.
     ///
     /// # Errors
     /// When the database fails.
@@ -159,11 +159,11 @@ impl Store {
         Ok(Clock { doubted, ..Clock::new(start_ms, last_ms) })
     }
 
-    /// Keeps the clock's time for the next start once the process has run for `running`, or for how long it has been doubted.
+    /// Saves the clock's time for the next start; where it is doubted, for how long.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn keep_clock(&self, clock: &Clock, max_age_days: u32, running: Duration) -> Result<(), StoreError> {
+    pub fn save_clock(&self, clock: &Clock, max_age_days: u32, running: Duration) -> Result<(), StoreError> {
         let now_ms = clock.now_ms(max_age_days, running);
         let doubted = if now_ms.is_some() { Duration::ZERO } else { clock.doubted + running };
         if let Some(now_ms) = now_ms {
@@ -176,13 +176,13 @@ impl Store {
         }
     }
 
-    /// What the log holds, roughly.
+    /// The size of the decision log, roughly.
     pub fn log_size(&self) -> LogSize {
         LogSize { bytes: self.log_bytes() }
     }
 
-    /// Keeps the size for the next start. Whatever deletes, tidies or compacts calls it; what a process that is killed wrote
-    /// since is unknown till the next one counts.
+    /// Saves the size for the next start; retention and compaction call it. What a killed process wrote since is missing until
+    /// the next one counts ([`Store::recount_log`]).
     ///
     /// # Errors
     /// When the database fails.
@@ -192,7 +192,7 @@ impl Store {
         Ok(())
     }
 
-    /// Counts the size anew: who was killed, or stopped in an import, has kept one of before.
+    /// Counts the size anew: a process that was killed, or stopped in an import, has saved an older one.
     ///
     /// # Errors
     /// When the database fails.
@@ -202,7 +202,7 @@ impl Store {
         Ok(())
     }
 
-    /// Takes up the size of the last process; counts where none is known.
+    /// Loads the size that the last process saved; counts where there is none.
     ///
     /// # Errors
     /// When the database fails.
@@ -311,7 +311,7 @@ mod tests {
         let store = Store::in_memory().unwrap();
         let hour = Duration::from_secs(3600);
         let first = store.clock(1000 * DAY).unwrap();
-        store.keep_clock(&first, 30, hour).unwrap();
+        store.save_clock(&first, 30, hour).unwrap();
         // Records were written by a clock that had jumped by forty days, and so does the next start.
         let second = store.clock(1040 * DAY).unwrap();
         assert_eq!((second.cutoff_ms(30, hour), second.now_ms(30, hour)), (None, None));
@@ -325,7 +325,7 @@ mod tests {
         let hours = |count: u64| Duration::from_secs(count * 3600);
         let run = |day: i64, for_hours: u64| {
             let clock = store.clock(day * DAY).unwrap();
-            store.keep_clock(&clock, 90, hours(for_hours)).unwrap();
+            store.save_clock(&clock, 90, hours(for_hours)).unwrap();
             clock.cutoff_ms(90, hours(for_hours))
         };
         assert_eq!(run(100, 10), Some(10 * DAY + 36_000_000));

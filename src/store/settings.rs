@@ -1,4 +1,4 @@
-//! Small values under a name that outlive the process: what operators switched on the dashboard, and the store's own.
+//! Settings: small named values that are kept over a restart, of the dashboard's switches and of the store itself.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,7 +27,7 @@ impl Store {
         self.flush()
     }
 
-    /// The names that begin with `prefix`, without it.
+    /// The names that begin with `prefix`, with the prefix cut off.
     ///
     /// # Errors
     /// When the database fails.
@@ -40,7 +40,7 @@ impl Store {
         Ok(names)
     }
 
-    /// Forgets the setting called `name`; after a crash it may be there again.
+    /// Deletes the setting called `name`, without a flush: after a crash it may be there again.
     ///
     /// # Errors
     /// When the database fails.

@@ -1,4 +1,4 @@
-//! What an outcome says about the answer without anybody rating it.
+//! Signals: signs of a bad answer that need no rating.
 //!
 //! | signal | when |
 //! | --- | --- |
@@ -10,28 +10,28 @@
 //! | `format_violated` | JSON was asked for, and the answer is no JSON |
 //! | `asked_again` | the same question came again in the same conversation, soon after |
 //!
-//! A request that was itself at fault (too long, malformed, refused for lack of credit or permission) says nothing about
-//! the answer. `asked_again` is known only when the next question comes: [`AskedAgain`] finds it while walking the log.
+//! An error that is the request's own fault (too long, malformed, refused for lack of credit or permission) is no signal.
+//! `asked_again` is known only when the next question comes: [`AskedAgain`] finds it while walking the log.
 
 use std::collections::HashMap;
 
 use super::record::{Entry, Fingerprint, OutcomeStatus, Signal};
 use crate::protocol::{ErrorKind, FinishReason};
 
-/// What the gateway saw of an answer, as far as signals go.
+/// What signals follow from.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
-    /// How it ended.
+    /// The status that the request ended with.
     pub status: OutcomeStatus,
     /// Why the model stopped.
     pub finish_reason: Option<FinishReason>,
-    /// It had neither text nor a tool call.
+    /// Whether the answer had neither text nor a tool call.
     pub empty: bool,
-    /// The answer's whole text, where JSON was asked for.
+    /// The answer's whole text, if JSON was asked for.
     pub must_be_json: Option<&'a str>,
 }
 
-/// The signals in what was seen, in the order of [`Signal`].
+/// The signals of an answer, in the order of [`Signal`].
 pub fn signals(seen: &Seen<'_>) -> Vec<Signal> {
     let mut found = Vec::new();
     match seen.status {
@@ -55,7 +55,7 @@ pub fn signals(seen: &Seen<'_>) -> Vec<Signal> {
         if seen.empty {
             found.push(Signal::Empty);
         }
-        // Half a JSON text is no JSON text, but the limit is to blame.
+        // JSON that was cut off by the limit is not the model's fault.
         let violated = seen.must_be_json.is_some_and(|text| !is_json(text));
         if violated && !truncated && !seen.empty {
             found.push(Signal::FormatViolated);
@@ -64,41 +64,41 @@ pub fn signals(seen: &Seen<'_>) -> Vec<Signal> {
     found
 }
 
-/// Whether a text is one JSON value. Models like to wrap it in a Markdown fence, which clients do not: that is a violation.
+/// Whether a text is one JSON value. A value in a Markdown fence, as models like to write, is none: clients cannot parse it.
 fn is_json(text: &str) -> bool {
     serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 /// Finds questions that were asked again, in one walk from the newest decision back.
 ///
-/// Only in a conversation that is known to be one: named by the caller, or under way (two people may begin with the same
-/// words). And only of an answer that was there before the question came again: who gave up waiting, or asks several times
-/// at once, complains of nothing, and neither does who only asked which model it would be.
+/// Only within a known conversation: named by the caller, or past its first turn (two people may begin with the same words).
+/// And only after a complete answer: a client that gave up waiting or asks several times at once does not complain of an
+/// answer, and neither does a dry run.
 #[derive(Debug, Default)]
 pub struct AskedAgain {
     later: HashMap<(Fingerprint, Fingerprint), i64>,
     newest_ms: Option<i64>,
 }
 
-/// Asked again after this long it is a new question, not a complaint.
+/// Longest time from an answer to the same question for it to count as a complaint, milliseconds.
 pub const AGAIN_WITHIN_MS: i64 = 15 * 60 * 1000;
 
-/// What [`AskedAgain`] looks at.
+/// The parts of an entry that [`AskedAgain`] needs.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// The conversation and the question, where both are known.
+    /// The conversation and the question, if both are known.
     of: Option<(Fingerprint, Fingerprint)>,
     at_ms: i64,
-    /// When the whole answer was there.
+    /// When the answer was complete.
     answered_ms: Option<i64>,
 }
 
 impl Asked {
-    /// Of an entry.
+    /// The parts of `entry`.
     pub fn of(entry: &Entry) -> Self {
         let request = &entry.decision.request;
         let is_known = request.conversation_named || request.turn > 1;
-        // Nobody has answered a dry run, unless somebody says so.
+        // A dry run has no answer unless its caller reported an outcome.
         let is_asked = is_known && !(request.dry_run && entry.outcome.is_none());
         let answer = entry.outcome.as_ref().filter(|outcome| outcome.status == OutcomeStatus::Ok);
         Self {
@@ -110,7 +110,7 @@ impl Asked {
 }
 
 impl AskedAgain {
-    /// The same of entries in any order, in that order.
+    /// The results of [`AskedAgain::take`] for entries in any order, in that order.
     pub fn in_any_order(asked: &[Asked]) -> Vec<Option<bool>> {
         let mut places: Vec<usize> = (0..asked.len()).collect();
         places.sort_by_key(|at| std::cmp::Reverse(asked[*at].at_ms));
@@ -119,8 +119,8 @@ impl AskedAgain {
         told
     }
 
-    /// Takes the entry before those taken so far and says whether its question was put again soon after its answer;
-    /// `None` where that cannot be told, or not yet.
+    /// Takes the next older entry; whether its question was asked again soon after its answer, `None` where that is unknown, or
+    /// not known yet.
     pub fn take(&mut self, asked: &Asked) -> Option<bool> {
         let newest_ms = *self.newest_ms.get_or_insert(asked.at_ms);
         let later = self.later.insert(asked.of?, asked.at_ms);

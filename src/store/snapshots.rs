@@ -1,9 +1,9 @@
 //! Policy snapshots, and which of them is in force.
 //!
 //! A snapshot is two values under its version: a small [`SnapshotRecord`] (when, why, what was estimated) and the policy
-//! itself, whose shape is the learner's affair. Publishing is two steps, each flushed: first both values are written,
-//! then the `live` pointer is set. A crash between them leaves the old policy in force and a snapshot that nobody
-//! follows; a crash inside the first leaves nothing that anybody would look at.
+//! itself, in the learner's own form. Publishing has two steps, each flushed: first both values are written, then the `live`
+//! pointer is set. A crash between them leaves the old policy in force and an unused snapshot; a crash within the first step
+//! leaves nothing that is ever read.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -13,27 +13,26 @@ use super::db::Store;
 use super::encoding::encode;
 use super::error::StoreError;
 
-/// What became of a snapshot.
+/// The state of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SnapshotState {
-    /// It was made, and waits for more data before anybody can say that it is no worse, or was refused: its report's `ruling`
-    /// says which.
+    /// It was never in force: it waits for more data, or was refused. Its report's `ruling` says which.
     Waiting,
-    /// It was in force at some time (the live one is told by [`Store::live_version`]).
+    /// It was put in force at some time (the live version is [`Store::live_version`]).
     Promoted,
-    /// It was in force and a guard rail or a person took it back.
+    /// It was in force, and was rolled back by a guard rail or an operator.
     RolledBack,
 }
 
-/// What is known of a snapshot besides the policy itself.
+/// A snapshot's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SnapshotRecord {
     /// Its version, counted from 1.
     pub version: u64,
-    /// When it was made, in Unix milliseconds.
+    /// When it was made, or for a retune, when the log was read; Unix milliseconds.
     pub made_at_ms: i64,
-    /// When it last came into force.
+    /// When it last came into force, Unix milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_at_ms: Option<i64>,
     /// The version that was live when it was made; 0 = none.
@@ -42,19 +41,37 @@ pub struct SnapshotRecord {
     /// The version that was live when it last came into force; 0 = none.
     #[serde(default)]
     pub replaced: u64,
-    /// What it came of: `start` (the first of all) or `retune`.
+    /// How it came about: `start` (the first of all), `retune`, or `kept` (carried over to a new database).
     pub origin: String,
-    /// What became of it.
+    /// Its state.
     pub state: SnapshotState,
     /// Why, in one sentence.
     #[serde(default)]
     pub reason: String,
-    /// Outcomes and feedbacks it has learned from.
+    /// Number of lessons it has learned from.
     #[serde(default)]
     pub learned_from: u64,
-    /// Estimates of its worth, for people: the tuner's report.
+    /// The tuner's report on it: its estimated gain and the gate's ruling.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub report: Value,
+}
+
+impl SnapshotRecord {
+    /// The record of a version that was just made and is not in force yet, of no parent and without a report.
+    pub fn waiting(version: u64, origin: &str, reason: &str, made_at_ms: i64) -> Self {
+        Self {
+            version,
+            made_at_ms,
+            promoted_at_ms: None,
+            parent: 0,
+            replaced: 0,
+            origin: origin.to_owned(),
+            state: SnapshotState::Waiting,
+            reason: reason.to_owned(),
+            learned_from: 0,
+            report: Value::Null,
+        }
+    }
 }
 
 const LIVE: &str = "policy.live";
@@ -72,14 +89,14 @@ impl Store {
         Ok(self.note_version(next))
     }
 
-    /// The highest version that this database knows of.
+    /// The highest version in this database.
     pub(super) fn last_version(&self) -> Result<u64, StoreError> {
         let given: u64 = self.setting(LAST_VERSION)?.unwrap_or(0);
         let newest = self.trees()?.snapshots.last()?.map_or(0, |(key, _)| version_of(&key));
         Ok(given.max(newest))
     }
 
-    /// Writes a snapshot and brings it to disk, without putting it in force.
+    /// Writes a snapshot without putting it in force; on disk when it returns.
     ///
     /// # Errors
     /// When the database fails, or the policy cannot be encoded.
@@ -91,7 +108,7 @@ impl Store {
         self.flush()
     }
 
-    /// Rewrites what is known of a snapshot, on disk when it returns.
+    /// Rewrites a snapshot's record; on disk when it returns.
     ///
     /// # Errors
     /// When the database fails.
@@ -100,10 +117,10 @@ impl Store {
         self.flush()
     }
 
-    /// Puts `version` in force: on disk when it returns. The caller has made sure that it is there ([`Store::policy`]).
+    /// Puts `version` in force; on disk when it returns. The caller must have made sure that it is stored ([`Store::policy`]).
     ///
     /// # Errors
-    /// When the database fails; then the one before stays in force.
+    /// When the database fails; then the version before stays in force.
     pub fn set_live(&self, version: u64) -> Result<(), StoreError> {
         self.set_setting(LIVE, &version)
     }
@@ -116,7 +133,7 @@ impl Store {
         self.setting(LIVE)
     }
 
-    /// What is known of one snapshot.
+    /// A snapshot's record.
     ///
     /// # Errors
     /// When the database fails.
@@ -127,7 +144,7 @@ impl Store {
         Ok(value.and_then(|value| self.read(&trees, &trees.snapshots, &key, &value)))
     }
 
-    /// A snapshot's policy; `None` where it is not there or cannot be read.
+    /// A snapshot's policy; `None` where it is missing or cannot be read.
     ///
     /// # Errors
     /// When the database fails.
@@ -152,7 +169,7 @@ impl Store {
         Ok(all)
     }
 
-    /// Deletes the oldest snapshots beyond the newest `keep`, but never one in `spare`.
+    /// Deletes all snapshots but the newest `keep` and those in `spare`; the number deleted.
     ///
     /// # Errors
     /// When the database fails.
@@ -180,18 +197,7 @@ mod tests {
     use super::*;
 
     fn record(version: u64) -> SnapshotRecord {
-        SnapshotRecord {
-            version,
-            made_at_ms: version as i64,
-            promoted_at_ms: None,
-            parent: version - 1,
-            replaced: 0,
-            origin: "retune".to_owned(),
-            state: SnapshotState::Waiting,
-            reason: String::new(),
-            learned_from: 0,
-            report: Value::Null,
-        }
+        SnapshotRecord { parent: version - 1, ..SnapshotRecord::waiting(version, "retune", "", version as i64) }
     }
 
     #[test]

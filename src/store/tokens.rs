@@ -1,9 +1,9 @@
 //! API tokens: a file of their hashes.
 //!
-//! Apart from the database, so that a broken database never locks clients out, and so that `pointsman token` works
-//! while a server runs. A token is 160 random bits, so a plain SHA-256 keeps it: there is nothing to guess.
+//! Apart from the database, so that a broken database never locks clients out, and so that `pointsman token` works while a
+//! server runs. A token has 160 random bits, so a plain SHA-256 protects it: it cannot be guessed.
 //!
-//! The file is replaced as a whole (written beside, renamed), so a reader never sees half of it.
+//! The file is replaced as a whole (written beside, then renamed), so a reader never sees half of it.
 
 use std::fs;
 use std::io::Write;
@@ -13,9 +13,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::place::{give_to_owner_of, make_private, private};
+use super::data_dir::{give_to_owner_of, make_private, private};
 
-/// Tokens begin so, for people and for scanners that look for leaked secrets.
+/// Prefix of every token, recognised by people and by scanners for leaked secrets.
 const PREFIX: &str = "pm_";
 
 /// What a token may be used for.
@@ -44,20 +44,20 @@ impl Scope {
     }
 }
 
-/// What is kept of a token.
+/// What is stored of a token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Token {
-    /// Its id: public, in logs and lists.
+    /// Its id, which is public: in logs and lists.
     pub id: String,
-    /// What its owner calls it; rules may refer to it.
+    /// Its name; rules may refer to it.
     pub name: String,
     /// SHA-256 of the token, in hexadecimal.
     hash: String,
     /// What it may be used for.
     pub scopes: Vec<Scope>,
-    /// When it was made, in Unix milliseconds.
+    /// When it was made, Unix milliseconds.
     pub created_ms: i64,
-    /// Only these models; absent = all.
+    /// The models it may use; absent = all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<String>>,
     /// Requests per minute in place of `limits.requests_per_minute`; 0 = no limit.
@@ -71,7 +71,7 @@ pub struct Token {
     pub usd_per_day: Option<f64>,
 }
 
-/// A token's own limits for people, one clause each; none = as configured.
+/// A token's own limits in words, one clause each; an empty list = the configured limits.
 pub fn limits_in_words(requests: Option<u32>, tokens: Option<u64>, usd_per_day: Option<f64>) -> Vec<String> {
     let limit = |value: Option<u64>, unit: &str| match value? {
         0 => Some(format!("no limit of {unit}")),
@@ -84,14 +84,14 @@ pub fn limits_in_words(requests: Option<u32>, tokens: Option<u64>, usd_per_day: 
     [limit(requests.map(u64::from), "requests"), limit(tokens, "tokens"), spend].into_iter().flatten().collect()
 }
 
-/// What a new token is to be.
+/// A token to be made; the fields are those of [`Token`].
 #[derive(Debug, Clone, Default)]
 pub struct NewToken {
-    /// What its owner calls it.
+    /// Its name.
     pub name: String,
     /// What it may be used for.
     pub scopes: Vec<Scope>,
-    /// Only these models.
+    /// The models it may use; absent = all.
     pub models: Option<Vec<String>>,
     /// Requests per minute.
     pub requests_per_minute: Option<u32>,
@@ -101,17 +101,19 @@ pub struct NewToken {
     pub usd_per_day: Option<f64>,
 }
 
-/// Characters of a name at most.
-const LONGEST_NAME: usize = 80;
+/// Most characters of a name.
+const MAX_NAME_CHARS: usize = 80;
 
 impl NewToken {
     fn check(&self) -> Result<(), TokenError> {
         let wrong = |field, what: &str| Err(TokenError::Wrong { field, what: what.to_owned() });
-        if self.name.is_empty() || self.name.chars().count() > LONGEST_NAME || self.name.chars().any(char::is_control)
+        if self.name.is_empty()
+            || self.name.chars().count() > MAX_NAME_CHARS
+            || self.name.chars().any(char::is_control)
         {
             return Err(TokenError::Wrong {
                 field: "name",
-                what: format!("a name has 1 to {LONGEST_NAME} characters, no control character among them"),
+                what: format!("a name has 1 to {MAX_NAME_CHARS} characters, no control character among them"),
             });
         }
         if self.scopes.is_empty() {
@@ -132,10 +134,10 @@ impl NewToken {
     }
 }
 
-/// Why the file could not be used.
+/// Why tokens could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error("{path}: {source}")]
     Io {
         /// The file.
@@ -143,7 +145,7 @@ pub enum TokenError {
         /// Why.
         source: std::io::Error,
     },
-    /// It is no list of tokens.
+    /// The file is not a list of tokens.
     #[error("{path} is damaged: {source}; restore it from a backup, or remove it and make new tokens")]
     Damaged {
         /// The file.
@@ -151,7 +153,7 @@ pub enum TokenError {
         /// Why.
         source: serde_json::Error,
     },
-    /// It was there once.
+    /// The file was there once and is missing now.
     #[error("{} is gone: restore it, or restart the gateway to begin without tokens", .0.display())]
     Gone(PathBuf),
     /// There is no such token.
@@ -160,12 +162,12 @@ pub enum TokenError {
     /// The name is taken.
     #[error("there is a token named `{0}` already")]
     Taken(String),
-    /// What is asked for is no token.
+    /// The token to be made is invalid.
     #[error("{what}")]
     Wrong {
-        /// What is wrong: `name`, `scopes`, `models`, `usd_per_day`.
+        /// The field that is wrong: `name`, `scopes`, `models`, `usd_per_day`.
         field: &'static str,
-        /// What would be right.
+        /// What is wrong, or what would be right.
         what: String,
     },
 }
@@ -177,7 +179,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Where they are kept.
+    /// The file that holds them.
     pub fn path(data_dir: &Path) -> PathBuf {
         data_dir.join("tokens.json")
     }
@@ -209,7 +211,7 @@ impl Tokens {
         let beside = path.with_extension("json.new");
         let write = || -> std::io::Result<()> {
             make_private(data_dir)?;
-            // What is there under that name is left over, or led elsewhere by whom the directory belongs to.
+            // A file of that name is a leftover, or a link that the directory's owner has made.
             if let Err(error) = fs::remove_file(&beside)
                 && error.kind() != std::io::ErrorKind::NotFound
             {
@@ -220,24 +222,24 @@ impl Tokens {
             file.sync_all()?;
             give_to_owner_of(data_dir, &beside);
             fs::rename(&beside, &path)?;
-            // A revocation that was confirmed outlasts a power cut, where the file system can promise that.
+            // A confirmed revocation must survive a power cut, where the file system supports that.
             let _ = fs::File::open(data_dir).and_then(|dir| dir.sync_all());
             Ok(())
         };
         write().map_err(|source| TokenError::Io { path: path.clone(), source })
     }
 
-    /// Changes them: reads them, lets `change` do its work, writes them. Whoever else would change them waits.
+    /// Reads the tokens, applies `change`, and writes them. A lock file makes other changes wait.
     ///
     /// # Errors
     ///
-    /// When they cannot be read or written, or what `change` says; then nothing is changed.
+    /// When they cannot be read or written, or the error of `change`; then nothing is changed.
     pub fn change<T>(
         data_dir: &Path,
         change: impl FnOnce(&mut Self) -> Result<T, TokenError>,
     ) -> Result<(Self, T), TokenError> {
         let path = data_dir.join("tokens.lock");
-        // Let go when it is closed.
+        // The lock ends when its file is closed.
         let lock = || -> std::io::Result<fs::File> {
             make_private(data_dir)?;
             let file = private().create(true).open(&path)?;
@@ -252,11 +254,11 @@ impl Tokens {
         Ok((tokens, changed))
     }
 
-    /// Makes a token; the text it returns is shown once and kept nowhere. `random` is 160 bits of chance.
+    /// Adds a token and returns it with its text, which is shown once and stored nowhere. `random` are 160 random bits.
     ///
     /// # Errors
     ///
-    /// When the name is taken, or the token would open nothing, or be bounded by no number.
+    /// When the name is taken, or a field is invalid.
     pub fn add(
         &mut self,
         mut new: NewToken,
@@ -285,17 +287,17 @@ impl Tokens {
         Ok((token, text))
     }
 
-    /// Takes a token away, by id or name.
+    /// Removes a token, by id or name.
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// When there is no such token.
     pub fn revoke(&mut self, which: &str) -> Result<Arc<Token>, TokenError> {
         let at = self.tokens.iter().position(|token| token.id == which || token.name == which);
         at.map(|at| self.tokens.remove(at)).ok_or_else(|| TokenError::Unknown(which.to_owned()))
     }
 
-    /// The token that `text` is. Looking it up by its hash takes the same time whatever is wrong with it.
+    /// The token with this text. Comparing hashes leaks nothing of a token by timing.
     pub fn find(&self, text: &str) -> Option<&Arc<Token>> {
         let hash = hash(text);
         self.tokens.iter().find(|token| token.hash == hash)
@@ -316,8 +318,8 @@ fn hash(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes()))
 }
 
-/// Bytes in hexadecimal. Every request with a token comes through here, and formatting each byte by itself took longer
-/// than the hash.
+/// Bytes in hexadecimal, by a table: this runs for every request with a token, and formatting each byte took longer than the
+/// hash.
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(DIGITS[usize::from(half)])).collect()

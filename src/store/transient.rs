@@ -1,7 +1,7 @@
-//! Where a database is that is to die with its process.
+//! The directory of a temporary database, which is to be deleted with its process.
 //!
-//! sled keeps one that is "temporary" in files, too, which anybody on the machine may read and which outlive a process
-//! that is killed. Ours has a directory for its owner alone, and the next one of its kind clears away what was left.
+//! sled's "temporary" databases are files too, which any user of the machine may read and which a killed process leaves behind.
+//! This directory is readable by its owner alone, and the next temporary database deletes leftovers.
 
 use std::fs::{self, DirBuilder, TryLockError};
 use std::io;
@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-/// What the directories' names begin with.
+/// Prefix of the directories' names.
 const PREFIX: &str = "pointsman-";
 
-/// A directory that is younger may be of a database that is just being opened.
-const YOUNG: Duration = Duration::from_secs(60);
+/// Age from which an unlocked directory counts as a leftover; a younger one may belong to a database that is being opened.
+const MIN_AGE: Duration = Duration::from_secs(60);
 
-/// A fresh directory: in memory, where the system has a place for files there.
+/// Makes a new directory: in memory (`/dev/shm`) where the system has that, else among the temporary files.
 ///
 /// # Errors
 ///
@@ -37,20 +37,20 @@ fn make(parent: &Path) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Removes what no process has open any more. Others' directories cannot be opened, and stay.
+/// Deletes directories that no process has open any more. Those of other users cannot be deleted, and stay.
 fn clear_away(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_ours =
             entry.file_name().to_string_lossy().strip_prefix(PREFIX).is_some_and(|id| id.parse::<Uuid>().is_ok());
         let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
-        if is_ours && age().is_some_and(|age| age > YOUNG) && is_left(&entry.path()) {
+        if is_ours && age().is_some_and(|age| age > MIN_AGE) && is_leftover(&entry.path()) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// Whether nobody has the database in it open: sled locks its file.
-fn is_left(dir: &Path) -> bool {
+/// Whether no process has the database in it open: sled locks its file.
+fn is_leftover(dir: &Path) -> bool {
     match fs::File::open(dir.join("db")) {
         Ok(file) => !matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -67,7 +67,7 @@ mod tests {
         let dir = directory().unwrap();
         assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
         let db = sled::Config::new().path(&dir).temporary(true).open().unwrap();
-        assert!(!is_left(&dir), "it is open");
+        assert!(!is_leftover(&dir), "it is open");
         drop(db);
         // sled's last thread may hold it for a moment.
         let gone = || {

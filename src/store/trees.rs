@@ -1,7 +1,7 @@
-//! The open database: what it consists of, and why it could not be opened.
+//! The open database: its trees, and why it could not be opened.
 //!
-//! Below [`Store`](super::Store), which holds the trees as long as they work: for what looks at the files while there
-//! is no store yet, or none any more.
+//! Below [`Store`](super::Store), which holds the trees while they work; also for code that handles the files without a
+//! store.
 
 use std::path::Path;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub(super) struct Trees {
 }
 
 impl Trees {
-    /// Those of `db`; what it lacks is made.
+    /// The trees of `db`; missing ones are created.
     pub fn open(db: sled::Db) -> Result<Self, Failure> {
         Ok(Self {
             blocks: db.open_tree(BLOCKS)?,
@@ -56,13 +56,13 @@ impl Trees {
         Ok(alone.max(in_block))
     }
 
-    /// The block that may have this decision: the last one that does not begin behind it.
+    /// The only block that can have this decision: the last one that does not begin after it.
     pub fn block_before(&self, id: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)>, sled::Error> {
         self.blocks.range(..=id).next_back().transpose()
     }
 }
 
-/// Why one try to open failed.
+/// Why one attempt to open failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("another process has it open")]
@@ -78,10 +78,10 @@ pub(super) enum Failure {
 impl From<sled::Error> for Failure {
     fn from(error: sled::Error) -> Self {
         match &error {
-            // sled has no kind of its own for this.
+            // sled has no error kind for this.
             sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => Self::Locked,
             sled::Error::Io(io) => match io.kind() {
-                // A file that ends too early or holds nonsense is the database's fault, all else is its surroundings'.
+                // A file that ends too early or is invalid is damage to the database; other errors come from the system.
                 std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData => {
                     Self::Broken(error.to_string())
                 }
@@ -93,7 +93,7 @@ impl From<sled::Error> for Failure {
 }
 
 impl Failure {
-    /// For whoever must have the database in `dir`.
+    /// The failure as an error that ends opening the database in `dir`.
     pub fn of(self, dir: &Path) -> OpenError {
         let path = dir.to_owned();
         match self {
@@ -104,8 +104,8 @@ impl Failure {
     }
 }
 
-/// Opens the files, and waits a second for who has them: sled's own threads hold them a moment longer than its last
-/// handle, and a gateway that is restarted hands over.
+/// Calls `open`, and again for a second while another process has the files locked: sled's threads hold the lock a moment
+/// longer than the last handle, and a restarted gateway may still be closing.
 pub(super) fn when_free<T>(open: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
     const TRIES: u32 = 50;
     const PAUSE: Duration = Duration::from_millis(20);

@@ -1,7 +1,7 @@
-//! One line of the log: kept for the dashboard, and written as JSON for machines.
+//! One log line: kept for the dashboard, and written as JSON for machines.
 //!
-//! Its texts lie in one piece of memory. A line is made for every request, and a piece for every field would cost more
-//! than all else about it.
+//! All texts of a line are in one allocation. A line is made for every request, and an allocation per field would cost
+//! more than everything else about it.
 
 use std::fmt::{self, Write};
 
@@ -10,46 +10,46 @@ use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 use tracing::field::{Field, Visit};
 
-/// Longest message or field, in characters.
-const LONGEST: usize = 1_000;
+/// Most characters of a message or a field.
+const MAX_CHARS: usize = 1_000;
 
 /// Most fields of a line.
-const MOST_FIELDS: usize = 40;
+const MAX_FIELDS: usize = 40;
 
-/// One line of the log.
+/// One log line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Its number since the start.
+    /// The line's number since the process started.
     pub seq: u64,
-    /// When.
+    /// When it was logged.
     pub at: Timestamp,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: &'static str,
-    /// The module that said it.
+    /// The module that logged it.
     pub target: &'static str,
-    /// All texts, one behind the other.
+    /// All texts, one after the other.
     texts: Box<str>,
     message: (u32, u32),
     fields: Box<[Piece]>,
 }
 
-/// A field, and where its text stands.
+/// A field's name, and the range of its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Piece {
     name: &'static str,
     from: u32,
     to: u32,
-    /// A number or a truth value, which stands in JSON without quotes.
+    /// A number or a boolean, which JSON has without quotes.
     bare: bool,
 }
 
 impl Line {
-    /// What it said.
+    /// The message.
     pub fn message(&self) -> &str {
         self.text(self.message.0, self.message.1)
     }
 
-    /// Particulars, in order.
+    /// The fields' names and texts, in order.
     pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.fields.iter().map(|piece| (piece.name, self.text(piece.from, piece.to)))
     }
@@ -58,7 +58,7 @@ impl Line {
         self.texts.get(from as usize..to as usize).unwrap_or_default()
     }
 
-    /// Appends it as one JSON object and a line's end: `timestamp` (RFC 3339), `level`, `message`, its fields, `target`.
+    /// Appends the line as a JSON object and a newline: `timestamp` (RFC 3339), `level`, `message`, its fields, `target`.
     pub(super) fn write_json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"timestamp\":\"");
         // Writing to memory does not fail.
@@ -85,7 +85,7 @@ fn io_write(out: &mut Vec<u8>, text: fmt::Arguments<'_>) -> std::io::Result<()> 
 }
 
 fn quoted(out: &mut Vec<u8>, text: &str) {
-    // Nearly all are plain words and numbers.
+    // Nearly all texts need no escaping.
     if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
@@ -96,7 +96,7 @@ fn quoted(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// As the dashboard reads it: `seq`, `at_ms`, `level`, `target`, `message`, and `fields` as pairs of texts.
+/// The dashboard's form of a line: `seq`, `at_ms`, `level`, `target`, `message`, and `fields` as pairs of texts.
 impl Serialize for Line {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut line = serializer.serialize_struct("Line", 6)?;
@@ -120,16 +120,16 @@ impl Serialize for Fields<'_> {
     }
 }
 
-/// What an event says, gathered field by field; to be used again for the next.
+/// Gathers a line field by field; reused for the next line.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct LineBuilder {
     texts: String,
     message: (u32, u32),
     fields: Vec<Piece>,
 }
 
-impl Said {
-    /// The line it makes. What was said is forgotten.
+impl LineBuilder {
+    /// Makes the line, and clears the builder.
     pub(super) fn line(&mut self, seq: u64, at: Timestamp, level: &'static str, target: &'static str) -> Line {
         let line = Line {
             seq,
@@ -140,12 +140,12 @@ impl Said {
             message: self.message,
             fields: self.fields.as_slice().into(),
         };
-        self.forget();
+        self.clear();
         line
     }
 
-    /// Forgets what was said.
-    pub(super) fn forget(&mut self) {
+    /// Clears the builder.
+    pub(super) fn clear(&mut self) {
         self.texts.clear();
         self.message = (0, 0);
         self.fields.clear();
@@ -153,17 +153,17 @@ impl Said {
 
     fn take(&mut self, field: &Field, bare: bool, value: fmt::Arguments<'_>) {
         let from = self.texts.len();
-        // It ends with an error when the text is cut, which is what is wanted.
+        // An error means that the text was cut, which is intended.
         let _ = Short { texts: &mut self.texts, from }.write_fmt(value);
         self.keep(field.name(), bare, from);
     }
 
     fn keep(&mut self, name: &'static str, bare: bool, from: usize) {
-        // Bounded by the most fields and the longest text.
+        // Fits: the number of fields and their lengths are bounded.
         let (from, to) = (from as u32, self.texts.len() as u32);
         if name == "message" {
             self.message = (from, to);
-        } else if self.fields.len() < MOST_FIELDS {
+        } else if self.fields.len() < MAX_FIELDS {
             self.fields.push(Piece { name, from, to, bare });
         } else {
             self.texts.truncate(from as usize);
@@ -172,16 +172,16 @@ impl Said {
 
     #[cfg(test)]
     pub(super) fn of(message: &str, field: (&'static str, &str)) -> Self {
-        let mut said = Self::default();
-        said.texts.push_str(message);
-        said.keep("message", false, 0);
-        said.texts.push_str(field.1);
-        said.keep(field.0, false, message.len());
-        said
+        let mut builder = Self::default();
+        builder.texts.push_str(message);
+        builder.keep("message", false, 0);
+        builder.texts.push_str(field.1);
+        builder.keep(field.0, false, message.len());
+        builder
     }
 }
 
-impl Visit for Said {
+impl Visit for LineBuilder {
     fn record_str(&mut self, field: &Field, value: &str) {
         let from = self.texts.len();
         let _ = Short { texts: &mut self.texts, from }.write_str(value);
@@ -201,7 +201,7 @@ impl Visit for Said {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        // Milliseconds to the nanosecond; the price of a short answer in full.
+        // Six decimals: milliseconds to the nanosecond. Twelve for tiny values: the cost of a short answer.
         let unit = if value.abs() < 1e-3 { 1e12 } else { 1e6 };
         self.take(field, value.is_finite(), format_args!("{}", (value * unit).round() / unit));
     }
@@ -211,8 +211,8 @@ impl Visit for Said {
     }
 }
 
-/// Appends a text of at most [`LONGEST`] characters, which began at `from`. While bytes are few enough, characters need
-/// not be counted.
+/// Appends a text, which began at `from`, up to [`MAX_CHARS`] characters. Characters are counted only once there are more
+/// bytes than that.
 struct Short<'a> {
     texts: &'a mut String,
     from: usize,
@@ -221,11 +221,11 @@ struct Short<'a> {
 impl Write for Short<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let so_far = self.texts.len() - self.from;
-        if so_far + text.len() <= LONGEST {
+        if so_far + text.len() <= MAX_CHARS {
             self.texts.push_str(text);
             return Ok(());
         }
-        let left = LONGEST.saturating_sub(self.texts[self.from..].chars().count());
+        let left = MAX_CHARS.saturating_sub(self.texts[self.from..].chars().count());
         match text.char_indices().nth(left) {
             None => self.texts.push_str(text),
             Some((end, _)) => {
@@ -244,10 +244,10 @@ mod tests {
 
     #[test]
     fn as_json_it_is_one_line_that_says_everything() {
-        let mut said = Said::of("Said \"so\"\nand so", ("who", "naïve\u{1}"));
-        said.texts.push_str("0.25");
-        said.keep("cost", true, said.texts.len() - 4);
-        let line = said.line(7, Timestamp::UNIX_EPOCH, "info", "pointsman::test");
+        let mut builder = LineBuilder::of("Said \"so\"\nand so", ("who", "naïve\u{1}"));
+        builder.texts.push_str("0.25");
+        builder.keep("cost", true, builder.texts.len() - 4);
+        let line = builder.line(7, Timestamp::UNIX_EPOCH, "info", "pointsman::test");
         let mut json = Vec::new();
         line.write_json(&mut json);
         assert_eq!(json.iter().filter(|byte| **byte == b'\n').count(), 1);
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_dashboard_reads_pairs_of_texts() {
-        let line = Said::of("Hello", ("model", "gpt-4o")).line(7, Timestamp::UNIX_EPOCH, "warn", "t");
+        let line = LineBuilder::of("Hello", ("model", "gpt-4o")).line(7, Timestamp::UNIX_EPOCH, "warn", "t");
         let wanted = serde_json::json!({
             "seq": 7, "at_ms": 0, "level": "warn", "target": "t", "message": "Hello", "fields": [["model", "gpt-4o"]],
         });
@@ -270,9 +270,9 @@ mod tests {
 
     #[test]
     fn what_was_said_is_forgotten() {
-        let mut said = Said::of("Hello", ("model", "gpt-4o"));
-        let _ = said.line(0, Timestamp::UNIX_EPOCH, "info", "t");
-        let next = said.line(1, Timestamp::UNIX_EPOCH, "info", "t");
+        let mut builder = LineBuilder::of("Hello", ("model", "gpt-4o"));
+        let _ = builder.line(0, Timestamp::UNIX_EPOCH, "info", "t");
+        let next = builder.line(1, Timestamp::UNIX_EPOCH, "info", "t");
         assert_eq!((next.message(), next.fields().count()), ("", 0));
     }
 }

@@ -1,4 +1,4 @@
-//! Sets up logging, and tracing by OTLP where it is asked for.
+//! Sets up logging, and tracing by OTLP where an endpoint is configured.
 
 use std::io::IsTerminal;
 
@@ -12,7 +12,7 @@ use tracing_subscriber::layer::{Filter, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
-use super::spans::SpanQueue;
+use super::exporter::SpanQueue;
 use super::tail::IntoTail;
 use super::writer::{self, WriterThread};
 use crate::config::{LogFormat, Telemetry, without_credentials};
@@ -29,18 +29,18 @@ pub enum TelemetryError {
     /// OTLP cannot be set up.
     #[error("telemetry.otlp_endpoint: {0}")]
     Otlp(#[from] opentelemetry_otlp::ExporterBuildError),
-    /// Spans are sent by a task, and there is no runtime for it.
+    /// Spans are sent by a task, and there is no tokio runtime for it.
     #[error("telemetry.otlp_endpoint: {0}")]
     NoRuntime(#[from] tokio::runtime::TryCurrentError),
-    /// The log has no thread.
-    #[error("the log's thread cannot be started: {0}")]
+    /// The writer's thread cannot be started.
+    #[error("the thread that writes log lines cannot be started: {0}")]
     Thread(#[from] std::io::Error),
-    /// It was set up before.
+    /// Logging was set up before.
     #[error("logging is set up already")]
     Twice,
 }
 
-/// Sends the last spans on their way and writes the last lines when it is dropped.
+/// Keeps logging going; when it is dropped it sends the last spans and writes the last lines.
 #[derive(Debug)]
 pub struct Guard {
     provider: Option<SdkTracerProvider>,
@@ -68,7 +68,7 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
         LogFormat::Text => (Some(writer), None),
         LogFormat::Json => (None, Some(writer)),
     };
-    // Only what is there: an absent layer takes everything for wanted, the spans and the least lines of all libraries.
+    // Pushed only if present: an absent (`None`) layer would enable everything, all libraries' spans and trace lines too.
     let mut layers = Vec::new();
     if let Some(writer) = text {
         let plain = std::env::var_os("NO_COLOR").is_some() || std::env::var_os("TERM").is_some_and(|it| it == "dumb");
@@ -85,7 +85,7 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
         .transpose()?;
     if let Some(provider) = &provider {
         let only = FilterFn::new(|meta| meta.is_span() && meta.target() == SPAN_TARGET);
-        // Where in the source a span begins, and on which thread, is no part of the conventions.
+        // Source locations and threads are no part of OpenTelemetry's conventions for these spans.
         let spans = tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("pointsman"))
             .with_location(false)
@@ -98,27 +98,27 @@ pub fn init(settings: &Telemetry) -> Result<Guard, TelemetryError> {
     Ok(Guard { provider, _writer: thread })
 }
 
-/// What the log holds: lines as loud as configured.
+/// The filter of log lines by `telemetry.log`.
 ///
-/// It says which level is the loudest. Without that every library would be asked for all its lines: sled has dozens for a
-/// record, and refusing one costs some hundred instructions.
+/// It has a maximum level as a hint. Without that every library's lines would be built and then refused: sled has dozens
+/// for a record, and refusing one costs some hundred instructions.
 fn lines<S: Subscriber>(settings: &Telemetry) -> Result<impl Filter<S> + use<S>, ParseError> {
     let events = FilterFn::new(is_no_span as fn(&Metadata<'_>) -> bool).with_max_level_hint(LevelFilter::TRACE);
     let loud = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(&settings.log)?;
     Ok(events.and(loud))
 }
 
-/// Spans are for OTLP alone: kept for the log too, each would cost its request a microsecond, and say nothing.
+/// Spans are for OTLP alone: in the filter of log lines each would cost its request a microsecond for nothing.
 fn is_no_span(meta: &Metadata<'_>) -> bool {
     meta.is_event() || meta.target() != SPAN_TARGET
 }
 
-/// Whether a filter says what it was likely meant to say: one word alone is a level, and else the name of a target, of which
-/// nothing would ever come.
+/// Checks a filter for likely mistakes: a bare word that is no level would be taken for the name of a module, and no line
+/// would ever match it.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// What is wrong with the filter.
 pub fn check_filter(text: &str) -> Result<(), String> {
     EnvFilter::builder().parse(text).map_err(|error| error.to_string())?;
     let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
@@ -132,7 +132,7 @@ pub fn check_filter(text: &str) -> Result<(), String> {
     }
 }
 
-/// Sets up logging for the dashboard's eyes alone: nothing is written anywhere.
+/// Sets up logging for the dashboard alone: nothing is written to standard error.
 ///
 /// # Errors
 ///
@@ -145,7 +145,7 @@ pub fn init_unseen(settings: &Telemetry) -> Result<(), TelemetryError> {
 
 fn provider(endpoint: &str, service: &str) -> Result<SdkTracerProvider, TelemetryError> {
     let runtime = tokio::runtime::Handle::try_current()?;
-    // The exporter speaks TLS through the same library as all else.
+    // The exporter uses the same TLS library as the rest of the gateway.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let url = traces_url(endpoint);
     let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(&url).build()?;
@@ -154,7 +154,8 @@ fn provider(endpoint: &str, service: &str) -> Result<SdkTracerProvider, Telemetr
     Ok(SdkTracerProvider::builder().with_span_processor(queue).with_resource(resource).build())
 }
 
-/// Where spans are posted; `endpoint` is the collector's address, with or without that. Some have a query, with a key.
+/// The URL that spans are posted to; `endpoint` is the collector's address, with or without `/v1/traces`, perhaps with a
+/// query that holds a key.
 fn traces_url(endpoint: &str) -> String {
     let (address, query) = endpoint.split_at(endpoint.find('?').unwrap_or(endpoint.len()));
     let address = address.trim_end_matches('/');

@@ -86,23 +86,23 @@ pub struct Ended<'a> {
     pub status: &'static str,
     /// How the model was chosen.
     pub mode: &'static str,
-    /// From arrival to the end.
+    /// From arrival to the end of the answer.
     pub latency: Duration,
     /// From arrival to the first piece of content.
     pub first_token: Option<Duration>,
     /// Tokens, where known.
     pub usage: Option<Usage>,
-    /// What it cost.
+    /// The cost.
     pub cost: Usd,
     /// Upstream calls made.
     pub calls: u32,
-    /// Models tried before.
+    /// Models that failed before.
     pub failovers: u32,
-    /// What failed on the way.
+    /// The failed calls: model and error code.
     pub causes: Vec<(&'a str, &'static str)>,
 }
 
-/// A request that never became a chat: refused at the door, or not a chat at all.
+/// A request that was refused before any model was called, or that is no chat.
 #[derive(Debug, Clone, Copy)]
 pub struct Rejected {
     /// The endpoint's path as routed.
@@ -127,7 +127,7 @@ pub struct Metrics {
     in_flight: Gauge,
     breaker: Family<DeploymentLabels, Gauge>,
     upstream_in_flight: Family<DeploymentLabels, Gauge>,
-    /// Deployments that have such gauges.
+    /// Deployments that have gauges now.
     shown: Mutex<HashSet<DeploymentLabels>>,
     log_written: Family<RecordLabel, Counter>,
     log_dropped: Family<CauseLabel, Counter>,
@@ -142,16 +142,16 @@ pub struct Metrics {
     budget_price: Gauge<f64, AtomicU64>,
 }
 
-/// What the classifier did since the start.
+/// The classifier's figures since the start.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClassifierFigures<'a> {
-    /// Prompts by what became of them: `read`, `cached`, `too_slow`...
+    /// Prompts by result: `read`, `cached`, `too_slow`...
     pub prompts: &'a [(&'static str, u64)],
     /// Tokens read.
     pub tokens: u64,
     /// Whether it reads prompts now.
     pub ready: bool,
-    /// Microseconds of the middle and of the slowest hundredth of the last batches.
+    /// The median and the 99th percentile of the last batches' times, microseconds.
     pub batch_us: (u32, u32),
 }
 
@@ -164,11 +164,11 @@ pub struct DeploymentFigures<'a> {
     pub deployment: &'a str,
     /// 0 closed, 1 half open, 2 open.
     pub breaker: i64,
-    /// Calls open.
+    /// Open calls.
     pub in_flight: i64,
 }
 
-/// What the log's writer did since the start.
+/// The decision log's figures since the start.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LogFigures {
     /// Decisions written.
@@ -181,20 +181,20 @@ pub struct LogFigures {
     pub dropped: u64,
     /// Records lost because the database was down.
     pub lost: u64,
-    /// Records waiting.
+    /// Records waiting to be written.
     pub queued: usize,
-    /// Whether what is written is on a disk that takes it.
+    /// Whether records go to a disk that works.
     pub durable: bool,
 }
 
-/// A new metric, registered.
+/// Registers a new metric.
 fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
     let metric = M::default();
     registry.register(name, help, metric.clone());
     metric
 }
 
-/// Registers one that is in seconds and hands it on.
+/// Registers `metric` with the unit seconds, and returns it.
 fn add_seconds<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
     registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
     metric
@@ -220,16 +220,16 @@ impl Default for Metrics {
             breaker: add(it, "breaker", "0 closed, 1 half open, 2 open"),
             upstream_in_flight: add(it, "upstream_in_flight", "Upstream calls open"),
             shown: Mutex::default(),
-            log_written: add(it, "log_written", "Records written to the log"),
+            log_written: add(it, "log_written", "Records written to the decision log"),
             log_dropped: add(
                 it,
                 "log_dropped",
-                "Decisions and outcomes that are not in the log: the queue was full, or the database down",
+                "Decisions and outcomes missing in the decision log: the queue was full, or the database down",
             ),
             log_durable: add(
                 it,
                 "log_durable",
-                "1 = the log is on disk; 0 = it is in memory only, or its disk fails: feedback is refused",
+                "1 = the decision log is on disk; 0 = it is in memory only, or its disk fails: feedback is refused",
             ),
             log_queued: add(it, "log_queued", "Records waiting to be written"),
             classifier_prompts: add(
@@ -254,17 +254,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A chat request began; [`Metrics::ended`] is its end.
+    /// Counts a chat request that began; [`Metrics::ended`] must follow.
     pub fn began(&self) {
         self.in_flight.inc();
     }
 
-    /// Chat requests being answered.
+    /// The number of chat requests being answered.
     pub fn in_flight(&self) -> i64 {
         self.in_flight.get()
     }
 
-    /// A chat request ended.
+    /// Counts a chat request that ended.
     pub fn ended(&self, ended: &Ended<'_>) {
         self.in_flight.dec();
         let model = || ModelLabel { model: ended.model.to_owned() };
@@ -298,12 +298,12 @@ impl Metrics {
         }
     }
 
-    /// A request was refused before any model was asked.
+    /// Counts a request that was refused before any model was called.
     pub fn rejected(&self, rejected: Rejected) {
         self.rejected.get_or_create(&RejectedLabels { endpoint: rejected.endpoint, kind: rejected.kind }).inc();
     }
 
-    /// The health of all deployments there are, as of now; those of before are forgotten.
+    /// Sets the gauges of all deployments, and removes those of deployments that are gone.
     pub fn deployments(&self, all: &[DeploymentFigures<'_>]) {
         let mut now = HashSet::new();
         for one in all {
@@ -320,7 +320,7 @@ impl Metrics {
         *shown = now;
     }
 
-    /// The log's writer, as of now.
+    /// Sets the decision log's figures.
     pub fn log(&self, figures: &LogFigures) {
         let written =
             [("decision", figures.decisions), ("outcome", figures.outcomes), ("feedback", figures.feedback)];
@@ -334,27 +334,27 @@ impl Metrics {
         self.log_durable.set(i64::from(figures.durable));
     }
 
-    /// The classifier, as of now.
+    /// Sets the classifier's figures.
     pub fn classifier(&self, figures: &ClassifierFigures<'_>) {
         for (result, count) in figures.prompts {
             self.classifier_prompts.get_or_create(&ResultLabel { result }).inner().store(*count, Ordering::Relaxed);
         }
         self.classifier_tokens.inner().store(figures.tokens, Ordering::Relaxed);
         self.classifier_ready.set(i64::from(figures.ready));
-        // `quantile` is a summary's, which this is not.
+        // Not labelled `quantile`, which is reserved for summaries.
         for (percentile, micros) in [("50", figures.batch_us.0), ("99", figures.batch_us.1)] {
             self.classifier_batch.get_or_create(&PercentileLabel { percentile }).set(f64::from(micros) / 1e6);
         }
     }
 
-    /// The learned policy and the budget, as of now.
+    /// Sets the figures of the learned policy and the budget.
     pub fn policy(&self, version: u64, learned_from: u64, budget_price: f64) {
         self.policy_version.set(version as i64);
         self.policy_learned_from.set(learned_from as i64);
         self.budget_price.set(budget_price);
     }
 
-    /// Everything, in Prometheus' text format (OpenMetrics 1.0).
+    /// All metrics in OpenMetrics' text format (1.0).
     pub fn render(&self) -> String {
         let mut out = String::new();
         // Writing into a string cannot fail.
@@ -362,8 +362,8 @@ impl Metrics {
         out
     }
 
-    /// The same in Prometheus' older text format, which some scrapers read alone: there a counter is called as its
-    /// sample is, and neither units nor an end are said.
+    /// All metrics in Prometheus' older text format, the only one that some scrapers read: there a counter is declared with
+    /// its sample's name (`_total`), and there are no `# UNIT` and `# EOF` lines.
     pub fn render_older(&self) -> String {
         let text = self.render();
         let described = |line: &str| line.starts_with("# TYPE ") || line.starts_with("# HELP ");

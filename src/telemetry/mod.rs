@@ -5,16 +5,16 @@
 //! id. **Spans** follow OpenTelemetry's conventions for generative AI (`gen_ai.*`) and leave by OTLP where configured.
 //! No prompt, answer or key is in any of the three.
 
+mod exporter;
 mod line;
 mod log;
 mod metrics;
-mod span;
-mod spans;
 mod tail;
+mod trace_context;
 mod writer;
 
 pub use line::Line;
 pub use log::{Guard, SPAN_TARGET, TelemetryError, check_filter, init, init_unseen};
 pub use metrics::{ClassifierFigures, DeploymentFigures, Ended, LogFigures, Metrics, Rejected};
-pub use span::{join_trace, record_words};
 pub use tail::{LEVELS, Tail, tail};
+pub use trace_context::{join_trace, record_words};

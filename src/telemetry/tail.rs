@@ -1,7 +1,6 @@
-//! The last log lines, for the dashboard: a bounded ring in memory, and every further line for those who watch.
+//! The last log lines, for the dashboard: a bounded ring in memory, and every new line for those who watch.
 //!
-//! One for the process, as logging is. It holds what the log holds, so what the log must not say (prompts, keys) is
-//! not here either.
+//! There is one for the process, as there is one logger. What log lines must not hold (prompts, keys) is not here either.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,22 +12,22 @@ use tokio::sync::broadcast;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::line::{Line, Said};
+use super::line::{Line, LineBuilder};
 use super::writer::LineWriter;
 
-/// Lines that are kept.
-pub const KEPT: usize = 2_000;
+/// Most lines that are kept.
+pub const MAX_LINES: usize = 2_000;
 
-/// Lines that a watcher may be behind.
-const BEHIND: usize = 1_024;
+/// Lines that a watcher may be behind before it misses some.
+const MAX_LAG: usize = 1_024;
 
 impl Line {
-    /// How bad it is: 0 = error, 4 = trace.
+    /// The severity: 0 = error, 4 = trace.
     fn rank(&self) -> usize {
         rank(self.level)
     }
 
-    /// Whether it is at least as bad as `level` and holds `text` (lower case), in any case.
+    /// Whether the line is at least as severe as `level` and contains `text` (given in lower case), in any case.
     pub fn passes(&self, level: Option<&str>, text: &str) -> bool {
         let has = |known: &str| known.to_lowercase().contains(text);
         let loud = level.is_none_or(|level| self.rank() <= rank(level));
@@ -39,7 +38,7 @@ impl Line {
     }
 }
 
-/// Levels from the worst to the least.
+/// Levels from the most severe to the least.
 pub const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 fn rank(level: &str) -> usize {
@@ -61,7 +60,7 @@ pub fn tail() -> &'static Tail {
 
 impl Tail {
     fn new() -> Self {
-        Self { lines: Mutex::default(), live: broadcast::Sender::new(BEHIND) }
+        Self { lines: Mutex::default(), live: broadcast::Sender::new(MAX_LAG) }
     }
 
     /// The last `limit` lines that pass, oldest first.
@@ -69,7 +68,7 @@ impl Tail {
         choose(&self.lines.lock(), level, text, limit)
     }
 
-    /// The last `limit` lines that pass, and every line from here on.
+    /// The last `limit` lines that pass, and every line from now on.
     pub fn watch(
         &self,
         level: Option<&str>,
@@ -80,13 +79,13 @@ impl Tail {
         (choose(&lines, level, text, limit), self.live.subscribe())
     }
 
-    fn push(&self, level: &'static str, target: &'static str, said: &mut Said) -> Arc<Line> {
+    fn push(&self, level: &'static str, target: &'static str, builder: &mut LineBuilder) -> Arc<Line> {
         let at = Timestamp::now();
         let mut lines = self.lines.lock();
         let seq = lines.back().map_or(0, |line| line.seq + 1);
-        let line = Arc::new(said.line(seq, at, level, target));
-        // Freed after the lock is.
-        let _oldest = if lines.len() >= KEPT { lines.pop_front() } else { None };
+        let line = Arc::new(builder.line(seq, at, level, target));
+        // Freed after the lock is released.
+        let _oldest = if lines.len() >= MAX_LINES { lines.pop_front() } else { None };
         lines.push_back(Arc::clone(&line));
         if self.live.receiver_count() > 0 {
             // An error means that the last watcher just left.
@@ -105,14 +104,14 @@ fn choose(lines: &VecDeque<Arc<Line>>, level: Option<&str>, text: &str, limit: u
     chosen
 }
 
-/// Puts events into the process's tail, and into a log of JSON where one is written.
+/// Puts events into the process's tail, and as JSON lines to a writer where there is one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct IntoTail {
     pub(super) json: Option<LineWriter>,
 }
 
 thread_local! {
-    static SAID: RefCell<Said> = RefCell::default();
+    static BUILDER: RefCell<LineBuilder> = RefCell::default();
 }
 
 impl<S: Subscriber> Layer<S> for IntoTail {
@@ -124,18 +123,18 @@ impl<S: Subscriber> Layer<S> for IntoTail {
             Level::DEBUG => "debug",
             Level::TRACE => "trace",
         };
-        let keep = |said: &mut Said| {
-            said.forget();
-            event.record(said);
-            let line = tail().push(level, event.metadata().target(), said);
+        let keep = |builder: &mut LineBuilder| {
+            builder.clear();
+            event.record(builder);
+            let line = tail().push(level, event.metadata().target(), builder);
             if let Some(json) = &self.json {
                 json.line(line);
             }
         };
-        SAID.with(|said| match said.try_borrow_mut() {
-            Ok(mut said) => keep(&mut said),
+        BUILDER.with(|builder| match builder.try_borrow_mut() {
+            Ok(mut builder) => keep(&mut builder),
             // A value that logs while it is being logged.
-            Err(_) => keep(&mut Said::default()),
+            Err(_) => keep(&mut LineBuilder::default()),
         });
     }
 }
@@ -146,16 +145,16 @@ mod tests {
 
     use super::*;
 
-    fn said(message: &str) -> Said {
-        Said::of(message, ("model", "gpt-4o"))
+    fn builder(message: &str) -> LineBuilder {
+        LineBuilder::of(message, ("model", "gpt-4o"))
     }
 
     #[test]
     fn lines_are_chosen_by_level_and_text() {
         let tail = Tail::new();
-        tail.push("error", "pointsman::app", &mut said("Broken"));
-        tail.push("info", "pointsman::http", &mut said("Answered a chat"));
-        tail.push("debug", "pointsman::http", &mut said("Answered"));
+        tail.push("error", "pointsman::app", &mut builder("Broken"));
+        tail.push("info", "pointsman::http", &mut builder("Answered a chat"));
+        tail.push("debug", "pointsman::http", &mut builder("Answered"));
         let chosen = |level, text| tail.recent(level, text, 10).iter().map(|line| line.seq).collect::<Vec<_>>();
         assert_eq!(chosen(None, ""), [0, 1, 2]);
         assert_eq!(chosen(Some("info"), ""), [0, 1]);
@@ -166,9 +165,9 @@ mod tests {
     #[test]
     fn the_ring_is_bounded() {
         let tail = Tail::new();
-        (0..KEPT + 5).for_each(|_| drop(tail.push("info", "t", &mut said("x"))));
+        (0..MAX_LINES + 5).for_each(|_| drop(tail.push("info", "t", &mut builder("x"))));
         let lines = tail.recent(None, "", usize::MAX);
-        assert_eq!((lines.len(), lines[0].seq), (KEPT, 5));
+        assert_eq!((lines.len(), lines[0].seq), (MAX_LINES, 5));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Log lines on their way to standard error, off the threads that answer requests.
+//! Writes log lines to standard error, off the threads that answer requests.
 //!
-//! A line costs its request no system call, and as JSON not even its form: a thread of its own writes what has come
-//! together since the last time in one go. The queue is bounded. When standard error cannot keep up (a full disk, a stopped terminal),
-//! lines are dropped and counted rather than requests held up, and the count is written once there is room again.
+//! A line costs its request no system call, and with JSON not even the formatting: a thread of its own writes the lines
+//! gathered since the last time at once. The queue is bounded. When standard error cannot keep up (a full disk, a stopped
+//! terminal), lines are dropped and counted rather than requests held up, and the count is written once there is room
+//! again.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -14,51 +15,51 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::line::Line;
 
-/// Lines that may wait.
-const QUEUE: usize = 8192;
+/// Most lines that wait to be written.
+const QUEUE_LINES: usize = 8192;
 
 /// How long lines gather before they are written: waking the thread for every one would cost more than writing it.
-const NAP: Duration = Duration::from_millis(8);
+const GATHER: Duration = Duration::from_millis(8);
 
-/// Bytes that are written at once, and what the last line adds.
-const BATCH: usize = 64 << 10;
+/// A write takes no further line once it has this many bytes.
+const BATCH_BYTES: usize = 64 << 10;
 
-/// How long standard error is waited for at the end: who reads it may stand still.
-const LAST_LINES: Duration = Duration::from_secs(3);
+/// How long the last lines may take at the end: the reader of standard error may stand still.
+const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What goes to the thread.
+/// A message to the thread.
 #[derive(Debug)]
 enum Message {
-    /// To be written as it is.
+    /// A formatted line.
     Text(Box<[u8]>),
-    /// To be written as JSON.
+    /// A line to write as JSON.
     Json(Arc<Line>),
-    /// Write what is there, and end.
+    /// Write all lines before this, then end.
     End,
 }
 
-/// Gives out writers of lines; cheap to clone.
+/// Queues lines for the thread; cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct LineWriter {
     queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
 }
 
-/// The thread that writes. Dropping it writes what waits, as far as that is taken within a few seconds, and ends it.
+/// The thread that writes. Dropping this writes the waiting lines, within [`LAST_LINES_TIMEOUT`], and ends the thread.
 #[derive(Debug)]
 pub(super) struct WriterThread {
     queue: SyncSender<Message>,
-    /// Closed by the thread's end.
+    /// Closed when the thread ends.
     ended: Receiver<()>,
 }
 
-/// Starts a thread that writes lines to `out`; `json` = what it says itself is an object, too.
+/// Starts a thread that writes lines to `out`; `json` = its own line about dropped ones is JSON, too.
 ///
 /// # Errors
 ///
-/// When no thread can be had.
+/// When the thread cannot be started.
 pub(super) fn start(out: impl Write + Send + 'static, json: bool) -> io::Result<(LineWriter, WriterThread)> {
-    let (queue, waiting) = sync_channel(QUEUE);
+    let (queue, waiting) = sync_channel(QUEUE_LINES);
     let dropped = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&dropped);
     let (end, ended) = sync_channel(0);
@@ -69,12 +70,12 @@ pub(super) fn start(out: impl Write + Send + 'static, json: bool) -> io::Result<
     Ok((LineWriter { queue: queue.clone(), dropped }, WriterThread { queue, ended }))
 }
 
-/// Nobody is told of a failure to write: there is nowhere left to tell it.
+/// The thread's loop. A failure to write is ignored: there is nowhere left to report it.
 fn write(mut out: impl Write, json: bool, waiting: &Receiver<Message>, dropped: &AtomicU64) {
     let mut batch = Vec::with_capacity(16 << 10);
     while let Ok(mut message) = waiting.recv() {
         if !matches!(message, Message::End) {
-            std::thread::sleep(NAP);
+            std::thread::sleep(GATHER);
         }
         let ended = loop {
             match message {
@@ -82,7 +83,7 @@ fn write(mut out: impl Write, json: bool, waiting: &Receiver<Message>, dropped: 
                 Message::Json(line) => line.write_json(&mut batch),
                 Message::End => break true,
             }
-            if batch.len() >= BATCH {
+            if batch.len() >= BATCH_BYTES {
                 break false;
             }
             match waiting.try_recv() {
@@ -92,7 +93,7 @@ fn write(mut out: impl Write, json: bool, waiting: &Receiver<Message>, dropped: 
         };
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            batch.extend_from_slice(confession(lost, json).as_bytes());
+            batch.extend_from_slice(dropped_line(lost, json).as_bytes());
         }
         let _ = out.write_all(&batch).and_then(|()| out.flush());
         batch.clear();
@@ -102,8 +103,8 @@ fn write(mut out: impl Write, json: bool, waiting: &Receiver<Message>, dropped: 
     }
 }
 
-/// The line that tells of lines that are not there.
-fn confession(lost: u64, json: bool) -> String {
+/// The line that reports dropped lines.
+fn dropped_line(lost: u64, json: bool) -> String {
     if !json {
         return format!("pointsman: {lost} log lines were dropped\n");
     }
@@ -114,7 +115,7 @@ fn confession(lost: u64, json: bool) -> String {
 }
 
 impl LineWriter {
-    /// Hands over a line that is to be written as JSON.
+    /// Queues a line to be written as JSON.
     pub(super) fn line(&self, line: Arc<Line>) {
         self.offer(Message::Json(line));
     }
@@ -134,7 +135,7 @@ impl<'a> MakeWriter<'a> for LineWriter {
     }
 }
 
-/// The formatter writes each line at once.
+/// The formatter writes each line by one call.
 impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.offer(Message::Text(line.into()));
@@ -148,13 +149,13 @@ impl Write for LineWriter {
 
 impl Drop for WriterThread {
     fn drop(&mut self) {
-        let deadline = Instant::now() + LAST_LINES;
+        let deadline = Instant::now() + LAST_LINES_TIMEOUT;
         let left = || deadline.saturating_duration_since(Instant::now());
         while let Err(TrySendError::Full(_)) = self.queue.try_send(Message::End) {
             if left().is_zero() {
                 return;
             }
-            std::thread::sleep(NAP);
+            std::thread::sleep(GATHER);
         }
         let _ = self.ended.recv_timeout(left());
     }
@@ -164,7 +165,7 @@ impl Drop for WriterThread {
 mod tests {
     use super::*;
 
-    /// Tells what is written, once it is allowed to.
+    /// A writer that blocks until it is allowed to write, and reports what was written.
     struct Gate {
         open: Receiver<()>,
         told: SyncSender<String>,
@@ -202,7 +203,7 @@ mod tests {
         let (told, heard) = sync_channel(1 << 16);
         let (mut writer, thread) = start(Gate { open, told }, false).unwrap();
         // The gate is shut: at most one batch is with it, the queue fills, and the rest is dropped.
-        for _ in 0..3 * QUEUE {
+        for _ in 0..3 * QUEUE_LINES {
             writer.write_all(b"line\n").unwrap();
         }
         drop(allow);
@@ -214,12 +215,12 @@ mod tests {
             .filter_map(|line| line.strip_prefix("pointsman: ")?.split(' ').next()?.parse::<usize>().ok())
             .sum();
         assert!(lost > 0);
-        assert_eq!(lines + lost, 3 * QUEUE);
+        assert_eq!(lines + lost, 3 * QUEUE_LINES);
     }
 
     #[test]
     fn the_end_does_not_wait_for_who_reads_nothing() {
-        for lines in [1, 3 * QUEUE] {
+        for lines in [1, 3 * QUEUE_LINES] {
             let (shut, open) = sync_channel(0);
             let (told, _heard) = sync_channel(0);
             let (mut writer, thread) = start(Gate { open, told }, false).unwrap();
@@ -234,7 +235,7 @@ mod tests {
 
     #[test]
     fn as_json_every_line_is_an_object() {
-        let line: serde_json::Value = serde_json::from_str(&confession(7, true)).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&dropped_line(7, true)).unwrap();
         assert_eq!((&line["level"], &line["lines"]), (&"WARN".into(), &7.into()));
         assert!(line["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
     }

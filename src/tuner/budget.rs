@@ -1,7 +1,7 @@
-//! The budget's price: what a dollar costs in quality now, so that spending stays within what is configured.
+//! The budgets' price: how much quality a dollar is worth now, so that spending stays within what is configured.
 //!
-//! One [`Pacer`] per budget, fed with what each answer cost; their prices add up, since each is the multiplier of its own
-//! constraint. The pacers' state is kept in the store now and then, so that a restart does not begin by overspending.
+//! One [`Pacer`] per budget, fed with the cost of each answer; their prices add up, since each is the multiplier of its own
+//! constraint. The pacers' state is saved in the store, so that a restart does not begin by overspending.
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -10,15 +10,15 @@ use crate::bandit::{Pacer, PacerSettings};
 use crate::config;
 use crate::store::{Store, StoreError};
 
-/// Name of the kept state.
-const KEPT: &str = "budget.pacers";
+/// The setting that holds the pacers' state.
+const SAVED: &str = "budget.pacers";
 
 /// The budgets there are, with their pacers.
 #[derive(Debug, Default)]
 pub struct Budgets {
     pacers: Mutex<Pacers>,
-    /// As the store has them.
-    kept: Mutex<Pacers>,
+    /// The state that the store has.
+    saved: Mutex<Pacers>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,49 +27,49 @@ struct Pacers {
     day: Option<Pacer>,
 }
 
-/// One budget, for people.
+/// One budget, for the dashboard and the API.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct BudgetStatus {
-    /// Its length, seconds.
+    /// Length of the budget's window, seconds.
     pub window_s: f64,
     /// US dollars per window.
     pub budget_usd: f64,
     /// Spent ahead of its rate, US dollars; negative = behind.
     pub ahead_usd: f64,
-    /// What it adds to the price of a dollar, in quality.
+    /// What the budget adds to the price of a dollar, in quality.
     pub cost_per_usd: f64,
 }
 
 impl Budgets {
-    /// The budgets of `settings`, with what `store` knows of them, at `now_s` (Unix seconds).
+    /// The budgets of `settings` at `now_s` (Unix seconds), with the state that `store` has of them.
     pub fn open(store: &Store, settings: &config::Budget, now_s: f64) -> Self {
-        let kept = store.setting(KEPT).unwrap_or_else(|error| {
+        let saved = store.setting(SAVED).unwrap_or_else(|error| {
             tracing::warn!(%error, "The budget's state cannot be read; it begins anew");
             None
         });
-        let kept: Pacers = kept.unwrap_or_default();
+        let saved: Pacers = saved.unwrap_or_default();
         let sound = |pacer: Option<Pacer>| pacer.filter(Pacer::is_sound);
-        let pacers = Pacers { hour: sound(kept.hour), day: sound(kept.day) };
-        let budgets = Self { pacers: Mutex::new(pacers), kept: Mutex::new(kept) };
+        let pacers = Pacers { hour: sound(saved.hour), day: sound(saved.day) };
+        let budgets = Self { pacers: Mutex::new(pacers), saved: Mutex::new(saved) };
         budgets.configure(settings, now_s);
         budgets
     }
 
-    /// Takes over other budgets; what was learned of a price stays.
+    /// Takes over changed budgets; a budget that stays keeps its learned price (see [`Pacer::set_budget`]).
     pub fn configure(&self, settings: &config::Budget, now_s: f64) {
         let mut pacers = self.pacers.lock();
         set(&mut pacers.hour, settings.usd_per_hour, 3600.0, now_s);
         set(&mut pacers.day, settings.usd_per_day, 86_400.0, now_s);
     }
 
-    /// Takes in what an answer cost, at `now_s`.
+    /// Notes that an answer cost `cost_usd` at `now_s`.
     pub fn spent(&self, cost_usd: f64, now_s: f64) {
         let mut pacers = self.pacers.lock();
         let Pacers { hour, day } = &mut *pacers;
         hour.iter_mut().chain(day).for_each(|pacer| pacer.spent(cost_usd, now_s));
     }
 
-    /// What a dollar costs in quality on top of the objective, at `now_s`.
+    /// Quality per dollar at `now_s`, on top of the objective's own weight of cost.
     pub fn price(&self, now_s: f64) -> f64 {
         let pacers = self.pacers.lock();
         pacers
@@ -80,7 +80,7 @@ impl Budgets {
             .fold(0.0, |sum, price| sum + price)
     }
 
-    /// The budgets at `now_s`, for people.
+    /// The budgets at `now_s`, for the dashboard and the API.
     pub fn status(&self, now_s: f64) -> Vec<BudgetStatus> {
         let pacers = self.pacers.lock();
         let status = |pacer: &Pacer| BudgetStatus {
@@ -92,17 +92,17 @@ impl Budgets {
         pacers.hour.iter().chain(&pacers.day).map(status).collect()
     }
 
-    /// Keeps the state; that there is no budget any more, too, so that a later one begins anew.
+    /// Saves the state if it changed; also that a budget was removed, so that a later one begins anew.
     ///
     /// # Errors
     ///
     /// When the store fails.
-    pub fn keep(&self, store: &Store) -> Result<(), StoreError> {
+    pub fn save(&self, store: &Store) -> Result<(), StoreError> {
         let pacers = self.pacers.lock().clone();
-        let mut kept = self.kept.lock();
-        if pacers != *kept {
-            store.set_setting(KEPT, &pacers)?;
-            *kept = pacers;
+        let mut saved = self.saved.lock();
+        if pacers != *saved {
+            store.set_setting(SAVED, &pacers)?;
+            *saved = pacers;
         }
         Ok(())
     }
@@ -132,11 +132,11 @@ mod tests {
         }
         let price = budgets.price(600.0);
         assert!(price > 1.0, "{price}");
-        budgets.keep(&store).unwrap();
+        budgets.save(&store).unwrap();
         assert!((Budgets::open(&store, &settings, 600.0).price(600.0) - price).abs() < 1e-9);
         let none = Budgets::open(&store, &config::Budget::default(), 600.0);
         assert!(none.price(600.0) == 0.0 && none.price(600.0).is_sign_positive(), "no budget, no price");
-        none.keep(&store).unwrap();
+        none.save(&store).unwrap();
         assert_eq!(Budgets::open(&store, &settings, 600.0).price(600.0), 0.0, "a budget after none begins anew");
     }
 }

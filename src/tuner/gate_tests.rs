@@ -6,12 +6,12 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 use crate::bandit::{Observation, Reward, Settings};
 use crate::protocol::{DecisionId, ModelName};
-use crate::tuner::lesson::{self, Way};
+use crate::tuner::lesson::{self, LoggedCandidate};
 
 /// A log of `count` choices between two models drawn evenly, `a` liked with 0.8 and `b` with 0.4.
 fn log(count: u64, seed: u64) -> Vec<Lesson> {
     let mut rng = SmallRng::seed_from_u64(seed);
-    let way = |model: &str| Way {
+    let way = |model: &str| LoggedCandidate {
         model: ModelName::from(model),
         prior: 0.6,
         grounds: crate::bandit::Grounds::Likened,
@@ -28,7 +28,7 @@ fn log(count: u64, seed: u64) -> Vec<Lesson> {
             Lesson {
                 id: DecisionId(uuid::Uuid::from_u128(u128::from(number))),
                 at_ms: number as i64,
-                heard_at_ms: number as i64,
+                learnable_at_ms: number as i64,
                 model: candidates[chosen].model.clone(),
                 features: Vec::new(),
                 kind: String::new(),
@@ -38,7 +38,7 @@ fn log(count: u64, seed: u64) -> Vec<Lesson> {
                 reward: Reward::new(f64::from(u8::from(liked))).unwrap(),
                 weight: 1.0,
                 signal: None,
-                choice: Some(Drawn { candidates, chosen, tradeoff: crate::bandit::Tradeoff::default() }),
+                choice: Some(SampledChoice { candidates, chosen, tradeoff: crate::bandit::Tradeoff::default() }),
             }
         })
         .collect()
@@ -47,12 +47,12 @@ fn log(count: u64, seed: u64) -> Vec<Lesson> {
 fn gain(lessons: &[Lesson], live: &Snapshot, new: &Snapshot, gate: &Gate) -> Option<Gain> {
     let all: Vec<&Lesson> = lessons.iter().collect();
     // `live` has learned from them as much as `new`.
-    super::gain((Evidence::Judgements, &all), (live, &made_of(lessons)), (new, lessons), gate)
+    super::gain((Evidence::Judgements, &all), (live, &trained_on(lessons)), (new, lessons), gate)
 }
 
-/// The reach of a version that was made of `lessons`, and has taken in nothing since.
-fn made_of(lessons: &[Lesson]) -> Reach {
-    Reach { made_of: Some(MadeOf::new("", lessons, lessons)), since_ms: i64::MAX, judgements: 0 }
+/// The knowledge of a version that was made of `lessons`, and has taken in nothing since.
+fn trained_on(lessons: &[Lesson]) -> Knowledge {
+    Knowledge { trained_on: Some(TrainedOn::new("", lessons, lessons)), since_ms: i64::MAX, judgements: 0 }
 }
 
 /// A policy that was taught that a model is always as good as `reward`.
@@ -203,15 +203,15 @@ fn what_the_live_policy_has_not_learned_from_the_new_one_is_asked_as_if_it_had_n
         let mut new = policy();
         new.learn(lessons.iter().map(Lesson::observation));
         let all: Vec<&Lesson> = lessons.iter().collect();
-        let gained = |reach| {
+        let gained = |knowledge| {
             let new = (&new, &lessons[..]);
-            let gain = super::gain((Evidence::Judgements, &all), (&policy(), &reach), new, &Gate::default());
+            let gain = super::gain((Evidence::Judgements, &all), (&policy(), &knowledge), new, &Gate::default());
             gain.unwrap().mean / 20.0
         };
-        flattered += gained(made_of(&lessons));
-        fair += gained(Reach::only_since(0));
-        let taken_in = Reach { since_ms: 199, judgements: 199, ..made_of(&lessons[..200]) };
-        assert_eq!(gained(taken_in), gained(made_of(&lessons[..399])));
+        flattered += gained(trained_on(&lessons));
+        fair += gained(Knowledge::only_since(0));
+        let taken_in = Knowledge { since_ms: 199, judgements: 199, ..trained_on(&lessons[..200]) };
+        assert_eq!(gained(taken_in), gained(trained_on(&lessons[..399])));
     }
     assert!(flattered > 0.03, "it is measured on what it has learned by heart: {flattered}");
     assert!(fair.abs() < 0.01, "there is nothing to be gained: {fair}");
@@ -235,7 +235,7 @@ fn an_import_into_a_store_that_has_learned_promises_and_threatens_nothing() {
     for seed in 0..20 {
         // 400 were learned. 150 more were imported since, and say that they are older.
         let mut lessons = noise(550, 24, seed);
-        lessons.iter_mut().for_each(|lesson| lesson.heard_at_ms = 0);
+        lessons.iter_mut().for_each(|lesson| lesson.learnable_at_ms = 0);
         let policy_of = |lessons: &[Lesson]| {
             let mut policy = Snapshot::new(Settings::default()).unwrap();
             policy.learn(lessons.iter().map(Lesson::observation));
@@ -243,13 +243,14 @@ fn an_import_into_a_store_that_has_learned_promises_and_threatens_nothing() {
         };
         let (live, new) = (policy_of(&lessons[150..]), policy_of(&lessons));
         let all: Vec<&Lesson> = lessons.iter().collect();
-        let gained = |made_of: Option<MadeOf>| {
-            let reach = Reach { made_of, since_ms: 1, judgements: 0 };
-            let gain = super::gain((Evidence::Judgements, &all), (&live, &reach), (&new, &lessons), &gate).unwrap();
+        let gained = |trained_on: Option<TrainedOn>| {
+            let knowledge = Knowledge { trained_on, since_ms: 1, judgements: 0 };
+            let gain =
+                super::gain((Evidence::Judgements, &all), (&live, &knowledge), (&new, &lessons), &gate).unwrap();
             assert!(gain.is_fair || rule(Some(&gain), &gate).0 != Ruling::Refuse, "{gain:?}");
             gain.mean / 20.0
         };
-        noted += gained(made_of(&lessons[150..]).made_of);
+        noted += gained(trained_on(&lessons[150..]).trained_on);
         not_noted += gained(None);
     }
     assert!(noted.abs() < 0.015, "there is nothing to be gained or lost: {noted}");
@@ -271,8 +272,8 @@ fn two_kinds_of_work_in_turn_are_no_halves() {
         let mut new = live.clone();
         new.learn(lessons.iter().map(Lesson::observation));
         let all: Vec<&Lesson> = lessons.iter().collect();
-        let reach = Reach::only_since(0);
-        let gain = super::gain((Evidence::Judgements, &all), (&live, &reach), (&new, &lessons), &Gate::default());
+        let knowledge = Knowledge::only_since(0);
+        let gain = super::gain((Evidence::Judgements, &all), (&live, &knowledge), (&new, &lessons), &Gate::default());
         let gain = gain.unwrap();
         // From each of both half of the time to the better one: 0.25.
         assert!(gain.mean > 0.15 && gain.lower > 0.0, "{gain:?}");
@@ -313,11 +314,11 @@ fn by_signals(lessons: &lesson::Lessons) -> Option<(Gain, Gain)> {
     let mut new = live.clone();
     new.learn(lessons.learned.iter().map(Lesson::observation));
     let (rests_on, evidence) = evidence(&lessons.learned, &lessons.unjudged, 30);
-    let gain = |reach| {
-        super::gain((rests_on, &evidence), (&live, &reach), (&new, &lessons.learned), &Gate::default())
+    let gain = |knowledge| {
+        super::gain((rests_on, &evidence), (&live, &knowledge), (&new, &lessons.learned), &Gate::default())
             .filter(|gain| gain.rests_on == Evidence::Signals)
     };
-    Some((gain(Reach::only_since(0))?, gain(made_of(&lessons.unjudged))?))
+    Some((gain(Knowledge::only_since(0))?, gain(trained_on(&lessons.unjudged))?))
 }
 
 #[test]

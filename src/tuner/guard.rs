@@ -1,137 +1,29 @@
-//! Guard rails: whether requests under a new policy do so much worse than those before it that it is to be taken back.
+//! Guard rails: whether requests under a new policy go so much worse than those before it that it is rolled back.
 //!
-//! Pure. Three things are compared, each only once there is enough on both sides: the share of requests that fail, the
-//! mean cost of one, and the mean judgement. Each difference must also be more than two standard errors, so that chance
-//! alone takes nothing back: a few long answers are a good part of what all together cost.
+//! Pure. Three figures are compared, each only once there is enough on both sides: the share of requests that fail, the
+//! mean cost of a request, and the mean judgement. Each difference must also exceed two standard errors, so that chance
+//! alone rolls nothing back: a few long answers can be a good part of the whole cost.
 //!
-//! What got worse may be the world: a model that is no longer what it was, a vendor that is down, harder questions.
-//! Then the version before would do no better, and knows less. So it is asked what it would have chosen
-//! ([`Hindsight`]), and a policy is taken back only if going back would undo a good part of the harm.
+//! The cause may be the world instead of the policy: a model that changed, a vendor that is down, harder questions. Then the
+//! version before would do no better, and knows less. So its counterfactual figures on the same requests are estimated
+//! ([`Hindsight`]), and a policy is rolled back only if going back would undo a good part of the harm.
 
 use super::hindsight::Hindsight;
+use super::tally::Tally;
 use crate::config::Guard;
-use crate::store::{DecisionRecord, Entry, Mode, OutcomeRecord, OutcomeStatus};
 
 /// Standard errors that a difference must exceed.
-const SURE: f64 = 2.0;
+const MIN_STANDARD_ERRORS: f64 = 2.0;
 
-/// Share of what got worse that going back must undo.
-const WORTH_IT: f64 = 0.4;
+/// Share of the harm that going back must undo.
+const MIN_UNDONE: f64 = 0.4;
 
-/// What happened to some requests.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Tally {
-    window: f64,
-    ended: f64,
-    failed: f64,
-    priced: f64,
-    cost_usd: f64,
-    cost_squares: f64,
-    rated: f64,
-    verdicts: f64,
-    squares: f64,
-}
-
-/// What of a request is counted.
-#[derive(Debug, Clone, Copy)]
-pub struct Part<'a> {
-    outcome: Option<&'a OutcomeRecord>,
-    verdict: Option<f64>,
-}
-
-impl<'a> Part<'a> {
-    /// What is known of a request, if the policy chose its model. Calls that somebody else made and told of, or judged,
-    /// count like any other: all of an embedding program's are. Of a mere preview nothing is told.
-    pub fn of(entry: &'a Entry) -> Option<Self> {
-        let (outcome, verdict) = (entry.outcome.as_ref(), entry.verdict());
-        let is_told = outcome.is_some() || verdict.is_some();
-        (is_told && is_by_policy(&entry.decision)).then_some(Self { outcome, verdict })
-    }
-
-    /// Its judgement.
-    pub fn verdict(&self) -> Option<f64> {
-        self.verdict
-    }
-}
-
-impl Tally {
-    /// Takes in the first `window` requests that come, and as many judgements: where few answers are judged, judgements
-    /// reach further than requests.
-    pub fn of(window: usize) -> Self {
-        Self { window: window as f64, ..Self::default() }
-    }
-
-    /// What of a request there is room for.
-    pub fn part<'a>(&self, entry: &'a Entry) -> Option<Part<'a>> {
-        let Part { outcome, verdict } = Part::of(entry)?;
-        let outcome = outcome.filter(|_| self.ended < self.window);
-        let verdict = verdict.filter(|_| self.rated < self.window);
-        (outcome.is_some() || verdict.is_some()).then_some(Part { outcome, verdict })
-    }
-
-    /// Takes in one request, which counts for `weight`.
-    pub fn add(&mut self, part: Part<'_>, weight: f64) {
-        if let Some(outcome) = part.outcome {
-            self.ended += weight;
-            self.failed += weight * f64::from(u8::from(matches!(outcome.status, OutcomeStatus::Failed(_))));
-            if let Some(cost_usd) = outcome.cost_usd {
-                self.priced += weight;
-                self.cost_usd += weight * cost_usd;
-                self.cost_squares += weight * cost_usd * cost_usd;
-            }
-        }
-        if let Some(verdict) = part.verdict {
-            self.rated += weight;
-            self.verdicts += weight * verdict;
-            self.squares += weight * verdict * verdict;
-        }
-    }
-
-    /// Whether it takes in no more.
-    pub fn is_full(&self) -> bool {
-        self.ended >= self.window && self.rated >= self.window
-    }
-
-    fn failing(&self) -> f64 {
-        self.failed / self.ended
-    }
-
-    fn cost(&self) -> f64 {
-        self.cost_usd / self.priced
-    }
-
-    fn rating(&self) -> f64 {
-        self.verdicts / self.rated
-    }
-
-    /// Squared standard error of the mean cost.
-    fn cost_error(&self) -> f64 {
-        squared_error(self.cost(), self.cost_squares, self.priced)
-    }
-
-    /// Squared standard error of the mean judgement.
-    fn rating_error(&self) -> f64 {
-        squared_error(self.rating(), self.squares, self.rated)
-    }
-}
-
-/// Squared standard error of the mean of `count` values whose squares sum to `squares`.
-fn squared_error(mean: f64, squares: f64, count: f64) -> f64 {
-    (squares / count - mean * mean).max(0.0) / count
-}
-
-/// Whether the policy in force chose the model: where it only watched, others did.
-pub fn is_by_policy(decision: &DecisionRecord) -> bool {
-    matches!(decision.mode, Mode::Learned | Mode::Sticky) && decision.shadow.is_none()
-}
-
-/// Why the policy that `after` happened under is to be taken back, if it is; `instead` = the same requests, as the
-/// version before would have had them.
+/// Why the policy that was in force during `after` is to be rolled back, if it is; `instead` holds the counterfactual
+/// figures of the version before on the same requests.
 pub fn objection(before: &Tally, after: &Tally, instead: &Hindsight, guard: &Guard) -> Option<String> {
     let least = guard.min_requests as f64;
     let enough = |count: fn(&Tally) -> f64| count(before) >= least && count(after) >= least;
-    // Whether going back would, as far as can be told.
-    let is_worth_it = |was: f64, is: f64, would_be: f64| (is - would_be) / (is - was) >= WORTH_IT;
+    let is_worth_it = |was: f64, is: f64, would_be: f64| (is - would_be) / (is - was) >= MIN_UNDONE;
     let helps = |count: fn(&Tally) -> f64, figure: fn(&Tally) -> f64| {
         let was = figure(before);
         is_worth_it(was, figure(after), instead.figure(count(after), was, count, figure))
@@ -140,16 +32,17 @@ pub fn objection(before: &Tally, after: &Tally, instead: &Hindsight, guard: &Gua
         let (was, is) = (before.failing(), after.failing());
         let error = (was * (1.0 - was) / before.ended + is * (1.0 - is) / after.ended).sqrt();
         let rise = is - was;
-        if rise > guard.error_rise && rise > SURE * error && helps(|tally| tally.ended, Tally::failing) {
+        if rise > guard.error_rise && rise > MIN_STANDARD_ERRORS * error && helps(|tally| tally.ended, Tally::failing)
+        {
             return Some(format!("{:.0} % of requests fail, {:.0} % did before", is * 100.0, was * 100.0));
         }
     }
     if enough(|tally| tally.priced) && before.cost_usd > 0.0 {
-        // Who saves is never taken back for it.
+        // A factor below 1 would roll back a policy that saves money.
         let factor = guard.cost_factor.max(1.0);
         let rise = after.cost() - factor * before.cost();
         let error = (after.cost_error() + factor.powi(2) * before.cost_error()).sqrt();
-        if rise > 0.0 && rise > SURE * error && helps(|tally| tally.priced, Tally::cost) {
+        if rise > 0.0 && rise > MIN_STANDARD_ERRORS * error && helps(|tally| tally.priced, Tally::cost) {
             return Some(format!("a request costs ${:.5}, it was ${:.5} before", after.cost(), before.cost()));
         }
     }
@@ -158,7 +51,7 @@ pub fn objection(before: &Tally, after: &Tally, instead: &Hindsight, guard: &Gua
         let error = (before.rating_error() + after.rating_error()).sqrt();
         let (was, is) = (before.rating(), after.rating());
         let helps = || is_worth_it(was, is, instead.rating(after.rated, was, is));
-        if fall > guard.rating_drop && fall > SURE * error && helps() {
+        if fall > guard.rating_drop && fall > MIN_STANDARD_ERRORS * error && helps() {
             return Some(format!("answers are judged {is:.2}, they were {was:.2} before"));
         }
     }
@@ -167,8 +60,9 @@ pub fn objection(before: &Tally, after: &Tally, instead: &Hindsight, guard: &Gua
 
 #[cfg(test)]
 mod tests {
+    use super::super::tally::Part;
     use super::*;
-    use crate::tuner::hindsight::{Share, Would};
+    use crate::tuner::hindsight::{Counterfactual, Share};
 
     fn tally(count: u32, failed: u32, cost_each: f64, verdict: f64) -> Tally {
         let count = f64::from(count);
@@ -211,7 +105,7 @@ mod tests {
     }
 
     /// Takes in `count` requests that `model` got, of whose answers `good` were judged 1, the others 0.
-    fn rated(model: &str, by: &Would, count: u32, good: u32, instead: &mut Hindsight, after: &mut Tally) {
+    fn rated(model: &str, by: &Counterfactual, count: u32, good: u32, instead: &mut Hindsight, after: &mut Tally) {
         for number in 0..count {
             // Evenly among them.
             let is_good = (number + 1) * good / count > number * good / count;
@@ -223,7 +117,7 @@ mod tests {
 
     /// What the version before would have done with what surely went to `went_to`: what `a` and `b` get, and the judgements
     /// it expects of them.
-    fn would(went_to: &str, a: (f64, f64), b: (f64, f64)) -> Would {
+    fn would(went_to: &str, a: (f64, f64), b: (f64, f64)) -> Counterfactual {
         let share = |model: &str, (probability, expected)| Share {
             model: model.into(),
             probability,
@@ -231,7 +125,7 @@ mod tests {
             expected: Some(expected),
         };
         let weight = if went_to == "a" { a.0 } else { b.0 };
-        Would { weight, shares: vec![share("a", a), share("b", b)] }
+        Counterfactual { weight, shares: vec![share("a", a), share("b", b)] }
     }
 
     #[test]
@@ -284,22 +178,6 @@ mod tests {
         let (mut after, mut instead) = (Tally::of(500), Hindsight::default());
         rated("a", &would("a", (0.05, 0.6), (0.95, 0.9)), 200, 60, &mut instead, &mut after);
         assert!(objection(&tally(200, 4, 0.01, 0.88), &after, &instead, &guard).is_some());
-    }
-
-    #[test]
-    fn what_the_weights_chose_is_not_the_policys_doing() {
-        let mut decision = crate::tuner::lesson::tests::decision(1);
-        let shadow =
-            crate::store::ShadowRecord { model: decision.chosen.clone(), propensity: 1.0, policy_version: 1 };
-        for (mode, shadow, is_its) in [
-            (Mode::Learned, None, true),
-            (Mode::Sticky, None, true),
-            (Mode::Sticky, Some(shadow), false),
-            (Mode::Named, None, false),
-        ] {
-            (decision.mode, decision.shadow) = (mode, shadow);
-            assert_eq!(is_by_policy(&decision), is_its, "{mode:?}");
-        }
     }
 
     #[test]

@@ -1,13 +1,15 @@
-//! Keeps the log within its age and its size, now and then, one slice at a time; and the audit within the log's age.
+//! Retention as a background task: keeps the decision log within its age and size, one slice at a time, and the audit within
+//! the log's age.
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::store::{Clock, Store, StoreError};
 
-/// Deletes what is too old or too much, until `stop` says so or is gone.
-pub async fn keep_house(store: Store, mut stop: watch::Receiver<bool>) {
+/// Deletes what is too old or too much, every `store.retention_interval_s` seconds, until `stop` is cancelled; then saves the
+/// clock and the log's size.
+pub async fn keep_house(store: Store, stop: CancellationToken) {
     let start_ms = jiff::Timestamp::now().as_millisecond();
     let clock = store.clock(start_ms).unwrap_or_else(|_| Clock::new(start_ms, None));
     if clock.now_ms(store.settings().max_age_days, Duration::ZERO).is_none() {
@@ -21,26 +23,26 @@ pub async fn keep_house(store: Store, mut stop: watch::Receiver<bool>) {
     loop {
         let last = tokio::select! {
             () = tokio::time::sleep(every) => false,
-            _ = stop.wait_for(|stop| *stop) => true,
+            () = stop.cancelled() => true,
         };
         let (store, stop) = (store.clone(), stop.clone());
         // A slice takes milliseconds; all of them together may take longer than an async thread may be held.
         let done = tokio::task::spawn_blocking(move || match last {
-            true => keep(&store, clock, begun.elapsed()).map(|()| 0),
+            true => save(&store, clock, begun.elapsed()).map(|()| 0),
             false => {
                 if !counted {
                     store.recount_log()?;
                 }
-                tidy(&store, clock, begun.elapsed(), || *stop.borrow())
+                tidy(&store, clock, begun.elapsed(), || stop.is_cancelled())
             }
         });
         let done = done.await;
         counted |= matches!(done, Ok(Ok(_)));
         match done {
             Ok(Ok(0)) => {}
-            Ok(Ok(count)) => tracing::info!(decisions = count, "Deleted the log's oldest entries"),
-            Ok(Err(error)) => tracing::warn!(%error, "The log could not be tidied"),
-            Err(error) => tracing::error!(%error, "Tidying the log ended in a panic"),
+            Ok(Ok(count)) => tracing::info!(decisions = count, "Deleted the decision log's oldest entries"),
+            Ok(Err(error)) => tracing::warn!(%error, "Old entries of the decision log could not be deleted"),
+            Err(error) => tracing::error!(%error, "Deleting old entries of the decision log ended in a panic"),
         }
         if last {
             return;
@@ -48,7 +50,8 @@ pub async fn keep_house(store: Store, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Deletes what is due and says how many decisions went. Who stops waits for a slice, not for all of them.
+/// Deletes what is due; the number of decisions deleted. `stopped` is asked between slices, so that a stop waits for one
+/// slice only.
 fn tidy(store: &Store, clock: Clock, running: Duration, stopped: impl Fn() -> bool) -> Result<usize, StoreError> {
     let settings = store.settings();
     let cutoff_ms = clock.cutoff_ms(settings.max_age_days, running);
@@ -63,11 +66,11 @@ fn tidy(store: &Store, clock: Clock, running: Duration, stopped: impl Fn() -> bo
         }
         all += count;
     }
-    keep(store, clock, running).map(|()| all)
+    save(store, clock, running).map(|()| all)
 }
 
-/// Keeps what the next start goes by.
-fn keep(store: &Store, clock: Clock, running: Duration) -> Result<(), StoreError> {
-    store.keep_clock(&clock, store.settings().max_age_days, running)?;
+/// Saves the clock and the log's size for the next start.
+fn save(store: &Store, clock: Clock, running: Duration) -> Result<(), StoreError> {
+    store.save_clock(&clock, store.settings().max_age_days, running)?;
     store.save_log_size()
 }

@@ -1,7 +1,7 @@
-//! The door to the learner: which policy is in force, and what operators may do to it.
+//! The handle to the learner: which policy is in force, and operators' commands to change it.
 //!
-//! Whoever chooses takes the policy once per request ([`Learner::live`]), so that the choice and the propensity in the log
-//! agree. Everything that changes it goes through one queue to one task ([`Work`](super::Work)), so that no two changes meet.
+//! A request takes the policy once ([`Learner::live`]), so that its choice and the logged propensity agree. All changes go
+//! through one queue to one task ([`LearnerTask`]), so that no two of them overlap.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::LearnError;
-use super::live::{self, Live, Switches};
+use super::live::{self, LivePolicy, Switches};
 use super::shared::{Command, LearnerStatus, Ordered, Shared};
-use super::work::Work;
+use super::task::LearnerTask;
 use crate::config::{Learning, LearningMode};
 use crate::store::{SnapshotRecord, Store, StoreError};
 
-/// Commands that may wait.
-const QUEUE: usize = 16;
+/// Most commands that wait for the task.
+const MAX_QUEUED: usize = 16;
 
-/// The door; a cheap handle.
+/// The handle to the learner; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Learner {
     pub(super) shared: Arc<Shared>,
@@ -27,23 +27,23 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// Takes up the policy in force; [`Work`] is to be run.
+    /// Loads the policy in force. The caller must run the returned [`LearnerTask`].
     ///
     /// # Errors
     ///
     /// When the store fails.
-    pub fn open(store: Store, settings: &Learning, now_ms: i64) -> Result<(Self, Work), LearnError> {
+    pub fn open(store: Store, settings: &Learning, now_ms: i64) -> Result<(Self, LearnerTask), LearnError> {
         let policy = live::open(&store, live::bandit_settings(&settings.bandit), now_ms)?;
-        let (live, heard) = match live::State::load(&store, policy.version)? {
+        let (live, taken_in) = match live::State::load(&store, policy.version)? {
             Some(state) => state.live(*policy.settings()),
             None => {
                 let record = store.snapshot(policy.version)?;
                 let made_at_ms = record.map_or(now_ms, |record| record.made_at_ms);
-                (Live::new(policy, 0), live::Heard::until(made_at_ms))
+                (LivePolicy::new(policy, 0), live::TakenIn::until(made_at_ms))
             }
         };
         let switches = Switches::load(&store)?;
-        let (commands, orders) = mpsc::channel(QUEUE);
+        let (commands, orders) = mpsc::channel(MAX_QUEUED);
         let shared = Arc::new(Shared {
             store,
             live: ArcSwap::from_pointee(live),
@@ -51,35 +51,35 @@ impl Learner {
             settings: ArcSwap::from_pointee(settings.clone()),
             last: Mutex::default(),
         });
-        Ok((Self { shared: Arc::clone(&shared), commands }, Work::new(shared, heard, orders)))
+        Ok((Self { shared: Arc::clone(&shared), commands }, LearnerTask::new(shared, taken_in, orders)))
     }
 
     /// The policy in force.
-    pub fn live(&self) -> Arc<Live> {
+    pub fn live(&self) -> Arc<LivePolicy> {
         self.shared.live.load_full()
     }
 
-    /// Whether the policy acts on a conversation that stands at `place` in [0, 1).
-    pub fn acts(&self, place: f64) -> bool {
+    /// Whether the policy acts on a conversation whose hash lies at `position` in [0, 1): inside the rollout's share.
+    pub fn acts(&self, position: f64) -> bool {
         let (mode, rollout) = self.shared.mode();
-        mode == LearningMode::Live && place < rollout
+        mode == LearningMode::Live && position < rollout
     }
 
-    /// Takes over a configuration.
+    /// Takes over a changed configuration.
     pub fn configure(&self, settings: &Learning) {
         self.shared.settings.store(Arc::new(settings.clone()));
     }
 
-    /// How it is.
+    /// The learner's state, for the dashboard and the API.
     pub fn status(&self) -> LearnerStatus {
         self.shared.status()
     }
 
-    /// Carries out a command of `who` and says how the learner is then.
+    /// Has a command of `who` executed and returns the learner's status after it.
     ///
     /// # Errors
     ///
-    /// Why it was not.
+    /// When the command cannot be executed.
     pub async fn order(&self, command: Command, who: &str) -> Result<LearnerStatus, LearnError> {
         let (reply, answer) = oneshot::channel();
         let order = Ordered { command, who: who.to_owned(), reply };

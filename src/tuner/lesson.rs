@@ -1,17 +1,18 @@
-//! What the log teaches: judged answers, each with the choice it came of.
+//! What the decision log teaches: judged answers, each with the choice that led to it.
 //!
-//! A [`Lesson`] is one answer of which something is known, with everything that choosing looked at, so that a policy can
-//! learn from it and another be asked what it would have done. Missing feedback makes no lesson: missing is missing, not
-//! zero. Nor does a failed request: an outage must not teach that a model is stupid. After a failover the answer is the
-//! answering model's, and says nothing of how the chosen one would have done.
+//! A [`Lesson`] is one answer with its reward and with everything that the choice looked at, so that a policy can learn from
+//! it and another policy's choice can be computed. An answer without feedback or signal makes no lesson: missing is missing,
+//! not zero. Neither does a failed request: an outage must not teach that a model is stupid. After a failover the lesson is
+//! about the model that answered, not about the chosen one.
 //!
-//! Where nobody rated, signals speak, and only of bad answers. What they teach is how much more often a model has them than
-//! the others ([`Rates`]), which the whole log must say: [`Collected`] takes entries in and gives the lessons at the end.
+//! Signals stand in where nobody rated, but exist for bad answers only. A signal teaches by how much more often a model has
+//! it than the others ([`Rates`]), which takes the whole log: [`Collected`] takes in entries and gives the lessons at the end.
 //!
-//! What signals say of another policy is another matter: answers with one are all bad, so those without one must be looked at
-//! beside them. [`Lessons::unjudged`] are both.
+//! To evaluate a policy by signals, answers with and without one are needed; [`Lessons::unjudged`] has both.
 
 use std::collections::BTreeMap;
+
+use serde::Serialize;
 
 use crate::bandit::{Candidate, Context, Grounds, Observation, Reward, Tradeoff};
 use crate::config::RewardMap;
@@ -21,24 +22,34 @@ use crate::store::{
     worth,
 };
 
-/// Newest decisions that a collection looks at one by one; further back only at those that were judged.
-const LOOK_AT: usize = 100_000;
+/// Newest decisions that a collection reads one by one; further back it reads only judged ones.
+const MAX_READ: usize = 100_000;
 
-/// Newest unjudged answers that are kept: enough to tell rates apart, and a few megabytes.
-const UNJUDGED: usize = 4_000;
+/// Most unjudged answers kept, the newest: enough to tell rates apart, and a few megabytes.
+const MAX_UNJUDGED: usize = 4_000;
 
-/// How long a judgement may take from being heard to the log, milliseconds. What a retune did not find there for that is news
-/// all the same.
-pub(super) const ON_ITS_WAY_MS: i64 = 10_000;
+/// Longest time from a judgement's arrival until it is in the log, milliseconds. A retune may miss judgements that arrived
+/// within this time before it.
+pub(super) const ARRIVAL_MS: i64 = 10_000;
 
-/// What the log teaches, and what it says of policies where nobody judged.
+/// Lessons of a stretch of the log.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lessons {
-    /// Judged answers, and what signals say besides, oldest first: what a policy learns.
+    /// Judged answers, and unjudged ones whose signal teaches something; oldest first. A policy learns from these.
     pub learned: Vec<Lesson>,
-    /// The newest answers that were left to chance and that nobody judged, oldest first: worth what a signal says, and
-    /// where there is none what was believed of their model.
+    /// The newest sampled choices whose answers nobody judged, oldest first. The reward is the signal's value, or the
+    /// model's prior where there is no signal.
     pub unjudged: Vec<Lesson>,
+}
+
+/// The kind of evidence that a gain is estimated from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// Judgements of answers.
+    Judgements,
+    /// Unjudged answers: how often they have a signal of a bad answer.
+    Signals,
 }
 
 /// One judged answer.
@@ -46,63 +57,63 @@ pub struct Lessons {
 pub struct Lesson {
     /// The decision it belongs to.
     pub id: DecisionId,
-    /// When it was made, in Unix milliseconds.
+    /// Time of the decision, Unix milliseconds.
     pub at_ms: i64,
-    /// When it first could be learned: judged, and its end known. Unix milliseconds.
-    pub heard_at_ms: i64,
+    /// When the lesson could first be learned (judged, and the request's end known), Unix milliseconds.
+    pub learnable_at_ms: i64,
     /// The model that answered.
     pub model: ModelName,
-    /// The context of the choice.
+    /// Features of the prompt; empty where the classifier did not read it.
     pub features: Vec<f32>,
-    /// What made it.
+    /// The feature space: which classifier's head made them.
     pub space: String,
-    /// The kind of work that was asked for; empty where nothing was read.
+    /// The kind of work that was asked for; empty where the prompt was not read.
     pub kind: String,
-    /// What was believed of the model before any feedback.
+    /// Prior probability of a good answer of the model.
     pub prior: f64,
-    /// How firm that was.
+    /// What the prior rests on.
     pub grounds: Grounds,
     /// How good the answer was.
     pub reward: Reward,
-    /// How much that counts.
+    /// How much the reward counts.
     pub weight: f64,
-    /// The signal that says so, where nobody judged.
+    /// The signal that the reward is from, where nobody judged.
     pub signal: Option<Signal>,
-    /// The choice, where it was one among several and left to chance, and its model is the one that answered.
-    pub choice: Option<Drawn>,
+    /// The choice, where it was sampled among several candidates and the chosen model answered.
+    pub choice: Option<SampledChoice>,
 }
 
-/// A choice that might have gone otherwise, with the probability of each way.
+/// A logged choice with the probability of each candidate.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Drawn {
-    /// The candidates as they were judged then.
-    pub candidates: Vec<Way>,
-    /// Which of them was drawn.
+pub struct SampledChoice {
+    /// The candidates, as predicted at the time of the choice.
+    pub candidates: Vec<LoggedCandidate>,
+    /// Index of the chosen candidate.
     pub chosen: usize,
     /// What a dollar and a second were worth.
     pub tradeoff: Tradeoff,
 }
 
-/// One candidate of a drawn choice.
+/// One candidate of a logged choice: what the policy knew of it (see [`Candidate`]), and its propensity.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Way {
+pub struct LoggedCandidate {
     /// The model.
     pub model: ModelName,
-    /// What was believed of it before any feedback.
+    /// Prior probability of a good answer.
     pub prior: f64,
-    /// How firm that was.
+    /// What the prior rests on.
     pub grounds: Grounds,
-    /// Its expected cost, US dollars.
+    /// Expected cost, US dollars.
     pub cost_usd: f64,
-    /// Its expected time, seconds.
+    /// Expected latency, seconds.
     pub latency_s: Option<f64>,
-    /// What moving to it would have cost besides, US dollars.
+    /// Additional cost of moving the conversation to it, US dollars.
     pub switching_usd: f64,
-    /// Probability with which it was drawn.
+    /// Probability with which it was to be chosen.
     pub propensity: f64,
 }
 
-impl Way {
+impl LoggedCandidate {
     /// The candidate as a policy gets it.
     pub fn candidate(&self) -> Candidate<'_> {
         Candidate {
@@ -117,40 +128,40 @@ impl Way {
 }
 
 impl Lesson {
-    /// What `entry` teaches, if anything; `again` = its question was soon put again. A signal is taken at its word, which
-    /// it must not be before it is weighed: see [`Lesson::weighed`].
+    /// The lesson of `entry`, if it has one; `again` = its question was soon asked again. A signal's reward is its nominal
+    /// value, not yet weighed against how often other models have it.
     pub fn of(entry: &Entry, again: bool, map: &RewardMap) -> Option<Self> {
         let worth = worth(entry, again, map)?;
         Self::of_worth(entry, |_| worth)
     }
 
-    /// The answer of `entry`, where it was left to chance and nobody judged it.
+    /// The unjudged answer of `entry`, if its choice was sampled.
     fn unjudged(entry: &Entry, again: bool, map: &RewardMap) -> Option<Self> {
         entry.outcome.as_ref()?;
-        let said = worth(entry, again, map);
-        if said.is_some_and(|worth| worth.signal.is_none()) {
+        let signalled = worth(entry, again, map);
+        if signalled.is_some_and(|worth| worth.signal.is_none()) {
             return None;
         }
-        let as_believed = |prior| Worth { value: prior, weight: 1.0, signal: None };
-        let lesson = Self::of_worth(entry, |prior| said.unwrap_or_else(|| as_believed(prior)))?;
+        let as_expected = |prior| Worth { value: prior, weight: 1.0, signal: None };
+        let lesson = Self::of_worth(entry, |prior| signalled.unwrap_or_else(|| as_expected(prior)))?;
         lesson.choice.is_some().then_some(Self { weight: 1.0, ..lesson })
     }
 
-    /// The answer of `entry`, worth what `worth` makes of what was believed of its model.
+    /// The lesson of `entry` with the reward that `worth` makes of the model's prior.
     fn of_worth(entry: &Entry, worth: impl FnOnce(f64) -> Worth) -> Option<Self> {
         let decision = &entry.decision;
         let model = judged_model(entry)?.clone();
         let known = decision.candidates.iter().find(|candidate| candidate.model == model)?;
         let prior = known.prior?;
         let Worth { value, weight, signal } = worth(prior);
-        let was_drawn = decision.explore && matches!(decision.mode, Mode::Learned | Mode::Weighted);
-        let choice = (was_drawn && decision.chosen == model).then(|| choice(entry)).flatten();
-        // Where there was but one, another policy would have done the same.
+        let was_sampled = decision.explore && matches!(decision.mode, Mode::Learned | Mode::Weighted);
+        let choice = (was_sampled && decision.chosen == model).then(|| choice(entry)).flatten();
+        // With a single candidate every policy chooses the same.
         let choice = choice.filter(|drawn| drawn.candidates.len() > 1);
         Some(Self {
             id: decision.id,
             at_ms: decision.at_ms,
-            heard_at_ms: heard_at_ms(entry),
+            learnable_at_ms: learnable_at_ms(entry),
             prior,
             grounds: known.grounds,
             features: decision.features.clone(),
@@ -164,10 +175,10 @@ impl Lesson {
         })
     }
 
-    /// The lesson with its signal weighed against how often all models have it; `None` where it says nothing.
+    /// The lesson with its signal weighed by the model's excess rate of it; `None` where there is no excess.
     fn weighed(mut self, rates: &Rates) -> Option<Self> {
         let Some(signal) = self.signal else { return Some(self) };
-        self.reward = Reward::new(rates.bent(&self.model, signal, self.prior, self.reward.value())?).ok()?;
+        self.reward = Reward::new(rates.reward(&self.model, signal, self.prior, self.reward.value())?).ok()?;
         Some(self)
     }
 
@@ -176,7 +187,7 @@ impl Lesson {
         Context { features: &self.features, space: &self.space, kind: &self.kind }
     }
 
-    /// Whether a policy that learned in `space` can learn from it: it was made beside the same head, or one of them beside none.
+    /// Whether a policy of the feature space `space` can learn from it: both are of the same head, or one of them of none.
     pub fn fits(&self, space: &str) -> bool {
         self.features.is_empty() || space.is_empty() || self.space == space
     }
@@ -194,20 +205,20 @@ impl Lesson {
     }
 }
 
-fn heard_at_ms(entry: &Entry) -> i64 {
+fn learnable_at_ms(entry: &Entry) -> i64 {
     let said = entry.feedback.iter().map(|feedback| feedback.at_ms).min();
     let ended = entry.outcome.as_ref().map(|outcome| outcome.at_ms);
     said.max(ended).unwrap_or(entry.decision.at_ms)
 }
 
-/// The choice of an entry, where all is known that it went by.
-pub(super) fn choice(entry: &Entry) -> Option<Drawn> {
+/// The choice of an entry; `None` where a candidate's prior or the trade-off was not recorded.
+pub(super) fn choice(entry: &Entry) -> Option<SampledChoice> {
     let decision = &entry.decision;
-    let candidates: Option<Vec<Way>> = decision
+    let candidates: Option<Vec<LoggedCandidate>> = decision
         .candidates
         .iter()
         .map(|candidate| {
-            Some(Way {
+            Some(LoggedCandidate {
                 model: candidate.model.clone(),
                 prior: candidate.prior?,
                 grounds: candidate.grounds,
@@ -219,40 +230,39 @@ pub(super) fn choice(entry: &Entry) -> Option<Drawn> {
         })
         .collect();
     let chosen = decision.candidates.iter().position(|candidate| candidate.model == decision.chosen)?;
-    Some(Drawn { candidates: candidates?, chosen, tradeoff: decision.tradeoff? })
+    Some(SampledChoice { candidates: candidates?, chosen, tradeoff: decision.tradeoff? })
 }
 
-/// Lessons being collected, newest entry first; in any order where all judgements and signals are wanted.
+/// Lessons being collected. Entries come newest first, or in any order where `most` is beyond reach.
 #[derive(Debug)]
 pub struct Collected<'a> {
     map: &'a RewardMap,
-    /// Most judgements, and most signals.
+    /// Most judgements kept, and most signals.
     most: usize,
     rates: Rates,
     lessons: Vec<Lesson>,
-    /// By time: the newest are kept, whatever comes first.
+    /// By time, so that the newest are kept in whatever order entries come.
     unjudged: BTreeMap<(i64, DecisionId), Lesson>,
     judged: usize,
 }
 
 impl<'a> Collected<'a> {
-    /// Nothing yet; of judgements and of signals the newest `most` are kept.
+    /// An empty collection that keeps the newest `most` judgements and the newest `most` signals.
     pub fn new(map: &'a RewardMap, most: usize) -> Self {
         Self { map, most, rates: Rates::default(), lessons: Vec::new(), unjudged: BTreeMap::new(), judged: 0 }
     }
 
-    /// Takes in the entry before those taken so far; `again` = whether its question was soon put again, where that can be
-    /// told.
+    /// Takes in the next older entry; `again` = whether its question was soon asked again, where that is known.
     pub fn take(&mut self, entry: &Entry, again: Option<bool>) {
         if let Some(model) = judged_model(entry) {
             self.rates.note(model, chances(entry, again));
         }
         let at = (entry.decision.at_ms, entry.decision.id);
-        let is_full = self.unjudged.len() >= UNJUDGED;
+        let is_full = self.unjudged.len() >= MAX_UNJUDGED;
         if !is_full || self.unjudged.first_key_value().is_some_and(|(oldest, _)| *oldest < at) {
             let lesson = Lesson::unjudged(entry, again == Some(true), self.map);
             self.unjudged.extend(lesson.map(|lesson| (at, lesson)));
-            if self.unjudged.len() > UNJUDGED {
+            if self.unjudged.len() > MAX_UNJUDGED {
                 self.unjudged.pop_first();
             }
         }
@@ -269,7 +279,7 @@ impl<'a> Collected<'a> {
         }
     }
 
-    /// Whether there are as many judgements as wanted.
+    /// Whether it has `most` judgements.
     pub fn is_full(&self) -> bool {
         self.judged >= self.most
     }
@@ -285,13 +295,13 @@ impl<'a> Collected<'a> {
     }
 }
 
-/// The newest `most` judgements of a span of the log and what signals say besides, oldest first.
+/// The lessons of a span of the log: the newest `most` judgements, and as many signals.
 ///
 /// # Errors
 ///
 /// When the log cannot be read.
 pub fn collect(store: &Store, span: &Span, most: usize, map: &RewardMap) -> Result<Lessons, StoreError> {
-    look_through(store, span, (most, LOOK_AT), map)
+    look_through(store, span, (most, MAX_READ), map)
 }
 
 fn look_through(

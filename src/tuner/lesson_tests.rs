@@ -8,7 +8,7 @@ use crate::store::{
     CandidateRecord, DecisionRecord, FeedbackKind, FeedbackRecord, Fingerprint, OutcomeRecord, OutcomeStatus,
     RequestFacts, Signal, Thumb,
 };
-use crate::tuner::gate::Reach;
+use crate::tuner::gate::Knowledge;
 
 /// A decision between two models with equal chances, of which the first was chosen.
 pub(in crate::tuner) fn decision(number: u64) -> DecisionRecord {
@@ -52,19 +52,11 @@ pub(in crate::tuner) fn decision(number: u64) -> DecisionRecord {
 
 pub(in crate::tuner) fn outcome(decision: &DecisionRecord) -> OutcomeRecord {
     OutcomeRecord {
-        id: decision.id,
-        at_ms: decision.at_ms + 1,
         model: Some(decision.chosen.clone()),
-        backend: None,
-        status: OutcomeStatus::Ok,
         attempts: 1,
-        failovers: 0,
-        usage: None,
         cost_usd: Some(0.001),
         latency_ms: Some(5.0),
-        first_token_ms: None,
-        finish_reason: None,
-        signals: Vec::new(),
+        ..OutcomeRecord::ended(decision.id, decision.at_ms + 1, OutcomeStatus::Ok)
     }
 }
 
@@ -224,7 +216,8 @@ fn who_has_many_bad_answers_sinks_by_about_as_much() {
     let all = unrated(3000, [30, 5]);
     let live = Snapshot::new(Settings::default()).unwrap();
     let proposal =
-        crate::tuner::propose(&all, (&live, &Reach::only_since(0)), Settings::default(), &Gate::default()).unwrap();
+        crate::tuner::propose(&all, (&live, &Knowledge::only_since(0)), Settings::default(), &Gate::default())
+            .unwrap();
     let lessons = all.learned;
     let quality = |model: &str| {
         let model = ModelName::from(model);
@@ -243,11 +236,12 @@ fn who_has_many_bad_answers_sinks_by_about_as_much() {
 fn signals_alone_may_bring_a_policy_and_few_judgements_are_none_the_more() {
     use crate::bandit::{Settings, Snapshot};
     use crate::config::Gate;
-    use crate::tuner::gate::{Evidence, Ruling};
+    use crate::tuner::gate::Ruling;
+    use crate::tuner::lesson::Evidence;
     let live = Snapshot::new(Settings::default()).unwrap();
     let propose = |lessons: &Lessons| {
         let proposal =
-            crate::tuner::propose(lessons, (&live, &Reach::only_since(0)), Settings::default(), &Gate::default())
+            crate::tuner::propose(lessons, (&live, &Knowledge::only_since(0)), Settings::default(), &Gate::default())
                 .unwrap();
         (proposal.ruling, proposal.gain.unwrap())
     };

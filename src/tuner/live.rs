@@ -1,69 +1,69 @@
-//! The policy in force: in memory for those who choose, and in the store for the next start.
+//! The live policy: in memory for choosing, and in the store for the next start.
 //!
-//! **Order.** A snapshot is written and flushed before the pointer to it is, and the pointer before anybody chooses by it.
-//! So whatever moment a crash picks, the store's live policy is one that was promoted, whole.
+//! **Order.** A snapshot is written and flushed before the pointer to it, and the pointer before any choice is made by it. So
+//! after a crash at any moment, the store's live policy is a whole one that was promoted.
 
 use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::LearnError;
-use super::made_of::MADE_OF;
+use super::trained_on::TRAINED_ON;
 use crate::bandit::{PolicyKind, Settings, Snapshot};
 use crate::config::{Bandit, LearningMode};
 use crate::protocol::{DecisionId, ModelName};
 use crate::store::{AuditRecord, SnapshotRecord, SnapshotState, Store, StoreError};
 
-/// Name of the kept switches.
+/// The setting that holds the switches.
 const SWITCHES: &str = "learning.switches";
 
-/// Name of the policy in force as it is, with what it has taken in since it was promoted.
+/// The setting that holds the live policy with all that it has taken in since it was promoted.
 const STATE: &str = "policy.live_state";
 
-/// A policy that choices are made by. Immutable: a change makes a new one.
+/// The policy that choices are made by. Immutable: a change makes a new one.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Live {
+pub struct LivePolicy {
     /// The policy; its version is the one that was promoted.
     pub policy: Snapshot,
     /// Judgements it has taken in since.
     pub revision: u64,
-    /// Models it has seen judged.
+    /// Models of which it has learned from a judgement.
     pub known: BTreeSet<ModelName>,
 }
 
-impl Live {
-    /// `policy`, with so many judgements taken in since its version was promoted.
+impl LivePolicy {
+    /// `policy`, with `revision` judgements taken in since its version was promoted.
     pub fn new(policy: Snapshot, revision: u64) -> Self {
         let known = policy.arms().filter(|arm| arm.observations > 0).map(|arm| arm.model).collect();
         Self { policy, revision, known }
     }
 }
 
-/// Which judgements the live policy has. What the log has beyond them is taken in with the next retune, however it was
-/// missed: it waited at a stop, the queue was full, another head was tried meanwhile.
+/// Which judgements the live policy has taken in. The next retune takes in the log's others, however they were missed: they
+/// were queued at a stop, the queue was full, another head was in use.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Heard {
-    /// Those heard until this moment, in Unix milliseconds, or it is not to have them.
+pub(super) struct TakenIn {
+    /// Those learnable up to this moment, Unix milliseconds: taken in, or not to be taken in.
     pub(super) until_ms: i64,
-    /// And these decisions', whenever they were heard.
+    /// And those of these decisions, whenever they became learnable.
     pub(super) counted: HashSet<DecisionId>,
 }
 
-impl Heard {
-    /// All until a moment.
+impl TakenIn {
+    /// All up to a moment.
     pub(super) fn until(until_ms: i64) -> Self {
         Self { until_ms, counted: HashSet::new() }
     }
 }
 
-/// Name of what an earlier build kept: the policy that was in force before, whichever that was.
+/// The setting in which an earlier build kept the policy that was replaced last, of whichever version.
 const REPLACED: &str = "policy.replaced_state";
 
-/// Names of policies as they were when they were replaced: this and the version.
+/// Prefix of the settings that hold policies as they were when they were replaced; the version follows.
 const REPLACED_OF: &str = "policy.replaced_state.";
 
-/// A policy that was replaced, with all that it had taken in: what to go back to. One is kept of each version that is
-/// stored, so that going back twice comes to what each of them knew.
+/// A replaced policy with all that it had taken in, for a rollback. One is kept for each stored version, so that going back
+/// twice restores what each of them knew.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Replaced {
     policy: Snapshot,
@@ -71,41 +71,41 @@ pub(super) struct Replaced {
 }
 
 impl Replaced {
-    /// That of `version`, if it was ever replaced.
-    pub(super) fn load(store: &Store, version: u64) -> Result<Option<Live>, StoreError> {
+    /// The state of `version` when it was replaced, if it ever was.
+    pub(super) fn load(store: &Store, version: u64) -> Result<Option<LivePolicy>, StoreError> {
         let kept = match store.setting::<Self>(&format!("{REPLACED_OF}{version}"))? {
             Some(kept) => Some(kept),
             None => store.setting::<Self>(REPLACED)?,
         };
         let kept = kept.filter(|kept| kept.policy.version == version);
-        Ok(kept.map(|kept| Live::new(kept.policy, kept.revision)))
+        Ok(kept.map(|kept| LivePolicy::new(kept.policy, kept.revision)))
     }
 
-    /// Keeps `live`; on disk when it returns.
-    pub(super) fn save(store: &Store, live: &Live) -> Result<(), StoreError> {
+    /// Saves `live`; on disk when it returns.
+    pub(super) fn save(store: &Store, live: &LivePolicy) -> Result<(), StoreError> {
         let name = format!("{REPLACED_OF}{}", live.policy.version);
         store.set_setting(&name, &Self { policy: live.policy.clone(), revision: live.revision })
     }
 }
 
-/// Forgets what is kept beside versions that are not stored any more.
+/// Deletes the settings of versions that are not stored any more.
 pub(super) fn forget_gone(store: &Store) -> Result<(), StoreError> {
     let stored: HashSet<String> = store.snapshots()?.iter().map(|record| record.version.to_string()).collect();
-    for kept in [REPLACED_OF, MADE_OF] {
+    for kept in [REPLACED_OF, TRAINED_ON] {
         let gone = store.settings_under(kept)?.into_iter().filter(|version| !stored.contains(version));
         gone.map(|version| format!("{kept}{version}")).try_for_each(|name| store.forget_setting(&name))?;
     }
     Ok(())
 }
 
-/// The policy in force with what it has taken in, as it is kept over a restart.
+/// The live policy and what it has taken in, as stored for a restart.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct State {
     /// The policy; its version is the promoted one.
     policy: Snapshot,
     /// Judgements it has taken in since it was promoted.
     revision: u64,
-    /// See [`Heard`]; what was kept without a list had all until then.
+    /// See [`TakenIn`]. A state that was stored without `counted` had taken in everything up to `kept_at_ms`.
     #[serde(alias = "kept_at_ms")]
     until_ms: i64,
     #[serde(default)]
@@ -113,26 +113,26 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The kept one, if it is that of `version`.
+    /// The stored state, if it is that of `version`.
     pub(super) fn load(store: &Store, version: u64) -> Result<Option<Self>, StoreError> {
         Ok(store.setting::<Self>(STATE)?.filter(|state| state.policy.version == version))
     }
 
-    /// Keeps `live` and what it has; on disk when it returns.
-    pub(super) fn save(store: &Store, live: &Live, heard: &Heard) -> Result<(), StoreError> {
-        let Heard { until_ms, counted } = heard.clone();
+    /// Saves `live` and what it has taken in; on disk when it returns.
+    pub(super) fn save(store: &Store, live: &LivePolicy, taken_in: &TakenIn) -> Result<(), StoreError> {
+        let TakenIn { until_ms, counted } = taken_in.clone();
         store.set_setting(STATE, &Self { policy: live.policy.clone(), revision: live.revision, until_ms, counted })
     }
 
-    /// What choices are made by, and what it has.
-    pub(super) fn live(self, settings: Settings) -> (Live, Heard) {
+    /// The policy under `settings`, and what it has taken in.
+    pub(super) fn live(self, settings: Settings) -> (LivePolicy, TakenIn) {
         let Self { policy, revision, until_ms, counted } = self;
         let policy = if *policy.settings() == settings { policy } else { under(policy, settings) };
-        (Live::new(policy, revision), Heard { until_ms, counted })
+        (LivePolicy::new(policy, revision), TakenIn { until_ms, counted })
     }
 }
 
-/// The policy in force as a store that nobody has open keeps it.
+/// The live policy in a store without a running gateway.
 ///
 /// # Errors
 ///
@@ -145,24 +145,24 @@ pub fn in_force(store: &Store) -> Result<Option<Snapshot>, StoreError> {
     }
 }
 
-/// What operators and guard rails have switched; outlives a restart.
+/// What operators and guard rails have switched; kept over a restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Switches {
-    /// In place of the configured mode.
+    /// Overrides the configured mode.
     pub mode: Option<LearningMode>,
-    /// In place of the configured share.
+    /// Overrides the configured rollout share.
     pub rollout: Option<f64>,
-    /// What was configured when either was switched: once the configuration says otherwise, it is the newer word.
+    /// What was configured when either was switched: a configuration that changed since wins.
     pub configured: Option<(LearningMode, f64)>,
-    /// Nothing but this version.
+    /// The only version allowed in force.
     pub pinned: Option<u64>,
-    /// No new policy before this moment, Unix milliseconds: a guard rail took one back.
+    /// No new version before this moment, Unix milliseconds, after a rollback.
     pub hold_until_ms: Option<i64>,
 }
 
 impl Switches {
-    /// The kept ones.
+    /// The stored switches.
     ///
     /// # Errors
     ///
@@ -171,7 +171,7 @@ impl Switches {
         Ok(store.setting(SWITCHES)?.unwrap_or_default())
     }
 
-    /// Keeps them; on disk when it returns.
+    /// Saves them; on disk when it returns.
     ///
     /// # Errors
     ///
@@ -180,14 +180,14 @@ impl Switches {
         store.set_setting(SWITCHES, self)
     }
 
-    /// The mode and the share in force where `configured` is what the configuration says.
+    /// The mode and the rollout share in force, given those that are `configured`.
     pub fn acting(&self, configured: (LearningMode, f64)) -> (LearningMode, f64) {
         let stands = self.configured.is_none_or(|then| then == configured);
         let Self { mode, rollout, .. } = if stands { *self } else { Self::default() };
         (mode.unwrap_or(configured.0), rollout.unwrap_or(configured.1))
     }
 
-    /// Why no other version is to take over, if none is.
+    /// Why no other version may take over at `now_ms`; `None` where one may.
     pub fn frozen(&self, now_ms: i64) -> Option<&'static str> {
         if self.pinned.is_some() {
             return Some("a version is pinned");
@@ -198,7 +198,7 @@ impl Switches {
     }
 }
 
-/// The learner's settings as configured; what is absent is the learner's own.
+/// The bandit's settings as configured; absent keys take the bandit's defaults.
 pub fn bandit_settings(bandit: &Bandit) -> Settings {
     let own = Settings::default();
     let policy = bandit.policy.and_then(|name| PolicyKind::named(name.as_str()));
@@ -211,20 +211,20 @@ pub fn bandit_settings(bandit: &Bandit) -> Settings {
     match wanted.check() {
         Ok(()) => wanted,
         Err(error) => {
-            tracing::error!(%error, "[learning.bandit] is not possible; the learner's own settings hold");
+            tracing::error!(%error, "[learning.bandit] is out of range; the default settings hold");
             own
         }
     }
 }
 
-/// The policy that was in force last, under `settings`; the first of all where there is none.
+/// The policy that was in force last, under `settings`; in a new store, a first one that knows only the priors.
 ///
 /// # Errors
 ///
 /// When the store fails, or the settings are not possible.
 pub fn open(store: &Store, settings: Settings, now_ms: i64) -> Result<Snapshot, LearnError> {
     let mut versions: Vec<u64> = store.live_version()?.into_iter().collect();
-    // Should the live one be damaged: the newest that was ever in force.
+    // In case the live one is damaged: the newest that was ever in force.
     let promoted = store.snapshots()?.into_iter().filter(|record| record.state == SnapshotState::Promoted);
     versions.extend(promoted.map(|record| record.version));
     for version in versions {
@@ -235,33 +235,23 @@ pub fn open(store: &Store, settings: Settings, now_ms: i64) -> Result<Snapshot, 
     }
     let mut policy = Snapshot::new(settings)?;
     policy.version = store.next_version()?;
-    let record = SnapshotRecord {
-        version: policy.version,
-        made_at_ms: now_ms,
-        promoted_at_ms: None,
-        parent: 0,
-        replaced: 0,
-        origin: "start".to_owned(),
-        state: SnapshotState::Waiting,
-        reason: "the first: it knows what the classifier says, and nothing else".to_owned(),
-        learned_from: 0,
-        report: serde_json::Value::Null,
-    };
+    let reason = "the first: it knows what the classifier says, and nothing else";
+    let record = SnapshotRecord::waiting(policy.version, "start", reason, now_ms);
     store.put_snapshot(&record, &policy)?;
     promote(store, policy.version, None, now_ms)?;
     Ok(policy)
 }
 
-/// A policy under other settings, or as it is where those are not possible.
+/// A policy under other settings, or unchanged where those are out of range.
 pub(super) fn under(policy: Snapshot, settings: Settings) -> Snapshot {
     policy.with_settings(settings).unwrap_or(policy)
 }
 
-/// Puts a stored version in force; on disk when it returns. A version that already is stays as it was.
+/// Puts a stored version in force; on disk when it returns. The record of a version that is in force already stays as it is.
 ///
 /// # Errors
 ///
-/// When the store fails; then the one before stays in force.
+/// When the store fails; then the version before stays in force.
 pub fn promote(store: &Store, version: u64, reason: Option<String>, now_ms: i64) -> Result<(), StoreError> {
     let live = store.live_version()?;
     if live != Some(version) {
@@ -278,7 +268,7 @@ pub fn promote(store: &Store, version: u64, reason: Option<String>, now_ms: i64)
     store.update_snapshot(&record)
 }
 
-/// Notes who did what to the policy. An audit that cannot be written is said in the log and stops nothing.
+/// Writes to the audit who did what to the policy. A failure is logged and stops nothing.
 pub fn audit(store: &Store, who: &str, action: &str, version: u64, detail: serde_json::Value, now_ms: i64) {
     tracing::info!(who, action, version, %detail, "The policy was acted on");
     let subject = version.to_string();

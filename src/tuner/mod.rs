@@ -1,39 +1,41 @@
-//! The online learner: what happens becomes the log, and the log becomes a better policy.
+//! The online learner: what happens becomes the decision log, and the log becomes a better policy.
 //!
-//! 1. [`Recorder`] is the one writer of the log: decisions and outcomes go in without waiting, feedback is acknowledged
-//!    once it is on disk. [`keep_house`] deletes what has grown too old or too much.
-//! 2. A judged answer is a [`Lesson`]. The live policy takes each in at once, as its beliefs allow ([`take_in`]).
-//! 3. Now and then the whole log is folded into a new policy ([`propose`]), which takes over only if the [`gate`] says
-//!    that it does not fall behind; [`guard`] rails take one back that does worse than what was before.
-//! 4. [`Learner`] is the door: which policy is in force, and what operators may do to it. [`Work`] is the task behind it.
-//! 5. [`Budgets`] hold the spending by the price of a dollar.
+//! 1. [`Recorder`] is the one writer of the decision log: decisions and outcomes go in without waiting, feedback is
+//!    acknowledged once it is on disk. [`keep_house`] deletes the oldest entries beyond the log's age and size.
+//! 2. A judged answer is a [`Lesson`]. The live policy takes in each at once: an online update ([`take_in`]).
+//! 3. A retune folds the whole log into a new policy ([`propose`]), which takes over only if the [`gate`] says that it is
+//!    no worse than the live one (off-policy evaluation with [`cross_fit`] models). [`guard`] rails roll a policy back
+//!    whose requests go worse than those before it, unless the version before would have done no better ([`hindsight`]).
+//! 4. [`Learner`] is the handle: which policy is in force, and operators' commands. [`LearnerTask`] is the task behind it.
+//! 5. [`Budgets`] keep spending within the configured budgets by a price per dollar.
 //!
 //! What it leaves out: choosing (`route`, `bandit`), and learning offline (`train`).
 
 mod budget;
+pub mod cross_fit;
 mod error;
 pub mod gate;
 pub mod guard;
-pub mod halves;
 pub mod hindsight;
 mod housekeeping;
 mod learner;
 pub mod lesson;
 mod live;
-pub mod made_of;
 mod recorder;
 mod retune;
 mod shared;
+mod tally;
+mod task;
+pub mod trained_on;
 mod versions;
-mod work;
 
 pub use budget::{BudgetStatus, Budgets};
 pub use error::LearnError;
 pub use housekeeping::keep_house;
 pub use learner::Learner;
 pub use lesson::Lesson;
-pub use live::{Live, Switches, bandit_settings, in_force, open as open_policy};
+pub use live::{LivePolicy, Switches, bandit_settings, in_force, open as open_policy};
 pub use recorder::{Ack, FeedbackError, Recorder, RecorderStatus, Writer};
 pub use retune::{Proposal, begin_anew, of_newest_head, propose, take_in};
 pub use shared::{Command, LastRetune, LearnerStatus};
-pub use work::Work;
+pub use task::LearnerTask;

@@ -1,16 +1,15 @@
-//! The one writer of the log: a bounded queue in front of a thread.
+//! The one writer of the decision log: a bounded queue in front of a thread.
 //!
 //! Decisions and outcomes are handed over without waiting: when the queue is full, or the database is down, they are
 //! dropped and counted, and the answer they belong to goes on. A feedback waits for its acknowledgement, which comes
-//! after the disk has it: the thread takes all that waits in the queue, writes it, flushes once for all feedback among
-//! it, and acknowledges them together. So many feedbacks at once cost as many flushes as one.
+//! after it is on disk: the thread takes all that waits in the queue, writes it, flushes once, and acknowledges all feedback
+//! of the round together. So many feedbacks at once cost one flush.
 //!
-//! When the database fails the thread closes it, tries to open it again every other second, counts what it has to let
-//! go meanwhile, and tells feedback that the store is unavailable: its sender tries again, and the feedback's id makes
-//! that safe.
+//! When the database fails, the thread closes it, tries to reopen it every two seconds, counts the records lost meanwhile,
+//! and answers feedback with "unavailable": the sender tries again, and the feedback's id makes that safe.
 //!
-//! A thread that breaks off in what it writes goes on with the next round; what was in that one is lost and counted, as if the
-//! database had failed.
+//! A panic while writing (sled asserts on damage) loses and counts that round, as if the database had failed; the thread goes
+//! on.
 //!
 //! The queue keeps order, so a feedback that arrives right behind its decision finds it.
 
@@ -30,38 +29,39 @@ use crate::store::{
     Stored,
 };
 
-/// Decisions with news that may wait to be learned from. What does not fit is learned at the next retune.
-const NEWS: usize = 4096;
+/// Most changed decisions that wait to be learned from. Those that do not fit are learned at the next retune.
+const MAX_CHANGED: usize = 4096;
 
 /// Most records written at once.
-const BATCH: usize = 2048;
+const MAX_BATCH: usize = 2048;
 
-/// How long the thread sleeps when nothing comes.
+/// How long the thread waits for a record before it looks at the database and the compaction.
 const IDLE: Duration = Duration::from_millis(250);
 
-/// How long records gather once the first is there. A round costs the database some dozen wake-ups of its own threads, so a
-/// record a round would cost more than the request it tells of. Nobody waits: a round with a feedback is written at once.
+/// How long records gather once the first is there. A round wakes the database's own threads some dozen times, so a round for
+/// each record would cost more than the request itself. A round with a feedback is written at once.
 const GATHER: Duration = Duration::from_millis(64);
 
-/// How often the queue is looked at meanwhile. The thread sleeps rather than waits on the queue, so that those who put
-/// records in need not wake it for every one.
+/// How often the queue is emptied while records gather. The thread sleeps instead of waiting on the queue, so that senders need
+/// not wake it for each record.
 const NAP: Duration = Duration::from_millis(4);
 
-/// How often what has settled is moved into blocks; and how soon there is another try where a reader was in the way, and
-/// another slice where there is more.
+/// How often settled records are moved into blocks.
 const COMPACT_EVERY: Duration = Duration::from_secs(5);
+/// Pause before another try where a reader was in the way.
 const COMPACT_RETRY: Duration = Duration::from_millis(500);
+/// Pause before the next slice where there is more to move.
 const COMPACT_MORE: Duration = Duration::from_millis(100);
 
-/// How often a database that is down is tried again.
+/// How often a database that is down is reopened.
 const REVIVE_EVERY: Duration = Duration::from_secs(2);
 
-/// A feedback is on disk.
+/// The acknowledgement that a feedback is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ack {
-    /// It is new.
+    /// It was stored.
     Stored,
-    /// It was there already, under this id.
+    /// A feedback with this id was stored before.
     Duplicate,
 }
 
@@ -71,10 +71,10 @@ pub enum FeedbackError {
     /// There is no such decision.
     #[error("there is no such decision")]
     Unknown,
-    /// Its value is out of range, or its id too long.
+    /// Its value is out of range, or its id empty or too long.
     #[error("{0}")]
     Invalid(&'static str),
-    /// The store cannot take it now: to be sent again, with the same id.
+    /// The store cannot take it now; it is safe to send it again with the same id.
     #[error("the store cannot take it now: {0}")]
     Unavailable(String),
 }
@@ -84,7 +84,7 @@ pub enum FeedbackError {
 pub struct RecorderStatus {
     /// Records waiting.
     pub queued: usize,
-    /// Records that may wait.
+    /// Most records that can wait.
     pub capacity: usize,
     /// Decisions written.
     pub decisions: u64,
@@ -118,7 +118,7 @@ struct Figures {
     lost: AtomicU64,
 }
 
-/// The door to the log; a cheap handle.
+/// The handle to the decision log's writer; cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
     queue: SyncSender<Command>,
@@ -135,7 +135,7 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
-/// The thread behind the door. [`Writer::close`] writes what waits and ends it.
+/// The writer's thread. [`Writer::close`] writes what waits and ends it.
 #[derive(Debug)]
 pub struct Writer {
     queue: SyncSender<Command>,
@@ -145,7 +145,7 @@ pub struct Writer {
 impl Writer {
     /// Writes what waits, flushes, and ends the thread. Later records are dropped and counted. Blocks.
     pub fn close(self) {
-        // A blocking send: the queue may be full, and it is being emptied.
+        // A blocking send: a full queue is being emptied.
         if self.queue.send(Command::Close).is_ok() && self.thread.join().is_err() {
             tracing::error!("The store's writer ended in a panic");
         }
@@ -153,8 +153,8 @@ impl Writer {
 }
 
 impl Recorder {
-    /// Starts the thread that writes to `store`. The receiver hears of decisions that were judged, whose outcome says
-    /// something of the answer, or whose outcome comes after a judgement.
+    /// Starts the thread that writes to `store`. The receiver gets the decisions from which there is something to learn: those
+    /// that were judged, whose outcome has a signal, or whose outcome came after a judgement.
     ///
     /// # Errors
     /// When the operating system gives no thread.
@@ -164,20 +164,21 @@ impl Recorder {
         let keep_prompts = settings.prompts;
         let (durable, salt) = (store.is_durable(), store.salt());
         let (queue, commands) = sync_channel(capacity);
-        let (news_in, news) = mpsc::channel(NEWS);
+        let (changed_in, changed) = mpsc::channel(MAX_CHANGED);
         let figures = Arc::new(Figures::default());
         let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn({
             let figures = Arc::clone(&figures);
             let compact_at = Instant::now() + COMPACT_EVERY;
             move || {
-                Loop { store, figures, news: news_in, down_since: None, compactor: None, compact_at }.run(&commands);
+                Loop { store, figures, changed: changed_in, down_since: None, compactor: None, compact_at }
+                    .run(&commands);
             }
         })?;
         let recorder = Self { queue: queue.clone(), capacity, keep_prompts, durable, salt, figures };
-        Ok((recorder, Writer { queue, thread }, news))
+        Ok((recorder, Writer { queue, thread }, changed))
     }
 
-    /// Hands over a decision. Never waits; drops and counts it when there is no room.
+    /// Hands over a decision. Never waits; drops and counts it when the queue is full.
     pub fn decision(&self, mut record: DecisionRecord) {
         if !self.keep_prompts {
             record.prompt = None;
@@ -185,16 +186,16 @@ impl Recorder {
         self.offer(Command::Decision(Box::new(record)));
     }
 
-    /// Hands over an outcome. Never waits; drops and counts it when there is no room.
+    /// Hands over an outcome. Never waits; drops and counts it when the queue is full.
     pub fn outcome(&self, record: OutcomeRecord) {
         self.offer(Command::Outcome(Box::new(record)));
     }
 
-    /// Hands over a feedback and waits until the disk has it.
+    /// Hands over a feedback and waits until it is on disk.
     ///
     /// # Errors
-    /// When there is no such decision, the value makes no sense, or the store cannot take it now. One in memory takes none:
-    /// an acknowledgement is a promise.
+    /// When there is no such decision, the value or id is invalid, or the store cannot take it now. A store in memory takes
+    /// none, since an acknowledged feedback must survive the process.
     pub async fn feedback(&self, record: FeedbackRecord) -> Result<Ack, FeedbackError> {
         if !record.kind.is_valid() {
             return Err(FeedbackError::Invalid("a score is from 0 to 1, a rating from 1 to 5"));
@@ -207,19 +208,17 @@ impl Recorder {
         }
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Feedback(Box::new(record), reply)).map_err(FeedbackError::Unavailable)?;
-        answer
-            .await
-            .unwrap_or_else(|_| Err(FeedbackError::Unavailable("its writer has ended, or broke off".to_owned())))
+        answer.await.unwrap_or_else(|_| Err(FeedbackError::Unavailable("its writer has stopped".to_owned())))
     }
 
     /// Waits until everything handed over so far is on disk.
     ///
     /// # Errors
-    /// When it cannot be brought there.
+    /// When the database fails.
     pub async fn flush(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Flush(reply)).map_err(StoreError::Down)?;
-        answer.await.unwrap_or_else(|_| Err(StoreError::Down("its writer has ended, or broke off".to_owned())))
+        answer.await.unwrap_or_else(|_| Err(StoreError::Down("its writer has stopped".to_owned())))
     }
 
     /// The secret behind the log's fingerprints.
@@ -227,7 +226,7 @@ impl Recorder {
         self.salt
     }
 
-    /// Whether prompts are kept at all, so that nobody copies one for nothing.
+    /// Whether prompts are stored; where not, callers need not copy them.
     pub fn keeps_prompts(&self) -> bool {
         self.keep_prompts
     }
@@ -265,7 +264,7 @@ impl Recorder {
     }
 }
 
-/// What one round of the writer has to do.
+/// The commands of one round of the writer.
 #[derive(Default)]
 #[expect(
     clippy::vec_box,
@@ -294,7 +293,7 @@ impl Round {
         }
     }
 
-    /// Whether somebody waits for it.
+    /// Whether a caller waits for the round to be written.
     fn is_awaited(&self) -> bool {
         self.close || !(self.feedback.is_empty() && self.flushes.is_empty())
     }
@@ -304,18 +303,18 @@ impl Round {
     }
 }
 
-/// Takes what comes until there is enough, somebody waits for the disk, or the time is over.
+/// Takes commands until there are [`MAX_BATCH`], a caller waits for the disk, or [`GATHER`] is over.
 fn gather(round: &mut Round, commands: &Receiver<Command>) {
     let until = Instant::now() + GATHER;
     let mut taken = 1;
     loop {
-        while taken < BATCH
+        while taken < MAX_BATCH
             && let Ok(command) = commands.try_recv()
         {
             round.take(command);
             taken += 1;
         }
-        if taken >= BATCH || round.is_awaited() || round.is_empty() || Instant::now() >= until {
+        if taken >= MAX_BATCH || round.is_awaited() || round.is_empty() || Instant::now() >= until {
             return;
         }
         std::thread::sleep(NAP);
@@ -325,13 +324,13 @@ fn gather(round: &mut Round, commands: &Receiver<Command>) {
 struct Loop {
     store: Store,
     figures: Arc<Figures>,
-    /// Where decisions go of which something new is known.
-    news: mpsc::Sender<DecisionId>,
-    /// When the database was last found down.
+    /// Gets the decisions from which there is something to learn.
+    changed: mpsc::Sender<DecisionId>,
+    /// When the database last failed, or failed to reopen; `None` while it works.
     down_since: Option<Instant>,
-    /// Present once it has begun.
+    /// Present once compaction has begun.
     compactor: Option<Compactor>,
-    /// When it is due.
+    /// When compaction is due.
     compact_at: Instant,
 }
 
@@ -347,14 +346,14 @@ impl Loop {
             gather(&mut round, commands);
             let close = round.close;
             let records = (round.decisions.len() + round.outcomes.len()) as u64;
-            // sled asserts that what it reads is what it wrote.
+            // sled asserts on damaged data.
             if catch_unwind(AssertUnwindSafe(|| self.write(round))).is_err() {
                 self.figures.lost.fetch_add(records, Ordering::Relaxed);
                 self.note_panic();
             }
             if close {
                 if let Err(error) = self.store.flush() {
-                    tracing::error!(%error, "The log could not be flushed at the end");
+                    tracing::error!(%error, "The decision log could not be flushed at the end");
                 }
                 return;
             }
@@ -366,10 +365,10 @@ impl Loop {
     }
 
     fn note_panic(&mut self) {
-        self.note_down(&StoreError::Down("its writer broke off in a panic".to_owned()));
+        self.note_down(&StoreError::Down("its writer panicked".to_owned()));
     }
 
-    /// Moves some of what has settled into blocks.
+    /// Moves some settled records into blocks.
     fn compact_if_due(&mut self) {
         if self.down_since.is_some() || Instant::now() < self.compact_at {
             return;
@@ -393,7 +392,7 @@ impl Loop {
         self.compact_at = Instant::now() + pause;
     }
 
-    /// Writes one round, flushes if somebody waits for it, answers.
+    /// Writes one round, flushes if a caller waits for it, and answers the callers.
     fn write(&mut self, mut round: Round) {
         let (decisions, outcomes) = (round.decisions.len() as u64, round.outcomes.len() as u64);
         let count = round.decisions.len() + round.outcomes.len() + round.feedback.len() + round.flushes.len();
@@ -416,15 +415,15 @@ impl Loop {
                 let new = stored.iter().filter(|it| **it == Stored::New).count() as u64;
                 let judged = round.feedback.iter().zip(&stored).filter(|(_, stored)| **stored == Stored::New);
                 let judged = judged.map(|(feedback, _)| feedback.decision);
-                let told = round.outcomes.iter();
-                let told = told.filter(|it| !it.signals.is_empty() || self.store.is_judged(it.id)).map(|it| it.id);
-                for id in judged.chain(told) {
-                    // Nobody learns, or there is no room: the next retune looks at the whole log.
-                    let _later = self.news.try_send(id);
+                let ended = round.outcomes.iter();
+                let ended = ended.filter(|it| !it.signals.is_empty() || self.store.is_judged(it.id)).map(|it| it.id);
+                for id in judged.chain(ended) {
+                    // Without a learner, or without room, the next retune reads the whole log.
+                    let _later = self.changed.try_send(id);
                 }
                 self.figures.feedback.fetch_add(new, Ordering::Relaxed);
                 for (reply, stored) in round.replies.into_iter().zip(stored) {
-                    // Nobody may be waiting any more; the record is safe all the same.
+                    // The caller may have left; the record is stored all the same.
                     let _gone = reply.send(verdict(stored));
                 }
                 round.flushes.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
@@ -464,7 +463,7 @@ impl Loop {
     }
 }
 
-/// What a sender is told.
+/// The answer to a feedback's sender.
 fn verdict(stored: Stored) -> Result<Ack, FeedbackError> {
     match stored {
         Stored::UnknownDecision => Err(FeedbackError::Unknown),

@@ -37,19 +37,11 @@ fn decision(number: u64) -> DecisionRecord {
 
 fn outcome(number: u64) -> OutcomeRecord {
     OutcomeRecord {
-        id: id(number),
-        at_ms: number as i64 + 1,
         model: Some(ModelName::from("a")),
-        backend: None,
-        status: OutcomeStatus::Ok,
         attempts: 1,
-        failovers: 0,
-        usage: None,
         cost_usd: Some(0.001),
         latency_ms: Some(12.5),
-        first_token_ms: None,
-        finish_reason: None,
-        signals: Vec::new(),
+        ..OutcomeRecord::ended(id(number), number as i64 + 1, OutcomeStatus::Ok)
     }
 }
 
@@ -155,15 +147,15 @@ async fn a_store_in_memory_acknowledges_nothing() {
 #[tokio::test]
 async fn the_end_of_what_was_judged_early_is_news() {
     let dir = tempfile::tempdir().unwrap();
-    let (recorder, writer, mut news) = Recorder::start(store_in(dir.path())).unwrap();
+    let (recorder, writer, mut changed) = Recorder::start(store_in(dir.path())).unwrap();
     recorder.decision(decision(1));
     recorder.decision(decision(2));
     recorder.feedback(feedback(1, "x", FeedbackKind::Rating(4))).await.unwrap();
-    assert_eq!(news.try_recv(), Ok(id(1)));
+    assert_eq!(changed.try_recv(), Ok(id(1)));
     recorder.outcome(outcome(1));
     recorder.outcome(outcome(2));
     recorder.flush().await.unwrap();
-    assert_eq!(news.try_recv(), Ok(id(1)));
-    assert!(news.try_recv().is_err(), "of an answer that nobody judged there is none");
+    assert_eq!(changed.try_recv(), Ok(id(1)));
+    assert!(changed.try_recv().is_err(), "of an answer that nobody judged there is none");
     writer.close();
 }

@@ -1,5 +1,5 @@
-//! What the door to the learner ([`Learner`](super::Learner)) and the task behind it ([`Work`](super::Work)) share:
-//! the state that the one shows and the other changes, and the orders that go from the one to the other.
+//! What the handle ([`Learner`](super::Learner)) and the task ([`LearnerTask`](super::LearnerTask)) share: the state that the
+//! handle reads and the task changes, and the commands that go from one to the other.
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -7,29 +7,29 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::error::LearnError;
-use super::live::{Live, Switches};
+use super::live::{LivePolicy, Switches};
 use crate::bandit::{ArmSummary, Settings};
 use crate::config::{Learning, LearningMode};
 use crate::store::Store;
 
-/// What an operator wants.
+/// An operator's command.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Command {
-    /// A new policy from the log, now.
+    /// Retune now.
     Retune,
-    /// This version in force; what pin or hold there was is over.
+    /// Put this version in force; ends a pin and a hold.
     Promote(u64),
-    /// This version in force, and no other until further notice.
+    /// Put this version in force, and let no other take over until it is unpinned.
     Pin(u64),
-    /// No longer only one version, and no hold.
+    /// End a pin and a hold.
     Unpin,
-    /// The version before the live one in force; nothing new for a while.
+    /// Put the version before the live one in force, and hold new ones for a while.
     Rollback,
-    /// Another mode, and another share where one is said.
+    /// Set the mode, and the rollout share where one is given.
     Mode(LearningMode, Option<f64>),
 }
 
-/// A command on its way, and where its answer goes.
+/// A queued command, and where its answer goes.
 pub(super) struct Ordered {
     pub(super) command: Command,
     pub(super) who: String,
@@ -40,14 +40,14 @@ pub(super) struct Ordered {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) store: Store,
-    pub(super) live: ArcSwap<Live>,
+    pub(super) live: ArcSwap<LivePolicy>,
     pub(super) switches: ArcSwap<Switches>,
     pub(super) settings: ArcSwap<Learning>,
     pub(super) last: Mutex<LastRetune>,
 }
 
 impl Shared {
-    /// The mode and the share in force.
+    /// The mode and the rollout share in force.
     pub(super) fn mode(&self) -> (LearningMode, f64) {
         let settings = self.settings.load();
         self.switches.load().acting((settings.mode, settings.rollout))
@@ -74,41 +74,41 @@ impl Shared {
     }
 }
 
-/// The last retune, for people.
+/// The last retune, for the dashboard and the API.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct LastRetune {
     /// When it ended, in Unix milliseconds; absent = none yet.
     pub at_ms: Option<i64>,
     /// How long it took, milliseconds.
     pub took_ms: f64,
-    /// What came of it, in one sentence.
+    /// Its result, in one sentence.
     pub result: String,
     /// Judgements since then.
     pub new: u64,
 }
 
-/// How the learner is.
+/// The learner's state, for the dashboard and the API.
 #[derive(Debug, Clone, Serialize)]
 pub struct LearnerStatus {
     /// Whether feedback changes the policy.
     pub enabled: bool,
-    /// Whether the policy acts.
+    /// Whether the policy acts or only watches.
     pub mode: LearningMode,
-    /// On which share of the conversations.
+    /// Share of the conversations that it acts on.
     pub rollout: f64,
     /// The version in force.
     pub live: u64,
-    /// Judgements it has taken in since it was promoted, or began anew beside another head.
+    /// Judgements it has taken in since it was promoted, or began anew with another head.
     pub revision: u64,
-    /// Judgements it rests on in all.
+    /// Judgements it has learned from in all.
     pub learned_from: u64,
     /// The only version allowed, if one is pinned.
     pub pinned: Option<u64>,
     /// No new policy before this moment, Unix milliseconds.
     pub hold_until_ms: Option<i64>,
-    /// What made the features it learned over.
+    /// The feature space it learned in.
     pub space: String,
-    /// How it explores and forgets.
+    /// The bandit's settings.
     pub settings: Settings,
     /// What it believes of each model.
     pub models: Vec<ArmSummary>,

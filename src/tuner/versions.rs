@@ -1,13 +1,13 @@
-//! Versions of the policy: written, put in force, taken back, and found again.
+//! Versions of the policy: written, put in force, rolled back, restored.
 //!
-//! Each step is on disk before anybody chooses by it ([`live`]). Only [`Work`](super::Work) comes in here, so no two steps
-//! meet.
+//! Each step is on disk before a choice is made by it ([`live`]). Only [`LearnerTask`](super::LearnerTask) calls these
+//! methods, so no two steps overlap.
 
 use serde_json::json;
 
 use super::error::LearnError;
 use super::gate::Ruling;
-use super::live::{self, Live, Replaced, Switches, audit, bandit_settings};
+use super::live::{self, LivePolicy, Replaced, Switches, audit, bandit_settings};
 use super::retune::Proposal;
 use super::shared::Shared;
 use crate::store::{AHEAD_MS, SnapshotRecord, SnapshotState, StoreError};
@@ -26,8 +26,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes a proposal as a version, and puts it in force if that is its ruling. What is heard after `read_at_ms` it does
-    /// not have.
+    /// Writes a proposal as a version, and puts it in force if it was promoted. `read_at_ms` = when the log was read for it:
+    /// later judgements it does not have.
     pub(super) fn publish(
         &self,
         proposal: &mut Proposal,
@@ -38,23 +38,17 @@ impl Shared {
         let version = self.store.next_version()?;
         proposal.policy.version = version;
         let record = SnapshotRecord {
-            version,
-            made_at_ms: read_at_ms,
-            promoted_at_ms: None,
             parent,
-            replaced: 0,
-            origin: "retune".to_owned(),
-            state: SnapshotState::Waiting,
-            reason: proposal.reason.clone(),
             learned_from: proposal.policy.learned_from(),
             report: json!({ "gain": proposal.gain, "ruling": proposal.ruling }),
+            ..SnapshotRecord::waiting(version, "retune", &proposal.reason, read_at_ms)
         };
-        proposal.made_of.save(&self.store, version)?;
+        proposal.trained_on.save(&self.store, version)?;
         self.store.put_snapshot(&record, &proposal.policy)?;
         if proposal.ruling == Ruling::Promote {
             Replaced::save(&self.store, &self.live.load())?;
             live::promote(&self.store, version, None, now_ms)?;
-            self.live.store(Live::new(proposal.policy.clone(), 0).into());
+            self.live.store(LivePolicy::new(proposal.policy.clone(), 0).into());
         }
         let in_force = self.version();
         let spare = [self.switches.load().pinned, self.predecessor_of(in_force)?].into_iter().flatten();
@@ -63,8 +57,8 @@ impl Shared {
         live::forget_gone(&self.store)
     }
 
-    /// Puts a stored version in force, as it was when it was replaced; the live one stays as it is, with all that it has taken
-    /// in since.
+    /// Puts a stored version in force, with the state it had when it was replaced. The live one's state is saved for a way
+    /// back.
     pub(super) fn put_in_force(
         &self,
         version: u64,
@@ -73,10 +67,16 @@ impl Shared {
         now_ms: i64,
     ) -> Result<(), LearnError> {
         let other = self.as_it_was(version)?.ok_or(LearnError::UnknownVersion(version))?;
-        self.bring(other, act, why, now_ms)
+        self.replace_live(other, act, why, now_ms)
     }
 
-    fn bring(&self, other: Live, (who, action): (&str, &str), why: &str, now_ms: i64) -> Result<(), LearnError> {
+    fn replace_live(
+        &self,
+        other: LivePolicy,
+        (who, action): (&str, &str),
+        why: &str,
+        now_ms: i64,
+    ) -> Result<(), LearnError> {
         let (from, version) = (self.version(), other.policy.version);
         if version == from {
             live::promote(&self.store, version, Some(why.to_owned()), now_ms)?;
@@ -84,21 +84,22 @@ impl Shared {
             Replaced::save(&self.store, &self.live.load())?;
             live::promote(&self.store, version, Some(why.to_owned()), now_ms)?;
             let policy = live::under(other.policy, bandit_settings(&self.settings.load().bandit));
-            self.live.store(Live::new(policy, other.revision).into());
+            self.live.store(LivePolicy::new(policy, other.revision).into());
         }
         audit(&self.store, who, action, version, json!({ "from": from, "reason": why }), now_ms);
         Ok(())
     }
 
-    /// Puts the version before the live one in force, as it was when it was replaced, and holds promotions for as long as a guard rail does.
+    /// Puts the version before the live one in force, with the state it had when it was replaced, and holds new versions for
+    /// `learning.guard.hold_minutes`.
     pub(super) fn roll_back(&self, who: &str, why: &str, now_ms: i64) -> Result<(), LearnError> {
         let live = self.version();
         let target = self.before(live)?.ok_or(LearnError::NothingBefore)?;
         // The hold first: a crash in between must not let the next retune bring the same policy back at once.
-        let hold_until_ms = Some(self.latest_hold_ms(now_ms));
+        let hold_until_ms = Some(self.hold_end_ms(now_ms));
         self.switch(|switches| Switches { hold_until_ms, pinned: None, ..switches })?;
         let instead = format!("version {live} was taken back: {why}");
-        self.bring(target, (who, "policy.rollback"), &instead, now_ms)?;
+        self.replace_live(target, (who, "policy.rollback"), &instead, now_ms)?;
         if let Some(mut record) = self.store.snapshot(live)? {
             record.state = SnapshotState::RolledBack;
             record.reason = why.to_owned();
@@ -107,24 +108,24 @@ impl Shared {
         Ok(())
     }
 
-    /// Until when a hold that begins at `now_ms` lasts, Unix milliseconds.
-    fn latest_hold_ms(&self, now_ms: i64) -> i64 {
+    /// End of a hold that begins at `now_ms`, Unix milliseconds.
+    fn hold_end_ms(&self, now_ms: i64) -> i64 {
         now_ms + self.settings.load().guard.hold_minutes as i64 * 60_000
     }
 
-    /// What to go back to from `version`: its predecessor, as it was.
-    pub(super) fn before(&self, version: u64) -> Result<Option<Live>, StoreError> {
+    /// The predecessor of `version`, with the state it had when it was replaced.
+    pub(super) fn before(&self, version: u64) -> Result<Option<LivePolicy>, StoreError> {
         self.predecessor_of(version)?.map_or(Ok(None), |predecessor| self.as_it_was(predecessor))
     }
 
-    /// A stored version as it was when it was replaced, with all that it had taken in; where it never was, as it was made.
-    fn as_it_was(&self, version: u64) -> Result<Option<Live>, StoreError> {
+    /// A stored version with the state it had when it was replaced; as it was made where it never was.
+    fn as_it_was(&self, version: u64) -> Result<Option<LivePolicy>, StoreError> {
         let Some(made) = self.store.policy(version)? else { return Ok(None) };
-        Ok(Some(Replaced::load(&self.store, version)?.unwrap_or_else(|| Live::new(made, 0))))
+        Ok(Some(Replaced::load(&self.store, version)?.unwrap_or_else(|| LivePolicy::new(made, 0))))
     }
 
-    /// The version to go back to from `version`: the one that it replaced, else its parent, else the newest older one that
-    /// was in force.
+    /// The version that a rollback from `version` goes to: the one that it replaced, else its parent, else the newest older
+    /// one that was in force.
     pub(super) fn predecessor_of(&self, version: u64) -> Result<Option<u64>, StoreError> {
         let all = self.store.snapshots()?;
         let itself = all.iter().find(|record| record.version == version);
@@ -137,17 +138,18 @@ impl Shared {
         Ok(replaced.or_else(parent).or_else(newest).map(|record| record.version))
     }
 
-    /// Since when a version is in force, Unix milliseconds; `None` for one that followed no other: it is held to nothing.
+    /// Since when a version has been in force, Unix milliseconds; `None` for one that followed no other, which has nothing to
+    /// be compared with.
     pub(super) fn tried_since_ms(&self, version: u64) -> Result<Option<i64>, StoreError> {
         let followed = |record: &SnapshotRecord| record.parent > 0 || record.replaced > 0;
         let record = self.store.snapshot(version)?.filter(followed);
         Ok(record.map(|record| record.promoted_at_ms.unwrap_or(record.made_at_ms)))
     }
 
-    /// What a clock that was ahead has left behind must not hold everything until it has caught up: nothing came into force
-    /// later than now, and no hold lasts for longer than holds do.
+    /// Corrects times that a clock that was ahead has left behind, which would block the learner until the clock has caught
+    /// up: no hold may last longer than holds do, and no version may have come into force in the future.
     pub(super) fn set_times_right(&self, now_ms: i64) -> Result<(), StoreError> {
-        let latest = self.latest_hold_ms(now_ms);
+        let latest = self.hold_end_ms(now_ms);
         if self.switches.load().hold_until_ms.is_some_and(|until| until > latest) {
             self.switch(|switches| Switches { hold_until_ms: Some(latest), ..switches })?;
         }
@@ -160,8 +162,7 @@ impl Shared {
         Ok(())
     }
 
-    /// A database that broke and was begun anew knows neither the policy in force nor what was switched: both are here. Says
-    /// whether it had to be told.
+    /// Writes the live policy and the switches to a database that broke and was begun anew. Returns whether that was needed.
     pub(super) fn restore_after_revival(&self, now_ms: i64) -> Result<bool, StoreError> {
         let live = self.live.load_full();
         let version = live.policy.version;
@@ -169,17 +170,10 @@ impl Shared {
             return Ok(false);
         }
         self.switches.load().save(&self.store)?;
+        let reason = "it was in force when the database was begun anew";
         let record = SnapshotRecord {
-            version,
-            made_at_ms: now_ms,
-            promoted_at_ms: None,
-            parent: 0,
-            replaced: 0,
-            origin: "kept".to_owned(),
-            state: SnapshotState::Waiting,
-            reason: "it was in force when the database was begun anew".to_owned(),
             learned_from: live.policy.learned_from(),
-            report: json!(null),
+            ..SnapshotRecord::waiting(version, "kept", reason, now_ms)
         };
         self.store.put_snapshot(&record, &live.policy)?;
         live::promote(&self.store, version, None, now_ms)?;

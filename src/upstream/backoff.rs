@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-/// Doubling pauses up to a longest.
+/// Pauses that double up to a maximum.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
-    /// Before the first retry, at most.
+    /// Longest pause before the first retry.
     pub first: Duration,
-    /// Before any retry, at most.
+    /// Longest pause before any retry.
     pub longest: Duration,
 }
 

@@ -1,14 +1,14 @@
 //! A circuit breaker: stops calls to a deployment that keeps failing, and lets one probe through from time to time.
 //!
-//! `Closed` lets calls through and counts failures; `Open` refuses them until a time; `HalfOpen` waits for the
-//! verdict on one probe, and lets another through where none comes for long, each time for twice as long. A good
-//! probe closes it, a bad one opens it again for twice as long. Two things open it: failures in a row (a dead
+//! `Closed` lets calls through and counts failures; `Open` refuses them until a time; `HalfOpen` waits for the result
+//! of one probe, and lets another through when the probe stays silent, waiting twice as long each time. A good probe
+//! closes the breaker, a bad one opens it again for twice as long. Two things open it: failures in a row (a dead
 //! server), and a large share of failures among the last calls (a sick one).
 //!
-//! A verdict is of a call, which may have begun minutes ago. One that began before the state did says how things
-//! were, and changes nothing: what hung before a probe must not fail it.
+//! A result belongs to a call that may have begun minutes ago. When the call began before the breaker's present state
+//! did, its result is ignored: a call that hung before a probe must not fail the probe.
 //!
-//! It knows no clock: `now`, and when a call `begun`, come in.
+//! The breaker reads no clock: the caller passes `now`, and the time at which the call was `begun`.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use serde::Serialize;
 
 use crate::config;
 
-/// Who asks while a first probe is under way is told to come back after so long: most say by then how they went.
-const PROBE: Duration = Duration::from_secs(1);
+/// Longest `Retry-After` told to callers during the first probe: most probes have answered by then.
+const PROBE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The breaker's state, as people see it.
+/// The breaker's state, as shown on the dashboard and in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
@@ -52,8 +52,8 @@ pub struct Breaker {
 
 #[derive(Debug)]
 enum State {
-    /// `since` = when the probe that closed it began; calls before that are of the past. None where it was never
-    /// open.
+    /// `since` = when the probe that closed the breaker began; results of earlier calls are ignored. `None` = no
+    /// probe closed it.
     Closed {
         since: Option<Instant>,
         in_a_row: u32,
@@ -66,14 +66,14 @@ enum State {
     HalfOpen(Probing),
 }
 
-/// Waiting for the verdict on a probe.
+/// Waiting for the result of a probe.
 #[derive(Debug, Clone, Copy)]
 struct Probing {
     /// When the first of these probes began.
     first: Instant,
-    /// When the last did.
+    /// When the latest probe began.
     last: Instant,
-    /// Probes of which nothing was heard for as long as was waited.
+    /// Probes before the latest that stayed silent until their time was over.
     unanswered: u32,
     failed_probes: u32,
 }
@@ -95,7 +95,7 @@ impl Breaker {
         self.settings = settings;
     }
 
-    /// What it would say to a call now.
+    /// The state a call would meet now.
     pub fn state(&self, now: Instant) -> BreakerState {
         match self.state {
             State::Closed { .. } => BreakerState::Closed,
@@ -109,12 +109,13 @@ impl Breaker {
         match self.state {
             State::Closed { .. } => true,
             State::Open { until, .. } => now >= until,
-            State::HalfOpen(probing) => now >= probing.last + self.patience(probing),
+            State::HalfOpen(probing) => now >= probing.last + self.probe_timeout(probing),
         }
     }
 
-    /// Lets a call through or not; a call let through out of `Open` is the probe. One that says nothing for as long as the
-    /// breaker first opens is no reason to shut a place that is well: an answer may take minutes, or never come.
+    /// Whether this call may go ahead; the first one let through out of `Open` is the probe. A silent probe does not
+    /// keep a healthy deployment shut: after [`Self::probe_timeout`] another is let through, since an answer may take
+    /// minutes, or never come.
     pub fn admit(&mut self, now: Instant) -> bool {
         let admits = self.would_admit(now);
         match self.state {
@@ -133,32 +134,32 @@ impl Breaker {
         admits
     }
 
-    /// How long the last probe is waited for before another is let through.
-    fn patience(&self, probing: Probing) -> Duration {
+    /// How long the latest probe is waited for before another is let through.
+    fn probe_timeout(&self, probing: Probing) -> Duration {
         self.pause_after(probing.unanswered)
     }
 
-    /// So many things in a row went wrong: how long to wait then.
+    /// The pause after `times` failed or silent probes: `open_ms`, doubled each time, up to `max_open_ms`.
     fn pause_after(&self, times: u32) -> Duration {
         let doubled = self.settings.open_ms.saturating_mul(1 << times.min(20));
         Duration::from_millis(doubled.min(self.settings.max_open_ms))
     }
 
-    /// A call that began then went well.
+    /// Records that a call begun at `begun` went well.
     pub fn succeed(&mut self, begun: Instant) {
         match &mut self.state {
-            State::Closed { since, in_a_row, recent } if is_of_now(*since, begun) => {
+            State::Closed { since, in_a_row, recent } if is_current(*since, begun) => {
                 *in_a_row = 0;
                 remember(recent, true, self.settings.window);
             }
             State::HalfOpen(probing) if begun >= probing.first => self.state = State::closed(Some(begun)),
-            // Let through before it opened; the probe decides, not this one.
+            // Calls from before the breaker opened: the probe decides.
             State::Open { .. } | State::HalfOpen(_) | State::Closed { .. } => {}
         }
     }
 
-    /// A call that began then lives and is not over: as a probe that is enough.
-    pub fn lives(&mut self, begun: Instant) {
+    /// Records that a call begun at `begun` shows signs of life; for a probe that is enough to close the breaker.
+    pub fn responds(&mut self, begun: Instant) {
         if let State::HalfOpen(probing) = self.state
             && begun >= probing.first
         {
@@ -166,23 +167,23 @@ impl Breaker {
         }
     }
 
-    /// How long it lets no call through; while a probe is under way, about.
-    pub fn pause(&self, now: Instant) -> Option<Duration> {
+    /// How long calls are refused from `now` on; while a probe is under way, an estimate.
+    pub fn refuses_for(&self, now: Instant) -> Option<Duration> {
         match self.state {
             State::Closed { .. } => None,
             State::Open { until, .. } => until.checked_duration_since(now).filter(|pause| !pause.is_zero()),
             State::HalfOpen(probing) => {
-                let left = (probing.last + self.patience(probing)).checked_duration_since(now)?;
-                let most = if probing.unanswered == 0 { PROBE } else { left };
+                let left = (probing.last + self.probe_timeout(probing)).checked_duration_since(now)?;
+                let most = if probing.unanswered == 0 { PROBE_RETRY_AFTER } else { left };
                 Some(left.min(most)).filter(|pause| !pause.is_zero())
             }
         }
     }
 
-    /// A call that began then failed in a way that speaks against the deployment.
+    /// Records that a call begun at `begun` failed through the deployment's fault.
     pub fn fail(&mut self, begun: Instant, now: Instant) {
         let sick = match &mut self.state {
-            State::Closed { since, in_a_row, recent } if is_of_now(*since, begun) => {
+            State::Closed { since, in_a_row, recent } if is_current(*since, begun) => {
                 *in_a_row += 1;
                 remember(recent, false, self.settings.window);
                 let full = recent.len() >= self.settings.window as usize;
@@ -201,8 +202,8 @@ impl Breaker {
         }
     }
 
-    /// A call that began then ended without a verdict (the client went away): a probe so lost may be tried again at
-    /// once.
+    /// Records that a call begun at `begun` ended without a result (the client went away): if it was the probe, the
+    /// next call may probe at once.
     pub fn abandon(&mut self, begun: Instant, now: Instant) {
         if let State::HalfOpen(Probing { first, failed_probes, .. }) = self.state
             && begun >= first
@@ -211,7 +212,7 @@ impl Breaker {
         }
     }
 
-    /// Closes it by hand.
+    /// Closes the breaker, on an operator's request.
     pub fn reset(&mut self) {
         self.state = State::closed(None);
     }
@@ -221,8 +222,8 @@ impl Breaker {
     }
 }
 
-/// Whether a call that began then says something of a place that is well since the other moment.
-fn is_of_now(since: Option<Instant>, begun: Instant) -> bool {
+/// Whether a call begun at `begun` counts for a breaker that was closed by a probe begun at `since`.
+fn is_current(since: Option<Instant>, begun: Instant) -> bool {
     since.is_none_or(|since| begun >= since)
 }
 
@@ -302,10 +303,14 @@ mod tests {
         (0..3).for_each(|_| breaker.fail(now, now));
         assert!(breaker.admit(after(now, 1000)), "the probe, whose answer takes minutes");
         assert!(!breaker.admit(after(now, 1999)));
-        assert_eq!(breaker.pause(after(now, 1999)), Some(Duration::from_millis(1)));
+        assert_eq!(breaker.refuses_for(after(now, 1999)), Some(Duration::from_millis(1)));
         assert!(breaker.admit(after(now, 2000)), "another");
         assert!(!breaker.would_admit(after(now, 2000)), "one at a time");
-        assert_eq!(breaker.pause(after(now, 2000)), Some(Duration::from_secs(2)), "nobody is called back in vain");
+        assert_eq!(
+            breaker.refuses_for(after(now, 2000)),
+            Some(Duration::from_secs(2)),
+            "nobody is called back in vain"
+        );
         assert_eq!(breaker.state(after(now, 2000)), BreakerState::HalfOpen);
         assert!(!breaker.admit(after(now, 3999)) && breaker.admit(after(now, 4000)), "more and more seldom");
         assert!(!breaker.admit(after(now, 6999)) && breaker.admit(after(now, 7000)), "up to the longest");
@@ -317,14 +322,14 @@ mod tests {
     fn it_says_for_how_long_and_a_probe_that_lives_closes_it() {
         let now = Instant::now();
         let mut breaker = Breaker::new(settings());
-        assert_eq!(breaker.pause(now), None);
+        assert_eq!(breaker.refuses_for(now), None);
         (0..3).for_each(|_| breaker.fail(now, now));
-        breaker.lives(now);
-        assert_eq!(breaker.pause(after(now, 400)), Some(Duration::from_millis(600)), "no probe");
-        assert_eq!(breaker.pause(after(now, 1000)), None);
+        breaker.responds(now);
+        assert_eq!(breaker.refuses_for(after(now, 400)), Some(Duration::from_millis(600)), "no probe");
+        assert_eq!(breaker.refuses_for(after(now, 1000)), None);
         assert!(breaker.admit(after(now, 1000)));
-        assert!(breaker.pause(after(now, 1000)).is_some());
-        breaker.lives(after(now, 1000));
+        assert!(breaker.refuses_for(after(now, 1000)).is_some());
+        breaker.responds(after(now, 1000));
         assert_eq!(breaker.state(now), BreakerState::Closed);
     }
 
@@ -347,7 +352,7 @@ mod tests {
         breaker.fail(before, probe);
         breaker.abandon(before, probe);
         breaker.succeed(before);
-        breaker.lives(before);
+        breaker.responds(before);
         assert_eq!(breaker.state(probe), BreakerState::HalfOpen);
         assert!(!breaker.would_admit(probe), "the probe is out still");
         breaker.succeed(probe);

@@ -13,25 +13,25 @@ use crate::protocol::ModelName;
 pub struct Model {
     /// Its name.
     pub name: ModelName,
-    /// What is configured for it.
+    /// Its configuration, with the dashboard's changes applied.
     pub settings: config::Model,
     /// Where it is served.
     pub deployments: Vec<Arc<Deployment>>,
-    /// Whether a server listed it and nobody configured it.
+    /// Whether it comes from a server's list alone, not from the configuration.
     pub discovered: bool,
 }
 
 /// Whether a model can be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Availability {
-    /// It can.
+    /// It can be called.
     Available,
-    /// It cannot, and why, as a clause for people.
+    /// It cannot be called; the reason, as a clause for people.
     Unavailable(String),
 }
 
 impl Model {
-    /// Whether it can be called now.
+    /// Whether the model can be called now.
     pub fn availability(&self, now: Instant) -> Availability {
         if !self.settings.enabled {
             return Availability::Unavailable("it is disabled".into());
@@ -45,29 +45,32 @@ impl Model {
                 (None, Err(why)) => refused = refused.or(Some(why)),
             }
         }
-        let why = refused.map(Refused::as_str).or(unusable).unwrap_or("nobody serves it");
+        let why = refused.map(Refused::as_str).or(unusable).unwrap_or("no provider serves it");
         Availability::Unavailable(why.to_owned())
     }
 
-    /// How long until one of its places can be called again, and what is in the way there, where that is a matter of time.
-    pub fn back(&self, now: Instant) -> Option<(Duration, Refused)> {
-        let usable = self.deployments.iter().filter(|place| place.provider.unusable.is_none());
-        usable.filter_map(|place| place.back(now)).min_by_key(|(wait, _)| *wait)
+    /// Shortest time until one of its deployments can be called, and what holds that one back; `None` where waiting
+    /// would not help.
+    pub fn available_in(&self, now: Instant) -> Option<(Duration, Refused)> {
+        let usable = self.deployments.iter().filter(|deployment| deployment.provider.unusable.is_none());
+        usable.filter_map(|deployment| deployment.available_in(now)).min_by_key(|(wait, _)| *wait)
     }
 
-    /// Deployments that could be called now; none of a model that is disabled.
+    /// Deployments that could be called now; none if the model is disabled.
     pub fn ready(&self, now: Instant) -> impl Iterator<Item = &Arc<Deployment>> {
-        let usable = move |place: &&Arc<Deployment>| place.provider.unusable.is_none() && place.check(now).is_ok();
+        let usable = move |deployment: &&Arc<Deployment>| {
+            deployment.provider.unusable.is_none() && deployment.check(now).is_ok()
+        };
         self.deployments.iter().filter(|_| self.settings.enabled).filter(usable)
     }
 
-    /// Expected time to the first piece of the fastest place; `None` = never measured.
+    /// Expected time to the first piece of an answer from the fastest deployment; `None` = never measured.
     pub fn latency(&self) -> Option<Duration> {
         self.deployments.iter().filter_map(|deployment| deployment.latency()).min()
     }
 }
 
-/// All models, with the aliases that lead to them. Immutable: a change makes a new one.
+/// All models, with the aliases that lead to them. Immutable: a new configuration makes a new catalog.
 #[derive(Debug, Default)]
 pub struct Catalog {
     models: BTreeMap<ModelName, Arc<Model>>,
@@ -76,8 +79,8 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The catalog of a configuration and of what servers listed, as far as they are still to be asked; `before` gives the
-    /// health of what stays.
+    /// Builds the catalog from the configuration and from the lists of servers that are still asked for theirs;
+    /// deployments that were in the catalog `before` keep their health.
     pub fn new(config: &Config, discovered: &BTreeMap<String, Listing>, before: Option<&Catalog>) -> Self {
         let asked = |name: &str| config.providers.get(name).is_some_and(config::Provider::discovers);
         let listing = |name: &str| discovered.get(name).filter(|_| asked(name));
@@ -99,22 +102,22 @@ impl Catalog {
             }
             let name = ModelName::from(name);
             let known = before.and_then(|before| before.models.get(&name));
-            let place = |place: config::Place| {
-                let provider = providers.get(&place.provider)?;
-                let upstream = place.upstream.unwrap_or_default();
+            let deployment = |deployment: config::Deployment| {
+                let provider = providers.get(&deployment.provider)?;
+                let upstream = deployment.upstream.unwrap_or_default();
                 let label = format!("{}/{upstream}", provider.name);
                 let known = known.and_then(|known| known.deployments.iter().find(|old| old.name == label));
                 let breaker = config.dispatch.breaker;
                 let known = known.map(AsRef::as_ref);
-                let deployment = Deployment::new(Arc::clone(provider), upstream, place.weight, breaker, known);
-                // What was wrong with another address or key is no reason to spare this one.
-                if known.is_some_and(|known| !known.provider.leads_where(&deployment.provider)) {
+                let deployment = Deployment::new(Arc::clone(provider), upstream, deployment.weight, breaker, known);
+                // Failures at another address, or with another key, say nothing about this one.
+                if known.is_some_and(|known| !known.provider.reaches_same_server_as(&deployment.provider)) {
                     deployment.reset();
                 }
                 deployment.drain(change.is_some_and(|change| change.drained.contains(&label)));
                 Some(Arc::new(deployment))
             };
-            let deployments = settings.places(name.as_str()).into_iter().filter_map(place).collect();
+            let deployments = settings.all_deployments(name.as_str()).into_iter().filter_map(deployment).collect();
             models.insert(name.clone(), Arc::new(Model { name, settings, deployments, discovered }));
         };
         for (name, settings) in &config.models {
@@ -130,7 +133,8 @@ impl Catalog {
             }
         }
         let aliases = config.aliases.iter().filter(|(alias, _)| !models.contains_key(alias.as_str()));
-        // An alias may lead to another; those that lead nowhere are refused with the configuration, or not listed yet.
+        // An alias may lead to another alias. One that leads nowhere was refused with the configuration, or leads to
+        // a model that no server has listed yet.
         let end = |first: &String| {
             let mut name: &str = first;
             for _ in 0..config.aliases.len() {
@@ -143,9 +147,9 @@ impl Catalog {
         Self { models, aliases, providers }
     }
 
-    /// The model of a name or an alias; Ollama's `llama3.2` also finds `llama3.2:latest`, a vendor's own id
-    /// (`claude-3-7-sonnet-20250219`) the model that is served under it, and neither `-latest` nor Claude Code's mark for a
-    /// long context (`[1m]`) makes another model of one.
+    /// The model of that name or alias. Also found: Ollama's `llama3.2:latest` by `llama3.2`; a model by its vendor's
+    /// id (`claude-3-7-sonnet-20250219`); and a listed name with `-latest` or Claude Code's long-context mark (`[1m]`)
+    /// appended.
     pub fn find(&self, name: &str) -> Option<&Arc<Model>> {
         let listed = |name: &str| {
             let direct = self.models.get(name);
@@ -156,7 +160,7 @@ impl Catalog {
         listed(name).or_else(latest).or_else(served).or_else(|| listed(unmarked(name)?))
     }
 
-    /// The name that a model is listed under, for that name or an alias of it; what leads to no model as it is.
+    /// The name under which the model of that name or alias is listed; `name` itself where there is none.
     pub fn canonical<'a>(&'a self, name: &'a str) -> &'a str {
         self.find(name).map_or(name, |model| model.name.as_str())
     }
@@ -198,7 +202,7 @@ mod tests {
 
     use super::*;
     use crate::protocol::ErrorKind;
-    use crate::upstream::Verdict;
+    use crate::upstream::CallVerdict;
 
     #[test]
     fn an_alias_may_lead_to_another() {
@@ -230,7 +234,7 @@ mod tests {
         ] {
             let old = catalog(as_it_was, "a", None);
             while let Some(mut permit) = old.find("m").unwrap().deployments[0].admit(now) {
-                permit.settle(&Verdict::Bad(ErrorKind::Connection), now, 0);
+                permit.settle(&CallVerdict::Bad(ErrorKind::Connection), now, 0);
             }
             let admits = |catalog: &Catalog| catalog.find("m").unwrap().deployments[0].check(now).is_ok();
             assert!(!admits(&catalog(as_it_was, "a", Some(&old))), "as it was");

@@ -20,24 +20,24 @@ use crate::protocol::{ApiError, ErrorKind};
 /// One call.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// What is called.
+    /// The endpoint called.
     pub endpoint: Endpoint,
     /// The body; `None` makes it a GET.
     pub body: Option<Bytes>,
-    /// Headers besides the provider's own, which are stronger.
+    /// Headers besides the provider's own, which win over these.
     pub headers: HeaderMap,
 }
 
-/// Why there is no (whole) answer.
+/// Why there is no answer, or no whole one.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The provider has no such endpoint.
     #[error("it has no such endpoint")]
     NoEndpoint,
-    /// No connection.
-    #[error("no connection{}", reason(.0))]
+    /// No connection to the provider.
+    #[error("no connection{}", connect_hint(.0))]
     Connect(#[source] reqwest::Error),
-    /// No connection, and the provider has no part in it.
+    /// No connection, for a reason on this machine.
     #[error("this gateway has no file descriptor left to connect with (ulimit -n)")]
     NoDescriptor(#[source] reqwest::Error),
     /// The connection broke.
@@ -51,25 +51,25 @@ pub enum CallError {
     TooLarge(usize),
 }
 
-/// Whether this process, or the machine, may open no more files.
-fn is_short_of_descriptors(error: &(dyn Error + 'static)) -> bool {
+/// Whether this process or this machine has run out of file descriptors.
+fn is_out_of_descriptors(error: &(dyn Error + 'static)) -> bool {
     let is_short = |io: &io::Error| matches!(io.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
     let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
     causes.any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_short))
 }
 
-/// Why there is no connection, as far as an operator needs it and a client may know it.
-fn reason(error: &reqwest::Error) -> &'static str {
+/// Why there is no connection, as a suffix of the message: as much as an operator needs and a client may know.
+fn connect_hint(error: &reqwest::Error) -> &'static str {
     let mut next: Option<&dyn Error> = Some(error);
     while let Some(cause) = next {
         if cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
-            return ": nobody listens at its address";
+            return ": nothing listens at its address";
         }
-        let told = cause.to_string();
-        if told.starts_with("dns error") {
+        let text = cause.to_string();
+        if text.starts_with("dns error") {
             return ": its name is not known";
         }
-        if told.contains("certificate") {
+        if text.contains("certificate") {
             return ": its certificate is not trusted";
         }
         next = cause.source();
@@ -91,18 +91,18 @@ impl From<CallError> for ApiError {
 }
 
 impl CallError {
-    /// The error as a client can be told it; `who` names the deployment.
-    pub fn told(self, who: &str) -> ApiError {
+    /// The error as told to a client; `who` names the deployment.
+    pub fn attributed_to(self, who: &str) -> ApiError {
         let mut error = ApiError::from(self);
         error.message = format!("{who}: {}", error.message);
         error
     }
 
-    fn of(error: reqwest::Error) -> Self {
-        // The URL may hold an address that is nobody's business.
+    fn from_reqwest(error: reqwest::Error) -> Self {
+        // The URL may hold an internal address, which clients must not see.
         let error = error.without_url();
-        // Time may run out while connecting, too: then nothing was asked.
-        if is_short_of_descriptors(&error) {
+        // Tested before the timeout: time may also run out while connecting, and then nothing was sent.
+        if is_out_of_descriptors(&error) {
             Self::NoDescriptor(error)
         } else if error.is_connect() {
             Self::Connect(error)
@@ -114,9 +114,18 @@ impl CallError {
     }
 }
 
-/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), and OpenAI's `retry-after-ms`. Dates are seen from
-/// the answer's own `Date`, as clocks differ, else from `now`.
+/// Longest wait that is believed. Some servers put a point in time (seconds since 1970) where seconds are expected,
+/// and a client told to wait for decades would.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// The wait that a vendor asks for; `None` = it names none, or one beyond [`MAX_RETRY_AFTER`].
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    stated_wait(headers, now).filter(|wait| *wait <= MAX_RETRY_AFTER)
+}
+
+/// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), or OpenAI's `retry-after-ms`. A date is compared
+/// with the answer's own `Date`, as clocks differ, else with `now`.
+fn stated_wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.trim());
     let seconds = |name: HeaderName| text(name)?.parse::<f64>().ok();
     let date = |name: HeaderName| jiff::fmt::rfc2822::parse(text(name)?).ok().map(|at| at.timestamp());
@@ -128,16 +137,17 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Some(wait.max(SignedDuration::ZERO).unsigned_abs())
 }
 
-/// Called without a proxy, whatever is configured: it could not lead here.
-const THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.0/8", "::1"];
+/// Hosts always called without the proxy, which could not reach this machine's loopback.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.0/8", "::1"];
 
 thread_local! {
-    /// Whose pool of connections this thread uses.
+    /// Number of the connection pool that this thread uses.
     static POOL: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Makes this thread use a pool of connections of its own, where [`Client::new`] made as many. A connection is served by
-/// the runtime that opened it: a thread with a runtime of its own would have to wake another's for every call.
+/// Makes this thread use connection pool `number` (modulo the pools [`Client::new`] made). A connection is served by
+/// the runtime that opened it: with a shared pool, a thread with its own runtime would have to wake another's for
+/// every call.
 pub fn use_pool(number: usize) {
     POOL.set(number);
 }
@@ -148,7 +158,7 @@ pub struct Client {
     pools: Arc<[Pool]>,
 }
 
-/// Connections that are trusted by what the program brings, and by what the system has.
+/// One pool for each [`Roots`]: certificates built into the binary, and the system's.
 #[derive(Debug)]
 struct Pool {
     bundled: reqwest::Client,
@@ -156,17 +166,16 @@ struct Pool {
 }
 
 impl Client {
-    /// A client with `pools` pools of connections (see [`use_pool`]), by the settings that are read at start: how long to
-    /// connect, and through whom.
+    /// A client with `pools` connection pools (see [`use_pool`]). Of the settings it takes the connect timeout and
+    /// the proxy, which are read at start only.
     ///
     /// # Errors
     ///
-    /// When TLS cannot be set up, or the proxy's address is none.
+    /// When TLS cannot be set up, or the proxy's address is invalid.
     pub fn new(settings: &config::Dispatch, pools: usize) -> Result<Self, reqwest::Error> {
         // Fails only where another provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let without: Vec<&str> =
-            THIS_MACHINE.into_iter().chain(settings.no_proxy.iter().map(String::as_str)).collect();
+        let without: Vec<&str> = LOOPBACK.into_iter().chain(settings.no_proxy.iter().map(String::as_str)).collect();
         let without = NoProxy::from_string(&without.join(","));
         let proxy = settings.proxy.as_deref().filter(|address| !address.is_empty());
         let proxy =
@@ -177,7 +186,7 @@ impl Client {
                 .pool_idle_timeout(Duration::from_secs(90))
                 .tcp_nodelay(true)
                 .redirect(reqwest::redirect::Policy::none())
-                // The environment's proxies are not ours: what is configured is all there is.
+                // The environment's proxies are ignored: only the configured one counts.
                 .no_proxy()
                 .user_agent(concat!("pointsman/", env!("CARGO_PKG_VERSION")));
             proxy.iter().cloned().fold(builder, reqwest::ClientBuilder::proxy)
@@ -198,13 +207,13 @@ impl Client {
         &self.pools[POOL.get() % self.pools.len()]
     }
 
-    /// Makes a call and waits for the head of the answer, at the latest until `deadline`.
+    /// Makes a call and waits until `deadline` for the answer's status and headers.
     ///
     /// # Errors
     ///
-    /// See [`CallError`]; an answer with a bad status is no error here.
+    /// See [`CallError`]; a bad status is not an error here.
     pub async fn send(&self, provider: &Provider, call: Call, deadline: Instant) -> Result<Answer, CallError> {
-        let url = provider.target(call.endpoint).ok_or(CallError::NoEndpoint)?.clone();
+        let url = provider.parsed_url(call.endpoint).ok_or(CallError::NoEndpoint)?.clone();
         let client = match provider.roots {
             Roots::Bundled => &self.pool().bundled,
             Roots::System => &self.pool().system,
@@ -214,11 +223,11 @@ impl Client {
         *request.headers_mut() = headers(provider, call.headers);
         *request.body_mut() = call.body.map(reqwest::Body::from);
         let response = timeout_at(deadline, client.execute(request)).await.map_err(|_| CallError::Timeout)?;
-        Ok(Answer { response: response.map_err(CallError::of)? })
+        Ok(Answer { response: response.map_err(CallError::from_reqwest)? })
     }
 }
 
-/// The headers of a call: the provider's, and `more`, which are weaker.
+/// The headers of a call: `more`, overridden by the provider's own.
 fn headers(provider: &Provider, more: HeaderMap) -> HeaderMap {
     if more.is_empty() {
         return provider.headers().clone();
@@ -226,9 +235,9 @@ fn headers(provider: &Provider, more: HeaderMap) -> HeaderMap {
     let mut headers = more;
     for (name, value) in provider.headers() {
         match name.as_str() {
-            // A client's is more exact than ours.
+            // The client's version is more exact than ours.
             "anthropic-version" if headers.contains_key(name) => {}
-            // A list: what is asked for here and there adds up.
+            // A list: the client's betas and ours add up.
             "anthropic-beta" => {
                 headers.append(name, value.clone());
             }
@@ -280,7 +289,7 @@ impl Answer {
     /// When the connection breaks, or nothing comes until `deadline`.
     pub async fn chunk(&mut self, deadline: Instant) -> Result<Option<Bytes>, CallError> {
         let next = timeout_at(deadline, self.response.chunk()).await.map_err(|_| CallError::Timeout)?;
-        next.map_err(CallError::of)
+        next.map_err(CallError::from_reqwest)
     }
 
     /// The whole body.
@@ -327,7 +336,7 @@ mod tests {
         assert_eq!(wait(&[at_ten]), seconds(10));
         assert_eq!(wait(&[at_ten, ("date", "Sun, 29 Nov 2026 07:59:00 GMT")]), seconds(70), "by the vendor's clock");
         assert_eq!(wait(&[at_ten, ("date", "Sun, 29 Nov 2026 08:01:00 GMT")]), seconds(0));
-        for nonsense in ["soon", "-3", "NaN", "inf", "1e99", ""] {
+        for nonsense in ["soon", "-3", "NaN", "inf", "1e99", "1795945133", ""] {
             assert_eq!(wait(&[("retry-after", nonsense)]), None, "{nonsense}");
         }
         assert_eq!(wait(&[]), None);
@@ -336,8 +345,8 @@ mod tests {
     #[test]
     fn that_no_file_may_be_opened_is_no_fault_of_the_provider() {
         let error = io::Error::from_raw_os_error;
-        assert!(is_short_of_descriptors(&error(libc::EMFILE)) && is_short_of_descriptors(&error(libc::ENFILE)));
-        assert!(!is_short_of_descriptors(&error(libc::ECONNREFUSED)));
+        assert!(is_out_of_descriptors(&error(libc::EMFILE)) && is_out_of_descriptors(&error(libc::ENFILE)));
+        assert!(!is_out_of_descriptors(&error(libc::ECONNREFUSED)));
     }
 
     #[test]

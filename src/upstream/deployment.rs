@@ -1,4 +1,4 @@
-//! One place that serves a model, and how it is doing.
+//! A deployment: one place that serves a model, and its health.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,22 +11,22 @@ use super::{Breaker, BreakerState, PeakEwma, Provider};
 use crate::config;
 use crate::protocol::{ApiError, ErrorKind};
 
-/// A model's id at a provider. What is configured is fixed; health is shared with the deployment of the same name in
-/// the catalog before and after.
+/// A model's id at a provider. Configured fields are fixed; the health is shared with the deployment of the same name
+/// in the previous catalog.
 #[derive(Debug)]
 pub struct Deployment {
     /// `provider/upstream-id`, unique within a model.
     pub name: String,
-    /// Who serves it.
+    /// The provider that serves it.
     pub provider: Arc<Provider>,
     /// The id the provider knows the model by.
     pub upstream: String,
-    /// Its share of the model's traffic, relative to the other places; 0 = while no other is ready.
+    /// Its share of the model's traffic, relative to the other deployments; 0 = only while no other is ready.
     pub weight: f64,
     health: Arc<Health>,
 }
 
-/// What was learned of a deployment by calling it.
+/// What calls to a deployment have shown about it.
 #[derive(Debug)]
 pub(super) struct Health {
     in_flight: AtomicUsize,
@@ -38,7 +38,7 @@ struct Inner {
     breaker: Breaker,
     load: PeakEwma,
     rest_until: Option<Instant>,
-    /// Calls were in vain a while ago.
+    /// Until then other deployments are preferred: a call was refused in a way that may be this one's fault.
     in_vain_until: Option<Instant>,
     drained: bool,
     calls: u64,
@@ -46,33 +46,34 @@ struct Inner {
     last_error: Option<LastError>,
 }
 
-/// The last failure, for people.
+/// The latest failure, as shown to operators.
 #[derive(Debug, Clone, Serialize)]
 pub struct LastError {
-    /// The category.
+    /// Its category.
     pub kind: ErrorKind,
-    /// When, in Unix milliseconds.
+    /// When it happened, in Unix milliseconds.
     pub at_ms: i64,
 }
 
-/// How a call went, as far as the deployment is concerned.
+/// What a call's end says about the deployment.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
-    /// Well; the first piece came after so long.
+pub enum CallVerdict {
+    /// The call went well; time to the first piece.
     Good(Duration),
-    /// In a way that speaks against the deployment.
+    /// The deployment failed.
     Bad(ErrorKind),
-    /// By an error with which the vendor asks to be left alone for a while.
+    /// The vendor asked for a pause (`Retry-After`, or a rate limit without a time).
     Rest(ErrorKind, Option<Duration>),
-    /// In vain, and perhaps the place is to blame: its vendor does not know the id, or its window is smaller than declared. Other
-    /// places are preferred for a while; it is not shut, since one client's request may be to blame as well.
+    /// The call was refused, perhaps through the deployment's fault: its vendor does not know the id, or its context
+    /// is smaller than declared. Other deployments are preferred for a while; the breaker stays closed, since the
+    /// request may be at fault as well.
     InVain(ErrorKind),
-    /// In a way that says nothing of it: the request was at fault.
+    /// Nothing: the request was at fault.
     Unrelated,
 }
 
-impl Verdict {
-    /// What an error says of the deployment that gave it.
+impl CallVerdict {
+    /// What an error says about the deployment that gave it.
     pub fn of(error: &ApiError) -> Self {
         match error.kind {
             ErrorKind::RateLimited => Self::Rest(error.kind, error.retry_after),
@@ -86,23 +87,32 @@ impl Verdict {
     }
 }
 
-/// Why a call is not let through.
+/// Why a deployment takes no call now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// The breaker is open.
     Breaker,
-    /// The vendor asked for a rest.
+    /// The vendor asked for a pause.
     Resting,
-    /// It was drained by hand.
+    /// An operator drained it.
     Drained,
 }
 
 impl Refused {
-    /// A clause for people.
+    /// The kind of error that a client gets when nothing else can answer. During the vendor's pause that is the kind that
+    /// the request got which brought the pause about.
+    pub fn kind(self) -> ErrorKind {
+        match self {
+            Self::Resting => ErrorKind::RateLimited,
+            Self::Breaker | Self::Drained => ErrorKind::Unavailable,
+        }
+    }
+
+    /// The reason as a clause for people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Breaker => "its breaker is open",
-            Self::Resting => "its vendor asked for a rest",
+            Self::Resting => "its vendor asked for a pause",
             Self::Drained => "it is being drained",
         }
     }
@@ -115,21 +125,21 @@ pub struct Status {
     pub name: String,
     /// The provider.
     pub provider: String,
-    /// Its share, relative to the other places.
+    /// Its share of the traffic, relative to the other deployments.
     pub weight: f64,
-    /// The breaker.
+    /// The breaker's state.
     pub breaker: BreakerState,
-    /// Whether it was drained by hand.
+    /// Whether an operator drained it.
     pub drained: bool,
-    /// Calls open right now.
+    /// Calls in flight.
     pub in_flight: usize,
     /// Expected time to the first piece, milliseconds; absent = never measured.
     pub latency_ms: Option<f64>,
-    /// Calls since the start.
+    /// Calls since the gateway started.
     pub calls: u64,
-    /// Failed ones among them.
+    /// How many of them failed.
     pub failures: u64,
-    /// The last failure.
+    /// The latest failure.
     pub last_error: Option<LastError>,
 }
 
@@ -150,7 +160,7 @@ impl Health {
 }
 
 impl Deployment {
-    /// A deployment; `known` is the same one in the catalog before.
+    /// A deployment; `known` is the same one in the previous catalog.
     pub(super) fn new(
         provider: Arc<Provider>,
         upstream: String,
@@ -163,7 +173,7 @@ impl Deployment {
         Self { name: format!("{}/{upstream}", provider.name), provider, upstream, weight, health }
     }
 
-    /// Whether a call would be let through now.
+    /// Whether it takes a call now; else the reason.
     pub fn check(&self, now: Instant) -> Result<(), Refused> {
         let inner = self.health.inner.lock();
         if inner.drained {
@@ -177,22 +187,24 @@ impl Deployment {
         }
     }
 
-    /// How long until the rest that its vendor asked for is over, where nothing else is in the way.
-    pub fn rest(&self, now: Instant) -> Option<Duration> {
+    /// Time left of the pause its vendor asked for; `None` if there is none, or if something else holds it back as
+    /// well.
+    pub fn rest_left(&self, now: Instant) -> Option<Duration> {
         let inner = self.health.inner.lock();
         let until = inner.rest_until.filter(|until| now < *until && !inner.drained)?;
         inner.breaker.would_admit(until).then(|| until - now)
     }
 
-    /// How long until a call would be let through again, and what is in the way, where that is a matter of time.
-    pub fn back(&self, now: Instant) -> Option<(Duration, Refused)> {
+    /// Time until it takes calls again, and what holds it back; `None` if nothing does, or only an operator can end
+    /// it.
+    pub fn available_in(&self, now: Instant) -> Option<(Duration, Refused)> {
         let inner = self.health.inner.lock();
         let rest = inner.rest_until.filter(|until| now < *until).map(|until| (until - now, Refused::Resting));
-        let pause = inner.breaker.pause(now).map(|pause| (pause, Refused::Breaker));
+        let pause = inner.breaker.refuses_for(now).map(|pause| (pause, Refused::Breaker));
         rest.into_iter().chain(pause).max_by_key(|(wait, _)| *wait).filter(|_| !inner.drained)
     }
 
-    /// Lets a call through. The permit counts as in flight until it is dropped.
+    /// Lets one call through, if it may go ahead. The call counts as in flight until the permit is dropped.
     pub fn admit(self: &Arc<Self>, now: Instant) -> Option<Permit> {
         self.check(now).ok()?;
         let mut inner = self.health.inner.lock();
@@ -205,12 +217,17 @@ impl Deployment {
         Some(Permit { deployment: Arc::clone(self), begun: now, settled: false })
     }
 
-    /// Expected wait for one more call, seconds.
-    pub fn wait(&self, now: Instant) -> f64 {
-        let in_flight = self.health.in_flight.load(Ordering::Relaxed);
+    /// Calls that are being made.
+    pub fn in_flight(&self) -> usize {
+        self.health.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Expected wait for one more call, in seconds, where `fair` calls in flight would be its share.
+    pub fn expected_wait_s(&self, fair: f64, now: Instant) -> f64 {
+        let in_flight = self.in_flight();
         let inner = self.health.inner.lock();
         let in_vain = inner.in_vain_until.is_some_and(|until| now < until);
-        inner.load.cost(in_flight, now) + if in_vain { IN_VAIN_S } else { 0.0 }
+        inner.load.cost(in_flight, fair, now) + if in_vain { IN_VAIN_PENALTY_S } else { 0.0 }
     }
 
     /// Expected time to the first piece; `None` = never measured.
@@ -218,7 +235,7 @@ impl Deployment {
         self.health.inner.lock().load.latency()
     }
 
-    /// Its health.
+    /// Its health now.
     pub fn status(&self, now: Instant) -> Status {
         let inner = self.health.inner.lock();
         Status {
@@ -227,7 +244,7 @@ impl Deployment {
             weight: self.weight,
             breaker: inner.breaker.state(now),
             drained: inner.drained,
-            in_flight: self.health.in_flight.load(Ordering::Relaxed),
+            in_flight: self.in_flight(),
             latency_ms: inner.load.latency().map(|latency| latency.as_secs_f64() * 1e3),
             calls: inner.calls,
             failures: inner.failures,
@@ -235,7 +252,7 @@ impl Deployment {
         }
     }
 
-    /// Closes the breaker and ends a rest, by hand.
+    /// Closes the breaker and ends a pause, on an operator's request.
     pub fn reset(&self) {
         let mut inner = self.health.inner.lock();
         inner.breaker.reset();
@@ -243,13 +260,13 @@ impl Deployment {
         inner.in_vain_until = None;
     }
 
-    /// Sends it no further calls, or calls again.
+    /// Stops calls to it, or allows them again.
     pub fn drain(&self, drained: bool) {
         self.health.inner.lock().drained = drained;
     }
 }
 
-/// Leave to make one call.
+/// Permission for one call; its end is reported through it.
 #[derive(Debug)]
 pub struct Permit {
     deployment: Arc<Deployment>,
@@ -257,70 +274,72 @@ pub struct Permit {
     settled: bool,
 }
 
-/// How long other places are preferred to one that was called in vain, and what that is worth, seconds: more than any wait.
-const IN_VAIN: Duration = Duration::from_secs(30);
-const IN_VAIN_S: f64 = 1e4;
+/// How long other deployments are preferred to one that refused a call, and what is added to its expected wait
+/// meanwhile: seconds, more than any real wait.
+const IN_VAIN_TIME: Duration = Duration::from_secs(30);
+const IN_VAIN_PENALTY_S: f64 = 1e4;
 
-/// How long a vendor that says 429 without a time is left alone.
-const SHORT_REST: Duration = Duration::from_millis(500);
+/// Pause after a rate limit that names no time.
+const DEFAULT_REST: Duration = Duration::from_millis(500);
 
-/// A vendor that asks for longer is called again after so long all the same.
-const LONGEST_REST: Duration = Duration::from_secs(60);
+/// Longest pause granted to a vendor, whatever it asks for.
+const MAX_REST: Duration = Duration::from_secs(60);
 
 impl Permit {
-    /// Where the call goes.
+    /// The deployment called.
     pub fn deployment(&self) -> &Arc<Deployment> {
         &self.deployment
     }
 
-    /// How long ago the call was let through.
+    /// Time since the call was let through.
     pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.begun)
     }
 
-    /// The call lives, and its first piece is still to come: as a probe it has shown what it had to.
-    pub fn lives(&self) {
-        self.deployment.health.inner.lock().breaker.lives(self.begun);
+    /// Reports that the call shows signs of life, though its first piece is still to come: enough for a probe.
+    pub fn responds(&self) {
+        self.deployment.health.inner.lock().breaker.responds(self.begun);
     }
 
-    /// Says how the call went. Only the first verdict counts: an answer that began well may still break off, which
-    /// is told by [`Permit::broke_off`].
-    pub fn settle(&mut self, verdict: &Verdict, now: Instant, at_ms: i64) {
+    /// Reports how the call ended. Only the first report counts; an answer that began well and then breaks off is
+    /// reported by [`Permit::broke_off`].
+    pub fn settle(&mut self, verdict: &CallVerdict, now: Instant, at_ms: i64) {
         if self.settled {
             return;
         }
         self.settled = true;
         let mut inner = self.deployment.health.inner.lock();
         match verdict {
-            Verdict::Good(latency) => {
+            CallVerdict::Good(latency) => {
                 inner.load.observe(*latency, now);
                 inner.breaker.succeed(self.begun);
             }
-            Verdict::Bad(kind) => inner.fail(*kind, self.begun, now, at_ms),
-            Verdict::Rest(kind, wait) => {
-                inner.rest_until = Some(now + wait.unwrap_or(SHORT_REST).min(LONGEST_REST));
+            CallVerdict::Bad(kind) => inner.fail(*kind, self.begun, now, at_ms),
+            CallVerdict::Rest(kind, wait) => {
+                inner.rest_until = Some(now + wait.unwrap_or(DEFAULT_REST).min(MAX_REST));
                 if *kind == ErrorKind::RateLimited {
-                    // Too much was asked of it; nothing is wrong with it.
+                    // A rate limit means too many calls, not a broken deployment.
                     inner.note(*kind, at_ms);
                     inner.breaker.abandon(self.begun, now);
                 } else {
                     inner.fail(*kind, self.begun, now, at_ms);
                 }
             }
-            Verdict::InVain(kind) => {
-                inner.in_vain_until = Some(now + IN_VAIN);
+            CallVerdict::InVain(kind) => {
+                inner.in_vain_until = Some(now + IN_VAIN_TIME);
                 inner.note(*kind, at_ms);
-                // It answered.
+                // It did answer.
                 inner.breaker.succeed(self.begun);
             }
-            Verdict::Unrelated => inner.breaker.succeed(self.begun),
+            CallVerdict::Unrelated => inner.breaker.succeed(self.begun),
         }
     }
 
-    /// The answer broke off: after it had begun well that is the place's fault, before it the verdict says whose.
+    /// Reports that the answer broke off: the deployment's fault if it had begun well, else as [`CallVerdict::of`]
+    /// says.
     pub fn broke_off(&mut self, error: &ApiError, now: Instant, at_ms: i64) {
         if !self.settled {
-            return self.settle(&Verdict::of(error), now, at_ms);
+            return self.settle(&CallVerdict::of(error), now, at_ms);
         }
         self.deployment.health.inner.lock().fail(error.kind, self.begun, now, at_ms);
     }

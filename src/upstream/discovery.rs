@@ -1,8 +1,9 @@
 //! Asks a server which models it has: Ollama's `/api/tags` and `/api/show`, OpenAI's `/models`.
 //!
-//! A server under load may miss its list once and still serve: it counts as gone when it has missed twice in a row, or has
-//! never listed anything. Its models stay known meanwhile, with their health, so that a request for one of them is told
-//! that it is away, and not that there is no such model. What a model can do stays, too, while its server does not say.
+//! A server under load may miss one request for its list and still serve: it counts as gone after two misses in a
+//! row, or if it never listed anything. Its models and their health stay known, so that a request for one hears that
+//! the server is away, not that the model does not exist. A model's known abilities stay, too, while its server does
+//! not tell them.
 
 use std::time::Duration;
 
@@ -15,85 +16,85 @@ use crate::config::{self, Capability};
 use crate::protocol::Dialect;
 
 /// How long a server may take for its list. Short: a local server answers at once or is not there.
-const PATIENCE: Duration = Duration::from_secs(3);
+const LIST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A list of models larger than this is not believed.
-const LIMIT: usize = 8 << 20;
+/// Longest list of models accepted.
+const MAX_LIST_BYTES: usize = 8 << 20;
 
-/// Context assumed where the server does not tell.
+/// Context assumed where the server does not tell it, in tokens.
 const DEFAULT_CONTEXT: u32 = 8192;
 
 /// Misses in a row after which a server counts as gone.
-const MISSES: u8 = 2;
+const MISSES_UNTIL_GONE: u8 = 2;
 
-/// What asking a server gave.
+/// The result of asking a server for its models.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Discovered {
-    /// Its models.
-    Models(Vec<Found>),
-    /// It answered, and not with a list: it is there, and those of its models that are configured can be called.
+    /// Its list of models.
+    Models(Vec<ListedModel>),
+    /// An answer other than a list, and what it was: the server is there, and its configured models can be called.
     Unlisted(String),
-    /// Nothing, and why.
+    /// No answer; the reason.
     Failed(String),
 }
 
 /// What is known of a server's models.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Listing {
-    /// As it last listed them; `None` = it never did.
-    models: Option<Vec<Found>>,
-    /// Times in a row that it gave nothing, and why; counted as far as it matters.
+    /// Its latest list; `None` = it never gave one.
+    models: Option<Vec<ListedModel>>,
+    /// Misses in a row, counted up to [`MISSES_UNTIL_GONE`], and the reason of the latest.
     missed: Option<(u8, String)>,
 }
 
 impl Listing {
-    /// Takes in what asking it gave.
-    pub fn take(&mut self, found: Discovered) {
+    /// Takes in the result of asking the server again.
+    pub fn update(&mut self, found: Discovered) {
         match found {
             Discovered::Models(models) => *self = Self { models: Some(models), missed: None },
             Discovered::Unlisted(_) => self.missed = None,
             Discovered::Failed(reason) => {
                 let before = self.missed.as_ref().map_or(0, |(times, _)| *times);
-                self.missed = Some(((before + 1).min(MISSES), reason));
+                self.missed = Some(((before + 1).min(MISSES_UNTIL_GONE), reason));
             }
         }
     }
 
-    /// Forgets that it gave nothing: it is asked in another way now.
-    pub fn forgive(&mut self) {
+    /// Forgets the misses: the server is asked at another address, or in another way, from now on.
+    pub fn reset_misses(&mut self) {
         self.missed = None;
     }
 
-    /// The models it has, as far as is known.
-    pub fn models(&self) -> &[Found] {
+    /// Its models, as far as known.
+    pub fn models(&self) -> &[ListedModel] {
         self.models.as_deref().unwrap_or_default()
     }
 
-    /// Why it counts as gone, if it does.
+    /// Why the server counts as gone, if it does.
     pub fn gone(&self) -> Option<&str> {
         let (times, reason) = self.missed.as_ref()?;
-        (*times == MISSES || self.models.is_none()).then_some(reason.as_str())
+        (*times == MISSES_UNTIL_GONE || self.models.is_none()).then_some(reason.as_str())
     }
 }
 
-/// A model that a server has.
+/// A model on a server's list.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Found {
-    /// Its name there, which is its name here.
+pub struct ListedModel {
+    /// Its name there, which is also its name here.
     pub name: String,
     context: u32,
     max_output: Option<u32>,
     can: Vec<Capability>,
 }
 
-impl Found {
-    /// By what `/api/show` says of it.
+impl ListedModel {
+    /// The model that `/api/show` describes by `facts`.
     fn shown(name: String, facts: &Value) -> Self {
         let context = context(facts);
         Self { name, context, max_output: Some(context.min(8192)), can: capabilities(facts) }
     }
 
-    /// The model as if it had been configured: free, and drawn by `auto` only once somebody gives it a weight.
+    /// The model as if configured: free of charge, and drawn by `auto` only once an operator gives it a weight.
     pub(super) fn settings(&self, provider: &str) -> config::Model {
         config::Model {
             provider: Some(provider.to_owned()),
@@ -108,38 +109,38 @@ impl Found {
 }
 
 #[derive(Deserialize)]
-struct Tags {
-    models: Vec<Tag>,
+struct OllamaModels {
+    models: Vec<OllamaModel>,
 }
 
 #[derive(Deserialize)]
-struct Tag {
+struct OllamaModel {
     name: String,
 }
 
 #[derive(Deserialize)]
-struct List {
-    data: Vec<Listed>,
+struct OpenAiModels {
+    data: Vec<OpenAiModel>,
 }
 
 #[derive(Deserialize)]
-struct Listed {
+struct OpenAiModel {
     id: String,
 }
 
-/// Asks `provider` for its models; `known` are those it had before.
-pub async fn discover(client: &Client, provider: &Provider, known: &[Found]) -> Discovered {
+/// Asks `provider` for its models; `known` are those of its previous list.
+pub async fn discover(client: &Client, provider: &Provider, known: &[ListedModel]) -> Discovered {
     let body = match get(client, provider, Endpoint::Models, None).await {
         Ok(body) => body,
         Err(missed) => return missed,
     };
     let unreadable = || Discovered::Unlisted("its list of models cannot be read".into());
     if provider.dialect != Dialect::Ollama {
-        let Ok(list) = serde_json::from_slice::<List>(&body) else {
+        let Ok(list) = serde_json::from_slice::<OpenAiModels>(&body) else {
             return unreadable();
         };
-        // A list of names says nothing of how long an answer may be.
-        let found = |listed: Listed| Found {
+        // OpenAI's list tells names only.
+        let found = |listed: OpenAiModel| ListedModel {
             name: listed.id,
             context: 128_000,
             max_output: None,
@@ -148,28 +149,27 @@ pub async fn discover(client: &Client, provider: &Provider, known: &[Found]) -> 
         let plain = list.data.into_iter().filter(|listed| is_plain(&listed.id));
         return Discovered::Models(plain.map(found).collect());
     }
-    let Ok(tags) = serde_json::from_slice::<Tags>(&body) else {
+    let Ok(tags) = serde_json::from_slice::<OllamaModels>(&body) else {
         return unreadable();
     };
     let mut models = Vec::new();
     for tag in tags.models.into_iter().filter(|tag| is_plain(&tag.name)) {
         let question = serde_json::json!({ "model": tag.name }).to_string();
-        let told = get(client, provider, Endpoint::Show, Some(question)).await.ok();
-        let facts = told.and_then(|body| serde_json::from_slice(&body).ok());
+        let answer = get(client, provider, Endpoint::Show, Some(question)).await.ok();
+        let facts = answer.and_then(|body| serde_json::from_slice(&body).ok());
         let before = known.iter().find(|model| model.name == tag.name);
         models.push(match (facts, before) {
             (None, Some(before)) => before.clone(),
-            (facts, _) => Found::shown(tag.name, &facts.unwrap_or_default()),
+            (facts, _) => ListedModel::shown(tag.name, &facts.unwrap_or_default()),
         });
     }
     Discovered::Models(models)
 }
 
-/// Whether a name can be written down: in a log, on a terminal, in a header, in a list where it has to look unlike all
-/// others. A server that names its models otherwise has no such models.
+/// Whether a name is safe to show and tells itself apart: in a log, on a terminal, in a header, in a list. Models
+/// with other names are ignored.
 fn is_plain(name: &str) -> bool {
-    // Beside the control characters what makes other text stand elsewhere, or no text at all: line ends, directions,
-    // blanks without width.
+    // Besides control characters: line separators, changes of direction, blanks without width.
     let unseen = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
     !name.trim().is_empty() && !name.chars().any(|c| c.is_control() || unseen(c))
 }
@@ -184,11 +184,11 @@ async fn get(
         CallError::NoEndpoint => Discovered::Unlisted(error.to_string()),
         _ => Discovered::Failed(error.to_string()),
     };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + LIST_TIMEOUT;
     let call = Call { endpoint, body: body.map(Into::into), headers: http::HeaderMap::new() };
     let answer = client.send(provider, call, deadline).await.map_err(failed)?;
     match answer.status() {
-        200..=299 => answer.whole(LIMIT, deadline).await.map_err(failed),
+        200..=299 => answer.whole(MAX_LIST_BYTES, deadline).await.map_err(failed),
         // A server in trouble, or a proxy whose server is gone.
         status @ 500.. => Err(Discovered::Failed(format!("it answers with status {status}"))),
         status => Err(Discovered::Unlisted(format!("it answers with status {status}"))),
@@ -205,7 +205,7 @@ fn context(facts: &Value) -> u32 {
         .unwrap_or(DEFAULT_CONTEXT)
 }
 
-/// `capabilities`, and structured output, which Ollama gives every model by its grammar.
+/// The model's `capabilities`, and structured output, which Ollama's grammar gives to every model.
 fn capabilities(facts: &Value) -> Vec<Capability> {
     let named = facts["capabilities"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let known = named.filter_map(|name| match name {
@@ -225,12 +225,12 @@ mod tests {
     use crate::upstream::{Availability, Catalog};
 
     fn listed() -> Discovered {
-        Discovered::Models(vec![Found { name: "a".into(), context: 1, max_output: None, can: Vec::new() }])
+        Discovered::Models(vec![ListedModel { name: "a".into(), context: 1, max_output: None, can: Vec::new() }])
     }
 
     fn after(answers: impl IntoIterator<Item = Discovered>) -> Listing {
         let mut listing = Listing::default();
-        answers.into_iter().for_each(|found| listing.take(found));
+        answers.into_iter().for_each(|found| listing.update(found));
         listing
     }
 
@@ -288,8 +288,9 @@ mod tests {
         let settings = "[providers.ollama]\nenabled = false\n\
             [providers.local]\ndialect = 'ollama'\nbase_url = 'http://a'\ndiscover = true\n";
         let catalog = Catalog::new(&settings.parse().unwrap(), &BTreeMap::from(names), None);
-        let places: Vec<&str> = catalog.find("a").unwrap().deployments.iter().map(|it| it.name.as_str()).collect();
-        assert_eq!(places, ["local/a"]);
+        let deployments: Vec<&str> =
+            catalog.find("a").unwrap().deployments.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(deployments, ["local/a"]);
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! How busy a deployment is: peak-EWMA, the expected wait for one more call.
 //!
-//! A moving average of latency that jumps up at once to a slow answer and comes down slowly, times the calls in flight
-//! (Finagle's "peak EWMA" balancer). A deployment that turns slow is so avoided before it fails. Nothing measured yet
-//! counts as fast, so that a new deployment gets its first calls.
+//! It is a moving average of latency, which rises at once with a slow answer and falls slowly, times the calls in
+//! flight (Finagle's "peak EWMA" balancer). So a deployment that turns slow is avoided before it fails. An unmeasured
+//! one counts as fast, so that a new deployment gets its first calls. Calls in flight count relative to the
+//! deployment's fair share of them: one of weight 9 beside one of weight 1 is not busy because it holds nine of ten.
 
 use std::time::{Duration, Instant};
 
-/// After so long without an answer, half of what was known is forgotten.
+/// The average halves in this time without an answer.
 const HALF_LIFE: Duration = Duration::from_secs(10);
 
-/// Latency assumed of what was never measured, seconds.
+/// Latency assumed before the first measurement, in seconds.
 const UNKNOWN_S: f64 = 0.001;
 
 /// A moving average of latency that follows peaks at once.
@@ -26,7 +27,7 @@ impl Default for PeakEwma {
 }
 
 impl PeakEwma {
-    /// Takes in one latency.
+    /// Takes in one measured latency.
     pub fn observe(&mut self, latency: Duration, now: Instant) {
         let latency = latency.as_secs_f64();
         let decayed = self.decayed(now);
@@ -39,12 +40,13 @@ impl PeakEwma {
         self.at = Some(now);
     }
 
-    /// The expected wait for one more call with `in_flight` calls open, seconds.
-    pub fn cost(&self, in_flight: usize, now: Instant) -> f64 {
-        self.decayed(now) * (in_flight as f64 + 1.0)
+    /// The expected wait for one more call, in seconds, while `in_flight` calls are open and `fair` of them would be
+    /// this deployment's share.
+    pub fn cost(&self, in_flight: usize, fair: f64, now: Instant) -> f64 {
+        self.decayed(now) * (in_flight as f64 + 1.0) / (fair + 1.0)
     }
 
-    /// The latency it expects, where something was measured.
+    /// The expected latency; `None` = never measured.
     pub fn latency(&self) -> Option<Duration> {
         self.at.map(|_| Duration::from_secs_f64(self.seconds))
     }
@@ -69,10 +71,11 @@ mod tests {
         let mut load = PeakEwma::default();
         load.observe(Duration::from_millis(10), start);
         load.observe(Duration::from_millis(500), start);
-        assert!((load.cost(0, start) - 0.5).abs() < 1e-9);
-        assert!((load.cost(3, start) - 2.0).abs() < 1e-9);
-        assert!(load.cost(0, start + HALF_LIFE) < 0.26);
+        assert!((load.cost(0, 0.0, start) - 0.5).abs() < 1e-9);
+        assert!((load.cost(3, 0.0, start) - 2.0).abs() < 1e-9);
+        assert!((load.cost(3, 3.0, start) - 0.5).abs() < 1e-9, "its share of calls makes it no slower");
+        assert!(load.cost(0, 0.0, start + HALF_LIFE) < 0.26);
         load.observe(Duration::from_millis(10), start + HALF_LIFE);
-        assert!(load.cost(0, start + HALF_LIFE) < 0.26);
+        assert!(load.cost(0, 0.0, start + HALF_LIFE) < 0.26);
     }
 }

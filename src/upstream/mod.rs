@@ -1,9 +1,8 @@
-//! Who serves models, how they are doing, and how they are called (the only home of reqwest).
+//! Models, their deployments and health, and the calls to them (the only home of reqwest).
 //!
-//! **What was asked, which model, which place.** The [`Catalog`] knows models by name; a [`Model`] has one or more
-//! [`Deployment`]s; a deployment is an id at a [`Provider`]. Health belongs to the deployment: a [`Breaker`] that stops
-//! traffic to what keeps failing, a load estimate ([`PeakEwma`]) for those who balance, a rest when the vendor asked for
-//! one.
+//! **Names.** The [`Catalog`] knows models by name; a [`Model`] has one or more [`Deployment`]s; a deployment is an
+//! id at a [`Provider`]. Health belongs to the deployment: a [`Breaker`] that stops calls to one that keeps failing,
+//! a load estimate ([`PeakEwma`]) for balancing, and the pause that its vendor asked for.
 //!
 //! **A call** ([`Client`]) sends bytes and gives back a status and pieces of bytes; every wait has a deadline. What the
 //! bytes mean is `codec`'s business.
@@ -24,7 +23,7 @@ pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerState};
 pub use catalog::{Availability, Catalog, Model};
 pub use client::{Answer, Call, CallError, Client, use_pool};
-pub use deployment::{Deployment, Permit, Refused, Status, Verdict};
+pub use deployment::{CallVerdict, Deployment, Permit, Refused, Status};
 pub use discovery::{Discovered, Listing, discover};
 pub use load::PeakEwma;
 pub use provider::{Endpoint, Provider};

@@ -1,4 +1,4 @@
-//! A provider as calls need it: where its endpoints are, and the headers that every call carries.
+//! A provider ready to be called: the URLs of its endpoints, and the headers that every call carries.
 
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,7 +11,7 @@ use crate::protocol::Dialect;
 /// The version of the Messages API we speak (Anthropic, "Versions").
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
-/// What is called.
+/// An endpoint of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// Chat.
@@ -22,7 +22,7 @@ pub enum Endpoint {
     Embeddings,
     /// The list of models.
     Models,
-    /// One model's facts (Ollama).
+    /// Facts about one model (Ollama).
     Show,
 }
 
@@ -33,19 +33,19 @@ impl Endpoint {
 /// A provider, ready to be called.
 #[derive(Debug)]
 pub struct Provider {
-    /// Its key in the configuration.
+    /// Its name in the configuration.
     pub name: String,
     /// The wire format it speaks.
     pub dialect: Dialect,
     /// How it differs from its dialect.
     pub quirks: Quirks,
-    /// Which certificate authorities are believed.
+    /// Which certificate authorities are trusted.
     pub roots: Roots,
-    /// Why it cannot be called, where it cannot.
+    /// Why it cannot be called; `None` = it can.
     pub unusable: Option<String>,
     base_url: String,
-    /// Addresses as calls need them, parsed once.
-    targets: Vec<(Endpoint, reqwest::Url)>,
+    /// Endpoint URLs, parsed once.
+    urls: Vec<(Endpoint, reqwest::Url)>,
     headers: HeaderMap,
     secrets: Secrets,
 }
@@ -61,27 +61,27 @@ impl Provider {
             roots: settings.roots,
             unusable: unusable(settings),
             base_url: settings.base_url.trim_end_matches('/').to_owned(),
-            targets: Vec::new(),
+            urls: Vec::new(),
             secrets: secrets(&headers),
             headers,
         };
         let parsed = |endpoint: Endpoint| Some((endpoint, provider.url(endpoint)?.parse().ok()?));
-        provider.targets = Endpoint::ALL.into_iter().filter_map(parsed).collect();
+        provider.urls = Endpoint::ALL.into_iter().filter_map(parsed).collect();
         provider
     }
 
-    /// The address of an endpoint as a call needs it.
-    pub(super) fn target(&self, endpoint: Endpoint) -> Option<&reqwest::Url> {
-        self.targets.iter().find(|(known, _)| *known == endpoint).map(|(_, url)| url)
+    /// An endpoint's URL, parsed.
+    pub(super) fn parsed_url(&self, endpoint: Endpoint) -> Option<&reqwest::Url> {
+        self.urls.iter().find(|(known, _)| *known == endpoint).map(|(_, url)| url)
     }
 
-    /// Host and port that chats are sent to.
+    /// Host and port of its chat endpoint.
     pub fn server(&self) -> Option<(&str, u16)> {
-        let url = self.target(Endpoint::Chat)?;
+        let url = self.parsed_url(Endpoint::Chat)?;
         Some((url.host_str()?, url.port_or_known_default()?))
     }
 
-    /// The address of an endpoint, where the provider has it.
+    /// An endpoint's URL; `None` where the provider has no such endpoint.
     pub fn url(&self, endpoint: Endpoint) -> Option<String> {
         let path = match (self.dialect, endpoint) {
             (Dialect::OpenAi, Endpoint::Chat) => "/chat/completions",
@@ -99,18 +99,18 @@ impl Provider {
         Some(format!("{}{path}", self.base_url))
     }
 
-    /// Whether calls reach the same server as those of another do, as the same customer and in the same way.
-    pub fn leads_where(&self, other: &Self) -> bool {
+    /// Whether both reach the same server, with the same key and headers and in the same way.
+    pub fn reaches_same_server_as(&self, other: &Self) -> bool {
         let how = |provider: &Self| (provider.dialect, provider.roots);
         self.base_url == other.base_url && self.headers == other.headers && how(self) == how(other)
     }
 
-    /// Headers of every call, the key among them (marked sensitive, so that no debug print shows it).
+    /// Headers of every call, the key among them (marked sensitive, so that debug output hides it).
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// What of them must not come back in its words.
+    /// Header values that must be hidden when the vendor's error messages repeat them.
     pub fn secrets(&self) -> &Secrets {
         &self.secrets
     }
@@ -130,9 +130,9 @@ fn unusable(settings: &config::Provider) -> Option<String> {
     None
 }
 
-/// One of the words of a header's name that tells of a secret, or its end (`apikey`). The values of others are words
-/// that vendors use, too.
-const SECRETIVE: [&str; 13] = [
+/// Words (or endings, as in `apikey`) that mark a header's name as a secret's. The values of other headers may be
+/// common words, which must stay readable in error messages.
+const SECRET_WORDS: [&str; 13] = [
     "apikey",
     "auth",
     "authorization",
@@ -148,21 +148,21 @@ const SECRETIVE: [&str; 13] = [
     "token",
 ];
 
-fn is_secretive(name: &HeaderName) -> bool {
+fn names_a_secret(name: &HeaderName) -> bool {
     let name = name.as_str();
-    SECRETIVE.iter().any(|told| name.ends_with(told) || name.split(['-', '_']).any(|word| word == *told))
+    SECRET_WORDS.iter().any(|secret| name.ends_with(secret) || name.split(['-', '_']).any(|word| word == *secret))
 }
 
-/// The key, and what is configured under a name that tells of a secret.
+/// The values of the key and of configured headers with a secret's name.
 fn secrets(headers: &HeaderMap) -> Secrets {
-    let secret = headers.iter().filter(|(name, value)| value.is_sensitive() && is_secretive(name));
+    let secret = headers.iter().filter(|(name, value)| value.is_sensitive() && names_a_secret(name));
     Secrets::of_headers(secret.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))))
 }
 
 fn headers(settings: &config::Provider) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    // Who says nothing of it may be answered in any coding (RFC 9110, section 12.5.3).
+    // Without this header the vendor may answer in any coding (RFC 9110, section 12.5.3).
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if settings.dialect == Dialect::Anthropic {
         headers.insert("anthropic-version", HeaderValue::from_static(ANTHROPIC_VERSION));
@@ -211,12 +211,12 @@ mod tests {
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let provider = Provider::new("x", &config::Provider { headers, ..settings });
         assert_eq!(format!("{:?}", provider.secrets()), "Secrets(2)", "a client may read the word `assistant`");
-        let is_secretive = |name| is_secretive(&HeaderName::from_static(name));
+        let names_a_secret = |name| names_a_secret(&HeaderName::from_static(name));
         for name in ["x-api-key", "apikey", "ocp-apim-subscription-key", "x-portkey-api-key", "cookie", "x_token"] {
-            assert!(is_secretive(name), "{name}");
+            assert!(names_a_secret(name), "{name}");
         }
         for name in ["x-portkey-provider", "x-title", "x-author", "x-passthrough", "http-referer"] {
-            assert!(!is_secretive(name), "{name}");
+            assert!(!names_a_secret(name), "{name}");
         }
     }
 

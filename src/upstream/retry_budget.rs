@@ -1,4 +1,4 @@
-//! Retries may be only a share of the traffic.
+//! The retry budget: retries may be only a share of the traffic.
 //!
 //! When a vendor is down every request wants to try again, and the retries alone can keep it down. So each first attempt
 //! deposits a fraction of a retry, each retry withdraws a whole one, and what is deposited is forgotten after ten
@@ -14,7 +14,7 @@ use crate::config;
 /// How long deposits and withdrawals count.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The shared allowance.
+/// The budget shared by all requests.
 #[derive(Debug)]
 pub struct RetryBudget {
     book: Mutex<Book>,
@@ -28,7 +28,7 @@ struct Book {
 }
 
 impl RetryBudget {
-    /// An empty book.
+    /// A budget without any attempts yet.
     pub fn new(settings: config::RetryBudget) -> Self {
         Self { book: Mutex::new(Book { settings, seconds: VecDeque::new() }) }
     }

@@ -1,4 +1,4 @@
-// The walk: what a person does with the panel, step by step. Every step must pass; a failure leaves a picture.
+// The walk: what a person does with the dashboard, step by step. Every step must pass; a failure leaves a picture.
 
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -336,7 +336,7 @@ const steps = {
     await second.getByText("live", { exact: true }).waitFor();
     await page.getByRole("button", { name: "Roll back" }).click();
     await page.locator("#ask-yes").click();
-    await second.getByText("taken back").waitFor();
+    await second.getByText("rolled back").waitFor();
     check((await page.locator("#versions tbody").getByText("live", { exact: true }).count()) === 1, "not one version is live");
     await open("/audit");
     await page.locator("tr", { hasText: "policy.rollback" }).first().waitFor();
@@ -367,7 +367,7 @@ const steps = {
       return [await send({}), await send({ "x-pointsman-csrf": "guessed" })];
     });
     check(statuses.every((status) => status === 403), `answered ${statuses}`);
-    // Another site, with the panel's cookie in the same browser.
+    // Another site, with the dashboard's cookie in the same browser.
     const evil = createServer((_, answer) => {
       answer.setHeader("content-type", "text/html");
       answer.end(`<form method="post" action="${gateway.admin}/api/admin/models/gpt-4o/drain" enctype="text/plain"><input name='{"drained":true,"deployment":"openai/gpt-4o","x' value='"}'></form>`);

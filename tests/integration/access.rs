@@ -86,14 +86,14 @@ async fn the_last_token_that_goes_does_not_leave_the_door_open() {
 async fn what_a_proxy_of_this_machine_passed_on_is_not_its_own() {
     let gateway = TestGateway::start("").await;
     let (proxy, admin) = (gateway.url("/v1/models"), gateway.admin_url("/api/admin/models"));
-    let panel = gateway.admin_url("/dashboard/login");
+    let dashboard = gateway.admin_url("/dashboard/login");
     let get = async |url: &str, headers: &[(&str, &str)]| {
         let request =
             headers.iter().fold(gateway.http.get(url), |request, (name, value)| request.header(*name, *value));
         request.send().await.unwrap()
     };
     for plain in [&[][..], &[("user-agent", "OpenAI/Python 2.1"), ("authorization", "Bearer sk-anything")]] {
-        for url in [&proxy, &admin, &panel] {
+        for url in [&proxy, &admin, &dashboard] {
             assert_eq!(get(url, plain).await.status(), 200, "{url} {plain:?}");
         }
     }
@@ -106,7 +106,7 @@ async fn what_a_proxy_of_this_machine_passed_on_is_not_its_own() {
             let told = answer.text().await.unwrap();
             assert!(told.contains("access.trusted_proxies") && told.contains("pointsman token new"), "{told}");
         }
-        assert_eq!(get(&panel, &passed_on).await.status(), 403, "{name}");
+        assert_eq!(get(&dashboard, &passed_on).await.status(), 403, "{name}");
     }
     gateway.stop().await;
 }

@@ -177,7 +177,7 @@ fn models_verify_goes_by_the_manifest_above() {
     }
     let verify = || pointsman(dir.path(), &["models", "verify", "own"]);
     let nothing = stdout(&verify());
-    assert!(nothing.contains("Nothing says"), "{nothing}");
+    assert!(nothing.contains("No hash"), "{nothing}");
     let sha256 = nothing.lines().find_map(|line| line.strip_suffix("  own/config.json")).unwrap();
     let manifest = |sha256: &str| {
         let entry = format!("file = 'own/config.json'\nkind = 'encoder'\nsha256 = '{sha256}'\nbytes = 1\n");
@@ -185,12 +185,12 @@ fn models_verify_goes_by_the_manifest_above() {
         std::fs::write(dir.path().join("manifest.toml"), format!("[[artifact]]\n{entry}{rest}")).unwrap();
     };
     manifest(sha256);
-    assert!(stdout(&verify()).contains("One file is what it is said to be"), "{}", stderr(&verify()));
+    assert!(stdout(&verify()).contains("One file has the right hash"), "{}", stderr(&verify()));
     manifest("0000");
     assert_eq!(verify().status.code(), Some(1));
     assert!(stderr(&verify()).contains("manifest.toml says"), "{}", stderr(&verify()));
     std::fs::write(dir.path().join("manifest.toml"), "someone = 'else'").unwrap();
-    assert!(stdout(&verify()).contains("Nothing says"), "{}", stderr(&verify()));
+    assert!(stdout(&verify()).contains("No hash"), "{}", stderr(&verify()));
 }
 
 #[test]

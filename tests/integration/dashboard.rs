@@ -1,4 +1,4 @@
-//! The panel: who gets in, who is kept out, and that what others wrote stays text.
+//! The dashboard: who gets in, who is kept out, and that what others wrote stays text.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::support::{TestGateway, ask, settle};
 
 const PASSWORD: &str = "correct horse battery staple";
 
-/// A gateway whose panel has a password.
+/// A gateway whose dashboard has a password.
 async fn locked(extra: &str) -> TestGateway {
     TestGateway::with_environment(extra, &[], &[("POINTSMAN_ADMIN_PASSWORD", PASSWORD)]).await.0
 }
 
-/// A browser's part of the panel: keeps no redirects to itself.
+/// A browser's part of the dashboard: keeps no redirects to itself.
 struct Browser {
     http: reqwest::Client,
     base: String,
@@ -74,7 +74,7 @@ impl Browser {
 }
 
 #[tokio::test]
-async fn the_panel_opens_by_password_and_closes_on_signing_out() {
+async fn the_dashboard_opens_by_password_and_closes_on_signing_out() {
     let gateway = locked("").await;
     let stranger = Browser::new(&gateway);
     let sent_away = stranger.get("/dashboard/models").await;
@@ -257,17 +257,17 @@ async fn a_link_that_no_line_may_hold_is_left_in_a_file() {
 }
 
 #[tokio::test]
-async fn without_a_password_a_link_opens_the_panel_once() {
+async fn without_a_password_a_link_opens_the_dashboard_once() {
     let gateway = TestGateway::start("").await;
     let mut browser = Browser::new(&gateway);
-    let link = gateway.app.gateway.door.new_link().unwrap();
+    let link = gateway.app.gateway.sign_in.new_link().unwrap();
     assert_eq!(browser.get("/dashboard/login?link=wrong").await.status(), 200);
     let entered = browser.get(&format!("/dashboard/login?link={link}")).await;
     assert_eq!(entered.status(), 303);
     browser.cookie = entered.headers()[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
     assert_eq!(browser.get("/dashboard").await.status(), 200);
     assert_eq!(Browser::new(&gateway).get(&format!("/dashboard/login?link={link}")).await.status(), 200, "used up");
-    // A foreign name that leads here opens nothing, neither the panel nor the API.
+    // A foreign name that leads here opens nothing, neither the dashboard nor the API.
     for path in ["/dashboard/login", "/api/admin/models"] {
         let foreign = browser.http.get(format!("{}{path}", browser.base)).header("host", "attacker.example");
         assert_eq!(foreign.send().await.unwrap().status(), 403, "{path}");
@@ -309,7 +309,7 @@ async fn a_password_closes_the_admin_api_to_whoever_shows_anything_else() {
 }
 
 #[tokio::test]
-async fn a_chat_without_tokens_opens_no_panel_to_the_network() {
+async fn a_chat_without_tokens_opens_no_dashboard_to_the_network() {
     let off = "[access]\nauth = 'off'\ntrusted_proxies = ['127.0.0.1/32']";
     let (gateway, tokens) = TestGateway::with_tokens(off, &[("op", &[Scope::Admin])]).await;
     let from = async |url: String, address: &str, token: Option<&str>| {
@@ -514,7 +514,7 @@ async fn what_is_wrong_is_said_in_words_for_people() {
     let browser = Browser::sign_in(&gateway).await;
     for (path, said) in [
         ("/dashboard?window=90d", "unknown variant"),
-        ("/dashboard/decisions?limit=abc", "limit: must be a whole number from 0 on."),
+        ("/dashboard/decisions?limit=abc", "limit: must be a whole number, 0 or more."),
     ] {
         let answer = browser.get(path).await;
         assert_eq!(answer.status(), 400, "{path}");

@@ -170,6 +170,24 @@ async fn why_and_for_how_long_there_is_none_is_told() {
 }
 
 #[tokio::test]
+async fn while_the_vendor_rests_the_answer_is_its_429() {
+    let busy = Mock::start(|_| Script {
+        status: 429,
+        media_type: "application/json\r\nretry-after: 20",
+        ..Script::whole("{}")
+    })
+    .await;
+    let models = "[models.embedder]\nprovider = 'a'\n";
+    let gateway = TestGateway::before(&providers(busy.address, busy.address), models).await;
+    for calls in [1, 1] {
+        let response = gateway.post("/v1/embeddings", json!({ "model": "embedder", "input": "one" })).await;
+        assert_eq!((response.status().as_u16(), busy.calls()), (429, calls));
+        assert!(response.headers().contains_key("retry-after"));
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn the_soonest_of_all_times_to_come_back_is_told() {
     let refused = |status, media_type| Script { status, media_type, ..Script::whole("{}") };
     let busy = Mock::start(move |_| refused(429, "application/json\r\nretry-after: 7")).await;

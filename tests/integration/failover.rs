@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use pointsman::protocol::ErrorKind;
 use pointsman::sandbox::{Fault, Times};
-use pointsman::upstream::Verdict;
+use pointsman::upstream::CallVerdict;
 use serde_json::{Value, json};
 
 use crate::support::mock::{Mock, Script};
@@ -201,7 +201,7 @@ async fn a_rest_is_waited_for_where_the_models_after_it_are_too_small() {
     let second_rests = async {
         settle(|| small.calls() == 1, "the first was not asked").await;
         let now = Instant::now();
-        let rest = Verdict::Rest(ErrorKind::RateLimited, Some(Duration::from_millis(1500)));
+        let rest = CallVerdict::Rest(ErrorKind::RateLimited, Some(Duration::from_millis(1500)));
         let live = gateway.app.gateway.live();
         live.catalog.find("claude-sonnet-5-5").unwrap().deployments[0].admit(now).unwrap().settle(&rest, now, 0);
     };
@@ -283,7 +283,7 @@ async fn a_long_retry_after_rests_the_place() {
     let wait: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((25..=30).contains(&wait), "{wait}");
     let answer: Value = response.json().await.unwrap();
-    assert!(error("/api/chat", &answer).contains("asked for a rest"), "{answer}");
+    assert!(error("/api/chat", &answer).contains("asked for a pause"), "{answer}");
     gateway.stop().await;
 }
 
@@ -436,7 +436,7 @@ async fn a_model_that_does_not_make_the_call_it_has_to_is_asked_once_and_shut_to
         let response = gateway.post(path, body).await;
         assert_eq!(response.status(), if question == "Think" { 200 } else { 502 });
         let told = response.text().await.unwrap();
-        assert!(told.contains("the arguments of the call"), "{told}");
+        assert!(told.contains("the tool call that was demanded"), "{told}");
         assert_eq!(mock.calls(), at + 1, "the same would be said again");
     }
     assert_eq!(gateway.post(path, ask(path, "local", "Hello")).await.status(), 200);
@@ -459,7 +459,7 @@ async fn why_there_is_no_answer_is_told() {
         "[models.packed]\nprovider = 'packed'\n[models.closed]\nprovider = 'closed'\n",
     )
     .await;
-    for (model, why) in [("packed", "its answer is coded (gzip)"), ("closed", "nobody listens at its address")] {
+    for (model, why) in [("packed", "its answer is coded (gzip)"), ("closed", "nothing listens at its address")] {
         let response = gateway.post("/api/chat", ask("/api/chat", model, "Hello")).await;
         assert_eq!(response.status(), 502);
         let told = error("/api/chat", &response.json().await.unwrap());

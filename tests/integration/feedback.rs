@@ -4,6 +4,7 @@ use pointsman::protocol::DecisionId;
 use pointsman::store::{DecisionRecord, Entry, Mode, OutcomeRecord, OutcomeStatus, Scope, Signal};
 use serde_json::{Value, json};
 
+use crate::support::mock::{Mock, Script};
 use crate::support::{TestGateway, ask};
 
 /// Everything written so far, joined.
@@ -264,6 +265,32 @@ async fn a_broken_answer_leaves_its_signal() {
     let id = chat(&gateway, body).await;
     let streamed = entry(&gateway, &id).await.outcome.unwrap().signals;
     assert_eq!(whole, streamed, "a stream is judged as a whole answer is");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_blank_answer_leaves_its_signal_streamed_or_whole() {
+    let mock = Mock::start(|body| {
+        if body.contains("\"stream\":true") {
+            let delta = |delta: Value| json!({ "choices": [{ "index": 0, "delta": delta, "finish_reason": null }] });
+            let blanks = [" ", "\n"].map(|text| (0, format!("data: {}\n\n", delta(json!({ "content": text })))));
+            let end = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] });
+            let end = (0, format!("data: {end}\n\ndata: [DONE]\n\n"));
+            return Script::events(blanks.into_iter().chain([end]).collect());
+        }
+        let message = json!({ "role": "assistant", "content": " \n" });
+        let answer = json!({ "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }] });
+        Script::whole(answer.to_string())
+    })
+    .await;
+    let provider = format!("[providers.gpt]\nbase_url = 'http://{}/v1'\n", mock.address);
+    let gateway = TestGateway::before(&provider, "[models.blank]\nprovider = 'gpt'\n").await;
+    for stream in [false, true] {
+        let mut body = ask("/v1/chat/completions", "blank", "hi");
+        body["stream"] = json!(stream);
+        let id = chat(&gateway, body).await;
+        assert_eq!(entry(&gateway, &id).await.outcome.unwrap().signals, [Signal::Empty], "stream: {stream}");
+    }
     gateway.stop().await;
 }
 

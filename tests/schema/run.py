@@ -18,6 +18,10 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 SETTINGS = """
 [checks]
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
+
+# A model that there is: a random name would only ever be answered by 404.
+[parameters]
+"path.name" = "gpt-4o"
 """
 
 

@@ -370,7 +370,12 @@ impl Positions {
 
 /// The device, chosen at run time; a build without CUDA or Metal has only the CPU.
 pub(super) fn device(wanted: config::Device) -> Result<Device, EncoderError> {
-    let told = |name| move |error: candle_core::Error| EncoderError::Device(name, error.to_string());
+    let told = |name| {
+        move |error: candle_core::Error| {
+            let cure = format!("build with --features {name}, or set classifier.device = \"auto\"");
+            EncoderError::Device(name, format!("{error}; {cure}"))
+        }
+    };
     match wanted {
         config::Device::Cpu => Ok(Device::Cpu),
         config::Device::Cuda => Device::new_cuda(0).map_err(told("cuda")),

@@ -60,10 +60,10 @@ impl<'a> Remote<'a> {
         folder.is_dir().then_some(folder)
     }
 
-    /// Asks the hub and downloads what is missing.
+    /// Asks the hub and downloads what is missing. Offline, the files in the cache are all there is.
     pub(super) fn download(&self, progress: &mut dyn DownloadProgress) -> Result<Files, SourceError> {
         if self.settings.offline {
-            return Err(SourceError::Offline(self.repository.into()));
+            return self.cached().ok_or_else(|| SourceError::Offline(self.repository.into()));
         }
         // Without a configured token, the one that the hub's own programs keep beside the cache.
         let token = self.settings.token.clone().or_else(|| self.cache.token().map(SecretString::from));

@@ -427,4 +427,10 @@ fn offline_never_goes_out() {
     let told = hub.fetch(&config::Hub { offline: true, ..hub.settings() });
     assert!(matches!(told, Err(SourceError::Offline(_))));
     assert!(hub.seen().is_empty());
+    let fetched = hub.fetch(&hub.settings()).unwrap();
+    let asked = hub.seen().len();
+    let offline = config::Hub { offline: true, ..hub.settings() };
+    let source: Source = "hf:owner/tiny".parse().unwrap();
+    assert_eq!(source.pull(&offline, &mut ()).unwrap(), fetched, "what is in the cache needs nobody");
+    assert_eq!(hub.seen().len(), asked);
 }

@@ -1,4 +1,4 @@
-//! What samples come to.
+//! Figures of many samples: rate and quantiles.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ impl Figures {
         self.elapsed += elapsed;
     }
 
-    /// Answers.
+    /// The number of answers.
     pub(super) fn count(&self) -> usize {
         self.whole.len()
     }

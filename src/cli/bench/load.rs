@@ -1,6 +1,6 @@
 //! A load generator: connections that stay open, each asking again as soon as it was answered, or at a steady rate.
 //!
-//! It speaks HTTP/1.1 by hand, so that next to nothing of what is measured is its own.
+//! It speaks HTTP/1.1 by hand, so that its own share of the measured time is next to nothing.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,22 +9,22 @@ use anyhow::{Context, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// An exchange that takes longer than this has hung.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// An exchange that takes longer than this counts as hung.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long one exchange took.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
     /// To the first byte of the body.
     pub(super) first: Duration,
-    /// To the last.
+    /// To the last byte.
     pub(super) whole: Duration,
 }
 
-/// What is asked, and how.
+/// A load on a server.
 #[derive(Debug, Clone)]
 pub(super) struct Load {
-    /// Whom.
+    /// The server.
     pub(super) address: SocketAddr,
     /// The request, head and body.
     pub(super) request: Vec<u8>,
@@ -39,11 +39,11 @@ pub(super) struct Load {
 pub(super) enum Until {
     /// After this time.
     Elapsed(Duration),
-    /// After so many requests over all connections.
+    /// After this many requests over all connections.
     Requests(u64),
 }
 
-/// Asks until then.
+/// Runs a load, and returns a sample of each exchange.
 ///
 /// # Errors
 ///
@@ -79,10 +79,10 @@ async fn one(load: &Load, number: usize, until: Until, started: Instant) -> anyh
             let due = started + offset + gap.mul_f64(turn as f64);
             if due > begun {
                 tokio::time::sleep_until(due.into()).await;
-                // The timer's own lateness is nobody's latency ...
+                // The timer's own lateness does not count ...
                 begun = Instant::now();
             } else {
-                // ... but being late because the last answer was is.
+                // ... but lateness because of a slow previous answer does.
                 begun = due;
             }
         }
@@ -90,7 +90,7 @@ async fn one(load: &Load, number: usize, until: Until, started: Instant) -> anyh
             break;
         }
         let exchange = connection.exchange(&load.request, begun);
-        samples.push(tokio::time::timeout(PATIENCE, exchange).await.context("no answer in time")??);
+        samples.push(tokio::time::timeout(EXCHANGE_TIMEOUT, exchange).await.context("no answer in time")??);
     }
     Ok(samples)
 }
@@ -103,7 +103,8 @@ struct Connection {
 
 impl Connection {
     async fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await.context("no connection")??;
+        let stream =
+            tokio::time::timeout(EXCHANGE_TIMEOUT, TcpStream::connect(address)).await.context("no connection")??;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(16 << 10) })
     }
@@ -135,7 +136,7 @@ impl Connection {
                 }
             }
         }
-        ensure!(good, "the answer is no good one: {}", String::from_utf8_lossy(&self.buffer));
+        ensure!(good, "the answer is not 200: {}", String::from_utf8_lossy(&self.buffer));
         Ok(Sample { first, whole: begun.elapsed() })
     }
 
@@ -146,7 +147,7 @@ impl Connection {
     }
 }
 
-/// Whether it is 200, and the body's length where it is not chunked.
+/// Whether the status is 200, and the body's length unless it is chunked.
 fn read_head(head: &[u8]) -> (bool, Option<usize>) {
     let head = String::from_utf8_lossy(head);
     let length = head.lines().find_map(|line| {

@@ -1,8 +1,9 @@
-//! `pointsman bench`: what the gateway costs. One run, one machine: each figure stands beside the same load sent
-//! straight to the same upstream, the two taken in turns so that the machine's moods fall on both.
+//! `pointsman bench`: the cost of the gateway in latency, throughput and memory. Each figure is shown beside that of the
+//! same load sent directly to the same upstream; the two are measured in turns, so that fluctuations of the machine affect
+//! both.
 //!
 //! The upstream is [`FixedUpstream`], here in this process; the gateway is a process of its own with API tokens, rules,
-//! rate limits, metrics and a JSON log to a file.
+//! rate limits, metrics and JSON log lines to a file.
 
 mod figures;
 mod load;
@@ -24,10 +25,10 @@ use subject::Subject;
 
 use crate::sandbox::FixedUpstream;
 
-/// Turns that direct and gateway take.
+/// The number of turns of direct and gateway.
 const TURNS: u32 = 5;
 
-/// The exit code of who was interrupted, as shells give it.
+/// The exit code after an interruption, as shells have it.
 const INTERRUPTED: u8 = 130;
 
 /// The arguments.
@@ -83,7 +84,7 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Measures; cut short, it still ends the gateway that it started and removes what that wrote.
+/// Measures. If interrupted, it still ends the gateway that it started and removes the gateway's files.
 async fn until_interrupted(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     tokio::select! {
         done = bench(args) => done.map(|()| ExitCode::SUCCESS),
@@ -164,7 +165,7 @@ async fn measure(
     let load = |address| Load { address, request: request(streamed, &subject.token, address), connections, rate };
     let (straight, through) = (load(upstream.address), load(subject.address));
     let slice = Duration::from_secs_f64(args.seconds.max(0.1) / f64::from(TURNS));
-    // Connections to the upstream are opened, code is paged in.
+    // A warm-up: connections to the upstream are opened, code is paged in.
     load::run(&through, Until::Elapsed(slice / 2)).await?;
     let (mut direct, mut gateway) = (Figures::default(), Figures::default());
     for _ in 0..TURNS {
@@ -254,7 +255,7 @@ fn print(lines: &mut [Line]) {
 
 fn print_memory(idle: Option<f64>, peak: Option<f64>, course: &[f64], requests: u64) {
     let (Some(idle), Some(peak)) = (idle, peak) else {
-        println!("Memory is not told on this system.");
+        println!("Memory cannot be measured on this system.");
         return;
     };
     println!("Resident memory: {idle:.1} MiB idle, {peak:.1} MiB at most.");

@@ -1,4 +1,4 @@
-//! The gateway that is measured: a process of its own, so that its memory is its own, with everything switched on.
+//! The measured gateway: a process of its own, so that its memory can be measured, with everything switched on.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,25 +10,25 @@ use tokio::net::TcpStream;
 
 use crate::store::{NewToken, Scope, Tokens};
 
-/// How long a start may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the start may take.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running gateway.
 pub(super) struct Subject {
     /// Where its proxy listens.
     pub(super) address: SocketAddr,
-    /// The API token it wants.
+    /// An API token for it.
     pub(super) token: String,
     child: Child,
     dir: PathBuf,
 }
 
 impl Subject {
-    /// Starts this same binary in front of `upstream`: with API tokens, rules, metrics and a log.
+    /// Starts this same binary in front of `upstream`, with API tokens, rules, metrics and log lines.
     ///
     /// # Errors
     ///
-    /// When it does not come up.
+    /// When it does not start.
     pub(super) async fn start(upstream: SocketAddr) -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("pointsman-bench-{}", std::process::id()));
         std::fs::create_dir_all(&dir).context("a directory for the run")?;
@@ -38,7 +38,7 @@ impl Subject {
         tokens.save(&dir)?;
         let address = free_address()?;
         std::fs::write(dir.join("bench.toml"), settings(&dir, address, upstream))?;
-        let log = std::fs::File::create(dir.join("log")).context("the log of the run")?;
+        let log = std::fs::File::create(dir.join("log")).context("the file for log lines")?;
         let mut command = Command::new(std::env::current_exe()?);
         command
             .args(["serve", "--config", "bench.toml"])
@@ -46,7 +46,7 @@ impl Subject {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        // Settings of a gateway that runs here are not those of the one that is measured.
+        // The user's own settings must not affect the measured gateway.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"POINTSMAN_")) {
             command.env_remove(name);
         }
@@ -58,7 +58,7 @@ impl Subject {
     }
 
     async fn wait(&mut self) -> anyhow::Result<()> {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + START_TIMEOUT;
         while TcpStream::connect(self.address).await.is_err() {
             if self.child.try_wait()?.is_some() || tokio::time::Instant::now() > deadline {
                 let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
@@ -69,7 +69,7 @@ impl Subject {
         Ok(())
     }
 
-    /// Memory in MiB as the kernel counts it: `VmRSS` now, `VmHWM` at most. `None` where there is no `/proc`.
+    /// Memory in MiB as the kernel counts it: `VmRSS` = now, `VmHWM` = the peak. `None` where there is no `/proc`.
     pub(super) fn memory(&self, what: &str) -> Option<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find(|line| line.starts_with(what))?;
@@ -77,7 +77,7 @@ impl Subject {
     }
 }
 
-/// Ends it, and removes what it wrote: also where the measurement failed.
+/// Ends the gateway and removes its files, also after a failed measurement.
 impl Drop for Subject {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -1,9 +1,9 @@
 //! `pointsman demo`: the whole thing at work, with nothing to set up.
 //!
-//! A [`Stage`] is stand-in vendors, a gateway and its dashboard in a directory of their own that is gone afterwards. The
-//! users of [`World::demo`] come to its door for some minutes: they ask, and some of them rate, late. Half-way one
-//! model gets worse and begins to fail, at two thirds another one's price trebles. What the gateway made of it is told
-//! [beside](report) a random choice, every single model, and an oracle.
+//! A [`Stage`] is stand-in vendors, a gateway and its dashboard, in a temporary directory. For some minutes the simulated
+//! users of [`World::demo`] ask questions, and some of them rate answers, late. Half-way one model gets worse and begins
+//! to fail, at two thirds the price of another trebles. In the end a [`report`] compares the gateway with a random choice,
+//! the best single model, and an oracle.
 
 mod report;
 mod stage;
@@ -27,17 +27,17 @@ use crate::sandbox::World;
 use crate::sandbox::crowd::{Answered, Crowd, CrowdError};
 use crate::sandbox::score::{Scale, Score};
 
-/// Users who wait for an answer at the same time.
-const AT_ONCE: usize = 192;
+/// Most users who wait for an answer at the same time.
+const MAX_WAITING: usize = 192;
 
-/// Parts that the report is divided in.
+/// Parts of the run in the report.
 pub(super) const PARTS: usize = 4;
 
-/// Answers that the running figure looks back on.
-const LOOK_BACK: usize = 500;
+/// Answers that the figure "liked lately" covers.
+const RECENT_ANSWERS: usize = 500;
 
-/// How often progress is told where there is no terminal.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// The pause between two lines of progress where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ pub(super) struct DemoArgs {
     /// How many questions they ask: about a day of a mid-sized company, so that there are as many ratings to learn from
     #[arg(long, default_value_t = 9000, value_name = "N")]
     requests: u64,
-    /// The seed of all chance in the users' world
+    /// The seed of everything random in the users' world
     #[arg(long, default_value_t = 1, value_name = "SEED")]
     seed: u64,
     /// Stay up afterwards, until Ctrl-C
@@ -90,7 +90,7 @@ async fn demo(args: DemoArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Lets the users come, and keeps the score of each part of the run.
+/// Lets the users ask, and returns the score of each part of the run.
 async fn play(stage: &Stage, world: &Arc<World>, args: &DemoArgs) -> anyhow::Result<Vec<Score>> {
     let crowd = Crowd::new(stage.proxy(), Arc::clone(world))?;
     let mut game = Game::new(world, args, stage.scale());
@@ -109,7 +109,8 @@ async fn play(stage: &Stage, world: &Arc<World>, args: &DemoArgs) -> anyhow::Res
         }
         let next = crowd.clone();
         asking.spawn(async move { (number, next.ask(number).await) });
-        while let Some(done) = if asking.len() >= AT_ONCE { asking.join_next().await } else { asking.try_join_next() }
+        while let Some(done) =
+            if asking.len() >= MAX_WAITING { asking.join_next().await } else { asking.try_join_next() }
         {
             game.take(done?, &crowd, &mut rating, stage);
         }
@@ -119,7 +120,7 @@ async fn play(stage: &Stage, world: &Arc<World>, args: &DemoArgs) -> anyhow::Res
         game.take(done?, &crowd, &mut rating, stage);
     }
     game.bar.finish_and_clear();
-    // Those who would have rated later than this are not waited for.
+    // Ratings that would come later than this are not waited for.
     Ok(game.parts)
 }
 
@@ -127,7 +128,7 @@ async fn play(stage: &Stage, world: &Arc<World>, args: &DemoArgs) -> anyhow::Res
 struct Game<'a> {
     world: &'a Arc<World>,
     requests: u64,
-    /// Ratings come sooner where the run is shorter than it is meant to be.
+    /// The factor by which delays of ratings are shortened in a run shorter than the default.
     haste: f64,
     parts: Vec<Score>,
     lately: VecDeque<bool>,
@@ -182,14 +183,14 @@ impl<'a> Game<'a> {
             Some(answer) => {
                 self.cost_usd += answer.cost_usd;
                 self.lately.push_back(answer.verdict.liked);
-                if self.lately.len() > LOOK_BACK {
+                if self.lately.len() > RECENT_ANSWERS {
                     self.lately.pop_front();
                 }
                 if let Some((rating, delay_s)) = answer.verdict.rating {
                     let (crowd, wait) = (crowd.clone(), Duration::from_secs_f64(delay_s * self.haste));
                     ratings.spawn(async move {
                         tokio::time::sleep(wait).await;
-                        // A rating that is not taken is lost, as in life.
+                        // A rating that the gateway does not take is lost, as in life.
                         let _ = crowd.rate(&answer.decision, rating).await;
                     });
                 }
@@ -209,7 +210,7 @@ impl<'a> Game<'a> {
         );
         self.bar.set_position(self.done);
         self.bar.set_message(told.clone());
-        if self.bar.is_hidden() && self.told.elapsed() >= TELL_EVERY {
+        if self.bar.is_hidden() && self.told.elapsed() >= LINE_EVERY {
             self.told = Instant::now();
             eprintln!("  {}/{}  {told}", self.done, self.requests);
         }

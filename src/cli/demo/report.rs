@@ -1,11 +1,11 @@
-//! What the demo ends with: the routing beside its alternatives, over the whole run and part by part.
+//! The demo's report: the routing compared with its alternatives, over the whole run and part by part.
 
 use comfy_table::{CellAlignment, Table};
 
 use super::PARTS;
 use crate::sandbox::score::{Score, Sums};
 
-/// The tables, with what they mean.
+/// The tables, with an explanation.
 pub(super) fn table(parts: &[Score]) -> String {
     let Some(whole) = sum(parts) else { return "Nobody came.".to_owned() };
     let oracle = whole.oracle.reward;
@@ -45,7 +45,7 @@ pub(super) fn table(parts: &[Score]) -> String {
     ]);
     for (index, part) in parts.iter().enumerate().filter(|(_, part)| part.routed.visits > 0.0) {
         let mean = |sums: &Sums| format!("{:.3}", sums.reward / sums.visits.max(1.0));
-        // The same single model in every part: which one it would be is known only afterwards.
+        // The best single model of the whole run, also in each part: it is known only afterwards.
         let single = whole.best_single().and_then(|(model, _)| part.single.get(model)).copied().unwrap_or_default();
         progress.add_row([
             format!("{} of {PARTS}", index + 1),
@@ -62,7 +62,7 @@ pub(super) fn table(parts: &[Score]) -> String {
     format!("{table}\n\nReward per visit:\n{progress}\n\n{meaning}")
 }
 
-/// All parts together.
+/// The score of all parts together.
 fn sum(parts: &[Score]) -> Option<Score> {
     let mut all = parts.first()?.clone();
     for part in parts.iter().skip(1) {

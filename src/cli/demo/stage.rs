@@ -1,4 +1,4 @@
-//! Everything a demo needs, started together and gone together.
+//! Everything a demo needs, started and stopped together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
@@ -10,13 +10,13 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::config::{self, LoadArgs};
-use crate::http::acts::Act;
+use crate::http::operator_acts::Act;
 use crate::protocol::Price;
 use crate::sandbox::score::Scale;
 use crate::sandbox::{Change, Fault, Pace, Sandbox, Times, World};
 use crate::telemetry;
 
-/// Models that take part: dear and cheap, and good at different things.
+/// Models that take part: expensive and cheap ones, good at different things.
 const CAST: [&str; 7] = [
     "claude-opus-5-5",
     "claude-sonnet-5-5",
@@ -27,9 +27,9 @@ const CAST: [&str; 7] = [
     "deepseek-r1",
 ];
 
-/// What differs from the defaults: everything that takes minutes in life takes seconds here.
+/// Settings that differ from the defaults: learning that takes minutes in production takes seconds here.
 const SETTINGS: [(&str, &str); 7] = [
-    // So that a machine that is busy with all of it still reads the prompts.
+    // So that prompts are read even on a machine that is busy with the whole demo.
     ("classifier.budget_ms", "2000"),
     ("learning.interval_s", "10"),
     ("learning.min_feedback", "150"),
@@ -39,11 +39,11 @@ const SETTINGS: [(&str, &str); 7] = [
     ("telemetry.log", "\"info\""),
 ];
 
-/// Longest wait for the classifier.
-const LONGEST_START: Duration = Duration::from_secs(60);
+/// How long the classifier may take to load.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// About how long answers are, in tokens.
-const TALK: u64 = 250;
+/// About how long answers are.
+const ANSWER_TOKENS: u64 = 250;
 
 /// Stand-in vendors, gateway, dashboard.
 pub(super) struct Stage {
@@ -55,7 +55,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Starts it all; a port that is taken is replaced by a free one.
+    /// Starts everything; a port in use is replaced by a free one.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl Stage {
         let dir = std::env::temp_dir().join(format!("pointsman-demo-{}", std::process::id()));
         std::fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
         let sandbox = Sandbox::start(Pace::Real).await.context("the sandbox")?;
-        sandbox.talk(TALK);
+        sandbox.set_answer_tokens(ANSWER_TOKENS);
         let flag = |key: &str, value: String| ("demo".to_owned(), key.to_owned(), value);
         let mut flags: Vec<_> = SETTINGS.iter().map(|(key, value)| flag(key, (*value).to_owned())).collect();
         flags.push(flag("server.listen", format!("\"{}\"", free(proxy))));
@@ -77,7 +77,7 @@ impl Stage {
             let (what, value) = if cast.contains(name.as_str()) { ("weight", "1.0") } else { ("enabled", "false") };
             flags.push(flag(&format!("{key}.{what}"), value.to_owned()));
         }
-        // Nothing of the surroundings comes in: the demo is the same everywhere.
+        // Without the process's environment and configuration: the demo is the same everywhere.
         let args = LoadArgs {
             dir: dir.clone(),
             environment: vec![Sandbox::variable()],
@@ -95,15 +95,15 @@ impl Stage {
         Ok(Self { sandbox, app, dir, upstream })
     }
 
-    /// Waits until prompts are read, as users who come later would find it.
+    /// Waits until the classifier is loaded.
     pub(super) async fn warm_up(&self) {
         let begun = Instant::now();
-        while self.app.gateway.classifier.is_loading() && begun.elapsed() < LONGEST_START {
+        while self.app.gateway.classifier.is_loading() && begun.elapsed() < LOAD_TIMEOUT {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// What is to be said of prompts that were not read in time, if many were not.
+    /// A remark if many prompts could not be read in time.
     pub(super) fn unread(&self) -> Option<String> {
         let counts = self.app.gateway.classifier.status().counts;
         let missed = counts.too_slow + counts.busy + counts.loading;
@@ -117,21 +117,21 @@ impl Stage {
         })
     }
 
-    /// Where the proxy listens.
+    /// The proxy's URL.
     pub(super) fn proxy(&self) -> String {
         format!("http://{}", self.app.proxy)
     }
 
-    /// What opens the dashboard.
+    /// The URL that opens the dashboard.
     pub(super) fn link(&self) -> String {
         let admin = self.app.admin.map_or_else(String::new, |admin| admin.to_string());
-        match self.app.gateway.door.new_link() {
+        match self.app.gateway.sign_in.new_link() {
             Some(link) => format!("http://{admin}/dashboard/login?link={link}"),
             None => format!("http://{admin}/dashboard"),
         }
     }
 
-    /// What rewards are measured with.
+    /// Prices and the cost weight, to compute rewards.
     pub(super) fn scale(&self) -> Scale {
         let live = self.app.gateway.live();
         let price = |name: &str| -> Option<(String, Price)> {
@@ -149,7 +149,7 @@ impl Stage {
         format!("policy v{} from {} judgements", status.live, status.learned_from)
     }
 
-    /// Lets the world change where it does at this visit, and says how.
+    /// Makes the world's changes that are due at this visit, and describes them.
     pub(super) async fn change(&self, world: &World, number: u64) -> Vec<String> {
         let mut news = Vec::new();
         for drift in world.drift.iter().filter(|drift| drift.from == number && number > 0) {
@@ -194,7 +194,7 @@ impl Stage {
         }
     }
 
-    /// Ends it all.
+    /// Stops everything, and removes the directory.
     pub(super) async fn strike(self) {
         self.app.stop().await;
         self.sandbox.stop().await;
@@ -204,7 +204,7 @@ impl Stage {
     }
 }
 
-/// The address, or the same with a free port where it is taken.
+/// The address, or the same with a free port if its port is in use.
 fn free(wanted: SocketAddr) -> SocketAddr {
     match TcpListener::bind(wanted) {
         Ok(_) => wanted,

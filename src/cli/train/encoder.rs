@@ -1,4 +1,4 @@
-//! `pointsman train encoder`: base model and recipe to the builtin encoder.
+//! `pointsman train encoder`: cuts the builtin encoder out of a base model by a recipe.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,10 +16,10 @@ pub(in crate::cli) struct EncoderArgs {
     /// The base model, a GGUF file
     #[arg(long, value_name = "FILE")]
     base: PathBuf,
-    /// What is kept of it
+    /// The recipe: which parts of it are kept
     #[arg(long, value_name = "FILE", default_value = "training/encoder.toml")]
     recipe: PathBuf,
-    /// Data set whose training prompts tell which tokens are used
+    /// Data set whose training prompts show which tokens are used
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Where encoder.gguf goes; the folder above gets the entry in manifest.toml

@@ -1,5 +1,5 @@
-//! `pointsman train --data DIR --log FILE --out DIR`: recorded outcomes, a gateway's log, or both, and a recipe to a head and
-//! its report.
+//! `pointsman train --data DIR --log FILE --out DIR`: trains a head from recorded outcomes, an export of a decision log, or
+//! both, and writes a report.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,7 +23,7 @@ use crate::train::dataset::{Dataset, Limits, Split, read};
 use crate::train::job::{Job, Trained};
 use crate::train::recipe::HeadRecipe;
 
-/// Prompts of our own whose task is known.
+/// Prompts whose task is known, for the task labels.
 const LABELS: &str = include_str!("../../../data/prompts.jsonl");
 
 /// The arguments.
@@ -32,7 +32,7 @@ pub(in crate::cli) struct HeadArgs {
     /// Data set: a folder with train, val and test, or JSON Lines files
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Log export (JSON lines or Parquet) of a gateway with `store.prompts` on: its judged answers, alone or beside --data
+    /// Export of a decision log (JSON lines or Parquet) with `store.prompts` on: its judged answers, alone or with --data
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Where head.safetensors, report.html and report.json go
@@ -42,10 +42,10 @@ pub(in crate::cli) struct HeadArgs {
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
     /// The encoder: builtin, a path, or hf:owner/name
-    #[arg(long, default_value = "builtin")]
+    #[arg(long, visible_alias = "encoder", default_value = "builtin")]
     model: String,
     /// Only these sources of the data
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, alias = "source", value_delimiter = ',')]
     sources: Vec<String>,
     /// Task families that are left out of train and val and then tested alone: work the head has not seen
     #[arg(long, value_delimiter = ',')]
@@ -63,7 +63,7 @@ pub(in crate::cli) struct HeadArgs {
     /// Most prompts of each source and split
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: Option<usize>,
-    /// Where prompts' states are kept between runs
+    /// Where the encoder's states of prompts are kept between runs
     #[arg(long, value_name = "DIR", default_value = "var/features")]
     cache: PathBuf,
     /// Also name the head in the manifest of the folder above `--out`
@@ -71,7 +71,7 @@ pub(in crate::cli) struct HeadArgs {
     manifest: bool,
     #[command(
         flatten,
-        next_help_heading = "Configuration: [learning.reward] says what a log's signals are worth, classifier.head what the new head is compared with"
+        next_help_heading = "Configuration: [learning.reward] sets the rewards of the export's signals, classifier.head the head to compare with"
     )]
     config: ConfigArgs,
 }
@@ -102,7 +102,7 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     if let Some(tuned) = args.finetune {
         recipe.finetune.layers = tuned;
         if tuned > 0 && args.recipe.is_none() {
-            // As training/head.toml reads: what is tuned learns through the mean of one layer.
+            // As in training/head.toml: a tuned encoder learns through the mean of one layer.
             recipe.pooling = Pooling::mean_of(4);
         }
     }
@@ -118,7 +118,7 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
         add_log(log, args, &mut recipe, &mut dataset)?;
     }
     if args.rehearse {
-        // Last, so that of the log, too, nothing is looked at that is to be reported on later.
+        // Last, so that the test split of the export, too, is left alone.
         dataset.rehearse();
     }
     let labels = labels().context("the labelled prompts")?;
@@ -160,7 +160,7 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tunes the encoder, and says how it went; `None` where val did not gain.
+/// Tunes the encoder, and prints the result; `None` if val did not improve.
 fn tune_encoder(
     job: &Job<'_>,
     dataset: Dataset,
@@ -187,7 +187,7 @@ fn tune_encoder(
     Ok(tuned.written)
 }
 
-/// Puts a log's judged answers into the data set, and says what was found.
+/// Adds the judged answers of an export to the data set, and prints what was found.
 fn add_log(file: &Path, args: &HeadArgs, recipe: &mut HeadRecipe, dataset: &mut Dataset) -> anyhow::Result<()> {
     let rewards = &args.config.load()?.config.learning.reward;
     let (own, found) = read_log(file, rewards)?;
@@ -200,7 +200,7 @@ fn add_log(file: &Path, args: &HeadArgs, recipe: &mut HeadRecipe, dataset: &mut 
         found.judged - found.without_text,
         found.used - left_out
     );
-    crate::cli::tell_cut(file, found.cut);
+    crate::cli::warn_cut(file, found.cut);
     if found.without_text > 0 {
         println!(
             "{} judged answers came while `store.prompts` was off: nothing is learned from them.",
@@ -208,12 +208,12 @@ fn add_log(file: &Path, args: &HeadArgs, recipe: &mut HeadRecipe, dataset: &mut 
         );
     }
     if left_out > 0 {
-        println!("{left_out} prompts of the log stand in another split of --data and are left out.");
+        println!("{left_out} prompts of the export are in another split of --data and are left out.");
     }
     for (model, count) in &found.left_out {
         println!("{model}: only {count} judged answers (at least {FEWEST} are needed): it stays a prior.");
     }
-    // A recipe that names its sources means those of --data; a log alone is all there is.
+    // A recipe's sources are those of --data; the export is used in any case.
     match args.data {
         None => recipe.sources.clear(),
         Some(_) if recipe.sources.is_empty() => {}
@@ -236,7 +236,7 @@ fn labels() -> anyhow::Result<Vec<(String, String)>> {
     LABELS.lines().filter(|text| !text.trim().is_empty()).map(line).collect()
 }
 
-/// Puts the head, and the encoder where it was tuned, into the manifest.
+/// Adds the head, and the encoder if it was tuned, to the manifest.
 fn note(
     args: &HeadArgs,
     out: &Path,

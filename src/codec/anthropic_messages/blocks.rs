@@ -1,12 +1,13 @@
-//! Content blocks.
+//! Anthropic's content blocks <-> [`Part`]s. Blocks of unknown types, texts with citations and images by file id are
+//! kept as written.
 
 use serde_json::{Map, Value, json};
 
 use super::super::documents::Pdf;
-use super::super::json::{Object, missing, wrong};
+use super::super::json::{Object, missing, wrong_type};
 use crate::protocol::{ApiError, ImageSource, Part};
 
-/// Reads `content`: a string, or blocks. What is not known is noted in `leftovers`.
+/// Reads `content`: a string, or blocks. Unknown fields are noted in `leftovers`.
 pub(crate) fn decode(content: Value, path: &str, leftovers: &mut Map<String, Value>) -> Result<Vec<Part>, ApiError> {
     match content {
         Value::String(text) => Ok(vec![Part::text(text)]),
@@ -14,7 +15,7 @@ pub(crate) fn decode(content: Value, path: &str, leftovers: &mut Map<String, Val
             let block = |(index, item)| decode_block(item, format!("{path}[{index}]"), leftovers);
             items.into_iter().enumerate().map(block).collect()
         }
-        other => Err(wrong(path, "a string or an array of blocks", &other)),
+        other => Err(wrong_type(path, "a string or an array of blocks", &other)),
     }
 }
 
@@ -25,11 +26,11 @@ fn decode_block(value: Value, path: String, leftovers: &mut Map<String, Value>) 
         _ => fields.need_string("type")?,
     };
     let part = match kind.as_str() {
-        // Citations are more than we can say: such a text is kept as written.
+        // A text part cannot hold citations: such a block is kept as written.
         "text" if fields.peek("citations").is_none() => {
             Part::Text { text: fields.need_string("text")?, cache_control: fields.take("cache_control") }
         }
-        // So is a picture by its vendor's own id.
+        // An image given by the vendor's file id is kept as written, too.
         "image" if fields.peek("source").is_none_or(|source| source["type"] != "file") => {
             image(&mut fields, leftovers)?
         }
@@ -51,7 +52,7 @@ fn decode_block(value: Value, path: String, leftovers: &mut Map<String, Value>) 
         }
         "thinking" => Part::Thinking {
             text: fields.need_string("thinking")?,
-            // An empty one is what we gave another vendor's thought.
+            // An empty signature is what the encoder gave another vendor's reasoning.
             signature: fields.string("signature")?.filter(|signature| !signature.is_empty()),
         },
         "redacted_thinking" => Part::RedactedThinking { data: fields.need_string("data")? },
@@ -80,7 +81,7 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
     for (index, part) in parts.iter().enumerate() {
         let here = format!("{path}.content[{index}]");
         match part {
-            // Texts of nothing but space are refused.
+            // Blank texts are refused.
             Part::Text { text, .. } | Part::Refusal { text } if is_blank(text) => {}
             Part::Text { text, cache_control } => {
                 out.push(marked(json!({ "type": "text", "text": text }), cache_control.as_ref()));
@@ -109,7 +110,7 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
                 }
                 out.push(marked(block, cache_control.as_ref()));
             }
-            // Only the vendor's own signature makes thinking acceptable to it.
+            // Anthropic takes only thinking that it signed itself.
             Part::Thinking { text, signature: Some(signature) } => {
                 out.push(json!({ "type": "thinking", "thinking": text, "signature": signature }));
             }
@@ -118,7 +119,7 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
             Part::Foreign { kind, value } if is_ours(kind, value) => out.push(value.clone()),
             Part::Foreign { kind, value } => match Pdf::of(kind, value) {
                 Some(pdf) => out.push(pdf.document()),
-                // An obstacle: nobody comes here with it.
+                // Ruled out before as an obstacle.
                 None => dropped.push(here),
             },
         }
@@ -126,17 +127,17 @@ pub(crate) fn encode(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> V
     out
 }
 
-/// Whether it is a block that Anthropic knows and we do not look into.
+/// Whether a foreign part is a block that Anthropic takes as it is.
 pub(super) fn is_ours(kind: &str, value: &Value) -> bool {
     match kind {
-        // Most of these we do look into. Those that came by another dialect are as their client made them.
+        // A foreign part of these types may come from another dialect, in another form.
         "text" | "image" => decode_block(value.clone(), String::new(), &mut Map::new()).is_ok(),
         "document" | "search_result" | "server_tool_use" | "mcp_tool_use" | "container_upload" => true,
         _ => kind.ends_with("_tool_result"),
     }
 }
 
-/// Whether a text is none: the dialect has no text without a letter.
+/// Whether a text is blank, which the dialect refuses.
 pub(super) fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
 }
@@ -148,7 +149,7 @@ fn marked(mut block: Value, cache_control: Option<&Value>) -> Value {
     block
 }
 
-/// A call's arguments as the object that Anthropic wants; a model may have written what is no JSON.
+/// A call's arguments as the object that Anthropic requires; a model may have written invalid JSON.
 pub(crate) fn input(arguments: &str) -> Value {
     match serde_json::from_str(arguments) {
         Ok(Value::Object(map)) => Value::Object(map),

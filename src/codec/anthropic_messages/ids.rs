@@ -1,25 +1,26 @@
-//! Ids of tool calls as Anthropic takes them: letters, digits, `_` and `-`, and never two calls of one id.
+//! Ids of tool calls as Anthropic takes them: letters, digits, `_` and `-`, each id once in a conversation.
 //!
-//! Other vendors' ids may hold anything, and some servers count their calls anew in every answer. So each call is renamed
-//! where it must be, in the order of the conversation, and a result goes with the first call of its id that has none yet.
+//! Other vendors' ids may hold any character, and some servers number their calls anew in every answer. So calls are
+//! renamed where necessary, in the order of the conversation, and a result belongs to the first call of its id that has
+//! none yet.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::protocol::Part;
 
-/// The calls of a conversation so far.
+/// The ids of a conversation's calls so far.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
-    /// Ids given, and how often each was wanted.
+    /// The new ids, and how often each was wanted.
     given: HashMap<String, u32>,
-    /// What the calls of an id are named that have no result yet.
+    /// By old id: the new ids of the calls that have no result yet.
     waiting: HashMap<String, VecDeque<String>>,
-    /// What the call of an id is named that had a result last.
+    /// By old id: the new id of the call that got the last result.
     answered: HashMap<String, String>,
 }
 
 impl Ids {
-    /// Renames a call, or the call that a result is of.
+    /// Gives a call its new id, or a result that of its call.
     pub(super) fn fit(&mut self, part: &mut Part) {
         match part {
             Part::ToolCall { id, .. } => *id = self.name(id),
@@ -46,6 +47,7 @@ impl Ids {
     }
 }
 
+/// The id with other characters replaced; never empty.
 fn plain(id: &str) -> String {
     let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
     if id.is_empty() { "call".into() } else { id.replace(|letter: char| !fits(letter), "_") }

@@ -1,12 +1,12 @@
 //! Anthropic Messages ("Messages API", docs.anthropic.com).
 //!
 //! What is particular: `system` stands apart from the turns, `max_tokens` is required, tool results are blocks of the
-//! user's turn right after the call, `input_tokens` leaves cached tokens out, thinking is signed and must go back
-//! unchanged, and a stream is made of blocks that open and close.
+//! user's turn right after the call, `input_tokens` excludes cached tokens, thinking is signed and must go back
+//! unchanged, and a stream consists of blocks that open and close.
 
+pub(super) mod adapt;
 pub(super) mod blocks;
 mod ids;
-pub(super) mod refusals;
 pub(super) mod request;
 pub(super) mod response;
 mod schemas;
@@ -34,14 +34,14 @@ pub(super) struct WireUsage {
     output_tokens_details: Option<WireOutput>,
 }
 
-/// What was written to the cache, by how long it is kept.
+/// Tokens written to the prompt cache, by how long they are kept.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct WireCreation {
     #[serde(default)]
     ephemeral_1h_input_tokens: Option<u64>,
 }
 
-/// What the answer's tokens went into.
+/// What the answer's tokens were spent on.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct WireOutput {
     #[serde(default)]

@@ -1,33 +1,33 @@
-//! The request.
+//! Anthropic's request <-> [`ChatRequest`].
+//!
+//! Reading: `system` becomes a first turn, blocks become parts, unknown fields go to `leftovers` and `extensions`.
+//! Writing: turns alternate, tool results stand first in theirs, and [`adapt`] then leaves out what the model refuses.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::super::carried;
 use super::super::documents::Pdf;
-use super::super::json::{Object, cannot_carry, missing, unfit, unknown};
+use super::super::ids::plain_user;
+use super::super::json::{Object, cannot_carry, missing, not_a_count, unknown_value};
+use super::super::obstacles;
 use super::super::openai_chat::request::effort_of;
 use super::super::openai_chat::schemas::can_be_strict;
-use super::super::user::plain_user;
 use super::super::{Encoded, Target};
 use super::blocks::is_blank;
 use super::ids::Ids;
-use super::{blocks, refusals, schemas};
+use super::{adapt, blocks, schemas};
 use crate::protocol::{
     ApiError, ChatRequest, Dialect, Effort, ImageSource, Message, Part, Reasoning, ResponseFormat, Role, Sampling,
     Tool, ToolChoice,
 };
 
-/// Answers get so many tokens where nobody knows what the model can give: the dialect demands a number.
+/// `max_tokens`, which the dialect requires, where neither the client nor the configuration says one.
 const DEFAULT_MAX_TOKENS: u32 = 8192;
 
 /// Reads a request.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let mut fields = Object::parse(body)?;
-    let values = fields.array("messages")?.ok_or_else(|| missing("messages"))?;
-    if values.is_empty() {
-        return Err(ApiError::invalid("messages must not be empty").at("messages"));
-    }
+    let values = fields.messages()?;
     let mut leftovers = Map::new();
     let mut messages = Vec::with_capacity(values.len() + 1);
     if let Some(system) = fields.take("system") {
@@ -42,7 +42,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         messages.push(turn(Object::of(value, format!("messages[{index}]"))?, &mut leftovers)?);
     }
     let max_tokens = fields.count("max_tokens")?;
-    let lacks = if fields.peek("max_tokens").is_some() { unfit } else { missing };
+    let lacks = if fields.peek("max_tokens").is_some() { not_a_count } else { missing };
     let max_tokens = max_tokens.ok_or_else(|| lacks("max_tokens"))?;
     let (tools, server_tools) = tools(fields.array("tools")?.unwrap_or_default(), &mut leftovers)?;
     let (tool_choice, parallel_tool_calls) = tool_choice(&mut fields, &mut leftovers)?;
@@ -85,7 +85,7 @@ fn turn(mut fields: Object, leftovers: &mut Map<String, Value>) -> Result<Messag
         "user" => Role::User,
         "assistant" => Role::Assistant,
         "system" => Role::System,
-        _ => return Err(unknown(&fields.at("role"), "user, assistant")),
+        _ => return Err(unknown_value(&fields.at("role"), "user, assistant")),
     };
     let path = fields.at("content");
     let content = fields.take("content").ok_or_else(|| missing(&path))?;
@@ -94,13 +94,13 @@ fn turn(mut fields: Object, leftovers: &mut Map<String, Value>) -> Result<Messag
     Ok(Message { role, parts, name: None })
 }
 
-/// Claude Code's note to its vendor's billing, which it puts before the system prompt. It is no instruction, and different
-/// every time: kept, it would make each turn another conversation and spoil other vendors' prompt caches.
+/// Whether this is the billing note that Claude Code puts before the system prompt. The note is no instruction and
+/// differs every time: kept, it would make each turn a new conversation and defeat other vendors' prompt caches.
 fn is_billing(part: &Part) -> bool {
     matches!(part, Part::Text { text, .. } if text.starts_with("x-anthropic-billing-header:"))
 }
 
-/// Tools of the client's own, and those the vendor runs itself, as written.
+/// Reads `tools`: the client's own, and those that the vendor runs itself, as written.
 fn tools(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> Result<(Vec<Tool>, Vec<Value>), ApiError> {
     let mut own = Vec::new();
     let mut server = Vec::new();
@@ -112,7 +112,7 @@ fn tools(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> Result<(Vec<
             continue;
         }
         let parameters = fields.take("input_schema").ok_or_else(|| missing(&fields.at("input_schema")))?;
-        // Here a property may be optional all the same, which others refuse.
+        // Anthropic allows optional properties in strict schemas, other vendors refuse them.
         let is_ours_alone = fields.peek("strict") == Some(&Value::Bool(true)) && !can_be_strict(&parameters);
         own.push(Tool {
             name: fields.need_string("name")?,
@@ -131,7 +131,7 @@ fn tool_choice(
     fields: &mut Object,
     leftovers: &mut Map<String, Value>,
 ) -> Result<(Option<ToolChoice>, Option<bool>), ApiError> {
-    if !knows(fields.peek("tool_choice"), "type", &["auto", "any", "none", "tool"]) {
+    if !is_known(fields.peek("tool_choice"), "type", &["auto", "any", "none", "tool"]) {
         return Ok((None, None));
     }
     let Some(mut choice) = fields.object("tool_choice")? else { return Ok((None, None)) };
@@ -141,24 +141,24 @@ fn tool_choice(
         "any" => ToolChoice::Required,
         "none" => ToolChoice::None,
         "tool" => ToolChoice::Named(choice.need_string("name")?),
-        _ => return Err(unknown("tool_choice.type", "auto, any, tool, none")),
+        _ => return Err(unknown_value("tool_choice.type", "auto, any, tool, none")),
     };
     choice.leave(leftovers);
     Ok((Some(read), parallel))
 }
 
-/// Whether a field's `key` is one of the `words` there are, or absent; what is newer than they is left as written.
-fn knows(field: Option<&Value>, key: &str, words: &[&str]) -> bool {
+/// Whether the value of `key` in a field is one of `words`, or absent. A field with a newer value is kept as written.
+fn is_known(field: Option<&Value>, key: &str, words: &[&str]) -> bool {
     field.and_then(|field| field.get(key)).is_none_or(|word| word.as_str().is_some_and(|word| words.contains(&word)))
 }
 
-/// `thinking`, and `output_config` with its effort and format.
+/// Reads `thinking`, and `output_config` with its effort and format.
 fn output(
     fields: &mut Object,
     leftovers: &mut Map<String, Value>,
 ) -> Result<(Option<Reasoning>, Option<ResponseFormat>), ApiError> {
     let mut reasoning: Option<Reasoning> = None;
-    if knows(fields.peek("thinking"), "type", &["enabled", "adaptive", "between_tools", "disabled"])
+    if is_known(fields.peek("thinking"), "type", &["enabled", "adaptive", "between_tools", "disabled"])
         && let Some(mut thinking) = fields.object("thinking")?
     {
         let reasoning = reasoning.get_or_insert_default();
@@ -169,7 +169,7 @@ fn output(
             }
             "adaptive" | "between_tools" => reasoning.enabled = Some(true),
             "disabled" => reasoning.enabled = Some(false),
-            _ => return Err(unknown("thinking.type", "enabled, adaptive, between_tools, disabled")),
+            _ => return Err(unknown_value("thinking.type", "enabled, adaptive, between_tools, disabled")),
         }
         thinking.leave(leftovers);
     }
@@ -188,7 +188,7 @@ fn output(
     let schema = format.take("schema").ok_or_else(|| missing("output_config.format.schema"))?;
     format.take("type");
     format.leave(leftovers);
-    // The vendor holds every answer to its schema.
+    // Anthropic enforces every schema.
     let format = ResponseFormat::JsonSchema { name: "answer".into(), schema, strict: Some(true), implied: true };
     Ok((reasoning, Some(format)))
 }
@@ -200,26 +200,9 @@ fn user(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Optio
     user
 }
 
-/// Extensions of OpenAI's dialect that may be lost, as `seed` and penalties may: they say how an answer is kept, billed,
-/// or drawn, and ask for no other one.
-const HARMLESS: [&str; 12] = [
-    "seed",
-    "prediction",
-    "prompt_cache_options",
-    "cache_control",
-    "metadata",
-    "store",
-    "service_tier",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "verbosity",
-    "logit_bias",
-];
-
-/// The first field that cannot be said here although it changes the meaning.
+/// The first part or field that Anthropic's dialect cannot say although its loss would change the meaning.
 pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String> {
-    // The dialect has no blank text; without a signature it takes no thoughts.
+    // Blank texts and unsigned thinking are left out.
     let unsaid = |part: &Part| match part {
         Part::Text { text, .. } | Part::Refusal { text } => is_blank(text),
         Part::Thinking { signature, .. } => signature.is_none(),
@@ -228,26 +211,27 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
     if request.messages.iter().all(|message| message.parts.iter().all(unsaid)) {
         return Some("messages (all of them are empty)".into());
     }
-    // A line's end ends no answer here: a blank text may not.
+    // The dialect has no blank stop strings, such as a line break.
     let stops = &request.sampling.stop;
     if stops.iter().all(|stop| is_blank(stop)) && !stops.concat().is_empty() {
         return Some("stop".into());
     }
     let refused = |part: &Part| match part {
         Part::Image { source: ImageSource::Url(url), .. } if !url.starts_with("https://") => {
-            Some("a picture by a URL that is not https".to_owned())
+            Some("an image by a URL that is not https".to_owned())
         }
         Part::Foreign { kind, value } if !blocks::is_ours(kind, value) && Pdf::of(kind, value).is_none() => {
             Some(kind.clone())
         }
         _ => None,
     };
-    carried::part(client, request, refused).or_else(|| carried::extension(request, &HARMLESS))
+    obstacles::refused_part(client, request, refused)
+        .or_else(|| obstacles::untranslatable_extension(request, Dialect::Anthropic))
 }
 
 /// Writes a request.
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
-    // Asked before a backend is chosen; here nobody knows any more who counts how.
+    // Checked before a backend is chosen, too; the client's dialect, which names paths, is not known here.
     if let Some(field) = obstacle(Dialect::Native, request) {
         return Err(cannot_carry(&field, "Anthropic's dialect"));
     }
@@ -262,10 +246,10 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     let mut system = system(request, &mut dropped);
     let mut turns = turns(&request.messages, &mut dropped);
     if turns.is_empty() {
-        // Instructions alone are a conversation elsewhere; here somebody has to say them.
-        turns.push(said(Role::User, &std::mem::take(&mut system)));
+        // Instructions alone are a valid conversation elsewhere; here they become the user's turn.
+        turns.push(encode_turn(Role::User, &std::mem::take(&mut system)));
     } else if turns[0]["role"] == "assistant" {
-        // Where the first word is the assistant's, somebody has to have come.
+        // The first turn must be the user's.
         turns.insert(0, json!({ "role": "user", "content": "." }));
     }
     if !system.is_empty() {
@@ -286,47 +270,43 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if request.stream {
         out.insert("stream".into(), json!(true));
     }
-    // This dialect's own, whoever says it.
+    // A field of this dialect, also where clients of another send it.
     let marker = request.extensions.get("cache_control");
     out.extend(marker.map(|marker| ("cache_control".to_owned(), marker.clone())));
-    let lost = |key: &&String| HARMLESS.contains(&key.as_str()) && *key != "cache_control";
+    let lost = |key: &&String| obstacles::is_harmless(Dialect::Anthropic, key) && *key != "cache_control";
     dropped.extend(request.extensions.keys().filter(lost).cloned());
-    refusals::adapt(target, &mut out, &mut dropped);
+    adapt::adapt(target, &mut out, &mut dropped);
     Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
 }
 
-/// System and developer turns, wherever they stand, in order.
+/// The blocks of all system and developer turns, in order.
 fn system(request: &ChatRequest, dropped: &mut Vec<String>) -> Vec<Value> {
     let mut system = Vec::new();
-    for message in request.messages.iter().filter(|message| is_system(message)) {
+    for message in request.messages.iter().filter(|message| message.role.is_instruction()) {
         system.extend(blocks::encode(&message.parts, "system", dropped));
     }
     if request.response_format == Some(ResponseFormat::JsonObject) {
-        // The dialect knows schemas only; "any object" has to be said in words.
+        // The dialect knows only schemas; "any object" has to be said in words.
         system.push(json!({ "type": "text", "text": "Answer with one JSON object and nothing else." }));
     }
     system
 }
 
-fn is_system(message: &Message) -> bool {
-    matches!(message.role, Role::System | Role::Developer)
-}
-
-/// Turns of the two, alternating: neighbours of one role are merged, tool results stand first in theirs.
+/// The other turns, alternating: neighbours of the same role are merged, and tool results stand first in their turn.
 fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     let mut merged: Vec<(Role, Vec<Value>)> = Vec::new();
     let mut ids = Ids::default();
-    for (index, message) in messages.iter().enumerate().filter(|(_, message)| !is_system(message)) {
+    for (index, message) in messages.iter().enumerate().filter(|(_, message)| !message.role.is_instruction()) {
         let path = format!("messages[{index}]");
         if message.name.is_some() {
             dropped.push(format!("{path}.name"));
         }
         let mut parts = message.parts.clone();
-        parts.sort_by_key(|part| message.role == Role::User && !matches!(part, Part::ToolResult { .. }));
+        parts.sort_by_key(|part| message.role == Role::User && !part.is_tool_result());
         parts.iter_mut().for_each(|part| ids.fit(part));
         let blocks = blocks::encode(&parts, &path, dropped);
         match merged.last_mut() {
-            // A turn of nothing stands between nobody.
+            // An empty turn does not keep its neighbours apart.
             _ if blocks.is_empty() => {}
             Some((role, known)) if *role == message.role => known.extend(blocks),
             _ => merged.push((message.role, blocks)),
@@ -335,17 +315,17 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     if let Some((Role::Assistant, blocks)) = merged.last_mut() {
         trim(blocks);
     }
-    merged.iter().map(|(role, blocks)| said(*role, blocks)).collect()
+    merged.iter().map(|(role, blocks)| encode_turn(*role, blocks)).collect()
 }
 
-/// An answer that is to be gone on with may not end in a blank.
+/// Trims the end of a prefill, which may not end with a blank.
 fn trim(blocks: &mut [Value]) {
     if let Some(Value::String(text)) = blocks.last_mut().and_then(|block| block.get_mut("text")) {
         text.truncate(text.trim_end().len());
     }
 }
 
-fn said(role: Role, blocks: &[Value]) -> Value {
+fn encode_turn(role: Role, blocks: &[Value]) -> Value {
     let role = if role == Role::Assistant { "assistant" } else { "user" };
     // One text alone stays a string, as most clients write it.
     match blocks {
@@ -370,7 +350,7 @@ fn tool(tool: &Tool, dropped: &mut Vec<String>) -> Value {
     if let Some(description) = &tool.description {
         out["description"] = json!(description);
     }
-    // A wish that would demand much of the schema, and of few tools only.
+    // Strict schemas have many conditions here, and only a few tools may have them.
     if tool.strict == Some(true) {
         note("tools[].strict");
     }
@@ -399,7 +379,7 @@ fn choice(request: &ChatRequest) -> Option<Value> {
     Some(choice)
 }
 
-/// Who thinks cannot be told how to sample, and nobody takes a temperature and `top_p` together.
+/// Writes the sampling parameters. With thinking none is allowed, and `temperature` excludes `top_p`.
 fn encode_sampling(sampling: &Sampling, out: &mut Map<String, Value>, dropped: &mut Vec<String>) {
     let thinks = out.get("thinking").is_some_and(|thinking| thinking["type"] != "disabled");
     // Anthropic's scale ends at 1.
@@ -444,11 +424,10 @@ fn encode_output(
 ) {
     let mut config = Map::new();
     if let Some(reasoning) = &request.reasoning {
-        // A call that is demanded leaves no room for thoughts.
-        let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
-        if target.reasoning && !(forced && asks_to_think(reasoning)) {
+        // A demanded call and thinking exclude each other.
+        if target.reasoning && (reasoning.is_off() || !request.must_call()) {
             encode_reasoning(reasoning, out, &mut config);
-        } else if asks_to_think(reasoning) {
+        } else if !reasoning.is_off() {
             dropped.push("reasoning".into());
         }
     }
@@ -464,12 +443,8 @@ fn encode_output(
     }
 }
 
-fn asks_to_think(reasoning: &Reasoning) -> bool {
-    reasoning.enabled != Some(false) && reasoning.effort != Some(Effort::None)
-}
-
 fn encode_reasoning(reasoning: &Reasoning, out: &mut Map<String, Value>, config: &mut Map<String, Value>) {
-    if !asks_to_think(reasoning) {
+    if reasoning.is_off() {
         out.insert("thinking".into(), json!({ "type": "disabled" }));
         return;
     }
@@ -478,7 +453,7 @@ fn encode_reasoning(reasoning: &Reasoning, out: &mut Map<String, Value>, config:
             out.insert("thinking".into(), json!({ "type": "enabled", "budget_tokens": budget }));
         }
         None => {
-            // Else the newest models send thoughts of which nothing can be read.
+            // Without `display` the newest models hide their reasoning.
             out.insert("thinking".into(), json!({ "type": "adaptive", "display": "summarized" }));
         }
     }

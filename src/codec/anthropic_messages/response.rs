@@ -1,10 +1,10 @@
-//! The whole answer.
+//! Anthropic's whole answer <-> [`ChatResponse`].
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::super::{AnswerMeta, documents, errors, unreadable};
+use super::super::{AnswerMeta, documents, parse_answer, unreadable};
 use super::{WireUsage, blocks, finish_of, finish_text, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
@@ -23,18 +23,12 @@ struct Wire {
 
 /// Reads an answer.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
-    let wire = match serde_json::from_slice::<Wire>(body) {
-        Ok(wire) => wire,
-        Err(_) => {
-            let value: Value = serde_json::from_slice(body).map_err(|_| unreadable())?;
-            return Err(value.get("error").and_then(|_| errors::in_band(&value)).unwrap_or_else(unreadable));
-        }
-    };
+    let wire: Wire = parse_answer(body)?;
     let parts = blocks::decode(Value::Array(wire.content), "content", &mut Map::new()).map_err(|_| unreadable())?;
     Ok(ChatResponse {
         id: wire.id,
         model: wire.model,
-        // Of a text that cites the words are for everybody.
+        // A text with citations becomes plain text, which every dialect has.
         parts: parts.into_iter().map(documents::plain).collect(),
         finish_reason: wire.stop_reason.as_deref().map_or(FinishReason::Other, finish_of),
         stop_sequence: wire.stop_sequence,
@@ -65,7 +59,7 @@ fn block(part: &Part) -> Option<Value> {
         Part::ToolCall { id, name, arguments } => {
             Some(json!({ "type": "tool_use", "id": id, "name": name, "input": blocks::input(arguments) }))
         }
-        // The dialect has a signature on every thought; another vendor's thoughts have an empty one.
+        // The dialect requires a signature; another vendor's reasoning gets an empty one.
         Part::Thinking { text, signature } => Some(json!({
             "type": "thinking", "thinking": text, "signature": signature.as_deref().unwrap_or_default(),
         })),

@@ -1,12 +1,12 @@
 //! JSON schemas as Anthropic takes them ("Structured outputs", "Tool use", docs.anthropic.com).
 //!
-//! An answer's schema must close every object, and knows no bounds: those are told in words, as the vendor's own libraries do.
-//! A tool's schema must be an object at its top.
+//! An answer's schema must close every object and may have no bounds (`minimum`, `maxLength`): these go into the
+//! description, as the vendor's own libraries do. A tool's schema must be an object at the top.
 
 use serde_json::{Map, Value, json};
 
-/// Keywords of the schema language that an answer's schema may not have.
-const UNKNOWN: [&str; 25] = [
+/// Keywords of JSON Schema that an answer's schema may not have.
+const UNSUPPORTED: [&str; 25] = [
     "minimum",
     "maximum",
     "exclusiveMinimum",
@@ -34,11 +34,11 @@ const UNKNOWN: [&str; 25] = [
     "else",
 ];
 
-/// Formats of texts that it knows.
+/// String formats that an answer's schema may have.
 const FORMATS: [&str; 10] =
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
 
-/// The schema of an answer, and whether something was taken out of it.
+/// The schema of an answer as Anthropic takes it, and whether something was lost.
 pub(super) fn of_answer(schema: &Value) -> (Value, bool) {
     let mut lost = false;
     let mut schema = schema.clone();
@@ -49,10 +49,10 @@ pub(super) fn of_answer(schema: &Value) -> (Value, bool) {
     (schema, lost)
 }
 
-/// Closes the objects of a schema and of those inside; what is not known becomes a part of the description.
+/// Closes the objects of a schema and of those inside; unsupported keywords move to the description.
 fn close(schema: &mut Value, lost: &mut bool) {
     let Some(fields) = schema.as_object_mut() else { return };
-    // The other word for it is not known; that no two may hold at once is hardly ever meant.
+    // `oneOf` is not supported; that exactly one may match is hardly ever meant.
     if let Some(either) = fields.shift_remove("oneOf") {
         fields.entry("anyOf").or_insert(either);
     }
@@ -89,11 +89,11 @@ fn is_known(key: &str, value: &Value) -> bool {
         "minItems" => value.as_u64().is_some_and(|least| least <= 1),
         "format" => value.as_str().is_some_and(|format| FORMATS.contains(&format)),
         "pattern" => value.as_str().is_some_and(is_plain),
-        _ => !UNKNOWN.contains(&key),
+        _ => !UNSUPPORTED.contains(&key),
     }
 }
 
-/// Whether a pattern neither looks around nor back.
+/// Whether a pattern has no lookaround, backreference or word boundary.
 fn is_plain(pattern: &str) -> bool {
     let mut escaped = false;
     let strange = pattern.chars().any(|letter| {
@@ -111,8 +111,8 @@ fn is_object(fields: &Map<String, Value>) -> bool {
     named || fields.contains_key("properties")
 }
 
-/// The schema of a tool's arguments, and whether something was taken out of it: an object, and no choice of several. The
-/// properties of such a choice are still offered.
+/// The schema of a tool's arguments as Anthropic takes it, and whether something was lost: an object without `anyOf`,
+/// `oneOf` and `allOf` at the top. The properties of these stay, as optional ones.
 pub(super) fn of_arguments(schema: &Value) -> (Value, bool) {
     let mut fields = schema.as_object().cloned().unwrap_or_default();
     let choices: Vec<Value> =

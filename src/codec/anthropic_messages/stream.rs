@@ -1,4 +1,5 @@
-//! The streamed answer: `message_start`, blocks that open and close, `message_delta`, `message_stop`.
+//! Anthropic's streamed answer <-> events: `message_start`, blocks that open and close, `message_delta`,
+//! `message_stop`.
 
 use std::collections::HashMap;
 
@@ -6,7 +7,9 @@ use bytes::BytesMut;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::in_turn::InTurn;
+use super::super::json::extend;
+use super::super::lines::write_event;
+use super::super::sequencer::Sequencer;
 use super::super::{AnswerMeta, errors};
 use super::{WireUsage, finish_of, finish_text, usage};
 use crate::protocol::{Dialect, FinishReason, StreamEvent, ToolCallDelta, Usage};
@@ -77,19 +80,19 @@ struct Ending {
     stop_sequence: Option<String>,
 }
 
-/// What is known of a stream so far.
+/// Reads the events of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    /// Of the tool calls begun, in order: whether nothing was said of their arguments yet.
-    bare: Vec<bool>,
-    /// Which of them a block is.
+    /// For each tool call, in order: whether its arguments are still empty.
+    empty: Vec<bool>,
+    /// The tool call of each block, by the block's index.
     calls: HashMap<usize, usize>,
     ending: Option<(FinishReason, Option<String>)>,
 }
 
 impl Decoder {
-    /// One event's data.
-    pub(crate) fn hear(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
+    /// Appends the events in the data of one server-sent event; `Err` = the data cannot be read.
+    pub(crate) fn decode(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
         match serde_json::from_slice::<Wire>(data).map_err(|_| ())? {
             Wire::MessageStart { message } => {
                 out.push(StreamEvent::Start { id: message.id, model: message.model });
@@ -128,9 +131,9 @@ impl Decoder {
                 let start = Some((text("id").unwrap_or_default(), text("name").unwrap_or_default()));
                 let given = block["input"].as_object().filter(|input| !input.is_empty());
                 let arguments = given.map(|_| block["input"].to_string()).unwrap_or_default();
-                self.calls.insert(index, self.bare.len());
-                let index = self.bare.len();
-                self.bare.push(arguments.is_empty());
+                self.calls.insert(index, self.empty.len());
+                let index = self.empty.len();
+                self.empty.push(arguments.is_empty());
                 out.push(StreamEvent::ToolCall(ToolCallDelta { index, start, arguments }));
             }
             _ => {}
@@ -143,9 +146,9 @@ impl Decoder {
             Delta::Thinking { thinking } => out.push(StreamEvent::Thinking(thinking)),
             Delta::Signature { signature } => out.push(StreamEvent::ThinkingSignature(signature)),
             Delta::InputJson { partial_json } => {
-                // Pieces of a block that is no call of the client's tools (the vendor's own) are nobody's here.
+                // Calls of tools that the vendor runs itself are skipped.
                 if let Some(index) = self.calls.get(&index).copied() {
-                    self.bare[index] &= partial_json.is_empty();
+                    self.empty[index] &= partial_json.is_empty();
                     let call = ToolCallDelta { index, start: None, arguments: partial_json };
                     out.push(StreamEvent::ToolCall(call));
                 }
@@ -154,16 +157,16 @@ impl Decoder {
         }
     }
 
-    /// A call without arguments ends without a word of them; other dialects have at least an empty object.
+    /// Ends a block. A call without arguments gets an empty object, which other dialects require.
     fn close(&mut self, block: usize, out: &mut Vec<StreamEvent>) {
-        if let Some(index) = self.calls.get(&block).copied().filter(|index| self.bare[*index]) {
-            self.bare[index] = false;
+        if let Some(index) = self.calls.get(&block).copied().filter(|index| self.empty[*index]) {
+            self.empty[index] = false;
             out.push(StreamEvent::ToolCall(ToolCallDelta { index, start: None, arguments: "{}".into() }));
         }
     }
 }
 
-/// What kind of block is open.
+/// The kind of the open block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Block {
     Text,
@@ -179,23 +182,23 @@ pub(crate) struct Encoder {
     open: Option<Block>,
     /// Index of the next block.
     next: usize,
-    /// What waits for the end of a call.
-    in_turn: InTurn,
+    /// Holds events back while a call is open.
+    sequencer: Sequencer,
     usage: Usage,
 }
 
 impl Encoder {
     pub(crate) fn new(meta: AnswerMeta) -> Self {
-        Self { meta, started: false, open: None, next: 0, in_turn: InTurn::default(), usage: Usage::default() }
+        Self { meta, started: false, open: None, next: 0, sequencer: Sequencer::default(), usage: Usage::default() }
     }
 
-    /// Bytes that are kept, about: what waits for the end of a call.
+    /// Bytes that are held back until a call ends, about.
     pub(crate) fn kept(&self) -> usize {
-        self.in_turn.kept()
+        self.sequencer.kept()
     }
 
     pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
-        for event in self.in_turn.pass(event) {
+        for event in self.sequencer.pass(event) {
             self.write(&event, out);
         }
     }
@@ -210,8 +213,8 @@ impl Encoder {
                 self.close(out);
                 let stop = stop_sequence.as_deref();
                 let delta = json!({ "stop_reason": finish_text(*reason, stop), "stop_sequence": stop });
-                say("message_delta", json!({ "delta": delta, "usage": usage(&self.usage) }), out);
-                say("message_stop", json!({}), out);
+                emit("message_delta", json!({ "delta": delta, "usage": usage(&self.usage) }), out);
+                emit("message_stop", json!({}), out);
             }
             StreamEvent::Error(error) => out.extend_from_slice(&errors::encode_in_stream(Dialect::Anthropic, error)),
             StreamEvent::Text(text) | StreamEvent::Refusal(text) => {
@@ -231,8 +234,8 @@ impl Encoder {
                 self.start(out);
                 let block = json!({ "type": "redacted_thinking", "data": data });
                 let index = self.next;
-                say("content_block_start", json!({ "index": index, "content_block": block }), out);
-                say("content_block_stop", json!({ "index": index }), out);
+                emit("content_block_start", json!({ "index": index, "content_block": block }), out);
+                emit("content_block_stop", json!({ "index": index }), out);
                 self.next += 1;
             }
         }
@@ -253,7 +256,7 @@ impl Encoder {
             "stop_sequence": null,
             "usage": usage(&Usage { output_tokens: 0, ..self.usage }),
         });
-        say("message_start", json!({ "message": message }), out);
+        emit("message_start", json!({ "message": message }), out);
     }
 
     fn enter_thinking(&mut self, out: &mut BytesMut) {
@@ -270,33 +273,31 @@ impl Encoder {
         }
     }
 
-    /// Makes `block` the open one.
+    /// Makes `block` the open one, with `opening` as its first event.
     fn enter(&mut self, block: Block, opening: Value, out: &mut BytesMut) {
         self.start(out);
         if self.open == Some(block) {
             return;
         }
         self.close(out);
-        say("content_block_start", json!({ "index": self.next, "content_block": opening }), out);
+        emit("content_block_start", json!({ "index": self.next, "content_block": opening }), out);
         self.open = Some(block);
     }
 
     fn close(&mut self, out: &mut BytesMut) {
         if self.open.take().is_some() {
-            say("content_block_stop", json!({ "index": self.next }), out);
+            emit("content_block_stop", json!({ "index": self.next }), out);
             self.next += 1;
         }
     }
 
     fn delta(&self, delta: Value, out: &mut BytesMut) {
-        say("content_block_delta", json!({ "index": self.next, "delta": delta }), out);
+        emit("content_block_delta", json!({ "index": self.next, "delta": delta }), out);
     }
 }
 
-fn say(name: &str, fields: Value, out: &mut BytesMut) {
+fn emit(name: &str, fields: Value, out: &mut BytesMut) {
     let mut data = json!({ "type": name });
-    if let (Some(data), Value::Object(fields)) = (data.as_object_mut(), fields) {
-        data.extend(fields);
-    }
-    out.extend_from_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
+    extend(&mut data, fields);
+    write_event(name, &data, out);
 }

@@ -1,7 +1,7 @@
-//! Our own dialect, `POST /api/chat`: messages in OpenAI's form, and what only a router can say of an answer.
+//! The native dialect, `POST /api/chat`: messages in OpenAI's form, and with each answer its routing, cost and latency.
 //!
-//! Streamed, it is server-sent events: `start` (id, model), `delta` (one of `text`, `thinking`, `refusal`, `tool_call`),
-//! and `end` with everything a whole reply has but the message; `error` where it breaks off.
+//! A stream has the server-sent events `start` (id, model), `delta` (one of `text`, `thinking`, `refusal`, `tool_call`)
+//! and `end` (everything of a whole reply but the message), or `error` where it breaks off.
 
 pub(super) mod request;
 pub(super) mod response;

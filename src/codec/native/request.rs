@@ -1,28 +1,25 @@
-//! The request: small, and strict about fields it does not know.
+//! The native request -> [`ChatRequest`]. Unknown fields are errors: no backend would ever read them.
 
 use serde_json::Map;
 
-use super::super::json::{Object, missing, unfit, unknown};
+use super::super::json::{Object, not_a_count, unknown_value};
 use super::super::openai_chat::{messages, request as openai};
-use crate::protocol::{ApiError, ChatRequest, Reasoning, RoutingOptions};
+use crate::protocol::{ApiError, ChatRequest, Objective, Reasoning, RoutingOptions};
 
 /// Fields that hold whole numbers.
 const COUNTS: [&str; 3] = ["max_tokens", "top_k", "seed"];
 
-/// What clients of Ollama are told, whose `/api/chat` is another.
-pub const NO_OLLAMA: &str = "this is no Ollama server: take its models by OpenAI's API, with /v1 behind the address";
+/// The hint for clients of Ollama, which has another `/api/chat`.
+pub const NO_OLLAMA: &str = "this is no Ollama server: use its models through OpenAI's API, at this address with /v1";
 
-/// Fields by which those clients are known.
+/// Fields by which clients of Ollama are recognised.
 const OF_OLLAMA: [&str; 5] = ["format", "images", "keep_alive", "options", "think"];
 
 /// Reads a request.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let mut fields = Object::parse(body)?;
-    let values = fields.array("messages")?.ok_or_else(|| missing("messages"))?;
-    if values.is_empty() {
-        return Err(ApiError::invalid("messages must not be empty").at("messages"));
-    }
-    // Nobody but us reads this dialect: what we do not understand cannot be passed on.
+    let values = fields.messages()?;
+    // Unknown values cannot be passed on: no vendor reads this dialect.
     let effort = fields.understood("reasoning_effort", openai::effort_of);
     let tool_choice = fields.understood("tool_choice", messages::decode_choice);
     for (key, known) in [
@@ -30,21 +27,22 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         ("tool_choice", "auto, none, required, a function"),
     ] {
         if fields.peek(key).is_some() {
-            return Err(unknown(key, known));
+            return Err(unknown_value(key, known));
         }
     }
     let mut leftovers = Map::new();
     let (tools, others) = messages::decode_tools(fields.array("tools")?.unwrap_or_default(), &mut leftovers)?;
     if !others.is_empty() {
-        return Err(unknown("tools[].type", "function"));
+        return Err(unknown_value("tools[].type", "function"));
     }
     let routing = match fields.take("routing") {
         Some(value) => serde_json::from_value::<RoutingOptions>(value)
             .map_err(|error| ApiError::invalid(format!("routing: {error}")).at("routing"))?,
         None => RoutingOptions::default(),
     };
-    if routing.objective.is_some_and(|objective| !objective.is_sound()) {
-        let told = "routing.objective: cost_per_usd and latency_per_s are from 0 to 1000000";
+    if routing.objective.is_some_and(|objective| !objective.is_valid()) {
+        let told =
+            format!("routing.objective: cost_per_usd and latency_per_s are from 0 to {}", Objective::MAX_WEIGHT);
         return Err(ApiError::invalid(told).at("routing.objective"));
     }
     let stream = fields.boolean("stream")?.unwrap_or(false);
@@ -68,7 +66,7 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         system_apart: false,
     };
     if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
-        return Err(unfit(key));
+        return Err(not_a_count(key));
     }
     leftovers.extend(fields.rest());
     match leftovers.keys().next() {

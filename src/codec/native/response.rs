@@ -1,4 +1,4 @@
-//! The whole reply.
+//! [`ChatResponse`] -> the native whole reply.
 
 use bytes::Bytes;
 use serde_json::json;

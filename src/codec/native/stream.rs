@@ -1,8 +1,9 @@
-//! The streamed reply.
+//! Events -> the native streamed reply; the event types are described at [`super`].
 
 use bytes::BytesMut;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::super::lines::write_event;
 use super::super::{AnswerMeta, NativeMeta, errors};
 use super::usage;
 use crate::protocol::{Dialect, StreamEvent, Usage};
@@ -26,15 +27,15 @@ impl Encoder {
     pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
         match event {
             StreamEvent::Start { .. } => {
-                say("start", &json!({ "id": self.meta.id, "model": self.meta.model }), out);
+                write_event("start", &json!({ "id": self.meta.id, "model": self.meta.model }), out);
             }
-            StreamEvent::Text(text) => say("delta", &json!({ "text": text }), out),
-            StreamEvent::Thinking(text) => say("delta", &json!({ "thinking": text }), out),
-            StreamEvent::Refusal(text) => say("delta", &json!({ "refusal": text }), out),
+            StreamEvent::Text(text) => write_event("delta", &json!({ "text": text }), out),
+            StreamEvent::Thinking(text) => write_event("delta", &json!({ "thinking": text }), out),
+            StreamEvent::Refusal(text) => write_event("delta", &json!({ "refusal": text }), out),
             StreamEvent::ToolCall(call) => {
                 let (id, name) = call.start.as_ref().map(|(id, name)| (id, name)).unzip();
                 let piece = json!({ "index": call.index, "id": id, "name": name, "arguments": call.arguments });
-                say("delta", &json!({ "tool_call": piece }), out);
+                write_event("delta", &json!({ "tool_call": piece }), out);
             }
             StreamEvent::Usage(counts) => self.usage.get_or_insert_default().absorb(counts),
             StreamEvent::Finish { reason, .. } => {
@@ -46,15 +47,11 @@ impl Encoder {
                     "latency_ms": native.and_then(|native| native.latency_ms),
                     "routing": native.map(|native| &native.routing),
                 });
-                say("end", &end, out);
+                write_event("end", &end, out);
             }
             StreamEvent::Error(error) => out.extend_from_slice(&errors::encode_in_stream(Dialect::Native, error)),
             // Signatures and encrypted reasoning are of use to their own vendor only.
             StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_) => {}
         }
     }
-}
-
-fn say(name: &str, data: &Value, out: &mut BytesMut) {
-    out.extend_from_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
 }

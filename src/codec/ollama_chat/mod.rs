@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::protocol::{FinishReason, Usage};
 
-/// One reply, whole or a piece.
+/// A whole reply, or one line of a streamed one.
 #[derive(Debug, Deserialize)]
 pub(super) struct Wire {
     #[serde(default)]
@@ -31,7 +31,7 @@ pub(super) struct Wire {
     pub(super) error: Option<Value>,
 }
 
-/// What the assistant says.
+/// The assistant's turn.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Turn {
     #[serde(default)]
@@ -57,7 +57,7 @@ pub(super) struct Function {
 }
 
 impl Wire {
-    /// Token counts, where the reply has them.
+    /// The token counts, where the reply has any.
     pub(super) fn usage(&self) -> Option<Usage> {
         (self.prompt_eval_count.is_some() || self.eval_count.is_some()).then(|| Usage {
             input_tokens: self.prompt_eval_count.unwrap_or_default(),
@@ -66,7 +66,7 @@ impl Wire {
         })
     }
 
-    /// Why it ended; with tool calls Ollama says "stop" all the same.
+    /// The finish reason; Ollama says "stop" for tool calls, too.
     pub(super) fn finish(&self, any_call: bool) -> FinishReason {
         match self.done_reason.as_deref() {
             Some("length") => FinishReason::Length,
@@ -78,7 +78,7 @@ impl Wire {
 }
 
 impl Call {
-    /// Id (empty where there is none), name and arguments as text.
+    /// The call's id (empty where there is none), its name, and its arguments as JSON text.
     pub(super) fn parts(self) -> (String, String, String) {
         let arguments = match self.function.arguments {
             Value::Null => "{}".into(),

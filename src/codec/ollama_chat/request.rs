@@ -1,4 +1,7 @@
-//! The request.
+//! [`ChatRequest`] -> Ollama's request.
+//!
+//! Tool results are turns of their own, images stand beside the text, sampling goes into `options`, and a call that
+//! must be made is asked for by [`forced`]. The context window is sized to the request.
 
 use std::collections::HashMap;
 
@@ -9,49 +12,29 @@ use super::super::anthropic_messages::blocks::input;
 use super::super::json::cannot_carry;
 use super::super::openai_chat::messages::encode_tools;
 use super::super::{Encoded, Target};
-use super::super::{carried, documents, forced};
+use super::super::{documents, forced, obstacles};
 use crate::config::Refusal;
 use crate::protocol::{
-    ApiError, ChatRequest, Dialect, Effort, ImageSource, Message, Part, ResponseFormat, Role, Sampling, ToolChoice,
+    ApiError, ChatRequest, Dialect, ImageSource, Message, Part, ResponseFormat, Role, Sampling, ToolChoice,
 };
 
-/// Extensions of other dialects that may be lost: they say how an answer is kept, billed, or drawn.
-const HARMLESS: [&str; 17] = [
-    "seed",
-    "prediction",
-    "prompt_cache_options",
-    "diagnostics",
-    "metadata",
-    "store",
-    "service_tier",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "verbosity",
-    "logit_bias",
-    "context_management",
-    "container",
-    "betas",
-    "cache_control",
-    "speed",
-];
-
-/// The first field that cannot be said here although it changes the meaning.
+/// The first part or field that Ollama's dialect cannot say although its loss would change the meaning.
 pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String> {
-    if forced::is_wanted(request) && forced::tool(request).is_none() {
+    if request.must_call() && forced::tool(request).is_none() {
         return Some("tool_choice".into());
     }
     let refused = |part: &Part| match part {
-        Part::Image { source: ImageSource::Url(_), .. } => Some("a picture by URL".to_owned()),
+        Part::Image { source: ImageSource::Url(_), .. } => Some("an image by URL".to_owned()),
         Part::Foreign { kind, .. } if documents::words(part).is_none() => Some(kind.clone()),
         _ => None,
     };
-    carried::part(client, request, refused).or_else(|| carried::extension(request, &HARMLESS))
+    obstacles::refused_part(client, request, refused)
+        .or_else(|| obstacles::untranslatable_extension(request, Dialect::Ollama))
 }
 
 /// Writes a request.
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
-    // Asked before a backend is chosen; here nobody knows any more who counts how.
+    // Checked before a backend is chosen, too; the client's dialect, which names paths, is not known here.
     if let Some(field) = obstacle(Dialect::Native, request) {
         return Err(cannot_carry(&field, "Ollama's dialect"));
     }
@@ -61,14 +44,14 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     let mut messages = turns(&request.messages, &mut dropped);
     let forced = forced::tool(request);
     if let Some(tool) = forced {
-        // Among the first: templates of many models let nothing but a user or a tool speak last.
+        // After the other instructions: many models' templates require the last turn to be a user's or a tool's.
         let at = messages.iter().take_while(|message| message["role"] == "system").count();
         messages.insert(at, json!({ "role": "system", "content": forced::instruction(tool) }));
     }
     out.insert("messages".into(), Value::Array(messages));
     out.insert("stream".into(), json!(request.stream));
     match &request.tool_choice {
-        // No way to say "none" but not to offer any.
+        // The dialect has no tool choice: no call is wanted, so no tool is offered.
         Some(ToolChoice::None) => {}
         _ if request.tools.is_empty() || forced.is_some() => {}
         _ => {
@@ -85,14 +68,14 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         (None, None) => None,
     };
     out.extend(format.map(|format| ("format".to_owned(), format)));
-    // Some servers hold a model that may not think to no schema.
+    // Some servers enforce no schema while thinking is switched off.
     let must_think = forced.is_some() || target.refuses(Refusal::NoThinking);
     match think(request) {
         Some(false) if must_think && target.reasoning => dropped.push("reasoning".into()),
         Some(think) if target.reasoning => {
             out.insert("think".into(), json!(think));
             let effort = request.reasoning.as_ref().and_then(|reasoning| reasoning.effort);
-            // How much, few models let themselves be told, and the others refuse the word.
+            // Few models take an effort, and the others refuse the field.
             if think && effort.is_some() {
                 dropped.push("reasoning.effort".into());
             }
@@ -104,7 +87,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if let Some(window) = window(target, request.max_tokens) {
         options.insert("num_ctx".into(), json!(window));
     }
-    // What does not fit after all is to be told, not cut off at its beginning.
+    // A prompt that does not fit is to be an error; by default its beginning is cut off.
     out.insert("truncate".into(), json!(false));
     if !options.is_empty() {
         out.insert("options".into(), Value::Object(options));
@@ -115,35 +98,33 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
     if request.parallel_tool_calls.is_some() {
         dropped.push("parallel_tool_calls".into());
     }
-    dropped.extend(request.extensions.keys().filter(|key| HARMLESS.contains(&key.as_str())).cloned());
+    dropped.extend(request.extensions.keys().filter(|key| obstacles::is_harmless(Dialect::Ollama, key)).cloned());
     Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
 }
 
 fn think(request: &ChatRequest) -> Option<bool> {
-    let reasoning = request.reasoning.as_ref()?;
-    let off = reasoning.enabled == Some(false) || reasoning.effort == Some(Effort::None);
-    Some(!off)
+    request.reasoning.as_ref().map(|reasoning| !reasoning.is_off())
 }
 
-/// The server keeps so many tokens in mind unless it is told otherwise.
-const USUAL_WINDOW: u32 = 4096;
+/// Ollama's default context window, in tokens.
+const DEFAULT_WINDOW: u32 = 4096;
 
-/// Room for an answer that nobody bounded.
+/// Tokens reserved for an answer whose length the client does not limit.
 const ANSWER_ROOM: u32 = 1024;
 
-/// Room for an answer at most: programs ask for far more than they get (Claude Code for 32,000 tokens and up), and the server
-/// sets memory aside for all of it.
-const MOST_ANSWER_ROOM: u32 = 4096;
+/// Tokens reserved for an answer at most: programs allow far more than they get (Claude Code 32,000 tokens and up), and
+/// the server allocates memory for the whole window.
+const MAX_ANSWER_ROOM: u32 = 4096;
 
-/// Tokens to keep in mind, where it must be more than usual: else the oldest turns would be cut off without a word. A power
-/// of two, because the server loads the model anew for every other number.
+/// The context window that the request needs, in tokens, where that is more than the default. A power of two, because
+/// the server reloads the model whenever the window changes.
 fn window(target: &Target<'_>, max_tokens: Option<u32>) -> Option<u32> {
     let most = target.context?;
-    // The estimate errs by a quarter.
+    // The estimate may be a quarter too low.
     let prompt = target.prompt_tokens.saturating_add(target.prompt_tokens / 4);
-    let needed = prompt.saturating_add(max_tokens.unwrap_or(ANSWER_ROOM).min(MOST_ANSWER_ROOM));
+    let needed = prompt.saturating_add(max_tokens.unwrap_or(ANSWER_ROOM).min(MAX_ANSWER_ROOM));
     let window = needed.checked_next_power_of_two().unwrap_or(most).min(most);
-    (window > USUAL_WINDOW).then_some(window)
+    (window > DEFAULT_WINDOW).then_some(window)
 }
 
 fn options(sampling: &Sampling, max_tokens: Option<u32>) -> Map<String, Value> {
@@ -164,12 +145,12 @@ fn options(sampling: &Sampling, max_tokens: Option<u32>) -> Map<String, Value> {
     options
 }
 
-/// Bytes of a tool's name, which stands with each of its results; nobody means a longer one.
-const LONGEST_NAME: usize = 256;
+/// A longer tool name, in bytes, is left out of results: the name is repeated with each of them.
+const MAX_NAME_BYTES: usize = 256;
 
 fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     let mut out = Vec::with_capacity(messages.len());
-    // A result names its tool, and only the call knows the name.
+    // A result names its tool here, and only the call has the name.
     let mut names: HashMap<&str, &str> = HashMap::new();
     for (index, message) in messages.iter().enumerate() {
         let path = format!("messages[{index}]");
@@ -193,7 +174,7 @@ fn turns(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
                 any_result = true;
                 let said = Message { role: Role::User, parts: content.clone(), name: None }.plain_text();
                 let said = if *is_error { format!("Error: {said}") } else { said };
-                let name = names.get(call_id.as_str()).filter(|name| name.len() <= LONGEST_NAME);
+                let name = names.get(call_id.as_str()).filter(|name| name.len() <= MAX_NAME_BYTES);
                 out.push(json!({ "role": "tool", "content": said, "tool_name": name, "tool_call_id": call_id }));
             }
         }
@@ -217,9 +198,9 @@ fn turn(role: &str, message: &Message, path: &str, dropped: &mut Vec<String>) ->
         match part {
             Part::Text { text, .. } | Part::Refusal { text } => texts.push(text.as_str()),
             Part::Image { source: ImageSource::Base64 { data, .. }, .. } => images.push(json!(data)),
-            // Such a request does not come this far.
+            // Ruled out before as obstacles.
             Part::Image { source: ImageSource::Url(_), .. } | Part::Foreign { .. } => {}
-            // The ids tell calls of one tool apart, for servers that know them; older ones pass them over.
+            // Ids tell several calls of one tool apart; older servers ignore them.
             Part::ToolCall { id, name, arguments } => {
                 calls.push(json!({ "id": id, "function": { "name": name, "arguments": input(arguments) } }));
             }
@@ -250,7 +231,7 @@ fn turn(role: &str, message: &Message, path: &str, dropped: &mut Vec<String>) ->
     turn
 }
 
-/// What a part says beside its content, and the dialect cannot.
+/// Notes the marks of a part that the dialect cannot say.
 fn note_marks(part: &Part, here: &str, dropped: &mut Vec<String>) {
     if part.cache_control().is_some() {
         dropped.push(format!("{here}.cache_control"));

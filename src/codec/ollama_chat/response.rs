@@ -1,4 +1,4 @@
-//! The whole answer.
+//! Ollama's whole answer -> [`ChatResponse`].
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! The streamed answer: lines of JSON, the last with `done`.
+//! Ollama's streamed answer -> events: lines of JSON, the last with `done`.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::super::errors;
 use super::Wire;
 use crate::protocol::{StreamEvent, ToolCallDelta};
 
-/// What is known of a stream so far.
+/// Reads the lines of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     started: bool,
@@ -14,8 +14,8 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// One line.
-    pub(crate) fn hear(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
+    /// Appends the events in one line; `Err` = the line cannot be read.
+    pub(crate) fn decode(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
         let mut wire: Wire = serde_json::from_slice(data).map_err(|_| ())?;
         if let Some(error) = &wire.error {
             out.push(StreamEvent::Error(errors::in_band(&json!({ "error": error })).ok_or(())?));

@@ -1,12 +1,12 @@
-//! Turns in OpenAI's form, which our own dialect shares.
+//! Turns, tools and tool choice in OpenAI's form, which the native dialect shares.
 
 use serde_json::{Map, Value, json};
 
 use super::super::documents::{self, Pdf};
-use super::super::json::{Object, unknown, wrong};
+use super::super::json::{Object, unknown_value, wrong_type};
 use crate::protocol::{ApiError, ImageSource, Message, Part, Role, Tool, ToolChoice};
 
-/// Reads `messages`. Tool results that stand together become one user turn, as Anthropic has it. What is not known is
+/// Reads `messages`. Neighbouring tool results become one user turn, as in Anthropic's dialect. Unknown fields are
 /// noted in `leftovers`.
 pub(crate) fn decode(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> Result<Vec<Message>, ApiError> {
     let mut messages: Vec<Message> = Vec::with_capacity(values.len());
@@ -16,14 +16,14 @@ pub(crate) fn decode(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> 
         let role = fields.need_string("role")?;
         let is_tool = matches!(role.as_str(), "tool" | "function");
         let mut message = match role.as_str() {
-            "system" => plain(&mut fields, Role::System, leftovers)?,
-            "developer" => plain(&mut fields, Role::Developer, leftovers)?,
-            "user" => plain(&mut fields, Role::User, leftovers)?,
+            "system" => text_turn(&mut fields, Role::System, leftovers)?,
+            "developer" => text_turn(&mut fields, Role::Developer, leftovers)?,
+            "user" => text_turn(&mut fields, Role::User, leftovers)?,
             "assistant" => assistant(&mut fields, leftovers)?,
             "tool" => tool_result(&mut fields, "tool_call_id", leftovers)?,
-            // Before there were ids a result named its function.
+            // The older form, in which a result names its function.
             "function" => tool_result(&mut fields, "name", leftovers)?,
-            _ => return Err(unknown(&fields.at("role"), "system, developer, user, assistant, tool")),
+            _ => return Err(unknown_value(&fields.at("role"), "system, developer, user, assistant, tool")),
         };
         if let Some(marker) = message.parts.iter_mut().rev().find_map(marker).filter(|marker| marker.is_none()) {
             *marker = fields.take("cache_control");
@@ -38,7 +38,7 @@ pub(crate) fn decode(values: Vec<Value>, leftovers: &mut Map<String, Value>) -> 
     Ok(messages)
 }
 
-/// Where a part keeps its prompt-cache marker. Some clients mark a whole turn: that is its last part.
+/// A part's prompt-cache marker. A marker on a whole turn, as some clients write it, goes to the turn's last part.
 fn marker(part: &mut Part) -> Option<&mut Option<Value>> {
     match part {
         Part::Text { cache_control, .. }
@@ -48,7 +48,7 @@ fn marker(part: &mut Part) -> Option<&mut Option<Value>> {
     }
 }
 
-fn plain(fields: &mut Object, role: Role, leftovers: &mut Map<String, Value>) -> Result<Message, ApiError> {
+fn text_turn(fields: &mut Object, role: Role, leftovers: &mut Map<String, Value>) -> Result<Message, ApiError> {
     let path = fields.at("content");
     let parts = match fields.take("content") {
         Some(content) => content_parts(content, &path, leftovers)?,
@@ -57,7 +57,7 @@ fn plain(fields: &mut Object, role: Role, leftovers: &mut Map<String, Value>) ->
     Ok(Message { role, parts, name: fields.string("name")? })
 }
 
-/// A string, or an array of parts.
+/// Reads `content`: a string, or an array of parts.
 fn content_parts(content: Value, path: &str, leftovers: &mut Map<String, Value>) -> Result<Vec<Part>, ApiError> {
     match content {
         Value::String(text) => Ok(vec![Part::text(text)]),
@@ -65,7 +65,7 @@ fn content_parts(content: Value, path: &str, leftovers: &mut Map<String, Value>)
             let part = |(index, item)| content_part(item, format!("{path}[{index}]"), leftovers);
             items.into_iter().enumerate().map(part).collect()
         }
-        other => Err(wrong(path, "a string or an array of parts", &other)),
+        other => Err(wrong_type(path, "a string or an array of parts", &other)),
     }
 }
 
@@ -89,7 +89,7 @@ fn content_part(value: Value, path: String, leftovers: &mut Map<String, Value>) 
 fn image(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
     let path = fields.at("image_url");
     let cache_control = fields.take("cache_control");
-    // Some take the URL itself.
+    // Some look-alikes take the URL itself in place of an object.
     if let Some(url) = fields.understood("image_url", |url| url.as_str().map(str::to_owned)) {
         return Ok(Part::Image { source: image_source(url), detail: None, cache_control });
     }
@@ -100,7 +100,7 @@ fn image(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Part
     Ok(Part::Image { source: image_source(url), detail, cache_control })
 }
 
-/// A data URI holds the picture itself.
+/// The source of an image by its URL; a data URI holds the image itself.
 pub(crate) fn image_source(url: String) -> ImageSource {
     let inside = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
     match inside {
@@ -109,7 +109,7 @@ pub(crate) fn image_source(url: String) -> ImageSource {
     }
 }
 
-/// A media type by its registered name, without what is said of it besides.
+/// A media type by its registered name, without parameters.
 fn media_type(kind: &str) -> String {
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if kind == "image/jpg" { "image/jpeg".into() } else { kind }
@@ -118,7 +118,7 @@ fn media_type(kind: &str) -> String {
 fn assistant(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Message, ApiError> {
     let mut parts = Vec::new();
     for key in ["reasoning_content", "reasoning"] {
-        // Some servers put an object there, and some the same text at both; only text is reasoning.
+        // Some servers write an object in one of them, and some the same text in both. Only text is reasoning.
         let text = fields.understood(key, |text| text.as_str().map(str::to_owned));
         if let Some(text) = text.filter(|_| parts.is_empty()) {
             parts.push(Part::Thinking { text, signature: None });
@@ -140,26 +140,26 @@ fn assistant(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<
         parts.push(Part::ToolCall { id: name.clone(), name, arguments: arguments(&mut function) });
         function.leave(leftovers);
     }
-    // What it said aloud, which only its vendor has kept.
+    // Spoken output, which only its vendor has kept.
     if let Some(value) = fields.take("audio") {
         parts.push(Part::Foreign { kind: "audio".into(), value });
     }
     Ok(Message { role: Role::Assistant, parts, name: fields.string("name")? })
 }
 
-/// One entry of `tool_calls`; calls of other things than functions are kept as written.
+/// Reads an entry of `tool_calls`; calls of anything but functions are kept as written.
 fn tool_call(mut call: Object, leftovers: &mut Map<String, Value>) -> Result<Part, ApiError> {
     let other = |kind: &Value| kind.as_str().filter(|kind| *kind != "function").map(str::to_owned);
     if let Some(kind) = call.peek("type").and_then(other) {
         return Ok(Part::Foreign { kind, value: call.whole() });
     }
     let path = call.at("function");
-    // Some servers give none, and want none back.
+    // Some servers give no ids, and want none back.
     let id = call.string("id")?.unwrap_or_default();
     let function = call.object("function")?;
     let mut function = function.ok_or_else(|| super::super::json::missing(&path))?;
     let part = Part::ToolCall { id, name: function.need_string("name")?, arguments: arguments(&mut function) };
-    // Its place in a stream is left over where an answer was put together.
+    // Clients that put an answer together from a stream leave `index` in.
     for known in ["type", "index"] {
         call.take(known);
     }
@@ -168,7 +168,7 @@ fn tool_call(mut call: Object, leftovers: &mut Map<String, Value>) -> Result<Par
     Ok(part)
 }
 
-/// A call's arguments as their JSON text.
+/// Takes a call's arguments as JSON text.
 pub(crate) fn arguments(function: &mut Object) -> String {
     match function.take("arguments") {
         None => String::new(),
@@ -178,10 +178,10 @@ pub(crate) fn arguments(function: &mut Object) -> String {
     }
 }
 
-/// A tool's turn, which names the call it answers in the field `call`.
+/// Reads a tool's turn; the field `call` names the call that it answers.
 fn tool_result(fields: &mut Object, call: &str, leftovers: &mut Map<String, Value>) -> Result<Message, ApiError> {
     let call_id = fields.need_string(call)?;
-    // Some say the tool's name, too, as the call does.
+    // Some clients repeat the tool's name here.
     fields.take("name");
     let path = fields.at("content");
     let content = match fields.take("content") {
@@ -192,15 +192,15 @@ fn tool_result(fields: &mut Object, call: &str, leftovers: &mut Map<String, Valu
     Ok(Message { role: Role::User, parts: vec![part], name: None })
 }
 
-/// Writes `messages`; what could not be carried over is noted in `dropped`.
+/// Writes `messages`; losses are noted in `dropped`.
 pub(crate) fn encode(messages: &[Message], dropped: &mut Vec<String>) -> Vec<Value> {
     let mut out = Vec::with_capacity(messages.len());
-    // What was brought with results waits for those of the next turn: nothing may stand among results.
+    // Nothing may stand among results, so what came with some waits for those of the next turn.
     let mut beside = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         let path = format!("messages[{index}]");
         let message = &*documents::in_words(message, &path, dropped);
-        if !message.parts.iter().any(|part| matches!(part, Part::ToolResult { .. })) {
+        if !message.parts.iter().any(Part::is_tool_result) {
             out.append(&mut beside);
         }
         match message.role {
@@ -224,8 +224,8 @@ fn turn(role: &str, content: Value, message: &Message) -> Value {
     turn
 }
 
-/// Tool results become turns of their own. What else the user says, and pictures and files among results, since a tool's
-/// turn takes text only, is another turn, which is left `beside` where there are results.
+/// Writes a user's turn. Tool results become turns of their own, which hold only text. Everything else, with the images
+/// and files of results, becomes another turn, which is left in `beside` where there are results.
 fn encode_user(
     message: &Message,
     path: &str,
@@ -257,7 +257,7 @@ fn encode_user(
     }
 }
 
-/// A string where there is nothing but one text, else an array of parts.
+/// Writes `content`: a string where there is only one text, else an array of parts.
 fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Value {
     if let [Part::Text { text, cache_control: None }] = parts {
         return json!(text);
@@ -288,7 +288,7 @@ fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Valu
                     }
                     out.push(pdf.file());
                 }
-                // An obstacle: nobody comes here with it.
+                // Ruled out before as an obstacle.
                 None => dropped.push(here),
             },
             Part::ToolCall { .. } | Part::ToolResult { .. } => {}
@@ -298,7 +298,7 @@ fn encode_content(parts: &[Part], path: &str, dropped: &mut Vec<String>) -> Valu
     Value::Array(out)
 }
 
-/// Kinds of parts that OpenAI knows and we do not look into.
+/// Whether a foreign part is of a type that OpenAI's dialect has.
 pub(super) fn is_ours(kind: &str) -> bool {
     matches!(kind, "input_audio" | "file" | "video_url" | "audio_url")
 }
@@ -324,13 +324,13 @@ fn encode_assistant(message: &Message, path: &str, dropped: &mut Vec<String>) ->
         _ => None,
     });
     let content = match said.as_slice() {
-        // Null says that something else is said; a turn of nothing (but thoughts) is refused with it.
+        // Null is refused where the turn has no call or refusal, either.
         [] if calls.is_empty() && refusal.is_none() => json!(""),
         [] => Value::Null,
         said => encode_content(said, path, dropped),
     };
     turn.insert("content".into(), content);
-    // OpenAI's models do not speak in pictures.
+    // An assistant's turn takes no images.
     let pictures = message.parts.iter().enumerate().filter(|(_, part)| matches!(part, Part::Image { .. }));
     dropped.extend(pictures.map(|(index, _)| format!("{path}.content[{index}]")));
     let thoughts: Vec<&str> = message
@@ -341,7 +341,7 @@ fn encode_assistant(message: &Message, path: &str, dropped: &mut Vec<String>) ->
             _ => None,
         })
         .collect();
-    // Who wants reasoning back at all wants it inside a tool loop, and may refuse it elsewhere (DeepSeek).
+    // Vendors that want reasoning back want it inside a tool loop, and may refuse it elsewhere (DeepSeek).
     if !calls.is_empty() && !thoughts.is_empty() {
         turn.insert("reasoning_content".into(), json!(thoughts.concat()));
     } else if !thoughts.is_empty() {
@@ -362,14 +362,14 @@ fn encode_assistant(message: &Message, path: &str, dropped: &mut Vec<String>) ->
     Value::Object(turn)
 }
 
-/// A tool call as an entry of `tool_calls`.
+/// Writes a tool call as an entry of `tool_calls`.
 pub(crate) fn encode_call(part: &Part) -> Option<Value> {
     let Part::ToolCall { id, name, arguments } = part else { return None };
     let arguments = if arguments.is_empty() { "{}" } else { arguments };
     Some(json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } }))
 }
 
-/// Reads `tools`: functions, and those of other kinds, as written. What is not known is noted in `leftovers`.
+/// Reads `tools`: functions, and tools of other types as written. Unknown fields are noted in `leftovers`.
 pub(crate) fn decode_tools(
     values: Vec<Value>,
     leftovers: &mut Map<String, Value>,
@@ -386,7 +386,7 @@ pub(crate) fn decode_tools(
         let function = fields.object("function")?;
         let mut function = function.ok_or_else(|| super::super::json::missing(&path))?;
         let mut tool = self::function(&mut function)?;
-        // Clients put it at either place.
+        // Clients write the marker in either place.
         tool.cache_control = fields.take("cache_control").or(tool.cache_control);
         functions.push(tool);
         fields.take("type");
@@ -396,7 +396,7 @@ pub(crate) fn decode_tools(
     Ok((functions, others))
 }
 
-/// Reads what a function is.
+/// Reads a function's definition.
 pub(crate) fn function(fields: &mut Object) -> Result<Tool, ApiError> {
     Ok(Tool {
         name: fields.need_string("name")?,
@@ -413,7 +413,7 @@ pub(crate) fn encode_tools(tools: &[Tool]) -> Vec<Value> {
         let mut parameters = tool.parameters.clone();
         if let Some(schema) = parameters.as_object_mut().filter(|schema| schema.get("type") == Some(&json!("object")))
         {
-            // Without them an object is refused.
+            // An object without `properties` is refused.
             schema.entry("properties").or_insert_with(|| json!({}));
         }
         let mut function = json!({ "name": tool.name, "parameters": parameters });
@@ -428,7 +428,7 @@ pub(crate) fn encode_tools(tools: &[Tool]) -> Vec<Value> {
     tools.iter().map(tool).collect()
 }
 
-/// Reads `tool_choice`; `None` = a choice that only the vendor knows.
+/// Reads `tool_choice`; `None` = an unknown choice.
 pub(crate) fn decode_choice(value: &Value) -> Option<ToolChoice> {
     match value.as_str() {
         Some("auto") => Some(ToolChoice::Auto),

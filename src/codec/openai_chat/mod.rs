@@ -2,9 +2,9 @@
 //!
 //! What is particular: tool results are turns of their own (`role: "tool"`), reasoning is hidden (or in
 //! `reasoning_content`, DeepSeek), `prompt_tokens` includes cached ones, a stream's usage comes in a chunk without
-//! choices (at Kimi's in the last choice), then `[DONE]`.
+//! choices (Kimi: in the last choice), and `[DONE]` ends the stream.
 
-pub(super) mod likeness;
+pub(super) mod adapt;
 pub(super) mod messages;
 pub(super) mod request;
 pub(super) mod response;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::protocol::{FinishReason, Usage};
 
-/// `usage` on the wire. Look-alikes write null, or 12.0.
+/// `usage` on the wire. Look-alikes write null or floats (12.0).
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(super) struct WireUsage {
     #[serde(default)]
@@ -32,7 +32,7 @@ pub(super) struct WireUsage {
     /// DeepSeek's name for cached tokens.
     #[serde(default)]
     prompt_cache_hit_tokens: Option<f64>,
-    /// Kimi's.
+    /// Kimi's name for them.
     #[serde(default)]
     cached_tokens: Option<f64>,
 }
@@ -52,16 +52,17 @@ struct CompletionDetails {
 }
 
 impl WireUsage {
-    /// Tokens of the answer, thoughts included: xAI and Gemini leave those out of `completion_tokens`, and have them in the total.
+    /// Tokens of the answer with reasoning, which xAI and Gemini count in `total_tokens` but not in
+    /// `completion_tokens`.
     fn output(&self) -> u64 {
         let beside = |prompt| count(self.total_tokens).saturating_sub(count(Some(prompt)));
         count(self.completion_tokens).max(self.prompt_tokens.map_or(0, beside))
     }
 }
 
-/// A count; below zero and absent are none.
+/// A token count; negative and absent ones are 0.
 fn count(wire: Option<f64>) -> u64 {
-    // Casts of floats stop at the ends.
+    // A cast of a float saturates.
     wire.unwrap_or_default() as u64
 }
 
@@ -94,7 +95,7 @@ pub(super) fn usage(usage: &Usage) -> Value {
     })
 }
 
-/// The text of a `content`: a string, or the parts that some servers answer in.
+/// The text of a `content`: a string, or an array of parts, which some servers write.
 fn text_of(content: Value) -> String {
     match content {
         Value::String(text) => text,
@@ -103,7 +104,7 @@ fn text_of(content: Value) -> String {
     }
 }
 
-/// The JSON text of a call's arguments: a string of it, or the arguments themselves, which some servers write.
+/// A call's arguments as JSON text; some servers write the object itself in place of a string.
 fn arguments_text(arguments: Value) -> String {
     match arguments {
         Value::String(text) => text,
@@ -112,12 +113,13 @@ fn arguments_text(arguments: Value) -> String {
     }
 }
 
-/// What a server says of why it ended: some say an empty word, or the word "null", where it goes on.
-fn said(reason: Option<String>) -> Option<String> {
+/// A finish reason that says something: while the answer goes on, some servers write "" or "null".
+fn real_reason(reason: Option<String>) -> Option<String> {
     reason.filter(|reason| !matches!(reason.as_str(), "" | "null"))
 }
 
-/// Why it ended. With `any_call`, "stop" is what a vendor says where it had to call a named tool; it says so of a refusal, too.
+/// The finish reason of a vendor's word. Vendors say "stop" also after a call that was forced, hence `any_call`, and
+/// after a refusal, hence `refuses`.
 pub(super) fn finish_of(text: &str, any_call: bool, refuses: bool) -> FinishReason {
     match text {
         "stop" | "eos" if any_call => FinishReason::ToolCalls,

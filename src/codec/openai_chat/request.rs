@@ -1,23 +1,23 @@
-//! The request.
+//! OpenAI's request <-> [`ChatRequest`].
+//!
+//! Reading: turns are read by [`messages`], unknown fields go to `leftovers` and `extensions`. Writing: [`adapt`] then
+//! changes or leaves out what the provider or the model refuses.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::super::carried;
 use super::super::documents::{self, Pdf};
-use super::super::json::{Object, cannot_carry, missing, unknown};
-use super::super::user::plain_user;
+use super::super::ids::plain_user;
+use super::super::json::{Object, cannot_carry, missing, unknown_value};
+use super::super::obstacles;
 use super::super::{Encoded, Target};
-use super::{likeness, messages, schemas};
+use super::{adapt, messages, schemas};
 use crate::protocol::{ApiError, ChatRequest, Dialect, Effort, Part, Reasoning, ResponseFormat, Sampling};
 
 /// Reads a request.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let mut fields = Object::parse(body)?;
-    let values = fields.array("messages")?.ok_or_else(|| missing("messages"))?;
-    if values.is_empty() {
-        return Err(ApiError::invalid("messages must not be empty").at("messages"));
-    }
+    let values = fields.messages()?;
     let (stream, stream_usage) = streaming(&mut fields)?;
     let effort = fields.understood("reasoning_effort", effort_of);
     let longest = fields.count("max_completion_tokens")?;
@@ -60,7 +60,7 @@ fn streaming(fields: &mut Object) -> Result<(bool, bool), ApiError> {
     Ok((stream, usage))
 }
 
-/// Reads the sampling fields, which our own dialect shares.
+/// Reads the sampling fields, which the native dialect shares.
 pub(crate) fn sampling(fields: &mut Object) -> Result<Sampling, ApiError> {
     Ok(Sampling {
         temperature: fields.number("temperature")?,
@@ -73,10 +73,10 @@ pub(crate) fn sampling(fields: &mut Object) -> Result<Sampling, ApiError> {
     })
 }
 
-/// Kinds of `response_format` that we look into.
+/// Known types of `response_format`.
 const FORMATS: [&str; 3] = ["text", "json_object", "json_schema"];
 
-/// Reads `response_format`, which our own dialect shares.
+/// Reads `response_format`, which the native dialect shares.
 pub(crate) fn response_format(
     fields: &mut Object,
     leftovers: &mut Map<String, Value>,
@@ -84,7 +84,7 @@ pub(crate) fn response_format(
     let Some(mut format) = fields.object("response_format")? else { return Ok(None) };
     let read = match format.need_string("type")?.as_str() {
         "text" => None,
-        // Where some look-alikes want the schema.
+        // Some look-alikes take the schema here.
         "json_object" => Some(match format.take("schema").filter(Value::is_object) {
             Some(schema) => {
                 ResponseFormat::JsonSchema { name: "answer".into(), schema, strict: None, implied: false }
@@ -98,13 +98,13 @@ pub(crate) fn response_format(
             wanted.leave(leftovers);
             Some(format)
         }
-        _ => return Err(unknown("response_format.type", &FORMATS.join(", "))),
+        _ => return Err(unknown_value("response_format.type", &FORMATS.join(", "))),
     };
     format.leave(leftovers);
     Ok(read)
 }
 
-/// Reads a schema, with its name and what is said of it.
+/// Reads a schema with its name, description and `strict`.
 pub(crate) fn json_schema(wanted: &mut Object) -> Result<ResponseFormat, ApiError> {
     let mut schema = wanted.take("schema").unwrap_or_else(|| json!({}));
     if let Some(what) = wanted.understood("description", |what| what.as_str().map(str::to_owned)) {
@@ -114,7 +114,7 @@ pub(crate) fn json_schema(wanted: &mut Object) -> Result<ResponseFormat, ApiErro
     Ok(ResponseFormat::JsonSchema { name, schema, strict: wanted.boolean("strict")?, implied: false })
 }
 
-/// Puts what is said of a schema into it: not every dialect has a place for it beside.
+/// Puts a schema's description into the schema: not every dialect has a field beside it.
 fn describe(schema: &mut Value, what: String) {
     let Some(fields) = schema.as_object_mut() else { return };
     let own = fields.get("description").and_then(Value::as_str);
@@ -122,7 +122,7 @@ fn describe(schema: &mut Value, what: String) {
     fields.insert("description".into(), both.into());
 }
 
-/// Reads an effort, in the words of either vendor; `None` = a word that is new.
+/// Reads an effort, in OpenAI's or Anthropic's words; `None` = an unknown word.
 pub(crate) fn effort_of(value: &Value) -> Option<Effort> {
     match value.as_str()? {
         "none" => Some(Effort::None),
@@ -144,19 +144,20 @@ pub(crate) fn effort_text(effort: Effort) -> &'static str {
         Effort::Low => "low",
         Effort::Medium => "medium",
         Effort::High => "high",
-        // There is no word for more.
+        // OpenAI has no word for more.
         Effort::XHigh | Effort::Max => "xhigh",
     }
 }
 
+/// The effort of a client's wish; `None` = thinking, as much as the model likes.
 fn effort_for(reasoning: &Reasoning) -> Option<Effort> {
-    if reasoning.enabled == Some(false) {
+    if reasoning.is_off() {
         return Some(Effort::None);
     }
     reasoning.effort.or(reasoning.budget_tokens.map(|budget| effort_within(u64::from(budget))))
 }
 
-/// A budget in tokens as an effort in words: the ranges in which vendors' own defaults lie.
+/// An effort in words for a budget in tokens, by the ranges of vendors' own defaults.
 pub(crate) fn effort_within(budget_tokens: u64) -> Effort {
     match budget_tokens {
         0..=2048 => Effort::Low,
@@ -165,46 +166,30 @@ pub(crate) fn effort_within(budget_tokens: u64) -> Effort {
     }
 }
 
-/// Extensions of other dialects that change nothing in what is answered; the last four are this one's, too.
-const HARMLESS: [&str; 12] = [
-    "metadata",
-    "diagnostics",
-    "service_tier",
-    "container",
-    "context_management",
-    "betas",
-    "cache_control",
-    "speed",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "safety_identifier",
-    "verbosity",
-];
-
-/// Whether `target` takes an extension as it is: it is one of OpenAI's other dialect.
+/// Whether `target` takes an extension as it is: OpenAI's two dialects share some.
 fn is_shared(target: &Target<'_>, key: &str, value: &Value) -> bool {
     match key {
         "prompt_cache_key" | "prompt_cache_retention" | "safety_identifier" => true,
-        // Models that do not think do not know it.
-        "verbosity" => likeness::thinks(target),
-        // Anthropic's words mean something else, or what is done anyway.
+        // Only models that think know the field.
+        "verbosity" => adapt::thinks(target),
+        // Anthropic's values: `auto` means something else here, `standard_only` is the default.
         "service_tier" => value != "auto" && value != "standard_only",
         _ => false,
     }
 }
 
-/// Letters that a tool's name may have.
-const LONGEST_NAME: usize = 64;
+/// Characters that a tool's name may have.
+const MAX_NAME_CHARS: usize = 64;
 
-/// Texts that may end an answer.
-const MOST_STOPS: usize = 4;
+/// Stop strings that a request may have.
+const MAX_STOPS: usize = 4;
 
-/// The first field that cannot be said here although it changes the meaning.
+/// The first part or field that OpenAI's dialect cannot say although its loss would change the meaning.
 pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String> {
-    if request.tools.iter().any(|tool| tool.name.chars().count() > LONGEST_NAME) {
+    if request.tools.iter().any(|tool| tool.name.chars().count() > MAX_NAME_CHARS) {
         return Some("tools[].name".into());
     }
-    if request.sampling.stop.len() > MOST_STOPS {
+    if request.sampling.stop.len() > MAX_STOPS {
         return Some(if client == Dialect::Anthropic { "stop_sequences" } else { "stop" }.into());
     }
     let refused = |part: &Part| match part {
@@ -214,12 +199,13 @@ pub(crate) fn obstacle(client: Dialect, request: &ChatRequest) -> Option<String>
         }
         _ => None,
     };
-    carried::part(client, request, refused).or_else(|| carried::extension(request, &HARMLESS))
+    obstacles::refused_part(client, request, refused)
+        .or_else(|| obstacles::untranslatable_extension(request, Dialect::OpenAi))
 }
 
 /// Writes a request.
 pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encoded, ApiError> {
-    // Asked before a backend is chosen; here nobody knows any more who counts how.
+    // Checked before a backend is chosen, too; the client's dialect, which names paths, is not known here.
     if let Some(field) = obstacle(Dialect::Native, request) {
         return Err(cannot_carry(&field, "OpenAI's dialect"));
     }
@@ -232,7 +218,7 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
             dropped.push("tools[].cache_control".into());
         }
         out.insert("tools".into(), Value::Array(messages::encode_tools(&request.tools)));
-        // Without tools both are refused.
+        // Both are refused without tools.
         if let Some(choice) = &request.tool_choice {
             out.insert("tool_choice".into(), messages::encode_choice(choice));
         }
@@ -252,10 +238,8 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
         Some(Some(effort)) => {
             out.insert("reasoning_effort".into(), json!(effort_text(effort)));
         }
-        // As much as it likes, and it cannot think at all, or not beside tools.
-        Some(None) if !target.reasoning || likeness::must_not_think(target, request) => {
-            dropped.push("reasoning".into())
-        }
+        // The model cannot think at all, or not with these tools.
+        Some(None) if !target.reasoning || adapt::must_not_think(target, request) => dropped.push("reasoning".into()),
         _ => {}
     }
     if let Some(user) = &request.user {
@@ -267,14 +251,14 @@ pub(crate) fn encode(target: &Target<'_>, request: &ChatRequest) -> Result<Encod
             out.insert("stream_options".into(), json!({ "include_usage": true }));
         }
     }
-    for (key, value) in request.extensions.iter().filter(|(key, _)| HARMLESS.contains(&key.as_str())) {
+    for (key, value) in request.extensions.iter().filter(|(key, _)| obstacles::is_harmless(Dialect::OpenAi, key)) {
         if is_shared(target, key, value) {
             out.insert(key.clone(), value.clone());
         } else {
             dropped.push(key.clone());
         }
     }
-    likeness::adapt(target, &mut out, &mut dropped);
+    adapt::adapt(target, &mut out, &mut dropped);
     Ok(Encoded { body: Bytes::from(Value::Object(out).to_string()), dropped })
 }
 
@@ -283,7 +267,7 @@ fn encode_format(format: &ResponseFormat, dropped: &mut Vec<String>) -> Value {
         ResponseFormat::JsonSchema { name, schema, strict, implied } => {
             let mut inner = json!({ "name": name, "schema": schema });
             match strict {
-                // It would be refused, and the client never said it.
+                // The schema would be refused, and the client never said `strict`.
                 Some(true) if *implied && !schemas::can_be_strict(schema) => {
                     dropped.push("output_config.format (not enforced)".into());
                 }

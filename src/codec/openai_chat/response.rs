@@ -1,11 +1,11 @@
-//! The whole answer.
+//! OpenAI's whole answer <-> [`ChatResponse`]. Reading allows for what look-alikes leave out or write otherwise.
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::{AnswerMeta, errors, unreadable};
-use super::{WireUsage, arguments_text, finish_of, finish_text, messages, said, text_of, usage};
+use super::super::{AnswerMeta, parse_answer, unreadable};
+use super::{WireUsage, arguments_text, finish_of, finish_text, messages, real_reason, text_of, usage};
 use crate::protocol::{ApiError, ChatResponse, FinishReason, Part};
 
 #[derive(Deserialize)]
@@ -46,7 +46,7 @@ struct Call {
     id: Option<String>,
     #[serde(default)]
     function: Option<Function>,
-    /// A call of a tool that takes text: it can only have come of a request that passed through.
+    /// A call of a custom tool, which only requests that passed through can have.
     #[serde(default)]
     custom: Option<Function>,
 }
@@ -60,13 +60,7 @@ struct Function {
 
 /// Reads an answer.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
-    let wire = match serde_json::from_slice::<Wire>(body) {
-        Ok(wire) => wire,
-        Err(_) => {
-            let value: Value = serde_json::from_slice(body).map_err(|_| unreadable())?;
-            return Err(value.get("error").and_then(|_| errors::in_band(&value)).unwrap_or_else(unreadable));
-        }
-    };
+    let wire: Wire = parse_answer(body)?;
     let choice = wire.choices.into_iter().next().ok_or_else(unreadable)?;
     let turn = choice.message;
     let mut parts = Vec::new();
@@ -86,7 +80,8 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     let any_call = any(|part| matches!(part, Part::ToolCall { .. }));
     let refuses = any(|part| matches!(part, Part::Refusal { text } if !text.is_empty()));
     let unsaid = if any_call { FinishReason::ToolCalls } else { FinishReason::Other };
-    let finish_reason = said(choice.finish_reason).map_or(unsaid, |reason| finish_of(&reason, any_call, refuses));
+    let finish_reason =
+        real_reason(choice.finish_reason).map_or(unsaid, |reason| finish_of(&reason, any_call, refuses));
     Ok(ChatResponse {
         id: wire.id.unwrap_or_default(),
         model: wire.model.unwrap_or_default(),
@@ -117,7 +112,7 @@ pub(crate) fn encode(response: &ChatResponse, meta: &AnswerMeta) -> Bytes {
     Bytes::from(answer.to_string())
 }
 
-/// The assistant's turn.
+/// Writes the assistant's turn.
 pub(crate) fn turn(response: &ChatResponse) -> Value {
     let texts = |pick: fn(&Part) -> Option<&str>| -> Option<String> {
         let found: Vec<&str> = response.parts.iter().filter_map(pick).collect();

@@ -1,12 +1,12 @@
-//! Schemas that OpenAI holds an answer to ("Structured outputs", platform.openai.com): a part of the schema language.
-//! Where `strict` is said of another, the whole request is refused.
+//! The schemas that OpenAI can enforce ("Structured outputs", platform.openai.com): a subset of JSON Schema. A request
+//! that says `strict` with any other schema is refused as a whole.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-/// What a strict schema may say, besides schemas inside it. Where it says `default` it is refused.
-const KNOWN: [&str; 16] = [
+/// Keywords that a strict schema may have, apart from those that hold schemas. `default` is refused.
+const SUPPORTED: [&str; 16] = [
     "$schema",
     "type",
     "required",
@@ -25,22 +25,21 @@ const KNOWN: [&str; 16] = [
     "maxItems",
 ];
 
-/// Types that there are.
+/// The types of JSON Schema.
 const TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "object", "array", "null"];
 
-/// How deep schemas may stand in each other.
-const DEEPEST: usize = 10;
+/// How deep schemas may be nested.
+const MAX_DEPTH: usize = 10;
 
-/// Formats of texts that it knows.
+/// String formats that a strict schema may have.
 const FORMATS: [&str; 9] = ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"];
 
-/// Whether an answer can be held to a schema: an object, every object in it closed, all of their properties required,
-/// and no others.
+/// Whether OpenAI can enforce a schema: an object at the top, and every object closed with all its properties required.
 pub(crate) fn can_be_strict(schema: &Value) -> bool {
-    schema["type"] == "object" && schema.get("anyOf").is_none() && is_strict(schema, schema, DEEPEST)
+    schema["type"] == "object" && schema.get("anyOf").is_none() && is_strict(schema, schema, MAX_DEPTH)
 }
 
-/// The same of a schema that stands in `root`, where others may stand in it `deep` levels deep.
+/// Whether a schema inside `root` can be enforced; `deep` more levels may follow.
 fn is_strict(root: &Value, schema: &Value, deep: usize) -> bool {
     let Some(fields) = schema.as_object() else { return false };
     if let Some(there) = fields.get("$ref") {
@@ -53,7 +52,7 @@ fn is_strict(root: &Value, schema: &Value, deep: usize) -> bool {
         ("anyOf", Value::Array(ways)) => !ways.is_empty() && ways.iter().all(|way| is_strict(root, way, deep)),
         ("items", one) => within(one),
         ("format", Value::String(format)) => FORMATS.contains(&format.as_str()),
-        (key, _) => KNOWN.contains(&key),
+        (key, _) => SUPPORTED.contains(&key),
     };
     let types = match fields.get("type") {
         None => Vec::new(),
@@ -69,6 +68,7 @@ fn is_strict(root: &Value, schema: &Value, deep: usize) -> bool {
         && fields.iter().all(says)
 }
 
+/// Whether an object schema allows no other properties and requires all it has.
 fn is_closed(fields: &Map<String, Value>) -> bool {
     let names: BTreeSet<Option<&str>> =
         fields.get("required").and_then(Value::as_array).into_iter().flatten().map(Value::as_str).collect();
@@ -104,7 +104,7 @@ mod tests {
         assert!(!can_be_strict(&with(text(), json!([]))), "it may be absent");
         assert!(!can_be_strict(&with(text(), json!(["a", "b"]))), "there is no b");
         let nested = |levels: usize| (0..levels).fold(text(), |inner, _| json!({ "type": "array", "items": inner }));
-        assert!(strict(nested(DEEPEST - 1)) && !strict(nested(DEEPEST)));
+        assert!(strict(nested(MAX_DEPTH - 1)) && !strict(nested(MAX_DEPTH)));
         let mut either = with(text(), json!(["a"]));
         either["anyOf"] = json!([{ "type": "null" }]);
         assert!(!can_be_strict(&either));

@@ -1,4 +1,4 @@
-//! The streamed answer: `chat.completion.chunk` events, then `[DONE]`.
+//! OpenAI's streamed answer <-> events: `chat.completion.chunk`s, then `[DONE]`.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::{AnswerMeta, errors};
-use super::{WireUsage, arguments_text, finish_of, finish_text, said, text_of, usage};
+use super::{WireUsage, arguments_text, finish_of, finish_text, real_reason, text_of, usage};
 use crate::protocol::{FinishReason, StreamEvent, ToolCallDelta, Usage};
 
 #[derive(Deserialize)]
@@ -30,7 +30,7 @@ struct Choice {
     delta: Option<Delta>,
     #[serde(default)]
     finish_reason: Option<String>,
-    /// Kimi counts here.
+    /// Where Kimi reports usage.
     #[serde(default)]
     usage: Option<WireUsage>,
 }
@@ -57,7 +57,7 @@ struct Call {
     id: Option<String>,
     #[serde(default)]
     function: Option<Function>,
-    /// A call of a tool that takes text.
+    /// A call of a custom tool.
     #[serde(default)]
     custom: Option<Function>,
 }
@@ -66,28 +66,28 @@ struct Call {
 struct Function {
     #[serde(default)]
     name: Option<String>,
-    /// Their JSON text, or a piece of it; the arguments themselves at some look-alikes.
+    /// JSON text or a piece of it; some look-alikes write the object itself.
     #[serde(default, alias = "input")]
     arguments: Option<Value>,
 }
 
-/// What is known of a stream so far.
+/// Reads the chunks of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     started: bool,
-    /// Said already, and told last: usage comes after it.
+    /// The finish reason that came; the event waits for `[DONE]`, since usage comes in between.
     finish: Option<FinishReason>,
-    /// The ids of the calls that have begun, in order.
+    /// The ids of all calls, in order.
     calls: Vec<String>,
-    /// Which of them has an index on the wire; the newest.
+    /// The newest call of each index on the wire, as an index into `calls`.
     newest: HashMap<usize, usize>,
-    /// Whether it says that it will not answer.
+    /// Whether the model refuses to answer.
     refuses: bool,
 }
 
 impl Decoder {
-    /// One event's data.
-    pub(crate) fn hear(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
+    /// Appends the events in the data of one server-sent event; `Err` = the data cannot be read.
+    pub(crate) fn decode(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
         if data.trim_ascii() == b"[DONE]" {
             let unsaid = if self.calls.is_empty() { FinishReason::Other } else { FinishReason::ToolCalls };
             let reason = self.finish.unwrap_or(unsaid);
@@ -109,7 +109,7 @@ impl Decoder {
         if let Some(choice) = chunk.choices.into_iter().flatten().next() {
             usage = usage.or(choice.usage);
             self.delta(choice.delta.unwrap_or_default(), out);
-            if let Some(reason) = said(choice.finish_reason) {
+            if let Some(reason) = real_reason(choice.finish_reason) {
                 self.finish = Some(finish_of(&reason, !self.calls.is_empty(), self.refuses));
             }
         }
@@ -134,10 +134,10 @@ impl Decoder {
         let function = call.function.or(call.custom).unwrap_or(Function { name: None, arguments: None });
         let arguments = arguments_text(function.arguments.unwrap_or_default());
         let (id, name) = (call.id.unwrap_or_default(), function.name.unwrap_or_default());
-        // Look-alikes forget the index; then a name begins a new call.
+        // Some look-alikes leave the index out; then a name begins a new call.
         let begins = !name.is_empty();
         let wire = call.index.unwrap_or(if begins { self.calls.len() } else { self.calls.len().saturating_sub(1) });
-        // Or they give all calls the same; then a name with another id does.
+        // Others give all calls the same index; then a name with a new id begins a new call.
         let another = |known: &str| begins && !id.is_empty() && !known.is_empty() && known != id;
         match self.newest.get(&wire).copied().filter(|at| !another(&self.calls[*at])) {
             Some(index) => {
@@ -154,7 +154,7 @@ impl Decoder {
         }
     }
 
-    /// The body ended without `[DONE]`: good enough where a finish reason came.
+    /// Ends a body without `[DONE]`: the answer is complete where a finish reason came.
     pub(crate) fn end(&mut self) -> Option<StreamEvent> {
         self.finish.map(|reason| StreamEvent::Finish { reason, stop_sequence: None })
     }
@@ -200,7 +200,7 @@ impl Encoder {
             StreamEvent::Error(error) => {
                 out.extend_from_slice(&errors::encode_in_stream(crate::protocol::Dialect::OpenAi, error));
             }
-            // Signatures and encrypted reasoning mean nothing to an OpenAI client.
+            // The dialect has no place for signatures and encrypted reasoning.
             StreamEvent::ThinkingSignature(_) | StreamEvent::RedactedThinking(_) => {}
         }
     }

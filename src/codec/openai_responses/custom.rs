@@ -1,14 +1,14 @@
-//! Custom tools, which take a text as it is: elsewhere functions of one argument, the text.
+//! Custom tools, which take plain text. Other dialects get them as functions with one argument, the text.
 
 use serde_json::{Map, Value, json};
 
 use super::super::json::Object;
 use crate::protocol::{ApiError, Tool};
 
-/// The argument.
+/// The name of that argument.
 const INPUT: &str = "input";
 
-/// Reads a custom tool. Elsewhere nobody holds a text to a grammar: the model is told of it.
+/// Reads a custom tool. A grammar for the text goes into the description: other dialects cannot enforce one.
 pub(super) fn tool(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Tool, ApiError> {
     let name = fields.need_string("name")?;
     let mut description = fields.string("description")?;
@@ -27,12 +27,13 @@ pub(super) fn tool(fields: &mut Object, leftovers: &mut Map<String, Value>) -> R
     Ok(Tool { name, description, parameters, strict: None, cache_control: None })
 }
 
-/// A text as arguments.
+/// The arguments of a function for a custom tool's text.
 pub(super) fn arguments(input: &str) -> String {
     json!({ INPUT: input }).to_string()
 }
 
-/// The text of such arguments. What is none, or was cut off, is told as it is: half a text must not be taken for a whole.
+/// The text in such arguments. Arguments of another form, or cut off, are returned as they are: half a text must not be
+/// taken for a whole one.
 pub(super) fn input(arguments: &str) -> String {
     match serde_json::from_str(arguments) {
         Ok(Value::String(text)) => text,

@@ -1,4 +1,4 @@
-//! What an answer repeats of its request: clients' types demand most of it.
+//! The fields of a request that its answer repeats: clients' types require most of them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-/// The fields that are repeated, as the request has them; OpenAI's defaults where it does not, and null where only the
-/// model that answers knows.
+/// The repeated fields, as the request has them. Absent ones get OpenAI's default, or null where it depends on the
+/// model.
 pub(crate) fn of(body: &[u8]) -> Map<String, Value> {
-    // The conversation, which may be long, is passed over.
+    // Raw values: the conversation may be long and is not parsed.
     let given: HashMap<String, &RawValue> = serde_json::from_slice(body).unwrap_or_default();
     let mut echo = Map::new();
     let usual = [
@@ -35,15 +35,15 @@ pub(crate) fn of(body: &[u8]) -> Map<String, Value> {
     }
     let offered = given.get("input").map(|input| tools_among(input.get())).unwrap_or_default();
     if let Some(tools) = echo.get_mut("tools").and_then(Value::as_array_mut) {
-        // The last word counts, and what looks for a tool takes the first that it finds.
+        // Tools among the items come first, the latest before all: a search by name takes the first match.
         tools.splice(0..0, offered);
     }
-    // Nothing is ever cut off a prompt here.
+    // The gateway never truncates a prompt.
     echo.insert("truncation".into(), json!("disabled"));
     echo
 }
 
-/// The tools that stand among the items of a conversation, the last first.
+/// The tools among the items of a conversation, the latest first.
 fn tools_among(input: &str) -> Vec<Value> {
     const KIND: &str = "additional_tools";
     #[derive(Deserialize)]

@@ -1,52 +1,52 @@
-//! The conversation: items as turns.
+//! `input` -> turns: several items may make one turn.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::super::json::{Object, missing, unknown, wrong};
+use super::super::json::{Object, missing, unknown_value, wrong_type};
 use super::super::openai_chat::messages;
 use super::namespaces::joined;
 use super::{custom, sealed};
 use crate::protocol::{ApiError, Message, Part, Role};
 
-/// Turns, as far as the items were read.
+/// The turns of the items read so far.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    /// The turns, as they came.
+    /// The turns in the order in which they came.
     pub(super) messages: Vec<Message>,
-    /// The item that each of them begins with.
+    /// For each turn the index of its first item.
     items: Vec<usize>,
-    /// The turn that each of them belongs behind: for results the one that calls, else the turn itself.
+    /// For each turn its sort key, the index of a turn: for results the turn that calls, else the turn itself.
     places: Vec<usize>,
-    /// The turn that each call stands in, by its id.
+    /// By call id: the index of the turn that holds the call.
     calls: HashMap<String, usize>,
-    /// Lists of tools that stand among the items, and the place of each.
+    /// The lists of tools among the items, with their paths.
     pub(super) tools: Vec<(String, Vec<Value>)>,
 }
 
 impl Turns {
-    /// The turns in order, and the item that each begins with. Here a result is found by its call's id, wherever it
-    /// stands (Codex puts a hook's note before it); other dialects want it right behind the call.
+    /// The turns with results moved right behind their calls, and the index of each turn's first item. This dialect
+    /// finds results by id, wherever they stand (Codex puts a hook's note before some); other dialects do not.
     pub(super) fn in_order(self) -> (Vec<Message>, Vec<usize>) {
         let mut turns: Vec<_> = self.places.into_iter().zip(self.messages.into_iter().zip(self.items)).collect();
         turns.sort_by_key(|(place, _)| *place);
         turns.into_iter().map(|(_, turn)| turn).unzip()
     }
 
-    /// Adds a turn, which begins with the item at `index`.
+    /// Adds a turn whose first item is the one at `index`.
     pub(super) fn add(&mut self, index: usize, message: Message) {
-        self.put(index, self.messages.len(), message);
+        self.insert(index, self.messages.len(), message);
     }
 
-    fn put(&mut self, index: usize, place: usize, message: Message) {
+    fn insert(&mut self, index: usize, place: usize, message: Message) {
         self.places.push(place);
         self.messages.push(message);
         self.items.push(index);
     }
 
-    /// Adds an item. What the assistant thinks, says and calls in a row is one turn, and so are the results of calls
-    /// that stand together. What is not known is noted in `leftovers`.
+    /// Adds an item. Consecutive reasoning, messages and calls of the assistant make one turn, and so do consecutive
+    /// results. Unknown fields are noted in `leftovers`.
     pub(super) fn item(
         &mut self,
         index: usize,
@@ -62,7 +62,7 @@ impl Turns {
             "message" => {
                 let message = message(&mut fields, leftovers)?;
                 match message.role {
-                    Role::Assistant => self.go_on(index, message),
+                    Role::Assistant => self.continue_assistant(index, message),
                     _ => self.add(index, message),
                 }
             }
@@ -74,7 +74,7 @@ impl Turns {
                     _ => messages::arguments(&mut fields),
                 };
                 let call = Part::ToolCall { id: id.clone(), name, arguments };
-                self.go_on(index, turn(Role::Assistant, vec![call]));
+                self.continue_assistant(index, turn(Role::Assistant, vec![call]));
                 self.calls.insert(id, self.messages.len() - 1);
             }
             "function_call_output" | "custom_tool_call_output" => {
@@ -82,11 +82,11 @@ impl Turns {
                 let content = content(&mut fields, "output", leftovers)?;
                 let called = self.calls.get(&call_id).copied();
                 let result = Part::ToolResult { call_id, content, is_error: false, cache_control: None };
-                self.bring(index, called, result);
+                self.add_result(index, called, result);
             }
             "reasoning" => {
-                if let Some(thought) = thought(&mut fields) {
-                    self.go_on(index, turn(Role::Assistant, vec![thought]));
+                if let Some(thought) = reasoning(&mut fields) {
+                    self.continue_assistant(index, turn(Role::Assistant, vec![thought]));
                 }
             }
             "additional_tools" => {
@@ -102,13 +102,13 @@ impl Turns {
             _ => {
                 let known = "message, function_call, function_call_output, custom_tool_call, custom_tool_call_output, \
                              additional_tools, reasoning";
-                let told = "what tools leave that a vendor runs itself means nothing to another: leave it out";
-                let mut error = unknown(&fields.at("type"), known);
+                let told = "items of tools that a vendor runs itself mean nothing to another vendor: leave them out";
+                let mut error = unknown_value(&fields.at("type"), known);
                 error.message = format!("{}; {told}", error.message);
                 return Err(error);
             }
         }
-        // Its own name and state say nothing to a model.
+        // An item's id and status mean nothing to a model.
         for known in ["id", "status"] {
             fields.take(known);
         }
@@ -116,20 +116,19 @@ impl Turns {
         Ok(())
     }
 
-    /// Adds what the assistant does, which may belong to the turn before it.
-    fn go_on(&mut self, index: usize, message: Message) {
+    /// Adds to the assistant's turn, or begins one.
+    fn continue_assistant(&mut self, index: usize, message: Message) {
         match self.messages.last_mut() {
             Some(last) if last.role == Role::Assistant => last.parts.extend(message.parts),
             _ => self.add(index, message),
         }
     }
 
-    /// Adds the result of a call of the turn `called`.
-    fn bring(&mut self, index: usize, called: Option<usize>, result: Part) {
-        let brings = |part: &Part| matches!(part, Part::ToolResult { .. });
+    /// Adds a result, of a call that stands in the turn `called`.
+    fn add_result(&mut self, index: usize, called: Option<usize>, result: Part) {
         match (self.messages.last_mut(), self.items.last(), self.places.last()) {
             (Some(last), Some(begun), Some(behind))
-                if last.parts.first().is_some_and(brings)
+                if last.parts.first().is_some_and(Part::is_tool_result)
                     && begun + last.parts.len() == index
                     && called.is_none_or(|called| called == *behind) =>
             {
@@ -137,7 +136,7 @@ impl Turns {
             }
             _ => {
                 let place = called.unwrap_or(self.messages.len());
-                self.put(index, place, turn(Role::User, vec![result]));
+                self.insert(index, place, turn(Role::User, vec![result]));
             }
         }
     }
@@ -153,7 +152,7 @@ fn message(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Me
         "assistant" => Role::Assistant,
         "system" => Role::System,
         "developer" => Role::Developer,
-        _ => return Err(unknown(&fields.at("role"), "user, assistant, system, developer")),
+        _ => return Err(unknown_value(&fields.at("role"), "user, assistant, system, developer")),
     };
     let mut parts = content(fields, "content", leftovers)?;
     if role == Role::Assistant {
@@ -162,7 +161,7 @@ fn message(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Me
     Ok(turn(role, parts))
 }
 
-/// A field that is a string, or an array of parts.
+/// Reads a field that is a string, or an array of parts.
 fn content(fields: &mut Object, key: &str, leftovers: &mut Map<String, Value>) -> Result<Vec<Part>, ApiError> {
     let path = fields.at(key);
     match fields.take(key) {
@@ -171,7 +170,7 @@ fn content(fields: &mut Object, key: &str, leftovers: &mut Map<String, Value>) -
             let part = |(index, item)| part(Object::of(item, format!("{path}[{index}]"))?, leftovers);
             items.into_iter().enumerate().map(part).collect()
         }
-        Some(other) => Err(wrong(&path, "a string or an array of parts", &other)),
+        Some(other) => Err(wrong_type(&path, "a string or an array of parts", &other)),
         None => Err(missing(&path)),
     }
 }
@@ -196,15 +195,15 @@ fn part(mut fields: Object, leftovers: &mut Map<String, Value>) -> Result<Part, 
         }
         _ => {
             let known = "input_text, input_image, input_file, input_audio, output_text, refusal";
-            return Err(unknown(&fields.at("type"), known));
+            return Err(unknown_value(&fields.at("type"), known));
         }
     };
     fields.leave(leftovers);
     Ok(part)
 }
 
-/// A file inside the request as chat completions have it; one by its URL as Anthropic's document, which no other
-/// dialect has.
+/// Reads a file: one inside the request into the form of chat completions, one by URL into Anthropic's `document`,
+/// since no other dialect has that.
 fn file(fields: &mut Object) -> Result<Part, ApiError> {
     let name = fields.string("filename")?;
     if let Some(url) = fields.string("file_url")? {
@@ -221,21 +220,21 @@ fn file(fields: &mut Object) -> Result<Part, ApiError> {
     Ok(foreign("file", json!({ "type": "file", "file": file })))
 }
 
-/// A part in the words of the dialect that has it.
+/// A foreign part in the form of the dialect that has it.
 fn foreign(kind: &str, value: Value) -> Part {
     Part::Foreign { kind: kind.into(), value }
 }
 
-/// What a model thought. Another gateway's or vendor's sealed thought is nobody's here: it stays behind to be noted, and
-/// what can be read of it goes with it.
-fn thought(fields: &mut Object) -> Option<Part> {
+/// Reads a `reasoning` item. Encrypted content of another gateway or vendor is of no use here: it stays in `fields`, to
+/// be noted as lost, and its readable text is taken away with it.
+fn reasoning(fields: &mut Object) -> Option<Part> {
     let thought = fields.understood("encrypted_content", |sealed| sealed::open(sealed.as_str()?));
     if thought.is_some() || fields.peek("encrypted_content").is_some() {
         fields.take("content");
         fields.take("summary");
         return thought;
     }
-    // A summary of what is said in full stays behind, too.
+    // Where the full text is there, its summary stays in `fields`.
     let text = ["content", "summary"].into_iter().find_map(|key| fields.understood(key, text_of))?;
     Some(Part::Thinking { text, signature: None })
 }

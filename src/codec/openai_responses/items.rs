@@ -1,39 +1,38 @@
-//! What an answer is made of: thoughts, messages, calls.
+//! The items of an answer: reasoning, messages, calls.
 
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::custom;
-use super::namespaces::{Namespaces, Place};
+use super::namespaces::{Namespaces, ToolName};
 use super::sealed::seal;
-use crate::protocol::Part;
+use crate::protocol::{Dialect, Part};
 
 /// An item of an answer.
 #[derive(Debug, Clone)]
 pub(super) enum Item {
-    /// A thought, readable or not.
+    /// Reasoning, readable or encrypted.
     Thought(Part),
-    /// Texts and refusals.
+    /// A message of texts and refusals.
     Message(Vec<Part>),
     /// A call of a tool.
     Call {
-        /// Id that its result refers to.
+        /// The id that the result refers to.
         id: String,
-        /// The tool.
-        tool: Place,
+        /// The tool, by the client's names.
+        tool: ToolName,
         /// Arguments as JSON text.
         arguments: String,
     },
 }
 
 impl Item {
-    /// A call of a tool that is called so in other dialects; `namespaces` are the client's.
+    /// A call without arguments; `called` is the tool's name in other dialects, `namespaces` are the client's.
     pub(super) fn call(id: &str, called: &str, namespaces: &Namespaces) -> Self {
-        Self::Call { id: id.to_owned(), tool: namespaces.place(called), arguments: String::new() }
+        Self::Call { id: id.to_owned(), tool: namespaces.name_of(called), arguments: String::new() }
     }
 
-    /// The items that the parts of an answer are, to a client with these `namespaces`. What is said in one go is one part
-    /// of a message.
+    /// The items of an answer's parts. Consecutive texts make one part of a message, and so do consecutive refusals.
     pub(super) fn all(parts: &[Part], namespaces: &Namespaces) -> Vec<Self> {
         let mut items = Vec::new();
         for part in parts {
@@ -58,16 +57,15 @@ impl Item {
         items
     }
 
-    /// Takes in more of a call's arguments.
+    /// Appends to a call's arguments.
     pub(super) fn add_arguments(&mut self, more: &str) {
         if let Self::Call { arguments, .. } = self {
             arguments.push_str(more);
         }
     }
 
-    /// Its status in an answer whose last item has the status `last`, where it stands at the end or others follow. Calls
-    /// may be told side by side, so that several are cut off with the answer; and a cut one is never whole, however the
-    /// answer ends.
+    /// The item's status in an answer whose last item has the status `last`. Calls may be interleaved, so an answer
+    /// that breaks off can cut several of them; a call with broken arguments is incomplete however the answer ends.
     pub(super) fn status<'a>(&self, last: &'a str, at_the_end: bool) -> &'a str {
         match self {
             Self::Call { arguments, .. } if arguments.is_empty() => last,
@@ -77,7 +75,7 @@ impl Item {
         }
     }
 
-    /// Its id in the answer `answer`, where it stands at `index`.
+    /// The item's id: of the answer's id and its own index.
     pub(super) fn id(&self, answer: &str, index: usize) -> String {
         let kind = match self {
             Self::Thought(_) => "rs",
@@ -85,14 +83,14 @@ impl Item {
             Self::Call { tool, .. } if tool.is_custom => "ctc",
             Self::Call { .. } => "fc",
         };
-        format!("{kind}_{}_{index}", answer.strip_prefix("resp_").unwrap_or(answer))
+        format!("{kind}_{}_{index}", answer.strip_prefix(Dialect::Responses.answer_prefix()).unwrap_or(answer))
     }
 
-    /// On the wire. Answers are long: nothing of them is written twice.
+    /// The item as JSON. Takes `self`, since answers are long and need not be copied.
     pub(super) fn value(self, id: String, status: &str) -> Value {
         match self {
             Self::Thought(thought) => {
-                // It is sealed once it is whole.
+                // Reasoning is sealed once it is whole.
                 let sealed = (status != IN_PROGRESS).then(|| seal(&thought));
                 let mut item = Value::from_iter([
                     ("id", Value::from(id)),
@@ -112,7 +110,7 @@ impl Item {
                 ("content", said.into_iter().map(content).collect()),
             ]),
             Self::Call { id: call, tool, arguments } => {
-                // A call that ends without a word of its arguments has none.
+                // A complete call without arguments gets an empty object.
                 let nothing = arguments.is_empty() && status == COMPLETED;
                 let (kind, key, arguments) = match tool.is_custom {
                     true => ("custom_tool_call", "input", custom::input(&arguments)),
@@ -140,16 +138,16 @@ fn is_cut(arguments: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(arguments).is_err()
 }
 
-/// The status of an item that is whole.
+/// The status of an item, or an answer, that is complete.
 pub(super) const COMPLETED: &str = "completed";
 
-/// The status of an item that was cut off.
+/// The status of an item, or an answer, that was cut off.
 pub(super) const INCOMPLETE: &str = "incomplete";
 
-/// The status of an item of which more is to come.
+/// The status of an item, or an answer, of which more is to come.
 pub(super) const IN_PROGRESS: &str = "in_progress";
 
-/// The items of an answer on the wire; its last one has the status `last`.
+/// The items of an answer as JSON; the last one has the status `last`.
 pub(super) fn output(items: Vec<Item>, answer: &str, last: &str) -> Value {
     let count = items.len();
     let value = |(index, item): (usize, Item)| {
@@ -166,12 +164,12 @@ fn summary(thought: Part) -> Vec<Value> {
     }
 }
 
-/// A part of a summary.
+/// A part of a reasoning summary, as JSON.
 pub(super) fn summary_part(text: String) -> Value {
     Value::from_iter([("type", Value::from("summary_text")), ("text", text.into())])
 }
 
-/// A part of a message.
+/// A part of a message, as JSON.
 pub(super) fn content(part: Part) -> Value {
     match part {
         Part::Refusal { text } => Value::from_iter([("type", Value::from("refusal")), ("refusal", text.into())]),

@@ -1,15 +1,14 @@
 //! OpenAI Responses ("API reference: Responses", "Streaming events", platform.openai.com), spoken to clients.
 //!
-//! What is particular: a conversation is a list of items, in which thoughts, calls and their results stand beside the
-//! messages; tools and schemas are described without a nest; an answer repeats what was asked for; a stream names,
-//! opens and closes every item and every part of one, counts its events, and ends without `[DONE]`.
+//! What is particular: a conversation is a list of items, in which reasoning, calls and their results stand beside the
+//! messages; tools and schemas are not nested in a further object; an answer repeats fields of its request; a stream
+//! opens and closes every item and every part of one, numbers its events, and ends without `[DONE]`.
 //!
-//! Custom tools take a text as it is: see [`custom`]. Tools may come among the items, too (Codex): what was offered last
-//! under a name counts.
+//! Custom tools take plain text, see [`custom`]. Tools may also come among the items (Codex): of several tools with one
+//! name the last one counts.
 //!
-//! OpenAI can keep conversations, answers and prompts, and run tools of its own. Here nothing is kept and nothing run:
-//! a request that builds on either is refused with what to do instead. Thoughts go through the client's hands, see
-//! [`sealed`].
+//! OpenAI can store conversations, answers and prompts, and run tools of its own. The gateway does neither: a request
+//! that needs it is refused with what to do instead. Reasoning travels through the client, see [`sealed`].
 
 mod custom;
 mod echo;
@@ -29,9 +28,9 @@ use super::AnswerMeta;
 use crate::protocol::{ApiError, ErrorKind, FinishReason, Usage};
 
 pub(super) use echo::of as echo;
-use items::{INCOMPLETE, Item};
+use items::{COMPLETED, IN_PROGRESS, INCOMPLETE, Item};
 
-/// A field by the name that it has here, where others speak of chat completions.
+/// The name in this dialect of a field that is named as in chat completions.
 pub(super) fn own_name(field: &str) -> Cow<'_, str> {
     const NAMES: [(&str, &str); 4] = [
         ("messages", "input"),
@@ -46,18 +45,18 @@ pub(super) fn own_name(field: &str) -> Cow<'_, str> {
     renamed.map_or(Cow::Borrowed(field), Cow::Owned)
 }
 
-/// Where an answer stands.
+/// How far an answer has come.
 enum Stage<'a> {
-    /// Nothing is said yet.
+    /// It has no content yet.
     Begun,
-    /// It ended by itself, whole or not.
+    /// The model ended it, complete or not.
     Ended(FinishReason),
     /// It broke off.
     Broken(&'a ApiError),
 }
 
 impl Stage<'_> {
-    /// The end of an answer. That a model will not answer is an answer, too.
+    /// The end of an answer. A refusal in the model's own words is a complete answer.
     fn ended(reason: FinishReason, refuses: bool) -> Self {
         match reason {
             FinishReason::ContentFilter if refuses => Self::Ended(FinishReason::Stop),
@@ -67,23 +66,23 @@ impl Stage<'_> {
 
     fn status(&self) -> &'static str {
         match self {
-            Self::Begun => "in_progress",
-            Self::Ended(reason) if why_incomplete(*reason).is_some() => "incomplete",
-            Self::Ended(_) => "completed",
+            Self::Begun => IN_PROGRESS,
+            Self::Ended(reason) if why_incomplete(*reason).is_some() => INCOMPLETE,
+            Self::Ended(_) => COMPLETED,
             Self::Broken(_) => "failed",
         }
     }
 
     /// The status of the last item.
     fn status_of_last(&self) -> &'static str {
-        match self.status() {
-            "failed" => INCOMPLETE,
-            status => status,
+        match self {
+            Self::Broken(_) => INCOMPLETE,
+            _ => self.status(),
         }
     }
 }
 
-/// Why an answer is not whole, in OpenAI's words.
+/// Why an answer is incomplete, in OpenAI's words; `None` = it is complete.
 fn why_incomplete(reason: FinishReason) -> Option<&'static str> {
     match reason {
         FinishReason::Length => Some("max_output_tokens"),
@@ -92,7 +91,7 @@ fn why_incomplete(reason: FinishReason) -> Option<&'static str> {
     }
 }
 
-/// An answer, as far as it came.
+/// Writes an answer as far as it came.
 fn object(meta: &AnswerMeta, stage: &Stage<'_>, items: Vec<Item>, counts: Option<&Usage>) -> Value {
     let details = match stage {
         Stage::Ended(reason) => why_incomplete(*reason).map(|reason| json!({ "reason": reason })),
@@ -136,7 +135,7 @@ fn usage(usage: &Usage) -> Value {
     })
 }
 
-/// Why an answer broke off: OpenAI's codes, and those that its own clients look for besides.
+/// The code for an answer that broke off: OpenAI's documented ones, and others that its own clients look for.
 fn error_code(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::RateLimited => "rate_limit_exceeded",

@@ -1,53 +1,53 @@
-//! Tools in namespaces, which no other dialect has: elsewhere a tool's name says where it stands.
+//! Tools in namespaces. No other dialect has these: there the namespace becomes part of the tool's name.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::super::user::short;
+use super::super::ids::hashed;
 
-/// Most bytes of a namespace's name. It is a part of the names of all that stands in it.
-pub(super) const LONGEST: usize = 256;
+/// Bytes of a namespace's name, which is repeated in the name of each of its tools.
+pub(super) const MAX_NAMESPACE_BYTES: usize = 256;
 
-/// Letters that a function's name may have everywhere.
-const MOST_LETTERS: usize = 64;
+/// Characters of a function's name that every dialect takes.
+const MAX_NAME_CHARS: usize = 64;
 
-/// Letters of it that tell long names apart.
-const TELLING: usize = 8;
+/// Characters of the hash that tells long names apart.
+const HASH_CHARS: usize = 8;
 
-/// The name that a function of a namespace has elsewhere: both, as long as everybody takes such a name, else the beginning
-/// of them and what they alone have.
+/// The name in other dialects of a function in a namespace: both names, joined. Where not every dialect takes that, its
+/// beginning and a hash of the whole.
 pub(super) fn joined(namespace: &str, name: &str) -> String {
     let whole = format!("{}__{name}", namespace.trim_end_matches('_'));
     let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
-    if whole.len() <= MOST_LETTERS && whole.chars().all(fits) {
+    if whole.len() <= MAX_NAME_CHARS && whole.chars().all(fits) {
         return whole;
     }
     let letters = whole.chars().map(|letter| if fits(letter) { letter } else { '_' });
-    let beginning: String = letters.take(MOST_LETTERS - TELLING - 1).collect();
-    format!("{beginning}_{}", &short(&whole)[..TELLING])
+    let beginning: String = letters.take(MAX_NAME_CHARS - HASH_CHARS - 1).collect();
+    format!("{beginning}_{}", &hashed(&whole)[..HASH_CHARS])
 }
 
-/// What a client calls a tool.
+/// A tool as the client names it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Place {
-    /// Where it stands.
+pub(super) struct ToolName {
+    /// The tool's namespace.
     pub(super) namespace: Option<String>,
-    /// Its name there.
+    /// The tool's name in its namespace.
     pub(super) name: String,
-    /// Whether it takes a text as it is.
+    /// Whether the tool is a custom one, which takes plain text.
     pub(super) is_custom: bool,
 }
 
-/// The tools that a client offers in namespaces, and its custom ones.
+/// A client's custom tools and its tools in namespaces.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
-    /// By the name that each has elsewhere.
-    tools: HashMap<String, Place>,
+    /// By the name in other dialects.
+    tools: HashMap<String, ToolName>,
 }
 
 impl Namespaces {
-    /// Those among the `tools` that a client offers.
+    /// Finds them among a client's `tools`.
     pub(super) fn of(tools: Option<&Value>) -> Self {
         let mut found = Self::default();
         let all = || tools.and_then(Value::as_array).into_iter().flatten();
@@ -62,16 +62,16 @@ impl Namespaces {
     fn add(&mut self, namespace: Option<&str>, tool: &Value) {
         let Some(name) = tool["name"].as_str() else { return };
         let called = namespace.map_or(name.to_owned(), |namespace| joined(namespace, name));
-        self.tools.entry(called).or_insert_with(|| Place {
+        self.tools.entry(called).or_insert_with(|| ToolName {
             namespace: namespace.map(str::to_owned),
             name: name.to_owned(),
             is_custom: tool["type"] == "custom",
         });
     }
 
-    /// What the client calls a tool that is called so elsewhere.
-    pub(super) fn place(&self, called: &str) -> Place {
-        let plain = || Place { name: called.to_owned(), ..Place::default() };
+    /// The client's name for a tool whose name in other dialects is `called`.
+    pub(super) fn name_of(&self, called: &str) -> ToolName {
+        let plain = || ToolName { name: called.to_owned(), ..ToolName::default() };
         self.tools.get(called).cloned().unwrap_or_else(plain)
     }
 }

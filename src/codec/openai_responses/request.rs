@@ -1,17 +1,20 @@
-//! The request.
+//! The Responses request -> [`ChatRequest`].
+//!
+//! `input` is read by [`Turns`]; tools in namespaces get the names that other dialects know; fields that need something
+//! stored are refused; fields that may be lost go to `leftovers`.
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::super::json::{Object, is_empty, missing, unfit, unknown, wrong};
+use super::super::json::{Object, is_empty, missing, not_a_count, unknown_value, wrong_type};
 use super::super::openai_chat::{messages, request as openai};
 use super::custom;
 use super::input::Turns;
-use super::namespaces::{LONGEST, joined};
+use super::namespaces::{MAX_NAMESPACE_BYTES, joined};
 use crate::protocol::{ApiError, ChatRequest, Message, Reasoning, ResponseFormat, Role, Tool, ToolChoice};
 
-/// What builds on something that OpenAI keeps or does later, and what to do instead.
+/// Fields that need something stored or done later, and what to do instead.
 const REFUSED: [(&str, &str); 4] = [
     ("previous_response_id", "Pointsman keeps no answers: send the whole conversation in `input`"),
     ("conversation", "Pointsman keeps no conversations: send the whole one in `input`"),
@@ -19,7 +22,7 @@ const REFUSED: [(&str, &str); 4] = [
     ("background", "Pointsman answers at once or not at all: leave `background` out, or stream"),
 ];
 
-/// What is called otherwise in chat completions.
+/// Fields of chat completions, and their names here.
 const RENAMED: [(&str, &str); 5] = [
     ("messages", "input"),
     ("max_tokens", "max_output_tokens"),
@@ -28,8 +31,8 @@ const RENAMED: [(&str, &str); 5] = [
     ("reasoning_effort", "reasoning.effort"),
 ];
 
-/// Fields that say how an answer is kept, billed or told, and ask for no other one.
-const LOST: [&str; 12] = [
+/// Fields that may be lost: they say how an answer is kept, billed or delivered, and ask for no other answer.
+const HARMLESS: [&str; 12] = [
     "access_programs",
     "background_options",
     "client_metadata",
@@ -62,12 +65,12 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     for (path, list) in lists {
         let list = self::tools(list, &path, false, &mut inside, &mut leftovers)?;
         refuse_clash(&list, &inside, &path)?;
-        // Offered again, as with each turn.
+        // A later list, as Codex sends with each turn, replaces tools of the same name.
         let names: HashSet<&str> = list.iter().map(|tool| tool.name.as_str()).collect();
         tools.retain(|tool| !names.contains(tool.name.as_str()));
         tools.extend(list);
     }
-    // One of that very name goes before one in a namespace.
+    // A tool of the bare name wins over one in a namespace.
     tools.iter().for_each(|tool| drop(inside.remove(&tool.name)));
     let choice = fields.take("tool_choice");
     let tool_choice = choice.map(|choice| tool_choice(&choice, &mut tools, &inside)).transpose()?;
@@ -93,13 +96,14 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
         system_apart: false,
     };
     if let Some(key) = COUNTS.iter().find(|key| fields.peek(key).is_some()) {
-        return Err(unfit(key));
+        return Err(not_a_count(key));
     }
     request.extensions = fields.rest();
     request.extensions.extend(verbosity.map(|verbosity| ("verbosity".to_owned(), verbosity)));
     Ok(request)
 }
 
+/// Refuses fields that nothing here can serve, and names of another dialect.
 fn refuse(fields: &mut Object) -> Result<(), ApiError> {
     for (field, told) in REFUSED {
         match fields.take(field) {
@@ -128,7 +132,7 @@ fn turns(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Turn
                 turns.item(index, Object::of(item, format!("input[{index}]"))?, leftovers)?;
             }
         }
-        Some(other) => return Err(wrong("input", "a string or an array of items", &other)),
+        Some(other) => return Err(wrong_type("input", "a string or an array of items", &other)),
         None => return Err(missing("input")),
     }
     if turns.messages.len() == instructions {
@@ -137,7 +141,7 @@ fn turns(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Turn
     Ok(turns)
 }
 
-/// Notes what is lost, where it asks for anything but what is done anyway.
+/// Moves [`HARMLESS`] fields to `leftovers` unless they ask only for what is done anyway.
 fn lose(fields: &mut Object, leftovers: &mut Map<String, Value>) {
     let sealed = |wish: &Value| wish == "reasoning.encrypted_content";
     let is_done = |key: &str, value: &Value| match key {
@@ -147,15 +151,15 @@ fn lose(fields: &mut Object, leftovers: &mut Map<String, Value>) {
         "include" => value.as_array().is_some_and(|wishes| wishes.iter().all(sealed)),
         _ => false,
     };
-    for key in LOST {
+    for key in HARMLESS {
         if let Some(value) = fields.take(key).filter(|value| !is_empty(value) && !is_done(key, value)) {
             leftovers.insert(key.into(), value);
         }
     }
 }
 
-/// Reads the tools in the list at `path`: functions, custom tools, and namespaces of both. What these are called elsewhere
-/// is noted in `inside`, by the name that they have there; the first one counts.
+/// Reads the tools in the list at `path`: functions, custom tools, and namespaces of both. For tools in namespaces
+/// `inside` maps the bare name to the name in other dialects; of several the first counts.
 fn tools(
     values: Vec<Value>,
     path: &str,
@@ -169,11 +173,11 @@ fn tools(
         match fields.need_string("type")?.as_str() {
             "function" => tools.push(messages::function(&mut fields)?),
             "custom" => tools.push(custom::tool(&mut fields, leftovers)?),
-            // None stands in another.
+            // Namespaces are not nested.
             "namespace" if !in_namespace => {
                 let (namespace, path) = (fields.need_string("name")?, fields.at("tools"));
-                if namespace.len() > LONGEST {
-                    let told = format!("a namespace's name has at most {LONGEST} bytes");
+                if namespace.len() > MAX_NAMESPACE_BYTES {
+                    let told = format!("a namespace's name has at most {MAX_NAMESPACE_BYTES} bytes");
                     return Err(ApiError::invalid(told).at(fields.at("name")));
                 }
                 let functions = fields.array("tools")?.unwrap_or_default();
@@ -199,14 +203,15 @@ fn tools(
     Ok(tools)
 }
 
-/// Refuses functions of one name elsewhere where there are namespaces: nobody could tell which of them is called.
+/// Refuses two functions that would have one name in other dialects: nobody could tell which of them is called. Without
+/// namespaces that is the vendor's business.
 fn refuse_clash(tools: &[Tool], inside: &HashMap<String, String>, path: &str) -> Result<(), ApiError> {
     let mut names = HashSet::new();
     match tools.iter().find(|tool| !names.insert(tool.name.as_str())) {
         Some(Tool { name, .. }) if !inside.is_empty() => {
             let told = format!(
-                "two functions would be called `{name}`, as one in a namespace is called by both names, joined: \
-                 call one of them otherwise"
+                "two functions would have the name `{name}`, since a namespace is joined with the names of its \
+                 functions: rename one of them"
             );
             Err(ApiError::invalid(told).at(path))
         }
@@ -214,7 +219,7 @@ fn refuse_clash(tools: &[Tool], inside: &HashMap<String, String>, path: &str) ->
     }
 }
 
-/// Reads `tool_choice`. Of a choice among some of the tools only those are offered.
+/// Reads `tool_choice`. A choice among some of the tools removes the others from `tools`.
 fn tool_choice(
     value: &Value,
     tools: &mut Vec<Tool>,
@@ -233,10 +238,10 @@ fn tool_choice(
         }
         _ => messages::decode_choice(value),
     };
-    choice.ok_or_else(|| unknown("tool_choice", "auto, none, required, a function, allowed_tools"))
+    choice.ok_or_else(|| unknown_value("tool_choice", "auto, none, required, a function, allowed_tools"))
 }
 
-/// The name, as others know it, of the function that is chosen: it may stand in a namespace, said or not.
+/// The name in other dialects of a chosen function; its namespace may be given or not.
 fn chosen(value: &Value, inside: &HashMap<String, String>) -> Option<String> {
     let name = value["name"].as_str()?;
     match value["namespace"].as_str() {
@@ -245,7 +250,7 @@ fn chosen(value: &Value, inside: &HashMap<String, String>) -> Option<String> {
     }
 }
 
-/// What the text must be like, and how long-winded.
+/// Reads `text`: the format and the verbosity.
 fn text(
     fields: &mut Object,
     leftovers: &mut Map<String, Value>,
@@ -257,23 +262,23 @@ fn text(
             "text" => None,
             "json_object" => Some(ResponseFormat::JsonObject),
             "json_schema" => {
-                // Whoever nests them, as in chat completions, would get an answer to no schema.
+                // Nested as in chat completions they would be lost, and the answer would follow no schema.
                 if let Some(absent) = ["name", "schema"].into_iter().find(|key| format.peek(key).is_none()) {
                     return Err(missing(&format.at(absent)));
                 }
                 Some(openai::json_schema(&mut format)?)
             }
-            _ => return Err(unknown(&format.at("type"), "text, json_object, json_schema")),
+            _ => return Err(unknown_value(&format.at("type"), "text, json_object, json_schema")),
         };
         format.leave(leftovers);
     }
-    // The middle is what a model does anyway.
+    // `medium` is the default.
     let verbosity = text.take("verbosity").filter(|verbosity| verbosity != "medium");
     text.leave(leftovers);
     Ok((wanted, verbosity))
 }
 
-/// Reads `reasoning`. A summary of thoughts is told wherever there is one.
+/// Reads `reasoning`. Wishes for a summary are dropped: clients always get one where there is any.
 fn reasoning(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<Option<Reasoning>, ApiError> {
     let Some(mut reasoning) = fields.object("reasoning")? else { return Ok(None) };
     let effort = reasoning.understood("effort", openai::effort_of);
@@ -284,7 +289,7 @@ fn reasoning(fields: &mut Object, leftovers: &mut Map<String, Value>) -> Result<
     Ok(effort.map(|effort| Reasoning { effort: Some(effort), ..Reasoning::default() }))
 }
 
-/// The end user's id, under its newer name or its older one.
+/// The end user's id, under its older name or its newer one.
 fn user(fields: &mut Object) -> Result<Option<String>, ApiError> {
     match fields.string("user")? {
         Some(user) => Ok(Some(user)),

@@ -1,4 +1,4 @@
-//! The whole answer.
+//! [`ChatResponse`] -> the whole Responses answer.
 
 use bytes::Bytes;
 

@@ -1,25 +1,25 @@
-//! Thoughts on their way through a client's hands.
+//! Reasoning that travels through the client.
 //!
-//! A vendor wants a thought back as it was, signature and all, and this dialect has no field for a signature. What it
-//! has is `encrypted_content`, which clients keep and send back unread: it holds the thought whole. It is written, not
-//! encrypted: there is nothing in it that the client was not told anyway.
+//! Vendors want reasoning back unchanged and signed, and this dialect has no field for a signature. Its
+//! `encrypted_content`, which clients keep and send back unread, holds the whole reasoning part. It is encoded and not
+//! encrypted: it holds nothing that the client does not get anyway.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::protocol::Part;
 
-/// What ours begin with; those of vendors do not.
+/// The prefix that tells the gateway's own content from vendors'.
 const MARK: &str = "pointsman:";
 
-/// Writes a thought.
+/// Encodes a reasoning part.
 pub(super) fn seal(thought: &Part) -> String {
     let mut sealed = MARK.to_owned();
     STANDARD.encode_string(serde_json::to_vec(thought).unwrap_or_default(), &mut sealed);
     sealed
 }
 
-/// Reads a thought that [`seal`] wrote; `None` = it is not ours, or not as we wrote it.
+/// Decodes what [`seal`] wrote; `None` = content of a vendor's, or changed.
 pub(super) fn open(sealed: &str) -> Option<Part> {
     let written = STANDARD.decode(sealed.strip_prefix(MARK)?).ok()?;
     let part = serde_json::from_slice(&written).ok()?;

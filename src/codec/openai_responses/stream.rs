@@ -1,40 +1,40 @@
-//! The streamed answer: `response.created`, items that open and close, `response.completed`.
+//! Events -> the streamed Responses answer: `response.created`, items that open and close, `response.completed`.
 //!
-//! Its end tells all of it once more, so all of it is kept; how much that is, [`Encoder::kept`] says.
-
-use std::fmt::Write;
+//! The last event repeats the whole answer, so all of it is kept; [`Encoder::kept`] says how much that is.
 
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
 use super::super::AnswerMeta;
-use super::super::in_turn::{InTurn, weight};
+use super::super::json::extend;
+use super::super::lines::write_event;
+use super::super::sequencer::{Sequencer, written_bytes};
 use super::custom;
 use super::items::{COMPLETED, IN_PROGRESS, Item, content, summary_part};
 use super::namespaces::Namespaces;
 use super::{Stage, object};
 use crate::protocol::{Part, StreamEvent, ToolCallDelta, Usage};
 
-/// Bytes that an item, or a part of one, takes beside its texts, about: it has a dozen names.
-const FRAME: usize = 1 << 10;
+/// Bytes of JSON that an item, or a part of one, takes beside its texts, about.
+const FRAME_BYTES: usize = 1 << 10;
 
-/// Writes events. One item is open at a time, as clients are used to.
+/// Writes events. One item is open at a time, as clients expect.
 #[derive(Debug)]
 pub(crate) struct Encoder {
     meta: AnswerMeta,
     namespaces: Namespaces,
     started: bool,
-    /// Number of the next event.
+    /// Sequence number of the next event.
     next: u64,
-    /// All items, as far as they came.
+    /// All items so far.
     items: Vec<Item>,
-    /// Bytes that they take, written: all of them are, at once, in the end.
+    /// Bytes that `items` will take as JSON, about.
     weight: usize,
-    /// Whether the last one is open.
+    /// Whether the last item is open.
     is_open: bool,
-    /// What waits for the end of a call.
-    in_turn: InTurn,
-    /// Whether the model says that it will not answer.
+    /// Holds events back while a call is open.
+    sequencer: Sequencer,
+    /// Whether the model refuses to answer.
     refuses: bool,
     /// The status of the last item, as far as it is known.
     last: &'static str,
@@ -51,40 +51,40 @@ impl Encoder {
             items: Vec::new(),
             weight: 0,
             is_open: false,
-            in_turn: InTurn::default(),
+            sequencer: Sequencer::default(),
             refuses: false,
             last: COMPLETED,
             usage: Usage::default(),
         }
     }
 
-    /// Bytes that are kept, about, as they will be written.
+    /// Bytes that are kept, about, as JSON.
     pub(crate) fn kept(&self) -> usize {
-        self.weight + self.in_turn.kept()
+        self.weight + self.sequencer.kept()
     }
 
     pub(crate) fn encode(&mut self, event: &StreamEvent, out: &mut BytesMut) {
-        // How an answer ends says how a call did that was not whole by then.
+        // The end of the answer decides the status of a call that is incomplete by then.
         match event {
             StreamEvent::Refusal(_) => self.refuses = true,
             StreamEvent::Finish { reason, .. } => self.last = Stage::ended(*reason, self.refuses).status_of_last(),
             StreamEvent::Error(error) => self.last = Stage::Broken(error).status_of_last(),
             _ => {}
         }
-        for event in self.in_turn.pass(event) {
+        for event in self.sequencer.pass(event) {
             self.write(&event, out);
         }
     }
 
     fn write(&mut self, event: &StreamEvent, out: &mut BytesMut) {
         if event.is_content() {
-            self.weight += weight(event) - size_of::<StreamEvent>();
+            self.weight += written_bytes(event) - size_of::<StreamEvent>();
         }
         match event {
             StreamEvent::Start { .. } => self.start(out),
-            StreamEvent::Text(text) => self.say_text(text, out),
-            StreamEvent::Refusal(text) => self.refuse(text, out),
-            StreamEvent::Thinking(text) => self.think(text, out),
+            StreamEvent::Text(text) => self.write_text(text, out),
+            StreamEvent::Refusal(text) => self.write_refusal(text, out),
+            StreamEvent::Thinking(text) => self.write_reasoning(text, out),
             StreamEvent::ThinkingSignature(signature) => {
                 self.end_signed(out);
                 self.enter_thought(out);
@@ -95,14 +95,14 @@ impl Encoder {
             StreamEvent::RedactedThinking(data) => {
                 self.add(Item::Thought(Part::RedactedThinking { data: data.clone() }), out);
             }
-            StreamEvent::ToolCall(call) => self.call(call, out),
+            StreamEvent::ToolCall(call) => self.write_call(call, out),
             StreamEvent::Usage(counts) => self.usage.absorb(counts),
             StreamEvent::Finish { reason, .. } => {
                 let stage = Stage::ended(*reason, self.refuses);
                 self.close(true, out);
-                self.tell(&stage, out);
+                self.end(&stage, out);
             }
-            StreamEvent::Error(error) => self.tell(&Stage::Broken(error), out),
+            StreamEvent::Error(error) => self.end(&Stage::Broken(error), out),
         }
     }
 
@@ -112,37 +112,37 @@ impl Encoder {
         }
         for name in ["response.created", "response.in_progress"] {
             let begun = object(&self.meta, &Stage::Begun, Vec::new(), None);
-            self.say(name, Value::from_iter([("response", begun)]), out);
+            self.emit(name, Value::from_iter([("response", begun)]), out);
         }
     }
 
-    /// The last event.
-    fn tell(&mut self, stage: &Stage<'_>, out: &mut BytesMut) {
+    /// Writes the last event.
+    fn end(&mut self, stage: &Stage<'_>, out: &mut BytesMut) {
         self.start(out);
         let items = std::mem::take(&mut self.items);
         let answer = object(&self.meta, stage, items, Some(&self.usage));
-        self.say(&format!("response.{}", stage.status()), Value::from_iter([("response", answer)]), out);
+        self.emit(&format!("response.{}", stage.status()), Value::from_iter([("response", answer)]), out);
     }
 
-    fn say_text(&mut self, text: &str, out: &mut BytesMut) {
+    fn write_text(&mut self, text: &str, out: &mut BytesMut) {
         self.enter_part(&Part::text(""), out);
         if let Some(Part::Text { text: said, .. }) = self.part_mut() {
             said.push_str(text);
         }
         let delta = json!({ "content_index": self.part_index(), "delta": text, "logprobs": [] });
-        self.say_of_open("response.output_text.delta", delta, out);
+        self.emit_about_open("response.output_text.delta", delta, out);
     }
 
-    fn refuse(&mut self, text: &str, out: &mut BytesMut) {
+    fn write_refusal(&mut self, text: &str, out: &mut BytesMut) {
         self.enter_part(&Part::Refusal { text: String::new() }, out);
         if let Some(Part::Refusal { text: said }) = self.part_mut() {
             said.push_str(text);
         }
         let delta = json!({ "content_index": self.part_index(), "delta": text });
-        self.say_of_open("response.refusal.delta", delta, out);
+        self.emit_about_open("response.refusal.delta", delta, out);
     }
 
-    fn think(&mut self, text: &str, out: &mut BytesMut) {
+    fn write_reasoning(&mut self, text: &str, out: &mut BytesMut) {
         self.end_signed(out);
         self.enter_thought(out);
         let Some(Item::Thought(Part::Thinking { text: thought, .. })) = self.open_mut() else { return };
@@ -150,31 +150,31 @@ impl Encoder {
         thought.push_str(text);
         if first {
             let part = json!({ "summary_index": 0, "part": summary_part(String::new()) });
-            self.say_of_open("response.reasoning_summary_part.added", part, out);
+            self.emit_about_open("response.reasoning_summary_part.added", part, out);
         }
         let delta = json!({ "summary_index": 0, "delta": text });
-        self.say_of_open("response.reasoning_summary_text.delta", delta, out);
+        self.emit_about_open("response.reasoning_summary_text.delta", delta, out);
     }
 
-    fn call(&mut self, call: &ToolCallDelta, out: &mut BytesMut) {
+    fn write_call(&mut self, call: &ToolCallDelta, out: &mut BytesMut) {
         if let Some((id, name)) = &call.start {
             self.add(Item::call(id, name, &self.namespaces), out);
         }
         if let Some(item) = self.open_mut() {
             item.add_arguments(&call.arguments);
-            self.say_arguments(&call.arguments, out);
+            self.write_arguments(&call.arguments, out);
         }
     }
 
-    /// Says more of a call's arguments. Of a custom tool's text it is known once they are whole what it is.
-    fn say_arguments(&mut self, text: &str, out: &mut BytesMut) {
+    /// Writes a piece of a call's arguments. A custom tool's text is known only once they are whole.
+    fn write_arguments(&mut self, text: &str, out: &mut BytesMut) {
         let is_custom = matches!(self.open(), Some(Item::Call { tool, .. }) if tool.is_custom);
         if !text.is_empty() && !is_custom {
-            self.say_of_open("response.function_call_arguments.delta", json!({ "delta": text }), out);
+            self.emit_about_open("response.function_call_arguments.delta", json!({ "delta": text }), out);
         }
     }
 
-    /// The item that is open.
+    /// The open item.
     fn open(&self) -> Option<&Item> {
         self.items.last().filter(|_| self.is_open)
     }
@@ -183,21 +183,21 @@ impl Encoder {
         self.items.last_mut().filter(|_| self.is_open)
     }
 
-    /// Closes a thought that has its signature: what comes after it is another one.
+    /// Closes a reasoning item that has its signature: what follows belongs to another.
     fn end_signed(&mut self, out: &mut BytesMut) {
         if matches!(self.open(), Some(Item::Thought(Part::Thinking { signature: Some(_), .. }))) {
             self.close(false, out);
         }
     }
 
-    /// Makes a readable thought the open item.
+    /// Makes a readable reasoning item the open one.
     fn enter_thought(&mut self, out: &mut BytesMut) {
         if !matches!(self.open(), Some(Item::Thought(Part::Thinking { .. }))) {
             self.add(Item::Thought(Part::Thinking { text: String::new(), signature: None }), out);
         }
     }
 
-    /// Makes a part like `empty` the open one, in a message that is open.
+    /// Makes a part like `empty` the open one, in the open message or a new one.
     fn enter_part(&mut self, empty: &Part, out: &mut BytesMut) {
         let same = |said: &Part| std::mem::discriminant(said) == std::mem::discriminant(empty);
         match self.open() {
@@ -208,9 +208,9 @@ impl Encoder {
         if let Some(Item::Message(said)) = self.open_mut() {
             said.push(empty.clone());
         }
-        self.weight += FRAME;
+        self.weight += FRAME_BYTES;
         let part = json!({ "content_index": self.part_index(), "part": content(empty.clone()) });
-        self.say_of_open("response.content_part.added", part, out);
+        self.emit_about_open("response.content_part.added", part, out);
     }
 
     fn part_mut(&mut self) -> Option<&mut Part> {
@@ -220,7 +220,7 @@ impl Encoder {
         }
     }
 
-    /// Where the part that was said last stands in its message.
+    /// Index of the open part in its message.
     fn part_index(&self) -> usize {
         match self.open() {
             Some(Item::Message(said)) => said.len().saturating_sub(1),
@@ -228,20 +228,20 @@ impl Encoder {
         }
     }
 
-    /// Opens an item, behind the one that was open.
+    /// Closes the open item and opens another.
     fn add(&mut self, item: Item, out: &mut BytesMut) {
         self.start(out);
         self.close(false, out);
         self.is_open = true;
-        self.weight += FRAME;
+        self.weight += FRAME_BYTES;
         let index = self.items.len();
         let added = item.clone().value(item.id(&self.meta.id, index), IN_PROGRESS);
         self.items.push(item);
         let added = Value::from_iter([("output_index", index.into()), ("item", added)]);
-        self.say("response.output_item.added", added, out);
+        self.emit("response.output_item.added", added, out);
     }
 
-    /// Closes the item that is open, at the end of the answer or before another one.
+    /// Closes the open item, at the end of the answer or before another item.
     fn close(&mut self, at_the_end: bool, out: &mut BytesMut) {
         let Some(item) = self.open() else { return };
         let status = item.status(self.last, at_the_end);
@@ -249,8 +249,8 @@ impl Encoder {
             Item::Thought(Part::Thinking { text, .. }) if !text.is_empty() => {
                 let done = Value::from_iter([("summary_index", Value::from(0)), ("text", text.as_str().into())]);
                 let part = Value::from_iter([("summary_index", 0.into()), ("part", summary_part(text.clone()))]);
-                self.say_of_open("response.reasoning_summary_text.done", done, out);
-                self.say_of_open("response.reasoning_summary_part.done", part, out);
+                self.emit_about_open("response.reasoning_summary_text.done", done, out);
+                self.emit_about_open("response.reasoning_summary_part.done", part, out);
             }
             Item::Thought(_) => {}
             Item::Message(_) => self.close_part(out),
@@ -259,18 +259,18 @@ impl Encoder {
                 let done = Value::from_iter([("input", Value::from(input.as_str()))]);
                 if !input.is_empty() {
                     let delta = Value::from_iter([("delta", Value::from(input))]);
-                    self.say_of_open("response.custom_tool_call_input.delta", delta, out);
+                    self.emit_about_open("response.custom_tool_call_input.delta", delta, out);
                 }
-                self.say_of_open("response.custom_tool_call_input.done", done, out);
+                self.emit_about_open("response.custom_tool_call_input.done", done, out);
             }
             Item::Call { tool, arguments, .. } => {
                 let unsaid = arguments.is_empty() && status == COMPLETED;
                 let whole = if unsaid { "{}" } else { arguments };
                 let done = Value::from_iter([("name", tool.name.as_str().into()), ("arguments", Value::from(whole))]);
                 if unsaid {
-                    self.say_arguments("{}", out);
+                    self.write_arguments("{}", out);
                 }
-                self.say_of_open("response.function_call_arguments.done", done, out);
+                self.emit_about_open("response.function_call_arguments.done", done, out);
             }
         }
         let Some(item) = self.open().cloned() else { return };
@@ -278,10 +278,10 @@ impl Encoder {
         let index = self.items.len() - 1;
         let id = item.id(&self.meta.id, index);
         let done = Value::from_iter([("output_index", index.into()), ("item", item.value(id, status))]);
-        self.say("response.output_item.done", done, out);
+        self.emit("response.output_item.done", done, out);
     }
 
-    /// Closes the part that was said last.
+    /// Closes the open part.
     fn close_part(&mut self, out: &mut BytesMut) {
         let index = self.part_index();
         let Some(part) = self.part_mut().cloned() else { return };
@@ -298,31 +298,24 @@ impl Encoder {
             }
             _ => return,
         };
-        self.say_of_open(name, done, out);
+        self.emit_about_open(name, done, out);
         let whole = Value::from_iter([("content_index", index.into()), ("part", content(part))]);
-        self.say_of_open("response.content_part.done", whole, out);
+        self.emit_about_open("response.content_part.done", whole, out);
     }
 
-    /// Says something of the item that is open.
-    fn say_of_open(&mut self, name: &str, fields: Value, out: &mut BytesMut) {
+    /// Writes an event about the open item.
+    fn emit_about_open(&mut self, name: &str, fields: Value, out: &mut BytesMut) {
         let Some(item) = self.open() else { return };
         let index = self.items.len() - 1;
         let mut data = json!({ "item_id": item.id(&self.meta.id, index), "output_index": index });
         extend(&mut data, fields);
-        self.say(name, data, out);
+        self.emit(name, data, out);
     }
 
-    fn say(&mut self, name: &str, fields: Value, out: &mut BytesMut) {
+    fn emit(&mut self, name: &str, fields: Value, out: &mut BytesMut) {
         let mut data = json!({ "type": name, "sequence_number": self.next });
         extend(&mut data, fields);
         self.next += 1;
-        // Writing to memory does not fail.
-        let _ = write!(out, "event: {name}\ndata: {data}\n\n");
-    }
-}
-
-fn extend(data: &mut Value, fields: Value) {
-    if let (Some(data), Value::Object(fields)) = (data.as_object_mut(), fields) {
-        data.extend(fields);
+        write_event(name, &data, out);
     }
 }

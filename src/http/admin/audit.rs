@@ -1,4 +1,4 @@
-//! `GET /api/admin/audit`: who changed what.
+//! `GET /api/admin/audit`: the last acts of operators and of the tuner.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use crate::http::state::Gateway;
 use crate::protocol::ApiError;
 use crate::store::AuditRecord;
 
-/// Most acts at once.
-const MOST: usize = 1_000;
+/// Most acts in one answer.
+const MAX_ACTS: usize = 1_000;
 
-/// How many.
+/// The query.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Wish {
-    /// Most acts; 200 where absent.
+pub struct Query {
+    /// Most acts; 200 if absent.
     limit: Option<usize>,
 }
 
-/// Acts.
+/// The answer.
 #[derive(Debug, Serialize)]
 pub struct Acts {
     /// Newest first.
@@ -37,16 +37,16 @@ pub struct Acts {
 ///
 /// `Unavailable` while the store is down.
 pub async fn last(gateway: &Gateway, limit: usize) -> Result<Acts, ApiError> {
-    let acts = gateway.read_store(move |store| store.audits(limit.min(MOST))).await?;
+    let acts = gateway.read_store(move |store| store.audits(limit.min(MAX_ACTS))).await?;
     Ok(Acts { acts })
 }
 
-/// `GET`.
+/// `GET /api/admin/audit`.
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     Operator(_): Operator,
-    Parameters(wish): Parameters<Wish>,
+    Parameters(query): Parameters<Query>,
 ) -> Result<Json<Acts>, Rejection> {
-    let acts = last(&gateway, wish.limit.unwrap_or(200)).await;
+    let acts = last(&gateway, query.limit.unwrap_or(200)).await;
     acts.map(Json).map_err(Rejection::native)
 }

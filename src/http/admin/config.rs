@@ -1,4 +1,4 @@
-//! `GET /api/admin/config`: what is in force, and who set it.
+//! `GET /api/admin/config`: every value in force, and where it was set.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::http::state::Gateway;
 /// The configuration in force.
 #[derive(Debug, Serialize)]
 pub struct Effective {
-    /// Every value, by key.
+    /// Every value, sorted by key.
     pub settings: Vec<Value>,
 }
 
@@ -22,9 +22,9 @@ pub struct Effective {
 pub struct Value {
     /// Its key.
     pub path: String,
-    /// As TOML, secrets blanked.
+    /// The value as TOML, secrets blanked.
     pub value: String,
-    /// Who set it.
+    /// Where it was set: a file, a variable, a flag, `dashboard` or `default`.
     pub origin: String,
 }
 
@@ -46,7 +46,7 @@ pub fn all(gateway: &Gateway) -> Effective {
     Effective { settings: settings.into_values().collect() }
 }
 
-/// Every value with its origin, secrets blanked.
+/// `GET /api/admin/config`.
 pub async fn effective(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Json<Effective> {
     Json(all(&gateway))
 }

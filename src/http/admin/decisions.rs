@@ -1,4 +1,4 @@
-//! `GET /api/admin/decisions`, `/api/admin/decisions/{id}`: choices, and all that came of each.
+//! `GET /api/admin/decisions`, `/api/admin/decisions/{id}`: decisions with their outcomes and feedback.
 
 use std::sync::Arc;
 
@@ -15,44 +15,45 @@ use crate::protocol::{ApiError, DecisionId, ErrorKind};
 use crate::store::{Entry, Filter, Fingerprint, Mode, Page, Span, Store};
 
 /// Most decisions of a page.
-const MOST: usize = 200;
+const MAX_PAGE: usize = 200;
 
-/// Which decisions, as the query says it; an empty value lets all pass.
+/// The query: which decisions; an empty value selects all.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Wish {
+pub struct Query {
     /// Not before this, Unix milliseconds.
     pub from_ms: Option<i64>,
-    /// Before this; a minute from now where absent, as entries of a clock that was ahead would be the newest for as long.
+    /// Before this; a minute from now if absent, since entries of a clock that was ahead would else stay the newest until
+    /// that time has come.
     pub until_ms: Option<i64>,
-    /// Chosen or answered by this model.
+    /// This model was chosen or answered.
     pub model: String,
     /// `ok`, `cancelled`, an error's code, `error` for any error, `open` for those under way.
     pub status: String,
     /// `named`, `weighted`, `learned`, `sticky`, `imported`.
     pub mode: String,
-    /// By this policy.
+    /// The version of the policy that chose.
     pub policy_version: String,
     /// `true`, `false`.
     pub explored: String,
-    /// Of this task.
+    /// The task that the classifier read.
     pub task: String,
-    /// Of this API token (its id).
+    /// The id of the API token.
     pub token: String,
-    /// Of this conversation.
+    /// The conversation's fingerprint.
     pub conversation: String,
     /// `true`, `false`.
     pub rated: String,
     /// Text in id, reason, task, rules, tags or comments.
     pub text: String,
-    /// Where the page goes on.
+    /// The id of a decision: the page begins after it, with older ones.
     pub before: String,
-    /// Most decisions; 50 where absent.
+    /// Most decisions; 50 if absent.
     pub limit: Option<usize>,
 }
 
-impl Wish {
-    /// As the store reads it.
+impl Query {
+    /// The query as the store's filter.
     ///
     /// # Errors
     ///
@@ -69,7 +70,7 @@ impl Wish {
             "" => None,
             name => {
                 let words = "must be named, weighted, learned, sticky or imported";
-                Some(Mode::named(name).ok_or_else(|| ApiError::invalid(words).at("mode"))?)
+                Some(Mode::from_name(name).ok_or_else(|| ApiError::invalid(words).at("mode"))?)
             }
         };
         if let Some(status) =
@@ -104,38 +105,39 @@ impl Wish {
 /// # Errors
 ///
 /// When a parameter is wrong, or the store is down.
-pub async fn find(gateway: &Gateway, wish: &Wish) -> Result<Page, ApiError> {
-    let mut filter = wish.filter()?;
+pub async fn find(gateway: &Gateway, query: &Query) -> Result<Page, ApiError> {
+    let mut filter = query.filter()?;
     filter.until_ms = filter.until_ms.or(Span::up_to(Timestamp::now().as_millisecond()).until_ms);
-    let before = match wish.before.as_str() {
+    let before = match query.before.as_str() {
         "" => None,
         id => {
             Some(id.parse::<DecisionId>().map_err(|_| ApiError::invalid("it is no id of a decision").at("before"))?)
         }
     };
-    let limit = wish.limit.unwrap_or(50).min(MOST);
+    let limit = query.limit.unwrap_or(50).min(MAX_PAGE);
     gateway.read_store(move |store| store.decisions(&filter, before, limit)).await
 }
 
-/// The moment of the newest decision, where a clock wrote it that was ahead.
+/// The time of the newest decision (Unix milliseconds), if a clock that was ahead wrote it.
 pub async fn ahead_ms(gateway: &Gateway) -> Option<i64> {
     let newest_ms = gateway.read_store(Store::newest_ms).await.ok().flatten();
     newest_ms.filter(|at_ms| Span::up_to(Timestamp::now().as_millisecond()).until_ms <= Some(*at_ms))
 }
 
-/// One decision with all that came of it.
+/// One decision with its outcome and feedback.
 ///
 /// # Errors
 ///
-/// When there is none, or the store is down.
+/// When there is no such decision, or the store is down.
 pub async fn one(gateway: &Gateway, id: &str) -> Result<Entry, ApiError> {
     let id: DecisionId = id.parse().map_err(|_| ApiError::invalid("it is no id of a decision").at("id"))?;
-    let look = || gateway.read_store(move |store| store.entry(id));
-    let mut entry = look().await?;
+    let read = || gateway.read_store(move |store| store.entry(id));
+    let mut entry = read().await?;
     if entry.is_none() {
-        // It may be a moment old and still wait to be written; where the writer is down, what is there is looked at.
-        let _written_or_not = gateway.log_is_written().await;
-        entry = look().await?;
+        // The decision may be a moment old and still wait to be written. Where the recorder is down, the second read tells
+        // the same as the first.
+        let _written_or_not = gateway.flush_log().await;
+        entry = read().await?;
     }
     entry.ok_or_else(|| ApiError::new(ErrorKind::NotFound, "there is no such decision").at("id"))
 }
@@ -144,17 +146,17 @@ pub async fn one(gateway: &Gateway, id: &str) -> Result<Entry, ApiError> {
 pub async fn list(
     State(gateway): State<Arc<Gateway>>,
     Operator(_): Operator,
-    Parameters(wish): Parameters<Wish>,
+    Parameters(query): Parameters<Query>,
 ) -> Result<Json<Page>, Rejection> {
-    find(&gateway, &wish).await.map(Json).map_err(Rejection::native)
+    find(&gateway, &query).await.map(Json).map_err(Rejection::native)
 }
 
-/// A decision with all that came of it.
+/// A decision with its outcome and feedback.
 #[derive(Debug, Serialize)]
 pub struct Explained {
     #[serde(flatten)]
     entry: Entry,
-    /// What its feedback says together, in [0, 1]; `null` = nobody rated.
+    /// All feedback in one value, in [0, 1]; `null` = nobody rated.
     verdict: Option<f64>,
 }
 
@@ -174,8 +176,8 @@ mod tests {
 
     #[test]
     fn a_wrong_wish_is_named() {
-        let wish = |field: &str, value: &str| {
-            serde_json::from_value::<Wish>(serde_json::json!({ field: value })).unwrap().filter()
+        let query = |field: &str, value: &str| {
+            serde_json::from_value::<Query>(serde_json::json!({ field: value })).unwrap().filter()
         };
         for (field, value) in [
             ("status", "nope"),
@@ -184,12 +186,12 @@ mod tests {
             ("policy_version", "-1"),
             ("conversation", "zz"),
         ] {
-            assert_eq!(wish(field, value).unwrap_err().param.as_deref(), Some(field));
+            assert_eq!(query(field, value).unwrap_err().param.as_deref(), Some(field));
         }
-        assert_eq!(wish("mode", "").unwrap(), Filter::default());
+        assert_eq!(query("mode", "").unwrap(), Filter::default());
         for status in ["ok", "cancelled", "open", "error", "timeout", "context_overflow"] {
-            assert_eq!(wish("status", status).unwrap().status.as_deref(), Some(status));
+            assert_eq!(query("status", status).unwrap().status.as_deref(), Some(status));
         }
-        assert_eq!(wish("rated", "true").unwrap().rated, Some(true));
+        assert_eq!(query("rated", "true").unwrap().rated, Some(true));
     }
 }

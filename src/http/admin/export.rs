@@ -1,8 +1,7 @@
-//! `GET /api/admin/export`: the log of a running gateway, as JSON lines.
+//! `GET /api/admin/export`: the decision log of a running gateway, as JSON lines.
 //!
-//! What is given is what was decided before the request came: later decisions are left for the next export, so that the
-//! end is reached however much traffic there is. Pages of the log are read as fast as the reader takes them, and no
-//! faster: nothing is gathered in memory.
+//! Only decisions made before the request came are exported, so that the end is reached however much traffic there is.
+//! Pages of the log are read as fast as the client takes them, and no faster: nothing is gathered in memory.
 
 use std::sync::Arc;
 
@@ -22,33 +21,33 @@ use crate::protocol::{ApiError, DecisionId};
 use crate::store::{Order, Span, StoreError, line};
 
 /// Entries read at once.
-const PAGE: usize = 500;
+const PAGE_ENTRIES: usize = 500;
 
-/// Which part of the log.
+/// The query: which part of the decision log.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Wish {
+pub struct Query {
     /// Not before this, Unix milliseconds.
     from_ms: Option<i64>,
-    /// Before this; to the end of the log as it was when the request came, where absent.
+    /// Before this, Unix milliseconds; to the end of the log as it was when the request came if absent.
     until_ms: Option<i64>,
 }
 
-/// Where an export stands.
+/// How far an export is.
 struct Position {
     gateway: Arc<Gateway>,
     span: Span,
-    over: bool,
+    is_over: bool,
 }
 
-/// Entries from the oldest on, one JSON object a line.
+/// The entries from the oldest on, one JSON object per line.
 pub async fn export(
     State(gateway): State<Arc<Gateway>>,
     Operator(_): Operator,
-    Parameters(wish): Parameters<Wish>,
+    Parameters(query): Parameters<Query>,
 ) -> Response {
     let now_ms = Timestamp::now().as_millisecond();
-    // Of a clock that was ahead there may be entries after now.
+    // A clock that was ahead may have left entries later than now.
     let newest = gateway.read_store(|store| {
         let mut newest_ms = None;
         store.walk(&Span::default(), Order::Newest, |entry| {
@@ -58,17 +57,17 @@ pub async fn export(
         Ok::<_, StoreError>(newest_ms)
     });
     let end_ms = newest.await.ok().flatten().map_or(now_ms, |newest_ms| now_ms.max(newest_ms + 1));
-    let until_ms = Some(wish.until_ms.map_or(end_ms, |until| until.min(end_ms)));
-    let span = Span { from_ms: wish.from_ms, until_ms, ..Span::default() };
-    let pages = stream::try_unfold(Position { gateway, span, over: false }, page);
+    let until_ms = Some(query.until_ms.map_or(end_ms, |until| until.min(end_ms)));
+    let span = Span { from_ms: query.from_ms, until_ms, ..Span::default() };
+    let pages = stream::try_unfold(Position { gateway, span, is_over: false }, page);
     let headers =
         [(CONTENT_TYPE, "application/x-ndjson"), (CONTENT_DISPOSITION, "attachment; filename=\"log.jsonl\"")];
     (headers, Body::from_stream(pages)).into_response()
 }
 
-/// The next page. A store that fails breaks the answer off, which a reader notices: the body has no end.
+/// The next page. A failing store breaks the answer off, which a client notices: the body lacks its end.
 async fn page(mut at: Position) -> Result<Option<(Bytes, Position)>, Broken> {
-    if at.over {
+    if at.is_over {
         return Ok(None);
     }
     let span = at.span;
@@ -83,7 +82,7 @@ async fn page(mut at: Position) -> Result<Option<(Bytes, Position)>, Broken> {
             }
             last = Some(entry.decision.id);
             count += 1;
-            count < PAGE && failed.is_none()
+            count < PAGE_ENTRIES && failed.is_none()
         })?;
         Ok::<_, StoreError>((lines, count, last, failed))
     });
@@ -92,7 +91,7 @@ async fn page(mut at: Position) -> Result<Option<(Bytes, Position)>, Broken> {
         return Err(Broken::Entry(error));
     }
     at.span.after = last.or(at.span.after);
-    at.over = count < PAGE;
+    at.is_over = count < PAGE_ENTRIES;
     Ok(Some((Bytes::from(lines), at)))
 }
 

@@ -1,7 +1,7 @@
-//! `GET /api/admin/learning`: what the log says of the learning: how answers were liked as time went by, whether
+//! `GET /api/admin/learning`: how well the learning works, by the decision log: how answers were liked over time, whether
 //! predictions come true, and which model is good at what.
 //!
-//! Of the newest decisions, which the store keeps at hand, so that a long log is no longer wait.
+//! Only the newest decisions are read, which the store keeps in memory: a long log takes no longer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,34 +16,34 @@ use crate::http::state::Gateway;
 use crate::protocol::ApiError;
 use crate::store::{Glance, Store};
 
-/// Points of the curve.
-const POINTS: usize = 30;
+/// Most points of the curve.
+const MAX_POINTS: usize = 30;
 
 /// Bins of the calibration.
 const BINS: usize = 10;
 
-/// Some judged answers in a row.
+/// Consecutive judged answers: one point of the curve.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Stretch {
-    /// Unix milliseconds of the first.
+    /// When the first was decided, Unix milliseconds.
     pub from_ms: i64,
-    /// And of the last.
+    /// When the last was decided, Unix milliseconds.
     pub until_ms: i64,
     /// Judged answers.
     pub judged: u64,
     /// Mean judgement, in [0, 1].
     pub liked: f64,
-    /// Where its 95 % interval begins.
+    /// The lower end of its 95 % interval.
     pub low: f64,
-    /// And where it ends.
+    /// The upper end of its 95 % interval.
     pub high: f64,
     /// Mean probability of a good answer that was predicted for them.
     pub predicted: f64,
-    /// The policy that chose most of them.
+    /// The version of the policy that chose most of them.
     pub policy_version: u64,
 }
 
-/// Judged answers of which about the same was predicted.
+/// Judged answers with about the same prediction: one bin of the calibration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Bin {
     /// Judged answers.
@@ -57,26 +57,26 @@ pub struct Bin {
 /// One model at one task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Ability {
-    /// Decisions in which it could have answered.
+    /// Decisions in which the model was a candidate.
     pub considered: u64,
     /// Mean probability of a good answer that was predicted for it, by the policies that chose.
     pub predicted: f64,
-    /// Judged answers of its own.
+    /// Judged answers of the model.
     pub judged: u64,
-    /// Mean judgement of those; 0 where there is none.
+    /// Mean judgement of those; 0 if there are none.
     pub liked: f64,
 }
 
-/// All of it.
+/// The answer.
 #[derive(Debug, Default, Serialize)]
 pub struct Learning {
     /// Judged answers, oldest first.
     pub curve: Vec<Stretch>,
     /// Predictions against judgements, lowest prediction first; empty bins are left out.
     pub calibration: Vec<Bin>,
-    /// By task, then by model.
+    /// How good models are, by task, then by model.
     pub ability: BTreeMap<String, BTreeMap<String, Ability>>,
-    /// Decisions looked at.
+    /// Decisions read.
     pub looked_at: u64,
 }
 
@@ -89,7 +89,7 @@ struct Judged {
     policy_version: u64,
 }
 
-/// Reads it off the newest entries of the log.
+/// Computes the answer from the newest entries of the decision log.
 pub fn read(store: &Store) -> Learning {
     let mut learning = Learning::default();
     let mut judged = Vec::new();
@@ -108,7 +108,7 @@ pub fn read(store: &Store) -> Learning {
 }
 
 fn note(glance: &Glance<'_>, ability: &mut BTreeMap<String, BTreeMap<String, Ability>>) -> Option<Judged> {
-    // A choice by name or by weight predicts nothing.
+    // Without a task nothing was predicted: the model was chosen by name or by weight.
     if let Some(task) = glance.task {
         if !ability.contains_key(task) {
             ability.insert(task.to_owned(), BTreeMap::new());
@@ -131,10 +131,10 @@ fn note(glance: &Glance<'_>, ability: &mut BTreeMap<String, BTreeMap<String, Abi
     Some(Judged { at_ms: glance.at_ms, verdict: glance.verdict?, predicted, policy_version: glance.policy_version })
 }
 
-/// Stretches of one length, from the newest answer back: what is over makes the first short, not the last, which stands for
-/// how answers are liked now.
+/// Splits the judged answers into stretches of one length, from the newest back: if one is shorter it is the oldest, not
+/// the last, which shows how answers are liked now.
 fn curve(judged: &[Judged]) -> Vec<Stretch> {
-    let mut stretches: Vec<Stretch> = judged.rchunks(judged.len().div_ceil(POINTS).max(5)).map(stretch).collect();
+    let mut stretches: Vec<Stretch> = judged.rchunks(judged.len().div_ceil(MAX_POINTS).max(5)).map(stretch).collect();
     stretches.reverse();
     stretches
 }
@@ -160,8 +160,8 @@ fn stretch(judged: &[Judged]) -> Stretch {
     }
 }
 
-/// The 95 % interval of a mean judgement: the normal one, with two answers more that were liked and two that were not
-/// (Agresti and Coull, The American Statistician 52, 1998), so that a few answers of one mind do not pass for certainty.
+/// The 95 % interval of a mean judgement: the normal one after adding two liked and two disliked answers (Agresti and
+/// Coull, The American Statistician 52, 1998), so that a few equal judgements do not pass for certainty.
 fn interval(judged: &[Judged], sum: f64) -> (f64, f64) {
     let count = judged.len() as f64 + 4.0;
     let mean = (sum + 2.0) / count;
@@ -187,12 +187,12 @@ fn calibrate(judged: &[Judged]) -> Vec<Bin> {
     bins.into_iter().filter(|bin| bin.judged > 0).map(mean).collect()
 }
 
-/// `GET`.
+/// `GET /api/admin/learning`.
 pub async fn show(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Result<Json<Learning>, Rejection> {
     known(&gateway).await.map(Json).map_err(Rejection::native)
 }
 
-/// Reads it off the log, off the threads that serve.
+/// Computes the answer off the threads that serve connections.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
-//! Endless streams for those who watch: what is there, then everything further, as server-sent events.
+//! Endless streams of server-sent events for the dashboard: what is there already, then every new item.
 //!
-//! They end when the gateway drains or the watcher's session does, and show nothing more to whom its token or session was
-//! taken away from; a watcher that is too slow is told how many events it missed (`event: missed`).
+//! A stream ends when the gateway drains, and when the watcher's session ends or its token is revoked. A watcher that is
+//! too slow is told how many events it missed (`event: missed`).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::http::middleware::caller::{Caller, may_stay};
 use crate::http::state::Gateway;
 
-/// Proxies and browsers give up on what is silent for long.
+/// How often a silent stream sends a comment: proxies and browsers give up on one that is silent for long.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// What an endpoint of this kind answers: events, and the wish that a reverse proxy passes on each as it comes.
+/// The answer of such an endpoint: events, and a header that makes a reverse proxy pass on each as it comes.
 pub type Events =
     ([(&'static str, &'static str); 1], Sse<KeepAliveStream<BoxStream<'static, Result<Event, Infallible>>>>);
 
-/// `first`, then everything from `live` that passes.
+/// Streams `first`, then all items of `live` that pass.
 pub fn events<F, T>(
     gateway: &Arc<Gateway>,
     caller: Caller,
@@ -69,7 +69,7 @@ where
             () = over => {}
         }
     };
-    // Something is sent at once, so that the browser knows that it is connected.
+    // An event is sent at once, so that the browser knows that it is connected.
     let hello = stream::once(async { Ok(Event::default().event("ready").data("{}")) });
     let all = stream::iter(first).chain(hello).chain(later).take_until(end);
     ([("x-accel-buffering", "no")], Sse::new(all.boxed()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))

@@ -1,4 +1,4 @@
-//! `GET /api/admin/logs`, `/api/admin/logs/stream`: the last log lines, and every further one.
+//! `GET /api/admin/logs`, `/api/admin/logs/stream`: the last log lines, and every new one.
 
 use std::sync::Arc;
 
@@ -14,22 +14,22 @@ use crate::http::state::Gateway;
 use crate::protocol::ApiError;
 use crate::telemetry::{LEVELS, Line, tail};
 
-/// Which lines.
+/// The query: which lines.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Wish {
-    /// At least as bad as this.
+pub struct Query {
+    /// At least as severe as this.
     level: Option<String>,
-    /// Text that message, module or a field holds, in any case.
+    /// Text in the message, the module or a field, in any case.
     text: String,
-    /// Most lines of those that are there.
+    /// Most lines of those already there.
     limit: Option<usize>,
 }
 
-/// Most lines where nothing is said.
-const USUAL: usize = 200;
+/// Most lines where the query sets no limit.
+const DEFAULT_LIMIT: usize = 200;
 
-impl Wish {
+impl Query {
     fn checked(self) -> Result<Self, Rejection> {
         let level = self.level.filter(|level| !level.is_empty());
         match level.as_deref() {
@@ -42,11 +42,11 @@ impl Wish {
     }
 
     fn limit(&self) -> usize {
-        self.limit.unwrap_or(USUAL)
+        self.limit.unwrap_or(DEFAULT_LIMIT)
     }
 }
 
-/// Some lines.
+/// The answer.
 #[derive(Debug, Serialize)]
 pub struct Lines {
     /// Oldest first.
@@ -54,19 +54,19 @@ pub struct Lines {
 }
 
 /// The last lines, oldest first.
-pub async fn list(Operator(_): Operator, Parameters(wish): Parameters<Wish>) -> Result<Json<Lines>, Rejection> {
-    let wish = wish.checked()?;
-    Ok(Json(Lines { lines: tail().recent(wish.level.as_deref(), &wish.text, wish.limit()) }))
+pub async fn list(Operator(_): Operator, Parameters(query): Parameters<Query>) -> Result<Json<Lines>, Rejection> {
+    let query = query.checked()?;
+    Ok(Json(Lines { lines: tail().recent(query.level.as_deref(), &query.text, query.limit()) }))
 }
 
-/// The last lines, then every further one, as server-sent events.
+/// The last lines, then every new one, as server-sent events.
 pub async fn stream(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
-    Parameters(wish): Parameters<Wish>,
+    Parameters(query): Parameters<Query>,
 ) -> Result<Events, Rejection> {
-    let wish = wish.checked()?;
-    let (first, live) = tail().watch(wish.level.as_deref(), &wish.text, wish.limit());
-    let Wish { level, text, .. } = wish;
+    let query = query.checked()?;
+    let (first, live) = tail().watch(query.level.as_deref(), &query.text, query.limit());
+    let Query { level, text, .. } = query;
     Ok(live::events(&gateway, caller, first, live, move |line: &Line| line.passes(level.as_deref(), &text)))
 }

@@ -13,7 +13,7 @@ use crate::http::state::{Gateway, now_s};
 use crate::telemetry::{ClassifierFigures, DeploymentFigures, LogFigures};
 use crate::upstream::BreakerState;
 
-/// Whether a scraper names the older text format, and not OpenMetrics.
+/// Whether a scraper accepts the older text format and not OpenMetrics.
 fn wants_older(headers: &HeaderMap) -> bool {
     let names = |kind: &str| {
         let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|accepted| accepted.to_str().ok());
@@ -22,15 +22,15 @@ fn wants_older(headers: &HeaderMap) -> bool {
     names("text/plain") && !names("application/openmetrics-text")
 }
 
-/// All metrics in OpenMetrics' text format, or in Prometheus' older one where that alone is asked for. Open to whoever
-/// reaches the admin listener from a network that may come in, as scrapers expect.
+/// All metrics in OpenMetrics' text format, or in Prometheus' older one where only that is accepted. No token is needed,
+/// as scrapers expect, only an allowed network.
 pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer, headers: HeaderMap) -> Response {
     let live = gateway.live();
     let now = Instant::now();
     let mut deployments = Vec::new();
     for model in live.catalog.models() {
-        for place in model.deployments.iter().filter(|place| place.provider.unusable.is_none()) {
-            let status = place.status(now);
+        for deployment in model.deployments.iter().filter(|deployment| deployment.provider.unusable.is_none()) {
+            let status = deployment.status(now);
             let breaker = match status.breaker {
                 BreakerState::Closed => 0,
                 BreakerState::HalfOpen => 1,
@@ -38,7 +38,7 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer, headers: He
             };
             deployments.push(DeploymentFigures {
                 model: model.name.as_str(),
-                deployment: &place.name,
+                deployment: &deployment.name,
                 breaker,
                 in_flight: status.in_flight as i64,
             });

@@ -1,4 +1,4 @@
-//! `/api/admin/models`: every model with the health of its deployments, and what an operator may do with them.
+//! `/api/admin/models`: every model with the health of its deployments, and the changes an operator may make.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,17 +12,17 @@ use serde_json::json;
 
 use super::parameters::Named;
 use crate::config::ModelOverride;
-use crate::http::acts::Act;
 use crate::http::api::{self, body};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Caller, Chatter, Operator};
+use crate::http::operator_acts::Act;
 use crate::http::state::Gateway;
 use crate::http::to_the_end;
 use crate::protocol::{ApiError, ErrorKind, Price};
 use crate::upstream::{Availability, Deployment, Model, Status};
 
-/// A test's answer is awaited so long.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test's answer may take.
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One model.
 #[derive(Debug, Serialize)]
@@ -33,17 +33,17 @@ pub struct View {
     pub available: bool,
     /// Why not.
     pub reason: Option<String>,
-    /// Whether it takes part.
+    /// Whether the model is switched on.
     pub enabled: bool,
     /// Its share under the strategy `weighted`.
     pub weight: f64,
     /// US dollars per million tokens.
     pub price: Price,
-    /// Whether a server listed it and nobody configured it.
+    /// Whether a server lists it and it is not configured.
     pub discovered: bool,
-    /// What an operator changed of it.
+    /// Operators' changes of it.
     pub overridden: ModelOverride,
-    /// Where it is served, and how that is doing.
+    /// Its deployments and their health.
     pub deployments: Vec<Status>,
 }
 
@@ -75,7 +75,7 @@ fn view(gateway: &Gateway, model: &Model, now: Instant) -> View {
         price: model.settings.price,
         discovered: model.discovered,
         overridden: gateway.live().config.overrides.of(model.name.as_str()).cloned().unwrap_or_default(),
-        deployments: model.deployments.iter().map(|place| place.status(now)).collect(),
+        deployments: model.deployments.iter().map(|deployment| deployment.status(now)).collect(),
     }
 }
 
@@ -84,7 +84,7 @@ pub async fn list(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) ->
     Json(all(&gateway))
 }
 
-/// A change: what is absent stays, `null` goes back to what is configured.
+/// A change: absent fields stay as they are, `null` goes back to the configured value.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
@@ -96,12 +96,12 @@ pub struct Change {
     price: Option<Option<Price>>,
 }
 
-/// Tells `null` from absent.
+/// Reads a field that is there: `null` becomes `Some(None)`, absent is `None`.
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
-/// `PATCH /api/admin/models/{name}`: switches it on or off, changes its weight or its price. Survives a restart.
+/// `PATCH /api/admin/models/{name}`: switches a model on or off, changes its weight or its price. Survives a restart.
 pub async fn change(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
@@ -147,7 +147,7 @@ async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Chan
     Ok(view(gateway, &model, Instant::now()))
 }
 
-/// A price with what it does not say of caches as it is.
+/// `price`, with the cache prices in force where it has none.
 fn with_cache(price: Price, in_force: Price) -> Price {
     Price {
         cache_read: price.cache_read.or(in_force.cache_read),
@@ -156,7 +156,7 @@ fn with_cache(price: Price, in_force: Price) -> Price {
     }
 }
 
-/// Which deployment; all of the model's where absent.
+/// The body of drain and reset: which deployment; all of the model's if absent.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Which {
@@ -170,7 +170,7 @@ fn yes() -> bool {
     true
 }
 
-/// `POST /api/admin/models/{name}/drain`: sends a deployment no further calls, or calls again. Survives a restart.
+/// `POST /api/admin/models/{name}/drain`: sends a deployment no more calls, or calls again. Survives a restart.
 pub async fn drain(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
@@ -178,32 +178,33 @@ pub async fn drain(
     sent: Body,
 ) -> Result<Json<View>, Rejection> {
     let run = async {
-        let (model, which, places) = choose(&gateway, &name, sent).await?;
-        to_the_end(async move { drain_places(&gateway, &caller, &model, which.drained, &places).await }).await
+        let (model, which, deployments) = choose(&gateway, &name, sent).await?;
+        to_the_end(async move { drain_deployments(&gateway, &caller, &model, which.drained, &deployments).await })
+            .await
     };
     run.await.map(Json).map_err(Rejection::native)
 }
 
-async fn drain_places(
+async fn drain_deployments(
     gateway: &Arc<Gateway>,
     caller: &Caller,
     model: &Model,
     drained: bool,
-    places: &[Arc<Deployment>],
+    deployments: &[Arc<Deployment>],
 ) -> Result<View, ApiError> {
     let name = model.name.as_str();
     gateway
         .override_model(name, |known| {
-            for place in places {
+            for deployment in deployments {
                 if drained {
-                    known.drained.insert(place.name.clone());
+                    known.drained.insert(deployment.name.clone());
                 } else {
-                    known.drained.remove(&place.name);
+                    known.drained.remove(&deployment.name);
                 }
             }
         })
         .await?;
-    let names: Vec<&str> = places.iter().map(|place| place.name.as_str()).collect();
+    let names: Vec<&str> = deployments.iter().map(|deployment| deployment.name.as_str()).collect();
     let detail = json!({ "deployments": names, "drained": drained });
     gateway.note(Act::of(caller, "deployment.drain", name, detail)).await;
     Ok(view(gateway, &*find(gateway, name)?, Instant::now()))
@@ -217,12 +218,12 @@ pub async fn reset(
     sent: Body,
 ) -> Result<Json<View>, Rejection> {
     let run = async {
-        let (model, _, places) = choose(&gateway, &name, sent).await?;
-        let before: Vec<Status> = places.iter().map(|place| place.status(Instant::now())).collect();
+        let (model, _, deployments) = choose(&gateway, &name, sent).await?;
+        let before: Vec<Status> = deployments.iter().map(|deployment| deployment.status(Instant::now())).collect();
         let before: Vec<_> = before.iter().map(|status| (&status.name, status.breaker.as_str())).collect();
         let act = Act::of(&caller, "breaker.reset", model.name.as_str(), json!({ "before": before }));
         to_the_end(async move {
-            places.iter().for_each(|place| place.reset());
+            deployments.iter().for_each(|deployment| deployment.reset());
             gateway.note(act).await;
             Ok(view(&gateway, &model, Instant::now()))
         })
@@ -231,20 +232,20 @@ pub async fn reset(
     run.await.map(Json).map_err(Rejection::native)
 }
 
-/// How a test went.
+/// The result of a test.
 #[derive(Debug, Serialize)]
 pub struct Tested {
     /// Whether an answer came.
     ok: bool,
-    /// For people.
+    /// The result in words.
     message: String,
     /// The deployment that answered.
     deployment: Option<String>,
-    /// From asking to the whole answer.
+    /// From the request to the whole answer, milliseconds.
     latency_ms: f64,
 }
 
-/// `POST /api/admin/models/{name}/test`: asks it one short question, on the road that all requests take.
+/// `POST /api/admin/models/{name}/test`: asks the model one short question, on the road that all requests take.
 pub async fn test(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
@@ -267,8 +268,9 @@ pub async fn test(
             body::read(response.into_body(), &gateway.live().config.limits).await.map_err(Rejection::native)?;
         Ok::<_, Rejection>((deployment, good, bytes))
     };
-    let Ok(answered) = tokio::time::timeout(PATIENCE, asked).await else {
-        let error = ApiError::new(ErrorKind::Timeout, format!("{name} did not answer in {} s", PATIENCE.as_secs()));
+    let Ok(answered) = tokio::time::timeout(TEST_TIMEOUT, asked).await else {
+        let error =
+            ApiError::new(ErrorKind::Timeout, format!("{name} did not answer in {} s", TEST_TIMEOUT.as_secs()));
         return Err(Rejection::native(error));
     };
     let (deployment, ok, bytes) = answered?;
@@ -290,12 +292,13 @@ async fn choose(
     let bytes = body::read(sent, &gateway.live().config.limits).await?;
     let which: Which = if bytes.is_empty() { Which { deployment: None, drained: true } } else { body::json(&bytes)? };
     let model = find(gateway, name)?;
-    let wanted = |place: &&Arc<Deployment>| which.deployment.as_ref().is_none_or(|wanted| *wanted == place.name);
-    let places: Vec<Arc<Deployment>> = model.deployments.iter().filter(wanted).cloned().collect();
-    if places.is_empty() {
+    let wanted =
+        |deployment: &&Arc<Deployment>| which.deployment.as_ref().is_none_or(|wanted| *wanted == deployment.name);
+    let deployments: Vec<Arc<Deployment>> = model.deployments.iter().filter(wanted).cloned().collect();
+    if deployments.is_empty() {
         return Err(ApiError::invalid(format!("`{name}` has no such deployment")).at("deployment"));
     }
-    Ok((model, which, places))
+    Ok((model, which, deployments))
 }
 
 fn find(gateway: &Gateway, name: &str) -> Result<Arc<Model>, ApiError> {

@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: the API, described (OpenAPI 3.1).
+//! `GET /openapi.json`: the description of the API (OpenAPI 3.1).
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::http::middleware::caller::Passer;
 
-/// The description: what clients and operators share, what the dashboard added, and the learned policy.
+/// The description, of three files: the clients' endpoints and the basic ones for operators, those for the dashboard, and
+/// those of the learned policy.
 static SPEC: LazyLock<Value> = LazyLock::new(|| {
     let mut spec: Value = serde_json::from_str(include_str!("openapi.json")).unwrap_or_default();
     for part in [include_str!("openapi_dashboard.json"), include_str!("openapi_policy.json")] {
@@ -23,12 +24,12 @@ static SPEC: LazyLock<Value> = LazyLock::new(|| {
     spec
 });
 
-/// The description as a value.
+/// The description as JSON.
 pub fn described() -> &'static Value {
     &SPEC
 }
 
-/// The description. It is written by hand, and a test holds it against the routes.
+/// `GET /openapi.json`. The description is written by hand, and a test compares it with the routes.
 pub async fn spec(_: Passer) -> Response {
     static TEXT: LazyLock<String> = LazyLock::new(|| SPEC.to_string());
     ([(CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()

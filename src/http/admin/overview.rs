@@ -1,4 +1,4 @@
-//! `GET /api/admin/overview`: what happened in the last hour, day, week or month, and what it would have cost otherwise.
+//! `GET /api/admin/overview`: sums of the last hour, day, week or month, and what other strategies would have cost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,48 +16,48 @@ use crate::protocol::ApiError;
 pub use crate::store::Window;
 use crate::store::{SingleModel, Summary};
 
-/// What is asked for.
+/// The query.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Wish {
-    /// How far back; an hour where absent.
+pub struct Query {
+    /// How far back; an hour if absent.
     pub window: Window,
 }
 
-/// One model for everything.
+/// The strategy of using one model for all requests.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Alternative {
     /// The model.
     pub model: String,
-    /// What it would have come to.
+    /// Its cost and quality, as predicted.
     #[serde(flatten)]
     pub would_be: SingleModel,
 }
 
-/// What happened.
+/// The answer.
 #[derive(Debug, Serialize)]
 pub struct Overview {
     /// How far back.
     pub window: Window,
-    /// Unix milliseconds.
+    /// Where the window begins, Unix milliseconds.
     pub from_ms: i64,
-    /// Unix milliseconds.
+    /// Where the window ends, Unix milliseconds.
     pub until_ms: i64,
     /// Length of a bucket, milliseconds.
     pub bucket_ms: i64,
     /// Sums, latencies, models, tasks.
     #[serde(flatten)]
     pub summary: Summary,
-    /// Always the model that was predicted to be best on average.
+    /// Always the model with the best mean prediction.
     pub best_single: Option<Alternative>,
-    /// Always the cheapest.
+    /// Always the cheapest model.
     pub cheapest: Option<Alternative>,
-    /// Requests that no model could answer, by what they asked for, as far as the gateway runs: they have no decision and
-    /// are in no other figure.
+    /// Requests that no model could answer, by the model they asked for, since the gateway started: they have no decision
+    /// and are in no other figure.
     pub refused: BTreeMap<String, u64>,
 }
 
-/// Sums up.
+/// Computes the overview.
 ///
 /// # Errors
 ///
@@ -80,11 +80,11 @@ pub async fn sum_up(gateway: &Gateway, window: Window) -> Result<Overview, ApiEr
     Ok(Overview { window, from_ms, until_ms, bucket_ms, summary, best_single, cheapest, refused })
 }
 
-/// `GET`.
+/// `GET /api/admin/overview`.
 pub async fn overview(
     State(gateway): State<Arc<Gateway>>,
     Operator(_): Operator,
-    Parameters(wish): Parameters<Wish>,
+    Parameters(query): Parameters<Query>,
 ) -> Result<Json<Overview>, Rejection> {
-    sum_up(&gateway, wish.window).await.map(Json).map_err(Rejection::native)
+    sum_up(&gateway, query.window).await.map(Json).map_err(Rejection::native)
 }

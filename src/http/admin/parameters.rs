@@ -1,4 +1,4 @@
-//! Parameters in a path and in a query string, with errors in the API's own form.
+//! Extractors for path and query parameters whose errors are in the API's own format.
 
 use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::http::error::{Rejection, dialect_of};
 use crate::protocol::{ApiError, ErrorKind};
 
-/// A query string, read. axum's own `Query` answers a wrong one in plain text.
+/// A parsed query string. axum's own `Query` answers a wrong one in plain text.
 #[derive(Debug, Clone, Copy)]
 pub struct Parameters<T>(pub T);
 
@@ -16,18 +16,18 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Parameters<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
         let read = Query::try_from_uri(&parts.uri).map(|Query(parameters)| Self(parameters));
-        read.map_err(|error| Rejection::new(dialect_of(parts.uri.path()), told(&error.body_text())))
+        read.map_err(|error| Rejection::new(dialect_of(parts.uri.path()), query_error(&error.body_text())))
     }
 }
 
-/// What is wrong with a query string: which parameter, and in words for whoever wrote it instead of the reader's own
-/// (`Failed to deserialize query string: limit: invalid digit found in string`).
-pub fn told(text: &str) -> ApiError {
+/// The error for a query string: it names the parameter, in plain words instead of axum's (`Failed to deserialize query
+/// string: limit: invalid digit found in string`).
+pub fn query_error(text: &str) -> ApiError {
     let why = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
     let is_name = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     let named = why.split_once(": ").filter(|(name, _)| is_name(name));
     let Some((name, why)) = named else {
-        // No parameter that there is: the reader quotes what it does not know.
+        // An unknown parameter, which serde quotes.
         let unknown = why.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
         return unknown.map_or_else(|| ApiError::invalid(why), |name| ApiError::invalid(why).at(name));
     };
@@ -35,13 +35,13 @@ pub fn told(text: &str) -> ApiError {
         ["invalid digit", "cannot parse integer", "number too"].iter().any(|start| why.starts_with(start));
     let message = match name {
         name if is_number && name.ends_with("_ms") => "must be Unix milliseconds, a whole number",
-        _ if is_number => "must be a whole number from 0 on",
+        _ if is_number => "must be a whole number, 0 or more",
         _ => why,
     };
     ApiError::invalid(message).at(name)
 }
 
-/// What a path names: a model, a token, a decision. axum's own `Path` answers what is no text in plain text.
+/// The name in a path: of a model, a token, a decision. axum's own `Path` answers one that is not UTF-8 in plain text.
 #[derive(Debug, Clone)]
 pub struct Named(pub String);
 
@@ -50,7 +50,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Rejection> {
         let read = Path::from_request_parts(parts, state).await;
-        let unknown = || ApiError::new(ErrorKind::NotFound, "what the path names is no text, and no name here");
+        let unknown = || ApiError::new(ErrorKind::NotFound, "the path is not UTF-8, and names nothing here");
         read.map(|Path(name)| Self(name)).map_err(|_| Rejection::new(dialect_of(parts.uri.path()), unknown()))
     }
 }
@@ -58,17 +58,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::admin::decisions::Wish;
+    use crate::http::admin::decisions::Query;
 
     #[test]
     fn a_wrong_parameter_is_named_in_words_for_people() {
         let read = |query: &str| {
-            let read = Query::<Wish>::try_from_uri(&format!("/api/admin/decisions?{query}").parse().unwrap());
-            let error = told(&read.unwrap_err().body_text());
+            let read = axum::extract::Query::<Query>::try_from_uri(
+                &format!("/api/admin/decisions?{query}").parse().unwrap(),
+            );
+            let error = query_error(&read.unwrap_err().body_text());
             (error.param.unwrap_or_default(), error.message)
         };
         for limit in ["-1", "abc", "", "1000000000000000000000"] {
-            let wrong = ("limit".to_owned(), "must be a whole number from 0 on".to_owned());
+            let wrong = ("limit".to_owned(), "must be a whole number, 0 or more".to_owned());
             assert_eq!(read(&format!("limit={limit}")), wrong, "{limit}");
         }
         let wrong = ("from_ms".to_owned(), "must be Unix milliseconds, a whole number".to_owned());

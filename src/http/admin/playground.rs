@@ -1,5 +1,5 @@
-//! `POST /api/admin/chat`, `/api/admin/route`, `/api/admin/feedback`: what `/api/chat` and its like do, for somebody at the dashboard, who
-//! has a session and no API token.
+//! `POST /api/admin/chat`, `/api/admin/route`, `/api/admin/feedback`: `/api/chat`, `/api/route` and `/api/feedback` for users
+//! of the dashboard, who have a session and no API token.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Chatter, Operator, Rater};
 use crate::http::state::Gateway;
 
-/// Answers a chat in our own dialect.
+/// Answers a chat in the native dialect.
 pub async fn chat(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
@@ -25,7 +25,7 @@ pub async fn chat(
     api::chat::native(State(gateway), Chatter(caller), headers, body).await
 }
 
-/// Says where a chat would go.
+/// Says which model a chat would go to.
 pub async fn route(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,

@@ -1,7 +1,7 @@
-//! `/api/admin/policy`: which learned policy is in force, its versions with what was estimated of them, and what an operator
-//! may do: retune now, promote, pin, unpin, roll back, watch only, or act on a share.
+//! `/api/admin/policy`: the learned policy in force, all its versions with their estimates, and an operator's commands:
+//! retune now, promote, pin, unpin, roll back, watch only, or act on a share.
 //!
-//! Every act is in the audit. Acts are carried out one after another by the learner, and are on disk when they are answered.
+//! Every command is in the audit. The learner carries them out one after another; they are on disk when they are answered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::protocol::{ApiError, ErrorKind};
 use crate::store::SnapshotRecord;
 use crate::tuner::{BudgetStatus, Command, LearnError, LearnerStatus};
 
-/// A retune walks the log; it goes on when nobody waits for it any more.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a command may take before it is answered; a retune, which walks the decision log, goes on after that.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The policy, for people and programs.
+/// The policy and its versions.
 #[derive(Debug, Serialize)]
 pub struct View {
-    /// What is in force.
+    /// What is in force, and how it acts.
     pub status: LearnerStatus,
     /// All versions, newest first.
     pub versions: Vec<SnapshotRecord>,
@@ -61,35 +61,35 @@ struct Which {
 #[serde(deny_unknown_fields)]
 struct Acting {
     mode: LearningMode,
-    /// As it is, where absent.
+    /// Unchanged if absent.
     rollout: Option<f64>,
 }
 
-/// `POST .../retune`: a new policy from the log, now; in force if the gate says so.
+/// `POST .../retune`: makes a new policy from the decision log now; it takes over if the gate lets it.
 pub async fn retune(State(gateway): State<Arc<Gateway>>, Operator(caller): Operator) -> Answer {
-    carry(&gateway, &caller, Ok(Command::Retune)).await
+    execute(&gateway, &caller, Ok(Command::Retune)).await
 }
 
-/// `POST .../promote`: a version in force, whatever the gate says; ends a pin and a hold.
+/// `POST .../promote`: puts a version in force, whatever the gate says; ends a pin and a hold.
 pub async fn promote(State(gateway): State<Arc<Gateway>>, Operator(caller): Operator, sent: Body) -> Answer {
     let which = read::<Which>(&gateway, sent).await;
-    carry(&gateway, &caller, which.map(|which| Command::Promote(which.version))).await
+    execute(&gateway, &caller, which.map(|which| Command::Promote(which.version))).await
 }
 
-/// `POST .../pin`: a version in force, and no other until it is unpinned.
+/// `POST .../pin`: puts a version in force, and lets no other take over until it is unpinned.
 pub async fn pin(State(gateway): State<Arc<Gateway>>, Operator(caller): Operator, sent: Body) -> Answer {
     let which = read::<Which>(&gateway, sent).await;
-    carry(&gateway, &caller, which.map(|which| Command::Pin(which.version))).await
+    execute(&gateway, &caller, which.map(|which| Command::Pin(which.version))).await
 }
 
-/// `POST .../unpin`: new versions may take over again; ends a hold, too.
+/// `POST .../unpin`: lets new versions take over again; ends a hold, too.
 pub async fn unpin(State(gateway): State<Arc<Gateway>>, Operator(caller): Operator) -> Answer {
-    carry(&gateway, &caller, Ok(Command::Unpin)).await
+    execute(&gateway, &caller, Ok(Command::Unpin)).await
 }
 
-/// `POST .../rollback`: the version before the live one in force, and nothing new for a while.
+/// `POST .../rollback`: puts the version before the live one in force, and lets no new one take over for a while.
 pub async fn rollback(State(gateway): State<Arc<Gateway>>, Operator(caller): Operator) -> Answer {
-    carry(&gateway, &caller, Ok(Command::Rollback)).await
+    execute(&gateway, &caller, Ok(Command::Rollback)).await
 }
 
 /// `PUT .../mode`: whether the policy acts, and on which share of the conversations. Survives a restart.
@@ -100,7 +100,7 @@ pub async fn mode(State(gateway): State<Arc<Gateway>>, Operator(caller): Operato
         }
         Ok(Command::Mode(acting.mode, acting.rollout))
     });
-    carry(&gateway, &caller, command).await
+    execute(&gateway, &caller, command).await
 }
 
 type Answer = Result<Json<LearnerStatus>, Rejection>;
@@ -110,21 +110,21 @@ async fn read<T: serde::de::DeserializeOwned>(gateway: &Gateway, sent: Body) -> 
     body::json(&bytes)
 }
 
-async fn carry(gateway: &Gateway, caller: &Caller, command: Result<Command, ApiError>) -> Answer {
+async fn execute(gateway: &Gateway, caller: &Caller, command: Result<Command, ApiError>) -> Answer {
     let command = command.map_err(Rejection::native)?;
     let who = caller.who();
-    let done = tokio::time::timeout(PATIENCE, gateway.learner.order(command, &who)).await;
+    let done = tokio::time::timeout(COMMAND_TIMEOUT, gateway.learner.order(command, &who)).await;
     match done {
         Ok(Ok(status)) => Ok(Json(status)),
-        Ok(Err(error)) => Err(Rejection::native(told(&error))),
+        Ok(Err(error)) => Err(Rejection::native(api_error(&error))),
         Err(_) => Err(Rejection::native(ApiError::new(
             ErrorKind::Timeout,
-            "it takes long and goes on; look at /api/admin/policy later",
+            "this takes long and goes on; look at /api/admin/policy later",
         ))),
     }
 }
 
-fn told(error: &LearnError) -> ApiError {
+fn api_error(error: &LearnError) -> ApiError {
     let kind = match error {
         LearnError::UnknownVersion(_) => ErrorKind::NotFound,
         LearnError::NothingBefore => ErrorKind::InvalidRequest,

@@ -1,4 +1,4 @@
-//! `/api/admin/tokens`: API tokens are listed, made and revoked.
+//! `/api/admin/tokens`: lists, makes and revokes API tokens.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::parameters::Named;
-use crate::http::acts::Act;
 use crate::http::api::body;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
+use crate::http::operator_acts::Act;
 use crate::http::state::Gateway;
 use crate::http::to_the_end;
 use crate::protocol::{ApiError, ErrorKind};
 use crate::store::{NewToken, Scope, Token, TokenError};
 
-/// A token, as far as it may be shown: everything but what would let one in.
+/// A token, without its secret.
 #[derive(Debug, Clone, Serialize)]
 pub struct Shown {
     /// Its id.
     pub id: String,
-    /// What its owner calls it.
+    /// Its name.
     pub name: String,
     /// What it may be used for.
     pub scopes: Vec<Scope>,
@@ -56,14 +56,14 @@ impl From<&Token> for Shown {
     }
 }
 
-/// The tokens there are.
+/// All tokens.
 #[derive(Debug, Serialize)]
 pub struct List {
     /// In the order they were made.
     pub tokens: Vec<Shown>,
 }
 
-/// What a new token is to be.
+/// The body of `POST`: a token to make.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
@@ -83,9 +83,9 @@ pub struct Wanted {
 /// A new token.
 #[derive(Debug, Serialize)]
 pub struct Made {
-    /// What is kept of it.
+    /// The token as it is stored, without its secret.
     token: Shown,
-    /// The token itself: shown this once, kept nowhere.
+    /// The token itself: shown only this once, stored nowhere.
     text: String,
 }
 
@@ -94,7 +94,7 @@ pub fn all(gateway: &Gateway) -> List {
     List { tokens: gateway.tokens().all().iter().map(|token| Shown::from(&**token)).collect() }
 }
 
-/// `GET`: the tokens there are.
+/// `GET`: all tokens.
 pub async fn list(State(gateway): State<Arc<Gateway>>, Operator(_): Operator) -> Json<List> {
     Json(all(&gateway))
 }
@@ -109,7 +109,7 @@ pub async fn make(
         let bytes = body::read(body, &gateway.live().config.limits).await?;
         let wanted: Wanted = body::json(&bytes)?;
         let made = to_the_end(async move {
-            let made = apart(&gateway, |gateway| add(gateway, wanted)).await??;
+            let made = on_blocking_thread(&gateway, |gateway| add(gateway, wanted)).await??;
             let Shown { name, scopes, models, requests_per_minute, tokens_per_minute, usd_per_day, .. } = &made.token;
             let detail = json!({
                 "name": name,
@@ -127,8 +127,8 @@ pub async fn make(
     run.await.map(|made| (StatusCode::CREATED, Json(made))).map_err(Rejection::native)
 }
 
-/// Changes tokens off the async threads: another process may hold the file for a while.
-async fn apart<T: Send + 'static>(
+/// Changes tokens off the async threads: another process may hold the file's lock for a while.
+async fn on_blocking_thread<T: Send + 'static>(
     gateway: &Arc<Gateway>,
     change: impl FnOnce(&Gateway) -> T + Send + 'static,
 ) -> Result<T, ApiError> {
@@ -154,26 +154,26 @@ fn add(gateway: &Gateway, wanted: Wanted) -> Result<Made, ApiError> {
     };
     let (token, text) = gateway
         .change_tokens(|tokens| tokens.add(new, rand::random(), Timestamp::now().as_millisecond()))
-        .map_err(told)?;
+        .map_err(api_error)?;
     Ok(Made { token: Shown::from(&*token), text })
 }
 
-/// `DELETE`: takes a token away.
+/// `DELETE`: revokes a token.
 pub async fn revoke(
     State(gateway): State<Arc<Gateway>>,
     Operator(caller): Operator,
     Named(id): Named,
 ) -> Result<Json<Shown>, Rejection> {
     let revoked = to_the_end(async move {
-        let revoke = move |gateway: &Gateway| gateway.change_tokens(|tokens| tokens.revoke(&id)).map_err(told);
-        let token = apart(&gateway, revoke).await??;
+        let revoke = move |gateway: &Gateway| gateway.change_tokens(|tokens| tokens.revoke(&id)).map_err(api_error);
+        let token = on_blocking_thread(&gateway, revoke).await??;
         gateway.note(Act::of(&caller, "token.revoke", token.id.clone(), json!({ "name": token.name }))).await;
         Ok(Shown::from(&*token))
     });
     revoked.await.map(Json).map_err(Rejection::native)
 }
 
-fn told(error: TokenError) -> ApiError {
+fn api_error(error: TokenError) -> ApiError {
     let kind = match &error {
         TokenError::Wrong { field, .. } => return ApiError::invalid(error.to_string()).at(*field),
         TokenError::Unknown(_) => ErrorKind::NotFound,

@@ -1,20 +1,42 @@
-//! Reads a request's body, within its size and its time.
+//! Reads a request's body within its limits of size and time, and admits the request before.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::codec::BYTE_ORDER_MARK;
 use crate::config::{self, Limits};
+use crate::http::state::{Gateway, LiveConfig};
 use crate::protocol::{ApiError, ErrorKind};
+use crate::store::Token;
 
 /// Most bytes of a body that holds no prompt: a form, a feedback, an outcome.
-pub const SMALL: usize = 64 << 10;
+pub const MAX_SMALL_BYTES: usize = 64 << 10;
 
-/// Reads `body` whole.
+/// Admits a request that came `now` and reads its body: first a permit, to be held until the answer is complete, then the
+/// rate limits, then the body, so that no request beyond its limits holds a permit while it is sent.
+///
+/// # Errors
+///
+/// `RateLimited`, or as [`read`].
+pub async fn admit(
+    gateway: &Gateway,
+    live: &LiveConfig,
+    token: Option<&Token>,
+    body: Body,
+    now: Instant,
+) -> Result<(OwnedSemaphorePermit, Bytes), ApiError> {
+    let limits = &live.config.limits;
+    let permit = gateway.admit()?;
+    gateway.limiter.enter(token, limits, now)?;
+    Ok((permit, read(body, limits).await?))
+}
+
+/// Reads the whole of `body`.
 ///
 /// # Errors
 ///
@@ -23,7 +45,7 @@ pub async fn read(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
     read_within(body, config::mebibytes(limits.max_body_mb), || too_large(limits), limits).await
 }
 
-/// What is told of a body that is larger than [`read`] takes.
+/// The error for a body larger than [`read`] takes.
 pub fn too_large(limits: &Limits) -> ApiError {
     larger_than(&format!("{} MiB (limits.max_body_mb)", limits.max_body_mb))
 }
@@ -32,23 +54,24 @@ fn larger_than(most: &str) -> ApiError {
     ApiError::new(ErrorKind::TooLarge, format!("the body is larger than {most}"))
 }
 
-/// Reads a body of at most [`SMALL`] bytes whole.
+/// Reads the whole of a body of at most [`MAX_SMALL_BYTES`].
 ///
 /// # Errors
 ///
 /// As [`read`].
 pub async fn read_small(body: Body, limits: &Limits) -> Result<Bytes, ApiError> {
-    read_within(body, SMALL, || larger_than(&format!("{} KiB", SMALL >> 10)), limits).await
+    let too_large = || larger_than(&format!("{} KiB", MAX_SMALL_BYTES >> 10));
+    read_within(body, MAX_SMALL_BYTES, too_large, limits).await
 }
 
-/// Reads a body of at most `most` bytes, without the byte order mark.
+/// Reads a body of at most `max_bytes`, without the byte order mark.
 async fn read_within(
     body: Body,
-    most: usize,
+    max_bytes: usize,
     too_large: impl FnOnce() -> ApiError,
     limits: &Limits,
 ) -> Result<Bytes, ApiError> {
-    let whole = tokio::time::timeout(Duration::from_secs(limits.body_timeout_s), gather(body, most)).await;
+    let whole = tokio::time::timeout(Duration::from_secs(limits.body_timeout_s), gather(body, max_bytes)).await;
     match whole.map_err(|_| slow(limits))? {
         Ok(body) => Ok(if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body }),
         Err(Broken::TooLarge) => Err(too_large()),
@@ -56,25 +79,25 @@ async fn read_within(
     }
 }
 
-/// Why there is no whole body.
+/// Why a body could not be read whole.
 #[derive(Debug, PartialEq, Eq)]
 enum Broken {
-    /// It is larger than allowed.
+    /// The body is larger than allowed.
     TooLarge,
     /// The client broke off.
     Cut,
 }
 
-/// Puts a body's pieces together as they come. Kept one by one until the last is here they would take many times their
-/// size: each is a handle of its own, and a client may send one byte in each.
-async fn gather(mut body: Body, most: usize) -> Result<Bytes, Broken> {
+/// Puts a body's pieces together as they come. Collected one by one until the last is here, they would take many times
+/// their size: each is a handle of its own, and a client may send one byte in each.
+async fn gather(mut body: Body, max_bytes: usize) -> Result<Bytes, Broken> {
     // Most bodies come in one piece: no copy.
     let mut first = Bytes::new();
     let mut gathered = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        // What is no data are trailers, which nobody reads.
+        // Frames that are no data are trailers, which nobody reads.
         let Ok(piece) = frame.map_err(|_| Broken::Cut)?.into_data() else { continue };
-        if first.len().max(gathered.len()) + piece.len() > most {
+        if first.len().max(gathered.len()) + piece.len() > max_bytes {
             return Err(Broken::TooLarge);
         }
         if gathered.is_empty() {
@@ -94,13 +117,13 @@ fn slow(limits: &Limits) -> ApiError {
     ApiError::new(ErrorKind::SlowBody, message)
 }
 
-/// A body as JSON.
+/// Parses a body as JSON.
 ///
 /// # Errors
 ///
 /// `InvalidRequest`, naming the field at fault.
 pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    // Fields in a row, without their names, would be read as well.
+    // serde would also accept an array of the fields' values.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(ApiError::invalid("the body must be an object"));
     }
@@ -108,7 +131,7 @@ pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let error = ApiError::invalid(error.into_inner().to_string());
-        // What breaks off within a field has no path.
+        // A body that ends within a field has no path.
         if matches!(path.as_str(), "." | "?") { error } else { error.at(path) }
     })?;
     reader.end().map_err(|error| ApiError::invalid(error.to_string()))?;
@@ -127,10 +150,13 @@ mod tests {
     #[tokio::test]
     async fn what_holds_no_prompt_is_small() {
         let limits = Limits::default();
-        assert_eq!(read_small(Body::from(vec![b' '; SMALL]), &limits).await.unwrap().len(), SMALL);
-        let error = read_small(Body::from(vec![b' '; SMALL + 1]), &limits).await.unwrap_err();
+        assert_eq!(
+            read_small(Body::from(vec![b' '; MAX_SMALL_BYTES]), &limits).await.unwrap().len(),
+            MAX_SMALL_BYTES
+        );
+        let error = read_small(Body::from(vec![b' '; MAX_SMALL_BYTES + 1]), &limits).await.unwrap_err();
         assert_eq!((error.kind, error.message.as_str()), (ErrorKind::TooLarge, "the body is larger than 64 KiB"));
-        assert!(read(Body::from(vec![b' '; SMALL + 1]), &limits).await.is_ok());
+        assert!(read(Body::from(vec![b' '; MAX_SMALL_BYTES + 1]), &limits).await.is_ok());
     }
 
     #[tokio::test]

@@ -1,4 +1,5 @@
-//! What one call can be at most: a report of more is a slip or a lie, and would turn the choices of all for long.
+//! Upper bounds for a caller's report of its own call: higher figures are a slip or a lie, and would distort everybody's
+//! choices for long.
 //!
 //! The bounds are generous, so that no honest report meets one: windows grow before the configuration says so, and vendors
 //! charge for more than tokens (searches, priority, long prompts).
@@ -7,25 +8,25 @@ use super::call_report::CallReport;
 use crate::config::Model;
 use crate::protocol::{ApiError, Usage};
 
-/// So many times what is configured of a model is believed.
-const SLACK: u64 = 4;
+/// Tokens are believed up to this many times the model's configured window.
+const WINDOW_FACTOR: u64 = 4;
 
-/// Tokens believed of any model, on either side, however small its window is said to be.
-const LEAST_TOKENS: u64 = 1_000_000;
+/// Tokens of a prompt or an answer that are believed of any model, however small its configured window.
+const MIN_TOKEN_BOUND: u64 = 1_000_000;
 
-/// Dollars believed of any call, however cheap its model is said to be.
-const LEAST_USD: f64 = 1.0;
+/// Dollars that are believed of any call, however cheap its model.
+const MIN_USD_BOUND: f64 = 1.0;
 
-/// A call's longest time, milliseconds: a day.
-const MOST_MS: f64 = 86_400_000.0;
+/// The longest believed time of a call: a day.
+const MAX_CALL_MS: f64 = 86_400_000.0;
 
-/// Refuses figures that no call of the model has.
+/// Refuses figures that no call of the model can have.
 ///
 /// # Errors
 ///
-/// `InvalidRequest`, naming the field and what it may be.
+/// `InvalidRequest`, naming the field and its bounds.
 pub(super) fn check(report: &CallReport, model: Option<&Model>) -> Result<(), ApiError> {
-    let window = |tokens: Option<u32>| (SLACK * u64::from(tokens.unwrap_or(0))).max(LEAST_TOKENS);
+    let window = |tokens: Option<u32>| (WINDOW_FACTOR * u64::from(tokens.unwrap_or(0))).max(MIN_TOKEN_BOUND);
     let prompt = window(model.map(|model| model.context));
     let answer = window(model.and_then(|model| model.max_output));
     let usage = report.usage.unwrap_or_default();
@@ -42,14 +43,14 @@ pub(super) fn check(report: &CallReport, model: Option<&Model>) -> Result<(), Ap
         }
     }
     let whole = Usage { input_tokens: prompt, output_tokens: answer, ..Usage::default() };
-    let dearest = model.map_or(0.0, |model| model.price.of(&whole).0).max(LEAST_USD);
+    let dearest = model.map_or(0.0, |model| model.price.of(&whole).0).max(MIN_USD_BOUND);
     for (field, value, most) in [
-        ("latency_ms", report.latency_ms, MOST_MS),
-        ("first_token_ms", report.first_token_ms, MOST_MS),
+        ("latency_ms", report.latency_ms, MAX_CALL_MS),
+        ("first_token_ms", report.first_token_ms, MAX_CALL_MS),
         ("cost_usd", report.cost_usd, dearest),
     ] {
         if value.is_some_and(|value| !(0.0..=most).contains(&value)) {
-            return Err(ApiError::invalid(format!("it is a number from 0 to {most} for one call")).at(field));
+            return Err(ApiError::invalid(format!("must be a number from 0 to {most} for one call")).at(field));
         }
     }
     Ok(())

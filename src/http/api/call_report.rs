@@ -1,14 +1,14 @@
-//! What a caller tells of a call that it made itself, over HTTP or from the program that the gateway is embedded in.
+//! A caller's report of a call that it made itself, over HTTP or in the program that embeds the gateway.
 
 use crate::protocol::{FinishReason, Usage};
 use crate::store::OutcomeStatus;
 
-/// What came of a call that the caller made itself.
+/// The outcome of a call that the caller made itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CallReport {
-    /// How it ended.
+    /// How the call ended.
     pub status: OutcomeStatus,
-    /// The model that was called, where it was not the chosen one.
+    /// The model that was called; the chosen one where absent.
     pub model: Option<String>,
     /// From the request to the end, milliseconds.
     pub latency_ms: Option<f64>,
@@ -16,14 +16,14 @@ pub struct CallReport {
     pub first_token_ms: Option<f64>,
     /// Tokens as the vendor counted them.
     pub usage: Option<Usage>,
-    /// What it cost, US dollars; by the configured price of the model where absent.
+    /// The cost in US dollars; by the model's configured price where absent.
     pub cost_usd: Option<f64>,
     /// Why the answer ended.
     pub finish_reason: Option<FinishReason>,
 }
 
 impl CallReport {
-    /// A report of a call that ended so, and nothing else known of it.
+    /// A report of how a call ended, with nothing else known.
     pub fn new(status: OutcomeStatus) -> Self {
         Self {
             status,

@@ -10,21 +10,21 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
-use super::witness::{Asker, Witness};
-use super::{body, dropped, wishes};
+use super::record::{Asker, Recording};
+use super::{body, dropped, routing_headers};
 use crate::codec;
 use crate::dispatch::{Job, Reply, ReplyBody, Report};
 use crate::http::error::Rejection;
 use crate::http::ledger::Asking;
 use crate::http::middleware::caller::{Caller, Chatter};
 use crate::http::middleware::limit::Amount;
-use crate::http::middleware::request_id::ToldLater;
+use crate::http::middleware::request_id::LoggedByEndpoint;
 use crate::http::monitor::Arrival;
 use crate::http::state::{Gateway, PlanRequest};
 use crate::protocol::{ApiError, ChatRequest, Dialect};
 use crate::route::{Considered, Decision, estimate_tokens};
 
-// What answers say of themselves. As statics: making a name of a text takes longer than setting the header.
+// Headers of answers. As statics: parsing a header's name takes longer than setting the header.
 static DECISION: HeaderName = HeaderName::from_static("x-pointsman-decision");
 static MODEL: HeaderName = HeaderName::from_static("x-pointsman-model");
 static BACKEND: HeaderName = HeaderName::from_static("x-pointsman-backend");
@@ -33,12 +33,12 @@ static REASON: HeaderName = HeaderName::from_static("x-pointsman-reason");
 static FEATURES: HeaderName = HeaderName::from_static("x-pointsman-features");
 static DROPPED: HeaderName = HeaderName::from_static("x-pointsman-dropped");
 
-/// Tells a reverse proxy to pass on each piece as it comes; nginx gathers them otherwise ("X-Accel-Buffering",
+/// Tells a reverse proxy to pass on each piece as it comes; nginx buffers them otherwise ("X-Accel-Buffering",
 /// nginx.org, ngx_http_proxy_module, proxy_buffering).
 static UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Client headers that a vendor of the same dialect should see. None that says whose account is meant: the key is ours, and
-/// another's organization beside it would be refused as a bad key.
+/// Client headers that a vendor of the same dialect gets. None that names an account: the key is the operator's, and the
+/// client's organization beside it would be refused as a bad key.
 const PASSED_ON: [&str; 2] = ["anthropic-beta", "anthropic-version"];
 
 /// `POST /api/chat`.
@@ -94,12 +94,9 @@ async fn answer(
     body: Body,
     started: Instant,
 ) -> Result<Response, ApiError> {
-    let permit = gateway.admit()?;
     let live = gateway.live();
     let token = caller.token.as_deref();
-    // Before the body: whoever is over their limit must not hold a permit while they send it.
-    gateway.limiter.enter(token, &live.config.limits, started)?;
-    let bytes = body::read(body, &live.config.limits).await?;
+    let (permit, bytes) = body::admit(&gateway, &live, token, body, started).await?;
     let request = read_request(dialect, &bytes, &headers)?;
     let estimated = estimate_tokens(&request);
     let mut taken = gateway.limiter.take(token, &live.config.limits, estimated, started)?;
@@ -126,15 +123,15 @@ async fn answer(
     ticket.routed(&decision);
     let asker =
         Asker { request_id: caller.request_id.clone(), token, dialect, conversation, taken, headers: &headers };
-    let witness = Witness::new(Arc::clone(&gateway), asker, permit);
+    let recording = Recording::new(Arc::clone(&gateway), asker, permit);
     let steps = ticket.clone();
     let report = Report::new(Arc::clone(&decision), started, move |outcome| {
         ticket.ended(outcome);
-        witness.hear(outcome);
+        recording.finish(outcome);
     })
     .watched(move |step| steps.step(&step));
     let job = Job {
-        routing: told(dialect, &decision),
+        routing: routing_block(dialect, &decision),
         prompt_tokens: estimated,
         request,
         body: bytes,
@@ -147,49 +144,53 @@ async fn answer(
         Ok(reply) => respond(dialect, &job.request, &decision, reply),
         Err(failure) => {
             let mut response = Rejection::new(dialect, failure.error).lasting(failure.lasting).into_response();
-            say(response.headers_mut(), &DECISION, decision.id.to_string());
+            set_header(response.headers_mut(), &DECISION, decision.id.to_string());
             response
         }
     };
-    response.extensions_mut().insert(ToldLater);
+    response.extensions_mut().insert(LoggedByEndpoint);
     Ok(response)
 }
 
-/// What the answer of the chosen model will take.
+/// The expected use of the chosen model's answer.
 fn expected(decision: &Decision) -> Amount {
     let chosen = decision.candidates.iter().find(|candidate| candidate.model == decision.chosen);
     let of = |chosen: &Considered| Amount { tokens: chosen.answer_tokens, cost_usd: chosen.cost_usd };
     chosen.map(of).unwrap_or_default()
 }
 
-/// Decodes a request, with the wishes its headers carry.
+/// Decodes a request, with the routing options of its headers.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// What is wrong with the request.
 pub(super) fn read_request(dialect: Dialect, bytes: &[u8], headers: &HeaderMap) -> Result<ChatRequest, ApiError> {
-    let mut request = codec::decode_request(dialect, bytes).map_err(|error| packed(headers).unwrap_or(error))?;
-    wishes::merge(headers, &mut request.routing)?;
-    wishes::check(&request.routing)?;
-    // They read a plain answer of ours, and nothing else of it.
+    let mut request = codec::decode_request(dialect, bytes).map_err(|error| compressed(headers).unwrap_or(error))?;
+    routing_headers::merge(headers, &mut request.routing)?;
+    routing_headers::check(&request.routing)?;
+    // Ollama's clients can read our plain answers, but neither our streams nor our tool calls.
     if dialect == Dialect::Native && (request.stream || !request.tools.is_empty()) && is_ollamas(headers) {
         return Err(ApiError::invalid(codec::NO_OLLAMA));
     }
-    // What leads to no model is compared with all that there are.
-    if request.model.len() > wishes::NAME {
-        return Err(ApiError::invalid(format!("a model's name has at most {} bytes", wishes::NAME)).at("model"));
+    // An unknown name is compared with all known ones.
+    if request.model.len() > routing_headers::MAX_NAME_BYTES {
+        return Err(ApiError::invalid(format!(
+            "a model's name has at most {} bytes",
+            routing_headers::MAX_NAME_BYTES
+        ))
+        .at("model"));
     }
     Ok(request)
 }
 
-/// Whether one of Ollama's own client libraries asks (`ollama-python/0.6.3`, `ollama-js/0.6.0`).
+/// Whether the client is one of Ollama's own libraries (`ollama-python/0.6.3`, `ollama-js/0.6.0`).
 fn is_ollamas(headers: &HeaderMap) -> bool {
     headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"ollama"))
 }
 
-/// What to say of a body that cannot be read because it was compressed. Bodies are taken as they are: unpacking them would
-/// let a small one become a very large one.
-fn packed(headers: &HeaderMap) -> Option<ApiError> {
+/// The error for a body that cannot be read because it is compressed. Bodies are never unpacked: a small one could become
+/// very large.
+fn compressed(headers: &HeaderMap) -> Option<ApiError> {
     let coding = headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim();
     let plain = coding.is_empty() || coding.eq_ignore_ascii_case("identity");
     (!plain).then(|| ApiError::invalid("the body is compressed (content-encoding): send it plain"))
@@ -200,8 +201,8 @@ fn passed_on(headers: &HeaderMap) -> HeaderMap {
     known.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// What `/api/chat` says of the routing, but for who answers.
-fn told(dialect: Dialect, decision: &Decision) -> serde_json::Value {
+/// The `routing` block of a `/api/chat` answer, without the model that answers.
+fn routing_block(dialect: Dialect, decision: &Decision) -> serde_json::Value {
     if dialect != Dialect::Native {
         return serde_json::Value::Null;
     }
@@ -232,22 +233,22 @@ fn respond(dialect: Dialect, request: &ChatRequest, decision: &Decision, reply: 
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(&UNBUFFERED, HeaderValue::from_static("no"));
     }
-    say(headers, &DECISION, decision.id.to_string());
-    say(headers, &MODEL, reply.model.as_str());
-    say(headers, &BACKEND, reply.deployment);
+    set_header(headers, &DECISION, decision.id.to_string());
+    set_header(headers, &MODEL, reply.model.as_str());
+    set_header(headers, &BACKEND, reply.deployment);
     headers.insert(&POLICY, HeaderValue::from(decision.policy_version));
-    say(headers, &REASON, &*decision.reason_for(&reply.model));
+    set_header(headers, &REASON, &*decision.reason_for(&reply.model));
     if let Some(missed) = decision.features.as_ref().and_then(|features| features.missed) {
-        say(headers, &FEATURES, format!("missed:{missed}"));
+        set_header(headers, &FEATURES, format!("missed:{missed}"));
     }
     if !reply.dropped.is_empty() {
-        say(headers, &DROPPED, dropped::told(dialect, &reply.dropped));
+        set_header(headers, &DROPPED, dropped::header_value(dialect, &reply.dropped));
     }
     response
 }
 
-/// Says something in a header; left out where its bytes may not stand in one.
-fn say(headers: &mut HeaderMap, name: &'static HeaderName, value: impl TryInto<HeaderValue>) {
+/// Sets a header, unless the value holds bytes that a header may not.
+fn set_header(headers: &mut HeaderMap, name: &'static HeaderName, value: impl TryInto<HeaderValue>) {
     if let Ok(value) = value.try_into() {
         headers.insert(name, value);
     }

@@ -1,5 +1,5 @@
-//! `POST /v1/messages/count_tokens`: the vendor counts where the model is one of Anthropic's and the rules let the prompt go
-//! to it, else it is estimated.
+//! `POST /v1/messages/count_tokens`: the vendor counts where the model is one of Anthropic's and no rule keeps the prompt
+//! from it, else the count is an estimate.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,14 +17,14 @@ use crate::codec::{self, Target};
 use crate::dispatch::pick;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
-use crate::http::state::{Gateway, Live};
+use crate::http::state::{Gateway, LiveConfig};
 use crate::protocol::{ApiError, ChatRequest, Dialect};
 use crate::route::estimate_tokens;
 use crate::store::Token;
 use crate::upstream::{Call, Deployment, Endpoint};
 
-/// A vendor's count is small.
-const LIMIT: usize = 64 << 10;
+/// Most bytes of a vendor's answer.
+const MAX_ANSWER_BYTES: usize = 64 << 10;
 
 /// Counts a prompt's tokens. The header `x-pointsman-counted` says by whom: `vendor` or `estimate`.
 pub async fn count(
@@ -35,16 +35,14 @@ pub async fn count(
 ) -> Result<Response, Rejection> {
     let live = gateway.live();
     let run = async {
-        let _permit = gateway.admit()?;
         let token = caller.token.as_deref();
-        gateway.limiter.enter(token, &live.config.limits, Instant::now())?;
-        let bytes = body::read(body, &live.config.limits).await?;
+        let (_permit, bytes) = body::admit(&gateway, &live, token, body, Instant::now()).await?;
         let request = chat::read_request(Dialect::Anthropic, &with_max_tokens(&bytes)?, &headers)?;
         if live.catalog.find(&request.model).is_some() {
             live.allow(token, &request.model)?;
         }
-        if let Some(place) = vendor(&live, &request, &bytes, token, &headers)
-            && let Some(answer) = ask(&gateway, &live, &place, &bytes, &headers).await
+        if let Some(deployment) = vendor(&live, &request, &bytes, token, &headers)
+            && let Some(answer) = ask(&gateway, &live, &deployment, &bytes, &headers).await
         {
             return Ok(reply(answer, "vendor"));
         }
@@ -53,7 +51,7 @@ pub async fn count(
     run.await.map_err(|error: ApiError| Rejection::new(Dialect::Anthropic, error))
 }
 
-/// The body with the `max_tokens` that a chat needs and a count has not.
+/// The body with a `max_tokens`, which a chat requires and a count does not have.
 fn with_max_tokens(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
     let mut value: Value =
         serde_json::from_slice(bytes).map_err(|_| ApiError::invalid("the body is no valid JSON"))?;
@@ -62,9 +60,9 @@ fn with_max_tokens(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
     Ok(value.to_string().into_bytes())
 }
 
-/// A healthy place of the model that counts, unless a rule keeps the prompt from it: then nobody is asked.
+/// A healthy deployment of the model that can count, unless a rule keeps the prompt from the model.
 fn vendor(
-    live: &Live,
+    live: &LiveConfig,
     request: &ChatRequest,
     body: &[u8],
     token: Option<&Token>,
@@ -77,23 +75,29 @@ fn vendor(
     if pinned_elsewhere || verdict.forbid.contains_key(name) {
         return None;
     }
-    let counts = |place: &Deployment| place.provider.dialect == Dialect::Anthropic;
+    let counts = |deployment: &Deployment| deployment.provider.dialect == Dialect::Anthropic;
     pick(model, &[], &counts, Instant::now(), &mut rand::random::<f64>)
 }
 
-async fn ask(gateway: &Gateway, live: &Live, place: &Deployment, bytes: &[u8], headers: &HeaderMap) -> Option<Bytes> {
-    let target = Target::new(Dialect::Anthropic, &place.provider.quirks, &place.upstream);
+async fn ask(
+    gateway: &Gateway,
+    live: &LiveConfig,
+    deployment: &Deployment,
+    bytes: &[u8],
+    headers: &HeaderMap,
+) -> Option<Bytes> {
+    let target = Target::new(Dialect::Anthropic, &deployment.provider.quirks, &deployment.upstream);
     let body = codec::passthrough_request(&target, bytes, false).ok()?;
     let beta = HeaderName::from_static("anthropic-beta");
     let headers = headers.get_all(&beta).iter().map(|value| (beta.clone(), value.clone())).collect();
     let patience = Duration::from_millis(live.config.dispatch.first_byte_timeout_ms.min(10_000));
     let deadline = tokio::time::Instant::now() + patience;
     let call = Call { endpoint: Endpoint::CountTokens, body: Some(body), headers };
-    let answer = gateway.dispatcher.client().send(&place.provider, call, deadline).await.ok()?;
+    let answer = gateway.dispatcher.client().send(&deployment.provider, call, deadline).await.ok()?;
     if !answer.is_success() {
         return None;
     }
-    let counted = answer.whole(LIMIT, deadline).await.ok()?;
+    let counted = answer.whole(MAX_ANSWER_BYTES, deadline).await.ok()?;
     let value: Value = serde_json::from_slice(&counted).ok()?;
     value["input_tokens"].as_u64().map(|_| counted)
 }

@@ -1,44 +1,44 @@
-//! The header that says which fields of a request could not be carried over.
+//! The header `x-pointsman-dropped`: the fields of a request that could not be translated.
 
 use std::collections::HashSet;
 
 use crate::codec::own_name;
 use crate::protocol::Dialect;
 
-/// Longest value of the header, in bytes, but for the last words.
-const LONGEST: usize = 1024;
+/// Most bytes of the header's value, before "and N more".
+const MAX_BYTES: usize = 1024;
 
-/// Each field once, by the name that `client` knows it by, wherever in a list it stood (`messages[].name`), and no more
-/// of them than go into a header.
-pub(super) fn told(client: Dialect, dropped: &[String]) -> String {
-    // There may be as many as a body holds.
+/// The header's value: each field once, by its name in the client's dialect and without positions in lists
+/// (`messages[].name`), as many as fit.
+pub(super) fn header_value(client: Dialect, dropped: &[String]) -> String {
+    // A set: a body may hold very many fields.
     let mut seen = HashSet::new();
     let fields: Vec<String> = dropped
         .iter()
         .map(|field| anywhere(&own_name(client, field)))
         .filter(|field| seen.insert(field.clone()))
         .collect();
-    let mut told = String::new();
+    let mut value = String::new();
     for (at, field) in fields.iter().enumerate() {
-        if told.len() + field.len() > LONGEST {
+        if value.len() + field.len() > MAX_BYTES {
             let more = fields.len() - at;
-            return if told.is_empty() { format!("{more} fields") } else { format!("{told} and {more} more") };
+            return if value.is_empty() { format!("{more} fields") } else { format!("{value} and {more} more") };
         }
         if at > 0 {
-            told.push_str(", ");
+            value.push_str(", ");
         }
-        told.push_str(field);
+        value.push_str(field);
     }
-    told
+    value
 }
 
-/// A field without its places in lists, in letters that may stand in a header: names are the client's own words.
+/// A field's name without positions in lists, in characters that a header may hold: a name is the client's own text.
 fn anywhere(field: &str) -> String {
     let mut inside = false;
     let outside = |letter: &char| {
-        let place = inside && letter.is_ascii_digit();
-        inside = *letter == '[' || place;
-        !place
+        let is_position = inside && letter.is_ascii_digit();
+        inside = *letter == '[' || is_position;
+        !is_position
     };
     let plain = |letter: char| if letter == ' ' || letter.is_ascii_graphic() { letter } else { '?' };
     field.chars().filter(outside).map(plain).collect()
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     fn of(fields: impl IntoIterator<Item = String>) -> String {
-        told(Dialect::OpenAi, &fields.into_iter().collect::<Vec<_>>())
+        header_value(Dialect::OpenAi, &fields.into_iter().collect::<Vec<_>>())
     }
 
     #[test]
@@ -70,10 +70,10 @@ mod tests {
     #[test]
     fn more_than_a_header_holds_is_counted() {
         let text = of((0..200).map(|at| format!("a_rather_long_field_{at}")));
-        assert!(text.len() < LONGEST + 20, "{}", text.len());
+        assert!(text.len() < MAX_BYTES + 20, "{}", text.len());
         let (shown, rest) = text.split_once(" and ").unwrap();
         let more: usize = rest.trim_end_matches(" more").parse().unwrap();
         assert_eq!(shown.split(", ").count() + more, 200);
-        assert_eq!(of(["a".repeat(LONGEST + 1), "b".into()]), "2 fields");
+        assert_eq!(of(["a".repeat(MAX_BYTES + 1), "b".into()]), "2 fields");
     }
 }

@@ -1,11 +1,12 @@
-//! Who gives embeddings: the places of a model, or a provider; as far as the rules let the text go there, and one
-//! after the other until one answers.
+//! Who can give embeddings: the deployments of a model, or a provider, as far as the rules let the text go there. They are
+//! called one after the other until one answers.
 //!
-//! A place is picked as for a chat, by weight and by how long it takes, and each is asked at most once: nothing waits
-//! here, and a client's own retry comes to a place that is well. Its breaker, which is the chats' too, hears how the
-//! call went; not of what it answers: a server that gives no embeddings says so by whatever status.
+//! A deployment is picked as for a chat, by weight and latency, and each is called at most once: nothing waits here, and a
+//! client's own retry finds a healthy one. Failures to connect count for the breaker, which chats share; error answers
+//! mostly do not, since servers without embeddings say so by any status.
 //!
-//! A vendor charges for what it was asked, so who hangs up is answered all the same; but in time, and by nobody else.
+//! A vendor charges for a call that has begun, so it goes on for a client that hangs up; but only for the time of a
+//! stream's first piece, and no other deployment is called.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,25 +17,25 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::wishes;
+use super::routing_headers;
 use crate::codec::{self, Target};
 use crate::config::{self, Rule};
 use crate::dispatch::{self, pick};
-use crate::http::state::{Gateway, Live};
+use crate::http::state::{Gateway, LiveConfig};
 use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, Message, Price, Role, RoutingOptions};
 use crate::route::{Facts, estimate_tokens};
 use crate::store::Token;
-use crate::upstream::{Availability, Call, CallError, Deployment, Endpoint, Model, Permit, Provider, Verdict};
+use crate::upstream::{Availability, Call, CallError, CallVerdict, Deployment, Endpoint, Model, Permit, Provider};
 
-/// Who may be asked.
+/// Who can be called.
 pub(super) enum Embedders {
-    /// Places of a model of the catalog.
-    Listed { model: Arc<Model>, places: Vec<Arc<Deployment>> },
-    /// A provider, by an id that is not configured.
+    /// Deployments of a model of the catalog.
+    Listed { model: Arc<Model>, deployments: Vec<Arc<Deployment>> },
+    /// A provider, with the id of a model that is not configured.
     Unlisted { provider: Arc<Provider>, id: String },
 }
 
-/// What asking came to.
+/// The result of all calls.
 pub(super) struct Answered {
     /// The last answer.
     pub(super) answer: Result<Bytes, ApiError>,
@@ -42,61 +43,64 @@ pub(super) struct Answered {
     pub(super) provider: String,
     /// Calls made.
     pub(super) calls: u32,
-    /// What failed on the way.
+    /// Why calls failed.
     pub(super) causes: Vec<ErrorKind>,
-    /// Calls among them that a vendor charges for all the same: it was at work.
+    /// Failed calls that the vendor charges for: it had begun to work.
     pub(super) lost: u32,
 }
 
 /// A call that failed.
 struct Failed {
     error: ApiError,
-    /// Its vendor was at work.
+    /// The vendor had begun to work, and charges for the call.
     lost: bool,
-    /// It may speak against the place.
+    /// The failure may be the deployment's, and count for its breaker.
     accuses: bool,
 }
 
 impl Failed {
-    /// Of a call that nobody waited for any more.
+    /// The failure of a call whose client is gone.
     fn deserted(provider: &Provider) -> Self {
         let message = format!("{}: no answer in time for a client that is gone", provider.name);
         Self { error: ApiError::new(ErrorKind::Timeout, message), lost: true, accuses: false }
     }
 
-    /// What it says of the place; `None` = nothing, it may chat well all the same.
-    fn verdict(&self) -> Option<Verdict> {
-        let verdict = Verdict::of(&self.error);
+    /// The failure as the breaker counts it; `None` = not at all, since the deployment may still serve chats well.
+    fn verdict(&self) -> Option<CallVerdict> {
+        let verdict = CallVerdict::of(&self.error);
         let is_busy = self.error.kind == ErrorKind::Overloaded;
-        let is_bad = matches!(verdict, Verdict::Bad(_) | Verdict::InVain(_)) && !is_busy;
+        let is_bad = matches!(verdict, CallVerdict::Bad(_) | CallVerdict::InVain(_)) && !is_busy;
         (self.accuses || !is_bad).then_some(verdict)
     }
 }
 
 impl Embedders {
-    /// Who serves the model of this name; where `provider/model-id` is the place of one of the catalog, what holds
-    /// for that holds for it.
+    /// Who serves the model of this name. A `provider/model-id` that is a deployment of a model in the catalog is treated
+    /// as that model.
     ///
     /// # Errors
     ///
-    /// `NotFound`; `InvalidRequest` where nobody ever gives any; `Unavailable` where nobody can be asked now.
-    pub(super) fn of(live: &Live, name: &str) -> Result<Self, ApiError> {
+    /// `NotFound`; `InvalidRequest` where no provider of the model has embeddings; that of `unready` where none can be
+    /// called now.
+    pub(super) fn of(live: &LiveConfig, name: &str) -> Result<Self, ApiError> {
         let listed = live.catalog.find(name);
-        let served = || live.catalog.models().find(|model| model.deployments.iter().any(|place| place.name == name));
+        let served =
+            || live.catalog.models().find(|model| model.deployments.iter().any(|deployment| deployment.name == name));
         if let Some(model) = listed.or_else(served) {
-            let gives = |place: &&Arc<Deployment>| {
-                place.provider.url(Endpoint::Embeddings).is_some() && (listed.is_some() || place.name == name)
+            let gives = |deployment: &&Arc<Deployment>| {
+                deployment.provider.url(Endpoint::Embeddings).is_some()
+                    && (listed.is_some() || deployment.name == name)
             };
-            let places: Vec<Arc<Deployment>> = model.deployments.iter().filter(gives).cloned().collect();
-            if places.is_empty() {
+            let deployments: Vec<Arc<Deployment>> = model.deployments.iter().filter(gives).cloned().collect();
+            if deployments.is_empty() {
                 let message = format!("no provider of `{}` gives embeddings", model.name);
                 return Err(ApiError::invalid(message).at("model"));
             }
             let now = Instant::now();
-            if !model.ready(now).any(|ready| is_among(&places, ready)) {
-                return Err(unready(model, &places, now));
+            if !model.ready(now).any(|ready| is_among(&deployments, ready)) {
+                return Err(unready(model, &deployments, now));
             }
-            return Ok(Self::Listed { model: Arc::clone(model), places });
+            return Ok(Self::Listed { model: Arc::clone(model), deployments });
         }
         let named = name.split_once('/').and_then(|(provider, id)| Some((live.catalog.provider(provider)?, id)));
         let (provider, id) = named.ok_or_else(|| {
@@ -110,7 +114,8 @@ impl Embedders {
         }
     }
 
-    /// The model's name; of one that is not configured only its provider: clients make up names without end.
+    /// The name for metrics and log lines: the model's; where it is not configured the provider's, since clients can make
+    /// up any number of names.
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Listed { model, .. } => model.name.as_str(),
@@ -118,7 +123,7 @@ impl Embedders {
         }
     }
 
-    /// What no model of the catalog stands for has no price.
+    /// The model's price; 0 where it is not configured.
     pub(super) fn price(&self) -> Price {
         match self {
             Self::Listed { model, .. } => model.settings.price,
@@ -126,15 +131,15 @@ impl Embedders {
         }
     }
 
-    /// Leaves out whom a rule keeps the text from: by forbidding the model, or by a pin to one that a provider does
-    /// not serve (a pin is to a model that chats, so of embeddings it says who may see the text).
+    /// Leaves out deployments that a rule keeps the text from: by forbidding the model, or by a pin to a model that their
+    /// provider does not serve. (A pin names a chat model; for embeddings it means which providers may see the text.)
     ///
     /// # Errors
     ///
-    /// `Permission` where nobody is left; `InvalidRequest` where the text cannot be read and has to be.
+    /// `Permission` where none is left; `InvalidRequest` where a rule has to read the text and cannot.
     pub(super) fn keep_to_rules(
         &mut self,
-        live: &Live,
+        live: &LiveConfig,
         body: &Value,
         bytes: &[u8],
         token: Option<&Token>,
@@ -142,7 +147,7 @@ impl Embedders {
     ) -> Result<(), ApiError> {
         let keeps = |rule: &&Rule| rule.pin.is_some() || !rule.forbid.is_empty();
         let mut routing = RoutingOptions::default();
-        wishes::merge(headers, &mut routing)?;
+        routing_headers::merge(headers, &mut routing)?;
         if !live.config.rules.iter().any(|rule| keeps(&rule)) {
             return Ok(());
         }
@@ -176,22 +181,21 @@ impl Embedders {
         let homes = live.catalog.find(pin).map(|home| home.deployments.as_slice()).unwrap_or_default();
         let is_home = |provider: &Provider| homes.iter().any(|home| home.provider.name == provider.name);
         let left = match self {
-            Self::Listed { places, .. } => {
-                places.retain(|place| is_home(&place.provider));
-                !places.is_empty()
+            Self::Listed { deployments, .. } => {
+                deployments.retain(|deployment| is_home(&deployment.provider));
+                !deployments.is_empty()
             }
             Self::Unlisted { provider, .. } => is_home(provider),
         };
-        if left { Ok(()) } else { kept(&hit.name, self.name()) }
+        if left { Ok(()) } else { kept(hit, self.name()) }
     }
 
-    /// Asks one after the other for what `body` wants, until one answers, or says that the request is wrong in
-    /// itself. Once `gone` is cancelled nobody waits for it: the call under way has the time of a stream's first
-    /// piece.
+    /// Sends `body` to one after the other until one answers, or says that the request itself is wrong. Once `gone` is
+    /// cancelled the client is gone: the call under way then has the time of a stream's first piece.
     pub(super) async fn ask(
         &self,
         gateway: &Gateway,
-        live: &Live,
+        live: &LiveConfig,
         body: &Bytes,
         gone: &CancellationToken,
     ) -> Answered {
@@ -199,7 +203,7 @@ impl Embedders {
         let total = tokio::time::Instant::now() + Duration::from_millis(settings.total_timeout_ms);
         let mut tried = Vec::new();
         let nobody = match self {
-            Self::Listed { model, places } => unready(model, places, Instant::now()),
+            Self::Listed { model, deployments } => unready(model, deployments, Instant::now()),
             Self::Unlisted { .. } => {
                 ApiError::new(ErrorKind::Unavailable, format!("{}: nobody is ready", self.name()))
             }
@@ -222,7 +226,7 @@ impl Embedders {
             };
             if let Some(mut permit) = permit {
                 let now = Instant::now();
-                let good = Verdict::Good(permit.age(now));
+                let good = CallVerdict::Good(permit.age(now));
                 let verdict = answer.as_ref().map_or_else(Failed::verdict, |_| Some(good));
                 if let Some(verdict) = verdict {
                     permit.settle(&verdict, now, Timestamp::now().as_millisecond());
@@ -236,7 +240,7 @@ impl Embedders {
                 Err(Failed { mut error, lost, .. }) => {
                     so_far.lost += u32::from(lost);
                     so_far.causes.push(error.kind);
-                    let is_wrong = matches!(error.kind, ErrorKind::InvalidRequest | ErrorKind::ContentFilter);
+                    let is_wrong = error.kind.is_requests_fault();
                     if !is_wrong {
                         soonest = soonest.into_iter().chain(error.retry_after).min();
                         error.retry_after = soonest;
@@ -251,10 +255,10 @@ impl Embedders {
         so_far
     }
 
-    /// The next to ask: a provider, the model's id there, and leave to call it, where its health is known.
+    /// The next to call: the provider, the model's id there, and the breaker's permit, which unlisted models have none of.
     fn next(&self, tried: &mut Vec<String>) -> Option<(Arc<Provider>, String, Option<Permit>)> {
-        let (model, places) = match self {
-            Self::Listed { model, places } => (model, places),
+        let (model, deployments) = match self {
+            Self::Listed { model, deployments } => (model, deployments),
             Self::Unlisted { .. } if !tried.is_empty() => return None,
             Self::Unlisted { provider, id } => {
                 tried.push(provider.name.clone());
@@ -263,34 +267,37 @@ impl Embedders {
         };
         loop {
             let now = Instant::now();
-            let fresh = |place: &Deployment| is_among(places, place) && !tried.contains(&place.name);
-            let place = pick(model, &[], &fresh, now, &mut rand::random::<f64>)?;
-            tried.push(place.name.clone());
-            if let Some(permit) = place.admit(now) {
-                return Some((Arc::clone(&place.provider), place.upstream.clone(), Some(permit)));
+            let fresh =
+                |deployment: &Deployment| is_among(deployments, deployment) && !tried.contains(&deployment.name);
+            let deployment = pick(model, &[], &fresh, now, &mut rand::random::<f64>)?;
+            tried.push(deployment.name.clone());
+            if let Some(permit) = deployment.admit(now) {
+                return Some((Arc::clone(&deployment.provider), deployment.upstream.clone(), Some(permit)));
             }
         }
     }
 }
 
-fn is_among(places: &[Arc<Deployment>], place: &Deployment) -> bool {
-    places.iter().any(|other| other.name == place.name)
+fn is_among(deployments: &[Arc<Deployment>], deployment: &Deployment) -> bool {
+    deployments.iter().any(|other| other.name == deployment.name)
 }
 
-/// Why none of these places of a model can be asked now, and when one can.
-fn unready(model: &Model, places: &[Arc<Deployment>], now: Instant) -> ApiError {
-    let back = places.iter().filter_map(|place| place.back(now)).min_by_key(|(wait, _)| *wait);
-    let message = match (model.availability(now), back) {
+/// The error where none of these deployments can be called now, with the time when one can.
+fn unready(model: &Model, deployments: &[Arc<Deployment>], now: Instant) -> ApiError {
+    let available_in =
+        deployments.iter().filter_map(|deployment| deployment.available_in(now)).min_by_key(|(wait, _)| *wait);
+    let message = match (model.availability(now), available_in) {
         (Availability::Unavailable(why), _) => format!("{}: {why}", model.name),
         (Availability::Available, Some((_, why))) => format!("{}: {}", model.name, why.as_str()),
         (Availability::Available, None) => format!("no provider of `{}` gives embeddings now", model.name),
     };
-    let mut error = ApiError::new(ErrorKind::Unavailable, message);
-    error.retry_after = back.map(|(wait, _)| wait);
+    let kind = available_in.map_or(ErrorKind::Unavailable, |(_, refused)| refused.kind());
+    let mut error = ApiError::new(kind, message);
+    error.retry_after = available_in.map(|(wait, _)| wait);
     error
 }
 
-/// How many texts' tokens are sent as their numbers.
+/// The number of tokens that are sent as ids.
 fn token_ids(input: &Value) -> u32 {
     match input {
         Value::Array(items) => items.iter().map(token_ids).fold(0, u32::saturating_add),
@@ -299,7 +306,7 @@ fn token_ids(input: &Value) -> u32 {
     }
 }
 
-/// All texts of a body, wherever look-alikes have them (`input`, `messages`).
+/// Collects all texts of a body, whichever field a look-alike has them in (`input`, `messages`).
 fn gather<'v>(value: &'v Value, texts: &mut Vec<&'v str>) {
     match value {
         Value::String(text) => texts.push(text),
@@ -326,9 +333,9 @@ async fn call(
         accuses: false,
     })?;
     let call = Call { endpoint: Endpoint::Embeddings, body: Some(body), headers: HeaderMap::new() };
-    let told = |error: CallError, lost: bool| {
+    let failed = |error: CallError, lost: bool| {
         let accuses = !matches!(error, CallError::NoDescriptor(_));
-        Failed { error: error.told(&provider.name), lost, accuses }
+        Failed { error: error.attributed_to(&provider.name), lost, accuses }
     };
     let refused = |error: ApiError, lost: bool| Failed {
         error: dispatch::attributed_to(error, &provider.name, provider.secrets()),
@@ -338,18 +345,18 @@ async fn call(
     let answer = gateway.dispatcher.client().send(provider, call, deadline).await;
     let answer = answer.map_err(|error| {
         let at_work = matches!(error, CallError::Timeout);
-        told(error, at_work)
+        failed(error, at_work)
     })?;
     let (status, good, wait) = (answer.status(), answer.is_success(), answer.retry_after());
     let limit = config::mebibytes(settings.max_answer_mb);
-    let bytes = answer.whole(limit, deadline).await.map_err(|error| told(error, good))?;
+    let bytes = answer.whole(limit, deadline).await.map_err(|error| failed(error, good))?;
     if !good {
         let error = codec::decode_error(Dialect::OpenAi, status, &bytes, wait);
         return Err(refused(error, false));
     }
     match codec::check_embeddings(&bytes) {
         Ok(()) => Ok(bytes),
-        // A refusal told with status 200 has begun nothing.
+        // An error in an answer of status 200 means that no work was begun.
         Err((error, is_told)) => Err(refused(error, !is_told)),
     }
 }

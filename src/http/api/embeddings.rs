@@ -1,5 +1,5 @@
-//! `POST /v1/embeddings`: passes through to who has them ([`super::embedders`]), with only `model` changed, and base64
-//! where it was asked for, whatever the server knows.
+//! `POST /v1/embeddings`: passes the request through to a provider ([`super::embedders`]), with only `model` changed, and
+//! encodes the answer in base64 where that was asked for, even if the server does not know it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,13 +15,13 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::embedders::{Answered, Embedders};
-use super::{body, wishes};
+use super::{body, routing_headers};
 use crate::codec;
 use crate::dispatch;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Chatter;
 use crate::http::middleware::limit::{Amount, Taken};
-use crate::http::middleware::request_id::ToldLater;
+use crate::http::middleware::request_id::LoggedByEndpoint;
 use crate::http::state::Gateway;
 use crate::http::to_the_end;
 use crate::protocol::{ApiError, Dialect, ErrorKind, RequestId, Usage, Usd};
@@ -36,18 +36,20 @@ pub async fn embed(
 ) -> Result<Response, Rejection> {
     let live = gateway.live();
     let run = async {
-        let permit = gateway.admit()?;
         let token = caller.token.as_deref();
-        gateway.limiter.enter(token, &live.config.limits, Instant::now())?;
-        let bytes = body::read(body, &live.config.limits).await?;
+        let (permit, bytes) = body::admit(&gateway, &live, token, body, Instant::now()).await?;
         let estimated = u32::try_from(bytes.len() / 4).unwrap_or(u32::MAX);
         let mut taken = gateway.limiter.take(token, &live.config.limits, estimated, Instant::now())?;
         let value: Value =
             serde_json::from_slice(&bytes).map_err(|_| ApiError::invalid("the body is no valid JSON"))?;
         let model = value["model"].as_str().ok_or_else(|| ApiError::invalid("model is missing").at("model"))?;
-        // What leads to no model is told back.
-        if model.len() > wishes::NAME {
-            return Err(ApiError::invalid(format!("a model's name has at most {} bytes", wishes::NAME)).at("model"));
+        // An unknown name stands in the error.
+        if model.len() > routing_headers::MAX_NAME_BYTES {
+            return Err(ApiError::invalid(format!(
+                "a model's name has at most {} bytes",
+                routing_headers::MAX_NAME_BYTES
+            ))
+            .at("model"));
         }
         live.allow(token, model)?;
         let mut embedders = Embedders::of(&live, model)?;
@@ -56,21 +58,21 @@ pub async fn embed(
         let expected = Amount { tokens: 0, cost_usd: embedders.price().of(&prompt).0 };
         taken.expect(token, &live.config.limits, expected, Instant::now())?;
         let wants_base64 = value["encoding_format"] == "base64";
-        // The vendor charges for it, whoever hangs up meanwhile; that is said by a drop.
+        // The vendor charges for the call even if the client hangs up, which drops the guard.
         let gone = CancellationToken::new();
-        let _waits = gone.clone().drop_guard();
+        let _connected = gone.clone().drop_guard();
         let asker = (caller.request_id.clone(), token.map_or_else(|| "-".to_owned(), |token| token.name.clone()));
         let answer = to_the_end(async move {
             gateway.metrics.began();
             let began = Instant::now();
             let answered = embedders.ask(&gateway, &live, &bytes, &gone).await;
             let spent = settle(&gateway, &mut taken, estimated, &embedders, &answered);
-            tell(&gateway, &embedders, &asker, began.elapsed(), &answered, spent);
+            record(&gateway, &embedders, &asker, began.elapsed(), &answered, spent);
             drop(permit);
             let lasting = is_lasting(&embedders, &answered.causes);
-            // Whose fault it is the log and the metrics know; the client's it is not.
-            let told = |error: ApiError| ApiError { kind: dispatch::client_kind(error.kind), ..error };
-            Ok(answered.answer.map_err(|error| Rejection::new(Dialect::OpenAi, told(error)).lasting(lasting)))
+            // Log lines and metrics have the cause; the client gets an error that does not blame it.
+            let for_client = |error: ApiError| ApiError { kind: dispatch::client_kind(error.kind), ..error };
+            Ok(answered.answer.map_err(|error| Rejection::new(Dialect::OpenAi, for_client(error)).lasting(lasting)))
         });
         let mut response = match answer.await {
             Ok(Ok(bytes)) => {
@@ -82,25 +84,27 @@ pub async fn embed(
             Ok(Err(rejection)) => rejection.into_response(),
             Err(error) => Rejection::new(Dialect::OpenAi, error).into_response(),
         };
-        response.extensions_mut().insert(ToldLater);
+        response.extensions_mut().insert(LoggedByEndpoint);
         Ok(response)
     };
     run.await.map_err(|error: ApiError| Rejection::new(Dialect::OpenAi, error))
 }
 
-/// Whether asking again at once would end the same way: each holds against us what time does not mend, and none is
-/// about to be back.
+/// Whether trying again at once would end the same way: all failures are lasting ones, and no deployment is about to be
+/// back.
 fn is_lasting(embedders: &Embedders, causes: &[ErrorKind]) -> bool {
     let now = Instant::now();
     let is_away = match embedders {
-        Embedders::Listed { places, .. } => places.iter().any(|place| place.back(now).is_some()),
+        Embedders::Listed { deployments, .. } => {
+            deployments.iter().any(|deployment| deployment.available_in(now).is_some())
+        }
         Embedders::Unlisted { .. } => false,
     };
     !is_away && !causes.is_empty() && causes.iter().all(|kind| dispatch::is_lasting(*kind))
 }
 
-/// Puts accounts right by what vendors charge for: tokens, and their price. Some servers never count, and of a call
-/// that was lost nobody told: then it is as many as was thought.
+/// Settles the token's limits and the budget by what vendors charge for. For servers that never count tokens, and for
+/// calls whose answer was lost, the estimate is taken.
 fn settle(
     gateway: &Gateway,
     taken: &mut Taken,
@@ -120,8 +124,8 @@ fn settle(
     (usage, cost)
 }
 
-/// Tells log and metrics of what was asked.
-fn tell(
+/// Writes the metrics and the log line of a request.
+fn record(
     gateway: &Gateway,
     embedders: &Embedders,
     (request_id, token): &(RequestId, String),
@@ -160,7 +164,7 @@ fn tell(
     );
 }
 
-/// As much of an answer as is counted.
+/// The part of an answer that holds the token count.
 #[derive(Deserialize)]
 struct Counted {
     usage: CountedTokens,

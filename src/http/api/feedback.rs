@@ -1,8 +1,8 @@
 //! `POST /api/feedback`: what somebody thinks of an answer.
 //!
-//! Acknowledged only when it is on disk. Early (before the answer ended), late (days after), repeated and contradictory
-//! feedback is all taken: of one source the last word counts, different sources are averaged, and the same `id` again is
-//! acknowledged once more and changes nothing.
+//! Feedback is acknowledged once it is on disk. It may be early (before the answer ended), late (days after), repeated or
+//! contradictory: of one source the last feedback counts, different sources are averaged, and the same `id` again is
+//! acknowledged and changes nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,14 +23,12 @@ use crate::protocol::{ApiError, DecisionId, ErrorKind};
 use crate::store::{FeedbackKind, FeedbackRecord, Thumb};
 use crate::tuner::{Ack, FeedbackError};
 
-/// The disk gets so long; then the sender is told to try again, which its `id` makes safe.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the disk may take; then the sender is told to try again, which the `id` makes safe.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Most bytes of a comment.
-const COMMENT_BYTES: usize = 16 << 10;
+const MAX_COMMENT_BYTES: usize = 16 << 10;
 
-/// Most bytes of a source's name.
-const SOURCE_BYTES: usize = 200;
+const MAX_SOURCE_BYTES: usize = 200;
 
 /// The body.
 #[derive(Debug, Deserialize)]
@@ -38,9 +36,9 @@ const SOURCE_BYTES: usize = 200;
 struct Sent {
     decision_id: String,
     score: Option<f64>,
-    /// A whole number; languages without any write 4.0.
+    /// A whole number; languages without integers write 4.0.
     rating: Option<f64>,
-    /// Whatever it is: what people send here that is no thumb is told what one is.
+    /// Any value, so that the error for a wrong one can say what is right.
     thumbs: Option<Value>,
     correct: Option<bool>,
     comment: Option<String>,
@@ -62,7 +60,7 @@ async fn take(gateway: &Gateway, body: Body) -> Result<Json<Value>, ApiError> {
     let bytes = body::read_small(body, &gateway.live().config.limits).await?;
     let record = parse(&bytes, Timestamp::now().as_millisecond())?;
     let (id, decision) = (record.id.clone(), record.decision);
-    let stored = tokio::time::timeout(PATIENCE, gateway.recorder.feedback(record)).await;
+    let stored = tokio::time::timeout(STORE_TIMEOUT, gateway.recorder.feedback(record)).await;
     match stored.unwrap_or_else(|_| Err(FeedbackError::Unavailable("it takes too long".into()))) {
         Ok(ack) => {
             Ok(Json(json!({ "decision_id": decision, "id": id, "stored": true, "duplicate": ack == Ack::Duplicate })))
@@ -81,16 +79,16 @@ async fn take(gateway: &Gateway, body: Body) -> Result<Json<Value>, ApiError> {
 /// Reads a body that arrived at `at_ms`.
 fn parse(bytes: &[u8], at_ms: i64) -> Result<FeedbackRecord, ApiError> {
     let sent: Sent = body::json(bytes)?;
-    let decision = decision(&sent.decision_id).ok_or_else(|| {
-        let told = "it is no id of a decision: each answer's header x-pointsman-decision has its own";
-        ApiError::invalid(told).at("decision_id")
+    let decision = DecisionId::from_answer_id(&sent.decision_id).ok_or_else(|| {
+        let message = "it is no id of a decision; the header x-pointsman-decision of each answer has it";
+        ApiError::invalid(message).at("decision_id")
     })?;
     let stars = |rating: f64| (rating.fract() == 0.0).then_some(rating as u8);
     let rating = sent.rating.map(|rating| {
-        stars(rating).ok_or_else(|| ApiError::invalid("it is a whole number from 1 to 5").at("rating"))
+        stars(rating).ok_or_else(|| ApiError::invalid("must be a whole number from 1 to 5").at("rating"))
     });
     let thumbs = sent.thumbs.map(|thumbs| {
-        Thumb::deserialize(thumbs).map_err(|_| ApiError::invalid(r#"it is "up" or "down""#).at("thumbs"))
+        Thumb::deserialize(thumbs).map_err(|_| ApiError::invalid(r#"must be "up" or "down""#).at("thumbs"))
     });
     let said = [
         sent.score.map(FeedbackKind::Score),
@@ -100,25 +98,20 @@ fn parse(bytes: &[u8], at_ms: i64) -> Result<FeedbackRecord, ApiError> {
     ];
     let mut said = said.into_iter().flatten();
     let (Some(kind), None) = (said.next(), said.next()) else {
-        return Err(ApiError::invalid("say one of score (0 to 1), rating (1 to 5), thumbs (up, down) or correct"));
+        return Err(ApiError::invalid("send one of score (0 to 1), rating (1 to 5), thumbs (up, down) or correct"));
     };
     let too_long = |text: &Option<String>, most: usize| text.as_ref().is_some_and(|text| text.len() > most);
-    if too_long(&sent.comment, COMMENT_BYTES) {
-        return Err(ApiError::invalid("a comment has at most 16 KiB").at("comment"));
+    if too_long(&sent.comment, MAX_COMMENT_BYTES) {
+        let message = format!("a comment has at most {} KiB", MAX_COMMENT_BYTES >> 10);
+        return Err(ApiError::invalid(message).at("comment"));
     }
-    if too_long(&sent.source, SOURCE_BYTES) {
-        return Err(ApiError::invalid("a source's name has at most 200 bytes").at("source"));
+    if too_long(&sent.source, MAX_SOURCE_BYTES) {
+        return Err(ApiError::invalid(format!("a source's name has at most {MAX_SOURCE_BYTES} bytes")).at("source"));
     }
-    // Without an id every call is one more word of its source, of which the last counts: a repetition changes nothing.
+    // Without an id each call is a new feedback, but of one source the last one counts: a repetition changes nothing.
     let id = sent.id.unwrap_or_else(|| Uuid::now_v7().to_string());
     let source = sent.source.unwrap_or_else(|| "user".to_owned());
     Ok(FeedbackRecord { id, decision, at_ms, seq: 0, kind, comment: sent.comment, source })
-}
-
-/// A decision's id, as headers say it or as the id of an answer that was translated holds it.
-fn decision(text: &str) -> Option<DecisionId> {
-    let bare = ["chatcmpl-", "resp_", "msg_"].iter().find_map(|prefix| text.strip_prefix(prefix));
-    bare.unwrap_or(text).parse().ok()
 }
 
 #[cfg(test)]
@@ -145,16 +138,6 @@ mod tests {
         let full = parsed("\"correct\": true, \"comment\": \"yes\", \"source\": \"judge\", \"id\": \"a\"").unwrap();
         assert_eq!((full.kind, full.id.as_str()), (FeedbackKind::Correct(true), "a"));
         assert_eq!((full.source.as_str(), full.comment.as_deref()), ("judge", Some("yes")));
-    }
-
-    #[test]
-    fn a_decision_is_known_by_the_id_of_its_answer() {
-        let id: DecisionId = ID.parse().unwrap();
-        assert_eq!(decision(ID), Some(id));
-        for kind in ["chatcmpl-", "resp_", "msg_"] {
-            assert_eq!(decision(&format!("{kind}{}", id.0.as_simple())), Some(id), "{kind}");
-        }
-        assert_eq!(decision("chatcmpl-123"), None, "a vendor's own");
     }
 
     #[test]

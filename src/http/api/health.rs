@@ -1,4 +1,4 @@
-//! `GET /`, `GET /health` and `GET /ready`, open to all: they say how it is, and nothing of what it does.
+//! `GET /`, `GET /health` and `GET /ready`, open to all: they show the gateway's state, and nothing of its traffic.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,28 +11,29 @@ use serde_json::{Value, json};
 use crate::http::state::Gateway;
 use crate::store::{Health, OpenState};
 
-/// Somebody is here: 200, with what to ask. Monitors look here, and Claude Code does with `HEAD` whenever it starts.
+/// 200, with the paths to call. Monitors ask here, and Claude Code does with `HEAD` whenever it starts.
 pub async fn hello() -> &'static str {
     "Pointsman. Chat: /v1/chat/completions, /v1/responses, /v1/messages, /api/chat. Models: /v1/models. Health: /health\n"
 }
 
-/// It is alive: 200, with a line per backend.
+/// Liveness: 200, with a line per backend.
 pub async fn health(State(gateway): State<Arc<Gateway>>) -> Json<Value> {
-    Json(told(&gateway))
+    Json(report(&gateway))
 }
 
-/// How it is.
-pub fn told(gateway: &Gateway) -> Value {
+/// The body of `GET /health`.
+pub fn report(gateway: &Gateway) -> Value {
     let live = gateway.live();
     let now = Instant::now();
     let backends: Vec<Value> = live
         .catalog
         .providers()
         .map(|provider| {
-            let places = live.catalog.models().flat_map(|model| &model.deployments);
-            let mut places = places.filter(|place| place.provider.name == provider.name).peekable();
-            let none = places.peek().is_none();
-            let sick = places.filter(|place| place.check(now).is_err()).count();
+            let deployments = live.catalog.models().flat_map(|model| &model.deployments);
+            let mut deployments =
+                deployments.filter(|deployment| deployment.provider.name == provider.name).peekable();
+            let none = deployments.peek().is_none();
+            let sick = deployments.filter(|deployment| deployment.check(now).is_err()).count();
             let status = match &provider.unusable {
                 Some(reason) => reason.clone(),
                 None if none => "serves no model".into(),
@@ -51,7 +52,7 @@ pub fn told(gateway: &Gateway) -> Value {
     })
 }
 
-/// How the store is, in one line without paths.
+/// The store's state, in one line without paths.
 fn store_line(health: &Health) -> Value {
     let status = match (&health.failing, &health.opened.state) {
         (Some(_), _) => "failing: records are dropped and counted, answers go on",
@@ -65,11 +66,11 @@ fn store_line(health: &Health) -> Value {
     json!({ "status": status, "durable": durable, "damaged_records": health.damaged })
 }
 
-/// It serves: 200 once started, 503 before and while draining.
+/// Readiness: 200 once started, 503 before that and while draining.
 pub async fn ready(State(gateway): State<Arc<Gateway>>) -> (StatusCode, Json<Value>) {
     let ready = gateway.is_ready();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    // It serves without the classifier, too; who wants to wait for it can see how far it is.
+    // Not "ready" alone: the gateway serves without the classifier, too, but a caller may want to wait for it.
     (status, Json(json!({ "ready": ready, "classifier": gateway.classifier.status().state })))
 }
 

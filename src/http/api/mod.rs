@@ -12,6 +12,6 @@ pub mod feedback;
 pub mod health;
 pub mod models;
 pub mod outcomes;
+mod record;
 pub mod route;
-mod wishes;
-mod witness;
+mod routing_headers;

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Caller, Chatter};
-use crate::http::state::{Gateway, Live};
+use crate::http::state::{Gateway, LiveConfig};
 use crate::protocol::{ApiError, Dialect, ErrorKind};
 use crate::upstream::{Availability, Model};
 
-/// `GET /v1/models`: what can be asked for, `auto` first. A client of Anthropic's SDK gets its form.
+/// `GET /v1/models`: the models that can be called now, `auto` first; in Anthropic's format for clients of its SDK.
 pub async fn list(State(gateway): State<Arc<Gateway>>, Chatter(caller): Chatter, headers: HeaderMap) -> Json<Value> {
     let live = gateway.live();
     let names = askable(&live, &caller);
@@ -27,7 +27,7 @@ pub async fn list(State(gateway): State<Arc<Gateway>>, Chatter(caller): Chatter,
     Json(json!({ "object": "list", "data": data }))
 }
 
-/// `GET /v1/models/{name}`: one of that list, by its name or an alias of it.
+/// `GET /v1/models/{name}`: one entry of that list, by the model's name or an alias.
 pub async fn one(
     State(gateway): State<Arc<Gateway>>,
     Chatter(caller): Chatter,
@@ -36,12 +36,12 @@ pub async fn one(
 ) -> Result<Json<Value>, Rejection> {
     let live = gateway.live();
     let anthropic = is_anthropic(&headers);
-    // What is no text is no model's name either.
+    // A path that is not UTF-8 names no model.
     let name = name.map_or_else(|_| String::new(), |Path(name)| name);
     let known = live.catalog.find(&name).map_or(name.as_str(), |model| model.name.as_str());
     if !askable(&live, &caller).contains(&known) {
         let dialect = if anthropic { Dialect::Anthropic } else { Dialect::OpenAi };
-        let error = ApiError::new(ErrorKind::NotFound, "no such model can be asked now: `GET /models` says why");
+        let error = ApiError::new(ErrorKind::NotFound, "no such model can be called now: `GET /models` says why");
         return Err(Rejection::new(dialect, error.at("model")));
     }
     Ok(Json(listed(&live, known, anthropic)))
@@ -51,24 +51,24 @@ fn is_anthropic(headers: &HeaderMap) -> bool {
     headers.contains_key("anthropic-version")
 }
 
-/// What this caller can ask for now.
-fn askable<'a>(live: &'a Live, caller: &'a Caller) -> Vec<&'a str> {
+/// The names that this caller can ask for now.
+fn askable<'a>(live: &'a LiveConfig, caller: &'a Caller) -> Vec<&'a str> {
     let now = Instant::now();
     let usable = |model: &&Arc<Model>| model.availability(now) == Availability::Available;
     let names = allowed(live, caller).filter(usable).map(|model| model.name.as_str());
     std::iter::once("auto").chain(names).collect()
 }
 
-fn listed(live: &Live, name: &str, anthropic: bool) -> Value {
+fn listed(live: &LiveConfig, name: &str, anthropic: bool) -> Value {
     if anthropic {
         return json!({ "type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z" });
     }
-    let place = live.catalog.find(name).and_then(|model| model.deployments.first());
-    let owner = place.map_or("pointsman", |place| place.provider.name.as_str());
+    let deployment = live.catalog.find(name).and_then(|model| model.deployments.first());
+    let owner = deployment.map_or("pointsman", |deployment| deployment.provider.name.as_str());
     json!({ "id": name, "object": "model", "created": 0, "owned_by": owner })
 }
 
-/// `GET /models`: every model there is, with status and, where it cannot be called, the reason.
+/// `GET /models`: every model, with its status and, where it cannot be called, the reason.
 pub async fn overview(State(gateway): State<Arc<Gateway>>, Chatter(caller): Chatter) -> Json<Value> {
     let live = gateway.live();
     let now = Instant::now();
@@ -76,21 +76,21 @@ pub async fn overview(State(gateway): State<Arc<Gateway>>, Chatter(caller): Chat
     Json(json!({ "models": models }))
 }
 
-fn allowed<'a>(live: &'a Live, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Model>> {
+fn allowed<'a>(live: &'a LiveConfig, caller: &'a Caller) -> impl Iterator<Item = &'a Arc<Model>> {
     let only = caller.token.as_deref().and_then(|token| token.models.as_ref());
     live.catalog
         .models()
         .filter(move |model| only.is_none_or(|only| live.catalog.is_among(model.name.as_str(), only)))
 }
 
-fn entry(model: &Model, live: &Live, now: Instant) -> Value {
+fn entry(model: &Model, live: &LiveConfig, now: Instant) -> Value {
     let (status, reason) = match model.availability(now) {
         Availability::Available => ("available", None),
         Availability::Unavailable(reason) => ("unavailable", Some(reason)),
     };
     let aliases = live.catalog.aliases().iter().filter(|(_, target)| **target == model.name);
     let aliases: Vec<&str> = aliases.map(|(alias, _)| alias.as_str()).collect();
-    let providers: Vec<&str> = model.deployments.iter().map(|place| place.provider.name.as_str()).collect();
+    let providers: Vec<&str> = model.deployments.iter().map(|deployment| deployment.provider.name.as_str()).collect();
     json!({
         "name": model.name,
         "status": status,

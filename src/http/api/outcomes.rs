@@ -1,4 +1,5 @@
-//! `POST /api/outcomes`: what happened, told by a caller that only asked which model and called it itself.
+//! `POST /api/outcomes`: the outcome of a call, reported by a client that asked `/api/route` for the model and called it
+//! itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +21,8 @@ use crate::http::state::Gateway;
 use crate::protocol::{ApiError, DecisionId, ErrorKind, FinishReason, ModelName, Usage};
 use crate::store::{Entry, OutcomeRecord, OutcomeStatus, Seen, signals};
 
-/// The log gets so long, beside its own deadlines.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the decision log may take over all steps, each of which has a deadline of its own.
+const LOG_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The body.
 #[derive(Debug, Deserialize)]
@@ -29,39 +30,39 @@ const PATIENCE: Duration = Duration::from_secs(15);
 struct Sent {
     decision_id: String,
     /// `ok`, `cancelled`, `error`, or the code of an error.
-    status: String,
+    status: Option<String>,
     model: Option<String>,
     latency_ms: Option<f64>,
     first_token_ms: Option<f64>,
-    usage: Option<Told>,
+    usage: Option<AnyUsage>,
     cost_usd: Option<f64>,
-    /// In our own words, or as vendors' answers have it.
+    /// In the gateway's own words, or a vendor's.
     finish_reason: Option<String>,
 }
 
-/// Token counts in the gateway's own form, or in the forms that vendors' answers have them in.
+/// Token counts in the gateway's own format, or a vendor's.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "Value")]
-struct Told(Usage);
+struct AnyUsage(Usage);
 
-impl TryFrom<Value> for Told {
+impl TryFrom<Value> for AnyUsage {
     type Error = &'static str;
 
-    fn try_from(told: Value) -> Result<Self, &'static str> {
-        const WRONG: &str = "it is input_tokens and output_tokens, or the usage of an answer as the vendor gave it";
+    fn try_from(sent: Value) -> Result<Self, &'static str> {
+        const WRONG: &str = "must be input_tokens and output_tokens, or the usage of an answer as the vendor gave it";
         let below_zero = |value: &Value| value.as_f64().is_some_and(|number| number < 0.0);
-        if told.as_object().is_some_and(|counts| counts.values().any(below_zero)) {
+        if sent.as_object().is_some_and(|counts| counts.values().any(below_zero)) {
             return Err(WRONG);
         }
-        let vendors = codec::usage_of(&told).ok_or(WRONG)?;
-        // Of the same counts: each form has names that the other has not.
-        let Ok(mut usage) = Usage::deserialize(told) else { return Ok(Self(vendors)) };
+        let vendors = codec::usage_of(&sent).ok_or(WRONG)?;
+        // Both readings of the same object are merged: each format has fields that the other has not.
+        let Ok(mut usage) = Usage::deserialize(sent) else { return Ok(Self(vendors)) };
         usage.absorb(&vendors);
         Ok(Self(usage))
     }
 }
 
-/// Takes an outcome. A later one about the same decision replaces it.
+/// Takes a report. A later one about the same decision replaces it.
 pub async fn report(
     State(gateway): State<Arc<Gateway>>,
     Chatter(_): Chatter,
@@ -77,11 +78,11 @@ async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>)
     let id: DecisionId =
         sent.decision_id.parse().map_err(|_| ApiError::invalid("it is no id of a decision").at("decision_id"))?;
     let report = CallReport {
-        status: status(&sent.status)?,
+        status: status(sent.status.as_deref())?,
         model: sent.model,
         latency_ms: sent.latency_ms,
         first_token_ms: sent.first_token_ms,
-        usage: sent.usage.map(|Told(usage)| usage),
+        usage: sent.usage.map(|AnyUsage(usage)| usage),
         cost_usd: sent.cost_usd,
         finish_reason: sent.finish_reason.as_deref().map(finish_reason),
     };
@@ -89,25 +90,25 @@ async fn take(gateway: &Gateway, body: Body) -> Result<(StatusCode, Json<Value>)
     Ok((StatusCode::ACCEPTED, Json(json!({ "decision_id": id, "accepted": true }))))
 }
 
-/// Hands what came of a dry run's call to the log. A later report about the same decision replaces it.
+/// Records the outcome of a dry run's call. A later report about the same decision replaces it.
 ///
 /// # Errors
 ///
 /// `NotFound` when there is no such decision or model, `InvalidRequest` when the gateway made the call itself or a figure
 /// is below 0 or more than one call can be, `Unavailable` while the store cannot be read in time.
 pub async fn accept(gateway: &Gateway, id: DecisionId, report: CallReport) -> Result<(), ApiError> {
-    let accepted = tokio::time::timeout(PATIENCE, weigh(gateway, id, report)).await;
+    let accepted = tokio::time::timeout(LOG_TIMEOUT, check_and_record(gateway, id, report)).await;
     accepted.unwrap_or_else(|_| {
-        let message = "the log takes too long; send the report again, a later one replaces it";
+        let message = "the decision log takes too long; send the report again, a later one replaces it";
         Err(ApiError::new(ErrorKind::Unavailable, message).after(Duration::from_secs(2)))
     })
 }
 
-async fn weigh(gateway: &Gateway, id: DecisionId, report: CallReport) -> Result<(), ApiError> {
+async fn check_and_record(gateway: &Gateway, id: DecisionId, report: CallReport) -> Result<(), ApiError> {
     let live = gateway.live();
-    // One after the other, and each sees what the one before said: only the difference is owed.
+    // One report on a decision at a time, so that a later one sees the earlier one and charges only the difference.
     let _one_at_a_time = gateway.report_on(id).await;
-    gateway.log_is_written().await?;
+    gateway.flush_log().await?;
     let entry = find(gateway, id).await?;
     if !entry.decision.request.dry_run {
         let message = "the gateway made this call itself and knows how it ended; outcomes are for /api/route";
@@ -126,20 +127,20 @@ async fn weigh(gateway: &Gateway, id: DecisionId, report: CallReport) -> Result<
     });
     let before = entry.outcome.as_ref();
     if before.is_none() {
-        // Only once: what is put right later is the same call.
-        gateway.hear_of(&record);
+        // Only once: a corrected report is of the same call.
+        gateway.observe(&record);
     }
-    // As a restart would add it up from the log: what counts is the last word.
+    // The last report counts, as it does where a restart adds up the decision log.
     let more = record.cost_usd.unwrap_or(0.0) - before.and_then(|before| before.cost_usd).unwrap_or(0.0);
     let request = &entry.decision.request;
     gateway.owe(request.token.as_deref(), more);
-    // Put right later it is the same answer, and not the next.
-    let is_told_again = before.is_some_and(|before| (before.status, &before.model) == (record.status, &record.model));
-    if let (OutcomeStatus::Ok, Some(model), false) = (record.status, &record.model, is_told_again) {
-        let asked = Usage { input_tokens: u64::from(request.prompt_tokens), ..Usage::default() };
-        // Inside a tool loop nothing is asked.
+    // A corrected report is of the same answer, and moves the conversation no further.
+    let is_correction = before.is_some_and(|before| (before.status, &before.model) == (record.status, &record.model));
+    if let (OutcomeStatus::Ok, Some(model), false) = (record.status, &record.model, is_correction) {
+        let estimated = Usage { input_tokens: u64::from(request.prompt_tokens), ..Usage::default() };
+        // A record without a question is of a step in a tool loop.
         let is_known = request.conversation_named || request.turn > 1 || request.question.is_none();
-        gateway.stays(request.conversation, is_known, model, &record.usage.unwrap_or(asked));
+        gateway.note_stay(request.conversation, is_known, model, &record.usage.unwrap_or(estimated));
     }
     gateway.recorder.outcome(record);
     Ok(())
@@ -154,11 +155,7 @@ fn record(
     let CallReport { status, finish_reason, usage, .. } = report;
     let seen = Seen { status, finish_reason, empty: false, must_be_json: None };
     OutcomeRecord {
-        id,
-        at_ms: Timestamp::now().as_millisecond(),
-        status,
         attempts: 1,
-        failovers: 0,
         usage,
         cost_usd: report.cost_usd.or_else(|| price(&model, usage.as_ref()?)),
         latency_ms: report.latency_ms,
@@ -166,27 +163,28 @@ fn record(
         finish_reason,
         signals: signals(&seen),
         model: Some(model),
-        backend: None,
+        ..OutcomeRecord::ended(id, Timestamp::now().as_millisecond(), status)
     }
 }
 
-fn status(text: &str) -> Result<OutcomeStatus, ApiError> {
-    match text {
+fn status(text: Option<&str>) -> Result<OutcomeStatus, ApiError> {
+    let invalid = || ApiError::invalid("must be ok, cancelled, error, timeout, or another error code").at("status");
+    match text.ok_or_else(invalid)? {
         "ok" => Ok(OutcomeStatus::Ok),
         "cancelled" => Ok(OutcomeStatus::Cancelled),
         "error" => Ok(OutcomeStatus::Failed(ErrorKind::Upstream)),
-        code => serde_json::from_value(Value::String(code.to_owned())).map(OutcomeStatus::Failed).map_err(|_| {
-            ApiError::invalid("it is ok, cancelled, error, timeout, or another error code").at("status")
-        }),
+        code => {
+            serde_json::from_value(Value::String(code.to_owned())).map(OutcomeStatus::Failed).map_err(|_| invalid())
+        }
     }
 }
 
-/// As in a chat: a vendor's word that is not known here costs nobody the rest of what is told.
+/// Reads a finish reason as in a chat: an unknown word of a vendor does not make the report invalid.
 fn finish_reason(word: &str) -> FinishReason {
     codec::finish_of(word).unwrap_or(FinishReason::Other)
 }
 
-/// The decision, as far as the writer has come.
+/// The decision's entry, as far as it is written.
 async fn find(gateway: &Gateway, id: DecisionId) -> Result<Entry, ApiError> {
     let entry = gateway.read_store(move |store| store.entry(id)).await?;
     entry.ok_or_else(|| ApiError::new(ErrorKind::NotFound, "there is no such decision").at("decision_id"))
@@ -214,7 +212,7 @@ mod tests {
 
     #[test]
     fn usage_is_taken_as_vendors_give_it() {
-        let read = |usage: Value| serde_json::from_value::<Told>(usage).map(|Told(usage)| usage);
+        let read = |usage: Value| serde_json::from_value::<AnyUsage>(usage).map(|AnyUsage(usage)| usage);
         let plain = read(json!({ "input_tokens": 5, "output_tokens": 7, "cache_read_tokens": 3 })).unwrap();
         let anthropic =
             json!({ "input_tokens": 5, "output_tokens": 7, "cache_read_input_tokens": 3, "service_tier": "x" });

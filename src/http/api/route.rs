@@ -1,4 +1,4 @@
-//! `POST /api/route`: a dry run. Which model, and why.
+//! `POST /api/route`: a dry run that says which model would be called, and why.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,8 +16,9 @@ use crate::http::middleware::caller::Chatter;
 use crate::http::state::{Gateway, PlanRequest};
 use crate::protocol::{ApiError, Dialect};
 
-/// Takes what `/api/chat` takes, calls nobody, and answers with the decision: candidates in the order they would be
-/// tried, why the others fell out, which rules matched. The `decision_id` lets a caller make the call itself.
+/// Takes the request of `/api/chat`, calls no model, and answers with the decision: candidates in the order they would be
+/// tried, why the others were excluded, which rules matched. With the `decision_id` the caller can make the call itself
+/// and report its outcome.
 pub async fn explain(
     State(gateway): State<Arc<Gateway>>,
     Chatter(caller): Chatter,
@@ -26,10 +27,8 @@ pub async fn explain(
 ) -> Result<Json<Value>, Rejection> {
     let live = gateway.live();
     let run = async {
-        let _permit = gateway.admit()?;
         let token = caller.token.as_deref();
-        gateway.limiter.enter(token, &live.config.limits, Instant::now())?;
-        let bytes = body::read(body, &live.config.limits).await?;
+        let (_permit, bytes) = body::admit(&gateway, &live, token, body, Instant::now()).await?;
         let request = chat::read_request(Dialect::Native, &bytes, &headers)?;
         let conversation = gateway.conversation(&request, token);
         let dialect = Dialect::Native;

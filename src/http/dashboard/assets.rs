@@ -1,4 +1,4 @@
-//! Styles, scripts and the icon: in the binary, under names that hold their hash, so that browsers keep them for
+//! Styles, scripts and the icon: in the binary, under names that contain their hash, so that browsers cache them for
 //! good.
 
 use std::sync::LazyLock;
@@ -20,8 +20,8 @@ struct Asset {
 impl Asset {
     fn new(stem: &str, ending: &str, media_type: &'static str, parts: &[&str]) -> Self {
         let text = parts.join("\n");
-        let hash: String = Sha256::digest(&text).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        Self { name: format!("{stem}.{hash}.{ending}"), media_type, text }
+        let hash = format!("{:x}", Sha256::digest(&text));
+        Self { name: format!("{stem}.{}.{ending}", &hash[..12]), media_type, text }
     }
 }
 
@@ -33,7 +33,7 @@ static STYLE: LazyLock<Asset> = LazyLock::new(|| {
         include_str!("assets/pages.css"),
         crate::chart::STYLE,
     ];
-    Asset::new("panel", "css", "text/css; charset=utf-8", &parts)
+    Asset::new("dashboard", "css", "text/css; charset=utf-8", &parts)
 });
 
 static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
@@ -44,23 +44,23 @@ static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
         include_str!("assets/streams.js"),
         include_str!("assets/playground.js"),
     ];
-    Asset::new("panel", "js", "text/javascript; charset=utf-8", &parts)
+    Asset::new("dashboard", "js", "text/javascript; charset=utf-8", &parts)
 });
 
 static ICON: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("icon", "svg", "image/svg+xml", &[include_str!("assets/icon.svg")]));
 
-/// Where the style sheet is.
+/// The path of the style sheet.
 pub(super) fn style() -> String {
     path(&STYLE)
 }
 
-/// Where the script is.
+/// The path of the script.
 pub(super) fn script() -> String {
     path(&SCRIPT)
 }
 
-/// Where the icon is.
+/// The path of the icon.
 pub(super) fn icon() -> String {
     path(&ICON)
 }
@@ -69,7 +69,7 @@ fn path(asset: &Asset) -> String {
     format!("/dashboard/assets/{}", asset.name)
 }
 
-/// `GET /dashboard/assets/{name}`. Open: there is nothing in them but how things look.
+/// `GET /dashboard/assets/{name}`. Open to all: assets hold no data.
 pub(super) async fn serve(Path(name): Path<String>) -> Response {
     match [&*STYLE, &*SCRIPT, &*ICON].into_iter().find(|asset| asset.name == name) {
         Some(asset) => {

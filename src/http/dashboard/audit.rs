@@ -1,4 +1,4 @@
-//! `/dashboard/audit`: who changed what, when, and what was before.
+//! `/dashboard/audit`: who changed what, when, and the values before.
 
 use std::sync::Arc;
 
@@ -14,18 +14,18 @@ use crate::http::admin::audit;
 use crate::http::state::Gateway;
 use crate::store::AuditRecord;
 
-/// Acts on the page.
-const SHOWN: usize = 200;
+/// Most acts on the page.
+const MAX_SHOWN: usize = 200;
 
 /// `GET`.
 pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
-    let acts = audit::last(&gateway, SHOWN).await;
+    let acts = audit::last(&gateway, MAX_SHOWN).await;
     let body = markup! {
         section #acts.card data-live="10000" {
             @match &acts {
                 Err(error) => { (trouble(&error.message)) }
                 Ok(acts) if acts.acts.is_empty() => {
-                    (empty("Nothing was changed yet", "Whoever changes a model, a token or the policy is noted here."))
+                    (empty("Nothing was changed yet", "Changes of models, tokens and the policy are noted here, with who made them."))
                 }
                 Ok(acts) => { (table_box(Label::Is("Acts"), &table(&acts.acts))) }
             }

@@ -1,4 +1,4 @@
-//! `/dashboard/configuration`: what is in force, who said so, and what differs from the defaults.
+//! `/dashboard/configuration`: every value in force, where it was set, and which differ from the defaults.
 
 use std::sync::Arc;
 

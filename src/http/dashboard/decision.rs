@@ -1,5 +1,5 @@
-//! `/dashboard/decisions/{id}`: one choice, explained: what was asked, who could answer, who was chosen and why, what
-//! came of it, and what people said.
+//! `/dashboard/decisions/{id}`: one decision, explained: the request, the candidates, the choice and its reasons, the
+//! outcome, and the feedback.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::decisions::{status, verdict_badge};
 use super::html;
 use super::icons::icon;
 use super::layout::Page;
-use super::parts::{Label, badge, empty, moment, ms, or_nothing, percent, share_bar, table_box, trouble, usd};
+use super::parts::{Label, badge, empty, moment, ms, or_nothing, percent, share_bar, table_box, tone, trouble, usd};
 use super::visitor::{Visitor, url_query};
 use crate::bandit::Factor;
 use crate::http::admin::decisions;
@@ -22,8 +22,8 @@ use crate::http::state::Gateway;
 use crate::protocol::{ErrorKind, NamedObjective, Objective};
 use crate::store::{CandidateRecord, DecisionRecord, Entry, FeedbackKind, FeedbackRecord, OutcomeRecord, Thumb};
 
-/// Models whose predictions are accounted for beside the chosen one's.
-const OTHERS: usize = 7;
+/// Most models whose predictions are explained beside the chosen one's.
+const MAX_OTHERS: usize = 7;
 
 /// `GET`.
 pub(super) async fn page(
@@ -31,7 +31,7 @@ pub(super) async fn page(
     visitor: Visitor,
     id: Result<Path<String>, PathRejection>,
 ) -> Response {
-    // What is no text names no decision.
+    // A path that is not UTF-8 names no decision.
     let id = id.map_or_else(|_| String::new(), |Path(id)| id);
     let found = decisions::one(&gateway, &id).await;
     let (code, body) = match &found {
@@ -127,7 +127,7 @@ fn candidates(decision: &DecisionRecord) -> Markup {
 fn happened(entry: &Entry) -> Markup {
     let Some(outcome) = &entry.outcome else {
         let text = if entry.decision.request.dry_run {
-            "It was a dry run: the caller makes the call, and may report what came of it."
+            "It was a dry run: the caller makes the call, and may report its outcome."
         } else {
             "The answer is under way."
         };
@@ -137,7 +137,7 @@ fn happened(entry: &Entry) -> Markup {
         dl.fields {
             (answered_by(outcome, &entry.decision))
             dt { "Ended" } dd { (status(Some(outcome.status))) " " (moment(outcome.at_ms)) }
-            @if let Some(reason) = outcome.finish_reason { dt { "Because" } dd { (json!(reason).as_str().unwrap_or_default()) } }
+            @if let Some(reason) = outcome.finish_reason { dt { "Because" } dd { (reason.as_str()) } }
             dt { "Calls" } dd { (outcome.attempts) @if outcome.failovers > 0 { ", " (outcome.failovers) " other models asked" } }
             dt { "First token" } dd { (or_nothing(outcome.first_token_ms, ms)) }
             dt { "Whole answer" } dd { (or_nothing(outcome.latency_ms, ms)) }
@@ -208,17 +208,7 @@ fn said(feedback: &FeedbackRecord) -> Markup {
         FeedbackKind::Correct(true) => "right".to_owned(),
         FeedbackKind::Correct(false) => "wrong".to_owned(),
     };
-    let value = feedback.kind.value();
-    badge(
-        if value >= 0.6 {
-            "good"
-        } else if value >= 0.4 {
-            "warn"
-        } else {
-            "bad"
-        },
-        &text,
-    )
+    badge(tone(feedback.kind.value()), &text)
 }
 
 fn asked(decision: &DecisionRecord) -> Markup {
@@ -256,7 +246,7 @@ fn asked(decision: &DecisionRecord) -> Markup {
     }
 }
 
-/// What made each prediction: the chosen model's with bars, the others' as numbers beside it.
+/// The parts of each prediction: the chosen model's with bars, the others' as numbers beside it.
 fn reasons(decision: &DecisionRecord) -> Markup {
     let mut others: Vec<&CandidateRecord> =
         decision.candidates.iter().filter(|candidate| !candidate.account.is_empty()).collect();
@@ -265,12 +255,12 @@ fn reasons(decision: &DecisionRecord) -> Markup {
         return markup! {
             p.muted {
                 @if decision.features.is_empty() { "Nothing was predicted: it was chosen by name, by weight, or without reading the prompt." }
-                @else { "This record is older than the account of predictions." }
+                @else { "This record was made before predictions were explained." }
             }
         };
     };
     let chosen = others.remove(chosen);
-    others.truncate(OTHERS);
+    others.truncate(MAX_OTHERS);
     let mut factors: Vec<Factor> = Vec::new();
     for (factor, _) in std::iter::once(&chosen).chain(&others).flat_map(|candidate| candidate.account.parts()) {
         if factor != Factor::Base && !factors.contains(&factor) {
@@ -311,13 +301,13 @@ fn reasons(decision: &DecisionRecord) -> Markup {
     };
     markup! {
         p.hint {
-            "How many points of predicted quality each thing moved it, from the model's usual quality down to the prediction. "
-            "Within rounding the column adds up."
+            "How many points of quality each factor adds to the prediction, from the model's usual quality at the top to the "
+            "prediction at the bottom. The column adds up, but for rounding."
         }
         (table_box(Label::By("reasons-title"), &table))
         @if others.len() + 1 < decision.candidates.len() { p.hint { "The " (others.len() + 1) " most probable of " (decision.candidates.len()) " candidates." } }
         @if decision.features.is_empty() {
-            p.hint { "The prompt was not read: these are what is usual of the models." }
+            p.hint { "The prompt was not read: these are the models' usual values." }
         } @else {
             p.hint { (decision.features.len()) " features, space " code { (decision.feature_space) } "." }
         }
@@ -328,7 +318,7 @@ fn reasons(decision: &DecisionRecord) -> Markup {
 fn readable(factor: Factor, task: Option<&str>) -> String {
     match factor {
         Factor::Base => "The model on an average prompt".to_owned(),
-        Factor::Task => format!("The task: {}", task.unwrap_or("not told")),
+        Factor::Task => format!("The task: {}", task.unwrap_or("unknown")),
         Factor::Reading => "What else was read".to_owned(),
         Factor::Length => "Length".to_owned(),
         Factor::Language => "Language and script".to_owned(),
@@ -348,7 +338,7 @@ fn readable(factor: Factor, task: Option<&str>) -> String {
     }
 }
 
-/// Points of quality that something moved it.
+/// A contribution to the predicted quality, in points.
 fn points(by: f64) -> String {
     let tenths = (by * 1000.0).round();
     if tenths == 0.0 { "0".to_owned() } else { format!("{:+.1}", tenths / 10.0) }
@@ -358,7 +348,7 @@ fn tenths(quality: f64) -> String {
     format!("{:.1} %", quality * 100.0)
 }
 
-/// A bar from the middle: to the right what helped, to the left what did not.
+/// A bar from the middle: to the right for a positive contribution, to the left for a negative one.
 fn moved_bar(by: f64, widest: f64, said: &str) -> Markup {
     let length = 50.0 * (by.abs() / widest).clamp(0.0, 1.0);
     let from = if by < 0.0 { 50.0 - length } else { 50.0 };

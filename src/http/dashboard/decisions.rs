@@ -1,4 +1,4 @@
-//! `/dashboard/decisions`: choices, newest first, by whatever tells them apart.
+//! `/dashboard/decisions`: decisions, newest first, with filters.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use maud::{Markup, html as markup};
 
 use super::html;
 use super::layout::Page;
-use super::parts::{Label, badge, empty, moment, ms, or_nothing, percent, table_box, trouble, usd};
-use super::visitor::{Asked, Visitor, url_query};
-use crate::http::admin::decisions::{self, Wish};
+use super::parts::{Label, badge, empty, moment, ms, or_nothing, percent, table_box, tone, trouble, usd};
+use super::visitor::{PageQuery, Visitor, url_query};
+use crate::http::admin::decisions::{self, Query};
 use crate::http::state::Gateway;
 use crate::store::{Entry, OutcomeStatus};
 
@@ -18,18 +18,18 @@ use crate::store::{Entry, OutcomeStatus};
 pub(super) async fn page(
     State(gateway): State<Arc<Gateway>>,
     visitor: Visitor,
-    Asked(wish): Asked<Wish>,
+    PageQuery(query): PageQuery<Query>,
 ) -> Response {
-    let found = decisions::find(&gateway, &wish).await;
-    let ahead_ms = if wish.until_ms.is_none() { decisions::ahead_ms(&gateway).await } else { None };
-    let first_page = wish.before.is_empty();
+    let found = decisions::find(&gateway, &query).await;
+    let ahead_ms = if query.until_ms.is_none() { decisions::ahead_ms(&gateway).await } else { None };
+    let first_page = query.before.is_empty();
     let body = markup! {
-        (filters(&gateway, &wish))
+        (filters(&gateway, &query))
         section #decisions.card data-live=[first_page.then_some("5000")] {
             @match &found {
                 Err(error) => { (trouble(&error.message)) }
                 Ok(found) if found.entries.is_empty() && found.next.is_some() => {
-                    (empty("Nothing so far", "The log is long, and it is searched in parts: Older goes on from here."))
+                    (empty("Nothing so far", "The decision log is long, and it is searched in parts: Older goes on from here."))
                 }
                 Ok(found) if found.entries.is_empty() => {
                     (empty("No decision here", "Nothing matches the filters, or nothing was asked yet."))
@@ -44,8 +44,8 @@ pub(super) async fn page(
             }
             @if let Ok(found) = &found {
                 div.pager {
-                    @if !first_page { a.button.small href={ "/dashboard/decisions" (query(&wish, "")) } { "Newest" } } @else { span {} }
-                    @if let Some(next) = found.next { a.button.small data-key="older" href={ "/dashboard/decisions" (query(&wish, &next.to_string())) } { "Older" } }
+                    @if !first_page { a.button.small href={ "/dashboard/decisions" (query_string(&query, "")) } { "Newest" } } @else { span {} }
+                    @if let Some(next) = found.next { a.button.small data-key="older" href={ "/dashboard/decisions" (query_string(&query, &next.to_string())) } { "Older" } }
                 }
             }
         }
@@ -54,27 +54,27 @@ pub(super) async fn page(
     html(Page::new("/dashboard/decisions", "Decisions", lead).render(&gateway, &visitor, &body))
 }
 
-/// The filters as a query, from another place on.
-fn query(wish: &Wish, before: &str) -> String {
+/// The filters as a query string, with another `before`.
+fn query_string(query: &Query, before: &str) -> String {
     let number = |number: Option<i64>| number.map_or(String::new(), |number| number.to_string());
     url_query(&[
-        ("from_ms", &number(wish.from_ms)),
-        ("until_ms", &number(wish.until_ms)),
-        ("text", &wish.text),
-        ("model", &wish.model),
-        ("status", &wish.status),
-        ("mode", &wish.mode),
-        ("task", &wish.task),
-        ("token", &wish.token),
-        ("conversation", &wish.conversation),
-        ("policy_version", &wish.policy_version),
-        ("explored", &wish.explored),
-        ("rated", &wish.rated),
+        ("from_ms", &number(query.from_ms)),
+        ("until_ms", &number(query.until_ms)),
+        ("text", &query.text),
+        ("model", &query.model),
+        ("status", &query.status),
+        ("mode", &query.mode),
+        ("task", &query.task),
+        ("token", &query.token),
+        ("conversation", &query.conversation),
+        ("policy_version", &query.policy_version),
+        ("explored", &query.explored),
+        ("rated", &query.rated),
         ("before", before),
     ])
 }
 
-fn filters(gateway: &Gateway, wish: &Wish) -> Markup {
+fn filters(gateway: &Gateway, query: &Query) -> Markup {
     let live = gateway.live();
     let choice = |name: &str, label: &str, any: &str, value: &str, options: &[(&str, &str)]| {
         markup! {
@@ -89,28 +89,28 @@ fn filters(gateway: &Gateway, wish: &Wish) -> Markup {
     let names: Vec<String> = live.catalog.models().map(|model| model.name.to_string()).collect();
     let models: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
     markup! {
-        // A browser that goes back fills in what was chosen last, not what the page before was filtered by.
+        // No autocompletion: a browser that goes back would fill in the last choice, not this page's filters.
         form.toolbar method="get" action="/dashboard/decisions" autocomplete="off" data-filters {
             label.search for="find" {
                 (super::icons::icon("search"))
                 span.hidden { "Text" }
-                input #find name="text" type="search" value=(wish.text) placeholder="Id, reason, rule, tag, comment";
+                input #find name="text" type="search" value=(query.text) placeholder="Id, reason, rule, tag, comment";
             }
-            (choice("model", "Model", "any model", &wish.model, &models))
-            (choice("status", "Status", "any status", &wish.status,
+            (choice("model", "Model", "any model", &query.model, &models))
+            (choice("status", "Status", "any status", &query.status,
                 &[("ok", "ok"), ("error", "any error"), ("cancelled", "client went away"), ("open", "under way"), ("timeout", "timeout"), ("overloaded", "overloaded"), ("rate_limited", "rate limited"), ("upstream", "upstream")]))
-            (choice("mode", "Chosen", "chosen anyhow", &wish.mode,
+            (choice("mode", "Chosen", "chosen anyhow", &query.mode,
                 &[("learned", "learned"), ("weighted", "by weight"), ("sticky", "stayed"), ("named", "by name"), ("imported", "imported")]))
-            (choice("explored", "Try-outs", "try-outs or not", &wish.explored, &[("true", "try-outs"), ("false", "no try-outs")]))
-            (choice("rated", "Feedback", "rated or not", &wish.rated, &[("true", "rated"), ("false", "not rated")]))
-            @for (name, value) in [("task", &wish.task), ("token", &wish.token), ("conversation", &wish.conversation), ("policy_version", &wish.policy_version)] {
+            (choice("explored", "Try-outs", "try-outs or not", &query.explored, &[("true", "try-outs"), ("false", "no try-outs")]))
+            (choice("rated", "Feedback", "rated or not", &query.rated, &[("true", "rated"), ("false", "not rated")]))
+            @for (name, value) in [("task", &query.task), ("token", &query.token), ("conversation", &query.conversation), ("policy_version", &query.policy_version)] {
                 @if !value.is_empty() { input type="hidden" name=(name) value=(value); (badge("info", &format!("{name}: {value}"))) }
             }
-            @for (name, moment) in [("from_ms", wish.from_ms), ("until_ms", wish.until_ms)] {
+            @for (name, moment) in [("from_ms", query.from_ms), ("until_ms", query.until_ms)] {
                 @if let Some(moment) = moment { input type="hidden" name=(name) value=(moment); }
             }
             button type="submit" { "Filter" }
-            @if *wish != Wish::default() { a href="/dashboard/decisions" { "Clear" } }
+            @if *query != Query::default() { a href="/dashboard/decisions" { "Clear" } }
         }
     }
 }
@@ -155,7 +155,7 @@ fn row(entry: &Entry) -> Markup {
     }
 }
 
-/// How a request ended.
+/// The badge of how a request ended.
 pub(super) fn status(status: Option<OutcomeStatus>) -> Markup {
     match status {
         None => badge("info", "under way"),
@@ -165,12 +165,7 @@ pub(super) fn status(status: Option<OutcomeStatus>) -> Markup {
     }
 }
 
-/// What people made of an answer.
+/// The badge of all feedback on an answer, in [0, 1].
 pub(super) fn verdict_badge(verdict: f64) -> Markup {
-    let kind = match verdict {
-        verdict if verdict >= 0.6 => "good",
-        verdict if verdict >= 0.4 => "warn",
-        _ => "bad",
-    };
-    badge(kind, &percent(verdict))
+    badge(tone(verdict), &percent(verdict))
 }

@@ -1,21 +1,21 @@
-//! The HTML document around whatever is shown, and the pages that need no more than it: for who is not in.
+//! The HTML document around every page, and the bare pages for visitors who are not signed in.
 
 use maud::{DOCTYPE, Markup, html};
 
 use super::theme::Theme;
 use super::{assets, icons};
 
-/// A document without the way around.
+/// A document without the navigation.
 pub(super) fn bare(theme: Theme, title: &str, body: Markup) -> Markup {
     document(theme, title, None, &body)
 }
 
-/// A page that says one thing.
+/// A bare page with one message.
 pub(super) fn notice(theme: Theme, title: &str, text: &str) -> Markup {
     let body = html! {
-        main.door id="main" {
-            div.door-card {
-                div.door-brand { (icons::logo()) span { "Pointsman" } }
+        main.bare id="main" {
+            div.bare-card {
+                div.bare-brand { (icons::logo()) span { "Pointsman" } }
                 h1 { (title) }
                 p { (text) }
             }
@@ -24,7 +24,7 @@ pub(super) fn notice(theme: Theme, title: &str, text: &str) -> Markup {
     bare(theme, title, body)
 }
 
-/// The document itself; `csrf` is the token of a session, where there is one.
+/// The document; `csrf` is the session's CSRF token, where there is a session.
 pub(super) fn document(theme: Theme, title: &str, csrf: Option<&str>, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)

@@ -1,8 +1,8 @@
-//! Small pictures, drawn here: one stroke width, the text's own colour, nothing a screen reader should say.
+//! Icons, as inline SVG: one stroke width, the text's colour, hidden from screen readers.
 
 use maud::{Markup, html};
 
-/// A picture by name; an unknown name draws a dot.
+/// An icon by name; an unknown name draws a dot.
 pub(super) fn icon(name: &str) -> Markup {
     let path = match name {
         "overview" => "M4 19V11M10 19V5M16 19v-6M21 19H3",
@@ -33,7 +33,7 @@ pub(super) fn icon(name: &str) -> Markup {
     }
 }
 
-/// The sign of the house: a track that parts in two.
+/// The logo: a track that splits in two.
 pub(super) fn logo() -> Markup {
     html! {
         svg.logo viewBox="0 0 32 32" aria-hidden="true" focusable="false" {

@@ -1,4 +1,4 @@
-//! What all pages for who is in share: the way around, the top of the page.
+//! The layout of all pages for signed-in visitors: the navigation and the top of the page.
 
 use maud::{Markup, html};
 
@@ -7,8 +7,8 @@ use super::icons;
 use super::visitor::Visitor;
 use crate::http::state::Gateway;
 
-/// The pages in the order of the way around: path, title, picture. A name without a path begins a group.
-const WAY: [(&str, &str, &str); 14] = [
+/// The navigation's entries in order: path, title, icon. A title without a path begins a group.
+const NAVIGATION: [(&str, &str, &str); 14] = [
     ("", "Watch", ""),
     ("/dashboard", "Overview", "overview"),
     ("/dashboard/monitor", "Live requests", "monitor"),
@@ -25,25 +25,25 @@ const WAY: [(&str, &str, &str); 14] = [
     ("/dashboard/api", "API reference", "api"),
 ];
 
-/// A page in the making.
+/// A page before its body is known.
 pub(super) struct Page<'a> {
-    /// Its path in the way around; a page below another names that one's.
+    /// The path of its navigation entry; a sub-page has its parent's.
     pub(super) path: &'a str,
     /// Its title.
     pub(super) title: &'a str,
     /// One sentence below the title.
     pub(super) lead: &'a str,
-    /// What stands to the right of the title.
+    /// Buttons to the right of the title.
     pub(super) actions: Markup,
 }
 
 impl<'a> Page<'a> {
-    /// A page with a title and a sentence.
+    /// A page with a title and a sentence, without buttons.
     pub(super) fn new(path: &'a str, title: &'a str, lead: &'a str) -> Self {
         Self { path, title, lead, actions: html! {} }
     }
 
-    /// With something to the right of the title.
+    /// Adds buttons to the right of the title.
     pub(super) fn with_actions(mut self, actions: Markup) -> Self {
         self.actions = actions;
         self
@@ -53,7 +53,7 @@ impl<'a> Page<'a> {
     pub(super) fn render(self, gateway: &Gateway, visitor: &Visitor, body: &Markup) -> Markup {
         let inner = html! {
             a.skip href="#main" { "Skip to the content" }
-            (way(self.path, gateway, visitor))
+            (navigation(self.path, gateway, visitor))
             main #main tabindex="-1" {
                 header.head {
                     div {
@@ -80,7 +80,7 @@ impl<'a> Page<'a> {
     }
 }
 
-fn way(path: &str, gateway: &Gateway, visitor: &Visitor) -> Markup {
+fn navigation(path: &str, gateway: &Gateway, visitor: &Visitor) -> Markup {
     let ready = gateway.is_ready();
     html! {
         aside.side {
@@ -91,12 +91,12 @@ fn way(path: &str, gateway: &Gateway, visitor: &Visitor) -> Markup {
                 }
             }
             nav #way aria-label="Pages" {
-                @for (to, title, picture) in WAY {
+                @for (to, title, icon) in NAVIGATION {
                     @if to.is_empty() {
                         p.group { (title) }
                     } @else {
                         a href=(to) aria-current=[(to == path).then_some("page")] {
-                            (icons::icon(picture)) span { (title) }
+                            (icons::icon(icon)) span { (title) }
                         }
                     }
                 }

@@ -1,4 +1,4 @@
-//! `/dashboard/login`, `/dashboard/logout`: the way in, by password or by one-time link, and the way out.
+//! `/dashboard/login`, `/dashboard/logout`: sign-in by password or one-time link, and sign-out.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,23 +19,23 @@ use super::{document, html, icons};
 use crate::config::LogFormat;
 use crate::http::api::body;
 use crate::http::middleware::caller;
-use crate::http::session::{Denied, Entered};
+use crate::http::session::{Denied, SignedIn};
 use crate::http::state::Gateway;
 use crate::protocol::{ApiError, ErrorKind};
 
-/// What the login page is asked for.
+/// The query of the login page.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Asked {
-    /// The page that was wanted.
+pub(super) struct LoginQuery {
+    /// The page to show after sign-in.
     next: String,
-    /// Whether a session just ended.
+    /// Not empty if a session has just ended.
     ended: String,
     /// The secret of a one-time link.
     link: String,
 }
 
-/// The form.
+/// The form of sign-in and sign-out.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Form {
@@ -45,11 +45,11 @@ struct Form {
     csrf: String,
 }
 
-/// Where a request to the door comes from, if it may come in at all.
+/// The address of a visitor who is not signed in yet, but may do so.
 #[derive(Debug)]
-pub(super) struct AtTheDoor(IpAddr);
+pub(super) struct BeforeSignIn(IpAddr);
 
-impl FromRequestParts<Arc<Gateway>> for AtTheDoor {
+impl FromRequestParts<Arc<Gateway>> for BeforeSignIn {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Response> {
@@ -57,36 +57,36 @@ impl FromRequestParts<Arc<Gateway>> for AtTheDoor {
     }
 }
 
-/// `GET`: the form; or, by a one-time link, straight in.
+/// `GET /dashboard/login`: the form; or, with a one-time link, the sign-in itself.
 pub(super) async fn page(
     State(gateway): State<Arc<Gateway>>,
-    AtTheDoor(_): AtTheDoor,
+    BeforeSignIn(_): BeforeSignIn,
     theme: Theme,
-    Query(asked): Query<Asked>,
+    Query(query): Query<LoginQuery>,
     headers: HeaderMap,
 ) -> Response {
-    if !asked.link.is_empty()
-        && let Some(entered) = gateway.door.follow(&asked.link, Instant::now())
+    if !query.link.is_empty()
+        && let Some(signed_in) = gateway.sign_in.with_link(&query.link, Instant::now())
     {
-        tracing::info!("Somebody came in by the one-time link");
-        return welcome(&gateway, &headers, &entered, "/dashboard");
+        tracing::info!("Somebody signed in by the one-time link");
+        return start_session(&gateway, &headers, &signed_in, "/dashboard");
     }
-    if caller::seated(&headers, &gateway).is_some() {
-        return Redirect::to(own_path(&asked.next)).into_response();
+    if caller::signed_in(&headers, &gateway).is_some() {
+        return Redirect::to(own_path(&query.next)).into_response();
     }
     announce_link(&gateway, &headers);
-    let told = match (asked.link.is_empty(), asked.ended.is_empty()) {
+    let notice = match (query.link.is_empty(), query.ended.is_empty()) {
         (false, _) => Some("That link was used already, or is not from this run."),
         (_, false) => Some("Your session has ended. Sign in again to go on."),
         _ => None,
     };
-    html(form(&gateway, theme, told, &asked.next))
+    html(form(&gateway, theme, notice, &query.next))
 }
 
-/// `POST`: name and password.
+/// `POST /dashboard/login`: name and password.
 pub(super) async fn enter(
     State(gateway): State<Arc<Gateway>>,
-    AtTheDoor(address): AtTheDoor,
+    BeforeSignIn(address): BeforeSignIn,
     theme: Theme,
     request: Request<Body>,
 ) -> Response {
@@ -99,27 +99,27 @@ pub(super) async fn enter(
         Ok(sent) => sent,
         Err(error) => return refused(theme, &error),
     };
-    let (door, user, password) = (Arc::clone(&gateway), sent.user, sent.password);
-    // A guess is told in the log, also where nobody waits for the answer.
+    let (shared, user, password) = (Arc::clone(&gateway), sent.user, sent.password);
+    // In a task of its own, so that a guess is logged even if the client hangs up.
     let tried = tokio::spawn(async move {
-        let tried = door.door.enter(address, &user, &password, Instant::now()).await;
+        let tried = shared.sign_in.with_password(address, &user, &password, Instant::now()).await;
         match &tried {
-            Ok(entered) => tracing::info!(address = %address, user = entered.session.user, "Somebody signed in"),
+            Ok(signed_in) => tracing::info!(address = %address, user = signed_in.session.user, "Somebody signed in"),
             Err(Denied::Wrong) => tracing::warn!(address = %address, "A sign-in failed"),
             Err(_) => {}
         }
         tried
     });
     match tried.await.unwrap_or(Err(Denied::Wrong)) {
-        Ok(entered) => welcome(&gateway, &head.headers, &entered, own_path(&sent.next)),
+        Ok(signed_in) => start_session(&gateway, &head.headers, &signed_in, own_path(&sent.next)),
         Err(Denied::Wrong) => {
             let page = form(&gateway, theme, Some("Wrong name or password."), &sent.next);
             (StatusCode::UNAUTHORIZED, html(page)).into_response()
         }
         Err(Denied::Wait(wait)) => {
             let seconds = wait.as_secs_f64().ceil() as u64;
-            let told = format!("Too many wrong passwords from your address. Try again in {seconds} s.");
-            let page = html(form(&gateway, theme, Some(&told), &sent.next));
+            let notice = format!("Too many wrong passwords from your address. Try again in {seconds} s.");
+            let page = html(form(&gateway, theme, Some(&notice), &sent.next));
             (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, seconds.to_string())], page).into_response()
         }
         Err(Denied::NoPassword) => (StatusCode::UNAUTHORIZED, html(form(&gateway, theme, None, ""))).into_response(),
@@ -129,7 +129,7 @@ pub(super) async fn enter(
 /// `POST /dashboard/logout`.
 pub(super) async fn leave(
     State(gateway): State<Arc<Gateway>>,
-    AtTheDoor(_): AtTheDoor,
+    BeforeSignIn(_): BeforeSignIn,
     theme: Theme,
     request: Request<Body>,
 ) -> Response {
@@ -142,20 +142,20 @@ pub(super) async fn leave(
         Ok(sent) => sent,
         Err(error) => return refused(theme, &error),
     };
-    let outside = Redirect::to("/dashboard/login").into_response();
-    let cookie = caller::shown_session(&head.headers);
-    let (Some(session), Some(cookie)) = (caller::seated(&head.headers, &gateway), cookie) else { return outside };
-    // Signing somebody out by a forged form would be a nuisance, so it wants the token like any other change.
+    let to_login = Redirect::to("/dashboard/login").into_response();
+    let cookie = caller::sent_session(&head.headers);
+    let (Some(session), Some(cookie)) = (caller::signed_in(&head.headers, &gateway), cookie) else { return to_login };
+    // A forged form that signs somebody out would be a nuisance, so the CSRF token is required as for any change.
     if session.csrf != sent.csrf {
         let error = ApiError::new(ErrorKind::Permission, "the form is of another session; open the page again");
         return refused(theme, &error);
     }
-    gateway.door.leave(cookie);
+    gateway.sign_in.sign_out(cookie);
     let gone = format!("{}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0", caller::session_cookie(&head.headers));
-    with_cookie(outside, &gone)
+    with_cookie(to_login, &gone)
 }
 
-/// Reads a form as a query string, which is what a form's body is.
+/// Reads a form, whose body has the format of a query string.
 async fn read_form(gateway: &Gateway, sent: Body) -> Result<Form, ApiError> {
     let bytes = body::read_small(sent, &gateway.live().config.limits).await?;
     let wrong = || ApiError::invalid("the form cannot be read");
@@ -164,13 +164,13 @@ async fn read_form(gateway: &Gateway, sent: Body) -> Result<Form, ApiError> {
     Query::<Form>::try_from_uri(&uri).map(|Query(form)| form).map_err(|_| wrong())
 }
 
-/// Sets the cookie and shows the page that was wanted.
-fn welcome(gateway: &Gateway, headers: &HeaderMap, entered: &Entered, next: &str) -> Response {
-    let seconds = gateway.door.lifetime().as_secs();
+/// Sets the session cookie and redirects to the page that was wanted.
+fn start_session(gateway: &Gateway, headers: &HeaderMap, signed_in: &SignedIn, next: &str) -> Response {
+    let seconds = gateway.sign_in.lifetime().as_secs();
     // Behind a proxy that speaks TLS the cookie must never travel without it.
     let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let secure = if secure { "; Secure" } else { "" };
-    let (name, value) = (caller::session_cookie(headers), &entered.cookie);
+    let (name, value) = (caller::session_cookie(headers), &signed_in.cookie);
     let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
     with_cookie(Redirect::to(next).into_response(), &cookie)
 }
@@ -182,7 +182,7 @@ fn with_cookie(mut response: Response, cookie: &str) -> Response {
     response
 }
 
-/// A page of ours, and no other: what follows the login must not lead elsewhere.
+/// The page to show after sign-in, if it is one of the dashboard: sign-in must not redirect elsewhere.
 fn own_path(next: &str) -> &str {
     let plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if plain && (next == "/dashboard" || next.starts_with("/dashboard/") || next.starts_with("/dashboard?")) {
@@ -192,9 +192,9 @@ fn own_path(next: &str) -> &str {
     }
 }
 
-/// Gives a one-time link where the gateway runs, if one is due: on the terminal alone, as the log is shown on the
-/// panel; in a file where lines are for machines, which keep them. Printed from a thread of its own, of which there
-/// is one for each link: who reads standard error may stand still.
+/// Gives out a one-time link where the gateway runs, if one is due. With text logs it is printed to standard error, not
+/// logged, as the dashboard shows log lines; with JSON logs, which machines store, it is left in a file. It is printed from
+/// a thread of its own, one per link: the reader of standard error may stand still.
 fn announce_link(gateway: &Gateway, headers: &HeaderMap) {
     let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     if gateway.live().config.telemetry.log_format == LogFormat::Json {
@@ -203,22 +203,22 @@ fn announce_link(gateway: &Gateway, headers: &HeaderMap) {
         }
         return;
     }
-    let Some(link) = gateway.door.new_link() else { return };
+    let Some(link) = gateway.sign_in.new_link() else { return };
     let line = format!("The dashboard opens once by this link: http://{host}/dashboard/login?link={link}");
     let _ = std::thread::Builder::new().name("link".into()).spawn(move || eprintln!("{line}"));
 }
 
-fn form(gateway: &Gateway, theme: Theme, told: Option<&str>, next: &str) -> Markup {
-    let hours = gateway.door.lifetime().as_secs() / 3600;
+fn form(gateway: &Gateway, theme: Theme, notice: Option<&str>, next: &str) -> Markup {
+    let hours = gateway.sign_in.lifetime().as_secs() / 3600;
     document::bare(
         theme,
         "Sign in",
         markup! {
-            main.door id="main" {
-                div.door-card {
-                    div.door-brand { (icons::logo()) span { "Pointsman" } }
-                    @if let Some(told) = told { p.alert role="alert" { (icons::icon("alert")) span { (told) } } }
-                    @if gateway.door.has_password() {
+            main.bare id="main" {
+                div.bare-card {
+                    div.bare-brand { (icons::logo()) span { "Pointsman" } }
+                    @if let Some(notice) = notice { p.alert role="alert" { (icons::icon("alert")) span { (notice) } } }
+                    @if gateway.sign_in.has_password() {
                         h1 { "Sign in" }
                         form method="post" action="/dashboard/login" {
                             input type="hidden" name="next" value=(next);
@@ -231,10 +231,10 @@ fn form(gateway: &Gateway, theme: Theme, told: Option<&str>, next: &str) -> Mark
                         }
                         p.hint { "A session lasts " (hours) " hours." }
                     } @else {
-                        h1 { "Open the panel" }
+                        h1 { "Open the dashboard" }
                         p { "No password is set. A one-time link was printed where the gateway runs; open it here." }
                         @if gateway.live().config.telemetry.log_format == LogFormat::Json {
-                            p { "As its log is for machines, the link is in no line, but in dashboard.link in its data directory." }
+                            p { "With JSON log lines the link is not printed: it is in the file dashboard.link in the data directory." }
                         }
                         p.hint {
                             "To sign in with a password instead, start the gateway with "

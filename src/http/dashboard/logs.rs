@@ -1,4 +1,4 @@
-//! `/dashboard/logs`: the log's end, live, by level and text.
+//! `/dashboard/logs`: the last log lines, live, by level and text.
 
 use std::sync::Arc;
 
@@ -38,8 +38,8 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
             ol data-lines {}
             p.muted.log-empty data-empty { "No line matches yet." }
         }
-        p.hint { "What is logged at all is " code { "telemetry.log = \"" (filter) "\"" } ". Prompts, answers and keys never are." }
+        p.hint { "The filter of log lines is " code { "telemetry.log = \"" (filter) "\"" } ". They never hold prompts, answers or keys." }
     };
-    let lead = "The log as it is written. Newest lines stand at the end.";
+    let lead = "Log lines as they are written, the newest at the end.";
     html(Page::new("/dashboard/logs", "Logs", lead).render(&gateway, &visitor, &body))
 }

@@ -1,13 +1,13 @@
-//! The panel an operator keeps open: pages rendered here, on the admin listener.
+//! The dashboard for operators: pages rendered here, on the admin listener.
 //!
 //! A page shows what the admin API answers, by the same functions, and changes things by calling it: a form or a
-//! button names the call (`data-api`), and `assets/core.js` makes it with the session's cookie and token. Parts of a
-//! page that change by themselves (`data-live`) are fetched anew as the same page, and what differs is put in place: an
-//! element stays the one it is as long as its `id`, `data-key` or `href` does. Nothing comes from elsewhere: styles and scripts are in the binary, under names that hold their hash, and the content security
-//! policy allows nothing else.
+//! button names the call (`data-api`), and `assets/core.js` makes it with the session's cookie and token. A part of a
+//! page that changes by itself (`data-live`) is updated by fetching the whole page again and replacing what differs: an
+//! element is kept as long as its `id`, `data-key` or `href` stays the same. Nothing comes from elsewhere: styles and
+//! scripts are in the binary, and the content security policy allows nothing else.
 //!
-//! [`login`] is the way in, [`visitor`] tells who is in. [`document`] is around every page, [`layout`] what all pages
-//! share for who is in, [`parts`] what many do; one page per file otherwise.
+//! [`login`] signs visitors in, [`visitor`] identifies them. [`document`] is around every page, [`layout`] around those
+//! for signed-in visitors, [`parts`] has what many pages use; otherwise there is one page per file.
 
 mod assets;
 mod audit;
@@ -43,7 +43,8 @@ use http::header::{
 
 use super::state::Gateway;
 
-/// Scripts, styles and pictures from here, connections to here, nothing inline, framed by nobody.
+/// The content security policy: scripts, styles and images from this origin only, connections to it only, nothing inline,
+/// no framing.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -70,7 +71,7 @@ pub fn routes() -> Router<Arc<Gateway>> {
         .layer(middleware::map_response(guarded))
 }
 
-/// What every page tells the browser.
+/// Adds the security headers that every page has.
 async fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
@@ -83,7 +84,7 @@ async fn guarded(mut response: Response) -> Response {
     response
 }
 
-/// Markup as an answer.
+/// Markup as an HTTP answer.
 fn html(markup: maud::Markup) -> Response {
     axum::response::Html(markup.into_string()).into_response()
 }

@@ -1,5 +1,5 @@
-//! `/dashboard/models`: every model and where it is served: status, breaker, load, price, weight, and what can be
-//! done.
+//! `/dashboard/models`: every model with its deployments: status, breaker, load, price, weight, and the changes an
+//! operator may make.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use super::html;
 use super::layout::Page;
 use super::parts::{badge, count, empty, moment, ms, or_nothing, percent, price};
-use super::visitor::{Visitor, percent as encoded};
+use super::visitor::{Visitor, percent_encoded};
 use crate::http::admin::models::{self, View};
 use crate::http::state::Gateway;
 use crate::upstream::{BreakerState, Status};
@@ -19,7 +19,7 @@ use crate::upstream::{BreakerState, Status};
 /// `GET`.
 pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
     let mut all = models::all(&gateway).models;
-    // Those that take part first, each group by name.
+    // Callable models first, then enabled ones, each group by name.
     all.sort_by_key(|model| (!model.available, !model.enabled));
     let ready = all.iter().filter(|model| model.available).count();
     let resting = all.iter().filter(|model| model.enabled && !model.available).count();
@@ -51,7 +51,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
 }
 
 fn card(model: &View, shares: f64) -> Markup {
-    let path = format!("/api/admin/models/{}", encoded(&model.name).replace('/', "%2F"));
+    let path = format!("/api/admin/models/{}", percent_encoded(&model.name).replace('/', "%2F"));
     let share = if model.available && shares > 0.0 { Some(model.weight / shares) } else { None };
     let id = |what: &str| format!("{what}-{}", model.name);
     markup! {
@@ -72,7 +72,7 @@ fn card(model: &View, shares: f64) -> Markup {
                 div { dt { "Weight" } dd { (model.weight) } }
                 div { dt { "Share by weight" } dd { (or_nothing(share, percent)) } }
             }
-            @for place in &model.deployments { (deployment(place, &model.name, &path)) }
+            @for status in &model.deployments { (deployment(status, &model.name, &path)) }
             div.row.model-actions {
                 button.small type="button" data-key=(id("test")) data-api={ "POST " (path) "/test" } { "Test" }
                 button.small type="button" data-key=(id("switch")) data-api={ "PATCH " (path) }
@@ -101,17 +101,17 @@ fn card(model: &View, shares: f64) -> Markup {
     }
 }
 
-fn deployment(place: &Status, model: &str, path: &str) -> Markup {
-    // Two models may be served at one place.
-    let id = |what: &str| format!("{what}-{model}-{}", place.name);
-    let failures = if place.calls > 0 { Some(place.failures as f64 / place.calls as f64) } else { None };
-    let (kind, breaker) = match place.breaker {
+fn deployment(status: &Status, model: &str, path: &str) -> Markup {
+    // Two models may have deployments of one name.
+    let id = |what: &str| format!("{what}-{model}-{}", status.name);
+    let failures = if status.calls > 0 { Some(status.failures as f64 / status.calls as f64) } else { None };
+    let (kind, breaker) = match status.breaker {
         BreakerState::Closed => ("good", "breaker closed"),
         BreakerState::HalfOpen => ("warn", "breaker half open"),
         BreakerState::Open => ("bad", "breaker open"),
     };
     let which = |more: serde_json::Value| {
-        let mut body = json!({ "deployment": place.name });
+        let mut body = json!({ "deployment": status.name });
         if let (Some(body), serde_json::Value::Object(more)) = (body.as_object_mut(), more) {
             body.extend(more);
         }
@@ -120,25 +120,25 @@ fn deployment(place: &Status, model: &str, path: &str) -> Markup {
     markup! {
         div.place data-key=(id("place")) {
             div.row {
-                span class={ "dot " (if place.drained { "warn" } else { kind }) } {}
-                strong { (place.name) }
-                @if place.drained { (badge("warn", "drained")) }
-                @if place.breaker != BreakerState::Closed { (badge(kind, breaker)) } @else { span.hidden { (breaker) } }
+                span class={ "dot " (if status.drained { "warn" } else { kind }) } {}
+                strong { (status.name) }
+                @if status.drained { (badge("warn", "drained")) }
+                @if status.breaker != BreakerState::Closed { (badge(kind, breaker)) } @else { span.hidden { (breaker) } }
             }
             p.place-facts {
-                span { (count(place.calls)) " calls" }
+                span { (count(status.calls)) " calls" }
                 span { (or_nothing(failures, percent)) " failed" }
-                span { (or_nothing(place.latency_ms, ms)) " to first token" }
-                span { (place.in_flight) " in flight" }
-                @if let Some(error) = &place.last_error { span.bad { "last: " (error.kind.as_str()) " " (moment(error.at_ms)) } }
+                span { (or_nothing(status.latency_ms, ms)) " to first token" }
+                span { (status.in_flight) " in flight" }
+                @if let Some(error) = &status.last_error { span.bad { "last: " (error.kind.as_str()) " " (moment(error.at_ms)) } }
             }
             div.row {
                 button.small.quiet type="button" data-key=(id("drain")) data-api={ "POST " (path) "/drain" }
-                    data-body=(which(json!({ "drained": !place.drained })))
-                    data-done={ @if place.drained { "It gets calls again." } @else { "It gets no further calls." } } {
-                    @if place.drained { "Undrain" } @else { "Drain" }
+                    data-body=(which(json!({ "drained": !status.drained })))
+                    data-done={ @if status.drained { "It gets calls again." } @else { "It gets no further calls." } } {
+                    @if status.drained { "Undrain" } @else { "Drain" }
                 }
-                @if place.breaker != BreakerState::Closed {
+                @if status.breaker != BreakerState::Closed {
                     button.small.quiet type="button" data-key=(id("reset")) data-api={ "POST " (path) "/reset" }
                         data-body=(which(json!({}))) data-done="The breaker is closed." { "Close the breaker" }
                 }

@@ -1,4 +1,4 @@
-//! `/dashboard`: traffic, errors, latency, spend against the alternatives, shares, feedback.
+//! `/dashboard`: traffic, errors, latency, cost compared with other strategies, shares by model, feedback.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,31 +13,31 @@ use super::html;
 use super::icons::icon;
 use super::layout::Page;
 use super::parts::{Label, badge, chart, count, empty, ms, or_nothing, percent, share_bar, table_box, trouble, usd};
-use super::visitor::{Asked, Visitor};
+use super::visitor::{PageQuery, Visitor};
 use crate::chart::{Column, Columns, Plot, Point, Series};
 use crate::http::admin::overview::{self, Alternative, Overview, Window};
 use crate::http::state::{Gateway, now_s};
 use crate::store::{Bucket, Order, SingleModel, Span, Summary, Sums};
 use crate::tuner::BudgetStatus;
 
-/// Models that have a colour of their own in a chart; the others are drawn as one.
-const COLOURED: usize = 7;
+/// Models with a colour of their own in a chart; the others are drawn as one.
+const MAX_COLOURED: usize = 7;
 
-/// Models that are predicted to be so nearly as good as the best may be better: each is judged where it is asked, and
-/// asked where it is good, so what it would do with the rest is hardly known.
-const NEARLY: f64 = 0.1;
+/// A model whose predicted quality is within this of the best may really be the best: a model is used, and so judged,
+/// where it is good, and its quality on other requests is hardly known.
+const QUALITY_MARGIN: f64 = 0.1;
 
-/// Of more models than this that may be the best the range of costs says nothing any more.
-const FEW: usize = 4;
+/// With more models than this that may be the best, a range of their costs would say nothing.
+const MAX_BEST_MODELS: usize = 4;
 
 /// `GET`.
 pub(super) async fn page(
     State(gateway): State<Arc<Gateway>>,
     visitor: Visitor,
-    Asked(wish): Asked<Wish>,
+    PageQuery(query): PageQuery<Query>,
 ) -> Response {
     let oldest = oldest(&gateway).await;
-    let window = wish.window.unwrap_or_else(|| fitting(oldest));
+    let window = query.window.unwrap_or_else(|| fitting(oldest));
     let found = overview::sum_up(&gateway, window).await;
     let body = markup! {
         div #overview data-live="3000" {
@@ -60,15 +60,15 @@ pub(super) async fn page(
     html(Page::new("/dashboard", "Overview", lead).with_actions(tabs).render(&gateway, &visitor, &body))
 }
 
-/// What the page is asked for.
+/// The query of the page.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Wish {
+pub(super) struct Query {
     /// How far back.
     window: Option<Window>,
 }
 
-/// When the oldest decision of the log was made, Unix milliseconds.
+/// When the oldest decision in the log was made, Unix milliseconds.
 async fn oldest(gateway: &Gateway) -> Option<i64> {
     let found = gateway.read_store(|store| {
         let mut oldest = None;
@@ -81,14 +81,15 @@ async fn oldest(gateway: &Gateway) -> Option<i64> {
     found.await.ok().flatten()
 }
 
-/// An hour; ten minutes where the log is not older than that, so that a first run fills its charts.
+/// The default window: an hour; ten minutes while the decision log is not older than that, so that a first run fills its
+/// charts.
 fn fitting(oldest: Option<i64>) -> Window {
     let (short, _) = Window::TenMinutes.lengths();
     let is_young = |at_ms: i64| Timestamp::now().as_millisecond() - at_ms <= short;
     if oldest.is_some_and(is_young) { Window::TenMinutes } else { Window::Hour }
 }
 
-/// How long there was a log in the stretch; at least a minute, of which a rate can be told.
+/// The minutes of the window in which there was a decision log; at least one, so that a rate can be computed.
 fn minutes(from_ms: i64, until_ms: i64, oldest: Option<i64>) -> f64 {
     let from_ms = oldest.map_or(from_ms, |oldest| oldest.max(from_ms));
     ((until_ms - from_ms) as f64 / 60_000.0).max(1.0)
@@ -104,15 +105,15 @@ fn whole(gateway: &Gateway, found: &Overview, oldest: Option<i64>) -> Markup {
     let opinion = if sums.rated > 0 { Some(sums.verdicts / sums.rated as f64) } else { None };
     markup! {
         @if let Some(since) = found.summary.complete_since_ms {
-            p.hint { "There is more than could be added up: figures are complete since " (super::parts::moment(since)) "." }
+            p.hint { "There are more requests than can be added up: figures are complete since " (super::parts::moment(since)) "." }
         }
         @if refused > 0 { (outage(refused, &found.refused)) }
         div.stats.eight {
-            (stat("Requests", &count(sums.answers()), &format!("{:.1} per minute, {} in flight{}", sums.answers() as f64 / minutes, gateway.metrics.in_flight(), told_of(sums))))
+            (stat("Requests", &count(sums.answers()), &format!("{:.1} per minute, {} in flight{}", sums.answers() as f64 / minutes, gateway.metrics.in_flight(), reported(sums))))
             (stat("Errors", &percent(failed), &format!("{} failed, {} went away; {} failovers", count(sums.errors + refused), count(sums.cancelled), count(sums.failovers))))
             (stat("Latency", &or_nothing(total.p50_ms, ms), &format!("p95 {}, p99 {}", or_nothing(total.p95_ms, ms), or_nothing(total.p99_ms, ms))))
             (stat("First token", &or_nothing(total.first_token_p50_ms, ms), &format!("p95 {}", or_nothing(total.first_token_p95_ms, ms))))
-            (stat("Spent", &usd(sums.cost_usd), &spend_told(found)))
+            (stat("Spent", &usd(sums.cost_usd), &cost_compared(found)))
             (stat("Tokens", &count(sums.input_tokens + sums.output_tokens), &format!("{} in, {} out", count(sums.input_tokens), count(sums.output_tokens))))
             (stat("Feedback", &or_nothing(opinion, percent), &format!("liked, of {} rated answers", count(sums.rated))))
             (stat("Try-outs", &percent(share(sums.explored)), &format!("{} answers, to learn of the model", count(sums.explored))))
@@ -140,7 +141,7 @@ fn whole(gateway: &Gateway, found: &Overview, oldest: Option<i64>) -> Markup {
     }
 }
 
-/// What found no model: a model that is down for long is asked no more, and shows in no other figure.
+/// Requests that no model could answer: a model that is down for long is called no more, and shows in no other figure.
 fn outage(all: u64, refused: &BTreeMap<String, u64>) -> Markup {
     let mut most: Vec<(&String, &u64)> = refused.iter().collect();
     most.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
@@ -157,20 +158,21 @@ fn outage(all: u64, refused: &BTreeMap<String, u64>) -> Markup {
     }
 }
 
-/// How many of the requests the gateway only chose for.
-fn told_of(sums: &Sums) -> String {
-    if sums.reported > 0 { format!("; {} told by /api/outcomes", count(sums.reported)) } else { String::new() }
+/// The number of requests that their callers made themselves and reported.
+fn reported(sums: &Sums) -> String {
+    if sums.reported > 0 { format!("; {} reported by /api/outcomes", count(sums.reported)) } else { String::new() }
 }
 
 fn stat(label: &str, value: &str, sub: &str) -> Markup {
     markup! { div.stat { p.label { (label) } p.value { (value) } p.sub { (sub) } } }
 }
 
-fn spend_told(found: &Overview) -> String {
+/// The cost compared with always using the best single model, or one of those that may be the best.
+fn cost_compared(found: &Overview) -> String {
     let spent = found.summary.total.sums.cost_usd;
     let beside = |cost: f64| {
         if cost <= 0.0 {
-            // Of nothing there are no shares.
+            // Nothing can be a percentage of 0.
             return format!("{} more", usd(spent));
         }
         let change = 1.0 - spent / cost;
@@ -178,14 +180,14 @@ fn spend_told(found: &Overview) -> String {
     };
     let best = found.best_single.as_ref().and_then(|best| best.would_be.quality);
     let Some(best) = best else { return "nothing to compare with yet".to_owned() };
-    let is_near = |it: &SingleModel| it.quality.is_some_and(|quality| quality >= best - NEARLY);
+    let is_near = |it: &SingleModel| it.quality.is_some_and(|quality| quality >= best - QUALITY_MARGIN);
     let near = found.summary.single_models.iter().filter(|(_, it)| is_near(it));
     let mut costs: Vec<(f64, &str)> = near.map(|(model, it)| (it.cost_usd, model.as_str())).collect();
     costs.sort_by(|a, b| a.0.total_cmp(&b.0));
     match costs[..] {
         [] => "nothing to compare with yet".to_owned(),
         [(cost, model)] => format!("{} than always {model}", beside(cost)),
-        _ if costs.len() > FEW => format!("{} models may be the best to compare with", costs.len()),
+        _ if costs.len() > MAX_BEST_MODELS => format!("{} models may be the best to compare with", costs.len()),
         [(least, _), .., (most, _)] => {
             let (least, most) = (beside(least), beside(most));
             let range = if least == most { least } else { format!("{least} to {most}") };
@@ -194,7 +196,7 @@ fn spend_told(found: &Overview) -> String {
     }
 }
 
-/// The moments that stand below a chart, and all buckets from the first to the last.
+/// The time axis of a chart: the beginnings of all buckets, and their labels.
 struct Clock {
     starts: Vec<i64>,
     bucket_ms: i64,
@@ -206,7 +208,7 @@ impl Clock {
         Self { starts: (found.from_ms..found.until_ms).step_by(step).collect(), bucket_ms: found.bucket_ms }
     }
 
-    /// A moment in the machine's own zone: hours and minutes, or the day where buckets are long.
+    /// A moment's label in the machine's time zone: hours and minutes, with the day where buckets are long.
     fn name(&self, at_ms: i64) -> String {
         let form = match self.bucket_ms {
             0..60_000 => "%H:%M:%S",
@@ -217,12 +219,12 @@ impl Clock {
         written(at_ms, form)
     }
 
-    /// The zone's short name at the end of the stretch: who looks may be in another.
+    /// The time zone's short name at the end of the window: the viewer may be in another.
     fn zone(&self) -> String {
         written(self.starts.last().copied().unwrap_or_default(), "%Z")
     }
 
-    /// About six of them.
+    /// About six labelled moments.
     fn ticks(&self) -> Vec<(f64, String)> {
         let every = self.starts.len().div_ceil(6).max(1);
         self.starts.iter().step_by(every).map(|at| (*at as f64, self.name(*at))).collect()
@@ -230,7 +232,7 @@ impl Clock {
 
     fn tick(&self, index: usize) -> Option<String> {
         let every = self.starts.len().div_ceil(8).max(1);
-        // What stands below the last columns would stick out.
+        // A label below the last columns would stick out.
         let fits = index + every / 4 < self.starts.len();
         (index.is_multiple_of(every) && fits).then(|| self.name(self.starts.get(index).copied().unwrap_or_default()))
     }
@@ -246,8 +248,8 @@ fn traffic(found: &Overview) -> Columns {
     let answers = found.summary.models.iter().map(|(model, bucket)| (model, bucket.sums.answers()));
     let mut busiest: Vec<(&String, u64)> = answers.filter(|(_, answers)| *answers > 0).collect();
     busiest.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-    let mut names: Vec<String> = busiest.iter().take(COLOURED).map(|(model, _)| (*model).clone()).collect();
-    let more = busiest.len() > COLOURED;
+    let mut names: Vec<String> = busiest.iter().take(MAX_COLOURED).map(|(model, _)| (*model).clone()).collect();
+    let more = busiest.len() > MAX_COLOURED;
     if more {
         names.push("other models".to_owned());
     }
@@ -256,7 +258,7 @@ fn traffic(found: &Overview) -> Columns {
     for (index, start) in clock.starts.iter().enumerate() {
         let mut layers = vec![0.0; names.len()];
         for (model, requests) in found.summary.models_over_time.get(start).into_iter().flatten() {
-            let layer = names.iter().position(|name| name == model).or_else(|| more.then_some(COLOURED));
+            let layer = names.iter().position(|name| name == model).or_else(|| more.then_some(MAX_COLOURED));
             if let Some(height) = layer.and_then(|layer| layers.get_mut(layer)) {
                 *height += *requests as f64;
             }
@@ -345,11 +347,11 @@ fn spend(found: &Overview) -> Markup {
     markup! {
         div.card-head { h2 #spend-title { "Spend against the alternatives" } span.muted { "95 % intervals" } }
         (table_box(Label::By("spend-title"), &table))
-        p.hint { "What others would have cost is predicted per request and corrected by what was really spent; their share of good answers is the prediction made when each request came: of two that are within ten points either may be the better." }
+        p.hint { "The cost of the other strategies is predicted for each request and corrected by what was really spent. Their share of good answers is as predicted when each request came; of two within ten points either may be the better." }
     }
 }
 
-/// How good the answers were to be by what was predicted of who gave them, of those of whom anything was.
+/// The mean predicted quality of the models that answered, by their numbers of answers; `None` without any prediction.
 fn predicted_quality(summary: &Summary) -> Option<f64> {
     let (mut good, mut answered) = (0.0, 0.0);
     for (model, bucket) in &summary.models {
@@ -360,7 +362,7 @@ fn predicted_quality(summary: &Summary) -> Option<f64> {
     (answered > 0.0).then(|| good / answered)
 }
 
-/// What a price in quality per US dollar makes of a cent, for people.
+/// A price in quality per US dollar in words: how much of an answer a cent is worth.
 fn cent(quality_per_usd: f64) -> String {
     match quality_per_usd / 100.0 {
         part if part <= 1.0 => format!("{} of an answer", percent(part)),
@@ -368,7 +370,7 @@ fn cent(quality_per_usd: f64) -> String {
     }
 }
 
-/// How spending stands, and what it does to the choice.
+/// The card of the budgets: how spending stands, and its effect on the choice.
 fn budget(budgets: &[BudgetStatus]) -> Markup {
     let length = |window_s: f64| if window_s < 86_400.0 { "an hour" } else { "a day" };
     let standing = |budget: &BudgetStatus| match budget.ahead_usd {
@@ -392,7 +394,7 @@ fn budget(budgets: &[BudgetStatus]) -> Markup {
     markup! {
         h2 #budget-title { "Budget" }
         (table_box(Label::By("budget-title"), &table))
-        p.hint { "While spending is ahead cheaper models are preferred: a model that costs a cent more must be likelier to answer well by what all budgets add, beside what the objective asks." }
+        p.hint { "While spending is ahead of its rate, cheaper models are preferred: a model that costs a cent more must be likelier to answer well by what all budgets add, on top of what the objective asks." }
     }
 }
 
@@ -509,7 +511,7 @@ mod tests {
             let (window, cheapest) = (Window::Hour, None);
             let refused = BTreeMap::new();
             let (from_ms, until_ms, bucket_ms) = (0, 1, 1);
-            spend_told(&Overview { window, from_ms, until_ms, bucket_ms, summary, best_single, cheapest, refused })
+            cost_compared(&Overview { window, from_ms, until_ms, bucket_ms, summary, best_single, cheapest, refused })
         };
         assert_eq!(told(&[]), "nothing to compare with yet");
         assert_eq!(told(&[("free", 0.7, 0.0)]), "$0.7500 more than always free");

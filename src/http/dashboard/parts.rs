@@ -1,4 +1,4 @@
-//! What many pages are made of: numbers with units, badges, cards, empty places.
+//! Parts that many pages use: numbers with units, badges, tables, charts, placeholders.
 
 use jiff::Timestamp;
 use maud::{Markup, PreEscaped, html};
@@ -6,7 +6,7 @@ use maud::{Markup, PreEscaped, html};
 use super::icons;
 use crate::chart::{Drawing, format_number};
 
-/// What stands where there is no value.
+/// Stands in place of a missing value.
 pub(super) const NOTHING: &str = "–";
 
 /// An amount in US dollars: cents where they count, more digits where it is tiny.
@@ -50,7 +50,7 @@ pub(super) fn percent(value: f64) -> String {
     }
 }
 
-/// A moment: said as the time that has passed, with the moment itself on hover. The script keeps it young.
+/// A moment: the script shows the time that has passed since, with the moment itself on hover.
 pub(super) fn moment(at_ms: i64) -> Markup {
     let at = Timestamp::from_millisecond(at_ms).unwrap_or_default();
     let exact = at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
@@ -62,23 +62,32 @@ pub(super) fn badge(kind: &str, text: &str) -> Markup {
     html! { span class={ "badge " (kind) } { (text) } }
 }
 
-/// What stands where there is nothing yet: what it would be, and how to get it.
+/// A placeholder where there is nothing yet: what would be here, and how to get it.
 pub(super) fn empty(title: &str, text: &str) -> Markup {
     html! { div.empty { (icons::icon("empty")) p.empty-title { (title) } p { (text) } } }
 }
 
-/// Something went wrong with one part of a page.
+/// The class of a badge for a quality or a judgement in [0, 1].
+pub(super) fn tone(value: f64) -> &'static str {
+    match value {
+        value if value >= 0.6 => "good",
+        value if value >= 0.4 => "warn",
+        _ => "bad",
+    }
+}
+
+/// An error in one part of a page.
 pub(super) fn trouble(text: &str) -> Markup {
     html! { div.alert role="alert" { (icons::icon("alert")) span { (text) } } }
 }
 
-/// A price in US dollars, without the digits that only binary fractions have.
+/// A price in US dollars, rounded to a millionth, which hides the digits of binary fractions.
 pub(super) fn price(value: f64) -> String {
     format!("${}", (value * 1e6).round() / 1e6)
 }
 
-/// A chart, in a box that can be scrolled where the screen is narrower than the chart can be read. There its title
-/// and its keys stand above the box, so that they are seen wherever it is scrolled to.
+/// A chart, in a box that scrolls on screens too narrow for it. Its title and legend stand above the box, so that they
+/// are always seen.
 pub(super) fn chart(label: &str, chart: &impl Drawing) -> Markup {
     html! {
         div.chart-head aria-hidden="true" {
@@ -96,7 +105,7 @@ pub(super) fn chart(label: &str, chart: &impl Drawing) -> Markup {
     }
 }
 
-/// What names a part of a page to those who do not see it.
+/// The name of a part of a page, for screen readers.
 pub(super) enum Label<'a> {
     /// The heading with this id.
     By(&'a str),
@@ -104,7 +113,7 @@ pub(super) enum Label<'a> {
     Is(&'a str),
 }
 
-/// A table, in a box that can be scrolled where the screen is narrower than the table.
+/// A table, in a box that scrolls on screens narrower than the table.
 pub(super) fn table_box(label: Label<'_>, table: &Markup) -> Markup {
     let (by, is) = match label {
         Label::By(id) => (Some(id), None),
@@ -133,7 +142,7 @@ pub(super) fn whisker(mean: f64, low: f64, high: f64, widest: f64) -> Markup {
     }
 }
 
-/// A bar as long as a share of one; `kind` is a second class, `said` what it says when it is pointed at.
+/// A bar as long as a share of one; `kind` is a second class, `said` the tooltip.
 pub(super) fn share_bar(share: f64, kind: &str, said: &str) -> Markup {
     let width = format!("{:.1}%", share.clamp(0.0, 1.0) * 100.0);
     html! {

@@ -1,4 +1,4 @@
-//! `/dashboard/playground`: write a prompt, see where it would go and why, send it, watch the answer, rate it.
+//! `/dashboard/playground`: write a prompt, see which model it would go to and why, send it, watch the answer, rate it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::parts::{empty, field};
 use super::visitor::Visitor;
 use crate::http::state::Gateway;
 
-/// Prompts to begin with: one each of a kind that models differ on.
+/// Sample prompts: one for each kind of task that models differ in.
 const SAMPLES: [(&str, &str); 4] = [
     ("Code", "Write a Rust function that merges two sorted vectors in linear time, with a test."),
     (
@@ -27,7 +27,7 @@ const SAMPLES: [(&str, &str); 4] = [
     ("Write", "Write a two-sentence product note for a coffee grinder that is quiet enough for an office."),
 ];
 
-/// `GET`. The script makes the calls and shows what comes.
+/// `GET`. The script makes the calls and shows the answers.
 pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {
     let live = gateway.live();
     let body = markup! {

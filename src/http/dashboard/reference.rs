@@ -1,4 +1,4 @@
-//! `/dashboard/api`: the API's description, to be read.
+//! `/dashboard/api`: the API's description, for reading.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) 
             div data-none hidden { (empty("Nothing matches", "Try a part of a path, or a word of what it does.")) }
         }
     };
-    let lead = "Everything the gateway and this panel can do, as one API. Tokens go into Authorization: Bearer, or x-api-key.";
+    let lead = "Everything the gateway and this dashboard can do, as one API. Tokens go into Authorization: Bearer, or x-api-key.";
     html(Page::new("/dashboard/api", "API reference", lead).render(&gateway, &visitor, &body))
 }
 
@@ -103,7 +103,7 @@ fn shape(spec: &Value, schema: &Value) -> Markup {
     }
 }
 
-/// What a reference within the description leads to.
+/// The target of a `$ref` within the description, or the schema itself.
 fn follow<'a>(spec: &'a Value, schema: &'a Value) -> &'a Value {
     let target = schema["$ref"].as_str().and_then(|path| spec.pointer(path.strip_prefix('#')?));
     target.unwrap_or(schema)

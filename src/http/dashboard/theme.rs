@@ -1,4 +1,4 @@
-//! Light or dark: the browser remembers it in a cookie, so that a page comes in the right colours at once.
+//! Light or dark colours: a cookie remembers the choice, so that a page comes in the right ones at once.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::http::state::Gateway;
 /// How pages look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Theme {
-    /// As the system does.
+    /// As the system is set.
     #[default]
     System,
     Light,
@@ -31,7 +31,7 @@ impl Theme {
     }
 }
 
-/// The theme that the browser remembers.
+/// The theme of the browser's cookie.
 pub(super) fn theme(headers: &HeaderMap) -> Theme {
     match caller::cookie(headers, "pointsman_theme") {
         Some("light") => Theme::Light,

@@ -1,4 +1,4 @@
-//! `/dashboard/tokens`: API tokens are made, seen and revoked.
+//! `/dashboard/tokens`: makes, lists and revokes API tokens.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Who looks at a page: somebody with a session, or somebody on the way to the login.
+//! The visitor of a page: signed in, or redirected to the login page.
 
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use serde::de::DeserializeOwned;
 
 use super::theme::{Theme, theme};
 use super::{document, html};
-use crate::http::admin::parameters::told;
+use crate::http::admin::parameters::query_error;
 use crate::http::middleware::caller;
 use crate::http::session::Session;
 use crate::http::state::Gateway;
 use crate::protocol::{ApiError, ErrorKind};
 
-/// Somebody who is in.
+/// A signed-in visitor.
 #[derive(Debug, Clone)]
 pub(super) struct Visitor {
     /// The session.
     pub(super) session: Session,
-    /// Light or dark, where they chose.
+    /// The colours the visitor chose.
     pub(super) theme: Theme,
 }
 
@@ -31,37 +31,37 @@ impl FromRequestParts<Arc<Gateway>> for Visitor {
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Response> {
         let theme = theme(&parts.headers);
         admissible(parts, gateway).map_err(|error| refused(theme, &error))?;
-        if let Some(session) = caller::seated(&parts.headers, gateway) {
+        if let Some(session) = caller::signed_in(&parts.headers, gateway) {
             return Ok(Self { session, theme });
         }
         let wanted = parts.uri.path_and_query().map_or("/dashboard", |path| path.as_str());
-        // A cookie that opens nothing any more was a session once.
-        let ended = caller::shown_session(&parts.headers).is_some();
+        // A cookie without an open session is of one that has ended.
+        let ended = caller::sent_session(&parts.headers).is_some();
         let query = url_query(&[("next", wanted), ("ended", if ended { "1" } else { "" })]);
         Err(Redirect::to(&format!("/dashboard/login{query}")).into_response())
     }
 }
 
-/// Whether the panel shows itself to where the request comes from.
+/// The request's address, if the dashboard may be shown there.
 ///
 /// # Errors
 ///
-/// `Permission`, with what would have to be done.
+/// `Permission`, with what to do about it.
 pub(super) fn admissible(parts: &Parts, gateway: &Gateway) -> Result<std::net::IpAddr, ApiError> {
     let source = caller::source(parts, &gateway.live().config.access)?;
-    if gateway.door.has_password() {
+    if gateway.sign_in.has_password() {
         return Ok(source.address);
     }
     caller::own_name(&parts.headers)?;
     if !source.is_own_machine(&parts.headers) {
-        let message = "without a password the panel is open to its own machine only, and not through a proxy: set \
+        let message = "without a password the dashboard is open to its own machine only, and not through a proxy: set \
                        POINTSMAN_ADMIN_PASSWORD, or admin.password_file";
         return Err(ApiError::new(ErrorKind::Permission, message));
     }
     Ok(source.address)
 }
 
-/// A page that says no.
+/// The page for a refused request.
 pub(super) fn refused(theme: Theme, error: &ApiError) -> Response {
     let (code, title) = match error.kind {
         ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Too much"),
@@ -71,16 +71,16 @@ pub(super) fn refused(theme: Theme, error: &ApiError) -> Response {
     (code, html(document::notice(theme, title, &error.message))).into_response()
 }
 
-/// What a page is asked for, by its query string; a page says what is wrong with it.
+/// A page's parsed query string; where it is wrong the answer is a page that says why.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<T>(pub(super) T);
+pub(super) struct PageQuery<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequestParts<Arc<Gateway>> for Asked<T> {
+impl<T: DeserializeOwned> FromRequestParts<Arc<Gateway>> for PageQuery<T> {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Gateway>) -> Result<Self, Response> {
-        Query::try_from_uri(&parts.uri).map(|Query(wish)| Self(wish)).map_err(|error| {
-            let error = told(&error.body_text());
+        Query::try_from_uri(&parts.uri).map(|Query(query)| Self(query)).map_err(|error| {
+            let error = query_error(&error.body_text());
             let text = match &error.param {
                 Some(name) => format!("In the address: {name}: {}.", error.message),
                 None => format!("In the address: {}.", error.message),
@@ -91,18 +91,18 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Gateway>> for Asked<T> {
     }
 }
 
-/// A query string of the pairs that have a value, `?` included where there is any.
+/// A query string of the pairs that have a value, with its `?`; empty if none has.
 pub(super) fn url_query(pairs: &[(&str, &str)]) -> String {
     let mut query = String::new();
     for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
         query.push(if query.is_empty() { '?' } else { '&' });
-        query.push_str(&format!("{}={}", percent(name), percent(value)));
+        query.push_str(&format!("{}={}", percent_encoded(name), percent_encoded(value)));
     }
     query
 }
 
-/// Percent-encoding of everything but what a URL may hold anywhere (RFC 3986, "unreserved", and the slash).
-pub(super) fn percent(text: &str) -> String {
+/// Percent-encodes all bytes but RFC 3986's unreserved characters and the slash.
+pub(super) fn percent_encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -1,11 +1,11 @@
-//! Who calls: the address, and the API token where one is asked for, or the session of somebody at the dashboard.
+//! Identifies the caller: by its address, and by its API token or its dashboard session where one is required.
 //!
-//! **Forged requests.** A browser sends a session's cookie with whatever a page of anybody's tells it to send, and it
-//! reaches loopback addresses that nobody else can. So a change by cookie must carry the session's own token in
-//! [`CSRF_HEADER`]; and whatever comes from a browser must come from the panel itself, by what the browser says of its
-//! origin, and under a name that is this listener's own (a foreign name that was made to lead to loopback is refused).
-//! The same holds for the proxy while nothing but the address lets one in: else any page could spend the operator's keys.
-//! A reading of what a page takes for its own origin says none; there a browser is told by what else it sends.
+//! **Forged requests.** Any web page can make a browser send requests, which carry the session's cookie and reach loopback
+//! addresses that nobody else can. So a change by cookie must carry the session's own token in [`CSRF_HEADER`]. A request
+//! from a browser must come from the dashboard itself, as its `Origin` says, and must name this listener's own host: a
+//! foreign host name that resolves to loopback is refused (DNS rebinding). The same holds for the proxy listener while
+//! the address alone lets a caller in: else any page could spend the operator's keys. A GET of a page's own origin, as the
+//! browser sees it, has no `Origin`; there a browser is recognised by other headers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -24,21 +24,21 @@ use crate::http::state::Gateway;
 use crate::protocol::{ApiError, ErrorKind, RequestId};
 use crate::store::{Scope, Token, Tokens};
 
-/// A caller that may come in.
+/// A caller that is allowed to call.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The token it showed; `None` where none is asked for.
+    /// Its API token; `None` where none is required.
     pub token: Option<Arc<Token>>,
-    /// Who sits at the dashboard, where the call comes from there.
+    /// Its session, where the call comes from the dashboard.
     pub session: Option<Session>,
-    /// Where it is.
+    /// Its address.
     pub address: IpAddr,
     /// The request's id.
     pub request_id: RequestId,
 }
 
 impl Caller {
-    /// Who it is in the record of changes: a token's id, a user of the dashboard, or whoever is on this machine.
+    /// The caller's name in the audit: a token's id, a user of the dashboard, or `local` for a program of this machine.
     pub fn who(&self) -> String {
         match (&self.token, &self.session) {
             (Some(token), _) => format!("token {}", token.id),
@@ -48,8 +48,8 @@ impl Caller {
     }
 }
 
-/// The name of a session's cookie. Browsers keep cookies by host whatever the port, so the port that this one came to
-/// is in it: else two gateways on one machine would sign each other's operators out.
+/// The name of the session cookie. Browsers keep cookies by host, whatever the port, so the listener's port is in the
+/// name: else two gateways on one machine would sign each other's operators out.
 pub fn session_cookie(headers: &HeaderMap) -> String {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     match host.rsplit_once(':') {
@@ -58,7 +58,7 @@ pub fn session_cookie(headers: &HeaderMap) -> String {
     }
 }
 
-/// What a change by cookie must carry.
+/// The header that carries the session's CSRF token in a change by cookie.
 pub const CSRF_HEADER: &str = "x-pointsman-csrf";
 
 /// A caller with the scope for chat.
@@ -98,7 +98,7 @@ impl FromRequestParts<Arc<Gateway>> for Operator {
     }
 }
 
-/// Whoever the networks let in, with or without a token.
+/// Any caller from an allowed network, with or without a token.
 #[derive(Debug, Clone, Copy)]
 pub struct Passer;
 
@@ -114,14 +114,14 @@ impl FromRequestParts<Arc<Gateway>> for Passer {
     }
 }
 
-/// Who operates: a token's holder, somebody at the dashboard, or, where nothing closes the panel, a program of this
-/// machine.
+/// The operator that calls: the holder of an API token, a user of the dashboard, or, where neither tokens nor a password
+/// are required, a program of this machine.
 fn operator(parts: &Parts, gateway: &Gateway) -> Result<Caller, ApiError> {
     let source = source(parts, &gateway.live().config.access)?;
     let caller = |token, session| Caller { token, session, address: source.address, request_id: request_id(parts) };
-    if shown(&parts.headers).is_none() {
+    if sent_token(&parts.headers).is_none() {
         own_page(&parts.headers, &parts.method)?;
-        if let Some(session) = seated(&parts.headers, gateway) {
+        if let Some(session) = signed_in(&parts.headers, gateway) {
             let sent = parts.headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
             if is_change(&parts.method) && sent != Some(session.csrf.as_str()) {
                 let message = format!("a change from the dashboard must carry its session's token in {CSRF_HEADER}");
@@ -130,40 +130,40 @@ fn operator(parts: &Parts, gateway: &Gateway) -> Result<Caller, ApiError> {
             return Ok(caller(None, Some(session)));
         }
     }
-    match known(&parts.headers, Scope::Admin, &gateway.tokens()) {
+    match valid_token(&parts.headers, Scope::Admin, &gateway.tokens()) {
         Ok(token) => Ok(caller(Some(token), None)),
-        Err(_) if gateway.door.has_password() && shown(&parts.headers).is_none() => {
-            let message = "sign in at /dashboard, or show an API token with the scope `admin`";
+        Err(_) if gateway.sign_in.has_password() && sent_token(&parts.headers).is_none() => {
+            let message = "sign in at /dashboard, or send an API token with the scope `admin`";
             Err(ApiError::new(ErrorKind::Authentication, message))
         }
         Err(error) if is_closed(gateway) => Err(error),
-        Err(_) => at_home(parts, source).map(|()| caller(None, None)),
+        Err(_) => from_own_machine(parts, source).map(|()| caller(None, None)),
     }
 }
 
-/// Whether operators have to show something: a password is set, or tokens are asked for. That chat asks for none
-/// (`access.auth = "off"`) does not open the panel.
+/// Whether operators need a credential: a password is set, or API tokens are required. `access.auth = "off"` is for chat,
+/// and does not open the dashboard.
 fn is_closed(gateway: &Gateway) -> bool {
     let by_token = match gateway.live().config.access.auth {
         Auth::Off => false,
         Auth::Auto => !gateway.tokens().is_empty(),
         Auth::Required => true,
     };
-    by_token || gateway.door.has_password()
+    by_token || gateway.sign_in.has_password()
 }
 
-/// Lets this machine's own programs and browsers in, where nothing is asked for.
-fn at_home(parts: &Parts, source: Source) -> Result<(), ApiError> {
+/// Lets programs and browsers of this machine in, where no credential is required.
+fn from_own_machine(parts: &Parts, source: Source) -> Result<(), ApiError> {
     own_page(&parts.headers, &parts.method)?;
     own_name(&parts.headers)?;
     if source.is_own_machine(&parts.headers) { Ok(()) } else { Err(elsewhere(source, &parts.headers)) }
 }
 
-/// Whether what let an operator in would do so still: its token is there, its session open, its network not denied.
+/// Whether an operator that was let in still would be: its token exists, its session is open, its network is allowed.
 pub fn may_stay(caller: &Caller, gateway: &Gateway) -> bool {
     let stands = match (&caller.token, &caller.session) {
         (Some(token), _) => gateway.tokens().all().iter().any(|known| known == token),
-        (None, Some(session)) => gateway.door.is_open(session, Instant::now()),
+        (None, Some(session)) => gateway.sign_in.is_open(session, Instant::now()),
         (None, None) => !is_closed(gateway),
     };
     stands && ip::may_enter(caller.address, &gateway.live().config.access)
@@ -174,12 +174,12 @@ fn is_change(method: &Method) -> bool {
 }
 
 /// The session of the request's cookie.
-pub fn seated(headers: &HeaderMap, gateway: &Gateway) -> Option<Session> {
-    gateway.door.session(shown_session(headers)?, Instant::now())
+pub fn signed_in(headers: &HeaderMap, gateway: &Gateway) -> Option<Session> {
+    gateway.sign_in.session(sent_session(headers)?, Instant::now())
 }
 
-/// What the request's cookie of a session holds.
-pub fn shown_session(headers: &HeaderMap) -> Option<&str> {
+/// The value of the request's session cookie.
+pub fn sent_session(headers: &HeaderMap) -> Option<&str> {
     cookie(headers, &session_cookie(headers))
 }
 
@@ -190,13 +190,13 @@ pub fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
-/// Whether a browser says that another page made it send a change. Not all browsers say where a reading comes from, and
-/// no page can read the answer; so readings are let pass.
+/// Whether a browser says that another site's page made it send a change. Other requests pass: not all browsers name
+/// their origin, and a foreign page cannot read the answer.
 fn is_from_elsewhere(headers: &HeaderMap, method: &Method) -> bool {
     is_change(method) && headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
 }
 
-/// Refuses what another page made a browser send.
+/// Refuses a request that another site's page made a browser send.
 ///
 /// # Errors
 ///
@@ -218,23 +218,24 @@ pub fn own_page(headers: &HeaderMap, method: &Method) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Refuses foreign names where nothing but the address lets one in: a page elsewhere could have its own name lead here.
+/// Refuses foreign host names, for where the address alone lets a caller in: a foreign page could have its own name
+/// resolve to this machine.
 ///
 /// # Errors
 ///
-/// `Permission` where a host is named that is neither an address nor this machine's own name.
+/// `Permission` where the `Host` is neither an address nor this machine's own name.
 pub fn own_name(headers: &HeaderMap) -> Result<(), ApiError> {
     if headers.get_all(HOST).iter().all(|host| host.to_str().is_ok_and(is_this_machine)) {
         return Ok(());
     }
     Err(ApiError::new(
         ErrorKind::Permission,
-        "where nothing is asked for, browsers reach this listener by an address or as localhost only",
+        "where neither a password nor an API token is required, browsers reach this listener by an address or as localhost only",
     ))
 }
 
-/// Whether a host, with or without a port, is an address or this machine's own name. What cannot be read is neither:
-/// browsers look up and send names that no parser of addresses takes (`a{b.example`).
+/// Whether a host, with or without a port, is an address or this machine's own name. A name that cannot be parsed is
+/// neither: browsers look up and send names like `a{b.example`.
 fn is_this_machine(host: &str) -> bool {
     let is_port = |port: &str| port.bytes().all(|digit| digit.is_ascii_digit());
     if let Some((address, port)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -250,11 +251,11 @@ fn request_id(parts: &Parts) -> RequestId {
     parts.extensions.get::<RequestId>().cloned().unwrap_or_else(|| RequestId("".into()))
 }
 
-/// Where the request comes from, if that may come in.
+/// Where the request comes from, if that network is allowed.
 ///
 /// # Errors
 ///
-/// `Permission` where it may not, or where a trusted proxy does not say for whom it asks.
+/// `Permission` where it is not, or where the client's address that a trusted proxy wrote cannot be read.
 pub fn source(parts: &Parts, access: &Access) -> Result<Source, ApiError> {
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let peer = peer.ok_or_else(|| ApiError::new(ErrorKind::Internal, "the connection has no address"))?;
@@ -283,10 +284,10 @@ fn check(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<(Option<Arc<T
     let tokens = gateway.tokens();
     let token = match access.auth {
         Auth::Off => {
-            // Any program may ask, but no page that its users happen to look at: it would spend the keys.
+            // Any program may call, but no page that its users happen to look at: it would spend the operator's keys.
             let is_named = parts.headers.get(ORIGIN).is_some_and(|origin| names(&server.cors_origins, origin));
-            // Browsers tell the site where they trust the way here, else the origin alone: that may be a name which was
-            // made to lead to this machine, and its page may write that a proxy passed it on.
+            // Over TLS and to loopback browsers send `sec-fetch-site`, else `Origin` alone. That may be a name which
+            // resolves to this machine, and its page can add a proxy's headers.
             let is_foreign = if parts.headers.contains_key("sec-fetch-site") {
                 is_from_elsewhere(&parts.headers, &parts.method)
             } else {
@@ -294,7 +295,7 @@ fn check(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<(Option<Arc<T
                 own_page(&parts.headers, &parts.method).is_err() || leads_here && own_name(&parts.headers).is_err()
             };
             if is_foreign && !is_named {
-                let message = "another page made a browser send this; pages that may are named in \
+                let message = "another site's page made a browser send this; list pages that may in \
                      server.cors_origins, a proxy of this machine in access.trusted_proxies";
                 return Err(ApiError::new(ErrorKind::Permission, message));
             }
@@ -304,14 +305,15 @@ fn check(parts: &Parts, gateway: &Gateway, scope: Scope) -> Result<(Option<Arc<T
             own_machine(parts, source, &server.cors_origins)?;
             None
         }
-        Auth::Auto | Auth::Required => Some(known(&parts.headers, scope, &tokens)?),
+        Auth::Auto | Auth::Required => Some(valid_token(&parts.headers, scope, &tokens)?),
     };
     Ok((token, source.address))
 }
 
-/// Lets this machine's own programs in, and pages that the operator named, where there is no token to ask for.
+/// Lets this machine's own programs in, and pages of `server.cors_origins`, where there is no token to require.
 ///
-/// The listener was bound to loopback then, or tokens were there and are gone: what was closed must not stand open.
+/// Without tokens the listener was bound to loopback; or there were tokens and they are gone, which must not open it to
+/// other machines.
 fn own_machine(parts: &Parts, source: Source, cors_origins: &[String]) -> Result<(), ApiError> {
     if !source.is_own_machine(&parts.headers) {
         return Err(elsewhere(source, &parts.headers));
@@ -327,40 +329,40 @@ fn own_machine(parts: &Parts, source: Source, cors_origins: &[String]) -> Result
     if is_by_page(&parts.headers) { own_name(&parts.headers) } else { Ok(()) }
 }
 
-/// Whether a page may have made a browser ask. Programs may call this machine what they like.
+/// Whether a page may have made a browser send this. Programs may use any host name for this machine.
 fn is_by_page(headers: &HeaderMap) -> bool {
     headers.contains_key(ORIGIN) || is_browser(headers)
 }
 
-/// Whether the operator named the page, or all pages.
+/// Whether `server.cors_origins` lists the page's origin, or all.
 fn names(cors_origins: &[String], origin: &HeaderValue) -> bool {
     cors_origins.iter().any(|known| known == "*" || origin == known)
 }
 
-/// Whether a browser asks: readings of a page's own origin, as it takes it to be, carry none.
+/// Whether the client is a browser, also where it sends no `Origin` (a GET of a page's own origin).
 fn is_browser(headers: &HeaderMap) -> bool {
     let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
     headers.contains_key("sec-fetch-site") || agent.is_some_and(|agent| agent.starts_with("Mozilla/"))
 }
 
-/// What somebody is told who is not on this machine, or may not be, where that alone would let one in.
+/// The error for a caller that is not on this machine, or not surely, where only that would let it in.
 fn elsewhere(source: Source, headers: &HeaderMap) -> ApiError {
-    let passed_on = "without an API token only this machine may come in, and a proxy passed this request on: make a \
-                     token with `pointsman token new NAME`, or name the proxy in access.trusted_proxies, if it says in \
-                     x-forwarded-for for whom it asks";
-    let far = "without an API token only this machine may come in: make one with `pointsman token new NAME`";
-    // A proxy that said for whom it asks is named already.
+    let passed_on = "without an API token only programs of this machine may call, and a proxy passed this request on: \
+                     make a token with `pointsman token new NAME`, or list the proxy in access.trusted_proxies, if it \
+                     names its client in x-forwarded-for";
+    let far = "without an API token only programs of this machine may call: make one with `pointsman token new NAME`";
+    // A proxy that named its client is a trusted one already.
     let by_stranger = !source.named && ip::is_passed_on(headers);
     ApiError::new(ErrorKind::Authentication, if by_stranger { passed_on } else { far })
 }
 
-/// The token that a caller shows.
-fn known(headers: &HeaderMap, scope: Scope, tokens: &Tokens) -> Result<Arc<Token>, ApiError> {
-    let shown = shown(headers).ok_or_else(|| {
+/// The API token of the request, if it is known and has the scope.
+fn valid_token(headers: &HeaderMap, scope: Scope, tokens: &Tokens) -> Result<Arc<Token>, ApiError> {
+    let sent = sent_token(headers).ok_or_else(|| {
         ApiError::new(ErrorKind::Authentication, "an API token is needed: Authorization: Bearer pm_...")
     })?;
     let token = tokens
-        .find(shown)
+        .find(sent)
         .ok_or_else(|| ApiError::new(ErrorKind::Authentication, "this API token is not known here"))?;
     if !token.scopes.contains(&scope) {
         let message = format!("this API token lacks the scope `{}`", scope.as_str());
@@ -369,8 +371,8 @@ fn known(headers: &HeaderMap, scope: Scope, tokens: &Tokens) -> Result<Arc<Token
     Ok(Arc::clone(token))
 }
 
-/// The token as OpenAI's clients send it, or as Anthropic's do.
-fn shown(headers: &HeaderMap) -> Option<&str> {
+/// The token's text, in the header of OpenAI's clients or that of Anthropic's.
+fn sent_token(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     // A scheme's name has no case (RFC 9110, section 11.1).
     let bearer =
@@ -401,7 +403,7 @@ mod tests {
     #[test]
     fn gateways_on_one_host_have_sessions_of_their_own() {
         let both = "pointsman_session_3201=one; pointsman_session_4201=other; pointsman_session=by name";
-        let shown = |host| shown_session(&headers(&[("host", host), ("cookie", both)])).map(str::to_owned);
+        let shown = |host| sent_session(&headers(&[("host", host), ("cookie", both)])).map(str::to_owned);
         assert_eq!(shown("127.0.0.1:3201").as_deref(), Some("one"));
         assert_eq!(shown("[::1]:4201").as_deref(), Some("other"));
         assert_eq!(shown("gateway.example").as_deref(), Some("by name"));

@@ -1,4 +1,4 @@
-//! Where a request comes from, and whether that network may come in.
+//! The address that a request comes from, and whether its network is allowed.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,11 +7,11 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::config::Access;
 
-/// Where a proxy says for whom it asks.
+/// The header in which a proxy names its client.
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// What only proxies put into a request: with one of these it was passed on, whatever the peer's address is.
-static PASSED_ON: [HeaderName; 9] = [
+/// Headers that only proxies write: a request with one of them was passed on, whatever the peer's address is.
+static PROXY_HEADERS: [HeaderName; 9] = [
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("forwarded"),
     HeaderName::from_static("via"),
@@ -28,23 +28,24 @@ static PASSED_ON: [HeaderName; 9] = [
 pub struct Source {
     /// The client's address, as far as it is known.
     pub address: IpAddr,
-    /// Whether a trusted proxy said so; else it is the peer's, and may be that of a proxy nobody told us of.
+    /// Whether a trusted proxy named the address; else it is the peer's, which may be an unknown proxy.
     pub named: bool,
 }
 
 impl Source {
-    /// Whether a program of this machine asks, as far as can be known: nobody passed it on, or a trusted proxy for it.
+    /// Whether the client is a program of this machine, as far as can be known: no proxy passed the request on, or a
+    /// trusted one that names a loopback address.
     pub fn is_own_machine(self, headers: &HeaderMap) -> bool {
         self.address.is_loopback() && (self.named || !is_passed_on(headers))
     }
 }
 
-/// Whether a proxy stands between the client and us, by what it wrote.
+/// Whether a proxy passed the request on, by its headers.
 pub fn is_passed_on(headers: &HeaderMap) -> bool {
-    PASSED_ON.iter().any(|name| headers.contains_key(name))
+    PROXY_HEADERS.iter().any(|name| headers.contains_key(name))
 }
 
-/// A trusted proxy said for whom it asks, and that is no address.
+/// A trusted proxy named its client, but not by an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Garbled;
 
@@ -53,7 +54,7 @@ pub struct Garbled;
 ///
 /// # Errors
 ///
-/// Where what a trusted proxy wrote cannot be read: whoever stands behind it must not be taken for the proxy.
+/// When the address that a trusted proxy wrote cannot be read: its client must not be taken for the proxy.
 pub fn client(peer: IpAddr, headers: &HeaderMap, access: &Access) -> Result<Source, Garbled> {
     let peer = peer.to_canonical();
     let mut source = Source { address: peer, named: false };
@@ -71,7 +72,7 @@ pub fn client(peer: IpAddr, headers: &HeaderMap, access: &Access) -> Result<Sour
     Ok(source)
 }
 
-/// An address as proxies write it: bare, with a port, in brackets.
+/// An address as proxies write it: bare, with a port, or in brackets.
 fn address_of(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -79,13 +80,13 @@ fn address_of(text: &[u8]) -> Option<IpAddr> {
     bare.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
 
-/// Whether whoever connects from `peer` may come in: itself, or whom it asks for, being a trusted proxy.
+/// Whether a connection from `peer` is allowed: by its own address, or as a trusted proxy, whose clients are checked later.
 pub fn may_connect(peer: IpAddr, access: &Access) -> bool {
     let peer = peer.to_canonical();
     contains(&access.trusted_proxies, peer) || may_enter(peer, access)
 }
 
-/// Whether `address` may come in.
+/// Whether requests from `address` are allowed.
 pub fn may_enter(address: IpAddr, access: &Access) -> bool {
     let allowed = access.allow.is_empty() || contains(&access.allow, address);
     allowed && !contains(&access.deny, address)
@@ -95,7 +96,7 @@ fn contains(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| canonical(network).contains(&address))
 }
 
-/// A network of v4 addresses in v6's clothes as what it is: addresses are looked at so, too.
+/// An IPv4-mapped IPv6 network as the IPv4 network it is; addresses are compared in that form, too.
 fn canonical(network: &IpNet) -> IpNet {
     let bits = network.prefix_len().checked_sub(96);
     match (network.addr().to_canonical(), bits) {
@@ -192,7 +193,7 @@ mod tests {
         };
         let (nobody, proxied) = (Access::default(), access("trusted_proxies = ['127.0.0.1/32']"));
         assert!(own(&HeaderMap::new(), &nobody));
-        for name in &PASSED_ON {
+        for name in &PROXY_HEADERS {
             let value = http::HeaderValue::from_static("127.0.0.1");
             let headers = HeaderMap::from_iter([(name.clone(), value)]);
             assert!(!own(&headers, &nobody), "{name}");

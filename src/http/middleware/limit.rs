@@ -1,10 +1,10 @@
-//! Requests and tokens per minute of each API token, and dollars per day: buckets that fill evenly and hold one minute's
-//! worth, or one day's. Without a limit a bucket holds no end of it, so that one set later begins full.
+//! Rate limits of each API token: requests and tokens per minute, dollars per day. They are token buckets that refill
+//! evenly and hold one minute's worth, or one day's; without a limit a bucket is infinite, so that a limit set later begins
+//! with a full one.
 //!
-//! What an answer takes is known once it is there. So what is expected of it is taken before it begins, or many asked
-//! for at once would each find the bucket full, and is put right at its end ([`Taken`]). Expected money is held and
-//! not spent: an answer may cost a tenth of it, so who finds the rest of a day held is told to come back in a moment,
-//! not in hours.
+//! What an answer uses is known only at its end. So the expected use is taken before it begins, or many requests at once
+//! would each find the bucket full, and is corrected at its end ([`Taken`]). Expected money is held, not spent: an answer
+//! may cost a tenth of it, so a request that finds the rest of a day held is told to come back in a moment, not in hours.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::config::Limits;
 use crate::protocol::{ApiError, ErrorKind};
 use crate::store::Token;
 
-/// Buckets, by the API token's id; `None` is everybody without one.
+/// Buckets by the API token's id; `None` = all callers without one.
 #[derive(Debug, Default)]
 pub struct Limiter {
     buckets: Mutex<HashMap<Option<String>, Account>>,
@@ -41,30 +41,30 @@ impl Account {
         }
     }
 
-    /// Whether any of a day's money is left.
+    /// Checks that any of the day's money is left.
     fn any_money(&self, usd_per_day: f64) -> Result<(), ApiError> {
-        let least = usd_per_day * LEAST_LEFT;
-        match self.money.wait(least, usd_per_day, DAY) {
+        let least = usd_per_day * MIN_SHARE_LEFT;
+        match self.money.wait(least, usd_per_day, DAY_S) {
             Some(wait) => Err(over(format!("more than ${usd_per_day} per day"), wait)),
             None if self.money.left - self.held < least => {
                 let what = format!("answers under way may cost all that is left of ${usd_per_day} per day");
-                Err(over(what, MOMENT))
+                Err(over(what, HELD_RETRY))
             }
             None => Ok(()),
         }
     }
 }
 
-/// Who finds money held is told to come back after so long: many an answer is over by then.
-const MOMENT: Duration = Duration::from_secs(2);
+/// When a request that finds all money held may come back: many answers are complete by then.
+const HELD_RETRY: Duration = Duration::from_secs(2);
 
 /// Seconds in which a bucket of requests or tokens fills.
-const MINUTE: f64 = 60.0;
+const MINUTE_S: f64 = 60.0;
 
 /// Seconds in which a bucket of money fills.
-const DAY: f64 = 86_400.0;
+const DAY_S: f64 = 86_400.0;
 
-/// What is left, and when that was true.
+/// What was left at a time.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     left: f64,
@@ -72,7 +72,7 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Full, to a `capacity` of which 0 is no limit.
+    /// A full bucket; `capacity` 0 = no limit.
     fn full(capacity: f64, now: Instant) -> Self {
         Self { left: if capacity > 0.0 { capacity } else { f64::INFINITY }, at: now }
     }
@@ -84,28 +84,28 @@ impl Bucket {
         }
         let gained = now.saturating_duration_since(self.at).as_secs_f64() / period * capacity;
         self.left = (self.left + gained).min(capacity);
-        // Who sent a slow body asks for a time that others have passed.
+        // `now` may be earlier than the last refill: a request with a slow body brings the time at which it began.
         self.at = self.at.max(now);
     }
 
-    /// How long until `amount` is there; a larger one than the bucket holds waits for a full bucket.
+    /// How long until `amount` is there; more than the bucket holds waits for a full bucket. `None` = it is there.
     fn wait(&self, amount: f64, capacity: f64, period: f64) -> Option<Duration> {
         let lacking = amount.min(capacity) - self.left;
         (lacking > 0.0).then(|| Duration::from_secs_f64((lacking / capacity * period).min(1e9)))
     }
 }
 
-/// Tokens, and US dollars.
+/// What a request uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Amount {
-    /// Of prompt and answer together.
+    /// Tokens of prompt and answer together.
     pub tokens: u64,
-    /// What they cost.
+    /// Their cost in US dollars.
     pub cost_usd: f64,
 }
 
-/// What was taken of a token's account for one request. Dropped, it is given back: whoever was refused, found nobody to
-/// answer or went away before that has used nothing.
+/// What was taken from a token's buckets for one request. Dropping it gives that back: a request that was refused, found
+/// no model or was cancelled before has used nothing.
 #[derive(Debug)]
 pub struct Taken {
     limiter: Arc<Limiter>,
@@ -114,12 +114,12 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// Takes what an answer is expected to take beside its prompt's tokens, or says when to come back. Money is given while
-    /// any is left; what an answer overdraws is waited for by the next.
+    /// Takes the expected use of an answer, beyond its prompt's tokens. Money is given while any is left; the next request
+    /// waits for what an answer overdraws.
     ///
     /// # Errors
     ///
-    /// `RateLimited`, with a time.
+    /// `RateLimited`, with the time to come back.
     pub fn expect(
         &mut self,
         token: Option<&Token>,
@@ -138,7 +138,7 @@ impl Taken {
         Ok(())
     }
 
-    /// Puts right what was taken, by what was used. What is overdrawn is waited for by the next request.
+    /// Replaces what was taken by what was used. The next request waits for what is overdrawn.
     pub fn settle(&mut self, used: Amount) {
         let taken = std::mem::take(&mut self.amount);
         if taken == used && used.cost_usd == 0.0 {
@@ -159,14 +159,14 @@ impl Drop for Taken {
 }
 
 impl Limiter {
-    /// Takes one request, or says when to come back. To be asked before anything is done for it, and its body is read.
+    /// Takes one request. To be called before anything is done for it and before its body is read.
     ///
     /// # Errors
     ///
-    /// `RateLimited`, with a time.
+    /// `RateLimited`, with the time to come back.
     pub fn enter(&self, token: Option<&Token>, limits: &Limits, now: Instant) -> Result<(), ApiError> {
         self.with(token, limits, now, |account, Rates { per_minute, usd_per_day, .. }| {
-            if let Some(wait) = account.requests.wait(1.0, per_minute, MINUTE) {
+            if let Some(wait) = account.requests.wait(1.0, per_minute, MINUTE_S) {
                 return Err(over(format!("more than {per_minute} requests per minute"), wait));
             }
             account.any_money(usd_per_day)?;
@@ -175,11 +175,11 @@ impl Limiter {
         })
     }
 
-    /// Takes `estimated` tokens for a request that has entered, or says when to come back.
+    /// Takes the `estimated` tokens of the prompt of a request that has passed [`Self::enter`].
     ///
     /// # Errors
     ///
-    /// `RateLimited`, with a time.
+    /// `RateLimited`, with the time to come back.
     pub fn take(
         self: &Arc<Self>,
         token: Option<&Token>,
@@ -189,7 +189,7 @@ impl Limiter {
     ) -> Result<Taken, ApiError> {
         self.with(token, limits, now, |account, Rates { tokens_per_minute, .. }| {
             let estimated = f64::from(estimated);
-            if let Some(wait) = account.tokens.wait(estimated, tokens_per_minute, MINUTE) {
+            if let Some(wait) = account.tokens.wait(estimated, tokens_per_minute, MINUTE_S) {
                 return Err(over(format!("more than {tokens_per_minute} tokens per minute"), wait));
             }
             account.tokens.left -= estimated;
@@ -199,7 +199,7 @@ impl Limiter {
         Ok(Taken { limiter: Arc::clone(self), token: token.map(|token| token.id.clone()), amount })
     }
 
-    /// Does something with a token's account as it is `now`, where anything is limited.
+    /// Calls `take` with a token's buckets, refilled to `now`, if anything is limited.
     fn with(
         &self,
         token: Option<&Token>,
@@ -219,14 +219,14 @@ impl Limiter {
             return Ok(());
         }
         let account = buckets.entry(key).or_insert_with(|| Account::full(&rates, now));
-        account.requests.refill(rates.per_minute, MINUTE, now);
-        account.tokens.refill(rates.tokens_per_minute, MINUTE, now);
-        account.money.refill(rates.usd_per_day, DAY, now);
+        account.requests.refill(rates.per_minute, MINUTE_S, now);
+        account.tokens.refill(rates.tokens_per_minute, MINUTE_S, now);
+        account.money.refill(rates.usd_per_day, DAY_S, now);
         take(account, rates)
     }
 
-    /// Takes what was spent otherwise than by an answer of this process: before it began (`usd` of the last day, already
-    /// come back in part), or by whoever called a vendor themselves. Less than 0 is given back.
+    /// Takes money that no answer of this process has spent: before it started (the part of the last day's spending that
+    /// has not refilled), or by callers that call vendors themselves. A negative amount is given back.
     pub fn owe(&self, token: Option<&Token>, limits: &Limits, usd: f64, now: Instant) {
         let rates = rates(token, limits);
         if rates.usd_per_day > 0.0 {
@@ -236,15 +236,15 @@ impl Limiter {
     }
 }
 
-/// What may be used by when; 0 = no limit.
+/// The limits of a token; 0 = no limit.
 struct Rates {
     per_minute: f64,
     tokens_per_minute: f64,
     usd_per_day: f64,
 }
 
-/// Share of a day's money that must be there for a request to come in.
-const LEAST_LEFT: f64 = 1e-6;
+/// The share of a day's money that must be left for a request to enter.
+const MIN_SHARE_LEFT: f64 = 1e-6;
 
 fn rates(token: Option<&Token>, limits: &Limits) -> Rates {
     let requests = token.and_then(|token| token.requests_per_minute).unwrap_or(limits.requests_per_minute);

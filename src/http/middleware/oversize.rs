@@ -1,7 +1,7 @@
-//! Refuses a body that is said to be too large before it is sent, where the client waits to hear of it
+//! Refuses a body that is announced as too large before it is sent, where the client waits for leave to send it
 //! (`Expect: 100-continue`).
 //!
-//! Nobody else's: who sends at once would find the connection closed in the middle, and might not read why.
+//! Only there: a client that sends at once would find the connection closed in the middle, and might never read why.
 
 use std::sync::Arc;
 
@@ -26,11 +26,11 @@ pub async fn layer(State(gateway): State<Arc<Gateway>>, request: Request, next: 
 }
 
 fn refusal(gateway: &Gateway, headers: &HeaderMap) -> Option<ApiError> {
-    let said = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    if !said(EXPECT)?.eq_ignore_ascii_case("100-continue") {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if !text(EXPECT)?.eq_ignore_ascii_case("100-continue") {
         return None;
     }
-    let bytes: usize = said(CONTENT_LENGTH)?.parse().ok()?;
+    let bytes: usize = text(CONTENT_LENGTH)?.parse().ok()?;
     let live = gateway.live();
     let limits = &live.config.limits;
     (bytes > config::mebibytes(limits.max_body_mb)).then(|| body::too_large(limits))

@@ -1,4 +1,4 @@
-//! Gives every request an id, and writes the log line of those whose endpoint does not write it itself.
+//! Gives every request an id, and writes its log line unless the endpoint does.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,25 +14,25 @@ use crate::http::state::Gateway;
 use crate::protocol::RequestId;
 use crate::telemetry::Rejected;
 
-/// The header, in and out.
+/// The header of the id, in requests and in answers.
 pub static HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The same as Anthropic's clients look for it.
-static ANTHROPICS: HeaderName = HeaderName::from_static("request-id");
+/// The header in which Anthropic's clients look for the id.
+static ANTHROPIC_HEADER: HeaderName = HeaderName::from_static("request-id");
 
-/// A client's id longer than this is not taken over.
-const LONGEST: usize = 128;
+/// A client's id of more bytes than this is replaced.
+const MAX_ID_BYTES: usize = 128;
 
-/// Left on a response whose endpoint writes the line, a stream's when it has ended.
+/// Left on a response whose endpoint writes the log line itself: of a stream, when it has ended.
 #[derive(Debug, Clone, Copy)]
-pub struct ToldLater;
+pub struct LoggedByEndpoint;
 
-/// What the middleware is given.
+/// The middleware's state.
 #[derive(Debug, Clone)]
 pub struct Watch {
-    /// Where refusals are counted.
+    /// For the metrics, where refusals are counted.
     pub gateway: Arc<Gateway>,
-    /// The endpoints there are: labels of a metric must be bounded.
+    /// All endpoints: the labels of a metric must be bounded.
     pub endpoints: &'static [&'static str],
 }
 
@@ -43,17 +43,17 @@ pub async fn layer(State(watch): State<Watch>, mut request: Request, next: Next)
     request.extensions_mut().insert(id.clone());
     let for_anthropics = request.headers().contains_key("anthropic-version");
     let method = request.method().clone();
-    // The path as routed: a client's own path is unbounded, and may hold anything.
+    // The route's pattern: a client's own path is unbounded, and may hold anything.
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map_or("(unknown)", MatchedPath::as_str);
     let mut response = next.run(request).await;
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         if for_anthropics {
-            response.headers_mut().insert(&ANTHROPICS, value.clone());
+            response.headers_mut().insert(&ANTHROPIC_HEADER, value.clone());
         }
         response.headers_mut().insert(&HEADER, value);
     }
-    if response.extensions().get::<ToldLater>().is_none() {
+    if response.extensions().get::<LoggedByEndpoint>().is_none() {
         let refused = response.extensions().get::<Refused>().map(|refused| refused.0.as_str());
         if let Some(kind) = refused {
             watch.gateway.metrics.rejected(Rejected { endpoint: watch.known(path), kind });
@@ -61,7 +61,7 @@ pub async fn layer(State(watch): State<Watch>, mut request: Request, next: Next)
         let latency_ms = started.elapsed().as_secs_f64() * 1e3;
         let status = response.status().as_u16();
         match refused {
-            // Probes and lists are no news.
+            // Mostly probes and lists.
             None => tracing::debug!(
                 request.id = %id, http.method = %method, http.path = path, http.status = status, latency_ms, "Answered"
             ),
@@ -81,12 +81,12 @@ impl Watch {
     }
 }
 
-/// The client's id where it is short and plain, else a new one.
+/// The client's id if it is short and plain, else a new one.
 fn id(headers: &HeaderMap) -> RequestId {
     let sent = headers.get(&HEADER).and_then(|value| value.to_str().ok());
     let plain = |id: &&str| {
         !id.is_empty()
-            && id.len() <= LONGEST
+            && id.len() <= MAX_ID_BYTES
             && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '/'))
     };
     let id = sent.filter(plain).map(str::to_owned);

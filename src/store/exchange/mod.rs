@@ -1,11 +1,11 @@
-//! The log as files: JSON Lines and Parquet, out and in.
+//! Export and import of the decision log: JSON Lines and Parquet.
 //!
-//! **JSON Lines**: one [`Entry`] a line, every field of it. **Parquet**: a row for each entry, with the columns that tables are
-//! made of ([`parquet`]), and the whole entry as JSON in its last column, so that nothing is lost on the way back. Both
-//! are described in `data/README.md`.
+//! **JSON Lines**: one whole [`Entry`] a line. **Parquet**: one row for each entry, with columns for the usual questions
+//! ([`parquet`]) and the whole entry as JSON in the last column, so that an import loses nothing. `data/README.md` describes
+//! both.
 //!
-//! An export says what was there when it began: entries are taken in order of time up to a moment, each with the outcome
-//! and the feedback it has when it is read, so that a gateway can go on meanwhile.
+//! An export has the entries up to the time when it began, in order, each with the outcome and feedback it has when it is
+//! read, so that a gateway can run meanwhile.
 
 mod parquet;
 
@@ -15,20 +15,20 @@ use std::path::{Path, PathBuf};
 
 use super::record::Entry;
 
-/// The longest line an import reads: some times the largest record that is kept, as JSON writes characters in up to six bytes.
-const LONGEST_LINE: u64 = 400 << 20;
+/// Longest line that an import reads: a multiple of the largest record, as JSON writes a character in up to six bytes.
+const MAX_LINE_BYTES: u64 = 400 << 20;
 
-/// How a log is written.
+/// A file format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// One JSON object a line.
     JsonLines,
-    /// Columns.
+    /// A table with columns.
     Parquet,
 }
 
 impl Format {
-    /// What a file's name says.
+    /// The format by a file's name: Parquet for `.parquet`, else JSON Lines.
     pub fn of(path: &Path) -> Self {
         let parquet = path.extension().is_some_and(|it| it.eq_ignore_ascii_case("parquet"));
         if parquet { Self::Parquet } else { Self::JsonLines }
@@ -46,8 +46,8 @@ pub enum ExchangeError {
         /// Why.
         source: std::io::Error,
     },
-    /// A line is no entry. It is not quoted: it may hold a prompt.
-    #[error("{}, line {line}: not an entry of a log ({what})", path.display())]
+    /// A line is not an entry. It is not quoted, since it may hold a prompt.
+    #[error("{}, line {line}: not an entry of a decision log ({what})", path.display())]
     Line {
         /// Which file.
         path: PathBuf,
@@ -64,16 +64,16 @@ pub enum ExchangeError {
         /// Why.
         source: ::parquet::errors::ParquetError,
     },
-    /// A Parquet file from elsewhere.
-    #[error("{} has no column `entry`: it is no export of a log", path.display())]
+    /// A Parquet file that is not an export.
+    #[error("{} has no column `entry`: it is no export of a decision log", path.display())]
     NoEntries {
         /// Which file.
         path: PathBuf,
     },
 }
 
-/// Writes a log to a file: beside it at first (`<file>.part`), and in its place once it is whole, so that whatever goes wrong
-/// leaves what was there. What is no file (a pipe) is written at once.
+/// Writes a decision log to a file: first to `<file>.part`, which is renamed once it is complete, so that a failure leaves an
+/// existing file unchanged. A pipe or another special file is written directly.
 #[derive(Debug)]
 pub struct Exporter {
     path: PathBuf,
@@ -83,13 +83,13 @@ pub struct Exporter {
     count: u64,
 }
 
-/// A file in the making, which is deleted unless it is finished.
+/// A file under construction, which is deleted on drop unless it was renamed.
 #[derive(Debug)]
 struct Part(PathBuf);
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // Nothing is there once it has been renamed.
+        // Fails once it has been renamed.
         let _gone = std::fs::remove_file(&self.0);
     }
 }
@@ -101,7 +101,7 @@ enum Sink {
 }
 
 impl Sink {
-    /// Into `file`, which is called `path`.
+    /// A sink into `file`, whose `path` is for error messages.
     fn onto(file: File, format: Format, path: &Path) -> Result<Self, ExchangeError> {
         Ok(match format {
             Format::JsonLines => Self::JsonLines(BufWriter::with_capacity(1 << 16, file)),
@@ -114,14 +114,14 @@ impl Sink {
 }
 
 impl Exporter {
-    /// Begins a file, to take the place of one that may be there.
+    /// Begins an export that will replace the file at `path`.
     ///
     /// # Errors
     ///
-    /// When it cannot be made.
+    /// When the file cannot be created.
     pub fn create(path: &Path, format: Format) -> Result<Self, ExchangeError> {
         let failed = |source| ExchangeError::Io { path: path.to_owned(), source };
-        // Through a link (`/dev/stdout` is one) what it leads to is written.
+        // A link (`/dev/stdout` is one) is followed and its target written directly.
         let is_file = std::fs::symlink_metadata(path).map_or(true, |there| there.is_file());
         let part = is_file.then(|| {
             let mut beside = path.as_os_str().to_owned();
@@ -130,11 +130,11 @@ impl Exporter {
         });
         let mut options = File::options();
         options.write(true).create(true).truncate(true);
-        // Prompts may be in it: whoever wants others to read it says so.
+        // It may hold prompts, so at first only the owner can read it.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(part.as_ref().map_or(path, |part| &part.0)).map_err(failed)?;
-        // Who hid the one that is there wants its successor hidden, too.
+        // The permissions of an existing file are kept.
         if part.is_some()
             && let Ok(there) = std::fs::metadata(path)
         {
@@ -144,14 +144,14 @@ impl Exporter {
         Ok(Self { path: path.to_owned(), sink, part, count: 0 })
     }
 
-    /// Begins on standard output, whatever that leads to.
+    /// Begins an export to standard output.
     ///
     /// # Errors
     ///
     /// When it is closed.
     pub fn standard_output(format: Format) -> Result<Self, ExchangeError> {
         let path = PathBuf::from("standard output");
-        // As it is open: a file behind it may have a beginning that is not ours.
+        // A duplicate of the open descriptor: opening a file behind it anew would overwrite its beginning.
         #[cfg(unix)]
         let out = std::os::fd::AsFd::as_fd(&std::io::stdout()).try_clone_to_owned();
         #[cfg(windows)]
@@ -177,11 +177,11 @@ impl Exporter {
         }
     }
 
-    /// Ends the file, puts it in its place, and says how many entries are in it.
+    /// Completes the file and renames it; the number of entries in it.
     ///
     /// # Errors
     ///
-    /// When the rest cannot be written.
+    /// When the rest cannot be written, or the file not renamed.
     pub fn finish(self) -> Result<u64, ExchangeError> {
         let Self { path, sink, part, count } = self;
         let failed = |source| ExchangeError::Io { path: path.clone(), source };
@@ -192,7 +192,7 @@ impl Exporter {
             }
         }
         if let Some(part) = &part {
-            // First the contents: after a crash the name must not stand for less than it did.
+            // Contents first: after a crash the name must not belong to an incomplete file.
             File::open(&part.0).and_then(|file| file.sync_all()).map_err(failed)?;
             std::fs::rename(&part.0, &path).map_err(failed)?;
         }
@@ -204,19 +204,19 @@ impl Exporter {
 ///
 /// # Errors
 ///
-/// When it cannot be said in JSON, which would be a number that is none.
+/// When JSON cannot express it.
 pub fn line(entry: &Entry) -> Result<Vec<u8>, std::io::Error> {
     let mut line = serde_json::to_vec(entry)?;
     line.push(b'\n');
     Ok(line)
 }
 
-/// Reads the entries of an export, calling `visit` with each; what it returns ends the reading where it is `false`.
-/// A last line that was cut off, as an export that broke off leaves it, is left out: its number is returned.
+/// Reads the entries of an export, calling `visit` with each until it returns `false`. A last line that was cut off, as by an
+/// interrupted export, is skipped, and its number returned.
 ///
 /// # Errors
 ///
-/// The first line that is no entry, and what else goes wrong.
+/// When the file cannot be read, or at the first line that is not an entry.
 pub fn read_entries(path: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result<Option<usize>, ExchangeError> {
     if Format::of(path) == Format::Parquet {
         return parquet::read(path, visit).map(|()| None);
@@ -226,12 +226,12 @@ pub fn read_entries(path: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result
     let mut bytes = Vec::new();
     for number in 1.. {
         bytes.clear();
-        let length = std::io::Read::take(&mut lines, LONGEST_LINE).read_until(b'\n', &mut bytes).map_err(failed)?;
+        let length = std::io::Read::take(&mut lines, MAX_LINE_BYTES).read_until(b'\n', &mut bytes).map_err(failed)?;
         if length == 0 {
             break;
         }
-        if length as u64 == LONGEST_LINE && bytes.last() != Some(&b'\n') {
-            let what = format!("longer than {} MiB", LONGEST_LINE >> 20);
+        if length as u64 == MAX_LINE_BYTES && bytes.last() != Some(&b'\n') {
+            let what = format!("longer than {} MiB", MAX_LINE_BYTES >> 20);
             return Err(ExchangeError::Line { path: path.to_owned(), line: number, what });
         }
         if bytes.iter().all(u8::is_ascii_whitespace) {
@@ -239,7 +239,7 @@ pub fn read_entries(path: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result
         }
         let entry = match serde_json::from_slice(&bytes) {
             Ok(entry) => entry,
-            // The first line is more likely none of ours than cut off.
+            // A first line is more likely of another format than cut off.
             Err(error) if error.is_eof() && number > 1 && bytes.last() != Some(&b'\n') => return Ok(Some(number)),
             Err(error) => return Err(no_entry(path, number, &error)),
         };
@@ -255,7 +255,7 @@ fn parse(path: &Path, line: usize, bytes: &[u8]) -> Result<Entry, ExchangeError>
 }
 
 fn no_entry(path: &Path, line: usize, error: &serde_json::Error) -> ExchangeError {
-    // Only where, and of which sort: serde quotes what it stumbled over.
+    // Only the column and the kind of error: serde's message quotes the line.
     let what = format!("{:?} error at column {}", error.classify(), error.column());
     ExchangeError::Line { path: path.to_owned(), line, what }
 }

@@ -1,4 +1,4 @@
-//! Entries as columns.
+//! Entries as Parquet columns.
 //!
 //! | column | type | meaning |
 //! | --- | --- | --- |
@@ -8,8 +8,8 @@
 //! | `chosen` | string | the chosen model |
 //! | `propensity` | double, optional | probability with which it was chosen |
 //! | `policy_version` | int64 | the policy that chose; 0 = none |
-//! | `explored` | boolean | another looked better |
-//! | `task` | string, optional | the task the classifier saw |
+//! | `explored` | boolean | another model had a higher utility |
+//! | `task` | string, optional | the task that the classifier recognised |
 //! | `answered_by` | string, optional | the model that answered |
 //! | `status` | string, optional | `ok`, `cancelled`, or the error's code |
 //! | `cost_usd` | double, optional | what it cost |
@@ -38,7 +38,7 @@ use crate::store::record::{Entry, OutcomeRecord};
 /// Entries of one row group.
 const GROUP: usize = 2_000;
 
-/// A file that rows are added to.
+/// A Parquet file under construction.
 pub(super) struct Table {
     writer: SerializedFileWriter<File>,
     rows: Vec<Entry>,
@@ -169,7 +169,7 @@ impl Group<'_> {
     }
 }
 
-/// Reads the entries back, from their last column.
+/// Reads the entries back from the column `entry`.
 pub(super) fn read(path: &Path, mut visit: impl FnMut(Entry) -> bool) -> Result<(), ExchangeError> {
     let failed = |source| ExchangeError::Io { path: path.to_owned(), source };
     let broken = |source| ExchangeError::Parquet { path: path.to_owned(), source };

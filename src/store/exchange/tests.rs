@@ -20,19 +20,11 @@ fn entry(number: u128) -> Entry {
     decision.propensity = (!number.is_multiple_of(3)).then_some(0.9);
     let usage = Usage { input_tokens: 100, cache_read_tokens: 20, output_tokens: 30, ..Usage::default() };
     let outcome = OutcomeRecord {
-        id,
-        at_ms: 5,
         model: Some(ModelName::from("gpt-4o")),
-        backend: None,
-        status: OutcomeStatus::Ok,
         attempts: 1,
-        failovers: 0,
         usage: Some(usage),
         cost_usd: Some(0.0125),
-        latency_ms: None,
-        first_token_ms: None,
-        finish_reason: None,
-        signals: vec![],
+        ..OutcomeRecord::ended(id, 5, OutcomeStatus::Ok)
     };
     let feedback = FeedbackRecord {
         id: "a".into(),

@@ -1,5 +1,5 @@
-//! The sums of one stretch of time. What was added can be taken out again: an entry that changes is taken out as it was
-//! and added as it is.
+//! The sums of one stretch of time. Contributions can be subtracted again: when an entry changes, its old contribution is
+//! subtracted and the new one added.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::ratio::{Ratio, Ratios};
 use super::{Bucket, SingleModel, Summary, Sums};
 use crate::store::record::OutcomeStatus;
 
-/// Sums and latencies being filled.
+/// Sums and latencies under construction.
 #[derive(Debug, Clone, Default)]
 struct Tally {
     sums: Sums,
@@ -17,16 +17,16 @@ struct Tally {
     first_tokens: Histogram,
 }
 
-/// What a model could have served.
+/// Sums over the requests that one model could have served.
 #[derive(Debug, Clone, Copy, Default)]
 struct Single {
     count: u64,
     cost: f64,
     cost_squared: f64,
-    /// Those of which its quality was predicted, and the sum of what was.
+    /// Requests with a predicted quality, and the sum of the predictions.
     predicted: u64,
     quality: f64,
-    /// Of the requests that it did serve.
+    /// Real and predicted costs of the requests that it did serve.
     ratio: Ratio,
 }
 
@@ -37,11 +37,11 @@ pub(super) struct Cell {
     models: BTreeMap<u32, Tally>,
     tasks: BTreeMap<u32, u64>,
     single: BTreeMap<u32, Single>,
-    /// Requests that cost something, whoever chose for them.
+    /// Requests with a known cost, however their model was chosen.
     priced: u64,
 }
 
-/// One more or one less.
+/// Adds or subtracts one.
 fn step(count: &mut u64, more: bool) {
     *count = if more { count.saturating_add(1) } else { count.saturating_sub(1) };
 }
@@ -101,7 +101,7 @@ impl Tally {
         self.first_tokens.merge(&other.first_tokens);
     }
 
-    /// Whether everything that was added was taken out again.
+    /// Whether everything that was added was subtracted again.
     fn is_empty(&self) -> bool {
         self.sums.requests + self.sums.dry_runs == 0
     }
@@ -119,7 +119,7 @@ impl Tally {
 }
 
 impl Cell {
-    /// Adds an entry, or takes it out.
+    /// Adds an entry's contribution, or subtracts it (`more` = false).
     pub(super) fn note(&mut self, fact: &Fact, more: bool) {
         self.total.note(fact, more);
         self.models.entry(fact.model).or_default().note(fact, more);
@@ -129,7 +129,7 @@ impl Cell {
         let Some(spent) = fact.end.as_ref().and_then(|end| end.cost_usd) else { return };
         let sign = if more { 1.0 } else { -1.0 };
         step(&mut self.priced, more);
-        // A model that was named stood alone and unpredicted: of what others would have done it says nothing.
+        // A request that named its model has no predictions for others.
         if fact.options.len() < 2 && !fact.options.iter().any(|option| option.predicted) {
             return;
         }
@@ -172,7 +172,7 @@ impl Cell {
         let served = self.single.values().map(|single| single.count).max().unwrap_or(0);
         let ratios = Ratios::new(self.single.iter().map(|(model, single)| (*model, &single.ratio)));
         let of = |model: u32, single: &Single| {
-            // Requests it could not have served are taken to be like the others.
+            // Requests that it could not have served are assumed to be like the others.
             let all = self.priced as f64 / single.count as f64;
             let (cost_usd, cost_error_usd) = ratios.cost(model, single.cost * all, single.cost_squared * all);
             let quality = (single.predicted > 0).then(|| single.quality / single.predicted as f64);

@@ -1,10 +1,10 @@
-//! What one log entry adds to the sums, small enough to be kept for the newest few thousand.
+//! The contribution of one log entry to the sums, small enough to keep the newest few thousand in memory.
 
 use std::collections::HashMap;
 
 use crate::store::record::{DecisionRecord, Entry, OutcomeRecord, OutcomeStatus};
 
-/// Names as numbers: of models and of tasks.
+/// Interned names of models and tasks.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     all: Vec<String>,
@@ -33,18 +33,18 @@ pub(super) struct Choosable {
     pub(super) model: u32,
     /// Predicted probability of a good answer.
     pub(super) quality: f32,
-    /// Whether anybody predicted it.
+    /// Whether the quality was predicted.
     pub(super) predicted: bool,
     /// Expected cost, US dollars.
     pub(super) cost_usd: f64,
-    /// The same if it had answered all of the conversation so far.
+    /// Expected cost if this model had answered the whole conversation so far, US dollars.
     pub(super) alone_usd: f64,
 }
 
-/// How it ended.
+/// The end of a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct End {
-    /// Whether a model is named that answered.
+    /// Whether the outcome names a model.
     pub(super) answered: bool,
     pub(super) status: OutcomeStatus,
     pub(super) failed_over: bool,
@@ -55,7 +55,7 @@ pub(super) struct End {
     pub(super) first_token_ms: Option<f64>,
 }
 
-/// What one entry adds to the sums.
+/// The contribution of one entry to the sums.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fact {
     pub(super) at_ms: i64,
@@ -73,7 +73,7 @@ pub(super) struct Fact {
 }
 
 impl Fact {
-    /// Of a decision of which nothing else is known.
+    /// The contribution of a decision alone.
     pub(super) fn of_decision(decision: &DecisionRecord, names: &mut Names) -> Self {
         let chosen = names.number(decision.chosen.as_str());
         Self {
@@ -100,7 +100,7 @@ impl Fact {
         }
     }
 
-    /// Of an entry.
+    /// The contribution of an entry.
     pub(super) fn of(entry: &Entry, names: &mut Names) -> Self {
         let mut fact = Self::of_decision(&entry.decision, names);
         if let Some(outcome) = &entry.outcome {
@@ -110,7 +110,7 @@ impl Fact {
         fact
     }
 
-    /// It has ended.
+    /// Adds the outcome.
     pub(super) fn ends(&mut self, outcome: &OutcomeRecord, names: &mut Names) {
         self.model = outcome.model.as_ref().map_or(self.chosen, |model| names.number(model.as_str()));
         self.end = Some(End {

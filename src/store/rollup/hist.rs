@@ -1,22 +1,22 @@
-//! Milliseconds, counted by size: a quantile of many from a few counts, and one that was counted can be taken out again.
+//! A histogram of milliseconds with logarithmic buckets, for quantiles; values can be removed again.
 //!
-//! Buckets grow by two in a hundred, so a quantile is right within one in a hundred.
+//! Buckets grow by 2 %, so a quantile is right within 1 %.
 
 use std::cmp::Ordering;
 
-/// How much larger each bucket is than the one before.
+/// Ratio of a bucket's size to that of the one before.
 const GROWTH: f64 = 1.02;
 /// Where the first bucket ends.
 const LEAST_MS: f64 = 0.05;
 
-/// Counts by size, only of sizes that were seen, smallest first.
+/// Counts by bucket, smallest first; empty buckets are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Histogram {
     counts: Vec<(u16, u32)>,
 }
 
 fn bucket(ms: f64) -> u16 {
-    // Casts of floats end at the type's bounds.
+    // Casts of floats saturate.
     ((ms / LEAST_MS).ln() / GROWTH.ln()).max(0.0) as u16
 }
 
@@ -25,7 +25,7 @@ fn middle(bucket: u16) -> f64 {
 }
 
 impl Histogram {
-    /// Counts a value once more, or (`more` = false) once less.
+    /// Adds a value, or removes it (`more` = false).
     pub(super) fn note(&mut self, ms: f64, more: bool) {
         let size = bucket(ms);
         match self.counts.binary_search_by_key(&size, |(size, _)| *size) {
@@ -37,7 +37,7 @@ impl Histogram {
         }
     }
 
-    /// Takes in another's counts.
+    /// Adds another's counts.
     pub(super) fn merge(&mut self, other: &Self) {
         let mut merged = Vec::with_capacity(self.counts.len().max(other.counts.len()));
         let (mut mine, mut theirs) = (self.counts.as_slice(), other.counts.as_slice());

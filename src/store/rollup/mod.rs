@@ -1,20 +1,20 @@
-//! Sums over time, kept while the log grows: what the overview shows costs the same whatever the log holds.
+//! Sums over time, updated as the decision log grows: the overview costs the same whatever the size of the log.
 //!
-//! **Cells.** Each [`Window`] has cells of its own bucket's length, as many as the window needs; what is older falls out.
-//! An entry is added to its cell when its decision is written. When its outcome or a feedback comes, it is taken out as it
-//! was and added as it is, so sums are those of the log at any time ([`upkeep`]). As it was: the newest [`RECENT`]
-//! entries are kept as small facts (most changes come within seconds), older ones are read from the log.
+//! **Cells.** Each [`Window`] has cells of its own bucket length, as many as the window shows; older ones are dropped. An entry
+//! is added to its cell when its decision is written. When its outcome or a feedback comes, its old contribution is subtracted
+//! and the new one added, so the sums agree with the log at any time ([`upkeep`]). The old contributions of the newest
+//! [`RECENT`] entries are in memory as small facts (most changes come within seconds); others are read from the log.
 //!
-//! **After a start** the log is walked from its newest entry back, some entries at a time, between other work; until the
-//! oldest window is full a summary says since when it is complete. What is written meanwhile goes by the rule above, and
-//! changes to entries that the walk has not come to are left to it.
+//! **After a start** the log is walked from its newest entry back, a few entries at a time, between other work; until the
+//! longest window is full, a summary says since when it is complete. Entries written meanwhile are added as above; changes to
+//! entries that the walk has not reached are left to the walk.
 //!
-//! **A clock that was ahead** for a while must cost nothing that is shown once it is right again: each window has room for
-//! so many cells, and where there are more the one that lies furthest in the future goes first, else the oldest. That is
-//! never one that a window still shows, as what came while the clock was ahead took no longer than it took.
+//! **A clock that was ahead** for a while must not push out cells that are shown once it is right again: the number of cells
+//! is limited, and beyond it the one furthest in the future goes first, else the oldest. The oldest is never one that a window
+//! still shows, as the cells written while the clock was ahead cover no more time than that lasted.
 //!
 //! **Bounds.** Some 310 cells, each with a tally and two sparse histograms for each model that was used in it, and the
-//! recent facts: a few megabytes. What retention deletes inside the last month stays in the sums: it happened.
+//! recent facts: a few megabytes. Entries of the last month that retention deletes stay in the sums: they happened.
 
 mod cell;
 mod fact;
@@ -29,15 +29,15 @@ use serde::{Deserialize, Serialize};
 use self::cell::Cell;
 use self::fact::{Fact, Names};
 use crate::protocol::DecisionId;
-use crate::store::join::AHEAD_MS;
+use crate::store::record::AHEAD_MS;
 
-/// Newest entries that are kept as facts.
+/// Most entries kept as facts, the newest.
 pub const RECENT: usize = 5_000;
 
-/// Cells beyond those of a window's length: it begins and ends within one, and so does the time that a clock was ahead.
+/// Cells beyond a window's length: the window may begin and end within a cell, and so may a time in which a clock was ahead.
 const SPARE: i64 = 4;
 
-const MINUTE: i64 = 60_000;
+const MINUTE_MS: i64 = 60_000;
 
 /// A stretch of time back from now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl Window {
     /// All of them, shortest first.
     pub const ALL: [Self; 5] = [Self::TenMinutes, Self::Hour, Self::Day, Self::Week, Self::Month];
 
-    /// As it is written in the query.
+    /// The window's name in queries.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TenMinutes => "10m",
@@ -75,46 +75,46 @@ impl Window {
         }
     }
 
-    /// Its length and that of its buckets, in milliseconds.
+    /// The lengths of the window and of its buckets, milliseconds.
     pub fn lengths(self) -> (i64, i64) {
         match self {
-            Self::TenMinutes => (10 * MINUTE, MINUTE / 6),
-            Self::Hour => (60 * MINUTE, MINUTE),
-            Self::Day => (24 * 60 * MINUTE, 20 * MINUTE),
-            Self::Week => (7 * 24 * 60 * MINUTE, 180 * MINUTE),
-            Self::Month => (30 * 24 * 60 * MINUTE, 720 * MINUTE),
+            Self::TenMinutes => (10 * MINUTE_MS, MINUTE_MS / 6),
+            Self::Hour => (60 * MINUTE_MS, MINUTE_MS),
+            Self::Day => (24 * 60 * MINUTE_MS, 20 * MINUTE_MS),
+            Self::Week => (7 * 24 * 60 * MINUTE_MS, 180 * MINUTE_MS),
+            Self::Month => (30 * 24 * 60 * MINUTE_MS, 720 * MINUTE_MS),
         }
     }
 
-    /// Where it begins when it ends at `until_ms`: whole buckets, so that the first is not a stump.
+    /// The beginning of the window that ends at `until_ms`, at the start of a bucket.
     pub fn from_ms(self, until_ms: i64) -> i64 {
         let (length, bucket) = self.lengths();
         (until_ms - length).div_euclid(bucket) * bucket
     }
 }
 
-/// What happened in a stretch of time.
+/// Sums over the requests of a stretch of time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Sums {
-    /// Decisions that were acted upon.
+    /// Requests that the gateway handled: decisions that are no dry runs.
     pub requests: u64,
     /// Dry runs.
     pub dry_runs: u64,
-    /// Dry runs of which the caller told what came of them.
+    /// Dry runs whose outcome the caller reported.
     pub reported: u64,
-    /// Ended in an error.
+    /// Requests that ended in an error.
     pub errors: u64,
-    /// The client went away.
+    /// Requests whose client left.
     pub cancelled: u64,
-    /// Needed another model than the chosen one.
+    /// Requests that needed another model than the chosen one.
     pub failovers: u64,
-    /// Answers that were try-outs.
+    /// Requests whose model was chosen by exploration.
     pub explored: u64,
     /// Tokens of prompts.
     pub input_tokens: u64,
     /// Tokens of answers.
     pub output_tokens: u64,
-    /// Spent, US dollars.
+    /// Cost, US dollars.
     pub cost_usd: f64,
     /// Requests with feedback.
     pub rated: u64,
@@ -123,8 +123,7 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// What was acted upon, by the gateway or by a caller that told of it: all of which errors, latencies, costs and the
-    /// like are.
+    /// Requests that were answered, by the gateway or by a caller that reported it: the base of errors, latencies, costs.
     pub fn answers(&self) -> u64 {
         self.requests + self.reported
     }
@@ -136,71 +135,71 @@ pub struct Bucket {
     /// The sums.
     #[serde(flatten)]
     pub sums: Sums,
-    /// Median latency of answers, milliseconds; as all quantiles right within one in a hundred.
+    /// Median latency of answers, milliseconds. All quantiles are right within 1 %.
     pub p50_ms: Option<f64>,
-    /// 95th percentile.
+    /// 95th percentile of the latency.
     pub p95_ms: Option<f64>,
-    /// 99th percentile.
+    /// 99th percentile of the latency.
     pub p99_ms: Option<f64>,
-    /// Median time to the first piece of an answer.
+    /// Median time to the first piece of an answer, milliseconds.
     pub first_token_p50_ms: Option<f64>,
-    /// 95th percentile of it.
+    /// 95th percentile of the time to the first piece.
     pub first_token_p95_ms: Option<f64>,
 }
 
-/// All requests of a stretch of time, had they gone to one model.
+/// Estimates for all requests of a stretch of time, had they gone to one model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct SingleModel {
-    /// US dollars: the model's predicted costs, corrected by how such predictions compare with what was spent: its own
-    /// as far as it answered, else those of the models that did.
+    /// Estimated cost, US dollars: the model's predicted costs, corrected by the ratio of real to predicted costs, of its own
+    /// answers as far as there are some, else of the other models'.
     pub cost_usd: f64,
-    /// Half of the 95 % interval around it, from the spread of what was spent around the corrected predictions, and of
-    /// the models around each other.
+    /// Half of the 95 % interval of the cost, from the spread of real costs around the corrected predictions, and of the
+    /// models' ratios around each other.
     pub cost_error_usd: f64,
-    /// Mean probability of a good answer, as predicted when the requests came; `None` = nobody predicted any.
+    /// Mean predicted probability of a good answer; `None` = there are no predictions.
     pub quality: Option<f64>,
 }
 
-/// A stretch of time in buckets, and its models.
+/// The sums of a window, by bucket, model and task.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Summary {
-    /// Beginning of each bucket in Unix milliseconds, and what happened in it. Empty buckets are left out.
+    /// The buckets, by their beginning in Unix milliseconds. Empty ones are left out.
     pub buckets: BTreeMap<i64, Bucket>,
     /// All buckets together.
     pub total: Bucket,
-    /// By the model that answered, or was to answer.
+    /// Sums by model: the one that answered, or was to answer.
     pub models: BTreeMap<String, Bucket>,
-    /// Beginning of each bucket, and the answers of each model in it.
+    /// Answers of each model, by the beginning of each bucket.
     pub models_over_time: BTreeMap<i64, BTreeMap<String, u64>>,
     /// Requests by task.
     pub tasks: BTreeMap<String, u64>,
-    /// What all requests would have cost, and how good their answers would have been, on each single model. Models that
-    /// could have served less than nine in ten of the requests are left out.
+    /// Estimates for each model, had it served all requests. Models that could have served fewer than nine in ten of them are
+    /// left out.
     pub single_models: BTreeMap<String, SingleModel>,
-    /// Since when the figures are complete, while an old log is still being added up.
+    /// Since when the sums are complete (Unix milliseconds), while an existing log is still being added up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub complete_since_ms: Option<i64>,
 }
 
-/// One of the newest entries, as far as learning from them needs.
+/// One of the newest entries, in brief.
 #[derive(Debug, Clone, Copy)]
 pub struct Glance<'a> {
-    /// When it was decided, Unix milliseconds.
+    /// Time of the decision, Unix milliseconds.
     pub at_ms: i64,
-    /// The task that the classifier saw.
+    /// The task that the classifier recognised.
     pub task: Option<&'a str>,
     /// The model whose answer the client saw.
     pub answered: Option<&'a str>,
-    /// What people said of it, in [0, 1].
+    /// The verdict of its feedback, in [0, 1].
     pub verdict: Option<f64>,
-    /// The policy that chose.
+    /// The version of the policy that chose.
     pub policy_version: u64,
     fact: &'a Fact,
     names: &'a Names,
 }
 
 impl<'a> Glance<'a> {
-    /// Models of which something was predicted, and the probability of a good answer.
+    /// Models with a prediction, and their predicted probability of a good answer.
     pub fn predictions(&self) -> impl Iterator<Item = (&'a str, f64)> + use<'a> {
         let names = self.names;
         let predicted = self.fact.options.iter().filter(|option| option.predicted);
@@ -208,8 +207,8 @@ impl<'a> Glance<'a> {
     }
 }
 
-/// Leaves the `most` newest. What `is_ahead` is of a clock that was, and goes first: what comes by the right one must not
-/// make room for it.
+/// Keeps the `most` newest entries. Those that `is_ahead` were dated by a clock that was ahead; they go first, so that correctly
+/// dated entries need not make room for them.
 pub fn let_go<K: Ord, V>(all: &mut BTreeMap<K, V>, most: usize, is_ahead: impl Fn(&K, &V) -> bool) {
     while all.len() > most {
         match all.last_key_value() {
@@ -219,30 +218,30 @@ pub fn let_go<K: Ord, V>(all: &mut BTreeMap<K, V>, most: usize, is_ahead: impl F
     }
 }
 
-/// How far the walk over an old log is.
+/// How far the walk over an existing log has come.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Walk {
     /// The log was empty, or everything is added up.
     Done,
-    /// It has not begun: entries up to this one are not added up.
+    /// The walk has not begun: entries up to this one are not added up.
     Before(DecisionId),
-    /// Entries before this one are not added up; its moment.
+    /// Entries before this one are not added up; the time of this one, Unix milliseconds.
     At(DecisionId, i64),
 }
 
-/// The sums.
+/// The sums of all windows.
 #[derive(Debug)]
 pub(super) struct Rollup {
     names: Names,
     levels: [BTreeMap<i64, Cell>; Window::ALL.len()],
     recent: BTreeMap<DecisionId, Fact>,
-    /// The newest moment that was seen.
+    /// The newest time of an entry, at most the present.
     newest_ms: i64,
     walk: Walk,
 }
 
 impl Rollup {
-    /// Nothing added up yet of a log whose newest entry is `newest`.
+    /// Empty sums for a log whose newest entry is `newest`, still to be walked.
     pub(super) fn new(newest: Option<DecisionId>) -> Self {
         Self {
             names: Names::default(),
@@ -253,7 +252,7 @@ impl Rollup {
         }
     }
 
-    /// Whether the walk is still to come to this entry.
+    /// Whether the walk has not reached this entry yet.
     fn is_ahead(&self, id: DecisionId) -> bool {
         match self.walk {
             Walk::Done => false,
@@ -262,14 +261,14 @@ impl Rollup {
         }
     }
 
-    /// Before this moment no window looks.
+    /// No window shows entries before this time, Unix milliseconds.
     fn horizon_ms(&self) -> i64 {
         let [.., months] = &self.levels;
         let from_ms = Window::Month.from_ms(self.newest_ms);
         months.first_key_value().map_or(from_ms, |(first, _)| from_ms.min(*first))
     }
 
-    /// A clock that was ahead for a while, or an import from one, must not push out what is now.
+    /// Moves the newest time, but not into the future: a clock that was ahead must not push out present cells.
     fn look_from(&mut self, at_ms: i64, now_ms: i64) {
         self.newest_ms = self.newest_ms.max(at_ms).min(now_ms);
     }
@@ -283,7 +282,7 @@ impl Rollup {
         for (cells, window) in self.levels.iter_mut().zip(Window::ALL) {
             let (length, bucket) = window.lengths();
             let (from, oldest) = (fact.at_ms.div_euclid(bucket) * bucket, window.from_ms(self.newest_ms));
-            // One that is still there is kept right, however old it is.
+            // An existing cell is kept up to date, however old it is.
             if from >= oldest || cells.contains_key(&from) {
                 cells.entry(from).or_default().note(fact, more);
             }
@@ -299,7 +298,7 @@ impl Rollup {
         }
     }
 
-    /// The entry as it was, then as `change` makes it.
+    /// Subtracts an entry's old contribution and adds the one that `change` makes.
     fn change(&mut self, id: DecisionId, before: Option<Fact>, change: impl FnOnce(&mut Fact, &mut Names)) {
         let Some(before) = self.recent.get(&id).cloned().or(before) else { return };
         let mut after = before.clone();

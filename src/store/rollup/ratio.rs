@@ -1,24 +1,24 @@
-//! What models cost over what was predicted of them. Each is judged by its own answers as far as it has some, and else
-//! by how the others did: a random-effects meta-analysis, in which each model is a study (DerSimonian and Laird,
+//! Ratios of real to predicted costs, by model. Each follows the model's own answers as far as there are some, and else the
+//! other models' ratios: a random-effects meta-analysis, in which each model is a study (DerSimonian and Laird,
 //! "Meta-analysis in clinical trials", Controlled Clinical Trials 7, 1986). One ratio for all would take a model that
 //! writes at length for as brief as those that answer most.
 
 use std::collections::BTreeMap;
 
-/// How far models' ratios lie apart at least, as a share of their mean. Predictions learn from answers, so of those that
-/// answer the ratios are near one, and say little of a model that hardly did.
-const USUAL_SPREAD: f64 = 0.3;
+/// Least standard deviation between models' ratios, as a share of their mean. Predictions learn from answers, so the ratios of
+/// models that answer are near 1, which says little about a model that hardly did.
+const MIN_SPREAD: f64 = 0.3;
 
-/// Answers that the spread which all models share counts beside a model's own: of a few answers the own is chance.
+/// Weight, in answers, of all models' common variance beside a model's own, which is mere chance for few answers.
 const SHARED: f64 = 10.0;
 
-/// Standard deviation of the ratio of which nothing is known: where no answers tell, a prediction may be off by twice that.
+/// Standard deviation of the ratio where there are no answers at all.
 const UNKNOWN_SPREAD: f64 = 0.5;
 
-/// The least that a ratio is uncertain by, as a share of all models' one.
-const LEAST: f64 = 1e-3;
+/// Least standard error of a ratio, as a share of the ratio of all models together.
+const MIN_ERROR: f64 = 1e-3;
 
-/// Predicted and real costs of answers, added up.
+/// Sums over the predicted and real costs of answers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ratio {
     count: f64,
@@ -51,19 +51,19 @@ impl Ratio {
         self.product += other.product;
     }
 
-    /// Real over predicted costs (Cochran, "Sampling Techniques", 3rd ed. 1977, chapter 6), where there are enough.
+    /// Real over predicted costs (Cochran, "Sampling Techniques", 3rd ed. 1977, chapter 6); `None` below two answers.
     fn value(&self) -> Option<f64> {
         (self.count >= 2.0 && self.predicted > 0.0).then(|| self.spent / self.predicted)
     }
 
-    /// Mean square of what an answer cost beside `ratio` times its prediction.
+    /// Mean squared difference between an answer's real cost and `ratio` times its prediction.
     fn residual(&self, ratio: f64) -> f64 {
         let squares = self.spent_squared - 2.0 * ratio * self.product + ratio * ratio * self.predicted_squared;
         squares.max(0.0) / (self.count - 1.0)
     }
 }
 
-/// A ratio, and the variance of the estimate.
+/// An estimated ratio and its variance.
 #[derive(Debug, Clone, Copy)]
 struct Estimate {
     ratio: f64,
@@ -74,14 +74,14 @@ struct Estimate {
 #[derive(Debug)]
 pub(super) struct Ratios {
     own: BTreeMap<u32, Estimate>,
-    /// That of a model without answers.
+    /// The ratio of a model without answers.
     other: Estimate,
-    /// Mean square of what an answer cost beside its corrected prediction, over the square of that prediction.
+    /// Mean squared difference between real cost and corrected prediction, over the mean squared prediction.
     noise: f64,
 }
 
 impl Ratios {
-    /// From the answers of each model.
+    /// The ratios, from the sums of each model.
     pub(super) fn new<'a>(models: impl Iterator<Item = (u32, &'a Ratio)>) -> Self {
         let known: Vec<(u32, f64, &Ratio)> =
             models.filter_map(|(model, sums)| Some((model, sums.value()?, sums))).collect();
@@ -94,7 +94,7 @@ impl Ratios {
         let noise =
             total(&|ratio, sums| sums.count * sums.residual(ratio)) / total(&|_, sums| sums.predicted_squared);
         let all = total(&|_, sums| sums.spent) / total(&|_, sums| sums.predicted);
-        let least = (LEAST * all.max(LEAST)).powi(2);
+        let least = (MIN_ERROR * all.max(MIN_ERROR)).powi(2);
         let alone = |(model, ratio, sums): &(u32, f64, &Ratio)| {
             let answers = sums.count - 1.0;
             let shared = noise * sums.predicted_squared;
@@ -110,8 +110,7 @@ impl Ratios {
         Self { own, other, noise }
     }
 
-    /// What a model would have cost whose predictions, and their squares, sum up to these; and half of the 95 % interval
-    /// around it.
+    /// Estimated cost of a model, given the sums of its predictions and of their squares; and half of the 95 % interval.
     pub(super) fn cost(&self, model: u32, predicted: f64, predicted_squared: f64) -> (f64, f64) {
         let Estimate { ratio, variance } = self.own.get(&model).unwrap_or(&self.other);
         let variance = predicted.powi(2) * variance + predicted_squared * self.noise;
@@ -119,7 +118,7 @@ impl Ratios {
     }
 }
 
-/// The mean of some estimates, each weighing as much as it is certain.
+/// The mean of some estimates, weighted by inverse variance.
 fn pooled(estimates: impl Iterator<Item = Estimate>) -> Estimate {
     let (weight, sum) = estimates.fold((0.0, 0.0), |(weight, sum), Estimate { ratio, variance }| {
         (weight + 1.0 / variance, sum + ratio / variance)
@@ -139,7 +138,7 @@ fn between<'a>(models: impl Iterator<Item = &'a Estimate> + Clone) -> f64 {
     }
     let free = weight - squared / weight;
     let found = if free > 0.0 { (spread - (count - 1.0)) / free } else { 0.0 };
-    found.max((USUAL_SPREAD * mean).powi(2))
+    found.max((MIN_SPREAD * mean).powi(2))
 }
 
 #[cfg(test)]

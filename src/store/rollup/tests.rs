@@ -187,7 +187,7 @@ fn fill(store: &Store, count: u64, span_ms: i64) {
 #[test]
 fn sums_are_those_of_the_log_at_any_time() {
     let store = Store::in_memory().unwrap();
-    fill(&store, 600, 50 * MINUTE);
+    fill(&store, 600, 50 * MINUTE_MS);
     check(&store);
     assert_eq!(store.summary(Window::Hour, NOW + 1).complete_since_ms, None);
 }
@@ -196,7 +196,7 @@ fn sums_are_those_of_the_log_at_any_time() {
 fn models_that_clients_name_say_nothing_of_the_others() {
     let store = Store::in_memory().unwrap();
     let put = |number: u64, named: bool| {
-        let mut one = decision(NOW - MINUTE, number * 20 + 1);
+        let mut one = decision(NOW - MINUTE_MS, number * 20 + 1);
         if named {
             one.candidates.truncate(1);
             (one.candidates[0].prior, one.candidates[0].quality) = (None, 0.5);
@@ -221,7 +221,7 @@ fn what_nobody_predicted_is_no_prediction() {
     let store = Store::in_memory().unwrap();
     for number in 0..6 {
         // As where weights choose: of the answer's cost something is expected, of its worth nothing.
-        let mut one = decision(NOW - MINUTE, number * 20 + 1);
+        let mut one = decision(NOW - MINUTE_MS, number * 20 + 1);
         one.candidates.iter_mut().for_each(|candidate| (candidate.prior, candidate.quality) = (None, 0.5));
         one.request.dry_run = false;
         let end = outcome(one.id, 1, "a");
@@ -236,7 +236,7 @@ fn what_nobody_predicted_is_no_prediction() {
 fn a_model_that_a_conversation_was_never_on_would_have_had_its_prompt_cached_too() {
     let store = Store::in_memory().unwrap();
     for number in 0..20 {
-        let mut one = decision(NOW - MINUTE, number * 20 + 1);
+        let mut one = decision(NOW - MINUTE_MS, number * 20 + 1);
         one.request.dry_run = false;
         // The conversation is on `a`. `b` is its twin, but for what is cached.
         one.candidates.truncate(2);
@@ -256,10 +256,10 @@ fn a_model_that_a_conversation_was_never_on_would_have_had_its_prompt_cached_too
 #[test]
 fn an_entry_of_the_future_hides_nothing_of_now() {
     let store = Store::in_memory().unwrap();
-    fill(&store, 100, 50 * MINUTE);
+    fill(&store, 100, 50 * MINUTE_MS);
     let before = store.summary(Window::Hour, NOW + 1);
     let now_ms = jiff::Timestamp::now().as_millisecond();
-    append(&store, &[decision(now_ms + 30 * 24 * 60 * MINUTE, 7)], &[], &mut []);
+    append(&store, &[decision(now_ms + 30 * 24 * 60 * MINUTE_MS, 7)], &[], &mut []);
     append(&store, &[decision(now_ms, 8)], &[], &mut []);
     assert_eq!(store.summary(Window::TenMinutes, now_ms + 1).total.sums.requests, 1);
     assert_eq!(before.total.sums.requests + before.total.sums.dry_runs, 100);
@@ -268,9 +268,9 @@ fn an_entry_of_the_future_hides_nothing_of_now() {
 #[test]
 fn entries_that_are_no_longer_recent_may_still_change() {
     let store = Store::in_memory().unwrap();
-    let old = decision(NOW - 2 * 60 * MINUTE, 1);
+    let old = decision(NOW - 2 * 60 * MINUTE_MS, 1);
     append(&store, std::slice::from_ref(&old), &[], &mut []);
-    let crowd: Vec<DecisionRecord> = (0..RECENT as u64 + 10).map(|n| decision(NOW - MINUTE, n + 2)).collect();
+    let crowd: Vec<DecisionRecord> = (0..RECENT as u64 + 10).map(|n| decision(NOW - MINUTE_MS, n + 2)).collect();
     append(&store, &crowd, &[], &mut []);
     assert_eq!(store.rollup().recent.len(), RECENT);
     assert!(!store.rollup().recent.contains_key(&old.id));
@@ -286,7 +286,7 @@ fn a_log_that_is_found_is_added_up_while_it_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let open = || Store::open(dir.path(), &config::Store::default(), 0).unwrap().0;
     let store = open();
-    fill(&store, 700, 6 * 24 * 60 * MINUTE);
+    fill(&store, 700, 6 * 24 * 60 * MINUTE_MS);
     store.flush().unwrap();
     drop(store);
     let store = open();
@@ -295,7 +295,7 @@ fn a_log_that_is_found_is_added_up_while_it_goes_on() {
     let mut goes = 0;
     store.catch_up(|| std::mem::replace(&mut goes, 1) > 0).unwrap();
     let since = store.summary(Window::Week, NOW + 1).complete_since_ms.unwrap();
-    assert!(since > NOW - 6 * 24 * 60 * MINUTE);
+    assert!(since > NOW - 6 * 24 * 60 * MINUTE_MS);
     let mut news = Vec::new();
     store
         .walk(&Span::default(), Order::Newest, |entry| {
@@ -317,7 +317,8 @@ fn what_comes_before_entries_of_the_future_is_counted_once() {
     let dir = tempfile::tempdir().unwrap();
     let open = || Store::open(dir.path(), &config::Store::default(), 0).unwrap().0;
     let store = open();
-    (0..300).for_each(|number| append(&store, &[decision(NOW + 60 * MINUTE + number, number as u64)], &[], &mut []));
+    (0..300)
+        .for_each(|number| append(&store, &[decision(NOW + 60 * MINUTE_MS + number, number as u64)], &[], &mut []));
     store.flush().unwrap();
     drop(store);
     let store = open();
@@ -333,7 +334,7 @@ fn what_comes_before_entries_of_the_future_is_counted_once() {
 #[test]
 fn what_no_window_shows_is_let_go() {
     let store = Store::in_memory().unwrap();
-    fill(&store, 900, 30 * 24 * 60 * MINUTE);
+    fill(&store, 900, 30 * 24 * 60 * MINUTE_MS);
     check(&store);
     for (cells, window) in store.rollup().levels.iter().zip(Window::ALL) {
         let (length, bucket) = window.lengths();
@@ -344,7 +345,7 @@ fn what_no_window_shows_is_let_go() {
 #[test]
 fn the_newest_entries_are_at_hand() {
     let store = Store::in_memory().unwrap();
-    fill(&store, 40, 10 * MINUTE);
+    fill(&store, 40, 10 * MINUTE_MS);
     let (mut count, mut judged, mut last) = (0, 0, i64::MAX);
     store.glance(|glance| {
         assert!(glance.at_ms <= last, "newest first");
@@ -394,7 +395,7 @@ fn a_clock_that_was_ahead_costs_nothing_that_is_shown_once_it_is_right() {
         let fact = Fact::of_decision(&one, &mut rollup.names);
         rollup.note_at(&fact, true, at_ms);
     };
-    let hour = 60 * MINUTE;
+    let hour = 60 * MINUTE_MS;
     let year = 365 * 24 * hour;
     (0..30 * 24).for_each(|back| note(NOW - (30 * 24 - back) * hour));
     // Two days long it stands a year ahead.

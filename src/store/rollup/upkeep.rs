@@ -1,4 +1,4 @@
-//! What the store does with its sums: keeps them in step with the log, and answers from them.
+//! The store's use of the sums: it keeps them in agreement with the log, and makes summaries from them.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
@@ -13,18 +13,18 @@ use crate::store::join::{Order, Span, ms_of};
 use crate::store::log::Stored;
 use crate::store::record::{DecisionRecord, FeedbackRecord, OutcomeRecord, OutcomeStatus};
 
-/// Entries of an old log that are added up at one go; whoever writes waits as long.
-const GO: usize = 128;
+/// Entries of an existing log that are added up under one lock, while the writer waits.
+const BATCH: usize = 128;
 
-/// Entries of an old log that are added up at most.
-const WALK: usize = 2_000_000;
+/// Most entries of an existing log that are added up.
+const MAX_WALK: usize = 2_000_000;
 
 /// Entries as they were before a change.
 pub(in crate::store) struct Before(HashMap<DecisionId, Fact>);
 
 impl Store {
-    /// Entries that are about to change and are not among the recent ones, as they are. What happened to `decisions` is
-    /// new with them.
+    /// The present contributions of entries that are about to change and are not among the recent facts. Entries of `decisions`
+    /// are new and have none.
     pub(in crate::store) fn facts_before(
         &self,
         rollup: &mut Rollup,
@@ -50,7 +50,7 @@ impl Store {
         Ok(Before(found))
     }
 
-    /// Adds up what has just been written; `before` is from [`Store::facts_before`].
+    /// Adds what has just been written; `before` is from [`Store::facts_before`].
     pub(in crate::store) fn roll_up(
         &self,
         rollup: &mut Rollup,
@@ -63,17 +63,17 @@ impl Store {
             outcomes.iter().map(Borrow::borrow).map(|outcome| (outcome.id, outcome)).collect();
         let mut ended = HashSet::new();
         for decision in decisions.iter().map(Borrow::borrow) {
-            // Behind entries of a clock that was ahead: the walk finds it in the log.
+            // Its id lies before entries of a clock that was ahead: the walk will find it in the log.
             if rollup.is_ahead(decision.id) {
                 continue;
             }
             let mut fact = Fact::of_decision(decision, &mut rollup.names);
-            // Most end in the same round, and are added up once.
+            // Most requests end in the same round, and are added only once.
             if let Some(outcome) = ends.get(&decision.id) {
                 fact.ends(outcome, &mut rollup.names);
                 ended.insert(decision.id);
             }
-            // Written again: it replaces what was there.
+            // A decision that is written again replaces the old one.
             if let Some(known) = rollup.recent.remove(&decision.id) {
                 rollup.note(&known, false);
             }
@@ -99,10 +99,10 @@ impl Store {
                 continue;
             }
             let known = before.get(&id).cloned();
-            let told = rollup.recent.get(&id).or(known.as_ref()).is_some_and(|fact| fact.verdict.is_some());
-            // Of a second opinion the whole entry knows what it makes of the first.
+            let is_judged = rollup.recent.get(&id).or(known.as_ref()).is_some_and(|fact| fact.verdict.is_some());
+            // The verdict of several feedbacks takes the whole entry.
             let verdict =
-                if told { self.entry(id)?.and_then(|entry| entry.verdict()) } else { Some(record.kind.value()) };
+                if is_judged { self.entry(id)?.and_then(|entry| entry.verdict()) } else { Some(record.kind.value()) };
             rollup.change(id, known, |fact, _| fact.verdict = verdict);
             if let Some(fact) = before.get_mut(&id) {
                 fact.verdict = verdict;
@@ -111,20 +111,20 @@ impl Store {
         Ok(())
     }
 
-    /// Adds up the log as it was found, newest first, until the oldest window is full; `stop` is asked now and then.
+    /// Adds up the existing log, newest first, until the longest window is full; `stop` is asked between batches.
     ///
     /// # Errors
-    /// When the database fails; what was added up stays.
+    /// When the database fails; what was added so far stays.
     pub fn catch_up(&self, mut stop: impl FnMut() -> bool) -> Result<(), StoreError> {
         let mut walked = 0;
-        while walked < WALK && !stop() {
+        while walked < MAX_WALK && !stop() {
             let mut rollup = self.rollup();
             let before = match rollup.walk {
                 Walk::Done => break,
                 Walk::Before(newest) => Span { until_id: Some(newest), ..Span::default() },
                 Walk::At(at, _) => Span { before: Some(at), ..Span::default() },
             };
-            let mut left = GO;
+            let mut left = BATCH;
             let mut last = None;
             let mut old = false;
             self.walk(&before, Order::Newest, |entry| {
@@ -137,19 +137,19 @@ impl Store {
                 left -= 1;
                 left > 0 && !old
             })?;
-            walked += GO - left;
+            walked += BATCH - left;
             rollup.walk = match last {
                 Some((id, at_ms)) if !old && left == 0 => Walk::At(id, at_ms),
                 _ => Walk::Done,
             };
             drop(rollup);
-            // Whoever waited to write comes first.
+            // A waiting writer goes first.
             std::thread::yield_now();
         }
         Ok(())
     }
 
-    /// What happened in the window that ends at `until_ms`.
+    /// The summary of the window that ends at `until_ms`.
     pub fn summary(&self, window: Window, until_ms: i64) -> Summary {
         let from_ms = window.from_ms(until_ms);
         let rollup = self.rollup();
@@ -165,7 +165,7 @@ impl Store {
         summary
     }
 
-    /// Looks at the newest entries, newest first, at most [`RECENT`].
+    /// Visits the newest entries, newest first, at most [`RECENT`].
     pub fn glance(&self, mut visit: impl FnMut(Glance<'_>)) {
         let rollup = self.rollup();
         let names = &rollup.names;

@@ -178,7 +178,7 @@ impl Row {
     fn judged(&self, rates: &Rates) -> Option<(f64, f64)> {
         let Worth { value, weight, signal } = self.worth[0].filter(|_| !self.model.as_str().is_empty())?;
         match signal {
-            Some(signal) => Some((rates.bent(&self.model, signal, self.prior?, value)?, weight)),
+            Some(signal) => Some((rates.reward(&self.model, signal, self.prior?, value)?, weight)),
             None => Some((value, weight)),
         }
     }

@@ -1,8 +1,8 @@
-// Forms and buttons that call the admin API: `data-api="METHOD /path"`, with `data-body` for a button's JSON. What they
-// ask before (`data-ask`), say after (`data-done`), and do after (`data-then`) stands in the markup.
+// Forms and buttons that call the admin API: `data-api="METHOD /path"`, with `data-body` for a button's JSON, `data-ask`
+// for a question before, `data-done` for a message after, and `data-then` for an action after.
 
-// A form's fields as JSON: empty ones are left out, numbers are numbers, lists are lists. One with `data-changes` sends
-// what was changed in it and no more, so that it puts back nothing that another changed meanwhile; an object goes whole.
+// A form's fields as JSON: empty ones are left out, numbers are numbers, lists are lists. A form with `data-changes` sends
+// changed fields only, so that it does not undo somebody else's changes; objects are sent whole.
 function gather(form) {
   const body = {};
   const object = (field) => field.name.split(".")[0];
@@ -28,33 +28,33 @@ function gather(form) {
 
 const after = {
   async retuned(answer) {
-    panel.toast(answer.last_retune?.result ?? "Retuned.");
+    dashboard.toast(answer.last_retune?.result ?? "Retuned.");
   },
 
   // A new token is shown once.
   async token(answer, form) {
-    panel.one("#made-text").textContent = answer.text;
-    panel.one("#made").hidden = false;
-    panel.one("#made button").focus();
+    dashboard.one("#made-text").textContent = answer.text;
+    dashboard.one("#made").hidden = false;
+    dashboard.one("#made button").focus();
     form.reset();
   },
 };
 
 async function act(element, body, submitter) {
   const [method, path] = element.dataset.api.split(" ");
-  if (element.dataset.ask && !(await panel.ask(element.dataset.ask, submitter.textContent.trim()))) return;
+  if (element.dataset.ask && !(await dashboard.ask(element.dataset.ask, submitter.textContent.trim()))) return;
   submitter.setAttribute("aria-busy", "true");
   try {
-    const response = await panel.call(method, path, body);
+    const response = await dashboard.call(method, path, body);
     const answer = await response.json().catch(() => ({}));
     const then = after[element.dataset.then];
     if (then) await then(answer, element);
-    else panel.toast(answer.message ?? element.dataset.done ?? "Done.");
+    else dashboard.toast(answer.message ?? element.dataset.done ?? "Done.");
     shut(element.closest("details.menu"));
     if (element.dataset.go) location.assign(element.dataset.go);
-    else await panel.refresh();
+    else await dashboard.refresh();
   } catch (error) {
-    panel.toast(error.message, true);
+    dashboard.toast(error.message, true);
   } finally {
     submitter.removeAttribute("aria-busy");
   }
@@ -71,11 +71,11 @@ document.addEventListener("submit", (event) => {
   const form = event.target.closest("form[data-api]");
   if (!form) return;
   event.preventDefault();
-  const submitter = event.submitter ?? panel.one("button[type=submit]", form);
+  const submitter = event.submitter ?? dashboard.one("button[type=submit]", form);
   if (submitter.getAttribute("aria-busy")) return;
   const body = gather(form);
   if (form.dataset.changes !== undefined && Object.keys(body).length === 0) {
-    panel.toast("Nothing was changed.");
+    dashboard.toast("Nothing was changed.");
     return shut(form.closest("details.menu"));
   }
   act(form, body, submitter);
@@ -89,34 +89,33 @@ document.addEventListener("click", async (event) => {
     await navigator.clipboard.writeText(text.textContent);
     button.textContent = "Copied";
   } catch {
-    // Browsers let a page copy where it came by TLS, or from this machine.
+    // Browsers allow copying only on pages that came by TLS or from this machine.
     getSelection().selectAllChildren(text);
-    panel.toast("Copying is not allowed here: it is selected, copy it by keyboard.", true);
+    dashboard.toast("The browser does not allow copying here: the text is selected, copy it by keyboard.", true);
   }
 });
 
-// A box that unfolds over the page folds up when it is done, by Escape, and when something beside it is clicked. What was
-// typed into it and not sent is gone then.
+// A menu box closes when its action is done, by Escape, and by a click beside it; unsent input is discarded.
 function shut(box) {
   if (!box?.open) return;
   const within = box.contains(document.activeElement);
   box.open = false;
-  if (within) panel.one("summary", box).focus();
+  if (within) dashboard.one("summary", box).focus();
 }
 document.addEventListener("click", (event) => {
-  for (const box of panel.all("details.menu[open]")) if (!box.contains(event.target)) shut(box);
+  for (const box of dashboard.all("details.menu[open]")) if (!box.contains(event.target)) shut(box);
 });
 document.addEventListener("toggle", (event) => {
-  if (event.target.matches("details.menu:not([open])")) panel.one("form", event.target)?.reset();
+  if (event.target.matches("details.menu:not([open])")) dashboard.one("form", event.target)?.reset();
 }, true);
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") panel.all("details.menu[open]").forEach(shut);
+  if (event.key === "Escape") dashboard.all("details.menu[open]").forEach(shut);
 });
 
-// A select or a check that changes the page's address: filters of a list.
+// Filters of a list are applied as soon as one is changed.
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-filters]");
   if (form) form.requestSubmit();
 });
-// A page that was kept as it was left, with what led away from it chosen.
-addEventListener("pageshow", (event) => event.persisted && panel.all("form[data-filters]").forEach((form) => form.reset()));
+// A page restored from the browser's cache would show the filters chosen on leaving it.
+addEventListener("pageshow", (event) => event.persisted && dashboard.all("form[data-filters]").forEach((form) => form.reset()));

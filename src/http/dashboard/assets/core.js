@@ -1,7 +1,7 @@
 "use strict";
 // What every page uses: calls to the admin API, numbers with units, toasts, theme, menu, filters, tooltips.
 
-const panel = {
+const dashboard = {
   all: (selector, from = document) => [...from.querySelectorAll(selector)],
   one: (selector, from = document) => from.querySelector(selector),
 
@@ -15,13 +15,13 @@ const panel = {
     return element;
   },
 
-  // Calls the admin API. An answer without success is thrown as an Error that says what the gateway said.
+  // Calls the admin API. An error answer is thrown as an Error with the gateway's message.
   async call(method, path, body, signal) {
-    const headers = { "x-pointsman-csrf": panel.one('meta[name="csrf"]')?.content ?? "" };
+    const headers = { "x-pointsman-csrf": dashboard.one('meta[name="csrf"]')?.content ?? "" };
     if (body !== undefined) headers["content-type"] = "application/json";
     const response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal });
     if (response.status === 401) {
-      panel.signIn();
+      dashboard.signIn();
       throw new Error("Your session has ended.");
     }
     if (!response.ok) {
@@ -34,25 +34,25 @@ const panel = {
   },
 
   signIn() {
-    // What was being written is there again after the login.
-    const draft = panel.one("#prompt")?.value;
+    // An unsent prompt is kept and restored after sign-in.
+    const draft = dashboard.one("#prompt")?.value;
     if (draft) sessionStorage.setItem("draft", draft);
     location.assign(`/dashboard/login?ended=1&next=${encodeURIComponent(location.pathname + location.search)}`);
   },
 
   toast(text, bad = false) {
-    // What was refused before is done, or refused anew.
-    for (const old of panel.all("#toasts .bad")) old.remove();
-    const toast = panel.make("div", { class: bad ? "toast bad" : "toast" }, text);
-    panel.one("#toasts")?.append(toast);
+    // Errors of earlier actions are out of date.
+    for (const old of dashboard.all("#toasts .bad")) old.remove();
+    const toast = dashboard.make("div", { class: bad ? "toast bad" : "toast" }, text);
+    dashboard.one("#toasts")?.append(toast);
     setTimeout(() => toast.remove(), bad ? 9000 : 4000);
   },
 
-  // Asks before something that cannot be taken back; resolves to true or false.
+  // Asks for confirmation; resolves to true or false.
   ask(text, yes) {
-    const dialog = panel.one("#ask");
-    panel.one("#ask-text").textContent = text;
-    panel.one("#ask-yes").textContent = yes || "Yes";
+    const dialog = dashboard.one("#ask");
+    dashboard.one("#ask-text").textContent = text;
+    dashboard.one("#ask-yes").textContent = yes || "Yes";
     dialog.returnValue = "";
     dialog.showModal();
     return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
@@ -84,7 +84,7 @@ const panel = {
   },
 };
 
-// Light and dark: the choice is a cookie, so that the next page is already drawn in it.
+// Light and dark: the choice is a cookie, so that the next page comes in the right colours at once.
 document.addEventListener("click", (event) => {
   if (!event.target.closest("[data-theme-toggle]")) return;
   const dark = document.documentElement.dataset.theme
@@ -94,7 +94,7 @@ document.addEventListener("click", (event) => {
   document.cookie = `pointsman_theme=${dark ? "light" : "dark"};path=/dashboard;max-age=31536000;samesite=strict`;
 });
 
-// The menu of a phone.
+// The menu on narrow screens.
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-menu]");
   if (!button) return;
@@ -102,27 +102,27 @@ document.addEventListener("click", (event) => {
   button.setAttribute("aria-expanded", String(open));
 });
 
-// A row that leads somewhere does so wherever it is clicked; its link is there for keyboards.
+// A click anywhere in a row follows its link, which is there for keyboards.
 document.addEventListener("click", (event) => {
   const row = event.target.closest("tr.link");
   if (!row || event.target.closest("a, button, input, select, label") || String(getSelection())) return;
-  panel.one("a", row)?.click();
+  dashboard.one("a", row)?.click();
 });
 
 function young(page = document) {
-  for (const time of panel.all("[data-ago]", page)) time.textContent = panel.ago(Number(time.dataset.ago));
+  for (const time of dashboard.all("[data-ago]", page)) time.textContent = dashboard.ago(Number(time.dataset.ago));
 }
 young();
 setInterval(young, 5000);
 
-// Filters a list of rows by text, and by what only some have; groups without rows disappear.
+// Filters rows by text and by checkboxes (`data-only`); groups without visible rows disappear.
 function sift(box) {
-  const find = panel.one(`[data-find="${box.id}"]`)?.value.trim().toLowerCase() ?? "";
-  const only = panel.all(`[data-only][data-in="${box.id}"]`).filter((check) => check.checked).map((check) => check.dataset.only);
+  const find = dashboard.one(`[data-find="${box.id}"]`)?.value.trim().toLowerCase() ?? "";
+  const only = dashboard.all(`[data-only][data-in="${box.id}"]`).filter((check) => check.checked).map((check) => check.dataset.only);
   let any = false;
-  for (const group of panel.all("[data-group]", box)) {
+  for (const group of dashboard.all("[data-group]", box)) {
     let some = false;
-    for (const row of panel.all("[data-row]", group)) {
+    for (const row of dashboard.all("[data-row]", group)) {
       const shown = row.textContent.toLowerCase().includes(find) && only.every((name) => row.hasAttribute(`data-${name}`));
       row.hidden = !shown;
       some ||= shown;
@@ -130,7 +130,7 @@ function sift(box) {
     group.hidden = !some;
     any ||= some;
   }
-  const none = panel.one("[data-none]", box);
+  const none = dashboard.one("[data-none]", box);
   if (none) none.hidden = any;
 }
 document.addEventListener("input", (event) => {
@@ -138,12 +138,12 @@ document.addEventListener("input", (event) => {
   if (id) sift(document.getElementById(id));
 });
 
-// The value under the pointer: marks of a chart say it in their <title>, which is moved into a tooltip that is there at
-// once and follows the pointer.
-const tip = panel.one("#tip");
+// The tooltip: a chart's marks have their value in a <title>, which is moved into a tooltip that shows at once and follows
+// the pointer.
+const tip = dashboard.one("#tip");
 function tell(event) {
   const mark = event.target.closest?.(".chart *, .bar *, [data-tip]");
-  const title = mark && panel.one(":scope > title", mark);
+  const title = mark && dashboard.one(":scope > title", mark);
   if (title) {
     mark.dataset.tip = title.textContent;
     title.remove();

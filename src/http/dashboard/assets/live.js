@@ -1,17 +1,17 @@
-// Parts of a page that change by themselves: the page is fetched again, and a part is made like its new self. What is
-// alike stays the element it is, and with it focus, scrolling, a selection, and a screen reader's place.
+// Parts of a page that change by themselves: the page is fetched again, and each part is updated in place. Unchanged
+// elements stay, and with them focus, scrolling, a selection, and a screen reader's place.
 
 const fields = {
   preset: (select) => Math.max([...select.options].findIndex((option) => option.defaultSelected), 0),
 
-  // Whether somebody changed it since the page told its value.
+  // Whether the user changed the field since its value came.
   touched(field) {
     if (field.matches("select")) return field.selectedIndex !== this.preset(field);
     if (field.matches("[type=checkbox], [type=radio]")) return field.checked !== field.defaultChecked;
     return field.value !== field.defaultValue;
   },
 
-  // Takes the value that the page tells.
+  // Sets the field to the value of the page.
   settle(field) {
     if (field.matches("select")) field.selectedIndex = this.preset(field);
     else if (field.matches("[type=checkbox], [type=radio]")) field.checked = field.defaultChecked;
@@ -22,20 +22,20 @@ const fields = {
 const fresh = {
   busy: false,
   failures: 0,
-  every: Math.min(...panel.all("[data-live]").map((part) => Number(part.dataset.live)), Infinity),
+  every: Math.min(...dashboard.all("[data-live]").map((part) => Number(part.dataset.live)), Infinity),
 
   async now() {
     if (this.busy) return;
     this.busy = true;
     try {
-      // Who takes in what is asked and never answers must not keep the next try waiting.
+      // A server that accepts the request and never answers must not block the next try.
       const signal = AbortSignal.timeout(10_000);
       const response = await fetch(location.href, { headers: { accept: "text/html" }, signal });
-      if (response.redirected && new URL(response.url).pathname === "/dashboard/login") return panel.signIn();
+      if (response.redirected && new URL(response.url).pathname === "/dashboard/login") return dashboard.signIn();
       if (!response.ok) throw new Error(String(response.status));
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
       young(page);
-      for (const part of panel.all("[data-live]")) {
+      for (const part of dashboard.all("[data-live]")) {
         const next = page.getElementById(part.id);
         if (next) this.swap(part, next);
       }
@@ -52,16 +52,16 @@ const fresh = {
     const at = document.activeElement;
     const key = part.contains(at) ? at.dataset.key : undefined;
     this.blend(part, next);
-    // What was filtered out is so still.
-    if (panel.one(`[data-find="${CSS.escape(part.id)}"]`)) sift(part);
+    // Filtered rows stay hidden.
+    if (dashboard.one(`[data-find="${CSS.escape(part.id)}"]`)) sift(part);
     if (document.activeElement === at) return;
-    // It was moved, or is another element now: the only one of its key, or none.
-    const found = at.isConnected ? [at] : key ? panel.all(`[data-key="${CSS.escape(key)}"]`, part) : [];
+    // The element was moved, or replaced by the one with its key, if there is just one.
+    const found = at.isConnected ? [at] : key ? dashboard.all(`[data-key="${CSS.escape(key)}"]`, part) : [];
     if (found.length === 1) found[0].focus({ preventScroll: true });
   },
 
-  // Makes `old` like `next`. Whatever somebody is at work with is left alone: a field with the focus, the value of one
-  // that was changed, what was unfolded, a button under way.
+  // Makes `old` like `next`, but leaves alone what the user is working with: a field with the focus, a changed value, an
+  // open <details>, a button whose action is running.
   blend(old, next) {
     if (old.isEqualNode(next)) return;
     if (old.nodeType !== Node.ELEMENT_NODE) {
@@ -82,8 +82,8 @@ const fresh = {
     else if (isField) old.value = value;
   },
 
-  // Two elements are one in two states if they are of a kind and have the same name: a link that leads elsewhere is
-  // another link, even where it stands at the same place.
+  // Two elements are the same one if their tag and name are: a link to another page is another element, even at the same
+  // place.
   name: (node) => `${node.nodeName} ${node.id || node.dataset?.key || node.getAttribute?.("href") || ""}`,
 
   children(old, next) {
@@ -106,19 +106,19 @@ const fresh = {
     }
   },
 
-  // The second failure in a row is told: one may be a restart.
+  // Shows a note at the second failure in a row: a single one may be a restart.
   failed(yes) {
     this.failures = yes ? this.failures + 1 : 0;
-    let note = panel.one("#stale");
+    let note = dashboard.one("#stale");
     if (this.failures >= 2 && !note) {
-      note = panel.make("div", { id: "stale", class: "alert warn stale", role: "alert" }, "The gateway does not answer. What you see is from before; trying again.");
-      panel.one("#main").prepend(note);
+      note = dashboard.make("div", { id: "stale", class: "alert warn stale", role: "alert" }, "The gateway does not answer. This page is out of date; trying again.");
+      dashboard.one("#main").prepend(note);
     } else if (this.failures === 0) {
       note?.remove();
     }
   },
 };
-panel.refresh = () => fresh.now();
+dashboard.refresh = () => fresh.now();
 if (Number.isFinite(fresh.every)) {
   setInterval(() => document.visibilityState === "visible" && fresh.now(), fresh.every);
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && fresh.now());

@@ -1,14 +1,14 @@
 // The playground: a dry run, or an answer as it streams with what chose it, and a rating.
 
-const playground = panel.one("[data-playground]");
+const playground = dashboard.one("[data-playground]");
 if (playground) {
-  const place = (name) => panel.one(`[data-${name}]`);
+  const place = (name) => dashboard.one(`[data-${name}]`);
   const [answer, by, facts, rate, ranking, reason] = ["answer", "answer-by", "answer-facts", "rate", "ranking", "ranking-reason"].map(place);
   const stop = place("stop");
   let running;
 
   const draft = sessionStorage.getItem("draft");
-  if (draft) panel.one("#prompt").value = draft;
+  if (draft) dashboard.one("#prompt").value = draft;
   sessionStorage.removeItem("draft");
 
   const request = (stream) => {
@@ -22,9 +22,9 @@ if (playground) {
       routing: { tags: { source: "playground" }, ...(objective ? { objective } : {}) },
     };
   };
-  const trouble = (box, error) => box.replaceChildren(panel.make("div", { class: "alert", role: "alert" }, error.message));
+  const trouble = (box, error) => box.replaceChildren(dashboard.make("div", { class: "alert", role: "alert" }, error.message));
 
-  // Who could answer, with what the choice weighed.
+  // The candidates, with what the choice weighed.
   const rank = (decision) => {
     const bar = (share) => {
       const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -38,46 +38,46 @@ if (playground) {
       return svg;
     };
     const row = (candidate) =>
-      panel.make(
+      dashboard.make(
         "tr",
         {},
-        panel.make("th", { scope: "row" }, candidate.model, candidate.model === decision.chosen ? " " : "",
-          candidate.model === decision.chosen ? panel.make("span", { class: "badge good" }, "chosen") : ""),
-        panel.make("td", {}, bar(candidate.propensity)),
-        panel.make("td", { class: "num" }, panel.percent(candidate.propensity)),
-        panel.make("td", { class: "num" }, candidate.quality === undefined || candidate.quality_source === "default" ? "–" : panel.percent(candidate.quality)),
-        panel.make("td", { class: "num" }, panel.usd(candidate.cost_usd)),
-        panel.make("td", { class: "num" }, panel.ms(candidate.latency_ms ?? (candidate.latency_s === undefined ? undefined : candidate.latency_s * 1000))),
+        dashboard.make("th", { scope: "row" }, candidate.model, candidate.model === decision.chosen ? " " : "",
+          candidate.model === decision.chosen ? dashboard.make("span", { class: "badge good" }, "chosen") : ""),
+        dashboard.make("td", {}, bar(candidate.propensity)),
+        dashboard.make("td", { class: "num" }, dashboard.percent(candidate.propensity)),
+        dashboard.make("td", { class: "num" }, candidate.quality === undefined || candidate.quality_source === "default" ? "–" : dashboard.percent(candidate.quality)),
+        dashboard.make("td", { class: "num" }, dashboard.usd(candidate.cost_usd)),
+        dashboard.make("td", { class: "num" }, dashboard.ms(candidate.latency_ms ?? (candidate.latency_s === undefined ? undefined : candidate.latency_s * 1000))),
       );
     const head = ["Model", "", "Probability", "Good answer", "Cost", "First token"].map((name, at) =>
-      panel.make("th", { scope: "col", class: at > 1 ? "num" : undefined }, name));
-    const table = panel.make("table", {}, panel.make("thead", {}, panel.make("tr", {}, ...head)), panel.make("tbody", {}, ...decision.candidates.map(row)));
-    const out = (decision.excluded ?? []).map((excluded) => panel.make("li", {}, panel.make("b", {}, excluded.model), `: ${excluded.reason}`));
+      dashboard.make("th", { scope: "col", class: at > 1 ? "num" : undefined }, name));
+    const table = dashboard.make("table", {}, dashboard.make("thead", {}, dashboard.make("tr", {}, ...head)), dashboard.make("tbody", {}, ...decision.candidates.map(row)));
+    const out = (decision.excluded ?? []).map((excluded) => dashboard.make("li", {}, dashboard.make("b", {}, excluded.model), `: ${excluded.reason}`));
     ranking.replaceChildren(
-      panel.make("div", { class: "table-box" }, table),
-      ...(out.length ? [panel.make("details", {}, panel.make("summary", {}, `${out.length} models fell out`), panel.make("ul", {}, ...out))] : []),
+      dashboard.make("div", { class: "table-box" }, table),
+      ...(out.length ? [dashboard.make("details", {}, dashboard.make("summary", {}, `${out.length} models fell out`), dashboard.make("ul", {}, ...out))] : []),
     );
     reason.textContent = decision.reason;
   };
 
   const dryRun = async () => {
     try {
-      rank(await (await panel.call("POST", "/api/admin/route", request(false))).json());
+      rank(await (await dashboard.call("POST", "/api/admin/route", request(false))).json());
     } catch (error) {
       trouble(ranking, error);
     }
   };
 
-  // What the answer's own choice weighed: a dry run would be another draw.
+  // The candidates of the answer's own decision: a dry run would be another random draw.
   const explain = async (id) => {
     try {
-      rank((await (await panel.call("GET", `/api/admin/decisions/${id}`)).json()).decision);
+      rank((await (await dashboard.call("GET", `/api/admin/decisions/${id}`)).json()).decision);
     } catch (error) {
       trouble(ranking, error);
     }
   };
 
-  // Reads server-sent events off an answer's body.
+  // Reads server-sent events from an answer's body.
   async function* events(response) {
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
@@ -98,7 +98,7 @@ if (playground) {
   const send = async () => {
     running?.abort();
     running = new AbortController();
-    const button = panel.one("button[type=submit]", playground);
+    const button = dashboard.one("button[type=submit]", playground);
     button.setAttribute("aria-busy", "true");
     stop.hidden = false;
     rate.hidden = true;
@@ -108,24 +108,24 @@ if (playground) {
     const begun = performance.now();
     let first;
     try {
-      const response = await panel.call("POST", "/api/admin/chat", request(true), running.signal);
+      const response = await dashboard.call("POST", "/api/admin/chat", request(true), running.signal);
       const header = (name) => response.headers.get(`x-pointsman-${name}`);
       by.textContent = [header("model"), header("reason")].filter(Boolean).join(" · ");
       rate.dataset.decision = header("decision");
-      panel.one("[data-decision-link]").href = `/dashboard/decisions/${header("decision")}`;
+      dashboard.one("[data-decision-link]").href = `/dashboard/decisions/${header("decision")}`;
       explain(header("decision"));
       for await (const { name, data } of events(response)) {
         if (name === "delta") {
           first ??= performance.now() - begun;
-          if (data.thinking) answer.append(panel.make("span", { class: "thinking" }, data.thinking));
+          if (data.thinking) answer.append(dashboard.make("span", { class: "thinking" }, data.thinking));
           else if (data.text) answer.append(data.text);
         } else if (name === "end") {
           const usage = data.usage ?? {};
           facts.textContent = [
-            `first token ${panel.ms(first)}`,
-            `total ${panel.ms(performance.now() - begun)}`,
+            `first token ${dashboard.ms(first)}`,
+            `total ${dashboard.ms(performance.now() - begun)}`,
             usage.output_tokens !== undefined ? `${usage.input_tokens} → ${usage.output_tokens} tokens` : "",
-            panel.usd(data.cost_usd),
+            dashboard.usd(data.cost_usd),
           ].filter(Boolean).join(" · ");
         } else if (name === "error") {
           throw new Error(data.error?.message ?? "The answer broke off.");
@@ -150,19 +150,19 @@ if (playground) {
   });
   place("dry-run").addEventListener("click", () => playground.reportValidity() && dryRun());
   stop.addEventListener("click", () => running?.abort());
-  for (const button of panel.all("[data-sample]")) {
+  for (const button of dashboard.all("[data-sample]")) {
     button.addEventListener("click", () => {
-      panel.one("#prompt").value = button.dataset.sample;
-      panel.one("#prompt").focus();
+      dashboard.one("#prompt").value = button.dataset.sample;
+      dashboard.one("#prompt").focus();
     });
   }
-  for (const button of panel.all("[data-thumb]", rate)) {
+  for (const button of dashboard.all("[data-thumb]", rate)) {
     button.addEventListener("click", async () => {
       try {
-        await panel.call("POST", "/api/admin/feedback", { decision_id: rate.dataset.decision, thumbs: button.dataset.thumb, source: "playground" });
-        panel.toast("Thank you. The policy learns from it.");
+        await dashboard.call("POST", "/api/admin/feedback", { decision_id: rate.dataset.decision, thumbs: button.dataset.thumb, source: "playground" });
+        dashboard.toast("Thank you. The policy learns from it.");
       } catch (error) {
-        panel.toast(error.message, true);
+        dashboard.toast(error.message, true);
       }
     });
   }

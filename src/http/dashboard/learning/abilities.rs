@@ -1,4 +1,4 @@
-//! Who is good at what: predicted for each task, and as judged.
+//! The card that shows which model is good at which task: as predicted, and as judged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,8 @@ use maud::{Markup, html as markup};
 use crate::http::admin::learning::{Ability, Learning};
 use crate::http::dashboard::parts::{Label, badge, empty, percent, table_box};
 
-/// Models in the table.
-const MOST_MODELS: usize = 8;
+/// Most models in the table.
+const MAX_MODELS: usize = 8;
 
 /// The card.
 pub(super) fn card(learned: &Learning) -> Markup {
@@ -38,7 +38,7 @@ fn table(learned: &Learning, models: &BTreeSet<&str>) -> Markup {
     }
 }
 
-/// Those that are best at a task, then those that are spoken of most; and how many there are.
+/// The models to show: the best at each task, then those considered and judged most; and the number of all.
 fn models(learned: &Learning) -> (BTreeSet<&str>, usize) {
     let mut seen = BTreeMap::<&str, u64>::new();
     for (model, ability) in learned.ability.values().flatten() {
@@ -51,7 +51,7 @@ fn models(learned: &Learning) -> (BTreeSet<&str>, usize) {
     let all = seen.len();
     let mut models: Vec<(&str, u64)> = seen.into_iter().collect();
     models.sort_by(|a, b| best.contains(b.0).cmp(&best.contains(a.0)).then(b.1.cmp(&a.1)).then(a.0.cmp(b.0)));
-    (models.into_iter().take(MOST_MODELS).map(|(model, _)| model).collect(), all)
+    (models.into_iter().take(MAX_MODELS).map(|(model, _)| model).collect(), all)
 }
 
 fn cell(ability: Option<&Ability>, best: f64) -> Markup {
@@ -75,7 +75,7 @@ mod tests {
         code.insert("rare".into(), ability(1, 0.9));
         let learned = Learning { ability: [("code".to_owned(), code)].into(), ..Learning::default() };
         let (shown, all) = models(&learned);
-        assert!(shown.contains("rare") && shown.len() == MOST_MODELS && all == 21);
+        assert!(shown.contains("rare") && shown.len() == MAX_MODELS && all == 21);
         assert!(card(&learned).into_string().contains("8 of 21 models"));
     }
 }

@@ -1,4 +1,4 @@
-//! What the policy believes of each model beyond the classifier's guess.
+//! The card of the policy's beliefs: each model's quality relative to the classifier's prediction.
 
 use maud::{Markup, html as markup};
 
@@ -10,8 +10,8 @@ pub(super) fn card(models: &[ArmSummary]) -> Markup {
     let mut sorted: Vec<&ArmSummary> = models.iter().filter(|arm| arm.observations > 0).collect();
     sorted.sort_by(|a, b| b.level.total_cmp(&a.level));
     markup! {
-        div.card-head { h2 #beliefs-title { "What it believes" } span.muted { "quality beyond the classifier's guess, two standard deviations" } }
-        @if sorted.is_empty() { (empty("It believes the classifier", "On day one it is the classifier; judged answers move it.")) }
+        div.card-head { h2 #beliefs-title { "What it believes" } span.muted { "quality relative to the classifier's prediction, two standard deviations" } }
+        @if sorted.is_empty() { (empty("It believes the classifier", "At first the policy is the classifier's predictions; judged answers move it.")) }
         @else { (table_box(Label::By("beliefs-title"), &table(&sorted))) }
     }
 }

@@ -1,4 +1,4 @@
-//! What each estimator says of each version.
+//! The table of what each off-policy estimator says of each version.
 
 use maud::{Markup, html as markup};
 use serde::Deserialize;
@@ -7,11 +7,11 @@ use crate::http::dashboard::parts::{Label, percent, table_box};
 use crate::ope::{Estimate, Method};
 use crate::store::SnapshotRecord;
 
-/// What one estimator says of a version.
+/// One estimator's values for a version.
 struct Estimated<'a> {
     record: &'a SnapshotRecord,
     method: Method,
-    /// Over the live one; absent in records that are older than that.
+    /// Utility over the version that was live; absent in older records.
     gain: Option<Estimate>,
     new: Option<Estimate>,
     live: Option<Estimate>,
@@ -37,7 +37,7 @@ fn estimated(record: &SnapshotRecord) -> Vec<Estimated<'_>> {
         .collect()
 }
 
-/// The gain of each version by each estimator, and what each says of either policy; nothing where no record has it.
+/// The gain of each version by each estimator, and the quality of both policies; empty where no record has any.
 pub(super) fn details(versions: &[SnapshotRecord]) -> Markup {
     let all: Vec<Estimated<'_>> = versions.iter().flat_map(estimated).collect();
     markup! {
@@ -45,7 +45,7 @@ pub(super) fn details(versions: &[SnapshotRecord]) -> Markup {
             details.estimators data-key="estimators" {
                 summary.muted data-key="estimators-title" { "All estimators" }
                 (table_box(Label::Is("All estimators"), &table(&all)))
-                p.hint { "Gain in utility over the version that was live; quality of either policy's answers. Effective is the sample size that importance weights leave, clipped the share of them that was cut off, support their mean: how much of what a policy does the log speaks of. A quality outside 0 to 1 is shown cut to it; point at it for what was estimated." }
+                p.hint { "Gain in utility over the version that was live; quality of either policy's answers. Effective is the sample size that importance weights leave, clipped the share of them that was cut off, support their mean: the share of a policy's choices that the decision log covers. A quality outside 0 to 1 is shown cut to that range; point at it for the estimate." }
             }
         }
     }

@@ -1,5 +1,5 @@
-//! `/dashboard/learning`: the policy in force and those before it, what each is estimated to be worth, whether
-//! predictions come true, which model is good at what; and what an operator may do to it.
+//! `/dashboard/learning`: the policy in force and earlier versions with their estimated gain, whether predictions come
+//! true, which model is good at what; and an operator's commands.
 
 mod abilities;
 mod beliefs;
@@ -65,7 +65,7 @@ fn whole(gateway: &Gateway, versions: &[SnapshotRecord], learned: &Learning) -> 
             section.card {
                 @if learned.calibration.is_empty() {
                     h2 { "Do predictions come true?" }
-                    (empty("Nothing to compare yet", "Each judged answer is held against what was predicted of it."))
+                    (empty("Nothing to compare yet", "Each judged answer is compared with its prediction."))
                 } @else {
                     (chart("Do predictions come true?", &calibration(learned)))
                     (reach_told(learned))
@@ -81,7 +81,7 @@ fn whole(gateway: &Gateway, versions: &[SnapshotRecord], learned: &Learning) -> 
     }
 }
 
-/// Which decisions the page rests on, where those are not all.
+/// The decisions that the page is based on, where those are not all.
 fn reach(learned: &Learning) -> Option<String> {
     (learned.looked_at >= RECENT as u64).then(|| format!("among the newest {} decisions", learned.looked_at))
 }
@@ -93,7 +93,7 @@ fn reach_told(learned: &Learning) -> Markup {
 fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Markup {
     let classifier = gateway.classifier.status();
     let judged: u64 = learned.curve.iter().map(|stretch| stretch.judged).sum();
-    // The revision counts what the version has heard since it was made, which its sum holds too.
+    // `learned_from` includes the judgements since the version was made, which `revision` counts.
     let made_of = status.learned_from.saturating_sub(status.revision);
     let last = learned.curve.last();
     let stat = |label: &str, value: Markup, sub: Markup| {
@@ -128,8 +128,8 @@ fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Marku
             div.alert.warn role="status" {
                 (icon("alert"))
                 span {
-                    "Only " (percent(share)) " of the last prompts were read in time; the others went by what is known "
-                    "without reading. The machine is too busy, or classifier.budget_ms too little for it."
+                    "Only " (percent(share)) " of the last prompts were read in time; the others were routed without "
+                    "reading. The machine is too busy, or classifier.budget_ms is too short for it."
                 }
             }
         }
@@ -137,7 +137,7 @@ fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Marku
         @if let Some(until) = status.hold_until_ms.filter(|until| *until > Timestamp::now().as_millisecond()) {
             div.alert.warn role="status" {
                 (icon("alert"))
-                span { "A policy was taken back. No new one takes over for " ((until - Timestamp::now().as_millisecond()) / 60_000 + 1) " minutes." }
+                span { "A policy was rolled back. No new one takes over for " ((until - Timestamp::now().as_millisecond()) / 60_000 + 1) " minutes." }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What an operator may do to the policy: on how much it acts, if at all.
+//! The card that sets whether the policy acts, and on which share of the conversations.
 
 use maud::{Markup, html as markup};
 use serde_json::json;
@@ -11,14 +11,14 @@ pub(super) fn card(status: &LearnerStatus) -> Markup {
     let settings = json!(status.settings);
     markup! {
         div.card-head { h2 #steer-title { "Steer" } }
-        form.grid data-api="PUT /api/admin/policy/mode" data-done="It acts so from now on." {
+        form.grid data-api="PUT /api/admin/policy/mode" data-done="The change is in force." {
             div.field {
                 label for="mode" { "The policy" }
                 select #mode name="mode" {
                     option value="live" selected[status.mode == LearningMode::Live] { "acts" }
                     option value="shadow" selected[status.mode == LearningMode::Shadow] { "only watches (shadow)" }
                 }
-                p.hint { "In the shadow the weights choose; what the policy would have chosen is kept with each decision." }
+                p.hint { "In shadow mode the weights choose; the policy's own choice is stored with each decision." }
             }
             div.field {
                 label for="rollout" { "On a share of the conversations" }

@@ -1,4 +1,4 @@
-//! The versions of the policy: what each was estimated to gain, and what an operator may do to it.
+//! The card of the policy's versions: the estimated gain of each, and an operator's commands.
 
 use maud::{Markup, html as markup};
 use serde_json::json;
@@ -8,21 +8,21 @@ use crate::http::dashboard::parts::{Label, badge, count, moment, table_box, whis
 use crate::store::{SnapshotRecord, SnapshotState};
 use crate::tuner::LearnerStatus;
 
-/// Versions on the page.
-const SHOWN: usize = 15;
+/// Most versions on the page.
+const MAX_SHOWN: usize = 15;
 
 /// The card.
 pub(super) fn card(versions: &[SnapshotRecord], status: &LearnerStatus) -> Markup {
-    let shown = &versions[..versions.len().min(SHOWN)];
+    let shown = &versions[..versions.len().min(MAX_SHOWN)];
     markup! {
         div.card-head { h2 #versions-title { "Versions" } span.muted { "gain over the version that was live, points of utility per choice, doubly robust" } }
         (table_box(Label::By("versions-title"), &table(shown, status)))
-        @if versions.len() > SHOWN { p.hint { "The newest " (SHOWN) " of " (versions.len()) "." } }
+        @if versions.len() > MAX_SHOWN { p.hint { "The newest " (MAX_SHOWN) " of " (versions.len()) "." } }
         (estimators::details(shown))
     }
 }
 
-/// What a version's report says it would gain: estimate and interval.
+/// The estimated gain in a version's report: mean, lower and upper bound, number of choices.
 pub(super) fn gain(record: &SnapshotRecord) -> Option<(f64, f64, f64, u64)> {
     let gain = record.report.get("gain")?;
     let number = |name: &str| gain.get(name)?.as_f64().filter(|value| value.abs() < 1e6);
@@ -59,7 +59,7 @@ fn row(record: &SnapshotRecord, status: &LearnerStatus, widest: f64) -> Markup {
                     @match record.state {
                         SnapshotState::Waiting => { (badge("", "waiting")) }
                         SnapshotState::Promoted => { (badge("", "was live")) }
-                        SnapshotState::RolledBack => { (badge("warn", "taken back")) }
+                        SnapshotState::RolledBack => { (badge("warn", "rolled back")) }
                     }
                 }
                 @if is_pinned { " " (badge("warn", "pinned")) }

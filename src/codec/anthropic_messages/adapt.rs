@@ -1,0 +1,136 @@
+//! Fits a body in Anthropic's dialect to a model that refuses some of what the dialect can say, and removes other
+//! vendors' reasoning from a conversation that goes on here.
+//!
+//! Both translated bodies and clients' own go through [`adapt`]; [`takes`] tells whether a client's own needs it. All
+//! other fields stay.
+
+use serde_json::{Map, Value, json};
+
+use super::super::Target;
+use super::super::json::whole;
+use super::super::openai_chat::request::{effort_of, effort_text, effort_within};
+use crate::config::Refusal;
+use crate::protocol::{ChatRequest, Effort, Part, Reasoning};
+
+/// Whether `target` takes the request as it is; most requests do. Looks only at the decoded form.
+pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
+    let unsigned = |part: &Part| matches!(part, Part::Thinking { signature: None, .. });
+    target.can_answer(request.max_tokens)
+        && !(request.sampling.is_unusual() && target.refuses(Refusal::Sampling))
+        && request.reasoning.as_ref().is_none_or(|reasoning| takes_reasoning(target, reasoning))
+        && !request.messages.iter().flat_map(|turn| &turn.parts).any(unsigned)
+}
+
+/// Whether `target` can be told in this way how much to think.
+fn takes_reasoning(target: &Target<'_>, reasoning: &Reasoning) -> bool {
+    match reasoning {
+        Reasoning { enabled: Some(false), .. } => !target.refuses(Refusal::NoThinking),
+        Reasoning { budget_tokens: Some(_), .. } => !target.refuses(Refusal::ThinkingBudget),
+        _ => !target.refuses(Refusal::ThinkingEffort),
+    }
+}
+
+/// Changes what `target` would refuse in `body`; losses are noted in `dropped`.
+pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    target.cap(body, "max_tokens", dropped);
+    if target.refuses(Refusal::Sampling) {
+        for field in ["temperature", "top_p", "top_k"] {
+            // A temperature that was clamped before is noted already.
+            if body.shift_remove(field).is_some() && !dropped.iter().any(|named| named == field) {
+                dropped.push(field.to_owned());
+            }
+        }
+    }
+    adapt_thinking(target, body, dropped);
+    remove_unsigned(body, dropped);
+    fit_budget(body, dropped);
+}
+
+/// Says how much to think in the form that the model understands.
+fn adapt_thinking(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    let thinking = body.get("thinking").unwrap_or(&Value::Null);
+    let budget = thinking["budget_tokens"].as_u64();
+    // Models that take budgets show their reasoning by default, the newest do not.
+    let display = thinking.get("display").cloned().unwrap_or_else(|| json!("summarized"));
+    match thinking["type"].as_str() {
+        Some("disabled") if target.refuses(Refusal::NoThinking) => {
+            body.shift_remove("thinking");
+            dropped.push("reasoning".into());
+        }
+        Some("enabled") if target.refuses(Refusal::ThinkingBudget) => {
+            body.insert("thinking".into(), json!({ "type": "adaptive", "display": display }));
+            let effort = effort_text(effort_within(budget.unwrap_or_default()));
+            if let Some(config) = body.entry("output_config").or_insert_with(|| json!({})).as_object_mut() {
+                config.entry("effort").or_insert_with(|| json!(effort));
+            }
+        }
+        Some("adaptive") if target.refuses(Refusal::ThinkingEffort) => {
+            let config = body.get_mut("output_config").and_then(Value::as_object_mut);
+            let effort = config.and_then(|config| config.shift_remove("effort"));
+            if body.get("output_config").is_some_and(|config| *config == json!({})) {
+                body.shift_remove("output_config");
+            }
+            let effort = effort.as_ref().and_then(effort_of);
+            let budget = budget_for(effort.unwrap_or(Effort::Medium));
+            body.insert("thinking".into(), json!({ "type": "enabled", "budget_tokens": budget }));
+        }
+        _ => {}
+    }
+}
+
+/// The smallest thinking budget that is accepted, in tokens.
+const MIN_BUDGET_TOKENS: u64 = 1024;
+
+/// Lowers the thinking budget below `max_tokens`, which includes it. Thinking is removed where no room is left for the
+/// smallest budget, and in a tool loop that began without thinking, where the vendor allows none to follow.
+fn fit_budget(body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    let most = body.get("max_tokens").and_then(whole).unwrap_or(u64::MAX);
+    let unthought = body.get("messages").and_then(Value::as_array).is_some_and(|turns| called_unthought(turns));
+    let Some(thinking) = body.get_mut("thinking").filter(|thinking| thinking["type"] == "enabled") else { return };
+    if most <= MIN_BUDGET_TOKENS || unthought {
+        body.shift_remove("thinking");
+        dropped.push("reasoning".into());
+    } else if thinking["budget_tokens"].as_u64().is_some_and(|budget| budget >= most) {
+        thinking["budget_tokens"] = json!(most - 1);
+    }
+}
+
+/// Whether the conversation ends with results of tools that were called without thinking of this vendor's before.
+fn called_unthought(turns: &[Value]) -> bool {
+    let open = turns.last().is_some_and(|turn| blocks(turn).iter().any(|block| block["type"] == "tool_result"));
+    let thought = |block: &Value| matches!(block["type"].as_str(), Some("thinking" | "redacted_thinking"));
+    let answer = turns.iter().rfind(|turn| turn["role"] == "assistant");
+    open && answer.is_some_and(|turn| !blocks(turn).first().is_some_and(thought))
+}
+
+fn blocks(turn: &Value) -> &[Value] {
+    turn["content"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// A thinking budget, in tokens, for an effort in words.
+fn budget_for(effort: Effort) -> u64 {
+    match effort {
+        Effort::None | Effort::Minimal | Effort::Low => 2048,
+        Effort::Medium => 8192,
+        Effort::High | Effort::XHigh | Effort::Max => 24_576,
+    }
+}
+
+/// Removes other vendors' reasoning, which Anthropic refuses without its own signature, and turns that held nothing
+/// else.
+fn remove_unsigned(body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    let Some(turns) = body.get_mut("messages").and_then(Value::as_array_mut) else { return };
+    for (index, turn) in turns.iter_mut().enumerate() {
+        let Some(blocks) = turn.get_mut("content").and_then(Value::as_array_mut) else { continue };
+        let before = blocks.len();
+        blocks.retain(|block| !is_unsigned(block));
+        if blocks.len() < before {
+            dropped.push(format!("messages[{index}].thinking"));
+        }
+    }
+    turns.retain(|turn| !turn["content"].as_array().is_some_and(Vec::is_empty));
+}
+
+fn is_unsigned(block: &Value) -> bool {
+    block["type"] == "thinking" && block["signature"].as_str().is_none_or(str::is_empty)
+}

@@ -1,0 +1,164 @@
+//! Obstacles: parts and fields of a request that a backend's dialect cannot say although their loss would change the
+//! meaning. They are found before a backend is chosen, and named by the paths that the client knows them by.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::errors::cut;
+use crate::protocol::{ChatRequest, Dialect, Message, Part};
+
+/// The first part, tool results searched too, for which `refused` gives a reason: its path in the client's body and the
+/// reason. The path is worked out only for that part, since it takes a walk over all turns before it.
+pub(super) fn refused_part(
+    client: Dialect,
+    request: &ChatRequest,
+    refused: impl Fn(&Part) -> Option<String>,
+) -> Option<String> {
+    let results = if client == Dialect::Responses { "output" } else { "content" };
+    let mut turns = request.messages.iter().enumerate();
+    turns.find_map(|(at, message)| {
+        if client == Dialect::Anthropic || !message.parts.first().is_some_and(Part::is_tool_result) {
+            return refused_among(&message.parts, &|| list(client, request, at), &refused);
+        }
+        message.parts.iter().enumerate().find_map(|(index, part)| match part {
+            Part::ToolResult { content, .. } => {
+                let place = || path(client, number(client, request, at) + index);
+                refused_among(content, &|| format!("{}.{results}", place()), &refused)
+            }
+            _ => None,
+        })
+    })
+}
+
+/// The path of a turn in the client's body. Its number may differ from the index here: Anthropic's instructions stand
+/// in `system`, OpenAI has a turn for each tool result, and Responses has several items to a turn.
+pub(super) fn path_of_turn(client: Dialect, request: &ChatRequest, at: usize) -> String {
+    if is_apart(client, request, at) { SYSTEM.into() } else { path(client, number(client, request, at)) }
+}
+
+/// The path of the array that holds a turn's parts.
+fn list(client: Dialect, request: &ChatRequest, at: usize) -> String {
+    let place = path_of_turn(client, request, at);
+    if is_apart(client, request, at) { place } else { format!("{place}.content") }
+}
+
+/// Anthropic's field for instructions.
+const SYSTEM: &str = "system";
+
+fn is_apart(client: Dialect, request: &ChatRequest, at: usize) -> bool {
+    client == Dialect::Anthropic && request.system_apart && at == 0
+}
+
+/// A turn's index in the client's body.
+fn number(client: Dialect, request: &ChatRequest, at: usize) -> usize {
+    let messages = &request.messages;
+    match client {
+        Dialect::Anthropic => {
+            return at.saturating_sub(request.system_apart.into());
+        }
+        Dialect::Responses => return request.items.get(at).copied().unwrap_or(at),
+        Dialect::OpenAi | Dialect::Native | Dialect::Ollama => {}
+    }
+    let results =
+        |message: &Message| message.parts.iter().filter(|part| part.is_tool_result()).count().saturating_sub(1);
+    at + messages[..at].iter().map(results).sum::<usize>()
+}
+
+fn path(client: Dialect, number: usize) -> String {
+    let list = if client == Dialect::Responses { "input" } else { "messages" };
+    format!("{list}[{number}]")
+}
+
+/// The first refused part among `parts`, which stand in the array at the path `list`.
+fn refused_among(
+    parts: &[Part],
+    list: &dyn Fn() -> String,
+    refused: &impl Fn(&Part) -> Option<String>,
+) -> Option<String> {
+    parts.iter().enumerate().find_map(|(index, part)| match part {
+        Part::ToolResult { content, .. } => {
+            refused_among(content, &|| format!("{}[{index}].content", list()), refused)
+        }
+        _ => refused(part).map(|what| format!("{}[{index}] ({})", list(), short(&what))),
+    })
+}
+
+/// Which backends may lose a field. Ollama may lose all of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LostBy {
+    OpenAi,
+    Anthropic,
+    Both,
+}
+
+/// Fields that may be lost in a translation: they say how an answer is kept, billed or drawn, and ask for no other
+/// answer. A request that brings any other field goes only where that field is known.
+const HARMLESS: [(&str, LostBy); 17] = [
+    ("metadata", LostBy::Both),
+    ("service_tier", LostBy::Both),
+    ("cache_control", LostBy::Both),
+    ("prompt_cache_key", LostBy::Both),
+    ("prompt_cache_retention", LostBy::Both),
+    ("safety_identifier", LostBy::Both),
+    ("verbosity", LostBy::Both),
+    ("betas", LostBy::OpenAi),
+    ("container", LostBy::OpenAi),
+    ("context_management", LostBy::OpenAi),
+    ("diagnostics", LostBy::OpenAi),
+    ("speed", LostBy::OpenAi),
+    ("logit_bias", LostBy::Anthropic),
+    ("prediction", LostBy::Anthropic),
+    ("prompt_cache_options", LostBy::Anthropic),
+    ("seed", LostBy::Anthropic),
+    ("store", LostBy::Anthropic),
+];
+
+/// Whether `backend` may lose a field that it does not know.
+pub(super) fn is_harmless(backend: Dialect, field: &str) -> bool {
+    let found = HARMLESS.iter().find(|(name, _)| *name == field);
+    found.is_some_and(|(_, lost_by)| match backend {
+        Dialect::OpenAi => *lost_by != LostBy::Anthropic,
+        Dialect::Anthropic => *lost_by != LostBy::OpenAi,
+        Dialect::Ollama => true,
+        Dialect::Responses | Dialect::Native => false,
+    })
+}
+
+/// The first field of the client's dialect that `backend` may not lose and that asks for more than every model gives.
+pub(super) fn untranslatable_extension(request: &ChatRequest, backend: Dialect) -> Option<String> {
+    let mut all = request.extensions.iter();
+    all.find(|(key, value)| !is_harmless(backend, key) && !is_default(request, key, value)).map(|(key, _)| short(key))
+}
+
+/// The first field of the client's dialect that is among those a provider `cannot` take and that asks for more than
+/// every model gives.
+pub(super) fn refused_extension(request: &ChatRequest, cannot: &BTreeSet<String>) -> Option<String> {
+    let mut all = request.extensions.iter();
+    all.find(|(key, value)| cannot.contains(*key) && !is_default(request, key, value)).map(|(key, _)| short(key))
+}
+
+/// A client's own word, cut: it is repeated for each model that is excluded, and kept in the decision log.
+fn short(word: &str) -> String {
+    cut(word, 64)
+}
+
+/// Whether a field asks for nothing but what every model gives: one choice of text, no probabilities. -1 is how some
+/// servers say "no bound".
+fn is_default(request: &ChatRequest, key: &str, value: &Value) -> bool {
+    let empty = |value: &Value| {
+        value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(serde_json::Map::is_empty)
+    };
+    match key {
+        "n" => value == 1,
+        "logprobs" => value == false,
+        "top_logprobs" => value == 0,
+        "top_k" | "max_tokens" | "max_completion_tokens" => value == -1,
+        // Even an empty object switches the search on.
+        "web_search_options" => false,
+        "modalities" => *value == serde_json::json!(["text"]),
+        // The older form of `tool_choice`, for `functions`.
+        "function_call" => value.is_string() && request.extensions.get("functions").is_none_or(empty),
+        _ => empty(value),
+    }
+}

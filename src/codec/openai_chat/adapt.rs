@@ -1,0 +1,198 @@
+//! Fits a body in OpenAI's dialect to a provider that takes less than OpenAI ([`Quirks`](crate::config::Quirks)), and
+//! to a model that refuses some of what the dialect can say ([`Refusal`]).
+//!
+//! Both translated bodies and clients' own go through [`adapt`]; [`takes`] tells whether a client's own needs it. All
+//! other fields stay.
+
+use serde_json::{Map, Value, json};
+
+use super::super::Target;
+use super::super::ids::hashed;
+use super::messages;
+use crate::config::MaxTokensField;
+use crate::config::Refusal;
+use crate::protocol::{ChatRequest, Effort, Message, Part, ResponseFormat, Role};
+
+/// Whether `target` takes the request as it is; most requests do. Looks only at the decoded form.
+pub(crate) fn takes(target: &Target<'_>, request: &ChatRequest) -> bool {
+    let quirks = target.quirks;
+    let turns = &request.messages;
+    let thought = |part: &Part| matches!(part, Part::Thinking { .. });
+    let parts = || turns.iter().flat_map(|turn| &turn.parts);
+    target.can_answer(request.max_tokens)
+        && !(request.sampling.is_unusual() && target.refuses(Refusal::Sampling))
+        && (thinks(target) || request.reasoning.is_none())
+        && !(effort_of(request) == Some(Effort::None) && (quirks.thinking || target.refuses(Refusal::NoThinking)))
+        && !(effort_of(request) == Some(Effort::Minimal) && target.refuses(Refusal::MinimalThinking))
+        && !(must_not_think(target, request) && (effort_of(request) != Some(Effort::None) || quirks.thinking))
+        && (quirks.parallel_tool_calls || request.parallel_tool_calls.is_none())
+        && (quirks.json_schema || !matches!(request.response_format, Some(ResponseFormat::JsonSchema { .. })))
+        && (quirks.developer_role || turns.iter().all(|turn| turn.role != Role::Developer))
+        && (quirks.reasoning_content || !parts().any(thought))
+        && !(wants_reasoning(target) && turns.iter().any(calls_without_reasoning))
+        && quirks.longest_call_id.is_none_or(|most| !parts().filter_map(call_id).any(|id| is_longer(id, most)))
+        && quirks.leave_out.is_empty()
+}
+
+/// Stands for reasoning that is not known, where a model requires some. A blank, since DeepSeek V4 Pro is reported to
+/// refuse an empty one.
+const UNKNOWN_REASONING: &str = " ";
+
+/// Whether a model refuses earlier tool calls without the reasoning that led to them.
+fn wants_reasoning(target: &Target<'_>) -> bool {
+    target.quirks.reasoning_content && target.reasoning
+}
+
+/// Whether a turn calls a tool and has no reasoning.
+fn calls_without_reasoning(turn: &Message) -> bool {
+    let has = |wanted: fn(&Part) -> bool| turn.parts.iter().any(wanted);
+    let thought = |part: &Part| matches!(part, Part::Thinking { text, .. } if !text.is_empty());
+    has(|part| matches!(part, Part::ToolCall { .. })) && !has(thought)
+}
+
+fn call_id(part: &Part) -> Option<&str> {
+    match part {
+        Part::ToolCall { id, .. } | Part::ToolResult { call_id: id, .. } => Some(id),
+        _ => None,
+    }
+}
+
+fn is_longer(id: &str, most: usize) -> bool {
+    id.chars().count() > most
+}
+
+/// The fields that say how to sample.
+const SAMPLING: [&str; 5] = ["temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty"];
+
+/// Whether `target` is a model that thinks and takes `reasoning_effort`.
+pub(super) fn thinks(target: &Target<'_>) -> bool {
+    target.quirks.reasoning_effort && target.reasoning && !target.refuses(Refusal::ThinkingEffort)
+}
+
+/// Whether `target` refuses the request unless thinking is switched off: some models do not think where there are
+/// tools, others not where they must call one.
+pub(super) fn must_not_think(target: &Target<'_>, request: &ChatRequest) -> bool {
+    let tools = !request.tools.is_empty() || request.extensions.contains_key("tools");
+    let beside_tools = tools && thinks(target) && target.refuses(Refusal::ThinkingWithTools);
+    beside_tools || thinks_by_itself(target) && request.must_call()
+}
+
+/// Whether `target` thinks unless the field `thinking` says not to. While it thinks, it refuses forced calls.
+fn thinks_by_itself(target: &Target<'_>) -> bool {
+    target.quirks.thinking && target.reasoning && !target.refuses(Refusal::NoThinking)
+}
+
+fn effort_of(request: &ChatRequest) -> Option<Effort> {
+    request.reasoning.as_ref()?.effort
+}
+
+/// Changes what `target` would refuse in `body`; losses are noted in `dropped`.
+pub(crate) fn adapt(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    let quirks = target.quirks;
+    for field in [MaxTokensField::MaxCompletionTokens, MaxTokensField::MaxTokens] {
+        target.cap(body, field.as_str(), dropped);
+    }
+    if target.refuses(Refusal::Sampling) {
+        let lost = SAMPLING.into_iter().filter(|field| body.shift_remove(*field).is_some());
+        dropped.extend(lost.map(str::to_owned));
+    }
+    adapt_effort(target, body, dropped);
+    if !quirks.parallel_tool_calls && body.shift_remove("parallel_tool_calls").is_some() {
+        dropped.push("parallel_tool_calls".into());
+    }
+    let left_out = quirks.leave_out.iter().filter(|field| body.shift_remove(field.as_str()).is_some());
+    dropped.extend(left_out.cloned());
+    let schema = if quirks.json_schema { None } else { take_schema(body) };
+    let Some(turns) = body.get_mut("messages").and_then(Value::as_array_mut) else { return };
+    for (index, turn) in turns.iter_mut().enumerate() {
+        if !quirks.developer_role && turn["role"] == "developer" {
+            turn["role"] = json!("system");
+        }
+        if !quirks.reasoning_content && remove_reasoning(turn) {
+            dropped.push(format!("messages[{index}].thinking"));
+        }
+        if wants_reasoning(target) && turn["reasoning_content"].as_str().is_none_or(str::is_empty) && has_calls(turn)
+        {
+            // Another model made the call, and its reasoning is not known.
+            turn["reasoning_content"] = json!(UNKNOWN_REASONING);
+        }
+        if let Some(most) = quirks.longest_call_id {
+            shorten_ids(turn, most);
+        }
+    }
+    if let Some(schema) = schema {
+        dropped.push("response_format.json_schema".into());
+        let instructions = turns.iter().take_while(|turn| turn["role"] == "system").count();
+        turns.insert(instructions, in_words(&schema));
+    }
+}
+
+/// Says how much to think in the form that the model understands.
+fn adapt_effort(target: &Target<'_>, body: &mut Map<String, Value>, dropped: &mut Vec<String>) {
+    let tools = body.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
+    let off = target.reasoning && body.get("reasoning_effort") == Some(&json!("none"));
+    let choice = body.get("tool_choice").and_then(messages::decode_choice);
+    let forced = choice.is_some_and(|choice| choice.demands_call());
+    let asked = if forced && thinks_by_itself(target) {
+        let thinking = body.insert("thinking".into(), json!({ "type": "disabled" }));
+        let asked = thinking.and_then(|mut thinking| Some(thinking.get_mut("type")?.take()));
+        body.shift_remove("reasoning_effort").or(asked).filter(|asked| *asked != "none" && *asked != "disabled")
+    } else if off && target.refuses(Refusal::NoThinking) {
+        body.shift_remove("reasoning_effort")
+    } else if off && target.quirks.thinking {
+        body.shift_remove("reasoning_effort");
+        body.entry("thinking").or_insert_with(|| json!({ "type": "disabled" }));
+        None
+    } else if !thinks(target) {
+        body.shift_remove("reasoning_effort")
+    } else if tools && target.refuses(Refusal::ThinkingWithTools) {
+        body.insert("reasoning_effort".into(), json!("none")).filter(|asked| asked.is_string() && asked != "none")
+    } else {
+        let least = body.get_mut("reasoning_effort").filter(|effort| **effort == "minimal");
+        if let Some(effort) = least.filter(|_| target.refuses(Refusal::MinimalThinking)) {
+            *effort = json!("low");
+        }
+        None
+    };
+    // A model that cannot think loses nothing with `none`.
+    if asked.is_some_and(|asked| !asked.is_null() && (target.reasoning || asked != "none")) {
+        dropped.push("reasoning".into());
+    }
+}
+
+fn has_calls(turn: &Value) -> bool {
+    turn["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty())
+}
+
+/// Replaces call ids that are longer than `most` characters, in calls and results alike.
+fn shorten_ids(turn: &mut Value, most: usize) {
+    let shorten = |id: &mut Value| {
+        if let Some(long) = id.as_str().filter(|id| is_longer(id, most)) {
+            *id = Value::String(hashed(long).chars().take(most).collect());
+        }
+    };
+    turn.get_mut("tool_call_id").into_iter().for_each(shorten);
+    let calls = turn.get_mut("tool_calls").and_then(Value::as_array_mut);
+    calls.into_iter().flatten().filter_map(|call| call.get_mut("id")).for_each(shorten);
+}
+
+/// Takes the schema out of `response_format`, which then asks for any JSON object.
+fn take_schema(body: &mut Map<String, Value>) -> Option<Value> {
+    let format = body.get_mut("response_format").filter(|format| format["type"] == "json_schema")?;
+    let schema = format.pointer_mut("/json_schema/schema").map_or_else(|| json!({}), Value::take);
+    *format = json!({ "type": "json_object" });
+    Some(schema)
+}
+
+/// The schema as an instruction. It must hold the word JSON, or vendors refuse `json_object`.
+fn in_words(schema: &Value) -> Value {
+    let text = format!("Answer with one JSON object and nothing else. It must match this JSON Schema:\n{schema}");
+    json!({ "role": "system", "content": text })
+}
+
+/// Removes a turn's reasoning, for which OpenAI has no field. Returns whether there was any.
+fn remove_reasoning(turn: &mut Value) -> bool {
+    let Some(turn) = turn.as_object_mut() else { return false };
+    let taken = ["reasoning_content", "reasoning"].map(|field| turn.shift_remove(field));
+    taken.iter().flatten().any(Value::is_string)
+}

@@ -1,0 +1,86 @@
+//! Checks of models, aliases, and references to models.
+
+use crate::config::layers::join;
+use crate::config::nearest::did_you_mean;
+use crate::config::{Config, Model};
+
+pub(super) fn check_model(name: &str, model: &Model, config: &Config, bad: &mut impl FnMut(String, String)) {
+    let path = join("models", name);
+    if name == "auto" || name.starts_with("auto:") {
+        bad(path.clone(), "`auto` means that Pointsman chooses; give the model another name".into());
+    }
+    let deployments = model.all_deployments(name);
+    if deployments.is_empty() {
+        bad(format!("{path}.provider"), "is missing: who serves this model?".into());
+    }
+    for (at, deployment) in deployments.iter().enumerate() {
+        if deployments[..at]
+            .iter()
+            .any(|other| (&other.provider, &other.upstream) == (&deployment.provider, &deployment.upstream))
+        {
+            let name = format!("{}/{}", deployment.provider, deployment.upstream.as_deref().unwrap_or_default());
+            bad(
+                format!("{path}.deployments"),
+                format!("`{name}` is listed twice: give one deployment the weight of both"),
+            );
+        }
+        if !config.providers.contains_key(&deployment.provider) {
+            let hint = did_you_mean(&deployment.provider, config.providers.keys().map(String::as_str));
+            bad(format!("{path}.provider"), format!("there is no provider `{}`{hint}", deployment.provider));
+        }
+        if !(deployment.weight.is_finite() && deployment.weight >= 0.0) {
+            bad(format!("{path}.deployments"), "a weight must be 0 or more".into());
+        }
+    }
+    if !(model.weight.is_finite() && model.weight >= 0.0) {
+        bad(format!("{path}.weight"), "must be 0 or more".into());
+    }
+    let price = &model.price;
+    let prices = [
+        ("input", Some(price.input)),
+        ("output", Some(price.output)),
+        ("cache_read", price.cache_read),
+        ("cache_write", price.cache_write),
+    ];
+    for (key, price) in prices {
+        if price.is_some_and(|price| !(price.is_finite() && price >= 0.0)) {
+            bad(format!("{path}.price.{key}"), "must be 0 or more US dollars per million tokens".into());
+        }
+    }
+    for (key, tokens) in [("context", Some(model.context)), ("max_output", model.max_output)] {
+        if tokens == Some(0) {
+            bad(join(&path, key), "must be more than 0".into());
+        }
+    }
+    if model.score.is_some_and(|score| !(0.0..=1.0).contains(&score)) {
+        bad(format!("{path}.score"), "must be between 0 and 1".into());
+    }
+    if model.upstream.as_deref() == Some("") {
+        bad(format!("{path}.upstream"), "must not be empty; leave it out for the model's name".into());
+    }
+    if let Some(like) = model.like.as_ref().filter(|like| !config.knows_model(like) && !config.discovers()) {
+        bad(format!("{path}.like"), format!("there is no model `{like}`"));
+    }
+}
+
+pub(super) fn check_aliases(config: &Config, bad: &mut impl FnMut(String, String)) {
+    for (alias, model) in &config.aliases {
+        let path = join("aliases", alias);
+        if config.models.contains_key(alias) {
+            bad(path.clone(), "there is a model of this name".into());
+        }
+        if alias == "auto" || alias.starts_with("auto:") {
+            bad(path.clone(), "`auto` means that Pointsman chooses; take another name".into());
+        }
+        check_reference(&path, model, config, bad);
+    }
+}
+
+/// Refuses a name that no model has, but only where no server is asked for its list: it may list the model later.
+pub(super) fn check_reference(path: &str, model: &str, config: &Config, bad: &mut impl FnMut(String, String)) {
+    if config.knows_model(model) || config.discovers() {
+        return;
+    }
+    let hint = did_you_mean(model, config.models.keys().map(String::as_str));
+    bad(path.to_owned(), format!("there is no model `{model}`{hint}"));
+}

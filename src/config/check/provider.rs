@@ -1,0 +1,39 @@
+//! Checks of providers.
+
+use crate::config::Provider;
+use crate::config::layers::join;
+use crate::config::redact::variable_name_fault;
+use crate::protocol::Dialect;
+
+pub(super) fn check_provider(name: &str, provider: &Provider, bad: &mut impl FnMut(String, String)) {
+    let path = join("providers", name);
+    let url = provider.base_url.parse::<http::Uri>();
+    if url.as_ref().is_ok_and(|url| url.query().is_some()) {
+        bad(format!("{path}.base_url"), "must not hold a query: paths are added at its end".into());
+    }
+    match url {
+        Ok(url) if !matches!(url.scheme_str(), Some("http" | "https")) => {
+            bad(format!("{path}.base_url"), "must begin with http:// or https://".into());
+        }
+        Ok(url) if url.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
+            bad(format!("{path}.base_url"), "must not hold a credential; use key_env or key_file".into());
+        }
+        Ok(_) => {}
+        Err(error) => bad(format!("{path}.base_url"), format!("is no URL: {error}")),
+    }
+    // Empty = from no variable.
+    let variable = provider.key_env.as_deref().filter(|name| !name.is_empty());
+    if let Some(fault) = variable.and_then(variable_name_fault) {
+        bad(format!("{path}.key_env"), fault.into());
+    }
+    for (header, value) in &provider.headers {
+        let valid = header.parse::<http::HeaderName>().is_ok() && value.parse::<http::HeaderValue>().is_ok();
+        if !valid {
+            bad(join(&format!("{path}.headers"), header), "is no valid HTTP header".into());
+        }
+    }
+    if matches!(provider.dialect, Dialect::Native | Dialect::Responses) {
+        let what = format!("`{}` is for clients; use openai, anthropic or ollama", provider.dialect.as_str());
+        bad(format!("{path}.dialect"), what);
+    }
+}

@@ -1,0 +1,49 @@
+//! Remarks on a configuration: what is possible and yet likely a mistake.
+
+use super::Config;
+use super::layers::join;
+use super::nearest::did_you_mean;
+use crate::protocol::Price;
+
+/// Names of models that nobody configured, which a server may list later, and vendors' models without a price.
+pub(super) fn remarks(config: &Config) -> Vec<String> {
+    let aliases = config.aliases.iter().map(|(alias, name)| (join("aliases", alias), name));
+    let rules = config.rules.iter().enumerate().flat_map(|(index, rule)| {
+        let named = rule.pin.iter().chain(&rule.prefer).chain(&rule.forbid).chain(rule.weights.keys());
+        named.map(move |name| (format!("rules[{index}]"), name))
+    });
+    let unknown = aliases.chain(rules).filter(|(_, name)| !config.knows_model(name));
+    let remark = |(path, name): (String, &String)| {
+        let hint = did_you_mean(name, config.models.keys().map(String::as_str));
+        format!("{path}: no model `{name}` is configured: it means one only once a server lists it{hint}")
+    };
+    unknown.map(remark).chain(unpriced(config)).collect()
+}
+
+/// Models whose `like` is unknown both to the configuration and to the classifier's head (`knows`): they begin as if
+/// nobody had described them. An alias is a name for clients, not a model.
+pub fn unknown_likes(config: &Config, knows: impl Fn(&str) -> bool) -> Vec<String> {
+    let likes = config.models.iter().filter_map(|(name, model)| Some((name, model.like.as_deref()?)));
+    let unknown = likes.filter(|(_, like)| !config.models.contains_key(*like) && !knows(like));
+    let remark = |(name, like): (&String, &str)| {
+        let hint = match config.aliases.get(like) {
+            Some(model) => format!("; did you mean `{model}`?"),
+            None => did_you_mean(like, config.models.keys().map(String::as_str)),
+        };
+        format!("{}.like: nothing is known of a model `{like}`{hint}", join("models", name))
+    };
+    unknown.map(remark).collect()
+}
+
+/// Models without a price at a vendor. Own servers cost nothing per call, and mostly have no `https` address.
+fn unpriced(config: &Config) -> impl Iterator<Item = String> {
+    let vendor = |name: &str| config.providers.get(name).is_some_and(|it| it.base_url.starts_with("https://"));
+    let models = config.models.iter().filter(|(_, model)| model.price == Price::default());
+    let bought = models.filter(move |(name, model)| {
+        model.all_deployments(name).iter().any(|deployment| vendor(&deployment.provider))
+    });
+    bought.map(|(name, _)| {
+        let path = join("models", name);
+        format!("{path}.price: there is none, so the model counts as free: for budgets, limits and the choice")
+    })
+}

@@ -1,0 +1,415 @@
+//! Every text of a request, for rules that search it before it may leave the gateway.
+//!
+//! Strings that hold JSON themselves (a tool's arguments, often its results) contain escapes: `\u6a5f` for a character
+//! beyond ASCII, `\n` right before a word. Such a text is searched both as written and with its escapes undone.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+
+use super::literal::{self, Literal, unescaped};
+use super::{ChatRequest, ImageSource, Message, Part, ResponseFormat, Tool, ToolChoice};
+
+/// How often escapes are undone: JSON within JSON within JSON. Nobody nests deeper by accident.
+const MAX_UNESCAPES: usize = 3;
+
+/// Length from which a text that could be base64 is taken for it: an image, a file, a vendor's encrypted reasoning.
+const MIN_BASE64_BYTES: usize = 256;
+
+/// Words of the wire formats and of JSON Schema: as field names and as enumerated values they say nothing about a
+/// request's content. From the parameter types of OpenAI's and Anthropic's own Python libraries (November 2026),
+/// Ollama's options, vLLM's parameters, and JSON Schema (draft 2020-12).
+static GRAMMAR: LazyLock<HashSet<&str>> =
+    LazyLock::new(|| include_str!("grammar.txt").split_whitespace().chain(MEASURES.iter().copied()).collect());
+
+/// Fields of the wire formats that hold a measure (`max_tokens`): the number says nothing about the content, either.
+static MEASURES: LazyLock<HashSet<&str>> =
+    LazyLock::new(|| include_str!("measures.txt").split_whitespace().collect());
+
+impl ChatRequest {
+    /// Every text that would be sent, each once: the messages with tool arguments and results, then tools, the answer's
+    /// schema, unknown fields and everything else that the client words. Field names are included, and all numbers,
+    /// these as one text. Where the client's `body` itself may be sent, everything in it is included, understood here
+    /// or not. A text with escapes stands there again without them. The content of images and files is left out, and so
+    /// is the model's name.
+    pub fn texts<'a>(&'a self, body: Option<&'a [u8]>) -> HashSet<Cow<'a, str>> {
+        let mut texts = Texts::default();
+        self.messages.iter().for_each(|message| texts.message(message));
+        self.tools.iter().for_each(|tool| texts.tool(tool));
+        if let Some(ToolChoice::Named(name)) = &self.tool_choice {
+            texts.add(name);
+        }
+        let format = self.response_format.as_ref().and_then(|format| match format {
+            ResponseFormat::JsonObject => None,
+            ResponseFormat::JsonSchema { name, schema, .. } => Some((name, schema)),
+        });
+        if let Some((name, schema)) = format {
+            texts.add(name);
+            texts.properties(schema);
+        }
+        self.sampling.stop.iter().chain(&self.user).for_each(|text| texts.add(text));
+        // From here on the dialects' own words come along; the client's uses of the same words are already in.
+        texts.ignored = Some(&self.model);
+        match body.and_then(|body| std::str::from_utf8(body).ok()) {
+            Some(body) => texts.json(body, Cow::Borrowed),
+            None => {
+                self.messages.iter().flat_map(|message| &message.parts).for_each(|part| texts.foreign(part));
+                let schemas = self.tools.iter().map(|tool| &tool.parameters).chain(format.map(|(_, schema)| schema));
+                schemas.for_each(|schema| texts.value(schema));
+                for (path, field) in self.extensions.iter().chain(&self.leftovers) {
+                    let name = path.rsplit('.').next().unwrap_or_default();
+                    texts.value(&json!({ name: field }));
+                }
+            }
+        }
+        texts.all()
+    }
+}
+
+/// The texts found so far.
+#[derive(Default)]
+struct Texts<'a> {
+    seen: HashSet<Cow<'a, str>>,
+    /// Numbers, see [`Texts::number`].
+    numbers: String,
+    /// `Some` = the dialects' own words are left out from now on, and this, the model's name.
+    ignored: Option<&'a str>,
+}
+
+impl<'a> Texts<'a> {
+    /// Adds a text as written, and with its escapes undone as often as there are any.
+    fn add(&mut self, text: impl Into<Cow<'a, str>>) {
+        let mut next = Some(text.into()).filter(|text| !is_base64(text));
+        for _ in 0..=MAX_UNESCAPES {
+            let Some(text) = next.filter(|text| !self.is_ignored(text)) else { return };
+            next = unescaped(&text).map(Cow::Owned);
+            if !self.seen.insert(text) {
+                return;
+            }
+        }
+    }
+
+    /// Adds a number. A body can hold a million of them, so they form one text, each ended by `;` and a line break,
+    /// which neither `\s` nor `.` of a pattern matches across.
+    fn number(&mut self, number: &str) {
+        // Writing to a String does not fail.
+        let _ = writeln!(self.numbers, "{number};");
+    }
+
+    /// All texts that were found, the numbers as one of them.
+    fn all(mut self) -> HashSet<Cow<'a, str>> {
+        if !self.numbers.is_empty() {
+            self.seen.insert(self.numbers.into());
+        }
+        self.seen
+    }
+
+    fn is_ignored(&self, text: &str) -> bool {
+        self.ignored.is_some_and(|model| text == model || GRAMMAR.contains(undated(text)))
+    }
+
+    fn message(&mut self, message: &'a Message) {
+        message.name.iter().for_each(|name| self.add(name));
+        message.parts.iter().for_each(|part| self.part(part));
+    }
+
+    fn part(&mut self, part: &'a Part) {
+        match part {
+            Part::Text { text, .. } | Part::Thinking { text, .. } | Part::Refusal { text } => self.add(text),
+            Part::Image { source: ImageSource::Url(url), .. } => self.add(url),
+            Part::ToolCall { id, name, arguments } => {
+                [id, name, arguments].into_iter().for_each(|text| self.add(text))
+            }
+            Part::ToolResult { call_id, content, .. } => {
+                self.add(call_id);
+                content.iter().for_each(|part| self.part(part));
+            }
+            Part::Image { source: ImageSource::Base64 { .. }, .. }
+            | Part::RedactedThinking { .. }
+            | Part::Foreign { .. } => {}
+        }
+    }
+
+    /// The texts of a part that stand in fields of its dialect: foreign parts whole, an image's detail and media type.
+    fn foreign(&mut self, part: &'a Part) {
+        match part {
+            Part::Foreign { value, .. } => self.value(value),
+            Part::Image { source, detail, .. } => {
+                let media_type = match source {
+                    ImageSource::Base64 { media_type, .. } => Some(media_type),
+                    ImageSource::Url(_) => None,
+                };
+                detail.iter().chain(media_type).for_each(|text| self.add(text));
+            }
+            Part::ToolResult { content, .. } => content.iter().for_each(|part| self.foreign(part)),
+            _ => {}
+        }
+    }
+
+    fn tool(&mut self, tool: &'a Tool) {
+        self.add(&tool.name);
+        tool.description.iter().for_each(|text| self.add(text));
+        self.properties(&tool.parameters);
+    }
+
+    /// The names of a schema's properties: these are the client's words, even where a dialect has the same word.
+    fn properties(&mut self, schema: &'a Value) {
+        match schema {
+            Value::Array(items) => items.iter().for_each(|item| self.properties(item)),
+            Value::Object(fields) => fields.iter().for_each(|(name, field)| {
+                let named = field.as_object().filter(|_| name == "properties").into_iter().flatten();
+                named.for_each(|(name, _)| self.add(name));
+                self.properties(field);
+            }),
+            _ => {}
+        }
+    }
+
+    /// Adds the strings, names and numbers of a value, as [`Self::json`] does.
+    fn value(&mut self, value: &Value) {
+        self.json(&value.to_string(), |text| text.to_owned().into());
+    }
+
+    /// Adds the strings, field names and numbers of a JSON text, each string as `kept` makes it. The numbers of
+    /// [`MEASURES`] are left out.
+    fn json<'j>(&mut self, json: &'j str, kept: fn(&'j str) -> Cow<'a, str>) {
+        let meant = |text: &'j str| unescaped(text).map_or_else(|| kept(text), Cow::Owned);
+        literal::each(json, |literal| match literal {
+            Literal::Name(text) | Literal::Text(text) => self.add(meant(text)),
+            Literal::Number(_, Some(field)) if measures(&meant(field)) => {}
+            Literal::Number(number, _) => self.number(number),
+        });
+    }
+}
+
+/// A vendor's tool type without the date of its version (`web_search_20260318`).
+fn undated(word: &str) -> &str {
+    let is_date = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
+    word.split_once("_20").filter(|(_, rest)| is_date(rest)).map_or(word, |(name, _)| name)
+}
+
+fn measures(field: &str) -> bool {
+    MEASURES.contains(field)
+}
+
+/// Whether a text is base64: a data URI, or too long and too mixed to be words.
+fn is_base64(text: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte);
+    if let Some((media, bytes)) = text.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
+        return media.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.+-;=".contains(&byte))
+            && bytes.bytes().all(is_letter);
+    }
+    let count = |wanted: fn(&u8) -> bool| text.bytes().filter(wanted).count();
+    text.len() >= MIN_BASE64_BYTES
+        && text.bytes().all(is_letter)
+        && count(u8::is_ascii_uppercase) >= text.len() / 8
+        && count(u8::is_ascii_digit) >= text.len() / 64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Role;
+
+    fn says(request: &ChatRequest, word: &str) -> bool {
+        request.texts(None).iter().any(|text| text.contains(word))
+    }
+
+    #[test]
+    fn json_in_a_text_is_looked_at_as_it_is_meant() {
+        let word = "\u{6a5f}\u{5bc6}";
+        let result = |text: &str| {
+            let content = vec![Part::text(text)];
+            let part = Part::ToolResult { call_id: "1".into(), content, is_error: false, cache_control: None };
+            let messages = vec![Message { role: Role::User, parts: vec![part], name: None }];
+            ChatRequest { messages, ..ChatRequest::default() }
+        };
+        let ascii = r#"{"d": "\u6a5f\u5bc6 report"}"#;
+        let nested = json!({ "body": ascii }).to_string();
+        for text in [ascii, &nested, &format!("The tool says: {ascii}"), &ascii[..ascii.len() - 2]] {
+            assert!(says(&result(text), word), "{text}");
+        }
+        assert!(!says(&result(r#"{"d": "\u6a5f report"}"#), word));
+        let call = Part::ToolCall { id: "1".into(), name: "f".into(), arguments: ascii.into() };
+        let messages = vec![Message { role: Role::Assistant, parts: vec![call], name: None }];
+        assert!(says(&ChatRequest { messages, ..ChatRequest::default() }, word));
+    }
+
+    #[test]
+    fn what_is_sent_beside_the_messages_is_looked_at() {
+        let schema = json!({ "type": "object", "properties": { "confidential": { "type": "string" } } });
+        let tool = |name: &str, description: Option<&str>, parameters: Value| ChatRequest {
+            tools: vec![Tool {
+                name: name.into(),
+                description: description.map(str::to_owned),
+                parameters,
+                strict: None,
+                cache_control: None,
+            }],
+            ..ChatRequest::default()
+        };
+        let field = |name: &str, value: Value| ChatRequest {
+            extensions: [(name.to_owned(), value)].into_iter().collect(),
+            ..ChatRequest::default()
+        };
+        let named = Message { name: Some("confidential".into()), ..Message::text(Role::User, "hi") };
+        let format = ResponseFormat::JsonSchema {
+            name: "answer".into(),
+            schema: schema.clone(),
+            strict: None,
+            implied: false,
+        };
+        let mut stops = ChatRequest::default();
+        stops.sampling.stop = vec!["confidential".into()];
+        for request in [
+            tool("confidential", None, Value::Null),
+            tool("f", Some("the confidential ledger"), Value::Null),
+            tool("f", None, schema.clone()),
+            field("prediction", json!({ "type": "content", "content": "# confidential" })),
+            field("functions", json!([{ "name": "f", "parameters": schema }])),
+            field("metadata", json!({ "project": "confidential" })),
+            ChatRequest { response_format: Some(format), ..ChatRequest::default() },
+            ChatRequest { messages: vec![named], ..ChatRequest::default() },
+            ChatRequest { user: Some("confidential".into()), ..ChatRequest::default() },
+            stops,
+            ChatRequest {
+                leftovers: [("tools[0].input_examples".to_owned(), json!(["confidential"]))].into_iter().collect(),
+                ..ChatRequest::default()
+            },
+        ] {
+            assert!(says(&request, "confidential"), "{request:?}");
+        }
+        let picture = |url: &str, detail: Option<&str>| {
+            let source = ImageSource::Url(url.into());
+            let parts = vec![Part::Image { source, detail: detail.map(str::to_owned), cache_control: None }];
+            Message { role: Role::User, parts, name: None }
+        };
+        let source = ImageSource::Base64 { media_type: "image/confidential".into(), data: String::new() };
+        let parts = vec![Part::Image { source, detail: None, cache_control: None }];
+        let typed = Message { role: Role::User, parts, name: None };
+        for request in [
+            field("confidential", json!(true)),
+            field("metadata", json!({ "confidential": 1 })),
+            field("metadata", json!({ "a": [{ "id": "confidential" }] })),
+            ChatRequest { messages: vec![picture("https://x/confidential.png", None)], ..ChatRequest::default() },
+            ChatRequest { messages: vec![picture("https://x/y", Some("confidential"))], ..ChatRequest::default() },
+            ChatRequest { messages: vec![typed], ..ChatRequest::default() },
+            ChatRequest { tool_choice: Some(ToolChoice::Named("confidential".into())), ..ChatRequest::default() },
+        ] {
+            assert!(says(&request, "confidential"), "{request:?}");
+        }
+        let card = field("metadata", json!({ "card": 4_111_111_111_111_111_u64, "max_tokens": 16_384 }));
+        assert!(says(&card, "4111111111111111") && !says(&card, "16384"));
+        let cards = field("metadata", json!({ "cards": [{ "index": 0 }, 4_111_111_111_111_111_u64] }));
+        assert!(says(&cards, "4111111111111111") && !says(&field("max_uses", json!(16_384)), "16384"));
+        let detailed = ChatRequest { messages: vec![picture("https://x/y", Some("low"))], ..ChatRequest::default() };
+        assert!(!says(&detailed, "low"), "the dialect's own word");
+    }
+
+    #[test]
+    fn what_a_dialect_says_itself_is_no_word_of_the_clients() {
+        let schema = json!({ "type": "object", "properties": { "text": { "type": "string", "maxLength": 5000 } } });
+        let body = json!({
+            "model": "auto", "max_tokens": 16_384,
+            "messages": [{ "role": "user", "content": [{ "type": "text", "text": "hi" }] }],
+            "tools": [{ "name": "f", "input_schema": schema }],
+        });
+        let body = body.to_string();
+        let tool =
+            Tool { name: "f".into(), description: None, parameters: schema, strict: None, cache_control: None };
+        let messages = vec![Message::text(Role::User, "hi")];
+        let request = ChatRequest { model: "auto".into(), messages, tools: vec![tool], ..ChatRequest::default() };
+        let mut texts: Vec<_> = request.texts(Some(body.as_bytes())).into_iter().collect();
+        texts.sort_unstable();
+        assert_eq!(texts, ["f", "hi", "text"]);
+        let asked = ChatRequest { messages: vec![Message::text(Role::User, "model")], ..request };
+        assert!(says(&asked, "model"), "said by the client");
+    }
+
+    #[test]
+    fn of_what_libraries_send_only_the_clients_words_are_left() {
+        let anthropic = json!({
+            "model": "m", "max_tokens": 64_000, "stop_sequences": ["END"], "metadata": { "user_id": "u-1" },
+            "thinking": { "type": "enabled", "budget_tokens": 12_000 }, "output_config": { "effort": "high" },
+            "context_management": { "edits": [{ "type": "clear_thinking_20251015", "keep": "all" }] }, "service_tier": "auto",
+            "tool_choice": { "type": "auto", "disable_parallel_tool_use": true },
+            "tools": [{ "type": "web_search_20260318", "name": "web_search", "max_uses": 12_345 }],
+            "messages": [{ "role": "user", "content": [
+                { "type": "tool_result", "tool_use_id": "t-1", "is_error": false, "content": "42" },
+                { "type": "text", "text": "hi", "cache_control": { "type": "ephemeral", "ttl": "1h" } },
+            ] }],
+        });
+        let openai = json!({
+            "model": "m", "max_completion_tokens": 64_000, "presence_penalty": 0, "frequency_penalty": 0.5, "top_p": 1,
+            "stream": true, "stream_options": { "include_usage": true }, "parallel_tool_calls": false,
+            "prompt_cache_key": "k-1", "safety_identifier": "s-1", "service_tier": "auto", "reasoning_effort": "low",
+            "response_format": { "type": "json_schema", "json_schema": { "name": "n-1", "strict": true, "schema": {
+                "$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object",
+                "additionalProperties": false, "properties": { "p-1": { "type": "string", "maxLength": 16_384 } },
+            } } },
+            "messages": [
+                { "role": "assistant", "content": null, "refusal": null, "annotations": [], "reasoning_content": "",
+                  "tool_calls": [{ "id": "c-1", "type": "function", "function": { "name": "f-1", "arguments": "{}" } }] },
+                { "role": "tool", "tool_call_id": "c-1", "content": "hi" },
+            ],
+        });
+        let left = |body: &Value| {
+            let request = ChatRequest { model: "m".into(), ..ChatRequest::default() };
+            let body = body.to_string();
+            let mut texts: Vec<_> =
+                request.texts(Some(body.as_bytes())).iter().map(|text| text.to_string()).collect();
+            texts.sort_unstable();
+            texts
+        };
+        assert_eq!(left(&anthropic), ["42", "END", "hi", "t-1", "u-1"]);
+        assert_eq!(left(&openai), ["", "c-1", "f-1", "hi", "k-1", "n-1", "p-1", "s-1", "{}"]);
+    }
+
+    #[test]
+    fn numbers_stand_in_one_text_and_run_into_each_other_by_no_pattern() {
+        let body = r#"{"input": [4111, 1111, 1111, 1111, 4222222222222222], "seed": 5333333333333333}"#;
+        let request = ChatRequest::default();
+        let texts = request.texts(Some(body.as_bytes()));
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        let finds = |pattern: &str| texts.iter().any(|text| regex::Regex::new(pattern).unwrap().is_match(text));
+        assert!(finds(r"\b\d{16}\b") && finds("4111") && !finds("5333"));
+        for across in [r"\b\d{4}[\s-]?\d{4}\b", r"\b\d{4}.?\d{4}\b"] {
+            assert!(!finds(across), "{across}");
+        }
+    }
+
+    #[test]
+    fn of_a_body_nothing_is_overlooked() {
+        let said = |body: &str| {
+            let request = ChatRequest::default();
+            let says = |word: &str| request.texts(Some(body.as_bytes())).iter().any(|text| text.contains(word));
+            says("confidential") || says("4111111111111111")
+        };
+        for body in [
+            r#"{"messages": [{"role": "user", "content": "confidential", "content": "hi"}]}"#,
+            r#"{"messages": [{"reasoning": {"text": "confid\u0065ntial"}}], "messages": []}"#,
+            r#"{"tool_choice": {"type": "auto", "why": ["confidential"]}}"#,
+            r#"{"tool_calls": [{"id": "call_confidential"}]}"#,
+            r#"{"a": {"confid\u0065ntial": null}}"#,
+            r#"{"card": 4111111111111111}"#,
+            r#"{"cards": [1, {"n": 2, "card": 4111111111111111}]}"#,
+            r#"{"cards": [{"index": 0}, 4111111111111111, {"index": null}]}"#,
+            r#"{"cards": [{"index": null}, 4111111111111111]}"#,
+            r#"{"cards": [{"ind\u0065x": 0}, [4111111111111111]]}"#,
+            r#"{"system": [{"text": "x-anthropic-billing-header: confidential"}]}"#,
+        ] {
+            assert!(said(body), "{body}");
+        }
+        let path = format!("/srv/confidential/{}", "a_b-c/".repeat(50));
+        for text in ["data:image/png;base64,iVBORw0KGgo= What is in this confidential picture?", path.as_str()] {
+            assert!(said(&json!({ "text": text }).to_string()), "{text}");
+        }
+        let picture = format!("{}/confidential/", "iVBORw0KGgo".repeat(30));
+        for bytes in [picture.clone(), format!("data:image/png;base64,{picture}")] {
+            assert!(!said(&json!({ "data": bytes }).to_string()), "what a picture shows");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The data directory: private to its owner, since the decision log in it may hold prompts.
+//!
+//! Operators run `token`, `import`, `export` and others as root beside a service that runs as another user. Files that root
+//! makes in the service's directory are given to the directory's owner, or the service could not read them any more. The
+//! commands stay root meanwhile: files that they read or write elsewhere may be root's alone.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::trees::{Failure, when_free};
+
+/// The directory of the database inside the data directory.
+pub(super) const DIRECTORY: &str = "log";
+
+/// Creates `dir` and missing parents with access for the owner alone. An existing directory is left unchanged.
+///
+/// # Errors
+///
+/// When it cannot be created.
+pub(super) fn make_private(dir: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
+
+/// Options to open a file for writing that only its owner can read. They follow no link, since root uses them, too.
+pub(super) fn private() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    }
+    options
+}
+
+/// Writes a file in the data directory `dir` that only its owner can read, replacing one of that name; returns its path.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write_private(dir: &Path, name: &str, text: &str) -> io::Result<PathBuf> {
+    make_private(dir)?;
+    let path = dir.join(name);
+    // Removed and created anew: an existing file might be readable by others.
+    if let Err(error) = fs::remove_file(&path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    private().create_new(true).open(&path)?.write_all(text.as_bytes())?;
+    give_to_owner_of(dir, &path);
+    Ok(path)
+}
+
+/// The decision log's directory in `dir`.
+pub(super) fn log_in(dir: &Path) -> PathBuf {
+    dir.join(DIRECTORY)
+}
+
+/// Waits until no process has the decision log in `dir` open, for about a second.
+fn await_closed(dir: &Path) {
+    let path = log_in(dir);
+    let is_free = || {
+        let locked = std::fs::File::open(path.join("db")).map(|file| file.try_lock());
+        if matches!(locked, Ok(Err(std::fs::TryLockError::WouldBlock))) { Err(Failure::Locked) } else { Ok(()) }
+    };
+    // sled's last thread writes a last file. A process that has the log open after that is the service, which owns it.
+    let _ = when_free(is_free);
+}
+
+/// Gives `path`, and its contents if it is a directory, to the owner of `dir`. Only root can and needs to; a failure changes
+/// nothing, and a process that then cannot read the file reports that.
+///
+/// The owner may be hostile and rename files meanwhile. So ownership changes by the opened descriptor, after it was checked,
+/// and never through a link.
+#[cfg(unix)]
+pub(super) fn give_to_owner_of(dir: &Path, path: &Path) {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let (Ok(owner), Ok(file)) = (dir.metadata(), options.open(path)) else { return };
+    let Ok(found) = file.metadata() else { return };
+    // A file with a second name (hard link) may be any file of the system.
+    let is_plain = found.is_dir() || (found.is_file() && found.nlink() == 1);
+    if is_plain && (found.uid(), found.gid()) != (owner.uid(), owner.gid()) {
+        let _ = fchown(&file, Some(owner.uid()), Some(owner.gid()));
+    }
+    if found.is_dir() {
+        let within = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let within = if cfg!(target_os = "linux") { Path::new(&within) } else { path };
+        let entries = within.read_dir().into_iter().flatten().flatten();
+        entries.for_each(|entry| give_to_owner_of(dir, &entry.path()));
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn give_to_owner_of(_: &Path, _: &Path) {}
+
+/// On drop, gives the decision log in a data directory to the directory's owner: for commands that may open it as root. It must
+/// be made before the store, so that it is dropped after it.
+#[derive(Debug)]
+pub struct HandOver(PathBuf);
+
+impl HandOver {
+    /// For the decision log in `dir`.
+    pub fn of(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+
+    /// Gives away the files so far: a process that is stopped by a signal never drops it.
+    pub fn so_far(&self) {
+        give_to_owner_of(&self.0, &log_in(&self.0));
+    }
+}
+
+impl Drop for HandOver {
+    fn drop(&mut self) {
+        await_closed(&self.0);
+        self.so_far();
+    }
+}
+
+#[cfg(all(test, unix))]
+#[path = "data_dir_tests.rs"]
+mod tests;
