@@ -107,7 +107,7 @@ impl Counters {
         match self.timely.lock().note(in_time) {
             Some(Turn::FellBehind { share }) => tracing::warn!(
                 share,
-                "Most prompts are not read in time and are routed without: the machine is too busy or too slow for \
+                "Most prompts are not read in time and are routed without a reading: the machine is too busy or too slow for \
                  classifier.budget_ms"
             ),
             Some(Turn::CaughtUp { share }) => tracing::info!(share, "Prompts are read in time again"),

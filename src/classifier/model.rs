@@ -167,7 +167,7 @@ impl Model {
             Ok(()) => {
                 let fitted = head.description().max_tokens;
                 if fitted != self.info.max_tokens {
-                    tracing::warn!(head = %name, fitted, read = self.info.max_tokens, "The head was fitted to another classifier.max_tokens; what it says of long prompts is less sure");
+                    tracing::warn!(head = %name, fitted, read = self.info.max_tokens, "The head was fitted to another classifier.max_tokens; its estimates for long prompts are less certain");
                 }
                 Ok(Some(head))
             }

@@ -308,7 +308,7 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
         model.warm_up()?;
         // Without a head it serves all the same: one may be named later.
         let head = shared.load_head(&model, &shared.settings.head).unwrap_or_else(|error| {
-            tracing::error!(head = %shared.settings.head, %error, "The head of classifier.head cannot be used; there is none until another is named");
+            tracing::error!(head = %shared.settings.head, %error, "The head of classifier.head cannot be used; there is none until another one is configured");
             None
         });
         Ok((model, head))
@@ -344,7 +344,7 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
         // A panic must not end the thread; the prompts of this batch get an error.
         let served = catch_unwind(AssertUnwindSafe(|| serve(shared, &model, first, jobs, &mut pace)));
         next = served.unwrap_or_else(|_| {
-            tracing::error!("The classifier broke off reading a batch; the line before has the place");
+            tracing::error!("The classifier panicked while reading a batch; the line before says where");
             None
         });
     }

@@ -187,7 +187,7 @@ pub(super) fn unmeasured(dataset: &Dataset, rows: &[usize], abilities: &[Known])
     };
     let named = missing.iter().take(MAX_NAMED).copied().collect::<Vec<_>>().join(", ");
     (!missing.is_empty())
-        .then(|| format!("it has not measured {} of the data's {} models: {named}{more}", missing.len(), run.len()))
+        .then(|| format!("it was not fitted to {} of the data's {} models: {named}{more}", missing.len(), run.len()))
 }
 
 #[cfg(test)]

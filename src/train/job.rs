@@ -93,7 +93,7 @@ impl Job<'_> {
         Ok(trained)
     }
 
-    /// Compares `head` with the head in force, on the halves of val that calibrations of `held_out` were not fitted to.
+    /// Compares `head` with the head in force on val (see [`in_force`]).
     fn against_in_force(
         &self,
         head: &Head,
@@ -109,8 +109,7 @@ impl Job<'_> {
             Ok(None) => return Ok(AgainstInForce::not_compared(name, "it is for another encoder")),
             Err(error) => return Ok(AgainstInForce::not_compared(name, &error.to_string())),
         };
-        let abilities = |head: &Head| (0..dataset.arms.len()).map(|arm| Known::of(head, dataset, arm)).collect();
-        let (new_abilities, old_abilities): (Vec<Known>, Vec<Known>) = (abilities(head), abilities(&old));
+        let (new_abilities, old_abilities) = (Known::of_all(head, dataset), Known::of_all(&old, dataset));
         let rows: Vec<usize> = held_out.iter().flat_map(|half| &half.rows).copied().collect();
         if let Some(why) = in_force::unmeasured(dataset, &rows, &old_abilities) {
             return Ok(AgainstInForce::not_compared(name, &why));
@@ -215,7 +214,7 @@ fn evaluate_split(
     let (own, val) = (rows_of(dataset, split), rows_of(dataset, Split::Val));
     let seed = head.description().seed;
     let judged = Judged { dataset, split, rows: &own, seed };
-    let abilities: Vec<Known> = (0..dataset.arms.len()).map(|arm| Known::of(head, dataset, arm)).collect();
+    let abilities = Known::of_all(head, dataset);
     let mut routers = vec![predictions(head, judged, &abilities, pooled)];
     progress.at(1, "the head")?;
     let (others, mut said) = baselines::baselines(judged);

@@ -63,7 +63,7 @@ fn a_job_trains_reports_resumes_and_its_head_judges_data_it_has_not_seen() {
     let job = Job { recipe: &recipe, out: &out, cache: &cache, in_force: "builtin", progress: &() };
     let trained = job.train(dataset(), labels.clone(), &model).unwrap();
     let why =
-        "Not compared with the head in force (builtin): it has not measured 2 of the data's 2 models: poems, sums.";
+        "Not compared with the head in force (builtin): it was not fitted to 2 of the data's 2 models: poems, sums.";
     assert_eq!(trained.in_force.summary, why);
     assert!(trained.curve.len() > 1 && trained.curve.iter().all(|epoch| epoch.trunks == 1), "{:?}", trained.curve);
     assert!(trained.notes.iter().any(|note| note.contains("no effect: made/proems.")), "{:?}", trained.notes);

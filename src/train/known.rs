@@ -16,6 +16,11 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// Every arm of the data, in order.
+    pub fn of_all(head: &Head, dataset: &Dataset) -> Vec<Self> {
+        (0..dataset.arms.len()).map(|arm| Self::of(head, dataset, arm)).collect()
+    }
+
     /// Looks the arm up by source and name, else by the name alone, with or without the vendor before it.
     pub fn of(head: &Head, dataset: &Dataset, arm: usize) -> Self {
         let Arm { source, model } = &dataset.arms[arm];

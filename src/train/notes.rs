@@ -55,14 +55,14 @@ pub(super) fn of_bases(judged: Judged<'_>, source: u32, abilities: &[Known]) -> 
     let of_strangers = match strangers.as_slice() {
         [] => String::new(),
         names => format!(
-            " It has never measured {}{}: it says the same of each such model, the mean of all it knows.",
+            " It was not fitted to {}{}: for such models it predicts the mean over all that it knows.",
             names.iter().take(3).copied().collect::<Vec<_>>().join(", "),
             if names.len() > 3 { "..." } else { "" }
         ),
     };
     let source = &judged.dataset.sources[source as usize];
     Some(format!(
-        "What the head goes by for the {} models of {source}: {}.{of_strangers}",
+        "Basis of the head's predictions for the {} models of {source}: {}.{of_strangers}",
         arms.len(),
         bases.join(", ")
     ))

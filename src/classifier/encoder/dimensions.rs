@@ -227,7 +227,7 @@ impl Hyper {
 
 /// Refuses a model with an option that is not implemented: its states would be wrong.
 pub(super) fn lacking(what: String) -> EncoderError {
-    EncoderError::Malformed(format!("it wants what is not supported: {what}"))
+    EncoderError::Malformed(format!("it needs an option that is not supported: {what}"))
 }
 
 /// An integer of any width.

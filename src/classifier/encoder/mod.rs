@@ -254,7 +254,7 @@ impl Encoder {
         // later.
         if pooled.iter().flatten().any(|value| !value.is_finite()) {
             return Err(EncoderError::Malformed(
-                "its states are no finite numbers: the weights are damaged, or too large for their type".into(),
+                "its states are not finite numbers: the weights are damaged, or too large for their type".into(),
             ));
         }
         Ok(pooled)

@@ -502,7 +502,7 @@ fn shards(folder: &Path) -> Result<Vec<PathBuf>, EncoderError> {
     names.dedup();
     // A shard's name must be a file in this folder, not a path out of it.
     if let Some(name) = names.iter().find(|name| name.contains(['/', '\\']) || name.as_str() == "..") {
-        return Err(EncoderError::Malformed(format!("the index names `{name}`, which is no file beside it")));
+        return Err(EncoderError::Malformed(format!("the index names `{name}`, which is not a file beside it")));
     }
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }

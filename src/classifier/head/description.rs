@@ -201,23 +201,23 @@ impl Description {
             return Err(HeadError::Malformed(format!("it cannot have these dimensions: {sizes:?}")));
         }
         if !self.trust.is_empty() && self.trust.len() != self.shelves.len() {
-            return Err(HeadError::Malformed("it does not say of every source how near is near".into()));
+            return Err(HeadError::Malformed("it has no familiarity scale for some source".into()));
         }
         if !self.kinds.is_empty() && self.kinds.len() != self.shelves.len() {
-            return Err(HeadError::Malformed("it does not say of every source which tasks it has".into()));
+            return Err(HeadError::Malformed("it has no number of tasks for some source".into()));
         }
         if self.kinds.iter().any(|count| *count > MOST_KINDS) {
-            return Err(HeadError::Malformed("it cannot tell as many tasks apart".into()));
+            return Err(HeadError::Malformed("a source of it has more tasks than are supported".into()));
         }
         let measures = || self.trust.iter().chain([&self.familiarity]);
         let recall = &self.recall;
         if !(recall.sharpness.is_finite() && recall.settle.is_finite() && recall.settle >= 0.0)
             || measures().any(|measure| !measure.near.is_finite() || !measure.far.is_finite())
         {
-            return Err(HeadError::Malformed("it cannot ask its memory with these numbers".into()));
+            return Err(HeadError::Malformed("its settings of memory and familiarity are not finite".into()));
         }
         if self.arms.is_empty() {
-            return Err(HeadError::Malformed("it knows no model".into()));
+            return Err(HeadError::Malformed("it has no models".into()));
         }
         Ok(())
     }

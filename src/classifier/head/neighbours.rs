@@ -139,7 +139,7 @@ impl Memory {
     ) -> Result<Self, HeadError> {
         let wrong = |what: &str| HeadError::Malformed(what.to_owned());
         if shelves.iter().any(|shelf| shelf.arms.iter().any(|arm| *arm >= arms)) {
-            return Err(wrong("its memory speaks of a model that it does not have"));
+            return Err(wrong("its memory names a model that it does not have"));
         }
         let prompts = shelves.iter().try_fold(0usize, |all, shelf| all.checked_add(shelf.prompts));
         let prompts = prompts.ok_or_else(|| wrong("its memory cannot be that large"))?;

@@ -158,7 +158,7 @@ impl Stream {
         let unpriced: Vec<&str> =
             self.arms.iter().zip(&priced).filter(|(_, priced)| !**priced).map(|(arm, _)| arm.as_str()).collect();
         self.notes.push(format!(
-            "Cost decides, and of {} of the {} models none is known ({}): they are left out.",
+            "Cost counts, and {} of the {} models have no known cost ({}): they are left out.",
             unpriced.len(),
             priced.len(),
             few(&unpriced)
@@ -216,11 +216,13 @@ fn priors_note(known: &[Known], names: &[ModelName]) -> Option<String> {
     let likened = known.len() - learned - strangers.len();
     let nothing = match strangers.as_slice() {
         [] => String::new(),
-        some => format!(" It says the same of those it does not know ({}), the mean of all it knows.", few(some)),
+        some => {
+            format!(" For models that it does not know ({}) it predicts the mean over all that it knows.", few(some))
+        }
     };
     (learned < known.len()).then(|| {
         format!(
-            "Of the {} models the head has learned {learned} in this source, takes {likened} from elsewhere or by likeness, and \
+            "Of the {} models the head was fitted to {learned} in this source, takes {likened} from other sources or by likeness, and \
              does not know {}.{nothing}",
             known.len(),
             strangers.len(),
