@@ -27,6 +27,24 @@ fn many_tools_are_chosen_among_by_many_names() {
 }
 
 #[test]
+fn many_lists_of_tools_stand_among_the_items() {
+    let many = 100_000;
+    let list = |name: &str| json!({ "type": "additional_tools", "tools": [{ "type": "custom", "name": name }] });
+    let lists = (0..many).map(|at| list(&format!("tool_{at}")));
+    let items: Vec<Value> = lists.chain([list("tool_0"), json!({ "role": "user", "content": "q" })]).collect();
+    let body = json!({ "model": "m", "input": items }).to_string();
+    let request = decode_request(Dialect::Responses, body.as_bytes()).unwrap();
+    let last = request.tools.last().map(|tool| tool.name.as_str());
+    assert_eq!((request.tools.len(), last), (many, Some("tool_0")), "offered last, it stands last");
+    let echo = echo(Dialect::Responses, body.as_bytes());
+    let echoed = echo["tools"].as_array().unwrap();
+    assert_eq!(
+        (echoed.len(), &echoed[0]["name"], &echoed[1]["name"]),
+        (many, &json!("tool_0"), &json!("tool_99999"))
+    );
+}
+
+#[test]
 fn many_calls_are_told_of_many_functions_in_namespaces() {
     let many = 40_000;
     let functions: Vec<Value> = (0..many).map(|at| function(&format!("f_{at}"))).collect();

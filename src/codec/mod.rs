@@ -353,9 +353,10 @@ pub fn check_embeddings(body: &[u8]) -> Result<(), (ApiError, bool)> {
         data: Option<Vec<IgnoredAny>>,
     }
     let body = without_bom(body);
+    let is_blank = |value: &Value| value.is_null() || value == "" || value == false || value.as_f64() == Some(0.0);
     let says_nothing = |error: &Value| match error {
         Value::String(text) => text.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
+        Value::Object(fields) => fields.values().all(is_blank),
         _ => true,
     };
     match serde_json::from_slice(body) {

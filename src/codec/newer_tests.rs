@@ -288,3 +288,25 @@ fn a_note_to_the_vendors_billing_is_no_part_of_the_prompt() {
     assert_eq!(read(json!([note("a"), brief])).messages, read(json!([brief])).messages);
     assert_eq!(read(json!([note("b")])).messages.len(), 1);
 }
+
+#[test]
+fn one_choice_is_what_everybody_gives_however_it_is_written() {
+    let cannot = [String::from("n")].into();
+    for (n, wanted) in [(json!(1), None), (json!(1.0), None), (json!(2), Some("n")), (json!(1.5), Some("n"))] {
+        let request = openai(json!({ "model": "m", "messages": [{ "role": "user", "content": "q" }], "n": n }));
+        assert_eq!(obstacles::refused_extension(&request, &cannot).as_deref(), wanted, "{n}");
+    }
+}
+
+#[test]
+fn an_empty_error_beside_embeddings_is_none() {
+    for empty in ["null", "{}", "\"\"", "0", "false", r#"{"message":null,"code":null}"#, r#"{"message":"","code":0}"#]
+    {
+        let body = format!(r#"{{"data":[{{"embedding":[1]}}],"error":{empty}}}"#);
+        assert!(check_embeddings(body.as_bytes()).is_ok(), "{empty}");
+    }
+    for error in [r#""no""#, r#"{"message":"","code":401}"#, r#"{"message":"no","code":null}"#] {
+        let body = format!(r#"{{"data":[],"error":{error}}}"#);
+        assert!(check_embeddings(body.as_bytes()).is_err(), "{error}");
+    }
+}

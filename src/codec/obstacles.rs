@@ -150,7 +150,7 @@ fn is_default(request: &ChatRequest, key: &str, value: &Value) -> bool {
         value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(serde_json::Map::is_empty)
     };
     match key {
-        "n" => value == 1,
+        "n" => value.as_f64() == Some(1.0),
         "logprobs" => value == false,
         "top_logprobs" => value == 0,
         "top_k" | "max_tokens" | "max_completion_tokens" => value == -1,

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::errors::{holds_error, shorten};
 use super::lines::{BYTE_ORDER_MARK, Events};
 use super::whole_events::first_end;
+use super::without_bom;
 use crate::protocol::ApiError;
 
 /// What replaces a secret.
@@ -30,6 +31,8 @@ const SCHEMES: [&str; 5] = ["bearer", "basic", "token", "apikey", "api-key"];
 pub struct Secrets {
     /// Longest first, since one may be a part of another.
     values: Vec<String>,
+    /// The values, and how JSON may write them.
+    written: BTreeSet<String>,
 }
 
 /// Shows only how many there are.
@@ -46,7 +49,14 @@ impl Secrets {
         let parts = parts.filter(|part| part.len() >= MIN_SECRET_BYTES).map(str::to_owned);
         let mut values: Vec<String> = parts.collect::<BTreeSet<_>>().into_iter().collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        Self { values }
+        let written = values.iter().flat_map(|value| written(value)).collect();
+        Self { values, written }
+    }
+
+    /// Whether a secret stands in `bytes`, as it is or escaped in JSON.
+    pub fn stand_in(&self, bytes: &[u8]) -> bool {
+        let said = String::from_utf8_lossy(bytes);
+        self.written.iter().any(|value| said.contains(value))
     }
 
     /// Hides the secrets in an error, and cuts its message only then. Cut first, the message could end with the
@@ -77,6 +87,20 @@ impl Secrets {
             rest = later;
         }
         Bytes::from(hidden)
+    }
+
+    /// Hides the secrets in a whole answer that reports an error in a choice's place; other answers stay byte for byte.
+    pub fn hide_in_answer(&self, answer: Bytes) -> Bytes {
+        if !self.stand_in(&answer) {
+            return answer;
+        }
+        match serde_json::from_slice::<Value>(without_bom(&answer)) {
+            Ok(mut said) if !is_of_an_answer(&said) => {
+                self.hide_in_value(&mut said);
+                Bytes::from(said.to_string())
+            }
+            _ => answer,
+        }
     }
 
     /// The event with its secrets hidden; `None` = it holds no secret, or a piece of an answer.
@@ -157,11 +181,19 @@ fn secret_parts<'h>(name: &str, value: &'h str) -> Vec<&'h str> {
     parts
 }
 
-/// Whether an event in OpenAI's or Anthropic's format holds the model's words.
+/// A secret as it is, and as a JSON string holds it, with its slashes escaped or not.
+fn written(secret: &str) -> [String; 3] {
+    let json = Value::from(secret).to_string();
+    let json = &json[1..json.len() - 1];
+    [secret.to_owned(), json.to_owned(), json.replace('/', "\\/")]
+}
+
+/// Whether an answer in OpenAI's or Anthropic's format, or an event of its stream, holds the model's words.
 fn is_of_an_answer(said: &Value) -> bool {
-    let has_choices = said["choices"].as_array().is_some_and(|choices| !choices.is_empty());
+    let choices = said["choices"].as_array().filter(|choices| !choices.is_empty());
+    let is_error = holds_error(said) || choices.into_iter().flatten().any(holds_error);
     let kind = said["type"].as_str().unwrap_or_default();
-    !holds_error(said) && (has_choices || kind.starts_with("content_block_") || kind.starts_with("message_"))
+    !is_error && (choices.is_some() || kind.starts_with("content_block_") || kind.starts_with("message"))
 }
 
 #[cfg(test)]
@@ -283,6 +315,30 @@ mod tests {
     }
 
     #[test]
+    fn of_whole_answers_the_errors_alone_are_written_anew() {
+        let error = format!("\u{feff}{{\"choices\": [{{\"error\":{{\"message\":\"{KEY}\"}}}}]}}");
+        let told = "{\"choices\":[{\"error\":{\"message\":\"***\"}}]}";
+        assert_eq!(secrets().hide_in_answer(Bytes::from(error)), told);
+        for said in [
+            format!("{{\"choices\": [{{\"message\":{{\"content\":\"{KEY}\"}}}}]}}"),
+            format!("{{\"type\": \"message\", \"content\": [{{\"text\":\"{KEY}\"}}]}}"),
+            "{\"choices\": [{\"error\": {\"message\": \"no\"}}]}".to_owned(),
+        ] {
+            assert_eq!(secrets().hide_in_answer(Bytes::from(said.clone())), said);
+        }
+    }
+
+    #[test]
+    fn a_secret_is_found_however_json_writes_it() {
+        let secrets = Secrets::of_headers([("authorization", "Basic dXNl/jpw"), ("cookie", "a=\"b\\c\"12345")]);
+        for said in ["x dXNl/jpw x", r"dXNl\/jpw", r#"{"x":"a=\"b\\c\"12345"}"#, r#"a="b\c"12345"#] {
+            assert!(secrets.stand_in(said.as_bytes()), "{said}");
+        }
+        assert!(secrets.stand_in(b"\xff dXNl/jpw"));
+        assert!(!secrets.stand_in(b"dXNl jpw") && !Secrets::default().stand_in(b""));
+    }
+
+    #[test]
     fn an_error_without_its_usual_form_is_searched_too() {
         for (said, told) in [
             (format!("data: bad key {KEY}\n\n"), "data: bad key ***\n\n"),
@@ -295,7 +351,12 @@ mod tests {
                 format!("data: {{\"choices\":[],\"detail\":\"{KEY}\"}}\n\n"),
                 "data: {\"choices\":[],\"detail\":\"***\"}\n\n",
             ),
+            (
+                format!("data: {{\"choices\":[{{\"error\":{{\"message\":\"{KEY}\"}}}}]}}\n\n"),
+                "data: {\"choices\":[{\"error\":{\"message\":\"***\"}}]}\n\n",
+            ),
         ] {
+            assert!(secrets().stand_in(said.as_bytes()));
             assert_eq!(secrets().hide_in_events(Bytes::from(said)), told);
         }
         let delta = format!(

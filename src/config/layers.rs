@@ -77,21 +77,35 @@ impl Layers {
         self.merge(layer, origin);
     }
 
-    /// Removes default aliases that equal the name of a model, or the vendor's id of a model that the operator added:
-    /// that model is meant, then.
+    /// Removes default aliases that equal the name of a model; those that equal the vendor's id of a model that the
+    /// operator added lead to that model, which is meant then.
     pub(super) fn drop_shadowed_aliases(&mut self) {
         let names = |section: &str| self.table.get(section).and_then(Value::as_table).into_iter().flatten();
-        let is_own = |name: &str| self.origin(&join(&join("models", name), "upstream")) != Origin::Default;
-        let is_meant = |alias: &str, (name, model): (&String, &Value)| {
-            let served = model.get("upstream").and_then(Value::as_str) == Some(alias);
-            name == alias || (served && is_own(name))
-        };
         let is_default = |alias: &str| self.origin(&join("aliases", alias)) == Origin::Default;
+        let is_own = |name: &str, key: &str| self.origin(&join(&join("models", name), key)) != Origin::Default;
+        let serves = |place: &Value, alias: &str| {
+            let id = place.get("upstream").and_then(Value::as_str);
+            id.is_some_and(|id| id.strip_suffix(":latest").unwrap_or(id) == alias)
+        };
+        let deploys = |model: &Value, alias: &str| {
+            let places = model.get("deployments").and_then(Value::as_array);
+            places.into_iter().flatten().any(|place| serves(place, alias))
+        };
+        let meant = |alias: &str| {
+            let models = || names("models");
+            let named = models().find(|(name, _)| *name == alias);
+            let served = || models().find(|(name, model)| serves(model, alias) && is_own(name, "upstream"));
+            let deployed = || models().find(|(name, model)| deploys(model, alias) && is_own(name, "deployments"));
+            named.or_else(served).or_else(deployed).map(|(name, _)| name.clone())
+        };
         let aliases = names("aliases").map(|(alias, _)| alias).filter(|alias| is_default(alias));
-        let idle: Vec<String> =
-            aliases.filter(|alias| names("models").any(|model| is_meant(alias, model))).cloned().collect();
-        if let Some(aliases) = self.table.get_mut("aliases").and_then(Value::as_table_mut) {
-            aliases.retain(|alias, _| !idle.iter().any(|idle| idle == alias));
+        let yielding: Vec<_> = aliases.filter_map(|alias| Some((alias.clone(), meant(alias)?))).collect();
+        let Some(aliases) = self.table.get_mut("aliases").and_then(Value::as_table_mut) else { return };
+        for (alias, model) in yielding {
+            match model == alias {
+                true => aliases.remove(&alias),
+                false => aliases.insert(alias, Value::String(model)),
+            };
         }
     }
 

@@ -141,10 +141,9 @@ fn a_model_of_ones_own_comes_before_an_alias_of_the_defaults() {
         upstream = 'gpt-5.4-nano'\n[aliases]\nclaude-sonnet-5 = 'gpt-4o'\n";
     let loaded = with_file(own).unwrap();
     let config = loaded.config;
-    for name in ["claude-opus-4-8", "gpt-5.4-nano"] {
-        assert!(!config.aliases.contains_key(name), "{name}");
-        assert!(!loaded.settings.iter().any(|setting| setting.path == format!("aliases.{name}")), "{name}");
-    }
+    assert!(!config.aliases.contains_key("claude-opus-4-8"));
+    assert!(!loaded.settings.iter().any(|setting| setting.path == "aliases.claude-opus-4-8"));
+    assert_eq!(config.aliases["gpt-5.4-nano"], "small");
     assert_eq!(config.aliases["claude-sonnet-5"], "gpt-4o");
     assert_eq!(config.aliases["deepseek-chat"], "deepseek-flash", "which a model of the defaults is served under");
     assert!(!config.default_aliases.contains("claude-sonnet-5"));
@@ -305,6 +304,16 @@ fn a_name_that_no_model_has_is_remarked_upon_where_a_server_may_list_it() {
         remarks[1].starts_with("rules[0]: ") && remarks[1].ends_with("did you mean `claude-opus-5-5`?"),
         "{remarks:?}"
     );
+}
+
+#[test]
+fn a_pin_that_a_default_alias_may_lead_to_a_vendor_is_remarked_upon() {
+    let text = "[[rules]]\nname = 'r'\npin = 'claude-haiku-4-5'\n[[rules]]\nname = 's'\npin = 'claude-haiku-5-5'";
+    let remarks = with_file(text).unwrap().remarks;
+    let wanted = "rules[0].pin: `claude-haiku-4-5` is a default alias, which means `claude-haiku-5-5` while";
+    assert!(remarks.len() == 1 && remarks[0].starts_with(wanted), "{remarks:?}");
+    let text = format!("{text}\n[providers.ollama]\ndiscover = false");
+    assert_eq!(with_file(&text).unwrap().remarks, [""; 0]);
 }
 
 #[test]

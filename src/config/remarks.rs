@@ -5,7 +5,8 @@ use super::layers::join;
 use super::nearest::did_you_mean;
 use crate::protocol::Price;
 
-/// Names of models that nobody configured, which a server may list later, and vendors' models without a price.
+/// Names of models that nobody configured, which a server may list later, pins to default aliases, and vendors' models
+/// without a price.
 pub(super) fn remarks(config: &Config) -> Vec<String> {
     let aliases = config.aliases.iter().map(|(alias, name)| (join("aliases", alias), name));
     let rules = config.rules.iter().enumerate().flat_map(|(index, rule)| {
@@ -17,7 +18,18 @@ pub(super) fn remarks(config: &Config) -> Vec<String> {
         let hint = did_you_mean(name, config.models.keys().map(String::as_str));
         format!("{path}: no model `{name}` is configured: it means one only once a server lists it{hint}")
     };
-    unknown.map(remark).chain(unpriced(config)).collect()
+    unknown.map(remark).chain(pinned_aliases(config)).chain(unpriced(config)).collect()
+}
+
+/// Pins to default aliases: a rule that is to keep prompts at an own server would send them to a vendor while that server
+/// lists no model of this name.
+fn pinned_aliases(config: &Config) -> impl Iterator<Item = String> {
+    let pins = config.rules.iter().enumerate().filter_map(|(index, rule)| Some((index, rule.pin.as_deref()?)));
+    let aliases = pins.filter(|(_, pin)| config.default_aliases.contains(*pin) && config.discovers());
+    aliases.map(|(index, pin)| {
+        let model = &config.aliases[pin];
+        format!("rules[{index}].pin: `{pin}` is a default alias, which means `{model}` while no server lists `{pin}`")
+    })
 }
 
 /// Models whose `like` is unknown both to the configuration and to the classifier's head (`knows`): they begin as if

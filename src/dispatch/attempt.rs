@@ -204,7 +204,8 @@ impl Attempt<'_> {
             };
             return Ok(Attempted::Stream(Box::new(opened)));
         }
-        Ok(Attempted::Whole(Box::new(Whole { response, raw: self.passes().then_some(raw), dropped })))
+        let raw = self.passes().then(|| self.deployment.provider.secrets().hide_in_answer(raw));
+        Ok(Attempted::Whole(Box::new(Whole { response, raw, dropped })))
     }
 
     /// The dialect that the deployment speaks.

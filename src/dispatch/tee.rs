@@ -188,10 +188,11 @@ impl Tee {
         let mut pieces = raw;
         if let Output::Passthrough(whole) = &mut self.output {
             pieces.iter_mut().for_each(|piece| *piece = whole.push(std::mem::take(piece)));
-            if self.decoder.saw_error() {
-                // The vendor's error message is in these bytes.
-                let secrets = self.permit.deployment().provider.secrets();
-                pieces.iter_mut().for_each(|piece| *piece = secrets.hide_in_events(std::mem::take(piece)));
+            // The decoder sees only errors of the usual form; it ignores a proxy's plain text, for instance.
+            let secrets = self.permit.deployment().provider.secrets();
+            let searched = |piece: &Bytes| self.decoder.saw_error() || secrets.stand_in(piece);
+            for piece in pieces.iter_mut().filter(|piece| searched(piece)) {
+                *piece = secrets.hide_in_events(std::mem::take(piece));
             }
         } else {
             pieces.clear();
@@ -229,7 +230,10 @@ impl Tee {
         }
         match &mut self.output {
             Output::Encoded(encoder) => encoder.encode(event, out),
-            Output::Passthrough(whole) if finished => out.extend_from_slice(&whole.finish()),
+            Output::Passthrough(whole) if finished => {
+                let secrets = self.permit.deployment().provider.secrets();
+                out.extend_from_slice(&secrets.hide_in_events(whole.finish()));
+            }
             Output::Passthrough(_) => {}
         }
         if finished && let Some(report) = self.report.take() {

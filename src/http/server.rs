@@ -45,6 +45,9 @@ pub enum Drain {
 /// How long the error events that end cut answers may take to go out.
 const LAST_EVENTS: Duration = Duration::from_millis(500);
 
+/// Long enough for a lane to learn from the operating system what has come on its connections.
+const CATCH_UP: Duration = Duration::from_millis(1);
+
 /// Serves on `lanes` until `shutdown`, then drains; `may_enter` says which networks are allowed, `close` ends the answers
 /// that are not complete by the deadline.
 pub async fn serve(
@@ -185,11 +188,17 @@ async fn connection(
                 connection.as_mut().graceful_shutdown();
             }
             () = activity.evicted() => {
-                if activity.may_close_at_once() {
+                // What came while this lane or the machine stood still is read first: the connection may not be idle.
+                let progress = activity.progress();
+                if tokio::time::timeout(CATCH_UP, &mut connection).await.is_ok() {
+                    return;
+                }
+                if activity.progress() == progress && activity.may_close_at_once() {
                     tracing::debug!("A connection without a complete request, or whose client reads no answer, made room for another");
                     return;
                 }
                 // A request that has come by now is still answered.
+                activity.resume();
                 is_closing = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -230,5 +239,54 @@ impl HttpBody for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::{get, post};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whose_body_came_while_its_lane_stood_still_is_answered() {
+        let lanes = Lanes::start(1, |_| {}).unwrap();
+        let stand_still = || async { std::thread::sleep(Duration::from_millis(2500)) };
+        let repeat = |body: String| async { body };
+        let router = Router::new().route("/", post(repeat)).route("/still", get(stand_still));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let settings = config::Server { max_connections: 3, ..config::Server::default() };
+        let server = tokio::spawn(async move {
+            serve(listener, &lanes, router, settings, |_| true, std::future::pending(), || {}).await
+        });
+        let connect = async |said: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(said.as_bytes()).await.unwrap();
+            stream
+        };
+        let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nConnection: close\r\n\r\n";
+        let mut waited = [connect(head).await, connect("").await];
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let still = connect(&ask("/still")).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        waited[0].write_all(b"hello").await.unwrap();
+        waited[1].write_all(format!("{head}hello").as_bytes()).await.unwrap();
+        let newcomers = [connect(&ask("/none")).await, connect(&ask("/none")).await];
+        for mut stream in waited {
+            let mut told = String::new();
+            stream.read_to_string(&mut told).await.unwrap();
+            assert!(told.starts_with("HTTP/1.1 200") && told.ends_with("hello"), "{told}");
+        }
+        for mut stream in newcomers {
+            let mut told = String::new();
+            stream.read_to_string(&mut told).await.unwrap();
+            assert!(told.starts_with("HTTP/1.1 404"), "{told}");
+        }
+        drop(still);
+        server.abort();
     }
 }

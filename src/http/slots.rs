@@ -154,6 +154,16 @@ impl Activity {
             || self.is_abandoned.load(Ordering::Relaxed)
     }
 
+    /// Times since when the connection is idle and its client reads nothing; they change when it goes on.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        (self.idle_since.load(Ordering::Relaxed), self.stuck_since.load(Ordering::Relaxed))
+    }
+
+    /// Notes that the connection went on after all: it is abandoned no more.
+    pub(super) fn resume(&self) {
+        self.is_abandoned.store(false, Ordering::Relaxed);
+    }
+
     /// Whether the connection was evicted and has since then, for too long, neither sent its request nor read its answer.
     fn is_overdue(&self, now: Duration, min_idle: Duration) -> bool {
         let at = |time: &AtomicU64| time.load(Ordering::Relaxed);

@@ -204,10 +204,14 @@ fn predict(
     cached: Option<&Cached>,
 ) -> (Prediction, Option<Odds>) {
     let estimate = estimate(learned, model);
-    let expected = estimate.output_tokens.filter(|tokens| *tokens > 0.0).unwrap_or(f64::from(USUAL_ANSWER_TOKENS));
-    let allowed = answer_tokens(model, demand, Some(expected));
-    let expected = Expected { tokens: allowed, bounded: allowed < expected };
-    let output = answer_tokens(model, demand, Some(learned.lengths.expect(&model.name, expected)));
+    let predicted = estimate.output_tokens.filter(|tokens| *tokens > 0.0);
+    let tokens = predicted.unwrap_or(f64::from(USUAL_ANSWER_TOKENS));
+    let allowed = answer_tokens(model, demand, Some(tokens));
+    let reading = learned.reading.ok().filter(|_| predicted.is_some());
+    let space = reading.map_or_else(|| "".into(), |reading| Arc::clone(&reading.space));
+    let most = f64::from(allowed_tokens(model, demand));
+    let expected = Expected { tokens: allowed, bounded: allowed < tokens, most, space };
+    let output = answer_tokens(model, demand, Some(learned.lengths.expect(&model.name, &expected)));
     let here = cached.is_some_and(|cached| cached.at == at);
     let tokens = cached.map_or(0, |cached| cached.tokens);
     let price = &model.settings.price;
@@ -256,11 +260,15 @@ fn filling(price: &Price, tokens: u64) -> f64 {
 
 /// Tokens of the answer: as expected, but within what request and model allow.
 pub(super) fn answer_tokens(model: &Model, demand: &Demand, expected: Option<f64>) -> f64 {
-    let most = demand.max_tokens.unwrap_or(u32::MAX).min(model.settings.max_output.unwrap_or(u32::MAX));
     expected
         .filter(|tokens| tokens.is_finite() && *tokens > 0.0)
         .unwrap_or(f64::from(USUAL_ANSWER_TOKENS))
-        .min(f64::from(most))
+        .min(f64::from(allowed_tokens(model, demand)))
+}
+
+/// Most tokens of an answer that request and model allow.
+fn allowed_tokens(model: &Model, demand: &Demand) -> u32 {
+    demand.max_tokens.unwrap_or(u32::MAX).min(model.settings.max_output.unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

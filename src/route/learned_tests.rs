@@ -304,8 +304,13 @@ fn a_model_that_talks_longer_than_expected_is_expected_to_cost_more() {
     let before = cost(&world);
     let dear = ModelName::from("dear");
     for _ in 0..100 {
-        let expected = Expected { tokens: f64::from(USUAL_ANSWER_TOKENS), bounded: false };
-        world.lengths.observe(&dear, expected, 3 * u64::from(USUAL_ANSWER_TOKENS), false);
+        let expected = Expected {
+            tokens: f64::from(USUAL_ANSWER_TOKENS),
+            bounded: false,
+            most: f64::INFINITY,
+            space: "".into(),
+        };
+        world.lengths.observe(&dear, &expected, 3 * u64::from(USUAL_ANSWER_TOKENS), false);
     }
     let after = cost(&world);
     assert!(after > 2.5 * before && after < 3.0 * before, "{before} became {after}");
@@ -313,7 +318,7 @@ fn a_model_that_talks_longer_than_expected_is_expected_to_cost_more() {
 
 /// As the end of an answer has it learned.
 fn end(world: &World, plan: &Plan, came: u64) {
-    world.lengths.observe(&"dear".into(), considered(plan, "dear").1.expected, came, false);
+    world.lengths.observe(&"dear".into(), &considered(plan, "dear").1.expected, came, false);
 }
 
 #[test]

@@ -49,9 +49,13 @@ fn clear_away(parent: &Path) {
     }
 }
 
-/// Whether no process has the database in it open: sled locks its file.
+/// Whether no process has the database in it open: sled locks its file. Opening it does not block, should another user
+/// have put a FIFO there.
 fn is_leftover(dir: &Path) -> bool {
-    match fs::File::open(dir.join("db")) {
+    let mut options = fs::File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK | libc::O_NOFOLLOW);
+    match options.read(true).open(dir.join("db")) {
         Ok(file) => !matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
@@ -77,6 +81,17 @@ mod tests {
             })
         };
         assert!(gone());
+    }
+
+    #[test]
+    fn a_fifo_in_place_of_a_database_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = std::process::Command::new("mkfifo").arg(dir.path().join("db")).status().unwrap();
+        assert!(made.success());
+        let (send, told) = std::sync::mpsc::channel();
+        let path = dir.path().to_owned();
+        std::thread::spawn(move || send.send(is_leftover(&path)));
+        assert!(told.recv_timeout(Duration::from_secs(10)).is_ok());
     }
 
     #[test]

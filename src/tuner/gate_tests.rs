@@ -143,7 +143,7 @@ fn what_the_log_never_shows_waits() {
     let (one, other) = (taught(&[("a", 1.0), ("b", 0.0)]), taught(&[("a", 0.0), ("b", 1.0)]));
     let gain = gain(&lessons, &one, &other, &gate).unwrap();
     let (ruling, why) = rule(Some(&gain), &gate);
-    assert!(ruling == Ruling::Wait && why.contains("speaks of"), "{why}: {gain:?}");
+    assert!(ruling == Ruling::Wait && why.contains("log covers"), "{why}: {gain:?}");
 }
 
 #[test]

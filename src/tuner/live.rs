@@ -194,7 +194,7 @@ impl Switches {
         }
         self.hold_until_ms
             .filter(|until| now_ms < *until)
-            .map(|_| "a version was taken back a while ago (unpin ends the hold)")
+            .map(|_| "a version was rolled back a while ago (unpin ends the hold)")
     }
 }
 

@@ -103,5 +103,5 @@ fn a_policy_that_would_do_nothing_of_what_was_done_is_told_so() {
     let live = Snapshot::new(never).unwrap();
     let proposal = propose(&learned(&bad), (&live, &Knowledge::only_since(0)), never, &Gate::default()).unwrap();
     assert_eq!((proposal.ruling, proposal.gain), (Ruling::Wait, None));
-    assert!(proposal.reason.contains("nothing that it would do"), "{}", proposal.reason);
+    assert!(proposal.reason.contains("nothing of what it would do"), "{}", proposal.reason);
 }

@@ -48,6 +48,10 @@ const MAX_BATCH: usize = 512;
 /// Most decisions that a check of the guard rails reads.
 const MAX_READ: usize = 20_000;
 
+/// How long after the start saved times ahead of now are left alone. Later they count as times of a clock that was ahead; until
+/// then the clock may be behind, as that of a machine without a battery is until the network sets it.
+const CLOCK_SETTLES_AFTER: Duration = Duration::from_secs(600);
+
 /// Newest decisions that are searched for one whose prompt was read.
 const NEWEST: usize = 100;
 
@@ -79,6 +83,8 @@ struct Worker {
     bandit: Bandit,
     /// How often the database had been reopened when it was last checked.
     revivals: u64,
+    /// When the clock is taken to be right, see [`CLOCK_SETTLES_AFTER`].
+    clock_settles_at: Instant,
 }
 
 enum Job {
@@ -168,6 +174,7 @@ impl Worker {
             saved: None,
             bandit,
             revivals: 0,
+            clock_settles_at: Instant::now() + CLOCK_SETTLES_AFTER,
         }
     }
 
@@ -227,10 +234,12 @@ impl Worker {
             }
             self.revivals = health.revivals;
         }
-        self.shared.set_times_right(now_ms)?;
-        if self.taken_in.until_ms > now_ms + AHEAD_MS {
-            // This time is of the wrong clock, too; judgements from now on are new.
-            self.taken_in.until_ms = now_ms;
+        if Instant::now() >= self.clock_settles_at {
+            self.shared.set_times_right(now_ms)?;
+            if self.taken_in.until_ms > now_ms + AHEAD_MS {
+                // This time is of the wrong clock, too; judgements from now on are new.
+                self.taken_in.until_ms = now_ms;
+            }
         }
         budgets.save(&self.shared.store)?;
         self.follow_head(now_ms)?;
@@ -392,7 +401,7 @@ impl Worker {
         self.retuned = Some(began);
         self.catch_up(lessons);
         let live = self.shared.live.load_full();
-        let knowledge = self.knowledge_of(&live)?;
+        let knowledge = self.knowledge_of(&live, read_at_ms)?;
         let known = (&live.policy, &knowledge);
         let mut proposal = retune::propose(&collected, known, bandit_settings(&settings.bandit), &settings.gate)?;
         self.new = 0;
@@ -448,14 +457,16 @@ impl Worker {
         Ok((newest == *policy).then_some(version))
     }
 
-    /// What a policy has learned from: the answers that its version was trained on, and the judgements taken in since.
-    fn knowledge_of(&self, live: &LivePolicy) -> Result<Knowledge, StoreError> {
+    /// What a policy has learned from: the answers that its version was trained on, and the judgements taken in since. A version
+    /// made while the clock was ahead has taken in the first of all other judgements.
+    fn knowledge_of(&self, live: &LivePolicy, now_ms: i64) -> Result<Knowledge, StoreError> {
         let store = &self.shared.store;
         if live.policy.learned_from() <= live.revision {
             return Ok(Knowledge::only_since(live.revision));
         }
         let trained_on = TrainedOn::load(store, &live.policy)?;
-        let since_ms = store.snapshot(live.policy.version)?.map_or(i64::MIN, |record| record.made_at_ms - ARRIVAL_MS);
+        let record = store.snapshot(live.policy.version)?.filter(|record| record.made_at_ms <= now_ms + AHEAD_MS);
+        let since_ms = record.map_or(i64::MIN, |record| record.made_at_ms - ARRIVAL_MS);
         Ok(Knowledge { trained_on, since_ms, judgements: live.revision })
     }
 

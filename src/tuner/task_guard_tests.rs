@@ -21,7 +21,7 @@ fn failures_take_a_version_back_and_hold_the_next() {
     assert_eq!(worker.shared.live.load().policy.version, 1, "it is judged before its child");
     let held = worker.retune(now_ms()).unwrap();
     assert_eq!(held.ruling, Ruling::Wait);
-    assert!(held.reason.contains("taken back a while ago"), "{}", held.reason);
+    assert!(held.reason.contains("rolled back a while ago"), "{}", held.reason);
     // What people say meanwhile is learned all the same: it may be the cure.
     let held_revision = worker.shared.live.load().revision;
     let mut late = decision(now_ms() as u64 + 60);

@@ -145,22 +145,22 @@ fn what_was_imported_after_a_version_was_made_it_does_not_know() {
             Evidence::Judgements => collected.learned.iter().filter(|lesson| lesson.signal.is_none()).collect(),
             Evidence::Signals => Vec::from_iter(&collected.unjudged),
         };
-        worker.knowledge_of(&worker.shared.live.load()).unwrap().unseen(rests_on, &lessons).len()
+        worker.knowledge_of(&worker.shared.live.load(), now_ms()).unwrap().unseen(rests_on, &lessons).len()
     };
     let (judgements, signals) = (Evidence::Judgements, Evidence::Signals);
     assert_eq!((unseen(&worker, judgements), unseen(&worker, signals)), (0, 0));
     happen(&store, 1_000, 40, |_| judged(true));
     happen(&store, 2_000, 30, |_| Went { failed: false, judged: None });
-    let now_ms = now_ms();
-    happen(&store, now_ms, 7, |_| judged(true));
+    let from_ms = now_ms();
+    happen(&store, from_ms, 7, |_| judged(true));
     assert_eq!((unseen(&worker, judgements), unseen(&worker, signals)), (47, 30));
-    worker.take_in(&(0..7).map(|number| decision(now_ms as u64 + number).id).collect::<Vec<_>>(), now_ms).unwrap();
+    worker.take_in(&(0..7).map(|number| decision(from_ms as u64 + number).id).collect::<Vec<_>>(), from_ms).unwrap();
     assert_eq!((worker.shared.live.load().revision, unseen(&worker, judgements)), (7, 40));
     // After a restart, too; of a version that an earlier build made it is not known.
     let worker = self::worker(&store);
-    assert_eq!(worker.knowledge_of(&worker.shared.live.load()).unwrap().trained_on, Some(made.trained_on));
+    assert_eq!(worker.knowledge_of(&worker.shared.live.load(), now_ms()).unwrap().trained_on, Some(made.trained_on));
     store.forget_setting("policy.made_of.2").unwrap();
-    assert_eq!(worker.knowledge_of(&worker.shared.live.load()).unwrap().trained_on, None);
+    assert_eq!(worker.knowledge_of(&worker.shared.live.load(), now_ms()).unwrap().trained_on, None);
 }
 
 #[test]
@@ -468,6 +468,7 @@ fn what_a_clock_that_was_ahead_left_behind_stops_nothing() {
     store.update_snapshot(&record).unwrap();
     worker.taken_in.until_ms = far;
     worker.shared.switch(|switches| Switches { hold_until_ms: Some(far), ..switches }).unwrap();
+    worker.clock_settles_at = Instant::now();
     worker.perform(Job::Watch, &budgets(&store), now_ms());
     let hold = worker.shared.switches.load().hold_until_ms.unwrap();
     assert!(hold <= now_ms() + 60 * 60_000, "{hold}");
@@ -476,6 +477,47 @@ fn what_a_clock_that_was_ahead_left_behind_stops_nothing() {
     assert!(worker.is_proven(2).unwrap());
     worker.take_in(&[decision(from as u64).id], now_ms()).unwrap();
     assert_eq!(worker.shared.live.load().revision, 1, "what is judged from now on is news");
+}
+
+#[test]
+fn a_start_before_the_clock_is_set_ends_no_hold_and_teaches_nothing_twice() {
+    let store = Store::in_memory().unwrap();
+    let mut worker = worker(&store);
+    happen(&store, now_ms() - 60_000, 60, |_| judged(true));
+    assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+    worker.execute(Command::Rollback, "me", now_ms()).unwrap();
+    let told = |worker: &Worker| {
+        let status = worker.shared.status();
+        (status.live, status.learned_from, status.hold_until_ms)
+    };
+    let taken_back = told(&worker);
+    assert_eq!((taken_back.0, taken_back.1), (1, 0));
+    let mut worker = self::worker(&store);
+    let year_ms = 365 * 86_400_000;
+    for job in [Job::Watch, Job::Retune] {
+        worker.perform(job, &budgets(&store), now_ms() - year_ms);
+    }
+    worker.perform(Job::Retune, &budgets(&store), now_ms());
+    assert_eq!(told(&worker), taken_back);
+}
+
+#[test]
+fn what_a_version_of_a_clock_that_was_ahead_takes_in_is_no_news_to_it() {
+    let store = Store::in_memory().unwrap();
+    let mut worker = worker(&store);
+    happen(&store, 1, 60, |_| judged(true));
+    assert_eq!(worker.retune(now_ms() + 86_400_000).unwrap().ruling, Ruling::Promote);
+    worker.clock_settles_at = Instant::now();
+    worker.perform(Job::Watch, &budgets(&store), now_ms());
+    let from_ms = now_ms() + 1;
+    happen(&store, from_ms, 7, |_| judged(true));
+    worker.take_in(&(0..5).map(|number| decision(from_ms as u64 + number).id).collect::<Vec<_>>(), from_ms).unwrap();
+    assert_eq!(worker.shared.live.load().revision, 5);
+    let knowledge = worker.knowledge_of(&worker.shared.live.load(), from_ms).unwrap();
+    let collected = lesson::collect(&store, &Span::default(), 20_000, &worker.shared.settings.load().reward).unwrap();
+    let lessons: Vec<&Lesson> = collected.learned.iter().collect();
+    let news = knowledge.unseen(Evidence::Judgements, &lessons);
+    assert_eq!(news, (5..7).map(|number| decision(from_ms as u64 + number).id).collect());
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Shared {
         // The hold first: a crash in between must not let the next retune bring the same policy back at once.
         let hold_until_ms = Some(self.hold_end_ms(now_ms));
         self.switch(|switches| Switches { hold_until_ms, pinned: None, ..switches })?;
-        let instead = format!("version {live} was taken back: {why}");
+        let instead = format!("version {live} was rolled back: {why}");
         self.replace_live(target, (who, "policy.rollback"), &instead, now_ms)?;
         if let Some(mut record) = self.store.snapshot(live)? {
             record.state = SnapshotState::RolledBack;

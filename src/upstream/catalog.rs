@@ -123,27 +123,35 @@ impl Catalog {
         for (name, settings) in &config.models {
             add(name, settings.clone(), false);
         }
+        let is_own_alias = |name: &str| config.aliases.contains_key(name) && !config.default_aliases.contains(name);
         for (provider, listing) in discovered.iter().filter(|(provider, _)| asked(provider)) {
             for model in listing.models() {
                 let name = &model.name;
-                let is_alias = config.aliases.contains_key(name) && !config.default_aliases.contains(name);
-                if !config.models.contains_key(name) && !is_alias {
+                if !config.models.contains_key(name) && !is_own_alias(name) {
                     add(&model.name, model.settings(provider), true);
                 }
             }
         }
-        let aliases = config.aliases.iter().filter(|(alias, _)| !models.contains_key(alias.as_str()));
+        // A listed model, under Ollama's `name:latest` too, comes before a default alias, not before the operator's own.
+        let listed = |name: &str| {
+            let names = [ModelName::from(name), ModelName::from(format!("{name}:latest"))];
+            names.into_iter().find(|name| models.contains_key(name)).filter(|_| !is_own_alias(name))
+        };
         // An alias may lead to another alias. One that leads nowhere was refused with the configuration, or leads to
         // a model that no server has listed yet.
-        let end = |first: &String| {
-            let mut name: &str = first;
-            for _ in 0..config.aliases.len() {
-                let Some(next) = config.aliases.get(name).filter(|_| !models.contains_key(name)) else { break };
+        let end = |alias: &String| {
+            let mut name = alias;
+            for _ in 0..=config.aliases.len() {
+                if let Some(found) = listed(name) {
+                    return found;
+                }
+                let Some(next) = config.aliases.get(name) else { break };
                 name = next;
             }
-            ModelName::from(name)
+            ModelName::from(name.as_str())
         };
-        let aliases = aliases.map(|(alias, name)| (alias.clone(), end(name))).collect();
+        let aliases = config.aliases.keys().filter(|alias| !models.contains_key(alias.as_str()));
+        let aliases = aliases.map(|alias| (alias.clone(), end(alias))).collect();
         Self { models, aliases, providers }
     }
 
@@ -202,7 +210,8 @@ mod tests {
 
     use super::*;
     use crate::protocol::ErrorKind;
-    use crate::upstream::CallVerdict;
+    use crate::upstream::discovery::ListedModel;
+    use crate::upstream::{CallVerdict, Discovered};
 
     #[test]
     fn an_alias_may_lead_to_another() {
@@ -210,6 +219,51 @@ mod tests {
         let catalog = Catalog::new(&config, &BTreeMap::new(), None);
         assert_eq!(catalog.find("team").unwrap().name.as_str(), "claude-opus-5-5");
         assert!(catalog.find("round").is_none());
+    }
+
+    #[test]
+    fn a_listed_model_comes_before_an_alias_of_the_defaults_in_every_spelling() {
+        let mut listing = Listing::default();
+        listing.update(Discovered::Models(["claude-haiku-4-5:latest", "home:latest"].map(ListedModel::named).into()));
+        let discovered = [("ollama".to_owned(), listing)].into();
+        let config: Config =
+            "[aliases]\nteam = 'claude-haiku-4-5'\nat-home = 'home'\nhome = 'gpt-4o'\nmany = 'at-home'"
+                .parse()
+                .unwrap();
+        let catalog = Catalog::new(&config, &discovered, None);
+        for (name, wanted) in [
+            ("claude-haiku-4-5", "claude-haiku-4-5:latest"),
+            ("claude-haiku-4-5[1m]", "claude-haiku-4-5:latest"),
+            ("claude-haiku-4-5-latest", "claude-haiku-4-5:latest"),
+            ("team", "claude-haiku-4-5:latest"),
+            ("claude-haiku-4-5-20251001", "claude-haiku-5-5"),
+            ("home", "gpt-4o"),
+            ("home:latest", "home:latest"),
+            ("many", "gpt-4o"),
+        ] {
+            assert_eq!(catalog.canonical(name), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_vendors_id_of_a_model_of_ones_own_comes_before_an_alias_of_the_defaults() {
+        let config: Config = "[models.mine]\nprovider = 'openai'\nupstream = 'claude-opus-4-8'\n\
+            [[models.many.deployments]]\nprovider = 'openai'\nupstream = 'a'\n\
+            [[models.many.deployments]]\nprovider = 'openai'\nupstream = 'claude-sonnet-5'\n\
+            [models.local]\nprovider = 'ollama'\nupstream = 'claude-haiku-4-5:latest'\n\
+            [aliases]\nteam = 'claude-opus-4-8'"
+            .parse()
+            .unwrap();
+        let catalog = Catalog::new(&config, &BTreeMap::new(), None);
+        for (name, wanted) in [
+            ("claude-opus-4-8", "mine"),
+            ("claude-opus-4-8[1m]", "mine"),
+            ("team", "mine"),
+            ("claude-sonnet-5", "many"),
+            ("claude-haiku-4-5", "local"),
+        ] {
+            assert_eq!(catalog.canonical(name), wanted, "{name}");
+        }
     }
 
     #[test]

@@ -51,11 +51,26 @@ pub enum CallError {
     TooLarge(usize),
 }
 
-/// Whether this process or this machine has run out of file descriptors.
-fn is_out_of_descriptors(error: &(dyn Error + 'static)) -> bool {
+/// Whether this process or this machine has run out of file descriptors. A resolver that fails for want of one does not
+/// say so: `open_some` tries whether there are any.
+fn is_out_of_descriptors(error: &(dyn Error + 'static), open_some: impl Fn() -> io::Result<()>) -> bool {
     let is_short = |io: &io::Error| matches!(io.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
     let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
-    causes.any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_short))
+    causes.any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(is_short)
+            || is_unresolved(cause) && open_some().is_err_and(|io| is_short(&io))
+    })
+}
+
+/// Opens as many descriptors as a resolver may need at once (its files, its sockets).
+fn open_some() -> io::Result<()> {
+    let files: io::Result<Vec<_>> = (0..4).map(|_| std::fs::File::open("/dev/null")).collect();
+    files.map(drop)
+}
+
+/// Whether this cause is that the server's name could not be resolved.
+fn is_unresolved(cause: &dyn Error) -> bool {
+    cause.to_string().starts_with("dns error")
 }
 
 /// Why there is no connection, as a suffix of the message: as much as an operator needs and a client may know.
@@ -65,11 +80,10 @@ fn connect_hint(error: &reqwest::Error) -> &'static str {
         if cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
             return ": nothing listens at its address";
         }
-        let text = cause.to_string();
-        if text.starts_with("dns error") {
+        if is_unresolved(cause) {
             return ": its name is not known";
         }
-        if text.contains("certificate") {
+        if cause.to_string().contains("certificate") {
             return ": its certificate is not trusted";
         }
         next = cause.source();
@@ -102,7 +116,7 @@ impl CallError {
         // The URL may hold an internal address, which clients must not see.
         let error = error.without_url();
         // Tested before the timeout: time may also run out while connecting, and then nothing was sent.
-        if is_out_of_descriptors(&error) {
+        if is_out_of_descriptors(&error, open_some) {
             Self::NoDescriptor(error)
         } else if error.is_connect() {
             Self::Connect(error)
@@ -345,8 +359,12 @@ mod tests {
     #[test]
     fn that_no_file_may_be_opened_is_no_fault_of_the_provider() {
         let error = io::Error::from_raw_os_error;
-        assert!(is_out_of_descriptors(&error(libc::EMFILE)) && is_out_of_descriptors(&error(libc::ENFILE)));
-        assert!(!is_out_of_descriptors(&error(libc::ECONNREFUSED)));
+        let is_short = |error: io::Error| is_out_of_descriptors(&error, open_some);
+        assert!(is_short(error(libc::EMFILE)) && is_short(error(libc::ENFILE)));
+        assert!(!is_short(error(libc::ECONNREFUSED)) && !is_short(io::Error::other("dns error: no such name")));
+        let unresolved = io::Error::other("dns error: Temporary failure in name resolution");
+        assert!(is_out_of_descriptors(&unresolved, || Err(error(libc::EMFILE))));
+        assert!(!is_out_of_descriptors(&error(libc::ECONNREFUSED), || Err(error(libc::EMFILE))));
     }
 
     #[test]

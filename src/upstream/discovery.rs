@@ -88,6 +88,12 @@ pub struct ListedModel {
 }
 
 impl ListedModel {
+    /// A model of which only the name is known.
+    #[cfg(test)]
+    pub(super) fn named(name: &str) -> Self {
+        Self::shown(name.to_owned(), &Value::Null)
+    }
+
     /// The model that `/api/show` describes by `facts`.
     fn shown(name: String, facts: &Value) -> Self {
         let context = context(facts);

@@ -130,27 +130,18 @@ fn unusable(settings: &config::Provider) -> Option<String> {
     None
 }
 
-/// Words (or endings, as in `apikey`) that mark a header's name as a secret's. The values of other headers may be
-/// common words, which must stay readable in error messages.
-const SECRET_WORDS: [&str; 13] = [
-    "apikey",
-    "auth",
-    "authorization",
-    "cookie",
-    "credential",
-    "credentials",
-    "key",
-    "pass",
-    "passphrase",
-    "password",
-    "secret",
-    "signature",
-    "token",
-];
+/// Parts of words that mark a header's name as a secret's (`apikey`, `x-authn`, `passwd`). The values of other headers may
+/// be common words, which must stay readable in error messages.
+const SECRET_WORDS: [&str; 9] =
+    ["auth", "cookie", "credential", "key", "pass", "pwd", "secret", "signature", "token"];
+
+/// Words that hold such a part and mark no secret.
+const HARMLESS_WORDS: [&str; 8] =
+    ["author", "authority", "authors", "bypass", "keyword", "keywords", "passthrough", "portkey"];
 
 fn names_a_secret(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    SECRET_WORDS.iter().any(|secret| name.ends_with(secret) || name.split(['-', '_']).any(|word| word == *secret))
+    let mut words = name.as_str().split(['-', '_']).filter(|word| !HARMLESS_WORDS.contains(word));
+    words.any(|word| SECRET_WORDS.iter().any(|secret| word.contains(secret)))
 }
 
 /// The values of the key and of configured headers with a secret's name.
@@ -213,6 +204,11 @@ mod tests {
         assert_eq!(format!("{:?}", provider.secrets()), "Secrets(2)", "a client may read the word `assistant`");
         let names_a_secret = |name| names_a_secret(&HeaderName::from_static(name));
         for name in ["x-api-key", "apikey", "ocp-apim-subscription-key", "x-portkey-api-key", "cookie", "x_token"] {
+            assert!(names_a_secret(name), "{name}");
+        }
+        for name in
+            ["x-authentication", "x-authn", "x-oauth2", "x-passwd", "passcode", "x-secrets", "x-key1", "tokens"]
+        {
             assert!(names_a_secret(name), "{name}");
         }
         for name in ["x-portkey-provider", "x-title", "x-author", "x-passthrough", "http-referer"] {

@@ -161,6 +161,7 @@ fn echo(body: &str) -> Script {
         "refuses" => error(400),
         "fails" => error(500),
         "errs" => error(200),
+        "chooses" => Script::whole(json!({ "choices": [{ "error": { "message": HEADER } }] }).to_string()),
         "breaks" => {
             let content = json!({ "choices": [{ "index": 0, "delta": { "content": "So " } }] });
             let error = json!({ "error": { "message": format!("you sent {HEADER}") } });
@@ -177,7 +178,7 @@ fn echo(body: &str) -> Script {
 #[tokio::test]
 async fn a_vendor_that_quotes_what_it_was_sent_does_not_give_it_to_the_client() {
     let mock = Mock::start(echo).await;
-    let names = ["refuses", "fails", "errs", "breaks", "answers"];
+    let names = ["refuses", "fails", "errs", "breaks", "chooses", "answers"];
     let models: String =
         names.iter().map(|name| format!("[models.{name}]\nprovider = 'echo'\nupstream = '{name}'\n")).collect();
     let provider =
@@ -192,9 +193,58 @@ async fn a_vendor_that_quotes_what_it_was_sent_does_not_give_it_to_the_client() 
             let told = gateway.post(path, body).await.text().await.unwrap();
             if model == "answers" {
                 assert!(told.contains(HEADER), "an answer is the model's word: {told}");
+            } else if model == "chooses" && path != "/v1/chat/completions" {
+                assert!(!told.contains(HEADER), "others do not hear of it: {path}: {told}");
             } else {
                 assert!(told.contains("***") && !told.contains(HEADER), "{path} {model}: {told}");
             }
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_error_of_unusual_form_in_a_passing_stream_is_searched_too() {
+    let ends = [
+        format!("data: bad key {HEADER}\n\n"),
+        format!("event: error\ndata: {{\"type\":\"error\",\"message\":\"{HEADER}\"}}\n\n"),
+        format!("data: {{\"object\":\"error\",\"message\":\"{HEADER}\",\"code\":401}}\n\n"),
+        format!("data: {{\"choices\":[],\"detail\":\"{HEADER}\"}}\n\n"),
+        format!("<html>{HEADER}</html>\n\n"),
+        format!(": debug {HEADER}\n\n"),
+    ];
+    let chunk = json!({ "choices": [{ "index": 0, "delta": { "content": format!("So {HEADER}") } }] });
+    let delta = json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": format!("So {HEADER}") } });
+    let message = json!({ "type": "message_start", "message": { "id": "m", "model": "m", "usage": { "input_tokens": 1, "output_tokens": 1 } } });
+    let openai = format!("data: {chunk}\n\n");
+    let anthropic = format!("data: {message}\n\ndata: {delta}\n\n");
+    let mock = Mock::start(move |body| {
+        let asked: Value = serde_json::from_str(body).unwrap();
+        let (dialect, end) = asked["model"].as_str().unwrap().split_once('-').unwrap();
+        let begun = if dialect == "openai" { &openai } else { &anthropic };
+        Script::events(vec![(0, begun.clone()), (20, ends[end.parse::<usize>().unwrap()].clone())])
+    })
+    .await;
+    let header = format!("headers = {{ x-secret = '{HEADER}' }}");
+    let mut upstreams = String::new();
+    let mut models = String::new();
+    for (dialect, base) in [("openai", "/v1"), ("anthropic", "")] {
+        upstreams += &format!(
+            "[providers.my-{dialect}]\ndialect = '{dialect}'\nbase_url = 'http://{}{base}'\n{header}\n",
+            mock.address
+        );
+        for end in 0..6 {
+            models += &format!("[models.{dialect}-{end}]\nprovider = 'my-{dialect}'\n");
+        }
+    }
+    let gateway = TestGateway::before(&upstreams, &models).await;
+    for (path, dialect) in [("/v1/chat/completions", "openai"), ("/v1/messages", "anthropic")] {
+        for end in 0..6 {
+            let mut body = ask(path, &format!("{dialect}-{end}"), "Hello");
+            body["stream"] = json!(true);
+            let told = gateway.post(path, body).await.text().await.unwrap();
+            assert!(told.contains("***"), "{dialect} {end}: {told}");
+            assert_eq!(told.matches(HEADER).count(), 1, "what the model says stays: {dialect} {end}: {told}");
         }
     }
     gateway.stop().await;

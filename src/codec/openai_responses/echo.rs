@@ -1,7 +1,7 @@
 //! The fields of a request that its answer repeats: clients' types require most of them.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -58,13 +58,10 @@ fn tools_among(input: &str) -> Vec<Value> {
     }
     let items: Vec<Item<'_>> = serde_json::from_str(input).unwrap_or_default();
     let lists = items.into_iter().rev().filter(|item| item.kind.as_deref() == Some(KIND));
-    let mut tools = Vec::new();
-    for tool in lists.filter_map(|item| serde_json::from_str::<Vec<Value>>(item.tools?.get()).ok()).flatten() {
-        if !tools.contains(&tool) {
-            tools.push(tool);
-        }
-    }
-    tools
+    let offered = lists.filter_map(|item| serde_json::from_str::<Vec<&RawValue>>(item.tools?.get()).ok()).flatten();
+    let mut known = HashSet::new();
+    let new = offered.filter(|tool| known.insert(tool.get()));
+    new.filter_map(|tool| serde_json::from_str(tool.get()).ok()).collect()
 }
 
 #[cfg(test)]

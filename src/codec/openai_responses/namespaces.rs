@@ -39,7 +39,7 @@ pub(super) struct ToolName {
     pub(super) is_custom: bool,
 }
 
-/// A client's custom tools and its tools in namespaces.
+/// A client's tools, in namespaces or not.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
     /// By the name in other dialects.
@@ -47,15 +47,17 @@ pub(super) struct Namespaces {
 }
 
 impl Namespaces {
-    /// Finds them among a client's `tools`.
+    /// Finds them among a client's `tools`; of several with the same name in other dialects the first counts.
     pub(super) fn of(tools: Option<&Value>) -> Self {
         let mut found = Self::default();
-        let all = || tools.and_then(Value::as_array).into_iter().flatten();
-        for space in all().filter(|tool| tool["type"] == "namespace") {
-            let inside = space["tools"].as_array().into_iter().flatten();
-            inside.for_each(|tool| found.add(space["name"].as_str().or(Some("")), tool));
+        for tool in tools.and_then(Value::as_array).into_iter().flatten() {
+            if tool["type"] == "namespace" {
+                let inside = tool["tools"].as_array().into_iter().flatten();
+                inside.for_each(|inner| found.add(tool["name"].as_str().or(Some("")), inner));
+            } else {
+                found.add(None, tool);
+            }
         }
-        all().filter(|tool| tool["type"] == "custom").for_each(|tool| found.add(None, tool));
         found
     }
 
@@ -73,5 +75,25 @@ impl Namespaces {
     pub(super) fn name_of(&self, called: &str) -> ToolName {
         let plain = || ToolName { name: called.to_owned(), ..ToolName::default() };
         self.tools.get(called).cloned().unwrap_or_else(plain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tool_is_called_as_the_kind_that_comes_first() {
+        let (custom, function) =
+            (json!({ "type": "custom", "name": "x" }), json!({ "type": "function", "name": "x" }));
+        let is_custom = |tools: Value| Namespaces::of(Some(&tools)).name_of("x").is_custom;
+        assert!(!is_custom(json!([function, custom])) && is_custom(json!([custom, function])));
+        let space = json!({ "type": "namespace", "name": "f", "tools": [function] });
+        let plain = json!({ "type": "function", "name": "f__x" });
+        let namespace = |tools: Value| Namespaces::of(Some(&tools)).name_of("f__x").namespace;
+        assert_eq!(namespace(json!([plain, space])), None);
+        assert_eq!(namespace(json!([space, plain])).as_deref(), Some("f"));
     }
 }

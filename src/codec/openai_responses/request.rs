@@ -61,15 +61,18 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let (messages, items) = turns.in_order();
     lose(&mut fields, &mut leftovers);
     let mut inside = HashMap::new();
-    let mut tools: Vec<Tool> = Vec::new();
-    for (path, list) in lists {
+    let mut offered = Vec::new();
+    // The last list that offers each name.
+    let mut last = HashMap::new();
+    for (at, (path, list)) in lists.into_iter().enumerate() {
         let list = self::tools(list, &path, false, &mut inside, &mut leftovers)?;
         refuse_clash(&list, &inside, &path)?;
-        // A later list, as Codex sends with each turn, replaces tools of the same name.
-        let names: HashSet<&str> = list.iter().map(|tool| tool.name.as_str()).collect();
-        tools.retain(|tool| !names.contains(tool.name.as_str()));
-        tools.extend(list);
+        last.extend(list.iter().map(|tool| (tool.name.clone(), at)));
+        offered.extend(list.into_iter().map(|tool| (at, tool)));
     }
+    // A later list, as Codex sends with each turn, replaces tools of the same name.
+    let kept = offered.into_iter().filter(|(at, tool)| last.get(&tool.name) == Some(at));
+    let mut tools: Vec<Tool> = kept.map(|(_, tool)| tool).collect();
     // A tool of the bare name wins over one in a namespace.
     tools.iter().for_each(|tool| drop(inside.remove(&tool.name)));
     let choice = fields.take("tool_choice");

@@ -91,11 +91,8 @@ impl Recording {
         let candidates = &outcome.decision.candidates;
         let predicted = candidates.iter().find(|candidate| candidate.model == *model);
         if let Some(prediction) = predicted.and_then(|candidate| candidate.prediction.as_ref()) {
-            // An answer cut short of the expected length says little. One cut at the expected length or later counts in
-            // full: a server's own limit is how long its answers are.
-            let is_long = usage.output_tokens as f64 >= prediction.expected.tokens;
-            let cut = outcome.finish == Some(FinishReason::Length) && is_long;
-            self.gateway.lengths.observe(model, prediction.expected, usage.output_tokens, cut);
+            let cut = outcome.finish == Some(FinishReason::Length);
+            self.gateway.lengths.observe(model, &prediction.expected, usage.output_tokens, cut);
         }
         let conversation = self.conversation;
         self.gateway.note_stay(conversation.prints(), conversation.is_known(), model, &usage);

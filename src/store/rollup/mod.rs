@@ -9,11 +9,11 @@
 //! longest window is full, a summary says since when it is complete. Entries written meanwhile are added as above; changes to
 //! entries that the walk has not reached are left to the walk.
 //!
-//! **A clock that was ahead** for a while must not push out cells that are shown once it is right again: the number of cells
-//! is limited, and beyond it the one furthest in the future goes first, else the oldest. The oldest is never one that a window
-//! still shows, as the cells written while the clock was ahead cover no more time than that lasted.
+//! **A wrong clock** must not push out cells that are shown once it is right again. If the clock is behind, as it may be at a
+//! start, much of the log lies ahead of it; if the clock was ahead earlier, so do the entries of that time. The two cannot be
+//! told apart, so each window keeps its newest cells up to now and as many ahead of now.
 //!
-//! **Bounds.** Some 310 cells, each with a tally and two sparse histograms for each model that was used in it, and the
+//! **Bounds.** Some 310 cells (twice as many at worst), each with a tally and two sparse histograms for each model that was used in it, and the
 //! recent facts: a few megabytes. Entries of the last month that retention deletes stay in the sums: they happened.
 
 mod cell;
@@ -207,15 +207,18 @@ impl<'a> Glance<'a> {
     }
 }
 
-/// Keeps the `most` newest entries. Those that `is_ahead` were dated by a clock that was ahead; they go first, so that correctly
-/// dated entries need not make room for them.
-pub fn let_go<K: Ord, V>(all: &mut BTreeMap<K, V>, most: usize, is_ahead: impl Fn(&K, &V) -> bool) {
-    while all.len() > most {
-        match all.last_key_value() {
-            Some((key, value)) if is_ahead(key, value) => all.pop_last(),
-            _ => all.pop_first(),
-        };
+/// Keeps the `most` newest of the entries that `is_ahead` of now, and the `most` newest of the others: if the clock is or was
+/// wrong, neither kind pushes out the other.
+pub fn let_go<K: Ord + Copy, V>(all: &mut BTreeMap<K, V>, most: usize, is_ahead: impl Fn(&K, &V) -> bool) {
+    if all.len() <= most {
+        return;
     }
+    let ahead = all.iter().rev().take_while(|(key, value)| is_ahead(key, value)).count();
+    for _ in most..all.len() - ahead {
+        all.pop_first();
+    }
+    let surplus: Vec<K> = all.keys().rev().take(ahead).skip(most).copied().collect();
+    surplus.iter().for_each(|key| drop(all.remove(key)));
 }
 
 /// How far the walk over an existing log has come.
@@ -291,11 +294,12 @@ impl Rollup {
     }
 
     fn keep(&mut self, id: DecisionId, fact: Fact) {
+        self.keep_at(id, fact, jiff::Timestamp::now().as_millisecond());
+    }
+
+    fn keep_at(&mut self, id: DecisionId, fact: Fact, now_ms: i64) {
         self.recent.insert(id, fact);
-        if self.recent.len() > RECENT {
-            let now_ms = jiff::Timestamp::now().as_millisecond();
-            let_go(&mut self.recent, RECENT, |_, fact| fact.at_ms > now_ms + AHEAD_MS);
-        }
+        let_go(&mut self.recent, RECENT, |_, fact| fact.at_ms > now_ms + AHEAD_MS);
     }
 
     /// Subtracts an entry's old contribution and adds the one that `change` makes.

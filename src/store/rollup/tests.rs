@@ -410,3 +410,36 @@ fn a_clock_that_was_ahead_costs_nothing_that_is_shown_once_it_is_right() {
         assert_eq!(shown.total.sums.requests, wanted as u64, "{window:?}");
     }
 }
+
+#[test]
+fn a_start_before_the_clock_is_set_costs_nothing_that_is_shown_once_it_is() {
+    let hour = 60 * MINUTE_MS;
+    // A month of entries, and more of them than are kept as facts, in the hours that a wrong clock may not know yet.
+    let back = |number: i64| if number < 6_000 { number * 1_000 } else { (number - 6_000) * hour };
+    for behind_ms in [2 * hour, 365 * 24 * hour] {
+        let mut rollup = Rollup::new(None);
+        let names = &mut Names::default();
+        for number in 0..6_000 + 30 * 24 {
+            let mut one = decision(NOW - back(number), number as u64);
+            one.request.dry_run = false;
+            let fact = Fact::of_decision(&one, names);
+            // As the walk finds them: newest first.
+            rollup.note_at(&fact, true, NOW - behind_ms);
+            rollup.keep_at(one.id, fact, NOW - behind_ms);
+        }
+        let mut one = decision(NOW + 1_000, 0);
+        one.request.dry_run = false;
+        let fact = Fact::of_decision(&one, names);
+        rollup.note_at(&fact, true, NOW + 1_000);
+        rollup.keep_at(one.id, fact, NOW + 1_000);
+        for (cells, window) in rollup.levels.iter().zip(Window::ALL) {
+            let from_ms = window.from_ms(NOW + 2_000);
+            let shown = cell::sum_up(cells.range(from_ms..NOW + 2_000), names);
+            let wanted = 1 + (0..6_000 + 30 * 24).filter(|number| NOW - back(*number) >= from_ms).count();
+            assert_eq!(shown.total.sums.requests, wanted as u64, "{window:?}, {behind_ms} ms behind");
+        }
+        assert_eq!(rollup.recent.len(), RECENT, "{behind_ms} ms behind");
+        let (first, _) = rollup.recent.first_key_value().unwrap();
+        assert!(*first >= id(NOW - 5_000_000, 0), "the newest are kept, {behind_ms} ms behind");
+    }
+}

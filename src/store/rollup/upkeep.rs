@@ -11,7 +11,7 @@ use crate::store::db::Store;
 use crate::store::error::StoreError;
 use crate::store::join::{Order, Span, ms_of};
 use crate::store::log::Stored;
-use crate::store::record::{DecisionRecord, FeedbackRecord, OutcomeRecord, OutcomeStatus};
+use crate::store::record::{AHEAD_MS, DecisionRecord, FeedbackRecord, OutcomeRecord, OutcomeStatus};
 
 /// Entries of an existing log that are added up under one lock, while the writer waits.
 const BATCH: usize = 128;
@@ -165,11 +165,12 @@ impl Store {
         summary
     }
 
-    /// Visits the newest entries, newest first, at most [`RECENT`].
+    /// Visits the newest entries up to now, newest first, at most [`RECENT`].
     pub fn glance(&self, mut visit: impl FnMut(Glance<'_>)) {
+        let now_ms = jiff::Timestamp::now().as_millisecond();
         let rollup = self.rollup();
         let names = &rollup.names;
-        for fact in rollup.recent.values().rev() {
+        for fact in rollup.recent.values().rev().filter(|fact| fact.at_ms <= now_ms + AHEAD_MS).take(RECENT) {
             let answered = fact.end.filter(|end| end.status == OutcomeStatus::Ok && end.answered);
             visit(Glance {
                 at_ms: fact.at_ms,
