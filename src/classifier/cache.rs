@@ -1,7 +1,7 @@
-//! Readings of prompts seen before, least recently used first to go, bounded by bytes.
+//! A cache of readings, bounded by bytes; the least recently used is evicted first.
 //!
-//! Entries carry a tick of their last use; a map from tick to key gives the oldest in logarithmic time, without a linked
-//! list through a hash map.
+//! Each entry has the tick of its last use; a map from tick to key gives the oldest in logarithmic time, without a
+//! linked list through a hash map.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::Reading;
 /// Hash of a prompt.
 pub(super) type Key = [u8; 32];
 
-/// What an entry takes besides its reading: its key, twice, and the maps' slots.
+/// Bytes of an entry besides its reading: the key, twice, and the maps' slots.
 const OVERHEAD: usize = 160;
 
 /// Readings by prompt hash.
@@ -31,7 +31,7 @@ struct Entry {
 }
 
 impl Cache {
-    /// Keeps at most `limit` bytes.
+    /// An empty cache of at most `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
         Self { limit, ..Self::default() }
     }
@@ -46,7 +46,7 @@ impl Cache {
         Some(Arc::clone(&entry.reading))
     }
 
-    /// Keeps a reading; what was not used for longest makes room.
+    /// Stores a reading, and evicts the least recently used ones for it.
     pub(super) fn put(&mut self, key: Key, reading: Arc<Reading>) {
         let size = reading.size() + OVERHEAD;
         if size > self.limit {
@@ -65,12 +65,12 @@ impl Cache {
         }
     }
 
-    /// Forgets everything: the readings no longer hold.
+    /// Empties the cache, as when its readings no longer hold.
     pub(super) fn clear(&mut self) {
         *self = Self::new(self.limit);
     }
 
-    /// How many readings are kept, and how many bytes they take.
+    /// Number of readings, and the bytes that they take.
     pub(super) fn size(&self) -> (usize, usize) {
         (self.entries.len(), self.bytes)
     }

@@ -1,4 +1,4 @@
-//! What happened so far: how many prompts were read, kept from before, or missed, and how long reading took.
+//! Counters: prompts that were read, found in the cache or missed, and how long reading took.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::reading::Missed;
 use super::timely::{Timely, Turn};
 
-/// How many of the last readings' times are kept for the percentiles.
+/// Last batches whose times the percentiles are over.
 const RECENT: usize = 512;
 
 /// Counters that only grow, and the last times.
@@ -41,15 +41,15 @@ struct Recent {
 pub struct Counts {
     /// Prompts that were read.
     pub read: u64,
-    /// Prompts whose reading was kept from before.
+    /// Prompts whose reading was in the cache.
     pub cached: u64,
-    /// Prompts skipped or read in vain, because nobody waited any more.
+    /// Prompts that were skipped or read in vain, because their request no longer waited.
     pub abandoned: u64,
     /// Batches they came in.
     pub batches: u64,
     /// Tokens read.
     pub tokens: u64,
-    /// Requests that came before the model was there.
+    /// Requests that came before the model was loaded.
     pub loading: u64,
     /// Requests that found the queue full.
     pub busy: u64,
@@ -59,11 +59,11 @@ pub struct Counts {
     pub no_head: u64,
     /// Requests without a word to read.
     pub no_words: u64,
-    /// Requests that met an error.
+    /// Requests whose reading failed.
     pub failed: u64,
-    /// Microseconds of the middle one among the last batches.
+    /// Median time of the last batches, microseconds.
     pub p50_us: u32,
-    /// Microseconds that one in a hundred of the last batches took longer than.
+    /// 99th percentile of the last batches' times, microseconds.
     pub p99_us: u32,
 }
 
@@ -102,12 +102,12 @@ impl Counters {
         }
     }
 
-    /// Whether a prompt that could be read was read in time. Tells the log where that turns.
+    /// Notes whether a readable prompt was read in time, and logs a line when most are no longer, or are again.
     pub(super) fn timely(&self, in_time: bool) {
         match self.timely.lock().note(in_time) {
             Some(Turn::FellBehind { share }) => tracing::warn!(
                 share,
-                "Most prompts are not read in time and are routed without: the machine is too busy or too slow for \
+                "Most prompts are not read in time and are routed without a reading: the machine is too busy or too slow for \
                  classifier.budget_ms"
             ),
             Some(Turn::CaughtUp { share }) => tracing::info!(share, "Prompts are read in time again"),
@@ -115,7 +115,7 @@ impl Counters {
         }
     }
 
-    /// The share of the last prompts that was read in time; `None` where there were too few.
+    /// Share of the last prompts that were read in time; `None` where there were too few.
     pub(super) fn in_time(&self) -> Option<f64> {
         self.timely.lock().share()
     }

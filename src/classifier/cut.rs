@@ -1,12 +1,12 @@
 //! Makes the builtin encoder: the first layers of a base model, with the part of its vocabulary that prompts use.
 //!
 //! 1. **Count** how often each token is used by the prompts given.
-//! 2. **Choose** the tokens that are used often enough, the base's first merges (its most common pieces), and those of
-//!    scripts and marks the prompts may lack; then, for each chosen token, the tokens it is merged from. With that a text
-//!    made of chosen tokens is taken apart exactly as by the base: whatever merge the base would make is still there, and
-//!    no other comes before it. Text with dropped tokens falls apart into more, smaller ones.
-//! 3. **Write** a GGUF file: kept rows of the embeddings and kept layers byte for byte as they are in the base, so nothing
-//!    is quantised twice. Same base, recipe and prompts give the same bytes.
+//! 2. **Choose** the tokens that are used often enough, those of the base's first merges (its most common pieces), and
+//!    those of scripts and marks that the prompts may lack; then, for each chosen token, the tokens that it is merged
+//!    from. So a text of chosen tokens is tokenised exactly as by the base: every merge that the base would make is
+//!    kept, and no other comes before it. A text with dropped tokens becomes more, smaller tokens.
+//! 3. **Write** a GGUF file: kept rows of the embeddings and kept layers byte for byte as they are in the base, so
+//!    nothing is quantised twice. The same base, recipe and prompts give the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Cursor;
@@ -45,17 +45,18 @@ pub struct Recipe {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vocabulary {
-    /// Those that the prompts use at least so often.
+    /// Keep tokens that the prompts use at least this often.
     pub min_count: u64,
-    /// Those that the first so many merges make.
+    /// Keep tokens that this many of the first merges make.
     pub first_merges: usize,
-    /// Those with bytes beyond ASCII (Chinese and other scripts), and those without a letter (indentation, marks).
+    /// Keep tokens with bytes beyond ASCII (Chinese and other scripts), and those without a letter (indentation,
+    /// marks).
     pub scripts_and_marks: bool,
     /// Data sources whose training prompts are counted.
     pub sources: Vec<String>,
 }
 
-/// What came of it.
+/// What was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cut {
     /// SHA-256 of the file.
@@ -70,7 +71,7 @@ pub struct Cut {
     pub layers: usize,
     /// Width of the states.
     pub hidden: usize,
-    /// Tokens the counted prompts are made of, before and after: how much longer they became.
+    /// Number of tokens of the counted prompts, with the base's vocabulary and with the kept one.
     pub counted: (u64, u64),
 }
 
@@ -78,8 +79,8 @@ pub struct Cut {
 ///
 /// # Errors
 ///
-/// The base is not the one the recipe names, has fewer layers than it keeps, or has another form than byte-level pairs in
-/// GGUF; or a file cannot be read or written. What stood at `out` stays then.
+/// The base is not the one that the recipe names, has fewer layers than it keeps, or is not a GGUF file with byte-level
+/// pairs; or a file cannot be read or written. A file at `out` is then left as it was.
 pub fn cut<'a>(
     base: &Path,
     recipe: &Recipe,
@@ -150,8 +151,8 @@ pub fn cut<'a>(
     })
 }
 
-/// Writes a GGUF file and gives its bytes back. It is written beside `out` and takes its place once it could be opened: what
-/// reads `out` meanwhile (a gateway may) finds the old file or the new one, whole.
+/// Writes a GGUF file and returns its bytes. The file is written beside `out` and renamed once it could be opened, so a
+/// program that reads `out` meanwhile (such as a gateway) finds either the old file or the new one.
 pub(super) fn write_gguf(
     metadata: &BTreeMap<String, Value>,
     tensors: &[(String, QTensor)],
@@ -172,7 +173,7 @@ pub(super) fn write_gguf(
     Ok(file)
 }
 
-/// Stretched rotary frequencies, where the base has them.
+/// Tensor of stretched rotary frequencies, which some bases have.
 pub(super) const FREQUENCIES: &str = "rope_freqs.weight";
 
 fn content_has(weights: &Weights, name: &str) -> bool {
@@ -207,7 +208,7 @@ impl Pieces {
     /// Ids kept, ascending.
     fn choose(&self, recipe: &Vocabulary, counts: &[u64]) -> BTreeSet<u32> {
         let ids: HashMap<&str, u32> = self.tokens.iter().map(String::as_str).zip(0..).collect();
-        // What a token is merged from. The first merge that makes it is the one that happens.
+        // The pair that each token is merged from: of several merges that make it, the first is applied.
         let mut parents: HashMap<u32, (u32, u32)> = HashMap::new();
         let mut first_made = BTreeSet::new();
         for (at, merge) in self.merges.iter().enumerate() {
@@ -241,7 +242,7 @@ impl Pieces {
         kept
     }
 
-    /// What is left of it.
+    /// The vocabulary of the kept tokens alone.
     fn keep(&self, kept: &BTreeSet<u32>) -> Self {
         let texts: BTreeSet<&str> = kept.iter().map(|id| self.tokens[*id as usize].as_str()).collect();
         let whole = |merge: &&String| {
@@ -263,7 +264,7 @@ fn beyond_ascii(token: &str) -> bool {
     token.chars().any(|c| matches!(u32::from(c), 0xa1..=0xff | 0x122..=0x143))
 }
 
-/// The base's metadata, as far as it is still true, in order of keys.
+/// The base's metadata that still holds, in order of keys.
 fn metadata(
     base: &HashMap<String, Value>,
     recipe: &Recipe,

@@ -1,9 +1,10 @@
 //! The embedded Llama model (the only home of candle): prompt to features, features to predictions.
 //!
-//! [`Classifier`] is what the gateway holds: it asks for a [`Reading`] and gets one within a budget, or hears why not
-//! ([`Missed`]). Behind it one thread holds a [`Model`]: tokenizer, [`encoder`] and head. Models come from a [`source`].
+//! [`Classifier`] is the handle that the gateway holds: a request asks it for a [`Reading`] and gets one within a
+//! budget, or the reason why not ([`Missed`]). Behind it one thread holds a [`Model`]: tokenizer, [`encoder`] and head.
+//! Models come from a [`source`].
 //!
-//! What it leaves out: choosing. A reading says how each model would do; `route` and `bandit` decide.
+//! It does not choose. A reading says how well each model would do; `route` and `bandit` decide.
 
 mod cache;
 mod counters;

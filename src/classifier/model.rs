@@ -1,5 +1,4 @@
-//! Encoder and tokenizer put together, and the head they are read by: what the thread holds, and what training uses too,
-//! so that features agree.
+//! Encoder, tokenizer and loading of heads. The classifier's thread and training both use it, so that features agree.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,44 +16,44 @@ use super::stats::TextStats;
 use super::tokenizer::{Tokenizer, TokenizerError, Tokens};
 use crate::config;
 
-/// Tokens that training reads at once.
+/// Most tokens of a batch in training.
 const AT_ONCE: usize = 2048;
 
-/// Why a model cannot be had, or cannot read.
+/// Why a model cannot be loaded, or fails on a prompt.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// Its files cannot be had.
+    /// The model's files cannot be had.
     #[error("{0}")]
     Source(#[from] SourceError),
-    /// Its weights are not what they should be, or a computation failed.
+    /// The weights are invalid, or a computation failed.
     #[error("{0}")]
     Encoder(#[from] EncoderError),
-    /// Its tokenizer is not what it should be.
+    /// The tokenizer is invalid.
     #[error("{0}")]
     Tokenizer(#[from] TokenizerError),
-    /// The head is not what it should be, or belongs to another encoder.
+    /// The head is invalid, or belongs to another encoder.
     #[error("{0}")]
     Head(#[from] HeadError),
-    /// A prompt's states overflow, as with weights of a type that is too small for them.
-    #[error("what was made of the prompt is no number")]
+    /// A prompt's states are not finite, as with weights of a type that overflows.
+    #[error("the prompt's states are not finite numbers")]
     NoNumber,
-    /// Nothing is loaded yet.
+    /// The model is not loaded yet.
     #[error("the classifier is not ready")]
     NotReady,
-    /// A file brought the program to a state it does not know.
-    #[error("loading broke off; the log has the place")]
+    /// Loading panicked.
+    #[error("loading panicked; the log lines say where")]
     Panicked,
 }
 
 impl LoadError {
-    /// Whether it may work later as things are: the hub was not there. A file that came damaged more than once is not fetched
-    /// for ever.
+    /// Whether loading may succeed later without a change, as when the hub is down. A file that keeps arriving damaged
+    /// is not fetched for ever.
     pub(super) fn may_pass(&self) -> bool {
         matches!(self, Self::Source(error) if error.may_pass() && !matches!(error, SourceError::Corrupt { .. }))
     }
 }
 
-/// What a model is, for people.
+/// A description of a model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelInfo {
     /// As configured: `builtin`, a path, `hf:owner/name`.
@@ -71,7 +70,7 @@ pub struct ModelInfo {
     pub vocabulary: usize,
     /// Parameters of those layers and the embeddings.
     pub parameters: usize,
-    /// Changes with all that its states depend on: a head belongs to one encoder.
+    /// Changes with everything that states depend on; a head belongs to one fingerprint.
     pub fingerprint: String,
     /// Bytes that layers and embeddings take in memory.
     pub bytes: usize,
@@ -121,16 +120,16 @@ impl Model {
         Ok(Self { encoder, tokenizer, info })
     }
 
-    /// What it is.
+    /// The model's description.
     pub fn info(&self) -> &ModelInfo {
         &self.info
     }
 
-    /// Reads something short and something long, so that the first request finds everything in place.
+    /// Encodes a short and a long text, so that the first request finds everything in place.
     ///
     /// # Errors
     ///
-    /// It does not work.
+    /// The model fails.
     pub(super) fn warm_up(&self) -> Result<(), LoadError> {
         for text in ["Hello", &"All work and no play. ".repeat(self.info.max_tokens)] {
             self.encode_batch(&[text], &Pooling::mean_of(self.info.layers))?;
@@ -141,7 +140,7 @@ impl Model {
     /// The tokens that are read of a prompt.
     pub(super) fn tokenize(&self, prompt: &Prompt, max_tokens: usize) -> Result<Tokens, LoadError> {
         let mut tokens = self.tokenizer.encode(prompt, max_tokens)?;
-        // A tokenizer may know words that the model was never given, such as one for padding.
+        // A tokenizer may have tokens that the model has not, such as one for padding.
         tokens.ids.retain(|id| (*id as usize) < self.info.vocabulary);
         if tokens.ids.is_empty() {
             tokens.ids.push(0);
@@ -168,7 +167,7 @@ impl Model {
             Ok(()) => {
                 let fitted = head.description().max_tokens;
                 if fitted != self.info.max_tokens {
-                    tracing::warn!(head = %name, fitted, read = self.info.max_tokens, "The head was fitted to another classifier.max_tokens; what it says of long prompts is less sure");
+                    tracing::warn!(head = %name, fitted, read = self.info.max_tokens, "The head was fitted to another classifier.max_tokens; its estimates for long prompts are less certain");
                 }
                 Ok(Some(head))
             }
@@ -180,7 +179,7 @@ impl Model {
         }
     }
 
-    /// Whether a head belongs to this encoder.
+    /// Checks that a head belongs to this encoder.
     ///
     /// # Errors
     ///
@@ -212,7 +211,7 @@ impl Model {
         let pooled = self.encoder.encode(&ids, &head.description().pooling)?;
         let judge = |((prompt, tokens), pooled): (&(&Prompt, &Tokens), Vec<f32>)| {
             let judged = head.read(&pooled, &TextStats::of_parts(&prompt.question, &prompt.tools));
-            // It would go into the log, and from there into the policy.
+            // It would get into the decision log, and from there into the policy.
             if judged.z.iter().chain(&judged.log_odds).any(|value| !value.is_finite()) {
                 return Err(LoadError::NoNumber);
             }
@@ -252,7 +251,7 @@ impl Model {
         let mut pooled = Vec::with_capacity(prompts.len());
         let mut from = 0;
         while from < tokens.len() {
-            // As many at once as keep the states small, and one in any case.
+            // As many prompts as keep the states small, and at least one.
             let (mut to, mut total) = (from, 0);
             while to < tokens.len() && (to == from || total + tokens[to].ids.len() <= AT_ONCE) {
                 total += tokens[to].ids.len();
@@ -266,7 +265,7 @@ impl Model {
     }
 }
 
-/// An error of a model's weights, with the files it is about.
+/// An error of a model's weights, with its file.
 fn named(files: &Files, error: EncoderError) -> EncoderError {
     match files {
         Files::Builtin(_) => error,
@@ -278,7 +277,7 @@ fn named(files: &Files, error: EncoderError) -> EncoderError {
 ///
 /// # Errors
 ///
-/// The files are not what they should be.
+/// The files are invalid.
 pub fn open(files: &Files) -> Result<(Weights, Tokenizer), LoadError> {
     let gguf = |weights: Weights| -> Result<(Weights, Tokenizer), LoadError> {
         let content = weights.content().ok_or_else(|| EncoderError::Malformed("not a GGUF file".into()))?;

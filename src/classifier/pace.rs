@@ -1,14 +1,14 @@
-//! How long a reading will take, by how long those before took.
+//! Predicts how long a reading will take, from how long earlier ones took.
 //!
-//! When more is asked than can be read, whoever is begun too late is read in vain, and holds up those behind who would still
-//! have been in time. So who cannot be read within their time is told at once.
+//! Under overload a prompt that is begun too late is read in vain, and delays those behind it that would still have
+//! been in time. So a prompt that cannot be read within its time is turned away at once.
 //!
-//! A reading takes so long a token, and so long however few they are: on a device of its own hardly anything but that. Both
-//! are told from batches of different sizes, the newest counting most. Where all had about the same size, time is taken to
-//! grow with the tokens.
+//! The time of a batch is modelled as a constant plus a time for each token; on an accelerator the constant is nearly
+//! all of it. Both are estimated from batches of different sizes, the newest counting most. Where all batches had about
+//! the same size, time is taken to be proportional to tokens.
 //!
-//! What is expected may be of a slow moment that is over. Under load every few who are turned away lower it a little; where
-//! hardly anybody asks, whoever comes after [`STALE`] without a reading is read whatever is expected, and what was known
+//! An expectation may come from a slow moment that is over. Under load, prompts that are turned away lower it a little;
+//! with little traffic, a prompt that comes after [`STALE`] without a reading is read in any case, and what was known
 //! before is forgotten.
 
 use std::time::{Duration, Instant};
@@ -16,28 +16,28 @@ use std::time::{Duration, Instant};
 /// Weight of the newest batch.
 const NEWEST: f64 = 0.3;
 
-/// A reading may take so many times as long as the usual one.
+/// A reading is allowed this many times its expected time.
 const MARGIN: f64 = 1.25;
 
-/// What an expectation keeps each time nobody could be begun by it: a slow moment must not outlast itself for want of
-/// anything new to learn from.
+/// Factor on an expectation each time that it let no prompt begin: otherwise a slow moment would last for ever, because
+/// nothing new is measured.
 const DOUBT: f64 = 0.95;
 
-/// How long an expectation holds by which nobody is begun. Shorter, and a machine on which long prompts never are in time would
-/// read most of them in vain.
+/// How long an expectation that lets no prompt begin is kept. If it were shorter, a machine on which long prompts are
+/// never in time would read most of them in vain.
 const STALE: Duration = Duration::from_secs(3);
 
-/// Sizes that differ by less than this share tell nothing of what a token takes.
+/// Batch sizes that differ by less than this share are too alike to estimate the time of a token.
 const ALIKE: f64 = 0.1;
 
-/// What a reading takes; absent = nothing was read yet.
+/// The time that a reading takes; absent = nothing was read yet.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     usual: Option<Usual>,
     observed: Option<Instant>,
 }
 
-/// The usual batch, and how batches differ from it.
+/// Running mean of the batches, and their variance around it.
 #[derive(Debug, Clone, Copy)]
 struct Usual {
     tokens: f64,
@@ -49,7 +49,8 @@ struct Usual {
 }
 
 impl Usual {
-    /// A straight line through the usual batch, between one that goes through nothing and a level one.
+    /// Seconds for a batch of `tokens`: a line through the mean batch, with a slope between that of time proportional
+    /// to tokens and zero.
     fn expected(&self, tokens: usize) -> f64 {
         let through_nothing = self.seconds / self.tokens;
         let alike = (ALIKE * self.tokens).powi(2);
@@ -59,7 +60,7 @@ impl Usual {
 }
 
 impl Pace {
-    /// A batch of `tokens` took so long, and was done `now`.
+    /// Takes in a batch of `tokens` that took `took` and ended `now`.
     pub(super) fn observe(&mut self, tokens: usize, took: Duration, now: Instant) {
         self.observed = Some(now);
         let (tokens, seconds) = (tokens.max(1) as f64, took.as_secs_f64());
@@ -82,7 +83,7 @@ impl Pace {
         self.usual.is_none_or(|usual| usual.expected(tokens) * MARGIN <= left.as_secs_f64())
     }
 
-    /// Forgets what is too old to turn anybody away by; whether it was.
+    /// Forgets an expectation that is too old to turn prompts away by; returns whether it did.
     pub(super) fn forget_stale(&mut self, now: Instant) -> bool {
         let is_stale = self.observed.is_some_and(|at| now.saturating_duration_since(at) > STALE);
         if is_stale {
@@ -91,7 +92,7 @@ impl Pace {
         is_stale
     }
 
-    /// Somebody was turned away, and nobody begun.
+    /// Lowers the expectation: prompts were turned away, and none begun.
     pub(super) fn doubt(&mut self) {
         self.usual =
             self.usual.map(|usual| Usual { seconds: usual.seconds * DOUBT, along: usual.along * DOUBT, ..usual });

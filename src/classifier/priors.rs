@@ -1,9 +1,9 @@
-//! What is believed of each configured model, before and after a prompt was read.
+//! Estimates for each configured model, before and after a prompt was read.
 //!
-//! Before: where the head was fitted to it, its mean over the head's training prompts, so that a reading that was missed
-//! changes nothing of what a prior rests on; else its score, or that of a model it is said to be like, or what the head has
-//! of others like it. After: what the head makes of the reading with the model's [`Ability`]. Abilities are worked out once,
-//! when models or head change.
+//! Before: where the head was fitted to the model, its mean over the head's training prompts, so that a prior rests on
+//! the same evidence whether or not the prompt was read; else the model's score, or that of a model that it is
+//! configured to be like, or what the head has for similar models. After: the head's estimate from the reading and the
+//! model's [`Ability`]. Abilities are computed once, when models or head change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::head::{Ability, Head, HeadReading};
 use super::reading::{Estimate, EstimateSource, Estimates};
 use crate::config;
 
-/// Longest chain of `like`; whoever writes a longer one has written a circle.
+/// Longest chain of `like` that is followed; a longer one is taken for a circle.
 const LONGEST_CHAIN: usize = 8;
 
-/// What is believed of the configured models.
+/// Estimates for the configured models.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Priors {
     models: BTreeMap<String, Claim>,
@@ -28,7 +28,7 @@ pub(super) struct Priors {
 struct Claim {
     /// A model whose record stands in.
     like: Option<String>,
-    /// How good it is, 0..1.
+    /// Its configured score, 0..1.
     score: Option<f64>,
 }
 
@@ -43,7 +43,7 @@ impl Priors {
     pub(super) fn with_head(&self, head: Option<Arc<Head>>) -> Self {
         let ability = |(name, claim): (&String, &Claim)| {
             let head = head.as_ref()?;
-            // What it is like may itself be a model that the head has never heard of.
+            // The model that it is like may itself be unknown to the head.
             let like = self.chain(name).skip(1).find(|like| head.knows(like));
             Some((name.clone(), head.ability(name, like, claim.score)?))
         };
@@ -71,7 +71,7 @@ impl Priors {
         usual.unwrap_or_default()
     }
 
-    /// What the head says of a model over its training prompts.
+    /// The head's estimate for a model over its training prompts.
     fn usual(&self, model: &str) -> Option<Estimate> {
         let (head, ability) = (self.head.as_ref()?, self.abilities.get(model)?);
         let arms = &head.description().arms;
@@ -92,7 +92,7 @@ impl Priors {
         Estimates(self.models.keys().map(|name| (name.clone(), estimate(name))).collect())
     }
 
-    /// The model, what it is like, what that is like...
+    /// The model, the model that it is like, and so on.
     fn chain<'a>(&'a self, model: &'a str) -> impl Iterator<Item = &'a str> {
         let next = |name: &&'a str| self.models.get(*name).and_then(|claim| claim.like.as_deref());
         std::iter::successors(Some(model), next).take(LONGEST_CHAIN)

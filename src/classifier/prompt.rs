@@ -1,18 +1,18 @@
-//! What is read of a request: the question, as the heads were fitted to questions.
+//! The part of a request that is read: the question, because heads are fitted to questions.
 //!
-//! 1. The **question**: the last user turn that has text (inside a tool loop that is still the question), without what a
-//!    program adds to it: of 20 questions that Claude Code sent behind a `CLAUDE.md` of 3 KB, 5 got the task label that is
-//!    right, and passed as familiar; of those alone 18.
-//! 2. The end of the question **before** it, where it is too short to say what it is about ("And in Rust?").
-//! 3. The **tools** on offer: not by the encoder, but by statistics that compare them with the question.
+//! 1. The **question**: the last user turn that has text (inside a tool loop that is still the question), without what
+//!    a program adds to it. (Of 20 questions that Claude Code sent behind a `CLAUDE.md` of 3 KB, 5 got the right task
+//!    label and passed as familiar; of the questions alone, 18.)
+//! 2. The end of the question **before** it, where the question is too short to say what it is about ("And in Rust?").
+//! 3. The **tools** on offer: not read by the encoder, but by statistics that compare them with the question.
 //!
 //! System prompts and longer histories are not read: a prompt's features are the mean over its tokens, and the hundred
-//! tokens of "You are a support agent ...", or of three functions in JSON, would outvote the ten of the question, the same
-//! way in every request. (Of 120 questions behind a coding assistant's system prompt 56 got the task label that is right,
-//! of 100 with three plain functions 10; of those alone 109 and 91.)
+//! tokens of "You are a support agent ...", or of three functions in JSON, would outvote the ten of the question, the
+//! same way in every request. (Of 120 questions behind a coding assistant's system prompt 56 got the right task label,
+//! of 100 with three plain functions 10; of the questions alone, 109 and 91.)
 //!
-//! Long texts are cut to their ends before anything expensive sees them, so that the work is bounded whatever is sent;
-//! which tokens then remain is settled by [`super::tokenizer`].
+//! Long texts are cut to their ends before anything expensive is done, so that the work is bounded;
+//! [`super::tokenizer`] then decides which tokens are kept.
 
 use sha2::{Digest, Sha256};
 
@@ -23,17 +23,18 @@ use crate::protocol::{ChatRequest, Part, Tool};
 /// more than eight.
 const BYTES_PER_TOKEN: usize = 8;
 
-/// Bytes of a question that say what it is about, and most bytes of the question before one that is shorter.
+/// Bytes from which a question counts as long enough to say what it is about, and most bytes kept of the question
+/// before a shorter one.
 const ENOUGH: usize = 32;
 
-/// What is read of a request.
+/// The part of a request that is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prompt {
-    /// The last question; whole, because its length counts.
+    /// The last question, uncut, because its length is a statistic.
     pub question: String,
-    /// The tools on offer, each in JSON on a line of its own, as far as they are looked at; empty = none.
+    /// The tools on offer, each as JSON on a line of its own, cut to what is read of them; empty = none.
     pub tools: String,
-    /// The last words of the question before it; empty where the question says enough.
+    /// The last words of the question before it; empty where the question is long enough.
     pub before: String,
 }
 
@@ -44,7 +45,7 @@ impl Prompt {
         Self { question: question.into(), tools: tools.into(), before: String::new() }
     }
 
-    /// What is read of `request`.
+    /// The prompt of `request`.
     pub fn of(request: &ChatRequest) -> Self {
         let turns = &request.messages;
         let says = |at: &usize| turns[*at].parts.iter().any(is_said);
@@ -66,14 +67,14 @@ impl Prompt {
         Self { question, tools, before }
     }
 
-    /// The question's beginning and end that can matter to `max_tokens` tokens; the end is empty where all of it
-    /// matters.
+    /// The beginning and the end of the question, cut to what can matter to `max_tokens` tokens; where that is all of
+    /// it, the end is empty.
     pub fn ends(&self, max_tokens: usize) -> (&str, &str) {
         ends(&self.question, BYTES_PER_TOKEN * max_tokens)
     }
 
-    /// Two prompts with the same key have the same reading: it is made of all that tokens, and all that statistics
-    /// are made of.
+    /// A cache key: two prompts with the same key have the same reading, because it is a hash of everything that tokens
+    /// and statistics are made of.
     pub fn key(&self, max_tokens: usize) -> [u8; 32] {
         let room = (BYTES_PER_TOKEN * max_tokens).max(stats::reach(!self.tools.is_empty()));
         let (question, end) = ends(&self.question, room);
@@ -87,7 +88,7 @@ impl Prompt {
     }
 }
 
-/// Whether a part has words.
+/// Whether a part has text.
 fn is_said(part: &Part) -> bool {
     matches!(part, Part::Text { text, .. } if !text.trim().is_empty())
 }

@@ -1,4 +1,4 @@
-//! What the classifier made of one prompt: features for the bandit, and for each model how likely it does well.
+//! The classifier's reading of a prompt: features for the bandit, and for each model the probability of a good answer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use serde::Serialize;
 
 use crate::bandit::{Grounds, Odds};
 
-/// What the classifier made of one prompt.
+/// The classifier's reading of a prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// The bandit's context: at most 32 numbers, whitened, bounded.
     pub features: Arc<[f32]>,
     /// Names the encoder and the projection that made the features. Features of two spaces are never comparable.
     pub space: Arc<str>,
-    /// What kind of work the prompt asks for (`code`, `math`, `chat`...).
+    /// Label of the prompt's task (`code`, `math`, `chat`...).
     pub task: Option<Arc<str>>,
     /// 1 = like the training data, 0 = nothing like it.
     pub familiarity: f32,
@@ -23,27 +23,27 @@ pub struct Reading {
     pub tokens: u32,
     /// Whether the prompt was longer.
     pub truncated: bool,
-    /// Whether the reading was kept from an earlier request.
+    /// Whether the reading came from the cache.
     pub cached: bool,
-    /// From the question to the answer, waiting included.
+    /// Time from request to reading, waiting included.
     pub took: Duration,
     pub(super) estimates: Arc<Estimates>,
 }
 
 impl Reading {
-    /// How `model` (its name in the configuration) would do; a model nobody configured gets the default.
+    /// The estimate for `model` (its name in the configuration); the default for a model that is not configured.
     pub fn estimate(&self, model: &str) -> Estimate {
         self.estimates.get(model)
     }
 
-    /// Bytes it keeps in memory, shared parts counted in full.
+    /// Bytes in memory, shared parts counted in full.
     pub(super) fn size(&self) -> usize {
         let estimates: usize = self.estimates.0.keys().map(|name| name.len() + ESTIMATE_SIZE).sum();
         size_of::<Self>() + size_of_val(&*self.features) + estimates
     }
 }
 
-/// An entry of the map with its allocations, roughly.
+/// Rough bytes of an entry of the map, allocations included.
 const ESTIMATE_SIZE: usize = size_of::<Estimate>() + size_of::<String>() + 32;
 
 /// An estimate for each configured model.
@@ -56,7 +56,7 @@ impl Estimates {
     }
 }
 
-/// How a model would do on a prompt.
+/// An estimate of how well a model would do on a prompt.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
     /// Probability of a good answer, calibrated where it is learned.
@@ -65,7 +65,7 @@ pub struct Estimate {
     pub output_tokens: Option<f64>,
     /// What it rests on.
     pub source: EstimateSource,
-    /// The log-odds of that quality as a sum, where a prompt was read.
+    /// The log-odds of the quality as a sum of contributions, where a prompt was read.
     #[serde(skip)]
     pub odds: Option<Odds>,
 }
@@ -86,12 +86,12 @@ pub enum EstimateSource {
     Like(String),
     /// The configured score.
     Score,
-    /// Nothing: any model.
+    /// Nothing: the same for any model.
     Default,
 }
 
 impl EstimateSource {
-    /// How firm a prior is that rests on it.
+    /// The bandit's term for it, which decides how firm a prior is.
     pub fn grounds(&self) -> Grounds {
         match self {
             Self::Learned => Grounds::Fitted,
@@ -104,31 +104,31 @@ impl EstimateSource {
 /// Why routing goes on without a reading.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Missed {
-    /// It is switched off.
+    /// The classifier is switched off.
     #[error("the classifier is switched off")]
     Disabled,
-    /// The model is not there yet.
+    /// The model is still being loaded.
     #[error("the classifier is still loading its model")]
     Loading,
-    /// Too many prompts wait.
-    #[error("too many prompts wait for the classifier")]
+    /// The queue is full.
+    #[error("the classifier's queue is full")]
     Busy,
     /// The budget was spent.
     #[error("the classifier did not answer within its budget")]
     TooSlow,
-    /// The model is there, and no head that would say what its states mean.
-    #[error("the classifier has no head to read prompts by")]
+    /// The model is loaded, but there is no head for it.
+    #[error("the classifier has no head")]
     NoHead,
-    /// Nobody said a word: a picture alone, say.
-    #[error("there are no words to read")]
+    /// The request has no text, as with an image alone.
+    #[error("the request has no text to read")]
     NoWords,
-    /// It does not work; the text says why and holds nothing of a prompt.
+    /// Reading failed; the text says why and quotes nothing of a prompt.
     #[error("the classifier does not work: {0}")]
     Failed(String),
 }
 
 impl Missed {
-    /// A word for metrics and headers.
+    /// Its name in metrics and headers.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Disabled => "disabled",

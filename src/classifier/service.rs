@@ -1,19 +1,19 @@
-//! The classifier as the gateway sees it: ask for a reading, get one in time or hear why not.
+//! The classifier's service: a request asks for a reading and gets one in time, or the reason why not.
 //!
 //! **One thread** holds the model and reads one batch at a time: under load several inference threads slow each other
 //! down more than they help, and a queue in front of one behaves. A request goes
 //!
 //! 1. to the cache, by the hash of what would be read of it;
-//! 2. into the bounded queue, or past it with [`Missed::Busy`];
-//! 3. and waits at most its budget. When that is over, or the client has gone, nobody waits for its answer any more, and
-//!    the thread skips it.
+//! 2. into the bounded queue, or gets [`Missed::Busy`] where that is full;
+//! 3. and waits at most for its budget. After that, or when the client has gone, the thread skips its prompt.
 //!
-//! **Batching** costs a lone request nothing: the thread takes what waits at that moment, as much as leaves everybody in it in
-//! time, and never waits for more. Who cannot be in time any more is told so and not begun ([`Pace`]).
+//! **Batching** costs a lone request nothing: the thread takes what is in the queue at that moment, as much as lets
+//! every prompt of the batch be in time, and never waits for more. A prompt that can no longer be in time is turned
+//! away and not read ([`Pace`]).
 //!
-//! **Starting** happens on that thread: load, warm up (weights are touched, pages are mapped), then serve. Until then the
-//! answer is [`Missed::Loading`], and the gateway serves without readings. A hub that cannot be reached is asked again, after
-//! seconds at first and every few minutes in the end.
+//! **Starting** happens on that thread: load, warm up (weights are touched, pages are mapped), then serve. Until then
+//! the answer is [`Missed::Loading`], and the gateway serves without readings. A hub that cannot be reached is tried
+//! again, at first after seconds and in the end every few minutes.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,19 +39,19 @@ use super::tokenizer::Tokens;
 use crate::config;
 use crate::protocol::ChatRequest;
 
-/// Tokens of one batch: what waits is read together up to here. One long prompt fills it.
+/// Most tokens of a batch. One long prompt fills it.
 const BATCH_TOKENS: usize = 256;
 
-/// Nobody waits for longer.
+/// Longest budget of a request.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
-/// First pause before a hub that was not there is asked again, doubling up to [`LONGEST_PAUSE`].
+/// First pause before an unreachable hub is tried again; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// The classifier. Cheap to clone; all clones are one.
+/// The handle of the classifier. Cheap to clone; all clones share one thread.
 #[derive(Debug, Clone)]
 pub struct Classifier {
     shared: Arc<Shared>,
@@ -64,35 +64,35 @@ struct Shared {
     priors: ArcSwap<Priors>,
     cache: Mutex<Cache>,
     counters: Counters,
-    /// Why the head that was named is not in force, where there is none.
+    /// Why the configured head is not in force, where no head is.
     headless: Mutex<Option<String>>,
-    /// Gone once it is stopped: the thread ends when its queue is closed.
+    /// The queue's sender; `None` once stopped: the thread ends when its queue is closed.
     queue: Mutex<Option<SyncSender<Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// How far it is.
+/// The state of the classifier.
 #[derive(Debug)]
 enum State {
     Disabled,
-    /// With why it takes so long, where it does.
+    /// The reason why loading takes long, where it does.
     Loading(Option<String>),
     Ready(Arc<Model>),
     Failed(String),
     Stopped,
 }
 
-/// A prompt that waits.
+/// A prompt in the queue.
 struct Job {
     prompt: Prompt,
     key: Key,
     asked: Instant,
-    /// Until then somebody waits for it.
+    /// The deadline of its request.
     until: Instant,
     answer: oneshot::Sender<Result<Arc<Reading>, Missed>>,
 }
 
-/// How the classifier is, for `/ready`, `/health` and the dashboard.
+/// The classifier's status for `/ready`, `/health` and the dashboard.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClassifierStatus {
     /// `disabled`, `loading`, `ready`, `failed` or `stopped`.
@@ -105,10 +105,9 @@ pub struct ClassifierStatus {
     pub head: Option<(String, String)>,
     /// What happened so far.
     pub counts: Counts,
-    /// The share of the last few hundred prompts that was read in time (or had been read before); `None` where there were
-    /// too few.
+    /// Share of the last few hundred prompts that were read in time (or were cached); `None` where there were too few.
     pub in_time: Option<f64>,
-    /// Readings kept.
+    /// Readings in the cache.
     pub cached: usize,
     /// Bytes they take.
     pub cached_bytes: usize,
@@ -142,14 +141,14 @@ impl Classifier {
         Self { shared }
     }
 
-    /// Takes over changed models. Readings kept from before hold estimates for the old ones, and are forgotten.
+    /// Takes over changed models. The cache is emptied, because its readings hold estimates for the old ones.
     pub fn configure(&self, models: &BTreeMap<String, config::Model>) {
         self.shared.priors.rcu(|priors| Priors::new(models, priors.head().cloned()));
         self.shared.cache.lock().clear();
     }
 
-    /// Takes over the head that `name` names (see [`Model::load_head`]) while running: what is read from now on is judged by
-    /// it. Blocks: reads a file.
+    /// Takes over the head that `name` names (see [`Model::load_head`]) while running: prompts are read with it from
+    /// now on. Blocks: reads a file.
     ///
     /// # Errors
     ///
@@ -163,7 +162,7 @@ impl Classifier {
         Ok(())
     }
 
-    /// How long a request should wait for its reading.
+    /// The configured budget of a reading.
     pub fn budget(&self) -> Duration {
         Duration::from_millis(self.shared.settings.budget_ms)
     }
@@ -172,7 +171,7 @@ impl Classifier {
     ///
     /// # Errors
     ///
-    /// Why routing has to go on without a reading.
+    /// The reason why there is no reading.
     pub async fn read(&self, request: &ChatRequest, budget: Duration) -> Result<Arc<Reading>, Missed> {
         let result = self.try_read(request, budget).await;
         match &result {
@@ -218,18 +217,18 @@ impl Classifier {
         self.shared.put(job)?;
         match tokio::time::timeout(budget, answered).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Missed::Failed("the reading broke off".into())),
+            Ok(Err(_)) => Err(Missed::Failed("the reading ended without an answer".into())),
             Err(_) => Err(Missed::TooSlow),
         }
     }
 
-    /// What is believed of `model` without having read the prompt.
+    /// The estimate for `model` without a reading of the prompt.
     pub fn prior(&self, model: &str) -> Estimate {
         self.shared.priors.load().estimate(model)
     }
 
-    /// Its state in a few words, for `/health`: one that has nothing to read by is not simply ready.
-    pub fn told(&self) -> &'static str {
+    /// The state as a word for `/health`; a classifier without a head is not simply ready.
+    pub fn state_word(&self) -> &'static str {
         let has_head = self.shared.priors.load().head().is_some();
         if self.is_ready() && !has_head { "ready, without a head" } else { self.status().state }
     }
@@ -239,12 +238,12 @@ impl Classifier {
         matches!(&**self.shared.state.load(), State::Ready(_))
     }
 
-    /// Whether it is still on its way: the one state that passes by itself.
+    /// Whether the model is still being loaded: the one state that passes by itself.
     pub fn is_loading(&self) -> bool {
         matches!(&**self.shared.state.load(), State::Loading(_))
     }
 
-    /// How it is.
+    /// The status.
     pub fn status(&self) -> ClassifierStatus {
         let (state, reason, model) = match &**self.shared.state.load() {
             State::Disabled => ("disabled", None, None),
@@ -262,8 +261,8 @@ impl Classifier {
         ClassifierStatus { state, reason, model, head, counts, in_time, cached, cached_bytes }
     }
 
-    /// Stops: who asks from now on hears [`Missed::Failed`], what waits is still read, and the thread is joined unless that
-    /// takes longer than `deadline` (a model that is being downloaded is not waited for).
+    /// Stops: later requests get [`Missed::Failed`], what is in the queue is still read, and the thread is joined
+    /// unless that takes longer than `deadline` (a running download is not waited for).
     pub async fn stop(&self, deadline: Duration) {
         self.shared.state.store(Arc::new(State::Stopped));
         drop(self.shared.queue.lock().take());
@@ -276,7 +275,7 @@ impl Classifier {
 }
 
 impl Shared {
-    /// Loads the head that `name` names, and remembers why there is none where there was none before.
+    /// Loads the head that `name` names; on failure, remembers the reason if no head was in force.
     fn load_head(&self, model: &Model, name: &str) -> Result<Option<Arc<Head>>, LoadError> {
         let loaded = model.load_head(name);
         if self.priors.load().head().is_none() {
@@ -300,16 +299,16 @@ impl Shared {
     }
 }
 
-/// The thread's life.
+/// The thread: load, warm up, serve.
 fn run(shared: &Shared, jobs: &Receiver<Job>) {
     let started = Instant::now();
-    // On a thread of its own, because what loading needed for a moment goes back to the system when its thread ends.
+    // On a thread of its own, because the memory that loading needs goes back to the system when that thread ends.
     let load = || {
         let model = Model::load(&shared.settings)?;
         model.warm_up()?;
-        // Without a head it still waits for one to be named.
+        // Without a head it serves all the same: one may be named later.
         let head = shared.load_head(&model, &shared.settings.head).unwrap_or_else(|error| {
-            tracing::error!(head = %shared.settings.head, %error, "The head of classifier.head cannot be used; there is none until another is named");
+            tracing::error!(head = %shared.settings.head, %error, "The head of classifier.head cannot be used; there is none until another one is configured");
             None
         });
         Ok((model, head))
@@ -342,16 +341,16 @@ fn run(shared: &Shared, jobs: &Receiver<Job>) {
     let mut next = None;
     let mut pace = Pace::default();
     while let Some(first) = next.take().or_else(|| jobs.recv().ok()) {
-        // Whatever a prompt brings it to, the next one is read; those that waited with it hear that theirs broke off.
+        // A panic must not end the thread; the prompts of this batch get an error.
         let served = catch_unwind(AssertUnwindSafe(|| serve(shared, &model, first, jobs, &mut pace)));
         next = served.unwrap_or_else(|_| {
-            tracing::error!("The classifier broke off reading a batch; the line before has the place");
+            tracing::error!("The classifier panicked while reading a batch; the line before says where");
             None
         });
     }
 }
 
-/// What was stopped meanwhile stays so.
+/// Sets the state, unless the classifier was stopped meanwhile.
 fn enter(shared: &Shared, state: State) {
     let before = shared.state.swap(Arc::new(state));
     if matches!(&*before, State::Stopped) {
@@ -364,7 +363,7 @@ fn give_up(shared: &Shared, error: &LoadError) {
     shared.state.store(Arc::new(State::Failed(error.to_string())));
 }
 
-/// Reads one batch, `first` and what waits behind it; gives back one that no longer had room.
+/// Reads one batch, `first` and what is behind it in the queue; returns a prompt that had no room in it.
 fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>, pace: &mut Pace) -> Option<Job> {
     let mut batch: Vec<(Job, Tokens)> = Vec::new();
     let mut tokens = 0;
@@ -384,7 +383,7 @@ fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>, pace:
         };
         let now = Instant::now();
         let in_time = |pace: &Pace, job: &Job, tokens| pace.fits(tokens, job.until.saturating_duration_since(now));
-        // Who holds nobody up may find out whether it is still so.
+        // A prompt that delays no other may test whether the expectation still holds.
         let may_try = batch.is_empty() && job.until > now;
         let is_begun = in_time(pace, &job, tokenized.ids.len()) || may_try && pace.forget_stale(now);
         if !is_begun {
@@ -402,7 +401,7 @@ fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>, pace:
         batch.push((job, tokenized));
     }
     if batch.is_empty() {
-        // Once for all of them: a queue full of those who came too late is one sign, not sixty.
+        // Once for all of them: a queue full of late prompts is one observation, not sixty.
         if turned_away {
             pace.doubt();
         }
@@ -412,10 +411,10 @@ fn serve(shared: &Shared, model: &Model, first: Job, jobs: &Receiver<Job>, pace:
     left
 }
 
-/// Reads a batch and answers everybody in it.
+/// Reads a batch and answers all its requests.
 fn read(shared: &Shared, model: &Model, batch: Vec<(Job, Tokens)>, priors: &Arc<Priors>, pace: &mut Pace) {
     let Some(head) = priors.head() else {
-        // It was taken away while they waited.
+        // The head was removed while they waited.
         for (job, _) in batch {
             let _ = job.answer.send(Err(Missed::NoHead));
         }
@@ -430,7 +429,7 @@ fn read(shared: &Shared, model: &Model, batch: Vec<(Job, Tokens)>, priors: &Arc<
             shared.counters.batch(batch.len(), tokens, took);
             for ((job, _), reading) in batch.into_iter().zip(readings) {
                 let reading = Arc::new(Reading { took: job.asked.elapsed(), ..reading });
-                // Estimates for models that have changed since must not be kept.
+                // Estimates for models that have changed since must not be cached.
                 let mut cache = shared.cache.lock();
                 if Arc::ptr_eq(priors, &shared.priors.load_full()) {
                     cache.put(job.key, Arc::clone(&reading));
@@ -441,7 +440,7 @@ fn read(shared: &Shared, model: &Model, batch: Vec<(Job, Tokens)>, priors: &Arc<
                 }
             }
         }
-        // One prompt whose states are no numbers spoils no other's reading.
+        // A prompt whose states are not finite must not fail the others: each is read alone.
         Err(_) if batch.len() > 1 => batch.into_iter().for_each(|one| read(shared, model, vec![one], priors, pace)),
         Err(error) => {
             tracing::error!(%error, "The classifier could not read a prompt");

@@ -264,11 +264,11 @@ async fn without_a_head_nothing_counts_as_read_and_why_is_told() {
     let status = classifier.status();
     assert_eq!((status.counts.read, status.counts.no_head), (0, 1));
     assert!(status.reason.is_some_and(|reason| reason.contains("/nowhere/head.safetensors")));
-    assert_eq!((status.state, classifier.told()), ("ready", "ready, without a head"));
+    assert_eq!((status.state, classifier.state_word()), ("ready", "ready, without a head"));
     assert_eq!(classifier.prior("known").quality, 0.8, "what is configured still counts");
     classifier.swap_head("builtin").unwrap();
     assert!(classifier.read(&request("a"), PATIENT).await.is_ok());
-    assert_eq!((classifier.status().reason, classifier.told()), (None, "ready"));
+    assert_eq!((classifier.status().reason, classifier.state_word()), (None, "ready"));
     // Who was waiting when it was taken away hears it, too.
     classifier.swap_head("none").unwrap();
     let state = classifier.shared.state.load_full();

@@ -1,20 +1,20 @@
-//! Whether prompts are read in time: a gateway that routes without having read looks as healthy as any.
+//! Whether prompts are read in time. A gateway that routes without readings looks healthy otherwise.
 
 use std::collections::VecDeque;
 
-/// Prompts that the share is of.
+/// Last prompts that the share is over.
 const LATELY: usize = 256;
 
-/// Fewer say nothing.
+/// Fewest prompts for a share.
 const ENOUGH: usize = 50;
 
-/// Share in time below which reading is behind...
+/// Share in time below which reading counts as behind.
 const BEHIND: f64 = 0.5;
 
-/// ...and from which on it has caught up.
+/// Share in time from which reading has caught up.
 const CAUGHT_UP: f64 = 0.8;
 
-/// How many of the last prompts were read in time.
+/// The last prompts, and whether each was read in time.
 #[derive(Debug, Default)]
 pub(super) struct Timely {
     lately: VecDeque<bool>,
@@ -22,17 +22,17 @@ pub(super) struct Timely {
     is_behind: bool,
 }
 
-/// What is to be told.
+/// A change that is worth a log line.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Turn {
-    /// Most are not read in time any more.
+    /// Most prompts are no longer read in time.
     FellBehind { share: f64 },
-    /// They are again.
+    /// Prompts are read in time again.
     CaughtUp { share: f64 },
 }
 
 impl Timely {
-    /// One more prompt, and whether that turns the tide.
+    /// Adds a prompt; returns a change, if this prompt makes one.
     pub(super) fn note(&mut self, in_time: bool) -> Option<Turn> {
         self.lately.push_back(in_time);
         self.in_time += usize::from(in_time);

@@ -1,8 +1,8 @@
-//! Text to tokens: the tokenizer a model brings, and which tokens of a long prompt are read.
+//! Text to tokens: a model's own tokenizer, and which tokens of a long prompt are read.
 //!
-//! **Where it comes from.** A GGUF file holds vocabulary and merges as metadata, and a word for the rules around them;
-//! those rules are set up here, for byte-level pairs (Llama 3, SmolLM2 and others) and for sentence pieces (Llama 2,
-//! TinyLlama). Safetensors bring a `tokenizer.json`, which says everything itself.
+//! **Where it comes from.** A GGUF file holds vocabulary and merges as metadata, and a name for the rules around them;
+//! these rules are set up here, for byte-level pairs (Llama 3, SmolLM2 and others) and for sentence pieces (Llama 2,
+//! TinyLlama). Safetensors come with a `tokenizer.json`, which has all rules itself.
 //!
 //! **What is read.** The beginning token, where the model has one; the turn, or its first and last half of the room where
 //! it is longer; then the end of the context, in what room is left, at most a quarter of all.
@@ -23,19 +23,19 @@ use tokenizers::tokenizer::SplitDelimiterBehavior;
 
 use super::prompt::Prompt;
 
-/// How Llama 3 takes text apart before pairs are merged.
+/// Llama 3's pre-tokenisation: how text is split before pairs are merged.
 const LLAMA_3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Qwen's way, which differs in taking digits one by one.
+/// Qwen's pre-tokenisation, which splits digits one by one.
 const QWEN_2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Between a short question and the one before it.
+/// Separator between a short question and the one before it.
 const SEPARATOR: &str = "\n\n";
 
-/// Why a tokenizer cannot be had, or cannot read.
+/// Why a tokenizer cannot be loaded, or fails on a text.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    /// The file lacks something, or names rules we do not have.
+    /// The file lacks something, or names rules that are not implemented.
     #[error("the tokenizer: {0}")]
     Malformed(String),
 }
@@ -44,9 +44,9 @@ pub enum TokenizerError {
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// Put before every prompt.
+    /// Token put before every prompt.
     begin: Vec<u32>,
-    /// A hash of what it was made of.
+    /// A hash of everything that it was made of.
     made_of: [u8; 32],
 }
 
@@ -77,7 +77,7 @@ impl Tokenizer {
         };
         inner.with_truncation(None).map_err(told)?;
         let flag = |key: &str| content.metadata.get(key).and_then(|value| value.to_bool().ok());
-        // What llama.cpp takes for granted where the file does not say.
+        // llama.cpp's default where the file does not say.
         let pre = super::encoder::gguf_text(content, "tokenizer.ggml.pre").unwrap_or_default();
         let usual = kind == "llama" || pre.starts_with("llama");
         let begins = flag("tokenizer.ggml.add_bos_token").unwrap_or(usual);
@@ -95,7 +95,7 @@ impl Tokenizer {
         let mut inner = tokenizers::Tokenizer::from_file(path)
             .map_err(|error| TokenizerError::Malformed(format!("{}: {error}", path.display())))?;
         inner.with_truncation(None).map_err(told)?.with_padding(None);
-        // A control token's name in a user's text is text, as it is with GGUF.
+        // The name of a control token in a user's text is plain text, as with GGUF.
         inner.set_encode_special_tokens(true);
         // Its own rules say what stands before a text: what they put around nothing.
         let begin = inner.encode_fast("", true).map_err(told)?.get_ids().first().copied();
@@ -144,18 +144,18 @@ impl Tokenizer {
         Ok(self.inner.encode_fast(text, false).map_err(told)?.get_ids().to_vec())
     }
 
-    /// A hash of all that it was made of: where it differs, texts may become other tokens.
+    /// A hash of everything that it was made of: with another hash, texts may become other tokens.
     pub fn made_of(&self) -> &[u8; 32] {
         &self.made_of
     }
 
-    /// Tokens there are.
+    /// Number of tokens.
     pub fn vocabulary(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 }
 
-/// Everything in the metadata that is looked at here.
+/// The metadata that is used here.
 fn hashed(content: &Content) -> [u8; 32] {
     fn add(value: &Value, hash: &mut Sha256) {
         match value {
@@ -212,7 +212,7 @@ fn byte_level(content: &Content, tokens: &[String]) -> Result<tokenizers::Tokeni
     Ok(tokenizer)
 }
 
-/// How a text is taken apart before pairs are merged; GGUF has a word for each way.
+/// Pre-tokenisation, by GGUF's name for it.
 fn before_merging(pre: &str) -> Result<PreTokenizerWrapper, TokenizerError> {
     let split = |regex: &str| -> Result<PreTokenizerWrapper, TokenizerError> {
         let pattern = SplitPattern::Regex(regex.to_owned());

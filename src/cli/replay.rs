@@ -17,8 +17,7 @@ use crate::cli::load::ConfigArgs;
 use crate::cli::progress::Bar;
 use crate::train::dataset::{self, Dataset, Limits, Split};
 use crate::train::replay::{
-    Blind, Conditions, Happening, Happenings, Line, Player, Report, Stream, TextReader, Trace, compared_with, play,
-    report,
+    Blind, Conditions, Event, Events, Line, Player, Report, Stream, TextReader, Trace, compared_with, play, report,
 };
 
 /// Play recorded outcomes as a stream and see how fast a policy learns
@@ -127,11 +126,11 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     if !(0.0..=1.0).contains(&args.missing) {
         bail!("--missing is a share between 0 and 1");
     }
-    let happenings = args
+    let events = args
         .events
         .iter()
         .map(|name| {
-            Happening::named(name).with_context(|| format!("there is no event `{name}`: price, drop, new, recover"))
+            Event::named(name).with_context(|| format!("there is no event `{name}`: price, drop, new, recover"))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     if !(args.cost_weight.is_finite() && args.cost_weight >= 0.0) {
@@ -166,7 +165,7 @@ pub(super) fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let mut failed = Vec::new();
     for source in sources {
         // An error in one source must not lose the results of the others.
-        match replay(args, settings, &dataset, source, start.as_ref(), &happenings) {
+        match replay(args, settings, &dataset, source, start.as_ref(), &events) {
             Ok(report) => {
                 print(&report);
                 // Notes on the whole data set have been printed once.
@@ -243,7 +242,7 @@ fn replay(
     dataset: &Dataset,
     source: u32,
     start: Option<&(Model, Head)>,
-    happenings: &[Happening],
+    events: &[Event],
 ) -> anyhow::Result<Report> {
     let mut rng = StdRng::seed_from_u64(args.seed);
     let splits = splits(args);
@@ -257,7 +256,7 @@ fn replay(
             bail!("cost decides, and fewer than two models have one; leave out --cost-weight and --budget");
         }
     }
-    let notes = notes(args, dataset, source, &stream, happenings);
+    let notes = notes(args, dataset, source, &stream, events);
     // Each run in an order of its own, the same for every player.
     let orders: Vec<Stream> = (0..args.runs.max(1))
         .map(|run| stream.shuffled(&mut StdRng::seed_from_u64(args.seed.wrapping_add(1 + run as u64))))
@@ -273,7 +272,7 @@ fn replay(
         let named = policy.name() == settings.policy.name();
         players.push(Player::learned(if named { settings } else { Settings { policy, ..settings } })?);
     }
-    let lines = players.iter().map(|player| line(args, &orders, player, happenings)).collect();
+    let lines = players.iter().map(|player| line(args, &orders, player, events)).collect();
     Ok(Report {
         source: stream.source.clone(),
         requests: stream.items.len(),
@@ -285,13 +284,7 @@ fn replay(
 }
 
 /// Notes on a stream beside its figures.
-fn notes(
-    args: &ReplayArgs,
-    dataset: &Dataset,
-    source: u32,
-    stream: &Stream,
-    happenings: &[Happening],
-) -> Vec<String> {
+fn notes(args: &ReplayArgs, dataset: &Dataset, source: u32, stream: &Stream, events: &[Event]) -> Vec<String> {
     let mut notes = stream.notes.clone();
     let has = |split| dataset.of_source(source, split).next().is_some();
     if args.warm && !has(Split::Train) && !has(Split::Val) {
@@ -305,7 +298,7 @@ fn notes(
     if supposed > 0 {
         notes.push(format!("{supposed} outcomes have no cost of their own; their model's mean cost is taken."));
     }
-    let (singles, share) = compared_with(stream, &Happenings::over(stream, happenings));
+    let (singles, share) = compared_with(stream, &Events::over(stream, events));
     if share < 1.0 {
         let names: Vec<&str> = singles.iter().map(|arm| stream.arms[*arm].as_str()).collect();
         notes.push(format!(
@@ -319,7 +312,7 @@ fn notes(
 }
 
 /// All runs of one player, as many at once as there are processors.
-fn line(args: &ReplayArgs, orders: &[Stream], player: &Player, happenings: &[Happening]) -> Line {
+fn line(args: &ReplayArgs, orders: &[Stream], player: &Player, events: &[Event]) -> Line {
     let one = |run: usize| -> Trace {
         let stream = &orders[run];
         let conditions = Conditions {
@@ -328,7 +321,7 @@ fn line(args: &ReplayArgs, orders: &[Stream], player: &Player, happenings: &[Hap
             batch: args.batch,
             tradeoff: Tradeoff { cost_per_usd: args.cost_weight, latency_per_s: 0.0 },
             budget_usd: args.budget,
-            happenings: Happenings::over(stream, happenings),
+            events: Events::over(stream, events),
             seed: args.seed.wrapping_add(1000 + run as u64),
         };
         play(stream, player.clone(), &conditions)

@@ -8,22 +8,22 @@ use super::finetune::FinetuneError;
 use super::fit::{FitError, Stopped};
 use crate::classifier::head::HeadError;
 
-/// Fewest training prompts that anything is fitted to.
+/// Fewest training prompts for a fit.
 pub(super) const FEWEST: usize = 10;
 
-/// Why a job ended early.
+/// Why a training job ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// The recipe has a number that nothing can be fitted by.
+    /// The recipe has a number that is out of range.
     #[error("the recipe: {0}")]
     Recipe(&'static str),
     /// The recipe asks for a source that the data does not have.
     #[error("the data has no source `{0}`, which the recipe names, but {1}; `--sources` names others")]
     Source(String, String),
-    /// A task family that is to be left out is not there.
+    /// The data does not have a task family that is to be left out.
     #[error("the data has no task family `{0}`, but {1}")]
     Family(String, String),
-    /// The same question is learned and tested.
+    /// A question is in two splits.
     #[error(transparent)]
     Leak(#[from] Leak),
     /// The recipe reads layers that the encoder does not have.
@@ -32,10 +32,10 @@ pub enum JobError {
     /// There is too little to learn from.
     #[error("train has {0} prompts with an outcome: too little data, at least {FEWEST} are needed")]
     TooFew(usize),
-    /// There is nothing to judge.
+    /// The split that is to be judged is empty.
     #[error("the data has no prompts in `{0}`")]
     Empty(Split),
-    /// There is nothing to choose by.
+    /// No question of train can be spared for val.
     #[error("the data has no val, and train is a single question, of which none can be spared for it")]
     OneQuestion,
     /// Prompts could not be read.
@@ -44,13 +44,13 @@ pub enum JobError {
     /// The encoder could not be tuned.
     #[error(transparent)]
     Finetune(#[from] FinetuneError),
-    /// No head came out.
+    /// No head could be fitted.
     #[error(transparent)]
     Fit(#[from] FitError),
     /// The head cannot be written.
     #[error(transparent)]
     Head(#[from] HeadError),
-    /// Asked to stop.
+    /// The job was asked to stop.
     #[error(transparent)]
     Stopped(#[from] Stopped),
     /// A result cannot be written.

@@ -1,9 +1,9 @@
-//! Pooled states of many prompts, kept on disk, because reading them is what takes long.
+//! Pooled states of many prompts, cached on disk, because encoding takes long.
 //!
-//! A file belongs to one encoder, pooling and length of reading; its name says which. It is a list of a prompt's
-//! hash, its states (sixteen bits each) and a checksum, only ever added to: a run that was stopped goes on where it
-//! was. Runs that go on at once may share a file: whole entries are added under a lock, and what is not whole is
-//! thrown away. Prompts are read in order of length, so that those of a batch take about equally long.
+//! A file belongs to one encoder, pooling and number of tokens; its name holds a hash of them. It is an append-only
+//! list of entries (hash of the prompt, states of sixteen bits each, checksum), so a run that was stopped continues
+//! where it was. Concurrent runs may share a file: whole entries are appended under a lock, and incomplete ones are cut
+//! off. Prompts are encoded in order of length, so that those of a batch take about equally long.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -17,9 +17,9 @@ use crate::classifier::head::Matrix;
 use crate::classifier::stats;
 
 const MAGIC: &[u8; 8] = b"PMFEAT02";
-/// Bytes of prompts read together.
+/// Bytes of prompts encoded together.
 const BATCH_BYTES: usize = 2_048;
-/// Prompts after which the file is brought up to date.
+/// Prompts after which entries are written to the file.
 const FLUSH: usize = 200;
 
 /// Why there are no features.
@@ -33,18 +33,18 @@ pub enum FeatureError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is of another kind.
+    /// The file is not a cache of states of this width.
     #[error("{0}: not a file of features for this width; remove it")]
     Foreign(PathBuf),
-    /// The encoder could not read a prompt.
+    /// The encoder failed on a prompt.
     #[error("the encoder: {0}")]
     Encoder(String),
-    /// Asked to stop; what was read is kept.
+    /// The work was asked to stop; what was encoded is kept.
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
 
-/// Reads prompts: their pooled states, in order.
+/// Encodes prompts: their pooled states, in order.
 pub type Encode<'a> = dyn FnMut(&[&str]) -> Result<Vec<Vec<f32>>, String> + 'a;
 
 /// The states of `prompts`, one a row, `width` numbers each: from the file in `folder`, and from `encode` where it
@@ -63,7 +63,7 @@ pub fn states(
 ) -> Result<Matrix, FeatureError> {
     let path = folder.join(file_name(origin));
     fs::create_dir_all(folder).map_err(|source| FeatureError::File { path: folder.to_owned(), source })?;
-    // An encoder reads no tools: prompts that differ in nothing else have one state.
+    // The encoder does not read tools: prompts that differ only in them have the same states.
     let prompts: Vec<&str> = prompts.iter().map(|prompt| stats::apart(prompt).0).collect();
     let hashes: Vec<u64> = prompts.iter().map(|prompt| hash(prompt)).collect();
     let mut rows: HashMap<u64, Vec<usize>> = HashMap::new();
@@ -76,13 +76,12 @@ pub fn states(
             known[*row] = true;
         }
     };
-    let mut shelf = Shelf::open(&path, width)?;
-    shelf.read(&mut |hash, values| put(hash, values, &mut known))?;
+    let mut cached = CacheFile::open(&path, width)?;
+    cached.read(&mut |hash, values| put(hash, values, &mut known))?;
     let mut missing: Vec<usize> = (0..prompts.len()).filter(|row| !known[*row]).collect();
     missing.sort_by_key(|row| (prompts[*row].len(), hashes[*row]));
     missing.dedup_by_key(|row| hashes[*row]);
-    // Progress in bytes, because a prompt's time goes with its length; beyond what is read of it, length costs
-    // nothing.
+    // Progress in bytes, because time is proportional to a prompt's length, up to what is read of it.
     let cost = |row: &usize| prompts[*row].len().clamp(8, 5 * origin.max_tokens);
     let total: usize = missing.iter().map(cost).sum();
     progress.begin(Stage::Features, total as u64);
@@ -100,41 +99,40 @@ pub fn states(
             if values.len() != width {
                 return Err(FeatureError::Encoder(format!("{} states instead of {width}", values.len())));
             }
-            let short: Vec<u16> = values.iter().map(|value| shorten(*value)).collect();
-            shelf.add(hashes[*row], &short);
-            // As they will be read again, so that a resumed run gives the same head.
-            let values: Vec<f32> = short.iter().map(|value| lengthen(*value)).collect();
+            let short: Vec<u16> = values.iter().map(|value| to_bf16(*value)).collect();
+            cached.add(hashes[*row], &short);
+            // Rounded as in the file, so that a resumed run gives the same head.
+            let values: Vec<f32> = short.iter().map(|value| from_bf16(*value)).collect();
             put(hashes[*row], &values, &mut known);
         }
         done += bytes;
         read_since += end - at;
         at = end;
         if read_since >= FLUSH {
-            shelf.flush()?;
+            cached.flush()?;
             read_since = 0;
         }
         let reported = progress.at(done as u64, &format!("{at} of {} prompts", missing.len()));
         if reported.is_err() {
-            shelf.flush()?;
+            cached.flush()?;
         }
         reported?;
     }
-    shelf.flush()?;
+    cached.flush()?;
     progress.end();
     Ok(states)
 }
 
-/// The file for states of this origin.
+/// Name of the file for states of this origin.
 pub fn file_name(origin: &Origin) -> String {
     let form = String::from_utf8_lossy(MAGIC);
     let described = format!("{form} {} {:?} {}", origin.encoder, origin.pooling, origin.max_tokens);
-    let hash = Sha256::digest(described.as_bytes());
-    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("features-{hash}.bin")
+    let hash = format!("{:x}", Sha256::digest(described.as_bytes()));
+    format!("features-{}.bin", &hash[..16])
 }
 
-/// The file, and what is to be added to it.
-struct Shelf {
+/// The file, and the entries to be appended to it.
+struct CacheFile {
     path: PathBuf,
     file: File,
     width: usize,
@@ -142,7 +140,7 @@ struct Shelf {
     waiting: Vec<u8>,
 }
 
-impl Shelf {
+impl CacheFile {
     /// Bytes before the first entry.
     const HEAD: u64 = 12;
 
@@ -157,7 +155,7 @@ impl Shelf {
         8 + 2 * self.width + 4
     }
 
-    /// What is done to the file while no other run does anything to it.
+    /// Runs `act` under an exclusive lock on the file.
     fn locked<T>(&self, act: impl FnOnce(&File) -> std::io::Result<T>) -> Result<T, FeatureError> {
         let failed = |source| FeatureError::File { path: self.path.clone(), source };
         self.file.lock().map_err(failed)?;
@@ -166,7 +164,7 @@ impl Shelf {
         done.map_err(failed)
     }
 
-    /// Hands out every entry up to the first that is not whole, and cuts the file there.
+    /// Hands every entry to `each`, up to the first that is incomplete or damaged, and cuts the file there.
     fn read(&self, each: &mut dyn FnMut(u64, &[f32])) -> Result<(), FeatureError> {
         let fits = self.locked(|mut file| {
             file.seek(SeekFrom::Start(0))?;
@@ -190,7 +188,7 @@ impl Shelf {
                 }
                 let (key, states) = content.split_at(8);
                 for (value, short) in values.iter_mut().zip(states.chunks_exact(2)) {
-                    *value = lengthen(u16::from_le_bytes([short[0], short[1]]));
+                    *value = from_bf16(u16::from_le_bytes([short[0], short[1]]));
                 }
                 each(u64::from_le_bytes(key.try_into().unwrap_or_default()), &values);
                 whole += entry.len() as u64;
@@ -209,7 +207,7 @@ impl Shelf {
         self.waiting.extend(sum);
     }
 
-    /// Writes what waits.
+    /// Appends the waiting entries.
     fn flush(&mut self) -> Result<(), FeatureError> {
         if self.waiting.is_empty() {
             return Ok(());
@@ -221,7 +219,7 @@ impl Shelf {
                 let head = [MAGIC.as_slice(), &(self.width as u32).to_le_bytes()].concat();
                 return file.write_all(&[head.as_slice(), &self.waiting].concat());
             }
-            // What another run left half written when it was killed.
+            // Cuts off an entry that another run was writing when it was killed.
             file.set_len(length - (length - Self::HEAD) % self.entry() as u64)?;
             file.write_all(&self.waiting)
         })?;
@@ -236,13 +234,13 @@ fn checksum(bytes: &[u8]) -> [u8; 4] {
     [digest[0], digest[1], digest[2], digest[3]]
 }
 
-/// The upper half of a float, rounded.
-fn shorten(value: f32) -> u16 {
+/// `value` as bfloat16, rounded to even.
+fn to_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
     ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
 }
 
-fn lengthen(value: u16) -> f32 {
+fn from_bf16(value: u16) -> f32 {
     f32::from_bits(u32::from(value) << 16)
 }
 

@@ -1,10 +1,11 @@
 //! `pointsman train --finetune N`: the encoder's last layers learn from the training prompts before a head is fitted.
 //!
-//! 1. All prompts of train and val are tokenised, and read as the encoder is: what its states are standardised with.
-//! 2. A head alone learns on those states, so that its first errors do not tear the encoder apart.
-//! 3. Both learn together ([`crate::classifier::tune`]), the rate up over a tenth of the way and then down a cosine. After
-//!    each pass val says how it goes; the best pass is kept, and without gain for a while it stops.
-//! 4. Where no pass was better than the encoder as it was, nothing is written: a head on it is what there is.
+//! 1. All prompts of train and val are tokenised and encoded as the encoder is now; states are standardised by these.
+//! 2. A head alone learns on these states, so that its first, large errors do not change the encoder.
+//! 3. Both learn together ([`crate::classifier::tune`]), the rate up over a tenth of the way and then down a cosine.
+//!    The loss on val is measured after each pass; the best pass is kept, and tuning stops after some passes without
+//!    gain.
+//! 4. Where no pass was better than the encoder as it was, nothing is written.
 
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{Dataset, Split};
-use super::fit::{Progress, Stage, Stopped, moments, rate_at, share};
+use super::fit::{Progress, Stage, Stopped, batches, moments, rate_at, share};
 use super::patience::Patience;
 use crate::classifier::LoadError;
 use crate::classifier::head::logit;
@@ -25,14 +26,14 @@ use crate::config;
 
 /// Largest standardised statistic.
 const CLIP: f32 = 4.0;
-/// Batches whose prompts are sorted by length together, so that little is padded.
+/// Batches whose prompts are sorted by length together, so that little is padding.
 const SORTED_TOGETHER: usize = 16;
 
 /// How an encoder is tuned: the recipe's numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FinetuneSettings {
-    /// Layers tuned, counted back from the one that is read; 0 = the encoder stays as it is.
+    /// Layers tuned, counted back from the one that is read; 0 = no fine-tuning.
     pub layers: usize,
     /// Rank of the change of each product.
     pub rank: usize,
@@ -44,21 +45,21 @@ pub struct FinetuneSettings {
     pub decay: f64,
     /// Share of the head's inputs and hidden values that are left out at random.
     pub dropout: f32,
-    /// Tokens read of a prompt: its first and last half of so many. Serving may read more.
+    /// Tokens read of a prompt, half of them from each end of a longer one. Serving may read more.
     pub tokens: usize,
     /// Prompts in a step.
     pub batch: usize,
-    /// Tokens in a lot, which bounds memory: about 100 kB each and layer.
+    /// Tokens in a lot, which bounds memory: about 100 kB for each token and layer.
     pub lot: usize,
     /// Passes of the head alone.
     pub warm_up: usize,
     /// Passes of both.
     pub epochs: usize,
-    /// Passes without gain on val before it stops.
+    /// Passes without gain on val before tuning stops.
     pub patience: usize,
     /// Width of the head's hidden layer.
     pub hidden: usize,
-    /// Demands.
+    /// Demands (latent dimensions) of the head.
     pub latent: usize,
     /// Most training prompts; 0 = all.
     pub prompts: usize,
@@ -95,30 +96,30 @@ pub enum FinetuneError {
     /// It cannot be loaded, or a computation failed.
     #[error(transparent)]
     Encoder(#[from] LoadError),
-    /// One of the two splits that are needed is not there.
+    /// Train or val is empty.
     #[error("the data has no prompts in `{0}`, which fine-tuning needs")]
     Empty(Split),
-    /// Only the mean of one layer can be tuned for.
+    /// The recipe reads something other than the mean of one layer.
     #[error("fine-tuning wants a recipe that reads the mean of one layer (pooling: one layer, mean, not last)")]
     Pooling,
-    /// Asked to stop.
+    /// The work was asked to stop.
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }
 
-/// What came of it.
+/// The result of fine-tuning.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Tuned {
     /// Log-loss on val after each pass; the first is the head's on the encoder as it was.
     pub val: Vec<f64>,
     /// Numbers that were learned in the encoder.
     pub learned: usize,
-    /// The file, where a pass was better than none.
+    /// The written encoder, where a pass was better than none.
     pub written: Option<Written>,
 }
 
-/// Everything known of one prompt.
-struct Line {
+/// One prompt as the tuner takes it.
+struct Prompt {
     ids: Vec<u32>,
     pooled: Vec<f32>,
     statistics: Vec<f32>,
@@ -126,14 +127,14 @@ struct Line {
     weight: f32,
 }
 
-impl Line {
+impl Prompt {
     fn example(&self) -> Example<'_> {
         let Self { ids, pooled, statistics, outcomes, weight } = self;
         Example { ids, pooled, statistics, outcomes, weight: *weight }
     }
 }
 
-/// Tunes the encoder in `base` for reading layer `read`, and writes it to `out` where val gained.
+/// Tunes the encoder in `base` for reading layer `read`, and writes it to `out` where the loss on val fell.
 ///
 /// # Errors
 ///
@@ -153,15 +154,7 @@ pub fn finetune(
         }
     }
     let mut rng = StdRng::seed_from_u64(settings.seed);
-    let mut rows: Vec<usize> = (0..dataset.records.len()).collect();
-    rows.retain(|row| dataset.records[*row].split == Split::Train);
-    rows.shuffle(&mut rng);
-    if settings.prompts > 0 {
-        rows.truncate(settings.prompts);
-    }
-    let trained = rows.len();
-    rows.extend((0..dataset.records.len()).filter(|row| dataset.records[*row].split == Split::Val));
-
+    let (rows, trained) = choose_rows(dataset, settings.prompts, &mut rng);
     let plan = Plan {
         read,
         tuned: settings.layers,
@@ -177,28 +170,80 @@ pub fn finetune(
         seed: settings.seed,
     };
     let mut tuner = Tuner::open(base, device, plan)?;
-    let mut lines = lines(dataset, &rows, &tuner, progress)?;
-    standardise(&mut lines, trained, &mut tuner)?;
-    let (train, val) = lines.split_at(trained);
-    let mut val: Vec<Example<'_>> = val.iter().map(Line::example).collect();
+    let mut prompts = encode(dataset, &rows, &tuner, progress)?;
+    standardise(&mut prompts, trained, &mut tuner)?;
+    let (train, val) = prompts.split_at(trained);
+    let mut val: Vec<Example<'_>> = val.iter().map(Prompt::example).collect();
     val.sort_by_key(|example| example.ids.len());
 
-    let steps_of = |epochs: usize| epochs * train.len().div_ceil(settings.batch.max(1));
-    progress.begin(Stage::Tune, (steps_of(settings.epochs)) as u64);
+    progress.begin(Stage::Tune, steps(settings, train) as u64);
+    warm_up(settings, train, &mut tuner, &mut rng)?;
+    let losses = passes(settings, train, &val, &mut tuner, &mut rng, progress)?;
+    progress.end();
+    let gained = losses[1..].iter().any(|loss| *loss < losses[0]);
+    let written = if gained {
+        tuner.recall()?;
+        Some(write(&tuner, base, out)?)
+    } else {
+        None
+    };
+    Ok(Tuned { val: losses, learned: tuner.learned().0, written })
+}
+
+/// The training rows in random order, at most `most` of them (0 = all), followed by the rows of val; and the number of
+/// training rows.
+fn choose_rows(dataset: &Dataset, most: usize, rng: &mut StdRng) -> (Vec<usize>, usize) {
+    let of = |split| (0..dataset.records.len()).filter(move |row| dataset.records[*row].split == split);
+    let mut rows: Vec<usize> = of(Split::Train).collect();
+    rows.shuffle(rng);
+    if most > 0 {
+        rows.truncate(most);
+    }
+    let trained = rows.len();
+    rows.extend(of(Split::Val));
+    (rows, trained)
+}
+
+/// Steps of all passes over `train`.
+fn steps(settings: &FinetuneSettings, train: &[Prompt]) -> usize {
+    settings.epochs * train.len().div_ceil(settings.batch.max(1))
+}
+
+/// Passes of the head alone.
+fn warm_up(
+    settings: &FinetuneSettings,
+    train: &[Prompt],
+    tuner: &mut Tuner,
+    rng: &mut StdRng,
+) -> Result<(), FinetuneError> {
     for _ in 0..settings.warm_up {
         // The head alone costs next to nothing, and wants larger batches.
         let order: Vec<usize> = (0..train.len()).collect();
-        for batch in super::fit::batches(&order, 8 * settings.batch.max(1), &mut rng) {
+        for batch in batches(&order, 8 * settings.batch.max(1), rng) {
             tuner.warm(&batch.iter().map(|at| train[*at].example()).collect::<Vec<_>>(), 2.0 * settings.head_rate)?;
         }
     }
-    let mut told = vec![tuner.loss(&val)?];
-    let mut patience = Patience::new(told[0], settings.patience);
+    Ok(())
+}
+
+/// Passes of encoder and head together, until they bring no gain on val; the tuner remembers the best one. Returns the
+/// log-loss on val before the first pass and after each.
+fn passes(
+    settings: &FinetuneSettings,
+    train: &[Prompt],
+    val: &[Example<'_>],
+    tuner: &mut Tuner,
+    rng: &mut StdRng,
+    progress: &dyn Progress,
+) -> Result<Vec<f64>, FinetuneError> {
+    let mut losses = vec![tuner.loss(val)?];
+    let mut patience = Patience::new(losses[0], settings.patience);
+    let steps = steps(settings, train).max(1);
     let mut step = 0;
     for epoch in 0..settings.epochs {
         let mut sum = (0.0, 0);
-        for batch in by_length(train, settings.batch.max(1), &mut rng) {
-            let share = step as f32 / steps_of(settings.epochs).max(1) as f32;
+        for batch in by_length(train, settings.batch.max(1), rng) {
+            let share = step as f32 / steps as f32;
             let rate = |peak: f64| f64::from(rate_at(peak as f32, share));
             let examples: Vec<Example<'_>> = batch.iter().map(|at| train[*at].example()).collect();
             sum.0 += tuner.learn(&examples, rate(settings.rate), rate(settings.head_rate))?;
@@ -208,12 +253,12 @@ pub fn finetune(
                 "pass {}, log-loss {:.4}, on val {:.4} before it",
                 epoch + 1,
                 sum.0 / f64::from(sum.1),
-                told.last().unwrap_or(&f64::NAN)
+                losses.last().unwrap_or(&f64::NAN)
             );
             progress.at(step as u64, &note)?;
         }
-        let loss = tuner.loss(&val)?;
-        told.push(loss);
+        let loss = tuner.loss(val)?;
+        losses.push(loss);
         if patience.gains(loss) {
             tuner.remember()?;
         }
@@ -221,17 +266,10 @@ pub fn finetune(
             break;
         }
     }
-    progress.end();
-    let written = if patience.best() < told[0] {
-        tuner.recall()?;
-        Some(write(&tuner, base, out)?)
-    } else {
-        None
-    };
-    Ok(Tuned { val: told, learned: tuner.learned().0, written })
+    Ok(losses)
 }
 
-/// Log-odds of each model's mean, in which a signal counts for its share of a judgement.
+/// Log-odds of each model's mean score over the training prompts, weighted by record.
 fn levels(dataset: &Dataset, rows: &[usize]) -> Vec<f32> {
     let mut sums = vec![(0.5f64, 1.0f64); dataset.arms.len()];
     for record in rows.iter().map(|row| &dataset.records[*row]) {
@@ -244,17 +282,17 @@ fn levels(dataset: &Dataset, rows: &[usize]) -> Vec<f32> {
     sums.into_iter().map(|(sum, count)| logit((sum / count) as f32)).collect()
 }
 
-/// All prompts, read with the encoder as it is.
-fn lines(
+/// All prompts, encoded as the encoder is now.
+fn encode(
     dataset: &Dataset,
     rows: &[usize],
     tuner: &Tuner,
     progress: &dyn Progress,
-) -> Result<Vec<Line>, FinetuneError> {
-    let mut lines = Vec::with_capacity(rows.len());
+) -> Result<Vec<Prompt>, FinetuneError> {
+    let mut prompts = Vec::with_capacity(rows.len());
     for row in rows {
         let record = &dataset.records[*row];
-        lines.push(Line {
+        prompts.push(Prompt {
             ids: tuner.tokens(&record.prompt)?,
             pooled: Vec::new(),
             statistics: TextStats::of(&record.prompt).values.to_vec(),
@@ -262,43 +300,43 @@ fn lines(
             weight: record.weight * share(record.outcomes.len()),
         });
     }
-    let mut order: Vec<usize> = (0..lines.len()).collect();
-    order.sort_by_key(|at| lines[*at].ids.len());
-    progress.begin(Stage::Features, lines.iter().map(|line| line.ids.len() as u64).sum());
+    let mut order: Vec<usize> = (0..prompts.len()).collect();
+    order.sort_by_key(|at| prompts[*at].ids.len());
+    progress.begin(Stage::Features, prompts.iter().map(|prompt| prompt.ids.len() as u64).sum());
     let mut done = 0;
     for some in order.chunks(64) {
-        let ids: Vec<&[u32]> = some.iter().map(|at| lines[*at].ids.as_slice()).collect();
+        let ids: Vec<&[u32]> = some.iter().map(|at| prompts[*at].ids.as_slice()).collect();
         let pooled = tuner.pooled(&ids)?;
         done += ids.iter().map(|ids| ids.len() as u64).sum::<u64>();
         for (at, pooled) in some.iter().zip(pooled) {
-            lines[*at].pooled = pooled;
+            prompts[*at].pooled = pooled;
         }
         progress.at(done, "as the encoder is")?;
     }
     progress.end();
-    Ok(lines)
+    Ok(prompts)
 }
 
-/// Standardises statistics here and states in the tuner, by the training prompts.
-fn standardise(lines: &mut [Line], trained: usize, tuner: &mut Tuner) -> Result<(), LoadError> {
-    let (mean, scale) = moments(lines[..trained].iter().map(|line| line.pooled.as_slice()), tuner.width());
+/// Standardises statistics in place, and has the tuner standardise states, by the training prompts.
+fn standardise(prompts: &mut [Prompt], trained: usize, tuner: &mut Tuner) -> Result<(), LoadError> {
+    let (mean, scale) = moments(prompts[..trained].iter().map(|prompt| prompt.pooled.as_slice()), tuner.width());
     tuner.standardise(&mean, &scale)?;
-    let (mean, scale) = moments(lines[..trained].iter().map(|line| line.statistics.as_slice()), stats::COUNT);
-    for line in lines {
-        for ((value, mean), scale) in line.statistics.iter_mut().zip(&mean).zip(&scale) {
+    let (mean, scale) = moments(prompts[..trained].iter().map(|prompt| prompt.statistics.as_slice()), stats::COUNT);
+    for prompt in prompts {
+        for ((value, mean), scale) in prompt.statistics.iter_mut().zip(&mean).zip(&scale) {
             *value = ((*value - mean) * scale).clamp(-CLIP, CLIP);
         }
     }
     Ok(())
 }
 
-/// Batches of prompts of about one length, in an order of their own.
-fn by_length(lines: &[Line], size: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..lines.len()).collect();
+/// Batches of prompts of about one length, in random order.
+fn by_length(prompts: &[Prompt], size: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..prompts.len()).collect();
     order.shuffle(rng);
     let mut batches = Vec::new();
     for some in order.chunks_mut(size * SORTED_TOGETHER) {
-        some.sort_by_key(|at| lines[*at].ids.len());
+        some.sort_by_key(|at| prompts[*at].ids.len());
         batches.extend(some.chunks(size).map(<[usize]>::to_vec));
     }
     batches.shuffle(rng);

@@ -1,7 +1,7 @@
 //! The training job from end to end: data, features, fit, measurement, artefact and report.
 //!
-//! It is resumable where it takes long: features lie on disk, and a second run finds them. Everything else is
-//! minutes, and comes out the same again, because all that is drawn is drawn from the recipe's seed.
+//! The long part can be resumed: features are cached on disk, and a second run finds them. The rest takes minutes and
+//! is reproducible, because all random numbers come from the recipe's seed.
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,9 @@ use super::error::JobError;
 use super::evaluate::{Evaluation, Judged, Router, baselines, judge, neighbours};
 use super::features::{FeatureError, states};
 use super::finetune::{FinetuneError, Tuned, finetune};
-use super::fit::{Labelled, Material, Origin, Progress, Stage, Stopped, fit};
-use super::known::{Known, anyone};
+use super::fit::{Fitted, HeldOut, Labelled, Material, Origin, Progress, Stage, Stopped, fit};
+use super::in_force::{self, AgainstInForce, Measured};
+use super::known::{Known, average_ability};
 use super::parallel::in_parallel;
 use super::recipe::HeadRecipe;
 pub use super::trained::Trained;
@@ -23,21 +24,23 @@ use crate::classifier::source::Files;
 use crate::classifier::stats::TextStats;
 use crate::config;
 
-/// A recipe, and where it is at work.
+/// A training job: its recipe, and where it reads and writes.
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
-    /// What is to be trained.
+    /// The recipe.
     pub recipe: &'a HeadRecipe,
-    /// The folder that results go to; it is made.
+    /// The folder for results; it is created.
     pub out: &'a Path,
-    /// The folder that prompts' states are kept in between runs.
+    /// The folder where prompts' states are cached between runs.
     pub cache: &'a Path,
-    /// Who hears how it goes.
+    /// The head in force, as `classifier.head` names it; the new head is compared with it.
+    pub in_force: &'a str,
+    /// Hears how the job goes.
     pub progress: &'a dyn Progress,
 }
 
 impl Job<'_> {
-    /// Tunes the encoder in `base` by the recipe and writes `encoder.gguf`, where that made it better on val.
+    /// Tunes the encoder in `base` by the recipe, and writes `encoder.gguf` if it became better on val.
     ///
     /// # Errors
     ///
@@ -52,8 +55,8 @@ impl Job<'_> {
         Ok(finetune(&self.recipe.finetune, *read, &dataset, base, device, &file, self.progress)?)
     }
 
-    /// Trains a head and writes `head.safetensors`, `report.json` and `report.html`. `labels` are prompts with
-    /// nothing but a task's name.
+    /// Trains a head and writes `head.safetensors`, `report.json` and `report.html`. `labels` are prompts with the
+    /// label of their task.
     ///
     /// # Errors
     ///
@@ -71,24 +74,64 @@ impl Job<'_> {
         let labelled = Labelled { pooled: Matrix::of(labels.len(), pooled.columns, own), prompts: labels };
         let material = Material { dataset: &dataset, pooled: &pooled, labelled: &labelled, origin: &origin };
         let fitted = fit(&recipe.name, recipe.likeness.clone(), &material, &recipe.fit, progress)?;
-        // What is measured is what was written: the file's rounding is part of the head.
+        // The head is measured as it is written: the file's rounding is part of it.
         let bytes = fitted.head.to_bytes()?;
         let head = Head::from_bytes(&bytes)?;
         let of = |split| {
             (dataset.has(split)).then(|| evaluate_split(&head, &dataset, split, &pooled, progress)).transpose()
         };
         let (val, test) = (of(Split::Val)?, of(Split::Test)?);
+        let in_force = self.against_in_force(&head, &fitted.held_out, &dataset, &pooled, model)?;
         let (file, page) = (self.place("head.safetensors")?, self.place("report.html")?);
         put(&file, &bytes)?;
         let mut said = dataset.notes.clone();
         said.extend(notes::stand_ins_not_measured(head.description()));
-        let trained = Trained { head, notes: said, compared: fitted.compared, val, test, file, report: page };
+        let Fitted { compared, curve, .. } = fitted;
+        let trained = Trained { head, notes: said, compared, curve, in_force, val, test, file, report: page };
         put(&trained.report, report::training(recipe, &trained).as_bytes())?;
         put(&self.place("report.json")?, report::training_json(recipe, &trained).as_bytes())?;
         Ok(trained)
     }
 
-    /// A file of the results.
+    /// Compares `head` with the head in force on val (see [`in_force`]).
+    fn against_in_force(
+        &self,
+        head: &Head,
+        held_out: &[HeldOut; 2],
+        dataset: &Dataset,
+        pooled: &Matrix,
+        model: &Model,
+    ) -> Result<AgainstInForce, JobError> {
+        let name = self.in_force;
+        let old = match model.load_head(name) {
+            Ok(Some(old)) => old,
+            Ok(None) if name == "none" => return Ok(AgainstInForce::not_compared(name, "there is none")),
+            Ok(None) => return Ok(AgainstInForce::not_compared(name, "it is for another encoder")),
+            Err(error) => return Ok(AgainstInForce::not_compared(name, &error.to_string())),
+        };
+        let (new_abilities, old_abilities) = (Known::of_all(head, dataset), Known::of_all(&old, dataset));
+        let rows: Vec<usize> = held_out.iter().flat_map(|half| &half.rows).copied().collect();
+        if let Some(why) = in_force::unmeasured(dataset, &rows, &old_abilities) {
+            return Ok(AgainstInForce::not_compared(name, &why));
+        }
+        let seed = head.description().seed;
+        let judged = |rows| Judged { dataset, split: Split::Val, rows, seed };
+        let predicted = |head: &Head, rows| predictions(head, judged(rows), &new_abilities, pooled);
+        let mut new = Measured { as_written: predicted(head, &rows), held_out: predicted(head, &[]) };
+        for half in held_out {
+            let mut parts = head.parts().clone();
+            parts.arms.calibration = half.calibration.clone();
+            let head = Head::new(head.description().clone(), parts)?;
+            new.held_out.quality.extend(predicted(&head, &half.rows).quality);
+        }
+        let prompts: Vec<&str> = rows.iter().map(|row| &*dataset.records[*row].prompt).collect();
+        let read = read_states(model, &old.description().pooling, &prompts, self.cache, self.progress)?;
+        let pooled = scattered(&read, &rows, dataset.records.len());
+        let old = predictions(&old, judged(&rows), &old_abilities, &pooled);
+        Ok(AgainstInForce::compared(name, dataset, &rows, &new, &old, seed))
+    }
+
+    /// The path of a result, in a folder that exists.
     fn place(&self, name: &str) -> Result<PathBuf, JobError> {
         let failed = |source| JobError::File { path: self.out.to_owned(), source };
         std::fs::create_dir_all(self.out).map_err(failed)?;
@@ -114,7 +157,7 @@ pub fn evaluate(
     }
     let own = rows_of(dataset, split);
     let judged = Judged { dataset, split, rows: &own, seed: head.description().seed };
-    // Weights on cost are chosen on val; of train, states are needed only of what the head's memory lacks.
+    // Weights on cost are chosen on val; of train, only the prompts that the head's memory lacks are needed.
     let mut rows = neighbours::to_remember(judged, head);
     rows.extend(own.iter().copied().chain(rows_of(dataset, Split::Val)));
     rows.sort_unstable();
@@ -122,16 +165,13 @@ pub fn evaluate(
     let prompts: Vec<&str> = rows.iter().map(|row| &*dataset.records[*row].prompt).collect();
     let pooling = &head.description().pooling;
     let read = read_states(model, pooling, &prompts, cache, progress)?;
-    let mut pooled = Matrix::zeros(dataset.records.len(), read.columns);
-    for (at, row) in rows.iter().enumerate() {
-        pooled.row_mut(*row).copy_from_slice(read.row(at));
-    }
+    let pooled = scattered(&read, &rows, dataset.records.len());
     let mut evaluation = evaluate_split(head, dataset, split, &pooled, progress)?;
     evaluation.notes.splice(0..0, dataset.notes.iter().cloned());
     Ok(evaluation)
 }
 
-/// The states of `prompts`, from `cache` as far as they are there.
+/// The states of `prompts`, from `cache` or by the encoder.
 fn read_states(
     model: &Model,
     pooling: &Pooling,
@@ -144,11 +184,20 @@ fn read_states(
     states(cache, &origin(model, pooling), width, prompts, &mut encode, progress)
 }
 
+/// States of some records, at the rows of a matrix that has one for each of `records`.
+fn scattered(read: &Matrix, rows: &[usize], records: usize) -> Matrix {
+    let mut pooled = Matrix::zeros(records, read.columns);
+    for (at, row) in rows.iter().enumerate() {
+        pooled.row_mut(*row).copy_from_slice(read.row(at));
+    }
+    pooled
+}
+
 fn rows_of(dataset: &Dataset, split: Split) -> Vec<usize> {
     (0..dataset.records.len()).filter(|row| dataset.records[*row].split == split).collect()
 }
 
-/// Where a model's states come from.
+/// Identity of the states that `model` and `pooling` give.
 pub fn origin(model: &Model, pooling: &Pooling) -> Origin {
     let info = model.info();
     Origin { encoder: info.fingerprint.clone(), pooling: pooling.clone(), max_tokens: info.max_tokens }
@@ -165,7 +214,7 @@ fn evaluate_split(
     let (own, val) = (rows_of(dataset, split), rows_of(dataset, Split::Val));
     let seed = head.description().seed;
     let judged = Judged { dataset, split, rows: &own, seed };
-    let abilities: Vec<Known> = (0..dataset.arms.len()).map(|arm| Known::of(head, dataset, arm)).collect();
+    let abilities = Known::of_all(head, dataset);
     let mut routers = vec![predictions(head, judged, &abilities, pooled)];
     progress.at(1, "the head")?;
     let (others, mut said) = baselines::baselines(judged);
@@ -194,12 +243,12 @@ fn evaluate_split(
 
 /// The head's predictions for each outcome.
 fn predictions(head: &Head, judged: Judged<'_>, abilities: &[Known], pooled: &Matrix) -> Router {
-    let anyone = anyone(head);
+    let average_ability = average_ability(head);
     let quality = in_parallel(judged.rows, |row| {
         let record = &judged.dataset.records[*row];
         let reading = head.read(pooled.row(*row), &TextStats::of(&record.prompt));
         let predict = |outcome: &Outcome| {
-            let ability = abilities[outcome.arm as usize].ability.as_ref().unwrap_or(&anyone);
+            let ability = abilities[outcome.arm as usize].ability.as_ref().unwrap_or(&average_ability);
             head.estimate(&reading, ability).quality as f32
         };
         record.outcomes.iter().map(predict).collect()

@@ -5,6 +5,7 @@ use std::fs;
 use super::*;
 use crate::classifier::head::Evidence;
 use crate::train::dataset::{Limits, read};
+use crate::train::in_force::Verdict;
 
 const SUMS: [&str; 4] =
     ["What is {} plus 17?", "Compute {} * 3 - 4.", "Solve x + {} = 90 for x.", "How much is {} % of 250?"];
@@ -59,9 +60,13 @@ fn a_job_trains_reports_resumes_and_its_head_judges_data_it_has_not_seen() {
     let labels = vec![("What a nice day, is it not?".to_owned(), "chat".to_owned())];
     let dataset = || read(&data, Split::Train, Limits::default()).unwrap();
     let recipe = recipe();
-    let job = Job { recipe: &recipe, out: &out, cache: &cache, progress: &() };
+    let job = Job { recipe: &recipe, out: &out, cache: &cache, in_force: "builtin", progress: &() };
     let trained = job.train(dataset(), labels.clone(), &model).unwrap();
-    assert!(trained.notes.iter().any(|note| note.contains("for nobody: made/proems.")), "{:?}", trained.notes);
+    let why =
+        "Not compared with the head in force (builtin): it was not fitted to 2 of the data's 2 models: poems, sums.";
+    assert_eq!(trained.in_force.summary, why);
+    assert!(trained.curve.len() > 1 && trained.curve.iter().all(|epoch| epoch.trunks == 1), "{:?}", trained.curve);
+    assert!(trained.notes.iter().any(|note| note.contains("no effect: made/proems.")), "{:?}", trained.notes);
     let test = trained.test.as_ref().unwrap();
     let source = &test.sources[0];
     assert_eq!(source.prompts, 16);
@@ -72,11 +77,18 @@ fn a_job_trains_reports_resumes_and_its_head_judges_data_it_has_not_seen() {
     assert!(page.contains("<svg") && page.contains("TF-IDF") && !page.contains("src="));
     let json: serde_json::Value = serde_json::from_slice(&fs::read(out.join("report.json")).unwrap()).unwrap();
     assert_eq!(json["test"]["sources"][0]["source"], "made");
+    let version = &trained.head.description().version;
+    assert!(page.contains("Learning curve") && page.contains(why) && page.contains(&format!("Version {version},")));
+    assert_eq!((json["learning_curve"][0]["epoch"].as_u64(), json["version"].as_str()), (Some(1), Some(&**version)));
 
-    // Again: nothing has to be read anew, and the same head comes out.
+    // Again: nothing has to be read anew, and the same head comes out, which is no better than itself.
     let features = cache.join(super::super::features::file_name(&origin(&model, &recipe.pooling)));
     let (before, head) = (fs::metadata(&features).unwrap().len(), fs::read(&trained.file).unwrap());
-    job.train(dataset(), labels, &model).unwrap();
+    let job = Job { in_force: trained.file.to_str().unwrap(), ..job };
+    let again = job.train(dataset(), labels, &model).unwrap();
+    let differences = again.in_force.differences.unwrap();
+    assert_eq!((differences.prompts, differences.verdict), (16, Verdict::NoClearDifference));
+    assert_eq!(differences.as_written.log_loss.value, 0.0);
     assert_eq!(fs::metadata(&features).unwrap().len(), before);
     assert_eq!(fs::read(&trained.file).unwrap(), head);
 
@@ -99,7 +111,7 @@ fn a_source_that_is_not_there_is_told() {
     let dataset = read(folder.path(), Split::Train, Limits::default()).unwrap();
     let model = Model::load(&config::Classifier { threads: 1, ..config::Classifier::default() }).unwrap();
     let recipe = HeadRecipe { sources: vec!["absent".into()], ..HeadRecipe::default() };
-    let job = Job { recipe: &recipe, out: folder.path(), cache: folder.path(), progress: &() };
+    let job = Job { recipe: &recipe, out: folder.path(), cache: folder.path(), in_force: "none", progress: &() };
     let failed = job.train(dataset, Vec::new(), &model);
     assert!(matches!(failed, Err(JobError::Source(source, there)) if source == "absent" && !there.is_empty()));
 }

@@ -1,22 +1,27 @@
-//! What a head knows of the models of a data set.
+//! What a head predicts the models of a data set from.
 
 use super::dataset::{Arm, Dataset, Split};
 use crate::classifier::EstimateSource;
 use crate::classifier::head::{Ability, Head};
 
-/// What is said of the basis where the head has learned the model in this very source.
+/// The basis of an arm that the head was fitted to in this very source.
 const LEARNED: &str = "learned";
 
-/// What a head knows of one arm of the data.
+/// A head's ability for one arm of the data.
 pub(super) struct Known {
-    /// `None` = nothing; [`anyone`] stands in.
+    /// `None` = the head has none; [`average_ability`] is used instead.
     pub ability: Option<Ability>,
-    /// Where it comes from, in words.
+    /// What the ability rests on, in words.
     pub basis: String,
 }
 
 impl Known {
-    /// By source and name, else by the name alone, with a vendor before it or without.
+    /// Every arm of the data, in order.
+    pub fn of_all(head: &Head, dataset: &Dataset) -> Vec<Self> {
+        (0..dataset.arms.len()).map(|arm| Self::of(head, dataset, arm)).collect()
+    }
+
+    /// Looks the arm up by source and name, else by the name alone, with or without the vendor before it.
     pub fn of(head: &Head, dataset: &Dataset, arm: usize) -> Self {
         let Arm { source, model } = &dataset.arms[arm];
         let own = format!("{}/{model}", dataset.sources[*source as usize]);
@@ -24,18 +29,18 @@ impl Known {
         if head.description().arm(&own).is_some_and(is_own) {
             return Self { ability: head.ability(&own, None, None), basis: LEARNED.into() };
         }
-        // What an operator could configure as its score: its mean on train, where the data has it there.
+        // The mean on train, where the data has one: an operator could configure it as the model's score.
         let scores: Vec<f64> = dataset
             .of_source(*source, Split::Train)
             .filter_map(|record| record.outcome(arm as u32))
             .map(|outcome| f64::from(outcome.score))
             .collect();
         let score = (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64);
-        // As it is written, and without a vendor's name before it.
+        // Both the name as it is written, and without the vendor before it.
         let plain = model.rsplit('/').next().unwrap_or(model).to_ascii_lowercase();
         let ability = match score {
             None => head.ability(model, None, None).or_else(|| head.ability(&plain, None, None)),
-            // Measured elsewhere is only a likeness here: the level is this source's.
+            // A measurement in another source counts as a likeness, with the level of this source.
             score => head
                 .ability(&own, Some(model), score)
                 .filter(|known| known.source != EstimateSource::Score)
@@ -56,8 +61,8 @@ impl Known {
     }
 }
 
-/// What is said of a model of which nothing is known: the mean of all that the head has measured.
-pub(super) fn anyone(head: &Head) -> Ability {
+/// The ability used for an unknown model: the mean of all models that the head was fitted to.
+pub(super) fn average_ability(head: &Head) -> Ability {
     let arms = head.description().arms.len();
     Ability {
         parts: (0..arms).map(|arm| (arm, 1.0 / arms as f32)).collect(),

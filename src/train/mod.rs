@@ -1,4 +1,7 @@
-//! The offline job: recorded outcomes -> fit -> report -> promote or refuse.
+//! The offline jobs: recorded outcomes -> fit -> report, and policies replayed over recorded outcomes.
+//!
+//! A training [`job`] writes a head and its report, which says how the head does beside baselines and beside the head in
+//! force ([`in_force`]). It takes nothing into use: an operator does, with `classifier.head`.
 
 pub mod dataset;
 pub mod error;
@@ -6,6 +9,7 @@ pub mod evaluate;
 pub mod features;
 pub mod finetune;
 pub mod fit;
+pub mod in_force;
 pub mod job;
 mod known;
 pub mod metrics;

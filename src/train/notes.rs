@@ -1,4 +1,4 @@
-//! What has to be said beside figures, so that nobody takes them for more than they are.
+//! Notes in a report that keep its figures from being taken for more than they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::evaluate::{Judged, baselines};
 use super::known::Known;
 use crate::classifier::head::Description;
 
-/// What has to be said of a likeness that names models which the data does not have: it may be a slip.
+/// A note on stand-ins in `[likeness]` that the data does not have: they may be misspelt.
 pub(super) fn stand_ins_not_measured(description: &Description) -> Option<String> {
     let named = description.likeness.0.values().flatten().map(|evidence| evidence.arm.as_str());
     let absent: BTreeSet<&str> = named.filter(|arm| description.arm(arm).is_none()).collect();
@@ -15,14 +15,14 @@ pub(super) fn stand_ins_not_measured(description: &Description) -> Option<String
     let more = if absent.len() > names.len() { ", ..." } else { "" };
     (!absent.is_empty()).then(|| {
         format!(
-            "{} stand-ins of the recipe's [likeness] are not measured by this data and stand in for nobody: {}{more}.",
+            "{} stand-ins of the recipe's [likeness] are no models of this data and have no effect: {}{more}.",
             absent.len(),
             names.join(", ")
         )
     })
 }
 
-/// What has to be said of a split by itself.
+/// A note on a split whose figures flatter what was fitted.
 pub(super) fn of_split(dataset: &Dataset, split: Split) -> Option<String> {
     if split == Split::Train {
         return Some("Baselines are fitted to train, which is judged here: their figures flatter them.".into());
@@ -36,7 +36,7 @@ pub(super) fn of_split(dataset: &Dataset, split: Split) -> Option<String> {
     (seen > 0).then(flattered)
 }
 
-/// What the head's predictions for a source's models rest on, where it was not fitted to all of them.
+/// A note on the basis of the head's predictions for a source's models, where it was not fitted to all of them.
 pub(super) fn of_bases(judged: Judged<'_>, source: u32, abilities: &[Known]) -> Option<String> {
     let arms = baselines::run_models(judged, source);
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -55,27 +55,27 @@ pub(super) fn of_bases(judged: Judged<'_>, source: u32, abilities: &[Known]) -> 
     let of_strangers = match strangers.as_slice() {
         [] => String::new(),
         names => format!(
-            " It has never measured {}{}: it says the same of each such model, the mean of all it knows.",
+            " It was not fitted to {}{}: for such models it predicts the mean over all that it knows.",
             names.iter().take(3).copied().collect::<Vec<_>>().join(", "),
             if names.len() > 3 { "..." } else { "" }
         ),
     };
     let source = &judged.dataset.sources[source as usize];
     Some(format!(
-        "What the head goes by for the {} models of {source}: {}.{of_strangers}",
+        "Basis of the head's predictions for the {} models of {source}: {}.{of_strangers}",
         arms.len(),
         bases.join(", ")
     ))
 }
 
-/// What has to be said of a source that knows but one answer to each prompt.
+/// A note on a source that has only one answer to each prompt.
 pub(super) fn of_single_answers(dataset: &Dataset, split: Split, source: u32) -> Option<String> {
     let mut answers = dataset.of_source(source, split).map(|record| record.outcomes.len()).peekable();
     let single = answers.peek().is_some() && answers.all(|count| count == 1) && dataset.arms_of(source).len() > 1;
     single.then(|| {
         format!(
-            "Of each prompt of {} the answer of one model is known, so nothing is chosen there: AUROC, log-loss and ECE \
-             mean what they say; scores and gaps are those of the models that were asked. `evaluate --policy` judges choices.",
+            "Each prompt of {} has the answer of one model only, so there is no choice to measure: AUROC, log-loss and ECE \
+             are sound; scores and gaps are those of the models that were asked. `evaluate --policy` judges choices.",
             dataset.sources[source as usize]
         )
     })

@@ -1,6 +1,6 @@
-//! The same for many, on all cores.
+//! A parallel map over all cores.
 
-/// `of` each item, on as many threads as there are cores, in order.
+/// Maps `of` over `items` on as many threads as there are cores; results are in order.
 pub(super) fn in_parallel<T: Sync, R: Send>(items: &[T], of: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let share = items.len().div_ceil(threads).max(1);

@@ -1,6 +1,6 @@
-//! When a fit has had enough passes: once its loss has not fallen for so many of them.
+//! Early stopping: a fit ends when its loss has not fallen for a number of passes.
 
-/// How long a loss may go without falling.
+/// The state of early stopping.
 pub(super) struct Patience {
     best: f64,
     /// Passes since the best one.
@@ -9,12 +9,12 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// For `most` passes (at least one) after the best; `best` = the loss so far.
+    /// Waits for `most` passes (at least one) without gain; `best` is the loss so far.
     pub(super) fn new(best: f64, most: usize) -> Self {
         Self { best, since: 0, most: most.max(1) }
     }
 
-    /// Takes the loss after one more pass; true = it is the lowest so far.
+    /// Takes the loss after one more pass; returns whether it is the lowest so far.
     pub(super) fn gains(&mut self, loss: f64) -> bool {
         let better = loss < self.best;
         if better {
@@ -25,12 +25,7 @@ impl Patience {
         better
     }
 
-    /// The lowest loss so far.
-    pub(super) fn best(&self) -> f64 {
-        self.best
-    }
-
-    /// Whether it is over.
+    /// Whether the fit should stop.
     pub(super) fn is_over(&self) -> bool {
         self.since >= self.most
     }
@@ -45,7 +40,7 @@ mod tests {
         let mut patience = Patience::new(1.0, 2);
         let passes = [0.9, 0.95, 0.8, 0.8, 0.9].map(|loss| (patience.gains(loss), patience.is_over()));
         assert_eq!(passes, [(true, false), (false, false), (true, false), (false, false), (false, true)]);
-        assert_eq!(patience.best(), 0.8);
+        assert_eq!(patience.best, 0.8);
         let mut none = Patience::new(1.0, 0);
         assert!(!none.gains(f64::NAN) && none.is_over(), "nought is one");
     }

@@ -1,4 +1,4 @@
-//! What is to be trained, and whether that can be.
+//! The recipe of a head, and its checks.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,25 +9,25 @@ use super::fit::{FitError, FitSettings};
 use crate::classifier::encoder::Pooling;
 use crate::classifier::head::{Likeness, MOST_CONTEXT};
 
-/// What is to be trained: a file under `training/`.
+/// The recipe of a head, such as `training/head.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeadRecipe {
-    /// Name and version of the head.
+    /// Name of the head.
     pub name: String,
     /// The licence that the head is given in the manifest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
     /// The data's sources that are used; empty = all.
     pub sources: Vec<String>,
-    /// Task families (the part of a task's name before the slash) that are left out of train and val, and are then
-    /// all that is tested: how does a head do on work it has not seen?
+    /// Task families (the part of a task's name before the slash) that are left out of train and val and then tested
+    /// alone: how does a head do on unseen work?
     pub without: Vec<String>,
-    /// Which of the encoder's states are looked at.
+    /// Which of the encoder's states are used.
     pub pooling: Pooling,
-    /// Whether the encoder's last layers learn too, and how.
+    /// How the encoder's last layers are fine-tuned, if at all.
     pub finetune: FinetuneSettings,
-    /// The fit's numbers.
+    /// The settings of the fit.
     pub fit: FitSettings,
     /// Which measured models stand in for models that nobody measured.
     pub likeness: Likeness,
@@ -49,7 +49,7 @@ impl Default for HeadRecipe {
 }
 
 impl HeadRecipe {
-    /// A number that nothing can be fitted by, if there is one: found before prompts are read for hours.
+    /// The first number that is out of range, in words. Checked before prompts are read for hours.
     fn impossible(&self) -> Option<&'static str> {
         let (fit, trunk, tuned, layers) = (&self.fit, &self.fit.trunk, &self.finetune, &self.pooling.layers);
         let mut stand_ins = self.likeness.0.values().flatten();
@@ -85,7 +85,7 @@ impl HeadRecipe {
         wrong.into_iter().find(|(is_wrong, _)| *is_wrong).map(|(_, what)| what)
     }
 
-    /// What of a data set the recipe means, with a part of train as val where it has none.
+    /// The part of a data set that the recipe uses, with a part of train as val where it has none.
     pub(super) fn narrowed(&self, mut dataset: Dataset) -> Result<Dataset, JobError> {
         if let Some(what) = self.impossible() {
             return Err(JobError::Recipe(what));
@@ -122,11 +122,11 @@ impl HeadRecipe {
         Ok(dataset)
     }
 
-    /// Whether anything can be fitted by it, and an encoder of so many layers read.
+    /// Checks the recipe's numbers, and that an encoder of `layers` layers has those that it reads.
     ///
     /// # Errors
     ///
-    /// A number is impossible, or layers are not there.
+    /// A number is out of range, or the encoder has fewer layers.
     pub fn check(&self, layers: usize) -> Result<(), JobError> {
         if let Some(what) = self.impossible() {
             return Err(JobError::Recipe(what));

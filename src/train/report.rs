@@ -1,14 +1,15 @@
-//! A report as one HTML page that needs nothing else: tables, and charts as SVG within it.
+//! A report as one self-contained HTML page: tables, and charts as inline SVG.
 
 use std::fmt::Write;
 
 use super::evaluate::{Evaluation, RouterFigures, SourceFigures};
+use super::fit::Epoch;
 use super::recipe::HeadRecipe;
 use super::trained::Trained;
 use crate::chart::{Bar, Bars, Drawing, Plot, Point, STYLE, Series};
 use crate::train::metrics::Interval;
 
-/// The page's own look; charts bring theirs.
+/// Styles of the page; charts have their own.
 const PAGE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;\
 color:light-dark(#1a1a1a,#e8e8e8);background:light-dark(#fff,#16181c);color-scheme:light dark}\
 table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}\
@@ -23,13 +24,15 @@ pub fn training(recipe: &HeadRecipe, trained: &Trained) -> String {
     let mut page = String::new();
     let _ = write!(
         page,
-        "<h1>{}</h1><p>Trained on {}; encoder {}, seed {}. Choices were made on val; test was looked at once, for this \
+        "<h1>{}</h1><p>Version {}, trained on {}; encoder {}, seed {}. Choices were made on val; test was looked at once, for this \
          report.</p>",
         escape(&description.name),
+        escape(&description.version),
         escape(&description.trained_on.join(", ")),
         escape(&description.encoder),
         description.seed,
     );
+    push_notes(&mut page, std::slice::from_ref(&trained.in_force.summary));
     push_notes(&mut page, &trained.notes);
     page.push_str(
         "<h2>What was compared on val</h2><table><tr><th>head</th><th>log-loss</th><th>mean AUROC</th></tr>",
@@ -41,6 +44,7 @@ pub fn training(recipe: &HeadRecipe, trained: &Trained) -> String {
             write!(page, "<tr{class}><td>{}{note}</td><td>{:.4}</td><td>{auroc}</td></tr>", one.name, one.log_loss);
     }
     page.push_str("</table>");
+    push_curve(&mut page, &trained.curve);
     for evaluation in [&trained.test, &trained.val].into_iter().flatten() {
         push_evaluation(&mut page, evaluation);
     }
@@ -51,10 +55,33 @@ pub fn training(recipe: &HeadRecipe, trained: &Trained) -> String {
     wrap(&description.name, &page)
 }
 
-/// The same as JSON.
+/// The trunk's learning curve as a chart.
+fn push_curve(page: &mut String, curve: &[Epoch]) {
+    if curve.is_empty() {
+        return;
+    }
+    let point = |it: &Epoch| {
+        let spread = format!("epoch {}: {:.4}, from {:.4} to {:.4}", it.epoch, it.log_loss, it.lowest, it.highest);
+        Point::new(it.epoch as f64, it.log_loss)
+            .within(it.lowest, it.highest)
+            .saying(format!("{spread} ({} trunks)", it.trunks))
+    };
+    let series = Series::dotted_line("mean of the trunks", curve.iter().map(point).collect());
+    let plot = Plot::new("Learning curve: log-loss on val", "epoch (pass over train)", "log-loss").with(series);
+    let _ = write!(
+        page,
+        "<h2>How the trunk learned</h2><p>Log-loss on val after each pass over train, before calibration: the mean of the \
+         trunks that got so far, and a band from the lowest to the highest. Each trunk keeps its best epoch.</p>{}",
+        plot.svg()
+    );
+}
+
+/// The report of a training job as JSON.
 pub fn training_json(recipe: &HeadRecipe, trained: &Trained) -> String {
     let report = serde_json::json!({
-        "recipe": recipe, "notes": trained.notes, "compared": trained.compared, "val": trained.val, "test": trained.test,
+        "version": trained.head.description().version, "recipe": recipe, "notes": trained.notes,
+        "in_force": trained.in_force, "compared": trained.compared, "learning_curve": trained.curve,
+        "val": trained.val, "test": trained.test,
     });
     report.to_string()
 }
@@ -121,7 +148,7 @@ fn push_source(page: &mut String, source: &SourceFigures) {
     push_details(page, source);
 }
 
-/// What the comparisons of a source rest on, where that is not what one would think.
+/// Remarks on comparisons of a source that are over fewer prompts, or with another model, than one would expect.
 pub fn remarks(source: &SourceFigures) -> Vec<String> {
     let mut remarks = Vec::new();
     let SourceFigures { prompts, compared, best_single, .. } = source;

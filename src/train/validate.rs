@@ -1,8 +1,9 @@
-//! Are off-policy estimates right? Tried where the truth is known.
+//! A trial of off-policy estimates on data where the true values are known.
 //!
-//! On recorded outcomes every policy's value can be computed. So: draw a log with one policy, estimate another from
-//! it, look whether the truth lies in the interval, and again, a few hundred times. The judged policy is a learned
-//! one; the logs are made by a policy that explores evenly, and by one that names a single model nearly always.
+//! On recorded outcomes every policy's value can be computed. So a log is drawn with one policy, another policy is
+//! estimated from it, and its true value is compared with the interval, a few hundred times over. The evaluated policy
+//! is a learned one; the logs are made by a policy that explores evenly, and by one that nearly always takes the same
+//! model.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -12,17 +13,17 @@ use super::replay::Stream;
 use crate::bandit::{Candidate, Observation, Reward, Settings, SettingsError, Snapshot, Tradeoff};
 use crate::ope::{self, Logged, Method, Modelled};
 
-/// How a log is made.
+/// The policy that makes a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Logging {
-    /// Half by a policy that is any good, half evenly.
+    /// Half by the judged policy, half uniformly.
     Even,
-    /// Nine of ten times the same model, the rest evenly.
+    /// Nine times in ten the same model, the rest uniformly.
     Skewed,
 }
 
-/// What one method did.
+/// How one method did on one kind of log.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
     /// How the log was made.
@@ -31,7 +32,8 @@ pub struct Verdict {
     pub method: Method,
     /// The judged policy's true value.
     pub truth: f64,
-    /// Logs of which it could say nothing; the figures below are of the others, and NaN where there are none.
+    /// Logs from which the method could estimate nothing; the figures below are over the others, and NaN where there
+    /// are none.
     pub silent: usize,
     /// Mean of estimates less truth.
     pub bias: f64,
@@ -52,7 +54,7 @@ pub struct Trial {
     pub repetitions: usize,
     /// Requests of each.
     pub requests: usize,
-    /// Where chance begins.
+    /// The seed of everything drawn.
     pub seed: u64,
 }
 
@@ -138,7 +140,7 @@ fn prompt(stream: &Stream, judged: &Snapshot, at: usize) -> Option<Prompt> {
     Some(Prompt { at, arms, scores, targets: choice.propensities })
 }
 
-/// The model that the judged policy likes second best: a log that names it says little of the judged policy.
+/// The model that the judged policy takes second most often: a log of it says little about the judged policy.
 fn favourite(stream: &Stream, population: &[Prompt]) -> usize {
     let mut shares = vec![0.0; stream.arms.len()];
     for prompt in population {
@@ -149,7 +151,7 @@ fn favourite(stream: &Stream, population: &[Prompt]) -> usize {
     order.get(1).or(order.first()).copied().unwrap_or(0)
 }
 
-/// Behavior probabilities on one prompt.
+/// The logging policy's probabilities on one prompt.
 fn behavior(prompt: &Prompt, logging: Logging, favourite: usize) -> Vec<f64> {
     let even = 1.0 / prompt.arms.len() as f64;
     let named = prompt.arms.iter().position(|arm| *arm == favourite);
@@ -185,7 +187,7 @@ fn draw(
         let chosen = chosen.unwrap_or(shares.len() - 1);
         drawn.push((which, chosen, shares[chosen]));
     }
-    // Without its drift watch: the halves are no streams.
+    // Without drift detection: the halves are not streams in time.
     let settings = Settings { half_life: None, drift: None, ..settings };
     let mut models = [Snapshot::new(settings)?, Snapshot::new(settings)?];
     for (side, model) in models.iter_mut().enumerate() {

@@ -100,6 +100,8 @@ async fn traffic_with_feedback_makes_a_head_whose_models_are_learned() {
     let (out, err) = (String::from_utf8_lossy(&trained.stdout), String::from_utf8_lossy(&trained.stderr));
     assert!(trained.status.success(), "{out}{err}");
     assert!(out.contains("120 judged answers, 120 of them with their prompt; 120 are learned from"), "{out}");
+    let last = out.lines().last().unwrap_or_default();
+    assert!(last.starts_with("Not compared with the head in force (builtin): it was not fitted to"), "{out}");
 
     let gateway = serving("builtin").await;
     let (source, _) = said(&gateway, "What is 40 plus 2?", MODELS[0]).await;

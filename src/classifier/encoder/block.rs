@@ -1,4 +1,4 @@
-//! One Llama layer, the plain way: candle's own operations, on every device and in every type.
+//! One Llama layer by candle's own operations, on every device and in every type.
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
@@ -11,11 +11,11 @@ use super::{EncoderError, Hyper, LayerRole, Positions, Role, Span, Weights};
 pub(super) struct Block {
     hyper: Hyper,
     attention_norm: Tensor,
-    /// Query, key and value products in one, laid out for products from the left: inputs by outputs.
+    /// Query, key and value products in one matrix, inputs by outputs.
     qkv: Tensor,
     output: Tensor,
     ffn_norm: Tensor,
-    /// Gate and up products in one.
+    /// Gate and up products in one matrix, inputs by outputs.
     gate_up: Tensor,
     down: Tensor,
 }
@@ -84,7 +84,7 @@ impl Block {
         let query = rope(&part(0, heads)?, &cos, &sin)?;
         let key = rope(&part(heads, kv_heads)?, &cos, &sin)?;
         let value = part(heads + kv_heads, kv_heads)?;
-        // Query heads that share a key head become more queries of it.
+        // Query heads that share a key head are stacked as more queries of it.
         let group = heads / kv_heads;
         let query = query.reshape((kv_heads, group * tokens, head_dim))?;
         let key = key.squeeze(0)?.transpose(1, 2)?.contiguous()?;

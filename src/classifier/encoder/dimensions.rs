@@ -40,9 +40,9 @@ pub struct Rope {
 /// How rotary frequencies are stretched.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scaling {
-    /// Not at all.
+    /// Not stretched.
     None,
-    /// All alike.
+    /// All frequencies alike.
     Linear {
         /// Divides every frequency.
         factor: f64,
@@ -116,7 +116,7 @@ impl Hyper {
             ["llama.rope.scaling.factor", "llama.rope.scale_linear"].iter().find_map(|key| number(content, key));
         let scaling = match (text(content, "llama.rope.scaling.type").as_deref(), factor) {
             (Some("none"), _) | (Some("linear") | None, None | Some(1.0)) => Scaling::None,
-            // What a file means that gives a factor alone.
+            // The meaning of a file that gives only a factor.
             (Some("linear") | None, Some(factor)) => Scaling::Linear { factor },
             (Some(other), _) => return Err(lacking(format!("rope scaling `{other}`"))),
         };
@@ -142,7 +142,7 @@ impl Hyper {
     ///
     /// # Errors
     ///
-    /// Another architecture, or one of its options we do not have.
+    /// Another architecture, or an option that is not implemented.
     pub fn from_json(text: &str) -> Result<Self, EncoderError> {
         let file: File = serde_json::from_str(text).map_err(|error| EncoderError::Malformed(error.to_string()))?;
         if !["llama", "mistral"].contains(&file.model_type.as_str()) {
@@ -181,11 +181,11 @@ impl Hyper {
         self.hidden * (2 * queries + 2 * keys) + 3 * self.hidden * self.ffn + 2 * self.hidden
     }
 
-    /// Whether a model can have these dimensions at all.
+    /// Checks that a model can have these dimensions.
     ///
     /// # Errors
     ///
-    /// It cannot; the message says by which.
+    /// It cannot; the message names the dimension.
     pub(super) fn checked(self) -> Result<Self, EncoderError> {
         let impossible = |what: String| Err(EncoderError::Malformed(format!("impossible: {what}")));
         let sizes = [
@@ -225,12 +225,12 @@ impl Hyper {
     }
 }
 
-/// Read without what it wants its states would be wrong.
+/// Refuses a model with an option that is not implemented: its states would be wrong.
 pub(super) fn lacking(what: String) -> EncoderError {
-    EncoderError::Malformed(format!("it wants what is not supported: {what}"))
+    EncoderError::Malformed(format!("it needs an option that is not supported: {what}"))
 }
 
-/// A number of whatever width.
+/// An integer of any width.
 pub(in crate::classifier) fn number(content: &Content, key: &str) -> Option<f64> {
     Some(match content.metadata.get(key)? {
         Value::U8(value) => f64::from(*value),
@@ -252,7 +252,7 @@ pub(in crate::classifier) fn text(content: &Content, key: &str) -> Option<String
     content.metadata.get(key)?.to_string().ok().cloned()
 }
 
-/// `config.json`, as far as it matters.
+/// The fields of `config.json` that are used.
 #[derive(Debug, Deserialize)]
 struct File {
     #[serde(default)]

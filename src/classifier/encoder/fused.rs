@@ -1,10 +1,10 @@
-//! One Llama layer, the fast way on a processor: eight-bit products, and everything between them in one pass over tokens
-//! that are still in the cache.
+//! One Llama layer, fast on a CPU: eight-bit products, and everything between them in one pass over tokens that are
+//! still in the cache.
 //!
 //! A layer is three steps, each split over the threads, because only attention looks beyond its own token:
 //!
 //! 1. by chunk of tokens: norm, quantise, query/key/value product, rotation;
-//! 2. by head and chunk: keys turned on their side, attention;
+//! 2. by head and chunk: keys transposed, attention;
 //! 3. by chunk: output product onto the states, norm, gate and up product, gate, down product onto the states.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::isa::Isa;
 use super::vector::{Head, KEYS, ROWS, attend, gate, norm, rotate};
 use super::{EncoderError, Hyper, LayerRole, Role, Span, Weights};
 
-/// Most tokens of a chunk: what a chunk works on stays in a core's cache.
+/// Most tokens of a chunk, so that its data stay in a core's cache.
 const CHUNK: usize = 66;
 
 /// One layer.
@@ -34,7 +34,7 @@ pub(super) struct FusedLayer {
     down: Matrix,
 }
 
-/// What a thread works in; kept from one call to the next.
+/// A thread's buffers, kept from one call to the next.
 #[derive(Debug, Default)]
 struct Workplace {
     activations: Activations,
@@ -42,7 +42,7 @@ struct Workplace {
     row: Vec<f32>,
 }
 
-/// Workplaces that nobody uses now.
+/// Buffers that are not in use.
 #[derive(Debug, Default)]
 pub(super) struct Workplaces(Mutex<Vec<Workplace>>);
 
@@ -56,7 +56,7 @@ impl Workplaces {
 }
 
 impl FusedLayer {
-    /// Whether a model of these dimensions can be read this way; all published ones can.
+    /// Whether this layer can compute a model of these dimensions; it can for all published ones.
     pub(super) fn fits(hyper: &Hyper) -> bool {
         hyper.hidden.is_multiple_of(BLOCK) && hyper.head_dim.is_multiple_of(16)
     }
@@ -117,7 +117,7 @@ impl FusedLayer {
             places.with(|place| self.ask(states, positions, cos, sin, qkv, place));
         });
 
-        // Each head's rows stand together, padded to whole chunks, so that threads write apart.
+        // Each head's rows are contiguous and padded to whole chunks, so that no two threads write to the same place.
         let rows = |span: &Span| span.len.next_multiple_of(KEYS);
         let keys: Vec<Vec<f32>> = spans
             .par_iter()
@@ -193,7 +193,7 @@ impl FusedLayer {
         }
     }
 
-    /// The keys of one head, a row for each of the head's numbers, zeros behind the last token.
+    /// The keys of one head, transposed: a row for each of the head's dimensions, with zeros after the last token.
     fn turn_keys(&self, qkv: &[f32], tokens: usize, head: usize) -> Vec<f32> {
         let Hyper { heads, head_dim, .. } = self.hyper;
         let (stride, padded) = (self.qkv.width(), tokens.next_multiple_of(KEYS));
@@ -280,7 +280,7 @@ impl CustomOp1 for Fused {
     }
 }
 
-/// Tokens of a chunk: an even share for each thread, or a part of it where that is too much for the cache.
+/// Tokens of a chunk: an even share for each thread, or less where that is too much for the cache.
 fn chunk(tokens: usize) -> usize {
     let threads = rayon::current_num_threads();
     let chunks = tokens.div_ceil(CHUNK).max(1).next_multiple_of(threads);

@@ -1,12 +1,13 @@
-//! Products of eight-bit numbers: weights packed once, activations quantised on the way.
+//! Products of eight-bit numbers: weights are packed once, activations quantised for each product.
 //!
 //! **Numbers.** A weight is `scale * q` with `q` in -127..=127, and one scale for each row and [`GROUP`] of inputs;
 //! an activation likewise. Products of a group are summed exactly in 32 bits and scaled once, so the error is that of
 //! the rounding alone: about 0.4 % of a group's largest number.
 //!
-//! **Layout.** [`BLOCK`] outputs stand together, and within them four inputs of each output, because the instruction
-//! made for this (`vpdpbusd`, AVX-512 VNNI) multiplies 4 x 16 bytes at once. It wants one side unsigned: weights are
-//! stored with 128 added, and 128 times the activations' sum is taken off again, by starting the sum there.
+//! **Layout.** [`BLOCK`] outputs are stored together, and within them four inputs of each output, because the
+//! instruction made for this (`vpdpbusd`, AVX-512 VNNI) multiplies 4 x 16 bytes at once. It wants one side unsigned:
+//! weights are stored with 128 added, and 128 times the activations' sum is subtracted again, by starting the sum from
+//! there.
 //!
 //! **Kernels** are chosen when the program runs ([`Isa`]): AVX-512 VNNI, AVX2 with 16-bit products, or plain code. A tile
 //! is [`BLOCK`] outputs by up to [`TILE`] tokens; its sums stay in registers.
@@ -18,7 +19,7 @@
 use super::isa::Isa;
 use super::vector::{GROUP, quantize};
 
-/// Outputs that stand together.
+/// Outputs that are stored together.
 pub(super) const BLOCK: usize = 64;
 
 /// Most tokens of a tile: with 4 vectors of sums each, 24 of 32 registers.

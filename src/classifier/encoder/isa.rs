@@ -1,9 +1,9 @@
-//! Which instructions a processor has for the fast way: asked once, then carried along to every kernel.
+//! The instruction sets of a CPU that kernels use: detected once, then passed to every kernel.
 
-/// Instructions there may be.
+/// An instruction set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
-    /// Whatever the compiler takes for granted.
+    /// What the compiler's target guarantees.
     Portable,
     /// AVX2 and FMA.
     Avx2,
@@ -12,7 +12,7 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The best this machine has.
+    /// The best set that this machine has.
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -31,7 +31,7 @@ impl Isa {
         Self::Portable
     }
 
-    /// All that this machine has.
+    /// All sets that this machine has.
     pub fn available() -> Vec<Self> {
         [Self::Portable, Self::Avx2, Self::Vnni].into_iter().filter(|isa| *isa <= Self::detect()).collect()
     }

@@ -1,16 +1,16 @@
-//! A Llama that reads and does not speak: tokens in, pooled hidden states of chosen layers out.
+//! A Llama as an encoder: tokens in, pooled hidden states of chosen layers out.
 //!
-//! It stops after the last layer asked for and never computes logits, because the first few layers hold nearly all that
+//! It stops after the last requested layer and never computes logits, because the first few layers hold nearly all that
 //! routing needs, and the vocabulary's product would cost more than they do.
 //!
-//! 1. [`weights`] reads tensors from GGUF or safetensors, [`dimensions`] how large they are.
-//! 2. [`block`] is the plain way through a layer, with candle's own operations: every device, every type. [`fused`] is
-//!    the fast way on a processor, one candle operation a layer: [`int8`] has its products, [`vector`] what is between
-//!    them, for each set of instructions ([`isa`]). Both ways give the same states within tolerance.
-//! 3. Several prompts are packed one behind the other, without padding; attention alone knows where each begins.
+//! 1. [`weights`] reads tensors from GGUF or safetensors, [`dimensions`] their sizes.
+//! 2. [`block`] computes a layer with candle's own operations, on every device and in every type. [`fused`] does so
+//!    fast on a CPU, as one candle operation: [`int8`] has its products, [`vector`] what is between them, for each
+//!    instruction set ([`isa`]). Both give the same states within tolerance.
+//! 3. Several prompts are packed one after the other, without padding; only attention needs to know where each begins.
 //! 4. [`pooling`] makes one vector of each prompt.
 //!
-//! What it leaves out: a key-value cache, sampling, and any architecture but Llama's.
+//! Not implemented: a key-value cache, sampling, and any architecture but Llama's.
 
 mod block;
 mod dimensions;
@@ -38,13 +38,13 @@ pub(super) use weights::{TUNED, gguf_name};
 
 use crate::config;
 
-/// Why an encoder cannot be had, or cannot read.
+/// Why an encoder cannot be loaded, or fails on a prompt.
 #[derive(Debug, thiserror::Error)]
 pub enum EncoderError {
-    /// It is another kind of model.
+    /// The model has another architecture.
     #[error("the architecture is `{0}`; only Llama models can be read")]
     Architecture(String),
-    /// The file contradicts itself or wants what we do not have.
+    /// The file contradicts itself, or needs an option that is not implemented.
     #[error("{0}")]
     Malformed(String),
     /// A file cannot be read.
@@ -55,7 +55,7 @@ pub enum EncoderError {
         /// Why.
         why: String,
     },
-    /// The device is not there.
+    /// The device is not available.
     #[error("device `{0}`: {1}")]
     Device(&'static str, String),
     /// A tensor operation failed.
@@ -127,13 +127,13 @@ impl Default for Setup {
     }
 }
 
-/// A Llama that reads.
+/// A Llama as an encoder.
 #[derive(Debug)]
 pub struct Encoder {
     hyper: Hyper,
     embedding: Embedding,
     layers: Vec<Layer>,
-    /// Only where all layers are loaded.
+    /// The final norm; only where all layers are loaded.
     output_norm: Option<Tensor>,
     positions: Positions,
     places: Arc<Workplaces>,
@@ -141,7 +141,7 @@ pub struct Encoder {
     threads: rayon::ThreadPool,
 }
 
-/// A layer and the way through it.
+/// A layer, in one of its two implementations.
 #[derive(Debug)]
 enum Layer {
     Plain(Block),
@@ -150,7 +150,7 @@ enum Layer {
 
 #[derive(Debug)]
 enum Embedding {
-    /// As in the file: rows are decoded when they are looked up.
+    /// The embeddings as in the file: rows are decoded when they are looked up.
     Quantized(Rows),
     Dense(Tensor),
 }
@@ -160,11 +160,11 @@ enum Embedding {
 pub(super) struct Positions {
     cos: Tensor,
     sin: Tensor,
-    /// The same, for the fast way.
+    /// The same for [`fused`].
     angles: Arc<Angles>,
 }
 
-/// Where one prompt lies among the packed tokens.
+/// The range of one prompt among the packed tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
     start: usize,
@@ -172,7 +172,7 @@ pub(super) struct Span {
 }
 
 impl Encoder {
-    /// Takes the weights it needs out of `weights`.
+    /// Loads the weights that it needs.
     ///
     /// # Errors
     ///
@@ -191,7 +191,7 @@ impl Encoder {
         let int8 = match setup.precision {
             config::Precision::Full => false,
             config::Precision::Int8 => device.is_cpu(),
-            // Without instructions for it, floats are faster.
+            // Without the instructions for it, floats are faster.
             config::Precision::Auto => {
                 device.is_cpu() && isa > Isa::Portable && weights.is_quantized() && FusedLayer::fits(&hyper)
             }
@@ -240,7 +240,8 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// An empty or over-long prompt, a token or a layer that does not exist, states that are no numbers, or a failing device.
+    /// An empty or over-long prompt, a token or a layer that does not exist, states that are not finite, or a failing
+    /// device.
     pub fn encode(&self, prompts: &[&[u32]], pooling: &Pooling) -> Result<Vec<Vec<f32>>, EncoderError> {
         let mut pooled = vec![Vec::with_capacity(pooling.width(self.hyper.hidden)); prompts.len()];
         self.forward(prompts, &pooling.layers, |states, spans| {
@@ -249,16 +250,17 @@ impl Encoder {
                 pooling::pool(rows, self.hyper.hidden, pooling, pooled);
             }
         })?;
-        // Such a state would spoil whatever learns from it, and nothing behind here looks again.
+        // Checked here because a state that is not finite would spoil everything learned from it, and nothing checks
+        // later.
         if pooled.iter().flatten().any(|value| !value.is_finite()) {
             return Err(EncoderError::Malformed(
-                "its states are no finite numbers: the weights are damaged, or too large for their type".into(),
+                "its states are not finite numbers: the weights are damaged, or too large for their type".into(),
             ));
         }
         Ok(pooled)
     }
 
-    /// The raw states after each layer asked for, all prompts' tokens one behind the other.
+    /// The raw states after each requested layer, with the tokens of all prompts one after the other.
     ///
     /// # Errors
     ///
@@ -269,7 +271,7 @@ impl Encoder {
         Ok(all)
     }
 
-    /// Runs as far as the deepest layer asked for, handing out the states after each one; layer 0 is the embeddings.
+    /// Runs up to the deepest requested layer, handing the states after each one to `each`; layer 0 is the embeddings.
     fn forward(
         &self,
         prompts: &[&[u32]],
@@ -366,7 +368,7 @@ impl Positions {
     }
 }
 
-/// The device, chosen when it runs: a build without CUDA or Metal knows the processor alone.
+/// The device, chosen at run time; a build without CUDA or Metal has only the CPU.
 pub(super) fn device(wanted: config::Device) -> Result<Device, EncoderError> {
     let told = |name| {
         move |error: candle_core::Error| {

@@ -1,12 +1,12 @@
-//! One vector of many token states.
+//! Pooling: one vector from many token states.
 //!
-//! States are brought to length one first, so that no token outshouts the others, and the mean leaves out the first
-//! token, whose state is an outlier in every Llama (attention uses it as a place to look at nothing).
+//! States are normalised to length one first, so that no token dominates, and the mean leaves out the first token,
+//! whose state is an outlier in every Llama (an attention sink).
 
-/// What is made of the token states.
+/// Which states are pooled, and how.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Pooling {
-    /// Layers looked at, ascending; 0 = the embeddings, 1 = after the first layer.
+    /// Layers that are read, ascending; 0 = the embeddings, 1 = after the first layer.
     pub layers: Vec<usize>,
     /// The mean over all tokens but the first.
     pub mean: bool,
@@ -26,7 +26,7 @@ impl Pooling {
     }
 }
 
-/// Appends what `pooling` makes of one prompt's states in one layer.
+/// Appends the pooled states of one prompt in one layer.
 pub(super) fn pool(states: &[f32], hidden: usize, pooling: &Pooling, pooled: &mut Vec<f32>) {
     let tokens = states.len() / hidden;
     let unit = |state: &[f32]| {

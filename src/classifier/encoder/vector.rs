@@ -1,12 +1,12 @@
-//! What a layer does between its products: norm, rotation, attention, gate, and making eight bits of what goes into
-//! the next product. Plain loops over fixed lanes, compiled once for each set of instructions, so that the compiler
-//! makes vectors of them.
+//! The operations of a layer between its products: norm, rotation, attention, gate, and quantising the input of the
+//! next product. Plain loops over fixed lanes, compiled once for each instruction set, so that the compiler vectorises
+//! them.
 
 #![allow(clippy::needless_range_loop)] // several arrays are walked in step, and constant bounds unroll
 
 use super::isa::Isa;
 
-/// Lanes of a loop that becomes vectors.
+/// Lanes of a vectorised loop.
 const LANES: usize = 16;
 
 /// Inputs of a product that share a scale.
@@ -39,7 +39,7 @@ macro_rules! compiled_for_each_isa {
                 $generic::<true>($($arg),*)
             }
             match isa {
-                // SAFETY: whoever made the layer checked that the machine has these instructions.
+                // SAFETY: the layer was made for these instructions only after checking that the machine has them.
                 #[cfg(target_arch = "x86_64")]
                 Isa::Vnni => unsafe { widest($($arg),*) },
                 // SAFETY: as above.
@@ -132,7 +132,7 @@ fn quantize_any<const FMA: bool>(numbers: &[f32], values: &mut [i8], scales: &mu
         for lane in most {
             largest = largest.max(lane);
         }
-        // An overflow upstream must not become an undefined number here.
+        // An overflow earlier on must not become an arbitrary number here.
         let usable = largest > 0.0 && largest < f32::INFINITY;
         let inverse = if usable { 127.0 / largest } else { 0.0 };
         let mut sums = [0_i32; LANES];

@@ -1,7 +1,7 @@
-//! Tensors by their role, from GGUF or from safetensors: names, layouts and types differ, and nobody else needs to know.
+//! Tensors by role, from GGUF or from safetensors, whose names, layouts and types differ.
 //!
-//! Tensors are handed out one at a time and given away, so that a model is never in memory twice. GGUF's Llama files hold
-//! the rows of Q and K in another order than everybody else (each head's halves interleaved); they are put back here.
+//! Tensors are handed out one at a time and not kept, so that a model is never in memory twice. GGUF's Llama files hold
+//! the rows of Q and K in another order than other formats (each head's halves interleaved); that is undone here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,7 +46,7 @@ pub enum LayerRole {
 }
 
 impl LayerRole {
-    /// All there are, in the order they are written.
+    /// All roles, in the order in which they are written.
     pub(in crate::classifier) const ALL: [Self; 9] = [
         Self::AttentionNorm,
         Self::Query,
@@ -94,7 +94,7 @@ impl LayerRole {
 pub struct Weights {
     file: File,
     hyper: Hyper,
-    /// The whole file, where it lies in memory for good.
+    /// The whole file, where it is in static memory.
     bytes: Option<&'static [u8]>,
     /// Samples of the tensors handed out, by name.
     samples: BTreeMap<String, [u8; 32]>,
@@ -168,7 +168,7 @@ impl Weights {
         let hyper = Hyper::from_json(&text).map_err(|error| error.of(&config))?;
         let shards = shards(folder)?;
         // SAFETY: the files must not be changed while they are mapped. They are model weights in a cache or a folder of
-        // the operator's; whoever rewrites them in place under a running gateway breaks it, as with a shared library.
+        // the operator's; rewriting them in place under a running gateway breaks it, as with a shared library.
         let mapped = unsafe { MmapedSafetensors::multi(&shards) }.map_err(|error| {
             let error = EncoderError::from(error);
             EncoderError::file(folder, format!("its safetensors cannot be read ({error}); cut off? fetch them again"))
@@ -264,9 +264,9 @@ impl Weights {
         Ok(tensor)
     }
 
-    /// A name that changes with all that states depend on: dimensions, rotary positions, what the tokenizer is made of
-    /// (`text_to_tokens`, a hash), and the weights, by samples of those that were handed out. The same for the same model,
-    /// whatever the device, and cheap for the largest.
+    /// A name that changes with everything that states depend on: dimensions, rotary positions, the tokenizer
+    /// (`text_to_tokens`, a hash), and the weights, by samples of those that were handed out. It does not depend on the
+    /// device, and is cheap even for the largest models.
     pub fn fingerprint(&self, text_to_tokens: &[u8; 32]) -> String {
         let mut hash = Sha256::new();
         hash.update(format!("{:?}", self.hyper));
@@ -275,17 +275,17 @@ impl Weights {
             hash.update(name);
             hash.update(sample);
         }
-        // What was tuned may lie between the numbers that are sampled.
+        // Tuned weights may differ only between the numbers that are sampled.
         if let Some(tuned) = self.content().and_then(|content| super::gguf_text(content, TUNED)) {
             hash.update(tuned);
         }
-        let digits: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let name = format!("llama-{digits}");
+        let digits = format!("{:x}", hash.finalize());
+        let name = format!("llama-{}", &digits[..16]);
         if name == SHIPPED.0 { SHIPPED.1.to_owned() } else { name }
     }
 
-    /// The embeddings as they are in a GGUF file, quantised or not; `None` for safetensors. Those of a file that lies in
-    /// memory stay where they are.
+    /// The embeddings as they are in a GGUF file, quantised or not; `None` for safetensors. Those of a file in static
+    /// memory are not copied.
     ///
     /// # Errors
     ///
@@ -362,7 +362,7 @@ impl Weights {
 pub enum Rows {
     /// A tensor.
     Owned(Arc<QTensor>),
-    /// Part of a file in memory: only the pages of rows that are used take any.
+    /// Part of a file in static memory: only pages of rows that are used become resident.
     Borrowed {
         /// All rows.
         bytes: &'static [u8],
@@ -401,8 +401,8 @@ impl Rows {
 /// GGUF's key for a hash of what was learned, in a file that `train --finetune` wrote.
 pub(in crate::classifier) const TUNED: &str = "pointsman.tuned";
 
-/// The builtin encoder's fingerprint, and the one by which its head knows it: that head is older than what is hashed now.
-/// The next encoder that is shipped goes without.
+/// The builtin encoder's fingerprint, and the name for it in the builtin head, which is older than what is hashed now.
+/// The next shipped encoder will not need it.
 const SHIPPED: (&str, &str) = ("llama-d62a7b13d1203efc", "llama-cad65f74fa9da0a9");
 
 /// A hash of about a thousand of a tensor's numbers.
@@ -417,7 +417,7 @@ fn sample(tensor: &Tensor) -> Result<[u8; 32], EncoderError> {
     Ok(hash.finalize().into())
 }
 
-/// A hash of the first and the last bytes: of those between pages are read only when they are used.
+/// A hash of the first and the last bytes, so that the pages between them are not read.
 fn ends(bytes: &[u8]) -> [u8; 32] {
     const END: usize = 1024;
     let mut hash = Sha256::new();
@@ -426,7 +426,7 @@ fn ends(bytes: &[u8]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// That all tensors are within the file: a download that was cut off is told here, and by its name.
+/// Checks that all tensors are within the file, so that a truncated download is reported with its name.
 fn whole(content: &Content, reader: &mut dyn ReadSeek) -> Result<(), EncoderError> {
     let there = reader.seek(SeekFrom::End(0)).map_err(EncoderError::read)?;
     let end = |info: &TensorInfo| {
@@ -500,9 +500,9 @@ fn shards(folder: &Path) -> Result<Vec<PathBuf>, EncoderError> {
     let mut names: Vec<String> = index.weight_map.into_values().collect();
     names.sort();
     names.dedup();
-    // A name is a file in this folder, never a way out of it.
+    // A shard's name must be a file in this folder, not a path out of it.
     if let Some(name) = names.iter().find(|name| name.contains(['/', '\\']) || name.as_str() == "..") {
-        return Err(EncoderError::Malformed(format!("the index names `{name}`, which is no file beside it")));
+        return Err(EncoderError::Malformed(format!("the index names `{name}`, which is not a file beside it")));
     }
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }

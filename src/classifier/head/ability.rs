@@ -1,10 +1,11 @@
-//! What is believed of a model: measured, borrowed from others, or told by a score.
+//! A model's ability: measured, borrowed from other models, or derived from a score.
 //!
-//! - A model that the head was fitted to is **learned**: its own arm, or the mean of its arms where several sources have it.
-//!   What the gateway's own traffic says of it stands before what any benchmark says.
-//! - A model that is **like** others borrows their arms' log-odds, weighted. A configured score then moves the level, so
-//!   that its mean over training prompts is that score: the evidence says *what* it is better at, the score *how good*.
-//! - A model with a **score** alone gets the mean of all arms, moved in the same way.
+//! - A model that the head was fitted to is **learned**: its own arm, or the mean of its arms where several sources
+//!   have it. Outcomes of the gateway's own traffic take precedence over any benchmark's.
+//! - A model that is **like** others borrows their arms' log-odds, weighted. A configured score then shifts the level,
+//!   so that the mean over training prompts is that score: the evidence says *what* the model is better at, the score
+//!   *how good* it is.
+//! - A model with a **score** alone gets the mean of all arms, shifted in the same way.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,25 +17,25 @@ use crate::classifier::reading::EstimateSource;
 pub struct Evidence {
     /// `source/model`, or the model alone.
     pub arm: String,
-    /// How much of it, relative to the others.
+    /// Its weight, relative to the other stand-ins.
     pub weight: f32,
 }
 
-/// What is believed of a model.
+/// A model's ability, as a weighted sum of arms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ability {
     /// Arms and their weights, which sum to one.
     pub parts: Vec<(usize, f32)>,
     /// Added to the log-odds.
     pub shift: f32,
-    /// What it rests on.
+    /// The evidence that it rests on.
     pub source: EstimateSource,
 }
 
 impl Head {
-    /// What is believed of the model `name`: of its own arms, else of the arms of `like` (another name), else of those
-    /// that the head's [`Likeness`](super::Likeness) names for it, else of all; moved to `score` where one is given and
-    /// the model was not measured. With nothing at all to go by there is no ability.
+    /// The ability of the model `name`: from its own arms, else the arms of `like` (another name), else those that the
+    /// head's [`Likeness`](super::Likeness) names for it, else all arms; shifted to `score` where one is given and the
+    /// model was not measured. `None` where none of these is known.
     pub fn ability(&self, name: &str, like: Option<&str>, score: Option<f64>) -> Option<Ability> {
         if let Some(parts) = self.measured(name) {
             return Some(Ability { parts, shift: 0.0, source: EstimateSource::Learned });
@@ -57,12 +58,12 @@ impl Head {
         Some(Ability { parts, shift, source })
     }
 
-    /// Whether there is anything in it that another model could borrow from this one.
+    /// Whether the head has evidence for this model that another could borrow.
     pub fn knows(&self, name: &str) -> bool {
         self.evidence(name).is_some()
     }
 
-    /// A model's own arms, or those that it is likened to itself.
+    /// A model's own arms, or those that the head's likeness names for it.
     fn evidence(&self, name: &str) -> Option<Vec<(usize, f32)>> {
         self.measured(name).or_else(|| self.borrowed(self.description.likeness.of(name)?))
     }
@@ -90,13 +91,13 @@ impl Head {
         (total > 0.0).then(|| known.into_iter().map(|(arm, weight)| (arm, weight / total)).collect())
     }
 
-    /// The shift at which the mean probability over the reference prompts is `score`: it rises with the shift, so halving
-    /// finds it.
+    /// The shift at which the mean probability over the reference prompts is `score`, found by bisection, as the mean
+    /// rises with the shift.
     fn shift_to(&self, parts: &[(usize, f32)], score: f32) -> f32 {
         let arms = &self.parts.arms;
         let odds = |row: usize| {
             let trunk = arms.log_odds(self.reference.row(row));
-            // What memory and tasks say is not kept for these prompts; the trunk stands in for them.
+            // Opinions of memory and tasks are not stored for these prompts; the trunk's stands in for them.
             let known = arms.calibrated(&self.parts.memory.shelves, [&trunk; 3]);
             parts.iter().map(|(arm, weight)| weight * known[*arm]).sum::<f32>()
         };

@@ -1,8 +1,8 @@
-//! The file a head lives in: safetensors, with what belongs to the numbers as JSON in the header's metadata.
+//! The file format of a head: safetensors, with the head's description as JSON in the header's metadata.
 //!
 //! The format is eight bytes of length, a JSON header that names each tensor's type, shape and place, and the bytes
-//! (github.com/huggingface/safetensors). It is read and written here by hand, because three types are all a head needs,
-//! and because a wrong file has to end in a message: every length is checked before anything is taken out.
+//! (github.com/huggingface/safetensors). It is read and written here without a library, because a head needs only a few
+//! types, and because a wrong file must end in an error: every length is checked before anything is read.
 //!
 //! Large matrices are kept as `BF16`, the memory of prompts as `I8` and `U8`, everything else as `F32`.
 
@@ -12,16 +12,16 @@ use serde::{Deserialize, Serialize};
 
 use super::HeadError;
 
-/// Longest header: names and places of a few dozen tensors, and the arms.
+/// Longest header, bytes: names and positions of a few dozen tensors, and the description.
 const LONGEST_HEADER: u64 = 16 << 20;
 
-/// The metadata key under which a head's own description stands.
+/// The metadata key of a head's description.
 const DESCRIPTION: &str = "pointsman_head";
 
 /// Tensors and a description.
 #[derive(Debug, Clone, Default)]
 pub struct Artefact {
-    /// JSON: what belongs to the numbers.
+    /// The description, as JSON.
     pub description: String,
     tensors: BTreeMap<String, Tensor>,
 }
@@ -209,7 +209,7 @@ fn missing(name: &str) -> HeadError {
     HeadError::Malformed(format!("it has no tensor `{name}`"))
 }
 
-/// The upper half of a float, rounded to even.
+/// A float as bfloat16, rounded to even.
 fn shorten(value: f32) -> u16 {
     let bits = value.to_bits();
     ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16

@@ -1,12 +1,14 @@
-//! What moves a head's log-odds away from those of an average prompt, as a sum that is exact.
+//! Attribution: what moves a head's log-odds away from those of an average prompt, as an exact sum.
 //!
-//! **The trunk.** Its input is a sum of groups: what the encoder read (in two: along the direction that tells the task, and
-//! across it) and the text statistics by kind. A hidden unit sees only how much of each group there is, so along the
-//! straight line from an average prompt to this one its rise is the groups' rises in proportion (the integrated gradient of
-//! Sundararajan and others 2017, which for one hidden layer needs no integral: a difference quotient does it).
+//! **The trunk.** Its input is a sum of groups: the encoder's states (in two: along the direction that tells the task,
+//! and the rest) and the text statistics by kind. A hidden unit is a function of a linear sum of the groups, so along
+//! the straight line from an average prompt to this one its rise is shared in proportion to the groups' parts (the
+//! integrated gradient of Sundararajan and others 2017, which for one hidden layer needs no integral, only a difference
+//! quotient).
 //!
-//! **The rest.** Calibration, memory, tasks (beside the direction that tells them), familiarity and borrowed abilities are sums already, and keep their summands apart. What
-//! differences between models lose on an unfamiliar prompt is a summand of unfamiliarity.
+//! **The rest.** Calibration, memory, tasks (apart from the direction that tells them), familiarity and borrowed
+//! abilities are sums already. The shrinking of differences between models on an unfamiliar prompt is a summand of
+//! unfamiliarity.
 
 use super::matrix::{Matrix, dot, logit};
 use super::parts::{Parts, Trunk, mean_of};
@@ -25,31 +27,31 @@ const TRUNK: usize = 0;
 const MEMORY: usize = 1;
 const TASKS: usize = 2;
 
-/// What a reading is made of.
+/// The contributions to a reading.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Traces {
     /// Latents of an average prompt.
     average: Vec<f32>,
-    /// What each group adds to them.
+    /// What each group of the input adds to these latents.
     latents: Vec<Vec<f32>>,
     /// Standardised text statistics.
     statistics: Vec<f32>,
-    /// What is known of each arm apart from them.
+    /// The other contributions, for each arm.
     opinions: Opinions,
 }
 
-/// What counts beside trunk and statistics, for each arm.
+/// The contributions besides trunk and statistics, for each arm.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Opinions {
     /// Log-odds by the memory.
     pub(super) recalled: Vec<f32>,
     /// Log-odds by the tasks of the arm's source.
     pub(super) tasks: Vec<f32>,
-    /// What the log-odds moved as differences between models shrank.
+    /// The change of the log-odds by shrinking differences between models.
     pub(super) shrunk: Vec<f32>,
 }
 
-/// The group of each statistic, as a place in [`Factor::HEAD`].
+/// The group of each statistic, as an index into [`Factor::HEAD`].
 pub(super) fn groups() -> [usize; stats::COUNT] {
     let place = |factor: Factor| Factor::HEAD.iter().position(|other| *other == factor).unwrap_or(READING);
     stats::NAMES.map(|name| place(kind(name)))
@@ -74,19 +76,19 @@ fn kind(statistic: &str) -> Factor {
 }
 
 impl Traces {
-    /// Of a prompt with the input `x` and these latents.
+    /// The contributions for a prompt with the input `x` and these latents.
     pub(super) fn of(parts: &Parts, task: Option<usize>, x: &[f32], latent: &[f32], opinions: Opinions) -> Self {
         let statistics = parts.input.statistics(x).to_vec();
         let states = x.len() - statistics.len();
         let mut split = vec![vec![0.0; x.len()]; GROUPS];
-        // A head of before the newest statistics has fewer.
+        // An older head has fewer statistics.
         for (at, (group, value)) in groups().into_iter().zip(&statistics).enumerate() {
             split[group][states + at] = *value;
         }
         if let Some(task) = task {
             along(&parts.tasks, task, &x[..states], &mut split[TASK][..states]);
         }
-        // What is left of the states: told by difference, so that the groups are the whole.
+        // The rest of the states, as a difference, so that the groups add up to the whole.
         split[READING].clear();
         let (average, latents) = parts.trunk.apart(x, latent, &split);
         Self { average, latents, statistics, opinions }
@@ -134,7 +136,7 @@ impl Traces {
     }
 }
 
-/// The part of `states` that lies along what tells `task` from the other tasks.
+/// The part of `states` along the direction that tells `task` from the other tasks.
 fn along(tasks: &Matrix, task: usize, states: &[f32], out: &mut [f32]) {
     let rows = tasks.values.chunks_exact(tasks.columns.max(1));
     let direction: Vec<f32> = rows
@@ -150,7 +152,7 @@ fn along(tasks: &Matrix, task: usize, states: &[f32], out: &mut [f32]) {
 
 impl Trunk {
     /// The latents of an average prompt, and what each group of the input adds to them on the way to `latent`, which is
-    /// that of the whole input `x`. A group that is empty takes what the others leave.
+    /// that of the whole input `x`. An empty group takes the remainder.
     fn apart(&self, x: &[f32], latent: &[f32], groups: &[Vec<f32>]) -> (Vec<f32>, Vec<Vec<f32>>) {
         let silu = |value: f32| value * sigmoid(value);
         let mut whole = vec![0.0; self.bias.len()];
@@ -214,7 +216,7 @@ mod tests {
         parts.tasks.row_mut(1).copy_from_slice(&[0.5, -0.5]);
         let mut told = Matrix::zeros(parts.tasks.rows, 2);
         told.row_mut(0).copy_from_slice(&[1.5, -1.0]);
-        parts.kinds = Kinds { told, means: vec![0.8, 0.1, 0.3, 0.6] };
+        parts.kinds = Kinds { weights: told, means: vec![0.8, 0.1, 0.3, 0.6] };
         parts.arms.calibration = Matrix::of(2, CALIBRATION, [0.1, 0.9, 0.4, 0.3, 0.3, 0.2, 0.8].repeat(2));
         let mut description = plain.description().clone();
         description.kinds = vec![2];

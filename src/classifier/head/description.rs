@@ -1,4 +1,4 @@
-//! What a head says of itself: what it was fitted to, on which data, and what its numbers belong to.
+//! The description of a head: the data and the inputs that it was fitted to, and the settings that go with its numbers.
 
 use std::collections::BTreeMap;
 
@@ -11,25 +11,29 @@ use super::{Evidence, HeadError, logit};
 
 /// The version of the file's layout that this program reads and writes.
 pub const FORMAT: u32 = 2;
-/// The oldest that it reads: without [`Description::kinds`], and with weights that a model and its source share.
+/// The oldest version that it reads: without [`Description::kinds`], and with one weight for each opinion.
 pub(super) const OLDEST: u32 = 1;
 
 /// The source whose outcomes are a gateway's own traffic.
 pub const OWN_TRAFFIC: &str = "log";
 
-/// Most tasks of one source that are told apart.
+/// Most tasks of one source.
 pub const MOST_KINDS: usize = 256;
 
-/// Longest context that a bandit is given.
+/// Longest context for the bandit.
 pub const MOST_CONTEXT: usize = 32;
 
-/// What a head says of itself.
+/// The description of a head.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     /// Version of the layout.
     pub format: u32,
-    /// A name for people, with a version.
+    /// A name for people.
     pub name: String,
+    /// The beginning of a hash of everything else in the file (see [`Head::versioned`](super::Head::versioned)): the
+    /// same data, recipe and seed give the same version. Empty in older heads.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub version: String,
     /// Names encoder and projection: contexts of two spaces are never comparable.
     pub space: String,
     /// The encoder whose states it reads.
@@ -58,13 +62,13 @@ pub struct Description {
     pub shelves: Vec<Shelf>,
     /// How the memory is asked.
     pub recall: Recall,
-    /// How strange a prompt must be.
+    /// The familiarity scale over all sources.
     pub familiarity: Familiarity,
-    /// For each of [`Self::shelves`]: how near a prompt must be to *that source's* prompts for the differences between its
-    /// models to be believed. A head of before has none, and believes them everywhere.
+    /// For each of [`Self::shelves`]: how near a prompt must be to *that source's* prompts for the differences between
+    /// its models to be trusted. An older head has none, and trusts them everywhere.
     #[serde(default)]
     pub trust: Vec<Familiarity>,
-    /// For each of [`Self::shelves`]: how many tasks of its own are told apart. A head of before has none.
+    /// For each of [`Self::shelves`]: the number of its tasks. An older head has none.
     #[serde(default)]
     pub kinds: Vec<usize>,
     /// Which measured models stand in for those that nobody measured.
@@ -85,29 +89,29 @@ pub struct ArmNote {
     pub model: String,
     /// Mean score on the training prompts.
     pub mean: f32,
-    /// How many those were.
+    /// Number of these prompts.
     pub prompts: usize,
 }
 
 /// How the memory is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Recall {
-    /// Neighbours looked at, for each source.
+    /// Neighbours taken from each source.
     pub neighbours: usize,
-    /// How fast weight falls with distance.
+    /// How fast a neighbour's weight falls with distance.
     pub sharpness: f32,
     /// Weight of the model's mean against its neighbours' outcomes.
     pub settle: f32,
 }
 
 impl Recall {
-    /// Log-odds of what neighbours say, drawn towards the model's mean where they say little.
+    /// Log-odds of the neighbours' mean score, smoothed towards the model's mean.
     pub fn log_odds(&self, (mean, weight): (f32, f32), prior: f32) -> f32 {
         logit((mean * weight + prior * self.settle) / (weight + self.settle).max(1e-6))
     }
 }
 
-/// From the similarity of the nearest training prompts to familiarity.
+/// A familiarity scale: from the similarity of the nearest training prompts to 0..1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Familiarity {
     /// Neighbours whose mean similarity counts.
@@ -135,10 +139,10 @@ impl Familiarity {
 }
 
 impl Description {
-    /// What becomes of log-odds on a prompt with these neighbours: among the models of a source whose prompts are unlike it,
-    /// differences shrink to those of the models' means, and what all of them share stays. How hard a prompt is can be
-    /// told from other sources' prompts; who is the better one on it cannot, as models' outcomes are known on their own
-    /// source's prompts alone. So a strange prompt goes to the model that is best overall.
+    /// Shrinks differences between the models of each source whose prompts are unlike this one, given its neighbours,
+    /// to the differences of the models' means; what the models share stays. How hard a prompt is can be told from
+    /// other sources' prompts; which model is better on it cannot, because a source's models have outcomes on its own
+    /// prompts alone. So an unfamiliar prompt goes to the model that is best overall.
     pub(super) fn shrink(&self, near: &[Near], log_odds: &mut [f32]) {
         for ((shelf, near), trust) in self.shelves.iter().zip(near).zip(&self.trust) {
             let believed = trust.of(std::slice::from_ref(near));
@@ -155,12 +159,12 @@ impl Description {
     }
 }
 
-/// For a model's name (or the beginning of it, up to a `*`): the measured models that stand in.
+/// For a model's name, or a prefix of names that ends in `*`: the measured models that stand in for it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Likeness(pub BTreeMap<String, Vec<Evidence>>);
 
 impl Likeness {
-    /// The evidence for a model: its own entry, or the longest beginning that fits.
+    /// The stand-ins for a model: of its own entry, or of the longest prefix that fits.
     pub fn of(&self, model: &str) -> Option<&[Evidence]> {
         let fits = |pattern: &&String| pattern.strip_suffix('*').is_some_and(|start| model.starts_with(start));
         let key = self.0.get_key_value(model).map(|(key, _)| key);
@@ -188,7 +192,7 @@ impl Description {
             let read = format!("this program reads {OLDEST} to {FORMAT}");
             return Err(HeadError::Unfit(format!("it has format {}, and {read}", self.format)));
         }
-        // A head of before the newest statistics takes the ones it knows.
+        // An older head uses the first statistics, which are those that it knows.
         if !Self::statistics_of_this_program().starts_with(&self.statistics) {
             return Err(HeadError::Unfit("it was fitted to other text statistics; train it again".into()));
         }
@@ -197,23 +201,23 @@ impl Description {
             return Err(HeadError::Malformed(format!("it cannot have these dimensions: {sizes:?}")));
         }
         if !self.trust.is_empty() && self.trust.len() != self.shelves.len() {
-            return Err(HeadError::Malformed("it does not say of every source how near is near".into()));
+            return Err(HeadError::Malformed("it has no familiarity scale for some source".into()));
         }
         if !self.kinds.is_empty() && self.kinds.len() != self.shelves.len() {
-            return Err(HeadError::Malformed("it does not say of every source which tasks it has".into()));
+            return Err(HeadError::Malformed("it has no number of tasks for some source".into()));
         }
         if self.kinds.iter().any(|count| *count > MOST_KINDS) {
-            return Err(HeadError::Malformed("it cannot tell as many tasks apart".into()));
+            return Err(HeadError::Malformed("a source of it has more tasks than are supported".into()));
         }
         let measures = || self.trust.iter().chain([&self.familiarity]);
         let recall = &self.recall;
         if !(recall.sharpness.is_finite() && recall.settle.is_finite() && recall.settle >= 0.0)
             || measures().any(|measure| !measure.near.is_finite() || !measure.far.is_finite())
         {
-            return Err(HeadError::Malformed("it cannot ask its memory with these numbers".into()));
+            return Err(HeadError::Malformed("its settings of memory and familiarity are not finite".into()));
         }
         if self.arms.is_empty() {
-            return Err(HeadError::Malformed("it knows no model".into()));
+            return Err(HeadError::Malformed("it has no models".into()));
         }
         Ok(())
     }

@@ -1,13 +1,14 @@
-//! A matrix and the three products that heads need, in plain Rust: they are small, and the compiler vectorises them.
+//! A matrix and the three products that heads need, in plain Rust: matrices are small, and the compiler vectorises the
+//! loops.
 
-/// Rows of floats, one behind the other.
+/// A matrix, row by row.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Matrix {
-    /// How many rows.
+    /// Number of rows.
     pub rows: usize,
-    /// How long each is.
+    /// Length of a row.
     pub columns: usize,
-    /// All rows, one behind the other.
+    /// All rows, one after the other.
     pub values: Vec<f32>,
 }
 
@@ -17,7 +18,7 @@ impl Matrix {
         Self { rows, columns, values: vec![0.0; rows * columns] }
     }
 
-    /// Of values that are there already; short ones are filled up with zeros.
+    /// A matrix of `values`, padded with zeros.
     pub fn of(rows: usize, columns: usize, mut values: Vec<f32>) -> Self {
         values.resize(rows * columns, 0.0);
         Self { rows, columns, values }
@@ -33,7 +34,7 @@ impl Matrix {
         &mut self.values[at * self.columns..][..self.columns]
     }
 
-    /// `out += x * self`: each of `x`'s numbers weighs a row. Zeros cost nothing.
+    /// `out += x * self`, a sum of rows weighted by `x`. Zeros in `x` cost nothing.
     pub fn add_product(&self, x: &[f32], out: &mut [f32]) {
         for (value, row) in x.iter().zip(self.values.chunks_exact(self.columns.max(1))) {
             if *value != 0.0 {
@@ -42,7 +43,7 @@ impl Matrix {
         }
     }
 
-    /// `self += x (outer) y`: what a product's gradient is.
+    /// `self += x (outer) y`, the gradient of a product.
     pub fn add_outer(&mut self, x: &[f32], y: &[f32]) {
         for (value, row) in x.iter().zip(self.values.chunks_exact_mut(self.columns.max(1))) {
             if *value != 0.0 {

@@ -1,23 +1,22 @@
-//! The head: from what the encoder saw of a prompt to how likely each model answers it well.
+//! The head: from the encoder's states of a prompt to the probability that each model answers it well.
 //!
 //! 1. **Input.** Pooled states, standardised and projected, beside the cheap text statistics.
-//! 2. **Trunk.** One hidden layer with a linear road past it makes two things of the input: the prompt's demands `a(x)` and
-//!    its difficulty `d(x)`. A model is an ability vector `theta_m` and a level `b_m`, and
-//!    `P(good | x, m) = sigmoid(a(x) . theta_m - d(x) + b_m)`: item response theory with many dimensions (Reckase,
-//!    "Multidimensional item response theory", 2009). All models of all sources share the trunk, so one source's outcomes
-//!    teach what is hard for the others.
-//! 3. **Memory.** The nearest training prompts' outcomes are a second opinion ([`neighbours`]), and how well each model does
-//!    at the tasks that the prompt is like a third ([`kinds`]). Validation data said how much each of them counts, for what
-//!    a source's models have in common and for what tells them apart, and how to calibrate their sum.
-//! 4. **Familiarity.** A prompt far from all training prompts is judged by text statistics alone: there the trunk and the
-//!    memory would be confidently wrong, while length and digits go on working.
-//!    Differences between the models of a source are believed near that source's prompts alone ([`Description::trust`]).
-//! 5. **Account.** What moved a model's log-odds away from its usual ones, as an exact sum ([`attribution`]).
+//! 2. **Trunk.** One hidden layer with a linear skip connection computes the prompt's demands `a(x)` and its difficulty
+//!    `d(x)`. A model is an ability vector `theta_m` and a level `b_m`, and `P(good | x, m) = sigmoid(a(x) . theta_m -
+//!    d(x) + b_m)`: item response theory with many dimensions (Reckase, "Multidimensional item response theory", 2009).
+//!    All models of all sources share the trunk, so one source's outcomes teach what is hard for the others.
+//! 3. **Memory.** The nearest training prompts' outcomes are a second opinion ([`neighbours`]), and how well each model
+//!    does at the tasks that the prompt is like is a third ([`kinds`]). Their weights (one for what a source's models
+//!    have in common, one for what tells them apart) and the calibration of their sum were fitted on validation data.
+//! 4. **Familiarity.** A prompt far from all training prompts is judged by text statistics alone: there the trunk and
+//!    the memory would be confidently wrong, while length and digits still work. Differences between the models of a
+//!    source are trusted only near that source's prompts ([`Description::trust`]).
+//! 5. **Attribution.** What moved a model's log-odds away from its usual ones, as an exact sum ([`attribution`]).
 //! 6. **By-products.** A whitened, bounded `z` for the bandit, a task label, expected output tokens.
 //!
-//! A model that was never measured gets an [`Ability`] from those it is said to be like, from a score, or from both; the
-//! estimate says which ([`ability`]). A head is one safetensors file ([`artefact`]) and belongs to the encoder, the pooling
-//! and the statistics it was fitted to: it says so, and refuses others.
+//! A model that was never measured gets an [`Ability`] from models that it is said to be like, from a score, or from
+//! both; the estimate says which ([`ability`]). A head is one safetensors file ([`artefact`]). It names the encoder,
+//! the pooling and the statistics that it was fitted to, and does not work with others.
 
 mod ability;
 mod artefact;
@@ -29,6 +28,8 @@ mod neighbours;
 mod parts;
 
 use std::path::Path;
+
+use sha2::{Digest, Sha256};
 
 pub use ability::{Ability, Evidence};
 pub use attribution::Traces;
@@ -47,7 +48,7 @@ use attribution::Opinions;
 /// Largest value of a feature in `z`, in standard deviations.
 pub const BOUND: f32 = 3.0;
 
-/// Why a head cannot be had.
+/// Why a head cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum HeadError {
     /// The file cannot be read or written.
@@ -58,7 +59,7 @@ pub enum HeadError {
         /// Why.
         source: std::io::Error,
     },
-    /// It is no head, or contradicts itself.
+    /// The file is not a head, or contradicts itself.
     #[error("the head cannot be used: {0}")]
     Malformed(String),
     /// It was fitted to other inputs than this program makes.
@@ -71,44 +72,44 @@ pub enum HeadError {
 pub struct Head {
     description: Description,
     parts: Parts,
-    /// Latents of some training prompts: what an average over prompts is taken over.
+    /// Latents of some training prompts, for averages over prompts.
     reference: Matrix,
 }
 
-/// What a head makes of one prompt.
+/// A head's reading of a prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeadReading {
     /// Context for the bandit: whitened, within +-[`BOUND`].
     pub z: Vec<f32>,
     /// 1 = like the training data, 0 = nothing like it.
     pub familiarity: f32,
-    /// What kind of work the prompt asks for: an index into [`Description::tasks`].
+    /// The prompt's task: an index into [`Description::tasks`].
     pub task: Option<usize>,
     /// Calibrated log-odds of a good answer for each arm.
     pub log_odds: Vec<f32>,
-    /// Natural logarithm of expected output tokens for each arm; NaN where no outcome said any.
+    /// Natural logarithm of expected output tokens for each arm; NaN where no outcome had any.
     pub log_tokens: Vec<f32>,
-    /// What the log-odds are made of.
+    /// The contributions to the log-odds.
     pub traces: Traces,
 }
 
-/// What a head says of one model on one prompt.
+/// A head's estimate for one model on one prompt.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HeadEstimate {
     /// Probability of a good answer.
     pub quality: f64,
-    /// Tokens it would generate, where any evidence has them.
+    /// Expected output tokens, where the evidence has any.
     pub output_tokens: Option<f64>,
-    /// Its log-odds as a sum.
+    /// The log-odds as a sum of contributions.
     pub odds: Odds,
 }
 
 impl Head {
-    /// A head of fitted parts.
+    /// Makes a head of fitted parts.
     ///
     /// # Errors
     ///
-    /// The parts do not fit together, or not to this program.
+    /// The parts do not fit together, or do not fit this program.
     pub fn new(description: Description, parts: Parts) -> Result<Self, HeadError> {
         description.check()?;
         parts.check(&description)?;
@@ -116,11 +117,23 @@ impl Head {
         Ok(Self { description, parts, reference })
     }
 
+    /// This head with a version made from its content: the first twelve hexadecimal digits of the SHA-256 of its bytes
+    /// without a version.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::to_bytes`].
+    pub fn versioned(mut self) -> Result<Self, HeadError> {
+        self.description.version.clear();
+        self.description.version = format!("{:x}", Sha256::digest(self.to_bytes()?))[..12].to_owned();
+        Ok(self)
+    }
+
     /// Reads a head's file.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or is no head for this program.
+    /// The file cannot be read, or is not a head for this program.
     pub fn load(path: &Path) -> Result<Self, HeadError> {
         let bytes =
             std::fs::read(path).map_err(|source| HeadError::File { path: path.display().to_string(), source })?;
@@ -131,7 +144,7 @@ impl Head {
     ///
     /// # Errors
     ///
-    /// It is no head for this program.
+    /// The bytes are not a head for this program.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, HeadError> {
         let artefact = artefact::Artefact::read(bytes)?;
         let description: Description = serde_json::from_str(&artefact.description)
@@ -154,17 +167,17 @@ impl Head {
         Ok(artefact.write())
     }
 
-    /// What it is, and what it was made of.
+    /// The head's description.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// Its numbers, for whoever refits some of them.
+    /// The head's numbers.
     pub fn parts(&self) -> &Parts {
         &self.parts
     }
 
-    /// Reads a prompt. `pooled` is what the encoder made of it with this head's pooling.
+    /// Reads a prompt. `pooled` are the encoder's states of it, pooled as this head wants.
     pub fn read(&self, pooled: &[f32], stats: &TextStats) -> HeadReading {
         let parts = &self.parts;
         let x = parts.input.of(pooled, stats);
@@ -198,7 +211,7 @@ impl Head {
         }
     }
 
-    /// What a reading says of a model with this ability.
+    /// The estimate for a model with this ability, from a reading.
     pub fn estimate(&self, reading: &HeadReading, ability: &Ability) -> HeadEstimate {
         let log_odds: f32 = ability.parts.iter().map(|(arm, weight)| weight * reading.log_odds[*arm]).sum();
         let (mut tokens, mut known) = (0.0, 0.0);
@@ -215,7 +228,7 @@ impl Head {
         }
     }
 
-    /// The name of a task label.
+    /// The name of the reading's task.
     pub fn task_name(&self, reading: &HeadReading) -> Option<&str> {
         reading.task.and_then(|task| self.description.tasks.get(task)).map(String::as_str)
     }

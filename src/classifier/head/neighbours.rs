@@ -1,19 +1,19 @@
-//! What was seen on prompts like this one: a memory of training prompts, searched whole.
+//! The memory opinion: outcomes of the nearest training prompts, by exhaustive search.
 //!
-//! Each prompt is a point of [`Memory::width`] signed bytes, in the space that the trunk's projection makes; its outcomes
-//! stand beside it, one byte a model. Twenty thousand points of 64 bytes are searched in well under a millisecond, so
-//! there is no index to build and nothing that can be stale. Distances serve twice: the nearest prompts' outcomes are a
-//! second opinion on each model, and how far away they are says whether the prompt is like anything seen at all.
+//! Each prompt is a point of [`Memory::width`] signed bytes, in the space of the trunk's projection, with its outcomes,
+//! one byte for each model. Twenty thousand points of 64 bytes are searched in well under a millisecond, so there is no
+//! index to build or to keep up to date. Distances serve twice: the nearest prompts' outcomes are a second opinion on
+//! each model, and how far away they are says whether the prompt is like the training data at all.
 //!
-//! A model's outcomes are only known on its own source's prompts, so neighbours are found for each source apart.
+//! A model has outcomes on its own source's prompts alone, so neighbours are searched for each source separately.
 
 use super::HeadError;
 use super::artefact::Artefact;
 use super::matrix::Matrix;
 
-/// Written where a model was not run.
+/// The byte of a model that was not run.
 const UNKNOWN: u8 = 255;
-/// The score 1.
+/// The byte of score 1.
 const FULL: f32 = 254.0;
 
 /// Training prompts and what each model did with them.
@@ -23,7 +23,7 @@ pub struct Memory {
     pub width: usize,
     /// Keys, one behind the other, sources one after another.
     pub keys: Vec<i8>,
-    /// How many prompts each source has, and its arms.
+    /// The sources, each with its number of prompts and its arms.
     pub shelves: Vec<Shelf>,
     /// Scores: for each prompt, one for each arm of its source.
     pub scores: Vec<u8>,
@@ -32,7 +32,7 @@ pub struct Memory {
 /// The prompts of one source.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Shelf {
-    /// How many.
+    /// Number of prompts.
     pub prompts: usize,
     /// The arms that were run there, in the order of the scores.
     pub arms: Vec<usize>,
@@ -46,7 +46,7 @@ pub struct Near {
 }
 
 impl Memory {
-    /// A key's bytes: the vector at length 127.
+    /// A key's bytes: the vector scaled to length 127.
     pub fn key(vector: &[f32]) -> Vec<i8> {
         let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-9);
         vector.iter().map(|v| (v / length * 127.0).round() as i8).collect()
@@ -64,7 +64,7 @@ impl Memory {
         self.shelves.push(Shelf { prompts: vectors.rows, arms });
     }
 
-    /// The `most` nearest prompts of each source; `skip` leaves one out (a prompt that asks about itself).
+    /// The `most` nearest prompts of each source, without the prompt `skip` (a stored prompt's own entry).
     pub fn nearest(&self, vector: &[f32], most: usize, skip: Option<usize>) -> Vec<Near> {
         let key = Self::key(vector);
         let length = length(&key);
@@ -74,7 +74,7 @@ impl Memory {
             let mut found: Vec<(f32, usize)> = Vec::with_capacity(most + 1);
             let keys = &self.keys[first * self.width..][..shelf.prompts * self.width];
             for (at, other) in keys.chunks_exact(self.width.max(1)).enumerate() {
-                // Keys are of about the same length, so the product alone tells what is surely too far.
+                // Keys have about the same length, so the product alone rules out prompts that are surely too far.
                 let product = product(&key, other) as f32;
                 let bound = match found.last() {
                     Some(last) if found.len() == most => last.0,
@@ -116,12 +116,12 @@ impl Memory {
         opinions
     }
 
-    /// How many prompts there are.
+    /// Number of prompts.
     pub fn len(&self) -> usize {
         self.shelves.iter().map(|shelf| shelf.prompts).sum()
     }
 
-    /// Whether there are none.
+    /// Whether there are no prompts.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -139,7 +139,7 @@ impl Memory {
     ) -> Result<Self, HeadError> {
         let wrong = |what: &str| HeadError::Malformed(what.to_owned());
         if shelves.iter().any(|shelf| shelf.arms.iter().any(|arm| *arm >= arms)) {
-            return Err(wrong("its memory speaks of a model that it does not have"));
+            return Err(wrong("its memory names a model that it does not have"));
         }
         let prompts = shelves.iter().try_fold(0usize, |all, shelf| all.checked_add(shelf.prompts));
         let prompts = prompts.ok_or_else(|| wrong("its memory cannot be that large"))?;

@@ -8,15 +8,15 @@ use super::neighbours::{Memory, Shelf};
 use super::{BOUND, Description, HeadError};
 use crate::classifier::stats::{self, TextStats};
 
-/// Opinions on a model: the trunk's, the memory's, its source's tasks'.
+/// Opinions on a model: of the trunk, the memory and the source's tasks.
 pub const OPINIONS: usize = 3;
 /// Numbers in a row of [`Arms::calibration`].
 pub const CALIBRATION: usize = 1 + 2 * OPINIONS;
 
-/// Largest standardised input, so that one odd prompt cannot shout.
+/// Largest standardised input, so that outliers cannot dominate.
 const CLIP: f32 = 4.0;
 
-/// Latents kept to take averages over.
+/// Most latents kept for averages.
 const REFERENCES: usize = 256;
 
 /// All numbers of a head.
@@ -24,7 +24,7 @@ const REFERENCES: usize = 256;
 pub struct Parts {
     /// From pooled states and statistics to the trunk's input.
     pub input: Input,
-    /// From there to `a(x)` and `d(x)`.
+    /// From the input to `a(x)` and `d(x)`.
     pub trunk: Trunk,
     /// The models.
     pub arms: Arms,
@@ -40,14 +40,14 @@ pub struct Parts {
     pub latents: Matrix,
 }
 
-/// Standardise, then turn: `(x - mean) * scale`, clipped, times a matrix.
+/// Standardise and project: `(x - mean) * scale`, clipped, times a matrix.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Projection {
     /// Subtracted.
     pub mean: Vec<f32>,
     /// Multiplied.
     pub scale: Vec<f32>,
-    /// Then the matrix, input by output.
+    /// The matrix, input by output.
     pub turn: Matrix,
 }
 
@@ -73,7 +73,7 @@ impl Projection {
 /// From pooled states and statistics to the trunk's input.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Input {
-    /// Of the pooled states.
+    /// Projection of the pooled states.
     pub states: Projection,
     /// Subtracted from the statistics.
     pub mean: Vec<f32>,
@@ -86,8 +86,8 @@ pub struct Input {
 }
 
 impl Input {
-    /// The trunk's input: projected states, then statistics. What a prompt without tools would have of their statistics is
-    /// nothing, and not far less than usual: they are standardised among prompts that have tools.
+    /// The trunk's input: projected states, then statistics. For a prompt without tools, statistics of tools are zero
+    /// and not standardised, because they are standardised over prompts that have tools.
     pub fn of(&self, pooled: &[f32], stats: &TextStats) -> Vec<f32> {
         let mut x = if self.states.turn.columns > 0 { self.states.raw(pooled, CLIP) } else { Vec::new() };
         let known = if stats.offers_tools() { stats::COUNT } else { stats::PLAIN };
@@ -105,7 +105,7 @@ impl Input {
         &x[x.len().saturating_sub(self.mean.len())..]
     }
 
-    /// A prompt's place in the memory: the parts at their weights, each brought to length one.
+    /// A prompt's key in the memory: the three parts, each normalised to length one, times their weights.
     pub fn key(&self, x: &[f32], latent: &[f32]) -> Vec<f32> {
         let states = &x[..self.key_states.min(x.len())];
         let mut key = Vec::with_capacity(states.len() + self.mean.len() + latent.len());
@@ -125,7 +125,7 @@ impl Input {
     }
 }
 
-/// One hidden layer, and a linear road past it.
+/// One hidden layer with a linear skip connection.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Trunk {
     /// Input by hidden.
@@ -158,16 +158,16 @@ pub struct Arms {
     pub ability: Matrix,
     /// Levels.
     pub level: Vec<f32>,
-    /// Calibration, one row a model: its level, the weights of what each opinion says of all models of the source alike, and
-    /// the weights of what it says of this one beyond that.
+    /// Calibration, one row a model: its level, the weights of the opinions on all models of the source together, and
+    /// the weights of the opinions on this model beyond that.
     pub calibration: Matrix,
     /// Log-odds from statistics alone: one row a model, its level last.
     pub plain: Matrix,
-    /// Logarithm of output tokens: one row a model, from latents, its level last; NaN is written as -1000.
+    /// Logarithm of output tokens: one row a model, from latents, its level last; -1000 stands for NaN.
     pub tokens: Matrix,
 }
 
-/// Levels below this stand for "no outcome said any".
+/// Levels below this mean that no outcome had output tokens.
 const NO_TOKENS: f32 = -999.0;
 
 impl Arms {
@@ -183,8 +183,8 @@ impl Arms {
         with_level(&self.plain, statistics)
     }
 
-    /// The opinions put together, for each model. How hard a prompt is for all of a source's models is better known than who
-    /// is the best on it, so the two have weights of their own.
+    /// The calibrated sum of the opinions, for each model. How hard a prompt is for all of a source's models is better
+    /// known than which is best on it, so the two have separate weights.
     pub fn calibrated(&self, shelves: &[Shelf], opinions: [&[f32]; OPINIONS]) -> Vec<f32> {
         let mut known = vec![0.0; self.calibration.rows];
         for shelf in shelves {
@@ -198,13 +198,13 @@ impl Arms {
         known
     }
 
-    /// A model's level, and the opinions' weights: common and its own.
+    /// A model's level, and the opinions' common and own weights.
     pub(super) fn weights(&self, arm: usize) -> (f32, &[f32], &[f32]) {
         let row = self.calibration.row(arm);
         (row[0], &row[1..=OPINIONS], &row[1 + OPINIONS..])
     }
 
-    /// Logarithm of expected output tokens for each model; NaN where nothing is known.
+    /// Logarithm of expected output tokens for each model; NaN where there is no evidence.
     pub fn log_tokens(&self, latent: &[f32]) -> Vec<f32> {
         let known = |(tokens, row): (f32, &[f32])| {
             if row.last().is_some_and(|level| *level > NO_TOKENS) { tokens.clamp(0.0, 12.0) } else { f32::NAN }
@@ -219,7 +219,7 @@ pub(super) fn mean_of(shelf: &Shelf, of: impl Fn(usize) -> f32) -> f32 {
     shelf.arms.iter().map(|arm| of(*arm)).sum::<f32>() / shelf.arms.len().max(1) as f32
 }
 
-/// A row of calibration from before opinions had two weights each, when there were two opinions.
+/// Length of a calibration row in format 1: a level, and one weight for each of two opinions.
 fn widened(row: &[f32]) -> [f32; CALIBRATION] {
     [row[0], row[1], row[2], 0.0, row[1], row[2], 0.0]
 }

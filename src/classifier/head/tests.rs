@@ -31,6 +31,7 @@ pub(crate) fn head() -> Head {
     let description = Description {
         format: description::FORMAT,
         name: "two".into(),
+        version: String::new(),
         space: "s".into(),
         encoder: "e".into(),
         pooling: Pooling::mean_of(1),
@@ -187,6 +188,11 @@ fn a_head_survives_its_file() {
     let told = |head: &Head| format!("{:?}", read(head, [0.7, 0.1]));
     assert_eq!(told(&again), told(&head));
     assert_eq!(again.to_bytes().unwrap(), bytes);
+    let versioned = head.versioned().unwrap();
+    let version = versioned.description().version.clone();
+    assert_eq!(version.len(), 12);
+    let again = Head::from_bytes(&versioned.to_bytes().unwrap()).unwrap();
+    assert_eq!(again.versioned().unwrap().description().version, version, "the version is not part of itself");
 }
 
 #[test]

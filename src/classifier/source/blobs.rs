@@ -1,10 +1,11 @@
-//! A file's way into the hub's cache: `blobs/<hash>` holds its bytes, `snapshots/<commit>/<name>` leads to them.
+//! Downloading a file into the hub's cache: `blobs/<hash>` holds its bytes, `snapshots/<commit>/<name>` links to them.
 //!
-//! 1. Whoever brings a file holds `<hash>.lock`; others, in this program or the next, wait as long as it grows, and find it.
-//! 2. It grows as `<hash>.part`, and a later try goes on where an earlier one stopped.
-//! 3. Length and SHA-256 are checked before it gets its name: a damaged file is never one of the cache's.
+//! 1. A download holds `<hash>.lock`; others, in this program or another, wait as long as the file grows, and then find
+//!    it.
+//! 2. The file grows as `<hash>.part`, and a later try continues where an earlier one stopped.
+//! 3. Length and SHA-256 are checked before it gets its name, so the cache never has a damaged file.
 //!
-//! Names and locks are those of the hub's own client.
+//! Names and locks are those of the hub's own client, which shares the cache.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Error, ErrorKind, Read, Write};
@@ -16,13 +17,13 @@ use sha2::{Digest, Sha256};
 use super::client::{Client, Described};
 use super::{DownloadProgress, SourceError};
 
-/// Bytes taken at once.
+/// Bytes read at once.
 const PIECE: usize = 64 << 10;
 
-/// How often it is looked whether another has finished.
+/// Interval of checking whether another download has finished.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A file of a repository that is to be in the cache.
+/// A file of a repository on its way into the cache.
 #[derive(Debug)]
 pub(super) struct Blob<'a> {
     pub(super) client: &'a Client<'a>,
@@ -31,12 +32,12 @@ pub(super) struct Blob<'a> {
     pub(super) described: &'a Described,
     /// The folder `blobs`.
     pub(super) folder: PathBuf,
-    /// How long another may hold the lock without a byte coming.
+    /// Longest time that another may hold the lock without the file growing.
     pub(super) silence: Duration,
 }
 
 impl Blob<'_> {
-    /// Brings it, or waits for whoever does.
+    /// Downloads the file, or waits for another download of it.
     pub(super) fn bring(&self, progress: &mut dyn DownloadProgress) -> Result<(), SourceError> {
         std::fs::create_dir_all(&self.folder).map_err(|error| disk(&self.folder, &error))?;
         let (blob, part) = (self.path(""), self.path(".part"));
@@ -60,19 +61,19 @@ impl Blob<'_> {
         Ok(())
     }
 
-    /// Makes `link`, in a folder beside `blobs` and one deeper, lead to it.
+    /// Makes `link`, one folder deeper than `blobs`, a link to the file.
     pub(super) fn link(&self, link: &Path) -> Result<(), SourceError> {
         if let Some(folder) = link.parent() {
             std::fs::create_dir_all(folder).map_err(|error| disk(folder, &error))?;
         }
-        // One that led to bytes which are gone.
+        // A link whose target is gone.
         if link.is_symlink() && !link.is_file() {
             std::fs::remove_file(link).map_err(|error| disk(link, &error))?;
         }
         let target = Path::new("../../blobs").join(&self.described.etag);
         match symlink(&target, link) {
             Err(_) if link.is_file() => Ok(()),
-            // Not every system has links: then the file itself goes there.
+            // Where the system has no links, the file itself is moved there.
             Err(_) => std::fs::rename(self.path(""), link).map_err(|error| disk(link, &error)),
             Ok(()) => Ok(()),
         }
@@ -82,7 +83,7 @@ impl Blob<'_> {
         self.folder.join(format!("{}{ending}", self.described.etag))
     }
 
-    /// Waits until nobody else brings the file.
+    /// Waits until no other download of the file runs.
     fn lock(&self, part: &Path) -> Result<File, SourceError> {
         let path = self.path(".lock");
         let file = File::create(&path).map_err(|error| disk(&path, &error))?;
@@ -91,7 +92,7 @@ impl Blob<'_> {
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
-                // A file system without locks: if two write at once, the hash shows it.
+                // A file system without locks: if two write at once, the hash will not match.
                 Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => return Ok(file),
                 Err(TryLockError::Error(error)) => return Err(disk(&path, &error)),
                 Err(TryLockError::WouldBlock) => {}
@@ -139,7 +140,8 @@ impl Blob<'_> {
         file.sync_all().map_err(told)
     }
 
-    /// What is wrong with the bytes at `path`. A large file is called by its SHA-256; of a small one the length is known.
+    /// What is wrong with the bytes at `path`, if anything. A large file is named by its SHA-256; of a small one only
+    /// the length is known.
     fn fault(&self, path: &Path) -> Result<Option<String>, SourceError> {
         let told = |error: Error| disk(path, &error);
         let mut file = File::open(path).map_err(told)?;

@@ -1,11 +1,11 @@
-//! A hub over HTTP: what a repository has, and its files from any byte on.
+//! A client of a hub over HTTP: the files of a repository, and their bytes from any offset.
 //!
-//! - **The access token is the hub's alone.** Large files lie with a storage host, to which the hub leads by a signed
-//!   address; whoever is not the hub itself (scheme, host and port) is asked without the token.
-//! - **No wait is endless.** Connecting, an answer's beginning and each further piece have `timeout_s`; a file may take as
-//!   long as it grows.
+//! - **The access token goes to the hub alone.** Large files are on a storage host, to which the hub redirects with a
+//!   signed address; any host that is not the hub itself (scheme, host and port) is asked without the token.
+//! - **No wait is endless.** Connecting, the start of an answer and each further piece have `timeout_s`; a file may
+//!   take as long as it keeps growing.
 //!
-//! What it leaves out: where bytes are kept, and trying again.
+//! Storing bytes and trying again are up to the caller.
 
 use std::io::Read;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use ureq::{Agent, Body};
 use super::SourceError;
 use crate::config;
 
-/// Answers that lead elsewhere, at most.
+/// Most redirects that are followed.
 const HOPS: usize = 10;
 
 /// Longest description of a repository, bytes.
 const LONGEST_LISTING: u64 = 64 << 20;
 
-/// A repository at a revision, as the hub shows it.
+/// A client for one repository at one revision.
 #[derive(Debug)]
 pub(super) struct Client<'a> {
     settings: &'a config::Hub,
@@ -37,7 +37,7 @@ pub(super) struct Client<'a> {
 /// What a repository has.
 #[derive(Debug, Deserialize)]
 pub(super) struct Listing {
-    /// The commit that the revision is now.
+    /// The commit that the revision points to now.
     #[serde(rename = "sha")]
     pub(super) commit: String,
     siblings: Vec<Sibling>,
@@ -60,7 +60,7 @@ impl Listing {
 pub(super) struct Described {
     /// Its length.
     pub(super) bytes: u64,
-    /// What it is called by in the cache: the SHA-256 of a large file, git's hash of a small one. No path leads out of it.
+    /// Its name in the cache: the SHA-256 of a large file, git's hash of a small one. Checked to be a plain file name.
     pub(super) etag: String,
 }
 
@@ -75,7 +75,7 @@ impl<'a> Client<'a> {
         let silence = Some(Duration::from_secs(settings.timeout_s));
         let agent = Agent::config_builder()
             .user_agent(concat!("pointsman/", env!("CARGO_PKG_VERSION")))
-            // Each answer is looked at here: it may lead away from the hub.
+            // Redirects are followed here, as they may lead away from the hub.
             .max_redirects(0)
             .timeout_resolve(silence)
             .timeout_connect(silence)
@@ -86,7 +86,7 @@ impl<'a> Client<'a> {
         Self { settings, repository, revision, token, agent: agent.into() }
     }
 
-    /// What the repository has at the revision.
+    /// Lists the repository at the revision.
     pub(super) fn listing(&self) -> Result<Listing, SourceError> {
         let revision = escaped(self.revision);
         let address = format!("{}/api/models/{}/revision/{revision}", self.endpoint(), self.repository);
@@ -110,7 +110,7 @@ impl<'a> Client<'a> {
                 linked = text(headers, "x-linked-etag").map(str::to_owned).or(linked.take());
                 bytes = text(headers, "x-linked-size").and_then(|size| size.parse().ok()).or(bytes);
             }
-            // The storage host need not be asked for what the hub has said already.
+            // The hub's answer is enough; the storage host need not be asked.
             linked.is_some() && bytes.is_some()
         })?;
         let whole = text(answer.headers(), "content-range").and_then(|range| range.rsplit('/').next());
@@ -122,7 +122,8 @@ impl<'a> Client<'a> {
         Ok(Described { bytes, etag: etag.ok_or_else(|| odd(format!("it names no hash of {name}")))? })
     }
 
-    /// The bytes of a file from `from` on, or from its beginning where that cannot be had: says where they begin.
+    /// The bytes of a file from `from` on, or from its beginning where the server has no ranges; the returned offset
+    /// says which.
     pub(super) fn bytes(&self, commit: &str, name: &str, from: u64) -> Result<(u64, impl Read), SourceError> {
         let answer = self.ask(&self.address(commit, name), Some(from..=u64::MAX), |_, _| false)?;
         let begins = match answer.status() {
@@ -138,13 +139,13 @@ impl<'a> Client<'a> {
         Ok((begins, answer.into_body().into_reader()))
     }
 
-    /// What a reader of [`Client::bytes`] ended with.
+    /// The error that a reader of [`Client::bytes`] ended with.
     pub(super) fn cut(&self, error: std::io::Error) -> SourceError {
         self.told(error.into())
     }
 
-    /// Asks for an address and goes where the answers lead, to the first that leads nowhere or that `enough` (headers, and
-    /// whether they are the hub's) is content with.
+    /// Requests an address and follows redirects, up to the first answer that is none or that `enough` accepts (by its
+    /// headers, and whether it is the hub's).
     fn ask(
         &self,
         address: &str,
@@ -156,7 +157,7 @@ impl<'a> Client<'a> {
         let mut by_the_hub = true;
         for _ in 0..HOPS {
             by_the_hub &= (address.scheme(), address.authority()) == (hub.scheme(), hub.authority());
-            // As they are: a length is the file's.
+            // Without compression, so that the length is the file's.
             let mut request = self.agent.get(address.clone()).header(header::ACCEPT_ENCODING, "identity");
             if let Some(range) = &range {
                 let end = Some(range.end()).filter(|end| **end != u64::MAX).map(u64::to_string);
@@ -167,7 +168,7 @@ impl<'a> Client<'a> {
                 request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
             }
             let answer = request.call().map_err(|error| match error {
-                // Not the hub's word about the token; a signed address may have run out.
+                // Not the hub's answer about the token: a signed address may have expired.
                 ureq::Error::StatusCode(status) if !by_the_hub => {
                     let host = address.host().unwrap_or_default();
                     SourceError::Cut(format!("{host}, where the hub keeps it, answers with status {status}"))
@@ -191,7 +192,7 @@ impl<'a> Client<'a> {
         format!("{}/{}/resolve/{commit}/{}", self.endpoint(), self.repository, escaped(name))
     }
 
-    /// What a refusal means to whoever configured it.
+    /// The error for a refusal, in the operator's terms.
     fn told(&self, error: ureq::Error) -> SourceError {
         let repository = self.repository.to_owned();
         match error {
@@ -223,7 +224,7 @@ fn place(address: &str) -> Result<Uri, SourceError> {
     address.parse().map_err(|_| odd(format!("`{address}` is no address")))
 }
 
-/// Where `location` leads from `address`: it may be a path of the same place.
+/// The address of a redirect from `address`: `location` may be relative.
 fn beside(address: &Uri, location: &str) -> Result<Uri, SourceError> {
     let to = place(location)?;
     if to.scheme().is_some() {
@@ -234,7 +235,7 @@ fn beside(address: &Uri, location: &str) -> Result<Uri, SourceError> {
     Uri::from_parts(parts).map_err(|_| odd(format!("`{location}` is no address")))
 }
 
-/// An etag without its quotes, and fit to be a file's name whatever a hub says.
+/// An etag without its quotes, if it is a safe file name.
 fn plain_name(etag: &str) -> String {
     let bare = etag.trim_start_matches("W/").chars().filter(|letter| *letter != '"');
     bare.map(|letter| if letter.is_ascii_alphanumeric() || letter == '_' { letter } else { '-' }).collect()

@@ -1,12 +1,12 @@
-//! Models from a hub, in its own cache, which other programs on the machine share.
+//! Models from a hub, in the hub's usual cache, which is shared with other programs on the machine.
 //!
-//! 1. What the cache holds completely is used, without going out: a start must not depend on a network.
-//! 2. Else the repository is asked what it has. Safetensors are preferred, with their tokenizer; a repository of GGUF
-//!    files gives the one that is closest to eight bits.
-//! 3. Each file goes on where an earlier try stopped, is tried again a few times, and is given up when no byte came for
-//!    too long. Its SHA-256 is checked against what the hub says.
-//! 4. All come from one commit, and the revision is noted as that commit when the last is here: until then the cache gives
-//!    what it gave before.
+//! 1. A model that the cache holds completely is used without network access: a start must not depend on a network.
+//! 2. Else the repository is listed. Safetensors are preferred, with their tokenizer; of a repository of GGUF files,
+//!    the one closest to eight bits is taken.
+//! 3. Each file continues where an earlier try stopped, is tried again a few times, and is given up when no byte comes
+//!    for too long. Its SHA-256 is checked against the hub's.
+//! 4. All files come from one commit, and the revision is set to that commit when the last file has arrived; until then
+//!    the cache gives what it gave before.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::client::Client;
 use super::{DownloadProgress, Files, SourceError};
 use crate::config;
 
-/// First pause before another try, doubling up to [`LONGEST_PAUSE`].
+/// First pause before another try; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Longest pause.
@@ -41,19 +41,19 @@ impl<'a> Remote<'a> {
         revision: &'a str,
     ) -> Result<Self, SourceError> {
         let cache = settings.cache_dir.clone().ok_or(SourceError::NoCache)?;
-        // Links are made from one of its folders to another.
+        // Absolute, because links are made from one of its folders to another.
         let cache = std::path::absolute(&cache).map_err(|error| disk(&cache, &error))?;
         Ok(Self { settings, repository, revision, cache: Cache::new(cache) })
     }
 
-    /// The files in the cache, if all that is needed is there.
+    /// The files in the cache, if the model is complete there.
     pub(super) fn cached(&self) -> Option<Files> {
         complete(&self.snapshot()?)
     }
 
     /// The folder of the revision's files in the cache.
     fn snapshot(&self) -> Option<PathBuf> {
-        // A commit is its own name; a branch or tag has a note saying which commit it was.
+        // A commit is its own name; a branch or tag has a file with the commit that it was.
         let note = self.folder().join("refs").join(self.revision);
         let commit = std::fs::read_to_string(note).unwrap_or_else(|_| self.revision.to_owned());
         let folder = self.cache.repo(self.repo()).pointer_path(commit.trim());
@@ -65,7 +65,7 @@ impl<'a> Remote<'a> {
         if self.settings.offline {
             return self.cached().ok_or_else(|| SourceError::Offline(self.repository.into()));
         }
-        // Where nobody named a token, the one that the hub's own programs keep beside the cache.
+        // Without a configured token, the one that the hub's own programs keep beside the cache.
         let token = self.settings.token.clone().or_else(|| self.cache.token().map(SecretString::from));
         let client = Client::new(self.settings, self.repository, self.revision, token);
         let listing = self.patiently(|| client.listing())?;
@@ -84,7 +84,7 @@ impl<'a> Remote<'a> {
         complete(&cached.pointer_path(commit)).ok_or_else(|| SourceError::NoModel(self.repository.into()))
     }
 
-    /// One file, from the cache where it has it at this commit, else downloaded.
+    /// Brings one file: from the cache if it has it at this commit, else by download.
     fn file(
         &self,
         client: &Client<'_>,
@@ -105,7 +105,7 @@ impl<'a> Remote<'a> {
         Ok(there)
     }
 
-    /// Does `work` again where what kept it may pass.
+    /// Repeats `work` while its error may pass.
     fn patiently<T>(&self, mut work: impl FnMut() -> Result<T, SourceError>) -> Result<T, SourceError> {
         let mut pause = PAUSE;
         for _ in 0..self.settings.retries {
@@ -123,16 +123,16 @@ impl<'a> Remote<'a> {
         Repo::with_revision(self.repository.to_owned(), RepoType::Model, self.revision.to_owned())
     }
 
-    /// All that the cache has of the repository.
+    /// The files that the cache has of the repository.
     fn folder(&self) -> PathBuf {
         self.cache.path().join(self.repo().folder_name())
     }
 }
 
-/// Says which shard holds which tensor.
+/// The index that says which shard holds which tensor.
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The files to fetch, of those a repository has; only such as lie at its top.
+/// The files to fetch, of those at the top level of a repository.
 fn wanted(names: &[String]) -> Option<Vec<String>> {
     let has = |name: &str| names.iter().any(|other| other == name);
     let pick = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -147,7 +147,7 @@ fn wanted(names: &[String]) -> Option<Vec<String>> {
     preferred_gguf(names).map(|name| vec![name.clone()])
 }
 
-/// Of several GGUF files the one nearest to eight bits.
+/// The GGUF file that is nearest to eight bits.
 fn preferred_gguf(names: &[String]) -> Option<&String> {
     let mut files: Vec<&String> =
         names.iter().filter(|name| name.ends_with(".gguf") && !name.contains(['/', '\\'])).collect();
@@ -157,7 +157,7 @@ fn preferred_gguf(names: &[String]) -> Option<&String> {
     best.or_else(|| files.first().copied())
 }
 
-/// What a folder of the cache is good for, if it has all that is needed.
+/// The model in a folder of the cache, if it is complete.
 fn complete(folder: &Path) -> Option<Files> {
     let has = |name: &str| folder.join(name).is_file();
     if has("config.json") && has("tokenizer.json") {

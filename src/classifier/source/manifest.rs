@@ -26,7 +26,7 @@ pub struct Artifact {
     pub sha256: String,
     /// Its size.
     pub bytes: u64,
-    /// The licence it comes under; [`NOT_STATED`] where nobody said.
+    /// The licence it comes under; [`NOT_STATED`] where it is not known.
     pub license: String,
     /// What it was made from.
     pub base: String,
@@ -43,7 +43,7 @@ pub struct Artifact {
     pub tokens: Option<usize>,
 }
 
-/// Stands for a licence that nobody named.
+/// The licence entry of a file whose licence is not known.
 pub const NOT_STATED: &str = "not stated";
 
 impl Artifact {
@@ -54,7 +54,7 @@ impl Artifact {
 }
 
 impl Manifest {
-    /// The one in the binary.
+    /// The manifest in the binary.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Where a model comes from: the binary itself, a path, or a hub.
+//! Sources of models: the binary itself, a path, or a hub.
 
 mod blobs;
 mod client;
@@ -52,19 +52,19 @@ pub enum Files {
 /// Why a model's files cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// The name is none.
+    /// The name is not valid.
     #[error("`{0}` names no model; write builtin, a path, or hf:owner/name[@revision]")]
     Name(String),
     /// There is nothing at the path.
     #[error("{0}: there is no such GGUF file or folder with safetensors")]
     Missing(PathBuf),
-    /// Nobody said where downloads go.
+    /// There is no folder for downloads.
     #[error("there is no place for downloads: set classifier.hub.cache_dir, or HF_HOME")]
     NoCache,
-    /// It may not go out, and the cache does not have it.
+    /// Downloads are forbidden, and the cache does not have the model.
     #[error("{0} is not in the cache, and classifier.hub.offline forbids to fetch it")]
     Offline(String),
-    /// The repository wants to know who asks.
+    /// The repository needs an access token.
     #[error("{repository} asks for an access token: put one into {variable}")]
     TokenWanted {
         /// The repository.
@@ -78,7 +78,7 @@ pub enum SourceError {
         /// The repository.
         repository: String,
     },
-    /// Its owner wants a licence accepted first.
+    /// The repository's licence has to be accepted first.
     #[error("{repository} is gated: open {page} with the account of the access token and accept its licence")]
     Gated {
         /// The repository.
@@ -86,7 +86,7 @@ pub enum SourceError {
         /// Where.
         page: String,
     },
-    /// It is not there.
+    /// The repository or the revision does not exist.
     #[error("there is no {repository} at revision {revision}, or a file of it is missing")]
     NotFound {
         /// The repository.
@@ -94,7 +94,7 @@ pub enum SourceError {
         /// The revision.
         revision: String,
     },
-    /// The hub limits how often it is asked.
+    /// The hub's rate limit was reached.
     #[error("the hub was asked too often (429); wait a little, or use an access token")]
     TooOften,
     /// Another refusal.
@@ -103,13 +103,13 @@ pub enum SourceError {
     /// The connection failed.
     #[error("the download broke off: {0}")]
     Cut(String),
-    /// No byte for too long.
+    /// No byte came for too long.
     #[error("the hub has been silent for {0} seconds")]
     Silent(u64),
-    /// The repository has nothing we can read.
+    /// The repository has no model that can be read.
     #[error("{0} has neither safetensors with config.json and tokenizer.json, nor a GGUF file")]
     NoModel(String),
-    /// A file is not what it should be.
+    /// A downloaded file is damaged.
     #[error("{file} is damaged: {what}")]
     Corrupt {
         /// The file.
@@ -117,10 +117,10 @@ pub enum SourceError {
         /// What is wrong.
         what: String,
     },
-    /// The hub answers in a way that leads nowhere.
+    /// The hub's answer is not valid.
     #[error("the hub's answer cannot be used: {0}")]
     Odd(String),
-    /// Another program is at it, and does not get on.
+    /// Another program holds the download's lock and makes no progress.
     #[error("another program holds {lock}, and has brought no byte for {seconds} seconds")]
     Held {
         /// The file that shows it.
@@ -139,7 +139,7 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Whether trying again may help.
+    /// Whether another try may help.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::TooOften | Self::Cut(_) | Self::Silent(_) | Self::Corrupt { .. } | Self::Held { .. } => true,
@@ -153,7 +153,7 @@ impl SourceError {
 pub trait DownloadProgress {
     /// A file begins; `total` bytes, of which some may be there from an earlier try.
     fn begin(&mut self, _file: &str, _total: u64) {}
-    /// So many bytes more.
+    /// Some more bytes have arrived.
     fn advance(&mut self, _bytes: u64) {}
     /// The file is complete.
     fn end(&mut self) {}
@@ -191,7 +191,7 @@ impl FromStr for Source {
 }
 
 impl Source {
-    /// Its files: what is on this machine is used, what is not is downloaded and told to `progress`. Blocks.
+    /// The model's files: those on this machine, else downloaded, which `progress` hears. Blocks.
     ///
     /// # Errors
     ///
@@ -203,7 +203,7 @@ impl Source {
         }
     }
 
-    /// Its files, if they are on this machine.
+    /// The model's files, if they are on this machine.
     ///
     /// # Errors
     ///
@@ -218,7 +218,7 @@ impl Source {
         }
     }
 
-    /// Asks the hub for its files as they are there now, and downloads what is missing here. Blocks.
+    /// Asks the hub for the files as they are there now, and downloads what is missing. Blocks.
     ///
     /// # Errors
     ///
@@ -231,7 +231,7 @@ impl Source {
     }
 }
 
-/// A file of the binary by its name in the manifest.
+/// A file in the binary, by its name in the manifest.
 pub fn builtin_bytes(file: &str) -> Option<&'static [u8]> {
     match file {
         "builtin/encoder.gguf" => Some(ENCODER),

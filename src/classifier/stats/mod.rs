@@ -1,13 +1,11 @@
-//! Cheap text statistics: what can be said of a prompt in microseconds, without reading it as language.
+//! Cheap text statistics of a prompt, computed in microseconds without a language model.
 //!
-//! Why they are there: far from the training data the encoder's features mislead, while length, digits, code marks and
-//! option lists go on working; and when the encoder is too slow or down they are all that is left. The same numbers feed
-//! the task label.
+//! Far from the training data the encoder's features mislead, while length, digits, code marks and option lists still
+//! work. The same numbers feed the task label.
 //!
-//! How it works: one pass over the prompt's bytes counts character classes, a second over its words counts hits in a
-//! small word list, a third looks at line starts, and where tools are on offer [`tools`] compares them with the question. Of a long prompt only the first and last [`WINDOW`] bytes are read, so
-//! the work is bounded; its true length still counts. What it leaves out: anything that would need a dictionary or a
-//! language model.
+//! One pass over the prompt's bytes counts character classes, a second over its words counts hits in a small word list,
+//! a third looks at line starts, and where tools are on offer [`tools`] compares them with the question. Of a long
+//! prompt only the first and last [`WINDOW`] bytes are read, so the work is bounded; its true length still counts.
 
 mod tools;
 mod words;
@@ -29,8 +27,9 @@ pub fn apart(prompt: &str) -> (&str, &str) {
     tools::apart(prompt)
 }
 
-/// Names of the statistics, in the order of [`TextStats::values`]; artefacts carry them, so that a head is never fed
-/// statistics it was not fitted to. New ones come last: a head of before them takes the first it knows, and goes on.
+/// Names of the statistics, in the order of [`TextStats::values`]; a head's file carries them, so that a head is never
+/// given statistics that it was not fitted to. New ones are appended, so that an older head still works with the first
+/// ones.
 pub const NAMES: [&str; COUNT] = [
     "log_bytes",
     "log_words",
@@ -88,10 +87,10 @@ pub const NAMES: [&str; COUNT] = [
     tools::NAMES[7],
 ];
 
-/// How many statistics there are.
+/// Number of statistics.
 pub const COUNT: usize = PLAIN + tools::COUNT;
 
-/// Those that any prompt has; the others are of the tools that a prompt offers.
+/// Number of statistics that any prompt has; the others are of the tools that a prompt offers.
 pub const PLAIN: usize = 46;
 
 /// The statistics of one prompt.
@@ -108,8 +107,8 @@ impl TextStats {
         Self::of_parts(question, tools)
     }
 
-    /// The statistics of a question and the tools it offers, a function in JSON on each line. What an agent can do is the
-    /// same whatever it is asked, so only the statistics that compare the two look at tools.
+    /// The statistics of a question and the tools it offers, a function as JSON on each line. An agent's tools are the
+    /// same in every request, so only the statistics that compare the two look at them.
     pub fn of_parts(question: &str, tools: &str) -> Self {
         let (head, tail) = ends(question);
         let mut counts = Counts::default();
@@ -287,7 +286,7 @@ impl Counts {
         let log = |count: u32| (count as f32).ln_1p();
         let flag = |yes: bool| f32::from(u8::from(yes));
         let group = |group: Group| log(self.groups[group as usize]);
-        // Of a long prompt only its ends were counted: what counts rise with is scaled up to the whole.
+        // Of a long prompt only the ends were counted: counts are scaled up to the whole.
         let whole = (prompt.len() as f32 / read).max(1.0);
         let scaled = |count: u32| (count as f32 * whole).ln_1p();
         let of_characters = |count: u32| count as f32 / self.characters.max(1) as f32;

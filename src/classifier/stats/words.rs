@@ -1,9 +1,9 @@
-//! The word list behind the statistics: some hundred frequent words and what they speak of.
+//! The word list behind the statistics: some hundred frequent words in groups.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// What a word speaks of.
+/// A group of words.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Group {
     English,
@@ -24,7 +24,7 @@ pub(super) enum Group {
     Person,
 }
 
-/// How many groups there are.
+/// Number of groups.
 pub(super) const GROUPS: usize = 16;
 /// Longer words are in no group.
 pub(super) const LONGEST_WORD: usize = 14;

@@ -1,4 +1,4 @@
-//! The head that the encoder is tuned with: the item-response trunk of [`super::super::head`], in tensors.
+//! The head that the encoder is tuned with: the item-response trunk of [`super::super::head`], as tensors.
 
 use candle_core::{Device, Tensor, Var};
 use rand::RngExt;
@@ -53,7 +53,7 @@ impl Judge {
         })
     }
 
-    /// All that is learned.
+    /// All parameters that are learned.
     pub(super) fn variables(&self) -> Vec<Var> {
         [&self.first, &self.bias, &self.second, &self.past, &self.ability, &self.level].map(Var::clone).into()
     }
@@ -64,8 +64,8 @@ impl Judge {
         Ok(())
     }
 
-    /// Weighted log-loss, summed over all outcomes of a lot whose pooled states these are; inputs and hidden values are left
-    /// out at random where `rng` is there to draw them.
+    /// Weighted log-loss, summed over all outcomes of a lot, from its pooled states. With `rng`, there is dropout of
+    /// inputs and hidden values.
     pub(super) fn loss(
         &self,
         pooled: &Tensor,
@@ -93,7 +93,7 @@ impl Judge {
             }
         }
         let table = |values: Vec<f32>| Tensor::from_vec(values, (lot.len(), models), &self.device);
-        // ln(1 + e^x) - y x, in the form that no x overflows.
+        // ln(1 + e^x) - y x, in a form that does not overflow.
         let surprise = (odds.relu()? + ((odds.abs()?.neg()?.exp()? + 1.0)?.log()? - (&odds * table(scores)?)?)?)?;
         (surprise * table(weights)?)?.sum_all()
     }

@@ -1,6 +1,6 @@
-//! A Llama through which gradients flow: the same numbers as [`super::super::encoder`], of operations that have a way back.
+//! A differentiable Llama: the same numbers as [`super::super::encoder`], by operations that have gradients.
 //!
-//! Prompts of a lot are padded behind their ends. A causal model never looks there, so only pooling needs to know.
+//! Prompts of a lot are padded at their ends. A causal model never looks there, so only pooling needs to know.
 
 use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Shape, Tensor, Var};
 use candle_nn::ops::softmax;
@@ -13,7 +13,7 @@ use crate::classifier::encoder::{EncoderError, Hyper, LayerRole, Role, Weights};
 
 type Made = Result<Tensor, candle_core::Error>;
 
-/// The products of a layer, with the tensors that each is made of, one above the other.
+/// The products of a layer, each with the tensors that are stacked in it.
 pub(super) const PRODUCTS: [&[LayerRole]; 4] = [
     &[LayerRole::Query, LayerRole::Key, LayerRole::Value],
     &[LayerRole::Output],
@@ -38,7 +38,7 @@ pub(super) struct Layer {
     pub(super) products: [Product; 4],
 }
 
-/// A frozen product, and what is added to it where it is tuned.
+/// A frozen product, with a low-rank update where it is tuned.
 pub(super) struct Product {
     /// Outputs by inputs.
     weight: Tensor,
@@ -62,7 +62,7 @@ impl Product {
         y.reshape([lead, vec![y.dim(1)?]].concat())
     }
 
-    /// The weights with what was learned, outputs by inputs; `None` where nothing could be.
+    /// The weights with the update merged, outputs by inputs; `None` where the product is not tuned.
     pub(super) fn merged(&self) -> Result<Option<Tensor>, candle_core::Error> {
         let Some(change) = &self.change else { return Ok(None) };
         let change = change.wide.as_tensor().matmul(change.narrow.as_tensor())?;
@@ -105,7 +105,7 @@ impl Reader {
         Ok(Self { cos: table(cos)?, sin: table(sin)?, hyper, embedding, layers, device: device.clone() })
     }
 
-    /// All that is learned.
+    /// All parameters that are learned.
     pub(super) fn variables(&self) -> Vec<Var> {
         let changes = self.layers.iter().flat_map(|layer| &layer.products).filter_map(|it| it.change.as_ref());
         changes.flat_map(|change| [change.narrow.clone(), change.wide.clone()]).collect()
@@ -163,7 +163,7 @@ impl Reader {
         let query = rope_slow(&part(0, heads)?, &self.cos, &self.sin)?;
         let key = rope_slow(&part(heads, kv_heads)?, &self.cos, &self.sin)?;
         let value = part(heads + kv_heads, kv_heads)?;
-        // Query heads that share a key head become more queries of it.
+        // Query heads that share a key head are stacked as more queries of it.
         let group = heads / kv_heads;
         let query = query.reshape((prompts * kv_heads, group * tokens, head_dim))?;
         let key = key.reshape((prompts * kv_heads, tokens, head_dim))?.transpose(1, 2)?;
@@ -175,7 +175,7 @@ impl Reader {
         heard.transpose(1, 2)?.contiguous()?.reshape((prompts, tokens, heads * head_dim))
     }
 
-    /// Far below anything where a token would look ahead; not infinity, whose gradient is none.
+    /// Causal mask: a very negative number where a token would look ahead; not minus infinity, which has no gradient.
     fn mask(&self, tokens: usize) -> Made {
         let ahead = |row: usize| (0..tokens).map(move |column| if column > row { -1e9_f32 } else { 0.0 });
         Tensor::from_iter((0..tokens).flat_map(ahead), &self.device)?.reshape((1, tokens, tokens))
@@ -183,7 +183,7 @@ impl Reader {
 }
 
 impl Change {
-    /// Nothing at first: inputs are mixed at random, and outputs take none of it.
+    /// Starts as no change: `A` is random, `B` is zero.
     fn new(weight: &Tensor, rank: usize, rng: &mut StdRng) -> Result<Self, candle_core::Error> {
         let (outputs, inputs) = weight.dims2()?;
         let spread = (3.0 / inputs as f32).sqrt();
@@ -195,8 +195,8 @@ impl Change {
     }
 }
 
-/// `x` times a frozen matrix (outputs by inputs). On a processor by an operation whose way back does not work out the matrix's
-/// own gradient, which is a third of all work and goes nowhere; elsewhere by the plain product.
+/// `x` times a frozen matrix (outputs by inputs). On a CPU by an operation that does not compute the matrix's own
+/// gradient, which would be a third of all work for nothing; elsewhere by the plain product.
 fn frozen(x: &Tensor, weight: &Tensor) -> Made {
     if x.device().is_cpu() { x.apply_op1(Frozen { weight: weight.clone() }) } else { x.matmul(&weight.t()?) }
 }

@@ -1,15 +1,15 @@
 //! Fine-tuning: the encoder's last layers learn from outcomes, together with a head that is thrown away afterwards.
 //!
-//! 1. [`llama`] is a Llama through which gradients flow. Layers below the tuned ones are frozen and leave no trace; a tuned
-//!    product is `W + B A`, with `W` frozen and `A`, `B` of low rank (Hu and others, "LoRA", ICLR 2022), because all of a
-//!    layer's weights would learn a few thousand prompts by heart.
-//! 2. [`judge`] is the head's trunk again, in tensors: demands, difficulty, abilities. It starts on the states as they are,
-//!    so that its first errors do not tear them apart, and then both learn together.
+//! 1. [`llama`] is a differentiable Llama. Layers below the tuned ones are frozen and keep nothing for the backward
+//!    pass; a tuned product is `W + B A`, with `W` frozen and `A`, `B` of low rank (Hu and others, "LoRA", ICLR 2022),
+//!    because all of a layer's weights would overfit to a few thousand prompts.
+//! 2. [`judge`] is the head's trunk again, as tensors: demands, difficulty, abilities. It first learns alone, on the
+//!    states as they are, so that its large first errors do not change the encoder, and then both learn together.
 //! 3. A step's gradient is summed over small lots of prompts, so memory does not grow with the batch.
 //! 4. [`write()`] puts `B A` into the weights and writes a GGUF file of the layers that are read, which serving loads like
 //!    any other; then a head of the usual kind is fitted to its states.
 //!
-//! What it leaves out: embeddings and norms stay as they are. Everything drawn comes from one seed.
+//! Embeddings and norms stay as they are. All random numbers come from one seed.
 
 mod judge;
 mod llama;
@@ -32,7 +32,7 @@ use judge::Judge;
 use llama::Reader;
 pub use write::{Written, write};
 
-/// Largest norm of a step's gradient with respect to the encoder; what is longer is shortened to it.
+/// Largest norm of a step's gradient with respect to the encoder; a longer gradient is scaled down to it.
 const LONGEST_GRADIENT: f64 = 1.0;
 
 /// What is tuned, and how.
@@ -48,7 +48,7 @@ pub struct Plan {
     pub tokens: usize,
     /// Most tokens of a lot.
     pub lot: usize,
-    /// Numbers that stand beside the states.
+    /// Statistics beside the states.
     pub statistics: usize,
     /// Width of the head's hidden layer.
     pub hidden: usize,
@@ -58,13 +58,13 @@ pub struct Plan {
     pub dropout: f32,
     /// Weight decay of the head.
     pub decay: f64,
-    /// Log-odds at which each model begins.
+    /// Initial log-odds of each model.
     pub levels: Vec<f32>,
     /// The seed.
     pub seed: u64,
 }
 
-/// A prompt and what came of it.
+/// A prompt with its outcomes.
 #[derive(Debug, Clone)]
 pub struct Example<'a> {
     /// Its tokens, as [`Tuner::tokens`] gives them.
@@ -75,11 +75,11 @@ pub struct Example<'a> {
     pub statistics: &'a [f32],
     /// Model and score.
     pub outcomes: &'a [(usize, f32)],
-    /// How much each outcome counts.
+    /// Weight of each outcome.
     pub weight: f32,
 }
 
-/// An encoder and a head that learn.
+/// An encoder and a head that are being tuned.
 pub struct Tuner {
     reader: Reader,
     judge: Judge,
@@ -105,7 +105,7 @@ impl Tuner {
     ///
     /// It is not in a GGUF file, cannot be loaded, has fewer layers than are to be read, or the device is not there.
     pub fn open(files: &Files, on: config::Device, plan: Plan) -> Result<Self, LoadError> {
-        // Before hours of learning, not after them.
+        // Checked before hours of learning, not after them.
         if let Files::Folder(folder) = files {
             return Err(write::not_gguf(folder));
         }
@@ -166,7 +166,7 @@ impl Tuner {
         Ok(all)
     }
 
-    /// Sets what states are standardised with before the head sees them.
+    /// Sets the standardisation of states before the head.
     ///
     /// # Errors
     ///
@@ -175,7 +175,7 @@ impl Tuner {
         Ok(self.judge.standardise(mean, scale).map_err(EncoderError::from)?)
     }
 
-    /// One step of the head alone, on the states that the examples bring.
+    /// One step of the head alone, on the examples' own states.
     ///
     /// # Errors
     ///
@@ -193,7 +193,7 @@ impl Tuner {
         Ok(step().map_err(EncoderError::from)?)
     }
 
-    /// One step of both; gives the batch's mean log-loss before it.
+    /// One step of both; returns the batch's mean log-loss before it.
     ///
     /// # Errors
     ///
@@ -240,7 +240,7 @@ impl Tuner {
         Ok((total, sum))
     }
 
-    /// Mean log-loss over some examples, read with the encoder as it is now.
+    /// Mean log-loss over some examples, with the encoder as it is now.
     ///
     /// # Errors
     ///
@@ -260,7 +260,7 @@ impl Tuner {
         Ok(total / weight_of(examples))
     }
 
-    /// Keeps the encoder as it is now, to come back to.
+    /// Remembers the encoder as it is now.
     ///
     /// # Errors
     ///
@@ -283,7 +283,7 @@ impl Tuner {
         Ok(())
     }
 
-    /// Neighbouring prompts put together to lots: a lot's prompts are padded to its longest.
+    /// Groups neighbouring prompts into lots; the prompts of a lot are padded to its longest.
     fn lots(&self, lengths: impl Iterator<Item = usize>) -> Vec<std::ops::Range<usize>> {
         let mut lots: Vec<std::ops::Range<usize>> = Vec::new();
         let mut longest = 0;
@@ -309,7 +309,7 @@ fn weight_of(examples: &[Example<'_>]) -> f64 {
     examples.iter().map(weight).sum::<f64>().max(1e-9)
 }
 
-/// Brings a gradient that is too long to [`LONGEST_GRADIENT`].
+/// Scales a gradient that is too long down to [`LONGEST_GRADIENT`].
 fn shorten(gradient: &mut GradStore, variables: &[Var]) -> Result<(), candle_core::Error> {
     let mut square = 0.0;
     for variable in variables {

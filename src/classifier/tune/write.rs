@@ -1,4 +1,5 @@
-//! A tuned encoder as a GGUF file: the base's file with the layers that are read, what was learned added to their weights.
+//! Writing a tuned encoder: the base's GGUF file with the layers that are read and the updates merged into their
+//! weights.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::classifier::encoder::{EncoderError, LayerRole, Role, TUNED, gguf_name
 use crate::classifier::model::{LoadError, open};
 use crate::classifier::source::{Files, hex};
 
-/// Why a folder of safetensors stays as it is.
+/// The message for an encoder in a folder of safetensors.
 const NOT_GGUF: &str = "only an encoder in a GGUF file can be tuned: the tokenizer is taken over from there. A converter of llama.cpp makes one";
 
 /// The refusal of an encoder in a folder.
@@ -99,7 +100,7 @@ pub fn write(tuner: &Tuner, base: &Files, out: &Path) -> Result<Written, LoadErr
     }
     let layers = tuner.reader.layers.len();
     metadata.insert("llama.block_count".into(), Value::U32(layers as u32));
-    // Names the encoder by what was learned: a head and kept states of the base's do not belong to it.
+    // Gives the encoder a fingerprint of its own: the base's head and cached states do not belong to it.
     metadata.insert(TUNED.into(), Value::String(hex(&learned.finalize())));
     let file = write_gguf(&metadata, &tensors, out)?;
     let sha256 = hex(&Sha256::digest(&file));
@@ -114,7 +115,7 @@ fn packed(tensor: &Tensor, heads: Option<usize>) -> Result<QTensor, candle_core:
             let halves = tensor.contiguous()?.reshape((heads, 2, rows / heads / 2, columns))?;
             halves.transpose(1, 2)?.contiguous()?.reshape((rows, columns))?
         }
-        // A copy: quantising takes all of what lies behind a tensor, also where it is a part of a larger one.
+        // A copy, because quantising takes the whole storage of a tensor, even where it is a slice of a larger one.
         None => tensor.force_contiguous()?,
     };
     let tensor = tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;

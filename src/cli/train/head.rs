@@ -71,7 +71,7 @@ pub(in crate::cli) struct HeadArgs {
     manifest: bool,
     #[command(
         flatten,
-        next_help_heading = "Configuration, whose [learning.reward] sets the rewards of the export's signals"
+        next_help_heading = "Configuration: [learning.reward] sets the rewards of the export's signals, classifier.head the head to compare with"
     )]
     config: ConfigArgs,
 }
@@ -96,6 +96,7 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     recipe.fit.seed = args.seed.unwrap_or(recipe.fit.seed);
     recipe.finetune.seed = args.seed.unwrap_or(recipe.finetune.seed);
     let mut settings = args.config.encoder(&args.model)?;
+    let in_force = settings.head.clone();
     let files = settings.model.parse::<Source>()?.fetch(&settings.hub, &mut ())?;
     let layers = open(&files)?.0.hyper().layers;
     if let Some(tuned) = args.finetune {
@@ -122,7 +123,7 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     }
     let labels = labels().context("the labelled prompts")?;
     let bar = Bar::new();
-    let job = Job { recipe: &recipe, out, cache: &args.cache, progress: &bar };
+    let job = Job { recipe: &recipe, out, cache: &args.cache, in_force: &in_force, progress: &bar };
     let mut tuned = None;
     if recipe.finetune.layers > 0 {
         tuned = tune_encoder(&job, dataset.clone(), &files, settings.device)?;
@@ -139,7 +140,12 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     for evaluation in [&trained.val, &trained.test].into_iter().flatten() {
         print(evaluation)?;
     }
-    println!("{}\n{}", trained.file.display(), trained.report.display());
+    println!(
+        "{} (version {})\n{}",
+        trained.file.display(),
+        trained.head.description().version,
+        trained.report.display()
+    );
     if args.manifest {
         note(args, out, &recipe, &trained, tuned.as_ref())?;
     }
@@ -150,6 +156,7 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
             trained.file.display()
         );
     }
+    println!("{}", trained.in_force.summary);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -48,7 +48,7 @@ pub fn report(gateway: &Gateway) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "backends": backends,
         "store": store_line(&gateway.store.health()),
-        "classifier": gateway.classifier.told(),
+        "classifier": gateway.classifier.state_word(),
     })
 }
 

@@ -1,10 +1,10 @@
-//! What can be wrong with a data set, said so that the line can be found.
+//! Errors of reading a data set. Each names the file and, where there is one, the line.
 
 use std::path::PathBuf;
 
 use super::Split;
 
-/// A question that stands in two splits: a head that has seen it would look better than it is.
+/// A question that is in two splits: a head that was fitted to it in one would look too good in the other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{count} group(s) leak between splits; the first: group `{group}` is in {first} and again in {second} ({}, line {line}). \
@@ -16,13 +16,13 @@ pub struct Leak {
     pub count: usize,
     /// The first such group.
     pub group: String,
-    /// Where it was seen first.
+    /// Split of its first occurrence.
     pub first: Split,
-    /// Where it was seen again.
+    /// Split of its second occurrence.
     pub second: Split,
-    /// File of the second sight.
+    /// File of the second occurrence.
     pub path: PathBuf,
-    /// Line of the second sight, counted from 1.
+    /// Line of the second occurrence, counted from 1.
     pub line: usize,
 }
 
@@ -37,8 +37,8 @@ pub enum DatasetError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file broke off or is not what its name says.
-    #[error("{}, line {line}: cannot be read on: {source}", path.display())]
+    /// A file is truncated, or not of the kind that its name says.
+    #[error("{}, line {line}: reading failed here: {source}", path.display())]
     Broken {
         /// Which file.
         path: PathBuf,
@@ -54,7 +54,7 @@ pub enum DatasetError {
         path: PathBuf,
         /// Counted from 1.
         line: usize,
-        /// What is wrong with it; never holds the prompt.
+        /// What is wrong with the line; never quotes the prompt.
         message: String,
     },
     /// There is nothing to read.
@@ -66,8 +66,7 @@ pub enum DatasetError {
         /// Where was looked.
         path: PathBuf,
     },
-    /// Nothing is called by the name of the part that is to be judged, and what else there is could not be told
-    /// apart.
+    /// No part has the name that was asked for, and several other parts could be meant.
     #[error(
         "{} has no `{wanted}`; there is {found}. Say --split NAME for one of these, or name the one that is meant alone",
         path.display()
@@ -80,13 +79,13 @@ pub enum DatasetError {
         /// What there is.
         found: String,
     },
-    /// The same file packed and unpacked.
-    #[error("{} lies beside the same file packed or unpacked: its prompts would count twice; take one away", path.display())]
+    /// A file is there both compressed and uncompressed.
+    #[error("{} is there compressed and uncompressed: its prompts would count twice; remove one of the two", path.display())]
     Twins {
         /// One of the two.
         path: PathBuf,
     },
-    /// More text than may be held.
+    /// The prompts take more memory than the limit allows.
     #[error(
         "the prompts hold more than {limit_mib} MiB (reached in {}): read fewer records per source with --limit",
         path.display()

@@ -1,15 +1,14 @@
-//! Which records must stand in one split, along chains of what they share.
+//! Groups of records that must be in one split because they share a wording or a question, directly or through others.
 
 use std::collections::HashMap;
 
-/// What belongs together: wordings and what else ties them (a conversation, a question), by the records that have
-/// both.
+/// A union-find over wordings and what else ties records together (a conversation, a question).
 #[derive(Default)]
 pub(super) struct Groups {
     numbers: HashMap<(u8, u64), usize>,
-    /// The group that each belongs to, or another member nearer to it.
+    /// Parent of each member; a root is its own.
     above: Vec<usize>,
-    /// The wording that was seen first; of a group's root, the group's.
+    /// The first wording of each member; a root's is the first of its whole group.
     first: Vec<u64>,
 }
 
@@ -32,7 +31,7 @@ impl Groups {
         at
     }
 
-    /// A record has this wording, and belongs to this conversation or question.
+    /// Takes in a record's wording and the conversation or question that it belongs to.
     pub(super) fn tie(&mut self, wording: (u8, u64), other: Option<(u8, u64)>) {
         let one = self.number(wording, wording.1);
         let Some(other) = other else { return };

@@ -1,9 +1,9 @@
 //! Which files of a data set belong to which split.
 //!
 //! A folder or file called `train`, `val` or `test` (in any case) is that split; `validation`, `dev` and `valid` are
-//! val where nothing is called so. What else lies there is *unnamed*: loose files count as the split that is asked
-//! for where no folder is a split, any other part is read only where it is asked for by name, or is the only one that
-//! can be meant.
+//! val where nothing is called so. Every other part is *unnamed*: loose files count as the requested split where no
+//! folder is a split; any other part is read only if it is requested by name, or if it is the only one that can be
+//! meant.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::{DatasetError, Split};
 
-/// How far below the folder files are looked for.
+/// Levels of folders below the data set's that are searched.
 const DEPTH: usize = 3;
 /// Names that stand for val where nothing is called `val`.
 const LIKE_VAL: [&str; 3] = ["validation", "dev", "valid"];
@@ -35,7 +35,7 @@ pub(super) struct Layout {
     notes: Vec<String>,
 }
 
-/// Files to be read, each as a part of a split, and what has to be said of the others.
+/// The files to read, each with its split, and notes on the others.
 #[derive(Debug, Default)]
 pub(super) struct Chosen {
     /// In reading order.
@@ -45,7 +45,7 @@ pub(super) struct Chosen {
 }
 
 impl Layout {
-    /// Looks at what lies at `path`; a single file is an unnamed part.
+    /// Lists the files at `path`; a single file is an unnamed part.
     pub(super) fn of(path: &Path) -> Result<Self, DatasetError> {
         let mut found = if path.is_file() {
             vec![Found { file: path.to_owned(), part: stem(path), split: None, folder: false }]
@@ -78,7 +78,7 @@ impl Layout {
         Ok(Self { path: path.to_owned(), found, notes })
     }
 
-    /// All splits; where nothing has a split's name, the one unnamed part is `unsplit`.
+    /// Files of all splits; where nothing has a split's name, the one unnamed part counts as `unsplit`.
     pub(super) fn every(&self, unsplit: Split) -> Result<Chosen, DatasetError> {
         let chosen = self.usual(unsplit);
         if !chosen.files.is_empty() {
@@ -87,7 +87,7 @@ impl Layout {
         self.with_other(chosen, unsplit)
     }
 
-    /// All splits, and the part called `wanted` as the one that is judged, under the name it has.
+    /// Files of all splits, and the part called `wanted` as the judged one, with the name that it has.
     pub(super) fn judged(&self, wanted: &str) -> Result<(Chosen, Split, String), DatasetError> {
         let is_wanted = |found: &&Found| found.split.is_none() && found.part.eq_ignore_ascii_case(wanted);
         let like_val = LIKE_VAL.iter().any(|name| name.eq_ignore_ascii_case(wanted));
@@ -113,7 +113,7 @@ impl Layout {
         Ok((self.with_other(chosen, split)?, split, split.to_string()))
     }
 
-    /// What has a split's name, and loose files as `unsplit` where no folder is a split.
+    /// Files that have a split's name, and loose files as `unsplit` where no folder is a split.
     fn usual(&self, unsplit: Split) -> Chosen {
         let folders = self.found.iter().any(|found| found.folder && found.split.is_some());
         let mut chosen = Chosen { files: Vec::new(), notes: self.notes.clone() };
@@ -131,7 +131,7 @@ impl Layout {
         chosen
     }
 
-    /// The one part that can be meant by a split that nothing is called: an unnamed folder, or the loose files
+    /// The one part that can be meant where nothing has the requested name: an unnamed folder, or all loose files
     /// together.
     fn with_other(&self, mut chosen: Chosen, split: Split) -> Result<Chosen, DatasetError> {
         let unnamed: Vec<&Found> = self.found.iter().filter(|found| found.split.is_none()).collect();
@@ -155,14 +155,14 @@ impl Layout {
     }
 }
 
-/// The split that a folder or file is called after.
+/// The split that the name of a folder or file means.
 fn split_of(name: &str) -> Option<Split> {
     let name = name.to_ascii_lowercase();
     Split::named(&name).or(LIKE_VAL.contains(&name.as_str()).then_some(Split::Val))
 }
 
-/// The files under a folder: those in it, those in folders called after a split however deep, those directly in other
-/// folders; and where that is nothing, the same one level down.
+/// The files under a folder: those directly in it, those at any depth in folders named after a split, those directly in
+/// other folders. If there are none, the same one level down.
 fn scan(folder: &Path, depth: usize) -> Result<Vec<Found>, DatasetError> {
     let mut found = Vec::new();
     for file in json_lines_in(folder)? {
@@ -194,7 +194,7 @@ fn all_below(folder: &Path, depth: usize) -> Result<Vec<PathBuf>, DatasetError> 
     Ok(files)
 }
 
-/// A packed file beside the same one unpacked would count twice.
+/// A file that is there both compressed and uncompressed would count twice.
 fn no_twins(found: &[Found]) -> Result<(), DatasetError> {
     let mut seen = HashSet::new();
     match found.iter().find(|found| !seen.insert((found.file.parent(), stem(&found.file)))) {
@@ -211,7 +211,7 @@ fn json_lines_in(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     Ok(entries(folder)?.into_iter().filter(is_ours).collect())
 }
 
-/// The folders within one, without hidden ones.
+/// The subfolders of a folder, without hidden ones.
 fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let is_shown = |path: &PathBuf| !path.file_name().unwrap_or_default().to_string_lossy().starts_with('.');
     Ok(entries(folder)?.into_iter().filter(|path| path.is_dir() && is_shown(path)).collect())

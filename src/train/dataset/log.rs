@@ -1,12 +1,16 @@
-//! A gateway's own log as recorded outcomes: of each prompt the one model that was asked, and what became of its answer.
+//! A gateway's decision log as recorded outcomes: for each prompt the one model that was asked, and the reward of its
+//! answer.
 //!
-//! - **Reward**: as the learner has it ([`worth`]), so that a head and a retune mean the same by "good". What nobody judged
-//!   and no signal speaks of is left out: missing is missing. A signal counts less than a judgement, by the map's weights,
-//!   and says only how much more often than the others a model has it ([`Rates`]).
+//! - **Reward**: as the learner computes it ([`worth`]), so that a head and a retune mean the same by "good". Answers
+//!   with neither a judgement nor a signal are left out, not counted as bad. A signal counts less than a judgement, by
+//!   the weights of the configuration's reward map, and only as far as a model has it more often than the others
+//!   ([`Rates`]).
 //! - **Text**: the log must hold the prompts themselves, which it does only with `store.prompts = true`.
-//! - **Models** with fewer than [`FEWEST`] judged answers are left out: they stay priors rather than be called measured.
-//! - **Split**: decisions of one conversation or of one wording belong together, also along chains of both; a hash of the
-//!   first wording of such a group decides, 4 : 1 : 1. Beside another data set, a wording that stands there keeps its split.
+//! - **Models** with fewer than [`FEWEST`] judged answers are left out: they keep their priors, and do not count as
+//!   measured.
+//! - **Split**: decisions of one conversation or of one wording belong together, also along chains of both; a hash of
+//!   the first wording of such a group decides, 4 : 1 : 1. A wording that is also in another data set keeps its split
+//!   there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,16 +26,16 @@ use crate::store::{
     worth,
 };
 
-/// Fewest judged answers of a model that is learned from.
+/// Fewest judged answers of a model for it to be learned from.
 pub const FEWEST: usize = 20;
 
-/// A log that cannot be learned from.
+/// Why a log cannot be learned from.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// It cannot be read.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
-    /// Nobody judged anything.
+    /// No answer in it was judged.
     #[error(
         "{path}: none of its {entries} entries was judged: there is no feedback, and no signal that [learning.reward] gives a value"
     )]
@@ -41,7 +45,7 @@ pub enum LogError {
         /// Entries in it.
         entries: usize,
     },
-    /// The prompts are not in it.
+    /// No judged answer has its prompt.
     #[error(
         "{path}: {judged} answers were judged, and of none of them the log holds the prompt. A head is trained on texts: set \
          `prompts = true` under [store] (or POINTSMAN__STORE__PROMPTS=true), let traffic with feedback come in, and export again"
@@ -52,14 +56,14 @@ pub enum LogError {
         /// Judged answers in it.
         judged: usize,
     },
-    /// No model has enough.
+    /// No model has [`FEWEST`] judged answers.
     #[error(
         "{path}: no model has {FEWEST} judged answers with their prompts; the most are {most}. Wait for more feedback, and export again"
     )]
     TooFew {
         /// The file.
         path: PathBuf,
-        /// Of the model that has most.
+        /// Judged answers of the model that has most.
         most: usize,
     },
 }
@@ -69,32 +73,32 @@ pub enum LogError {
 pub struct LogFound {
     /// Entries.
     pub entries: usize,
-    /// A last line that was cut off and is left out, its number.
+    /// Number of a truncated last line, which is left out.
     pub cut: Option<usize>,
     /// Answers with a judgement or a signal.
     pub judged: usize,
-    /// Those among them whose prompt is not in the log.
+    /// Judged answers whose prompt is not in the log.
     pub without_text: usize,
-    /// Those that are learned from.
+    /// Answers that are learned from.
     pub used: usize,
-    /// Models left out because too few of their answers were judged, with how many those were.
+    /// Models with too few judged answers to be learned from, with their number.
     pub left_out: Vec<(String, usize)>,
 }
 
-/// A decision while it is being found out what it teaches.
+/// A decision while its reward is worked out.
 struct Row {
     id: String,
     at_ms: i64,
     asked: Asked,
     conversation: Option<Fingerprint>,
     prompt: Box<str>,
-    /// Whose answer it was; empty where the request failed.
+    /// The model that answered; empty where the request failed.
     model: ModelName,
-    /// What was believed of the model.
+    /// The model's predicted quality.
     prior: Option<f64>,
-    /// What it is worth, without and with the question put again.
+    /// Its reward, without and with the question having been asked again.
     worth: [Option<Worth>; 2],
-    /// The signals it could have had, and whether it had them.
+    /// The signals that were possible for it, and whether they occurred.
     chances: Vec<(Signal, bool)>,
     outcome: Outcome,
     weight: f32,
@@ -123,7 +127,7 @@ pub fn read_log(path: &Path, map: &RewardMap) -> Result<(Dataset, LogFound), Log
         return Err(LogError::NoTexts { path: path.to_owned(), judged: found.judged });
     }
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    // Signals alone measure nobody.
+    // A model with signals alone does not count as measured.
     for row in &rows {
         *counts.entry(row.model.to_string()).or_default() += usize::from(row.has_judgement());
     }
@@ -170,7 +174,7 @@ impl Row {
 }
 
 impl Row {
-    /// Reward and weight, where there is anything to be said.
+    /// Reward and weight, where there is a judgement or a signal.
     fn judged(&self, rates: &Rates) -> Option<(f64, f64)> {
         let Worth { value, weight, signal } = self.worth[0].filter(|_| !self.model.as_str().is_empty())?;
         match signal {
@@ -179,13 +183,14 @@ impl Row {
         }
     }
 
-    /// Whether somebody judged it.
+    /// Whether it has a judgement.
     fn has_judgement(&self) -> bool {
         self.worth[0].is_some_and(|worth| worth.signal.is_none())
     }
 }
 
-/// Leaves what was judged, with its reward, oldest first. Judgements count 1; signals, by the map, a part of that.
+/// Keeps the decisions that have a reward, oldest first. A judgement has weight 1, a signal the share that the reward
+/// map gives it.
 fn judge(rows: &mut Vec<Row>) {
     rows.sort_by(|a, b| (a.at_ms, &a.id).cmp(&(b.at_ms, &b.id)));
     let (mut again, mut rates) = (AskedAgain::default(), Rates::default());

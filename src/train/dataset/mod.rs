@@ -2,7 +2,7 @@
 //!
 //! A data set is a folder with `train/`, `val/` and `test/`, each holding `.jsonl` or `.jsonl.gz` files; or a folder
 //! with such files directly (a file called `train`, `val` or `test` is that split, any other is the split the caller
-//! asks about); or one such file. What other names mean: [`mod@layout`]. One record a line:
+//! asks about); or one such file. [`mod@layout`] says what other names mean. Each line is a record:
 //!
 //! | field | meaning |
 //! | --- | --- |
@@ -12,11 +12,11 @@
 //! | `task` | benchmark, with the subject after a slash |
 //! | `id`, `group`, `origin` | identity; records that share a question; sub-collection |
 //!
-//! A model absent from `outcomes`, or without a score there, was not run: it did not fail. Fields this list does not
-//! have are ignored.
+//! A model absent from `outcomes`, or without a score there, was not run: it did not fail. Fields that are not in this
+//! list are ignored.
 //!
-//! [`mod@read`] streams and validates, [`Dataset`] holds what training and evaluation need, with names interned, what
-//! was left out or supposed, and the first `group` that stands in two splits.
+//! [`mod@read`] streams and validates. [`Dataset`] holds what training and evaluation need, with names interned, notes
+//! on what was left out or assumed, and the first `group` that is in two splits.
 
 mod error;
 pub mod foreign;
@@ -33,7 +33,7 @@ pub use error::{DatasetError, Leak};
 pub(super) use read::hash;
 pub use read::{Limits, read, read_judged};
 
-/// Of ten questions of train, how many are val in a rehearsal.
+/// Out of ten questions of train, those that become val in a rehearsal.
 const REHEARSED: u64 = 3;
 
 /// Which part of a data set a record belongs to.
@@ -89,7 +89,7 @@ pub struct Outcome {
     pub latency_ms: Option<f32>,
 }
 
-/// One prompt and what was done with it.
+/// One prompt with its outcomes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// Identity within the data set.
@@ -102,13 +102,13 @@ pub struct Record {
     pub split: Split,
     /// The text a router would see.
     pub prompt: Box<str>,
-    /// The question it shares with others, as a hash; its own where it names none.
+    /// Hash of the question that it shares with other records; of its own identity where it names none.
     pub group: u64,
     /// Sub-collection, where the source has them.
     pub origin: Option<Box<str>>,
-    /// What the models did, in order of their arms.
+    /// Outcomes, in order of their arms.
     pub outcomes: Box<[Outcome]>,
-    /// How much it counts: 1, or less where an answer was not judged and only a signal speaks of it.
+    /// Weight of the record: 1, or less where its answer has a signal and no judgement.
     pub weight: f32,
 }
 
@@ -141,9 +141,9 @@ pub struct Dataset {
     pub records: Vec<Record>,
     /// How many records were left out by [`Limits::per_source`].
     pub left_out: usize,
-    /// What was left out or supposed in reading it, one sentence each.
+    /// Notes on what was left out or assumed while reading, one sentence each.
     pub notes: Vec<String>,
-    /// The first question that stands in two splits. What is trained on such data is not known to be any good.
+    /// The first question that is in two splits: a measurement on such data means nothing.
     pub leak: Option<Leak>,
 }
 
@@ -197,7 +197,7 @@ impl Dataset {
         }
     }
 
-    /// How many prompts of a split stand, word for word, in another that is fitted or chosen on before it.
+    /// Number of prompts of a split that are also, word for word, in a split that is fitted to or chosen on before it.
     pub fn seen_before(&self, split: Split) -> usize {
         let wording = |record: &Record| read::hash(record.prompt.trim());
         let before = self.records.iter().filter(|record| record.split < split).map(wording);
@@ -205,8 +205,8 @@ impl Dataset {
         self.of(split).filter(|record| before.contains(&wording(record))).count()
     }
 
-    /// Adds another data set. A prompt of `other` that stands here too must be in the split it has here, else it is
-    /// left out, because it would be learned and tested; how many those were comes back.
+    /// Adds another data set, and returns the number of its prompts that were left out: those that this one has in
+    /// another split, which would be both learned and tested.
     pub fn join(&mut self, other: Self) -> usize {
         let wording = |record: &Record| read::hash(record.prompt.trim());
         let here: HashMap<u64, Split> = self.records.iter().map(|record| (wording(record), record.split)).collect();
@@ -243,8 +243,7 @@ impl Dataset {
         offered - (self.records.len() - before)
     }
 
-    /// Takes the named task families out of train and val, and leaves nothing but them in test; without names nothing
-    /// happens.
+    /// Removes the named task families from train and val, and everything else from test; does nothing without names.
     pub fn leave_out(&mut self, families: &[String]) {
         let named = |task: &str| families.iter().any(|family| task.split('/').next() == Some(family.as_str()));
         let tasks: Vec<bool> = self.tasks.iter().map(|task| named(task)).collect();
@@ -253,9 +252,9 @@ impl Dataset {
         }
     }
 
-    /// Moves every split back by one, for choosing settings without a look at test: val takes test's place, three in
-    /// ten of train's questions take val's, and what test held is gone. What is chosen so can then be measured once
-    /// on the real ones.
+    /// Moves every split back by one, for choosing settings without looking at test: val becomes test, three in ten of
+    /// train's questions become val, and the records of test are removed. The chosen settings can then be measured once
+    /// on the real splits.
     pub fn rehearse(&mut self) {
         self.records.retain(|record| record.split != Split::Test);
         for record in &mut self.records {
@@ -279,7 +278,7 @@ impl Dataset {
     }
 }
 
-/// Names given numbers in order of first sight.
+/// Interned names, numbered in order of first occurrence.
 #[derive(Debug, Default)]
 struct Interner {
     numbers: HashMap<String, u32>,

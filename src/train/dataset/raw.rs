@@ -1,5 +1,4 @@
-//! A line as it is written, read with patience: texts may be numbers, scores may be true or false, and what is null
-//! is absent.
+//! A line as it is written, parsed leniently: texts may be numbers, scores may be true or false, and null means absent.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,7 +24,7 @@ pub(super) struct RawRecord {
     pub outcomes: Option<BTreeMap<String, Option<RawOutcome>>>,
 }
 
-/// What it says of one model.
+/// One model's entry in `outcomes`.
 #[derive(Deserialize)]
 pub(super) struct RawOutcome {
     #[serde(default, deserialize_with = "score")]
@@ -36,8 +35,8 @@ pub(super) struct RawOutcome {
     pub latency_ms: Option<f64>,
 }
 
-/// Reads a line, and tells whether it held numbers that JSON does not have (Python writes them): they are taken as
-/// null.
+/// Parses a line. The flag says whether it held NaN or Infinity, which Python writes and JSON does not have: they are
+/// taken as null.
 pub(super) fn parse(line: &[u8]) -> serde_json::Result<(RawRecord, bool)> {
     let first = match serde_json::from_slice(line) {
         Err(error) if error.is_syntax() => error,
@@ -49,7 +48,7 @@ pub(super) fn parse(line: &[u8]) -> serde_json::Result<(RawRecord, bool)> {
     }
 }
 
-/// Whether a line ends before its record does.
+/// Whether a line is truncated.
 pub(super) fn is_cut(line: &[u8]) -> bool {
     let in_a_letter = std::str::from_utf8(line).is_err_and(|error| error.error_len().is_none());
     in_a_letter || serde_json::from_slice::<serde::de::IgnoredAny>(line).is_err_and(|error| error.is_eof())

@@ -1,11 +1,11 @@
-//! Reading a data set line by line, with every complaint naming file and line.
+//! Reading a data set line by line; every error names file and line.
 //!
-//! A line may hold at most [`LONGEST_LINE`] bytes and all prompts together [`Limits::prompt_bytes`], so that a wrong
-//! file or a huge one ends in a message and not in swap. With [`Limits::per_source`] the records with the smallest
-//! hash of their id are kept: the same ones on every run, whatever their order in the file.
+//! A line has at most [`LONGEST_LINE`] bytes and all prompts together [`Limits::prompt_bytes`], so that a wrong or huge
+//! file ends in an error and not in swapping. With [`Limits::per_source`] the records with the smallest hashes of their
+//! ids are kept: the same ones on every run, in whatever order the file has them.
 //!
-//! What is merely absent (a score, all outcomes of a prompt, the end of a file that was cut) is left out, counted and
-//! told; what is wrong is refused.
+//! Incomplete data (no score, no outcome for a prompt, a truncated end of a file) is left out, counted and reported in
+//! a note; wrong data is refused.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fs::File;
@@ -19,12 +19,12 @@ use super::raw::{self, RawOutcome, RawRecord};
 use super::{Arm, Dataset, DatasetError, Interner, Leak, Outcome, Record, Split};
 
 const LONGEST_LINE: u64 = 64 << 20;
-/// What some programs write before a file in UTF-8.
+/// The byte order mark that some programs write at the start of a UTF-8 file.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 const ROUNDING: f64 = 1e-6;
 
-/// How much may be read.
+/// Bounds on what is read.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Most records kept of each source in each split; the rest are counted.
@@ -34,7 +34,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Everything, up to 600 MiB of prompts: with features and outcomes that stays within 2 GB.
+    /// Every record, up to 600 MiB of prompts: together with features and outcomes that stays within 2 GB.
     fn default() -> Self {
         Self { per_source: None, prompt_bytes: 600 << 20 }
     }
@@ -78,14 +78,14 @@ struct Reader {
     notes: Vec<String>,
 }
 
-/// What was not there, counted.
+/// Counts of incomplete data.
 #[derive(Default)]
 struct Absent {
     /// Outcomes without a score.
     scores: usize,
     /// Prompts without any outcome.
     outcomes: usize,
-    /// Records whose id was there before.
+    /// Records with the id of an earlier one.
     ids: usize,
     /// Records with a NaN or an infinite number.
     numbers: usize,
@@ -191,7 +191,7 @@ impl Reader {
             outcomes: outcomes.into(),
             weight: 1.0,
         });
-        // A sample is cut as it grows, so that a huge file never stands in memory whole.
+        // A sample is cut while it grows, so that a huge file is never in memory as a whole.
         if let Some(most) = self.limits.per_source
             && self.records.len() > 4 * most.max(1024) * (self.sources.names.len() + 1)
         {
@@ -270,7 +270,7 @@ impl Reader {
 }
 
 fn outcome(arm: u32, score: f64, raw: &RawOutcome) -> Result<Outcome, String> {
-    // Means of many parts may be off by a rounding.
+    // A mean over many parts may exceed the range by a rounding error.
     if !(-ROUNDING..=1.0 + ROUNDING).contains(&score) {
         return Err(format!("`score` is {score}, but must be between 0 and 1"));
     }
@@ -288,8 +288,8 @@ fn outcome(arm: u32, score: f64, raw: &RawOutcome) -> Result<Outcome, String> {
     })
 }
 
-/// serde_json's complaint with its column, but without "line 1", which would contradict the file's line. Its text
-/// names fields and types, and quotes at most a wrongly typed scalar.
+/// serde_json's message with its column, but without "line 1", which would contradict the file's line. Its text names
+/// fields and types, and quotes at most a wrongly typed scalar.
 fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or(&text);
@@ -297,7 +297,7 @@ fn describe(error: &serde_json::Error) -> String {
     format!("{kind}: {} (column {})", mask(what), error.column())
 }
 
-/// A wrongly typed string could be a prompt: what serde quotes is cut out.
+/// Removes the value that serde quotes: a wrongly typed string could be a prompt.
 fn mask(what: &str) -> String {
     match what.split_once("string \"") {
         Some((before, after)) => {

@@ -1,4 +1,4 @@
-//! A part of train as val, where the data has none.
+//! A part of train becomes val where the data has none.
 
 use super::groups::Groups;
 use super::read::hash;
@@ -8,9 +8,9 @@ use super::{Dataset, Split};
 const CUT: u64 = 10;
 
 impl Dataset {
-    /// Where there is no val, makes some of train: every tenth question by its hash, the same ones on every run, and
-    /// at least one. What shares a group or a wording stays together. Gives the number of prompts moved; 0 where
-    /// there was a val, or train is a single question.
+    /// Where there is no val, moves questions of train there: about every tenth by its hash, the same ones on every
+    /// run, and at least one. Records that share a group or a wording stay together. Returns the number of prompts
+    /// moved; 0 where there was a val, or train is a single question.
     pub fn cut_val(&mut self) -> usize {
         if self.has(Split::Val) {
             return 0;
@@ -22,7 +22,7 @@ impl Dataset {
         }
         let question: Vec<u64> =
             self.of(Split::Train).map(|record| mixed(groups.first(wording(&record.prompt)))).collect();
-        // Of few questions it may be that none is the tenth.
+        // Among few questions there may be none whose hash is a multiple of ten.
         let least = question.iter().copied().min();
         let most = question.iter().copied().max();
         if least == most {
@@ -42,8 +42,8 @@ impl Dataset {
     }
 }
 
-/// Short names differ in few bits of their hash, and in none that decide: here every bit depends on all (the first
-/// half of MurmurHash3's finish).
+/// Mixes a hash so that every bit depends on all others (the first half of MurmurHash3's finaliser): FNV hashes of
+/// short names differ in few bits, and not in the low ones, which decide here.
 fn mixed(hash: u64) -> u64 {
     let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     mixed ^ (mixed >> 33)

@@ -1,4 +1,4 @@
-//! The routers that a head has to beat.
+//! The baselines: simple routers that a head has to beat.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::{Judged, Router};
 use crate::classifier::head::sigmoid;
 use crate::train::dataset::{Dataset, Outcome, Record, Split};
 
-/// All baselines that the data allows, and what has to be said about those it does not.
+/// All baselines that the data allows, with notes on those that it does not.
 pub fn baselines(judged: Judged<'_>) -> (Vec<Router>, Vec<String>) {
     let dataset = judged.dataset;
     let mut routers = vec![constant(judged, "random", |_, _| 0.5)];
@@ -46,7 +46,7 @@ pub fn run_models(judged: Judged<'_>, source: u32) -> BTreeSet<u32> {
     own.flat_map(|record| record.outcomes.iter().map(|outcome| outcome.arm)).collect()
 }
 
-/// Whether the data's train has anything of the judged models of a source.
+/// Whether the data's train has any outcome of the judged models of a source.
 pub(super) fn is_trained(judged: Judged<'_>, source: u32) -> bool {
     let run = run_models(judged, source);
     let mut train = judged.dataset.of_source(source, Split::Train);
@@ -90,14 +90,14 @@ impl Means {
         if count > 0.0 { (sum / count) as f32 } else { 0.5 }
     }
 
-    /// Drawn towards the arm's mean, as if that had been seen three times.
+    /// The mean of the task, smoothed towards the arm's mean as if that had been seen three times.
     fn task(&self, record: &Record, outcome: &Outcome) -> f32 {
         let (sum, count) = self.tasks.get(&(record.task, outcome.arm)).copied().unwrap_or_default();
         ((sum + 3.0 * f64::from(self.arm(outcome))) / (count + 3.0)) as f32
     }
 }
 
-/// For each model a logistic regression on the logarithm of the prompt's length, by Newton's method.
+/// A logistic regression on the logarithm of the prompt's length for each model, by Newton's method.
 fn by_length(judged: Judged<'_>) -> Router {
     let dataset = judged.dataset;
     let length = |record: &Record| (record.prompt.len() as f64).ln_1p() / 5.0 - 1.0;
@@ -133,7 +133,7 @@ fn line(cases: &[(f64, f64)]) -> (f64, f64) {
         if determinant.abs() < 1e-12 {
             break;
         }
-        // Where length tells all, full steps would overshoot.
+        // Where length separates the outcomes, full steps would overshoot.
         level -= ((h[2] * g[0] - h[1] * g[1]) / determinant).clamp(-2.0, 2.0);
         slope -= ((h[0] * g[1] - h[1] * g[0]) / determinant).clamp(-2.0, 2.0);
     }

@@ -1,4 +1,4 @@
-//! Judging routers on the prompts of one source.
+//! Measuring routers on the prompts of each source.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::train::metrics::{
 };
 
 const BINS: usize = 15;
-/// A model that was run on this share of the prompts may be called the best single one.
+/// Share of the prompts that a model must have been run on to count as the best single one.
 const ENOUGH: f64 = 0.5;
 
 /// Judges all `routers`, the first of which is the head; `basis` says of each arm what its predictions rest on. `val`
@@ -67,20 +67,20 @@ pub fn judge(
 /// Judges routers on the prompts of one source.
 struct SourceJudge<'a> {
     judged: Judged<'a>,
-    /// Places within `judged.rows`.
+    /// Indices into `judged.rows`.
     rows: Vec<usize>,
-    /// Those with an outcome there.
+    /// Arms with an outcome on these rows.
     arms: Vec<u32>,
     /// The best single model. All comparisons with it are over the prompts that it was run on.
     best: u32,
     best_by: &'static str,
     /// The best single model among those with a cost.
     best_priced: Option<u32>,
-    /// Mean cost of each arm that has any, on train where it has one there: what is known before a call.
+    /// Mean cost of each arm that has costs, on train if any are there: what is known before a call.
     expected_cost: BTreeMap<u32, f64>,
 }
 
-/// A choice for one prompt.
+/// The outcome of a choice for one prompt: score, and cost in US dollars.
 #[derive(Clone, Copy)]
 struct Choice {
     score: f64,
@@ -102,7 +102,7 @@ impl<'a> SourceJudge<'a> {
         };
         let expected_cost: BTreeMap<u32, f64> =
             arms.iter().filter_map(|arm| Some((*arm, mean(*arm, &|outcome| outcome.cost_usd)?))).collect();
-        // What was run on a few prompts only may look better than everything because those were easy.
+        // A model that was run on a few prompts only may look best because these were easy.
         let enough = |arm: u32| coverage(known, arm).min(coverage(&own, arm)).min(ENOUGH);
         let rank = |arm: u32| (enough(arm), mean(arm, &|outcome| Some(outcome.score)).unwrap_or(-1.0));
         let most = |arms: &mut dyn Iterator<Item = u32>| {
@@ -115,7 +115,7 @@ impl<'a> SourceJudge<'a> {
         Self { judged, rows, arms, best, best_by, best_priced, expected_cost }
     }
 
-    /// Judges by the same best single models as another judge does.
+    /// Takes over the best single models and the expected costs of another judge.
     fn with_best(mut self, other: &SourceJudge<'_>) -> Self {
         (self.best, self.best_priced) = (other.best, other.best_priced);
         self.expected_cost.clone_from(&other.expected_cost);
@@ -136,20 +136,20 @@ impl<'a> SourceJudge<'a> {
         scores.iter().sum::<f64>() / scores.len().max(1) as f64
     }
 
-    /// The rows that a model was run on.
+    /// Rows that a model was run on.
     fn rows_of(&self, arm: u32) -> Vec<usize> {
         self.rows.iter().copied().filter(|row| self.record(*row).outcome(arm).is_some()).collect()
     }
 
-    /// The outcome of the highest prediction, less `weight` for each dollar; of equal ones, all together as a random
-    /// draw.
+    /// The outcome of the model with the highest prediction less `weight` times its expected cost; where several are
+    /// equal, their mean.
     fn choose(&self, router: &Router, row: usize, weight: f64) -> Option<Choice> {
         let record = self.record(row);
         let mut valued: Vec<(f64, &Outcome)> = Vec::with_capacity(record.outcomes.len());
         for (outcome, quality) in record.outcomes.iter().zip(&router.quality[row]) {
             match self.expected_cost.get(&outcome.arm) {
                 Some(cost) => valued.push((f64::from(*quality) - weight * cost, outcome)),
-                // What a model costs is not known: it takes part where cost does not matter.
+                // A model of unknown cost takes part only where cost does not matter.
                 None if weight == 0.0 => valued.push((f64::from(*quality), outcome)),
                 None => {}
             }
@@ -227,14 +227,14 @@ impl<'a> SourceJudge<'a> {
     }
 
     fn weights(&self) -> Vec<f64> {
-        // From "a ten-thousandth of a dearest call matters not at all" to "nothing else matters".
+        // From weights at which cost hardly matters to weights at which nothing else does.
         let dearest = self.expected_cost.values().copied().fold(0.0, f64::max).max(1e-12);
         (0..=60).map(|step| 10f64.powf(-3.0 + 0.1 * f64::from(step)) / dearest).collect()
     }
 
     fn cost(&self, router: &Router, val: Option<(SourceJudge<'_>, &Router)>) -> Option<CostFigures> {
         let best = self.best_priced.filter(|_| self.expected_cost.len() > 1)?;
-        // Its score and cost are known on these, and so the others' are looked at on these.
+        // The best priced model was run on these rows, so the others are measured on them too.
         let rows = self.rows_of(best);
         let single =
             |judge: &SourceJudge<'_>, row: &usize| judge.record(*row).outcome(best).map(|o| f64::from(o.score));
@@ -346,7 +346,7 @@ impl<'a> SourceJudge<'a> {
     }
 }
 
-/// The share of records that a model was run on, 0 of none.
+/// Share of records that a model was run on; 0 for no records.
 fn coverage(records: &[&Record], arm: u32) -> f64 {
     let run = records.iter().filter(|record| record.outcome(arm).is_some()).count();
     run as f64 / records.len().max(1) as f64
@@ -356,14 +356,14 @@ fn best_score(record: &Record) -> f64 {
     record.outcomes.iter().map(|outcome| f64::from(outcome.score)).fold(0.0, f64::max)
 }
 
-/// The mean, NaN of nothing.
+/// The mean; NaN for no values.
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
     sum / f64::from(count)
 }
 
-/// The mean of `value` over drawn prompts; those without a value do not count.
-fn weighted(counts: &[u32], value: impl Fn(usize) -> f64) -> f64 {
+/// Mean of `value` over the drawn prompts; prompts whose value is not finite do not count.
+pub(in crate::train) fn weighted(counts: &[u32], value: impl Fn(usize) -> f64) -> f64 {
     let (mut sum, mut total) = (0.0, 0.0);
     for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
         let value = value(at);

@@ -1,18 +1,18 @@
-//! How good are routers? Each is a table of predicted quality, prompt by model, and is judged in the same way.
+//! Measuring routers. Each is a table of predicted quality, prompt by model, and all are measured in the same way.
 //!
 //! The routers are the head under test and the baselines it has to beat ([`baselines`]): a random model, the best
 //! single one, prompt length, the task's mean, TF-IDF with logistic regressions, and the nearest neighbours alone.
 //! Baselines that learn are fitted on the source's own `train`; where it has none they are left out, and the report
 //! says so.
 //!
-//! For each source ([`mod@judge`]): how well predictions rank and how well they are calibrated, what the routed
-//! choice scores against the best single model and the oracle, what quality costs, and for two models the curve
-//! between them. Intervals come from drawing prompts again, the same ones for all that is compared.
+//! For each source ([`mod@judge`]): how well predictions rank and how well they are calibrated, what the routed choice
+//! scores against the best single model and the oracle, what quality costs, and for two models the curve between them.
+//! Intervals come from a bootstrap over prompts, with the same draws for everything that is compared.
 //!
 //! The best single model is the one with the best mean on `train` where the source has it there, because that is what
-//! an operator could have known; else on the prompts that are judged, which flatters it. It must have been run on
-//! half of the prompts (where none was, it is the one that was run on most), and whatever is compared with it is
-//! compared on those that it was run on.
+//! an operator could have known; else on the prompts that are judged, which flatters it. It must have been run on half
+//! of the prompts (if no model was, it is the one that was run on most), and comparisons with it are over the prompts
+//! that it was run on.
 
 pub mod baselines;
 mod judge;
@@ -25,6 +25,7 @@ use crate::train::dataset::{Dataset, Split};
 use crate::train::metrics::{Bin, Interval};
 
 pub use judge::judge;
+pub(in crate::train) use judge::weighted;
 
 /// Draws of a bootstrap.
 pub const DRAWS: usize = 1_000;
@@ -34,13 +35,13 @@ pub const DRAWS: usize = 1_000;
 pub struct Router {
     /// Its name.
     pub name: String,
-    /// Row by outcome. A row without numbers: it has nothing to say there, and is left out of that source.
+    /// Row by outcome. A router with an empty row makes no prediction there, and is left out of that source.
     pub quality: Vec<Vec<f32>>,
     /// Whether the numbers are probabilities, or only rank.
     pub calibrated: bool,
 }
 
-/// What the judged prompts are.
+/// The prompts that routers are measured on.
 #[derive(Debug, Clone, Copy)]
 pub struct Judged<'a> {
     /// Everything that was read.
@@ -53,7 +54,7 @@ pub struct Judged<'a> {
     pub seed: u64,
 }
 
-/// All that was found.
+/// The figures of an evaluation.
 #[derive(Debug, Clone, Serialize)]
 pub struct Evaluation {
     /// The head's name.
@@ -62,7 +63,7 @@ pub struct Evaluation {
     pub split: String,
     /// Prompts judged.
     pub prompts: usize,
-    /// What has to be said beside the figures.
+    /// Notes to be read with the figures.
     pub notes: Vec<String>,
     /// By source.
     pub sources: Vec<SourceFigures>,
@@ -77,11 +78,11 @@ pub struct SourceFigures {
     pub prompts: usize,
     /// The best single model, and its mean score on those of the judged prompts that it was run on.
     pub best_single: Named,
-    /// Where it was found to be the best.
+    /// The prompts on which it was chosen, in words.
     pub best_single_by: &'static str,
     /// How many prompts that model was run on: oracle, differences and gap are over these.
     pub compared: usize,
-    /// Mean of the best score of each of them.
+    /// Mean over these prompts of the best score.
     pub oracle: f64,
     /// Each router.
     pub routers: Vec<RouterFigures>,
@@ -111,7 +112,7 @@ pub struct RouterFigures {
     pub auroc: Option<f64>,
     /// Over all predictions together, where they are probabilities.
     pub log_loss: Option<f64>,
-    /// Likewise.
+    /// Mean squared error over all predictions together, where they are probabilities.
     pub brier: Option<f64>,
     /// Expected calibration error over all predictions of all models together, 15 bins.
     pub ece: Option<f64>,
@@ -155,26 +156,26 @@ pub struct ChosenWeight {
     pub weight: f64,
     /// Cost as a share of the best single model's.
     pub cost_share: f64,
-    /// Score against the best single model.
+    /// Score less the best single model's.
     pub difference: Interval,
 }
 
 /// Two models: RouteLLM's measures.
 #[derive(Debug, Clone, Serialize)]
 pub struct PairFigures {
-    /// The strong and the weak model.
+    /// The strong model.
     pub strong: String,
-    /// Its counterpart.
+    /// The weak model.
     pub weak: String,
     /// Average performance gap recovered, exactly.
     pub apgr: Option<Interval>,
-    /// By eleven points, as RouteLLM's program does.
+    /// APGR by eleven points, as RouteLLM's program computes it.
     pub apgr_by_deciles: Option<f64>,
     /// Share of strong calls that recovers half of the gap.
     pub cpt_50: Option<f64>,
-    /// And four fifths.
+    /// Share of strong calls that recovers four fifths of it.
     pub cpt_80: Option<f64>,
-    /// The two by eleven points.
+    /// Both shares by eleven points.
     pub cpt_by_deciles: (Option<f64>, Option<f64>),
     /// The curve: share of strong calls and score.
     pub curve: Vec<(f64, f64)>,
@@ -193,7 +194,7 @@ pub struct ModelFigures {
     pub score: f64,
     /// Mean prediction.
     pub predicted: f64,
-    /// Does a higher prediction mean a better answer?
+    /// AUROC of the predictions.
     pub auroc: Option<f64>,
     /// Of the predictions.
     pub log_loss: f64,

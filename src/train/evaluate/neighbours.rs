@@ -1,8 +1,7 @@
-//! The nearest training prompts' outcomes alone, in the head's own features: what the head's other parts have to add
-//! to.
+//! The baseline of nearest neighbours: the outcomes of the nearest training prompts alone, in the head's own features.
 //!
-//! The head's memory answers for a source whose models it holds. For any other source a memory of the data's own
-//! train is made, in the same space; where there is none, nothing is said of that source.
+//! The head's memory is used for a source whose models it holds. For any other source a memory is made of the data's
+//! own train, in the same space; a source without train has no such baseline.
 
 use super::baselines::{is_trained, run_models};
 use super::{Judged, Router};
@@ -11,7 +10,7 @@ use crate::classifier::stats::TextStats;
 use crate::train::dataset::{Dataset, Outcome, Split};
 use crate::train::parallel::in_parallel;
 
-/// Most training prompts of a source that are remembered here: reading them is what takes long.
+/// Most training prompts of a source that such a memory takes: reading them takes long.
 const MOST: usize = 2_000;
 
 /// Training prompts, by index into the data's records, of the sources that the head's memory cannot answer for;
@@ -30,7 +29,7 @@ pub fn to_remember(judged: Judged<'_>, head: &Head) -> Vec<usize> {
     rows
 }
 
-/// Of which sources it looks at a part of train only.
+/// Notes on sources of which only a part of train is in the memory.
 pub fn sampled(judged: Judged<'_>, head: &Head) -> Vec<String> {
     let dataset = judged.dataset;
     let rows = to_remember(judged, head);
@@ -74,7 +73,7 @@ pub fn neighbours(judged: Judged<'_>, head: &Head, pooled: &Matrix) -> Router {
     Router { name: "kNN on our features".into(), quality, calibrated: true }
 }
 
-/// A memory of the data's own train; its arms are the data's.
+/// A memory of the data's own train, by the data's arms.
 struct Own {
     sources: Vec<u32>,
     memory: Memory,
@@ -108,14 +107,14 @@ impl Own {
     }
 }
 
-/// Where a record's prompt lies in the space of the head's memory.
+/// The key of a record's prompt in the head's memory.
 fn key(head: &Head, dataset: &Dataset, pooled: &Matrix, row: usize) -> Vec<f32> {
     let parts = head.parts();
     let x = parts.input.of(pooled.row(row), &TextStats::of(&dataset.records[row].prompt));
     parts.input.key(&x, &parts.trunk.latent(&x))
 }
 
-/// The head's arm for one of the data's, where it was measured in the same source.
+/// The head's arm for an arm of the data, where the head has it from the same source.
 fn arm_of(head: &Head, dataset: &Dataset, arm: u32) -> Option<usize> {
     let arm = &dataset.arms[arm as usize];
     let source = &dataset.sources[arm.source as usize];
@@ -123,7 +122,7 @@ fn arm_of(head: &Head, dataset: &Dataset, arm: u32) -> Option<usize> {
     (head.description().arms[found].source == *source).then_some(found)
 }
 
-/// Whether the head's memory has all models of a source that are judged.
+/// Whether the head's memory has all judged models of a source.
 fn is_in_memory(judged: Judged<'_>, head: &Head, source: u32) -> bool {
     run_models(judged, source).iter().all(|arm| arm_of(head, judged.dataset, *arm).is_some())
 }

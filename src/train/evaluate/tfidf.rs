@@ -1,4 +1,4 @@
-//! TF-IDF with logistic regressions: the classic that a router has to beat.
+//! TF-IDF with logistic regressions, the classic baseline.
 //!
 //! Words and pairs of neighbouring words are hashed into [`BUCKETS`], weighted by `(1 + ln tf) * idf` and brought to
 //! length one; each model has a logistic regression on them, fitted by AdaGrad (Duchi and others, JMLR 2011), which
@@ -10,7 +10,7 @@ const BUCKETS: usize = 1 << 15;
 const EPOCHS: usize = 6;
 const RATE: f32 = 0.5;
 const RIDGE: f32 = 1e-4;
-/// Bytes of a prompt that are looked at, at each end.
+/// Bytes read at each end of a prompt.
 const WINDOW: usize = 3_000;
 
 /// A sparse vector.
@@ -53,7 +53,7 @@ impl Tfidf {
                         let place = at * BUCKETS + *bucket as usize;
                         let gradient = error * value + RIDGE * fitted.weights[place];
                         squares[place] += gradient * gradient;
-                        // A tenth of the level's rate: words are many, and each is seen seldom.
+                        // A tenth of the level's rate: there are many words, and each occurs seldom.
                         fitted.weights[place] -= 0.1 * RATE * gradient / squares[place].sqrt();
                     }
                 }

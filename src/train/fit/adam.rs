@@ -1,4 +1,4 @@
-//! Adam with decoupled weight decay, and the rate's way up and down.
+//! Adam with decoupled weight decay, and the schedule of the learning rate.
 
 /// Decay of the gradient's running mean and of its square's (Kingma and Ba, ICLR 2015).
 const MOMENTUM: (f32, f32) = (0.9, 0.999);
@@ -17,7 +17,7 @@ impl Adam {
         Self { mean: vec![0.0; size], square: vec![0.0; size], decay, steps: 0 }
     }
 
-    /// One step against `gradient`, which is set to zero for the next.
+    /// One step against `gradient`, which is reset to zero.
     pub(super) fn step(&mut self, values: &mut [f32], gradient: &mut [f32], rate: f32) {
         self.steps += 1;
         let (first, second) = MOMENTUM;
@@ -33,8 +33,8 @@ impl Adam {
     }
 }
 
-/// Learning rate at a share of the way: up over the first tenth, then down a cosine to nothing (Smith and Topin,
-/// "Super-convergence", 2018).
+/// Learning rate after a share of all steps: linear warm-up over the first tenth, then a cosine down to zero (Smith and
+/// Topin, "Super-convergence", 2018).
 pub(in crate::train) fn rate_at(peak: f32, share: f32) -> f32 {
     const WARM_UP: f32 = 0.1;
     if share < WARM_UP {

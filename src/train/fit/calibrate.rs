@@ -1,13 +1,13 @@
-//! How much trunk, memory and tasks count, and the shift of each model that makes their sum come true.
+//! Calibration of a head: the weights of trunk, memory and tasks, and a shift for each model.
 //!
-//! On val, a model's usual log-odds and what each opinion moves them by are fitted to outcomes: Platt's scaling
-//! (1999) with six inputs. What an opinion says of all models of a source alike (how hard is this?) has a weight, and
-//! what it says of one beyond that (who is the better one?) another: the trunk knows the first, the tasks the second,
-//! and one weight for both would lose either. The weights are shared by all models of a source and drawn to a common
-//! centre; only the shifts are a model's own. Weights of their own would fit val's accidents, and a router that takes
-//! the best of many models finds every accident there is. (Out of fold, on two fifths of train and val, against one
-//! weight each for trunk and memory: share of the gap from best single model to oracle .171 to .228 on `llmrouter9`,
-//! .075 to .092 on `mmlu_pro`, .063 to .076 on `routerdc7`.)
+//! Platt scaling (1999) on val with six inputs: how far each of the three opinions moves a model's log-odds from their
+//! usual value, split in two. What an opinion says of all models of a source alike (how hard is the prompt?) has one
+//! weight, and what it says of a single model beyond that (which model is better?) another: the trunk knows the first,
+//! the tasks the second, and a single weight would lose either. The weights are shared by all models of a source and
+//! regularised towards a common centre; only the shifts belong to a model. Separate weights for each model would fit
+//! the noise of val, which a router that takes the best of many models then selects for. (Out of fold, on two fifths of
+//! train and val, against one weight each for trunk and memory: share of the gap from best single model to oracle .171
+//! to .228 on `llmrouter9`, .075 to .092 on `mmlu_pro`, .063 to .076 on `routerdc7`.)
 
 use super::simple::least_squares;
 use crate::classifier::head::{CALIBRATION, Matrix, OPINIONS, sigmoid};
@@ -17,25 +17,25 @@ use crate::classifier::head::{CALIBRATION, Matrix, OPINIONS, sigmoid};
 pub(super) struct Case {
     /// The model.
     pub arm: usize,
-    /// Its usual log-odds.
+    /// Log-odds of the model's mean score on train.
     pub usual: f32,
-    /// How far each opinion (trunk, memory, tasks) moves all models of the source on average; then how far beyond
-    /// that it moves this one.
+    /// How far each opinion (trunk, memory, tasks) moves the log-odds of all models of the source on average; then how
+    /// far beyond that it moves this model's.
     pub moved: [f32; WEIGHTS],
-    /// What came.
+    /// Score of the outcome.
     pub score: f32,
-    /// How much of a judgement that is.
-    pub said: f32,
+    /// Weight of the record.
+    pub weight: f32,
 }
 
 const WEIGHTS: usize = 2 * OPINIONS;
 
-/// Pull towards the centre, in cases, for a source of one model; it grows with the root of their number, because
-/// outcomes of one prompt are not as many witnesses as they are outcomes.
+/// Ridge towards the centre for a source of one model, in cases; it grows with the root of the number of models,
+/// because outcomes of the same prompt are not independent.
 const WEIGHT_RIDGE: f64 = 30.0;
-/// Pull of the shifts to zero.
+/// Ridge of the shifts towards zero, in cases.
 const SHIFT_RIDGE: f64 = 2.0;
-/// Rounds of shifts and weights in turn.
+/// Rounds of fitting shifts and weights in turn.
 const ROUNDS: usize = 12;
 
 /// Which opinions may count: trunk, memory, tasks.
@@ -46,7 +46,7 @@ pub(super) const TASKS: Allowed = [false, false, true];
 pub(super) const TRUNK_AND_MEMORY: Allowed = [true, true, false];
 pub(super) const ALL: Allowed = [true; OPINIONS];
 
-/// Where the weights start, and what they are drawn to.
+/// The weights' start, and the centre that the ridge draws them to.
 fn centre(allowed: Allowed) -> [f64; WEIGHTS] {
     match allowed {
         ALL => [0.5, 0.2, 0.3, 0.15, 0.15, 0.7],
@@ -55,7 +55,7 @@ fn centre(allowed: Allowed) -> [f64; WEIGHTS] {
     }
 }
 
-/// What val says.
+/// The result: a shift for each arm, and weights for each source.
 #[derive(Debug)]
 pub(super) struct Calibration {
     shifts: Vec<f64>,
@@ -71,8 +71,8 @@ impl Calibration {
         (f64::from(case.usual) + self.shifts[case.arm] + weighed(weights, &case.moved)) as f32
     }
 
-    /// As a head keeps it: one row an arm, its level and the weights of the opinions as they are. `usual` are the
-    /// arms' usual log-odds.
+    /// The calibration as a head stores it: one row for each arm, with its level and the weights of the opinions
+    /// themselves. `usual` are the log-odds of the arms' means.
     pub(super) fn rows(&self, usual: &[f32]) -> Matrix {
         let mut rows = Matrix::zeros(self.sources.len(), CALIBRATION);
         for (arm, source) in self.sources.iter().enumerate() {
@@ -94,7 +94,7 @@ fn weighed(weights: &[f64; WEIGHTS], moved: &[f32; WEIGHTS]) -> f64 {
     weights.iter().zip(moved).map(|(weight, moved)| weight * f64::from(*moved)).sum()
 }
 
-/// Calibrates. `sources` says of each arm which source it is of.
+/// Fits a calibration. `sources` holds the source of each arm.
 pub(super) fn calibrate(cases: &[Case], sources: &[u32], allowed: Allowed) -> Calibration {
     let start = centre(allowed);
     let all: Vec<&Case> = cases.iter().collect();
@@ -113,7 +113,7 @@ pub(super) fn calibrate(cases: &[Case], sources: &[u32], allowed: Allowed) -> Ca
     calibration
 }
 
-/// Shifts of all arms and the weights, by Newton's method on the one and the other in turn.
+/// Fits shifts of all arms and weights, by Newton's method on each in turn.
 fn fit(
     cases: &[&Case],
     arms: usize,
@@ -135,17 +135,17 @@ fn fit(
             let x = inputs(case);
             let own = weighed(&weights, &x);
             let (error, weight) = response(f64::from(case.usual) + shifts[case.arm] + own, case.score);
-            (x.iter().map(|x| f64::from(*x)).collect(), own + error / weight, weight * f64::from(case.said))
+            (x.iter().map(|x| f64::from(*x)).collect(), own + error / weight, weight * f64::from(case.weight))
         });
         let next = least_squares(rows, &centre, &[WEIGHT_RIDGE * pull; WEIGHTS]);
-        // A negative weight would be the fit of an accident.
+        // A negative weight can only fit noise.
         weights.iter_mut().zip(next).for_each(|(weight, next)| *weight = next.max(0.0));
         let mut sums = vec![(0.0, SHIFT_RIDGE * pull); arms];
         for case in cases {
             let odds = f64::from(case.usual) + shifts[case.arm] + weighed(&weights, &inputs(case));
             let (error, weight) = response(odds, case.score);
-            sums[case.arm].0 += error * f64::from(case.said);
-            sums[case.arm].1 += weight * f64::from(case.said);
+            sums[case.arm].0 += error * f64::from(case.weight);
+            sums[case.arm].1 += weight * f64::from(case.weight);
         }
         for (shift, (error, weight)) in shifts.iter_mut().zip(sums) {
             *shift += (error - SHIFT_RIDGE * pull * *shift) / weight;
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     fn case(arm: usize, moved: [f32; WEIGHTS], score: bool) -> Case {
-        Case { arm, usual: 0.0, moved, score: f32::from(u8::from(score)), said: 1.0 }
+        Case { arm, usual: 0.0, moved, score: f32::from(u8::from(score)), weight: 1.0 }
     }
 
     #[test]

@@ -1,8 +1,7 @@
-//! From a data set's task names to the labels that people and rules use.
+//! Task labels, from the names of a data set's tasks.
 //!
-//! Benchmarks name their tasks after themselves; a router's users want to know whether a prompt is code or a
-//! translation. The first fragment that a task's name holds decides. Names that say nothing are left out rather than
-//! guessed.
+//! Benchmarks name their tasks after themselves; users and rules ask whether a prompt is code or a translation. The
+//! first fragment that is in a task's name decides. A name without a known fragment has no label.
 
 /// Fragments of task names, and the label they mean; the first that fits wins.
 const FRAGMENTS: [(&str, &str); 43] = [

@@ -1,15 +1,14 @@
-//! Fitting a head: outcomes and pooled states in, a [`Head`] out, with what else was tried and how it did.
+//! Fitting a head: outcomes and pooled states in, a [`Head`] out, with the alternatives that were compared.
 //!
-//! 1. [`table`] standardises the states, turns them to their [`principal`] directions, and adds the statistics.
+//! 1. [`table`] standardises the states, projects them onto their [`principal`] directions, and adds the statistics.
 //! 2. [`trunk`] fits the item-response trunk with all models at once, and a logistic regression for each model.
 //! 3. A memory is filled with the training prompts, in the space that does best on val.
-//! 4. [`mod@calibrate`] says, on val, how much each opinion counts: trunk, memory, and the source's own tasks. What
-//!    is compared (statistics alone, logistic regression, each opinion, two, and all three) is measured on the half
-//!    of val that it was not calibrated on, both ways round.
-//! 5. [`simple`] adds the parts that are cheap: what is believed of strange prompts, task labels, tokens, the
-//!    context.
+//! 4. [`mod@calibrate`] fits, on val, the weights of the opinions: trunk, memory, and the source's own tasks. The
+//!    alternatives (statistics alone, logistic regression, each opinion, two, and all three) are each calibrated on one
+//!    half of val and measured on the other, both ways round.
+//! 5. [`simple`] fits the small parts: predictions for unfamiliar prompts, task labels, output tokens, the context.
 //!
-//! Everything drawn comes from one seed. What it leaves out: `test`, which only the report looks at.
+//! All random numbers come from one seed. Not used here: `test`, which only the report looks at.
 
 mod adam;
 mod calibrate;
@@ -38,36 +37,37 @@ pub(in crate::train) use adam::rate_at;
 use calibrate::{ALL, Allowed, Case, MEMORY, TASKS, TRUNK, TRUNK_AND_MEMORY, calibrate};
 pub use table::Table;
 pub(in crate::train) use table::{batches, moments, share};
-pub use trunk::TrunkSettings;
+pub use trunk::{Epoch, TrunkSettings};
 
-/// Share of strange prompts among val that familiarity may shrink a little.
+/// Quantile of val's similarities below which a prompt is not wholly familiar.
 const NEAR_QUANTILE: f32 = 0.10;
-/// Shares of a source's val prompts on which differences between its two models are not believed at all, and not
-/// wholly.
+/// For a source of two models, the quantiles of val's similarities below which differences between the models are
+/// ignored, and below which they shrink.
 const TRUST_OF_TWO: (f32, f32) = (0.05, 0.25);
-/// The same where there are more: whoever takes the best of many takes the luckiest error with it, so they are
-/// believed on fewer. (Task families left out of train and val in turn; see `training/RESULTS.md`.)
+/// The same for a source of more models, whose differences are trusted less: choosing the best of many predictions also
+/// chooses the luckiest error. (Measured on task families left out of train and val in turn; see
+/// `training/RESULTS.md`.)
 const TRUST_OF_MANY: (f32, f32) = (0.10, 0.40);
-/// Fewer val prompts of a source than this say nothing of what is usual there.
+/// Fewest val prompts of a source for quantiles of their similarities.
 const FEW_TO_TRUST: usize = 30;
-/// Labelled prompts of our own count as much as so many of a benchmark's.
+/// Weight of one of our own labelled prompts, in prompts of a benchmark.
 const OWN_LABELS: usize = 5;
 
-/// What happens during a fit, for whoever shows it.
+/// Hears how a long job goes, and may stop it.
 pub trait Progress {
     /// A stage of `total` steps begins.
     fn begin(&self, stage: Stage, total: u64);
-    /// So many steps are done; `note` says how it goes.
+    /// `done` steps of the stage are done; `note` has a figure for people.
     ///
     /// # Errors
     ///
-    /// The work is to be stopped.
+    /// [`Stopped`]: the work is to end here.
     fn at(&self, done: u64, note: &str) -> Result<(), Stopped>;
     /// The stage is over.
     fn end(&self);
 }
 
-/// Nobody watches.
+/// Shows nothing and never stops.
 impl Progress for () {
     fn begin(&self, _: Stage, _: u64) {}
 
@@ -78,12 +78,12 @@ impl Progress for () {
     fn end(&self) {}
 }
 
-/// A stage of the work.
+/// A stage of a training job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// Prompts go through the encoder.
     Features,
-    /// The encoder learns.
+    /// The encoder is fine-tuned.
     Tune,
     /// Trunks are fitted.
     Trunk,
@@ -114,16 +114,16 @@ impl Stage {
 #[error("stopped")]
 pub struct Stopped;
 
-/// Why there is no head.
+/// Why no head could be fitted.
 #[derive(Debug, thiserror::Error)]
 pub enum FitError {
-    /// There is nothing to learn from.
+    /// The split is empty.
     #[error("the data has no prompts in `{0}`")]
     Empty(Split),
-    /// Asked to stop.
+    /// The work was asked to stop.
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    /// What was fitted does not fit together.
+    /// The fitted parts do not fit together.
     #[error(transparent)]
     Head(#[from] HeadError),
 }
@@ -136,7 +136,7 @@ pub struct FitSettings {
     pub projected: usize,
     /// Length of the bandit's context.
     pub context: usize,
-    /// Of the trunk and the logistic regressions.
+    /// Settings of the trunk and the logistic regressions.
     pub trunk: TrunkSettings,
     /// Leading directions in a memory's key.
     pub key_states: usize,
@@ -182,12 +182,13 @@ pub struct Labelled {
     pub pooled: Matrix,
 }
 
-/// One thing that was tried.
+/// One of the alternatives that were compared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Compared {
     /// What it is.
     pub name: &'static str,
-    /// Log-loss on val, on the half it was not calibrated on; each prompt counts once.
+    /// Log-loss on val, each half predicted with the other half's calibration. A prompt with n outcomes has the weight
+    /// of the root of n.
     pub log_loss: f64,
     /// Mean AUROC over the models, likewise; `None` where no model has answers of two kinds.
     pub auroc: Option<f64>,
@@ -195,13 +196,26 @@ pub struct Compared {
     pub chosen: bool,
 }
 
-/// A head, and what else was tried.
+/// A head, the alternatives, and how it learned.
 #[derive(Debug)]
 pub struct Fitted {
     /// The head.
     pub head: Head,
-    /// All that was tried.
+    /// All alternatives that were compared, the chosen one among them.
     pub compared: Vec<Compared>,
+    /// How the trunk learned; empty without val.
+    pub curve: Vec<Epoch>,
+    /// The halves of val, for measuring the head on prompts that it was not calibrated on.
+    pub held_out: [HeldOut; 2],
+}
+
+/// Half of val, and what the other half says of it.
+#[derive(Debug)]
+pub struct HeldOut {
+    /// Records of this half, by index into [`Dataset::records`].
+    pub rows: Vec<usize>,
+    /// The calibration of the head's opinions when fitted to the other half alone, one row for each arm.
+    pub calibration: Matrix,
 }
 
 /// What a head is fitted to.
@@ -236,7 +250,7 @@ pub fn fit(
     let mut input = table::input(dataset, pooled, settings.projected, settings.seed);
     let table = Table::new(dataset, pooled, &input);
     let means = table.means(table.rows(Split::Train), dataset.arms.len());
-    let (trunk, mut arms) = trunk::fit(&table, &means, &settings.trunk, settings.seed, progress)?;
+    let (trunk, mut arms, curve) = trunk::fit(&table, &means, &settings.trunk, settings.seed, progress)?;
     let (logistic_trunk, logistic) = trunk::fit_linear(&table, &means, &settings.trunk, settings.seed, progress)?;
     arms.plain = simple::plain(&table, &means, settings.seed);
     let latents = simple::latents(&table, &trunk);
@@ -256,6 +270,7 @@ pub fn fit(
     let (compared, allowed) =
         fitting.compare_all(&fitting.cases(&by_plain, None, None), &fitting.cases(&by_logistic, None, None), &all);
     arms.calibration = calibrate(&all, &fitting.sources(), allowed).rows(&usual);
+    let held_out = fitting.held_out(&all, allowed, &usual);
     arms.tokens = simple::tokens(&table, &latents, dataset.arms.len());
 
     let familiarity = familiarity(&near);
@@ -266,6 +281,7 @@ pub fn fit(
     let parts = Parts { input, trunk, arms, memory, kinds, z, tasks, latents };
     let description = Description {
         format: FORMAT,
+        version: String::new(),
         name: name.to_owned(),
         space: space(name, &parts),
         encoder: origin.encoder.clone(),
@@ -288,10 +304,10 @@ pub fn fit(
         trained_on: dataset.sources.clone(),
         seed: settings.seed,
     };
-    Ok(Fitted { head: Head::new(description, parts)?, compared })
+    Ok(Fitted { head: Head::new(description, parts)?.versioned()?, compared, curve, held_out })
 }
 
-/// Names a space of contexts by what makes it: the encoder and a hash of the projection's numbers.
+/// Name of a space of contexts: the head's name and a hash of the numbers that project into it.
 fn space(name: &str, parts: &Parts) -> String {
     let numbers = parts.z.turn.values.iter().chain(&parts.trunk.past.values).chain(&parts.input.states.turn.values);
     let hash = numbers.fold(0xcbf2_9ce4_8422_2325u64, |state, value| {
@@ -300,7 +316,7 @@ fn space(name: &str, parts: &Parts) -> String {
     format!("{name}-{:08x}", hash >> 32)
 }
 
-/// What val's similarities to the training prompts say is usual. Where there is no val, everything is familiar.
+/// The familiarity scale, from val's similarities to the training prompts. Without val, everything is familiar.
 fn familiarity(near: &[(usize, Vec<Near>)]) -> Familiarity {
     let measure = Familiarity { neighbours: 5, near: 1.0, far: 0.0 };
     let mut usual: Vec<f32> = near.iter().map(|(_, near)| measure.similarity(near)).collect();
@@ -308,11 +324,22 @@ fn familiarity(near: &[(usize, Vec<Near>)]) -> Familiarity {
     let quantile = |share: f32| usual.get((usual.len() as f32 * share) as usize).copied();
     let near = quantile(NEAR_QUANTILE).unwrap_or(-0.5);
     let middle = quantile(0.5).unwrap_or(0.0);
-    // As far below the tenth percentile as that is below the middle, twice: there nothing of val is.
+    // Twice as far below the tenth percentile as that is below the median: no prompt of val is down there.
     Familiarity { near, far: (near - 2.0 * (middle - near).max(0.05)).max(-1.0), ..measure }
 }
 
-/// What a fit looks at again and again.
+/// Half of val.
+#[derive(Default)]
+struct Half {
+    /// Records of its prompts.
+    rows: Vec<usize>,
+    /// The cases of all of them.
+    cases: Vec<Case>,
+    /// The weight of each case.
+    weights: Vec<f32>,
+}
+
+/// What all steps of a fit share.
 struct Fitting<'a> {
     dataset: &'a Dataset,
     table: &'a Table,
@@ -356,13 +383,14 @@ impl Fitting<'_> {
         in_parallel(rows, find)
     }
 
-    /// The log-odds of each model by what its neighbours say.
+    /// Log-odds of each model by the memory.
     fn opinion(&self, memory: &Memory, recall: &Recall, near: &[Near]) -> Vec<f32> {
         let opinions = memory.opinions(near, recall.sharpness, self.means.len());
         opinions.iter().zip(self.means).map(|(opinion, (mean, _))| recall.log_odds(*opinion, *mean)).collect()
     }
 
-    /// Tries the memory in several spaces; gives back the best of them beside the trunk.
+    /// Tries the memory in several spaces and sharpnesses; returns the one that is best together with the trunk, on
+    /// val.
     fn best_memory(
         &self,
         input: &mut Input,
@@ -408,7 +436,7 @@ impl Fitting<'_> {
         Ok((memory, recall))
     }
 
-    /// For each source, how near its val prompts are to its training prompts.
+    /// For each source, the similarities at which differences between its models are trusted.
     fn trust(&self, near: &[(usize, Vec<Near>)], neighbours: usize) -> Vec<Familiarity> {
         let everywhere = Familiarity { neighbours, near: -1.0, far: -2.0 };
         let of = |source: usize| {
@@ -428,7 +456,7 @@ impl Fitting<'_> {
         (0..self.dataset.sources.len()).map(of).collect()
     }
 
-    /// The cases of every val prompt, by prompt. An opinion that is not given moves nothing.
+    /// The cases of all val prompts, in order of prompts. An opinion that is `None` moves nothing.
     fn cases(
         &self,
         trunk: &dyn Fn(usize) -> Vec<f32>,
@@ -451,14 +479,14 @@ impl Fitting<'_> {
                     let opinion = at % OPINIONS;
                     if at < OPINIONS { alike[opinion] } else { moves(opinion, arm) - alike[opinion] }
                 });
-                let said = self.table.said(*row);
-                cases.push(Case { arm, usual: usual(arm), moved, score: outcome.score, said });
+                let weight = self.table.record_weight(*row);
+                cases.push(Case { arm, usual: usual(arm), moved, score: outcome.score, weight });
             }
         }
         cases
     }
 
-    /// What is noted of each arm.
+    /// The description of each arm.
     fn notes(&self) -> Vec<ArmNote> {
         let note = |(arm, (mean, prompts)): (&Arm, &(f32, usize))| ArmNote {
             source: self.dataset.sources[arm.source as usize].clone(),
@@ -474,9 +502,8 @@ impl Fitting<'_> {
         self.dataset.arms.iter().map(|arm| arm.source).collect()
     }
 
-    /// All that is tried, given the cases by statistics alone, by logistic regression, and by all three opinions; and
-    /// which opinions did best of what can be written as a head: everything but the first two, which are there to be
-    /// compared with.
+    /// All alternatives, given the cases by statistics alone, by logistic regression, and by all three opinions; and
+    /// the opinions that did best among those that a head can hold, which are all but the first two.
     fn compare_all(&self, plain: &[Case], logistic: &[Case], all: &[Case]) -> (Vec<Compared>, Allowed) {
         let writable = [
             ("memory (kNN)", MEMORY),
@@ -487,7 +514,7 @@ impl Fitting<'_> {
         ];
         let tried = writable.map(|(name, allowed)| (self.compare(name, all, allowed), allowed));
         let best = tried.iter().min_by(|(a, _), (b, _)| a.log_loss.total_cmp(&b.log_loss));
-        // Without val nothing can be compared, and the trunk is what stands on its own.
+        // Without val there is no comparison, and the trunk alone is taken.
         let best = best.filter(|_| self.dataset.has(Split::Val)).map_or(TRUNK, |(_, allowed)| *allowed);
         let mut compared =
             vec![self.compare("text statistics", plain, TRUNK), self.compare("logistic regression", logistic, TRUNK)];
@@ -495,26 +522,43 @@ impl Fitting<'_> {
         (compared, best)
     }
 
-    /// Calibrates on each half of val and measures on the other.
-    fn compare(&self, name: &'static str, cases: &[Case], allowed: Allowed) -> Compared {
-        let mut halves = [Vec::new(), Vec::new()];
-        let mut from = 0;
-        let mut order: Vec<usize> = (0..self.table.rows(Split::Val).len()).collect();
-        let mut side = vec![0; order.len()];
+    /// Val cut in two at random, prompt by prompt, given the cases of all its prompts.
+    fn halves(&self, cases: &[Case]) -> [Half; 2] {
+        let val = self.table.rows(Split::Val);
+        let mut order: Vec<usize> = (0..val.len()).collect();
+        let mut side = vec![0; val.len()];
         order.shuffle(&mut StdRng::seed_from_u64(self.settings.seed));
         order.iter().enumerate().for_each(|(at, prompt)| side[*prompt] = at % 2);
-        for (at, row) in self.table.rows(Split::Val).iter().enumerate() {
-            let count = self.table.outcomes[*row].len();
-            halves[side[at]].extend(cases[from..from + count].iter().map(|case| (*case, self.table.weight(*row))));
-            from += count;
+        let mut halves = [Half::default(), Half::default()];
+        let mut rest = cases;
+        for (row, side) in val.iter().zip(side) {
+            let (own, later) = rest.split_at(self.table.outcomes[*row].len());
+            let half = &mut halves[side];
+            half.rows.push(*row);
+            half.cases.extend(own);
+            half.weights.extend(own.iter().map(|_| self.table.weight(*row)));
+            rest = later;
         }
+        halves
+    }
+
+    /// Both halves of val, each with the calibration that the other gives.
+    fn held_out(&self, cases: &[Case], allowed: Allowed, usual: &[f32]) -> [HeldOut; 2] {
+        let [one, other] = self.halves(cases);
+        let calibration = |half: &Half| calibrate(&half.cases, &self.sources(), allowed).rows(usual);
+        let (by_one, by_other) = (calibration(&one), calibration(&other));
+        [HeldOut { rows: one.rows, calibration: by_other }, HeldOut { rows: other.rows, calibration: by_one }]
+    }
+
+    /// Calibrates on each half of val and measures on the other.
+    fn compare(&self, name: &'static str, cases: &[Case], allowed: Allowed) -> Compared {
+        let halves = self.halves(cases);
         let arms = self.means.len();
         let mut by_arm: Vec<Vec<(f32, f32)>> = vec![Vec::new(); arms];
         let (mut loss, mut total) = (0.0, 0.0);
         for (fitted, measured) in [(0, 1), (1, 0)] {
-            let fitted: Vec<Case> = halves[fitted].iter().map(|(case, _)| *case).collect();
-            let calibration = calibrate(&fitted, &self.sources(), allowed);
-            for (case, weight) in &halves[measured] {
+            let calibration = calibrate(&halves[fitted].cases, &self.sources(), allowed);
+            for (case, weight) in halves[measured].cases.iter().zip(&halves[measured].weights) {
                 let p = sigmoid(calibration.log_odds(case));
                 by_arm[case.arm].push((p, case.score));
                 loss += f64::from(*weight) * log_loss(&[(p, case.score)]);
@@ -556,7 +600,7 @@ impl Fitting<'_> {
         (names.into_iter().map(str::to_owned).collect(), weights)
     }
 
-    /// Latents of a few hundred training prompts.
+    /// Latents of at most a few hundred training prompts, evenly spread.
     fn some_latents(&self, latents: &Matrix) -> Matrix {
         let train = self.table.rows(Split::Train);
         let step = train.len().div_ceil(256).max(1);

@@ -1,17 +1,17 @@
 //! Principal directions of the standardised states, by subspace iteration (Halko, Martinsson and Tropp, "Finding
 //! structure with randomness", SIAM Review 2011): a few products with the data, no covariance of all with all.
 //!
-//! Directions are scaled so that their spreads follow the square root of the spread: whitening would make noise as
-//! loud as what matters, and leaving them alone would let the first few drown the rest.
+//! Directions are scaled so that their spread becomes its own square root: whitening would amplify noise, and no
+//! scaling would let the first few directions dominate.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::classifier::head::{Matrix, Projection, add_scaled, dot};
 
-/// Prompts looked at; more do not move the directions.
+/// Most prompts used; more do not change the directions.
 const SAMPLE: usize = 5_000;
-/// Products with the data.
+/// Iterations, each a product with the data.
 const ROUNDS: usize = 4;
 /// Largest standardised state.
 const CLIP: f32 = 4.0;

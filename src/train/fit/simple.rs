@@ -13,25 +13,25 @@ use crate::train::dataset::{Dataset, Split};
 
 const BATCH: usize = 128;
 
-/// Passes over so many cases: eight, or what makes four hundred steps of a few.
+/// Passes over this many cases: eight, or more where eight would give fewer than four hundred steps.
 fn epochs(cases: usize) -> usize {
     (400 * BATCH).div_ceil(cases.max(1)).clamp(8, 400)
 }
 
-/// Pull of a model's own weights to what all models share, and of those to zero, per prompt.
+/// Ridges, per prompt: of a model's weights towards the shared ones, and of the shared ones towards zero.
 const PLAIN_RIDGE: (f32, f32) = (3e-2, 1e-4);
 
-/// Logistic regressions on statistics: what is believed of prompts unlike all others. Models share one direction,
-/// from which each may differ a little: what is hard for all of them is what holds on work that none was measured on.
-/// (With task families left out of train and val in turn, AUROC on them was .548 so, .527 to .537 with weights of
-/// each model's own, and .521 by length alone; 17 pairs of family and source.)
+/// Logistic regressions on statistics, for unfamiliar prompts. Models share one direction, from which each may differ a
+/// little, because what is hard for all of them also holds on work that none was measured on. (With task families left
+/// out of train and val in turn, AUROC on them was .548 this way, .527 to .537 with separate weights for each model,
+/// and .521 by length alone; 17 pairs of family and source.)
 pub(super) fn plain(table: &Table, arms: &[(f32, usize)], seed: u64) -> Matrix {
     const COUNT: usize = stats::COUNT;
     let mut weights = Matrix::zeros(arms.len() + 1, COUNT + 1);
     for (arm, (mean, _)) in arms.iter().enumerate() {
         weights.row_mut(arm)[COUNT] = crate::classifier::head::logit(*mean);
     }
-    // The last row is what all share.
+    // The last row holds the shared weights.
     let shared = arms.len();
     let mut gradient = Matrix::zeros(arms.len() + 1, COUNT + 1);
     let mut adam = Adam::new(weights.values.len(), 0.0);
@@ -60,7 +60,7 @@ pub(super) fn plain(table: &Table, arms: &[(f32, usize)], seed: u64) -> Matrix {
             for arm in 0..=shared {
                 let own = weights.row(arm).to_vec();
                 let ridge = if arm == shared { PLAIN_RIDGE.1 } else { PLAIN_RIDGE.0 };
-                // A ridge in the gradient, and not on the level.
+                // The ridge leaves out the level.
                 add_scaled(&mut gradient.row_mut(arm)[..COUNT], ridge, &own[..COUNT]);
             }
             adam.step(&mut weights.values, &mut gradient.values, rate_at(1e-2, epoch as f32 / epochs as f32));
@@ -80,14 +80,14 @@ pub(super) fn tasks(inputs: &Matrix, labels: &[(usize, usize)], count: usize, se
     softmax_weights(inputs, labels, count, SoftmaxSettings { even: true, decay: 1e-2, dropout: 0.0 }, seed)
 }
 
-/// Decay and dropout of the softmax over a source's own tasks, which must not be surer than it may.
+/// Decay and dropout of the softmax over a source's own tasks, strong enough that it is not overconfident.
 const KINDS: SoftmaxSettings = SoftmaxSettings { even: false, decay: 0.3, dropout: 0.2 };
-/// Fewer training prompts than this make no task.
+/// Fewest training prompts for a task of its own.
 const FEW_OF_A_KIND: usize = 8;
 /// Weight of a model's mean against its outcomes at a task.
 const KIND_SETTLE: f32 = 3.0;
 
-/// What each source's own tasks say of its models: how many tasks each source has, and the rest.
+/// The tasks opinion: the number of tasks that each source has, and the fitted parts.
 pub(super) fn kinds(table: &Table, dataset: &Dataset, means: &[(f32, usize)], seed: u64) -> (Vec<usize>, Kinds) {
     let mut counts = Vec::new();
     let mut all = Kinds::default();
@@ -122,7 +122,7 @@ pub(super) fn kinds(table: &Table, dataset: &Dataset, means: &[(f32, usize)], se
     let total = counts.iter().sum();
     let rows = if total == 0 { 0 } else { table.inputs.columns + 1 };
     let values = (0..rows).flat_map(|row| columns.iter().flat_map(move |own| own.row(row).to_vec()));
-    all.told = Matrix::of(rows, total, values.collect());
+    all.weights = Matrix::of(rows, total, values.collect());
     (counts, all)
 }
 
@@ -219,7 +219,7 @@ pub(super) fn context(latents: &Matrix, rows: &[usize], wanted: usize, seed: u64
     let (mean, scale) = moments(rows.iter().map(|row| latents.row(*row)), latents.columns);
     let standard = Projection { mean, scale, turn: Matrix::zeros(latents.columns, 0) };
     let mut turn = super::principal::directions(&standard, latents, rows, wanted, seed);
-    // As they come, their spreads differ; the bandit's prior is the same in every direction.
+    // Whitened, because the bandit's prior is the same in every direction.
     let mut spread = vec![0.0f64; turn.columns];
     let mut out = vec![0.0f32; turn.columns];
     for row in rows {

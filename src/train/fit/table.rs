@@ -12,12 +12,12 @@ use crate::train::dataset::{Dataset, Outcome, Split};
 pub struct Table {
     /// The trunk's input.
     pub inputs: Matrix,
-    /// What the models did.
+    /// Outcomes by row.
     pub outcomes: Vec<Box<[Outcome]>>,
-    /// How much each of a row's outcomes counts.
+    /// Weight of each of a row's outcomes.
     weights: Vec<f32>,
-    /// How much of a judgement each row's outcomes are.
-    said: Vec<f32>,
+    /// Weight of each record.
+    record_weights: Vec<f32>,
     /// Rows of each split, train, val and test.
     rows: [Vec<usize>; 3],
 }
@@ -36,16 +36,16 @@ impl Table {
             weights.push(record.weight * share(record.outcomes.len()));
             rows[record.split as usize].push(row);
         }
-        let said = dataset.records.iter().map(|record| record.weight).collect();
-        Self { inputs, outcomes, weights, said, rows }
+        let record_weights = dataset.records.iter().map(|record| record.weight).collect();
+        Self { inputs, outcomes, weights, record_weights, rows }
     }
 
-    /// A table by hand.
+    /// A table from its parts, all records of weight 1.
     #[cfg(test)]
     pub(super) fn of(inputs: Matrix, outcomes: Vec<Box<[Outcome]>>, rows: [Vec<usize>; 3]) -> Self {
         let weights = outcomes.iter().map(|outcomes| share(outcomes.len())).collect();
-        let said = vec![1.0; outcomes.len()];
-        Self { inputs, outcomes, weights, said, rows }
+        let record_weights = vec![1.0; outcomes.len()];
+        Self { inputs, outcomes, weights, record_weights, rows }
     }
 
     /// The rows of a split.
@@ -53,25 +53,26 @@ impl Table {
         &self.rows[split as usize]
     }
 
-    /// How much each outcome of a row counts.
+    /// Weight of each outcome of a row: the record's, shared by [`share`].
     pub fn weight(&self, row: usize) -> f32 {
         self.weights[row]
     }
 
-    /// How much of a judgement a row's outcomes are: 1, or a signal's share.
-    pub fn said(&self, row: usize) -> f32 {
-        self.said[row]
+    /// Weight of a row's record: 1 for a judgement, less for a signal.
+    pub fn record_weight(&self, row: usize) -> f32 {
+        self.record_weights[row]
     }
 
-    /// Mean score and number of prompts of each arm over some rows; 0.5 where there are none.
+    /// Mean score and number of prompts of each arm over some rows, smoothed by half a success in one; 0.5 where there
+    /// are none.
     pub fn means(&self, rows: &[usize], arms: usize) -> Vec<(f32, usize)> {
         let mut sums = vec![(0.0f64, 0.0f64, 0usize); arms];
         for row in rows {
-            let said = f64::from(self.said[*row]);
+            let record_weights = f64::from(self.record_weights[*row]);
             for outcome in &self.outcomes[*row] {
                 let sum = &mut sums[outcome.arm as usize];
-                sum.0 += said * f64::from(outcome.score);
-                sum.1 += said;
+                sum.0 += record_weights * f64::from(outcome.score);
+                sum.1 += record_weights;
                 sum.2 += 1;
             }
         }
@@ -79,12 +80,13 @@ impl Table {
     }
 }
 
-/// A prompt that many models were asked says more than one that two were, but not as many times more.
+/// Weight of each of a prompt's outcomes. A prompt that was put to many models counts more than one that was put to
+/// two, by the root of their numbers.
 pub(in crate::train) fn share(outcomes: usize) -> f32 {
     1.0 / (outcomes.max(1) as f32).sqrt()
 }
 
-/// The rows of one epoch, in an order of their own, cut to batches.
+/// The rows of one epoch in random order, cut to batches.
 pub(in crate::train) fn batches(rows: &[usize], size: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
     let mut order = rows.to_vec();
     order.shuffle(rng);
@@ -107,14 +109,14 @@ pub(in crate::train) fn moments<'a>(rows: impl Iterator<Item = &'a [f32]>, width
     let mean = |sum: &(f64, f64)| sum.0 / count;
     let scale = |sum: &(f64, f64)| {
         let variance = sum.1 / count - mean(sum) * mean(sum);
-        // A column that hardly moves says nothing, and must not be blown up.
+        // A column that is nearly constant carries nothing but noise, and is zeroed.
         if variance > 1e-10 { (1.0 / variance.sqrt()) as f32 } else { 0.0 }
     };
     (sums.iter().map(|sum| mean(sum) as f32).collect(), sums.iter().map(scale).collect())
 }
 
 /// The part of the input that does not depend on outcomes, from the training rows' states and prompts: standardised
-/// states turned to their `projected` leading directions, and standardised statistics.
+/// states projected onto their `projected` leading directions, and standardised statistics.
 pub(super) fn input(dataset: &Dataset, pooled: &Matrix, projected: usize, seed: u64) -> Input {
     let train: Vec<usize> =
         (0..dataset.records.len()).filter(|row| dataset.records[*row].split == Split::Train).collect();
@@ -122,8 +124,8 @@ pub(super) fn input(dataset: &Dataset, pooled: &Matrix, projected: usize, seed: 
     let (statistics_mean, statistics_scale) = {
         let values: Vec<TextStats> = train.iter().map(|row| TextStats::of(&dataset.records[*row].prompt)).collect();
         let (mut mean, mut scale) = moments(values.iter().map(|stats| stats.values.as_slice()), stats::COUNT);
-        // Of tools, only prompts that offer some say what is usual: among all prompts, any that does would stand at
-        // the edge.
+        // Statistics of tools are standardised over prompts that offer some: over all prompts, any that does would be
+        // an outlier.
         let offering = values.iter().filter(|stats| stats.offers_tools()).map(|stats| stats.values.as_slice());
         let (tools_mean, tools_scale) = moments(offering, stats::COUNT);
         mean[stats::PLAIN..].copy_from_slice(&tools_mean[stats::PLAIN..]);
@@ -154,7 +156,7 @@ mod tests {
         let rows = [vec![0, 1, 2, 3], Vec::new(), Vec::new()];
         let mut table = Table::of(Matrix::zeros(4, 1), [1.0, 1.0, 0.0, 0.0].map(outcome).to_vec(), rows);
         assert_eq!(table.means(&[0, 1, 2, 3], 1), [(0.5, 4)]);
-        table.said = vec![1.0, 1.0, 0.5, 0.5];
+        table.record_weights = vec![1.0, 1.0, 0.5, 0.5];
         assert_eq!(table.means(&[0, 1, 2, 3], 1), [(2.5 / 4.0, 4)]);
     }
 }

@@ -82,7 +82,7 @@ fn fitted(dataset: &Dataset, pooled: &Matrix) -> Fitted {
 #[test]
 fn a_fitted_head_knows_who_does_well_on_prompts_it_has_not_seen() {
     let (dataset, pooled) = world();
-    let Fitted { head, compared } = fitted(&dataset, &pooled);
+    let Fitted { head, compared, curve, held_out } = fitted(&dataset, &pooled);
     let mut right = 0;
     let val: Vec<usize> = (200..300).collect();
     for row in &val {
@@ -106,6 +106,12 @@ fn a_fitted_head_knows_who_does_well_on_prompts_it_has_not_seen() {
     assert_eq!(compared.iter().filter(|one| one.chosen).count(), 1);
     let loss = |name| compared.iter().find(|one| one.name == name).unwrap().log_loss;
     assert!(loss("item-response trunk") < loss("text statistics") - 0.1);
+    let best = curve.iter().map(|epoch| epoch.log_loss).fold(f64::INFINITY, f64::min);
+    assert!(best < curve[0].log_loss && curve[0].trunks == settings().trunk.members, "{curve:?}");
+    let mut halves: Vec<usize> = held_out.iter().flat_map(|half| half.rows.clone()).collect();
+    halves.sort_unstable();
+    assert_eq!((halves, held_out[0].rows.len()), (val, 50));
+    assert_ne!(held_out[0].calibration, held_out[1].calibration);
 }
 
 #[test]

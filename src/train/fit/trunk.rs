@@ -22,11 +22,11 @@ pub struct TrunkSettings {
     pub members: usize,
     /// Hidden width of each.
     pub hidden: usize,
-    /// Demands of each.
+    /// Demands (latent dimensions) of each.
     pub latent: usize,
     /// Passes over the training prompts.
     pub epochs: usize,
-    /// Passes without gain on val before it stops.
+    /// Passes without gain on val before the fit stops.
     pub patience: usize,
     /// Prompts in a batch.
     pub batch: usize,
@@ -54,6 +54,22 @@ impl Default for TrunkSettings {
     }
 }
 
+/// One point of the trunk's learning curve: the log-loss on val after a pass over train. Every trunk keeps its best epoch
+/// and stops some epochs after it, so that fewer of them reach the later ones.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Epoch {
+    /// Passes over train so far.
+    pub epoch: usize,
+    /// Trunks that reached this epoch.
+    pub trunks: usize,
+    /// Mean of their log-losses on val, before calibration.
+    pub log_loss: f64,
+    /// The lowest of them.
+    pub lowest: f64,
+    /// The highest of them.
+    pub highest: f64,
+}
+
 /// One trunk with its models while it is being fitted.
 #[derive(Debug, Clone)]
 pub(super) struct Member {
@@ -71,7 +87,7 @@ struct Gradient {
     level: Vec<f32>,
 }
 
-/// What one prompt's way through the trunk left behind for the way back.
+/// Intermediate values of one prompt's forward pass, for the backward pass.
 #[derive(Default)]
 struct Trace {
     x: Vec<f32>,
@@ -138,7 +154,7 @@ impl Member {
         dot(self.ability.row(arm), demands) + difficulty + self.level[arm]
     }
 
-    /// Adds a prompt's gradient.
+    /// Adds a prompt's gradient to `gradient`. With `fixed`, abilities and difficulty are constants.
     fn learn(&self, table: &Table, row: usize, share: f32, trace: &Trace, gradient: &mut Gradient, fixed: bool) {
         let weight = table.weight(row) * share;
         let mut by_latent = vec![0.0; trace.latent.len()];
@@ -236,7 +252,7 @@ fn fit_member(
             level.step(&mut member.level, &mut gradient.level, rate);
             step += 1;
         }
-        // Without val there is nothing to stop by: the last epoch is taken.
+        // Without val there is no early stopping: each epoch counts as a gain, and the last is taken.
         let loss = if val.is_empty() { -(epoch as f64) } else { member.loss(table, val) };
         report(epoch, loss)?;
         if patience.gains(loss) {
@@ -249,7 +265,7 @@ fn fit_member(
     Ok(best)
 }
 
-/// Fits `settings.members` trunks and lays them side by side.
+/// Fits `settings.members` trunks, lays them side by side, and says how they learned.
 ///
 /// # Errors
 ///
@@ -260,20 +276,36 @@ pub(super) fn fit(
     settings: &TrunkSettings,
     seed: u64,
     progress: &dyn Progress,
-) -> Result<(Trunk, Arms), Stopped> {
+) -> Result<(Trunk, Arms, Vec<Epoch>), Stopped> {
     let members = settings.members.max(1);
+    let mut losses: Vec<Vec<f64>> = vec![Vec::new(); settings.epochs];
     let mut fitted = Vec::with_capacity(members);
     progress.begin(Stage::Trunk, (members * settings.epochs) as u64);
     for at in 0..members {
         let mut rng = StdRng::seed_from_u64(seed.wrapping_add(at as u64));
         let member = Member::new(table.inputs.columns, arms, settings, &mut rng);
         let report = |epoch: usize, loss: f64| {
+            losses[epoch].push(loss);
             progress.at((at * settings.epochs + epoch + 1) as u64, &format!("val log-loss {loss:.4}"))
         };
         fitted.push(fit_member(table, member, settings, &mut rng, false, report)?);
     }
     progress.end();
-    Ok(side_by_side(&fitted))
+    let curve = if table.rows(Split::Val).is_empty() { Vec::new() } else { learning_curve(&losses) };
+    let (trunk, arms) = side_by_side(&fitted);
+    Ok((trunk, arms, curve))
+}
+
+/// The learning curve, from the losses of every trunk that reached an epoch.
+fn learning_curve(losses: &[Vec<f64>]) -> Vec<Epoch> {
+    let of = |(at, losses): (usize, &Vec<f64>)| Epoch {
+        epoch: at + 1,
+        trunks: losses.len(),
+        log_loss: losses.iter().sum::<f64>() / losses.len() as f64,
+        lowest: losses.iter().copied().fold(f64::INFINITY, f64::min),
+        highest: losses.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+    };
+    losses.iter().enumerate().take_while(|(_, losses)| !losses.is_empty()).map(of).collect()
 }
 
 /// Fits a logistic regression for each model.
@@ -355,6 +387,13 @@ mod tests {
             let apart: f32 = members.iter().map(|member| member.log_odds(arm, &member.trunk.latent(&x))).sum();
             assert!((together - apart / 3.0).abs() < 1e-5);
         }
+    }
+
+    #[test]
+    fn the_learning_curve_is_the_mean_of_the_trunks_that_are_still_learning() {
+        let curve = learning_curve(&[vec![0.75, 0.5], vec![0.25], Vec::new()]);
+        let first = Epoch { epoch: 1, trunks: 2, log_loss: 0.625, lowest: 0.5, highest: 0.75 };
+        assert_eq!(curve, [first, Epoch { epoch: 2, trunks: 1, log_loss: 0.25, lowest: 0.25, highest: 0.25 }]);
     }
 
     #[test]

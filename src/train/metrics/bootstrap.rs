@@ -1,4 +1,4 @@
-//! How sure is a figure? Percentile intervals by drawing prompts again.
+//! Percentile intervals by the bootstrap over prompts.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -24,8 +24,8 @@ impl std::fmt::Display for Interval {
 /// The 95 % percentile interval of `statistic` over `cases` prompts (Efron and Tibshirani, "An introduction to the
 /// bootstrap", 1993, chapter 13).
 ///
-/// The statistic is told how many times each prompt was drawn. For a paired comparison let it return a difference:
-/// both sides then see the same draw. It may return NaN for a draw that it cannot judge; such draws are left out.
+/// `statistic` is given how many times each prompt was drawn. For a paired comparison let it return a difference: both
+/// sides then see the same draw. It may return NaN for a draw that it cannot judge; such draws are left out.
 pub fn bootstrap(cases: usize, draws: usize, seed: u64, mut statistic: impl FnMut(&[u32]) -> f64) -> Interval {
     let mut counts = vec![1u32; cases];
     let value = statistic(&counts);
@@ -43,7 +43,7 @@ pub fn bootstrap(cases: usize, draws: usize, seed: u64, mut statistic: impl FnMu
     Interval { value, low: quantile(&drawn, 0.025), high: quantile(&drawn, 0.975) }
 }
 
-/// A quantile of sorted values, between neighbours by straight line; NaN of nothing.
+/// A quantile of sorted values, interpolated linearly; NaN for no values.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
     let at = share * last as f64;

@@ -1,4 +1,5 @@
-//! Does a predicted 80 % come true in 80 % of cases? Outcomes may be graded: then "come true" is their mean.
+//! Losses and calibration: are predictions of 80 % right in 80 % of cases? Outcomes may be graded; then it is their
+//! mean that counts.
 
 const NEVER_CERTAIN: f64 = 1e-6;
 

@@ -1,4 +1,4 @@
-//! Does a higher prediction mean a better answer?
+//! AUROC and its generalisation to graded outcomes.
 
 /// The probability that of two cases with different outcomes the one with the better outcome has the higher
 /// prediction; equal predictions count half.

@@ -1,13 +1,13 @@
-//! What a policy gets to see of a prompt in a replay.
+//! Features of a prompt in a replay, and predictions where there is a head.
 
 use super::super::dataset::Record;
 use crate::classifier::stats::{COUNT, TextStats};
 
 /// Makes context and predictions from prompts.
 pub trait Reader {
-    /// What made the features, see [`Context::space`](crate::bandit::Context::space).
+    /// Name of the features' space, see [`Context::space`](crate::bandit::Context::space).
     fn space(&self) -> &str;
-    /// How many features there are.
+    /// Number of features.
     fn features(&self) -> usize;
     /// The features of each record's prompt.
     ///
@@ -29,7 +29,7 @@ pub struct TextReader {
 struct Components {
     means: Vec<f64>,
     spreads: Vec<f64>,
-    /// Directions over their own standard deviation, so that what comes out has spread 1.
+    /// Directions divided by their standard deviation, so that each feature has spread 1.
     directions: Vec<Vec<f64>>,
 }
 
@@ -128,7 +128,7 @@ fn eigen(mut matrix: Vec<Vec<f64>>) -> Vec<(f64, Vec<f64>)> {
     vectors.into_iter().enumerate().map(|(at, vector)| (matrix[at][at], vector)).collect()
 }
 
-/// Turns rows `p` and `q`, `p` before `q`, into one another by the angle of this cosine and sine.
+/// Rotates rows `p` and `q`, with `p < q`, by the angle of this cosine and sine.
 fn rotate_rows(rows: &mut [Vec<f64>], (p, q): (usize, usize), (c, s): (f64, f64)) {
     let (before, after) = rows.split_at_mut(q);
     for (left, right) in before[p].iter_mut().zip(&mut after[0]) {

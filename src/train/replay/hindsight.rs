@@ -1,8 +1,8 @@
-//! The best single model in hindsight: what a learner is measured against.
+//! The best single model in hindsight, which regret is measured against.
 
 use std::ops::Range;
 
-/// A model, and what it is worth over the prompts that it was run on.
+/// A model with its mean score over the prompts that it was run on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Single {
     /// Its index.
@@ -11,9 +11,9 @@ pub(super) struct Single {
     pub level: f64,
 }
 
-/// The best of `arms` models over `prompts`, of which `score` tells what each model's answer was worth, if it was
-/// run. It is the one with the highest mean among those that were run on at least half of them, because with fewer
-/// one can be best by luck; where none was, the one that was run most. `None` = nothing was run.
+/// The best of `arms` models over `prompts`; `score` gives the reward of a model's answer, if it was run. It is the one
+/// with the highest mean among the models that were run on at least half of the prompts, because on fewer one can be
+/// best by luck; if none was, the one that was run most. `None` = no model was run.
 pub(super) fn best_single(
     arms: usize,
     prompts: Range<usize>,

@@ -5,59 +5,60 @@ use std::collections::VecDeque;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::happening::{Happening, Happenings};
+use super::events::{Event, Events};
 use super::hindsight::{Single, best_single};
 use super::player::Player;
 use super::stream::Stream;
 use crate::bandit::{Candidate, Observation, Pacer, PacerSettings, Reward, Tradeoff};
 
-/// Under what conditions is played.
+/// The conditions of a pass.
 #[derive(Debug, Clone)]
 pub struct Conditions {
-    /// Share of answers that nobody rates.
+    /// Share of answers that are not rated.
     pub missing: f64,
     /// Requests that go by before a rating arrives.
     pub delay: usize,
-    /// Ratings that are learned from at once; the first few are learned from one by one.
+    /// Ratings in a batch of learning; the first few are learned from one by one.
     pub batch: usize,
-    /// What a dollar is worth. Where it is worth anything, or there is a budget, all models must have a price, see
+    /// Reward that one US dollar is worth. If it is not zero, or there is a budget, all models must have a price, see
     /// [`Stream::priced`].
     pub tradeoff: Tradeoff,
-    /// US dollars per request to be held on average, by a price that comes on top of the trade-off's.
+    /// Budget: mean US dollars per request, kept by a price on top of the trade-off's.
     pub budget_usd: Option<f64>,
-    /// What changes on the way.
-    pub happenings: Happenings,
-    /// Where chance begins.
+    /// Events during the pass.
+    pub events: Events,
+    /// Seed of everything drawn.
     pub seed: u64,
 }
 
 /// Ratings that are learned from one by one before batches begin.
 const ONE_BY_ONE: usize = 100;
 
-/// What one request came to.
+/// The result of one request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Answer {
     /// Index of the prompt.
     pub item: usize,
     /// Index of the chosen model.
     pub arm: usize,
-    /// What its answer was worth.
+    /// Reward of its answer.
     pub reward: f64,
-    /// What it cost, US dollars: of its own, else what its model usually costs; `None` = nobody knows.
+    /// Cost of its answer in US dollars, else the usual cost of its model; `None` = unknown.
     pub cost_usd: Option<f64>,
-    /// What the best single model of this stretch would have had more; `None` = it was not run on this prompt.
+    /// Regret: the reward of the best single model of this stretch less its own; `None` = that model was not run on
+    /// this prompt.
     pub regret: Option<f64>,
     /// Whether the answer was rated.
     pub rated: bool,
 }
 
-/// What one pass came to.
+/// The result of one pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trace {
     /// Request by request.
     pub answers: Vec<Answer>,
-    /// For each happening, how many ratings it took to follow it; `None` = it was not followed.
-    pub followed: Vec<(Happening, Option<usize>)>,
+    /// For each event, the number of ratings until the player followed it; `None` = it never did.
+    pub followed: Vec<(Event, Option<usize>)>,
 }
 
 impl Trace {
@@ -66,13 +67,13 @@ impl Trace {
         self.mean(|answer| answer.reward)
     }
 
-    /// Mean reward over the prompts that the best single model was run on, which regret is about; `None` = there are
-    /// none.
+    /// Mean reward over the prompts that the best single model was run on, which are those that regret counts; `None` =
+    /// there are none.
     pub fn compared_reward(&self) -> Option<f64> {
         mean(self.answers.iter().filter(|answer| answer.regret.is_some()).map(|answer| answer.reward))
     }
 
-    /// Mean cost, US dollars, of the answers whose cost is known; `None` = of none.
+    /// Mean cost in US dollars of the answers whose cost is known; `None` = there are none.
     pub fn cost_usd(&self) -> Option<f64> {
         mean(self.answers.iter().filter_map(|answer| answer.cost_usd))
     }
@@ -112,27 +113,27 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 /// The end of each stretch and the best single model in it.
-fn references(stream: &Stream, happenings: &Happenings) -> Vec<(usize, Option<Single>)> {
-    let score = |at, arm| happenings.score(stream, at, arm);
-    let stretches = happenings.stretches(stream.items.len()).into_iter();
+fn references(stream: &Stream, events: &Events) -> Vec<(usize, Option<Single>)> {
+    let score = |at, arm| events.score(stream, at, arm);
+    let stretches = events.stretches(stream.items.len()).into_iter();
     stretches.map(|(from, until)| (until, best_single(stream.arms.len(), from..until, score))).collect()
 }
 
-/// The models that are the best single one at some time, and the share of prompts that it was run on.
-pub fn compared_with(stream: &Stream, happenings: &Happenings) -> (Vec<usize>, f64) {
-    let references = references(stream, happenings);
+/// The models that are the best single one in some stretch, and the share of prompts that it was run on.
+pub fn compared_with(stream: &Stream, events: &Events) -> (Vec<usize>, f64) {
+    let references = references(stream, events);
     let mut arms: Vec<usize> = references.iter().filter_map(|(_, single)| Some((*single)?.arm)).collect();
     arms.sort_unstable();
     arms.dedup();
     let is_run = |at: &usize| {
         let single = references.iter().find(|(until, _)| at < until).and_then(|(_, single)| *single);
-        single.is_some_and(|single| happenings.score(stream, *at, single.arm).is_some())
+        single.is_some_and(|single| events.score(stream, *at, single.arm).is_some())
     };
     let length = stream.items.len();
     (arms, (0..length).filter(is_run).count() as f64 / length.max(1) as f64)
 }
 
-/// One rating on its way.
+/// A rating that has not arrived yet.
 struct Pending {
     due: usize,
     item: usize,
@@ -143,10 +144,10 @@ struct Pending {
 /// Plays `player` over `stream` once.
 pub fn play(stream: &Stream, mut player: Player, conditions: &Conditions) -> Trace {
     let mut rng = StdRng::seed_from_u64(conditions.seed);
-    let happenings = &conditions.happenings;
-    let references = references(stream, happenings);
+    let events = &conditions.events;
+    let references = references(stream, events);
     let mut pacer = conditions.budget_usd.map(|usd| {
-        // A second per request, a window of a thousand of them.
+        // One request a second, and a window of a thousand seconds.
         let settings = PacerSettings { budget_usd: usd * 1000.0, window_s: 1000.0 };
         Pacer::new(settings, 0.0, 0.0)
     });
@@ -155,18 +156,18 @@ pub fn play(stream: &Stream, mut player: Player, conditions: &Conditions) -> Tra
     let mut rated = 0;
     let mut answers = Vec::with_capacity(stream.items.len());
     for (at, item) in stream.items.iter().enumerate() {
-        let scores: Vec<Option<f32>> = (0..stream.arms.len()).map(|arm| happenings.score(stream, at, arm)).collect();
+        let scores: Vec<Option<f32>> = (0..stream.arms.len()).map(|arm| events.score(stream, at, arm)).collect();
         let candidates: Vec<(usize, Candidate<'_>)> = scores
             .iter()
             .enumerate()
             .filter(|(_, score)| score.is_some())
-            .map(|(arm, _)| (arm, candidate(stream, happenings, at, arm)))
+            .map(|(arm, _)| (arm, candidate(stream, events, at, arm)))
             .collect();
         if candidates.is_empty() {
             continue;
         }
         let known: Vec<f64> = candidates.iter().map(|(arm, _)| f64::from(scores[*arm].unwrap_or(0.0))).collect();
-        // Where it was not run there is nothing to compare with.
+        // Where the best model was not run, there is no regret.
         let reference = references.iter().find(|(until, _)| at < *until).and_then(|(_, single)| *single);
         let single = reference.and_then(|it| candidates.iter().position(|(arm, _)| *arm == it.arm));
         let mut tradeoff = conditions.tradeoff;
@@ -179,7 +180,7 @@ pub fn play(stream: &Stream, mut player: Player, conditions: &Conditions) -> Tra
         };
         let arm = candidates[chosen].0;
         let cost_usd = item.costs[arm].map(f64::from).or(stream.usual_costs[arm]);
-        let cost_usd = cost_usd.map(|cost| cost * happenings.price(at, arm));
+        let cost_usd = cost_usd.map(|cost| cost * events.price(at, arm));
         if let Some(pacer) = &mut pacer {
             pacer.spent(cost_usd.unwrap_or(0.0), at as f64);
         }
@@ -206,21 +207,21 @@ pub fn play(stream: &Stream, mut player: Player, conditions: &Conditions) -> Tra
             batch.clear();
         }
     }
-    let followed = happenings
+    let followed = events
         .all()
         .iter()
-        .filter_map(|(when, happening)| Some((*happening, followed(&answers, *when, *happening, happenings.star())?)))
+        .filter_map(|(when, event)| Some((*event, followed(&answers, *when, *event, events.star())?)))
         .collect();
     Trace { answers, followed }
 }
 
-fn candidate<'a>(stream: &'a Stream, happenings: &Happenings, at: usize, arm: usize) -> Candidate<'a> {
+fn candidate<'a>(stream: &'a Stream, events: &Events, at: usize, arm: usize) -> Candidate<'a> {
     Candidate {
         model: &stream.arms[arm],
         prior: stream.items[at].priors.get(arm).copied().unwrap_or(0.5),
         grounds: stream.grounds[arm],
-        // Only where cost counts for nothing can it be unknown here, see `Stream::priced`.
-        cost_usd: stream.usual_costs[arm].unwrap_or(0.0) * happenings.price(at, arm),
+        // A cost can be unknown here only if cost does not count, see `Stream::priced`.
+        cost_usd: stream.usual_costs[arm].unwrap_or(0.0) * events.price(at, arm),
         latency_s: None,
         switching_usd: 0.0,
     }
@@ -238,13 +239,14 @@ fn observation<'a>(stream: &'a Stream, pending: &Pending) -> Observation<'a> {
     }
 }
 
-/// Requests over which a share is taken.
+/// Requests in the window over which a share is taken.
 const WINDOW: usize = 50;
 
-/// How many ratings it took until the star's share of a window had fallen below a fifth (a drop), or no model had a
-/// larger one (a newcomer, a recovery). A price says nothing about where to go, so there is nothing to follow.
-fn followed(answers: &[Answer], when: usize, happening: Happening, star: usize) -> Option<Option<usize>> {
-    if happening == Happening::Price {
+/// Number of ratings until the best model's share of a window had fallen below a fifth (after a drop), or no other
+/// model had a larger one (after it was added or recovered). A raised price does not say where to go, so there is
+/// nothing to follow.
+fn followed(answers: &[Answer], when: usize, event: Event, star: usize) -> Option<Option<usize>> {
+    if event == Event::Price {
         return None;
     }
     let mut shares = std::collections::BTreeMap::<usize, usize>::new();
@@ -260,12 +262,12 @@ fn followed(answers: &[Answer], when: usize, happening: Happening, star: usize) 
             *count -= 1;
         }
         let own = shares.get(&star).copied().unwrap_or(0);
-        let there = match happening {
-            Happening::Drop => own * 5 < WINDOW,
+        let there = match event {
+            Event::Drop => own * 5 < WINDOW,
             _ => shares.values().all(|count| *count <= own),
         };
         if there {
-            // The window itself is part of the wait only as far as it was needed to see it.
+            // Of the window, only the requests that were needed to see the change count as waiting.
             return Some(Some(ratings));
         }
     }

@@ -1,24 +1,24 @@
-//! Who plays: the learned policy, and what it has to beat.
+//! Players: the learned policy, and the policies that it has to beat.
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 
 use crate::bandit::{Candidate, Context, Observation, Reward, Settings, SettingsError, Snapshot, Tradeoff};
 
-/// A way to choose.
+/// A player.
 #[derive(Debug, Clone)]
 pub enum Player {
     /// A policy of this gateway, learning as it goes.
     Learned(Box<Snapshot>),
-    /// The same, never learning and never exploring: the classifier alone.
+    /// The classifier alone: such a policy that neither learns nor explores.
     Frozen(Box<Snapshot>),
-    /// Any model, all alike.
+    /// Uniformly random choice.
     Random,
-    /// Epsilon-greedy over mean rewards, blind to the prompt.
+    /// Epsilon-greedy over mean rewards, without context.
     Blind(Blind),
     /// The best single model in hindsight.
     BestSingle,
-    /// For each prompt the model that did best.
+    /// The oracle: for each prompt the model that did best.
     Oracle,
 }
 
@@ -53,9 +53,9 @@ impl Player {
         }
     }
 
-    /// Index into `candidates` of the chosen one. `known` are their true rewards, which only hindsight looks at, and
-    /// `single` is the candidate that is best in hindsight, where it is among them. `None` = this player has no
-    /// answer here.
+    /// Index into `candidates` of the chosen one; `None` = this player makes no choice here. `known` are the true
+    /// rewards, which only players with hindsight use, and `single` is the candidate that is best in hindsight, if it
+    /// is among them.
     pub(super) fn choose(
         &self,
         context: &Context<'_>,
@@ -83,7 +83,7 @@ impl Player {
         })
     }
 
-    /// Takes in feedback: arm by index, and what there is to know.
+    /// Learns from feedback: arms by index, with their observations.
     pub(super) fn learn(&mut self, feedback: &[(usize, Observation<'_>)]) {
         match self {
             Self::Learned(snapshot) => snapshot.learn(feedback.iter().map(|(_, observation)| *observation)),
@@ -92,7 +92,7 @@ impl Player {
         }
     }
 
-    /// Whether feedback makes it another player.
+    /// Whether the player learns from feedback.
     pub(super) fn learns(&self) -> bool {
         matches!(self, Self::Learned(_) | Self::Blind(_))
     }
@@ -111,7 +111,7 @@ pub struct Blind {
 }
 
 impl Blind {
-    /// Over `arms` models, exploring a share `epsilon` of the time.
+    /// A player over `arms` models that explores a share `epsilon` of the time.
     pub fn new(arms: usize, epsilon: f64) -> Self {
         Self { epsilon, counts: vec![0.0; arms], sums: vec![0.0; arms] }
     }

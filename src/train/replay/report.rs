@@ -1,10 +1,10 @@
-//! Many runs summed up.
+//! Summary of many runs.
 
 use serde::Serialize;
 
 use super::play::Trace;
 
-/// A mean over runs with its 95 % interval (Student's t over runs); one run has none, and its ends are no numbers.
+/// A mean over runs with its 95 % interval (Student's t over runs). With one run there is none, and both ends are NaN.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
     /// Mean over runs.
@@ -16,7 +16,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of these runs' values.
+    /// Mean and interval of the runs' values.
     pub fn of(values: &[f64]) -> Self {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n.max(1.0);
@@ -52,14 +52,14 @@ fn t_975(freedom: usize) -> f64 {
 /// One player over all runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Line {
-    /// Who played.
+    /// Name of the player.
     pub player: String,
     /// Mean reward per request.
     pub reward: Spread,
     /// The same over the prompts that the best single model was run on; absent where it was run on all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compared_reward: Option<Spread>,
-    /// Mean cost, US dollars, of the answers whose cost is known; absent = of none.
+    /// Mean cost in US dollars of the answers whose cost is known; absent where there are none.
     pub cost_usd: Option<Spread>,
     /// Share of the answers whose cost is known.
     pub cost_known: f64,
@@ -68,7 +68,7 @@ pub struct Line {
     /// Spending over the budget, as a share; absent without a budget.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_error: Option<Spread>,
-    /// For each happening: its name, median ratings until it was followed, and the share of runs that followed it.
+    /// For each event: its name, median ratings until it was followed, and the share of runs that followed it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub followed: Vec<(String, Option<usize>, f64)>,
     /// Regret up to equally spaced requests.
@@ -86,7 +86,7 @@ pub struct Report {
     pub models: usize,
     /// Runs of each player.
     pub runs: usize,
-    /// What has to be said beside the figures.
+    /// Notes to be read with the figures.
     pub notes: Vec<String>,
     /// One line for each player.
     pub lines: Vec<Line>,
@@ -100,15 +100,15 @@ pub fn report(player: String, traces: &[Trace], budget_usd: Option<f64>) -> Line
     let over = |of: &dyn Fn(&Trace) -> f64| Spread::of(&traces.iter().map(of).collect::<Vec<_>>());
     let curves: Vec<Vec<f64>> = traces.iter().map(|trace| trace.curve(POINTS)).collect();
     let points = curves.iter().map(Vec::len).min().unwrap_or(0);
-    let happenings = traces.first().map_or(&[][..], |trace| &trace.followed);
-    let followed = happenings.iter().enumerate().map(|(at, (happening, _))| {
+    let events = traces.first().map_or(&[][..], |trace| &trace.followed);
+    let followed = events.iter().enumerate().map(|(at, (event, _))| {
         let mut waits: Vec<usize> =
             traces.iter().filter_map(|trace| trace.followed.get(at).and_then(|(_, waited)| *waited)).collect();
         waits.sort_unstable();
         let share = waits.len() as f64 / traces.len() as f64;
         // The median over all runs, those that never followed counting as longest.
         let median = waits.get(traces.len() / 2).copied();
-        (happening.name().to_owned(), median, share)
+        (event.name().to_owned(), median, share)
     });
     let over_known = |of: &dyn Fn(&Trace) -> Option<f64>| {
         let values: Vec<f64> = traces.iter().filter_map(of).collect();

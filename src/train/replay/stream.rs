@@ -1,4 +1,4 @@
-//! One source's prompts in the form a replay needs.
+//! One source's prompts in the form that a replay needs.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::super::dataset::{Dataset, Record, Split};
 use super::super::features::states;
 use super::super::fit::Progress;
 use super::super::job::origin;
-use super::super::known::{Known, anyone};
+use super::super::known::{Known, average_ability};
 use super::features::Reader;
 use crate::bandit::{Context, Grounds};
 use crate::classifier::Model;
@@ -19,15 +19,15 @@ use crate::protocol::ModelName;
 /// One prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
-    /// What the policy sees.
+    /// The features that the policy sees.
     pub features: Vec<f32>,
-    /// The kind of work, as the head labels it; empty where there is none.
+    /// The task label by the head; empty where there is none.
     pub kind: String,
-    /// What the head says of each model; empty = there is no head, and every prior is one half.
+    /// The head's prediction for each model; empty = there is no head, and every prior is one half.
     pub priors: Vec<f64>,
-    /// What each model's answer was worth; `None` = it was not run, and cannot be chosen.
+    /// Reward of each model's answer; `None` = it was not run, and cannot be chosen.
     pub scores: Vec<Option<f32>>,
-    /// What it cost, where known.
+    /// Cost of each answer in US dollars, where known.
     pub costs: Vec<Option<f32>>,
 }
 
@@ -38,18 +38,17 @@ pub struct Stream {
     pub source: String,
     /// The models.
     pub arms: Vec<ModelName>,
-    /// What made the features.
+    /// Name of the features' space.
     pub space: String,
     /// What each model's prior rests on.
     pub grounds: Vec<Grounds>,
-    /// What an answer of each model usually costs, US dollars: known beforehand, as a price list is. `None` = nobody
-    /// knows.
+    /// Usual cost of each model's answer in US dollars, known beforehand as from a price list; `None` = unknown.
     pub usual_costs: Vec<Option<f64>>,
     /// The prompts, in order.
     pub items: Vec<Item>,
-    /// How many of them come first, whatever the order.
+    /// Number of leading prompts that stay first when the stream is shuffled.
     pub first: usize,
-    /// What has to be said beside the figures.
+    /// Notes to be read with the figures.
     pub notes: Vec<String>,
 }
 
@@ -99,8 +98,8 @@ impl Stream {
         })
     }
 
-    /// The prompts of `source` in `splits`, one after the other, as `head` reads them: what a gateway with that head
-    /// would begin with. States are kept in `cache`.
+    /// The prompts of `source` in `splits`, one split after the other, with the readings of `head`: what a gateway with
+    /// that head would start from. States are cached in `cache`.
     ///
     /// # Errors
     ///
@@ -120,7 +119,7 @@ impl Stream {
             arms.iter().map(|arm| ModelName::new(dataset.arms[*arm as usize].model.as_str())).collect();
         let notes = priors_note(&known, &names).into_iter().collect();
         let abilities: Vec<Ability> =
-            known.into_iter().map(|known| known.ability.unwrap_or_else(|| anyone(head))).collect();
+            known.into_iter().map(|known| known.ability.unwrap_or_else(|| average_ability(head))).collect();
         let records: Vec<&Record> = splits.iter().flat_map(|split| dataset.of_source(source, *split)).collect();
         let prompts: Vec<&str> = records.iter().map(|record| &*record.prompt).collect();
         let pooling = &head.description().pooling;
@@ -149,8 +148,8 @@ impl Stream {
         })
     }
 
-    /// The same without the models whose cost nobody knows, for where cost decides: unknown is not nothing. Prompts
-    /// that only those answered go with them.
+    /// The stream without models of unknown cost, for replays in which cost counts: unknown does not mean free. Prompts
+    /// that only those models answered are removed with them.
     pub fn priced(mut self) -> Self {
         let priced: Vec<bool> = self.usual_costs.iter().map(Option::is_some).collect();
         if priced.iter().all(|priced| *priced) {
@@ -159,7 +158,7 @@ impl Stream {
         let unpriced: Vec<&str> =
             self.arms.iter().zip(&priced).filter(|(_, priced)| !**priced).map(|(arm, _)| arm.as_str()).collect();
         self.notes.push(format!(
-            "Cost decides, and of {} of the {} models none is known ({}): they are left out.",
+            "Cost counts, and {} of the {} models have no known cost ({}): they are left out.",
             unpriced.len(),
             priced.len(),
             few(&unpriced)
@@ -178,7 +177,7 @@ impl Stream {
         self
     }
 
-    /// How many outcomes have no cost of their own, though their model has a usual one, which is then taken for it.
+    /// Number of outcomes without a cost whose model has a usual one, which is used in its place.
     pub fn supposed_costs(&self) -> usize {
         let supposed = |item: &Item| {
             let arms = item.scores.iter().zip(&item.costs).zip(&self.usual_costs);
@@ -187,13 +186,13 @@ impl Stream {
         self.items.iter().map(supposed).sum()
     }
 
-    /// What a policy sees of prompt `at`.
+    /// The context of prompt `at`.
     pub fn context(&self, at: usize) -> Context<'_> {
         let item = &self.items[at];
         Context { features: &item.features, space: &self.space, kind: &item.kind }
     }
 
-    /// The same prompts in another order, the first ones among themselves.
+    /// The stream in another order; the first prompts are shuffled among themselves.
     pub fn shuffled(&self, rng: &mut impl rand::Rng) -> Self {
         let mut other = self.clone();
         let (first, rest) = other.items.split_at_mut(self.first);
@@ -203,13 +202,13 @@ impl Stream {
     }
 }
 
-/// Keeps the values whose turn in `kept` is true; what is empty stays so.
+/// Keeps the values whose entry in `kept` is true; an empty list stays empty.
 fn retain<T>(values: &mut Vec<T>, kept: &[bool]) {
     let mut kept = kept.iter();
     values.retain(|_| kept.next().copied().unwrap_or(false));
 }
 
-/// What is to be said of priors that do not come from this very source; nothing where all do.
+/// A note on priors that do not come from this very source.
 fn priors_note(known: &[Known], names: &[ModelName]) -> Option<String> {
     let strangers: Vec<&str> =
         known.iter().zip(names).filter(|(known, _)| known.ability.is_none()).map(|(_, name)| name.as_str()).collect();
@@ -217,11 +216,13 @@ fn priors_note(known: &[Known], names: &[ModelName]) -> Option<String> {
     let likened = known.len() - learned - strangers.len();
     let nothing = match strangers.as_slice() {
         [] => String::new(),
-        some => format!(" It says the same of those it does not know ({}), the mean of all it knows.", few(some)),
+        some => {
+            format!(" For models that it does not know ({}) it predicts the mean over all that it knows.", few(some))
+        }
     };
     (learned < known.len()).then(|| {
         format!(
-            "Of the {} models the head has learned {learned} in this source, takes {likened} from elsewhere or by likeness, and \
+            "Of the {} models the head was fitted to {learned} in this source, takes {likened} from other sources or by likeness, and \
              does not know {}.{nothing}",
             known.len(),
             strangers.len(),
@@ -229,13 +230,13 @@ fn priors_note(known: &[Known], names: &[ModelName]) -> Option<String> {
     })
 }
 
-/// Three names of a list, and whether there are more.
+/// The first three names of a list, with an ellipsis where there are more.
 fn few(names: &[&str]) -> String {
     let more = if names.len() > 3 { ", ..." } else { "" };
     format!("{}{more}", names.iter().take(3).copied().collect::<Vec<_>>().join(", "))
 }
 
-/// Mean cost over the training split where it has any, over everything else.
+/// Mean cost over the training split where it has costs, else over all splits.
 fn usual_cost(dataset: &Dataset, source: u32, arm: u32) -> Option<f64> {
     let mean = |splits: &[Split]| {
         let costs: Vec<f64> = splits

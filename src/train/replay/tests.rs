@@ -41,14 +41,14 @@ fn stream_of(length: usize, chances: [[f64; 3]; 2]) -> Stream {
     }
 }
 
-fn conditions(stream: &Stream, happenings: &[Happening]) -> Conditions {
+fn conditions(stream: &Stream, events: &[Event]) -> Conditions {
     Conditions {
         missing: 0.0,
         delay: 0,
         batch: 10,
         tradeoff: Tradeoff::default(),
         budget_usd: None,
-        happenings: Happenings::over(stream, happenings),
+        events: Events::over(stream, events),
         seed: 7,
     }
 }
@@ -95,15 +95,15 @@ fn missing_and_late_ratings_slow_learning_and_do_not_stop_it() {
 #[test]
 fn a_drop_is_left_and_a_newcomer_adopted_within_150_ratings() {
     let stream = stream_of(4000, [[0.9, 0.6, 0.5], [0.85, 0.65, 0.5]]);
-    for happening in [Happening::Drop, Happening::New] {
+    for event in [Event::Drop, Event::New] {
         let waits: Vec<Option<usize>> = (0..5)
             .map(|seed| {
-                let conditions = Conditions { seed, ..conditions(&stream, &[happening]) };
+                let conditions = Conditions { seed, ..conditions(&stream, &[event]) };
                 play(&stream, learned(), &conditions).followed[0].1
             })
             .collect();
         let soon = waits.iter().filter(|wait| wait.is_some_and(|wait| wait <= 150)).count();
-        assert!(soon >= 4, "{happening:?}: {waits:?}");
+        assert!(soon >= 4, "{event:?}: {waits:?}");
     }
 }
 
@@ -115,7 +115,7 @@ fn what_dropped_is_found_again_once_it_recovers_and_costs_little_until_then() {
     let star = 0;
     let mut waits: Vec<usize> = (0..5)
         .map(|seed| {
-            let conditions = Conditions { seed, ..conditions(&stream, &[Happening::Drop, Happening::Recover]) };
+            let conditions = Conditions { seed, ..conditions(&stream, &[Event::Drop, Event::Recover]) };
             let trace = play(&stream, learned(), &conditions);
             let share = |from: usize, until: usize| {
                 let own = trace.answers[from..until].iter().filter(|answer| answer.arm == star).count();
@@ -133,15 +133,15 @@ fn what_dropped_is_found_again_once_it_recovers_and_costs_little_until_then() {
 #[test]
 fn a_newcomer_is_not_there_before_and_a_drop_is_over_when_it_recovers() {
     let stream = stream(900);
-    let happenings = Happenings::over(&stream, &[Happening::New, Happening::Drop, Happening::Recover]);
-    let star = happenings.star();
-    let at = |at: usize| happenings.score(&stream, at, star);
+    let events = Events::over(&stream, &[Event::New, Event::Drop, Event::Recover]);
+    let star = events.star();
+    let at = |at: usize| events.score(&stream, at, star);
     assert_eq!(at(0), None);
     let good = (450..675).find(|it| stream.items[*it].scores[star] == Some(1.0)).unwrap();
     assert_eq!(at(good), Some(0.4));
     let good = (675..900).find(|it| stream.items[*it].scores[star] == Some(1.0)).unwrap();
     assert_eq!(at(good), Some(1.0));
-    assert_eq!(happenings.stretches(900), [(0, 225), (225, 450), (450, 675), (675, 900)]);
+    assert_eq!(events.stretches(900), [(0, 225), (225, 450), (450, 675), (675, 900)]);
 }
 
 #[test]
@@ -161,8 +161,8 @@ fn a_budget_is_held_and_a_price_is_felt() {
     assert!((trace.cost_usd().unwrap() / 0.005 - 1.0).abs() < 0.05, "{:?}", trace.cost_usd());
     let tradeoff = Tradeoff { cost_per_usd: 20.0, latency_per_s: 0.0 };
     let calm = Conditions { tradeoff, budget_usd: None, ..conditions.clone() };
-    let dear = Conditions { happenings: Happenings::over(&stream, &[Happening::Price]), ..calm.clone() };
-    let star = dear.happenings.star();
+    let dear = Conditions { events: Events::over(&stream, &[Event::Price]), ..calm.clone() };
+    let star = dear.events.star();
     let share =
         |trace: &Trace| trace.answers[3000..].iter().filter(|answer| answer.arm == star).count() as f64 / 3000.0;
     let (before, after) = (play(&stream, learned(), &calm), play(&stream, learned(), &dear));
@@ -173,7 +173,7 @@ fn a_budget_is_held_and_a_price_is_felt() {
 fn a_report_sums_up_runs() {
     let stream = stream(400);
     let traces: Vec<Trace> = (0..4)
-        .map(|seed| play(&stream, learned(), &Conditions { seed, ..conditions(&stream, &[Happening::Drop]) }))
+        .map(|seed| play(&stream, learned(), &Conditions { seed, ..conditions(&stream, &[Event::Drop]) }))
         .collect();
     let line = report("thompson".into(), &traces, Some(0.01));
     assert!(line.reward.low < line.reward.mean && line.reward.mean < line.reward.high);
@@ -205,7 +205,7 @@ fn the_best_single_model_is_compared_where_it_was_run_and_nowhere_else() {
     assert_eq!(oracle.answers.len(), 10);
     assert_eq!(oracle.regret(), -0.5, "a quarter more on each of two prompts, and nothing on the last four");
     assert_eq!(oracle.compared_reward(), Some((2.0 * 1.0 + 4.0 * 0.75) / 6.0));
-    assert_eq!(compared_with(&stream, &conditions.happenings), (vec![0], 0.6));
+    assert_eq!(compared_with(&stream, &conditions.events), (vec![0], 0.6));
     let line = report("oracle".into(), &[oracle.clone(), oracle], None);
     assert!(line.compared_reward.is_some());
 }

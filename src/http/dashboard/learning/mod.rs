@@ -115,7 +115,7 @@ fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Marku
                 }))
             (stat("Last retune", markup! { @match status.last_retune.at_ms { Some(at_ms) => { (moment(at_ms)) } None => { "none yet" } } },
                 markup! { (count(status.last_retune.new)) " judgements wait for the next" }))
-            (stat("Classifier", markup! { (gateway.classifier.told()) },
+            (stat("Classifier", markup! { (gateway.classifier.state_word()) },
                 markup! {
                     @match (&classifier.reason, classifier.in_time) {
                         (Some(reason), _) => { (reason) }

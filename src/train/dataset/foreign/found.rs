@@ -1,4 +1,4 @@
-//! What was found in all files, brought together by prompt and written as a data set.
+//! The outcomes of all files, merged by prompt and written as a data set.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
@@ -24,11 +24,11 @@ struct Sum {
 
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// In order of first sight.
+    /// Prompts in order of first occurrence.
     records: Vec<(Asked, BTreeMap<String, Sum>)>,
-    /// By what makes them one: the prompt, and of own records what they say of themselves.
+    /// Index of each prompt, by its key: the prompt, and for this project's own records also their own fields.
     places: HashMap<Asked, usize>,
-    /// Scores taken in.
+    /// Number of scores taken in.
     scores: usize,
     report: Imported,
 }
@@ -80,7 +80,7 @@ impl Found {
 
     fn put(&mut self, asked: &Asked, seen: &Seen<'_>, score: f64) {
         let next = self.records.len();
-        // Where tables name the task differently, or only at times, the prompt is the same.
+        // Rows that name the task differently, or not at all, may still be of the same prompt.
         let place = *self.places.entry(Asked { task: None, ..asked.clone() }).or_insert(next);
         if place == next {
             self.records.push((asked.clone(), BTreeMap::new()));
@@ -92,7 +92,7 @@ impl Found {
         sum.others.extend(seen.fields.map(extras).unwrap_or_default());
     }
 
-    /// Writes all of it.
+    /// Writes the data set.
     pub(super) fn write(mut self, called: Called<'_>, dir: &Path) -> std::io::Result<Imported> {
         let name = called.name();
         let mut files = Vec::new();

@@ -1,20 +1,20 @@
-//! Other people's files as a data set of recorded outcomes.
+//! Importing other formats as a data set of recorded outcomes.
 //!
-//! Read are CSV, JSON (an array, one object, or an object with rows under `records` or `data`) and JSON lines, each
-//! also packed with gzip. A row is taken for what it looks like:
+//! CSV, JSON (an array, one object, or an object with rows under `records` or `data`) and JSON Lines are read, each
+//! also compressed with gzip. The kind of a row is recognised by its fields:
 //!
 //! - **recorded outcomes** of this project: it has `outcomes`. Its id, group, source, origin and task stay.
 //! - **one column for each model** (RouterBench): columns `MODEL` and `MODEL|total_cost` or `MODEL|model_response`;
 //!   or an object `scores` of model to score (RouterDC).
-//! - **one row for each model** (LLMRouterBench, LLMRouter): it names a model, a prompt and a score; or it is an
-//!   object with `records` whose model and data set stand outside.
+//! - **one row for each model** (LLMRouterBench, LLMRouter): it names a model, a prompt and a score; or it is an object
+//!   with `records`, whose model and data set are fields of the object.
 //! - **request logs** of LiteLLM, or in the shape of OpenAI's API: a model, `messages` (or a list as `input`), and a
 //!   score (`score`, `rating` of 1 to 5, `thumbs`, or one of these under `metadata` or `feedback`).
 //!
-//! Rows without prompt, model or score are left out and counted: nothing is invented, and of what stands outside of
-//! rows only model, data set and prompt are theirs. Scores on a scale to 100 are brought to one, the whole column
-//! alike. Rows of one prompt become one record; two scores of a model on it are averaged. A hash of the group, where
-//! there is none of the prompt, decides the split, 4 : 1 : 1.
+//! Rows without prompt, model or score are left out and counted; of an object's fields around its rows, only model,
+//! data set and prompt are taken over into the rows. Scores on a scale to 100 are divided by 100, the whole column
+//! alike. Rows of one prompt become one record; two scores of a model on it are averaged. A hash of the group, or of
+//! the prompt where there is no group, decides the split, 4 : 1 : 1.
 
 mod found;
 mod row;
@@ -25,7 +25,7 @@ use std::path::Path;
 
 use found::Found;
 
-/// What became of some files.
+/// The result of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Imported {
     /// Prompts in the data set.
@@ -34,11 +34,11 @@ pub struct Imported {
     pub models: usize,
     /// Outcomes.
     pub outcomes: usize,
-    /// Rows that carried too little, and single models' outcomes in a row that did.
+    /// Rows that were left out, and outcomes of single models that were left out of other rows.
     pub left_out: usize,
-    /// Why the first of them was left out, and where it stands.
+    /// Why the first of them was left out, and where it is.
     pub reason: Option<String>,
-    /// What else has to be said.
+    /// Further notes.
     pub notes: Vec<String>,
 }
 
@@ -61,36 +61,36 @@ pub enum ImportError {
         /// What is wrong.
         what: String,
     },
-    /// Not one row carried enough.
+    /// No row has prompt, model and score.
     #[error("{path}: none of its {rows} rows has a prompt, a model and a score ({reason})")]
     Nothing {
         /// Which.
         path: String,
-        /// How many there were.
+        /// Number of rows.
         rows: usize,
         /// Why the first was left out.
         reason: String,
     },
-    /// Scores on no scale that is known.
+    /// Scores are on no known scale.
     #[error("{path}, {place}: `{column}` is {value}; scores are 0 to 1, or 0 to 100 in the whole column")]
     Scale {
         /// Which.
         path: String,
-        /// Line or entry of the value that fits neither.
+        /// Line or entry of the value that fits no scale.
         place: String,
-        /// Whose it is.
+        /// Its column.
         column: &'static str,
         /// The value.
         value: f64,
     },
 }
 
-/// What the source is called.
+/// The name of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Called<'a> {
-    /// So, whatever records say.
+    /// This name, whatever records say.
     Always(&'a str),
-    /// So where records do not say.
+    /// This name where records have none.
     Unless(&'a str),
 }
 
@@ -103,7 +103,7 @@ impl<'a> Called<'a> {
 }
 
 /// Reads `files` and writes them together under `dir`, in files named by `called`, in the layout that
-/// [`read`](super::read()) takes. What these files held before is gone.
+/// [`read`](super::read()) takes. Earlier contents of these files are replaced.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What a row means: which prompt, which models, what they scored.
+//! From a row's fields to a prompt, models and scores.
 
 use serde_json::{Map, Value};
 
@@ -11,14 +11,14 @@ const TASK: [&str; 6] = ["task", "task_name", "eval_name", "dataset", "dataset_n
 const COST: [&str; 5] = ["cost_usd", "cost", "total_cost", "response_cost", "spend"];
 const INPUT: [&str; 3] = ["input_tokens", "prompt_tokens", "input_token_num"];
 const OUTPUT: [&str; 3] = ["output_tokens", "completion_tokens", "output_token_num"];
-/// What was asked.
+/// The prompt of a row, with its labels.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Asked {
     /// The text a router would see.
     pub prompt: String,
     /// Benchmark, where named.
     pub task: Option<String>,
-    /// Of this project's own records; so are the rest.
+    /// Identity. This field and the following are of this project's own records.
     pub id: Option<String>,
     /// Records that share a question.
     pub group: Option<String>,
@@ -28,23 +28,23 @@ pub(super) struct Asked {
     pub origin: Option<String>,
 }
 
-/// A score as it stands in the file.
+/// A score as it is in the file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Scored {
     /// On a scale that is known: stars, thumbs, right and wrong.
     Known(f64),
-    /// A number in a column whose scale its other numbers tell.
+    /// A number of a column, whose scale depends on the column's other numbers.
     In(&'static str, f64),
 }
 
-/// What one model did.
+/// One model's outcome.
 #[derive(Debug)]
 pub(super) struct Seen<'a> {
     /// The model.
     pub model: &'a str,
-    /// What it scored.
+    /// Its score.
     pub score: Scored,
-    /// Where its cost, tokens and latency stand, if anywhere.
+    /// The object that has its cost, tokens and latency, if there is one.
     pub fields: Option<&'a Map<String, Value>>,
 }
 
@@ -93,7 +93,7 @@ pub(super) fn outcomes(row: &Value, around: &Map<String, Value>, visit: &mut dyn
     }
 }
 
-/// With what this project's own records tell beside.
+/// The prompt, with the labels that this project's own records have.
 fn own(row: &Map<String, Value>, asked: Asked) -> Asked {
     let text = |name: &str| match row.get(name)? {
         Value::String(text) => Some(text.clone()),
@@ -117,12 +117,12 @@ fn here<'a>(map: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
     names.iter().find_map(|name| map.get(*name).filter(|value| !is_blank(value)))
 }
 
-/// A field that may stand outside of the row for all rows alike: model, data set, prompt.
+/// A field that may be around the rows, for all of them alike: model, data set, prompt.
 fn field<'a>(row: &'a Map<String, Value>, around: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
     here(row, names).or_else(|| here(around, names)).or_else(|| inside(row, names))
 }
 
-/// A field that is this row's or nobody's: what stands around are sums and means of all.
+/// A field of this row alone: such fields around the rows are sums and means of all.
 fn own_field<'a>(row: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
     here(row, names).or_else(|| inside(row, names))
 }
@@ -135,7 +135,7 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-/// The score by whichever name it goes.
+/// The score, by any of its names.
 fn score(row: &Map<String, Value>) -> Result<Scored, String> {
     let found = SCORE.into_iter().find_map(|name| Some((name, own_field(row, &[name])?)));
     let (name, value) = found.ok_or("it has no score")?;
@@ -169,7 +169,7 @@ fn prompt(row: &Map<String, Value>, around: &Map<String, Value>) -> Option<Strin
     text.filter(|text| !text.trim().is_empty())
 }
 
-/// What the user said last in a list of messages.
+/// The last user message of a list.
 fn last_turn(messages: &Value) -> Option<String> {
     // Some logs keep messages as JSON in a string.
     let parsed: Value;
@@ -242,7 +242,7 @@ fn end(row: &Map<String, Value>) -> Option<f64> {
     own_field(row, &["endTime", "end_time"]).and_then(instant)
 }
 
-/// Seconds since some beginning: a number of them, or a time with or without its zone.
+/// Seconds since an arbitrary origin, from a number of seconds or a time with or without a zone.
 fn instant(value: &Value) -> Option<f64> {
     let Value::String(text) = value else { return value.as_f64() };
     let time = text.parse::<jiff::Timestamp>().ok().or_else(|| {

@@ -1,4 +1,4 @@
-//! Files as rows: what stands where, and nothing of what it means.
+//! From files to rows, without regard to what they mean.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -8,26 +8,26 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use serde_json::{Map, Value, json};
 
-/// The largest file that is read, unpacked: it stands in memory while its prompts are brought together.
+/// Most bytes of a file after decompression: it is in memory as a whole while its prompts are merged.
 const LARGEST: u64 = 2 << 30;
 
-/// Objects that logs keep a row's fields in.
+/// Objects in which logs keep a row's fields.
 pub(super) const INSIDE: [&str; 7] =
     ["request", "body", "response", "usage", "metadata", "feedback", "model_parameters"];
 
 /// Lists of rows in an object whose other fields are about all of them.
 pub(super) const LISTS: [&str; 2] = ["records", "data"];
 
-/// Where [`unpacked`] puts columns for each model: beside `outcomes`, which are this project's own.
+/// The field into which [`unpacked`] gathers columns for each model; `outcomes` is for this project's own records.
 pub(super) const WIDE: &str = "|outcomes";
 
-/// The rows of a file, each with its place.
+/// The rows of a file, each with its position.
 pub(super) struct Rows {
-    /// What places count: lines or entries.
+    /// What positions count: lines or entries.
     pub unit: &'static str,
-    /// Place, from 1, and row.
+    /// Position, from 1, and row.
     pub rows: Vec<(usize, Value)>,
-    /// Places that hold no row, and why.
+    /// Positions without a row, and why.
     pub broken: Vec<(usize, String)>,
 }
 
@@ -76,7 +76,7 @@ impl Rows {
             let from = from + bytes[from..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
             line += bytes[before..from].iter().filter(|byte| **byte == b'\n').count();
             before = from;
-            // A line that was cut, or a comma outside quotation marks: nobody knows which column is which.
+            // A truncated line, or a comma outside quotation marks: columns cannot be told apart.
             if record.len() != header.len() {
                 broken.push((line, format!("{} fields under a header of {}", record.len(), header.len())));
                 continue;
@@ -89,13 +89,12 @@ impl Rows {
     }
 }
 
-/// Where a CSV error is, without the text it stumbled over.
+/// Position of a CSV error, without the text around it.
 fn place(error: &csv::Error) -> String {
     error.position().map_or_else(|| "broken".into(), |at| format!("line {}", at.line()))
 }
 
-/// A row with its objects as objects, which some logs keep as JSON in a string, and its columns for each model under
-/// `outcomes`.
+/// A row with nested objects parsed, which some logs keep as JSON in a string, and its columns for each model gathered.
 fn unpacked(row: Value) -> Value {
     let Value::Object(mut row) = row else { return row };
     for name in LISTS {

@@ -1,5 +1,5 @@
-//! On which scale a file's scores are: told by all numbers of a column, because 1 is the best mark on one scale and
-//! nearly the worst on the other.
+//! The scale of a file's scores, from all numbers of a column, because 1 is the best mark on one scale and nearly the
+//! worst on another.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use super::row::Scored;
 
 /// The best mark of a percent scale.
 const PERCENT: f64 = 100.0;
-/// Columns that go above 1 but no further than this are marks or stars, and not percents.
+/// Columns whose largest value is above 1 and at most this are marks or stars, and not percent.
 const MARKS: f64 = 10.0;
 
 /// The columns of a file.
 #[derive(Debug, Default)]
 pub(super) struct Scales {
-    /// The least and the largest value of each, with their places.
+    /// Smallest and largest value of each column, with their positions.
     columns: BTreeMap<&'static str, [(f64, usize); 2]>,
 }
 
@@ -24,12 +24,12 @@ pub(super) struct Unfit {
     pub column: &'static str,
     /// The value.
     pub value: f64,
-    /// Where it stands.
+    /// Its position.
     pub place: usize,
 }
 
 impl Scales {
-    /// Looks at a score that stands at `place`.
+    /// Takes in a score at position `place`.
     pub(super) fn note(&mut self, score: Scored, place: usize) {
         let Scored::In(column, value) = score else { return };
         let [least, most] = self.columns.entry(column).or_insert([(value, place); 2]);
@@ -59,7 +59,7 @@ impl Scales {
         Ok(self.columns.iter().filter(|(_, [_, most])| most.0 > 1.0).map(|(column, _)| *column).collect())
     }
 
-    /// A score in [0, 1], once its column has been seen whole.
+    /// A score in 0..1, once all of its column has been taken in.
     pub(super) fn brought(&self, score: Scored) -> f64 {
         match score {
             Scored::Known(score) => score,

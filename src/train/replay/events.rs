@@ -1,29 +1,29 @@
-//! What changes on the way.
+//! Events of a replay: prices and models change while it runs.
 
 use super::hindsight::best_single;
 use super::stream::Stream;
 
-/// Something that changes the world.
+/// An event that changes the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happening {
+pub enum Event {
     /// The best model costs five times as much.
     Price,
     /// The best model's answers are worth less than half of what they were.
     Drop,
-    /// The best model was not there before, and comes now.
+    /// The best model becomes available.
     New,
-    /// What dropped recovers.
+    /// A model that dropped recovers.
     Recover,
 }
 
-impl Happening {
+impl Event {
     /// Their names.
     pub const ALL: [(&'static str, Self); 4] =
         [("price", Self::Price), ("drop", Self::Drop), ("new", Self::New), ("recover", Self::Recover)];
 
-    /// The happening of that name.
+    /// The event of that name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, happening)| happening)
+        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, event)| event)
     }
 
     /// Its name.
@@ -32,38 +32,38 @@ impl Happening {
     }
 }
 
-/// What a dropped model's scores are multiplied by.
+/// Factor of a dropped model's scores.
 const DROPPED: f32 = 0.4;
-/// What a raised price is multiplied by.
+/// Factor of a raised price.
 const RAISED: f64 = 5.0;
 
-/// Happenings at equal distances along a stream.
+/// Events at equal distances along a stream.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Happenings {
-    at: Vec<(usize, Happening)>,
-    /// The model that is best over the whole stream, which is the one things happen to.
+pub struct Events {
+    at: Vec<(usize, Event)>,
+    /// The model that events happen to: the best over the whole stream.
     star: usize,
 }
 
-impl Happenings {
-    /// Spreads `happenings` over `stream` in their order, with a stretch before the first and after each.
-    pub fn over(stream: &Stream, happenings: &[Happening]) -> Self {
-        let step = stream.items.len() / (happenings.len() + 1);
-        let at = happenings.iter().enumerate().map(|(place, happening)| (step * (place + 1), *happening)).collect();
+impl Events {
+    /// Spreads events over `stream` in their order, with a stretch before the first and after each.
+    pub fn over(stream: &Stream, events: &[Event]) -> Self {
+        let step = stream.items.len() / (events.len() + 1);
+        let at = events.iter().enumerate().map(|(place, event)| (step * (place + 1), *event)).collect();
         Self { at, star: star(stream) }
     }
 
-    /// The model things happen to.
+    /// The model that events happen to.
     pub fn star(&self) -> usize {
         self.star
     }
 
-    /// When what happens, by item.
-    pub fn all(&self) -> &[(usize, Happening)] {
+    /// Each event with the index of the item at which it happens.
+    pub fn all(&self) -> &[(usize, Event)] {
         &self.at
     }
 
-    /// Ends of the stretches between happenings.
+    /// Ends of the stretches between events.
     pub fn stretches(&self, length: usize) -> Vec<(usize, usize)> {
         let mut from = 0;
         let mut stretches: Vec<(usize, usize)> = Vec::new();
@@ -76,26 +76,26 @@ impl Happenings {
         stretches
     }
 
-    /// What `arm`'s answer to item `at` is worth as things then are.
+    /// Reward of `arm`'s answer to item `at`, events up to then included.
     pub fn score(&self, stream: &Stream, at: usize, arm: usize) -> Option<f32> {
         let score = stream.items[at].scores[arm]?;
         if arm != self.star {
             return Some(score);
         }
-        let last = |wanted: Happening| self.at.iter().rev().find(|(when, it)| *it == wanted && *when <= at);
-        let waits = self.at.iter().any(|(when, happening)| *happening == Happening::New && *when > at);
+        let last = |wanted: Event| self.at.iter().rev().find(|(when, it)| *it == wanted && *when <= at);
+        let waits = self.at.iter().any(|(when, event)| *event == Event::New && *when > at);
         if waits {
             return None;
         }
-        let dropped = last(Happening::Drop).map(|(when, _)| *when);
-        let recovered = last(Happening::Recover).map(|(when, _)| *when);
+        let dropped = last(Event::Drop).map(|(when, _)| *when);
+        let recovered = last(Event::Recover).map(|(when, _)| *when);
         let down = dropped.is_some_and(|dropped| recovered.is_none_or(|recovered| recovered < dropped));
         Some(if down { score * DROPPED } else { score })
     }
 
-    /// What an `arm`'s prices are multiplied by at item `at`.
+    /// Factor of `arm`'s prices at item `at`.
     pub fn price(&self, at: usize, arm: usize) -> f64 {
-        let raised = self.at.iter().any(|(when, happening)| *happening == Happening::Price && *when <= at);
+        let raised = self.at.iter().any(|(when, event)| *event == Event::Price && *when <= at);
         if arm == self.star && raised { RAISED } else { 1.0 }
     }
 }
