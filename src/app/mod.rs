@@ -37,6 +37,9 @@ use crate::upstream::{Client, use_pool};
 /// How long the classifier's thread may take to end.
 const CLASSIFIER_STOP: Duration = Duration::from_secs(2);
 
+/// How long the background tasks may take to end: the database that they work on may hang.
+const TASKS_STOP: Duration = Duration::from_secs(10);
+
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -141,8 +144,9 @@ impl Engine {
     /// Ends the tasks, and writes the records that still wait for the decision log.
     pub async fn stop(self) {
         self.halt();
-        for task in self.tasks {
-            let _ = task.await;
+        let tasks = futures::future::join_all(self.tasks);
+        if tokio::time::timeout(TASKS_STOP, tasks).await.is_err() {
+            tracing::error!("The gateway's tasks hang and are not waited for");
         }
         self.gateway.classifier.stop(CLASSIFIER_STOP).await;
         let _ = tokio::task::spawn_blocking(|| self.writer.close()).await;

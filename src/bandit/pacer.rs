@@ -94,12 +94,14 @@ impl Pacer {
         // A burst that savings pay for does not raise the price.
         let step = if self.ahead_usd > -SAVED * budget { step } else { step.min(0.0) };
         let share = if self.usual_usd > 0.0 { NEWEST_SHARE } else { 1.0 };
+        // In units of a usual request's cost, a price does not change with that cost.
+        let above = (self.log_price - self.negligible().ln()).max(0.0);
         self.usual_usd += share * (cost_usd - self.usual_usd);
         // Between a negligible price and one that decides everything: beyond these, further steps would only delay the way
         // back.
         let low = self.negligible().ln();
         let high = (NEGLIGIBLE_TO_ALL * self.negligible()).min(PRICE_HIGH).ln();
-        self.log_price = (self.log_price.max(low) + RATE_GAIN * step).clamp(low, high);
+        self.log_price = (low + above + RATE_GAIN * step).clamp(low, high);
     }
 
     /// Quality per US dollar to add to the trade-off's cost weight, at `now_s`.
@@ -252,6 +254,26 @@ mod tests {
         pacer = kept;
         pacer.set_budget(PacerSettings { budget_usd: 0.04, window_s: 3600.0 });
         assert!(worth(&pacer) > 1.0);
+    }
+
+    #[test]
+    fn what_a_small_request_costs_does_not_make_money_dearer() {
+        let large = |pacer: &mut Pacer, from: u32| (from..from + 60).for_each(|at| pacer.spent(3e-4, f64::from(at)));
+        let daily = |budget_usd| PacerSettings { budget_usd, window_s: 86_400.0 };
+        let mut pacer = Pacer::new(daily(50.0), 0.0, 0.0);
+        pacer.spent(3.4e-6, 0.0);
+        large(&mut pacer, 1);
+        assert_eq!(pacer.cost_per_usd(60.0), 0.0, "the first request was a small one");
+        (61..121).for_each(|at| pacer.spent(3.4e-6, f64::from(at)));
+        large(&mut pacer, 121);
+        assert_eq!(pacer.cost_per_usd(180.0), 0.0, "small requests came between");
+
+        let mut pacer = Pacer::new(daily(5e-4), 0.0, 0.0);
+        large(&mut pacer, 0);
+        assert!(pacer.cost_per_usd(60.0) > 0.0);
+        pacer.set_budget(daily(50.0));
+        large(&mut pacer, 61);
+        assert_eq!(pacer.cost_per_usd(120.0), 0.0, "the budget was raised");
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
                 tokens_per_minute: tpm,
                 usd_per_day,
             };
+            Tokens::refuse_lost(&dir)?;
             let now_ms = Timestamp::now().as_millisecond();
             let (_, (token, text)) = Tokens::change(&dir, |tokens| tokens.add(new, rand::random(), now_ms))?;
             let file = Tokens::path(&dir);

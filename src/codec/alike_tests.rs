@@ -189,3 +189,27 @@ fn an_answer_that_cannot_be_read_is_told_from_none() {
         assert!(!known(Dialect::OpenAi, body), "{body}");
     }
 }
+
+#[test]
+fn an_empty_error_beside_an_answer_is_none() {
+    let text = |events: &[StreamEvent]| {
+        assert!(!events.iter().any(|event| matches!(event, StreamEvent::Error(_))), "{events:?}");
+        events.iter().any(|event| matches!(event, StreamEvent::Text(text) if text == "word"))
+    };
+    for error in [json!(null), json!(false), json!(0), json!(""), json!([]), json!({})] {
+        let openai = json!({ "choices": [{ "delta": { "content": "word" } }], "error": error });
+        assert!(text(&decode_in(Dialect::OpenAi, &[&sse(&[openai])])), "{error}");
+        let ollama = json!({ "message": { "content": "word" }, "done": true, "error": error }).to_string();
+        assert!(text(&decode_in(Dialect::Ollama, &[format!("{ollama}\n").as_bytes()])), "{error}");
+        assert_eq!(decode_response(Dialect::Ollama, ollama.as_bytes()).unwrap().parts, [Part::text("word")]);
+        let choice = json!({ "message": { "role": "assistant", "content": "word" }, "finish_reason": "stop" });
+        let openai = json!({ "choices": [choice], "error": error }).to_string();
+        assert_eq!(decode_response(Dialect::OpenAi, openai.as_bytes()).unwrap().parts, [Part::text("word")]);
+        let vectors = json!({ "data": [{ "embedding": [0.5] }], "error": error }).to_string();
+        assert!(check_embeddings(vectors.as_bytes()).is_ok(), "{error}");
+    }
+    for error in [json!(true), json!(500), json!("busy"), json!(["busy"]), json!({ "message": "busy" })] {
+        let ollama = json!({ "message": { "content": "word" }, "done": true, "error": error }).to_string();
+        assert!(decode_response(Dialect::Ollama, ollama.as_bytes()).is_err(), "{error}");
+    }
+}

@@ -91,6 +91,18 @@ pub(super) fn holds_error(value: &Value) -> bool {
     value.get("error").is_some_and(|error| !error.is_null())
 }
 
+/// Whether the `error` beside an answer reports none: some servers write the field empty.
+pub(super) fn is_empty(error: &Value) -> bool {
+    match error {
+        Value::Null => true,
+        Value::Bool(failed) => !failed,
+        Value::Number(code) => code.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(errors) => errors.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
 /// The error that a body or a stream event reports although the status was 200. Its message is whole, too.
 pub(super) fn in_band(value: &Value) -> Option<ApiError> {
     let error = parse(value)?;

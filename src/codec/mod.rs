@@ -331,7 +331,8 @@ pub fn opaque_response(dialect: Dialect, body: &[u8]) -> Option<ChatResponse> {
         Dialect::Anthropic => &value["content"],
         Dialect::Ollama | Dialect::Native | Dialect::Responses => return None,
     };
-    said.as_array().filter(|said| !said.is_empty() && !errors::holds_error(&value)).map(|_| ChatResponse {
+    let reports_none = value.get("error").is_none_or(errors::is_empty);
+    said.as_array().filter(|said| !said.is_empty() && reports_none).map(|_| ChatResponse {
         id: String::new(),
         model: String::new(),
         parts: vec![Part::text(said.to_string())],
@@ -353,14 +354,8 @@ pub fn check_embeddings(body: &[u8]) -> Result<(), (ApiError, bool)> {
         data: Option<Vec<IgnoredAny>>,
     }
     let body = without_bom(body);
-    let is_blank = |value: &Value| value.is_null() || value == "" || value == false || value.as_f64() == Some(0.0);
-    let says_nothing = |error: &Value| match error {
-        Value::String(text) => text.is_empty(),
-        Value::Object(fields) => fields.values().all(is_blank),
-        _ => true,
-    };
     match serde_json::from_slice(body) {
-        Ok(Wire { error, data: Some(_) }) if error.as_ref().is_none_or(says_nothing) => Ok(()),
+        Ok(Wire { error, data: Some(_) }) if error.as_ref().is_none_or(errors::is_empty) => Ok(()),
         _ => {
             let said: Value = serde_json::from_slice(body).unwrap_or_default();
             let error = errors::holds_error(&said).then(|| errors::in_band(&said)).flatten();

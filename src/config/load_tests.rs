@@ -133,6 +133,14 @@ fn references_to_nothing_are_refused() {
     let text = "[providers.ollama]\nenabled = false\n[aliases]\nbest = 'claude-opus-55'\n";
     let error = with_file(text).unwrap_err().to_string();
     assert!(error.contains("did you mean `claude-opus-5-5`?"), "{error}");
+    let text = "[aliases]\nself = 'self'\nround = 'about'\nabout = 'round'\nto = 'round'\n";
+    let error = with_file(text).unwrap_err().to_string();
+    for told in [
+        "aliases.self: leads back to itself: self -> self",
+        "aliases.round: leads back to itself: round -> about -> round",
+    ] {
+        assert!(error.contains(told), "{error}");
+    }
 }
 
 #[test]

@@ -339,7 +339,7 @@ impl Slice {
             return Ok(());
         }
         trees.blocks.apply_batch(self.blocks)?;
-        trees.db.flush()?;
+        trees.flush()?;
         trees.decisions.apply_batch(self.decisions)?;
         trees.outcomes.apply_batch(self.outcomes)?;
         store.note_written(self.written as u64);

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use serde::Serialize;
@@ -25,6 +26,9 @@ use super::transient;
 use super::trees::{BLOCKS, Failure, Trees, when_free};
 use crate::config;
 use crate::protocol::DecisionId;
+
+/// What [`Health`] says of a flush that does not end.
+const FLUSH_HANGS: &str = "the database has not brought its records to disk for 30 seconds";
 
 /// In what state the database was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -198,12 +202,14 @@ impl Store {
         // One lock at a time: guards taken inside the literal would live to its end.
         let opened = self.shared.report.lock().clone();
         let failing = self.shared.failing.lock().clone();
+        let trees = self.trees();
+        let hangs = || trees.as_ref().is_ok_and(|trees| trees.flush_hangs()).then(|| FLUSH_HANGS.to_owned());
         Health {
             opened,
-            failing,
+            failing: failing.or_else(hangs),
             revivals: self.shared.revivals.load(Ordering::Relaxed),
             damaged: self.shared.damaged.load(Ordering::Relaxed),
-            bytes_on_disk: self.trees().and_then(|trees| Ok(trees.db.size_on_disk()?)).unwrap_or(0),
+            bytes_on_disk: trees.as_ref().map_or(0, |trees| trees.db.size_on_disk().unwrap_or(0)),
             durable: self.is_durable(),
         }
     }
@@ -219,8 +225,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn flush(&self) -> Result<(), StoreError> {
-        self.trees()?.db.flush()?;
-        Ok(())
+        Ok(self.trees()?.flush()?)
     }
 
     /// The sums over time. Locked while the log is written, so that they agree with it.
@@ -274,7 +279,11 @@ impl Store {
             *failing = Some(error.to_string());
         }
         drop(failing);
-        *self.shared.trees.write() = None;
+        // The guard must be gone before the trees are: all readers wait for it.
+        let closed = self.shared.trees.write().take();
+        if let Some(trees) = closed {
+            close_apart(trees);
+        }
     }
 
     /// Reopens a closed database. `false` while it cannot be opened (or a reader still holds the old one). Only the writer
@@ -376,6 +385,19 @@ impl Store {
     }
 }
 
+/// Closes the trees on a thread of its own, once no reader has them: sled flushes while it is dropped, and where its files
+/// are gone that may never end.
+fn close_apart(trees: Arc<Trees>) {
+    let close = move || {
+        while Arc::strong_count(&trees) > 1 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("store-closer".to_owned()).spawn(close) {
+        tracing::error!(%error, "No thread could be started to close the database");
+    }
+}
+
 fn damaged_key(tree: &sled::Tree, key: &[u8]) -> Vec<u8> {
     [&tree.name()[..], &[0], key].concat()
 }
@@ -446,4 +468,53 @@ fn salt_of(trees: &Trees, known: Option<Salt>) -> Result<Salt, StoreError> {
     trees.settings.insert(KEY, salt.bytes())?;
     trees.db.flush()?;
     Ok(salt)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_database_that_hangs_while_it_is_closed_stops_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path(), &config::Store::default(), 0).unwrap();
+        let error = break_it(&store, dir.path());
+        let (told, health) = channel();
+        std::thread::spawn(move || {
+            store.note_failure(&error);
+            let _late = told.send(store.health());
+        });
+        let health = health.recv_timeout(Duration::from_secs(10)).expect("closing hangs");
+        assert!(health.failing.is_some());
+    }
+
+    /// Breaks the database so that a flush never ends: large values are files of their own, and sled gives up writing when
+    /// it comes upon one that is missing. Returns the error.
+    fn break_it(store: &Store, dir: &Path) -> StoreError {
+        let trees = store.trees().unwrap();
+        let write = |round: u8| {
+            (0..20_000_u32).try_for_each(|key| trees.audit.insert(key.to_be_bytes(), vec![round; 100]).map(drop))
+        };
+        (0..20_u8).for_each(|key| drop(trees.audit.insert([key], vec![key; 300_000]).unwrap()));
+        write(0).unwrap();
+        trees.flush().unwrap();
+        std::fs::remove_dir_all(log_in(dir).join("blobs")).unwrap();
+        let mut rounds = (1..200_u8).map(write);
+        rounds.find_map(Result::err).expect("sled misses no file").into()
+    }
+
+    #[test]
+    fn a_flush_that_does_not_end_is_told() {
+        let store = Store::in_memory().unwrap();
+        store.flush().unwrap();
+        assert_eq!(store.health().failing, None);
+        let began = Arc::new(Instant::now().checked_sub(Duration::from_secs(31)).unwrap());
+        *store.trees().unwrap().flushing.lock() = Arc::downgrade(&began);
+        assert_eq!(store.health().failing.as_deref(), Some(FLUSH_HANGS));
+        drop(began);
+        assert_eq!(store.health().failing, None);
+    }
 }

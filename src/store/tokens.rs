@@ -18,6 +18,9 @@ use super::data_dir::{give_to_owner_of, make_private, private};
 /// Prefix of every token, recognised by people and by scanners for leaked secrets.
 const PREFIX: &str = "pm_";
 
+/// What the lock holds once tokens were made.
+const MADE: &[u8] = b"tokens were made\n";
+
 /// What a token may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -153,6 +156,14 @@ pub enum TokenError {
         /// Why.
         source: serde_json::Error,
     },
+    /// Tokens were made, and their file is gone.
+    #[error("{path} is gone, though tokens were made: restore it, or remove {lock} to begin without them")]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// The lock beside it, which keeps a mark that tokens were made.
+        lock: PathBuf,
+    },
     /// The file was there once and is missing now.
     #[error("{} is gone: restore it, or restart the gateway to begin without tokens", .0.display())]
     Gone(PathBuf),
@@ -238,7 +249,7 @@ impl Tokens {
         data_dir: &Path,
         change: impl FnOnce(&mut Self) -> Result<T, TokenError>,
     ) -> Result<(Self, T), TokenError> {
-        let path = data_dir.join("tokens.lock");
+        let path = Self::lock_path(data_dir);
         // The lock ends when its file is closed.
         let lock = || -> std::io::Result<fs::File> {
             make_private(data_dir)?;
@@ -247,11 +258,29 @@ impl Tokens {
             file.lock()?;
             Ok(file)
         };
-        let _held = lock().map_err(|source| TokenError::Io { path: path.clone(), source })?;
+        let mut held = lock().map_err(|source| TokenError::Io { path: path.clone(), source })?;
         let mut tokens = Self::load(data_dir)?;
         let changed = change(&mut tokens)?;
         tokens.save(data_dir)?;
+        // Only a mark, see `refuse_lost`.
+        let _ = held.write_all(MADE);
         Ok((tokens, changed))
+    }
+
+    /// Refuses a directory whose file of tokens is gone: one begun anew would take all other tokens out of force.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Lost`].
+    pub fn refuse_lost(data_dir: &Path) -> Result<(), TokenError> {
+        let (path, lock) = (Self::path(data_dir), Self::lock_path(data_dir));
+        // The lock alone says nothing: a change that failed leaves one, too.
+        let made = fs::metadata(&lock).is_ok_and(|lock| lock.len() > 0);
+        if made && !path.exists() { Err(TokenError::Lost { path, lock }) } else { Ok(()) }
+    }
+
+    fn lock_path(data_dir: &Path) -> PathBuf {
+        data_dir.join("tokens.lock")
     }
 
     /// Adds a token and returns it with its text, which is shown once and stored nowhere. `random` are 160 random bits.
@@ -392,6 +421,21 @@ mod tests {
             }
         });
         assert_eq!(Tokens::load(dir.path()).unwrap().all().len(), 8);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_told_from_one_that_never_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        Tokens::refuse_lost(dir).unwrap();
+        Tokens::change(dir, |tokens| tokens.revoke("ci")).unwrap_err();
+        Tokens::refuse_lost(dir).unwrap();
+        Tokens::change(dir, |tokens| tokens.add(new("ci"), [1; 20], 1)).unwrap();
+        Tokens::refuse_lost(dir).unwrap();
+        fs::remove_file(Tokens::path(dir)).unwrap();
+        assert!(matches!(Tokens::refuse_lost(dir), Err(TokenError::Lost { .. })));
+        fs::remove_file(Tokens::lock_path(dir)).unwrap();
+        Tokens::refuse_lost(dir).unwrap();
     }
 
     #[cfg(unix)]

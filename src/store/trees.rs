@@ -4,7 +4,10 @@
 //! store.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::block;
 use super::error::OpenError;
@@ -14,6 +17,9 @@ pub(super) const BLOCKS: &str = "blocks";
 
 /// The schema this program reads and writes.
 pub(super) const SCHEMA: u32 = 3;
+
+/// How long a flush may take before it counts as a failure.
+const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 
 /// The open database: one tree per kind of record.
 #[derive(Debug)]
@@ -30,6 +36,8 @@ pub(super) struct Trees {
     pub audit: sled::Tree,
     /// Records that could not be read, under the name of their tree.
     pub damaged: sled::Tree,
+    /// When the flush under way began; dangling where there is none.
+    pub flushing: Mutex<Weak<Instant>>,
 }
 
 impl Trees {
@@ -46,7 +54,26 @@ impl Trees {
             audit: db.open_tree("audit")?,
             damaged: db.open_tree("damaged")?,
             db,
+            flushing: Mutex::default(),
         })
+    }
+
+    /// Waits until everything written so far is on disk.
+    pub fn flush(&self) -> Result<(), sled::Error> {
+        let began = Arc::new(Instant::now());
+        {
+            let mut flushing = self.flushing.lock();
+            // Of several at once the first is timed: sled ends them together.
+            if flushing.strong_count() == 0 {
+                *flushing = Arc::downgrade(&began);
+            }
+        }
+        self.db.flush().map(drop)
+    }
+
+    /// Whether a flush takes so long that it may never end: sled waits without a limit where its files are gone.
+    pub fn flush_hangs(&self) -> bool {
+        self.flushing.lock().upgrade().is_some_and(|began| began.elapsed() > FLUSH_LIMIT)
     }
 
     /// The key of the newest decision.

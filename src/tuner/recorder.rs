@@ -53,6 +53,9 @@ const COMPACT_RETRY: Duration = Duration::from_millis(500);
 /// Pause before the next slice where there is more to move.
 const COMPACT_MORE: Duration = Duration::from_millis(100);
 
+/// Longest wait for the thread to end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How often a database that is down is reopened.
 const REVIVE_EVERY: Duration = Duration::from_secs(2);
 
@@ -143,10 +146,26 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Writes what waits, flushes, and ends the thread. Later records are dropped and counted. Blocks.
+    /// Writes what waits, flushes, and ends the thread. Later records are dropped and counted. Blocks, for ten seconds at
+    /// most: a database whose files are gone may never answer.
     pub fn close(self) {
-        // A blocking send: a full queue is being emptied.
-        if self.queue.send(Command::Close).is_ok() && self.thread.join().is_err() {
+        self.close_within(CLOSE_TIMEOUT);
+    }
+
+    fn close_within(self, limit: Duration) {
+        let until = Instant::now() + limit;
+        // The queue may be full, and is being emptied.
+        while let Err(TrySendError::Full(_)) = self.queue.try_send(Command::Close)
+            && Instant::now() < until
+        {
+            std::thread::sleep(NAP);
+        }
+        while !self.thread.is_finished() && Instant::now() < until {
+            std::thread::sleep(NAP);
+        }
+        if !self.thread.is_finished() {
+            tracing::error!("The store's writer hangs; what waits in its queue is lost");
+        } else if self.thread.join().is_err() {
             tracing::error!("The store's writer ended in a panic");
         }
     }

@@ -159,3 +159,14 @@ async fn the_end_of_what_was_judged_early_is_news() {
     assert!(changed.try_recv().is_err(), "of an answer that nobody judged there is none");
     writer.close();
 }
+
+#[test]
+fn a_writer_that_hangs_is_not_waited_for() {
+    let (queue, _commands) = sync_channel(1);
+    let thread = std::thread::spawn(|| std::thread::sleep(Duration::from_secs(60)));
+    let writer = Writer { queue: queue.clone(), thread };
+    assert!(queue.try_send(Command::Close).is_ok(), "the queue is full, too");
+    let began = Instant::now();
+    writer.close_within(Duration::from_millis(50));
+    assert!(began.elapsed() < Duration::from_secs(10));
+}

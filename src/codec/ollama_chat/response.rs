@@ -9,7 +9,7 @@ use crate::protocol::{ApiError, ChatResponse, Part};
 /// Reads an answer.
 pub(crate) fn decode(body: &[u8]) -> Result<ChatResponse, ApiError> {
     let mut wire: Wire = serde_json::from_slice(body).map_err(|_| unreadable())?;
-    if let Some(error) = &wire.error {
+    if let Some(error) = wire.error.as_ref().filter(|error| !errors::is_empty(error)) {
         return Err(errors::in_band(&json!({ "error": error })).unwrap_or_else(unreadable));
     }
     let turn = wire.message.take().ok_or_else(unreadable)?;

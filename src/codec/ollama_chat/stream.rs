@@ -17,7 +17,7 @@ impl Decoder {
     /// Appends the events in one line; `Err` = the line cannot be read.
     pub(crate) fn decode(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
         let mut wire: Wire = serde_json::from_slice(data).map_err(|_| ())?;
-        if let Some(error) = &wire.error {
+        if let Some(error) = wire.error.as_ref().filter(|error| !errors::is_empty(error)) {
             out.push(StreamEvent::Error(errors::in_band(&json!({ "error": error })).ok_or(())?));
             return Ok(());
         }

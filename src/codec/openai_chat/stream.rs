@@ -95,7 +95,7 @@ impl Decoder {
             return Ok(());
         }
         let chunk: Chunk = serde_json::from_slice(data).map_err(|_| ())?;
-        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
+        if let Some(error) = chunk.error.filter(|error| !errors::is_empty(error)) {
             let error = errors::in_band(&json!({ "error": error })).ok_or(())?;
             out.push(StreamEvent::Error(error));
             return Ok(());

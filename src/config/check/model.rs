@@ -72,8 +72,26 @@ pub(super) fn check_aliases(config: &Config, bad: &mut impl FnMut(String, String
         if alias == "auto" || alias.starts_with("auto:") {
             bad(path.clone(), "`auto` means that Pointsman chooses; take another name".into());
         }
-        check_reference(&path, model, config, bad);
+        match alias_loop(alias, config) {
+            Some(names) => bad(path, format!("leads back to itself: {}", names.join(" -> "))),
+            None => check_reference(&path, model, config, bad),
+        }
     }
+}
+
+/// The names from an alias back to itself, where it leads there.
+fn alias_loop<'a>(alias: &'a str, config: &'a Config) -> Option<Vec<&'a str>> {
+    let mut names = vec![alias];
+    while let Some(next) = config.aliases.get(names[names.len() - 1]) {
+        if names.contains(&next.as_str()) {
+            let closed = next == alias;
+            names.push(next);
+            // A loop further on is named at its own aliases.
+            return closed.then_some(names);
+        }
+        names.push(next);
+    }
+    None
 }
 
 /// Refuses a name that no model has, but only where no server is asked for its list: it may list the model later.

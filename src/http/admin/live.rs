@@ -17,7 +17,8 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::http::middleware::caller::{Caller, may_stay};
 use crate::http::state::Gateway;
 
-/// How often a silent stream sends a comment: proxies and browsers give up on one that is silent for long.
+/// How often a silent stream sends an `alive` event. Proxies give up on a stream that is silent for long, and the page takes
+/// a silence for a lost connection; a comment would do for proxies alone, since browsers hide it.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// The answer of such an endpoint: events, and a header that makes a reverse proxy pass on each as it comes.
@@ -72,9 +73,31 @@ where
     // An event is sent at once, so that the browser knows that it is connected.
     let hello = stream::once(async { Ok(Event::default().event("ready").data("{}")) });
     let all = stream::iter(first).chain(hello).chain(later).take_until(end);
-    ([("x-accel-buffering", "no")], Sse::new(all.boxed()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    ([("x-accel-buffering", "no")], Sse::new(all.boxed()).keep_alive(keep_alive(KEEP_ALIVE)))
+}
+
+fn keep_alive(every: Duration) -> KeepAlive {
+    KeepAlive::new().interval(every).event(Event::default().event("alive").data("{}"))
 }
 
 fn event(item: &impl Serialize) -> Event {
     Event::default().data(serde_json::to_string(item).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_stream_sends_an_event_that_the_page_can_hear() {
+        let silent = stream::pending::<Result<Event, Infallible>>();
+        let mut body = Sse::new(silent)
+            .keep_alive(keep_alive(Duration::from_millis(1)))
+            .into_response()
+            .into_body()
+            .into_data_stream();
+        assert_eq!(body.next().await.unwrap().unwrap(), "event: alive\ndata: {}\n\n");
+    }
 }

@@ -178,7 +178,9 @@ fn api_error(error: TokenError) -> ApiError {
         TokenError::Wrong { field, .. } => return ApiError::invalid(error.to_string()).at(*field),
         TokenError::Unknown(_) => ErrorKind::NotFound,
         TokenError::Taken(_) => ErrorKind::InvalidRequest,
-        TokenError::Io { .. } | TokenError::Damaged { .. } | TokenError::Gone(_) => ErrorKind::Unavailable,
+        TokenError::Io { .. } | TokenError::Damaged { .. } | TokenError::Gone(_) | TokenError::Lost { .. } => {
+            ErrorKind::Unavailable
+        }
     };
     ApiError::new(kind, error.to_string())
 }

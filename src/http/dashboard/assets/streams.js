@@ -5,6 +5,19 @@ function follow(path, take, begin) {
   const state = dashboard.one("[data-stream-state]");
   const say = (text) => state && (state.textContent = text);
   const source = new EventSource(path);
+  // A gateway that hangs breaks no connection, but no longer sends its event of every ten seconds.
+  let silence;
+  let silent = false;
+  const heard = () => {
+    if (silent) say("Live");
+    silent = false;
+    clearTimeout(silence);
+    silence = setTimeout(() => {
+      silent = source.readyState === EventSource.OPEN;
+      if (silent) say("Connection lost");
+    }, 25000);
+  };
+  for (const kind of ["open", "message", "missed", "alive"]) source.addEventListener(kind, heard);
   source.addEventListener("open", () => {
     begin?.();
     say("Live");
