@@ -186,7 +186,7 @@ mod tests {
         for (command, phrase) in [
             ("export", "not running"),
             ("import", "entries that are there already stay"),
-            ("replay", "Regret is what the best single model"),
+            ("replay", "Regret is how much more the best single model"),
         ] {
             let mut cli = Cli::command();
             let help = cli.find_subcommand_mut(command).unwrap().render_long_help().to_string();

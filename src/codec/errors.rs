@@ -91,7 +91,7 @@ pub(super) fn holds_error(value: &Value) -> bool {
     value.get("error").is_some_and(|error| !error.is_null())
 }
 
-/// Whether the `error` beside an answer reports none: some servers write the field empty.
+/// Whether the `error` beside an answer reports none: some servers write the field empty, or its fields.
 pub(super) fn is_empty(error: &Value) -> bool {
     match error {
         Value::Null => true,
@@ -99,7 +99,7 @@ pub(super) fn is_empty(error: &Value) -> bool {
         Value::Number(code) => code.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty(),
         Value::Array(errors) => errors.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
+        Value::Object(fields) => fields.values().all(is_empty),
     }
 }
 

@@ -215,10 +215,11 @@ mod tests {
 
     #[test]
     fn an_alias_may_lead_to_another() {
-        let config: Config = "[aliases]\nteam = 'claude-opus-4-8'\nround = 'about'\nabout = 'round'".parse().unwrap();
+        let config: Config =
+            "[aliases]\nteam = 'crew'\ncrew = 'claude-opus-4-8'\nlater = 'unlisted'".parse().unwrap();
         let catalog = Catalog::new(&config, &BTreeMap::new(), None);
         assert_eq!(catalog.find("team").unwrap().name.as_str(), "claude-opus-5-5");
-        assert!(catalog.find("round").is_none());
+        assert!(catalog.find("later").is_none());
     }
 
     #[test]

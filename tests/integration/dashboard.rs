@@ -465,7 +465,7 @@ async fn what_callers_tell_of_their_own_calls_is_part_of_the_whole() {
     let over_time = found["models_over_time"].as_object().unwrap().values();
     assert_eq!(over_time.map(|models| models["gpt-4o"].as_u64().unwrap()).sum::<u64>(), 4);
     let page = browser.get("/dashboard?window=1h").await.text().await.unwrap();
-    assert!(page.contains("3 told by /api/outcomes") && page.contains("75 %"), "{page}");
+    assert!(page.contains("3 reported by /api/outcomes") && page.contains("75 %"), "{page}");
     gateway.stop().await;
 }
 

@@ -37,7 +37,7 @@ async fn a_file_that_was_emptied_is_taken_over_by_who_says_so_twice_alone() {
     std::fs::write(&file, "[aliases]\nbest = 'gpt-4o'").unwrap();
     gateway.app.reload().unwrap();
     std::fs::write(&file, "").unwrap();
-    assert!(gateway.app.reload().unwrap_err().to_string().contains("is empty"));
+    assert!(gateway.app.reload().unwrap_err().to_string().contains("has become empty"));
     assert!(is_there());
     gateway.stop().await;
 }
