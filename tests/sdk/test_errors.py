@@ -103,7 +103,7 @@ class Errors(unittest.TestCase):
         picture = [{"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}]
         with self.assertRaises(openai.BadRequestError) as refused:
             ask_openai(model="deepseek-v3.1", messages=[{"role": "user", "content": picture}])
-        self.assertIn("pictures", refused.exception.message)
+        self.assertIn("see images", refused.exception.message)
 
     def test_what_cannot_be_carried_over_and_changes_the_meaning_is_refused(self):
         tools = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in "fg"]
