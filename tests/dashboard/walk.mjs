@@ -336,7 +336,7 @@ const steps = {
     await second.getByText("live", { exact: true }).waitFor();
     await page.getByRole("button", { name: "Roll back" }).click();
     await page.locator("#ask-yes").click();
-    await second.getByText("rolled back").waitFor();
+    await second.getByText("rolled back", { exact: true }).waitFor();
     check((await page.locator("#versions tbody").getByText("live", { exact: true }).count()) === 1, "not one version is live");
     await open("/audit");
     await page.locator("tr", { hasText: "policy.rollback" }).first().waitFor();
