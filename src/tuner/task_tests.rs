@@ -123,6 +123,16 @@ fn nothing_new_makes_no_new_version() {
     assert_eq!(worker(&store).retune(now_ms()).unwrap().policy.version, 3);
 }
 
+/// Stores eighty answers that nobody judged: forty empty ones of `a`, forty good ones of `b`.
+fn answer_unjudged(store: &Store) {
+    for number in 100..180 {
+        let mut unjudged = decision(number);
+        unjudged.chosen = ModelName::from(if number < 140 { "a" } else { "b" });
+        let signals = if number < 140 { vec![Signal::Empty] } else { Vec::new() };
+        store.append(&[unjudged.clone()], &[OutcomeRecord { signals, ..outcome(&unjudged) }], &mut []).unwrap();
+    }
+}
+
 #[test]
 fn what_was_imported_after_a_version_was_made_it_does_not_know() {
     let store = Store::in_memory().unwrap();
@@ -130,12 +140,7 @@ fn what_was_imported_after_a_version_was_made_it_does_not_know() {
     let mut worker = worker_with(&store, &Learning { gate, ..Learning::default() });
     happen(&store, 1, 60, |_| judged(true));
     // Signals teach as well, and are no judgements.
-    for number in 100..180 {
-        let mut unjudged = decision(number);
-        unjudged.chosen = ModelName::from(if number < 140 { "a" } else { "b" });
-        let signals = if number < 140 { vec![Signal::Empty] } else { Vec::new() };
-        store.append(&[unjudged.clone()], &[OutcomeRecord { signals, ..outcome(&unjudged) }], &mut []).unwrap();
-    }
+    answer_unjudged(&store);
     let made = worker.retune(now_ms()).unwrap();
     assert_eq!((made.ruling, made.policy.learned_from()), (Ruling::Promote, 100));
     let unseen = |worker: &Worker, rests_on| {
@@ -438,12 +443,7 @@ fn a_rating_of_an_answer_that_had_a_signal_is_learned_at_once() {
     let guard = Guard { enabled: false, ..Guard::default() };
     let mut worker = worker_with(&store, &Learning { gate, guard, ..Learning::default() });
     happen(&store, 1, 60, |_| judged(true));
-    for number in 100..180 {
-        let mut unjudged = decision(number);
-        unjudged.chosen = ModelName::from(if number < 140 { "a" } else { "b" });
-        let signals = if number < 140 { vec![Signal::Empty] } else { Vec::new() };
-        store.append(&[unjudged.clone()], &[OutcomeRecord { signals, ..outcome(&unjudged) }], &mut []).unwrap();
-    }
+    answer_unjudged(&store);
     let proposal = worker.retune(now_ms()).unwrap();
     assert_eq!((proposal.ruling, proposal.policy.learned_from()), (Ruling::Promote, 100), "{}", proposal.reason);
     let rated = decision(120);
