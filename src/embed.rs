@@ -54,10 +54,9 @@ use jiff::Timestamp;
 
 use crate::app::{Engine, StartError};
 use crate::config::{self, LoadArgs};
-use crate::http::api::health;
-use crate::http::api::outcomes::{self, CallReport};
-use crate::http::ledger::Asking;
-use crate::http::{PlanRequest, fresh_id};
+use crate::gateway::call_report::{self, CallReport};
+use crate::gateway::ledger::Asking;
+use crate::gateway::{PlanRequest, fresh_id, health};
 use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect};
 use crate::route::Plan;
 use crate::store::{FeedbackKind, FeedbackRecord};
@@ -106,7 +105,7 @@ impl Pointsman {
     ///
     /// When there is no such decision, or the decision log cannot be read now.
     pub async fn report_outcome(&self, decision: DecisionId, report: CallReport) -> Result<(), ApiError> {
-        outcomes::accept(&self.engine.gateway, decision, report).await
+        call_report::accept(&self.engine.gateway, decision, report).await
     }
 
     /// Reports what somebody thinks of an answer; returns once that is on disk.

@@ -1,7 +1,7 @@
 //! Pointsman is a self-hosted LLM gateway that learns where each prompt should go.
 //!
-//! **The request road.** [`http`] reads and authenticates, [`codec`] decodes the client's dialect into the canonical
-//! form of [`protocol`], [`route`] asks the [`classifier`] for features and a [`bandit`] for a choice and makes a plan,
+//! **The request road.** [`http`] reads a request and authenticates it, [`codec`] decodes the client's dialect into the canonical
+//! form of [`protocol`], the [`gateway`] lets it in, [`route`] asks the [`classifier`] for features and a [`bandit`] for a choice and makes a plan,
 //! [`dispatch`] walks the plan through [`upstream`] until a model answers, [`codec`] encodes what it says, and what
 //! happened goes by a bounded queue to the [`tuner`] and from there to the [`store`].
 //!
@@ -14,11 +14,14 @@
 //! Modules below are grouped by the part of the road that they belong to. An arrow never points back:
 //! `tests/layering.rs` checks it.
 
-// The front: commands, the gateway as a whole with listeners and without, HTTP.
+// The front: commands, the gateway with listeners and without, HTTP.
 pub mod app;
 pub mod cli;
 pub mod embed;
 pub mod http;
+
+// Where the roads meet: all that a request or a report needs.
+pub mod gateway;
 
 // The road of a request: a plan, then an answer.
 pub mod dispatch;
@@ -48,4 +51,4 @@ pub mod telemetry;
 pub mod sandbox;
 
 pub use embed::Pointsman;
-pub use http::api::outcomes::CallReport;
+pub use gateway::call_report::CallReport;

@@ -12,12 +12,44 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom, top to bottom as the road goes. `config`, `protocol` and `telemetry` are open to all but the
 /// pure modules, which see `protocol` (and each other where listed) and nothing else.
-const ARROWS: [(&str, &[&str]); 18] = [
-    ("cli", &["app", "http", "train", "sandbox", "route", "tuner", "classifier", "store", "ope", "bandit", "chart"]),
+const ARROWS: [(&str, &[&str]); 19] = [
+    (
+        "cli",
+        &[
+            "app",
+            "http",
+            "gateway",
+            "train",
+            "sandbox",
+            "route",
+            "tuner",
+            "classifier",
+            "store",
+            "ope",
+            "bandit",
+            "chart",
+        ],
+    ),
     // The library for other programs, beside the command line.
-    ("embed", &["app", "http", "route", "tuner", "store"]),
-    ("app", &["http", "dispatch", "tuner", "classifier", "upstream", "store"]),
-    ("http", &["route", "dispatch", "tuner", "classifier", "upstream", "store", "codec", "ope", "bandit", "chart"]),
+    ("embed", &["app", "gateway", "route", "tuner", "store"]),
+    ("app", &["http", "gateway", "dispatch", "tuner", "classifier", "upstream", "store"]),
+    (
+        "http",
+        &[
+            "gateway",
+            "route",
+            "dispatch",
+            "tuner",
+            "classifier",
+            "upstream",
+            "store",
+            "codec",
+            "ope",
+            "bandit",
+            "chart",
+        ],
+    ),
+    ("gateway", &["route", "dispatch", "tuner", "classifier", "upstream", "store", "bandit"]),
     ("train", &["classifier", "store", "ope", "bandit", "chart"]),
     // It plays the vendors and the users, so it knows the wire formats, and nothing of the gateway.
     ("sandbox", &["codec"]),

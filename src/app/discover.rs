@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::http::Gateway;
+use crate::gateway::Gateway;
 use crate::upstream::discover;
 
 /// The pause between two rounds over all servers.

@@ -23,11 +23,11 @@ use self::reload::{Reloader, Seen, Trigger, watch_files};
 use crate::classifier::Classifier;
 use crate::config::{Auth, Config, ConfigErrors, LoadArgs, Loaded};
 use crate::dispatch::Dispatcher;
+use crate::gateway::operator_acts::{OVERRIDES, save_if_ended};
+use crate::gateway::sign_in::{BadHash, SignIn};
+use crate::gateway::{Gateway, LiveConfig, Parts, kept_lengths};
 use crate::http::middleware::ip::may_connect;
-use crate::http::operator_acts::{OVERRIDES, save_if_ended};
-use crate::http::remember::keep_lengths;
-use crate::http::session::{BadHash, SignIn};
-use crate::http::{self, Drain, Gateway, Lanes, LiveConfig, Parts, routes};
+use crate::http::{self, Drain, Lanes, routes};
 use crate::protocol::DecisionId;
 use crate::store::{OpenError, OpenState, Store, TokenError, Tokens};
 use crate::telemetry::Metrics;
@@ -129,7 +129,7 @@ impl Engine {
             tokio::spawn(keep_house(gateway.store.clone(), stop.clone())),
             tokio::spawn(catch_up(gateway.store.clone(), stop.clone())),
             tokio::spawn(work.run(news, Arc::clone(&gateway.budgets), stop.clone().cancelled_owned())),
-            tokio::spawn(keep_lengths(Arc::clone(&gateway), stop.clone())),
+            tokio::spawn(kept_lengths::keep(Arc::clone(&gateway), stop.clone())),
         ];
         let _stop_on_drop = stop.clone().drop_guard();
         Ok(Self { gateway, reloader, stop, _stop_on_drop, tasks, writer })

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::classifier::Classifier;
 use crate::config::{self, Config, ConfigErrors, LoadArgs, Loaded, Stamp, Stamped};
-use crate::http::Gateway;
+use crate::gateway::Gateway;
 use crate::store::Tokens;
 
 /// How often files are looked at for changes.

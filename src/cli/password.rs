@@ -18,7 +18,7 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
     if password.chars().count() < MIN_CHARS {
         bail!("a password has at least {MIN_CHARS} characters");
     }
-    match crate::http::session::hash_password(password) {
+    match crate::gateway::sign_in::hash_password(password) {
         Ok(hash) => println!("{hash}"),
         Err(error) => bail!("the password cannot be hashed: {error}"),
     }

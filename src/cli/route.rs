@@ -11,7 +11,7 @@ use comfy_table::Table;
 use super::load::ConfigArgs;
 use crate::app;
 use crate::config::Config;
-use crate::http::PlanRequest;
+use crate::gateway::PlanRequest;
 use crate::protocol::{ChatRequest, Dialect, Message, Role};
 use crate::route::Decision;
 use crate::store::{HandOver, OpenError, Store};

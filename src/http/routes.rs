@@ -9,9 +9,9 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::error::{Rejection, dialect_of, dialect_of_asker};
 use super::middleware::{oversize, request_id};
-use super::state::Gateway;
 use super::{admin, api, dashboard};
 use crate::codec;
+use crate::gateway::Gateway;
 use crate::protocol::{ApiError, ErrorKind};
 
 /// A path and its handlers.

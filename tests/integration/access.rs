@@ -256,7 +256,7 @@ async fn what_stands_beside_chat_is_limited_too() {
     assert_eq!(ask_each(&gateway).await, [429, 429, 429]);
     gateway.stop().await;
     let gateway = limited("max_in_flight = 1").await;
-    let only = gateway.app.gateway.admit().unwrap();
+    let only = gateway.app.gateway.admission.request().unwrap();
     assert_eq!(ask_each(&gateway).await, [429, 429, 429]);
     drop(only);
     gateway.stop().await;
@@ -277,7 +277,8 @@ async fn who_is_over_their_limit_holds_no_place_of_others() {
     // The first one is in its right, and holds a place.
     let first = begin("/api/chat").await;
     let inner = &gateway.app.gateway;
-    settle(|| inner.admit().and_then(|_one| inner.admit()).is_err(), "no place is held").await;
+    settle(|| inner.admission.request().and_then(|_one| inner.admission.request()).is_err(), "no place is held")
+        .await;
     for path in ["/api/chat", "/v1/embeddings", "/api/route"] {
         let mut answer = [0; 12];
         let mut second = begin(path).await;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::config::{self, LoadArgs};
-use crate::http::operator_acts::Act;
+use crate::gateway::operator_acts::Act;
 use crate::protocol::Price;
 use crate::sandbox::score::Scale;
 use crate::sandbox::{Change, Fault, Pace, Sandbox, Times, World};

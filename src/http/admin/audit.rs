@@ -7,9 +7,9 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::parameters::Parameters;
+use crate::gateway::Gateway;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
-use crate::http::state::Gateway;
 use crate::protocol::ApiError;
 use crate::store::AuditRecord;
 

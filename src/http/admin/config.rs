@@ -7,8 +7,8 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
+use crate::gateway::Gateway;
 use crate::http::middleware::caller::Operator;
-use crate::http::state::Gateway;
 
 /// The configuration in force.
 #[derive(Debug, Serialize)]

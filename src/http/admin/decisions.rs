@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::parameters::{Named, Parameters};
+use crate::gateway::Gateway;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
-use crate::http::state::Gateway;
 use crate::protocol::{ApiError, DecisionId, ErrorKind};
 use crate::store::{Entry, Filter, Fingerprint, Mode, Page, Span, Store};
 

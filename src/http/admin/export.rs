@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::parameters::Parameters;
+use crate::gateway::Gateway;
 use crate::http::middleware::caller::Operator;
-use crate::http::state::Gateway;
 use crate::protocol::{ApiError, DecisionId};
 use crate::store::{Order, Span, StoreError, line};
 

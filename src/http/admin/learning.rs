@@ -10,9 +10,9 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
+use crate::gateway::Gateway;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
-use crate::http::state::Gateway;
 use crate::protocol::ApiError;
 use crate::store::{Glance, Store};
 

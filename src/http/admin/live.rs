@@ -14,8 +14,8 @@ use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::gateway::Gateway;
 use crate::http::middleware::caller::{Caller, may_stay};
-use crate::http::state::Gateway;
 
 /// How often a silent stream sends an `alive` event. Proxies give up on a stream that is silent for long, and the page takes
 /// a silence for a lost connection; a comment would do for proxies alone, since browsers hide it.

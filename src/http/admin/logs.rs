@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::live::{self, Events};
 use super::parameters::Parameters;
+use crate::gateway::Gateway;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
-use crate::http::state::Gateway;
 use crate::protocol::ApiError;
 use crate::telemetry::{LEVELS, Line, tail};
 

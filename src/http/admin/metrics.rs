@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 
+use crate::gateway::{Gateway, now_s};
 use crate::http::middleware::caller::Passer;
-use crate::http::state::{Gateway, now_s};
 use crate::telemetry::{ClassifierFigures, DeploymentFigures, LogFigures};
 use crate::upstream::BreakerState;
 

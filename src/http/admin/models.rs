@@ -12,11 +12,10 @@ use serde_json::json;
 
 use super::parameters::Named;
 use crate::config::ModelOverride;
+use crate::gateway::Gateway;
 use crate::http::api::{self, body};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Caller, Chatter, Operator};
-use crate::http::operator_acts::Act;
-use crate::http::state::Gateway;
 use crate::http::to_the_end;
 use crate::protocol::{ApiError, ErrorKind, Price};
 use crate::upstream::{Availability, Deployment, Model, Status};
@@ -143,7 +142,7 @@ async fn apply(gateway: &Arc<Gateway>, caller: &Caller, name: &str, change: Chan
     let model = find(gateway, &name)?;
     let new =
         json!({ "enabled": model.settings.enabled, "weight": model.settings.weight, "price": model.settings.price });
-    gateway.note(Act::of(caller, "model.change", name, json!({ "before": old, "after": new }))).await;
+    gateway.note(caller.act("model.change", name, json!({ "before": old, "after": new }))).await;
     Ok(view(gateway, &model, Instant::now()))
 }
 
@@ -206,7 +205,7 @@ async fn drain_deployments(
         .await?;
     let names: Vec<&str> = deployments.iter().map(|deployment| deployment.name.as_str()).collect();
     let detail = json!({ "deployments": names, "drained": drained });
-    gateway.note(Act::of(caller, "deployment.drain", name, detail)).await;
+    gateway.note(caller.act("deployment.drain", name, detail)).await;
     Ok(view(gateway, &*find(gateway, name)?, Instant::now()))
 }
 
@@ -221,7 +220,7 @@ pub async fn reset(
         let (model, _, deployments) = choose(&gateway, &name, sent).await?;
         let before: Vec<Status> = deployments.iter().map(|deployment| deployment.status(Instant::now())).collect();
         let before: Vec<_> = before.iter().map(|status| (&status.name, status.breaker.as_str())).collect();
-        let act = Act::of(&caller, "breaker.reset", model.name.as_str(), json!({ "before": before }));
+        let act = caller.act("breaker.reset", model.name.as_str(), json!({ "before": before }));
         to_the_end(async move {
             deployments.iter().for_each(|deployment| deployment.reset());
             gateway.note(act).await;

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::parameters::Parameters;
+use crate::gateway::Gateway;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
-use crate::http::state::Gateway;
 use crate::protocol::ApiError;
 pub use crate::store::Window;
 use crate::store::{SingleModel, Summary};

@@ -10,10 +10,10 @@ use axum::response::Response;
 use http::HeaderMap;
 use serde_json::Value;
 
+use crate::gateway::Gateway;
 use crate::http::api;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Chatter, Operator, Rater};
-use crate::http::state::Gateway;
 
 /// Answers a chat in the native dialect.
 pub async fn chat(

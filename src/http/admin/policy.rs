@@ -12,10 +12,10 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use crate::config::LearningMode;
+use crate::gateway::{Gateway, now_s};
 use crate::http::api::body;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Caller, Operator};
-use crate::http::state::{Gateway, now_s};
 use crate::protocol::{ApiError, ErrorKind};
 use crate::store::SnapshotRecord;
 use crate::tuner::{BudgetStatus, Command, LearnError, LearnerStatus};

@@ -7,9 +7,9 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::live::{self, Events};
+use crate::gateway::Gateway;
+use crate::gateway::monitor::Passing;
 use crate::http::middleware::caller::Operator;
-use crate::http::monitor::Passing;
-use crate::http::state::Gateway;
 
 /// The last requests.
 #[derive(Debug, Serialize)]

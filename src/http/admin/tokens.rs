@@ -11,11 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::parameters::Named;
+use crate::gateway::Gateway;
 use crate::http::api::body;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Operator;
-use crate::http::operator_acts::Act;
-use crate::http::state::Gateway;
 use crate::http::to_the_end;
 use crate::protocol::{ApiError, ErrorKind};
 use crate::store::{NewToken, Scope, Token, TokenError};
@@ -119,7 +118,7 @@ pub async fn make(
                 "tokens_per_minute": tokens_per_minute,
                 "usd_per_day": usd_per_day,
             });
-            gateway.note(Act::of(&caller, "token.make", made.token.id.clone(), detail)).await;
+            gateway.note(caller.act("token.make", made.token.id.clone(), detail)).await;
             Ok(made)
         });
         made.await
@@ -167,7 +166,7 @@ pub async fn revoke(
     let revoked = to_the_end(async move {
         let revoke = move |gateway: &Gateway| gateway.change_tokens(|tokens| tokens.revoke(&id)).map_err(api_error);
         let token = on_blocking_thread(&gateway, revoke).await??;
-        gateway.note(Act::of(&caller, "token.revoke", token.id.clone(), json!({ "name": token.name }))).await;
+        gateway.note(caller.act("token.revoke", token.id.clone(), json!({ "name": token.name }))).await;
         Ok(Shown::from(&*token))
     });
     revoked.await.map(Json).map_err(Rejection::native)

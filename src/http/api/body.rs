@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::codec::BYTE_ORDER_MARK;
 use crate::config::{self, Limits};
-use crate::http::state::{Gateway, LiveConfig};
+use crate::gateway::{Gateway, LiveConfig};
 use crate::protocol::{ApiError, ErrorKind};
 use crate::store::Token;
 
@@ -31,7 +31,7 @@ pub async fn admit(
     now: Instant,
 ) -> Result<(OwnedSemaphorePermit, Bytes), ApiError> {
     let limits = &live.config.limits;
-    let permit = gateway.admit()?;
+    let permit = gateway.admission.request()?;
     gateway.limiter.enter(token, limits, now)?;
     Ok((permit, read(body, limits).await?))
 }

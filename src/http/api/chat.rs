@@ -14,13 +14,13 @@ use super::record::{Asker, Recording};
 use super::{body, dropped, routing_headers};
 use crate::codec;
 use crate::dispatch::{Job, Reply, ReplyBody, Report};
+use crate::gateway::ledger::Asking;
+use crate::gateway::limiter::Amount;
+use crate::gateway::monitor::Arrival;
+use crate::gateway::{Gateway, PlanRequest};
 use crate::http::error::Rejection;
-use crate::http::ledger::Asking;
 use crate::http::middleware::caller::{Caller, Chatter};
-use crate::http::middleware::limit::Amount;
 use crate::http::middleware::request_id::LoggedByEndpoint;
-use crate::http::monitor::Arrival;
-use crate::http::state::{Gateway, PlanRequest};
 use crate::protocol::{ApiError, ChatRequest, Dialect};
 use crate::route::{Considered, Decision, estimate_tokens};
 

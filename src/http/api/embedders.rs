@@ -21,7 +21,7 @@ use super::routing_headers;
 use crate::codec::{self, Target};
 use crate::config::{self, Rule};
 use crate::dispatch::{self, pick};
-use crate::http::state::{Gateway, LiveConfig};
+use crate::gateway::{Gateway, LiveConfig};
 use crate::protocol::{ApiError, ChatRequest, Dialect, ErrorKind, Message, Price, Role, RoutingOptions};
 use crate::route::{Facts, estimate_tokens};
 use crate::store::Token;

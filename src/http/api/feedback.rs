@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::body;
+use crate::gateway::Gateway;
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::Rater;
-use crate::http::state::Gateway;
 use crate::protocol::{ApiError, DecisionId, ErrorKind};
 use crate::store::{FeedbackKind, FeedbackRecord, Thumb};
 use crate::tuner::{Ack, FeedbackError};
@@ -56,7 +56,7 @@ pub async fn give(
 }
 
 async fn take(gateway: &Gateway, body: Body) -> Result<Json<Value>, ApiError> {
-    let _permit = gateway.admit_report()?;
+    let _permit = gateway.admission.report()?;
     let bytes = body::read_small(body, &gateway.live().config.limits).await?;
     let record = parse(&bytes, Timestamp::now().as_millisecond())?;
     let (id, decision) = (record.id.clone(), record.decision);

@@ -1,8 +1,6 @@
 //! The proxy's endpoints, one a file. All chat endpoints share one road ([`chat`]).
 
 pub mod body;
-mod bounds;
-mod call_report;
 pub mod chat;
 pub mod count_tokens;
 mod dropped;

@@ -9,9 +9,9 @@ use axum::extract::{Path, State};
 use http::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::gateway::{Gateway, LiveConfig};
 use crate::http::error::Rejection;
 use crate::http::middleware::caller::{Caller, Chatter};
-use crate::http::state::{Gateway, LiveConfig};
 use crate::protocol::{ApiError, Dialect, ErrorKind};
 use crate::upstream::{Availability, Model};
 

@@ -9,9 +9,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Span, field};
 
 use crate::dispatch::Outcome;
-use crate::http::ledger::{self, Conversation};
-use crate::http::middleware::limit::{Amount, Taken};
-use crate::http::state::Gateway;
+use crate::gateway::Gateway;
+use crate::gateway::ledger::{self, Conversation};
+use crate::gateway::limiter::{Amount, Taken};
 use crate::protocol::{Dialect, FinishReason, OutcomeStatus, RequestId};
 use crate::store::Token;
 use crate::telemetry::{Ended, SPAN_TARGET, join_trace, record_words};

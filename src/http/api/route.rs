@@ -10,10 +10,10 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::{body, chat};
+use crate::gateway::ledger::Asking;
+use crate::gateway::{Gateway, PlanRequest};
 use crate::http::error::Rejection;
-use crate::http::ledger::Asking;
 use crate::http::middleware::caller::Chatter;
-use crate::http::state::{Gateway, PlanRequest};
 use crate::protocol::{ApiError, Dialect};
 
 /// Takes the request of `/api/chat`, calls no model, and answers with the decision: candidates in the order they would be

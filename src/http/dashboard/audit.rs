@@ -10,8 +10,8 @@ use super::html;
 use super::layout::Page;
 use super::parts::{Label, badge, empty, moment, table_box, trouble};
 use super::visitor::Visitor;
+use crate::gateway::Gateway;
 use crate::http::admin::audit;
-use crate::http::state::Gateway;
 use crate::store::AuditRecord;
 
 /// Most acts on the page.

@@ -10,8 +10,8 @@ use super::html;
 use super::layout::Page;
 use super::parts::{Label, badge, empty, table_box};
 use super::visitor::Visitor;
+use crate::gateway::Gateway;
 use crate::http::admin::config;
-use crate::http::state::Gateway;
 
 /// `GET`.
 pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {

@@ -17,8 +17,8 @@ use super::layout::Page;
 use super::parts::{Label, badge, empty, moment, ms, or_nothing, percent, share_bar, table_box, tone, trouble, usd};
 use super::visitor::{Visitor, url_query};
 use crate::bandit::Factor;
+use crate::gateway::Gateway;
 use crate::http::admin::decisions;
-use crate::http::state::Gateway;
 use crate::protocol::{ErrorKind, NamedObjective, Objective};
 use crate::store::{CandidateRecord, DecisionRecord, Entry, FeedbackKind, FeedbackRecord, OutcomeRecord, Thumb};
 

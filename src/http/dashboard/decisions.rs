@@ -10,8 +10,8 @@ use super::html;
 use super::layout::Page;
 use super::parts::{Label, badge, empty, moment, ms, or_nothing, percent, table_box, tone, trouble, usd};
 use super::visitor::{PageQuery, Visitor, url_query};
+use crate::gateway::Gateway;
 use crate::http::admin::decisions::{self, Query};
-use crate::http::state::Gateway;
 use crate::store::{Entry, OutcomeStatus};
 
 /// `GET`.

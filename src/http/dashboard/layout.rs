@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::document::document;
 use super::icons;
 use super::visitor::Visitor;
-use crate::http::state::Gateway;
+use crate::gateway::Gateway;
 
 /// The navigation's entries in order: path, title, icon. A title without a path begins a group.
 const NAVIGATION: [(&str, &str, &str); 14] = [

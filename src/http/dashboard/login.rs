@@ -17,10 +17,10 @@ use super::theme::{Theme, theme};
 use super::visitor::{admissible, refused};
 use super::{document, html, icons};
 use crate::config::LogFormat;
+use crate::gateway::Gateway;
+use crate::gateway::sign_in::{Denied, SignedIn};
 use crate::http::api::body;
 use crate::http::middleware::caller;
-use crate::http::session::{Denied, SignedIn};
-use crate::http::state::Gateway;
 use crate::protocol::{ApiError, ErrorKind};
 
 /// The query of the login page.

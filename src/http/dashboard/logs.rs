@@ -9,7 +9,7 @@ use maud::html as markup;
 use super::html;
 use super::layout::Page;
 use super::visitor::Visitor;
-use crate::http::state::Gateway;
+use crate::gateway::Gateway;
 use crate::telemetry::LEVELS;
 
 /// `GET`. The lines come by the stream that the page opens.

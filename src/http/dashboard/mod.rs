@@ -41,7 +41,7 @@ use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 
-use super::state::Gateway;
+use crate::gateway::Gateway;
 
 /// The content security policy: scripts, styles and images from this origin only, connections to it only, nothing inline,
 /// no framing.

@@ -12,8 +12,8 @@ use super::html;
 use super::layout::Page;
 use super::parts::{badge, count, empty, moment, ms, or_nothing, percent, price};
 use super::visitor::{Visitor, percent_encoded};
+use crate::gateway::Gateway;
 use crate::http::admin::models::{self, View};
-use crate::http::state::Gateway;
 use crate::upstream::{BreakerState, Status};
 
 /// `GET`.

@@ -10,7 +10,7 @@ use super::html;
 use super::layout::Page;
 use super::parts::{Label, empty, table_box};
 use super::visitor::Visitor;
-use crate::http::state::Gateway;
+use crate::gateway::Gateway;
 
 /// `GET`. The rows come by the stream that the page opens.
 pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {

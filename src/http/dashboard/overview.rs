@@ -15,8 +15,8 @@ use super::layout::Page;
 use super::parts::{Label, badge, chart, count, empty, ms, or_nothing, percent, share_bar, table_box, trouble, usd};
 use super::visitor::{PageQuery, Visitor};
 use crate::chart::{Column, Columns, Plot, Point, Series};
+use crate::gateway::{Gateway, now_s};
 use crate::http::admin::overview::{self, Alternative, Overview, Window};
-use crate::http::state::{Gateway, now_s};
 use crate::store::{Bucket, Order, SingleModel, Span, Summary, Sums};
 use crate::tuner::BudgetStatus;
 

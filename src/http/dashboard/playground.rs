@@ -11,7 +11,7 @@ use super::icons::icon;
 use super::layout::Page;
 use super::parts::{empty, field};
 use super::visitor::Visitor;
-use crate::http::state::Gateway;
+use crate::gateway::Gateway;
 
 /// Sample prompts: one for each kind of task that models differ in.
 const SAMPLES: [(&str, &str); 4] = [

@@ -11,8 +11,8 @@ use super::html;
 use super::layout::Page;
 use super::parts::empty;
 use super::visitor::Visitor;
+use crate::gateway::Gateway;
 use crate::http::admin::openapi;
-use crate::http::state::Gateway;
 
 /// `GET`.
 pub(super) async fn page(State(gateway): State<Arc<Gateway>>, visitor: Visitor) -> Response {

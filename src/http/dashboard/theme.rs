@@ -7,8 +7,8 @@ use axum::extract::FromRequestParts;
 use http::HeaderMap;
 use http::request::Parts;
 
+use crate::gateway::Gateway;
 use crate::http::middleware::caller;
-use crate::http::state::Gateway;
 
 /// How pages look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use super::html;
 use super::layout::Page;
 use super::parts::{Label, badge, empty, field, moment, table_box};
 use super::visitor::Visitor;
+use crate::gateway::Gateway;
 use crate::http::admin::tokens::{self, Shown};
-use crate::http::state::Gateway;
 use crate::store::{Scope, limits_in_words};
 
 /// `GET`.

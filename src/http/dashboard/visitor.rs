@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 
 use super::theme::{Theme, theme};
 use super::{document, html};
+use crate::gateway::Gateway;
+use crate::gateway::sign_in::Session;
 use crate::http::admin::parameters::query_error;
 use crate::http::middleware::caller;
-use crate::http::session::Session;
-use crate::http::state::Gateway;
 use crate::protocol::{ApiError, ErrorKind};
 
 /// A signed-in visitor.

@@ -15,12 +15,14 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
+use serde_json::Value;
 
 use super::ip::{self, Source};
 use crate::config::{Access, Auth, Config};
+use crate::gateway::Gateway;
+use crate::gateway::operator_acts::Act;
+use crate::gateway::sign_in::Session;
 use crate::http::error::{Rejection, dialect_of, dialect_of_asker};
-use crate::http::session::Session;
-use crate::http::state::Gateway;
 use crate::protocol::{ApiError, ErrorKind, RequestId};
 use crate::store::{Scope, Token, Tokens};
 
@@ -45,6 +47,11 @@ impl Caller {
             (None, Some(session)) => format!("dashboard {}", session.user),
             (None, None) => "local".to_owned(),
         }
+    }
+
+    /// What it did, for the audit.
+    pub fn act(&self, action: &'static str, subject: impl Into<String>, detail: Value) -> Act {
+        Act { who: self.who(), action, subject: subject.into(), detail }
     }
 }
 

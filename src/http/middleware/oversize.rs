@@ -12,9 +12,9 @@ use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, EXPECT};
 
 use crate::config;
+use crate::gateway::Gateway;
 use crate::http::api::body;
 use crate::http::error::{Rejection, dialect_of};
-use crate::http::state::Gateway;
 use crate::protocol::ApiError;
 
 /// The middleware.

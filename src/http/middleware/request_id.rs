@@ -8,9 +8,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::gateway::Gateway;
+use crate::gateway::fresh_id;
 use crate::http::error::Refused;
-use crate::http::fresh_id;
-use crate::http::state::Gateway;
 use crate::protocol::RequestId;
 use crate::telemetry::Rejected;
 

@@ -21,8 +21,8 @@ use super::parts::{badge, chart, count, empty, moment, percent, trouble};
 use super::visitor::Visitor;
 use crate::chart::{Plot, Point, Series};
 use crate::config::LearningMode;
+use crate::gateway::Gateway;
 use crate::http::admin::learning::{self, Learning};
-use crate::http::state::Gateway;
 use crate::store::{RECENT, SnapshotRecord};
 use crate::tuner::LearnerStatus;
 

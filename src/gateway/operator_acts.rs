@@ -7,8 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::middleware::caller::Caller;
-use super::state::{Gateway, LiveConfig};
+use super::{Gateway, LiveConfig};
 use crate::config::{ModelOverride, Overrides};
 use crate::protocol::{ApiError, ErrorKind};
 use crate::store::{AuditRecord, Store, write_private};
@@ -30,13 +29,6 @@ pub struct Act {
     pub subject: String,
     /// Particulars, mostly `before` and `after`.
     pub detail: Value,
-}
-
-impl Act {
-    /// An act of `caller`.
-    pub fn of(caller: &Caller, action: &'static str, subject: impl Into<String>, detail: Value) -> Self {
-        Self { who: caller.who(), action, subject: subject.into(), detail }
-    }
 }
 
 /// Saves operators' changes of the models where a new configuration has ended some of them; `was` is what is saved now.

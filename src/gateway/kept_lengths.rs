@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::state::Gateway;
+use super::Gateway;
 use crate::route::Lengths;
 use crate::store::Store;
 
@@ -17,7 +17,7 @@ const LENGTHS: &str = "route.lengths_by_head";
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// The lengths as they were saved last.
-pub(super) fn lengths(store: &Store) -> Lengths {
+pub(super) fn read(store: &Store) -> Lengths {
     let kept = store.setting(LENGTHS).unwrap_or_else(|error| {
         tracing::warn!(%error, "The lengths of earlier answers cannot be read; each model's is taken to be the usual one");
         None
@@ -26,7 +26,7 @@ pub(super) fn lengths(store: &Store) -> Lengths {
 }
 
 /// Saves the lengths now and then until `stop`, and then once more.
-pub async fn keep_lengths(gateway: Arc<Gateway>, stop: CancellationToken) {
+pub async fn keep(gateway: Arc<Gateway>, stop: CancellationToken) {
     let mut kept = gateway.lengths.kept();
     loop {
         let is_last = tokio::select! {

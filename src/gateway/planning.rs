@@ -1,0 +1,130 @@
+//! Makes plans: the question that the router is asked, with what this gateway has learned, and what is remembered of its
+//! answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use rand::RngExt;
+
+use super::ledger::{self, Asking, Conversation};
+use super::{Gateway, LiveConfig, fresh_id, now_s};
+use crate::classifier::{Missed, Reading};
+use crate::config::Strategy;
+use crate::protocol::{ApiError, ChatRequest, DecisionId, Dialect, ModelName, Usage};
+use crate::route::{self, Decision, Learned, Plan, Question, RequestedModel, Stay};
+use crate::store::{Fingerprint, Token};
+
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanRequest<'a> {
+    /// The request.
+    pub request: &'a ChatRequest,
+    /// The dialect the request came in.
+    pub dialect: Dialect,
+    /// The request's body, where a vendor may get it unchanged.
+    pub body: Option<&'a [u8]>,
+    /// The request's headers.
+    pub headers: &'a HeaderMap,
+    /// The API token the request came with.
+    pub token: Option<&'a Token>,
+    /// The conversation the request belongs to.
+    pub conversation: Conversation,
+}
+
+impl Gateway {
+    /// Makes a plan under a new decision id. Where the learned policy chooses, the classifier reads the prompt first,
+    /// within its time budget.
+    ///
+    /// # Errors
+    ///
+    /// When no model can serve the request; the error is fit for the client.
+    pub async fn plan(&self, live: &LiveConfig, asked: PlanRequest<'_>) -> Result<Plan, ApiError> {
+        let learns = live.config.routing.strategy == Strategy::Learned;
+        let auto = matches!(RequestedModel::parse(&asked.request.model), Ok(RequestedModel::Auto(_)));
+        if !(learns && auto) {
+            return self.plan_with(live, asked, None);
+        }
+        let reading = self.classifier.read(asked.request, self.classifier.budget()).await;
+        self.plan_with(live, asked, Some(&reading))
+    }
+
+    fn plan_with(
+        &self,
+        live: &LiveConfig,
+        asked: PlanRequest<'_>,
+        reading: Option<&Result<Arc<Reading>, Missed>>,
+    ) -> Result<Plan, ApiError> {
+        let mut chance = || self.dice.lock().random::<f64>();
+        let now = Instant::now();
+        // Loaded once, so that the choice and its record are of one policy.
+        let policy = self.learner.live();
+        let prior = |model: &str| self.classifier.prior(model);
+        let stay = asked.conversation.is_known().then(|| self.stay(live, asked.conversation.prints(), now)).flatten();
+        let learned = reading.map(|reading| Learned {
+            policy: &policy.policy,
+            revision: policy.revision,
+            known: &policy.known,
+            reading: reading.as_ref().map(|reading| &**reading),
+            prior: &prior,
+            budget_price: self.budgets.price(now_s()),
+            speeds: &self.speeds,
+            lengths: &self.lengths,
+            acts: self.learner.acts(asked.conversation.place()),
+        });
+        let mut question = Question {
+            request: asked.request,
+            client: asked.dialect,
+            body: asked.body,
+            id: DecisionId(fresh_id()),
+            token: asked.token.map(|token| token.name.as_str()),
+            allowed: asked.token.and_then(|token| token.models.as_deref()),
+            headers: asked.headers,
+            now,
+            patience: Duration::from_millis(live.config.dispatch.max_retry_after_ms),
+            chance: &mut chance,
+            stay,
+            learned,
+        };
+        Ok(route::plan(&live.catalog, &live.rules, &live.config.routing, &mut question)?)
+    }
+
+    /// The conversation a request belongs to.
+    pub fn conversation(&self, request: &ChatRequest, token: Option<&Token>) -> Conversation {
+        ledger::conversation(request, token, &self.recorder.salt())
+    }
+
+    /// The model that a conversation is on; of its fingerprints `prints`, the surest first, the first one known counts.
+    fn stay(&self, live: &LiveConfig, prints: impl IntoIterator<Item = Fingerprint>, now: Instant) -> Option<Stay> {
+        let sticky = live.config.routing.sticky;
+        let ttl = Duration::from_secs(sticky.minutes * 60);
+        let find = |print: Fingerprint| self.conversations.find(print.0, ttl, now);
+        sticky.enabled.then(|| prints.into_iter().find_map(find)).flatten()
+    }
+
+    /// Notes that the conversation with the fingerprints `prints` is on `model` now, whose answer used `usage`. `is_known`
+    /// = it is surely the one that had these fingerprints before.
+    pub fn note_stay<P>(&self, prints: P, is_known: bool, model: &ModelName, usage: &Usage)
+    where
+        P: IntoIterator<Item = Fingerprint> + Clone,
+    {
+        let (live, now) = (self.live(), Instant::now());
+        let sticky = live.config.routing.sticky;
+        if !sticky.enabled {
+            return;
+        }
+        let before = is_known.then(|| self.stay(&live, prints.clone(), now)).flatten();
+        let price = live.catalog.find(model.as_str()).map(|model| model.settings.price).unwrap_or_default();
+        let stay = Stay::after(before.as_ref(), model, &price, usage, now);
+        for print in prints {
+            self.conversations.note(print.0, stay.clone(), sticky.conversations);
+        }
+    }
+
+    /// Hands a decision to the recorder. Never waits.
+    pub fn record(&self, decision: &Decision, asking: Asking<'_>) {
+        let now_ms = jiff::Timestamp::now().as_millisecond();
+        let recorder = &self.recorder;
+        recorder.decision(ledger::decision(decision, asking, &recorder.salt(), recorder.keeps_prompts(), now_ms));
+    }
+}
