@@ -34,12 +34,17 @@ pub struct Pacer {
     /// Running mean of a request's cost, US dollars; 0 = no request yet.
     #[serde(default)]
     usual_usd: f64,
+    /// What a dear request costs, US dollars: the most that any cost, fading over [`DEAR_FADES`] requests.
+    #[serde(default)]
+    dear_usd: f64,
 }
 
 /// Change of the log price per whole budget overspent.
 const RATE_GAIN: f64 = 80.0;
 /// Weight of the newest request in the running mean of costs.
 const NEWEST_SHARE: f64 = 0.05;
+/// Requests over which the cost of the dearest one fades.
+const DEAR_FADES: f64 = 2000.0;
 /// Share of a budget by which even traffic may lag; more than that counts as savings.
 const SAVED: f64 = 0.02;
 /// Change of the log price per whole budget that is ahead so far.
@@ -49,7 +54,7 @@ impl Pacer {
     /// A pacer that begins at `now_s` with a price of `price` quality per US dollar (0 = none).
     pub fn new(settings: PacerSettings, price: f64, now_s: f64) -> Self {
         let log_price = price.max(PRICE_LOW).ln();
-        Self { settings, log_price, ahead_usd: 0.0, at_s: now_s, usual_usd: 0.0 }
+        Self { settings, log_price, ahead_usd: 0.0, at_s: now_s, usual_usd: 0.0, dear_usd: 0.0 }
     }
 
     /// The budget.
@@ -66,7 +71,8 @@ impl Pacer {
         }
         self.settings = settings;
         let budget = settings.budget_usd;
-        (self.ahead_usd, self.usual_usd) = (self.ahead_usd.clamp(-budget, budget), self.usual_usd.min(budget));
+        self.ahead_usd = self.ahead_usd.clamp(-budget, budget);
+        (self.usual_usd, self.dear_usd) = (self.usual_usd.min(budget), self.dear_usd.min(budget));
     }
 
     /// Whether its state is one that spending can lead to: a stored state may be of an earlier program without these limits.
@@ -74,8 +80,11 @@ impl Pacer {
         let budget = self.settings.budget_usd;
         let price = PRICE_LOW.ln()..=PRICE_HIGH.ln();
         let ahead = -budget..=budget;
-        let usual = 0.0..=budget;
-        price.contains(&self.log_price) && ahead.contains(&self.ahead_usd) && usual.contains(&self.usual_usd)
+        let cost = 0.0..=budget;
+        price.contains(&self.log_price)
+            && ahead.contains(&self.ahead_usd)
+            && cost.contains(&self.usual_usd)
+            && cost.contains(&self.dear_usd)
     }
 
     /// Takes in that a request cost `cost_usd` and ended at `now_s` (seconds since any origin; it may jump).
@@ -94,14 +103,16 @@ impl Pacer {
         // A burst that savings pay for does not raise the price.
         let step = if self.ahead_usd > -SAVED * budget { step } else { step.min(0.0) };
         let share = if self.usual_usd > 0.0 { NEWEST_SHARE } else { 1.0 };
-        // In units of a usual request's cost, a price does not change with that cost.
-        let above = (self.log_price - self.negligible().ln()).max(0.0);
+        let before = self.log_price - self.negligible().ln();
         self.usual_usd += share * (cost_usd - self.usual_usd);
+        self.dear_usd = (self.dear_usd * (1.0 - 1.0 / DEAR_FADES)).max(cost_usd);
         // Between a negligible price and one that decides everything: beyond these, further steps would only delay the way
         // back.
         let low = self.negligible().ln();
-        let high = (NEGLIGIBLE_TO_ALL * self.negligible()).min(PRICE_HIGH).ln();
-        self.log_price = (low + above + RATE_GAIN * step).clamp(low, high);
+        let high = (DECIDES_ALL / self.usual_usd.max(1e-12)).clamp(PRICE_LOW, PRICE_HIGH).ln().max(low);
+        // A price that is hardly more than negligible stays so when larger requests come. One that binds is the budget's.
+        let price = if before < 1.0 { low + before.max(0.0) } else { self.log_price };
+        self.log_price = (price.max(low) + RATE_GAIN * step).clamp(low, high);
     }
 
     /// Quality per US dollar to add to the trade-off's cost weight, at `now_s`.
@@ -111,9 +122,10 @@ impl Pacer {
         if price <= self.negligible() * 1.01 { 0.0 } else { price.min(PRICE_HIGH) }
     }
 
-    /// The price at which a usual request's cost is worth 0.001 of quality (1 = from a useless to a perfect answer).
+    /// The price at which a dear request's cost is worth 0.001 of quality (1 = from a useless to a perfect answer). Not a
+    /// usual one's: which requests are usual depends on the price itself.
     fn negligible(&self) -> f64 {
-        if self.usual_usd > 0.0 { (1e-3 / self.usual_usd).clamp(PRICE_LOW, PRICE_HIGH / 2.0) } else { PRICE_LOW }
+        if self.dear_usd > 0.0 { (1e-3 / self.dear_usd).clamp(PRICE_LOW, PRICE_HIGH / 2.0) } else { PRICE_LOW }
     }
 
     /// Dollars spent ahead of the budget's rate at `now_s`, negative where behind; decays over a window.
@@ -137,8 +149,8 @@ impl Pacer {
 
 /// Lowest price, quality per US dollar: a dollar is worth 0.001 of quality.
 const PRICE_LOW: f64 = 1e-3;
-/// Factor from the negligible price to one at which a usual request's cost is worth 100 (quality ends at 1).
-const NEGLIGIBLE_TO_ALL: f64 = 1e5;
+/// Quality that a usual request's cost is worth at a price that decides everything (quality ends at 1).
+const DECIDES_ALL: f64 = 100.0;
 /// Highest price, quality per US dollar: nothing but money counts.
 const PRICE_HIGH: f64 = 1e7;
 
@@ -274,6 +286,52 @@ mod tests {
         pacer.set_budget(daily(50.0));
         large(&mut pacer, 61);
         assert_eq!(pacer.cost_per_usd(120.0), 0.0, "the budget was raised");
+    }
+
+    #[test]
+    fn a_budget_that_binds_buys_what_it_can() {
+        // The dear model is better by 0 to .4; of its requests the budget allows a share.
+        for (every_s, share) in [(86.4, 0.25), (86.4, 0.6), (8.64, 0.25), (8.64, 0.6), (2.16, 0.25), (2.16, 0.6)] {
+            let (dear_usd, cheap_usd) = (0.02, 2e-4);
+            let budget_usd = (cheap_usd + share * (dear_usd - cheap_usd)) * 86_400.0 / every_s;
+            let mut pacer = Pacer::new(PacerSettings { budget_usd, window_s: 86_400.0 }, 0.0, 0.0);
+            let (mut spent, mut gained, mut count, mut draw) = (0.0, 0.0, 0.0, 7_u64);
+            for number in 0..(4.0 * 86_400.0 / every_s) as u32 {
+                draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let (gap, now_s) = ((draw >> 11) as f64 / (1_u64 << 53) as f64 * 0.4, f64::from(number) * every_s);
+                let dear = gap > pacer.cost_per_usd(now_s) * (dear_usd - cheap_usd);
+                let cost = if dear { dear_usd } else { cheap_usd };
+                pacer.spent(cost, now_s);
+                if now_s >= 2.0 * 86_400.0 {
+                    (spent, count) = (spent + cost, count + 1.0);
+                    gained += if dear { gap } else { 0.0 };
+                }
+            }
+            let best = 0.4 * share * (1.0 - share / 2.0) * count;
+            let told = format!("every {every_s} s, a share of {share}: {:.2} of the best", gained / best);
+            assert!(gained > 0.95 * best, "{told}");
+            assert!((spent / (2.0 * budget_usd) - 1.0).abs() < 0.03, "{told}, {spent} spent of {}", 2.0 * budget_usd);
+        }
+    }
+
+    #[test]
+    fn one_huge_request_does_not_take_the_budget_out_of_force() {
+        let mut pacer = Pacer::new(PacerSettings { budget_usd: 5.0, window_s: 3600.0 }, 0.0, 0.0);
+        let mut spent = 0.0;
+        for second in 0..4 * 3600_u32 {
+            let gap = f64::from(second.wrapping_mul(2_654_435_761) >> 8) / f64::from(1u32 << 24) * 0.2;
+            let dear = gap > pacer.cost_per_usd(f64::from(second)) * 0.0095;
+            let cost = if second == 3600 {
+                3.0
+            } else if dear {
+                0.01
+            } else {
+                0.0005
+            };
+            pacer.spent(cost, f64::from(second));
+            spent += if second == 3600 { 0.0 } else { cost };
+        }
+        assert!(spent < 1.03 * 4.0 * 5.0, "{spent} of 20");
     }
 
     #[test]
