@@ -213,3 +213,47 @@ fn an_empty_error_beside_an_answer_is_none() {
         assert!(decode_response(Dialect::Ollama, ollama.as_bytes()).is_err(), "{error}");
     }
 }
+
+#[test]
+fn an_answer_is_good_whatever_the_form_of_its_token_counts() {
+    for (wire, count) in [(json!(12.0), 12), (json!("12"), 12), (json!(-1), 0), (json!(null), 0), (json!([]), 0)] {
+        let usage = |dialect, body: Value| decode_response(dialect, body.to_string().as_bytes()).unwrap().usage;
+        let anthropic = usage(
+            Dialect::Anthropic,
+            json!({ "content": [{ "type": "text", "text": "word" }], "stop_reason": "end_turn",
+                "usage": { "input_tokens": wire, "output_tokens": wire, "cache_read_input_tokens": wire } }),
+        );
+        let anthropic = anthropic.unwrap_or_default();
+        assert_eq!((anthropic.input_tokens, anthropic.cache_read_tokens), (count, count), "{wire}");
+        let ollama = usage(
+            Dialect::Ollama,
+            json!({ "message": { "content": "word" }, "done": true, "prompt_eval_count": wire, "eval_count": wire }),
+        );
+        assert_eq!(ollama.unwrap_or_default().output_tokens, count, "{wire}");
+        let openai = usage(
+            Dialect::OpenAi,
+            json!({ "choices": [{ "message": { "content": "word" }, "finish_reason": "stop" }],
+                "usage": { "prompt_tokens": wire, "completion_tokens": wire } }),
+        );
+        assert_eq!(openai.unwrap_or_default().output_tokens, count, "{wire}");
+    }
+}
+
+#[test]
+fn an_event_that_is_nothing_but_an_error_is_one_without_words_too() {
+    let error_of = |events: &[StreamEvent]| {
+        events.iter().find_map(|event| match event {
+            StreamEvent::Error(error) => Some(error.message.clone()),
+            _ => None,
+        })
+    };
+    // What `str` makes of a Python exception that was raised without words.
+    for error in [json!(""), json!({}), json!({ "message": "" }), json!({ "message": "", "type": "", "code": "" })] {
+        let begun = json!({ "choices": [{ "delta": { "content": "word" } }] });
+        let openai = error_of(&decode_in(Dialect::OpenAi, &[&sse(&[begun, json!({ "error": error })])]));
+        let ollama = error_of(&decode_in(Dialect::Ollama, &[format!("{}\n", json!({ "error": error })).as_bytes()]));
+        for told in [openai, ollama] {
+            assert_eq!(told.as_deref(), Some("it gives an error without a message"), "{error}");
+        }
+    }
+}
