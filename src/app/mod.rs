@@ -185,6 +185,9 @@ impl App {
         let admin_settings = loaded.config.admin.clone();
         // Mistakes that the operator has to correct are found before anything is opened.
         let tokens = Tokens::load(&settings.data_dir)?;
+        if let Err(error) = Tokens::refuse_lost(&settings.data_dir) {
+            tracing::warn!(%error, "Serving without API tokens");
+        }
         refuse_open_listener("server.listen", settings.listen, &loaded.config, &tokens)?;
         let proxy = bind("server.listen", settings.listen).await?;
         let admin = if admin_settings.enabled {
