@@ -100,7 +100,7 @@ pub struct LearnerStatus {
     pub live: u64,
     /// Judgements it has taken in since it was promoted, or began anew with another head.
     pub revision: u64,
-    /// Judgements it has learned from in all.
+    /// Judgements it has learned from in all, and answers that a signal alone judged (empty ones, for instance).
     pub learned_from: u64,
     /// The only version allowed, if one is pinned.
     pub pinned: Option<u64>,

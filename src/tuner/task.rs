@@ -443,7 +443,7 @@ impl Worker {
         };
         tracing::info!(lessons = lessons.len(), took_ms, result, "Retuned");
         let mut last = self.shared.last.lock();
-        (last.at_ms, last.took_ms, last.result) = (Some(now_ms()), took_ms, result);
+        (last.at_ms, last.took_ms, last.result, last.new) = (Some(now_ms()), took_ms, result, self.new);
         drop(last);
         Ok(proposal)
     }
