@@ -143,3 +143,7 @@ pub(super) fn typed(path: &[String], text: &str, guessed: Value) -> Value {
         (_, guessed) => guessed,
     }
 }
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;
