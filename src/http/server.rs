@@ -211,7 +211,7 @@ async fn connection(
 fn close_if_refused(mut response: Response, others_wait: bool) -> Response {
     let refused = response.extensions().get::<Refused>().map(|refused| refused.0);
     if others_wait || matches!(refused, Some(ErrorKind::Authentication | ErrorKind::Permission)) {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
