@@ -27,7 +27,7 @@ pub mod state;
 mod write_timeout;
 
 pub use lanes::Lanes;
-pub use server::{Drain, serve};
+pub use server::{Drain, listen, serve};
 pub use state::{Gateway, LiveConfig, Parts, PlanRequest};
 
 use crate::protocol::{ApiError, ErrorKind};

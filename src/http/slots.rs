@@ -30,7 +30,7 @@ const EVICTION_PAUSE: Duration = Duration::from_millis(50);
 const MIN_IDLE: Duration = Duration::from_secs(1);
 
 /// An evicted connection that reads nothing of its answer for this many times [`MIN_IDLE`] is closed. The kernel reports
-/// what was read only once a third of its buffers (up to megabytes) is free: for a slow reader that may be seconds late.
+/// what was read only once a third of its buffer is free: for a slow reader that is seconds late.
 const STUCK_FACTOR: u32 = 10;
 
 /// Stands in place of a time: a request is being answered.

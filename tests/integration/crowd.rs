@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use pointsman::http;
 use pointsman::store::Scope;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -107,6 +108,29 @@ async fn who_does_not_go_on_with_its_body_or_takes_no_answers_keeps_no_place() {
     assert!(ask(&mut newcomer, "/").await.contains("200 ok"), "others take nothing of their answers");
     drop((half, deaf, newcomer));
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn little_waits_in_the_kernel_for_a_client_that_reads_nothing() {
+    let listener = http::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (theirs, accepted) = tokio::join!(socket.connect(address), listener.accept());
+    let (ours, _) = accepted.unwrap();
+    let mut taken = 0;
+    let mut waited = 0;
+    while waited < 3 {
+        match ours.try_write(&[0; 4096]) {
+            Ok(bytes) => (taken, waited) = (taken + bytes, 0),
+            Err(_) => {
+                waited += 1;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+    assert!(taken < 3 * (256 << 10), "{taken}");
+    drop(theirs);
 }
 
 #[tokio::test]
