@@ -217,7 +217,9 @@ async fn connection(
                 if tokio::time::timeout(CATCH_UP, &mut connection).await.is_ok() {
                     return;
                 }
-                if activity.progress() == progress && activity.may_close_at_once() {
+                // A body that stopped coming is refused first. Its connection is closed if that does not end the request.
+                let is_lost = activity.progress() == progress && activity.may_close_at_once();
+                if is_lost && !activity.refuse_body() {
                     tracing::debug!("A connection without a complete request, or whose client reads no answer, made room for another");
                     return;
                 }

@@ -134,6 +134,23 @@ async fn little_waits_in_the_kernel_for_a_client_that_reads_nothing() {
 }
 
 #[tokio::test]
+async fn whose_body_stops_coming_while_others_wait_is_told_so() {
+    let gateway = TestGateway::start("[server]\nmax_connections = 1").await;
+    for path in ["/v1/chat/completions", "/api/feedback"] {
+        let mut half = connect(&gateway, Ipv4Addr::LOCALHOST).await;
+        let begun = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{");
+        half.write_all(begun.as_bytes()).await.unwrap();
+        let mut newcomer = connect(&gateway, Ipv4Addr::LOCALHOST).await;
+        let mut told = String::new();
+        timeout(SOON, half.read_to_string(&mut told)).await.unwrap().unwrap();
+        assert!(told.starts_with("HTTP/1.1 408") && told.contains("server.max_connections"), "{path}: {told}");
+        assert!(ask(&mut newcomer, "/").await.contains("200 ok"));
+        drop(newcomer);
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn whose_body_goes_on_coming_keeps_its_place_while_others_wait() {
     let gateway = TestGateway::start("[server]\nmax_connections = 1").await;
     let mut slow = connect(&gateway, Ipv4Addr::LOCALHOST).await;
