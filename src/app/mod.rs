@@ -189,13 +189,13 @@ impl App {
             tracing::warn!(%error, "Serving without API tokens");
         }
         refuse_open_listener("server.listen", settings.listen, &loaded.config, &tokens)?;
-        let proxy = bind("server.listen", settings.listen).await?;
+        let proxy = bind("server.listen", settings.listen)?;
         let admin = if admin_settings.enabled {
             // Behind a password the listener may be open to other machines.
             if admin_settings.password.is_none() {
                 refuse_open_listener("admin.listen", admin_settings.listen, &loaded.config, &tokens)?;
             }
-            Some(bind("admin.listen", admin_settings.listen).await?)
+            Some(bind("admin.listen", admin_settings.listen)?)
         } else {
             None
         };
@@ -348,8 +348,8 @@ fn advice(error: &std::io::Error) -> &'static str {
     }
 }
 
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Bind { key, address, source })
+fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    http::listen(address).map_err(|source| StartError::Bind { key, address, source })
 }
 
 /// Refuses a listener that would be open to other machines by accident.

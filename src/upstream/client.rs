@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::NoProxy;
 use tokio::time::{Instant, timeout_at};
 
+use super::room::{Room, SMALL_BYTES};
 use super::{Endpoint, Provider};
 use crate::config::{self, Roots};
 use crate::protocol::{ApiError, ErrorKind};
@@ -53,6 +54,9 @@ pub enum CallError {
     /// The answer is larger than allowed.
     #[error("its answer is larger than {0} bytes")]
     TooLarge(usize),
+    /// Other large answers took all the room there is for them until the deadline.
+    #[error("there was no room for its large answer beside those of others (dispatch.large_answers_mb)")]
+    NoRoom,
 }
 
 /// An error and what caused it, down to the first cause.
@@ -138,13 +142,18 @@ impl From<CallError> for ApiError {
             CallError::Connect(_) | CallError::Proxy(_) | CallError::Cut(_) => ErrorKind::Connection,
             CallError::Timeout => ErrorKind::Timeout,
             CallError::TooLarge(_) => ErrorKind::Upstream,
-            CallError::NoDescriptor(_) => ErrorKind::Unavailable,
+            CallError::NoDescriptor(_) | CallError::NoRoom => ErrorKind::Unavailable,
         };
         Self::new(kind, error.to_string())
     }
 }
 
 impl CallError {
+    /// Whether the reason lies with this gateway, and the provider is not to blame.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::NoDescriptor(_) | Self::NoRoom)
+    }
+
     /// The error as told to a client; `who` names the deployment.
     pub fn attributed_to(self, who: &str) -> ApiError {
         let mut error = ApiError::from(self);
@@ -220,6 +229,7 @@ pub struct Client {
     pools: Arc<[Pool]>,
     /// Tells which calls go through the proxy, by the rules that reqwest has for it and does not tell.
     proxied: Option<Arc<Matcher>>,
+    room: Room,
 }
 
 /// One pool for each [`Roots`]: certificates built into the binary, and the system's.
@@ -230,8 +240,8 @@ struct Pool {
 }
 
 impl Client {
-    /// A client with `pools` connection pools (see [`use_pool`]). Of the settings it takes the connect timeout and
-    /// the proxy, which are read at start only.
+    /// A client with `pools` connection pools (see [`use_pool`]). Of the settings it takes the connect timeout, the
+    /// proxy and the room for large answers, which are read at start only.
     ///
     /// # Errors
     ///
@@ -266,7 +276,8 @@ impl Client {
             let bundled = common().tls_certs_only(roots.iter().cloned()).build()?;
             Ok(Pool { bundled, system: common().build()? })
         };
-        Ok(Self { pools: (0..pools.max(1)).map(pool).collect::<Result<_, reqwest::Error>>()?, proxied })
+        let pools = (0..pools.max(1)).map(pool).collect::<Result<_, reqwest::Error>>()?;
+        Ok(Self { pools, proxied, room: Room::new(settings.large_answers_mb) })
     }
 
     /// Whether calls of this address go through the proxy.
@@ -300,7 +311,7 @@ impl Client {
             true => error.through_proxy(),
             false => error,
         })?;
-        Ok(Answer { response })
+        Ok(Answer { response, room: self.room.clone() })
     }
 }
 
@@ -330,6 +341,7 @@ fn headers(provider: &Provider, more: HeaderMap) -> HeaderMap {
 #[derive(Debug)]
 pub struct Answer {
     response: reqwest::Response,
+    room: Room,
 }
 
 impl Answer {
@@ -369,27 +381,37 @@ impl Answer {
         next.map_err(CallError::from_reqwest)
     }
 
-    /// The whole body.
+    /// The whole body. A large one waits for its place among other large ones, and keeps it until its bytes are dropped.
     ///
     /// # Errors
     ///
-    /// As [`Answer::chunk`], and when it is larger than `limit` bytes.
+    /// As [`Answer::chunk`], and when it is larger than `limit` bytes, or there is no place for it until `deadline`.
     pub async fn whole(mut self, limit: usize, deadline: Instant) -> Result<Bytes, CallError> {
+        let stated = self.response.content_length().and_then(|bytes| usize::try_from(bytes).ok());
         let Some(first) = self.chunk(deadline).await? else { return Ok(Bytes::new()) };
         let mut gathered: Option<BytesMut> = None;
         let mut length = first.len();
+        let mut place = None;
         while let Some(next) = self.chunk(deadline).await? {
             length += next.len();
             if length > limit {
                 return Err(CallError::TooLarge(limit));
+            }
+            if length > SMALL_BYTES && place.is_none() {
+                let longest = stated.unwrap_or(limit).min(limit);
+                place = Some(self.room.take(longest, deadline).await.ok_or(CallError::NoRoom)?);
             }
             gathered.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(&next);
         }
         if length > limit {
             return Err(CallError::TooLarge(limit));
         }
-        // Most answers come in one piece: no copy.
-        Ok(gathered.map_or(first, BytesMut::freeze))
+        Ok(match (gathered, place) {
+            // Most answers come in one piece: no copy.
+            (None, _) => first,
+            (Some(whole), None) => whole.freeze(),
+            (Some(whole), Some(place)) => place.hold(whole),
+        })
     }
 }
 
