@@ -58,8 +58,6 @@ async fn an_answer_whose_question_came_again_is_told_as_such() {
     let second = chat(&gateway, body).await;
     assert_eq!(told(&first).await["outcome"]["signals"], json!(["asked_again"]));
     assert_eq!(told(&second).await["outcome"]["signals"], Value::Null);
-    let page = gateway.admin(&format!("/dashboard/decisions/{first}")).await;
-    assert!(page.contains("asked_again"), "{page}");
     gateway.stop().await;
 }
 
