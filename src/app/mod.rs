@@ -10,7 +10,7 @@ mod reload;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -39,6 +39,9 @@ const CLASSIFIER_STOP: Duration = Duration::from_secs(2);
 
 /// How long the background tasks may take to end: the database that they work on may hang.
 const TASKS_STOP: Duration = Duration::from_secs(10);
+
+/// How often is told how far the decision log is added up.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -153,12 +156,35 @@ impl Engine {
     }
 }
 
-/// Adds up the decision log as it was found, for the overview.
+/// Adds up the decision log as it was found, for the overview; tells now and then how far it is.
 async fn catch_up(store: Store, stop: CancellationToken) {
-    let added = tokio::task::spawn_blocking(move || store.catch_up(|| stop.is_cancelled())).await;
-    if let Ok(Err(error)) = added {
-        tracing::warn!(%error, "The decision log cannot be added up; the overview shows new requests only");
+    let began = Instant::now();
+    let walking = store.clone();
+    let mut told = began;
+    let go_on = move |entries: usize| {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            tracing::info!(entries, since = %since(&walking), "The decision log is being added up for the overview");
+        }
+        stop.is_cancelled()
+    };
+    let adding = store.clone();
+    match tokio::task::spawn_blocking(move || adding.catch_up(go_on)).await {
+        Ok(Ok(entries)) if entries > 0 && store.complete_since_ms().is_none() => {
+            let took_ms = began.elapsed().as_secs_f64() * 1e3;
+            tracing::info!(entries, took_ms, "The decision log is added up: the overview is complete");
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, since = %since(&store), "The decision log cannot be added up further; the overview lacks what is older");
+        }
+        _ => {}
     }
+}
+
+/// Since when the overview is complete, for people.
+fn since(store: &Store) -> String {
+    let at = store.complete_since_ms().and_then(|at_ms| jiff::Timestamp::from_millisecond(at_ms).ok());
+    at.map_or_else(String::new, |at| format!("{at:.0}"))
 }
 
 /// A running gateway.
