@@ -18,7 +18,8 @@ use crate::cli::progress::Bar;
 use crate::train::dataset::{Dataset, Limits, Split, read_judged};
 use crate::train::evaluate::Evaluation;
 use crate::train::fit::Compared;
-use crate::train::{job, report};
+use crate::train::job;
+use crate::train::report::{self, counted};
 
 /// Which part of a data set is read; shared with `train`.
 #[derive(Debug, Args)]
@@ -166,10 +167,10 @@ pub(super) fn print(evaluation: &Evaluation) -> std::io::Result<()> {
     for source in &evaluation.sources {
         writeln!(
             out,
-            "\n{}: {} prompts, {} models; best single model by {}: {} ({:.3}), oracle {:.3}",
+            "\n{}: {}, {}; best single model by {}: {} ({:.3}), oracle {:.3}",
             source.source,
-            source.prompts,
-            source.models.len(),
+            counted(source.prompts, "prompt"),
+            counted(source.models.len(), "model"),
             source.best_single_by,
             source.best_single.name,
             source.best_single.value,
@@ -194,19 +195,6 @@ pub(super) fn print(evaluation: &Evaluation) -> std::io::Result<()> {
         writeln!(out, "{table}")?;
         for remark in report::remarks(source) {
             writeln!(out, "{remark}")?;
-        }
-        for router in &source.routers {
-            if let Some(chosen) = router.cost.as_ref().and_then(|cost| cost.with_chosen_weight.as_ref()) {
-                writeln!(
-                    out,
-                    "{}, with the weight on cost chosen on val: {:.0} % of the best single model's cost at {:+.3} [{:+.3}, {:+.3}]",
-                    router.name,
-                    100.0 * chosen.cost_share,
-                    chosen.difference.value,
-                    chosen.difference.low,
-                    chosen.difference.high
-                )?;
-            }
         }
     }
     Ok(())

@@ -225,6 +225,7 @@ fn evaluate_split(
     said.extend(notes::of_split(dataset, split));
     let sources = || 0..dataset.sources.len() as u32;
     said.extend(sources().filter_map(|source| notes::of_bases(judged, source, &abilities)));
+    said.extend(sources().flat_map(|source| notes::of_train(judged, source)));
     said.extend(sources().filter_map(|source| notes::of_single_answers(dataset, split, source)));
     let on_val = Judged { dataset, split: Split::Val, rows: &val, seed };
     let val_routers = if split == Split::Val || val.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::dataset::{Dataset, Split};
+use super::dataset::{Dataset, Outcome, Record, Split};
 use super::evaluate::{Judged, baselines};
 use super::known::Known;
 use crate::classifier::head::Description;
@@ -66,6 +66,44 @@ pub(super) fn of_bases(judged: Judged<'_>, source: u32, abilities: &[Known]) -> 
         arms.len(),
         bases.join(", ")
     ))
+}
+
+/// Notes on what train does not say of a source's models, where it says something of others.
+pub(super) fn of_train(judged: Judged<'_>, source: u32) -> Vec<String> {
+    if !baselines::is_trained(judged, source) {
+        return Vec::new();
+    }
+    let dataset = judged.dataset;
+    let own = judged.rows.iter().map(|row| &dataset.records[*row]).filter(|record| record.source == source);
+    let train: Vec<&Record> = dataset.of_source(source, Split::Train).collect();
+    let is_priced = |outcome: &&Outcome| outcome.cost_usd.is_some();
+    let run: BTreeSet<u32> = arms(train.iter().copied(), |_| true);
+    let priced: BTreeSet<u32> = arms(train.iter().copied(), is_priced);
+    let all = baselines::run_models(judged, source);
+    let (unknown, unpriced) = (&all - &run, &arms(own, is_priced) - &priced);
+    let told = |some: &BTreeSet<u32>, what: &str| {
+        let names: Vec<&str> = some.iter().take(3).map(|arm| dataset.arms[*arm as usize].model.as_str()).collect();
+        let more = if some.len() > names.len() { ", ..." } else { "" };
+        (!some.is_empty()).then(|| {
+            format!(
+                "Of the {} models of {}, {} {what}: {}{more}.",
+                all.len(),
+                dataset.sources[source as usize],
+                some.len(),
+                names.join(", ")
+            )
+        })
+    };
+    let notes = [
+        told(&unknown, "not in train cannot be the best single model"),
+        told(&unpriced, "without a cost on train are taken to cost what they do on the judged prompts"),
+    ];
+    notes.into_iter().flatten().collect()
+}
+
+/// The arms of those outcomes.
+fn arms<'a>(records: impl Iterator<Item = &'a Record>, of: impl Fn(&&'a Outcome) -> bool) -> BTreeSet<u32> {
+    records.flat_map(|record| record.outcomes.iter().filter(&of)).map(|outcome| outcome.arm).collect()
 }
 
 /// A note on a source that has only one answer to each prompt.

@@ -102,7 +102,8 @@ fn wrap(title: &str, body: &str) -> String {
 }
 
 fn push_evaluation(page: &mut String, evaluation: &Evaluation) {
-    let _ = write!(page, "<h2>On {} ({} prompts)</h2>", evaluation.split, evaluation.prompts);
+    let prompts = counted(evaluation.prompts, "prompt");
+    let _ = write!(page, "<h2>On {} ({prompts})</h2>", escape(&evaluation.split));
     push_notes(page, &evaluation.notes);
     page.push_str(
         "<p>Intervals are 95 %, from drawing prompts again. <b>Gap</b>: share of the way from the best single model to the \
@@ -123,12 +124,12 @@ fn push_notes(page: &mut String, notes: &[String]) {
 fn push_source(page: &mut String, source: &SourceFigures) {
     let _ = write!(
         page,
-        "<h3>{}</h3><p>{} prompts, {} models. Best single model by {}: {} ({:.3}); oracle {:.3}.</p>\
+        "<h3>{}</h3><p>{}, {}. Best single model by {}: {} ({:.3}); oracle {:.3}.</p>\
          <div class=scroll><table><tr><th>router</th><th>AUROC</th><th>log-loss</th><th>ECE</th><th>score</th>\
          <th>against best single</th><th>gap</th><th>AIQ</th><th>cost</th><th>APGR</th><th>CPT 50 / 80 %</th></tr>",
         escape(&source.source),
-        source.prompts,
-        source.models.len(),
+        counted(source.prompts, "prompt"),
+        counted(source.models.len(), "model"),
         source.best_single_by,
         escape(&source.best_single.name),
         source.best_single.value,
@@ -148,7 +149,13 @@ fn push_source(page: &mut String, source: &SourceFigures) {
     push_details(page, source);
 }
 
-/// Remarks on comparisons of a source that are over fewer prompts, or with another model, than one would expect.
+/// A number of things.
+pub fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Remarks on a source: comparisons that are over fewer prompts, or with another model, than one would expect, or that
+/// cannot be made; and what the weight on cost that was chosen on val comes to.
 pub fn remarks(source: &SourceFigures) -> Vec<String> {
     let mut remarks = Vec::new();
     let SourceFigures { prompts, compared, best_single, .. } = source;
@@ -164,6 +171,34 @@ pub fn remarks(source: &SourceFigures) -> Vec<String> {
             "Cost is against {} ({:.3} on {} prompts), the best model whose cost is known.",
             cost.best_priced.name, cost.best_priced.value, cost.prompts
         ));
+    }
+    if let Some(cost) = cost.filter(|cost| cost.best_single_cost <= 0.0) {
+        remarks.push(format!(
+            "{} costs nothing, so no router is as good for less: there is no share of its cost to show.",
+            cost.best_priced.name
+        ));
+    }
+    let pair = source.routers.iter().find_map(|router| router.pair.as_ref());
+    if let Some(pair) = pair
+        && let (Some((_, weak)), Some((_, strong))) = (pair.curve.first(), pair.curve.last())
+        && strong <= weak
+    {
+        remarks.push(format!(
+            "{} is not better than {} on these prompts: there is no lead to keep a share of (APGR, CPT).",
+            pair.strong, pair.weak
+        ));
+    }
+    for router in &source.routers {
+        if let Some(chosen) = router.cost.as_ref().and_then(|cost| cost.with_chosen_weight.as_ref()) {
+            remarks.push(format!(
+                "{}, with the weight on cost chosen on val: {:.0} % of the best single model's cost at {:+.3} [{:+.3}, {:+.3}]",
+                router.name,
+                100.0 * chosen.cost_share,
+                chosen.difference.value,
+                chosen.difference.low,
+                chosen.difference.high
+            ));
+        }
     }
     remarks
 }
@@ -206,7 +241,12 @@ fn push_charts(page: &mut String, source: &SourceFigures) {
     }
     page.push_str(&scores.svg());
     if source.routers.iter().any(|router| router.cost.is_some()) {
-        let mut plot = Plot::new("Quality against cost", "US dollars a prompt", "mean score").log_x();
+        let mut plot = Plot::new("Quality against cost", "US dollars a prompt", "mean score");
+        let costs = source.routers.iter().filter_map(|router| router.cost.as_ref());
+        // A logarithm has no place for what costs nothing.
+        if costs.flat_map(|cost| &cost.frontier).all(|(usd, _)| *usd > 0.0) {
+            plot = plot.log_x();
+        }
         for router in &source.routers {
             if let Some(cost) = &router.cost {
                 let points = cost.frontier.iter().map(|(x, y)| Point::new(*x, *y)).collect();
@@ -277,18 +317,66 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::evaluate::{ChosenWeight, CostFigures, Named};
+
+    #[test]
+    fn the_page_has_what_the_terminal_says_and_what_costs_nothing_is_drawn() {
+        let interval = Interval { value: 0.0, low: -0.01, high: 0.02 };
+        let source = |cheapest: f64| SourceFigures {
+            source: "s".into(),
+            prompts: 1,
+            best_single: Named { name: "m".into(), value: 0.5 },
+            best_single_by: "train",
+            compared: 1,
+            oracle: 1.0,
+            routers: vec![RouterFigures {
+                name: "head".into(),
+                auroc: None,
+                log_loss: None,
+                brier: None,
+                ece: None,
+                ece_by_model: None,
+                routed: interval,
+                against_best_single: interval,
+                gap_closed: None,
+                cost: Some(CostFigures {
+                    best_priced: Named { name: "m".into(), value: 0.5 },
+                    prompts: 1,
+                    aiq: None,
+                    best_single_cost: 0.01,
+                    cost_at_best_single: None,
+                    with_chosen_weight: Some(ChosenWeight { weight: 1.0, cost_share: 0.25, difference: interval }),
+                    frontier: vec![(cheapest, 0.4), (0.01, 0.5)],
+                }),
+                pair: None,
+            }],
+            models: Vec::new(),
+            tasks: Vec::new(),
+            calibration: Vec::new(),
+        };
+        let page = |cheapest: f64| {
+            let sources = vec![source(cheapest)];
+            evaluation(&Evaluation { head: "h".into(), split: "test".into(), prompts: 1, notes: Vec::new(), sources })
+        };
+        let (dear, free) = (page(0.001), page(0.0));
+        assert!(
+            dear.contains("chosen on val: 25 % of the best single model") && dear.contains("(1 prompt)"),
+            "{dear}"
+        );
+        assert_eq!(free.matches("<circle").count(), dear.matches("<circle").count(), "the point at 0 is there");
+    }
 
     #[test]
     fn names_from_the_data_cannot_become_markup() {
         let hostile = Evaluation {
             head: "<script>alert(1)</script>".into(),
-            split: "test".into(),
+            split: "<img src=x>".into(),
             prompts: 0,
             notes: vec!["a & b".into()],
             sources: Vec::new(),
         };
         let page = evaluation(&hostile);
-        assert!(!page.contains("<script>") && page.contains("a &amp; b"));
+        assert!(!page.contains("<script>") && !page.contains("<img") && page.contains("a &amp; b"));
         assert!(!page.contains("http://") && !page.contains("https://"), "it needs nothing from outside");
     }
 }

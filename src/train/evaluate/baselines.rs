@@ -47,7 +47,7 @@ pub fn run_models(judged: Judged<'_>, source: u32) -> BTreeSet<u32> {
 }
 
 /// Whether the data's train has any outcome of the judged models of a source.
-pub(super) fn is_trained(judged: Judged<'_>, source: u32) -> bool {
+pub fn is_trained(judged: Judged<'_>, source: u32) -> bool {
     let run = run_models(judged, source);
     let mut train = judged.dataset.of_source(source, Split::Train);
     train.any(|record| record.outcomes.iter().any(|outcome| run.contains(&outcome.arm)))

@@ -76,7 +76,7 @@ struct SourceJudge<'a> {
     best_by: &'static str,
     /// The best single model among those with a cost.
     best_priced: Option<u32>,
-    /// Mean cost of each arm that has costs, on train if any are there: what is known before a call.
+    /// Mean cost of each arm that has costs, on train if it has any there: what is known before a call.
     expected_cost: BTreeMap<u32, f64>,
 }
 
@@ -95,16 +95,19 @@ impl<'a> SourceJudge<'a> {
             judged.dataset.arms_of(source).into_iter().filter(|arm| coverage(&own, *arm) > 0.0).collect();
         let by_train = arms.iter().any(|arm| coverage(&train, *arm) > 0.0);
         let (known, best_by) = if by_train { (&train, "train") } else { (&own, "the judged prompts") };
-        let mean = |arm: u32, of: &dyn Fn(&Outcome) -> Option<f32>| {
+        let mean = |records: &[&Record], arm: u32, of: &dyn Fn(&Outcome) -> Option<f32>| {
             let values: Vec<f64> =
-                known.iter().filter_map(|record| record.outcome(arm)).filter_map(of).map(f64::from).collect();
+                records.iter().filter_map(|record| record.outcome(arm)).filter_map(of).map(f64::from).collect();
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
         };
-        let expected_cost: BTreeMap<u32, f64> =
-            arms.iter().filter_map(|arm| Some((*arm, mean(*arm, &|outcome| outcome.cost_usd)?))).collect();
+        let cost = |arm: u32| {
+            let of = |records| mean(records, arm, &|outcome| outcome.cost_usd);
+            of(known).or_else(|| of(&own))
+        };
+        let expected_cost: BTreeMap<u32, f64> = arms.iter().filter_map(|arm| Some((*arm, cost(*arm)?))).collect();
         // A model that was run on a few prompts only may look best because these were easy.
         let enough = |arm: u32| coverage(known, arm).min(coverage(&own, arm)).min(ENOUGH);
-        let rank = |arm: u32| (enough(arm), mean(arm, &|outcome| Some(outcome.score)).unwrap_or(-1.0));
+        let rank = |arm: u32| (enough(arm), mean(known, arm, &|outcome| Some(outcome.score)).unwrap_or(-1.0));
         let most = |arms: &mut dyn Iterator<Item = u32>| {
             arms.map(|arm| (rank(arm), arm))
                 .max_by(|(a, _), (b, _)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)))
@@ -246,6 +249,8 @@ impl<'a> SourceJudge<'a> {
         let frontier = Frontier::over(weights.iter().map(|weight| self.point(router, &rows, *weight)));
         let low = self.expected_cost.values().copied().fold(f64::INFINITY, f64::min);
         let high = self.expected_cost.values().copied().fold(0.0, f64::max);
+        // Of a model that costs nothing there is no share.
+        let is_share = |_: &f64| best_cost > 0.0;
         let with_chosen_weight = val.and_then(|(val, same)| {
             let val_rows = val.rows_of(best);
             let target = mean(val_rows.iter().filter_map(|row| single(&val, row)));
@@ -259,7 +264,8 @@ impl<'a> SourceJudge<'a> {
                     _ => f64::NAN,
                 })
             });
-            let cost_share = mean(chosen.iter().flatten().map(|choice| choice.cost)) / best_cost;
+            let cost = mean(chosen.iter().flatten().map(|choice| choice.cost));
+            let cost_share = Some(cost / best_cost).filter(is_share)?;
             Some(ChosenWeight { weight, cost_share, difference })
         });
         Some(CostFigures {
@@ -267,7 +273,7 @@ impl<'a> SourceJudge<'a> {
             prompts: rows.len(),
             aiq: frontier.aiq(low, high),
             best_single_cost: best_cost,
-            cost_at_best_single: frontier.cost_of(best_score).map(|cost| cost / best_cost),
+            cost_at_best_single: frontier.cost_of(best_score).map(|cost| cost / best_cost).filter(is_share),
             with_chosen_weight,
             frontier: frontier.points().to_vec(),
         })
@@ -292,14 +298,17 @@ impl<'a> SourceJudge<'a> {
             let counted: Vec<_> = cases.iter().copied().zip(counts.iter().copied()).collect();
             PairCurve::from_sorted(&counted).apgr().unwrap_or(f64::NAN)
         });
+        // A model may be the best on train and not on these prompts: then there is no lead to keep a share of.
+        let leads = curve.strong() > curve.weak();
+        let of_lead = |figure: Option<f64>| figure.filter(|_| leads);
         Some(PairFigures {
             strong: self.model(strong),
             weak: self.model(weak),
-            apgr: apgr.value.is_finite().then_some(apgr),
-            apgr_by_deciles: curve.apgr_by_deciles(),
-            cpt_50: curve.cpt(0.5),
-            cpt_80: curve.cpt(0.8),
-            cpt_by_deciles: (curve.cpt_by_deciles(0.5), curve.cpt_by_deciles(0.8)),
+            apgr: (leads && apgr.value.is_finite()).then_some(apgr),
+            apgr_by_deciles: of_lead(curve.apgr_by_deciles()),
+            cpt_50: of_lead(curve.cpt(0.5)),
+            cpt_80: of_lead(curve.cpt(0.8)),
+            cpt_by_deciles: (of_lead(curve.cpt_by_deciles(0.5)), of_lead(curve.cpt_by_deciles(0.8))),
             curve: thinned(curve.points()),
         })
     }
@@ -497,6 +506,72 @@ mod tests {
         // Where nothing but `cheap` is judged, `dear` is no model of the source.
         let source = figures(&dataset, &[3]);
         assert_eq!((source.best_single.name.as_str(), source.models.len(), source.oracle), ("cheap", 1, 0.0));
+    }
+
+    /// The figures of a router that knows the scores, with the same prompts as val.
+    fn priced(dataset: &Dataset, rows: &[usize]) -> SourceFigures {
+        let judged = Judged { dataset, split: Split::Test, rows, seed: 1 };
+        let quality = |row: &usize| dataset.records[*row].outcomes.iter().map(|outcome| outcome.score).collect();
+        let routers = [Router { name: "r".into(), quality: rows.iter().map(quality).collect(), calibrated: true }];
+        let val = Judged { split: Split::Val, ..judged };
+        judge("h", judged, &routers, Some((val, &routers)), &|_| "learned".into()).sources.remove(0)
+    }
+
+    #[test]
+    fn of_a_model_that_costs_nothing_there_is_no_share() {
+        let mut dataset = data();
+        let rows = [0, 1, 2, 3];
+        let chosen = priced(&dataset, &rows).routers[0].cost.clone().unwrap();
+        assert!(chosen.cost_at_best_single.is_some() && chosen.with_chosen_weight.is_some());
+        for outcome in dataset.records.iter_mut().flat_map(|record| record.outcomes.iter_mut()) {
+            outcome.cost_usd = Some(if outcome.arm == 0 { 0.0 } else { 0.001 });
+        }
+        let source = priced(&dataset, &rows);
+        let cost = source.routers[0].cost.as_ref().unwrap();
+        assert_eq!((cost.best_priced.name.as_str(), cost.best_single_cost), ("dear", 0.0));
+        assert!(cost.cost_at_best_single.is_none() && cost.with_chosen_weight.is_none() && cost.aiq.is_some());
+        let remarks = crate::train::report::remarks(&source);
+        assert!(remarks.iter().any(|it| it.contains("dear costs nothing")), "{remarks:?}");
+    }
+
+    #[test]
+    fn costs_that_train_lacks_are_those_of_the_judged_prompts() {
+        let mut dataset = data();
+        for record in dataset.records.iter_mut().step_by(2) {
+            record.split = Split::Train;
+            record.outcomes.iter_mut().for_each(|outcome| outcome.cost_usd = None);
+        }
+        let cost = priced(&dataset, &[1, 3]).routers[0].cost.clone().unwrap();
+        assert!((cost.best_single_cost - 0.01).abs() < 1e-6 && cost.cost_at_best_single.is_some(), "{cost:?}");
+        let judged = Judged { dataset: &dataset, split: Split::Test, rows: &[1, 3], seed: 1 };
+        let notes = crate::train::notes::of_train(judged, 0).join("\n");
+        assert_eq!(
+            notes,
+            "Of the 2 models of s, 2 without a cost on train are taken to cost what they do on the judged prompts: dear, cheap."
+        );
+        // One that train does not have at all.
+        for record in dataset.records.iter_mut().step_by(2) {
+            record.outcomes = record.outcomes.iter().filter(|outcome| outcome.arm == 1).copied().collect();
+        }
+        let judged = Judged { dataset: &dataset, split: Split::Test, rows: &[1, 3], seed: 1 };
+        let notes = crate::train::notes::of_train(judged, 0).join("\n");
+        assert!(
+            notes.starts_with("Of the 2 models of s, 1 not in train cannot be the best single model: dear."),
+            "{notes}"
+        );
+        assert_eq!(priced(&dataset, &[1, 3]).best_single.name, "cheap");
+    }
+
+    #[test]
+    fn a_model_that_is_the_best_on_train_alone_has_no_lead() {
+        let mut dataset = data();
+        dataset.records[0].split = Split::Train;
+        let source = priced(&dataset, &[1, 2]);
+        assert_eq!(source.best_single.name, "dear");
+        let pair = source.routers[0].pair.as_ref().unwrap();
+        assert!(pair.apgr.is_none() && pair.apgr_by_deciles.is_none() && pair.cpt_50.is_none(), "{pair:?}");
+        let remarks = crate::train::report::remarks(&source);
+        assert!(remarks.iter().any(|it| it.starts_with("dear is not better than cheap")), "{remarks:?}");
     }
 
     #[test]

@@ -141,9 +141,11 @@ pub struct CostFigures {
     pub aiq: Option<f64>,
     /// Cost of that model, US dollars a prompt.
     pub best_single_cost: f64,
-    /// Smallest cost at which the frontier reaches that model's score, as a share of its cost. `None`: never reached.
+    /// Smallest cost at which the frontier reaches that model's score, as a share of its cost. `None`: never reached, or
+    /// that model costs nothing.
     pub cost_at_best_single: Option<f64>,
-    /// The same with the weight chosen beforehand on val, where val has the source: cost share and score difference.
+    /// The same with the weight chosen beforehand on val, where val has the source and that model costs something: cost
+    /// share and score difference.
     pub with_chosen_weight: Option<ChosenWeight>,
     /// The frontier: cost a prompt and score.
     pub frontier: Vec<(f64, f64)>,
@@ -160,7 +162,7 @@ pub struct ChosenWeight {
     pub difference: Interval,
 }
 
-/// Two models: RouteLLM's measures.
+/// Two models: RouteLLM's measures, where the strong one is the better one on the judged prompts.
 #[derive(Debug, Clone, Serialize)]
 pub struct PairFigures {
     /// The strong model.
