@@ -8,7 +8,8 @@
 //! opinions that it mixes were chosen on all of val.)
 //!
 //! Differences are the new head's figure less that of the one in force, with paired bootstrap intervals: both heads see
-//! the same drawn prompts. Nothing is compared where the head in force has not measured every model of the data, as
+//! the same drawn prompts. On a handful of prompts the interval says nothing (on one it has no width), so that there is no
+//! verdict on fewer than [`FEWEST`]. Nothing is compared where the head in force has not measured every model of the data, as
 //! priors would then be compared with measurements; `pointsman evaluate` shows how it does on those.
 
 use std::collections::BTreeSet;
@@ -23,6 +24,9 @@ use super::metrics::{Interval, bootstrap, log_loss};
 
 /// Unmeasured models that are named; the others are counted.
 const MAX_NAMED: usize = 3;
+
+/// Fewest prompts for a verdict, and fewest with two models for a difference of what was routed.
+const FEWEST: usize = 30;
 
 /// What came of comparing a new head with the one in force.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -53,8 +57,8 @@ pub struct Differences {
 pub struct Figures {
     /// Of the log-loss: below zero, the new head is better.
     pub log_loss: Interval,
-    /// Of the mean score of the model with the best prediction: above zero, the new head is better. `None` where no prompt
-    /// has outcomes of two models.
+    /// Of the mean score of the model with the best prediction: above zero, the new head is better. `None` where
+    /// hardly any prompts have outcomes of two models.
     pub routed: Option<Interval>,
 }
 
@@ -89,15 +93,18 @@ pub enum Verdict {
     NoClearDifference,
     /// It is worse, even measured in the way that flatters it.
     Worse,
+    /// There are too few prompts to tell.
+    TooFew,
 }
 
 impl Verdict {
     /// For people.
     fn as_str(self) -> &'static str {
         match self {
-            Self::Better => "the new head is better",
-            Self::NoClearDifference => "there is no clear difference",
-            Self::Worse => "the new head is worse and not worth taking over",
+            Self::Better => "So the new head is better",
+            Self::NoClearDifference => "So there is no clear difference",
+            Self::Worse => "So the new head is worse and not worth taking over",
+            Self::TooFew => "These are too few prompts to tell whether the new head is better",
         }
     }
 }
@@ -121,13 +128,14 @@ impl AgainstInForce {
         let [as_written, held_out] =
             [&new.as_written, &new.held_out].map(|new| figures(dataset, rows, [new, old], seed));
         let verdict = match (as_written.are_worse(), held_out.are_better()) {
+            _ if rows.len() < FEWEST => Verdict::TooFew,
             (true, _) => Verdict::Worse,
             (false, true) => Verdict::Better,
             (false, false) => Verdict::NoClearDifference,
         };
         let summary = format!(
             "Against the head in force ({head}), on {} prompts of val: {as_written}; predicting each half of val with \
-             the calibration of the other: {held_out}. So {}.",
+             the calibration of the other: {held_out}. {}.",
             rows.len(),
             verdict.as_str()
         );
@@ -154,7 +162,8 @@ fn figures(dataset: &Dataset, rows: &[usize], routers: [&Router; 2], seed: u64) 
                 / weighted(counts, |at| if by_prompt[at].is_finite() { weight(at) } else { f64::NAN })
         })
     };
-    let routed = Some(difference(&routed_score)).filter(|routed| routed.value.is_finite());
+    let choices = records.iter().filter(|record| record.outcomes.len() > 1).count();
+    let routed = (choices >= FEWEST).then(|| difference(&routed_score));
     Figures { log_loss: difference(&prompt_loss), routed }
 }
 
@@ -257,6 +266,23 @@ mod tests {
         );
         let worse = against(&rows, [&wrong; 2], &right);
         assert!(worse.summary.ends_with("So the new head is worse and not worth taking over."), "{}", worse.summary);
+    }
+
+    #[test]
+    fn a_handful_of_prompts_gives_no_verdict() {
+        let rows: Vec<usize> = (0..29).collect();
+        let [right, wrong] = [0.5, -0.5].map(|lead| router(&data(), lead));
+        let found = against(&rows, [&right; 2], &wrong);
+        let differences = found.differences.unwrap();
+        assert_eq!((differences.verdict, differences.held_out.routed), (Verdict::TooFew, None));
+        assert!(
+            found.summary.ends_with("too few prompts to tell whether the new head is better."),
+            "{}",
+            found.summary
+        );
+        let rows: Vec<usize> = (0..30).collect();
+        let differences = against(&rows, [&right; 2], &wrong).differences.unwrap();
+        assert_eq!((differences.verdict, differences.held_out.routed), (Verdict::Better, None), "by log-loss alone");
     }
 
     #[test]

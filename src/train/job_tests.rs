@@ -87,7 +87,7 @@ fn a_job_trains_reports_resumes_and_its_head_judges_data_it_has_not_seen() {
     let job = Job { in_force: trained.file.to_str().unwrap(), ..job };
     let again = job.train(dataset(), labels, &model).unwrap();
     let differences = again.in_force.differences.unwrap();
-    assert_eq!((differences.prompts, differences.verdict), (16, Verdict::NoClearDifference));
+    assert_eq!((differences.prompts, differences.verdict), (16, Verdict::TooFew));
     assert_eq!(differences.as_written.log_loss.value, 0.0);
     assert_eq!(fs::metadata(&features).unwrap().len(), before);
     assert_eq!(fs::read(&trained.file).unwrap(), head);
