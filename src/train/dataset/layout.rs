@@ -161,6 +161,19 @@ fn split_of(name: &str) -> Option<Split> {
     Split::named(&name).or(LIKE_VAL.contains(&name.as_str()).then_some(Split::Val))
 }
 
+/// The collection that a file's records are of where they do not say so: the file's name, or where that only says which
+/// split it is, the name of the folder around it that says more. So `train.jsonl` and `test.jsonl` are of one collection.
+pub(super) fn collection(file: &Path) -> String {
+    let name = stem(file);
+    if split_of(&name).is_none() {
+        return name;
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let around = folder.ancestors().filter_map(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    around.into_iter().find(|name| split_of(name).is_none()).unwrap_or(name)
+}
+
 /// The files under a folder: those directly in it, those at any depth in folders named after a split, those directly in
 /// other folders. If there are none, the same one level down.
 fn scan(folder: &Path, depth: usize) -> Result<Vec<Found>, DatasetError> {

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use super::layout::{Chosen, Layout, stem};
+use super::layout::{Chosen, Layout, collection, stem};
 use super::raw::{self, RawOutcome, RawRecord};
 use super::{Arm, Dataset, DatasetError, Interner, Leak, Outcome, Record, Split};
 
@@ -108,7 +108,7 @@ impl Reader {
             Box::new(file)
         };
         let mut lines = BufReader::with_capacity(1 << 16, bytes);
-        let default_source = stem(path);
+        let default_source = collection(path);
         let mut line = Vec::new();
         for number in 1.. {
             line.clear();
@@ -160,10 +160,10 @@ impl Reader {
         }
         let source = self.sources.number(raw.source.as_deref().unwrap_or(default_source));
         let task = self.tasks.number(raw.task.as_deref().unwrap_or(default_source));
-        let mut id = raw.id.unwrap_or_else(|| format!("{default_source}-{split}-{number}"));
+        let mut id = raw.id.unwrap_or_else(|| format!("{}-{split}-{number}", stem(path)));
         if !self.ids.insert(hash(&id)) {
             self.absent.ids += 1;
-            id = format!("{id} ({default_source}-{split}-{number})");
+            id = format!("{id} ({}-{split}-{number})", stem(path));
         }
         let group = hash(raw.group.as_ref().unwrap_or(&id));
         let mut outcomes = Vec::with_capacity(run);

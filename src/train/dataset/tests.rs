@@ -95,6 +95,24 @@ fn complaints_name_file_and_line_and_never_the_prompt() {
 }
 
 #[test]
+fn files_called_after_their_splits_are_of_one_collection() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = r#"{"prompt":"p","outcomes":{"m":{"score":1}}}"#;
+    let sources = |files: &[&str]| {
+        let folder = tempfile::tempdir_in(dir.path()).unwrap();
+        files.iter().for_each(|file| put(&folder.path().join("exams"), file, plain));
+        let data = read(&folder.path().join("exams"), Split::Test, Limits::default()).unwrap();
+        assert_eq!(data.records.len(), files.len());
+        assert!(data.notes.iter().all(|note| !note.contains("have the id of another")), "{:?}", data.notes);
+        (data.sources, data.tasks.len(), data.arms.len())
+    };
+    let exams = (vec!["exams".to_owned()], 1, 1);
+    assert_eq!(sources(&["train.jsonl", "Validation.jsonl", "test.jsonl"]), exams);
+    assert_eq!(sources(&["train/train.jsonl", "test/test.jsonl"]), exams);
+    assert_eq!(sources(&["train/maths.jsonl", "test/maths.jsonl"]).0, ["maths"]);
+}
+
+#[test]
 fn a_group_in_two_splits_is_told() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "train/a.jsonl", &(line("1", "shared") + &line("2", "own")));
