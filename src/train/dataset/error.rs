@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use super::Split;
 
+/// The way for files of other kinds.
+pub(super) const IMPORT: &str =
+    "`pointsman import FILE --dataset DIR` makes a data set of CSV, of JSON, and of other programs' files";
+
 /// A question that is in two splits: a head that was fitted to it in one would look too good in the other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -59,7 +63,7 @@ pub enum DatasetError {
     },
     /// There is nothing to read.
     #[error(
-        "{} holds no .jsonl or .jsonl.gz file: expected train/, val/ and test/ folders with such files, or the files themselves",
+        "{} holds no .jsonl or .jsonl.gz file: expected train/, val/ and test/ folders with such files, or the files themselves; {IMPORT}",
         path.display()
     )]
     Empty {

@@ -216,10 +216,11 @@ fn no_twins(found: &[Found]) -> Result<(), DatasetError> {
     }
 }
 
+/// The files of outcomes directly in a folder, without hidden ones.
 fn json_lines_in(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let is_ours = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        path.is_file() && (name.ends_with(".jsonl") || name.ends_with(".jsonl.gz"))
+        path.is_file() && !name.starts_with('.') && (name.ends_with(".jsonl") || name.ends_with(".jsonl.gz"))
     };
     Ok(entries(folder)?.into_iter().filter(is_ours).collect())
 }

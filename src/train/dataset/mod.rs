@@ -21,6 +21,7 @@
 mod error;
 pub mod foreign;
 mod groups;
+mod gzip;
 mod layout;
 pub mod log;
 mod raw;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Error, Visitor};
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// A line.
 #[derive(Deserialize)]
+#[serde(expecting = "an object with `prompt` and `outcomes`")]
 pub(super) struct RawRecord {
     #[serde(default, deserialize_with = "text")]
     pub id: Option<String>,
@@ -20,12 +21,13 @@ pub(super) struct RawRecord {
     #[serde(default, deserialize_with = "text")]
     pub origin: Option<String>,
     pub prompt: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "outcomes")]
     pub outcomes: Option<BTreeMap<String, Option<RawOutcome>>>,
 }
 
 /// One model's entry in `outcomes`.
 #[derive(Deserialize)]
+#[serde(expecting = "an object with `score`")]
 pub(super) struct RawOutcome {
     #[serde(default, deserialize_with = "score")]
     pub score: Option<f64>,
@@ -104,6 +106,37 @@ fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> 
         }
     }
     from.deserialize_any(Text)
+}
+
+/// Models with their entries; each has a name, and one entry.
+fn outcomes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<BTreeMap<String, Option<RawOutcome>>>, D::Error> {
+    struct Models;
+    impl<'de> Visitor<'de> for Models {
+        type Value = Option<BTreeMap<String, Option<RawOutcome>>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object with an entry for each model")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut models = BTreeMap::new();
+            while let Some(model) = map.next_key::<String>()? {
+                if model.trim().is_empty() {
+                    return Err(A::Error::custom("`outcomes` has a model without a name"));
+                }
+                if models.contains_key(&model) {
+                    return Err(A::Error::custom(format_args!("`outcomes` has the model `{model}` twice")));
+                }
+                models.insert(model, map.next_value()?);
+            }
+            Ok(Some(models))
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+    }
+    from.deserialize_any(Models)
 }
 
 fn score<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {

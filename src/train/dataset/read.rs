@@ -12,8 +12,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
-
+use super::error::IMPORT;
+use super::gzip::unpacked;
 use super::layout::{Chosen, Layout, collection, stem};
 use super::raw::{self, RawOutcome, RawRecord};
 use super::{Arm, Dataset, DatasetError, Interner, Leak, Outcome, Record, Split};
@@ -103,7 +103,7 @@ impl Reader {
     fn file(&mut self, split: Split, path: &Path) -> Result<(), DatasetError> {
         let file = File::open(path).map_err(|source| DatasetError::Io { path: path.to_owned(), source })?;
         let bytes: Box<dyn Read> = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) {
-            Box::new(MultiGzDecoder::new(file))
+            Box::new(unpacked(file))
         } else {
             Box::new(file)
         };
@@ -121,8 +121,17 @@ impl Reader {
                 let message = format!("the line is longer than {} MiB", LONGEST_LINE >> 20);
                 return Err(DatasetError::Record { path: path.to_owned(), line: number, message });
             }
-            if number == 1 && line.starts_with(BOM) {
-                line.drain(..BOM.len());
+            if number == 1 {
+                if let Some(message) = other_kind(&line) {
+                    return Err(DatasetError::Record {
+                        path: path.to_owned(),
+                        line: number,
+                        message: message.into(),
+                    });
+                }
+                if line.starts_with(BOM) {
+                    line.drain(..BOM.len());
+                }
             }
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
@@ -146,6 +155,9 @@ impl Reader {
         default_source: &str,
     ) -> Result<(), DatasetError> {
         let wrong = |message: String| DatasetError::Record { path: path.to_owned(), line: number, message };
+        if line.trim_ascii_start().starts_with(b"[") {
+            return Err(wrong(format!("a list, and not a record; {IMPORT}")));
+        }
         let (raw, odd): (RawRecord, bool) = raw::parse(line).map_err(|error| wrong(describe(&error)))?;
         self.absent.numbers += usize::from(odd);
         let given = raw.outcomes.unwrap_or_default();
@@ -276,6 +288,7 @@ fn outcome(arm: u32, score: f64, raw: &RawOutcome) -> Result<Outcome, String> {
     }
     let amount = |name: &str, value: Option<f64>| match value {
         Some(value) if value < 0.0 => Err(format!("`{name}` is {value}, but cannot be negative")),
+        Some(value) if value > f64::from(f32::MAX) => Err(format!("`{name}` is {value:e}, which cannot be")),
         value => Ok(value.map(|value| value as f32)),
     };
     Ok(Outcome {
@@ -286,6 +299,15 @@ fn outcome(arm: u32, score: f64, raw: &RawOutcome) -> Result<Outcome, String> {
         output_tokens: amount("output_tokens", raw.output_tokens)?,
         latency_ms: amount("latency_ms", raw.latency_ms)?,
     })
+}
+
+/// What a file is that no reader of lines of text can read, by its first bytes.
+fn other_kind(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [0x1f, 0x8b, ..] => Some("the file is compressed with gzip: let its name end in .jsonl.gz"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("the file is UTF-16: save it as UTF-8"),
+        _ => None,
+    }
 }
 
 /// serde_json's message with its column, but without "line 1", which would contradict the file's line. Its text names

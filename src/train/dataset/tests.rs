@@ -84,6 +84,12 @@ fn complaints_name_file_and_line_and_never_the_prompt() {
         ("{\"outcomes\":{\"m\":{\"score\":1}}}", "missing field `prompt`"),
         ("{\"prompt\":", "not valid JSON"),
         ("{\"prompt\":\"p\",\"outcomes\":\"a secret text\"}", "not a record: invalid type: a string"),
+        ("{\"prompt\":\"p\",\"outcomes\":{\"m\":1}}", "expected an object with `score`"),
+        ("{\"prompt\":\"p\",\"outcomes\":{\"m\":{\"score\":1},\"m\":{\"score\":0}}}", "the model `m` twice"),
+        ("{\"prompt\":\"p\",\"outcomes\":{\"\":{\"score\":1}}}", "a model without a name"),
+        ("{\"prompt\":\"p\",\"outcomes\":{\"m\":{\"score\":1,\"cost_usd\":1e300}}}", "`cost_usd` is 1e300"),
+        ("[{\"prompt\":\"a secret\"}]", "a list, and not a record; `pointsman import"),
+        ("7", "expected an object with `prompt` and `outcomes`"),
     ];
     for (text, expected) in cases {
         let dir = tempfile::tempdir().unwrap();
@@ -92,6 +98,51 @@ fn complaints_name_file_and_line_and_never_the_prompt() {
         assert!(message.contains("x.jsonl, line 2: ") && message.contains(expected), "{message}");
         assert!(!message.contains("secret"), "{message}");
     }
+}
+
+#[test]
+fn files_of_another_kind_say_what_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "a/x.jsonl.gz", &line("1", "g"));
+    std::fs::rename(dir.path().join("a/x.jsonl.gz"), dir.path().join("a/x.jsonl")).unwrap();
+    let utf16: Vec<u8> = "\u{feff}{}\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::create_dir_all(dir.path().join("b")).unwrap();
+    std::fs::write(dir.path().join("b/x.jsonl"), utf16).unwrap();
+    put(dir.path(), "c/x.csv", "prompt,score");
+    let complaint = |part: &str| {
+        read(&dir.path().join(part), Split::Test, Limits::default()).map(|_| ()).unwrap_err().to_string()
+    };
+    assert!(
+        complaint("a").ends_with("x.jsonl, line 1: the file is compressed with gzip: let its name end in .jsonl.gz")
+    );
+    assert!(complaint("b").ends_with("the file is UTF-16: save it as UTF-8"), "{}", complaint("b"));
+    assert!(complaint("c").contains("`pointsman import FILE --dataset DIR`"), "{}", complaint("c"));
+}
+
+#[test]
+fn members_of_an_archive_and_the_padding_behind_them_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "one.gz", &line("1", "g1"));
+    put(dir.path(), "two.gz", &line("2", "g2"));
+    let [one, two] = ["one.gz", "two.gz"].map(|name| std::fs::read(dir.path().join(name)).unwrap());
+    let read = |bytes: Vec<u8>| {
+        std::fs::write(dir.path().join("x.jsonl.gz"), bytes).unwrap();
+        read(dir.path(), Split::Test, Limits::default()).map(|data| data.records.len()).map_err(|e| e.to_string())
+    };
+    assert_eq!(read([&one[..], &two, &[0; 20_000]].concat()), Ok(2));
+    assert_eq!(read([&one[..], &[0; 9], &two].concat()), Ok(2));
+    assert!(read([&one[..], b"more"].concat()).unwrap_err().contains("line 2: reading failed here"));
+    assert!(read([&one[..], &two[..two.len() - 9]].concat()).is_err(), "a member that is cut off");
+}
+
+#[test]
+fn hidden_files_are_no_data() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "test/a.jsonl", &line("1", "g"));
+    put(dir.path(), "test/._a.jsonl", "Mac OS X");
+    put(dir.path(), ".b.jsonl", "notes");
+    let data = read(dir.path(), Split::Test, Limits::default()).unwrap();
+    assert_eq!((data.records.len(), data.notes.len()), (1, 0));
 }
 
 #[test]

@@ -221,7 +221,7 @@ fn python_list(text: &str) -> Option<Vec<String>> {
 pub(super) fn extras(row: &Map<String, Value>) -> Map<String, Value> {
     let mut found = Map::new();
     let mut put = |name: &str, value: Option<f64>| {
-        if let Some(value) = value.filter(|value| value.is_finite() && *value >= 0.0) {
+        if let Some(value) = value.filter(|value| (0.0..=f64::from(f32::MAX)).contains(value)) {
             found.insert(name.to_owned(), value.into());
         }
     };

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
 use serde_json::{Map, Value, json};
+
+use crate::train::dataset::gzip;
 
 /// Most bytes of a file after decompression: it is in memory as a whole while its prompts are merged.
 const LARGEST: u64 = 2 << 30;
@@ -34,8 +35,8 @@ pub(super) struct Rows {
 pub(super) fn load(file: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     let open = File::open(file)?;
-    let gzip = file.extension().is_some_and(|it| it == "gz");
-    let bytes: Box<dyn Read> = if gzip { Box::new(MultiGzDecoder::new(open)) } else { Box::new(open) };
+    let is_packed = file.extension().is_some_and(|it| it == "gz");
+    let bytes: Box<dyn Read> = if is_packed { Box::new(gzip::unpacked(open)) } else { Box::new(open) };
     let read = bytes.take(LARGEST).read_to_string(&mut text)?;
     if read as u64 == LARGEST {
         return Err(std::io::Error::other(format!("larger than {} MiB", LARGEST >> 20)));
