@@ -8,7 +8,7 @@ use super::finetune::FinetuneError;
 use super::fit::{FitError, Stopped};
 use crate::classifier::head::HeadError;
 
-/// Fewest training prompts for a fit.
+/// Fewest different training prompts for a fit.
 pub(super) const FEWEST: usize = 10;
 
 /// Why a training job ended early.
@@ -30,7 +30,7 @@ pub enum JobError {
     #[error("the recipe reads layers {0:?}, and the encoder has {1}: `[pooling] layers` of a recipe names others")]
     Layers(Vec<usize>, usize),
     /// There is too little to learn from.
-    #[error("train has {0} prompts with an outcome: too little data, at least {FEWEST} are needed")]
+    #[error("train has {0} different prompts with an outcome: too little data, at least {FEWEST} are needed")]
     TooFew(usize),
     /// The split that is to be judged is empty.
     #[error("the data has no prompts in `{0}`")]

@@ -1,5 +1,7 @@
 //! The recipe of a head, and its checks.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{Dataset, Split};
@@ -105,7 +107,9 @@ impl HeadRecipe {
             return Err(JobError::Family(missing.clone(), there));
         }
         dataset.leave_out(&self.without);
-        match dataset.of(Split::Train).count() {
+        // One prompt that stands there often is no more to learn from.
+        let wordings: HashSet<&str> = dataset.of(Split::Train).map(|record| record.prompt.trim()).collect();
+        match wordings.len() {
             0 => return Err(FitError::Empty(Split::Train).into()),
             few @ 1..FEWEST => return Err(JobError::TooFew(few)),
             _ => {}
@@ -142,11 +146,37 @@ impl HeadRecipe {
 mod tests {
     use super::*;
     use crate::classifier::head::Evidence;
+    use crate::train::dataset::Record;
 
     fn recipe() -> HeadRecipe {
         let mut recipe = HeadRecipe { pooling: Pooling::mean_of(2), ..HeadRecipe::default() };
         recipe.likeness.0.insert("poet-*".into(), vec![Evidence { arm: "made/poems".into(), weight: 1.0 }]);
         recipe
+    }
+
+    /// Prompts for train and one for test, of the tasks `a/x` and `b`.
+    fn data(prompts: usize) -> Dataset {
+        let record = |at: usize| Record {
+            id: format!("{at}").into(),
+            source: 0,
+            task: (at % 2) as u32,
+            split: if at < 40 { Split::Train } else { Split::Test },
+            prompt: format!("prompt {}", at % prompts).into(),
+            group: at as u64,
+            origin: None,
+            outcomes: [].into(),
+            weight: 1.0,
+        };
+        let tasks = vec!["a/x".into(), "b".into()];
+        Dataset { sources: vec!["s".into()], tasks, records: (0..41).map(record).collect(), ..Dataset::default() }
+    }
+
+    #[test]
+    fn one_prompt_many_times_is_too_little() {
+        let error = recipe().narrowed(data(2)).unwrap_err();
+        assert!(matches!(error, JobError::TooFew(2)), "{error}");
+        assert!(error.to_string().starts_with("train has 2 different prompts"), "{error}");
+        assert!(recipe().narrowed(data(20)).is_ok());
     }
 
     #[test]

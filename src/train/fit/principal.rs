@@ -50,7 +50,8 @@ pub(super) fn directions(states: &Projection, pooled: &Matrix, rows: &[usize], w
     }
     let mut order: Vec<usize> = (0..wanted).collect();
     order.sort_by(|a, b| spread[*b].total_cmp(&spread[*a]));
-    let loud = spread.iter().copied().map(f32::sqrt).sum::<f32>() / wanted as f32;
+    // Prompts that the encoder cannot tell apart have no spread at all.
+    let loud = (spread.iter().copied().map(f32::sqrt).sum::<f32>() / wanted as f32).max(1e-6);
     let mut turn = Matrix::zeros(width, wanted);
     for (column, direction) in order.into_iter().enumerate() {
         let scale = 1.0 / (spread[direction].max(1e-6).powf(0.25) * loud.sqrt());
@@ -81,6 +82,15 @@ fn orthonormal(basis: &mut Matrix) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn states_that_are_all_alike_give_directions_of_finite_numbers() {
+        let pooled = Matrix::of(20, 3, [0.5, -1.0, 2.0].repeat(20));
+        let states = Projection { mean: vec![0.5, -1.0, 2.0], scale: vec![1.0; 3], turn: Matrix::zeros(3, 0) };
+        let rows: Vec<usize> = (0..20).collect();
+        let turn = directions(&states, &pooled, &rows, 2, 7);
+        assert!(turn.values.iter().all(|value| value.is_finite()), "{turn:?}");
+    }
 
     #[test]
     fn the_leading_direction_is_where_the_spread_is() {
