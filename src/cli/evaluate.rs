@@ -15,7 +15,7 @@ use super::policies::{self, PolicyArgs};
 use crate::classifier::head::{Head, HeadError};
 use crate::classifier::{LoadError, Model};
 use crate::cli::progress::Bar;
-use crate::train::dataset::{Dataset, Limits, Split, read_judged};
+use crate::train::dataset::{Dataset, Limits, Record, Split, read_judged};
 use crate::train::evaluate::Evaluation;
 use crate::train::fit::Compared;
 use crate::train::job;
@@ -56,6 +56,10 @@ pub(super) struct EvaluateArgs {
     models: Vec<String>,
     #[command(flatten)]
     part: PartArgs,
+    /// Only these tasks, or families of them (the part of a name before the slash), among what is judged; what baselines are
+    /// fitted to stays whole. For a head that was trained --without them
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    tasks: Vec<String>,
     /// Write all figures as JSON ("-" = standard output, instead of the tables)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -84,6 +88,7 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
         let notes: String = dataset.notes.iter().map(|note| format!("\n{note}")).collect();
         bail!("{} has no prompts to judge in `{name}`; {there}{notes}", data.display());
     }
+    keep_tasks(&mut dataset, split, &args.tasks)?;
     let model = Model::load(&args.policies.config.encoder(&args.model)?)?;
     let head = head(&model, &args.head)?;
     let mut evaluation = job::evaluate(&head, &dataset, split, &model, &args.part.cache, &Bar::new())?;
@@ -157,6 +162,28 @@ fn keep_models(dataset: &mut Dataset, models: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Keeps only these tasks and task families in `split`.
+fn keep_tasks(dataset: &mut Dataset, split: Split, tasks: &[String]) -> anyhow::Result<()> {
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    let is_called =
+        |record: &Record, name: &str| dataset.family(record) == name || dataset.tasks[record.task as usize] == name;
+    if let Some(unknown) = tasks.iter().find(|name| !dataset.of(split).any(|record| is_called(record, name))) {
+        let there: BTreeSet<&str> = dataset.of(split).map(|record| dataset.family(record)).collect();
+        let there = there.into_iter().collect::<Vec<_>>().join(", ");
+        bail!("what is judged has no task and no task family `{unknown}`, but {there}");
+    }
+    let wanted = |record: &Record| tasks.iter().any(|name| is_called(record, name));
+    let are_fitted_to = dataset.of(Split::Train).any(wanted);
+    let kept: Vec<bool> = dataset.records.iter().map(|record| record.split != split || wanted(record)).collect();
+    let mut kept = kept.into_iter();
+    dataset.records.retain(|_| kept.next().unwrap_or(false));
+    let fitted = if are_fitted_to { " Baselines are fitted to all of train, which has them, too." } else { "" };
+    dataset.notes.push(format!("Judged are the prompts of {} alone.{fitted}", tasks.join(", ")));
+    Ok(())
+}
+
 /// Prints an evaluation as tables.
 pub(super) fn print(evaluation: &Evaluation) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
@@ -222,4 +249,45 @@ fn table(header: &[&str]) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::dataset::{Limits, read};
+
+    #[test]
+    fn what_is_printed_commands_no_terminal() {
+        let notes = vec!["It was not fitted to gpt\u{1b}[2J.".to_owned()];
+        let evaluation =
+            Evaluation { head: "h".into(), split: "test".into(), prompts: 1, notes, sources: Vec::new() };
+        assert_eq!(told(&evaluation).unwrap(), "h on test (1 prompt)\nIt was not fitted to gpt\u{fffd}[2J.\n");
+    }
+
+    #[test]
+    fn only_the_wanted_tasks_are_judged_and_train_stays_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = |task: &str| {
+            format!(
+                "{{\"source\":\"s\",\"task\":\"{task}\",\"prompt\":\"p\",\"outcomes\":{{\"m\":{{\"score\":1}}}}}}\n"
+            )
+        };
+        let lines = ["maths/sums", "maths/proofs", "poems"].map(line).concat();
+        ["train", "test"]
+            .iter()
+            .for_each(|part| std::fs::write(dir.path().join(format!("{part}.jsonl")), &lines).unwrap());
+        let kept = |tasks: &[&str]| {
+            let mut dataset = read(dir.path(), Split::Test, Limits::default()).unwrap();
+            let tasks: Vec<String> = tasks.iter().map(ToString::to_string).collect();
+            keep_tasks(&mut dataset, Split::Test, &tasks).map_err(|error| error.to_string())?;
+            let counts = [Split::Train, Split::Test].map(|split| dataset.of(split).count());
+            Ok::<_, String>((counts, dataset.notes.last().cloned().unwrap_or_default()))
+        };
+        assert_eq!(kept(&[]), Ok(([3, 3], String::new())));
+        let (counts, note) = kept(&["maths"]).unwrap();
+        assert_eq!(counts, [3, 2]);
+        assert!(note.starts_with("Judged are the prompts of maths alone. Baselines"), "{note}");
+        assert_eq!(kept(&["maths/proofs", "poems"]).unwrap().0, [3, 2]);
+        assert!(kept(&["songs"]).unwrap_err().ends_with("`songs`, but maths, poems"));
+    }
 }

@@ -107,6 +107,10 @@ impl HeadRecipe {
             return Err(JobError::Family(missing.clone(), there));
         }
         dataset.leave_out(&self.without);
+        if !self.without.is_empty() {
+            let named = self.without.join(", ");
+            dataset.notes.push(format!("Left out of train and val, and alone in test: {named}."));
+        }
         // One prompt that stands there often is no more to learn from.
         let wordings: HashSet<&str> = dataset.of(Split::Train).map(|record| record.prompt.trim()).collect();
         match wordings.len() {
@@ -177,6 +181,14 @@ mod tests {
         assert!(matches!(error, JobError::TooFew(2)), "{error}");
         assert!(error.to_string().starts_with("train has 2 different prompts"), "{error}");
         assert!(recipe().narrowed(data(20)).is_ok());
+    }
+
+    #[test]
+    fn families_left_out_are_noted() {
+        let recipe = HeadRecipe { without: vec!["a".into()], ..recipe() };
+        let dataset = recipe.narrowed(data(40)).unwrap();
+        assert_eq!((dataset.of(Split::Test).count(), dataset.of(Split::Train).any(|it| it.task == 0)), (1, false));
+        assert!(dataset.notes.iter().any(|it| it == "Left out of train and val, and alone in test: a."));
     }
 
     #[test]
