@@ -96,7 +96,7 @@ impl Bars {
 
 fn draw_bar(svg: &mut Svg, bar: &Bar, axis: &Axis, left: f64, origin: f64, top: f64) {
     let middle = top + ROW / 2.0;
-    svg.text("", (left - 6.0, middle + 4.0), "end", &clip(&bar.name, ((left - 12.0) / 6.6) as usize));
+    svg.text("", (left - 6.0, middle + 4.0), "end", &clip(&bar.name, room(left)));
     let Some(end) = axis.at(bar.value) else { return };
     let (from, to) = (origin.min(end), origin.max(end));
     let mut title = format!("{}: {}", bar.name, format_number(bar.value));
@@ -113,6 +113,11 @@ fn draw_bar(svg: &mut Svg, bar: &Bar, axis: &Axis, left: f64, origin: f64, top: 
         label_at = label_at.max(high);
     }
     svg.text("muted", (left + label_at + 5.0, middle + 4.0), "start", &format_number(bar.value));
+}
+
+/// Letters that a name may have left of the bars. A little more, as a name that just fits must not be cut by a rounding error.
+fn room(left: f64) -> usize {
+    ((left - 12.0) / 6.6 + 1e-6) as usize
 }
 
 fn clip(name: &str, most: usize) -> String {
@@ -140,6 +145,15 @@ mod tests {
         let svg = Bars::new("Change").with(Bar::new("down", -0.5)).with(Bar::new("unknown", f64::NAN)).svg();
         assert_eq!(svg.matches("<rect").count(), 1);
         assert!(!svg.contains("NaN") && !svg.contains("width=\"-"));
+    }
+
+    #[test]
+    fn a_name_that_the_margin_was_made_for_is_whole() {
+        for length in 5..=37 {
+            let name = "n".repeat(length);
+            let svg = Bars::new("Score").with(Bar::new(&name, 1.0)).svg();
+            assert!(!svg.contains('…') && svg.contains(&format!(">{name}<")), "{length}");
+        }
     }
 
     #[test]

@@ -186,8 +186,14 @@ fn keep_tasks(dataset: &mut Dataset, split: Split, tasks: &[String]) -> anyhow::
 
 /// Prints an evaluation as tables.
 pub(super) fn print(evaluation: &Evaluation) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{} on {} ({} prompts)", evaluation.head, evaluation.split, evaluation.prompts)?;
+    std::io::stdout().lock().write_all(told(evaluation)?.as_bytes())
+}
+
+/// An evaluation as tables.
+fn told(evaluation: &Evaluation) -> std::io::Result<String> {
+    let mut out = Vec::new();
+    let prompts = counted(evaluation.prompts, "prompt");
+    writeln!(out, "{} on {} ({prompts})", evaluation.head, evaluation.split)?;
     for note in &evaluation.notes {
         writeln!(out, "{note}")?;
     }
@@ -224,7 +230,8 @@ pub(super) fn print(evaluation: &Evaluation) -> std::io::Result<()> {
             writeln!(out, "{remark}")?;
         }
     }
-    Ok(())
+    // A name of the data may hold what a terminal takes for a command.
+    Ok(String::from_utf8_lossy(&out).replace(|c: char| c.is_control() && c != '\n', "\u{fffd}"))
 }
 
 /// Prints the heads that a training compared.

@@ -76,6 +76,12 @@ impl Known {
         (Self { ability, basis }, score)
     }
 
+    /// Whether nothing is known of it but its score on train.
+    pub fn is_by_score(&self) -> bool {
+        let source = self.ability.as_ref().map(|ability| &ability.source);
+        matches!(source, Some(EstimateSource::Score | EstimateSource::Default))
+    }
+
     /// Whether the head has measured it in this very source.
     pub fn is_learned(&self) -> bool {
         self.basis == LEARNED

@@ -25,7 +25,11 @@ pub(super) fn stand_ins_not_measured(description: &Description) -> Option<String
 /// A note on a split whose figures flatter what was fitted.
 pub(super) fn of_split(dataset: &Dataset, split: Split) -> Option<String> {
     if split == Split::Train {
-        return Some("Baselines are fitted to train, which is judged here: their figures flatter them.".into());
+        return Some(
+            "Baselines are fitted to train, which is judged here: their figures flatter them, and the head's flatter it \
+             if it was fitted to this train, too."
+                .into(),
+        );
     }
     let (seen, all) = (dataset.seen_before(split), dataset.of(split).count());
     let flattered = || {

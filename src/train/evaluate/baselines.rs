@@ -19,8 +19,11 @@ pub fn baselines(judged: Judged<'_>) -> (Vec<Router>, Vec<String>) {
         let names: Vec<&str> = without.iter().map(|source| dataset.sources[*source].as_str()).collect();
         let some = judged.rows.iter().map(of).any(|source| trained[source]);
         let whose = if some { format!(" for {}", names.join(", ")) } else { String::new() };
+        let has_other = without.iter().any(|source| dataset.of_source(*source as u32, Split::Train).next().is_some());
+        let lacks =
+            if has_other { "The data's train has none of the judged models" } else { "The data has no train" };
         notes.push(format!(
-            "The data has no train{whose}: prompt length, task mean and TF-IDF are left out there (kNN, too, where the head's memory \
+            "{lacks}{whose}: prompt length, task mean and TF-IDF are left out there (kNN, too, where the head's memory \
              lacks the models), and the best single model is the one that is best on the judged prompts."
         ));
         if !some {
@@ -235,6 +238,18 @@ mod tests {
         let judged = super::super::judge("h", judged, &routers, None, &|_| "learned".into());
         let names = |at: usize| judged.sources[at].routers.iter().map(|it| it.name.as_str()).collect::<Vec<_>>();
         assert_eq!((names(0).len(), names(1)), (5, vec!["random"]));
+    }
+
+    #[test]
+    fn a_train_of_other_models_is_not_called_none() {
+        let mut dataset = data();
+        dataset.arms.push(Arm { source: 0, model: "z".into() });
+        for record in dataset.records.iter_mut().filter(|record| record.split == Split::Train) {
+            record.outcomes = [Outcome { arm: 2, ..record.outcomes[0] }].into();
+        }
+        let rows: Vec<usize> = (50..60).collect();
+        let (_, notes) = baselines(Judged { dataset: &dataset, split: Split::Test, rows: &rows, seed: 1 });
+        assert!(notes[0].starts_with("The data's train has none of the judged models: prompt length"), "{notes:?}");
     }
 
     #[test]

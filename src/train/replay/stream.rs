@@ -213,7 +213,10 @@ fn priors_note(known: &[Known], names: &[ModelName]) -> Option<String> {
     let strangers: Vec<&str> =
         known.iter().zip(names).filter(|(known, _)| known.ability.is_none()).map(|(_, name)| name.as_str()).collect();
     let learned = known.iter().filter(|known| known.is_learned()).count();
-    let likened = known.len() - learned - strangers.len();
+    let by_score = |known: &&Known| !known.is_learned() && known.is_by_score();
+    let scored = known.iter().filter(by_score).count();
+    let likened = known.len() - learned - strangers.len() - scored;
+    let scores = if scored > 0 { format!(", goes by the score on train for {scored}") } else { String::new() };
     let nothing = match strangers.as_slice() {
         [] => String::new(),
         some => {
@@ -222,8 +225,8 @@ fn priors_note(known: &[Known], names: &[ModelName]) -> Option<String> {
     };
     (learned < known.len()).then(|| {
         format!(
-            "Of the {} models the head was fitted to {learned} in this source, takes {likened} from other sources or by likeness, and \
-             does not know {}.{nothing}",
+            "Of the {} models the head was fitted to {learned} in this source, takes {likened} from other sources or by \
+             likeness{scores}, and does not know {}.{nothing}",
             known.len(),
             strangers.len(),
         )
@@ -248,4 +251,29 @@ fn usual_cost(dataset: &Dataset, source: u32, arm: u32) -> Option<f64> {
         (!costs.is_empty()).then(|| costs.iter().sum::<f64>() / costs.len() as f64)
     };
     mean(&[Split::Train]).or_else(|| mean(&Split::ALL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classifier::EstimateSource;
+
+    #[test]
+    fn the_note_says_what_each_model_goes_by() {
+        let known = |source: Option<EstimateSource>| {
+            let ability = source.map(|source| Ability { parts: Vec::new(), shift: 0.0, source });
+            Known { ability, basis: "prior".into() }
+        };
+        let score = || known(Some(EstimateSource::Score));
+        let known = [score(), score(), known(Some(EstimateSource::Like("a".into()))), known(None)];
+        let names = ["one", "two", "three", "four"].map(ModelName::from);
+        let note = priors_note(&known, &names).unwrap();
+        assert!(
+            note.starts_with(
+                "Of the 4 models the head was fitted to 0 in this source, takes 1 from other sources or by likeness, goes by \
+                 the score on train for 2, and does not know 1. For models"
+            ),
+            "{note}"
+        );
+    }
 }
