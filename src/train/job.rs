@@ -65,6 +65,8 @@ impl Job<'_> {
         let Self { recipe, progress, .. } = *self;
         recipe.check(model.info().layers)?;
         let dataset = recipe.narrowed(dataset)?;
+        // Before the long work: it must not be lost for want of a place.
+        let (file, page) = (self.place("head.safetensors")?, self.place("report.html")?);
         let origin = origin(model, &recipe.pooling);
         let mut prompts: Vec<&str> = dataset.records.iter().map(|record| &*record.prompt).collect();
         prompts.extend(labels.iter().map(|(prompt, _)| prompt.as_str()));
@@ -82,7 +84,6 @@ impl Job<'_> {
         };
         let (val, test) = (of(Split::Val)?, of(Split::Test)?);
         let in_force = self.against_in_force(&head, &fitted.held_out, &dataset, &pooled, model)?;
-        let (file, page) = (self.place("head.safetensors")?, self.place("report.html")?);
         put(&file, &bytes)?;
         let mut said = dataset.notes.clone();
         said.extend(notes::stand_ins_not_measured(head.description()));
@@ -257,8 +258,11 @@ fn predictions(head: &Head, judged: Judged<'_>, abilities: &[Known], pooled: &Ma
     Router { name: "head".into(), quality, calibrated: true }
 }
 
+/// Writes a file beside its place and moves it there: a head in force is never half written.
 fn put(path: &Path, bytes: &[u8]) -> Result<(), JobError> {
-    std::fs::write(path, bytes).map_err(|source| JobError::File { path: path.to_owned(), source })
+    let part = path.with_extension("part");
+    let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
+    written.map_err(|source| JobError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -104,6 +104,31 @@ fn a_job_trains_reports_resumes_and_its_head_judges_data_it_has_not_seen() {
     assert!(judged.notes.iter().any(|note| note.contains("no train")));
 }
 
+/// Stops at the first prompt that is read.
+struct Unwilling;
+
+impl Progress for Unwilling {
+    fn begin(&self, _: Stage, _: u64) {}
+
+    fn at(&self, _: u64, _: &str) -> Result<(), Stopped> {
+        Err(Stopped)
+    }
+
+    fn end(&self) {}
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_told_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("train.jsonl"), lines(0, 12, ["a", "b"])).unwrap();
+    let dataset = read(folder.path(), Split::Train, Limits::default()).unwrap();
+    let model = Model::load(&config::Classifier { threads: 1, ..config::Classifier::default() }).unwrap();
+    let (recipe, out) = (recipe(), folder.path().join("train.jsonl"));
+    let job = Job { recipe: &recipe, out: &out, cache: folder.path(), in_force: "none", progress: &Unwilling };
+    let failed = job.train(dataset, Vec::new(), &model);
+    assert!(matches!(failed, Err(JobError::File { path, .. }) if path == out));
+}
+
 #[test]
 fn a_source_that_is_not_there_is_told() {
     let folder = tempfile::tempdir().unwrap();
