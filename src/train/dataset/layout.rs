@@ -5,7 +5,7 @@
 //! folder is a split; any other part is read only if it is requested by name, or if it is the only one that can be
 //! meant.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,8 @@ pub(super) struct Layout {
 /// The files to read, each with its split, and notes on the others.
 #[derive(Debug, Default)]
 pub(super) struct Chosen {
+    /// The data set's name.
+    pub name: String,
     /// In reading order.
     pub files: Vec<(Split, PathBuf)>,
     /// One sentence each.
@@ -95,7 +97,7 @@ impl Layout {
         if named.is_none()
             && let Some(part) = self.found.iter().find(is_wanted).map(|found| found.part.clone())
         {
-            let mut chosen = Chosen { files: Vec::new(), notes: self.notes.clone() };
+            let mut chosen = Chosen { name: name_of(&self.path), files: Vec::new(), notes: self.notes.clone() };
             for found in &self.found {
                 match found.split {
                     Some(split @ (Split::Train | Split::Val)) => chosen.files.push((split, found.file.clone())),
@@ -116,7 +118,7 @@ impl Layout {
     /// Files that have a split's name, and loose files as `unsplit` where no folder is a split.
     fn usual(&self, unsplit: Split) -> Chosen {
         let folders = self.found.iter().any(|found| found.folder && found.split.is_some());
-        let mut chosen = Chosen { files: Vec::new(), notes: self.notes.clone() };
+        let mut chosen = Chosen { name: name_of(&self.path), files: Vec::new(), notes: self.notes.clone() };
         let mut unread = BTreeSet::new();
         for found in &self.found {
             match found.split.or((!found.folder && !folders).then_some(unsplit)) {
@@ -155,23 +157,33 @@ impl Layout {
     }
 }
 
+impl Chosen {
+    /// The collection that a file's records are of where they do not say so: the file's name. But where that only says which
+    /// split it is, and where no two splits have files of the same name (parts with a number each), it tells nothing:
+    /// then all is one collection, called as the data set.
+    pub(super) fn collection(&self, file: &Path) -> String {
+        let mut split_by: HashMap<String, Split> = HashMap::new();
+        let splits: BTreeSet<Split> = self.files.iter().map(|(split, _)| *split).collect();
+        let is_shared =
+            self.files.iter().any(|(split, file)| split_by.insert(stem(file), *split).is_some_and(|it| it != *split));
+        let name = stem(file);
+        if split_of(&name).is_none() && (is_shared || splits.len() == 1) { name } else { self.name.clone() }
+    }
+}
+
 /// The split that the name of a folder or file means.
 fn split_of(name: &str) -> Option<Split> {
     let name = name.to_ascii_lowercase();
     Split::named(&name).or(LIKE_VAL.contains(&name.as_str()).then_some(Split::Val))
 }
 
-/// The collection that a file's records are of where they do not say so: the file's name, or where that only says which
-/// split it is, the name of the folder around it that says more. So `train.jsonl` and `test.jsonl` are of one collection.
-pub(super) fn collection(file: &Path) -> String {
-    let name = stem(file);
-    if split_of(&name).is_none() {
-        return name;
-    }
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+/// The name of the data set at `path`: that of its folder, or of the first folder around it that is not called as a split.
+fn name_of(path: &Path) -> String {
+    let folder = if path.is_file() { path.parent().unwrap_or(path) } else { path };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-    let around = folder.ancestors().filter_map(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-    around.into_iter().find(|name| split_of(name).is_none()).unwrap_or(name)
+    let mut around = folder.ancestors().filter_map(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    around.find(|name| split_of(name).is_none()).unwrap_or_else(|| stem(path))
 }
 
 /// The files under a folder: those directly in it, those at any depth in folders named after a split, those directly in

@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `prompt` | the text a router would see (required) |
 //! | `outcomes` | map from model to `score` in 0..1 and, where known, `cost_usd`, `input_tokens`, `output_tokens`, `latency_ms` (required) |
-//! | `source` | collection; where absent, the file's name (for a file called `train`, `val` or `test`, its folder's). The same model in two sources makes two *arms*, because scores mean different things there |
+//! | `source` | collection; where absent, the file's name if files of that name are in two splits or there is one split only, else the data set's. The same model in two sources makes two *arms*, because scores mean different things there |
 //! | `task` | benchmark, with the subject after a slash |
 //! | `id`, `group`, `origin` | identity; records that share a question; sub-collection |
 //!

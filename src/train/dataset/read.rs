@@ -14,7 +14,7 @@ use std::path::Path;
 
 use super::error::IMPORT;
 use super::gzip::unpacked;
-use super::layout::{Chosen, Layout, collection, stem};
+use super::layout::{Chosen, Layout, stem};
 use super::raw::{self, RawOutcome, RawRecord};
 use super::{Arm, Dataset, DatasetError, Interner, Leak, Outcome, Record, Split};
 
@@ -93,14 +93,14 @@ struct Absent {
 
 impl Reader {
     fn all(chosen: Chosen, limits: Limits) -> Result<Dataset, DatasetError> {
-        let mut reader = Self { limits, notes: chosen.notes, ..Self::default() };
+        let mut reader = Self { limits, notes: chosen.notes.clone(), ..Self::default() };
         for (split, file) in &chosen.files {
-            reader.file(*split, file)?;
+            reader.file(*split, file, &chosen.collection(file))?;
         }
         Ok(reader.finish())
     }
 
-    fn file(&mut self, split: Split, path: &Path) -> Result<(), DatasetError> {
+    fn file(&mut self, split: Split, path: &Path, default_source: &str) -> Result<(), DatasetError> {
         let file = File::open(path).map_err(|source| DatasetError::Io { path: path.to_owned(), source })?;
         let bytes: Box<dyn Read> = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) {
             Box::new(unpacked(file))
@@ -108,7 +108,6 @@ impl Reader {
             Box::new(file)
         };
         let mut lines = BufReader::with_capacity(1 << 16, bytes);
-        let default_source = collection(path);
         let mut line = Vec::new();
         for number in 1.. {
             line.clear();
@@ -141,7 +140,7 @@ impl Reader {
                 self.notes.push(format!("{path}, line {number}: the last line is cut off and left out."));
                 break;
             }
-            self.line(split, path, number, &line, &default_source)?;
+            self.line(split, path, number, &line, default_source)?;
         }
         Ok(())
     }

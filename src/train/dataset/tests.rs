@@ -146,7 +146,7 @@ fn hidden_files_are_no_data() {
 }
 
 #[test]
-fn files_called_after_their_splits_are_of_one_collection() {
+fn files_whose_names_say_nothing_are_of_one_collection() {
     let dir = tempfile::tempdir().unwrap();
     let plain = r#"{"prompt":"p","outcomes":{"m":{"score":1}}}"#;
     let sources = |files: &[&str]| {
@@ -160,7 +160,11 @@ fn files_called_after_their_splits_are_of_one_collection() {
     let exams = (vec!["exams".to_owned()], 1, 1);
     assert_eq!(sources(&["train.jsonl", "Validation.jsonl", "test.jsonl"]), exams);
     assert_eq!(sources(&["train/train.jsonl", "test/test.jsonl"]), exams);
+    assert_eq!(sources(&["train/part-0.jsonl", "val/part-1.jsonl", "test/part-2.jsonl"]), exams);
+    assert_eq!(sources(&["train.jsonl", "hidden.jsonl"]), exams);
     assert_eq!(sources(&["train/maths.jsonl", "test/maths.jsonl"]).0, ["maths"]);
+    assert_eq!(sources(&["train/maths.jsonl", "train/art.jsonl", "test/art.jsonl"]).0, ["art", "maths"]);
+    assert_eq!(sources(&["maths.jsonl", "art.jsonl"]).0, ["art", "maths"]);
 }
 
 #[test]
