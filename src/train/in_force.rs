@@ -184,8 +184,9 @@ fn routed_score(record: &Record, quality: &[f32]) -> f64 {
     sum / count
 }
 
-/// Why the head in force cannot be compared fairly on `rows`, if so: it has not measured some of their models.
-pub(super) fn unmeasured(dataset: &Dataset, rows: &[usize], abilities: &[Known]) -> Option<String> {
+/// Why the head in force cannot be compared fairly on `rows`, if so: it has not measured some of their models, or may have
+/// been fitted to these very prompts.
+pub(super) fn unfair(dataset: &Dataset, rows: &[usize], abilities: &[Known]) -> Option<String> {
     let run = rows.iter().flat_map(|row| dataset.records[*row].outcomes.iter().map(|it| it.arm as usize));
     let run: BTreeSet<usize> = run.collect();
     let missing: Vec<&str> =
@@ -195,8 +196,11 @@ pub(super) fn unmeasured(dataset: &Dataset, rows: &[usize], abilities: &[Known])
         more => format!(" and {more} more"),
     };
     let named = missing.iter().take(MAX_NAMED).copied().collect::<Vec<_>>().join(", ");
-    (!missing.is_empty())
-        .then(|| format!("it was not fitted to {} of the data's {} models: {named}{more}", missing.len(), run.len()))
+    if !missing.is_empty() {
+        let count = missing.len();
+        return Some(format!("it was not fitted to {count} of the data's {} models: {named}{more}", run.len()));
+    }
+    dataset.val_was_train.then(|| "val was taken out of train, to which it may have been fitted".to_owned())
 }
 
 #[cfg(test)]
@@ -283,6 +287,20 @@ mod tests {
         let rows: Vec<usize> = (0..30).collect();
         let differences = against(&rows, [&right; 2], &wrong).differences.unwrap();
         assert_eq!((differences.verdict, differences.held_out.routed), (Verdict::Better, None), "by log-loss alone");
+    }
+
+    #[test]
+    fn prompts_that_it_may_have_been_fitted_to_are_no_comparison() {
+        let mut data = data();
+        assert_eq!(unfair(&data, &[], &[]), None);
+        data.rehearse();
+        assert!(unfair(&data, &[], &[]).unwrap().starts_with("val was taken out of train"));
+        let mut alone = Dataset { records: data.records.clone(), ..Dataset::default() };
+        for (at, record) in alone.records.iter_mut().enumerate() {
+            (record.split, record.prompt) = (Split::Train, format!("{at}?").into());
+        }
+        alone.cut_val();
+        assert!(unfair(&alone, &[], &[]).is_some());
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Job<'_> {
         };
         let (new_abilities, old_abilities) = (Known::of_all(head, dataset), Known::of_all(&old, dataset));
         let rows: Vec<usize> = held_out.iter().flat_map(|half| &half.rows).copied().collect();
-        if let Some(why) = in_force::unmeasured(dataset, &rows, &old_abilities) {
+        if let Some(why) = in_force::unfair(dataset, &rows, &old_abilities) {
             return Ok(AgainstInForce::not_compared(name, &why));
         }
         let seed = head.description().seed;

@@ -146,6 +146,8 @@ pub struct Dataset {
     pub notes: Vec<String>,
     /// The first question that is in two splits: a measurement on such data means nothing.
     pub leak: Option<Leak>,
+    /// Whether val was taken out of train, to which an earlier head may have been fitted.
+    pub val_was_train: bool,
 }
 
 impl Dataset {
@@ -195,6 +197,7 @@ impl Dataset {
             left_out: self.left_out,
             notes: self.notes,
             leak: self.leak,
+            val_was_train: self.val_was_train,
         }
     }
 
@@ -257,6 +260,7 @@ impl Dataset {
     /// train's questions become val, and the records of test are removed. The chosen settings can then be measured once
     /// on the real splits.
     pub fn rehearse(&mut self) {
+        self.val_was_train = true;
         self.records.retain(|record| record.split != Split::Test);
         for record in &mut self.records {
             record.split = match record.split {

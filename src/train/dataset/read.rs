@@ -276,6 +276,7 @@ impl Reader {
             left_out,
             notes: self.notes,
             leak: self.leak,
+            val_was_train: false,
         }
     }
 }

@@ -38,6 +38,7 @@ impl Dataset {
                 moved += 1;
             }
         }
+        self.val_was_train = moved > 0;
         moved
     }
 }

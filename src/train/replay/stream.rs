@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn the_note_says_what_each_model_goes_by() {
         let known = |source: Option<EstimateSource>| {
-            let ability = source.map(|source| Ability { parts: Vec::new(), shift: 0.0, source });
+            let ability = source.map(|source| Ability::of(Vec::new(), source));
             Known { ability, basis: "prior".into() }
         };
         let score = || known(Some(EstimateSource::Score));
