@@ -213,3 +213,22 @@ fn an_empty_error_beside_an_answer_is_none() {
         assert!(decode_response(Dialect::Ollama, ollama.as_bytes()).is_err(), "{error}");
     }
 }
+
+#[test]
+fn an_event_that_is_nothing_but_an_error_is_one_without_words_too() {
+    let error_of = |events: &[StreamEvent]| {
+        events.iter().find_map(|event| match event {
+            StreamEvent::Error(error) => Some(error.message.clone()),
+            _ => None,
+        })
+    };
+    // What `str` makes of a Python exception that was raised without words.
+    for error in [json!(""), json!({}), json!({ "message": "" }), json!({ "message": "", "type": "", "code": "" })] {
+        let begun = json!({ "choices": [{ "delta": { "content": "word" } }] });
+        let openai = error_of(&decode_in(Dialect::OpenAi, &[&sse(&[begun, json!({ "error": error })])]));
+        let ollama = error_of(&decode_in(Dialect::Ollama, &[format!("{}\n", json!({ "error": error })).as_bytes()]));
+        for told in [openai, ollama] {
+            assert_eq!(told.as_deref(), Some("it gives an error without a message"), "{error}");
+        }
+    }
+}

@@ -128,7 +128,9 @@ fn parse(value: &Value) -> Option<Parsed> {
         Some(Value::Null) | None => (value, value.get("message").or_else(|| value.get("detail"))?),
         Some(error) => (error, error.get("message").unwrap_or(error)),
     };
-    let message = sentence(holder).unwrap_or_else(|| "it gives an error without a message".into());
+    let message = sentence(holder)
+        .filter(|message| !message.trim().is_empty())
+        .unwrap_or_else(|| "it gives an error without a message".into());
     let code = |at: &str| error.pointer(at).map(|code| text(code).unwrap_or_else(|| code.to_string()));
     let codes = ["/code", "/type", "/details/error_code"].into_iter().filter_map(code);
     let code = codes.collect::<Vec<_>>().join(" ").to_lowercase();

@@ -286,7 +286,7 @@ impl<'a> Walk<'a> {
                     let now = std::time::Instant::now();
                     permit.settle(&CallVerdict::Good(permit.age(now)), now, job.at_ms);
                 } else {
-                    permit.responds();
+                    permit.responds(std::time::Instant::now());
                 }
                 Ok((permit, attempted))
             }
@@ -384,7 +384,7 @@ fn unready(model: &Model) -> ApiError {
         model.deployments.iter().filter_map(|deployment| deployment.status(now).last_error).max_by_key(|it| it.at_ms)
     };
     let why = match available_in {
-        Some((_, Refused::Resting)) => Refused::Resting.as_str().to_owned(),
+        Some((_, refused @ Refused::Resting(_))) => refused.as_str().to_owned(),
         _ => {
             let last = last().map(|it| format!(" (last error: {})", it.kind.as_str())).unwrap_or_default();
             format!("no deployment is healthy{last}")

@@ -36,12 +36,16 @@ pub fn pick(
 
 /// How long each of two deployments would take for one more call, in seconds, with the calls that they have in flight
 /// held against their weights: otherwise the heavier one, which rightly has more of them, would pass for the slower.
+/// Neither passes for faster than the faster one was: a latency that fades while nobody asks would make the lighter one,
+/// which rightly rests longer, the faster.
 fn expected_waits_s(pair: [&Arc<Deployment>; 2], now: Instant) -> [f64; 2] {
     let in_flight: usize = pair.iter().map(|deployment| deployment.in_flight()).sum();
     let weight: f64 = pair.iter().map(|deployment| deployment.weight).sum();
+    let measured_s = pair.map(|deployment| deployment.latency().map_or(0.0, |latency| latency.as_secs_f64()));
+    let least_s = measured_s[0].min(measured_s[1]);
     pair.map(|deployment| {
         let share = if weight > 0.0 { deployment.weight / weight } else { 0.5 };
-        deployment.expected_wait_s(in_flight as f64 * share, now)
+        deployment.expected_wait_s(in_flight as f64 * share, least_s, now)
     })
 }
 
@@ -155,6 +159,46 @@ mod tests {
         answer_in(&model, "x", Duration::from_millis(900));
         answer_in(&model, "y", Duration::from_millis(100));
         assert!(share_of_x(&model) < 0.01);
+    }
+
+    /// Calls one after another, `every` apart, each answered within 200 ms; the share that `x` gets.
+    fn share_one_by_one(model: &Model, calls: u32, every: Duration) -> f64 {
+        let mut rng = SmallRng::seed_from_u64(5);
+        let mut chance = || rng.random::<f64>();
+        let begin = Instant::now();
+        let picks = (0..calls).map(|number| {
+            let now = begin + every * number;
+            let picked = pick(model, &[], &|_| true, now, &mut chance).unwrap();
+            let latency = Duration::from_millis(200);
+            picked.admit(now).unwrap().settle(&CallVerdict::Good(latency), now + latency, 0);
+            picked.upstream == "x"
+        });
+        f64::from(picks.map(u32::from).sum::<u32>()) / f64::from(calls)
+    }
+
+    #[test]
+    fn weights_are_shares_where_there_is_little_traffic() {
+        for (x, y, every) in [(9.0, 1.0, 12), (99.0, 1.0, 1), (3.0, 1.0, 60)] {
+            let (share, fair) = (share_one_by_one(&weighing(x, y), 2000, Duration::from_secs(every)), x / (x + y));
+            assert!((share - fair).abs() < 0.03, "{x}:{y}, one each {every} s: {share:.3}");
+        }
+    }
+
+    #[test]
+    fn a_deployment_that_answers_nobody_is_left() {
+        let model = weighing(99.0, 1.0);
+        answer_in(&model, "x", Duration::from_millis(200));
+        answer_in(&model, "y", Duration::from_millis(200));
+        let begin = Instant::now();
+        let hanging = model.deployments.iter().find(|deployment| deployment.upstream == "x").unwrap();
+        let _calls: Vec<_> = (0..23).map(|_| hanging.admit(begin).unwrap()).collect();
+        let mut chance = || 0.5;
+        let asked_at = |seconds: u64, chance: &mut dyn FnMut() -> f64| {
+            let now = begin + Duration::from_secs(seconds);
+            pick(&model, &[], &|_| true, now, chance).unwrap().upstream.clone()
+        };
+        assert_eq!(asked_at(0, &mut chance), "x");
+        assert!([1, 10, 60, 300].iter().all(|seconds| asked_at(*seconds, &mut chance) == "y"));
     }
 
     #[test]

@@ -206,7 +206,7 @@ fn uncarried(model: &Model, question: &Question<'_>) -> Option<(String, Option<&
 /// The excluded model whose vendor's pause ends first, within `patience`.
 fn soonest(excluded: &[LeftOut], demand: &Demand, patience: Duration) -> Option<usize> {
     let rest = |(model, reason): &LeftOut| match reason.available_in() {
-        Some((wait, Refused::Resting)) if wait <= patience && demand.fits(&model.settings).is_ok() => Some(wait),
+        Some((wait, Refused::Resting(_))) if wait <= patience && demand.fits(&model.settings).is_ok() => Some(wait),
         _ => None,
     };
     let resting = excluded.iter().enumerate().filter_map(|(at, out)| Some((at, rest(out)?)));

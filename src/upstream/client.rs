@@ -128,13 +128,13 @@ impl CallError {
     }
 }
 
-/// Longest wait that is believed. Some servers put a point in time (seconds since 1970) where seconds are expected,
-/// and a client told to wait for decades would.
+/// Longest wait that is told on. Some servers put a point in time (seconds since 1970) where seconds are expected, and a
+/// client told to wait for decades would. A limit by the week is worth asking about once a day.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// The wait that a vendor asks for; `None` = it names none, or one beyond [`MAX_RETRY_AFTER`].
+/// The wait that a vendor asks for, [`MAX_RETRY_AFTER`] at most; `None` = it names none.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    stated_wait(headers, now).filter(|wait| *wait <= MAX_RETRY_AFTER)
+    stated_wait(headers, now).map(|wait| wait.min(MAX_RETRY_AFTER))
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3), or OpenAI's `retry-after-ms`. A date is compared
@@ -350,10 +350,13 @@ mod tests {
         assert_eq!(wait(&[at_ten]), seconds(10));
         assert_eq!(wait(&[at_ten, ("date", "Sun, 29 Nov 2026 07:59:00 GMT")]), seconds(70), "by the vendor's clock");
         assert_eq!(wait(&[at_ten, ("date", "Sun, 29 Nov 2026 08:01:00 GMT")]), seconds(0));
-        for nonsense in ["soon", "-3", "NaN", "inf", "1e99", "1795945133", ""] {
+        for nonsense in ["soon", "-3", "NaN", "inf", "1e99", ""] {
             assert_eq!(wait(&[("retry-after", nonsense)]), None, "{nonsense}");
         }
         assert_eq!(wait(&[]), None);
+        for long in ["200000", "1795945133"] {
+            assert_eq!(wait(&[("retry-after", long)]), seconds(86_400), "{long}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::{Breaker, BreakerState, PeakEwma, Provider};
+use super::{Breaker, BreakerState, Load, Provider};
 use crate::config;
 use crate::protocol::{ApiError, ErrorKind};
 
@@ -36,8 +36,9 @@ pub(super) struct Health {
 #[derive(Debug)]
 struct Inner {
     breaker: Breaker,
-    load: PeakEwma,
-    rest_until: Option<Instant>,
+    load: Load,
+    /// The end of the pause that its vendor asked for, and the kind of error that came with it.
+    rest: Option<(Instant, ErrorKind)>,
     /// Until then other deployments are preferred: a call was refused in a way that may be this one's fault.
     in_vain_until: Option<Instant>,
     drained: bool,
@@ -92,8 +93,8 @@ impl CallVerdict {
 pub enum Refused {
     /// The breaker is open.
     Breaker,
-    /// The vendor asked for a pause.
-    Resting,
+    /// The vendor asked for a pause, with an error of this kind.
+    Resting(ErrorKind),
     /// An operator drained it.
     Drained,
 }
@@ -103,7 +104,7 @@ impl Refused {
     /// the request got which brought the pause about.
     pub fn kind(self) -> ErrorKind {
         match self {
-            Self::Resting => ErrorKind::RateLimited,
+            Self::Resting(kind) => kind,
             Self::Breaker | Self::Drained => ErrorKind::Unavailable,
         }
     }
@@ -112,7 +113,7 @@ impl Refused {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Breaker => "its breaker is open",
-            Self::Resting => "its vendor asked for a pause",
+            Self::Resting(_) => "its vendor asked for a pause",
             Self::Drained => "it is being drained",
         }
     }
@@ -147,8 +148,8 @@ impl Health {
     fn new(settings: config::Breaker) -> Self {
         let inner = Inner {
             breaker: Breaker::new(settings),
-            load: PeakEwma::default(),
-            rest_until: None,
+            load: Load::default(),
+            rest: None,
             in_vain_until: None,
             drained: false,
             calls: 0,
@@ -178,8 +179,8 @@ impl Deployment {
         let inner = self.health.inner.lock();
         if inner.drained {
             Err(Refused::Drained)
-        } else if inner.rest_until.is_some_and(|until| now < until) {
-            Err(Refused::Resting)
+        } else if let Some((_, kind)) = inner.rest(now) {
+            Err(Refused::Resting(kind))
         } else if !inner.breaker.would_admit(now) {
             Err(Refused::Breaker)
         } else {
@@ -191,7 +192,7 @@ impl Deployment {
     /// well.
     pub fn rest_left(&self, now: Instant) -> Option<Duration> {
         let inner = self.health.inner.lock();
-        let until = inner.rest_until.filter(|until| now < *until && !inner.drained)?;
+        let (until, _) = inner.rest(now).filter(|_| !inner.drained)?;
         inner.breaker.would_admit(until).then(|| until - now)
     }
 
@@ -199,7 +200,7 @@ impl Deployment {
     /// it.
     pub fn available_in(&self, now: Instant) -> Option<(Duration, Refused)> {
         let inner = self.health.inner.lock();
-        let rest = inner.rest_until.filter(|until| now < *until).map(|until| (until - now, Refused::Resting));
+        let rest = inner.rest(now).map(|(until, kind)| (until - now, Refused::Resting(kind)));
         let pause = inner.breaker.refuses_for(now).map(|pause| (pause, Refused::Breaker));
         rest.into_iter().chain(pause).max_by_key(|(wait, _)| *wait).filter(|_| !inner.drained)
     }
@@ -212,6 +213,7 @@ impl Deployment {
             return None;
         }
         inner.calls += 1;
+        inner.load.begins(now);
         drop(inner);
         self.health.in_flight.fetch_add(1, Ordering::Relaxed);
         Some(Permit { deployment: Arc::clone(self), begun: now, settled: false })
@@ -222,12 +224,13 @@ impl Deployment {
         self.health.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Expected wait for one more call, in seconds, where `fair` calls in flight would be its share.
-    pub fn expected_wait_s(&self, fair: f64, now: Instant) -> f64 {
+    /// Expected wait for one more call, in seconds, where `fair` calls in flight would be its share, and no latency below
+    /// `least_s` is believed.
+    pub fn expected_wait_s(&self, fair: f64, least_s: f64, now: Instant) -> f64 {
         let in_flight = self.in_flight();
         let inner = self.health.inner.lock();
         let in_vain = inner.in_vain_until.is_some_and(|until| now < until);
-        inner.load.cost(in_flight, fair, now) + if in_vain { IN_VAIN_PENALTY_S } else { 0.0 }
+        inner.load.wait_s(in_flight, fair, least_s, now) + if in_vain { IN_VAIN_PENALTY_S } else { 0.0 }
     }
 
     /// Expected time to the first piece; `None` = never measured.
@@ -256,7 +259,7 @@ impl Deployment {
     pub fn reset(&self) {
         let mut inner = self.health.inner.lock();
         inner.breaker.reset();
-        inner.rest_until = None;
+        inner.rest = None;
         inner.in_vain_until = None;
     }
 
@@ -297,8 +300,10 @@ impl Permit {
     }
 
     /// Reports that the call shows signs of life, though its first piece is still to come: enough for a probe.
-    pub fn responds(&self) {
-        self.deployment.health.inner.lock().breaker.responds(self.begun);
+    pub fn responds(&self, now: Instant) {
+        let mut inner = self.deployment.health.inner.lock();
+        inner.load.lives(now);
+        inner.breaker.responds(self.begun);
     }
 
     /// Reports how the call ended. Only the first report counts; an answer that began well and then breaks off is
@@ -309,6 +314,8 @@ impl Permit {
         }
         self.settled = true;
         let mut inner = self.deployment.health.inner.lock();
+        inner.load.lives(now);
+        inner.load.ends();
         match verdict {
             CallVerdict::Good(latency) => {
                 inner.load.observe(*latency, now);
@@ -316,7 +323,7 @@ impl Permit {
             }
             CallVerdict::Bad(kind) => inner.fail(*kind, self.begun, now, at_ms),
             CallVerdict::Rest(kind, wait) => {
-                inner.rest_until = Some(now + wait.unwrap_or(DEFAULT_REST).min(MAX_REST));
+                inner.rest = Some((now + wait.unwrap_or(DEFAULT_REST).min(MAX_REST), *kind));
                 if *kind == ErrorKind::RateLimited {
                     // A rate limit means too many calls, not a broken deployment.
                     inner.note(*kind, at_ms);
@@ -346,6 +353,11 @@ impl Permit {
 }
 
 impl Inner {
+    /// The pause that lasts at `now`.
+    fn rest(&self, now: Instant) -> Option<(Instant, ErrorKind)> {
+        self.rest.filter(|(until, _)| now < *until)
+    }
+
     fn fail(&mut self, kind: ErrorKind, begun: Instant, now: Instant, at_ms: i64) {
         self.note(kind, at_ms);
         self.breaker.fail(begun, now);
@@ -361,7 +373,9 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.deployment.health.in_flight.fetch_sub(1, Ordering::Relaxed);
         if !self.settled {
-            self.deployment.health.inner.lock().breaker.abandon(self.begun, Instant::now());
+            let mut inner = self.deployment.health.inner.lock();
+            inner.load.ends();
+            inner.breaker.abandon(self.begun, Instant::now());
         }
     }
 }

@@ -1,9 +1,10 @@
 //! How busy a deployment is: peak-EWMA, the expected wait for one more call.
 //!
 //! It is a moving average of latency, which rises at once with a slow answer and falls slowly, times the calls in
-//! flight (Finagle's "peak EWMA" balancer). So a deployment that turns slow is avoided before it fails. An unmeasured
-//! one counts as fast, so that a new deployment gets its first calls. Calls in flight count relative to the
-//! deployment's fair share of them: one of weight 9 beside one of weight 1 is not busy because it holds nine of ten.
+//! flight (Finagle's "peak EWMA" balancer). So a deployment that turns slow is avoided before it fails, and so is one that
+//! answers none of its callers for longer than that. An unmeasured one counts as fast, so that a new deployment gets its
+//! first calls. Calls in flight count relative to the deployment's fair share of them: one of weight 9 beside one of
+//! weight 1 is not busy because it holds nine of ten.
 
 use std::time::{Duration, Instant};
 
@@ -13,20 +14,26 @@ const HALF_LIFE: Duration = Duration::from_secs(10);
 /// Latency assumed before the first measurement, in seconds.
 const UNKNOWN_S: f64 = 0.001;
 
-/// A moving average of latency that follows peaks at once.
+/// A deployment's load.
 #[derive(Debug, Clone, Copy)]
-pub struct PeakEwma {
+pub struct Load {
+    /// A moving average of latency that follows peaks at once, seconds.
     seconds: f64,
+    /// When latency was measured last.
     at: Option<Instant>,
+    /// Calls that have got no sign of life yet.
+    waiting: usize,
+    /// Since when such calls have been waiting without any of them getting one.
+    quiet_since: Option<Instant>,
 }
 
-impl Default for PeakEwma {
+impl Default for Load {
     fn default() -> Self {
-        Self { seconds: UNKNOWN_S, at: None }
+        Self { seconds: UNKNOWN_S, at: None, waiting: 0, quiet_since: None }
     }
 }
 
-impl PeakEwma {
+impl Load {
     /// Takes in one measured latency.
     pub fn observe(&mut self, latency: Duration, now: Instant) {
         let latency = latency.as_secs_f64();
@@ -40,10 +47,30 @@ impl PeakEwma {
         self.at = Some(now);
     }
 
+    /// A call begins to wait.
+    pub fn begins(&mut self, now: Instant) {
+        self.waiting += 1;
+        self.quiet_since.get_or_insert(now);
+    }
+
+    /// A call that waits got a sign of life.
+    pub fn lives(&mut self, now: Instant) {
+        self.quiet_since = self.quiet_since.map(|_| now);
+    }
+
+    /// A call waits no more.
+    pub fn ends(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+        if self.waiting == 0 {
+            self.quiet_since = None;
+        }
+    }
+
     /// The expected wait for one more call, in seconds, while `in_flight` calls are open and `fair` of them would be
-    /// this deployment's share.
-    pub fn cost(&self, in_flight: usize, fair: f64, now: Instant) -> f64 {
-        self.decayed(now) * (in_flight as f64 + 1.0) / (fair + 1.0)
+    /// this deployment's share; `least_s` is the shortest latency that is believed of it.
+    pub fn wait_s(&self, in_flight: usize, fair: f64, least_s: f64, now: Instant) -> f64 {
+        let quiet = self.quiet_since.map_or(0.0, |since| now.saturating_duration_since(since).as_secs_f64());
+        self.decayed(now).max(quiet).max(least_s) * (in_flight as f64 + 1.0) / (fair + 1.0)
     }
 
     /// The expected latency; `None` = never measured.
@@ -68,14 +95,31 @@ mod tests {
     #[test]
     fn peaks_count_at_once_and_fade() {
         let start = Instant::now();
-        let mut load = PeakEwma::default();
+        let mut load = Load::default();
         load.observe(Duration::from_millis(10), start);
         load.observe(Duration::from_millis(500), start);
-        assert!((load.cost(0, 0.0, start) - 0.5).abs() < 1e-9);
-        assert!((load.cost(3, 0.0, start) - 2.0).abs() < 1e-9);
-        assert!((load.cost(3, 3.0, start) - 0.5).abs() < 1e-9, "its share of calls makes it no slower");
-        assert!(load.cost(0, 0.0, start + HALF_LIFE) < 0.26);
+        assert!((load.wait_s(0, 0.0, 0.0, start) - 0.5).abs() < 1e-9);
+        assert!((load.wait_s(3, 0.0, 0.0, start) - 2.0).abs() < 1e-9);
+        assert!((load.wait_s(3, 3.0, 0.0, start) - 0.5).abs() < 1e-9, "its share of calls makes it no slower");
+        assert!(load.wait_s(0, 0.0, 0.0, start + HALF_LIFE) < 0.26);
+        assert!((load.wait_s(0, 0.0, 0.4, start + HALF_LIFE) - 0.4).abs() < 1e-9, "less is not believed");
         load.observe(Duration::from_millis(10), start + HALF_LIFE);
-        assert!(load.cost(0, 0.0, start + HALF_LIFE) < 0.26);
+        assert!(load.wait_s(0, 0.0, 0.0, start + HALF_LIFE) < 0.26);
+    }
+
+    #[test]
+    fn who_answers_nobody_is_as_slow_as_that() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let wait = |load: &Load, seconds: u64| load.wait_s(0, 0.0, 0.0, at(seconds));
+        let mut load = Load::default();
+        load.begins(at(0));
+        load.begins(at(3));
+        assert!((wait(&load, 8) - 8.0).abs() < 1e-9);
+        load.lives(at(8));
+        load.ends();
+        assert!((wait(&load, 9) - 1.0).abs() < 1e-9, "one got its answer, one waits since then");
+        load.ends();
+        assert!(wait(&load, 99) < 0.01, "nobody waits");
     }
 }

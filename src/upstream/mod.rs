@@ -2,7 +2,7 @@
 //!
 //! **Names.** The [`Catalog`] knows models by name; a [`Model`] has one or more [`Deployment`]s; a deployment is an
 //! id at a [`Provider`]. Health belongs to the deployment: a [`Breaker`] that stops calls to one that keeps failing,
-//! a load estimate ([`PeakEwma`]) for balancing, and the pause that its vendor asked for.
+//! a load estimate ([`Load`]) for balancing, and the pause that its vendor asked for.
 //!
 //! **A call** ([`Client`]) sends bytes and gives back a status and pieces of bytes; every wait has a deadline. What the
 //! bytes mean is `codec`'s business.
@@ -25,6 +25,6 @@ pub use catalog::{Availability, Catalog, Model};
 pub use client::{Answer, Call, CallError, Client, use_pool};
 pub use deployment::{CallVerdict, Deployment, Permit, Refused, Status};
 pub use discovery::{Discovered, Listing, discover};
-pub use load::PeakEwma;
+pub use load::Load;
 pub use provider::{Endpoint, Provider};
 pub use retry_budget::RetryBudget;

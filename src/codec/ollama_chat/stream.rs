@@ -17,7 +17,9 @@ impl Decoder {
     /// Appends the events in one line; `Err` = the line cannot be read.
     pub(crate) fn decode(&mut self, data: &[u8], out: &mut Vec<StreamEvent>) -> Result<(), ()> {
         let mut wire: Wire = serde_json::from_slice(data).map_err(|_| ())?;
-        if let Some(error) = wire.error.as_ref().filter(|error| !errors::is_empty(error)) {
+        // Beside a piece of an answer, an empty error is none.
+        let is_piece = wire.message.is_some() || wire.done;
+        if let Some(error) = wire.error.as_ref().filter(|error| !(is_piece && errors::is_empty(error))) {
             out.push(StreamEvent::Error(errors::in_band(&json!({ "error": error })).ok_or(())?));
             return Ok(());
         }
