@@ -215,6 +215,31 @@ fn an_empty_error_beside_an_answer_is_none() {
 }
 
 #[test]
+fn an_answer_is_good_whatever_the_form_of_its_token_counts() {
+    for (wire, count) in [(json!(12.0), 12), (json!("12"), 12), (json!(-1), 0), (json!(null), 0), (json!([]), 0)] {
+        let usage = |dialect, body: Value| decode_response(dialect, body.to_string().as_bytes()).unwrap().usage;
+        let anthropic = usage(
+            Dialect::Anthropic,
+            json!({ "content": [{ "type": "text", "text": "word" }], "stop_reason": "end_turn",
+                "usage": { "input_tokens": wire, "output_tokens": wire, "cache_read_input_tokens": wire } }),
+        );
+        let anthropic = anthropic.unwrap_or_default();
+        assert_eq!((anthropic.input_tokens, anthropic.cache_read_tokens), (count, count), "{wire}");
+        let ollama = usage(
+            Dialect::Ollama,
+            json!({ "message": { "content": "word" }, "done": true, "prompt_eval_count": wire, "eval_count": wire }),
+        );
+        assert_eq!(ollama.unwrap_or_default().output_tokens, count, "{wire}");
+        let openai = usage(
+            Dialect::OpenAi,
+            json!({ "choices": [{ "message": { "content": "word" }, "finish_reason": "stop" }],
+                "usage": { "prompt_tokens": wire, "completion_tokens": wire } }),
+        );
+        assert_eq!(openai.unwrap_or_default().output_tokens, count, "{wire}");
+    }
+}
+
+#[test]
 fn an_event_that_is_nothing_but_an_error_is_one_without_words_too() {
     let error_of = |events: &[StreamEvent]| {
         events.iter().find_map(|event| match event {

@@ -1,8 +1,22 @@
 //! Reading JSON objects field by field, with errors that name the field as the client wrote it.
 
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::protocol::ApiError;
+
+/// Reads a token count in whatever form vendors write it: look-alikes have floats (12.0), text ("12"), negative numbers
+/// (which count as 0) and null. An answer that is good and paid for must not fail for that. `None` = it is no number.
+pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let number = match Value::deserialize(deserializer)? {
+        Value::Number(number) if number.is_u64() => return Ok(number.as_u64()),
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    // A cast of a float saturates.
+    Ok(number.map(|number: f64| number as u64))
+}
 
 /// A JSON object that is taken apart; the fields left in the end are the unknown ones.
 #[derive(Debug)]

@@ -18,14 +18,11 @@ pub(super) fn estimated(counted: Usage, prompt_tokens: u32, uncounted: u64) -> U
 
 /// Tokens of a whole answer: the vendor's count, else an estimate.
 pub(super) fn of_whole(response: &ChatResponse, prompt_tokens: u32) -> Usage {
-    // Absorbed, as a stream's usage is: that bounds counts that cannot be true.
-    let counted = response.usage.map(|counted| {
-        let mut usage = Usage::default();
-        usage.absorb(&counted);
-        usage
-    });
-    let counted = counted.filter(|usage| usage.total_tokens() > 0);
-    counted.unwrap_or_else(|| estimated(Usage::default(), prompt_tokens, response.parts.iter().map(bytes).sum()))
+    let mut counted = Usage::default();
+    // Absorbed, as a stream's usage is: counts that cannot be true are left out.
+    counted.absorb(&response.usage.unwrap_or_default());
+    let uncounted = if counted.output_tokens > 0 { 0 } else { response.parts.iter().map(bytes).sum() };
+    estimated(counted, prompt_tokens, uncounted)
 }
 
 fn bytes(part: &Part) -> u64 {
@@ -62,5 +59,7 @@ mod tests {
         assert_eq!(counts(&response), (7, 4), "zeros are no count");
         response.usage = Some(Usage { input_tokens: 3, output_tokens: 2, ..Usage::default() });
         assert_eq!(counts(&response), (3, 2));
+        response.usage = Some(Usage { input_tokens: 3, output_tokens: u64::MAX, ..Usage::default() });
+        assert_eq!(counts(&response), (3, 4), "an absurd count is none");
     }
 }

@@ -39,14 +39,22 @@ impl Usage {
         self.prompt_tokens().saturating_add(self.output_tokens)
     }
 
-    /// Takes over every count of `newer` that is higher: streams report usage in pieces (Anthropic's
-    /// `message_start`, then `message_delta`), each field cumulative. Counts are cut to [`MAX_PLAUSIBLE_TOKENS`].
+    /// Takes over what `newer` knows better: streams report usage in pieces (Anthropic's `message_start`, then
+    /// `message_delta`), each count cumulative. The prompt's counts are parts of one number and go together: some servers
+    /// tell the whole prompt first and later which part of it was cached. Counts above [`MAX_PLAUSIBLE_TOKENS`] are not
+    /// believed.
     pub fn absorb(&mut self, newer: &Usage) {
-        let better = |known: u64, newer: u64| known.max(newer.min(MAX_PLAUSIBLE_TOKENS));
-        self.input_tokens = better(self.input_tokens, newer.input_tokens);
-        self.cache_read_tokens = better(self.cache_read_tokens, newer.cache_read_tokens);
-        self.cache_write_tokens = better(self.cache_write_tokens, newer.cache_write_tokens);
-        self.cache_write_long_tokens = better(self.cache_write_long_tokens, newer.cache_write_long_tokens);
+        let is_plausible = newer.prompt_tokens() <= MAX_PLAUSIBLE_TOKENS;
+        if is_plausible && newer.prompt_tokens() >= self.prompt_tokens() {
+            // A repeated count of what was written may leave out how long it is kept.
+            let is_repeated = newer.cache_write_tokens == self.cache_write_tokens;
+            let long = if is_repeated { self.cache_write_long_tokens } else { 0 };
+            self.input_tokens = newer.input_tokens;
+            self.cache_read_tokens = newer.cache_read_tokens;
+            self.cache_write_tokens = newer.cache_write_tokens;
+            self.cache_write_long_tokens = newer.cache_write_long_tokens.max(long).min(newer.cache_write_tokens);
+        }
+        let better = |known: u64, newer: u64| if newer > MAX_PLAUSIBLE_TOKENS { known } else { known.max(newer) };
         self.output_tokens = better(self.output_tokens, newer.output_tokens);
         self.reasoning_tokens = better(self.reasoning_tokens, newer.reasoning_tokens);
     }
@@ -62,10 +70,31 @@ mod tests {
 
     #[test]
     fn the_newest_count_counts_unless_it_is_absurd() {
-        let mut usage = Usage { input_tokens: 10, ..Usage::default() };
+        let mut usage = Usage { input_tokens: 10, output_tokens: 3, ..Usage::default() };
         usage.absorb(&Usage { input_tokens: 12, output_tokens: u64::MAX, ..Usage::default() });
-        assert_eq!((usage.input_tokens, usage.output_tokens), (12, MAX_PLAUSIBLE_TOKENS));
+        assert_eq!((usage.input_tokens, usage.output_tokens), (12, 3));
+        usage.absorb(&Usage { input_tokens: u64::MAX, output_tokens: 4, ..Usage::default() });
+        assert_eq!((usage.input_tokens, usage.output_tokens), (12, 4));
         let absurd = Usage { input_tokens: u64::MAX, cache_read_tokens: 1, output_tokens: 1, ..Usage::default() };
         assert_eq!(absurd.total_tokens(), u64::MAX, "as an old log may hold it");
+    }
+
+    #[test]
+    fn no_token_of_a_prompt_is_counted_twice() {
+        let counts = |input_tokens, cache_read_tokens, cache_write_tokens| Usage {
+            input_tokens,
+            cache_read_tokens,
+            cache_write_tokens,
+            ..Usage::default()
+        };
+        let mut usage = counts(4081, 0, 0);
+        usage.absorb(&counts(1444, 2637, 0));
+        assert_eq!(usage, counts(1444, 2637, 0), "the whole prompt first, then its parts");
+        usage.absorb(&counts(1444, 0, 0));
+        usage.absorb(&Usage { output_tokens: 5, ..counts(0, 0, 0) });
+        assert_eq!(usage, Usage { output_tokens: 5, ..counts(1444, 2637, 0) }, "less is told in the end");
+        let mut usage = Usage { cache_write_long_tokens: 4, ..counts(5, 3, 9) };
+        usage.absorb(&counts(5, 3, 9));
+        assert_eq!(usage.cache_write_long_tokens, 4, "said once");
     }
 }

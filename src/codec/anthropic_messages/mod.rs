@@ -20,13 +20,13 @@ use crate::protocol::{FinishReason, Usage};
 /// `usage` on the wire.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(super) struct WireUsage {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::json::count")]
     input_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::json::count")]
     output_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::json::count")]
     cache_read_input_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::json::count")]
     cache_creation_input_tokens: Option<u64>,
     #[serde(default)]
     cache_creation: Option<WireCreation>,
@@ -37,14 +37,14 @@ pub(super) struct WireUsage {
 /// Tokens written to the prompt cache, by how long they are kept.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct WireCreation {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::json::count")]
     ephemeral_1h_input_tokens: Option<u64>,
 }
 
 /// What the answer's tokens were spent on.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct WireOutput {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::json::count")]
     thinking_tokens: Option<u64>,
 }
 

@@ -23,9 +23,9 @@ pub(super) struct Wire {
     pub(super) done: bool,
     #[serde(default)]
     pub(super) done_reason: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::json::count")]
     pub(super) prompt_eval_count: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::json::count")]
     pub(super) eval_count: Option<u64>,
     #[serde(default)]
     pub(super) error: Option<Value>,

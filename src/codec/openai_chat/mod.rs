@@ -16,68 +16,62 @@ use serde_json::{Value, json};
 
 use crate::protocol::{FinishReason, Usage};
 
-/// `usage` on the wire. Look-alikes write null or floats (12.0).
+/// `usage` on the wire.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(super) struct WireUsage {
-    #[serde(default)]
-    prompt_tokens: Option<f64>,
-    #[serde(default)]
-    completion_tokens: Option<f64>,
-    #[serde(default)]
-    total_tokens: Option<f64>,
+    #[serde(default, deserialize_with = "super::json::count")]
+    prompt_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "super::json::count")]
+    completion_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "super::json::count")]
+    total_tokens: Option<u64>,
     #[serde(default)]
     prompt_tokens_details: Option<PromptDetails>,
     #[serde(default)]
     completion_tokens_details: Option<CompletionDetails>,
     /// DeepSeek's name for cached tokens.
-    #[serde(default)]
-    prompt_cache_hit_tokens: Option<f64>,
+    #[serde(default, deserialize_with = "super::json::count")]
+    prompt_cache_hit_tokens: Option<u64>,
     /// Kimi's name for them.
-    #[serde(default)]
-    cached_tokens: Option<f64>,
+    #[serde(default, deserialize_with = "super::json::count")]
+    cached_tokens: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct PromptDetails {
-    #[serde(default)]
-    cached_tokens: Option<f64>,
-    #[serde(default)]
-    cache_write_tokens: Option<f64>,
+    #[serde(default, deserialize_with = "super::json::count")]
+    cached_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "super::json::count")]
+    cache_write_tokens: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct CompletionDetails {
-    #[serde(default)]
-    reasoning_tokens: Option<f64>,
+    #[serde(default, deserialize_with = "super::json::count")]
+    reasoning_tokens: Option<u64>,
 }
 
 impl WireUsage {
     /// Tokens of the answer with reasoning, which xAI and Gemini count in `total_tokens` but not in
     /// `completion_tokens`.
     fn output(&self) -> u64 {
-        let beside = |prompt| count(self.total_tokens).saturating_sub(count(Some(prompt)));
-        count(self.completion_tokens).max(self.prompt_tokens.map_or(0, beside))
+        let beside = |prompt| self.total_tokens.unwrap_or_default().saturating_sub(prompt);
+        self.completion_tokens.unwrap_or_default().max(self.prompt_tokens.map_or(0, beside))
     }
-}
-
-/// A token count; negative and absent ones are 0.
-fn count(wire: Option<f64>) -> u64 {
-    // A cast of a float saturates.
-    wire.unwrap_or_default() as u64
 }
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
         let prompt = wire.prompt_tokens_details.unwrap_or_default();
-        let cached = count(prompt.cached_tokens.or(wire.prompt_cache_hit_tokens).or(wire.cached_tokens));
-        let written = count(prompt.cache_write_tokens);
+        let cached = prompt.cached_tokens.or(wire.prompt_cache_hit_tokens).or(wire.cached_tokens).unwrap_or_default();
+        let written = prompt.cache_write_tokens.unwrap_or_default();
         Self {
-            input_tokens: count(wire.prompt_tokens).saturating_sub(cached.saturating_add(written)),
+            input_tokens: wire.prompt_tokens.unwrap_or_default().saturating_sub(cached.saturating_add(written)),
             cache_read_tokens: cached,
             cache_write_tokens: written,
             cache_write_long_tokens: 0,
             output_tokens: wire.output(),
-            reasoning_tokens: count(wire.completion_tokens_details.unwrap_or_default().reasoning_tokens),
+            reasoning_tokens: wire.completion_tokens_details.unwrap_or_default().reasoning_tokens.unwrap_or_default(),
         }
     }
 }
