@@ -28,8 +28,8 @@ pub struct Outcome {
     pub calls: u32,
     /// Models that were tried before the one that answered.
     pub failovers: u32,
-    /// Failed calls and models that could not be called, in order.
-    pub causes: Vec<(ModelName, ErrorKind)>,
+    /// Failed calls, that of a stream that broke off included, and models that could not be called, in order.
+    pub causes: Vec<Setback>,
     /// Whether the answer was streamed.
     pub streamed: bool,
     /// Tokens of the answer. What the vendor did not count (it never does, or the stream ended early) is estimated,
@@ -53,6 +53,17 @@ pub struct Outcome {
     /// The answer's text where it had to be JSON; `None` if it did not have to be, called a tool, or was too long to
     /// keep.
     pub must_be_json: Option<String>,
+}
+
+/// Why a model did not answer, or not to the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setback {
+    /// The model.
+    pub model: ModelName,
+    /// What kept it from answering.
+    pub kind: ErrorKind,
+    /// Whether it was called at all; else it rested, or its breaker was open.
+    pub called: bool,
 }
 
 /// A step of a request, for the live monitor.

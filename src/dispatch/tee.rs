@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Deadlines, Opened};
 use super::job::Job;
-use super::outcome::Report;
+use super::outcome::{Report, Setback};
 use super::usage::estimated;
 use crate::codec::{self, AnswerMeta, StreamDecoder, StreamEncoder, WholeEvents};
 use crate::protocol::{ApiError, Dialect, ErrorKind, OutcomeStatus, StreamEvent};
@@ -313,6 +313,10 @@ impl Tee {
             self.permit.settle(&CallVerdict::Unrelated, now, self.at_ms);
         } else {
             self.permit.broke_off(error, now, self.at_ms);
+        }
+        if let Some(report) = &mut self.report {
+            let model = self.model.name.clone();
+            report.outcome_mut().causes.push(Setback { model, kind: error.kind, called: true });
         }
         self.end_early(error, OutcomeStatus::Failed(error.kind), out);
     }

@@ -75,10 +75,10 @@ struct PercentileLabel {
     percentile: &'static str,
 }
 
-/// How one chat request ended.
+/// How one request for a chat or an embedding ended.
 #[derive(Debug, Clone)]
 pub struct Ended<'a> {
-    /// The client's dialect.
+    /// The client's dialect, or `embeddings`.
     pub dialect: &'static str,
     /// The model that answered, or was asked last.
     pub model: &'a str,
@@ -207,16 +207,16 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("pointsman");
         let it = &mut registry;
         Self {
-            requests: add(it, "requests", "Chat requests by how they ended"),
+            requests: add(it, "requests", "Requests for chats and embeddings by how they ended"),
             latency: add_seconds(it, "latency", "From arrival to the last byte", timed()),
             first_token: add_seconds(it, "first_token", "From arrival to the first piece of content", timed()),
             tokens: add(it, "tokens", "Tokens as vendors count them, or as estimated where they do not"),
             cost: add(it, "cost_usd", "What answers cost, US dollars"),
-            errors: add(it, "upstream_errors", "Failed upstream calls by kind"),
+            errors: add(it, "upstream_errors", "Failed upstream calls by kind, streams that broke off included"),
             retries: add(it, "retries", "Upstream calls beyond the first of a request, at the same model or another"),
             failovers: add(it, "failovers", "Models given up for another"),
             rejected: add(it, "rejected", "Requests refused before any model was asked"),
-            in_flight: add(it, "in_flight", "Chat requests being answered"),
+            in_flight: add(it, "in_flight", "Requests for chats and embeddings being answered"),
             breaker: add(it, "breaker", "0 closed, 1 half open, 2 open"),
             upstream_in_flight: add(it, "upstream_in_flight", "Upstream calls open"),
             shown: Mutex::default(),
@@ -254,17 +254,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts a chat request that began; [`Metrics::ended`] must follow.
+    /// Counts a request for a chat or an embedding that began; [`Metrics::ended`] must follow.
     pub fn began(&self) {
         self.in_flight.inc();
     }
 
-    /// The number of chat requests being answered.
+    /// The number of requests being answered.
     pub fn in_flight(&self) -> i64 {
         self.in_flight.get()
     }
 
-    /// Counts a chat request that ended.
+    /// Counts a request that ended.
     pub fn ended(&self, ended: &Ended<'_>) {
         self.in_flight.dec();
         let model = || ModelLabel { model: ended.model.to_owned() };

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Span, field};
 
-use crate::dispatch::Outcome;
+use crate::dispatch::{Outcome, Setback};
 use crate::gateway::Gateway;
 use crate::gateway::ledger::{self, Conversation};
 use crate::gateway::limiter::{Amount, Taken};
@@ -60,7 +60,8 @@ impl Recording {
         self.taken.settle(Amount { tokens, cost_usd: outcome.cost.0 });
         let decision = &outcome.decision;
         let model = outcome.model.as_ref().unwrap_or(&decision.chosen).as_str();
-        let causes = outcome.causes.iter().map(|(model, kind)| (model.as_str(), kind.as_str())).collect();
+        let failed_calls = outcome.causes.iter().filter(|setback| setback.called);
+        let causes = failed_calls.map(|failed| (failed.model.as_str(), failed.kind.as_str())).collect();
         self.gateway.metrics.ended(&Ended {
             dialect: self.dialect.as_str(),
             model,
@@ -102,8 +103,11 @@ impl Recording {
         let decision = &outcome.decision;
         let usage = outcome.usage.unwrap_or_default();
         // Kinds, not messages: a vendor's words may quote the prompt.
-        let causes: Vec<String> =
-            outcome.causes.iter().map(|(model, kind)| format!("{model}: {}", kind.as_str())).collect();
+        let told = |setback: &Setback| {
+            let not_called = if setback.called { "" } else { " (not called)" };
+            format!("{}: {}{not_called}", setback.model, setback.kind.as_str())
+        };
+        let causes: Vec<String> = outcome.causes.iter().map(told).collect();
         // Names are passed as strings, which log lines quote, and not by Display: some are a server's own.
         tracing::info!(
             request.id = %self.request_id,
