@@ -88,8 +88,6 @@ impl Tee {
         meta: AnswerMeta,
         mut report: Report,
     ) -> Self {
-        // Usage of earlier, failed calls; its cost is already in `lost`.
-        report.outcome_mut().usage = None;
         report.outcome_mut().streamed = true;
         report.outcome_mut().must_be_json = job.request.response_format.is_some().then(String::new);
         let output = if opened.raw.is_some() {

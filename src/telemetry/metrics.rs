@@ -90,10 +90,12 @@ pub struct Ended<'a> {
     pub latency: Duration,
     /// From arrival to the first piece of content.
     pub first_token: Option<Duration>,
-    /// Tokens, where known.
+    /// Tokens of the answer, where known.
     pub usage: Option<Usage>,
-    /// The cost.
+    /// The cost, with that of the calls in `lost`.
     pub cost: Usd,
+    /// Calls without an answer that were charged for: model, tokens and cost.
+    pub lost: Vec<(&'a str, Usage, Usd)>,
     /// Upstream calls made.
     pub calls: u32,
     /// Models that failed before.
@@ -210,8 +212,12 @@ impl Default for Metrics {
             requests: add(it, "requests", "Requests for chats and embeddings by how they ended"),
             latency: add_seconds(it, "latency", "From arrival to the last byte", timed()),
             first_token: add_seconds(it, "first_token", "From arrival to the first piece of content", timed()),
-            tokens: add(it, "tokens", "Tokens as vendors count them, or as estimated where they do not"),
-            cost: add(it, "cost_usd", "What answers cost, US dollars"),
+            tokens: add(
+                it,
+                "tokens",
+                "Tokens that calls were charged for, as vendors count them, or as estimated where they do not",
+            ),
+            cost: add(it, "cost_usd", "What calls cost, those without an answer included, US dollars"),
             errors: add(it, "upstream_errors", "Failed upstream calls by kind, streams that broke off included"),
             retries: add(it, "retries", "Upstream calls beyond the first of a request, at the same model or another"),
             failovers: add(it, "failovers", "Models given up for another"),
@@ -279,23 +285,32 @@ impl Metrics {
         if let Some(first) = ended.first_token {
             self.first_token.get_or_create(&model()).observe(first.as_secs_f64());
         }
+        let lost: f64 = ended.lost.iter().map(|(_, _, cost)| cost.0).sum();
         if let Some(usage) = ended.usage {
-            let counts = [
-                ("input", usage.input_tokens),
-                ("cache_read", usage.cache_read_tokens),
-                ("cache_write", usage.cache_write_tokens),
-                ("output", usage.output_tokens),
-            ];
-            for (kind, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-                self.tokens.get_or_create(&TokenLabels { model: ended.model.to_owned(), kind }).inc_by(count);
-            }
-            self.cost.get_or_create(&model()).inc_by(ended.cost.0);
+            self.charged(ended.model, usage, (ended.cost.0 - lost).max(0.0));
+        }
+        for (model, usage, cost) in &ended.lost {
+            self.charged(model, *usage, cost.0);
         }
         self.retries.inc_by(u64::from(ended.calls.saturating_sub(1)));
         self.failovers.inc_by(u64::from(ended.failovers));
         for (model, kind) in &ended.causes {
             self.errors.get_or_create(&ErrorLabels { model: (*model).to_owned(), kind }).inc();
         }
+    }
+
+    /// Counts what a call used, under the model that was called.
+    fn charged(&self, model: &str, usage: Usage, cost_usd: f64) {
+        let counts = [
+            ("input", usage.input_tokens),
+            ("cache_read", usage.cache_read_tokens),
+            ("cache_write", usage.cache_write_tokens),
+            ("output", usage.output_tokens),
+        ];
+        for (kind, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            self.tokens.get_or_create(&TokenLabels { model: model.to_owned(), kind }).inc_by(count);
+        }
+        self.cost.get_or_create(&ModelLabel { model: model.to_owned() }).inc_by(cost_usd);
     }
 
     /// Counts a request that was refused before any model was called.

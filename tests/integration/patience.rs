@@ -184,6 +184,36 @@ async fn a_place_that_is_too_slow_is_not_asked_again_but_another_is() {
 }
 
 #[tokio::test]
+async fn what_is_lost_is_booked_on_the_model_that_lost_it() {
+    // The first begins to think and never speaks; the second answers, or fails without having begun.
+    let silent = json!({ "type": "message_start", "message": { "id": "m", "model": "x",
+        "usage": { "input_tokens": 5000, "output_tokens": 1 } } });
+    for answers in [true, false] {
+        let silent = silent.clone();
+        let mock = Mock::start(move |body| match (body.contains("thinker"), answers) {
+            (true, _) => Script { end_ms: 60_000, ..Script::events(vec![(0, said(&silent))]) },
+            (false, true) => gpt(0, 4, 0),
+            (false, false) => Script { status: 500, ..Script::whole("{}") },
+        })
+        .await;
+        let settings = "attempts_per_model = 1\nsign_of_life_ms = 60000\n[routing]\nmax_candidates = 2\n\
+            [[rules]]\nname = 'r'\nprefer = ['thinker', 'quick']";
+        let gateway = start(&mock, settings).await;
+        let path = "/v1/chat/completions";
+        let response = gateway.post(path, streamed(path, "auto")).await;
+        assert_eq!(response.status() == 200, answers);
+        response.text().await.unwrap();
+        settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+        let of = async |metric: &str| gateway.metric(&format!("pointsman_{metric}")).await;
+        assert!((of("cost_usd_total{model=\"thinker\"}").await - 5.001).abs() < 1e-9);
+        assert_eq!(of("tokens_total{model=\"thinker\",kind=\"input\"}").await, 5000.0);
+        let cost = of("cost_usd_total{model=\"quick\"}").await;
+        assert_eq!((cost > 0.0, cost < 1.0), (answers, true), "{cost}");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn answers_that_nobody_counts_have_a_price() {
     let mock = Mock::start(|body| {
         let whole = json!({ "choices": [{ "message": { "content": "a word or two" }, "finish_reason": "stop" }] });
