@@ -227,7 +227,14 @@ impl Tee {
             }
         }
         match &mut self.output {
-            Output::Encoded(encoder) => encoder.encode(event, out),
+            Output::Encoded(encoder) => {
+                let settled = self.report.as_mut().and_then(|report| report.outcome_mut().usage);
+                if let (true, Some(usage)) = (finished, settled) {
+                    // The client is told what is charged, estimates of what the vendor did not count included.
+                    encoder.encode(&StreamEvent::Usage(usage), out);
+                }
+                encoder.encode(event, out);
+            }
             Output::Passthrough(whole) if finished => {
                 let secrets = self.permit.deployment().provider.secrets();
                 out.extend_from_slice(&secrets.hide_in_events(whole.finish()));

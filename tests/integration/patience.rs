@@ -135,7 +135,14 @@ async fn an_answer_that_is_not_counted_to_its_end_is_estimated() {
     let mock = Mock::start(move |_| Script::events(pieces.clone())).await;
     let gateway = start(&mock, "").await;
     for (at, path) in CLIENTS.into_iter().enumerate() {
-        gateway.post(path, streamed(path, "thinker")).await.text().await.unwrap();
+        let mut body = streamed(path, "thinker");
+        if path == "/v1/chat/completions" {
+            body["stream_options"] = json!({ "include_usage": true });
+        }
+        let told = gateway.post(path, body).await.text().await.unwrap();
+        let key = if path == "/v1/chat/completions" { "completion_tokens" } else { "output_tokens" };
+        // Where bytes pass through they hold what the vendor counted.
+        assert_eq!(told.contains(&format!("\"{key}\":1001")), path != "/v1/messages", "{path}: {told}");
         let cost = cost(&gateway).await;
         assert!((cost - 1.011 * (at + 1) as f64).abs() < 1e-6, "{path}: {cost}");
     }
@@ -224,7 +231,12 @@ async fn answers_that_nobody_counts_have_a_price() {
     let mut paid = 0.0;
     for path in CLIENTS {
         for body in [ask(path, "quick", "Hello"), streamed(path, "quick")] {
-            gateway.post(path, body).await.text().await.unwrap();
+            let told = gateway.post(path, body).await.text().await.unwrap();
+            // Where bytes pass through they hold no count.
+            let count = if told.contains("a word or two") { 4 } else { 20 };
+            let is_told = told.contains(&format!("\"output_tokens\":{count},"));
+            let is_told_last = told.contains(&format!("\"output_tokens\":{count}}}"));
+            assert_eq!(is_told || is_told_last, path != "/v1/chat/completions", "{path}: {told}");
             settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
             let cost = cost(&gateway).await;
             // The answer's tokens alone, at a tenth of a cent each.
