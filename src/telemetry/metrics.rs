@@ -136,6 +136,7 @@ pub struct Metrics {
     log_durable: Gauge,
     log_queued: Gauge,
     classifier_prompts: Family<ResultLabel, Counter>,
+    classifier_abandoned: Counter,
     classifier_tokens: Counter,
     classifier_ready: Gauge,
     classifier_batch: Family<PercentileLabel, Gauge<f64, AtomicU64>>,
@@ -149,6 +150,8 @@ pub struct Metrics {
 pub struct ClassifierFigures<'a> {
     /// Prompts by result: `read`, `cached`, `too_slow`...
     pub prompts: &'a [(&'static str, u64)],
+    /// Prompts whose request no longer waited.
+    pub abandoned: u64,
     /// Tokens read.
     pub tokens: u64,
     /// Whether it reads prompts now.
@@ -242,6 +245,11 @@ impl Default for Metrics {
                 it,
                 "classifier_prompts",
                 "Prompts by what the classifier made of them: read, cached, or why routing went on without",
+            ),
+            classifier_abandoned: add(
+                it,
+                "classifier_abandoned",
+                "Prompts that the classifier skipped or read in vain: they count as too_slow, or their client had left",
             ),
             classifier_tokens: add(it, "classifier_tokens", "Tokens the classifier has read"),
             classifier_ready: add(it, "classifier_ready", "1 once it reads prompts"),
@@ -354,6 +362,7 @@ impl Metrics {
         for (result, count) in figures.prompts {
             self.classifier_prompts.get_or_create(&ResultLabel { result }).inner().store(*count, Ordering::Relaxed);
         }
+        self.classifier_abandoned.inner().store(figures.abandoned, Ordering::Relaxed);
         self.classifier_tokens.inner().store(figures.tokens, Ordering::Relaxed);
         self.classifier_ready.set(i64::from(figures.ready));
         // Not labelled `quantile`, which is reserved for summaries.
