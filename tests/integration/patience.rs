@@ -191,6 +191,53 @@ async fn a_place_that_is_too_slow_is_not_asked_again_but_another_is() {
 }
 
 #[tokio::test]
+async fn a_stream_that_broke_off_is_a_failed_call_of_its_model() {
+    let mock = Mock::start(|_| {
+        let error = "data: {\"error\":{\"message\":\"no more\",\"type\":\"server_error\"}}\n\n";
+        Script::events(vec![(0, delta(&json!({ "content": "word" }))), (100, error.into())])
+    })
+    .await;
+    let gateway = start(&mock, "").await;
+    for (at, path) in CLIENTS.into_iter().enumerate() {
+        let response = gateway.post(path, streamed(path, "quick")).await;
+        assert_eq!(response.status(), 200, "{path}");
+        response.text().await.unwrap();
+        settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+        let failed = gateway.metric("pointsman_upstream_errors_total{model=\"quick\"").await;
+        assert_eq!(failed, (at + 1) as f64, "{path}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_was_never_called_has_no_failed_call() {
+    let mock = Mock::start(|body| {
+        let head_ms = if body.contains("silent") { 500 } else { 0 };
+        Script { head_ms, status: 500, ..Script::whole("{}") }
+    })
+    .await;
+    let settings = "attempts_per_model = 1\n[dispatch.breaker]\nconsecutive_failures = 1\nopen_ms = 60000\n\
+        [routing]\nmax_candidates = 2\n[[rules]]\nname = 'r'\nprefer = ['silent', 'quick']";
+    let gateway = start(&mock, settings).await;
+    let path = "/v1/chat/completions";
+    // While the first model is about to fail, another request opens the second one's breaker.
+    let waiting = gateway.post(path, ask(path, "auto", "Hello"));
+    let other = async {
+        settle(|| mock.calls() == 1, "the first model is not called").await;
+        gateway.post(path, ask(path, "quick", "Hello")).await.status()
+    };
+    let (waited, other) = tokio::join!(waiting, other);
+    assert_eq!((waited.status().as_u16(), other.as_u16()), (502, 502));
+    settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+    let metrics = gateway.admin("/metrics").await;
+    let failed: Vec<&str> =
+        metrics.lines().filter(|line| line.starts_with("pointsman_upstream_errors_total{")).collect();
+    assert!(failed.iter().all(|line| line.contains("kind=\"upstream\"")), "{failed:?}");
+    assert_eq!(failed.len(), mock.calls(), "{failed:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_lost_is_booked_on_the_model_that_lost_it() {
     // The first begins to think and never speaks; the second answers, or fails without having begun.
     let silent = json!({ "type": "message_start", "message": { "id": "m", "model": "x",
