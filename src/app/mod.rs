@@ -10,7 +10,7 @@ mod reload;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -39,6 +39,9 @@ const CLASSIFIER_STOP: Duration = Duration::from_secs(2);
 
 /// How long the background tasks may take to end: the database that they work on may hang.
 const TASKS_STOP: Duration = Duration::from_secs(10);
+
+/// How often is told how far the decision log is added up.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -157,12 +160,35 @@ impl Engine {
     }
 }
 
-/// Adds up the decision log as it was found, for the overview.
+/// Adds up the decision log as it was found, for the overview; tells now and then how far it is.
 async fn catch_up(store: Store, stop: CancellationToken) {
-    let added = tokio::task::spawn_blocking(move || store.catch_up(|| stop.is_cancelled())).await;
-    if let Ok(Err(error)) = added {
-        tracing::warn!(%error, "The decision log cannot be added up; the overview shows new requests only");
+    let began = Instant::now();
+    let walking = store.clone();
+    let mut told = began;
+    let go_on = move |entries: usize| {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            tracing::info!(entries, since = %since(&walking), "The decision log is being added up for the overview");
+        }
+        stop.is_cancelled()
+    };
+    let adding = store.clone();
+    match tokio::task::spawn_blocking(move || adding.catch_up(go_on)).await {
+        Ok(Ok(entries)) if entries > 0 && store.complete_since_ms().is_none() => {
+            let took_ms = began.elapsed().as_secs_f64() * 1e3;
+            tracing::info!(entries, took_ms, "The decision log is added up: the overview is complete");
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, since = %since(&store), "The decision log cannot be added up further; the overview lacks what is older");
+        }
+        _ => {}
     }
+}
+
+/// Since when the overview is complete, for people.
+fn since(store: &Store) -> String {
+    let at = store.complete_since_ms().and_then(|at_ms| jiff::Timestamp::from_millisecond(at_ms).ok());
+    at.map_or_else(String::new, |at| format!("{at:.0}"))
 }
 
 /// A running gateway.
@@ -189,14 +215,17 @@ impl App {
         let admin_settings = loaded.config.admin.clone();
         // Mistakes that the operator has to correct are found before anything is opened.
         let tokens = Tokens::load(&settings.data_dir)?;
+        if let Err(error) = Tokens::refuse_lost(&settings.data_dir) {
+            tracing::warn!(%error, "Serving without API tokens");
+        }
         refuse_open_listener("server.listen", settings.listen, &loaded.config, &tokens)?;
-        let proxy = bind("server.listen", settings.listen).await?;
+        let proxy = bind("server.listen", settings.listen)?;
         let admin = if admin_settings.enabled {
             // Behind a password the listener may be open to other machines.
             if admin_settings.password.is_none() {
                 refuse_open_listener("admin.listen", admin_settings.listen, &loaded.config, &tokens)?;
             }
-            Some(bind("admin.listen", admin_settings.listen).await?)
+            Some(bind("admin.listen", admin_settings.listen)?)
         } else {
             None
         };
@@ -349,8 +378,8 @@ fn advice(error: &std::io::Error) -> &'static str {
     }
 }
 
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Bind { key, address, source })
+fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    http::listen(address).map_err(|source| StartError::Bind { key, address, source })
 }
 
 /// Refuses a listener that would be open to other machines by accident.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::head::{Ability, Head, HeadReading};
+use super::head::{Ability, Contender, Head, HeadReading};
 use super::reading::{Estimate, EstimateSource, Estimates};
 use crate::config;
 
@@ -47,7 +47,15 @@ impl Priors {
             let like = self.chain(name).skip(1).find(|like| head.knows(like));
             Some((name.clone(), head.ability(name, like, claim.score)?))
         };
-        let abilities = self.models.iter().filter_map(ability).collect();
+        let mut abilities: BTreeMap<String, Ability> = self.models.iter().filter_map(ability).collect();
+        if let Some(head) = &head {
+            let contenders = abilities.iter_mut().map(|(name, ability)| Contender {
+                borrows: ability.source != EstimateSource::Learned,
+                score: self.models[name].score,
+                ability,
+            });
+            head.on_common_ground(&mut contenders.collect::<Vec<_>>());
+        }
         Self { models: self.models.clone(), abilities, head }
     }
 

@@ -20,6 +20,20 @@ use crate::train::evaluate::Evaluation;
 use crate::train::fit::Compared;
 use crate::train::{job, report};
 
+/// Which part of a data set is read; shared with `train`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PartArgs {
+    /// Only these sources of the data
+    #[arg(long, alias = "source", value_delimiter = ',')]
+    pub(in crate::cli) sources: Vec<String>,
+    /// Most prompts of each source and split
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(in crate::cli) limit: Option<usize>,
+    /// Where the encoder's states of prompts are kept between runs
+    #[arg(long, value_name = "DIR", default_value = "var/features")]
+    pub(in crate::cli) cache: PathBuf,
+}
+
 /// The arguments.
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
@@ -39,15 +53,8 @@ pub(super) struct EvaluateArgs {
     /// Only these models of the data, as it writes them
     #[arg(long, value_delimiter = ',')]
     models: Vec<String>,
-    /// Only these sources of the data
-    #[arg(long, alias = "source", value_delimiter = ',')]
-    sources: Vec<String>,
-    /// Most prompts of each source and split
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
-    limit: Option<usize>,
-    /// Where the encoder's states of prompts are kept between runs
-    #[arg(long, value_name = "DIR", default_value = "var/features")]
-    cache: PathBuf,
+    #[command(flatten)]
+    part: PartArgs,
     /// Write all figures as JSON ("-" = standard output, instead of the tables)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -63,9 +70,9 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     for file in [&args.json, &args.html].into_iter().flatten() {
         check_writable(file)?;
     }
-    let limits = Limits { per_source: args.limit, ..Limits::default() };
+    let limits = Limits { per_source: args.part.limit, ..Limits::default() };
     let (mut dataset, split, name) = read_judged(data, &args.split, limits)?;
-    keep_sources(&mut dataset, &args.sources)?;
+    keep_sources(&mut dataset, &args.part.sources)?;
     keep_models(&mut dataset, &args.models)?;
     if !dataset.has(split) {
         let there: Vec<&str> = Split::ALL.into_iter().filter(|it| dataset.has(*it)).map(Split::as_str).collect();
@@ -78,7 +85,7 @@ pub(super) fn run(args: &EvaluateArgs) -> anyhow::Result<ExitCode> {
     }
     let model = Model::load(&args.policies.config.encoder(&args.model)?)?;
     let head = head(&model, &args.head)?;
-    let mut evaluation = job::evaluate(&head, &dataset, split, &model, &args.cache, &Bar::new())?;
+    let mut evaluation = job::evaluate(&head, &dataset, split, &model, &args.part.cache, &Bar::new())?;
     evaluation.split = name;
     let json = serde_json::to_string_pretty(&evaluation)?;
     match &args.json {

@@ -98,6 +98,7 @@ pub(super) fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
         }
         TokenCommand::List { config } => {
             let dir = config.load()?.config.server.data_dir;
+            Tokens::refuse_lost(&dir)?;
             let tokens = Tokens::load(&dir)?;
             if tokens.is_empty() {
                 let file = Tokens::path(&dir);

@@ -2,8 +2,10 @@
 //!
 //! Debug pages, proxies and some vendors quote a request's headers in their errors, the API key among them. A vendor's
 //! error goes on to the client, so it is searched for the secrets that were sent, both in whole bodies and in events of
-//! a stream. Good answers pass unsearched: they hold the model's words and not the vendor's.
+//! a stream. Good answers pass unsearched: they hold the model's words and not the vendor's. Of an event with such words
+//! the other lines (comments, name, id) are searched.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -29,10 +31,8 @@ const SCHEMES: [&str; 5] = ["bearer", "basic", "token", "apikey", "api-key"];
 /// The secrets that requests to one provider carry.
 #[derive(Clone, Default)]
 pub struct Secrets {
-    /// Longest first, since one may be a part of another.
+    /// The values, and how JSON may write them; longest first, since one may be a part of another.
     values: Vec<String>,
-    /// The values, and how JSON may write them.
-    written: BTreeSet<String>,
 }
 
 /// Shows only how many there are.
@@ -46,17 +46,17 @@ impl Secrets {
     /// The secrets in headers, given by name and value: see [`secret_parts`].
     pub fn of_headers<'h>(headers: impl IntoIterator<Item = (&'h str, &'h str)>) -> Self {
         let parts = headers.into_iter().flat_map(|(name, value)| secret_parts(name, value));
-        let parts = parts.filter(|part| part.len() >= MIN_SECRET_BYTES).map(str::to_owned);
-        let mut values: Vec<String> = parts.collect::<BTreeSet<_>>().into_iter().collect();
+        let parts = parts.filter(|part| part.len() >= MIN_SECRET_BYTES);
+        let values: BTreeSet<String> = parts.flat_map(written).collect();
+        let mut values: Vec<String> = values.into_iter().collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        let written = values.iter().flat_map(|value| written(value)).collect();
-        Self { values, written }
+        Self { values }
     }
 
     /// Whether a secret stands in `bytes`, as it is or escaped in JSON.
     pub fn stand_in(&self, bytes: &[u8]) -> bool {
         let said = String::from_utf8_lossy(bytes);
-        let stands_in = |said: &str| self.written.iter().any(|value| said.contains(value));
+        let stands_in = |said: &str| self.values.iter().any(|value| said.contains(value));
         stands_in(&said) || (said.contains("\\u00") && stands_in(&without_escapes(&said)))
     }
 
@@ -74,8 +74,8 @@ impl Secrets {
         }
     }
 
-    /// Hides the secrets in those of some whole server-sent events that hold no piece of an answer. An event without a
-    /// secret stays as it is, byte for byte.
+    /// Hides the secrets in some whole server-sent events, but for the data of those that hold a piece of an answer. An
+    /// event without a secret stays as it is, byte for byte.
     pub fn hide_in_events(&self, events: Bytes) -> Bytes {
         let mut hidden = Vec::with_capacity(events.len());
         let mut rest = &events[..];
@@ -104,7 +104,7 @@ impl Secrets {
         }
     }
 
-    /// The event with its secrets hidden; `None` = it holds no secret, or a piece of an answer.
+    /// The event with its secrets hidden; `None` = it holds none, or only in its piece of an answer.
     fn hidden_event(&self, event: &[u8]) -> Option<Vec<u8>> {
         let event = event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event);
         let mut said: Option<Value> = None;
@@ -112,29 +112,40 @@ impl Secrets {
         let each = |data: &[u8]| said = serde_json::from_slice(data).ok();
         reader.push(event, each).ok()?;
         reader.finish(|data| said = serde_json::from_slice(data).ok());
-        let Some(said) = said else {
-            // Not JSON: plain text of a vendor or a proxy.
-            let told = String::from_utf8_lossy(event);
-            let mut hidden = told.clone().into_owned();
-            self.hide_in_text(&mut hidden);
-            return (hidden != told).then(|| hidden.into_bytes());
+        let hidden = match said {
+            // Plain text of a vendor or a proxy.
+            None => self.hidden_line(event).into_owned(),
+            Some(said) => self.hidden_lines(event, &said),
         };
-        if is_of_an_answer(&said) {
-            return None;
+        (hidden != event).then_some(hidden)
+    }
+
+    /// The lines of an event whose data is `said`.
+    fn hidden_lines(&self, event: &[u8], said: &Value) -> Vec<u8> {
+        let mut told = said.clone();
+        if !is_of_an_answer(said) {
+            self.hide_in_value(&mut told);
         }
-        let mut hidden = said.clone();
-        self.hide_in_value(&mut hidden);
-        if hidden == said {
-            return None;
+        let is_data = |line: &[u8]| line.starts_with(b"data:");
+        let lines = event.split_inclusive(|byte| *byte == b'\n');
+        if told == *said {
+            let lines = lines.map(|line| if is_data(line) { Cow::from(line) } else { self.hidden_line(line) });
+            return lines.collect::<Vec<_>>().concat();
         }
-        // The event's other lines (name, id), and its data as one line.
-        let others = event.split_inclusive(|byte| *byte == b'\n');
-        let others = others.filter(|line| !line.starts_with(b"data:") && !line.trim_ascii().is_empty());
-        let mut others = String::from_utf8_lossy(&others.collect::<Vec<_>>().concat()).into_owned();
-        self.hide_in_text(&mut others);
-        let mut told = others.into_bytes();
-        told.extend_from_slice(format!("data: {hidden}\n\n").as_bytes());
-        Some(told)
+        // The other lines, and the data as one line.
+        let others = lines.filter(|line| !is_data(line) && !line.trim_ascii().is_empty());
+        let mut hidden = others.map(|line| self.hidden_line(line)).collect::<Vec<_>>().concat();
+        hidden.extend_from_slice(format!("data: {told}\n\n").as_bytes());
+        hidden
+    }
+
+    fn hidden_line<'l>(&self, line: &'l [u8]) -> Cow<'l, [u8]> {
+        if !self.stand_in(line) {
+            return Cow::from(line);
+        }
+        let mut text = String::from_utf8_lossy(line).into_owned();
+        self.hide_in_text(&mut text);
+        Cow::from(text.into_bytes())
     }
 
     fn hide_in_value(&self, value: &mut Value) {
@@ -328,6 +339,26 @@ mod tests {
         assert_eq!(hidden, "data: {\"error\":{\"message\":\"***\"}}\n\n");
         let cut = Bytes::from_static(b"data: {\"error\":");
         assert_eq!(secrets().hide_in_events(cut.clone()), cut);
+    }
+
+    #[test]
+    fn around_the_models_words_everything_is_searched() {
+        let secrets = Secrets::of_headers([("authorization", "Bearer sk-evil/SECRETkey")]);
+        for words in [
+            r#"{"choices":[{"delta":{"content":"sk-evil/SECRETkey"}}]}"#,
+            "{\"type\":\"content_block_delta\",\r\ndata:\"delta\":{\"text\":\"sk-evil/SECRETkey\"}}",
+            r#"{"type": "ping"}"#,
+        ] {
+            let event = |said: &str| {
+                format!(": {said}\r\nid: {said}\nevent: {said}\ndata: {words}\r\nx-{said}: 1\n:{said}\n\n")
+            };
+            for said in ["sk-evil/SECRETkey", r"sk-evil\/SECRETkey"] {
+                assert!(secrets.stand_in(event(said).as_bytes()));
+                assert_eq!(secrets.hide_in_events(Bytes::from(event(said))), event("***"));
+            }
+            let good = format!("\u{feff}{}", event("x"));
+            assert_eq!(secrets.hide_in_events(Bytes::from(good.clone())), good);
+        }
     }
 
     #[test]

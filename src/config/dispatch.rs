@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a plan is carried out. Live, except for connecting and the proxy.
+/// How a plan is carried out. Live, except for connecting, the proxy and the room for large answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dispatch {
@@ -41,6 +41,8 @@ pub struct Dispatch {
     pub max_retry_after_ms: u64,
     /// Largest buffered answer, MiB: a whole one, or what has to be kept of a stream, measured as JSON.
     pub max_answer_mb: u64,
+    /// Room, in MiB, that all whole answers larger than one MiB share while they are read and held. Fixed at start.
+    pub large_answers_mb: u64,
     /// Keeps retries to a share of the traffic.
     pub retry_budget: RetryBudget,
     /// When a failing deployment is left alone.
@@ -66,6 +68,7 @@ impl Default for Dispatch {
             backoff_max_ms: 2_000,
             max_retry_after_ms: 2_000,
             max_answer_mb: 64,
+            large_answers_mb: 512,
             retry_budget: RetryBudget::default(),
             breaker: Breaker::default(),
         }

@@ -21,7 +21,7 @@ macro_rules! fixed {
 }
 
 /// All sections and keys that are read at start.
-const FIXED: [Fixed; 9] = [
+const FIXED: [Fixed; 10] = [
     fixed!("server", server),
     fixed!("admin", admin),
     fixed!("telemetry", telemetry),
@@ -29,6 +29,7 @@ const FIXED: [Fixed; 9] = [
     Fixed { name: "classifier", is_same: |new, old| with_head_of(new, old) == new.classifier, keep: keep_classifier },
     fixed!("routing.seed", routing.seed),
     fixed!("dispatch.connect_timeout_ms", dispatch.connect_timeout_ms),
+    fixed!("dispatch.large_answers_mb", dispatch.large_answers_mb),
     fixed!("dispatch.proxy", dispatch.proxy),
     fixed!("dispatch.no_proxy", dispatch.no_proxy),
 ];
@@ -84,6 +85,7 @@ mod tests {
             ("classifier", "classifier.budget_ms = 7"),
             ("routing.seed", "routing.seed = 7"),
             ("dispatch.connect_timeout_ms", "dispatch.connect_timeout_ms = 7"),
+            ("dispatch.large_answers_mb", "dispatch.large_answers_mb = 7"),
             ("dispatch.proxy", "dispatch.proxy = 'http://proxy.example:3128'"),
             ("dispatch.no_proxy", "dispatch.no_proxy = ['vendor.example']"),
         ];

@@ -1,11 +1,11 @@
-//! Which keys exist: finds unknown ones, and reads what variables and flags mean by theirs.
+//! Which keys exist: takes out unknown ones, and reads what variables and flags mean by theirs.
 
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use super::check::Problem;
 use super::layers::join;
-use super::nearest::did_you_mean;
+use super::nearest::{did_you_mean, nearest};
 use super::{Config, Deployment, Model, Provider, Rule, When};
 use crate::protocol::Price;
 
@@ -31,37 +31,72 @@ fn shape() -> Json {
     serde_json::to_value(config).unwrap_or_default()
 }
 
-/// The keys in `table` that do not exist, each with a hint at the most similar one that does.
-pub(super) fn unknown_keys(table: &Table) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    walk(table, &shape(), "", &mut problems);
-    problems
+/// Keys that do not exist.
+#[derive(Debug, Default)]
+pub(super) struct Unknown {
+    /// Each with a hint at the most similar key that does.
+    pub(super) problems: Vec<Problem>,
+    /// The similar keys, or what is below them. Those that had no value have theirs now.
+    pub(super) meant: Vec<String>,
+    /// Those that are similar to no key.
+    pub(super) lost: Vec<String>,
 }
 
-fn walk(table: &Table, shape: &Json, path: &str, problems: &mut Vec<Problem>) {
+/// Takes the keys that do not exist out of `table`. Their values take the place of the most similar key, so that
+/// nothing is found missing there.
+pub(super) fn take_unknown(table: &mut Table) -> Unknown {
+    let mut unknown = Unknown::default();
+    walk(table, &shape(), "", &mut unknown);
+    unknown
+}
+
+fn walk(table: &mut Table, shape: &Json, path: &str, unknown: &mut Unknown) {
     let Some(keys) = shape.as_object() else { return };
-    for (key, value) in table {
-        let here = join(path, key);
-        match keys.get(key).or_else(|| keys.get(ANY)) {
-            Some(below) => descend(value, below, &here, problems),
-            None => {
-                let hint = did_you_mean(key, keys.keys().map(String::as_str));
-                problems.push(Problem { path: here, what: format!("unknown key{hint}") });
+    let written: Vec<String> = table.keys().cloned().collect();
+    for key in written {
+        let here = join(path, &key);
+        if let Some(below) = keys.get(&key).or_else(|| keys.get(ANY)) {
+            table.get_mut(&key).into_iter().for_each(|value| descend(value, below, &here, unknown));
+            continue;
+        }
+        let names = || keys.keys().map(String::as_str);
+        let what = format!("unknown key{}", did_you_mean(&key, names()));
+        unknown.problems.push(Problem { path: here.clone(), what });
+        match (table.remove(&key), nearest(&key, names())) {
+            (Some(mut value), Some(near)) => {
+                descend(&mut value, &keys[near], &here, unknown);
+                fill(table, near, value, &join(path, near), &mut unknown.meant);
             }
+            _ => unknown.lost.push(here),
         }
     }
 }
 
-fn descend(value: &Value, shape: &Json, path: &str, problems: &mut Vec<Problem>) {
+fn descend(value: &mut Value, shape: &Json, path: &str, unknown: &mut Unknown) {
     match value {
-        Value::Table(table) => walk(table, shape, path, problems),
+        Value::Table(table) => walk(table, shape, path, unknown),
         Value::Array(items) => {
             let Some(element) = shape.as_array().and_then(|elements| elements.first()) else { return };
-            for (index, item) in items.iter().enumerate() {
-                descend(item, element, &format!("{path}[{index}]"), problems);
+            for (index, item) in items.iter_mut().enumerate() {
+                descend(item, element, &format!("{path}[{index}]"), unknown);
             }
         }
         _ => {}
+    }
+}
+
+/// Sets `key` where it is vacant, or what is vacant below it; `meant` notes whose values these are.
+fn fill(table: &mut Table, key: &str, value: Value, path: &str, meant: &mut Vec<String>) {
+    match (table.get_mut(key), value) {
+        (Some(Value::Table(below)), Value::Table(values)) => {
+            values.into_iter().for_each(|(key, value)| fill(below, &key, value, &join(path, &key), meant));
+        }
+        (standing, value) => {
+            meant.push(path.to_owned());
+            if standing.is_none() {
+                table.insert(key.to_owned(), value);
+            }
+        }
     }
 }
 
@@ -108,3 +143,7 @@ pub(super) fn typed(path: &[String], text: &str, guessed: Value) -> Value {
         (_, guessed) => guessed,
     }
 }
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

@@ -148,7 +148,7 @@ impl Layers {
 }
 
 /// The path without its last key.
-fn parent(path: &str) -> Option<&str> {
+pub(super) fn parent(path: &str) -> Option<&str> {
     path.strip_suffix('"').map_or_else(|| path.rfind('.'), |quoted| quoted.rfind(".\"")).map(|end| &path[..end])
 }
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::check::{self, Problem};
+use super::check::Problem;
+use super::decode::decode;
 use super::errors::{ConfigErrors, one};
-use super::layers::{Layers, Origin, Setting, join};
+use super::layers::{Layers, Origin, Setting};
 use super::stamp::Stamped;
-use super::{Config, dotenv, keys, redact, remarks, sandboxed, secrets};
+use super::{Config, dotenv, keys, remarks, sandboxed, secrets};
 
 /// The defaults: every key, with its reason.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -56,6 +57,7 @@ pub struct Loaded {
 pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     let mut layers = Layers::default();
     let mut files = vec![Stamped::new(args.dir.join(".env"))];
+    let mut errors = Vec::new();
     layers.merge(parse(DEFAULTS, "the embedded config/default.toml")?, &Origin::Default);
 
     let variables = variables(args)?;
@@ -74,7 +76,10 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
         layers.set(&path, keys::typed(&path, value, toml_or_text(value)), &Origin::Variable(name.clone()));
     }
     for (flag, path, value) in &args.flags {
-        let segments = keys_of(path).ok_or_else(|| ConfigErrors(vec![format!("{flag}: `{path}` is no key")]))?;
+        let Some(segments) = keys_of(path) else {
+            errors.push(format!("{flag}: `{path}` is no key"));
+            continue;
+        };
         layers.set(&segments, keys::typed(&segments, value, toml_or_text(value)), &Origin::Flag(flag.clone()));
     }
     if let Some(sandbox) = &args.sandbox {
@@ -86,18 +91,19 @@ pub fn load(args: &LoadArgs) -> Result<Loaded, ConfigErrors> {
     }
 
     layers.drop_shadowed_aliases();
-    let mut config = decode(&layers)?;
-    let problems = check::problems(&config);
-    if !problems.is_empty() {
-        return Err(with_origins(&layers, problems));
-    }
+    let (config, problems) = decode(&layers);
+    errors.extend(with_origins(&layers, problems));
+    let Some(mut config) = config else { return Err(ConfigErrors(errors)) };
     if args.sandbox.is_some() {
         // A key file would win over the variable that holds the sandbox's key.
         config.providers.values_mut().for_each(|provider| provider.key_file = None);
     }
-    secrets::resolve_keys(&mut config.providers, &variables, &args.dir, &mut files)?;
-    secrets::resolve_hub(&mut config.classifier.hub, &variables, &args.dir)?;
-    config.admin.password = secrets::resolve_password(&config.admin, &variables, &args.dir)?;
+    secrets::resolve_keys(&mut config.providers, &variables, &args.dir, &mut files, &mut errors);
+    secrets::resolve_hub(&mut config.classifier.hub, &variables, &args.dir, &mut errors);
+    config.admin.password = secrets::resolve_password(&config.admin, &variables, &args.dir, &mut errors);
+    if !errors.is_empty() {
+        return Err(ConfigErrors(errors));
+    }
     let settings = layers.settings();
     let mut remarks = remarks::remarks(&config);
     remarks.extend(near_misses(&variables, &settings));
@@ -176,36 +182,9 @@ fn keys_of(path: &str) -> Option<Vec<String>> {
     }
 }
 
-fn decode(layers: &Layers) -> Result<Config, ConfigErrors> {
-    let unknown = keys::unknown_keys(layers.table());
-    if !unknown.is_empty() {
-        return Err(with_origins(layers, unknown));
-    }
-    let value = Value::Table(layers.table().clone());
-    let mut config = serde_path_to_error::deserialize::<_, Config>(value).map_err(|error| {
-        let path = error.path().to_string();
-        let told_by_serde = error.into_inner().message().to_owned();
-        let what = redact::without_value(&told_by_serde) + remedy(&told_by_serde);
-        with_origins(layers, vec![Problem { path, what }])
-    })?;
-    let is_default = |alias: &&String| layers.origin(&join("aliases", alias)) == Origin::Default;
-    config.default_aliases = config.aliases.keys().filter(is_default).cloned().collect();
-    Ok(config)
-}
-
-/// What to write instead, where the parser's message does not say.
-fn remedy(what: &str) -> &'static str {
-    let remedies = [
-        ("invalid IP address syntax", ": write a network as in 10.0.0.0/8, one address as in 10.0.0.1/32"),
-        ("invalid socket address syntax", ": write ADDRESS:PORT as in 127.0.0.1:3100; names are not looked up"),
-        ("unit variant, expected string only", ": write it as text, in quotes"),
-    ];
-    remedies.into_iter().find(|(message, _)| what.contains(message)).map_or("", |(_, remedy)| remedy)
-}
-
-fn with_origins(layers: &Layers, problems: Vec<Problem>) -> ConfigErrors {
+fn with_origins(layers: &Layers, problems: Vec<Problem>) -> Vec<String> {
     let line = |problem: Problem| format!("{}: {} ({})", problem.path, problem.what, layers.origin(&problem.path));
-    ConfigErrors(problems.into_iter().map(line).collect())
+    problems.into_iter().map(line).collect()
 }
 
 /// The defaults with `text` (TOML) merged over them, for tests and embedding programs.
@@ -217,9 +196,10 @@ impl std::str::FromStr for Config {
         layers.merge(parse(DEFAULTS, "the embedded config/default.toml")?, &Origin::Default);
         layers.merge(parse(text, "the given text")?, &Origin::File("the given text".into()));
         layers.drop_shadowed_aliases();
-        let config = decode(&layers)?;
-        let problems = check::problems(&config);
-        if problems.is_empty() { Ok(config) } else { Err(with_origins(&layers, problems)) }
+        match decode(&layers) {
+            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (_, problems) => Err(ConfigErrors(with_origins(&layers, problems))),
+        }
     }
 }
 

@@ -182,6 +182,103 @@ fn every_problem_is_told_at_once() {
 }
 
 #[test]
+fn problems_of_all_kinds_and_layers_are_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("my.toml");
+    let text = "
+        [server]
+        lisen = '127.0.0.1:1'
+        drain_s = 'long'
+        cors_origins = ['nonsense']
+        [access]
+        deny = ['10.0.0.1', '10.0.0.0/8', 'all']
+        [dispatch]
+        attempts_per_model = 0
+        [providers.mine]
+        dialect = 'native'
+        base_url = 'mine'
+        key_file = 'none'
+        [models.'m.1']
+        provider = 'mien'
+        context = 'large'
+        [[rules]]
+        name = 7
+        pin = 'gpt-4o'
+        when = { has = ['code', 'tolls'], keyword = ['a'], regex = ['('] }";
+    fs::write(&file, text).unwrap();
+    let flag = |path: &str, value: &str| ("--set".to_owned(), path.to_owned(), value.to_owned());
+    let flags = vec![flag("limits.max_in_flight", "0"), flag("admin.enabled", "maybe"), flag("a b", "1")];
+    let environment = vec![("POINTSMAN__STORE__QEUE".to_owned(), "1".to_owned())];
+    let errors = load(&LoadArgs { file: Some(file), flags, environment, ..args(&dir) }).unwrap_err().0;
+    let wanted = [
+        ("--set: `a b` is no key", ""),
+        ("rules[0].when.keyword: unknown key; did you mean `keywords`?", "my.toml)"),
+        ("server.lisen: unknown key; did you mean `listen`?", "my.toml)"),
+        ("store.qeue: unknown key; did you mean `queue`?", "($POINTSMAN__STORE__QEUE)"),
+        ("access.deny[0]: invalid IP address syntax: write a network", "my.toml)"),
+        ("access.deny[2]: invalid IP address syntax: write a network", "my.toml)"),
+        ("admin.enabled: invalid type: string, expected a boolean", "(--set)"),
+        ("models.\"m.1\".context: invalid type: string, expected u32", "my.toml)"),
+        (
+            "providers.mine.dialect: unknown variant `native`, expected one of `openai`, `anthropic`, `ollama`",
+            "my.toml)",
+        ),
+        ("rules[0].name: invalid type: integer, expected a string", "my.toml)"),
+        ("rules[0].when.has[1]: unknown variant `tolls`", "my.toml)"),
+        ("server.drain_s: invalid type: string, expected u64", "my.toml)"),
+        ("providers.mine.base_url: must begin with http", "my.toml)"),
+        ("models.\"m.1\".provider: there is no provider `mien`; did you mean `mine`?", "my.toml)"),
+        ("rules[0].when.regex: `(`", "my.toml)"),
+        ("limits.max_in_flight: must be more than 0", "(--set)"),
+        ("dispatch.attempts_per_model: must be more than 0", "my.toml)"),
+        ("server.cors_origins[0]: `nonsense` is no origin", "my.toml)"),
+        ("providers.mine.key_file: ", ""),
+    ];
+    for (begins, ends) in wanted {
+        let told = |line: &&String| line.starts_with(begins) && line.ends_with(ends);
+        assert_eq!(errors.iter().filter(told).count(), 1, "{begins} {ends} in {errors:#?}");
+    }
+    assert_eq!(errors.len(), wanted.len(), "{errors:#?}");
+}
+
+#[test]
+fn what_only_follows_from_a_problem_is_none() {
+    for (text, problem) in [
+        ("[models.m]\nprovder = 'openai'", "models.m.provder: unknown key; did you mean `provider`?"),
+        ("[models.m]\nhost = 'openai'", "models.m.host: unknown key"),
+        ("[models.m]\ndeployments = 'openai'", "models.m.deployments: invalid type"),
+        ("[models.m]\ndeployments = [{ provider = 7 }]", "models.m.deployments[0].provider: invalid type"),
+        ("[models.m]\ndeployments = [{ weight = 2.0 }]", "models.m.deployments[0]: missing field `provider`"),
+        (
+            "providers.ollama.discover = false\n[provider.p]\nbase_url = 'http://h'\n[models.m]\nprovider = 'p'",
+            "provider: unknown key; did you mean",
+        ),
+        (
+            "providers.ollama.discover = false\nmodels.m = 'gpt-4o'\n[[rules]]\nname = 'r'\npin = 'm'",
+            "models.m: invalid type",
+        ),
+        ("[[rules]]\nname = 'r'\npin = 7", "rules[0].pin: invalid type"),
+        ("[[rules]]\nname = 'r'\npins = 'gpt-4o'", "rules[0].pins: unknown key; did you mean `pin`?"),
+        ("rules = [7, { name = 'r', pin = 'gpt-4o' }]", "rules[0]: invalid type"),
+        ("routing.objectives.cost = { cost_per_usd = 'x' }", "routing.objectives.cost.cost_per_usd: invalid type"),
+        ("[dispatch]\nbackoff_ms = 5000\nbackoff_max_ms = 'x'", "dispatch.backoff_max_ms: invalid type"),
+        ("[dispatch]\nbackoff_ms = 5000\nbackoff_max_m = 9000", "dispatch.backoff_max_m: unknown key"),
+        ("[providers]\nopenai = 'https://h'", "providers.openai: invalid type"),
+        ("providers = 7", "providers: invalid type"),
+    ] {
+        let error = with_file(text).unwrap_err();
+        assert!(error.0.len() == 1 && error.0[0].starts_with(problem), "{text}: {error}");
+    }
+}
+
+#[test]
+fn secrets_that_cannot_be_read_are_told_together() {
+    let text = "[providers.openai]\nkey_file = 'a'\n[providers.anthropic]\nkey_file = 'b'\n\
+        [admin]\npassword_file = 'c'\n[classifier.hub]\ntoken_file = 'd'";
+    assert_eq!(with_file(text).unwrap_err().0.len(), 4);
+}
+
+#[test]
 fn a_fault_is_told_of_the_key_and_the_file_that_have_it() {
     for (text, key) in [
         ("dispatch.retry_budget.ratio = -1.0", "dispatch.retry_budget.ratio"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Quirks;
 use crate::protocol::Dialect;
@@ -20,6 +20,23 @@ pub enum Roots {
     System,
 }
 
+/// The dialects that a provider may speak; the others are for clients.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Spoken {
+    OpenAi,
+    Anthropic,
+    Ollama,
+}
+
+fn spoken<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dialect, D::Error> {
+    Ok(match Spoken::deserialize(deserializer)? {
+        Spoken::OpenAi => Dialect::OpenAi,
+        Spoken::Anthropic => Dialect::Anthropic,
+        Spoken::Ollama => Dialect::Ollama,
+    })
+}
+
 /// A vendor or an own server. Live.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,6 +44,7 @@ pub struct Provider {
     /// Whether it takes part.
     pub enabled: bool,
     /// The wire format it speaks.
+    #[serde(deserialize_with = "spoken")]
     pub dialect: Dialect,
     /// The base URL: up to and without `/chat/completions` (OpenAI), `/v1/messages` (Anthropic), `/api/chat`
     /// (Ollama).
@@ -74,5 +92,19 @@ impl Provider {
     /// Whether its list of models is read.
     pub fn discovers(&self) -> bool {
         self.enabled && self.discover
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    #[test]
+    fn of_the_dialects_those_of_providers_are_offered() {
+        for slip in ["openia", "native", "responses"] {
+            let error = format!("providers.openai.dialect = '{slip}'").parse::<Config>().unwrap_err().to_string();
+            let offered = format!("unknown variant `{slip}`, expected one of `openai`, `anthropic`, `ollama` (");
+            assert!(error.starts_with(&format!("providers.openai.dialect: {offered}")), "{error}");
+        }
     }
 }

@@ -66,6 +66,7 @@ pub(super) fn ranged(config: &Config) -> Vec<Ranged> {
         any("dispatch.backoff_max_ms", dispatch.backoff_max_ms, MAX_MS),
         any("dispatch.max_retry_after_ms", dispatch.max_retry_after_ms, MAX_MS),
         positive("dispatch.max_answer_mb", dispatch.max_answer_mb, MAX_MB),
+        positive("dispatch.large_answers_mb", dispatch.large_answers_mb, MAX_MB),
         positive(
             "dispatch.breaker.consecutive_failures",
             u64::from(dispatch.breaker.consecutive_failures),

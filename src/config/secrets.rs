@@ -5,34 +5,30 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::errors::{ConfigErrors, one};
 use super::stamp::Stamped;
 use super::{Admin, Hub, Password, Provider};
 
-/// Resolves the providers' keys, and notes their files in `files`.
+/// Resolves the providers' keys, and notes their files in `files`; what is wrong with them goes to `errors`.
 pub(super) fn resolve_keys(
     providers: &mut BTreeMap<String, Provider>,
     variables: &BTreeMap<String, String>,
     dir: &Path,
     files: &mut Vec<Stamped>,
-) -> Result<(), ConfigErrors> {
+    errors: &mut Vec<String>,
+) {
     for (name, provider) in providers {
         let variable = provider.key_env.as_deref();
         files.extend(provider.key_file.as_ref().map(|file| Stamped::new(dir.join(file))));
-        provider.key =
-            secret(&format!("providers.{name}.key"), variable, provider.key_file.as_deref(), variables, dir)?;
+        let key = secret(&format!("providers.{name}.key"), variable, provider.key_file.as_deref(), variables, dir);
+        provider.key = key.map_err(|error| errors.push(error)).ok().flatten();
     }
-    Ok(())
 }
 
 /// Resolves the hub's token, and what the hub's usual variables (`HF_HOME`...) say about cache, address and offline mode.
-pub(super) fn resolve_hub(
-    hub: &mut Hub,
-    variables: &BTreeMap<String, String>,
-    dir: &Path,
-) -> Result<(), ConfigErrors> {
+pub(super) fn resolve_hub(hub: &mut Hub, variables: &BTreeMap<String, String>, dir: &Path, errors: &mut Vec<String>) {
     let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
-    hub.token = secret("classifier.hub.token", Some(&hub.token_env), hub.token_file.as_deref(), variables, dir)?;
+    let token = secret("classifier.hub.token", Some(&hub.token_env), hub.token_file.as_deref(), variables, dir);
+    hub.token = token.map_err(|error| errors.push(error)).ok().flatten();
     if hub.cache_dir.is_none() {
         hub.cache_dir = given("HF_HUB_CACHE").map(PathBuf::from).or_else(|| {
             let home = given("HF_HOME").map(PathBuf::from);
@@ -47,7 +43,6 @@ pub(super) fn resolve_hub(
     }
     let on = |value: &String| ["1", "true", "yes", "on"].contains(&value.to_ascii_lowercase().as_str());
     hub.offline |= given("HF_HUB_OFFLINE").is_some_and(on);
-    Ok(())
 }
 
 /// A secret from a file, else from a variable; refused if no HTTP header could carry it.
@@ -57,12 +52,12 @@ fn secret(
     file: Option<&Path>,
     variables: &BTreeMap<String, String>,
     dir: &Path,
-) -> Result<Option<SecretString>, ConfigErrors> {
+) -> Result<Option<SecretString>, String> {
     let text = match file {
         Some(file) => {
             let path = dir.join(file);
             let read = std::fs::read_to_string(&path);
-            Some(read.map_err(|error| one(format!("{key}_file: {}: {error}", path.display())))?)
+            Some(read.map_err(|error| format!("{key}_file: {}: {error}", path.display()))?)
         }
         None => variable.and_then(|variable| variables.get(variable)).cloned(),
     };
@@ -72,7 +67,7 @@ fn secret(
             (Some(file), _) => format!("{key}_file: {}", file.display()),
             (None, variable) => format!("{key}_env: {}", variable.unwrap_or_default()),
         };
-        return Err(one(format!("{source} holds a line break or another character that no HTTP header can carry")));
+        return Err(format!("{source} holds a line break or another character that no HTTP header can carry"));
     }
     Ok(text.map(SecretString::from))
 }
@@ -82,13 +77,14 @@ pub(super) fn resolve_password(
     admin: &Admin,
     variables: &BTreeMap<String, String>,
     dir: &Path,
-) -> Result<Option<Password>, ConfigErrors> {
+    errors: &mut Vec<String>,
+) -> Option<Password> {
     if let Some(file) = &admin.password_file {
         let path = dir.join(file);
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| one(format!("admin.password_file: {}: {error}", path.display())))?;
-        return Ok(Some(Password::Hash(SecretString::from(text.trim().to_owned()))));
+        let text = std::fs::read_to_string(&path);
+        let text = text.map_err(|error| errors.push(format!("admin.password_file: {}: {error}", path.display())));
+        return Some(Password::Hash(SecretString::from(text.ok()?.trim().to_owned())));
     }
     let text = variables.get(&admin.password_env).filter(|text| !text.is_empty());
-    Ok(text.map(|text| Password::Plain(SecretString::from(text.clone()))))
+    text.map(|text| Password::Plain(SecretString::from(text.clone())))
 }

@@ -81,12 +81,14 @@ async fn check_and_record(gateway: &Gateway, id: DecisionId, report: CallReport)
         live.catalog.find(model.as_str()).map(|model| model.settings.price.of(usage).0)
     });
     let before = entry.outcome.as_ref();
-    if before.is_none() {
-        // Only once: a corrected report is of the same call.
-        gateway.observe(&record);
-    }
     // The last report counts, as it does where a restart adds up the decision log.
     let more = record.cost_usd.unwrap_or(0.0) - before.and_then(|before| before.cost_usd).unwrap_or(0.0);
+    if before.is_none() {
+        gateway.observe(&record);
+    } else if more > 0.0 {
+        // A corrected report is of the same call, so its speed is known; that it cost more is news.
+        gateway.budgets.spent(more, record.at_ms as f64 / 1e3);
+    }
     let request = &entry.decision.request;
     gateway.owe(request.token.as_deref(), more);
     // A corrected report is of the same answer, and moves the conversation no further.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Gateway;
@@ -29,11 +30,13 @@ pub fn report(gateway: &Gateway) -> Value {
             json!({ "name": provider.name, "status": status })
         })
         .collect();
+    let health = gateway.store.health();
     json!({
         "status": "ok",
         "version": env!("CARGO_PKG_VERSION"),
         "backends": backends,
-        "store": store_line(&gateway.store.health()),
+        "store": store_line(&health),
+        "overview": overview_line(health.complete_since_ms),
         "classifier": gateway.classifier.state_word(),
     })
 }
@@ -52,11 +55,27 @@ fn store_line(health: &Health) -> Value {
     json!({ "status": status, "durable": durable, "damaged_records": health.damaged })
 }
 
+/// How far the overview is: after a start the decision log is added up, newest first.
+fn overview_line(complete_since_ms: Option<i64>) -> String {
+    match complete_since_ms.map(Timestamp::from_millisecond) {
+        None => "complete".to_owned(),
+        Some(Ok(since)) => format!("the decision log is being added up: complete since {since:.0}"),
+        Some(Err(_)) => "the decision log is being added up".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config;
     use crate::store::{Store, StoreError};
+
+    #[test]
+    fn how_far_the_log_is_added_up_is_told() {
+        assert_eq!(overview_line(None), "complete");
+        let told = overview_line(Some(1_764_000_123_456));
+        assert_eq!(told, "the decision log is being added up: complete since 2025-11-24T16:02:03Z");
+    }
 
     #[test]
     fn a_store_that_fails_keeps_nothing() {

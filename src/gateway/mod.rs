@@ -196,6 +196,7 @@ impl Gateway {
         let dir = &self.live().config.server.data_dir;
         let path = Tokens::path(dir);
         // A new file would hold this change alone, and take all other tokens out of force.
+        Tokens::refuse_lost(dir)?;
         if !self.tokens().is_empty() && !path.exists() {
             return Err(TokenError::Gone(path));
         }

@@ -18,7 +18,7 @@ mod slots;
 mod write_timeout;
 
 pub use lanes::Lanes;
-pub use server::{Drain, serve};
+pub use server::{Drain, listen, serve};
 
 use crate::protocol::{ApiError, ErrorKind};
 

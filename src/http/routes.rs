@@ -154,6 +154,12 @@ async fn wrong_method(method: http::Method, uri: http::Uri, headers: http::Heade
     let error = ApiError::new(ErrorKind::InvalidRequest, said);
     let mut response = Rejection::new(dialect_of(uri.path()), error).into_response();
     *response.status_mut() = status;
+    if status == http::StatusCode::UPGRADE_REQUIRED {
+        // It has to name what is spoken here (RFC 9110, sections 15.5.22 and 7.8).
+        let headers = response.headers_mut();
+        headers.insert(http::header::UPGRADE, http::HeaderValue::from_static("HTTP/1.1"));
+        headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("upgrade"));
+    }
     response
 }
 

@@ -21,7 +21,7 @@ use http::header::CONNECTION;
 use http::{HeaderValue, Request};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
@@ -47,6 +47,30 @@ const LAST_EVENTS: Duration = Duration::from_millis(500);
 
 /// Long enough for a lane to learn from the operating system what has come on its connections.
 const CATCH_UP: Duration = Duration::from_millis(1);
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// The kernel's buffer for what a client has not taken yet; Linux doubles it. By itself it grows to megabytes, and as there
+/// is room only once a third of it is free, a steady reader seems to take nothing for long: one of 100 kB/s for 15 s, one
+/// of 20 kB/s for over a minute. With this size it is 2 and 10 s, and still several MB/s pass over long distances.
+const SEND_BUFFER_BYTES: u32 = 256 << 10;
+
+/// A listener on `address`.
+///
+/// # Errors
+///
+/// When the address cannot be bound.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Else a restart would have to wait for the connections of the process before it.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    // Its connections inherit it.
+    let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves on `lanes` until `shutdown`, then drains; `may_enter` says which networks are allowed, `close` ends the answers
 /// that are not complete by the deadline.
@@ -193,7 +217,9 @@ async fn connection(
                 if tokio::time::timeout(CATCH_UP, &mut connection).await.is_ok() {
                     return;
                 }
-                if activity.progress() == progress && activity.may_close_at_once() {
+                // A body that stopped coming is refused first. Its connection is closed if that does not end the request.
+                let is_lost = activity.progress() == progress && activity.may_close_at_once();
+                if is_lost && !activity.refuse_body() {
                     tracing::debug!("A connection without a complete request, or whose client reads no answer, made room for another");
                     return;
                 }
@@ -211,7 +237,7 @@ async fn connection(
 fn close_if_refused(mut response: Response, others_wait: bool) -> Response {
     let refused = response.extensions().get::<Refused>().map(|refused| refused.0);
     if others_wait || matches!(refused, Some(ErrorKind::Authentication | ErrorKind::Permission)) {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().append(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

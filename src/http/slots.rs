@@ -7,8 +7,8 @@
 //! be lost. Where no connection can be evicted, the newcomer waits, and meanwhile every answer is the last one of its
 //! connection.
 //!
-//! Being slow keeps no slot either. A connection whose request body has stopped coming counts as idle, and is closed
-//! without an answer. One that was evicted, has its answer, and reads nothing of it for ten seconds is closed.
+//! Being slow keeps no slot either. A connection whose request body has stopped coming counts as idle, and is told so
+//! (408) and closed. One that was evicted, has its answer, and reads nothing of it for ten seconds is closed.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::body::HttpBody;
 use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
@@ -30,7 +31,7 @@ const EVICTION_PAUSE: Duration = Duration::from_millis(50);
 const MIN_IDLE: Duration = Duration::from_secs(1);
 
 /// An evicted connection that reads nothing of its answer for this many times [`MIN_IDLE`] is closed. The kernel reports
-/// what was read only once a third of its buffers (up to megabytes) is free: for a slow reader that may be seconds late.
+/// what was read only once a third of its buffer is free: for a slow reader that is seconds late.
 const STUCK_FACTOR: u32 = 10;
 
 /// Stands in place of a time: a request is being answered.
@@ -68,6 +69,8 @@ pub(super) struct Activity {
     has_sent_request: AtomicBool,
     /// The next piece of the request's body is awaited; the connection counts as idle meanwhile.
     awaits_body: AtomicBool,
+    /// The rest of the request's body is not waited for any more.
+    body_refused: AtomicBool,
     /// Since when the client reads nothing of what is written to it.
     stuck_since: AtomicU64,
     /// When the connection was evicted; that happens once.
@@ -85,6 +88,7 @@ impl Activity {
             idle_since: AtomicU64::new(BUSY),
             has_sent_request: AtomicBool::new(false),
             awaits_body: AtomicBool::new(false),
+            body_refused: AtomicBool::new(false),
             stuck_since: AtomicU64::new(NEVER),
             evicted_at: AtomicU64::new(NEVER),
             is_abandoned: AtomicBool::new(false),
@@ -154,6 +158,12 @@ impl Activity {
             || self.is_abandoned.load(Ordering::Relaxed)
     }
 
+    /// Refuses the rest of a request's body that is awaited, so that the request is answered; `false` = none is, or it was
+    /// refused before.
+    pub(super) fn refuse_body(&self) -> bool {
+        self.awaits_body.load(Ordering::Relaxed) && !self.body_refused.swap(true, Ordering::Relaxed)
+    }
+
     /// Times since when the connection is idle and its client reads nothing; they change when it goes on.
     pub(super) fn progress(&self) -> (u64, u64) {
         (self.idle_since.load(Ordering::Relaxed), self.stuck_since.load(Ordering::Relaxed))
@@ -177,6 +187,11 @@ impl Activity {
         is_idle && since != NEVER && now.saturating_sub(Duration::from_micros(since)) >= longest
     }
 }
+
+/// The rest of a request's body is not waited for, since others wait for the connection's slot.
+#[derive(Debug, thiserror::Error)]
+#[error("the body stopped coming while other clients waited for a connection (server.max_connections)")]
+pub(super) struct BodyRefused;
 
 /// A request's body, which notes whether its client is awaited.
 #[derive(Debug)]
@@ -205,17 +220,21 @@ impl<B> Drop for WatchedBody<B> {
     }
 }
 
-impl<B: HttpBody + Unpin> HttpBody for WatchedBody<B> {
+impl<B: HttpBody<Error: Into<BoxError>> + Unpin> HttpBody for WatchedBody<B> {
     type Data = B::Data;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context).map_err(Into::into);
         if polled.is_ready() {
             self.resume();
+        } else if self.activity.body_refused.load(Ordering::Relaxed) {
+            // Polled with its connection, which was woken to be evicted.
+            self.resume();
+            return Poll::Ready(Some(Err(BodyRefused.into())));
         } else if self.awaited.is_none() {
             self.awaited = Some(self.activity.body_awaited());
         }

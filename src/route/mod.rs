@@ -10,6 +10,7 @@
 mod demand;
 mod eligible;
 mod error;
+mod language;
 mod learned;
 mod lengths;
 mod plan;

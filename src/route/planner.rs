@@ -172,6 +172,7 @@ impl Case<'_> {
             needs: self.demand.needs,
             prompt_tokens: self.demand.prompt_tokens,
             rules: self.effect.hits,
+            language: self.effect.language,
             excluded: excluded
                 .into_iter()
                 .map(|(model, reason)| Excluded { model: model.name.clone(), reason: reason.into_text() })

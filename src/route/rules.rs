@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::OnceLock;
 
+use super::language;
 use crate::classifier::stats::TextStats;
 use crate::config::{Rule, Search, Trait, When, Within};
 use crate::protocol::{ChatRequest, Message, Needs, Objective};
@@ -43,7 +44,12 @@ pub struct RuleEffect {
     pub objective: Option<Objective>,
     /// Whether exploration is allowed.
     pub explore: Option<bool>,
+    /// The language read, as an ISO 639-3 code; `und` where too little tells it, `None` where no rule asked.
+    pub language: Option<&'static str>,
 }
+
+/// ISO 639-3 for a language that is not determined. No rule can ask for it.
+const UNKNOWN: &str = "und";
 
 /// What rules can test of a request.
 #[derive(Debug)]
@@ -57,7 +63,7 @@ pub struct Facts<'a> {
     body: Option<&'a [u8]>,
     text: OnceLock<String>,
     everything: OnceLock<HashSet<Cow<'a, str>>>,
-    language: OnceLock<Option<whatlang::Info>>,
+    language: OnceLock<&'static str>,
     code: OnceLock<bool>,
 }
 
@@ -105,8 +111,9 @@ impl<'a> Facts<'a> {
         self.everything.get_or_init(|| self.request.texts(self.body)).iter().map(|text| &**text)
     }
 
-    fn language(&self) -> Option<&whatlang::Info> {
-        self.language.get_or_init(|| whatlang::detect(self.text())).as_ref()
+    /// The language's ISO 639-3 code, which is [`UNKNOWN`] where too little tells it.
+    fn language(&self) -> &'static str {
+        self.language.get_or_init(|| language::read(self.text()).map_or(UNKNOWN, |language| language.code()))
     }
 
     /// Whether there is source code: a fence, or several marks that prose does not have.
@@ -156,6 +163,7 @@ impl Rules {
                 break;
             }
         }
+        effect.language = facts.language.get().copied();
         effect
     }
 
@@ -211,13 +219,10 @@ impl Compiled {
         (keywords.is_empty() || found_in_text(Search::finds_word))
             && (regex.is_empty() || found_in_text(Search::finds_pattern))
             && (!has.contains(&Trait::Code) || facts.has_code())
-            && (language.is_empty()
-                || facts.language().is_some_and(|info| language.iter().any(|code| code == info.lang().code())))
+            && (language.is_empty() || language.iter().any(|code| code == facts.language()))
             && (script.is_empty()
-                || facts.language().is_some_and(|info| {
-                    let found = info.script();
-                    script.iter().any(|name| name == found.name())
-                }))
+                || whatlang::detect_script(facts.text())
+                    .is_some_and(|found| script.iter().any(|name| name == found.name())))
     }
 }
 
@@ -404,10 +409,23 @@ mod tests {
         let german = "Bitte schreibe mir einen freundlichen Brief an meine Nachbarn";
         assert!(matches("language = ['deu']", german));
         assert!(!matches("language = ['eng']", german));
+        assert!(matches("language = ['deu']", "Wie geht es dir?"));
+        assert!(!matches("language = ['deu']", "Hi there, fix my login"));
         assert!(matches(
             "script = ['Cyrillic']",
             "\u{41f}\u{440}\u{438}\u{432}\u{435}\u{442}, \u{43a}\u{430}\u{43a} \u{434}\u{435}\u{43b}\u{430}?"
         ));
+    }
+
+    #[test]
+    fn the_language_is_told_where_a_rule_asked() {
+        let of = |when: &str, text: &str| {
+            let rule = format!("[[rules]]\nname = 'r'\nprefer = ['gpt-4o']\nwhen = {{ {when} }}\n");
+            effect(&rule, &asking(text)).language
+        };
+        assert_eq!(of("language = ['fra']", "Wie geht es dir?"), Some("deu"));
+        assert_eq!(of("language = ['fra']", "42"), Some("und"));
+        assert_eq!(of("keywords = ['geht']", "Wie geht es dir?"), None);
     }
 
     #[test]

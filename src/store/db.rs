@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -78,6 +78,9 @@ pub struct Health {
     pub bytes_on_disk: u64,
     /// Whether what is acknowledged survives the process.
     pub durable: bool,
+    /// Since when the sums for the overview are complete (Unix milliseconds), while a log that was found is added up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complete_since_ms: Option<i64>,
 }
 
 struct Shared {
@@ -97,6 +100,8 @@ struct Shared {
     /// The highest version given to a snapshot. In memory, since a database that is replaced while running forgets it.
     version: AtomicU64,
     rollup: Mutex<Rollup>,
+    /// [`Rollup::complete_since_ms`], 0 for `None`: the lock beside it is held while the log is written, which may hang.
+    complete_since_ms: AtomicI64,
     /// Held for reading during walks over the trees, for writing by [`compact`](super::compact), which moves records between
     /// them.
     still: RwLock<()>,
@@ -159,6 +164,7 @@ impl Store {
     fn with(dir: &Path, settings: &config::Store, trees: Trees, report: OpenReport) -> Result<Self, OpenError> {
         let salt = salt_of(&trees, None).map_err(|error| OpenError::Hopeless(error.to_string()))?;
         let newest = trees.newest().ok().flatten().map(|key| DecisionId(Uuid::from_bytes(key)));
+        let rollup = Rollup::new(newest);
         let shared = Shared {
             dir: dir.to_owned(),
             settings: settings.clone(),
@@ -166,7 +172,8 @@ impl Store {
             report: Mutex::new(report),
             salt,
             damaged: AtomicU64::new(count_damaged(&trees)),
-            rollup: Mutex::new(Rollup::new(newest)),
+            complete_since_ms: AtomicI64::new(rollup.complete_since_ms().unwrap_or(0)),
+            rollup: Mutex::new(rollup),
             log_bytes: AtomicU64::new(0),
             version: AtomicU64::new(0),
             trees: RwLock::new(Some(Arc::new(trees))),
@@ -215,7 +222,17 @@ impl Store {
             damaged: self.shared.damaged.load(Ordering::Relaxed),
             bytes_on_disk: trees.as_ref().map_or(0, |trees| trees.db.size_on_disk().unwrap_or(0)),
             durable: self.is_durable(),
+            complete_since_ms: self.complete_since_ms(),
         }
+    }
+
+    /// Since when the sums for the overview are complete, Unix milliseconds; `None` once all is added up.
+    pub fn complete_since_ms(&self) -> Option<i64> {
+        Some(self.shared.complete_since_ms.load(Ordering::Relaxed)).filter(|since_ms| *since_ms != 0)
+    }
+
+    pub(super) fn note_complete_since(&self, since_ms: Option<i64>) {
+        self.shared.complete_since_ms.store(since_ms.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// The trees, to be held for one call only.
@@ -274,6 +291,7 @@ impl Store {
         self.set_log_bytes(0);
         self.shared.damaged.store(0, Ordering::Relaxed);
         *self.shared.rollup.lock() = Rollup::new(None);
+        self.note_complete_since(None);
     }
 
     /// Notes that the database failed and closes it, so that it can be reopened.

@@ -10,11 +10,15 @@ use serde::{Deserialize, Serialize};
 use super::db::Store;
 use super::error::StoreError;
 use super::join::{Order, Span};
-use super::record::{Entry, Fingerprint, Mode, OutcomeStatus};
+use super::record::{Entry, Fingerprint, Mode, OutcomeStatus, Signal};
+use super::signals::Asked;
 use crate::protocol::DecisionId;
 
 /// How long one query walks at most.
 const MAX_TIME: Duration = Duration::from_millis(60);
+
+/// How long the next question is looked for at most: in a quarter of an hour there may be many entries.
+const MAX_SEQUEL_TIME: Duration = Duration::from_millis(250);
 
 /// Entries read between two looks at the clock.
 const STRIDE: usize = 128;
@@ -129,5 +133,81 @@ impl Store {
             true
         })?;
         Ok(page)
+    }
+
+    /// A decision with its outcome and feedback, and among the outcome's signals `asked_again` where the log has the question
+    /// again; on a busy log it may be missing, since it is not looked for long.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn entry_with_sequel(&self, id: DecisionId) -> Result<Option<Entry>, StoreError> {
+        let Some(mut entry) = self.entry(id)? else { return Ok(None) };
+        let asked_again = self.is_asked_again(&entry)?;
+        if let Some(outcome) = entry.outcome.as_mut().filter(|_| asked_again) {
+            outcome.signals.push(Signal::AskedAgain);
+        }
+        Ok(Some(entry))
+    }
+
+    fn is_asked_again(&self, entry: &Entry) -> Result<bool, StoreError> {
+        let asked = Asked::of(entry);
+        let Some(until_ms) = asked.open_until_ms() else { return Ok(false) };
+        let span = Span { after: Some(entry.decision.id), until_ms: Some(until_ms + 1), ..Span::default() };
+        let until = Instant::now() + MAX_SEQUEL_TIME;
+        let (mut looked_at, mut found) = (0_usize, None);
+        self.walk(&span, Order::Oldest, |later| {
+            looked_at += 1;
+            found = asked.again_in(&Asked::of(&later));
+            found.is_none() && !(looked_at.is_multiple_of(STRIDE) && Instant::now() >= until)
+        })?;
+        Ok(found == Some(true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::AGAIN_WITHIN_MS;
+
+    /// An answered question of a named conversation.
+    fn entry(at_ms: i64, question: &str) -> Entry {
+        let id = DecisionId(uuid::Uuid::from_u128((at_ms as u128) << 80));
+        let request = json!({ "conversation": "00000000000000aa", "question": question, "conversation_named": true });
+        serde_json::from_value(json!({
+            "decision": { "id": id, "at_ms": at_ms, "chosen": "a", "request": request },
+            "outcome": { "id": id, "at_ms": at_ms + 10, "status": "ok", "signals": ["truncated"] },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_same_question_soon_after_the_answer_is_among_its_signals() {
+        let (why, how) = ("00000000000000bb", "00000000000000cc");
+        let last = 90_000 + 10 + AGAIN_WITHIN_MS;
+        let entries = [
+            entry(1_000, why),
+            entry(2_000, how),
+            entry(3_000, why),
+            entry(3_005, why),
+            entry(90_000, how),
+            entry(last, how),
+            entry(last + 11 + AGAIN_WITHIN_MS, how),
+        ];
+        let store = Store::in_memory().unwrap();
+        let decisions: Vec<_> = entries.iter().map(|entry| &entry.decision).collect();
+        let outcomes: Vec<_> = entries.iter().filter_map(|entry| entry.outcome.as_ref()).collect();
+        store.append(&decisions, &outcomes, &mut []).unwrap();
+        let is_told = entries.iter().map(|entry| {
+            let told = store.entry_with_sequel(entry.decision.id).unwrap().unwrap().outcome.unwrap().signals;
+            assert_eq!(told[0], Signal::Truncated);
+            told[1..] == [Signal::AskedAgain]
+        });
+        let walk: Vec<_> = entries.iter().map(Asked::of).collect();
+        let is_learned = crate::store::AskedAgain::in_any_order(&walk).into_iter().map(|again| again == Some(true));
+        let is_told: Vec<bool> = is_told.collect();
+        assert_eq!(is_told, [true, true, false, false, true, false, false]);
+        assert_eq!(is_told, is_learned.collect::<Vec<_>>(), "what is told is what is learned from");
     }
 }

@@ -11,7 +11,8 @@
 //! | `asked_again` | the same question came again in the same conversation, soon after |
 //!
 //! An error that is the request's own fault (too long, malformed, refused for lack of credit or permission) is no signal.
-//! `asked_again` is known only when the next question comes: [`AskedAgain`] finds it while walking the log.
+//! `asked_again` is known only when the next question comes, so it is in no record: [`AskedAgain`] finds it while walking the
+//! log, and [`Store::entry_with_sequel`](super::Store::entry_with_sequel) for one decision.
 
 use std::collections::HashMap;
 
@@ -107,6 +108,21 @@ impl Asked {
             answered_ms: answer.map(|outcome| outcome.at_ms),
         }
     }
+
+    /// Until when the same question counts as a complaint of the answer, Unix milliseconds; `None` where it never does.
+    pub(super) fn open_until_ms(&self) -> Option<i64> {
+        self.of.and(self.answered_ms).map(|answered_ms| answered_ms + AGAIN_WITHIN_MS)
+    }
+
+    /// Whether `later`, the next entry with the same question, is a complaint of the answer; `None` where it has another.
+    pub(super) fn again_in(&self, later: &Self) -> Option<bool> {
+        (self.of? == later.of?).then(|| self.answered_ms.is_some_and(|at_ms| is_soon(at_ms, later.at_ms)))
+    }
+}
+
+/// Whether a question at `later_ms` comes soon after the answer at `answered_ms`.
+fn is_soon(answered_ms: i64, later_ms: i64) -> bool {
+    (0..=AGAIN_WITHIN_MS).contains(&(later_ms - answered_ms))
 }
 
 impl AskedAgain {
@@ -128,7 +144,7 @@ impl AskedAgain {
         if newest_ms - answered_ms < AGAIN_WITHIN_MS {
             return None;
         }
-        Some(later.is_some_and(|later| (0..=AGAIN_WITHIN_MS).contains(&(later - answered_ms))))
+        Some(later.is_some_and(|later_ms| is_soon(answered_ms, later_ms)))
     }
 }
 

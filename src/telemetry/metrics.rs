@@ -260,7 +260,11 @@ impl Default for Metrics {
                 Family::default(),
             ),
             policy_version: add(it, "policy_version", "The learned policy in force"),
-            policy_learned_from: add(it, "policy_learned_from", "Judgements the policy in force rests on"),
+            policy_learned_from: add(
+                it,
+                "policy_learned_from",
+                "Judgements and signals the policy in force rests on",
+            ),
             budget_price: add(it, "budget_price", "Quality per US dollar that the budget adds to the trade-off"),
             registry,
         }

@@ -2,7 +2,7 @@
 
 use super::dataset::{Arm, Dataset, Split};
 use crate::classifier::EstimateSource;
-use crate::classifier::head::{Ability, Head};
+use crate::classifier::head::{Ability, Contender, Head};
 
 /// The basis of an arm that the head was fitted to in this very source.
 const LEARNED: &str = "learned";
@@ -18,16 +18,37 @@ pub(super) struct Known {
 impl Known {
     /// Every arm of the data, in order.
     pub fn of_all(head: &Head, dataset: &Dataset) -> Vec<Self> {
-        (0..dataset.arms.len()).map(|arm| Self::of(head, dataset, arm)).collect()
+        let mut known: Vec<(u32, Self)> = Vec::new();
+        for source in 0..dataset.sources.len() as u32 {
+            let arms = dataset.arms_of(source);
+            let of_source = Self::of_source(head, dataset, source);
+            known.extend(arms.into_iter().zip(of_source));
+        }
+        known.sort_by_key(|(arm, _)| *arm);
+        known.into_iter().map(|(_, known)| known).collect()
     }
 
-    /// Looks the arm up by source and name, else by the name alone, with or without the vendor before it.
-    pub fn of(head: &Head, dataset: &Dataset, arm: usize) -> Self {
+    /// The arms of a source, which are chosen among, in order.
+    pub fn of_source(head: &Head, dataset: &Dataset, source: u32) -> Vec<Self> {
+        let arms = dataset.arms_of(source);
+        let scored = arms.iter().map(|arm| Self::of(head, dataset, *arm as usize));
+        let (mut known, scores): (Vec<Self>, Vec<Option<f64>>) = scored.unzip();
+        let contenders = known.iter_mut().zip(scores).filter_map(|(known, score)| {
+            let borrows = !known.is_learned();
+            known.ability.as_mut().map(|ability| Contender { ability, borrows, score })
+        });
+        head.on_common_ground(&mut contenders.collect::<Vec<_>>());
+        known
+    }
+
+    /// Looks the arm up by source and name, else by the name alone, with or without the vendor before it. Also tells its
+    /// score on train.
+    fn of(head: &Head, dataset: &Dataset, arm: usize) -> (Self, Option<f64>) {
         let Arm { source, model } = &dataset.arms[arm];
         let own = format!("{}/{model}", dataset.sources[*source as usize]);
         let is_own = |at: usize| head.description().arms[at].source == dataset.sources[*source as usize];
         if head.description().arm(&own).is_some_and(is_own) {
-            return Self { ability: head.ability(&own, None, None), basis: LEARNED.into() };
+            return (Self { ability: head.ability(&own, None, None), basis: LEARNED.into() }, None);
         }
         // The mean on train, where the data has one: an operator could configure it as the model's score.
         let scores: Vec<f64> = dataset
@@ -52,7 +73,7 @@ impl Known {
             Some(EstimateSource::Score | EstimateSource::Default) => "prior: its score on train".into(),
             None => "prior: unknown".into(),
         };
-        Self { ability, basis }
+        (Self { ability, basis }, score)
     }
 
     /// Whether the head has measured it in this very source.
@@ -64,9 +85,5 @@ impl Known {
 /// The ability used for an unknown model: the mean of all models that the head was fitted to.
 pub(super) fn average_ability(head: &Head) -> Ability {
     let arms = head.description().arms.len();
-    Ability {
-        parts: (0..arms).map(|arm| (arm, 1.0 / arms as f32)).collect(),
-        shift: 0.0,
-        source: EstimateSource::Default,
-    }
+    Ability::of((0..arms).map(|arm| (arm, 1.0 / arms as f32)).collect(), EstimateSource::Default)
 }

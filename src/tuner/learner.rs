@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::LearnError;
 use super::live::{self, LivePolicy, Switches};
-use super::shared::{Command, LearnerStatus, Ordered, Shared};
+use super::shared::{Command, LearnerStatus, Ordered, Shared, longest_hold};
 use super::task::LearnerTask;
 use crate::config::{Learning, LearningMode};
 use crate::store::{SnapshotRecord, Store, StoreError};
@@ -42,7 +42,7 @@ impl Learner {
                 (LivePolicy::new(policy, 0), live::TakenIn::until(made_at_ms))
             }
         };
-        let switches = Switches::load(&store)?;
+        let switches = Switches::load(&store)?.resumed(longest_hold(settings), now_ms);
         let (commands, orders) = mpsc::channel(MAX_QUEUED);
         let shared = Arc::new(Shared {
             store,

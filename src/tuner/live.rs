@@ -4,6 +4,7 @@
 //! after a crash at any moment, the store's live policy is a whole one that was promoted.
 
 use std::collections::{BTreeSet, HashSet};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +160,9 @@ pub struct Switches {
     pub pinned: Option<u64>,
     /// No new version before this moment, Unix milliseconds, after a rollback.
     pub hold_until_ms: Option<i64>,
+    /// The same by the monotonic clock, which decides; see [`hold`](super::hold).
+    #[serde(skip)]
+    pub hold_ends: Option<Instant>,
 }
 
 impl Switches {
@@ -187,14 +191,12 @@ impl Switches {
         (mode.unwrap_or(configured.0), rollout.unwrap_or(configured.1))
     }
 
-    /// Why no other version may take over at `now_ms`; `None` where one may.
-    pub fn frozen(&self, now_ms: i64) -> Option<&'static str> {
+    /// Why no other version may take over now; `None` where one may.
+    pub fn frozen(&self) -> Option<&'static str> {
         if self.pinned.is_some() {
             return Some("a version is pinned");
         }
-        self.hold_until_ms
-            .filter(|until| now_ms < *until)
-            .map(|_| "a version was rolled back a while ago (unpin ends the hold)")
+        self.is_held().then_some("a version was rolled back a while ago (unpin ends the hold)")
     }
 }
 

@@ -17,6 +17,7 @@ mod error;
 pub mod gate;
 pub mod guard;
 pub mod hindsight;
+mod hold;
 mod housekeeping;
 mod learner;
 pub mod lesson;

@@ -1,6 +1,8 @@
 //! What the handle ([`Learner`](super::Learner)) and the task ([`LearnerTask`](super::LearnerTask)) share: the state that the
 //! handle reads and the task changes, and the commands that go from one to the other.
 
+use std::time::Duration;
+
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -44,6 +46,11 @@ pub(super) struct Shared {
     pub(super) switches: ArcSwap<Switches>,
     pub(super) settings: ArcSwap<Learning>,
     pub(super) last: Mutex<LastRetune>,
+}
+
+/// How long holds are as configured.
+pub(super) fn longest_hold(settings: &Learning) -> Duration {
+    Duration::from_secs(settings.guard.hold_minutes * 60)
 }
 
 impl Shared {
@@ -100,7 +107,7 @@ pub struct LearnerStatus {
     pub live: u64,
     /// Judgements it has taken in since it was promoted, or began anew with another head.
     pub revision: u64,
-    /// Judgements it has learned from in all.
+    /// Judgements it has learned from in all, and answers that a signal alone judged (empty ones, for instance).
     pub learned_from: u64,
     /// The only version allowed, if one is pinned.
     pub pinned: Option<u64>,

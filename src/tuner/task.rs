@@ -85,6 +85,8 @@ struct Worker {
     revivals: u64,
     /// When the clock is taken to be right, see [`CLOCK_SETTLES_AFTER`].
     clock_settles_at: Instant,
+    /// The time at the last job (Unix milliseconds), and when that was.
+    clock: (i64, Instant),
 }
 
 enum Job {
@@ -175,6 +177,7 @@ impl Worker {
             bandit,
             revivals: 0,
             clock_settles_at: Instant::now() + CLOCK_SETTLES_AFTER,
+            clock: (now_ms(), Instant::now()),
         }
     }
 
@@ -188,6 +191,9 @@ impl Worker {
 
     /// Does one job at `now_ms` (Unix).
     fn perform(&mut self, job: Job, budgets: &Budgets, now_ms: i64) {
+        if let Err(error) = self.follow_clock(now_ms) {
+            tracing::error!(%error, "The end of the rollback's hold could not be saved");
+        }
         let done = match job {
             Job::TakeIn(ids) => self.take_in(&ids, now_ms).map_err(LearnError::from),
             Job::Retune => {
@@ -224,6 +230,21 @@ impl Worker {
         self.shared.last.lock().new = self.new;
     }
 
+    fn is_clock_settled(&self) -> bool {
+        Instant::now() >= self.clock_settles_at
+    }
+
+    /// Lets what the clock's setting would move stay as it is: a hold, and what the live policy has taken in.
+    fn follow_clock(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        let (before_ms, at) = std::mem::replace(&mut self.clock, (now_ms, Instant::now()));
+        let set_by_ms = now_ms - before_ms - at.elapsed().as_millis() as i64;
+        if set_by_ms > AHEAD_MS {
+            // All that is judged so far lies before the clock was set. The version in force has it, or is not to have it.
+            self.taken_in.until_ms = self.taken_in.until_ms.max(now_ms - 1);
+        }
+        self.shared.keep_hold(now_ms, self.is_clock_settled())
+    }
+
     /// Maintenance every few seconds: restores the policy after the database was replaced, corrects times of a wrong clock,
     /// follows a change of head, and saves what must survive a crash.
     fn maintain(&mut self, budgets: &Budgets, now_ms: i64) -> Result<(), StoreError> {
@@ -234,7 +255,7 @@ impl Worker {
             }
             self.revivals = health.revivals;
         }
-        if Instant::now() >= self.clock_settles_at {
+        if self.is_clock_settled() {
             self.shared.set_times_right(now_ms)?;
             if self.taken_in.until_ms > now_ms + AHEAD_MS {
                 // This time is of the wrong clock, too; judgements from now on are new.
@@ -405,7 +426,7 @@ impl Worker {
         let known = (&live.policy, &knowledge);
         let mut proposal = retune::propose(&collected, known, bandit_settings(&settings.bandit), &settings.gate)?;
         self.new = 0;
-        if let Some(why) = self.shared.switches.load().frozen(read_at_ms) {
+        if let Some(why) = self.shared.switches.load().frozen() {
             proposal.wait(why);
         } else if proposal.ruling == Ruling::Promote && !self.is_proven(live.policy.version)? {
             proposal.wait("the live version has had too few requests yet (learning.guard.min_requests)");
@@ -443,7 +464,7 @@ impl Worker {
         };
         tracing::info!(lessons = lessons.len(), took_ms, result, "Retuned");
         let mut last = self.shared.last.lock();
-        (last.at_ms, last.took_ms, last.result) = (Some(now_ms()), took_ms, result);
+        (last.at_ms, last.took_ms, last.result, last.new) = (Some(now_ms()), took_ms, result, self.new);
         drop(last);
         Ok(proposal)
     }
@@ -476,7 +497,7 @@ impl Worker {
         let store = &self.shared.store;
         let live = self.shared.live.load_full();
         let version = live.policy.version;
-        if !guard.enabled || self.shared.switches.load().frozen(now_ms).is_some() {
+        if !guard.enabled || self.shared.switches.load().frozen().is_some() {
             return Ok(());
         }
         let size = store.log_size();
@@ -563,7 +584,7 @@ impl Worker {
             Command::Promote(version) => {
                 let (act, why) = ((who, "policy.promote"), format!("promoted by {who}"));
                 self.move_to(now_ms, |shared| shared.put_in_force(version, act, &why, now_ms))?;
-                self.shared.switch(|switches| Switches { hold_until_ms: None, pinned: None, ..switches })?;
+                self.shared.switch(|switches| Switches { pinned: None, ..switches.released() })?;
             }
             Command::Pin(version) => {
                 let (act, why) = ((who, "policy.pin"), format!("pinned by {who}"));
@@ -571,7 +592,7 @@ impl Worker {
                 self.shared.switch(|switches| Switches { pinned: Some(version), ..switches })?;
             }
             Command::Unpin => {
-                self.shared.switch(|switches| Switches { pinned: None, hold_until_ms: None, ..switches })?;
+                self.shared.switch(|switches| Switches { pinned: None, ..switches.released() })?;
                 audit(&self.shared.store, who, "policy.unpin", self.shared.version(), json!(null), now_ms);
             }
             Command::Rollback => {

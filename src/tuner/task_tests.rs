@@ -479,27 +479,53 @@ fn what_a_clock_that_was_ahead_left_behind_stops_nothing() {
     assert_eq!(worker.shared.live.load().revision, 1, "what is judged from now on is news");
 }
 
+const YEAR_MS: i64 = 365 * 86_400_000;
+
+/// The version in force, what it has learned from, and in how many minutes from now the hold is told to end.
+fn told(worker: &Worker) -> (u64, u64, Option<i64>) {
+    let status = worker.shared.status();
+    let minutes = |until_ms: i64| (until_ms - now_ms() + 59_999) / 60_000;
+    (status.live, status.learned_from, status.hold_until_ms.map(minutes))
+}
+
 #[test]
 fn a_start_before_the_clock_is_set_ends_no_hold_and_teaches_nothing_twice() {
+    for is_set_late in [false, true] {
+        let store = Store::in_memory().unwrap();
+        let mut worker = worker(&store);
+        happen(&store, now_ms() - 60_000, 60, |_| judged(true));
+        assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote);
+        happen(&store, now_ms() - 30_000, 7, |_| judged(true));
+        worker.execute(Command::Rollback, "me", now_ms()).unwrap();
+        assert_eq!(told(&worker), (1, 60, Some(60)));
+        let mut worker = self::worker(&store);
+        if is_set_late {
+            worker.clock_settles_at = Instant::now();
+        }
+        for job in [Job::Watch, Job::Retune] {
+            worker.perform(job, &budgets(&store), now_ms() - YEAR_MS);
+        }
+        worker.perform(Job::Retune, &budgets(&store), now_ms());
+        assert_eq!(told(&worker), (1, 60, Some(60)), "late: {is_set_late}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_after_a_rollback_does_not_undo_it() {
     let store = Store::in_memory().unwrap();
     let mut worker = worker(&store);
-    happen(&store, now_ms() - 60_000, 60, |_| judged(true));
-    assert_eq!(worker.retune(now_ms()).unwrap().ruling, Ruling::Promote);
-    happen(&store, now_ms() - 30_000, 7, |_| judged(true));
-    worker.execute(Command::Rollback, "me", now_ms()).unwrap();
-    let told = |worker: &Worker| {
-        let status = worker.shared.status();
-        (status.live, status.learned_from, status.hold_until_ms)
-    };
-    let taken_back = told(&worker);
-    assert_eq!((taken_back.0, taken_back.1), (1, 60));
-    let mut worker = self::worker(&store);
-    let year_ms = 365 * 86_400_000;
-    for job in [Job::Watch, Job::Retune] {
-        worker.perform(job, &budgets(&store), now_ms() - year_ms);
+    let behind_ms = now_ms() - YEAR_MS;
+    happen(&store, behind_ms - 60_000, 60, |_| judged(true));
+    assert_eq!(worker.retune(behind_ms).unwrap().ruling, Ruling::Promote);
+    happen(&store, behind_ms - 30_000, 7, |_| judged(true));
+    worker.perform(Job::Watch, &budgets(&store), behind_ms);
+    worker.execute(Command::Rollback, "me", behind_ms).unwrap();
+    happen(&store, behind_ms + 1_000, 5, |_| judged(true));
+    for _ in 0..2 {
+        worker.perform(Job::Retune, &budgets(&store), now_ms());
+        assert_eq!(told(&worker), (1, 60, Some(60)));
     }
-    worker.perform(Job::Retune, &budgets(&store), now_ms());
-    assert_eq!(told(&worker), taken_back);
+    assert_eq!(told(&self::worker(&store)).2, Some(60), "the next start knows");
 }
 
 #[test]

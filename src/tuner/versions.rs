@@ -9,7 +9,7 @@ use super::error::LearnError;
 use super::gate::Ruling;
 use super::live::{self, LivePolicy, Replaced, Switches, audit, bandit_settings};
 use super::retune::Proposal;
-use super::shared::Shared;
+use super::shared::{Shared, longest_hold};
 use crate::store::{AHEAD_MS, SnapshotRecord, SnapshotState, StoreError};
 
 impl Shared {
@@ -96,8 +96,8 @@ impl Shared {
         let live = self.version();
         let target = self.before(live)?.ok_or(LearnError::NothingBefore)?;
         // The hold first: a crash in between must not let the next retune bring the same policy back at once.
-        let hold_until_ms = Some(self.hold_end_ms(now_ms));
-        self.switch(|switches| Switches { hold_until_ms, pinned: None, ..switches })?;
+        let hold = longest_hold(&self.settings.load());
+        self.switch(|switches| Switches { pinned: None, ..switches.held_for(hold, now_ms) })?;
         let instead = format!("version {live} was rolled back: {why}");
         self.replace_live(target, (who, "policy.rollback"), &instead, now_ms)?;
         if let Some(mut record) = self.store.snapshot(live)? {
@@ -108,9 +108,13 @@ impl Shared {
         Ok(())
     }
 
-    /// End of a hold that begins at `now_ms`, Unix milliseconds.
-    fn hold_end_ms(&self, now_ms: i64) -> i64 {
-        now_ms + self.settings.load().guard.hold_minutes as i64 * 60_000
+    /// Lets the end of a hold follow the clock, in case it was set.
+    pub(super) fn keep_hold(&self, now_ms: i64, is_settled: bool) -> Result<(), StoreError> {
+        let longest = longest_hold(&self.settings.load());
+        match self.switches.load().corrected(longest, now_ms, is_settled) {
+            Some(right) => self.switch(|_| right),
+            None => Ok(()),
+        }
     }
 
     /// The predecessor of `version`, with the state it had when it was replaced.
@@ -146,13 +150,9 @@ impl Shared {
         Ok(record.map(|record| record.promoted_at_ms.unwrap_or(record.made_at_ms)))
     }
 
-    /// Corrects times that a clock that was ahead has left behind, which would block the learner until the clock has caught
-    /// up: no hold may last longer than holds do, and no version may have come into force in the future.
+    /// Corrects a time that a clock that was ahead has left behind, which would block the learner until the clock has caught
+    /// up: no version may have come into force in the future.
     pub(super) fn set_times_right(&self, now_ms: i64) -> Result<(), StoreError> {
-        let latest = self.hold_end_ms(now_ms);
-        if self.switches.load().hold_until_ms.is_some_and(|until| until > latest) {
-            self.switch(|switches| Switches { hold_until_ms: Some(latest), ..switches })?;
-        }
         let version = self.version();
         let is_ahead = |record: &SnapshotRecord| record.promoted_at_ms.is_some_and(|at| at > now_ms + AHEAD_MS);
         if let Some(record) = self.store.snapshot(version)?.filter(is_ahead) {

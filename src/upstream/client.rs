@@ -9,10 +9,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, Method};
+use hyper_util::client::proxy::matcher::Matcher;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::NoProxy;
 use tokio::time::{Instant, timeout_at};
 
+use super::room::{Room, SMALL_BYTES};
 use super::{Endpoint, Provider};
 use crate::config::{self, Roots};
 use crate::protocol::{ApiError, ErrorKind};
@@ -37,6 +39,9 @@ pub enum CallError {
     /// No connection to the provider.
     #[error("no connection{}", connect_hint(.0))]
     Connect(#[source] reqwest::Error),
+    /// No connection, for a reason of the proxy between the provider and us.
+    #[error("not reached: {} (dispatch.proxy)", proxy_fault(.0).unwrap_or_default())]
+    Proxy(#[source] reqwest::Error),
     /// No connection, for a reason on this machine.
     #[error("this gateway has no file descriptor left to connect with (ulimit -n)")]
     NoDescriptor(#[source] reqwest::Error),
@@ -49,14 +54,21 @@ pub enum CallError {
     /// The answer is larger than allowed.
     #[error("its answer is larger than {0} bytes")]
     TooLarge(usize),
+    /// Other large answers took all the room there is for them until the deadline.
+    #[error("there was no room for its large answer beside those of others (dispatch.large_answers_mb)")]
+    NoRoom,
+}
+
+/// An error and what caused it, down to the first cause.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&cause| cause.source())
 }
 
 /// Whether this process or this machine has run out of file descriptors. A resolver that fails for want of one does not
 /// say so: `open_some` tries whether there are any.
 fn is_out_of_descriptors(error: &(dyn Error + 'static), open_some: impl Fn() -> io::Result<()>) -> bool {
     let is_short = |io: &io::Error| matches!(io.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
-    let mut causes = std::iter::successors(Some(error), |&cause| cause.source());
-    causes.any(|cause| {
+    causes(error).any(|cause| {
         cause.downcast_ref::<io::Error>().is_some_and(is_short)
             || is_unresolved(cause) && open_some().is_err_and(|io| is_short(&io))
     })
@@ -73,11 +85,15 @@ fn is_unresolved(cause: &dyn Error) -> bool {
     cause.to_string().starts_with("dns error")
 }
 
+/// Whether this cause is that nothing listens at the server's address.
+fn is_refused(cause: &(dyn Error + 'static)) -> bool {
+    cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused)
+}
+
 /// Why there is no connection, as a suffix of the message: as much as an operator needs and a client may know.
 fn connect_hint(error: &reqwest::Error) -> &'static str {
-    let mut next: Option<&dyn Error> = Some(error);
-    while let Some(cause) = next {
-        if cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
+    for cause in causes(error) {
+        if is_refused(cause) {
             return ": nothing listens at its address";
         }
         if is_unresolved(cause) {
@@ -86,30 +102,71 @@ fn connect_hint(error: &reqwest::Error) -> &'static str {
         if cause.to_string().contains("certificate") {
             return ": its certificate is not trusted";
         }
-        next = cause.source();
     }
     ""
+}
+
+/// What the proxy has to do with it that a call through it was not made. `None` = nothing: it led to the provider,
+/// which then broke off, or shows a certificate that is not trusted.
+fn proxy_fault(error: &reqwest::Error) -> Option<&'static str> {
+    if error.is_timeout() {
+        return Some("no connection through the proxy in time");
+    }
+    let mut fault = None;
+    for cause in causes(error) {
+        if is_refused(cause) {
+            return Some("nothing listens at the proxy's address");
+        }
+        // Only the proxy's name is looked up here.
+        if is_unresolved(cause) {
+            return Some("the proxy's name is not known");
+        }
+        let said = cause.to_string();
+        if said.starts_with("tunnel error: proxy authorization required") {
+            return Some("the proxy asks for a user and a password, or for others");
+        }
+        if said.starts_with("tunnel error: unsuccessful") {
+            return Some("the proxy does not connect to it");
+        }
+        if said.starts_with("tunnel error") || said.starts_with("tcp connect error") {
+            fault = Some("no connection to the proxy");
+        }
+    }
+    fault
 }
 
 impl From<CallError> for ApiError {
     fn from(error: CallError) -> Self {
         let kind = match error {
             CallError::NoEndpoint => ErrorKind::InvalidRequest,
-            CallError::Connect(_) | CallError::Cut(_) => ErrorKind::Connection,
+            CallError::Connect(_) | CallError::Proxy(_) | CallError::Cut(_) => ErrorKind::Connection,
             CallError::Timeout => ErrorKind::Timeout,
             CallError::TooLarge(_) => ErrorKind::Upstream,
-            CallError::NoDescriptor(_) => ErrorKind::Unavailable,
+            CallError::NoDescriptor(_) | CallError::NoRoom => ErrorKind::Unavailable,
         };
         Self::new(kind, error.to_string())
     }
 }
 
 impl CallError {
+    /// Whether the reason lies with this gateway, and the provider is not to blame.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::NoDescriptor(_) | Self::NoRoom)
+    }
+
     /// The error as told to a client; `who` names the deployment.
     pub fn attributed_to(self, who: &str) -> ApiError {
         let mut error = ApiError::from(self);
         error.message = format!("{who}: {}", error.message);
         error
+    }
+
+    /// The error of a call through the proxy.
+    fn through_proxy(self) -> Self {
+        match self {
+            Self::Connect(error) if proxy_fault(&error).is_some() => Self::Proxy(error),
+            error => error,
+        }
     }
 
     fn from_reqwest(error: reqwest::Error) -> Self {
@@ -170,6 +227,9 @@ pub fn use_pool(number: usize) {
 #[derive(Debug, Clone)]
 pub struct Client {
     pools: Arc<[Pool]>,
+    /// Tells which calls go through the proxy, by the rules that reqwest has for it and does not tell.
+    proxied: Option<Arc<Matcher>>,
+    room: Room,
 }
 
 /// One pool for each [`Roots`]: certificates built into the binary, and the system's.
@@ -180,8 +240,8 @@ struct Pool {
 }
 
 impl Client {
-    /// A client with `pools` connection pools (see [`use_pool`]). Of the settings it takes the connect timeout and
-    /// the proxy, which are read at start only.
+    /// A client with `pools` connection pools (see [`use_pool`]). Of the settings it takes the connect timeout, the
+    /// proxy and the room for large answers, which are read at start only.
     ///
     /// # Errors
     ///
@@ -190,8 +250,11 @@ impl Client {
         // Fails only where another provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let without: Vec<&str> = LOOPBACK.into_iter().chain(settings.no_proxy.iter().map(String::as_str)).collect();
-        let without = NoProxy::from_string(&without.join(","));
+        let without = without.join(",");
         let proxy = settings.proxy.as_deref().filter(|address| !address.is_empty());
+        let proxied =
+            proxy.map(|address| Arc::new(Matcher::builder().all(address.to_owned()).no(without.clone()).build()));
+        let without = NoProxy::from_string(&without);
         let proxy =
             proxy.map(|address| reqwest::Proxy::all(address).map(|proxy| proxy.no_proxy(without))).transpose()?;
         let common = || {
@@ -213,7 +276,14 @@ impl Client {
             let bundled = common().tls_certs_only(roots.iter().cloned()).build()?;
             Ok(Pool { bundled, system: common().build()? })
         };
-        Ok(Self { pools: (0..pools.max(1)).map(pool).collect::<Result<_, reqwest::Error>>()? })
+        let pools = (0..pools.max(1)).map(pool).collect::<Result<_, reqwest::Error>>()?;
+        Ok(Self { pools, proxied, room: Room::new(settings.large_answers_mb) })
+    }
+
+    /// Whether calls of this address go through the proxy.
+    fn is_proxied(&self, url: &reqwest::Url) -> bool {
+        let intercepts = |proxied: &Arc<Matcher>| Some(proxied.intercept(&url.as_str().parse().ok()?).is_some());
+        self.proxied.as_ref().and_then(intercepts).unwrap_or(false)
     }
 
     /// This thread's pool.
@@ -227,17 +297,21 @@ impl Client {
     ///
     /// See [`CallError`]; a bad status is not an error here.
     pub async fn send(&self, provider: &Provider, call: Call, deadline: Instant) -> Result<Answer, CallError> {
-        let url = provider.parsed_url(call.endpoint).ok_or(CallError::NoEndpoint)?.clone();
+        let url = provider.parsed_url(call.endpoint).ok_or(CallError::NoEndpoint)?;
         let client = match provider.roots {
             Roots::Bundled => &self.pool().bundled,
             Roots::System => &self.pool().system,
         };
         let method = if call.body.is_some() { Method::POST } else { Method::GET };
-        let mut request = reqwest::Request::new(method, url);
+        let mut request = reqwest::Request::new(method, url.clone());
         *request.headers_mut() = headers(provider, call.headers);
         *request.body_mut() = call.body.map(reqwest::Body::from);
         let response = timeout_at(deadline, client.execute(request)).await.map_err(|_| CallError::Timeout)?;
-        Ok(Answer { response: response.map_err(CallError::from_reqwest)? })
+        let response = response.map_err(CallError::from_reqwest).map_err(|error| match self.is_proxied(url) {
+            true => error.through_proxy(),
+            false => error,
+        })?;
+        Ok(Answer { response, room: self.room.clone() })
     }
 }
 
@@ -267,6 +341,7 @@ fn headers(provider: &Provider, more: HeaderMap) -> HeaderMap {
 #[derive(Debug)]
 pub struct Answer {
     response: reqwest::Response,
+    room: Room,
 }
 
 impl Answer {
@@ -306,33 +381,47 @@ impl Answer {
         next.map_err(CallError::from_reqwest)
     }
 
-    /// The whole body.
+    /// The whole body. A large one waits for its place among other large ones, and keeps it until its bytes are dropped.
     ///
     /// # Errors
     ///
-    /// As [`Answer::chunk`], and when it is larger than `limit` bytes.
+    /// As [`Answer::chunk`], and when it is larger than `limit` bytes, or there is no place for it until `deadline`.
     pub async fn whole(mut self, limit: usize, deadline: Instant) -> Result<Bytes, CallError> {
+        let stated = self.response.content_length().and_then(|bytes| usize::try_from(bytes).ok());
         let Some(first) = self.chunk(deadline).await? else { return Ok(Bytes::new()) };
         let mut gathered: Option<BytesMut> = None;
         let mut length = first.len();
+        let mut place = None;
         while let Some(next) = self.chunk(deadline).await? {
             length += next.len();
             if length > limit {
                 return Err(CallError::TooLarge(limit));
+            }
+            if length > SMALL_BYTES && place.is_none() {
+                let longest = stated.unwrap_or(limit).min(limit);
+                place = Some(self.room.take(longest, deadline).await.ok_or(CallError::NoRoom)?);
             }
             gathered.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(&next);
         }
         if length > limit {
             return Err(CallError::TooLarge(limit));
         }
-        // Most answers come in one piece: no copy.
-        Ok(gathered.map_or(first, BytesMut::freeze))
+        Ok(match (gathered, place) {
+            // Most answers come in one piece: no copy.
+            (None, _) => first,
+            (Some(whole), None) => whole.freeze(),
+            (Some(whole), Some(place)) => place.hold(whole),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use http::HeaderValue;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -368,6 +457,49 @@ mod tests {
         let unresolved = io::Error::other("dns error: Temporary failure in name resolution");
         assert!(is_out_of_descriptors(&unresolved, || Err(error(libc::EMFILE))));
         assert!(!is_out_of_descriptors(&error(libc::ECONNREFUSED), || Err(error(libc::EMFILE))));
+    }
+
+    #[tokio::test]
+    async fn that_the_proxy_leads_nowhere_is_told_of_the_proxy() {
+        /// The error of a call through the proxy.
+        async fn told(proxy: SocketAddr, base_url: &str) -> String {
+            let dispatch = config::Dispatch { proxy: Some(format!("http://u:hush@{proxy}")), ..Default::default() };
+            let settings = config::Provider { base_url: base_url.into(), ..Default::default() };
+            let call = Call { endpoint: Endpoint::Chat, body: Some("{}".into()), headers: HeaderMap::new() };
+            let (client, provider) = (Client::new(&dispatch, 1).unwrap(), Provider::new("far", &settings));
+            let sent = client.send(&provider, call, Instant::now() + Duration::from_secs(20)).await;
+            sent.unwrap_err().attributed_to("far").message
+        }
+        let answering = |head: &'static str| async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let answer = async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.read_buf(&mut Vec::new()).await.unwrap();
+                stream.write_all(head.as_bytes()).await.unwrap();
+                stream.shutdown().await.unwrap();
+            };
+            tokio::spawn(answer);
+            address
+        };
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let nobody = "far: not reached: nothing listens at the proxy's address (dispatch.proxy)";
+        assert_eq!(told(closed, "https://vendor.invalid/v1").await, nobody);
+        assert_eq!(told(closed, "http://vendor.invalid/v1").await, nobody);
+        let own = "far: no connection: nothing listens at its address";
+        assert_eq!(told(closed, &format!("http://{closed}/v1")).await, own, "which is called without the proxy");
+        for (head, why) in [
+            ("HTTP/1.1 407 No\r\n\r\n", "the proxy asks for a user and a password, or for others"),
+            ("HTTP/1.1 502 No\r\n\r\n", "the proxy does not connect to it"),
+            ("", "no connection to the proxy"),
+        ] {
+            let proxy = answering(head).await;
+            let wanted = format!("far: not reached: {why} (dispatch.proxy)");
+            assert_eq!(told(proxy, "https://vendor.invalid/v1").await, wanted);
+        }
+        let through = answering("HTTP/1.1 200 OK\r\n\r\n").await;
+        let vendors = told(through, "https://vendor.invalid/v1").await;
+        assert!(vendors.starts_with("far: ") && !vendors.contains("proxy"), "{vendors}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod discovery;
 mod load;
 mod provider;
 mod retry_budget;
+mod room;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerState};

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use pointsman::http;
 use pointsman::store::Scope;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -106,6 +107,46 @@ async fn who_does_not_go_on_with_its_body_or_takes_no_answers_keeps_no_place() {
     let mut newcomer = connect(&gateway, Ipv4Addr::LOCALHOST).await;
     assert!(ask(&mut newcomer, "/").await.contains("200 ok"), "others take nothing of their answers");
     drop((half, deaf, newcomer));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn little_waits_in_the_kernel_for_a_client_that_reads_nothing() {
+    let listener = http::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (theirs, accepted) = tokio::join!(socket.connect(address), listener.accept());
+    let (ours, _) = accepted.unwrap();
+    let mut taken = 0;
+    let mut waited = 0;
+    while waited < 3 {
+        match ours.try_write(&[0; 4096]) {
+            Ok(bytes) => (taken, waited) = (taken + bytes, 0),
+            Err(_) => {
+                waited += 1;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+    assert!(taken < 3 * (256 << 10), "{taken}");
+    drop(theirs);
+}
+
+#[tokio::test]
+async fn whose_body_stops_coming_while_others_wait_is_told_so() {
+    let gateway = TestGateway::start("[server]\nmax_connections = 1").await;
+    for path in ["/v1/chat/completions", "/api/feedback"] {
+        let mut half = connect(&gateway, Ipv4Addr::LOCALHOST).await;
+        let begun = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{");
+        half.write_all(begun.as_bytes()).await.unwrap();
+        let mut newcomer = connect(&gateway, Ipv4Addr::LOCALHOST).await;
+        let mut told = String::new();
+        timeout(SOON, half.read_to_string(&mut told)).await.unwrap().unwrap();
+        assert!(told.starts_with("HTTP/1.1 408") && told.contains("server.max_connections"), "{path}: {told}");
+        assert!(ask(&mut newcomer, "/").await.contains("200 ok"));
+        drop(newcomer);
+    }
     gateway.stop().await;
 }
 

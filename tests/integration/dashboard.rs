@@ -393,8 +393,8 @@ async fn a_request_is_watched_and_its_decision_explained_and_rated() {
     let mut live = browser.get("/api/admin/requests/stream").await;
     let hostile = "<script>alert('x')</script>";
     let mut question = ask("/api/chat", "auto", hostile);
-    question["routing"] = json!({ "tags": { "team": hostile } });
-    let answer: Value = gateway.post("/api/chat", question).await.json().await.unwrap();
+    question["routing"] = json!({ "tags": { "team": hostile }, "conversation": "c1" });
+    let answer: Value = gateway.post("/api/chat", question.clone()).await.json().await.unwrap();
     let id = answer["routing"]["decision_id"].as_str().unwrap().to_owned();
     let mut seen = String::new();
     while !seen.contains("\"phase\":\"ended\"") {
@@ -428,6 +428,10 @@ async fn a_request_is_watched_and_its_decision_explained_and_rated() {
     assert_eq!(list["entries"][0]["decision"]["id"], id.as_str());
     let overview: Value = browser.get("/api/admin/overview?window=1h").await.json().await.unwrap();
     assert_eq!((overview["total"]["requests"].as_u64(), overview["total"]["rated"].as_u64()), (Some(1), Some(1)));
+    assert!(!text.contains("asked_again"));
+    assert_eq!(gateway.post("/api/chat", question).await.status(), 200);
+    gateway.app.gateway.recorder.flush().await.unwrap();
+    assert!(browser.get(&page).await.text().await.unwrap().contains("asked_again"), "it came again");
     settle(|| gateway.app.gateway.metrics.in_flight() == 0, "a request is left").await;
     gateway.stop().await;
 }

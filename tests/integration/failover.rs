@@ -389,6 +389,60 @@ const COMPLETION: &str = r#"{"id":"c","object":"chat.completion","created":1,"mo
     "message":{"role":"assistant","content":"from afar"},"finish_reason":"stop"}]}"#;
 
 #[tokio::test]
+async fn a_large_answer_that_finds_no_room_is_a_failed_call_and_small_ones_need_none() {
+    let large = |ms: u64| {
+        let whole = COMPLETION.replace("from afar", &"far ".repeat(400_000));
+        let (first, last) = whole.split_at(1_500_000);
+        Script { pieces: vec![(0, first.to_owned()), (ms, last.to_owned())], ..Script::whole("") }
+    };
+    let mock = Mock::start(move |body| {
+        let asked: Value = serde_json::from_str(body).unwrap();
+        match asked["model"].as_str().unwrap() {
+            "hog" => large(60_000),
+            "late" => Script { head_ms: 1500, ..large(0) },
+            "large" => large(0),
+            _ => Script::whole(COMPLETION),
+        }
+    })
+    .await;
+    let names = ["hog", "late", "large", "small"];
+    let models: String = names.iter().map(|name| format!("[models.{name}]\nprovider = 'far'\n")).collect();
+    let gateway = TestGateway::before(
+        &format!("[providers.far]\nbase_url = 'http://{}/v1'\n", mock.address),
+        &format!(
+            "{models}[[rules]]\nname = 'r'\nprefer = ['late', 'small']\n[routing]\nmax_candidates = 2\n\
+             [dispatch]\nwhole_answer_timeout_ms = 3000\nmax_answer_mb = 4\nlarge_answers_mb = 4\n"
+        ),
+    )
+    .await;
+    let path = "/v1/chat/completions";
+    let late = gateway.post(path, ask(path, "auto", "Hello"));
+    let hog = async {
+        settle(|| mock.calls() == 1, "the late one was not asked").await;
+        gateway.post(path, ask(path, "hog", "Hello")).await
+    };
+    let (late, hog) = tokio::join!(late, hog);
+    assert_eq!((late.status().as_u16(), hog.status().as_u16()), (200, 504));
+    assert_eq!(late.headers()["x-pointsman-model"], "small");
+    for _ in 0..2 {
+        let large = gateway.post(path, ask(path, "large", "Hello")).await;
+        assert_eq!(large.status(), 200, "there is room again");
+        assert!(large.bytes().await.unwrap().len() > 1_600_000);
+    }
+    let hog = async { gateway.post(path, ask(path, "hog", "Hello")).await };
+    let late = async {
+        let pinned = gateway.post(path, ask(path, "late", "Hello"));
+        error(path, &pinned.await.json().await.unwrap())
+    };
+    let (told, _) = tokio::join!(late, async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        hog.await
+    });
+    assert!(told.contains("far/late: there was no room for its large answer"), "{told}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn vendors_are_called_through_the_proxy_and_this_machine_without() {
     let proxy = Mock::start(|_| Script::whole(COMPLETION)).await;
     let gateway = TestGateway::before(

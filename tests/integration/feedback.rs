@@ -44,6 +44,24 @@ async fn decision_outcome_and_feedback_come_together_and_hold_no_prompt() {
 }
 
 #[tokio::test]
+async fn an_answer_whose_question_came_again_is_told_as_such() {
+    let gateway = TestGateway::start("").await;
+    let mut body = ask("/v1/chat/completions", "gpt-4o", "why?");
+    body["user"] = json!("u1");
+    let first = chat(&gateway, body.clone()).await;
+    chat(&gateway, ask("/v1/chat/completions", "gpt-4o", "why?")).await;
+    let told = async |id: &str| -> Value {
+        gateway.app.gateway.recorder.flush().await.unwrap();
+        serde_json::from_str(&gateway.admin(&format!("/api/admin/decisions/{id}")).await).unwrap()
+    };
+    assert_eq!(told(&first).await["outcome"]["signals"], Value::Null, "somebody else asked the same");
+    let second = chat(&gateway, body).await;
+    assert_eq!(told(&first).await["outcome"]["signals"], json!(["asked_again"]));
+    assert_eq!(told(&second).await["outcome"]["signals"], Value::Null);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_tool_loop_asks_once() {
     let gateway = TestGateway::start("").await;
     let mut body = ask("/v1/chat/completions", "gpt-4o", "what time is it?");

@@ -58,6 +58,9 @@ async fn who_wants_a_web_socket_hears_at_once_that_there_is_none() {
         }
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), status, "{path}");
+        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let told = (status == 426).then(|| ("HTTP/1.1".to_owned(), "upgrade".to_owned()));
+        assert_eq!(header("upgrade").zip(header("connection")), told, "{path}");
         let answer: Value = response.json().await.unwrap();
         let said = answer["error"]["message"].as_str().unwrap();
         assert_eq!(said.contains("WebSocket"), status == 426, "{said}");

@@ -204,7 +204,7 @@ async fn a_vendor_that_quotes_what_it_was_sent_does_not_give_it_to_the_client() 
 }
 
 #[tokio::test]
-async fn an_error_of_unusual_form_in_a_passing_stream_is_searched_too() {
+async fn all_but_the_models_words_in_a_passing_stream_is_searched() {
     let ends = [
         format!("data: bad key {HEADER}\n\n"),
         format!("event: error\ndata: {{\"type\":\"error\",\"message\":\"{HEADER}\"}}\n\n"),
@@ -212,7 +212,13 @@ async fn an_error_of_unusual_form_in_a_passing_stream_is_searched_too() {
         format!("data: {{\"choices\":[],\"detail\":\"{HEADER}\"}}\n\n"),
         format!("<html>{HEADER}</html>\n\n"),
         format!(": debug {HEADER}\n\n"),
+        format!(": debug {HEADER}\nevent: ping\ndata: {{\"type\": \"ping\"}}\n\n"),
+        format!("id: {HEADER}\ndata: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"!\"}}}}]}}\n\n"),
+        format!(
+            "data: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"!\"}}}}\n: {HEADER}\n\n"
+        ),
     ];
+    let count = ends.len();
     let chunk = json!({ "choices": [{ "index": 0, "delta": { "content": format!("So {HEADER}") } }] });
     let delta = json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": format!("So {HEADER}") } });
     let message = json!({ "type": "message_start", "message": { "id": "m", "model": "m", "usage": { "input_tokens": 1, "output_tokens": 1 } } });
@@ -233,13 +239,13 @@ async fn an_error_of_unusual_form_in_a_passing_stream_is_searched_too() {
             "[providers.my-{dialect}]\ndialect = '{dialect}'\nbase_url = 'http://{}{base}'\n{header}\n",
             mock.address
         );
-        for end in 0..6 {
+        for end in 0..count {
             models += &format!("[models.{dialect}-{end}]\nprovider = 'my-{dialect}'\n");
         }
     }
     let gateway = TestGateway::before(&upstreams, &models).await;
     for (path, dialect) in [("/v1/chat/completions", "openai"), ("/v1/messages", "anthropic")] {
-        for end in 0..6 {
+        for end in 0..count {
             let mut body = ask(path, &format!("{dialect}-{end}"), "Hello");
             body["stream"] = json!(true);
             let told = gateway.post(path, body).await.text().await.unwrap();

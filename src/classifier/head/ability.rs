@@ -6,6 +6,10 @@
 //!   so that the mean over training prompts is that score: the evidence says *what* the model is better at, the score
 //!   *how good* it is.
 //! - A model with a **score** alone gets the mean of all arms, shifted in the same way.
+//!
+//! Models that are chosen among stand on **common ground** ([`Head::on_common_ground`]). How hard a source's models find a
+//! prompt says something about the prompt, and nothing about which of two models is better that borrow from different
+//! sources.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +30,41 @@ pub struct Evidence {
 pub struct Ability {
     /// Arms and their weights, which sum to one.
     pub parts: Vec<(usize, f32)>,
+    /// Arms and weights, which sum to zero: from the ground of its evidence to that of all models chosen among.
+    pub lift: Vec<(usize, f32)>,
+    /// What the lift adds on an average prompt.
+    pub usual_lift: f32,
     /// Added to the log-odds.
     pub shift: f32,
     /// The evidence that it rests on.
     pub source: EstimateSource,
+}
+
+impl Ability {
+    /// An ability that rests on these arms alone.
+    pub fn of(parts: Vec<(usize, f32)>, source: EstimateSource) -> Self {
+        Self { parts, lift: Vec::new(), usual_lift: 0.0, shift: 0.0, source }
+    }
+
+    /// The log-odds, from those of all arms.
+    pub fn log_odds(&self, arms: &[f32]) -> f32 {
+        weighted(&self.parts, arms) + weighted(&self.lift, arms) + self.shift
+    }
+}
+
+/// One of the models that are chosen among.
+#[derive(Debug)]
+pub struct Contender<'a> {
+    /// Its ability.
+    pub ability: &'a mut Ability,
+    /// Whether its evidence was measured on other models or on prompts of another kind.
+    pub borrows: bool,
+    /// Its score, which sets the level of a borrowed ability.
+    pub score: Option<f64>,
+}
+
+fn weighted(parts: &[(usize, f32)], arms: &[f32]) -> f32 {
+    parts.iter().map(|(arm, weight)| weight * arms[*arm]).sum()
 }
 
 impl Head {
@@ -38,7 +73,7 @@ impl Head {
     /// model was not measured. `None` where none of these is known.
     pub fn ability(&self, name: &str, like: Option<&str>, score: Option<f64>) -> Option<Ability> {
         if let Some(parts) = self.measured(name) {
-            return Some(Ability { parts, shift: 0.0, source: EstimateSource::Learned });
+            return Some(Ability::of(parts, EstimateSource::Learned));
         }
         let borrowed = like.and_then(|like| Some((self.evidence(like)?, like.to_owned())));
         let borrowed = borrowed.or_else(|| {
@@ -54,8 +89,43 @@ impl Head {
             }
             (None, None) => return None,
         };
-        let shift = score.map_or(0.0, |score| self.shift_to(&parts, score as f32));
-        Some(Ability { parts, shift, source })
+        let mut ability = Ability::of(parts, source);
+        self.shift_to(&mut ability, score);
+        Some(ability)
+    }
+
+    /// Puts models that are chosen among on common ground: in place of what the sources of a model's evidence find hard
+    /// about a prompt (the mean of each source's arms) it gets the mean of that over all the models. So what is left
+    /// between two models is what tells the evidence apart from other models of its own source. Where all rest on one
+    /// source nothing changes, and measured models keep what was measured.
+    pub fn on_common_ground(&self, contenders: &mut [Contender<'_>]) {
+        let grounds: Vec<Vec<f32>> = contenders.iter().map(|contender| self.ground(contender.ability)).collect();
+        let share = 1.0 / contenders.len().max(1) as f32;
+        let mut common = vec![0.0; self.description.arms.len()];
+        for ground in &grounds {
+            common.iter_mut().zip(ground).for_each(|(common, own)| *common += share * own);
+        }
+        for (contender, own) in contenders.iter_mut().zip(&grounds).filter(|(contender, _)| contender.borrows) {
+            let differences = common.iter().zip(own).map(|(common, own)| common - own).enumerate();
+            let ability = &mut *contender.ability;
+            ability.lift = differences.filter(|(_, weight)| weight.abs() > 1e-6).collect();
+            let rows = self.reference.rows.max(1) as f32;
+            ability.usual_lift =
+                self.reference_odds().iter().map(|arms| weighted(&ability.lift, arms)).sum::<f32>() / rows;
+            self.shift_to(ability, contender.score);
+        }
+    }
+
+    /// The sources of a model's evidence: all arms of each, with the weight that its evidence has there.
+    fn ground(&self, ability: &Ability) -> Vec<f32> {
+        let arms = &self.description.arms;
+        let mut ground = vec![0.0; arms.len()];
+        for (evidence, weight) in &ability.parts {
+            let source = &arms[*evidence].source;
+            let of_source: Vec<usize> = (0..arms.len()).filter(|arm| arms[*arm].source == *source).collect();
+            of_source.iter().for_each(|arm| ground[*arm] += weight / of_source.len() as f32);
+        }
+        ground
     }
 
     /// Whether the head has evidence for this model that another could borrow.
@@ -91,23 +161,29 @@ impl Head {
         (total > 0.0).then(|| known.into_iter().map(|(arm, weight)| (arm, weight / total)).collect())
     }
 
-    /// The shift at which the mean probability over the reference prompts is `score`, found by bisection, as the mean
+    /// Shifts an ability so that the mean probability over the reference prompts is `score`: by bisection, as the mean
     /// rises with the shift.
-    fn shift_to(&self, parts: &[(usize, f32)], score: f32) -> f32 {
-        let arms = &self.parts.arms;
-        let odds = |row: usize| {
-            let trunk = arms.log_odds(self.reference.row(row));
-            // Opinions of memory and tasks are not stored for these prompts; the trunk's stands in for them.
-            let known = arms.calibrated(&self.parts.memory.shelves, [&trunk; 3]);
-            parts.iter().map(|(arm, weight)| weight * known[*arm]).sum::<f32>()
-        };
-        let odds: Vec<f32> = (0..self.reference.rows).map(odds).collect();
+    fn shift_to(&self, ability: &mut Ability, score: Option<f64>) {
+        let Some(score) = score else { return };
+        ability.shift = 0.0;
+        let odds: Vec<f32> = self.reference_odds().iter().map(|arms| ability.log_odds(arms)).collect();
         let mean = |shift: f32| odds.iter().map(|odds| sigmoid(odds + shift)).sum::<f32>() / odds.len().max(1) as f32;
         let (mut low, mut high) = (-12.0f32, 12.0f32);
         for _ in 0..40 {
             let middle = (low + high) / 2.0;
-            if mean(middle) < score { low = middle } else { high = middle }
+            if mean(middle) < score as f32 { low = middle } else { high = middle }
         }
-        (low + high) / 2.0
+        ability.shift = (low + high) / 2.0;
+    }
+
+    /// The log-odds of all arms on the reference prompts.
+    fn reference_odds(&self) -> Vec<Vec<f32>> {
+        let arms = &self.parts.arms;
+        let odds = |row: usize| {
+            let trunk = arms.log_odds(self.reference.row(row));
+            // Opinions of memory and tasks are not stored for these prompts; the trunk's stands in for them.
+            arms.calibrated(&self.parts.memory.shelves, [&trunk; 3])
+        };
+        (0..self.reference.rows).map(odds).collect()
     }
 }

@@ -12,7 +12,7 @@
 
 use super::matrix::{Matrix, dot, logit};
 use super::parts::{Parts, Trunk, mean_of};
-use super::{Ability, Description, sigmoid};
+use super::{Ability, Description, HeadReading, sigmoid};
 use crate::bandit::{Factor, Odds};
 use crate::classifier::stats;
 
@@ -95,8 +95,18 @@ impl Traces {
     }
 
     /// The log-odds of a model with this ability, as a sum.
-    pub(super) fn odds(&self, parts: &Parts, description: &Description, familiarity: f32, ability: &Ability) -> Odds {
-        let mut odds = Odds { base: ability.shift, ..Odds::default() };
+    pub(super) fn odds(
+        &self,
+        parts: &Parts,
+        description: &Description,
+        reading: &HeadReading,
+        ability: &Ability,
+    ) -> Odds {
+        let familiarity = reading.familiarity;
+        let mut odds = Odds { base: ability.shift + ability.usual_lift, ..Odds::default() };
+        // Of what all models have in common only the sum is told.
+        let lift: f32 = ability.lift.iter().map(|(arm, weight)| weight * reading.log_odds[*arm]).sum();
+        odds.moved[READING] += lift - ability.usual_lift;
         let groups = groups();
         for (arm, weight) in &ability.parts {
             let (level, common, own) = parts.arms.weights(*arm);

@@ -31,7 +31,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-pub use ability::{Ability, Evidence};
+pub use ability::{Ability, Contender, Evidence};
 pub use attribution::Traces;
 pub use description::{
     ArmNote, Description, FORMAT, Familiarity, Likeness, MOST_CONTEXT, MOST_KINDS, OWN_TRAFFIC, Recall,
@@ -213,7 +213,6 @@ impl Head {
 
     /// The estimate for a model with this ability, from a reading.
     pub fn estimate(&self, reading: &HeadReading, ability: &Ability) -> HeadEstimate {
-        let log_odds: f32 = ability.parts.iter().map(|(arm, weight)| weight * reading.log_odds[*arm]).sum();
         let (mut tokens, mut known) = (0.0, 0.0);
         for (arm, weight) in &ability.parts {
             if reading.log_tokens[*arm].is_finite() {
@@ -222,9 +221,9 @@ impl Head {
             }
         }
         HeadEstimate {
-            quality: f64::from(sigmoid(log_odds + ability.shift)),
+            quality: f64::from(sigmoid(ability.log_odds(&reading.log_odds))),
             output_tokens: (known > 0.0).then(|| f64::from((tokens / known).exp())),
-            odds: reading.traces.odds(&self.parts, &self.description, reading.familiarity, ability),
+            odds: reading.traces.odds(&self.parts, &self.description, reading, ability),
         }
     }
 

@@ -179,6 +179,34 @@ fn a_new_model_borrows_and_its_score_moves_the_level() {
 }
 
 #[test]
+fn what_a_source_finds_hard_sets_no_two_models_apart() {
+    let one_source = head();
+    let mut head = head();
+    head.description.arms[1].source = "other".into();
+    let borrow = |like: &str| one_source.ability("mine", Some(like), Some(0.7)).unwrap();
+    let together = |head: &Head, borrows: bool| {
+        let (mut plus, mut minus) = (borrow("plus"), borrow("minus"));
+        let contender = |ability| Contender { ability, borrows, score: Some(0.7) };
+        head.on_common_ground(&mut [contender(&mut plus), contender(&mut minus)]);
+        (plus, minus)
+    };
+    let reading = read(&head, [1.0, 0.05]);
+    let quality = |ability: &Ability| head.estimate(&reading, ability).quality;
+    let (plus, minus) = (borrow("plus"), borrow("minus"));
+    assert!(quality(&plus) > quality(&minus) + 0.5, "each alone");
+    assert_eq!(together(&one_source, true), (plus.clone(), minus.clone()), "all evidence is of one source");
+    assert_eq!(together(&head, false), (plus, minus), "measured ones keep what was measured");
+    // Each arm is all that there is of its source, so nothing tells it apart from others there.
+    let (plus, minus) = together(&head, true);
+    assert!((quality(&plus) - quality(&minus)).abs() < 1e-5, "{} {}", quality(&plus), quality(&minus));
+    for ability in [&plus, &minus] {
+        let odds = head.estimate(&reading, ability).odds;
+        let sum = f64::from(odds.base + odds.moved.iter().sum::<f32>());
+        assert!((1.0 / (1.0 + (-sum).exp()) - quality(ability)).abs() < 1e-5, "the summands are the whole");
+    }
+}
+
+#[test]
 fn a_head_survives_its_file() {
     let head = head();
     let bytes = head.to_bytes().unwrap();

@@ -146,7 +146,7 @@ impl Stage {
     /// The policy in force, for the progress line.
     pub(super) fn policy(&self) -> String {
         let status = self.app.gateway.learner.status();
-        format!("policy v{} from {} judgements", status.live, status.learned_from)
+        format!("policy v{} from {} judgements and signals", status.live, status.learned_from)
     }
 
     /// Makes the world's changes that are due at this visit, and describes them.

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
 
 use crate::classifier::encoder::Pooling;
 use crate::classifier::head::OWN_TRAFFIC;
@@ -14,7 +13,7 @@ use crate::classifier::source::{Artifact, Files, Manifest, NOT_STATED, Source};
 use crate::classifier::tune::Written;
 use crate::classifier::{Model, open};
 use crate::cli::WrongUse;
-use crate::cli::evaluate::{print, print_compared};
+use crate::cli::evaluate::{PartArgs, print, print_compared};
 use crate::cli::load::ConfigArgs;
 use crate::cli::progress::Bar;
 use crate::config;
@@ -44,9 +43,8 @@ pub(in crate::cli) struct HeadArgs {
     /// The encoder: builtin, a path, or hf:owner/name
     #[arg(long, visible_alias = "encoder", default_value = "builtin")]
     model: String,
-    /// Only these sources of the data
-    #[arg(long, alias = "source", value_delimiter = ',')]
-    sources: Vec<String>,
+    #[command(flatten)]
+    part: PartArgs,
     /// Task families that are left out of train and val and then tested alone: work the head has not seen
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
@@ -60,12 +58,6 @@ pub(in crate::cli) struct HeadArgs {
     /// The seed of everything drawn
     #[arg(long)]
     seed: Option<u64>,
-    /// Most prompts of each source and split
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
-    limit: Option<usize>,
-    /// Where the encoder's states of prompts are kept between runs
-    #[arg(long, value_name = "DIR", default_value = "var/features")]
-    cache: PathBuf,
     /// Also name the head in the manifest of the folder above `--out`
     #[arg(long)]
     manifest: bool,
@@ -89,8 +81,8 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
         }
         None => HeadRecipe::default(),
     };
-    if !args.sources.is_empty() {
-        recipe.sources.clone_from(&args.sources);
+    if !args.part.sources.is_empty() {
+        recipe.sources.clone_from(&args.part.sources);
     }
     recipe.without.extend(args.without.iter().cloned());
     recipe.fit.seed = args.seed.unwrap_or(recipe.fit.seed);
@@ -111,7 +103,7 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
         recipe.pooling.layers.iter_mut().for_each(|layer| *layer = layers.min(*layer));
     }
     recipe.check(layers)?;
-    let limits = Limits { per_source: args.limit, ..Limits::default() };
+    let limits = Limits { per_source: args.part.limit, ..Limits::default() };
     let mut dataset =
         args.data.as_ref().map(|data| read(data, Split::Train, limits)).transpose()?.unwrap_or_default();
     if let Some(log) = &args.log {
@@ -123,7 +115,7 @@ pub(super) fn run(args: &HeadArgs) -> anyhow::Result<ExitCode> {
     }
     let labels = labels().context("the labelled prompts")?;
     let bar = Bar::new();
-    let job = Job { recipe: &recipe, out, cache: &args.cache, in_force: &in_force, progress: &bar };
+    let job = Job { recipe: &recipe, out, cache: &args.part.cache, in_force: &in_force, progress: &bar };
     let mut tuned = None;
     if recipe.finetune.layers > 0 {
         tuned = tune_encoder(&job, dataset.clone(), &files, settings.device)?;

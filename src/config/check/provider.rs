@@ -3,7 +3,6 @@
 use crate::config::Provider;
 use crate::config::layers::join;
 use crate::config::redact::variable_name_fault;
-use crate::protocol::Dialect;
 
 pub(super) fn check_provider(name: &str, provider: &Provider, bad: &mut impl FnMut(String, String)) {
     let path = join("providers", name);
@@ -31,9 +30,5 @@ pub(super) fn check_provider(name: &str, provider: &Provider, bad: &mut impl FnM
         if !valid {
             bad(join(&format!("{path}.headers"), header), "is no valid HTTP header".into());
         }
-    }
-    if matches!(provider.dialect, Dialect::Native | Dialect::Responses) {
-        let what = format!("`{}` is for clients; use openai, anthropic or ollama", provider.dialect.as_str());
-        bad(format!("{path}.dialect"), what);
     }
 }

@@ -124,14 +124,14 @@ pub async fn ahead_ms(gateway: &Gateway) -> Option<i64> {
     newest_ms.filter(|at_ms| Span::up_to(Timestamp::now().as_millisecond()).until_ms <= Some(*at_ms))
 }
 
-/// One decision with its outcome and feedback.
+/// One decision with its outcome and feedback, and the signal that its question was asked again.
 ///
 /// # Errors
 ///
 /// When there is no such decision, or the store is down.
 pub async fn one(gateway: &Gateway, id: &str) -> Result<Entry, ApiError> {
     let id: DecisionId = id.parse().map_err(|_| ApiError::invalid("it is no id of a decision").at("id"))?;
-    let read = || gateway.read_store(move |store| store.entry(id));
+    let read = || gateway.read_store(move |store| store.entry_with_sequel(id));
     let mut entry = read().await?;
     if entry.is_none() {
         // The decision may be a moment old and still wait to be written. Where the recorder is down, the second read tells

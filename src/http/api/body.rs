@@ -1,5 +1,6 @@
 //! Reads a request's body within its limits of size and time, and admits the request before.
 
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -11,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::codec::BYTE_ORDER_MARK;
 use crate::config::{self, Limits};
 use crate::gateway::{Gateway, LiveConfig};
+use crate::http::slots::BodyRefused;
 use crate::protocol::{ApiError, ErrorKind};
 use crate::store::Token;
 
@@ -75,6 +77,7 @@ async fn read_within(
     match whole.map_err(|_| slow(limits))? {
         Ok(body) => Ok(if body.starts_with(BYTE_ORDER_MARK) { body.slice(BYTE_ORDER_MARK.len()..) } else { body }),
         Err(Broken::TooLarge) => Err(too_large()),
+        Err(Broken::Refused(why)) => Err(ApiError::new(ErrorKind::SlowBody, why)),
         Err(Broken::Cut) => Err(ApiError::invalid("the body could not be read")),
     }
 }
@@ -84,8 +87,17 @@ async fn read_within(
 enum Broken {
     /// The body is larger than allowed.
     TooLarge,
+    /// It stopped coming while others waited for its connection.
+    Refused(String),
     /// The client broke off.
     Cut,
+}
+
+impl From<axum::Error> for Broken {
+    fn from(error: axum::Error) -> Self {
+        let mut causes = std::iter::successors(Some(&error as &(dyn Error + 'static)), |&cause| cause.source());
+        causes.find(|cause| cause.is::<BodyRefused>()).map_or(Self::Cut, |refused| Self::Refused(refused.to_string()))
+    }
 }
 
 /// Puts a body's pieces together as they come. Collected one by one until the last is here, they would take many times
@@ -96,7 +108,7 @@ async fn gather(mut body: Body, max_bytes: usize) -> Result<Bytes, Broken> {
     let mut gathered = BytesMut::new();
     while let Some(frame) = body.frame().await {
         // Frames that are no data are trailers, which nobody reads.
-        let Ok(piece) = frame.map_err(|_| Broken::Cut)?.into_data() else { continue };
+        let Ok(piece) = frame?.into_data() else { continue };
         if first.len().max(gathered.len()) + piece.len() > max_bytes {
             return Err(Broken::TooLarge);
         }

@@ -334,7 +334,7 @@ async fn call(
     })?;
     let call = Call { endpoint: Endpoint::Embeddings, body: Some(body), headers: HeaderMap::new() };
     let failed = |error: CallError, lost: bool| {
-        let accuses = !matches!(error, CallError::NoDescriptor(_));
+        let accuses = !error.is_ours();
         Failed { error: error.attributed_to(&provider.name), lost, accuses }
     };
     let refused = |error: ApiError, lost: bool| Failed {

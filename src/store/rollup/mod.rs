@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use self::cell::Cell;
 use self::fact::{Fact, Names};
 use crate::protocol::DecisionId;
+use crate::store::join::ms_of;
 use crate::store::record::AHEAD_MS;
 
 /// Most entries kept as facts, the newest.
@@ -252,6 +253,15 @@ impl Rollup {
             recent: BTreeMap::new(),
             newest_ms: 0,
             walk: newest.map_or(Walk::Done, Walk::Before),
+        }
+    }
+
+    /// Since when the sums are complete, Unix milliseconds; `None` = the walk is done.
+    pub(super) fn complete_since_ms(&self) -> Option<i64> {
+        match self.walk {
+            Walk::Done => None,
+            Walk::Before(newest) => ms_of(newest.0.as_bytes()),
+            Walk::At(_, at_ms) => Some(at_ms),
         }
     }
 

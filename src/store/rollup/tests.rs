@@ -293,9 +293,10 @@ fn a_log_that_is_found_is_added_up_while_it_goes_on() {
     assert!(store.summary(Window::Week, NOW + 1).complete_since_ms.is_some(), "nothing is added up yet");
     // One go, then news of entries before it and behind it, then the rest.
     let mut goes = 0;
-    store.catch_up(|| std::mem::replace(&mut goes, 1) > 0).unwrap();
+    store.catch_up(|_| std::mem::replace(&mut goes, 1) > 0).unwrap();
     let since = store.summary(Window::Week, NOW + 1).complete_since_ms.unwrap();
     assert!(since > NOW - 6 * 24 * 60 * MINUTE_MS);
+    assert_eq!(store.health().complete_since_ms, Some(since));
     let mut news = Vec::new();
     store
         .walk(&Span::default(), Order::Newest, |entry| {
@@ -307,8 +308,9 @@ fn a_log_that_is_found_is_added_up_while_it_goes_on() {
         append(&store, &[], &[outcome(id, number, "b")], &mut [said(id, "late", 1.0)]);
     }
     append(&store, &[decision(NOW, 9_000)], &[], &mut []);
-    store.catch_up(|| false).unwrap();
+    assert!(store.catch_up(|_| false).unwrap() > 0);
     assert_eq!(store.summary(Window::Week, NOW + 1).complete_since_ms, None);
+    assert_eq!(store.health().complete_since_ms, None);
     check(&store);
 }
 
@@ -323,10 +325,10 @@ fn what_comes_before_entries_of_the_future_is_counted_once() {
     drop(store);
     let store = open();
     let mut goes = 0;
-    store.catch_up(|| std::mem::replace(&mut goes, 1) > 0).unwrap();
+    store.catch_up(|_| std::mem::replace(&mut goes, 1) > 0).unwrap();
     let one = decision(NOW, 1_002);
     append(&store, std::slice::from_ref(&one), &[outcome(one.id, 1, "b")], &mut [said(one.id, "user", 1.0)]);
-    store.catch_up(|| false).unwrap();
+    store.catch_up(|_| false).unwrap();
     let found = store.summary(Window::Hour, NOW + 1).total.sums;
     assert_eq!((found.requests, found.rated), (1, 1));
 }

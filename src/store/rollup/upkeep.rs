@@ -111,13 +111,14 @@ impl Store {
         Ok(())
     }
 
-    /// Adds up the existing log, newest first, until the longest window is full; `stop` is asked between batches.
+    /// Adds up the existing log, newest first, until the longest window is full; `stop` is asked between batches, and given
+    /// how many entries have been added. Returns how many that were in all.
     ///
     /// # Errors
     /// When the database fails; what was added so far stays.
-    pub fn catch_up(&self, mut stop: impl FnMut() -> bool) -> Result<(), StoreError> {
+    pub fn catch_up(&self, mut stop: impl FnMut(usize) -> bool) -> Result<usize, StoreError> {
         let mut walked = 0;
-        while walked < MAX_WALK && !stop() {
+        while walked < MAX_WALK && !stop(walked) {
             let mut rollup = self.rollup();
             let before = match rollup.walk {
                 Walk::Done => break,
@@ -142,11 +143,12 @@ impl Store {
                 Some((id, at_ms)) if !old && left == 0 => Walk::At(id, at_ms),
                 _ => Walk::Done,
             };
+            self.note_complete_since(rollup.complete_since_ms());
             drop(rollup);
             // A waiting writer goes first.
             std::thread::yield_now();
         }
-        Ok(())
+        Ok(walked)
     }
 
     /// The summary of the window that ends at `until_ms`.
@@ -157,11 +159,7 @@ impl Store {
         let mut summary = cells.map_or_else(Summary::default, |(cells, _)| {
             sum_up(cells.range(from_ms..until_ms.max(from_ms)), &rollup.names)
         });
-        summary.complete_since_ms = match rollup.walk {
-            Walk::Done => None,
-            Walk::Before(newest) => ms_of(newest.0.as_bytes()),
-            Walk::At(_, at_ms) => Some(at_ms).filter(|at_ms| *at_ms > from_ms),
-        };
+        summary.complete_since_ms = rollup.complete_since_ms().filter(|since_ms| *since_ms > from_ms);
         summary
     }
 

@@ -114,7 +114,7 @@ impl Stream {
     ) -> anyhow::Result<Self> {
         let arms = dataset.arms_of(source);
         let name = &dataset.sources[source as usize];
-        let known: Vec<Known> = arms.iter().map(|arm| Known::of(head, dataset, *arm as usize)).collect();
+        let known = Known::of_source(head, dataset, source);
         let names: Vec<ModelName> =
             arms.iter().map(|arm| ModelName::new(dataset.arms[*arm as usize].model.as_str())).collect();
         let notes = priors_note(&known, &names).into_iter().collect();

@@ -102,7 +102,7 @@ fn state(gateway: &Gateway, status: &LearnerStatus, learned: &Learning) -> Marku
     markup! {
         div.stats {
             (stat("In force", markup! { "version " (status.live) @if status.pinned.is_some() { " " (badge("warn", "pinned")) } },
-                markup! { "from " (count(made_of)) " judgements, " (count(status.revision)) " since" }))
+                markup! { "from " (count(made_of)) " judgements and signals, " (count(status.revision)) " since" }))
             (stat("Acts", match status.mode {
                 LearningMode::Live if status.rollout >= 1.0 => markup! { "on everything" },
                 LearningMode::Live => markup! { "on " (percent(status.rollout)) },
