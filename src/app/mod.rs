@@ -25,7 +25,7 @@ use crate::config::{Auth, Config, ConfigErrors, LoadArgs, Loaded};
 use crate::dispatch::Dispatcher;
 use crate::gateway::operator_acts::{OVERRIDES, save_if_ended};
 use crate::gateway::sign_in::{BadHash, SignIn};
-use crate::gateway::{Gateway, LiveConfig, Parts, kept_lengths};
+use crate::gateway::{Gateway, LiveConfig, Parts, kept_lengths, spending};
 use crate::http::middleware::ip::may_connect;
 use crate::http::{self, Drain, Lanes, routes};
 use crate::protocol::DecisionId;
@@ -133,6 +133,7 @@ impl Engine {
             tokio::spawn(catch_up(gateway.store.clone(), stop.clone())),
             tokio::spawn(work.run(news, Arc::clone(&gateway.budgets), stop.clone().cancelled_owned())),
             tokio::spawn(kept_lengths::keep(Arc::clone(&gateway), stop.clone())),
+            tokio::spawn(spending::keep_debts(Arc::clone(&gateway), stop.clone())),
         ];
         let _stop_on_drop = stop.clone().drop_guard();
         Ok(Self { gateway, reloader, stop, _stop_on_drop, tasks, writer })
@@ -150,6 +151,9 @@ impl Engine {
         let tasks = futures::future::join_all(self.tasks);
         if tokio::time::timeout(TASKS_STOP, tasks).await.is_err() {
             tracing::error!("The gateway's tasks hang and are not waited for");
+        }
+        if tokio::time::timeout(TASKS_STOP, spending::save_debts(&self.gateway)).await.is_err() {
+            tracing::error!("Saving what API tokens have spent today hangs and is not waited for");
         }
         self.gateway.classifier.stop(CLASSIFIER_STOP).await;
         let _ = tokio::task::spawn_blocking(|| self.writer.close()).await;

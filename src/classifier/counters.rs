@@ -39,13 +39,14 @@ struct Recent {
 /// The counters at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Prompts that were read.
+    /// Requests that got a reading made for them.
     pub read: u64,
-    /// Prompts whose reading was in the cache.
+    /// Requests whose reading was in the cache.
     pub cached: u64,
-    /// Prompts that were skipped or read in vain, because their request no longer waited.
+    /// Prompts that were skipped or read in vain, because their request no longer waited: it counts as too slow, or its
+    /// client has left.
     pub abandoned: u64,
-    /// Batches they came in.
+    /// Batches of prompts that were read, in vain or not.
     pub batches: u64,
     /// Tokens read.
     pub tokens: u64,
@@ -68,6 +69,10 @@ pub struct Counts {
 }
 
 impl Counters {
+    pub(super) fn read(&self) {
+        add(&self.read, 1);
+    }
+
     pub(super) fn cached(&self) {
         add(&self.cached, 1);
     }
@@ -76,8 +81,7 @@ impl Counters {
         add(&self.abandoned, 1);
     }
 
-    pub(super) fn batch(&self, prompts: usize, tokens: usize, took: Duration) {
-        add(&self.read, prompts as u64);
+    pub(super) fn batch(&self, tokens: usize, took: Duration) {
         add(&self.tokens, tokens as u64);
         add(&self.batches, 1);
         let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
@@ -159,10 +163,10 @@ mod tests {
         let counters = Counters::default();
         assert_eq!(counters.now().p50_us, 0);
         for micros in 1..=1000 {
-            counters.batch(1, 10, Duration::from_micros(micros));
+            counters.batch(10, Duration::from_micros(micros));
         }
         let now = counters.now();
-        assert_eq!((now.read, now.batches, now.tokens), (1000, 1000, 10_000));
+        assert_eq!((now.batches, now.tokens), (1000, 10_000));
         assert!((740..=750).contains(&now.p50_us), "{}", now.p50_us);
         assert!((990..=1000).contains(&now.p99_us), "{}", now.p99_us);
     }

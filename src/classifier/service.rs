@@ -175,7 +175,13 @@ impl Classifier {
     pub async fn read(&self, request: &ChatRequest, budget: Duration) -> Result<Arc<Reading>, Missed> {
         let result = self.try_read(request, budget).await;
         match &result {
-            Ok(_) => self.shared.counters.timely(true),
+            Ok(reading) => {
+                // What is cached is counted where it is found.
+                if !reading.cached {
+                    self.shared.counters.read();
+                }
+                self.shared.counters.timely(true);
+            }
             Err(missed) => {
                 self.shared.counters.missed(missed);
                 if !budget.is_zero() && matches!(missed, Missed::Busy | Missed::TooSlow) {
@@ -426,7 +432,7 @@ fn read(shared: &Shared, model: &Model, batch: Vec<(Job, Tokens)>, priors: &Arc<
         Ok(readings) => {
             let took = began.elapsed();
             pace.observe(tokens, took, began + took);
-            shared.counters.batch(batch.len(), tokens, took);
+            shared.counters.batch(tokens, took);
             for ((job, _), reading) in batch.into_iter().zip(readings) {
                 let reading = Arc::new(Reading { took: job.asked.elapsed(), ..reading });
                 // Estimates for models that have changed since must not be cached.

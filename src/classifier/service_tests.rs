@@ -102,6 +102,14 @@ async fn a_spent_budget_is_no_error_of_the_request_and_is_counted() {
     let missed = classifier.read(&request("How late is it?"), Duration::ZERO).await;
     assert_eq!(missed, Err(Missed::TooSlow));
     assert_eq!(classifier.status().counts.too_slow, before + 1);
+    // Whatever becomes of it, it is counted once.
+    let classifier = ready(&config::Classifier { cache_mb: 0, ..settings() }).await;
+    let long = "How late is it? ".repeat(50);
+    for wait in [Duration::from_micros(1), Duration::from_micros(300), PATIENT] {
+        let _ = classifier.read(&request(&long), wait).await;
+    }
+    let counts = classifier.status().counts;
+    assert_eq!(counts.read + counts.too_slow, 3, "{counts:?}");
     // The thread goes on with others.
     assert!(classifier.read(&request("And now?"), PATIENT).await.is_ok());
 }
@@ -173,7 +181,7 @@ async fn a_queue_full_of_prompts_that_came_too_late_does_not_make_the_next_ones_
             assert!(answered.await.unwrap().is_ok());
         }
     }
-    assert_eq!(classifier.status().counts.read, 2);
+    assert_eq!(classifier.status().counts.batches, 2);
 }
 
 #[tokio::test]
@@ -210,7 +218,7 @@ async fn who_has_left_is_skipped() {
     assert!(serve(&classifier.shared, model, first, &jobs, &mut pace).is_none());
     assert_eq!(answered.await.unwrap().unwrap().tokens, 2);
     let counts = classifier.status().counts;
-    assert_eq!((counts.read, counts.abandoned), (1, 3));
+    assert_eq!((counts.batches, counts.abandoned), (1, 3));
     // Two who came too late to be in time are told, and hold nobody up.
     pace.observe(1, Duration::from_secs(1), Instant::now());
     let hurried = |text: &str| {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::protocol::{
     ApiError, ChatRequest, ChatResponse, Dialect, ErrorKind, FinishReason, Part, StreamEvent, Tool, ToolCallDelta,
-    ToolChoice,
+    ToolChoice, Usage,
 };
 
 /// The tool that must be called, where the request leaves only one.
@@ -51,13 +51,15 @@ pub struct ForcedCall {
     text: String,
     /// Whether the server made a call by itself.
     called: bool,
+    /// The server's count, held back like the text: it counts the call that is made of it.
+    usage: Option<Usage>,
 }
 
 impl ForcedCall {
     /// The call that an answer of `backend` stands for; `None` = the answer is to stay as it is.
     pub fn of(backend: Dialect, request: &ChatRequest) -> Option<Self> {
         let tool = (backend == Dialect::Ollama).then(|| tool(request)).flatten()?;
-        Some(Self { name: tool.name.clone(), text: String::new(), called: false })
+        Some(Self { name: tool.name.clone(), text: String::new(), called: false, usage: None })
     }
 
     /// Takes in an event of a stream and appends the events that are due.
@@ -69,11 +71,16 @@ impl ForcedCall {
         match event {
             StreamEvent::Text(text) if self.text.len() + text.len() > MAX_ARGUMENTS_BYTES => return Err(no_call()),
             StreamEvent::Text(text) => self.text.push_str(&text),
+            StreamEvent::Usage(usage) => self.usage.get_or_insert_default().absorb(&usage),
             StreamEvent::Finish { mut reason, stop_sequence } => {
-                if let Some(arguments) = self.arguments(&mut reason)? {
+                let call = self.arguments(&mut reason);
+                if let Ok(Some(arguments)) = &call {
+                    let arguments = arguments.clone();
                     let start = Some((String::new(), self.name.clone()));
                     out.push(StreamEvent::ToolCall(ToolCallDelta { index: 0, start, arguments }));
                 }
+                out.extend(self.usage.take().map(StreamEvent::Usage));
+                call?;
                 out.push(StreamEvent::Finish { reason, stop_sequence });
             }
             other => {
@@ -243,6 +250,28 @@ mod tests {
         let cut = r#"{"city":"Os"#;
         assert_eq!(heard(&[cut], "length"), Ok((Some(cut.to_owned()), FinishReason::Length)));
         assert_eq!(heard(&[], "length"), Ok((None, FinishReason::Length)), "it was thinking");
+    }
+
+    /// The count stands behind what it counts: what comes after a count is taken as not yet counted.
+    #[test]
+    fn a_streams_count_comes_after_the_call_and_also_where_there_is_none() {
+        for (text, last) in [(r#"{"city":"Oslo"}"#, "finish"), ("Oslo", "error")] {
+            let request = asking("required".into(), &["look"]);
+            let forced = ForcedCall::of(Dialect::Ollama, &request);
+            let line = json!({ "model": "m", "message": { "content": text }, "done": true, "done_reason": "stop",
+                "prompt_eval_count": 9, "eval_count": 7 });
+            let mut events = Vec::new();
+            StreamDecoder::new(Dialect::Ollama).forced(forced).push(format!("{line}\n").as_bytes(), &mut events);
+            let named = events.iter().filter_map(|event| match event {
+                StreamEvent::ToolCall(_) => Some("call"),
+                StreamEvent::Usage(usage) if usage.output_tokens == 7 => Some("usage"),
+                StreamEvent::Finish { .. } => Some("finish"),
+                StreamEvent::Error(_) => Some("error"),
+                _ => None,
+            });
+            let told = if last == "finish" { vec!["call", "usage", last] } else { vec!["usage", last] };
+            assert_eq!(named.collect::<Vec<_>>(), told);
+        }
     }
 
     #[test]

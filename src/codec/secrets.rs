@@ -56,7 +56,8 @@ impl Secrets {
     /// Whether a secret stands in `bytes`, as it is or escaped in JSON.
     pub fn stand_in(&self, bytes: &[u8]) -> bool {
         let said = String::from_utf8_lossy(bytes);
-        self.values.iter().any(|value| said.contains(value))
+        let stands_in = |said: &str| self.values.iter().any(|value| said.contains(value));
+        stands_in(&said) || (said.contains("\\u00") && stands_in(&without_escapes(&said)))
     }
 
     /// Hides the secrets in an error, and cuts its message only then. Cut first, the message could end with the
@@ -197,6 +198,21 @@ fn written(secret: &str) -> [String; 3] {
     let json = Value::from(secret).to_string();
     let json = &json[1..json.len() - 1];
     [secret.to_owned(), json.to_owned(), json.replace('/', "\\/")]
+}
+
+/// JSON with its `\u00..` as the characters they stand for: some writers escape more than they must (Gson writes `=` as
+/// `\u003d`).
+fn without_escapes(json: &str) -> String {
+    let mut pieces = json.split("\\u00");
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let character = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match character {
+            Some(character) => plain.extend([char::from(character)].into_iter().chain(piece[2..].chars())),
+            None => plain.extend(["\\u00", piece]),
+        }
+    }
+    plain
 }
 
 /// Whether an answer in OpenAI's or Anthropic's format, or an event of its stream, holds the model's words.
@@ -364,6 +380,16 @@ mod tests {
         let secrets = Secrets::of_headers([("authorization", "Basic dXNl/jpw"), ("cookie", "a=\"b\\c\"12345")]);
         for said in ["x dXNl/jpw x", r"dXNl\/jpw", r#"{"x":"a=\"b\\c\"12345"}"#, r#"a="b\c"12345"#] {
             assert!(secrets.stand_in(said.as_bytes()), "{said}");
+        }
+        let padded =
+            Secrets::of_headers([("authorization", "Basic dXNlcjpwYXN=="), ("x-key", "<a&b'c\"d\\e\u{e9}>")]);
+        for said in
+            [r"dXNlcjpwYXN\u003d\u003D", r#"\u003ca\u0026b\u0027c\"d\\e\u00e9\u003e"#, r"\u00 \u0064XNlcjpwYXN=="]
+        {
+            assert!(padded.stand_in(said.as_bytes()), "{said}");
+            let told = padded.hide_in_events(Bytes::from(format!("data: {{\"detail\":\"{said}\"}}\n\n")));
+            let is_json = !said.starts_with(r"\u00 ");
+            assert_eq!(told == "data: {\"detail\":\"***\"}\n\n", is_json, "{told:?}");
         }
         assert!(secrets.stand_in(b"\xff dXNl/jpw"));
         assert!(!secrets.stand_in(b"dXNl jpw") && !Secrets::default().stand_in(b""));

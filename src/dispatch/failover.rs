@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Attempt, Attempted, Deadlines, Failed, may_think};
 use super::job::{Cause, Failure, Job, Reply};
-use super::outcome::{Report, Step};
+use super::outcome::{Report, Setback, Step};
 use super::reply::Answering;
 use super::{pick, tee, vendor_error};
 use crate::codec;
@@ -230,7 +230,7 @@ impl<'a> Walk<'a> {
             }
         }
         if self.calls == calls {
-            self.record_failure(model, unready(model));
+            self.record_failure(model, unready(model), false);
         }
         Tried::NoAnswer
     }
@@ -321,7 +321,7 @@ impl<'a> Walk<'a> {
         );
         self.report.notify(Step::CallFailed(error.kind));
         let step = next(&error);
-        self.record_failure(model, error);
+        self.record_failure(model, error, true);
         match step {
             Next::GiveUp => return Some(Tried::GiveUp),
             Next::LargerContext if !fits_by_far(self.job, model) => {
@@ -355,8 +355,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Recorded in the report at once, as the client may go away before the walk is over.
-    fn record_failure(&mut self, model: &Model, error: ApiError) {
-        self.report.outcome_mut().causes.push((model.name.clone(), error.kind));
+    fn record_failure(&mut self, model: &Model, error: ApiError, called: bool) {
+        self.report.outcome_mut().causes.push(Setback { model: model.name.clone(), kind: error.kind, called });
         self.causes.push(Cause { model: model.name.clone(), error });
     }
 

@@ -21,6 +21,6 @@ mod vendor_error;
 
 pub use failover::Dispatcher;
 pub use job::{Cause, Failure, Job, Reply, ReplyBody};
-pub use outcome::{Outcome, Report, Step};
+pub use outcome::{Loss, Outcome, Report, Setback, Step};
 pub use pick::pick;
 pub use vendor_error::{attributed_to, client_kind, is_lasting};

@@ -28,18 +28,17 @@ pub struct Outcome {
     pub calls: u32,
     /// Models that were tried before the one that answered.
     pub failovers: u32,
-    /// Failed calls and models that could not be called, in order.
-    pub causes: Vec<(ModelName, ErrorKind)>,
+    /// Failed calls, that of a stream that broke off included, and models that could not be called, in order.
+    pub causes: Vec<Setback>,
     /// Whether the answer was streamed.
     pub streamed: bool,
     /// Tokens of the answer. What the vendor did not count (it never does, or the stream ended early) is estimated,
-    /// since it charges for it all the same. Without an answer: tokens of the latest failed call that the vendor
-    /// charges for.
+    /// since it charges for it all the same.
     pub usage: Option<Usage>,
-    /// Cost of all calls, `lost` included.
+    /// Cost of all calls, those of `lost` included.
     pub cost: Usd,
-    /// Cost of calls that gave no answer.
-    pub lost: Usd,
+    /// Calls that gave no answer and that their vendors charge for, in order.
+    pub lost: Vec<Loss>,
     /// Time from the request's arrival to the end.
     pub latency: Duration,
     /// Time from the request's arrival to the first piece of content.
@@ -53,6 +52,40 @@ pub struct Outcome {
     /// The answer's text where it had to be JSON; `None` if it did not have to be, called a tool, or was too long to
     /// keep.
     pub must_be_json: Option<String>,
+}
+
+impl Outcome {
+    /// Tokens of the answer; without one, those of the latest call that the vendor charges for.
+    pub fn any_usage(&self) -> Option<Usage> {
+        self.usage.or_else(|| self.lost.last().map(|loss| loss.usage))
+    }
+
+    /// Cost of the calls that gave no answer.
+    pub fn lost_cost(&self) -> Usd {
+        self.lost.iter().map(|loss| loss.cost).sum()
+    }
+}
+
+/// A call that gave no answer and that its vendor charges for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loss {
+    /// The model that was called.
+    pub model: ModelName,
+    /// Its tokens, as far as they are known.
+    pub usage: Usage,
+    /// Their cost.
+    pub cost: Usd,
+}
+
+/// Why a model did not answer, or not to the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setback {
+    /// The model.
+    pub model: ModelName,
+    /// What kept it from answering.
+    pub kind: ErrorKind,
+    /// Whether it was called at all; else it rested, or its breaker was open.
+    pub called: bool,
 }
 
 /// A step of a request, for the live monitor.
@@ -107,7 +140,7 @@ impl Report {
             streamed: false,
             usage: None,
             cost: Usd::default(),
-            lost: Usd::default(),
+            lost: Vec::new(),
             latency: Duration::ZERO,
             first_token: None,
             answer_id: None,
@@ -159,16 +192,16 @@ impl Report {
     pub fn write_off(&mut self) {
         let Some((usage, cost)) = self.charge.take() else { return };
         let outcome = &mut self.outcome;
-        outcome.usage = Some(usage);
-        outcome.lost += cost;
-        outcome.cost = outcome.lost;
+        let model = outcome.model.as_ref().unwrap_or(&outcome.decision.chosen).clone();
+        outcome.lost.push(Loss { model, usage, cost });
+        outcome.cost = outcome.lost_cost();
     }
 
     /// Sets the answer's tokens, and its cost with all that was lost before it.
     pub fn settle(&mut self, usage: Usage, price: &Price) {
         let outcome = &mut self.outcome;
         outcome.usage = Some(usage);
-        outcome.cost = outcome.lost + price.of(&usage);
+        outcome.cost = outcome.lost_cost() + price.of(&usage);
     }
 
     /// The decision's id.

@@ -60,8 +60,9 @@ fn whole_answer(
     mut meta: AnswerMeta,
     mut report: Report,
 ) -> (Vec<String>, ReplyBody) {
-    let response = whole.response;
-    report.settle(usage::of_whole(&response, job.prompt_tokens), &model.settings.price);
+    let mut response = whole.response;
+    let usage = usage::of_whole(&response, job.prompt_tokens);
+    report.settle(usage, &model.settings.price);
     let outcome = report.outcome_mut();
     outcome.finish = Some(response.finish_reason);
     outcome.answer_id = Some(response.id.clone()).filter(|id| !id.is_empty());
@@ -73,6 +74,8 @@ fn whole_answer(
         None => {
             let routing = job.routing(&report.outcome_mut().decision, &model.name, deployment);
             meta.native = Some(report.native_meta(routing));
+            // The client is told what is charged, estimates of what the vendor did not count included.
+            response.usage = Some(usage);
             codec::encode_response(job.dialect, &response, &meta)
         }
     };

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Deadlines, Opened};
 use super::job::Job;
-use super::outcome::Report;
+use super::outcome::{Report, Setback};
 use super::usage::estimated;
 use crate::codec::{self, AnswerMeta, StreamDecoder, StreamEncoder, WholeEvents};
 use crate::protocol::{ApiError, Dialect, ErrorKind, OutcomeStatus, StreamEvent};
@@ -88,8 +88,6 @@ impl Tee {
         meta: AnswerMeta,
         mut report: Report,
     ) -> Self {
-        // Usage of earlier, failed calls; its cost is already in `lost`.
-        report.outcome_mut().usage = None;
         report.outcome_mut().streamed = true;
         report.outcome_mut().must_be_json = job.request.response_format.is_some().then(String::new);
         let output = if opened.raw.is_some() {
@@ -229,7 +227,14 @@ impl Tee {
             }
         }
         match &mut self.output {
-            Output::Encoded(encoder) => encoder.encode(event, out),
+            Output::Encoded(encoder) => {
+                let settled = self.report.as_mut().and_then(|report| report.outcome_mut().usage);
+                if let (true, Some(usage)) = (finished, settled) {
+                    // The client is told what is charged, estimates of what the vendor did not count included.
+                    encoder.encode(&StreamEvent::Usage(usage), out);
+                }
+                encoder.encode(event, out);
+            }
             Output::Passthrough(whole) if finished => {
                 let secrets = self.permit.deployment().provider.secrets();
                 out.extend_from_slice(&secrets.hide_in_events(whole.finish()));
@@ -313,6 +318,10 @@ impl Tee {
             self.permit.settle(&CallVerdict::Unrelated, now, self.at_ms);
         } else {
             self.permit.broke_off(error, now, self.at_ms);
+        }
+        if let Some(report) = &mut self.report {
+            let model = self.model.name.clone();
+            report.outcome_mut().causes.push(Setback { model, kind: error.kind, called: true });
         }
         self.end_early(error, OutcomeStatus::Failed(error.kind), out);
     }

@@ -225,6 +225,15 @@ impl Limiter {
         take(account, rates)
     }
 
+    /// What a token has spent of its day's money and what has not refilled yet, US dollars; 0 without a limit.
+    pub fn owed(&self, token: Option<&Token>, limits: &Limits, now: Instant) -> f64 {
+        let per_day = usd_per_day(token, limits);
+        let key = token.map(|token| token.id.clone());
+        let Some(mut account) = self.buckets.lock().get(&key).copied() else { return 0.0 };
+        account.money.refill(per_day, DAY_S, now);
+        if per_day > 0.0 { (per_day - account.money.left).max(0.0) } else { 0.0 }
+    }
+
     /// Takes money that no answer of this process has spent: before it started (the part of the last day's spending that
     /// has not refilled), or by callers that call vendors themselves. A negative amount is given back.
     pub fn owe(&self, token: Option<&Token>, limits: &Limits, usd: f64, now: Instant) {
@@ -234,6 +243,11 @@ impl Limiter {
             self.buckets.lock().entry(key).or_insert_with(|| Account::full(&rates, now)).money.left -= usd;
         }
     }
+}
+
+/// The dollars per day that a token may spend; 0 = no limit.
+pub fn usd_per_day(token: Option<&Token>, limits: &Limits) -> f64 {
+    rates(token, limits).usd_per_day
 }
 
 /// The limits of a token; 0 = no limit.
@@ -332,6 +346,9 @@ mod tests {
         let again: Arc<Limiter> = Arc::default();
         again.owe(None, &limits, 25.0, now);
         assert!(ask(&again, &limits, 0, now).is_err(), "a restart forgives nothing");
+        let owed = [0, 3600, 86_400].map(|s| again.owed(None, &limits, now + Duration::from_secs(s)).round());
+        assert_eq!(owed, [25.0, 24.0, 1.0]);
+        assert_eq!(again.owed(None, &Limits::default(), now), 0.0, "there is no limit now");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub mod operator_acts;
 mod planning;
 pub mod refusals;
 pub mod sign_in;
-mod spending;
+pub mod spending;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -256,7 +256,7 @@ impl Ticket {
             row.latency_ms = Some(ms(outcome.latency));
             row.first_token_ms = outcome.first_token.map(ms);
             row.calls = outcome.calls;
-            if let Some(usage) = outcome.usage {
+            if let Some(usage) = outcome.any_usage() {
                 row.input_tokens = Some(usage.prompt_tokens());
                 row.output_tokens = Some(usage.output_tokens);
                 row.cost_usd = Some(outcome.cost.0);

@@ -75,10 +75,10 @@ struct PercentileLabel {
     percentile: &'static str,
 }
 
-/// How one chat request ended.
+/// How one request for a chat or an embedding ended.
 #[derive(Debug, Clone)]
 pub struct Ended<'a> {
-    /// The client's dialect.
+    /// The client's dialect, or `embeddings`.
     pub dialect: &'static str,
     /// The model that answered, or was asked last.
     pub model: &'a str,
@@ -90,10 +90,12 @@ pub struct Ended<'a> {
     pub latency: Duration,
     /// From arrival to the first piece of content.
     pub first_token: Option<Duration>,
-    /// Tokens, where known.
+    /// Tokens of the answer, where known.
     pub usage: Option<Usage>,
-    /// The cost.
+    /// The cost, with that of the calls in `lost`.
     pub cost: Usd,
+    /// Calls without an answer that were charged for: model, tokens and cost.
+    pub lost: Vec<(&'a str, Usage, Usd)>,
     /// Upstream calls made.
     pub calls: u32,
     /// Models that failed before.
@@ -134,6 +136,7 @@ pub struct Metrics {
     log_durable: Gauge,
     log_queued: Gauge,
     classifier_prompts: Family<ResultLabel, Counter>,
+    classifier_abandoned: Counter,
     classifier_tokens: Counter,
     classifier_ready: Gauge,
     classifier_batch: Family<PercentileLabel, Gauge<f64, AtomicU64>>,
@@ -147,6 +150,8 @@ pub struct Metrics {
 pub struct ClassifierFigures<'a> {
     /// Prompts by result: `read`, `cached`, `too_slow`...
     pub prompts: &'a [(&'static str, u64)],
+    /// Prompts whose request no longer waited.
+    pub abandoned: u64,
     /// Tokens read.
     pub tokens: u64,
     /// Whether it reads prompts now.
@@ -207,16 +212,20 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("pointsman");
         let it = &mut registry;
         Self {
-            requests: add(it, "requests", "Chat requests by how they ended"),
+            requests: add(it, "requests", "Requests for chats and embeddings by how they ended"),
             latency: add_seconds(it, "latency", "From arrival to the last byte", timed()),
             first_token: add_seconds(it, "first_token", "From arrival to the first piece of content", timed()),
-            tokens: add(it, "tokens", "Tokens as vendors count them, or as estimated where they do not"),
-            cost: add(it, "cost_usd", "What answers cost, US dollars"),
-            errors: add(it, "upstream_errors", "Failed upstream calls by kind"),
+            tokens: add(
+                it,
+                "tokens",
+                "Tokens that calls were charged for, as vendors count them, or as estimated where they do not",
+            ),
+            cost: add(it, "cost_usd", "What calls cost, those without an answer included, US dollars"),
+            errors: add(it, "upstream_errors", "Failed upstream calls by kind, streams that broke off included"),
             retries: add(it, "retries", "Upstream calls beyond the first of a request, at the same model or another"),
             failovers: add(it, "failovers", "Models given up for another"),
             rejected: add(it, "rejected", "Requests refused before any model was asked"),
-            in_flight: add(it, "in_flight", "Chat requests being answered"),
+            in_flight: add(it, "in_flight", "Requests for chats and embeddings being answered"),
             breaker: add(it, "breaker", "0 closed, 1 half open, 2 open"),
             upstream_in_flight: add(it, "upstream_in_flight", "Upstream calls open"),
             shown: Mutex::default(),
@@ -236,6 +245,11 @@ impl Default for Metrics {
                 it,
                 "classifier_prompts",
                 "Prompts by what the classifier made of them: read, cached, or why routing went on without",
+            ),
+            classifier_abandoned: add(
+                it,
+                "classifier_abandoned",
+                "Prompts that the classifier skipped or read in vain: they count as too_slow, or their client had left",
             ),
             classifier_tokens: add(it, "classifier_tokens", "Tokens the classifier has read"),
             classifier_ready: add(it, "classifier_ready", "1 once it reads prompts"),
@@ -258,17 +272,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts a chat request that began; [`Metrics::ended`] must follow.
+    /// Counts a request for a chat or an embedding that began; [`Metrics::ended`] must follow.
     pub fn began(&self) {
         self.in_flight.inc();
     }
 
-    /// The number of chat requests being answered.
+    /// The number of requests being answered.
     pub fn in_flight(&self) -> i64 {
         self.in_flight.get()
     }
 
-    /// Counts a chat request that ended.
+    /// Counts a request that ended.
     pub fn ended(&self, ended: &Ended<'_>) {
         self.in_flight.dec();
         let model = || ModelLabel { model: ended.model.to_owned() };
@@ -283,23 +297,32 @@ impl Metrics {
         if let Some(first) = ended.first_token {
             self.first_token.get_or_create(&model()).observe(first.as_secs_f64());
         }
+        let lost: f64 = ended.lost.iter().map(|(_, _, cost)| cost.0).sum();
         if let Some(usage) = ended.usage {
-            let counts = [
-                ("input", usage.input_tokens),
-                ("cache_read", usage.cache_read_tokens),
-                ("cache_write", usage.cache_write_tokens),
-                ("output", usage.output_tokens),
-            ];
-            for (kind, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-                self.tokens.get_or_create(&TokenLabels { model: ended.model.to_owned(), kind }).inc_by(count);
-            }
-            self.cost.get_or_create(&model()).inc_by(ended.cost.0);
+            self.charged(ended.model, usage, (ended.cost.0 - lost).max(0.0));
+        }
+        for (model, usage, cost) in &ended.lost {
+            self.charged(model, *usage, cost.0);
         }
         self.retries.inc_by(u64::from(ended.calls.saturating_sub(1)));
         self.failovers.inc_by(u64::from(ended.failovers));
         for (model, kind) in &ended.causes {
             self.errors.get_or_create(&ErrorLabels { model: (*model).to_owned(), kind }).inc();
         }
+    }
+
+    /// Counts what a call used, under the model that was called.
+    fn charged(&self, model: &str, usage: Usage, cost_usd: f64) {
+        let counts = [
+            ("input", usage.input_tokens),
+            ("cache_read", usage.cache_read_tokens),
+            ("cache_write", usage.cache_write_tokens),
+            ("output", usage.output_tokens),
+        ];
+        for (kind, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            self.tokens.get_or_create(&TokenLabels { model: model.to_owned(), kind }).inc_by(count);
+        }
+        self.cost.get_or_create(&ModelLabel { model: model.to_owned() }).inc_by(cost_usd);
     }
 
     /// Counts a request that was refused before any model was called.
@@ -343,6 +366,7 @@ impl Metrics {
         for (result, count) in figures.prompts {
             self.classifier_prompts.get_or_create(&ResultLabel { result }).inner().store(*count, Ordering::Relaxed);
         }
+        self.classifier_abandoned.inner().store(figures.abandoned, Ordering::Relaxed);
         self.classifier_tokens.inner().store(figures.tokens, Ordering::Relaxed);
         self.classifier_ready.set(i64::from(figures.ready));
         // Not labelled `quantile`, which is reserved for summaries.

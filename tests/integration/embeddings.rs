@@ -229,6 +229,30 @@ async fn many_at_once_share_what_is_left_of_a_day() {
 }
 
 #[tokio::test]
+async fn what_they_cost_is_owed_after_a_restart_too() {
+    let mock = Mock::start(|_| embedding(1000, 0)).await;
+    let models = "[models.embedder]\nprovider = 'a'\nprice = { input = 1000.0, output = 0.0 }\n\
+        [limits]\nusd_per_day = 1.5\n";
+    let gateway = TestGateway::before(&providers(mock.address, mock.address), models).await;
+    let http = gateway.http.clone();
+    let embed = async |proxy: std::net::SocketAddr| {
+        let body = json!({ "model": "embedder", "input": "one" }).to_string();
+        http.post(format!("http://{proxy}/v1/embeddings")).body(body).send().await.unwrap().status().as_u16()
+    };
+    let proxy = gateway.app.proxy;
+    assert_eq!(embed(proxy).await, 200);
+    let args = gateway.args.clone();
+    let (dir, sandbox) = gateway.stop_and_keep().await;
+    for (status, calls) in [(200, 2), (429, 2)] {
+        let app = pointsman::app::App::start(args.clone(), pointsman::config::load(&args).unwrap()).await.unwrap();
+        assert_eq!((embed(app.proxy).await, mock.calls()), (status, calls), "the second overdraws");
+        app.stop().await;
+    }
+    sandbox.stop().await;
+    drop(dir);
+}
+
+#[tokio::test]
 async fn token_ids_are_refused_to_those_alone_whom_the_rule_may_mean() {
     let rules = "[models.embedder]\nprovider = 'openai'\n\
         [[rules]]\nname = 'hr stays here'\nwhen = { token = ['hr'], regex = ['salary'] }\npin = 'llama3.2'\n";

@@ -135,7 +135,14 @@ async fn an_answer_that_is_not_counted_to_its_end_is_estimated() {
     let mock = Mock::start(move |_| Script::events(pieces.clone())).await;
     let gateway = start(&mock, "").await;
     for (at, path) in CLIENTS.into_iter().enumerate() {
-        gateway.post(path, streamed(path, "thinker")).await.text().await.unwrap();
+        let mut body = streamed(path, "thinker");
+        if path == "/v1/chat/completions" {
+            body["stream_options"] = json!({ "include_usage": true });
+        }
+        let told = gateway.post(path, body).await.text().await.unwrap();
+        let key = if path == "/v1/chat/completions" { "completion_tokens" } else { "output_tokens" };
+        // Where bytes pass through they hold what the vendor counted.
+        assert_eq!(told.contains(&format!("\"{key}\":1001")), path != "/v1/messages", "{path}: {told}");
         let cost = cost(&gateway).await;
         assert!((cost - 1.011 * (at + 1) as f64).abs() < 1e-6, "{path}: {cost}");
     }
@@ -184,6 +191,83 @@ async fn a_place_that_is_too_slow_is_not_asked_again_but_another_is() {
 }
 
 #[tokio::test]
+async fn a_stream_that_broke_off_is_a_failed_call_of_its_model() {
+    let mock = Mock::start(|_| {
+        let error = "data: {\"error\":{\"message\":\"no more\",\"type\":\"server_error\"}}\n\n";
+        Script::events(vec![(0, delta(&json!({ "content": "word" }))), (100, error.into())])
+    })
+    .await;
+    let gateway = start(&mock, "").await;
+    for (at, path) in CLIENTS.into_iter().enumerate() {
+        let response = gateway.post(path, streamed(path, "quick")).await;
+        assert_eq!(response.status(), 200, "{path}");
+        response.text().await.unwrap();
+        settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+        let failed = gateway.metric("pointsman_upstream_errors_total{model=\"quick\"").await;
+        assert_eq!(failed, (at + 1) as f64, "{path}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_was_never_called_has_no_failed_call() {
+    let mock = Mock::start(|body| {
+        let head_ms = if body.contains("silent") { 500 } else { 0 };
+        Script { head_ms, status: 500, ..Script::whole("{}") }
+    })
+    .await;
+    let settings = "attempts_per_model = 1\n[dispatch.breaker]\nconsecutive_failures = 1\nopen_ms = 60000\n\
+        [routing]\nmax_candidates = 2\n[[rules]]\nname = 'r'\nprefer = ['silent', 'quick']";
+    let gateway = start(&mock, settings).await;
+    let path = "/v1/chat/completions";
+    // While the first model is about to fail, another request opens the second one's breaker.
+    let waiting = gateway.post(path, ask(path, "auto", "Hello"));
+    let other = async {
+        settle(|| mock.calls() == 1, "the first model is not called").await;
+        gateway.post(path, ask(path, "quick", "Hello")).await.status()
+    };
+    let (waited, other) = tokio::join!(waiting, other);
+    assert_eq!((waited.status().as_u16(), other.as_u16()), (502, 502));
+    settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+    let metrics = gateway.admin("/metrics").await;
+    let failed: Vec<&str> =
+        metrics.lines().filter(|line| line.starts_with("pointsman_upstream_errors_total{")).collect();
+    assert!(failed.iter().all(|line| line.contains("kind=\"upstream\"")), "{failed:?}");
+    assert_eq!(failed.len(), mock.calls(), "{failed:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_lost_is_booked_on_the_model_that_lost_it() {
+    // The first begins to think and never speaks; the second answers, or fails without having begun.
+    let silent = json!({ "type": "message_start", "message": { "id": "m", "model": "x",
+        "usage": { "input_tokens": 5000, "output_tokens": 1 } } });
+    for answers in [true, false] {
+        let silent = silent.clone();
+        let mock = Mock::start(move |body| match (body.contains("thinker"), answers) {
+            (true, _) => Script { end_ms: 60_000, ..Script::events(vec![(0, said(&silent))]) },
+            (false, true) => gpt(0, 4, 0),
+            (false, false) => Script { status: 500, ..Script::whole("{}") },
+        })
+        .await;
+        let settings = "attempts_per_model = 1\nsign_of_life_ms = 60000\n[routing]\nmax_candidates = 2\n\
+            [[rules]]\nname = 'r'\nprefer = ['thinker', 'quick']";
+        let gateway = start(&mock, settings).await;
+        let path = "/v1/chat/completions";
+        let response = gateway.post(path, streamed(path, "auto")).await;
+        assert_eq!(response.status() == 200, answers);
+        response.text().await.unwrap();
+        settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
+        let of = async |metric: &str| gateway.metric(&format!("pointsman_{metric}")).await;
+        assert!((of("cost_usd_total{model=\"thinker\"}").await - 5.001).abs() < 1e-9);
+        assert_eq!(of("tokens_total{model=\"thinker\",kind=\"input\"}").await, 5000.0);
+        let cost = of("cost_usd_total{model=\"quick\"}").await;
+        assert_eq!((cost > 0.0, cost < 1.0), (answers, true), "{cost}");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn answers_that_nobody_counts_have_a_price() {
     let mock = Mock::start(|body| {
         let whole = json!({ "choices": [{ "message": { "content": "a word or two" }, "finish_reason": "stop" }] });
@@ -194,7 +278,12 @@ async fn answers_that_nobody_counts_have_a_price() {
     let mut paid = 0.0;
     for path in CLIENTS {
         for body in [ask(path, "quick", "Hello"), streamed(path, "quick")] {
-            gateway.post(path, body).await.text().await.unwrap();
+            let told = gateway.post(path, body).await.text().await.unwrap();
+            // Where bytes pass through they hold no count.
+            let count = if told.contains("a word or two") { 4 } else { 20 };
+            let is_told = told.contains(&format!("\"output_tokens\":{count},"));
+            let is_told_last = told.contains(&format!("\"output_tokens\":{count}}}"));
+            assert_eq!(is_told || is_told_last, path != "/v1/chat/completions", "{path}: {told}");
             settle(|| gateway.app.gateway.metrics.in_flight() == 0, "in flight").await;
             let cost = cost(&gateway).await;
             // The answer's tokens alone, at a tenth of a cent each.

@@ -60,7 +60,6 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer, headers: He
         prompts: &[
             ("read", counts.read),
             ("cached", counts.cached),
-            ("abandoned", counts.abandoned),
             ("loading", counts.loading),
             ("busy", counts.busy),
             ("too_slow", counts.too_slow),
@@ -68,6 +67,7 @@ pub async fn metrics(State(gateway): State<Arc<Gateway>>, _: Passer, headers: He
             ("no_words", counts.no_words),
             ("failed", counts.failed),
         ],
+        abandoned: counts.abandoned,
         tokens: counts.tokens,
         ready: gateway.classifier.is_ready(),
         batch_us: (counts.p50_us, counts.p99_us),

@@ -1,7 +1,6 @@
 //! Chat, in every dialect: read, decode, limit, plan, dispatch, answer.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -10,6 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
+use super::left_early::LeftEarly;
 use super::record::{Asker, Recording};
 use super::{body, dropped, routing_headers};
 use crate::codec;
@@ -82,7 +82,9 @@ pub async fn anthropic(
 }
 
 async fn chat(gateway: Arc<Gateway>, dialect: Dialect, caller: Caller, headers: HeaderMap, body: Body) -> Response {
-    let answered = answer(gateway, dialect, caller, headers, body, Instant::now()).await;
+    let mut early = LeftEarly::new(&caller, dialect);
+    let answered = answer(gateway, dialect, caller, headers, body, &mut early).await;
+    early.over();
     answered.unwrap_or_else(|error| Rejection::new(dialect, error).into_response())
 }
 
@@ -92,8 +94,9 @@ async fn answer(
     caller: Caller,
     headers: HeaderMap,
     body: Body,
-    started: Instant,
+    early: &mut LeftEarly,
 ) -> Result<Response, ApiError> {
+    let started = early.started;
     let live = gateway.live();
     let token = caller.token.as_deref();
     let (permit, bytes) = body::admit(&gateway, &live, token, body, started).await?;
@@ -124,6 +127,7 @@ async fn answer(
     let asker =
         Asker { request_id: caller.request_id.clone(), token, dialect, conversation, taken, headers: &headers };
     let recording = Recording::new(Arc::clone(&gateway), asker, permit);
+    early.over();
     let steps = ticket.clone();
     let report = Report::new(Arc::clone(&decision), started, move |outcome| {
         ticket.ended(outcome);

@@ -144,6 +144,7 @@ fn record(
         first_token: None,
         usage: (usage.input_tokens > 0).then_some(usage),
         cost,
+        lost: Vec::new(),
         calls: answered.calls,
         failovers: 0,
         causes: answered.causes.iter().map(|kind| (model, kind.as_str())).collect(),

@@ -8,6 +8,7 @@ mod embedders;
 pub mod embeddings;
 pub mod feedback;
 pub mod health;
+mod left_early;
 pub mod models;
 pub mod outcomes;
 mod record;

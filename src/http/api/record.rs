@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Span, field};
 
-use crate::dispatch::Outcome;
+use crate::dispatch::{Outcome, Setback};
 use crate::gateway::Gateway;
 use crate::gateway::ledger::{self, Conversation};
 use crate::gateway::limiter::{Amount, Taken};
@@ -56,11 +56,12 @@ impl Recording {
     /// Records the outcome everywhere.
     pub(super) fn finish(mut self, outcome: &Outcome) {
         // A request that no model answered has used nothing.
-        let tokens = outcome.usage.map_or(0, |usage| usage.total_tokens());
+        let tokens = outcome.any_usage().map_or(0, |usage| usage.total_tokens());
         self.taken.settle(Amount { tokens, cost_usd: outcome.cost.0 });
         let decision = &outcome.decision;
         let model = outcome.model.as_ref().unwrap_or(&decision.chosen).as_str();
-        let causes = outcome.causes.iter().map(|(model, kind)| (model.as_str(), kind.as_str())).collect();
+        let failed_calls = outcome.causes.iter().filter(|setback| setback.called);
+        let causes = failed_calls.map(|failed| (failed.model.as_str(), failed.kind.as_str())).collect();
         self.gateway.metrics.ended(&Ended {
             dialect: self.dialect.as_str(),
             model,
@@ -70,6 +71,7 @@ impl Recording {
             first_token: outcome.first_token,
             usage: outcome.usage,
             cost: outcome.cost,
+            lost: outcome.lost.iter().map(|loss| (loss.model.as_str(), loss.usage, loss.cost)).collect(),
             calls: outcome.calls,
             failovers: outcome.failovers,
             causes,
@@ -100,10 +102,13 @@ impl Recording {
 
     fn log(&self, outcome: &Outcome, model: &str) {
         let decision = &outcome.decision;
-        let usage = outcome.usage.unwrap_or_default();
+        let usage = outcome.any_usage().unwrap_or_default();
         // Kinds, not messages: a vendor's words may quote the prompt.
-        let causes: Vec<String> =
-            outcome.causes.iter().map(|(model, kind)| format!("{model}: {}", kind.as_str())).collect();
+        let told = |setback: &Setback| {
+            let not_called = if setback.called { "" } else { " (not called)" };
+            format!("{}: {}{not_called}", setback.model, setback.kind.as_str())
+        };
+        let causes: Vec<String> = outcome.causes.iter().map(told).collect();
         // Names are passed as strings, which log lines quote, and not by Display: some are a server's own.
         tracing::info!(
             request.id = %self.request_id,
@@ -155,7 +160,7 @@ impl Recording {
             span.record("server.port", i64::from(port));
         }
         // OpenTelemetry has no unsigned numbers: they would be sent as text.
-        if let Some(usage) = outcome.usage {
+        if let Some(usage) = outcome.any_usage() {
             span.record("gen_ai.usage.input_tokens", usage.prompt_tokens() as i64);
             span.record("gen_ai.usage.cache_read.input_tokens", usage.cache_read_tokens as i64);
             span.record("gen_ai.usage.cache_creation.input_tokens", usage.cache_write_tokens as i64);

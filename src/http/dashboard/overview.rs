@@ -347,7 +347,7 @@ fn spend(found: &Overview) -> Markup {
     markup! {
         div.card-head { h2 #spend-title { "Spend against the alternatives" } span.muted { "95 % intervals" } }
         (table_box(Label::By("spend-title"), &table))
-        p.hint { "The cost of the other strategies is predicted for each request and corrected by what was really spent. Their share of good answers is as predicted when each request came; of two within ten points either may be the better." }
+        p.hint { "The cost of the other strategies is predicted for each request and corrected by what was really spent. Their share of good answers is as predicted when each request came; of two within ten points either may be the better. Embeddings are not in it: they are no decisions." }
     }
 }
 

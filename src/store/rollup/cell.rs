@@ -126,7 +126,8 @@ impl Cell {
         if let Some(task) = fact.task {
             step(self.tasks.entry(task).or_default(), more);
         }
-        let Some(spent) = fact.end.as_ref().and_then(|end| end.cost_usd) else { return };
+        let Some(end) = &fact.end else { return };
+        let Some(spent) = end.cost_usd else { return };
         let sign = if more { 1.0 } else { -1.0 };
         step(&mut self.priced, more);
         // A request that named its model has no predictions for others.
@@ -142,7 +143,8 @@ impl Cell {
                 step(&mut single.predicted, more);
                 single.quality += sign * f64::from(option.quality);
             }
-            if option.model == fact.model {
+            // After a failover the cost may hold that of another model's call, which gave no answer.
+            if option.model == fact.model && !end.failed_over {
                 single.ratio.note(option.cost_usd, spent, sign);
             }
         }

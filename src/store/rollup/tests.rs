@@ -135,7 +135,7 @@ fn singles(found: &Summary, seen: &[&Entry]) {
             one.0 += 1.0;
             one.1.push(candidate.cost_usd);
             one.2 += candidate.quality;
-            if candidate.model == *model {
+            if candidate.model == *model && end.failovers == 0 {
                 one.3.note(candidate.cost_usd, spent, 1.0);
             }
         }
