@@ -33,22 +33,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     // The library for other programs, beside the command line.
     ("embed", &["app", "gateway", "route", "tuner", "store"]),
     ("app", &["http", "gateway", "dispatch", "tuner", "classifier", "upstream", "store"]),
-    (
-        "http",
-        &[
-            "gateway",
-            "route",
-            "dispatch",
-            "tuner",
-            "classifier",
-            "upstream",
-            "store",
-            "codec",
-            "ope",
-            "bandit",
-            "chart",
-        ],
-    ),
+    ("http", &["gateway", "route", "dispatch", "tuner", "upstream", "store", "codec", "ope", "bandit", "chart"]),
     ("gateway", &["route", "dispatch", "tuner", "classifier", "upstream", "store", "bandit"]),
     ("train", &["classifier", "store", "ope", "bandit", "chart"]),
     // It plays the vendors and the users, so it knows the wire formats, and nothing of the gateway.
